@@ -1,0 +1,161 @@
+//! What a link is: plain values that cannot hold anything bad, and no I/O.
+//!
+//! A [`Link`] joins a [`LinkName`] to a [`TargetUrl`]. Each type checks its precondition once, when
+//! it is made, so that no other part has to ask again whether a code is a legal DNS label or a
+//! destination is a URL that may be handed to a browser.
+
+mod code;
+mod name;
+mod target;
+
+pub use code::{Code, CodeError};
+pub use name::{LinkName, LinkNameError, Origin, OriginError};
+pub use target::{TargetUrl, TargetUrlError};
+
+use std::fmt;
+
+use crate::clock::UnixTime;
+
+/// A short link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The name that is the link; also its key in every store.
+    pub name: LinkName,
+    /// Where it leads.
+    pub target: TargetUrl,
+    /// When this link was first made.
+    pub created_at: UnixTime,
+    /// Who made it, as the admin API knows them.
+    pub created_by: Box<str>,
+    /// From this second on the link counts as absent, whether or not a store has swept it.
+    pub expires_at: Option<UnixTime>,
+    /// The TTL of its records; without one the zone's `link_ttl` holds.
+    pub ttl: Option<Ttl>,
+    /// Which state of the link this is.
+    pub version: Version,
+}
+
+impl Link {
+    /// Whether the link has ended: true from the very second of `expires_at`.
+    pub fn is_expired(&self, now: UnixTime) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// The TTL for an answer given at `now`, in seconds: the link's own or `zone_ttl`, and never
+    /// beyond its expiry, so that no cache holds a link that has ended.
+    pub fn answer_ttl(&self, zone_ttl: u32, now: UnixTime) -> u32 {
+        self.cap_ttl(self.ttl.map_or(zone_ttl, Ttl::as_secs), now)
+    }
+
+    /// `ttl`, cut to what is left of the link's life at `now`.
+    pub fn cap_ttl(&self, ttl: u32, now: UnixTime) -> u32 {
+        match self.expires_at {
+            Some(end) => ttl.min(u32::try_from(now.until(end)).unwrap_or(u32::MAX)),
+            None => ttl,
+        }
+    }
+}
+
+/// Which state of a link a value shows; a cache takes a value only if its version is higher than
+/// that of what it holds.
+///
+/// A hybrid logical clock: microseconds since the epoch at the time of the write, or the last
+/// version of that name plus one where the clock has not moved on. For one name it only ever grows,
+/// also over a delete and a new creation. It stays below 2^53 until the year 2255, so JSON numbers
+/// hold it exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The version for a write at `now_micros` (microseconds since the epoch) that follows `last`.
+    pub fn next(last: Option<Self>, now_micros: u64) -> Self {
+        match last {
+            Some(Self(last)) => Self(now_micros.max(last + 1)),
+            None => Self(now_micros),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The TTL that a link asks for: 0 to 604,800 seconds.
+///
+/// The wire has room for 2^31 - 1 (RFC 2181 §8), but resolvers cap at a week, and a longer promise
+/// could not be taken back when the link is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ttl(u32);
+
+impl Ttl {
+    /// The longest TTL, in seconds: one week.
+    pub const MAX: u32 = 604_800;
+
+    /// A TTL of `seconds`; none if that is more than [`Ttl::MAX`].
+    pub fn from_secs(seconds: u64) -> Option<Self> {
+        u32::try_from(seconds)
+            .ok()
+            .filter(|s| *s <= Self::MAX)
+            .map(Self)
+    }
+
+    /// In seconds.
+    pub fn as_secs(self) -> u32 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(expires_at: Option<u64>, ttl: Option<u64>) -> Link {
+        let origin = Origin::parse("s.example.com").unwrap();
+        Link {
+            name: LinkName::new(&Code::parse("gh7k2m9x").unwrap(), &origin),
+            target: TargetUrl::parse("https://example.net/").unwrap(),
+            created_at: UnixTime(0),
+            created_by: "test".into(),
+            expires_at: expires_at.map(UnixTime),
+            ttl: ttl.and_then(Ttl::from_secs),
+            version: Version(1),
+        }
+    }
+
+    #[test]
+    fn expiry_is_to_the_second() {
+        let link = link(Some(1_000), None);
+        assert!(!link.is_expired(UnixTime(999)));
+        assert!(link.is_expired(UnixTime(1_000)));
+    }
+
+    #[test]
+    fn ttl_never_reaches_beyond_expiry() {
+        assert_eq!(link(None, None).answer_ttl(300, UnixTime(5)), 300);
+        assert_eq!(link(None, Some(20)).answer_ttl(300, UnixTime(5)), 20);
+        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(999)), 1);
+        assert_eq!(
+            link(Some(1_000), Some(20)).answer_ttl(300, UnixTime(100)),
+            20
+        );
+        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(2_000)), 0);
+    }
+
+    #[test]
+    fn versions_grow_even_when_the_clock_does_not() {
+        assert_eq!(Version::next(None, 7), Version(7));
+        assert_eq!(Version::next(Some(Version(7)), 7), Version(8));
+        assert_eq!(Version::next(Some(Version(9)), 3), Version(10));
+        assert_eq!(Version::next(Some(Version(9)), 30), Version(30));
+    }
+
+    #[test]
+    fn ttl_range() {
+        assert_eq!(Ttl::from_secs(604_800).map(Ttl::as_secs), Some(604_800));
+        assert_eq!(Ttl::from_secs(0).map(Ttl::as_secs), Some(0));
+        assert!(Ttl::from_secs(604_801).is_none());
+        assert!(Ttl::from_secs(u64::MAX).is_none());
+    }
+}

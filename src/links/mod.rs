@@ -1,0 +1,333 @@
+//! Links: the one way in which DNS, HTTP and the command line reach them.
+//!
+//! [`Links`] holds the rules (which URL and code may become a link, what happens when a fold
+//! collides, what expiry means) and stands between its users and the tiers:
+//!
+//! ```text
+//!   dns, http  ->  Links  ->  store
+//! ```
+//!
+//! Every read for an answer goes through [`Links::resolve`] and every write through
+//! [`Links::create`], [`Links::change`] and [`Links::delete`]: caches between `Links` and the store
+//! have these four places to be filled and dropped in, and no other part sees them. A value that
+//! comes from a lower tier carries its [`Version`], and never replaces one with a higher version.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, UnixTime};
+use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Store, StoreError};
+
+/// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that
+/// comes later finds nobody.
+const RESOLVE_DEADLINE: Duration = Duration::from_millis(1_500);
+/// How long an administrator's call may wait for the store.
+const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How many codes are tried for one URL. At 10^12 links one code in three is taken, and 16
+/// collisions in a row still have a chance of 10^-8.
+const MAX_FOLDS: u32 = 16;
+
+/// What the served zones say about names. The zones implement it, so that links need not know DNS.
+pub trait Namespace: Send + Sync + fmt::Debug {
+    /// The origins of the zones that hold links, in the order of the configuration; the first is
+    /// the default. Never empty in a running server, and never changed by a reload.
+    fn origins(&self) -> Vec<Origin>;
+
+    /// Whether the zone's own static names forbid a link of this name.
+    fn is_reserved(&self, name: &LinkName) -> bool;
+
+    /// What a host name is to us. Case does not matter, nor does one last dot.
+    fn classify_host(&self, host: &str) -> Host;
+}
+
+/// What a host name is to the served zones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A name that a link has, or could have: `<code>.<origin>` or its redirect host's form.
+    Link(LinkName),
+    /// The origin itself of a zone that holds links.
+    Origin(Origin),
+    /// Any other name in a zone served here.
+    Inside,
+    /// Not ours.
+    Foreign,
+}
+
+/// A request for a new link.
+#[derive(Clone, Debug)]
+pub struct CreateLink {
+    /// The zone it is to be in.
+    pub origin: Origin,
+    /// Where it is to lead.
+    pub target: TargetUrl,
+    /// The caller's own code; without one it is folded from the URL.
+    pub code: Option<Code>,
+    /// When it is to end.
+    pub expires_at: Option<UnixTime>,
+    /// The TTL of its records.
+    pub ttl: Option<Ttl>,
+    /// Who asks.
+    pub created_by: Box<str>,
+}
+
+/// What became of a request for a new link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// The link was made.
+    New(Link),
+    /// A link with this target (and, where one was asked for, this code) was there already. It is
+    /// as it was: its expiry and TTL are those of its own creation.
+    Same(Link),
+}
+
+/// Why a link was not made or not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Another URL has this code.
+    #[error("the code {:?} is taken by another URL", .0.code())]
+    Taken(LinkName),
+    /// A static name of the zone has this code.
+    #[error("the code {:?} is a name of the zone {} itself", .0.code(), .0.origin())]
+    Reserved(LinkName),
+    /// The destination lies in a zone served here: it would lead in circles.
+    #[error("the URL points to {0:?}, which is in a zone served here")]
+    OwnZone(String),
+    /// The link would be expired from the start.
+    #[error("expires_at is not in the future")]
+    AlreadyExpired,
+    /// `expires_at` is beyond the year 9999.
+    #[error("expires_at is beyond the year 9999")]
+    ExpiresTooLate,
+    /// All folds of this URL are taken by other URLs.
+    #[error("all {MAX_FOLDS} codes tried for this URL are taken by other URLs; choose a code")]
+    NoFreeCode,
+    /// There is no live link of this name.
+    #[error("there is no link {:?}", .0.as_str())]
+    NotFound(LinkName),
+    /// The link has another version than the caller expected.
+    #[error("the link {:?} has version {}, not the expected one", .0.name.as_str(), .0.version)]
+    VersionConflict(Box<Link>),
+    /// The store failed; nothing can be said about the link.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is known about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// A live link.
+    Live(Arc<Link>),
+    /// A link that has ended; to DNS this is the same as [`Resolution::Absent`].
+    Expired(Arc<Link>),
+    /// No link.
+    Absent,
+}
+
+/// The links of all zones.
+#[derive(Debug)]
+pub struct Links {
+    store: Arc<dyn Store>,
+    namespace: Arc<dyn Namespace>,
+    clock: Clock,
+}
+
+impl Links {
+    /// Links kept in `store`, under the names that `namespace` allows.
+    pub fn new(store: Arc<dyn Store>, namespace: Arc<dyn Namespace>, clock: Clock) -> Self {
+        Self {
+            store,
+            namespace,
+            clock,
+        }
+    }
+
+    /// The time by which expiry is judged.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// What the served zones say about names.
+    pub fn namespace(&self) -> &dyn Namespace {
+        &*self.namespace
+    }
+
+    /// Finds the link of a name, for an answer.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be known whether there is a link. The caller must then tell
+    /// neither that there is one nor that there is none.
+    pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
+        let found = within(RESOLVE_DEADLINE, self.store.get(name)).await?;
+        Ok(match found {
+            None => Resolution::Absent,
+            Some(link) if link.is_expired(self.now()) => Resolution::Expired(link.into()),
+            Some(link) => Resolution::Live(link.into()),
+        })
+    }
+
+    /// Makes a link, or finds that it is there.
+    ///
+    /// # Errors
+    /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed. After a
+    /// [`StoreError::DeadlineExceeded`] the link may have been made: asking again is safe and tells.
+    pub async fn create(&self, request: CreateLink) -> Result<Creation, LinkError> {
+        self.check_target(&request.target)?;
+        self.check_expiry(request.expires_at)?;
+        match &request.code {
+            Some(code) => {
+                let name = LinkName::new(code, &request.origin);
+                if self.namespace.is_reserved(&name) {
+                    return Err(LinkError::Reserved(name));
+                }
+                self.try_create(&request, name)
+                    .await?
+                    .map_err(LinkError::Taken)
+            }
+            None => self.create_folded(&request).await,
+        }
+    }
+
+    /// Tries the folds of the URL in turn until one is free or holds this very URL.
+    async fn create_folded(&self, request: &CreateLink) -> Result<Creation, LinkError> {
+        for attempt in 0..MAX_FOLDS {
+            let code = Code::fold(&request.target, attempt);
+            let name = LinkName::new(&code, &request.origin);
+            if self.namespace.is_reserved(&name) {
+                continue;
+            }
+            match self.try_create(request, name).await? {
+                Ok(creation) => return Ok(creation),
+                Err(taken) => tracing::debug!(name = %taken, attempt, "fold collides"),
+            }
+        }
+        Err(LinkError::NoFreeCode)
+    }
+
+    /// One conditional put; the inner error is the name where another URL has it.
+    async fn try_create(
+        &self,
+        request: &CreateLink,
+        name: LinkName,
+    ) -> Result<Result<Creation, LinkName>, StoreError> {
+        let new = NewLink {
+            name,
+            target: request.target.clone(),
+            created_by: request.created_by.clone(),
+            expires_at: request.expires_at,
+            ttl: request.ttl,
+        };
+        let created = within(ADMIN_DEADLINE, self.store.create(new, self.clock.micros())).await?;
+        Ok(match created {
+            Created::New(link) => Ok(Creation::New(link)),
+            Created::Same(link) => Ok(Creation::Same(link)),
+            Created::Taken(link) => Err(link.name),
+        })
+    }
+
+    /// The live link of a name, read from the store itself.
+    ///
+    /// # Errors
+    /// [`LinkError::NotFound`] or [`LinkError::Store`].
+    pub async fn get(&self, name: &LinkName) -> Result<Link, LinkError> {
+        let found = within(ADMIN_DEADLINE, self.store.get(name)).await?;
+        found
+            .filter(|link| !link.is_expired(self.now()))
+            .ok_or_else(|| LinkError::NotFound(name.clone()))
+    }
+
+    /// Changes a live link; with `expected` only if that is its version.
+    ///
+    /// # Errors
+    /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
+    pub async fn change(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        change: Change,
+    ) -> Result<Link, LinkError> {
+        if let Some(target) = &change.target {
+            self.check_target(target)?;
+        }
+        self.check_expiry(change.expires_at.flatten())?;
+        let now = self.clock.micros();
+        let changed = self.store.change(name, expected, change, now);
+        match within(ADMIN_DEADLINE, changed).await? {
+            Changed::Changed(link) => Ok(link),
+            Changed::Absent => Err(LinkError::NotFound(name.clone())),
+            Changed::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
+        }
+    }
+
+    /// Deletes a live link; with `expected` only if that is its version.
+    ///
+    /// # Errors
+    /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
+    pub async fn delete(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+    ) -> Result<(), LinkError> {
+        let deleted = self.store.delete(name, expected, self.clock.micros());
+        match within(ADMIN_DEADLINE, deleted).await? {
+            Deleted::Deleted(_) => Ok(()),
+            Deleted::Absent => Err(LinkError::NotFound(name.clone())),
+            Deleted::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
+        }
+    }
+
+    /// The live links of a zone, a page at a time; see [`Store::list`] for the order. A page may
+    /// hold fewer than `limit` links although more follow.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store fails.
+    pub async fn list(
+        &self,
+        origin: &Origin,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut page = within(ADMIN_DEADLINE, self.store.list(origin, after, limit)).await?;
+        let now = self.now();
+        page.links.retain(|link| !link.is_expired(now));
+        Ok(page)
+    }
+
+    /// Whether links can be resolved just now.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store does not answer.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        within(RESOLVE_DEADLINE, self.store.ping()).await
+    }
+
+    /// Refuses a destination in our own zones: a browser would be led in circles.
+    fn check_target(&self, target: &TargetUrl) -> Result<(), LinkError> {
+        match target.domain() {
+            Some(domain) if self.namespace.classify_host(&domain) != Host::Foreign => {
+                Err(LinkError::OwnZone(domain))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_expiry(&self, expires_at: Option<UnixTime>) -> Result<(), LinkError> {
+        match expires_at {
+            Some(end) if end <= self.now() => Err(LinkError::AlreadyExpired),
+            Some(end) if end > UnixTime::MAX => Err(LinkError::ExpiresTooLate),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Waits for a call of the store, but not for ever.
+async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(deadline, call)
+        .await
+        .unwrap_or(Err(StoreError::DeadlineExceeded))
+}

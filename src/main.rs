@@ -1,0 +1,3 @@
+//! The tinyns program.
+
+fn main() {}

@@ -1,0 +1,182 @@
+//! The store: where links are kept for good.
+//!
+//! [`Store`] is the contract that every backend keeps, and `tests/store.rs` the battery that holds
+//! each one to it. A store knows neither DNS nor HTTP, and it does not judge: what may be a link,
+//! and what an expired one means to a caller, is decided in [`crate::links`].
+//!
+//! # Invariants
+//!
+//! * What a call has acknowledged is durable: it survives the loss of the process and of power.
+//! * A name's [`Version`] only ever grows, also over a delete and a new creation, and also when the
+//!   clock is set back. Caches depend on it.
+//! * A link whose `expires_at` is past counts as absent for `create`, `change` and `delete`; `get`,
+//!   `list` and `scan` may still return it, and the caller looks at [`Link::is_expired`].
+//! * Every call ends: a backend has bounded queues and answers [`StoreError::Overloaded`] when they
+//!   are full. It keeps no deadline of its own for a caller who stops waiting; a write that was
+//!   begun may then still happen.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::clock::UnixTime;
+use crate::link::{Link, LinkName, Origin, TargetUrl, Ttl, Version};
+
+/// A link to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLink {
+    /// Its name.
+    pub name: LinkName,
+    /// Where it leads.
+    pub target: TargetUrl,
+    /// Who makes it.
+    pub created_by: Box<str>,
+    /// When it ends, if it does.
+    pub expires_at: Option<UnixTime>,
+    /// The TTL of its records, if not the zone's.
+    pub ttl: Option<Ttl>,
+}
+
+/// What [`Store::create`] found. Only `New` has changed anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The link was made.
+    New(Link),
+    /// A live link of that name with the same target was there; it is unchanged.
+    Same(Link),
+    /// A live link of that name with another target was there; it is unchanged.
+    Taken(Link),
+}
+
+/// What is to become of a link; a field that is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// A new destination.
+    pub target: Option<TargetUrl>,
+    /// A new end, or `Some(None)` for no end.
+    pub expires_at: Option<Option<UnixTime>>,
+    /// A new TTL, or `Some(None)` for the zone's.
+    pub ttl: Option<Option<Ttl>>,
+}
+
+/// What [`Store::change`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The link as it is now, with a new version.
+    Changed(Link),
+    /// There is no live link of that name.
+    Absent,
+    /// The link has another version than was expected; it is unchanged.
+    Conflict(Link),
+}
+
+/// What [`Store::delete`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The link is gone. The version is that of its absence: higher than any the link had.
+    Deleted(Version),
+    /// There was no live link of that name.
+    Absent,
+    /// The link has another version than was expected; it is unchanged.
+    Conflict(Link),
+}
+
+/// One of the disjoint parts of a parallel [`Store::scan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Which part: 0 to `total - 1`.
+    pub index: u32,
+    /// Into how many parts the store is divided; at least 1.
+    pub total: u32,
+}
+
+/// A stretch of links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The links; there may be none although more follow.
+    pub links: Vec<Link>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<LinkName>,
+}
+
+/// Why a store could not answer. It says nothing about the link: whoever gets one of these must not
+/// tell a client that the link is absent.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or refuses to work; another try later may succeed.
+    #[error("the link store is unavailable: {0}")]
+    Unavailable(String),
+    /// Too many calls are waiting for the store.
+    #[error("too many calls are waiting for the link store")]
+    Overloaded,
+    /// The store took longer than the caller may wait.
+    #[error("the link store did not answer in time")]
+    DeadlineExceeded,
+    /// The stored item is not a link that this program could have written.
+    #[error("the stored item {name:?} is not a valid link: {reason}")]
+    Corrupt {
+        /// The item's key.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The contract of a link store; see the [module's](self) invariants.
+///
+/// `now` is the caller's clock: a store asks no clock of its own about expiry or versions.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Makes a link if no live link has its name: one conditional put.
+    async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError>;
+
+    /// The link of that name, expired or not.
+    async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError>;
+
+    /// Changes a live link; with `expected` only if that is its version.
+    async fn change(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        change: Change,
+        now_micros: u64,
+    ) -> Result<Changed, StoreError>;
+
+    /// Deletes a live link; with `expected` only if that is its version.
+    async fn delete(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        now_micros: u64,
+    ) -> Result<Deleted, StoreError>;
+
+    /// At most `limit` links of one zone behind `after`, in the store's own order, which is the
+    /// same for every call (with SQLite: by name). Following `next` to its end meets each link
+    /// that was there all the while exactly once.
+    async fn list(
+        &self,
+        origin: &Origin,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// At most `limit` links of one part of the whole store, all zones, for the warm load and for
+    /// export. Segments may be read in parallel; together they are the store.
+    async fn scan(
+        &self,
+        segment: Segment,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// Whether the store can be read just now.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was begun and closes; later calls get [`StoreError::Unavailable`].
+    async fn close(&self);
+}
+
+/// The whole seconds of a point in time given in microseconds.
+pub fn seconds(now_micros: u64) -> UnixTime {
+    UnixTime(now_micros / 1_000_000)
+}
