@@ -15,6 +15,10 @@
 //!   are full. It keeps no deadline of its own for a caller who stops waiting; a write that was
 //!   begun may then still happen.
 
+pub mod sqlite;
+
+pub use sqlite::{OpenError, SqliteStore};
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -151,8 +155,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Deleted, StoreError>;
 
     /// At most `limit` links of one zone behind `after`, in the store's own order, which is the
-    /// same for every call (with SQLite: by name). Following `next` to its end meets each link
+    /// same for every call (with SQLite: by code). Following `next` to its end meets each link
     /// that was there all the while exactly once.
+    ///
+    /// A backend has a bound of its own for a page, and a `limit` of 0 counts as 1: a page without
+    /// room could only claim that nothing follows. Items that are not valid links are logged and
+    /// left out, so that one of them does not hide all others; [`Store::get`] tells of each.
     async fn list(
         &self,
         origin: &Origin,
@@ -161,7 +169,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Page, StoreError>;
 
     /// At most `limit` links of one part of the whole store, all zones, for the warm load and for
-    /// export. Segments may be read in parallel; together they are the store.
+    /// export. Segments may be read in parallel; together they are the store. A segment that does
+    /// not exist (`index` not below `total`) has no links; otherwise as [`Store::list`].
     async fn scan(
         &self,
         segment: Segment,

@@ -1,0 +1,314 @@
+//! The embedded store: one SQLite file, nothing to install.
+//!
+//! ```text
+//!   callers ── bounded queue ──> writer thread ── one transaction a batch ──┐
+//!           └─ bounded queue ──> reader threads ── read-only connections ───┴─> links.sqlite (WAL)
+//! ```
+//!
+//! **Committed means on disk.** The file is in WAL mode with `synchronous=FULL`, so a commit returns
+//! once the log is synced. A sync costs some milliseconds on ordinary disks whatever it carries, so
+//! the writer takes all writes that wait ([`WRITE_BATCH`] at most) into one transaction and answers
+//! their callers when it is committed. A failing commit fails all of them, and none is half done.
+//!
+//! **Reads never wait for writes.** WAL lets the reader threads go on at the state of the last
+//! commit. They have their own queue, so that a stream of registrations cannot delay a query.
+//!
+//! **Versions over a deletion.** A deleted name must not come back with a version that a cache has
+//! seen, not even with the clock set back. A tombstone for every name would grow without end, so
+//! the table `meta` keeps one mark for the whole file: the highest version that any removed link or
+//! its absence had. A name without a row begins above the mark. Writes that remove nothing leave
+//! the mark alone: a name that has a row counts on from that row.
+//!
+//! **One process owns the file**, because expiry sweeps and the mark assume one writer. The lock is
+//! an advisory one on a file beside it, `<file>.lock`. SQLite's own `locking_mode=EXCLUSIVE` would
+//! shut out our readers and an operator's `sqlite3` shell; a lock on the database itself would be at
+//! odds with those that SQLite takes on it. The lock file stays behind on purpose: removing it would
+//! let two processes lock two different files of that name.
+//!
+//! **A row that does not parse** can only come from another program or a broken disk. `get`,
+//! `create`, `change` and `delete` answer [`StoreError::Corrupt`], so that DNS says SERVFAIL and
+//! nobody builds upon it. `list` and `scan` log a warning that names the row and go on: failing
+//! would let one bad row take a whole zone's list and the warm load with it, while leaving it out
+//! loses nothing, since a look-up of that very name still tells.
+//!
+//! Turned down: an async SQLite crate (sqlx), whose pool hides which connection writes and commits
+//! each write by itself; and a lock around one connection, which makes reads wait for syncs.
+
+mod call;
+mod reader;
+mod row;
+mod schema;
+mod writer;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use self::call::{Call, Job};
+pub use self::schema::OpenError;
+use super::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
+use crate::clock::Clock;
+use crate::link::{LinkName, Origin, Version};
+
+/// How many writes may wait. With [`WRITE_BATCH`] and [`BUSY_TIMEOUT`] the last of them waits ten
+/// seconds at worst, which is as long as an administrator's call does.
+const WRITE_QUEUE: usize = 1_024;
+/// How many writes go into one transaction. One sync for 256 links makes its cost negligible, and
+/// the transaction itself stays within some ten milliseconds.
+const WRITE_BATCH: usize = 256;
+/// How many reads may wait. At some 20 µs a look-up this is a wait of 20 ms; whoever has more
+/// waiting is overloaded.
+const READ_QUEUE: usize = 1_024;
+/// The most reader threads. Look-ups hit the page cache, so more threads than cores win nothing.
+const MAX_READERS: usize = 4;
+/// How long SQLite waits for a lock that another program holds on the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most links of one page: at 2 KiB a URL some 2 MiB, and few milliseconds of a reader's time.
+const MAX_PAGE: usize = 1_000;
+
+/// A link store in one SQLite file; see the [module's](self) description.
+pub struct SqliteStore {
+    /// `None` once the store is closed.
+    queues: RwLock<Option<Queues>>,
+    /// The other half of `queues`, taken by whoever ends the threads.
+    threads: tokio::sync::Mutex<Option<Threads>>,
+}
+
+struct Queues {
+    writes: SyncSender<Box<dyn Job>>,
+    reads: SyncSender<Box<dyn Job>>,
+}
+
+/// The threads, which end when the queues are dropped and everything in them is done.
+struct Threads {
+    readers: Vec<JoinHandle<()>>,
+    writer: JoinHandle<Connection>,
+    /// Held for as long as the file is ours.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file at `path`, which is made, with its directories, where it is
+    /// missing. Blocks for as long as the disk takes. `clock` drives the sweep of expired links and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why the file cannot be used; it was then not changed.
+    pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let opened = schema::open(path, reader_count())?;
+        Self::start(opened, clock).map_err(|error| OpenError::Io {
+            path: path.to_owned(),
+            error,
+        })
+    }
+
+    fn start(opened: schema::Opened, clock: Clock) -> io::Result<Self> {
+        let (reads, waiting) = sync_channel(READ_QUEUE);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let mut readers = Vec::with_capacity(opened.readers.len());
+        for (i, conn) in opened.readers.into_iter().enumerate() {
+            let waiting = Arc::clone(&waiting);
+            readers.push(
+                thread::Builder::new()
+                    .name(format!("sqlite-reader-{i}"))
+                    .spawn(move || reader::run(&conn, &waiting))?,
+            );
+        }
+        let (writes, waiting) = sync_channel(WRITE_QUEUE);
+        let writer = thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || writer::run(opened.writer, &waiting, &clock))?;
+        Ok(Self {
+            queues: RwLock::new(Some(Queues { writes, reads })),
+            threads: tokio::sync::Mutex::new(Some(Threads {
+                readers,
+                writer,
+                _lock: opened.lock,
+            })),
+        })
+    }
+
+    async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.call(|queues| &queues.writes, work).await
+    }
+
+    async fn read<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.call(|queues| &queues.reads, work).await
+    }
+
+    /// Queues `work` and waits for its result.
+    async fn call<T, W>(
+        &self,
+        queue: fn(&Queues) -> &SyncSender<Box<dyn Job>>,
+        work: W,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (call, reply) = Call::new(work);
+        {
+            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+            let queues = queues.as_ref().ok_or_else(closed)?;
+            queue(queues)
+                .try_send(Box::new(call))
+                .map_err(|e| match e {
+                    TrySendError::Full(_) => StoreError::Overloaded,
+                    TrySendError::Disconnected(_) => closed(),
+                })?;
+        }
+        reply.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Takes no further calls; the threads end when they have done those that wait.
+    fn close_queues(&self) {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        drop(queues.take());
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
+        self.write(move |conn| writer::create(conn, new, now_micros))
+            .await
+    }
+
+    async fn get(&self, name: &LinkName) -> Result<Option<crate::link::Link>, StoreError> {
+        let name = name.clone();
+        self.read(move |conn| reader::get(conn, &name)).await
+    }
+
+    async fn change(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        change: Change,
+        now_micros: u64,
+    ) -> Result<Changed, StoreError> {
+        let name = name.clone();
+        self.write(move |conn| writer::change(conn, &name, expected, change, now_micros))
+            .await
+    }
+
+    async fn delete(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        now_micros: u64,
+    ) -> Result<Deleted, StoreError> {
+        let name = name.clone();
+        self.write(move |conn| writer::delete(conn, &name, expected, now_micros))
+            .await
+    }
+
+    async fn list(
+        &self,
+        origin: &Origin,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let (origin, after) = (origin.clone(), after.cloned());
+        let limit = limit.clamp(1, MAX_PAGE);
+        self.read(move |conn| reader::list(conn, &origin, after.as_ref(), limit))
+            .await
+    }
+
+    async fn scan(
+        &self,
+        segment: Segment,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let after = after.cloned();
+        let limit = limit.clamp(1, MAX_PAGE);
+        self.read(move |conn| reader::scan(conn, segment, after.as_ref(), limit))
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.read(reader::ping).await
+    }
+
+    async fn close(&self) {
+        self.close_queues();
+        // Held while the threads end, so that a second call returns no sooner than the first.
+        let mut threads = self.threads.lock().await;
+        let Some(threads) = threads.take() else {
+            return;
+        };
+        if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
+            tracing::error!(%error, "closing the link store failed");
+        }
+    }
+}
+
+impl Threads {
+    /// Waits for the threads and moves the log into the database file.
+    fn join(self) {
+        for reader in self.readers {
+            if reader.join().is_err() {
+                tracing::error!("a reader thread of the link store panicked");
+            }
+        }
+        let Ok(conn) = self.writer.join() else {
+            tracing::error!("the writer thread of the link store panicked");
+            return;
+        };
+        // The links are on disk already, in the log; a log that stays is read at the next start.
+        if let Err(error) = schema::checkpoint(&conn) {
+            tracing::warn!(%error, "the log of the link store was not moved into its file");
+        }
+        if let Err((_, error)) = conn.close() {
+            tracing::warn!(%error, "closing the link store failed");
+        }
+    }
+}
+
+/// Without [`Store::close`] the threads end here. Nobody waits for a call any more, so that they
+/// skip what is queued, and this takes no longer than the one batch that is under way.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close_queues();
+        if let Some(threads) = self.threads.get_mut().take() {
+            threads.join();
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+/// In this module a failure of SQLite itself always means the same to a caller.
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".into())
+}
+
+fn reader_count() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_READERS))
+}

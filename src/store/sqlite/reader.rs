@@ -1,0 +1,237 @@
+//! Reading: the reader threads and what they do.
+//!
+//! All readers take from one queue, so that a long page keeps one of them busy and no more.
+//!
+//! A segment of a scan is a range of codes, the same in every zone. Eight base36 digits from a hash
+//! are spread evenly over `0…` to `z…`, so equal ranges of them hold equal shares, and each is a
+//! range of the primary key: a segment reads its own rows and no others. A hash function registered
+//! in SQLite would divide codes that callers chose more evenly, but every segment would have to read
+//! the whole table for it.
+
+use std::cmp::Ordering;
+use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::call::Job;
+use super::row::{self, decode, select_links};
+use crate::link::{Link, LinkName, Origin};
+use crate::store::{Page, Segment, StoreError};
+
+const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
+/// The rows of one zone above one code, up to and with another.
+const WALK: &str = select_links!("WHERE origin = ?1 AND code > ?2 AND code <= ?3 ORDER BY code");
+const NEXT_ORIGIN: &str = "SELECT origin FROM link WHERE origin > ?1 ORDER BY origin LIMIT 1";
+const PING: &str = "SELECT value FROM meta LIMIT 1";
+
+/// Every statement of a reader, to see at the start that the tables are what they should be.
+pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, PING];
+
+/// Below every code.
+const BOTTOM: &str = "";
+/// Above every code, and above whatever else another program may have put there as text.
+const TOP: &str = "\u{10ffff}";
+/// 36^8: the number of codes of eight digits.
+const CODE_SPACE: u64 = 36_u64.pow(8);
+
+/// What a reader thread does: one call after another, until the queue is closed and empty.
+pub(super) fn run(conn: &Connection, queue: &Mutex<Receiver<Box<dyn Job>>>) {
+    loop {
+        // One reader waits in the queue, the others wait for the lock: the effect is the same.
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut job) = next else { return };
+        if job.is_awaited() {
+            job.run(conn);
+            job.answer(None);
+        }
+    }
+}
+
+/// The link of that name, expired or not.
+pub(super) fn get(conn: &Connection, name: &LinkName) -> Result<Option<Link>, StoreError> {
+    let mut statement = conn.prepare_cached(GET)?;
+    let mut rows = statement.query((name.origin(), name.code()))?;
+    match rows.next()? {
+        Some(row) => Ok(Some(decode(row)?)),
+        None => Ok(None),
+    }
+}
+
+/// Whether the file can be read.
+pub(super) fn ping(conn: &Connection) -> Result<(), StoreError> {
+    conn.prepare_cached(PING)?.query_row([], |_| Ok(()))?;
+    Ok(())
+}
+
+/// A page of one zone, by code.
+pub(super) fn list(
+    conn: &Connection,
+    origin: &Origin,
+    after: Option<&LinkName>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let above = match after.map(|name| (name.origin().cmp(origin.as_str()), name.code())) {
+        // A cursor of another zone lies before or behind the whole of this one.
+        None | Some((Ordering::Less, _)) => BOTTOM,
+        Some((Ordering::Equal, code)) => code,
+        Some((Ordering::Greater, _)) => TOP,
+    };
+    let mut walk = Walk::new(limit);
+    let more = walk.take(conn, origin.as_str(), above, TOP)?;
+    Ok(walk.page(more))
+}
+
+/// A page of one segment, by zone and code.
+pub(super) fn scan(
+    conn: &Connection,
+    segment: Segment,
+    after: Option<&LinkName>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let mut walk = Walk::new(limit);
+    let Some((bottom, top)) = bounds(segment) else {
+        return Ok(walk.page(false));
+    };
+    let mut more = false;
+    let mut origin = after.map_or(BOTTOM, LinkName::origin).to_owned();
+    if let Some(name) = after {
+        more = walk.take(conn, &origin, name.code().max(&bottom), &top)?;
+    }
+    while !more {
+        let next = conn
+            .prepare_cached(NEXT_ORIGIN)?
+            .query_row([&origin], |row| row.get(0))
+            .optional()?;
+        let Some(next) = next else { break };
+        origin = next;
+        more = walk.take(conn, &origin, &bottom, &top)?;
+    }
+    Ok(walk.page(more))
+}
+
+/// The codes of a segment: above the first, up to and with the second. A segment that does not
+/// exist has none.
+fn bounds(segment: Segment) -> Option<(String, String)> {
+    let Segment { index, total } = segment;
+    if index >= total {
+        return None;
+    }
+    // Neither product overflows: 2^32 times 36^8 is below 2^74.
+    let bound = |i: u32| {
+        let place = u128::from(CODE_SPACE) * u128::from(i) / u128::from(total);
+        base36(place as u64)
+    };
+    let bottom = if index == 0 {
+        BOTTOM.into()
+    } else {
+        bound(index)
+    };
+    let top = if index + 1 == total {
+        TOP.into()
+    } else {
+        bound(index + 1)
+    };
+    Some((bottom, top))
+}
+
+/// A number below 36^8 as eight digits; their order as text is that of the numbers.
+fn base36(number: u64) -> String {
+    let digit = |place| char::from_digit((number / 36_u64.pow(place) % 36) as u32, 36);
+    (0..8).rev().filter_map(digit).collect()
+}
+
+/// Gathers a page.
+struct Walk {
+    links: Vec<Link>,
+    /// The last name that was met, of a link or of a bad row.
+    last: Option<LinkName>,
+    /// How many rows may still be taken.
+    room: usize,
+}
+
+impl Walk {
+    fn new(limit: usize) -> Self {
+        Self {
+            links: Vec::new(),
+            last: None,
+            room: limit,
+        }
+    }
+
+    /// Takes rows of one zone, above one code and up to another; true if there was no room for all.
+    ///
+    /// A bad row takes room as well, so that the work for one page is bounded. A row whose very key
+    /// is bad takes none, because it could not serve as a cursor; the table's constraints keep such
+    /// rows out.
+    fn take(
+        &mut self,
+        conn: &Connection,
+        origin: &str,
+        above: &str,
+        to: &str,
+    ) -> Result<bool, StoreError> {
+        let mut statement = conn.prepare_cached(WALK)?;
+        let mut rows = statement.query((origin, above, to))?;
+        while let Some(row) = rows.next()? {
+            if self.room == 0 {
+                return Ok(true);
+            }
+            match decode(row) {
+                Ok(link) => {
+                    self.room -= 1;
+                    self.last = Some(link.name.clone());
+                    self.links.push(link);
+                }
+                Err(row::BadRow { key, name, reason }) => {
+                    tracing::warn!(name = ?key, %reason, "a stored item is not a valid link");
+                    if name.is_some() {
+                        self.room -= 1;
+                        self.last = name;
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn page(self, more: bool) -> Page {
+        Page {
+            links: self.links,
+            next: self.last.filter(|_| more),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_meet_without_gap_or_overlap() {
+        let check = |total: u32| {
+            let parts: Vec<_> = (0..total)
+                .map(|index| bounds(Segment { index, total }).unwrap())
+                .collect();
+            assert_eq!(parts[0].0, BOTTOM);
+            assert_eq!(parts[parts.len() - 1].1, TOP);
+            for pair in parts.windows(2) {
+                assert_eq!(pair[0].1, pair[1].0, "of {total}");
+            }
+            assert!(parts.iter().all(|(bottom, top)| bottom < top), "of {total}");
+        };
+        (1..=64).for_each(check);
+        assert_eq!(bounds(Segment { index: 0, total: 0 }), None);
+        assert_eq!(bounds(Segment { index: 3, total: 3 }), None);
+        let (index, total) = (u32::MAX - 1, u32::MAX);
+        assert!(bounds(Segment { index, total }).is_some());
+    }
+
+    #[test]
+    fn base36_keeps_the_order() {
+        assert_eq!(base36(0), "00000000");
+        assert_eq!(base36(35), "0000000z");
+        assert_eq!(base36(36), "00000010");
+        assert_eq!(base36(CODE_SPACE - 1), "zzzzzzzz");
+    }
+}

@@ -1,0 +1,224 @@
+//! Rows of the table `link` and the links that they stand for.
+//!
+//! What is read is judged by the same types as what a user sends: a row that another program wrote,
+//! or that a disk has damaged, becomes a [`BadRow`] here and never a link.
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Row};
+
+use crate::clock::UnixTime;
+use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::store::StoreError;
+
+/// A `SELECT` of whole links, for [`decode`].
+macro_rules! select_links {
+    ($rest:literal) => {
+        concat!(
+            "SELECT origin, code, url, created_at, created_by, expires_at, ttl, version FROM link ",
+            $rest
+        )
+    };
+}
+pub(super) use select_links;
+
+/// Writes a link over whatever row has its name.
+const PUT: &str = "INSERT OR REPLACE INTO link \
+    (origin, code, url, created_at, created_by, expires_at, ttl, version) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// A row that is not a link.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadRow {
+    /// The row's key as far as it can be shown.
+    pub(super) key: String,
+    /// The row's key, if that part is sound.
+    pub(super) name: Option<LinkName>,
+    /// What is wrong.
+    pub(super) reason: String,
+}
+
+impl From<BadRow> for StoreError {
+    fn from(bad: BadRow) -> Self {
+        Self::Corrupt {
+            name: bad.key,
+            reason: bad.reason,
+        }
+    }
+}
+
+/// The link of a row that [`select_links`] gave.
+pub(super) fn decode(row: &Row<'_>) -> Result<Link, BadRow> {
+    let name = name(row).map_err(|reason| BadRow {
+        key: key(row),
+        name: None,
+        reason,
+    })?;
+    values(row, &name).map_err(|reason| BadRow {
+        key: key(row),
+        name: Some(name),
+        reason,
+    })
+}
+
+/// Writes the row of a link.
+pub(super) fn put(conn: &Connection, link: &Link) -> Result<(), StoreError> {
+    conn.prepare_cached(PUT)?.execute((
+        link.name.origin(),
+        link.name.code(),
+        link.target.as_str(),
+        integer(link.created_at.0)?,
+        &*link.created_by,
+        link.expires_at.map(|end| integer(end.0)).transpose()?,
+        link.ttl.map(Ttl::as_secs),
+        integer(link.version.0)?,
+    ))?;
+    Ok(())
+}
+
+/// A number as SQLite holds it: 63 bits. Times reach there only by a clock that is wrong by
+/// hundreds of thousands of years, and then nothing is written.
+pub(super) fn integer(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number)
+        .map_err(|_| StoreError::Unavailable(format!("{number} is too large for it")))
+}
+
+fn name(row: &Row<'_>) -> Result<LinkName, String> {
+    let origin: String = column(row, 0)?;
+    let code: String = column(row, 1)?;
+    let parsed_origin = Origin::parse(&origin).map_err(|e| e.to_string())?;
+    let parsed_code = Code::parse(&code).map_err(|e| e.to_string())?;
+    // Parsing folds the case; a key that is not folded would never be found by its name.
+    if parsed_origin.as_str() != origin || parsed_code.as_str() != code {
+        return Err("the key is not in lower case".into());
+    }
+    Ok(LinkName::new(&parsed_code, &parsed_origin))
+}
+
+fn values(row: &Row<'_>, name: &LinkName) -> Result<Link, String> {
+    let url: String = column(row, 2)?;
+    let created_by: String = column(row, 4)?;
+    let ttl = optional_number(row, 6)?
+        .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
+    Ok(Link {
+        name: name.clone(),
+        target: TargetUrl::parse(&url).map_err(|e| format!("{url:?}: {e}"))?,
+        created_at: UnixTime(number(row, 3)?),
+        created_by: created_by.into(),
+        expires_at: optional_number(row, 5)?.map(UnixTime),
+        ttl: ttl.transpose()?,
+        version: Version(number(row, 7)?),
+    })
+}
+
+fn column<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, String> {
+    row.get(index).map_err(|e| e.to_string())
+}
+
+fn number(row: &Row<'_>, index: usize) -> Result<u64, String> {
+    optional_number(row, index)?.ok_or_else(|| format!("column {index} is NULL"))
+}
+
+fn optional_number(row: &Row<'_>, index: usize) -> Result<Option<u64>, String> {
+    column::<Option<i64>>(row, index)?
+        .map(|n| u64::try_from(n).map_err(|_| format!("column {index} is negative: {n}")))
+        .transpose()
+}
+
+/// The key of a row for a message, whatever bytes it has.
+fn key(row: &Row<'_>) -> String {
+    let text = |index| {
+        let value = row.get_ref(index).ok();
+        let bytes = value.and_then(|v| v.as_bytes_or_null().ok().flatten());
+        String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+    };
+    format!("{}.{}", text(1), text(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes one row made of SQL expressions.
+    fn check(values: &str, expected: Result<u64, (&str, bool, &str)>) {
+        let conn = Connection::open_in_memory().unwrap();
+        let mut statement = conn.prepare(&format!("SELECT {values}")).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        let decoded = decode(rows.next().unwrap().unwrap());
+        match expected {
+            Ok(version) => assert_eq!(decoded.unwrap().version, Version(version), "{values}"),
+            Err((key, named, reason)) => {
+                let bad = decoded.unwrap_err();
+                assert_eq!(bad.key, key, "{values}");
+                assert_eq!(bad.name.is_some(), named, "{values}");
+                assert!(bad.reason.contains(reason), "{values}: {}", bad.reason);
+            }
+        }
+    }
+
+    #[test]
+    fn only_sound_rows_are_links() {
+        check("'s.x', 'a', 'http://y/', 1, 'me', NULL, NULL, 7", Ok(7));
+        check("'s.x', 'a', 'http://y/', 1, '', 2, 604800, 8", Ok(8));
+        let bad = |values, key, named, reason| check(values, Err((key, named, reason)));
+        bad(
+            "'s.x', 'a', 'ftp://y/', 1, '', 2, 3, 4",
+            "a.s.x",
+            true,
+            "ftp",
+        );
+        bad(
+            "'s.x', 'a', 'http://y/', -1, '', 2, 3, 4",
+            "a.s.x",
+            true,
+            "-1",
+        );
+        bad(
+            "'s.x', 'a', 'http://y/', 1, '', 2, 604801, 4",
+            "a.s.x",
+            true,
+            "604801",
+        );
+        bad(
+            "'s.x', 'a', 'http://y/', 1, '', 2, 3, NULL",
+            "a.s.x",
+            true,
+            "NULL",
+        );
+        bad(
+            "'s.x', 'a', 'http://y/', 1, '', 'z', 3, 4",
+            "a.s.x",
+            true,
+            "Text",
+        );
+        bad(
+            "'s.x', 'a', cast(x'ff' as text), 1, '', 2, 3, 4",
+            "a.s.x",
+            true,
+            "utf-8",
+        );
+        bad(
+            "'s.x', 'A', 'http://y/', 1, '', 2, 3, 4",
+            "A.s.x",
+            false,
+            "lower case",
+        );
+        bad(
+            "'s.x', 'a_b', 'http://y/', 1, '', 2, 3, 4",
+            "a_b.s.x",
+            false,
+            "'_'",
+        );
+        bad(
+            "'s.x.', 'a', 'http://y/', 1, '', 2, 3, 4",
+            "a.s.x.",
+            false,
+            "lower case",
+        );
+        bad(
+            "'', cast(x'ff' as text), 'http://y/', 1, '', 2, 3, 4",
+            "\u{fffd}.",
+            false,
+            "utf-8",
+        );
+    }
+}

@@ -1,0 +1,473 @@
+//! The file: finding out whether it is ours and sound, its tables, its settings.
+//!
+//! A file is judged before anything is written to it. `application_id` tells our files from those
+//! of other programs, `user_version` is the number of migrations that have been run.
+//!
+//! What is checked at the start is the header, the file's length against it, and that every
+//! statement of this program compiles against the tables. `PRAGMA quick_check` would find damaged
+//! pages as well, but it reads the whole file: with a million links some 200 MB, seconds from a cold
+//! disk, at every start. Damage within is reported by the call that meets it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::{BUSY_TIMEOUT, reader, writer};
+
+/// "tns1" in ASCII, in bytes 68 to 71 of the file.
+const APPLICATION_ID: i64 = 0x746e_7331;
+/// How much of the log stays allocated after a checkpoint, in bytes; more is a past burst.
+const LOG_KEPT: u32 = 16 * 1024 * 1024;
+
+/// How to come from each schema version to the next. What is published is never changed: later
+/// versions are added at the end.
+pub(super) const MIGRATIONS: &[&str] = &[V1];
+
+/// The primary key begins with the origin, so that a zone's list is a range of it, and `WITHOUT
+/// ROWID` keeps the links in its order. The constraints on the key hold other programs to what can
+/// be looked up; a key is what no error message could do without.
+const V1: &str = "
+    CREATE TABLE link (
+        origin     TEXT NOT NULL CHECK (origin <> '' AND origin NOT GLOB '*[^-._a-z0-9]*'),
+        code       TEXT NOT NULL CHECK (length(code) BETWEEN 1 AND 63
+                       AND code NOT GLOB '*[^-a-z0-9]*' AND code NOT GLOB '-*' AND code NOT GLOB '*-'),
+        url        TEXT NOT NULL,
+        created_at INTEGER NOT NULL, -- seconds since 1970, as expires_at
+        created_by TEXT NOT NULL,
+        expires_at INTEGER,
+        ttl        INTEGER,          -- seconds
+        version    INTEGER NOT NULL,
+        PRIMARY KEY (origin, code)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX link_expiry ON link (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE TABLE meta (
+        key   TEXT NOT NULL PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO meta (key, value) VALUES ('version_floor', 0);
+";
+
+/// Why a file cannot serve as link store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the file: a second server, or a program in a long transaction.
+    #[error("{}: another process is using this link store", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file or its directory cannot be written.
+    #[error("{}: the link store cannot be written: {reason}", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        reason: String,
+    },
+    /// It is not an SQLite file, or a damaged one.
+    #[error("{}: not a sound link store: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A later version of this program has written it.
+    #[error(
+        "{}: the link store has schema version {found}, but this program knows only up to {known}",
+        path.display()
+    )]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// The version of the file.
+        found: i64,
+        /// The latest version that this program can read.
+        known: i64,
+    },
+    /// An SQLite file of another program.
+    #[error("{}: the file belongs to another program: {reason}", path.display())]
+    ForeignDatabase {
+        /// The file.
+        path: PathBuf,
+        /// How that was seen.
+        reason: String,
+    },
+    /// Anything else that the system or SQLite refused.
+    #[error("{}: the link store cannot be opened: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was refused.
+        error: io::Error,
+    },
+}
+
+/// What [`open`] gives.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) writer: Connection,
+    pub(super) readers: Vec<Connection>,
+    pub(super) lock: File,
+}
+
+/// Locks, checks and migrates the file, and opens the connections.
+pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
+    let io_error = |error| from_io(path, error);
+    make_directories(directory(path)).map_err(io_error)?;
+    let real = real_path(path).map_err(io_error)?;
+    let lock = lock(&real).map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::Locked { path: path.into() },
+        TryLockError::Error(error) => from_io(path, error),
+    })?;
+    make_file(&real).map_err(io_error)?;
+
+    let sqlite_error = |error| from_sqlite(path, error);
+    let mut writer = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite_error)?;
+    identify(&writer, path)?;
+    if writer.is_readonly("main").map_err(sqlite_error)? {
+        return Err(OpenError::ReadOnly {
+            path: path.into(),
+            reason: "no permission to write the file".into(),
+        });
+    }
+    configure(&writer).map_err(sqlite_error)?;
+    migrate(&mut writer, MIGRATIONS).map_err(sqlite_error)?;
+    check_tables(&writer, path)?;
+    let readers = (0..readers)
+        .map(|_| connect(&real, OpenFlags::SQLITE_OPEN_READ_ONLY))
+        .collect::<Result<_, _>>()
+        .map_err(sqlite_error)?;
+    Ok(Opened {
+        writer,
+        readers,
+        lock,
+    })
+}
+
+/// Moves the log into the database file and empties it.
+pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        tracing::info!("another program reads the link store; its log stays until the next start");
+    }
+    Ok(())
+}
+
+/// Runs the migrations that the file has not seen, all or none.
+pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done: usize = user_version(&tx)?.try_into().unwrap_or(usize::MAX);
+    let Some(missing) = migrations.get(done..).filter(|m| !m.is_empty()) else {
+        return Ok(());
+    };
+    for migration in missing {
+        tx.execute_batch(migration)?;
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", migrations.len() as i64)?;
+    tx.commit()
+}
+
+/// The directory that a file is in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a directory and those above it, for this user alone: whoever may read the store knows all
+/// links. Each is synced into the one above, or power loss could take the store with it.
+fn make_directories(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = directory(dir);
+    make_directories(above)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(above)?.sync_all(),
+    }
+}
+
+/// The path without symbolic links, so that two ways to one file lead to one lock.
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => {
+            let real = path.canonicalize()?;
+            let file = fs::metadata(&real)?;
+            if file.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            if !file.is_file() {
+                return Err(io::Error::other("it is not a regular file"));
+            }
+            Ok(real)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+            Ok(directory(path).canonicalize()?.join(name))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the lock that makes the file ours until the handle is dropped, or the process is gone.
+fn lock(real: &Path) -> Result<File, TryLockError> {
+    let mut name = real.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(name)
+        .map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// Makes the file where it is missing, readable for this user alone. A file that is there is not
+/// touched: closing a handle of our own on it would drop the locks that SQLite holds in this
+/// process.
+fn make_file(real: &Path) -> io::Result<()> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(real);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A connection for one thread. It distrusts what a damaged or manipulated file may hold.
+fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = access
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let conn = Connection::open_with_flags(real, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    Ok(conn)
+}
+
+/// Whether the file is one of ours, or still empty.
+fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    let sqlite_error = |error| from_sqlite(path, error);
+    let tables: i64 = conn
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(sqlite_error)?;
+    let application: i64 = conn
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(sqlite_error)?;
+    let found = user_version(conn).map_err(sqlite_error)?;
+    let known = MIGRATIONS.len() as i64;
+    let foreign = |reason| OpenError::ForeignDatabase {
+        path: path.into(),
+        reason,
+    };
+    match application {
+        APPLICATION_ID if found > known => Err(OpenError::NewerSchema {
+            path: path.into(),
+            found,
+            known,
+        }),
+        APPLICATION_ID if found < 1 => Err(OpenError::Corrupt {
+            path: path.into(),
+            reason: format!("the schema version is {found}"),
+        }),
+        APPLICATION_ID => Ok(()),
+        0 if tables == 0 && found == 0 => Ok(()),
+        0 if tables == 0 => Err(foreign(format!("its user_version is {found}"))),
+        0 => Err(foreign("it holds tables that are not ours".into())),
+        other => Err(foreign(format!("its application_id is {other:#010x}"))),
+    }
+}
+
+/// Settings of the writer's connection.
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL syncs the log at each commit; NORMAL would lose the last commits with the power.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    // Only macOS has it: there fsync alone leaves the data in the disk's own cache.
+    conn.pragma_update(None, "fullfsync", true)?;
+    conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))
+}
+
+/// Whether every statement of this program compiles against the tables of the file.
+fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    for sql in reader::STATEMENTS.iter().chain(writer::STATEMENTS) {
+        conn.prepare(sql)
+            .map_err(|error| match error.sqlite_error_code() {
+                // The generic code, which here is "no such table" or "no such column".
+                Some(ErrorCode::Unknown) | None => OpenError::Corrupt {
+                    path: path.into(),
+                    reason: error.to_string(),
+                },
+                Some(_) => from_sqlite(path, error),
+            })?;
+    }
+    Ok(())
+}
+
+fn user_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn from_io(path: &Path, error: io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::ReadOnly {
+                path: path.into(),
+                reason: error.to_string(),
+            }
+        }
+        _ => OpenError::Io {
+            path: path.into(),
+            error,
+        },
+    }
+}
+
+fn from_sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    let reason = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Corrupt { path, reason }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            OpenError::ReadOnly { path, reason }
+        }
+        _ => OpenError::Io {
+            path,
+            error: io::Error::other(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    const V2: &str = "ALTER TABLE link ADD COLUMN note TEXT NOT NULL DEFAULT 'none'";
+    const PUT: &str = "INSERT INTO link VALUES (?1, ?2, 'http://y/', 1, 'me', NULL, NULL, 7)";
+
+    #[test]
+    fn an_older_file_is_migrated_and_keeps_its_links() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, &[V1]).unwrap();
+        conn.execute(PUT, ("s.x", "a")).unwrap();
+        migrate(&mut conn, &[V1, V2]).unwrap();
+        let note: String = conn
+            .query_row("SELECT note FROM link WHERE code = 'a'", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(note, "none");
+        assert_eq!(user_version(&conn).unwrap(), 2);
+        // Nothing to do, and nothing is done.
+        migrate(&mut conn, &[V1, V2]).unwrap();
+        assert_eq!(user_version(&conn).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_failing_migration_leaves_the_file_as_it_was() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, &[V1]).unwrap();
+        migrate(&mut conn, &[V1, V2, "CREATE TABLE link (again)"]).unwrap_err();
+        assert_eq!(user_version(&conn).unwrap(), 1);
+        conn.prepare("SELECT note FROM link").unwrap_err();
+    }
+
+    #[test]
+    fn keys_that_cannot_be_looked_up_are_refused_by_the_table() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, MIGRATIONS).unwrap();
+        let check = |origin: &str, code: &str, accepted: bool| {
+            let done = conn.execute(PUT, (origin, code));
+            assert_eq!(done.is_ok(), accepted, "{code} below {origin}");
+        };
+        check("s.example.com", "gh7k2m9x", true);
+        check("s.example.com", "a-b", true);
+        check("s.example.com", &"z".repeat(63), true);
+        check("_x.y-z", "0", true);
+        check("s.example.com", &"z".repeat(64), false);
+        check("s.example.com", "", false);
+        check("s.example.com", "A", false);
+        check("s.example.com", "a_b", false);
+        check("s.example.com", "a.b", false);
+        check("s.example.com", "-a", false);
+        check("s.example.com", "a-", false);
+        check("", "a", false);
+        check("S.example.com", "a", false);
+    }
+
+    #[test]
+    fn a_commit_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(&dir.path().join("links.sqlite"), 1).unwrap();
+        let setting = |name| -> String {
+            let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            match opened.writer.pragma_query_value(None, name, value).unwrap() {
+                rusqlite::types::Value::Text(text) => text,
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(setting("journal_mode"), "wal");
+        assert_eq!(setting("synchronous"), "Integer(2)");
+    }
+
+    #[test]
+    fn refusals_of_the_system_and_of_sqlite_are_told_apart() {
+        let path = Path::new("links.sqlite");
+        let io = |kind: io::ErrorKind| from_io(path, kind.into());
+        assert!(matches!(
+            io(io::ErrorKind::PermissionDenied),
+            OpenError::ReadOnly { .. }
+        ));
+        assert!(matches!(
+            io(io::ErrorKind::ReadOnlyFilesystem),
+            OpenError::ReadOnly { .. }
+        ));
+        assert!(matches!(
+            io(io::ErrorKind::StorageFull),
+            OpenError::Io { .. }
+        ));
+
+        let sqlite = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            from_sqlite(path, error)
+        };
+        assert!(matches!(
+            sqlite(ffi::SQLITE_READONLY),
+            OpenError::ReadOnly { .. }
+        ));
+        assert!(matches!(
+            sqlite(ffi::SQLITE_READONLY_DIRECTORY),
+            OpenError::ReadOnly { .. }
+        ));
+        assert!(matches!(sqlite(ffi::SQLITE_BUSY), OpenError::Locked { .. }));
+        assert!(matches!(
+            sqlite(ffi::SQLITE_NOTADB),
+            OpenError::Corrupt { .. }
+        ));
+        assert!(matches!(
+            sqlite(ffi::SQLITE_CORRUPT),
+            OpenError::Corrupt { .. }
+        ));
+        assert!(matches!(sqlite(ffi::SQLITE_CANTOPEN), OpenError::Io { .. }));
+        assert!(matches!(sqlite(ffi::SQLITE_FULL), OpenError::Io { .. }));
+    }
+}
