@@ -7,8 +7,8 @@
 //!
 //! **Committed means on disk.** The file is in WAL mode with `synchronous=FULL`, so a commit returns
 //! once the log is synced. A sync costs some milliseconds on ordinary disks whatever it carries, so
-//! the writer takes all writes that wait ([`WRITE_BATCH`] at most) into one transaction and answers
-//! their callers when it is committed. A failing commit fails all of them, and none is half done.
+//! the writer takes all writes that wait, up to a bound, into one transaction and answers their
+//! callers when it is committed. A failing commit fails all of them, and none is half done.
 //!
 //! **Reads never wait for writes.** WAL lets the reader threads go on at the state of the last
 //! commit. They have their own queue, so that a stream of registrations cannot delay a query.
@@ -64,8 +64,8 @@ const WRITE_QUEUE: usize = 1_024;
 /// How many writes go into one transaction. One sync for 256 links makes its cost negligible, and
 /// the transaction itself stays within some ten milliseconds.
 const WRITE_BATCH: usize = 256;
-/// How many reads may wait. At some 20 µs a look-up this is a wait of 20 ms; whoever has more
-/// waiting is overloaded.
+/// How many reads may wait. A look-up takes well under 100 µs, so the last of them waits less than a
+/// tenth of a second; a resolver gives up after one or two.
 const READ_QUEUE: usize = 1_024;
 /// The most reader threads. Look-ups hit the page cache, so more threads than cores win nothing.
 const MAX_READERS: usize = 4;
@@ -125,7 +125,7 @@ impl SqliteStore {
         let (writes, waiting) = sync_channel(WRITE_QUEUE);
         let writer = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || writer::run(opened.writer, &waiting, &clock))?;
+            .spawn(move || writer::run(opened.writer, &waiting, &clock, writer::SWEEP_INTERVAL))?;
         Ok(Self {
             queues: RwLock::new(Some(Queues { writes, reads })),
             threads: tokio::sync::Mutex::new(Some(Threads {

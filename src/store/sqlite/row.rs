@@ -22,7 +22,7 @@ macro_rules! select_links {
 pub(super) use select_links;
 
 /// Writes a link over whatever row has its name.
-const PUT: &str = "INSERT OR REPLACE INTO link \
+pub(super) const PUT: &str = "INSERT OR REPLACE INTO link \
     (origin, code, url, created_at, created_by, expires_at, ttl, version) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 

@@ -128,6 +128,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
     let sqlite_error = |error| from_sqlite(path, error);
     let mut writer = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite_error)?;
     identify(&writer, path)?;
+    check_length(&writer, &real, path)?;
     if writer.is_readonly("main").map_err(sqlite_error)? {
         return Err(OpenError::ReadOnly {
             path: path.into(),
@@ -189,7 +190,11 @@ fn make_directories(dir: &Path) -> io::Result<()> {
     let above = directory(dir);
     make_directories(above)?;
     match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        // Someone else was quicker.
+        Err(_) if dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
         Err(error) => Err(error),
         Ok(()) => File::open(above)?.sync_all(),
     }
@@ -219,18 +224,23 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
 
 /// Takes the lock that makes the file ours until the handle is dropped, or the process is gone.
 fn lock(real: &Path) -> Result<File, TryLockError> {
-    let mut name = real.as_os_str().to_owned();
-    name.push(".lock");
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(name)
+        .open(beside(real, ".lock"))
         .map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
+}
+
+/// The path of a companion of the file.
+fn beside(real: &Path, suffix: &str) -> PathBuf {
+    let mut name = real.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Makes the file where it is missing, readable for this user alone. A file that is there is not
@@ -292,6 +302,27 @@ fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
         0 => Err(foreign("it holds tables that are not ours".into())),
         other => Err(foreign(format!("its application_id is {other:#010x}"))),
     }
+}
+
+/// Whether the file ends with a whole page. SQLite itself sees a file that is whole pages too short
+/// and takes the rest of a broken last page for zeros. While there is a log, though, the file may be
+/// any length: the log has the pages.
+fn check_length(conn: &Connection, real: &Path, path: &Path) -> Result<(), OpenError> {
+    let page: i64 = conn
+        .pragma_query_value(None, "page_size", |row| row.get(0))
+        .map_err(|error| from_sqlite(path, error))?;
+    let page = u64::try_from(page).unwrap_or(1).max(1);
+    let length = fs::metadata(real)
+        .map_err(|error| from_io(path, error))?
+        .len();
+    let has_log = fs::metadata(beside(real, "-wal")).is_ok_and(|log| log.len() > 0);
+    if length % page != 0 && !has_log {
+        return Err(OpenError::Corrupt {
+            path: path.into(),
+            reason: format!("it is cut off after {length} bytes, within a page"),
+        });
+    }
+    Ok(())
 }
 
 /// Settings of the writer's connection.

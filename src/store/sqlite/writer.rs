@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::call::Job;
-use super::row::{integer, put, select_links};
+use super::row::{PUT, integer, put};
 use super::{WRITE_BATCH, reader};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Link, LinkName, Version};
@@ -17,7 +17,7 @@ use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, secon
 const EXPIRED_RETENTION: u64 = 7 * 24 * 60 * 60;
 /// How often expired links are swept. The first pass is one interval after the start, when a clock
 /// that was wrong at boot has been set.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How many links one pass removes: about the work of one batch of writes, and 720,000 a day.
 const SWEEP_ROWS: i64 = 500;
 
@@ -28,11 +28,9 @@ const RAISE_FLOOR: &str = "UPDATE meta SET value = ?1 WHERE key = 'version_floor
 const SWEEP: &str = "DELETE FROM link WHERE (origin, code) IN \
     (SELECT origin, code FROM link WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2) \
     RETURNING version";
-/// As a check that the columns for [`super::row::put`] are there.
-const ALL_COLUMNS: &str = select_links!("LIMIT 0");
 
 /// Every statement of the writer, to see at the start that the tables are what they should be.
-pub(super) const STATEMENTS: &[&str] = &[DELETE, FLOOR, RAISE_FLOOR, SWEEP, ALL_COLUMNS];
+pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP];
 
 /// What the writer thread does: batch after batch, until the queue is closed and empty. Gives the
 /// connection back for the last checkpoint.
@@ -40,8 +38,9 @@ pub(super) fn run(
     mut conn: Connection,
     queue: &Receiver<Box<dyn Job>>,
     clock: &Clock,
+    sweep_interval: Duration,
 ) -> Connection {
-    let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
+    let mut next_sweep = Instant::now() + sweep_interval;
     loop {
         match queue.recv_timeout(next_sweep.saturating_duration_since(Instant::now())) {
             Ok(first) => write_batch(&mut conn, first, queue),
@@ -55,7 +54,7 @@ pub(super) fn run(
                 Ok(links) => tracing::debug!(links, "swept expired links"),
                 Err(error) => tracing::warn!(%error, "sweeping expired links failed"),
             }
-            next_sweep = Instant::now() + SWEEP_INTERVAL;
+            next_sweep = Instant::now() + sweep_interval;
         }
     }
 }
@@ -284,6 +283,35 @@ mod tests {
 
         let again = made(create(&conn, new("old", "", None), 0).unwrap());
         assert!(again.version > old.version);
+    }
+
+    /// With idle seconds between writes, or with none.
+    #[test]
+    fn the_writer_sweeps_whether_it_is_idle_or_busy() {
+        let check = |busy: bool| {
+            let conn = conn();
+            create(&conn, new("old", "", Some(1)), 0).unwrap();
+            let clock = Clock::manual(UnixTime::MAX);
+            let (queue, waiting) = std::sync::mpsc::sync_channel(1);
+            let interval = Duration::from_millis(20);
+            let writer = std::thread::spawn(move || run(conn, &waiting, &clock, interval));
+            let end = Instant::now() + Duration::from_secs(20);
+            loop {
+                let (job, reply) = job(|conn| reader::get(conn, &name("old")));
+                queue.send(job).unwrap();
+                if reply.blocking_recv().unwrap().unwrap().is_none() {
+                    break;
+                }
+                assert!(Instant::now() < end, "not swept, busy: {busy}");
+                if !busy {
+                    std::thread::sleep(3 * interval);
+                }
+            }
+            drop(queue);
+            writer.join().unwrap();
+        };
+        check(true);
+        check(false);
     }
 
     #[test]
