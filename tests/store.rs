@@ -1,0 +1,577 @@
+//! The battery that every store must pass, and below it what is particular to each backend.
+//!
+//! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
+
+// The helpers are not test functions themselves, but in a test a failed expectation is the point.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod sqlite;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tinyns::clock::UnixTime;
+use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
+
+/// One second in the unit of `now_micros`.
+const SECOND: u64 = 1_000_000;
+/// The time at which the tests begin: 2026-01-01.
+const NOW: u64 = 1_767_225_600 * SECOND;
+const ZONE: &str = "s.example.com";
+
+/// A place where a store of some kind keeps its links.
+#[async_trait]
+trait Backend: Send + Sync {
+    /// Opens the store; after `close` once more, with the same links.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Makes a test of each function of the battery. The argument makes a [`Backend`] without links.
+macro_rules! store_battery {
+    ($make:expr) => {
+        store_battery! { $make;
+            create_tells_new_same_and_taken
+            an_expired_link_counts_as_absent
+            versions_grow_over_delete_reopening_and_a_clock_set_back
+            versions_grow_over_expiry_and_a_clock_set_back
+            change_is_partial
+            change_and_delete_heed_the_expected_version
+            of_concurrent_creates_one_wins
+            of_concurrent_changes_with_a_version_one_wins
+            of_concurrent_deletes_one_wins
+            lists_page_without_gap_or_repetition
+            lists_stay_right_while_links_come_and_go
+            a_limit_of_nothing_still_moves_on
+            zones_do_not_mix
+            segments_are_disjoint_and_complete
+            the_longest_values_come_back_as_they_were
+            what_is_absent_is_absent
+            reopening_keeps_every_field
+            a_closed_store_says_so
+        }
+    };
+    ($make:expr; $($test:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                $crate::store::$test(&$make).await;
+            }
+        )+
+    };
+}
+use store_battery;
+
+fn origin(text: &str) -> Origin {
+    Origin::parse(text).unwrap()
+}
+
+fn name_in(code: &str, zone: &str) -> LinkName {
+    LinkName::new(&Code::parse(code).unwrap(), &origin(zone))
+}
+
+fn name(code: &str) -> LinkName {
+    name_in(code, ZONE)
+}
+
+fn url(path: &str) -> TargetUrl {
+    TargetUrl::parse(&format!("https://example.net/{path}")).unwrap()
+}
+
+fn new(code: &str, path: &str) -> NewLink {
+    NewLink {
+        name: name(code),
+        target: url(path),
+        created_by: "battery".into(),
+        expires_at: None,
+        ttl: None,
+    }
+}
+
+fn ending(code: &str, path: &str, end_micros: u64) -> NewLink {
+    NewLink {
+        expires_at: Some(UnixTime(end_micros / SECOND)),
+        ..new(code, path)
+    }
+}
+
+/// Creates a link that must be new.
+async fn make(store: &dyn Store, new: NewLink, now: u64) -> Link {
+    match store.create(new, now).await.unwrap() {
+        Created::New(link) => link,
+        other => panic!("not new: {other:?}"),
+    }
+}
+
+/// Deletes a link that must be there; gives the version of its absence.
+async fn remove(store: &dyn Store, code: &str, now: u64) -> Version {
+    match store.delete(&name(code), None, now).await.unwrap() {
+        Deleted::Deleted(version) => version,
+        other => panic!("not deleted: {other:?}"),
+    }
+}
+
+async fn check_get(store: &dyn Store, code: &str, expected: Option<&Link>) {
+    let found = store.get(&name(code)).await.unwrap();
+    assert_eq!(found.as_ref(), expected, "{code}");
+}
+
+fn codes(links: &[Link]) -> Vec<String> {
+    links.iter().map(|l| l.name.code().to_owned()).collect()
+}
+
+/// Follows a list to its end, and checks each page on the way.
+async fn list_all(store: &dyn Store, zone: &str, limit: usize) -> Vec<Link> {
+    let mut links = Vec::new();
+    let mut after: Option<LinkName> = None;
+    loop {
+        let page = store.list(&origin(zone), after.as_ref(), limit).await;
+        let Page { links: some, next } = page.unwrap();
+        assert!(some.len() <= limit, "{} links of {limit}", some.len());
+        links.extend(some);
+        match next {
+            Some(next) => assert_ne!(after.replace(next), after, "the cursor stands still"),
+            None => return links,
+        }
+    }
+}
+
+/// Follows one segment of a scan to its end.
+async fn scan_all(store: &dyn Store, segment: Segment, limit: usize) -> Vec<Link> {
+    let mut links = Vec::new();
+    let mut after: Option<LinkName> = None;
+    loop {
+        let page = store.scan(segment, after.as_ref(), limit).await.unwrap();
+        assert!(page.links.len() <= limit);
+        links.extend(page.links);
+        match page.next {
+            Some(next) => assert_ne!(after.replace(next), after, "the cursor stands still"),
+            None => return links,
+        }
+    }
+}
+
+async fn create_tells_new_same_and_taken(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let link = make(&*store, new("a", "1"), NOW + 7).await;
+    assert_eq!(link.name, name("a"));
+    assert_eq!(link.target, url("1"));
+    assert_eq!(link.created_at, UnixTime(NOW / SECOND));
+    assert_eq!(&*link.created_by, "battery");
+    assert_eq!(link.version, Version(NOW + 7));
+    check_get(&*store, "a", Some(&link)).await;
+
+    let later = NOW + SECOND;
+    // The same target is the same link, whatever else the request asks for.
+    let same = store.create(ending("a", "1", NOW + 60 * SECOND), later);
+    assert_eq!(same.await.unwrap(), Created::Same(link.clone()));
+    let taken = store.create(new("a", "2"), later).await.unwrap();
+    assert_eq!(taken, Created::Taken(link.clone()));
+    check_get(&*store, "a", Some(&link)).await;
+}
+
+async fn an_expired_link_counts_as_absent(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let end = NOW + 10 * SECOND;
+    let first = make(&*store, ending("a", "1", end), NOW).await;
+
+    // Until the very last microsecond the link lives.
+    let last = end - 1;
+    let taken = store.create(new("a", "2"), last).await.unwrap();
+    assert_eq!(taken, Created::Taken(first.clone()));
+    let conflict = store.delete(&name("a"), Some(Version(1)), last).await;
+    assert_eq!(conflict.unwrap(), Deleted::Conflict(first.clone()));
+
+    // From its end on it does not, though the store may still have it.
+    let changed = store.change(&name("a"), None, Change::default(), end).await;
+    assert_eq!(changed.unwrap(), Changed::Absent);
+    // A stale version of what is absent is no conflict.
+    let deleted = store.delete(&name("a"), Some(Version(1)), end).await;
+    assert_eq!(deleted.unwrap(), Deleted::Absent);
+    let second = make(&*store, new("a", "1"), end).await;
+    assert_eq!(second.created_at, UnixTime(end / SECOND));
+    assert_eq!(second.expires_at, None);
+    assert!(second.version > first.version);
+    check_get(&*store, "a", Some(&second)).await;
+}
+
+async fn versions_grow_over_delete_reopening_and_a_clock_set_back(backend: &dyn Backend) {
+    let mut highest = Version(0);
+    let mut grown = |version: Version| {
+        assert!(version > highest, "{version} after {highest}");
+        highest = version;
+    };
+    // Each round runs a minute earlier than the one before.
+    for round in 0..4 {
+        let now = NOW - round * 60 * SECOND;
+        let store = backend.open().await;
+        grown(make(&*store, new("a", "1"), now).await.version);
+        let change = store.change(&name("a"), None, Change::default(), now).await;
+        let Changed::Changed(link) = change.unwrap() else {
+            panic!("not changed");
+        };
+        grown(link.version);
+        grown(remove(&*store, "a", now).await);
+        grown(make(&*store, new("a", "1"), now).await.version);
+        grown(remove(&*store, "a", now).await);
+        store.close().await;
+    }
+}
+
+async fn versions_grow_over_expiry_and_a_clock_set_back(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let first = make(&*store, ending("a", "1", 10 * SECOND), NOW).await;
+    store.close().await;
+    let store = backend.open().await;
+    let second = make(&*store, ending("a", "2", 10 * SECOND), 10 * SECOND).await;
+    assert!(second.version > first.version);
+    let third = make(&*store, new("a", "3"), 10 * SECOND).await;
+    assert!(third.version > second.version);
+}
+
+async fn change_is_partial(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut expected = make(&*store, new("a", "1"), NOW).await;
+    let mut check = async |change: Change, edit: fn(&mut Link)| {
+        let before = expected.version;
+        let changed = store.change(&name("a"), None, change, NOW).await.unwrap();
+        let Changed::Changed(link) = changed else {
+            panic!("not changed: {changed:?}");
+        };
+        assert!(link.version > before);
+        edit(&mut expected);
+        expected.version = link.version;
+        assert_eq!(link, expected);
+        check_get(&*store, "a", Some(&expected)).await;
+    };
+    let end = Some(UnixTime(NOW / SECOND + 60));
+    let target = |path| Change {
+        target: Some(url(path)),
+        ..Change::default()
+    };
+    let expires_at = |end| Change {
+        expires_at: Some(end),
+        ..Change::default()
+    };
+    let ttl = |ttl| Change {
+        ttl: Some(ttl),
+        ..Change::default()
+    };
+    check(target("2"), |link| link.target = url("2")).await;
+    check(expires_at(end), |link| {
+        link.expires_at = Some(UnixTime(NOW / SECOND + 60));
+    })
+    .await;
+    check(ttl(Ttl::from_secs(0)), |link| link.ttl = Ttl::from_secs(0)).await;
+    check(target("3"), |link| link.target = url("3")).await;
+    check(expires_at(None), |link| link.expires_at = None).await;
+    check(ttl(None), |link| link.ttl = None).await;
+    check(Change::default(), |_| {}).await;
+}
+
+async fn change_and_delete_heed_the_expected_version(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let first = make(&*store, new("a", "1"), NOW).await;
+    let change = |path| Change {
+        target: Some(url(path)),
+        ..Change::default()
+    };
+
+    let wrong = Some(Version(first.version.0 - 1));
+    let conflict = store.change(&name("a"), wrong, change("2"), NOW).await;
+    assert_eq!(conflict.unwrap(), Changed::Conflict(first.clone()));
+    check_get(&*store, "a", Some(&first)).await;
+
+    let right = Some(first.version);
+    let changed = store.change(&name("a"), right, change("2"), NOW).await;
+    let Changed::Changed(second) = changed.unwrap() else {
+        panic!("not changed");
+    };
+    let again = store.change(&name("a"), right, change("3"), NOW).await;
+    assert_eq!(again.unwrap(), Changed::Conflict(second.clone()));
+    let stale = store.delete(&name("a"), right, NOW).await;
+    assert_eq!(stale.unwrap(), Deleted::Conflict(second.clone()));
+    check_get(&*store, "a", Some(&second)).await;
+
+    let deleted = store.delete(&name("a"), Some(second.version), NOW).await;
+    let Deleted::Deleted(absence) = deleted.unwrap() else {
+        panic!("not deleted");
+    };
+    assert!(absence > second.version);
+    check_get(&*store, "a", None).await;
+}
+
+/// Runs `call` 50 times at once and gives all results.
+async fn at_once<T, F>(store: &Arc<dyn Store>, call: impl Fn(Arc<dyn Store>, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let calls: Vec<_> = (0..50)
+        .map(|i| tokio::spawn(call(Arc::clone(store), i)))
+        .collect();
+    let done = join_all(calls).await.into_iter();
+    done.map(|result| result.unwrap().unwrap()).collect()
+}
+
+async fn of_concurrent_creates_one_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let same = at_once(&store, |store, _| async move {
+        store.create(new("same", "1"), NOW).await
+    })
+    .await;
+    let is_new = |created: &&Created| matches!(created, Created::New(_));
+    assert_eq!(same.iter().filter(is_new).count(), 1);
+    let is_same = |created: &&Created| matches!(created, Created::Same(_));
+    assert_eq!(same.iter().filter(is_same).count(), 49);
+
+    let each = at_once(&store, |store, i| async move {
+        store.create(new("each", &i.to_string()), NOW).await
+    })
+    .await;
+    let winner = each.iter().find(is_new).unwrap().clone();
+    let Created::New(winner) = winner else {
+        unreachable!()
+    };
+    assert_eq!(each.iter().filter(is_new).count(), 1);
+    let lost = each.iter().filter(|created| !is_new(created));
+    for created in lost {
+        assert_eq!(*created, Created::Taken(winner.clone()));
+    }
+    check_get(&*store, "each", Some(&winner)).await;
+}
+
+async fn of_concurrent_changes_with_a_version_one_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let expected = Some(make(&*store, new("a", "start"), NOW).await.version);
+    let results = at_once(&store, |store, i| async move {
+        let change = Change {
+            target: Some(url(&i.to_string())),
+            ..Change::default()
+        };
+        store.change(&name("a"), expected, change, NOW).await
+    })
+    .await;
+    let mut winners = Vec::new();
+    let mut losers = 0;
+    for result in results {
+        match result {
+            Changed::Changed(link) => winners.push(link),
+            Changed::Conflict(_) => losers += 1,
+            Changed::Absent => panic!("the link is there"),
+        }
+    }
+    assert_eq!((winners.len(), losers), (1, 49));
+    check_get(&*store, "a", Some(&winners[0])).await;
+}
+
+async fn of_concurrent_deletes_one_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    make(&*store, new("a", "1"), NOW).await;
+    let results = at_once(&store, |store, _| async move {
+        store.delete(&name("a"), None, NOW).await
+    })
+    .await;
+    let absent = results.iter().filter(|r| **r == Deleted::Absent).count();
+    assert_eq!(absent, 49);
+    check_get(&*store, "a", None).await;
+}
+
+async fn lists_page_without_gap_or_repetition(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(list_all(&*store, ZONE, 10).await, []);
+    let mut made = BTreeSet::new();
+    for i in 0..25 {
+        let code = format!("c{:x}", i * 7919);
+        make(&*store, new(&code, "1"), NOW).await;
+        made.insert(code);
+    }
+    let whole = list_all(&*store, ZONE, 100).await;
+    assert_eq!(codes(&whole).into_iter().collect::<BTreeSet<_>>(), made);
+    assert_eq!(whole.len(), 25);
+    for limit in [1, 2, 5, 24, 25, 26] {
+        let paged = list_all(&*store, ZONE, limit).await;
+        assert_eq!(paged, whole, "pages of {limit}");
+    }
+    // A cursor need not be the name of a link that is still there.
+    remove(&*store, whole[3].name.code(), NOW).await;
+    let page = store.list(&origin(ZONE), Some(&whole[3].name), 2).await;
+    assert_eq!(page.unwrap().links, whole[4..6]);
+}
+
+async fn lists_stay_right_while_links_come_and_go(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for i in 0..20 {
+        make(&*store, new(&format!("stays{i}"), "1"), NOW).await;
+        make(&*store, new(&format!("goes{i}"), "1"), NOW).await;
+    }
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut after: Option<LinkName> = None;
+    for step in 0.. {
+        let page = store.list(&origin(ZONE), after.as_ref(), 3).await.unwrap();
+        for code in codes(&page.links) {
+            *seen.entry(code).or_default() += 1;
+        }
+        let Some(next) = page.next else { break };
+        after = Some(next);
+        if step < 20 {
+            make(&*store, new(&format!("comes{step}"), "1"), NOW).await;
+            remove(&*store, &format!("goes{step}"), NOW).await;
+        }
+    }
+    for i in 0..20 {
+        assert_eq!(seen.get(&format!("stays{i}")), Some(&1), "stays{i}");
+    }
+    assert!(seen.values().all(|times| *times == 1), "{seen:?}");
+}
+
+async fn a_limit_of_nothing_still_moves_on(backend: &dyn Backend) {
+    let store = backend.open().await;
+    make(&*store, new("a", "1"), NOW).await;
+    make(&*store, new("b", "1"), NOW).await;
+    let page = store.list(&origin(ZONE), None, 0).await.unwrap();
+    assert_eq!(page.links.len(), 1);
+    assert_eq!(page.next.as_ref(), Some(&page.links[0].name));
+    let whole = Segment { index: 0, total: 1 };
+    let page = store.scan(whole, None, 0).await.unwrap();
+    assert_eq!(page.links.len(), 1);
+    assert_eq!(page.next.as_ref(), Some(&page.links[0].name));
+}
+
+async fn zones_do_not_mix(backend: &dyn Backend) {
+    let store = backend.open().await;
+    // One of them ends like another, and one begins like another.
+    let zones = ["s.example.com", "a.s.example.com", "s.example.com.net"];
+    let mut versions = Vec::new();
+    for zone in zones {
+        for code in ["a", "b", "c"] {
+            let link = NewLink {
+                name: name_in(code, zone),
+                ..new(code, zone)
+            };
+            versions.push(make(&*store, link, NOW).await.version);
+        }
+    }
+    for zone in zones {
+        let links = list_all(&*store, zone, 2).await;
+        assert_eq!(links.len(), 3, "{zone}");
+        assert!(links.iter().all(|link| link.name.origin() == zone));
+        assert!(links.iter().all(|link| link.target == url(zone)));
+    }
+    assert_eq!(list_all(&*store, "example.com", 10).await, []);
+    let deleted = store.delete(&name_in("a", zones[1]), None, NOW).await;
+    assert!(matches!(deleted.unwrap(), Deleted::Deleted(_)));
+    assert!(store.get(&name_in("a", zones[1])).await.unwrap().is_none());
+    assert!(store.get(&name_in("a", zones[0])).await.unwrap().is_some());
+}
+
+async fn segments_are_disjoint_and_complete(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut made = BTreeSet::new();
+    for i in 0..60 {
+        // Folded codes, as most are, beside a few that callers chose.
+        let mut link = new("x", &i.to_string());
+        let code = match i {
+            0 => "0".to_owned(),
+            1 => "z-last".to_owned(),
+            2 => "zzzzzzzz".to_owned(),
+            3 => "z".repeat(63),
+            _ => Code::fold(&link.target, 0).to_string(),
+        };
+        link.name = name_in(&code, ["s.example.com", "t.example.org"][i % 2]);
+        made.insert(make(&*store, link, NOW).await.name);
+    }
+    for total in 1..=8 {
+        let parts = (0..total).map(|index| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { scan_all(&*store, Segment { index, total }, 3).await })
+        });
+        let mut met = BTreeSet::new();
+        for part in join_all(parts).await {
+            for link in part.unwrap() {
+                assert!(met.insert(link.name.clone()), "{} twice", link.name);
+            }
+        }
+        assert_eq!(met, made, "{total} segments");
+    }
+    for (index, total) in [(0, 0), (4, 4), (9, 4)] {
+        let page = store.scan(Segment { index, total }, None, 10).await;
+        let empty = Page {
+            links: vec![],
+            next: None,
+        };
+        assert_eq!(page.unwrap(), empty, "segment {index} of {total}");
+    }
+}
+
+async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let base = "https://example.net/";
+    let target = format!("{base}{}", "x".repeat(TargetUrl::MAX_LEN - base.len()));
+    let label = "y".repeat(63);
+    let zone = [label.as_str(), &label, "z".repeat(61).as_str()].join(".");
+    let long = NewLink {
+        name: name_in(&"c".repeat(63), &zone),
+        target: TargetUrl::parse(&target).unwrap(),
+        created_by: "grüße \u{1f517} 'or 1=1; --".into(),
+        expires_at: Some(UnixTime::MAX),
+        ttl: Ttl::from_secs(u64::from(Ttl::MAX)),
+    };
+    let link = make(&*store, long.clone(), NOW).await;
+    assert_eq!(link.name.as_str().len(), 253);
+    assert_eq!(link.target.as_str().len(), TargetUrl::MAX_LEN);
+    assert_eq!(store.get(&long.name).await.unwrap(), Some(link.clone()));
+    assert_eq!(
+        list_all(&*store, &zone, 1).await,
+        std::slice::from_ref(&link)
+    );
+    assert_eq!(link.created_by, long.created_by);
+    assert_eq!(link.expires_at, long.expires_at);
+    assert_eq!(link.ttl, long.ttl);
+}
+
+async fn what_is_absent_is_absent(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.ping().await.unwrap();
+    check_get(&*store, "a", None).await;
+    let change = store.change(&name("a"), None, Change::default(), NOW).await;
+    assert_eq!(change.unwrap(), Changed::Absent);
+    let some = Some(Version(1));
+    let change = store.change(&name("a"), some, Change::default(), NOW).await;
+    assert_eq!(change.unwrap(), Changed::Absent);
+    let delete = store.delete(&name("a"), None, NOW).await.unwrap();
+    assert_eq!(delete, Deleted::Absent);
+    check_get(&*store, "a", None).await;
+}
+
+async fn reopening_keeps_every_field(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let plain = make(&*store, new("plain", "1"), NOW).await;
+    let rich = NewLink {
+        ttl: Ttl::from_secs(20),
+        ..ending("rich", "2", NOW + SECOND)
+    };
+    let rich = make(&*store, rich, NOW).await;
+    make(&*store, new("gone", "3"), NOW).await;
+    remove(&*store, "gone", NOW).await;
+    store.close().await;
+
+    let store = backend.open().await;
+    check_get(&*store, "plain", Some(&plain)).await;
+    check_get(&*store, "rich", Some(&rich)).await;
+    check_get(&*store, "gone", None).await;
+}
+
+async fn a_closed_store_says_so(backend: &dyn Backend) {
+    let store = backend.open().await;
+    make(&*store, new("a", "1"), NOW).await;
+    store.close().await;
+    store.close().await;
+    let unavailable = |error: StoreError| matches!(error, StoreError::Unavailable(_));
+    assert!(unavailable(store.ping().await.unwrap_err()));
+    assert!(unavailable(store.get(&name("a")).await.unwrap_err()));
+    let create = store.create(new("b", "1"), NOW).await;
+    assert!(unavailable(create.unwrap_err()));
+}

@@ -1,0 +1,514 @@
+//! The SQLite store: the battery, the file in every bad state, locks, and kill -9.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tinyns::clock::Clock;
+use tinyns::store::{OpenError, SqliteStore};
+
+use super::*;
+
+/// A directory with a store in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("links.sqlite")
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.path(), Clock::default()).unwrap()
+    }
+
+    /// Another program's connection to the file.
+    fn foreign(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+}
+
+#[async_trait]
+impl Backend for Place {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.store())
+    }
+}
+
+store_battery!(Place::new());
+
+/// Opening must fail; gives why, and checks that the message is one line that names the file.
+fn refused(path: &Path) -> OpenError {
+    let error = SqliteStore::open(path, Clock::default()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    error
+}
+
+#[tokio::test]
+async fn lists_are_in_order_of_codes() {
+    let place = Place::new();
+    let store = place.store();
+    for code in ["b", "a-b", "a", "z", "0", "ab", "9z"] {
+        make(&store, new(code, "1"), NOW).await;
+    }
+    let listed = codes(&list_all(&store, ZONE, 3).await);
+    assert_eq!(listed, ["0", "9z", "a", "a-b", "ab", "b", "z"]);
+}
+
+#[tokio::test]
+async fn missing_directories_are_made_for_this_user_alone() {
+    let place = Place::new();
+    let path = place.0.path().join("a/b/links.sqlite");
+    let store = SqliteStore::open(&path, Clock::default()).unwrap();
+    make(&store, new("a", "1"), NOW).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&path) & 0o077, 0, "{:o}", mode(&path));
+    for dir in path.ancestors().skip(1).take(2) {
+        assert_eq!(mode(dir) & 0o077, 0, "{dir:?} {:o}", mode(dir));
+    }
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told_that_the_file_is_locked() {
+    let place = Place::new();
+    let store = place.store();
+    assert!(matches!(refused(&place.path()), OpenError::Locked { .. }));
+    // Another way to the same file does not lead around the lock.
+    let link = place.0.path().join("alias.sqlite");
+    symlink(place.path(), &link).unwrap();
+    assert!(matches!(refused(&link), OpenError::Locked { .. }));
+    // The one who has it is not disturbed.
+    make(&store, new("a", "1"), NOW).await;
+    store.close().await;
+    let store = SqliteStore::open(&link, Clock::default()).unwrap();
+    assert!(store.get(&name("a")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_file_in_another_programs_transaction_is_locked() {
+    let place = Place::new();
+    let foreign = place.foreign();
+    foreign.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert!(matches!(refused(&place.path()), OpenError::Locked { .. }));
+    foreign.execute_batch("ROLLBACK").unwrap();
+    place.store().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let place = Place::new();
+    place.store().close().await;
+    place
+        .foreign()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    let before = fs::read(place.path()).unwrap();
+    match refused(&place.path()) {
+        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 1)),
+        other => panic!("{other}"),
+    }
+    assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[test]
+fn files_of_other_programs_are_refused_and_left_alone() {
+    let check = |sql: &str, reason: &str| {
+        let place = Place::new();
+        place.foreign().execute_batch(sql).unwrap();
+        let before = fs::read(place.path()).unwrap();
+        let error = refused(&place.path());
+        assert!(
+            matches!(error, OpenError::ForeignDatabase { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(fs::read(place.path()).unwrap(), before, "{sql}");
+    };
+    check("CREATE TABLE music (title)", "tables");
+    check("PRAGMA application_id = 252006674", "0x0f055112");
+    check("PRAGMA user_version = 3", "user_version is 3");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_sound_store_is_refused_and_left_alone() {
+    let place = Place::new();
+    let store = place.store();
+    for i in 0..200 {
+        make(&store, new(&format!("c{i}"), "1"), NOW).await;
+    }
+    store.close().await;
+    let sound = fs::read(place.path()).unwrap();
+
+    let check = |content: &[u8]| {
+        fs::write(place.path(), content).unwrap();
+        let error = refused(&place.path());
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+        assert_eq!(fs::read(place.path()).unwrap(), content, "{error}");
+    };
+    check(b"short");
+    check(&b"These are not links. ".repeat(1_000));
+    for cut in [50, 200, 4_096, 5_000, sound.len() - 4_096, sound.len() - 1] {
+        check(&sound[..cut]);
+    }
+    let mut wrong_magic = sound.clone();
+    wrong_magic[0] = b's';
+    check(&wrong_magic);
+
+    fs::write(place.path(), &sound).unwrap();
+    place.foreign().execute_batch("DROP TABLE meta").unwrap();
+    let error = refused(&place.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("no such table"), "{error}");
+}
+
+#[test]
+fn what_is_in_the_way_is_named() {
+    let place = Place::new();
+    let check = |path: &Path, reason: &str| {
+        let error = refused(path);
+        assert!(matches!(error, OpenError::Io { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    };
+    check(place.0.path(), "is a directory");
+    let file = place.0.path().join("file");
+    fs::write(&file, "").unwrap();
+    check(&file.join("links.sqlite"), "ot a directory");
+    check(&file.join("sub/links.sqlite"), "ot a directory");
+    let dangling = place.0.path().join("dangling");
+    symlink(place.0.path().join("nowhere"), &dangling).unwrap();
+    check(&dangling, "No such file");
+    check(Path::new("/dev/null"), "not a regular file");
+}
+
+/// The kernel lets not even the superuser, as whom tests often run, make anything in sysfs.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_place_where_nothing_can_be_made_is_read_only() {
+    let error = refused(Path::new("/sys/kernel/tinyns/links.sqlite"));
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+    let error = refused(Path::new("/sys/kernel/links.sqlite"));
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn missing_permission_is_read_only() {
+    let place = Place::new();
+    place.store().close().await;
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    allow(&place.path(), 0o444).unwrap();
+    let superuser = OpenOptions::new().write(true).open(place.path()).is_ok();
+    let check = || match SqliteStore::open(&place.path(), Clock::default()) {
+        Err(OpenError::ReadOnly { .. }) => assert!(!superuser),
+        // Permission bits do not bind the superuser.
+        Ok(_) => assert!(superuser),
+        Err(error) => panic!("{error}"),
+    };
+    check();
+    allow(&place.path(), 0o600).unwrap();
+    fs::remove_file(place.0.path().join("links.sqlite.lock")).unwrap();
+    allow(place.0.path(), 0o555).unwrap();
+    check();
+    allow(place.0.path(), 0o755).unwrap();
+    place.store().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_file_can_be_read_by_others_while_it_is_open() {
+    let place = Place::new();
+    let store = place.store();
+    make(&store, new("a", "1"), NOW).await;
+    let url: String = place
+        .foreign()
+        .query_row("SELECT url FROM link WHERE code = 'a'", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(url, "https://example.net/1");
+}
+
+#[tokio::test]
+async fn a_writer_from_outside_makes_writes_fail_and_reads_go_on() {
+    let place = Place::new();
+    let store = place.store();
+    let link = make(&store, new("a", "1"), NOW).await;
+    let foreign = place.foreign();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let begun = Instant::now();
+    let write = store.create(new("b", "1"), NOW);
+    let read = async {
+        check_get(&store, "a", Some(&link)).await;
+        begun.elapsed()
+    };
+    let (write, read_took) = tokio::join!(write, read);
+    let StoreError::Unavailable(reason) = write.unwrap_err() else {
+        panic!("not unavailable");
+    };
+    assert_eq!(reason, "database is locked");
+    assert!(begun.elapsed() < Duration::from_secs(8), "it hung");
+    assert!(read_took < Duration::from_secs(1), "reads waited too");
+
+    foreign.execute_batch("ROLLBACK").unwrap();
+    make(&store, new("b", "1"), NOW).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_empties_again() {
+    let place = Place::new();
+    let store = place.store();
+    let foreign = place.foreign();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let calls = (0..3_000).map(|i| {
+        let store = &store;
+        async move {
+            let result = store.create(new(&format!("c{i}"), "1"), NOW).await;
+            (i, result)
+        }
+    });
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        foreign.execute_batch("ROLLBACK").unwrap();
+    };
+    let (results, ()) = tokio::join!(join_all(calls), release);
+    let mut made = 0;
+    let mut refused = Vec::new();
+    for (i, result) in results {
+        match result {
+            Ok(Created::New(_)) => made += 1,
+            Err(StoreError::Overloaded) => refused.push(i),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(made >= 1_024, "{made}");
+    assert!(refused.len() >= 1_000, "{}", refused.len());
+    for i in [refused[0], refused[refused.len() - 1]] {
+        check_get(&store, &format!("c{i}"), None).await;
+    }
+    make(&store, new(&format!("c{}", refused[0]), "1"), NOW).await;
+}
+
+#[tokio::test]
+async fn close_finishes_what_is_queued() {
+    let place = Place::new();
+    let store = place.store();
+    let calls = (0..500).map(|i| store.create(new(&format!("c{i}"), "1"), NOW));
+    let (results, ()) = tokio::join!(join_all(calls), store.close());
+    for result in results {
+        assert!(matches!(result.unwrap(), Created::New(_)));
+    }
+    // Nothing is left in the log, and the file alone is the whole store.
+    let mut log = place.path().into_os_string();
+    log.push("-wal");
+    assert!(!Path::new(&log).exists());
+    let store = place.store();
+    assert_eq!(list_all(&store, ZONE, 1_000).await.len(), 500);
+}
+
+#[tokio::test]
+async fn dropping_the_store_loses_nothing_and_frees_the_file() {
+    let place = Place::new();
+    for round in 0..3 {
+        let store = place.store();
+        let calls = (0..50).map(|i| store.create(new(&format!("c{round}-{i}"), "1"), NOW));
+        for result in join_all(calls).await {
+            assert!(matches!(result.unwrap(), Created::New(_)));
+        }
+        drop(store);
+    }
+    assert_eq!(list_all(&place.store(), ZONE, 1_000).await.len(), 150);
+}
+
+#[tokio::test]
+async fn a_page_is_bounded_whatever_is_asked() {
+    let place = Place::new();
+    let store = place.store();
+    let calls = (0..1_001).map(|i| store.create(new(&format!("c{i}"), "1"), NOW));
+    for result in join_all(calls).await {
+        result.unwrap();
+    }
+    let page = store.list(&origin(ZONE), None, usize::MAX).await.unwrap();
+    assert_eq!(page.links.len(), 1_000);
+    let next = page.next.unwrap();
+    let page = store.list(&origin(ZONE), Some(&next), usize::MAX).await;
+    let page = page.unwrap();
+    assert_eq!((page.links.len(), page.next), (1, None));
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_zone_lies_before_or_behind() {
+    let place = Place::new();
+    let store = place.store();
+    make(&store, new("m", "1"), NOW).await;
+    let check = async |cursor: LinkName, links: usize| {
+        let page = store.list(&origin(ZONE), Some(&cursor), 10).await.unwrap();
+        assert_eq!(page.links.len(), links, "{cursor}");
+    };
+    check(name_in("z", "a.example.com"), 1).await;
+    check(name_in("a", "t.example.com"), 0).await;
+}
+
+#[tokio::test]
+async fn a_bad_row_is_told_by_its_name_and_does_not_hide_the_others() {
+    let place = Place::new();
+    let store = place.store();
+    for code in ["a", "c"] {
+        make(&store, new(code, "1"), NOW).await;
+    }
+    let insert = "INSERT INTO link VALUES ('s.example.com', ?1, ?2, 1, '', NULL, NULL, 1)";
+    let foreign = place.foreign();
+    for code in ["b", "d"] {
+        foreign
+            .execute(insert, (code, "javascript:alert(1)"))
+            .unwrap();
+    }
+    // With the constraints off, even a key that no cursor can be.
+    foreign
+        .execute_batch("PRAGMA ignore_check_constraints = ON")
+        .unwrap();
+    foreign
+        .execute(insert, ("b_b", "https://example.net/"))
+        .unwrap();
+
+    let check = |error: StoreError| match error {
+        StoreError::Corrupt { name, reason } => {
+            assert_eq!(name, "b.s.example.com");
+            assert!(reason.contains("javascript"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    };
+    check(store.get(&name("b")).await.unwrap_err());
+    check(store.create(new("b", "1"), NOW).await.unwrap_err());
+    let change = store.change(&name("b"), None, Change::default(), NOW).await;
+    check(change.unwrap_err());
+    check(store.delete(&name("b"), None, NOW).await.unwrap_err());
+    for limit in [1, 2, 3, 10] {
+        let listed = codes(&list_all(&store, ZONE, limit).await);
+        assert_eq!(listed, ["a", "c"], "pages of {limit}");
+        let whole = Segment { index: 0, total: 1 };
+        let scanned = codes(&scan_all(&store, whole, limit).await);
+        assert_eq!(scanned, ["a", "c"], "pages of {limit}");
+    }
+}
+
+/// Tells the child process of the kill test which store to write to.
+const KILL_TEST_STORE: &str = "TINYNS_KILL_TEST_STORE";
+/// Tells it how to begin its codes.
+const KILL_TEST_ROUND: &str = "TINYNS_KILL_TEST_ROUND";
+
+/// What the parent knows of a link when the child is dead.
+#[derive(Debug, PartialEq)]
+enum Known {
+    Made,
+    /// A delete was begun; it may or may not have been done.
+    Going,
+    Gone,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_loses_nothing_that_was_acknowledged() {
+    let place = Place::new();
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    for round in 0..6 {
+        let before = known.len();
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).unwrap();
+        let lines = 1 + usize::from(u16::from_le_bytes(random) % 500);
+        run_and_kill(&place.path(), round, lines, &mut known);
+        assert!(known.len() > before, "the child has done nothing");
+
+        let store = place.store();
+        for (code, known) in &known {
+            let there = store.get(&name(code)).await.unwrap().is_some();
+            match known {
+                Known::Made => assert!(there, "{code} was lost in round {round}"),
+                Known::Gone => assert!(!there, "{code} came back in round {round}"),
+                Known::Going => {}
+            }
+        }
+        let intact: String = place
+            .foreign()
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(intact, "ok");
+        store.close().await;
+    }
+    assert!(known.values().any(|k| *k == Known::Made));
+}
+
+/// Starts the child, reads so many of its lines, kills it, and reads what else it had said.
+fn run_and_kill(path: &Path, round: usize, lines: usize, known: &mut BTreeMap<String, Known>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::sqlite::child_that_writes_until_killed"])
+        .args(["--ignored", "--nocapture"])
+        .env(KILL_TEST_STORE, path)
+        .env(KILL_TEST_ROUND, round.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    let mut count = 0;
+    while said.read_line(&mut line).unwrap() > 0 {
+        // The last line may have been cut off in the middle.
+        if let Some(whole) = line.strip_suffix('\n') {
+            let state = match whole.split_once(' ') {
+                Some(("made", code)) => (code, Known::Made),
+                Some(("going", code)) => (code, Known::Going),
+                Some(("gone", code)) => (code, Known::Gone),
+                _ => panic!("the child said {whole:?}"),
+            };
+            known.insert(state.0.to_owned(), state.1);
+        }
+        line.clear();
+        count += 1;
+        if count == lines {
+            child.kill().unwrap();
+        }
+    }
+    assert!(count >= lines, "the child ended by itself");
+    child.wait().unwrap();
+}
+
+/// Not a test: the program that the kill test starts and kills. Eight callers make links as fast as
+/// the store takes them, delete one in four again, and say what was acknowledged.
+#[test]
+#[ignore = "run by the kill test, as its child process"]
+fn child_that_writes_until_killed() {
+    let Ok(path) = std::env::var(KILL_TEST_STORE) else {
+        return;
+    };
+    let round = std::env::var(KILL_TEST_ROUND).unwrap();
+    let say = |what: &str, code: &str| {
+        let line = format!("{what} {code}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = &SqliteStore::open(Path::new(&path), Clock::default()).unwrap();
+    let callers = (0..8).map(|caller| {
+        let round = &round;
+        async move {
+            for i in 0_u64.. {
+                let code = format!("r{round}c{caller}n{i}");
+                make(store, new(&code, &"x".repeat(500)), NOW).await;
+                say("made", &code);
+                if i % 4 == 0 {
+                    say("going", &code);
+                    remove(store, &code, NOW).await;
+                    say("gone", &code);
+                }
+            }
+        }
+    });
+    runtime.block_on(join_all(callers));
+}
