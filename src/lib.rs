@@ -1,7 +1,9 @@
 //! tinyns: an authoritative DNS name server for short links.
 
 pub mod clock;
+pub mod config;
 pub mod link;
 pub mod links;
 pub mod metrics;
 pub mod store;
+pub mod zone;
