@@ -419,3 +419,23 @@ fn files() {
          (os error 2)"
     );
 }
+
+/// The configuration of the container image is valid, and differs in addresses alone.
+#[test]
+fn the_container_image_listens_on_every_address() {
+    let expected = Config {
+        dns: DnsConfig {
+            listen: addresses(&["0.0.0.0:5300"]),
+        },
+        admin: AdminConfig {
+            listen: addresses(&["0.0.0.0:8053"]),
+            ..Config::default().admin
+        },
+        redirect: RedirectConfig {
+            listen: addresses(&["0.0.0.0:8080"]),
+            ..Config::default().redirect
+        },
+        ..Config::default()
+    };
+    assert_eq!(ok(include_str!("../../zones/container.toml")), expected);
+}
