@@ -109,19 +109,12 @@ pub enum Scheme {
     Https,
 }
 
-impl Scheme {
-    /// The scheme as it stands in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
     }
 }
 
@@ -809,8 +802,9 @@ fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
     })
 }
 
-/// The text with its control characters escaped: a quoted key may hold a line break.
-fn one_line(text: &str) -> String {
+/// The text with its control characters escaped, for one line of a terminal or a log: a quoted key
+/// may hold a line break, and what a server sends may hold anything.
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().fold(String::new(), |mut line, c| {
         if c.is_control() {
             line.extend(c.escape_default());

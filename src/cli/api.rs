@@ -11,12 +11,13 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 use url::{Host, Url};
 
+use crate::config::one_line;
 use crate::link::{Code, LinkName, Origin};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a whole request may take; the server itself gives up on its store after 10 seconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a whole request may take; the server itself gives up after 25 seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a whole health check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest answer that is read, in bytes. A link has a URL of at most 2,048 bytes.
@@ -253,7 +254,7 @@ impl Api {
         match problem.and_then(|p| p.detail.or(p.title)) {
             Some(reason) => ApiError::Refused {
                 status,
-                reason: printable(&reason),
+                reason: one_line(&reason),
             },
             None => self.foreign(status),
         }
@@ -282,22 +283,12 @@ impl Api {
     }
 }
 
-/// Text of a server for a terminal: control characters could move the cursor or worse.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
     use std::thread::JoinHandle;
+    use std::time::Instant;
 
     use super::*;
 
@@ -446,6 +437,23 @@ pub(super) mod tests {
         assert_eq!(
             error.to_string(),
             format!("cannot reach the admin API at {url}: is `tinyns serve` running?")
+        );
+    }
+
+    #[test]
+    fn a_silent_server_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let begin = Instant::now();
+        let error = Api::new(parse_server(&url).unwrap()).ready().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the admin API at {url} did not answer in time")
+        );
+        assert!(
+            begin.elapsed() < HEALTH_TIMEOUT * 3,
+            "{:?}",
+            begin.elapsed()
         );
     }
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use url::Url;
 
-use super::api::{Answer, Api, NewLink, is_loopback, parse_server, printable};
+use super::api::{Answer, Api, NewLink, is_loopback, parse_server};
 use super::{AddArgs, ClientArgs, GetArgs, load};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, one_line};
 
 /// The variable that holds the token.
 const TOKEN_VARIABLE: &str = "TINYNS_ADMIN_TOKEN";
@@ -214,7 +214,7 @@ fn describe(answer: &Answer, dns: Option<SocketAddr>) -> String {
 
 fn row(text: &mut String, label: &str, value: &str) {
     // Writing to a String does not fail.
-    let _ = writeln!(text, "  {label:<9}  {}", printable(value));
+    let _ = writeln!(text, "  {label:<9}  {}", one_line(value));
 }
 
 /// The command that resolves a name; without a server's address it asks the system's resolver.
