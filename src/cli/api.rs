@@ -1,0 +1,515 @@
+//! The client of the admin API.
+//!
+//! Blocking, since a command makes one request and ends. It follows no redirects and uses no proxy
+//! of the environment: either would hand the token to somebody who was not named.
+
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+use url::{Host, Url};
+
+use crate::config::one_line;
+use crate::link::{Code, LinkName, Origin};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a whole request may take; the server itself gives up after 25 seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a whole health check may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest answer that is read, in bytes. A link has a URL of at most 2,048 bytes.
+const MAX_ANSWER_LEN: u64 = 64 * 1024;
+
+/// Reads the URL of an admin API; a path in it is kept, for a server behind a proxy.
+pub(super) fn parse_server(text: &str) -> Result<Url, ServerUrlError> {
+    let mut url = Url::parse(text)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(ServerUrlError::Scheme);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ServerUrlError::UserInfo);
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// Why a text is not the URL of an admin API.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerUrlError {
+    #[error("{0}")]
+    Url(#[from] url::ParseError),
+    #[error("the scheme must be http or https")]
+    Scheme,
+    #[error("the token goes into TINYNS_ADMIN_TOKEN or --token-file, not into the URL")]
+    UserInfo,
+}
+
+/// Whether a URL leads to this very machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// A link to be made, as the admin API takes it.
+#[derive(Debug, Serialize)]
+pub(super) struct NewLink<'a> {
+    pub(super) url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ttl: Option<u32>,
+}
+
+/// A link, as the admin API shows it.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) name: String,
+    pub(super) short_url: Option<String>,
+    pub(super) url: String,
+    pub(super) created_at: Option<String>,
+    pub(super) expires_at: Option<String>,
+    pub(super) ttl: Option<u32>,
+}
+
+/// An answer that holds a link.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The link.
+    pub(super) link: Link,
+    /// Whether the request made it.
+    pub(super) created: bool,
+    /// The body as it came.
+    pub(super) json: String,
+}
+
+/// A problem document (RFC 9457 §3.1), as far as it is shown.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+}
+
+/// Why a request to the admin API did not do what it was for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("cannot reach the admin API at {server}: is `tinyns serve` running?")]
+    NotRunning { server: Url },
+    #[error("cannot reach the admin API at {server}")]
+    Unreachable {
+        server: Url,
+        source: Box<ureq::Error>,
+    },
+    #[error("the admin API at {server} did not answer in time")]
+    TimedOut { server: Url },
+    #[error("refused ({}): {reason}", Status(*status))]
+    Refused { status: StatusCode, reason: String },
+    #[error("{server} answers {}, but not as an admin API of tinyns does", Status(*status))]
+    Foreign { server: Url, status: StatusCode },
+    #[error("the request cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error("the URL of the admin API cannot be made longer")]
+    Url(#[from] url::ParseError),
+}
+
+/// A status with the phrase that belongs to it.
+struct Status(StatusCode);
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.as_u16())?;
+        match self.0.canonical_reason() {
+            Some(phrase) => write!(f, " {phrase}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An admin API.
+pub(super) struct Api {
+    server: Url,
+    agent: Agent,
+}
+
+impl Api {
+    /// The API at this URL; nothing is sent yet.
+    pub(super) fn new(server: Url) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .build();
+        Self {
+            server,
+            agent: config.new_agent(),
+        }
+    }
+
+    /// Makes a link.
+    pub(super) fn create(
+        &self,
+        token: &str,
+        zone: Option<&Origin>,
+        new: &NewLink<'_>,
+    ) -> Result<Answer, ApiError> {
+        let url = self.url("v1/links", zone)?;
+        let response = self
+            .agent
+            .post(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .content_type("application/json")
+            .send(serde_json::to_string(new)?);
+        self.link(response)
+    }
+
+    /// Looks a link up.
+    pub(super) fn get(
+        &self,
+        token: &str,
+        zone: Option<&Origin>,
+        code: &Code,
+    ) -> Result<Answer, ApiError> {
+        let url = self.url(&format!("v1/links/{code}"), zone)?;
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        self.link(response)
+    }
+
+    /// Asks whether the server is ready.
+    pub(super) fn ready(&self) -> Result<(), ApiError> {
+        let url = self.url("readyz", None)?;
+        let response = self
+            .agent
+            .get(url.as_str())
+            .config()
+            .timeout_global(Some(HEALTH_TIMEOUT))
+            .build()
+            .call();
+        let (status, body) = self.read(response)?;
+        match status {
+            StatusCode::OK => Ok(()),
+            _ => Err(self.refusal(status, &body)),
+        }
+    }
+
+    fn url(&self, path: &str, zone: Option<&Origin>) -> Result<Url, ApiError> {
+        let mut url = self.server.join(path)?;
+        if let Some(zone) = zone {
+            url.query_pairs_mut().append_pair("zone", zone.as_str());
+        }
+        Ok(url)
+    }
+
+    /// The link in a response. Its name goes into a command line for people to copy, so it has to
+    /// be one.
+    fn link(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Answer, ApiError> {
+        let (status, json) = self.read(response)?;
+        if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
+            return Err(self.refusal(status, &json));
+        }
+        match serde_json::from_str::<Link>(&json) {
+            Ok(link) if LinkName::parse(&link.name).is_ok() => Ok(Answer {
+                link,
+                created: status == StatusCode::CREATED,
+                json,
+            }),
+            _ => Err(self.foreign(status)),
+        }
+    }
+
+    fn read(
+        &self,
+        response: Result<Response<Body>, ureq::Error>,
+    ) -> Result<(StatusCode, String), ApiError> {
+        let mut response = response.map_err(|e| self.failure(e))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(MAX_ANSWER_LEN);
+        match body.read_to_string() {
+            Ok(body) => Ok((status, body)),
+            Err(ureq::Error::BodyExceedsLimit(_)) => Err(self.foreign(status)),
+            Err(e) => Err(self.failure(e)),
+        }
+    }
+
+    fn refusal(&self, status: StatusCode, body: &str) -> ApiError {
+        let problem = serde_json::from_str::<Problem>(body).ok();
+        match problem.and_then(|p| p.detail.or(p.title)) {
+            Some(reason) => ApiError::Refused {
+                status,
+                reason: one_line(&reason),
+            },
+            None => self.foreign(status),
+        }
+    }
+
+    fn foreign(&self, status: StatusCode) -> ApiError {
+        let server = self.server.clone();
+        ApiError::Foreign { server, status }
+    }
+
+    fn failure(&self, source: ureq::Error) -> ApiError {
+        let server = self.server.clone();
+        match source {
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                ApiError::NotRunning { server }
+            }
+            ureq::Error::Timeout(_) => ApiError::TimedOut { server },
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
+                ApiError::TimedOut { server }
+            }
+            source => ApiError::Unreachable {
+                server,
+                source: source.into(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A server for one request: answers with `response` and hands over what it was sent.
+    pub(in crate::cli) fn one_answer(response: String) -> (Url, JoinHandle<String>) {
+        let listener = TcpListener::bind("[::1]:0")
+            .or_else(|_| TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let url = format!("http://{}/base", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                assert_ne!(reader.read_line(&mut request).unwrap(), 0);
+            }
+            let length = request
+                .lines()
+                .filter_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length: ")
+                        .map(str::to_owned)
+                })
+                .find_map(|length| length.parse().ok())
+                .unwrap_or(0);
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            request.push_str(&String::from_utf8(body).unwrap());
+            // A client that has read enough closes early, which is no failure of this server.
+            let _ = reader.get_mut().write_all(response.as_bytes());
+            request
+        });
+        (parse_server(&url).unwrap(), thread)
+    }
+
+    pub(in crate::cli) fn http(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    }
+
+    pub(in crate::cli) const LINK: &str = r#"{"code":"sale","name":"sale.s.example.com","short_url":"http://sale.s.example.com/","url":"https://example.net/","created_at":"2026-01-01T00:00:00Z","expires_at":null,"ttl":null,"version":1}"#;
+
+    fn get(response: String) -> Result<Answer, String> {
+        let (server, thread) = one_answer(response);
+        let shown = server.to_string();
+        let code = Code::parse("sale").unwrap();
+        let answer = Api::new(server).get("secret", None, &code);
+        thread.join().unwrap();
+        answer.map_err(|e| format!("{:#}", anyhow::Error::new(e)).replace(&shown, "URL"))
+    }
+
+    #[test]
+    fn a_request_to_create() {
+        let (server, thread) = one_answer(http("201 Created", LINK));
+        let new = NewLink {
+            url: "https://example.net/",
+            code: Some("sale"),
+            expires_at: None,
+            ttl: Some(60),
+        };
+        let zone = Origin::parse("s.example.com").unwrap();
+        let answer = Api::new(server)
+            .create("secret", Some(&zone), &new)
+            .unwrap();
+        assert!(answer.created);
+        assert_eq!(answer.link.name, "sale.s.example.com");
+        assert_eq!(answer.json, LINK);
+
+        let request = thread.join().unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let head = head.to_ascii_lowercase();
+        assert!(
+            head.starts_with("post /base/v1/links?zone=s.example.com http/1.1\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nauthorization: bearer secret"), "{head}");
+        assert!(
+            head.contains("\r\ncontent-type: application/json"),
+            "{head}"
+        );
+        assert_eq!(
+            body,
+            r#"{"url":"https://example.net/","code":"sale","ttl":60}"#
+        );
+    }
+
+    #[test]
+    fn a_link_that_was_there() {
+        let answer = get(http("200 OK", LINK)).unwrap();
+        assert!(!answer.created);
+        assert_eq!(answer.link.url, "https://example.net/");
+        assert_eq!(answer.link.expires_at, None);
+    }
+
+    /// The whole message; the server's URL stands as `URL`.
+    fn check(response: String, expected: &str) {
+        assert_eq!(get(response.clone()).unwrap_err(), expected, "{response}");
+    }
+
+    #[test]
+    fn refusals_are_one_line() {
+        check(
+            http(
+                "409 Conflict",
+                r#"{"title":"Taken","detail":"the code \"sale\" is taken"}"#,
+            ),
+            "refused (409 Conflict): the code \"sale\" is taken",
+        );
+        check(
+            http("401 Unauthorized", r#"{"title":"Unauthorized"}"#),
+            "refused (401 Unauthorized): Unauthorized",
+        );
+        check(
+            http(
+                "422 Unprocessable Entity",
+                r#"{"detail":"a\n\u001b[2Jb\u009b"}"#,
+            ),
+            "refused (422 Unprocessable Entity): a\\n\\u{1b}[2Jb\\u{9b}",
+        );
+    }
+
+    #[test]
+    fn other_servers_are_told_apart() {
+        let foreign =
+            |status: &str| format!("URL answers {status}, but not as an admin API of tinyns does");
+        check(http("200 OK", "<html>"), &foreign("200 OK"));
+        check(http("404 Not Found", "<html>"), &foreign("404 Not Found"));
+        check(
+            http("200 OK", &LINK.replace("sale.s.example.com", "a;rm -rf .x")),
+            &foreign("200 OK"),
+        );
+        check(
+            http("302 Found\r\nlocation: http://192.0.2.1/", ""),
+            &foreign("302 Found"),
+        );
+        let long = "x".repeat(MAX_ANSWER_LEN as usize + 1);
+        check(http("200 OK", &long), &foreign("200 OK"));
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let error = Api::new(parse_server(&url).unwrap()).ready().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot reach the admin API at {url}: is `tinyns serve` running?")
+        );
+    }
+
+    #[test]
+    fn a_silent_server_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let begin = Instant::now();
+        let error = Api::new(parse_server(&url).unwrap()).ready().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the admin API at {url} did not answer in time")
+        );
+        assert!(
+            begin.elapsed() < HEALTH_TIMEOUT * 3,
+            "{:?}",
+            begin.elapsed()
+        );
+    }
+
+    #[test]
+    fn a_connection_that_breaks() {
+        let message = get(String::new()).unwrap_err();
+        assert!(
+            message.starts_with("cannot reach the admin API at URL: "),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn readiness() {
+        let ready = |response: String| {
+            let (server, thread) = one_answer(response);
+            let outcome = Api::new(server).ready().map_err(|e| e.to_string());
+            assert!(
+                thread
+                    .join()
+                    .unwrap()
+                    .starts_with("GET /base/readyz HTTP/1.1\r\n")
+            );
+            outcome
+        };
+        assert_eq!(ready(http("200 OK", "ok")), Ok(()));
+        assert_eq!(
+            ready(http(
+                "503 Service Unavailable",
+                r#"{"detail":"the store is away"}"#
+            )),
+            Err("refused (503 Service Unavailable): the store is away".into())
+        );
+    }
+
+    #[test]
+    fn server_urls() {
+        let ok = |text: &str| parse_server(text).unwrap().to_string();
+        assert_eq!(ok("http://127.0.0.1:8053"), "http://127.0.0.1:8053/");
+        assert_eq!(ok("https://a.example/dns?x#y"), "https://a.example/dns/");
+        let err = |text: &str| parse_server(text).unwrap_err().to_string();
+        assert_eq!(err("127.0.0.1:8053"), "relative URL without a base");
+        assert_eq!(err("file:///x"), "the scheme must be http or https");
+        assert_eq!(
+            err("http://u:p@a/"),
+            "the token goes into TINYNS_ADMIN_TOKEN or --token-file, not into the URL"
+        );
+    }
+
+    #[test]
+    fn loopback() {
+        let check = |url: &str| is_loopback(&Url::parse(url).unwrap());
+        assert!(check("http://127.1.2.3/"));
+        assert!(check("http://[::1]/"));
+        assert!(check("http://localhost/"));
+        assert!(!check("http://192.0.2.1/"));
+        assert!(!check("http://localhost.example/"));
+    }
+}

@@ -1,0 +1,100 @@
+//! `tinyns check`: reads what `serve` would read, and stops before anything is opened or bound.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use anyhow::bail;
+
+use super::print;
+use crate::config::{Config, StoreConfig};
+use crate::zone::{Diagnostic, ZoneConfig, ZoneSet};
+
+/// Checks the zone files of a configuration that is valid by itself. What is wrong goes to standard
+/// error with file and line, a line a fault, the faults of all zones at once.
+pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+    match ZoneSet::load(config.zones.clone()) {
+        Ok((_, warnings)) => {
+            report("warning", &warnings);
+            print(&summary(config, warnings.len()))
+        }
+        Err(error) => {
+            report("error", &error.errors);
+            bail!("{} in the zone files", count(error.errors.len(), "error"))
+        }
+    }
+}
+
+fn report(kind: &str, diagnostics: &[Diagnostic]) {
+    let mut out = io::stderr().lock();
+    for diagnostic in diagnostics {
+        // The exit code tells the outcome even where nobody reads the lines.
+        let _ = writeln!(out, "{kind}: {diagnostic}");
+    }
+}
+
+fn summary(config: &Config, warnings: usize) -> String {
+    let StoreConfig::Sqlite { path } = &config.store;
+    let mut text = String::new();
+    for zone in &config.zones {
+        row(&mut text, zone);
+    }
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        text,
+        "ok: {}, {}, links in {}",
+        count(config.zones.len(), "zone"),
+        count(warnings, "warning"),
+        path.display()
+    );
+    text
+}
+
+fn row(text: &mut String, zone: &ZoneConfig) {
+    let links = match &zone.redirect_host {
+        Some(host) => format!("links below {host}.{}", zone.origin),
+        None => "no links".into(),
+    };
+    let _ = writeln!(
+        text,
+        "ok: {}: {}, {links}",
+        zone.origin,
+        zone.file.display()
+    );
+}
+
+fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_check_prints() {
+        let text = "[[zone]]\norigin = \"a.example\"\nfile = \"a\"\nredirect_host = \"r\"\n\
+                    [[zone]]\norigin = \"b.example\"\nfile = \"b\"\n";
+        let config = Config::parse(text, Path::new("t.toml")).unwrap();
+        assert_eq!(
+            summary(&config, 1),
+            "ok: a.example: a, links below r.a.example\n\
+             ok: b.example: b, no links\n\
+             ok: 2 zones, 1 warning, links in data/links.sqlite\n"
+        );
+    }
+
+    #[test]
+    fn a_missing_zone_file_is_an_error() {
+        let text = "[[zone]]\norigin = \"a\"\nfile = \"/nonexistent/a\"\nredirect_host = \"r\"\n";
+        let config = Config::parse(text, Path::new("t.toml")).unwrap();
+        assert_eq!(
+            run(&config).unwrap_err().to_string(),
+            "1 error in the zone files"
+        );
+    }
+}

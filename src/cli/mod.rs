@@ -1,0 +1,371 @@
+//! The command line: what may be typed, and one `match` over it.
+//!
+//! `serve` is the server. `add`, `get` and `health` are clients of the admin API and know nothing of
+//! the store: a link that they make is a link that the running server knows at once. `check` reads
+//! what the server would read, and says what is wrong with it.
+//!
+//! Standard output gets what was asked for, standard error everything else. Exit codes: 0 done,
+//! 1 refused or failed, 2 the command line itself is wrong.
+
+mod api;
+mod check;
+mod expires;
+mod links;
+mod serve;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::config::{Config, ConfigError};
+use crate::link::{Code, Origin, Ttl};
+use crate::logging;
+
+use expires::Expires;
+
+const EXAMPLES: &str = "\
+Examples:
+  tinyns                                      serve with the defaults
+  tinyns serve --config /etc/tinyns.toml
+  tinyns add https://example.net/a/long/path
+  tinyns add https://example.net/sale --code sale --expires 30d
+  tinyns get sale
+  tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
+
+Exit codes:
+  0  done
+  1  refused or failed; one line on standard error says why
+  2  the command line is wrong";
+
+const SERVE_HELP: &str = "\
+Signals:
+  SIGHUP            read the zone files again; a file that fails keeps its old zone
+  SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the admin API's token; without it the token file holds it";
+
+const ADD_HELP: &str = "\
+Examples:
+  tinyns add https://example.net/a/long/path
+  tinyns add https://example.net/sale --code sale --expires 30d --ttl 60
+  tinyns add https://example.net/ --json | jq -r .short_url
+
+The first line of the output is the short name. A URL that has a link already gets that link.
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+const GET_HELP: &str = "\
+Example:
+  tinyns get gh7k2m9x
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+/// An authoritative DNS name server for short links: the short URL is a DNS name.
+#[derive(Debug, Parser)]
+#[command(name = "tinyns", version, about, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    global: GlobalArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct GlobalArgs {
+    /// The configuration file; without one every default holds
+    #[arg(long, global = true, env = "TINYNS_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines look
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "auto|human|json"
+    )]
+    log_format: logging::Format,
+    /// What is logged, as in "info,tinyns=debug"
+    #[arg(
+        long,
+        global = true,
+        env = "TINYNS_LOG",
+        default_value = logging::DEFAULT_FILTER,
+        value_name = "FILTER"
+    )]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server; this is what happens without a command
+    #[command(after_help = SERVE_HELP)]
+    Serve,
+    /// Make a link to URL and print its short name
+    #[command(after_help = ADD_HELP)]
+    Add(AddArgs),
+    /// Show the link with CODE
+    #[command(after_help = GET_HELP)]
+    Get(GetArgs),
+    /// Read the configuration and the zone files, and say what is wrong with them
+    Check,
+    /// Ask a running server whether it is ready; for health checks
+    Health(HealthArgs),
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// Where the link is to lead: an http or https URL
+    url: String,
+    /// Your own code: 1 to 63 letters, digits and inner hyphens; without it one is made
+    #[arg(long, value_parser = Code::parse)]
+    code: Option<Code>,
+    /// When the link is to end: a time as in RFC 3339, or a span from now such as 30d or 12h
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<Expires>,
+    /// The TTL of the link's records; without it the zone's
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(Ttl::MAX))
+    )]
+    ttl: Option<u32>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+struct GetArgs {
+    /// The code of the link
+    #[arg(value_parser = Code::parse)]
+    code: Code,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+struct ClientArgs {
+    /// The zone of the link; without it the server's first zone
+    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
+    zone: Option<Origin>,
+    /// Print the server's JSON instead
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// A file whose first line is the admin API's token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct HealthArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The admin API; without it the one of the configuration
+    #[arg(
+        long,
+        env = "TINYNS_SERVER",
+        value_name = "URL",
+        value_parser = api::parse_server
+    )]
+    server: Option<Url>,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever went wrong; [`complaint`] shows it to people.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let config = cli.global.config.as_deref();
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            logging::init(cli.global.log_format, &cli.global.log)?;
+            serve::run(load(config)?)
+        }
+        Command::Add(args) => print(&links::add(args, config)?),
+        Command::Get(args) => print(&links::get(args, config)?),
+        Command::Check => check::run(&load(config)?),
+        Command::Health(args) => print(&links::health(args.server.server, config)?),
+    }
+}
+
+fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    path.map_or_else(|| Ok(Config::default()), Config::load)
+}
+
+/// An error with its causes as one line; an error that is several lines of its own (the faults of
+/// zone files) keeps them. A cause that its effect has quoted already is not told twice.
+pub fn complaint(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.is_empty() {
+            true => cause,
+            false if text.ends_with(&cause) => text,
+            false => format!("{text}: {cause}"),
+        }
+    })
+}
+
+/// Writes to standard output. A reader that has read enough and gone is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn command(line: &str) -> Command {
+        let cli = parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        cli.command.unwrap_or(Command::Serve)
+    }
+
+    /// The first line of the complaint; the exit code is 2.
+    fn check_refused(line: &str, expected: &str) {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        let text = error.to_string();
+        assert_eq!(text.lines().next(), Some(expected), "{line}");
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default() {
+        assert!(matches!(command("tinyns"), Command::Serve));
+        assert!(matches!(
+            command("tinyns --log-format json"),
+            Command::Serve
+        ));
+        assert!(matches!(command("tinyns serve"), Command::Serve));
+    }
+
+    #[test]
+    fn the_configuration_is_named_before_or_behind_the_command() {
+        for line in [
+            "tinyns --config a.toml check",
+            "tinyns check --config a.toml",
+        ] {
+            let config = parse(line).unwrap().global.config;
+            assert_eq!(config, Some("a.toml".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn add_takes_all_its_options() {
+        let line = "tinyns add https://example.net/ --code Sale --expires 30d --ttl 60 \
+                    --zone S.Example.com. --json --server http://[::1]:8053 --token-file t";
+        let Command::Add(args) = command(line) else {
+            panic!("not add");
+        };
+        assert_eq!(args.url, "https://example.net/");
+        assert_eq!(args.code, Some(Code::parse("sale").unwrap()));
+        assert_eq!(args.ttl, Some(60));
+        assert!(args.expires.is_some());
+        assert_eq!(
+            args.client.zone,
+            Some(Origin::parse("s.example.com").unwrap())
+        );
+        assert!(args.client.json);
+        assert_eq!(args.client.token_file, Some("t".into()));
+        assert_eq!(
+            args.client.server.server.map(String::from),
+            Some("http://[::1]:8053/".into())
+        );
+    }
+
+    #[test]
+    fn bad_values_are_usage_errors() {
+        check_refused(
+            "tinyns get a.b",
+            "error: invalid value 'a.b' for '<CODE>': a code has only letters, digits and \
+             hyphens; this one has '.'",
+        );
+        check_refused(
+            "tinyns add u --code -",
+            "error: invalid value '-' for '--code <CODE>': a code neither begins nor ends with a \
+             hyphen",
+        );
+        check_refused(
+            "tinyns add u --ttl 604801",
+            "error: invalid value '604801' for '--ttl <SECONDS>': 604801 is not in 0..=604800",
+        );
+        check_refused(
+            "tinyns add u --zone a..b",
+            "error: invalid value 'a..b' for '--zone <ORIGIN>': the origin \"a..b\" has an empty \
+             label",
+        );
+        check_refused(
+            "tinyns add u --expires soon",
+            "error: invalid value 'soon' for '--expires <WHEN>': neither a time such as \
+             2030-01-31T12:00:00Z nor a span such as 30d, 12h or 90m",
+        );
+        check_refused(
+            "tinyns health --server ftp://a/",
+            "error: invalid value 'ftp://a/' for '--server <URL>': the scheme must be http or \
+             https",
+        );
+        check_refused("tinyns ad u", "error: unrecognized subcommand 'ad'");
+        check_refused(
+            "tinyns serve --log-format xml",
+            "error: invalid value 'xml' for '--log-format <auto|human|json>'",
+        );
+    }
+
+    #[test]
+    fn complaints_tell_every_cause_once() {
+        let check = |error: anyhow::Error, expected: &str| {
+            assert_eq!(complaint(&error), expected);
+        };
+        check(anyhow::anyhow!("a"), "a");
+        check(anyhow::anyhow!("a").context("b").context("c"), "c: b: a");
+        check(anyhow::anyhow!("a").context("b: a").context("c"), "c: b: a");
+        check(anyhow::anyhow!("x:1: a\ny:2: b"), "x:1: a\ny:2: b");
+    }
+
+    #[test]
+    fn help_is_there_and_names_the_exit_codes() {
+        for line in ["tinyns --help", "tinyns add --help", "tinyns serve --help"] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line}");
+            assert_eq!(error.exit_code(), 0, "{line}");
+        }
+        let help = Cli::command().render_help().to_string();
+        for word in [
+            "Exit codes:",
+            "TINYNS_CONFIG",
+            "serve",
+            "add",
+            "get",
+            "check",
+            "health",
+        ] {
+            assert!(help.contains(word), "{word} in {help}");
+        }
+    }
+}

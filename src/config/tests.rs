@@ -1,0 +1,441 @@
+use std::io::Write;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("t.toml"))
+}
+
+fn ok(text: &str) -> Config {
+    parse(text).unwrap_or_else(|e| panic!("{text:?}: {e}"))
+}
+
+/// The whole message of a text that is refused.
+fn check(text: &str, expected: &str) {
+    let message = parse(text).unwrap_err().to_string();
+    assert_eq!(message, expected, "for {text:?}");
+}
+
+fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter().map(|a| a.parse().unwrap()).collect()
+}
+
+/// The example of the documentation, which shows every default.
+const EVERY_DEFAULT: &str = r#"
+[dns]
+listen = ["127.0.0.1:5300"]
+
+[[zone]]
+origin = "s.example.com"
+file = "zones/s.example.com.zone"
+redirect_host = "r"
+layout = "cname"
+link_ttl = 300
+
+[store]
+kind = "sqlite"
+path = "data/links.sqlite"
+
+[admin]
+listen = "127.0.0.1:8053"
+token_file = "data/admin.token"
+
+[redirect]
+listen = "127.0.0.1:8080"
+short_url_scheme = "http"
+"#;
+
+#[test]
+fn the_defaults_are_those_of_the_documentation() {
+    let expected = Config {
+        dns: DnsConfig {
+            listen: addresses(&["127.0.0.1:5300"]),
+        },
+        zones: vec![ZoneConfig {
+            origin: Origin::parse("s.example.com").unwrap(),
+            file: "zones/s.example.com.zone".into(),
+            redirect_host: Some("r".into()),
+            layout: Layout::Cname,
+            link_ttl: 300,
+        }],
+        store: StoreConfig::Sqlite {
+            path: "data/links.sqlite".into(),
+        },
+        admin: AdminConfig {
+            listen: addresses(&["127.0.0.1:8053"]),
+            token_file: "data/admin.token".into(),
+        },
+        redirect: RedirectConfig {
+            listen: addresses(&["127.0.0.1:8080"]),
+            short_url_scheme: Scheme::Http,
+            short_url_port: None,
+        },
+    };
+    assert_eq!(Config::default(), expected);
+    assert_eq!(ok(EVERY_DEFAULT), expected);
+    assert_eq!(ok(""), expected);
+    assert_eq!(ok("\u{feff}# nothing\n"), expected);
+    assert_eq!(ok("[dns]\n[store]\n[admin]\n[redirect]\n"), expected);
+}
+
+#[test]
+fn every_key_is_heard() {
+    let config = ok(r#"
+[dns]
+listen = ["[::1]:53", "192.0.2.1:53"]
+[[zone]]
+origin = "S.Example.ORG."
+file = "/etc/tinyns/org"
+redirect_host = "Go"
+layout = "direct"
+link_ttl = 604800
+[[zone]]
+origin = "static.example"
+file = "static"
+link_ttl = 0
+[store]
+path = "/var/lib/tinyns/links"
+[admin]
+listen = []
+token_file = "/run/token"
+[redirect]
+listen = ["[::]:80", "0.0.0.0:80"]
+short_url_scheme = "https"
+short_url_port = 8443
+"#);
+    let expected = Config {
+        dns: DnsConfig {
+            listen: addresses(&["[::1]:53", "192.0.2.1:53"]),
+        },
+        zones: vec![
+            ZoneConfig {
+                origin: Origin::parse("s.example.org").unwrap(),
+                file: "/etc/tinyns/org".into(),
+                redirect_host: Some("go".into()),
+                layout: Layout::Direct,
+                link_ttl: 604_800,
+            },
+            ZoneConfig {
+                origin: Origin::parse("static.example").unwrap(),
+                file: "static".into(),
+                redirect_host: None,
+                layout: Layout::Cname,
+                link_ttl: 0,
+            },
+        ],
+        store: StoreConfig::Sqlite {
+            path: "/var/lib/tinyns/links".into(),
+        },
+        admin: AdminConfig {
+            listen: vec![],
+            token_file: "/run/token".into(),
+        },
+        redirect: RedirectConfig {
+            listen: addresses(&["[::]:80", "0.0.0.0:80"]),
+            short_url_scheme: Scheme::Https,
+            short_url_port: Some(8443),
+        },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn misspelt_keys_are_named_with_the_known_ones() {
+    check(
+        "[dnss]\n",
+        "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, \
+         `admin`, `redirect`",
+    );
+    check(
+        "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
+        "t.toml:4: dns.listn: unknown field `listn`, expected `listen`",
+    );
+    check(
+        "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\
+         [[zone]]\norigin = \"c\"\nfiel = \"d\"\n",
+        "t.toml:7: zone.fiel: unknown field `fiel`, expected one of `origin`, `file`, \
+         `redirect_host`, `layout`, `link_ttl`",
+    );
+    check(
+        "[admin]\nport = 1\n",
+        "t.toml:2: admin.port: unknown field `port`, expected `listen` or `token_file`",
+    );
+    check(
+        "[redirect]\n\"a\\nb\" = 1\n",
+        "t.toml:2: redirect.a\\nb: unknown field `a\\nb`, expected one of `listen`, \
+         `short_url_scheme`, `short_url_port`",
+    );
+}
+
+#[test]
+fn syntax_errors_have_their_line() {
+    check("[dns\n", "t.toml:1: unclosed table, expected `]`");
+    check(
+        "\n\n[dns]\nlisten =\n",
+        "t.toml:4: string values must be quoted, expected literal string",
+    );
+    check("[dns]\n[admin]\n[dns]\n", "t.toml:3: duplicate key");
+    check(
+        "[dns]\nlisten = [\"127.0.0.1:53\"\n",
+        "t.toml:2: unclosed array, expected `]`",
+    );
+}
+
+#[test]
+fn types() {
+    check(
+        "dns = 5\n",
+        "t.toml:1: dns: invalid type: integer `5`, expected a table, [dns]",
+    );
+    check(
+        "[dns]\nlisten = 53\n",
+        "t.toml:2: dns.listen: invalid type: integer `53`, expected an address or a list of \
+         addresses, as strings",
+    );
+    check(
+        "[dns]\nlisten = [\n\"127.0.0.1:53\",\n53]\n",
+        "t.toml:4: dns.listen: invalid type: integer `53`, expected a string",
+    );
+    check(
+        "\n[zone]\norigin = \"a\"\n",
+        "t.toml:2: zone: invalid type: map, expected a list of tables: write [[zone]]",
+    );
+    check(
+        "[redirect]\nshort_url_port = \"80\"\n",
+        "t.toml:2: redirect.short_url_port: invalid type: string \"80\", expected a whole number",
+    );
+}
+
+#[test]
+fn addresses_are_checked() {
+    let refused = |text: &str, shown: &str| {
+        check(
+            &format!("[admin]\nlisten = {text}\n"),
+            &format!(
+                "t.toml:2: admin.listen: {shown} is not an IP address with a port, such as \
+                 \"127.0.0.1:5300\" or \"[::1]:5300\""
+            ),
+        );
+    };
+    refused("\"localhost:8053\"", "\"localhost:8053\"");
+    refused("\"127.0.0.1\"", "\"127.0.0.1\"");
+    refused("\"127.0.0.1:65536\"", "\"127.0.0.1:65536\"");
+    refused("[\"127.0.0.1:1\", \"::1:5\"]", "\"::1:5\"");
+    refused("\"a\\nb\"", "\"a\\nb\"");
+    check(
+        "[dns]\nlisten = []\n",
+        "t.toml:2: dns.listen: at least one address is needed",
+    );
+    let many = (1..=65).map(|port| format!("\"127.0.0.1:{port}\","));
+    check(
+        &format!("[dns]\nlisten = [{}]\n", many.collect::<String>()),
+        "t.toml:2: dns.listen: 65 addresses; at most 64 are allowed",
+    );
+}
+
+#[test]
+fn an_address_is_used_once() {
+    check(
+        "[dns]\nlisten = [\n\"127.0.0.1:53\",\n\"127.0.0.1:53\"]\n",
+        "t.toml:4: dns.listen: 127.0.0.1:53 is already in line 3",
+    );
+    check(
+        "[dns]\nlisten = \"[::1]:8053\"\n[admin]\nlisten = [\"127.0.0.1:8053\", \"[::1]:8053\"]\n",
+        "t.toml:4: admin.listen: [::1]:8053 is already in line 2",
+    );
+    let config = ok("[dns]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n\
+                     [admin]\nlisten = \"127.0.0.1:0\"\n");
+    assert_eq!(config.dns.listen.len(), 2);
+}
+
+#[test]
+fn a_default_address_counts_as_used() {
+    check(
+        "[redirect]\nlisten = \"127.0.0.1:5300\"\n",
+        "t.toml:2: redirect.listen: 127.0.0.1:5300 is already the default of dns.listen; \
+         give that another one",
+    );
+    check(
+        "# no redirect\n[dns]\nlisten = \"127.0.0.1:8080\"\n",
+        "t.toml:3: dns.listen: 127.0.0.1:8080 is already the default of \
+         redirect.listen; give that another one",
+    );
+}
+
+/// A zone with this text between a good start and a good end, the first line being line 2.
+fn check_zone(lines: &str, expected: &str) {
+    check(&format!("[[zone]]\n{lines}\n[store]\n"), expected);
+}
+
+#[test]
+fn zones_are_checked() {
+    check_zone(
+        "file = \"a\"",
+        "t.toml:1: zone: missing; a [[zone]] needs \"origin\"",
+    );
+    check_zone(
+        "origin = \"a\"",
+        "t.toml:1: zone: missing; a [[zone]] needs \"file\"",
+    );
+    check(
+        "[[zone]]\norigin = \"a\"\nfile = \"a\"\n\n[[zone]]\norigin = \"b\"\n",
+        "t.toml:5: zone: missing; a [[zone]] needs \"file\"",
+    );
+    check_zone(
+        "origin = \"a..b\"\nfile = \"a\"",
+        "t.toml:2: zone.origin: the origin \"a..b\" has an empty label",
+    );
+    check_zone(
+        "origin = \"a\"\nfile = \"\"",
+        "t.toml:3: zone.file: a path must not be empty",
+    );
+    let host = |host: &str, expected: &str| {
+        let lines = format!("origin = \"a\"\nfile = \"a\"\nredirect_host = \"{host}\"");
+        check_zone(&lines, &format!("t.toml:4: zone.redirect_host: {expected}"));
+    };
+    host(
+        "",
+        "\"\" is not one label of 1 to 63 letters, digits and inner hyphens",
+    );
+    host(
+        "*",
+        "\"*\" is not one label of 1 to 63 letters, digits and inner hyphens",
+    );
+    host(
+        "r.x",
+        "\"r.x\" is not one label of 1 to 63 letters, digits and inner hyphens",
+    );
+    check_zone(
+        "origin = \"a\"\nfile = \"a\"\nlayout = \"CNAME\"",
+        "t.toml:4: zone.layout: unknown value \"CNAME\", expected \"cname\" or \"direct\"",
+    );
+    check_zone(
+        "origin = \"a\"\nfile = \"a\"\nlink_ttl = 604801",
+        "t.toml:4: zone.link_ttl: 604801 is not within 0 to 604800 seconds",
+    );
+    check_zone(
+        "origin = \"a\"\nfile = \"a\"\nlink_ttl = -1",
+        "t.toml:4: zone.link_ttl: -1 is not within 0 to 604800 seconds",
+    );
+    check(
+        "zone = []\n",
+        "t.toml:1: zone: at least one zone is needed; leave the key out for the default zone",
+    );
+    check_zone(
+        "origin = \"a\"\nfile = \"a\"",
+        "t.toml:1: zone: no zone has a redirect_host, so there is none to hold links",
+    );
+    check(
+        "[[zone]]\norigin = \"a.b\"\nfile = \"a\"\n[[zone]]\nfile = \"b\"\norigin = \"A.B.\"\n",
+        "t.toml:6: zone.origin: a.b is already in line 2",
+    );
+}
+
+/// RFC 1035 §2.3.4: a code of 63 bytes, the redirect host and the origin have to fit in 255.
+#[test]
+fn redirect_host_leaves_room_for_a_code() {
+    let zone = |origin_len: usize| {
+        let origin = format!("{0}.{0}.{1}", "a".repeat(61), "b".repeat(origin_len - 124));
+        format!("[[zone]]\norigin = \"{origin}\"\nfile = \"a\"\nredirect_host = \"rr\"\n")
+    };
+    assert_eq!(64 + 2 + 1 + 186, 253);
+    assert_eq!(ok(&zone(186)).zones[0].origin.as_str().len(), 186);
+    check(
+        &zone(187),
+        "t.toml:4: zone.redirect_host: \"rr\" and the origin leave no room for a code of 63 \
+         characters",
+    );
+}
+
+#[test]
+fn stores_of_later_versions_are_named() {
+    check(
+        "[store]\nkind = \"dynamodb\"\ntable = \"tinyUrl\"\n",
+        "t.toml:2: store.kind: this version has only the \"sqlite\" store, not \"dynamodb\"",
+    );
+    check(
+        "[store]\nkind = \"sqlite\"\nendpoint_url = \"http://127.0.0.1:8000\"\n",
+        "t.toml:3: store.endpoint_url: belongs to the \"dynamodb\" store, and this version has \
+         only \"sqlite\"",
+    );
+    check(
+        "[store]\nkind = \"mysql\"\n",
+        "t.toml:2: store.kind: unknown value \"mysql\", expected \"sqlite\"",
+    );
+    check(
+        "[store]\npath = \"\"\n",
+        "t.toml:2: store.path: a path must not be empty",
+    );
+    check(
+        "\n[redis]\nurl = \"redis://127.0.0.1:6379\"\n",
+        "t.toml:2: redis: this version has only the \"sqlite\" store and no Redis; leave the \
+         section out",
+    );
+}
+
+#[test]
+fn short_urls_are_checked() {
+    check(
+        "[redirect]\nshort_url_scheme = \"ftp\"\n",
+        "t.toml:2: redirect.short_url_scheme: unknown value \"ftp\", expected \"http\" or \"https\"",
+    );
+    for port in ["0", "65536", "-80"] {
+        check(
+            &format!("[redirect]\nshort_url_port = {port}\n"),
+            &format!("t.toml:2: redirect.short_url_port: {port} is not within 1 to 65535"),
+        );
+    }
+}
+
+/// The message for a file with these bytes, the directory left out.
+fn load(bytes: &[u8]) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.toml");
+    File::create(&path).unwrap().write_all(bytes).unwrap();
+    let dir = format!("{}/", dir.path().display());
+    Config::load(&path).map_err(|e| format!("{:#}", anyhow::Error::new(e)).replace(&dir, ""))
+}
+
+#[test]
+fn files() {
+    assert_eq!(load(b""), Ok(Config::default()));
+    assert_eq!(load(EVERY_DEFAULT.as_bytes()), Ok(Config::default()));
+    assert_eq!(
+        load(b"[dns]\n# caf\xe9\n"),
+        Err("t.toml:2: not UTF-8 text".into())
+    );
+    let just_fits = vec![b'\n'; MAX_FILE_LEN as usize];
+    assert_eq!(load(&just_fits), Ok(Config::default()));
+    let too_long = vec![b'\n'; MAX_FILE_LEN as usize + 1];
+    assert_eq!(
+        load(&too_long),
+        Err("t.toml: larger than 262144 bytes".into())
+    );
+
+    let missing = Config::load(Path::new("/nonexistent/t.toml")).unwrap_err();
+    assert_eq!(
+        format!("{:#}", anyhow::Error::new(missing)),
+        "cannot read the configuration file /nonexistent/t.toml: No such file or directory \
+         (os error 2)"
+    );
+}
+
+/// The configuration of the container image is valid, and differs in addresses alone.
+#[test]
+fn the_container_image_listens_on_every_address() {
+    let expected = Config {
+        dns: DnsConfig {
+            listen: addresses(&["0.0.0.0:5300"]),
+        },
+        admin: AdminConfig {
+            listen: addresses(&["0.0.0.0:8053"]),
+            ..Config::default().admin
+        },
+        redirect: RedirectConfig {
+            listen: addresses(&["0.0.0.0:8080"]),
+            ..Config::default().redirect
+        },
+        ..Config::default()
+    };
+    assert_eq!(ok(include_str!("../../zones/container.toml")), expected);
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Runs all tests. They put real clients before the server, so on Debian and its kin this script
+# first installs those that are missing. Arguments go to `cargo test`.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# unbound lives where only root looks by default.
+PATH="$PATH:/usr/sbin:/sbin"
+
+# Which Debian package has which command.
+readonly TOOLS="
+cc gcc
+curl curl
+delv bind9-dnsutils
+dig bind9-dnsutils
+nslookup bind9-dnsutils
+kdig knot-dnsutils
+drill ldnsutils
+unbound unbound
+"
+
+fail() {
+    printf 'tests/run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# The lines of TOOLS whose command is not there.
+missing() {
+    local tool package
+    while read -r tool package; do
+        if [[ -n $tool ]] && ! command -v "$tool" >/dev/null; then
+            printf '%s %s\n' "$tool" "$package"
+        fi
+    done <<<"$TOOLS"
+}
+
+as_root() {
+    if [[ $EUID -eq 0 ]]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        # Ask for a password only where somebody can type one.
+        if [[ -t 0 ]]; then sudo "$@"; else sudo -n "$@"; fi
+    else
+        fail "root is needed to run: $*"
+    fi
+}
+
+# Installs packages without starting what they bring: unbound would take port 53, or port 5353 from
+# the tests, and would come back at every boot.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        # shellcheck disable=SC2064  # the path is wanted as it is now
+        trap "as_root rm -f '$policy'" EXIT
+        as_root chmod 755 "$policy"
+    fi
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+    if [[ " $* " == *" unbound "* && -d /run/systemd/system ]]; then
+        as_root systemctl disable --quiet --now unbound.service
+    fi
+    if [[ -n $(trap -p EXIT) ]]; then
+        trap - EXIT
+        as_root rm -f "$policy"
+    fi
+}
+
+command -v cargo >/dev/null || fail "cargo is not there; see https://rustup.rs"
+
+lacking=$(missing)
+if [[ -n $lacking ]]; then
+    mapfile -t packages < <(cut -d' ' -f2 <<<"$lacking" | sort -u)
+    command -v apt-get >/dev/null || fail "these commands are needed and missing:
+$(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')
+On Debian they are in: ${packages[*]}"
+    printf 'installing: %s\n' "${packages[*]}"
+    install_packages "${packages[@]}"
+    lacking=$(missing)
+    [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"
+fi
+
+cargo test --locked "$@"
