@@ -5,3 +5,4 @@ pub mod link;
 pub mod links;
 pub mod metrics;
 pub mod store;
+pub mod zone;
