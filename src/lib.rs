@@ -10,5 +10,3 @@ pub mod metrics;
 mod server;
 pub mod store;
 pub mod zone;
-
-pub use server::{Running, StartError, start};

@@ -1,67 +1,285 @@
-//! What the configuration says about one zone.
+//! Zones: what the master files say, and how it is searched.
+//!
+//! ```text
+//!   master/  bytes -> records, each with its file and line      diagnostic  what was wrong where
+//!   build    records -> names, or everything wrong with them    tree, wire  the names
+//!   lookup   name -> what the zone says about it                set         all zones, and reload
+//! ```
+//!
+//! A [`Zone`] is never changed once it is loaded: a reload makes new ones and swaps them in whole,
+//! so an answer comes from one state of a file. Links are not in it. The zone only knows where
+//! their names are, and which of those the file has taken: static names always win.
+//!
+//! Hickory's own `InMemoryZoneHandler` was turned down: its search has open bugs at wildcards and
+//! zone cuts, and walks all keys on a negative answer.
 
-use std::fmt;
+mod build;
+mod diagnostic;
+mod lookup;
+mod master;
+mod set;
+mod tree;
+mod wire;
+
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::link::Origin;
+use hickory_proto::rr::{LowerName, Name, RData, Record};
 
-/// One zone of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+pub use self::diagnostic::{Diagnostic, LoadError, NameProblem, Problem};
+pub use self::lookup::{LinkPlace, Lookup};
+pub use self::set::{ZoneSet, Zones};
+pub use self::tree::{Node, RrSet};
+
+use self::build::{Builder, Built};
+use self::diagnostic::MAX_DIAGNOSTICS;
+use self::master::Master;
+use self::tree::Tree;
+use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN, WireName};
+use crate::link::{Code, Origin};
+
+/// How a zone is configured.
+#[derive(Clone, Debug)]
 pub struct ZoneConfig {
-    /// The zone's apex.
+    /// Its apex.
     pub origin: Origin,
     /// Its master file.
     pub file: PathBuf,
-    /// The label below the apex whose wildcard holds the addresses of the redirect host; a zone
-    /// without it holds no links.
+    /// The label below which links have their data, one host label in lower case; a zone without it
+    /// serves only its file.
     pub redirect_host: Option<Box<str>>,
-    /// Where the records of a link sit.
+    /// Which names a link has.
     pub layout: Layout,
-    /// The TTL of a link's records, in seconds.
+    /// The TTL of a link's records, in seconds, where the link has none of its own.
     pub link_ttl: u32,
 }
 
-/// Where the records of a link sit.
+/// Which names a link has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Below the redirect host, with a CNAME from the code.
+    /// `<code>.<origin>` is an alias of `<code>.<redirect_host>.<origin>`, which owns the records.
     Cname,
-    /// At the code itself.
+    /// `<code>.<origin>` owns the records itself.
     Direct,
 }
 
-/// Something wrong at a place in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic(pub String);
+/// A zone as its file describes it.
+#[derive(Debug)]
+pub struct Zone {
+    origin: LowerName,
+    apex_key: Box<[u8]>,
+    apex_labels: usize,
+    layout: Layout,
+    link_ttl: u32,
+    link_origin: Option<Origin>,
+    redirect_name: Option<Name>,
+    redirect_host: Option<usize>,
+    soa: Record,
+    negative_soa: Record,
+    tree: Tree,
+}
 
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// What a load gives: what was made, and warnings in the order of the files and their lines.
+type Loaded<T> = Result<(T, Vec<Diagnostic>), LoadError>;
+
+impl Zone {
+    /// Loads a zone from its file.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong.
+    pub fn load(config: &ZoneConfig) -> Loaded<Self> {
+        Self::make(config, |origin| master::read_file(&config.file, origin))
+    }
+
+    /// Makes a zone of the text of a master file; messages name it by [`ZoneConfig::file`].
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong.
+    pub fn parse(config: &ZoneConfig, text: &str) -> Loaded<Self> {
+        let text = text.as_bytes();
+        Self::make(config, |origin| {
+            master::read_text(&config.file, text, origin)
+        })
+    }
+
+    fn make(config: &ZoneConfig, read: impl FnOnce(&[u8]) -> Master) -> Loaded<Self> {
+        let names = Names::of(config).map_err(|problem| LoadError {
+            errors: vec![in_file(config, problem)],
+        })?;
+        let master = read(&names.origin_key);
+        if master.incomplete {
+            // With records missing, whatever else seems to be wrong may be right.
+            return Err(LoadError {
+                errors: master.errors,
+            });
+        }
+        let redirect_key = names.redirect.as_ref().map(|(_, key)| &**key);
+        let mut builder = Builder::new(config, &names.origin, &names.origin_key, redirect_key);
+        let built = builder.build(master.records);
+        let mut errors = master.errors;
+        errors.append(&mut builder.errors);
+        let mut warnings = builder.warnings;
+        let Some(built) = built.filter(|_| errors.is_empty()) else {
+            return Err(LoadError {
+                errors: in_order(errors),
+            });
+        };
+        let (zone, more) = Self::from_parts(config, names, built);
+        warnings.extend(more);
+        Ok((zone, in_order(warnings)))
+    }
+
+    fn from_parts(config: &ZoneConfig, names: Names, built: Built) -> (Self, Vec<Diagnostic>) {
+        let soa = Record::from_rdata(built.soa.owner, built.soa.ttl, built.soa.rdata);
+        let mut negative_soa = soa.clone();
+        // RFC 2308 §5: the minimum of the MINIMUM field and the SOA's own TTL.
+        if let RData::SOA(data) = &soa.data {
+            negative_soa.ttl = soa.ttl.min(data.minimum);
+        }
+        let holds_links = names.redirect.is_some();
+        let zone = Self {
+            apex_labels: usize::from(names.origin.num_labels()),
+            origin: names.origin,
+            apex_key: names.origin_key,
+            layout: config.layout,
+            link_ttl: config.link_ttl,
+            link_origin: holds_links.then(|| config.origin.clone()),
+            redirect_name: names.redirect.map(|(name, _)| name),
+            redirect_host: built.redirect_host,
+            soa,
+            negative_soa,
+            tree: built.tree,
+        };
+        let warnings = built
+            .ns
+            .iter()
+            .filter(|(cut, target, _)| {
+                zone.origin.zone_of(target) && !zone.can_find_address(target, cut)
+            })
+            .map(|(_, target, record)| {
+                record.diagnose(Problem::NsWithoutAddress(Name::from(target).into()))
+            })
+            .collect();
+        (zone, warnings)
+    }
+
+    /// The name of the apex.
+    pub fn origin(&self) -> &LowerName {
+        &self.origin
+    }
+
+    /// Which names a link has.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The TTL of links that have none of their own, in seconds.
+    pub fn link_ttl(&self) -> u32 {
+        self.link_ttl
+    }
+
+    /// The origin of the links in this zone; none if it holds no links.
+    pub fn link_origin(&self) -> Option<&Origin> {
+        self.link_origin.as_ref()
+    }
+
+    /// `<code>.<redirect_host>.<origin>`; none if the zone holds no links or `code` is no label.
+    pub fn target_name(&self, code: &str) -> Option<Name> {
+        self.redirect_name
+            .as_ref()?
+            .prepend_label(code.as_bytes())
+            .ok()
+    }
+
+    /// The SOA record, as in the file.
+    pub fn soa(&self) -> &Record {
+        &self.soa
+    }
+
+    /// The SOA record for negative answers: its TTL is how long they may be kept (RFC 2308 §5).
+    pub fn negative_soa(&self) -> &Record {
+        &self.negative_soa
     }
 }
 
-/// Why zones were not loaded.
-#[derive(Clone, Debug)]
-pub struct LoadError {
-    /// In the order of the files and their lines.
-    pub errors: Vec<Diagnostic>,
+/// The names that a zone's configuration tells.
+struct Names {
+    origin: LowerName,
+    origin_key: Box<[u8]>,
+    /// The redirect host's, with its wire form.
+    redirect: Option<(Name, Box<[u8]>)>,
 }
 
-/// All zones.
-#[derive(Debug)]
-pub struct ZoneSet;
-
-impl ZoneSet {
-    /// Reads the files of all zones; the diagnostics are warnings.
-    pub fn load(zones: Vec<ZoneConfig>) -> Result<(Self, Vec<Diagnostic>), LoadError> {
-        let missing = |zone: &ZoneConfig| {
-            let why = std::fs::metadata(&zone.file).err()?;
-            Some(Diagnostic(format!("{}: {why}", zone.file.display())))
+impl Names {
+    fn of(config: &ZoneConfig) -> Result<Self, Problem> {
+        let bad_origin = || Problem::BadOrigin(config.origin.clone());
+        let labels = || config.origin.as_str().split('.').map(str::as_bytes);
+        let key = WireName::from_labels(labels()).ok_or_else(bad_origin)?;
+        let origin = Name::from_labels(labels()).map_err(|_| bad_origin())?;
+        let redirect = match &config.redirect_host {
+            Some(label) => Some(redirect_name(config, label, &origin)?),
+            None => None,
         };
-        let errors: Vec<_> = zones.iter().filter_map(missing).collect();
-        match errors.is_empty() {
-            true => Ok((Self, Vec::new())),
-            false => Err(LoadError { errors }),
+        Ok(Self {
+            origin: LowerName::new(&origin),
+            origin_key: key.as_bytes().into(),
+            redirect,
+        })
+    }
+}
+
+/// The name of the redirect host, if a code fits in front of it.
+fn redirect_name(
+    config: &ZoneConfig,
+    label: &str,
+    origin: &Name,
+) -> Result<(Name, Box<[u8]>), Problem> {
+    // The rule for codes is that for the labels of hosts.
+    let code = Code::parse(label).map_err(|why| Problem::RedirectHost(label.into(), why))?;
+    if code.as_str() != label {
+        return Err(Problem::RedirectHostCase(label.into()));
+    }
+    let no_room = || Problem::NoRoomForCodes {
+        redirect_host: label.into(),
+        origin: config.origin.clone(),
+    };
+    let name = origin
+        .prepend_label(label.as_bytes())
+        .map_err(|_| no_room())?;
+    let key = WireName::from_labels(name.iter()).ok_or_else(no_room)?;
+    if key.as_bytes().len() + 1 + MAX_LABEL_LEN > MAX_NAME_LEN {
+        return Err(no_room());
+    }
+    Ok((name, key.as_bytes().into()))
+}
+
+/// A diagnostic of the whole file.
+fn in_file(config: &ZoneConfig, problem: Problem) -> Diagnostic {
+    Diagnostic {
+        file: Arc::from(&*config.file),
+        line: None,
+        column: None,
+        problem,
+    }
+}
+
+/// Sorts diagnostics by file and line, and cuts a list that nobody would read to its end.
+fn in_order(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    if all.len() > MAX_DIAGNOSTICS {
+        let more = all.len() - MAX_DIAGNOSTICS;
+        all.truncate(MAX_DIAGNOSTICS);
+        if let Some(last) = all.last().cloned() {
+            all.push(Diagnostic {
+                line: None,
+                column: None,
+                problem: Problem::More(more),
+                ..last
+            });
         }
     }
+    all
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,481 @@
+//! From records to a zone: everything that is wrong with them together.
+//!
+//! All errors are found before the first is reported. What the records of a file mean beyond a zone
+//! cut (RFC 1034 §4.2.1) is settled here, once: glue is kept, the rest is left out with a warning,
+//! so that the search need not tell one from the other.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use hickory_proto::rr::{LowerName, Name, RData, RecordType};
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
+
+use super::ZoneConfig;
+use super::diagnostic::{Diagnostic, Problem};
+use super::master::FileRecord;
+use super::tree::{APEX, Kind, RrSet, Tree};
+use super::wire::{self, WireName};
+
+/// The room that a message has for one RRset: 65,535 bytes (RFC 1035 §4.2.2) without the header, a
+/// question and an OPT record, and the owner's name once.
+const MAX_RRSET_LEN: usize = 65_535 - 12 - (255 + 4) - 11 - 255;
+/// What a record has beside its owner, which is compressed, and its data.
+const RECORD_OVERHEAD: usize = 12;
+
+/// The records of one name and type.
+struct Set {
+    rtype: RecordType,
+    ttl: u32,
+    records: Vec<FileRecord>,
+}
+
+impl Set {
+    fn first(&self) -> &FileRecord {
+        // A set is made with its first record.
+        &self.records[0]
+    }
+}
+
+/// The records of one name.
+struct Owner {
+    /// As the first record has it.
+    name: Box<Name>,
+    lower: LowerName,
+    key: Box<[u8]>,
+    sets: Vec<Set>,
+}
+
+impl Owner {
+    fn set(&self, rtype: RecordType) -> Option<&Set> {
+        self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    fn is_wildcard(&self) -> bool {
+        wire::first_label(&self.key) == b"*"
+    }
+}
+
+/// What stands above a name and takes it away from the zone, by its place in the list of owners.
+#[derive(Clone, Copy, PartialEq)]
+enum Above {
+    Nothing,
+    Cut(usize),
+    Dname(usize),
+}
+
+/// The parts of a zone that a build gives.
+pub(super) struct Built {
+    pub(super) tree: Tree,
+    pub(super) redirect_host: Option<usize>,
+    pub(super) soa: FileRecord,
+    /// The NS records to be asked for addresses: the origin or cut, the target, the record.
+    pub(super) ns: Vec<(LowerName, LowerName, FileRecord)>,
+}
+
+/// The records of a zone on their way to become one.
+pub(super) struct Builder<'c> {
+    config: &'c ZoneConfig,
+    origin: LowerName,
+    origin_key: Box<[u8]>,
+    redirect_key: Option<Box<[u8]>>,
+    owners: Vec<Owner>,
+    by_key: HashMap<Box<[u8]>, usize>,
+    pub(super) errors: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl<'c> Builder<'c> {
+    /// A zone without records; `origin` and `redirect_host` are the names of the configuration.
+    pub(super) fn new(
+        config: &'c ZoneConfig,
+        origin: &LowerName,
+        origin_key: &[u8],
+        redirect_key: Option<&[u8]>,
+    ) -> Self {
+        Self {
+            config,
+            origin: origin.clone(),
+            origin_key: origin_key.into(),
+            redirect_key: redirect_key.map(Into::into),
+            owners: Vec::new(),
+            by_key: HashMap::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Checks the records and puts them together. Errors and warnings are left in the builder; with
+    /// an error there is no zone.
+    pub(super) fn build(&mut self, records: Vec<FileRecord>) -> Option<Built> {
+        for record in records {
+            self.add(record);
+        }
+        self.merge_sets();
+        let soa = self.check_apex();
+        let above: Vec<Above> = (0..self.owners.len()).map(|i| self.above(i)).collect();
+        for (owner, above) in self.owners.iter().zip(&above) {
+            self.errors.extend(check_owner(owner));
+            if let Above::Dname(dname) = *above {
+                let dname = self.owners[dname].name.clone();
+                self.errors.extend(owner.sets.iter().map(|set| {
+                    set.first().diagnose(Problem::BelowDname {
+                        owner: owner.name.clone(),
+                        dname: dname.clone(),
+                    })
+                }));
+            }
+        }
+        if self.config.redirect_host.is_some() {
+            self.check_links();
+        }
+        self.drop_occluded(&above);
+        match soa {
+            Some(soa) if self.errors.is_empty() => Some(self.plant(soa)),
+            _ => None,
+        }
+    }
+
+    /// Puts a record to the others of its name and type.
+    fn add(&mut self, record: FileRecord) {
+        let key = WireName::from_labels(record.owner.iter());
+        let inside =
+            key.filter(|key| wire::ancestors(key.as_bytes()).any(|a| *a == *self.origin_key));
+        let Some(key) = inside else {
+            let problem = Problem::OutOfZone {
+                owner: Box::new(record.owner.clone()),
+                origin: self.config.origin.clone(),
+            };
+            self.errors.push(record.diagnose(problem));
+            return;
+        };
+        let owners = &mut self.owners;
+        let place = *self.by_key.entry(key.as_bytes().into()).or_insert_with(|| {
+            owners.push(Owner {
+                name: Box::new(record.owner.clone()),
+                lower: LowerName::new(&record.owner),
+                key: key.as_bytes().into(),
+                sets: Vec::new(),
+            });
+            owners.len() - 1
+        });
+        let sets = &mut owners[place].sets;
+        let rtype = record.rdata.record_type();
+        match sets.iter_mut().find(|set| set.rtype == rtype) {
+            Some(set) => set.records.push(record),
+            None => sets.push(Set {
+                rtype,
+                ttl: record.ttl,
+                records: vec![record],
+            }),
+        }
+    }
+
+    /// Gives every set one TTL and leaves out what stands in it twice.
+    fn merge_sets(&mut self) {
+        for owner in &mut self.owners {
+            for set in &mut owner.sets {
+                let (rtype, name) = (set.rtype, &owner.name);
+                // RFC 2181 §5.2: "the client should treat the RRs for all purposes as if all TTLs
+                // in the RRset had been set to the value of the lowest TTL in the RRset".
+                let first = set.ttl;
+                let used = set.records.iter().map(|r| r.ttl).min().unwrap_or(first);
+                set.ttl = used;
+                self.warnings
+                    .extend(set.records.iter().filter(|record| record.ttl != first).map(
+                        |record| {
+                            record.diagnose(Problem::TtlDiffers {
+                                owner: name.clone(),
+                                rtype,
+                                ttl: record.ttl,
+                                used,
+                            })
+                        },
+                    ));
+                let mut seen = HashSet::new();
+                let repeated: Vec<bool> = set
+                    .records
+                    .iter()
+                    .map(|record| !seen.insert(&record.rdata))
+                    .collect();
+                let mut repeated = repeated.into_iter();
+                set.records.retain(|record| {
+                    let again = repeated.next().unwrap_or(false);
+                    if again {
+                        let owner = name.clone();
+                        let problem = Problem::Duplicate { owner, rtype };
+                        self.warnings.push(record.diagnose(problem));
+                    }
+                    !again
+                });
+            }
+        }
+    }
+
+    /// RFC 1035 §5.2: one SOA, at the apex; RFC 1034 §4.2.1: NS at the apex.
+    fn check_apex(&mut self) -> Option<FileRecord> {
+        for owner in self.owners.iter().filter(|o| o.key != self.origin_key) {
+            let soas = owner.set(RecordType::SOA).into_iter();
+            self.errors.extend(
+                soas.flat_map(|set| &set.records)
+                    .map(|record| record.diagnose(Problem::SoaBelowApex(owner.name.clone()))),
+            );
+        }
+        let apex = self.by_key.get(&self.origin_key).map(|&i| &self.owners[i]);
+        let soa = apex.and_then(|apex| apex.set(RecordType::SOA));
+        if let Some(soa) = soa {
+            let others = soa.records.iter().skip(1);
+            self.errors
+                .extend(others.map(|record| record.diagnose(Problem::SecondSoa)));
+        }
+        let soa = soa.map(|soa| soa.first().clone());
+        let has_ns = apex.is_some_and(|apex| apex.set(RecordType::NS).is_some());
+        let origin = || self.config.origin.clone();
+        let mut missing = Vec::new();
+        if soa.is_none() {
+            missing.push(Problem::NoSoa(origin()));
+        }
+        if !has_ns {
+            missing.push(Problem::NoNs(origin()));
+        }
+        self.errors
+            .extend(missing.into_iter().map(|problem| Diagnostic {
+                file: Arc::from(&*self.config.file),
+                line: None,
+                column: None,
+                problem,
+            }));
+        soa
+    }
+
+    /// The highest cut at or above a name, or DNAME above it.
+    fn above(&self, owner: usize) -> Above {
+        let key = &self.owners[owner].key;
+        let mut found = Above::Nothing;
+        // From the name up; the last one found is the highest.
+        for ancestor in wire::ancestors(key) {
+            let is_apex = *ancestor == *self.origin_key;
+            if let Some(&place) = self.by_key.get(ancestor) {
+                let node = &self.owners[place];
+                if node.set(RecordType::NS).is_some() && !is_apex {
+                    found = Above::Cut(place);
+                } else if node.set(RecordType::DNAME).is_some() && place != owner {
+                    found = Above::Dname(place);
+                }
+            }
+            if is_apex {
+                break;
+            }
+        }
+        found
+    }
+
+    /// What would take the names of links away from them.
+    fn check_links(&mut self) {
+        let Some(redirect_key) = self.redirect_key.clone() else {
+            return;
+        };
+        let template_key = [b"\x01*", &redirect_key[..]].concat();
+        let at = |key: &[u8]| self.by_key.get(key).map(|&i| &self.owners[i]);
+        let mut errors = Vec::new();
+        let mut refuse = |key: &[u8], rtypes: &[RecordType], is_template: bool| {
+            let Some(owner) = at(key) else { return };
+            for set in rtypes.iter().filter_map(|&rtype| owner.set(rtype)) {
+                let (name, rtype) = (owner.name.clone(), set.rtype);
+                let problem = match is_template {
+                    true => Problem::TemplateType { owner: name, rtype },
+                    false => Problem::RedirectHostType { owner: name, rtype },
+                };
+                errors.push(set.first().diagnose(problem));
+            }
+        };
+        use RecordType as T;
+        refuse(&self.origin_key, &[T::CNAME, T::DNAME], false);
+        refuse(&redirect_key, &[T::CNAME, T::DNAME, T::NS], false);
+        // NS and DNAME are refused at every wildcard.
+        let uri = T::from(256);
+        refuse(
+            &template_key,
+            &[T::CNAME, T::DNAME, T::NS, T::TXT, uri],
+            true,
+        );
+        let template = at(&template_key);
+        let followed = [T::A, T::AAAA, T::HTTPS];
+        if !template.is_some_and(|t| followed.iter().any(|&rtype| t.set(rtype).is_some())) {
+            let first = template.and_then(|template| template.sets.first());
+            let name = match template {
+                Some(template) => template.name.clone(),
+                None => Name::from_labels(wire::labels(&template_key))
+                    .unwrap_or_default()
+                    .into(),
+            };
+            let problem = Problem::NoTemplate(name);
+            self.warnings.push(match first {
+                Some(set) => set.first().diagnose(problem),
+                None => Diagnostic {
+                    file: Arc::from(&*self.config.file),
+                    line: None,
+                    column: None,
+                    problem,
+                },
+            });
+        }
+        self.errors.extend(errors);
+    }
+
+    /// RFC 1034 §4.2.1: at and below a cut this zone has the NS records of the cut, its DS, and the
+    /// addresses of name servers. Nothing else there is data of this zone.
+    fn drop_occluded(&mut self, above: &[Above]) {
+        let glue = self.name_servers(above);
+        for (place, &above) in above.iter().enumerate() {
+            let Above::Cut(cut) = above else { continue };
+            let cut_name = self.owners[cut].name.clone();
+            let owner = &mut self.owners[place];
+            let is_glue = glue.contains(&owner.key);
+            let warnings = &mut self.warnings;
+            owner.sets.retain(|set| {
+                let kept = match set.rtype {
+                    RecordType::NS | RecordType::DS => place == cut,
+                    RecordType::A | RecordType::AAAA => is_glue,
+                    _ => false,
+                };
+                if !kept {
+                    warnings.push(set.first().diagnose(Problem::Occluded {
+                        owner: owner.name.clone(),
+                        rtype: set.rtype,
+                        cut: cut_name.clone(),
+                    }));
+                }
+                kept
+            });
+        }
+    }
+
+    /// The names that NS records of the zone point to.
+    fn name_servers(&self, above: &[Above]) -> HashSet<Box<[u8]>> {
+        self.owners
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| {
+                matches!(above[*place], Above::Nothing) || above[*place] == Above::Cut(*place)
+            })
+            .filter_map(|(_, owner)| owner.set(RecordType::NS))
+            .flat_map(|set| &set.records)
+            .filter_map(|record| match &record.rdata {
+                RData::NS(ns) => WireName::from_labels(ns.0.iter()),
+                _ => None,
+            })
+            .map(|name| name.as_bytes().into())
+            .collect()
+    }
+
+    /// Makes the tree of a zone without errors.
+    fn plant(&mut self, soa: FileRecord) -> Built {
+        let mut tree = Tree::new(&self.origin, &self.origin_key);
+        let redirect_host = self.redirect_key.as_ref().map(|key| {
+            let label = wire::first_label(key);
+            let name = self.origin.prepend_label(label).unwrap_or_default();
+            // Links are below it, so it exists whatever the file says.
+            tree.ensure(&LowerName::from(name), key)
+        });
+        let mut ns = Vec::new();
+        for owner in self.owners.drain(..).filter(|owner| !owner.sets.is_empty()) {
+            let place = tree.ensure(&owner.lower, &owner.key);
+            let entry = tree.entry_mut(place);
+            for set in owner.sets {
+                match set.rtype {
+                    RecordType::NS => {
+                        if place != APEX {
+                            entry.kind = Kind::Cut;
+                        }
+                        ns.extend(targets(&owner.lower, &set.records));
+                    }
+                    RecordType::DNAME => entry.kind = Kind::Dname,
+                    _ => {}
+                }
+                entry.node.insert(RrSet {
+                    rtype: set.rtype,
+                    ttl: set.ttl,
+                    rdata: set.records.into_iter().map(|record| record.rdata).collect(),
+                });
+            }
+        }
+        Built {
+            tree,
+            redirect_host,
+            soa,
+            ns,
+        }
+    }
+}
+
+/// What is wrong with the records of a name, wherever it stands.
+fn check_owner(owner: &Owner) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    let name = || owner.name.clone();
+    if let Some(cname) = owner.set(RecordType::CNAME) {
+        for other in owner.sets.iter().filter(|s| s.rtype != RecordType::CNAME) {
+            // RFC 2181 §10.1. Reported at whichever comes later: that is what was added.
+            let (cname, first) = (cname.first(), other.first());
+            let later = match cname.file == first.file && cname.line > first.line {
+                true => cname,
+                false => first,
+            };
+            errors.push(later.diagnose(Problem::CnameAndOther {
+                owner: name(),
+                other: other.rtype,
+            }));
+        }
+    }
+    for set in &owner.sets {
+        let rtype = set.rtype;
+        if matches!(rtype, RecordType::CNAME | RecordType::DNAME) {
+            let more = set.records.iter().skip(1);
+            let owner = name();
+            errors.extend(more.map(|record| {
+                let owner = owner.clone();
+                record.diagnose(Problem::Second { owner, rtype })
+            }));
+        }
+        if matches!(rtype, RecordType::NS | RecordType::DNAME) && owner.is_wildcard() {
+            let owner = name();
+            errors.push(set.first().diagnose(Problem::WildcardType { owner, rtype }));
+        }
+        let lens = set
+            .records
+            .iter()
+            .map(|r| RECORD_OVERHEAD + data_len(&r.rdata));
+        let bytes = lens.sum();
+        if bytes > MAX_RRSET_LEN {
+            errors.push(set.first().diagnose(Problem::LargeRrset {
+                owner: name(),
+                rtype,
+                bytes,
+                max: MAX_RRSET_LEN,
+            }));
+        }
+    }
+    errors
+}
+
+/// The size of a record's data on the wire, in bytes, names uncompressed.
+fn data_len(rdata: &RData) -> usize {
+    let mut wire = Vec::new();
+    let mut encoder = BinEncoder::new(&mut wire);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    // The reader has taken only what can be encoded.
+    match rdata.emit(&mut encoder) {
+        Ok(()) => wire.len(),
+        Err(_) => usize::from(u16::MAX),
+    }
+}
+
+/// The name servers of a set of NS records.
+fn targets(
+    owner: &LowerName,
+    records: &[FileRecord],
+) -> impl Iterator<Item = (LowerName, LowerName, FileRecord)> {
+    records.iter().filter_map(|record| match &record.rdata {
+        RData::NS(ns) => Some((owner.clone(), LowerName::new(&ns.0), record.clone())),
+        _ => None,
+    })
+}

@@ -1,0 +1,384 @@
+//! Cuts a master file into entries and tokens (RFC 1035 §5.1) and knows where each of them stands.
+//!
+//! An entry is a line, or several where parentheses join them. Everything about lines is settled
+//! here: parentheses, comments, quoted strings and line ends. What follows sees only tokens, so an
+//! error in one entry cannot take the next one with it, and every message can name the true line.
+
+use super::super::diagnostic::Problem;
+
+/// The most tokens in an entry: 65,535 bytes of rdata written in RFC 3597 form with a blank between
+/// all of their hex digits, and the fields in front of them.
+const MAX_ENTRY_TOKENS: usize = 2 * 65_535 + 16;
+
+/// A place in a file, both counted from 1; the column in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+/// A token as it stands in the file, with its quotes and escapes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token<'t> {
+    pub(super) raw: &'t [u8],
+    pub(super) place: Place,
+    /// Whether white space stands before it; `"a""b"` is two tokens without.
+    pub(super) spaced: bool,
+}
+
+impl Token<'_> {
+    /// Whether the token starts with a quote. Others may hold one behind their first character
+    /// (`alpn="h2"`).
+    pub(super) fn is_quoted(&self) -> bool {
+        self.raw.first() == Some(&b'"')
+    }
+
+    /// The token for a message.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(self.raw).into_owned()
+    }
+}
+
+/// A record or a directive; at least one token.
+#[derive(Debug)]
+pub(super) struct Entry<'t> {
+    /// Whether it begins with white space: then it has the owner of the entry before it.
+    pub(super) indented: bool,
+    pub(super) tokens: Vec<Token<'t>>,
+}
+
+/// Something that is wrong with the text.
+#[derive(Debug)]
+pub(super) struct LexError {
+    pub(super) place: Place,
+    pub(super) problem: Problem,
+    /// Whether the rest of the file can still be read.
+    pub(super) go_on: bool,
+}
+
+/// The parentheses that are open in an entry.
+#[derive(Default)]
+struct Open {
+    depth: usize,
+    outermost: Option<Place>,
+}
+
+/// Reads entries from the text of a master file.
+pub(super) struct Lexer<'t> {
+    text: &'t [u8],
+    at: usize,
+    line: u32,
+    line_start: usize,
+}
+
+impl<'t> Lexer<'t> {
+    pub(super) fn new(text: &'t [u8]) -> Self {
+        // A byte order mark is no part of the text (RFC 3629 §6), whichever editor left it there.
+        let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+        Self {
+            text,
+            at: 0,
+            line: 1,
+            line_start: 0,
+        }
+    }
+
+    /// The next entry, or none at the end of the file. After an error that lets it go on, reading
+    /// continues with the line after it.
+    pub(super) fn next_entry(&mut self) -> Result<Option<Entry<'t>>, LexError> {
+        while self.at < self.text.len() {
+            let mut open = Open::default();
+            match self.entry(&mut open) {
+                Ok(Some(entry)) => return Ok(Some(entry)),
+                Ok(None) => {}
+                Err(mut error) => {
+                    // Within parentheses nothing tells where the next entry begins.
+                    error.go_on &= open.depth == 0;
+                    self.skip_line();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads up to the end of the line, or of the last of several in parentheses; none if there is
+    /// no token.
+    fn entry(&mut self, open: &mut Open) -> Result<Option<Entry<'t>>, LexError> {
+        let indented = matches!(self.peek(), Some(b' ' | b'\t'));
+        let mut tokens: Vec<Token<'t>> = Vec::new();
+        let mut spaced = indented;
+        // Where the first string begins that spans lines. If the quotes do not add up in the end,
+        // that is the one that was not closed.
+        let mut suspect = None;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'\n' => {
+                    self.newline();
+                    if open.depth == 0 {
+                        break;
+                    }
+                }
+                b'\r' if self.text.get(self.at + 1) == Some(&b'\n') => self.at += 1,
+                b' ' | b'\t' => self.at += 1,
+                b';' => self.skip_comment(),
+                b'(' => {
+                    if open.depth == 0 {
+                        open.outermost = Some(self.place());
+                    }
+                    open.depth += 1;
+                    self.at += 1;
+                }
+                b')' => {
+                    if open.depth == 0 {
+                        return Err(self.error(Problem::UnopenedParenthesis));
+                    }
+                    open.depth -= 1;
+                    self.at += 1;
+                }
+                _ if tokens.len() >= MAX_ENTRY_TOKENS => {
+                    return Err(self.error(Problem::LongEntry(MAX_ENTRY_TOKENS)));
+                }
+                _ => {
+                    let (token, spans_lines) = self.token(spaced, suspect)?;
+                    if spans_lines {
+                        suspect = suspect.or(Some(token.place));
+                    }
+                    tokens.push(token);
+                    spaced = false;
+                    continue;
+                }
+            }
+            spaced = true;
+        }
+        if let (Some(place), 1..) = (open.outermost, open.depth) {
+            return Err(LexError {
+                place,
+                problem: Problem::UnclosedParenthesis,
+                go_on: false,
+            });
+        }
+        Ok((!tokens.is_empty()).then_some(Entry { indented, tokens }))
+    }
+
+    /// Reads one token and tells whether a line ends inside its quotes. `suspect` is to blame for a
+    /// quote that is never closed.
+    fn token(
+        &mut self,
+        spaced: bool,
+        suspect: Option<Place>,
+    ) -> Result<(Token<'t>, bool), LexError> {
+        let start = self.at;
+        let place = self.place();
+        let mut spans_lines = false;
+        if self.peek() == Some(b'"') {
+            spans_lines = self.quoted(suspect)?;
+        } else {
+            while let Some(byte) = self.peek() {
+                match byte {
+                    b'"' => spans_lines |= self.quoted(suspect)?,
+                    b'\\' => self.escape()?,
+                    b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
+                    0x21..=0x7E => self.at += 1,
+                    _ => return Err(self.error(Problem::BadByte(byte))),
+                }
+            }
+            if self.at == start {
+                // A carriage return that ends no line; a bare one would hide what follows it.
+                return Err(self.error(Problem::BadByte(b'\r')));
+            }
+        }
+        let token = Token {
+            raw: &self.text[start..self.at],
+            place,
+            spaced,
+        };
+        Ok((token, spans_lines))
+    }
+
+    /// Reads a quoted string; any byte may stand in it, also line ends ("text literals can contain
+    /// CRLF within the text", RFC 1035 §5.1). Tells whether it spans lines.
+    fn quoted(&mut self, suspect: Option<Place>) -> Result<bool, LexError> {
+        let place = self.place();
+        let mut spans_lines = false;
+        self.at += 1;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(spans_lines);
+                }
+                b'\\' => self.escape()?,
+                b'\n' => {
+                    self.newline();
+                    spans_lines = true;
+                }
+                _ => self.at += 1,
+            }
+        }
+        Err(LexError {
+            place: suspect.unwrap_or(place),
+            problem: Problem::UnclosedQuote,
+            go_on: false,
+        })
+    }
+
+    /// Steps over a backslash and the character that it frees of its meaning.
+    fn escape(&mut self) -> Result<(), LexError> {
+        match self.text.get(self.at + 1) {
+            None | Some(b'\r' | b'\n') => Err(self.error(Problem::BadEscape)),
+            Some(_) => {
+                self.at += 2;
+                Ok(())
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            line: self.line,
+            column: u32::try_from(self.at - self.line_start + 1).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn error(&self, problem: Problem) -> LexError {
+        LexError {
+            place: self.place(),
+            problem,
+            go_on: true,
+        }
+    }
+
+    fn newline(&mut self) {
+        self.at += 1;
+        self.line = self.line.saturating_add(1);
+        self.line_start = self.at;
+    }
+
+    /// Goes to the end of the line, but not over it.
+    fn skip_comment(&mut self) {
+        while self.peek().is_some_and(|byte| byte != b'\n') {
+            self.at += 1;
+        }
+    }
+
+    /// Goes to the start of the next line.
+    fn skip_line(&mut self) {
+        self.skip_comment();
+        if self.at < self.text.len() {
+            self.newline();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tokens of every entry, each as `line:column text`; an indented entry starts with `>`.
+    fn entries(text: &str) -> Vec<Vec<String>> {
+        let mut lexer = Lexer::new(text.as_bytes());
+        let mut all = Vec::new();
+        while let Some(entry) = lexer.next_entry().unwrap() {
+            let mut shown: Vec<_> = entry
+                .tokens
+                .iter()
+                .map(|t| format!("{}:{} {}", t.place.line, t.place.column, t.text()))
+                .collect();
+            if entry.indented {
+                shown.insert(0, ">".into());
+            }
+            all.push(shown);
+        }
+        all
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&[&str]]) {
+        assert_eq!(entries(text), expected, "{text:?}");
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, line: u32, column: u32, message: &str) {
+        let mut lexer = Lexer::new(text.as_bytes());
+        let error = loop {
+            match lexer.next_entry() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("no error in {text:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.place, Place { line, column }, "{text:?}");
+        assert!(error.problem.to_string().contains(message), "{error:?}");
+    }
+
+    #[test]
+    fn rfc_1035_5_1_lines_and_tokens() {
+        check("", &[]);
+        check("\n \t\n; a comment\n  ; another", &[]);
+        check("a b\nc", &[&["1:1 a", "1:3 b"], &["2:1 c"]]);
+        check("\tb ; \"(\n", &[&[">", "1:2 b"]]);
+        check("a\r\nb\r\n", &[&["1:1 a"], &["2:1 b"]]);
+        check("\u{feff}a", &[&["1:1 a"]]);
+        check(r"a\ b a\;c \(", &[&[r"1:1 a\ b", r"1:6 a\;c", r"1:11 \("]]);
+    }
+
+    #[test]
+    fn rfc_1035_5_1_parentheses_join_lines() {
+        check(
+            "a (b ; (\n c\n\n(d) )\ne",
+            &[&["1:1 a", "1:4 b", "2:2 c", "4:2 d"], &["5:1 e"]],
+        );
+        check("a(b)c", &[&["1:1 a", "1:3 b", "1:5 c"]]);
+    }
+
+    #[test]
+    fn rfc_1035_5_1_quoted_strings() {
+        check(
+            r#"a "b; (c) \" d" e"#,
+            &[&["1:1 a", r#"1:3 "b; (c) \" d""#, "1:17 e"]],
+        );
+        check(
+            "a \"b\nc\" d\ne",
+            &[&["1:1 a", "1:3 \"b\nc\"", "2:4 d"], &["3:1 e"]],
+        );
+        check(r#"""  k="a b"c"#, &[&[r#"1:1 """#, r#"1:5 k="a b"c"#]]);
+        let mut lexer = Lexer::new(br#""a""b""#);
+        let entry = lexer.next_entry().unwrap().unwrap();
+        assert_eq!(entry.tokens.len(), 2);
+        assert!(!entry.tokens[1].spaced);
+    }
+
+    #[test]
+    fn errors_stand_where_the_mistake_is() {
+        check_error("a\nb (\nc\nd\n", 2, 3, "never closed");
+        check_error("a\nb )\n", 2, 3, "no \"(\"");
+        check_error("a\n\nb \"c\nd", 3, 3, "quote");
+        check_error("a \"b\nc \"d\"\ne \"f\"\n", 1, 3, "quote");
+        check_error("a b\\\nc", 1, 4, "backslash");
+        check_error("a b\\", 1, 4, "backslash");
+        check_error("a\rb", 1, 2, "carriage return");
+        check_error("a b\u{1}", 1, 4, "0x01");
+        check_error("ab é", 1, 4, "0xC3");
+        check_error("ab c\u{7f}", 1, 5, "0x7F");
+    }
+
+    #[test]
+    fn an_error_costs_one_entry() {
+        let mut lexer = Lexer::new(b"a )\nb c\n");
+        assert!(lexer.next_entry().unwrap_err().go_on);
+        let entry = lexer.next_entry().unwrap().unwrap();
+        assert_eq!(entry.tokens[0].text(), "b");
+        assert_eq!(entry.tokens[0].place.line, 2);
+    }
+
+    #[test]
+    fn an_entry_is_bounded() {
+        let text = "a ".repeat(MAX_ENTRY_TOKENS + 1);
+        check_error(&text, 1, text.len() as u32 - 1, "131086");
+    }
+}

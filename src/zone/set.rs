@@ -1,0 +1,204 @@
+//! All zones of a server: finding the one for a name, and reloading them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use hickory_proto::rr::LowerName;
+
+use super::diagnostic::{Diagnostic, LoadError, Problem};
+use super::lookup::{LinkPlace, Lookup};
+use super::wire::WireName;
+use super::{Loaded, Zone, ZoneConfig, in_file};
+use crate::link::{LinkName, Origin};
+use crate::links::{Host, Namespace};
+
+/// The zones of a server at one time.
+#[derive(Debug)]
+pub struct Zones {
+    /// In the order of the configuration.
+    zones: Vec<Arc<Zone>>,
+    by_origin: HashMap<Box<[u8]>, usize>,
+    /// How many labels the shortest and the longest origin have: no other ancestor of a name need be
+    /// looked for.
+    labels: (usize, usize),
+}
+
+impl Zones {
+    /// Loads all zones.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong in all of them.
+    pub fn load(configs: &[ZoneConfig]) -> Loaded<Self> {
+        let mut zones: Vec<Arc<Zone>> = Vec::with_capacity(configs.len());
+        let mut by_origin = HashMap::new();
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (place, config) in configs.iter().enumerate() {
+            if configs[..place].iter().any(|c| c.origin == config.origin) {
+                let problem = Problem::SameOrigin(config.origin.clone());
+                errors.push(in_file(config, problem));
+                continue;
+            }
+            match Zone::load(config) {
+                Ok((zone, more)) => {
+                    warnings.extend(more);
+                    by_origin.insert(zone.apex_key.clone(), zones.len());
+                    zones.push(Arc::new(zone));
+                }
+                Err(error) => errors.extend(error.errors),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(LoadError { errors });
+        }
+        let labels = || zones.iter().map(|zone| zone.apex_labels);
+        let labels = (labels().min().unwrap_or(0), labels().max().unwrap_or(0));
+        let zones = Self {
+            zones,
+            by_origin,
+            labels,
+        };
+        Ok((zones, warnings))
+    }
+
+    /// The zone that a name is in: of those at or above it the deepest.
+    pub fn find(&self, name: &LowerName) -> Option<&Arc<Zone>> {
+        self.find_wire(&WireName::from_labels(name.iter())?)
+    }
+
+    fn find_wire(&self, name: &WireName) -> Option<&Arc<Zone>> {
+        let (shortest, longest) = self.labels;
+        (shortest..=longest.min(name.labels()))
+            .rev()
+            .find_map(|labels| self.by_origin.get(name.suffix(labels)))
+            .map(|&place| &self.zones[place])
+    }
+
+    /// All zones, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Zone>> {
+        self.zones.iter()
+    }
+
+    /// The zone of an origin that holds links.
+    fn link_zone(&self, origin: &str) -> Option<&Zone> {
+        let name = WireName::from_labels(origin.split('.').map(str::as_bytes))?;
+        let place = *self.by_origin.get(name.as_bytes())?;
+        let zone = &self.zones[place];
+        zone.link_origin().map(|_| &**zone)
+    }
+
+    /// Whether a name is in another zone than this or is a name of its file.
+    fn is_taken(&self, zone: &Zone, labels: &[&[u8]]) -> bool {
+        let suffix = zone.origin().iter();
+        let name = WireName::from_labels(labels.iter().copied().chain(suffix));
+        // A name that is too long has no room for a link either.
+        name.is_none_or(|name| {
+            let found = self.find_wire(&name);
+            !found.is_some_and(|found| std::ptr::eq(&**found, zone)) || zone.has_static(&name)
+        })
+    }
+
+    fn is_reserved(&self, name: &LinkName) -> bool {
+        let Some(zone) = self.link_zone(name.origin()) else {
+            return false;
+        };
+        let code = name.code().as_bytes();
+        let redirect_host = zone
+            .redirect_name
+            .iter()
+            .flat_map(|name| name.iter().next());
+        self.is_taken(zone, &[code])
+            || redirect_host
+                .into_iter()
+                .any(|label| self.is_taken(zone, &[code, label]))
+    }
+
+    fn classify_host(&self, host: &str) -> Host {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        // Hosts of other scripts come in punycode (RFC 5891 §4.4).
+        let name = host
+            .is_ascii()
+            .then(|| WireName::from_labels(host.split('.').map(str::as_bytes)))
+            .flatten();
+        let Some(name) = name else {
+            return Host::Foreign;
+        };
+        let Some(zone) = self.find_wire(&name) else {
+            return Host::Foreign;
+        };
+        let Some(origin) = zone.link_origin() else {
+            return Host::Inside;
+        };
+        if name.labels() == zone.apex_labels {
+            return Host::Origin(origin.clone());
+        }
+        match zone.search(&name) {
+            Lookup::Link {
+                code,
+                place: LinkPlace::Short | LinkPlace::Target,
+                ..
+            } => Host::Link(LinkName::new(&code, origin)),
+            _ => Host::Inside,
+        }
+    }
+}
+
+/// The zones that a server shares among its parts: always whole, and replaced by a reload.
+#[derive(Debug)]
+pub struct ZoneSet {
+    configs: Vec<ZoneConfig>,
+    current: ArcSwap<Zones>,
+    /// Held during a reload: of two at the same time, the one that read first must not win.
+    reloading: Mutex<()>,
+}
+
+impl ZoneSet {
+    /// Loads all zones.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong in all of them.
+    pub fn load(configs: Vec<ZoneConfig>) -> Loaded<Self> {
+        let (zones, warnings) = Zones::load(&configs)?;
+        let set = Self {
+            configs,
+            current: ArcSwap::from_pointee(zones),
+            reloading: Mutex::new(()),
+        };
+        Ok((set, warnings))
+    }
+
+    /// The zones as they are now. Hold it for one answer, not longer.
+    pub fn current(&self) -> Guard<Arc<Zones>> {
+        self.current.load()
+    }
+
+    /// Reads all files again; reads files, so not on a thread that answers queries. The new zones
+    /// replace the old ones all at once, and warnings are returned.
+    ///
+    /// # Errors
+    /// [`LoadError`] if any file has an error: all zones are then as they were.
+    pub fn reload(&self) -> Result<Vec<Diagnostic>, LoadError> {
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (zones, warnings) = Zones::load(&self.configs)?;
+        self.current.store(Arc::new(zones));
+        Ok(warnings)
+    }
+}
+
+impl Namespace for ZoneSet {
+    fn origins(&self) -> Vec<Origin> {
+        let holding = self.configs.iter().filter(|c| c.redirect_host.is_some());
+        holding.map(|config| config.origin.clone()).collect()
+    }
+
+    fn is_reserved(&self, name: &LinkName) -> bool {
+        self.current().is_reserved(name)
+    }
+
+    fn classify_host(&self, host: &str) -> Host {
+        self.current().classify_host(host)
+    }
+}

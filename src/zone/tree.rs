@@ -1,0 +1,168 @@
+//! The names of a zone, each with what it owns.
+//!
+//! A hash table from the wire form of a name to its node. Every name between a node and the apex has
+//! a node of its own, empty if the file gives it nothing (an empty non-terminal, RFC 4592 §2.2.2),
+//! so the first name that is missing on the way down ends a search. A sorted map would find the
+//! closest encloser in one step, but compares whole names log n times for what is almost always a
+//! single label below the apex.
+
+use std::collections::HashMap;
+
+use hickory_proto::rr::{LowerName, RData, RecordType};
+
+use super::wire;
+
+/// The records of one type that a name has (RFC 2181 §5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RrSet {
+    /// Their type.
+    pub rtype: RecordType,
+    /// The TTL of all of them, in seconds.
+    pub ttl: u32,
+    /// Their data, in the order of the file, each once; never empty.
+    pub rdata: Vec<RData>,
+}
+
+/// All records of one name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// By type code.
+    rrsets: Vec<RrSet>,
+}
+
+impl Node {
+    /// The records of a type.
+    pub fn rrset(&self, rtype: RecordType) -> Option<&RrSet> {
+        self.rrsets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// All of them, by type code.
+    pub fn rrsets(&self) -> impl Iterator<Item = &RrSet> {
+        self.rrsets.iter()
+    }
+
+    /// Whether there are none: the name is an empty non-terminal.
+    pub fn is_empty(&self) -> bool {
+        self.rrsets.is_empty()
+    }
+
+    /// Whether it has A or AAAA records.
+    pub(super) fn has_addresses(&self) -> bool {
+        self.rrset(RecordType::A).is_some() || self.rrset(RecordType::AAAA).is_some()
+    }
+
+    pub(super) fn insert(&mut self, set: RrSet) {
+        let code = |rtype: RecordType| u16::from(rtype);
+        let place = self
+            .rrsets
+            .partition_point(|other| code(other.rtype) < code(set.rtype));
+        self.rrsets.insert(place, set);
+    }
+}
+
+/// What a search does at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Goes on.
+    Plain,
+    /// Stops: the name and all below it are delegated.
+    Cut,
+    /// Stops if it is for a name below.
+    Dname,
+}
+
+/// A name of the zone.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: LowerName,
+    pub(super) node: Node,
+    pub(super) kind: Kind,
+    /// The place of `*` below this name.
+    wildcard: Option<usize>,
+}
+
+/// All names of a zone; the first is the apex.
+#[derive(Debug)]
+pub(super) struct Tree {
+    places: HashMap<Box<[u8]>, usize>,
+    entries: Vec<Entry>,
+}
+
+/// The place of the apex.
+pub(super) const APEX: usize = 0;
+
+impl Tree {
+    /// A tree with an empty apex; `key` is its wire form.
+    pub(super) fn new(apex: &LowerName, key: &[u8]) -> Self {
+        let mut tree = Self {
+            places: HashMap::new(),
+            entries: Vec::new(),
+        };
+        tree.push(apex, key);
+        tree
+    }
+
+    /// The place of a name, which is at or below the apex; it and the names between are made if they
+    /// are not there.
+    pub(super) fn ensure(&mut self, name: &LowerName, key: &[u8]) -> usize {
+        if let Some(&place) = self.places.get(key) {
+            return place;
+        }
+        let mut missing = Vec::new();
+        let mut above = None;
+        let mut name = name.clone();
+        for ancestor in wire::ancestors(key) {
+            above = self.places.get(ancestor).copied();
+            if above.is_some() {
+                break;
+            }
+            let parent = name.base_name();
+            missing.push((std::mem::replace(&mut name, parent), ancestor));
+        }
+        let mut above = above.unwrap_or(APEX);
+        for (name, key) in missing.into_iter().rev() {
+            let place = self.push(&name, key);
+            if wire::first_label(key) == b"*" {
+                self.entries[above].wildcard = Some(place);
+            }
+            above = place;
+        }
+        above
+    }
+
+    fn push(&mut self, name: &LowerName, key: &[u8]) -> usize {
+        let place = self.entries.len();
+        self.places.insert(key.into(), place);
+        self.entries.push(Entry {
+            name: name.clone(),
+            node: Node::default(),
+            kind: Kind::Plain,
+            wildcard: None,
+        });
+        place
+    }
+
+    pub(super) fn entry_mut(&mut self, place: usize) -> &mut Entry {
+        &mut self.entries[place]
+    }
+
+    pub(super) fn entry(&self, place: usize) -> &Entry {
+        &self.entries[place]
+    }
+
+    /// The place of a name.
+    pub(super) fn place(&self, key: &[u8]) -> Option<usize> {
+        self.places.get(key).copied()
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.place(key).map(|place| self.entry(place))
+    }
+
+    /// The node of `*` below a name.
+    pub(super) fn wildcard(&self, place: usize) -> Option<&Node> {
+        self.entries[place]
+            .wildcard
+            .map(|place| &self.entries[place].node)
+    }
+}
