@@ -24,6 +24,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::http::{Scheme, ShortUrls};
 use crate::link::{Code, Origin, OriginError, Ttl};
 use crate::zone::{Layout, ZoneConfig};
 
@@ -93,29 +94,9 @@ pub struct AdminConfig {
 pub struct RedirectConfig {
     /// Where it listens; without an address it is off.
     pub listen: Vec<SocketAddr>,
-    /// The scheme of the short URLs that are shown to people: `https` where a proxy in front of
-    /// the redirect host ends TLS.
-    pub short_url_scheme: Scheme,
-    /// The port of the short URLs that are shown to people, where it is not the scheme's own.
-    pub short_url_port: Option<u16>,
-}
-
-/// The scheme of a short URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// `http`
-    Http,
-    /// `https`
-    Https,
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        })
-    }
+    /// How the short URLs that are shown to people are written: `https` where a proxy in front of
+    /// the redirect host ends TLS, and a port where it is not the scheme's own.
+    pub short_urls: ShortUrls,
 }
 
 /// Why there is no configuration.
@@ -631,8 +612,10 @@ impl Reader<'_> {
         };
         Ok(RedirectConfig {
             listen,
-            short_url_scheme,
-            short_url_port,
+            short_urls: ShortUrls {
+                scheme: short_url_scheme,
+                port: short_url_port,
+            },
         })
     }
 

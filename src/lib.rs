@@ -1,8 +1,45 @@
-//! tinyns: an authoritative DNS name server for short links.
+//! tinyns: an authoritative DNS name server for short links. The short URL *is* a DNS name.
+//!
+//! # The parts
+//!
+//! ```text
+//!   main -> cli ─┬─ start ─┬─ dns  ──┬─ links ── store ── link
+//!                │         └─ http ──┘    │
+//!                │                        └─ Namespace (implemented by zone)
+//!                └─ add, get (HTTP clients of the admin API), check
+//! ```
+//!
+//! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
+//! * [`store`]: the contract of the place where links are kept, and the embedded SQLite store.
+//! * [`links`]: the rules, and the only way to the store. Caches belong between the two.
+//! * [`zone`]: the zone file's own names, and where links fit between them.
+//! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
+//! * [`http`]: the admin API and the redirect host.
+//! * [`config`]: TOML to values that are ready for use, once.
+//! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
+//!
+//! Arrows point down. `links` and `store` know neither DNS nor HTTP; `dns`, `http` and `cli` do not
+//! know each other.
+//!
+//! # Invariants
+//!
+//! * Every answer is legal for every resolver: a name with a CNAME has nothing else, so a link is
+//!   two names (RFC 1034 §3.6.2). See [`dns::answer`].
+//! * What cannot be known is SERVFAIL, never NXDOMAIN or NODATA: those would be cached.
+//! * What was acknowledged is on disk. Versions of a name only grow. See [`store`].
+//! * No TTL reaches beyond a link's expiry, and an expired link is absent to the second.
+//! * Static names of the zone file always win over codes, and no code that collides is registered.
+//! * Every queue, wait and size has a bound.
+//!
+//! # Deliberately absent
+//!
+//! Recursion, zone transfer and dynamic update: this server answers for its own names only.
 
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dns;
+pub mod http;
 pub mod link;
 pub mod links;
 pub mod logging;
@@ -10,3 +47,5 @@ pub mod metrics;
 mod server;
 pub mod store;
 pub mod zone;
+
+pub use server::{Running, StartError, TOKEN_VARIABLE, start};

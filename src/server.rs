@@ -1,45 +1,128 @@
-//! From a configuration to a server at work.
+//! Wiring: from a configuration to a server at work, and back down again.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::Router;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
+use crate::dns::handler::Handler;
+use crate::dns::server::{DnsServer, Listener};
+use crate::http::{
+    AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
+};
+use crate::links::Links;
+use crate::metrics::{Metrics, Outcome, Reload};
+use crate::store::{OpenError, SqliteStore, Store};
+use crate::zone::{Diagnostic, LoadError, ZoneSet};
 
-/// Why a server did not start.
+/// The environment variable that holds the admin token; it comes before the token file. Empty is
+/// the same as unset.
+pub const TOKEN_VARIABLE: &str = "TINYNS_ADMIN_TOKEN";
+
+/// Why a server did not start. Nothing is left behind: what was bound or opened is closed again.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct StartError {
-    address: SocketAddr,
-    source: std::io::Error,
+pub enum StartError {
+    /// A zone file is wrong.
+    #[error(transparent)]
+    Zones(#[from] LoadError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The admin token's file cannot be read or made.
+    #[error(transparent)]
+    TokenFile(#[from] TokenError),
+    /// The environment's admin token is none.
+    #[error("the environment variable {TOKEN_VARIABLE} is not a token: {0}")]
+    Token(#[from] TokenTextError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {service}: {source}")]
+    Listen {
+        /// What for.
+        service: &'static str,
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
-/// A server at work.
+/// A server at work. Dropping it stops nothing; call [`Running::shutdown`].
 pub struct Running {
+    dns: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
-    listeners: Vec<TcpListener>,
+    redirect: Vec<SocketAddr>,
+    zones: Arc<ZoneSet>,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    /// Makes `/readyz` say no.
+    stopping: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    failures: mpsc::Receiver<String>,
 }
 
-/// Starts a server.
-pub async fn start(config: Config, _: Clock) -> Result<Running, StartError> {
-    let mut running = Running {
-        admin: Vec::new(),
-        listeners: Vec::new(),
+/// Starts a server: loads the zones, binds every address, opens the store, and only then serves.
+///
+/// # Errors
+/// [`StartError`], with the file or the address to blame.
+pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+    let (zones, warnings) = ZoneSet::load(config.zones)?;
+    log_warnings(&warnings);
+    let zones = Arc::new(zones);
+    let dns = bind_dns(&config.dns.listen)?;
+    let admin = bind_http("the admin API", &config.admin.listen).await?;
+    let redirect = bind_http("the redirect host", &config.redirect.listen).await?;
+    // The store before the token: it makes a directory that only its owner can read.
+    let StoreConfig::Sqlite { path } = config.store;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, clock.clone())?);
+    let token = admin_token(&config.admin.token_file)?;
+
+    let metrics = Arc::new(Metrics::new());
+    let links = Arc::new(Links::new(store.clone(), zones.clone(), clock));
+    let handler = Handler::new(zones.clone(), links.clone(), metrics.clone());
+    let shutdown = CancellationToken::new();
+    let (failed, failures) = mpsc::channel(1);
+    let tasks = Tasks {
+        tracker: TaskTracker::new(),
+        shutdown: shutdown.clone(),
+        failed,
     };
-    for address in config.admin.listen {
-        let failed = |source| StartError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        running.admin.push(listener.local_addr().map_err(failed)?);
-        running.listeners.push(listener);
-    }
+    let running = Running {
+        dns: dns.iter().map(Listener::local_addr).collect(),
+        admin: admin.iter().map(|(_, address)| *address).collect(),
+        redirect: redirect.iter().map(|(_, address)| *address).collect(),
+        zones,
+        store,
+        metrics: metrics.clone(),
+        stopping: Arc::default(),
+        shutdown,
+        tasks: tasks.tracker.clone(),
+        failures,
+    };
+    let urls = config.redirect.short_urls;
+    let stopping = running.stopping.clone();
+    let admin_routes = admin_router(links.clone(), token, urls, metrics.clone(), stopping);
+    let redirect_routes = redirect_router(links, urls, metrics);
+    tasks.serve_dns(dns, handler);
+    tasks.serve_http("the admin API", admin, admin_routes);
+    tasks.serve_http("the redirect host", redirect, redirect_routes);
+    tasks.tracker.close();
     Ok(running)
 }
 
 impl Running {
-    /// Where DNS is served.
+    /// Where DNS is served, by UDP and TCP.
     pub fn dns(&self) -> &[SocketAddr] {
-        &[]
+        &self.dns
     }
 
     /// Where the admin API is.
@@ -49,21 +132,145 @@ impl Running {
 
     /// Where the redirect host is.
     pub fn redirect(&self) -> &[SocketAddr] {
-        &[]
+        &self.redirect
     }
 
-    /// Reads the zone files again.
+    /// Reads all zone files again, and takes the new zones if every one of them is good; else the
+    /// old ones serve on. Logs what came of it.
     pub async fn reload(&self) {
-        tracing::info!("zone files reloaded");
+        let zones = self.zones.clone();
+        let outcome = match tokio::task::spawn_blocking(move || zones.reload()).await {
+            Ok(Ok(warnings)) => {
+                log_warnings(&warnings);
+                tracing::info!("zone files reloaded");
+                Outcome::Success
+            }
+            Ok(Err(error)) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("zone files not reloaded; the old zones serve on");
+                Outcome::Failure
+            }
+            Err(error) => {
+                tracing::error!(%error, "zone files not reloaded; the old zones serve on");
+                Outcome::Failure
+            }
+        };
+        let reload = Reload { outcome };
+        self.metrics.zone_reloads.get_or_create(&reload).inc();
     }
 
-    /// Waits until a listener fails.
+    /// Waits until a listener fails for good, and says which; a server in order never returns.
     pub async fn failed(&mut self) -> String {
-        std::future::pending().await
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Stops.
+    /// Stops: nothing new is taken, what was begun is finished within a bound, the store is closed.
     pub async fn shutdown(self) {
-        drop(self.listeners);
+        self.stopping.store(true, Ordering::Relaxed);
+        self.shutdown.cancel();
+        self.tasks.wait().await;
+        self.store.close().await;
     }
+}
+
+/// The server's tasks and how they end.
+struct Tasks {
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+    failed: mpsc::Sender<String>,
+}
+
+impl Tasks {
+    fn serve_dns(&self, listeners: Vec<Listener>, handler: Handler) {
+        let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
+        self.tracker.spawn(async move {
+            let mut server = match DnsServer::start(listeners, handler) {
+                Ok(server) => server,
+                Err(error) => return report(&failed, format!("DNS: {error}")),
+            };
+            tokio::select! {
+                failure = server.failed() => report(&failed, format!("DNS: {failure}")),
+                () = shutdown.cancelled() => server.shutdown().await,
+            }
+        });
+    }
+
+    fn serve_http(
+        &self,
+        service: &'static str,
+        listeners: Vec<(TcpListener, SocketAddr)>,
+        routes: Router,
+    ) {
+        for (listener, address) in listeners {
+            let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
+            let routes = routes.clone();
+            self.tracker.spawn(async move {
+                let limits = ServeLimits::default();
+                if let Err(error) = serve(listener, routes, limits, shutdown).await {
+                    report(&failed, format!("{service} on {address}: {error}"));
+                }
+            });
+        }
+    }
+}
+
+/// The environment's token, or that of the file, which is made where there is none.
+fn admin_token(file: &Path) -> Result<AdminToken, StartError> {
+    match std::env::var(TOKEN_VARIABLE) {
+        Ok(text) if !text.is_empty() => Ok(AdminToken::from_text(&text)?),
+        _ => {
+            let (token, created) = AdminToken::load_or_create(file)?;
+            if created {
+                tracing::info!(file = %file.display(), "admin token made");
+            }
+            Ok(token)
+        }
+    }
+}
+
+/// Tells of a failure; the first one is enough to stop the server.
+fn report(failed: &mpsc::Sender<String>, failure: String) {
+    if let Err(error) = failed.try_send(failure) {
+        tracing::debug!(%error, "another failure was reported first");
+    }
+}
+
+fn log_warnings(warnings: &[Diagnostic]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn bind_dns(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
+    let bind = |address: &SocketAddr| {
+        Listener::bind(*address).map_err(|source| StartError::Listen {
+            service: "DNS",
+            address: *address,
+            source,
+        })
+    };
+    addresses.iter().map(bind).collect()
+}
+
+async fn bind_http(
+    service: &'static str,
+    addresses: &[SocketAddr],
+) -> Result<Vec<(TcpListener, SocketAddr)>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let error = |source| StartError::Listen {
+            service,
+            address,
+            source,
+        };
+        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let local = listener.local_addr().map_err(error)?;
+        listeners.push((listener, local));
+    }
+    Ok(listeners)
 }

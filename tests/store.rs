@@ -2,9 +2,6 @@
 //!
 //! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
 
-// The helpers are not test functions themselves, but in a test a failed expectation is the point.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,11 +11,10 @@ use url::Url;
 
 use super::api::{Answer, Api, NewLink, is_loopback, parse_server};
 use super::{AddArgs, ClientArgs, GetArgs, load};
+use crate::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::config::{Config, one_line};
 
-/// The variable that holds the token.
-const TOKEN_VARIABLE: &str = "TINYNS_ADMIN_TOKEN";
 /// How much of a token file is read, in bytes; its first line is the token.
 const MAX_TOKEN_FILE_LEN: u64 = 1_024;
 

@@ -67,8 +67,10 @@ fn the_defaults_are_those_of_the_documentation() {
         },
         redirect: RedirectConfig {
             listen: addresses(&["127.0.0.1:8080"]),
-            short_url_scheme: Scheme::Http,
-            short_url_port: None,
+            short_urls: ShortUrls {
+                scheme: Scheme::Http,
+                port: None,
+            },
         },
     };
     assert_eq!(Config::default(), expected);
@@ -132,8 +134,10 @@ short_url_port = 8443
         },
         redirect: RedirectConfig {
             listen: addresses(&["[::]:80", "0.0.0.0:80"]),
-            short_url_scheme: Scheme::Https,
-            short_url_port: Some(8443),
+            short_urls: ShortUrls {
+                scheme: Scheme::Https,
+                port: Some(8443),
+            },
         },
     };
     assert_eq!(config, expected);

@@ -39,7 +39,7 @@ use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN, WireName};
 use crate::link::{Code, Origin};
 
 /// How a zone is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneConfig {
     /// Its apex.
     pub origin: Origin,

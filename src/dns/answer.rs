@@ -1,0 +1,649 @@
+//! The one place that decides what a query is told.
+//!
+//! [`answer`] gets a question, the zone it falls into and what is known of the link it asks for,
+//! and returns records and an rcode. It does no I/O and knows no socket, no cache and no clock, so
+//! that every rule below can be read, and tested, as a function. Where a link is needed and nothing
+//! is known of it yet, it says which ([`Step::NeedsLink`]) and is called again; the walk through
+//! the static names is cheap enough to repeat.
+//!
+//! The algorithm is that of RFC 1034 §4.3.2, with links as a second source of names between the
+//! exact names of the zone file and its wildcards.
+
+use std::sync::Arc;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
+
+use super::records;
+use crate::clock::UnixTime;
+use crate::link::{Code, Link, LinkName};
+use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, Zone};
+
+/// How many aliases of a zone are followed for one query. Longer chains are a mistake or a loop;
+/// what was found so far is returned and the resolver goes on from there.
+const MAX_ALIASES: usize = 16;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The query name in the letter case of the query, which the answer repeats.
+    pub name: &'a Name,
+    /// The same name in lower case.
+    pub key: &'a LowerName,
+    /// The query type.
+    pub qtype: RecordType,
+}
+
+/// What is known of a link.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It is live.
+    Live(Arc<Link>),
+    /// There is none, or it has ended.
+    Absent,
+    /// Nothing can be said: the tiers behind us failed.
+    Unknown(ExtendedError),
+}
+
+/// An extended DNS error (RFC 8914).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedError {
+    /// The INFO-CODE.
+    pub code: u16,
+    /// The EXTRA-TEXT, for people.
+    pub text: &'static str,
+}
+
+impl ExtendedError {
+    /// RFC 8914 §4.15: the server is not fully functional at the moment.
+    pub const NOT_READY: u16 = 14;
+    /// RFC 8914 §4.19: this client, or this kind of query, is not served.
+    pub const PROHIBITED: u16 = 18;
+    /// RFC 8914 §4.21: not authoritative for the name.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// RFC 8914 §4.24: a server that is needed for the answer cannot be reached.
+    pub const NETWORK_ERROR: u16 = 23;
+}
+
+/// What a query is told.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The rcode; with aliases that of the last name (RFC 6604 §3).
+    pub rcode: ResponseCode,
+    /// The AA bit; with aliases that of the first name (RFC 1035 §4.1.1).
+    pub authoritative: bool,
+    /// The answer section.
+    pub answers: Vec<Record>,
+    /// The authority section.
+    pub authorities: Vec<Record>,
+    /// The additional section without OPT.
+    pub additionals: Vec<Record>,
+    /// Whether the answer is useless without its additional section: a referral with glue from
+    /// below the cut must not lose it in silence (RFC 9471 §2.1).
+    pub glue_required: bool,
+    /// Why the answer is as it is, where an operator would ask.
+    pub error: Option<ExtendedError>,
+}
+
+impl Answer {
+    /// An answer without records.
+    pub fn empty(rcode: ResponseCode, error: Option<ExtendedError>) -> Self {
+        Self {
+            rcode,
+            authoritative: false,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            glue_required: false,
+            error,
+        }
+    }
+}
+
+/// The outcome of one call of [`answer`].
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The answer.
+    Ready(Answer),
+    /// The answer depends on this link: find out about it and call again.
+    NeedsLink(LinkName),
+}
+
+/// Answers a question about a name at or below the zone's origin.
+///
+/// `known` is what is known of the link that an earlier call with the same zone and question asked
+/// for, and `now` the time by which TTLs are kept within a link's life.
+pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: UnixTime) -> Step {
+    let mut walk = Walk {
+        zone,
+        qtype: question.qtype,
+        known,
+        now,
+        reply: Answer {
+            authoritative: true,
+            ..Answer::empty(ResponseCode::NoError, None)
+        },
+    };
+    let mut owner = question.name.clone();
+    let mut key = question.key.clone();
+    let mut seen = Vec::new();
+    loop {
+        let next = match walk.name(&owner, &key) {
+            Turn::Done => break,
+            Turn::NeedsLink(name) => return Step::NeedsLink(name),
+            Turn::Alias(target) => target,
+        };
+        // RFC 1034 §4.3.2 step 3a: go on with the canonical name, as far as this zone knows it.
+        seen.push(key);
+        key = LowerName::new(&next);
+        if !zone.origin().zone_of(&key) || seen.len() == MAX_ALIASES || seen.contains(&key) {
+            break;
+        }
+        owner = next;
+    }
+    Step::Ready(walk.reply)
+}
+
+/// What one name of a chain of aliases led to.
+enum Turn {
+    Done,
+    Alias(Name),
+    NeedsLink(LinkName),
+}
+
+/// An answer in the making.
+struct Walk<'a> {
+    zone: &'a Zone,
+    qtype: RecordType,
+    known: Option<&'a Known>,
+    now: UnixTime,
+    reply: Answer,
+}
+
+impl Walk<'_> {
+    /// Adds what `owner` has to say; `key` is the same name in lower case.
+    fn name(&mut self, owner: &Name, key: &LowerName) -> Turn {
+        match self.zone.lookup(key) {
+            // RFC 4035 §3.1.4.1: DS is the one type that lives on the parent's side of a cut.
+            Lookup::Delegation { node, at_cut, .. } if at_cut && self.qtype == RecordType::DS => {
+                self.static_node(owner, node)
+            }
+            Lookup::Delegation { cut, node, .. } => self.referral(cut, node),
+            Lookup::Dname { owner: above, node } => self.dname(owner, above, node),
+            Lookup::Exact(node) | Lookup::Wildcard(node) => self.static_node(owner, node),
+            Lookup::Link {
+                code,
+                place,
+                wildcard,
+            } => self.link(owner, &code, place, wildcard),
+            Lookup::BelowLink { code, wildcard } => self.below_link(owner, &code, wildcard),
+            Lookup::NoName => self.name_error(),
+        }
+    }
+
+    /// A name of the zone file, or one synthesised from its wildcard (RFC 4592 §3.3).
+    fn static_node(&mut self, owner: &Name, node: &Node) -> Turn {
+        // RFC 8482 §4.1: ANY gets one RRset of those that exist.
+        let wanted = match self.qtype {
+            RecordType::ANY => node.rrsets().next(),
+            qtype => node.rrset(qtype),
+        };
+        if let Some(rrset) = wanted {
+            self.push_rrset(owner, rrset);
+            self.push_additionals(rrset);
+            return Turn::Done;
+        }
+        if let Some(cname) = node.rrset(RecordType::CNAME) {
+            self.push_rrset(owner, cname);
+            if let Some(RData::CNAME(CNAME(target))) = cname.rdata.first() {
+                return Turn::Alias(target.clone());
+            }
+        }
+        self.no_data()
+    }
+
+    /// RFC 1034 §4.3.2 step 3b: the name is somebody else's; say whose.
+    fn referral(&mut self, cut: &LowerName, node: &Node) -> Turn {
+        // Behind an alias the answer section is ours, and with it the AA bit.
+        self.reply.authoritative = !self.reply.answers.is_empty();
+        let Some(ns) = node.rrset(RecordType::NS) else {
+            return Turn::Done;
+        };
+        for rdata in &ns.rdata {
+            let record = Record::from_rdata(cut.into(), ns.ttl, rdata.clone());
+            self.reply.authorities.push(record);
+            if let RData::NS(target) = rdata {
+                self.reply.glue_required |= cut.zone_of(&LowerName::new(&target.0));
+            }
+        }
+        self.push_additionals(ns);
+        Turn::Done
+    }
+
+    /// RFC 6672 §3.1 and §3.2: the DNAME itself and the CNAME that it stands for.
+    fn dname(&mut self, owner: &Name, above: &LowerName, node: &Node) -> Turn {
+        let Some((dname, target)) = records::dname_target(node) else {
+            return self.no_data();
+        };
+        self.push_rrset(&Name::from(above), dname);
+        let kept = owner.num_labels() - above.num_labels();
+        match records::replace_suffix(owner, kept, &target) {
+            Some(target) => {
+                let rdata = RData::CNAME(CNAME(target.clone()));
+                let cname = Record::from_rdata(owner.clone(), dname.ttl, rdata);
+                self.reply.answers.push(cname);
+                // The query was for the alias itself.
+                if matches!(self.qtype, RecordType::CNAME | RecordType::ANY) {
+                    return Turn::Done;
+                }
+                Turn::Alias(target)
+            }
+            // RFC 6672 §2.2: the new name is too long to be one.
+            None => {
+                self.reply.rcode = ResponseCode::YXDomain;
+                Turn::Done
+            }
+        }
+    }
+
+    /// A name that a link may own.
+    fn link(
+        &mut self,
+        owner: &Name,
+        code: &Code,
+        place: LinkPlace,
+        wildcard: Option<&Node>,
+    ) -> Turn {
+        match self.known {
+            None => self.needs_link(code),
+            Some(Known::Unknown(error)) => self.failure(*error),
+            Some(Known::Absent) => match wildcard {
+                Some(node) => self.static_node(owner, node),
+                None => self.name_error(),
+            },
+            Some(Known::Live(link)) => {
+                let link = Arc::clone(link);
+                self.live_link(owner, &link, place)
+            }
+        }
+    }
+
+    /// A live link, at its short name or at its name below the redirect host.
+    fn live_link(&mut self, owner: &Name, link: &Link, place: LinkPlace) -> Turn {
+        match (place, self.zone.layout()) {
+            // A name with a CNAME has nothing else (RFC 1034 §3.6.2), so TXT and URI live at the
+            // alias' target, and caches that hold the CNAME still find them.
+            (LinkPlace::Short, Layout::Cname) => {
+                let Some(target) = self.zone.target_name(link.name.code()) else {
+                    return self.no_data();
+                };
+                let ttl = link.answer_ttl(self.zone.link_ttl(), self.now);
+                let rdata = RData::CNAME(CNAME(target.clone()));
+                let cname = Record::from_rdata(owner.clone(), ttl, rdata);
+                self.reply.answers.push(cname);
+                match self.qtype {
+                    // RFC 8482 §4.1 for ANY.
+                    RecordType::CNAME | RecordType::ANY => Turn::Done,
+                    _ => self.link_data(&target, link),
+                }
+            }
+            (LinkPlace::Short, Layout::Direct) | (LinkPlace::Target, _) => {
+                self.link_data(owner, link)
+            }
+        }
+    }
+
+    /// The link's own records and those of the companion host, at `owner`.
+    fn link_data(&mut self, owner: &Name, link: &Link) -> Turn {
+        let ttl = link.answer_ttl(self.zone.link_ttl(), self.now);
+        let rdata = match self.qtype {
+            // RFC 8482 §4.1: for ANY the one RRset that every link has.
+            RecordType::TXT | RecordType::ANY => Some(records::txt(&link.target)),
+            records::URI => Some(records::uri(&link.target)),
+            _ => None,
+        };
+        if let Some(rdata) = rdata {
+            let record = Record::from_rdata(owner.clone(), ttl, rdata);
+            self.reply.answers.push(record);
+            return Turn::Done;
+        }
+        let template = self.zone.link_template();
+        let Some(rrset) = template.and_then(|node| node.rrset(self.qtype)) else {
+            return self.no_data();
+        };
+        let ttl = link.cap_ttl(rrset.ttl, self.now);
+        self.push_rrset_with_ttl(owner, rrset, ttl);
+        Turn::Done
+    }
+
+    /// A name below a code: it never exists, unless there is no such link and a wildcard of the
+    /// whole zone speaks for all names that do not exist (RFC 4592 §2.2.1).
+    fn below_link(&mut self, owner: &Name, code: &Code, wildcard: &Node) -> Turn {
+        match self.known {
+            None => self.needs_link(code),
+            Some(Known::Unknown(error)) => self.failure(*error),
+            Some(Known::Absent) => self.static_node(owner, wildcard),
+            Some(Known::Live(_)) => self.name_error(),
+        }
+    }
+
+    fn needs_link(&self, code: &Code) -> Turn {
+        match self.zone.link_origin() {
+            Some(origin) => Turn::NeedsLink(LinkName::new(code, origin)),
+            // Only zones with an origin for links have names for them.
+            None => Turn::Done,
+        }
+    }
+
+    /// RFC 2308 §2.2: the name is there, the type is not.
+    fn no_data(&mut self) -> Turn {
+        self.push_soa();
+        Turn::Done
+    }
+
+    /// RFC 2308 §2.1: there is no such name.
+    fn name_error(&mut self) -> Turn {
+        self.reply.rcode = ResponseCode::NXDomain;
+        self.push_soa();
+        Turn::Done
+    }
+
+    /// It cannot be known whether there is a link. Anything but SERVFAIL would be cached as a lie.
+    fn failure(&mut self, error: ExtendedError) -> Turn {
+        self.reply = Answer::empty(ResponseCode::ServFail, Some(error));
+        Turn::Done
+    }
+
+    fn push_soa(&mut self) {
+        let soa = self.zone.negative_soa().clone();
+        self.reply.authorities.push(soa);
+    }
+
+    fn push_rrset(&mut self, owner: &Name, rrset: &RrSet) {
+        self.push_rrset_with_ttl(owner, rrset, rrset.ttl);
+    }
+
+    fn push_rrset_with_ttl(&mut self, owner: &Name, rrset: &RrSet, ttl: u32) {
+        let records = rrset
+            .rdata
+            .iter()
+            .map(|rdata| Record::from_rdata(owner.clone(), ttl, rdata.clone()));
+        self.reply.answers.extend(records);
+    }
+
+    /// RFC 1034 §4.3.2 step 6, RFC 2782 and RFC 7505: addresses of the hosts that were named, where
+    /// this zone has them.
+    fn push_additionals(&mut self, rrset: &RrSet) {
+        for rdata in &rrset.rdata {
+            let host = match rdata {
+                RData::NS(ns) => &ns.0,
+                RData::MX(mx) => &mx.exchange,
+                RData::SRV(srv) => &srv.target,
+                _ => continue,
+            };
+            let key = LowerName::new(host);
+            if !self.zone.origin().zone_of(&key) {
+                continue;
+            }
+            let Some(node) = self.zone.addresses(&key) else {
+                continue;
+            };
+            for qtype in [RecordType::A, RecordType::AAAA] {
+                let Some(addresses) = node.rrset(qtype) else {
+                    continue;
+                };
+                let records = addresses
+                    .rdata
+                    .iter()
+                    .map(|rdata| Record::from_rdata(host.clone(), addresses.ttl, rdata.clone()));
+                self.reply.additionals.extend(records);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::link::{Origin, TargetUrl, Version};
+    use crate::zone::ZoneConfig;
+
+    const ZONE: &str = "\
+$TTL 300
+@ 3600 IN SOA ns hostmaster 1 3600 600 604800 60
+@      IN NS ns
+ns     IN A 192.0.2.1
+*.r    IN A 192.0.2.10
+*.r    IN AAAA 2001:db8::10
+loop1  IN CNAME loop2
+loop2  IN CNAME loop1
+old    IN DNAME new
+www.new IN A 192.0.2.20
+grow   IN DNAME much-longer-name
+promo  IN CNAME abc
+sub    IN NS ns.sub
+ns.sub IN A 192.0.2.53
+tosub  IN CNAME x.sub
+";
+
+    const NOW: UnixTime = UnixTime(1_000_000);
+
+    fn zone(layout: Layout) -> Zone {
+        let config = ZoneConfig {
+            origin: Origin::parse("s.example.com").unwrap(),
+            file: PathBuf::from("test.zone"),
+            redirect_host: Some("r".into()),
+            layout,
+            link_ttl: 300,
+        };
+        Zone::parse(&config, ZONE).unwrap().0
+    }
+
+    fn live(expires_at: Option<UnixTime>) -> Known {
+        Known::Live(Arc::new(Link {
+            name: LinkName::parse("abc.s.example.com").unwrap(),
+            target: TargetUrl::parse("https://example.net/").unwrap(),
+            created_at: UnixTime(0),
+            created_by: "test".into(),
+            expires_at,
+            ttl: None,
+            version: Version(1),
+        }))
+    }
+
+    fn ask(zone: &Zone, name: &str, qtype: RecordType, known: Option<&Known>) -> Step {
+        let name = Name::from_ascii(name).unwrap();
+        let question = Question {
+            name: &name,
+            key: &LowerName::new(&name),
+            qtype,
+        };
+        answer(zone, question, known, NOW)
+    }
+
+    /// The rcode, and the types of the records in all sections with their TTLs.
+    fn check(name: &str, qtype: RecordType, known: Option<&Known>, expected: &str) {
+        let Step::Ready(reply) = ask(&zone(Layout::Cname), name, qtype, known) else {
+            panic!("{name} {qtype} needs a link");
+        };
+        let show = |records: &[Record]| {
+            let show = |r: &Record| format!("{}/{}", r.record_type(), r.ttl);
+            records.iter().map(show).collect::<Vec<_>>().join(" ")
+        };
+        let shown = [
+            u16::from(reply.rcode).to_string(),
+            show(&reply.answers),
+            show(&reply.authorities),
+            show(&reply.additionals),
+        ];
+        assert_eq!(shown.join(" | "), expected, "{name} {qtype}");
+    }
+
+    #[test]
+    fn asks_for_a_link_only_where_one_may_be() {
+        let zone = zone(Layout::Cname);
+        for (name, wanted) in [
+            ("abc.s.example.com.", Some("abc.s.example.com")),
+            ("ABC.r.S.example.com.", Some("abc.s.example.com")),
+            ("promo.s.example.com.", Some("abc.s.example.com")),
+            ("x.abc.s.example.com.", None),
+            ("_abc.s.example.com.", None),
+            ("ns.s.example.com.", None),
+            ("r.s.example.com.", None),
+            ("s.example.com.", None),
+            ("x.sub.s.example.com.", None),
+        ] {
+            let needed = match ask(&zone, name, RecordType::TXT, None) {
+                Step::NeedsLink(name) => Some(name.to_string()),
+                Step::Ready(_) => None,
+            };
+            assert_eq!(needed.as_deref(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_servfail_without_records() {
+        let unknown = Known::Unknown(ExtendedError {
+            code: ExtendedError::NETWORK_ERROR,
+            text: "down",
+        });
+        for name in [
+            "abc.s.example.com.",
+            "abc.r.s.example.com.",
+            "promo.s.example.com.",
+        ] {
+            for qtype in [RecordType::TXT, RecordType::A, RecordType::CNAME] {
+                // An alias to the link is no comfort: half an answer would be cached too.
+                if name.starts_with("promo") && qtype == RecordType::CNAME {
+                    continue;
+                }
+                check(name, qtype, Some(&unknown), "2 |  |  | ");
+            }
+        }
+    }
+
+    #[test]
+    fn no_ttl_reaches_beyond_the_links_end() {
+        let ends = live(Some(UnixTime(NOW.0 + 9)));
+        let name = "abc.s.example.com.";
+        check(
+            name,
+            RecordType::TXT,
+            Some(&ends),
+            "0 | CNAME/9 TXT/9 |  | ",
+        );
+        check(name, RecordType::A, Some(&ends), "0 | CNAME/9 A/9 |  | ");
+        let endless = live(None);
+        check(
+            name,
+            RecordType::A,
+            Some(&endless),
+            "0 | CNAME/300 A/300 |  | ",
+        );
+    }
+
+    #[test]
+    fn rfc6672_dname_and_the_alias_it_stands_for() {
+        check(
+            "www.old.s.example.com.",
+            RecordType::A,
+            None,
+            "0 | DNAME/300 CNAME/300 A/300 |  | ",
+        );
+        check(
+            "www.old.s.example.com.",
+            RecordType::CNAME,
+            None,
+            "0 | DNAME/300 CNAME/300 |  | ",
+        );
+        check(
+            "no.old.s.example.com.",
+            RecordType::A,
+            None,
+            "3 | DNAME/300 CNAME/300 | SOA/60 | ",
+        );
+        check(
+            "old.s.example.com.",
+            RecordType::A,
+            None,
+            "0 |  | SOA/60 | ",
+        );
+        // §2.2: a name that grows too long.
+        let label = "a".repeat(63);
+        let long = format!(
+            "{label}.{label}.{label}.{}.grow.s.example.com.",
+            "a".repeat(40)
+        );
+        check(&long, RecordType::A, None, "6 | DNAME/300 |  | ");
+    }
+
+    #[test]
+    fn aliases_that_go_round_end() {
+        check(
+            "loop1.s.example.com.",
+            RecordType::A,
+            None,
+            "0 | CNAME/300 CNAME/300 |  | ",
+        );
+    }
+
+    #[test]
+    fn an_alias_into_a_delegation_ends_in_a_referral() {
+        let Step::Ready(reply) = ask(
+            &zone(Layout::Cname),
+            "tosub.s.example.com.",
+            RecordType::A,
+            None,
+        ) else {
+            panic!("no link is needed");
+        };
+        assert!(
+            reply.authoritative,
+            "the first name is ours (RFC 1035 §4.1.1)"
+        );
+        assert_eq!(
+            (
+                reply.answers.len(),
+                reply.authorities.len(),
+                reply.additionals.len()
+            ),
+            (1, 1, 1)
+        );
+        assert!(reply.glue_required);
+    }
+
+    proptest! {
+        /// RFC 1034 §3.6.2: whatever is asked, no name in an answer has a CNAME and other data.
+        #[test]
+        fn rfc1034_3_6_2_nothing_beside_a_cname(
+            name in "(([a-z_]{1,4}|\\*|abc|old|sub|ns|loop1|promo)\\.){0,3}(r\\.)?",
+            qtype in any::<u16>(),
+            direct in any::<bool>(),
+            known in 0_u8..2,
+        ) {
+            let zone = zone(if direct { Layout::Direct } else { Layout::Cname });
+            let known = if known == 0 { live(None) } else { Known::Absent };
+            let name = format!("{name}s.example.com.");
+            let step = ask(&zone, &name, RecordType::from(qtype), Some(&known));
+            let Step::Ready(reply) = step else { panic!("needs another link") };
+            for record in &reply.answers {
+                let alias = record.record_type() == RecordType::CNAME;
+                let same = reply.answers.iter().filter(|r| r.name == record.name);
+                prop_assert!(!alias || same.count() == 1);
+            }
+            // RFC 2308 §2: a negative answer from us always has the SOA, and only then.
+            let negative = reply.authorities.iter().any(|r| r.record_type() == RecordType::SOA);
+            let last = reply.answers.last().map(Record::record_type);
+            let positive = last.is_some_and(|last| last != RecordType::CNAME)
+                || matches!(qtype, 5 | 255) && last.is_some();
+            let referral = reply.authorities.iter().any(|r| r.record_type() == RecordType::NS);
+            let endless = name.contains("loop1.s.");
+            prop_assert!(endless || negative != (positive || referral), "{:?}", reply);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The DNS side: sockets, requests and replies.
+//!
+//! ```text
+//!  UDP ─┐                    ┌─ check ─ answer ───────── zone file ─┐
+//!       ├─ hickory Server ─ Handler        │                        ├─ fit ─ encode ─ out
+//!  TCP ─┘   decode           └─────────── Links::resolve ─ answer ──┘
+//! ```
+//!
+//! * [`handler`] takes a decoded request to its reply; it alone waits for links.
+//! * [`answer`] decides; it is a pure function.
+//! * [`edns`] makes the OPT record and knows the sizes.
+//! * [`server`] owns the sockets.
+
+pub mod answer;
+pub mod edns;
+pub mod handler;
+mod records;
+pub mod server;

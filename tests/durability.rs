@@ -1,0 +1,193 @@
+//! What was acknowledged stays: kill -9 in a stream of registrations, restarts, and an orderly stop
+//! that finishes what was begun.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Server, TOKEN, http};
+
+/// One registration over a connection of its own; none if the server went away before it answered.
+fn try_add(admin: std::net::SocketAddr, url: &str) -> Option<Value> {
+    let body = json!({ "url": url }).to_string();
+    let mut stream = TcpStream::connect(admin).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!(
+        "POST /v1/links HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len(),
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).ok()?;
+    let (head, body) = reply.split_once("\r\n\r\n")?;
+    assert!(head.starts_with("HTTP/1.1 201"), "{reply}");
+    serde_json::from_str(body).ok()
+}
+
+#[test]
+fn kill_9_loses_no_acknowledged_link() {
+    let mut server = Server::start();
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let mut next = 0;
+    for round in 0..5 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let admin = server.admin;
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+                std::thread::spawn(move || {
+                    let mut number = 0;
+                    while !stop.load(Ordering::SeqCst) {
+                        let url = format!("https://example.net/{round}/{writer}/{number}");
+                        match try_add(admin, &url) {
+                            Some(link) => acknowledged.lock().unwrap().push((link, url)),
+                            None => break,
+                        }
+                        number += 1;
+                    }
+                })
+            })
+            .collect();
+        // In the middle of the stream, at another place each round.
+        std::thread::sleep(Duration::from_millis(150 + 70 * round));
+        server = server.crash_and_restart();
+        stop.store(true, Ordering::SeqCst);
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        let all = acknowledged.lock().unwrap();
+        assert!(all.len() > next, "round {round} registered nothing");
+        next = all.len();
+    }
+    let all = acknowledged.lock().unwrap();
+    for (link, url) in all.iter() {
+        let code = link["code"].as_str().unwrap();
+        let reply = server.api("GET", &format!("/v1/links/{code}"), None);
+        assert_eq!((reply.status, &reply.json()), (200, link), "{url}");
+    }
+    // And one of them by DNS, for good measure.
+    let name = format!("{}.", all[0].0["name"].as_str().unwrap());
+    assert_eq!(server.ask(&name, RecordType::TXT).answers.len(), 2);
+}
+
+#[test]
+fn a_restart_keeps_everything() {
+    let server = Server::start();
+    let first = server.add("https://example.net/first");
+    let code = first["code"].as_str().unwrap().to_owned();
+    let patch = json!({"url": "https://example.net/second"});
+    let second = server
+        .api("PATCH", &format!("/v1/links/{code}"), Some(&patch))
+        .json();
+    let server = server.restart();
+    let path = format!("/v1/links/{code}");
+    assert_eq!(server.api("GET", &path, None).json(), second);
+    // Versions go on growing where they were, also over a delete.
+    assert_eq!(server.api("DELETE", &path, None).status, 204);
+    let server = server.restart();
+    let third = server.add_with(&json!({"url": "https://example.net/third", "code": code}));
+    let version = |link: &Value| link["version"].as_u64().unwrap();
+    assert!(version(&first) < version(&second) && version(&second) < version(&third));
+}
+
+#[test]
+fn a_stop_finishes_the_request_that_was_begun() {
+    let mut server = Server::start();
+    let body = json!({"url": "https://example.net/begun"}).to_string();
+    let mut stream = TcpStream::connect(server.admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "POST /v1/links HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let (early, late) = body.split_at(10);
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(early.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    server.signal(Signal::SIGTERM);
+    server.log().wait_for("finishing what was begun");
+    std::thread::sleep(Duration::from_millis(200));
+    stream.write_all(late.as_bytes()).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
+    let status = server.stop_began();
+    assert!(status.success(), "{status}");
+    // All sockets are closed.
+    assert!(TcpStream::connect(server.admin).is_err());
+    assert!(TcpStream::connect(server.dns).is_err());
+}
+
+/// A connection of another program to the server's store.
+fn intruder(server: &Server) -> rusqlite::Connection {
+    rusqlite::Connection::open(server.dir().join("data/links.sqlite")).unwrap()
+}
+
+#[test]
+fn what_cannot_be_read_is_servfail_and_never_nxdomain() {
+    let server = Server::start();
+    for code in ["good", "damaged"] {
+        server.add_with(&json!({"url": format!("https://example.net/{code}"), "code": code}));
+    }
+    intruder(&server)
+        .execute(
+            "UPDATE link SET url = 'nonsense' WHERE code = 'damaged'",
+            [],
+        )
+        .unwrap();
+    let reply = server.ask("damaged.s.example.com.", RecordType::TXT);
+    assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+    assert!(reply.answers.is_empty() && reply.authorities.is_empty());
+    // RFC 8914: the operator of a resolver learns why.
+    let edns = reply.edns.unwrap();
+    let error = format!("{:?}", edns.option(15.into()).unwrap());
+    assert!(error.contains("[0, 14"), "{error}");
+    assert_eq!(server.api("GET", "/v1/links/damaged", None).status, 500);
+    let url = format!("http://{}/", server.redirect);
+    let reply = http("GET", &url, &[("host", "damaged.s.example.com")], None);
+    assert!(
+        reply.status >= 500 && reply.header("location").is_none(),
+        "{reply:?}"
+    );
+    // Its neighbours are well.
+    assert_eq!(
+        server
+            .ask("good.s.example.com.", RecordType::TXT)
+            .answers
+            .len(),
+        2
+    );
+    assert_eq!(server.api("GET", "/v1/links", None).status, 200);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_503_and_answers_go_on() {
+    let server = Server::start();
+    server.add_with(&json!({"url": "https://example.net/", "code": "abc"}));
+    let intruder = intruder(&server);
+    intruder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let body = json!({"url": "https://example.net/blocked"});
+    let reply = server.api("POST", "/v1/links", Some(&body));
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(
+        server
+            .ask("abc.s.example.com.", RecordType::TXT)
+            .answers
+            .len(),
+        2
+    );
+    intruder.execute_batch("ROLLBACK").unwrap();
+    // Nothing half done, and it heals by itself.
+    let reply = server.api("POST", "/v1/links", Some(&body));
+    assert!(matches!(reply.status, 200 | 201), "{reply:?}");
+}

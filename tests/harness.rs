@@ -1,0 +1,468 @@
+//! A tinyns of its own for each test: the real program, on ports that the system chooses, with a
+//! directory that goes away with it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The admin token of every test server.
+pub const TOKEN: &str = "test-token-0123456789abcdef";
+
+/// The zone that tests use unless they bring their own.
+pub const ZONE: &str = "\
+$ORIGIN s.example.com.
+$TTL 300
+@       3600 IN SOA ns1 hostmaster 1 3600 600 604800 60
+        3600 IN NS  ns1
+        3600 IN NS  ns2
+ns1          IN A    192.0.2.1
+ns1          IN AAAA 2001:db8::1
+ns2          IN A    192.0.2.2
+@            IN A    192.0.2.10
+@            IN MX   10 mail
+mail         IN A    192.0.2.25
+www          IN CNAME @
+*.r          IN A    192.0.2.10
+*.r          IN AAAA 2001:db8::10
+*.r          IN HTTPS 1 . alpn=\"h2\"
+sub          IN NS   ns.sub
+ns.sub       IN A    192.0.2.53
+a.b.deep     IN TXT  \"below an empty non-terminal\"
+*.wild       IN TXT  \"from a wildcard\"
+";
+
+/// What a test server is made of.
+pub struct Setup {
+    dir: TempDir,
+    zones: String,
+    files: Vec<(PathBuf, String)>,
+    listen: String,
+}
+
+impl Setup {
+    /// The default zone in its default layout.
+    pub fn new() -> Self {
+        Self::with_layout("cname")
+    }
+
+    /// The default zone in the given layout.
+    pub fn with_layout(layout: &str) -> Self {
+        Self::empty().zone(
+            "s.example.com",
+            &format!("redirect_host = \"r\"\nlayout = \"{layout}\"\n"),
+            ZONE,
+        )
+    }
+
+    /// No zone yet.
+    pub fn empty() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            zones: String::new(),
+            files: Vec::new(),
+            listen: "[\"127.0.0.1:0\"]".into(),
+        }
+    }
+
+    /// Adds a zone with further lines of its configuration.
+    pub fn zone(mut self, origin: &str, config: &str, text: &str) -> Self {
+        let file = self.dir.path().join(format!("{origin}.zone"));
+        write!(
+            self.zones,
+            "[[zone]]\norigin = \"{origin}\"\nfile = \"{}\"\n{config}\n",
+            file.display()
+        )
+        .unwrap();
+        self.files.push((file, text.into()));
+        self
+    }
+
+    /// Listens for DNS elsewhere than on 127.0.0.1; a TOML list.
+    pub fn listen(mut self, listen: &str) -> Self {
+        self.listen = listen.into();
+        self
+    }
+
+    /// Starts the server and waits until all its listeners are there.
+    pub fn start(self) -> Server {
+        for (file, text) in &self.files {
+            std::fs::write(file, text).unwrap();
+        }
+        let config = self.dir.path().join("tinyns.toml");
+        let data = self.dir.path().join("data");
+        let text = format!(
+            "[dns]\nlisten = {listen}\n{zones}\n[store]\npath = \"{data}/links.sqlite\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{data}/admin.token\"\n\
+             [redirect]\nlisten = \"127.0.0.1:0\"\n",
+            listen = self.listen,
+            zones = self.zones,
+            data = data.display(),
+        );
+        std::fs::write(&config, text).unwrap();
+        Server::launch(self.dir, config)
+    }
+}
+
+/// A running server; it is killed when dropped.
+pub struct Server {
+    child: Child,
+    dir: TempDir,
+    config: PathBuf,
+    log: Log,
+    /// Where it serves DNS, first address.
+    pub dns: SocketAddr,
+    /// Where its admin API is.
+    pub admin: SocketAddr,
+    /// Where its redirect host is.
+    pub redirect: SocketAddr,
+}
+
+impl Server {
+    /// A server with the default zone.
+    pub fn start() -> Self {
+        Setup::new().start()
+    }
+
+    fn launch(dir: TempDir, config: PathBuf) -> Self {
+        let mut child = tinyns()
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(&config)
+            .env("TINYNS_ADMIN_TOKEN", TOKEN)
+            .env("TINYNS_LOG", "debug,hickory_server=info,hickory_proto=info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let dns = log.address("DNS over UDP and TCP");
+        let admin = log.address("\"admin API\"");
+        let redirect = log.address("\"redirect host\"");
+        Self {
+            child,
+            dir,
+            config,
+            log,
+            dns,
+            admin,
+            redirect,
+        }
+    }
+
+    /// Its directory: zone files, configuration, data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Kills it without warning (SIGKILL) and starts it again on the same data.
+    pub fn crash_and_restart(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.relaunch()
+    }
+
+    /// Asks it to stop, waits until it has, and starts it again on the same data.
+    pub fn restart(mut self) -> Self {
+        assert!(self.stop().success());
+        self.relaunch()
+    }
+
+    /// Takes the directory over into a new process.
+    fn relaunch(mut self) -> Self {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        let config = self.config.clone();
+        Self::launch(dir, config)
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.stop_began()
+    }
+
+    /// Waits until a stop that was asked for is over.
+    pub fn stop_began(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// Sends raw bytes by UDP and waits for the reply; none if there is none within `patience`.
+    pub fn udp_within(&self, packet: &[u8], patience: Duration) -> Option<Vec<u8>> {
+        let bind: IpAddr = match self.dns {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((bind, 0)).unwrap();
+        socket.connect(self.dns).unwrap();
+        socket.set_read_timeout(Some(patience)).unwrap();
+        socket.send(packet).unwrap();
+        let mut buffer = vec![0; 65_535];
+        let length = socket.recv(&mut buffer).ok()?;
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    /// Sends raw bytes by UDP and returns the reply's.
+    pub fn udp(&self, packet: &[u8]) -> Vec<u8> {
+        self.udp_within(packet, PATIENCE).expect("no reply by UDP")
+    }
+
+    /// Sends a message by TCP with its length in front, and returns the reply's bytes.
+    pub fn tcp(&self, packet: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.dns).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = u16::try_from(packet.len()).unwrap();
+        stream.write_all(&length.to_be_bytes()).unwrap();
+        stream.write_all(packet).unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut reply).unwrap();
+        reply
+    }
+
+    /// Asks by UDP with EDNS.
+    pub fn ask(&self, name: &str, qtype: RecordType) -> Message {
+        parse(&self.udp(&query(name, qtype).to_bytes().unwrap()))
+    }
+
+    /// Calls the admin API with the right token.
+    pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        let body = body.map(|b| ("application/json", b.to_string().into_bytes()));
+        self.api_raw(method, path, &[], body)
+    }
+
+    /// Calls the admin API with the right token, any headers and any body.
+    pub fn api_raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Reply {
+        let authorization = format!("Bearer {TOKEN}");
+        let mut all = vec![("authorization", authorization.as_str())];
+        all.extend_from_slice(headers);
+        http(method, &format!("http://{}{path}", self.admin), &all, body)
+    }
+
+    /// Registers a URL and returns the link.
+    pub fn add(&self, url: &str) -> Value {
+        self.add_with(&serde_json::json!({ "url": url }))
+    }
+
+    /// Registers a link and returns it.
+    pub fn add_with(&self, request: &Value) -> Value {
+        let reply = self.api("POST", "/v1/links", Some(request));
+        assert!(matches!(reply.status, 200 | 201), "{reply:?}");
+        reply.json()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server ---\n{}", self.log.text());
+        }
+    }
+}
+
+/// The program under test.
+pub fn tinyns() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tinyns"));
+    command
+        .stdin(Stdio::null())
+        .env_remove("TINYNS_CONFIG")
+        .env_remove("TINYNS_SERVER")
+        .env_remove("TINYNS_ADMIN_TOKEN")
+        .env_remove("TINYNS_LOG");
+    command
+}
+
+/// Waits for a process to end.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let end = Instant::now() + PATIENCE + PATIENCE;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status,
+            None if Instant::now() > end => panic!("the process does not end"),
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// The lines of a server's log, as they come.
+#[derive(Clone)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn follow(stderr: impl Read + Send + 'static) -> Self {
+        let log = Self(Arc::default());
+        let lines = log.0.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        log
+    }
+
+    /// All of it so far.
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+
+    /// Waits for a line with this text and returns it.
+    pub fn wait_for(&self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = {
+                let lines = self.0.lock().unwrap();
+                lines.iter().find(|line| line.contains(text)).cloned()
+            };
+            match found {
+                Some(line) => return line,
+                None if Instant::now() > end => {
+                    panic!("no line with {text:?} in the log:\n{}", self.text())
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// The field `address` of the first line with this text.
+    fn address(&self, text: &str) -> SocketAddr {
+        let line: Value = serde_json::from_str(&self.wait_for(text)).unwrap();
+        line["fields"]["address"].as_str().unwrap().parse().unwrap()
+    }
+}
+
+/// A query with EDNS, DO clear, size 1,232, RD clear.
+pub fn query(name: &str, qtype: RecordType) -> Message {
+    let mut message = plain_query(name, qtype);
+    let mut edns = Edns::new();
+    edns.set_max_payload(1_232);
+    message.edns = Some(edns);
+    message
+}
+
+/// A query without EDNS.
+pub fn plain_query(name: &str, qtype: RecordType) -> Message {
+    let mut message = Message::new(0x5A17, MessageType::Query, OpCode::Query);
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), qtype));
+    message
+}
+
+/// Reads a reply; whatever cannot be read is a failure of the server.
+pub fn parse(reply: &[u8]) -> Message {
+    Message::from_bytes(reply).expect("the reply is no DNS message")
+}
+
+/// A reply by HTTP.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: String,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(n, _)| n == name);
+        let value = found.next().map(|(_, v)| v.as_str());
+        assert!(found.next().is_none(), "{name} twice: {self:?}");
+        value
+    }
+}
+
+/// One HTTP request; redirects are not followed.
+pub fn http(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<(&str, Vec<u8>)>,
+) -> Reply {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = match body {
+        Some((kind, body)) => agent.run(request.header("content-type", kind).body(body).unwrap()),
+        None => agent.run(request.body(()).unwrap()),
+    };
+    let mut response = response.unwrap_or_else(|e| panic!("{method} {url}: {e}"));
+    Reply {
+        status: response.status().as_u16(),
+        headers: response
+            .headers()
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()))
+            .collect(),
+        body: response.body_mut().read_to_string().unwrap(),
+    }
+}
+
+/// Runs a client program to its end and returns what it printed; it must succeed.
+pub fn run(program: &str, args: &[&str]) -> String {
+    let output = output(program, args);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {stdout}{stderr}"
+    );
+    stdout
+}
+
+/// Runs a client program to its end.
+pub fn output(program: &str, args: &[&str]) -> Output {
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}; tests/run.sh installs what tests need"))
+}

@@ -1,0 +1,404 @@
+//! The admin API and the redirect host over the wire, together with what DNS then says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Barrier};
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use serde_json::{Value, json};
+
+use crate::harness::{Server, http};
+
+/// Two URLs that fold to one code, found by search over `https://example.net/c/<n>`.
+const COLLIDING: [&str; 2] = [
+    "https://example.net/c/684628",
+    "https://example.net/c/2200340",
+];
+const COLLIDING_CODE: &str = "4jd0wiol";
+
+fn txt(server: &Server, link: &Value) -> String {
+    let name = format!("{}.", link["name"].as_str().unwrap());
+    let reply = server.ask(&name, RecordType::TXT);
+    reply.answers.last().unwrap().data.to_string()
+}
+
+#[test]
+fn register_resolve_change_delete() {
+    let server = Server::start();
+    let link = server.add("https://Example.net");
+    assert_eq!(link["url"], "https://example.net/");
+    assert_eq!(
+        link["name"],
+        format!("{}.s.example.com", link["code"].as_str().unwrap())
+    );
+    assert_eq!(
+        (&link["expires_at"], &link["ttl"]),
+        (&Value::Null, &Value::Null)
+    );
+    let keys: Vec<&String> = link.as_object().unwrap().keys().collect();
+    let mut wanted = [
+        "code",
+        "name",
+        "short_url",
+        "url",
+        "created_at",
+        "expires_at",
+        "ttl",
+        "version",
+    ];
+    wanted.sort_unstable();
+    assert_eq!(keys, wanted);
+    assert!(txt(&server, &link).contains("https://example.net/"));
+
+    let path = format!("/v1/links/{}", link["code"].as_str().unwrap());
+    let etag = format!("\"{}\"", link["version"]);
+    let patch = json!({"url": "https://example.org/moved", "ttl": 5});
+    let body = || Some(("application/json", patch.to_string().into_bytes()));
+    let stale = server.api_raw("PATCH", &path, &[("if-match", "\"1\"")], body());
+    assert_eq!(stale.status, 409, "{stale:?}");
+    let changed = server.api_raw("PATCH", &path, &[("if-match", &etag)], body());
+    assert_eq!(changed.status, 200, "{changed:?}");
+    // The next answer has it: nothing in between holds the old one.
+    assert!(txt(&server, &link).contains("https://example.org/moved"));
+
+    assert_eq!(server.api("DELETE", &path, None).status, 204);
+    assert_eq!(server.api("DELETE", &path, None).status, 404);
+    assert_eq!(server.api("GET", &path, None).status, 404);
+    let name = format!("{}.", link["name"].as_str().unwrap());
+    let reply = server.ask(&name, RecordType::TXT);
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
+fn what_is_refused_and_why() {
+    let server = Server::start();
+    let stored = server.add_with(&json!({"url": "https://example.net/kept", "code": "taken"}));
+    let long = format!("https://example.net/{}", "x".repeat(2_048));
+    let code64 = "a".repeat(64);
+    for (body, status, reason) in [
+        (json!({"url": "javascript:alert(1)"}), 422, "javascript"),
+        (json!({"url": "ftp://example.net/"}), 422, "ftp"),
+        (json!({"url": "https://"}), 422, "no host"),
+        (
+            json!({"url": "https://user@example.net/"}),
+            422,
+            "user info",
+        ),
+        (json!({"url": long}), 422, "2048"),
+        (
+            json!({"url": "https://x.s.example.com/"}),
+            422,
+            "zone served here",
+        ),
+        (
+            json!({"url": "https://S.EXAMPLE.COM./"}),
+            422,
+            "zone served here",
+        ),
+        (
+            json!({"url": "https://example.net/\r\nSet-Cookie: a=b"}),
+            422,
+            "control character",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "a.b"}),
+            422,
+            "'.'",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "a_b"}),
+            422,
+            "'_'",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": code64}),
+            422,
+            "63",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "-a"}),
+            422,
+            "hyphen",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "www"}),
+            422,
+            "name of the zone",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "NS1"}),
+            422,
+            "name of the zone",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "r"}),
+            422,
+            "name of the zone",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "deep"}),
+            422,
+            "name of the zone",
+        ),
+        (
+            json!({"url": "https://example.net/", "expires_at": "2001-01-01T00:00:00Z"}),
+            422,
+            "future",
+        ),
+        (
+            json!({"url": "https://example.net/", "ttl": 604_801}),
+            422,
+            "ttl",
+        ),
+        (
+            json!({"url": "https://example.net/", "code": "taken"}),
+            409,
+            "taken",
+        ),
+        (
+            json!({"url": "https://example.net/", "colour": "red"}),
+            400,
+            "colour",
+        ),
+        (json!({"url": 7}), 400, "url"),
+        (json!(["https://example.net/"]), 400, ""),
+    ] {
+        let reply = server.api("POST", "/v1/links", Some(&body));
+        assert_eq!(reply.status, status, "{body} {reply:?}");
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/problem+json")
+        );
+        let problem = reply.json();
+        assert_eq!(problem["status"], status);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(reason), "{body}: {detail}");
+    }
+    let raw = |kind, body: &[u8]| {
+        server
+            .api_raw("POST", "/v1/links", &[], Some((kind, body.to_vec())))
+            .status
+    };
+    assert_eq!(raw("application/json", b"{\"url\":"), 400);
+    assert_eq!(raw("text/plain", b"https://example.net/"), 415);
+    assert_eq!(raw("application/json", &vec![b' '; 1 << 20]), 413);
+    // Nothing of all that has touched what was there.
+    assert_eq!(server.api("GET", "/v1/links/taken", None).json(), stored);
+    assert_eq!(
+        server.api("GET", "/v1/links", None).json()["links"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn no_token_no_hint() {
+    let server = Server::start();
+    let url = format!("http://{}/v1/links", server.admin);
+    let body = || {
+        Some((
+            "application/json",
+            br#"{"url":"https://example.net/"}"#.to_vec(),
+        ))
+    };
+    let mut bodies = Vec::new();
+    for authorization in [
+        None,
+        Some("Bearer wrong"),
+        Some("Bearer"),
+        Some("Basic dGVzdDp0ZXN0"),
+        Some("Bearer test-token-0123456789abcde"),
+        Some("Bearer test-token-0123456789abcdeff"),
+        Some(""),
+    ] {
+        let headers: Vec<_> = authorization
+            .iter()
+            .map(|a| ("authorization", *a))
+            .collect();
+        let reply = http("POST", &url, &headers, body());
+        assert_eq!(reply.status, 401, "{authorization:?}");
+        assert!(reply.header("www-authenticate").is_some());
+        let mut problem = reply.json();
+        problem.as_object_mut().unwrap().remove("request_id");
+        bodies.push(problem);
+    }
+    assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(
+        server.api("GET", "/v1/links", None).json()["links"],
+        json!([])
+    );
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
+        let open = http("GET", &format!("http://{}{path}", server.admin), &[], None);
+        assert_eq!(open.status, 200, "{path}");
+    }
+}
+
+#[test]
+fn fifty_clients_register_one_url_at_once() {
+    let server = Arc::new(Server::start());
+    for body in [
+        json!({"url": "https://example.net/folded"}),
+        json!({"url": "https://example.net/chosen", "code": "chosen"}),
+    ] {
+        let barrier = Arc::new(Barrier::new(50));
+        let clients: Vec<_> = (0..50)
+            .map(|_| {
+                let (server, barrier, body) = (server.clone(), barrier.clone(), body.clone());
+                std::thread::spawn(move || {
+                    barrier.wait();
+                    let reply = server.api("POST", "/v1/links", Some(&body));
+                    (reply.status, reply.json().to_string())
+                })
+            })
+            .collect();
+        let replies: Vec<_> = clients.into_iter().map(|c| c.join().unwrap()).collect();
+        let created = replies.iter().filter(|(status, _)| *status == 201).count();
+        let same = replies.iter().filter(|(status, _)| *status == 200).count();
+        assert_eq!((created, same), (1, 49));
+        assert!(replies.windows(2).all(|pair| pair[0].1 == pair[1].1));
+    }
+    let all = server.api("GET", "/v1/links", None).json();
+    assert_eq!(all["links"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn urls_whose_fold_collides_both_live() {
+    let server = Server::start();
+    let first = server.add(COLLIDING[0]);
+    let second = server.add(COLLIDING[1]);
+    assert_eq!(first["code"], COLLIDING_CODE);
+    assert_ne!(first["code"], second["code"]);
+    assert!(txt(&server, &first).contains(COLLIDING[0]));
+    assert!(txt(&server, &second).contains(COLLIDING[1]));
+    // Each keeps its code when it is registered again.
+    assert_eq!(server.add(COLLIDING[0]), first);
+    assert_eq!(server.add(COLLIDING[1]), second);
+}
+
+#[test]
+fn bulk_registration() {
+    let server = Server::start();
+    let mut lines: Vec<String> = (0..2_000)
+        .map(|n| json!({"url": format!("https://example.net/bulk/{n}")}).to_string())
+        .collect();
+    lines[7] = "not json".into();
+    lines[8] = json!({"url": "ftp://example.net/"}).to_string();
+    lines[9] = lines[10].clone();
+    let body = lines.join("\n").into_bytes();
+    let kind = "application/x-ndjson";
+    let reply = server.api_raw("POST", "/v1/links:batch", &[], Some((kind, body)));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.header("content-type"), Some(kind));
+    let results: Vec<Value> = reply
+        .body
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(results.len(), lines.len());
+    let mut by_status = BTreeMap::new();
+    for (number, result) in results.iter().enumerate() {
+        assert_eq!(result["line"], number + 1);
+        *by_status
+            .entry(result["status"].as_u64().unwrap())
+            .or_insert(0) += 1;
+    }
+    assert_eq!(
+        by_status,
+        BTreeMap::from([(200, 1), (201, 1_997), (400, 1), (422, 1)])
+    );
+    assert_eq!(results[9]["link"]["code"], results[10]["link"]["code"]);
+    assert!(txt(&server, &results[1_999]["link"]).contains("/bulk/1999"));
+
+    // The list shows each link once, over all pages.
+    let mut codes = Vec::new();
+    let mut path = "/v1/links?limit=300".to_owned();
+    loop {
+        let page = server.api("GET", &path, None).json();
+        let links = page["links"].as_array().unwrap();
+        codes.extend(links.iter().map(|l| l["code"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/v1/links?limit=300&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(codes.len(), 1_997);
+    assert!(codes.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn redirect_host() {
+    let server = Server::start();
+    server.add_with(&json!({"url": "https://example.net/a?b=1&c=%22", "code": "abc"}));
+    server.add_with(&json!({"url": "https://example.net/soon", "code": "soon",
+        "expires_at": (time::OffsetDateTime::now_utc() + time::Duration::seconds(2))
+            .format(&time::format_description::well_known::Rfc3339).unwrap()}));
+    let get = |method: &str, host: &str, path: &str| {
+        http(
+            method,
+            &format!("http://{}{path}", server.redirect),
+            &[("host", host)],
+            None,
+        )
+    };
+    let go = get("GET", "abc.s.example.com:8080", "/");
+    assert_eq!(go.status, 302);
+    assert_eq!(
+        go.header("location"),
+        Some("https://example.net/a?b=1&c=%22")
+    );
+    assert!(go.header("cache-control").is_some());
+    let head = get("HEAD", "abc.s.example.com", "/");
+    assert_eq!((head.status, head.body.as_str()), (302, ""));
+    assert_eq!(head.header("location"), go.header("location"));
+    let shown = get("GET", "abc.s.example.com", "/+");
+    assert_eq!((shown.status, shown.header("location")), (200, None));
+    assert!(
+        shown.body.contains("https://example.net/a?b=1&amp;c=%22"),
+        "{}",
+        shown.body
+    );
+    assert_eq!(get("GET", "s.example.com", "/").status, 200);
+    for (host, path) in [
+        ("nosuch.s.example.com", "/"),
+        ("abc.s.example.com", "/other"),
+        ("abc.s.example.com", "//example.org/"),
+        ("ns1.s.example.com", "/"),
+        ("x.abc.s.example.com", "/"),
+    ] {
+        let reply = get("GET", host, path);
+        assert_eq!(
+            (reply.status, reply.header("location")),
+            (404, None),
+            "{host}{path}"
+        );
+    }
+    assert_eq!(get("POST", "abc.s.example.com", "/").status, 405);
+    let foreign = get("GET", "www.example.org", "/");
+    assert!(foreign.status >= 400 && foreign.header("location").is_none());
+    assert_eq!(get("GET", "soon.s.example.com", "/").status, 302);
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    assert_eq!(get("GET", "soon.s.example.com", "/").status, 410);
+}
+
+#[test]
+fn metrics_count() {
+    let server = Server::start();
+    server.ask("nosuch.s.example.com.", RecordType::A);
+    server.ask("s.example.com.", RecordType::SOA);
+    let text = http(
+        "GET",
+        &format!("http://{}/metrics", server.admin),
+        &[],
+        None,
+    )
+    .body;
+    for line in [
+        "tinyns_dns_responses_total{transport=\"Udp\",rcode=\"3\"} 1",
+        "tinyns_dns_responses_total{transport=\"Udp\",rcode=\"0\"} 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}

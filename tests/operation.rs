@@ -1,0 +1,259 @@
+//! Start and reload: what works, what is refused, and that it is said in one clear line.
+
+use std::net::{TcpListener, UdpSocket};
+use std::process::Output;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::harness::{Server, Setup, TOKEN, ZONE, tinyns};
+
+/// Runs `tinyns serve` with a configuration that it must refuse; returns what it said.
+fn refused(config: &str, zone: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let zone_file = dir.path().join("test.zone");
+    std::fs::write(&zone_file, zone).unwrap();
+    let file = dir.path().join("tinyns.toml");
+    std::fs::write(
+        &file,
+        config.replace("DIR", &dir.path().display().to_string()),
+    )
+    .unwrap();
+    let mut command = tinyns();
+    command
+        .args(["serve", "--log-format", "human", "--config"])
+        .arg(&file);
+    let output: Output = command.env("TINYNS_ADMIN_TOKEN", TOKEN).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
+    said.replace(&dir.path().display().to_string(), "DIR")
+}
+
+const REST: &str = "[store]\npath = \"DIR/links.sqlite\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+                    [redirect]\nlisten = \"127.0.0.1:0\"\n";
+const ZONES: &str =
+    "[[zone]]\norigin = \"s.example.com\"\nfile = \"DIR/test.zone\"\nredirect_host = \"r\"\n";
+const DNS: &str = "[dns]\nlisten = [\"127.0.0.1:0\"]\n";
+
+#[test]
+fn refusals_are_one_clear_line() {
+    let held_udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let held_tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp_port = held_udp.local_addr().unwrap().to_string();
+    let tcp_port = held_tcp.local_addr().unwrap().to_string();
+    for (config, zone, wanted) in [
+        (
+            format!("[dns]\nlisten = [\"{udp_port}\"]\n{ZONES}{REST}"),
+            ZONE,
+            vec![udp_port.as_str(), "DNS"],
+        ),
+        (
+            format!("[dns]\nlisten = [\"{tcp_port}\"]\n{ZONES}{REST}"),
+            ZONE,
+            vec![tcp_port.as_str(), "DNS"],
+        ),
+        (
+            format!("{DNS}{ZONES}[admin]\nlisten = \"{tcp_port}\"\n"),
+            ZONE,
+            vec![tcp_port.as_str(), "admin"],
+        ),
+        (
+            format!("[dns]\nlissten = [\"127.0.0.1:0\"]\n{ZONES}{REST}"),
+            ZONE,
+            vec!["tinyns.toml:2", "lissten"],
+        ),
+        (
+            format!("{DNS}{ZONES}{REST}\n[cache]\n"),
+            ZONE,
+            vec!["tinyns.toml", "cache"],
+        ),
+        (
+            format!(
+                "{DNS}{ZONES}{}",
+                REST.replace("DIR/links", "/proc/nowhere/links")
+            ),
+            ZONE,
+            vec!["/proc/nowhere"],
+        ),
+        (
+            format!(
+                "{DNS}{ZONES}{}",
+                REST.replace("DIR/links.sqlite", "DIR/test.zone")
+            ),
+            ZONE,
+            vec!["DIR/test.zone", "database"],
+        ),
+        (
+            format!("{DNS}{ZONES}{REST}"),
+            "@ 300 IN SOA ns1 hostmaster 1 2 3 4 5\n@ 300 IN NS ns1\nns1 300 IN A 192.0.2.256\n",
+            vec!["DIR/test.zone:3"],
+        ),
+        (
+            format!("{DNS}{}{REST}", ZONES.replace("test.zone", "absent.zone")),
+            ZONE,
+            vec!["DIR/absent.zone"],
+        ),
+    ] {
+        let said = refused(&config, zone);
+        let errors: Vec<&str> = said.lines().filter(|l| !l.contains("WARN")).collect();
+        assert_eq!(errors.len(), 1, "{config}\n{said}");
+        for part in wanted {
+            assert!(errors[0].contains(part), "{part:?} in {said}\n{config}");
+        }
+    }
+}
+
+#[test]
+fn one_store_has_one_server() {
+    let server = Server::start();
+    let mut command = tinyns();
+    command.args(["serve", "--config"]).arg(server.config());
+    let output = command.env("TINYNS_ADMIN_TOKEN", TOKEN).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("links.sqlite"), "{said}");
+    server.add("https://example.net/still-here");
+}
+
+#[test]
+fn sighup_reloads_all_zones_or_none() {
+    let other = "@ 60 IN SOA ns hostmaster 7 1 1 1 30\n@ 60 IN NS ns\nns 60 IN A 192.0.2.77\n";
+    let server = Setup::new().zone("static.example", "", other).start();
+    server.add_with(&json!({"url": "https://example.net/", "code": "abc"}));
+    let write = |name: &str, text: &str| {
+        std::fs::write(server.dir().join(format!("{name}.zone")), text).unwrap();
+    };
+    let answers = |name: &str| server.ask(name, RecordType::A).answers.len();
+    assert_eq!(answers("new.s.example.com."), 0);
+
+    // One good and one bad file: both old zones serve on, and the log says where the mistake is.
+    write("s.example.com", &format!("{ZONE}new IN A 192.0.2.99\n"));
+    write("static.example", &format!("{other}bad IN AAAA nonsense\n"));
+    server.signal(Signal::SIGHUP);
+    server.log().wait_for("static.example.zone:4");
+    server.log().wait_for("the old zones serve on");
+    assert_eq!(answers("new.s.example.com."), 0);
+    assert_eq!(answers("ns.static.example."), 1);
+
+    // Both good: both new, the links untouched.
+    write("static.example", &format!("{other}good IN A 192.0.2.98\n"));
+    server.signal(Signal::SIGHUP);
+    server.log().wait_for("zone files reloaded");
+    assert_eq!(answers("new.s.example.com."), 1);
+    assert_eq!(answers("good.static.example."), 1);
+    assert_eq!(answers("abc.s.example.com."), 2);
+
+    // A static name that comes later wins over a link that was there.
+    write("s.example.com", &format!("{ZONE}abc IN A 192.0.2.97\n"));
+    server.signal(Signal::SIGHUP);
+    let end = std::time::Instant::now() + crate::harness::PATIENCE;
+    while answers("abc.s.example.com.") != 1 {
+        assert!(std::time::Instant::now() < end, "the reload has no effect");
+    }
+    let reply = server.api(
+        "POST",
+        "/v1/links",
+        Some(&json!({"url": "https://example.org/", "code": "abc"})),
+    );
+    assert_eq!(reply.status, 422, "{reply:?}");
+}
+
+#[test]
+fn a_reload_under_load_drops_no_query() {
+    let server = Server::start();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                let reply = server.ask("ns1.s.example.com.", RecordType::A);
+                assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+                assert_eq!(reply.answers.len(), 1);
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..20 {
+            server.signal(Signal::SIGHUP);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(asker.join().unwrap() > 20);
+    });
+}
+
+#[test]
+fn check_says_ok_or_where_it_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let zone = dir.path().join("test.zone");
+    let config = dir.path().join("tinyns.toml");
+    std::fs::write(
+        &config,
+        ZONES.replace("DIR", &dir.path().display().to_string()),
+    )
+    .unwrap();
+    let check = || {
+        let output = tinyns()
+            .args(["check", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    std::fs::write(&zone, ZONE).unwrap();
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("s.example.com"), "{said}");
+    std::fs::write(&zone, format!("{ZONE}www IN A 192.0.2.1\n")).unwrap();
+    let (code, said) = check();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("test.zone:22") || said.contains("test.zone:11"),
+        "{said}"
+    );
+    assert!(said.contains("CNAME"), "{said}");
+}
+
+#[test]
+fn the_command_line_registers_and_reads() {
+    let server = Server::start();
+    let tinyns = |args: &[&str]| {
+        let mut command = tinyns();
+        command.arg("--config").arg(server.config()).args(args);
+        command.env("TINYNS_ADMIN_TOKEN", TOKEN);
+        command.env("TINYNS_SERVER", format!("http://{}", server.admin));
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, out, err) = tinyns(&["add", "https://example.net/cli", "--code", "cli"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    for part in [
+        "cli.s.example.com",
+        "http://cli.s.example.com",
+        "https://example.net/cli",
+        "dig ",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (code, out, _) = tinyns(&["get", "cli"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("https://example.net/cli"), "{out}");
+    let (code, out, err) = tinyns(&["get", "nosuch"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!(err.lines().count(), 1, "{err}");
+    let (code, _, err) = tinyns(&["add", "ftp://example.net/"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("ftp") && err.lines().count() == 1, "{err}");
+    let (code, _, _) = tinyns(&["frobnicate"]);
+    assert_eq!(code, Some(2));
+}

@@ -1,0 +1,225 @@
+//! Behind a caching resolver, as nearly every user is: unbound with a stub zone and 0x20.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
+use hickory_proto::serialize::binary::BinEncodable;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::{PATIENCE, Server, Setup, parse, query};
+
+const TARGET: &str = "https://example.net/some/page?x=1";
+
+/// An unbound that asks one tinyns for `s.example.com`.
+struct Unbound {
+    child: Child,
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Unbound {
+    fn start(server: &Server) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = free_port();
+        let config = dir.path().join("unbound.conf");
+        let text = format!(
+            "server:\n  interface: 127.0.0.1\n  port: {port}\n  do-daemonize: no\n  username: \"\"\n  \
+             chroot: \"\"\n  directory: \"{dir}\"\n  pidfile: \"\"\n  use-syslog: no\n  \
+             do-not-query-localhost: no\n  use-caps-for-id: yes\n  module-config: \"iterator\"\n  \
+             num-threads: 1\n  access-control: 127.0.0.0/8 allow\n  \
+             local-zone: \"example.com.\" nodefault\n\
+             stub-zone:\n  name: \"s.example.com\"\n  stub-addr: {ip}@{stub_port}\n\
+             remote-control:\n  control-enable: no\n",
+            port = address.port(),
+            dir = dir.path().display(),
+            ip = server.dns.ip(),
+            stub_port = server.dns.port(),
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new("unbound")
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("unbound; tests/run.sh installs what tests need");
+        let unbound = Self {
+            child,
+            address,
+            _dir: dir,
+        };
+        let end = Instant::now() + PATIENCE;
+        while unbound.try_ask("s.example.com.", RecordType::SOA).is_none() {
+            assert!(Instant::now() < end, "unbound does not answer");
+        }
+        unbound
+    }
+
+    fn try_ask(&self, name: &str, qtype: RecordType) -> Option<Message> {
+        let mut message = query(name, qtype);
+        message.metadata.recursion_desired = true;
+        let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        socket.connect(self.address).ok()?;
+        socket.send(&message.to_bytes().ok()?).ok()?;
+        let mut buffer = [0; 4_096];
+        let length = socket.recv(&mut buffer).ok().or_else(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            None
+        })?;
+        Some(parse(&buffer[..length]))
+    }
+
+    fn ask(&self, name: &str, qtype: RecordType) -> Message {
+        self.try_ask(name, qtype).expect("no reply from unbound")
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that is free for both protocols just now.
+fn free_port() -> SocketAddr {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = udp.local_addr().unwrap();
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port");
+}
+
+fn types(message: &Message) -> Vec<String> {
+    let mut types: Vec<_> = message
+        .answers
+        .iter()
+        .map(|r| r.record_type().to_string())
+        .collect();
+    types.sort();
+    types
+}
+
+/// What each type must give, from the server or from the resolver's cache.
+fn check(unbound: &Unbound, layout: &str, name: &str, qtype: RecordType) {
+    let reply = unbound.ask(name, qtype);
+    assert_eq!(
+        reply.metadata.response_code,
+        ResponseCode::NoError,
+        "{name} {qtype}"
+    );
+    let own = match qtype {
+        RecordType::CNAME | RecordType::MX => vec![],
+        qtype => vec![qtype.to_string()],
+    };
+    let mut expected = own;
+    if layout == "cname" {
+        expected.push("CNAME".into());
+    }
+    expected.sort();
+    assert_eq!(
+        types(&reply),
+        expected,
+        "{layout} {name} {qtype}: {reply:?}"
+    );
+    if qtype == RecordType::TXT {
+        let text = reply.answers.last().unwrap().data.to_string();
+        assert!(text.contains(TARGET), "{text}");
+    }
+}
+
+#[test]
+fn every_order_of_types_is_right_from_cache() {
+    let qtypes = [
+        RecordType::A,
+        RecordType::TXT,
+        RecordType::CNAME,
+        RecordType::MX,
+    ];
+    for layout in ["cname", "direct"] {
+        let server = Setup::with_layout(layout).start();
+        let unbound = Unbound::start(&server);
+        for (number, order) in permutations(&qtypes).into_iter().enumerate() {
+            let code = format!("code{number}");
+            let link = server.add_with(&json!({"url": TARGET, "code": code}));
+            let name = format!("{}.", link["name"].as_str().unwrap());
+            // Twice over: the second round is answered from the cache alone.
+            for qtype in order.iter().chain(&order) {
+                check(&unbound, layout, &name, *qtype);
+            }
+        }
+    }
+}
+
+fn permutations(items: &[RecordType]) -> Vec<Vec<RecordType>> {
+    if items.is_empty() {
+        return vec![vec![]];
+    }
+    let mut all = Vec::new();
+    for (place, first) in items.iter().enumerate() {
+        let mut rest = items.to_vec();
+        rest.remove(place);
+        for mut tail in permutations(&rest) {
+            tail.insert(0, *first);
+            all.push(tail);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_new_code_appears_within_the_negative_ttl() {
+    let zone = crate::harness::ZONE.replace("604800 60", "604800 2");
+    let server = Setup::empty()
+        .zone("s.example.com", "redirect_host = \"r\"", &zone)
+        .start();
+    let unbound = Unbound::start(&server);
+    let rcode = || {
+        unbound
+            .ask("late.s.example.com.", RecordType::TXT)
+            .metadata
+            .response_code
+    };
+    assert_eq!(rcode(), ResponseCode::NXDomain);
+    server.add_with(&json!({"url": TARGET, "code": "late"}));
+    assert_eq!(
+        rcode(),
+        ResponseCode::NXDomain,
+        "the resolver did not cache the absence"
+    );
+    std::thread::sleep(Duration::from_millis(3_100));
+    assert_eq!(rcode(), ResponseCode::NoError);
+}
+
+#[test]
+fn a_long_url_and_a_referral_pass_through() {
+    let server = Server::start();
+    let unbound = Unbound::start(&server);
+    let url = format!("https://example.net/{}", "z".repeat(2_028));
+    server.add_with(&json!({"url": url, "code": "long"}));
+    // Too large for UDP between client and resolver as well.
+    let reply = unbound.ask("long.s.example.com.", RecordType::TXT);
+    assert!(reply.metadata.truncation);
+    let port = unbound.address.port().to_string();
+    let text = crate::harness::run(
+        "dig",
+        &[
+            "@127.0.0.1",
+            "-p",
+            &port,
+            "+short",
+            "TXT",
+            "long.s.example.com",
+        ],
+    );
+    let strings: String = text.split('"').skip(1).step_by(2).collect();
+    assert_eq!(strings, url);
+}
