@@ -1,0 +1,236 @@
+//! The admin API: registering, reading, changing and deleting links, for those who hold the token.
+//!
+//! ```text
+//!   observe ── guard: Host, token, deadline ── routes ── links | batch | health, openapi
+//! ```
+//!
+//! Everything but [`OPEN_PATHS`] needs the token, also paths that do not exist: a route that is
+//! added and forgotten is closed. The guard decides by the head alone, so nothing of a body is read
+//! for somebody who may not send one.
+//!
+//! The OpenAPI document is written by hand, for people to read; the tests hold every response they
+//! ever see to it, and it to the routes.
+
+mod batch;
+mod body;
+mod conditions;
+mod links;
+
+pub(super) use body::rfc3339;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::auth::{Access, access};
+use super::observe::{Observer, observe};
+use super::problem::{Kind, Problem};
+use super::{AdminToken, ShortUrls, host};
+use crate::link::Origin;
+use crate::links::Links;
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+
+/// What may be asked for without a token.
+const OPEN_PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
+/// How long a request may take until its response begins. One call of the store may take 10 s, and
+/// creating a link whose fold collides takes several.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
+
+/// The OpenAPI document, with this program's version in it.
+pub(super) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
+    include_str!("../openapi.json").replace("{{version}}", env!("CARGO_PKG_VERSION"))
+});
+
+/// What the handlers work with.
+struct Admin {
+    links: Arc<Links>,
+    token: AdminToken,
+    short_urls: ShortUrls,
+    metrics: Arc<Metrics>,
+    draining: Arc<AtomicBool>,
+}
+
+/// The admin API. `draining` is set by the caller when it shuts down: `/readyz` then says so, and
+/// a batch takes no more lines.
+pub fn admin_router(
+    links: Arc<Links>,
+    token: AdminToken,
+    short_urls: ShortUrls,
+    metrics: Arc<Metrics>,
+    draining: Arc<AtomicBool>,
+) -> Router {
+    let observer = Observer {
+        part: "admin",
+        requests: metrics.admin_requests.clone(),
+    };
+    let admin = Arc::new(Admin {
+        links,
+        token,
+        short_urls,
+        metrics,
+        draining,
+    });
+    let inner = routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Arc::clone(&admin));
+    // A layer of the inner router would be inside of what axum adds to its answers: Allow, which
+    // would tell those without a token what paths there are.
+    Router::new()
+        .fallback_service(inner)
+        .layer(from_fn_with_state(admin, guard))
+        .layer(from_fn_with_state(observer, observe))
+}
+
+/// Every route there is; a list, so that a test can compare it with the OpenAPI document.
+fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 7] {
+    [
+        ("/v1/links", post(links::create).get(links::list)),
+        ("/v1/links:batch", post(batch::create)),
+        (
+            "/v1/links/{code}",
+            get(links::read).patch(links::change).delete(links::delete),
+        ),
+        ("/openapi.json", get(openapi)),
+        ("/healthz", get(healthz)),
+        ("/readyz", get(readyz)),
+        ("/metrics", get(metrics)),
+    ]
+}
+
+/// Turns away whoever has no business here, before anything is looked at but the head.
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let (uri, headers) = (request.uri(), request.headers());
+    if let Err(error) = host::requested(request.version(), uri, headers) {
+        return Problem::new(Kind::InvalidHost, error.to_string())
+            .of("Host")
+            .into_response();
+    }
+    if !OPEN_PATHS.contains(&uri.path()) {
+        match access(headers, &admin.token) {
+            Access::Granted => {}
+            // RFC 6750 §3.1: without a token the challenge has no error code.
+            Access::NoToken => return unauthorized("Bearer realm=\"tinyns\""),
+            Access::WrongToken => {
+                return unauthorized("Bearer realm=\"tinyns\", error=\"invalid_token\"");
+            }
+        }
+    }
+    match tokio::time::timeout(ANSWER_DEADLINE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::from(StoreError::DeadlineExceeded).into_response(),
+    }
+}
+
+/// One body for all: it does not tell what was wrong with the token.
+fn unauthorized(challenge: &'static str) -> Response {
+    let problem = Problem::new(Kind::Unauthorized, "this needs the admin token");
+    let challenge = HeaderValue::from_static(challenge);
+    ([(WWW_AUTHENTICATE, challenge)], problem).into_response()
+}
+
+async fn no_such_path() -> Problem {
+    Problem::new(Kind::NoSuchPath, "there is nothing at this path")
+}
+
+async fn method_not_allowed() -> Problem {
+    let detail = "this path does not take this method; Allow says which it takes";
+    Problem::new(Kind::MethodNotAllowed, detail)
+}
+
+async fn openapi() -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, content_type)], OPENAPI.as_str()).into_response()
+}
+
+async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// Reasons are told by kind alone: whoever asks here has shown no token.
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let mut reasons = Vec::new();
+    if admin.draining.load(Ordering::Relaxed) {
+        reasons.push("shutting down");
+    }
+    if let Err(error) = admin.links.ready().await {
+        tracing::warn!(%error, "not ready");
+        reasons.push(match error {
+            StoreError::Unavailable(_) => "the link store is unavailable",
+            StoreError::Overloaded => "the link store is overloaded",
+            StoreError::DeadlineExceeded => "the link store does not answer in time",
+            StoreError::Corrupt { .. } => "the link store is corrupt",
+        });
+    }
+    if reasons.is_empty() {
+        Json(json!({"status": "ready"})).into_response()
+    } else {
+        let body = json!({"status": "not ready", "reasons": reasons});
+        (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let content_type = HeaderValue::from_static(content_type);
+    ([(CONTENT_TYPE, content_type)], admin.metrics.render()).into_response()
+}
+
+/// The query of a call that takes nothing but a zone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ZoneQuery {
+    zone: Option<String>,
+}
+
+/// Reads a query; unknown and doubled parameters are errors, for they are typing errors.
+fn query<T: for<'de> Deserialize<'de>>(uri: &Uri) -> Result<T, Problem> {
+    axum::extract::Query::try_from_uri(uri)
+        .map(|query| query.0)
+        .map_err(|e| Problem::new(Kind::InvalidQuery, e.body_text()))
+}
+
+impl Admin {
+    /// The zone that a call is about.
+    fn zone(&self, asked: Option<&str>) -> Result<Origin, Problem> {
+        let mut origins = self.links.namespace().origins().into_iter();
+        let found = match asked {
+            None => origins.next(),
+            Some(text) => {
+                let asked = Origin::parse(text).ok();
+                origins.find(|origin| Some(origin) == asked.as_ref())
+            }
+        };
+        found.ok_or_else(|| {
+            Problem::new(Kind::NoSuchZone, "no zone of this origin holds links").of("zone")
+        })
+    }
+
+    /// The zone that a call is about, where its query has nothing else.
+    fn zone_of(&self, uri: &Uri) -> Result<Origin, Problem> {
+        self.zone(query::<ZoneQuery>(uri)?.zone.as_deref())
+    }
+
+    /// Whether this is the zone of calls that name none.
+    fn is_default(&self, origin: &Origin) -> bool {
+        self.links.namespace().origins().first() == Some(origin)
+    }
+}
+
+#[cfg(test)]
+mod tests;

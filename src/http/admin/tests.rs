@@ -1,0 +1,792 @@
+//! The admin API as its clients see it. Every reply is held to the OpenAPI document on the way.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::body::MAX_BODY_BYTES;
+use crate::clock::UnixTime;
+use crate::http::testing::{Call, NOW, Reply, Server, TOKEN, contract, openapi};
+use crate::link::Version;
+use crate::metrics::HttpStatus;
+use crate::store::StoreError;
+
+const URL: &str = "https://example.net/";
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("gone".into())
+}
+
+#[tokio::test]
+async fn the_document_and_the_routes_agree() {
+    let server = Server::new();
+    let documented = contract::operations();
+    let served: BTreeSet<_> = super::routes().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(documented.keys().copied().collect::<BTreeSet<_>>(), served);
+
+    for (path, methods) in documented {
+        let path = path.replace("{code}", "abc");
+        let mut allowed = methods.clone();
+        if methods.contains("GET") {
+            allowed.insert("HEAD".into());
+        }
+        let all = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE LINK";
+        for method in all.split(' ') {
+            let method: Method = method.parse().unwrap();
+            let known = allowed.contains(method.as_str());
+            let reply = server.call(Call::new(method, &path)).await;
+            assert_eq!(reply.status != 405, known, "{path}: {reply:?}");
+            if !known {
+                let allow = reply.header("allow").unwrap().split(',');
+                let allow: BTreeSet<_> = allow.map(|m| m.trim().to_owned()).collect();
+                assert_eq!(allow, allowed, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_bears_the_version_of_the_program() {
+    let reply = Server::new().call(Call::get("/openapi.json")).await;
+    assert_eq!(reply.json()["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(&reply.json(), openapi());
+    // Every reference leads somewhere.
+    let text = reply.text();
+    for reference in text.split("\"$ref\": \"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(openapi().pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_from_its_creation_to_its_end() {
+    let server = Server::new();
+    let body = json!({"url": URL, "code": "Spring", "expires_at": "2023-11-15T00:13:21+02:00",
+        "ttl": 60});
+    let reply = server.call(Call::post("/v1/links").json(&body)).await;
+    assert_eq!(reply.status, 201);
+    assert_eq!(reply.header("location"), Some("/v1/links/spring"));
+    let expected = format!(
+        "{{\"code\":\"spring\",\"name\":\"spring.s.example.com\",\
+         \"short_url\":\"http://spring.s.example.com:8080/\",\"url\":\"{URL}\",\
+         \"created_at\":\"2023-11-14T22:13:20Z\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
+         \"ttl\":60,\"version\":1700000000000000}}"
+    );
+    assert_eq!(reply.text(), expected);
+    assert_eq!(reply.header("etag"), Some("\"1700000000000000\""));
+
+    let read = server.call(Call::get("/v1/links/SPRING")).await;
+    assert_eq!(read.status, 200);
+    assert_eq!(read.text(), expected);
+    assert_eq!(read.header("etag"), reply.header("etag"));
+
+    let patch = json!({"expires_at": null, "ttl": null, "url": "https://example.org"});
+    let patched = server
+        .call(Call::patch("/v1/links/spring").json(&patch))
+        .await;
+    assert_eq!(patched.status, 200);
+    let link = patched.json();
+    assert_eq!(link["url"], "https://example.org/");
+    assert_eq!(link["expires_at"], Value::Null);
+    assert_eq!(link["ttl"], Value::Null);
+    assert_eq!(link["version"], 1_700_000_000_000_001_u64);
+    assert_eq!(link["created_at"], "2023-11-14T22:13:20Z");
+
+    let gone = server.call(Call::delete("/v1/links/spring")).await;
+    assert_eq!(gone.status, 204);
+    for call in [
+        Call::get("/v1/links/spring"),
+        Call::delete("/v1/links/spring"),
+        Call::patch("/v1/links/spring").json(&patch),
+    ] {
+        let reply = server.call(call).await;
+        assert_eq!(reply.status, 404);
+        assert_eq!(reply.problem().0, "no-such-link");
+    }
+}
+
+#[tokio::test]
+async fn the_same_url_is_the_same_link() {
+    let server = Server::new();
+    let create = |body: Value| server.call(Call::post("/v1/links").json(&body));
+    let first = create(json!({"url": URL, "ttl": 7})).await;
+    assert_eq!(first.status, 201);
+    let same = create(json!({"url": "https://EXAMPLE.net", "ttl": null, "code": null})).await;
+    assert_eq!(same.status, 200);
+    assert_eq!(same.json(), first.json());
+    assert_eq!(same.header("etag"), first.header("etag"));
+    assert_eq!(same.header("location"), None);
+    let code = first.json()["code"].clone();
+    let taken = create(json!({"url": "https://example.org/", "code": code})).await;
+    assert_eq!(taken.status, 409);
+    assert_eq!(taken.problem(), ("code-taken".into(), Some("code".into())));
+    assert_eq!(server.store.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_and_why() {
+    let server = Server::new();
+    let check = async |body: Value, status: u16, kind: &str, field: &str| {
+        let field = Some(field.to_owned()).filter(|f| !f.is_empty());
+        let reply = server.call(Call::post("/v1/links").json(&body)).await;
+        assert_eq!(reply.status, status, "{body}: {reply:?}");
+        assert_eq!(reply.problem(), (kind.into(), field), "{body}");
+        // A patch is refused just so, but for the code.
+        if let Some(mut patch) = body.as_object().cloned()
+            && !patch.contains_key("code")
+            && kind != "invalid-body"
+        {
+            if kind != "url-refused" && kind != "own-zone" {
+                patch.remove("url");
+            }
+            let call = Call::patch("/v1/links/x").json(&Value::Object(patch));
+            let reply = server.call(call).await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.problem().0),
+                (status, kind.into())
+            );
+        }
+    };
+    let url = |url: &str| json!({"url": url});
+    check(url("javascript:alert(1)"), 422, "url-refused", "url").await;
+    check(url("ftp://example.net/"), 422, "url-refused", "url").await;
+    check(url("https://"), 422, "url-refused", "url").await;
+    check(url("https://u:p@example.net/"), 422, "url-refused", "url").await;
+    check(url("https://a/\u{0}"), 422, "url-refused", "url").await;
+    check(url(""), 422, "url-refused", "url").await;
+    let long = format!("https://a.example/{}", "x".repeat(2_100));
+    check(url(&long), 422, "url-refused", "url").await;
+    check(url("http://x.S.example.com./"), 422, "own-zone", "url").await;
+    check(url("http://t.example.net/"), 422, "own-zone", "url").await;
+    check(url("http://a.b.t.example.net/"), 422, "own-zone", "url").await;
+
+    let code = |code: &str| json!({"url": URL, "code": code});
+    for bad in ["", "a.b", "a_b", "-a", "a-", "é", &"a".repeat(64)] {
+        check(code(bad), 422, "code-refused", "code").await;
+    }
+    check(code("WWW"), 422, "code-reserved", "code").await;
+
+    let ends = |end: &str| json!({"url": URL, "expires_at": end});
+    for bad in [
+        "2023-11-14T22:13:20Z",
+        "1960-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00",
+        "tomorrow",
+        "",
+    ] {
+        check(ends(bad), 422, "expiry-refused", "expires_at").await;
+    }
+    for bad in [json!(-1), json!(604_801), json!(u64::MAX), json!(1e30)] {
+        check(json!({"url": URL, "ttl": bad}), 422, "ttl-refused", "ttl").await;
+    }
+
+    for bad in [json!(1), json!(true), json!([URL]), json!({}), json!(null)] {
+        check(json!({"url": bad}), 400, "invalid-body", "url").await;
+    }
+    check(json!({}), 400, "invalid-body", "url").await;
+    check(json!({"url": URL, "code": 7}), 400, "invalid-body", "code").await;
+    let bad = json!({"url": URL, "expires_at": 1_800_000_000});
+    check(bad, 400, "invalid-body", "expires_at").await;
+    check(json!({"url": URL, "ttl": "7"}), 400, "invalid-body", "ttl").await;
+    check(json!({"url": URL, "ttl": 1.5}), 400, "invalid-body", "ttl").await;
+    check(json!({"url": URL, "x": 1}), 400, "invalid-body", "").await;
+    check(json!([URL, null, null, null]), 400, "invalid-body", "").await;
+    check(json!("x"), 400, "invalid-body", "").await;
+    check(json!(null), 400, "invalid-body", "").await;
+    assert_eq!(server.store.len(), 0);
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_json() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let check = async |media: &str, body: &[u8], status: u16| {
+        for call in [Call::post("/v1/links"), Call::patch("/v1/links/x")] {
+            let reply = server.call(call.body(media, body)).await;
+            assert_eq!(reply.status, status, "{reply:?}");
+        }
+    };
+    let good = br#"{"url":"https://example.net/"}"#;
+    check("application/json", b"", 400).await;
+    check("application/json", b"  ", 400).await;
+    check("application/json", b"{", 400).await;
+    check("application/json", b"{}{}", 400).await;
+    check("application/json", b"\xEF\xBB\xBF{}", 400).await;
+    check("application/json", b"{\"url\":\"https://a/\xFF\"}", 400).await;
+    check(
+        "application/json",
+        br#"{"url":"https://a/","url":"https://b/"}"#,
+        400,
+    )
+    .await;
+    check("application/json", br#"{"url":"\ud800"}"#, 400).await;
+    check("application/json", "[".repeat(10_000).as_bytes(), 400).await;
+    check("", good, 415).await;
+    check("", b"", 415).await;
+    check("text/plain", good, 415).await;
+    check("application/x-www-form-urlencoded", b"url=x", 415).await;
+    let spaces = " ".repeat(MAX_BODY_BYTES);
+    check("application/json", spaces.as_bytes(), 400).await;
+    let more = " ".repeat(MAX_BODY_BYTES + 1);
+    check("application/json", more.as_bytes(), 413).await;
+    check("application/json", &[b'x'; 1 << 20], 413).await;
+    assert_eq!(server.store.len(), 1);
+
+    let call = Call::post("/v1/links").body("application/vnd.x+json; q=1", good);
+    assert_eq!(server.call(call).await.status, 201);
+    let merge = "application/merge-patch+json";
+    let call = Call::patch("/v1/links/x").body(merge, good);
+    assert_eq!(server.call(call).await.status, 200);
+    let call = Call::patch("/v1/links/x").body("application/json-patch+json", "[]");
+    assert_eq!(server.call(call).await.status, 415);
+}
+
+#[tokio::test]
+async fn patches() {
+    let server = Server::new();
+    server
+        .link(json!({"url": URL, "code": "x", "ttl": 5}))
+        .await;
+    let check = async |patch: Value, status: u16| {
+        let reply = server.call(Call::patch("/v1/links/x").json(&patch)).await;
+        assert_eq!(reply.status, status, "{patch} {reply:?}");
+        reply
+    };
+    assert_eq!(check(json!({"ttl": 9}), 200).await.json()["ttl"], 9);
+    assert_eq!(check(json!({"ttl": 300.0}), 200).await.json()["ttl"], 300);
+    let ends = check(json!({"expires_at": "2030-01-01T00:00:00Z"}), 200).await;
+    assert_eq!(ends.json()["ttl"], 300);
+    assert_eq!(ends.json()["expires_at"], "2030-01-01T00:00:00Z");
+    check(json!({}), 400).await;
+    check(json!({"url": null}), 400).await;
+    check(json!({"code": "y"}), 400).await;
+    check(json!({"version": 1}), 400).await;
+    check(json!([]), 400).await;
+    let read = server.call(Call::get("/v1/links/x")).await;
+    assert_eq!(read.json(), ends.json());
+}
+
+#[tokio::test]
+async fn who_has_not_the_token_learns_nothing() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let mut bodies = BTreeSet::new();
+    for (authorization, challenge) in [
+        ("", "Bearer realm=\"tinyns\""),
+        ("Basic dXNlcjpwYXNz", "Bearer realm=\"tinyns\""),
+        (TOKEN, "Bearer realm=\"tinyns\""),
+        ("Bearer", "Bearer realm=\"tinyns\""),
+        (
+            "Bearer x",
+            "Bearer realm=\"tinyns\", error=\"invalid_token\"",
+        ),
+        (
+            "Bearer 0123456789abcdef0123456789abcdeF",
+            "Bearer realm=\"tinyns\", error=\"invalid_token\"",
+        ),
+    ] {
+        for call in [
+            Call::get("/v1/links"),
+            Call::get("/v1/links/x"),
+            Call::get("/v1/links/absent"),
+            Call::get("/v1/nothing"),
+            Call::get("/v1"),
+            Call::get("/nothing"),
+            Call::get("//v1/links"),
+            Call::new(Method::PUT, "/v1/links"),
+            Call::delete("/v1/links/x"),
+            Call::post("/v1/links").json(&json!({"url": "https://example.org/"})),
+            Call::post("/v1/links").body("application/json", vec![b'x'; 1 << 20]),
+            Call::post("/v1/links:batch").body("application/x-ndjson", "{}"),
+            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
+        ] {
+            let call = call.header("authorization", authorization);
+            let reply = server.call(call.header("x-request-id", "one")).await;
+            assert_eq!(reply.status, 401);
+            assert_eq!(reply.header("www-authenticate"), Some(challenge));
+            assert_eq!(reply.header("allow"), None);
+            bodies.insert(reply.text().to_owned());
+        }
+    }
+    assert_eq!(bodies.len(), 1, "{bodies:?}");
+    assert_eq!(server.store.len(), 1);
+    let link = server.call(Call::get("/v1/links/x")).await.json();
+    assert_eq!(link["version"], NOW.0 * 1_000_000);
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_without_the_token() {
+    let server = Server::new();
+    let body = axum::body::Body::from_stream(futures_util::stream::poll_fn(
+        |_| -> std::task::Poll<Option<Result<String, axum::Error>>> { panic!("read") },
+    ));
+    let request = axum::http::Request::post("/v1/links")
+        .header("host", "x")
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap();
+    assert_eq!(Reply::of(&server.admin, request).await.status, 401);
+}
+
+#[tokio::test]
+async fn conditions_on_reading() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let check = async |tags: &str, status: u16| {
+        let call = Call::get("/v1/links/x").header("if-none-match", tags);
+        let reply = server.call(call).await;
+        assert_eq!(reply.status, status, "{tags}");
+    };
+    check("\"1700000000000000\"", 304).await;
+    check("W/\"1700000000000000\"", 304).await;
+    check("\"1\", \"1700000000000000\"", 304).await;
+    check("*", 304).await;
+    check("\"1\"", 200).await;
+    check("1700000000000000", 400).await;
+    let absent = Call::get("/v1/links/y").header("if-none-match", "*");
+    assert_eq!(server.call(absent).await.status, 404);
+}
+
+#[tokio::test]
+async fn conditions_on_changing() {
+    let server = Server::new();
+    let now = "\"1700000000000000\"";
+    let check = async |tags: &str, status: u16| {
+        server.call(Call::delete("/v1/links/x")).await;
+        let version = Version(NOW.0 * 1_000_000);
+        server.link(json!({"url": URL, "code": "x"})).await;
+        // Put back to a version that is known, however often it was deleted.
+        let mut link = {
+            use crate::store::Store;
+            let name = crate::link::LinkName::parse("x.s.example.com").unwrap();
+            server.store.get(&name).await.unwrap().unwrap()
+        };
+        link.version = version;
+        server.store.put(link);
+        for (call, success) in [
+            (Call::patch("/v1/links/x").json(&json!({"ttl": 1})), 200),
+            (Call::delete("/v1/links/x"), 204),
+        ] {
+            let current = server.call(Call::get("/v1/links/x")).await;
+            let etag = current.header("etag").unwrap().to_owned();
+            let tags = tags.replace(now, &etag);
+            let reply = server.call(call.header("if-match", &tags)).await;
+            let expected = if status == 200 { success } else { status };
+            assert_eq!(reply.status, expected, "{tags}");
+            if status == 409 {
+                assert_eq!(reply.problem().0, "version-conflict");
+                assert_eq!(reply.header("etag"), Some(&*etag));
+                let after = server.call(Call::get("/v1/links/x")).await;
+                assert_eq!(after.json(), current.json());
+            }
+        }
+    };
+    check(now, 200).await;
+    check("*", 200).await;
+    check(&format!("\"1\", {now}"), 200).await;
+    check(&format!("W/\"1\", {now}"), 200).await;
+    check("\"1\"", 409).await;
+    check("\"1\", \"2\"", 409).await;
+    check("\"other\"", 409).await;
+    // RFC 9110 §13.1.1: the comparison is strong, and a weak tag never matches.
+    check(&format!("W/{now}"), 409).await;
+    check("1", 400).await;
+    check("\"1", 400).await;
+    for tags in ["\"1\"", "\"1\", \"2\"", "\"other\"", "*"] {
+        let absent = Call::delete("/v1/links/y").header("if-match", tags);
+        assert_eq!(server.call(absent).await.status, 404, "{tags}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_goes_page_by_page() {
+    let server = Server::new();
+    for n in 0..25 {
+        let body = json!({"url": URL, "code": format!("c{n:02}")});
+        server.link(body).await;
+    }
+    let other = json!({"url": URL, "code": "other"});
+    server
+        .call(Call::post("/v1/links?zone=t.example.net").json(&other))
+        .await;
+    let mut found = Vec::new();
+    let mut next = "/v1/links?limit=10".to_owned();
+    let mut pages = 0;
+    loop {
+        let page = server.call(Call::get(&next)).await;
+        assert_eq!(page.status, 200);
+        let page = page.json();
+        let links = page["links"].as_array().unwrap().iter();
+        found.extend(links.map(|link| link["code"].as_str().unwrap().to_owned()));
+        pages += 1;
+        match page["next_cursor"].as_str() {
+            Some(cursor) => next = format!("/v1/links?limit=10&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let expected: Vec<_> = (0..25).map(|n| format!("c{n:02}")).collect();
+    assert_eq!(found, expected);
+    assert_eq!(pages, 3);
+    let all = server.call(Call::get("/v1/links")).await.json();
+    assert_eq!(all["links"].as_array().unwrap().len(), 25);
+}
+
+#[tokio::test]
+async fn expired_links_are_neither_listed_nor_read() {
+    let server = Server::new();
+    let ends = json!({"url": URL, "code": "x", "expires_at": "2023-11-14T22:13:21Z"});
+    server.link(ends).await;
+    let count = async || {
+        let list = server.call(Call::get("/v1/links")).await.json();
+        list["links"].as_array().unwrap().len()
+    };
+    assert_eq!(count().await, 1);
+    server.clock.set(UnixTime(NOW.0 + 1));
+    assert_eq!(count().await, 0);
+    assert_eq!(server.call(Call::get("/v1/links/x")).await.status, 404);
+    assert_eq!(server.call(Call::delete("/v1/links/x")).await.status, 404);
+}
+
+#[tokio::test]
+async fn queries_are_read_strictly() {
+    let server = Server::new();
+    let check = async |query: &str, status: u16, field: Option<&str>| {
+        let reply = server.call(Call::get(&format!("/v1/links?{query}"))).await;
+        assert_eq!(reply.status, status, "{query}");
+        if status != 200 {
+            assert_eq!(reply.problem().1.as_deref(), field, "{query}");
+        }
+    };
+    check("", 200, None).await;
+    check("limit=1", 200, None).await;
+    check("limit=1000", 200, None).await;
+    check("zone=S.example.com.", 200, None).await;
+    check("zone=t.example.net", 200, None).await;
+    for limit in [
+        "0",
+        "1001",
+        "-1",
+        "+1",
+        "x",
+        "",
+        "1.0",
+        "99999999999999999999",
+    ] {
+        check(&format!("limit={limit}"), 400, Some("limit")).await;
+    }
+    let elsewhere = crate::http::auth::hex(b"x.t.example.net");
+    for cursor in ["", "x", "abc", "ff", "C3A9", &elsewhere] {
+        check(&format!("cursor={cursor}"), 400, Some("cursor")).await;
+    }
+    check("limit=1&limit=2", 400, None).await;
+    check("limt=1", 400, None).await;
+    for zone in ["example.org", "", "x.s.example.com", "..", "%FF"] {
+        check(&format!("zone={zone}"), 404, Some("zone")).await;
+    }
+    let one = Call::get("/v1/links/x?limit=1");
+    assert_eq!(server.call(one).await.status, 400);
+}
+
+#[tokio::test]
+async fn each_zone_has_its_own_links() {
+    let server = Server::new();
+    let body = json!({"url": URL, "code": "x"});
+    let call = Call::post("/v1/links?zone=T.example.net.").json(&body);
+    let made = server.call(call).await;
+    assert_eq!(made.status, 201);
+    let location = made.header("location").unwrap().to_owned();
+    assert_eq!(location, "/v1/links/x?zone=t.example.net");
+    assert_eq!(server.call(Call::get(&location)).await.json(), made.json());
+    assert_eq!(made.json()["name"], "x.t.example.net");
+    assert_eq!(server.call(Call::get("/v1/links/x")).await.status, 404);
+}
+
+#[tokio::test]
+async fn codes_that_cannot_be() {
+    let server = Server::new();
+    for code in [
+        "a_b",
+        "a.b",
+        "-",
+        "%FF",
+        "%C3%A9",
+        "%00",
+        &"a".repeat(64),
+        "a%2Fb",
+    ] {
+        let reply = server.call(Call::get(&format!("/v1/links/{code}"))).await;
+        assert_eq!(reply.status, 404, "{code}");
+        assert_eq!(reply.problem().0, "no-such-link", "{code}");
+    }
+    for path in [
+        "/v1/links/",
+        "/v1/links/a/b",
+        "/v1/links/x/",
+        "/v2/links",
+        "/",
+    ] {
+        let reply = server.call(Call::get(path)).await;
+        assert_eq!(reply.status, 404, "{path}");
+        assert_eq!(reply.problem().0, "no-such-path", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_store_is_no_answer_about_a_link() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let failures: [(fn() -> StoreError, u16, &str); 4] = [
+        (unavailable, 503, "store-unavailable"),
+        (|| StoreError::Overloaded, 503, "store-overloaded"),
+        (|| StoreError::DeadlineExceeded, 503, "store-timeout"),
+        (
+            || StoreError::Corrupt {
+                name: "x".into(),
+                reason: "y".into(),
+            },
+            500,
+            "corrupt-link",
+        ),
+    ];
+    for (failure, status, kind) in failures {
+        server.store.fail(Some(failure));
+        for call in [
+            Call::get("/v1/links"),
+            Call::get("/v1/links/x"),
+            Call::post("/v1/links").json(&json!({"url": URL})),
+            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
+            Call::delete("/v1/links/x"),
+            Call::delete("/v1/links/x").header("if-match", "\"1\", \"2\""),
+        ] {
+            let reply = server.call(call).await;
+            assert_eq!(reply.status, status);
+            assert_eq!(reply.problem().0, kind);
+            assert_eq!(reply.header("retry-after").is_some(), status == 503);
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_and_readiness() {
+    let server = Server::new();
+    let ask = async |path: &str| {
+        server
+            .call(Call::get(path).header("authorization", ""))
+            .await
+    };
+    assert_eq!(ask("/healthz").await.text(), "ok");
+    assert_eq!(ask("/readyz").await.json(), json!({"status": "ready"}));
+    server.store.fail(Some(unavailable));
+    let reply = ask("/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(
+        reply.json()["reasons"],
+        json!(["the link store is unavailable"])
+    );
+    server.draining.store(true, Ordering::Relaxed);
+    assert_eq!(
+        ask("/readyz").await.json()["reasons"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    server.store.fail(None);
+    let reply = ask("/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.json()["reasons"], json!(["shutting down"]));
+    assert_eq!(ask("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_status() {
+    let server = Server::new();
+    server.call(Call::get("/healthz")).await;
+    server.call(Call::get("/nothing")).await;
+    server.call(Call::get("/nothing")).await;
+    let count = |status| {
+        let family = &server.metrics.admin_requests;
+        family.get_or_create(&HttpStatus { status }).get()
+    };
+    assert_eq!((count(200), count(404), count(401)), (1, 2, 0));
+    let metrics = server.call(Call::get("/metrics")).await;
+    let line = "tinyns_admin_requests_total{status=\"404\"} 2";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+    let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(metrics.header("content-type"), Some(media));
+}
+
+#[tokio::test]
+async fn request_ids_are_echoed() {
+    let server = Server::new();
+    let check = async |sent: &str, kept: bool| {
+        let call = Call::get("/v1/links/absent").header("x-request-id", sent);
+        let reply = server.call(call).await;
+        assert_eq!(reply.header("x-request-id") == Some(sent), kept);
+    };
+    check("abc-1_2.3", true).await;
+    check("a b", false).await;
+    check(&"x".repeat(65), false).await;
+}
+
+#[tokio::test]
+async fn head_is_get_without_its_body() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    for path in [
+        "/v1/links",
+        "/v1/links/x",
+        "/v1/links/y",
+        "/healthz",
+        "/openapi.json",
+    ] {
+        let get = server.call(Call::get(path)).await;
+        let head = server.call(Call::new(Method::HEAD, path)).await;
+        assert_eq!(head.status, get.status);
+        assert_eq!(
+            head.header("content-length"),
+            Some(&*get.body.len().to_string())
+        );
+        assert_eq!(head.header("etag"), get.header("etag"));
+        assert!(head.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn rfc_9112_3_2_host_is_needed() {
+    let server = Server::new();
+    for host in ["", "a b", "a,b"] {
+        let reply = server
+            .call(Call::get("/healthz").header("host", host))
+            .await;
+        assert_eq!(reply.status, 400);
+        assert_eq!(
+            reply.problem(),
+            ("invalid-host".into(), Some("Host".into()))
+        );
+    }
+}
+
+/// The results of a batch: line, status and, where there is one, the kind of the problem.
+async fn batch(server: &Server, lines: impl Into<Vec<u8>>) -> Vec<(u64, u64, String)> {
+    let call = Call::post("/v1/links:batch").body("application/x-ndjson", lines);
+    let reply = server.call(call).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("content-type"), Some("application/x-ndjson"));
+    let lines = reply.text().lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let kind = line["problem"]["type"].as_str().unwrap_or_default();
+        let kind = kind.rsplit(':').next().unwrap().to_owned();
+        if !kind.is_empty() {
+            assert_eq!(line["problem"]["status"], line["status"]);
+            assert_eq!(
+                line["problem"]["request_id"].as_str(),
+                reply.header("x-request-id")
+            );
+        }
+        (
+            line["line"].as_u64().unwrap(),
+            line["status"].as_u64().unwrap(),
+            kind,
+        )
+    });
+    lines.collect()
+}
+
+fn results(expected: &[(u64, u64, &str)]) -> Vec<(u64, u64, String)> {
+    let owned = expected
+        .iter()
+        .map(|(line, status, kind)| (*line, *status, (*kind).into()));
+    owned.collect()
+}
+
+#[tokio::test]
+async fn a_batch_answers_line_by_line() {
+    let server = Server::new();
+    let long = format!("{{\"url\":\"https://a/{}\"}}", "x".repeat(MAX_BODY_BYTES));
+    let text = format!(
+        "{{\"url\":\"{URL}\",\"code\":\"a\"}}\n\
+         \r\n\
+         {{\"url\":\"{URL}\",\"code\":\"a\"}}\r\n\
+         {{\"url\":\"https://example.org/\",\"code\":\"a\"}}\n\
+         {long}\n\
+         {{\"url\":\"ftp://x/\"}}\n\
+         not JSON\n\
+         [\"{URL}\"]\n\
+         {{\"url\":\"{URL}\",\"code\":\"www\"}}\n\
+         {{\"url\":\"{URL}\"}}"
+    );
+    let expected = results(&[
+        (1, 201, ""),
+        (3, 200, ""),
+        (4, 409, "code-taken"),
+        (5, 413, "body-too-large"),
+        (6, 422, "url-refused"),
+        (7, 400, "invalid-body"),
+        (8, 400, "invalid-body"),
+        (9, 422, "code-reserved"),
+        (10, 201, ""),
+    ]);
+    assert_eq!(batch(&server, text).await, expected);
+    assert_eq!(server.store.len(), 2);
+    assert_eq!(batch(&server, "").await, []);
+    assert_eq!(batch(&server, "\n\n").await, []);
+    let invalid = b"{\"url\":\"https://a/\xFF\"}\n".to_vec();
+    assert_eq!(
+        batch(&server, invalid).await,
+        results(&[(1, 400, "invalid-body")])
+    );
+}
+
+#[tokio::test]
+async fn a_batch_goes_on_after_a_failure_of_the_store() {
+    let server = Server::new();
+    let line = format!("{{\"url\":\"{URL}\"}}\n");
+    server.store.fail(Some(unavailable));
+    let expected = results(&[(1, 503, "store-unavailable"), (2, 503, "store-unavailable")]);
+    assert_eq!(batch(&server, line.repeat(2)).await, expected);
+    server.store.fail(None);
+    server.draining.store(true, Ordering::Relaxed);
+    assert_eq!(
+        batch(&server, line).await,
+        results(&[(1, 503, "shutting-down")])
+    );
+    assert_eq!(server.store.len(), 0);
+}
+
+#[tokio::test]
+async fn a_long_batch_keeps_its_order() {
+    let server = Server::new();
+    let lines = (0..1_000).map(|n| format!("{{\"url\":\"https://example.net/{}\"}}\n", n % 900));
+    let call = Call::post("/v1/links:batch").body("application/jsonl", lines.collect::<String>());
+    let reply = server.call(call).await;
+    for (n, line) in reply.text().lines().enumerate() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["line"], n + 1);
+        assert_eq!(line["status"], if n < 900 { 201 } else { 200 });
+        assert_eq!(
+            line["link"]["url"],
+            format!("https://example.net/{}", n % 900)
+        );
+    }
+    assert_eq!(reply.text().lines().count(), 1_000);
+    assert_eq!(server.store.len(), 900);
+}
+
+#[tokio::test]
+async fn a_batch_needs_its_media_type_and_its_zone() {
+    let server = Server::new();
+    let check = async |query: &str, media: &str, status: u16| {
+        let call = Call::post(&format!("/v1/links:batch{query}")).body(media, "");
+        assert_eq!(server.call(call).await.status, status, "{media}");
+    };
+    check("", "application/x-ndjson", 200).await;
+    check("", "application/ndjson; charset=utf-8", 200).await;
+    check("?zone=t.example.net", "application/jsonl", 200).await;
+    check("?zone=example.org", "application/jsonl", 404).await;
+    check("?limit=1", "application/jsonl", 400).await;
+    check("", "application/json", 415).await;
+    check("", "", 415).await;
+}

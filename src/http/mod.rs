@@ -1,0 +1,111 @@
+//! HTTP: the admin API, the redirect host, and the loop that serves both.
+//!
+//! ```text
+//!   admin listener ─┐                ┌─ observe ─ guard (token) ─ admin::{links, batch, …} ─┐
+//!                   ├─ serve ─ axum ─┤                                                      ├─ Links
+//!   redirect port  ─┘                └─ observe ─ redirect (host name → link → page) ───────┘
+//! ```
+//!
+//! * [`serve`](serve()) accepts connections and bounds them: how many, how long a head may take,
+//!   how long a request, how long a silence. It knows no route.
+//! * `observe` wraps every request of either part: request id, access log, counter, the headers that
+//!   all responses share, and the rendering of problem documents.
+//! * [`admin_router`] is the API for those who hold the token; [`redirect_router`] is for everybody.
+//!
+//! # Invariants
+//!
+//! * A failure of the store is never told as the absence of a link: it is a 503 (or, for an item that
+//!   cannot be read, a 500), which no cache keeps.
+//! * The token, the query of a request and its body are never logged.
+//! * Nothing that a client sends stands unescaped in a page or decides where a redirect goes: its
+//!   destination is a [`TargetUrl`](crate::link::TargetUrl) from the store and nothing else.
+//!
+//! Deliberately absent: TLS (a proxy in front has the certificates; the admin listener is on the
+//! loopback by default), CORS (no browser has business with the admin API) and cookies.
+
+mod admin;
+mod auth;
+mod host;
+mod observe;
+mod problem;
+mod redirect;
+mod serve;
+#[cfg(test)]
+mod testing;
+
+pub use admin::admin_router;
+pub use auth::{AdminToken, TokenError, TokenTextError};
+pub use redirect::redirect_router;
+pub use serve::{ServeLimits, serve};
+
+use std::fmt;
+
+use crate::link::LinkName;
+
+/// How short URLs are written: `scheme://name[:port]/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortUrls {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The port, where it is not to be the scheme's own.
+    pub port: Option<u16>,
+}
+
+/// The scheme of short URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`, port 80.
+    Http,
+    /// `https`, port 443.
+    Https,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+impl ShortUrls {
+    /// The short URL of a link; the scheme's own port is left out.
+    pub fn url_of(&self, name: &LinkName) -> String {
+        let default = match self.scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        match self.port {
+            Some(port) if port != default => format!("{}://{name}:{port}/", self.scheme),
+            _ => format!("{}://{name}/", self.scheme),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_urls() {
+        let check = |scheme, port, expected: &str| {
+            let name = LinkName::parse("gh7k2m9x.s.example.com").unwrap();
+            assert_eq!(ShortUrls { scheme, port }.url_of(&name), expected);
+        };
+        check(Scheme::Http, None, "http://gh7k2m9x.s.example.com/");
+        check(Scheme::Http, Some(80), "http://gh7k2m9x.s.example.com/");
+        check(
+            Scheme::Http,
+            Some(8080),
+            "http://gh7k2m9x.s.example.com:8080/",
+        );
+        check(
+            Scheme::Http,
+            Some(443),
+            "http://gh7k2m9x.s.example.com:443/",
+        );
+        check(Scheme::Https, Some(443), "https://gh7k2m9x.s.example.com/");
+        check(Scheme::Https, None, "https://gh7k2m9x.s.example.com/");
+    }
+}

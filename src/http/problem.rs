@@ -1,0 +1,294 @@
+//! What went wrong, as a problem document (RFC 9457): the one place where errors become statuses.
+//!
+//! A [`Problem`] as a response has a status and no body: it travels in the response's extensions to
+//! `observe`, which knows the request id and writes the document. So no handler has to hand the id
+//! down to where the error arises.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use crate::link::Version;
+use crate::links::LinkError;
+use crate::store::StoreError;
+
+/// The media type of problem documents (RFC 9457 §3).
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+/// What `type` begins with.
+const TYPE_PREFIX: &str = "urn:tinyns:problem:";
+/// When a call that failed for now may be tried again, in seconds.
+const RETRY_AFTER_SECS: &str = "1";
+
+/// Every kind of problem that the admin API tells of. The names in `type` are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    InvalidHost,
+    InvalidBody,
+    InvalidQuery,
+    InvalidCondition,
+    Unauthorized,
+    NoSuchPath,
+    NoSuchZone,
+    NoSuchLink,
+    MethodNotAllowed,
+    RequestTimeout,
+    CodeTaken,
+    NoFreeCode,
+    VersionConflict,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    UrlRefused,
+    OwnZone,
+    CodeRefused,
+    CodeReserved,
+    ExpiryRefused,
+    TtlRefused,
+    CorruptLink,
+    StoreUnavailable,
+    StoreOverloaded,
+    StoreTimeout,
+    ShuttingDown,
+}
+
+impl Kind {
+    /// The status, the name in `type`, and the title.
+    const fn facts(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::InvalidHost => (S::BAD_REQUEST, "invalid-host", "Invalid Host"),
+            Self::InvalidBody => (S::BAD_REQUEST, "invalid-body", "Invalid body"),
+            Self::InvalidQuery => (S::BAD_REQUEST, "invalid-query", "Invalid query"),
+            Self::InvalidCondition => (S::BAD_REQUEST, "invalid-condition", "Invalid condition"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
+            Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
+            Self::NoSuchZone => (S::NOT_FOUND, "no-such-zone", "No such zone"),
+            Self::NoSuchLink => (S::NOT_FOUND, "no-such-link", "No such link"),
+            Self::MethodNotAllowed => {
+                let status = S::METHOD_NOT_ALLOWED;
+                (status, "method-not-allowed", "Method not allowed")
+            }
+            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
+            Self::CodeTaken => (S::CONFLICT, "code-taken", "Code taken"),
+            Self::NoFreeCode => (S::CONFLICT, "no-free-code", "No free code"),
+            Self::VersionConflict => (S::CONFLICT, "version-conflict", "Version conflict"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::UnsupportedMediaType => {
+                let status = S::UNSUPPORTED_MEDIA_TYPE;
+                (status, "unsupported-media-type", "Unsupported media type")
+            }
+            Self::UrlRefused => (S::UNPROCESSABLE_ENTITY, "url-refused", "URL refused"),
+            Self::OwnZone => (S::UNPROCESSABLE_ENTITY, "own-zone", "URL in our own zone"),
+            Self::CodeRefused => (S::UNPROCESSABLE_ENTITY, "code-refused", "Code refused"),
+            Self::CodeReserved => (S::UNPROCESSABLE_ENTITY, "code-reserved", "Code reserved"),
+            Self::ExpiryRefused => (S::UNPROCESSABLE_ENTITY, "expiry-refused", "Expiry refused"),
+            Self::TtlRefused => (S::UNPROCESSABLE_ENTITY, "ttl-refused", "TTL refused"),
+            Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
+            Self::StoreUnavailable => {
+                let status = S::SERVICE_UNAVAILABLE;
+                (status, "store-unavailable", "Store unavailable")
+            }
+            Self::StoreOverloaded => {
+                let status = S::SERVICE_UNAVAILABLE;
+                (status, "store-overloaded", "Store overloaded")
+            }
+            Self::StoreTimeout => (S::SERVICE_UNAVAILABLE, "store-timeout", "Store too slow"),
+            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
+        }
+    }
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    field: Option<&'static str>,
+    /// The link's version where that is the problem; told as `ETag`.
+    current: Option<Version>,
+}
+
+/// The problem as it is written.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    request_id: &'a str,
+}
+
+impl Problem {
+    pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            field: None,
+            current: None,
+        }
+    }
+
+    /// The same, with the field, parameter or header that is to blame.
+    pub(super) fn of(self, field: &'static str) -> Self {
+        Self {
+            field: Some(field),
+            ..self
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.kind.facts().0
+    }
+
+    pub(super) fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
+        let (status, name, title) = self.kind.facts();
+        Document {
+            r#type: format!("{TYPE_PREFIX}{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            field: self.field,
+            request_id,
+        }
+    }
+
+    /// The document as a body.
+    pub(super) fn body(&self, request_id: &str) -> Body {
+        // Strings and numbers always serialise.
+        serde_json::to_vec(&self.document(request_id)).map_or_else(|_| Body::empty(), Body::from)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
+        }
+        if let Some(tag) = self.current.and_then(etag) {
+            headers.insert(ETAG, tag);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// A version as a strong entity tag (RFC 9110 §8.8.3).
+pub(super) fn etag(version: Version) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("\"{version}\"")).ok()
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Unavailable(_) => Kind::StoreUnavailable,
+            StoreError::Overloaded => Kind::StoreOverloaded,
+            StoreError::DeadlineExceeded => Kind::StoreTimeout,
+            StoreError::Corrupt { .. } => Kind::CorruptLink,
+        };
+        tracing::warn!(%error, "the link store failed");
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LinkError::Taken(_) => Self::new(Kind::CodeTaken, detail).of("code"),
+            LinkError::Reserved(_) => Self::new(Kind::CodeReserved, detail).of("code"),
+            LinkError::OwnZone(_) => Self::new(Kind::OwnZone, detail).of("url"),
+            LinkError::AlreadyExpired | LinkError::ExpiresTooLate => {
+                Self::new(Kind::ExpiryRefused, detail).of("expires_at")
+            }
+            LinkError::NoFreeCode => Self::new(Kind::NoFreeCode, detail).of("code"),
+            LinkError::NotFound(_) => Self::new(Kind::NoSuchLink, detail),
+            LinkError::VersionConflict(link) => Self {
+                current: Some(link.version),
+                ..Self::new(Kind::VersionConflict, detail).of("If-Match")
+            },
+            LinkError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
+    /// compares with the OpenAPI document.
+    pub(in crate::http) const ALL: [Kind; 26] = [
+        Kind::InvalidHost,
+        Kind::InvalidBody,
+        Kind::InvalidQuery,
+        Kind::InvalidCondition,
+        Kind::Unauthorized,
+        Kind::NoSuchPath,
+        Kind::NoSuchZone,
+        Kind::NoSuchLink,
+        Kind::MethodNotAllowed,
+        Kind::RequestTimeout,
+        Kind::CodeTaken,
+        Kind::NoFreeCode,
+        Kind::VersionConflict,
+        Kind::BodyTooLarge,
+        Kind::UnsupportedMediaType,
+        Kind::UrlRefused,
+        Kind::OwnZone,
+        Kind::CodeRefused,
+        Kind::CodeReserved,
+        Kind::ExpiryRefused,
+        Kind::TtlRefused,
+        Kind::CorruptLink,
+        Kind::StoreUnavailable,
+        Kind::StoreOverloaded,
+        Kind::StoreTimeout,
+        Kind::ShuttingDown,
+    ];
+
+    #[test]
+    fn types_are_distinct_and_listed_in_the_openapi_document() {
+        let ours: BTreeSet<_> = ALL
+            .iter()
+            .map(|kind| format!("{TYPE_PREFIX}{}", kind.facts().1))
+            .collect();
+        assert_eq!(ours.len(), ALL.len());
+        let document = crate::http::testing::openapi();
+        let listed: BTreeSet<_> =
+            document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|name| name.as_str().unwrap().to_owned())
+                .collect();
+        assert_eq!(ours, listed);
+    }
+
+    #[test]
+    fn store_errors_keep_their_meaning() {
+        let check = |error: StoreError, kind: Kind, retry: bool| {
+            let problem = Problem::from(error);
+            assert_eq!(problem.kind, kind);
+            let response = problem.into_response();
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), retry);
+        };
+        let gone = StoreError::Unavailable("gone".into());
+        check(gone, Kind::StoreUnavailable, true);
+        check(StoreError::Overloaded, Kind::StoreOverloaded, true);
+        check(StoreError::DeadlineExceeded, Kind::StoreTimeout, true);
+        let (name, reason) = ("x".into(), "y".into());
+        let corrupt = StoreError::Corrupt { name, reason };
+        check(corrupt, Kind::CorruptLink, false);
+    }
+}

@@ -1,0 +1,206 @@
+//! The redirect host: a browser that opens the name of a link is sent where the link leads.
+//!
+//! ```text
+//!   observe ── respond: method, Host ── decide ── Links ── pages
+//! ```
+//!
+//! The link is in the host name, so there are no routes: [`decide`] looks at the host and the path
+//! and says what is to be told, and one `match` writes it. `/+` shows where a link leads without
+//! going there. The query is ignored.
+//!
+//! How long an answer may be kept: a redirect at most [`MAX_AGE`], the link's own TTL and what is
+//! left of its life, so that a change of a link is seen about as soon as DNS shows it. 302 and not
+//! 301, which browsers keep for good. That a link is missing, has ended or cannot be known is not
+//! kept at all: each may be otherwise in the next second.
+//!
+//! `Referrer-Policy` is left to the browser on the redirect itself, since it would change what the
+//! destination learns of the page that bore the link; our own pages send no referrer. All but the
+//! page of the zone ask robots not to list them: a short name is no place of its own.
+
+mod pages;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, LOCATION, RETRY_AFTER};
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+
+use super::ShortUrls;
+use super::host;
+use super::observe::{Observer, observe};
+use crate::clock::UnixTime;
+use crate::link::{Link, LinkName, Origin, Ttl};
+use crate::links::{Host, Links, Resolution};
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+use pages::{Page, Robots};
+
+/// How long a redirect is kept at most, in seconds: long enough for a page that is reloaded, short
+/// beside the usual TTL of a link's records.
+const MAX_AGE: u32 = 60;
+/// How long the page of a zone is kept, in seconds; it hardly ever changes.
+const ZONE_PAGE_AGE: u32 = 300;
+/// When to come back after a failure of the store, in seconds.
+const RETRY_AFTER_SECS: &str = "1";
+/// Where a link's preview is.
+const PREVIEW_PATH: &str = "/+";
+
+/// What the handler works with.
+struct Redirect {
+    links: Arc<Links>,
+    short_urls: ShortUrls,
+}
+
+/// What is to be told about a host and a path.
+#[derive(Debug)]
+enum Decision {
+    /// The link leads here.
+    Go(Arc<Link>),
+    /// The link would lead here.
+    Show(Arc<Link>),
+    /// The link has ended.
+    Ended(Arc<Link>),
+    /// The link leads into a zone served here, now if not when it was made.
+    Loop(LinkName),
+    /// There is no such link.
+    NoLink(LinkName),
+    /// There is nothing at this path of a link's or a zone's host.
+    NoPath,
+    /// The bare name of a zone.
+    Zone(Origin),
+    /// A name in our zones that no link can have.
+    Inside,
+    /// A name that is not ours.
+    Foreign,
+    /// It cannot be known.
+    Failed(StoreError),
+}
+
+/// The redirect host.
+pub fn redirect_router(links: Arc<Links>, short_urls: ShortUrls, metrics: Arc<Metrics>) -> Router {
+    let observer = Observer {
+        part: "redirect",
+        requests: metrics.redirect_requests.clone(),
+    };
+    Router::new()
+        .fallback(respond)
+        .layer(from_fn_with_state(observer, observe))
+        .with_state(Arc::new(Redirect { links, short_urls }))
+}
+
+async fn respond(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let allow = [(ALLOW, HeaderValue::from_static("GET, HEAD"))];
+        return (allow, pages::method_not_allowed()).into_response();
+    }
+    let (version, uri) = (request.version(), request.uri());
+    match host::requested(version, uri, request.headers()) {
+        Ok(host) => {
+            let decision = redirect.decide(&host, uri.path()).await;
+            redirect.tell(decision)
+        }
+        Err(error) => pages::bad_host(&error.to_string()).into_response(),
+    }
+}
+
+impl Redirect {
+    async fn decide(&self, host: &str, path: &str) -> Decision {
+        let name = match self.links.namespace().classify_host(host) {
+            Host::Link(name) => name,
+            Host::Origin(origin) if path == "/" => return Decision::Zone(origin),
+            Host::Origin(_) => return Decision::NoPath,
+            Host::Inside => return Decision::Inside,
+            Host::Foreign => return Decision::Foreign,
+        };
+        // Asked before the store: what is not there for any link costs it nothing.
+        if path != "/" && path != PREVIEW_PATH {
+            return Decision::NoPath;
+        }
+        match self.links.resolve(&name).await {
+            Ok(Resolution::Live(link)) if path == PREVIEW_PATH => Decision::Show(link),
+            Ok(Resolution::Live(link)) if self.leads_to_us(&link) => Decision::Loop(name),
+            Ok(Resolution::Live(link)) => Decision::Go(link),
+            Ok(Resolution::Expired(link)) => Decision::Ended(link),
+            Ok(Resolution::Absent) => Decision::NoLink(name),
+            Err(error) => Decision::Failed(error),
+        }
+    }
+
+    /// Such a link is refused when it is made; but the zone may be newer than the link, and other
+    /// programs may write to the store.
+    fn leads_to_us(&self, link: &Link) -> bool {
+        link.target
+            .domain()
+            .is_some_and(|domain| self.links.namespace().classify_host(&domain) != Host::Foreign)
+    }
+
+    fn tell(&self, decision: Decision) -> Response {
+        match decision {
+            Decision::Go(link) => go(&link, self.links.now()),
+            Decision::Show(link) => pages::preview(&link, self.short_urls).into_response(),
+            Decision::Ended(link) => pages::ended(&link).into_response(),
+            Decision::Loop(name) => pages::leads_to_us(&name).into_response(),
+            Decision::NoLink(name) => pages::no_link(&name).into_response(),
+            Decision::NoPath => pages::no_path().into_response(),
+            Decision::Zone(origin) => {
+                let age = [(CACHE_CONTROL, format!("public, max-age={ZONE_PAGE_AGE}"))];
+                (age, pages::zone(&origin, self.short_urls)).into_response()
+            }
+            Decision::Inside => pages::inside().into_response(),
+            Decision::Foreign => pages::foreign().into_response(),
+            Decision::Failed(error) => failed(&error),
+        }
+    }
+}
+
+/// The redirect (RFC 9110 §15.4.3).
+fn go(link: &Link, now: UnixTime) -> Response {
+    // A TargetUrl is visible ASCII, and this holds it to that.
+    let Ok(location) = HeaderValue::try_from(link.target.as_str()) else {
+        tracing::error!(name = %link.name, "the target of a link does not fit a header");
+        return pages::unreadable().into_response();
+    };
+    let age = link.cap_ttl(link.ttl.map_or(MAX_AGE, Ttl::as_secs).min(MAX_AGE), now);
+    let cache = format!("public, max-age={age}");
+    (
+        [(LOCATION, location)],
+        [(CACHE_CONTROL, cache)],
+        pages::going(link),
+    )
+        .into_response()
+}
+
+fn failed(error: &StoreError) -> Response {
+    tracing::warn!(%error, "a link could not be looked up");
+    match error {
+        StoreError::Corrupt { .. } => pages::unreadable().into_response(),
+        StoreError::Unavailable(_) | StoreError::Overloaded | StoreError::DeadlineExceeded => {
+            let retry = [(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS))];
+            (retry, pages::unavailable()).into_response()
+        }
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.html).into_response();
+        let headers = response.headers_mut();
+        for (name, value) in pages::HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if self.robots == Robots::Unwelcome {
+            headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
+        }
+        // On a redirect it would decide what the destination learns of where the user came from.
+        if self.status == StatusCode::FOUND {
+            headers.remove("referrer-policy");
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! The pages of the redirect host: what is so, in plain HTML.
+//!
+//! There is no style sheet and no script. A browser's own style adapts to its user's fonts, contrast
+//! and dark mode better than ours would, and the content security policy can then forbid everything.
+//! Whatever is not a literal goes through [`escape`], also what cannot hold anything bad by its
+//! type: the pages do not rely on what another part promises.
+
+use axum::http::StatusCode;
+
+use crate::http::ShortUrls;
+use crate::http::admin::rfc3339;
+use crate::link::{Link, LinkName, Origin};
+
+/// The headers of every page.
+pub(super) const HEADERS: [(&str, &str); 3] = [
+    ("content-type", "text/html; charset=utf-8"),
+    (
+        "content-security-policy",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("referrer-policy", "no-referrer"),
+];
+
+/// Whether search engines may list a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Robots {
+    Welcome,
+    Unwelcome,
+}
+
+/// A page.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) status: StatusCode,
+    pub(super) robots: Robots,
+    pub(super) html: String,
+}
+
+/// Text as HTML, in an element or in a quoted attribute.
+fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
+}
+
+/// A page of a title, which is text, and a body, which is HTML.
+fn page(status: StatusCode, title: &str, body: &str) -> Page {
+    let title = escape(title);
+    let html = format!(
+        "<!DOCTYPE html>\n\
+         <html lang=\"en\">\n\
+         <head>\n\
+         <meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title}</title>\n\
+         </head>\n\
+         <body>\n\
+         <main>\n\
+         <h1>{title}</h1>\n\
+         {body}\n\
+         </main>\n\
+         </body>\n\
+         </html>\n"
+    );
+    let robots = Robots::Unwelcome;
+    Page {
+        status,
+        robots,
+        html,
+    }
+}
+
+/// The body of a redirect, for whoever does not follow it by itself.
+pub(super) fn going(link: &Link) -> Page {
+    let url = escape(link.target.as_str());
+    let body = format!("<p>This link leads to <a href=\"{url}\">{url}</a>.</p>");
+    page(StatusCode::FOUND, "Found", &body)
+}
+
+/// Where a link leads, without going there.
+pub(super) fn preview(link: &Link, short_urls: ShortUrls) -> Page {
+    let short = escape(&short_urls.url_of(&link.name));
+    let url = escape(link.target.as_str());
+    let created = rfc3339(link.created_at);
+    let expires = match link.expires_at.map(rfc3339) {
+        Some(end) => format!("<time datetime=\"{end}\">{end}</time>"),
+        None => "never".into(),
+    };
+    let body = format!(
+        "<dl>\n\
+         <dt>Short link</dt>\n\
+         <dd>{short}</dd>\n\
+         <dt>Leads to</dt>\n\
+         <dd><a href=\"{url}\" rel=\"noopener noreferrer nofollow\">{url}</a></dd>\n\
+         <dt>Created</dt>\n\
+         <dd><time datetime=\"{created}\">{created}</time></dd>\n\
+         <dt>Expires</dt>\n\
+         <dd>{expires}</dd>\n\
+         </dl>"
+    );
+    page(StatusCode::OK, "Where this link leads", &body)
+}
+
+/// A link that has ended. Where it led is not told: whoever set the end wanted that.
+pub(super) fn ended(link: &Link) -> Page {
+    let name = escape(link.name.as_str());
+    let when = link.expires_at.map_or_else(String::new, |end| {
+        let end = rfc3339(end);
+        format!(" on <time datetime=\"{end}\">{end}</time>")
+    });
+    let body = format!("<p>The link <strong>{name}</strong> ended{when}.</p>");
+    page(StatusCode::GONE, "This link has ended", &body)
+}
+
+pub(super) fn no_link(name: &LinkName) -> Page {
+    let name = escape(name.as_str());
+    let body = format!(
+        "<p>There is no link <strong>{name}</strong>. It may have been deleted, or a character of \
+         it may be wrong.</p>"
+    );
+    page(StatusCode::NOT_FOUND, "No such link", &body)
+}
+
+pub(super) fn no_path() -> Page {
+    let body = "<p>A short link is a host name alone; there is nothing at this path. With \
+                <code>/+</code> behind a link you see where it leads.</p>";
+    page(StatusCode::NOT_FOUND, "Nothing here", body)
+}
+
+pub(super) fn leads_to_us(name: &LinkName) -> Page {
+    let name = escape(name.as_str());
+    let body = format!(
+        "<p>The link <strong>{name}</strong> leads back to this server. It is not followed, because \
+         it could lead in circles.</p>"
+    );
+    page(
+        StatusCode::LOOP_DETECTED,
+        "This link leads in circles",
+        &body,
+    )
+}
+
+/// What the bare host of a zone is.
+pub(super) fn zone(origin: &Origin, short_urls: ShortUrls) -> Page {
+    let zone = escape(origin.as_str());
+    let scheme = short_urls.scheme;
+    let port = match short_urls.port {
+        Some(port) => format!(":{port}"),
+        None => String::new(),
+    };
+    let body = format!(
+        "<p>The names below <strong>{zone}</strong> are short links. A browser that opens one is sent \
+         to the address it stands for.</p>\n\
+         <p>To see where a link leads without going there, open</p>\n\
+         <pre><code>{scheme}://&lt;code&gt;.{zone}{port}/+</code></pre>\n\
+         <p>or ask DNS:</p>\n\
+         <pre><code>dig +short TXT &lt;code&gt;.{zone}</code></pre>"
+    );
+    let title = format!("Short links at {origin}");
+    Page {
+        robots: Robots::Welcome,
+        ..page(StatusCode::OK, &title, &body)
+    }
+}
+
+pub(super) fn inside() -> Page {
+    let body = "<p>This name belongs to the zone itself; there is no link of this name.</p>";
+    page(StatusCode::NOT_FOUND, "Not a link", body)
+}
+
+/// RFC 9110 §15.5.20: a request for a host that this server does not answer for.
+pub(super) fn foreign() -> Page {
+    let body = "<p>This server has no links at the host you asked for.</p>";
+    page(StatusCode::MISDIRECTED_REQUEST, "Not served here", body)
+}
+
+pub(super) fn bad_host(reason: &str) -> Page {
+    let body = format!("<p>The request cannot be answered: {}.</p>", escape(reason));
+    page(StatusCode::BAD_REQUEST, "Bad request", &body)
+}
+
+pub(super) fn method_not_allowed() -> Page {
+    let body = "<p>Links are followed with GET or HEAD.</p>";
+    page(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", body)
+}
+
+pub(super) fn unavailable() -> Page {
+    let body = "<p>The link cannot be looked up just now. This does not mean that it does not \
+                exist. Please try again in a moment.</p>";
+    page(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Try again in a moment",
+        body,
+    )
+}
+
+pub(super) fn unreadable() -> Page {
+    let body = "<p>What is stored for this link cannot be read. Those who run this server find the \
+                reason in its log.</p>";
+    page(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "This link cannot be read",
+        body,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaping() {
+        let check = |text: &str, html: &str| assert_eq!(escape(text), html);
+        check("plain-text_1.0", "plain-text_1.0");
+        check("?a=1&b=2", "?a=1&amp;b=2");
+        check("<script>", "&lt;script&gt;");
+        check("\"'", "&quot;&#39;");
+        check("&lt;", "&amp;lt;");
+    }
+
+    #[test]
+    fn the_title_is_escaped() {
+        let page = page(StatusCode::OK, "<b>", "<p>x</p>");
+        assert_eq!(page.html.matches("&lt;b&gt;").count(), 2);
+        assert!(!page.html.contains("<b>"));
+    }
+}
