@@ -37,6 +37,8 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod dns;
 pub mod http;
 pub mod link;
 pub mod links;
