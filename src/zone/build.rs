@@ -293,11 +293,7 @@ impl<'c> Builder<'c> {
         refuse(&redirect_key, &[T::CNAME, T::DNAME, T::NS], false);
         // NS and DNAME are refused at every wildcard.
         let uri = T::from(256);
-        refuse(
-            &template_key,
-            &[T::CNAME, T::DNAME, T::NS, T::TXT, uri],
-            true,
-        );
+        refuse(&template_key, &[T::CNAME, T::TXT, uri], true);
         let template = at(&template_key);
         let followed = [T::A, T::AAAA, T::HTTPS];
         if !template.is_some_and(|t| followed.iter().any(|&rtype| t.set(rtype).is_some())) {

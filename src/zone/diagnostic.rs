@@ -331,8 +331,6 @@ fn bad_byte(byte: u8) -> String {
 fn template_reason(rtype: RecordType) -> &'static str {
     match rtype {
         RecordType::CNAME => "it would hide the links' own TXT and URI records (RFC 2181 §10.1)",
-        RecordType::DNAME => "links answer at these names themselves",
-        RecordType::NS => "it would give the links away to another server",
         _ => "it is the link's own record, made from its URL",
     }
 }

@@ -1,0 +1,196 @@
+//! Several zones: finding, names of links, reload.
+
+use super::*;
+
+const LINKS: &str = "*.r 1 A 192.0.2.1\nwww 1 A 192.0.2.1\na.ent 1 A 192.0.2.1\n\
+    sub 1 NS ns.test.\nheld.r 1 A 192.0.2.1\na.b.r 1 A 192.0.2.1\n* 1 TXT a\n";
+
+/// Two zones with links, one of them below the other, and one without.
+fn zone_set() -> (tempfile::TempDir, ZoneSet) {
+    let links = format!("{HEAD}{LINKS}");
+    let directory = files(&[
+        ("links", links.as_bytes()),
+        ("child", format!("{HEAD}*.r 1 A 192.0.2.1\n").as_bytes()),
+        ("plain", HEAD.as_bytes()),
+    ]);
+    let configs = vec![
+        file_config(directory.path(), "plain.test", "plain", false),
+        file_config(directory.path(), "example", "links", true),
+        file_config(directory.path(), "child.example", "child", true),
+    ];
+    let (set, warnings) = ZoneSet::load(configs).unwrap();
+    assert_eq!(warnings, []);
+    (directory, set)
+}
+
+#[test]
+fn the_deepest_zone_has_the_name() {
+    let (_directory, set) = zone_set();
+    let zones = set.current();
+    let found = |name: &str| {
+        zones
+            .find(&lower(name))
+            .map(|zone| zone.origin().to_string())
+    };
+    assert_eq!(found("example."), Some("example.".into()));
+    assert_eq!(found("a.b.EXAMPLE."), Some("example.".into()));
+    assert_eq!(found("child.example."), Some("child.example.".into()));
+    assert_eq!(found("x.child.example."), Some("child.example.".into()));
+    assert_eq!(found("xchild.example."), Some("example.".into()));
+    assert_eq!(found("a.plain.test."), Some("plain.test.".into()));
+    assert_eq!(found("test."), None);
+    assert_eq!(found("."), None);
+    let origins: Vec<_> = zones.iter().map(|zone| zone.origin().to_string()).collect();
+    assert_eq!(origins, ["plain.test.", "example.", "child.example."]);
+}
+
+#[test]
+fn origins_are_those_with_links() {
+    let (_directory, set) = zone_set();
+    let origins: Vec<_> = set.origins().iter().map(ToString::to_string).collect();
+    assert_eq!(origins, ["example", "child.example"]);
+}
+
+#[test]
+fn static_names_are_reserved() {
+    let (_directory, set) = zone_set();
+    let reserved = |name: &str| set.is_reserved(&LinkName::parse(name).unwrap());
+    for name in [
+        "www.example",
+        "ent.example",
+        "sub.example",
+        "r.example",
+        // They would be taken at the link's other name.
+        "held.example",
+        "b.example",
+        // Another zone has it.
+        "child.example",
+    ] {
+        assert!(reserved(name), "{name}");
+    }
+    for name in [
+        "gh7k2m9x.example",
+        "a.example",
+        "www.child.example",
+        "abc.plain.test",
+        "abc.foreign.test",
+    ] {
+        assert!(!reserved(name), "{name}");
+    }
+}
+
+#[test]
+fn hosts_are_classified() {
+    let (_directory, set) = zone_set();
+    #[track_caller]
+    fn check(set: &ZoneSet, host: &str, expected: Host) {
+        assert_eq!(set.classify_host(host), expected, "{host}");
+    }
+    let link = |name: &str| Host::Link(LinkName::parse(name).unwrap());
+    let origin = |name: &str| Host::Origin(Origin::parse(name).unwrap());
+    check(&set, "gh7k2m9x.example", link("gh7k2m9x.example"));
+    check(&set, "GH7K2M9X.Example.", link("gh7k2m9x.example"));
+    check(&set, "gh7k2m9x.r.example", link("gh7k2m9x.example"));
+    check(&set, "abc.child.example", link("abc.child.example"));
+    check(&set, "abc.r.child.example", link("abc.child.example"));
+    check(&set, "example", origin("example"));
+    check(&set, "Child.Example.", origin("child.example"));
+    for inside in [
+        "r.example",
+        "www.example",
+        "ent.example",
+        "sub.example",
+        "x.sub.example",
+        "a.b.c.example",
+        "x.gh7k2m9x.example",
+        "x.gh7k2m9x.r.example",
+        "_x.example",
+        "held.r.example",
+        "b.r.example",
+        "plain.test",
+        "abc.plain.test",
+        "*.example",
+    ] {
+        check(&set, inside, Host::Inside);
+    }
+    for foreign in [
+        "",
+        ".",
+        "test",
+        "example.test",
+        "xexample",
+        "example..",
+        ".example",
+        "a..example",
+        "\u{e9}.example",
+        "192.0.2.1",
+        "example:80",
+    ] {
+        check(&set, foreign, Host::Foreign);
+    }
+    check(&set, &format!("{}.example", "a".repeat(64)), Host::Foreign);
+}
+
+#[test]
+fn a_reload_takes_all_zones_or_none() {
+    let (directory, set) = zone_set();
+    let abc = LinkName::parse("abc.example").unwrap();
+    assert!(!set.is_reserved(&abc));
+    let write = |file: &str, text: &str| {
+        fs::write(directory.path().join(file), format!("{HEAD}{text}")).unwrap();
+    };
+    // One file is better, another worse: all stays as it was.
+    write("links", &format!("{LINKS}abc 1 A 192.0.2.1\n"));
+    write("plain", "\nx 1 A 1\n");
+    let held = set.current();
+    let error = set.reload().unwrap_err().to_string();
+    assert!(
+        error.ends_with("plain:4:7: bad A data: ") || error.contains("plain:4:7: bad A data"),
+        "{error}"
+    );
+    assert!(!set.is_reserved(&abc));
+    // With the second mended, both are taken, and who looks at the old ones still does.
+    write("plain", "x 1 A 192.0.2.1\nx 2 A 192.0.2.2\n");
+    let warnings = set.reload().unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert!(set.is_reserved(&abc));
+    let zone = |zones: &Zones| {
+        show(
+            &zones
+                .find(&lower("x.plain.test."))
+                .unwrap()
+                .lookup(&lower("x.plain.test.")),
+        )
+    };
+    assert_eq!(zone(&held), "no name");
+    assert_eq!(zone(&set.current()), "exact A");
+    // A file that is gone.
+    fs::remove_file(directory.path().join("child")).unwrap();
+    assert!(
+        set.reload()
+            .unwrap_err()
+            .to_string()
+            .contains("child: the file cannot be read")
+    );
+    assert!(set.is_reserved(&abc));
+}
+
+#[test]
+fn errors_of_all_zones_are_reported() {
+    let directory = files(&[("a", b"x"), ("b", b"y")]);
+    let configs = vec![
+        file_config(directory.path(), "a.test", "a", false),
+        file_config(directory.path(), "b.test", "b", false),
+        file_config(directory.path(), "A.test", "b", false),
+    ];
+    let error = ZoneSet::load(configs).unwrap_err();
+    let lines: Vec<_> = error.errors.iter().map(|e| e.problem.to_string()).collect();
+    assert_eq!(
+        lines,
+        [
+            "the record has no type",
+            "the record has no type",
+            "there is another zone a.test"
+        ]
+    );
+}
