@@ -369,6 +369,20 @@ async fn rfc_9112_9_6_a_refusal_reaches_a_client_that_still_sends() {
 }
 
 #[tokio::test]
+async fn rfc_9110_10_1_1_a_body_that_is_too_large_need_not_be_sent() {
+    let server = Server::new();
+    let running = Running::new(server.admin.clone(), limits()).await;
+    let mut stream = running.connect().await;
+    let head = format!(
+        "POST /v1/links HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let reply = read_to_end(&mut stream).await;
+    assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
+}
+
+#[tokio::test]
 async fn http_2_by_prior_knowledge() {
     let server = Server::new();
     server
