@@ -182,7 +182,10 @@ impl Drop for AccessLine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::http::testing::{Call, Server, TOKEN};
 
     #[test]
     fn sane_ids_are_taken_over() {
@@ -207,5 +210,53 @@ mod tests {
         let empty = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_static(""))]);
         assert_eq!(RequestId::of(&empty).as_str().len(), 2 * MADE_ID_BYTES);
         assert_ne!(RequestId::made(), RequestId::made());
+    }
+
+    /// What is logged, as JSON lines, while a request with a token and a query is answered.
+    async fn logged() -> String {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let log = log.clone();
+            move || Shared(log.clone())
+        };
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(writer)
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let call = Call::get("/v1/links/absent?zone=hidden").header("x-request-id", "id-1");
+        Server::new().call(call).await;
+        let bytes = log.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// A log in memory.
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_has_one_line_without_secrets() {
+        let log = logged().await;
+        assert_eq!(log.lines().count(), 1, "{log}");
+        let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+        let fields = &line["fields"];
+        assert_eq!(fields["message"], "request", "{log}");
+        assert_eq!(fields["request_id"], "id-1");
+        assert_eq!(fields["method"], "GET");
+        assert_eq!(fields["path"], "/v1/links/absent");
+        assert_eq!(fields["status"], 404);
+        assert_eq!(fields["part"], "admin");
+        assert!(fields["micros"].is_u64());
+        assert!(!log.contains(TOKEN), "{log}");
+        assert!(!log.contains("hidden"), "{log}");
     }
 }

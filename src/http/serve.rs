@@ -57,6 +57,9 @@ const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long to wait before accepting again when the process or the system has no more descriptors.
 /// Such an error leaves the connection in the queue: without a pause the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection without a request is kept at shutdown. HTTP/1 needs none of it; HTTP/2
+/// takes a round trip to agree on which request was the last.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long, and for how many bytes, a closed connection is read on.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
@@ -177,7 +180,7 @@ async fn connection(
     peer: SocketAddr,
     _slot: OwnedSemaphorePermit,
     router: Router,
-    limits: ServeLimits,
+    mut limits: ServeLimits,
     [shutdown, cut]: [CancellationToken; 2],
 ) {
     // Responses are written in one piece; waiting for more to send would only delay them.
@@ -196,21 +199,16 @@ async fn connection(
     let builder = builder(&limits);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = false;
-    // What moves may also bring the deadline nearer, so the watchdog looks at least this often; it
-    // is late by no more than the shortest of its times.
-    let tick = limits
-        .head_timeout
-        .min(limits.idle_timeout)
-        .min(limits.stall_timeout);
     let finished = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended.is_ok(),
             () = cut.cancelled() => break false,
             () = shutdown.cancelled(), if !draining => {
                 draining = true;
+                limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
                 connection.as_mut().graceful_shutdown();
             }
-            () = sleep_until(activity.deadline(&limits).min(Instant::now() + tick)) => {
+            () = sleep_until(activity.look_again(&limits)) => {
                 // Something may have moved since the deadline was worked out.
                 if activity.deadline(&limits) <= Instant::now() {
                     break false;
@@ -319,6 +317,16 @@ impl Activity {
 
     fn touch(&self) {
         self.moved.store(self.millis(), Ordering::Relaxed);
+    }
+
+    /// When the watchdog looks next. What moves may also bring the deadline nearer, so it looks at
+    /// least as often as the shortest of its times, and is late by no more than that.
+    fn look_again(&self, limits: &ServeLimits) -> Instant {
+        let shortest = limits
+            .head_timeout
+            .min(limits.idle_timeout)
+            .min(limits.stall_timeout);
+        self.deadline(limits).min(Instant::now() + shortest)
     }
 
     /// When the connection is to be closed if nothing changes.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use axum::http::{StatusCode, Uri};
+use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -33,9 +33,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::auth::{Access, access};
+use super::host::{self, HostError};
 use super::observe::{Observer, observe};
 use super::problem::{Kind, Problem};
-use super::{AdminToken, ShortUrls, host};
+use super::{AdminToken, ShortUrls};
 use crate::link::Origin;
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -116,10 +117,14 @@ fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 7] {
 /// Turns away whoever has no business here, before anything is looked at but the head.
 async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
-    if let Err(error) = host::requested(request.version(), uri, headers) {
-        return Problem::new(Kind::InvalidHost, error.to_string())
-            .of("Host")
-            .into_response();
+    match host::requested(request.version(), uri, headers) {
+        Ok(_) => {}
+        // HTTP/1.0 did not know Host, and some health checks still speak it.
+        Err(HostError::Missing) if request.version() < Version::HTTP_11 => {}
+        Err(error) => {
+            let problem = Problem::new(Kind::InvalidHost, error.to_string());
+            return problem.of("Host").into_response();
+        }
     }
     if !OPEN_PATHS.contains(&uri.path()) {
         match access(headers, &admin.token) {

@@ -1,14 +1,16 @@
 //! The admin API as its clients see it. Every reply is held to the OpenAPI document on the way.
 
+mod batch;
+mod refusals;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::body::MAX_BODY_BYTES;
 use crate::clock::UnixTime;
-use crate::http::testing::{Call, NOW, Reply, Server, TOKEN, contract, openapi};
+use crate::http::testing::{Call, NOW, Server, contract, openapi};
 use crate::link::Version;
 use crate::metrics::HttpStatus;
 use crate::store::StoreError;
@@ -126,124 +128,6 @@ async fn the_same_url_is_the_same_link() {
 }
 
 #[tokio::test]
-async fn what_is_refused_and_why() {
-    let server = Server::new();
-    let check = async |body: Value, status: u16, kind: &str, field: &str| {
-        let field = Some(field.to_owned()).filter(|f| !f.is_empty());
-        let reply = server.call(Call::post("/v1/links").json(&body)).await;
-        assert_eq!(reply.status, status, "{body}: {reply:?}");
-        assert_eq!(reply.problem(), (kind.into(), field), "{body}");
-        // A patch is refused just so, but for the code.
-        if let Some(mut patch) = body.as_object().cloned()
-            && !patch.contains_key("code")
-            && kind != "invalid-body"
-        {
-            if kind != "url-refused" && kind != "own-zone" {
-                patch.remove("url");
-            }
-            let call = Call::patch("/v1/links/x").json(&Value::Object(patch));
-            let reply = server.call(call).await;
-            assert_eq!(
-                (reply.status.as_u16(), reply.problem().0),
-                (status, kind.into())
-            );
-        }
-    };
-    let url = |url: &str| json!({"url": url});
-    check(url("javascript:alert(1)"), 422, "url-refused", "url").await;
-    check(url("ftp://example.net/"), 422, "url-refused", "url").await;
-    check(url("https://"), 422, "url-refused", "url").await;
-    check(url("https://u:p@example.net/"), 422, "url-refused", "url").await;
-    check(url("https://a/\u{0}"), 422, "url-refused", "url").await;
-    check(url(""), 422, "url-refused", "url").await;
-    let long = format!("https://a.example/{}", "x".repeat(2_100));
-    check(url(&long), 422, "url-refused", "url").await;
-    check(url("http://x.S.example.com./"), 422, "own-zone", "url").await;
-    check(url("http://t.example.net/"), 422, "own-zone", "url").await;
-    check(url("http://a.b.t.example.net/"), 422, "own-zone", "url").await;
-
-    let code = |code: &str| json!({"url": URL, "code": code});
-    for bad in ["", "a.b", "a_b", "-a", "a-", "é", &"a".repeat(64)] {
-        check(code(bad), 422, "code-refused", "code").await;
-    }
-    check(code("WWW"), 422, "code-reserved", "code").await;
-
-    let ends = |end: &str| json!({"url": URL, "expires_at": end});
-    for bad in [
-        "2023-11-14T22:13:20Z",
-        "1960-01-01T00:00:00Z",
-        "9999-12-31T23:59:59-01:00",
-        "tomorrow",
-        "",
-    ] {
-        check(ends(bad), 422, "expiry-refused", "expires_at").await;
-    }
-    for bad in [json!(-1), json!(604_801), json!(u64::MAX), json!(1e30)] {
-        check(json!({"url": URL, "ttl": bad}), 422, "ttl-refused", "ttl").await;
-    }
-
-    for bad in [json!(1), json!(true), json!([URL]), json!({}), json!(null)] {
-        check(json!({"url": bad}), 400, "invalid-body", "url").await;
-    }
-    check(json!({}), 400, "invalid-body", "url").await;
-    check(json!({"url": URL, "code": 7}), 400, "invalid-body", "code").await;
-    let bad = json!({"url": URL, "expires_at": 1_800_000_000});
-    check(bad, 400, "invalid-body", "expires_at").await;
-    check(json!({"url": URL, "ttl": "7"}), 400, "invalid-body", "ttl").await;
-    check(json!({"url": URL, "ttl": 1.5}), 400, "invalid-body", "ttl").await;
-    check(json!({"url": URL, "x": 1}), 400, "invalid-body", "").await;
-    check(json!([URL, null, null, null]), 400, "invalid-body", "").await;
-    check(json!("x"), 400, "invalid-body", "").await;
-    check(json!(null), 400, "invalid-body", "").await;
-    assert_eq!(server.store.len(), 0);
-}
-
-#[tokio::test]
-async fn bodies_that_are_not_json() {
-    let server = Server::new();
-    server.link(json!({"url": URL, "code": "x"})).await;
-    let check = async |media: &str, body: &[u8], status: u16| {
-        for call in [Call::post("/v1/links"), Call::patch("/v1/links/x")] {
-            let reply = server.call(call.body(media, body)).await;
-            assert_eq!(reply.status, status, "{reply:?}");
-        }
-    };
-    let good = br#"{"url":"https://example.net/"}"#;
-    check("application/json", b"", 400).await;
-    check("application/json", b"  ", 400).await;
-    check("application/json", b"{", 400).await;
-    check("application/json", b"{}{}", 400).await;
-    check("application/json", b"\xEF\xBB\xBF{}", 400).await;
-    check("application/json", b"{\"url\":\"https://a/\xFF\"}", 400).await;
-    check(
-        "application/json",
-        br#"{"url":"https://a/","url":"https://b/"}"#,
-        400,
-    )
-    .await;
-    check("application/json", br#"{"url":"\ud800"}"#, 400).await;
-    check("application/json", "[".repeat(10_000).as_bytes(), 400).await;
-    check("", good, 415).await;
-    check("", b"", 415).await;
-    check("text/plain", good, 415).await;
-    check("application/x-www-form-urlencoded", b"url=x", 415).await;
-    let spaces = " ".repeat(MAX_BODY_BYTES);
-    check("application/json", spaces.as_bytes(), 400).await;
-    let more = " ".repeat(MAX_BODY_BYTES + 1);
-    check("application/json", more.as_bytes(), 413).await;
-    check("application/json", &[b'x'; 1 << 20], 413).await;
-    assert_eq!(server.store.len(), 1);
-
-    let call = Call::post("/v1/links").body("application/vnd.x+json; q=1", good);
-    assert_eq!(server.call(call).await.status, 201);
-    let merge = "application/merge-patch+json";
-    let call = Call::patch("/v1/links/x").body(merge, good);
-    assert_eq!(server.call(call).await.status, 200);
-    let call = Call::patch("/v1/links/x").body("application/json-patch+json", "[]");
-    assert_eq!(server.call(call).await.status, 415);
-}
-
-#[tokio::test]
 async fn patches() {
     let server = Server::new();
     server
@@ -266,68 +150,6 @@ async fn patches() {
     check(json!([]), 400).await;
     let read = server.call(Call::get("/v1/links/x")).await;
     assert_eq!(read.json(), ends.json());
-}
-
-#[tokio::test]
-async fn who_has_not_the_token_learns_nothing() {
-    let server = Server::new();
-    server.link(json!({"url": URL, "code": "x"})).await;
-    let mut bodies = BTreeSet::new();
-    for (authorization, challenge) in [
-        ("", "Bearer realm=\"tinyns\""),
-        ("Basic dXNlcjpwYXNz", "Bearer realm=\"tinyns\""),
-        (TOKEN, "Bearer realm=\"tinyns\""),
-        ("Bearer", "Bearer realm=\"tinyns\""),
-        (
-            "Bearer x",
-            "Bearer realm=\"tinyns\", error=\"invalid_token\"",
-        ),
-        (
-            "Bearer 0123456789abcdef0123456789abcdeF",
-            "Bearer realm=\"tinyns\", error=\"invalid_token\"",
-        ),
-    ] {
-        for call in [
-            Call::get("/v1/links"),
-            Call::get("/v1/links/x"),
-            Call::get("/v1/links/absent"),
-            Call::get("/v1/nothing"),
-            Call::get("/v1"),
-            Call::get("/nothing"),
-            Call::get("//v1/links"),
-            Call::new(Method::PUT, "/v1/links"),
-            Call::delete("/v1/links/x"),
-            Call::post("/v1/links").json(&json!({"url": "https://example.org/"})),
-            Call::post("/v1/links").body("application/json", vec![b'x'; 1 << 20]),
-            Call::post("/v1/links:batch").body("application/x-ndjson", "{}"),
-            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
-        ] {
-            let call = call.header("authorization", authorization);
-            let reply = server.call(call.header("x-request-id", "one")).await;
-            assert_eq!(reply.status, 401);
-            assert_eq!(reply.header("www-authenticate"), Some(challenge));
-            assert_eq!(reply.header("allow"), None);
-            bodies.insert(reply.text().to_owned());
-        }
-    }
-    assert_eq!(bodies.len(), 1, "{bodies:?}");
-    assert_eq!(server.store.len(), 1);
-    let link = server.call(Call::get("/v1/links/x")).await.json();
-    assert_eq!(link["version"], NOW.0 * 1_000_000);
-}
-
-#[tokio::test]
-async fn a_body_is_not_read_without_the_token() {
-    let server = Server::new();
-    let body = axum::body::Body::from_stream(futures_util::stream::poll_fn(
-        |_| -> std::task::Poll<Option<Result<String, axum::Error>>> { panic!("read") },
-    ));
-    let request = axum::http::Request::post("/v1/links")
-        .header("host", "x")
-        .header("content-type", "application/json")
-        .body(body)
-        .unwrap();
-    assert_eq!(Reply::of(&server.admin, request).await.status, 401);
 }
 
 #[tokio::test]
@@ -537,7 +359,8 @@ async fn codes_that_cannot_be() {
 async fn a_failure_of_the_store_is_no_answer_about_a_link() {
     let server = Server::new();
     server.link(json!({"url": URL, "code": "x"})).await;
-    let failures: [(fn() -> StoreError, u16, &str); 4] = [
+    type Failure = fn() -> StoreError;
+    let failures: [(Failure, u16, &str); 4] = [
         (unavailable, 503, "store-unavailable"),
         (|| StoreError::Overloaded, 503, "store-overloaded"),
         (|| StoreError::DeadlineExceeded, 503, "store-timeout"),
@@ -667,126 +490,4 @@ async fn rfc_9112_3_2_host_is_needed() {
             ("invalid-host".into(), Some("Host".into()))
         );
     }
-}
-
-/// The results of a batch: line, status and, where there is one, the kind of the problem.
-async fn batch(server: &Server, lines: impl Into<Vec<u8>>) -> Vec<(u64, u64, String)> {
-    let call = Call::post("/v1/links:batch").body("application/x-ndjson", lines);
-    let reply = server.call(call).await;
-    assert_eq!(reply.status, 200);
-    assert_eq!(reply.header("content-type"), Some("application/x-ndjson"));
-    let lines = reply.text().lines().map(|line| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let kind = line["problem"]["type"].as_str().unwrap_or_default();
-        let kind = kind.rsplit(':').next().unwrap().to_owned();
-        if !kind.is_empty() {
-            assert_eq!(line["problem"]["status"], line["status"]);
-            assert_eq!(
-                line["problem"]["request_id"].as_str(),
-                reply.header("x-request-id")
-            );
-        }
-        (
-            line["line"].as_u64().unwrap(),
-            line["status"].as_u64().unwrap(),
-            kind,
-        )
-    });
-    lines.collect()
-}
-
-fn results(expected: &[(u64, u64, &str)]) -> Vec<(u64, u64, String)> {
-    let owned = expected
-        .iter()
-        .map(|(line, status, kind)| (*line, *status, (*kind).into()));
-    owned.collect()
-}
-
-#[tokio::test]
-async fn a_batch_answers_line_by_line() {
-    let server = Server::new();
-    let long = format!("{{\"url\":\"https://a/{}\"}}", "x".repeat(MAX_BODY_BYTES));
-    let text = format!(
-        "{{\"url\":\"{URL}\",\"code\":\"a\"}}\n\
-         \r\n\
-         {{\"url\":\"{URL}\",\"code\":\"a\"}}\r\n\
-         {{\"url\":\"https://example.org/\",\"code\":\"a\"}}\n\
-         {long}\n\
-         {{\"url\":\"ftp://x/\"}}\n\
-         not JSON\n\
-         [\"{URL}\"]\n\
-         {{\"url\":\"{URL}\",\"code\":\"www\"}}\n\
-         {{\"url\":\"{URL}\"}}"
-    );
-    let expected = results(&[
-        (1, 201, ""),
-        (3, 200, ""),
-        (4, 409, "code-taken"),
-        (5, 413, "body-too-large"),
-        (6, 422, "url-refused"),
-        (7, 400, "invalid-body"),
-        (8, 400, "invalid-body"),
-        (9, 422, "code-reserved"),
-        (10, 201, ""),
-    ]);
-    assert_eq!(batch(&server, text).await, expected);
-    assert_eq!(server.store.len(), 2);
-    assert_eq!(batch(&server, "").await, []);
-    assert_eq!(batch(&server, "\n\n").await, []);
-    let invalid = b"{\"url\":\"https://a/\xFF\"}\n".to_vec();
-    assert_eq!(
-        batch(&server, invalid).await,
-        results(&[(1, 400, "invalid-body")])
-    );
-}
-
-#[tokio::test]
-async fn a_batch_goes_on_after_a_failure_of_the_store() {
-    let server = Server::new();
-    let line = format!("{{\"url\":\"{URL}\"}}\n");
-    server.store.fail(Some(unavailable));
-    let expected = results(&[(1, 503, "store-unavailable"), (2, 503, "store-unavailable")]);
-    assert_eq!(batch(&server, line.repeat(2)).await, expected);
-    server.store.fail(None);
-    server.draining.store(true, Ordering::Relaxed);
-    assert_eq!(
-        batch(&server, line).await,
-        results(&[(1, 503, "shutting-down")])
-    );
-    assert_eq!(server.store.len(), 0);
-}
-
-#[tokio::test]
-async fn a_long_batch_keeps_its_order() {
-    let server = Server::new();
-    let lines = (0..1_000).map(|n| format!("{{\"url\":\"https://example.net/{}\"}}\n", n % 900));
-    let call = Call::post("/v1/links:batch").body("application/jsonl", lines.collect::<String>());
-    let reply = server.call(call).await;
-    for (n, line) in reply.text().lines().enumerate() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["line"], n + 1);
-        assert_eq!(line["status"], if n < 900 { 201 } else { 200 });
-        assert_eq!(
-            line["link"]["url"],
-            format!("https://example.net/{}", n % 900)
-        );
-    }
-    assert_eq!(reply.text().lines().count(), 1_000);
-    assert_eq!(server.store.len(), 900);
-}
-
-#[tokio::test]
-async fn a_batch_needs_its_media_type_and_its_zone() {
-    let server = Server::new();
-    let check = async |query: &str, media: &str, status: u16| {
-        let call = Call::post(&format!("/v1/links:batch{query}")).body(media, "");
-        assert_eq!(server.call(call).await.status, status, "{media}");
-    };
-    check("", "application/x-ndjson", 200).await;
-    check("", "application/ndjson; charset=utf-8", 200).await;
-    check("?zone=t.example.net", "application/jsonl", 200).await;
-    check("?zone=example.org", "application/jsonl", 404).await;
-    check("?limit=1", "application/jsonl", 400).await;
-    check("", "application/json", 415).await;
-    check("", "", 415).await;
 }

@@ -112,6 +112,14 @@ async fn http_1_0_and_1_1() {
 }
 
 #[tokio::test]
+async fn a_health_check_by_http_1_0_needs_no_host() {
+    let server = Server::new();
+    let running = Running::new(server.admin.clone(), limits()).await;
+    let reply = running.exchange(b"GET /healthz HTTP/1.0\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.0 200 "), "{reply}");
+}
+
+#[tokio::test]
 async fn malformed_requests_end_the_connection() {
     let server = Server::new();
     let running = Running::new(server.redirect.clone(), limits()).await;
@@ -361,6 +369,20 @@ async fn rfc_9112_9_6_a_refusal_reaches_a_client_that_still_sends() {
 }
 
 #[tokio::test]
+async fn rfc_9110_10_1_1_a_body_that_is_too_large_need_not_be_sent() {
+    let server = Server::new();
+    let running = Running::new(server.admin.clone(), limits()).await;
+    let mut stream = running.connect().await;
+    let head = format!(
+        "POST /v1/links HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let reply = read_to_end(&mut stream).await;
+    assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
+}
+
+#[tokio::test]
 async fn http_2_by_prior_knowledge() {
     let server = Server::new();
     server
@@ -377,7 +399,7 @@ async fn http_2_by_prior_knowledge() {
     frames.extend_from_slice(&[0, 0, block.len() as u8, 1, 0x05, 0, 0, 0, 1]);
     frames.extend_from_slice(&block);
     stream.write_all(&frames).await.unwrap();
-    let status_302 = async {
+    let response = async {
         loop {
             let mut head = [0; 9];
             stream.read_exact(&mut head).await.unwrap();
@@ -389,16 +411,19 @@ async fn http_2_by_prior_knowledge() {
             }
         }
     };
-    let headers = timeout(PATIENCE, status_302).await.unwrap();
+    let headers = timeout(PATIENCE, response).await.unwrap();
     // RFC 7541 §6.2.1: `:status` by the name of entry 8, and "302", plain or in Huffman code.
     let plain = [0x48, 0x03, b'3', b'0', b'2'];
     assert!(headers.starts_with(&plain) || headers.starts_with(&[0x48, 0x82, 0x64, 0x02]));
+    // This client answers no PING, by which a graceful end is agreed; it is not waited for.
+    let started = Instant::now();
     running.shutdown.cancel();
     timeout(PATIENCE, running.done)
         .await
         .unwrap()
         .unwrap()
         .unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 fn batch_head() -> String {
