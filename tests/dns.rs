@@ -40,7 +40,8 @@ fn rcode(message: &Message) -> &'static str {
         ResponseCode::Refused => "REFUSED",
         ResponseCode::FormErr => "FORMERR",
         ResponseCode::NotImp => "NOTIMP",
-        ResponseCode::BADVERS => "BADVERS",
+        // 16 is BADSIG as well, which is what hickory reads; without TSIG it is BADVERS.
+        ResponseCode::BADVERS | ResponseCode::BADSIG => "BADVERS",
         other => panic!("rcode {other}"),
     }
 }

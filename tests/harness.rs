@@ -117,7 +117,7 @@ impl Setup {
 
 /// A running server; it is killed when dropped.
 pub struct Server {
-    child: Child,
+    child: Process,
     dir: TempDir,
     config: PathBuf,
     log: Log,
@@ -141,10 +141,12 @@ impl Server {
             .arg(&config)
             .env("TINYNS_ADMIN_TOKEN", TOKEN)
             .env("TINYNS_LOG", "debug,hickory_server=info,hickory_proto=info")
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
+            .map(Process)
             .unwrap();
-        let log = Log::follow(child.stderr.take().unwrap());
+        let log = Log::follow(child.0.stderr.take().unwrap());
         let dns = log.address("DNS over UDP and TCP");
         let admin = log.address("\"admin API\"");
         let redirect = log.address("\"redirect host\"");
@@ -176,14 +178,14 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        let pid = nix::unistd::Pid::from_raw(self.child.0.id().try_into().unwrap());
         nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     /// Kills it without warning (SIGKILL) and starts it again on the same data.
     pub fn crash_and_restart(mut self) -> Self {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
         self.relaunch()
     }
 
@@ -208,7 +210,7 @@ impl Server {
 
     /// Waits until a stop that was asked for is over.
     pub fn stop_began(&mut self) -> ExitStatus {
-        wait(&mut self.child)
+        wait(&mut self.child.0)
     }
 
     /// Sends raw bytes by UDP and waits for the reply; none if there is none within `patience`.
@@ -284,10 +286,18 @@ impl Server {
     }
 }
 
+/// A child process that does not outlive its test.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- log of the server ---\n{}", self.log.text());
         }
@@ -360,7 +370,7 @@ impl Log {
     /// The field `address` of the first line with this text.
     fn address(&self, text: &str) -> SocketAddr {
         let line: Value = serde_json::from_str(&self.wait_for(text)).unwrap();
-        line["fields"]["address"].as_str().unwrap().parse().unwrap()
+        line["address"].as_str().unwrap().parse().unwrap()
     }
 }
 

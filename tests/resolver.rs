@@ -1,7 +1,7 @@
 //! Behind a caching resolver, as nearly every user is: unbound with a stub zone and 0x20.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -10,13 +10,13 @@ use hickory_proto::serialize::binary::BinEncodable;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Server, Setup, parse, query};
+use crate::harness::{PATIENCE, Process, Server, Setup, parse, query};
 
 const TARGET: &str = "https://example.net/some/page?x=1";
 
 /// An unbound that asks one tinyns for `s.example.com`.
 struct Unbound {
-    child: Child,
+    _child: Process,
     address: SocketAddr,
     _dir: TempDir,
 }
@@ -46,9 +46,10 @@ impl Unbound {
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
+            .map(Process)
             .expect("unbound; tests/run.sh installs what tests need");
         let unbound = Self {
-            child,
+            _child: child,
             address,
             _dir: dir,
         };
@@ -76,13 +77,6 @@ impl Unbound {
 
     fn ask(&self, name: &str, qtype: RecordType) -> Message {
         self.try_ask(name, qtype).expect("no reply from unbound")
-    }
-}
-
-impl Drop for Unbound {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
