@@ -41,7 +41,7 @@ Exit codes:
 
 const SERVE_HELP: &str = "\
 Signals:
-  SIGHUP            read the zone files again; a file that fails keeps its old zone
+  SIGHUP            read the zone files again; if one is wrong, the old zones serve on
   SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once
 
 Environment:

@@ -20,30 +20,13 @@ fn addresses(list: &[&str]) -> Vec<SocketAddr> {
     list.iter().map(|a| a.parse().unwrap()).collect()
 }
 
-/// The example of the documentation, which shows every default.
-const EVERY_DEFAULT: &str = r#"
-[dns]
-listen = ["127.0.0.1:5300"]
-
-[[zone]]
-origin = "s.example.com"
-file = "zones/s.example.com.zone"
-redirect_host = "r"
-layout = "cname"
-link_ttl = 300
-
-[store]
-kind = "sqlite"
-path = "data/links.sqlite"
-
-[admin]
-listen = "127.0.0.1:8053"
-token_file = "data/admin.token"
-
-[redirect]
-listen = "127.0.0.1:8080"
-short_url_scheme = "http"
-"#;
+/// The example of the README, which shows every default.
+fn every_default() -> &'static str {
+    let (_, rest) = include_str!("../../README.md")
+        .split_once("```toml\n")
+        .unwrap();
+    rest.split_once("```").unwrap().0
+}
 
 #[test]
 fn the_defaults_are_those_of_the_documentation() {
@@ -74,7 +57,7 @@ fn the_defaults_are_those_of_the_documentation() {
         },
     };
     assert_eq!(Config::default(), expected);
-    assert_eq!(ok(EVERY_DEFAULT), expected);
+    assert_eq!(ok(every_default()), expected);
     assert_eq!(ok(""), expected);
     assert_eq!(ok("\u{feff}# nothing\n"), expected);
     assert_eq!(ok("[dns]\n[store]\n[admin]\n[redirect]\n"), expected);
@@ -403,7 +386,7 @@ fn load(bytes: &[u8]) -> Result<Config, String> {
 #[test]
 fn files() {
     assert_eq!(load(b""), Ok(Config::default()));
-    assert_eq!(load(EVERY_DEFAULT.as_bytes()), Ok(Config::default()));
+    assert_eq!(load(every_default().as_bytes()), Ok(Config::default()));
     assert_eq!(
         load(b"[dns]\n# caf\xe9\n"),
         Err("t.toml:2: not UTF-8 text".into())
