@@ -9,9 +9,10 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// What is logged unless the operator says otherwise. hickory-server logs every response at `info`,
-/// which costs more than answering.
-pub const DEFAULT_FILTER: &str = "info,hickory_server=warn";
+/// What is logged unless the operator says otherwise. hickory logs every response at `info`, which
+/// costs more than answering, and at `warn` a line for each packet with a source port of zero or
+/// with broken EDNS options: whoever can send packets could fill the disk.
+pub const DEFAULT_FILTER: &str = "info,hickory_server=error,hickory_net=error,hickory_proto=error";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -133,7 +133,6 @@ impl Shared {
             Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
             Err(error) => {
                 self.metrics.link_failures.inc();
-                tracing::warn!(name = %name, error = %error, "link cannot be resolved");
                 Known::Unknown(explain(&error))
             }
         };

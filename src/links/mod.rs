@@ -15,6 +15,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, UnixTime};
@@ -132,6 +133,7 @@ pub struct Links {
     store: Arc<dyn Store>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
+    failures: FailureLog,
 }
 
 impl Links {
@@ -141,6 +143,7 @@ impl Links {
             store,
             namespace,
             clock,
+            failures: FailureLog::default(),
         }
     }
 
@@ -160,8 +163,11 @@ impl Links {
     /// [`StoreError`] where it cannot be known whether there is a link. The caller must then tell
     /// neither that there is one nor that there is none.
     pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
-        let found = within(RESOLVE_DEADLINE, self.store.get(name)).await?;
-        Ok(match found {
+        let found = within(RESOLVE_DEADLINE, self.store.get(name)).await;
+        if let Err(error) = &found {
+            self.failures.note(name, error, self.now());
+        }
+        Ok(match found? {
             None => Resolution::Absent,
             Some(link) if link.is_expired(self.now()) => Resolution::Expired(link.into()),
             Some(link) => Resolution::Live(link.into()),
@@ -318,6 +324,27 @@ impl Links {
             Some(end) if end <= self.now() => Err(LinkError::AlreadyExpired),
             Some(end) if end > UnixTime::MAX => Err(LinkError::ExpiresTooLate),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Tells of names that could not be resolved, in at most one line a second: while a store is down
+/// every query fails, and the log must not fill the disk as well.
+#[derive(Debug, Default)]
+struct FailureLog {
+    /// The second of the last line.
+    last: AtomicU64,
+    /// Failures since then.
+    untold: AtomicU64,
+}
+
+impl FailureLog {
+    fn note(&self, name: &LinkName, error: &StoreError, now: UnixTime) {
+        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        // Of several at once the one that moves the second on speaks for all.
+        if self.last.swap(now.0, Ordering::Relaxed) != now.0 {
+            self.untold.fetch_sub(untold, Ordering::Relaxed);
+            tracing::warn!(%name, %error, failures = untold, "links cannot be resolved");
         }
     }
 }
