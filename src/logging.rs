@@ -116,7 +116,8 @@ mod tests {
         let subscriber = subscriber(json, false, parse(filter).unwrap(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "hickory_server::server", "a response");
-            tracing::warn!(target: "hickory_server::server", "trouble");
+            tracing::warn!(target: "hickory_proto::rr", "a hostile packet");
+            tracing::error!(target: "hickory_server::server", "trouble");
             tracing::info!(target: "tinyns::dns", zone = "s.example.com", "loaded");
             tracing::debug!(target: "tinyns::dns", "detail");
         });
@@ -133,7 +134,7 @@ mod tests {
             .collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert_eq!(lines[0]["message"], "trouble");
-        assert_eq!(lines[0]["level"], "WARN");
+        assert_eq!(lines[0]["level"], "ERROR");
         assert_eq!(lines[1]["message"], "loaded");
         assert_eq!(lines[1]["zone"], "s.example.com");
     }
@@ -152,7 +153,7 @@ mod tests {
     fn the_filter_is_obeyed() {
         assert_eq!(logged(false, "off"), "");
         assert_eq!(logged(false, "tinyns=debug").lines().count(), 2);
-        assert_eq!(logged(false, "trace").lines().count(), 4);
+        assert_eq!(logged(false, "trace").lines().count(), 5);
         let message = parse("info,tinyns=loud").unwrap_err().to_string();
         assert_eq!(message, "the log filter \"info,tinyns=loud\" is not valid");
     }
