@@ -18,6 +18,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
@@ -26,6 +27,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::http::{Scheme, ShortUrls};
 use crate::link::{Code, Origin, OriginError, Ttl};
+use crate::links::MemoryLimits;
 use crate::zone::{Layout, ZoneConfig};
 
 /// The largest configuration file, in bytes: room for some two thousand zones.
@@ -44,6 +46,11 @@ const DEFAULT_REDIRECT_HOST: &str = "r";
 /// In seconds.
 const DEFAULT_LINK_TTL: u32 = 300;
 const DEFAULT_STORE_PATH: &str = "data/links.sqlite";
+/// One TiB: more than there is, but a number that a typing mistake does not exceed by accident.
+const MAX_MEMORY_MIB: u32 = 1 << 20;
+/// In seconds.
+const HOUR: u32 = 60 * 60;
+const DAY: u32 = 24 * HOUR;
 const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8053";
 const DEFAULT_TOKEN_FILE: &str = "data/admin.token";
 const DEFAULT_REDIRECT_LISTEN: &str = "127.0.0.1:8080";
@@ -57,6 +64,8 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[cache]`
+    pub cache: MemoryLimits,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -284,12 +293,14 @@ impl Config {
         let dns = reader.dns(raw.dns, &mut seen)?;
         let zones = reader.zones(raw.zone)?;
         let store = reader.store(raw.store)?;
+        let cache = reader.cache(raw.cache)?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
         Ok(Self {
             dns,
             zones,
             store,
+            cache,
             admin,
             redirect,
         })
@@ -308,6 +319,8 @@ struct RawConfig {
     #[serde(default)]
     store: RawStore,
     redis: Option<Spanned<toml::Value>>,
+    #[serde(default)]
+    cache: RawCache,
     #[serde(default)]
     admin: RawAdmin,
     #[serde(default)]
@@ -347,6 +360,15 @@ struct RawStore {
 struct RawAdmin {
     listen: Option<Spanned<RawListen>>,
     token_file: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table, [cache]")]
+struct RawCache {
+    memory_mib: Option<Spanned<RawNumber>>,
+    refresh: Option<Spanned<RawNumber>>,
+    absent: Option<Spanned<RawNumber>>,
+    serve_stale: Option<Spanned<RawNumber>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -593,6 +615,32 @@ impl Reader<'_> {
             listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen)?,
             token_file: self.file(raw.token_file, "admin.token_file", DEFAULT_TOKEN_FILE)?,
         })
+    }
+
+    fn cache(&self, raw: RawCache) -> Result<MemoryLimits, ConfigError> {
+        let mut limits = MemoryLimits::default();
+        if let Some(raw) = raw.memory_mib {
+            let mib = self.number(raw, "cache.memory_mib", 1, MAX_MEMORY_MIB, " MiB")?;
+            limits = limits.with_memory(u64::from(mib) << 20);
+        }
+        let times = [
+            (raw.refresh, "cache.refresh", 1, DAY, &mut limits.fresh_for),
+            (raw.absent, "cache.absent", 0, HOUR, &mut limits.absent_for),
+            (
+                raw.serve_stale,
+                "cache.serve_stale",
+                0,
+                7 * DAY,
+                &mut limits.stale_for,
+            ),
+        ];
+        for (raw, key, min, max, time) in times {
+            if let Some(raw) = raw {
+                let seconds: u32 = self.number(raw, key, min, max, " seconds")?;
+                *time = Duration::from_secs(seconds.into());
+            }
+        }
+        Ok(limits)
     }
 
     fn redirect(&self, raw: RawRedirect, seen: &mut Seen) -> Result<RedirectConfig, ConfigError> {

@@ -6,6 +6,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -20,6 +21,12 @@ pub struct Metrics {
     pub dns_truncated: Counter,
     /// Queries whose link could not be known.
     pub link_failures: Counter,
+    /// Look-ups of links, by tier and result.
+    pub link_lookups: Family<LinkLookup, Counter>,
+    /// What memory holds, in entries.
+    pub memory_entries: Family<MemorySet, Gauge>,
+    /// What memory holds, in bytes as they are weighed.
+    pub memory_bytes: Family<MemorySet, Gauge>,
     /// Requests to the admin API, by status.
     pub admin_requests: Family<HttpStatus, Counter>,
     /// Requests to the redirect host, by status.
@@ -60,6 +67,53 @@ pub enum DropReason {
     Unsendable,
 }
 
+/// The labels of [`Metrics::link_lookups`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LinkLookup {
+    /// Who was asked.
+    pub tier: Tier,
+    /// What came of it.
+    pub result: LookupResult,
+}
+
+/// Where links are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs)]
+pub enum Tier {
+    Memory,
+    Store,
+}
+
+/// What came of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum LookupResult {
+    /// The tier knew; of memory also that there is no such link.
+    Hit,
+    /// The tier did not know; of the store that there is no such link.
+    Miss,
+    /// The tiers behind failed, and what was held before was used.
+    Stale,
+    /// Too much was under way.
+    Refused,
+    /// The tier failed.
+    Error,
+}
+
+/// The label of the figures of the memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MemorySet {
+    /// Which part of it.
+    pub set: LinkSet,
+}
+
+/// The parts of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs)]
+pub enum LinkSet {
+    Links,
+    Absent,
+}
+
 /// The label of the HTTP counters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpStatus {
@@ -91,6 +145,9 @@ impl Metrics {
             dns_dropped: Family::default(),
             dns_truncated: Counter::default(),
             link_failures: Counter::default(),
+            link_lookups: Family::default(),
+            memory_entries: Family::default(),
+            memory_bytes: Family::default(),
             admin_requests: Family::default(),
             redirect_requests: Family::default(),
             zone_reloads: Family::default(),
@@ -122,6 +179,21 @@ impl Metrics {
             metrics.link_failures.clone(),
         );
         registry.register(
+            "link_lookups",
+            "Look-ups of links, by tier and result",
+            metrics.link_lookups.clone(),
+        );
+        registry.register(
+            "memory_entries",
+            "Links and absent names in memory",
+            metrics.memory_entries.clone(),
+        );
+        registry.register(
+            "memory_bytes",
+            "What links and absent names in memory weigh, in bytes",
+            metrics.memory_bytes.clone(),
+        );
+        registry.register(
             "admin_requests",
             "Requests to the admin API, by status",
             metrics.admin_requests.clone(),
@@ -137,6 +209,22 @@ impl Metrics {
             metrics.zone_reloads.clone(),
         );
         metrics
+    }
+
+    /// Counts a look-up.
+    pub fn count_lookup(&self, tier: Tier, result: LookupResult) {
+        let lookup = LinkLookup { tier, result };
+        self.link_lookups.get_or_create(&lookup).inc();
+    }
+
+    /// Sets what memory holds: which part, how many entries, how many bytes.
+    pub fn set_memory(&self, sizes: &[(LinkSet, usize, usize)]) {
+        let figure = |n| i64::try_from(n).unwrap_or(i64::MAX);
+        for &(set, entries, bytes) in sizes {
+            let set = MemorySet { set };
+            self.memory_entries.get_or_create(&set).set(figure(entries));
+            self.memory_bytes.get_or_create(&set).set(figure(bytes));
+        }
     }
 
     /// The exposition in OpenMetrics text form, which Prometheus reads

@@ -87,7 +87,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let token = admin_token(&config.admin.token_file)?;
 
     let metrics = Arc::new(Metrics::new());
-    let links = Arc::new(Links::new(store.clone(), zones.clone(), clock));
+    let links = Arc::new(Links::new(
+        store.clone(),
+        zones.clone(),
+        config.cache,
+        clock,
+        metrics.clone(),
+    ));
     let handler = Handler::new(zones.clone(), links.clone(), metrics.clone());
     let shutdown = CancellationToken::new();
     let (failed, failures) = mpsc::channel(1);

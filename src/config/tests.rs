@@ -44,6 +44,7 @@ fn the_defaults_are_those_of_the_documentation() {
         store: StoreConfig::Sqlite {
             path: "data/links.sqlite".into(),
         },
+        cache: MemoryLimits::default(),
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -80,6 +81,11 @@ file = "static"
 link_ttl = 0
 [store]
 path = "/var/lib/tinyns/links"
+[cache]
+memory_mib = 2
+refresh = 10
+absent = 0
+serve_stale = 604800
 [admin]
 listen = []
 token_file = "/run/token"
@@ -111,6 +117,14 @@ short_url_port = 8443
         store: StoreConfig::Sqlite {
             path: "/var/lib/tinyns/links".into(),
         },
+        cache: MemoryLimits {
+            links: 2 << 20,
+            absent: 1 << 18,
+            fresh_for: Duration::from_secs(10),
+            absent_for: Duration::ZERO,
+            stale_for: Duration::from_secs(604_800),
+            ..MemoryLimits::default()
+        },
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
@@ -130,7 +144,7 @@ short_url_port = 8443
 fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
-        "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, \
+        "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, `cache`, \
          `admin`, `redirect`",
     );
     check(

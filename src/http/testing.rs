@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -16,7 +17,7 @@ use tower::ServiceExt;
 use super::{AdminToken, Scheme, ShortUrls, admin_router, redirect_router};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Link, LinkName, Origin, Version};
-use crate::links::{Host, Links, Namespace};
+use crate::links::{Host, Links, MemoryLimits, Namespace};
 use crate::metrics::Metrics;
 use crate::store::{
     Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError, seconds,
@@ -265,7 +266,15 @@ impl Server {
         let clock = Clock::manual(NOW);
         let metrics = Arc::new(Metrics::new());
         let draining = Arc::new(AtomicBool::new(false));
-        let links = Links::new(store.clone(), Arc::new(Names), clock.clone());
+        // Nothing is held: what a test does to the store is seen at once.
+        let limits = MemoryLimits {
+            fresh_for: Duration::ZERO,
+            absent_for: Duration::ZERO,
+            stale_for: Duration::ZERO,
+            ..MemoryLimits::default()
+        };
+        let names = Arc::new(Names);
+        let links = Links::new(store.clone(), names, limits, clock.clone(), metrics.clone());
         let links = Arc::new(links);
         let token = AdminToken::from_text(TOKEN).unwrap();
         Self {

@@ -4,27 +4,39 @@
 //! collides, what expiry means) and stands between its users and the tiers:
 //!
 //! ```text
-//!   dns, http  ->  Links  ->  store
+//!   dns, http  ->  Links  ->  memory  ->  store
 //! ```
 //!
 //! Every read for an answer goes through [`Links::resolve`] and every write through
-//! [`Links::create`], [`Links::change`] and [`Links::delete`]: caches between `Links` and the store
-//! have these four places to be filled and dropped in, and no other part sees them. A value that
-//! comes from a lower tier carries its [`Version`], and never replaces one with a higher version.
+//! [`Links::create`], [`Links::change`] and [`Links::delete`]: these four places fill and drop what
+//! the tiers hold, and no other part sees them. Administrators read the store itself.
+//!
+//! A name is looked up behind the memory by one flight at a time, however many queries wait for it.
+//! Where the tiers behind fail, what memory holds is used beyond its time, within a bound; where it
+//! holds nothing, the answer is that nothing can be known.
+
+mod memory;
+mod sieve;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use self::memory::MemoryLimits;
+use self::memory::{Known, Look, Memory, Ticket};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::metrics::{LinkSet, LookupResult, Metrics, Tier};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Store, StoreError};
 
 /// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that
 /// comes later finds nobody.
 const RESOLVE_DEADLINE: Duration = Duration::from_millis(1_500);
+/// How long a query waits for a link of which memory holds an old state: long enough for tiers in
+/// order, short enough that the client has not yet asked again (RFC 8767 §5 asks for 1.8 s at most).
+const STALE_PATIENCE: Duration = Duration::from_millis(300);
 /// How long an administrator's call may wait for the store.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How many codes are tried for one URL. At 10^12 links one code in three is taken, and 16
@@ -131,18 +143,28 @@ pub enum Resolution {
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
+    memory: Arc<Memory>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     failures: FailureLog,
 }
 
 impl Links {
     /// Links kept in `store`, under the names that `namespace` allows.
-    pub fn new(store: Arc<dyn Store>, namespace: Arc<dyn Namespace>, clock: Clock) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        namespace: Arc<dyn Namespace>,
+        limits: MemoryLimits,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             store,
+            memory: Arc::new(Memory::new(limits)),
             namespace,
             clock,
+            metrics,
             failures: FailureLog::default(),
         }
     }
@@ -163,15 +185,87 @@ impl Links {
     /// [`StoreError`] where it cannot be known whether there is a link. The caller must then tell
     /// neither that there is one nor that there is none.
     pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
-        let found = within(RESOLVE_DEADLINE, self.store.get(name)).await;
-        if let Err(error) = &found {
+        let known = self.look_up(name).await;
+        if let Err(error) = &known {
             self.failures.note(name, error, self.now());
         }
-        Ok(match found? {
+        Ok(match known? {
             None => Resolution::Absent,
-            Some(link) if link.is_expired(self.now()) => Resolution::Expired(link.into()),
-            Some(link) => Resolution::Live(link.into()),
+            Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
+            Some(link) => Resolution::Live(link),
         })
+    }
+
+    /// Asks memory, and behind it one flight for all who ask for this name.
+    async fn look_up(&self, name: &LinkName) -> Result<Known, StoreError> {
+        let count = |result| self.metrics.count_lookup(Tier::Memory, result);
+        let mut wait = match self.memory.look(name, Instant::now()) {
+            Look::Fresh(known) => {
+                count(LookupResult::Hit);
+                return Ok(known);
+            }
+            Look::Full(Some(link)) => {
+                count(LookupResult::Stale);
+                return Ok(Some(link));
+            }
+            Look::Full(None) => {
+                count(LookupResult::Refused);
+                return Err(StoreError::Overloaded);
+            }
+            Look::Join(wait) => wait,
+            Look::Lead(ticket, wait) => {
+                // A task of its own: it outlives a client that goes away, for those who joined.
+                tokio::spawn(fly(ticket, self.store.clone(), self.metrics.clone()));
+                wait
+            }
+        };
+        let patience = match wait.stale {
+            Some(_) => STALE_PATIENCE,
+            None => RESOLVE_DEADLINE,
+        };
+        let landing = tokio::time::timeout(patience, wait.landing()).await;
+        match (landing, wait.stale) {
+            (Ok(Ok(known)), _) => {
+                count(LookupResult::Miss);
+                Ok(known)
+            }
+            (Ok(Err(_)) | Err(_), Some(stale)) => {
+                count(LookupResult::Stale);
+                Ok(Some(stale))
+            }
+            (Ok(Err(error)), None) => Err(error),
+            (Err(_), None) => Err(StoreError::DeadlineExceeded),
+        }
+    }
+
+    /// Brings the figures that are read off, not counted, up to date.
+    pub fn measure(&self) {
+        let size = self.memory.size();
+        self.metrics.set_memory(&[
+            (LinkSet::Links, size.links, size.link_bytes),
+            (LinkSet::Absent, size.absent, size.absent_bytes),
+        ]);
+    }
+
+    /// Changes the store, and then drops what the tiers before it hold of the name. A task of its
+    /// own does both: a caller who goes away or whose time is up must not part the two.
+    async fn write<T: Send + 'static>(
+        &self,
+        name: &LinkName,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (memory, name) = (self.memory.clone(), name.clone());
+        let task = tokio::spawn(async move {
+            let written = call.await;
+            // After a failure, too: what has failed to us may have happened all the same.
+            memory.forget(&name);
+            written
+        });
+        match tokio::time::timeout(ADMIN_DEADLINE, task).await {
+            Ok(Ok(written)) => written,
+            Ok(Err(broken)) => Err(StoreError::Unavailable(broken.to_string())),
+            Err(_) => Err(StoreError::DeadlineExceeded),
+        }
     }
 
     /// Makes a link, or finds that it is there.
@@ -225,8 +319,10 @@ impl Links {
             expires_at: request.expires_at,
             ttl: request.ttl,
         };
-        let created = within(ADMIN_DEADLINE, self.store.create(new, self.clock.micros())).await?;
-        Ok(match created {
+        let (store, now) = (self.store.clone(), self.clock.micros());
+        let name = new.name.clone();
+        let created = self.write(&name, async move { store.create(new, now).await });
+        Ok(match created.await? {
             Created::New(link) => Ok(Creation::New(link)),
             Created::Same(link) => Ok(Creation::Same(link)),
             Created::Taken(link) => Err(link.name),
@@ -258,9 +354,11 @@ impl Links {
             self.check_target(target)?;
         }
         self.check_expiry(change.expires_at.flatten())?;
-        let now = self.clock.micros();
-        let changed = self.store.change(name, expected, change, now);
-        match within(ADMIN_DEADLINE, changed).await? {
+        let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
+        let changed = self.write(name, async move {
+            store.change(&key, expected, change, now).await
+        });
+        match changed.await? {
             Changed::Changed(link) => Ok(link),
             Changed::Absent => Err(LinkError::NotFound(name.clone())),
             Changed::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
@@ -276,8 +374,9 @@ impl Links {
         name: &LinkName,
         expected: Option<Version>,
     ) -> Result<(), LinkError> {
-        let deleted = self.store.delete(name, expected, self.clock.micros());
-        match within(ADMIN_DEADLINE, deleted).await? {
+        let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
+        let deleted = self.write(name, async move { store.delete(&key, expected, now).await });
+        match deleted.await? {
             Deleted::Deleted(_) => Ok(()),
             Deleted::Absent => Err(LinkError::NotFound(name.clone())),
             Deleted::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
@@ -326,6 +425,21 @@ impl Links {
             _ => Ok(()),
         }
     }
+}
+
+/// Looks a name up behind the memory, and lands with what it found.
+async fn fly(ticket: Ticket, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+    let since = Instant::now();
+    let found = within(RESOLVE_DEADLINE, store.get(ticket.name())).await;
+    metrics.count_lookup(
+        Tier::Store,
+        match &found {
+            Ok(Some(_)) => LookupResult::Hit,
+            Ok(None) => LookupResult::Miss,
+            Err(_) => LookupResult::Error,
+        },
+    );
+    ticket.land(found.map(|link| link.map(Arc::new)), since);
 }
 
 /// Tells of names that could not be resolved, in at most one line a second: while a store is down

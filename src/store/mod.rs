@@ -105,7 +105,7 @@ pub struct Page {
 
 /// Why a store could not answer. It says nothing about the link: whoever gets one of these must not
 /// tell a client that the link is absent.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store cannot be reached or refuses to work; another try later may succeed.
     #[error("the link store is unavailable: {0}")]

@@ -193,6 +193,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let content_type = HeaderValue::from_static(content_type);
+    admin.links.measure();
     ([(CONTENT_TYPE, content_type)], admin.metrics.render()).into_response()
 }
 

@@ -1,0 +1,521 @@
+//! Links in memory: the first tier, and the place where many queries for one name become one flight
+//! to the tiers behind.
+//!
+//! # How nothing old comes back
+//!
+//! Memory is filled by flights and by nothing else. Whoever changes a link calls [`Memory::forget`]
+//! after the change is committed: it drops what is held for the name, and it takes the name's flight
+//! off the board, so that what the flight brings still reaches those who wait for it but is not
+//! kept. A flight that begins later reads what was committed. There is thus no moment at which a
+//! slow read can put an old value over a new one, whatever the order in which they end, and no
+//! version has to be compared. (Putting the new value in directly would save the next read, but two
+//! changes whose ends overtake each other would then need tombstones, and tombstones can be evicted
+//! by a flood.)
+//!
+//! # What is bounded
+//!
+//! Links and absent names have bounds of their own, so that a flood of random names cannot push a
+//! link out; each is kept by [`Sieve`]. Flights are bounded too. All of it is divided into shards by
+//! the hash of the name.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::sieve::{Keyed, Sieve};
+use crate::link::{Link, LinkName};
+use crate::store::StoreError;
+
+/// Into how many parts the memory is divided, each under a lock of its own.
+const SHARDS: usize = 16;
+/// What a link takes beyond its text, in bytes: the `Link`, its slots in the map, and what the
+/// allocator adds to the pieces. Measured at a million links; see the benches.
+const LINK_OVERHEAD: usize = 320;
+/// The same for an absent name.
+const ABSENT_OVERHEAD: usize = 96;
+
+/// The bounds and times of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// How much links may take, in bytes.
+    pub links: usize,
+    /// How much absent names may take, in bytes.
+    pub absent: usize,
+    /// How many names may be looked up behind the memory at once.
+    pub flights: usize,
+    /// How long a link is used before it is looked up again.
+    pub fresh_for: Duration,
+    /// How long a name is taken to be absent before it is looked up again.
+    pub absent_for: Duration,
+    /// How long a link is used beyond `fresh_for` while the tiers behind fail.
+    pub stale_for: Duration,
+}
+
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self {
+            links: 0,
+            absent: 0,
+            // A second's worth of misses at the rate that an embedded store serves.
+            flights: 8_192,
+            fresh_for: Duration::from_secs(60),
+            absent_for: Duration::from_secs(5),
+            stale_for: Duration::from_secs(24 * 60 * 60),
+        }
+        .with_memory(64 << 20)
+    }
+}
+
+impl MemoryLimits {
+    /// Divides this many bytes between links and absent names.
+    pub fn with_memory(self, bytes: u64) -> Self {
+        let links = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            links,
+            absent: links / 8,
+            ..self
+        }
+    }
+}
+
+/// What is known of a name: its link, expired or not, or that there is none.
+pub(super) type Known = Option<Arc<Link>>;
+
+/// What a flight brings.
+pub(super) type Landing = Result<Known, StoreError>;
+
+/// What the memory says of a name.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// This, and there is no need to look further.
+    Fresh(Known),
+    /// It is being looked up already.
+    Join(Wait),
+    /// It has to be looked up, and the caller is to do it.
+    Lead(Ticket, Wait),
+    /// It would have to be looked up, but too many names are.
+    Full(Known),
+}
+
+/// The end of a flight, to wait for.
+#[derive(Debug)]
+pub(super) struct Wait {
+    landed: watch::Receiver<Option<Landing>>,
+    /// What was held before, for the case that the flight fails.
+    pub(super) stale: Known,
+}
+
+/// The right and the duty to end a flight. Dropped without that, the flight has failed.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    name: LinkName,
+    number: u64,
+    landing: watch::Sender<Option<Landing>>,
+    memory: Arc<Memory>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Memory {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    limits: MemoryLimits,
+}
+
+#[derive(Debug)]
+struct Shard {
+    links: Sieve<HeldLink>,
+    absent: Sieve<HeldAbsent>,
+    flights: HashMap<LinkName, Flight>,
+    /// The number of the last flight.
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    landed: watch::Receiver<Option<Landing>>,
+}
+
+#[derive(Debug)]
+struct HeldLink {
+    link: Arc<Link>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct HeldAbsent {
+    name: LinkName,
+    since: Instant,
+}
+
+impl Keyed for HeldLink {
+    fn key(&self) -> &str {
+        self.link.name.as_str()
+    }
+
+    fn weight(&self) -> usize {
+        let link = &self.link;
+        let text = link.name.as_str().len() + link.target.as_str().len() + link.created_by.len();
+        LINK_OVERHEAD + text
+    }
+}
+
+impl Keyed for HeldAbsent {
+    fn key(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn weight(&self) -> usize {
+        ABSENT_OVERHEAD + self.name.as_str().len()
+    }
+}
+
+/// How much there is in the memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) links: usize,
+    pub(super) link_bytes: usize,
+    pub(super) absent: usize,
+    pub(super) absent_bytes: usize,
+    pub(super) flights: usize,
+}
+
+impl Memory {
+    pub(super) fn new(limits: MemoryLimits) -> Self {
+        let shard = || Shard {
+            links: Sieve::new(limits.links / SHARDS),
+            absent: Sieve::new(limits.absent / SHARDS),
+            flights: HashMap::new(),
+            number: 0,
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            hasher: RandomState::new(),
+            limits,
+        }
+    }
+
+    /// What is known of a name; and if that is not enough, who is to find out.
+    pub(super) fn look(self: &Arc<Self>, name: &LinkName, now: Instant) -> Look {
+        let mut shard = self.shard(name);
+        let stale = match shard.held(name, now, &self.limits) {
+            Held::Fresh(known) => return Look::Fresh(known),
+            Held::Stale(link) => Some(link),
+            Held::Nothing => None,
+        };
+        if let Some(flight) = shard.flights.get(name) {
+            let landed = flight.landed.clone();
+            return Look::Join(Wait { landed, stale });
+        }
+        if shard.flights.len() >= self.limits.flights.div_ceil(SHARDS) {
+            return Look::Full(stale);
+        }
+        let (landing, landed) = watch::channel(None);
+        shard.number += 1;
+        let number = shard.number;
+        let flight = Flight {
+            number,
+            landed: landed.clone(),
+        };
+        shard.flights.insert(name.clone(), flight);
+        let ticket = Ticket {
+            name: name.clone(),
+            number,
+            landing,
+            memory: Arc::clone(self),
+        };
+        Look::Lead(ticket, Wait { landed, stale })
+    }
+
+    /// Drops what is held for a name, and keeps what its flight brings from being held. To be
+    /// called after every change of the name, once it is committed.
+    pub(super) fn forget(&self, name: &LinkName) {
+        let mut shard = self.shard(name);
+        shard.flights.remove(name);
+        shard.links.remove(name.as_str());
+        shard.absent.remove(name.as_str());
+    }
+
+    /// The same for all names.
+    pub(super) fn forget_all(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.flights.clear();
+            shard.links.clear();
+            shard.absent.clear();
+        }
+    }
+
+    /// How much there is.
+    pub(super) fn size(&self) -> Size {
+        let mut size = Size::default();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            size.links += shard.links.len();
+            size.link_bytes += shard.links.weight();
+            size.absent += shard.absent.len();
+            size.absent_bytes += shard.absent.weight();
+            size.flights += shard.flights.len();
+        }
+        size
+    }
+
+    fn shard(&self, name: &LinkName) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(name.as_str());
+        lock(&self.shards[hash as usize % SHARDS])
+    }
+}
+
+/// Nothing under these locks panics half-way; a poisoned one is as good as any.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+enum Held {
+    Fresh(Known),
+    Stale(Arc<Link>),
+    Nothing,
+}
+
+impl Shard {
+    fn held(&mut self, name: &LinkName, now: Instant, limits: &MemoryLimits) -> Held {
+        if let Some(held) = self.links.get(name.as_str()) {
+            let age = now.saturating_duration_since(held.since);
+            if age < limits.fresh_for {
+                return Held::Fresh(Some(Arc::clone(&held.link)));
+            }
+            if age < limits.fresh_for + limits.stale_for {
+                return Held::Stale(Arc::clone(&held.link));
+            }
+            return Held::Nothing;
+        }
+        match self.absent.get(name.as_str()) {
+            Some(held) if now.saturating_duration_since(held.since) < limits.absent_for => {
+                Held::Fresh(None)
+            }
+            _ => Held::Nothing,
+        }
+    }
+}
+
+impl Wait {
+    /// Waits for the flight's end.
+    pub(super) async fn landing(&mut self) -> Landing {
+        match self.landed.wait_for(Option::is_some).await {
+            Ok(landing) => match &*landing {
+                Some(landing) => landing.clone(),
+                None => Err(abandoned()),
+            },
+            Err(_) => Err(abandoned()),
+        }
+    }
+}
+
+fn abandoned() -> StoreError {
+    StoreError::Unavailable("the look-up was abandoned".into())
+}
+
+impl Ticket {
+    /// The name that is to be looked up.
+    pub(super) fn name(&self) -> &LinkName {
+        &self.name
+    }
+
+    /// Ends the flight: tells those who wait, and keeps what it brought unless the name was
+    /// forgotten meanwhile. `since` is when the look-up began: that is how old its result is.
+    pub(super) fn land(self, landing: Landing, since: Instant) {
+        if let Ok(known) = &landing {
+            let mut shard = self.memory.shard(&self.name);
+            let current = shard.flights.get(&self.name);
+            if current.is_some_and(|flight| flight.number == self.number) {
+                match known {
+                    Some(link) => {
+                        shard.absent.remove(self.name.as_str());
+                        let link = Arc::clone(link);
+                        shard.links.insert(HeldLink { link, since });
+                    }
+                    None => {
+                        shard.links.remove(self.name.as_str());
+                        let name = self.name.clone();
+                        shard.absent.insert(HeldAbsent { name, since });
+                    }
+                }
+            }
+        }
+        self.landing.send_replace(Some(landing));
+        // Dropping the ticket takes the flight off the board.
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut shard = self.memory.shard(&self.name);
+        let current = shard.flights.get(&self.name);
+        if current.is_some_and(|flight| flight.number == self.number) {
+            shard.flights.remove(&self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixTime;
+    use crate::link::{TargetUrl, Version};
+
+    const LIMITS: MemoryLimits = MemoryLimits {
+        links: 1 << 20,
+        absent: 1 << 16,
+        flights: 64,
+        fresh_for: Duration::from_secs(60),
+        absent_for: Duration::from_secs(5),
+        stale_for: Duration::from_secs(600),
+    };
+
+    fn name(code: &str) -> LinkName {
+        LinkName::parse(&format!("{code}.s.example.com")).unwrap()
+    }
+
+    fn link(code: &str, version: u64) -> Arc<Link> {
+        Arc::new(Link {
+            name: name(code),
+            target: TargetUrl::parse("https://example.net/").unwrap(),
+            created_at: UnixTime(0),
+            created_by: "test".into(),
+            expires_at: None,
+            ttl: None,
+            version: Version(version),
+        })
+    }
+
+    fn memory() -> Arc<Memory> {
+        Arc::new(Memory::new(LIMITS))
+    }
+
+    fn lead(memory: &Arc<Memory>, code: &str, now: Instant) -> (Ticket, Wait) {
+        match memory.look(&name(code), now) {
+            Look::Lead(ticket, wait) => (ticket, wait),
+            other => panic!("{code}: {other:?}"),
+        }
+    }
+
+    /// What is held and fresh: the version of a link, 0 for an absent name, none if nothing is.
+    fn fresh(memory: &Arc<Memory>, code: &str, now: Instant) -> Option<u64> {
+        match memory.look(&name(code), now) {
+            Look::Fresh(known) => Some(known.map_or(0, |link| link.version.0)),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_flight_serves_all_who_wait() {
+        let (memory, now) = (memory(), Instant::now());
+        let (ticket, mut first) = lead(&memory, "a", now);
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            match memory.look(&name("a"), now) {
+                Look::Join(wait) => waits.push(wait),
+                other => panic!("{other:?}"),
+            }
+        }
+        ticket.land(Ok(Some(link("a", 7))), now);
+        for wait in waits.iter_mut().chain([&mut first]) {
+            assert_eq!(wait.landing().await.unwrap().unwrap().version.0, 7);
+        }
+        assert_eq!(fresh(&memory, "a", now), Some(7));
+        assert_eq!(memory.size().flights, 0);
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
+        let (memory, now) = (memory(), Instant::now());
+        for landing in [Some(link("a", 1)), None] {
+            let (ticket, mut wait) = lead(&memory, "a", now);
+            memory.forget(&name("a"));
+            // A look-up that begins behind the change is another flight, and wins.
+            let (second, _) = lead(&memory, "a", now);
+            second.land(Ok(Some(link("a", 2))), now);
+            ticket.land(Ok(landing), now);
+            assert!(
+                wait.landing().await.is_ok(),
+                "those who waited are told all the same"
+            );
+            assert_eq!(fresh(&memory, "a", now), Some(2));
+            memory.forget(&name("a"));
+        }
+        let (ticket, _wait) = lead(&memory, "a", now);
+        memory.forget_all();
+        ticket.land(Ok(Some(link("a", 1))), now);
+        assert_eq!(fresh(&memory, "a", now), None);
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_flight_fails_those_who_wait_and_blocks_nobody() {
+        let (memory, now) = (memory(), Instant::now());
+        let (ticket, mut wait) = lead(&memory, "a", now);
+        drop(ticket);
+        assert!(wait.landing().await.is_err());
+        lead(&memory, "a", now).0.land(Ok(None), now);
+        assert_eq!(fresh(&memory, "a", now), Some(0));
+    }
+
+    #[test]
+    fn a_failed_flight_leaves_what_is_held() {
+        let (memory, now) = (memory(), Instant::now());
+        lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
+        let later = now + LIMITS.fresh_for;
+        let (ticket, wait) = lead(&memory, "a", later);
+        assert_eq!(wait.stale.unwrap().version.0, 1);
+        ticket.land(Err(StoreError::DeadlineExceeded), later);
+        let (_, wait) = lead(&memory, "a", later);
+        assert!(wait.stale.is_some());
+        // But not for ever.
+        let (_, wait) = lead(&memory, "a", later + LIMITS.stale_for);
+        assert!(wait.stale.is_none());
+    }
+
+    #[test]
+    fn absent_names_are_remembered_briefly_and_push_no_link_out() {
+        let (memory, now) = (memory(), Instant::now());
+        for n in 0..500 {
+            let code = format!("link{n}");
+            lead(&memory, &code, now)
+                .0
+                .land(Ok(Some(link(&code, 1))), now);
+        }
+        for n in 0..20_000 {
+            lead(&memory, &format!("absent{n}"), now)
+                .0
+                .land(Ok(None), now);
+        }
+        let size = memory.size();
+        assert_eq!(size.links, 500);
+        assert!(
+            size.absent > 100 && size.absent_bytes <= LIMITS.absent,
+            "{size:?}"
+        );
+        assert_eq!(fresh(&memory, "absent19999", now), Some(0));
+        assert_eq!(fresh(&memory, "absent19999", now + LIMITS.absent_for), None);
+    }
+
+    #[test]
+    fn flights_are_bounded() {
+        let (memory, now) = (memory(), Instant::now());
+        let mut tickets = Vec::new();
+        let mut full = 0;
+        for n in 0..1_000 {
+            match memory.look(&name(&n.to_string()), now) {
+                Look::Lead(ticket, _) => tickets.push(ticket),
+                Look::Full(None) => full += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(tickets.len() <= LIMITS.flights && full >= 1_000 - LIMITS.flights);
+        drop(tickets);
+        assert_eq!(memory.size().flights, 0);
+    }
+}

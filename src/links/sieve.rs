@@ -1,0 +1,313 @@
+//! A bounded map that keeps what is asked for: SIEVE (Zhang et al., NSDI 2024).
+//!
+//! Entries stand in a queue in the order of their arrival. A hit sets the entry's mark and moves
+//! nothing. To make room, a hand walks from the oldest entry to the newest, takes marks away, and
+//! evicts the first entry it finds without one; it stays where it stopped. Names that are asked for
+//! once pass through without pushing out those that are asked for often, which LRU does not give:
+//! a scan of random names turns an LRU over entirely. Against LRU it also spares the list surgery on
+//! every hit.
+//!
+//! The bound is on weight, in whatever unit the values are weighed.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+
+/// A value that knows its own key, so that the key is stored once.
+pub(super) trait Keyed {
+    /// The key.
+    fn key(&self) -> &str;
+    /// What it counts against the bound.
+    fn weight(&self) -> usize;
+}
+
+/// No entry.
+const NONE: u32 = u32::MAX;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Sieve<V> {
+    /// Places in `slots`, by the hash of the value's key. SipHash with a random key: names come from
+    /// anybody, and must not be able to meet in one bucket.
+    table: HashTable<u32>,
+    hasher: RandomState,
+    slots: Vec<Slot<V>>,
+    /// The first free slot; the others follow by `newer`.
+    free: u32,
+    oldest: u32,
+    newest: u32,
+    hand: u32,
+    weight: usize,
+    max_weight: usize,
+}
+
+#[derive(Debug)]
+struct Slot<V> {
+    value: Option<V>,
+    older: u32,
+    newer: u32,
+    marked: bool,
+}
+
+impl<V: Keyed> Sieve<V> {
+    /// An empty map that holds at most `max_weight`.
+    pub(super) fn new(max_weight: usize) -> Self {
+        Self {
+            table: HashTable::new(),
+            hasher: RandomState::new(),
+            slots: Vec::new(),
+            free: NONE,
+            oldest: NONE,
+            newest: NONE,
+            hand: NONE,
+            weight: 0,
+            max_weight,
+        }
+    }
+
+    /// The value of a key; a hit.
+    pub(super) fn get(&mut self, key: &str) -> Option<&V> {
+        let place = self.find(key)?;
+        let slot = self.slots.get_mut(place as usize)?;
+        slot.marked = true;
+        slot.value.as_ref()
+    }
+
+    /// Puts a value in, in place of the one with its key if there is one; returns how many others
+    /// had to go. A value that is heavier than the whole bound is not kept.
+    pub(super) fn insert(&mut self, value: V) -> usize {
+        if value.weight() > self.max_weight {
+            self.remove(value.key());
+            return 0;
+        }
+        if let Some(place) = self.find(value.key()) {
+            self.weight += value.weight();
+            if let Some(old) = self.slots[place as usize].value.replace(value) {
+                self.weight -= old.weight();
+            }
+            self.slots[place as usize].marked = true;
+            return self.make_room(0);
+        }
+        let evicted = self.make_room(value.weight());
+        self.weight += value.weight();
+        let hash = self.hasher.hash_one(value.key());
+        let place = self.take_slot(value);
+        self.link_newest(place);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.table
+            .insert_unique(hash, place, |p| hash_of(slots, hasher, *p));
+        evicted
+    }
+
+    /// Takes a value out.
+    pub(super) fn remove(&mut self, key: &str) -> Option<V> {
+        let place = self.find(key)?;
+        self.take_out(place)
+    }
+
+    /// Takes everything out.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.max_weight);
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What they weigh together.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn find(&self, key: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        let same = |place: &u32| {
+            let slot = self.slots.get(*place as usize);
+            slot.and_then(|s| s.value.as_ref())
+                .is_some_and(|v| v.key() == key)
+        };
+        self.table.find(hash, same).copied()
+    }
+
+    /// Evicts until `weight` more fits.
+    fn make_room(&mut self, weight: usize) -> usize {
+        let mut evicted = 0;
+        while self.weight + weight > self.max_weight {
+            let Some(victim) = self.next_victim() else {
+                break;
+            };
+            self.take_out(victim);
+            evicted += 1;
+        }
+        evicted
+    }
+
+    /// Walks the hand to the next entry without a mark. Ends, since it takes each mark it passes.
+    fn next_victim(&mut self) -> Option<u32> {
+        let mut place = match self.hand {
+            NONE => self.oldest,
+            hand => hand,
+        };
+        while let Some(slot) = self.slots.get_mut(place as usize) {
+            if !slot.marked {
+                self.hand = place;
+                return Some(place);
+            }
+            slot.marked = false;
+            place = match slot.newer {
+                NONE => self.oldest,
+                newer => newer,
+            };
+        }
+        None
+    }
+
+    fn take_out(&mut self, place: u32) -> Option<V> {
+        let slot = self.slots.get_mut(place as usize)?;
+        let value = slot.value.take()?;
+        let (older, newer) = (slot.older, slot.newer);
+        if self.hand == place {
+            self.hand = newer;
+        }
+        match self.slots.get_mut(older as usize) {
+            Some(slot) => slot.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.slots.get_mut(newer as usize) {
+            Some(slot) => slot.older = older,
+            None => self.newest = older,
+        }
+        let slot = &mut self.slots[place as usize];
+        slot.newer = std::mem::replace(&mut self.free, place);
+        self.weight -= value.weight();
+        let hash = self.hasher.hash_one(value.key());
+        if let Ok(entry) = self.table.find_entry(hash, |p| *p == place) {
+            entry.remove();
+        }
+        Some(value)
+    }
+
+    /// Stores a value in a free slot or a new one.
+    fn take_slot(&mut self, value: V) -> u32 {
+        let slot = Slot {
+            value: Some(value),
+            older: NONE,
+            newer: NONE,
+            marked: false,
+        };
+        if let Some(free) = self.slots.get_mut(self.free as usize) {
+            let place = self.free;
+            self.free = free.newer;
+            *free = slot;
+            return place;
+        }
+        self.slots.push(slot);
+        // Four thousand million entries would not fit into any memory.
+        (self.slots.len() - 1) as u32
+    }
+
+    fn link_newest(&mut self, place: u32) {
+        let last = std::mem::replace(&mut self.newest, place);
+        self.slots[place as usize].older = last;
+        match self.slots.get_mut(last as usize) {
+            Some(slot) => slot.newer = place,
+            None => self.oldest = place,
+        }
+    }
+}
+
+fn hash_of<V: Keyed>(slots: &[Slot<V>], hasher: &RandomState, place: u32) -> u64 {
+    let value = slots.get(place as usize).and_then(|s| s.value.as_ref());
+    value.map_or(0, |v| hasher.hash_one(v.key()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Keyed for (String, usize) {
+        fn key(&self) -> &str {
+            &self.0
+        }
+
+        fn weight(&self) -> usize {
+            self.1
+        }
+    }
+
+    fn value(key: impl ToString, weight: usize) -> (String, usize) {
+        (key.to_string(), weight)
+    }
+
+    #[test]
+    fn names_asked_for_once_do_not_push_out_those_asked_for_often() {
+        let mut sieve = Sieve::new(100);
+        for n in 0..50 {
+            sieve.insert(value(n, 1));
+        }
+        for scan in 0..10_000 {
+            for n in 0..50 {
+                assert!(sieve.get(&n.to_string()).is_some(), "{n} lost at {scan}");
+            }
+            sieve.insert(value(format!("scan{scan}"), 1));
+        }
+        assert_eq!((sieve.len(), sieve.weight()), (100, 100));
+    }
+
+    #[test]
+    fn without_hits_the_oldest_goes_first() {
+        let mut sieve = Sieve::new(3);
+        for key in ["a", "b", "c", "d"] {
+            sieve.insert(value(key, 1));
+        }
+        assert!(sieve.get("a").is_none());
+        assert!(sieve.get("b").is_some());
+    }
+
+    #[test]
+    fn what_is_heavier_than_the_bound_is_not_kept() {
+        let mut sieve = Sieve::new(10);
+        sieve.insert(value("a", 5));
+        assert_eq!(sieve.insert(value("b", 11)), 0);
+        assert_eq!(sieve.insert(value("a", 11)), 0);
+        assert_eq!((sieve.len(), sieve.weight()), (0, 0));
+    }
+
+    proptest! {
+        /// Against a plain map: what is found is what was put in last, and the bound holds.
+        #[test]
+        fn agrees_with_a_map(
+            steps in prop::collection::vec((0_u8..4, 0_u8..40, 1_usize..30), 1..400),
+        ) {
+            let mut sieve = Sieve::new(200);
+            let mut model: HashMap<String, usize> = HashMap::new();
+            for (step, key, weight) in steps {
+                let key = key.to_string();
+                match step {
+                    0 | 1 => {
+                        sieve.insert(value(&key, weight));
+                        model.insert(key, weight);
+                    }
+                    2 => {
+                        let removed = sieve.remove(&key).map(|v| v.1);
+                        let expected = model.remove(&key);
+                        prop_assert!(removed.is_none() || removed == expected);
+                    }
+                    _ => {
+                        let found = sieve.get(&key).map(|v| v.1);
+                        prop_assert!(found.is_none() || found == model.get(&key).copied());
+                    }
+                }
+                model.retain(|key, _| sieve.get(key).is_some());
+                prop_assert_eq!(sieve.len(), model.len());
+                prop_assert_eq!(sieve.weight(), model.values().sum::<usize>());
+                prop_assert!(sieve.weight() <= 200);
+            }
+        }
+    }
+}
