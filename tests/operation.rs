@@ -1,14 +1,15 @@
 //! Start and reload: what works, what is refused, and that it is said in one clear line.
 
+use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Server, Setup, TOKEN, ZONE, tinyns};
+use crate::harness::{Process, Server, Setup, TOKEN, ZONE, tinyns, wait};
 
 /// Runs `tinyns serve` with a configuration that it must refuse; returns what it said.
 fn refused(config: &str, zone: &str) -> String {
@@ -25,12 +26,39 @@ fn refused(config: &str, zone: &str) -> String {
     command
         .args(["serve", "--log-format", "human", "--config"])
         .arg(&file);
-    let output: Output = command.env("TINYNS_ADMIN_TOKEN", TOKEN).output().unwrap();
+    let output = finished(command.env("TINYNS_ADMIN_TOKEN", TOKEN));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked"), "{said}");
     said.replace(&dir.path().display().to_string(), "DIR")
+}
+
+/// What a program says that is to end by itself; if it does not, it is killed.
+fn finished(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let status = wait(&mut process.0);
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    process
+        .0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut stdout)
+        .unwrap();
+    process
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_end(&mut stderr)
+        .unwrap();
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
 }
 
 const REST: &str = "[store]\npath = \"DIR/links.sqlite\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
@@ -67,7 +95,7 @@ fn refusals_are_one_clear_line() {
             vec!["tinyns.toml:2", "lissten"],
         ),
         (
-            format!("{DNS}{ZONES}{REST}\n[cache]\n"),
+            format!("{DNS}{ZONES}{REST}\n[cash]\n"),
             ZONE,
             vec!["tinyns.toml", "cache"],
         ),
@@ -112,7 +140,7 @@ fn one_store_has_one_server() {
     let server = Server::start();
     let mut command = tinyns();
     command.args(["serve", "--config"]).arg(server.config());
-    let output = command.env("TINYNS_ADMIN_TOKEN", TOKEN).output().unwrap();
+    let output = finished(command.env("TINYNS_ADMIN_TOKEN", TOKEN));
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("links.sqlite"), "{said}");
