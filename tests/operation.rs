@@ -97,7 +97,7 @@ fn refusals_are_one_clear_line() {
         (
             format!("{DNS}{ZONES}{REST}\n[cash]\n"),
             ZONE,
-            vec!["tinyns.toml", "cache"],
+            vec!["tinyns.toml", "cash"],
         ),
         (
             format!(
