@@ -12,7 +12,7 @@ use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, TOKEN, http};
+use crate::harness::{PATIENCE, Server, Setup, TOKEN, http};
 
 /// One registration over a connection of its own; none if the server went away before it answered.
 fn try_add(admin: std::net::SocketAddr, url: &str) -> Option<Value> {
@@ -76,6 +76,41 @@ fn kill_9_loses_no_acknowledged_link() {
     // And one of them by DNS, for good measure.
     let name = format!("{}.", all[0].0["name"].as_str().unwrap());
     assert_eq!(server.ask(&name, RecordType::TXT).answers.len(), 2);
+}
+
+/// A limit on the size of files stands for a full disk: it needs no file system of its own.
+#[test]
+fn a_full_disk_refuses_new_links_and_loses_none() {
+    let server = Setup::new().limits("trap '' XFSZ; ulimit -f 400").start();
+    let path = "x".repeat(1_500);
+    let mut made = Vec::new();
+    let refused = loop {
+        let request = json!({"url": format!("https://example.net/{}/{path}", made.len())});
+        let reply = server.api("POST", "/v1/links", Some(&request));
+        match reply.status {
+            201 => made.push(reply.json()),
+            _ => break reply,
+        }
+        assert!(made.len() < 1_000, "the limit does not work");
+    };
+    assert!(!made.is_empty());
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(
+        refused.json()["type"],
+        "urn:tinyns:problem:store-unavailable"
+    );
+    let check = |server: &Server| {
+        for link in &made {
+            let name = format!("{}.", link["name"].as_str().unwrap());
+            assert_eq!(server.ask(&name, RecordType::CNAME).answers.len(), 1);
+        }
+        let absent = server.ask("absent.s.example.com.", RecordType::TXT);
+        assert_eq!(absent.metadata.response_code, ResponseCode::NXDomain);
+    };
+    check(&server);
+    let server = server.crash_and_restart();
+    check(&server);
+    server.add("https://example.net/there-is-room-again");
 }
 
 #[test]

@@ -190,7 +190,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.global.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            logging::init(cli.global.log_format, &cli.global.log)?;
+            let _logs = logging::init(cli.global.log_format, &cli.global.log)?;
             serve::run(load(config)?)
         }
         Command::Add(args) => print(&links::add(args, config)?),

@@ -80,7 +80,7 @@ pub struct Answer {
     /// The additional section without OPT.
     pub additionals: Vec<Record>,
     /// Whether the answer is useless without its additional section: a referral with glue from
-    /// below the cut must not lose it in silence (RFC 9471 §2.1).
+    /// below the cut must not lose it in silence (RFC 9471 §3.1).
     pub glue_required: bool,
     /// Why the answer is as it is, where an operator would ask.
     pub error: Option<ExtendedError>,
@@ -372,8 +372,8 @@ impl Walk<'_> {
         self.reply.answers.extend(records);
     }
 
-    /// RFC 1034 §4.3.2 step 6, RFC 2782 and RFC 7505: addresses of the hosts that were named, where
-    /// this zone has them.
+    /// RFC 1034 §4.3.2 step 6, RFC 1035 §3.3.9 and §3.3.11, RFC 2782: addresses of the hosts that
+    /// were named, where this zone has them.
     fn push_additionals(&mut self, rrset: &RrSet) {
         for rdata in &rrset.rdata {
             let host = match rdata {

@@ -281,7 +281,7 @@ fn check(request: &Request) -> Result<&LowerQuery, Answer> {
         ));
     }
     match query.query_type() {
-        // RFC 5936 §2.2.1: a server that does not offer transfers refuses them.
+        // RFC 1035 §4.1.1: what is not done for reasons of policy, "e.g., zone transfer", is refused.
         RecordType::AXFR | RecordType::IXFR => {
             let code = ExtendedError::PROHIBITED;
             Err(refuse(

@@ -36,8 +36,8 @@ pub fn uri(target: &TargetUrl) -> RData {
     }
 }
 
-/// The DNAME of a node, and where it leads. hickory knows the type but keeps
-/// its data as plain bytes; the zone loader has seen to it that they are one uncompressed name.
+/// The DNAME of a node, and where it leads. hickory knows the type but keeps its data as plain
+/// bytes; the zone loader has seen to it that they are one uncompressed name.
 pub fn dname_target(node: &Node) -> Option<(&RrSet, Name)> {
     let rrset = node.rrset(RecordType::DNAME)?;
     let RData::Unknown { rdata, .. } = rrset.rdata.first()? else {

@@ -115,7 +115,7 @@ impl Zones {
 
     fn classify_host(&self, host: &str) -> Host {
         let host = host.strip_suffix('.').unwrap_or(host);
-        // Hosts of other scripts come in punycode (RFC 5891 §4.4).
+        // Hosts of other scripts come in punycode (RFC 5891 §5.5).
         let name = host
             .is_ascii()
             .then(|| WireName::from_labels(host.split('.').map(str::as_bytes)))
