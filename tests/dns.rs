@@ -375,6 +375,36 @@ fn several_zones() {
 }
 
 #[test]
+fn rfc4035_3_1_4_1_ds_of_a_zone_whose_parent_is_served_too() {
+    let ds = "1 13 2 0000000000000000000000000000000000000000000000000000000000000001";
+    let child = "@ 60 IN SOA ns hostmaster 7 1 1 1 30\n@ 60 IN NS ns\nns 60 IN A 192.0.2.53\n";
+    let server = Setup::empty()
+        .zone(
+            "s.example.com",
+            "redirect_host = \"r\"",
+            &format!("{ZONE}sub IN DS {ds}\nsub2 IN NS ns.sub\n"),
+        )
+        .zone("sub.s.example.com", "", child)
+        .zone("sub2.s.example.com", "", child)
+        .start();
+    let reply = server.ask("sub.s.example.com.", RecordType::DS);
+    assert!(reply.metadata.authoritative);
+    assert_eq!(reply.answers.len(), 1);
+    check(
+        &server,
+        "sub2.s.example.com.",
+        RecordType::DS,
+        &["NOERROR aa", SOA],
+    );
+    check(
+        &server,
+        "sub2.s.example.com.",
+        RecordType::SOA,
+        &["NOERROR aa", "an sub2.s.example.com. 60 SOA 7"],
+    );
+}
+
+#[test]
 fn ttl_and_expiry() {
     let server = Server::start();
     let in_seconds = |s: i64| {
