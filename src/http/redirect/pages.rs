@@ -23,12 +23,13 @@ overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; line-height: 1.25 }
 dt { font-size: .875rem; opacity: .75 }
 dd { margin: 0 0 .75rem }
-pre { padding: .75rem; border: thin solid; border-radius: .25rem; white-space: pre-wrap }
+pre { padding: .75rem; border: thin solid; border-radius: .25rem; font-size: .875rem; \
+white-space: pre-wrap }
 ";
 
 /// The content security policy: [`STYLE`] and nothing else.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-M6Mfl530dJVzyNDTC+44V2hX+ORFiyLK9nHl4j1MXC0='; \
+    style-src 'sha256-xtc+1LlICKYJUysjRWO/TvWS2GlDubs3jX+4FklATMo='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers of every page.
