@@ -16,7 +16,10 @@
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
 //! * [`http`]: the admin API and the redirect host.
 //! * [`config`]: TOML to values that are ready for use, once.
+//! * [`start`]: the wiring of all these; it gives a [`Running`] server. [`cli`]: what may be typed,
+//!   and the process around the server.
 //! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
+//!   [`logging`]: events to standard error, without waiting for it.
 //!
 //! Arrows point down. `links` and `store` know neither DNS nor HTTP; `dns`, `http` and `cli` do not
 //! know each other.

@@ -1,8 +1,22 @@
 //! Logs: events of `tracing` on standard error, for people on a terminal and as JSON elsewhere.
 //!
 //! Standard output belongs to what a command was asked for; logs stay out of it.
+//!
+//! ```text
+//!   events ── Queue, bounded ── one thread ── standard error
+//! ```
+//!
+//! A thread of its own writes the lines. Standard error may be a pipe whose reader has stopped, and
+//! a write to it then waits for as long as the reader does: were the events written where they
+//! arise, a few hundred requests to the redirect host would leave no thread to answer queries. So
+//! where the reader is too slow, lines are lost and counted, and the answers go on.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -13,6 +27,14 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 /// costs more than answering, and at `warn` a line for each packet with a source port of zero or
 /// with broken EDNS options: whoever can send packets could fill the disk.
 pub const DEFAULT_FILTER: &str = "info,hickory_server=error,hickory_net=error,hickory_proto=error";
+
+/// How many lines may wait to be written. A line has some hundred bytes, a few of them a few
+/// thousand.
+const QUEUE_LINES: usize = 8_192;
+/// How long the end of the process waits for the last lines to be written.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits before it looks again for room in a full queue.
+const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -40,13 +62,21 @@ pub enum LogError {
     /// The process logs already.
     #[error("cannot start logging")]
     Init(#[from] TryInitError),
+    /// There is no thread for it.
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[from] io::Error),
 }
+
+/// Logging at work. When it is dropped, the lines that wait are written, within a bound.
+#[derive(Debug)]
+#[must_use = "the last lines may be lost unless it is kept to the end"]
+pub struct Logs(Queue);
 
 /// Starts logging for the whole process.
 ///
 /// # Errors
 /// [`LogError`], where the filter is wrong or something has started logging before.
-pub fn init(format: Format, filter: &str) -> Result<(), LogError> {
+pub fn init(format: Format, filter: &str) -> Result<Logs, LogError> {
     let terminal = io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
@@ -56,7 +86,97 @@ pub fn init(format: Format, filter: &str) -> Result<(), LogError> {
     // https://no-color.org: set and not empty, whatever it says.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let filter = parse(filter)?;
-    Ok(subscriber(json, terminal && !plain, filter, io::stderr).try_init()?)
+    let queue = Queue::start(io::stderr())?;
+    subscriber(json, terminal && !plain, filter, queue.clone()).try_init()?;
+    Ok(Logs(queue))
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_PATIENCE);
+    }
+}
+
+/// Lines on their way to the thread that writes them.
+#[derive(Clone, Debug)]
+struct Queue {
+    lines: SyncSender<Item>,
+    /// How many lines found no room, since the start.
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Line(Vec<u8>),
+    /// Tells that everything before it is written.
+    Mark(SyncSender<()>),
+}
+
+impl Queue {
+    /// Starts the thread.
+    fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (lines, waiting) = sync_channel(QUEUE_LINES);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&lost);
+        thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_lines(&waiting, &counter, out))?;
+        Ok(Self { lines, lost })
+    }
+
+    /// Waits until all lines are written that wait now, but not for ever.
+    fn flush(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let (mark, reached) = sync_channel(1);
+        let mut item = Item::Mark(mark);
+        while let Err(TrySendError::Full(back)) = self.lines.try_send(item) {
+            if Instant::now() >= end {
+                return;
+            }
+            thread::sleep(FLUSH_PAUSE);
+            item = back;
+        }
+        let _ = reached.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// What the thread does: line after line. A line that cannot be written is dropped: nobody is left
+/// to be told, and the next may find its reader again.
+fn write_lines(waiting: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) {
+    let mut reported = 0;
+    for item in waiting {
+        match item {
+            Item::Line(line) => drop(out.write_all(&line)),
+            Item::Mark(mark) => drop(mark.try_send(())),
+        }
+        let total = lost.load(Ordering::Relaxed);
+        if total > reported {
+            reported = total;
+            tracing::warn!(total, "log lines were lost: their reader was too slow");
+        }
+    }
+}
+
+/// The subscriber formats an event as a whole line and writes it in one call.
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.lines.try_send(Item::Line(line.into())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
@@ -68,7 +188,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
         })
 }
 
-/// The subscriber. It does not report events that it could not write: it would do so with
+/// The subscriber. It does not report events that it could not format: it would do so with
 /// `eprintln!`, which panics when standard error is a pipe that nobody reads any more, and a server
 /// must outlive the reader of its logs.
 fn subscriber<W>(json: bool, ansi: bool, filter: EnvFilter, writer: W) -> Box<Subscriber>
@@ -90,8 +210,7 @@ type Subscriber = dyn tracing::Subscriber + Send + Sync;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -156,5 +275,49 @@ mod tests {
         assert_eq!(logged(false, "trace").lines().count(), 5);
         let message = parse("info,tinyns=loud").unwrap_err().to_string();
         assert_eq!(message, "the log filter \"info,tinyns=loud\" is not valid");
+    }
+
+    /// A writer that nobody reads from until its gate is opened.
+    struct Gated(Sink, Receiver<()>);
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // An error is an open gate: its other half is gone.
+            let _ = self.1.recv();
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_stopped_holds_up_nobody() {
+        let sink = Sink::default();
+        let (gate, closed) = sync_channel(0);
+        let queue = Queue::start(Gated(sink.clone(), closed)).unwrap();
+        let begin = Instant::now();
+        for number in 0..QUEUE_LINES + 100 {
+            (&queue)
+                .write_all(format!("{number}\n").as_bytes())
+                .unwrap();
+        }
+        queue.flush(Duration::from_millis(50));
+        assert!(
+            begin.elapsed() < FLUSH_PATIENCE * 5,
+            "{:?}",
+            begin.elapsed()
+        );
+        // The line that the thread holds leaves room for one more, if it was quick enough.
+        let lost = queue.lost.load(Ordering::Relaxed);
+        assert!((99..=100).contains(&lost), "{lost}");
+
+        drop(gate);
+        queue.flush(FLUSH_PATIENCE * 20);
+        let written = sink.0.lock().unwrap();
+        let lines = written.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines as u64 + lost, QUEUE_LINES as u64 + 100);
+        assert!(written.starts_with(b"0\n1\n2\n"));
     }
 }

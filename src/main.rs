@@ -2,20 +2,35 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use clap::Parser;
 use tinyns::cli::{self, Cli};
+
+/// How long the last words may take: standard error may be a pipe that nobody reads.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut out = std::io::stderr().lock();
-            for line in cli::complaint(&error).lines() {
-                // Nobody is left to be told where standard error is closed; eprintln! would panic.
-                let _ = writeln!(out, "tinyns: {line}");
-            }
+            let complaint = cli::complaint(&error);
+            let (done, written) = channel();
+            std::thread::spawn(move || {
+                complain(&complaint);
+                done.send(())
+            });
+            let _ = written.recv_timeout(LAST_WORDS);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn complain(complaint: &str) {
+    let mut out = std::io::stderr().lock();
+    for line in complaint.lines() {
+        // Nobody is left to be told where standard error is closed; eprintln! would panic.
+        let _ = writeln!(out, "tinyns: {line}");
     }
 }

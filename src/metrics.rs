@@ -1,4 +1,4 @@
-//! Every figure that the server counts, declared in this one place, in Prometheus' text form.
+//! Every figure that the server counts, declared in this one place.
 
 use std::fmt;
 

@@ -71,11 +71,12 @@ pub struct Running {
 }
 
 /// Starts a server: loads the zones, binds every address, opens the store, and only then serves.
+/// Large files take seconds; a caller that has lost patience may drop the future.
 ///
 /// # Errors
 /// [`StartError`], with the file or the address to blame.
 pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
-    let (zones, warnings) = ZoneSet::load(config.zones)?;
+    let (zones, warnings) = aside(|| ZoneSet::load(config.zones)).await?;
     log_warnings(&warnings);
     let zones = Arc::new(zones);
     let dns = bind_dns(&config.dns.listen)?;
@@ -83,7 +84,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let redirect = bind_http("the redirect host", &config.redirect.listen).await?;
     // The store before the token: it makes a directory that only its owner can read.
     let StoreConfig::Sqlite { path } = config.store;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, clock.clone())?);
+    let store_clock = clock.clone();
+    let store = aside(move || SqliteStore::open(&path, store_clock)).await?;
+    let store: Arc<dyn Store> = Arc::new(store);
     let token = admin_token(&config.admin.token_file)?;
 
     let metrics = Arc::new(Metrics::new());
@@ -222,6 +225,18 @@ impl Tasks {
                 }
             });
         }
+    }
+}
+
+/// Does on a thread of its own what reads files, so that signals are heard meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // It was cancelled, which only the end of the runtime does; and with that ends this.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

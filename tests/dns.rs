@@ -375,6 +375,36 @@ fn several_zones() {
 }
 
 #[test]
+fn rfc4035_3_1_4_1_ds_of_a_zone_whose_parent_is_served_too() {
+    let ds = "1 13 2 0000000000000000000000000000000000000000000000000000000000000001";
+    let child = "@ 60 IN SOA ns hostmaster 7 1 1 1 30\n@ 60 IN NS ns\nns 60 IN A 192.0.2.53\n";
+    let server = Setup::empty()
+        .zone(
+            "s.example.com",
+            "redirect_host = \"r\"",
+            &format!("{ZONE}sub IN DS {ds}\nsub2 IN NS ns.sub\n"),
+        )
+        .zone("sub.s.example.com", "", child)
+        .zone("sub2.s.example.com", "", child)
+        .start();
+    let reply = server.ask("sub.s.example.com.", RecordType::DS);
+    assert!(reply.metadata.authoritative);
+    assert_eq!(reply.answers.len(), 1);
+    check(
+        &server,
+        "sub2.s.example.com.",
+        RecordType::DS,
+        &["NOERROR aa", SOA],
+    );
+    check(
+        &server,
+        "sub2.s.example.com.",
+        RecordType::SOA,
+        &["NOERROR aa", "an sub2.s.example.com. 60 SOA 7"],
+    );
+}
+
+#[test]
 fn ttl_and_expiry() {
     let server = Server::start();
     let in_seconds = |s: i64| {
@@ -485,6 +515,76 @@ fn rfc2181_9_useful_additional_records_are_left_out_before_tc() {
     assert!(reply.additionals.is_empty());
     let packet = query("s.example.com.", RecordType::MX).to_bytes().unwrap();
     assert_eq!(parse(&server.tcp(&packet)).additionals.len(), 41);
+}
+
+#[test]
+fn what_no_message_can_hold_is_cut_as_well() {
+    // 1,000 hosts with two addresses each are more than 64 KiB; their names alone are not.
+    let hosts = |kind: &str| -> String {
+        (0..1_000)
+            .map(|n| {
+                format!("{kind} n{n}.sub2\nn{n}.sub2 A 192.0.2.1\nn{n}.sub2 AAAA 2001:db8::{n:x}\n")
+            })
+            .collect()
+    };
+    let delegation = format!("{ZONE}{}", hosts("sub2 NS"));
+    let mail = format!("{ZONE}{}", hosts("mx MX 1"));
+    for (zone, name, qtype, truncated) in [
+        (delegation, "sub2.s.example.com.", RecordType::A, true),
+        (mail, "mx.s.example.com.", RecordType::MX, false),
+    ] {
+        let server = Setup::empty()
+            .zone("s.example.com", "redirect_host = \"r\"", &zone)
+            .start();
+        let reply = parse(&server.tcp(&query(name, qtype).to_bytes().unwrap()));
+        assert!(reply.edns.is_some(), "OPT in every reply to OPT");
+        assert_eq!(reply.metadata.truncation, truncated);
+        let expected = if truncated { 0 } else { 1_000 };
+        assert_eq!(reply.answers.len() + reply.authorities.len(), expected);
+        assert!(reply.additionals.is_empty());
+    }
+}
+
+#[test]
+fn a_reply_that_fits_only_once_its_names_are_compressed() {
+    // The alias has 202 bytes in full, more than are left, and 4 with a pointer.
+    let owner = format!("{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(50));
+    let zone = format!("{ZONE}{owner} IN CNAME x.{owner}\n");
+    let server = Setup::empty()
+        .zone("s.example.com", "redirect_host = \"r\"", &zone)
+        .start();
+    let message = plain_query(&format!("{owner}.s.example.com."), RecordType::CNAME);
+    let packet = message.to_bytes().unwrap();
+    let raw = server.udp(&packet);
+    let reply = parse(&raw);
+    let is_whole = !reply.metadata.truncation && reply.answers.len() == 1;
+    let is_cut = reply.metadata.truncation && raw.len() == packet.len();
+    assert!(is_whole || is_cut, "{} bytes: {reply:?}", raw.len());
+    assert_eq!(parse(&server.tcp(&packet)).answers.len(), 1);
+}
+
+#[test]
+fn questions_that_are_not_one_name_in_full_are_not_repeated() {
+    let server = Server::start();
+    let question = b"\x01s\x07example\x03com\0\0\x06\0\x01";
+    // More of them than fit a reply.
+    for (count, opcode, expected) in [(2, 0, "FORMERR"), (60, 0, "FORMERR"), (60, 4, "NOTIMP")] {
+        let mut packet = vec![0x12, 0x34, opcode << 3, 0, 0, count, 0, 0, 0, 0, 0, 1];
+        packet.extend(question.repeat(count.into()));
+        packet.extend(b"\0\0\x29\x04\xD0\0\0\0\0\0\0");
+        let reply = parse(&server.udp(&packet));
+        assert_eq!(rcode(&reply), expected, "{count} questions");
+        assert_eq!(u8::from(reply.metadata.op_code), opcode);
+        assert_eq!(reply.queries.len(), 0);
+        assert!(reply.edns.is_some());
+    }
+    // A pointer into the header, which is not the reply's: ID and flags read as a name.
+    let packet = b"\x01a\0\0\0\x01\0\0\0\0\0\0\xC0\0\0\x01\0\x01";
+    let reply = server.udp(packet);
+    assert_eq!(
+        (reply.len(), &reply[..2], reply[3] & 15),
+        (12, &packet[..2], 1)
+    );
 }
 
 #[test]

@@ -1,18 +1,30 @@
 //! What was acknowledged stays: kill -9 in a stream of registrations, restarts, and an orderly stop
 //! that finishes what was begun.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, TOKEN, http};
+use crate::harness::{PATIENCE, Server, Setup, TOKEN, http};
+
+/// How many lines a batch has that nobody ends.
+const MAX_BATCH_LINES: u64 = 1_000_000;
+
+/// Waits until something holds, but not for ever.
+fn wait_until(holds: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "it does not come to pass");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// One registration over a connection of its own; none if the server went away before it answered.
 fn try_add(admin: std::net::SocketAddr, url: &str) -> Option<Value> {
@@ -76,6 +88,146 @@ fn kill_9_loses_no_acknowledged_link() {
     // And one of them by DNS, for good measure.
     let name = format!("{}.", all[0].0["name"].as_str().unwrap());
     assert_eq!(server.ask(&name, RecordType::TXT).answers.len(), 2);
+}
+
+/// A limit on the size of files stands for a full disk: it needs no file system of its own.
+#[test]
+fn a_full_disk_refuses_new_links_and_loses_none() {
+    let server = Setup::new().limits("trap '' XFSZ; ulimit -f 400").start();
+    let path = "x".repeat(1_500);
+    let mut made = Vec::new();
+    let refused = loop {
+        let request = json!({"url": format!("https://example.net/{}/{path}", made.len())});
+        let reply = server.api("POST", "/v1/links", Some(&request));
+        match reply.status {
+            201 => made.push(reply.json()),
+            _ => break reply,
+        }
+        assert!(made.len() < 1_000, "the limit does not work");
+    };
+    assert!(!made.is_empty());
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(
+        refused.json()["type"],
+        "urn:tinyns:problem:store-unavailable"
+    );
+    let check = |server: &Server| {
+        for link in &made {
+            let name = format!("{}.", link["name"].as_str().unwrap());
+            assert_eq!(server.ask(&name, RecordType::CNAME).answers.len(), 1);
+        }
+        let absent = server.ask("absent.s.example.com.", RecordType::TXT);
+        assert_eq!(absent.metadata.response_code, ResponseCode::NXDomain);
+    };
+    check(&server);
+    let server = server.crash_and_restart();
+    check(&server);
+    server.add("https://example.net/there-is-room-again");
+}
+
+/// A batch whose lines go out without end, until the server or the reader of its results is gone.
+/// Each link that a result of status 201 tells goes into `acknowledged`; the other statuses are
+/// returned. The client leaves after `patience` results.
+fn stream_batch(
+    admin: std::net::SocketAddr,
+    tag: u64,
+    patience: usize,
+    acknowledged: &Mutex<Vec<Value>>,
+) -> Vec<u64> {
+    let stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let mut sender = stream.try_clone().unwrap();
+    let head = format!(
+        "POST /v1/links:batch HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    sender.write_all(head.as_bytes()).unwrap();
+    let sending = std::thread::spawn(move || {
+        for number in 0..MAX_BATCH_LINES {
+            let url = format!("https://example.net/batch/{tag}/{number}");
+            let line = format!("{}\n", json!({ "url": url }));
+            let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+            if sender.write_all(chunk.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut others = Vec::new();
+    let results = BufReader::new(&stream).lines().map_while(Result::ok);
+    // Heads and sizes of chunks are no JSON; a line that was cut off by the end is none, either.
+    let results = results.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    for result in results.filter(Value::is_object).take(patience) {
+        match result["status"].as_u64().unwrap() {
+            201 => acknowledged.lock().unwrap().push(result["link"].clone()),
+            other => others.push(other),
+        }
+    }
+    // Its other half may be waiting for room.
+    let _ = stream.shutdown(Shutdown::Both);
+    sending.join().unwrap();
+    others
+}
+
+/// Holds for every link: it is there as it was told.
+fn assert_all_there(server: &Server, links: &[Value]) {
+    for link in links {
+        let code = link["code"].as_str().unwrap();
+        let reply = server.api("GET", &format!("/v1/links/{code}"), None);
+        assert_eq!((reply.status, &reply.json()), (200, link));
+    }
+}
+
+#[test]
+fn kill_9_loses_no_line_of_a_batch_that_was_acknowledged() {
+    let mut server = Server::start();
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..3 {
+        let before = acknowledged.lock().unwrap().len();
+        let client = {
+            let (admin, acknowledged) = (server.admin, acknowledged.clone());
+            std::thread::spawn(move || stream_batch(admin, round, usize::MAX, &acknowledged))
+        };
+        wait_until(|| acknowledged.lock().unwrap().len() > before + 100);
+        server = server.crash_and_restart();
+        assert!(client.join().unwrap().is_empty(), "round {round}");
+    }
+    assert_all_there(&server, &acknowledged.lock().unwrap());
+}
+
+#[test]
+fn a_stop_in_a_batch_refuses_its_further_lines_and_keeps_the_rest() {
+    let mut server = Server::start();
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let client = {
+        let (admin, acknowledged) = (server.admin, acknowledged.clone());
+        std::thread::spawn(move || stream_batch(admin, 0, 20_000, &acknowledged))
+    };
+    wait_until(|| acknowledged.lock().unwrap().len() > 100);
+    server.signal(Signal::SIGTERM);
+    let others = client.join().unwrap();
+    assert!(!others.is_empty());
+    assert!(others.iter().all(|status| *status == 503), "{others:?}");
+    assert!(server.stop_began().success());
+    // It is over already: this only starts it again.
+    let server = server.crash_and_restart();
+    assert_all_there(&server, &acknowledged.lock().unwrap());
+}
+
+#[test]
+fn the_log_tells_whether_a_batch_was_complete() {
+    let server = Server::start();
+    let body = json!({"url": "https://example.net/"}).to_string();
+    let body = Some(("application/x-ndjson", body.into_bytes()));
+    assert_eq!(
+        server.api_raw("POST", "/v1/links:batch", &[], body).status,
+        200
+    );
+    server.log().wait_for("\"complete\":true");
+    assert!(!server.log().text().contains("\"complete\":false"));
+    // A client that leaves in the middle is not mistaken for one that was served.
+    stream_batch(server.admin, 0, 10, &Mutex::default());
+    server.log().wait_for("\"complete\":false");
 }
 
 #[test]

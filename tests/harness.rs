@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
@@ -49,6 +49,7 @@ pub struct Setup {
     zones: String,
     files: Vec<(PathBuf, String)>,
     listen: String,
+    limits: String,
 }
 
 impl Setup {
@@ -73,6 +74,7 @@ impl Setup {
             zones: String::new(),
             files: Vec::new(),
             listen: "[\"127.0.0.1:0\"]".into(),
+            limits: String::new(),
         }
     }
 
@@ -95,6 +97,13 @@ impl Setup {
         self
     }
 
+    /// Shell commands that run before the server, in its process: `ulimit` and the like. They hold
+    /// for the first start only.
+    pub fn limits(mut self, commands: &str) -> Self {
+        self.limits = commands.into();
+        self
+    }
+
     /// Starts the server and waits until all its listeners are there.
     pub fn start(self) -> Server {
         for (file, text) in &self.files {
@@ -111,7 +120,11 @@ impl Setup {
             data = data.display(),
         );
         std::fs::write(&config, text).unwrap();
-        Server::launch(self.dir, config)
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{}\nexec \"$0\" \"$@\"", self.limits)])
+            .arg(env!("CARGO_BIN_EXE_tinyns"));
+        Server::launch(bare(command), self.dir, config)
     }
 }
 
@@ -135,8 +148,8 @@ impl Server {
         Setup::new().start()
     }
 
-    fn launch(dir: TempDir, config: PathBuf) -> Self {
-        let mut child = tinyns()
+    fn launch(mut command: Command, dir: TempDir, config: PathBuf) -> Self {
+        let mut child = command
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
             .env("TINYNS_ADMIN_TOKEN", TOKEN)
@@ -199,7 +212,7 @@ impl Server {
     fn relaunch(mut self) -> Self {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         let config = self.config.clone();
-        Self::launch(dir, config)
+        Self::launch(tinyns(), dir, config)
     }
 
     /// Asks it to stop and waits until it has.
@@ -306,7 +319,11 @@ impl Drop for Server {
 
 /// The program under test.
 pub fn tinyns() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tinyns"));
+    bare(Command::new(env!("CARGO_BIN_EXE_tinyns")))
+}
+
+/// Without what the environment of the tests might tell it.
+fn bare(mut command: Command) -> Command {
     command
         .stdin(Stdio::null())
         .env_remove("TINYNS_CONFIG")
@@ -346,7 +363,14 @@ impl Log {
 
     /// All of it so far.
     pub fn text(&self) -> String {
-        self.0.lock().unwrap().join("\n")
+        // Also after a test has failed that held it.
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.join("\n")
+    }
+
+    /// Reads no more of it for as long as the guard lives: the server's standard error fills up.
+    pub fn stall(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap()
     }
 
     /// Waits for a line with this text and returns it.

@@ -264,6 +264,35 @@ fn fifty_clients_register_one_url_at_once() {
 }
 
 #[test]
+fn of_many_changes_to_one_version_one_wins() {
+    let server = Arc::new(Server::start());
+    let link = server.add_with(&json!({"url": "https://example.net/", "code": "race"}));
+    let etag = format!("\"{}\"", link["version"]);
+    let start = Arc::new(Barrier::new(20));
+    let clients: Vec<_> = (0..20)
+        .map(|ttl| {
+            let (server, start, etag) = (server.clone(), start.clone(), etag.clone());
+            std::thread::spawn(move || {
+                let body = json!({ "ttl": ttl }).to_string().into_bytes();
+                let body = Some(("application/json", body));
+                start.wait();
+                server.api_raw("PATCH", "/v1/links/race", &[("if-match", &etag)], body)
+            })
+        })
+        .collect();
+    let replies: Vec<_> = clients.into_iter().map(|c| c.join().unwrap()).collect();
+    let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|r| r.status == 200);
+    assert_eq!(won.len(), 1);
+    let now = server.api("GET", "/v1/links/race", None);
+    assert_eq!(now.json(), won[0].json());
+    // The losers are told which version it has become.
+    assert!(
+        lost.iter()
+            .all(|r| r.status == 409 && r.header("etag") == now.header("etag"))
+    );
+}
+
+#[test]
 fn urls_whose_fold_collides_both_live() {
     let server = Server::start();
     let first = server.add(COLLIDING[0]);

@@ -1,14 +1,17 @@
 //! Start and reload: what works, what is refused, and that it is said in one clear line.
 
-use std::net::{TcpListener, UdpSocket};
-use std::process::Output;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use hickory_proto::serialize::binary::BinEncodable;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Server, Setup, TOKEN, ZONE, tinyns};
+use crate::harness::{PATIENCE, Process, Server, Setup, TOKEN, ZONE, http, query, tinyns, wait};
 
 /// Runs `tinyns serve` with a configuration that it must refuse; returns what it said.
 fn refused(config: &str, zone: &str) -> String {
@@ -25,12 +28,39 @@ fn refused(config: &str, zone: &str) -> String {
     command
         .args(["serve", "--log-format", "human", "--config"])
         .arg(&file);
-    let output: Output = command.env("TINYNS_ADMIN_TOKEN", TOKEN).output().unwrap();
+    let output = finished(command.env("TINYNS_ADMIN_TOKEN", TOKEN));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked"), "{said}");
     said.replace(&dir.path().display().to_string(), "DIR")
+}
+
+/// What a program says that is to end by itself; if it does not, it is killed.
+fn finished(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let status = wait(&mut process.0);
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    process
+        .0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut stdout)
+        .unwrap();
+    process
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_end(&mut stderr)
+        .unwrap();
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
 }
 
 const REST: &str = "[store]\npath = \"DIR/links.sqlite\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
@@ -67,9 +97,9 @@ fn refusals_are_one_clear_line() {
             vec!["tinyns.toml:2", "lissten"],
         ),
         (
-            format!("{DNS}{ZONES}{REST}\n[cache]\n"),
+            format!("{DNS}{ZONES}{REST}\n[cash]\n"),
             ZONE,
-            vec!["tinyns.toml", "cache"],
+            vec!["tinyns.toml", "cash"],
         ),
         (
             format!(
@@ -112,7 +142,7 @@ fn one_store_has_one_server() {
     let server = Server::start();
     let mut command = tinyns();
     command.args(["serve", "--config"]).arg(server.config());
-    let output = command.env("TINYNS_ADMIN_TOKEN", TOKEN).output().unwrap();
+    let output = finished(command.env("TINYNS_ADMIN_TOKEN", TOKEN));
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("links.sqlite"), "{said}");
@@ -150,9 +180,9 @@ fn sighup_reloads_all_zones_or_none() {
     // A static name that comes later wins over a link that was there.
     write("s.example.com", &format!("{ZONE}abc IN A 192.0.2.97\n"));
     server.signal(Signal::SIGHUP);
-    let end = std::time::Instant::now() + crate::harness::PATIENCE;
+    let end = Instant::now() + PATIENCE;
     while answers("abc.s.example.com.") != 1 {
-        assert!(std::time::Instant::now() < end, "the reload has no effect");
+        assert!(Instant::now() < end, "the reload has no effect");
     }
     let reply = server.api(
         "POST",
@@ -179,11 +209,103 @@ fn a_reload_under_load_drops_no_query() {
         });
         for _ in 0..20 {
             server.signal(Signal::SIGHUP);
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(asker.join().unwrap() > 20);
     });
+}
+
+/// A zone that takes a good while to read.
+fn large_zone() -> String {
+    (0..300_000).fold(ZONE.to_owned(), |zone, host| {
+        zone + &format!("h{host} IN A 192.0.2.1\n")
+    })
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_reload() {
+    let mut server = Server::start();
+    std::fs::write(server.dir().join("s.example.com.zone"), large_zone()).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.log().wait_for("reading the zone files again");
+    assert!(server.stop().success());
+    assert!(!server.log().text().contains("zone files reloaded"));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("test.zone"), large_zone()).unwrap();
+    let config = dir.path().join("tinyns.toml");
+    let text = format!("{DNS}{ZONES}{REST}").replace("DIR", &dir.path().display().to_string());
+    std::fs::write(&config, text).unwrap();
+    let mut command = tinyns();
+    command.args(["serve", "--config"]).arg(&config);
+    let command = command.env("TINYNS_ADMIN_TOKEN", TOKEN);
+    let mut server = Process(command.stderr(Stdio::piped()).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = nix::unistd::Pid::from_raw(server.0.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    wait(&mut server.0);
+    let mut log = String::new();
+    let mut stderr = server.0.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("DNS over UDP"), "it started first: {log}");
+}
+
+#[test]
+fn a_stalled_reader_of_the_log_stops_no_answer() {
+    let mut server = Server::start();
+    server.log().wait_for("redirect host");
+    let log = server.log().clone();
+    let stalled = log.stall();
+    // Each has a line in the log; together they are some times what a pipe holds.
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(server.redirect).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let get = "GET / HTTP/1.1\r\nHost: absent.s.example.com\r\n\r\n";
+        let last = get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        stream
+            .write_all((get.repeat(9) + &last).as_bytes())
+            .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert_eq!(reply.matches("HTTP/1.1 404").count(), 10);
+    }
+    let reply = server.ask("ns1.s.example.com.", RecordType::A);
+    assert_eq!(reply.answers.len(), 1);
+    let begin = Instant::now();
+    assert!(server.stop().success());
+    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+    drop(stalled);
+}
+
+#[test]
+fn without_descriptors_udp_goes_on_and_the_rest_recovers() {
+    let server = Setup::new().limits("ulimit -n 64").start();
+    let udp = || {
+        let reply = server.ask("ns1.s.example.com.", RecordType::A);
+        assert_eq!(reply.answers.len(), 1);
+    };
+    for listener in [server.redirect, server.dns] {
+        let crowd: Vec<_> = (0..100)
+            .map(|_| TcpStream::connect(listener).unwrap())
+            .collect();
+        if listener == server.redirect {
+            server.log().wait_for("cannot accept a connection");
+        }
+        udp();
+        drop(crowd);
+        udp();
+        // Both wait up to PATIENCE for a connection to be served again.
+        let query = query("ns1.s.example.com.", RecordType::A)
+            .to_bytes()
+            .unwrap();
+        assert!(!server.tcp(&query).is_empty());
+        let url = format!("http://{}/", server.redirect);
+        assert_eq!(http("GET", &url, &[], None).status, 421);
+    }
 }
 
 #[test]

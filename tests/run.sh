@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests. They put real clients before the server, so on Debian and its kin this script
-# first installs those that are missing. Arguments go to `cargo test`.
+# first installs those that are missing. Arguments go to `cargo test`; with `--tools-only` instead of
+# them nothing is run.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,6 +15,7 @@ curl curl
 delv bind9-dnsutils
 dig bind9-dnsutils
 nslookup bind9-dnsutils
+python3 python3
 kdig knot-dnsutils
 drill ldnsutils
 unbound unbound
@@ -80,4 +82,6 @@ On Debian they are in: ${packages[*]}"
     [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"
 fi
 
-cargo test --locked "$@"
+if [[ ${1-} != --tools-only ]]; then
+    cargo test --locked "$@"
+fi

@@ -96,6 +96,14 @@ pub(super) struct Answer {
     pub(super) json: String,
 }
 
+/// What `/readyz` says.
+#[derive(Debug, Deserialize)]
+struct Readiness {
+    status: String,
+    #[serde(default)]
+    reasons: Vec<String>,
+}
+
 /// A problem document (RFC 9457 §3.1), as far as it is shown.
 #[derive(Debug, Deserialize)]
 struct Problem {
@@ -117,6 +125,8 @@ pub(super) enum ApiError {
     TimedOut { server: Url },
     #[error("refused ({}): {reason}", Status(*status))]
     Refused { status: StatusCode, reason: String },
+    #[error("not ready: {reasons}")]
+    NotReady { reasons: String },
     #[error("{server} answers {}, but not as an admin API of tinyns does", Status(*status))]
     Foreign { server: Url, status: StatusCode },
     #[error("the request cannot be written as JSON")]
@@ -204,8 +214,11 @@ impl Api {
             .build()
             .call();
         let (status, body) = self.read(response)?;
-        match status {
-            StatusCode::OK => Ok(()),
+        match serde_json::from_str::<Readiness>(&body) {
+            Ok(said) if status == StatusCode::OK && said.status == "ready" => Ok(()),
+            Ok(said) if status == StatusCode::SERVICE_UNAVAILABLE => Err(ApiError::NotReady {
+                reasons: one_line(&said.reasons.join(", ")),
+            }),
             _ => Err(self.refusal(status, &body)),
         }
     }
@@ -479,14 +492,26 @@ pub(super) mod tests {
             );
             outcome
         };
-        assert_eq!(ready(http("200 OK", "ok")), Ok(()));
+        assert_eq!(ready(http("200 OK", r#"{"status":"ready"}"#)), Ok(()));
+        let unavailable = |body: &str| ready(http("503 Service Unavailable", body)).unwrap_err();
+        let body = r#"{"status":"not ready","reasons":["shutting down","the store is away"]}"#;
         assert_eq!(
-            ready(http(
-                "503 Service Unavailable",
-                r#"{"detail":"the store is away"}"#
-            )),
-            Err("refused (503 Service Unavailable): the store is away".into())
+            unavailable(body),
+            "not ready: shutting down, the store is away"
         );
+        // The guard in front of it answers with a problem, as it does for every path.
+        assert_eq!(
+            unavailable(r#"{"detail":"the store is slow"}"#),
+            "refused (503 Service Unavailable): the store is slow"
+        );
+        // Some other server that is well is no server of ours.
+        for body in ["ok", "{}", r#"{"status":"not ready"}"#] {
+            let error = ready(http("200 OK", body)).unwrap_err();
+            assert!(
+                error.contains("not as an admin API of tinyns does"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

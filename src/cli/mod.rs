@@ -16,6 +16,7 @@ mod serve;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
@@ -190,7 +191,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.global.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            logging::init(cli.global.log_format, &cli.global.log)?;
+            let _logs = logging::init(cli.global.log_format, &cli.global.log)?;
             serve::run(load(config)?)
         }
         Command::Add(args) => print(&links::add(args, config)?),
@@ -222,7 +223,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        other => other.context("cannot write to standard output"),
     }
 }
 

@@ -66,15 +66,21 @@ async fn watch(running: &mut Running, signals: &mut Signals) -> anyhow::Result<(
         tokio::select! {
             _ = signals.hangup.recv() => {
                 info!("SIGHUP: reading the zone files again");
-                running.reload().await;
+                tokio::select! {
+                    () = running.reload() => {}
+                    // The files may be large, or on a file system that does not answer.
+                    name = signals.stop.recv() => return stopping(name),
+                }
             }
-            name = signals.stop.recv() => {
-                info!("{name}: finishing what was begun");
-                return Ok(());
-            }
+            name = signals.stop.recv() => return stopping(name),
             reason = running.failed() => return Err(anyhow!("a listener has failed: {reason}")),
         }
     }
+}
+
+fn stopping(name: &str) -> anyhow::Result<()> {
+    info!("{name}: finishing what was begun");
+    Ok(())
 }
 
 /// The signals that the server obeys. SIGPIPE is not among them: the standard library ignores it,

@@ -9,10 +9,11 @@
 //! The algorithm is that of RFC 1034 §4.3.2, with links as a second source of names between the
 //! exact names of the zone file and its wildcards.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::rdata::{CNAME, HTTPS};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 use super::records;
@@ -80,7 +81,7 @@ pub struct Answer {
     /// The additional section without OPT.
     pub additionals: Vec<Record>,
     /// Whether the answer is useless without its additional section: a referral with glue from
-    /// below the cut must not lose it in silence (RFC 9471 §2.1).
+    /// below the cut must not lose it in silence (RFC 9471 §3.1).
     pub glue_required: bool,
     /// Why the answer is as it is, where an operator would ask.
     pub error: Option<ExtendedError>,
@@ -119,6 +120,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
         zone,
         qtype: question.qtype,
         known,
+        met: None,
         now,
         reply: Answer {
             authoritative: true,
@@ -157,6 +159,8 @@ struct Walk<'a> {
     zone: &'a Zone,
     qtype: RecordType,
     known: Option<&'a Known>,
+    /// The code that `known` is about, once the walk has come to it: the first.
+    met: Option<Code>,
     now: UnixTime,
     reply: Answer,
 }
@@ -226,8 +230,14 @@ impl Walk<'_> {
         let Some((dname, target)) = records::dname_target(node) else {
             return self.no_data();
         };
-        self.push_rrset(&Name::from(above), dname);
-        let kept = owner.num_labels() - above.num_labels();
+        let source = Name::from(above);
+        // Aliases can lead below the same DNAME again; its records are in the answer once.
+        let again = |r: &Record| r.record_type() == RecordType::DNAME && r.name == source;
+        if !self.reply.answers.iter().any(again) {
+            self.push_rrset(&source, dname);
+        }
+        // `num_labels` would not count a leading `*`.
+        let kept = owner.iter().len() - source.iter().len();
         match records::replace_suffix(owner, kept, &target) {
             Some(target) => {
                 let rdata = RData::CNAME(CNAME(target.clone()));
@@ -255,17 +265,13 @@ impl Walk<'_> {
         place: LinkPlace,
         wildcard: Option<&Node>,
     ) -> Turn {
-        match self.known {
-            None => self.needs_link(code),
-            Some(Known::Unknown(error)) => self.failure(*error),
-            Some(Known::Absent) => match wildcard {
+        match self.resolved(code) {
+            Err(turn) => turn,
+            Ok(Some(link)) => self.live_link(owner, &link, place),
+            Ok(None) => match wildcard {
                 Some(node) => self.static_node(owner, node),
                 None => self.name_error(),
             },
-            Some(Known::Live(link)) => {
-                let link = Arc::clone(link);
-                self.live_link(owner, &link, place)
-            }
         }
     }
 
@@ -285,7 +291,8 @@ impl Walk<'_> {
                 match self.qtype {
                     // RFC 8482 §4.1 for ANY.
                     RecordType::CNAME | RecordType::ANY => Turn::Done,
-                    _ => self.link_data(&target, link),
+                    // Not to the link's data at once: a reload may have given the name to the file.
+                    _ => Turn::Alias(target),
                 }
             }
             (LinkPlace::Short, Layout::Direct) | (LinkPlace::Target, _) => {
@@ -320,11 +327,25 @@ impl Walk<'_> {
     /// A name below a code: it never exists, unless there is no such link and a wildcard of the
     /// whole zone speaks for all names that do not exist (RFC 4592 §2.2.1).
     fn below_link(&mut self, owner: &Name, code: &Code, wildcard: &Node) -> Turn {
+        match self.resolved(code) {
+            Err(turn) => turn,
+            Ok(Some(_)) => self.name_error(),
+            Ok(None) => self.static_node(owner, wildcard),
+        }
+    }
+
+    /// The link of a code, or that there is none; where that is not known, how the name ends.
+    fn resolved(&mut self, code: &Code) -> Result<Option<Arc<Link>>, Turn> {
+        // An alias (of the wildcard, or of a static name in a link's place) can lead from one code
+        // to another, of which nothing is known here. The resolver goes on from there.
+        if self.met.get_or_insert_with(|| code.clone()) != code {
+            return Err(Turn::Done);
+        }
         match self.known {
-            None => self.needs_link(code),
-            Some(Known::Unknown(error)) => self.failure(*error),
-            Some(Known::Absent) => self.static_node(owner, wildcard),
-            Some(Known::Live(_)) => self.name_error(),
+            None => Err(self.needs_link(code)),
+            Some(Known::Unknown(error)) => Err(self.failure(*error)),
+            Some(Known::Absent) => Ok(None),
+            Some(Known::Live(link)) => Ok(Some(Arc::clone(link))),
         }
     }
 
@@ -372,23 +393,26 @@ impl Walk<'_> {
         self.reply.answers.extend(records);
     }
 
-    /// RFC 1034 §4.3.2 step 6, RFC 2782 and RFC 7505: addresses of the hosts that were named, where
-    /// this zone has them.
+    /// RFC 1034 §4.3.2 step 6, RFC 1035 §3.3.9 and §3.3.11, RFC 2782 and RFC 9460 §4.1: addresses
+    /// of the hosts that were named, where this zone has them.
     fn push_additionals(&mut self, rrset: &RrSet) {
+        // RFC 2181 §5: no record twice, however many of the set name the same host.
+        let mut named = HashSet::new();
         for rdata in &rrset.rdata {
             let host = match rdata {
                 RData::NS(ns) => &ns.0,
                 RData::MX(mx) => &mx.exchange,
                 RData::SRV(srv) => &srv.target,
+                RData::SVCB(svcb) | RData::HTTPS(HTTPS(svcb)) => &svcb.target_name,
                 _ => continue,
             };
             let key = LowerName::new(host);
-            if !self.zone.origin().zone_of(&key) {
-                continue;
-            }
             let Some(node) = self.zone.addresses(&key) else {
                 continue;
             };
+            if !named.insert(key) {
+                continue;
+            }
             for qtype in [RecordType::A, RecordType::AAAA] {
                 let Some(addresses) = node.rrset(qtype) else {
                     continue;
@@ -434,6 +458,10 @@ tosub  IN CNAME x.sub
     const NOW: UnixTime = UnixTime(1_000_000);
 
     fn zone(layout: Layout) -> Zone {
+        zone_with(layout, "")
+    }
+
+    fn zone_with(layout: Layout, more: &str) -> Zone {
         let config = ZoneConfig {
             origin: Origin::parse("s.example.com").unwrap(),
             file: PathBuf::from("test.zone"),
@@ -441,12 +469,17 @@ tosub  IN CNAME x.sub
             layout,
             link_ttl: 300,
         };
-        Zone::parse(&config, ZONE).unwrap().0
+        Zone::parse(&config, &format!("{ZONE}{more}")).unwrap().0
     }
 
     fn live(expires_at: Option<UnixTime>) -> Known {
+        let name = LinkName::parse("abc.s.example.com").unwrap();
+        live_under(name, expires_at)
+    }
+
+    fn live_under(name: LinkName, expires_at: Option<UnixTime>) -> Known {
         Known::Live(Arc::new(Link {
-            name: LinkName::parse("abc.s.example.com").unwrap(),
+            name,
             target: TargetUrl::parse("https://example.net/").unwrap(),
             created_at: UnixTime(0),
             created_by: "test".into(),
@@ -482,6 +515,31 @@ tosub  IN CNAME x.sub
             show(&reply.additionals),
         ];
         assert_eq!(shown.join(" | "), expected, "{name} {qtype}");
+    }
+
+    /// The records of all sections, one a line, of a zone with `more` in it.
+    fn check_records(
+        more: &str,
+        name: &str,
+        qtype: RecordType,
+        known: Option<&Known>,
+        expected: &[&str],
+    ) {
+        let zone = zone_with(Layout::Cname, more);
+        let Step::Ready(reply) = ask(&zone, name, qtype, known) else {
+            panic!("{name} {qtype} needs a link");
+        };
+        let sections = [&reply.answers, &reply.authorities, &reply.additionals];
+        let shown: Vec<String> = sections
+            .into_iter()
+            .flatten()
+            .map(|r| match &r.data {
+                RData::Unknown { .. } | RData::SOA(_) => format!("{} {}", r.name, r.record_type()),
+                data => format!("{} {} {data}", r.name, r.record_type()),
+            })
+            .map(|line| line.replace(".s.example.com.", ""))
+            .collect();
+        assert_eq!(shown, expected, "{name} {qtype}");
     }
 
     #[test]
@@ -583,6 +641,109 @@ tosub  IN CNAME x.sub
     }
 
     #[test]
+    fn rfc6672_2_2_a_star_is_a_label_like_others() {
+        check_records(
+            "",
+            "*.old.s.example.com.",
+            RecordType::CNAME,
+            None,
+            &["old DNAME", "*.old CNAME *.new"],
+        );
+    }
+
+    #[test]
+    fn rfc2181_5_a_dname_that_is_met_twice_is_in_the_answer_once() {
+        check_records(
+            "a.new IN CNAME b.old\nb.new IN A 192.0.2.21\n",
+            "a.old.s.example.com.",
+            RecordType::A,
+            None,
+            &[
+                "old DNAME",
+                "a.old CNAME a.new",
+                "a.new CNAME b.old",
+                "b.old CNAME b.new",
+                "b.new A 192.0.2.21",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc2181_5_addresses_of_a_host_that_is_named_twice_are_added_once() {
+        check_records(
+            "mx IN MX 10 ns\nmx IN MX 20 NS\n",
+            "mx.s.example.com.",
+            RecordType::MX,
+            None,
+            &["mx MX 10 ns", "mx MX 20 NS", "ns A 192.0.2.1"],
+        );
+    }
+
+    #[test]
+    fn rfc1034_4_3_2_step_6_addresses_from_a_wildcard() {
+        check_records(
+            "mx IN MX 10 any.w\n*.w IN A 192.0.2.22\n",
+            "mx.s.example.com.",
+            RecordType::MX,
+            None,
+            &["mx MX 10 any.w", "any.w A 192.0.2.22"],
+        );
+        // Whether a link is there is not asked for something that is merely useful.
+        check_records(
+            "mx IN MX 10 abc\n",
+            "mx.s.example.com.",
+            RecordType::MX,
+            None,
+            &["mx MX 10 abc"],
+        );
+    }
+
+    #[test]
+    fn rfc9460_4_1_addresses_of_service_bindings() {
+        check_records(
+            "web IN HTTPS 1 ns\n",
+            "web.s.example.com.",
+            RecordType::HTTPS,
+            None,
+            &["web HTTPS 1 ns", "ns A 192.0.2.1"],
+        );
+    }
+
+    #[test]
+    fn an_alias_to_a_link_of_which_nothing_is_known_ends_the_answer() {
+        // What is known is that there is no link `abc`; it says nothing of the link `landing`.
+        let known = Some(&Known::Absent);
+        let zone = "* IN CNAME landing\n";
+        for (name, expected) in [
+            ("abc.s.example.com.", "abc CNAME landing"),
+            ("x.abc.s.example.com.", "x.abc CNAME landing"),
+        ] {
+            check_records(zone, name, RecordType::A, known, &[expected]);
+        }
+    }
+
+    #[test]
+    fn a_static_name_in_a_links_place_below_the_redirect_host_wins() {
+        let known = live(None);
+        let name = "abc.s.example.com.";
+        let zone = "abc.r IN A 192.0.2.23\n";
+        let alias = "abc CNAME abc.r";
+        let check = |qtype, expected: &[&str]| {
+            check_records(zone, name, qtype, Some(&known), expected);
+        };
+        check(RecordType::A, &[alias, "abc.r A 192.0.2.23"]);
+        check(RecordType::TXT, &[alias, "s.example.com. SOA"]);
+        check(RecordType::CNAME, &[alias]);
+        check_records(
+            "abc.r IN CNAME def\n",
+            name,
+            RecordType::TXT,
+            Some(&known),
+            &[alias, "abc.r CNAME def"],
+        );
+    }
+
+    #[test]
     fn aliases_that_go_round_end() {
         check(
             "loop1.s.example.com.",
@@ -624,11 +785,14 @@ tosub  IN CNAME x.sub
             name in "(([a-z_]{1,4}|\\*|abc|old|sub|ns|loop1|promo)\\.){0,3}(r\\.)?",
             qtype in any::<u16>(),
             direct in any::<bool>(),
-            known in 0_u8..2,
+            is_live in any::<bool>(),
         ) {
             let zone = zone(if direct { Layout::Direct } else { Layout::Cname });
-            let known = if known == 0 { live(None) } else { Known::Absent };
             let name = format!("{name}s.example.com.");
+            let known = match ask(&zone, &name, RecordType::from(qtype), None) {
+                Step::NeedsLink(name) if is_live => live_under(name, None),
+                _ => Known::Absent,
+            };
             let step = ask(&zone, &name, RecordType::from(qtype), Some(&known));
             let Step::Ready(reply) = step else { panic!("needs another link") };
             for record in &reply.answers {

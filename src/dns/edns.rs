@@ -23,13 +23,12 @@ pub fn reply(request: &Edns) -> Edns {
     edns
 }
 
-/// The largest UDP reply to a request, in bytes.
-pub fn udp_limit(request: Option<&Edns>) -> usize {
+/// The largest UDP reply that a message's EDNS allows, in bytes.
+pub fn udp_limit(edns: Option<&Edns>) -> u16 {
     // RFC 6891 §6.2.3: sizes below 512 are read as 512.
-    let limit = request.map_or(MAX_UDP_PLAIN, |edns| {
+    edns.map_or(MAX_UDP_PLAIN, |edns| {
         edns.max_payload().clamp(MAX_UDP_PLAIN, MAX_UDP_PAYLOAD)
-    });
-    limit.into()
+    })
 }
 
 /// Adds an extended error.

@@ -12,11 +12,11 @@ use hickory_proto::op::{
     Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode,
 };
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
-use hickory_proto::serialize::binary::BinEncoder;
+use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
@@ -29,6 +29,9 @@ use crate::zone::ZoneSet;
 /// How many requests may be in work at once; what comes beyond is dropped, and resolvers ask again.
 /// A request in work holds some 10 KiB.
 const MAX_IN_FLIGHT: u32 = 16_384;
+
+/// The largest message by TCP, in bytes (RFC 1035 §4.2.2).
+const MAX_TCP_PAYLOAD: u16 = u16::MAX;
 
 /// Answers requests from the zones and their links.
 #[derive(Clone, Debug)]
@@ -47,6 +50,9 @@ struct Reply {
     metadata: Metadata,
     answer: Answer,
     edns: Option<Edns>,
+    /// An empty question section, where that of the request is not repeated: it may be larger than
+    /// a reply.
+    no_question: Option<Queries>,
 }
 
 impl Handler {
@@ -111,7 +117,7 @@ impl Shared {
     async fn answer(&self, query: &LowerQuery) -> Answer {
         // Held to the end: a reload in between does not change what this query sees.
         let zones = self.zones.current();
-        let Some(zone) = zones.find(query.name()) else {
+        let Some(zone) = zones.answering(query.name(), query.query_type()) else {
             let error = ExtendedError {
                 code: ExtendedError::NOT_AUTHORITATIVE,
                 text: "",
@@ -138,7 +144,7 @@ impl Shared {
         };
         match answer(zone, question, Some(&known), self.links.now()) {
             Step::Ready(answer) => answer,
-            // A chain of aliases meets one link at the most: a link's own alias leads to itself.
+            // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => Answer::empty(ResponseCode::ServFail, None),
         }
     }
@@ -154,7 +160,7 @@ impl Shared {
             Protocol::Udp => Transport::Udp,
             _ => Transport::Tcp,
         };
-        if transport == Transport::Udp && reply.fit(request) == Fit::Truncated {
+        if reply.fit(request, transport) == Fit::Truncated {
             self.metrics.dns_truncated.inc();
         }
         match response_handle.send_response(reply.message(request)).await {
@@ -200,20 +206,30 @@ impl Reply {
             metadata,
             answer,
             edns: request.edns.as_ref().map(edns::reply),
+            no_question: match question(request) {
+                Some(_) => None,
+                None => Queries::read(&mut BinDecoder::new(&[]), 0).ok(),
+            },
         }
     }
 
-    /// Cuts a reply that is larger than the client takes by UDP. hickory's own truncation would
-    /// lose the OPT record and leave stray bytes, so it must never come to that.
-    fn fit(&mut self, request: &Request) -> Fit {
-        let limit = edns::udp_limit(request.edns.as_ref());
-        if self.wire_len(request) <= limit {
+    /// Cuts a reply that has more bytes than the transport or the client takes. hickory's own
+    /// truncation would lose the OPT record and leave stray bytes, so it must never come to that.
+    fn fit(&mut self, request: &Request, transport: Transport) -> Fit {
+        let (limit, room) = match transport {
+            Transport::Udp => (
+                edns::udp_limit(request.edns.as_ref()),
+                edns::udp_limit(self.edns.as_ref()),
+            ),
+            Transport::Tcp => (MAX_TCP_PAYLOAD, MAX_TCP_PAYLOAD),
+        };
+        if self.wire_len(request, room) <= limit.into() {
             return Fit::Whole;
         }
         // RFC 2181 §9: TC is not for additional records that are merely useful.
         if !self.answer.glue_required && !self.answer.additionals.is_empty() {
             self.answer.additionals.clear();
-            if self.wire_len(request) <= limit {
+            if self.wire_len(request, room) <= limit.into() {
                 return Fit::Whole;
             }
         }
@@ -224,14 +240,16 @@ impl Reply {
         Fit::Truncated
     }
 
-    /// The length of the encoded reply, in bytes.
-    fn wire_len(&self, request: &Request) -> usize {
+    /// The length of the encoded reply, in bytes; more than any limit if hickory, with `room` for
+    /// it, would truncate it. That comes earlier than the length alone tells: a name needs room for
+    /// all its labels before it is compressed.
+    fn wire_len(&self, request: &Request, room: u16) -> usize {
         let mut wire = Vec::with_capacity(512);
         let mut encoder = BinEncoder::new(&mut wire);
-        encoder.set_max_size(u16::MAX);
+        encoder.set_max_size(room);
         match self.message(request).destructive_emit(&mut encoder) {
-            Ok(_) => wire.len(),
-            Err(_) => usize::MAX,
+            Ok(info) if info.truncation == self.metadata.truncation => wire.len(),
+            Ok(_) | Err(_) => usize::MAX,
         }
     }
 
@@ -246,7 +264,8 @@ impl Reply {
         impl Iterator<Item = &'a Record> + Send + 'a,
         impl Iterator<Item = &'a Record> + Send + 'a,
     > {
-        MessageResponseBuilder::new(&request.queries, self.edns.as_ref()).build(
+        let queries = self.no_question.as_ref().unwrap_or(&request.queries);
+        MessageResponseBuilder::new(queries, self.edns.as_ref()).build(
             self.metadata,
             &self.answer.answers,
             &self.answer.authorities,
@@ -254,6 +273,18 @@ impl Reply {
             &self.answer.additionals,
         )
     }
+}
+
+/// The one question of a request, if its name is written in full. A pointer in it could lead only
+/// into the header, and a reply that repeats it has another header there.
+fn question(request: &Request) -> Option<&LowerQuery> {
+    let [query] = request.queries.queries() else {
+        return None;
+    };
+    let labels = query.original().name().iter();
+    let name_len = labels.map(|label| 1 + label.len()).sum::<usize>() + 1;
+    // Type and class follow the name.
+    (request.queries.as_bytes().len() == name_len + 4).then_some(query)
 }
 
 /// Checks what a request must be before it is looked up.
@@ -269,7 +300,7 @@ fn check(request: &Request) -> Result<&LowerQuery, Answer> {
         return Err(Answer::empty(ResponseCode::BADVERS, None));
     }
     // RFC 9619 §4: a query asks one question.
-    let [query] = request.queries.queries() else {
+    let Some(query) = question(request) else {
         return Err(Answer::empty(ResponseCode::FormErr, None));
     };
     if query.query_class() != DNSClass::IN {
@@ -281,7 +312,7 @@ fn check(request: &Request) -> Result<&LowerQuery, Answer> {
         ));
     }
     match query.query_type() {
-        // RFC 5936 §2.2.1: a server that does not offer transfers refuses them.
+        // RFC 1035 §4.1.1: what is not done for reasons of policy, "e.g., zone transfer", is refused.
         RecordType::AXFR | RecordType::IXFR => {
             let code = ExtendedError::PROHIBITED;
             Err(refuse(

@@ -36,8 +36,8 @@ pub fn uri(target: &TargetUrl) -> RData {
     }
 }
 
-/// The DNAME of a node, and where it leads. hickory knows the type but keeps
-/// its data as plain bytes; the zone loader has seen to it that they are one uncompressed name.
+/// The DNAME of a node, and where it leads. hickory knows the type but keeps its data as plain
+/// bytes; the zone loader has seen to it that they are one uncompressed name.
 pub fn dname_target(node: &Node) -> Option<(&RrSet, Name)> {
     let rrset = node.rrset(RecordType::DNAME)?;
     let RData::Unknown { rdata, .. } = rrset.rdata.first()? else {
@@ -49,8 +49,8 @@ pub fn dname_target(node: &Node) -> Option<(&RrSet, Name)> {
 
 /// The first `kept` labels of `name` in front of `suffix`; none if that is longer than a name can
 /// be (RFC 1035 §2.3.4).
-pub fn replace_suffix(name: &Name, kept: u8, suffix: &Name) -> Option<Name> {
-    let labels = name.iter().take(kept.into()).chain(suffix.iter());
+pub fn replace_suffix(name: &Name, kept: usize, suffix: &Name) -> Option<Name> {
+    let labels = name.iter().take(kept).chain(suffix.iter());
     let mut replaced = Name::from_labels(labels).ok()?;
     replaced.set_fqdn(true);
     Some(replaced)

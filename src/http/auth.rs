@@ -2,8 +2,8 @@
 //!
 //! The comparison takes the same time whatever is presented, and says nothing about the token's
 //! length: both sides are laid into buffers of the greatest length a token may have and all bytes
-//! are compared, and the lengths besides. Comparing digests instead would do as well, but needs a hash that is still held to
-//! be sound, which is a dependency, for a result no better than this.
+//! are compared, and the lengths besides. Comparing digests instead would do as well, but needs a
+//! hash that is still held to be sound, which is a dependency, for a result no better than this.
 //!
 //! The token file appears complete or not at all: it is written under another name and then linked
 //! to its own. A link fails where the name exists, just as `O_EXCL` does, but a second process that

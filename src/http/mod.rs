@@ -72,13 +72,18 @@ impl fmt::Display for Scheme {
 impl ShortUrls {
     /// The short URL of a link; the scheme's own port is left out.
     pub fn url_of(&self, name: &LinkName) -> String {
+        self.url_of_host(name.as_str())
+    }
+
+    /// The same for any host, also one that stands for many.
+    fn url_of_host(&self, host: &str) -> String {
         let default = match self.scheme {
             Scheme::Http => 80,
             Scheme::Https => 443,
         };
         match self.port {
-            Some(port) if port != default => format!("{}://{name}:{port}/", self.scheme),
-            _ => format!("{}://{name}/", self.scheme),
+            Some(port) if port != default => format!("{}://{host}:{port}/", self.scheme),
+            _ => format!("{}://{host}/", self.scheme),
         }
     }
 }

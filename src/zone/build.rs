@@ -14,13 +14,13 @@ use super::ZoneConfig;
 use super::diagnostic::{Diagnostic, Problem};
 use super::master::FileRecord;
 use super::tree::{APEX, Kind, RrSet, Tree};
-use super::wire::{self, WireName};
+use super::wire::{self, MAX_NAME_LEN, WireName};
 
 /// The room that a message has for one RRset: 65,535 bytes (RFC 1035 §4.2.2) without the header, a
-/// question and an OPT record, and the owner's name once.
-const MAX_RRSET_LEN: usize = 65_535 - 12 - (255 + 4) - 11 - 255;
-/// What a record has beside its owner, which is compressed, and its data.
-const RECORD_OVERHEAD: usize = 12;
+/// question and an OPT record.
+const MAX_RRSET_LEN: usize = 65_535 - 12 - (MAX_NAME_LEN + 4) - 11;
+/// What a record has beside its owner and its data: type, class, TTL and RDLENGTH.
+const RECORD_OVERHEAD: usize = 10;
 
 /// The records of one name and type.
 struct Set {
@@ -422,6 +422,11 @@ fn check_owner(owner: &Owner) -> Vec<Diagnostic> {
             }));
         }
     }
+    // A wildcard's records get the name that is asked for.
+    let owner_len = match owner.is_wildcard() {
+        true => MAX_NAME_LEN,
+        false => owner.key.len(),
+    };
     for set in &owner.sets {
         let rtype = set.rtype;
         if matches!(rtype, RecordType::CNAME | RecordType::DNAME) {
@@ -436,10 +441,11 @@ fn check_owner(owner: &Owner) -> Vec<Diagnostic> {
             let owner = name();
             errors.push(set.first().diagnose(Problem::WildcardType { owner, rtype }));
         }
+        // Hickory compresses the first 120 names of a message and writes all further ones in full.
         let lens = set
             .records
             .iter()
-            .map(|r| RECORD_OVERHEAD + data_len(&r.rdata));
+            .map(|r| owner_len + RECORD_OVERHEAD + data_len(&r.rdata));
         let bytes = lens.sum();
         if bytes > MAX_RRSET_LEN {
             errors.push(set.first().diagnose(Problem::LargeRrset {

@@ -243,13 +243,13 @@ pub enum Problem {
         rtype: RecordType,
     },
     /// More than a message can carry.
-    #[error("the {} records of {owner} have {bytes} bytes; a message has room for {max}", mnemonic(*.rtype))]
+    #[error("the {} records of {owner} take up to {bytes} bytes; a message has room for {max}", mnemonic(*.rtype))]
     LargeRrset {
         /// The name.
         owner: Box<Name>,
         /// The type.
         rtype: RecordType,
-        /// Their size, names uncompressed.
+        /// Their size at the most, names uncompressed.
         bytes: usize,
         /// The room.
         max: usize,

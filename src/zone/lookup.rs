@@ -147,11 +147,15 @@ impl Zone {
         wildcard.map_or(Lookup::NoName, Lookup::Wildcard)
     }
 
-    /// The node of a name, if it has addresses to be sent along with records that point to it: glue,
-    /// which no query finds, or data of this zone.
+    /// The node that has addresses of a name, to be sent along with records that point to it: data
+    /// of this zone, or glue, which no query finds.
     pub fn addresses(&self, name: &LowerName) -> Option<&Node> {
         let name = WireName::from_labels(name.iter())?;
-        let node = &self.tree.get(name.as_bytes())?.node;
+        let node = match self.search(&name) {
+            Lookup::Exact(node) | Lookup::Wildcard(node) => node,
+            Lookup::Delegation { .. } => &self.tree.get(name.as_bytes())?.node,
+            _ => return None,
+        };
         node.has_addresses().then_some(node)
     }
 

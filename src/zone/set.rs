@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use hickory_proto::rr::LowerName;
+use hickory_proto::rr::{LowerName, RecordType};
 
 use super::diagnostic::{Diagnostic, LoadError, Problem};
 use super::lookup::{LinkPlace, Lookup};
@@ -66,9 +66,29 @@ impl Zones {
         self.find_wire(&WireName::from_labels(name.iter())?)
     }
 
+    /// The zone that answers a query: the one that the name is in, but for DS at the origin of a
+    /// zone the one above it, if that delegates the name. DS is on the parent's side of a zone cut,
+    /// and a server of both sides answers from there (RFC 4035 §3.1.4.1).
+    pub fn answering(&self, name: &LowerName, qtype: RecordType) -> Option<&Arc<Zone>> {
+        let name = WireName::from_labels(name.iter())?;
+        let zone = self.find_wire(&name)?;
+        if qtype != RecordType::DS || name.labels() != zone.apex_labels {
+            return Some(zone);
+        }
+        let above = self.find_within(&name, name.labels().saturating_sub(1));
+        above
+            .filter(|above| matches!(above.search(&name), Lookup::Delegation { .. }))
+            .or(Some(zone))
+    }
+
     fn find_wire(&self, name: &WireName) -> Option<&Arc<Zone>> {
+        self.find_within(name, name.labels())
+    }
+
+    /// The deepest zone at or above a name whose origin has no more than `labels` labels.
+    fn find_within(&self, name: &WireName, labels: usize) -> Option<&Arc<Zone>> {
         let (shortest, longest) = self.labels;
-        (shortest..=longest.min(name.labels()))
+        (shortest..=longest.min(labels))
             .rev()
             .find_map(|labels| self.by_origin.get(name.suffix(labels)))
             .map(|&place| &self.zones[place])
@@ -115,7 +135,7 @@ impl Zones {
 
     fn classify_host(&self, host: &str) -> Host {
         let host = host.strip_suffix('.').unwrap_or(host);
-        // Hosts of other scripts come in punycode (RFC 5891 §4.4).
+        // Hosts of other scripts come in punycode (RFC 5891 §5.5).
         let name = host
             .is_ascii()
             .then(|| WireName::from_labels(host.split('.').map(str::as_bytes)))

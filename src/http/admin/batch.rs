@@ -62,7 +62,13 @@ pub(super) async fn create(
             work.instrument(span.clone())
         })
         .buffered(CONCURRENCY)
-        .inspect(move |result| tally.count(result))
+        .map(Some)
+        // The end is an item of its own: without it the stream was dropped, for the client left.
+        .chain(stream::iter([None]))
+        .filter_map(move |result| {
+            tally.count(result.as_ref());
+            std::future::ready(result)
+        })
         .ready_chunks(MAX_JOINED)
         .flat_map(|results| stream::iter(joined(results)));
     let content_type = HeaderValue::from_static("application/x-ndjson");
@@ -151,7 +157,10 @@ fn joined(results: Vec<Result<Vec<u8>, axum::Error>>) -> Vec<Result<Bytes, axum:
 struct Tally {
     id: RequestId,
     results: u64,
+    /// Whether the request broke off.
     broken: bool,
+    /// Whether every line that was read has its result.
+    ended: bool,
 }
 
 impl Tally {
@@ -160,13 +169,15 @@ impl Tally {
             id,
             results: 0,
             broken: false,
+            ended: false,
         }
     }
 
-    fn count(&mut self, result: &Result<Vec<u8>, axum::Error>) {
+    fn count(&mut self, result: Option<&Result<Vec<u8>, axum::Error>>) {
         match result {
-            Ok(_) => self.results += 1,
-            Err(_) => self.broken = true,
+            Some(Ok(_)) => self.results += 1,
+            Some(Err(_)) => self.broken = true,
+            None => self.ended = true,
         }
     }
 }
@@ -176,7 +187,7 @@ impl Drop for Tally {
         tracing::info!(
             request_id = self.id.as_str(),
             results = self.results,
-            broken = self.broken,
+            complete = self.ended && !self.broken,
             "batch ended"
         );
     }

@@ -4,9 +4,9 @@
 //!   observe ── respond: method, Host ── decide ── Links ── pages
 //! ```
 //!
-//! The link is in the host name, so there are no routes: [`decide`] looks at the host and the path
-//! and says what is to be told, and one `match` writes it. `/+` shows where a link leads without
-//! going there. The query is ignored.
+//! The link is in the host name, so there are no routes: [`Redirect::decide`] looks at the host and
+//! the path and says what is to be told, and one `match` writes it. `/+` shows where a link leads
+//! without going there. The query is ignored.
 //!
 //! How long an answer may be kept: a redirect at most [`MAX_AGE`], the link's own TTL and what is
 //! left of its life, so that a change of a link is seen about as soon as DNS shows it. 302 and not

@@ -1,23 +1,41 @@
 //! The pages of the redirect host: what is so, in plain HTML.
 //!
-//! There is no style sheet and no script. A browser's own style adapts to its user's fonts, contrast
-//! and dark mode better than ours would, and the content security policy can then forbid everything.
+//! There is no script, and of style only what the page cannot do without: [`STYLE`] breaks lines
+//! wherever they must be broken, so that on a telephone the whole of a long URL is seen and not its
+//! harmless beginning alone, and keeps them short on a wide screen. Colours and the dark mode are
+//! the browser's own. The content security policy allows this one style sheet by its hash and
+//! forbids everything else.
+//!
 //! Whatever is not a literal goes through [`escape`], also what cannot hold anything bad by its
 //! type: the pages do not rely on what another part promises.
 
 use axum::http::StatusCode;
 
+use crate::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::admin::rfc3339;
 use crate::link::{Link, LinkName, Origin};
 
+/// The style of every page, between the tags of its element. [`POLICY`] has its hash.
+const STYLE: &str = "
+body { max-width: 38rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; \
+overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; line-height: 1.25 }
+dt { font-size: .875rem; opacity: .75 }
+dd { margin: 0 0 .75rem }
+pre { padding: .75rem; border: thin solid; border-radius: .25rem; font-size: .875rem; \
+white-space: pre-wrap }
+";
+
+/// The content security policy: [`STYLE`] and nothing else.
+const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-xtc+1LlICKYJUysjRWO/TvWS2GlDubs3jX+4FklATMo='; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The headers of every page.
 pub(super) const HEADERS: [(&str, &str); 3] = [
     ("content-type", "text/html; charset=utf-8"),
-    (
-        "content-security-policy",
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+    ("content-security-policy", POLICY),
     ("referrer-policy", "no-referrer"),
 ];
 
@@ -63,6 +81,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Page {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n\
+         <style>{STYLE}</style>\n\
          </head>\n\
          <body>\n\
          <main>\n\
@@ -80,6 +99,13 @@ fn page(status: StatusCode, title: &str, body: &str) -> Page {
     }
 }
 
+/// A time: for machines in the attribute, and without their T and Z for people.
+fn time(time: UnixTime) -> String {
+    let exact = rfc3339(time);
+    let plain = exact.replace('T', " ").replace('Z', " UTC");
+    format!("<time datetime=\"{exact}\">{plain}</time>")
+}
+
 /// The body of a redirect, for whoever does not follow it by itself.
 pub(super) fn going(link: &Link) -> Page {
     let url = escape(link.target.as_str());
@@ -91,11 +117,8 @@ pub(super) fn going(link: &Link) -> Page {
 pub(super) fn preview(link: &Link, short_urls: ShortUrls) -> Page {
     let short = escape(&short_urls.url_of(&link.name));
     let url = escape(link.target.as_str());
-    let created = rfc3339(link.created_at);
-    let expires = match link.expires_at.map(rfc3339) {
-        Some(end) => format!("<time datetime=\"{end}\">{end}</time>"),
-        None => "never".into(),
-    };
+    let created = time(link.created_at);
+    let expires = link.expires_at.map_or_else(|| "never".into(), time);
     let body = format!(
         "<dl>\n\
          <dt>Short link</dt>\n\
@@ -103,7 +126,7 @@ pub(super) fn preview(link: &Link, short_urls: ShortUrls) -> Page {
          <dt>Leads to</dt>\n\
          <dd><a href=\"{url}\" rel=\"noopener noreferrer nofollow\">{url}</a></dd>\n\
          <dt>Created</dt>\n\
-         <dd><time datetime=\"{created}\">{created}</time></dd>\n\
+         <dd>{created}</dd>\n\
          <dt>Expires</dt>\n\
          <dd>{expires}</dd>\n\
          </dl>"
@@ -114,10 +137,9 @@ pub(super) fn preview(link: &Link, short_urls: ShortUrls) -> Page {
 /// A link that has ended. Where it led is not told: whoever set the end wanted that.
 pub(super) fn ended(link: &Link) -> Page {
     let name = escape(link.name.as_str());
-    let when = link.expires_at.map_or_else(String::new, |end| {
-        let end = rfc3339(end);
-        format!(" on <time datetime=\"{end}\">{end}</time>")
-    });
+    let when = link
+        .expires_at
+        .map_or_else(String::new, |end| format!(" on {}", time(end)));
     let body = format!("<p>The link <strong>{name}</strong> ended{when}.</p>");
     page(StatusCode::GONE, "This link has ended", &body)
 }
@@ -153,16 +175,12 @@ pub(super) fn leads_to_us(name: &LinkName) -> Page {
 /// What the bare host of a zone is.
 pub(super) fn zone(origin: &Origin, short_urls: ShortUrls) -> Page {
     let zone = escape(origin.as_str());
-    let scheme = short_urls.scheme;
-    let port = match short_urls.port {
-        Some(port) => format!(":{port}"),
-        None => String::new(),
-    };
+    let preview = escape(&short_urls.url_of_host(&format!("<code>.{origin}")));
     let body = format!(
         "<p>The names below <strong>{zone}</strong> are short links. A browser that opens one is sent \
          to the address it stands for.</p>\n\
          <p>To see where a link leads without going there, open</p>\n\
-         <pre><code>{scheme}://&lt;code&gt;.{zone}{port}/+</code></pre>\n\
+         <pre><code>{preview}+</code></pre>\n\
          <p>or ask DNS:</p>\n\
          <pre><code>dig +short TXT &lt;code&gt;.{zone}</code></pre>"
     );
@@ -216,6 +234,9 @@ pub(super) fn unreadable() -> Page {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]
@@ -226,6 +247,40 @@ mod tests {
         check("<script>", "&lt;script&gt;");
         check("\"'", "&quot;&#39;");
         check("&lt;", "&amp;lt;");
+    }
+
+    #[test]
+    fn the_policy_allows_the_style() {
+        let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(STYLE));
+        assert!(
+            POLICY.contains(&format!("style-src 'sha256-{hash}';")),
+            "{hash}"
+        );
+        let page = page(StatusCode::OK, "x", "<p>x</p>");
+        assert_eq!(page.html.matches(STYLE).count(), 1);
+    }
+
+    #[test]
+    fn times_are_for_people_and_machines() {
+        assert_eq!(
+            time(UnixTime(1_700_000_000)),
+            "<time datetime=\"2023-11-14T22:13:20Z\">2023-11-14 22:13:20 UTC</time>"
+        );
+    }
+
+    #[test]
+    fn the_page_of_a_zone_leaves_the_usual_port_out() {
+        let check = |port, expected: &str| {
+            let scheme = crate::http::Scheme::Https;
+            let page = zone(
+                &Origin::parse("s.example.com").unwrap(),
+                ShortUrls { scheme, port },
+            );
+            assert!(page.html.contains(expected), "{}", page.html);
+        };
+        check(None, "https://&lt;code&gt;.s.example.com/+<");
+        check(Some(443), "https://&lt;code&gt;.s.example.com/+<");
+        check(Some(8443), "https://&lt;code&gt;.s.example.com:8443/+<");
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn is_name(rtype: Rtype, field: usize, tokens: &[Token]) -> bool {
         Rtype::MX | Rtype::SVCB | Rtype::HTTPS => field == 1,
         Rtype::SRV => field == 3,
         Rtype::NAPTR => field == 5,
-        // RFC 4025 §3.2: gateway type 3 is a name.
+        // RFC 4025 §2.3: gateway type 3 is a name.
         Rtype::IPSECKEY => field == 3 && tokens.get(1).is_some_and(|t| t.raw == b"3"),
         _ => false,
     }
@@ -197,7 +197,7 @@ fn push_decimal(line: &mut Vec<u8>, byte: u8) {
     line.extend_from_slice(format!("\\{byte:03}").as_bytes());
 }
 
-/// RFC 7553 §4.2: priority, weight, and the target in quotes.
+/// RFC 7553 §4: priority, weight, and the target in quotes.
 fn uri(tokens: &[Token]) -> Result<Vec<u8>, RdataError> {
     let bad = |field: usize, why: &str| {
         let place = tokens.get(field).map(|token| token.place);

@@ -45,6 +45,32 @@ fn the_deepest_zone_has_the_name() {
 }
 
 #[test]
+fn rfc_4035_3_1_4_1_ds_is_answered_by_the_parent() {
+    let links = format!("{HEAD}*.r 1 A 192.0.2.1\ncut 1 NS ns.test.\n");
+    let directory = files(&[("parent", links.as_bytes()), ("child", HEAD.as_bytes())]);
+    let configs = vec![
+        file_config(directory.path(), "example", "parent", true),
+        file_config(directory.path(), "cut.example", "child", false),
+        file_config(directory.path(), "nocut.example", "child", false),
+        file_config(directory.path(), "a.cut.example", "child", false),
+    ];
+    let (set, _) = ZoneSet::load(configs).unwrap();
+    let zones = set.current();
+    let check = |name: &str, qtype, expected: &str| {
+        let zone = zones.answering(&lower(name), qtype).unwrap();
+        assert_eq!(zone.origin().to_string(), expected, "{name} {qtype}");
+    };
+    check("cut.example.", RecordType::DS, "example.");
+    check("CUT.example.", RecordType::DS, "example.");
+    check("cut.example.", RecordType::SOA, "cut.example.");
+    check("x.cut.example.", RecordType::DS, "cut.example.");
+    // Nothing above delegates these.
+    check("example.", RecordType::DS, "example.");
+    check("nocut.example.", RecordType::DS, "nocut.example.");
+    check("a.cut.example.", RecordType::DS, "a.cut.example.");
+}
+
+#[test]
 fn origins_are_those_with_links() {
     let (_directory, set) = zone_set();
     let origins: Vec<_> = set.origins().iter().map(ToString::to_string).collect();

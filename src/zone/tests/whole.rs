@@ -152,7 +152,7 @@ fn an_rrset_fits_a_message() {
         .collect();
     check_errors(
         &text,
-        &["t.zone:3: the TXT records of x.example. have 68120 bytes"],
+        &["t.zone:3: the TXT records of x.example. take up to 70460 bytes"],
     );
 }
 
@@ -304,4 +304,27 @@ fn the_default_zone_is_without_fault() {
     check_lookup(&zone, "ns1.s.example.com.", "exact A AAAA");
     check_lookup(&zone, "gh7k2m9x.s.example.com.", "link gh7k2m9x Short");
     assert_eq!(zone.negative_soa().ttl, 60);
+}
+
+#[test]
+fn rrsets_that_no_message_can_hold_are_refused() {
+    let addresses = |owner: &str, count: usize| -> String {
+        (0..count)
+            .map(|n| format!("{owner} 1 A 10.0.{}.{}\n", n / 256, n % 256))
+            .collect()
+    };
+    // 25 bytes each: an owner of 11, type, class, TTL, length, and the address.
+    load(
+        &config("example", None),
+        &plain_text(&addresses("x", 2_600)),
+    );
+    check_errors(
+        &addresses("x", 2_700),
+        &["t.zone:3: the A records of x.example. take up to 67500 bytes"],
+    );
+    // The owner is then the name that was asked for.
+    check_errors(
+        &addresses("*", 260),
+        &["t.zone:3: the A records of *.example. take up to 69940 bytes"],
+    );
 }
