@@ -343,3 +343,44 @@ fn a_store_that_cannot_be_written_is_503_and_answers_go_on() {
     let reply = server.api("POST", "/v1/links", Some(&body));
     assert!(matches!(reply.status, 200 | 201), "{reply:?}");
 }
+
+#[test]
+fn memory_serves_on_while_the_store_fails() {
+    let zone = crate::harness::ZONE;
+    let server = Setup::empty()
+        .zone("s.example.com", "redirect_host = \"r\"", zone)
+        .section("[cache]\nrefresh = 1\nabsent = 1\n")
+        .start();
+    server.add_with(&json!({"url": "https://example.net/", "code": "abc"}));
+    assert_eq!(
+        server
+            .ask("abc.s.example.com.", RecordType::TXT)
+            .answers
+            .len(),
+        2
+    );
+    // What the store now has of it cannot be read.
+    intruder(&server)
+        .execute("UPDATE link SET url = 'nonsense'", [])
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1_200));
+    for _ in 0..3 {
+        let reply = server.ask("abc.s.example.com.", RecordType::TXT);
+        assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+        assert!(
+            reply.answers[1]
+                .data
+                .to_string()
+                .contains("https://example.net/")
+        );
+    }
+    let metrics = http(
+        "GET",
+        &format!("http://{}/metrics", server.admin),
+        &[],
+        None,
+    )
+    .body;
+    let stale = "tinyns_link_lookups_total{tier=\"Memory\",result=\"Stale\"} 3";
+    assert!(metrics.contains(stale), "{metrics}");
+}

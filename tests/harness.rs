@@ -50,6 +50,7 @@ pub struct Setup {
     files: Vec<(PathBuf, String)>,
     listen: String,
     limits: String,
+    sections: String,
 }
 
 impl Setup {
@@ -75,6 +76,7 @@ impl Setup {
             files: Vec::new(),
             listen: "[\"127.0.0.1:0\"]".into(),
             limits: String::new(),
+            sections: String::new(),
         }
     }
 
@@ -97,6 +99,12 @@ impl Setup {
         self
     }
 
+    /// Adds a section to the configuration.
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections += text;
+        self
+    }
+
     /// Shell commands that run before the server, in its process: `ulimit` and the like. They hold
     /// for the first start only.
     pub fn limits(mut self, commands: &str) -> Self {
@@ -114,7 +122,8 @@ impl Setup {
         let text = format!(
             "[dns]\nlisten = {listen}\n{zones}\n[store]\npath = \"{data}/links.sqlite\"\n\
              [admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{data}/admin.token\"\n\
-             [redirect]\nlisten = \"127.0.0.1:0\"\n",
+             [redirect]\nlisten = \"127.0.0.1:0\"\n{sections}",
+            sections = self.sections,
             listen = self.listen,
             zones = self.zones,
             data = data.display(),

@@ -1,6 +1,7 @@
 //! The admin API and the redirect host over the wire, together with what DNS then says.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
 
 use hickory_proto::op::ResponseCode;
@@ -430,4 +431,85 @@ fn metrics_count() {
         assert!(text.contains(line), "{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn memory_answers_and_a_change_is_seen_at_once() {
+    let server = Server::start();
+    let link = server.add_with(&json!({"url": "https://example.net/1", "code": "abc"}));
+    let figure = |line: &str| -> u64 {
+        let text = http(
+            "GET",
+            &format!("http://{}/metrics", server.admin),
+            &[],
+            None,
+        )
+        .body;
+        let found = text.lines().find_map(|l| l.strip_prefix(line));
+        found.map_or(0, |rest| rest.trim().parse().unwrap())
+    };
+    let store_hits = "tinyns_link_lookups_total{tier=\"Store\",result=\"Hit\"}";
+    for _ in 0..20 {
+        assert!(txt(&server, &link).contains("/1"));
+    }
+    assert_eq!(figure(store_hits), 1);
+    assert_eq!(figure("tinyns_memory_entries{set=\"Links\"}"), 1);
+    // Each change is seen by the very next query, and costs one read.
+    for number in 2..10 {
+        let patch = json!({"url": format!("https://example.net/{number}")});
+        assert_eq!(
+            server.api("PATCH", "/v1/links/abc", Some(&patch)).status,
+            200
+        );
+        assert!(txt(&server, &link).contains(&format!("/{number}")));
+    }
+    assert_eq!(figure(store_hits), 9);
+    // An absent name is remembered, until somebody takes it.
+    let rcode = || {
+        server
+            .ask("late.s.example.com.", RecordType::TXT)
+            .metadata
+            .response_code
+    };
+    for _ in 0..20 {
+        assert_eq!(rcode(), ResponseCode::NXDomain);
+    }
+    assert_eq!(
+        figure("tinyns_link_lookups_total{tier=\"Store\",result=\"Miss\"}"),
+        1
+    );
+    server.add_with(&json!({"url": "https://example.net/late", "code": "late"}));
+    assert_eq!(rcode(), ResponseCode::NoError);
+    assert_eq!(server.api("DELETE", "/v1/links/late", None).status, 204);
+    assert_eq!(rcode(), ResponseCode::NXDomain);
+}
+
+#[test]
+fn readers_and_writers_of_one_name_never_see_it_go_back() {
+    let server = Server::start();
+    let link = server.add_with(&json!({"url": "https://example.net/0", "code": "abc"}));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let committed = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let at_least = committed.load(Ordering::SeqCst);
+                    let text = txt(&server, &link);
+                    let number = text.trim_matches('"').rsplit('/').next().unwrap();
+                    let number: u64 = number.parse().unwrap();
+                    assert!(number >= at_least, "{number} after {at_least}");
+                }
+            });
+        }
+        for number in 1..200 {
+            let patch = json!({"url": format!("https://example.net/{number}")});
+            assert_eq!(
+                server.api("PATCH", "/v1/links/abc", Some(&patch)).status,
+                200
+            );
+            committed.store(number, Ordering::SeqCst);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
 }

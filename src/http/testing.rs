@@ -98,7 +98,7 @@ impl Store for MemoryStore {
     async fn create(&self, new: NewLink, now: u64) -> Result<Created, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         while self.held.load(Ordering::SeqCst) {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let name = new.name.clone();
         self.with(&name, now, |slots, live, version| match live {

@@ -240,16 +240,6 @@ impl Memory {
         shard.absent.remove(name.as_str());
     }
 
-    /// The same for all names.
-    pub(super) fn forget_all(&self) {
-        for shard in &self.shards {
-            let mut shard = lock(shard);
-            shard.flights.clear();
-            shard.links.clear();
-            shard.absent.clear();
-        }
-    }
-
     /// How much there is.
     pub(super) fn size(&self) -> Size {
         let mut size = Size::default();
@@ -447,10 +437,6 @@ mod tests {
             assert_eq!(fresh(&memory, "a", now), Some(2));
             memory.forget(&name("a"));
         }
-        let (ticket, _wait) = lead(&memory, "a", now);
-        memory.forget_all();
-        ticket.land(Ok(Some(link("a", 1))), now);
-        assert_eq!(fresh(&memory, "a", now), None);
     }
 
     #[tokio::test]

@@ -105,11 +105,6 @@ impl<V: Keyed> Sieve<V> {
         self.take_out(place)
     }
 
-    /// Takes everything out.
-    pub(super) fn clear(&mut self) {
-        *self = Self::new(self.max_weight);
-    }
-
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
         self.table.len()
