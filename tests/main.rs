@@ -3,6 +3,8 @@
 // The helpers are not test functions themselves, but in a test a failed expectation is the point.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// A DynamoDB endpoint, and what can go wrong on the way to it.
+mod dynamo;
 // A tinyns of its own for each test.
 mod harness;
 
