@@ -12,6 +12,8 @@ mod harness;
 mod clients;
 // The table of answers, header, EDNS and size rules, by raw packets.
 mod dns;
+// Several servers on one DynamoDB table.
+mod fleet;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.
 mod durability;
 // The admin API and the redirect host over the wire, and many clients at once.
