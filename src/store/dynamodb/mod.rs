@@ -40,9 +40,9 @@
 //! # Time
 //!
 //! Every call ends, and before its caller gives up: a query waits 1.5 s and an administrator 10 s.
-//! `READ_TIME` and `WRITE_TIME` bound a call with all its attempts; connecting and waiting for
-//! a reply are bounded for each, so that one lost packet or dead connection leaves time for another
-//! attempt. The SDK repeats what failed by time-out, cut connection, 5xx or throttling, and stops
+//! `READ_TIME` and `WRITE_TIME` bound a request with all its attempts, and hardly more a call of
+//! several requests; connecting and waiting for a reply are bounded for each attempt, so that one
+//! lost packet or dead connection leaves time for another. The SDK repeats what failed by time-out, cut connection, 5xx or throttling, and stops
 //! where too many calls need that. A write whose reply was lost and that is sent again recognises
 //! what it has written itself; see `failure::Attempts`. What still fails by throttling is
 //! [`StoreError::Overloaded`].
@@ -51,6 +51,7 @@
 //! containers, EC2. Not built in: SSO and `credential_process`, which are for people at their desks.
 //! TLS is rustls with ring, which the HTTP client of the command line brings too.
 
+mod credentials;
 mod failure;
 mod item;
 mod open;
@@ -83,12 +84,15 @@ const READ_TIME: Duration = Duration::from_millis(1_350);
 /// How long one attempt of a read may take to connect, and then to get a reply: DynamoDB answers in
 /// some 5 ms, and three attempts have to fit into [`READ_TIME`] nearly whole.
 const READ_ATTEMPT_TIME: Duration = Duration::from_millis(450);
-/// How long a write or a page's request may take with all its attempts: less than the 10 s of an
+/// How long a write's or a page's request may take with all its attempts: less than the 10 s of an
 /// administrator's call.
 const WRITE_TIME: Duration = Duration::from_secs(8);
 /// The same for one attempt of these.
 const WRITE_ATTEMPT_TIME: Duration = Duration::from_millis(2_500);
-/// How often one call is sent at most.
+/// How much longer a call of several requests may take than a single one. Usually all of them take
+/// some milliseconds; this is for a slow one followed by a fast one.
+const SECOND_REQUEST_TIME: Duration = Duration::from_millis(100);
+/// How often one request is sent at most.
 const MAX_ATTEMPTS: u32 = 3;
 /// The wait before the second attempt of a read, at most; it doubles for the third.
 const READ_BACKOFF: Duration = Duration::from_millis(20);
@@ -141,6 +145,8 @@ impl fmt::Display for Table {
 struct Lane {
     client: Client,
     permits: Semaphore,
+    /// For a call as a whole, however many requests it makes.
+    limit: Duration,
 }
 
 impl DynamoStore {
@@ -158,7 +164,9 @@ impl DynamoStore {
             .permits
             .try_acquire()
             .map_err(|_| StoreError::Overloaded)?;
-        work.await
+        tokio::time::timeout(lane.limit, work)
+            .await
+            .unwrap_or(Err(StoreError::DeadlineExceeded))
     }
 }
 

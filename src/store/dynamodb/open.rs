@@ -12,6 +12,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
@@ -23,11 +24,12 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::credentials::Steady;
 use super::item::{EXPIRES_AT, KEY};
 use super::{
     DynamoConfig, DynamoStore, Lane, MAX_ATTEMPTS, MAX_BACKOFF, MAX_READS, MAX_WRITES,
-    READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, Table, WRITE_ATTEMPT_TIME, WRITE_BACKOFF,
-    WRITE_TIME, failure,
+    READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, Table, WRITE_ATTEMPT_TIME,
+    WRITE_BACKOFF, WRITE_TIME, failure,
 };
 
 /// The region for an endpoint of its own where none is set: emulators take any.
@@ -115,6 +117,7 @@ impl DynamoStore {
         let lane = |permits, time, attempt_time, backoff| Lane {
             client: client(&sdk, time, attempt_time, backoff),
             permits: Semaphore::new(permits),
+            limit: time + SECOND_REQUEST_TIME,
         };
         let store = Self {
             table,
@@ -141,7 +144,11 @@ async fn load(config: &DynamoConfig, settings: ConfigLoader) -> Result<SdkConfig
     if let Some(url) = &config.endpoint_url {
         settings = settings.endpoint_url(url);
     }
-    let sdk = Box::pin(settings.load()).await;
+    let mut sdk = Box::pin(settings.load()).await;
+    if let Some(source) = sdk.credentials_provider() {
+        let steady = SharedCredentialsProvider::new(Steady::new(source));
+        sdk = sdk.into_builder().credentials_provider(steady).build();
+    }
     match (sdk.region(), &config.endpoint_url) {
         (Some(_), _) => Ok(sdk),
         (None, Some(_)) => {

@@ -26,8 +26,8 @@ const MAX_PAGE: usize = 1_000;
 /// How many requests one page may take. They grow up to [`MAX_PAGE`] items each, so that a page
 /// looks at some ten thousand items before it says that it has found little.
 const MAX_REQUESTS: usize = 16;
-/// For how long a page goes on asking. Whoever waits for it gives up after ten seconds, and one
-/// more request may take as long as [`super::WRITE_TIME`].
+/// For how long a page goes on asking once there is something to give: the bound of the whole call
+/// is [`super::WRITE_TIME`] and a little, and what it cuts off is lost.
 const PAGE_TIME: Duration = Duration::from_secs(1);
 /// How many parts DynamoDB can divide a table into.
 const MAX_SEGMENTS: u32 = 1_000_000;
