@@ -12,8 +12,8 @@ use super::Table;
 use crate::store::StoreError;
 
 /// The longest text of a failure, in characters: what is in it comes from outside, and goes into a
-/// log line.
-const MAX_TEXT: usize = 300;
+/// log line. The list of all places where there are no credentials just fits.
+const MAX_TEXT: usize = 800;
 
 /// Codes with which DynamoDB asks for patience. It has then done nothing.
 const THROTTLED: &[&str] = &[
@@ -81,9 +81,12 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// The text without line breaks, which the SDK's own have, and without any other control character,
+/// which a reply might have.
 fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
     let mut line = String::new();
-    for c in text.chars().take(MAX_TEXT) {
+    for c in words.join(" ").chars().take(MAX_TEXT) {
         if c.is_control() {
             line.extend(c.escape_default());
         } else {
