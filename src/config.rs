@@ -28,6 +28,7 @@ use toml::de::{DeTable, DeValue};
 use crate::http::{Scheme, ShortUrls};
 use crate::link::{Code, Origin, OriginError, Ttl};
 use crate::links::MemoryLimits;
+use crate::store::DynamoConfig;
 use crate::zone::{Layout, ZoneConfig};
 
 /// The largest configuration file, in bytes: room for some two thousand zones.
@@ -51,6 +52,8 @@ const MAX_MEMORY_MIB: u32 = 1 << 20;
 /// In seconds.
 const HOUR: u32 = 60 * 60;
 const DAY: u32 = 24 * HOUR;
+/// The article's table.
+const DEFAULT_TABLE: &str = "tinyUrl";
 const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8053";
 const DEFAULT_TOKEN_FILE: &str = "data/admin.token";
 const DEFAULT_REDIRECT_LISTEN: &str = "127.0.0.1:8080";
@@ -87,6 +90,8 @@ pub enum StoreConfig {
         /// Its file.
         path: PathBuf,
     },
+    /// A DynamoDB table.
+    DynamoDb(DynamoConfig),
 }
 
 /// The admin API.
@@ -219,14 +224,25 @@ pub enum Problem {
         /// The allowed ones, as a phrase.
         known: &'static str,
     },
-    /// A store that this version does not have.
-    #[error("this version has only the \"sqlite\" store, not \"dynamodb\"")]
-    DynamoDb,
-    /// A key of a store that this version does not have.
-    #[error("belongs to the \"dynamodb\" store, and this version has only \"sqlite\"")]
-    DynamoDbKey,
+    /// A key of another store than the one that is chosen.
+    #[error("belongs to the {belongs:?} store, and kind is {kind:?}")]
+    OtherStore {
+        /// The store that has this key.
+        belongs: &'static str,
+        /// The store of this configuration.
+        kind: &'static str,
+    },
+    /// Not a name that DynamoDB allows.
+    #[error("{0:?} is not a table's name: 3 to 255 letters, digits, and any of \"_-.\"")]
+    Table(String),
+    /// Not the name of a region.
+    #[error("{0:?} is not the name of a region, such as \"eu-central-1\"")]
+    Region(String),
+    /// Not a place to send requests to.
+    #[error("{0:?} is not an http or https URL, such as \"http://127.0.0.1:8000\"")]
+    Endpoint(String),
     /// A cache that this version does not have.
-    #[error("this version has only the \"sqlite\" store and no Redis; leave the section out")]
+    #[error("this version has no Redis; leave the section out")]
     Redis,
 }
 
@@ -293,7 +309,7 @@ impl Config {
         let dns = reader.dns(raw.dns, &mut seen)?;
         let zones = reader.zones(raw.zone)?;
         let store = reader.store(raw.store)?;
-        let cache = reader.cache(raw.cache)?;
+        let cache = reader.cache(raw.cache, &store)?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
         Ok(Self {
@@ -348,11 +364,10 @@ struct RawZone {
 struct RawStore {
     kind: Option<Spanned<String>>,
     path: Option<Spanned<String>>,
-    // The keys of the store that is to come, so that whoever has them in a file learns what is
-    // missing and not that they are unknown.
-    table: Option<Spanned<toml::Value>>,
-    endpoint_url: Option<Spanned<toml::Value>>,
-    create_table: Option<Spanned<toml::Value>>,
+    table: Option<Spanned<String>>,
+    region: Option<Spanned<String>>,
+    endpoint_url: Option<Spanned<String>>,
+    create_table: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -589,25 +604,76 @@ impl Reader<'_> {
     }
 
     fn store(&self, raw: RawStore) -> Result<StoreConfig, ConfigError> {
-        let dynamodb = |span| self.error(span, "store.kind", Problem::DynamoDb);
-        if let Some(kind) = raw.kind.as_ref().filter(|k| k.get_ref() == "dynamodb") {
-            return Err(dynamodb(kind.span()));
-        }
-        self.choice(raw.kind, "store.kind", "\"sqlite\"", |word| {
-            matches!(word, None | Some("sqlite")).then_some(())
+        let (sqlite, dynamodb) = ("sqlite", "dynamodb");
+        let known = "\"sqlite\" or \"dynamodb\"";
+        let kind = self.choice(raw.kind.clone(), "store.kind", known, |word| match word {
+            None | Some("sqlite") => Some(sqlite),
+            Some("dynamodb") => Some(dynamodb),
+            Some(_) => None,
         })?;
-        for (key, value) in [
-            ("store.table", raw.table),
-            ("store.endpoint_url", raw.endpoint_url),
-            ("store.create_table", raw.create_table),
+        let span = |raw: &Option<Spanned<String>>| raw.as_ref().map(Spanned::span);
+        for (key, belongs, place) in [
+            ("store.path", sqlite, span(&raw.path)),
+            ("store.table", dynamodb, span(&raw.table)),
+            ("store.region", dynamodb, span(&raw.region)),
+            ("store.endpoint_url", dynamodb, span(&raw.endpoint_url)),
+            (
+                "store.create_table",
+                dynamodb,
+                raw.create_table.as_ref().map(Spanned::span),
+            ),
         ] {
-            if let Some(value) = value {
-                return Err(self.error(value.span(), key, Problem::DynamoDbKey));
+            if let Some(place) = place.filter(|_| belongs != kind) {
+                return Err(self.error(place, key, Problem::OtherStore { belongs, kind }));
             }
+        }
+        if kind == dynamodb {
+            return Ok(StoreConfig::DynamoDb(self.dynamodb(raw)?));
         }
         Ok(StoreConfig::Sqlite {
             path: self.file(raw.path, "store.path", DEFAULT_STORE_PATH)?,
         })
+    }
+
+    fn dynamodb(&self, raw: RawStore) -> Result<DynamoConfig, ConfigError> {
+        let word = |text: &str, marks: &[char]| {
+            text.chars()
+                .all(|c| c.is_ascii_alphanumeric() || marks.contains(&c))
+        };
+        let table = |text: &str| (3..=255).contains(&text.len()) && word(text, &['_', '-', '.']);
+        let region = |text: &str| (1..=63).contains(&text.len()) && word(text, &['-']);
+        let endpoint = |text: &str| {
+            url::Url::parse(text)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        Ok(DynamoConfig {
+            table: self
+                .text(raw.table, "store.table", table, Problem::Table)?
+                .unwrap_or_else(|| DEFAULT_TABLE.into()),
+            region: self.text(raw.region, "store.region", region, Problem::Region)?,
+            endpoint_url: self.text(
+                raw.endpoint_url,
+                "store.endpoint_url",
+                endpoint,
+                Problem::Endpoint,
+            )?,
+            create_table: raw.create_table.is_some_and(Spanned::into_inner),
+        })
+    }
+
+    /// A text that has to pass a check.
+    fn text(
+        &self,
+        raw: Option<Spanned<String>>,
+        key: &str,
+        is_good: impl Fn(&str) -> bool,
+        problem: fn(String) -> Problem,
+    ) -> Result<Option<String>, ConfigError> {
+        match raw.map(|raw| (raw.span(), raw.into_inner())) {
+            None => Ok(None),
+            Some((_, text)) if is_good(&text) => Ok(Some(text)),
+            Some((span, text)) => Err(self.error(span, key, problem(text))),
+        }
     }
 
     fn admin(&self, raw: RawAdmin, seen: &mut Seen) -> Result<AdminConfig, ConfigError> {
@@ -617,8 +683,11 @@ impl Reader<'_> {
         })
     }
 
-    fn cache(&self, raw: RawCache) -> Result<MemoryLimits, ConfigError> {
-        let mut limits = MemoryLimits::default();
+    fn cache(&self, raw: RawCache, store: &StoreConfig) -> Result<MemoryLimits, ConfigError> {
+        let mut limits = match store {
+            StoreConfig::Sqlite { .. } => MemoryLimits::default(),
+            StoreConfig::DynamoDb(_) => MemoryLimits::for_shared_store(),
+        };
         if let Some(raw) = raw.memory_mib {
             let mib = self.number(raw, "cache.memory_mib", 1, MAX_MEMORY_MIB, " MiB")?;
             limits = limits.with_memory(u64::from(mib) << 20);

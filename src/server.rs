@@ -21,7 +21,7 @@ use crate::http::{
 };
 use crate::links::Links;
 use crate::metrics::{Metrics, Outcome, Reload};
-use crate::store::{OpenError, SqliteStore, Store};
+use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
 use crate::zone::{Diagnostic, LoadError, ZoneSet};
 
 /// The environment variable that holds the admin token; it comes before the token file. Empty is
@@ -37,6 +37,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The DynamoDB table cannot be used.
+    #[error(transparent)]
+    DynamoDb(#[from] DynamoOpenError),
     /// The admin token's file cannot be read or made.
     #[error(transparent)]
     TokenFile(#[from] TokenError),
@@ -83,10 +86,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let admin = bind_http("the admin API", &config.admin.listen).await?;
     let redirect = bind_http("the redirect host", &config.redirect.listen).await?;
     // The store before the token: it makes a directory that only its owner can read.
-    let StoreConfig::Sqlite { path } = config.store;
-    let store_clock = clock.clone();
-    let store = aside(move || SqliteStore::open(&path, store_clock)).await?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = open_store(config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
 
     let metrics = Arc::new(Metrics::new());
@@ -238,6 +238,16 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
             Err(_) => std::future::pending().await,
         },
     }
+}
+
+async fn open_store(config: StoreConfig, clock: &Clock) -> Result<Arc<dyn Store>, StartError> {
+    Ok(match config {
+        StoreConfig::Sqlite { path } => {
+            let clock = clock.clone();
+            Arc::new(aside(move || SqliteStore::open(&path, clock)).await?)
+        }
+        StoreConfig::DynamoDb(table) => Arc::new(DynamoStore::open(&table).await?),
+    })
 }
 
 /// The environment's token, or that of the file, which is made where there is none.

@@ -51,6 +51,8 @@ pub struct Setup {
     listen: String,
     limits: String,
     sections: String,
+    /// The lines of `[store]`, if it is not a SQLite file of this server's own.
+    store: Option<String>,
 }
 
 impl Setup {
@@ -77,6 +79,7 @@ impl Setup {
             listen: "[\"127.0.0.1:0\"]".into(),
             limits: String::new(),
             sections: String::new(),
+            store: None,
         }
     }
 
@@ -112,6 +115,12 @@ impl Setup {
         self
     }
 
+    /// Keeps the links elsewhere than in a SQLite file of its own; the lines of `[store]`.
+    pub fn store(mut self, lines: &str) -> Self {
+        self.store = Some(lines.into());
+        self
+    }
+
     /// Starts the server and waits until all its listeners are there.
     pub fn start(self) -> Server {
         for (file, text) in &self.files {
@@ -119,13 +128,15 @@ impl Setup {
         }
         let config = self.dir.path().join("tinyns.toml");
         let data = self.dir.path().join("data");
+        let sqlite = || format!("path = \"{}/links.sqlite\"\n", data.display());
         let text = format!(
-            "[dns]\nlisten = {listen}\n{zones}\n[store]\npath = \"{data}/links.sqlite\"\n\
+            "[dns]\nlisten = {listen}\n{zones}\n[store]\n{store}\
              [admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{data}/admin.token\"\n\
              [redirect]\nlisten = \"127.0.0.1:0\"\n{sections}",
             sections = self.sections,
             listen = self.listen,
             zones = self.zones,
+            store = self.store.unwrap_or_else(sqlite),
             data = data.display(),
         );
         std::fs::write(&config, text).unwrap();
@@ -162,7 +173,7 @@ impl Server {
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
             .env("TINYNS_ADMIN_TOKEN", TOKEN)
-            .env("TINYNS_LOG", "debug,hickory_server=info,hickory_proto=info")
+            .env("TINYNS_LOG", "info,tinyns=debug")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -339,6 +350,17 @@ fn bare(mut command: Command) -> Command {
         .env_remove("TINYNS_SERVER")
         .env_remove("TINYNS_ADMIN_TOKEN")
         .env_remove("TINYNS_LOG");
+    // Whatever AWS account the machine has is not for tests.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 

@@ -3,6 +3,8 @@
 // The helpers are not test functions themselves, but in a test a failed expectation is the point.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// A DynamoDB endpoint, and what can go wrong on the way to it.
+mod dynamo;
 // A tinyns of its own for each test.
 mod harness;
 
@@ -10,6 +12,8 @@ mod harness;
 mod clients;
 // The table of answers, header, EDNS and size rules, by raw packets.
 mod dns;
+// Several servers on one DynamoDB table.
+mod fleet;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.
 mod durability;
 // The admin API and the redirect host over the wire, and many clients at once.

@@ -82,6 +82,19 @@ On Debian they are in: ${packages[*]}"
     [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"
 fi
 
-if [[ ${1-} != --tools-only ]]; then
-    cargo test --locked "$@"
+if [[ ${1-} == --tools-only ]]; then
+    exit
 fi
+
+# The DynamoDB emulator cannot be a dev-dependency: its libsqlite3-sys collides with ours. The
+# program is small either way, and built for tests; optimising it across crates takes minutes.
+readonly EMULATOR=3.2.0
+tools="${CARGO_TARGET_DIR:-target}/tools"
+if ! cargo install --root "$tools" --list | grep -q "^dynoxide-rs v$EMULATOR:"; then
+    printf 'building the DynamoDB emulator, once; this takes some minutes\n'
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install --quiet --locked --root "$tools" dynoxide-rs --version "$EMULATOR" \
+        --no-default-features --features native-sqlite,http-server,cli
+fi
+
+cargo test --locked "$@"

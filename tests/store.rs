@@ -2,6 +2,7 @@
 //!
 //! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
 
+mod dynamodb;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -33,7 +33,10 @@ fn report(kind: &str, diagnostics: &[Diagnostic]) {
 }
 
 fn summary(config: &Config, warnings: usize) -> String {
-    let StoreConfig::Sqlite { path } = &config.store;
+    let store = match &config.store {
+        StoreConfig::Sqlite { path } => path.display().to_string(),
+        StoreConfig::DynamoDb(dynamo) => format!("the DynamoDB table {:?}", dynamo.table),
+    };
     let mut text = String::new();
     for zone in &config.zones {
         row(&mut text, zone);
@@ -41,10 +44,9 @@ fn summary(config: &Config, warnings: usize) -> String {
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
-        "ok: {}, {}, links in {}",
+        "ok: {}, {}, links in {store}",
         count(config.zones.len(), "zone"),
         count(warnings, "warning"),
-        path.display()
     );
     text
 }

@@ -593,9 +593,9 @@ tosub  IN CNAME x.sub
             name,
             RecordType::TXT,
             Some(&ends),
-            "0 | CNAME/9 TXT/9 |  | ",
+            "0 | CNAME/8 TXT/8 |  | ",
         );
-        check(name, RecordType::A, Some(&ends), "0 | CNAME/9 A/9 |  | ");
+        check(name, RecordType::A, Some(&ends), "0 | CNAME/8 A/8 |  | ");
         let endless = live(None);
         check(
             name,

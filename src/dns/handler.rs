@@ -117,7 +117,7 @@ impl Shared {
     async fn answer(&self, query: &LowerQuery) -> Answer {
         // Held to the end: a reload in between does not change what this query sees.
         let zones = self.zones.current();
-        let Some(zone) = zones.answering(query.name(), query.query_type()) else {
+        let Some(zone) = zones.find(query.name(), query.query_type()) else {
             let error = ExtendedError {
                 code: ExtendedError::NOT_AUTHORITATIVE,
                 text: "",

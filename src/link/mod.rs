@@ -47,10 +47,14 @@ impl Link {
         self.cap_ttl(self.ttl.map_or(zone_ttl, Ttl::as_secs), now)
     }
 
-    /// `ttl`, cut to what is left of the link's life at `now`.
+    /// `ttl`, cut to what is left of the link's life at `now`. That second may be nearly over, so it
+    /// does not count: in its last second a link is not to be cached at all.
     pub fn cap_ttl(&self, ttl: u32, now: UnixTime) -> u32 {
         match self.expires_at {
-            Some(end) => ttl.min(u32::try_from(now.until(end)).unwrap_or(u32::MAX)),
+            Some(end) => {
+                let left = now.until(end).saturating_sub(1);
+                ttl.min(u32::try_from(left).unwrap_or(u32::MAX))
+            }
             None => ttl,
         }
     }
@@ -135,7 +139,8 @@ mod tests {
     fn ttl_never_reaches_beyond_expiry() {
         assert_eq!(link(None, None).answer_ttl(300, UnixTime(5)), 300);
         assert_eq!(link(None, Some(20)).answer_ttl(300, UnixTime(5)), 20);
-        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(999)), 1);
+        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(990)), 9);
+        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(999)), 0);
         assert_eq!(
             link(Some(1_000), Some(20)).answer_ttl(300, UnixTime(100)),
             20

@@ -70,6 +70,16 @@ impl Default for MemoryLimits {
 }
 
 impl MemoryLimits {
+    /// For a store that other servers and programs change as well: nobody tells us of their changes,
+    /// so nothing is used for longer than a second without asking.
+    pub fn for_shared_store() -> Self {
+        Self {
+            fresh_for: Duration::from_secs(1),
+            absent_for: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
     /// Divides this many bytes between links and absent names.
     pub fn with_memory(self, bytes: u64) -> Self {
         let links = usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -15,8 +15,10 @@
 //!   are full. It keeps no deadline of its own for a caller who stops waiting; a write that was
 //!   begun may then still happen.
 
+pub mod dynamodb;
 pub mod sqlite;
 
+pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
 pub use sqlite::{OpenError, SqliteStore};
 
 use std::fmt;
@@ -136,6 +138,16 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The link of that name, expired or not.
     async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError>;
+
+    /// What [`Store::get`] gives for each of these names, in their order, for callers that have
+    /// several at once. A name that is bad for itself does not spoil the others.
+    async fn get_many(&self, names: &[LinkName]) -> Vec<Result<Option<Link>, StoreError>> {
+        let mut results = Vec::with_capacity(names.len());
+        for name in names {
+            results.push(self.get(name).await);
+        }
+        results
+    }
 
     /// Changes a live link; with `expected` only if that is its version.
     async fn change(

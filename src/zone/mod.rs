@@ -74,7 +74,6 @@ pub struct Zone {
     link_origin: Option<Origin>,
     redirect_name: Option<Name>,
     redirect_host: Option<usize>,
-    soa: Record,
     negative_soa: Record,
     tree: Tree,
 }
@@ -130,11 +129,10 @@ impl Zone {
     }
 
     fn from_parts(config: &ZoneConfig, names: Names, built: Built) -> (Self, Vec<Diagnostic>) {
-        let soa = Record::from_rdata(built.soa.owner, built.soa.ttl, built.soa.rdata);
-        let mut negative_soa = soa.clone();
+        let mut negative_soa = Record::from_rdata(built.soa.owner, built.soa.ttl, built.soa.rdata);
         // RFC 2308 §5: the minimum of the MINIMUM field and the SOA's own TTL.
-        if let RData::SOA(data) = &soa.data {
-            negative_soa.ttl = soa.ttl.min(data.minimum);
+        if let RData::SOA(data) = &negative_soa.data {
+            negative_soa.ttl = negative_soa.ttl.min(data.minimum);
         }
         let holds_links = names.redirect.is_some();
         let zone = Self {
@@ -146,7 +144,6 @@ impl Zone {
             link_origin: holds_links.then(|| config.origin.clone()),
             redirect_name: names.redirect.map(|(name, _)| name),
             redirect_host: built.redirect_host,
-            soa,
             negative_soa,
             tree: built.tree,
         };
@@ -189,11 +186,6 @@ impl Zone {
             .as_ref()?
             .prepend_label(code.as_bytes())
             .ok()
-    }
-
-    /// The SOA record, as in the file.
-    pub fn soa(&self) -> &Record {
-        &self.soa
     }
 
     /// The SOA record for negative answers: its TTL is how long they may be kept (RFC 2308 §5).

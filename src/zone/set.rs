@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use hickory_proto::rr::{LowerName, RecordType};
 
 use super::diagnostic::{Diagnostic, LoadError, Problem};
-use super::lookup::{LinkPlace, Lookup};
+use super::lookup::Lookup;
 use super::wire::WireName;
 use super::{Loaded, Zone, ZoneConfig, in_file};
 use crate::link::{LinkName, Origin};
@@ -61,15 +61,10 @@ impl Zones {
         Ok((zones, warnings))
     }
 
-    /// The zone that a name is in: of those at or above it the deepest.
-    pub fn find(&self, name: &LowerName) -> Option<&Arc<Zone>> {
-        self.find_wire(&WireName::from_labels(name.iter())?)
-    }
-
-    /// The zone that answers a query: the one that the name is in, but for DS at the origin of a
+    /// The zone that answers a query: the deepest at or above the name, but for DS at the origin of a
     /// zone the one above it, if that delegates the name. DS is on the parent's side of a zone cut,
     /// and a server of both sides answers from there (RFC 4035 §3.1.4.1).
-    pub fn answering(&self, name: &LowerName, qtype: RecordType) -> Option<&Arc<Zone>> {
+    pub fn find(&self, name: &LowerName, qtype: RecordType) -> Option<&Arc<Zone>> {
         let name = WireName::from_labels(name.iter())?;
         let zone = self.find_wire(&name)?;
         if qtype != RecordType::DS || name.labels() != zone.apex_labels {
@@ -92,11 +87,6 @@ impl Zones {
             .rev()
             .find_map(|labels| self.by_origin.get(name.suffix(labels)))
             .map(|&place| &self.zones[place])
-    }
-
-    /// All zones, in the order of the configuration.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.zones.iter()
     }
 
     /// The zone of an origin that holds links.
@@ -153,11 +143,7 @@ impl Zones {
             return Host::Origin(origin.clone());
         }
         match zone.search(&name) {
-            Lookup::Link {
-                code,
-                place: LinkPlace::Short | LinkPlace::Target,
-                ..
-            } => Host::Link(LinkName::new(&code, origin)),
+            Lookup::Link { code, .. } => Host::Link(LinkName::new(&code, origin)),
             _ => Host::Inside,
         }
     }

@@ -36,14 +36,9 @@ impl Node {
         self.rrsets.iter().find(|set| set.rtype == rtype)
     }
 
-    /// All of them, by type code.
+    /// All of them, by type code; none at an empty non-terminal.
     pub fn rrsets(&self) -> impl Iterator<Item = &RrSet> {
         self.rrsets.iter()
-    }
-
-    /// Whether there are none: the name is an empty non-terminal.
-    pub fn is_empty(&self) -> bool {
-        self.rrsets.is_empty()
     }
 
     /// Whether it has A or AAAA records.

@@ -139,7 +139,8 @@ async fn finish(
 }
 
 /// One piece of the response out of results that are ready together. If the request broke off, the
-/// results before that still go out, and then the response breaks off, too.
+/// results that are known still go out, and then the response breaks off, too. What is not known by
+/// then may still be done; sending the batch again tells.
 fn joined(results: Vec<Result<Vec<u8>, axum::Error>>) -> Vec<Result<Bytes, axum::Error>> {
     let mut text = Vec::new();
     let mut broken = None;

@@ -111,7 +111,7 @@ async fn a_redirect_is_kept_no_longer_than_the_link_allows() {
     check_age("b", json!({"ttl": 300}), 60).await;
     check_age("c", json!({"ttl": 7}), 7).await;
     check_age("d", json!({"ttl": 0}), 0).await;
-    check_age("e", json!({"expires_at": "2023-11-14T22:13:25Z"}), 5).await;
+    check_age("e", json!({"expires_at": "2023-11-14T22:13:25Z"}), 4).await;
     check_age(
         "f",
         json!({"expires_at": "2023-11-14T22:13:25Z", "ttl": 3}),

@@ -29,7 +29,7 @@ fn the_deepest_zone_has_the_name() {
     let zones = set.current();
     let found = |name: &str| {
         zones
-            .find(&lower(name))
+            .find(&lower(name), RecordType::A)
             .map(|zone| zone.origin().to_string())
     };
     assert_eq!(found("example."), Some("example.".into()));
@@ -40,8 +40,6 @@ fn the_deepest_zone_has_the_name() {
     assert_eq!(found("a.plain.test."), Some("plain.test.".into()));
     assert_eq!(found("test."), None);
     assert_eq!(found("."), None);
-    let origins: Vec<_> = zones.iter().map(|zone| zone.origin().to_string()).collect();
-    assert_eq!(origins, ["plain.test.", "example.", "child.example."]);
 }
 
 #[test]
@@ -57,7 +55,7 @@ fn rfc_4035_3_1_4_1_ds_is_answered_by_the_parent() {
     let (set, _) = ZoneSet::load(configs).unwrap();
     let zones = set.current();
     let check = |name: &str, qtype, expected: &str| {
-        let zone = zones.answering(&lower(name), qtype).unwrap();
+        let zone = zones.find(&lower(name), qtype).unwrap();
         assert_eq!(zone.origin().to_string(), expected, "{name} {qtype}");
     };
     check("cut.example.", RecordType::DS, "example.");
@@ -183,7 +181,7 @@ fn a_reload_takes_all_zones_or_none() {
     let zone = |zones: &Zones| {
         show(
             &zones
-                .find(&lower("x.plain.test."))
+                .find(&lower("x.plain.test."), RecordType::A)
                 .unwrap()
                 .lookup(&lower("x.plain.test.")),
         )

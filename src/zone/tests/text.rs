@@ -29,8 +29,8 @@ fn rfc_1035_5_1_owners_classes_and_ttls() {
         assert_eq!(ttl("c.example.", RecordType::A), Some(3_600));
         assert_eq!(ttl("d.example.", RecordType::A), Some(77));
         assert_eq!(ttl("e.c.example.", RecordType::TXT), Some(86_400));
-        let RData::SOA(soa) = &zone.soa().data else {
-            panic!("{:?}", zone.soa());
+        let RData::SOA(soa) = &zone.negative_soa().data else {
+            panic!("{:?}", zone.negative_soa());
         };
         assert_eq!((soa.serial, soa.refresh, soa.retry), (1, 3_600, 3));
         assert_eq!((soa.expire, soa.minimum), (4, 60));

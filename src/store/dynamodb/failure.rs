@@ -1,0 +1,127 @@
+//! What the SDK's errors mean to a caller of the store, and how often a call was sent.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
+
+use super::Table;
+use crate::store::StoreError;
+
+/// The longest text of a failure, in characters: what is in it comes from outside, and goes into a
+/// log line. The list of all places where there are no credentials just fits.
+const MAX_TEXT: usize = 800;
+
+/// Codes with which DynamoDB asks for patience. It has then done nothing.
+const THROTTLED: &[&str] = &[
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "TooManyRequestsException",
+    "LimitExceededException",
+];
+
+/// The error of a call that has failed for good, after the SDK's own retries.
+pub(super) fn store_error<E>(table: &Table, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::TimeoutError(_) => StoreError::DeadlineExceeded,
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => StoreError::DeadlineExceeded,
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or_default();
+            if THROTTLED.contains(&code) || service.raw().status().as_u16() == 429 {
+                StoreError::Overloaded
+            } else {
+                StoreError::Unavailable(format!("{table}: {}", text(error)))
+            }
+        }
+        _ => StoreError::Unavailable(format!("{table}: {}", text(error))),
+    }
+}
+
+/// An error in one line: DynamoDB's code and message, or the chain of causes down to the one that
+/// an operator can do something about.
+pub(super) fn text<E>(error: &SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let text = match error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code().unwrap_or("no error code");
+            match service.err().message() {
+                Some(message) => format!("{code}: {message}"),
+                None => format!("{code} (HTTP status {status})"),
+            }
+        }
+        other => chain(other),
+    };
+    one_line(&text)
+}
+
+/// An error and its causes, each once.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The text without line breaks, which the SDK's own have, and without any other control character,
+/// which a reply might have.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut line = String::new();
+    for c in words.join(" ").chars().take(MAX_TEXT) {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// Counts how often the SDK has sent one call.
+///
+/// A write whose reply is lost is sent again, and then finds what it has written itself. Only a call
+/// that was sent more than once may take what it finds for its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempts(Arc<AtomicU32>);
+
+impl Attempts {
+    /// Whether the call was sent more than once.
+    pub(super) fn repeated(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
+}
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

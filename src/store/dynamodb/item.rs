@@ -1,0 +1,314 @@
+//! Items of the table and what they stand for.
+//!
+//! | attribute | type | what |
+//! |---|---|---|
+//! | `miniUrl` | S | the key: the link's full name, lower case, without the last dot |
+//! | `fullUrl` | S | where it leads; an item without it is no link |
+//! | `createdAt` | N | epoch seconds |
+//! | `createdBy` | S | who made it |
+//! | `expiresAt` | N | epoch seconds; the table's TTL attribute |
+//! | `ttl` | N | TTL of its records, seconds |
+//! | `version` | N | see [`Version`] |
+//! | `deletedAt` | N | epoch seconds; marks a tombstone, where there is no `fullUrl` |
+//!
+//! Other programs write here too, the article's script among them, and it knows only the first two.
+//! Such an item is a link: made at 0 by nobody, of version 0, which is below every version that this
+//! program writes. `createdAt` and `createdBy` decide nothing, so that a value of another type in
+//! them counts as none. Everything else decides an answer, and has to be sound.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::clock::UnixTime;
+use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
+use crate::store::StoreError;
+
+pub(super) const KEY: &str = "miniUrl";
+pub(super) const URL: &str = "fullUrl";
+pub(super) const CREATED_AT: &str = "createdAt";
+pub(super) const CREATED_BY: &str = "createdBy";
+pub(super) const EXPIRES_AT: &str = "expiresAt";
+/// A reserved word of DynamoDB's expressions, where it has to be written as `#ttl`.
+pub(super) const TTL: &str = "ttl";
+pub(super) const VERSION: &str = "version";
+pub(super) const DELETED_AT: &str = "deletedAt";
+
+/// All of the above, for reads: items of other programs may carry much else.
+pub(super) const PROJECTION: &str =
+    "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt";
+
+/// The highest version that is believed, the last microsecond of the year 9999: room for the next
+/// one is left, and a number of another kind in the attribute is found out.
+const MAX_VERSION: u64 = UnixTime::MAX.0 * 1_000_000 + 999_999;
+
+/// An item as the SDK gives it.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// What a sound item stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A link, expired or not.
+    Link(Link),
+    /// What a deletion leaves.
+    Tombstone {
+        /// The version of the absence.
+        version: Version,
+        /// When it was deleted.
+        deleted_at: UnixTime,
+    },
+}
+
+impl Entry {
+    pub(super) fn version(&self) -> Version {
+        match self {
+            Self::Link(link) => link.version,
+            Self::Tombstone { version, .. } => *version,
+        }
+    }
+
+    /// The link, if there is one.
+    pub(super) fn into_link(self) -> Option<Link> {
+        match self {
+            Self::Link(link) => Some(link),
+            Self::Tombstone { .. } => None,
+        }
+    }
+
+    /// The link, if there is one that has not ended.
+    pub(super) fn into_live(self, now: UnixTime) -> Option<Link> {
+        self.into_link().filter(|link| !link.is_expired(now))
+    }
+}
+
+/// An item that is neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadItem {
+    /// The item's key as far as it can be shown.
+    pub(super) key: String,
+    /// What is wrong.
+    pub(super) reason: String,
+}
+
+impl From<BadItem> for StoreError {
+    fn from(bad: BadItem) -> Self {
+        Self::Corrupt {
+            name: bad.key,
+            reason: bad.reason,
+        }
+    }
+}
+
+/// The key of an item with this name.
+pub(super) fn key(name: &LinkName) -> AttributeValue {
+    text(name.as_str())
+}
+
+pub(super) fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub(super) fn number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// The item of a link.
+pub(super) fn encode(link: &Link) -> Item {
+    let mut item = Item::from([
+        (KEY.into(), key(&link.name)),
+        (URL.into(), text(link.target.as_str())),
+        (CREATED_AT.into(), number(link.created_at.0)),
+        (CREATED_BY.into(), text(&link.created_by)),
+        (VERSION.into(), number(link.version.0)),
+    ]);
+    if let Some(end) = link.expires_at {
+        item.insert(EXPIRES_AT.into(), number(end.0));
+    }
+    if let Some(ttl) = link.ttl {
+        item.insert(TTL.into(), number(ttl.as_secs().into()));
+    }
+    item
+}
+
+/// What an item stands for.
+pub(super) fn decode(item: &Item) -> Result<Entry, BadItem> {
+    let bad = |reason| BadItem {
+        key: shown_key(item),
+        reason,
+    };
+    let name = name(item).map_err(bad)?;
+    entry(item, name).map_err(bad)
+}
+
+/// The name of an item, if its key is one.
+pub(super) fn name(item: &Item) -> Result<LinkName, String> {
+    let Some(AttributeValue::S(key)) = item.get(KEY) else {
+        return Err(format!("{KEY} is not a string"));
+    };
+    let name = LinkName::parse(key).map_err(|e| e.to_string())?;
+    // Parsing folds the case; a key that is not folded would never be found by its name.
+    if name.as_str() == key {
+        Ok(name)
+    } else {
+        Err("the key is not in lower case, or ends in a dot".into())
+    }
+}
+
+fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
+    let version = optional(item, VERSION)?.unwrap_or(0);
+    if version > MAX_VERSION {
+        return Err(format!("{VERSION} {version} is beyond the year 9999"));
+    }
+    let version = Version(version);
+    let url = match (item.get(URL), optional(item, DELETED_AT)?) {
+        (Some(AttributeValue::S(url)), _) => url,
+        (Some(_), _) => return Err(format!("{URL} is not a string")),
+        (None, Some(deleted_at)) => {
+            let deleted_at = UnixTime(deleted_at);
+            return Ok(Entry::Tombstone {
+                version,
+                deleted_at,
+            });
+        }
+        (None, None) => return Err(format!("{URL} is missing")),
+    };
+    let expires_at = optional(item, EXPIRES_AT)?.map(UnixTime);
+    if let Some(end) = expires_at.filter(|end| *end > UnixTime::MAX) {
+        // Milliseconds, most likely; DynamoDB would never sweep it.
+        return Err(format!("{EXPIRES_AT} {end} is beyond the year 9999"));
+    }
+    let ttl = optional(item, TTL)?
+        .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
+    Ok(Entry::Link(Link {
+        name,
+        target: TargetUrl::parse(url).map_err(|e| format!("{URL}: {e}"))?,
+        created_at: UnixTime(optional(item, CREATED_AT).ok().flatten().unwrap_or(0)),
+        created_by: match item.get(CREATED_BY) {
+            Some(AttributeValue::S(text)) => text.as_str().into(),
+            _ => "".into(),
+        },
+        expires_at,
+        ttl: ttl.transpose()?,
+        version,
+    }))
+}
+
+/// A whole number from 0 on, if the attribute is there.
+fn optional(item: &Item, attribute: &str) -> Result<Option<u64>, String> {
+    match item.get(attribute) {
+        None => Ok(None),
+        Some(AttributeValue::N(digits)) => digits
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("{attribute} {digits} is not a whole number from 0 on")),
+        Some(_) => Err(format!("{attribute} is not a number")),
+    }
+}
+
+fn shown_key(item: &Item) -> String {
+    match item.get(KEY) {
+        Some(AttributeValue::S(key)) => key.clone(),
+        Some(AttributeValue::N(key)) => key.clone(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "a.s.x";
+
+    fn item(attributes: &[(&str, AttributeValue)]) -> Item {
+        let own = attributes.iter().map(|(k, v)| ((*k).into(), v.clone()));
+        own.collect()
+    }
+
+    fn link(attributes: &[(&str, AttributeValue)]) -> Item {
+        let mut all = item(&[(KEY, text(NAME)), (URL, text("http://y/"))]);
+        all.extend(item(attributes));
+        all
+    }
+
+    #[test]
+    fn a_link_comes_back_as_it_was() {
+        let whole = Link {
+            name: LinkName::parse(NAME).unwrap(),
+            target: TargetUrl::parse("https://example.net/").unwrap(),
+            created_at: UnixTime(1),
+            created_by: "me".into(),
+            expires_at: Some(UnixTime(2)),
+            ttl: Ttl::from_secs(3),
+            version: Version(4),
+        };
+        let bare = Link {
+            expires_at: None,
+            ttl: None,
+            ..whole.clone()
+        };
+        for link in [whole, bare] {
+            assert_eq!(decode(&encode(&link)), Ok(Entry::Link(link)));
+        }
+    }
+
+    #[test]
+    fn items_of_other_programs() {
+        let check = |attributes: &[(&str, AttributeValue)], created_at, created_by| {
+            let Ok(Entry::Link(link)) = decode(&link(attributes)) else {
+                panic!("{attributes:?}");
+            };
+            assert_eq!(link.version, Version(0));
+            assert_eq!(link.created_at, UnixTime(created_at));
+            assert_eq!(&*link.created_by, created_by);
+            assert_eq!((link.expires_at, link.ttl), (None, None));
+        };
+        check(&[], 0, "");
+        check(&[("clicks", number(7))], 0, "");
+        check(&[(CREATED_AT, number(7)), (CREATED_BY, text("x"))], 7, "x");
+        // What decides nothing may be of any type.
+        let odd = [(CREATED_AT, text("2026-01-01")), (CREATED_BY, number(7))];
+        check(&odd, 0, "");
+    }
+
+    #[test]
+    fn only_sound_items_count() {
+        let check = |item: &Item, key: &str, reason: &str| {
+            let bad = decode(item).unwrap_err();
+            assert_eq!(bad.key, key, "{item:?}");
+            assert!(bad.reason.contains(reason), "{item:?}: {}", bad.reason);
+        };
+        let n = |digits: &str| AttributeValue::N(digits.into());
+        check(&link(&[(URL, text("ftp://y/"))]), NAME, "ftp");
+        check(&link(&[(URL, n("1"))]), NAME, "fullUrl is not a string");
+        check(&item(&[(KEY, text(NAME))]), NAME, "fullUrl is missing");
+        check(&link(&[(EXPIRES_AT, text("soon"))]), NAME, "not a number");
+        check(&link(&[(EXPIRES_AT, n("-1"))]), NAME, "from 0 on");
+        check(&link(&[(EXPIRES_AT, n("1.5"))]), NAME, "1.5");
+        let millis = n("1767225600000");
+        check(&link(&[(EXPIRES_AT, millis)]), NAME, "year 9999");
+        check(&link(&[(TTL, n("604801"))]), NAME, "too long");
+        check(&link(&[(VERSION, text("1"))]), NAME, "version");
+        let highest = number(u64::MAX);
+        check(&link(&[(VERSION, highest)]), NAME, "year 9999");
+        check(&link(&[(KEY, text("A.s.x"))]), "A.s.x", "lower case");
+        check(&link(&[(KEY, text("a_b.s.x"))]), "a_b.s.x", "'_'");
+        check(&link(&[(KEY, n("7"))]), "7", "miniUrl is not a string");
+    }
+
+    #[test]
+    fn tombstones() {
+        let mut tombstone = item(&[
+            (KEY, text(NAME)),
+            (DELETED_AT, number(7)),
+            (VERSION, number(8)),
+        ]);
+        let expected = Entry::Tombstone {
+            version: Version(8),
+            deleted_at: UnixTime(7),
+        };
+        assert_eq!(decode(&tombstone), Ok(expected));
+        // Another program has given the name a URL again.
+        tombstone.insert(URL.into(), text("http://y/"));
+        assert!(matches!(decode(&tombstone), Ok(Entry::Link(_))));
+    }
+}

@@ -1,0 +1,144 @@
+//! Reading by name.
+//!
+//! Reads are strongly consistent, at twice the price of the others. A read that misses a link of a
+//! second ago would become an NXDOMAIN that resolvers keep for the zone's negative TTL, and one that
+//! brings back what was deleted would fill the caches with it. Caches in front take the bulk of the
+//! reads anyway.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+
+use super::Table;
+use super::failure::store_error;
+use super::item::{self, Entry, Item, KEY, PROJECTION, TTL};
+use crate::link::{Link, LinkName};
+use crate::store::StoreError;
+
+/// A key that no link can have: it is no DNS name.
+const PING_KEY: &str = "tinyns:ping";
+/// How many names go into one request: DynamoDB takes no more.
+const BATCH: usize = 100;
+/// How often the keys that DynamoDB has left undone are asked for again. With [`BATCH_BACKOFF`],
+/// doubled each time, that is a third of a second, which still leaves a query its deadline.
+const BATCH_ROUNDS: u32 = 5;
+/// The wait before the first of these repetitions.
+const BATCH_BACKOFF: Duration = Duration::from_millis(20);
+
+/// What a read of many names has found: nothing for those that have no link.
+type Found = HashMap<String, Result<Link, StoreError>>;
+
+/// See [`crate::store::Store::get`].
+pub(super) async fn get(
+    client: &Client,
+    table: &Table,
+    name: &LinkName,
+) -> Result<Option<Link>, StoreError> {
+    let output = client
+        .get_item()
+        .table_name(&table.name)
+        .key(KEY, item::key(name))
+        .projection_expression(PROJECTION)
+        .expression_attribute_names("#ttl", TTL)
+        .consistent_read(true)
+        .send()
+        .await
+        .map_err(|e| store_error(table, &e))?;
+    match output.item {
+        None => Ok(None),
+        Some(item) => Ok(item::decode(&item)?.into_link()),
+    }
+}
+
+/// See [`crate::store::Store::get_many`].
+pub(super) async fn get_many(
+    client: &Client,
+    table: &Table,
+    names: &[LinkName],
+) -> Vec<Result<Option<Link>, StoreError>> {
+    // DynamoDB refuses a request that has a key twice.
+    let unique: HashSet<&LinkName> = names.iter().collect();
+    let unique: Vec<&LinkName> = unique.into_iter().collect();
+    let mut found = Found::new();
+    for batch in unique.chunks(BATCH) {
+        get_batch(client, table, batch, &mut found).await;
+    }
+    let result = |name: &LinkName| found.get(name.as_str()).cloned().transpose();
+    names.iter().map(result).collect()
+}
+
+/// Looks up at most [`BATCH`] names. Those that could not be looked up have an error in `found`.
+async fn get_batch(client: &Client, table: &Table, names: &[&LinkName], found: &mut Found) {
+    let mut keys: Vec<Item> = names
+        .iter()
+        .map(|name| Item::from([(KEY.into(), item::key(name))]))
+        .collect();
+    let mut failure = StoreError::Overloaded;
+    for round in 0..BATCH_ROUNDS {
+        if round > 0 {
+            tokio::time::sleep(BATCH_BACKOFF * 2u32.pow(round - 1)).await;
+        }
+        match request(client, table, &keys, found).await {
+            Ok(left) if left.is_empty() => return,
+            Ok(left) => keys = left,
+            Err(error) => {
+                failure = error;
+                break;
+            }
+        }
+    }
+    for key in keys {
+        if let Some(Ok(name)) = key.get(KEY).map(|key| key.as_s()) {
+            found.insert(name.clone(), Err(failure.clone()));
+        }
+    }
+}
+
+/// One request; gives the keys that DynamoDB has left undone.
+async fn request(
+    client: &Client,
+    table: &Table,
+    keys: &[Item],
+    found: &mut Found,
+) -> Result<Vec<Item>, StoreError> {
+    let wanted = KeysAndAttributes::builder()
+        .set_keys(Some(keys.to_vec()))
+        .projection_expression(PROJECTION)
+        .expression_attribute_names("#ttl", TTL)
+        .consistent_read(true)
+        .build()
+        .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+    let output = client
+        .batch_get_item()
+        .request_items(&table.name, wanted)
+        .send()
+        .await
+        .map_err(|e| store_error(table, &e))?;
+    for item in output.responses.into_iter().flatten().flat_map(|(_, i)| i) {
+        let Some(Ok(key)) = item.get(KEY).map(|key| key.as_s()) else {
+            continue;
+        };
+        match item::decode(&item) {
+            Ok(Entry::Link(link)) => drop(found.insert(key.clone(), Ok(link))),
+            Ok(Entry::Tombstone { .. }) => {}
+            Err(bad) => drop(found.insert(key.clone(), Err(bad.into()))),
+        }
+    }
+    let left = output.unprocessed_keys.into_iter().flatten();
+    Ok(left.flat_map(|(_, wanted)| wanted.keys).collect())
+}
+
+/// See [`crate::store::Store::ping`]. It reads by key, as queries do: DescribeTable answers from
+/// elsewhere, has a limit of its own, and a role may have been given only what serving needs.
+pub(super) async fn ping(client: &Client, table: &Table) -> Result<(), StoreError> {
+    client
+        .get_item()
+        .table_name(&table.name)
+        .key(KEY, item::text(PING_KEY))
+        .send()
+        .await
+        .map(drop)
+        .map_err(|e| store_error(table, &e))
+}

@@ -1,0 +1,214 @@
+//! Reading page by page.
+//!
+//! DynamoDB has no order but that of the hashes of its keys, and no index by zone here: a list is a
+//! Scan of the table, from which the links of one zone are taken. A filter on the server's side
+//! would save bytes on the wire but no capacity, since DynamoDB charges for what it has looked at,
+//! and it would hide the keys from which a cursor can be made.
+//!
+//! The cursor is the name of the last link that was looked at, whatever zone it is in; DynamoDB
+//! takes it up from there whether or not there is still an item. A key that is not the name of a
+//! link, as another program may have written, makes no cursor, so that a page goes on to the next
+//! one that is.
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+
+use super::Table;
+use super::failure::store_error;
+use super::item::{self, BadItem, Entry, Item, KEY, PROJECTION, TTL};
+use crate::link::{LinkName, Origin};
+use crate::store::{Page, Segment, StoreError};
+
+/// The most links of one page, and the most items looked at by one request. DynamoDB ends a request
+/// at 1 MiB anyway, which is 500 links of the greatest length.
+const MAX_PAGE: usize = 1_000;
+/// How many requests one page may take. They grow up to [`MAX_PAGE`] items each, so that a page
+/// looks at some ten thousand items before it says that it has found little.
+const MAX_REQUESTS: usize = 16;
+/// For how long a page goes on asking once there is something to give: the bound of the whole call
+/// is [`super::WRITE_TIME`] and a little, and what it cuts off is lost.
+const PAGE_TIME: Duration = Duration::from_secs(1);
+/// How many parts DynamoDB can divide a table into.
+const MAX_SEGMENTS: u32 = 1_000_000;
+
+/// What is to be read.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// The links of one zone. Consistent: somebody has just added one, and looks.
+    Zone(&'a Origin),
+    /// A part of all. Not consistent, for half the price: it is read in bulk.
+    Part(Segment),
+}
+
+impl Wanted<'_> {
+    fn takes(&self, name: &LinkName) -> bool {
+        match self {
+            Self::Zone(origin) => name.origin() == origin.as_str(),
+            Self::Part(_) => true,
+        }
+    }
+}
+
+/// See [`crate::store::Store::list`] and [`crate::store::Store::scan`].
+pub(super) async fn page(
+    client: &Client,
+    table: &Table,
+    wanted: Wanted<'_>,
+    after: Option<&LinkName>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    if let Wanted::Part(Segment { index, total }) = wanted {
+        if index >= total {
+            return Ok(Page {
+                links: Vec::new(),
+                next: None,
+            });
+        }
+        if total > MAX_SEGMENTS {
+            let text = format!("{table}: it has no more than {MAX_SEGMENTS} segments");
+            return Err(StoreError::Unavailable(text));
+        }
+    }
+    let began = Instant::now();
+    let limit = limit.clamp(1, MAX_PAGE);
+    let mut collected = Collected::new(wanted, limit);
+    let mut start = after.map(|name| Item::from([(KEY.into(), item::key(name))]));
+    let mut size = limit;
+    for _ in 0..MAX_REQUESTS {
+        let (items, next) = request(client, table, wanted, start, size).await?;
+        if let Some(page) = collected.take(items, next.is_some()) {
+            return Ok(page);
+        }
+        start = next;
+        size = (size * 2).min(MAX_PAGE);
+        if began.elapsed() > PAGE_TIME && collected.last.is_some() {
+            break;
+        }
+    }
+    collected.unfinished(table)
+}
+
+/// One request for at most `size` items; gives them and where the next one begins.
+async fn request(
+    client: &Client,
+    table: &Table,
+    wanted: Wanted<'_>,
+    start: Option<Item>,
+    size: usize,
+) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+    // Neither number gets anywhere near its type's end: see `MAX_PAGE` and `MAX_SEGMENTS`.
+    let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let mut scan = client
+        .scan()
+        .table_name(&table.name)
+        .projection_expression(PROJECTION)
+        .expression_attribute_names("#ttl", TTL)
+        .set_exclusive_start_key(start)
+        .limit(i32::try_from(size).unwrap_or(i32::MAX));
+    scan = match wanted {
+        Wanted::Zone(_) => scan.consistent_read(true),
+        Wanted::Part(Segment { index, total }) => {
+            scan.segment(int(index)).total_segments(int(total))
+        }
+    };
+    let output = scan.send().await.map_err(|e| store_error(table, &e))?;
+    Ok((
+        output.items.unwrap_or_default(),
+        output.last_evaluated_key.filter(|key| !key.is_empty()),
+    ))
+}
+
+/// A page as it fills.
+struct Collected<'a> {
+    wanted: Wanted<'a>,
+    limit: usize,
+    page: Page,
+    /// The last name that was looked at.
+    last: Option<LinkName>,
+    /// How many items were looked at.
+    seen: usize,
+    /// How many of them are no links, and the first of these: a table of another program may be
+    /// full of them, and the log must not be.
+    bad: usize,
+    first_bad: Option<BadItem>,
+}
+
+impl<'a> Collected<'a> {
+    fn new(wanted: Wanted<'a>, limit: usize) -> Self {
+        Self {
+            wanted,
+            limit,
+            page: Page {
+                links: Vec::new(),
+                next: None,
+            },
+            last: None,
+            seen: 0,
+            bad: 0,
+            first_bad: None,
+        }
+    }
+
+    /// Takes what a request gave; returns the page if it is full or nothing follows.
+    fn take(&mut self, items: Vec<Item>, more: bool) -> Option<Page> {
+        let mut items = items.into_iter();
+        while let Some(item) = items.next() {
+            self.look_at(&item);
+            if self.page.links.len() == self.limit {
+                let more = more || items.len() > 0;
+                return Some(self.finish(more));
+            }
+        }
+        (!more).then(|| self.finish(false))
+    }
+
+    fn look_at(&mut self, item: &Item) {
+        self.seen += 1;
+        let decoded = item::decode(item);
+        match item::name(item) {
+            // Bad items of other zones are for their own lists to tell of.
+            Ok(name) if !self.wanted.takes(&name) => {
+                self.last = Some(name);
+                return;
+            }
+            Ok(name) => self.last = Some(name),
+            Err(_) => {}
+        }
+        match decoded {
+            Ok(Entry::Link(link)) => self.page.links.push(link),
+            Ok(Entry::Tombstone { .. }) => {}
+            Err(bad) => {
+                self.bad += 1;
+                self.first_bad.get_or_insert(bad);
+            }
+        }
+    }
+
+    /// The page as far as it has come, though it is not full.
+    fn unfinished(mut self, table: &Table) -> Result<Page, StoreError> {
+        if self.last.is_some() {
+            return Ok(self.finish(true));
+        }
+        let seen = self.seen;
+        let key = self.first_bad.map(|bad| bad.key).unwrap_or_default();
+        let text = format!("{table}: {seen} items in a row, from {key:?} on, have no link's name");
+        Err(StoreError::Unavailable(text))
+    }
+
+    fn finish(&mut self, more: bool) -> Page {
+        if let Some(BadItem { key, reason }) = &self.first_bad {
+            tracing::warn!(
+                items = self.bad,
+                key,
+                reason,
+                "items that are no links left out"
+            );
+        }
+        let links = std::mem::take(&mut self.page.links);
+        Page {
+            links,
+            next: self.last.take().filter(|_| more),
+        }
+    }
+}

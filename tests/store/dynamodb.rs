@@ -1,0 +1,601 @@
+//! The DynamoDB store: the battery against an emulator, tables and items in every bad state, and
+//! bad days on the way there.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType,
+};
+use tinyns::store::{DynamoConfig, DynamoOpenError, DynamoStore};
+
+use super::*;
+use crate::dynamo::{self, Emulator, Fate, Proxy, TABLE, n, put, s};
+
+/// Longer than any read may take: what a query waits for its link.
+const READ_LIMIT: Duration = Duration::from_millis(1_500);
+/// Longer than any write may take: what an administrator's call waits.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl Backend for Emulator {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(dynamo::open(&dynamo::config(&self.url())).await.unwrap())
+    }
+}
+
+store_battery!(Emulator::start());
+
+/// A store behind a proxy, and the table behind both.
+struct Way {
+    emulator: Emulator,
+    proxy: Proxy,
+    store: DynamoStore,
+}
+
+impl Way {
+    async fn new() -> Self {
+        let emulator = Emulator::start();
+        let proxy = Proxy::start(&emulator).await;
+        let store = dynamo::open(&dynamo::config(&proxy.url())).await.unwrap();
+        proxy.requests();
+        Self {
+            emulator,
+            proxy,
+            store,
+        }
+    }
+}
+
+/// Opening must fail; gives why, and checks that the message is one line that names the table.
+async fn refused(config: &DynamoConfig) -> DynamoOpenError {
+    let error = dynamo::open(config).await.unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains(&config.table), "{message}");
+    assert!(message.contains("http://127.0.0.1:"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    error
+}
+
+#[tokio::test]
+async fn a_missing_table_is_named_or_created() {
+    let emulator = Emulator::start();
+    let wanted = dynamo::config(&emulator.url());
+    let strict = DynamoConfig {
+        create_table: false,
+        ..wanted.clone()
+    };
+    let error = refused(&strict).await;
+    assert!(matches!(error, DynamoOpenError::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("create_table"), "{error}");
+
+    // Nodes of a fleet that start at once.
+    let opened = join_all((0..4).map(|_| dynamo::open(&wanted))).await;
+    assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+    let client = emulator.foreign().await;
+    let ttl = client.describe_time_to_live().table_name(TABLE);
+    let ttl = ttl.send().await.unwrap().time_to_live_description.unwrap();
+    assert_eq!(ttl.attribute_name(), Some("expiresAt"));
+    assert_eq!(ttl.time_to_live_status().unwrap().as_str(), "ENABLED");
+    let table = client.describe_table().table_name(TABLE);
+    let table = table.send().await.unwrap().table.unwrap();
+    let billing = table.billing_mode_summary().unwrap().billing_mode();
+    assert_eq!(billing, Some(&BillingMode::PayPerRequest));
+    dynamo::open(&strict).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_of_another_key_is_refused() {
+    use ScalarAttributeType::{N, S};
+    for (keys, shown) in [
+        (vec![("id", S)], "id (S, HASH)"),
+        (vec![("miniUrl", N)], "miniUrl (N, HASH)"),
+        (
+            vec![("miniUrl", S), ("at", N)],
+            "miniUrl (S, HASH) and at (N, RANGE)",
+        ),
+    ] {
+        let emulator = Emulator::start();
+        let mut create = emulator.foreign().await.create_table().table_name(TABLE);
+        for (i, (name, kind)) in keys.into_iter().enumerate() {
+            let key = [KeyType::Hash, KeyType::Range][i].clone();
+            let definition = AttributeDefinition::builder()
+                .attribute_name(name)
+                .attribute_type(kind);
+            let key = KeySchemaElement::builder()
+                .attribute_name(name)
+                .key_type(key);
+            create = create
+                .attribute_definitions(definition.build().unwrap())
+                .key_schema(key.build().unwrap());
+        }
+        let created = create.billing_mode(BillingMode::PayPerRequest).send().await;
+        created.unwrap();
+        let error = refused(&dynamo::config(&emulator.url())).await;
+        assert!(
+            matches!(error, DynamoOpenError::KeySchema { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains(shown), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_is_told_in_time() {
+    let began = Instant::now();
+    // The discard port: nobody listens there.
+    let error = refused(&dynamo::config("http://127.0.0.1:9")).await;
+    assert!(matches!(error, DynamoOpenError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(began.elapsed() < WRITE_LIMIT);
+
+    let config = dynamo::config("http://127.0.0.1:9");
+    let settings = DynamoStore::settings().no_credentials();
+    let error = DynamoStore::open_with(&config, settings).await.unwrap_err();
+    assert!(error.to_string().contains("redential"), "{error}");
+}
+
+/// An item as the article's script writes it.
+async fn foreign_link(client: &Client, code: &str, path: &str, more: &[(&str, AttributeValue)]) {
+    let key = s(name(code).as_str());
+    let mut item = vec![("miniUrl", key), ("fullUrl", s(url(path).as_str()))];
+    item.extend_from_slice(more);
+    put(client, &item).await;
+}
+
+/// The raw item of a code.
+async fn raw(client: &Client, code: &str) -> HashMap<String, AttributeValue> {
+    let get = client.get_item().table_name(TABLE);
+    let key = s(name(code).as_str());
+    let found = get.key("miniUrl", key).send().await.unwrap();
+    found.item.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn items_of_the_articles_script_are_links() {
+    let emulator = Emulator::start();
+    let store = emulator.open().await;
+    let client = emulator.foreign().await;
+    foreign_link(&client, "a", "1", &[("clicks", n(7))]).await;
+    let link = store.get(&name("a")).await.unwrap().unwrap();
+    assert_eq!((link.target.clone(), link.version), (url("1"), Version(0)));
+    assert_eq!((link.created_at, &*link.created_by), (UnixTime(0), ""));
+    assert_eq!(
+        list_all(&*store, ZONE, 10).await,
+        std::slice::from_ref(&link)
+    );
+
+    let same = store.create(new("a", "1"), NOW).await.unwrap();
+    assert_eq!(same, Created::Same(link.clone()));
+    let taken = store.create(new("a", "2"), NOW).await.unwrap();
+    assert_eq!(taken, Created::Taken(link.clone()));
+    let change = Change {
+        target: Some(url("2")),
+        ..Change::default()
+    };
+    let a = name("a");
+    let stale = store.change(&a, Some(Version(1)), change.clone(), NOW);
+    assert_eq!(stale.await.unwrap(), Changed::Conflict(link));
+    let changed = store
+        .change(&name("a"), Some(Version(0)), change, NOW)
+        .await;
+    let Changed::Changed(changed) = changed.unwrap() else {
+        panic!("not changed");
+    };
+    assert_eq!((changed.target, changed.version), (url("2"), Version(NOW)));
+    // What the other program keeps there stays.
+    assert_eq!(raw(&client, "a").await.get("clicks"), Some(&n(7)));
+
+    foreign_link(&client, "b", "1", &[]).await;
+    let deleted = store.delete(&name("b"), None, NOW).await.unwrap();
+    assert_eq!(deleted, Deleted::Deleted(Version(NOW)));
+    check_get(&*store, "b", None).await;
+}
+
+#[tokio::test]
+async fn what_dynamodb_has_not_swept_yet_is_absent() {
+    let emulator = Emulator::start();
+    let store = emulator.open().await;
+    let client = emulator.foreign().await;
+    let ended = [("expiresAt", n(NOW / SECOND))];
+    foreign_link(&client, "a", "1", &ended).await;
+    foreign_link(&client, "b", "1", &ended).await;
+    let deleted = store.delete(&name("a"), None, NOW).await.unwrap();
+    assert_eq!(deleted, Deleted::Absent);
+    let changed = store.change(&name("a"), None, Change::default(), NOW).await;
+    assert_eq!(changed.unwrap(), Changed::Absent);
+    make(&*store, new("a", "2"), NOW).await;
+    // A second earlier it still is.
+    let taken = store.create(new("b", "2"), NOW - 1).await.unwrap();
+    assert!(matches!(taken, Created::Taken(_)));
+}
+
+#[tokio::test]
+async fn garbage_is_told_and_left_out_of_lists() {
+    let emulator = Emulator::start();
+    let store = emulator.open().await;
+    let client = emulator.foreign().await;
+    let good = make(&*store, new("good", "1"), NOW).await;
+    let item = |code: &str| ("miniUrl", s(name(code).as_str()));
+    put(&client, &[item("nourl")]).await;
+    put(
+        &client,
+        &[item("ftp"), ("fullUrl", s("ftp://example.net/"))],
+    )
+    .await;
+    foreign_link(&client, "when", "1", &[("expiresAt", s("soon"))]).await;
+    foreign_link(&client, "which", "1", &[("version", s("new"))]).await;
+    for code in ["nourl", "ftp", "when", "which"] {
+        let error = store.get(&name(code)).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Corrupt { .. }),
+            "{code}: {error}"
+        );
+        assert!(error.to_string().contains(code), "{error}");
+        let error = store.create(new(code, "1"), NOW).await;
+        assert!(!matches!(error, Ok(Created::New(_))), "{code}");
+    }
+    for code in ["nourl", "when", "which"] {
+        let error = store.delete(&name(code), None, NOW).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Corrupt { .. }),
+            "{code}: {error}"
+        );
+    }
+    assert_eq!(list_all(&*store, ZONE, 1).await, [good]);
+    // An administrator can still get rid of what has no more than a bad URL.
+    let deleted = store.delete(&name("ftp"), None, NOW).await.unwrap();
+    assert!(matches!(deleted, Deleted::Deleted(_)));
+}
+
+#[tokio::test]
+async fn pages_get_past_keys_that_are_no_names() {
+    let emulator = Emulator::start();
+    let store = emulator.open().await;
+    let client = emulator.foreign().await;
+    for i in 0..60 {
+        for key in [format!("http://tiny/{i}"), format!("Q{i}.{ZONE}")] {
+            put(
+                &client,
+                &[("miniUrl", s(&key)), ("fullUrl", s("http://y/"))],
+            )
+            .await;
+        }
+    }
+    let whole = Segment { index: 0, total: 1 };
+    assert_eq!(scan_all(&*store, whole, 1).await, []);
+    let mut made = BTreeSet::new();
+    for i in 0..20 {
+        made.insert(make(&*store, new(&format!("c{i}"), "1"), NOW).await.name);
+    }
+    for limit in [1, 3, 100] {
+        // DynamoDB does not promise one order for both.
+        let scanned = scan_all(&*store, whole, limit).await;
+        let listed = list_all(&*store, ZONE, limit).await;
+        for links in [scanned, listed] {
+            assert_eq!(links.len(), made.len(), "pages of {limit}");
+            assert!(links.iter().all(|link| made.contains(&link.name)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_is_no_link_to_anybody() {
+    let emulator = Emulator::start();
+    let store = emulator.open().await;
+    let client = emulator.foreign().await;
+    let rich = NewLink {
+        ttl: Ttl::from_secs(5),
+        ..ending("a", "1", NOW + 60 * SECOND)
+    };
+    make(&*store, rich, NOW).await;
+    let gone = remove(&*store, "a", NOW + 5 * SECOND).await;
+    let week = 7 * 24 * 60 * 60;
+    let expected = HashMap::from([
+        ("miniUrl".into(), s(name("a").as_str())),
+        ("version".into(), n(gone.0)),
+        ("deletedAt".into(), n(NOW / SECOND + 5)),
+        ("expiresAt".into(), n(NOW / SECOND + 5 + week)),
+    ]);
+    assert_eq!(raw(&client, "a").await, expected);
+    assert_eq!(list_all(&*store, ZONE, 10).await, []);
+    let again = store.delete(&name("a"), Some(gone), NOW).await.unwrap();
+    assert_eq!(again, Deleted::Absent);
+
+    // A clock that is behind: one request more, and above it all the same.
+    let reborn = make(&*store, new("a", "2"), NOW).await;
+    assert!(reborn.version > gone);
+    assert!(!raw(&client, "a").await.contains_key("deletedAt"));
+    remove(&*store, "a", NOW).await;
+
+    // DynamoDB sweeps; nothing depends on the tombstone to be there.
+    let delete = client.delete_item().table_name(TABLE);
+    let key = s(name("a").as_str());
+    delete.key("miniUrl", key).send().await.unwrap();
+    make(&*store, new("a", "3"), NOW).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_changes_without_a_version_all_count() {
+    let emulator = Emulator::start();
+    let store = emulator.open().await;
+    make(&*store, new("a", "start"), NOW).await;
+    // All with one time, which is also that of the link's own version.
+    let results = at_once(&store, |store, i| async move {
+        let change = Change {
+            target: Some(url(&i.to_string())),
+            ..Change::default()
+        };
+        store.change(&name("a"), None, change, NOW).await
+    })
+    .await;
+    let versions: BTreeSet<Version> = results
+        .into_iter()
+        .map(|result| match result {
+            Changed::Changed(link) => link.version,
+            other => panic!("not changed: {other:?}"),
+        })
+        .collect();
+    assert_eq!(versions.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stores_on_one_table_are_one() {
+    let emulator = Emulator::start();
+    let (one, two) = (emulator.open().await, emulator.open().await);
+    let link = make(&*one, new("a", "1"), NOW).await;
+    check_get(&*two, "a", Some(&link)).await;
+    for i in 0..20 {
+        let code = format!("both{i}");
+        let (a, b) = tokio::join!(
+            one.create(new(&code, "1"), NOW + 1),
+            two.create(new(&code, "2"), NOW + 1)
+        );
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let link = match (&a, &b) {
+            (Created::New(link), Created::Taken(seen)) => (link, seen),
+            (Created::Taken(seen), Created::New(link)) => (link, seen),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(link.0, link.1);
+    }
+}
+
+#[tokio::test]
+async fn many_names_at_once() {
+    let way = Way::new().await;
+    let client = way.emulator.foreign().await;
+    let mut links = Vec::new();
+    for i in 0..120 {
+        links.push(make(&way.store, new(&format!("c{i}"), "1"), NOW).await);
+    }
+    put(&client, &[("miniUrl", s(name("bad").as_str()))]).await;
+    make(&way.store, new("gone", "1"), NOW).await;
+    remove(&way.store, "gone", NOW).await;
+    way.proxy.requests();
+    let mut names: Vec<_> = links.iter().map(|link| link.name.clone()).collect();
+    names.extend(["bad", "gone", "absent", "c7"].map(name));
+    let mut found = way.store.get_many(&names).await;
+    assert_eq!(way.proxy.requests(), 2);
+    assert_eq!(found.pop().unwrap().unwrap(), Some(links[7].clone()));
+    assert_eq!(found.pop().unwrap().unwrap(), None);
+    assert_eq!(found.pop().unwrap().unwrap(), None);
+    let bad = found.pop().unwrap();
+    assert!(matches!(bad, Err(StoreError::Corrupt { .. })), "{bad:?}");
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|link| link.unwrap().unwrap())
+        .collect();
+    assert_eq!(found, links);
+    assert!(way.store.get_many(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn keys_that_dynamodb_leaves_undone_are_asked_for_again() {
+    let way = Way::new().await;
+    let link = make(&way.store, new("a", "1"), NOW).await;
+    let key = serde_json::json!({ "miniUrl": { "S": name("a").as_str() } });
+    let undone = serde_json::json!({
+        "Responses": {},
+        "UnprocessedKeys": { TABLE: { "Keys": [key] } },
+    });
+    let undone = Fate::Reply(200, undone.to_string());
+    way.proxy.next([undone.clone(), undone.clone()]);
+    let found = way.store.get_many(&[name("a")]).await.remove(0);
+    assert_eq!(found.unwrap(), Some(link));
+
+    way.proxy.all(undone);
+    let began = Instant::now();
+    let found = way.store.get_many(&[name("a")]).await.remove(0);
+    assert!(matches!(found, Err(StoreError::Overloaded)), "{found:?}");
+    assert!(began.elapsed() < READ_LIMIT);
+}
+
+/// The kinds of failures that a caller tells apart.
+fn kind(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unavailable(_) => "unavailable",
+        StoreError::Overloaded => "overloaded",
+        StoreError::DeadlineExceeded => "deadline",
+        StoreError::Corrupt { .. } => "corrupt",
+    }
+}
+
+#[tokio::test]
+async fn failures_are_told_apart_in_time_and_pass() {
+    let way = Way::new().await;
+    let link = make(&way.store, new("a", "1"), NOW).await;
+    way.proxy.requests();
+    for (fate, expected) in [
+        (Fate::Hang, "deadline"),
+        (Fate::Cut, "unavailable"),
+        (Fate::error(500, "InternalServerError"), "unavailable"),
+        (Fate::error(503, "ServiceUnavailable"), "unavailable"),
+        (Fate::error(400, "ThrottlingException"), "overloaded"),
+        (Fate::error(400, "RequestLimitExceeded"), "overloaded"),
+        (
+            Fate::error(400, "ProvisionedThroughputExceededException"),
+            "overloaded",
+        ),
+        (Fate::error(400, "AccessDeniedException"), "unavailable"),
+        (Fate::error(400, "ResourceNotFoundException"), "unavailable"),
+        (
+            Fate::error(400, "UnrecognizedClientException"),
+            "unavailable",
+        ),
+        (Fate::Reply(200, "{".into()), "unavailable"),
+        (Fate::Reply(502, "<html>\u{1b}[31m".into()), "unavailable"),
+    ] {
+        way.proxy.all(fate.clone());
+        let began = Instant::now();
+        let error = way.store.get(&name("a")).await.unwrap_err();
+        assert_eq!(kind(&error), expected, "{fate:?}: {error}");
+        assert!(began.elapsed() < READ_LIMIT, "{fate:?}");
+        let text = error.to_string();
+        assert!(!text.contains(char::is_control), "{text}");
+        assert!(expected != "unavailable" || text.contains(TABLE), "{text}");
+        assert!((1..=3).contains(&way.proxy.requests()), "{fate:?}");
+        let error = way.store.ping().await.unwrap_err();
+        assert_eq!(kind(&error), expected, "{fate:?}: {error}");
+        // It is over as soon as it is over.
+        way.proxy.all(Fate::Pass);
+        check_get(&way.store, "a", Some(&link)).await;
+        way.store.ping().await.unwrap();
+        way.proxy.requests();
+    }
+}
+
+#[tokio::test]
+async fn writes_end_before_their_callers_give_up() {
+    let way = Way::new().await;
+    for (fate, expected) in [
+        (Fate::Hang, "deadline"),
+        (Fate::error(400, "ThrottlingException"), "overloaded"),
+    ] {
+        way.proxy.all(fate.clone());
+        let began = Instant::now();
+        let zone = origin(ZONE);
+        let (created, listed) = tokio::join!(
+            way.store.create(new("a", "1"), NOW),
+            way.store.list(&zone, None, 10)
+        );
+        for error in [created.unwrap_err(), listed.unwrap_err()] {
+            assert_eq!(kind(&error), expected, "{fate:?}: {error}");
+        }
+        assert!(began.elapsed() < WRITE_LIMIT, "{fate:?}");
+    }
+    way.proxy.all(Fate::Pass);
+    make(&way.store, new("a", "1"), NOW).await;
+}
+
+#[tokio::test]
+async fn one_bad_moment_is_not_noticed() {
+    let way = Way::new().await;
+    let link = make(&way.store, new("a", "1"), NOW).await;
+    for fate in [
+        Fate::Hang,
+        Fate::Cut,
+        Fate::error(500, "InternalServerError"),
+        Fate::error(400, "ThrottlingException"),
+        Fate::Delay(Duration::from_millis(100)),
+    ] {
+        way.proxy.next([fate.clone()]);
+        check_get(&way.store, "a", Some(&link)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_reply_is_lost_knows_itself() {
+    let way = Way::new().await;
+    way.proxy.next([Fate::LoseReply]);
+    let first = make(&way.store, new("a", "1"), NOW).await;
+    way.proxy.next([Fate::LoseReply]);
+    let version = Some(first.version);
+    let change = Change {
+        target: Some(url("2")),
+        ..Change::default()
+    };
+    let changed = way.store.change(&name("a"), version, change, NOW).await;
+    let Changed::Changed(second) = changed.unwrap() else {
+        panic!("a conflict with itself");
+    };
+    check_get(&way.store, "a", Some(&second)).await;
+    way.proxy.next([Fate::LoseReply]);
+    let gone = remove(&way.store, "a", NOW + SECOND).await;
+    assert!(gone > second.version);
+    way.proxy.next([Fate::LoseReply]);
+    let third = make(&way.store, new("a", "3"), NOW).await;
+    assert!(third.version > gone);
+    way.proxy.next([Fate::LoseReply]);
+    assert!(remove(&way.store, "a", NOW).await > third.version);
+}
+
+#[tokio::test]
+async fn the_common_write_is_one_request() {
+    let way = Way::new().await;
+    let check = async |requests: usize, what: &str| {
+        assert_eq!(way.proxy.requests(), requests, "{what}");
+    };
+    make(&way.store, new("a", "1"), NOW).await;
+    check(1, "create").await;
+    way.store.create(new("a", "2"), NOW + 1).await.unwrap();
+    check(1, "taken").await;
+    let change = Change::default();
+    let a = name("a");
+    let changed = way.store.change(&a, None, change.clone(), NOW + 2);
+    changed.await.unwrap();
+    check(1, "change").await;
+    let stale = way.store.change(&a, Some(Version(1)), change, NOW + 3);
+    stale.await.unwrap();
+    check(1, "conflict").await;
+    remove(&way.store, "a", NOW + 4).await;
+    check(1, "delete").await;
+    make(&way.store, new("a", "1"), NOW + 5).await;
+    check(1, "create again").await;
+    remove(&way.store, "a", NOW).await;
+    check(2, "delete with a clock set back").await;
+    make(&way.store, new("a", "1"), NOW).await;
+    check(2, "create with a clock set back").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_beyond_the_bound_are_refused_at_once() {
+    let way = Way::new().await;
+    let link = make(&way.store, new("a", "1"), NOW).await;
+    way.proxy.all(Fate::Hang);
+    let store = Arc::new(way.store);
+    let calls: Vec<_> = (0..300)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.get(&name("a")).await.unwrap_err() })
+        })
+        .collect();
+    let began = Instant::now();
+    let errors = join_all(calls).await;
+    let overloaded = errors.iter().flatten();
+    let overloaded = overloaded
+        .filter(|error| kind(error) == "overloaded")
+        .count();
+    // On a slow machine the first have given up before the last begin.
+    assert!((1..=300 - 256).contains(&overloaded), "{overloaded}");
+    assert!(began.elapsed() < 2 * READ_LIMIT);
+    way.proxy.all(Fate::Pass);
+    check_get(&*store, "a", Some(&link)).await;
+}
+
+#[tokio::test]
+async fn closing_waits_for_what_was_begun() {
+    let way = Way::new().await;
+    way.proxy.all(Fate::Delay(Duration::from_millis(200)));
+    let store = Arc::new(way.store);
+    let begun = tokio::spawn({
+        let store = store.clone();
+        async move { store.create(new("a", "1"), NOW).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    store.close().await;
+    assert!(begun.is_finished());
+    assert!(matches!(begun.await.unwrap(), Ok(Created::New(_))));
+}
