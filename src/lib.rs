@@ -10,8 +10,8 @@
 //! ```
 //!
 //! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
-//! * [`store`]: the contract of the place where links are kept, and the embedded SQLite store.
-//! * [`links`]: the rules, and the only way to the store. Caches belong between the two.
+//! * [`store`]: the contract of the place where links are kept: SQLite, embedded, or DynamoDB.
+//! * [`links`]: the rules, the links in memory, and the only way to the store.
 //! * [`zone`]: the zone file's own names, and where links fit between them.
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
 //! * [`http`]: the admin API and the redirect host.
