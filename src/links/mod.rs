@@ -254,11 +254,11 @@ impl Links {
         name: &LinkName,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (memory, name) = (self.memory.clone(), name.clone());
+        // After a failure or a panic, too: what has failed to us may have happened all the same.
+        let forget = ForgetAtEnd(self.memory.clone(), name.clone());
         let task = tokio::spawn(async move {
             let written = call.await;
-            // After a failure, too: what has failed to us may have happened all the same.
-            memory.forget(&name);
+            drop(forget);
             written
         });
         match tokio::time::timeout(ADMIN_DEADLINE, task).await {
@@ -427,6 +427,15 @@ impl Links {
     }
 }
 
+/// Makes memory forget a name when it is dropped.
+struct ForgetAtEnd(Arc<Memory>, LinkName);
+
+impl Drop for ForgetAtEnd {
+    fn drop(&mut self) {
+        self.0.forget(&self.1);
+    }
+}
+
 /// Looks a name up behind the memory, and lands with what it found.
 async fn fly(ticket: Ticket, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let since = Instant::now();
@@ -472,3 +481,6 @@ async fn within<T>(
         .await
         .unwrap_or(Err(StoreError::DeadlineExceeded))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::store::Segment;
+
+/// What a store is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Works,
+    /// Changes what it is to change, and then panics.
+    Breaks,
+}
+
+/// A store of one link: its version grows with each change.
+#[derive(Debug)]
+struct OneLink {
+    mood: Mutex<Mood>,
+    link: Mutex<Link>,
+}
+
+impl OneLink {
+    fn new() -> Arc<Self> {
+        let link = Link {
+            name: name(),
+            target: TargetUrl::parse("https://example.net/").unwrap(),
+            created_at: UnixTime(0),
+            created_by: "test".into(),
+            expires_at: None,
+            ttl: None,
+            version: Version(1),
+        };
+        Arc::new(Self {
+            mood: Mutex::new(Mood::Works),
+            link: Mutex::new(link),
+        })
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    fn mood(&self) -> Mood {
+        *self.mood.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Store for OneLink {
+    async fn get(&self, wanted: &LinkName) -> Result<Option<Link>, StoreError> {
+        match self.mood() {
+            Mood::Works | Mood::Breaks => {
+                let link = self.link.lock().unwrap().clone();
+                Ok(Some(link).filter(|link| link.name == *wanted))
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: Change,
+        _: u64,
+    ) -> Result<Changed, StoreError> {
+        let changed = {
+            let mut link = self.link.lock().unwrap();
+            link.version.0 += 1;
+            link.clone()
+        };
+        assert_ne!(self.mood(), Mood::Breaks, "as the test wants it");
+        Ok(Changed::Changed(changed))
+    }
+
+    async fn create(&self, _: NewLink, _: u64) -> Result<Created, StoreError> {
+        unimplemented!()
+    }
+
+    async fn delete(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: u64,
+    ) -> Result<Deleted, StoreError> {
+        unimplemented!()
+    }
+
+    async fn list(&self, _: &Origin, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unimplemented!()
+    }
+
+    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unimplemented!()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+/// No zone has static names, and no host is ours.
+#[derive(Debug)]
+struct NoNames;
+
+impl Namespace for NoNames {
+    fn origins(&self) -> Vec<Origin> {
+        vec![origin()]
+    }
+
+    fn is_reserved(&self, _: &LinkName) -> bool {
+        false
+    }
+
+    fn classify_host(&self, _: &str) -> Host {
+        Host::Foreign
+    }
+}
+
+fn origin() -> Origin {
+    Origin::parse("s.example.com").unwrap()
+}
+
+fn name() -> LinkName {
+    LinkName::new(&Code::parse("abc").unwrap(), &origin())
+}
+
+fn links(store: &Arc<OneLink>, fresh_for: Duration) -> Links {
+    let limits = MemoryLimits {
+        fresh_for,
+        ..MemoryLimits::default()
+    };
+    let clock = Clock::manual(UnixTime(1_700_000_000));
+    let metrics = Arc::new(Metrics::new());
+    Links::new(store.clone(), Arc::new(NoNames), limits, clock, metrics)
+}
+
+async fn version(links: &Links) -> u64 {
+    match links.resolve(&name()).await.unwrap() {
+        Resolution::Live(link) => link.version.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::from_secs(60));
+    assert_eq!(version(&links).await, 1);
+    store.set(Mood::Breaks);
+    let changed = links.change(&name(), None, Change::default()).await;
+    assert!(matches!(changed, Err(LinkError::Store(_))), "{changed:?}");
+    assert_eq!(version(&links).await, 2);
+}
