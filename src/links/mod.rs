@@ -463,11 +463,11 @@ struct FailureLog {
 
 impl FailureLog {
     fn note(&self, name: &LinkName, error: &StoreError, now: UnixTime) {
-        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        self.untold.fetch_add(1, Ordering::Relaxed);
         // Of several at once the one that moves the second on speaks for all.
         if self.last.swap(now.0, Ordering::Relaxed) != now.0 {
-            self.untold.fetch_sub(untold, Ordering::Relaxed);
-            tracing::warn!(%name, %error, failures = untold, "links cannot be resolved");
+            let failures = self.untold.swap(0, Ordering::Relaxed);
+            tracing::warn!(%name, %error, failures, "links cannot be resolved");
         }
     }
 }

@@ -154,3 +154,20 @@ async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
     assert!(matches!(changed, Err(LinkError::Store(_))), "{changed:?}");
     assert_eq!(version(&links).await, 2);
 }
+
+#[test]
+fn failures_around_the_turn_of_a_second_are_counted_rightly() {
+    let log = FailureLog::default();
+    let error = StoreError::Overloaded;
+    std::thread::scope(|scope| {
+        for second in 0..4 {
+            let (log, error) = (&log, &error);
+            scope.spawn(move || {
+                for _ in 0..300_000 {
+                    log.note(&name(), error, UnixTime(second));
+                }
+            });
+        }
+    });
+    assert!(log.untold.into_inner() < 4 * 300_000);
+}
