@@ -223,18 +223,18 @@ impl Links {
             Some(_) => STALE_PATIENCE,
             None => RESOLVE_DEADLINE,
         };
-        let landing = tokio::time::timeout(patience, wait.landing()).await;
+        let landing = tokio::time::timeout(patience, wait.landing())
+            .await
+            .unwrap_or(Err(StoreError::DeadlineExceeded));
         match (landing, wait.stale) {
-            (Ok(Ok(known)), _) => {
-                count(LookupResult::Miss);
-                Ok(known)
-            }
-            (Ok(Err(_)) | Err(_), Some(stale)) => {
+            (Err(_), Some(stale)) => {
                 count(LookupResult::Stale);
                 Ok(Some(stale))
             }
-            (Ok(Err(error)), None) => Err(error),
-            (Err(_), None) => Err(StoreError::DeadlineExceeded),
+            (landing, _) => {
+                count(LookupResult::Miss);
+                landing
+            }
         }
     }
 

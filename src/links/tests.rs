@@ -9,6 +9,8 @@ use crate::store::Segment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     Works,
+    Hangs,
+    Fails,
     /// Changes what it is to change, and then panics.
     Breaks,
 }
@@ -54,6 +56,8 @@ impl Store for OneLink {
                 let link = self.link.lock().unwrap().clone();
                 Ok(Some(link).filter(|link| link.name == *wanted))
             }
+            Mood::Hangs => std::future::pending().await,
+            Mood::Fails => Err(StoreError::Unavailable("it fails".into())),
         }
     }
 
@@ -153,6 +157,31 @@ async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
     let changed = links.change(&name(), None, Change::default()).await;
     assert!(matches!(changed, Err(LinkError::Store(_))), "{changed:?}");
     assert_eq!(version(&links).await, 2);
+}
+
+#[tokio::test]
+async fn each_look_up_is_counted_once_for_the_memory() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::ZERO);
+    let count = |result| {
+        let lookup = crate::metrics::LinkLookup {
+            tier: Tier::Memory,
+            result,
+        };
+        links.metrics.link_lookups.get_or_create(&lookup).get()
+    };
+    store.set(Mood::Fails);
+    assert!(links.resolve(&name()).await.is_err());
+    assert_eq!(count(LookupResult::Miss), 1, "memory did not know");
+    store.set(Mood::Works);
+    assert_eq!(version(&links).await, 1);
+    assert_eq!(count(LookupResult::Miss), 2);
+    store.set(Mood::Fails);
+    assert_eq!(version(&links).await, 1);
+    assert_eq!(
+        (count(LookupResult::Miss), count(LookupResult::Stale)),
+        (2, 1)
+    );
 }
 
 #[test]
