@@ -204,11 +204,11 @@ impl Links {
                 count(LookupResult::Hit);
                 return Ok(known);
             }
-            Look::Full(Some(link)) => {
+            Look::Stale(link) => {
                 count(LookupResult::Stale);
                 return Ok(Some(link));
             }
-            Look::Full(None) => {
+            Look::Full => {
                 count(LookupResult::Refused);
                 return Err(StoreError::Overloaded);
             }
@@ -220,7 +220,8 @@ impl Links {
             }
         };
         let patience = match wait.stale {
-            Some(_) => STALE_PATIENCE,
+            // Counted from the flight's beginning: who joins late has the less to wait.
+            Some(_) => STALE_PATIENCE.saturating_sub(wait.under_way),
             None => RESOLVE_DEADLINE,
         };
         let landing = tokio::time::timeout(patience, wait.landing())

@@ -67,10 +67,15 @@ impl<V: Keyed> Sieve<V> {
 
     /// The value of a key; a hit.
     pub(super) fn get(&mut self, key: &str) -> Option<&V> {
+        self.get_mut(key).map(|value| &*value)
+    }
+
+    /// The value of a key, of which neither the key nor the weight may be changed; a hit.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         let place = self.find(key)?;
         let slot = self.slots.get_mut(place as usize)?;
         slot.marked = true;
-        slot.value.as_ref()
+        slot.value.as_mut()
     }
 
     /// Puts a value in, in place of the one with its key if there is one; returns how many others

@@ -200,3 +200,24 @@ fn failures_around_the_turn_of_a_second_are_counted_rightly() {
     });
     assert!(log.untold.into_inner() < 4 * 300_000);
 }
+
+#[tokio::test]
+async fn a_store_that_hangs_delays_the_first_query_for_a_link_in_memory_and_not_each() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::ZERO);
+    assert_eq!(version(&links).await, 1);
+    store.set(Mood::Hangs);
+    let began = Instant::now();
+    assert_eq!(version(&links).await, 1);
+    assert!(began.elapsed() >= STALE_PATIENCE);
+    // While the flight goes on, and after it has failed.
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert_eq!(version(&links).await, 1);
+        assert!(began.elapsed() < STALE_PATIENCE / 2);
+        tokio::time::sleep(RESOLVE_DEADLINE / 10).await;
+    }
+    // A name of which nothing is known waits for as long as a query may.
+    let other = LinkName::new(&Code::parse("other").unwrap(), &origin());
+    assert!(links.resolve(&other).await.is_err());
+}
