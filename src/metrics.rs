@@ -89,7 +89,8 @@ pub enum Tier {
 pub enum LookupResult {
     /// The tier knew; of memory also that there is no such link.
     Hit,
-    /// The tier did not know; of the store that there is no such link.
+    /// The tier did not know, whatever those behind it then did; of the store that there is no
+    /// such link.
     Miss,
     /// The tiers behind failed, and what was held before was used.
     Stale,

@@ -33,10 +33,16 @@ use crate::store::StoreError;
 const SHARDS: usize = 16;
 /// What a link takes beyond its text, in bytes: the `Link`, its places in the map, and what the
 /// allocator adds to the pieces. The resident size of a process with 500,000 links gave 231 with the
-/// slots nearly full; just after they have doubled it is some 45 more.
-const LINK_OVERHEAD: usize = 256;
+/// slots nearly full, and some 45 more just after they have doubled; that was before a slot had the
+/// 16 bytes for the time of a failure.
+const LINK_OVERHEAD: usize = 272;
 /// The same for an absent name; measured 67.
 const ABSENT_OVERHEAD: usize = 96;
+
+/// How long after the beginning of a flight that failed an old link is used without asking again.
+/// Without such a pause, every query for a link in memory would wait while a store hangs. RFC 8767 §5
+/// proposes 30 s; but here the changes of others should show soon after the store is back.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The bounds and times of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,14 +113,18 @@ pub(super) enum Look {
     Join(Wait),
     /// It has to be looked up, and the caller is to do it.
     Lead(Ticket, Wait),
+    /// This, which is old; but to look it up has just failed, or cannot be begun now.
+    Stale(Arc<Link>),
     /// It would have to be looked up, but too many names are.
-    Full(Known),
+    Full,
 }
 
 /// The end of a flight, to wait for.
 #[derive(Debug)]
 pub(super) struct Wait {
     landed: watch::Receiver<Option<Landing>>,
+    /// How long the flight has been under way.
+    pub(super) under_way: Duration,
     /// What was held before, for the case that the flight fails.
     pub(super) stale: Known,
 }
@@ -148,6 +158,7 @@ struct Shard {
 #[derive(Debug)]
 struct Flight {
     number: u64,
+    since: Instant,
     landed: watch::Receiver<Option<Landing>>,
 }
 
@@ -155,6 +166,8 @@ struct Flight {
 struct HeldLink {
     link: Arc<Link>,
     since: Instant,
+    /// When the last flight began, if it failed.
+    failed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -215,21 +228,26 @@ impl Memory {
         let mut shard = self.shard(name);
         let stale = match shard.held(name, now, &self.limits) {
             Held::Fresh(known) => return Look::Fresh(known),
+            Held::Unconfirmed(link) => return Look::Stale(link),
             Held::Stale(link) => Some(link),
             Held::Nothing => None,
         };
         if let Some(flight) = shard.flights.get(name) {
-            let landed = flight.landed.clone();
-            return Look::Join(Wait { landed, stale });
+            return Look::Join(Wait {
+                landed: flight.landed.clone(),
+                under_way: now.saturating_duration_since(flight.since),
+                stale,
+            });
         }
         if shard.flights.len() >= self.limits.flights.div_ceil(SHARDS) {
-            return Look::Full(stale);
+            return stale.map_or(Look::Full, Look::Stale);
         }
         let (landing, landed) = watch::channel(None);
         shard.number += 1;
         let number = shard.number;
         let flight = Flight {
             number,
+            since: now,
             landed: landed.clone(),
         };
         shard.flights.insert(name.clone(), flight);
@@ -239,7 +257,12 @@ impl Memory {
             landing,
             memory: Arc::clone(self),
         };
-        Look::Lead(ticket, Wait { landed, stale })
+        let wait = Wait {
+            landed,
+            under_way: Duration::ZERO,
+            stale,
+        };
+        Look::Lead(ticket, wait)
     }
 
     /// Drops what is held for a name, and keeps what its flight brings from being held. To be
@@ -279,6 +302,8 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 enum Held {
     Fresh(Known),
     Stale(Arc<Link>),
+    /// Stale, and to look it up has failed a moment ago.
+    Unconfirmed(Arc<Link>),
     Nothing,
 }
 
@@ -289,16 +314,47 @@ impl Shard {
             if age < limits.fresh_for {
                 return Held::Fresh(Some(Arc::clone(&held.link)));
             }
-            if age < limits.fresh_for + limits.stale_for {
-                return Held::Stale(Arc::clone(&held.link));
+            if age >= limits.fresh_for + limits.stale_for {
+                return Held::Nothing;
             }
-            return Held::Nothing;
+            let link = Arc::clone(&held.link);
+            let retry = |failed| now.saturating_duration_since(failed) >= RETRY_AFTER;
+            return match held.failed.is_none_or(retry) {
+                true => Held::Stale(link),
+                false => Held::Unconfirmed(link),
+            };
         }
         match self.absent.get(name.as_str()) {
             Some(held) if now.saturating_duration_since(held.since) < limits.absent_for => {
                 Held::Fresh(None)
             }
             _ => Held::Nothing,
+        }
+    }
+
+    /// Keeps what a flight brought that began at `since`.
+    fn keep(&mut self, name: &LinkName, landing: &Landing, since: Instant) {
+        match landing {
+            Ok(Some(link)) => {
+                self.absent.remove(name.as_str());
+                self.links.insert(HeldLink {
+                    link: Arc::clone(link),
+                    since,
+                    failed: None,
+                });
+            }
+            Ok(None) => {
+                self.links.remove(name.as_str());
+                let name = name.clone();
+                self.absent.insert(HeldAbsent { name, since });
+            }
+            // This was told at once and delayed nobody.
+            Err(StoreError::Overloaded) => {}
+            Err(_) => {
+                if let Some(held) = self.links.get_mut(name.as_str()) {
+                    held.failed = Some(since);
+                }
+            }
         }
     }
 }
@@ -329,24 +385,12 @@ impl Ticket {
     /// Ends the flight: tells those who wait, and keeps what it brought unless the name was
     /// forgotten meanwhile. `since` is when the look-up began: that is how old its result is.
     pub(super) fn land(self, landing: Landing, since: Instant) {
-        if let Ok(known) = &landing {
-            let mut shard = self.memory.shard(&self.name);
-            let current = shard.flights.get(&self.name);
-            if current.is_some_and(|flight| flight.number == self.number) {
-                match known {
-                    Some(link) => {
-                        shard.absent.remove(self.name.as_str());
-                        let link = Arc::clone(link);
-                        shard.links.insert(HeldLink { link, since });
-                    }
-                    None => {
-                        shard.links.remove(self.name.as_str());
-                        let name = self.name.clone();
-                        shard.absent.insert(HeldAbsent { name, since });
-                    }
-                }
-            }
+        let mut shard = self.memory.shard(&self.name);
+        let current = shard.flights.get(&self.name);
+        if current.is_some_and(|flight| flight.number == self.number) {
+            shard.keep(&self.name, &landing, since);
         }
+        drop(shard);
         self.landing.send_replace(Some(landing));
         // Dropping the ticket takes the flight off the board.
     }
@@ -468,11 +512,36 @@ mod tests {
         let (ticket, wait) = lead(&memory, "a", later);
         assert_eq!(wait.stale.unwrap().version.0, 1);
         ticket.land(Err(StoreError::DeadlineExceeded), later);
-        let (_, wait) = lead(&memory, "a", later);
+        let (_, wait) = lead(&memory, "a", later + RETRY_AFTER);
         assert!(wait.stale.is_some());
         // But not for ever.
         let (_, wait) = lead(&memory, "a", later + LIMITS.stale_for);
         assert!(wait.stale.is_none());
+    }
+
+    #[test]
+    fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
+        let (memory, now) = (memory(), Instant::now());
+        lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
+        let mut at = now + LIMITS.fresh_for;
+        for _ in 0..3 {
+            let (ticket, _) = lead(&memory, "a", at);
+            ticket.land(Err(StoreError::DeadlineExceeded), at);
+            let soon = at + RETRY_AFTER - Duration::from_millis(1);
+            let look = memory.look(&name("a"), soon);
+            assert!(matches!(look, Look::Stale(_)), "{look:?}");
+            at += RETRY_AFTER;
+        }
+        // Too many calls at once say nothing of the next one.
+        let (ticket, _) = lead(&memory, "a", at);
+        ticket.land(Err(StoreError::Overloaded), at);
+        let (ticket, _) = lead(&memory, "a", at);
+        ticket.land(Err(StoreError::DeadlineExceeded), at);
+        // A change that is made here is seen at once all the same, and a success ends it.
+        memory.forget(&name("a"));
+        lead(&memory, "a", at).0.land(Ok(Some(link("a", 2))), at);
+        assert_eq!(fresh(&memory, "a", at), Some(2));
+        lead(&memory, "a", at + LIMITS.fresh_for);
     }
 
     #[test]
@@ -507,7 +576,7 @@ mod tests {
         for n in 0..1_000 {
             match memory.look(&name(&n.to_string()), now) {
                 Look::Lead(ticket, _) => tickets.push(ticket),
-                Look::Full(None) => full += 1,
+                Look::Full => full += 1,
                 other => panic!("{other:?}"),
             }
         }

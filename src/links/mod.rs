@@ -204,11 +204,11 @@ impl Links {
                 count(LookupResult::Hit);
                 return Ok(known);
             }
-            Look::Full(Some(link)) => {
+            Look::Stale(link) => {
                 count(LookupResult::Stale);
                 return Ok(Some(link));
             }
-            Look::Full(None) => {
+            Look::Full => {
                 count(LookupResult::Refused);
                 return Err(StoreError::Overloaded);
             }
@@ -220,21 +220,22 @@ impl Links {
             }
         };
         let patience = match wait.stale {
-            Some(_) => STALE_PATIENCE,
+            // Counted from the flight's beginning: who joins late has the less to wait.
+            Some(_) => STALE_PATIENCE.saturating_sub(wait.under_way),
             None => RESOLVE_DEADLINE,
         };
-        let landing = tokio::time::timeout(patience, wait.landing()).await;
+        let landing = tokio::time::timeout(patience, wait.landing())
+            .await
+            .unwrap_or(Err(StoreError::DeadlineExceeded));
         match (landing, wait.stale) {
-            (Ok(Ok(known)), _) => {
-                count(LookupResult::Miss);
-                Ok(known)
-            }
-            (Ok(Err(_)) | Err(_), Some(stale)) => {
+            (Err(_), Some(stale)) => {
                 count(LookupResult::Stale);
                 Ok(Some(stale))
             }
-            (Ok(Err(error)), None) => Err(error),
-            (Err(_), None) => Err(StoreError::DeadlineExceeded),
+            (landing, _) => {
+                count(LookupResult::Miss);
+                landing
+            }
         }
     }
 
@@ -254,11 +255,11 @@ impl Links {
         name: &LinkName,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (memory, name) = (self.memory.clone(), name.clone());
+        // After a failure or a panic, too: what has failed to us may have happened all the same.
+        let forget = ForgetAtEnd(self.memory.clone(), name.clone());
         let task = tokio::spawn(async move {
             let written = call.await;
-            // After a failure, too: what has failed to us may have happened all the same.
-            memory.forget(&name);
+            drop(forget);
             written
         });
         match tokio::time::timeout(ADMIN_DEADLINE, task).await {
@@ -427,6 +428,15 @@ impl Links {
     }
 }
 
+/// Makes memory forget a name when it is dropped.
+struct ForgetAtEnd(Arc<Memory>, LinkName);
+
+impl Drop for ForgetAtEnd {
+    fn drop(&mut self) {
+        self.0.forget(&self.1);
+    }
+}
+
 /// Looks a name up behind the memory, and lands with what it found.
 async fn fly(ticket: Ticket, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let since = Instant::now();
@@ -454,11 +464,11 @@ struct FailureLog {
 
 impl FailureLog {
     fn note(&self, name: &LinkName, error: &StoreError, now: UnixTime) {
-        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        self.untold.fetch_add(1, Ordering::Relaxed);
         // Of several at once the one that moves the second on speaks for all.
         if self.last.swap(now.0, Ordering::Relaxed) != now.0 {
-            self.untold.fetch_sub(untold, Ordering::Relaxed);
-            tracing::warn!(%name, %error, failures = untold, "links cannot be resolved");
+            let failures = self.untold.swap(0, Ordering::Relaxed);
+            tracing::warn!(%name, %error, failures, "links cannot be resolved");
         }
     }
 }
@@ -472,3 +482,6 @@ async fn within<T>(
         .await
         .unwrap_or(Err(StoreError::DeadlineExceeded))
 }
+
+#[cfg(test)]
+mod tests;

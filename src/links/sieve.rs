@@ -67,10 +67,15 @@ impl<V: Keyed> Sieve<V> {
 
     /// The value of a key; a hit.
     pub(super) fn get(&mut self, key: &str) -> Option<&V> {
+        self.get_mut(key).map(|value| &*value)
+    }
+
+    /// The value of a key, of which neither the key nor the weight may be changed; a hit.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         let place = self.find(key)?;
         let slot = self.slots.get_mut(place as usize)?;
         slot.marked = true;
-        slot.value.as_ref()
+        slot.value.as_mut()
     }
 
     /// Puts a value in, in place of the one with its key if there is one; returns how many others
@@ -273,7 +278,101 @@ mod tests {
         assert_eq!((sieve.len(), sieve.weight()), (0, 0));
     }
 
+    /// SIEVE as the paper writes it, over a plain list: the oldest is first.
+    #[derive(Debug, Default)]
+    struct Plain {
+        queue: Vec<(String, usize, bool)>,
+        hand: Option<usize>,
+    }
+
+    impl Plain {
+        fn position(&self, key: &str) -> Option<usize> {
+            self.queue.iter().position(|entry| entry.0 == key)
+        }
+
+        fn remove(&mut self, at: usize) {
+            self.queue.remove(at);
+            self.hand = self.hand.and_then(|hand| match hand {
+                hand if hand > at => Some(hand - 1),
+                // The next newer one has moved into its place, if there is one.
+                hand => Some(hand).filter(|hand| *hand < self.queue.len()),
+            });
+        }
+
+        fn make_room(&mut self, weight: usize, bound: usize) {
+            while self.queue.iter().map(|e| e.1).sum::<usize>() + weight > bound {
+                let mut at = self.hand.unwrap_or(0);
+                while self.queue[at].2 {
+                    self.queue[at].2 = false;
+                    at = (at + 1) % self.queue.len();
+                }
+                self.hand = Some(at);
+                self.remove(at);
+            }
+        }
+
+        fn insert(&mut self, key: &str, weight: usize, bound: usize) {
+            match self.position(key) {
+                Some(at) => {
+                    self.queue[at] = (key.to_owned(), weight, true);
+                    self.make_room(0, bound);
+                }
+                None => {
+                    self.make_room(weight, bound);
+                    self.queue.push((key.to_owned(), weight, false));
+                }
+            }
+        }
+    }
+
+    /// What a sieve holds, the oldest first, without touching any mark.
+    fn contents(sieve: &Sieve<(String, usize)>) -> Vec<(String, usize, bool)> {
+        let mut all = Vec::new();
+        let mut place = sieve.oldest;
+        while let Some(slot) = sieve.slots.get(place as usize) {
+            let (key, weight) = slot.value.clone().unwrap();
+            all.push((key, weight, slot.marked));
+            place = slot.newer;
+        }
+        all
+    }
+
     proptest! {
+        /// Against the paper's algorithm: the same entries in the same order with the same marks.
+        #[test]
+        fn evicts_what_the_paper_evicts(
+            steps in prop::collection::vec((0_u8..8, 0_u8..30, 1_usize..30), 1..400),
+        ) {
+            let mut sieve = Sieve::new(200);
+            let mut plain = Plain::default();
+            for (step, key, weight) in steps {
+                let key = key.to_string();
+                let at = plain.position(&key);
+                match step {
+                    0..4 => {
+                        sieve.insert(value(&key, weight));
+                        plain.insert(&key, weight, 200);
+                    }
+                    4 => {
+                        prop_assert_eq!(sieve.remove(&key).is_some(), at.is_some());
+                        if let Some(at) = at {
+                            plain.remove(at);
+                        }
+                    }
+                    _ => {
+                        prop_assert_eq!(sieve.get(&key).is_some(), at.is_some());
+                        if let Some(at) = at {
+                            plain.queue[at].2 = true;
+                        }
+                    }
+                }
+                prop_assert_eq!(&contents(&sieve), &plain.queue);
+                let total: usize = plain.queue.iter().map(|e| e.1).sum();
+                prop_assert_eq!((sieve.len(), sieve.weight()), (plain.queue.len(), total));
+                prop_assert!(sieve.slots.len() <= 30 && total <= 200);
+            }
+        }
+
         /// Against a plain map: what is found is what was put in last, and the bound holds.
         #[test]
         fn agrees_with_a_map(

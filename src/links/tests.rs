@@ -1,0 +1,223 @@
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::store::Segment;
+
+/// What a store is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Works,
+    Hangs,
+    Fails,
+    /// Changes what it is to change, and then panics.
+    Breaks,
+}
+
+/// A store of one link: its version grows with each change.
+#[derive(Debug)]
+struct OneLink {
+    mood: Mutex<Mood>,
+    link: Mutex<Link>,
+}
+
+impl OneLink {
+    fn new() -> Arc<Self> {
+        let link = Link {
+            name: name(),
+            target: TargetUrl::parse("https://example.net/").unwrap(),
+            created_at: UnixTime(0),
+            created_by: "test".into(),
+            expires_at: None,
+            ttl: None,
+            version: Version(1),
+        };
+        Arc::new(Self {
+            mood: Mutex::new(Mood::Works),
+            link: Mutex::new(link),
+        })
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    fn mood(&self) -> Mood {
+        *self.mood.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Store for OneLink {
+    async fn get(&self, wanted: &LinkName) -> Result<Option<Link>, StoreError> {
+        match self.mood() {
+            Mood::Works | Mood::Breaks => {
+                let link = self.link.lock().unwrap().clone();
+                Ok(Some(link).filter(|link| link.name == *wanted))
+            }
+            Mood::Hangs => std::future::pending().await,
+            Mood::Fails => Err(StoreError::Unavailable("it fails".into())),
+        }
+    }
+
+    async fn change(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: Change,
+        _: u64,
+    ) -> Result<Changed, StoreError> {
+        let changed = {
+            let mut link = self.link.lock().unwrap();
+            link.version.0 += 1;
+            link.clone()
+        };
+        assert_ne!(self.mood(), Mood::Breaks, "as the test wants it");
+        Ok(Changed::Changed(changed))
+    }
+
+    async fn create(&self, _: NewLink, _: u64) -> Result<Created, StoreError> {
+        unimplemented!()
+    }
+
+    async fn delete(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: u64,
+    ) -> Result<Deleted, StoreError> {
+        unimplemented!()
+    }
+
+    async fn list(&self, _: &Origin, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unimplemented!()
+    }
+
+    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unimplemented!()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+/// No zone has static names, and no host is ours.
+#[derive(Debug)]
+struct NoNames;
+
+impl Namespace for NoNames {
+    fn origins(&self) -> Vec<Origin> {
+        vec![origin()]
+    }
+
+    fn is_reserved(&self, _: &LinkName) -> bool {
+        false
+    }
+
+    fn classify_host(&self, _: &str) -> Host {
+        Host::Foreign
+    }
+}
+
+fn origin() -> Origin {
+    Origin::parse("s.example.com").unwrap()
+}
+
+fn name() -> LinkName {
+    LinkName::new(&Code::parse("abc").unwrap(), &origin())
+}
+
+fn links(store: &Arc<OneLink>, fresh_for: Duration) -> Links {
+    let limits = MemoryLimits {
+        fresh_for,
+        ..MemoryLimits::default()
+    };
+    let clock = Clock::manual(UnixTime(1_700_000_000));
+    let metrics = Arc::new(Metrics::new());
+    Links::new(store.clone(), Arc::new(NoNames), limits, clock, metrics)
+}
+
+async fn version(links: &Links) -> u64 {
+    match links.resolve(&name()).await.unwrap() {
+        Resolution::Live(link) => link.version.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::from_secs(60));
+    assert_eq!(version(&links).await, 1);
+    store.set(Mood::Breaks);
+    let changed = links.change(&name(), None, Change::default()).await;
+    assert!(matches!(changed, Err(LinkError::Store(_))), "{changed:?}");
+    assert_eq!(version(&links).await, 2);
+}
+
+#[tokio::test]
+async fn each_look_up_is_counted_once_for_the_memory() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::ZERO);
+    let count = |result| {
+        let lookup = crate::metrics::LinkLookup {
+            tier: Tier::Memory,
+            result,
+        };
+        links.metrics.link_lookups.get_or_create(&lookup).get()
+    };
+    store.set(Mood::Fails);
+    assert!(links.resolve(&name()).await.is_err());
+    assert_eq!(count(LookupResult::Miss), 1, "memory did not know");
+    store.set(Mood::Works);
+    assert_eq!(version(&links).await, 1);
+    assert_eq!(count(LookupResult::Miss), 2);
+    store.set(Mood::Fails);
+    assert_eq!(version(&links).await, 1);
+    assert_eq!(
+        (count(LookupResult::Miss), count(LookupResult::Stale)),
+        (2, 1)
+    );
+}
+
+#[test]
+fn failures_around_the_turn_of_a_second_are_counted_rightly() {
+    let log = FailureLog::default();
+    let error = StoreError::Overloaded;
+    std::thread::scope(|scope| {
+        for second in 0..4 {
+            let (log, error) = (&log, &error);
+            scope.spawn(move || {
+                for _ in 0..300_000 {
+                    log.note(&name(), error, UnixTime(second));
+                }
+            });
+        }
+    });
+    assert!(log.untold.into_inner() < 4 * 300_000);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_delays_the_first_query_for_a_link_in_memory_and_not_each() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::ZERO);
+    assert_eq!(version(&links).await, 1);
+    store.set(Mood::Hangs);
+    let began = Instant::now();
+    assert_eq!(version(&links).await, 1);
+    assert!(began.elapsed() >= STALE_PATIENCE);
+    // While the flight goes on, and after it has failed.
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert_eq!(version(&links).await, 1);
+        assert!(began.elapsed() < STALE_PATIENCE / 2);
+        tokio::time::sleep(RESOLVE_DEADLINE / 10).await;
+    }
+    // A name of which nothing is known waits for as long as a query may.
+    let other = LinkName::new(&Code::parse("other").unwrap(), &origin());
+    assert!(links.resolve(&other).await.is_err());
+}
