@@ -16,6 +16,7 @@
 //! holds nothing, the answer is that nothing can be known.
 
 mod memory;
+pub mod redis;
 mod sieve;
 
 use std::fmt;

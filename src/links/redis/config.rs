@@ -1,0 +1,139 @@
+//! Where Redis is, and how long things may take and last there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How Redis is reached and used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// What the URLs lead to.
+    pub mode: RedisMode,
+    /// At least one. With [`RedisMode::Node`] exactly one; else seeds, any of which will do.
+    pub urls: Vec<RedisUrl>,
+    /// A file whose first line is the password, if it is not in the URLs.
+    pub password_file: Option<PathBuf>,
+    /// PEM certificates of the authorities that sign the servers' certificates (`rediss://`), if
+    /// they are not among the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What the names of all keys begin with, in front of a colon. Fleets with the same prefix share
+    /// what is cached.
+    pub prefix: Box<str>,
+    /// How long a link stays in Redis before it is read from the store again.
+    pub keep: Duration,
+    /// How long one call of Redis may take.
+    pub timeout: Duration,
+    /// Whether all links are loaded from the store at the start.
+    pub warm_load: bool,
+    /// How many links a second the warm load may bring; 0 for as many as it can.
+    pub warm_load_rate: u32,
+}
+
+/// What a Redis URL leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// The one server.
+    Node,
+    /// Some nodes of a Redis Cluster.
+    Cluster,
+    /// Sentinels that know the server.
+    Sentinel {
+        /// The name under which they know it.
+        master: Box<str>,
+    },
+}
+
+/// The URL of a Redis server: `redis://` or `rediss://`, and perhaps with a password in it, which
+/// [`fmt::Debug`] and [`fmt::Display`] do not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(url::Url);
+
+/// Why a text is not the URL of a Redis server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a redis:// or rediss:// URL with a host, such as \"redis://127.0.0.1:6379\"")]
+pub struct RedisUrlError;
+
+impl RedisUrl {
+    /// Reads a URL: `redis[s]://[user[:password]@]host[:port][/database]`.
+    ///
+    /// # Errors
+    /// [`RedisUrlError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, RedisUrlError> {
+        let url = url::Url::parse(text).map_err(|_| RedisUrlError)?;
+        let database = url.path().trim_start_matches('/');
+        let sound = matches!(url.scheme(), "redis" | "rediss")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && (database.is_empty() || database.parse::<u16>().is_ok());
+        sound.then_some(Self(url)).ok_or(RedisUrlError)
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == "rediss"
+    }
+
+    /// Whether a database other than 0 is asked for; a cluster has no other.
+    pub fn has_database(&self) -> bool {
+        !matches!(self.0.path(), "" | "/" | "/0")
+    }
+
+    /// The whole of it, with the password.
+    pub(super) fn expose(&self) -> &url::Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        if shown.password().is_some() {
+            // It has a host, so a password can be set.
+            let _ = shown.set_password(Some("***"));
+        }
+        shown.fmt(f)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        for good in [
+            "redis://127.0.0.1:6379",
+            "rediss://cache.example:6380/2",
+            "redis://user:secret@[::1]/",
+        ] {
+            RedisUrl::parse(good).unwrap();
+        }
+        for bad in [
+            "",
+            "127.0.0.1:6379",
+            "http://a/",
+            "redis://",
+            "redis:///0",
+            "redis://a/x",
+            "redis://a/?protocol=3",
+            "unix:///run/redis",
+        ] {
+            assert!(RedisUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let url = RedisUrl::parse("redis://u:secret@a/").unwrap();
+        assert_eq!(url.to_string(), "redis://u:***@a/");
+        assert!(!format!("{url:?}").contains("secret"));
+        assert!(url.expose().as_str().contains("secret"));
+    }
+}

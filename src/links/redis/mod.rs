@@ -1,0 +1,5 @@
+//! The shared read cache.
+
+mod config;
+
+pub use config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
