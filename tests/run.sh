@@ -15,7 +15,10 @@ curl curl
 delv bind9-dnsutils
 dig bind9-dnsutils
 nslookup bind9-dnsutils
+openssl openssl
 python3 python3
+redis-cli redis-tools
+redis-server redis-server
 kdig knot-dnsutils
 drill ldnsutils
 unbound unbound
@@ -48,7 +51,7 @@ as_root() {
 }
 
 # Installs packages without starting what they bring: unbound would take port 53, or port 5353 from
-# the tests, and would come back at every boot.
+# the tests, and would come back at every boot, and so would a Redis that nobody asked for.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d
     if [[ ! -e $policy ]]; then
@@ -59,9 +62,12 @@ install_packages() {
     fi
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
-    if [[ " $* " == *" unbound "* && -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet --now unbound.service
-    fi
+    local service
+    for service in unbound redis-server; do
+        if [[ " $* " == *" $service "* && -d /run/systemd/system ]]; then
+            as_root systemctl disable --quiet --now "$service.service"
+        fi
+    done
     if [[ -n $(trap -p EXIT) ]]; then
         trap - EXIT
         as_root rm -f "$policy"
