@@ -1,6 +1,9 @@
 use std::io::Write;
 
 use super::*;
+use crate::link::Origin;
+use crate::store::DynamoConfig;
+use crate::zone::Layout;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("t.toml"))
