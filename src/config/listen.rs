@@ -33,11 +33,11 @@ impl Reader<'_> {
         default: &str,
         seen: &mut Seen,
     ) -> Result<Vec<SocketAddr>, ConfigError> {
-        let (span, texts) = match raw.map(|raw| (raw.span(), raw.into_inner())) {
+        let (span, texts) = match raw.map(|raw| (raw.span(), raw.into_inner().0)) {
             None => (0..0, vec![(None, default.to_owned())]),
-            Some((span, RawListen::One(text))) => (span.clone(), vec![(Some(span), text)]),
-            Some((span, RawListen::Many(texts))) => {
+            Some((span, texts)) => {
                 let located = |text: Spanned<String>| (Some(text.span()), text.into_inner());
+                let texts = texts.into_list(&span);
                 (span, texts.into_iter().map(located).collect())
             }
         };

@@ -16,12 +16,14 @@ mod listen;
 mod problem;
 mod raw;
 mod reader;
+mod redis;
 mod store;
 mod zone;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use self::reader::{Reader, line_of};
 pub use self::store::StoreConfig;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
+use crate::links::redis::RedisConfig;
 use crate::zone::ZoneConfig;
 
 /// The largest configuration file, in bytes: room for some two thousand zones.
@@ -59,6 +62,10 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// `[store]`
     pub store: StoreConfig,
+    /// How many look-ups for queries may go to the store each second; none for no bound.
+    pub store_reads_per_second: Option<NonZeroU32>,
+    /// `[redis]`, if it is there.
+    pub redis: Option<RedisConfig>,
     /// `[cache]`
     pub cache: MemoryLimits,
     /// `[admin]`
@@ -137,20 +144,20 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let reader = Reader { text, path };
         let raw = reader.raw()?;
-        if let Some(redis) = raw.redis {
-            return Err(reader.error(redis.span(), "redis", Problem::Redis));
-        }
         let mut seen = Seen::default();
         let dns = reader.dns(raw.dns, &mut seen)?;
         let zones = reader.zones(raw.zone)?;
-        let store = reader.store(raw.store)?;
-        let cache = reader.cache(raw.cache, &store)?;
+        let (store, store_reads_per_second) = reader.store(raw.store)?;
+        let redis = raw.redis.map(|raw| reader.redis(raw)).transpose()?;
+        let cache = reader.cache(raw.cache, &store, redis.is_some())?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
         Ok(Self {
             dns,
             zones,
             store,
+            store_reads_per_second,
+            redis,
             cache,
             admin,
             redirect,
@@ -175,10 +182,16 @@ impl Reader<'_> {
         })
     }
 
-    fn cache(&self, raw: RawCache, store: &StoreConfig) -> Result<MemoryLimits, ConfigError> {
-        let mut limits = match store {
-            StoreConfig::Sqlite { .. } => MemoryLimits::default(),
-            StoreConfig::DynamoDb(_) => MemoryLimits::for_shared_store(),
+    fn cache(
+        &self,
+        raw: RawCache,
+        store: &StoreConfig,
+        has_redis: bool,
+    ) -> Result<MemoryLimits, ConfigError> {
+        let mut limits = match (store, has_redis) {
+            (StoreConfig::Sqlite { .. }, _) => MemoryLimits::default(),
+            (StoreConfig::DynamoDb(_), false) => MemoryLimits::for_shared_store(),
+            (StoreConfig::DynamoDb(_), true) => MemoryLimits::for_shared_store_with_changes(),
         };
         if let Some(raw) = raw.memory_mib {
             let mib = self.number(raw, "cache.memory_mib", 1, MAX_MEMORY_MIB, " MiB")?;
@@ -200,6 +213,12 @@ impl Reader<'_> {
                 let seconds: u32 = self.number(raw, key, min, max, " seconds")?;
                 *time = Duration::from_secs(seconds.into());
             }
+        }
+        // Where there is nobody to tell of changes, none is missed: what the operator says of the
+        // times is all that counts.
+        let told = has_redis && matches!(store, StoreConfig::DynamoDb(_));
+        if !told {
+            limits.untold = limits.fresh_for.max(limits.absent_for);
         }
         Ok(limits)
     }

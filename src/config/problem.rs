@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use super::MAX_FILE_LEN;
 use super::listen::MAX_LISTEN;
+use super::redis::{MAX_URLS, MAX_WORD_LEN};
 use crate::link::{Origin, OriginError};
+use crate::links::redis::RedisUrlError;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +49,13 @@ pub enum Problem {
     #[error("{0}")]
     Toml(String),
     /// A key that has no default is not there.
-    #[error("missing; a [[zone]] needs {0:?}")]
-    Missing(&'static str),
+    #[error("missing; {part} needs {key:?}")]
+    Missing {
+        /// What needs the key.
+        part: &'static str,
+        /// The key.
+        key: &'static str,
+    },
     /// An empty path.
     #[error("a path must not be empty")]
     EmptyPath,
@@ -137,9 +144,44 @@ pub enum Problem {
     /// Not a place to send requests to.
     #[error("{0:?} is not an http or https URL, such as \"http://127.0.0.1:8000\"")]
     Endpoint(String),
-    /// A cache that this version does not have.
-    #[error("this version has no Redis; leave the section out")]
-    Redis,
+    /// A key of another mode than the one that is chosen.
+    #[error("belongs to the mode {belongs:?}, and mode is {mode:?}")]
+    OtherMode {
+        /// The mode that has this key.
+        belongs: &'static str,
+        /// The mode of this configuration.
+        mode: &'static str,
+    },
+    /// Not the URL of a Redis server. The text is not shown: it may have a password in it.
+    #[error(transparent)]
+    RedisUrl(RedisUrlError),
+    /// Redis has to be somewhere.
+    #[error("at least one URL is needed")]
+    NoUrl,
+    /// Too many URLs.
+    #[error("{0} URLs; at most {MAX_URLS} are allowed")]
+    TooManyUrls(usize),
+    /// One server has one URL.
+    #[error("{0} URLs; the mode \"node\" takes one")]
+    NotOneUrl(usize),
+    /// The server has a URL already.
+    #[error("the server {0} is there twice")]
+    DuplicateServer(String),
+    /// Some URLs are for TLS and some are not.
+    #[error("redis:// and rediss:// do not go together")]
+    MixedSchemes,
+    /// The URLs lead to one thing, but not to the same part of it, or not as the same user.
+    #[error("user, password and database have to be the same in all URLs")]
+    OtherAccount,
+    /// A database other than 0.
+    #[error("a cluster has no database but 0; leave it out of the URL")]
+    ClusterDatabase,
+    /// Certificates, but no TLS.
+    #[error("belongs to rediss:// URLs, and these are redis://")]
+    NoTls,
+    /// Not a name that can be a part of keys, or that sentinels allow.
+    #[error("not 1 to {MAX_WORD_LEN} letters, digits, and any of \"_-.\"")]
+    RedisWord,
 }
 
 /// The key in front of a message, if there is one.

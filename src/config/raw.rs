@@ -2,6 +2,7 @@
 //! out of range gets our message and not one about a Rust type.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
@@ -15,7 +16,7 @@ pub(super) struct RawConfig {
     pub(super) zone: Option<Spanned<RawZones>>,
     #[serde(default)]
     pub(super) store: RawStore,
-    pub(super) redis: Option<Spanned<toml::Value>>,
+    pub(super) redis: Option<Spanned<RawRedis>>,
     #[serde(default)]
     pub(super) cache: RawCache,
     #[serde(default)]
@@ -49,6 +50,22 @@ pub(super) struct RawStore {
     pub(super) region: Option<Spanned<String>>,
     pub(super) endpoint_url: Option<Spanned<String>>,
     pub(super) create_table: Option<Spanned<bool>>,
+    pub(super) reads_per_second: Option<Spanned<RawNumber>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table, [redis]")]
+pub(super) struct RawRedis {
+    pub(super) url: Option<Spanned<RawUrls>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) sentinel_master: Option<Spanned<String>>,
+    pub(super) password_file: Option<Spanned<String>>,
+    pub(super) ca_file: Option<Spanned<String>>,
+    pub(super) prefix: Option<Spanned<String>>,
+    pub(super) keep: Option<Spanned<RawNumber>>,
+    pub(super) timeout_ms: Option<Spanned<RawNumber>>,
+    pub(super) warm_load: Option<Spanned<bool>>,
+    pub(super) warm_load_rate: Option<Spanned<RawNumber>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,33 +92,58 @@ pub(super) struct RawRedirect {
     pub(super) short_url_port: Option<Spanned<RawNumber>>,
 }
 
-/// One address, or a list.
-pub(super) enum RawListen {
+/// Addresses to listen on; a type of its own for its message, as the next.
+pub(super) struct RawListen(pub(super) RawTexts);
+
+impl<'de> Deserialize<'de> for RawListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = OneOrMany("an address or a list of addresses, as strings");
+        deserializer.deserialize_any(expected).map(Self)
+    }
+}
+
+/// Where Redis is.
+pub(super) struct RawUrls(pub(super) RawTexts);
+
+impl<'de> Deserialize<'de> for RawUrls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = OneOrMany("a URL or a list of URLs, as strings");
+        deserializer.deserialize_any(expected).map(Self)
+    }
+}
+
+/// One text, or a list.
+pub(super) enum RawTexts {
     One(String),
     Many(Vec<Spanned<String>>),
 }
 
-impl<'de> Deserialize<'de> for RawListen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = RawListen;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address or a list of addresses, as strings")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<RawListen, E> {
-                Ok(RawListen::One(text.into()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RawListen, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(RawListen::Many)
-            }
+impl RawTexts {
+    /// Each with its place; `span` is that of the whole.
+    pub(super) fn into_list(self, span: &Range<usize>) -> Vec<Spanned<String>> {
+        match self {
+            Self::One(text) => vec![Spanned::new(span.clone(), text)],
+            Self::Many(texts) => texts,
         }
+    }
+}
 
-        deserializer.deserialize_any(OneOrMany)
+/// What is expected, for the message.
+struct OneOrMany(&'static str);
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = RawTexts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<RawTexts, E> {
+        Ok(RawTexts::One(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RawTexts, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(RawTexts::Many)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Turns raw values into valid ones, and knows where they stand. What is here serves every part of
 //! the file; what one part alone needs is in that part's module.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,14 @@ impl Reader<'_> {
     pub(super) fn raw(&self) -> Result<RawConfig, ConfigError> {
         let toml_error = |e: &toml::de::Error, table: Option<&DeTable<'_>>| {
             let span = e.span().unwrap_or(0..0);
-            let key = table.and_then(|t| key_at(t, span.start));
-            let problem = Problem::Toml(one_line(e.message()));
-            self.error(span, &one_line(&key.unwrap_or_default()), problem)
+            let key = table
+                .and_then(|t| key_at(t, span.start))
+                .unwrap_or_default();
+            let message = match key.split('.').next() {
+                Some("redis") => without_text(e.message()),
+                _ => e.message().into(),
+            };
+            self.error(span, &one_line(&key), Problem::Toml(one_line(&message)))
         };
         let table = DeTable::parse(self.text).map_err(|e| toml_error(&e, None))?;
         RawConfig::deserialize(toml::Deserializer::from(table.clone()))
@@ -118,6 +124,12 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a text has nothing but letters, digits and these marks.
+pub(super) fn is_word(text: &str, marks: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || marks.contains(c))
+}
+
 /// The line of a byte, counted from 1.
 pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
@@ -144,6 +156,20 @@ fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
             }
         }
     })
+}
+
+/// A message of serde without the text that it complains of: in `[redis]`, that may be a URL with a
+/// password in it.
+fn without_text(message: &str) -> Cow<'_, str> {
+    match message.strip_prefix("invalid type: string ") {
+        Some(rest) => {
+            let expected = rest
+                .rsplit_once(", expected ")
+                .map_or("", |(_, known)| known);
+            format!("invalid type: string, expected {expected}").into()
+        }
+        None => message.into(),
+    }
 }
 
 /// The text with its control characters escaped, for one line of a terminal or a log: a quoted key

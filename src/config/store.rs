@@ -1,17 +1,23 @@
 //! `[store]`: where links are kept. Each store has keys of its own; those of another are refused.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use toml::Spanned;
 
 use super::problem::{ConfigError, Problem};
-use super::raw::RawStore;
-use super::reader::Reader;
+use super::raw::{RawNumber, RawStore};
+use super::reader::{Reader, is_word};
 use crate::store::DynamoConfig;
 
 const DEFAULT_STORE_PATH: &str = "data/links.sqlite";
 /// The article's table.
 const DEFAULT_TABLE: &str = "tinyUrl";
+/// A new table with on-demand billing takes 12,000 reads of a link a second: a flood of random names
+/// leaves room for other servers and programs.
+const DEFAULT_READS_PER_SECOND: u32 = 1_000;
+/// More than a table gives, but a number that a typing mistake does not exceed by accident.
+const MAX_READS_PER_SECOND: u32 = 1_000_000;
 
 /// Where the links are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +32,11 @@ pub enum StoreConfig {
 }
 
 impl Reader<'_> {
-    pub(super) fn store(&self, raw: RawStore) -> Result<StoreConfig, ConfigError> {
+    /// The store, and how many look-ups a second for queries may go to it, if that has a bound.
+    pub(super) fn store(
+        &self,
+        raw: RawStore,
+    ) -> Result<(StoreConfig, Option<NonZeroU32>), ConfigError> {
         let (sqlite, dynamodb) = ("sqlite", "dynamodb");
         let known = "\"sqlite\" or \"dynamodb\"";
         let kind = self.choice(raw.kind.clone(), "store.kind", known, |word| match word {
@@ -45,26 +55,39 @@ impl Reader<'_> {
                 dynamodb,
                 raw.create_table.as_ref().map(Spanned::span),
             ),
+            (
+                "store.reads_per_second",
+                dynamodb,
+                raw.reads_per_second.as_ref().map(Spanned::span),
+            ),
         ] {
             if let Some(place) = place.filter(|_| belongs != kind) {
                 return Err(self.error(place, key, Problem::OtherStore { belongs, kind }));
             }
         }
         if kind == dynamodb {
-            return Ok(StoreConfig::DynamoDb(self.dynamodb(raw)?));
+            let reads = self.reads_per_second(raw.reads_per_second.clone())?;
+            return Ok((StoreConfig::DynamoDb(self.dynamodb(raw)?), reads));
         }
-        Ok(StoreConfig::Sqlite {
-            path: self.file(raw.path, "store.path", DEFAULT_STORE_PATH)?,
-        })
+        let path = self.file(raw.path, "store.path", DEFAULT_STORE_PATH)?;
+        Ok((StoreConfig::Sqlite { path }, None))
+    }
+
+    fn reads_per_second(
+        &self,
+        raw: Option<Spanned<RawNumber>>,
+    ) -> Result<Option<NonZeroU32>, ConfigError> {
+        let key = "store.reads_per_second";
+        let reads = match raw {
+            Some(raw) => self.number(raw, key, 0, MAX_READS_PER_SECOND, " look-ups a second")?,
+            None => DEFAULT_READS_PER_SECOND,
+        };
+        Ok(NonZeroU32::new(reads))
     }
 
     fn dynamodb(&self, raw: RawStore) -> Result<DynamoConfig, ConfigError> {
-        let word = |text: &str, marks: &[char]| {
-            text.chars()
-                .all(|c| c.is_ascii_alphanumeric() || marks.contains(&c))
-        };
-        let table = |text: &str| (3..=255).contains(&text.len()) && word(text, &['_', '-', '.']);
-        let region = |text: &str| (1..=63).contains(&text.len()) && word(text, &['-']);
+        let table = |text: &str| (3..=255).contains(&text.len()) && is_word(text, "_-.");
+        let region = |text: &str| (1..=63).contains(&text.len()) && is_word(text, "-");
         let endpoint = |text: &str| {
             url::Url::parse(text)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())

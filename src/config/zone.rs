@@ -67,7 +67,8 @@ impl Reader<'_> {
     fn zone(&self, raw: Spanned<RawZone>) -> Result<ZoneConfig, ConfigError> {
         let span = raw.span();
         let raw = raw.into_inner();
-        let missing = |key| self.error(span.clone(), "zone", Problem::Missing(key));
+        let part = "a [[zone]]";
+        let missing = |key| self.error(span.clone(), "zone", Problem::Missing { part, key });
         let origin = self.origin(raw.origin.ok_or_else(|| missing("origin"))?)?;
         let file = raw.file.ok_or_else(|| missing("file"))?;
         let redirect_host = match raw.redirect_host {

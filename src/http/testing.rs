@@ -271,6 +271,7 @@ impl Server {
             fresh_for: Duration::ZERO,
             absent_for: Duration::ZERO,
             stale_for: Duration::ZERO,
+            untold: Duration::ZERO,
             ..MemoryLimits::default()
         };
         let names = Arc::new(Names);

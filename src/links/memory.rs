@@ -59,6 +59,9 @@ pub struct MemoryLimits {
     pub absent_for: Duration,
     /// How long a link is used beyond `fresh_for` while the tiers behind fail.
     pub stale_for: Duration,
+    /// How long a link or an absence is used without asking again while nobody tells of changes.
+    /// Where this is as long as the two times above, which hold besides, it changes nothing.
+    pub untold: Duration,
 }
 
 impl Default for MemoryLimits {
@@ -71,6 +74,8 @@ impl Default for MemoryLimits {
             fresh_for: Duration::from_secs(60),
             absent_for: Duration::from_secs(5),
             stale_for: Duration::from_secs(24 * 60 * 60),
+            // The only server of a store makes all changes itself.
+            untold: Duration::from_secs(60),
         }
         .with_memory(64 << 20)
     }
@@ -83,6 +88,17 @@ impl MemoryLimits {
         Self {
             fresh_for: Duration::from_secs(1),
             absent_for: Duration::from_secs(1),
+            untold: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
+    /// For a shared store whose servers tell each other of their changes: what is held is as good as
+    /// with a store of our own for as long as we hear them, and no better than with any shared store
+    /// when we do not.
+    pub fn for_shared_store_with_changes() -> Self {
+        Self {
+            untold: Self::for_shared_store().untold,
             ..Self::default()
         }
     }
@@ -419,6 +435,7 @@ mod tests {
         fresh_for: Duration::from_secs(60),
         absent_for: Duration::from_secs(5),
         stale_for: Duration::from_secs(600),
+        untold: Duration::from_secs(60),
     };
 
     fn name(code: &str) -> LinkName {

@@ -139,6 +139,7 @@ fn name() -> LinkName {
 fn links(store: &Arc<OneLink>, fresh_for: Duration) -> Links {
     let limits = MemoryLimits {
         fresh_for,
+        untold: fresh_for,
         ..MemoryLimits::default()
     };
     let clock = Clock::manual(UnixTime(1_700_000_000));
