@@ -105,7 +105,6 @@ impl RedisUrl {
     }
 
     /// The whole of it, with the password.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody connects to Redis yet"))]
     pub(super) fn expose(&self) -> &url::Url {
         &self.0
     }
