@@ -1,12 +1,15 @@
 //! Every figure that the server counts, declared in this one place.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -23,6 +26,28 @@ pub struct Metrics {
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.
     pub link_lookups: Family<LinkLookup, Counter>,
+    /// How long look-ups behind the memory took, in seconds, by tier.
+    pub link_lookup_seconds: Family<TierLabel, Histogram, fn() -> Histogram>,
+    /// Look-ups that the budget kept from the store.
+    pub store_reads_refused: Counter,
+    /// Calls of Redis, by call and outcome.
+    pub redis_calls: Family<RedisCall, Counter>,
+    /// How many parts of Redis are down.
+    pub redis_breakers_open: Gauge,
+    /// Changes that Redis has not been told of.
+    pub redis_repairs_pending: Gauge,
+    /// Changes of names heard of by the stream.
+    pub changes_seen: Counter,
+    /// How often changes may have been missed.
+    pub changes_gaps: Counter,
+    /// How old the last change was when it was heard of, in seconds.
+    pub changes_lag: Gauge<f64, AtomicU64>,
+    /// Whether the stream of changes is followed.
+    pub changes_following: Gauge,
+    /// Links that the warm load has read, since the start.
+    pub warm_load_links: Counter,
+    /// Whether this node is loading links into Redis.
+    pub warm_load_running: Gauge,
     /// What memory holds, in entries.
     pub memory_entries: Family<MemorySet, Gauge>,
     /// What memory holds, in bytes as they are weighed.
@@ -76,12 +101,42 @@ pub struct LinkLookup {
     pub result: LookupResult,
 }
 
+/// The label of [`Metrics::link_lookup_seconds`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TierLabel {
+    /// Who was asked.
+    pub tier: Tier,
+}
+
 /// Where links are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs)]
 pub enum Tier {
     Memory,
+    Redis,
     Store,
+}
+
+/// The labels of [`Metrics::redis_calls`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RedisCall {
+    /// What for.
+    pub call: &'static str,
+    /// How it ended.
+    pub outcome: RedisOutcome,
+}
+
+/// How a call of Redis ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum RedisOutcome {
+    /// With an answer.
+    Ok,
+    /// With an error.
+    Error,
+    /// It took too long.
+    Timeout,
+    /// It was not made: Redis is down.
+    Skipped,
 }
 
 /// What came of a look-up.
@@ -147,6 +202,17 @@ impl Metrics {
             dns_truncated: Counter::default(),
             link_failures: Counter::default(),
             link_lookups: Family::default(),
+            link_lookup_seconds: Family::new_with_constructor(latencies),
+            store_reads_refused: Counter::default(),
+            redis_calls: Family::default(),
+            redis_breakers_open: Gauge::default(),
+            redis_repairs_pending: Gauge::default(),
+            changes_seen: Counter::default(),
+            changes_gaps: Counter::default(),
+            changes_lag: Gauge::default(),
+            changes_following: Gauge::default(),
+            warm_load_links: Counter::default(),
+            warm_load_running: Gauge::default(),
             memory_entries: Family::default(),
             memory_bytes: Family::default(),
             admin_requests: Family::default(),
@@ -185,6 +251,61 @@ impl Metrics {
             metrics.link_lookups.clone(),
         );
         registry.register(
+            "link_lookup_seconds",
+            "How long look-ups behind the memory took, by tier",
+            metrics.link_lookup_seconds.clone(),
+        );
+        registry.register(
+            "store_reads_refused",
+            "Look-ups that the budget kept from the store",
+            metrics.store_reads_refused.clone(),
+        );
+        registry.register(
+            "redis_calls",
+            "Calls of Redis, by call and outcome",
+            metrics.redis_calls.clone(),
+        );
+        registry.register(
+            "redis_breakers_open",
+            "Parts of Redis that are down: of 16 in a cluster, else of 1",
+            metrics.redis_breakers_open.clone(),
+        );
+        registry.register(
+            "redis_repairs_pending",
+            "Changes that Redis has not been told of",
+            metrics.redis_repairs_pending.clone(),
+        );
+        registry.register(
+            "changes_seen",
+            "Changes of links heard of by the stream, this server's own among them",
+            metrics.changes_seen.clone(),
+        );
+        registry.register(
+            "changes_gaps",
+            "How often changes may have been missed, and all links were looked up again",
+            metrics.changes_gaps.clone(),
+        );
+        registry.register(
+            "changes_lag_seconds",
+            "How old the last change was when it was heard of",
+            metrics.changes_lag.clone(),
+        );
+        registry.register(
+            "changes_following",
+            "Whether the stream of changes is followed",
+            metrics.changes_following.clone(),
+        );
+        registry.register(
+            "warm_load_links",
+            "Links that the warm load has read",
+            metrics.warm_load_links.clone(),
+        );
+        registry.register(
+            "warm_load_running",
+            "Whether this server is loading links into Redis",
+            metrics.warm_load_running.clone(),
+        );
+        registry.register(
             "memory_entries",
             "Links and absent names in memory",
             metrics.memory_entries.clone(),
@@ -218,6 +339,20 @@ impl Metrics {
         self.link_lookups.get_or_create(&lookup).inc();
     }
 
+    /// Counts a look-up behind the memory and how long it took.
+    pub fn time_lookup(&self, tier: Tier, result: LookupResult, took: Duration) {
+        self.count_lookup(tier, result);
+        self.link_lookup_seconds
+            .get_or_create(&TierLabel { tier })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts calls of Redis that ended alike.
+    pub fn count_redis(&self, call: &'static str, outcome: RedisOutcome, calls: u64) {
+        let call = RedisCall { call, outcome };
+        self.redis_calls.get_or_create(&call).inc_by(calls);
+    }
+
     /// Sets what memory holds: which part, how many entries, how many bytes.
     pub fn set_memory(&self, sizes: &[(LinkSet, usize, usize)]) {
         let figure = |n| i64::try_from(n).unwrap_or(i64::MAX);
@@ -237,6 +372,14 @@ impl Metrics {
         debug_assert!(written.is_ok());
         text
     }
+}
+
+/// From a tenth of a millisecond, which is a look at a Redis near by, to the time that a query has.
+fn latencies() -> Histogram {
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+        1.5,
+    ])
 }
 
 impl Default for Metrics {

@@ -19,7 +19,8 @@ use crate::dns::server::{DnsServer, Listener};
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
-use crate::links::Links;
+use crate::links::redis::RedisOpenError;
+use crate::links::{LinkLimits, Links};
 use crate::metrics::{Metrics, Outcome, Reload};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
 use crate::zone::{Diagnostic, LoadError, ZoneSet};
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The DynamoDB table cannot be used.
     #[error(transparent)]
     DynamoDb(#[from] DynamoOpenError),
+    /// Redis cannot even be tried.
+    #[error(transparent)]
+    Redis(#[from] RedisOpenError),
     /// The admin token's file cannot be read or made.
     #[error(transparent)]
     TokenFile(#[from] TokenError),
@@ -70,6 +74,9 @@ pub struct Running {
     stopping: Arc<AtomicBool>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    /// What runs beside the requests, and ends after them: they may leave it something to do.
+    background: TaskTracker,
+    background_shutdown: CancellationToken,
     failures: mpsc::Receiver<String>,
 }
 
@@ -90,13 +97,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let token = admin_token(&config.admin.token_file)?;
 
     let metrics = Arc::new(Metrics::new());
-    let links = Arc::new(Links::new(
-        store.clone(),
-        zones.clone(),
-        config.cache,
-        clock,
-        metrics.clone(),
-    ));
+    let limits = LinkLimits {
+        memory: config.cache,
+        store_reads_per_second: config.store_reads_per_second,
+    };
+    let (names, counts) = (zones.clone(), metrics.clone());
+    let mut links = Links::new(store.clone(), names, limits, clock, counts);
+    if let Some(redis) = &config.redis {
+        links = links.with_redis(redis, limits)?;
+    }
+    let links = Arc::new(links);
     let handler = Handler::new(zones.clone(), links.clone(), metrics.clone());
     let shutdown = CancellationToken::new();
     let (failed, failures) = mpsc::channel(1);
@@ -115,12 +125,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         stopping: Arc::default(),
         shutdown,
         tasks: tasks.tracker.clone(),
+        background: TaskTracker::new(),
+        background_shutdown: CancellationToken::new(),
         failures,
     };
     let urls = config.redirect.short_urls;
     let stopping = running.stopping.clone();
     let admin_routes = admin_router(links.clone(), token, urls, metrics.clone(), stopping);
-    let redirect_routes = redirect_router(links, urls, metrics);
+    let redirect_routes = redirect_router(links.clone(), urls, metrics);
+    links.start(&running.background, &running.background_shutdown);
+    running.background.close();
     tasks.serve_dns(dns, handler);
     tasks.serve_http("the admin API", admin, admin_routes);
     tasks.serve_http("the redirect host", redirect, redirect_routes);
@@ -183,6 +197,8 @@ impl Running {
         self.stopping.store(true, Ordering::Relaxed);
         self.shutdown.cancel();
         self.tasks.wait().await;
+        self.background_shutdown.cancel();
+        self.background.wait().await;
         self.store.close().await;
     }
 }

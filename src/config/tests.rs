@@ -1,6 +1,10 @@
 use std::io::Write;
 
 use super::*;
+use crate::link::Origin;
+use crate::links::redis::{RedisMode, RedisUrl};
+use crate::store::DynamoConfig;
+use crate::zone::Layout;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("t.toml"))
@@ -18,6 +22,10 @@ fn check(text: &str, expected: &str) {
 
 fn addresses(list: &[&str]) -> Vec<SocketAddr> {
     list.iter().map(|a| a.parse().unwrap()).collect()
+}
+
+fn urls(list: &[&str]) -> Vec<RedisUrl> {
+    list.iter().map(|u| RedisUrl::parse(u).unwrap()).collect()
 }
 
 /// The example of the README, which shows every default.
@@ -44,6 +52,8 @@ fn the_defaults_are_those_of_the_documentation() {
         store: StoreConfig::Sqlite {
             path: "data/links.sqlite".into(),
         },
+        store_reads_per_second: None,
+        redis: None,
         cache: MemoryLimits::default(),
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
@@ -117,12 +127,15 @@ short_url_port = 8443
         store: StoreConfig::Sqlite {
             path: "/var/lib/tinyns/links".into(),
         },
+        store_reads_per_second: None,
+        redis: None,
         cache: MemoryLimits {
             links: 2 << 20,
             absent: 1 << 18,
             fresh_for: Duration::from_secs(10),
             absent_for: Duration::ZERO,
             stale_for: Duration::from_secs(604_800),
+            untold: Duration::from_secs(10),
             ..MemoryLimits::default()
         },
         admin: AdminConfig {
@@ -355,6 +368,7 @@ fn stores() {
         assert_eq!(config.store, StoreConfig::DynamoDb(expected), "{lines}");
         // Others may write to the table, and nobody tells.
         assert_eq!(config.cache, MemoryLimits::for_shared_store());
+        assert_eq!(config.store_reads_per_second, NonZeroU32::new(1_000));
     };
     let default = DynamoConfig {
         table: "tinyUrl".into(),
@@ -384,6 +398,24 @@ fn stores() {
 }
 
 #[test]
+fn reads_of_the_store_have_a_bound_or_none() {
+    let reads = |value: &str| format!("[store]\nkind = \"dynamodb\"\nreads_per_second = {value}\n");
+    for (text, expected) in [("0", 0), ("1", 1), ("1000000", 1_000_000)] {
+        let config = ok(&reads(text));
+        assert_eq!(config.store_reads_per_second, NonZeroU32::new(expected));
+    }
+    for text in ["-1", "1000001"] {
+        check(
+            &reads(text),
+            &format!(
+                "t.toml:3: store.reads_per_second: {text} is not within 0 to 1000000 look-ups a \
+                 second"
+            ),
+        );
+    }
+}
+
+#[test]
 fn keys_of_the_other_store_are_refused() {
     check(
         "[store]\nkind = \"dynamodb\"\npath = \"data/links.sqlite\"\n",
@@ -394,6 +426,7 @@ fn keys_of_the_other_store_are_refused() {
         "region = \"eu-central-1\"",
         "endpoint_url = \"http://127.0.0.1:8000\"",
         "create_table = false",
+        "reads_per_second = 1000",
     ] {
         let (key, _) = line.split_once(' ').unwrap();
         check(
@@ -437,14 +470,6 @@ fn places_of_a_table_are_checked() {
     assert!(
         message.starts_with("t.toml:3: store.create_table: "),
         "{message}"
-    );
-}
-
-#[test]
-fn redis_is_of_a_later_version() {
-    check(
-        "\n[redis]\nurl = \"redis://127.0.0.1:6379\"\n",
-        "t.toml:2: redis: this version has no Redis; leave the section out",
     );
 }
 
@@ -514,3 +539,5 @@ fn the_container_image_listens_on_every_address() {
     };
     assert_eq!(ok(include_str!("../../zones/container.toml")), expected);
 }
+
+mod redis;

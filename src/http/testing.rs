@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::{AdminToken, Scheme, ShortUrls, admin_router, redirect_router};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Link, LinkName, Origin, Version};
-use crate::links::{Host, Links, MemoryLimits, Namespace};
+use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
 use crate::metrics::Metrics;
 use crate::store::{
     Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError, seconds,
@@ -267,11 +267,15 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let draining = Arc::new(AtomicBool::new(false));
         // Nothing is held: what a test does to the store is seen at once.
-        let limits = MemoryLimits {
-            fresh_for: Duration::ZERO,
-            absent_for: Duration::ZERO,
-            stale_for: Duration::ZERO,
-            ..MemoryLimits::default()
+        let limits = LinkLimits {
+            memory: MemoryLimits {
+                fresh_for: Duration::ZERO,
+                absent_for: Duration::ZERO,
+                stale_for: Duration::ZERO,
+                untold: Duration::ZERO,
+                ..MemoryLimits::default()
+            },
+            ..LinkLimits::default()
         };
         let names = Arc::new(Names);
         let links = Links::new(store.clone(), names, limits, clock.clone(), metrics.clone());

@@ -12,6 +12,11 @@
 //! changes whose ends overtake each other would then need tombstones, and tombstones can be evicted
 //! by a flood.)
 //!
+//! Changes that other servers make are heard of by [`Memory::forget_older`]. Where some may have been
+//! missed, [`Memory::doubt_all`] has everything looked up again before it is used; it stays for the case
+//! that the tiers behind fail. And while nobody tells of changes at all ([`Memory::set_told`]), what is
+//! held is used for a shorter time.
+//!
 //! # What is bounded
 //!
 //! Links and absent names have bounds of their own, so that a flood of random names cannot push a
@@ -20,13 +25,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::sieve::{Keyed, Sieve};
-use crate::link::{Link, LinkName};
+use crate::link::{Link, LinkName, Version};
 use crate::store::StoreError;
 
 /// Into how many parts the memory is divided, each under a lock of its own.
@@ -59,6 +65,9 @@ pub struct MemoryLimits {
     pub absent_for: Duration,
     /// How long a link is used beyond `fresh_for` while the tiers behind fail.
     pub stale_for: Duration,
+    /// How long a link or an absence is used without asking again while nobody tells of changes.
+    /// Where this is as long as the two times above, which hold besides, it changes nothing.
+    pub untold: Duration,
 }
 
 impl Default for MemoryLimits {
@@ -71,18 +80,31 @@ impl Default for MemoryLimits {
             fresh_for: Duration::from_secs(60),
             absent_for: Duration::from_secs(5),
             stale_for: Duration::from_secs(24 * 60 * 60),
+            // The only server of a store makes all changes itself.
+            untold: Duration::from_secs(60),
         }
         .with_memory(64 << 20)
     }
 }
 
 impl MemoryLimits {
-    /// For a store that other servers and programs change as well: nobody tells us of their changes,
-    /// so nothing is used for longer than a second without asking.
+    /// For a store that other servers change as well: while nobody tells us of their changes, nothing
+    /// is used for longer than a second without asking.
     pub fn for_shared_store() -> Self {
         Self {
             fresh_for: Duration::from_secs(1),
             absent_for: Duration::from_secs(1),
+            untold: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
+    /// For a shared store whose servers tell each other of their changes: what is held is as good as
+    /// with a store of our own for as long as we hear them, and no better than with any shared store
+    /// when we do not.
+    pub fn for_shared_store_with_changes() -> Self {
+        Self {
+            untold: Self::for_shared_store().untold,
             ..Self::default()
         }
     }
@@ -134,6 +156,8 @@ pub(super) struct Wait {
 pub(super) struct Ticket {
     name: LinkName,
     number: u64,
+    /// The version of the link that is held.
+    held: Option<Version>,
     landing: watch::Sender<Option<Landing>>,
     memory: Arc<Memory>,
 }
@@ -144,6 +168,21 @@ pub(super) struct Memory {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     limits: MemoryLimits,
+    began: Instant,
+    /// What was looked up before this is to be looked up again: nanoseconds from `began`.
+    doubted: AtomicU64,
+    /// Whether somebody tells of the changes of others.
+    told: AtomicBool,
+}
+
+/// Until when what is held may be used.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    fresh_for: Duration,
+    absent_for: Duration,
+    stale_for: Duration,
+    /// What was looked up before is doubted.
+    doubted: Instant,
 }
 
 #[derive(Debug)]
@@ -220,13 +259,42 @@ impl Memory {
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
             hasher: RandomState::new(),
             limits,
+            began: Instant::now(),
+            doubted: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets whether somebody tells of the changes that others make.
+    pub(super) fn set_told(&self, told: bool) {
+        self.told.store(told, Ordering::Release);
+    }
+
+    /// Has everything that was looked up before `now` looked up again before it is used.
+    pub(super) fn doubt_all(&self, now: Instant) {
+        let nanos = now.saturating_duration_since(self.began).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.doubted.fetch_max(nanos, Ordering::AcqRel);
+    }
+
+    fn rules(&self) -> Rules {
+        let limits = &self.limits;
+        let at_most = match self.told.load(Ordering::Acquire) {
+            true => Duration::MAX,
+            false => limits.untold,
+        };
+        Rules {
+            fresh_for: limits.fresh_for.min(at_most),
+            absent_for: limits.absent_for.min(at_most),
+            stale_for: limits.stale_for,
+            doubted: self.began + Duration::from_nanos(self.doubted.load(Ordering::Acquire)),
         }
     }
 
     /// What is known of a name; and if that is not enough, who is to find out.
     pub(super) fn look(self: &Arc<Self>, name: &LinkName, now: Instant) -> Look {
         let mut shard = self.shard(name);
-        let stale = match shard.held(name, now, &self.limits) {
+        let stale = match shard.held(name, now, &self.rules()) {
             Held::Fresh(known) => return Look::Fresh(known),
             Held::Unconfirmed(link) => return Look::Stale(link),
             Held::Stale(link) => Some(link),
@@ -254,6 +322,7 @@ impl Memory {
         let ticket = Ticket {
             name: name.clone(),
             number,
+            held: stale.as_ref().map(|link| link.version),
             landing,
             memory: Arc::clone(self),
         };
@@ -271,6 +340,18 @@ impl Memory {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
         shard.links.remove(name.as_str());
+        shard.absent.remove(name.as_str());
+    }
+
+    /// What [`Memory::forget`] does, but for a link of this version or a newer one: another server has
+    /// made this version.
+    pub(super) fn forget_older(&self, name: &LinkName, version: Version) {
+        let mut shard = self.shard(name);
+        shard.flights.remove(name);
+        let held = shard.links.peek(name.as_str());
+        if held.is_some_and(|held| held.link.version < version) {
+            shard.links.remove(name.as_str());
+        }
         shard.absent.remove(name.as_str());
     }
 
@@ -308,13 +389,13 @@ enum Held {
 }
 
 impl Shard {
-    fn held(&mut self, name: &LinkName, now: Instant, limits: &MemoryLimits) -> Held {
+    fn held(&mut self, name: &LinkName, now: Instant, rules: &Rules) -> Held {
         if let Some(held) = self.links.get(name.as_str()) {
             let age = now.saturating_duration_since(held.since);
-            if age < limits.fresh_for {
+            if age < rules.fresh_for && held.since >= rules.doubted {
                 return Held::Fresh(Some(Arc::clone(&held.link)));
             }
-            if age >= limits.fresh_for + limits.stale_for {
+            if age >= rules.fresh_for + rules.stale_for {
                 return Held::Nothing;
             }
             let link = Arc::clone(&held.link);
@@ -325,7 +406,10 @@ impl Shard {
             };
         }
         match self.absent.get(name.as_str()) {
-            Some(held) if now.saturating_duration_since(held.since) < limits.absent_for => {
+            Some(held)
+                if held.since >= rules.doubted
+                    && now.saturating_duration_since(held.since) < rules.absent_for =>
+            {
                 Held::Fresh(None)
             }
             _ => Held::Nothing,
@@ -382,6 +466,11 @@ impl Ticket {
         &self.name
     }
 
+    /// The version of the link that memory holds, if it does.
+    pub(super) fn held(&self) -> Option<Version> {
+        self.held
+    }
+
     /// Ends the flight: tells those who wait, and keeps what it brought unless the name was
     /// forgotten meanwhile. `since` is when the look-up began: that is how old its result is.
     pub(super) fn land(self, landing: Landing, since: Instant) {
@@ -410,7 +499,7 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
     use crate::clock::UnixTime;
-    use crate::link::{TargetUrl, Version};
+    use crate::link::TargetUrl;
 
     const LIMITS: MemoryLimits = MemoryLimits {
         links: 1 << 20,
@@ -419,6 +508,7 @@ mod tests {
         fresh_for: Duration::from_secs(60),
         absent_for: Duration::from_secs(5),
         stale_for: Duration::from_secs(600),
+        untold: Duration::from_secs(60),
     };
 
     fn name(code: &str) -> LinkName {
@@ -542,6 +632,61 @@ mod tests {
         lead(&memory, "a", at).0.land(Ok(Some(link("a", 2))), at);
         assert_eq!(fresh(&memory, "a", at), Some(2));
         lead(&memory, "a", at + LIMITS.fresh_for);
+    }
+
+    #[test]
+    fn changes_of_others_drop_what_is_older_and_no_more() {
+        let (memory, now) = (memory(), Instant::now());
+        lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
+        lead(&memory, "b", now).0.land(Ok(None), now);
+        memory.forget_older(&name("a"), Version(5));
+        assert_eq!(fresh(&memory, "a", now), Some(5), "its own echo");
+        memory.forget_older(&name("a"), Version(6));
+        memory.forget_older(&name("b"), Version(1));
+        // A flight that was under way may bring what is older.
+        let (slow, _) = lead(&memory, "a", now);
+        memory.forget_older(&name("a"), Version(7));
+        slow.land(Ok(Some(link("a", 6))), now);
+        lead(&memory, "a", now);
+        lead(&memory, "b", now);
+    }
+
+    #[test]
+    fn what_is_doubted_is_looked_up_again_and_kept_for_the_worst_case() {
+        let (memory, now) = (memory(), Instant::now());
+        let soon = now + Duration::from_secs(1);
+        lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
+        lead(&memory, "b", now).0.land(Ok(None), now);
+        let (old, _) = lead(&memory, "c", now);
+        memory.doubt_all(soon);
+        old.land(Ok(Some(link("c", 1))), now);
+        let (ticket, wait) = lead(&memory, "a", soon);
+        assert_eq!(ticket.held(), Some(Version(5)));
+        assert_eq!(wait.stale.map(|link| link.version.0), Some(5));
+        ticket.land(Ok(Some(link("a", 6))), soon);
+        assert_eq!(fresh(&memory, "a", soon), Some(6));
+        lead(&memory, "b", soon);
+        lead(&memory, "c", soon);
+    }
+
+    #[test]
+    fn while_nobody_tells_of_changes_links_are_looked_up_sooner() {
+        let limits = MemoryLimits {
+            untold: Duration::from_secs(1),
+            ..LIMITS
+        };
+        let (memory, now) = (Arc::new(Memory::new(limits)), Instant::now());
+        let later = now + Duration::from_secs(2);
+        lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
+        lead(&memory, "b", now).0.land(Ok(None), now);
+        assert_eq!(fresh(&memory, "a", now), Some(1));
+        assert_eq!(fresh(&memory, "b", now), Some(0));
+        lead(&memory, "a", later);
+        memory.set_told(true);
+        assert_eq!(fresh(&memory, "a", later), Some(1));
+        assert_eq!(fresh(&memory, "b", later), Some(0));
+        memory.set_told(false);
+        lead(&memory, "b", later);
     }
 
     #[test]

@@ -4,29 +4,45 @@
 //! collides, what expiry means) and stands between its users and the tiers:
 //!
 //! ```text
-//!   dns, http  ->  Links  ->  memory  ->  store
+//!   dns, http  ->  Links  ->  memory  ->  Redis  ->  budget  ->  store
 //! ```
 //!
 //! Every read for an answer goes through [`Links::resolve`] and every write through
 //! [`Links::create`], [`Links::change`] and [`Links::delete`]: these four places fill and drop what
 //! the tiers hold, and no other part sees them. Administrators read the store itself.
 //!
+//! Redis is optional; see [`redis`] for what it holds and how nodes hear of each other's changes. What
+//! goes to the store for queries has a budget, and where several names wait at once they go together.
+//!
 //! A name is looked up behind the memory by one flight at a time, however many queries wait for it.
 //! Where the tiers behind fail, what memory holds is used beyond its time, within a bound; where it
 //! holds nothing, the answer is that nothing can be known.
 
+mod batch;
+mod budget;
 mod memory;
 pub mod redis;
 mod sieve;
+mod tiers;
+mod warm;
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket};
+use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
+use self::tiers::Tiers;
+use self::warm::{WarmLoad, WarmState};
+pub use self::warm::{WarmPhase, WarmStatus};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use crate::metrics::{LinkSet, LookupResult, Metrics, Tier};
@@ -140,34 +156,139 @@ pub enum Resolution {
     Absent,
 }
 
+/// Where links are looked up, and how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkLimits {
+    /// The memory.
+    pub memory: MemoryLimits,
+    /// How many look-ups for queries may go to the store each second; none for as many as come.
+    pub store_reads_per_second: Option<NonZeroU32>,
+}
+
+/// How Redis stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedisStatus {
+    /// How many of its parts do not work.
+    pub down: usize,
+    /// How many parts there are: one, but for a cluster.
+    pub parts: usize,
+    /// The load of all links into it.
+    pub warm_load: WarmStatus,
+}
+
 /// The links of all zones.
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
     memory: Arc<Memory>,
+    tiers: Arc<Tiers>,
+    redis: Option<Redis>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
     metrics: Arc<Metrics>,
     failures: FailureLog,
 }
 
+/// Redis, and the load of all links into it.
+#[derive(Debug)]
+struct Redis {
+    cache: Arc<RedisCache>,
+    warm: Arc<WarmState>,
+    warm_load: bool,
+    warm_load_rate: u32,
+}
+
 impl Links {
-    /// Links kept in `store`, under the names that `namespace` allows.
+    /// Links kept in `store`, under the names that `namespace` allows. To be called within a runtime.
     pub fn new(
         store: Arc<dyn Store>,
         namespace: Arc<dyn Namespace>,
-        limits: MemoryLimits,
+        limits: LinkLimits,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let memory = Arc::new(Memory::new(limits.memory));
+        let budget = limits.store_reads_per_second;
+        let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
         Self {
             store,
-            memory: Arc::new(Memory::new(limits)),
+            memory,
+            tiers: Arc::new(tiers),
+            redis: None,
             namespace,
             clock,
             metrics,
             failures: FailureLog::default(),
         }
+    }
+
+    /// Puts Redis between memory and store; [`Links::start`] connects to it.
+    ///
+    /// # Errors
+    /// [`RedisOpenError`] where the configuration cannot be used. That Redis cannot be reached is no
+    /// error: links come from the store then.
+    pub fn with_redis(
+        mut self,
+        config: &RedisConfig,
+        limits: LinkLimits,
+    ) -> Result<Self, RedisOpenError> {
+        let cache = Arc::new(RedisCache::new(
+            config,
+            self.memory.clone(),
+            limits.memory.absent_for,
+            self.clock.clone(),
+            self.metrics.clone(),
+        )?);
+        let budget = limits.store_reads_per_second;
+        let (store, redis) = (self.store.clone(), Some(cache.clone()));
+        self.tiers = Arc::new(Tiers::new(store, redis, budget, self.metrics.clone()));
+        self.redis = Some(Redis {
+            cache,
+            warm: Arc::new(WarmState::new(match config.warm_load {
+                true => WarmPhase::Waiting,
+                false => WarmPhase::Off,
+            })),
+            warm_load: config.warm_load,
+            warm_load_rate: config.warm_load_rate,
+        });
+        Ok(self)
+    }
+
+    /// Starts what runs beside the look-ups, until it is told to stop: the connection to Redis, the
+    /// stream of changes, the warm load.
+    pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let Some(redis) = &self.redis else {
+            return;
+        };
+        let lost = Arc::new(Notify::new());
+        let told = lost.clone();
+        redis
+            .cache
+            .start(tasks, shutdown, move || told.notify_one());
+        if redis.warm_load {
+            let load = WarmLoad {
+                cache: redis.cache.clone(),
+                store: self.store.clone(),
+                rate: redis.warm_load_rate,
+                state: redis.warm.clone(),
+                lost,
+                clock: self.clock.clone(),
+                metrics: self.metrics.clone(),
+            };
+            tasks.spawn(load.run(shutdown.clone()));
+        }
+    }
+
+    /// How Redis stands, where there is one.
+    pub fn redis_status(&self) -> Option<RedisStatus> {
+        self.redis.as_ref().map(|redis| {
+            let (down, parts) = redis.cache.down();
+            RedisStatus {
+                down,
+                parts,
+                warm_load: redis.warm.status(),
+            }
+        })
     }
 
     /// The time by which expiry is judged.
@@ -216,7 +337,7 @@ impl Links {
             Look::Join(wait) => wait,
             Look::Lead(ticket, wait) => {
                 // A task of its own: it outlives a client that goes away, for those who joined.
-                tokio::spawn(fly(ticket, self.store.clone(), self.metrics.clone()));
+                tokio::spawn(fly(ticket, self.tiers.clone()));
                 wait
             }
         };
@@ -247,19 +368,42 @@ impl Links {
             (LinkSet::Links, size.links, size.link_bytes),
             (LinkSet::Absent, size.absent, size.absent_bytes),
         ]);
+        if let Some(redis) = &self.redis {
+            let figure = |n| i64::try_from(n).unwrap_or(i64::MAX);
+            let metrics = &self.metrics;
+            metrics
+                .redis_breakers_open
+                .set(figure(redis.cache.down().0));
+            let pending = redis.cache.repairs_pending();
+            metrics.redis_repairs_pending.set(figure(pending));
+        }
     }
 
-    /// Changes the store, and then drops what the tiers before it hold of the name. A task of its
-    /// own does both: a caller who goes away or whose time is up must not part the two.
+    /// Changes the store, and then drops or replaces what the tiers before it hold of the name. A task
+    /// of its own does all of it: a caller who goes away or whose time is up must not part the steps.
+    /// `outcome` says what the store has done.
     async fn write<T: Send + 'static>(
         &self,
         name: &LinkName,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+        outcome: fn(&T) -> Written,
     ) -> Result<T, StoreError> {
         // After a failure or a panic, too: what has failed to us may have happened all the same.
         let forget = ForgetAtEnd(self.memory.clone(), name.clone());
+        let redis = self.redis.as_ref().map(|redis| redis.cache.clone());
+        let name = name.clone();
         let task = tokio::spawn(async move {
+            let Some(redis) = redis else {
+                let written = call.await;
+                drop(forget);
+                return written;
+            };
+            let change = redis.begin(&name).await;
             let written = call.await;
+            change
+                .finish(&written.as_ref().map_or(Written::Unknown, outcome))
+                .await;
+            // Not before Redis has been told: what memory is filled from has to be right by then.
             drop(forget);
             written
         });
@@ -323,7 +467,11 @@ impl Links {
         };
         let (store, now) = (self.store.clone(), self.clock.micros());
         let name = new.name.clone();
-        let created = self.write(&name, async move { store.create(new, now).await });
+        let call = async move { store.create(new, now).await };
+        let created = self.write(&name, call, |created| match created {
+            Created::New(link) => Written::Link(link.clone().into()),
+            Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
+        });
         Ok(match created.await? {
             Created::New(link) => Ok(Creation::New(link)),
             Created::Same(link) => Ok(Creation::Same(link)),
@@ -357,8 +505,11 @@ impl Links {
         }
         self.check_expiry(change.expires_at.flatten())?;
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
-        let changed = self.write(name, async move {
-            store.change(&key, expected, change, now).await
+        let call = async move { store.change(&key, expected, change, now).await };
+        let changed = self.write(name, call, |changed| match changed {
+            Changed::Changed(link) => Written::Link(link.clone().into()),
+            Changed::Conflict(link) => Written::Kept(link.clone().into()),
+            Changed::Absent => Written::Nothing,
         });
         match changed.await? {
             Changed::Changed(link) => Ok(link),
@@ -377,7 +528,12 @@ impl Links {
         expected: Option<Version>,
     ) -> Result<(), LinkError> {
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
-        let deleted = self.write(name, async move { store.delete(&key, expected, now).await });
+        let call = async move { store.delete(&key, expected, now).await };
+        let deleted = self.write(name, call, |deleted| match deleted {
+            Deleted::Deleted(version) => Written::Deleted(*version),
+            Deleted::Conflict(link) => Written::Kept(link.clone().into()),
+            Deleted::Absent => Written::Nothing,
+        });
         match deleted.await? {
             Deleted::Deleted(_) => Ok(()),
             Deleted::Absent => Err(LinkError::NotFound(name.clone())),
@@ -439,18 +595,10 @@ impl Drop for ForgetAtEnd {
 }
 
 /// Looks a name up behind the memory, and lands with what it found.
-async fn fly(ticket: Ticket, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+async fn fly(ticket: Ticket, tiers: Arc<Tiers>) {
     let since = Instant::now();
-    let found = within(RESOLVE_DEADLINE, store.get(ticket.name())).await;
-    metrics.count_lookup(
-        Tier::Store,
-        match &found {
-            Ok(Some(_)) => LookupResult::Hit,
-            Ok(None) => LookupResult::Miss,
-            Err(_) => LookupResult::Error,
-        },
-    );
-    ticket.land(found.map(|link| link.map(Arc::new)), since);
+    let found = within(RESOLVE_DEADLINE, tiers.find(ticket.name(), ticket.held())).await;
+    ticket.land(found, since);
 }
 
 /// Tells of names that could not be resolved, in at most one line a second: while a store is down

@@ -70,6 +70,12 @@ impl<V: Keyed> Sieve<V> {
         self.get_mut(key).map(|value| &*value)
     }
 
+    /// The value of a key, for somebody who does not use it; no hit.
+    pub(super) fn peek(&self, key: &str) -> Option<&V> {
+        let place = self.find(key)?;
+        self.slots.get(place as usize)?.value.as_ref()
+    }
+
     /// The value of a key, of which neither the key nor the weight may be changed; a hit.
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         let place = self.find(key)?;

@@ -137,9 +137,13 @@ fn name() -> LinkName {
 }
 
 fn links(store: &Arc<OneLink>, fresh_for: Duration) -> Links {
-    let limits = MemoryLimits {
-        fresh_for,
-        ..MemoryLimits::default()
+    let limits = LinkLimits {
+        memory: MemoryLimits {
+            fresh_for,
+            untold: fresh_for,
+            ..MemoryLimits::default()
+        },
+        ..LinkLimits::default()
     };
     let clock = Clock::manual(UnixTime(1_700_000_000));
     let metrics = Arc::new(Metrics::new());

@@ -190,6 +190,17 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
+    /// About how many links there are, expired ones and all, if that can be told cheaply.
+    async fn estimate(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether [`Store::get_many`] costs less than as many [`Store::get`]s, so that it is worth to
+    /// gather names.
+    fn prefers_batches(&self) -> bool {
+        false
+    }
+
     /// Whether the store can be read just now.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -182,11 +182,22 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
             StoreError::Corrupt { .. } => "the link store is corrupt",
         });
     }
-    if reasons.is_empty() {
-        Json(json!({"status": "ready"})).into_response()
-    } else {
-        let body = json!({"status": "not ready", "reasons": reasons});
-        (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    let mut body = match reasons.is_empty() {
+        true => json!({"status": "ready"}),
+        false => json!({"status": "not ready", "reasons": reasons}),
+    };
+    // Redis is told of and decides nothing: without it links come from the store.
+    if let Some(redis) = admin.links.redis_status() {
+        body["redis"] = json!(match redis.down {
+            0 => "up",
+            down if down < redis.parts => "partly down",
+            _ => "down",
+        });
+        body["warm_load"] = json!(redis.warm_load);
+    }
+    match reasons.is_empty() {
+        true => Json(body).into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response(),
     }
 }
 

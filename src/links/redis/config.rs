@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Where Redis listens if a URL does not say; with TLS as well, since no port is registered for it.
+const DEFAULT_PORT: u16 = 6379;
+
 /// How Redis is reached and used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
@@ -76,7 +79,29 @@ impl RedisUrl {
 
     /// Whether a database other than 0 is asked for; a cluster has no other.
     pub fn has_database(&self) -> bool {
-        !matches!(self.0.path(), "" | "/" | "/0")
+        self.database() != 0
+    }
+
+    /// Host and port, without regard to how they are written.
+    pub fn server(&self) -> String {
+        // url leaves the case of hosts alone where it does not know the scheme.
+        let host = self.0.host_str().unwrap_or_default().to_ascii_lowercase();
+        format!("{host}:{}", self.0.port().unwrap_or(DEFAULT_PORT))
+    }
+
+    /// Whether user, password and database are those of the other one.
+    pub fn has_account_of(&self, other: &Self) -> bool {
+        let account = |url: &Self| {
+            let (user, password) = (url.0.username().to_owned(), url.0.password());
+            (user, password.map(str::to_owned), url.database())
+        };
+        account(self) == account(other)
+    }
+
+    /// [`RedisUrl::parse`] lets only numbers pass.
+    fn database(&self) -> u16 {
+        let path = self.0.path().trim_start_matches('/');
+        path.parse().unwrap_or_default()
     }
 
     /// The whole of it, with the password.
@@ -127,6 +152,34 @@ mod tests {
         ] {
             assert!(RedisUrl::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn servers_and_accounts_are_compared_by_what_they_mean() {
+        let url = |text| RedisUrl::parse(text).unwrap();
+        for (text, server) in [
+            ("redis://Cache.Example", "cache.example:6379"),
+            ("rediss://u:p@cache.example:6380/2", "cache.example:6380"),
+            ("redis://[0::1]/", "[::1]:6379"),
+        ] {
+            assert_eq!(url(text).server(), server, "{text}");
+        }
+        let first = url("redis://u:p@a");
+        for same in ["redis://u:p@a:1/", "redis://u:p@b/0"] {
+            assert!(first.has_account_of(&url(same)), "{same}");
+        }
+        for other in [
+            "redis://a",
+            "redis://v:p@a",
+            "redis://u:q@a",
+            "redis://u@a",
+            "redis://u:p@a/1",
+        ] {
+            assert!(!first.has_account_of(&url(other)), "{other}");
+        }
+        let databases = ["redis://a", "redis://a/0", "redis://a/00", "redis://a/7"];
+        let asked = databases.map(|text| url(text).has_database());
+        assert_eq!(asked, [false, false, false, true]);
     }
 
     #[test]

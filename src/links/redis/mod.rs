@@ -1,5 +1,483 @@
-//! The shared read cache.
+//! Redis: the read cache that all nodes share, and the stream by which they hear of changes.
+//!
+//! ```text
+//!   memory ── get ──────────────────> P:link:<name>  ── miss ──> store
+//!                 read claim, fill  ─────┘
+//!   change ── claim ── store ── finish ──┘ ── P:changes ──> every node's memory
+//! ```
+//!
+//! # How nothing old comes back
+//!
+//! Redis may drop any key at any time: it evicts, it is flushed, it restarts. So a version that stands
+//! in Redis is no lasting guard against an older one, and neither is a tombstone. What guards is a
+//! claim:
+//!
+//! * Who finds nothing and reads the store first puts a *reader's claim* under the name, and what was
+//!   read is put only if that very claim still stands. Every change of the name removes the claim, and
+//!   so does every eviction. A reader that is too slow has then read for itself alone.
+//! * Who changes a link first puts a *writer's claim* there. While it stands nobody believes Redis about
+//!   the name. When the store has the change, the claim is replaced by the new state. If the claim has
+//!   gone, the new state is put only over something older, never in the place of nothing: an even newer
+//!   state may have been evicted from it.
+//! * Two writers at once share a claim that neither can end; it ends by its time.
+//!
+//! All of this is decided inside Redis, by [`scripts`], in one round trip each. A call that has timed
+//! out and is carried out later does no harm, for it is judged by what stands there then.
+//!
+//! # What happens when a node dies
+//!
+//! | it dies | what the others see |
+//! |---|---|
+//! | before the claim | the old state; nothing has happened |
+//! | between claim and store | the store's state, which is the old one; the claim ends after 20 s |
+//! | between store and Redis | the new state, from the store, for whoever has the name not in memory; the others when their memory asks again (`refresh`); the claim ends after 20 s |
+//! | between Redis and the stream | the same, but from Redis |
+//!
+//! # What happens when Redis is away
+//!
+//! Links come from memory and the store. Changes are made in the store all the same, and Redis is told
+//! later ([`repairs`]); until that is done the node that made them does not believe Redis about them.
+//! Redis may come back with what it held before: another node that asks before the repair, some tens of
+//! milliseconds, may then see the old state once more. If the node that made the change dies before the
+//! repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
 
+mod breaker;
+mod changes;
+mod client;
 mod config;
+mod connection;
+mod load;
+mod repairs;
+mod scripts;
+mod value;
 
-pub use config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::changes::Changes;
+use self::client::Client;
+pub(super) use self::client::Failure;
+pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
+pub use self::connection::{PASSWORD_VARIABLE, RedisOpenError};
+pub(super) use self::load::{Cursor, LEASE, Lease};
+use self::repairs::{Repair, Repairs};
+use self::scripts::Run;
+use self::value::Value;
+use super::batch::{BatchLimits, Batcher};
+use super::memory::Memory;
+use crate::clock::Clock;
+use crate::link::{Link, LinkName, Version};
+use crate::metrics::Metrics;
+
+/// Look-ups: a call takes along what has gathered, and a few may be under way.
+const READS: BatchLimits = BatchLimits {
+    queue: 16_384,
+    size: 256,
+    calls: 4,
+};
+/// Readers' claims and what they put.
+const FILLS: BatchLimits = BatchLimits {
+    queue: 16_384,
+    size: 256,
+    calls: 2,
+};
+/// The life of a reader's claim: longer than a query waits for the store.
+const READ_CLAIM: Duration = Duration::from_secs(5);
+/// The life of a writer's claim: longer than a change may take.
+const WRITE_CLAIM: Duration = Duration::from_secs(20);
+/// How long a deletion is remembered; see [`load`], which is what needs it.
+const TOMBSTONE: Duration = Duration::from_secs(120);
+/// How long after a write of which nobody knows whether it was done the name is repaired: by then the
+/// store has done it, or will not.
+const UNKNOWN_WRITE: Duration = Duration::from_secs(10);
+/// How often the repairs are looked at, while there are any.
+const REPAIR_PAUSE: Duration = Duration::from_millis(200);
+/// How many names are repaired at once.
+const REPAIR_BATCH: usize = 256;
+/// How long the last repairs may take when the node stops.
+const LAST_REPAIRS: Duration = Duration::from_secs(1);
+/// Above every version that is written (see [`Version`]), and exact in a script's numbers.
+const ANY_VERSION: Version = Version((1 << 53) - 1);
+
+/// What Redis says of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// This link, expired or not.
+    Link(Arc<Link>),
+    /// There is no link.
+    Absent,
+    /// The store has to be asked.
+    Nothing,
+}
+
+/// The text of a claim that was put.
+#[derive(Debug)]
+pub(super) struct Claim(String);
+
+/// A change that was begun. Dropped without an end, nobody knows what became of it.
+#[derive(Debug)]
+pub(super) struct WriteClaim {
+    cache: Arc<RedisCache>,
+    name: LinkName,
+    claim: Option<Claim>,
+}
+
+impl WriteClaim {
+    /// Puts the new state and tells all nodes. What cannot be told is told later.
+    pub(super) async fn finish(mut self, written: &Written) {
+        if let Some(claim) = self.claim.take() {
+            self.cache.finish(&self.name, claim, written).await;
+        }
+    }
+}
+
+impl Drop for WriteClaim {
+    fn drop(&mut self) {
+        if self.claim.is_some() {
+            self.cache.repair_unknown(&self.name);
+        }
+    }
+}
+
+/// What became of a change.
+#[derive(Clone, Debug)]
+pub(super) enum Written {
+    /// The link is now this.
+    Link(Box<Link>),
+    /// Nothing was changed; the link is this.
+    Kept(Box<Link>),
+    /// There is no link, and this is the version of its absence.
+    Deleted(Version),
+    /// Nothing was changed; there is no link.
+    Nothing,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct RedisCache {
+    client: Arc<Client>,
+    changes: Changes,
+    repairs: Repairs,
+    reads: Batcher<LinkName, Result<Held, Failure>>,
+    fills: Batcher<Run, Result<i64, Failure>>,
+    names: Names,
+    /// The name of this node, in claims and in the stream.
+    node: Box<str>,
+    claims: AtomicU64,
+    keep: Duration,
+    absent_for: Duration,
+    clock: Clock,
+}
+
+/// How keys are called.
+#[derive(Clone, Debug)]
+struct Names {
+    prefix: Box<str>,
+}
+
+impl Names {
+    fn link(&self, name: &LinkName) -> String {
+        format!("{}:link:{name}", self.prefix)
+    }
+
+    fn other(&self, what: &str) -> String {
+        format!("{}:{what}", self.prefix)
+    }
+}
+
+impl RedisCache {
+    /// A cache that is not connected yet: [`RedisCache::start`] sees to that. An absent name is
+    /// remembered for `absent_for`. To be called within a runtime.
+    ///
+    /// # Errors
+    /// [`RedisOpenError`] where the configuration names files that cannot be read, or settings that
+    /// the client does not take. A Redis that does not answer is none.
+    pub(super) fn new(
+        config: &RedisConfig,
+        memory: Arc<Memory>,
+        absent_for: Duration,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RedisOpenError> {
+        let client = Arc::new(Client::new(config, metrics.clone())?);
+        let names = Names {
+            prefix: config.prefix.clone(),
+        };
+        let node = node_name(&clock);
+        let changes = Changes::new(
+            client.clone(),
+            names.other("changes"),
+            node.clone(),
+            memory,
+            clock.clone(),
+            metrics,
+        );
+        Ok(Self {
+            changes,
+            repairs: Repairs::default(),
+            reads: start_reads(client.clone(), names.clone()),
+            fills: start_fills(client.clone()),
+            names,
+            node,
+            claims: AtomicU64::new(0),
+            keep: config.keep,
+            absent_for,
+            clock,
+            client,
+        })
+    }
+
+    /// Connects, follows the stream and makes repairs, until it is told to stop. `gap` is called when
+    /// Redis may have lost what it held.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+        gap: impl Fn() + Send + Sync + 'static,
+    ) {
+        let (cache, stop) = (self.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            let recovered = || cache.repairs.doubt_recent(Instant::now());
+            cache.client.supervise(stop, recovered).await;
+        });
+        let (cache, stop) = (self.clone(), shutdown.clone());
+        tasks.spawn(async move { cache.changes.follow(stop, gap).await });
+        let (cache, stop) = (self.clone(), shutdown.clone());
+        tasks.spawn(async move { cache.repair(stop).await });
+    }
+
+    /// Whether Redis works: how many of its parts do not, and of how many.
+    pub(super) fn down(&self) -> (usize, usize) {
+        self.client.down()
+    }
+
+    /// How many changes Redis has not been told of.
+    pub(super) fn repairs_pending(&self) -> usize {
+        self.repairs.pending()
+    }
+
+    /// What is held of a name.
+    pub(super) async fn get(&self, name: &LinkName) -> Result<Held, Failure> {
+        // What it holds may be older than what this node has written.
+        if self.repairs.contains(name) || !self.client.allows(&self.names.link(name)) {
+            return Err(Failure::Skipped);
+        }
+        let answer = self.reads.ask(name.clone()).await;
+        answer.unwrap_or(Err(Failure::Skipped))
+    }
+
+    /// The right to put what will be read from the store; none if somebody else has it.
+    pub(super) async fn claim_read(&self, name: &LinkName) -> Option<Claim> {
+        let claim = value::reads(&self.token());
+        let args = vec![claim.clone(), millis(READ_CLAIM).to_string()];
+        let run = Run::new(&scripts::READ, self.names.link(name), args);
+        match self.fills.ask(run).await {
+            Some(Ok(1)) => Some(Claim(claim)),
+            _ => None,
+        }
+    }
+
+    /// Puts what was read, in its own time. What finds no room is not put, and read again.
+    pub(super) fn fill(&self, name: &LinkName, claim: Claim, found: Option<&Link>) {
+        let (text, life) = match found {
+            Some(link) => (value::link(link), self.life(link)),
+            None => (value::absent(Version(0)), self.absent_for),
+        };
+        // Redis refuses a life of nothing; and where absences are not to be kept, none is.
+        let run = match millis(life) {
+            0 => Run::new(&scripts::RELEASE, self.names.link(name), vec![claim.0]),
+            life => {
+                let args = vec![claim.0, text, life.to_string()];
+                Run::new(&scripts::FILL, self.names.link(name), args)
+            }
+        };
+        self.fills.tell(run);
+    }
+
+    /// Begins a change of a name: keeps readers of Redis away from it.
+    pub(super) async fn begin(self: &Arc<Self>, name: &LinkName) -> WriteClaim {
+        let claim = value::writes(&self.token());
+        let args = vec![
+            claim.clone(),
+            millis(WRITE_CLAIM).to_string(),
+            value::writes("several"),
+        ];
+        let run = Run::new(&scripts::CLAIM, self.names.link(name), args);
+        let write = WriteClaim {
+            cache: Arc::clone(self),
+            name: name.clone(),
+            claim: Some(Claim(claim)),
+        };
+        // Without it the change is made all the same; then only its end keeps Redis right.
+        let _ = self.client.run("claim", &run).await;
+        write
+    }
+
+    /// Ends a change: puts the new state and tells all nodes. What cannot be told is told later.
+    async fn finish(&self, name: &LinkName, claim: Claim, written: &Written) {
+        let key = self.names.link(name);
+        let (version, text, life) = match written {
+            Written::Link(link) | Written::Kept(link) => {
+                (link.version, value::link(link), self.life(link))
+            }
+            Written::Deleted(version) => (*version, value::absent(*version), TOMBSTONE),
+            Written::Nothing => {
+                let run = Run::new(&scripts::RELEASE, key, vec![claim.0]);
+                // The claim ends by itself, too.
+                let _ = self.client.run("release", &run).await;
+                return;
+            }
+            Written::Unknown => return self.repair_unknown(name),
+        };
+        let life = millis(life).max(1).to_string();
+        let args = vec![claim.0, text, life, version.to_string()];
+        let run = Run::new(&scripts::FINISH, key, args);
+        let told = match self.client.run("finish", &run).await {
+            // The claim ends by itself, and nobody has to hear that nothing has changed.
+            _ if matches!(written, Written::Kept(_)) => return,
+            Ok(_) => self.changes.announce(name, version).await,
+            Err(failure) => Err(failure),
+        };
+        let now = Instant::now();
+        match told {
+            Ok(()) => self.repairs.told(name.clone(), version, now),
+            Err(_) => self.repairs.add(name.clone(), Repair { version, due: now }),
+        }
+    }
+
+    /// Nobody knows whether a change was made, or will be: nothing is believed until it must have been.
+    fn repair_unknown(&self, name: &LinkName) {
+        let due = Instant::now() + UNKNOWN_WRITE;
+        let version = ANY_VERSION;
+        self.repairs.add(name.clone(), Repair { version, due });
+    }
+
+    /// Drops what is held of a name if it is older than `version`: Redis has lost what came after.
+    pub(super) fn drop_older(&self, name: &LinkName, version: Version) {
+        let args = vec![version.to_string()];
+        self.fills
+            .tell(Run::new(&scripts::DROP, self.names.link(name), args));
+    }
+
+    /// Repairs what has to be, until it is told to stop; and then what is left, for a moment.
+    async fn repair(&self, shutdown: CancellationToken) {
+        let work = async {
+            loop {
+                if self.repairs.pending() == 0 {
+                    self.repairs.work.notified().await;
+                }
+                if self.repair_some().await == 0 {
+                    tokio::time::sleep(REPAIR_PAUSE).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+        let last = async { while self.repair_some().await > 0 {} };
+        if tokio::time::timeout(LAST_REPAIRS, last).await.is_err() || self.repairs.pending() > 0 {
+            let names = self.repairs.pending();
+            tracing::warn!(names, "stopped before Redis could be told of all changes");
+        }
+    }
+
+    /// Repairs some of what is due; gives how many names were.
+    async fn repair_some(&self) -> usize {
+        let lost = self.repairs.given_up();
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "too many changes wait for Redis; it may hold older states until they end"
+            );
+        }
+        let due = self.repairs.due(Instant::now(), REPAIR_BATCH);
+        let possible = due
+            .iter()
+            .filter(|(name, _)| self.client.allows(&self.names.link(name)));
+        let repairing = possible.map(|(name, repair)| self.repair_one(name, repair));
+        let repaired = join_all(repairing).await;
+        repaired.into_iter().filter(|done| *done).count()
+    }
+
+    async fn repair_one(&self, name: &LinkName, repair: &Repair) -> bool {
+        let args = vec![repair.version.to_string()];
+        let run = Run::new(&scripts::DROP, self.names.link(name), args);
+        let told = match self.client.run("repair", &run).await {
+            Ok(_) => self.changes.announce(name, repair.version).await,
+            Err(failure) => Err(failure),
+        };
+        if told.is_ok() {
+            self.repairs.done(name, repair);
+        }
+        told.is_ok()
+    }
+
+    /// How long a link may stay: never beyond its end. One that has ended is remembered as briefly as
+    /// an absence.
+    fn life(&self, link: &Link) -> Duration {
+        let now = self.clock.now();
+        match link.expires_at {
+            Some(end) if end <= now => self.absent_for,
+            Some(end) => self.keep.min(Duration::from_secs(now.until(end))),
+            None => self.keep,
+        }
+    }
+
+    fn token(&self) -> String {
+        let number = self.claims.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.node)
+    }
+}
+
+/// A name that no other node has: random, or where there is nothing random, the time.
+fn node_name(clock: &Clock) -> Box<str> {
+    let number = getrandom::u64().unwrap_or_else(|_| clock.micros());
+    format!("{number:016x}").into()
+}
+
+fn start_reads(client: Arc<Client>, names: Names) -> Batcher<LinkName, Result<Held, Failure>> {
+    Batcher::start(READS, move |links: Vec<LinkName>| {
+        let (client, names) = (client.clone(), names.clone());
+        async move {
+            let keys: Vec<String> = links.iter().map(|name| names.link(name)).collect();
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let values = client.get_many(&keys).await;
+            let held = links.iter().zip(values);
+            held.map(|(name, value)| Ok(held_of(name, value?.as_deref())))
+                .collect()
+        }
+    })
+}
+
+fn held_of(name: &LinkName, value: Option<&[u8]>) -> Held {
+    match value.and_then(|text| value::parse(name, text)) {
+        Some(Value::Link(link)) => Held::Link(Arc::new(link)),
+        Some(Value::Absent) => Held::Absent,
+        Some(Value::Claimed) | None => Held::Nothing,
+    }
+}
+
+fn start_fills(client: Arc<Client>) -> Batcher<Run, Result<i64, Failure>> {
+    Batcher::start(FILLS, move |runs: Vec<Run>| {
+        let client = client.clone();
+        async move {
+            let runs: Vec<&Run> = runs.iter().collect();
+            client.run_many("fill", &runs).await
+        }
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -234,6 +234,15 @@ impl Store for DynamoStore {
         self.call(&self.writes, Box::pin(work)).await
     }
 
+    async fn estimate(&self) -> Option<u64> {
+        let work = read::estimate(&self.reads.client, &self.table);
+        self.call(&self.reads, Box::pin(work)).await.ok()
+    }
+
+    fn prefers_batches(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let work = read::ping(&self.reads.client, &self.table);
         self.call(&self.reads, Box::pin(work)).await

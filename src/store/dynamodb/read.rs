@@ -142,3 +142,11 @@ pub(super) async fn ping(client: &Client, table: &Table) -> Result<(), StoreErro
         .map(drop)
         .map_err(|e| store_error(table, &e))
 }
+
+/// See [`crate::store::Store::estimate`]. DynamoDB counts every six hours.
+pub(super) async fn estimate(client: &Client, table: &Table) -> Result<u64, StoreError> {
+    let sent = client.describe_table().table_name(&table.name);
+    let output = sent.send().await.map_err(|e| store_error(table, &e))?;
+    let items = output.table.and_then(|table| table.item_count());
+    Ok(u64::try_from(items.unwrap_or(0)).unwrap_or(0))
+}

@@ -242,6 +242,10 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn estimate(&self) -> Option<u64> {
+        self.read(reader::count).await.ok()
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.read(reader::ping).await
     }

@@ -24,9 +24,10 @@ const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
 const WALK: &str = select_links!("WHERE origin = ?1 AND code > ?2 AND code <= ?3 ORDER BY code");
 const NEXT_ORIGIN: &str = "SELECT origin FROM link WHERE origin > ?1 ORDER BY origin LIMIT 1";
 const PING: &str = "SELECT value FROM meta LIMIT 1";
+const COUNT: &str = "SELECT count(*) FROM link";
 
 /// Every statement of a reader, to see at the start that the tables are what they should be.
-pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, PING];
+pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, PING, COUNT];
 
 /// Below every code.
 const BOTTOM: &str = "";
@@ -62,6 +63,14 @@ pub(super) fn get(conn: &Connection, name: &LinkName) -> Result<Option<Link>, St
 pub(super) fn ping(conn: &Connection) -> Result<(), StoreError> {
     conn.prepare_cached(PING)?.query_row([], |_| Ok(()))?;
     Ok(())
+}
+
+/// How many links there are, expired ones and all.
+pub(super) fn count(conn: &Connection) -> Result<u64, StoreError> {
+    Ok(conn
+        .prepare_cached(COUNT)?
+        .query_row([], |row| row.get::<_, i64>(0))?
+        .unsigned_abs())
 }
 
 /// A page of one zone, by code.

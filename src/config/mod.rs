@@ -1,0 +1,252 @@
+//! The configuration: a TOML file, read once and turned once into a [`Config`] that holds nothing
+//! bad.
+//!
+//! serde fills plain structs that mirror the file and refuse keys they do not know (`raw`);
+//! [`Config::parse`] then checks every value and builds the real thing (`reader`, and a module for
+//! each part with rules of its own). The raw structs keep the place of each value (`toml::Spanned`),
+//! so that an error about a meaning is as exact as one about syntax: every [`ConfigError`] is one
+//! line, `<file>:<line>: <key>: <what>` (`problem`). Letting serde build the valid types at once
+//! would be shorter, but its messages speak of Rust types ("expected u16"), and it places an error
+//! about a whole table at the first table of that name.
+//!
+//! What the file does not say has the default of [`Config::default`]. Relative paths are relative to
+//! the working directory of the process, not to the file.
+
+mod listen;
+mod problem;
+mod raw;
+mod reader;
+mod redis;
+mod store;
+mod zone;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use self::listen::Seen;
+pub use self::problem::{ConfigError, Problem};
+use self::raw::{RawAdmin, RawCache, RawDns, RawRedirect};
+pub(crate) use self::reader::one_line;
+use self::reader::{Reader, line_of};
+pub use self::store::StoreConfig;
+use crate::http::{Scheme, ShortUrls};
+use crate::links::MemoryLimits;
+use crate::links::redis::RedisConfig;
+use crate::zone::ZoneConfig;
+
+/// The largest configuration file, in bytes: room for some two thousand zones.
+const MAX_FILE_LEN: u64 = 256 * 1024;
+
+const DEFAULT_DNS_LISTEN: &str = "127.0.0.1:5300";
+/// One TiB: more than there is, but a number that a typing mistake does not exceed by accident.
+const MAX_MEMORY_MIB: u32 = 1 << 20;
+/// In seconds.
+const HOUR: u32 = 60 * 60;
+const DAY: u32 = 24 * HOUR;
+const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8053";
+const DEFAULT_TOKEN_FILE: &str = "data/admin.token";
+const DEFAULT_REDIRECT_LISTEN: &str = "127.0.0.1:8080";
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[dns]`
+    pub dns: DnsConfig,
+    /// `[[zone]]`: at least one, no origin twice, and at least one of them holds links.
+    pub zones: Vec<ZoneConfig>,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// How many look-ups for queries may go to the store each second; none for no bound.
+    pub store_reads_per_second: Option<NonZeroU32>,
+    /// `[redis]`, if it is there.
+    pub redis: Option<RedisConfig>,
+    /// `[cache]`
+    pub cache: MemoryLimits,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[redirect]`
+    pub redirect: RedirectConfig,
+}
+
+/// The name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Where it listens, on UDP and on TCP; at least one address.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens; without an address it is off.
+    pub listen: Vec<SocketAddr>,
+    /// The file that holds its token.
+    pub token_file: PathBuf,
+}
+
+/// The redirect host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectConfig {
+    /// Where it listens; without an address it is off.
+    pub listen: Vec<SocketAddr>,
+    /// How the short URLs that are shown to people are written: `https` where a proxy in front of
+    /// the redirect host ends TLS, and a port where it is not the scheme's own.
+    pub short_urls: ShortUrls,
+}
+
+impl Default for Config {
+    #[expect(
+        clippy::expect_used,
+        reason = "the empty file is a constant, and a test reads it"
+    )]
+    fn default() -> Self {
+        Self::parse("", Path::new("")).expect("the defaults are valid")
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file and, where there is one, the line and the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |bytes: &mut Vec<u8>| {
+            // One byte more than allowed tells a file that is too long from one that just fits.
+            File::open(path)?.take(MAX_FILE_LEN + 1).read_to_end(bytes)
+        };
+        let mut bytes = Vec::new();
+        read(&mut bytes).map_err(|source| ConfigError::Read {
+            file: path.into(),
+            source,
+        })?;
+        if bytes.len() as u64 > MAX_FILE_LEN {
+            return Err(ConfigError::TooLarge(path.into()));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|e| ConfigError::Invalid {
+            file: path.into(),
+            line: line_of(&bytes, e.valid_up_to()),
+            key: String::new(),
+            problem: Problem::NotUtf8,
+        })?;
+        Self::parse(text, path)
+    }
+
+    /// Reads the text of a file; `path` is only for the messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] says where and what.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let reader = Reader { text, path };
+        let raw = reader.raw()?;
+        let mut seen = Seen::default();
+        let dns = reader.dns(raw.dns, &mut seen)?;
+        let zones = reader.zones(raw.zone)?;
+        let (store, store_reads_per_second) = reader.store(raw.store)?;
+        let redis = raw.redis.map(|raw| reader.redis(raw)).transpose()?;
+        let cache = reader.cache(raw.cache, &store, redis.is_some())?;
+        let admin = reader.admin(raw.admin, &mut seen)?;
+        let redirect = reader.redirect(raw.redirect, &mut seen)?;
+        Ok(Self {
+            dns,
+            zones,
+            store,
+            store_reads_per_second,
+            redis,
+            cache,
+            admin,
+            redirect,
+        })
+    }
+}
+
+impl Reader<'_> {
+    fn dns(&self, raw: RawDns, seen: &mut Seen) -> Result<DnsConfig, ConfigError> {
+        let span = raw.listen.as_ref().map_or(0..0, Spanned::span);
+        let listen = self.listen(raw.listen, "dns.listen", DEFAULT_DNS_LISTEN, seen)?;
+        if listen.is_empty() {
+            return Err(self.error(span, "dns.listen", Problem::NoAddress));
+        }
+        Ok(DnsConfig { listen })
+    }
+
+    fn admin(&self, raw: RawAdmin, seen: &mut Seen) -> Result<AdminConfig, ConfigError> {
+        Ok(AdminConfig {
+            listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen)?,
+            token_file: self.file(raw.token_file, "admin.token_file", DEFAULT_TOKEN_FILE)?,
+        })
+    }
+
+    fn cache(
+        &self,
+        raw: RawCache,
+        store: &StoreConfig,
+        has_redis: bool,
+    ) -> Result<MemoryLimits, ConfigError> {
+        let mut limits = match (store, has_redis) {
+            (StoreConfig::Sqlite { .. }, _) => MemoryLimits::default(),
+            (StoreConfig::DynamoDb(_), false) => MemoryLimits::for_shared_store(),
+            (StoreConfig::DynamoDb(_), true) => MemoryLimits::for_shared_store_with_changes(),
+        };
+        if let Some(raw) = raw.memory_mib {
+            let mib = self.number(raw, "cache.memory_mib", 1, MAX_MEMORY_MIB, " MiB")?;
+            limits = limits.with_memory(u64::from(mib) << 20);
+        }
+        let times = [
+            (raw.refresh, "cache.refresh", 1, DAY, &mut limits.fresh_for),
+            (raw.absent, "cache.absent", 0, HOUR, &mut limits.absent_for),
+            (
+                raw.serve_stale,
+                "cache.serve_stale",
+                0,
+                7 * DAY,
+                &mut limits.stale_for,
+            ),
+        ];
+        for (raw, key, min, max, time) in times {
+            if let Some(raw) = raw {
+                let seconds: u32 = self.number(raw, key, min, max, " seconds")?;
+                *time = Duration::from_secs(seconds.into());
+            }
+        }
+        // Where there is nobody to tell of changes, none is missed: what the operator says of the
+        // times is all that counts.
+        let told = has_redis && matches!(store, StoreConfig::DynamoDb(_));
+        if !told {
+            limits.untold = limits.fresh_for.max(limits.absent_for);
+        }
+        Ok(limits)
+    }
+
+    fn redirect(&self, raw: RawRedirect, seen: &mut Seen) -> Result<RedirectConfig, ConfigError> {
+        let key = "redirect.listen";
+        let listen = self.listen(raw.listen, key, DEFAULT_REDIRECT_LISTEN, seen)?;
+        let key = "redirect.short_url_scheme";
+        let known = "\"http\" or \"https\"";
+        let short_url_scheme =
+            self.choice(raw.short_url_scheme, key, known, |word| match word {
+                None | Some("http") => Some(Scheme::Http),
+                Some("https") => Some(Scheme::Https),
+                Some(_) => None,
+            })?;
+        let short_url_port = match raw.short_url_port {
+            Some(port) => Some(self.number(port, "redirect.short_url_port", 1, u16::MAX, "")?),
+            None => None,
+        };
+        Ok(RedirectConfig {
+            listen,
+            short_urls: ShortUrls {
+                scheme: short_url_scheme,
+                port: short_url_port,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What can be wrong with a configuration, and how it is told: one line, with the place in front.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::MAX_FILE_LEN;
+use super::listen::MAX_LISTEN;
+use super::redis::{MAX_URLS, MAX_WORD_LEN};
+use crate::link::{Origin, OriginError};
+use crate::links::redis::RedisUrlError;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not a configuration file.
+    #[error("{}: larger than {MAX_FILE_LEN} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// Something in the file is wrong.
+    #[error("{}:{line}: {}{problem}", file.display(), Prefix(key))]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The key with the names of its tables, as `zone.origin`; empty where there is none.
+        key: String,
+        /// What is wrong.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with a value of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A byte sequence that is not UTF-8.
+    #[error("not UTF-8 text")]
+    NotUtf8,
+    /// TOML does not allow it, the key is unknown, or the value is of another type.
+    #[error("{0}")]
+    Toml(String),
+    /// A key that has no default is not there.
+    #[error("missing; {part} needs {key:?}")]
+    Missing {
+        /// What needs the key.
+        part: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// An empty path.
+    #[error("a path must not be empty")]
+    EmptyPath,
+    /// Not an address and port.
+    #[error("{0:?} is not an IP address with a port, such as \"127.0.0.1:5300\" or \"[::1]:5300\"")]
+    Address(String),
+    /// The name server has to listen somewhere.
+    #[error("at least one address is needed")]
+    NoAddress,
+    /// Too many addresses for one part.
+    #[error("{0} addresses; at most {MAX_LISTEN} are allowed")]
+    TooManyAddresses(usize),
+    /// The address is listened on already.
+    #[error("{address} is already in line {line}")]
+    DuplicateAddress {
+        /// The address.
+        address: SocketAddr,
+        /// Where it stands first.
+        line: usize,
+    },
+    /// The address is one that another part listens on by default.
+    #[error("{address} is already the default of {key}; give that another one")]
+    DefaultAddress {
+        /// The address.
+        address: SocketAddr,
+        /// The key that is not in the file.
+        key: &'static str,
+    },
+    /// There is no zone.
+    #[error("at least one zone is needed; leave the key out for the default zone")]
+    NoZone,
+    /// No zone holds links.
+    #[error("no zone has a redirect_host, so there is none to hold links")]
+    NoLinkZone,
+    /// Not an origin.
+    #[error(transparent)]
+    Origin(OriginError),
+    /// The origin has a zone already.
+    #[error("{origin} is already in line {line}")]
+    DuplicateOrigin {
+        /// The origin.
+        origin: Origin,
+        /// Where it stands first.
+        line: usize,
+    },
+    /// Not a host label.
+    #[error("{0:?} is not one label of 1 to 63 letters, digits and inner hyphens")]
+    RedirectHost(String),
+    /// No room for a code in front of the redirect host.
+    #[error("{0:?} and the origin leave no room for a code of 63 characters")]
+    RedirectHostTooLong(String),
+    /// Out of range.
+    #[error("{value} is not within {min} to {max}{unit}")]
+    Range {
+        /// The value.
+        value: i64,
+        /// The lowest allowed.
+        min: u32,
+        /// The highest allowed.
+        max: u32,
+        /// Empty, or a blank and the unit.
+        unit: &'static str,
+    },
+    /// Not one of the words allowed here.
+    #[error("unknown value {found:?}, expected {known}")]
+    Choice {
+        /// The word.
+        found: String,
+        /// The allowed ones, as a phrase.
+        known: &'static str,
+    },
+    /// A key of another store than the one that is chosen.
+    #[error("belongs to the {belongs:?} store, and kind is {kind:?}")]
+    OtherStore {
+        /// The store that has this key.
+        belongs: &'static str,
+        /// The store of this configuration.
+        kind: &'static str,
+    },
+    /// Not a name that DynamoDB allows.
+    #[error("{0:?} is not a table's name: 3 to 255 letters, digits, and any of \"_-.\"")]
+    Table(String),
+    /// Not the name of a region.
+    #[error("{0:?} is not the name of a region, such as \"eu-central-1\"")]
+    Region(String),
+    /// Not a place to send requests to.
+    #[error("{0:?} is not an http or https URL, such as \"http://127.0.0.1:8000\"")]
+    Endpoint(String),
+    /// A key of another mode than the one that is chosen.
+    #[error("belongs to the mode {belongs:?}, and mode is {mode:?}")]
+    OtherMode {
+        /// The mode that has this key.
+        belongs: &'static str,
+        /// The mode of this configuration.
+        mode: &'static str,
+    },
+    /// Not the URL of a Redis server. The text is not shown: it may have a password in it.
+    #[error(transparent)]
+    RedisUrl(RedisUrlError),
+    /// Redis has to be somewhere.
+    #[error("at least one URL is needed")]
+    NoUrl,
+    /// Too many URLs.
+    #[error("{0} URLs; at most {MAX_URLS} are allowed")]
+    TooManyUrls(usize),
+    /// One server has one URL.
+    #[error("{0} URLs; the mode \"node\" takes one")]
+    NotOneUrl(usize),
+    /// The server has a URL already.
+    #[error("the server {0} is there twice")]
+    DuplicateServer(String),
+    /// Some URLs are for TLS and some are not.
+    #[error("redis:// and rediss:// do not go together")]
+    MixedSchemes,
+    /// The URLs lead to one thing, but not to the same part of it, or not as the same user.
+    #[error("user, password and database have to be the same in all URLs")]
+    OtherAccount,
+    /// A database other than 0.
+    #[error("a cluster has no database but 0; leave it out of the URL")]
+    ClusterDatabase,
+    /// Certificates, but no TLS.
+    #[error("belongs to rediss:// URLs, and these are redis://")]
+    NoTls,
+    /// Not a name that can be a part of keys, or that sentinels allow.
+    #[error("not 1 to {MAX_WORD_LEN} letters, digits, and any of \"_-.\"")]
+    RedisWord,
+}
+
+/// The key in front of a message, if there is one.
+struct Prefix<'a>(&'a str);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            key => write!(f, "{key}: "),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The stream of changes: how every node hears that a name has changed.
+//!
+//! Each create, change and delete is an entry of one Redis stream: the name, the version of the new
+//! state, and the node that made it. Every node follows the stream from the last entry that it has
+//! seen, and drops what its memory holds of a name that is older. An entry does not carry the new
+//! state: what a node needs it reads, and Redis has it by then.
+//!
+//! The stream is cut to some length, and Redis may lose it. A node that comes back therefore asks first
+//! whether the last entry it has seen is still there. If so, all that came after it is as well, for a
+//! stream is cut at its old end. If not, nobody knows what was missed: that is a gap, and nothing in
+//! memory is used again without asking. So that there always is a last entry, a node that begins adds
+//! one that names no link.
+//!
+//! While a node does not follow, nobody tells it of changes, and its memory asks again for what is
+//! older than a second. It takes up to [`BLOCK`] and [`SLACK`] until a node knows that it is cut off.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::streams::{StreamId, StreamReadReply};
+use redis::{Cmd, RedisResult, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, Failure};
+use super::connection::{Connection, text};
+use crate::clock::Clock;
+use crate::link::{LinkName, Version};
+use crate::links::memory::Memory;
+use crate::metrics::Metrics;
+
+/// About how many entries the stream keeps: several minutes of a busy fleet, some 15 MB.
+const STREAM_ENTRIES: usize = 100_000;
+/// How many entries are read at once.
+const READ_COUNT: usize = 1_000;
+/// How long a read waits for entries.
+const BLOCK: Duration = Duration::from_millis(1_000);
+/// How much longer than that its reply may take.
+const SLACK: Duration = Duration::from_millis(1_000);
+/// The wait before the stream is taken up again.
+const MIN_RETRY: Duration = Duration::from_millis(50);
+const MAX_RETRY: Duration = Duration::from_secs(1);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Changes {
+    client: Arc<Client>,
+    key: String,
+    node: Box<str>,
+    memory: Arc<Memory>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+/// How far a node has come.
+#[derive(Debug, Default)]
+struct Place {
+    /// The last entry seen; none at the beginning.
+    last: Option<String>,
+}
+
+impl Changes {
+    pub(super) fn new(
+        client: Arc<Client>,
+        key: String,
+        node: Box<str>,
+        memory: Arc<Memory>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            client,
+            key,
+            node,
+            memory,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Tells all nodes that a name has changed.
+    pub(super) async fn announce(&self, name: &LinkName, version: Version) -> Result<(), Failure> {
+        let mut entry = self.new_entry();
+        entry
+            .arg(&[("name", name.as_str())])
+            .arg(&[("version", version.to_string())])
+            .arg(&[("node", &*self.node)]);
+        let id: Result<Value, _> = self.client.command("announce", &self.key, &entry).await;
+        id.map(drop)
+    }
+
+    /// `XADD` up to the fields.
+    fn new_entry(&self) -> Cmd {
+        let mut entry = redis::cmd("XADD");
+        entry
+            .arg(&self.key)
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(STREAM_ENTRIES)
+            .arg("*");
+        entry
+    }
+
+    /// Follows the stream until it is told to stop. `gap` is called after a gap.
+    pub(super) async fn follow(&self, shutdown: CancellationToken, gap: impl Fn()) {
+        let mut place = Place::default();
+        let mut retry = MIN_RETRY;
+        let work = async {
+            loop {
+                let began = Instant::now();
+                let Err(error) = self.session(&mut place, &gap).await;
+                self.set_following(false);
+                tracing::debug!(error = text(&error), "the stream of changes broke off");
+                if began.elapsed() > MAX_RETRY {
+                    retry = MIN_RETRY;
+                }
+                tokio::time::sleep(retry).await;
+                retry = (retry * 2).min(MAX_RETRY);
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+        self.set_following(false);
+    }
+
+    /// Follows for as long as one connection holds.
+    async fn session(
+        &self,
+        place: &mut Place,
+        gap: &impl Fn(),
+    ) -> RedisResult<std::convert::Infallible> {
+        let mut connection = self.client.connect_apart(BLOCK + SLACK).await?;
+        let mut last = match place.last.clone() {
+            Some(last) if self.is_there(&mut connection, &last).await? => last,
+            seen => {
+                if seen.is_some() {
+                    tracing::warn!("the stream of changes has a gap; asking for all links anew");
+                    self.metrics.changes_gaps.inc();
+                }
+                let hello = self.hello(&mut connection).await?;
+                // After the entry: what comes from now on is heard of, and what was is not believed.
+                self.memory.doubt_all(Instant::now());
+                gap();
+                hello
+            }
+        };
+        loop {
+            place.last = Some(last.clone());
+            let entries = self.read(&mut connection, &last).await?;
+            let (few, none) = (entries.len() < READ_COUNT, entries.is_empty());
+            // A full read may have come too late for entries that were cut off; and if there are no
+            // new ones, the stream itself may have gone.
+            if (none || !few) && !self.is_there(&mut connection, &last).await? {
+                self.memory.doubt_all(Instant::now());
+                return Err(std::io::Error::other("entries were lost").into());
+            }
+            for entry in entries {
+                self.hear(&entry);
+                last = entry.id;
+            }
+            self.set_following(few);
+        }
+    }
+
+    /// Adds an entry that names no link; gives its id.
+    async fn hello(&self, connection: &mut Connection) -> RedisResult<String> {
+        let mut entry = self.new_entry();
+        entry.arg(&[("node", &*self.node)]);
+        connection.command(&entry).await
+    }
+
+    async fn is_there(&self, connection: &mut Connection, id: &str) -> RedisResult<bool> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&self.key).arg(id).arg(id).arg("COUNT").arg(1);
+        let found: Vec<Value> = connection.command(&range).await?;
+        Ok(!found.is_empty())
+    }
+
+    async fn read(&self, connection: &mut Connection, last: &str) -> RedisResult<Vec<StreamId>> {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(READ_COUNT);
+        read.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        read.arg("STREAMS").arg(&self.key).arg(last);
+        // Redis gives nil where nothing has come.
+        let reply: Option<StreamReadReply> = connection.command(&read).await?;
+        let keys = reply.map(|reply| reply.keys).unwrap_or_default();
+        Ok(keys.into_iter().flat_map(|key| key.ids).collect())
+    }
+
+    /// Obeys an entry. One that cannot be read names no link that could be in memory.
+    fn hear(&self, entry: &StreamId) {
+        let (Some(name), Some(version)) = (
+            entry.get::<String>("name"),
+            entry.get::<u64>("version").map(Version),
+        ) else {
+            return;
+        };
+        if let Ok(name) = LinkName::parse(&name) {
+            self.memory.forget_older(&name, version);
+            self.metrics.changes_seen.inc();
+        }
+        if let Some(lag) = lag(&entry.id, self.clock.micros()) {
+            self.metrics.changes_lag.set(lag.as_secs_f64());
+        }
+    }
+
+    fn set_following(&self, following: bool) {
+        self.memory.set_told(following);
+        self.metrics.changes_following.set(following.into());
+    }
+}
+
+/// How long ago an entry was made, by its id, which begins with Redis's clock in milliseconds.
+fn lag(id: &str, now_micros: u64) -> Option<Duration> {
+    let millis: u64 = id.split('-').next()?.parse().ok()?;
+    let micros = now_micros.saturating_sub(millis.saturating_mul(1_000));
+    Some(Duration::from_micros(micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_that_of_the_entry() {
+        let check = |id, now, expected| {
+            assert_eq!(lag(id, now), expected, "{id}");
+        };
+        check("1000-0", 1_250_000, Some(Duration::from_millis(250)));
+        // Clocks differ.
+        check("2000-7", 1_000_000, Some(Duration::ZERO));
+        check("x-0", 1_000_000, None);
+    }
+}

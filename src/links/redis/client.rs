@@ -1,0 +1,465 @@
+//! Calls of Redis: each within its time, none while Redis is known to be down.
+//!
+//! ```text
+//!   call ── breaker closed? ── connection? ── within `timeout` ── judged ── breaker
+//!                                                                   │
+//!   supervisor: every second, or at once when a breaker opens ──────┘
+//!     connects anew, tries, closes what works again
+//! ```
+//!
+//! Whether Redis works is judged by the calls themselves, and by the supervisor's once a second, so
+//! that a node without traffic notices as well.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
+use redis::{Cmd, FromRedisValue, RedisResult};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::{Breaker, CLUSTER_RANGES, range, slot};
+use super::config::{RedisConfig, RedisMode};
+use super::connection::{
+    Connection, Connector, RedisOpenError, get_many, is_outage, is_read_only, run_many, text,
+    timed_out,
+};
+use super::scripts::Run;
+use crate::metrics::{Metrics, RedisOutcome};
+
+/// How often the supervisor tries while all is well.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it waits before the first try to reach Redis again; the wait doubles with each failure.
+const MIN_RETRY: Duration = Duration::from_millis(50);
+/// The longest wait between two tries.
+const MAX_RETRY: Duration = Duration::from_secs(1);
+/// How long a part of a cluster may be down before the connection is made anew from the seeds: by
+/// itself it may know only nodes that are gone.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A call was not done, or nobody knows whether it was. It says nothing of any link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::links) enum Failure {
+    /// It was not tried: Redis is down, or too much waits for it.
+    Skipped,
+    /// It has failed or took too long.
+    Failed,
+}
+
+/// See the [module](self).
+pub(super) struct Client {
+    connector: Connector,
+    timeout: Duration,
+    connection: ArcSwapOption<Connection>,
+    /// One, or one for each range of a cluster.
+    breakers: Vec<Breaker>,
+    /// A key in each range, for the supervisor to ask for.
+    probes: Vec<String>,
+    /// Wakes the supervisor.
+    trouble: Notify,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("connector", &self.connector)
+            .field("breakers", &self.breakers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    pub(super) fn new(config: &RedisConfig, metrics: Arc<Metrics>) -> Result<Self, RedisOpenError> {
+        let ranges = match config.mode {
+            RedisMode::Cluster => CLUSTER_RANGES,
+            RedisMode::Node | RedisMode::Sentinel { .. } => 1,
+        };
+        Ok(Self {
+            connector: Connector::new(config)?,
+            timeout: config.timeout,
+            connection: ArcSwapOption::empty(),
+            breakers: (0..ranges).map(|_| Breaker::default()).collect(),
+            probes: probes(&config.prefix, ranges),
+            trouble: Notify::new(),
+            metrics,
+        })
+    }
+
+    /// A connection of its own, for calls that wait: each may take `patience`.
+    pub(super) async fn connect_apart(&self, patience: Duration) -> RedisResult<Connection> {
+        self.connector.connect(patience).await
+    }
+
+    /// Whether a call about this key would be tried.
+    pub(super) fn allows(&self, key: &str) -> bool {
+        self.breaker(key).is_closed() && self.connection.load().is_some()
+    }
+
+    /// How many parts of Redis are down, of how many.
+    pub(super) fn down(&self) -> (usize, usize) {
+        let all = self.breakers.len();
+        if self.connection.load().is_none() {
+            return (all, all);
+        }
+        let open = self.breakers.iter().filter(|b| !b.is_closed()).count();
+        (open, all)
+    }
+
+    /// Runs a command about one key.
+    pub(super) async fn command<T: FromRedisValue>(
+        &self,
+        call: &'static str,
+        key: &str,
+        command: &Cmd,
+    ) -> Result<T, Failure> {
+        let Some(mut connection) = self.connection_for(key) else {
+            return self.skipped(call, 1);
+        };
+        let result = self.in_time(connection.command(command)).await;
+        self.judge(call, self.range(key), result)
+    }
+
+    /// What is held under these keys, in their order.
+    pub(super) async fn get_many(&self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, Failure>> {
+        let call = "get";
+        match self.connection.load_full().as_deref().cloned() {
+            Some(Connection::Node(mut node)) if self.breakers[0].is_closed() => {
+                let result = self.in_time(get_many(&mut node, keys)).await;
+                match self.judge(call, 0, result) {
+                    Ok(values) if values.len() == keys.len() => {
+                        values.into_iter().map(Ok).collect()
+                    }
+                    Ok(_) | Err(_) => vec![Err(Failure::Failed); keys.len()],
+                }
+            }
+            Some(Connection::Cluster(_)) => join_all(keys.iter().map(|key| self.get(key))).await,
+            Some(Connection::Node(_)) | None => {
+                vec![self.skipped(call, keys.len()); keys.len()]
+            }
+        }
+    }
+
+    /// What a cluster holds under one key.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let value: redis::Value = self.command("get", key, redis::cmd("GET").arg(key)).await?;
+        match value {
+            redis::Value::BulkString(bytes) => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Runs scripts, each for itself; gives their results in order.
+    pub(super) async fn run_many(
+        &self,
+        call: &'static str,
+        runs: &[&Run],
+    ) -> Vec<Result<i64, Failure>> {
+        match self.connection.load_full().as_deref().cloned() {
+            Some(Connection::Node(mut node)) if self.breakers[0].is_closed() => {
+                match self.in_time(run_many(&mut node, runs)).await {
+                    Ok(results) if results.len() == runs.len() => results
+                        .into_iter()
+                        .map(|result| self.judge(call, 0, result))
+                        .collect(),
+                    // Replies that do not fit the calls: the connection is out of step.
+                    Ok(_) => vec![self.judge(call, 0, Err(timed_out())); runs.len()],
+                    Err(error) => vec![self.judge(call, 0, Err(error)); runs.len()],
+                }
+            }
+            Some(Connection::Cluster(_)) => {
+                join_all(runs.iter().map(|run| self.run(call, run))).await
+            }
+            Some(Connection::Node(_)) | None => {
+                vec![self.skipped(call, runs.len()); runs.len()]
+            }
+        }
+    }
+
+    /// Runs one script.
+    pub(super) async fn run(&self, call: &'static str, run: &Run) -> Result<i64, Failure> {
+        let Some(mut connection) = self.connection_for(run.key()) else {
+            return self.skipped(call, 1);
+        };
+        let result = self.in_time(connection.run(run)).await;
+        self.judge(call, self.range(run.key()), result)
+    }
+
+    fn range(&self, key: &str) -> usize {
+        match self.breakers.len() {
+            1 => 0,
+            _ => range(slot(key)),
+        }
+    }
+
+    fn breaker(&self, key: &str) -> &Breaker {
+        &self.breakers[self.range(key)]
+    }
+
+    fn connection_for(&self, key: &str) -> Option<Connection> {
+        if !self.breaker(key).is_closed() {
+            return None;
+        }
+        self.connection.load_full().as_deref().cloned()
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        tokio::time::timeout(self.timeout, call)
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    fn skipped<T>(&self, call: &'static str, calls: usize) -> Result<T, Failure> {
+        let calls = u64::try_from(calls).unwrap_or(u64::MAX);
+        self.metrics.count_redis(call, RedisOutcome::Skipped, calls);
+        Err(Failure::Skipped)
+    }
+
+    /// Draws the conclusions from how a call ended.
+    fn judge<T>(
+        &self,
+        call: &'static str,
+        range: usize,
+        result: RedisResult<T>,
+    ) -> Result<T, Failure> {
+        let breaker = &self.breakers[range];
+        match result {
+            Ok(value) => {
+                breaker.worked();
+                self.metrics.count_redis(call, RedisOutcome::Ok, 1);
+                Ok(value)
+            }
+            Err(error) => {
+                let outcome = match error.is_timeout() {
+                    true => RedisOutcome::Timeout,
+                    false => RedisOutcome::Error,
+                };
+                self.metrics.count_redis(call, outcome, 1);
+                if is_outage(&error) {
+                    self.note_failure(range, &error);
+                } else {
+                    breaker.worked();
+                    tracing::debug!(call, error = text(&error), "Redis refuses a call");
+                }
+                Err(Failure::Failed)
+            }
+        }
+    }
+
+    /// Counts a failure. A server that is no longer the master goes on to answer reads, which would
+    /// make up for every write that it refuses; so one refusal is enough.
+    fn note_failure(&self, range: usize, error: &redis::RedisError) {
+        let breaker = &self.breakers[range];
+        let opened = match is_read_only(error) && self.breakers.len() == 1 {
+            true => breaker.open(),
+            false => breaker.failed(),
+        };
+        if opened {
+            self.lost(error);
+        }
+    }
+
+    /// A breaker has opened.
+    fn lost(&self, error: &redis::RedisError) {
+        tracing::warn!(
+            error = text(error),
+            "Redis does not work; links come from memory and the store"
+        );
+        if self.breakers.len() == 1 {
+            // The next one is made anew: this one may be stuck, or lead to a server that is no
+            // longer the master.
+            self.connection.store(None);
+        }
+        self.trouble.notify_one();
+    }
+
+    /// Connects, tries, and connects again, until it is told to stop. `recovered` is called when
+    /// something works again, just before it is used.
+    pub(super) async fn supervise(&self, shutdown: CancellationToken, recovered: impl Fn()) {
+        let mut state = Supervision::new();
+        let work = async {
+            loop {
+                let all_well = self.probe(&mut state, &recovered).await;
+                let pause = state.pause(all_well);
+                // While it is down, further trouble is no news.
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.trouble.notified(), if all_well => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// One round of the supervisor; whether all works.
+    async fn probe(&self, state: &mut Supervision, recovered: &impl Fn()) -> bool {
+        let stuck = state
+            .down_since
+            .is_some_and(|since| since.elapsed() > CLUSTER_PATIENCE);
+        if self.connection.load().is_none() || stuck {
+            match self.connector.connect(self.timeout).await {
+                Ok(connection) => {
+                    self.connection.store(Some(Arc::new(connection)));
+                    state.down_since = None;
+                    if self.breakers.len() == 1 {
+                        // What it takes to connect includes several calls.
+                        self.recover(state, 0, recovered);
+                        return true;
+                    }
+                }
+                Err(error) => {
+                    state.cannot_connect(&text(&error));
+                    if self.connection.load().is_none() {
+                        return false;
+                    }
+                }
+            }
+        }
+        let probing = (0..self.breakers.len()).map(|range| self.probe_range(range));
+        let mut all_well = true;
+        for (range, works) in join_all(probing).await.into_iter().enumerate() {
+            if works {
+                self.recover(state, range, recovered);
+            }
+            all_well &= self.breakers[range].is_closed();
+        }
+        match all_well {
+            true => state.down_since = None,
+            false => drop(state.down_since.get_or_insert_with(Instant::now)),
+        }
+        all_well
+    }
+
+    /// Tries one part, whatever its breaker says; whether it works.
+    async fn probe_range(&self, range: usize) -> bool {
+        let Some(mut connection) = self.connection.load_full().as_deref().cloned() else {
+            return false;
+        };
+        let result: RedisResult<()> = match self.connector.is_sentinel() {
+            // A server that was the master may still answer, with what was true then.
+            true => self.in_time(connection.must_be_master()).await,
+            false => {
+                let probe = redis::cmd("GET").arg(&self.probes[range]).to_owned();
+                self.in_time(connection.command(&probe)).await
+            }
+        };
+        match result {
+            Ok(()) => {
+                self.breakers[range].worked();
+                true
+            }
+            Err(error) if is_outage(&error) => {
+                self.note_failure(range, &error);
+                false
+            }
+            // It answers, if only to say that this user may not ask that.
+            Err(_) => true,
+        }
+    }
+
+    fn recover(&self, state: &mut Supervision, range: usize, recovered: &impl Fn()) {
+        if !self.breakers[range].is_closed() || !state.connected {
+            recovered();
+            self.breakers[range].close();
+            if state.connected {
+                tracing::info!("Redis works again");
+            } else {
+                tracing::info!("connected to Redis");
+            }
+        }
+        state.connected = true;
+    }
+}
+
+/// What the supervisor remembers from round to round.
+struct Supervision {
+    /// Whether Redis was ever reached.
+    connected: bool,
+    /// Whether it was told that Redis cannot be reached, since it last was.
+    told: bool,
+    /// Since when a part is down although there is a connection.
+    down_since: Option<Instant>,
+    retry: Duration,
+}
+
+impl Supervision {
+    fn new() -> Self {
+        Self {
+            connected: false,
+            told: false,
+            down_since: None,
+            retry: MIN_RETRY,
+        }
+    }
+
+    /// How long to wait for the next round.
+    fn pause(&mut self, all_well: bool) -> Duration {
+        if all_well {
+            self.told = false;
+            self.retry = MIN_RETRY;
+            return PROBE_INTERVAL;
+        }
+        let pause = self.retry;
+        self.retry = (self.retry * 2).min(MAX_RETRY);
+        pause
+    }
+
+    /// One line for each outage, not for each try.
+    fn cannot_connect(&mut self, error: &str) {
+        if !self.told {
+            self.told = true;
+            tracing::warn!(error, "cannot connect to Redis; trying on");
+        }
+    }
+}
+
+/// A key in each range: the first of a series that is in it.
+fn probes(prefix: &str, ranges: usize) -> Vec<String> {
+    let mut probes = vec![String::new(); ranges];
+    let mut lacking = ranges;
+    for n in 0_u32.. {
+        if lacking == 0 {
+            break;
+        }
+        let key = format!("{prefix}:probe:{n}");
+        let place = match ranges {
+            1 => 0,
+            _ => range(slot(&key)),
+        };
+        if probes[place].is_empty() {
+            probes[place] = key;
+            lacking -= 1;
+        }
+    }
+    probes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_has_a_probe() {
+        assert_eq!(probes("p", 1), ["p:probe:0"]);
+        for (place, key) in probes("p", CLUSTER_RANGES).iter().enumerate() {
+            assert_eq!(range(slot(key)), place, "{key}");
+        }
+    }
+
+    #[test]
+    fn tries_come_less_often_while_redis_is_down() {
+        let mut state = Supervision::new();
+        let mut pauses: Vec<Duration> = (0..8).map(|_| state.pause(false)).collect();
+        pauses.dedup();
+        assert_eq!(pauses.first(), Some(&MIN_RETRY));
+        assert_eq!(pauses.last(), Some(&MAX_RETRY));
+        assert!(pauses.is_sorted());
+        assert_eq!(state.pause(true), PROBE_INTERVAL);
+        assert_eq!(state.pause(false), MIN_RETRY);
+    }
+}

@@ -1,0 +1,155 @@
+//! What the warm load ([`crate::links::warm`]) needs of Redis: a lease, so that one node of a fleet
+//! loads at a time; how far it has come, so that another can go on from there; and a way to put many
+//! links at once.
+//!
+//! A loaded link is put only in the place of nothing or of something older. That is right because the
+//! load stops when Redis evicts: then there is no newer state that could have gone, but what was
+//! deleted, and deletions are remembered for longer than a page may be old when it is put.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::client::Failure;
+use super::scripts::{self, Run};
+use super::{RedisCache, millis, value};
+use crate::clock::UnixTime;
+use crate::link::{Link, LinkName};
+
+/// The life of the lease; whoever holds it renews it in time.
+pub(in crate::links) const LEASE: Duration = Duration::from_secs(30);
+/// How long it is remembered how far a load has come that nobody goes on with.
+const PROGRESS: Duration = Duration::from_secs(60 * 60);
+/// How many links are put in one go: some milliseconds of Redis's time, for which others wait.
+const PUT_AT_ONCE: usize = 250;
+/// The field that says into how many parts the store is divided.
+const SEGMENTS: &str = "segments";
+/// The cursor of a part that is done; no name is empty.
+const DONE: &str = "";
+
+/// The right to load.
+#[derive(Debug)]
+pub(in crate::links) struct Lease(String);
+
+/// Where each part of a load begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::links) enum Cursor {
+    /// At its beginning.
+    Start,
+    /// Behind this link.
+    After(LinkName),
+    /// It is done.
+    End,
+}
+
+impl RedisCache {
+    /// Takes the lease, if nobody has it.
+    pub(in crate::links) async fn lease_load(&self) -> Result<Option<Lease>, Failure> {
+        let (key, token) = (self.names.other("warm-load"), self.token());
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg(&token).arg("NX");
+        set.arg("PX").arg(millis(LEASE));
+        let taken: Option<String> = self.client.command("load", &key, &set).await?;
+        Ok(taken.map(|_| Lease(token)))
+    }
+
+    /// Keeps the lease; false if it has been lost.
+    pub(in crate::links) async fn renew_load(&self, lease: &Lease) -> Result<bool, Failure> {
+        let args = vec![lease.0.clone(), millis(LEASE).to_string()];
+        let run = Run::new(&scripts::RENEW, self.names.other("warm-load"), args);
+        Ok(self.client.run("load", &run).await? == 1)
+    }
+
+    /// Gives the lease back; a load that is `done` is noted.
+    pub(in crate::links) async fn end_load(&self, lease: Lease, done: bool) -> Result<(), Failure> {
+        if done {
+            let key = self.names.other("warm-load:done");
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(self.clock.now().0);
+            set.arg("PX").arg(millis(self.keep));
+            self.client.command::<()>("load", &key, &set).await?;
+            let key = self.names.other("warm-load:progress");
+            let del = redis::cmd("DEL").arg(&key).to_owned();
+            self.client.command::<()>("load", &key, &del).await?;
+        }
+        let key = self.names.other("warm-load");
+        let run = Run::new(&scripts::UNLOCK, key, vec![lease.0]);
+        self.client.run("load", &run).await.map(drop)
+    }
+
+    /// When a load was last done of which Redis knows.
+    pub(in crate::links) async fn loaded_at(&self) -> Result<Option<UnixTime>, Failure> {
+        let key = self.names.other("warm-load:done");
+        let get = redis::cmd("GET").arg(&key).to_owned();
+        let text: Option<String> = self.client.command("load", &key, &get).await?;
+        Ok(text.and_then(|text| text.parse().ok()).map(UnixTime))
+    }
+
+    /// Where each of `segments` parts begins: where an earlier load, that was broken off, had come to.
+    pub(in crate::links) async fn load_progress(
+        &self,
+        segments: u32,
+    ) -> Result<Vec<Cursor>, Failure> {
+        let key = self.names.other("warm-load:progress");
+        let get = redis::cmd("HGETALL").arg(&key).to_owned();
+        let fields: HashMap<String, String> = self.client.command("load", &key, &get).await?;
+        let same = fields.get(SEGMENTS) == Some(&segments.to_string());
+        let cursor = |index: u32| match fields.get(&index.to_string()).filter(|_| same) {
+            Some(text) if text == DONE => Cursor::End,
+            Some(text) => LinkName::parse(text).map_or(Cursor::Start, Cursor::After),
+            None => Cursor::Start,
+        };
+        Ok((0..segments).map(cursor).collect())
+    }
+
+    /// Notes how far one of `segments` parts has come.
+    pub(in crate::links) async fn note_load(
+        &self,
+        segments: u32,
+        index: u32,
+        cursor: &Cursor,
+    ) -> Result<(), Failure> {
+        let text = match cursor {
+            Cursor::Start => return Ok(()),
+            Cursor::After(name) => name.as_str(),
+            Cursor::End => DONE,
+        };
+        let key = self.names.other("warm-load:progress");
+        let mut set = redis::cmd("HSET");
+        set.arg(&key).arg(SEGMENTS).arg(segments);
+        set.arg(index).arg(text);
+        self.client.command::<()>("load", &key, &set).await?;
+        let mut expire = redis::cmd("PEXPIRE");
+        expire.arg(&key).arg(millis(PROGRESS));
+        self.client.command("load", &key, &expire).await
+    }
+
+    /// Puts links where Redis has nothing or something older; gives how many were put.
+    pub(in crate::links) async fn load(&self, links: &[Link]) -> Result<usize, Failure> {
+        let mut put = 0;
+        for links in links.chunks(PUT_AT_ONCE) {
+            let runs: Vec<Run> = links.iter().map(|link| self.load_one(link)).collect();
+            let runs: Vec<&Run> = runs.iter().collect();
+            for result in self.client.run_many("load", &runs).await {
+                put += usize::from(result? == 1);
+            }
+        }
+        Ok(put)
+    }
+
+    fn load_one(&self, link: &Link) -> Run {
+        let life = millis(self.life(link)).max(1).to_string();
+        let args = vec![value::link(link), life, link.version.to_string()];
+        Run::new(&scripts::LOAD, self.names.link(&link.name), args)
+    }
+
+    /// How many of these names Redis has anything of.
+    pub(in crate::links) async fn holds(&self, names: &[LinkName]) -> Result<usize, Failure> {
+        let keys: Vec<String> = names.iter().map(|name| self.names.link(name)).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut held = 0;
+        for value in self.client.get_many(&keys).await {
+            held += usize::from(value?.is_some());
+        }
+        Ok(held)
+    }
+}

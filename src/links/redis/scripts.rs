@@ -1,0 +1,167 @@
+//! What is decided inside Redis, each in one round trip. See [`super`] for how the steps fit together.
+//!
+//! Every script has one key, so that all of them run in a cluster as well, and looks at what is held
+//! by its beginning, as [`super::value`] writes it. Whatever else stands there, of any type, counts as
+//! nothing and is replaced.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// `held` is the text, or false where there is none that this program could have written; `kind` is
+/// the field that tells what it is, and `version` a number (exact below 2^53, as versions are).
+const HELD: &str = r#"
+local held = redis.pcall('GET', KEYS[1])
+local version, kind
+if type(held) == 'string' then
+  version, kind = string.match(held, '^{"version":(%d+),"(%a+)":')
+end
+if not kind then held = false end
+version = tonumber(version) or 0
+"#;
+
+macro_rules! script {
+    ($(#[$doc:meta])* $name:ident, $text:literal) => {
+        $(#[$doc])*
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(&format!("{HELD}{}", $text)));
+    };
+}
+
+script!(
+    /// A reader's claim on a name of which nothing is held. ARGV: claim, its life in ms. 1 if it got it.
+    READ,
+    r#"
+if held then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"#
+);
+
+script!(
+    /// Puts what was read, if the reader's claim still stands. ARGV: claim, text, life in ms.
+    FILL,
+    r#"
+if held ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"#
+);
+
+script!(
+    /// A writer's claim. Two writers at once share one that neither can end, for nobody can tell which
+    /// of them is the last; it ends by its time. ARGV: claim, life in ms, shared claim.
+    CLAIM,
+    r#"
+local claim = ARGV[1]
+if kind == 'writes' then claim = ARGV[3] end
+redis.call('SET', KEYS[1], claim, 'PX', ARGV[2])
+return claim == ARGV[1] and 1 or 0
+"#
+);
+
+script!(
+    /// Puts what a write has made. Where the claim has gone, a new value is not put in the place of
+    /// nothing, of which nobody knows what it was: only over what is older. ARGV: claim, text, life in
+    /// ms, version.
+    FINISH,
+    r#"
+if not held or kind == 'writes' and held ~= ARGV[1] then return 0 end
+if kind == 'reads' then
+  redis.call('DEL', KEYS[1])
+  return 0
+end
+if held ~= ARGV[1] and version >= tonumber(ARGV[4]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"#
+);
+
+script!(
+    /// Takes a writer's claim back where nothing was changed. ARGV: claim.
+    RELEASE,
+    r#"
+if held ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"#
+);
+
+script!(
+    /// Drops what is older than a version, and every reader's claim. ARGV: version.
+    DROP,
+    r#"
+if kind == 'writes' then return 0 end
+if held and kind ~= 'reads' and version >= tonumber(ARGV[1]) then return 0 end
+return redis.call('DEL', KEYS[1])
+"#
+);
+
+script!(
+    /// Puts what the warm load has read, in the place of nothing or of something older. ARGV: text,
+    /// life in ms, version.
+    LOAD,
+    r#"
+if kind == 'reads' or kind == 'writes' then return 0 end
+if held and version >= tonumber(ARGV[3]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"#
+);
+
+script!(
+    /// Prolongs the lease of the warm load. ARGV: token, life in ms. 1 if it is still ours.
+    RENEW,
+    r#"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"#
+);
+
+script!(
+    /// Gives the lease of the warm load back. ARGV: token.
+    UNLOCK,
+    r#"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"#
+);
+
+/// A call of one of the scripts.
+pub(super) struct Run {
+    script: &'static LazyLock<Script>,
+    key: String,
+    args: Vec<String>,
+}
+
+impl Run {
+    pub(super) fn new(script: &'static LazyLock<Script>, key: String, args: Vec<String>) -> Self {
+        Self { script, key, args }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The script itself, for a server that does not know it yet.
+    pub(super) fn script(&self) -> &'static Script {
+        self.script
+    }
+
+    /// The call by the script's hash.
+    pub(super) fn command(&self) -> redis::Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(self.script.get_hash())
+            .arg(1)
+            .arg(&self.key)
+            .arg(&self.args);
+        command
+    }
+}
+
+/// All of them, to be loaded when a connection is made.
+pub(super) fn all() -> [&'static Script; 9] {
+    [
+        &READ, &FILL, &CLAIM, &FINISH, &RELEASE, &DROP, &LOAD, &RENEW, &UNLOCK,
+    ]
+}

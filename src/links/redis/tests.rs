@@ -1,0 +1,405 @@
+//! The protocol against a real redis-server, step by step: what the processes of the integration tests
+//! do at random is done here in the order that would go wrong.
+
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+use crate::clock::UnixTime;
+use crate::link::TargetUrl;
+use crate::links::MemoryLimits;
+
+/// A server of its own, on a socket of loopback; killed when dropped.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        for _ in 0..20 {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let mut child = Command::new("redis-server")
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+                .args(["--save", "", "--appendonly", "no"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap_or_else(|e| panic!("redis-server: {e}; tests/run.sh installs it"));
+            for _ in 0..500 {
+                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Self { child, port };
+                }
+                if child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One or several nodes on one server, and a look at what it holds.
+struct Fixture {
+    server: Server,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    clock: Clock,
+}
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+
+impl Fixture {
+    fn start() -> Self {
+        Self {
+            server: Server::start(),
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            clock: Clock::manual(NOW),
+        }
+    }
+
+    async fn node(&self) -> Arc<RedisCache> {
+        let config = RedisConfig {
+            mode: RedisMode::Node,
+            urls: vec![
+                RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.server.port)).unwrap(),
+            ],
+            password_file: None,
+            ca_file: None,
+            prefix: "t".into(),
+            keep: Duration::from_secs(3_600),
+            timeout: Duration::from_millis(1_000),
+            warm_load: false,
+            warm_load_rate: 0,
+        };
+        let memory = Arc::new(Memory::new(MemoryLimits::default()));
+        let metrics = Arc::new(Metrics::new());
+        let absent_for = Duration::from_secs(5);
+        let cache =
+            RedisCache::new(&config, memory, absent_for, self.clock.clone(), metrics).unwrap();
+        let cache = Arc::new(cache);
+        cache.start(&self.tasks, &self.shutdown, || {});
+        for _ in 0..500 {
+            if cache.down().0 == 0 {
+                return cache;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the node does not connect");
+    }
+
+    /// What redis-cli says.
+    fn cli(&self, args: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.server.port.to_string()])
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn held(&self, name: &LinkName) -> String {
+        self.cli(&["GET", &format!("t:link:{name}")])
+    }
+
+    fn evict(&self, name: &LinkName) {
+        assert_eq!(self.cli(&["DEL", &format!("t:link:{name}")]), "1");
+    }
+
+    /// The life of what is held, in seconds.
+    fn life(&self, name: &LinkName) -> u64 {
+        let millis: u64 = self
+            .cli(&["PTTL", &format!("t:link:{name}")])
+            .parse()
+            .unwrap();
+        millis.div_ceil(1_000)
+    }
+}
+
+fn name() -> LinkName {
+    LinkName::parse("abc.s.example.com").unwrap()
+}
+
+fn link(version: u64) -> Link {
+    Link {
+        name: name(),
+        target: TargetUrl::parse(&format!("https://example.net/{version}")).unwrap(),
+        created_at: UnixTime(1),
+        created_by: "test".into(),
+        expires_at: None,
+        ttl: None,
+        version: Version(version),
+    }
+}
+
+fn written(version: u64) -> Written {
+    Written::Link(link(version).into())
+}
+
+/// What a node finds: the version of a link, 0 for an absence, none if the store has to be asked.
+async fn found(node: &RedisCache) -> Option<u64> {
+    match node.get(&name()).await.unwrap() {
+        Held::Link(link) => Some(link.version.0),
+        Held::Absent => Some(0),
+        Held::Nothing => None,
+    }
+}
+
+/// A fill is put by a task; waits for it, by asking something that is put behind it.
+async fn filled(node: &RedisCache) {
+    for n in 0..8 {
+        let other = LinkName::parse(&format!("other{n}.s.example.com")).unwrap();
+        node.claim_read(&other).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+#[tokio::test]
+async fn what_is_read_is_put_once_and_readable() {
+    let fixture = Fixture::start();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    assert_eq!(found(&one).await, None);
+    let claim = one.claim_read(&name()).await.unwrap();
+    assert!(two.claim_read(&name()).await.is_none(), "one reader puts");
+    assert_eq!(found(&two).await, None, "a claim is no answer");
+    one.fill(&name(), claim, Some(&link(7)));
+    filled(&one).await;
+    assert_eq!(found(&two).await, Some(7));
+    assert_eq!(
+        fixture.held(&name()),
+        "{\"version\":7,\"url\":\"https://example.net/7\",\"created_at\":1,\"created_by\":\"test\"}"
+    );
+    assert_eq!(fixture.life(&name()), 3_600);
+}
+
+#[tokio::test]
+async fn lives_end_with_the_link_and_absences_are_short() {
+    let fixture = Fixture::start();
+    let node = fixture.node().await;
+    let check = async |found: Option<Link>, life| {
+        let claim = node.claim_read(&name()).await.unwrap();
+        node.fill(&name(), claim, found.as_ref());
+        filled(&node).await;
+        assert_eq!(fixture.life(&name()), life);
+        fixture.evict(&name());
+    };
+    let ending = |seconds| Link {
+        expires_at: Some(UnixTime(NOW.0 + seconds)),
+        ..link(7)
+    };
+    check(Some(ending(60)), 60).await;
+    check(Some(ending(100_000)), 3_600).await;
+    check(Some(ending(0)), 5).await;
+    check(None, 5).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_puts_nothing_once_the_name_has_changed() {
+    let fixture = Fixture::start();
+    let (reader, writer) = (fixture.node().await, fixture.node().await);
+    for evicted in [false, true] {
+        let claim = reader.claim_read(&name()).await.unwrap();
+        // The store gave the reader version 1; now it changes.
+        writer.begin(&name()).await.finish(&written(2)).await;
+        if evicted {
+            fixture.evict(&name());
+        }
+        reader.fill(&name(), claim, Some(&link(1)));
+        filled(&reader).await;
+        let expected = if evicted { None } else { Some(2) };
+        assert_eq!(found(&reader).await, expected, "evicted: {evicted}");
+        let _ = fixture.cli(&["FLUSHALL"]);
+    }
+    // Nor while the change is under way, nor after a deletion.
+    let claim = reader.claim_read(&name()).await.unwrap();
+    let change = writer.begin(&name()).await;
+    reader.fill(&name(), claim, Some(&link(1)));
+    filled(&reader).await;
+    assert_eq!(found(&reader).await, None);
+    assert!(reader.claim_read(&name()).await.is_none());
+    change.finish(&Written::Deleted(Version(3))).await;
+    assert_eq!(found(&reader).await, Some(0));
+    assert_eq!(fixture.held(&name()), "{\"version\":3,\"absent\":true}");
+}
+
+#[tokio::test]
+async fn writers_that_overtake_each_other_leave_nothing_old() {
+    let fixture = Fixture::start();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    // The store has 1 first and then 2; Redis is told in the other order.
+    let first = one.begin(&name()).await;
+    let second = two.begin(&name()).await;
+    second.finish(&written(2)).await;
+    assert_ne!(found(&one).await, Some(1));
+    first.finish(&written(1)).await;
+    assert_eq!(found(&one).await, None, "the store has to be asked");
+    // The same where the claims have been evicted meanwhile.
+    for (held, expected) in [(None, None), (Some(2), Some(2)), (Some(0), Some(1))] {
+        let _ = fixture.cli(&["FLUSHALL"]);
+        let late = one.begin(&name()).await;
+        fixture.evict(&name());
+        if let Some(version) = held {
+            let claim = two.claim_read(&name()).await.unwrap();
+            two.fill(&name(), claim, Some(&link(version)));
+            filled(&two).await;
+        }
+        late.finish(&written(1)).await;
+        assert_eq!(found(&one).await, expected, "held: {held:?}");
+    }
+    // A reader whose claim came after the eviction may have read something newer, or older.
+    let _ = fixture.cli(&["FLUSHALL"]);
+    let late = one.begin(&name()).await;
+    fixture.evict(&name());
+    let claim = two.claim_read(&name()).await.unwrap();
+    late.finish(&written(1)).await;
+    two.fill(&name(), claim, Some(&link(2)));
+    filled(&two).await;
+    assert_eq!(found(&one).await, None);
+}
+
+#[tokio::test]
+async fn a_change_that_was_none_gives_its_claim_back_and_one_unknown_keeps_it() {
+    let fixture = Fixture::start();
+    let node = fixture.node().await;
+    node.begin(&name()).await.finish(&Written::Nothing).await;
+    assert_eq!(fixture.held(&name()), "");
+    let kept = Written::Kept(link(3).into());
+    node.begin(&name()).await.finish(&kept).await;
+    assert_eq!(found(&node).await, Some(3));
+    assert_eq!(fixture.cli(&["XLEN", "t:changes"]), "1", "the node's own");
+    node.begin(&name()).await.finish(&Written::Unknown).await;
+    assert!(fixture.held(&name()).contains("writes"));
+    assert_eq!(node.get(&name()).await, Err(Failure::Skipped));
+    assert_eq!(node.repairs_pending(), 1);
+    // Also where the task that wrote has gone.
+    let _ = fixture.cli(&["FLUSHALL"]);
+    let other = LinkName::parse("other.s.example.com").unwrap();
+    drop(node.begin(&other).await);
+    assert_eq!(node.repairs_pending(), 2);
+    assert_eq!(node.get(&other).await, Err(Failure::Skipped));
+}
+
+#[tokio::test]
+async fn nonsense_is_replaced() {
+    let fixture = Fixture::start();
+    let node = fixture.node().await;
+    let key = format!("t:link:{}", name());
+    let nonsense: [&[&str]; 3] = [
+        &["SET", &key, "nonsense"],
+        &["RPUSH", &key, "a", "b"],
+        &["SET", &key, "{\"version\":99}"],
+    ];
+    for command in nonsense {
+        let _ = fixture.cli(command);
+        assert_eq!(found(&node).await, None, "{command:?}");
+        let claim = node.claim_read(&name()).await.unwrap();
+        node.fill(&name(), claim, Some(&link(7)));
+        filled(&node).await;
+        assert_eq!(found(&node).await, Some(7), "{command:?}");
+        let _ = fixture.cli(command);
+        node.begin(&name()).await.finish(&written(8)).await;
+        assert_eq!(found(&node).await, Some(8), "{command:?}");
+        let _ = fixture.cli(&["DEL", &key]);
+    }
+}
+
+#[tokio::test]
+async fn what_redis_was_not_told_is_not_believed_and_told_later() {
+    let mut fixture = Fixture::start();
+    let node = fixture.node().await;
+    node.begin(&name()).await.finish(&written(1)).await;
+    let saved = fixture.cli(&["GET", &format!("t:link:{}", name())]);
+    fixture.server.stop();
+    node.begin(&name()).await.finish(&written(2)).await;
+    assert_eq!(node.repairs_pending(), 1);
+    assert_eq!(node.get(&name()).await, Err(Failure::Skipped));
+    // It comes back with what it held.
+    let port = fixture.server.port.to_string();
+    fixture.server.child = Command::new("redis-server")
+        .args(["--port", &port, "--save", "", "--appendonly", "no"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..500 {
+        if fixture.cli(&["SET", &format!("t:link:{}", name()), &saved]) == "OK" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for _ in 0..500 {
+        if node.repairs_pending() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.repairs_pending(), 0);
+    let held = fixture.held(&name());
+    assert!(held.is_empty() || held == saved, "{held}");
+    assert_ne!(found(&node).await, Some(1));
+}
+
+#[tokio::test]
+async fn the_load_puts_over_nothing_and_what_is_older() {
+    let fixture = Fixture::start();
+    let node = fixture.node().await;
+    let load = async |version| node.load(&[link(version)]).await.unwrap();
+    assert_eq!(load(5).await, 1);
+    assert_eq!(load(5).await, 0);
+    assert_eq!(load(4).await, 0);
+    assert_eq!(load(6).await, 1);
+    assert_eq!(found(&node).await, Some(6));
+    node.begin(&name())
+        .await
+        .finish(&Written::Deleted(Version(7)))
+        .await;
+    assert_eq!(load(6).await, 0, "a deletion is remembered");
+    assert_eq!(found(&node).await, Some(0));
+    let change = node.begin(&name()).await;
+    assert_eq!(load(8).await, 0, "a change is under way");
+    change.finish(&written(9)).await;
+    assert_eq!(found(&node).await, Some(9));
+}
+
+#[tokio::test]
+async fn one_node_loads_at_a_time_and_the_next_goes_on() {
+    let fixture = Fixture::start();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    let lease = one.lease_load().await.unwrap().unwrap();
+    assert!(two.lease_load().await.unwrap().is_none());
+    assert!(one.renew_load(&lease).await.unwrap());
+    let at = Cursor::After(name());
+    one.note_load(3, 1, &at).await.unwrap();
+    one.note_load(3, 2, &Cursor::End).await.unwrap();
+    // It dies; the lease ends.
+    let _ = fixture.cli(&["DEL", "t:warm-load"]);
+    let taken = two.lease_load().await.unwrap().unwrap();
+    assert!(!one.renew_load(&lease).await.unwrap());
+    one.end_load(lease, false).await.unwrap();
+    assert!(two.renew_load(&taken).await.unwrap(), "not another's");
+    let cursors = two.load_progress(3).await.unwrap();
+    assert_eq!(cursors, [Cursor::Start, at, Cursor::End]);
+    // Parts of another size begin anew.
+    let cursors = two.load_progress(2).await.unwrap();
+    assert_eq!(cursors, [Cursor::Start, Cursor::Start]);
+    assert_eq!(two.loaded_at().await, Ok(None));
+    two.end_load(taken, true).await.unwrap();
+    assert_eq!(one.loaded_at().await, Ok(Some(NOW)));
+    let cursors = two.load_progress(1).await.unwrap();
+    assert_eq!(cursors, [Cursor::Start]);
+    assert!(one.lease_load().await.unwrap().is_some());
+}

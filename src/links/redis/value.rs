@@ -1,0 +1,175 @@
+//! What stands in Redis under the name of a link: JSON, so that `redis-cli GET` shows it.
+//!
+//! ```text
+//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60}
+//!   {"version":18,"absent":true}         there is no link; the version is that of its deletion, or 0
+//!   {"version":0,"reads":"n1-7"}         a reader's claim: the link is being read from the store
+//!   {"version":0,"writes":"n1-8"}        a writer's claim: the link is being changed
+//! ```
+//!
+//! The scripts of [`super::scripts`] tell these apart, and compare versions, by the beginning of the
+//! text alone: the version comes first, and the field that tells the kind behind it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixTime;
+use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
+
+/// What a value says of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// There is this link, expired or not.
+    Link(Link),
+    /// There is no link.
+    Absent,
+    /// Somebody is reading or changing it; the store knows.
+    Claimed,
+}
+
+/// The text of a link.
+#[derive(Serialize)]
+struct LinkText<'a> {
+    version: u64,
+    url: &'a str,
+    created_at: u64,
+    created_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u32>,
+}
+
+/// Any text; what is not known is left aside, for a later version of this program may write it.
+#[derive(Deserialize)]
+struct AnyText<'a> {
+    version: u64,
+    #[serde(borrow)]
+    url: Option<Cow<'a, str>>,
+    created_at: Option<u64>,
+    #[serde(borrow)]
+    created_by: Option<Cow<'a, str>>,
+    expires_at: Option<u64>,
+    ttl: Option<u64>,
+    absent: Option<bool>,
+    #[serde(borrow)]
+    reads: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    writes: Option<Cow<'a, str>>,
+}
+
+/// The text that stands for a link.
+pub(super) fn link(link: &Link) -> String {
+    let text = LinkText {
+        version: link.version.0,
+        url: link.target.as_str(),
+        created_at: link.created_at.0,
+        created_by: &link.created_by,
+        expires_at: link.expires_at.map(|end| end.0),
+        ttl: link.ttl.map(Ttl::as_secs),
+    };
+    // Strings and numbers always serialise.
+    serde_json::to_string(&text).unwrap_or_default()
+}
+
+/// The text that stands for an absent name.
+pub(super) fn absent(version: Version) -> String {
+    format!("{{\"version\":{version},\"absent\":true}}")
+}
+
+/// The text of a reader's claim.
+pub(super) fn reads(token: &str) -> String {
+    format!("{{\"version\":0,\"reads\":\"{token}\"}}")
+}
+
+/// The text of a writer's claim.
+pub(super) fn writes(token: &str) -> String {
+    format!("{{\"version\":0,\"writes\":\"{token}\"}}")
+}
+
+/// Reads the text under a name; none if it is nothing that this program writes.
+pub(super) fn parse(name: &LinkName, text: &[u8]) -> Option<Value> {
+    let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
+    if text.reads.is_some() || text.writes.is_some() {
+        return Some(Value::Claimed);
+    }
+    if text.absent == Some(true) {
+        return Some(Value::Absent);
+    }
+    let ttl = match text.ttl {
+        Some(seconds) => Some(Ttl::from_secs(seconds)?),
+        None => None,
+    };
+    Some(Value::Link(Link {
+        name: name.clone(),
+        target: TargetUrl::parse(&text.url?).ok()?,
+        created_at: UnixTime(text.created_at.unwrap_or(0)),
+        created_by: text.created_by.unwrap_or_default().into(),
+        expires_at: text.expires_at.map(UnixTime),
+        ttl,
+        version: Version(text.version),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> LinkName {
+        LinkName::parse("a.s.example.com").unwrap()
+    }
+
+    #[test]
+    fn a_link_comes_back_as_it_was() {
+        let whole = Link {
+            name: name(),
+            target: TargetUrl::parse("https://example.net/?q=\"1\"").unwrap(),
+            created_at: UnixTime(1),
+            created_by: "me \"myself\" \\ \u{e4}".into(),
+            expires_at: Some(UnixTime(2)),
+            ttl: Ttl::from_secs(3),
+            version: Version(1_795_466_289_695_389),
+        };
+        let bare = Link {
+            expires_at: None,
+            ttl: None,
+            created_by: "".into(),
+            ..whole.clone()
+        };
+        for link in [whole, bare] {
+            let text = super::link(&link);
+            assert!(text.starts_with("{\"version\":1795466289695389,\"url\":"));
+            assert_eq!(parse(&name(), text.as_bytes()), Some(Value::Link(link)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_link() {
+        let check = |text: &str, expected| {
+            assert_eq!(parse(&name(), text.as_bytes()), expected, "{text}");
+        };
+        check(&absent(Version(7)), Some(Value::Absent));
+        check(&reads("n-1"), Some(Value::Claimed));
+        check(&writes("n-1"), Some(Value::Claimed));
+        for nonsense in [
+            "",
+            "hello",
+            "{}",
+            "[1]",
+            "{\"version\":1}",
+            "{\"version\":-1,\"url\":\"https://a/\"}",
+            "{\"version\":1,\"url\":\"javascript:1\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801}",
+            "{\"version\":1,\"absent\":false}",
+        ] {
+            check(nonsense, None);
+        }
+        // What a later version may add.
+        let text = "{\"version\":1,\"url\":\"https://a/\",\"clicks\":7}";
+        assert!(matches!(
+            parse(&name(), text.as_bytes()),
+            Some(Value::Link(_))
+        ));
+    }
+}
