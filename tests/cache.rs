@@ -442,6 +442,13 @@ fn a_cluster_serves_as_one_node_does() {
         followed(setup.section(LONG_MEMORY).start())
     };
     links_are_shared(&node(), &node(), |name| cluster.held(name));
+    // Whatever shard they are on, the keys are those of the configuration.
+    let keys = cluster.keys();
+    assert!(keys.len() > 20, "{keys:?}");
+    assert!(
+        keys.iter().all(|key| key.starts_with("tinyns:")),
+        "{keys:?}"
+    );
 }
 
 #[test]

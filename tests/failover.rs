@@ -43,7 +43,7 @@ fn a_shard_fails(of: &str) {
     eventually("no breaker is open", PATIENCE, || {
         servers
             .iter()
-            .all(|server| server.metric("tinyns_redis_breaker_open", &[]) == 0.0)
+            .all(|server| server.metric("tinyns_redis_breakers_open", &[]) == 0.0)
     });
     let [one, two] = servers.map(followed);
     let fresh = cluster_node(&emulator, &cluster);

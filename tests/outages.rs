@@ -122,7 +122,7 @@ fn redis_goes_and_comes(go: impl Fn(&mut RedisServer), come: impl Fn(&mut RedisS
     let servers = [followed(one), followed(two), followed(fresh)];
     for server in &servers {
         assert_eq!(server.api("GET", "/readyz", None).json()["redis"], "up");
-        assert_eq!(server.metric("tinyns_redis_breaker_open", &[]), 0.0);
+        assert_eq!(server.metric("tinyns_redis_breakers_open", &[]), 0.0);
     }
     let servers = servers.each_ref();
     change_all(servers[1], LINKS, 2);

@@ -63,7 +63,7 @@ fn held(fleet: &Fleet) -> usize {
 }
 
 fn loaded(server: &Server) -> usize {
-    server.metric("tinyns_warm_load_links", &[]) as usize
+    server.metric("tinyns_warm_load_links_total", &[]) as usize
 }
 
 fn is_loading(server: &Server) -> bool {
