@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # unbound lives where only root looks by default.
 PATH="$PATH:/usr/sbin:/sbin"
 
-# Which Debian package has which command.
+# Which Debian package has which command, and which service comes with it.
 readonly TOOLS="
 cc gcc
 curl curl
@@ -18,7 +18,11 @@ nslookup bind9-dnsutils
 python3 python3
 kdig knot-dnsutils
 drill ldnsutils
-unbound unbound
+unbound unbound unbound.service
+redis-server redis-server redis-server.service
+redis-cli redis-tools
+redis-sentinel redis-sentinel redis-sentinel.service
+openssl openssl
 "
 
 fail() {
@@ -28,10 +32,10 @@ fail() {
 
 # The lines of TOOLS whose command is not there.
 missing() {
-    local tool package
-    while read -r tool package; do
+    local tool rest
+    while read -r tool rest; do
         if [[ -n $tool ]] && ! command -v "$tool" >/dev/null; then
-            printf '%s %s\n' "$tool" "$package"
+            printf '%s %s\n' "$tool" "$rest"
         fi
     done <<<"$TOOLS"
 }
@@ -47,10 +51,14 @@ as_root() {
     fi
 }
 
-# Installs packages without starting what they bring: unbound would take port 53, or port 5353 from
-# the tests, and would come back at every boot.
+# Installs what lines of TOOLS name, without starting the services that come with it: unbound would
+# take port 53, or port 5353 from the tests, and would come back at every boot, as would Redis at its
+# port. A service that was there before is none of our business.
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d
+    local policy=/usr/sbin/policy-rc.d packages services
+    mapfile -t packages < <(cut -d' ' -f2 <<<"$1" | sort -u)
+    mapfile -t services < <(cut -d' ' -f3 <<<"$1" | grep . | sort -u)
+    printf 'installing: %s\n' "${packages[*]}"
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         # shellcheck disable=SC2064  # the path is wanted as it is now
@@ -58,9 +66,10 @@ install_packages() {
         as_root chmod 755 "$policy"
     fi
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
-    if [[ " $* " == *" unbound "* && -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet --now unbound.service
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${packages[@]}"
+    if [[ ${#services[@]} -gt 0 && -d /run/systemd/system ]]; then
+        as_root systemctl disable --quiet --now "${services[@]}"
     fi
     if [[ -n $(trap -p EXIT) ]]; then
         trap - EXIT
@@ -72,12 +81,10 @@ command -v cargo >/dev/null || fail "cargo is not there; see https://rustup.rs"
 
 lacking=$(missing)
 if [[ -n $lacking ]]; then
-    mapfile -t packages < <(cut -d' ' -f2 <<<"$lacking" | sort -u)
     command -v apt-get >/dev/null || fail "these commands are needed and missing:
 $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')
-On Debian they are in: ${packages[*]}"
-    printf 'installing: %s\n' "${packages[*]}"
-    install_packages "${packages[@]}"
+On Debian they are in: $(cut -d' ' -f2 <<<"$lacking" | sort -u | paste -sd' ')"
+    install_packages "$lacking"
     lacking=$(missing)
     [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"
 fi
