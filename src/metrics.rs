@@ -88,6 +88,7 @@ pub struct DnsDrop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs)]
 pub enum DropReason {
+    NotAQuery,
     Overload,
     Unsendable,
 }

@@ -8,20 +8,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # unbound lives where only root looks by default.
 PATH="$PATH:/usr/sbin:/sbin"
 
-# Which Debian package has which command.
+# Which Debian package has which command, and which service comes with it.
 readonly TOOLS="
 cc gcc
 curl curl
 delv bind9-dnsutils
 dig bind9-dnsutils
 nslookup bind9-dnsutils
-openssl openssl
 python3 python3
-redis-cli redis-tools
-redis-server redis-server
 kdig knot-dnsutils
 drill ldnsutils
-unbound unbound
+unbound unbound unbound.service
+redis-server redis-server redis-server.service
+redis-cli redis-tools
+redis-sentinel redis-sentinel redis-sentinel.service
+openssl openssl
 "
 
 fail() {
@@ -31,10 +32,10 @@ fail() {
 
 # The lines of TOOLS whose command is not there.
 missing() {
-    local tool package
-    while read -r tool package; do
+    local tool rest
+    while read -r tool rest; do
         if [[ -n $tool ]] && ! command -v "$tool" >/dev/null; then
-            printf '%s %s\n' "$tool" "$package"
+            printf '%s %s\n' "$tool" "$rest"
         fi
     done <<<"$TOOLS"
 }
@@ -50,10 +51,14 @@ as_root() {
     fi
 }
 
-# Installs packages without starting what they bring: unbound would take port 53, or port 5353 from
-# the tests, and would come back at every boot, and so would a Redis that nobody asked for.
+# Installs what lines of TOOLS name, without starting the services that come with it: unbound would
+# take port 53, or port 5353 from the tests, and would come back at every boot, as would Redis at its
+# port. A service that was there before is none of our business.
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d
+    local policy=/usr/sbin/policy-rc.d packages services
+    mapfile -t packages < <(cut -d' ' -f2 <<<"$1" | sort -u)
+    mapfile -t services < <(cut -d' ' -f3 <<<"$1" | grep . | sort -u)
+    printf 'installing: %s\n' "${packages[*]}"
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         # shellcheck disable=SC2064  # the path is wanted as it is now
@@ -61,13 +66,11 @@ install_packages() {
         as_root chmod 755 "$policy"
     fi
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
-    local service
-    for service in unbound redis-server; do
-        if [[ " $* " == *" $service "* && -d /run/systemd/system ]]; then
-            as_root systemctl disable --quiet --now "$service.service"
-        fi
-    done
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${packages[@]}"
+    if [[ ${#services[@]} -gt 0 && -d /run/systemd/system ]]; then
+        as_root systemctl disable --quiet --now "${services[@]}"
+    fi
     if [[ -n $(trap -p EXIT) ]]; then
         trap - EXIT
         as_root rm -f "$policy"
@@ -78,12 +81,10 @@ command -v cargo >/dev/null || fail "cargo is not there; see https://rustup.rs"
 
 lacking=$(missing)
 if [[ -n $lacking ]]; then
-    mapfile -t packages < <(cut -d' ' -f2 <<<"$lacking" | sort -u)
     command -v apt-get >/dev/null || fail "these commands are needed and missing:
 $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')
-On Debian they are in: ${packages[*]}"
-    printf 'installing: %s\n' "${packages[*]}"
-    install_packages "${packages[@]}"
+On Debian they are in: $(cut -d' ' -f2 <<<"$lacking" | sort -u | paste -sd' ')"
+    install_packages "$lacking"
     lacking=$(missing)
     [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"
 fi

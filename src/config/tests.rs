@@ -520,10 +520,9 @@ fn files() {
     );
 }
 
-/// The configuration of the container image is valid, and differs in addresses alone.
-#[test]
-fn the_container_image_listens_on_every_address() {
-    let expected = Config {
+/// The defaults, but for listening on every address of a container.
+fn in_a_container() -> Config {
+    Config {
         dns: DnsConfig {
             listen: addresses(&["0.0.0.0:5300"]),
         },
@@ -536,8 +535,33 @@ fn the_container_image_listens_on_every_address() {
             ..Config::default().redirect
         },
         ..Config::default()
+    }
+}
+
+#[test]
+fn the_container_image_listens_on_every_address() {
+    let text = include_str!("../../zones/container.toml");
+    assert_eq!(ok(text), in_a_container());
+}
+
+#[test]
+fn the_fleet_of_containers_shares_a_table_and_a_redis() {
+    let expected = Config {
+        store: StoreConfig::DynamoDb(DynamoConfig {
+            table: "tinyUrl".into(),
+            region: None,
+            endpoint_url: Some("http://dynamodb:8000".into()),
+            create_table: true,
+        }),
+        store_reads_per_second: NonZeroU32::new(1_000),
+        redis: Some(RedisConfig {
+            urls: urls(&["redis://redis:6379"]),
+            ..redis::defaults()
+        }),
+        cache: MemoryLimits::for_shared_store_with_changes(),
+        ..in_a_container()
     };
-    assert_eq!(ok(include_str!("../../zones/container.toml")), expected);
+    assert_eq!(ok(include_str!("../../zones/fleet.toml")), expected);
 }
 
 mod redis;

@@ -3,6 +3,9 @@
 //! hickory decodes the request and encodes the reply; what lies between is ours. `Catalog` with a
 //! `ZoneHandler` is not used, because it turns a failing backend into NODATA, ignores the query's
 //! class, and obeys any UDP size that the client names.
+//!
+//! A reply that needs no waiting is made in one go ([`Handler::begin`]), which is what the UDP workers
+//! live on; one that waits for a link is ended later ([`Handler::end`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,20 +14,20 @@ use async_trait::async_trait;
 use hickory_proto::op::{
     Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode,
 };
-use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::edns;
-use crate::links::{Links, Resolution};
+use crate::links::{Links, Resolution, Unresolved};
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
 use crate::store::StoreError;
-use crate::zone::ZoneSet;
+use crate::zone::{Zone, ZoneSet, Zones};
 
 /// How many requests may be in work at once; what comes beyond is dropped, and resolvers ask again.
 /// A request in work holds some 10 KiB.
@@ -42,11 +45,18 @@ struct Shared {
     zones: Arc<ZoneSet>,
     links: Arc<Links>,
     metrics: Arc<Metrics>,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
+}
+
+/// A request that waits for a link.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    zones: Arc<Zones>,
+    link: Unresolved,
 }
 
 /// A reply before it is encoded.
-struct Reply {
+pub(super) struct Reply {
     metadata: Metadata,
     answer: Answer,
     edns: Option<Edns>,
@@ -62,8 +72,29 @@ impl Handler {
             zones,
             links,
             metrics,
-            in_flight: Semaphore::new(MAX_IN_FLIGHT as usize),
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         }))
+    }
+
+    /// Decides the reply to a request, or finds that it has to wait for a link. To be called within a
+    /// runtime.
+    pub(super) fn begin(&self, request: &Request) -> Result<Reply, Unanswered> {
+        self.0.begin(request)
+    }
+
+    /// Decides the reply to a request that had to wait.
+    pub(super) async fn end(&self, request: &Request, unanswered: Unanswered) -> Reply {
+        self.0.end(request, unanswered).await
+    }
+
+    /// Room for one more request in work; none if there are too many, or the server stops.
+    pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.in_flight).try_acquire_owned().ok()
+    }
+
+    /// Where to count.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Takes no more requests, and waits until those in work are answered, but no longer than
@@ -95,46 +126,69 @@ impl RequestHandler for Handler {
         let Ok(_permit) = shared.in_flight.try_acquire() else {
             return shared.dropped(&request.metadata, DropReason::Overload);
         };
-        let reply = shared.reply(request).await;
+        let reply = match shared.begin(request) {
+            Ok(reply) => reply,
+            Err(unanswered) => shared.end(request, unanswered).await,
+        };
         shared.send(request, reply, response_handle).await
     }
 }
 
 impl Shared {
-    /// Decides the reply to a request.
-    async fn reply(&self, request: &Request) -> Reply {
-        let mut reply = match check(request) {
-            Err(answer) => Reply::new(request, answer),
-            Ok(query) => Reply::new(request, self.answer(query).await),
+    fn begin(&self, request: &Request) -> Result<Reply, Unanswered> {
+        let answer = match check(request) {
+            Err(answer) => answer,
+            Ok(query) => self.answer(query)?,
         };
-        if let (Some(edns), Some(error)) = (&mut reply.edns, reply.answer.error) {
-            edns::push_extended_error(edns, error);
-        }
-        reply
+        Ok(Reply::new(request, answer))
     }
 
     /// Answers a query that is well-formed and of class IN.
-    async fn answer(&self, query: &LowerQuery) -> Answer {
-        // Held to the end: a reload in between does not change what this query sees.
+    fn answer(&self, query: &LowerQuery) -> Result<Answer, Unanswered> {
         let zones = self.zones.current();
         let Some(zone) = zones.find(query.name(), query.query_type()) else {
             let error = ExtendedError {
                 code: ExtendedError::NOT_AUTHORITATIVE,
                 text: "",
             };
-            return Answer::empty(ResponseCode::Refused, Some(error));
+            return Ok(Answer::empty(ResponseCode::Refused, Some(error)));
         };
-        let original: &Name = query.original().name();
-        let question = Question {
-            name: original,
-            key: query.name(),
-            qtype: query.query_type(),
-        };
+        let question = question_of(query);
         let name = match answer(zone, question, None, self.links.now()) {
-            Step::Ready(answer) => return answer,
+            Step::Ready(answer) => return Ok(answer),
             Step::NeedsLink(name) => name,
         };
-        let known = match self.links.resolve(&name).await {
+        match self.links.resolve_now(&name) {
+            Ok(found) => Ok(self.answer_with(zone, question, found)),
+            // Held to the end: a reload in between does not change what this query sees.
+            Err(link) => Err(Unanswered {
+                zones: Arc::clone(&zones),
+                link,
+            }),
+        }
+    }
+
+    async fn end(&self, request: &Request, unanswered: Unanswered) -> Reply {
+        let Unanswered { zones, link } = unanswered;
+        let found = self.links.resolve_later(link).await;
+        let query = question(request);
+        let zone = query.and_then(|query| zones.find(query.name(), query.query_type()));
+        // Both were there before.
+        let answer = match (query, zone) {
+            (Some(query), Some(zone)) => self.answer_with(zone, question_of(query), found),
+            _ => Answer::empty(ResponseCode::ServFail, None),
+        };
+        Reply::new(request, answer)
+    }
+
+    /// Answers a question about a link that was looked up.
+    fn answer_with(
+        &self,
+        zone: &Zone,
+        question: Question<'_>,
+        found: Result<Resolution, StoreError>,
+    ) -> Answer {
+        let known = match found {
             Ok(Resolution::Live(link)) => Known::Live(link),
             Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
             Err(error) => {
@@ -189,7 +243,7 @@ impl Shared {
 
 /// Whether a reply went out whole.
 #[derive(Debug, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     Whole,
     Truncated,
 }
@@ -202,10 +256,14 @@ impl Reply {
         metadata.authoritative = answer.authoritative;
         // RFC 4035 §3.1.6: an authoritative server clears CD.
         metadata.checking_disabled = false;
+        let mut edns = request.edns.as_ref().map(edns::reply);
+        if let (Some(edns), Some(error)) = (&mut edns, answer.error) {
+            edns::push_extended_error(edns, error);
+        }
         Self {
             metadata,
             answer,
-            edns: request.edns.as_ref().map(edns::reply),
+            edns,
             no_question: match question(request) {
                 Some(_) => None,
                 None => Queries::read(&mut BinDecoder::new(&[]), 0).ok(),
@@ -213,9 +271,30 @@ impl Reply {
         }
     }
 
-    /// Cuts a reply that has more bytes than the transport or the client takes. hickory's own
-    /// truncation would lose the OPT record and leave stray bytes, so it must never come to that.
+    /// The rcode that the reply has in its header and OPT record.
+    pub(super) fn rcode(&self) -> u16 {
+        self.metadata.response_code.into()
+    }
+
+    /// Encodes a reply into a buffer, cut to what the transport and the client take. The buffer is
+    /// empty afterwards where it cannot be encoded.
+    pub(super) fn encode(
+        &mut self,
+        request: &Request,
+        transport: Transport,
+        wire: &mut Vec<u8>,
+    ) -> Fit {
+        self.fit_into(request, transport, wire)
+    }
+
+    /// Cuts a reply that has more bytes than the transport or the client takes.
     fn fit(&mut self, request: &Request, transport: Transport) -> Fit {
+        self.fit_into(request, transport, &mut Vec::with_capacity(512))
+    }
+
+    /// hickory's own truncation would lose the OPT record and leave stray bytes, so it must never come
+    /// to that. What fits is in `wire` in the end.
+    fn fit_into(&mut self, request: &Request, transport: Transport, wire: &mut Vec<u8>) -> Fit {
         let (limit, room) = match transport {
             Transport::Udp => (
                 edns::udp_limit(request.edns.as_ref()),
@@ -223,13 +302,13 @@ impl Reply {
             ),
             Transport::Tcp => (MAX_TCP_PAYLOAD, MAX_TCP_PAYLOAD),
         };
-        if self.wire_len(request, room) <= limit.into() {
+        if self.write(request, room, wire) <= limit.into() {
             return Fit::Whole;
         }
         // RFC 2181 §9: TC is not for additional records that are merely useful.
         if !self.answer.glue_required && !self.answer.additionals.is_empty() {
             self.answer.additionals.clear();
-            if self.wire_len(request, room) <= limit.into() {
+            if self.write(request, room, wire) <= limit.into() {
                 return Fit::Whole;
             }
         }
@@ -237,15 +316,18 @@ impl Reply {
         self.answer.authorities.clear();
         self.answer.additionals.clear();
         self.metadata.truncation = true;
+        if self.write(request, room, wire) > limit.into() {
+            wire.clear();
+        }
         Fit::Truncated
     }
 
-    /// The length of the encoded reply, in bytes; more than any limit if hickory, with `room` for
-    /// it, would truncate it. That comes earlier than the length alone tells: a name needs room for
-    /// all its labels before it is compressed.
-    fn wire_len(&self, request: &Request, room: u16) -> usize {
-        let mut wire = Vec::with_capacity(512);
-        let mut encoder = BinEncoder::new(&mut wire);
+    /// Encodes the reply; gives its length in bytes, which is more than any limit if hickory, with
+    /// `room` for it, would truncate it. That comes earlier than the length alone tells: a name needs
+    /// room for all its labels before it is compressed.
+    fn write(&self, request: &Request, room: u16, wire: &mut Vec<u8>) -> usize {
+        wire.clear();
+        let mut encoder = BinEncoder::new(wire);
         encoder.set_max_size(room);
         match self.message(request).destructive_emit(&mut encoder) {
             Ok(info) if info.truncation == self.metadata.truncation => wire.len(),
@@ -285,6 +367,15 @@ fn question(request: &Request) -> Option<&LowerQuery> {
     let name_len = labels.map(|label| 1 + label.len()).sum::<usize>() + 1;
     // Type and class follow the name.
     (request.queries.as_bytes().len() == name_len + 4).then_some(query)
+}
+
+/// The question of a query.
+fn question_of(query: &LowerQuery) -> Question<'_> {
+    Question {
+        name: query.original().name(),
+        key: query.name(),
+        qtype: query.query_type(),
+    }
 }
 
 /// Checks what a request must be before it is looked up.

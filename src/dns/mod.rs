@@ -1,11 +1,12 @@
 //! The DNS side: sockets, requests and replies.
 //!
 //! ```text
-//!  UDP ─┐                    ┌─ check ─ answer ───────── zone file ─┐
-//!       ├─ hickory Server ─ Handler        │                        ├─ fit ─ encode ─ out
-//!  TCP ─┘   decode           └─────────── Links::resolve ─ answer ──┘
+//!  UDP ── our workers ────┐      ┌─ check ─ answer ───────── zone file ─┐
+//!                         ├─ Handler      │                            ├─ fit ─ encode ─ out
+//!  TCP ── hickory Server ─┘      └───── Links::resolve ─ answer ────────┘
 //! ```
 //!
+//! * `udp` receives and sends many packets a call.
 //! * [`handler`] takes a decoded request to its reply; it alone waits for links.
 //! * [`answer`] decides; it is a pure function.
 //! * [`edns`] makes the OPT record and knows the sizes.
@@ -16,3 +17,4 @@ pub mod edns;
 pub mod handler;
 mod records;
 pub mod server;
+mod udp;

@@ -1,13 +1,15 @@
-//! The sockets of the DNS side, on hickory's `Server`.
+//! The sockets of the DNS side: UDP by our own workers, TCP by hickory's `Server`.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use hickory_server::Server;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::handler::Handler;
+use super::udp::UdpWorkers;
 
 /// How long a TCP connection may be idle (RFC 7766 §6.2.3 asks for a few seconds).
 const TCP_IDLE: Duration = Duration::from_secs(10);
@@ -22,10 +24,13 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How long the last replies have to pass from hickory's queue to the socket.
 const FLUSH: Duration = Duration::from_millis(50);
 
-/// The UDP and the TCP socket of one address.
+/// How many UDP sockets one address has at the most, each with a thread.
+const MAX_UDP_SOCKETS: usize = 16;
+
+/// The UDP sockets and the TCP socket of one address.
 #[derive(Debug)]
 pub struct Listener {
-    udp: UdpSocket,
+    udp: Vec<UdpSocket>,
     tcp: TcpListener,
     local: SocketAddr,
 }
@@ -53,22 +58,27 @@ impl Listener {
         let named = |protocol: &'static str| {
             move |error: io::Error| io::Error::new(error.kind(), format!("{protocol}: {error}"))
         };
-        let udp = socket(address, Type::DGRAM, Protocol::UDP)
-            .and_then(|socket| {
-                socket.bind(&address.into())?;
-                Ok(UdpSocket::from(socket))
-            })
-            .map_err(named("UDP"))?;
-        let local = udp.local_addr()?;
-        let tcp = socket(local, Type::STREAM, Protocol::TCP)
+        // TCP first: its port is ours alone, which those of UDP, being several, cannot be.
+        let tcp = socket(address, Type::STREAM, Protocol::TCP)
             .and_then(|socket| {
                 // A restart must not wait for connections of the last run to fade.
                 socket.set_reuse_address(true)?;
-                socket.bind(&local.into())?;
+                socket.bind(&address.into())?;
                 socket.listen(TCP_BACKLOG)?;
                 Ok(TcpListener::from(socket))
             })
             .map_err(named("TCP"))?;
+        let local = tcp.local_addr()?;
+        let bind_udp = |_| {
+            let socket = socket(local, Type::DGRAM, Protocol::UDP)?;
+            #[cfg(unix)]
+            socket.set_reuse_port(true)?;
+            socket.bind(&local.into())?;
+            Ok(UdpSocket::from(socket))
+        };
+        let sockets = thread::available_parallelism().map_or(1, |n| n.get().min(MAX_UDP_SOCKETS));
+        let udp: io::Result<Vec<_>> = (0..sockets).map(bind_udp).collect();
+        let udp = udp.map_err(named("UDP"))?;
         Ok(Self { udp, tcp, local })
     }
 
@@ -91,6 +101,7 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
 /// The DNS side at work.
 pub struct DnsServer {
     server: Server<Handler>,
+    udp: UdpWorkers,
     handler: Handler,
 }
 
@@ -101,24 +112,34 @@ impl DnsServer {
     /// Where the runtime cannot take a socket.
     pub fn start(listeners: Vec<Listener>, handler: Handler) -> io::Result<Self> {
         let mut server = Server::new(handler.clone());
+        let mut udp = Vec::new();
         for listener in listeners {
-            server.register_socket(tokio::net::UdpSocket::from_std(listener.udp)?);
+            udp.extend(listener.udp);
             let tcp = tokio::net::TcpListener::from_std(listener.tcp)?;
             server.register_listener(tcp, TCP_IDLE, TCP_REPLIES);
         }
-        Ok(Self { server, handler })
+        let udp = UdpWorkers::start(udp, &handler)?;
+        Ok(Self {
+            server,
+            udp,
+            handler,
+        })
     }
 
     /// Waits until a socket fails for good; a server in order never returns.
     pub async fn failed(&mut self) -> String {
-        match self.server.block_until_done().await {
-            Ok(()) => "all DNS listeners have ended".into(),
-            Err(error) => error.to_string(),
+        tokio::select! {
+            ended = self.server.block_until_done() => match ended {
+                Ok(()) => "all TCP listeners have ended".into(),
+                Err(error) => error.to_string(),
+            },
+            failure = self.udp.failed() => failure,
         }
     }
 
     /// Answers what is in work, takes nothing new, and closes the sockets.
     pub async fn shutdown(mut self) {
+        self.udp.stop().await;
         if !self.handler.drain(DRAIN).await {
             tracing::warn!("some queries were still unanswered after {DRAIN:?}");
         }

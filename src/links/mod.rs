@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::memory::MemoryLimits;
-use self::memory::{Known, Look, Memory, Ticket};
+use self::memory::{Known, Look, Memory, Ticket, Wait};
 use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
 use self::tiers::Tiers;
 use self::warm::{WarmLoad, WarmState};
@@ -154,6 +154,13 @@ pub enum Resolution {
     Expired(Arc<Link>),
     /// No link.
     Absent,
+}
+
+/// A look-up that is under way.
+#[derive(Debug)]
+pub struct Unresolved {
+    name: LinkName,
+    wait: Wait,
 }
 
 /// Where links are looked up, and how much.
@@ -307,32 +314,34 @@ impl Links {
     /// [`StoreError`] where it cannot be known whether there is a link. The caller must then tell
     /// neither that there is one nor that there is none.
     pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
-        let known = self.look_up(name).await;
-        if let Err(error) = &known {
-            self.failures.note(name, error, self.now());
+        match self.resolve_now(name) {
+            Ok(known) => known,
+            Err(unresolved) => self.resolve_later(unresolved).await,
         }
-        Ok(match known? {
-            None => Resolution::Absent,
-            Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
-            Some(link) => Resolution::Live(link),
-        })
     }
 
-    /// Asks memory, and behind it one flight for all who ask for this name.
-    async fn look_up(&self, name: &LinkName) -> Result<Known, StoreError> {
+    /// What [`Links::resolve`] gives, where that can be said without waiting; else the name is being
+    /// looked up, and [`Links::resolve_later`] waits for it. To be called within a runtime.
+    ///
+    /// # Errors
+    /// The inner error as that of [`Links::resolve`]; the outer one is what to wait for.
+    pub fn resolve_now(
+        &self,
+        name: &LinkName,
+    ) -> Result<Result<Resolution, StoreError>, Unresolved> {
         let count = |result| self.metrics.count_lookup(Tier::Memory, result);
-        let mut wait = match self.memory.look(name, Instant::now()) {
+        let wait = match self.memory.look(name, Instant::now()) {
             Look::Fresh(known) => {
                 count(LookupResult::Hit);
-                return Ok(known);
+                return Ok(self.judge(name, Ok(known)));
             }
             Look::Stale(link) => {
                 count(LookupResult::Stale);
-                return Ok(Some(link));
+                return Ok(self.judge(name, Ok(Some(link))));
             }
             Look::Full => {
                 count(LookupResult::Refused);
-                return Err(StoreError::Overloaded);
+                return Ok(self.judge(name, Err(StoreError::Overloaded)));
             }
             Look::Join(wait) => wait,
             Look::Lead(ticket, wait) => {
@@ -341,6 +350,16 @@ impl Links {
                 wait
             }
         };
+        let name = name.clone();
+        Err(Unresolved { name, wait })
+    }
+
+    /// Waits for the look-up that was begun.
+    ///
+    /// # Errors
+    /// As [`Links::resolve`].
+    pub async fn resolve_later(&self, unresolved: Unresolved) -> Result<Resolution, StoreError> {
+        let Unresolved { name, mut wait } = unresolved;
         let patience = match wait.stale {
             // Counted from the flight's beginning: who joins late has the less to wait.
             Some(_) => STALE_PATIENCE.saturating_sub(wait.under_way),
@@ -349,16 +368,28 @@ impl Links {
         let landing = tokio::time::timeout(patience, wait.landing())
             .await
             .unwrap_or(Err(StoreError::DeadlineExceeded));
-        match (landing, wait.stale) {
-            (Err(_), Some(stale)) => {
-                count(LookupResult::Stale);
-                Ok(Some(stale))
-            }
-            (landing, _) => {
-                count(LookupResult::Miss);
-                landing
-            }
+        let (result, known) = match (landing, wait.stale) {
+            (Err(_), Some(stale)) => (LookupResult::Stale, Ok(Some(stale))),
+            (landing, _) => (LookupResult::Miss, landing),
+        };
+        self.metrics.count_lookup(Tier::Memory, result);
+        self.judge(&name, known)
+    }
+
+    /// What is known of a name just now.
+    fn judge(
+        &self,
+        name: &LinkName,
+        known: Result<Known, StoreError>,
+    ) -> Result<Resolution, StoreError> {
+        if let Err(error) = &known {
+            self.failures.note(name, error, self.now());
         }
+        Ok(match known? {
+            None => Resolution::Absent,
+            Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
+            Some(link) => Resolution::Live(link),
+        })
     }
 
     /// Brings the figures that are read off, not counted, up to date.

@@ -15,7 +15,7 @@ fn check_redis(lines: &str, expected: &str) {
     check(&section(lines), expected);
 }
 
-fn defaults() -> RedisConfig {
+pub(super) fn defaults() -> RedisConfig {
     RedisConfig {
         mode: RedisMode::Node,
         urls: urls(&["redis://127.0.0.1:6379"]),

@@ -1,0 +1,277 @@
+//! UDP: one thread and one socket a core, many packets a system call.
+//!
+//! ```text
+//!   socket ── receive up to BATCH ── decode ─┬─ reply at once ───────── send all of them ── socket
+//!   (SO_REUSEPORT)                           └─ waits for a link ── task ── send ─────────────┘
+//! ```
+//!
+//! hickory's own loop spawns a task and makes some thirty allocations a packet, and sends each reply by
+//! a call of its own. Here a reply that needs no waiting, which is nearly every one, is made on the
+//! thread that has received the query, and goes out together with the others of its batch. What has to
+//! wait for a link is a task, of which there is a bound; so a store that hangs does not slow what is in
+//! memory.
+//!
+//! The kernel divides clients among the sockets by their addresses. A port is guarded by its TCP
+//! listener, which no other process can bind: SO_REUSEPORT alone would let a second server of the same
+//! user take a share of the queries.
+
+mod batch;
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use socket2::SockRef;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use self::batch::{Inbox, Outbox};
+use super::handler::{Fit, Handler, Unanswered};
+use crate::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
+
+/// How many packets are taken by one system call.
+const BATCH: usize = 64;
+/// How often a worker without queries looks whether it is to stop.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+/// How much the system is asked to hold for a socket, in bytes: some thousand queries, for the time in
+/// which a worker is not scheduled. It gives what `net.core.rmem_max` allows.
+const RECEIVE_BUFFER: usize = 2 << 20;
+/// How many errors in a row end a worker: each is waited for a little.
+const MAX_ERRORS: u32 = 50;
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
+/// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
+const HEADER_LEN: usize = 12;
+
+/// The threads of all UDP sockets.
+pub(super) struct UdpWorkers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    failures: mpsc::Receiver<String>,
+}
+
+impl UdpWorkers {
+    /// Starts a thread for each of these sockets. To be called within a runtime, which the requests
+    /// that wait are tasks of.
+    pub(super) fn start(sockets: Vec<UdpSocket>, handler: &Handler) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (failed, failures) = mpsc::channel(1);
+        let mut threads = Vec::with_capacity(sockets.len());
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let worker = Worker::new(socket, handler.clone(), stop.clone(), Handle::current())?;
+            let failed = failed.clone();
+            let thread = thread::Builder::new()
+                .name(format!("udp-{number}"))
+                .spawn(move || {
+                    if let Err(error) = worker.run() {
+                        let _ = failed.try_send(format!("UDP: {error}"));
+                    }
+                })?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            stop,
+            threads,
+            failures,
+        })
+    }
+
+    /// Waits until a worker fails for good.
+    pub(super) async fn failed(&mut self) -> String {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => "all UDP workers have ended".into(),
+        }
+    }
+
+    /// Takes no more queries, and waits until the threads have ended.
+    pub(super) async fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        let joined = tokio::task::spawn_blocking(move || {
+            self.threads
+                .into_iter()
+                .map(JoinHandle::join)
+                .filter(Result::is_err)
+                .count()
+        });
+        if joined.await.unwrap_or(1) > 0 {
+            tracing::error!("a UDP worker panicked");
+        }
+    }
+}
+
+/// Gets a socket ready for a worker.
+fn prepare(socket: &UdpSocket) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(STOP_LOOK))?;
+    // The default does as well, only for fewer packets.
+    if let Err(error) = SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER) {
+        tracing::debug!(%error, "the receive buffer stays as it is");
+    }
+    Ok(())
+}
+
+/// One thread's work.
+struct Worker {
+    socket: Arc<UdpSocket>,
+    handler: Handler,
+    stop: Arc<AtomicBool>,
+    runtime: Handle,
+}
+
+/// What becomes of a packet.
+enum Fate {
+    /// A reply, in the buffer.
+    Replied,
+    /// A reply that has to wait.
+    Waits(Box<Request>, Unanswered),
+    /// None.
+    Dropped,
+}
+
+impl Worker {
+    fn new(
+        socket: UdpSocket,
+        handler: Handler,
+        stop: Arc<AtomicBool>,
+        runtime: Handle,
+    ) -> io::Result<Self> {
+        prepare(&socket)?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            handler,
+            stop,
+            runtime,
+        })
+    }
+
+    /// Serves until it is told to stop.
+    fn run(self) -> io::Result<()> {
+        let _entered = self.runtime.enter();
+        let mut inbox = Inbox::new(BATCH);
+        let mut outbox = Outbox::new(BATCH);
+        let mut errors = 0;
+        while !self.stop.load(Ordering::Acquire) {
+            match inbox.receive(&self.socket) {
+                Ok(()) => errors = 0,
+                Err(error) if is_idle(&error) => continue,
+                // An ICMP message about an earlier reply, or memory that is short for a moment.
+                Err(error) => {
+                    errors += 1;
+                    if errors == MAX_ERRORS {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, "receiving by UDP");
+                    thread::sleep(ERROR_PAUSE);
+                    continue;
+                }
+            }
+            for (packet, peer) in inbox.packets() {
+                match self.take(packet, peer, outbox.next()) {
+                    Fate::Replied => outbox.commit(peer),
+                    Fate::Waits(request, unanswered) => self.wait(request, unanswered),
+                    Fate::Dropped => {}
+                }
+            }
+            let unsent = outbox.send(&self.socket);
+            if unsent > 0 {
+                self.dropped(DropReason::Unsendable, unsent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about one packet; a reply is written to `wire`.
+    fn take(&self, packet: &[u8], peer: SocketAddr, wire: &mut Vec<u8>) -> Fate {
+        // RFC 1035 §4.1.1: what has QR set is a reply. Answering it could make two servers talk to
+        // each other for ever. Port 0 cannot be replied to.
+        let is_query = packet.len() >= HEADER_LEN && packet[2] & 0x80 == 0;
+        if !is_query || peer.port() == 0 {
+            self.dropped(DropReason::NotAQuery, 1);
+            return Fate::Dropped;
+        }
+        let request = match Request::from_bytes(packet.to_vec(), peer, Protocol::Udp) {
+            Ok(request) => request,
+            Err(_) => return self.form_err(packet, wire),
+        };
+        match self.handler.begin(&request) {
+            Ok(mut reply) => {
+                let fit = reply.encode(&request, Transport::Udp, wire);
+                self.replied(reply.rcode(), &fit, wire)
+            }
+            Err(unanswered) => Fate::Waits(Box::new(request), unanswered),
+        }
+    }
+
+    /// A message that cannot be read earns FORMERR with a header alone: its id, opcode and RD, and
+    /// nothing else of what cannot be trusted (RFC 1035 §4.1.1).
+    fn form_err(&self, packet: &[u8], wire: &mut Vec<u8>) -> Fate {
+        let rcode = ResponseCode::FormErr;
+        wire.clear();
+        wire.extend([packet[0], packet[1], 0x80 | packet[2] & 0x79, rcode.low()]);
+        wire.resize(HEADER_LEN, 0);
+        self.replied(rcode.into(), &Fit::Whole, wire)
+    }
+
+    fn replied(&self, rcode: u16, fit: &Fit, wire: &[u8]) -> Fate {
+        if wire.is_empty() {
+            self.dropped(DropReason::Unsendable, 1);
+            return Fate::Dropped;
+        }
+        count_reply(&self.handler, rcode, fit);
+        Fate::Replied
+    }
+
+    /// Has a task wait for the link and reply.
+    fn wait(&self, request: Box<Request>, unanswered: Unanswered) {
+        let Some(permit) = self.handler.permit() else {
+            return self.dropped(DropReason::Overload, 1);
+        };
+        let (socket, handler) = (self.socket.clone(), self.handler.clone());
+        tokio::spawn(async move {
+            let mut reply = handler.end(&request, unanswered).await;
+            let mut wire = Vec::with_capacity(512);
+            let fit = reply.encode(&request, Transport::Udp, &mut wire);
+            if !wire.is_empty() && batch::send_one(&socket, &wire, request.src()).is_ok() {
+                count_reply(&handler, reply.rcode(), &fit);
+            } else {
+                count_drop(&handler, DropReason::Unsendable, 1);
+            }
+            drop(permit);
+        });
+    }
+
+    fn dropped(&self, reason: DropReason, packets: usize) {
+        count_drop(&self.handler, reason, packets);
+    }
+}
+
+fn count_reply(handler: &Handler, rcode: u16, fit: &Fit) {
+    let metrics = handler.metrics();
+    if *fit == Fit::Truncated {
+        metrics.dns_truncated.inc();
+    }
+    let transport = Transport::Udp;
+    let sent = DnsResponse { transport, rcode };
+    metrics.dns_responses.get_or_create(&sent).inc();
+}
+
+fn count_drop(handler: &Handler, reason: DropReason, packets: usize) {
+    let dropped = DnsDrop { reason };
+    let packets = u64::try_from(packets).unwrap_or(u64::MAX);
+    let family = &handler.metrics().dns_dropped;
+    family.get_or_create(&dropped).inc_by(packets);
+}
+
+/// Whether nothing has come for a while.
+fn is_idle(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
