@@ -11,9 +11,9 @@ use crate::redis::{LINES, LONG_MEMORY, MASTER, RedisCluster, Sentinels, followed
 /// they have noticed that they hear nothing, and looked again.
 const BLIP: Duration = Duration::from_secs(5);
 /// How long there is stress, the failover in the middle of it.
-const STRESS: Duration = Duration::from_secs(15);
+const STRESS: Duration = Duration::from_secs(12);
 /// How long before the master dies.
-const CALM: Duration = Duration::from_secs(3);
+const CALM: Duration = Duration::from_secs(2);
 /// How long a failover may take on a busy machine.
 const FAILOVER: Duration = Duration::from_secs(20);
 
