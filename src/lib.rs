@@ -11,7 +11,7 @@
 //!
 //! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
 //! * [`store`]: the contract of the place where links are kept: SQLite, embedded, or DynamoDB.
-//! * [`links`]: the rules, the links in memory, and the only way to the store.
+//! * [`links`]: the rules, the links in memory and in Redis, and the only way to the store.
 //! * [`zone`]: the zone file's own names, and where links fit between them.
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
 //! * [`http`]: the admin API and the redirect host.
@@ -30,6 +30,8 @@
 //!   two names (RFC 1034 §3.6.2). See [`dns::answer`].
 //! * What cannot be known is SERVFAIL, never NXDOMAIN or NODATA: those would be cached.
 //! * What was acknowledged is on disk. Versions of a name only grow. See [`store`].
+//! * Nothing old comes back: what a slow look-up brings is kept nowhere once the name has changed. See
+//!   [`links::redis`].
 //! * No TTL reaches beyond a link's expiry, and an expired link is absent to the second.
 //! * Static names of the zone file always win over codes, and no code that collides is registered.
 //! * Every queue, wait and size has a bound.
