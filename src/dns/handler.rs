@@ -4,8 +4,8 @@
 //! `ZoneHandler` is not used, because it turns a failing backend into NODATA, ignores the query's
 //! class, and obeys any UDP size that the client names.
 //!
-//! A reply that needs no waiting is made in one go ([`Handler::begin`]), which is what the UDP workers
-//! live on; one that waits for a link is ended later ([`Handler::end`]).
+//! A reply that needs no waiting is made in one go (`Handler::begin`), which is what the UDP workers
+//! live on; one that waits for a link is ended later (`Handler::end`).
 
 use std::sync::Arc;
 use std::time::Duration;

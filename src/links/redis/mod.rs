@@ -21,7 +21,7 @@
 //!   state may have been evicted from it.
 //! * Two writers at once share a claim that neither can end; it ends by its time.
 //!
-//! All of this is decided inside Redis, by [`scripts`], in one round trip each. A call that has timed
+//! All of this is decided inside Redis, by `scripts`, in one round trip each. A call that has timed
 //! out and is carried out later does no harm, for it is judged by what stands there then.
 //!
 //! # What happens when a node dies
@@ -36,7 +36,7 @@
 //! # What happens when Redis is away
 //!
 //! Links come from memory and the store. Changes are made in the store all the same, and Redis is told
-//! later ([`repairs`]); until that is done the node that made them does not believe Redis about them.
+//! later (`repairs`); until that is done the node that made them does not believe Redis about them.
 //! Redis may come back with what it held before: another node that asks before the repair, some tens of
 //! milliseconds, may then see the old state once more. If the node that made the change dies before the
 //! repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
