@@ -191,8 +191,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.global.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            let _logs = logging::init(cli.global.log_format, &cli.global.log)?;
-            serve::run(load(config)?)
+            let logs = logging::init(cli.global.log_format, &cli.global.log)?;
+            serve::run(load(config)?, logs.status_line())
         }
         Command::Add(args) => print(&links::add(args, config)?),
         Command::Get(args) => print(&links::get(args, config)?),
