@@ -14,8 +14,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tinyns::store::{DynamoConfig, DynamoOpenError, DynamoStore};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
-use crate::harness::Process;
+use crate::harness::{PATIENCE, Process, eventually};
 
 /// The table that tests use.
 pub const TABLE: &str = "tinyUrl";
@@ -68,6 +70,23 @@ impl Emulator {
         })
     }
 
+    /// The table's item of this name, as other programs see it.
+    pub fn item(&self, name: &str) -> Option<HashMap<String, AttributeValue>> {
+        once(async {
+            let get = self.foreign().await.get_item().table_name(TABLE);
+            let got = get.key("miniUrl", s(name)).consistent_read(true).send();
+            got.await.unwrap().item
+        })
+    }
+
+    /// Puts a link into the table past all servers, as the article's own script does.
+    pub fn insert(&self, name: &str, url: &str) {
+        once(async {
+            let item = [("miniUrl", s(name)), ("fullUrl", s(url))];
+            put(&self.foreign().await, &item).await;
+        });
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -105,6 +124,12 @@ pub async fn open(config: &DynamoConfig) -> Result<DynamoStore, DynamoOpenError>
     DynamoStore::open_with(config, settings()).await
 }
 
+/// Runs one piece of work for a test that has no runtime.
+pub fn once<T>(work: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap().block_on(work)
+}
+
 /// A string attribute.
 pub fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.into())
@@ -133,8 +158,14 @@ pub enum Fate {
     Cut,
     /// The connection is cut after it was done.
     LoseReply,
-    /// It is answered after a while.
+    /// It waits for a while, and is then done and answered.
     Delay(Duration),
+    /// It is done at once, and answered after a while.
+    Late(Duration),
+    /// It waits for the gate, and is then done and answered.
+    Hold(Gate),
+    /// It is done at once, and answered when the gate opens.
+    HoldReply(Gate),
     /// It is answered with this status and body, and nothing was done.
     Reply(u16, String),
 }
@@ -148,19 +179,97 @@ impl Fate {
     }
 }
 
+/// Holds requests at a certain point, until the test lets them go on.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    held: Arc<watch::Sender<usize>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Self {
+        Self {
+            held: Arc::new(watch::channel(0).0),
+            open: Arc::new(watch::channel(false).0),
+        }
+    }
+
+    /// Waits until so many requests have been held.
+    pub fn wait(&self, requests: usize) {
+        eventually("requests are held", PATIENCE, || {
+            *self.held.borrow() >= requests
+        });
+    }
+
+    /// Lets go what is held, and all that comes.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    async fn pass(&self) -> Option<()> {
+        self.held.send_modify(|held| *held += 1);
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open).await.ok().map(drop)
+    }
+}
+
 /// Stands between a store and the emulator.
 pub struct Proxy {
     pub address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
+    /// What it runs on, where the test has no runtime.
+    _runtime: Option<Runtime>,
 }
 
 struct Plan {
     /// What happens to the next requests.
     next: VecDeque<Fate>,
+    /// What happens to others of some operations, such as `GetItem`.
+    operations: HashMap<String, Fate>,
     /// What happens to all others.
     rest: Fate,
     /// How many requests have come.
     requests: usize,
+    /// How many names were to be read, in whatever requests.
+    reads: usize,
+}
+
+impl Plan {
+    fn fate(&mut self, request: &[u8]) -> Fate {
+        self.requests += 1;
+        let operation = operation(request);
+        self.reads += names_read(&operation, request);
+        let planned = self.next.pop_front();
+        let planned = planned.or_else(|| self.operations.get(&operation).cloned());
+        planned.unwrap_or_else(|| self.rest.clone())
+    }
+}
+
+/// What a request asks for, such as `GetItem`.
+fn operation(request: &[u8]) -> String {
+    let text = String::from_utf8_lossy(request);
+    let targets = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_target = name.eq_ignore_ascii_case("x-amz-target");
+        is_target.then(|| value.rsplit_once('.').unwrap().1.trim().to_owned())
+    });
+    targets.take(1).collect()
+}
+
+/// How many links a request reads by name. A check whether the table can be read counts as none.
+fn names_read(operation: &str, request: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(request);
+    match operation {
+        "GetItem" => usize::from(!text.contains("tinyns:ping")),
+        "BatchGetItem" => {
+            let (_, body) = text.split_once("\r\n\r\n").unwrap();
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            let keys = &body["RequestItems"][TABLE]["Keys"];
+            keys.as_array().unwrap().len()
+        }
+        _ => 0,
+    }
 }
 
 impl Proxy {
@@ -170,8 +279,10 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let plan = Arc::new(Mutex::new(Plan {
             next: VecDeque::new(),
+            operations: HashMap::new(),
             rest: Fate::Pass,
             requests: 0,
+            reads: 0,
         }));
         let (upstream, shared) = (emulator.address, plan.clone());
         tokio::spawn(async move {
@@ -179,7 +290,20 @@ impl Proxy {
                 tokio::spawn(serve(client, upstream, shared.clone()));
             }
         });
-        Self { address, plan }
+        Self {
+            address,
+            plan,
+            _runtime: None,
+        }
+    }
+
+    /// The same for a test that has no runtime.
+    pub fn spawn(emulator: &Emulator) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let mut proxy = runtime.block_on(Self::start(emulator));
+        proxy._runtime = Some(runtime);
+        proxy
     }
 
     pub fn url(&self) -> String {
@@ -195,7 +319,31 @@ impl Proxy {
     pub fn all(&self, fate: Fate) {
         let mut plan = self.plan.lock().unwrap();
         plan.next.clear();
+        plan.operations.clear();
         plan.rest = fate;
+    }
+
+    /// What happens to all requests for one operation from now on, until [`Self::all`].
+    pub fn on(&self, operation: &str, fate: Fate) {
+        let mut plan = self.plan.lock().unwrap();
+        plan.operations.insert(operation.into(), fate);
+    }
+
+    /// What happens to all reads by name from now on.
+    pub fn on_reads(&self, fate: &Fate) {
+        self.on("GetItem", fate.clone());
+        self.on("BatchGetItem", fate.clone());
+    }
+
+    /// What happens to all writes from now on.
+    pub fn on_writes(&self, fate: &Fate) {
+        self.on("PutItem", fate.clone());
+        self.on("UpdateItem", fate.clone());
+    }
+
+    /// How many names were to be read since this was asked last.
+    pub fn reads(&self) -> usize {
+        std::mem::take(&mut self.plan.lock().unwrap().reads)
     }
 
     /// How many requests have come since this was asked last.
@@ -209,17 +357,26 @@ async fn serve(client: TcpStream, upstream: SocketAddr, plan: Arc<Mutex<Plan>>) 
     let mut client = AsyncBufReader::new(client);
     loop {
         let request = message(&mut client).await?;
-        let fate = {
-            let mut plan = plan.lock().unwrap();
-            plan.requests += 1;
-            let rest = plan.rest.clone();
-            plan.next.pop_front().unwrap_or(rest)
-        };
+        let fate = plan.lock().unwrap().fate(&request);
         let reply = match fate {
             Fate::Pass => forward(upstream, &request).await?,
             Fate::Delay(time) => {
                 tokio::time::sleep(time).await;
                 forward(upstream, &request).await?
+            }
+            Fate::Late(time) => {
+                let reply = forward(upstream, &request).await?;
+                tokio::time::sleep(time).await;
+                reply
+            }
+            Fate::Hold(gate) => {
+                gate.pass().await?;
+                forward(upstream, &request).await?
+            }
+            Fate::HoldReply(gate) => {
+                let reply = forward(upstream, &request).await?;
+                gate.pass().await?;
+                reply
             }
             // Until the other side gives up.
             Fate::Hang => return message(&mut client).await.map(drop),

@@ -9,8 +9,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -53,6 +54,7 @@ pub struct Setup {
     sections: String,
     /// The lines of `[store]`, if it is not a SQLite file of this server's own.
     store: Option<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -80,6 +82,7 @@ impl Setup {
             limits: String::new(),
             sections: String::new(),
             store: None,
+            environment: Vec::new(),
         }
     }
 
@@ -121,6 +124,19 @@ impl Setup {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a line to `[store]`.
+    pub fn store_line(mut self, line: &str) -> Self {
+        let lines = self.store.as_mut().expect("lines of a store of its own");
+        writeln!(lines, "{line}").unwrap();
+        self
+    }
+
     /// Starts the server and waits until all its listeners are there.
     pub fn start(self) -> Server {
         for (file, text) in &self.files {
@@ -144,7 +160,7 @@ impl Setup {
         command
             .args(["-c", &format!("{}\nexec \"$0\" \"$@\"", self.limits)])
             .arg(env!("CARGO_BIN_EXE_tinyns"));
-        Server::launch(bare(command), self.dir, config)
+        Server::launch(bare(command), self.dir, config, self.environment)
     }
 }
 
@@ -153,6 +169,7 @@ pub struct Server {
     child: Process,
     dir: TempDir,
     config: PathBuf,
+    environment: Vec<(String, String)>,
     log: Log,
     /// Where it serves DNS, first address.
     pub dns: SocketAddr,
@@ -168,12 +185,18 @@ impl Server {
         Setup::new().start()
     }
 
-    fn launch(mut command: Command, dir: TempDir, config: PathBuf) -> Self {
+    fn launch(
+        mut command: Command,
+        dir: TempDir,
+        config: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let mut child = command
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
             .env("TINYNS_ADMIN_TOKEN", TOKEN)
             .env("TINYNS_LOG", "info,tinyns=debug")
+            .envs(environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -187,6 +210,7 @@ impl Server {
             child,
             dir,
             config,
+            environment,
             log,
             dns,
             admin,
@@ -209,17 +233,26 @@ impl Server {
         &self.log
     }
 
+    /// Its process.
+    pub fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.child.0.id().try_into().unwrap())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.child.0.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
+        nix::sys::signal::kill(self.pid(), signal).unwrap();
     }
 
     /// Kills it without warning (SIGKILL) and starts it again on the same data.
     pub fn crash_and_restart(mut self) -> Self {
+        self.crash();
+        self.relaunch()
+    }
+
+    /// Kills it without warning (SIGKILL).
+    pub fn crash(&mut self) {
         self.child.0.kill().unwrap();
         self.child.0.wait().unwrap();
-        self.relaunch()
     }
 
     /// Asks it to stop, waits until it has, and starts it again on the same data.
@@ -232,7 +265,8 @@ impl Server {
     fn relaunch(mut self) -> Self {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         let config = self.config.clone();
-        Self::launch(tinyns(), dir, config)
+        let environment = std::mem::take(&mut self.environment);
+        Self::launch(tinyns(), dir, config, environment)
     }
 
     /// Asks it to stop and waits until it has.
@@ -292,6 +326,15 @@ impl Server {
         self.api_raw(method, path, &[], body)
     }
 
+    /// The same where the server may die before it answers.
+    pub fn try_api(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Reply> {
+        let authorization = format!("Bearer {TOKEN}");
+        let headers = [("authorization", authorization.as_str())];
+        let url = format!("http://{}{path}", self.admin);
+        let body = body.map(|b| ("application/json", b.to_string().into_bytes()));
+        try_http(method, &url, &headers, body).ok()
+    }
+
     /// Calls the admin API with the right token, any headers and any body.
     pub fn api_raw(
         &self,
@@ -306,6 +349,59 @@ impl Server {
         http(method, &format!("http://{}{path}", self.admin), &all, body)
     }
 
+    /// What it tells of a link's name.
+    pub fn told(&self, name: &str) -> Told {
+        Told::of(&self.ask(name, RecordType::TXT))
+    }
+
+    /// What it tells of a link's name within this time; none if it says nothing.
+    pub fn told_within(&self, name: &str, patience: Duration) -> Option<Told> {
+        let packet = query(name, RecordType::TXT).to_bytes().unwrap();
+        let reply = self.udp_within(&packet, patience)?;
+        Some(Told::of(&parse(&reply)))
+    }
+
+    /// Asks again and again until this is told of a name, for at most `patience`.
+    pub fn comes_to_tell(&self, name: &str, told: &Told, patience: Duration) {
+        let end = Instant::now() + patience;
+        loop {
+            let now = self.told(name);
+            if now == *told {
+                return;
+            }
+            assert!(Instant::now() < end, "{name}: {now:?}, not {told:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The sum of all samples of one of its metrics that have these labels. The metric must be
+    /// among those that are declared: a misspelt one would be 0 for ever.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let ends = ["_total", "_sum", "_count", "_bucket"];
+        let family = ends.iter().find_map(|end| name.strip_suffix(end));
+        let family = family.unwrap_or(name).strip_prefix("tinyns_").unwrap();
+        let declared = include_str!("../src/metrics.rs").contains(&format!("\"{family}\""));
+        assert!(declared, "no metric {name}");
+        let text = http("GET", &format!("http://{}/metrics", self.admin), &[], None).body;
+        let labels: Vec<_> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+        let samples = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (metric, set) = series.split_once('{').unwrap_or((series, ""));
+            let all = labels.iter().all(|label| set.contains(label));
+            (metric == name && all).then(|| value.parse::<f64>().unwrap())
+        });
+        samples.sum()
+    }
+
+    /// How much memory its process has in use, in bytes.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1_024
+    }
+
     /// Registers a URL and returns the link.
     pub fn add(&self, url: &str) -> Value {
         self.add_with(&serde_json::json!({ "url": url }))
@@ -316,6 +412,83 @@ impl Server {
         let reply = self.api("POST", "/v1/links", Some(request));
         assert!(matches!(reply.status, 200 | 201), "{reply:?}");
         reply.json()
+    }
+
+    /// Registers a URL under a code and returns the link's name.
+    pub fn register(&self, code: &str, url: &str) -> String {
+        let link = self.add_with(&serde_json::json!({ "url": url, "code": code }));
+        link["name"].as_str().unwrap().into()
+    }
+
+    /// Has a link lead elsewhere.
+    pub fn redirect_to(&self, code: &str, url: &str) -> Reply {
+        let change = serde_json::json!({ "url": url });
+        self.api("PATCH", &format!("/v1/links/{code}"), Some(&change))
+    }
+
+    /// Deletes a link.
+    pub fn remove(&self, code: &str) -> Reply {
+        self.api("DELETE", &format!("/v1/links/{code}"), None)
+    }
+}
+
+/// What a server tells of a link's name. Whatever is none of these fails the test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It leads there.
+    Url(String),
+    /// There is no such link: NXDOMAIN.
+    Absent,
+    /// That it cannot be known: SERVFAIL, with an extended error if there is one (RFC 8914).
+    Unknown(Option<u16>),
+}
+
+impl Told {
+    /// It leads there.
+    pub fn url(url: &str) -> Self {
+        Self::Url(url.into())
+    }
+
+    fn of(reply: &Message) -> Self {
+        match reply.metadata.response_code {
+            ResponseCode::NoError => {
+                let texts = reply
+                    .answers
+                    .iter()
+                    .filter_map(|record| match &record.data {
+                        RData::TXT(txt) => Some(txt.txt_data.concat()),
+                        _ => None,
+                    });
+                let texts: Vec<_> = texts.collect();
+                assert_eq!(texts.len(), 1, "{reply:?}");
+                Self::Url(String::from_utf8(texts.concat()).unwrap())
+            }
+            ResponseCode::NXDomain => {
+                assert!(reply.answers.is_empty(), "{reply:?}");
+                assert_eq!(reply.authorities.len(), 1, "{reply:?}");
+                Self::Absent
+            }
+            ResponseCode::ServFail => {
+                let empty = reply.answers.is_empty() && reply.authorities.is_empty();
+                assert!(empty, "{reply:?}");
+                let edns = reply.edns.as_ref();
+                let option = edns.and_then(|edns| edns.option(EdnsCode::Unknown(15)));
+                Self::Unknown(option.map(|option| match option {
+                    EdnsOption::Unknown(_, data) => u16::from_be_bytes([data[0], data[1]]),
+                    other => panic!("{other:?}"),
+                }))
+            }
+            _ => panic!("{reply:?}"),
+        }
+    }
+}
+
+/// Waits until something holds, for at most `patience`.
+pub fn eventually(what: &str, patience: Duration, holds: impl Fn() -> bool) {
+    let end = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < end, "in {patience:?} not: {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -349,6 +522,7 @@ fn bare(mut command: Command) -> Command {
         .env_remove("TINYNS_CONFIG")
         .env_remove("TINYNS_SERVER")
         .env_remove("TINYNS_ADMIN_TOKEN")
+        .env_remove("TINYNS_REDIS_PASSWORD")
         .env_remove("TINYNS_LOG");
     // Whatever AWS account the machine has is not for tests.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
@@ -483,6 +657,16 @@ pub fn http(
     headers: &[(&str, &str)],
     body: Option<(&str, Vec<u8>)>,
 ) -> Reply {
+    try_http(method, url, headers, body).unwrap_or_else(|e| panic!("{method} {url}: {e}"))
+}
+
+/// The same where there may be nobody who answers.
+fn try_http(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<(&str, Vec<u8>)>,
+) -> Result<Reply, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -499,16 +683,16 @@ pub fn http(
         Some((kind, body)) => agent.run(request.header("content-type", kind).body(body).unwrap()),
         None => agent.run(request.body(()).unwrap()),
     };
-    let mut response = response.unwrap_or_else(|e| panic!("{method} {url}: {e}"));
-    Reply {
+    let mut response = response?;
+    Ok(Reply {
         status: response.status().as_u16(),
         headers: response
             .headers()
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()))
             .collect(),
-        body: response.body_mut().read_to_string().unwrap(),
-    }
+        body: response.body_mut().read_to_string()?,
+    })
 }
 
 /// Runs a client program to its end and returns what it printed; it must succeed.

@@ -7,20 +7,34 @@
 mod dynamo;
 // A tinyns of its own for each test.
 mod harness;
+// Redis servers, clusters and sentinels, and what can go wrong on the way to them.
+mod redis;
 
+// Redis between memory and the table: what it holds, and how changes reach other servers.
+mod cache;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
 // The table of answers, header, EDNS and size rules, by raw packets.
 mod dns;
+// The death of a Redis master, in a cluster and before sentinels.
+mod failover;
 // Several servers on one DynamoDB table.
 mod fleet;
+// More random names than anybody could look up.
+mod flood;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.
 mod durability;
 // The admin API and the redirect host over the wire, and many clients at once.
 mod links;
 // Start and reload: what is refused, and how it is said.
 mod operation;
+// The bad days of Redis and of the table.
+mod outages;
+// Fills and changes at the same time, and deaths between the steps of a change.
+mod races;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
+// The warm load of Redis at the start.
+mod warm;

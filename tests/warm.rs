@@ -1,0 +1,279 @@
+//! The warm load: at the start, all links of the table go into Redis, while the servers serve.
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
+
+use crate::dynamo::{Emulator, Fate, Gate, Proxy, TABLE, once, s};
+use crate::harness::{PATIENCE, Server, Setup, Told, eventually};
+use crate::redis::{Fleet, LINES, LONG_MEMORY, key, setup};
+
+/// How long a load of a few thousand links may take on a busy machine.
+const LOADING: Duration = Duration::from_secs(30);
+/// How many items DynamoDB takes in one request.
+const BATCH: usize = 25;
+
+/// `[redis]` of a server that loads as fast as it can.
+const FAST: &str = "timeout_ms = 500\nwarm_load_rate = 0\n";
+
+fn name(number: usize) -> String {
+    format!("w{number}.s.example.com")
+}
+
+fn url(number: usize) -> String {
+    format!("https://example.net/w/{number}")
+}
+
+/// A table with this many links, and a Redis with nothing in it.
+fn full(links: usize) -> Fleet {
+    let fleet = Fleet::start();
+    drop(without_load(&fleet)); // It has made the table.
+    once(fill(&fleet.emulator, links));
+    fleet.redis.cli(&["flushall"]);
+    fleet
+}
+
+fn without_load(fleet: &Fleet) -> Server {
+    fleet.setup(LINES).start()
+}
+
+async fn fill(emulator: &Emulator, links: usize) {
+    let client = emulator.foreign().await;
+    let numbers: Vec<usize> = (0..links).collect();
+    for batch in numbers.chunks(BATCH) {
+        let request = |number: &usize| {
+            let put = PutRequest::builder()
+                .item("miniUrl", s(&name(*number)))
+                .item("fullUrl", s(&url(*number)))
+                .build();
+            WriteRequest::builder().put_request(put.unwrap()).build()
+        };
+        let requests: Vec<_> = batch.iter().map(request).collect();
+        let write = client.batch_write_item().request_items(TABLE, requests);
+        write.send().await.unwrap();
+    }
+}
+
+/// How many links Redis holds.
+fn held(fleet: &Fleet) -> usize {
+    let keys = fleet.redis.keys();
+    keys.iter()
+        .filter(|key| key.starts_with("tinyns:link:"))
+        .count()
+}
+
+fn loaded(server: &Server) -> usize {
+    server.metric("tinyns_warm_load_links_total", &[]) as usize
+}
+
+fn is_loading(server: &Server) -> bool {
+    server.metric("tinyns_warm_load_running", &[]) == 1.0
+}
+
+/// Starts two servers at the same time.
+fn both(one: Setup, two: Setup) -> [Server; 2] {
+    std::thread::scope(|scope| {
+        let two = scope.spawn(|| two.start());
+        [one.start(), two.join().unwrap()]
+    })
+}
+
+#[test]
+fn all_links_are_soon_in_redis_and_one_server_alone_loads_them() {
+    const LINKS: usize = 3_000;
+    let fleet = full(LINKS);
+    let servers = both(fleet.setup(FAST), fleet.setup(FAST));
+    eventually("all links are in Redis", LOADING, || held(&fleet) == LINKS);
+    eventually("nobody loads any more", LOADING, || {
+        !servers.iter().any(is_loading)
+    });
+    let counts = servers.each_ref().map(loaded);
+    assert_eq!(counts.iter().sum::<usize>(), LINKS, "{counts:?}");
+    assert!(counts.contains(&0), "{counts:?}");
+    // Nothing is left to be read from the table.
+    let fresh = without_load(&fleet);
+    for number in (0..LINKS).step_by(100) {
+        assert_eq!(fresh.told(&name(number)), Told::Url(url(number)));
+    }
+    assert_eq!(
+        fresh.metric("tinyns_link_lookups_total", &[("tier", "Store")]),
+        0.0
+    );
+    // A server that starts soon after another has loaded does not do it again.
+    let late = fleet.setup(FAST).start();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(loaded(&late), 0);
+}
+
+#[test]
+fn what_is_no_live_link_does_not_stop_the_load() {
+    let fleet = full(200);
+    once(async {
+        let client = fleet.emulator.foreign().await;
+        let one = crate::dynamo::n(1);
+        let ended = [
+            ("miniUrl", s("ended.s.example.com")),
+            ("fullUrl", s("https://example.net/")),
+            ("expiresAt", one.clone()),
+        ];
+        let deleted = [
+            ("miniUrl", s("deleted.s.example.com")),
+            ("version", crate::dynamo::n(7)),
+            ("deletedAt", one),
+        ];
+        let nonsense = [
+            ("miniUrl", s("nonsense.s.example.com")),
+            ("fullUrl", s("nonsense")),
+        ];
+        for item in [&ended[..], &deleted[..], &nonsense[..]] {
+            crate::dynamo::put(&client, item).await;
+        }
+    });
+    let server = fleet.setup(FAST).start();
+    eventually("all links are in Redis", LOADING, || {
+        (0..200).all(|n| fleet.redis.cli(&["exists", &key(&name(n))]) == "1")
+    });
+    assert_eq!(server.told("ended.s.example.com"), Told::Absent);
+    assert_eq!(server.told("deleted.s.example.com"), Told::Absent);
+    assert!(matches!(
+        server.told("nonsense.s.example.com"),
+        Told::Unknown(Some(_))
+    ));
+}
+
+#[test]
+fn the_load_goes_on_where_a_killed_server_left_it() {
+    // Several pages of each of the parts that are read side by side.
+    const LINKS: usize = 16_000;
+    let fleet = full(LINKS);
+    let slowly = "timeout_ms = 500\nwarm_load_rate = 4000\n";
+    let mut first = fleet.setup(slowly).start();
+    eventually("half of it is loaded", LOADING, || {
+        loaded(&first) >= LINKS / 2
+    });
+    assert!(is_loading(&first));
+    first.crash();
+    let second = fleet.setup(FAST).start();
+    // Not before the lease of the first has ended.
+    eventually("all links are in Redis", LOADING + LOADING, || {
+        held(&fleet) == LINKS
+    });
+    eventually("the load is over", LOADING, || !is_loading(&second));
+    let rest = loaded(&second);
+    // What was loaded just before the end may be loaded again.
+    assert!(rest <= LINKS * 3 / 4, "the second has loaded {rest}");
+}
+
+#[test]
+fn readiness_shows_the_load_and_does_not_wait_for_it() {
+    const LINKS: usize = 8_000;
+    let fleet = full(LINKS);
+    let server = fleet.setup("warm_load_rate = 4000\n").start();
+    let mut seen = Vec::new();
+    let end = Instant::now() + LOADING;
+    for number in 0.. {
+        let ready = server.api("GET", "/readyz", None);
+        assert_eq!(ready.status, 200);
+        let load = &ready.json()["warm_load"];
+        let state = load["state"].as_str().unwrap().to_owned();
+        let links = load["links"].as_u64().unwrap();
+        if state == "done" {
+            assert_eq!(links, LINKS as u64);
+            break;
+        }
+        seen.push((state, links));
+        assert!(Instant::now() < end, "{load}");
+        // Queries do not wait either.
+        let number = number % LINKS;
+        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    seen.dedup();
+    let loading = seen.iter().filter(|(state, _)| state == "loading");
+    assert!(loading.count() > 1, "{seen:?}");
+}
+
+#[test]
+fn what_is_newer_than_the_load_stays() {
+    let fleet = full(20);
+    let server = fleet.node();
+    let proxy = Proxy::spawn(&fleet.emulator);
+    // The pages have been read, but do not arrive.
+    let gate = Gate::new();
+    proxy.on("Scan", Fate::HoldReply(gate.clone()));
+    let loading = setup(&proxy.url(), fleet.redis.url(), FAST).section(LONG_MEMORY);
+    let loading = loading.start();
+    gate.wait(1);
+    // Changed, deleted, made anew: with and without having been in Redis before.
+    for number in 0..10 {
+        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
+    }
+    for number in (0..20).step_by(2) {
+        let changed = server.redirect_to(&format!("w{number}"), "https://example.net/new");
+        assert_eq!(changed.status, 200, "{changed:?}");
+        assert_eq!(server.remove(&format!("w{}", number + 1)).status, 204);
+    }
+    gate.open();
+    proxy.all(Fate::Pass);
+    eventually("the load is over", LOADING, || {
+        fleet.redis.cli(&["exists", "tinyns:warm-load:done"]) == "1"
+    });
+    let fresh = fleet.node();
+    for number in (0..20).step_by(2) {
+        for server in [&server, &loading, &fresh] {
+            let told = server.told(&name(number));
+            assert_eq!(told, Told::url("https://example.net/new"));
+            assert_eq!(server.told(&name(number + 1)), Told::Absent);
+        }
+    }
+}
+
+#[test]
+fn a_load_does_not_bring_back_what_redis_has_lost() {
+    let fleet = full(20);
+    let server = fleet.node();
+    let proxy = Proxy::spawn(&fleet.emulator);
+    let gate = Gate::new();
+    proxy.on("Scan", Fate::HoldReply(gate.clone()));
+    let loading = setup(&proxy.url(), fleet.redis.url(), FAST).section(LONG_MEMORY);
+    let loading = loading.start();
+    gate.wait(1);
+    for number in 0..20 {
+        assert_eq!(server.remove(&format!("w{number}")).status, 204);
+    }
+    // As an eviction would, take away what stands in the way of the old pages.
+    for number in 0..20 {
+        fleet.redis.cli(&["del", &key(&name(number))]);
+    }
+    gate.open();
+    proxy.all(Fate::Pass);
+    eventually("the load is over", LOADING, || {
+        fleet.redis.cli(&["exists", "tinyns:warm-load:done"]) == "1"
+    });
+    for server in [&server, &loading, &fleet.node()] {
+        for number in 0..20 {
+            assert_eq!(server.told(&name(number)), Told::Absent);
+        }
+    }
+}
+
+#[test]
+fn a_cut_off_table_or_redis_only_delays_the_load() {
+    const LINKS: usize = 16_000;
+    let mut fleet = full(LINKS);
+    let proxy = Proxy::spawn(&fleet.emulator);
+    let lines = "timeout_ms = 500\nwarm_load_rate = 4000\n";
+    let server = setup(&proxy.url(), fleet.redis.url(), lines).start();
+    eventually("it has begun", PATIENCE, || loaded(&server) > 0);
+    proxy.all(Fate::Cut);
+    std::thread::sleep(Duration::from_secs(1));
+    proxy.all(Fate::Pass);
+    let before = loaded(&server);
+    eventually("it goes on", LOADING, || loaded(&server) > before);
+    fleet.redis.restart_empty();
+    // What was loaded is gone, and is loaded again.
+    eventually("all links are in Redis", LOADING, || held(&fleet) == LINKS);
+    for number in (0..LINKS).step_by(100) {
+        server.comes_to_tell(&name(number), &Told::Url(url(number)), PATIENCE);
+    }
+}
