@@ -309,6 +309,43 @@ fn under_stress_no_server_goes_back() {
     }
 }
 
+/// How long others may tell an older state while the ways to Redis are bad: until a server notices
+/// that it hears nothing, and until another that could not tell has told.
+const NOTICED: Duration = Duration::from_secs(5);
+
+#[test]
+fn under_stress_with_bad_ways_to_redis_no_server_goes_back_for_long() {
+    let fleet = Fleet::start();
+    let wires = [(); 2].map(|()| Wire::to(fleet.redis.address()));
+    let proxies = [(); 2].map(|()| Proxy::spawn(&fleet.emulator));
+    let servers = [0, 1].map(|number| {
+        let setup = setup(&proxies[number].url(), wires[number].url(), LINES);
+        followed(setup.section(LONG_MEMORY).start())
+    });
+    let last = stress(&servers, (Duration::from_secs(15), NOTICED), || {
+        let late = Duration::from_millis(random(100) as u64);
+        proxies[random(2)].on_reads(&Fate::Late(late));
+        let wire = &wires[random(2)];
+        wire.suffer(match random(4) {
+            0 => Fault::Delay(late),
+            1 => Fault::Hang,
+            2 => Fault::Cut,
+            _ => Fault::None,
+        });
+        std::thread::sleep(Duration::from_millis(random(400) as u64));
+        wire.suffer(Fault::None);
+        match random(4) {
+            0 => drop(fleet.redis.cli(&["flushall"])),
+            1 => std::thread::sleep(Duration::from_millis(random(1_500) as u64)),
+            _ => {}
+        }
+    });
+    let fresh = fleet.node();
+    for (name, told) in last {
+        assert_eq!(fresh.told(&name), told);
+    }
+}
+
 /// Memory that is looked up again after two seconds: so long others may tell the old state of a link
 /// whose change nobody could announce.
 const REFRESHED: &str = "[cache]\nrefresh = 2\nabsent = 2\n";

@@ -91,11 +91,13 @@ pub(super) fn writes(token: &str) -> String {
 /// Reads the text under a name; none if it is nothing that this program writes.
 pub(super) fn parse(name: &LinkName, text: &[u8]) -> Option<Value> {
     let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
-    if text.reads.is_some() || text.writes.is_some() {
-        return Some(Value::Claimed);
-    }
-    if text.absent == Some(true) {
-        return Some(Value::Absent);
+    let claimed = text.reads.is_some() || text.writes.is_some();
+    match (text.url.is_some(), text.absent == Some(true), claimed) {
+        (true, false, false) => {}
+        (false, true, false) => return Some(Value::Absent),
+        (false, false, true) => return Some(Value::Claimed),
+        // Nothing, or several things at once.
+        _ => return None,
     }
     let ttl = match text.ttl {
         Some(seconds) => Some(Ttl::from_secs(seconds)?),
@@ -162,6 +164,8 @@ mod tests {
             "{\"version\":1,\"url\":\"javascript:1\"}",
             "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801}",
             "{\"version\":1,\"absent\":false}",
+            "{\"version\":1,\"absent\":true,\"url\":\"https://a/\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"writes\":\"n-1\"}",
         ] {
             check(nonsense, None);
         }
