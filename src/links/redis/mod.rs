@@ -96,7 +96,7 @@ const REPAIR_BATCH: usize = 256;
 /// How long the last repairs may take when the node stops.
 const LAST_REPAIRS: Duration = Duration::from_secs(1);
 /// Above every version that is written (see [`Version`]), and exact in a script's numbers.
-const ANY_VERSION: Version = Version((1 << 53) - 1);
+const ANY_VERSION: Version = Version(value::MAX_VERSION);
 
 /// What Redis says of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
