@@ -47,6 +47,7 @@ pub mod link;
 pub mod links;
 pub mod logging;
 pub mod metrics;
+pub mod progress;
 mod server;
 pub mod store;
 pub mod zone;
