@@ -358,11 +358,7 @@ mod tests {
     fn at(extent: Extent, done: u64, position: u64) -> (Progress, Instant) {
         let begin = Instant::now();
         let earlier = done.saturating_sub(31_200);
-        let share = if done == 0 {
-            0
-        } else {
-            position * earlier / done
-        };
+        let share = (position * earlier).checked_div(done).unwrap_or(0);
         let mut progress = Progress::new(extent, earlier, share, begin);
         let now = begin + Duration::from_secs(1);
         progress.update(done, position, now);

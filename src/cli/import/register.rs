@@ -1,0 +1,342 @@
+//! A piece of records becomes links, by batches of the admin API.
+//!
+//! ```text
+//!   records ── wanted ── batch, with their codes ──┬── made, there, refused
+//!                                                  └── code taken ── who has it? ──┐
+//!                        batch, without codes ─────┬── renamed, refused            │
+//!                                          ▲       └── (no third round)            │
+//!                                          └───────────────────────────────────────┘
+//! ```
+//!
+//! One request is under way at a time, and the next piece is read meanwhile. The server makes 64
+//! links of a batch at once, which is all that its DynamoDB store takes; two batches would only turn
+//! each other away, and with SQLite a second one gained some 15 percent when it was measured.
+//!
+//! # Merged, or there already
+//!
+//! The API answers the same to both: the link was there. Links that are older than the first one
+//! that this import has made were there before; versions tell, for they are times. A younger one was
+//! made by another record of the same import, which differs in case. Two kinds are told apart from
+//! these: lines that were sent once already, which may have made their link themselves, and items
+//! that bear the link's own version. The latter are met where the import reads the very table that
+//! the server writes, as the article's table may become the server's.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::super::api::{Batch, LineResult, NewLink, Problem, is_passing};
+use super::super::links::Client;
+use super::super::transfer::{Patience, Screen, Server};
+use super::record::{Flaw, Record, Terms};
+use super::report::{Outcome, Why};
+use super::targets::{Place, Targets};
+use crate::clock::{Clock, UnixTime};
+use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
+
+/// How many lines one request has at most.
+const MAX_LINES: usize = 500;
+/// How long the body of one request is at most, in bytes, but for its last line. The answers to so
+/// much fit into what server and kernel buffer, so that the server never stops reading because this
+/// client has not yet begun to.
+const MAX_BODY: usize = 128 * 1024;
+
+/// Makes links of records.
+pub(super) struct Registrar {
+    server: Server,
+    screen: Screen,
+    targets: Targets,
+    clock: Clock,
+    /// The version of the first link that this import has made.
+    pub(super) first_made: Option<u64>,
+}
+
+/// A link that is to be made.
+struct Wanted<'a> {
+    /// Of which record.
+    index: usize,
+    url: &'a str,
+    zone: Origin,
+    /// Its code; without one it is folded from the URL.
+    code: Option<Code>,
+    /// Why it has no code, though its record has one.
+    why: Option<Why>,
+    terms: Terms,
+}
+
+/// What the API said to a line.
+struct Answer {
+    result: LineResult,
+    /// Whether the line was sent before, and nobody knows what became of it.
+    repeated: bool,
+}
+
+impl Registrar {
+    pub(super) fn new(
+        server: Server,
+        screen: Screen,
+        targets: Targets,
+        first_made: Option<u64>,
+    ) -> Self {
+        Self {
+            server,
+            screen,
+            targets,
+            clock: Clock::default(),
+            first_made,
+        }
+    }
+
+    /// Makes the links of a piece; gives what became of each record. `repeated` says that the piece
+    /// may have been sent before.
+    ///
+    /// # Errors
+    /// Where the API fails for good. Some of the piece may then be done; doing it again is safe.
+    pub(super) async fn register(
+        &mut self,
+        records: &[Record],
+        repeated: bool,
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let now = self.clock.now();
+        let mut outcomes = Vec::with_capacity(records.len());
+        let mut wanted = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            match want(index, record, &self.targets, now) {
+                Ok(link) => {
+                    wanted.push(link);
+                    outcomes.push(None);
+                }
+                Err(outcome) => outcomes.push(Some(outcome)),
+            }
+        }
+        let answers = self.send_all(&wanted, repeated).await?;
+        let mut homeless = Vec::new();
+        for (link, answer) in wanted.into_iter().zip(answers) {
+            match self.why_not(&link, &answer).await? {
+                Some(why) => homeless.push(Wanted {
+                    code: None,
+                    why: Some(why),
+                    ..link
+                }),
+                None => {
+                    let index = link.index;
+                    outcomes[index] = Some(self.judge(link, answer));
+                }
+            }
+        }
+        let answers = self.send_all(&homeless, repeated).await?;
+        for (link, answer) in homeless.into_iter().zip(answers) {
+            let index = link.index;
+            outcomes[index] = Some(self.judge(link, answer));
+        }
+        let lost = || Outcome::Refused("the admin API has not answered".into());
+        let known = outcomes.into_iter();
+        Ok(known.map(|outcome| outcome.unwrap_or_else(lost)).collect())
+    }
+
+    /// Sends lines to their zones; gives the answers in the order of the lines.
+    async fn send_all(
+        &mut self,
+        wanted: &[Wanted<'_>],
+        repeated: bool,
+    ) -> anyhow::Result<Vec<Answer>> {
+        let mut answers: Vec<Option<Answer>> = wanted.iter().map(|_| None).collect();
+        let mut zones: Vec<&Origin> = wanted.iter().map(|link| &link.zone).collect();
+        zones.sort();
+        zones.dedup();
+        for zone in zones {
+            let own = |i: &usize| wanted[*i].zone == *zone;
+            let left: Vec<usize> = (0..wanted.len()).filter(own).collect();
+            self.send(zone, wanted, left, repeated, &mut answers)
+                .await?;
+        }
+        let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+        // Before anything is judged, for the younger of two spellings may be answered first.
+        let made = answers.iter().filter(|a| a.result.status == 201);
+        let versions = made.filter_map(|a| a.result.link.as_ref()?.version);
+        self.first_made = versions.chain(self.first_made).min();
+        Ok(answers)
+    }
+
+    /// Sends lines to one zone until each has an answer.
+    async fn send(
+        &self,
+        zone: &Origin,
+        wanted: &[Wanted<'_>],
+        mut left: Vec<usize>,
+        repeated: bool,
+        answers: &mut [Option<Answer>],
+    ) -> anyhow::Result<()> {
+        let mut sent = vec![repeated; wanted.len()];
+        let mut patience = Patience::default();
+        while !left.is_empty() {
+            let (body, lines) = body(wanted, &left)?;
+            let batch = self.batch(zone, body, lines).await?;
+            let mut failed = None;
+            let mut again = Vec::new();
+            let mut results = batch.results.into_iter();
+            for &index in &left[..lines] {
+                let repeated = std::mem::replace(&mut sent[index], true);
+                match results.next() {
+                    Some(result) if is_passing(result.status) => {
+                        failed = failed.or(result.problem.and_then(|p| p.reason()));
+                        again.push(index);
+                    }
+                    Some(result) => answers[index] = Some(Answer { result, repeated }),
+                    None => again.push(index),
+                }
+            }
+            if again.len() < lines {
+                patience = Patience::default();
+            }
+            left.splice(..lines, again);
+            match (batch.failure, failed) {
+                (Some(failure), _) if failure.may_pass() => {
+                    self.screen.wait(&mut patience, failure).await?;
+                }
+                (Some(failure), _) => return Err(failure.into()),
+                (None, Some(reason)) => {
+                    self.screen.wait(&mut patience, Failed(reason)).await?;
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn batch(&self, zone: &Origin, body: String, lines: usize) -> anyhow::Result<Batch> {
+        let zone = zone.clone();
+        let send = move |client: &Client| client.api.batch(&client.token, &zone, &body, lines);
+        self.server.call(send).await
+    }
+
+    /// Why the code that a link asked for is not to be had, if that was the answer.
+    async fn why_not(&self, link: &Wanted<'_>, answer: &Answer) -> anyhow::Result<Option<Why>> {
+        let (Some(code), Some(problem)) = (&link.code, &answer.result.problem) else {
+            return Ok(None);
+        };
+        match problem.kind() {
+            "code-taken" => {
+                let (zone, asked) = (link.zone.clone(), code.clone());
+                let holder = self
+                    .server
+                    .insist(move |client| client.api.get(&client.token, Some(&zone), &asked));
+                let url = match holder.await? {
+                    Ok(holder) => Some(holder.link.url),
+                    // It has ended meanwhile.
+                    Err(error) if error.is_not_found() => None,
+                    Err(error) => return Err(error.into()),
+                };
+                let code = code.to_string();
+                Ok(Some(Why::Taken { code, url }))
+            }
+            "code-reserved" => Ok(problem.reason().map(Why::Unfit)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What an answer means that is the last one.
+    fn judge(&self, link: Wanted<'_>, answer: Answer) -> Outcome {
+        let Answer { result, repeated } = answer;
+        let found = match (result.status, result.link) {
+            (200 | 201, Some(found)) => found,
+            _ => return refusal(&link.terms, result.problem.as_ref(), self.clock.now()),
+        };
+        if let Some(why) = link.why {
+            return Outcome::Renamed {
+                why,
+                name: found.name,
+            };
+        }
+        let ours = self.first_made.is_some() && found.version >= self.first_made;
+        let itself = found.version.is_some() && found.version == link.terms.version;
+        match result.status {
+            201 => Outcome::Made,
+            _ if ours && !repeated && !itself => Outcome::Merged { name: found.name },
+            _ => Outcome::There,
+        }
+    }
+}
+
+/// The API cannot do it just now.
+#[derive(Debug, thiserror::Error)]
+#[error("the server cannot make links: {0}")]
+struct Failed(String);
+
+/// What a record asks for, or what became of it already.
+fn want<'a>(
+    index: usize,
+    record: &'a Record,
+    targets: &Targets,
+    now: UnixTime,
+) -> Result<Wanted<'a>, Outcome> {
+    let terms = match &record.terms {
+        Ok(terms) => *terms,
+        Err(Flaw::Deleted) => return Err(Outcome::Deleted),
+        Err(Flaw::Bad(reason)) => return Err(Outcome::Refused(reason.clone())),
+    };
+    if is_over(&terms, now) {
+        return Err(Outcome::Expired);
+    }
+    if record.url.len() > TargetUrl::MAX_LEN {
+        let reason = TargetUrlError::TooLong(record.url.len());
+        return Err(Outcome::Refused(reason.to_string()));
+    }
+    let Place { zone, code } = targets.place(&record.key).map_err(Outcome::Refused)?;
+    let (code, why) = match code {
+        Ok(code) => (Some(code), None),
+        Err(_) if record.key.trim().is_empty() => (None, Some("it has no code".to_owned())),
+        Err(reason) => (None, Some(reason)),
+    };
+    Ok(Wanted {
+        index,
+        url: &record.url,
+        zone,
+        code,
+        why: why.map(Why::Unfit),
+        terms,
+    })
+}
+
+fn is_over(terms: &Terms, now: UnixTime) -> bool {
+    terms.expires_at.is_some_and(|end| end <= now)
+}
+
+/// The body of a request for the first of these links, and how many they are: at least one.
+fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)> {
+    let mut body = String::new();
+    let mut lines = 0;
+    for link in left.iter().take(MAX_LINES).map(|index| &wanted[*index]) {
+        if body.len() >= MAX_BODY {
+            break;
+        }
+        let expires_at = link.terms.expires_at.map(rfc3339).transpose()?;
+        let new = NewLink {
+            url: link.url,
+            code: link.code.as_ref().map(Code::as_str),
+            expires_at: expires_at.as_deref(),
+            ttl: link.terms.ttl.map(Ttl::as_secs),
+        };
+        body += &serde_json::to_string(&new)?;
+        body.push('\n');
+        lines += 1;
+    }
+    Ok((body, lines))
+}
+
+/// A time as the API takes it. A record has none that is beyond the calendar.
+fn rfc3339(time: UnixTime) -> anyhow::Result<String> {
+    let seconds = i64::try_from(time.0)?;
+    Ok(OffsetDateTime::from_unix_timestamp(seconds)?.format(&Rfc3339)?)
+}
+
+/// What a line came to that made no link.
+fn refusal(terms: &Terms, problem: Option<&Problem>, now: UnixTime) -> Outcome {
+    match problem {
+        // It ended while the line was on its way.
+        Some(problem) if problem.kind() == "expiry-refused" && is_over(terms, now) => {
+            Outcome::Expired
+        }
+        Some(problem) => Outcome::Refused(problem.reason().unwrap_or_else(|| "no reason".into())),
+        None => Outcome::Refused("the admin API gives no reason".into()),
+    }
+}
