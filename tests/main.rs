@@ -24,3 +24,5 @@ mod operation;
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
+// Import and export: the article's table, files, kills and restarts in the middle.
+mod transfer;

@@ -1,11 +1,11 @@
 //! A piece of records becomes links, by batches of the admin API.
 //!
 //! ```text
-//!   records ── wanted ── batch, with their codes ──┬── made, there, refused
-//!                                                  └── code taken ── who has it? ──┐
-//!                        batch, without codes ─────┬── renamed, refused            │
-//!                                          ▲       └── (no third round)            │
-//!                                          └───────────────────────────────────────┘
+//!   records ── wanted ── batch, with their codes ──┬── made, there already, merged, refused
+//!                                                  │
+//!                                                  └── the code is taken: by which URL?
+//!                                                         │
+//!                                                      batch, without codes ── renamed, refused
 //! ```
 //!
 //! One request is under way at a time, and the next piece is read meanwhile. The server makes 64
@@ -20,6 +20,8 @@
 //! these: lines that were sent once already, which may have made their link themselves, and items
 //! that bear the link's own version. The latter are met where the import reads the very table that
 //! the server writes, as the article's table may become the server's.
+
+use std::collections::HashSet;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -108,25 +110,25 @@ impl Registrar {
                 Err(outcome) => outcomes.push(Some(outcome)),
             }
         }
-        let answers = self.send_all(&wanted, repeated).await?;
-        let mut homeless = Vec::new();
-        for (link, answer) in wanted.into_iter().zip(answers) {
-            match self.why_not(&link, &answer).await? {
-                Some(why) => homeless.push(Wanted {
-                    code: None,
-                    why: Some(why),
-                    ..link
-                }),
-                None => {
-                    let index = link.index;
-                    outcomes[index] = Some(self.judge(link, answer));
+        while !wanted.is_empty() {
+            let (now, later) = rounds(wanted);
+            wanted = later;
+            let answers = self.send_all(&now, repeated).await?;
+            let mut homeless = Vec::new();
+            for (link, answer) in now.into_iter().zip(answers) {
+                match self.why_not(&link, &answer).await? {
+                    Some(why) => homeless.push(Wanted {
+                        code: None,
+                        why: Some(why),
+                        ..link
+                    }),
+                    None => outcomes[link.index] = Some(self.judge(&link, answer)),
                 }
             }
-        }
-        let answers = self.send_all(&homeless, repeated).await?;
-        for (link, answer) in homeless.into_iter().zip(answers) {
-            let index = link.index;
-            outcomes[index] = Some(self.judge(link, answer));
+            let answers = self.send_all(&homeless, repeated).await?;
+            for (link, answer) in homeless.iter().zip(answers) {
+                outcomes[link.index] = Some(self.judge(link, answer));
+            }
         }
         let lost = || Outcome::Refused("the admin API has not answered".into());
         let known = outcomes.into_iter();
@@ -150,7 +152,6 @@ impl Registrar {
                 .await?;
         }
         let answers: Vec<Answer> = answers.into_iter().flatten().collect();
-        // Before anything is judged, for the younger of two spellings may be answered first.
         let made = answers.iter().filter(|a| a.result.status == 201);
         let versions = made.filter_map(|a| a.result.link.as_ref()?.version);
         self.first_made = versions.chain(self.first_made).min();
@@ -235,15 +236,15 @@ impl Registrar {
     }
 
     /// What an answer means that is the last one.
-    fn judge(&self, link: Wanted<'_>, answer: Answer) -> Outcome {
+    fn judge(&self, link: &Wanted<'_>, answer: Answer) -> Outcome {
         let Answer { result, repeated } = answer;
         let found = match (result.status, result.link) {
             (200 | 201, Some(found)) => found,
             _ => return refusal(&link.terms, result.problem.as_ref(), self.clock.now()),
         };
-        if let Some(why) = link.why {
+        if let Some(why) = &link.why {
             return Outcome::Renamed {
-                why,
+                why: why.clone(),
                 name: found.name,
             };
         }
@@ -294,6 +295,16 @@ fn want<'a>(
         code,
         why: why.map(Why::Unfit),
         terms,
+    })
+}
+
+/// Those that can go out together, and those that have to wait: two of the same code must not, for
+/// the server works on many at once, and the first of the source is to have it.
+fn rounds(wanted: Vec<Wanted<'_>>) -> (Vec<Wanted<'_>>, Vec<Wanted<'_>>) {
+    let mut taken = HashSet::new();
+    wanted.into_iter().partition(|link| match &link.code {
+        Some(code) => taken.insert((link.zone.clone(), code.clone())),
+        None => true,
     })
 }
 
