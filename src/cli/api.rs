@@ -596,6 +596,138 @@ pub(super) mod tests {
         );
     }
 
+    fn origin(text: &str) -> Origin {
+        Origin::parse(text).unwrap()
+    }
+
+    #[test]
+    fn zones() {
+        let ask = |body: &str| {
+            let (server, thread) = one_answer(http("200 OK", body));
+            let zones = Api::new(server).zones("secret").map_err(|e| e.to_string());
+            let request = thread.join().unwrap();
+            assert!(
+                request.starts_with("GET /base/v1/zones HTTP/1.1\r\n"),
+                "{request}"
+            );
+            zones
+        };
+        let two = r#"{"zones":[{"origin":"s.example.com"},{"origin":"t.example.net","x":1}]}"#;
+        let expected = vec![origin("s.example.com"), origin("t.example.net")];
+        assert_eq!(ask(two), Ok(expected));
+        for bad in ["{}", r#"{"zones":[]}"#, r#"{"zones":[{"origin":"a..b"}]}"#] {
+            let error = ask(bad).unwrap_err();
+            assert!(
+                error.contains("not as an admin API of tinyns does"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_of_links() {
+        let page = format!("{{\"links\":[{LINK}],\"next_cursor\":\"61\"}}");
+        let (server, thread) = one_answer(http("200 OK", &page));
+        let zone = origin("s.example.com");
+        let page = Api::new(server).list("secret", &zone, Some("6&0")).unwrap();
+        assert_eq!(page.links, [serde_json::from_str::<Link>(LINK).unwrap()]);
+        assert_eq!(page.next_cursor.as_deref(), Some("61"));
+        let request = thread.join().unwrap();
+        let line = "GET /base/v1/links?zone=s.example.com&limit=1000&cursor=6%260 HTTP/1.1\r\n";
+        assert!(request.starts_with(line), "{request}");
+    }
+
+    /// Sends two lines; gives the statuses of the results, and what else went wrong.
+    fn batch(response: String) -> (Vec<u16>, Option<ApiError>, String) {
+        let (server, thread) = one_answer(response);
+        let api = Api::new(server);
+        let batch = api.batch("secret", &origin("s.example.com"), "{}\n{}\n", 2);
+        let statuses = batch.results.iter().map(|result| result.status);
+        (statuses.collect(), batch.failure, thread.join().unwrap())
+    }
+
+    #[test]
+    fn a_batch_and_its_results() {
+        let taken = r#"{"type":"urn:tinyns:problem:code-taken","detail":"x\ny"}"#;
+        let body = format!(
+            "{{\"line\":1,\"status\":201,\"link\":{LINK}}}\n\
+             {{\"line\":2,\"status\":409,\"problem\":{taken}}}\n"
+        );
+        let (server, thread) = one_answer(http("200 OK", &body));
+        let api = Api::new(server);
+        let batch = api.batch("secret", &origin("s.example.com"), "{}\n{}\n", 2);
+        assert!(batch.failure.is_none(), "{:?}", batch.failure);
+        let [made, refused] = &batch.results[..] else {
+            panic!("{batch:?}");
+        };
+        assert_eq!(made.link.as_ref().unwrap().version, Some(1));
+        let problem = refused.problem.as_ref().unwrap();
+        assert_eq!(problem.kind(), "code-taken");
+        assert_eq!(problem.reason().as_deref(), Some("x\\ny"));
+
+        let request = thread.join().unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let line = "POST /base/v1/links:batch?zone=s.example.com HTTP/1.1\r\n";
+        assert!(head.starts_with(line), "{head}");
+        let head = head.to_ascii_lowercase();
+        assert!(
+            head.contains("\r\ncontent-type: application/x-ndjson"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nauthorization: bearer secret"), "{head}");
+        assert_eq!(body, "{}\n{}\n");
+    }
+
+    #[test]
+    fn a_batch_that_breaks_off_keeps_what_is_known() {
+        let line = |number: u32| format!("{{\"line\":{number},\"status\":503}}\n");
+        // The length promises more than comes, as when a server is killed.
+        let cut = |body: &str| http("200 OK", &line(1).repeat(2)).replace(&line(1).repeat(2), body);
+        for body in [line(1), line(1) + "{\"line\":2,", String::new()] {
+            let (statuses, failure, _) = batch(cut(&body));
+            assert_eq!(
+                statuses.len(),
+                body.lines().filter(|l| l.ends_with('}')).count()
+            );
+            assert!(failure.unwrap().may_pass(), "{body:?}");
+        }
+        // It ends in good order, and too early.
+        let (statuses, failure, _) = batch(http("200 OK", &line(1)));
+        assert_eq!(statuses, [503]);
+        assert!(failure.unwrap().may_pass());
+    }
+
+    #[test]
+    fn a_batch_that_others_answer() {
+        let line = |number: u32| format!("{{\"line\":{number},\"status\":201}}\n");
+        let foreign = [
+            line(2),
+            line(1) + &line(1),
+            line(1) + &line(2) + &line(3),
+            "<html>\n".into(),
+            "x".repeat(MAX_ANSWER_LEN as usize + 1),
+        ];
+        for body in foreign {
+            let (_, failure, _) = batch(http("200 OK", &body));
+            let failure = failure.unwrap();
+            assert!(matches!(failure, ApiError::Foreign { .. }), "{failure:?}");
+            assert!(!failure.may_pass());
+        }
+        for (status, passes) in [
+            ("401 Unauthorized", false),
+            ("404 Not Found", false),
+            ("429 Too Many Requests", true),
+            ("502 Bad Gateway", true),
+            ("503 Service Unavailable", true),
+        ] {
+            for body in ["<html>", r#"{"detail":"no"}"#] {
+                let (statuses, failure, _) = batch(http(status, body));
+                assert!(statuses.is_empty());
+                assert_eq!(failure.unwrap().may_pass(), passes, "{status} {body}");
+            }
+        }
+    }
+
     #[test]
     fn a_link_that_was_there() {
         let answer = get(http("200 OK", LINK)).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! `serve` is the server. `add`, `get`, `import`, `export` and `health` are clients of the admin API
 //! and know nothing of the store: a link that they make is a link that the running server knows at
-//! once. `check` reads what the server would read, and says what is wrong with it.
+//! once. (What `import` reads from DynamoDB is a table of somebody else's, and it writes nothing
+//! there.) `check` reads what the server would read, and says what is wrong with it.
 //!
 //! Standard output gets what was asked for, standard error everything else. Exit codes: 0 done,
 //! 1 refused or failed, 2 the command line itself is wrong.
@@ -481,6 +482,53 @@ mod tests {
     }
 
     #[test]
+    fn import_takes_all_its_options() {
+        let line = "tinyns import dynamodb --table tinyUrl --region eu-central-1 \
+                    --endpoint-url http://127.0.0.1:8000 --zone S.Example.com. --state s --json \
+                    --server http://[::1]:8053 --token-file t --config c";
+        let Command::Import(ImportCommand::Dynamodb { table, import }) = command(line) else {
+            panic!("not import dynamodb");
+        };
+        assert_eq!(table.table, "tinyUrl");
+        assert_eq!(table.region.as_deref(), Some("eu-central-1"));
+        let endpoint = table.endpoint_url.map(String::from);
+        assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:8000/"));
+        assert_eq!(import.zone, Some(Origin::parse("s.example.com").unwrap()));
+        assert_eq!(import.state, Some("s".into()));
+        assert!(import.json);
+        assert_eq!(import.access.token_file, Some("t".into()));
+        let server = import.access.server.server.map(String::from);
+        assert_eq!(server.as_deref(), Some("http://[::1]:8053/"));
+
+        let line = "tinyns import csv links.csv --state s";
+        let Command::Import(ImportCommand::Csv { file, import }) = command(line) else {
+            panic!("not import csv");
+        };
+        assert_eq!((file, import.json), ("links.csv".into(), false));
+        let line = "tinyns import ndjson -";
+        let Command::Import(ImportCommand::Ndjson { file, import }) = command(line) else {
+            panic!("not import ndjson");
+        };
+        assert_eq!((file, import.state), ("-".into(), None));
+    }
+
+    #[test]
+    fn export_takes_all_its_options() {
+        let line = "tinyns export --format csv --zone s.example.com -o links.csv --token-file t";
+        let Command::Export(args) = command(line) else {
+            panic!("not export");
+        };
+        assert_eq!(args.format, ExportFormat::Csv);
+        assert_eq!(args.zone, Some(Origin::parse("s.example.com").unwrap()));
+        assert_eq!(args.output, Some("links.csv".into()));
+        let Command::Export(args) = command("tinyns export --output x") else {
+            panic!("not export");
+        };
+        assert_eq!(args.format, ExportFormat::Ndjson);
+        assert_eq!((args.zone, args.output), (None, Some("x".into())));
+    }
+
+    #[test]
     fn bad_values_are_usage_errors() {
         check_refused(
             "tinyns get a.b",
@@ -513,6 +561,32 @@ mod tests {
         );
         check_refused("tinyns ad u", "error: unrecognized subcommand 'ad'");
         check_refused(
+            "tinyns import dynamodb",
+            "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns import csv",
+            "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns import xml x",
+            "error: unrecognized subcommand 'xml'",
+        );
+        check_refused(
+            "tinyns import dynamodb --table t --endpoint-url 127.0.0.1:8000",
+            "error: invalid value '127.0.0.1:8000' for '--endpoint-url <URL>': relative URL \
+             without a base",
+        );
+        check_refused(
+            "tinyns import csv x --zone a..b",
+            "error: invalid value 'a..b' for '--zone <ORIGIN>': the origin \"a..b\" has an empty \
+             label",
+        );
+        check_refused(
+            "tinyns export --format xml",
+            "error: invalid value 'xml' for '--format <ndjson|csv>'",
+        );
+        check_refused(
             "tinyns serve --log-format xml",
             "error: invalid value 'xml' for '--log-format <auto|human|json>'",
         );
@@ -531,7 +605,16 @@ mod tests {
 
     #[test]
     fn help_is_there_and_names_the_exit_codes() {
-        for line in ["tinyns --help", "tinyns add --help", "tinyns serve --help"] {
+        for line in [
+            "tinyns --help",
+            "tinyns add --help",
+            "tinyns serve --help",
+            "tinyns import --help",
+            "tinyns import dynamodb --help",
+            "tinyns import csv --help",
+            "tinyns import ndjson --help",
+            "tinyns export --help",
+        ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line}");
             assert_eq!(error.exit_code(), 0, "{line}");
@@ -543,6 +626,8 @@ mod tests {
             "serve",
             "add",
             "get",
+            "import",
+            "export",
             "check",
             "health",
         ] {

@@ -38,7 +38,7 @@ use self::targets::Targets;
 use super::links::Client;
 use super::serve::Stop;
 use super::transfer::{self, Screen, Server};
-use super::{ImportArgs, ImportCommand, TableArgs};
+use super::{ImportArgs, ImportCommand, TableArgs, complaint};
 use crate::progress::Progress;
 use crate::store::DynamoConfig;
 use crate::store::dynamodb::ForeignTable;
@@ -184,7 +184,7 @@ impl Import {
         self.screen.end();
         let counts = self.ledger.counts;
         self.screen.say(&counts.to_string());
-        ended.map_err(|error| error.context(self.advice()))?;
+        ended.map_err(|error| anyhow!("{}; {}", complaint(&error), self.advice()))?;
         if let Some(file) = &self.file {
             file.remove()?;
         }
@@ -199,11 +199,11 @@ impl Import {
 
     /// How to go on after an import that ended early.
     fn advice(&self) -> String {
-        let again = match &self.file {
+        let how = match &self.file {
             Some(file) => format!("with the same --state {}", file.path().display()),
-            None => "once more, for what is there already is not made twice".into(),
+            None => "from the beginning; what is there already is not made twice".into(),
         };
-        format!("the import is not finished; to go on, start it again {again}")
+        format!("the import is not finished: to go on, start it again {how}")
     }
 }
 

@@ -351,3 +351,117 @@ fn refusal(terms: &Terms, problem: Option<&Problem>, now: UnixTime) -> Outcome {
         None => Outcome::Refused("the admin API gives no reason".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, url: &str) -> Record {
+        Record {
+            line: None,
+            key: key.into(),
+            url: url.into(),
+            terms: Ok(Terms::default()),
+        }
+    }
+
+    fn targets() -> Targets {
+        let zones = ["s.example.com", "t.example.net"];
+        let zones = zones.map(|zone| Origin::parse(zone).unwrap());
+        Targets::new(zones.into(), None).unwrap()
+    }
+
+    fn wanted(records: &[Record]) -> Vec<Wanted<'_>> {
+        let targets = targets();
+        let each = records.iter().enumerate();
+        each.map(|(i, record)| want(i, record, &targets, UnixTime(7)).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_as_the_api_takes_them() {
+        let mut records = [
+            record("aB3", "https://example.net/\"1"),
+            record("a_b", "u"),
+            record("C4.t.example.net", "v"),
+        ];
+        records[2].terms = Ok(Terms {
+            expires_at: Some(UnixTime(1_893_456_000)),
+            ttl: Ttl::from_secs(0),
+            version: Some(9),
+        });
+        let wanted = wanted(&records);
+        let (body, lines) = body(&wanted, &[2, 0, 1]).unwrap();
+        assert_eq!(lines, 3);
+        assert_eq!(
+            body,
+            "{\"url\":\"v\",\"code\":\"c4\",\"expires_at\":\"2030-01-01T00:00:00Z\",\"ttl\":0}\n\
+             {\"url\":\"https://example.net/\\\"1\",\"code\":\"ab3\"}\n\
+             {\"url\":\"u\"}\n"
+        );
+        assert!(matches!(wanted[1].why, Some(Why::Unfit(_))));
+        assert_eq!(wanted[2].zone.as_str(), "t.example.net");
+    }
+
+    #[test]
+    fn a_request_is_bounded_in_lines_and_bytes() {
+        let check = |url_len: usize, expected: usize| {
+            let records = vec![record("x", &"u".repeat(url_len)); 600];
+            let left: Vec<usize> = (0..600).collect();
+            let (body, lines) = body(&wanted(&records), &left).unwrap();
+            assert_eq!(lines, expected, "URLs of {url_len} bytes");
+            assert_eq!(body.lines().count(), lines);
+            assert!(body.len() < MAX_BODY + 2_100);
+        };
+        check(20, MAX_LINES);
+        check(2_048, MAX_BODY.div_ceil(2_048 + 22));
+    }
+
+    #[test]
+    fn what_needs_no_server() {
+        let check = |record: &Record, expected: Outcome| {
+            let found = want(0, record, &targets(), UnixTime(7));
+            assert_eq!(found.err(), Some(expected), "{record:?}");
+        };
+        let with = |terms| Record {
+            terms,
+            ..record("x", "u")
+        };
+        let ends = |end| Terms {
+            expires_at: Some(UnixTime(end)),
+            ..Terms::default()
+        };
+        check(&with(Err(Flaw::Deleted)), Outcome::Deleted);
+        check(&with(Ok(ends(7))), Outcome::Expired);
+        assert!(want(0, &with(Ok(ends(8))), &targets(), UnixTime(7)).is_ok());
+        let refused = |reason: &str| Outcome::Refused(reason.into());
+        check(&with(Err(Flaw::Bad("no".into()))), refused("no"));
+        check(
+            &record("x", &"u".repeat(2_049)),
+            refused("the URL has 2049 bytes; at most 2048 are accepted"),
+        );
+        check(
+            &record("x.example.org", "u"),
+            refused(
+                "the name lies in \"example.org\", and links go to s.example.com, t.example.net",
+            ),
+        );
+    }
+
+    #[test]
+    fn the_first_of_a_code_goes_first() {
+        let records = [
+            record("aB3", "1"),
+            record("Ab3", "2"),
+            record("a_b", "3"),
+            record("a_b", "4"),
+            record("ab3.t.example.net", "5"),
+            record("AB3", "6"),
+        ];
+        let urls = |links: &[Wanted<'_>]| links.iter().map(|link| link.url).collect::<String>();
+        let (now, later) = rounds(wanted(&records));
+        assert_eq!((urls(&now), urls(&later)), ("1345".into(), "26".into()));
+        let (now, later) = rounds(later);
+        assert_eq!((urls(&now), urls(&later)), ("2".into(), "6".into()));
+    }
+}
