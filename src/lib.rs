@@ -6,7 +6,7 @@
 //!   main -> cli ─┬─ start ─┬─ dns  ──┬─ links ── store ── link
 //!                │         └─ http ──┘    │
 //!                │                        └─ Namespace (implemented by zone)
-//!                └─ add, get (HTTP clients of the admin API), check
+//!                └─ add, get, import, export (HTTP clients of the admin API), check
 //! ```
 //!
 //! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
@@ -19,7 +19,8 @@
 //! * [`start`]: the wiring of all these; it gives a [`Running`] server. [`cli`]: what may be typed,
 //!   and the process around the server.
 //! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
-//!   [`logging`]: events to standard error, without waiting for it.
+//!   [`logging`]: events to standard error, without waiting for it. [`progress`]: how far long work
+//!   has come.
 //!
 //! Arrows point down. `links` and `store` know neither DNS nor HTTP; `dns`, `http` and `cli` do not
 //! know each other.

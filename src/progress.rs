@@ -142,7 +142,14 @@ impl Progress {
 
     /// What is done a second, and how far that goes in the unit of the extent.
     fn rates(&self, now: Instant) -> (f64, f64) {
-        let Some(first) = self.samples.front() else {
+        // The youngest that is old enough: where nobody reports anything, that is soon the last one.
+        let old = |sample: &&Sample| now.duration_since(sample.time) >= RATE_WINDOW;
+        let Some(first) = self
+            .samples
+            .iter()
+            .rfind(old)
+            .or_else(|| self.samples.front())
+        else {
             return (0.0, 0.0);
         };
         let time = now.duration_since(first.time);
@@ -489,10 +496,13 @@ mod tests {
             let now = begin + Duration::from_secs(60);
             assert_eq!(progress.figures(now).rate, expected);
         }
+        assert!(progress.samples.len() <= 30, "{}", progress.samples.len());
         // Where nothing happens the rate falls although nobody reports it, and so does hope.
         let now = begin + Duration::from_secs(120);
-        assert!(progress.figures(now + Duration::from_secs(60)).rate <= 1);
-        assert!(progress.samples.len() <= 30, "{}", progress.samples.len());
+        assert_eq!(progress.figures(now).rate, 10);
+        assert_eq!(progress.figures(now + Duration::from_secs(3)).rate, 4);
+        let figures = progress.figures(now + Duration::from_secs(6));
+        assert_eq!((figures.rate, figures.left), (0, None));
         let mut stopped = progress.clone();
         for second in 1..=10 {
             stopped.update(done, done, now + Duration::from_secs(second));
