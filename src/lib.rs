@@ -6,12 +6,12 @@
 //!   main -> cli ─┬─ start ─┬─ dns  ──┬─ links ── store ── link
 //!                │         └─ http ──┘    │
 //!                │                        └─ Namespace (implemented by zone)
-//!                └─ add, get (HTTP clients of the admin API), check
+//!                └─ add, get, import, export (HTTP clients of the admin API), check
 //! ```
 //!
 //! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
 //! * [`store`]: the contract of the place where links are kept: SQLite, embedded, or DynamoDB.
-//! * [`links`]: the rules, the links in memory, and the only way to the store.
+//! * [`links`]: the rules, the links in memory and in Redis, and the only way to the store.
 //! * [`zone`]: the zone file's own names, and where links fit between them.
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
 //! * [`http`]: the admin API and the redirect host.
@@ -19,7 +19,8 @@
 //! * [`start`]: the wiring of all these; it gives a [`Running`] server. [`cli`]: what may be typed,
 //!   and the process around the server.
 //! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
-//!   [`logging`]: events to standard error, without waiting for it.
+//!   [`logging`]: events to standard error, without waiting for it. [`progress`]: how far long work
+//!   has come.
 //!
 //! Arrows point down. `links` and `store` know neither DNS nor HTTP; `dns`, `http` and `cli` do not
 //! know each other.
@@ -30,6 +31,8 @@
 //!   two names (RFC 1034 §3.6.2). See [`dns::answer`].
 //! * What cannot be known is SERVFAIL, never NXDOMAIN or NODATA: those would be cached.
 //! * What was acknowledged is on disk. Versions of a name only grow. See [`store`].
+//! * Nothing old comes back: what a slow look-up brings is kept nowhere once the name has changed. See
+//!   [`links::redis`].
 //! * No TTL reaches beyond a link's expiry, and an expired link is absent to the second.
 //! * Static names of the zone file always win over codes, and no code that collides is registered.
 //! * Every queue, wait and size has a bound.
@@ -47,6 +50,7 @@ pub mod link;
 pub mod links;
 pub mod logging;
 pub mod metrics;
+pub mod progress;
 mod server;
 pub mod store;
 pub mod zone;

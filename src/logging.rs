@@ -70,7 +70,29 @@ pub enum LogError {
 /// Logging at work. When it is dropped, the lines that wait are written, within a bound.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost unless it is kept to the end"]
-pub struct Logs(Queue);
+pub struct Logs {
+    queue: Queue,
+    terminal: bool,
+}
+
+/// The last line of a terminal, below the log, which is drawn again and again.
+#[derive(Clone, Debug)]
+pub struct StatusLine(Queue);
+
+impl StatusLine {
+    /// Shows this text, or nothing. It must have no line break, and fit.
+    pub fn show(&self, text: Option<String>) {
+        // Where the log has no room, the next text will do.
+        let _ = self.0.lines.try_send(Item::Status(text));
+    }
+}
+
+impl Logs {
+    /// A status line, if the log goes to a terminal.
+    pub fn status_line(&self) -> Option<StatusLine> {
+        self.terminal.then(|| StatusLine(self.queue.clone()))
+    }
+}
 
 /// Starts logging for the whole process.
 ///
@@ -88,12 +110,12 @@ pub fn init(format: Format, filter: &str) -> Result<Logs, LogError> {
     let filter = parse(filter)?;
     let queue = Queue::start(io::stderr())?;
     subscriber(json, terminal && !plain, filter, queue.clone()).try_init()?;
-    Ok(Logs(queue))
+    Ok(Logs { queue, terminal })
 }
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        self.0.flush(FLUSH_PATIENCE);
+        self.queue.flush(FLUSH_PATIENCE);
     }
 }
 
@@ -108,6 +130,8 @@ struct Queue {
 #[derive(Debug)]
 enum Item {
     Line(Vec<u8>),
+    /// What the last line of the terminal is to be.
+    Status(Option<String>),
     /// Tells that everything before it is written.
     Mark(SyncSender<()>),
 }
@@ -144,9 +168,11 @@ impl Queue {
 /// to be told, and the next may find its reader again.
 fn write_lines(waiting: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) {
     let mut reported = 0;
+    let mut status = Status::default();
     for item in waiting {
         match item {
-            Item::Line(line) => drop(out.write_all(&line)),
+            Item::Line(line) => drop(status.write_above(&mut out, &line)),
+            Item::Status(text) => drop(status.replace(&mut out, text)),
             Item::Mark(mark) => drop(mark.try_send(())),
         }
         let total = lost.load(Ordering::Relaxed);
@@ -154,6 +180,35 @@ fn write_lines(waiting: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) 
             reported = total;
             tracing::warn!(total, "log lines were lost: their reader was too slow");
         }
+    }
+}
+
+/// The status line as it stands on the terminal.
+#[derive(Default)]
+struct Status(Option<String>);
+
+/// Back to the first column, and clear what is there (ECMA-48, EL).
+const CLEAR_LINE: &[u8] = b"\r\x1b[K";
+
+impl Status {
+    /// Writes a line of the log where the status is, and the status below it.
+    fn write_above(&self, out: &mut impl Write, line: &[u8]) -> io::Result<()> {
+        let Some(status) = &self.0 else {
+            return out.write_all(line);
+        };
+        out.write_all(&[CLEAR_LINE, line, status.as_bytes()].concat())?;
+        out.flush()
+    }
+
+    fn replace(&mut self, out: &mut impl Write, text: Option<String>) -> io::Result<()> {
+        if self.0 == text {
+            return Ok(());
+        }
+        let shown = text.as_deref().unwrap_or_default().as_bytes();
+        let written = out.write_all(&[CLEAR_LINE, shown].concat());
+        self.0 = text;
+        written?;
+        out.flush()
     }
 }
 
@@ -275,6 +330,25 @@ mod tests {
         assert_eq!(logged(false, "trace").lines().count(), 5);
         let message = parse("info,tinyns=loud").unwrap_err().to_string();
         assert_eq!(message, "the log filter \"info,tinyns=loud\" is not valid");
+    }
+
+    #[test]
+    fn the_status_stays_below_the_log() {
+        let sink = Sink::default();
+        let queue = Queue::start(sink.clone()).unwrap();
+        let line = StatusLine(queue.clone());
+        let log = |text: &str| (&queue).write_all(text.as_bytes()).unwrap();
+        log("one\n");
+        line.show(Some("10%".into()));
+        line.show(Some("10%".into()));
+        log("two\n");
+        line.show(None);
+        log("three\n");
+        queue.flush(Duration::from_secs(5));
+        let clear = "\r\u{1b}[K";
+        let expected = format!("one\n{clear}10%{clear}two\n10%{clear}three\n");
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, expected);
     }
 
     /// A writer that nobody reads from until its gate is opened.

@@ -148,7 +148,8 @@ pub enum LookupResult {
     /// The tier did not know, whatever those behind it then did; of the store that there is no
     /// such link.
     Miss,
-    /// The tiers behind failed, and what was held before was used.
+    /// The tiers behind failed, and what was held before was used. Of Redis: what it held was older
+    /// than what is known, and not used.
     Stale,
     /// Too much was under way.
     Refused,
@@ -340,12 +341,14 @@ impl Metrics {
         self.link_lookups.get_or_create(&lookup).inc();
     }
 
-    /// Counts a look-up behind the memory and how long it took.
-    pub fn time_lookup(&self, tier: Tier, result: LookupResult, took: Duration) {
-        self.count_lookup(tier, result);
-        self.link_lookup_seconds
-            .get_or_create(&TierLabel { tier })
-            .observe(took.as_secs_f64());
+    /// Counts look-ups behind the memory that ended alike in one call, and how long it took.
+    pub fn time_lookups(&self, tier: Tier, result: LookupResult, count: u64, took: Duration) {
+        let lookup = LinkLookup { tier, result };
+        self.link_lookups.get_or_create(&lookup).inc_by(count);
+        let times = self.link_lookup_seconds.get_or_create(&TierLabel { tier });
+        for _ in 0..count {
+            times.observe(took.as_secs_f64());
+        }
     }
 
     /// Counts calls of Redis that ended alike.

@@ -20,7 +20,7 @@ use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
 use crate::links::redis::RedisOpenError;
-use crate::links::{LinkLimits, Links};
+use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::metrics::{Metrics, Outcome, Reload};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
 use crate::zone::{Diagnostic, LoadError, ZoneSet};
@@ -69,6 +69,7 @@ pub struct Running {
     redirect: Vec<SocketAddr>,
     zones: Arc<ZoneSet>,
     store: Arc<dyn Store>,
+    links: Arc<Links>,
     metrics: Arc<Metrics>,
     /// Makes `/readyz` say no.
     stopping: Arc<AtomicBool>,
@@ -121,6 +122,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         redirect: redirect.iter().map(|(_, address)| *address).collect(),
         zones,
         store,
+        links: links.clone(),
         metrics: metrics.clone(),
         stopping: Arc::default(),
         shutdown,
@@ -156,6 +158,11 @@ impl Running {
     /// Where the redirect host is.
     pub fn redirect(&self) -> &[SocketAddr] {
         &self.redirect
+    }
+
+    /// How far the load of all links into Redis is, where there is one.
+    pub fn warm_load(&self) -> Option<WarmStatus> {
+        Some(self.links.redis_status()?.warm_load)
     }
 
     /// Reads all zone files again, and takes the new zones if every one of them is good; else the

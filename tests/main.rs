@@ -36,5 +36,7 @@ mod races;
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
+// Import and export: the article's table, files, kills and restarts in the middle.
+mod transfer;
 // The warm load of Redis at the start.
 mod warm;

@@ -34,7 +34,11 @@ fn full(links: usize) -> Fleet {
 }
 
 fn without_load(fleet: &Fleet) -> Server {
-    fleet.setup(LINES).start()
+    let server = fleet.setup(LINES).start();
+    eventually("it is connected", PATIENCE, || {
+        server.metric("tinyns_redis_breakers_open", &[]) == 0.0
+    });
+    server
 }
 
 async fn fill(emulator: &Emulator, links: usize) {

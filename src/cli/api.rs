@@ -1,9 +1,10 @@
 //! The client of the admin API.
 //!
-//! Blocking, since a command makes one request and ends. It follows no redirects and uses no proxy
-//! of the environment: either would hand the token to somebody who was not named.
+//! Blocking, since most commands make one request and end; what makes many has threads for them. It
+//! follows no redirects and uses no proxy of the environment: either would hand the token to somebody
+//! who was not named.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a whole health check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a batch of some hundred links may take. The server makes 64 at once, and one may take ten
+/// seconds where its store is in trouble.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read, in bytes. A link has a URL of at most 2,048 bytes.
 const MAX_ANSWER_LEN: u64 = 64 * 1024;
+/// The same for a page of links.
+const MAX_PAGE_LEN: u64 = 16 * 1024 * 1024;
+/// How many links are asked for at once; the API gives no more.
+const PAGE_LINKS: &str = "1000";
+/// The type of lines of JSON, as the API takes them.
+const NDJSON: &str = "application/x-ndjson";
 
 /// Reads the URL of an admin API; a path in it is kept, for a server behind a proxy.
 pub(super) fn parse_server(text: &str) -> Result<Url, ServerUrlError> {
@@ -74,15 +84,60 @@ pub(super) struct NewLink<'a> {
     pub(super) ttl: Option<u32>,
 }
 
-/// A link, as the admin API shows it.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+/// A link, as the admin API shows it and an export writes it.
+#[derive(Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(super) struct Link {
+    pub(super) code: Option<String>,
     pub(super) name: String,
     pub(super) short_url: Option<String>,
     pub(super) url: String,
     pub(super) created_at: Option<String>,
     pub(super) expires_at: Option<String>,
     pub(super) ttl: Option<u32>,
+    pub(super) version: Option<u64>,
+}
+
+impl Link {
+    /// Whether its name is one: it goes into a command line for people to copy, and into files.
+    fn is_sound(&self) -> bool {
+        LinkName::parse(&self.name).is_ok()
+    }
+}
+
+/// A page of links.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) links: Vec<Link>,
+    /// What to ask for the next one with, if there is one.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// What became of one line of a batch.
+#[derive(Debug, Deserialize)]
+pub(super) struct LineResult {
+    line: u64,
+    pub(super) status: u16,
+    pub(super) link: Option<Link>,
+    pub(super) problem: Option<Problem>,
+}
+
+/// What became of a batch, as far as that is known.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The results of the first lines, in their order.
+    pub(super) results: Vec<LineResult>,
+    /// Why there are no more, if that is not all. Lines without a result may have been done.
+    pub(super) failure: Option<ApiError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Zones {
+    zones: Vec<Zone>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Zone {
+    origin: String,
 }
 
 /// An answer that holds a link.
@@ -106,9 +161,24 @@ struct Readiness {
 
 /// A problem document (RFC 9457 §3.1), as far as it is shown.
 #[derive(Debug, Deserialize)]
-struct Problem {
+pub(super) struct Problem {
+    r#type: Option<String>,
     title: Option<String>,
     detail: Option<String>,
+}
+
+impl Problem {
+    /// What the API calls it, such as `code-taken`; empty where it is not one of ours.
+    pub(super) fn kind(&self) -> &str {
+        let kind = self.r#type.as_deref().unwrap_or_default();
+        kind.strip_prefix("urn:tinyns:problem:").unwrap_or_default()
+    }
+
+    /// What is wrong, in one line.
+    pub(super) fn reason(&self) -> Option<String> {
+        let reason = self.detail.as_ref().or(self.title.as_ref());
+        reason.map(|reason| one_line(reason))
+    }
 }
 
 /// Why a request to the admin API did not do what it was for.
@@ -133,6 +203,30 @@ pub(super) enum ApiError {
     Encode(#[from] serde_json::Error),
     #[error("the URL of the admin API cannot be made longer")]
     Url(#[from] url::ParseError),
+}
+
+impl ApiError {
+    /// Whether the same request may succeed a little later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::NotRunning { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            // A proxy in front of a server that is away answers in its own words.
+            Self::Refused { status, .. } | Self::Foreign { status, .. } => {
+                is_passing(status.as_u16())
+            }
+            Self::NotReady { .. } | Self::Encode(_) | Self::Url(_) => false,
+        }
+    }
+
+    /// Whether the API said that there is no such link.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
+    }
+}
+
+/// Whether a status says that another try may succeed: of the API, or of a proxy before it.
+pub(super) fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 
 /// A status with the phrase that belongs to it.
@@ -203,6 +297,123 @@ impl Api {
         self.link(response)
     }
 
+    /// Where the API is.
+    pub(super) fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// The zones that hold links; the first is the default.
+    pub(super) fn zones(&self, token: &str) -> Result<Vec<Origin>, ApiError> {
+        let url = self.url("v1/zones", None)?;
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &json));
+        }
+        let zones = serde_json::from_str::<Zones>(&json).map_err(|_| self.foreign(status))?;
+        let origins = zones.zones.iter().map(|zone| Origin::parse(&zone.origin));
+        match origins.collect::<Result<Vec<_>, _>>() {
+            Ok(origins) if !origins.is_empty() => Ok(origins),
+            _ => Err(self.foreign(status)),
+        }
+    }
+
+    /// A page of the links of a zone.
+    pub(super) fn list(
+        &self,
+        token: &str,
+        zone: &Origin,
+        cursor: Option<&str>,
+    ) -> Result<Page, ApiError> {
+        let mut url = self.url("v1/links", Some(zone))?;
+        url.query_pairs_mut().append_pair("limit", PAGE_LINKS);
+        if let Some(cursor) = cursor {
+            url.query_pairs_mut().append_pair("cursor", cursor);
+        }
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        let (status, json) = self.read(response, MAX_PAGE_LEN)?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &json));
+        }
+        match serde_json::from_str::<Page>(&json) {
+            Ok(page) if page.links.iter().all(Link::is_sound) => Ok(page),
+            _ => Err(self.foreign(status)),
+        }
+    }
+
+    /// Makes many links: `body` has `lines` lines, each a [`NewLink`].
+    ///
+    /// The API answers while it is still being sent to, and stops reading where nobody takes its
+    /// answers, as this client does not before all is sent. So a body has to be so small that the
+    /// answers fit into what the two ends buffer: see [`super::import`].
+    pub(super) fn batch(&self, token: &str, zone: &Origin, body: &str, lines: usize) -> Batch {
+        let mut results = Vec::with_capacity(lines);
+        let failure = self.send_batch(token, zone, body, lines, &mut results);
+        Batch {
+            results,
+            failure: failure.err(),
+        }
+    }
+
+    fn send_batch(
+        &self,
+        token: &str,
+        zone: &Origin,
+        body: &str,
+        lines: usize,
+        results: &mut Vec<LineResult>,
+    ) -> Result<(), ApiError> {
+        let url = self.url("v1/links:batch", Some(zone))?;
+        let response = self
+            .agent
+            .post(url.as_str())
+            .config()
+            .timeout_global(Some(BATCH_TIMEOUT))
+            .build()
+            .header("authorization", format!("Bearer {token}"))
+            .content_type(NDJSON)
+            .send(body);
+        let response = response.map_err(|e| self.failure(e))?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let (_, body) = self.read(Ok(response), MAX_ANSWER_LEN)?;
+            return Err(self.refusal(status, &body));
+        }
+        let mut answers = BufReader::new(response.into_body().into_reader());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let mut limited = answers.by_ref().take(MAX_ANSWER_LEN);
+            let read = limited.read_until(b'\n', &mut line);
+            let read = read.map_err(|e| self.failure(e.into()))?;
+            if read == 0 && results.len() == lines {
+                return Ok(());
+            }
+            if !line.ends_with(b"\n") && read < MAX_ANSWER_LEN as usize {
+                let broken = io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off");
+                return Err(self.failure(ureq::Error::Io(broken)));
+            }
+            match serde_json::from_slice::<LineResult>(&line) {
+                Ok(result)
+                    if results.len() < lines
+                        && result.line == results.len() as u64 + 1
+                        && result.link.as_ref().is_none_or(Link::is_sound) =>
+                {
+                    results.push(result);
+                }
+                _ => return Err(self.foreign(status)),
+            }
+        }
+    }
+
     /// Asks whether the server is ready.
     pub(super) fn ready(&self) -> Result<(), ApiError> {
         let url = self.url("readyz", None)?;
@@ -213,7 +424,7 @@ impl Api {
             .timeout_global(Some(HEALTH_TIMEOUT))
             .build()
             .call();
-        let (status, body) = self.read(response)?;
+        let (status, body) = self.read(response, MAX_ANSWER_LEN)?;
         match serde_json::from_str::<Readiness>(&body) {
             Ok(said) if status == StatusCode::OK && said.status == "ready" => Ok(()),
             Ok(said) if status == StatusCode::SERVICE_UNAVAILABLE => Err(ApiError::NotReady {
@@ -231,15 +442,14 @@ impl Api {
         Ok(url)
     }
 
-    /// The link in a response. Its name goes into a command line for people to copy, so it has to
-    /// be one.
+    /// The link in a response.
     fn link(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Answer, ApiError> {
-        let (status, json) = self.read(response)?;
+        let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
             return Err(self.refusal(status, &json));
         }
         match serde_json::from_str::<Link>(&json) {
-            Ok(link) if LinkName::parse(&link.name).is_ok() => Ok(Answer {
+            Ok(link) if link.is_sound() => Ok(Answer {
                 link,
                 created: status == StatusCode::CREATED,
                 json,
@@ -251,10 +461,11 @@ impl Api {
     fn read(
         &self,
         response: Result<Response<Body>, ureq::Error>,
+        limit: u64,
     ) -> Result<(StatusCode, String), ApiError> {
         let mut response = response.map_err(|e| self.failure(e))?;
         let status = response.status();
-        let body = response.body_mut().with_config().limit(MAX_ANSWER_LEN);
+        let body = response.body_mut().with_config().limit(limit);
         match body.read_to_string() {
             Ok(body) => Ok((status, body)),
             Err(ureq::Error::BodyExceedsLimit(_)) => Err(self.foreign(status)),
@@ -264,11 +475,8 @@ impl Api {
 
     fn refusal(&self, status: StatusCode, body: &str) -> ApiError {
         let problem = serde_json::from_str::<Problem>(body).ok();
-        match problem.and_then(|p| p.detail.or(p.title)) {
-            Some(reason) => ApiError::Refused {
-                status,
-                reason: one_line(&reason),
-            },
+        match problem.and_then(|problem| problem.reason()) {
+            Some(reason) => ApiError::Refused { status, reason },
             None => self.foreign(status),
         }
     }
@@ -386,6 +594,138 @@ pub(super) mod tests {
             body,
             r#"{"url":"https://example.net/","code":"sale","ttl":60}"#
         );
+    }
+
+    fn origin(text: &str) -> Origin {
+        Origin::parse(text).unwrap()
+    }
+
+    #[test]
+    fn zones() {
+        let ask = |body: &str| {
+            let (server, thread) = one_answer(http("200 OK", body));
+            let zones = Api::new(server).zones("secret").map_err(|e| e.to_string());
+            let request = thread.join().unwrap();
+            assert!(
+                request.starts_with("GET /base/v1/zones HTTP/1.1\r\n"),
+                "{request}"
+            );
+            zones
+        };
+        let two = r#"{"zones":[{"origin":"s.example.com"},{"origin":"t.example.net","x":1}]}"#;
+        let expected = vec![origin("s.example.com"), origin("t.example.net")];
+        assert_eq!(ask(two), Ok(expected));
+        for bad in ["{}", r#"{"zones":[]}"#, r#"{"zones":[{"origin":"a..b"}]}"#] {
+            let error = ask(bad).unwrap_err();
+            assert!(
+                error.contains("not as an admin API of tinyns does"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_of_links() {
+        let page = format!("{{\"links\":[{LINK}],\"next_cursor\":\"61\"}}");
+        let (server, thread) = one_answer(http("200 OK", &page));
+        let zone = origin("s.example.com");
+        let page = Api::new(server).list("secret", &zone, Some("6&0")).unwrap();
+        assert_eq!(page.links, [serde_json::from_str::<Link>(LINK).unwrap()]);
+        assert_eq!(page.next_cursor.as_deref(), Some("61"));
+        let request = thread.join().unwrap();
+        let line = "GET /base/v1/links?zone=s.example.com&limit=1000&cursor=6%260 HTTP/1.1\r\n";
+        assert!(request.starts_with(line), "{request}");
+    }
+
+    /// Sends two lines; gives the statuses of the results, and what else went wrong.
+    fn batch(response: String) -> (Vec<u16>, Option<ApiError>, String) {
+        let (server, thread) = one_answer(response);
+        let api = Api::new(server);
+        let batch = api.batch("secret", &origin("s.example.com"), "{}\n{}\n", 2);
+        let statuses = batch.results.iter().map(|result| result.status);
+        (statuses.collect(), batch.failure, thread.join().unwrap())
+    }
+
+    #[test]
+    fn a_batch_and_its_results() {
+        let taken = r#"{"type":"urn:tinyns:problem:code-taken","detail":"x\ny"}"#;
+        let body = format!(
+            "{{\"line\":1,\"status\":201,\"link\":{LINK}}}\n\
+             {{\"line\":2,\"status\":409,\"problem\":{taken}}}\n"
+        );
+        let (server, thread) = one_answer(http("200 OK", &body));
+        let api = Api::new(server);
+        let batch = api.batch("secret", &origin("s.example.com"), "{}\n{}\n", 2);
+        assert!(batch.failure.is_none(), "{:?}", batch.failure);
+        let [made, refused] = &batch.results[..] else {
+            panic!("{batch:?}");
+        };
+        assert_eq!(made.link.as_ref().unwrap().version, Some(1));
+        let problem = refused.problem.as_ref().unwrap();
+        assert_eq!(problem.kind(), "code-taken");
+        assert_eq!(problem.reason().as_deref(), Some("x\\ny"));
+
+        let request = thread.join().unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let line = "POST /base/v1/links:batch?zone=s.example.com HTTP/1.1\r\n";
+        assert!(head.starts_with(line), "{head}");
+        let head = head.to_ascii_lowercase();
+        assert!(
+            head.contains("\r\ncontent-type: application/x-ndjson"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nauthorization: bearer secret"), "{head}");
+        assert_eq!(body, "{}\n{}\n");
+    }
+
+    #[test]
+    fn a_batch_that_breaks_off_keeps_what_is_known() {
+        let line = |number: u32| format!("{{\"line\":{number},\"status\":503}}\n");
+        // The length promises more than comes, as when a server is killed.
+        let cut = |body: &str| http("200 OK", &line(1).repeat(2)).replace(&line(1).repeat(2), body);
+        for body in [line(1), line(1) + "{\"line\":2,", String::new()] {
+            let (statuses, failure, _) = batch(cut(&body));
+            assert_eq!(
+                statuses.len(),
+                body.lines().filter(|l| l.ends_with('}')).count()
+            );
+            assert!(failure.unwrap().may_pass(), "{body:?}");
+        }
+        // It ends in good order, and too early.
+        let (statuses, failure, _) = batch(http("200 OK", &line(1)));
+        assert_eq!(statuses, [503]);
+        assert!(failure.unwrap().may_pass());
+    }
+
+    #[test]
+    fn a_batch_that_others_answer() {
+        let line = |number: u32| format!("{{\"line\":{number},\"status\":201}}\n");
+        let foreign = [
+            line(2),
+            line(1) + &line(1),
+            line(1) + &line(2) + &line(3),
+            "<html>\n".into(),
+            "x".repeat(MAX_ANSWER_LEN as usize + 1),
+        ];
+        for body in foreign {
+            let (_, failure, _) = batch(http("200 OK", &body));
+            let failure = failure.unwrap();
+            assert!(matches!(failure, ApiError::Foreign { .. }), "{failure:?}");
+            assert!(!failure.may_pass());
+        }
+        for (status, passes) in [
+            ("401 Unauthorized", false),
+            ("404 Not Found", false),
+            ("429 Too Many Requests", true),
+            ("502 Bad Gateway", true),
+            ("503 Service Unavailable", true),
+        ] {
+            for body in ["<html>", r#"{"detail":"no"}"#] {
+                let (statuses, failure, _) = batch(http(status, body));
+                assert!(statuses.is_empty());
+                assert_eq!(failure.unwrap().may_pass(), passes, "{status} {body}");
+            }
+        }
     }
 
     #[test]

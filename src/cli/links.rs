@@ -10,7 +10,7 @@ use anyhow::Context;
 use url::Url;
 
 use super::api::{Answer, Api, NewLink, is_loopback, parse_server};
-use super::{AddArgs, ClientArgs, GetArgs, load};
+use super::{AccessArgs, AddArgs, GetArgs, load};
 use crate::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::config::{Config, one_line};
@@ -45,7 +45,7 @@ pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<String
         expires_at: expires_at.as_deref(),
         ttl: args.ttl,
     };
-    let client = Client::new(&args.client, config)?;
+    let client = Client::new(&args.client.access, config)?;
     let zone = args.client.zone.as_ref();
     let answer = client.api.create(&client.token, zone, &new)?;
     Ok(match args.client.json {
@@ -56,7 +56,7 @@ pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<String
 
 /// Looks a link up and returns what to print.
 pub(super) fn get(args: GetArgs, config: Option<&Path>) -> anyhow::Result<String> {
-    let client = Client::new(&args.client, config)?;
+    let client = Client::new(&args.client.access, config)?;
     let zone = args.client.zone.as_ref();
     let answer = client.api.get(&client.token, zone, &args.code)?;
     Ok(match args.client.json {
@@ -76,15 +76,15 @@ pub(super) fn health(server: Option<Url>, config: Option<&Path>) -> anyhow::Resu
 }
 
 /// An admin API with what it takes to use it.
-struct Client {
-    api: Api,
-    token: String,
+pub(super) struct Client {
+    pub(super) api: Api,
+    pub(super) token: String,
     /// Where its server answers queries, if that is known.
     dns: Option<SocketAddr>,
 }
 
 impl Client {
-    fn new(args: &ClientArgs, path: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &AccessArgs, path: Option<&Path>) -> anyhow::Result<Self> {
         let variable = std::env::var_os(TOKEN_VARIABLE).filter(|token| !token.is_empty());
         let named = match (&args.token_file, variable) {
             (Some(file), _) => Some(token_in(file)?),
@@ -344,10 +344,8 @@ mod tests {
         );
     }
 
-    fn client_args(server: &str, token_file: Option<PathBuf>) -> ClientArgs {
-        ClientArgs {
-            zone: None,
-            json: false,
+    fn access(server: &str, token_file: Option<PathBuf>) -> AccessArgs {
+        AccessArgs {
             server: super::super::ServerArgs {
                 server: Some(parse_server(server).unwrap()),
             },
@@ -362,7 +360,7 @@ mod tests {
             return;
         }
         let refused = |server: &str| {
-            let client = Client::new(&client_args(server, None), None);
+            let client = Client::new(&access(server, None), None);
             client.err().unwrap().to_string()
         };
         assert_eq!(
@@ -382,9 +380,10 @@ mod tests {
         let (server, thread) = one_answer(http("200 OK", LINK));
         let args = GetArgs {
             code: crate::link::Code::parse("sale").unwrap(),
-            client: ClientArgs {
+            client: super::super::ClientArgs {
+                zone: None,
                 json: true,
-                ..client_args(server.as_str(), Some(token_file))
+                access: access(server.as_str(), Some(token_file)),
             },
         };
         assert_eq!(get(args, None).unwrap(), format!("{LINK}\n"));

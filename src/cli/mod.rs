@@ -1,8 +1,9 @@
 //! The command line: what may be typed, and one `match` over it.
 //!
-//! `serve` is the server. `add`, `get` and `health` are clients of the admin API and know nothing of
-//! the store: a link that they make is a link that the running server knows at once. `check` reads
-//! what the server would read, and says what is wrong with it.
+//! `serve` is the server. `add`, `get`, `import`, `export` and `health` are clients of the admin API
+//! and know nothing of the store: a link that they make is a link that the running server knows at
+//! once. (What `import` reads from DynamoDB is a table of somebody else's, and it writes nothing
+//! there.) `check` reads what the server would read, and says what is wrong with it.
 //!
 //! Standard output gets what was asked for, standard error everything else. Exit codes: 0 done,
 //! 1 refused or failed, 2 the command line itself is wrong.
@@ -10,8 +11,11 @@
 mod api;
 mod check;
 mod expires;
+mod export;
+mod import;
 mod links;
 mod serve;
+mod transfer;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -33,6 +37,8 @@ Examples:
   tinyns add https://example.net/a/long/path
   tinyns add https://example.net/sale --code sale --expires 30d
   tinyns get sale
+  tinyns import dynamodb --table tinyUrl      take the article's table over
+  tinyns export -o links.ndjson
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
 
 Exit codes:
@@ -62,6 +68,68 @@ Environment:
 const GET_HELP: &str = "\
 Example:
   tinyns get gh7k2m9x
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+const IMPORT_HELP: &str = "\
+Examples:
+  tinyns import dynamodb --table tinyUrl --region eu-central-1 --state import.state
+  tinyns import csv links.csv > report
+  zcat export/data/*.json.gz | tinyns import ndjson -
+
+A code loses its case, for DNS has none. Where the code leads elsewhere already, or cannot be a DNS
+label, the link gets a code made from its URL. The report on standard output has a line for each of
+these, for links that two records share, and for those that are refused; it is worth keeping. The
+last line on standard error counts all. What is there already is left as it is.
+
+Exit codes:
+  0  all links are there
+  1  some were refused, or the import ended early and says how to go on
+  2  the command line is wrong
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+const IMPORT_DYNAMODB_HELP: &str = "\
+Examples:
+  tinyns import dynamodb --table tinyUrl > report
+  tinyns import dynamodb --table tinyUrl --region eu-central-1 --state import.state > report
+  tinyns import dynamodb --table tinyUrl --endpoint-url http://127.0.0.1:8000
+
+An item has miniUrl (S), a code, a full name or a short URL, and fullUrl (S); expiresAt (N, epoch
+seconds) and ttl (N, seconds) are taken over, too. The table is only read, by DescribeTable and Scan.
+
+Environment:
+  AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, as for the AWS tools
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+const IMPORT_CSV_HELP: &str = "\
+Example:
+  tinyns import csv links.csv --state import.state > report
+
+The first line names the columns: miniUrl, name or code; fullUrl or url; and if you like expires_at
+(RFC 3339 or epoch seconds) and ttl (seconds). Other columns are not looked at.
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+const IMPORT_NDJSON_HELP: &str = "\
+Examples:
+  tinyns import ndjson links.ndjson --state import.state > report
+  zcat export/data/*.json.gz | tinyns import ndjson - > report
+
+A line is a link as the API and `tinyns export` write it, or an item of DynamoDB: as plain JSON with
+miniUrl and fullUrl, or as DynamoDB's export to S3 has it.
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+
+const EXPORT_HELP: &str = "\
+Examples:
+  tinyns export -o links.ndjson
+  tinyns export --format csv --zone s.example.com > links.csv
+  tinyns export | TINYNS_SERVER=http://[::1]:8053 tinyns import ndjson - --token-file other.token
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
@@ -114,6 +182,12 @@ enum Command {
     /// Show the link with CODE
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
+    /// Take links over from a DynamoDB table or a file
+    #[command(subcommand, after_help = IMPORT_HELP)]
+    Import(ImportCommand),
+    /// Write all links, for `import` or for other programs
+    #[command(after_help = EXPORT_HELP)]
+    Export(ExportArgs),
     /// Read the configuration and the zone files, and say what is wrong with them
     Check,
     /// Ask a running server whether it is ready; for health checks
@@ -159,6 +233,111 @@ struct ClientArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    access: AccessArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportCommand {
+    /// Take over a DynamoDB table, such as the article's
+    #[command(after_help = IMPORT_DYNAMODB_HELP)]
+    Dynamodb {
+        #[command(flatten)]
+        table: TableArgs,
+        #[command(flatten)]
+        import: ImportArgs,
+    },
+    /// Take over a CSV file with a header line
+    #[command(after_help = IMPORT_CSV_HELP)]
+    Csv {
+        /// The file; - is standard input
+        file: PathBuf,
+        #[command(flatten)]
+        import: ImportArgs,
+    },
+    /// Take over a file with a JSON object a line
+    #[command(after_help = IMPORT_NDJSON_HELP)]
+    Ndjson {
+        /// The file; - is standard input
+        file: PathBuf,
+        #[command(flatten)]
+        import: ImportArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TableArgs {
+    /// The table
+    #[arg(long, value_name = "NAME")]
+    table: String,
+    /// Its region; without it the one of the environment or the profile
+    #[arg(long)]
+    region: Option<String>,
+    /// Where DynamoDB is, if not at the region's own endpoint
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
+    endpoint_url: Option<Url>,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// The zone of all links. Without it bare codes go to the server's first zone, and full names
+    /// to their own
+    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
+    zone: Option<Origin>,
+    /// A file that remembers where the import is. After an early end the same command goes on from
+    /// there; at the end the file is removed
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Report in JSON, an object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// What to write
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "ndjson|csv"
+    )]
+    format: ExportFormat,
+    /// The links of this zone alone; without it those of all zones
+    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
+    zone: Option<Origin>,
+    /// The file to write, which is there when all is in it; without it standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// What an export is written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum ExportFormat {
+    /// A link a line, in JSON as the API shows it
+    #[default]
+    Ndjson,
+    /// A row a link, under a header
+    Csv,
+}
+
+/// Reads the URL of a DynamoDB endpoint.
+fn parse_endpoint(text: &str) -> Result<Url, api::ServerUrlError> {
+    let url = Url::parse(text)?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(api::ServerUrlError::Scheme),
+    }
+}
+
+/// Where the admin API is, and what opens it.
+#[derive(Debug, Args)]
+struct AccessArgs {
+    #[command(flatten)]
     server: ServerArgs,
     /// A file whose first line is the admin API's token
     #[arg(long, value_name = "FILE")]
@@ -191,11 +370,13 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.global.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            let _logs = logging::init(cli.global.log_format, &cli.global.log)?;
-            serve::run(load(config)?)
+            let logs = logging::init(cli.global.log_format, &cli.global.log)?;
+            serve::run(load(config)?, logs.status_line())
         }
         Command::Add(args) => print(&links::add(args, config)?),
         Command::Get(args) => print(&links::get(args, config)?),
+        Command::Import(command) => import::run(command, config),
+        Command::Export(args) => export::run(args, config),
         Command::Check => check::run(&load(config)?),
         Command::Health(args) => print(&links::health(args.server.server, config)?),
     }
@@ -293,11 +474,58 @@ mod tests {
             Some(Origin::parse("s.example.com").unwrap())
         );
         assert!(args.client.json);
-        assert_eq!(args.client.token_file, Some("t".into()));
+        assert_eq!(args.client.access.token_file, Some("t".into()));
         assert_eq!(
-            args.client.server.server.map(String::from),
+            args.client.access.server.server.map(String::from),
             Some("http://[::1]:8053/".into())
         );
+    }
+
+    #[test]
+    fn import_takes_all_its_options() {
+        let line = "tinyns import dynamodb --table tinyUrl --region eu-central-1 \
+                    --endpoint-url http://127.0.0.1:8000 --zone S.Example.com. --state s --json \
+                    --server http://[::1]:8053 --token-file t --config c";
+        let Command::Import(ImportCommand::Dynamodb { table, import }) = command(line) else {
+            panic!("not import dynamodb");
+        };
+        assert_eq!(table.table, "tinyUrl");
+        assert_eq!(table.region.as_deref(), Some("eu-central-1"));
+        let endpoint = table.endpoint_url.map(String::from);
+        assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:8000/"));
+        assert_eq!(import.zone, Some(Origin::parse("s.example.com").unwrap()));
+        assert_eq!(import.state, Some("s".into()));
+        assert!(import.json);
+        assert_eq!(import.access.token_file, Some("t".into()));
+        let server = import.access.server.server.map(String::from);
+        assert_eq!(server.as_deref(), Some("http://[::1]:8053/"));
+
+        let line = "tinyns import csv links.csv --state s";
+        let Command::Import(ImportCommand::Csv { file, import }) = command(line) else {
+            panic!("not import csv");
+        };
+        assert_eq!((file, import.json), ("links.csv".into(), false));
+        let line = "tinyns import ndjson -";
+        let Command::Import(ImportCommand::Ndjson { file, import }) = command(line) else {
+            panic!("not import ndjson");
+        };
+        assert_eq!((file, import.state), ("-".into(), None));
+    }
+
+    #[test]
+    fn export_takes_all_its_options() {
+        let line = "tinyns export --format csv --zone s.example.com -o links.csv --token-file t";
+        let Command::Export(args) = command(line) else {
+            panic!("not export");
+        };
+        assert_eq!(args.format, ExportFormat::Csv);
+        assert_eq!(args.zone, Some(Origin::parse("s.example.com").unwrap()));
+        assert_eq!(args.output, Some("links.csv".into()));
+        let Command::Export(args) = command("tinyns export --output x") else {
+            panic!("not export");
+        };
+        assert_eq!(args.format, ExportFormat::Ndjson);
+        assert_eq!((args.zone, args.output), (None, Some("x".into())));
     }
 
     #[test]
@@ -333,6 +561,32 @@ mod tests {
         );
         check_refused("tinyns ad u", "error: unrecognized subcommand 'ad'");
         check_refused(
+            "tinyns import dynamodb",
+            "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns import csv",
+            "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns import xml x",
+            "error: unrecognized subcommand 'xml'",
+        );
+        check_refused(
+            "tinyns import dynamodb --table t --endpoint-url 127.0.0.1:8000",
+            "error: invalid value '127.0.0.1:8000' for '--endpoint-url <URL>': relative URL \
+             without a base",
+        );
+        check_refused(
+            "tinyns import csv x --zone a..b",
+            "error: invalid value 'a..b' for '--zone <ORIGIN>': the origin \"a..b\" has an empty \
+             label",
+        );
+        check_refused(
+            "tinyns export --format xml",
+            "error: invalid value 'xml' for '--format <ndjson|csv>'",
+        );
+        check_refused(
             "tinyns serve --log-format xml",
             "error: invalid value 'xml' for '--log-format <auto|human|json>'",
         );
@@ -351,7 +605,16 @@ mod tests {
 
     #[test]
     fn help_is_there_and_names_the_exit_codes() {
-        for line in ["tinyns --help", "tinyns add --help", "tinyns serve --help"] {
+        for line in [
+            "tinyns --help",
+            "tinyns add --help",
+            "tinyns serve --help",
+            "tinyns import --help",
+            "tinyns import dynamodb --help",
+            "tinyns import csv --help",
+            "tinyns import ndjson --help",
+            "tinyns export --help",
+        ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line}");
             assert_eq!(error.exit_code(), 0, "{line}");
@@ -363,6 +626,8 @@ mod tests {
             "serve",
             "add",
             "get",
+            "import",
+            "export",
             "check",
             "health",
         ] {

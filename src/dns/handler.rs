@@ -4,8 +4,8 @@
 //! `ZoneHandler` is not used, because it turns a failing backend into NODATA, ignores the query's
 //! class, and obeys any UDP size that the client names.
 //!
-//! A reply that needs no waiting is made in one go ([`Handler::begin`]), which is what the UDP workers
-//! live on; one that waits for a link is ended later ([`Handler::end`]).
+//! A reply that needs no waiting is made in one go (`Handler::begin`), which is what the UDP workers
+//! live on; one that waits for a link is ended later (`Handler::end`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,10 +76,15 @@ impl Handler {
         }))
     }
 
-    /// Decides the reply to a request, or finds that it has to wait for a link. To be called within a
-    /// runtime.
+    /// Decides the reply to a request, or finds that it has to wait for a link.
     pub(super) fn begin(&self, request: &Request) -> Result<Reply, Unanswered> {
         self.0.begin(request)
+    }
+
+    /// Has the links looked up that these requests wait for. To be called within a runtime.
+    pub(super) fn look_up<'a>(&self, unanswered: impl IntoIterator<Item = &'a mut Unanswered>) {
+        let links = unanswered.into_iter().map(|one| &mut one.link);
+        self.0.links.look_up(links);
     }
 
     /// Decides the reply to a request that had to wait.
@@ -128,7 +133,10 @@ impl RequestHandler for Handler {
         };
         let reply = match shared.begin(request) {
             Ok(reply) => reply,
-            Err(unanswered) => shared.end(request, unanswered).await,
+            Err(mut unanswered) => {
+                shared.links.look_up([&mut unanswered.link]);
+                shared.end(request, unanswered).await
+            }
         };
         shared.send(request, reply, response_handle).await
     }

@@ -26,10 +26,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::sieve::{Keyed, Sieve};
 use crate::link::{Link, LinkName, Version};
@@ -141,10 +141,27 @@ pub(super) enum Look {
     Full,
 }
 
+/// Where a flight lands. A `watch` channel would do, but it is made for crowds that keep watching, and
+/// takes half a kilobyte for each of the flights.
+#[derive(Debug, Default)]
+struct Strip {
+    landing: OnceLock<Landing>,
+    landed: Notify,
+}
+
+impl Strip {
+    /// Tells those who wait, and those who will; what came first stays.
+    fn land(&self, landing: Landing) {
+        if self.landing.set(landing).is_ok() {
+            self.landed.notify_waiters();
+        }
+    }
+}
+
 /// The end of a flight, to wait for.
 #[derive(Debug)]
 pub(super) struct Wait {
-    landed: watch::Receiver<Option<Landing>>,
+    strip: Arc<Strip>,
     /// How long the flight has been under way.
     pub(super) under_way: Duration,
     /// What was held before, for the case that the flight fails.
@@ -158,7 +175,7 @@ pub(super) struct Ticket {
     number: u64,
     /// The version of the link that is held.
     held: Option<Version>,
-    landing: watch::Sender<Option<Landing>>,
+    strip: Arc<Strip>,
     memory: Arc<Memory>,
 }
 
@@ -198,7 +215,7 @@ struct Shard {
 struct Flight {
     number: u64,
     since: Instant,
-    landed: watch::Receiver<Option<Landing>>,
+    strip: Arc<Strip>,
 }
 
 #[derive(Debug)]
@@ -302,7 +319,7 @@ impl Memory {
         };
         if let Some(flight) = shard.flights.get(name) {
             return Look::Join(Wait {
-                landed: flight.landed.clone(),
+                strip: flight.strip.clone(),
                 under_way: now.saturating_duration_since(flight.since),
                 stale,
             });
@@ -310,24 +327,24 @@ impl Memory {
         if shard.flights.len() >= self.limits.flights.div_ceil(SHARDS) {
             return stale.map_or(Look::Full, Look::Stale);
         }
-        let (landing, landed) = watch::channel(None);
+        let strip = Arc::new(Strip::default());
         shard.number += 1;
         let number = shard.number;
         let flight = Flight {
             number,
             since: now,
-            landed: landed.clone(),
+            strip: strip.clone(),
         };
         shard.flights.insert(name.clone(), flight);
         let ticket = Ticket {
             name: name.clone(),
             number,
             held: stale.as_ref().map(|link| link.version),
-            landing,
+            strip: strip.clone(),
             memory: Arc::clone(self),
         };
         let wait = Wait {
-            landed,
+            strip,
             under_way: Duration::ZERO,
             stale,
         };
@@ -445,13 +462,14 @@ impl Shard {
 
 impl Wait {
     /// Waits for the flight's end.
-    pub(super) async fn landing(&mut self) -> Landing {
-        match self.landed.wait_for(Option::is_some).await {
-            Ok(landing) => match &*landing {
-                Some(landing) => landing.clone(),
-                None => Err(abandoned()),
-            },
-            Err(_) => Err(abandoned()),
+    pub(super) async fn landing(&self) -> Landing {
+        loop {
+            // Before the look: what is told in between is heard.
+            let landed = self.strip.landed.notified();
+            if let Some(landing) = self.strip.landing.get() {
+                return landing.clone();
+            }
+            landed.await;
         }
     }
 }
@@ -480,7 +498,7 @@ impl Ticket {
             shard.keep(&self.name, &landing, since);
         }
         drop(shard);
-        self.landing.send_replace(Some(landing));
+        self.strip.land(landing);
         // Dropping the ticket takes the flight off the board.
     }
 }
@@ -491,6 +509,10 @@ impl Drop for Ticket {
         let current = shard.flights.get(&self.name);
         if current.is_some_and(|flight| flight.number == self.number) {
             shard.flights.remove(&self.name);
+        }
+        drop(shard);
+        if self.strip.landing.get().is_none() {
+            self.strip.land(Err(abandoned()));
         }
     }
 }
@@ -549,7 +571,7 @@ mod tests {
     #[tokio::test]
     async fn one_flight_serves_all_who_wait() {
         let (memory, now) = (memory(), Instant::now());
-        let (ticket, mut first) = lead(&memory, "a", now);
+        let (ticket, first) = lead(&memory, "a", now);
         let mut waits = Vec::new();
         for _ in 0..100 {
             match memory.look(&name("a"), now) {
@@ -558,7 +580,7 @@ mod tests {
             }
         }
         ticket.land(Ok(Some(link("a", 7))), now);
-        for wait in waits.iter_mut().chain([&mut first]) {
+        for wait in waits.iter().chain([&first]) {
             assert_eq!(wait.landing().await.unwrap().unwrap().version.0, 7);
         }
         assert_eq!(fresh(&memory, "a", now), Some(7));
@@ -569,7 +591,7 @@ mod tests {
     async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
         let (memory, now) = (memory(), Instant::now());
         for landing in [Some(link("a", 1)), None] {
-            let (ticket, mut wait) = lead(&memory, "a", now);
+            let (ticket, wait) = lead(&memory, "a", now);
             memory.forget(&name("a"));
             // A look-up that begins behind the change is another flight, and wins.
             let (second, _) = lead(&memory, "a", now);
@@ -587,7 +609,7 @@ mod tests {
     #[tokio::test]
     async fn an_abandoned_flight_fails_those_who_wait_and_blocks_nobody() {
         let (memory, now) = (memory(), Instant::now());
-        let (ticket, mut wait) = lead(&memory, "a", now);
+        let (ticket, wait) = lead(&memory, "a", now);
         drop(ticket);
         assert!(wait.landing().await.is_err());
         lead(&memory, "a", now).0.land(Ok(None), now);

@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket, Wait};
 use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
-use self::tiers::Tiers;
+use self::tiers::{Asked, Tiers};
 use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
 use crate::clock::{Clock, UnixTime};
@@ -156,10 +156,12 @@ pub enum Resolution {
     Absent,
 }
 
-/// A look-up that is under way.
+/// A name that is to be looked up, or is being looked up.
 #[derive(Debug)]
 pub struct Unresolved {
     name: LinkName,
+    /// Where it falls to the caller to have it looked up.
+    ticket: Option<Ticket>,
     wait: Wait,
 }
 
@@ -316,12 +318,16 @@ impl Links {
     pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
         match self.resolve_now(name) {
             Ok(known) => known,
-            Err(unresolved) => self.resolve_later(unresolved).await,
+            Err(mut unresolved) => {
+                self.look_up([&mut unresolved]);
+                self.resolve_later(unresolved).await
+            }
         }
     }
 
-    /// What [`Links::resolve`] gives, where that can be said without waiting; else the name is being
-    /// looked up, and [`Links::resolve_later`] waits for it. To be called within a runtime.
+    /// What [`Links::resolve`] gives, where that can be said without waiting. Else the caller is to
+    /// have the name looked up, with others that it has, by [`Links::look_up`], and then to wait by
+    /// [`Links::resolve_later`].
     ///
     /// # Errors
     /// The inner error as that of [`Links::resolve`]; the outer one is what to wait for.
@@ -330,7 +336,7 @@ impl Links {
         name: &LinkName,
     ) -> Result<Result<Resolution, StoreError>, Unresolved> {
         let count = |result| self.metrics.count_lookup(Tier::Memory, result);
-        let wait = match self.memory.look(name, Instant::now()) {
+        let (ticket, wait) = match self.memory.look(name, Instant::now()) {
             Look::Fresh(known) => {
                 count(LookupResult::Hit);
                 return Ok(self.judge(name, Ok(known)));
@@ -343,15 +349,25 @@ impl Links {
                 count(LookupResult::Refused);
                 return Ok(self.judge(name, Err(StoreError::Overloaded)));
             }
-            Look::Join(wait) => wait,
-            Look::Lead(ticket, wait) => {
-                // A task of its own: it outlives a client that goes away, for those who joined.
-                tokio::spawn(fly(ticket, self.tiers.clone()));
-                wait
-            }
+            Look::Join(wait) => (None, wait),
+            Look::Lead(ticket, wait) => (Some(ticket), wait),
         };
-        let name = name.clone();
-        Err(Unresolved { name, wait })
+        Err(Unresolved {
+            name: name.clone(),
+            ticket,
+            wait,
+        })
+    }
+
+    /// Has these names looked up, those of them that nobody is looking up yet: together, as far as
+    /// Redis knows them. To be called within a runtime.
+    pub fn look_up<'a>(&self, unresolved: impl IntoIterator<Item = &'a mut Unresolved>) {
+        let tickets = unresolved.into_iter().filter_map(|one| one.ticket.take());
+        let tickets: Vec<Ticket> = tickets.collect();
+        if !tickets.is_empty() {
+            // A task of its own: it outlives a client that goes away, for those who joined.
+            tokio::spawn(fly(tickets, self.tiers.clone()));
+        }
     }
 
     /// Waits for the look-up that was begun.
@@ -359,7 +375,7 @@ impl Links {
     /// # Errors
     /// As [`Links::resolve`].
     pub async fn resolve_later(&self, unresolved: Unresolved) -> Result<Resolution, StoreError> {
-        let Unresolved { name, mut wait } = unresolved;
+        let Unresolved { name, wait, .. } = unresolved;
         let patience = match wait.stale {
             // Counted from the flight's beginning: who joins late has the less to wait.
             Some(_) => STALE_PATIENCE.saturating_sub(wait.under_way),
@@ -625,10 +641,32 @@ impl Drop for ForgetAtEnd {
     }
 }
 
-/// Looks a name up behind the memory, and lands with what it found.
-async fn fly(ticket: Ticket, tiers: Arc<Tiers>) {
+/// Looks names up behind the memory, and lands with what is found.
+async fn fly(tickets: Vec<Ticket>, tiers: Arc<Tiers>) {
     let since = Instant::now();
-    let found = within(RESOLVE_DEADLINE, tiers.find(ticket.name(), ticket.held())).await;
+    let names: Vec<_> = tickets.iter().map(|t| (t.name(), t.held())).collect();
+    let asked = tiers.ask(&names).await;
+    let mut left = None;
+    for (ticket, asked) in tickets.into_iter().zip(asked) {
+        match asked {
+            Asked::Known(known) => ticket.land(Ok(known), since),
+            asked => {
+                // One of them can go on in this task.
+                if let Some((ticket, asked)) = left.replace((ticket, asked)) {
+                    tokio::spawn(fly_on(ticket, asked, since, tiers.clone()));
+                }
+            }
+        }
+    }
+    if let Some((ticket, asked)) = left {
+        fly_on(ticket, asked, since, tiers).await;
+    }
+}
+
+/// Looks a name up that Redis does not know.
+async fn fly_on(ticket: Ticket, asked: Asked, since: Instant, tiers: Arc<Tiers>) {
+    let finding = tiers.find(ticket.name(), ticket.held(), asked);
+    let found = within(RESOLVE_DEADLINE.saturating_sub(since.elapsed()), finding).await;
     ticket.land(found, since);
 }
 

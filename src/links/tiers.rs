@@ -1,9 +1,9 @@
 //! What lies behind the memory: Redis, and the store behind a budget.
 //!
 //! ```text
-//!   find ── Redis ── it knows ────────────────────────────────────────────> answer
-//!             └── it does not, or is down ── budget ── claim ── store ──> answer, put into Redis
-//!                                              └── spent ──> refused
+//!   ask ── Redis ── it knows ─────────────────────────────────────────────> answer
+//!             └── it does not, or is down ── find ── budget ── claim ── store ──> answer, put into Redis
+//!                                                       └── spent ──> refused
 //! ```
 
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::batch::{BatchLimits, Batcher};
 use super::budget::Budget;
 use super::memory::Known;
-use super::redis::{Claim, Failure, Held, RedisCache};
+use super::redis::{Failure, Held, RedisCache};
 use crate::link::{Link, LinkName, Version};
 use crate::metrics::{LookupResult, Metrics, Tier};
 use crate::store::{Store, StoreError};
@@ -28,6 +28,17 @@ const STORE_READS: BatchLimits = BatchLimits {
 
 /// What a read of the store gives.
 type Read = Result<Option<Link>, StoreError>;
+
+/// What Redis has told of a name.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// This.
+    Known(Known),
+    /// It holds nothing.
+    Nothing,
+    /// It could not be asked, or is not believed.
+    Nobody,
+}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -69,66 +80,47 @@ impl Tiers {
         }
     }
 
-    /// Finds what there is of a name; `held` is the version that memory has of it. The caller bounds
-    /// the time.
-    pub(super) async fn find(
-        &self,
-        name: &LinkName,
-        held: Option<Version>,
-    ) -> Result<Known, StoreError> {
+    /// Asks Redis about names, all in one call; each comes with the version that memory has of it.
+    pub(super) async fn ask(&self, names: &[(&LinkName, Option<Version>)]) -> Vec<Asked> {
         let Some(redis) = &self.redis else {
-            return Ok(self.read(name, held).await?.map(Arc::new));
+            return names.iter().map(|_| Asked::Nobody).collect();
         };
-        let asked = self.ask(redis, name, held).await;
-        match asked {
-            Ok(Held::Link(link)) => return Ok(Some(link)),
-            Ok(Held::Absent) => return Ok(None),
-            Ok(Held::Nothing) | Err(_) => {}
-        }
-        self.spend(held)?;
-        // The claim comes before the read, so that whatever is changed during the read removes it.
-        let claim: Option<Claim> = match asked {
-            Ok(_) => redis.claim_read(name).await,
-            Err(_) => None,
-        };
-        let found = self.read_within_budget(name).await?;
-        if let Some(claim) = claim {
-            redis.fill(name, claim, found.as_ref());
-        }
-        Ok(found.map(Arc::new))
-    }
-
-    /// Asks Redis.
-    async fn ask(
-        &self,
-        redis: &RedisCache,
-        name: &LinkName,
-        held: Option<Version>,
-    ) -> Result<Held, Failure> {
         let began = Instant::now();
-        let mut asked = redis.get(name).await;
-        // It has lost what came after: it was restarted, or has failed over.
-        if let (Ok(Held::Link(link)), Some(version)) = (&asked, held)
-            && link.version < version
-        {
-            redis.drop_older(name, version);
-            asked = Ok(Held::Nothing);
-        }
-        let result = match &asked {
-            Ok(Held::Link(_) | Held::Absent) => LookupResult::Hit,
-            Ok(Held::Nothing) => LookupResult::Miss,
-            Err(Failure::Skipped) => LookupResult::Refused,
-            Err(Failure::Failed) => LookupResult::Error,
-        };
-        self.metrics
-            .time_lookup(Tier::Redis, result, began.elapsed());
+        let wanted: Vec<&LinkName> = names.iter().map(|(name, _)| *name).collect();
+        let held = redis.get_many(&wanted).await;
+        let mut counts = Counts::default();
+        let answers = names.iter().zip(held);
+        let asked = answers
+            .map(|((name, known), held)| counts.add(believe(redis, name, *known, held)))
+            .collect();
+        counts.tell(&self.metrics, began);
         asked
     }
 
-    /// Reads the store, if the budget allows it.
-    async fn read(&self, name: &LinkName, held: Option<Version>) -> Read {
-        self.spend(held)?;
-        self.read_within_budget(name).await
+    /// Finds what there is of a name that Redis has not told; `known` is the version that memory has of
+    /// it. The caller bounds the time.
+    pub(super) async fn find(
+        &self,
+        name: &LinkName,
+        known: Option<Version>,
+        asked: Asked,
+    ) -> Result<Known, StoreError> {
+        let may_fill = match asked {
+            Asked::Known(known) => return Ok(known),
+            Asked::Nothing => true,
+            Asked::Nobody => false,
+        };
+        self.spend(known)?;
+        // The claim comes before the read, so that whatever is changed during the read removes it.
+        let claim = match &self.redis {
+            Some(redis) if may_fill => redis.claim_read(name).await.map(|claim| (redis, claim)),
+            _ => None,
+        };
+        let found = self.read(name).await?;
+        if let Some((redis, claim)) = claim {
+            redis.fill(name, claim, found.as_ref());
+        }
+        Ok(found.map(Arc::new))
     }
 
     fn spend(&self, held: Option<Version>) -> Result<(), StoreError> {
@@ -143,7 +135,7 @@ impl Tiers {
         }
     }
 
-    async fn read_within_budget(&self, name: &LinkName) -> Read {
+    async fn read(&self, name: &LinkName) -> Read {
         let began = Instant::now();
         let counted = Counted {
             began,
@@ -166,6 +158,50 @@ impl Tiers {
     }
 }
 
+/// What an answer of Redis is worth to somebody who has known a version.
+fn believe(
+    redis: &RedisCache,
+    name: &LinkName,
+    known: Option<Version>,
+    held: Result<Held, Failure>,
+) -> (LookupResult, Asked) {
+    match held {
+        Ok(Held::Link(link)) => match known {
+            // It has lost what came after: it was restarted, or has failed over.
+            Some(version) if link.version < version => {
+                redis.drop_older(name, version);
+                (LookupResult::Stale, Asked::Nobody)
+            }
+            _ => (LookupResult::Hit, Asked::Known(Some(link))),
+        },
+        Ok(Held::Absent) => (LookupResult::Hit, Asked::Known(None)),
+        Ok(Held::Nothing) => (LookupResult::Miss, Asked::Nothing),
+        Err(Failure::Skipped) => (LookupResult::Refused, Asked::Nobody),
+        Err(Failure::Failed) => (LookupResult::Error, Asked::Nobody),
+    }
+}
+
+/// How the answers about several names came out.
+#[derive(Default)]
+struct Counts(Vec<(LookupResult, u64)>);
+
+impl Counts {
+    fn add(&mut self, (result, asked): (LookupResult, Asked)) -> Asked {
+        match self.0.iter_mut().find(|(of, _)| *of == result) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((result, 1)),
+        }
+        asked
+    }
+
+    fn tell(&self, metrics: &Metrics, began: Instant) {
+        let took = began.elapsed();
+        for &(result, count) in &self.0 {
+            metrics.time_lookups(Tier::Redis, result, count, took);
+        }
+    }
+}
+
 /// Counts a read of the store when it is dropped: also one whose time was up.
 struct Counted<'a> {
     began: Instant,
@@ -181,7 +217,7 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.metrics
-            .time_lookup(Tier::Store, self.result, self.began.elapsed());
+        let took = self.began.elapsed();
+        self.metrics.time_lookups(Tier::Store, self.result, 1, took);
     }
 }

@@ -33,7 +33,8 @@ use crate::store::{Page, Segment, Store, StoreError};
 const SEGMENTS: u32 = 4;
 /// How many links are read at once.
 const PAGE: usize = 1_000;
-/// How old a page may be when it is put. Deletions are remembered for much longer than that.
+/// How old a page may be when it is put. Deletions are remembered for much longer than that, unless
+/// they are evicted.
 const PAGE_AGE: Duration = Duration::from_secs(20);
 /// What was loaded less than this ago, in seconds, is not loaded again at a start.
 const RECENT: u64 = 600;
@@ -51,6 +52,8 @@ const PAGE_BACKOFF: Duration = Duration::from_millis(250);
 const ATTEMPTS: u32 = 5;
 /// How long a load that has failed waits.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
+/// How long after its last page a part looks at the changes once more.
+const LAST_CHANGES: Duration = Duration::from_millis(500);
 /// After how many links of a part it is looked whether they are still there, and at how many.
 const CHECK_EVERY: usize = 10_000;
 const CHECKED: usize = 16;
@@ -319,8 +322,13 @@ impl WarmLoad {
             Cursor::After(name) => Some(name),
             Cursor::Start => None,
         };
+        // Of the page before: its changes are told some milliseconds after they are made.
+        let mut place = self.cache.changes_end().await?;
         loop {
+            let next_place = self.cache.changes_end().await?;
             let page = self.load_page(segment, after.as_ref()).await?;
+            self.cache.drop_changed(&place).await?;
+            place = next_place;
             let links = page.links.len();
             sample.add(&page.links);
             // One may have been deleted meanwhile.
@@ -334,9 +342,11 @@ impl WarmLoad {
             tokio::time::sleep(pace.spend(links, Instant::now())).await;
             after = match next {
                 Cursor::After(name) => Some(name),
-                Cursor::Start | Cursor::End => return Ok(()),
+                Cursor::Start | Cursor::End => break,
             };
         }
+        tokio::time::sleep(LAST_CHANGES).await;
+        Ok(self.cache.drop_changed(&place).await?)
     }
 
     /// Reads one page and puts it; tries again where either fails.

@@ -4,8 +4,6 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use socket2::SockRef;
-
 /// The largest query that is taken whole, in bytes; what is longer is cut, and then no message.
 /// Queries have some fifty bytes, and we tell clients a limit of 1,232 (RFC 6891 §6.2.3).
 const PACKET: usize = 4_096;
@@ -77,6 +75,16 @@ impl Outbox {
         }
     }
 
+    /// Replies that are there already, to be sent at once.
+    pub(super) fn of(buffers: Vec<Vec<u8>>, peers: Vec<SocketAddr>) -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            headers: linux::headers(peers.len()),
+            buffers,
+            peers,
+        }
+    }
+
     /// The buffer for the next reply.
     pub(super) fn next(&mut self) -> &mut Vec<u8> {
         let place = self.peers.len();
@@ -117,22 +125,11 @@ impl Outbox {
 
     #[cfg(not(target_os = "linux"))]
     fn send_from(&mut self, socket: &UdpSocket, from: usize) -> io::Result<usize> {
-        send_one(socket, &self.buffers[from], self.peers[from]).map(|()| 1)
+        socket
+            .send_to(&self.buffers[from], self.peers[from])
+            .map(|_| 1)
     }
 }
-
-/// Sends one reply; does not wait where the system has no room.
-pub(super) fn send_one(socket: &UdpSocket, wire: &[u8], peer: SocketAddr) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    #[cfg(unix)]
-    let sent = socket.send_to_with_flags(wire, &peer.into(), DONT_WAIT);
-    #[cfg(not(unix))]
-    let sent = socket.send_to(wire, &peer.into());
-    sent.map(drop)
-}
-
-#[cfg(unix)]
-const DONT_WAIT: i32 = nix::libc::MSG_DONTWAIT;
 
 #[cfg(target_os = "linux")]
 mod linux {

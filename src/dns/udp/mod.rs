@@ -1,15 +1,15 @@
 //! UDP: one thread and one socket a core, many packets a system call.
 //!
 //! ```text
-//!   socket ── receive up to BATCH ── decode ─┬─ reply at once ───────── send all of them ── socket
-//!   (SO_REUSEPORT)                           └─ waits for a link ── task ── send ─────────────┘
+//!   socket ── receive up to BATCH ── decode ─┬─ reply at once ─────────── send all of them ── socket
+//!   (SO_REUSEPORT)                           └─ waits for a link ── task ── sender: gathers ──┘
 //! ```
 //!
 //! hickory's own loop spawns a task and makes some thirty allocations a packet, and sends each reply by
 //! a call of its own. Here a reply that needs no waiting, which is nearly every one, is made on the
 //! thread that has received the query, and goes out together with the others of its batch. What has to
 //! wait for a link is a task, of which there is a bound; so a store that hangs does not slow what is in
-//! memory.
+//! memory. Those replies go out together with others that are ready by then.
 //!
 //! The kernel divides clients among the sockets by their addresses. A port is guarded by its TCP
 //! listener, which no other process can bind: SO_REUSEPORT alone would let a second server of the same
@@ -42,6 +42,9 @@ const STOP_LOOK: Duration = Duration::from_millis(100);
 /// How much the system is asked to hold for a socket, in bytes: some thousand queries, for the time in
 /// which a worker is not scheduled. It gives what `net.core.rmem_max` allows.
 const RECEIVE_BUFFER: usize = 2 << 20;
+/// How many replies of tasks may wait to be sent; as many as there can be tasks would be no bound worth
+/// the name, for sending does not wait.
+const SENDER_QUEUE: usize = 4_096;
 /// How many errors in a row end a worker: each is waited for a little.
 const MAX_ERRORS: u32 = 50;
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
@@ -122,6 +125,14 @@ struct Worker {
     handler: Handler,
     stop: Arc<AtomicBool>,
     runtime: Handle,
+    /// To the sender of this socket.
+    replies: mpsc::Sender<Later>,
+}
+
+/// A reply of a task.
+struct Later {
+    wire: Vec<u8>,
+    peer: SocketAddr,
 }
 
 /// What becomes of a packet.
@@ -142,11 +153,16 @@ impl Worker {
         runtime: Handle,
     ) -> io::Result<Self> {
         prepare(&socket)?;
+        let socket = Arc::new(socket);
+        let (replies, waiting) = mpsc::channel(SENDER_QUEUE);
+        // Ends when the worker and all its tasks have.
+        runtime.spawn(send_all(waiting, socket.clone(), handler.clone()));
         Ok(Self {
-            socket: Arc::new(socket),
+            socket,
             handler,
             stop,
             runtime,
+            replies,
         })
     }
 
@@ -155,6 +171,7 @@ impl Worker {
         let _entered = self.runtime.enter();
         let mut inbox = Inbox::new(BATCH);
         let mut outbox = Outbox::new(BATCH);
+        let mut waiting = Vec::with_capacity(BATCH);
         let mut errors = 0;
         while !self.stop.load(Ordering::Acquire) {
             match inbox.receive(&self.socket) {
@@ -174,8 +191,14 @@ impl Worker {
             for (packet, peer) in inbox.packets() {
                 match self.take(packet, peer, outbox.next()) {
                     Fate::Replied => outbox.commit(peer),
-                    Fate::Waits(request, unanswered) => self.wait(request, unanswered),
+                    Fate::Waits(request, unanswered) => waiting.push((request, unanswered)),
                     Fate::Dropped => {}
+                }
+            }
+            if !waiting.is_empty() {
+                self.handler.look_up(waiting.iter_mut().map(|(_, one)| one));
+                for (request, unanswered) in waiting.drain(..) {
+                    self.wait(request, unanswered);
                 }
             }
             let unsent = outbox.send(&self.socket);
@@ -232,12 +255,13 @@ impl Worker {
         let Some(permit) = self.handler.permit() else {
             return self.dropped(DropReason::Overload, 1);
         };
-        let (socket, handler) = (self.socket.clone(), self.handler.clone());
+        let (replies, handler) = (self.replies.clone(), self.handler.clone());
         tokio::spawn(async move {
             let mut reply = handler.end(&request, unanswered).await;
             let mut wire = Vec::with_capacity(512);
             let fit = reply.encode(&request, Transport::Udp, &mut wire);
-            if !wire.is_empty() && batch::send_one(&socket, &wire, request.src()).is_ok() {
+            let peer = request.src();
+            if !wire.is_empty() && replies.try_send(Later { wire, peer }).is_ok() {
                 count_reply(&handler, reply.rcode(), &fit);
             } else {
                 count_drop(&handler, DropReason::Unsendable, 1);
@@ -248,6 +272,29 @@ impl Worker {
 
     fn dropped(&self, reason: DropReason, packets: usize) {
         count_drop(&self.handler, reason, packets);
+    }
+}
+
+/// The sender of one socket: whatever replies are ready go out together.
+async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, handler: Handler) {
+    let mut replies = Vec::with_capacity(BATCH);
+    while waiting.recv_many(&mut replies, BATCH).await > 0 {
+        // The runtime wakes the sender for the first reply, before the tasks that are about to have
+        // others: a link that many wait for, or an answer of Redis about many, makes a crowd of them.
+        tokio::task::yield_now().await;
+        while replies.len() < BATCH
+            && let Ok(reply) = waiting.try_recv()
+        {
+            replies.push(reply);
+        }
+        let (wires, peers): (Vec<_>, Vec<_>) = replies
+            .drain(..)
+            .map(|later| (later.wire, later.peer))
+            .unzip();
+        let unsent = Outbox::of(wires, peers).send(&socket);
+        if unsent > 0 {
+            count_drop(&handler, DropReason::Unsendable, unsent);
+        }
     }
 }
 

@@ -99,8 +99,9 @@ pub fn admin_router(
 }
 
 /// Every route there is; a list, so that a test can compare it with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 7] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 8] {
     [
+        ("/v1/zones", get(zones)),
         ("/v1/links", post(links::create).get(links::list)),
         ("/v1/links:batch", post(batch::create)),
         (
@@ -156,6 +157,17 @@ async fn no_such_path() -> Problem {
 async fn method_not_allowed() -> Problem {
     let detail = "this path does not take this method; Allow says which it takes";
     Problem::new(Kind::MethodNotAllowed, detail)
+}
+
+/// `GET /v1/zones`. Objects, so that a zone can tell more of itself one day.
+async fn zones(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
+    let NoQuery {} = query(&uri)?;
+    let origins = admin.links.namespace().origins();
+    let zones: Vec<_> = origins
+        .iter()
+        .map(|origin| json!({"origin": origin.as_str()}))
+        .collect();
+    Ok(Json(json!({"zones": zones})).into_response())
 }
 
 async fn openapi() -> Response {
@@ -214,6 +226,11 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 struct ZoneQuery {
     zone: Option<String>,
 }
+
+/// The query of a call that takes nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
 
 /// Reads a query; unknown and doubled parameters are errors, for they are typing errors.
 fn query<T: for<'de> Deserialize<'de>>(uri: &Uri) -> Result<T, Problem> {

@@ -326,6 +326,20 @@ async fn each_zone_has_its_own_links() {
 }
 
 #[tokio::test]
+async fn the_zones_are_told_in_order() {
+    let server = Server::new();
+    let reply = server.call(Call::get("/v1/zones")).await;
+    assert_eq!(reply.status, 200);
+    let expected = json!({"zones": [{"origin": "s.example.com"}, {"origin": "t.example.net"}]});
+    assert_eq!(reply.json(), expected);
+    // The first is that of calls that name none.
+    let link = server.link(json!({"url": URL, "code": "x"})).await;
+    assert_eq!(link["name"], "x.s.example.com");
+    let refused = server.call(Call::get("/v1/zones?zone=s.example.com")).await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
 async fn codes_that_cannot_be() {
     let server = Server::new();
     for code in [

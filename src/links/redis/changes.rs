@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::streams::{StreamId, StreamReadReply};
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{Cmd, RedisResult, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -100,6 +100,33 @@ impl Changes {
         entry
     }
 
+    /// Where the stream ends just now.
+    pub(super) async fn end(&self) -> Result<String, Failure> {
+        let mut last = redis::cmd("XREVRANGE");
+        last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        let reply: StreamRangeReply = self.client.command("changes", &self.key, &last).await?;
+        let last = reply.ids.into_iter().next();
+        Ok(last.map_or_else(|| "0-0".into(), |entry| entry.id))
+    }
+
+    /// The changes behind a place of the stream, as many as it keeps.
+    pub(super) async fn since(&self, place: &str) -> Result<Vec<(LinkName, Version)>, Failure> {
+        let mut place = place.to_owned();
+        let mut changes = Vec::new();
+        for _ in 0..STREAM_ENTRIES.div_ceil(READ_COUNT) {
+            let mut range = redis::cmd("XRANGE");
+            range.arg(&self.key).arg(format!("({place}")).arg("+");
+            range.arg("COUNT").arg(READ_COUNT);
+            let reply: StreamRangeReply = self.client.command("changes", &self.key, &range).await?;
+            changes.extend(reply.ids.iter().filter_map(change));
+            match reply.ids.into_iter().nth(READ_COUNT - 1) {
+                Some(last) => place = last.id,
+                None => break,
+            }
+        }
+        Ok(changes)
+    }
+
     /// Follows the stream until it is told to stop. `gap` is called after a gap.
     pub(super) async fn follow(&self, shutdown: CancellationToken, gap: impl Fn()) {
         let mut place = Place::default();
@@ -159,7 +186,8 @@ impl Changes {
                 self.hear(&entry);
                 last = entry.id;
             }
-            self.set_following(few);
+            // What nobody can write, nobody tells.
+            self.set_following(few && self.client.is_writable());
         }
     }
 
@@ -188,15 +216,9 @@ impl Changes {
         Ok(keys.into_iter().flat_map(|key| key.ids).collect())
     }
 
-    /// Obeys an entry. One that cannot be read names no link that could be in memory.
+    /// Obeys an entry.
     fn hear(&self, entry: &StreamId) {
-        let (Some(name), Some(version)) = (
-            entry.get::<String>("name"),
-            entry.get::<u64>("version").map(Version),
-        ) else {
-            return;
-        };
-        if let Ok(name) = LinkName::parse(&name) {
+        if let Some((name, version)) = change(entry) {
             self.memory.forget_older(&name, version);
             self.metrics.changes_seen.inc();
         }
@@ -209,6 +231,13 @@ impl Changes {
         self.memory.set_told(following);
         self.metrics.changes_following.set(following.into());
     }
+}
+
+/// What an entry says; none if it names no link, or nothing that could be the name of one.
+fn change(entry: &StreamId) -> Option<(LinkName, Version)> {
+    let name: String = entry.get("name")?;
+    let version = entry.get::<u64>("version").map(Version)?;
+    Some((LinkName::parse(&name).ok()?, version))
 }
 
 /// How long ago an entry was made, by its id, which begins with Redis's clock in milliseconds.

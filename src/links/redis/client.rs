@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -35,6 +36,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_RETRY: Duration = Duration::from_millis(50);
 /// The longest wait between two tries.
 const MAX_RETRY: Duration = Duration::from_secs(1);
+/// The life of what it writes to try.
+const PROBE_LIFE: Duration = Duration::from_secs(10);
 /// How long a part of a cluster may be down before the connection is made anew from the seeds: by
 /// itself it may know only nodes that are gone.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(3);
@@ -55,8 +58,10 @@ pub(super) struct Client {
     connection: ArcSwapOption<Connection>,
     /// One, or one for each range of a cluster.
     breakers: Vec<Breaker>,
-    /// A key in each range, for the supervisor to ask for.
+    /// A key in each range, for the supervisor to try.
     probes: Vec<String>,
+    /// Whether all of Redis takes writes: one that is full and may not evict does not.
+    writable: AtomicBool,
     /// Wakes the supervisor.
     trouble: Notify,
     metrics: Arc<Metrics>,
@@ -83,6 +88,7 @@ impl Client {
             connection: ArcSwapOption::empty(),
             breakers: (0..ranges).map(|_| Breaker::default()).collect(),
             probes: probes(&config.prefix, ranges),
+            writable: AtomicBool::new(true),
             trouble: Notify::new(),
             metrics,
         })
@@ -96,6 +102,11 @@ impl Client {
     /// Whether a call about this key would be tried.
     pub(super) fn allows(&self, key: &str) -> bool {
         self.breaker(key).is_closed() && self.connection.load().is_some()
+    }
+
+    /// Whether Redis takes writes, as it was found a moment ago: without them nobody tells of changes.
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable.load(Ordering::Acquire)
     }
 
     /// How many parts of Redis are down, of how many.
@@ -321,12 +332,19 @@ impl Client {
             }
         }
         let probing = (0..self.breakers.len()).map(|range| self.probe_range(range));
-        let mut all_well = true;
-        for (range, works) in join_all(probing).await.into_iter().enumerate() {
-            if works {
+        let (mut all_well, mut writable) = (true, true);
+        for (range, found) in join_all(probing).await.into_iter().enumerate() {
+            if found != Found::Down {
                 self.recover(state, range, recovered);
             }
             all_well &= self.breakers[range].is_closed();
+            writable &= found != Found::ReadOnly;
+        }
+        if self.writable.swap(writable, Ordering::AcqRel) != writable {
+            match writable {
+                true => tracing::info!("Redis takes writes again"),
+                false => tracing::warn!("Redis takes no writes; changes show after a second"),
+            }
         }
         match all_well {
             true => state.down_since = None,
@@ -335,30 +353,35 @@ impl Client {
         all_well
     }
 
-    /// Tries one part, whatever its breaker says; whether it works.
-    async fn probe_range(&self, range: usize) -> bool {
+    /// Tries one part, whatever its breaker says.
+    async fn probe_range(&self, range: usize) -> Found {
         let Some(mut connection) = self.connection.load_full().as_deref().cloned() else {
-            return false;
+            return Found::Down;
         };
-        let result: RedisResult<()> = match self.connector.is_sentinel() {
+        let probe = async {
             // A server that was the master may still answer, with what was true then.
-            true => self.in_time(connection.must_be_master()).await,
-            false => {
-                let probe = redis::cmd("GET").arg(&self.probes[range]).to_owned();
-                self.in_time(connection.command(&probe)).await
+            if self.connector.is_sentinel() {
+                connection.must_be_master().await?;
             }
+            let mut set = redis::cmd("SET");
+            set.arg(&self.probes[range]).arg(1);
+            set.arg("PX").arg(PROBE_LIFE.as_millis() as u64);
+            connection.command::<()>(&set).await
         };
-        match result {
+        match self.in_time(probe).await {
             Ok(()) => {
                 self.breakers[range].worked();
-                true
+                Found::Works
             }
             Err(error) if is_outage(&error) => {
                 self.note_failure(range, &error);
-                false
+                Found::Down
             }
-            // It answers, if only to say that this user may not ask that.
-            Err(_) => true,
+            // It answers, if only to say that it will not.
+            Err(error) => {
+                tracing::debug!(error = text(&error), "Redis refuses the probe");
+                Found::ReadOnly
+            }
         }
     }
 
@@ -374,6 +397,15 @@ impl Client {
         }
         state.connected = true;
     }
+}
+
+/// What the supervisor has found of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Works,
+    /// It answers, but takes no writes.
+    ReadOnly,
+    Down,
 }
 
 /// What the supervisor remembers from round to round.

@@ -2,9 +2,10 @@
 //! loads at a time; how far it has come, so that another can go on from there; and a way to put many
 //! links at once.
 //!
-//! A loaded link is put only in the place of nothing or of something older. That is right because the
-//! load stops when Redis evicts: then there is no newer state that could have gone, but what was
-//! deleted, and deletions are remembered for longer than a page may be old when it is put.
+//! A loaded link is put only in the place of nothing or of something older. That alone would not do: a
+//! newer state may have been evicted, a deletion above all, and the load would bring the old one back.
+//! So the stream of changes is read again behind every page, from before the page was read on, and what
+//! is older than the changes in it is dropped.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -140,6 +141,30 @@ impl RedisCache {
         let life = millis(self.life(link)).max(1).to_string();
         let args = vec![value::link(link), life, link.version.to_string()];
         Run::new(&scripts::LOAD, self.names.link(&link.name), args)
+    }
+
+    /// Where the stream of changes ends, to be asked before a page is read.
+    pub(in crate::links) async fn changes_end(&self) -> Result<String, Failure> {
+        self.changes.end().await
+    }
+
+    /// Drops what is older than the changes that were told behind a place of the stream.
+    pub(in crate::links) async fn drop_changed(&self, place: &str) -> Result<(), Failure> {
+        let changes = self.changes.since(place).await?;
+        let runs: Vec<Run> = changes
+            .iter()
+            .map(|(name, version)| {
+                let args = vec![version.to_string()];
+                Run::new(&scripts::DROP, self.names.link(name), args)
+            })
+            .collect();
+        let runs: Vec<&Run> = runs.iter().collect();
+        for runs in runs.chunks(PUT_AT_ONCE) {
+            for result in self.client.run_many("load", runs).await {
+                result?;
+            }
+        }
+        Ok(())
     }
 
     /// How many of these names Redis has anything of.

@@ -21,7 +21,7 @@
 //!   state may have been evicted from it.
 //! * Two writers at once share a claim that neither can end; it ends by its time.
 //!
-//! All of this is decided inside Redis, by [`scripts`], in one round trip each. A call that has timed
+//! All of this is decided inside Redis, by `scripts`, in one round trip each. A call that has timed
 //! out and is carried out later does no harm, for it is judged by what stands there then.
 //!
 //! # What happens when a node dies
@@ -36,7 +36,7 @@
 //! # What happens when Redis is away
 //!
 //! Links come from memory and the store. Changes are made in the store all the same, and Redis is told
-//! later ([`repairs`]); until that is done the node that made them does not believe Redis about them.
+//! later (`repairs`); until that is done the node that made them does not believe Redis about them.
 //! Redis may come back with what it held before: another node that asks before the repair, some tens of
 //! milliseconds, may then see the old state once more. If the node that made the change dies before the
 //! repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
@@ -74,12 +74,6 @@ use crate::clock::Clock;
 use crate::link::{Link, LinkName, Version};
 use crate::metrics::Metrics;
 
-/// Look-ups: a call takes along what has gathered, and a few may be under way.
-const READS: BatchLimits = BatchLimits {
-    queue: 16_384,
-    size: 256,
-    calls: 4,
-};
 /// Readers' claims and what they put.
 const FILLS: BatchLimits = BatchLimits {
     queue: 16_384,
@@ -102,7 +96,7 @@ const REPAIR_BATCH: usize = 256;
 /// How long the last repairs may take when the node stops.
 const LAST_REPAIRS: Duration = Duration::from_secs(1);
 /// Above every version that is written (see [`Version`]), and exact in a script's numbers.
-const ANY_VERSION: Version = Version((1 << 53) - 1);
+const ANY_VERSION: Version = Version(value::MAX_VERSION);
 
 /// What Redis says of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +159,6 @@ pub(super) struct RedisCache {
     client: Arc<Client>,
     changes: Changes,
     repairs: Repairs,
-    reads: Batcher<LinkName, Result<Held, Failure>>,
     fills: Batcher<Run, Result<i64, Failure>>,
     names: Names,
     /// The name of this node, in claims and in the stream.
@@ -222,7 +215,6 @@ impl RedisCache {
         Ok(Self {
             changes,
             repairs: Repairs::default(),
-            reads: start_reads(client.clone(), names.clone()),
             fills: start_fills(client.clone()),
             names,
             node,
@@ -263,14 +255,19 @@ impl RedisCache {
         self.repairs.pending()
     }
 
-    /// What is held of a name.
-    pub(super) async fn get(&self, name: &LinkName) -> Result<Held, Failure> {
-        // What it holds may be older than what this node has written.
-        if self.repairs.contains(name) || !self.client.allows(&self.names.link(name)) {
-            return Err(Failure::Skipped);
-        }
-        let answer = self.reads.ask(name.clone()).await;
-        answer.unwrap_or(Err(Failure::Skipped))
+    /// What is held of these names, in their order, in one call.
+    pub(super) async fn get_many(&self, names: &[&LinkName]) -> Vec<Result<Held, Failure>> {
+        let keys: Vec<String> = names.iter().map(|name| self.names.link(name)).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let values = self.client.get_many(&keys).await;
+        let held = names.iter().zip(values);
+        held.map(|(name, value)| match value {
+            // What it holds may be older than what this node has written.
+            Ok(_) if self.repairs.contains(name) => Err(Failure::Skipped),
+            Ok(value) => Ok(held_of(name, value.as_deref())),
+            Err(failure) => Err(failure),
+        })
+        .collect()
     }
 
     /// The right to put what will be read from the store; none if somebody else has it.
@@ -441,20 +438,6 @@ impl RedisCache {
 fn node_name(clock: &Clock) -> Box<str> {
     let number = getrandom::u64().unwrap_or_else(|_| clock.micros());
     format!("{number:016x}").into()
-}
-
-fn start_reads(client: Arc<Client>, names: Names) -> Batcher<LinkName, Result<Held, Failure>> {
-    Batcher::start(READS, move |links: Vec<LinkName>| {
-        let (client, names) = (client.clone(), names.clone());
-        async move {
-            let keys: Vec<String> = links.iter().map(|name| names.link(name)).collect();
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            let values = client.get_many(&keys).await;
-            let held = links.iter().zip(values);
-            held.map(|(name, value)| Ok(held_of(name, value?.as_deref())))
-                .collect()
-        }
-    })
 }
 
 fn held_of(name: &LinkName, value: Option<&[u8]>) -> Held {

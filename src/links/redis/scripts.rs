@@ -9,15 +9,18 @@ use std::sync::LazyLock;
 use redis::Script;
 
 /// `held` is the text, or false where there is none that this program could have written; `kind` is
-/// the field that tells what it is, and `version` a number (exact below 2^53, as versions are).
+/// the field that tells what it is, and `version` a number (exact below 2^53, as versions are; a higher
+/// one is nonsense).
 const HELD: &str = r#"
 local held = redis.pcall('GET', KEYS[1])
 local version, kind
 if type(held) == 'string' then
   version, kind = string.match(held, '^{"version":(%d+),"(%a+)":')
 end
-if not kind then held = false end
 version = tonumber(version) or 0
+if not kind or version > 9007199254740991 then
+  held, kind = false, nil
+end
 "#;
 
 macro_rules! script {

@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 
+/// The highest version that is believed: what the numbers of a script hold exactly. It is that of the
+/// year 2255.
+pub(super) const MAX_VERSION: u64 = (1 << 53) - 1;
+
 /// What a value says of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -91,11 +95,16 @@ pub(super) fn writes(token: &str) -> String {
 /// Reads the text under a name; none if it is nothing that this program writes.
 pub(super) fn parse(name: &LinkName, text: &[u8]) -> Option<Value> {
     let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
-    if text.reads.is_some() || text.writes.is_some() {
-        return Some(Value::Claimed);
+    if text.version > MAX_VERSION {
+        return None;
     }
-    if text.absent == Some(true) {
-        return Some(Value::Absent);
+    let claimed = text.reads.is_some() || text.writes.is_some();
+    match (text.url.is_some(), text.absent == Some(true), claimed) {
+        (true, false, false) => {}
+        (false, true, false) => return Some(Value::Absent),
+        (false, false, true) => return Some(Value::Claimed),
+        // Nothing, or several things at once.
+        _ => return None,
     }
     let ttl = match text.ttl {
         Some(seconds) => Some(Ttl::from_secs(seconds)?),
@@ -158,10 +167,13 @@ mod tests {
             "{}",
             "[1]",
             "{\"version\":1}",
+            "{\"version\":9007199254740992,\"absent\":true}",
             "{\"version\":-1,\"url\":\"https://a/\"}",
             "{\"version\":1,\"url\":\"javascript:1\"}",
             "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801}",
             "{\"version\":1,\"absent\":false}",
+            "{\"version\":1,\"absent\":true,\"url\":\"https://a/\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"writes\":\"n-1\"}",
         ] {
             check(nonsense, None);
         }

@@ -34,15 +34,28 @@ where
     match error {
         SdkError::TimeoutError(_) => StoreError::DeadlineExceeded,
         SdkError::DispatchFailure(failure) if failure.is_timeout() => StoreError::DeadlineExceeded,
-        SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or_default();
-            if THROTTLED.contains(&code) || service.raw().status().as_u16() == 429 {
-                StoreError::Overloaded
-            } else {
-                StoreError::Unavailable(format!("{table}: {}", text(error)))
-            }
-        }
+        SdkError::ServiceError(_) if is_throttled(error) => StoreError::Overloaded,
         _ => StoreError::Unavailable(format!("{table}: {}", text(error))),
+    }
+}
+
+/// Whether DynamoDB asks for patience.
+fn is_throttled<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    let SdkError::ServiceError(service) = error else {
+        return false;
+    };
+    let code = service.err().code().unwrap_or_default();
+    THROTTLED.contains(&code) || service.raw().status().as_u16() == 429
+}
+
+/// Whether a failure may be over when the call is made again later: whatever is not a refusal.
+pub(super) fn may_pass<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::ServiceError(service) => {
+            is_throttled(error) || service.raw().status().as_u16() >= 500
+        }
+        _ => true,
     }
 }
 

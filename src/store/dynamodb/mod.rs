@@ -53,6 +53,7 @@
 
 mod credentials;
 mod failure;
+mod foreign;
 mod item;
 mod open;
 mod read;
@@ -68,6 +69,7 @@ use aws_sdk_dynamodb::Client;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+pub use self::foreign::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use super::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};

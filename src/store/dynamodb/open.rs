@@ -44,12 +44,19 @@ const TABLE_POLL: Duration = Duration::from_millis(500);
 pub enum DynamoOpenError {
     /// No region anywhere.
     #[error(
-        "no region for the DynamoDB table {0:?}: set region in [store], AWS_REGION, or a profile's"
+        "no region for the DynamoDB table {0:?}: set region in [store] or on the command line, \
+         AWS_REGION, or a profile's"
     )]
     NoRegion(String),
     /// There is no such table.
     #[error("{table} does not exist; create it, or set create_table = true in [store]")]
     Missing {
+        /// The table and where it was looked for.
+        table: String,
+    },
+    /// There is no such table, and it was only to be read.
+    #[error("{table} does not exist")]
+    NoTable {
         /// The table and where it was looked for.
         table: String,
     },
@@ -109,11 +116,7 @@ impl DynamoStore {
         settings: ConfigLoader,
     ) -> Result<Self, DynamoOpenError> {
         let sdk = load(config, settings).await?;
-        let region = sdk.region().map(ToString::to_string).unwrap_or_default();
-        let table = Table {
-            name: config.table.clone(),
-            place: sdk.endpoint_url().map_or(region, Into::into),
-        };
+        let table = table(config, &sdk);
         let lane = |permits, time, attempt_time, backoff| Lane {
             client: client(&sdk, time, attempt_time, backoff),
             permits: Semaphore::new(permits),
@@ -136,7 +139,10 @@ impl DynamoStore {
 }
 
 /// Gathers region, credentials and endpoint.
-async fn load(config: &DynamoConfig, settings: ConfigLoader) -> Result<SdkConfig, DynamoOpenError> {
+pub(super) async fn load(
+    config: &DynamoConfig,
+    settings: ConfigLoader,
+) -> Result<SdkConfig, DynamoOpenError> {
     let mut settings = settings;
     if let Some(region) = &config.region {
         settings = settings.region(Region::new(region.clone()));
@@ -159,8 +165,22 @@ async fn load(config: &DynamoConfig, settings: ConfigLoader) -> Result<SdkConfig
     }
 }
 
+/// The table that a configuration means, as it is called in messages.
+pub(super) fn table(config: &DynamoConfig, sdk: &SdkConfig) -> Table {
+    let region = sdk.region().map(ToString::to_string).unwrap_or_default();
+    Table {
+        name: config.table.clone(),
+        place: sdk.endpoint_url().map_or(region, Into::into),
+    }
+}
+
 /// A client whose calls end in time.
-fn client(sdk: &SdkConfig, time: Duration, attempt_time: Duration, backoff: Duration) -> Client {
+pub(super) fn client(
+    sdk: &SdkConfig,
+    time: Duration,
+    attempt_time: Duration,
+    backoff: Duration,
+) -> Client {
     // The bound of an attempt is not the SDK's own for attempts: that one would also cut off a
     // refresh of the credentials, which may take longer, and would have to start anew each time.
     let timeouts = TimeoutConfig::builder()
@@ -180,12 +200,23 @@ fn client(sdk: &SdkConfig, time: Duration, attempt_time: Duration, backoff: Dura
 }
 
 /// What is done to the table as a whole.
-struct Admin<'a> {
-    client: &'a Client,
-    table: &'a Table,
+pub(super) struct Admin<'a> {
+    pub(super) client: &'a Client,
+    pub(super) table: &'a Table,
 }
 
 impl Admin<'_> {
+    /// Finds a table that is there to be read, and makes nothing.
+    pub(super) async fn find(&self) -> Result<TableDescription, DynamoOpenError> {
+        let Some(found) = self.describe().await? else {
+            return Err(DynamoOpenError::NoTable {
+                table: self.table.to_string(),
+            });
+        };
+        self.check_key(&found)?;
+        Ok(found)
+    }
+
     /// Sees to it that the table is there and can be used.
     async fn prepare(&self, create: bool) -> Result<(), DynamoOpenError> {
         let found = match self.describe().await? {

@@ -1,0 +1,268 @@
+//! `tinyns export`: all links of a running server, page by page, in a form that `import` reads.
+//!
+//! A link of NDJSON is as the API shows it; a row of CSV has the same members without the short URL
+//! and the version. A file gets its name only when all is in it: one that ends early looks like one
+//! that is whole. Links that are made or deleted meanwhile may be in it or not; every other is, once.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::api::{Link, Page};
+use super::links::Client;
+use super::serve::Stop;
+use super::transfer::{self, Screen, Server};
+use super::{ExportArgs, ExportFormat};
+use crate::link::Origin;
+use crate::progress::{Extent, Progress};
+
+/// The header of CSV.
+const HEADER: &str = "code,name,url,created_at,expires_at,ttl\r\n";
+
+/// Writes all links.
+///
+/// # Errors
+/// Where a zone cannot be read to its end, or the output not be written.
+pub(super) fn run(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<()> {
+    let client = Arc::new(Client::new(&args.access, config)?);
+    transfer::run(async {
+        let mut stop = Stop::new().context("cannot handle signals")?;
+        let output = Output::open(args.output.clone())?;
+        let written = export(&args, client, &output);
+        let ended = transfer::unless_stopped(&mut stop, written).await;
+        output.end(ended.is_ok())?;
+        ended
+    })
+}
+
+async fn export(args: &ExportArgs, client: Arc<Client>, output: &Output) -> anyhow::Result<()> {
+    let zones = match &args.zone {
+        Some(zone) => vec![zone.clone()],
+        None => transfer::ask(&client, |client| client.api.zones(&client.token)).await??,
+    };
+    let progress = Progress::new(Extent::Unknown, 0, 0, Instant::now());
+    let screen = Screen::begin("export", progress);
+    let server = Server::new(client, screen.clone());
+    let mut done = 0;
+    if args.format == ExportFormat::Csv {
+        output.write(&screen, HEADER.into()).await?;
+    }
+    for zone in &zones {
+        let mut cursor = None;
+        loop {
+            let page = page(&server, zone, cursor).await?;
+            done += page.links.len() as u64;
+            let text = page.links.iter().map(|link| written(link, args.format));
+            if !output.write(&screen, text.collect()).await? {
+                screen.end();
+                return Ok(());
+            }
+            screen.update(done, 0);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    screen.end();
+    let noun = if zones.len() == 1 { "zone" } else { "zones" };
+    screen.say(&format!("exported {done} links of {} {noun}", zones.len()));
+    Ok(())
+}
+
+/// A page, however long the server is away within reason.
+async fn page(server: &Server, zone: &Origin, cursor: Option<String>) -> anyhow::Result<Page> {
+    let zone = zone.clone();
+    let list = move |client: &Client| client.api.list(&client.token, &zone, cursor.as_deref());
+    Ok(server.insist(list).await??)
+}
+
+/// A link as a line, with the line's end.
+fn written(link: &Link, format: ExportFormat) -> String {
+    match format {
+        // Texts and numbers always serialise.
+        ExportFormat::Ndjson => serde_json::to_string(link).unwrap_or_default() + "\n",
+        ExportFormat::Csv => {
+            let ttl = link.ttl.map(|ttl| ttl.to_string());
+            let fields = [
+                link.code.as_deref(),
+                Some(link.name.as_str()),
+                Some(link.url.as_str()),
+                link.created_at.as_deref(),
+                link.expires_at.as_deref(),
+                ttl.as_deref(),
+            ];
+            let fields = fields.map(|field| quoted(field.unwrap_or_default()));
+            fields.join(",") + "\r\n"
+        }
+    }
+}
+
+/// A field of CSV (RFC 4180 §2, 6 and 7).
+fn quoted(field: &str) -> Cow<'_, str> {
+    match field.contains(['"', ',', '\r', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")).into(),
+        false => field.into(),
+    }
+}
+
+/// Where the links are written to.
+enum Output {
+    Stdout,
+    /// A device or a pipe, or a file that will be one when all is in it.
+    File {
+        file: Arc<File>,
+        draft: Option<Draft>,
+    },
+}
+
+/// A file under the name that it has while it is written.
+struct Draft {
+    draft: PathBuf,
+    path: PathBuf,
+}
+
+impl Output {
+    fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::Stdout);
+        };
+        // What is no file keeps its name: nobody wants a file in the place of /dev/null. A link's
+        // own file is written, and not the link.
+        let draft = match fs::metadata(&path) {
+            Ok(about) if !about.is_file() => None,
+            _ => {
+                let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+                let mut draft = path.clone().into_os_string();
+                draft.push(".new");
+                Some(Draft {
+                    draft: draft.into(),
+                    path,
+                })
+            }
+        };
+        let opened = match &draft {
+            Some(draft) => File::create(&draft.draft),
+            None => File::options().write(true).open(&path),
+        };
+        let file = opened.with_context(|| format!("cannot write {}", path.display()))?;
+        let file = Arc::new(file);
+        Ok(Self::File { file, draft })
+    }
+
+    /// Writes whole lines; gives whether anybody wants more. A reader of standard output that has
+    /// read enough and gone is no failure.
+    async fn write(&self, screen: &Screen, text: String) -> anyhow::Result<bool> {
+        let written = match self {
+            Self::Stdout => screen.write(io::stdout(), text).await?.map(drop),
+            Self::File { file, .. } => screen.write(Arc::clone(file), text).await?.map(drop),
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error).context("cannot write the links"),
+        }
+    }
+
+    /// Gives a file its name if it is whole, and removes it if not.
+    fn end(self, whole: bool) -> anyhow::Result<()> {
+        let Self::File {
+            file,
+            draft: Some(Draft { draft, path }),
+        } = self
+        else {
+            return Ok(());
+        };
+        if !whole {
+            // What went wrong before is the better reason to give.
+            let _ = fs::remove_file(&draft);
+            return Ok(());
+        }
+        file.sync_all()
+            .and_then(|()| fs::rename(&draft, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn link(url: &str, expires_at: Option<&str>, ttl: Option<u32>) -> Link {
+        Link {
+            code: Some("x".into()),
+            name: "x.s.example.com".into(),
+            short_url: Some("http://x.s.example.com/".into()),
+            url: url.into(),
+            created_at: Some("2026-01-01T00:00:00Z".into()),
+            expires_at: expires_at.map(Into::into),
+            ttl,
+            version: Some(9),
+        }
+    }
+
+    #[test]
+    fn lines_of_json_are_as_the_api_shows_links() {
+        let link = link("https://example.net/", None, Some(60));
+        assert_eq!(
+            written(&link, ExportFormat::Ndjson),
+            "{\"code\":\"x\",\"name\":\"x.s.example.com\",\
+             \"short_url\":\"http://x.s.example.com/\",\"url\":\"https://example.net/\",\
+             \"created_at\":\"2026-01-01T00:00:00Z\",\"expires_at\":null,\"ttl\":60,\
+             \"version\":9}\n"
+        );
+    }
+
+    #[test]
+    fn rfc_4180_2_fields_are_quoted_where_they_must() {
+        let check = |url: &str, expected: &str| {
+            let link = link(url, Some("2030-01-01T00:00:00Z"), None);
+            assert_eq!(
+                written(&link, ExportFormat::Csv),
+                format!(
+                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,\r\n"
+                )
+            );
+        };
+        check("https://example.net/", "https://example.net/");
+        check("https://example.net/a,b", "\"https://example.net/a,b\"");
+        check("a\"b", "\"a\"\"b\"");
+        check("a\nb", "\"a\nb\"");
+        assert_eq!(
+            HEADER.split(',').count(),
+            written(&link("u", None, None), ExportFormat::Csv)
+                .split(',')
+                .count()
+        );
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("links");
+        fs::write(&path, "old").unwrap();
+        for (whole, expected) in [(false, "old"), (true, "new")] {
+            let output = Output::open(Some(path.clone())).unwrap();
+            let Output::File { file, .. } = &output else {
+                panic!("no file");
+            };
+            (&**file).write_all(b"new").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+            output.end(whole).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        // A device stays what it is.
+        let device = Output::open(Some("/dev/null".into())).unwrap();
+        assert!(matches!(&device, Output::File { draft: None, .. }));
+        device.end(true).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+}

@@ -1,0 +1,361 @@
+//! One link as a source has it, whatever the source.
+//!
+//! All sources come down to named members with a text or a number in them: an item of DynamoDB, a
+//! line of JSON, a row of CSV under its header. So the names, the types and the rules are read in
+//! one place. A record that is bad keeps what is known of it, for the report.
+
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::clock::UnixTime;
+use crate::link::Ttl;
+
+/// What a link may be called by; the first that has a value counts. `miniUrl` is the article's; a
+/// name says more than a code.
+pub(super) const KEYS: [&str; 3] = ["miniUrl", "name", "code"];
+/// Where it may lead.
+pub(super) const URLS: [&str; 2] = ["fullUrl", "url"];
+/// When it may end.
+const ENDS: [&str; 2] = ["expiresAt", "expires_at"];
+const TTL: &str = "ttl";
+const VERSION: &str = "version";
+const DELETED_AT: &str = "deletedAt";
+
+/// Every member that is looked at.
+pub(super) const MEMBERS: [&str; 10] = [
+    KEYS[0], KEYS[1], KEYS[2], URLS[0], URLS[1], ENDS[0], ENDS[1], TTL, VERSION, DELETED_AT,
+];
+
+/// A link as its source has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The line of a file where it begins.
+    pub(super) line: Option<u64>,
+    /// What the source calls it; may be empty.
+    pub(super) key: String,
+    /// Where it leads; may be empty where the record is bad.
+    pub(super) url: String,
+    /// The rest, or why there is no link.
+    pub(super) terms: Result<Terms, Flaw>,
+}
+
+/// What else there is to a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) expires_at: Option<UnixTime>,
+    pub(super) ttl: Option<Ttl>,
+    /// Its version, where the source is a tinyns.
+    pub(super) version: Option<u64>,
+}
+
+/// Why a record is no link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It is what a deletion has left.
+    Deleted,
+    /// Something is wrong with it.
+    Bad(String),
+}
+
+impl Record {
+    /// A record of which nothing is known but what is wrong with it.
+    pub(super) fn bad(line: Option<u64>, reason: impl Into<String>) -> Self {
+        Self {
+            line,
+            key: String::new(),
+            url: String::new(),
+            terms: Err(Flaw::Bad(reason.into())),
+        }
+    }
+
+    /// Reads a line of JSON: a link as the API shows it, an item as plain JSON, or an item as
+    /// DynamoDB's exports have it.
+    pub(super) fn from_json(line: u64, text: &[u8]) -> Self {
+        match serde_json::from_slice::<Value>(text) {
+            Ok(Value::Object(mut members)) => {
+                if let Some(Value::Object(item)) = members.get_mut("Item") {
+                    members = std::mem::take(item);
+                }
+                Self::from_members(Some(line), members)
+            }
+            Ok(_) => Self::bad(Some(line), "the line is not a JSON object"),
+            Err(error) => Self::bad(Some(line), format!("the line is not JSON: {error}")),
+        }
+    }
+
+    /// Reads the members of a link.
+    pub(super) fn from_members(line: Option<u64>, mut members: Map<String, Value>) -> Self {
+        let members: Map<String, Value> = MEMBERS
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), untagged(members.remove(*name)?))))
+            .collect();
+        let (key, url) = (text(&members, &KEYS), text(&members, &URLS));
+        let known = |text: &Result<Option<String>, String>| match text {
+            Ok(Some(text)) => text.clone(),
+            _ => String::new(),
+        };
+        Self {
+            line,
+            key: known(&key),
+            url: known(&url),
+            terms: terms(&members, key, url),
+        }
+    }
+}
+
+fn terms(
+    members: &Map<String, Value>,
+    key: Result<Option<String>, String>,
+    url: Result<Option<String>, String>,
+) -> Result<Terms, Flaw> {
+    if url == Ok(None) && given(members, DELETED_AT).is_some() {
+        return Err(Flaw::Deleted);
+    }
+    // A link whose key is there and empty is one without a code of its own; where the key is not
+    // even there, its name may be written otherwise, and all links would lose their codes.
+    if key.map_err(Flaw::Bad)?.is_none() && !KEYS.iter().any(|key| members.contains_key(*key)) {
+        let names = KEYS.join(" nor ");
+        return Err(Flaw::Bad(format!("it has neither {names}")));
+    }
+    if url.map_err(Flaw::Bad)?.is_none() {
+        return Err(Flaw::Bad(format!("it has no {}", URLS.join(" or "))));
+    }
+    Ok(Terms {
+        expires_at: end(members).map_err(Flaw::Bad)?,
+        ttl: ttl(members).map_err(Flaw::Bad)?,
+        version: given(members, VERSION).and_then(Value::as_u64),
+    })
+}
+
+/// The value without the name of its type, as DynamoDB's JSON has it: `{"S": "x"}`, `{"N": "7"}`.
+fn untagged(value: Value) -> Value {
+    let Value::Object(tagged) = &value else {
+        return value;
+    };
+    let mut tags = tagged.iter();
+    match (tags.next(), tags.next()) {
+        (Some((tag, Value::String(text))), None) if tag == "S" => text.as_str().into(),
+        (Some((tag, Value::String(digits))), None) if tag == "N" => match digits.parse::<u64>() {
+            Ok(number) => number.into(),
+            Err(_) => digits.as_str().into(),
+        },
+        (Some((tag, _)), None) if tag == "NULL" => Value::Null,
+        _ => value,
+    }
+}
+
+/// A member that has a value; an empty cell of a table has none.
+fn given<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    members
+        .get(name)
+        .filter(|value| !value.is_null() && value.as_str() != Some(""))
+}
+
+/// The first of these members that has a value, which has to be a text.
+fn text(members: &Map<String, Value>, names: &[&str]) -> Result<Option<String>, String> {
+    for name in names {
+        match given(members, name) {
+            None => {}
+            Some(Value::String(text)) => return Ok(Some(text.clone())),
+            Some(_) => return Err(format!("{name} is not a text")),
+        }
+    }
+    Ok(None)
+}
+
+/// When the link ends: epoch seconds, as a number or in digits, or a time of RFC 3339.
+fn end(members: &Map<String, Value>) -> Result<Option<UnixTime>, String> {
+    let found = ENDS
+        .iter()
+        .find_map(|name| Some((name, given(members, name)?)));
+    let Some((name, value)) = found else {
+        return Ok(None);
+    };
+    let end = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok().or_else(|| {
+            let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            // Before 1970 is long past, as 1970 is.
+            Some(u64::try_from(time.unix_timestamp()).unwrap_or(0))
+        }),
+        _ => None,
+    };
+    match end.map(UnixTime) {
+        // Milliseconds, most likely.
+        Some(end) if end > UnixTime::MAX => Err(format!("{name} is beyond the year 9999: {end}")),
+        Some(end) => Ok(Some(end)),
+        None => {
+            let kinds = "epoch seconds nor a time such as 2030-01-31T12:00:00Z";
+            Err(format!("{name} is neither {kinds}: {value}"))
+        }
+    }
+}
+
+fn ttl(members: &Map<String, Value>) -> Result<Option<Ttl>, String> {
+    let Some(value) = given(members, TTL) else {
+        return Ok(None);
+    };
+    let seconds = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(digits) => digits.parse().ok(),
+        _ => None,
+    };
+    seconds
+        .and_then(Ttl::from_secs)
+        .map(Some)
+        .ok_or_else(|| format!("{TTL} is not 0 to {} seconds: {value}", Ttl::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(value: Value) -> Record {
+        Record::from_json(7, value.to_string().as_bytes())
+    }
+
+    fn check(value: Value, key: &str, url: &str, terms: Terms) {
+        let expected = Record {
+            line: Some(7),
+            key: key.into(),
+            url: url.into(),
+            terms: Ok(terms),
+        };
+        assert_eq!(record(value.clone()), expected, "{value}");
+    }
+
+    fn terms(expires_at: Option<u64>, ttl: Option<u64>, version: Option<u64>) -> Terms {
+        Terms {
+            expires_at: expires_at.map(UnixTime),
+            ttl: ttl.and_then(Ttl::from_secs),
+            version,
+        }
+    }
+
+    #[test]
+    fn links_of_the_api() {
+        let link = json!({"code": "sale", "name": "sale.s.example.com",
+            "short_url": "http://sale.s.example.com/", "url": "https://example.net/",
+            "created_at": "2026-01-01T00:00:00Z", "expires_at": "2030-01-01T00:00:00Z",
+            "ttl": 60, "version": 9});
+        let all = terms(Some(1_893_456_000), Some(60), Some(9));
+        check(link, "sale.s.example.com", "https://example.net/", all);
+        let link = json!({"code": "sale", "url": "u", "expires_at": null, "ttl": null});
+        check(link, "sale", "u", Terms::default());
+        // Without a code of its own, on purpose.
+        let link = json!({"code": null, "url": "u"});
+        check(link, "", "u", Terms::default());
+    }
+
+    #[test]
+    fn items_of_dynamodb() {
+        let bare = json!({"miniUrl": "aB3", "fullUrl": "u", "clicks": [1]});
+        check(bare, "aB3", "u", Terms::default());
+        // The article's key comes before a column that happens to be called name.
+        let named = json!({"miniUrl": "aB3", "fullUrl": "u", "name": "My page", "url": "v"});
+        check(named, "aB3", "u", Terms::default());
+        let item = json!({"Item": {"miniUrl": {"S": "aB3"}, "fullUrl": {"S": "u"},
+            "expiresAt": {"N": "1893456000"}, "ttl": {"N": "60"}, "version": {"N": "9"},
+            "tags": {"SS": ["x"]}}});
+        let all = terms(Some(1_893_456_000), Some(60), Some(9));
+        check(item.clone(), "aB3", "u", all);
+        // Without the frame, as scans print it.
+        check(item["Item"].clone(), "aB3", "u", all);
+        let null = json!({"Item": {"miniUrl": {"S": "x"}, "fullUrl": {"S": "u"},
+            "ttl": {"NULL": true}}});
+        check(null, "x", "u", Terms::default());
+    }
+
+    #[test]
+    fn times_and_ttls() {
+        let end = |value: Value| {
+            let link = json!({"code": "x", "url": "u", "expires_at": value});
+            record(link)
+                .terms
+                .map(|terms| terms.expires_at.map(|t| t.0))
+        };
+        assert_eq!(end(json!(7)), Ok(Some(7)));
+        assert_eq!(end(json!("7")), Ok(Some(7)));
+        assert_eq!(end(json!("1970-01-01T01:00:07.9+01:00")), Ok(Some(7)));
+        assert_eq!(end(json!("1969-12-31T23:59:59Z")), Ok(Some(0)));
+        assert_eq!(end(json!("")), Ok(None));
+        for bad in [
+            json!(-1),
+            json!(1.5),
+            json!("soon"),
+            json!([]),
+            json!("30d"),
+        ] {
+            let Err(Flaw::Bad(reason)) = end(bad.clone()) else {
+                panic!("{bad}");
+            };
+            assert!(reason.starts_with("expires_at is neither "), "{reason}");
+        }
+        assert_eq!(
+            end(json!(1_893_456_000_000_u64)),
+            Err(Flaw::Bad(
+                "expires_at is beyond the year 9999: 1893456000000".into()
+            ))
+        );
+        let ttl = |value: Value| {
+            let link = json!({"code": "x", "url": "u", "ttl": value});
+            record(link).terms.map(|terms| terms.ttl.map(Ttl::as_secs))
+        };
+        assert_eq!(ttl(json!(0)), Ok(Some(0)));
+        assert_eq!(ttl(json!("604800")), Ok(Some(604_800)));
+        // Other programs keep the table's TTL, a time, in an attribute of that name.
+        for bad in [json!(604_801), json!(1_893_456_000), json!("x"), json!(-1)] {
+            let expected = format!("ttl is not 0 to 604800 seconds: {bad}");
+            assert_eq!(ttl(bad), Err(Flaw::Bad(expected)));
+        }
+    }
+
+    fn check_flaw(value: Value, key: &str, url: &str, flaw: Flaw) {
+        let record = record(value.clone());
+        assert_eq!((&*record.key, &*record.url), (key, url), "{value}");
+        assert_eq!(record.terms, Err(flaw), "{value}");
+    }
+
+    #[test]
+    fn what_is_no_link() {
+        let bad = |reason: &str| Flaw::Bad(reason.into());
+        let deleted = json!({"miniUrl": "x.s.example.com", "deletedAt": 7, "version": 8});
+        check_flaw(deleted, "x.s.example.com", "", Flaw::Deleted);
+        // Another program has given the name a URL again.
+        let back = json!({"miniUrl": "x", "deletedAt": 7, "fullUrl": "u"});
+        check(back, "x", "u", Terms::default());
+        check_flaw(
+            json!({"code": "x"}),
+            "x",
+            "",
+            bad("it has no fullUrl or url"),
+        );
+        check_flaw(
+            json!({"url": "u", "mini": "x"}),
+            "",
+            "u",
+            bad("it has neither miniUrl nor name nor code"),
+        );
+        check_flaw(
+            json!({"code": 7, "url": "u"}),
+            "",
+            "u",
+            bad("code is not a text"),
+        );
+        check_flaw(
+            json!({"code": "x", "url": ["u"]}),
+            "x",
+            "",
+            bad("url is not a text"),
+        );
+        check_flaw(json!([]), "", "", bad("the line is not a JSON object"));
+        let broken = Record::from_json(7, b"{\"code\"");
+        let Err(Flaw::Bad(reason)) = broken.terms else {
+            panic!("{broken:?}");
+        };
+        assert!(reason.starts_with("the line is not JSON: "), "{reason}");
+    }
+}

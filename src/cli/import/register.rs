@@ -1,0 +1,467 @@
+//! A piece of records becomes links, by batches of the admin API.
+//!
+//! ```text
+//!   records ── wanted ── batch, with their codes ──┬── made, there already, merged, refused
+//!                                                  │
+//!                                                  └── the code is taken: by which URL?
+//!                                                         │
+//!                                                      batch, without codes ── renamed, refused
+//! ```
+//!
+//! One request is under way at a time, and the next piece is read meanwhile. The server makes 64
+//! links of a batch at once, which is all that its DynamoDB store takes; two batches would only turn
+//! each other away, and with SQLite a second one gained some 15 percent when it was measured.
+//!
+//! # Merged, or there already
+//!
+//! The API answers the same to both: the link was there. Links that are older than the first one
+//! that this import has made were there before; versions tell, for they are times. A younger one was
+//! made by another record of the same import, which differs in case. Two kinds are told apart from
+//! these: lines that were sent once already, which may have made their link themselves, and items
+//! that bear the link's own version. The latter are met where the import reads the very table that
+//! the server writes, as the article's table may become the server's.
+
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::super::api::{Batch, LineResult, NewLink, Problem, is_passing};
+use super::super::links::Client;
+use super::super::transfer::{Patience, Screen, Server};
+use super::record::{Flaw, Record, Terms};
+use super::report::{Outcome, Why};
+use super::targets::{Place, Targets};
+use crate::clock::{Clock, UnixTime};
+use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
+
+/// How many lines one request has at most.
+const MAX_LINES: usize = 500;
+/// How long the body of one request is at most, in bytes, but for its last line. The answers to so
+/// much fit into what server and kernel buffer, so that the server never stops reading because this
+/// client has not yet begun to.
+const MAX_BODY: usize = 128 * 1024;
+
+/// Makes links of records.
+pub(super) struct Registrar {
+    server: Server,
+    screen: Screen,
+    targets: Targets,
+    clock: Clock,
+    /// The version of the first link that this import has made.
+    pub(super) first_made: Option<u64>,
+}
+
+/// A link that is to be made.
+struct Wanted<'a> {
+    /// Of which record.
+    index: usize,
+    url: &'a str,
+    zone: Origin,
+    /// Its code; without one it is folded from the URL.
+    code: Option<Code>,
+    /// Why it has no code, though its record has one.
+    why: Option<Why>,
+    terms: Terms,
+}
+
+/// What the API said to a line.
+struct Answer {
+    result: LineResult,
+    /// Whether the line was sent before, and nobody knows what became of it.
+    repeated: bool,
+}
+
+impl Registrar {
+    pub(super) fn new(
+        server: Server,
+        screen: Screen,
+        targets: Targets,
+        first_made: Option<u64>,
+    ) -> Self {
+        Self {
+            server,
+            screen,
+            targets,
+            clock: Clock::default(),
+            first_made,
+        }
+    }
+
+    /// Makes the links of a piece; gives what became of each record. `repeated` says that the piece
+    /// may have been sent before.
+    ///
+    /// # Errors
+    /// Where the API fails for good. Some of the piece may then be done; doing it again is safe.
+    pub(super) async fn register(
+        &mut self,
+        records: &[Record],
+        repeated: bool,
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let now = self.clock.now();
+        let mut outcomes = Vec::with_capacity(records.len());
+        let mut wanted = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            match want(index, record, &self.targets, now) {
+                Ok(link) => {
+                    wanted.push(link);
+                    outcomes.push(None);
+                }
+                Err(outcome) => outcomes.push(Some(outcome)),
+            }
+        }
+        while !wanted.is_empty() {
+            let (now, later) = rounds(wanted);
+            wanted = later;
+            let answers = self.send_all(&now, repeated).await?;
+            let mut homeless = Vec::new();
+            for (link, answer) in now.into_iter().zip(answers) {
+                match self.why_not(&link, &answer).await? {
+                    Some(why) => homeless.push(Wanted {
+                        code: None,
+                        why: Some(why),
+                        ..link
+                    }),
+                    None => outcomes[link.index] = Some(self.judge(&link, answer)),
+                }
+            }
+            let answers = self.send_all(&homeless, repeated).await?;
+            for (link, answer) in homeless.iter().zip(answers) {
+                outcomes[link.index] = Some(self.judge(link, answer));
+            }
+        }
+        let lost = || Outcome::Refused("the admin API has not answered".into());
+        let known = outcomes.into_iter();
+        Ok(known.map(|outcome| outcome.unwrap_or_else(lost)).collect())
+    }
+
+    /// Sends lines to their zones; gives the answers in the order of the lines.
+    async fn send_all(
+        &mut self,
+        wanted: &[Wanted<'_>],
+        repeated: bool,
+    ) -> anyhow::Result<Vec<Answer>> {
+        let mut answers: Vec<Option<Answer>> = wanted.iter().map(|_| None).collect();
+        let mut zones: Vec<&Origin> = wanted.iter().map(|link| &link.zone).collect();
+        zones.sort();
+        zones.dedup();
+        for zone in zones {
+            let own = |i: &usize| wanted[*i].zone == *zone;
+            let left: Vec<usize> = (0..wanted.len()).filter(own).collect();
+            self.send(zone, wanted, left, repeated, &mut answers)
+                .await?;
+        }
+        let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+        let made = answers.iter().filter(|a| a.result.status == 201);
+        let versions = made.filter_map(|a| a.result.link.as_ref()?.version);
+        self.first_made = versions.chain(self.first_made).min();
+        Ok(answers)
+    }
+
+    /// Sends lines to one zone until each has an answer.
+    async fn send(
+        &self,
+        zone: &Origin,
+        wanted: &[Wanted<'_>],
+        mut left: Vec<usize>,
+        repeated: bool,
+        answers: &mut [Option<Answer>],
+    ) -> anyhow::Result<()> {
+        let mut sent = vec![repeated; wanted.len()];
+        let mut patience = Patience::default();
+        while !left.is_empty() {
+            let (body, lines) = body(wanted, &left)?;
+            let batch = self.batch(zone, body, lines).await?;
+            let mut failed = None;
+            let mut again = Vec::new();
+            let mut results = batch.results.into_iter();
+            for &index in &left[..lines] {
+                let repeated = std::mem::replace(&mut sent[index], true);
+                match results.next() {
+                    Some(result) if is_passing(result.status) => {
+                        failed = failed.or(result.problem.and_then(|p| p.reason()));
+                        again.push(index);
+                    }
+                    Some(result) => answers[index] = Some(Answer { result, repeated }),
+                    None => again.push(index),
+                }
+            }
+            if again.len() < lines {
+                patience = Patience::default();
+            }
+            left.splice(..lines, again);
+            match (batch.failure, failed) {
+                (Some(failure), _) if failure.may_pass() => {
+                    self.screen.wait(&mut patience, failure).await?;
+                }
+                (Some(failure), _) => return Err(failure.into()),
+                (None, Some(reason)) => {
+                    self.screen.wait(&mut patience, Failed(reason)).await?;
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn batch(&self, zone: &Origin, body: String, lines: usize) -> anyhow::Result<Batch> {
+        let zone = zone.clone();
+        let send = move |client: &Client| client.api.batch(&client.token, &zone, &body, lines);
+        self.server.call(send).await
+    }
+
+    /// Why the code that a link asked for is not to be had, if that was the answer.
+    async fn why_not(&self, link: &Wanted<'_>, answer: &Answer) -> anyhow::Result<Option<Why>> {
+        let (Some(code), Some(problem)) = (&link.code, &answer.result.problem) else {
+            return Ok(None);
+        };
+        match problem.kind() {
+            "code-taken" => {
+                let (zone, asked) = (link.zone.clone(), code.clone());
+                let holder = self
+                    .server
+                    .insist(move |client| client.api.get(&client.token, Some(&zone), &asked));
+                let url = match holder.await? {
+                    Ok(holder) => Some(holder.link.url),
+                    // It has ended meanwhile.
+                    Err(error) if error.is_not_found() => None,
+                    Err(error) => return Err(error.into()),
+                };
+                let code = code.to_string();
+                Ok(Some(Why::Taken { code, url }))
+            }
+            "code-reserved" => Ok(problem.reason().map(Why::Unfit)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What an answer means that is the last one.
+    fn judge(&self, link: &Wanted<'_>, answer: Answer) -> Outcome {
+        let Answer { result, repeated } = answer;
+        let found = match (result.status, result.link) {
+            (200 | 201, Some(found)) => found,
+            _ => return refusal(&link.terms, result.problem.as_ref(), self.clock.now()),
+        };
+        if let Some(why) = &link.why {
+            return Outcome::Renamed {
+                why: why.clone(),
+                name: found.name,
+            };
+        }
+        let ours = self.first_made.is_some() && found.version >= self.first_made;
+        let itself = found.version.is_some() && found.version == link.terms.version;
+        match result.status {
+            201 => Outcome::Made,
+            _ if ours && !repeated && !itself => Outcome::Merged { name: found.name },
+            _ => Outcome::There,
+        }
+    }
+}
+
+/// The API cannot do it just now.
+#[derive(Debug, thiserror::Error)]
+#[error("the server cannot make links: {0}")]
+struct Failed(String);
+
+/// What a record asks for, or what became of it already.
+fn want<'a>(
+    index: usize,
+    record: &'a Record,
+    targets: &Targets,
+    now: UnixTime,
+) -> Result<Wanted<'a>, Outcome> {
+    let terms = match &record.terms {
+        Ok(terms) => *terms,
+        Err(Flaw::Deleted) => return Err(Outcome::Deleted),
+        Err(Flaw::Bad(reason)) => return Err(Outcome::Refused(reason.clone())),
+    };
+    if is_over(&terms, now) {
+        return Err(Outcome::Expired);
+    }
+    if record.url.len() > TargetUrl::MAX_LEN {
+        let reason = TargetUrlError::TooLong(record.url.len());
+        return Err(Outcome::Refused(reason.to_string()));
+    }
+    let Place { zone, code } = targets.place(&record.key).map_err(Outcome::Refused)?;
+    let (code, why) = match code {
+        Ok(code) => (Some(code), None),
+        Err(_) if record.key.trim().is_empty() => (None, Some("it has no code".to_owned())),
+        Err(reason) => (None, Some(reason)),
+    };
+    Ok(Wanted {
+        index,
+        url: &record.url,
+        zone,
+        code,
+        why: why.map(Why::Unfit),
+        terms,
+    })
+}
+
+/// Those that can go out together, and those that have to wait: two of the same code must not, for
+/// the server works on many at once, and the first of the source is to have it.
+fn rounds(wanted: Vec<Wanted<'_>>) -> (Vec<Wanted<'_>>, Vec<Wanted<'_>>) {
+    let mut taken = HashSet::new();
+    wanted.into_iter().partition(|link| match &link.code {
+        Some(code) => taken.insert((link.zone.clone(), code.clone())),
+        None => true,
+    })
+}
+
+fn is_over(terms: &Terms, now: UnixTime) -> bool {
+    terms.expires_at.is_some_and(|end| end <= now)
+}
+
+/// The body of a request for the first of these links, and how many they are: at least one.
+fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)> {
+    let mut body = String::new();
+    let mut lines = 0;
+    for link in left.iter().take(MAX_LINES).map(|index| &wanted[*index]) {
+        if body.len() >= MAX_BODY {
+            break;
+        }
+        let expires_at = link.terms.expires_at.map(rfc3339).transpose()?;
+        let new = NewLink {
+            url: link.url,
+            code: link.code.as_ref().map(Code::as_str),
+            expires_at: expires_at.as_deref(),
+            ttl: link.terms.ttl.map(Ttl::as_secs),
+        };
+        body += &serde_json::to_string(&new)?;
+        body.push('\n');
+        lines += 1;
+    }
+    Ok((body, lines))
+}
+
+/// A time as the API takes it. A record has none that is beyond the calendar.
+fn rfc3339(time: UnixTime) -> anyhow::Result<String> {
+    let seconds = i64::try_from(time.0)?;
+    Ok(OffsetDateTime::from_unix_timestamp(seconds)?.format(&Rfc3339)?)
+}
+
+/// What a line came to that made no link.
+fn refusal(terms: &Terms, problem: Option<&Problem>, now: UnixTime) -> Outcome {
+    match problem {
+        // It ended while the line was on its way.
+        Some(problem) if problem.kind() == "expiry-refused" && is_over(terms, now) => {
+            Outcome::Expired
+        }
+        Some(problem) => Outcome::Refused(problem.reason().unwrap_or_else(|| "no reason".into())),
+        None => Outcome::Refused("the admin API gives no reason".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, url: &str) -> Record {
+        Record {
+            line: None,
+            key: key.into(),
+            url: url.into(),
+            terms: Ok(Terms::default()),
+        }
+    }
+
+    fn targets() -> Targets {
+        let zones = ["s.example.com", "t.example.net"];
+        let zones = zones.map(|zone| Origin::parse(zone).unwrap());
+        Targets::new(zones.into(), None).unwrap()
+    }
+
+    fn wanted(records: &[Record]) -> Vec<Wanted<'_>> {
+        let targets = targets();
+        let each = records.iter().enumerate();
+        each.map(|(i, record)| want(i, record, &targets, UnixTime(7)).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_as_the_api_takes_them() {
+        let mut records = [
+            record("aB3", "https://example.net/\"1"),
+            record("a_b", "u"),
+            record("C4.t.example.net", "v"),
+        ];
+        records[2].terms = Ok(Terms {
+            expires_at: Some(UnixTime(1_893_456_000)),
+            ttl: Ttl::from_secs(0),
+            version: Some(9),
+        });
+        let wanted = wanted(&records);
+        let (body, lines) = body(&wanted, &[2, 0, 1]).unwrap();
+        assert_eq!(lines, 3);
+        assert_eq!(
+            body,
+            "{\"url\":\"v\",\"code\":\"c4\",\"expires_at\":\"2030-01-01T00:00:00Z\",\"ttl\":0}\n\
+             {\"url\":\"https://example.net/\\\"1\",\"code\":\"ab3\"}\n\
+             {\"url\":\"u\"}\n"
+        );
+        assert!(matches!(wanted[1].why, Some(Why::Unfit(_))));
+        assert_eq!(wanted[2].zone.as_str(), "t.example.net");
+    }
+
+    #[test]
+    fn a_request_is_bounded_in_lines_and_bytes() {
+        let check = |url_len: usize, expected: usize| {
+            let records = vec![record("x", &"u".repeat(url_len)); 600];
+            let left: Vec<usize> = (0..600).collect();
+            let (body, lines) = body(&wanted(&records), &left).unwrap();
+            assert_eq!(lines, expected, "URLs of {url_len} bytes");
+            assert_eq!(body.lines().count(), lines);
+            assert!(body.len() < MAX_BODY + 2_100);
+        };
+        check(20, MAX_LINES);
+        check(2_048, MAX_BODY.div_ceil(2_048 + 22));
+    }
+
+    #[test]
+    fn what_needs_no_server() {
+        let check = |record: &Record, expected: Outcome| {
+            let found = want(0, record, &targets(), UnixTime(7));
+            assert_eq!(found.err(), Some(expected), "{record:?}");
+        };
+        let with = |terms| Record {
+            terms,
+            ..record("x", "u")
+        };
+        let ends = |end| Terms {
+            expires_at: Some(UnixTime(end)),
+            ..Terms::default()
+        };
+        check(&with(Err(Flaw::Deleted)), Outcome::Deleted);
+        check(&with(Ok(ends(7))), Outcome::Expired);
+        assert!(want(0, &with(Ok(ends(8))), &targets(), UnixTime(7)).is_ok());
+        let refused = |reason: &str| Outcome::Refused(reason.into());
+        check(&with(Err(Flaw::Bad("no".into()))), refused("no"));
+        check(
+            &record("x", &"u".repeat(2_049)),
+            refused("the URL has 2049 bytes; at most 2048 are accepted"),
+        );
+        check(
+            &record("x.example.org", "u"),
+            refused(
+                "the name lies in \"example.org\", and links go to s.example.com, t.example.net",
+            ),
+        );
+    }
+
+    #[test]
+    fn the_first_of_a_code_goes_first() {
+        let records = [
+            record("aB3", "1"),
+            record("Ab3", "2"),
+            record("a_b", "3"),
+            record("a_b", "4"),
+            record("ab3.t.example.net", "5"),
+            record("AB3", "6"),
+        ];
+        let urls = |links: &[Wanted<'_>]| links.iter().map(|link| link.url).collect::<String>();
+        let (now, later) = rounds(wanted(&records));
+        assert_eq!((urls(&now), urls(&later)), ("1345".into(), "26".into()));
+        let (now, later) = rounds(later);
+        assert_eq!((urls(&now), urls(&later)), ("2".into(), "6".into()));
+    }
+}

@@ -1,0 +1,299 @@
+//! What became of each record: counted, and told where it is not what the source had.
+//!
+//! Whoever reads the report has all links that go by another code than before, or are not there. The
+//! counts add up: what was read is the sum of everything else.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::Record;
+use crate::config::one_line;
+
+/// The longest key or URL that is shown, in characters; in an item of DynamoDB it may have 400 KB.
+const MAX_SHOWN: usize = 2_048;
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The link was made.
+    Made,
+    /// It was there before.
+    There,
+    /// It has another code than in the source.
+    Renamed {
+        why: Why,
+        /// Its name.
+        name: String,
+    },
+    /// Another record of the same import has made this very link.
+    Merged {
+        /// Its name.
+        name: String,
+    },
+    /// It had ended before.
+    Expired,
+    /// It is what a deletion has left.
+    Deleted,
+    /// There is no such link, for this reason.
+    Refused(String),
+}
+
+/// Why a link has another code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The code leads elsewhere; it is known where to, if it still did when that was asked.
+    Taken { code: String, url: Option<String> },
+    /// It cannot have that code.
+    Unfit(String),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken {
+                code,
+                url: Some(url),
+            } => write!(f, "the code {code} already leads to {url}"),
+            Self::Taken { code, url: None } => write!(f, "the code {code} was taken"),
+            Self::Unfit(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// How many records came to what.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Counts {
+    pub(super) read: u64,
+    made: u64,
+    there: u64,
+    renamed: u64,
+    merged: u64,
+    expired: u64,
+    deleted: u64,
+    pub(super) refused: u64,
+}
+
+impl Counts {
+    /// Counts a record and what became of it.
+    pub(super) fn count(&mut self, outcome: &Outcome) {
+        self.read += 1;
+        *match outcome {
+            Outcome::Made => &mut self.made,
+            Outcome::There => &mut self.there,
+            Outcome::Renamed { .. } => &mut self.renamed,
+            Outcome::Merged { .. } => &mut self.merged,
+            Outcome::Expired => &mut self.expired,
+            Outcome::Deleted => &mut self.deleted,
+            Outcome::Refused(_) => &mut self.refused,
+        } += 1;
+    }
+}
+
+/// The summary.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            read,
+            made,
+            there,
+            renamed,
+            merged,
+            expired,
+            deleted,
+            refused,
+        } = self;
+        let skipped = expired + deleted;
+        write!(
+            f,
+            "read {read}: made {made}, there already {there}, renamed {renamed}, merged {merged}, \
+             skipped {skipped} (ended {expired}, deleted {deleted}), refused {refused}"
+        )
+    }
+}
+
+/// A line of the report as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    key: &'a str,
+    url: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+/// What the report says of a record, with the end of the line; nothing where all is as it was.
+pub(super) fn line(record: &Record, outcome: &Outcome, json: bool) -> Option<String> {
+    let (kind, reason, name, taken_by) = match outcome {
+        Outcome::Made | Outcome::There | Outcome::Expired | Outcome::Deleted => return None,
+        Outcome::Renamed { why, name } => {
+            let url = match why {
+                Why::Taken { url, .. } => url.as_deref(),
+                Why::Unfit(_) => None,
+            };
+            ("renamed", why.to_string(), Some(name.as_str()), url)
+        }
+        Outcome::Merged { name } => {
+            let reason = format!("the code {} leads there already", code(name));
+            ("merged", reason, Some(name.as_str()), None)
+        }
+        Outcome::Refused(reason) => ("refused", reason.clone(), None, None),
+    };
+    let (key, url) = (shortened(&record.key), shortened(&record.url));
+    if json {
+        let line = Line {
+            outcome: kind,
+            line: record.line,
+            key: &key,
+            url: &url,
+            reason: &reason,
+            taken_by,
+            name,
+        };
+        // Texts and numbers always serialise.
+        let text = serde_json::to_string(&line).unwrap_or_default();
+        return Some(format!("{text}\n"));
+    }
+    let end = match outcome {
+        Outcome::Renamed { name, .. } => format!("{reason}; registered as {}", code(name)),
+        Outcome::Refused(reason) => format!("refused: {reason}"),
+        _ => format!("{reason}; merged"),
+    };
+    let place = match (record.line, key.is_empty()) {
+        (Some(line), true) => format!("(line {line})"),
+        _ => key,
+    };
+    let lead = match url.is_empty() {
+        true => place,
+        false => format!("{place} -> {url}"),
+    };
+    Some(format!("{}\n", one_line(&format!("{lead} : {end}"))))
+}
+
+/// The code of a name.
+fn code(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(key: &str, url: &str) -> Record {
+        Record {
+            key: key.into(),
+            url: url.into(),
+            ..Record::bad(Some(7), "")
+        }
+    }
+
+    fn taken(url: Option<&str>) -> Outcome {
+        Outcome::Renamed {
+            why: Why::Taken {
+                code: "ab3".into(),
+                url: url.map(Into::into),
+            },
+            name: "7rfsv45q.s.example.com".into(),
+        }
+    }
+
+    #[test]
+    fn lines_for_people() {
+        let check = |record: &Record, outcome: Outcome, expected: &str| {
+            let found = line(record, &outcome, false).unwrap();
+            assert_eq!(found, format!("{expected}\n"));
+        };
+        let record_ = record("aB3", "https://example.net/b");
+        check(
+            &record_,
+            taken(Some("https://example.net/a")),
+            "aB3 -> https://example.net/b : the code ab3 already leads to https://example.net/a; \
+             registered as 7rfsv45q",
+        );
+        check(
+            &record_,
+            taken(None),
+            "aB3 -> https://example.net/b : the code ab3 was taken; registered as 7rfsv45q",
+        );
+        let name = "ab3.s.example.com".to_owned();
+        check(
+            &record_,
+            Outcome::Merged { name },
+            "aB3 -> https://example.net/b : the code ab3 leads there already; merged",
+        );
+        let refused = || Outcome::Refused("no".into());
+        check(
+            &record("x", "ftp://y"),
+            refused(),
+            "x -> ftp://y : refused: no",
+        );
+        check(&record("x", ""), refused(), "x : refused: no");
+        check(&record("", ""), refused(), "(line 7) : refused: no");
+        check(&record("", "u"), refused(), "(line 7) -> u : refused: no");
+        check(
+            &record("a\nb", "\u{1b}"),
+            refused(),
+            "a\\nb -> \\u{1b} : refused: no",
+        );
+        let long = "é".repeat(3_000);
+        let shown = format!("x -> {}… : refused: no", "é".repeat(MAX_SHOWN));
+        check(&record("x", &long), refused(), &shown);
+    }
+
+    #[test]
+    fn lines_for_programs() {
+        let check = |outcome: Outcome, expected: Value| {
+            let found = line(&record("aB3", "u"), &outcome, true).unwrap();
+            assert!(found.ends_with("}\n"), "{found}");
+            assert_eq!(serde_json::from_str::<Value>(&found).unwrap(), expected);
+        };
+        check(
+            taken(Some("v")),
+            json!({"outcome": "renamed", "line": 7, "key": "aB3", "url": "u",
+                "reason": "the code ab3 already leads to v", "taken_by": "v",
+                "name": "7rfsv45q.s.example.com"}),
+        );
+        check(
+            Outcome::Refused("no".into()),
+            json!({"outcome": "refused", "line": 7, "key": "aB3", "url": "u", "reason": "no"}),
+        );
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_counted_alone() {
+        let mut counts = Counts::default();
+        for outcome in [
+            Outcome::Made,
+            Outcome::There,
+            Outcome::Expired,
+            Outcome::Deleted,
+        ] {
+            assert_eq!(line(&record("x", "u"), &outcome, false), None);
+            counts.count(&outcome);
+        }
+        counts.count(&taken(None));
+        counts.count(&Outcome::Merged { name: "x".into() });
+        counts.count(&Outcome::Refused("no".into()));
+        counts.count(&Outcome::Made);
+        assert_eq!(
+            counts.to_string(),
+            "read 8: made 2, there already 1, renamed 1, merged 1, \
+             skipped 2 (ended 1, deleted 1), refused 1"
+        );
+    }
+}

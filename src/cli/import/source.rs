@@ -1,0 +1,210 @@
+//! What an import reads, in pieces.
+//!
+//! ```text
+//!   file ──────── one thread ───────┐
+//!                                   ├── pieces, at most QUEUED wait ── import
+//!   table ─── four tasks that scan ─┘
+//! ```
+//!
+//! A source has parts, each read in order: a file has one, a table one for each of its segments. A
+//! piece belongs to a part and says where the next one begins, so that an import that has done it
+//! can go on from there another day. Reading runs ahead of registering by some pieces and no more.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::super::transfer::{Patience, Screen};
+use super::record::Record;
+use crate::progress::Extent;
+use crate::store::Segment;
+use crate::store::dynamodb::{ForeignPage, ForeignTable};
+
+/// How many records a piece has at most.
+pub(super) const PIECE_RECORDS: usize = 500;
+/// How many pieces may wait. A page of DynamoDB has 1 MiB at most.
+const QUEUED: usize = 4;
+/// Into how many segments a table is divided.
+const SEGMENTS: u32 = 4;
+
+/// Where a part of a source is to be read from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Position {
+    Begin,
+    /// Behind this byte of a file, in this line.
+    File {
+        offset: u64,
+        line: u64,
+    },
+    /// Behind this key of a segment.
+    Key(String),
+    /// There is no more.
+    End,
+}
+
+/// What a source is, so that nobody takes the state of another one for its own.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Identity {
+    /// A file: its name, its length and the MD5 digest of its beginning.
+    File {
+        format: String,
+        name: String,
+        size: u64,
+        begins: String,
+    },
+    /// A table, and where it is.
+    Table { name: String, place: String },
+}
+
+/// Some records in a row.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Which part of the source they are from.
+    pub(super) part: usize,
+    pub(super) records: Vec<Record>,
+    /// Where the next piece of that part begins.
+    pub(super) next: Position,
+}
+
+/// The pieces as they are read; an error ends them.
+pub(super) type Pieces = mpsc::Receiver<anyhow::Result<Piece>>;
+
+/// A table that is open.
+pub(super) struct Table {
+    pub(super) table: ForeignTable,
+    pub(super) name: String,
+}
+
+/// A source that is open, and not yet read.
+pub(super) enum Source {
+    File(super::file::File),
+    Table(Table),
+}
+
+impl Source {
+    /// What it is; none where it can be read but once.
+    pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
+        match self {
+            Self::File(file) => file.identity(),
+            Self::Table(Table { table, name }) => Ok(Some(Identity::Table {
+                name: name.clone(),
+                place: table.place().to_owned(),
+            })),
+        }
+    }
+
+    /// Where its parts begin.
+    pub(super) fn beginning(&self) -> Vec<Position> {
+        let parts = match self {
+            Self::File(_) => 1,
+            Self::Table(_) => SEGMENTS as usize,
+        };
+        vec![Position::Begin; parts]
+    }
+
+    /// How much there is to read.
+    pub(super) fn extent(&self) -> Extent {
+        match self {
+            Self::File(file) => file.extent(),
+            Self::Table(Table { table, .. }) => Extent::Count(table.item_count()),
+        }
+    }
+
+    /// Reads on from these positions, one for each part.
+    pub(super) fn read(self, from: &[Position], screen: &Screen) -> Pieces {
+        let (pieces, received) = mpsc::channel(QUEUED);
+        match self {
+            Self::File(file) => {
+                let from = from.first().cloned().unwrap_or(Position::Begin);
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = file.read(&from, &pieces) {
+                        // Where nobody listens any more, nobody wants to know.
+                        let _ = pieces.blocking_send(Err(error));
+                    }
+                });
+            }
+            Self::Table(Table { table, .. }) => {
+                let table = Arc::new(table);
+                for (index, from) in (0..SEGMENTS).zip(from) {
+                    let scan = Scan {
+                        table: Arc::clone(&table),
+                        segment: Segment {
+                            index,
+                            total: SEGMENTS,
+                        },
+                        screen: screen.clone(),
+                        pieces: pieces.clone(),
+                    };
+                    tokio::spawn(scan.run(from.clone()));
+                }
+            }
+        }
+        received
+    }
+}
+
+/// One segment of a table as it is read.
+struct Scan {
+    table: Arc<ForeignTable>,
+    segment: Segment,
+    screen: Screen,
+    pieces: mpsc::Sender<anyhow::Result<Piece>>,
+}
+
+impl Scan {
+    async fn run(self, from: Position) {
+        if let Err(error) = self.read(from).await {
+            let _ = self.pieces.send(Err(error)).await;
+        }
+    }
+
+    async fn read(&self, from: Position) -> anyhow::Result<()> {
+        let mut next = from;
+        while next != Position::End {
+            let after = match &next {
+                Position::Key(key) => Some(key.as_str()),
+                _ => None,
+            };
+            let page = self.page(after).await?;
+            next = page.next.map_or(Position::End, Position::Key);
+            let records = page.items.into_iter();
+            let piece = Piece {
+                part: self.segment.index as usize,
+                records: records
+                    .map(|item| Record::from_members(None, item))
+                    .collect(),
+                next: next.clone(),
+            };
+            if self.pieces.send(Ok(piece)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One page, with as much patience as for the admin API.
+    async fn page(&self, after: Option<&str>) -> anyhow::Result<ForeignPage> {
+        let mut patience = Patience::default();
+        loop {
+            let limit = PIECE_RECORDS as u32;
+            match self.table.page(self.segment, after, limit).await {
+                Ok(page) => return Ok(page),
+                Err(error) if error.may_pass() => {
+                    self.screen.wait(&mut patience, error).await?;
+                }
+                Err(error) => return Err(error).context("cannot read on"),
+            }
+        }
+    }
+}
+
+/// Says that reading has ended before the end; it cannot, unless a reader broke down.
+pub(super) fn check_all_read(positions: &[Position]) -> anyhow::Result<()> {
+    let all = positions.iter().all(|position| *position == Position::End);
+    anyhow::ensure!(all, "reading broke down");
+    Ok(())
+}

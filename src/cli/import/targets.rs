@@ -1,0 +1,225 @@
+//! From what a source calls a link to its name here: a zone and a code.
+//!
+//! Sources know three forms: a bare code, as the article's table has it; a full name, as our own
+//! table and exports have it; and a URL, which is what people have bookmarked. DNS has no case, so
+//! that a code is folded to lower case. What is no label at all cannot be a code; such a link gets
+//! the code that is folded from its URL, and the report says so.
+
+use url::Url;
+
+use crate::link::{Code, Origin};
+
+/// The zones that an import puts links into.
+#[derive(Clone, Debug)]
+pub(super) struct Targets {
+    /// Where bare codes go.
+    default: Origin,
+    /// Where full names may lie.
+    zones: Vec<Origin>,
+}
+
+/// Where a link goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) zone: Origin,
+    /// Its code, or why it cannot have the one that it had.
+    pub(super) code: Result<Code, String>,
+}
+
+/// Why there are no [`Targets`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TargetError {
+    #[error("the server has no zone {0} that holds links; it has {list}", list = list(.1))]
+    NoSuchZone(Origin, Vec<Origin>),
+    #[error("the server has no zone that holds links")]
+    NoZones,
+}
+
+impl Targets {
+    /// The one zone that was asked for, or all that the server has, of which the first is the
+    /// default.
+    pub(super) fn new(zones: Vec<Origin>, asked: Option<&Origin>) -> Result<Self, TargetError> {
+        match asked {
+            Some(asked) if zones.contains(asked) => Ok(Self {
+                default: asked.clone(),
+                zones: vec![asked.clone()],
+            }),
+            Some(asked) => Err(TargetError::NoSuchZone(asked.clone(), zones)),
+            None => Ok(Self {
+                default: zones.first().cloned().ok_or(TargetError::NoZones)?,
+                zones,
+            }),
+        }
+    }
+
+    /// The zone of bare codes.
+    pub(super) fn default(&self) -> &Origin {
+        &self.default
+    }
+
+    /// Where a link goes that its source calls `key`.
+    ///
+    /// # Errors
+    /// Why it goes nowhere: its name lies elsewhere, or it is a URL of no link.
+    pub(super) fn place(&self, key: &str) -> Result<Place, String> {
+        let key = key.trim();
+        let lower = key.to_ascii_lowercase();
+        if lower.starts_with("http://") || lower.starts_with("https://") {
+            return self.place_url(key);
+        }
+        match key.contains('.') {
+            true => self.place_name(key),
+            false => Ok(self.place_code(key)),
+        }
+    }
+
+    fn place_code(&self, code: &str) -> Place {
+        Place {
+            zone: self.default.clone(),
+            code: Code::parse(code).map_err(|e| e.to_string()),
+        }
+    }
+
+    /// A full name, with or without its last dot.
+    fn place_name(&self, name: &str) -> Result<Place, String> {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let (code, rest) = name.split_once('.').unwrap_or((name, ""));
+        let zone = self
+            .zones
+            .iter()
+            .find(|zone| zone.as_str().eq_ignore_ascii_case(rest))
+            .ok_or_else(|| {
+                let zones = list(&self.zones);
+                format!("the name lies in {rest:?}, and links go to {zones}")
+            })?;
+        Ok(Place {
+            zone: zone.clone(),
+            code: Code::parse(code).map_err(|e| e.to_string()),
+        })
+    }
+
+    /// A URL: the last segment of its path is the code, or if it has none, its host is the name.
+    fn place_url(&self, url: &str) -> Result<Place, String> {
+        let url = Url::parse(url).map_err(|e| format!("its key is no URL: {e}"))?;
+        let mut segments = url.path_segments().into_iter().flatten();
+        match segments.rfind(|segment| !segment.is_empty()) {
+            Some(code) => Ok(self.place_code(code)),
+            None => self.place_name(url.host_str().unwrap_or_default()),
+        }
+    }
+}
+
+/// The zones, for a message.
+fn list(zones: &[Origin]) -> String {
+    let zones: Vec<_> = zones.iter().map(Origin::as_str).collect();
+    zones.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zones() -> Vec<Origin> {
+        let parse = |text| Origin::parse(text).unwrap();
+        vec![parse("s.example.com"), parse("t.example.net")]
+    }
+
+    /// The code and its zone, or what is wrong with the code and the zone, or what is wrong.
+    fn shown(asked: Option<&str>, key: &str) -> String {
+        let asked = asked.map(|asked| Origin::parse(asked).unwrap());
+        let targets = Targets::new(zones(), asked.as_ref()).unwrap();
+        match targets.place(key) {
+            Ok(Place { zone, code }) => match code {
+                Ok(code) => format!("{code} in {zone}"),
+                Err(reason) => format!("{reason}, in {zone}"),
+            },
+            Err(reason) => reason,
+        }
+    }
+
+    fn check(key: &str, expected: &str) {
+        assert_eq!(shown(None, key), expected, "{key}");
+    }
+
+    #[test]
+    fn bare_codes_lose_their_case() {
+        check("aB3xY9zQ", "ab3xy9zq in s.example.com");
+        check(" sale ", "sale in s.example.com");
+        check("x-1", "x-1 in s.example.com");
+        let t = shown(Some("t.example.net"), "aB3xY9zQ");
+        assert_eq!(t, "ab3xy9zq in t.example.net");
+    }
+
+    #[test]
+    fn what_is_no_label_has_no_code() {
+        let no = |key: &str, reason: &str| check(key, &format!("{reason}, in s.example.com"));
+        no(
+            "a_b",
+            "a code has only letters, digits and hyphens; this one has '_'",
+        );
+        no("-ab", "a code neither begins nor ends with a hyphen");
+        no(
+            &"a".repeat(64),
+            "a code has at most 63 characters; this one has 64",
+        );
+        no("", "a code needs at least one character");
+        check(
+            "a_b.t.example.net",
+            "a code has only letters, digits and hyphens; this one has '_', in t.example.net",
+        );
+    }
+
+    #[test]
+    fn full_names_lie_in_a_zone() {
+        check("aB3xY9zQ.s.example.com", "ab3xy9zq in s.example.com");
+        check("aB3xY9zQ.S.Example.COM.", "ab3xy9zq in s.example.com");
+        check("x.t.example.net", "x in t.example.net");
+        let elsewhere = |key: &str, rest: &str| {
+            let zones = "links go to s.example.com, t.example.net";
+            check(key, &format!("the name lies in {rest:?}, and {zones}"));
+        };
+        elsewhere("x.example.org", "example.org");
+        elsewhere("x.y.s.example.com", "y.s.example.com");
+        elsewhere("s.example.com", "example.com");
+        elsewhere("x.", "");
+        elsewhere("v1.2", "2");
+        // Where one zone was asked for, another is elsewhere, too.
+        assert_eq!(
+            shown(Some("s.example.com"), "x.t.example.net"),
+            "the name lies in \"t.example.net\", and links go to s.example.com"
+        );
+    }
+
+    #[test]
+    fn urls_have_the_code_in_host_or_path() {
+        check("http://aB3.s.example.com", "ab3 in s.example.com");
+        check("HTTPS://aB3.t.example.net:8080/", "ab3 in t.example.net");
+        check("https://tiny.example/aB3", "ab3 in s.example.com");
+        check("https://tiny.example/u/aB3/?x=y#z", "ab3 in s.example.com");
+        check("https://s.example.com/aB3", "ab3 in s.example.com");
+        check(
+            "https://tiny.example/",
+            "the name lies in \"example\", and links go to s.example.com, t.example.net",
+        );
+        check(
+            "http://192.0.2.1/",
+            "the name lies in \"0.2.1\", and links go to s.example.com, t.example.net",
+        );
+        check("https://", "its key is no URL: empty host");
+        check(
+            "https://tiny.example/a%20b",
+            "a code has only letters, digits and hyphens; this one has '%', in s.example.com",
+        );
+    }
+
+    #[test]
+    fn zones_that_are_not_there() {
+        let asked = Origin::parse("example.org").unwrap();
+        assert_eq!(
+            Targets::new(zones(), Some(&asked)).unwrap_err().to_string(),
+            "the server has no zone example.org that holds links; it has s.example.com, \
+             t.example.net"
+        );
+        assert!(Targets::new(Vec::new(), None).is_err());
+    }
+}

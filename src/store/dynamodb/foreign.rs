@@ -1,0 +1,185 @@
+//! A table as another program has left it: its items as they are, from end to end, for an import.
+//!
+//! [`super::DynamoStore::scan`] gives links, and leaves out with a word in the log what is none: the
+//! article's bare codes, codes in upper case, URLs that are refused. An import has to tell of each
+//! of these, so that it reads items and judges for itself. It changes nothing in the table.
+//!
+//! Pages are read without consistency, at half the price, in segments that may be read in parallel.
+//! A role needs `DescribeTable` and `Scan` on the table, and nothing else.
+
+use aws_config::ConfigLoader;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Map, Value};
+
+use super::item::{self, Item, KEY, PROJECTION, TTL};
+use super::open::{self, Admin};
+use super::{
+    DynamoConfig, DynamoOpenError, DynamoStore, Table, WRITE_ATTEMPT_TIME, WRITE_BACKOFF,
+    WRITE_TIME, failure,
+};
+use crate::store::Segment;
+
+/// A table that is only read.
+#[derive(Debug)]
+pub struct ForeignTable {
+    client: Client,
+    table: Table,
+    items: u64,
+}
+
+/// A stretch of items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPage {
+    /// The items as plain JSON, with our attributes alone: strings and numbers as such, any other
+    /// type as an empty array, which is neither. A number that is no whole number from 0 to 2^64 - 1
+    /// is a string of its digits.
+    pub items: Vec<Map<String, Value>>,
+    /// Behind which key the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// Why a page could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{table}: {reason}")]
+pub struct ReadError {
+    /// The table and where it is.
+    table: String,
+    reason: String,
+    may_pass: bool,
+}
+
+impl ReadError {
+    /// Whether another try later may succeed.
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+}
+
+impl ForeignTable {
+    /// Finds the table, with the region and the credentials that the AWS tools would use too.
+    ///
+    /// # Errors
+    /// [`DynamoOpenError`] where it cannot be reached, is not there, or has another key than links.
+    pub async fn open(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
+        Self::open_with(config, DynamoStore::settings()).await
+    }
+
+    /// The same with these settings; those that `config` has win.
+    ///
+    /// # Errors
+    /// As [`ForeignTable::open`].
+    pub async fn open_with(
+        config: &DynamoConfig,
+        settings: ConfigLoader,
+    ) -> Result<Self, DynamoOpenError> {
+        let sdk = open::load(config, settings).await?;
+        let table = open::table(config, &sdk);
+        let client = open::client(&sdk, WRITE_TIME, WRITE_ATTEMPT_TIME, WRITE_BACKOFF);
+        let admin = Admin {
+            client: &client,
+            table: &table,
+        };
+        let found = Box::pin(admin.find()).await?;
+        Ok(Self {
+            items: found
+                .item_count
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or(0),
+            client,
+            table,
+        })
+    }
+
+    /// How many items there are, as DynamoDB last counted them, some hours ago; often 0.
+    pub fn item_count(&self) -> u64 {
+        self.items
+    }
+
+    /// Where the table is: its region, or the endpoint's URL.
+    pub fn place(&self) -> &str {
+        &self.table.place
+    }
+
+    /// At most `limit` items of one part of the table behind the key `after`. There may be none
+    /// although more follow, and DynamoDB ends a page at 1 MiB.
+    ///
+    /// # Errors
+    /// [`ReadError`] where DynamoDB fails or refuses, after the SDK's own retries.
+    pub async fn page(
+        &self,
+        segment: Segment,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ForeignPage, ReadError> {
+        let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let start = after.map(|key| Item::from([(KEY.into(), item::text(key))]));
+        let sent = self
+            .client
+            .scan()
+            .table_name(&self.table.name)
+            .projection_expression(PROJECTION)
+            .expression_attribute_names("#ttl", TTL)
+            .set_exclusive_start_key(start)
+            .segment(int(segment.index))
+            .total_segments(int(segment.total))
+            .limit(int(limit.max(1)))
+            .send()
+            .await;
+        let output = sent.map_err(|error| ReadError {
+            table: self.table.to_string(),
+            reason: failure::text(&error),
+            may_pass: failure::may_pass(&error),
+        })?;
+        // The key is a string: `find` has looked.
+        let next = output
+            .last_evaluated_key
+            .and_then(|mut key| match key.remove(KEY) {
+                Some(AttributeValue::S(key)) => Some(key),
+                _ => None,
+            });
+        let items = output.items.unwrap_or_default();
+        Ok(ForeignPage {
+            items: items.into_iter().map(plain).collect(),
+            next,
+        })
+    }
+}
+
+/// An item as plain JSON; see [`ForeignPage::items`].
+fn plain(item: Item) -> Map<String, Value> {
+    let value = |value| match value {
+        AttributeValue::S(text) => text.into(),
+        AttributeValue::N(digits) => match digits.parse::<u64>() {
+            Ok(number) => number.into(),
+            Err(_) => digits.into(),
+        },
+        AttributeValue::Null(_) => Value::Null,
+        _ => Value::Array(Vec::new()),
+    };
+    item.into_iter().map(|(k, v)| (k, value(v))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_become_plain() {
+        let check = |attribute: AttributeValue, expected: Value| {
+            let item = Item::from([("x".into(), attribute)]);
+            assert_eq!(Value::Object(plain(item)), json!({ "x": expected }));
+        };
+        let n = |digits: &str| AttributeValue::N(digits.into());
+        check(AttributeValue::S("7".into()), json!("7"));
+        check(n("7"), json!(7));
+        check(n("1.5"), json!("1.5"));
+        check(n("-7"), json!("-7"));
+        check(n("1E+3"), json!("1E+3"));
+        check(AttributeValue::Null(true), Value::Null);
+        check(AttributeValue::Bool(true), json!([]));
+        check(AttributeValue::Ss(vec!["x".into()]), json!([]));
+    }
+}
