@@ -11,7 +11,7 @@ use crate::redis::{LINES, LONG_MEMORY, MASTER, RedisCluster, Sentinels, followed
 /// they have noticed that they hear nothing, and looked again.
 const BLIP: Duration = Duration::from_secs(5);
 /// How long there is stress, the failover in the middle of it.
-const STRESS: Duration = Duration::from_secs(12);
+const STRESS: Duration = Duration::from_secs(9);
 /// How long before the master dies.
 const CALM: Duration = Duration::from_secs(2);
 /// How long a failover may take on a busy machine.
