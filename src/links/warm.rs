@@ -322,12 +322,16 @@ impl WarmLoad {
             Cursor::After(name) => Some(name),
             Cursor::Start => None,
         };
-        // Of the page before: its changes are told some milliseconds after they are made.
+        // From the page before on: changes are told some milliseconds after they are made.
         let mut place = self.cache.changes_end().await?;
+        let mut put = Vec::new();
         loop {
             let next_place = self.cache.changes_end().await?;
             let page = self.load_page(segment, after.as_ref()).await?;
-            self.cache.drop_changed(&place).await?;
+            let names = page.links.iter().map(|link| link.name.clone());
+            put.extend(names);
+            self.cache.drop_changed(&place, &put).await?;
+            put.drain(..put.len() - page.links.len());
             place = next_place;
             let links = page.links.len();
             sample.add(&page.links);
@@ -346,7 +350,7 @@ impl WarmLoad {
             };
         }
         tokio::time::sleep(LAST_CHANGES).await;
-        Ok(self.cache.drop_changed(&place).await?)
+        Ok(self.cache.drop_changed(&place, &put).await?)
     }
 
     /// Reads one page and puts it; tries again where either fails.

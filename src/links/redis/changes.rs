@@ -100,19 +100,35 @@ impl Changes {
         entry
     }
 
-    /// Where the stream ends just now.
+    /// Where the stream ends just now. Where there is none, it is begun.
     pub(super) async fn end(&self) -> Result<String, Failure> {
         let mut last = redis::cmd("XREVRANGE");
         last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
         let reply: StreamRangeReply = self.client.command("changes", &self.key, &last).await?;
-        let last = reply.ids.into_iter().next();
-        Ok(last.map_or_else(|| "0-0".into(), |entry| entry.id))
+        match reply.ids.into_iter().next() {
+            Some(last) => Ok(last.id),
+            None => {
+                let mut entry = self.new_entry();
+                entry.arg(&[("node", &*self.node)]);
+                self.client.command("changes", &self.key, &entry).await
+            }
+        }
     }
 
-    /// The changes behind a place of the stream, as many as it keeps.
-    pub(super) async fn since(&self, place: &str) -> Result<Vec<(LinkName, Version)>, Failure> {
+    /// The changes behind a place of the stream; none if that has been cut off or lost, so that nobody
+    /// knows of them.
+    pub(super) async fn since(
+        &self,
+        place: &str,
+    ) -> Result<Option<Vec<(LinkName, Version)>>, Failure> {
         let mut place = place.to_owned();
         let mut changes = Vec::new();
+        let mut there = redis::cmd("XRANGE");
+        there.arg(&self.key).arg(&place).arg(&place);
+        let found: StreamRangeReply = self.client.command("changes", &self.key, &there).await?;
+        if found.ids.is_empty() {
+            return Ok(None);
+        }
         for _ in 0..STREAM_ENTRIES.div_ceil(READ_COUNT) {
             let mut range = redis::cmd("XRANGE");
             range.arg(&self.key).arg(format!("({place}")).arg("+");
@@ -124,7 +140,7 @@ impl Changes {
                 None => break,
             }
         }
-        Ok(changes)
+        Ok(Some(changes))
     }
 
     /// Follows the stream until it is told to stop. `gap` is called after a gap.

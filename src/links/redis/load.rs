@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::client::Failure;
 use super::scripts::{self, Run};
-use super::{RedisCache, millis, value};
+use super::{ANY_VERSION, RedisCache, millis, value};
 use crate::clock::UnixTime;
-use crate::link::{Link, LinkName};
+use crate::link::{Link, LinkName, Version};
 
 /// The life of the lease; whoever holds it renews it in time.
 pub(in crate::links) const LEASE: Duration = Duration::from_secs(30);
@@ -148,19 +148,39 @@ impl RedisCache {
         self.changes.end().await
     }
 
-    /// Drops what is older than the changes that were told behind a place of the stream.
-    pub(in crate::links) async fn drop_changed(&self, place: &str) -> Result<(), Failure> {
-        let changes = self.changes.since(place).await?;
-        let runs: Vec<Run> = changes
-            .iter()
-            .map(|(name, version)| {
-                let args = vec![version.to_string()];
-                Run::new(&scripts::DROP, self.names.link(name), args)
-            })
-            .collect();
-        let runs: Vec<&Run> = runs.iter().collect();
-        for runs in runs.chunks(PUT_AT_ONCE) {
-            for result in self.client.run_many("load", runs).await {
+    /// Drops what is older than the changes that were told behind a place of the stream. If nobody knows
+    /// of those any more, the links that were put meanwhile are dropped, whatever they are, and the load
+    /// has to begin that page anew.
+    pub(in crate::links) async fn drop_changed(
+        &self,
+        place: &str,
+        put: &[LinkName],
+    ) -> Result<(), Failure> {
+        match self.changes.since(place).await? {
+            Some(changes) => {
+                let changes: Vec<_> = changes.iter().map(|(n, v)| (n, *v)).collect();
+                self.drop_all(&changes).await
+            }
+            None => {
+                let put: Vec<_> = put.iter().map(|name| (name, ANY_VERSION)).collect();
+                self.drop_all(&put).await?;
+                Err(Failure::Failed)
+            }
+        }
+    }
+
+    /// Drops what is older than these versions.
+    async fn drop_all(&self, names: &[(&LinkName, Version)]) -> Result<(), Failure> {
+        for names in names.chunks(PUT_AT_ONCE) {
+            let runs: Vec<Run> = names
+                .iter()
+                .map(|(name, version)| {
+                    let args = vec![version.to_string()];
+                    Run::new(&scripts::DROP, self.names.link(name), args)
+                })
+                .collect();
+            let runs: Vec<&Run> = runs.iter().collect();
+            for result in self.client.run_many("load", &runs).await {
                 result?;
             }
         }
