@@ -1,14 +1,14 @@
 //! How far a long piece of work has come, for people and for logs.
 //!
-//! [`Progress`] is arithmetic and text alone: the caller says how far it is and what time it is, and
-//! gets a line with a bar, a plain line, or [`Figures`] for the fields of a log line. [`Meter`] puts
-//! such lines on a terminal or into a pipe, at a bearable pace.
+//! [`Progress`] is arithmetic and text alone: the caller says how far it is and what time it is,
+//! and gets a line with a bar, a plain line, or [`Figures`] for the fields of a log line. [`Meter`]
+//! puts such lines on a terminal or into a pipe, at a bearable pace.
 //!
-//! The rate is that of the last seconds, not of the whole: it shows at once when the other side gets
-//! slower or stops, and the estimate of what is left follows it. What is counted and what the end is
-//! measured in need not be the same thing: a file tells its bytes, not its links. A total may also be
-//! wrong, as DynamoDB's is, which is some hours old. One that has been passed is no total, and is
-//! shown no more.
+//! The rate is that of the last seconds, not of the whole: it shows at once when the other side
+//! gets slower or stops, and the estimate of what is left follows it. What is counted and what the
+//! end is measured in need not be the same thing: a file tells its bytes, not its links. A total
+//! may also be wrong, as DynamoDB's is, which is some hours old. One that has been passed is no
+//! total, and is shown no more.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -142,7 +142,8 @@ impl Progress {
 
     /// What is done a second, and how far that goes in the unit of the extent.
     fn rates(&self, now: Instant) -> (f64, f64) {
-        // The youngest that is old enough: where nobody reports anything, that is soon the last one.
+        // The youngest that is old enough: where nobody reports anything, that is soon the last
+        // one.
         let old = |sample: &&Sample| now.duration_since(sample.time) >= RATE_WINDOW;
         let Some(first) = self
             .samples

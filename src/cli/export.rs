@@ -2,7 +2,8 @@
 //!
 //! A link of NDJSON is as the API shows it; a row of CSV has the same members without the short URL
 //! and the version. A file gets its name only when all is in it: one that ends early looks like one
-//! that is whole. Links that are made or deleted meanwhile may be in it or not; every other is, once.
+//! that is whole. Links that are made or deleted meanwhile may be in it or not; every other is,
+//! once.
 
 use std::borrow::Cow;
 use std::fs::{self, File};

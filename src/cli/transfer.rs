@@ -1,9 +1,9 @@
 //! What import and export share: a server that may be away for a while, a line that shows how far
 //! they are, and a signal that ends them.
 //!
-//! Both are one task that asks, waits and writes; the calls of the admin API block, and have threads
-//! of their own. What is asked may be asked again: reading changes nothing, and making a link that is
-//! there changes nothing either. So a signal simply drops the task wherever it waits.
+//! Both are one task that asks, waits and writes; the calls of the admin API block, and have
+//! threads of their own. What is asked may be asked again: reading changes nothing, and making a
+//! link that is there changes nothing either. So a signal simply drops the task wherever it waits.
 
 use std::io::{self, Stderr, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,12 +7,13 @@
 //! ```
 //!
 //! It is a client of the admin API, as `add` is: the server judges each link by its own rules and
-//! knows of it at once, and no store is written to past it. All of it can be repeated: what is there
-//! already is left as it is. So an import that ended early, however that was, is started again, and
-//! with `--state` it goes on from the piece that was under way.
+//! knows of it at once, and no store is written to past it. All of it can be repeated: what is
+//! there already is left as it is. So an import that ended early, however that was, is started
+//! again, and with `--state` it goes on from the piece that was under way.
 //!
-//! No record is lost in silence. Each one is counted as one of: made, there already, renamed, merged,
-//! skipped, refused; and those that are not to be found under their own code are told one by one.
+//! No record is lost in silence. Each one is counted as one of: made, there already, renamed,
+//! merged, skipped, refused; and those that are not to be found under their own code are told one
+//! by one.
 
 mod file;
 mod record;
@@ -95,8 +96,8 @@ struct Import {
     screen: Screen,
     json: bool,
     ledger: Ledger,
-    /// The parts of which a first piece is still to come, since a state was taken up: that piece may
-    /// have been under way when the state was left.
+    /// The parts of which a first piece is still to come, since a state was taken up: that piece
+    /// may have been under way when the state was left.
     resumed: Vec<usize>,
     file: Option<StateFile>,
 }

@@ -9,17 +9,17 @@
 //! ```
 //!
 //! One request is under way at a time, and the next piece is read meanwhile. The server makes 64
-//! links of a batch at once, which is all that its DynamoDB store takes; two batches would only turn
-//! each other away, and with SQLite a second one gained some 15 percent when it was measured.
+//! links of a batch at once, which is all that its DynamoDB store takes; two batches would only
+//! turn each other away, and with SQLite a second one gained some 15 percent when it was measured.
 //!
 //! # Merged, or there already
 //!
 //! The API answers the same to both: the link was there. Links that are older than the first one
-//! that this import has made were there before; versions tell, for they are times. A younger one was
-//! made by another record of the same import, which differs in case. Two kinds are told apart from
-//! these: lines that were sent once already, which may have made their link themselves, and items
-//! that bear the link's own version. The latter are met where the import reads the very table that
-//! the server writes, as the article's table may become the server's.
+//! that this import has made were there before; versions tell, for they are times. A younger one
+//! was made by another record of the same import, which differs in case. Two kinds are told apart
+//! from these: lines that were sent once already, which may have made their link themselves, and
+//! items that bear the link's own version. The latter are met where the import reads the very table
+//! that the server writes, as the article's table may become the server's.
 
 use std::collections::HashSet;
 

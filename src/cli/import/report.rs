@@ -1,7 +1,7 @@
 //! What became of each record: counted, and told where it is not what the source had.
 //!
-//! Whoever reads the report has all links that go by another code than before, or are not there. The
-//! counts add up: what was read is the sum of everything else.
+//! Whoever reads the report has all links that go by another code than before, or are not there.
+//! The counts add up: what was read is the sum of everything else.
 
 use std::fmt;
 

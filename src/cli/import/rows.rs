@@ -1,9 +1,9 @@
 //! Lines and rows out of a file, with a bound for each: the file may be anything.
 //!
 //! A row is one of CSV as RFC 4180 has it, which may go over several lines where a field is quoted.
-//! What is too long is passed over as a whole and told of, so that what follows is read all the same.
-//! It is read here and not by a library, since those that there are keep a row however long it is:
-//! one quote that is never closed would put the rest of the file into memory.
+//! What is too long is passed over as a whole and told of, so that what follows is read all the
+//! same. It is read here and not by a library, since those that there are keep a row however long
+//! it is: one quote that is never closed would put the rest of the file into memory.
 
 use std::io::{self, BufRead};
 

@@ -1,8 +1,8 @@
 //! A table as another program has left it: its items as they are, from end to end, for an import.
 //!
-//! [`super::DynamoStore::scan`] gives links, and leaves out with a word in the log what is none: the
-//! article's bare codes, codes in upper case, URLs that are refused. An import has to tell of each
-//! of these, so that it reads items and judges for itself. It changes nothing in the table.
+//! [`crate::store::Store::scan`] gives links, and leaves out with a word in the log what is none:
+//! the article's bare codes, codes in upper case, URLs that are refused. An import has to tell of
+//! each of these, so that it reads items and judges for itself. It changes nothing in the table.
 //!
 //! Pages are read without consistency, at half the price, in segments that may be read in parallel.
 //! A role needs `DescribeTable` and `Scan` on the table, and nothing else.
@@ -32,8 +32,8 @@ pub struct ForeignTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignPage {
     /// The items as plain JSON, with our attributes alone: strings and numbers as such, any other
-    /// type as an empty array, which is neither. A number that is no whole number from 0 to 2^64 - 1
-    /// is a string of its digits.
+    /// type as an empty array, which is neither. A number that is not a whole one of 64 bits is a
+    /// string of its digits.
     pub items: Vec<Map<String, Value>>,
     /// Behind which key the next page begins, if there is one.
     pub next: Option<String>,
