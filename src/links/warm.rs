@@ -268,7 +268,7 @@ impl WarmLoad {
         self.metrics.warm_load_running.set(1);
         tracing::info!("loading links into Redis");
         let loading = async {
-            let cursors = self.cache.load_progress(SEGMENTS).await?;
+            let cursors = self.cache.begin_load(SEGMENTS).await?;
             let pace = Pace::new(self.rate, Instant::now());
             let segments = (0..).zip(cursors);
             let segments = segments.map(|(index, cursor)| self.load_segment(index, cursor, &pace));
@@ -342,7 +342,7 @@ impl WarmLoad {
                 return Err(Stop::Full);
             }
             let next = page.next.map_or(Cursor::End, Cursor::After);
-            self.cache.note_load(SEGMENTS, index, &next).await?;
+            self.cache.note_load(index, &next).await?;
             tokio::time::sleep(pace.spend(links, Instant::now())).await;
             after = match next {
                 Cursor::After(name) => Some(name),

@@ -63,6 +63,10 @@ impl RedisCache {
     /// Gives the lease back; a load that is `done` is noted.
     pub(in crate::links) async fn end_load(&self, lease: Lease, done: bool) -> Result<(), Failure> {
         if done {
+            // Whoever has lost the lease may have lost what was loaded, too.
+            if !self.renew_load(&lease).await? {
+                return Err(Failure::Failed);
+            }
             let key = self.names.other("warm-load:done");
             let mut set = redis::cmd("SET");
             set.arg(&key).arg(self.clock.now().0);
@@ -85,15 +89,23 @@ impl RedisCache {
         Ok(text.and_then(|text| text.parse().ok()).map(UnixTime))
     }
 
-    /// Where each of `segments` parts begins: where an earlier load, that was broken off, had come to.
-    pub(in crate::links) async fn load_progress(
-        &self,
-        segments: u32,
-    ) -> Result<Vec<Cursor>, Failure> {
+    /// Begins a load of `segments` parts; gives where each begins, which is where an earlier load that
+    /// was broken off had come to.
+    pub(in crate::links) async fn begin_load(&self, segments: u32) -> Result<Vec<Cursor>, Failure> {
         let key = self.names.other("warm-load:progress");
         let get = redis::cmd("HGETALL").arg(&key).to_owned();
         let fields: HashMap<String, String> = self.client.command("load", &key, &get).await?;
         let same = fields.get(SEGMENTS) == Some(&segments.to_string());
+        if !same {
+            let del = redis::cmd("DEL").arg(&key).to_owned();
+            self.client.command::<()>("load", &key, &del).await?;
+            let mut set = redis::cmd("HSET");
+            set.arg(&key).arg(SEGMENTS).arg(segments);
+            self.client.command::<()>("load", &key, &set).await?;
+            let mut expire = redis::cmd("PEXPIRE");
+            expire.arg(&key).arg(millis(PROGRESS));
+            self.client.command::<()>("load", &key, &expire).await?;
+        }
         let cursor = |index: u32| match fields.get(&index.to_string()).filter(|_| same) {
             Some(text) if text == DONE => Cursor::End,
             Some(text) => LinkName::parse(text).map_or(Cursor::Start, Cursor::After),
@@ -102,10 +114,9 @@ impl RedisCache {
         Ok((0..segments).map(cursor).collect())
     }
 
-    /// Notes how far one of `segments` parts has come.
+    /// Notes how far a part has come. Fails if Redis has lost the load that was begun.
     pub(in crate::links) async fn note_load(
         &self,
-        segments: u32,
         index: u32,
         cursor: &Cursor,
     ) -> Result<(), Failure> {
@@ -114,14 +125,13 @@ impl RedisCache {
             Cursor::After(name) => name.as_str(),
             Cursor::End => DONE,
         };
-        let key = self.names.other("warm-load:progress");
-        let mut set = redis::cmd("HSET");
-        set.arg(&key).arg(SEGMENTS).arg(segments);
-        set.arg(index).arg(text);
-        self.client.command::<()>("load", &key, &set).await?;
-        let mut expire = redis::cmd("PEXPIRE");
-        expire.arg(&key).arg(millis(PROGRESS));
-        self.client.command("load", &key, &expire).await
+        let life = millis(PROGRESS).to_string();
+        let args = vec![index.to_string(), text.to_owned(), life];
+        let run = Run::new(&scripts::NOTE, self.names.other("warm-load:progress"), args);
+        match self.client.run("load", &run).await? {
+            0 => Err(Failure::Failed),
+            _ => Ok(()),
+        }
     }
 
     /// Puts links where Redis has nothing or something older; gives how many were put.

@@ -129,6 +129,17 @@ return redis.call('DEL', KEYS[1])
 "#
 );
 
+script!(
+    /// Notes how far a part of the warm load has come, in the notes of a load that was begun: what is
+    /// not there any more was lost with all that had been loaded. ARGV: part, cursor, life in ms.
+    NOTE,
+    r#"
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"#
+);
+
 /// A call of one of the scripts.
 pub(super) struct Run {
     script: &'static LazyLock<Script>,
@@ -163,8 +174,8 @@ impl Run {
 }
 
 /// All of them, to be loaded when a connection is made.
-pub(super) fn all() -> [&'static Script; 9] {
+pub(super) fn all() -> [&'static Script; 10] {
     [
-        &READ, &FILL, &CLAIM, &FINISH, &RELEASE, &DROP, &LOAD, &RENEW, &UNLOCK,
+        &READ, &FILL, &CLAIM, &FINISH, &RELEASE, &DROP, &LOAD, &RENEW, &UNLOCK, &NOTE,
     ]
 }

@@ -387,23 +387,35 @@ async fn one_node_loads_at_a_time_and_the_next_goes_on() {
     assert!(two.lease_load().await.unwrap().is_none());
     assert!(one.renew_load(&lease).await.unwrap());
     let at = Cursor::After(name());
-    one.note_load(3, 1, &at).await.unwrap();
-    one.note_load(3, 2, &Cursor::End).await.unwrap();
+    let lost = one.note_load(1, &at).await;
+    assert_eq!(
+        lost,
+        Err(Failure::Failed),
+        "nothing was begun, or it has gone"
+    );
+    one.begin_load(3).await.unwrap();
+    one.note_load(1, &at).await.unwrap();
+    one.note_load(2, &Cursor::End).await.unwrap();
     // It dies; the lease ends.
     let _ = fixture.cli(&["DEL", "t:warm-load"]);
     let taken = two.lease_load().await.unwrap().unwrap();
     assert!(!one.renew_load(&lease).await.unwrap());
-    one.end_load(lease, false).await.unwrap();
+    assert_eq!(one.end_load(lease, true).await, Err(Failure::Failed));
+    assert_eq!(
+        two.loaded_at().await,
+        Ok(None),
+        "not by whom has lost the lease"
+    );
     assert!(two.renew_load(&taken).await.unwrap(), "not another's");
-    let cursors = two.load_progress(3).await.unwrap();
+    let cursors = two.begin_load(3).await.unwrap();
     assert_eq!(cursors, [Cursor::Start, at, Cursor::End]);
     // Parts of another size begin anew.
-    let cursors = two.load_progress(2).await.unwrap();
+    let cursors = two.begin_load(2).await.unwrap();
     assert_eq!(cursors, [Cursor::Start, Cursor::Start]);
     assert_eq!(two.loaded_at().await, Ok(None));
     two.end_load(taken, true).await.unwrap();
     assert_eq!(one.loaded_at().await, Ok(Some(NOW)));
-    let cursors = two.load_progress(1).await.unwrap();
+    let cursors = two.begin_load(1).await.unwrap();
     assert_eq!(cursors, [Cursor::Start]);
     assert!(one.lease_load().await.unwrap().is_some());
 }
