@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 
 use crate::dynamo::{Emulator, Fate, Gate, Proxy, TABLE, once, s};
 use crate::harness::{PATIENCE, Server, Setup, Told, eventually};
-use crate::redis::{Fleet, LINES, LONG_MEMORY, key, setup};
+use crate::redis::{Fleet, LINES, LONG_MEMORY, RedisServer, key, setup};
 
 /// How long a load of a few thousand links may take on a busy machine.
 const LOADING: Duration = Duration::from_secs(30);
@@ -232,8 +232,9 @@ fn what_is_newer_than_the_load_stays() {
     }
 }
 
-#[test]
-fn a_load_does_not_bring_back_what_redis_has_lost() {
+/// A page of the load has been read, and does not arrive; all its links are deleted, and Redis loses
+/// what stands in the way of the page.
+fn a_load_meets_a_loss(lose: impl Fn(&RedisServer)) {
     let fleet = full(20);
     let server = fleet.node();
     let proxy = Proxy::spawn(&fleet.emulator);
@@ -245,10 +246,7 @@ fn a_load_does_not_bring_back_what_redis_has_lost() {
     for number in 0..20 {
         assert_eq!(server.remove(&format!("w{number}")).status, 204);
     }
-    // As an eviction would, take away what stands in the way of the old pages.
-    for number in 0..20 {
-        fleet.redis.cli(&["del", &key(&name(number))]);
-    }
+    lose(&fleet.redis);
     gate.open();
     proxy.all(Fate::Pass);
     eventually("the load is over", LOADING, || {
@@ -262,22 +260,78 @@ fn a_load_does_not_bring_back_what_redis_has_lost() {
 }
 
 #[test]
-fn a_cut_off_table_or_redis_only_delays_the_load() {
-    const LINKS: usize = 16_000;
-    let mut fleet = full(LINKS);
-    let proxy = Proxy::spawn(&fleet.emulator);
+fn a_load_does_not_bring_back_what_redis_has_evicted() {
+    a_load_meets_a_loss(|redis| {
+        for number in 0..20 {
+            redis.cli(&["del", &key(&name(number))]);
+        }
+    });
+}
+
+#[test]
+fn a_load_does_not_bring_back_what_was_flushed() {
+    a_load_meets_a_loss(|redis| assert_eq!(redis.cli(&["flushall"]), "OK"));
+}
+
+/// A server that loads at a rate at which something can happen meanwhile, and is half done.
+fn half_loaded(fleet: &Fleet, table: &str, links: usize) -> Server {
     let lines = "timeout_ms = 500\nwarm_load_rate = 4000\n";
-    let server = setup(&proxy.url(), fleet.redis.url(), lines).start();
-    eventually("it has begun", PATIENCE, || loaded(&server) > 0);
+    let server = setup(table, fleet.redis.url(), lines).start();
+    eventually("half of it is loaded", LOADING, || {
+        loaded(&server) >= links / 2
+    });
+    assert!(is_loading(&server));
+    server
+}
+
+#[test]
+fn a_table_that_is_cut_off_only_delays_the_load() {
+    const LINKS: usize = 12_000;
+    let fleet = full(LINKS);
+    let proxy = Proxy::spawn(&fleet.emulator);
+    let server = half_loaded(&fleet, &proxy.url(), LINKS);
     proxy.all(Fate::Cut);
     std::thread::sleep(Duration::from_secs(1));
     proxy.all(Fate::Pass);
-    let before = loaded(&server);
-    eventually("it goes on", LOADING, || loaded(&server) > before);
-    fleet.redis.restart_empty();
-    // What was loaded is gone, and is loaded again.
+    eventually("all links are in Redis", LOADING, || held(&fleet) == LINKS);
+    eventually("the load is over", LOADING, || !is_loading(&server));
+    assert_eq!(loaded(&server), LINKS);
+}
+
+/// Redis loses all in the middle of the load; afterwards it holds all the same.
+fn is_loaded_anew_after(lose: impl Fn(&mut RedisServer)) {
+    const LINKS: usize = 12_000;
+    let mut fleet = full(LINKS);
+    let server = half_loaded(&fleet, &fleet.emulator.url(), LINKS);
+    lose(&mut fleet.redis);
     eventually("all links are in Redis", LOADING, || held(&fleet) == LINKS);
     for number in (0..LINKS).step_by(100) {
-        server.comes_to_tell(&name(number), &Told::Url(url(number)), PATIENCE);
+        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
     }
+}
+
+#[test]
+fn a_redis_that_comes_back_empty_during_the_load_is_loaded_anew() {
+    is_loaded_anew_after(RedisServer::restart_empty);
+}
+
+#[test]
+fn a_redis_that_is_flushed_during_the_load_is_loaded_anew() {
+    is_loaded_anew_after(|redis| assert_eq!(redis.cli(&["flushall"]), "OK"));
+}
+
+#[test]
+fn a_redis_that_is_emptied_after_the_load_is_loaded_anew() {
+    const LINKS: usize = 1_000;
+    let mut fleet = full(LINKS);
+    let _server = fleet.setup(FAST).start();
+    let full_again = || {
+        let done = || fleet.redis.cli(&["exists", "tinyns:warm-load:done"]) == "1";
+        eventually("all is loaded", LOADING, || done() && held(&fleet) == LINKS);
+    };
+    full_again();
+    assert_eq!(fleet.redis.cli(&["flushall"]), "OK");
+    full_again();
+    fleet.redis.restart_empty();
+    eventually("all is loaded", LOADING, || held(&fleet) == LINKS);
 }
