@@ -327,11 +327,9 @@ impl WarmLoad {
         let mut put = Vec::new();
         loop {
             let next_place = self.cache.changes_end().await?;
-            let page = self.load_page(segment, after.as_ref()).await?;
-            let names = page.links.iter().map(|link| link.name.clone());
-            put.extend(names);
-            self.cache.drop_changed(&place, &put).await?;
-            put.drain(..put.len() - page.links.len());
+            let before = Before { place, put };
+            let page = self.load_page(segment, after.as_ref(), &before).await?;
+            put = page.links.iter().map(|link| link.name.clone()).collect();
             place = next_place;
             let links = page.links.len();
             sample.add(&page.links);
@@ -354,12 +352,17 @@ impl WarmLoad {
     }
 
     /// Reads one page and puts it; tries again where either fails.
-    async fn load_page(&self, segment: Segment, after: Option<&LinkName>) -> Result<Page, Stop> {
+    async fn load_page(
+        &self,
+        segment: Segment,
+        after: Option<&LinkName>,
+        before: &Before,
+    ) -> Result<Page, Stop> {
         let mut pause = PAGE_BACKOFF;
         let mut tries = 0;
         loop {
             tries += 1;
-            let stop = match self.try_page(segment, after).await {
+            let stop = match self.try_page(segment, after, before).await {
                 Ok(page) => return Ok(page),
                 Err(stop) if tries == PAGE_TRIES => return Err(stop),
                 Err(stop) => stop,
@@ -370,7 +373,12 @@ impl WarmLoad {
         }
     }
 
-    async fn try_page(&self, segment: Segment, after: Option<&LinkName>) -> Result<Page, Stop> {
+    async fn try_page(
+        &self,
+        segment: Segment,
+        after: Option<&LinkName>,
+        before: &Before,
+    ) -> Result<Page, Stop> {
         let read_at = Instant::now();
         let mut page = self.store.scan(segment, after, PAGE).await?;
         let now = self.clock.now();
@@ -379,11 +387,31 @@ impl WarmLoad {
         if read_at.elapsed() > PAGE_AGE {
             return Err(Stop::Store(StoreError::DeadlineExceeded));
         }
-        self.cache.load(&page.links).await?;
+        let put = put(self.cache.clone(), page.links.clone(), before.clone());
+        // A task of its own: where another part fails, or the lease is lost, what has been put must
+        // still be looked at.
+        tokio::spawn(put).await.unwrap_or(Err(Failure::Failed))?;
         self.metrics.warm_load_links.inc_by(read);
         self.state.1.fetch_add(read, Ordering::Relaxed);
         Ok(page)
     }
+}
+
+/// What has to be looked at behind a page: the stream from here on, and what the page before has put.
+#[derive(Clone)]
+struct Before {
+    place: String,
+    put: Vec<LinkName>,
+}
+
+/// Puts a page, and drops of it what has changed since.
+async fn put(cache: Arc<RedisCache>, links: Vec<Link>, before: Before) -> Result<(), Failure> {
+    let loaded = cache.load(&links).await;
+    let Before { place, mut put } = before;
+    put.extend(links.into_iter().map(|link| link.name));
+    // Also where it was put in part.
+    let looked = cache.drop_changed(&place, &put).await;
+    loaded.and(looked)
 }
 
 /// Whose turn it is to load.
