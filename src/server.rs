@@ -204,6 +204,7 @@ impl Running {
         self.stopping.store(true, Ordering::Relaxed);
         self.shutdown.cancel();
         self.tasks.wait().await;
+        self.links.finish_writes().await;
         self.background_shutdown.cancel();
         self.background.wait().await;
         self.store.close().await;

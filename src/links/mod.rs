@@ -192,6 +192,8 @@ pub struct Links {
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
+    /// The changes under way, which go on when a caller has gone.
+    writes: TaskTracker,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -224,6 +226,7 @@ impl Links {
             memory,
             tiers: Arc::new(tiers),
             redis: None,
+            writes: TaskTracker::new(),
             namespace,
             clock,
             metrics,
@@ -286,6 +289,12 @@ impl Links {
             };
             tasks.spawn(load.run(shutdown.clone()));
         }
+    }
+
+    /// Waits for the changes under way; for when no more are begun.
+    pub async fn finish_writes(&self) {
+        self.writes.close();
+        self.writes.wait().await;
     }
 
     /// How Redis stands, where there is one.
@@ -439,7 +448,7 @@ impl Links {
         let forget = ForgetAtEnd(self.memory.clone(), name.clone());
         let redis = self.redis.as_ref().map(|redis| redis.cache.clone());
         let name = name.clone();
-        let task = tokio::spawn(async move {
+        let task = self.writes.spawn(async move {
             let Some(redis) = redis else {
                 let written = call.await;
                 drop(forget);

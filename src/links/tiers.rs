@@ -174,7 +174,14 @@ fn believe(
             }
             _ => (LookupResult::Hit, Asked::Known(Some(link))),
         },
-        Ok(Held::Absent) => (LookupResult::Hit, Asked::Known(None)),
+        Ok(Held::Absent(absence)) => match known {
+            // An absence that a reader has found has no version, and is of some seconds ago.
+            Some(version) if Version(0) < absence && absence < version => {
+                redis.drop_older(name, version);
+                (LookupResult::Stale, Asked::Nobody)
+            }
+            _ => (LookupResult::Hit, Asked::Known(None)),
+        },
         Ok(Held::Nothing) => (LookupResult::Miss, Asked::Nothing),
         Err(Failure::Skipped) => (LookupResult::Refused, Asked::Nobody),
         Err(Failure::Failed) => (LookupResult::Error, Asked::Nobody),

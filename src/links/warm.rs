@@ -234,7 +234,7 @@ impl WarmLoad {
                         return self.state.set(WarmPhase::Done);
                     };
                     tracing::warn!(loaded = %self.state.status(), "the warm load stopped: {stop}");
-                    if matches!(stop, Stop::Full) {
+                    if matches!(stop, Stop::Full) || self.cache.is_full() {
                         return self.state.set(WarmPhase::Full);
                     }
                     failures += 1;
@@ -431,17 +431,15 @@ struct Sample {
 }
 
 impl Sample {
-    /// Takes some of a page: those that do not end, spread over all that was put.
+    /// Takes one of each of the first pages, of those that do not end: what was put first is what Redis
+    /// drops first, if it goes by use.
     fn add(&mut self, links: &[Link]) {
         self.seen += links.len();
         let mut lasting = links.iter().filter(|link| link.expires_at.is_none());
-        if let Some(link) = lasting.next() {
-            if self.names.len() < CHECKED {
-                self.names.push(link.name.clone());
-            } else {
-                let place = self.seen / PAGE.max(1) % CHECKED;
-                self.names[place] = link.name.clone();
-            }
+        if self.names.len() < CHECKED
+            && let Some(link) = lasting.next()
+        {
+            self.names.push(link.name.clone());
         }
     }
 

@@ -184,17 +184,19 @@ impl Changes {
                 let hello = self.hello(&mut connection).await?;
                 // After the entry: what comes from now on is heard of, and what was is not believed.
                 self.memory.doubt_all(Instant::now());
-                gap();
+                if seen.is_some() {
+                    gap();
+                }
                 hello
             }
         };
         loop {
             place.last = Some(last.clone());
             let entries = self.read(&mut connection, &last).await?;
-            let (few, none) = (entries.len() < READ_COUNT, entries.is_empty());
-            // A full read may have come too late for entries that were cut off; and if there are no
-            // new ones, the stream itself may have gone.
-            if (none || !few) && !self.is_there(&mut connection, &last).await? {
+            let few = entries.len() < READ_COUNT;
+            // Asked after the read: if the last one is still there, nothing was cut off behind it. The
+            // stream itself may have gone, and another have been begun.
+            if !self.is_there(&mut connection, &last).await? {
                 self.memory.doubt_all(Instant::now());
                 return Err(std::io::Error::other("entries were lost").into());
             }

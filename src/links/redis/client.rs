@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -24,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::{Breaker, CLUSTER_RANGES, range, slot};
 use super::config::{RedisConfig, RedisMode};
 use super::connection::{
-    Connection, Connector, RedisOpenError, get_many, is_outage, is_read_only, run_many, text,
+    Connection, Connector, RedisOpenError, get_many, is_outage, refuses_writes, run_many, text,
     timed_out,
 };
 use super::scripts::Run;
+use crate::clock::Clock;
 use crate::metrics::{Metrics, RedisOutcome};
 
 /// How often the supervisor tries while all is well.
@@ -64,6 +65,9 @@ pub(super) struct Client {
     writable: AtomicBool,
     /// Wakes the supervisor.
     trouble: Notify,
+    /// When the server was started, in seconds since the epoch; 0 where that is not known.
+    born: AtomicU64,
+    clock: Clock,
     metrics: Arc<Metrics>,
 }
 
@@ -77,7 +81,11 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &RedisConfig, metrics: Arc<Metrics>) -> Result<Self, RedisOpenError> {
+    pub(super) fn new(
+        config: &RedisConfig,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RedisOpenError> {
         let ranges = match config.mode {
             RedisMode::Cluster => CLUSTER_RANGES,
             RedisMode::Node | RedisMode::Sentinel { .. } => 1,
@@ -90,6 +98,8 @@ impl Client {
             probes: probes(&config.prefix, ranges),
             writable: AtomicBool::new(true),
             trouble: Notify::new(),
+            born: AtomicU64::new(0),
+            clock,
             metrics,
         })
     }
@@ -97,6 +107,12 @@ impl Client {
     /// A connection of its own, for calls that wait: each may take `patience`.
     pub(super) async fn connect_apart(&self, patience: Duration) -> RedisResult<Connection> {
         self.connector.connect(patience).await
+    }
+
+    /// When the server was started, in seconds since the epoch, or 0. What was put before comes from a
+    /// file, and may be older than what the server had been told.
+    pub(super) fn born(&self) -> u64 {
+        self.born.load(Ordering::Acquire)
     }
 
     /// Whether a call about this key would be tried.
@@ -170,7 +186,7 @@ impl Client {
     ) -> Vec<Result<i64, Failure>> {
         match self.connection.load_full().as_deref().cloned() {
             Some(Connection::Node(mut node)) if self.breakers[0].is_closed() => {
-                match self.in_time(run_many(&mut node, runs)).await {
+                match self.in_time(run_many(&mut node, runs, self.born())).await {
                     Ok(results) if results.len() == runs.len() => results
                         .into_iter()
                         .map(|result| self.judge(call, 0, result))
@@ -194,7 +210,7 @@ impl Client {
         let Some(mut connection) = self.connection_for(run.key()) else {
             return self.skipped(call, 1);
         };
-        let result = self.in_time(connection.run(run)).await;
+        let result = self.in_time(connection.run(run, self.born())).await;
         self.judge(call, self.range(run.key()), result)
     }
 
@@ -259,11 +275,11 @@ impl Client {
         }
     }
 
-    /// Counts a failure. A server that is no longer the master goes on to answer reads, which would
-    /// make up for every write that it refuses; so one refusal is enough.
+    /// Counts a failure. A server that refuses writes goes on to answer reads, which would make up for
+    /// every refusal; so one is enough.
     fn note_failure(&self, range: usize, error: &redis::RedisError) {
         let breaker = &self.breakers[range];
-        let opened = match is_read_only(error) && self.breakers.len() == 1 {
+        let opened = match refuses_writes(error) {
             true => breaker.open(),
             false => breaker.failed(),
         };
@@ -307,22 +323,25 @@ impl Client {
         }
     }
 
+    /// Makes a new connection, in the place of the one that there is.
+    async fn connect(&self) -> RedisResult<()> {
+        let mut connection = self.connector.connect(self.timeout).await?;
+        let uptime = self.in_time(connection.uptime()).await?;
+        let born = uptime.map_or(0, |uptime| self.clock.now().0.saturating_sub(uptime));
+        // Before it is used: what it holds is judged by that.
+        self.born.store(born, Ordering::Release);
+        self.connection.store(Some(Arc::new(connection)));
+        Ok(())
+    }
+
     /// One round of the supervisor; whether all works.
     async fn probe(&self, state: &mut Supervision, recovered: &impl Fn()) -> bool {
         let stuck = state
             .down_since
             .is_some_and(|since| since.elapsed() > CLUSTER_PATIENCE);
         if self.connection.load().is_none() || stuck {
-            match self.connector.connect(self.timeout).await {
-                Ok(connection) => {
-                    self.connection.store(Some(Arc::new(connection)));
-                    state.down_since = None;
-                    if self.breakers.len() == 1 {
-                        // What it takes to connect includes several calls.
-                        self.recover(state, 0, recovered);
-                        return true;
-                    }
-                }
+            match self.connect().await {
+                Ok(()) => state.down_since = None,
                 Err(error) => {
                     state.cannot_connect(&text(&error));
                     if self.connection.load().is_none() {
@@ -339,6 +358,10 @@ impl Client {
             }
             all_well &= self.breakers[range].is_closed();
             writable &= found != Found::ReadOnly;
+        }
+        if !all_well && self.breakers.len() == 1 {
+            // This one may be stuck, or lead to a server that will not do any more.
+            self.connection.store(None);
         }
         if self.writable.swap(writable, Ordering::AcqRel) != writable {
             match writable {

@@ -233,8 +233,8 @@ impl Connection {
     }
 
     /// Runs one script; a server that has forgotten it is taught again.
-    pub(super) async fn run(&mut self, run: &Run) -> RedisResult<i64> {
-        let command = run.command();
+    pub(super) async fn run(&mut self, run: &Run, born: u64) -> RedisResult<i64> {
+        let command = run.command(born);
         match self.command(&command).await {
             Err(error) if is_no_script(&error) => {
                 match self {
@@ -263,6 +263,31 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// For how long the server has been running, in seconds; none for a cluster, which is many, and
+    /// where the server does not tell.
+    pub(super) async fn uptime(&mut self) -> RedisResult<Option<u64>> {
+        if matches!(self, Self::Cluster(_)) {
+            return Ok(None);
+        }
+        let info = redis::cmd("INFO").arg("server").to_owned();
+        match self.command::<String>(&info).await {
+            Ok(text) => Ok(text
+                .lines()
+                .find_map(|line| line.strip_prefix("uptime_in_seconds:"))
+                .and_then(|seconds| seconds.trim().parse().ok())),
+            Err(error) if is_outage(&error) => Err(error),
+            Err(error) => {
+                tracing::debug!(
+                    error = text(&error),
+                    "Redis does not tell when it was started"
+                );
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// What one server holds under these keys, in one call.
 pub(super) async fn get_many(
     connection: &mut MultiplexedConnection,
@@ -275,8 +300,9 @@ pub(super) async fn get_many(
 pub(super) async fn run_many(
     connection: &mut MultiplexedConnection,
     runs: &[&Run],
+    born: u64,
 ) -> RedisResult<Vec<RedisResult<i64>>> {
-    let mut results = pipeline(connection, runs).await?;
+    let mut results = pipeline(connection, runs, born).await?;
     if results
         .iter()
         .any(|result| matches!(result, Err(error) if is_no_script(error)))
@@ -288,7 +314,7 @@ pub(super) async fn run_many(
             .filter(|&i| matches!(&results[i], Err(error) if is_no_script(error)))
             .collect();
         let again: Vec<&Run> = lacking.iter().map(|&i| runs[i]).collect();
-        let repeated = pipeline(connection, &again).await?;
+        let repeated = pipeline(connection, &again, born).await?;
         for (i, result) in lacking.into_iter().zip(repeated) {
             results[i] = result;
         }
@@ -299,10 +325,11 @@ pub(super) async fn run_many(
 async fn pipeline(
     connection: &mut impl ConnectionLike,
     runs: &[&Run],
+    born: u64,
 ) -> RedisResult<Vec<RedisResult<i64>>> {
     let mut pipeline = redis::pipe();
     for run in runs {
-        pipeline.add_command(run.command());
+        pipeline.add_command(run.command(born));
     }
     pipeline.ignore_errors().query_async(connection).await
 }
@@ -321,14 +348,18 @@ pub(super) fn is_outage(error: &RedisError) -> bool {
                 | ServerErrorKind::Ask
                 | ServerErrorKind::TryAgain
         ),
-        ErrorKind::UnexpectedReturnType | ErrorKind::Extension => false,
+        ErrorKind::UnexpectedReturnType => false,
+        ErrorKind::Extension => refuses_writes(error),
         _ => true,
     }
 }
 
-/// Whether the server has refused a write because it is not the master.
-pub(super) fn is_read_only(error: &RedisError) -> bool {
+/// Whether the server refuses all writes, deletions as well, although it answers: it is not the master,
+/// has too few replicas, or cannot save. What it holds gets old then, and nobody can drop it. (One that
+/// is full lets things be dropped.)
+pub(super) fn refuses_writes(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || matches!(error.code(), Some("MISCONF" | "NOREPLICAS"))
 }
 
 fn is_no_script(error: &RedisError) -> bool {

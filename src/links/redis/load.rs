@@ -24,6 +24,8 @@ const PROGRESS: Duration = Duration::from_secs(60 * 60);
 const PUT_AT_ONCE: usize = 250;
 /// The field that says into how many parts the store is divided.
 const SEGMENTS: &str = "segments";
+/// The field that says when the server was started in which the load was begun.
+const BORN: &str = "born";
 /// The cursor of a part that is done; no name is empty.
 const DONE: &str = "";
 
@@ -86,7 +88,9 @@ impl RedisCache {
         let key = self.names.other("warm-load:done");
         let get = redis::cmd("GET").arg(&key).to_owned();
         let text: Option<String> = self.client.command("load", &key, &get).await?;
-        Ok(text.and_then(|text| text.parse().ok()).map(UnixTime))
+        // What was loaded before the server was started counts as nothing, as all that it held then.
+        let when = text.and_then(|text| text.parse().ok()).map(UnixTime);
+        Ok(when.filter(|when| when.0 >= self.client.born()))
     }
 
     /// Begins a load of `segments` parts; gives where each begins, which is where an earlier load that
@@ -95,12 +99,15 @@ impl RedisCache {
         let key = self.names.other("warm-load:progress");
         let get = redis::cmd("HGETALL").arg(&key).to_owned();
         let fields: HashMap<String, String> = self.client.command("load", &key, &get).await?;
-        let same = fields.get(SEGMENTS) == Some(&segments.to_string());
+        let born = self.client.born();
+        let same = fields.get(SEGMENTS) == Some(&segments.to_string())
+            && fields.get(BORN) == Some(&born.to_string());
         if !same {
             let del = redis::cmd("DEL").arg(&key).to_owned();
             self.client.command::<()>("load", &key, &del).await?;
             let mut set = redis::cmd("HSET");
             set.arg(&key).arg(SEGMENTS).arg(segments);
+            set.arg(BORN).arg(born);
             self.client.command::<()>("load", &key, &set).await?;
             let mut expire = redis::cmd("PEXPIRE");
             expire.arg(&key).arg(millis(PROGRESS));
@@ -148,7 +155,11 @@ impl RedisCache {
 
     fn load_one(&self, link: &Link) -> Run {
         let life = millis(self.life(link)).max(1).to_string();
-        let args = vec![value::link(link), life, link.version.to_string()];
+        let args = vec![
+            value::link(link, self.clock.now()),
+            life,
+            link.version.to_string(),
+        ];
         Run::new(&scripts::LOAD, self.names.link(&link.name), args)
     }
 
@@ -183,10 +194,7 @@ impl RedisCache {
         for names in names.chunks(PUT_AT_ONCE) {
             let runs: Vec<Run> = names
                 .iter()
-                .map(|(name, version)| {
-                    let args = vec![version.to_string()];
-                    Run::new(&scripts::DROP, self.names.link(name), args)
-                })
+                .map(|(name, version)| self.drop_run(name, *version))
                 .collect();
             let runs: Vec<&Run> = runs.iter().collect();
             for result in self.client.run_many("load", &runs).await {
@@ -196,14 +204,19 @@ impl RedisCache {
         Ok(())
     }
 
-    /// How many of these names Redis has anything of.
+    /// How many of these names Redis has anything of. It is not for Redis to think that they are used.
     pub(in crate::links) async fn holds(&self, names: &[LinkName]) -> Result<usize, Failure> {
-        let keys: Vec<String> = names.iter().map(|name| self.names.link(name)).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let mut held = 0;
-        for value in self.client.get_many(&keys).await {
-            held += usize::from(value?.is_some());
+        for name in names {
+            let key = self.names.link(name);
+            let exists = redis::cmd("EXISTS").arg(&key).to_owned();
+            held += self.client.command::<usize>("load", &key, &exists).await?;
         }
         Ok(held)
+    }
+
+    /// Whether Redis is so full that it takes no writes.
+    pub(in crate::links) fn is_full(&self) -> bool {
+        !self.client.is_writable()
     }
 }

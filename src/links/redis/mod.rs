@@ -37,9 +37,15 @@
 //!
 //! Links come from memory and the store. Changes are made in the store all the same, and Redis is told
 //! later (`repairs`); until that is done the node that made them does not believe Redis about them.
-//! Redis may come back with what it held before: another node that asks before the repair, some tens of
-//! milliseconds, may then see the old state once more. If the node that made the change dies before the
-//! repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
+//!
+//! A Redis that is started may read from a file what it held minutes or hours ago. Every value says when
+//! it was put, and what was put before the server was started counts as nothing. One that has only been
+//! cut off, or a replica that takes over, may lack the last changes: another node that asks before the
+//! repair, some tens of milliseconds, may see the old state once more. If the node that made the change
+//! dies before the repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
+//! Of a cluster's shards it is not known when they were started: they need replicas, or no files.
+//!
+//! A Redis that answers but refuses writes (too few replicas, a full disk) counts as one that is down.
 
 mod breaker;
 mod changes;
@@ -91,6 +97,8 @@ const TOMBSTONE: Duration = Duration::from_secs(120);
 const UNKNOWN_WRITE: Duration = Duration::from_secs(10);
 /// How often the repairs are looked at, while there are any.
 const REPAIR_PAUSE: Duration = Duration::from_millis(200);
+/// After how long a repair that has failed is tried again.
+const REPAIR_RETRY: Duration = Duration::from_secs(1);
 /// How many names are repaired at once.
 const REPAIR_BATCH: usize = 256;
 /// How long the last repairs may take when the node stops.
@@ -103,8 +111,8 @@ const ANY_VERSION: Version = Version(value::MAX_VERSION);
 pub(super) enum Held {
     /// This link, expired or not.
     Link(Arc<Link>),
-    /// There is no link.
-    Absent,
+    /// There is no link; the version is that of its deletion, or 0.
+    Absent(Version),
     /// The store has to be asked.
     Nothing,
 }
@@ -199,7 +207,7 @@ impl RedisCache {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
-        let client = Arc::new(Client::new(config, metrics.clone())?);
+        let client = Arc::new(Client::new(config, clock.clone(), metrics.clone())?);
         let names = Names {
             prefix: config.prefix.clone(),
         };
@@ -259,12 +267,14 @@ impl RedisCache {
     pub(super) async fn get_many(&self, names: &[&LinkName]) -> Vec<Result<Held, Failure>> {
         let keys: Vec<String> = names.iter().map(|name| self.names.link(name)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        // Before the call: a server that has come in its place is judged more strictly, not less.
+        let born = self.client.born();
         let values = self.client.get_many(&keys).await;
         let held = names.iter().zip(values);
         held.map(|(name, value)| match value {
             // What it holds may be older than what this node has written.
             Ok(_) if self.repairs.contains(name) => Err(Failure::Skipped),
-            Ok(value) => Ok(held_of(name, value.as_deref())),
+            Ok(value) => Ok(held_of(name, value.as_deref(), born)),
             Err(failure) => Err(failure),
         })
         .collect()
@@ -283,9 +293,10 @@ impl RedisCache {
 
     /// Puts what was read, in its own time. What finds no room is not put, and read again.
     pub(super) fn fill(&self, name: &LinkName, claim: Claim, found: Option<&Link>) {
+        let now = self.clock.now();
         let (text, life) = match found {
-            Some(link) => (value::link(link), self.life(link)),
-            None => (value::absent(Version(0)), self.absent_for),
+            Some(link) => (value::link(link, now), self.life(link)),
+            None => (value::absent(Version(0), now), self.absent_for),
         };
         // Redis refuses a life of nothing; and where absences are not to be kept, none is.
         let run = match millis(life) {
@@ -301,11 +312,8 @@ impl RedisCache {
     /// Begins a change of a name: keeps readers of Redis away from it.
     pub(super) async fn begin(self: &Arc<Self>, name: &LinkName) -> WriteClaim {
         let claim = value::writes(&self.token());
-        let args = vec![
-            claim.clone(),
-            millis(WRITE_CLAIM).to_string(),
-            value::writes("several"),
-        ];
+        let [shared, life] = shared_claim();
+        let args = vec![claim.clone(), life, shared];
         let run = Run::new(&scripts::CLAIM, self.names.link(name), args);
         let write = WriteClaim {
             cache: Arc::clone(self),
@@ -320,11 +328,12 @@ impl RedisCache {
     /// Ends a change: puts the new state and tells all nodes. What cannot be told is told later.
     async fn finish(&self, name: &LinkName, claim: Claim, written: &Written) {
         let key = self.names.link(name);
+        let now = self.clock.now();
         let (version, text, life) = match written {
             Written::Link(link) | Written::Kept(link) => {
-                (link.version, value::link(link), self.life(link))
+                (link.version, value::link(link, now), self.life(link))
             }
-            Written::Deleted(version) => (*version, value::absent(*version), TOMBSTONE),
+            Written::Deleted(version) => (*version, value::absent(*version, now), TOMBSTONE),
             Written::Nothing => {
                 let run = Run::new(&scripts::RELEASE, key, vec![claim.0]);
                 // The claim ends by itself, too.
@@ -334,7 +343,15 @@ impl RedisCache {
             Written::Unknown => return self.repair_unknown(name),
         };
         let life = millis(life).max(1).to_string();
-        let args = vec![claim.0, text, life, version.to_string()];
+        let [shared, shared_life] = shared_claim();
+        let args = vec![
+            claim.0,
+            text,
+            life,
+            version.to_string(),
+            shared,
+            shared_life,
+        ];
         let run = Run::new(&scripts::FINISH, key, args);
         let told = match self.client.run("finish", &run).await {
             // The claim ends by itself, and nobody has to hear that nothing has changed.
@@ -356,11 +373,15 @@ impl RedisCache {
         self.repairs.add(name.clone(), Repair { version, due });
     }
 
+    fn drop_run(&self, name: &LinkName, version: Version) -> Run {
+        let [shared, life] = shared_claim();
+        let args = vec![version.to_string(), shared, life];
+        Run::new(&scripts::DROP, self.names.link(name), args)
+    }
+
     /// Drops what is held of a name if it is older than `version`: Redis has lost what came after.
     pub(super) fn drop_older(&self, name: &LinkName, version: Version) {
-        let args = vec![version.to_string()];
-        self.fills
-            .tell(Run::new(&scripts::DROP, self.names.link(name), args));
+        self.fills.tell(self.drop_run(name, version));
     }
 
     /// Repairs what has to be, until it is told to stop; and then what is left, for a moment.
@@ -395,24 +416,27 @@ impl RedisCache {
                 "too many changes wait for Redis; it may hold older states until they end"
             );
         }
-        let due = self.repairs.due(Instant::now(), REPAIR_BATCH);
-        let possible = due
+        let allowed = |name: &LinkName| self.client.allows(&self.names.link(name));
+        let due = self.repairs.due(Instant::now(), REPAIR_BATCH, allowed);
+        let repairing = due
             .iter()
-            .filter(|(name, _)| self.client.allows(&self.names.link(name)));
-        let repairing = possible.map(|(name, repair)| self.repair_one(name, repair));
+            .map(|(name, repair)| self.repair_one(name, repair));
         let repaired = join_all(repairing).await;
         repaired.into_iter().filter(|done| *done).count()
     }
 
     async fn repair_one(&self, name: &LinkName, repair: &Repair) -> bool {
-        let args = vec![repair.version.to_string()];
-        let run = Run::new(&scripts::DROP, self.names.link(name), args);
+        let run = self.drop_run(name, repair.version);
         let told = match self.client.run("repair", &run).await {
             Ok(_) => self.changes.announce(name, repair.version).await,
             Err(failure) => Err(failure),
         };
-        if told.is_ok() {
-            self.repairs.done(name, repair);
+        match told {
+            Ok(()) => self.repairs.done(name, repair),
+            // The others have their turn before this one is tried again.
+            Err(_) => self
+                .repairs
+                .put_off(name, repair, Instant::now() + REPAIR_RETRY),
         }
         told.is_ok()
     }
@@ -434,16 +458,21 @@ impl RedisCache {
     }
 }
 
+/// The claim that no writer can end, and its life in ms.
+fn shared_claim() -> [String; 2] {
+    [value::writes("several"), millis(WRITE_CLAIM).to_string()]
+}
+
 /// A name that no other node has: random, or where there is nothing random, the time.
 fn node_name(clock: &Clock) -> Box<str> {
     let number = getrandom::u64().unwrap_or_else(|_| clock.micros());
     format!("{number:016x}").into()
 }
 
-fn held_of(name: &LinkName, value: Option<&[u8]>) -> Held {
-    match value.and_then(|text| value::parse(name, text)) {
+fn held_of(name: &LinkName, value: Option<&[u8]>, born: u64) -> Held {
+    match value.and_then(|text| value::parse(name, text, born)) {
         Some(Value::Link(link)) => Held::Link(Arc::new(link)),
-        Some(Value::Absent) => Held::Absent,
+        Some(Value::Absent(version)) => Held::Absent(version),
         Some(Value::Claimed) | None => Held::Nothing,
     }
 }

@@ -98,11 +98,27 @@ impl Repairs {
         self.work.notify_one();
     }
 
-    /// At most `limit` names whose time has come.
-    pub(super) fn due(&self, now: Instant, limit: usize) -> Vec<(LinkName, Repair)> {
+    /// At most `limit` names whose time has come, of those that can be repaired just now.
+    pub(super) fn due(
+        &self,
+        now: Instant,
+        limit: usize,
+        allowed: impl Fn(&LinkName) -> bool,
+    ) -> Vec<(LinkName, Repair)> {
         let state = self.lock();
-        let due = state.pending.iter().filter(|(_, r)| r.due <= now);
+        let due = state
+            .pending
+            .iter()
+            .filter(|(name, repair)| repair.due <= now && allowed(name));
         due.take(limit).map(|(n, r)| (n.clone(), *r)).collect()
+    }
+
+    /// A repair has failed, and waits until `due`, unless another has come up meanwhile.
+    pub(super) fn put_off(&self, name: &LinkName, repair: &Repair, due: Instant) {
+        let mut state = self.lock();
+        if let Some(pending) = state.pending.get_mut(name).filter(|p| *p == repair) {
+            pending.due = due;
+        }
     }
 
     /// A repair is done, unless another has come up meanwhile.
@@ -160,10 +176,13 @@ mod tests {
         repairs.add(name(1), repair(1, now));
         repairs.add(name(2), repair(1, later));
         assert!(repairs.contains(&name(1)) && repairs.contains(&name(2)));
-        assert_eq!(repairs.due(now, 10), [(name(1), repair(1, now))]);
+        assert_eq!(repairs.due(now, 10, |_| true), [(name(1), repair(1, now))]);
         repairs.done(&name(1), &repair(1, now));
-        assert_eq!(repairs.due(now, 10), []);
-        assert_eq!(repairs.due(later, 10), [(name(2), repair(1, later))]);
+        assert_eq!(repairs.due(now, 10, |_| true), []);
+        assert_eq!(
+            repairs.due(later, 10, |_| true),
+            [(name(2), repair(1, later))]
+        );
         assert_eq!(repairs.pending(), 1);
     }
 
@@ -171,10 +190,33 @@ mod tests {
     fn a_change_while_a_repair_is_made_needs_another() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         repairs.add(name(1), repair(1, now));
-        let begun = repairs.due(now, 10).remove(0).1;
+        let begun = repairs.due(now, 10, |_| true).remove(0).1;
         repairs.add(name(1), repair(2, now));
         repairs.done(&name(1), &begun);
-        assert_eq!(repairs.due(now, 10), [(name(1), repair(2, now))]);
+        assert_eq!(repairs.due(now, 10, |_| true), [(name(1), repair(2, now))]);
+    }
+
+    #[test]
+    fn a_repair_that_fails_lets_the_others_have_their_turn() {
+        let (repairs, now) = (Repairs::default(), Instant::now());
+        for n in 0..100 {
+            repairs.add(name(n), repair(1, now));
+        }
+        let later = now + Duration::from_secs(1);
+        let mut tried = 0;
+        loop {
+            let due = repairs.due(now, 10, |_| true);
+            if due.is_empty() {
+                break;
+            }
+            tried += due.len();
+            for (name, repair) in &due {
+                repairs.put_off(name, repair, later);
+            }
+        }
+        assert_eq!(tried, 100);
+        assert_eq!(repairs.due(later, 1_000, |_| true).len(), 100);
+        assert_eq!(repairs.due(later, 1_000, |n| *n == name(7)).len(), 1);
     }
 
     #[test]
@@ -186,7 +228,7 @@ mod tests {
         assert_eq!(repairs.pending(), 0);
         let at = now + RECENT + Duration::from_secs(1);
         repairs.doubt_recent(at);
-        let mut due = repairs.due(at, 10);
+        let mut due = repairs.due(at, 10, |_| true);
         due.sort_by(|(a, _), (b, _)| a.cmp(b));
         assert_eq!(due, [(name(1), repair(3, at)), (name(2), repair(2, at))]);
     }

@@ -10,7 +10,8 @@ use redis::Script;
 
 /// `held` is the text, or false where there is none that this program could have written; `kind` is
 /// the field that tells what it is, and `version` a number (exact below 2^53, as versions are; a higher
-/// one is nonsense).
+/// one is nonsense). The last argument of every script is when the server was started, in seconds since
+/// the epoch: what was put before comes from a file, and may be older than what was told since.
 const HELD: &str = r#"
 local held = redis.pcall('GET', KEYS[1])
 local version, kind
@@ -20,6 +21,10 @@ end
 version = tonumber(version) or 0
 if not kind or version > 9007199254740991 then
   held, kind = false, nil
+end
+if kind == 'url' or kind == 'absent' then
+  local put = tonumber(string.match(held, '"at":(%d+)}$')) or 0
+  if put < tonumber(ARGV[#ARGV]) then held, kind = false, nil end
 end
 "#;
 
@@ -65,16 +70,23 @@ return claim == ARGV[1] and 1 or 0
 
 script!(
     /// Puts what a write has made. Where the claim has gone, a new value is not put in the place of
-    /// nothing, of which nobody knows what it was: only over what is older. ARGV: claim, text, life in
-    /// ms, version.
+    /// nothing, of which nobody knows what it was, nor of an absence that a reader has found: only over
+    /// what is older. Where another writer's claim stands, that one becomes a shared one: it may belong
+    /// to an older change. ARGV: claim, text, life in ms, version, shared claim, its life in ms.
     FINISH,
     r#"
-if not held or kind == 'writes' and held ~= ARGV[1] then return 0 end
-if kind == 'reads' then
-  redis.call('DEL', KEYS[1])
-  return 0
+if not held then return 0 end
+if held ~= ARGV[1] then
+  if kind == 'writes' then
+    redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[6])
+    return 0
+  end
+  if kind == 'reads' or version == 0 then
+    redis.call('DEL', KEYS[1])
+    return 0
+  end
+  if version >= tonumber(ARGV[4]) then return 0 end
 end
-if held ~= ARGV[1] and version >= tonumber(ARGV[4]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 "#
@@ -90,10 +102,14 @@ return redis.call('DEL', KEYS[1])
 );
 
 script!(
-    /// Drops what is older than a version, and every reader's claim. ARGV: version.
+    /// Drops what is older than a version, and every reader's claim; a writer's becomes a shared one, as
+    /// above. ARGV: version, shared claim, its life in ms.
     DROP,
     r#"
-if kind == 'writes' then return 0 end
+if kind == 'writes' then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  return 0
+end
 if held and kind ~= 'reads' and version >= tonumber(ARGV[1]) then return 0 end
 return redis.call('DEL', KEYS[1])
 "#
@@ -161,14 +177,15 @@ impl Run {
         self.script
     }
 
-    /// The call by the script's hash.
-    pub(super) fn command(&self) -> redis::Cmd {
+    /// The call by the script's hash, for a server that was started at `born`.
+    pub(super) fn command(&self, born: u64) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(self.script.get_hash())
             .arg(1)
             .arg(&self.key)
-            .arg(&self.args);
+            .arg(&self.args)
+            .arg(born);
         command
     }
 }

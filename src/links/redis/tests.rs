@@ -44,6 +44,16 @@ impl Server {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+
+    /// Starts it again after a stop, empty.
+    fn start_again(&mut self) {
+        self.child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+    }
 }
 
 impl Drop for Server {
@@ -155,7 +165,7 @@ fn written(version: u64) -> Written {
 async fn found(node: &RedisCache) -> Option<u64> {
     match get(node, &name()).await.unwrap() {
         Held::Link(link) => Some(link.version.0),
-        Held::Absent => Some(0),
+        Held::Absent(_) => Some(0),
         Held::Nothing => None,
     }
 }
@@ -186,7 +196,7 @@ async fn what_is_read_is_put_once_and_readable() {
     assert_eq!(found(&two).await, Some(7));
     assert_eq!(
         fixture.held(&name()),
-        "{\"version\":7,\"url\":\"https://example.net/7\",\"created_at\":1,\"created_by\":\"test\"}"
+        "{\"version\":7,\"url\":\"https://example.net/7\",\"created_at\":1,\"created_by\":\"test\",\"at\":1800000000}"
     );
     assert_eq!(fixture.life(&name()), 3_600);
 }
@@ -238,7 +248,10 @@ async fn a_slow_reader_puts_nothing_once_the_name_has_changed() {
     assert!(reader.claim_read(&name()).await.is_none());
     change.finish(&Written::Deleted(Version(3))).await;
     assert_eq!(found(&reader).await, Some(0));
-    assert_eq!(fixture.held(&name()), "{\"version\":3,\"absent\":true}");
+    assert_eq!(
+        fixture.held(&name()),
+        "{\"version\":3,\"absent\":true,\"at\":1800000000}"
+    );
 }
 
 #[tokio::test]
@@ -253,7 +266,7 @@ async fn writers_that_overtake_each_other_leave_nothing_old() {
     first.finish(&written(1)).await;
     assert_eq!(found(&one).await, None, "the store has to be asked");
     // The same where the claims have been evicted meanwhile.
-    for (held, expected) in [(None, None), (Some(2), Some(2)), (Some(0), Some(1))] {
+    for (held, expected) in [(None, None), (Some(2), Some(2)), (Some(0), None)] {
         let _ = fixture.cli(&["FLUSHALL"]);
         let late = one.begin(&name()).await;
         fixture.evict(&name());
@@ -333,12 +346,7 @@ async fn what_redis_was_not_told_is_not_believed_and_told_later() {
     assert_eq!(node.repairs_pending(), 1);
     assert!(get(&node, &name()).await.is_err());
     // It comes back with what it held.
-    let port = fixture.server.port.to_string();
-    fixture.server.child = Command::new("redis-server")
-        .args(["--port", &port, "--save", "", "--appendonly", "no"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    fixture.server.start_again();
     for _ in 0..500 {
         if fixture.cli(&["SET", &format!("t:link:{}", name()), &saved]) == "OK" {
             break;
@@ -355,6 +363,84 @@ async fn what_redis_was_not_told_is_not_believed_and_told_later() {
     let held = fixture.held(&name());
     assert!(held.is_empty() || held == saved, "{held}");
     assert_ne!(found(&node).await, Some(1));
+}
+
+#[tokio::test]
+async fn what_a_server_has_read_from_a_file_when_it_was_started_counts_as_nothing() {
+    let mut fixture = Fixture::start();
+    let node = fixture.node().await;
+    let key = format!("t:link:{}", name());
+    node.begin(&name()).await.finish(&written(7)).await;
+    let saved = fixture.held(&name());
+    fixture.server.stop();
+    eventually(|| node.down().0 == 1).await;
+    fixture.clock.set(UnixTime(NOW.0 + 1_000));
+    fixture.server.start_again();
+    eventually(|| fixture.cli(&["SET", &key, &saved]) == "OK").await;
+    eventually(|| node.down().0 == 0).await;
+    assert_eq!(found(&node).await, None);
+    // And it is in nobody's way, nor is an absence.
+    let absent = "{\"version\":7,\"absent\":true,\"at\":1800000000}";
+    for old in [saved.as_str(), absent] {
+        let _ = fixture.cli(&["SET", &key, old]);
+        node.load(&[link(6)]).await.unwrap();
+        assert_eq!(found(&node).await, Some(6), "{old}");
+        let _ = fixture.cli(&["SET", &key, old]);
+        let claim = node.claim_read(&name()).await.unwrap();
+        node.fill(&name(), claim, Some(&link(6)));
+        filled(&node).await;
+        assert_eq!(found(&node).await, Some(6), "{old}");
+    }
+}
+
+/// Waits until something holds.
+async fn eventually(holds: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never holds");
+}
+
+#[tokio::test]
+async fn a_server_that_answers_but_refuses_writes_counts_as_down() {
+    let fixture = Fixture::start();
+    let node = fixture.node().await;
+    node.begin(&name()).await.finish(&written(1)).await;
+    assert_eq!(found(&node).await, Some(1));
+    let _ = fixture.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    // Another node may know the new state only from the store: nobody is to read the old one here.
+    eventually(|| node.down().0 == 1).await;
+    node.begin(&name()).await.finish(&written(2)).await;
+    assert!(get(&node, &name()).await.is_err());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(node.down().0, 1, "that it answers is not enough");
+    let _ = fixture.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    eventually(|| node.down().0 == 0 && node.repairs_pending() == 0).await;
+    assert_eq!(found(&node).await, None);
+}
+
+#[tokio::test]
+async fn a_writer_that_meets_anothers_claim_leaves_it_to_nobody() {
+    let fixture = Fixture::start();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    // The claim of the one is lost; the store then has 1 of the other, and 2 of the one.
+    let first = one.begin(&name()).await;
+    fixture.evict(&name());
+    let second = two.begin(&name()).await;
+    first.finish(&written(2)).await;
+    second.finish(&written(1)).await;
+    assert_eq!(found(&one).await, None);
+    assert!(fixture.held(&name()).contains("several"));
+    // The same where the one is told later.
+    let _ = fixture.cli(&["FLUSHALL"]);
+    let second = two.begin(&name()).await;
+    one.drop_older(&name(), Version(2));
+    filled(&one).await;
+    second.finish(&written(1)).await;
+    assert_eq!(found(&one).await, None);
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! What stands in Redis under the name of a link: JSON, so that `redis-cli GET` shows it.
 //!
 //! ```text
-//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60}
-//!   {"version":18,"absent":true}         there is no link; the version is that of its deletion, or 0
+//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"at":3}
+//!   {"version":18,"absent":true,"at":3}  there is no link; the version is that of its deletion, or 0
 //!   {"version":0,"reads":"n1-7"}         a reader's claim: the link is being read from the store
 //!   {"version":0,"writes":"n1-8"}        a writer's claim: the link is being changed
 //! ```
 //!
 //! The scripts of [`super::scripts`] tell these apart, and compare versions, by the beginning of the
-//! text alone: the version comes first, and the field that tells the kind behind it.
+//! text alone: the version comes first, and the field that tells the kind behind it. At its end is when
+//! it was put, in seconds since the epoch.
 
 use std::borrow::Cow;
 
@@ -26,8 +27,8 @@ pub(super) const MAX_VERSION: u64 = (1 << 53) - 1;
 pub(super) enum Value {
     /// There is this link, expired or not.
     Link(Link),
-    /// There is no link.
-    Absent,
+    /// There is no link; the version is that of its deletion, or 0.
+    Absent(Version),
     /// Somebody is reading or changing it; the store knows.
     Claimed,
 }
@@ -43,6 +44,7 @@ struct LinkText<'a> {
     expires_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u32>,
+    at: u64,
 }
 
 /// Any text; what is not known is left aside, for a later version of this program may write it.
@@ -61,10 +63,11 @@ struct AnyText<'a> {
     reads: Option<Cow<'a, str>>,
     #[serde(borrow)]
     writes: Option<Cow<'a, str>>,
+    at: Option<u64>,
 }
 
-/// The text that stands for a link.
-pub(super) fn link(link: &Link) -> String {
+/// The text that stands for a link, put at `now`.
+pub(super) fn link(link: &Link, now: UnixTime) -> String {
     let text = LinkText {
         version: link.version.0,
         url: link.target.as_str(),
@@ -72,14 +75,15 @@ pub(super) fn link(link: &Link) -> String {
         created_by: &link.created_by,
         expires_at: link.expires_at.map(|end| end.0),
         ttl: link.ttl.map(Ttl::as_secs),
+        at: now.0,
     };
     // Strings and numbers always serialise.
     serde_json::to_string(&text).unwrap_or_default()
 }
 
-/// The text that stands for an absent name.
-pub(super) fn absent(version: Version) -> String {
-    format!("{{\"version\":{version},\"absent\":true}}")
+/// The text that stands for an absent name, put at `now`.
+pub(super) fn absent(version: Version, now: UnixTime) -> String {
+    format!("{{\"version\":{version},\"absent\":true,\"at\":{now}}}")
 }
 
 /// The text of a reader's claim.
@@ -92,18 +96,20 @@ pub(super) fn writes(token: &str) -> String {
     format!("{{\"version\":0,\"writes\":\"{token}\"}}")
 }
 
-/// Reads the text under a name; none if it is nothing that this program writes.
-pub(super) fn parse(name: &LinkName, text: &[u8]) -> Option<Value> {
+/// Reads the text under a name; none if it is nothing that this program writes, or was put before
+/// `born`, which is when the server was started.
+pub(super) fn parse(name: &LinkName, text: &[u8], born: u64) -> Option<Value> {
     let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
     if text.version > MAX_VERSION {
         return None;
     }
+    let old = text.at.unwrap_or(0) < born;
     let claimed = text.reads.is_some() || text.writes.is_some();
     match (text.url.is_some(), text.absent == Some(true), claimed) {
-        (true, false, false) => {}
-        (false, true, false) => return Some(Value::Absent),
+        (true, false, false) if !old => {}
+        (false, true, false) if !old => return Some(Value::Absent(Version(text.version))),
         (false, false, true) => return Some(Value::Claimed),
-        // Nothing, or several things at once.
+        // Nothing, or several things at once, or something old.
         _ => return None,
     }
     let ttl = match text.ttl {
@@ -147,18 +153,23 @@ mod tests {
             ..whole.clone()
         };
         for link in [whole, bare] {
-            let text = super::link(&link);
+            let text = super::link(&link, UnixTime(9));
+            assert_eq!(parse(&name(), text.as_bytes(), 10), None, "too old");
             assert!(text.starts_with("{\"version\":1795466289695389,\"url\":"));
-            assert_eq!(parse(&name(), text.as_bytes()), Some(Value::Link(link)));
+            assert!(text.ends_with(",\"at\":9}"), "{text}");
+            assert_eq!(parse(&name(), text.as_bytes(), 9), Some(Value::Link(link)));
         }
     }
 
     #[test]
     fn what_is_no_link() {
         let check = |text: &str, expected| {
-            assert_eq!(parse(&name(), text.as_bytes()), expected, "{text}");
+            assert_eq!(parse(&name(), text.as_bytes(), 0), expected, "{text}");
         };
-        check(&absent(Version(7)), Some(Value::Absent));
+        check(
+            &absent(Version(7), UnixTime(1)),
+            Some(Value::Absent(Version(7))),
+        );
         check(&reads("n-1"), Some(Value::Claimed));
         check(&writes("n-1"), Some(Value::Claimed));
         for nonsense in [
@@ -180,7 +191,7 @@ mod tests {
         // What a later version may add.
         let text = "{\"version\":1,\"url\":\"https://a/\",\"clicks\":7}";
         assert!(matches!(
-            parse(&name(), text.as_bytes()),
+            parse(&name(), text.as_bytes(), 0),
             Some(Value::Link(_))
         ));
     }
