@@ -22,6 +22,10 @@ pub struct Metrics {
     pub dns_dropped: Family<DnsDrop, Counter>,
     /// UDP replies cut short with TC.
     pub dns_truncated: Counter,
+    /// UDP replies made of an answer that was kept.
+    pub dns_hot_answers: Counter,
+    /// What kept answers take, in bytes.
+    pub dns_hot_bytes: Gauge,
     /// Queries whose link could not be known.
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.
@@ -202,6 +206,8 @@ impl Metrics {
             dns_responses: Family::default(),
             dns_dropped: Family::default(),
             dns_truncated: Counter::default(),
+            dns_hot_answers: Counter::default(),
+            dns_hot_bytes: Gauge::default(),
             link_failures: Counter::default(),
             link_lookups: Family::default(),
             link_lookup_seconds: Family::new_with_constructor(latencies),
@@ -241,6 +247,16 @@ impl Metrics {
             "dns_truncated",
             "UDP replies cut short with TC",
             metrics.dns_truncated.clone(),
+        );
+        registry.register(
+            "dns_hot_answers",
+            "UDP replies made of an answer that was kept",
+            metrics.dns_hot_answers.clone(),
+        );
+        registry.register(
+            "dns_hot_bytes",
+            "What kept answers take, in bytes",
+            metrics.dns_hot_bytes.clone(),
         );
         registry.register(
             "link_failures",

@@ -68,6 +68,7 @@ pub struct Running {
     admin: Vec<SocketAddr>,
     redirect: Vec<SocketAddr>,
     zones: Arc<ZoneSet>,
+    handler: Handler,
     store: Arc<dyn Store>,
     links: Arc<Links>,
     metrics: Arc<Metrics>,
@@ -108,7 +109,12 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         links = links.with_redis(redis, limits)?;
     }
     let links = Arc::new(links);
-    let handler = Handler::new(zones.clone(), links.clone(), metrics.clone());
+    let handler = Handler::new(
+        zones.clone(),
+        links.clone(),
+        config.hot_answer_bytes,
+        metrics.clone(),
+    );
     let shutdown = CancellationToken::new();
     let (failed, failures) = mpsc::channel(1);
     let tasks = Tasks {
@@ -121,6 +127,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         admin: admin.iter().map(|(_, address)| *address).collect(),
         redirect: redirect.iter().map(|(_, address)| *address).collect(),
         zones,
+        handler: handler.clone(),
         store,
         links: links.clone(),
         metrics: metrics.clone(),
@@ -171,6 +178,7 @@ impl Running {
         let zones = self.zones.clone();
         let outcome = match tokio::task::spawn_blocking(move || zones.reload()).await {
             Ok(Ok(warnings)) => {
+                self.handler.zones_replaced();
                 log_warnings(&warnings);
                 tracing::info!("zone files reloaded");
                 Outcome::Success

@@ -31,7 +31,7 @@ use toml::Spanned;
 
 use self::listen::Seen;
 pub use self::problem::{ConfigError, Problem};
-use self::raw::{RawAdmin, RawCache, RawDns, RawRedirect};
+use self::raw::{RawAdmin, RawCache, RawDns, RawNumber, RawRedirect};
 pub(crate) use self::reader::one_line;
 use self::reader::{Reader, line_of};
 pub use self::store::StoreConfig;
@@ -46,6 +46,8 @@ const MAX_FILE_LEN: u64 = 256 * 1024;
 const DEFAULT_DNS_LISTEN: &str = "127.0.0.1:5300";
 /// One TiB: more than there is, but a number that a typing mistake does not exceed by accident.
 const MAX_MEMORY_MIB: u32 = 1 << 20;
+/// Room for some 400,000 ordinary links. It is taken as it is used.
+const DEFAULT_ANSWERS_MIB: u32 = 64;
 /// In seconds.
 const HOUR: u32 = 60 * 60;
 const DAY: u32 = 24 * HOUR;
@@ -68,6 +70,8 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// `[cache]`
     pub cache: MemoryLimits,
+    /// How much encoded answers may take, in bytes.
+    pub hot_answer_bytes: usize,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -143,12 +147,13 @@ impl Config {
     /// [`ConfigError::Invalid`] says where and what.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let reader = Reader { text, path };
-        let raw = reader.raw()?;
+        let mut raw = reader.raw()?;
         let mut seen = Seen::default();
         let dns = reader.dns(raw.dns, &mut seen)?;
         let zones = reader.zones(raw.zone)?;
         let (store, store_reads_per_second) = reader.store(raw.store)?;
         let redis = raw.redis.map(|raw| reader.redis(raw)).transpose()?;
+        let hot_answer_bytes = reader.hot_answers(raw.cache.answers_mib.take())?;
         let cache = reader.cache(raw.cache, &store, redis.is_some())?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
@@ -159,6 +164,7 @@ impl Config {
             store_reads_per_second,
             redis,
             cache,
+            hot_answer_bytes,
             admin,
             redirect,
         })
@@ -180,6 +186,14 @@ impl Reader<'_> {
             listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen)?,
             token_file: self.file(raw.token_file, "admin.token_file", DEFAULT_TOKEN_FILE)?,
         })
+    }
+
+    fn hot_answers(&self, raw: Option<Spanned<RawNumber>>) -> Result<usize, ConfigError> {
+        let mib: u32 = match raw {
+            Some(raw) => self.number(raw, "cache.answers_mib", 1, MAX_MEMORY_MIB, " MiB")?,
+            None => DEFAULT_ANSWERS_MIB,
+        };
+        Ok(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX))
     }
 
     fn cache(

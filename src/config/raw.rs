@@ -79,6 +79,7 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields, expecting = "a table, [cache]")]
 pub(super) struct RawCache {
     pub(super) memory_mib: Option<Spanned<RawNumber>>,
+    pub(super) answers_mib: Option<Spanned<RawNumber>>,
     pub(super) refresh: Option<Spanned<RawNumber>>,
     pub(super) absent: Option<Spanned<RawNumber>>,
     pub(super) serve_stale: Option<Spanned<RawNumber>>,

@@ -55,6 +55,7 @@ fn the_defaults_are_those_of_the_documentation() {
         store_reads_per_second: None,
         redis: None,
         cache: MemoryLimits::default(),
+        hot_answer_bytes: 64 << 20,
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -93,6 +94,7 @@ link_ttl = 0
 path = "/var/lib/tinyns/links"
 [cache]
 memory_mib = 2
+answers_mib = 3
 refresh = 10
 absent = 0
 serve_stale = 604800
@@ -129,6 +131,7 @@ short_url_port = 8443
         },
         store_reads_per_second: None,
         redis: None,
+        hot_answer_bytes: 3 << 20,
         cache: MemoryLimits {
             links: 2 << 20,
             absent: 1 << 18,

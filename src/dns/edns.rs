@@ -11,7 +11,7 @@ pub const MAX_UDP_PAYLOAD: u16 = 1_232;
 /// The largest UDP message without EDNS, in bytes (RFC 1035 §4.2.1).
 const MAX_UDP_PLAIN: u16 = 512;
 /// The option code of extended DNS errors (RFC 8914 §2).
-const OPTION_EXTENDED_ERROR: u16 = 15;
+pub const OPTION_EXTENDED_ERROR: u16 = 15;
 
 /// The OPT record of a reply to a request that has one: version 0, our own size, DO repeated
 /// (RFC 3225 §3), all other flags zero (RFC 6891 §6.1.4).

@@ -8,7 +8,7 @@
 //! live on; one that waits for a link is ended later (`Handler::end`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hickory_proto::op::{
@@ -24,7 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::edns;
-use crate::links::{Links, Resolution, Unresolved};
+use super::hot::{HotAnswers, Now};
+use super::ordinary::{Answerable, Desk, Prepared};
+use super::reply::Sent;
+use crate::links::{Links, Resolution, Stamp, Unresolved};
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
 use crate::store::StoreError;
 use crate::zone::{Zone, ZoneSet, Zones};
@@ -41,9 +44,10 @@ const MAX_TCP_PAYLOAD: u16 = u16::MAX;
 pub struct Handler(Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
-    zones: Arc<ZoneSet>,
-    links: Arc<Links>,
+pub(super) struct Shared {
+    pub(super) zones: Arc<ZoneSet>,
+    pub(super) links: Arc<Links>,
+    pub(super) hot: HotAnswers,
     metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
 }
@@ -51,8 +55,10 @@ struct Shared {
 /// A request that waits for a link.
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    zones: Arc<Zones>,
-    link: Unresolved,
+    pub(super) zones: Arc<Zones>,
+    /// Of the time before these zones were looked at.
+    pub(super) stamp: Stamp,
+    pub(super) link: Unresolved,
 }
 
 /// A reply before it is encoded.
@@ -66,18 +72,68 @@ pub(super) struct Reply {
 }
 
 impl Handler {
-    /// A handler for these zones and links.
-    pub fn new(zones: Arc<ZoneSet>, links: Arc<Links>, metrics: Arc<Metrics>) -> Self {
+    /// A handler for these zones and links. Answers that are kept take at most `hot_bytes` bytes.
+    pub fn new(
+        zones: Arc<ZoneSet>,
+        links: Arc<Links>,
+        hot_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let hot = HotAnswers::new(hot_bytes);
+        let figure = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        metrics.dns_hot_bytes.set(figure(hot.index_bytes()));
         Self(Arc::new(Shared {
             zones,
             links,
+            hot,
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         }))
     }
 
+    /// Reads a packet; none if it is no ordinary query.
+    pub(super) fn prepare<'p>(&self, packet: &'p [u8]) -> Option<Prepared<'p>> {
+        self.0.prepare(packet)
+    }
+
+    /// Makes the replies to these queries quicker, which are to come next.
+    pub(super) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
+        self.0.fetch(prepared);
+    }
+
+    /// Makes the reply to an ordinary query, or finds that it has to wait for a link.
+    pub(super) fn reply_now(
+        &self,
+        prepared: &Prepared<'_>,
+        now: &Now,
+        desk: Desk<'_>,
+    ) -> Result<Sent, Box<Unanswered>> {
+        self.0.reply_now(prepared, now, desk)
+    }
+
+    /// Waits for the link of an ordinary query.
+    pub(super) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
+        self.0.resolve(unanswered).await
+    }
+
+    /// Makes the reply to an ordinary query whose link had to be waited for; none if the packet is no
+    /// such query.
+    pub(super) fn reply_with(
+        &self,
+        packet: &[u8],
+        answerable: Answerable,
+        desk: Desk<'_>,
+    ) -> Option<Sent> {
+        self.0.reply_with(packet, answerable, desk)
+    }
+
+    /// The time now.
+    pub(super) fn time(&self) -> Now {
+        self.0.time()
+    }
+
     /// Decides the reply to a request, or finds that it has to wait for a link.
-    pub(super) fn begin(&self, request: &Request) -> Result<Reply, Unanswered> {
+    pub(super) fn begin(&self, request: &Request) -> Result<Reply, Box<Unanswered>> {
         self.0.begin(request)
     }
 
@@ -88,13 +144,18 @@ impl Handler {
     }
 
     /// Decides the reply to a request that had to wait.
-    pub(super) async fn end(&self, request: &Request, unanswered: Unanswered) -> Reply {
+    pub(super) async fn end(&self, request: &Request, unanswered: Box<Unanswered>) -> Reply {
         self.0.end(request, unanswered).await
     }
 
     /// Room for one more request in work; none if there are too many, or the server stops.
     pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.in_flight).try_acquire_owned().ok()
+    }
+
+    /// Has answers made anew, since the zones have been replaced.
+    pub fn zones_replaced(&self) {
+        self.0.links.renew_all();
     }
 
     /// Where to count.
@@ -143,7 +204,7 @@ impl RequestHandler for Handler {
 }
 
 impl Shared {
-    fn begin(&self, request: &Request) -> Result<Reply, Unanswered> {
+    fn begin(&self, request: &Request) -> Result<Reply, Box<Unanswered>> {
         let answer = match check(request) {
             Err(answer) => answer,
             Ok(query) => self.answer(query)?,
@@ -152,7 +213,8 @@ impl Shared {
     }
 
     /// Answers a query that is well-formed and of class IN.
-    fn answer(&self, query: &LowerQuery) -> Result<Answer, Unanswered> {
+    fn answer(&self, query: &LowerQuery) -> Result<Answer, Box<Unanswered>> {
+        let stamp = self.links.common_stamp();
         let zones = self.zones.current();
         let Some(zone) = zones.find(query.name(), query.query_type()) else {
             let error = ExtendedError {
@@ -167,18 +229,19 @@ impl Shared {
             Step::NeedsLink(name) => name,
         };
         match self.links.resolve_now(&name) {
-            Ok(found) => Ok(self.answer_with(zone, question, found)),
+            Ok(found) => Ok(self.answer_with(zone, question, found.outcome)),
             // Held to the end: a reload in between does not change what this query sees.
-            Err(link) => Err(Unanswered {
+            Err(link) => Err(Box::new(Unanswered {
                 zones: Arc::clone(&zones),
+                stamp,
                 link,
-            }),
+            })),
         }
     }
 
-    async fn end(&self, request: &Request, unanswered: Unanswered) -> Reply {
-        let Unanswered { zones, link } = unanswered;
-        let found = self.links.resolve_later(link).await;
+    async fn end(&self, request: &Request, unanswered: Box<Unanswered>) -> Reply {
+        let Unanswered { zones, link, .. } = *unanswered;
+        let found = self.links.resolve_later(link).await.outcome;
         let query = question(request);
         let zone = query.and_then(|query| zones.find(query.name(), query.query_type()));
         // Both were there before.
@@ -199,15 +262,33 @@ impl Shared {
         let known = match found {
             Ok(Resolution::Live(link)) => Known::Live(link),
             Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
-            Err(error) => {
-                self.metrics.link_failures.inc();
-                Known::Unknown(explain(&error))
-            }
+            Err(error) => self.unknown(&error),
         };
         match answer(zone, question, Some(&known), self.links.now()) {
             Step::Ready(answer) => answer,
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => Answer::empty(ResponseCode::ServFail, None),
+        }
+    }
+
+    /// What an answer is to know of a link that could not be looked up.
+    pub(super) fn unknown(&self, error: &StoreError) -> Known {
+        self.metrics.link_failures.inc();
+        Known::Unknown(explain(error))
+    }
+
+    /// Counts bytes that kept answers take in addition.
+    pub(super) fn count_hot_bytes(&self, more: usize) {
+        if more > 0 {
+            let more = i64::try_from(more).unwrap_or(i64::MAX);
+            self.metrics.dns_hot_bytes.inc_by(more);
+        }
+    }
+
+    pub(super) fn time(&self) -> Now {
+        Now {
+            instant: Instant::now(),
+            unix: self.links.now(),
         }
     }
 

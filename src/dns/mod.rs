@@ -15,6 +15,10 @@
 pub mod answer;
 pub mod edns;
 pub mod handler;
+mod hot;
+mod ordinary;
+mod query;
 mod records;
+mod reply;
 pub mod server;
 mod udp;

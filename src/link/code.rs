@@ -45,6 +45,15 @@ impl Code {
     /// # Errors
     /// [`CodeError`] says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, CodeError> {
+        Self::check(text)?;
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// Whether a text can be a code, in whatever case.
+    ///
+    /// # Errors
+    /// [`CodeError`] says which rule the text breaks.
+    pub fn check(text: &str) -> Result<(), CodeError> {
         if text.is_empty() {
             return Err(CodeError::Empty);
         }
@@ -60,7 +69,7 @@ impl Code {
         if text.starts_with('-') || text.ends_with('-') {
             return Err(CodeError::OuterHyphen);
         }
-        Ok(Self(text.to_ascii_lowercase().into()))
+        Ok(())
     }
 
     /// The code that a URL folds to at the given attempt; attempt 0 is the ordinary case.

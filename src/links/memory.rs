@@ -15,7 +15,8 @@
 //! Changes that other servers make are heard of by [`Memory::forget_older`]. Where some may have been
 //! missed, [`Memory::doubt_all`] has everything looked up again before it is used; it stays for the case
 //! that the tiers behind fail. And while nobody tells of changes at all ([`Memory::set_told`]), what is
-//! held is used for a shorter time.
+//! held is used for a shorter time. Each of these moves on the [stamps](super::stamps) by which others
+//! know that what they have made of a link is to be made anew; the memory is what they make it of.
 //!
 //! # What is bounded
 //!
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::sieve::{Keyed, Sieve};
+use super::stamps::Stamps;
 use crate::link::{Link, LinkName, Version};
 use crate::store::StoreError;
 
@@ -129,8 +131,8 @@ pub(super) type Landing = Result<Known, StoreError>;
 /// What the memory says of a name.
 #[derive(Debug)]
 pub(super) enum Look {
-    /// This, and there is no need to look further.
-    Fresh(Known),
+    /// This, and there is no need to look further until then.
+    Fresh(Known, Instant),
     /// It is being looked up already.
     Join(Wait),
     /// It has to be looked up, and the caller is to do it.
@@ -162,8 +164,8 @@ impl Strip {
 #[derive(Debug)]
 pub(super) struct Wait {
     strip: Arc<Strip>,
-    /// How long the flight has been under way.
-    pub(super) under_way: Duration,
+    /// When the flight began: that is how old its result will be.
+    pub(super) since: Instant,
     /// What was held before, for the case that the flight fails.
     pub(super) stale: Known,
 }
@@ -190,6 +192,7 @@ pub(super) struct Memory {
     doubted: AtomicU64,
     /// Whether somebody tells of the changes of others.
     told: AtomicBool,
+    stamps: Stamps,
 }
 
 /// Until when what is held may be used.
@@ -200,6 +203,17 @@ struct Rules {
     stale_for: Duration,
     /// What was looked up before is doubted.
     doubted: Instant,
+}
+
+impl Rules {
+    /// Until when what was looked up at `since` is used without asking.
+    fn good_until(&self, is_link: bool, since: Instant) -> Instant {
+        since
+            + match is_link {
+                true => self.fresh_for,
+                false => self.absent_for,
+            }
+    }
 }
 
 #[derive(Debug)]
@@ -279,12 +293,22 @@ impl Memory {
             began: Instant::now(),
             doubted: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            stamps: Stamps::new(),
         }
     }
 
     /// Sets whether somebody tells of the changes that others make.
     pub(super) fn set_told(&self, told: bool) {
-        self.told.store(told, Ordering::Release);
+        let before = self.told.swap(told, Ordering::AcqRel);
+        if before && !told {
+            // What was made of links may have been meant to hold longer than is right from now on.
+            self.stamps.change_all();
+        }
+    }
+
+    /// The stamps of what is made of the links that are held here.
+    pub(super) fn stamps(&self) -> &Stamps {
+        &self.stamps
     }
 
     /// Has everything that was looked up before `now` looked up again before it is used.
@@ -292,6 +316,12 @@ impl Memory {
         let nanos = now.saturating_duration_since(self.began).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         self.doubted.fetch_max(nanos, Ordering::AcqRel);
+        self.stamps.change_all();
+    }
+
+    /// Until when a look-up that began at `since` may be used, if it is not overtaken by a change.
+    pub(super) fn good_until(&self, known: &Known, since: Instant) -> Instant {
+        self.rules().good_until(known.is_some(), since)
     }
 
     fn rules(&self) -> Rules {
@@ -312,7 +342,7 @@ impl Memory {
     pub(super) fn look(self: &Arc<Self>, name: &LinkName, now: Instant) -> Look {
         let mut shard = self.shard(name);
         let stale = match shard.held(name, now, &self.rules()) {
-            Held::Fresh(known) => return Look::Fresh(known),
+            Held::Fresh(known, until) => return Look::Fresh(known, until),
             Held::Unconfirmed(link) => return Look::Stale(link),
             Held::Stale(link) => Some(link),
             Held::Nothing => None,
@@ -320,7 +350,7 @@ impl Memory {
         if let Some(flight) = shard.flights.get(name) {
             return Look::Join(Wait {
                 strip: flight.strip.clone(),
-                under_way: now.saturating_duration_since(flight.since),
+                since: flight.since,
                 stale,
             });
         }
@@ -345,7 +375,7 @@ impl Memory {
         };
         let wait = Wait {
             strip,
-            under_way: Duration::ZERO,
+            since: now,
             stale,
         };
         Look::Lead(ticket, wait)
@@ -358,6 +388,8 @@ impl Memory {
         shard.flights.remove(name);
         shard.links.remove(name.as_str());
         shard.absent.remove(name.as_str());
+        drop(shard);
+        self.stamps.change(name);
     }
 
     /// What [`Memory::forget`] does, but for a link of this version or a newer one: another server has
@@ -370,6 +402,8 @@ impl Memory {
             shard.links.remove(name.as_str());
         }
         shard.absent.remove(name.as_str());
+        drop(shard);
+        self.stamps.change(name);
     }
 
     /// How much there is.
@@ -398,7 +432,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 enum Held {
-    Fresh(Known),
+    Fresh(Known, Instant),
     Stale(Arc<Link>),
     /// Stale, and to look it up has failed a moment ago.
     Unconfirmed(Arc<Link>),
@@ -409,8 +443,9 @@ impl Shard {
     fn held(&mut self, name: &LinkName, now: Instant, rules: &Rules) -> Held {
         if let Some(held) = self.links.get(name.as_str()) {
             let age = now.saturating_duration_since(held.since);
-            if age < rules.fresh_for && held.since >= rules.doubted {
-                return Held::Fresh(Some(Arc::clone(&held.link)));
+            let until = rules.good_until(true, held.since);
+            if now < until && held.since >= rules.doubted {
+                return Held::Fresh(Some(Arc::clone(&held.link)), until);
             }
             if age >= rules.fresh_for + rules.stale_for {
                 return Held::Nothing;
@@ -422,14 +457,13 @@ impl Shard {
                 false => Held::Unconfirmed(link),
             };
         }
-        match self.absent.get(name.as_str()) {
-            Some(held)
-                if held.since >= rules.doubted
-                    && now.saturating_duration_since(held.since) < rules.absent_for =>
-            {
-                Held::Fresh(None)
-            }
-            _ => Held::Nothing,
+        let Some(held) = self.absent.get(name.as_str()) else {
+            return Held::Nothing;
+        };
+        let until = rules.good_until(false, held.since);
+        match now < until && held.since >= rules.doubted {
+            true => Held::Fresh(None, until),
+            false => Held::Nothing,
         }
     }
 
@@ -563,7 +597,7 @@ mod tests {
     /// What is held and fresh: the version of a link, 0 for an absent name, none if nothing is.
     fn fresh(memory: &Arc<Memory>, code: &str, now: Instant) -> Option<u64> {
         match memory.look(&name(code), now) {
-            Look::Fresh(known) => Some(known.map_or(0, |link| link.version.0)),
+            Look::Fresh(known, _) => Some(known.map_or(0, |link| link.version.0)),
             _ => None,
         }
     }

@@ -23,6 +23,7 @@ mod budget;
 mod memory;
 pub mod redis;
 mod sieve;
+mod stamps;
 mod tiers;
 mod warm;
 
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket, Wait};
 use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
+pub use self::stamps::Stamp;
 use self::tiers::{Asked, Tiers};
 use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
@@ -54,6 +56,9 @@ const RESOLVE_DEADLINE: Duration = Duration::from_millis(1_500);
 /// How long a query waits for a link of which memory holds an old state: long enough for tiers in
 /// order, short enough that the client has not yet asked again (RFC 8767 §5 asks for 1.8 s at most).
 const STALE_PATIENCE: Duration = Duration::from_millis(300);
+/// How long an old state is used again without asking while the tiers behind fail, by those who keep
+/// what they make of it: short beside the pauses between the attempts to ask those tiers.
+const STALE_LEASE: Duration = Duration::from_secs(1);
 /// How long an administrator's call may wait for the store.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How many codes are tried for one URL. At 10^12 links one code in three is taken, and 16
@@ -156,10 +161,32 @@ pub enum Resolution {
     Absent,
 }
 
+/// What is known about a name, and for how long that will do.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What is known; an error where it cannot be known whether there is a link. Whoever asked must
+    /// then tell neither that there is one nor that there is none.
+    pub outcome: Result<Resolution, StoreError>,
+    /// How long it may be used again without asking; none for not at all.
+    pub lease: Option<Lease>,
+}
+
+/// How long something may be used again: until a time, and only as long as its stamp is
+/// [current](Links::is_current).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// From then on it is to be made anew.
+    pub until: Instant,
+    /// Moves on when it is overtaken by a change.
+    pub stamp: Stamp,
+}
+
 /// A name that is to be looked up, or is being looked up.
 #[derive(Debug)]
 pub struct Unresolved {
     name: LinkName,
+    /// Of the time before anything was looked up.
+    stamp: Stamp,
     /// Where it falls to the caller to have it looked up.
     ticket: Option<Ticket>,
     wait: Wait,
@@ -326,46 +353,64 @@ impl Links {
     /// neither that there is one nor that there is none.
     pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
         match self.resolve_now(name) {
-            Ok(known) => known,
+            Ok(resolved) => resolved.outcome,
             Err(mut unresolved) => {
                 self.look_up([&mut unresolved]);
-                self.resolve_later(unresolved).await
+                self.resolve_later(unresolved).await.outcome
             }
         }
     }
 
-    /// What [`Links::resolve`] gives, where that can be said without waiting. Else the caller is to
-    /// have the name looked up, with others that it has, by [`Links::look_up`], and then to wait by
-    /// [`Links::resolve_later`].
+    /// What [`Links::resolve`] gives, where that can be said without waiting.
     ///
     /// # Errors
-    /// The inner error as that of [`Links::resolve`]; the outer one is what to wait for.
-    pub fn resolve_now(
-        &self,
-        name: &LinkName,
-    ) -> Result<Result<Resolution, StoreError>, Unresolved> {
+    /// What there is to wait for, where it cannot be said at once. The caller is to have the name
+    /// looked up, with others that it has, by [`Links::look_up`], and then to wait by
+    /// [`Links::resolve_later`].
+    pub fn resolve_now(&self, name: &LinkName) -> Result<Resolved, Unresolved> {
         let count = |result| self.metrics.count_lookup(Tier::Memory, result);
-        let (ticket, wait) = match self.memory.look(name, Instant::now()) {
-            Look::Fresh(known) => {
+        let now = Instant::now();
+        // Before the look, so that no change after it goes unnoticed.
+        let stamp = self.memory.stamps().of(name);
+        let lease = |until| Some(Lease { until, stamp });
+        let (ticket, wait) = match self.memory.look(name, now) {
+            Look::Fresh(known, until) => {
                 count(LookupResult::Hit);
-                return Ok(self.judge(name, Ok(known)));
+                return Ok(self.judge(name, Ok(known), lease(until)));
             }
             Look::Stale(link) => {
                 count(LookupResult::Stale);
-                return Ok(self.judge(name, Ok(Some(link))));
+                return Ok(self.judge(name, Ok(Some(link)), lease(now + STALE_LEASE)));
             }
             Look::Full => {
                 count(LookupResult::Refused);
-                return Ok(self.judge(name, Err(StoreError::Overloaded)));
+                return Ok(self.judge(name, Err(StoreError::Overloaded), None));
             }
             Look::Join(wait) => (None, wait),
             Look::Lead(ticket, wait) => (Some(ticket), wait),
         };
         Err(Unresolved {
             name: name.clone(),
+            stamp,
             ticket,
             wait,
         })
+    }
+
+    /// The stamp of what is made without asking for a link: it moves on when everything is to be made
+    /// anew. To be taken before it is made.
+    pub fn common_stamp(&self) -> Stamp {
+        self.memory.stamps().of_all()
+    }
+
+    /// Whether nothing has changed since a stamp was taken, as far as is known here.
+    pub fn is_current(&self, stamp: Stamp) -> bool {
+        self.memory.stamps().is_current(stamp)
+    }
+
+    /// Has everything that was made so far, with links or without, be made anew.
+    pub fn renew_all(&self) {
+        self.memory.stamps().change_all();
     }
 
     /// Has these names looked up, those of them that nobody is looking up yet: together, as far as
@@ -380,25 +425,32 @@ impl Links {
     }
 
     /// Waits for the look-up that was begun.
-    ///
-    /// # Errors
-    /// As [`Links::resolve`].
-    pub async fn resolve_later(&self, unresolved: Unresolved) -> Result<Resolution, StoreError> {
-        let Unresolved { name, wait, .. } = unresolved;
+    pub async fn resolve_later(&self, unresolved: Unresolved) -> Resolved {
+        let Unresolved {
+            name, stamp, wait, ..
+        } = unresolved;
         let patience = match wait.stale {
             // Counted from the flight's beginning: who joins late has the less to wait.
-            Some(_) => STALE_PATIENCE.saturating_sub(wait.under_way),
+            Some(_) => STALE_PATIENCE.saturating_sub(wait.since.elapsed()),
             None => RESOLVE_DEADLINE,
         };
         let landing = tokio::time::timeout(patience, wait.landing())
             .await
             .unwrap_or(Err(StoreError::DeadlineExceeded));
-        let (result, known) = match (landing, wait.stale) {
-            (Err(_), Some(stale)) => (LookupResult::Stale, Ok(Some(stale))),
-            (landing, _) => (LookupResult::Miss, landing),
+        let until = |known: &Known| self.memory.good_until(known, wait.since);
+        let (result, known, until) = match (landing, wait.stale) {
+            (Err(_), Some(stale)) => {
+                let until = Instant::now() + STALE_LEASE;
+                (LookupResult::Stale, Ok(Some(stale)), Some(until))
+            }
+            (Ok(known), _) => {
+                let until = until(&known);
+                (LookupResult::Miss, Ok(known), Some(until))
+            }
+            (Err(error), None) => (LookupResult::Miss, Err(error), None),
         };
         self.metrics.count_lookup(Tier::Memory, result);
-        self.judge(&name, known)
+        self.judge(&name, known, until.map(|until| Lease { until, stamp }))
     }
 
     /// What is known of a name just now.
@@ -406,15 +458,17 @@ impl Links {
         &self,
         name: &LinkName,
         known: Result<Known, StoreError>,
-    ) -> Result<Resolution, StoreError> {
+        lease: Option<Lease>,
+    ) -> Resolved {
         if let Err(error) = &known {
             self.failures.note(name, error, self.now());
         }
-        Ok(match known? {
+        let outcome = known.map(|known| match known {
             None => Resolution::Absent,
             Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
             Some(link) => Resolution::Live(link),
-        })
+        });
+        Resolved { outcome, lease }
     }
 
     /// Brings the figures that are read off, not counted, up to date.

@@ -73,7 +73,8 @@ impl Zone {
         }
     }
 
-    pub(super) fn search(&self, name: &WireName) -> Lookup<'_> {
+    /// What [`Zone::lookup`] gives, for a name in wire form.
+    pub(crate) fn search(&self, name: &WireName) -> Lookup<'_> {
         if name.labels() < self.apex_labels || name.suffix(self.apex_labels) != &*self.apex_key {
             return Lookup::NoName;
         }
@@ -109,6 +110,35 @@ impl Zone {
             }
         }
         Lookup::Exact(&tree.entry(encloser).node)
+    }
+
+    /// The code of the link that alone decides about a name: what [`Zone::search`] calls a link without
+    /// a wildcard. For the common case, and without allocating anything.
+    pub(crate) fn link_at<'n>(&self, name: &'n WireName) -> Option<(&'n str, LinkPlace)> {
+        let redirect_host = self.redirect_host?;
+        let below_apex = self.apex_labels + 1;
+        let is_below = name.labels() >= below_apex
+            && name.suffix(self.apex_labels) == &*self.apex_key
+            && self.tree.entry(APEX).kind != Kind::Dname;
+        if !is_below {
+            return None;
+        }
+        let (label, place) = match self.tree.place(name.suffix(below_apex)) {
+            None if name.labels() == below_apex && self.tree.wildcard(APEX).is_none() => {
+                (name.label(below_apex), LinkPlace::Short)
+            }
+            Some(place)
+                if place == redirect_host
+                    && name.labels() == below_apex + 1
+                    && self.tree.entry(place).kind == Kind::Plain
+                    && self.tree.place(name.as_bytes()).is_none() =>
+            {
+                (name.label(below_apex + 1), LinkPlace::Target)
+            }
+            _ => return None,
+        };
+        let code = std::str::from_utf8(label).ok()?;
+        Code::check(code).is_ok().then_some((code, place))
     }
 
     /// What holds for a name of which no more than the closest encloser exists; `depth` is the

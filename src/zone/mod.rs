@@ -30,12 +30,13 @@ pub use self::diagnostic::{Diagnostic, LoadError, NameProblem, Problem};
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
+pub(crate) use self::wire::WireName;
 
 use self::build::{Builder, Built};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::master::Master;
 use self::tree::Tree;
-use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN, WireName};
+use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN};
 use crate::link::{Code, Origin};
 
 /// How a zone is configured.
@@ -186,6 +187,11 @@ impl Zone {
             .as_ref()?
             .prepend_label(code.as_bytes())
             .ok()
+    }
+
+    /// A name that stands for all names of this zone that are as long as this one.
+    pub(crate) fn stand_in(&self, name: &WireName) -> WireName {
+        name.stand_in(self.apex_labels)
     }
 
     /// The SOA record for negative answers: its TTL is how long they may be kept (RFC 2308 §5).

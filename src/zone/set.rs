@@ -65,14 +65,18 @@ impl Zones {
     /// zone the one above it, if that delegates the name. DS is on the parent's side of a zone cut,
     /// and a server of both sides answers from there (RFC 4035 §3.1.4.1).
     pub fn find(&self, name: &LowerName, qtype: RecordType) -> Option<&Arc<Zone>> {
-        let name = WireName::from_labels(name.iter())?;
-        let zone = self.find_wire(&name)?;
+        self.find_for(&WireName::from_labels(name.iter())?, qtype)
+    }
+
+    /// What [`Zones::find`] gives, for a name in wire form.
+    pub(crate) fn find_for(&self, name: &WireName, qtype: RecordType) -> Option<&Arc<Zone>> {
+        let zone = self.find_wire(name)?;
         if qtype != RecordType::DS || name.labels() != zone.apex_labels {
             return Some(zone);
         }
-        let above = self.find_within(&name, name.labels().saturating_sub(1));
+        let above = self.find_within(name, name.labels().saturating_sub(1));
         above
-            .filter(|above| matches!(above.search(&name), Lookup::Delegation { .. }))
+            .filter(|above| matches!(above.search(name), Lookup::Delegation { .. }))
             .or(Some(zone))
     }
 

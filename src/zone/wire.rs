@@ -5,15 +5,18 @@
 //! build a new name for every label.
 
 /// The longest name on the wire, in bytes (RFC 1035 §2.3.4).
-pub(super) const MAX_NAME_LEN: usize = 255;
+pub(crate) const MAX_NAME_LEN: usize = 255;
 /// The longest label, in bytes (RFC 1035 §2.3.4).
 pub(super) const MAX_LABEL_LEN: usize = 63;
 /// The most labels that fit in [`MAX_NAME_LEN`], each with its length byte, before the root.
 const MAX_LABELS: usize = 127;
+/// [`MAX_NAME_LEN`], rounded up to whole words of eight bytes.
+const PADDED_LEN: usize = 256;
 
 /// A name in lower-case wire form, with the place of each of its labels.
-pub(super) struct WireName {
-    bytes: [u8; MAX_NAME_LEN],
+pub(crate) struct WireName {
+    /// Zero behind the name, so that it can be read by words.
+    bytes: [u8; PADDED_LEN],
     len: usize,
     starts: [u8; MAX_LABELS],
     labels: usize,
@@ -23,7 +26,7 @@ impl WireName {
     /// Joins labels, the leftmost first; none if they make no legal name.
     pub(super) fn from_labels<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<Self> {
         let mut name = Self {
-            bytes: [0; MAX_NAME_LEN],
+            bytes: [0; PADDED_LEN],
             len: 0,
             starts: [0; MAX_LABELS],
             labels: 0,
@@ -43,6 +46,36 @@ impl WireName {
             name.len = end;
         }
         name.len += 1;
+        Some(name)
+    }
+
+    /// Reads the name at the beginning of `wire`; none if it is cut off, longer than a name can be, or
+    /// has anything in it but plain labels (RFC 1035 §4.1.4: a pointer).
+    pub(crate) fn read(wire: &[u8]) -> Option<Self> {
+        let mut name = Self {
+            bytes: [0; PADDED_LEN],
+            len: 0,
+            starts: [0; MAX_LABELS],
+            labels: 0,
+        };
+        let mut at = 0;
+        loop {
+            let label_len = usize::from(*wire.get(at)?);
+            if label_len == 0 {
+                break;
+            }
+            // One byte is kept for the root.
+            if label_len > MAX_LABEL_LEN || at + label_len + 2 > MAX_NAME_LEN {
+                return None;
+            }
+            name.starts[name.labels] = at as u8;
+            name.labels += 1;
+            at += 1 + label_len;
+        }
+        name.len = at + 1;
+        name.bytes[..name.len].copy_from_slice(wire.get(..name.len)?);
+        // Lengths are no letters.
+        name.bytes[..name.len].make_ascii_lowercase();
         Some(name)
     }
 
@@ -66,10 +99,60 @@ impl WireName {
         first_label(self.suffix(labels))
     }
 
+    /// The labels, the leftmost first, without the root.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        labels(self.as_bytes())
+    }
+
     /// The whole name.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
+
+    /// The whole name, with zeros behind it up to a whole number of words of eight bytes.
+    pub(crate) fn padded(&self) -> &[u8] {
+        &self.bytes[..self.len.next_multiple_of(8)]
+    }
+
+    /// A name of the same length that ends with the same `labels` labels, and is the same for all names
+    /// of which that is true. Its other labels are made of zero bytes, so that it has nothing else in
+    /// common with any name of a zone.
+    pub(super) fn stand_in(&self, labels: usize) -> Self {
+        let mut name = Self {
+            bytes: [0; PADDED_LEN],
+            len: self.len,
+            starts: [0; MAX_LABELS],
+            labels: 0,
+        };
+        let kept = self.suffix(labels);
+        let end = self.len - kept.len();
+        let mut at = 0;
+        while at < end {
+            let left = end - at;
+            // A label takes two bytes at least, also the last one.
+            let len = match left.min(MAX_LABEL_LEN + 1) {
+                len if left - len == 1 => len - 1,
+                len => len,
+            };
+            name.bytes[at] = len as u8 - 1;
+            name.starts[name.labels] = at as u8;
+            name.labels += 1;
+            at += len;
+        }
+        name.bytes[end..self.len].copy_from_slice(kept);
+        for label in first_label_starts(kept) {
+            name.starts[name.labels] = (end + label) as u8;
+            name.labels += 1;
+        }
+        name
+    }
+}
+
+/// Where the labels of a name in wire form begin, without the root.
+fn first_label_starts(key: &[u8]) -> impl Iterator<Item = usize> {
+    ancestors(key)
+        .filter(|ancestor| ancestor[0] != 0)
+        .map(|ancestor| key.len() - ancestor.len())
 }
 
 /// The first label of a name in wire form; empty for the root.
@@ -127,6 +210,67 @@ mod tests {
         let root = name(&[]).unwrap();
         assert_eq!((root.labels(), root.as_bytes()), (0, &b"\0"[..]));
         assert_eq!(root.suffix(0), b"\0");
+    }
+
+    #[test]
+    fn names_are_read_from_messages() {
+        let read = |wire: &[u8]| WireName::read(wire).map(|name| name.as_bytes().to_vec());
+        assert_eq!(
+            read(b"\x03WwW\x01s\0\0\x10").as_deref(),
+            Some(&b"\x03www\x01s\0"[..])
+        );
+        assert_eq!(read(b"\0rest").as_deref(), Some(&b"\0"[..]));
+        assert_eq!(read(b""), None);
+        assert_eq!(read(b"\x03ab"), None, "cut off in a label");
+        assert_eq!(read(b"\x03abc"), None, "cut off before the root");
+        assert_eq!(read(b"\x03abc\xc0\x0c"), None, "a pointer");
+        assert_eq!(
+            read(b"\x40abc\0"),
+            None,
+            "a label of a kind that is not in use"
+        );
+        let longest = [&[1, b'a'][..]; 127].concat();
+        assert!(read(&[&longest[..], b"\0"].concat()).is_some());
+        assert!(read(&[b"\x01b", &longest[..], b"\0"].concat()).is_none());
+        let mut long = [&[63; 64][..]; 3].concat();
+        long.extend([62; 63]);
+        assert!(read(&[&long[..], b"\0"].concat()).is_none(), "256 bytes");
+    }
+
+    #[test]
+    fn reading_and_joining_agree() {
+        let joined = name(&["WWW", "s", "Example"]).unwrap();
+        let read = WireName::read(b"\x03WWW\x01s\x07Example\0").unwrap();
+        assert_eq!(read.as_bytes(), joined.as_bytes());
+        for labels in 0..=3 {
+            assert_eq!(read.suffix(labels), joined.suffix(labels));
+        }
+        assert_eq!(read.padded(), b"\x03www\x01s\x07example\0\0");
+    }
+
+    #[test]
+    fn a_stand_in_has_labels_of_zeros() {
+        let plain = name(&["www", "s", "example"]).unwrap();
+        assert_eq!(plain.stand_in(1).as_bytes(), b"\x05\0\0\0\0\0\x07example\0");
+        assert_eq!(plain.stand_in(3).as_bytes(), plain.as_bytes());
+        let other = name(&["a", "b", "c", "example"]).unwrap();
+        assert_eq!(other.stand_in(1).as_bytes(), plain.stand_in(1).as_bytes());
+        // Of every length there is one, and it is a name.
+        for len in 2..=245 {
+            let mut wire = Vec::new();
+            while wire.len() + 3 < len {
+                wire.extend(b"\x01a");
+            }
+            wire.push((len - wire.len() - 1) as u8);
+            wire.resize(len, b'x');
+            wire.extend(b"\x07example\0");
+            let stand_in = WireName::read(&wire).unwrap().stand_in(1);
+            let read = WireName::read(stand_in.as_bytes()).unwrap();
+            assert_eq!(read.as_bytes().len(), wire.len());
+            assert_eq!(read.labels(), stand_in.labels());
+            assert_eq!(stand_in.suffix(1), b"\x07example\0");
+            assert_eq!(stand_in.suffix(2), read.suffix(2));
+        }
     }
 
     #[test]

@@ -4,11 +4,11 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use crate::dns::reply::ReplyBuffer;
+
 /// The largest query that is taken whole, in bytes; what is longer is cut, and then no message.
 /// Queries have some fifty bytes, and we tell clients a limit of 1,232 (RFC 6891 §6.2.3).
 const PACKET: usize = 4_096;
-/// What a reply takes at the most, in bytes.
-const REPLY: usize = 1_232;
 
 /// Packets that have come.
 pub(super) struct Inbox {
@@ -21,7 +21,7 @@ pub(super) struct Inbox {
 
 /// Replies that are to be sent.
 pub(super) struct Outbox {
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<ReplyBuffer>,
     /// Where each of the replies goes that are ready.
     peers: Vec<SocketAddr>,
     #[cfg(target_os = "linux")]
@@ -68,30 +68,30 @@ impl Inbox {
 impl Outbox {
     pub(super) fn new(packets: usize) -> Self {
         Self {
-            buffers: (0..packets).map(|_| Vec::with_capacity(REPLY)).collect(),
+            buffers: (0..packets).map(|_| ReplyBuffer::new()).collect(),
             peers: Vec::with_capacity(packets),
             #[cfg(target_os = "linux")]
             headers: linux::headers(packets),
         }
     }
 
-    /// Replies that are there already, to be sent at once.
-    pub(super) fn of(buffers: Vec<Vec<u8>>, peers: Vec<SocketAddr>) -> Self {
+    /// The buffer for the next reply, if there is one left: there are as many as packets are taken at
+    /// once.
+    pub(super) fn next(&mut self) -> Option<&mut ReplyBuffer> {
+        self.buffers.get_mut(self.peers.len())
+    }
+
+    /// For as many replies as these, which have buffers of their own.
+    pub(super) fn of(replies: impl ExactSizeIterator<Item = (ReplyBuffer, SocketAddr)>) -> Self {
+        #[cfg(target_os = "linux")]
+        let headers = linux::headers(replies.len());
+        let (buffers, peers) = replies.unzip();
         Self {
             #[cfg(target_os = "linux")]
-            headers: linux::headers(peers.len()),
+            headers,
             buffers,
             peers,
         }
-    }
-
-    /// The buffer for the next reply.
-    pub(super) fn next(&mut self) -> &mut Vec<u8> {
-        let place = self.peers.len();
-        if place == self.buffers.len() {
-            self.buffers.push(Vec::with_capacity(REPLY));
-        }
-        &mut self.buffers[place]
     }
 
     /// What was written to that buffer is a reply to this client.
@@ -126,7 +126,7 @@ impl Outbox {
     #[cfg(not(target_os = "linux"))]
     fn send_from(&mut self, socket: &UdpSocket, from: usize) -> io::Result<usize> {
         socket
-            .send_to(&self.buffers[from], self.peers[from])
+            .send_to(self.buffers[from].as_bytes(), self.peers[from])
             .map(|_| 1)
     }
 }
@@ -141,7 +141,7 @@ mod linux {
         ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg,
     };
 
-    use super::PACKET;
+    use super::{PACKET, ReplyBuffer};
 
     pub(super) type Headers = MultiHeaders<SockaddrStorage>;
 
@@ -174,13 +174,13 @@ mod linux {
     pub(super) fn send(
         socket: &UdpSocket,
         headers: &mut Headers,
-        buffers: &[Vec<u8>],
+        buffers: &[ReplyBuffer],
         peers: &[SocketAddr],
     ) -> io::Result<usize> {
         let slices: Vec<[IoSlice<'_>; 1]> = buffers
             .iter()
             .take(peers.len())
-            .map(|wire| [IoSlice::new(wire)])
+            .map(|reply| [IoSlice::new(reply.as_bytes())])
             .collect();
         let addresses: Vec<Option<SockaddrStorage>> =
             peers.iter().map(|peer| Some((*peer).into())).collect();
@@ -230,9 +230,7 @@ mod tests {
                 assert_eq!(packet, vec![seen; usize::from(seen)]);
                 let from = if seen % 2 == 0 { &one } else { &two };
                 assert_eq!(peer, from.local_addr().unwrap());
-                let wire = outbox.next();
-                wire.clear();
-                wire.push(seen);
+                assert!(outbox.next().unwrap().set(&[seen]));
                 outbox.commit(peer);
                 seen += 1;
             }
@@ -253,9 +251,7 @@ mod tests {
         let mut outbox = Outbox::new(4);
         let nowhere = "[2001:db8::1]:53".parse().unwrap();
         for peer in [nowhere, client.local_addr().unwrap(), nowhere] {
-            let wire = outbox.next();
-            wire.clear();
-            wire.push(7);
+            assert!(outbox.next().unwrap().set(&[7]));
             outbox.commit(peer);
         }
         assert_eq!(outbox.send(&server), 2);

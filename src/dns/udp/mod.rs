@@ -16,6 +16,7 @@
 //! user take a share of the queries.
 
 mod batch;
+mod tally;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -32,11 +33,19 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use self::batch::{Inbox, Outbox};
+use self::tally::Tally;
 use super::handler::{Fit, Handler, Unanswered};
+use super::hot::Now;
+use super::ordinary::{Desk, Prepared};
+use super::query::HEADER_LEN;
+use super::reply::ReplyBuffer;
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
 
 /// How many packets are taken by one system call.
 const BATCH: usize = 64;
+/// How many packets are read before the first of them is replied to, so that what their answers need is
+/// fetched from memory for all at once.
+const GROUP: usize = 16;
 /// How often a worker without queries looks whether it is to stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
 /// How much the system is asked to hold for a socket, in bytes: some thousand queries, for the time in
@@ -48,8 +57,6 @@ const SENDER_QUEUE: usize = 4_096;
 /// How many errors in a row end a worker: each is waited for a little.
 const MAX_ERRORS: u32 = 50;
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
-/// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
-const HEADER_LEN: usize = 12;
 
 /// The threads of all UDP sockets.
 pub(super) struct UdpWorkers {
@@ -131,8 +138,16 @@ struct Worker {
 
 /// A reply of a task.
 struct Later {
-    wire: Vec<u8>,
+    reply: ReplyBuffer,
     peer: SocketAddr,
+}
+
+/// A packet that has come.
+struct Packet<'p> {
+    bytes: &'p [u8],
+    peer: SocketAddr,
+    /// What it asks, if it is an ordinary query.
+    query: Option<Prepared<'p>>,
 }
 
 /// What becomes of a packet.
@@ -140,9 +155,23 @@ enum Fate {
     /// A reply, in the buffer.
     Replied,
     /// A reply that has to wait.
-    Waits(Box<Request>, Unanswered),
+    Waits(Waiting),
     /// None.
     Dropped,
+}
+
+/// What waits for a link.
+struct Waiting {
+    query: WaitingQuery,
+    unanswered: Box<Unanswered>,
+}
+
+/// A query that is kept.
+enum WaitingQuery {
+    /// An ordinary one, as it came.
+    Ordinary(Box<[u8]>, SocketAddr),
+    /// Any other.
+    Decoded(Box<Request>),
 }
 
 impl Worker {
@@ -171,7 +200,9 @@ impl Worker {
         let _entered = self.runtime.enter();
         let mut inbox = Inbox::new(BATCH);
         let mut outbox = Outbox::new(BATCH);
+        let mut scratch = Vec::with_capacity(1_024);
         let mut waiting = Vec::with_capacity(BATCH);
+        let mut tally = Tally::default();
         let mut errors = 0;
         while !self.stop.load(Ordering::Acquire) {
             match inbox.receive(&self.socket) {
@@ -188,82 +219,129 @@ impl Worker {
                     continue;
                 }
             }
-            for (packet, peer) in inbox.packets() {
-                match self.take(packet, peer, outbox.next()) {
-                    Fate::Replied => outbox.commit(peer),
-                    Fate::Waits(request, unanswered) => waiting.push((request, unanswered)),
-                    Fate::Dropped => {}
+            let now = self.handler.time();
+            let mut packets = inbox.packets();
+            while let Some(group) = self.group(&mut packets) {
+                for one in group.into_iter().flatten() {
+                    let Some(reply) = outbox.next() else { break };
+                    let peer = one.peer;
+                    match self.take(one, &now, reply, &mut scratch, &mut tally) {
+                        Fate::Replied => outbox.commit(peer),
+                        Fate::Waits(one) => waiting.push(one),
+                        Fate::Dropped => {}
+                    }
                 }
             }
             if !waiting.is_empty() {
-                self.handler.look_up(waiting.iter_mut().map(|(_, one)| one));
-                for (request, unanswered) in waiting.drain(..) {
-                    self.wait(request, unanswered);
+                let links = waiting.iter_mut().map(|one| &mut *one.unanswered);
+                self.handler.look_up(links);
+                for one in waiting.drain(..) {
+                    self.wait(one);
                 }
             }
             let unsent = outbox.send(&self.socket);
-            if unsent > 0 {
-                self.dropped(DropReason::Unsendable, unsent);
-            }
+            self.dropped(DropReason::Unsendable, unsent);
+            tally.tell(self.handler.metrics());
         }
         Ok(())
     }
 
-    /// Decides about one packet; a reply is written to `wire`.
-    fn take(&self, packet: &[u8], peer: SocketAddr, wire: &mut Vec<u8>) -> Fate {
+    /// The next packets, with what they need being fetched; none if there are no more.
+    fn group<'p>(
+        &self,
+        packets: &mut impl Iterator<Item = (&'p [u8], SocketAddr)>,
+    ) -> Option<[Option<Packet<'p>>; GROUP]> {
+        let mut group = [const { None }; GROUP];
+        for (place, (bytes, peer)) in group.iter_mut().zip(packets) {
+            *place = Some(Packet {
+                bytes,
+                peer,
+                query: self.handler.prepare(bytes),
+            });
+        }
+        group.first()?.as_ref()?;
+        let queries = group.iter().flatten().filter_map(|one| one.query.as_ref());
+        self.handler.fetch(queries);
+        Some(group)
+    }
+
+    /// Decides about one packet.
+    fn take(
+        &self,
+        packet: Packet<'_>,
+        now: &Now,
+        reply: &mut ReplyBuffer,
+        scratch: &mut Vec<u8>,
+        tally: &mut Tally,
+    ) -> Fate {
+        let Packet { bytes, peer, query } = packet;
         // RFC 1035 §4.1.1: what has QR set is a reply. Answering it could make two servers talk to
         // each other for ever. Port 0 cannot be replied to.
-        let is_query = packet.len() >= HEADER_LEN && packet[2] & 0x80 == 0;
+        let is_query = bytes.len() >= HEADER_LEN && bytes[2] & 0x80 == 0;
         if !is_query || peer.port() == 0 {
             self.dropped(DropReason::NotAQuery, 1);
             return Fate::Dropped;
         }
-        let request = match Request::from_bytes(packet.to_vec(), peer, Protocol::Udp) {
-            Ok(request) => request,
-            Err(_) => return self.form_err(packet, wire),
+        let Some(query) = query else {
+            return self.take_odd(bytes, peer, reply, scratch);
         };
-        match self.handler.begin(&request) {
-            Ok(mut reply) => {
-                let fit = reply.encode(&request, Transport::Udp, wire);
-                self.replied(reply.rcode(), &fit, wire)
+        let desk = Desk {
+            reply,
+            encoding: scratch,
+        };
+        match self.handler.reply_now(&query, now, desk) {
+            Ok(sent) => {
+                tally.count(sent);
+                Fate::Replied
             }
-            Err(unanswered) => Fate::Waits(Box::new(request), unanswered),
+            Err(unanswered) => Fate::Waits(Waiting {
+                query: WaitingQuery::Ordinary(bytes.into(), peer),
+                unanswered,
+            }),
         }
     }
 
-    /// A message that cannot be read earns FORMERR with a header alone: its id, opcode and RD, and
-    /// nothing else of what cannot be trusted (RFC 1035 §4.1.1).
-    fn form_err(&self, packet: &[u8], wire: &mut Vec<u8>) -> Fate {
-        let rcode = ResponseCode::FormErr;
-        wire.clear();
-        wire.extend([packet[0], packet[1], 0x80 | packet[2] & 0x79, rcode.low()]);
-        wire.resize(HEADER_LEN, 0);
-        self.replied(rcode.into(), &Fit::Whole, wire)
-    }
-
-    fn replied(&self, rcode: u16, fit: &Fit, wire: &[u8]) -> Fate {
-        if wire.is_empty() {
+    /// Decides about a packet that is no ordinary query.
+    fn take_odd(
+        &self,
+        packet: &[u8],
+        peer: SocketAddr,
+        reply: &mut ReplyBuffer,
+        wire: &mut Vec<u8>,
+    ) -> Fate {
+        let (rcode, fit) = match Request::from_bytes(packet.to_vec(), peer, Protocol::Udp) {
+            Err(_) => {
+                form_err(packet, wire);
+                (ResponseCode::FormErr.into(), Fit::Whole)
+            }
+            Ok(request) => match self.handler.begin(&request) {
+                Ok(mut made) => {
+                    let fit = made.encode(&request, Transport::Udp, wire);
+                    (made.rcode(), fit)
+                }
+                Err(unanswered) => {
+                    let query = WaitingQuery::Decoded(Box::new(request));
+                    return Fate::Waits(Waiting { query, unanswered });
+                }
+            },
+        };
+        if !reply.set(wire) {
             self.dropped(DropReason::Unsendable, 1);
             return Fate::Dropped;
         }
-        count_reply(&self.handler, rcode, fit);
+        count_reply(&self.handler, rcode, &fit);
         Fate::Replied
     }
 
     /// Has a task wait for the link and reply.
-    fn wait(&self, request: Box<Request>, unanswered: Unanswered) {
+    fn wait(&self, waiting: Waiting) {
         let Some(permit) = self.handler.permit() else {
             return self.dropped(DropReason::Overload, 1);
         };
         let (replies, handler) = (self.replies.clone(), self.handler.clone());
         tokio::spawn(async move {
-            let mut reply = handler.end(&request, unanswered).await;
-            let mut wire = Vec::with_capacity(512);
-            let fit = reply.encode(&request, Transport::Udp, &mut wire);
-            let peer = request.src();
-            if !wire.is_empty() && replies.try_send(Later { wire, peer }).is_ok() {
-                count_reply(&handler, reply.rcode(), &fit);
-            } else {
+            let sent = waiting.end(&handler).await;
+            if sent.is_none_or(|later| replies.try_send(later).is_err()) {
                 count_drop(&handler, DropReason::Unsendable, 1);
             }
             drop(permit);
@@ -271,8 +349,52 @@ impl Worker {
     }
 
     fn dropped(&self, reason: DropReason, packets: usize) {
-        count_drop(&self.handler, reason, packets);
+        if packets > 0 {
+            count_drop(&self.handler, reason, packets);
+        }
     }
+}
+
+impl Waiting {
+    /// The reply, once there is one.
+    async fn end(self, handler: &Handler) -> Option<Later> {
+        let Self { query, unanswered } = self;
+        let mut reply = ReplyBuffer::new();
+        let mut wire = Vec::new();
+        match query {
+            WaitingQuery::Ordinary(packet, peer) => {
+                let link = handler.resolve(unanswered).await;
+                let desk = Desk {
+                    reply: &mut reply,
+                    encoding: &mut wire,
+                };
+                let sent = handler.reply_with(&packet, link, desk)?;
+                let mut tally = Tally::default();
+                tally.count(sent);
+                tally.tell(handler.metrics());
+                Some(Later { reply, peer })
+            }
+            WaitingQuery::Decoded(request) => {
+                let mut made = handler.end(&request, unanswered).await;
+                let fit = made.encode(&request, Transport::Udp, &mut wire);
+                let peer = request.src();
+                let is_made = reply.set(&wire);
+                is_made.then(|| {
+                    count_reply(handler, made.rcode(), &fit);
+                    Later { reply, peer }
+                })
+            }
+        }
+    }
+}
+
+/// A message that cannot be read earns FORMERR with a header alone: its id, opcode and RD, and nothing
+/// else of what cannot be trusted (RFC 1035 §4.1.1).
+fn form_err(packet: &[u8], wire: &mut Vec<u8>) {
+    let rcode = ResponseCode::FormErr.low();
+    wire.clear();
+    wire.extend([packet[0], packet[1], 0x80 | packet[2] & 0x79, rcode]);
+    wire.resize(HEADER_LEN, 0);
 }
 
 /// The sender of one socket: whatever replies are ready go out together.
@@ -287,11 +409,8 @@ async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, ha
         {
             replies.push(reply);
         }
-        let (wires, peers): (Vec<_>, Vec<_>) = replies
-            .drain(..)
-            .map(|later| (later.wire, later.peer))
-            .unzip();
-        let unsent = Outbox::of(wires, peers).send(&socket);
+        let ready = replies.drain(..).map(|later| (later.reply, later.peer));
+        let unsent = Outbox::of(ready).send(&socket);
         if unsent > 0 {
             count_drop(&handler, DropReason::Unsendable, unsent);
         }

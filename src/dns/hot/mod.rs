@@ -1,0 +1,200 @@
+//! Hot answers: what was encoded once, and is sent again as it is.
+//!
+//! An answer is kept under its owner name in lower case and its type: the flags and counts of its header,
+//! and its records in the form they have behind a question of that length. They do not depend on the
+//! query in any other way: owner names lead to the question by compression (RFC 1035 §4.1.4), so that
+//! the letter case of each query comes back without being touched. Id, RD, question and OPT record are
+//! put on by [`super::reply`] afterwards.
+//!
+//! What may be served, and for how long:
+//!
+//! * An answer about a link is kept with the [lease](Lease) under which the link was known, and is not
+//!   used once its stamp has moved on or its time is over. So a change shows at once, in all types of
+//!   both of the link's names, and nobody has to look for what is to be dropped.
+//! * TTLs are sent as they are in the zone, as authoritative servers do. Only that of a link that ends is
+//!   cut to what is left of its life, so an answer also says up to which second its TTLs are right.
+//! * The answer that there is no link is the same for all names of the same length, but for the
+//!   question. It is kept once, under a [stand-in](WireName::stand_in), not under each name: that
+//!   would let random names push out everything else. Which names are absent is for [`crate::links`]
+//!   to know, which has a bound for them.
+//! * A failure is never kept.
+//!
+//! All is bounded by bytes; see [`ring`] for what goes when it is full.
+
+mod ring;
+
+use std::ops::BitXor;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use self::ring::{Key, Ring, Tags};
+use super::reply::{Encoded, HEAD_LEN};
+use crate::clock::UnixTime;
+use crate::links::{Lease, Stamp};
+use crate::zone::WireName;
+
+/// Into how many parts the bytes are divided; of those who want to keep something, one can do so in each
+/// part at a time.
+const RINGS: usize = 8;
+
+/// The time, as it is looked at once for many queries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// By which leases end.
+    pub(super) instant: Instant,
+    /// By which links end.
+    pub(super) unix: UnixTime,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct HotAnswers {
+    rings: Vec<Ring>,
+    hasher: RandomState,
+    began: Instant,
+}
+
+/// How an answer is found: by its owner name, and its type or that it is the answer of a stand-in.
+#[derive(Clone, Copy)]
+pub(super) struct HotKey<'k>(Key<'k>);
+
+/// For how long an answer is right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Validity {
+    /// How long its sources hold.
+    pub(super) lease: Lease,
+    /// The last second in which its TTLs are right.
+    pub(super) steady_until: UnixTime,
+}
+
+/// An answer that was found.
+pub(super) struct HotAnswer {
+    /// The bytes of the header from flags to counts, but for the count of questions.
+    pub(super) head: [u8; HEAD_LEN],
+    /// The length of its records, in bytes.
+    pub(super) len: usize,
+}
+
+impl HotKey<'_> {
+    /// Its hash, which is enough for [`HotAnswers::fetch`].
+    pub(super) fn hash(&self) -> u64 {
+        self.0.hash
+    }
+}
+
+impl HotAnswers {
+    /// Room for so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        let hasher = RandomState::default();
+        let ring = |_| Ring::new(bytes / RINGS, hasher.clone());
+        Self {
+            rings: (0..RINGS).map(ring).collect(),
+            hasher,
+            began: Instant::now(),
+        }
+    }
+
+    /// The key of the answer for a name and a type.
+    pub(super) fn key<'k>(&self, name: &'k WireName, qtype: u16) -> HotKey<'k> {
+        HotKey(Key::new(&self.hasher, qtype, name.padded()))
+    }
+
+    /// The same key again, whose hash is known.
+    pub(super) fn key_with_hash<'k>(name: &'k WireName, qtype: u16, hash: u64) -> HotKey<'k> {
+        HotKey(Key {
+            hash,
+            kind: qtype,
+            name: name.padded(),
+        })
+    }
+
+    /// The key of the answer for all names that a stand-in stands for, of any type.
+    pub(super) fn stand_in_key<'k>(&self, stand_in: &'k WireName) -> HotKey<'k> {
+        // There is no type 0 (RFC 6895 §3.1).
+        self.key(stand_in, 0)
+    }
+
+    /// Has the processor fetch what finding answers by these hashes of keys will need.
+    pub(super) fn fetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let index = |hash| self.ring_of(hash).fetch_index(hash);
+        let entry = |hash| self.ring_of(hash).fetch_entry(hash);
+        let loaded = hashes.clone().map(index).fold(0, BitXor::bitxor)
+            ^ hashes.map(entry).fold(0, BitXor::bitxor);
+        std::hint::black_box(loaded);
+    }
+
+    /// Copies the records of an answer to the beginning of `to`, if it is there and right. Of one whose
+    /// records are longer than `limit` only the head is told. Some bytes behind the records are
+    /// overwritten.
+    pub(super) fn find(
+        &self,
+        key: &HotKey<'_>,
+        now: &Now,
+        is_current: impl Fn(Stamp) -> bool,
+        limit: usize,
+        to: &mut [u8],
+    ) -> Option<HotAnswer> {
+        self.ring(key).find(&key.0, |found| {
+            if !self.is_right(found.tags, now, is_current) {
+                return None;
+            }
+            let len = found.value_len().checked_sub(HEAD_LEN)?;
+            if len <= limit && !found.copy(1, to) {
+                return None;
+            }
+            let head = found.first_word().to_le_bytes();
+            Some(HotAnswer { head, len })
+        })
+    }
+
+    /// Keeps an answer, if it can. Returns how many bytes this takes that have not been in use before.
+    pub(super) fn keep(
+        &self,
+        key: &HotKey<'_>,
+        encoded: &Encoded<'_>,
+        validity: Validity,
+    ) -> usize {
+        let mut value = Vec::with_capacity(HEAD_LEN + encoded.records.len());
+        value.extend(encoded.head);
+        value.extend(encoded.records);
+        self.ring(key).insert(&key.0, self.tags(validity), &value)
+    }
+
+    /// The bytes that are in use before anything is kept.
+    pub(super) fn index_bytes(&self) -> usize {
+        self.rings.iter().map(Ring::index_bytes).sum()
+    }
+
+    fn ring(&self, key: &HotKey<'_>) -> &Ring {
+        self.ring_of(key.0.hash)
+    }
+
+    fn ring_of(&self, hash: u64) -> &Ring {
+        // Bits that a ring does not make use of for its buckets, nor for its slots.
+        &self.rings[(hash >> 16) as usize % RINGS]
+    }
+
+    /// In an order in which any mixture with earlier tags of the same answer is harmless: while the old
+    /// stamp is current, nothing has changed that the answer is made of, and both ends are right.
+    fn tags(&self, validity: Validity) -> Tags {
+        let Lease { until, stamp } = validity.lease;
+        let (slot, changes, all) = stamp.parts();
+        let millis = until.saturating_duration_since(self.began).as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX >> 16);
+        [
+            u64::from(changes) << 32 | u64::from(all),
+            millis << 16 | u64::from(slot),
+            validity.steady_until.0,
+        ]
+    }
+
+    fn is_right(&self, tags: Tags, now: &Now, is_current: impl Fn(Stamp) -> bool) -> bool {
+        let [stamp, until, steady_until] = tags;
+        let stamp = Stamp::from_parts((until as u16, (stamp >> 32) as u32, stamp as u32));
+        let elapsed = now.instant.saturating_duration_since(self.began);
+        u128::from(until >> 16) > elapsed.as_millis()
+            && steady_until >= now.unix.0
+            && is_current(stamp)
+    }
+}

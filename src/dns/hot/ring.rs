@@ -1,0 +1,725 @@
+//! A bounded cache that is read without locks: a ring of bytes with an index.
+//!
+//! ```text
+//!            tail: the oldest entry          head: where the next one goes
+//!              v                              v
+//!   ... gone | entry | entry | ... | entry | (free)        positions only ever grow;
+//!                                                          the place in memory is the position
+//!   index: 8 slots a bucket, each a position and 16        modulo the size of the ring
+//!   bits of the hash
+//! ```
+//!
+//! New entries go to the head and overwrite what is behind the tail. Before that, the tail moves past
+//! what will be overwritten. A reader finds a position in the index, copies what it needs, and looks at
+//! the tail *afterwards*: if the tail is still at or before the position, nothing it has copied was
+//! overwritten; else it has read rubbish, and found nothing. All words are atomics, so that reading
+//! rubbish is no data race, and there is no `unsafe` in it.
+//!
+//! Evicting is CLOCK with a few more marks: a hit gives the entry one of at most [`MAX_MARKS`] marks, and
+//! an entry with a mark that comes to the tail loses one and goes to the head again instead of going away.
+//! What is asked for once passes through in one lap, and a scan of such names does not push out what
+//! is asked for often. Marks are kept beside the index, not in the entry: a late mark then hits another
+//! entry at the worst, and never its bytes.
+//!
+//! Writers take a lock, but never wait for it: while one writes, the others do without what they wanted to
+//! keep. What is read most is rarely written.
+//!
+//! Turned down: a map of pointers to entries (an allocation each, a miss of the processor's cache more,
+//! and either locks or the reclamation of memory that readers may still hold), and a cache for each
+//! thread (all of them would hold the same popular names).
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+
+use foldhash::fast::RandomState;
+
+/// How many places of the index a hash may be at: those of one cache line.
+const WAYS: usize = 8;
+/// How many bytes of the ring there are for each slot of the index. Entries of ordinary links have some
+/// 170, so that buckets have room to spare for uneven hashes.
+const BYTES_PER_SLOT: usize = 112;
+/// What a slot takes: itself and its marks.
+const SLOT_BYTES: usize = 9;
+/// How many marks an entry can have.
+const MAX_MARKS: u8 = 3;
+/// How many marked entries an insertion moves at the most; then it gives up, and the next one goes on.
+const MAX_MOVES: u32 = 64;
+/// The words in front of an entry's key: its lengths, and what the caller wants to know of it.
+const HEADER: usize = 1 + TAGS;
+/// How many words the caller keeps with each entry, apart from key and value.
+pub(super) const TAGS: usize = 3;
+/// The longest entry, in words of eight bytes: longer than any reply by UDP.
+const MAX_WORDS: usize = 512;
+
+/// Of a slot, what is not the position. It could wrap after 2^48 words: at 100,000 insertions a second
+/// into one ring after more than three years, and then the worst is that what was kept is found no more
+/// or that a reader that was stopped for years reads rubbish.
+const HASH_BITS: u32 = 16;
+const POSITION: u64 = u64::MAX >> HASH_BITS;
+
+/// What an entry is found by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<'k> {
+    /// The hash of the rest.
+    pub(super) hash: u64,
+    /// A number besides the name.
+    pub(super) kind: u16,
+    /// A whole number of words of eight bytes.
+    pub(super) name: &'k [u8],
+}
+
+impl<'k> Key<'k> {
+    /// The key of a kind and a name.
+    pub(super) fn new(hasher: &RandomState, kind: u16, name: &'k [u8]) -> Self {
+        let hash = hash_of(hasher, kind, words_of(name));
+        Self { hash, kind, name }
+    }
+}
+
+/// What is said of an entry besides its key and its value.
+pub(super) type Tags = [u64; TAGS];
+
+/// The first word of an entry: `words:16, kind:16, name words:16, value bytes:16`.
+#[derive(Clone, Copy)]
+struct Lengths(u64);
+
+impl Lengths {
+    fn new(words: usize, kind: u16, name_words: usize, value_len: usize) -> Self {
+        let field = |value: usize, shift: u32| (value as u64 & 0xFFFF) << shift;
+        Self(
+            field(words, 48) | field(kind.into(), 32) | field(name_words, 16) | field(value_len, 0),
+        )
+    }
+
+    fn field(self, shift: u32) -> usize {
+        usize::from((self.0 >> shift) as u16)
+    }
+
+    fn words(self) -> usize {
+        self.field(48)
+    }
+
+    fn kind(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    fn name_words(self) -> usize {
+        self.field(16)
+    }
+
+    fn value_len(self) -> usize {
+        self.field(0)
+    }
+
+    /// Whether an entry of these lengths can have this key.
+    fn may_be(self, key: &Key<'_>) -> bool {
+        self.kind() == key.kind && self.name_words() * 8 == key.name.len()
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Ring {
+    words: Box<[AtomicU64]>,
+    index: Box<[AtomicU64]>,
+    marks: Box<[AtomicU8]>,
+    /// The position of the oldest entry.
+    tail: AtomicU64,
+    writer: Mutex<Writer>,
+    /// What makes the hashes of the keys.
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Writer {
+    /// The position of the next entry.
+    head: u64,
+    /// Where an entry is while it is moved.
+    moved: Vec<u64>,
+}
+
+/// An entry that was found; what it says is believed only once it has been [confirmed](Ring::find).
+pub(super) struct Found<'r> {
+    words: &'r [AtomicU64],
+    lengths: Lengths,
+    /// What its writer has said of it.
+    pub(super) tags: Tags,
+}
+
+impl Found<'_> {
+    /// The length of the value, in bytes.
+    pub(super) fn value_len(&self) -> usize {
+        self.lengths.value_len()
+    }
+
+    /// Copies the value from byte `8 * word` on to the beginning of `to`, in whole words: up to seven
+    /// bytes behind it are overwritten. Returns whether there was room.
+    pub(super) fn copy(&self, word: usize, to: &mut [u8]) -> bool {
+        let from = HEADER + self.lengths.name_words() + word;
+        let words = self.words.get(from..).unwrap_or_default();
+        let Some(to) = to.get_mut(..8 * words.len()) else {
+            return false;
+        };
+        for (bytes, word) in to.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        true
+    }
+
+    /// The first eight bytes of the value.
+    pub(super) fn first_word(&self) -> u64 {
+        let at = HEADER + self.lengths.name_words();
+        self.words
+            .get(at)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+}
+
+impl Ring {
+    /// A ring that takes at most so many bytes, with its index. Memory is taken as it is first used.
+    /// `hasher` is the one that all its keys are made with.
+    pub(super) fn new(bytes: usize, hasher: RandomState) -> Self {
+        let slots = bytes / (BYTES_PER_SLOT + SLOT_BYTES);
+        let buckets = (slots / WAYS).max(1);
+        let words = (bytes.saturating_sub(buckets * WAYS * SLOT_BYTES) / 8).max(MAX_WORDS);
+        let zeros = |len| bytemuck::zeroed_slice_box::<AtomicU64>(len);
+        // From this position on, so that no slot of an entry is zero, which stands for none.
+        let first = words as u64;
+        Self {
+            words: zeros(words),
+            index: zeros(buckets * WAYS),
+            marks: bytemuck::zeroed_slice_box(buckets * WAYS),
+            tail: AtomicU64::new(first),
+            writer: Mutex::new(Writer {
+                head: first,
+                moved: Vec::with_capacity(MAX_WORDS),
+            }),
+            hasher,
+        }
+    }
+
+    /// Has the processor fetch what looking for keys will need. The loads for one key depend on each
+    /// other, but not on those for the others; side by side, all of them take little more time than one.
+    /// Returns something that is made of all that was loaded, and means nothing.
+    pub(super) fn fetch_index(&self, hash: u64) -> u64 {
+        self.index[self.bucket(hash)].load(Ordering::Relaxed)
+    }
+
+    /// What [`Ring::fetch_index`] does, for the entry: to be called when that has been called for all.
+    pub(super) fn fetch_entry(&self, hash: u64) -> u64 {
+        let first = self.bucket(hash);
+        let slots = self.index[first..first + WAYS].iter();
+        let mut slots = slots.map(|slot| slot.load(Ordering::Relaxed));
+        let Some(slot) = slots.find(|slot| is_hash(*slot, hash)) else {
+            return 0;
+        };
+        // An ordinary entry lies on three lines.
+        let words = self.words_at(slot & POSITION);
+        let line = |n: usize| {
+            words
+                .get(8 * n)
+                .map_or(0, |word| word.load(Ordering::Relaxed))
+        };
+        line(0) ^ line(1) ^ line(2)
+    }
+
+    /// Looks for an entry, and has `read` look at it; what `read` returns is returned, unless the entry
+    /// was overwritten meanwhile.
+    pub(super) fn find<T>(
+        &self,
+        key: &Key<'_>,
+        read: impl FnOnce(&Found<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let first = self.bucket(key.hash);
+        for place in first..first + WAYS {
+            let slot = self.index[place].load(Ordering::Acquire);
+            if !is_hash(slot, key.hash) {
+                continue;
+            }
+            let position = slot & POSITION;
+            let Some(found) = self.entry(position, key) else {
+                continue;
+            };
+            let value = read(&found);
+            if !self.is_intact(position) {
+                return None;
+            }
+            let marks = self.marks[place].load(Ordering::Relaxed);
+            if value.is_some() && marks < MAX_MARKS {
+                self.marks[place].store(marks + 1, Ordering::Relaxed);
+            }
+            return value;
+        }
+        None
+    }
+
+    /// Keeps a value, in place of the one that this key has. Does nothing, not even to that, if another
+    /// thread is just keeping something, if the value is too long, or if too much would have to be moved:
+    /// what an old value is worth, its tags have to tell. Returns how many bytes this takes that have not
+    /// been in use before.
+    pub(super) fn insert(&self, key: &Key<'_>, tags: Tags, value: &[u8]) -> usize {
+        let name_words = key.name.len() / 8;
+        let words = HEADER + name_words + value.len().div_ceil(8);
+        if words > MAX_WORDS.min(self.words.len() / 8) {
+            return 0;
+        }
+        let Ok(mut writer) = self.writer.try_lock() else {
+            return 0;
+        };
+        let before = self.used(writer.head);
+        let lengths = Lengths::new(words, key.kind, name_words, value.len());
+        let place = self.place_of(key);
+        if let Some(place) = place
+            && self.renew(place, key, lengths, tags, value)
+        {
+            return 0;
+        }
+        if !self.make_room(&mut writer, words) {
+            return 0;
+        }
+        let header = [lengths.0].into_iter().chain(tags);
+        let all = header.chain(words_of(key.name)).chain(words_of(value));
+        let position = self.append(&mut writer, words, all);
+        let slot = slot_of(position, key.hash);
+        let place = place.unwrap_or_else(|| self.victim(key.hash));
+        self.marks[place].store(0, Ordering::Relaxed);
+        self.index[place].store(slot, Ordering::Release);
+        self.used(writer.head) - before
+    }
+
+    /// The bytes that its index takes.
+    pub(super) fn index_bytes(&self) -> usize {
+        self.index.len() * SLOT_BYTES
+    }
+
+    /// The bytes of entries, and of gaps between them, that have ever been in use.
+    fn used(&self, head: u64) -> usize {
+        let words = self.words.len() as u64;
+        // Once around, and all of it has been used.
+        8 * (head - words).min(words) as usize
+    }
+
+    fn bucket(&self, hash: u64) -> usize {
+        let buckets = (self.index.len() / WAYS) as u128;
+        // The upper bits of the product are even over the buckets, whatever their number.
+        ((u128::from(hash) * buckets) >> 64) as usize * WAYS
+    }
+
+    /// Whether an entry at this position has not been overwritten up to now.
+    fn is_intact(&self, position: u64) -> bool {
+        // What was read before is not moved behind this look at the tail; and with a word that a
+        // writer has stored after its own fence, the tail is seen that it has stored before.
+        fence(Ordering::Acquire);
+        position >= self.tail.load(Ordering::Relaxed)
+    }
+
+    /// The entry at a position, if it has this key. It may be rubbish all the same.
+    fn entry(&self, position: u64, key: &Key<'_>) -> Option<Found<'_>> {
+        let words = self.words_at(position);
+        let lengths = Lengths(words.first()?.load(Ordering::Acquire));
+        if !lengths.may_be(key) {
+            return None;
+        }
+        let words = words.get(..lengths.words())?;
+        let name = words.get(HEADER..HEADER + lengths.name_words())?;
+        let same = |(word, bytes): (&AtomicU64, u64)| word.load(Ordering::Relaxed) == bytes;
+        if !name.iter().zip(words_of(key.name)).all(same) {
+            return None;
+        }
+        // The first of them last written and first read: see `renew`.
+        let tag = |n: usize, order| words.get(1 + n).map(|word| word.load(order));
+        let tags = [
+            tag(0, Ordering::Acquire)?,
+            tag(1, Ordering::Relaxed)?,
+            tag(2, Ordering::Relaxed)?,
+        ];
+        Some(Found {
+            words,
+            lengths,
+            tags,
+        })
+    }
+
+    fn words_at(&self, position: u64) -> &[AtomicU64] {
+        let place = (position % self.words.len() as u64) as usize;
+        &self.words[place..]
+    }
+
+    /// The slot of a key that is kept. For writers: nothing is overwritten meanwhile.
+    fn place_of(&self, key: &Key<'_>) -> Option<usize> {
+        let first = self.bucket(key.hash);
+        (first..first + WAYS).find(|&place| {
+            let slot = self.index[place].load(Ordering::Relaxed);
+            let position = slot & POSITION;
+            is_hash(slot, key.hash)
+                && self.is_intact(position)
+                && self.entry(position, key).is_some()
+        })
+    }
+
+    /// Gives an entry new tags, if its value is the same; most of what is made anew is as it was.
+    ///
+    /// A reader may see some of the old tags and some of the new ones. The first tag is written last and
+    /// read first, so whoever sees the new one sees the others too; with the old one, any of the others
+    /// may be seen, and the caller has to choose its tags so that this does no harm.
+    fn renew(
+        &self,
+        place: usize,
+        key: &Key<'_>,
+        lengths: Lengths,
+        tags: Tags,
+        value: &[u8],
+    ) -> bool {
+        let position = self.index[place].load(Ordering::Relaxed) & POSITION;
+        let words = self.words_at(position);
+        let from = HEADER + key.name.len() / 8;
+        let (Some(first), Some(old)) = (words.first(), words.get(from..lengths.words())) else {
+            return false;
+        };
+        let is_same = first.load(Ordering::Relaxed) == lengths.0
+            && old
+                .iter()
+                .zip(words_of(value))
+                .all(|(old, new)| old.load(Ordering::Relaxed) == new);
+        if is_same {
+            for n in (0..TAGS).rev() {
+                self.words_at(position)[1 + n].store(tags[n], Ordering::Release);
+            }
+        }
+        is_same
+    }
+
+    /// Evicts until there is room for so many words, in one piece; returns whether there is.
+    fn make_room(&self, writer: &mut Writer, words: usize) -> bool {
+        let mut moves = 0;
+        let size = self.words.len() as u64;
+        loop {
+            let skip = self.skip(writer.head, words) as u64;
+            let tail = self.tail.load(Ordering::Relaxed);
+            if writer.head + skip + words as u64 - tail <= size {
+                return true;
+            }
+            if moves == MAX_MOVES {
+                return false;
+            }
+            moves += u32::from(self.evict(writer, tail));
+        }
+    }
+
+    /// How many words at the end of memory are too few for an entry of so many.
+    fn skip(&self, head: u64, words: usize) -> usize {
+        let left = self.words_at(head).len();
+        if left < words { left } else { 0 }
+    }
+
+    /// Moves the tail past the oldest entry, which goes to the head if it has a mark; returns whether it
+    /// does.
+    fn evict(&self, writer: &mut Writer, tail: u64) -> bool {
+        let oldest = self.words_at(tail);
+        let lengths = Lengths(oldest[0].load(Ordering::Relaxed));
+        // Of what was skipped at the end of memory, the first word says how much it was.
+        let words = lengths.words().clamp(1, oldest.len());
+        writer.moved.clear();
+        let entry = oldest[..words].iter();
+        writer
+            .moved
+            .extend(entry.map(|word| word.load(Ordering::Relaxed)));
+        let place = match lengths.name_words() {
+            0 => None,
+            _ => self.place_of_position(tail, &writer.moved),
+        };
+        self.tail.store(tail + words as u64, Ordering::Relaxed);
+        let Some(place) = place else {
+            return false;
+        };
+        let marks = self.marks[place].load(Ordering::Relaxed);
+        let skip = self.skip(writer.head, words) as u64;
+        let has_room = writer.head + skip <= tail + self.words.len() as u64;
+        if marks == 0 || !has_room {
+            self.index[place].store(0, Ordering::Relaxed);
+            return false;
+        }
+        let entry = std::mem::take(&mut writer.moved);
+        let position = self.append(writer, words, entry.iter().copied());
+        writer.moved = entry;
+        let hash = self.index[place].load(Ordering::Relaxed) & !POSITION;
+        self.marks[place].store(marks - 1, Ordering::Relaxed);
+        self.index[place].store(hash | position, Ordering::Release);
+        true
+    }
+
+    /// The slot that leads to an entry, if one still does.
+    fn place_of_position(&self, position: u64, entry: &[u64]) -> Option<usize> {
+        let lengths = Lengths(entry[0]);
+        let name = entry.get(HEADER..HEADER + lengths.name_words())?;
+        let hash = hash_of(&self.hasher, lengths.kind(), name.iter().copied());
+        let first = self.bucket(hash);
+        (first..first + WAYS)
+            .find(|&place| self.index[place].load(Ordering::Relaxed) & POSITION == position)
+    }
+
+    /// Writes an entry to the head, for which there is room.
+    fn append(&self, writer: &mut Writer, words: usize, entry: impl Iterator<Item = u64>) -> u64 {
+        // Whoever sees any word of what follows sees the tail that was stored before.
+        fence(Ordering::Release);
+        let skip = self.skip(writer.head, words);
+        if skip > 0 {
+            let filler = Lengths::new(skip, 0, 0, 0);
+            self.words_at(writer.head)[0].store(filler.0, Ordering::Relaxed);
+            writer.head += skip as u64;
+        }
+        let position = writer.head;
+        for (place, word) in self.words_at(position)[..words].iter().zip(entry) {
+            place.store(word, Ordering::Relaxed);
+        }
+        writer.head += words as u64;
+        position
+    }
+
+    /// The slot for a new entry: a free one, or the one that is worth least.
+    fn victim(&self, hash: u64) -> usize {
+        let first = self.bucket(hash);
+        let worth = |&place: &usize| {
+            let slot = self.index[place].load(Ordering::Relaxed);
+            let position = slot & POSITION;
+            match slot != 0 && self.is_intact(position) {
+                true => (1 + self.marks[place].load(Ordering::Relaxed), position),
+                false => (0, 0),
+            }
+        };
+        (first..first + WAYS).min_by_key(worth).unwrap_or(first)
+    }
+}
+
+fn hash_of(hasher: &RandomState, kind: u16, name: impl Iterator<Item = u64>) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_u16(kind);
+    for word in name {
+        hasher.write_u64(word);
+    }
+    hasher.finish()
+}
+
+fn is_hash(slot: u64, hash: u64) -> bool {
+    slot != 0 && (slot ^ hash << (64 - HASH_BITS)) & !POSITION == 0
+}
+
+fn slot_of(position: u64, hash: u64) -> u64 {
+    hash << (64 - HASH_BITS) | position & POSITION
+}
+
+/// Bytes as words, the last one filled up with zeros.
+fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+
+    struct Fixture {
+        ring: Ring,
+        hasher: RandomState,
+    }
+
+    impl Fixture {
+        fn new(bytes: usize) -> Self {
+            let hasher = RandomState::default();
+            let ring = Ring::new(bytes, hasher.clone());
+            Self { ring, hasher }
+        }
+
+        fn put(&self, name: &str, tags: Tags, value: &[u8]) {
+            let name = padded(name);
+            let key = Key::new(&self.hasher, 16, &name);
+            self.ring.insert(&key, tags, value);
+        }
+
+        fn get(&self, name: &str) -> Option<(Tags, Vec<u8>)> {
+            let name = padded(name);
+            let key = Key::new(&self.hasher, 16, &name);
+            self.ring.find(&key, |found| {
+                let mut bytes = vec![0xEE; found.value_len() + 8];
+                assert!(found.copy(0, &mut bytes), "there is room");
+                bytes.truncate(found.value_len());
+                Some((found.tags, bytes))
+            })
+        }
+
+        fn has(&self, name: &str) -> bool {
+            self.get(name).is_some()
+        }
+    }
+
+    fn padded(name: &str) -> Vec<u8> {
+        let mut bytes = name.as_bytes().to_vec();
+        bytes.resize(name.len().next_multiple_of(8), 0);
+        bytes
+    }
+
+    #[test]
+    fn what_was_put_is_found_as_it_was() {
+        let ring = Fixture::new(64 * KIB);
+        for len in [0, 1, 7, 8, 9, 100, 1_232] {
+            let value: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            ring.put(&format!("name{len}"), [1, 2, len as u64], &value);
+            assert_eq!(
+                ring.get(&format!("name{len}")),
+                Some(([1, 2, len as u64], value))
+            );
+        }
+        assert_eq!(ring.get("name2"), None);
+        let name = padded("name8");
+        let other_kind = Key::new(&ring.hasher, 17, &name);
+        assert!(ring.ring.find(&other_kind, |_| Some(())).is_none());
+    }
+
+    #[test]
+    fn a_new_value_replaces_the_old_one() {
+        let ring = Fixture::new(64 * KIB);
+        ring.put("a", [1, 1, 1], b"one");
+        ring.put("a", [2, 2, 2], b"two and more");
+        assert_eq!(ring.get("a"), Some(([2, 2, 2], b"two and more".to_vec())));
+        ring.put("a", [3, 3, 3], b"two and more");
+        assert_eq!(ring.get("a"), Some(([3, 3, 3], b"two and more".to_vec())));
+    }
+
+    #[test]
+    fn the_same_value_again_takes_no_more_room() {
+        let ring = Fixture::new(64 * KIB);
+        let name = padded("a");
+        let key = Key::new(&ring.hasher, 16, &name);
+        assert!(ring.ring.insert(&key, [1, 1, 1], b"value") > 0);
+        for n in 0..1_000 {
+            assert_eq!(ring.ring.insert(&key, [n, n, n], b"value"), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_survives_a_scan() {
+        let ring = Fixture::new(256 * KIB);
+        for n in 0..100 {
+            ring.put(&format!("kept{n}"), [0; TAGS], &[1; 100]);
+        }
+        for scan in 0..50_000 {
+            // Once in a lap or so each.
+            assert!(ring.has(&format!("kept{}", scan % 100)), "lost at {scan}");
+            ring.put(&format!("scan{scan}"), [0; TAGS], &[2; 100]);
+        }
+        assert!(!ring.has("scan0"), "the ring has turned over");
+    }
+
+    #[test]
+    fn too_long_values_are_not_kept_and_harm_nothing() {
+        let ring = Fixture::new(64 * KIB);
+        ring.put("a", [0; TAGS], b"value");
+        ring.put("long", [0; TAGS], &[0; 8 * MAX_WORDS]);
+        assert!(ring.has("a") && !ring.has("long"));
+        // The smallest ring holds something, too.
+        let smallest = Fixture::new(0);
+        smallest.put("a", [0; TAGS], b"value");
+        assert!(smallest.has("a"));
+    }
+
+    #[test]
+    fn it_holds_as_much_as_it_may_take() {
+        const BYTES: usize = 1 << 20;
+        let ring = Fixture::new(BYTES);
+        let own = 8 * ring.ring.words.len() + ring.ring.index_bytes();
+        assert!(own <= BYTES && own > BYTES * 99 / 100, "{own}");
+        // Entries of ordinary links: 32 bytes in front, 24 of name, 112 of value.
+        let entries = BYTES * 9 / 10 / 168;
+        for n in 0..entries {
+            ring.put(&format!("a-name-of-{n:014}"), [0; TAGS], &[3; 112]);
+        }
+        let held = (0..entries).filter(|n| ring.has(&format!("a-name-of-{n:014}")));
+        assert!(held.count() > entries * 97 / 100);
+    }
+
+    /// A thread that overwrites everything again and again, and others that must never see a value
+    /// that was not put under its name.
+    #[test]
+    fn readers_see_whole_values_while_they_are_overwritten() {
+        let ring = Fixture::new(8 * KIB);
+        let done = AtomicBool::new(false);
+        let value_of = |n: usize, round: u64| -> (Tags, Vec<u8>) {
+            let len = 8 * (1 + (n + round as usize) % 40);
+            let word = (n as u64) << 32 | round & 0xFFFF;
+            ([word; TAGS], word.to_le_bytes().repeat(len / 8))
+        };
+        thread::scope(|scope| {
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut hits = 0;
+                        while !done.load(Ordering::Relaxed) {
+                            for n in 0..50 {
+                                let Some((tags, value)) = ring.get(&format!("name{n}")) else {
+                                    continue;
+                                };
+                                hits += 1;
+                                assert_eq!(tags[0] >> 32, n, "another name's");
+                                let word = value[..8].to_vec();
+                                assert_eq!(value, word.repeat(value.len() / 8));
+                                assert_eq!(u64::from_le_bytes(word.try_into().unwrap()), tags[0]);
+                            }
+                        }
+                        hits
+                    })
+                })
+                .collect();
+            for round in 0..4_000 {
+                for n in 0..50 {
+                    let (tags, value) = value_of(n, round);
+                    ring.put(&format!("name{n}"), tags, &value);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            let hits: usize = readers.into_iter().map(|r| r.join().unwrap()).sum();
+            assert!(hits > 0);
+        });
+    }
+
+    proptest! {
+        /// Against a plain map: what is found was put in under its name, and as long as there is room it
+        /// is what was put in last.
+        #[test]
+        fn agrees_with_a_map(
+            steps in prop::collection::vec((0_u8..3, 0_u8..200, 0_usize..600), 1..2_000),
+            bytes in 0_usize..200_000,
+        ) {
+            let ring = Fixture::new(bytes);
+            let mut puts: HashMap<u8, Vec<(Tags, Vec<u8>)>> = HashMap::new();
+            let mut used = 0;
+            for (count, (step, key, len)) in steps.into_iter().enumerate() {
+                let name = format!("name{key}");
+                let puts = puts.entry(key).or_default();
+                if step > 0 {
+                    let put = ([count as u64; TAGS], vec![key; len]);
+                    ring.put(&name, put.0, &put.1);
+                    puts.push(put);
+                    used += HEADER + 1 + len.div_ceil(8);
+                }
+                let found = ring.get(&name);
+                prop_assert!(found.as_ref().is_none_or(|found| puts.contains(found)));
+                let is_large = ring.ring.words.len() > 8 * 600;
+                if is_large && used < ring.ring.words.len() / 4 && step > 0 {
+                    prop_assert_eq!(found.as_ref(), puts.last());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! From an ordinary query to its reply: the short way, which nearly every packet takes.
+//!
+//! ```text
+//!   query ── hot answer? ──────────────────────────────────────────────────┐
+//!              └─ zone ── name of a link? ── known to be absent: stand-in ──┤
+//!                             └─ answer ── encode ── keep it hot ───────────┴─ complete ── out
+//! ```
+//!
+//! What the reply says is decided by [`answer`] alone; here is decided which of its answers can be used
+//! again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
+use hickory_proto::rr::Name;
+
+use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
+use super::handler::{Shared, Unanswered};
+use super::hot::{HotAnswers, HotKey, Now, Validity};
+use super::query::{Query, to_name};
+use super::reply::{Encoded, ReplyBuffer, Sent, head};
+use crate::clock::UnixTime;
+use crate::link::{Code, LinkName};
+use crate::links::{Lease, Resolution, Resolved, Stamp};
+use crate::zone::{Zone, Zones};
+
+/// How long an answer that depends on no link is kept, before it is made again for no other reason.
+const STATIC_LEASE: Duration = Duration::from_secs(3_600);
+
+/// Where an answer is encoded, and its reply put together.
+pub(super) struct Desk<'a> {
+    /// The reply.
+    pub(super) reply: &'a mut ReplyBuffer,
+    /// A buffer that is used again and again.
+    pub(super) encoding: &'a mut Vec<u8>,
+}
+
+/// An ordinary query, and the hash by which its answer is looked for.
+pub(super) struct Prepared<'p> {
+    query: Query<'p>,
+    hash: u64,
+}
+
+/// What an ordinary query has waited for.
+pub(super) struct Answerable {
+    zones: Arc<Zones>,
+    stamp: Stamp,
+    resolved: Resolved,
+}
+
+/// A query, and what is needed for its reply.
+struct Work<'a, 'p> {
+    shared: &'a Shared,
+    query: &'a Query<'p>,
+    now: &'a Now,
+    desk: Desk<'a>,
+    /// Of the time before the zones were looked at: a reload moves it on when they have been replaced.
+    stamp: Stamp,
+}
+
+impl Shared {
+    /// Reads a packet; none if it is no ordinary query.
+    pub(super) fn prepare<'p>(&self, packet: &'p [u8]) -> Option<Prepared<'p>> {
+        let query = Query::read(packet)?;
+        let hash = self.hot.key(&query.name, query.qtype).hash();
+        Some(Prepared { query, hash })
+    }
+
+    /// Makes the replies to these queries quicker, which are to come next.
+    pub(super) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
+        self.hot.fetch(prepared.map(|prepared| prepared.hash));
+    }
+
+    /// Makes the reply to an ordinary query, or finds that it has to wait for a link.
+    pub(super) fn reply_now(
+        &self,
+        prepared: &Prepared<'_>,
+        now: &Now,
+        desk: Desk<'_>,
+    ) -> Result<Sent, Box<Unanswered>> {
+        let Prepared { query, hash } = prepared;
+        let mut work = Work {
+            shared: self,
+            query,
+            now,
+            desk,
+            stamp: self.links.common_stamp(),
+        };
+        let key = HotAnswers::key_with_hash(&query.name, query.qtype, *hash);
+        match work.hot_reply(&key) {
+            Some(sent) => Ok(sent),
+            None => work.anew(),
+        }
+    }
+
+    /// Waits for the link.
+    pub(super) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
+        Answerable {
+            zones: unanswered.zones,
+            stamp: unanswered.stamp,
+            resolved: self.links.resolve_later(unanswered.link).await,
+        }
+    }
+
+    /// Makes the reply to an ordinary query whose link had to be waited for; none if the packet is no
+    /// such query.
+    pub(super) fn reply_with(
+        &self,
+        packet: &[u8],
+        answerable: Answerable,
+        desk: Desk<'_>,
+    ) -> Option<Sent> {
+        let query = Query::read(packet)?;
+        let zones = answerable.zones;
+        let zone = zones.find_for(&query.name, query.record_type())?;
+        let mut work = Work {
+            shared: self,
+            query: &query,
+            now: &self.time(),
+            desk,
+            stamp: answerable.stamp,
+        };
+        Some(match zone.link_at(&query.name) {
+            Some(_) => work.about_link(zone, answerable.resolved),
+            None => work.with_link(zone, answerable.resolved),
+        })
+    }
+}
+
+impl Work<'_, '_> {
+    /// A reply that is a hot answer.
+    fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
+        let room = ReplyBuffer::room(self.query, None);
+        let records = self.desk.reply.records_mut(self.query);
+        let is_current = |stamp| self.shared.links.is_current(stamp);
+        let hot = &self.shared.hot;
+        let hot = hot.find(key, self.now, is_current, room, records)?;
+        self.desk.reply.complete_hot(self.query, &hot)
+    }
+
+    /// A reply that no hot answer could be found for.
+    fn anew(&mut self) -> Result<Sent, Box<Unanswered>> {
+        let links = &self.shared.links;
+        let zones = self.shared.zones.current();
+        let qtype = self.query.record_type();
+        let Some(zone) = zones.find_for(&self.query.name, qtype) else {
+            let error = ExtendedError {
+                code: ExtendedError::NOT_AUTHORITATIVE,
+                text: "",
+            };
+            return Ok(self.send(&Answer::empty(ResponseCode::Refused, Some(error)), None));
+        };
+        let link = match self.link_name(zone) {
+            Some(name) => Ok(name),
+            None => Err(self.answer(zone, None)),
+        };
+        let (name, is_sure) = match link {
+            Ok(name) => (name, true),
+            Err(Step::NeedsLink(name)) => (name, false),
+            Err(Step::Ready(answer)) if is_name_error(&answer) => {
+                return Ok(self.no_name(zone, Some(answer)));
+            }
+            Err(Step::Ready(answer)) => {
+                let lease = self.static_lease();
+                return Ok(self.send_and_keep(&answer, Some(lease), None));
+            }
+        };
+        match links.resolve_now(&name) {
+            Ok(resolved) if is_sure => Ok(self.about_link(zone, resolved)),
+            Ok(resolved) => Ok(self.with_link(zone, resolved)),
+            // Held to the end: a reload in between does not change what this query sees.
+            Err(link) => Err(Box::new(Unanswered {
+                zones: Arc::clone(&zones),
+                stamp: self.stamp,
+                link,
+            })),
+        }
+    }
+
+    /// The name of the link that alone decides about the query's name.
+    fn link_name(&self, zone: &Zone) -> Option<LinkName> {
+        let (code, _) = zone.link_at(&self.query.name)?;
+        Some(LinkName::new(&Code::parse(code).ok()?, zone.link_origin()?))
+    }
+
+    /// A reply about a name that is a link's or nobody's.
+    fn about_link(&mut self, zone: &Zone, resolved: Resolved) -> Sent {
+        match resolved.outcome {
+            Ok(Resolution::Absent | Resolution::Expired(_)) => self.no_name(zone, None),
+            _ => self.with_link(zone, resolved),
+        }
+    }
+
+    /// The reply that there is no such name, which is the same for all names of the same length.
+    /// `answer` is the answer if it has been made already.
+    fn no_name(&mut self, zone: &Zone, answer: Option<Answer>) -> Sent {
+        let stand_in = zone.stand_in(&self.query.name);
+        let key = self.shared.hot.stand_in_key(&stand_in);
+        if let Some(sent) = self.hot_reply(&key) {
+            return sent;
+        }
+        let answer = match answer {
+            Some(answer) => Step::Ready(answer),
+            None => self.answer(zone, Some(&Known::Absent)),
+        };
+        let (Step::Ready(answer), Some(name)) = (answer, to_name(&stand_in)) else {
+            return self.fail();
+        };
+        let lease = is_name_error(&answer).then(|| self.static_lease());
+        self.send_as(&answer, name, &key, lease, None)
+    }
+
+    /// A reply for which a link was looked up.
+    fn with_link(&mut self, zone: &Zone, resolved: Resolved) -> Sent {
+        let mut end = None;
+        let known = match resolved.outcome {
+            Ok(Resolution::Live(link)) => {
+                end = link.expires_at;
+                Known::Live(link)
+            }
+            Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
+            Err(error) => self.shared.unknown(&error),
+        };
+        match self.answer(zone, Some(&known)) {
+            Step::Ready(answer) if is_name_error(&answer) => self.no_name(zone, Some(answer)),
+            Step::Ready(answer) => self.send_and_keep(&answer, resolved.lease, end),
+            // A chain of aliases ends before a second link.
+            Step::NeedsLink(_) => self.fail(),
+        }
+    }
+
+    /// For what depends on no link.
+    fn static_lease(&self) -> Lease {
+        Lease {
+            until: self.now.instant + STATIC_LEASE,
+            stamp: self.stamp,
+        }
+    }
+
+    fn answer(&self, zone: &Zone, known: Option<&Known>) -> Step {
+        let Some((name, key)) = self.query.names() else {
+            return Step::Ready(Answer::empty(ResponseCode::ServFail, None));
+        };
+        let question = Question {
+            name: &name,
+            key: &key,
+            qtype: self.query.record_type(),
+        };
+        answer(zone, question, known, self.now.unix)
+    }
+
+    fn fail(&mut self) -> Sent {
+        self.send(&Answer::empty(ResponseCode::ServFail, None), None)
+    }
+
+    fn send(&mut self, answer: &Answer, lease: Option<Lease>) -> Sent {
+        self.send_and_keep(answer, lease, None)
+    }
+
+    /// Makes the reply of an answer, and keeps the answer under this lease. `end` is when the link
+    /// ends that it is about.
+    fn send_and_keep(
+        &mut self,
+        answer: &Answer,
+        lease: Option<Lease>,
+        end: Option<UnixTime>,
+    ) -> Sent {
+        let hot = &self.shared.hot;
+        let key = hot.key(&self.query.name, self.query.qtype);
+        match to_name(&self.query.name) {
+            Some(name) => self.send_as(answer, name, &key, lease, end),
+            None => self.desk.reply.truncate(self.query, head(answer)),
+        }
+    }
+
+    /// [`Work::send_and_keep`], encoded as if the question were about `name`, which is as long as the
+    /// query's, and kept under this key.
+    fn send_as(
+        &mut self,
+        answer: &Answer,
+        name: Name,
+        key: &HotKey<'_>,
+        lease: Option<Lease>,
+        end: Option<UnixTime>,
+    ) -> Sent {
+        let Desk { reply, encoding } = &mut self.desk;
+        let question = EncodedQuestion::query(name, self.query.record_type());
+        let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
+            return reply.truncate(self.query, head(answer));
+        };
+        if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
+            let validity = Validity {
+                lease: Lease {
+                    stamp: lease.stamp.with_earlier(self.stamp),
+                    ..lease
+                },
+                steady_until: steady_until(answer, end, self.now.unix),
+            };
+            let more = self.shared.hot.keep(key, &encoded, validity);
+            self.shared.count_hot_bytes(more);
+        }
+        if let Some(sent) = reply.write(self.query, &encoded, answer.error) {
+            return sent;
+        }
+        let head = encoded.head;
+        // RFC 2181 §9: TC is not for additional records that are merely useful.
+        if !answer.glue_required && !answer.additionals.is_empty() {
+            let mut less = answer.clone();
+            less.additionals.clear();
+            if let Some(encoded) = Encoded::of(&less, question, encoding)
+                && let Some(sent) = reply.write(self.query, &encoded, answer.error)
+            {
+                return sent;
+            }
+        }
+        reply.truncate(self.query, head)
+    }
+}
+
+/// Whether an answer says that a name does not exist, and nothing else.
+fn is_name_error(answer: &Answer) -> bool {
+    answer.rcode == ResponseCode::NXDomain && answer.answers.is_empty()
+}
+
+/// The last second in which the TTLs of an answer given at `now` are right, if a link ends at `end`: they
+/// are never to reach beyond it (see [`crate::link::Link::cap_ttl`]).
+fn steady_until(answer: &Answer, end: Option<UnixTime>, now: UnixTime) -> UnixTime {
+    let Some(end) = end else {
+        return UnixTime(u64::MAX);
+    };
+    let ttls = answer.answers.iter().map(|record| record.ttl);
+    let longest = u64::from(ttls.max().unwrap_or(0));
+    UnixTime(end.0.saturating_sub(longest + 1).max(now.0))
+}

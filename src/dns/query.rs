@@ -1,0 +1,263 @@
+//! Ordinary queries, read without hickory: one question of class IN, an OPT record or none, and nothing
+//! else.
+//!
+//! Nearly every packet is one. Reading it takes no allocation, and leaves the name in the form in which
+//! answers and zones are searched. [`Query::read`] gives up at the first thing that is out of the
+//! ordinary, and whatever it gives up on is for hickory's decoder and [`super::handler`], which know how
+//! each case is to be answered. So nothing here decides what is an error; but what is read here has to
+//! be a query that those would answer in the same way.
+
+use hickory_proto::rr::{LowerName, Name, RecordType};
+
+use crate::zone::WireName;
+
+/// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
+pub(super) const HEADER_LEN: usize = 12;
+/// Type and class behind the name of a question.
+const QUESTION_TAIL: usize = 4;
+const CLASS_IN: u16 = 1;
+const TYPE_OPT: u16 = 41;
+/// An OPT record without options: the root as its owner, type, class, TTL and the length of its data
+/// (RFC 6891 §6.1.2).
+const OPT_LEN: usize = 11;
+/// The DO bit among the flags of an OPT record (RFC 6891 §6.1.4).
+const DNSSEC_OK: u8 = 0x80;
+
+/// The largest UDP message without EDNS, in bytes (RFC 1035 §4.2.1).
+const MAX_UDP_PLAIN: u16 = 512;
+
+/// An ordinary query.
+pub(super) struct Query<'p> {
+    /// The query name in lower case.
+    pub(super) name: WireName,
+    /// The query type.
+    pub(super) qtype: u16,
+    /// What its OPT record says, if it has one.
+    pub(super) edns: Option<QueryEdns>,
+    id: [u8; 2],
+    recursion_desired: u8,
+    /// The question as it came, with the letter case that the reply repeats.
+    question: &'p [u8],
+}
+
+/// What the OPT record of a query says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct QueryEdns {
+    /// The largest UDP message that the client takes, in bytes.
+    pub(super) udp_payload: u16,
+    /// The DO bit (RFC 3225 §3).
+    pub(super) dnssec_ok: bool,
+}
+
+impl<'p> Query<'p> {
+    /// Reads an ordinary query; none if the packet is anything else.
+    pub(super) fn read(packet: &'p [u8]) -> Option<Self> {
+        let (header, body) = packet.split_first_chunk::<HEADER_LEN>()?;
+        let [id0, id1, flags, _, counts @ ..] = *header;
+        // A query (RFC 1035 §4.1.1: QR 0, opcode 0) that is not cut short. Of the other flags RD alone
+        // has an effect on the reply.
+        if flags & 0b1111_1010 != 0 {
+            return None;
+        }
+        let has_opt = match counts {
+            [0, 1, 0, 0, 0, 0, 0, additionals @ (0 | 1)] => additionals == 1,
+            _ => return None,
+        };
+        let name = WireName::read(body)?;
+        let question_len = name.as_bytes().len() + QUESTION_TAIL;
+        let (question, rest) = body.split_at_checked(question_len)?;
+        let [.., t0, t1, c0, c1] = *question else {
+            return None;
+        };
+        if u16::from_be_bytes([c0, c1]) != CLASS_IN {
+            return None;
+        }
+        let qtype = u16::from_be_bytes([t0, t1]);
+        if !is_ordinary(qtype) {
+            return None;
+        }
+        let edns = match (has_opt, rest) {
+            (false, []) => None,
+            (true, rest) => Some(QueryEdns::read(rest)?),
+            _ => return None,
+        };
+        Some(Self {
+            name,
+            qtype,
+            edns,
+            id: [id0, id1],
+            recursion_desired: flags & 1,
+            question,
+        })
+    }
+
+    /// The length of the question, in bytes.
+    pub(super) fn question_len(&self) -> usize {
+        self.question.len()
+    }
+
+    /// The largest reply that may be sent by UDP, in bytes; `most` is what we send at all.
+    pub(super) fn udp_limit(&self, most: u16) -> usize {
+        // RFC 6891 §6.2.3: sizes below 512 are read as 512.
+        let asked = self.edns.map_or(MAX_UDP_PLAIN, |edns| edns.udp_payload);
+        asked.clamp(MAX_UDP_PLAIN, most).into()
+    }
+
+    /// Writes what a reply repeats of the query, to its beginning: id and RD bit in the header, and the
+    /// question behind it. The rest of the header is there already or comes later.
+    pub(super) fn stamp(&self, reply: &mut [u8]) {
+        reply[..2].copy_from_slice(&self.id);
+        reply[2] = reply[2] & 0xFE | self.recursion_desired;
+        reply[HEADER_LEN..HEADER_LEN + self.question.len()].copy_from_slice(self.question);
+    }
+
+    /// The query name in lower case, and its key, as hickory has names; none where hickory thinks that
+    /// they are no names, which does not happen.
+    pub(super) fn names(&self) -> Option<(Name, LowerName)> {
+        let name = to_name(&self.name)?;
+        let key = LowerName::from(&name);
+        Some((name, key))
+    }
+
+    /// The query type, as hickory has types.
+    pub(super) fn record_type(&self) -> RecordType {
+        self.qtype.into()
+    }
+}
+
+/// A name in hickory's form.
+pub(super) fn to_name(name: &WireName) -> Option<Name> {
+    let mut made = Name::from_labels(name.iter()).ok()?;
+    made.set_fqdn(true);
+    Some(made)
+}
+
+/// Whether a type is data, or one of which any server knows what is meant: not OPT, and no other
+/// meta-type or query type but ANY (RFC 6895 §3.1).
+fn is_ordinary(qtype: u16) -> bool {
+    !matches!(qtype, 0 | TYPE_OPT | 128..255)
+}
+
+impl QueryEdns {
+    /// Reads an OPT record of version 0, which is the last thing in the message.
+    fn read(record: &[u8]) -> Option<Self> {
+        let (fixed, mut options) = record.split_first_chunk::<OPT_LEN>()?;
+        let [0, t0, t1, s0, s1, 0, 0, flags, _, l0, l1] = *fixed else {
+            return None;
+        };
+        let is_opt = u16::from_be_bytes([t0, t1]) == TYPE_OPT;
+        if !is_opt || usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
+            return None;
+        }
+        while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
+            if !is_plain_option(u16::from_be_bytes([c0, c1])) {
+                return None;
+            }
+            options = rest.get(usize::from(u16::from_be_bytes([l0, l1]))..)?;
+        }
+        options.is_empty().then_some(Self {
+            udp_payload: u16::from_be_bytes([s0, s1]),
+            dnssec_ok: flags & DNSSEC_OK != 0,
+        })
+    }
+}
+
+/// Whether hickory takes the data of an option as they are: it looks into those of DAU, DHU, N3U
+/// (RFC 6975) and of a client's subnet (RFC 7871), and may not like what it finds.
+fn is_plain_option(code: u16) -> bool {
+    !matches!(code, 5..=8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(name: &[u8], qtype: u16) -> Vec<u8> {
+        let mut packet = vec![0xAB, 0xCD, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        packet.extend(name);
+        packet.extend(qtype.to_be_bytes());
+        packet.extend([0, 1]);
+        packet
+    }
+
+    fn with_opt(options: &[u8]) -> Vec<u8> {
+        let mut packet = question(b"\x01a\x01B\0", 16);
+        packet[11] = 1;
+        packet.extend([0, 0, 41, 0x04, 0xD0, 0, 0, 0x80, 0]);
+        packet.extend((options.len() as u16).to_be_bytes());
+        packet.extend(options);
+        packet
+    }
+
+    #[test]
+    fn a_query_in_its_parts() {
+        let packet = question(b"\x01a\x01B\0", 16);
+        let query = Query::read(&packet).unwrap();
+        assert_eq!(query.name.as_bytes(), b"\x01a\x01b\0");
+        assert_eq!((query.qtype, query.edns), (16, None));
+        assert_eq!(query.udp_limit(1_232), 512);
+        let mut reply = [0xFF; 30];
+        query.stamp(&mut reply);
+        assert_eq!(reply[..3], [0xAB, 0xCD, 0xFF]);
+        assert_eq!(&reply[12..21], b"\x01a\x01B\0\0\x10\0\x01");
+        assert_eq!(reply[21], 0xFF);
+    }
+
+    #[test]
+    fn rfc6891_6_1_opt() {
+        let packet = with_opt(b"\0\x0a\0\x08cookies!");
+        let edns = Query::read(&packet).unwrap().edns.unwrap();
+        assert_eq!((edns.udp_payload, edns.dnssec_ok), (1_232, true));
+        assert!(Query::read(&with_opt(b"")).is_some());
+        assert!(
+            Query::read(&with_opt(b"\0\x0a\0")).is_none(),
+            "half an option"
+        );
+        assert!(
+            Query::read(&with_opt(b"\0\x0a\0\x02x")).is_none(),
+            "cut off"
+        );
+        assert!(Query::read(&with_opt(b"\0\x08\0\0")).is_none(), "a subnet");
+        let change = |at: usize, byte: u8| {
+            let mut packet = with_opt(b"");
+            packet[at] = byte;
+            Query::read(&packet).is_some()
+        };
+        assert!(change(21, 0) && !change(21, 1), "its owner is the root");
+        assert!(!change(23, 40), "another type");
+        assert!(!change(26, 1), "an extended rcode");
+        assert!(!change(27, 1), "version 1");
+        assert!(!change(31, 1), "longer than the message");
+    }
+
+    #[test]
+    fn what_is_out_of_the_ordinary() {
+        let plain = question(b"\x01a\0", 1);
+        assert!(Query::read(&plain).is_some());
+        for len in 0..plain.len() {
+            assert!(Query::read(&plain[..len]).is_none(), "{len} bytes of it");
+        }
+        let change = |at: usize, byte: u8| {
+            let mut packet = question(b"\x01a\0", 1);
+            packet[at] = byte;
+            Query::read(&packet).is_some()
+        };
+        assert!(change(2, 0) && change(2, 4) && change(3, 0xFF), "flags");
+        assert!(!change(2, 0x80), "QR");
+        assert!(!change(2, 0x28), "opcode 5");
+        assert!(!change(2, 0x02), "TC");
+        assert!(!change(5, 0) && !change(5, 2), "questions");
+        assert!(!change(7, 1) && !change(9, 1) && !change(11, 1), "records");
+        assert!(!change(18, 3), "class");
+        assert!(
+            Query::read(&[&plain[..], &[0]].concat()).is_none(),
+            "trailing bytes"
+        );
+        for qtype in [0, 41, 128, 249, 251, 252, 254] {
+            assert!(Query::read(&question(b"\0", qtype)).is_none(), "{qtype}");
+        }
+        for qtype in [1, 16, 127, 255, 256, 65_280, 65_535] {
+            assert!(Query::read(&question(b"\0", qtype)).is_some(), "{qtype}");
+        }
+    }
+}
