@@ -333,3 +333,6 @@ fn steady_until(answer: &Answer, end: Option<UnixTime>, now: UnixTime) -> UnixTi
     let longest = u64::from(ttls.max().unwrap_or(0));
     UnixTime(end.0.saturating_sub(longest + 1).max(now.0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,455 @@
+//! The short way against the long one: hickory's decoder and encoder with the same answers. And what is
+//! kept against what happens to links and zones meanwhile.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use hickory_proto::op::Message;
+use hickory_proto::rr::{Record, RecordType};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::clock::Clock;
+use crate::dns::handler::{Fit, Handler};
+use crate::link::{Origin, TargetUrl, Ttl};
+use crate::links::{CreateLink, LinkLimits, Links};
+use crate::metrics::{Metrics, Transport};
+use crate::store::{Change, SqliteStore};
+use crate::zone::{Layout, ZoneConfig, ZoneSet};
+
+const ZONE: &str = "\
+$TTL 300
+@ 3600 IN SOA ns hostmaster 1 3600 600 604800 60
+@      IN NS ns
+@      IN NS ns.sub
+@      IN MX 10 mail
+ns     IN A 192.0.2.1
+mail   IN A 192.0.2.2
+mail   IN AAAA 2001:db8::2
+*.r    IN A 192.0.2.10
+*.r    IN HTTPS 1 .
+loop1  IN CNAME loop2
+loop2  IN CNAME loop1
+old    IN DNAME new
+www.new IN A 192.0.2.20
+promo  IN CNAME abc
+sub    IN NS ns.sub
+ns.sub IN A 192.0.2.53
+*.wild IN TXT wild
+big    IN TXT AAAA
+";
+const NOW: UnixTime = UnixTime(1_700_000_000);
+
+struct Fixture {
+    runtime: Runtime,
+    handler: Handler,
+    links: Arc<Links>,
+    zones: Arc<ZoneSet>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    directory: TempDir,
+}
+
+impl Fixture {
+    fn new(layout: Layout) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("zone");
+        let many: Vec<_> = (0..60).map(|n| format!("many IN A 192.0.2.{n}\n")).collect();
+        let long = format!("long IN TXT {}\n", "\"0123456789abcdef\" ".repeat(60));
+        fs::write(&file, [ZONE, &many.concat(), &long].concat()).unwrap();
+        let config = ZoneConfig {
+            origin: origin(),
+            file,
+            redirect_host: Some("r".into()),
+            layout,
+            link_ttl: 300,
+        };
+        let zones = Arc::new(ZoneSet::load(vec![config]).unwrap().0);
+        let clock = Clock::manual(NOW);
+        let metrics = Arc::new(Metrics::new());
+        let _entered = runtime.enter();
+        let store = SqliteStore::open(&directory.path().join("links"), clock.clone()).unwrap();
+        let links = Arc::new(Links::new(
+            Arc::new(store),
+            zones.clone(),
+            LinkLimits::default(),
+            clock.clone(),
+            metrics.clone(),
+        ));
+        let handler = Handler::new(zones.clone(), links.clone(), 1 << 20, metrics.clone());
+        drop(_entered);
+        Self {
+            runtime,
+            handler,
+            links,
+            zones,
+            clock,
+            metrics,
+            directory,
+        }
+    }
+
+    fn add(&self, code: &str, url: &str, expires_at: Option<UnixTime>, ttl: Option<u64>) {
+        let request = CreateLink {
+            origin: origin(),
+            target: TargetUrl::parse(url).unwrap(),
+            code: Some(Code::parse(code).unwrap()),
+            expires_at,
+            ttl: ttl.and_then(Ttl::from_secs),
+            created_by: "test".into(),
+        };
+        self.runtime.block_on(self.links.create(request)).unwrap();
+    }
+
+    fn delete(&self, code: &str) {
+        let call = self.links.delete(&link_name(code), None);
+        self.runtime.block_on(call).unwrap();
+    }
+
+    fn change(&self, code: &str, change: Change) {
+        let call = self.links.change(&link_name(code), None, change);
+        self.runtime.block_on(call).unwrap();
+    }
+
+    /// The reply, by the short way.
+    fn ask(&self, packet: &[u8]) -> (Sent, Vec<u8>) {
+        let handler = &self.handler;
+        let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
+        let desk = Desk {
+            reply: &mut reply,
+            encoding: &mut encoding,
+        };
+        let prepared = handler.prepare(packet).expect("an ordinary query");
+        handler.fetch(std::iter::once(&prepared));
+        let sent = match handler.reply_now(&prepared, &handler.time(), desk) {
+            Ok(sent) => sent,
+            Err(mut unanswered) => {
+                let answerable = self.runtime.block_on(async {
+                    handler.look_up([&mut *unanswered]);
+                    handler.resolve(unanswered).await
+                });
+                let desk = Desk {
+                    reply: &mut reply,
+                    encoding: &mut encoding,
+                };
+                handler.reply_with(packet, answerable, desk).unwrap()
+            }
+        };
+        (sent, reply.as_bytes().to_vec())
+    }
+
+    /// The reply, by way of hickory.
+    fn ask_hickory(&self, packet: &[u8]) -> (Fit, Vec<u8>) {
+        let client = SocketAddr::from(([192, 0, 2, 99], 5_353));
+        let request = Request::from_bytes(packet.to_vec(), client, Protocol::Udp).unwrap();
+        let mut reply = match self.handler.begin(&request) {
+            Ok(reply) => reply,
+            Err(mut unanswered) => self.runtime.block_on(async {
+                self.handler.look_up([&mut *unanswered]);
+                self.handler.end(&request, unanswered).await
+            }),
+        };
+        let mut wire = Vec::new();
+        let fit = reply.encode(&request, Transport::Udp, &mut wire);
+        (fit, wire)
+    }
+
+    fn hot_answers(&self) -> u64 {
+        self.metrics.dns_hot_answers.get()
+    }
+
+    /// The URL that a TXT query is told; none if there is no such name.
+    fn txt(&self, code: &str) -> Option<String> {
+        let message = self.message(&format!("{code}.s.example.com"), RecordType::TXT);
+        let record = message.answers.iter().find(|r| r.record_type() == RecordType::TXT)?;
+        Some(record.data.to_string())
+    }
+
+    fn message(&self, name: &str, qtype: RecordType) -> Message {
+        let (_, wire) = self.ask(&query(name, qtype.into(), None));
+        Message::from_vec(&wire).unwrap()
+    }
+}
+
+fn origin() -> Origin {
+    Origin::parse("s.example.com").unwrap()
+}
+
+fn link_name(code: &str) -> LinkName {
+    LinkName::new(&Code::parse(code).unwrap(), &origin())
+}
+
+/// A query; with the size and the DO bit of an OPT record, if it has one.
+fn query(name: &str, qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
+    let mut packet = vec![0x12, 0x34, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, edns.is_some().into()];
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        packet.push(label.len() as u8);
+        packet.extend(label.as_bytes());
+    }
+    packet.push(0);
+    packet.extend(qtype.to_be_bytes());
+    packet.extend([0, 1]);
+    if let Some((size, dnssec_ok)) = edns {
+        packet.extend([0, 0, 41]);
+        packet.extend(size.to_be_bytes());
+        packet.extend([0, 0, if dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+    }
+    packet
+}
+
+/// What a message says, without the letter case of names in data, which compression may take from the
+/// question: all but the additional records, and those.
+fn said(wire: &[u8]) -> (String, Vec<String>) {
+    let message = Message::from_vec(wire).unwrap();
+    let section = |records: &[Record]| -> Vec<String> {
+        let shown = records.iter().map(|record| record.to_string());
+        shown.map(|record| record.to_lowercase()).collect()
+    };
+    let text = format!(
+        "{:?}\n{:?}\n{:?}\n{:#?}\n{:#?}",
+        message.metadata,
+        message.edns,
+        message.queries,
+        section(&message.answers),
+        section(&message.authorities),
+    );
+    (text, section(&message.additionals))
+}
+
+/// Asks both ways, and the short one twice, so that what was kept is looked at as well.
+fn check_both(fixture: &Fixture, name: &str, qtype: u16, edns: Option<(u16, bool)>) {
+    let packet = query(name, qtype, edns);
+    let (fit, long) = fixture.ask_hickory(&packet);
+    let limit = edns.map_or(512, |(size, _)| size.clamp(512, 1_232));
+    for time in 0..2 {
+        let (sent, short) = fixture.ask(&packet);
+        let context = format!("{name} {qtype} {edns:?}, time {time}");
+        assert!(short.len() <= limit.into(), "{context}: {} bytes", short.len());
+        let question = 12..packet_question_end(&packet);
+        assert_eq!(short[question.clone()], packet[question], "{context}");
+        assert_eq!(short[2] & 0x02 != 0, sent.truncated, "{context}");
+        assert_eq!(short[3] & 0x0F, sent.rcode, "{context}");
+        if fit == Fit::Truncated && !sent.truncated {
+            // Owner names are compressed here, so more fits.
+            continue;
+        }
+        let ((short, more), (long, less)) = (said(&short), said(&long));
+        assert_eq!(short, long, "{context}");
+        assert!(more == less || less.is_empty(), "{context}");
+    }
+}
+
+fn packet_question_end(packet: &[u8]) -> usize {
+    let mut at = 12;
+    while packet[at] != 0 {
+        at += 1 + usize::from(packet[at]);
+    }
+    at + 5
+}
+
+const TYPES: [u16; 14] = [1, 2, 5, 6, 15, 16, 28, 33, 39, 43, 65, 255, 256, 65_280];
+const LABELS: [&str; 22] = [
+    "abc", "gone", "long", "later", "r", "ns", "mail", "old", "new", "www", "loop1", "promo", "sub",
+    "wild", "many", "big", "*", "-bad", "_tcp", "x", "com", "nothing8",
+];
+
+fn filled(layout: Layout) -> Fixture {
+    let fixture = Fixture::new(layout);
+    fixture.add("abc", "https://example.net/", None, None);
+    fixture.add("short", "https://example.net/short", None, Some(5));
+    fixture.add("later", "https://example.net/later", Some(UnixTime(NOW.0 + 100)), None);
+    let url = format!("https://example.net/{}", "x".repeat(600));
+    fixture.add("lengthy", &url, None, None);
+    let url = format!("https://example.net/{}", "x".repeat(1_500));
+    fixture.add("longest", &url, None, None);
+    fixture
+}
+
+#[test]
+fn both_ways_agree() {
+    for layout in [Layout::Cname, Layout::Direct] {
+        let fixture = filled(layout);
+        let codes = ["abc", "short", "later", "lengthy", "longest", "none"];
+        let mut names: Vec<String> = codes
+            .iter()
+            .flat_map(|code| {
+                ["", "r.", "x.", "x.r."].map(|more| match more {
+                    "x." | "x.r." => format!("x.{code}.{}s.example.com", &more[2..]),
+                    more => format!("{code}.{more}s.example.com"),
+                })
+            })
+            .collect();
+        names.extend(LABELS.map(|label| format!("{label}.s.example.com")));
+        names.extend(
+            ["s.example.com", "S.Example.COM", "example.com", "", "other.org"].map(String::from),
+        );
+        names.extend(["ABC.s.example.COM", "aBc.R.s.example.com"].map(String::from));
+        for name in names {
+            for qtype in TYPES {
+                for edns in [None, Some((512, false)), Some((1_232, true)), Some((9_000, false))] {
+                    check_both(&fixture, &name, qtype, edns);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn both_ways_agree_on_any_name(
+        queries in prop::collection::vec(
+            (
+                prop::collection::vec(prop::sample::select(&LABELS[..]), 0..4),
+                prop::sample::select(&TYPES[..]),
+                prop::option::of((0_u16..2_000, any::<bool>())),
+                any::<u64>(),
+            ),
+            1..60,
+        ),
+        direct in any::<bool>(),
+    ) {
+        let fixture = filled(if direct { Layout::Direct } else { Layout::Cname });
+        for (labels, qtype, edns, case) in queries {
+            let mut name = labels.join(".");
+            name.push_str(".s.example.com");
+            let name = name.trim_start_matches('.').to_owned();
+            // As resolvers do (0x20).
+            let mixed: String = name
+                .char_indices()
+                .map(|(n, c)| match case >> (n % 64) & 1 {
+                    0 => c,
+                    _ => c.to_ascii_uppercase(),
+                })
+                .collect();
+            check_both(&fixture, &mixed, qtype, edns);
+        }
+    }
+}
+
+#[test]
+fn the_second_reply_is_a_hot_answer_in_the_case_of_its_own_query() {
+    let fixture = filled(Layout::Cname);
+    let (first, _) = fixture.ask(&query("abc.s.example.com", 16, None));
+    let packet = query("aBC.S.exAmple.com", 16, Some((1_232, false)));
+    let (second, wire) = fixture.ask(&packet);
+    assert!(!first.hot && second.hot);
+    assert_eq!(&wire[12..35], &packet[12..35]);
+    let message = Message::from_vec(&wire).unwrap();
+    assert_eq!(message.answers[0].name.to_string(), "aBC.S.exAmple.com.");
+    // A client without EDNS gets the same kept answer without an OPT record.
+    let (third, wire) = fixture.ask(&query("abc.s.example.com", 16, None));
+    assert!(third.hot);
+    assert!(Message::from_vec(&wire).unwrap().edns.is_none());
+    assert_eq!(fixture.hot_answers(), 0, "the worker counts them");
+}
+
+#[test]
+fn a_change_shows_at_once_in_all_types_and_names() {
+    let fixture = filled(Layout::Cname);
+    let all = |fixture: &Fixture| {
+        for name in ["abc.s.example.com", "abc.r.s.example.com"] {
+            for qtype in [1, 16, 5, 255, 256] {
+                fixture.ask(&query(name, qtype, None));
+            }
+        }
+    };
+    all(&fixture);
+    let target = TargetUrl::parse("https://example.org/new").unwrap();
+    let change = Change {
+        target: Some(target),
+        ..Change::default()
+    };
+    fixture.change("abc", change);
+    assert_eq!(fixture.txt("abc").as_deref(), Some("https://example.org/new"));
+    let (sent, _) = fixture.ask(&query("abc.r.s.example.com", 256, None));
+    assert!(!sent.hot, "of the other name, too");
+    all(&fixture);
+    fixture.delete("abc");
+    for name in ["abc.s.example.com", "abc.r.s.example.com"] {
+        for qtype in [1, 16, 5, 255, 256] {
+            let (sent, _) = fixture.ask(&query(name, qtype, None));
+            assert_eq!(sent.rcode, 3, "{name} {qtype}");
+        }
+    }
+    fixture.add("abc", "https://example.net/again", None, None);
+    assert_eq!(fixture.txt("abc").as_deref(), Some("https://example.net/again"));
+}
+
+#[test]
+fn ttls_never_reach_beyond_the_end_of_a_link() {
+    let fixture = filled(Layout::Cname);
+    let ttl = |fixture: &Fixture| {
+        let message = fixture.message("later.s.example.com", RecordType::TXT);
+        message.answers.iter().map(|record| record.ttl).max()
+    };
+    // It ends after 100 seconds, and links have 300.
+    for second in [0, 0, 1, 1, 50, 98, 99, 99] {
+        fixture.clock.set(UnixTime(NOW.0 + second));
+        let left = u32::try_from(99 - second).unwrap();
+        assert_eq!(ttl(&fixture), Some(left), "in second {second}");
+    }
+    fixture.clock.set(UnixTime(NOW.0 + 100));
+    assert_eq!(ttl(&fixture), None);
+    assert_eq!(fixture.txt("later"), None);
+
+    // One that ends later than its TTL is as it is, until then.
+    fixture.add("far", "https://example.net/", Some(UnixTime(NOW.0 + 1_000)), Some(100));
+    let far = |second: u64| {
+        fixture.clock.set(UnixTime(NOW.0 + second));
+        let (sent, wire) = fixture.ask(&query("far.s.example.com", 16, None));
+        let message = Message::from_vec(&wire).unwrap();
+        (sent.hot, message.answers[0].ttl)
+    };
+    assert_eq!(far(200), (false, 100));
+    assert_eq!(far(201), (true, 100));
+    assert_eq!(far(899), (true, 100));
+    assert_eq!(far(900), (false, 99));
+    assert_eq!(far(900), (true, 99));
+    assert_eq!(far(901), (false, 98));
+}
+
+#[test]
+fn a_reload_shows_at_once() {
+    let fixture = filled(Layout::Cname);
+    let serial = |fixture: &Fixture, name: &str| {
+        let message = fixture.message(name, RecordType::SOA);
+        let all = message.answers.iter().chain(&message.authorities);
+        let soa = all.filter(|r| r.record_type() == RecordType::SOA).next_back();
+        soa.map(|record| record.data.to_string())
+    };
+    let names = ["s.example.com", "none.s.example.com", "x.none.s.example.com", "abc.s.example.com"];
+    let before: Vec<_> = names.map(|name| serial(&fixture, name)).into();
+    let file = fixture.directory.path().join("zone");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(" 1 3600", " 2 3600")).unwrap();
+    assert_eq!(Vec::from(names.map(|name| serial(&fixture, name))), before);
+    fixture.zones.reload().unwrap();
+    fixture.handler.zones_replaced();
+    for (name, before) in names.iter().zip(before) {
+        assert_ne!(serial(&fixture, name), before, "{name}");
+    }
+}
+
+#[test]
+fn names_that_are_not_there_share_an_answer() {
+    let fixture = filled(Layout::Cname);
+    let asked: Vec<_> = (0..50)
+        .map(|n| fixture.ask(&query(&format!("absent{n:02}.s.example.com"), 16, None)))
+        .collect();
+    assert!(!asked[0].0.hot);
+    assert!(asked[1..].iter().all(|(sent, _)| sent.hot && sent.rcode == 3));
+    // Of whatever type, and whatever labels they are made of.
+    let (sent, _) = fixture.ask(&query("x.absent.s.example.com", 28, None));
+    assert!(sent.hot && sent.rcode == 3);
+    // But a name that leads to what is not there has an answer of its own.
+    let (sent, wire) = fixture.ask(&query("x.old.s.example.com", 28, None));
+    assert_eq!((sent.hot, sent.rcode), (false, 3));
+    assert_eq!(Message::from_vec(&wire).unwrap().answers.len(), 2);
+}
