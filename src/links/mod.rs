@@ -4,12 +4,15 @@
 //! collides, what expiry means) and stands between its users and the tiers:
 //!
 //! ```text
-//!   dns, http  ->  Links  ->  memory  ->  Redis  ->  budget  ->  store
+//!   dns, http  ->  Links  ->  filter  ->  memory  ->  Redis  ->  budget  ->  store
 //! ```
 //!
 //! Every read for an answer goes through [`Links::resolve`] and every write through
 //! [`Links::create`], [`Links::change`] and [`Links::delete`]: these four places fill and drop what
 //! the tiers hold, and no other part sees them. Administrators read the store itself.
+//!
+//! The filter is there with a store of which all changes are seen, and says at once that most of the names
+//! that have no link have none; see `filter`.
 //!
 //! Redis is optional; see [`redis`] for what it holds and how nodes hear of each other's changes. What
 //! goes to the store for queries has a budget, and where several names wait at once they go together.
@@ -20,6 +23,7 @@
 
 mod batch;
 mod budget;
+mod filter;
 mod memory;
 pub mod redis;
 mod sieve;
@@ -37,6 +41,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::filter::{Filter, Keeper};
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket, Wait};
 use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
@@ -189,6 +194,7 @@ pub struct RedisStatus {
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
+    filter: Option<Arc<Filter>>,
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
@@ -223,6 +229,7 @@ impl Links {
         let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
         Self {
             store,
+            filter: None,
             memory,
             tiers: Arc::new(tiers),
             redis: None,
@@ -232,6 +239,12 @@ impl Links {
             metrics,
             failures: FailureLog::default(),
         }
+    }
+
+    /// Keeps an existence filter, if the store sees the changes of others; [`Links::start`] has it built.
+    pub fn with_filter(mut self) -> Self {
+        self.filter = Filter::new(&*self.store, &self.metrics);
+        self
     }
 
     /// Puts Redis between memory and store; [`Links::start`] connects to it.
@@ -266,9 +279,14 @@ impl Links {
         Ok(self)
     }
 
-    /// Starts what runs beside the look-ups, until it is told to stop: the connection to Redis, the
-    /// stream of changes, the warm load.
+    /// Starts what runs beside the look-ups, until it is told to stop: the keeper of the filter, the
+    /// connection to Redis, the stream of changes, the warm load.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        if let Some(filter) = &self.filter {
+            let (store, metrics) = (self.store.clone(), self.metrics.clone());
+            let keeper = Keeper::new(filter.clone(), store, metrics);
+            tasks.spawn(keeper.run(shutdown.clone()));
+        }
         let Some(redis) = &self.redis else {
             return;
         };
@@ -334,6 +352,16 @@ impl Links {
         }
     }
 
+    /// Whether there may be a link of this code below this origin; false is certain, and counts as a
+    /// look-up. It takes no lock, and says true whenever it cannot say, also of a code that is not in
+    /// lower case.
+    pub fn may_exist(&self, code: &[u8], origin: &Origin) -> bool {
+        let Some(filter) = &self.filter else {
+            return true;
+        };
+        code.iter().any(u8::is_ascii_uppercase) || !filter.denies(code, origin.as_str())
+    }
+
     /// What [`Links::resolve`] gives, where that can be said without waiting. Else the caller is to
     /// have the name looked up, with others that it has, by [`Links::look_up`], and then to wait by
     /// [`Links::resolve_later`].
@@ -344,6 +372,11 @@ impl Links {
         &self,
         name: &LinkName,
     ) -> Result<Result<Resolution, StoreError>, Unresolved> {
+        if let Some(filter) = &self.filter
+            && filter.denies(name.code().as_bytes(), name.origin())
+        {
+            return Ok(Ok(Resolution::Absent));
+        }
         let count = |result| self.metrics.count_lookup(Tier::Memory, result);
         let (ticket, wait) = match self.memory.look(name, Instant::now()) {
             Look::Fresh(known) => {
@@ -419,6 +452,9 @@ impl Links {
 
     /// Brings the figures that are read off, not counted, up to date.
     pub fn measure(&self) {
+        if let Some(filter) = &self.filter {
+            filter.measure(&self.metrics);
+        }
         let size = self.memory.size();
         self.metrics.set_memory(&[
             (LinkSet::Links, size.links, size.link_bytes),
@@ -523,7 +559,12 @@ impl Links {
         };
         let (store, now) = (self.store.clone(), self.clock.micros());
         let name = new.name.clone();
-        let call = async move { store.create(new, now).await };
+        let announced = self.filter.as_ref().map(|filter| filter.announce(&name));
+        let call = async move {
+            let created = store.create(new, now).await;
+            drop(announced);
+            created
+        };
         let created = self.write(&name, call, |created| match created {
             Created::New(link) => Written::Link(link.clone().into()),
             Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
