@@ -30,6 +30,7 @@
 //! * Every answer is legal for every resolver: a name with a CNAME has nothing else, so a link is
 //!   two names (RFC 1034 §3.6.2). See [`dns::answer`].
 //! * What cannot be known is SERVFAIL, never NXDOMAIN or NODATA: those would be cached.
+//! * What is denied without a look has no link: the filter of [`links`] knows all names, or denies none.
 //! * What was acknowledged is on disk. Versions of a name only grow. See [`store`].
 //! * Nothing old comes back: what a slow look-up brings is kept nowhere once the name has changed. See
 //!   [`links::redis`].

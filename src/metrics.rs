@@ -56,6 +56,14 @@ pub struct Metrics {
     pub memory_entries: Family<MemorySet, Gauge>,
     /// What memory holds, in bytes as they are weighed.
     pub memory_bytes: Family<MemorySet, Gauge>,
+    /// Links in the existence filter.
+    pub filter_links: Gauge,
+    /// How much memory existence filters take, also one that is being built, in bytes.
+    pub filter_bytes: Gauge,
+    /// Whether the existence filter is complete and denies.
+    pub filter_complete: Gauge,
+    /// How often an existence filter was built.
+    pub filter_builds: Counter,
     /// Requests to the admin API, by status.
     pub admin_requests: Family<HttpStatus, Counter>,
     /// Requests to the redirect host, by status.
@@ -117,6 +125,7 @@ pub struct TierLabel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs)]
 pub enum Tier {
+    Filter,
     Memory,
     Redis,
     Store,
@@ -147,7 +156,7 @@ pub enum RedisOutcome {
 /// What came of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum LookupResult {
-    /// The tier knew; of memory also that there is no such link.
+    /// The tier knew; of memory also that there is no such link, of the filter that alone.
     Hit,
     /// The tier did not know, whatever those behind it then did; of the store that there is no
     /// such link.
@@ -223,6 +232,10 @@ impl Metrics {
             warm_load_running: Gauge::default(),
             memory_entries: Family::default(),
             memory_bytes: Family::default(),
+            filter_links: Gauge::default(),
+            filter_bytes: Gauge::default(),
+            filter_complete: Gauge::default(),
+            filter_builds: Counter::default(),
             admin_requests: Family::default(),
             redirect_requests: Family::default(),
             zone_reloads: Family::default(),
@@ -332,6 +345,26 @@ impl Metrics {
             "memory_bytes",
             "What links and absent names in memory weigh, in bytes",
             metrics.memory_bytes.clone(),
+        );
+        registry.register(
+            "filter_links",
+            "Links in the existence filter",
+            metrics.filter_links.clone(),
+        );
+        registry.register(
+            "filter_bytes",
+            "How much memory existence filters take, in bytes",
+            metrics.filter_bytes.clone(),
+        );
+        registry.register(
+            "filter_complete",
+            "Whether the existence filter is complete and denies",
+            metrics.filter_complete.clone(),
+        );
+        registry.register(
+            "filter_builds",
+            "How often an existence filter was built",
+            metrics.filter_builds.clone(),
         );
         registry.register(
             "admin_requests",

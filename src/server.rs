@@ -105,6 +105,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     };
     let (names, counts) = (zones.clone(), metrics.clone());
     let mut links = Links::new(store.clone(), names, limits, clock, counts);
+    if config.filter {
+        links = links.with_filter();
+    }
     if let Some(redis) = &config.redis {
         links = links.with_redis(redis, limits)?;
     }

@@ -480,7 +480,7 @@ fn a_long_url_comes_by_tcp_after_tc() {
         &json!({"url": format!("https://example.net/{}", "y".repeat(700)), "code": "mid"}),
     );
     let whole = server
-        .tcp(
+        .udp(
             &query("mid.s.example.com.", RecordType::TXT)
                 .to_bytes()
                 .unwrap(),

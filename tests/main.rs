@@ -18,6 +18,8 @@ mod clients;
 mod dns;
 // The death of a Redis master, in a cluster and before sentinels.
 mod failover;
+// The existence filter: what it tells, and what it must never tell.
+mod filter;
 // Several servers on one DynamoDB table.
 mod fleet;
 // More random names than anybody could look up.

@@ -334,7 +334,8 @@ fn with_both_gone_memory_answers_on_and_readiness_tells() {
     let p99 = p99(&server, LINKS, 300, 0);
     assert!(p99 < PROMPT, "{p99:?}");
     let stale = [("tier", "Memory"), ("result", "Stale")];
-    assert!(server.metric("tinyns_link_lookups_total", &stale) >= 300.0);
+    // Once for each of them; what was answered is then kept for a second.
+    assert!(server.metric("tinyns_link_lookups_total", &stale) >= LINKS as f64);
     for unknown in ["unread.s.example.com", "absent.s.example.com"] {
         let told = server.told(unknown);
         assert!(matches!(told, Told::Unknown(Some(_))), "{told:?}");

@@ -38,6 +38,7 @@ pub use self::store::StoreConfig;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
+use crate::store::watch::VALID_FOR;
 use crate::zone::ZoneConfig;
 
 /// The largest configuration file, in bytes: room for some two thousand zones.
@@ -72,6 +73,8 @@ pub struct Config {
     pub cache: MemoryLimits,
     /// How much encoded answers may take, in bytes.
     pub hot_answer_bytes: usize,
+    /// Whether there is an existence filter; see [`Links`](crate::links::Links::with_filter).
+    pub filter: bool,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -154,7 +157,9 @@ impl Config {
         let (store, store_reads_per_second) = reader.store(raw.store)?;
         let redis = raw.redis.map(|raw| reader.redis(raw)).transpose()?;
         let hot_answer_bytes = reader.hot_answers(raw.cache.answers_mib.take())?;
+        let filter = raw.cache.filter.clone();
         let cache = reader.cache(raw.cache, &store, redis.is_some())?;
+        let filter = reader.filter(filter, &store, &cache)?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
         Ok(Self {
@@ -165,6 +170,7 @@ impl Config {
             redis,
             cache,
             hot_answer_bytes,
+            filter,
             admin,
             redirect,
         })
@@ -235,6 +241,24 @@ impl Reader<'_> {
             limits.untold = limits.fresh_for.max(limits.absent_for);
         }
         Ok(limits)
+    }
+
+    /// By default there is a filter where the time in which it may miss what other programs write is
+    /// within that for which a name may count as absent.
+    fn filter(
+        &self,
+        raw: Option<Spanned<bool>>,
+        store: &StoreConfig,
+        cache: &MemoryLimits,
+    ) -> Result<bool, ConfigError> {
+        match (store, raw) {
+            (StoreConfig::Sqlite { .. }, Some(raw)) => Ok(raw.into_inner()),
+            (StoreConfig::Sqlite { .. }, None) => Ok(cache.absent_for >= VALID_FOR),
+            (StoreConfig::DynamoDb(_), Some(raw)) if *raw.get_ref() => {
+                Err(self.error(raw.span(), "cache.filter", Problem::NoFilter))
+            }
+            (StoreConfig::DynamoDb(_), _) => Ok(false),
+        }
     }
 
     fn redirect(&self, raw: RawRedirect, seen: &mut Seen) -> Result<RedirectConfig, ConfigError> {

@@ -135,6 +135,9 @@ pub enum Problem {
         /// The store of this configuration.
         kind: &'static str,
     },
+    /// An existence filter for a store of which not all changes are seen.
+    #[error("only with kind = \"sqlite\"")]
+    NoFilter,
     /// Not a name that DynamoDB allows.
     #[error("{0:?} is not a table's name: 3 to 255 letters, digits, and any of \"_-.\"")]
     Table(String),

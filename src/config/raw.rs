@@ -83,6 +83,7 @@ pub(super) struct RawCache {
     pub(super) refresh: Option<Spanned<RawNumber>>,
     pub(super) absent: Option<Spanned<RawNumber>>,
     pub(super) serve_stale: Option<Spanned<RawNumber>>,
+    pub(super) filter: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -56,6 +56,7 @@ fn the_defaults_are_those_of_the_documentation() {
         redis: None,
         cache: MemoryLimits::default(),
         hot_answer_bytes: 64 << 20,
+        filter: true,
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -98,6 +99,7 @@ answers_mib = 3
 refresh = 10
 absent = 0
 serve_stale = 604800
+filter = true
 [admin]
 listen = []
 token_file = "/run/token"
@@ -141,6 +143,7 @@ short_url_port = 8443
             untold: Duration::from_secs(10),
             ..MemoryLimits::default()
         },
+        filter: true,
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
@@ -523,6 +526,28 @@ fn files() {
     );
 }
 
+#[test]
+fn the_filter_is_there_where_its_promise_is_within_that_of_the_memory() {
+    let filter = |text: &str| ok(text).filter;
+    for (absent, expected) in [(0, false), (2, false), (3, true), (3_600, true)] {
+        let text = format!("[cache]\nabsent = {absent}\n");
+        assert_eq!(filter(&text), expected, "{absent}");
+        assert!(filter(&format!("{text}filter = true\n")));
+        assert!(!filter(&format!("{text}filter = false\n")));
+    }
+    let dynamodb = "[store]\nkind = \"dynamodb\"\n[cache]\nabsent = 5\n";
+    assert!(!filter(dynamodb));
+    assert!(!filter(&format!("{dynamodb}filter = false\n")));
+    check(
+        &format!("{dynamodb}filter = true\n"),
+        "t.toml:5: cache.filter: only with kind = \"sqlite\"",
+    );
+    check(
+        "[cache]\nfilter = 1\n",
+        "t.toml:2: cache.filter: invalid type: integer `1`, expected a boolean",
+    );
+}
+
 /// The defaults, but for listening on every address of a container.
 fn in_a_container() -> Config {
     Config {
@@ -562,6 +587,7 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
             ..redis::defaults()
         }),
         cache: MemoryLimits::for_shared_store_with_changes(),
+        filter: false,
         ..in_a_container()
     };
     assert_eq!(ok(include_str!("../../zones/fleet.toml")), expected);

@@ -21,9 +21,9 @@ use super::hot::{HotAnswers, HotKey, Now, Validity};
 use super::query::{Query, to_name};
 use super::reply::{Encoded, ReplyBuffer, Sent, head};
 use crate::clock::UnixTime;
-use crate::link::{Code, LinkName};
+use crate::link::{Code, LinkName, Origin};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
-use crate::zone::{Zone, Zones};
+use crate::zone::{WireName, Zone, Zones};
 
 /// How long an answer that depends on no link is kept, before it is made again for no other reason.
 const STATIC_LEASE: Duration = Duration::from_secs(3_600);
@@ -121,10 +121,7 @@ impl Shared {
             desk,
             stamp: answerable.stamp,
         };
-        Some(match zone.link_at(&query.name) {
-            Some(_) => work.about_link(zone, answerable.resolved),
-            None => work.with_link(zone, answerable.resolved),
-        })
+        Some(work.with_link(zone, answerable.resolved))
     }
 }
 
@@ -151,23 +148,26 @@ impl Work<'_, '_> {
             };
             return Ok(self.send(&Answer::empty(ResponseCode::Refused, Some(error)), None));
         };
-        let link = match self.link_name(zone) {
-            Some(name) => Ok(name),
-            None => Err(self.answer(zone, None)),
-        };
-        let (name, is_sure) = match link {
-            Ok(name) => (name, true),
-            Err(Step::NeedsLink(name)) => (name, false),
-            Err(Step::Ready(answer)) if is_name_error(&answer) => {
-                return Ok(self.no_name(zone, Some(answer)));
+        let resolved = match link_at(zone, &self.query.name) {
+            Some((code, origin)) if !links.may_exist(code.as_bytes(), origin) => {
+                return Ok(self.no_name(zone, None));
             }
-            Err(Step::Ready(answer)) => {
-                let lease = self.static_lease();
-                return Ok(self.send_and_keep(&answer, Some(lease), None));
-            }
+            Some((code, origin)) => match Code::parse(code) {
+                Ok(code) => links.resolve_possible(&LinkName::new(&code, origin)),
+                Err(_) => return Ok(self.fail()),
+            },
+            None => match self.answer(zone, None) {
+                Step::NeedsLink(name) => links.resolve_now(&name),
+                Step::Ready(answer) if is_name_error(&answer) => {
+                    return Ok(self.no_name(zone, Some(answer)));
+                }
+                Step::Ready(answer) => {
+                    let lease = self.static_lease();
+                    return Ok(self.send_and_keep(&answer, Some(lease), None));
+                }
+            },
         };
-        match links.resolve_now(&name) {
-            Ok(resolved) if is_sure => Ok(self.about_link(zone, resolved)),
+        match resolved {
             Ok(resolved) => Ok(self.with_link(zone, resolved)),
             // Held to the end: a reload in between does not change what this query sees.
             Err(link) => Err(Box::new(Unanswered {
@@ -175,20 +175,6 @@ impl Work<'_, '_> {
                 stamp: self.stamp,
                 link,
             })),
-        }
-    }
-
-    /// The name of the link that alone decides about the query's name.
-    fn link_name(&self, zone: &Zone) -> Option<LinkName> {
-        let (code, _) = zone.link_at(&self.query.name)?;
-        Some(LinkName::new(&Code::parse(code).ok()?, zone.link_origin()?))
-    }
-
-    /// A reply about a name that is a link's or nobody's.
-    fn about_link(&mut self, zone: &Zone, resolved: Resolved) -> Sent {
-        match resolved.outcome {
-            Ok(Resolution::Absent | Resolution::Expired(_)) => self.no_name(zone, None),
-            _ => self.with_link(zone, resolved),
         }
     }
 
@@ -213,6 +199,13 @@ impl Work<'_, '_> {
 
     /// A reply for which a link was looked up.
     fn with_link(&mut self, zone: &Zone, resolved: Resolved) -> Sent {
+        let is_absent = matches!(
+            resolved.outcome,
+            Ok(Resolution::Absent | Resolution::Expired(_))
+        );
+        if is_absent && link_at(zone, &self.query.name).is_some() {
+            return self.no_name(zone, None);
+        }
         let mut end = None;
         let known = match resolved.outcome {
             Ok(Resolution::Live(link)) => {
@@ -316,6 +309,12 @@ impl Work<'_, '_> {
         }
         reply.truncate(self.query, head)
     }
+}
+
+/// The code and the origin of the link that alone decides about a name: without it, there is no such
+/// name.
+fn link_at<'n>(zone: &'n Zone, name: &'n WireName) -> Option<(&'n str, &'n Origin)> {
+    Some((zone.link_at(name)?, zone.link_origin()?))
 }
 
 /// Whether an answer says that a name does not exist, and nothing else.

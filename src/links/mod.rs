@@ -4,12 +4,15 @@
 //! collides, what expiry means) and stands between its users and the tiers:
 //!
 //! ```text
-//!   dns, http  ->  Links  ->  memory  ->  Redis  ->  budget  ->  store
+//!   dns, http  ->  Links  ->  filter  ->  memory  ->  Redis  ->  budget  ->  store
 //! ```
 //!
 //! Every read for an answer goes through [`Links::resolve`] and every write through
 //! [`Links::create`], [`Links::change`] and [`Links::delete`]: these four places fill and drop what
 //! the tiers hold, and no other part sees them. Administrators read the store itself.
+//!
+//! The filter is there with a store of which all changes are seen, and says at once that most of the names
+//! that have no link have none; see `filter`.
 //!
 //! Redis is optional; see [`redis`] for what it holds and how nodes hear of each other's changes. What
 //! goes to the store for queries has a budget, and where several names wait at once they go together.
@@ -20,6 +23,7 @@
 
 mod batch;
 mod budget;
+mod filter;
 mod memory;
 pub mod redis;
 mod sieve;
@@ -34,10 +38,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::filter::{Filter, Keeper};
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket, Wait};
 use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
@@ -47,7 +53,7 @@ use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
-use crate::metrics::{LinkSet, LookupResult, Metrics, Tier};
+use crate::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Store, StoreError};
 
 /// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that
@@ -64,6 +70,11 @@ const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How many codes are tried for one URL. At 10^12 links one code in three is taken, and 16
 /// collisions in a row still have a chance of 10^-8.
 const MAX_FOLDS: u32 = 16;
+
+const MEMORY_HIT: LinkLookup = LinkLookup {
+    tier: Tier::Memory,
+    result: LookupResult::Hit,
+};
 
 /// What the served zones say about names. The zones implement it, so that links need not know DNS.
 pub trait Namespace: Send + Sync + fmt::Debug {
@@ -216,6 +227,7 @@ pub struct RedisStatus {
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
+    filter: Option<Arc<Filter>>,
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
@@ -224,6 +236,8 @@ pub struct Links {
     namespace: Arc<dyn Namespace>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// Of look-ups that memory has ended: resolved once, for it is counted for every query.
+    memory_hits: Counter,
     failures: FailureLog,
 }
 
@@ -250,15 +264,23 @@ impl Links {
         let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
         Self {
             store,
+            filter: None,
             memory,
             tiers: Arc::new(tiers),
             redis: None,
             writes: TaskTracker::new(),
             namespace,
             clock,
+            memory_hits: metrics.link_lookups.get_or_create_owned(&MEMORY_HIT),
             metrics,
             failures: FailureLog::default(),
         }
+    }
+
+    /// Keeps an existence filter, if the store sees the changes of others; [`Links::start`] has it built.
+    pub fn with_filter(mut self) -> Self {
+        self.filter = Filter::new(&*self.store, &self.metrics);
+        self
     }
 
     /// Puts Redis between memory and store; [`Links::start`] connects to it.
@@ -293,9 +315,14 @@ impl Links {
         Ok(self)
     }
 
-    /// Starts what runs beside the look-ups, until it is told to stop: the connection to Redis, the
-    /// stream of changes, the warm load.
+    /// Starts what runs beside the look-ups, until it is told to stop: the keeper of the filter, the
+    /// connection to Redis, the stream of changes, the warm load.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        if let Some(filter) = &self.filter {
+            let (store, metrics) = (self.store.clone(), self.metrics.clone());
+            let keeper = Keeper::new(filter.clone(), store, metrics);
+            tasks.spawn(keeper.run(shutdown.clone()));
+        }
         let Some(redis) = &self.redis else {
             return;
         };
@@ -361,6 +388,16 @@ impl Links {
         }
     }
 
+    /// Whether there may be a link of this code below this origin; false is certain, and counts as a
+    /// look-up. It takes no lock, and says true whenever it cannot say, also of a code that is not in
+    /// lower case.
+    pub fn may_exist(&self, code: &[u8], origin: &Origin) -> bool {
+        let Some(filter) = &self.filter else {
+            return true;
+        };
+        code.iter().any(u8::is_ascii_uppercase) || !filter.denies(code, origin.as_str())
+    }
+
     /// What [`Links::resolve`] gives, where that can be said without waiting.
     ///
     /// # Errors
@@ -368,6 +405,24 @@ impl Links {
     /// looked up, with others that it has, by [`Links::look_up`], and then to wait by
     /// [`Links::resolve_later`].
     pub fn resolve_now(&self, name: &LinkName) -> Result<Resolved, Unresolved> {
+        if let Some(filter) = &self.filter
+            && filter.denies(name.code().as_bytes(), name.origin())
+        {
+            return Ok(Resolved {
+                outcome: Ok(Resolution::Absent),
+                // To ask again costs nothing.
+                lease: None,
+            });
+        }
+        self.resolve_possible(name)
+    }
+
+    /// What [`Links::resolve_now`] gives, for a name of which [`Links::may_exist`] has just said that it
+    /// may.
+    ///
+    /// # Errors
+    /// As [`Links::resolve_now`].
+    pub fn resolve_possible(&self, name: &LinkName) -> Result<Resolved, Unresolved> {
         let count = |result| self.metrics.count_lookup(Tier::Memory, result);
         let now = Instant::now();
         // Before the look, so that no change after it goes unnoticed.
@@ -375,7 +430,7 @@ impl Links {
         let lease = |until| Some(Lease { until, stamp });
         let (ticket, wait) = match self.memory.look(name, now) {
             Look::Fresh(known, until) => {
-                count(LookupResult::Hit);
+                self.memory_hits.inc();
                 return Ok(self.judge(name, Ok(known), lease(until)));
             }
             Look::Stale(link) => {
@@ -473,6 +528,9 @@ impl Links {
 
     /// Brings the figures that are read off, not counted, up to date.
     pub fn measure(&self) {
+        if let Some(filter) = &self.filter {
+            filter.measure(&self.metrics);
+        }
         let size = self.memory.size();
         self.metrics.set_memory(&[
             (LinkSet::Links, size.links, size.link_bytes),
@@ -577,7 +635,12 @@ impl Links {
         };
         let (store, now) = (self.store.clone(), self.clock.micros());
         let name = new.name.clone();
-        let call = async move { store.create(new, now).await };
+        let announced = self.filter.as_ref().map(|filter| filter.announce(&name));
+        let call = async move {
+            let created = store.create(new, now).await;
+            drop(announced);
+            created
+        };
         let created = self.write(&name, call, |created| match created {
             Created::New(link) => Written::Link(link.clone().into()),
             Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),

@@ -17,13 +17,13 @@ enum Mood {
 
 /// A store of one link: its version grows with each change.
 #[derive(Debug)]
-struct OneLink {
+pub(super) struct OneLink {
     mood: Mutex<Mood>,
     link: Mutex<Link>,
 }
 
 impl OneLink {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let link = Link {
             name: name(),
             target: TargetUrl::parse("https://example.net/").unwrap(),
@@ -112,7 +112,7 @@ fn not_asked() -> StoreError {
 
 /// No zone has static names, and no host is ours.
 #[derive(Debug)]
-struct NoNames;
+pub(super) struct NoNames;
 
 impl Namespace for NoNames {
     fn origins(&self) -> Vec<Origin> {
@@ -128,7 +128,7 @@ impl Namespace for NoNames {
     }
 }
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     Origin::parse("s.example.com").unwrap()
 }
 
@@ -173,7 +173,7 @@ async fn each_look_up_is_counted_once_for_the_memory() {
     let store = OneLink::new();
     let links = links(&store, Duration::ZERO);
     let count = |result| {
-        let lookup = crate::metrics::LinkLookup {
+        let lookup = LinkLookup {
             tier: Tier::Memory,
             result,
         };

@@ -17,11 +17,14 @@
 
 pub mod dynamodb;
 pub mod sqlite;
+pub mod watch;
 
 pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
 pub use sqlite::{OpenError, SqliteStore};
+pub use watch::Watch;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -104,6 +107,16 @@ pub struct Page {
     /// Where the next page begins, if there is one.
     pub next: Option<LinkName>,
 }
+
+/// Where a walk over all names stands: behind this key, which need not be a valid name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamePlace {
+    origin: Box<str>,
+    code: Box<str>,
+}
+
+/// Who is told names, each as a code and an origin, by a thread of the store.
+pub type NameSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Why a store could not answer. It says nothing about the link: whoever gets one of these must not
 /// tell a client that the link is absent.
@@ -193,6 +206,24 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// About how many links there are, expired ones and all, if that can be told cheaply.
     async fn estimate(&self) -> Option<u64> {
         None
+    }
+
+    /// What tells of changes by others than this store's own calls, if the store can see them all. Then
+    /// it has [`Store::names`] as well.
+    fn watch(&self) -> Option<Arc<Watch>> {
+        None
+    }
+
+    /// Tells `sink` at most `limit` names, with or without a valid link behind them, and gives where to
+    /// go on; none at the end. Each call sees one state of the store. Whatever the state is at each, a
+    /// name that was there all the while is told by the time a walk has ended.
+    async fn names(
+        &self,
+        _after: Option<NamePlace>,
+        _limit: usize,
+        _sink: NameSink,
+    ) -> Result<Option<NamePlace>, StoreError> {
+        Err(StoreError::Unavailable("it does not list names".into()))
     }
 
     /// Whether [`Store::get_many`] costs less than as many [`Store::get`]s, so that it is worth to

@@ -114,7 +114,7 @@ impl Zone {
 
     /// The code of the link that alone decides about a name: what [`Zone::search`] calls a link without
     /// a wildcard. For the common case, and without allocating anything.
-    pub(crate) fn link_at<'n>(&self, name: &'n WireName) -> Option<(&'n str, LinkPlace)> {
+    pub(crate) fn link_at<'n>(&self, name: &'n WireName) -> Option<&'n str> {
         let redirect_host = self.redirect_host?;
         let below_apex = self.apex_labels + 1;
         let is_below = name.labels() >= below_apex
@@ -123,22 +123,17 @@ impl Zone {
         if !is_below {
             return None;
         }
-        let (label, place) = match self.tree.place(name.suffix(below_apex)) {
-            None if name.labels() == below_apex && self.tree.wildcard(APEX).is_none() => {
-                (name.label(below_apex), LinkPlace::Short)
-            }
-            Some(place)
-                if place == redirect_host
+        let is_link = match self.tree.place(name.suffix(below_apex)) {
+            None => name.labels() == below_apex && self.tree.wildcard(APEX).is_none(),
+            Some(place) => {
+                place == redirect_host
                     && name.labels() == below_apex + 1
                     && self.tree.entry(place).kind == Kind::Plain
-                    && self.tree.place(name.as_bytes()).is_none() =>
-            {
-                (name.label(below_apex + 1), LinkPlace::Target)
+                    && self.tree.place(name.as_bytes()).is_none()
             }
-            _ => return None,
         };
-        let code = std::str::from_utf8(label).ok()?;
-        Code::check(code).is_ok().then_some((code, place))
+        let code = std::str::from_utf8(name.label(name.labels())).ok()?;
+        (is_link && Code::check(code).is_ok()).then_some(code)
     }
 
     /// What holds for a name of which no more than the closest encloser exists; `depth` is the

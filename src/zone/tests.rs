@@ -91,6 +91,23 @@ fn load(config: &ZoneConfig, text: &str) -> (Zone, Vec<String>) {
 #[track_caller]
 fn check_lookup(zone: &Zone, name: &str, expected: &str) {
     assert_eq!(show(&zone.lookup(&lower(name))), expected, "{name}");
+    check_link_at(zone, &lower(name));
+}
+
+/// The short way to a link gives what the search gives.
+#[track_caller]
+fn check_link_at(zone: &Zone, name: &LowerName) {
+    let wire = WireName::from_labels(name.iter()).unwrap();
+    let expected = match zone.lookup(name) {
+        Lookup::Link {
+            code,
+            wildcard: None,
+            ..
+        } => Some(code),
+        _ => None,
+    };
+    let found = zone.link_at(&wire);
+    assert_eq!(found, expected.as_ref().map(Code::as_str), "{name}");
 }
 
 /// All errors of a zone `example` with this text after the two first lines.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tinyns::clock::Clock;
-use tinyns::store::{OpenError, SqliteStore};
+use tinyns::store::watch::VALID_FOR;
+use tinyns::store::{NameSink, OpenError, SqliteStore};
 
 use super::*;
 
@@ -511,4 +512,130 @@ fn child_that_writes_until_killed() {
         }
     });
     runtime.block_on(join_all(callers));
+}
+
+/// Waits until the store has looked whether others have written, and gives the generation.
+async fn looked(store: &SqliteStore) -> u64 {
+    let watch = store.watch().unwrap();
+    let begin = Instant::now();
+    // Vouched for until later than now: a look has begun since.
+    while !watch.vouches_for(watch.generation(), begin + VALID_FOR) {
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "it does not look"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    watch.generation()
+}
+
+#[tokio::test]
+async fn what_this_store_does_itself_is_no_foreign_write() {
+    let place = Place::new();
+    let store = place.store();
+    let reader = place.foreign();
+    // More than the log's 1,000 pages: it is written back into the file on the way, also while another
+    // connection reads.
+    for round in 0..3 {
+        for number in 0..400 {
+            let long = format!("{round}-{number}-{}", "x".repeat(1_900));
+            let made =
+                (0..4).map(|i| store.create(new(&format!("c{round}-{number}-{i}"), &long), NOW));
+            join_all(made).await;
+        }
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let links = reader.query_row("SELECT count(*) FROM link", [], count);
+        assert_eq!(links.unwrap(), 1_600 * (round + 1));
+        let failed = store.create(new("late", "1"), u64::MAX).await;
+        assert!(failed.is_err(), "beyond SQLite's integers");
+        remove(&store, "c0-0-0", NOW).await;
+        make(&store, new("c0-0-0", "again"), NOW).await;
+    }
+    let written_back = fs::metadata(place.path()).unwrap().len();
+    assert!(written_back > 1 << 20, "{written_back}");
+    assert_eq!(looked(&store).await, 0);
+    assert_eq!(store.watch().unwrap().removed(), 3);
+}
+
+#[tokio::test]
+async fn a_foreign_write_is_seen_with_and_without_writes_of_its_own() {
+    let place = Place::new();
+    let store = place.store();
+    make(&store, new("a", "1"), NOW).await;
+    let foreign = place.foreign();
+    let put = |code: &str| {
+        let sql =
+            "INSERT INTO link VALUES (?1, ?2, 'https://example.net/', 1, 'me', NULL, NULL, 7)";
+        foreign.execute(sql, (ZONE, code)).unwrap();
+    };
+    assert_eq!(looked(&store).await, 0);
+    put("b");
+    assert_eq!(looked(&store).await, 1);
+    assert_eq!(looked(&store).await, 1, "once is enough");
+    // Whoever is told of a change of ours can know what was written before it.
+    put("c");
+    make(&store, new("d", "1"), NOW).await;
+    assert_eq!(store.watch().unwrap().generation(), 2);
+    // Before the look, and after it before the commit.
+    for round in 0..20 {
+        put(&format!("e{round}"));
+        make(&store, new(&format!("f{round}"), "1"), NOW).await;
+        assert_eq!(store.watch().unwrap().generation(), 3 + round);
+    }
+    drop(foreign);
+    assert_eq!(
+        looked(&store).await,
+        22,
+        "closing a connection writes nothing"
+    );
+}
+
+/// All names in pages of this size.
+async fn walk(store: &SqliteStore, limit: usize) -> Vec<String> {
+    let names = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = names.clone();
+    let sink: NameSink = Arc::new(move |code: &str, origin: &str| {
+        told.lock().unwrap().push(format!("{code}.{origin}"));
+    });
+    let mut after = None;
+    loop {
+        let before = names.lock().unwrap().len();
+        after = store.names(after, limit, sink.clone()).await.unwrap();
+        let told = names.lock().unwrap().len() - before;
+        assert!(told <= limit.max(1), "{told} of {limit}");
+        if after.is_none() {
+            return names.lock().unwrap().clone();
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_page_without_gap_or_repetition() {
+    let place = Place::new();
+    let store = place.store();
+    assert_eq!(walk(&store, 2).await, [""; 0]);
+    let mut expected = Vec::new();
+    for zone in ["s.example.com", "t.example", "a.example"] {
+        for code in ["a", "a-b", "b", "0", "zz"] {
+            let name = name_in(code, zone);
+            expected.push((zone, code, name.to_string()));
+            make(
+                &store,
+                NewLink {
+                    name,
+                    ..new("a", "1")
+                },
+                NOW,
+            )
+            .await;
+        }
+    }
+    // A row that is no link has a name all the same, and a look-up of it is an error.
+    let nonsense = "UPDATE link SET url = 'nonsense' WHERE code = 'b'";
+    place.foreign().execute(nonsense, []).unwrap();
+    expected.sort();
+    let expected: Vec<_> = expected.into_iter().map(|(_, _, name)| name).collect();
+    for limit in [0, 1, 2, 5, 14, 15, 16, 1_000_000] {
+        assert_eq!(walk(&store, limit).await, expected, "by {limit}");
+    }
 }

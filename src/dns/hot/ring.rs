@@ -37,8 +37,9 @@ use foldhash::fast::RandomState;
 /// How many places of the index a hash may be at: those of one cache line.
 const WAYS: usize = 8;
 /// How many bytes of the ring there are for each slot of the index. Entries of ordinary links have some
-/// 170, so that buckets have room to spare for uneven hashes.
-const BYTES_PER_SLOT: usize = 112;
+/// 170, so that half of the slots are for uneven hashes: of a full ring, one entry in a hundred finds
+/// its bucket full.
+const BYTES_PER_SLOT: usize = 88;
 /// What a slot takes: itself and its marks.
 const SLOT_BYTES: usize = 9;
 /// How many marks an entry can have.

@@ -59,7 +59,9 @@ impl Fixture {
         let runtime = Runtime::new().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("zone");
-        let many: Vec<_> = (0..60).map(|n| format!("many IN A 192.0.2.{n}\n")).collect();
+        let many: Vec<_> = (0..60)
+            .map(|n| format!("many IN A 192.0.2.{n}\n"))
+            .collect();
         let long = format!("long IN TXT {}\n", "\"0123456789abcdef\" ".repeat(60));
         fs::write(&file, [ZONE, &many.concat(), &long].concat()).unwrap();
         let config = ZoneConfig {
@@ -107,12 +109,14 @@ impl Fixture {
     }
 
     fn delete(&self, code: &str) {
-        let call = self.links.delete(&link_name(code), None);
+        let name = link_name(code);
+        let call = self.links.delete(&name, None);
         self.runtime.block_on(call).unwrap();
     }
 
     fn change(&self, code: &str, change: Change) {
-        let call = self.links.change(&link_name(code), None, change);
+        let name = link_name(code);
+        let call = self.links.change(&name, None, change);
         self.runtime.block_on(call).unwrap();
     }
 
@@ -166,7 +170,10 @@ impl Fixture {
     /// The URL that a TXT query is told; none if there is no such name.
     fn txt(&self, code: &str) -> Option<String> {
         let message = self.message(&format!("{code}.s.example.com"), RecordType::TXT);
-        let record = message.answers.iter().find(|r| r.record_type() == RecordType::TXT)?;
+        let record = message
+            .answers
+            .iter()
+            .find(|r| r.record_type() == RecordType::TXT)?;
         Some(record.data.to_string())
     }
 
@@ -186,7 +193,20 @@ fn link_name(code: &str) -> LinkName {
 
 /// A query; with the size and the DO bit of an OPT record, if it has one.
 fn query(name: &str, qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
-    let mut packet = vec![0x12, 0x34, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, edns.is_some().into()];
+    let mut packet = vec![
+        0x12,
+        0x34,
+        0x01,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        edns.is_some().into(),
+    ];
     for label in name.split('.').filter(|label| !label.is_empty()) {
         packet.push(label.len() as u8);
         packet.extend(label.as_bytes());
@@ -229,7 +249,11 @@ fn check_both(fixture: &Fixture, name: &str, qtype: u16, edns: Option<(u16, bool
     for time in 0..2 {
         let (sent, short) = fixture.ask(&packet);
         let context = format!("{name} {qtype} {edns:?}, time {time}");
-        assert!(short.len() <= limit.into(), "{context}: {} bytes", short.len());
+        assert!(
+            short.len() <= limit.into(),
+            "{context}: {} bytes",
+            short.len()
+        );
         let question = 12..packet_question_end(&packet);
         assert_eq!(short[question.clone()], packet[question], "{context}");
         assert_eq!(short[2] & 0x02 != 0, sent.truncated, "{context}");
@@ -254,15 +278,20 @@ fn packet_question_end(packet: &[u8]) -> usize {
 
 const TYPES: [u16; 14] = [1, 2, 5, 6, 15, 16, 28, 33, 39, 43, 65, 255, 256, 65_280];
 const LABELS: [&str; 22] = [
-    "abc", "gone", "long", "later", "r", "ns", "mail", "old", "new", "www", "loop1", "promo", "sub",
-    "wild", "many", "big", "*", "-bad", "_tcp", "x", "com", "nothing8",
+    "abc", "gone", "long", "later", "r", "ns", "mail", "old", "new", "www", "loop1", "promo",
+    "sub", "wild", "many", "big", "*", "-bad", "_tcp", "x", "com", "nothing8",
 ];
 
 fn filled(layout: Layout) -> Fixture {
     let fixture = Fixture::new(layout);
     fixture.add("abc", "https://example.net/", None, None);
     fixture.add("short", "https://example.net/short", None, Some(5));
-    fixture.add("later", "https://example.net/later", Some(UnixTime(NOW.0 + 100)), None);
+    fixture.add(
+        "later",
+        "https://example.net/later",
+        Some(UnixTime(NOW.0 + 100)),
+        None,
+    );
     let url = format!("https://example.net/{}", "x".repeat(600));
     fixture.add("lengthy", &url, None, None);
     let url = format!("https://example.net/{}", "x".repeat(1_500));
@@ -286,12 +315,24 @@ fn both_ways_agree() {
             .collect();
         names.extend(LABELS.map(|label| format!("{label}.s.example.com")));
         names.extend(
-            ["s.example.com", "S.Example.COM", "example.com", "", "other.org"].map(String::from),
+            [
+                "s.example.com",
+                "S.Example.COM",
+                "example.com",
+                "",
+                "other.org",
+            ]
+            .map(String::from),
         );
         names.extend(["ABC.s.example.COM", "aBc.R.s.example.com"].map(String::from));
         for name in names {
             for qtype in TYPES {
-                for edns in [None, Some((512, false)), Some((1_232, true)), Some((9_000, false))] {
+                for edns in [
+                    None,
+                    Some((512, false)),
+                    Some((1_232, true)),
+                    Some((9_000, false)),
+                ] {
                     check_both(&fixture, &name, qtype, edns);
                 }
             }
@@ -367,7 +408,10 @@ fn a_change_shows_at_once_in_all_types_and_names() {
         ..Change::default()
     };
     fixture.change("abc", change);
-    assert_eq!(fixture.txt("abc").as_deref(), Some("https://example.org/new"));
+    assert_eq!(
+        fixture.txt("abc").as_deref(),
+        Some("https://example.org/new")
+    );
     let (sent, _) = fixture.ask(&query("abc.r.s.example.com", 256, None));
     assert!(!sent.hot, "of the other name, too");
     all(&fixture);
@@ -379,7 +423,10 @@ fn a_change_shows_at_once_in_all_types_and_names() {
         }
     }
     fixture.add("abc", "https://example.net/again", None, None);
-    assert_eq!(fixture.txt("abc").as_deref(), Some("https://example.net/again"));
+    assert_eq!(
+        fixture.txt("abc").as_deref(),
+        Some("https://example.net/again")
+    );
 }
 
 #[test]
@@ -400,7 +447,12 @@ fn ttls_never_reach_beyond_the_end_of_a_link() {
     assert_eq!(fixture.txt("later"), None);
 
     // One that ends later than its TTL is as it is, until then.
-    fixture.add("far", "https://example.net/", Some(UnixTime(NOW.0 + 1_000)), Some(100));
+    fixture.add(
+        "far",
+        "https://example.net/",
+        Some(UnixTime(NOW.0 + 1_000)),
+        Some(100),
+    );
     let far = |second: u64| {
         fixture.clock.set(UnixTime(NOW.0 + second));
         let (sent, wire) = fixture.ask(&query("far.s.example.com", 16, None));
@@ -421,10 +473,17 @@ fn a_reload_shows_at_once() {
     let serial = |fixture: &Fixture, name: &str| {
         let message = fixture.message(name, RecordType::SOA);
         let all = message.answers.iter().chain(&message.authorities);
-        let soa = all.filter(|r| r.record_type() == RecordType::SOA).next_back();
+        let soa = all
+            .filter(|r| r.record_type() == RecordType::SOA)
+            .next_back();
         soa.map(|record| record.data.to_string())
     };
-    let names = ["s.example.com", "none.s.example.com", "x.none.s.example.com", "abc.s.example.com"];
+    let names = [
+        "s.example.com",
+        "none.s.example.com",
+        "x.none.s.example.com",
+        "abc.s.example.com",
+    ];
     let before: Vec<_> = names.map(|name| serial(&fixture, name)).into();
     let file = fixture.directory.path().join("zone");
     let text = fs::read_to_string(&file).unwrap();
@@ -444,7 +503,11 @@ fn names_that_are_not_there_share_an_answer() {
         .map(|n| fixture.ask(&query(&format!("absent{n:02}.s.example.com"), 16, None)))
         .collect();
     assert!(!asked[0].0.hot);
-    assert!(asked[1..].iter().all(|(sent, _)| sent.hot && sent.rcode == 3));
+    assert!(
+        asked[1..]
+            .iter()
+            .all(|(sent, _)| sent.hot && sent.rcode == 3)
+    );
     // Of whatever type, and whatever labels they are made of.
     let (sent, _) = fixture.ask(&query("x.absent.s.example.com", 28, None));
     assert!(sent.hot && sent.rcode == 3);

@@ -25,6 +25,10 @@
 //! odds with those that SQLite takes on it. The lock file stays behind on purpose: removing it would
 //! let two processes lock two different files of that name.
 //!
+//! **Other programs may write** all the same, as an operator's `sqlite3` shell does. The writer sees
+//! that (`foreign`), looks for it each second and in each of its transactions, and the store tells of it
+//! by its [`Watch`].
+//!
 //! **A row that does not parse** can only come from another program or a broken disk. `get`,
 //! `create`, `change` and `delete` answer [`StoreError::Corrupt`], so that DNS says SERVFAIL and
 //! nobody builds upon it. `list` and `scan` log a warning that names the row and go on: failing
@@ -35,6 +39,7 @@
 //! each write by itself; and a lock around one connection, which makes reads wait for syncs.
 
 mod call;
+mod foreign;
 mod reader;
 mod row;
 mod schema;
@@ -53,8 +58,12 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use self::call::{Call, Job};
+use self::foreign::Lookout;
 pub use self::schema::OpenError;
-use super::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
+use super::{
+    Change, Changed, Created, Deleted, NamePlace, NameSink, NewLink, Page, Segment, Store,
+    StoreError, Watch,
+};
 use crate::clock::Clock;
 use crate::link::{LinkName, Origin, Version};
 
@@ -73,11 +82,14 @@ const MAX_READERS: usize = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most links of one page: at 2 KiB a URL some 2 MiB, and few milliseconds of a reader's time.
 const MAX_PAGE: usize = 1_000;
+/// The most names of one page: they are not copied, and cost a reader about a microsecond each.
+const MAX_NAMES: usize = 4_000;
 
 /// A link store in one SQLite file; see the [module's](self) description.
 pub struct SqliteStore {
     /// `None` once the store is closed.
     queues: RwLock<Option<Queues>>,
+    watch: Arc<Watch>,
     /// The other half of `queues`, taken by whoever ends the threads.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
@@ -111,6 +123,8 @@ impl SqliteStore {
     }
 
     fn start(opened: schema::Opened, clock: Clock) -> io::Result<Self> {
+        let lookout = Lookout::new(&opened.writer).map_err(io::Error::other)?;
+        let watch = lookout.watch();
         let (reads, waiting) = sync_channel(READ_QUEUE);
         let waiting = Arc::new(Mutex::new(waiting));
         let mut readers = Vec::with_capacity(opened.readers.len());
@@ -125,9 +139,18 @@ impl SqliteStore {
         let (writes, waiting) = sync_channel(WRITE_QUEUE);
         let writer = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || writer::run(opened.writer, &waiting, &clock, writer::SWEEP_INTERVAL))?;
+            .spawn(move || {
+                writer::run(
+                    opened.writer,
+                    lookout,
+                    &waiting,
+                    &clock,
+                    writer::SWEEP_INTERVAL,
+                )
+            })?;
         Ok(Self {
             queues: RwLock::new(Some(Queues { writes, reads })),
+            watch,
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
                 writer,
@@ -214,8 +237,13 @@ impl Store for SqliteStore {
         now_micros: u64,
     ) -> Result<Deleted, StoreError> {
         let name = name.clone();
-        self.write(move |conn| writer::delete(conn, &name, expected, now_micros))
-            .await
+        let deleted = self
+            .write(move |conn| writer::delete(conn, &name, expected, now_micros))
+            .await?;
+        if let Deleted::Deleted(_) = deleted {
+            self.watch.note_removed(1);
+        }
+        Ok(deleted)
     }
 
     async fn list(
@@ -244,6 +272,21 @@ impl Store for SqliteStore {
 
     async fn estimate(&self) -> Option<u64> {
         self.read(reader::count).await.ok()
+    }
+
+    fn watch(&self) -> Option<Arc<Watch>> {
+        Some(Arc::clone(&self.watch))
+    }
+
+    async fn names(
+        &self,
+        after: Option<NamePlace>,
+        limit: usize,
+        sink: NameSink,
+    ) -> Result<Option<NamePlace>, StoreError> {
+        let limit = limit.clamp(1, MAX_NAMES);
+        self.read(move |conn| reader::names(conn, after.as_ref(), limit, &*sink))
+            .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -17,17 +17,20 @@ use rusqlite::{Connection, OptionalExtension};
 use super::call::Job;
 use super::row::{self, decode, select_links};
 use crate::link::{Link, LinkName, Origin};
-use crate::store::{Page, Segment, StoreError};
+use crate::store::{NamePlace, Page, Segment, StoreError};
 
 const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
 /// The rows of one zone above one code, up to and with another.
 const WALK: &str = select_links!("WHERE origin = ?1 AND code > ?2 AND code <= ?3 ORDER BY code");
 const NEXT_ORIGIN: &str = "SELECT origin FROM link WHERE origin > ?1 ORDER BY origin LIMIT 1";
+/// The order is that of the primary key, so nothing is sorted.
+const NAMES: &str =
+    "SELECT origin, code FROM link WHERE (origin, code) > (?1, ?2) ORDER BY origin, code";
 const PING: &str = "SELECT value FROM meta LIMIT 1";
 const COUNT: &str = "SELECT count(*) FROM link";
 
 /// Every statement of a reader, to see at the start that the tables are what they should be.
-pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, PING, COUNT];
+pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, NAMES, PING, COUNT];
 
 /// Below every code.
 const BOTTOM: &str = "";
@@ -117,6 +120,37 @@ pub(super) fn scan(
         more = walk.take(conn, &origin, &bottom, &top)?;
     }
     Ok(walk.page(more))
+}
+
+/// See [`crate::store::Store::names`].
+///
+/// A key that is not even text takes no room, because it could not say where to go on; the table's
+/// constraints keep such keys out, and no name is equal to one.
+pub(super) fn names(
+    conn: &Connection,
+    after: Option<&NamePlace>,
+    limit: usize,
+    sink: &dyn Fn(&str, &str),
+) -> Result<Option<NamePlace>, StoreError> {
+    let above = after.map_or((BOTTOM, BOTTOM), |place| (&*place.origin, &*place.code));
+    let mut statement = conn.prepare_cached(NAMES)?;
+    let mut rows = statement.query(above)?;
+    let mut room = limit;
+    while let Some(row) = rows.next()? {
+        let (origin, code) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str());
+        let (Ok(origin), Ok(code)) = (origin, code) else {
+            continue;
+        };
+        sink(code, origin);
+        room -= 1;
+        if room == 0 {
+            return Ok(Some(NamePlace {
+                origin: origin.into(),
+                code: code.into(),
+            }));
+        }
+    }
+    Ok(None)
 }
 
 /// The codes of a segment: above the first, up to and with the second. A segment that does not
@@ -215,6 +249,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::schema;
 
     #[test]
     fn segments_meet_without_gap_or_overlap() {
@@ -234,6 +269,23 @@ mod tests {
         assert_eq!(bounds(Segment { index: 3, total: 3 }), None);
         let (index, total) = (u32::MAX - 1, u32::MAX);
         assert!(bounds(Segment { index, total }).is_some());
+    }
+
+    #[test]
+    fn a_page_of_names_is_a_range_of_the_primary_key() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn, schema::MIGRATIONS).unwrap();
+        let plan: Vec<String> = conn
+            .prepare(&format!("EXPLAIN QUERY PLAN {NAMES}"))
+            .unwrap()
+            .query_map(("", ""), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(
+            plan,
+            ["SEARCH link USING PRIMARY KEY ((origin,code)>(?,?))"]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::call::Job;
+use super::foreign::Lookout;
 use super::row::{PUT, integer, put};
 use super::{WRITE_BATCH, reader};
 use crate::clock::{Clock, UnixTime};
@@ -36,22 +37,31 @@ pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP]
 /// connection back for the last checkpoint.
 pub(super) fn run(
     mut conn: Connection,
+    mut lookout: Lookout,
     queue: &Receiver<Box<dyn Job>>,
     clock: &Clock,
     sweep_interval: Duration,
 ) -> Connection {
     let mut next_sweep = Instant::now() + sweep_interval;
     loop {
-        match queue.recv_timeout(next_sweep.saturating_duration_since(Instant::now())) {
-            Ok(first) => write_batch(&mut conn, first, queue),
+        let now = Instant::now();
+        let idle = next_sweep.saturating_duration_since(now);
+        match queue.recv_timeout(idle.min(lookout.due_in(now))) {
+            Ok(first) => write_batch(&mut conn, &mut lookout, first, queue),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return conn,
+        }
+        if lookout.due_in(Instant::now()).is_zero() {
+            lookout.look(&conn);
         }
         // A server that is never idle sweeps too: one pass takes no longer than one batch.
         if Instant::now() >= next_sweep {
             match sweep(&mut conn, clock.now()) {
                 Ok(0) => {}
-                Ok(links) => tracing::debug!(links, "swept expired links"),
+                Ok(links) => {
+                    lookout.watch().note_removed(links as u64);
+                    tracing::debug!(links, "swept expired links");
+                }
                 Err(error) => tracing::warn!(%error, "sweeping expired links failed"),
             }
             next_sweep = Instant::now() + sweep_interval;
@@ -60,14 +70,19 @@ pub(super) fn run(
 }
 
 /// Takes what waits, does it in one transaction, and answers.
-fn write_batch(conn: &mut Connection, first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) {
+fn write_batch(
+    conn: &mut Connection,
+    lookout: &mut Lookout,
+    first: Box<dyn Job>,
+    queue: &Receiver<Box<dyn Job>>,
+) {
     let mut batch = vec![first];
     batch.extend(queue.try_iter().take(WRITE_BATCH - 1));
     batch.retain(|job| job.is_awaited());
     if batch.is_empty() {
         return;
     }
-    let committed = transact(conn, &mut batch);
+    let committed = transact(conn, lookout, &mut batch);
     if let Err(reason) = &committed {
         tracing::error!(
             writes = batch.len(),
@@ -85,9 +100,15 @@ fn write_batch(conn: &mut Connection, first: Box<dyn Job>, queue: &Receiver<Box<
 /// A job whose statement fails has changed nothing that counts, and the others go on without it.
 /// After a full disk or an I/O error, though, SQLite may give up the transaction by itself, and what
 /// came next would be committed one by one.
-fn transact(conn: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<(), String> {
+fn transact(
+    conn: &mut Connection,
+    lookout: &mut Lookout,
+    batch: &mut [Box<dyn Job>],
+) -> Result<(), String> {
     let begin = conn.transaction_with_behavior(TransactionBehavior::Immediate);
     let tx = begin.map_err(|e| e.to_string())?;
+    // From here to the commit nobody else writes.
+    lookout.look(&tx);
     for job in batch {
         let failure = job.run(&tx);
         if tx.is_autocommit() {
@@ -258,7 +279,8 @@ mod tests {
             queue.try_send(job).unwrap();
         }
         let first = waiting.recv().unwrap();
-        write_batch(conn, first, &waiting);
+        let mut lookout = Lookout::new(conn).unwrap();
+        write_batch(conn, &mut lookout, first, &waiting);
     }
 
     #[test]
@@ -294,7 +316,8 @@ mod tests {
             let clock = Clock::manual(UnixTime::MAX);
             let (queue, waiting) = std::sync::mpsc::sync_channel(1);
             let interval = Duration::from_millis(20);
-            let writer = std::thread::spawn(move || run(conn, &waiting, &clock, interval));
+            let lookout = Lookout::new(&conn).unwrap();
+            let writer = std::thread::spawn(move || run(conn, lookout, &waiting, &clock, interval));
             let end = Instant::now() + Duration::from_secs(20);
             loop {
                 let (job, reply) = job(|conn| reader::get(conn, &name("old")));

@@ -50,11 +50,14 @@ fn almost_a_record() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn lookup_never_panics(labels in prop::collection::vec(
-        prop_oneof!["[a-z0-9*_-]{1,8}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 1..63)],
+    fn lookup_never_panics_and_agrees_with_its_short_way(labels in prop::collection::vec(
+        prop_oneof![Just(b"r".to_vec()), "[a-z0-9*_-]{1,8}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 1..63)],
         0..6,
-    ), at_apex in any::<bool>()) {
-        let zone = link_zone("* 60 TXT a\nsub 60 NS ns.test.\nd 60 DNAME x.test.\na.b.c 60 A 192.0.2.1\n");
+    ), at_apex in any::<bool>(), with_wildcard in any::<bool>()) {
+        let wildcard = if with_wildcard { "* 60 TXT a\n" } else { "" };
+        let zone = link_zone(&format!(
+            "{wildcard}sub 60 NS ns.test.\nd 60 DNAME x.test.\na.b.c 60 A 192.0.2.1\n"
+        ));
         let apex = [b"example".to_vec()];
         let labels = labels.iter().chain(apex.iter().filter(|_| at_apex));
         if let Ok(name) = Name::from_labels(labels.map(Vec::as_slice)) {
@@ -62,6 +65,7 @@ proptest! {
             let found = zone.lookup(&name);
             prop_assert!(at_apex || matches!(found, Lookup::NoName));
             zone.addresses(&name);
+            check_link_at(&zone, &name);
         }
     }
 

@@ -1,0 +1,276 @@
+//! Building the filter, and building it anew when it has become too small, too full of what is deleted,
+//! or doubtful.
+//!
+//! The store is walked twice: once to count, for a filter's size cannot be changed, and once to put the
+//! names in. Both walks go page by page, each page a short read of its own, and rest after each for as long
+//! as it took: at most half of one reader's time is theirs, and when others wait for the readers, less. A
+//! `SELECT count(*)` would be one read over the whole file, in which SQLite cannot give back its log.
+//!
+//! A page that fails is read again, after a pause, for as long as it takes; the filter denies nothing
+//! meanwhile, or what the one before it denies. While another program goes on writing, builds come less
+//! and less often, until it has been quiet for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::bloom::{Bloom, MAX_LINKS};
+use super::{Complete, Filter};
+use crate::metrics::Metrics;
+use crate::store::{NameSink, Store};
+
+/// How many names are read at once: about two milliseconds of a reader's time.
+const PAGE: usize = 2_000;
+/// The longest rest after a page.
+const MAX_REST: Duration = Duration::from_millis(100);
+/// The room of the smallest filter, in links: 96 KiB.
+const LEAST_ROOM: u64 = 1 << 16;
+/// How often it is looked whether the filter has to be built anew: looks at three numbers.
+const TICK: Duration = Duration::from_millis(200);
+/// Below this number of removals nothing is done about them.
+const LEAST_REMOVED: u64 = 1_024;
+/// The pause after a page that failed; it doubles.
+const RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(5);
+/// The pause before the filter is built anew because another program has written; it doubles, until the
+/// filter has lasted for [`CALM`].
+const REBUILD: Duration = Duration::from_millis(100);
+const MAX_REBUILD: Duration = Duration::from_secs(30);
+const CALM: Duration = Duration::from_secs(60);
+/// How long a store with too many links is left alone.
+const TOO_MANY: Duration = Duration::from_secs(60 * 60);
+
+/// What tests make smaller.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub(super) page: usize,
+    pub(super) least_room: u64,
+    pub(super) least_removed: u64,
+    pub(super) most_links: u64,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self {
+            page: PAGE,
+            least_room: LEAST_ROOM,
+            least_removed: LEAST_REMOVED,
+            most_links: MAX_LINKS,
+        }
+    }
+}
+
+/// Keeps a filter in order; see the [module](self).
+#[derive(Debug)]
+pub(in crate::links) struct Keeper {
+    filter: Arc<Filter>,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    scale: Scale,
+}
+
+/// Why a filter was not completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Another program has written meanwhile.
+    Outdated,
+    /// There are more links than the largest filter holds.
+    TooMany(u64),
+}
+
+/// Why a filter is to be built anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worn {
+    /// Another program has written.
+    Outdated,
+    /// There are more links than it was made for.
+    Full,
+    /// More than a quarter of its links are gone.
+    Sparse,
+}
+
+impl Keeper {
+    pub(in crate::links) fn new(
+        filter: Arc<Filter>,
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            filter,
+            store,
+            metrics,
+            scale: Scale::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_scale(mut self, scale: Scale) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// Builds, again and again as it becomes necessary, until it is told to stop.
+    pub(in crate::links) async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            never = self.keep() => match never {},
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn keep(&self) -> std::convert::Infallible {
+        let mut pause = Duration::ZERO;
+        loop {
+            let began = Instant::now();
+            let worn = match self.build().await {
+                Ok(complete) => {
+                    tell(&complete, began.elapsed());
+                    self.until_worn(&complete).await
+                }
+                Err(Stop::Outdated) => Worn::Outdated,
+                Err(Stop::TooMany(links)) => {
+                    tracing::warn!(
+                        links,
+                        most = self.scale.most_links,
+                        "too many links for an existence filter"
+                    );
+                    self.filter.clear();
+                    tokio::time::sleep(TOO_MANY).await;
+                    continue;
+                }
+            };
+            tracing::debug!(?worn, "the existence filter is built anew");
+            if worn == Worn::Outdated {
+                // It is of no use to anybody, and its successor needs the room.
+                self.filter.clear();
+                pause = match began.elapsed() > CALM {
+                    true => REBUILD,
+                    false => (2 * pause).clamp(REBUILD, MAX_REBUILD),
+                };
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// Builds a filter and completes it.
+    pub(super) async fn build(&self) -> Result<Arc<Complete>, Stop> {
+        // Both before the filter is registered: what comes later counts as a change.
+        let generation = self.filter.watch.generation();
+        let removed = self.filter.watch.removed();
+        let links = self.count(generation).await?;
+        if links > self.scale.most_links {
+            return Err(Stop::TooMany(links));
+        }
+        let room = (links + links / 2).max(self.scale.least_room);
+        let bloom = Arc::new(aside(move || Bloom::with_room_for(room)).await);
+        self.filter.register(&bloom);
+        if let Err(stop) = self.scan(generation, &bloom).await {
+            self.filter.abandon(&bloom);
+            return Err(stop);
+        }
+        let complete = Arc::new(Complete {
+            bloom,
+            generation,
+            removed,
+        });
+        self.filter.complete(&complete);
+        self.metrics.filter_builds.inc();
+        Ok(complete)
+    }
+
+    /// How many names there are, about.
+    async fn count(&self, generation: u64) -> Result<u64, Stop> {
+        let names = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&names);
+        let count = move |_: &str, _: &str| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        };
+        self.walk(generation, Arc::new(count)).await?;
+        Ok(names.load(Ordering::Relaxed))
+    }
+
+    /// Puts all names of the store in.
+    async fn scan(&self, generation: u64, bloom: &Arc<Bloom>) -> Result<(), Stop> {
+        let (filter, bloom) = (Arc::clone(&self.filter), Arc::clone(bloom));
+        let insert = move |code: &str, origin: &str| bloom.insert(filter.hash(code, origin));
+        self.walk(generation, Arc::new(insert)).await
+    }
+
+    /// Has the store tell all names, for as long as nobody else writes.
+    async fn walk(&self, generation: u64, sink: NameSink) -> Result<(), Stop> {
+        let mut after = None;
+        let mut retry = RETRY;
+        loop {
+            if self.filter.watch.generation() != generation {
+                return Err(Stop::Outdated);
+            }
+            let began = Instant::now();
+            let page = self
+                .store
+                .names(after.clone(), self.scale.page, sink.clone());
+            let rest = match page.await {
+                Ok(None) => return Ok(()),
+                Ok(next) => {
+                    after = next;
+                    retry = RETRY;
+                    began.elapsed().min(MAX_REST)
+                }
+                Err(error) => {
+                    if retry == RETRY {
+                        tracing::warn!(%error, "names for the existence filter cannot be read");
+                    }
+                    let pause = retry;
+                    retry = (2 * retry).min(MAX_RETRY);
+                    pause
+                }
+            };
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// Waits until a filter has to be built anew.
+    async fn until_worn(&self, complete: &Complete) -> Worn {
+        loop {
+            tokio::time::sleep(TICK).await;
+            if let Some(worn) = self.worn(complete) {
+                return worn;
+            }
+        }
+    }
+
+    pub(super) fn worn(&self, complete: &Complete) -> Option<Worn> {
+        let watch = &self.filter.watch;
+        let removed = watch.removed().saturating_sub(complete.removed);
+        if watch.generation() != complete.generation {
+            Some(Worn::Outdated)
+        } else if complete.bloom.is_overfull() {
+            Some(Worn::Full)
+        } else if removed >= self.scale.least_removed && removed > complete.bloom.links() / 4 {
+            Some(Worn::Sparse)
+        } else {
+            None
+        }
+    }
+}
+
+fn tell(complete: &Complete, took: Duration) {
+    tracing::info!(
+        links = complete.bloom.links(),
+        bytes = complete.bloom.bytes(),
+        milliseconds = took.as_millis() as u64,
+        "the existence filter is complete"
+    );
+}
+
+/// Does on a thread of its own what takes its time.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // It was cancelled, which only the end of the runtime does; and with that ends this.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
