@@ -472,10 +472,8 @@ fn a_reload_shows_at_once() {
     let fixture = filled(Layout::Cname);
     let serial = |fixture: &Fixture, name: &str| {
         let message = fixture.message(name, RecordType::SOA);
-        let all = message.answers.iter().chain(&message.authorities);
-        let soa = all
-            .filter(|r| r.record_type() == RecordType::SOA)
-            .next_back();
+        let mut all = message.answers.iter().chain(&message.authorities);
+        let soa = all.find(|record| record.record_type() == RecordType::SOA);
         soa.map(|record| record.data.to_string())
     };
     let names = [
