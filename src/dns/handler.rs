@@ -7,6 +7,7 @@
 //! A reply that needs no waiting is made in one go (`Handler::begin`), which is what the UDP workers
 //! live on; one that waits for a link is ended later (`Handler::end`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use hickory_proto::op::{
     Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode,
 };
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
 use hickory_server::net::runtime::Time;
@@ -23,10 +25,12 @@ use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Quer
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
+use super::cookie::{COOKIE_LEN, Cookie, Cookies, OPTION_COOKIE};
 use super::edns;
 use super::hot::{HotAnswers, Now};
 use super::ordinary::{Answerable, Desk, Prepared};
 use super::reply::Sent;
+use crate::clock::UnixTime;
 use crate::links::{Links, Resolution, Stamp, Unresolved};
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
 use crate::store::StoreError;
@@ -48,6 +52,8 @@ pub(super) struct Shared {
     pub(super) zones: Arc<ZoneSet>,
     pub(super) links: Arc<Links>,
     pub(super) hot: HotAnswers,
+    /// None where the system has no random bytes for their secret: then we are a server without.
+    cookies: Option<Cookies>,
     metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
 }
@@ -86,6 +92,7 @@ impl Handler {
             zones,
             links,
             hot,
+            cookies: random_cookies(),
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         }))
@@ -209,7 +216,7 @@ impl Shared {
             Err(answer) => answer,
             Ok(query) => self.answer(query)?,
         };
-        Ok(Reply::new(request, answer))
+        Ok(self.reply(request, answer))
     }
 
     /// Answers a query that is well-formed and of class IN.
@@ -249,7 +256,7 @@ impl Shared {
             (Some(query), Some(zone)) => self.answer_with(zone, question_of(query), found),
             _ => Answer::empty(ResponseCode::ServFail, None),
         };
-        Reply::new(request, answer)
+        self.reply(request, answer)
     }
 
     /// Answers a question about a link that was looked up.
@@ -269,6 +276,22 @@ impl Shared {
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => Answer::empty(ResponseCode::ServFail, None),
         }
+    }
+
+    /// The cookie for the reply to a client that has sent this one.
+    pub(super) fn cookie(
+        &self,
+        sent: Option<Cookie<'_>>,
+        client: IpAddr,
+        now: UnixTime,
+    ) -> Option<[u8; COOKIE_LEN]> {
+        Some(self.cookies.as_ref()?.reply(&sent?, client, now))
+    }
+
+    fn reply(&self, request: &Request, answer: Answer) -> Reply {
+        let sent = cookie_option(request).and_then(Cookie::read);
+        let cookie = self.cookie(sent, request.src().ip(), self.links.now());
+        Reply::new(request, answer, cookie)
     }
 
     /// What an answer is to know of a link that could not be looked up.
@@ -330,6 +353,17 @@ impl Shared {
     }
 }
 
+fn random_cookies() -> Option<Cookies> {
+    let mut secret = [0; 16];
+    match getrandom::fill(&mut secret) {
+        Ok(()) => Some(Cookies::new(&secret)),
+        Err(error) => {
+            tracing::warn!(%error, "no random bytes, and so no DNS cookies");
+            None
+        }
+    }
+}
+
 /// Whether a reply went out whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fit {
@@ -338,7 +372,7 @@ pub(super) enum Fit {
 }
 
 impl Reply {
-    fn new(request: &Request, answer: Answer) -> Self {
+    fn new(request: &Request, answer: Answer, cookie: Option<[u8; COOKIE_LEN]>) -> Self {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.message_type = MessageType::Response;
         metadata.response_code = answer.rcode;
@@ -346,6 +380,10 @@ impl Reply {
         // RFC 4035 §3.1.6: an authoritative server clears CD.
         metadata.checking_disabled = false;
         let mut edns = request.edns.as_ref().map(edns::reply);
+        if let (Some(edns), Some(cookie)) = (&mut edns, cookie) {
+            let cookie = EdnsOption::Unknown(OPTION_COOKIE, cookie.to_vec());
+            edns.options_mut().insert(cookie);
+        }
         if let (Some(edns), Some(error)) = (&mut edns, answer.error) {
             edns::push_extended_error(edns, error);
         }
@@ -458,6 +496,14 @@ fn question(request: &Request) -> Option<&LowerQuery> {
     (request.queries.as_bytes().len() == name_len + 4).then_some(query)
 }
 
+/// The data of a request's first cookie option (RFC 7873 §5.2: the others do not count).
+fn cookie_option(request: &Request) -> Option<&[u8]> {
+    match request.edns.as_ref()?.option(OPTION_COOKIE.into())? {
+        EdnsOption::Unknown(_, data) => Some(data),
+        _ => None,
+    }
+}
+
 /// The question of a query.
 fn question_of(query: &LowerQuery) -> Question<'_> {
     Question {
@@ -478,6 +524,10 @@ fn check(request: &Request) -> Result<&LowerQuery, Answer> {
     // RFC 6891 §6.1.3: a version we do not know; the reply tells ours.
     if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Err(Answer::empty(ResponseCode::BADVERS, None));
+    }
+    // RFC 7873 §5.2.2: a cookie of a length that none can have.
+    if cookie_option(request).is_some_and(|data| Cookie::read(data).is_none()) {
+        return Err(Answer::empty(ResponseCode::FormErr, None));
     }
     // RFC 9619 §4: a query asks one question.
     let Some(query) = question(request) else {

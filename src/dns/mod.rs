@@ -13,6 +13,7 @@
 //! * [`server`] owns the sockets.
 
 pub mod answer;
+mod cookie;
 pub mod edns;
 pub mod handler;
 mod hot;

@@ -9,6 +9,7 @@
 //! What the reply says is decided by [`answer`] alone; here is decided which of its answers can be used
 //! again.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
 use hickory_proto::rr::Name;
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
+use super::cookie::{COOKIE_LEN, Cookie};
 use super::handler::{Shared, Unanswered};
 use super::hot::{HotAnswers, HotKey, Now, Validity};
 use super::query::{Query, to_name};
-use super::reply::{Encoded, ReplyBuffer, Sent, head};
+use super::reply::{Encoded, Options, ReplyBuffer, Sent, head};
 use crate::clock::UnixTime;
 use crate::link::{Code, LinkName, Origin};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
@@ -30,6 +32,8 @@ const STATIC_LEASE: Duration = Duration::from_secs(3_600);
 
 /// Where an answer is encoded, and its reply put together.
 pub(super) struct Desk<'a> {
+    /// Who has asked.
+    pub(super) client: IpAddr,
     /// The reply.
     pub(super) reply: &'a mut ReplyBuffer,
     /// A buffer that is used again and again.
@@ -55,6 +59,7 @@ struct Work<'a, 'p> {
     query: &'a Query<'p>,
     now: &'a Now,
     desk: Desk<'a>,
+    cookie: Option<[u8; COOKIE_LEN]>,
     /// Of the time before the zones were looked at: a reload moves it on when they have been replaced.
     stamp: Stamp,
 }
@@ -84,6 +89,7 @@ impl Shared {
             shared: self,
             query,
             now,
+            cookie: self.cookie(cookie_of(query), desk.client, now.unix),
             desk,
             stamp: self.links.common_stamp(),
         };
@@ -114,10 +120,12 @@ impl Shared {
         let query = Query::read(packet)?;
         let zones = answerable.zones;
         let zone = zones.find_for(&query.name, query.record_type())?;
+        let now = self.time();
         let mut work = Work {
             shared: self,
             query: &query,
-            now: &self.time(),
+            now: &now,
+            cookie: self.cookie(cookie_of(&query), desk.client, now.unix),
             desk,
             stamp: answerable.stamp,
         };
@@ -128,12 +136,20 @@ impl Shared {
 impl Work<'_, '_> {
     /// A reply that is a hot answer.
     fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
-        let room = ReplyBuffer::room(self.query, None);
+        let options = self.options(None);
+        let room = ReplyBuffer::room(self.query, &options);
         let records = self.desk.reply.records_mut(self.query);
         let is_current = |stamp| self.shared.links.is_current(stamp);
         let hot = &self.shared.hot;
         let hot = hot.find(key, self.now, is_current, room, records)?;
-        self.desk.reply.complete_hot(self.query, &hot)
+        self.desk.reply.complete_hot(self.query, &hot, &options)
+    }
+
+    fn options(&self, error: Option<ExtendedError>) -> Options {
+        Options {
+            cookie: self.cookie,
+            error,
+        }
     }
 
     /// A reply that no hot answer could be found for.
@@ -263,7 +279,10 @@ impl Work<'_, '_> {
         let key = hot.key(&self.query.name, self.query.qtype);
         match to_name(&self.query.name) {
             Some(name) => self.send_as(answer, name, &key, lease, end),
-            None => self.desk.reply.truncate(self.query, head(answer)),
+            None => {
+                let options = self.options(None);
+                self.desk.reply.truncate(self.query, head(answer), &options)
+            }
         }
     }
 
@@ -277,10 +296,13 @@ impl Work<'_, '_> {
         lease: Option<Lease>,
         end: Option<UnixTime>,
     ) -> Sent {
-        let Desk { reply, encoding } = &mut self.desk;
+        let options = self.options(answer.error);
+        let Desk {
+            reply, encoding, ..
+        } = &mut self.desk;
         let question = EncodedQuestion::query(name, self.query.record_type());
         let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
-            return reply.truncate(self.query, head(answer));
+            return reply.truncate(self.query, head(answer), &options);
         };
         if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
             let validity = Validity {
@@ -293,7 +315,7 @@ impl Work<'_, '_> {
             let more = self.shared.hot.keep(key, &encoded, validity);
             self.shared.count_hot_bytes(more);
         }
-        if let Some(sent) = reply.write(self.query, &encoded, answer.error) {
+        if let Some(sent) = reply.write(self.query, &encoded, &options) {
             return sent;
         }
         let head = encoded.head;
@@ -302,13 +324,17 @@ impl Work<'_, '_> {
             let mut less = answer.clone();
             less.additionals.clear();
             if let Some(encoded) = Encoded::of(&less, question, encoding)
-                && let Some(sent) = reply.write(self.query, &encoded, answer.error)
+                && let Some(sent) = reply.write(self.query, &encoded, &options)
             {
                 return sent;
             }
         }
-        reply.truncate(self.query, head)
+        reply.truncate(self.query, head, &options)
     }
+}
+
+fn cookie_of<'p>(query: &Query<'p>) -> Option<Cookie<'p>> {
+    query.edns?.cookie
 }
 
 /// The code and the origin of the link that alone decides about a name: without it, there is no such

@@ -9,6 +9,7 @@
 
 use hickory_proto::rr::{LowerName, Name, RecordType};
 
+use super::cookie::{Cookie, OPTION_COOKIE};
 use crate::zone::WireName;
 
 /// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
@@ -33,7 +34,7 @@ pub(super) struct Query<'p> {
     /// The query type.
     pub(super) qtype: u16,
     /// What its OPT record says, if it has one.
-    pub(super) edns: Option<QueryEdns>,
+    pub(super) edns: Option<QueryEdns<'p>>,
     id: [u8; 2],
     recursion_desired: u8,
     /// The question as it came, with the letter case that the reply repeats.
@@ -42,11 +43,13 @@ pub(super) struct Query<'p> {
 
 /// What the OPT record of a query says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct QueryEdns {
+pub(super) struct QueryEdns<'p> {
     /// The largest UDP message that the client takes, in bytes.
     pub(super) udp_payload: u16,
     /// The DO bit (RFC 3225 §3).
     pub(super) dnssec_ok: bool,
+    /// The client's cookie, and the server's if it has one.
+    pub(super) cookie: Option<Cookie<'p>>,
 }
 
 impl<'p> Query<'p> {
@@ -138,9 +141,9 @@ fn is_ordinary(qtype: u16) -> bool {
     !matches!(qtype, 0 | TYPE_OPT | 128..255)
 }
 
-impl QueryEdns {
+impl<'p> QueryEdns<'p> {
     /// Reads an OPT record of version 0, which is the last thing in the message.
-    fn read(record: &[u8]) -> Option<Self> {
+    fn read(record: &'p [u8]) -> Option<Self> {
         let (fixed, mut options) = record.split_first_chunk::<OPT_LEN>()?;
         let [0, t0, t1, s0, s1, 0, 0, flags, _, l0, l1] = *fixed else {
             return None;
@@ -149,15 +152,22 @@ impl QueryEdns {
         if !is_opt || usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
             return None;
         }
+        let mut cookie = None;
         while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
-            if !is_plain_option(u16::from_be_bytes([c0, c1])) {
-                return None;
+            let len = usize::from(u16::from_be_bytes([l0, l1]));
+            let (data, rest) = rest.split_at_checked(len)?;
+            match u16::from_be_bytes([c0, c1]) {
+                // RFC 7873 §5.2: of several, the first counts.
+                OPTION_COOKIE if cookie.is_none() => cookie = Some(Cookie::read(data)?),
+                code if is_plain_option(code) => {}
+                _ => return None,
             }
-            options = rest.get(usize::from(u16::from_be_bytes([l0, l1]))..)?;
+            options = rest;
         }
         options.is_empty().then_some(Self {
             udp_payload: u16::from_be_bytes([s0, s1]),
             dnssec_ok: flags & DNSSEC_OK != 0,
+            cookie,
         })
     }
 }

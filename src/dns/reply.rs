@@ -10,6 +10,7 @@ use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::BinEncoder;
 
 use super::answer::{Answer, ExtendedError};
+use super::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use super::edns::{MAX_UDP_PAYLOAD, OPTION_EXTENDED_ERROR};
 use super::hot::HotAnswer;
 use super::query::{HEADER_LEN, Query};
@@ -36,6 +37,15 @@ pub(super) struct Encoded<'b> {
     pub(super) head: [u8; HEAD_LEN],
     /// The records of all sections.
     pub(super) records: &'b [u8],
+}
+
+/// The options of a reply's OPT record, if it has one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    /// RFC 7873.
+    pub(super) cookie: Option<[u8; COOKIE_LEN]>,
+    /// RFC 8914.
+    pub(super) error: Option<ExtendedError>,
 }
 
 /// How a reply was sent.
@@ -141,15 +151,20 @@ impl ReplyBuffer {
 
     /// Completes a reply whose records are in their place already. None if it is too long and has to
     /// be encoded again: with additional records that it could do without.
-    pub(super) fn complete_hot(&mut self, query: &Query<'_>, hot: &HotAnswer) -> Option<Sent> {
+    pub(super) fn complete_hot(
+        &mut self,
+        query: &Query<'_>,
+        hot: &HotAnswer,
+        options: &Options,
+    ) -> Option<Sent> {
         let has_additionals = hot.head[6..] != [0, 0];
-        let fits = hot.len <= Self::room(query, None);
+        let fits = hot.len <= Self::room(query, options);
         if !fits && has_additionals {
             return None;
         }
         let sent = match fits {
-            true => self.complete(query, hot.head, hot.len, None),
-            false => self.truncate(query, hot.head),
+            true => self.complete(query, hot.head, hot.len, options),
+            false => self.truncate(query, hot.head, options),
         };
         Some(Sent { hot: true, ..sent })
     }
@@ -159,22 +174,27 @@ impl ReplyBuffer {
         &mut self,
         query: &Query<'_>,
         encoded: &Encoded<'_>,
-        error: Option<ExtendedError>,
+        options: &Options,
     ) -> Option<Sent> {
         let records = encoded.records;
-        if records.len() > Self::room(query, error) {
+        if records.len() > Self::room(query, options) {
             return None;
         }
         self.records_mut(query)[..records.len()].copy_from_slice(records);
-        Some(self.complete(query, encoded.head, records.len(), error))
+        Some(self.complete(query, encoded.head, records.len(), options))
     }
 
     /// Makes a reply that tells the client to come by TCP: without records, which could pass for all
     /// there are (RFC 2181 §9).
-    pub(super) fn truncate(&mut self, query: &Query<'_>, head: [u8; HEAD_LEN]) -> Sent {
+    pub(super) fn truncate(
+        &mut self,
+        query: &Query<'_>,
+        head: [u8; HEAD_LEN],
+        options: &Options,
+    ) -> Sent {
         let [flags, rcode, ..] = head;
         let head = [flags | TRUNCATED, rcode, 0, 0, 0, 0, 0, 0];
-        let sent = self.complete(query, head, 0, None);
+        let sent = self.complete(query, head, 0, options);
         Sent {
             truncated: true,
             ..sent
@@ -182,8 +202,9 @@ impl ReplyBuffer {
     }
 
     /// How many bytes of records a reply to this query has room for.
-    pub(super) fn room(query: &Query<'_>, error: Option<ExtendedError>) -> usize {
-        let fixed = HEADER_LEN + query.question_len() + opt_len(query, error);
+    pub(super) fn room(query: &Query<'_>, options: &Options) -> usize {
+        let opt = query.edns.map_or(0, |_| OPT_LEN + options.len());
+        let fixed = HEADER_LEN + query.question_len() + opt;
         query.udp_limit(MAX_UDP_PAYLOAD).saturating_sub(fixed)
     }
 
@@ -193,7 +214,7 @@ impl ReplyBuffer {
         query: &Query<'_>,
         head: [u8; HEAD_LEN],
         records_len: usize,
-        error: Option<ExtendedError>,
+        options: &Options,
     ) -> Sent {
         let [flags, rcode, counts @ ..] = head;
         let header = &mut self.bytes[..HEADER_LEN];
@@ -202,7 +223,7 @@ impl ReplyBuffer {
         query.stamp(&mut self.bytes[..]);
         self.len = HEADER_LEN + query.question_len() + records_len;
         if let Some(edns) = query.edns {
-            self.push_opt(edns.dnssec_ok, error);
+            self.push_opt(edns.dnssec_ok, options);
         }
         Sent {
             rcode: rcode & 0x0F,
@@ -213,19 +234,27 @@ impl ReplyBuffer {
 
     /// Adds an OPT record: version 0, our own size, DO repeated (RFC 3225 §3), all other flags zero
     /// (RFC 6891 §6.1.4).
-    fn push_opt(&mut self, dnssec_ok: bool, error: Option<ExtendedError>) {
+    fn push_opt(&mut self, dnssec_ok: bool, options: &Options) {
         let [s0, s1] = MAX_UDP_PAYLOAD.to_be_bytes();
         let flags = if dnssec_ok { 0x80 } else { 0 };
-        let [l0, l1] = (options_len(error) as u16).to_be_bytes();
+        let [l0, l1] = (options.len() as u16).to_be_bytes();
         self.push(&[0, 0, 41, s0, s1, 0, 0, flags, 0, l0, l1]);
-        if let Some(ExtendedError { code, text }) = error {
-            self.push(&OPTION_EXTENDED_ERROR.to_be_bytes());
-            self.push(&((INFO_CODE_LEN + text.len()) as u16).to_be_bytes());
+        if let Some(cookie) = &options.cookie {
+            self.push_option_header(OPTION_COOKIE, cookie.len());
+            self.push(cookie);
+        }
+        if let Some(ExtendedError { code, text }) = options.error {
+            self.push_option_header(OPTION_EXTENDED_ERROR, INFO_CODE_LEN + text.len());
             self.push(&code.to_be_bytes());
             self.push(text.as_bytes());
         }
         let additionals = u16::from_be_bytes([self.bytes[10], self.bytes[11]]) + 1;
         self.bytes[10..HEADER_LEN].copy_from_slice(&additionals.to_be_bytes());
+    }
+
+    fn push_option_header(&mut self, code: u16, len: usize) {
+        let ([c0, c1], [l0, l1]) = (code.to_be_bytes(), (len as u16).to_be_bytes());
+        self.push(&[c0, c1, l0, l1]);
     }
 
     /// There is room: see [`ReplyBuffer::room`].
@@ -236,15 +265,15 @@ impl ReplyBuffer {
     }
 }
 
-fn opt_len(query: &Query<'_>, error: Option<ExtendedError>) -> usize {
-    match query.edns {
-        Some(_) => OPT_LEN + options_len(error),
-        None => 0,
+impl Options {
+    /// Their length, in bytes.
+    fn len(&self) -> usize {
+        let cookie = self
+            .cookie
+            .map_or(0, |cookie| OPTION_HEADER_LEN + cookie.len());
+        let error = self.error.map_or(0, |error| {
+            OPTION_HEADER_LEN + INFO_CODE_LEN + error.text.len()
+        });
+        cookie + error
     }
-}
-
-fn options_len(error: Option<ExtendedError>) -> usize {
-    error.map_or(0, |error| {
-        OPTION_HEADER_LEN + INFO_CODE_LEN + error.text.len()
-    })
 }

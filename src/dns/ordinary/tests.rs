@@ -2,7 +2,7 @@
 //! kept against what happens to links and zones meanwhile.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Record, RecordType};
@@ -43,6 +43,7 @@ ns.sub IN A 192.0.2.53
 big    IN TXT AAAA
 ";
 const NOW: UnixTime = UnixTime(1_700_000_000);
+const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99)), 5_353);
 
 struct Fixture {
     runtime: Runtime,
@@ -125,6 +126,7 @@ impl Fixture {
         let handler = &self.handler;
         let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
         let desk = Desk {
+            client: CLIENT.ip(),
             reply: &mut reply,
             encoding: &mut encoding,
         };
@@ -138,6 +140,7 @@ impl Fixture {
                     handler.resolve(unanswered).await
                 });
                 let desk = Desk {
+                    client: CLIENT.ip(),
                     reply: &mut reply,
                     encoding: &mut encoding,
                 };
@@ -149,8 +152,7 @@ impl Fixture {
 
     /// The reply, by way of hickory.
     fn ask_hickory(&self, packet: &[u8]) -> (Fit, Vec<u8>) {
-        let client = SocketAddr::from(([192, 0, 2, 99], 5_353));
-        let request = Request::from_bytes(packet.to_vec(), client, Protocol::Udp).unwrap();
+        let request = Request::from_bytes(packet.to_vec(), CLIENT, Protocol::Udp).unwrap();
         let mut reply = match self.handler.begin(&request) {
             Ok(reply) => reply,
             Err(mut unanswered) => self.runtime.block_on(async {
@@ -335,6 +337,38 @@ fn both_ways_agree() {
                 ] {
                     check_both(&fixture, &name, qtype, edns);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_ways_have_the_same_cookies() {
+    let fixture = filled(Layout::Cname);
+    for name in [
+        "abc.s.example.com",
+        "none.s.example.com",
+        "example.org",
+        "longest.s.example.com",
+    ] {
+        for len in 0..50 {
+            let mut packet = query(name, 16, Some((1_232, true)));
+            let at = packet.len() - 1;
+            packet[at] = 4 + len;
+            packet.extend([0, 10, 0, len]);
+            packet.extend((0..len).map(|n| n ^ 0x5A));
+            let (_, long) = fixture.ask_hickory(&packet);
+            if len == 8 || (16..=40).contains(&len) {
+                let (_, short) = fixture.ask(&packet);
+                assert_eq!(said(&short), said(&long), "{name}, {len} bytes");
+                assert!(
+                    short
+                        .windows(12)
+                        .any(|w| w[..4] == [0, 10, 0, 24] && w[4..] == packet[at + 5..at + 13])
+                );
+            } else {
+                assert!(fixture.handler.prepare(&packet).is_none());
+                assert_eq!(long[3] & 0x0F, 1, "{len} bytes are no cookie");
             }
         }
     }

@@ -286,6 +286,7 @@ impl Worker {
             return self.take_odd(bytes, peer, reply, scratch);
         };
         let desk = Desk {
+            client: peer.ip(),
             reply,
             encoding: scratch,
         };
@@ -365,6 +366,7 @@ impl Waiting {
             WaitingQuery::Ordinary(packet, peer) => {
                 let link = handler.resolve(unanswered).await;
                 let desk = Desk {
+                    client: peer.ip(),
                     reply: &mut reply,
                     encoding: &mut wire,
                 };
