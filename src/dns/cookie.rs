@@ -28,10 +28,10 @@ const ANY_SERVER_LEN: std::ops::RangeInclusive<usize> = 8..=32;
 /// Version 1, and three bytes that are zero (RFC 9018 §4.1, §4.2).
 const VERSION: [u8; 4] = [1, 0, 0, 0];
 /// How old a cookie may be, and how far ahead of our clock, in seconds (RFC 9018 §4.3).
-const MAX_AGE: u32 = 60 * 60;
-const MAX_AHEAD: u32 = 5 * 60;
+const MAX_AGE: i32 = 60 * 60;
+const MAX_AHEAD: i32 = 5 * 60;
 /// From what age on a client is given a new one, in seconds (RFC 9018 §4.3).
-const RENEW_AGE: u32 = 30 * 60;
+const RENEW_AGE: i32 = 30 * 60;
 
 /// Makes the server's cookies and knows them again.
 #[derive(Clone)]
@@ -73,37 +73,43 @@ impl Cookies {
     pub(super) fn reply(&self, cookie: &Cookie<'_>, ip: IpAddr, now: UnixTime) -> [u8; COOKIE_LEN] {
         // RFC 9018 §4.3: serial number arithmetic, so the year 2106 is no end.
         let now = now.0 as u32;
-        let age = self.age(cookie, ip, now);
-        let time = match age {
-            Some(age) if age < RENEW_AGE as i32 => now.wrapping_sub_signed(age),
-            _ => now,
+        let server = match self.age(cookie, ip, now) {
+            Some((age, server)) if age < RENEW_AGE => server,
+            _ => self.server_part(&cookie.client, VERSION, now.to_be_bytes(), ip),
         };
         let mut whole = [0; COOKIE_LEN];
-        whole[..8].copy_from_slice(&cookie.client);
-        whole[8..].copy_from_slice(&self.server_part(&cookie.client, time, ip));
+        let (client_part, server_part) = whole.split_at_mut(CLIENT_LEN);
+        client_part.copy_from_slice(&cookie.client);
+        server_part.copy_from_slice(&server);
         whole
     }
 
-    /// How old the server's part of a cookie is, in seconds, below zero if it is of a clock ahead of ours;
-    /// none if it is not ours, or too old.
-    fn age(&self, cookie: &Cookie<'_>, ip: IpAddr, now: u32) -> Option<i32> {
-        let server: &[u8; SERVER_LEN] = cookie.server.try_into().ok()?;
-        let [v0, v1, v2, v3, t0, t1, t2, t3, ..] = *server;
-        let time = u32::from_be_bytes([t0, t1, t2, t3]);
-        let age = now.wrapping_sub(time) as i32;
-        let is_of_late = (-(MAX_AHEAD as i32)..=MAX_AGE as i32).contains(&age);
+    /// The server's part of a cookie and how old it is, in seconds, below zero if it is of a clock ahead
+    /// of ours; none if it is not ours, or too old.
+    fn age(&self, cookie: &Cookie<'_>, ip: IpAddr, now: u32) -> Option<(i32, [u8; SERVER_LEN])> {
+        let server: [u8; SERVER_LEN] = cookie.server.try_into().ok()?;
+        let [v0, r0, r1, r2, t0, t1, t2, t3, ..] = server;
+        let time = [t0, t1, t2, t3];
+        let age = now.wrapping_sub(u32::from_be_bytes(time)) as i32;
+        // The reserved bytes may be somebody else's; they are part of the hash (RFC 9018 §4.4).
+        let ours = self.server_part(&cookie.client, [v0, r0, r1, r2], time, ip);
         // A forger learns nothing from how long the comparison takes: an address that gets our replies
         // can have a cookie anyway.
-        let is_ours =
-            [v0, v1, v2, v3] == VERSION && *server == self.server_part(&cookie.client, time, ip);
-        (is_ours && is_of_late).then_some(age)
+        let is_good = v0 == VERSION[0] && (-MAX_AHEAD..=MAX_AGE).contains(&age) && server == ours;
+        is_good.then_some((age, server))
     }
 
     /// The server's part of a cookie (RFC 9018 §4).
-    fn server_part(&self, client: &[u8; CLIENT_LEN], time: u32, ip: IpAddr) -> [u8; SERVER_LEN] {
+    fn server_part(
+        &self,
+        client: &[u8; CLIENT_LEN],
+        version: [u8; 4],
+        time: [u8; 4],
+        ip: IpAddr,
+    ) -> [u8; SERVER_LEN] {
         let mut part = [0; SERVER_LEN];
-        part[..4].copy_from_slice(&VERSION);
-        part[4..8].copy_from_slice(&time.to_be_bytes());
+        part[..4].copy_from_slice(&version);
+        part[4..8].copy_from_slice(&time);
         let mut hasher = self.hasher;
         hasher.write(client);
         hasher.write(&part[..8]);
@@ -176,7 +182,7 @@ mod tests {
             "fc93fc62807ddb8601abcdef5cf78f71a314227b6679ebf5",
             "203.0.113.203",
             1_559_734_700,
-            // With reserved bytes that are not zero, the RFC renews it only if it is old; here it is.
+            // Its reserved bytes are not zero; ours are.
             "fc93fc62807ddb86010000005cf7a9acf73a7810aca2381e",
         );
     }

@@ -321,7 +321,9 @@ impl Links {
         if let Some(filter) = &self.filter {
             let (store, metrics) = (self.store.clone(), self.metrics.clone());
             let keeper = Keeper::new(filter.clone(), store, metrics);
-            tasks.spawn(keeper.run(shutdown.clone()));
+            let memory = self.memory.clone();
+            let completed = move || memory.stamps().change_all();
+            tasks.spawn(keeper.run(completed, shutdown.clone()));
         }
         let Some(redis) = &self.redis else {
             return;

@@ -2,7 +2,7 @@
 //! buffers are made once.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::dns::reply::ReplyBuffer;
 
@@ -10,11 +10,33 @@ use crate::dns::reply::ReplyBuffer;
 /// Queries have some fifty bytes, and we tell clients a limit of 1,232 (RFC 6891 §6.2.3).
 const PACKET: usize = 4_096;
 
+/// Where a packet has come from, and where its reply goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// The client's address.
+    pub(super) address: SocketAddr,
+    /// Which of our addresses it has asked, where the socket is bound to all of them: the reply has to
+    /// come from there (RFC 2181 §4), which is not what the system would choose by itself.
+    pub(super) local: Option<Local>,
+}
+
+/// An address of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Local {
+    ip: IpAddr,
+    /// The index of the interface, for addresses that are only good on a link; else zero, and the reply
+    /// goes by whatever interface leads to the client.
+    interface: u32,
+}
+
 /// Packets that have come.
 pub(super) struct Inbox {
     buffers: Vec<Box<[u8; PACKET]>>,
     /// Length and sender of each packet of the last call.
-    received: Vec<(usize, SocketAddr)>,
+    received: Vec<(usize, Peer)>,
+    /// Whether the socket tells which address was asked.
+    #[cfg(target_os = "linux")]
+    tells_local: bool,
     #[cfg(target_os = "linux")]
     headers: linux::Headers,
 }
@@ -23,18 +45,48 @@ pub(super) struct Inbox {
 pub(super) struct Outbox {
     buffers: Vec<ReplyBuffer>,
     /// Where each of the replies goes that are ready.
-    peers: Vec<SocketAddr>,
+    peers: Vec<Peer>,
     #[cfg(target_os = "linux")]
-    headers: linux::Headers,
+    headers: linux::SendHeaders,
+}
+
+impl Peer {
+    /// A client of a socket that has one address only.
+    #[cfg_attr(target_os = "linux", cfg(test))]
+    fn of(address: SocketAddr) -> Self {
+        Self {
+            address,
+            local: None,
+        }
+    }
+}
+
+/// Has a socket tell of each packet which address was asked, if it is bound to all of them; returns
+/// whether it does.
+///
+/// # Errors
+/// What the system says; replies then leave from an address that it chooses.
+pub(super) fn tell_local(socket: &UdpSocket) -> io::Result<bool> {
+    if !socket.local_addr()?.ip().is_unspecified() {
+        return Ok(false);
+    }
+    #[cfg(target_os = "linux")]
+    return linux::tell_local(socket);
+    #[cfg(not(target_os = "linux"))]
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Inbox {
-    pub(super) fn new(packets: usize) -> Self {
+    /// Room for so many packets at once.
+    #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+    pub(super) fn new(packets: usize, tells_local: bool) -> Self {
         Self {
             buffers: (0..packets).map(|_| Box::new([0; PACKET])).collect(),
             received: Vec::with_capacity(packets),
             #[cfg(target_os = "linux")]
-            headers: linux::headers(packets),
+            tells_local,
+            #[cfg(target_os = "linux")]
+            headers: linux::headers(packets, tells_local),
         }
     }
 
@@ -42,24 +94,32 @@ impl Inbox {
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
         self.received.clear();
         #[cfg(target_os = "linux")]
-        return linux::receive(
-            socket,
-            &mut self.headers,
-            &mut self.buffers,
-            &mut self.received,
-        );
+        {
+            linux::receive(
+                socket,
+                &mut self.headers,
+                &mut self.buffers,
+                &mut self.received,
+            )?;
+            // The headers would have no room for it any more, where it was missing once.
+            if self.tells_local && self.received.iter().any(|(_, peer)| peer.local.is_none()) {
+                self.headers = linux::headers(self.buffers.len(), true);
+            }
+            Ok(())
+        }
         #[cfg(not(target_os = "linux"))]
         {
             let Some(buffer) = self.buffers.first_mut() else {
                 return Ok(());
             };
-            self.received.push(socket.recv_from(&mut buffer[..])?);
+            let (length, address) = socket.recv_from(&mut buffer[..])?;
+            self.received.push((length, Peer::of(address)));
             Ok(())
         }
     }
 
     /// The packets of the last call, and who has sent them.
-    pub(super) fn packets(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+    pub(super) fn packets(&self) -> impl Iterator<Item = (&[u8], Peer)> {
         let received = self.buffers.iter().zip(&self.received);
         received.map(|(buffer, &(length, peer))| (&buffer[..length.min(PACKET)], peer))
     }
@@ -71,7 +131,7 @@ impl Outbox {
             buffers: (0..packets).map(|_| ReplyBuffer::new()).collect(),
             peers: Vec::with_capacity(packets),
             #[cfg(target_os = "linux")]
-            headers: linux::headers(packets),
+            headers: linux::SendHeaders::new(packets),
         }
     }
 
@@ -82,9 +142,9 @@ impl Outbox {
     }
 
     /// For as many replies as these, which have buffers of their own.
-    pub(super) fn of(replies: impl ExactSizeIterator<Item = (ReplyBuffer, SocketAddr)>) -> Self {
+    pub(super) fn of(replies: impl ExactSizeIterator<Item = (ReplyBuffer, Peer)>) -> Self {
         #[cfg(target_os = "linux")]
-        let headers = linux::headers(replies.len());
+        let headers = linux::SendHeaders::new(replies.len());
         let (buffers, peers) = replies.unzip();
         Self {
             #[cfg(target_os = "linux")]
@@ -95,7 +155,7 @@ impl Outbox {
     }
 
     /// What was written to that buffer is a reply to this client.
-    pub(super) fn commit(&mut self, peer: SocketAddr) {
+    pub(super) fn commit(&mut self, peer: Peer) {
         self.peers.push(peer);
     }
 
@@ -126,7 +186,7 @@ impl Outbox {
     #[cfg(not(target_os = "linux"))]
     fn send_from(&mut self, socket: &UdpSocket, from: usize) -> io::Result<usize> {
         socket
-            .send_to(self.buffers[from].as_bytes(), self.peers[from])
+            .send_to(self.buffers[from].as_bytes(), self.peers[from].address)
             .map(|_| 1)
     }
 }
@@ -134,26 +194,59 @@ impl Outbox {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io::{self, IoSlice, IoSliceMut};
-    use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
     use std::os::fd::AsRawFd;
 
+    use nix::cmsg_space;
+    use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+    use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
     use nix::sys::socket::{
-        ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg,
+        ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage,
+        recvmmsg, sendmmsg, setsockopt,
     };
 
-    use super::{PACKET, ReplyBuffer};
+    use super::{Local, PACKET, Peer, ReplyBuffer};
 
     pub(super) type Headers = MultiHeaders<SockaddrStorage>;
 
-    pub(super) fn headers(packets: usize) -> Headers {
-        MultiHeaders::preallocate(packets, None)
+    /// Headers of replies, made when they are first needed: those that tell where a reply is to come
+    /// from have room for that, and the system takes what is in that room.
+    pub(super) struct SendHeaders {
+        packets: usize,
+        plain: Option<Headers>,
+        from_v4: Option<Headers>,
+        from_v6: Option<Headers>,
+    }
+
+    impl SendHeaders {
+        pub(super) fn new(packets: usize) -> Self {
+            Self {
+                packets,
+                plain: None,
+                from_v4: None,
+                from_v6: None,
+            }
+        }
+    }
+
+    pub(super) fn tell_local(socket: &UdpSocket) -> io::Result<bool> {
+        match socket.local_addr()? {
+            SocketAddr::V4(_) => setsockopt(socket, Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvPacketInfo, &true)?,
+        }
+        Ok(true)
+    }
+
+    pub(super) fn headers(packets: usize, tells_local: bool) -> Headers {
+        let room = tells_local.then(|| cmsg_space!(in6_pktinfo));
+        MultiHeaders::preallocate(packets, room)
     }
 
     pub(super) fn receive(
         socket: &UdpSocket,
         headers: &mut Headers,
         buffers: &mut [Box<[u8; PACKET]>],
-        received: &mut Vec<(usize, SocketAddr)>,
+        received: &mut Vec<(usize, Peer)>,
     ) -> io::Result<()> {
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers
             .iter_mut()
@@ -163,38 +256,107 @@ mod linux {
         let flags = MsgFlags::MSG_WAITFORONE;
         let results = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?;
         for message in results {
-            let peer = message.address.as_ref().and_then(address);
+            let client = message.address.as_ref().and_then(address);
             // One that cannot be replied to keeps its place, for the buffers are in order.
-            let peer = peer.unwrap_or(SocketAddr::V4(SocketAddrV4::new([0; 4].into(), 0)));
+            let unknown = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+            let peer = Peer {
+                address: client.unwrap_or(unknown),
+                local: local(&message),
+            };
             received.push((message.bytes, peer));
         }
         Ok(())
     }
 
+    /// Sends the first of these replies, together with those behind it that come from the same address;
+    /// returns how many were sent.
     pub(super) fn send(
         socket: &UdpSocket,
-        headers: &mut Headers,
+        headers: &mut SendHeaders,
         buffers: &[ReplyBuffer],
-        peers: &[SocketAddr],
+        peers: &[Peer],
     ) -> io::Result<usize> {
+        let Some(from) = peers.first().map(|peer| peer.local) else {
+            return Ok(0);
+        };
+        let together = peers.iter().take_while(|peer| peer.local == from);
+        let addresses: Vec<Option<SockaddrStorage>> =
+            together.map(|peer| Some(peer.address.into())).collect();
         let slices: Vec<[IoSlice<'_>; 1]> = buffers
             .iter()
-            .take(peers.len())
+            .take(addresses.len())
             .map(|reply| [IoSlice::new(reply.as_bytes())])
             .collect();
-        let addresses: Vec<Option<SockaddrStorage>> =
-            peers.iter().map(|peer| Some((*peer).into())).collect();
-        let none: [ControlMessage<'_>; 0] = [];
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let sent = sendmmsg(
-            socket.as_raw_fd(),
-            headers,
-            slices.iter(),
-            &addresses,
-            none,
-            flags,
-        )?;
-        Ok(sent.count())
+        let packets = headers.packets;
+        let call = |headers: &mut Option<Headers>, room, control: &[ControlMessage<'_>]| {
+            let headers = headers.get_or_insert_with(|| MultiHeaders::preallocate(packets, room));
+            let flags = MsgFlags::MSG_DONTWAIT;
+            let socket = socket.as_raw_fd();
+            let sent = sendmmsg(socket, headers, slices.iter(), &addresses, control, flags)?;
+            Ok(sent.count())
+        };
+        match from {
+            None => call(&mut headers.plain, None, &[]),
+            Some(Local {
+                ip: IpAddr::V4(ip),
+                interface,
+            }) => {
+                let control = in_pktinfo {
+                    ipi_ifindex: interface as i32,
+                    ipi_spec_dst: in_addr {
+                        s_addr: u32::from_ne_bytes(ip.octets()),
+                    },
+                    ipi_addr: in_addr { s_addr: 0 },
+                };
+                let control = [ControlMessage::Ipv4PacketInfo(&control)];
+                call(
+                    &mut headers.from_v4,
+                    Some(cmsg_space!(in_pktinfo)),
+                    &control,
+                )
+            }
+            Some(Local {
+                ip: IpAddr::V6(ip),
+                interface,
+            }) => {
+                let control = in6_pktinfo {
+                    ipi6_ifindex: interface,
+                    ipi6_addr: in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                };
+                let control = [ControlMessage::Ipv6PacketInfo(&control)];
+                call(
+                    &mut headers.from_v6,
+                    Some(cmsg_space!(in6_pktinfo)),
+                    &control,
+                )
+            }
+        }
+    }
+
+    /// Which of our addresses a packet was sent to, if the socket tells.
+    fn local(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Local> {
+        message.cmsgs().ok()?.find_map(|control| match control {
+            // Not `ipi_addr`: for what was sent to many, that is their address, and not ours.
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(Local {
+                ip: Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(),
+                interface: 0,
+            }),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                let interface = if ip.is_unicast_link_local() {
+                    info.ipi6_ifindex
+                } else {
+                    0
+                };
+                Some(Local {
+                    ip: ip.into(),
+                    interface,
+                })
+            }
+            _ => None,
+        })
     }
 
     fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -222,14 +384,14 @@ mod tests {
             let from = if n % 2 == 0 { &one } else { &two };
             from.send_to(&vec![n; usize::from(n)], to).unwrap();
         }
-        let (mut inbox, mut outbox) = (Inbox::new(4), Outbox::new(4));
+        let (mut inbox, mut outbox) = (Inbox::new(4, false), Outbox::new(4));
         let mut seen = 0;
         while seen < 10 {
             inbox.receive(&server).unwrap();
             for (packet, peer) in inbox.packets() {
                 assert_eq!(packet, vec![seen; usize::from(seen)]);
                 let from = if seen % 2 == 0 { &one } else { &two };
-                assert_eq!(peer, from.local_addr().unwrap());
+                assert_eq!(peer, Peer::of(from.local_addr().unwrap()));
                 assert!(outbox.next().unwrap().set(&[seen]));
                 outbox.commit(peer);
                 seen += 1;
@@ -252,7 +414,7 @@ mod tests {
         let nowhere = "[2001:db8::1]:53".parse().unwrap();
         for peer in [nowhere, client.local_addr().unwrap(), nowhere] {
             assert!(outbox.next().unwrap().set(&[7]));
-            outbox.commit(peer);
+            outbox.commit(Peer::of(peer));
         }
         assert_eq!(outbox.send(&server), 2);
         let mut buffer = [0; 16];
@@ -266,12 +428,62 @@ mod tests {
         let to = server.local_addr().unwrap();
         client.send_to(&vec![1; PACKET + 1], to).unwrap();
         client.send_to(&[], to).unwrap();
-        let mut inbox = Inbox::new(4);
+        let mut inbox = Inbox::new(4, false);
         let mut lengths = Vec::new();
         while lengths.len() < 2 {
             inbox.receive(&server).unwrap();
             lengths.extend(inbox.packets().map(|(packet, _)| packet.len()));
         }
         assert_eq!(lengths, [PACKET, 0]);
+    }
+
+    /// What a client that asks an address of ours is answered from.
+    #[cfg(target_os = "linux")]
+    fn check_local(bind: &str, asked: &[&str]) {
+        let server = UdpSocket::bind(bind).unwrap();
+        assert!(tell_local(&server).unwrap());
+        let port = server.local_addr().unwrap().port();
+        let clients: Vec<_> = asked
+            .iter()
+            .map(|ip| {
+                let to = SocketAddr::new(ip.parse().unwrap(), port);
+                let client = UdpSocket::bind((to.ip(), 0)).unwrap();
+                client.send_to(&[1], to).unwrap();
+                (client, to)
+            })
+            .collect();
+        let (mut inbox, mut outbox) = (Inbox::new(8, true), Outbox::new(8));
+        let mut taken = 0;
+        while taken < asked.len() {
+            inbox.receive(&server).unwrap();
+            for (_, peer) in inbox.packets() {
+                assert!(outbox.next().unwrap().set(&[2]));
+                outbox.commit(peer);
+                taken += 1;
+            }
+            assert_eq!(outbox.send(&server), 0);
+        }
+        for (client, to) in clients {
+            let mut buffer = [0; 8];
+            assert_eq!(client.recv_from(&mut buffer).unwrap(), (1, to));
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn rfc2181_4_replies_come_from_the_address_that_was_asked() {
+        check_local(
+            "0.0.0.0:0",
+            &[
+                "127.0.0.1",
+                "127.0.0.2",
+                "127.0.0.2",
+                "127.9.9.9",
+                "127.0.0.1",
+            ],
+        );
+        check_local("[::]:0", &["::1", "::1"]);
+        let one = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(!tell_local(&one).unwrap(), "it has one address");
     }
 }

@@ -19,7 +19,7 @@ mod batch;
 mod tally;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -32,7 +32,7 @@ use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use self::batch::{Inbox, Outbox};
+use self::batch::{Inbox, Outbox, Peer, tell_local};
 use self::tally::Tally;
 use super::handler::{Fit, Handler, Unanswered};
 use super::hot::Now;
@@ -139,13 +139,13 @@ struct Worker {
 /// A reply of a task.
 struct Later {
     reply: ReplyBuffer,
-    peer: SocketAddr,
+    peer: Peer,
 }
 
 /// A packet that has come.
 struct Packet<'p> {
     bytes: &'p [u8],
-    peer: SocketAddr,
+    peer: Peer,
     /// What it asks, if it is an ordinary query.
     query: Option<Prepared<'p>>,
 }
@@ -163,13 +163,14 @@ enum Fate {
 /// What waits for a link.
 struct Waiting {
     query: WaitingQuery,
+    peer: Peer,
     unanswered: Box<Unanswered>,
 }
 
 /// A query that is kept.
 enum WaitingQuery {
     /// An ordinary one, as it came.
-    Ordinary(Box<[u8]>, SocketAddr),
+    Ordinary(Box<[u8]>),
     /// Any other.
     Decoded(Box<Request>),
 }
@@ -198,7 +199,11 @@ impl Worker {
     /// Serves until it is told to stop.
     fn run(self) -> io::Result<()> {
         let _entered = self.runtime.enter();
-        let mut inbox = Inbox::new(BATCH);
+        let tells_local = tell_local(&self.socket).unwrap_or_else(|error| {
+            tracing::warn!(%error, "replies may leave from another address than was asked");
+            false
+        });
+        let mut inbox = Inbox::new(BATCH, tells_local);
         let mut outbox = Outbox::new(BATCH);
         let mut scratch = Vec::with_capacity(1_024);
         let mut waiting = Vec::with_capacity(BATCH);
@@ -249,7 +254,7 @@ impl Worker {
     /// The next packets, with what they need being fetched; none if there are no more.
     fn group<'p>(
         &self,
-        packets: &mut impl Iterator<Item = (&'p [u8], SocketAddr)>,
+        packets: &mut impl Iterator<Item = (&'p [u8], Peer)>,
     ) -> Option<[Option<Packet<'p>>; GROUP]> {
         let mut group = [const { None }; GROUP];
         for (place, (bytes, peer)) in group.iter_mut().zip(packets) {
@@ -278,7 +283,7 @@ impl Worker {
         // RFC 1035 §4.1.1: what has QR set is a reply. Answering it could make two servers talk to
         // each other for ever. Port 0 cannot be replied to.
         let is_query = bytes.len() >= HEADER_LEN && bytes[2] & 0x80 == 0;
-        if !is_query || peer.port() == 0 {
+        if !is_query || peer.address.port() == 0 {
             self.dropped(DropReason::NotAQuery, 1);
             return Fate::Dropped;
         }
@@ -286,7 +291,7 @@ impl Worker {
             return self.take_odd(bytes, peer, reply, scratch);
         };
         let desk = Desk {
-            client: peer.ip(),
+            client: peer.address.ip(),
             reply,
             encoding: scratch,
         };
@@ -296,7 +301,8 @@ impl Worker {
                 Fate::Replied
             }
             Err(unanswered) => Fate::Waits(Waiting {
-                query: WaitingQuery::Ordinary(bytes.into(), peer),
+                query: WaitingQuery::Ordinary(bytes.into()),
+                peer,
                 unanswered,
             }),
         }
@@ -306,11 +312,11 @@ impl Worker {
     fn take_odd(
         &self,
         packet: &[u8],
-        peer: SocketAddr,
+        peer: Peer,
         reply: &mut ReplyBuffer,
         wire: &mut Vec<u8>,
     ) -> Fate {
-        let (rcode, fit) = match Request::from_bytes(packet.to_vec(), peer, Protocol::Udp) {
+        let (rcode, fit) = match Request::from_bytes(packet.to_vec(), peer.address, Protocol::Udp) {
             Err(_) => {
                 form_err(packet, wire);
                 (ResponseCode::FormErr.into(), Fit::Whole)
@@ -322,7 +328,11 @@ impl Worker {
                 }
                 Err(unanswered) => {
                     let query = WaitingQuery::Decoded(Box::new(request));
-                    return Fate::Waits(Waiting { query, unanswered });
+                    return Fate::Waits(Waiting {
+                        query,
+                        peer,
+                        unanswered,
+                    });
                 }
             },
         };
@@ -359,14 +369,18 @@ impl Worker {
 impl Waiting {
     /// The reply, once there is one.
     async fn end(self, handler: &Handler) -> Option<Later> {
-        let Self { query, unanswered } = self;
+        let Self {
+            query,
+            peer,
+            unanswered,
+        } = self;
         let mut reply = ReplyBuffer::new();
         let mut wire = Vec::new();
         match query {
-            WaitingQuery::Ordinary(packet, peer) => {
+            WaitingQuery::Ordinary(packet) => {
                 let link = handler.resolve(unanswered).await;
                 let desk = Desk {
-                    client: peer.ip(),
+                    client: peer.address.ip(),
                     reply: &mut reply,
                     encoding: &mut wire,
                 };
@@ -379,7 +393,6 @@ impl Waiting {
             WaitingQuery::Decoded(request) => {
                 let mut made = handler.end(&request, unanswered).await;
                 let fit = made.encode(&request, Transport::Udp, &mut wire);
-                let peer = request.src();
                 let is_made = reply.set(&wire);
                 is_made.then(|| {
                     count_reply(handler, made.rcode(), &fit);

@@ -111,21 +111,28 @@ impl Keeper {
         self
     }
 
-    /// Builds, again and again as it becomes necessary, until it is told to stop.
-    pub(in crate::links) async fn run(self, shutdown: CancellationToken) {
+    /// Builds, again and again as it becomes necessary, until it is told to stop. After each time
+    /// `completed` is called: the new filter may deny links that another program has deleted, and of which
+    /// something is still kept.
+    pub(in crate::links) async fn run(
+        self,
+        completed: impl Fn() + Send + Sync,
+        shutdown: CancellationToken,
+    ) {
         tokio::select! {
-            never = self.keep() => match never {},
+            never = self.keep(completed) => match never {},
             () = shutdown.cancelled() => {}
         }
     }
 
-    async fn keep(&self) -> std::convert::Infallible {
+    async fn keep(&self, completed: impl Fn() + Send + Sync) -> std::convert::Infallible {
         let mut pause = Duration::ZERO;
         loop {
             let began = Instant::now();
             let worn = match self.build().await {
                 Ok(complete) => {
                     tell(&complete, began.elapsed());
+                    completed();
                     self.until_worn(&complete).await
                 }
                 Err(Stop::Outdated) => Worn::Outdated,

@@ -377,7 +377,7 @@ async fn it_grows_and_shrinks_with_the_links_and_ends_where_they_are_too_many() 
         ..SMALL
     };
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let running = tokio::spawn(bench.keeper(scale).run(shutdown.clone()));
+    let running = tokio::spawn(bench.keeper(scale).run(|| (), shutdown.clone()));
     let builds = || bench.metrics.filter_builds.get();
     let links = || {
         bench
