@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Puts tinyns beside other name servers, under the same loads for the same names.
 
-benches/compare.sh installs what this needs, builds tinyns, and runs it. Each server answers from memory
-for the same links, on the loopback interface: Knot DNS, NSD, BIND and PowerDNS from a zone file
-(benches/servers.py has their configurations), tinyns from its SQLite store, of which every name was asked
-for once before. A UDP echo is the floor.
+benches/compare.sh installs what this needs, builds tinyns, and runs it. Each server answers from
+memory for the same links, on the loopback interface: Knot DNS, NSD, BIND and PowerDNS from a zone file
+(benches/servers.py has their configurations), tinyns from its SQLite store, of which every name was
+asked for once before. A UDP echo is the floor.
 
 What is measured is queries per second of the server's processor time, its own and the kernel's on its
 behalf, over all of its threads and processes. Queries per second of the clock say as much of the load
-as of the server: here the server has one core, and dnsperf the other, and where dnsperf is the slower one
-the server waits. (It then takes fewer packets at once, which costs it something; the tables tell what part
-of its core a server has used.) The loads:
+as of the server: here the server has one core and dnsperf the other, and where dnsperf is the slower
+one the server waits. (It then takes fewer packets at once, which costs it something; the tables tell
+what part of a core a server has used.) The loads:
 
 hot     TXT for 100,000 links in random order
 edns    the same with EDNS, DO and a client cookie (RFC 7873)
@@ -20,13 +20,15 @@ two     hot, where server and dnsperf share both cores, and the server has two t
         answer: what there is of queries per second is what dnsperf leaves of the machine
 tail    how long answers take at 80 % of the rate that Knot reaches at most, by the clock whether or not
         those before were answered (benches/openloop.c): one rate for all servers, so that one that is
-        slower than Knot is nearer to its limit. A query counts from when it was due.
+        slower than Knot is nearer to its limit. A query counts from when it was due, and one without an
+        answer as if that had come after two seconds.
 
 In each round all servers are started anew, so that no figure hangs on where things came to lie in
-memory, and then are loaded one after the other, in another order each round. Ratios are taken within a
-round, since what the machine does beside changes over time, and the median of those is told. Before a
-server is loaded it must give right answers; a run with other rcodes than it should have, or with more than
-a thousandth of its queries lost, does not count and makes the exit status 1.
+memory, and then are loaded one after the other, in another order each round. Ratios are taken within
+a round, since what the machine does beside changes over time, and the median of those is told. Before a
+server is loaded it must give right answers; a run with other rcodes than it should have, or with more
+than a thousandth of its queries lost, does not count and makes the exit status 1. It wants a machine
+that does nothing else; all of it takes three quarters of an hour.
 
 With --instructions callgrind counts the instructions a query instead: of user space alone, which the
 kernel's work for a packet exceeds, but exactly. What two runs with different numbers of queries
@@ -66,7 +68,7 @@ import apparatus
 import report
 import servers
 from apparatus import (
-    HOST, NOERROR, NXDOMAIN, ORIGIN, ROOT, Fault, Resolver, Tinyns, dnsperf, sqlite_section)
+    HOST, NOERROR, NXDOMAIN, ORIGIN, ROOT, Fault, Resolver, Tinyns, dnsperf)
 from report import median, number, spread, tell
 
 # The cores, where each has its own; and where they share.
@@ -183,14 +185,14 @@ class Data:
         return path
 
     def store(self, tinyns):
-        """The [store] section for a store that has the links. It is made on first use, with the schema
-        of that build, and then filled without it: by the API that would take minutes."""
+        """The keys for a store that has the links. It is made on first use, with the schema of that
+        build, and then filled without it: by the API that would take minutes."""
         directory = os.path.join(self.directory, tinyns.label)
         file = os.path.join(directory, "links.sqlite")
-        section = sqlite_section(file)
+        keys = ['store.kind="sqlite"', f'store.path="{file}"']
         if not os.path.exists(file):
             os.makedirs(directory)
-            with Tinyns(tinyns.binary, directory, section):
+            with Tinyns(tinyns.binary, directory, sections(keys)):
                 pass
             rows = sorted((ORIGIN, code, link, 0, "bench", 1) for code, link in self.records())
             with contextlib.closing(sqlite3.connect(file)) as database:
@@ -199,7 +201,7 @@ class Data:
                     "INSERT INTO link (origin, code, url, created_at, created_by, version)"
                     " VALUES (?, ?, ?, ?, ?, ?)", rows)
                 database.commit()
-        return section
+        return keys
 
 
 def make_data(bench, name, loads):
@@ -209,7 +211,7 @@ def make_data(bench, name, loads):
     generator = random.Random(SEED)
     began = time.monotonic()
     # Those that are asked for in the second before must be others, or they would be in caches.
-    absent = sizes.absent + sizes.absent // 8 if "absent" in loads else 0
+    absent = sizes.absent + sizes.absent // 8 if "absent" in loads else LOOKED_AT
     data = Data(os.path.join(bench.directory, name), getattr(sizes, name), absent)
     files = {}
     for load in loads:
@@ -224,7 +226,7 @@ def make_data(bench, name, loads):
             drawn = generator.choices(data.codes, k=sizes.drawn)
         file = data.queries(load, drawn)
         files[load] = file, file
-    # A million names are of no use any more.
+    # Some are asked for before a load; the millions are of no use any more.
     data.absent = data.absent[:LOOKED_AT]
     tell(f"{data.links:,} links and their queries made in {time.monotonic() - began:.0f} s")
     return data, files
@@ -249,14 +251,16 @@ class Build:
                        f'file = "{ROOT}/zones/{ORIGIN}.zone"\n{sections([key])}')
         run = subprocess.run([self.binary, "check", "--config", path], check=False,
                              stdin=subprocess.DEVNULL, capture_output=True)
+        if run.returncode != 0:
+            tell(f"{self.label} does not take {key}")
         return run.returncode == 0
 
     def start(self, bench, data, core, under=()):
         """A server with the links of `data`, none of which is in memory yet."""
-        keys = ["cache.memory_mib=4096", "cache.refresh=86400", *self.keys]
+        keys = [*data.store(self), "cache.memory_mib=4096", "cache.refresh=86400", *self.keys]
         directory = os.path.join(bench.directory, self.label)
         os.makedirs(directory, exist_ok=True)
-        return Tinyns(self.binary, directory, data.store(self) + sections(keys), core, under)
+        return Tinyns(self.binary, directory, sections(keys), core, under)
 
 
 class Other:
@@ -274,10 +278,13 @@ class Other:
 
 
 def sections(keys):
-    """TOML from keys of the form section.key=value."""
-    parsed = sorted(re.fullmatch(r"(\w+)\.(\w+)=(.*)", key).groups() for key in keys)
-    return "".join(f"[{section}]\n" + "".join(f"{name} = {value}\n" for _, name, value in group)
-                   for section, group in itertools.groupby(parsed, lambda key: key[0]))
+    """TOML from keys of the form section.key=value. Of those that are the same the last one counts."""
+    tables = {}
+    for key in keys:
+        section, name, value = re.fullmatch(r"(\w+)\.(\w+)=(.*)", key).groups()
+        tables.setdefault(section, {})[name] = value
+    return "".join(f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in table.items())
+                   for section, table in tables.items())
 
 
 def start(stack, bench, entrant, data, core=SERVER_CORE):
@@ -301,7 +308,7 @@ def check_served(entrant, server, data):
                 if not answer.leads_to(url(n)):
                     raise Fault(f"answers {data.codes[n]} with rcode {answer.rcode}, not its URL")
                 if answer.has_edns() != (options is not None):
-                    raise Fault(f"has an OPT record in its answer, or none, against the query")
+                    raise Fault("its answer has an OPT record, or has none, against the query")
         for absent in data.absent:
             if (rcode := resolver.ask(absent).rcode) != NXDOMAIN:
                 raise Fault(f"answers {absent}, which does not exist, with rcode {rcode}")
@@ -320,8 +327,8 @@ class Bench:
     faults: int = 0
 
     def order(self, turn):
-        """The servers in the order of a round: each has its turn at each place, after the one and before
-        the other of its neighbours."""
+        """The servers in the order of a round: each has its turn at each place, now before and now after
+        its neighbours."""
         first = turn % len(self.entrants)
         order = self.entrants[first:] + self.entrants[:first]
         return order[::-1] if turn % 2 else order
@@ -434,7 +441,7 @@ def print_rates(table):
     """A load's table."""
     references = [label for label in REFERENCES if label in table.runs]
     heads = ["queries a CPU-second", "lowest – highest", *(f"to {label}" for label in references),
-             "queries a second", "of its core, %", "bytes a reply", "lost"]
+             "queries a second", "CPU time, % of a core", "bytes a reply", "lost"]
     print(f"\n**{table.title}**\n\n| | {' | '.join(heads)} |\n|---|{'--:|' * len(heads)}")
     for label in table.runs:
         per_cpu = table.values(label, "per_cpu")
@@ -442,7 +449,8 @@ def print_rates(table):
                  *(table.ratio(label, to, "per_cpu") for to in references),
                  median(table.values(label, "per_second")),
                  number(round(statistics.median(table.values(label, "busy")))),
-                 median(table.values(label, "response_bytes")), number(sum(table.values(label, "lost")))]
+                 median(table.values(label, "response_bytes")),
+                 number(sum(table.values(label, "lost")))]
         print(f"| {label} | {' | '.join(cells)} |", flush=True)
 
 
@@ -461,11 +469,12 @@ def print_memory(bench, data, table):
               f"{number(round(loaded * 2**20 / data.links))} |")
     empty = Data(os.path.join(data.directory, "empty"), 0, 0)
     for build in bench.entrants:
-        if isinstance(build, Build) and build.label in table.runs:
-            with build.start(bench, empty, SERVER_CORE) as server:
-                # What is taken only with the first queries is no link's.
-                with Resolver(server.dns) as resolver:
-                    resolver.ask("any")
+        if not isinstance(build, Build) or build.label not in table.runs:
+            continue
+        with bench.fault_of(build.label, "memory"):
+            with build.start(bench, empty, SERVER_CORE) as server, Resolver(server.dns) as resolver:
+                # What is taken only with the first query is no link's.
+                resolver.ask("any")
                 base = server.resident_mib_together()
             loaded = statistics.median(table.values(build.label, "loaded"))
             beyond = (loaded - base) * 2**20 / data.links - len(url(0))
@@ -478,7 +487,8 @@ def print_memory(bench, data, table):
 def measure_two(bench, data, files):
     """Servers with two threads or processes, each alone with dnsperf on both cores."""
     table = Table(f"two: TXT, {data.links:,} links in random order; the server and dnsperf share both "
-                  "cores. Queries a second are what dnsperf leaves of the machine, no limit of the server")
+                  "cores. Queries a second are what dnsperf leaves of the machine, and no limit of the "
+                  "server")
     for turn in bench.rounds():
         for entrant in bench.order(turn):
             with bench.fault_of(entrant.label, "two"), contextlib.ExitStack() as stack:
@@ -535,9 +545,10 @@ def ask_by_the_clock(program, server, queries, rate, seconds):
 
 
 def print_tail(table):
-    """The table of latencies. The client's own lateness is part of them."""
-    print(f"\n**{table.title}**\n\n| | p50 | p99 | lowest – highest | p99 to knot | p99.9 | max | lost, % "
-          f"| p99 of the client's own lateness |\n|---|{'--:|' * 8}")
+    """The table of latencies. The client's own lateness is part of them: where that is not small, the
+    machine was not quiet, and the others say little."""
+    print(f"\n**{table.title}**\n\n| | p50 | p99 | lowest – highest | p99 to knot | p99.9 | max "
+          f"| lost, % | p99 of the client's own lateness |\n|---|{'--:|' * 8}")
     for label in table.runs:
         p50, p999, most, lost, late = (median(table.values(label, figure)) for figure in (
             "p50", "p999", "max", "lost", "late_p99"))
@@ -618,7 +629,8 @@ def measure(bench, loads):
     few = [load for load in kinds if KINDS[load].data == "few"]
     shared = [load for load in ("two", "tail") if load in loads]
     if few or shared:
-        data, files = make_data(bench, "few", sorted({*few, *(["hot"] if shared else [])}, key=LOADS.index))
+        needed = ["hot"] if shared and "hot" not in few else []
+        data, files = make_data(bench, "few", few + needed)
         if few:
             measure_kinds(bench, data, {load: files[load] for load in few})
         for load in shared:
@@ -631,7 +643,7 @@ def measure(bench, loads):
         shutil.rmtree(data.directory)
 
 
-def circumstances(bench):
+def circumstances(bench, instructions_too):
     """What the figures hold for, in some lines of Markdown."""
     yield f"{report.machine()}."
     yield report.versions((
@@ -645,8 +657,9 @@ def circumstances(bench):
             keys = f"; with {', '.join(build.keys)}" if build.keys else ""
             version = report.versions([("tinyns", [build.binary, "--version"], "")])
             yield f"{build.label}: {version}, SHA-256 {report.digest(build.binary)}{keys}."
-    yield (f"Medians of {bench.sizes.rounds} rounds of {number(bench.sizes.seconds)} s; lowest and "
-           "highest beside.")
+    if not instructions_too:
+        yield (f"Medians of {bench.sizes.rounds} rounds of {number(bench.sizes.seconds)} s; lowest and "
+               "highest beside.")
 
 
 def check_programs(bench, loads, instructions_too):
@@ -670,7 +683,7 @@ def self_test():
     check([code(0), code(35), code(36**8 - 1), code(36**2)],
           ["00000000", "0000000z", "zzzzzzzz", "00000100"])
     check(len(set(draw_codes(1000))), 1000)
-    check(sections(["b.x=1", "a.y=\"z\"", "b.w=2"]), '[a]\ny = "z"\n[b]\nw = 2\nx = 1\n')
+    check(sections(["b.x=1", "a.y=\"z\"", "b.w=2", "b.x=3"]), '[b]\nx = 3\nw = 2\n[a]\ny = "z"\n')
     table = Table("")
     for turn, (ours, theirs) in enumerate(((4, 2), (3, 3), (10, 2))):
         table.add("a", turn, Memory(ours, 0))
@@ -698,8 +711,8 @@ def arguments():
     parser.add_argument("--tinyns", metavar="[LABEL=]PATH", action="append",
                         help="a build to measure; may be there several times, with labels")
     parser.add_argument("--key", metavar="SECTION.KEY=VALUE", action="append", default=[],
-                        help="a line for tinyns' configuration, where the build knows it; "
-                        f"there is {', '.join(WANTED_KEYS)} already")
+                        help="for tinyns' configuration, in [cache] or [store], where the build knows "
+                        f"it; there is {', '.join(WANTED_KEYS)} already")
     parser.add_argument("--rounds", type=int, help=f"{Sizes.rounds}, or {QUICK.rounds} if quick")
     parser.add_argument("--seconds", type=float,
                         help=f"of a run; {Sizes.seconds}, or {QUICK.seconds} if quick")
@@ -751,7 +764,7 @@ def main():
         entrants += [Other(label) for label in OTHERS if label in options.servers]
         bench = Bench(sizes, entrants, directory, options.rate)
         check_programs(bench, options.loads, options.instructions)
-        print(*circumstances(bench), sep="\n", flush=True)
+        print(*circumstances(bench, options.instructions), sep="\n", flush=True)
         if options.instructions:
             count_instructions(bench)
         else:

@@ -4,8 +4,8 @@ They have their default configuration, but for what a fair comparison and a temp
 
 * as many threads or processes that answer as the comparison says, so one on one core;
 * no log of queries, which is the default of all;
-* no response rate limiting: Debian's NSD is built with it, and by default drops nearly all queries of one
-  client beyond 200 a second;
+* no response rate limiting: Debian's NSD is built with it, and by default drops nearly all queries of
+  one client beyond 200 a second;
 * no control channel, no user to change to, no port below 1024.
 
 What is left as it comes, and makes a difference: Debian builds NSD without recvmmsg, so that it makes

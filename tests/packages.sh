@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Installs commands that a script needs, from Debian's packages. For tests/run.sh and
-# benches/compare.sh, which source it after they have set `script`, by which errors are told, and
-# `TOOLS`, with a line for each command: its name, or a pattern of the path of a file that is no command;
-# the Debian package that has it; the service that comes with it, if one does.
+# benches/compare.sh, which source it after they have set `script`, the name by which errors are told,
+# and `TOOLS`, with a line for each command: its name, or a pattern of the path of a file that is no
+# command; the Debian package that has it; the service that comes with it, if one does.
 
 fail() {
     # shellcheck disable=SC2154  # the script sets it
