@@ -19,7 +19,7 @@ enum { BATCH = 64, PACKET = 4096, HEADER = 12, MAX_WORKERS = 64 };
 
 static int port;
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
     perror(what);
     exit(1);
@@ -52,7 +52,7 @@ static void send_all(int fd, struct mmsghdr *messages, int count)
     }
 }
 
-static void *work(void *unused)
+static _Noreturn void *work(void *unused)
 {
     static _Thread_local uint8_t packets[BATCH][PACKET];
     static _Thread_local struct sockaddr_in peers[BATCH];

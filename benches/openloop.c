@@ -47,7 +47,7 @@ static uint16_t next_id[SOCKETS];
 static uint32_t latencies[MICROS], lateness[MICROS];
 static uint64_t sent, answered, wrong;
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
     perror(what);
     exit(1);
