@@ -1,5 +1,5 @@
-"""What benches/tiers.py and benches/compare.py measure with: programs that are stopped again, and clients
-that are quick.
+"""What benches/tiers.py and benches/compare.py measure with: programs that are stopped again, and
+clients that are quick.
 
 The clients know as much of DNS, HTTP and Redis as the measures need, and no more. General ones would
 do, but for their time: they are part of what is measured, and on a small machine they take it from the

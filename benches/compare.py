@@ -206,12 +206,12 @@ class Data:
 
 def make_data(bench, name, loads):
     """A set of links, with the files of queries for these loads: those that are measured, and those
-    for a second before."""
+    some seconds before. These are drawn apart, or a cache would be filled with the very queries that
+    count."""
     sizes = bench.sizes
     generator = random.Random(SEED)
     began = time.monotonic()
-    # Those that are asked for in the second before must be others, or they would be in caches.
-    absent = sizes.absent + sizes.absent // 8 if "absent" in loads else LOOKED_AT
+    absent = sizes.absent + sizes.drawn if "absent" in loads else LOOKED_AT
     data = Data(os.path.join(bench.directory, name), getattr(sizes, name), absent)
     files = {}
     for load in loads:
@@ -221,11 +221,11 @@ def make_data(bench, name, loads):
             continue
         if load == "zipf":
             weights = list(itertools.accumulate(1 / n for n in range(1, data.links + 1)))
-            drawn = generator.choices(data.codes, cum_weights=weights, k=sizes.drawn_zipf)
+            drawn = generator.choices(data.codes, cum_weights=weights, k=sizes.drawn + sizes.drawn_zipf)
         else:
-            drawn = generator.choices(data.codes, k=sizes.drawn)
-        file = data.queries(load, drawn)
-        files[load] = file, file
+            drawn = generator.choices(data.codes, k=2 * sizes.drawn)
+        files[load] = (data.queries(load, drawn[sizes.drawn:]),
+                       data.queries(f"{load}-before", drawn[:sizes.drawn]))
     # Some are asked for before a load; the millions are of no use any more.
     data.absent = data.absent[:LOOKED_AT]
     tell(f"{data.links:,} links and their queries made in {time.monotonic() - began:.0f} s")
@@ -237,7 +237,7 @@ def make_data(bench, name, loads):
 class Build:
     """A build of tinyns, and how it is started."""
 
-    caches = True
+    warm_seconds = 1
 
     def __init__(self, label, binary, keys, directory):
         self.label, self.binary = label, binary
@@ -268,7 +268,7 @@ class Other:
 
     def __init__(self, label):
         self.label, self.kind = label, OTHERS[label]
-        self.caches = self.kind.caches
+        self.warm_seconds = self.kind.warm_seconds
 
     def start(self, bench, data, core, under=()):
         """A server with the links of `data`."""
@@ -288,9 +288,10 @@ def sections(keys):
 
 
 def start(stack, bench, entrant, data, core=SERVER_CORE):
-    """A server that gives right answers, and has in its cache what it can have there."""
+    """A server that gives right answers. tinyns reads a link from its store when it is first asked for,
+    and then has it in memory, where the others have theirs from the start."""
     server = stack.enter_context(entrant.start(bench, data, core))
-    if entrant.caches:
+    if isinstance(entrant, Build):
         dnsperf(server.dns, data.once, BOTH_CORES if core == BOTH_CORES else LOAD_CORE, times=1)
     check_served(entrant, server, data)
     return server
@@ -327,8 +328,8 @@ class Bench:
     faults: int = 0
 
     def order(self, turn):
-        """The servers in the order of a round: each has its turn at each place, now before and now after
-        its neighbours."""
+        """The servers in the order of a round: each has its turn at each place, now before and now
+        after its neighbours."""
         first = turn % len(self.entrants)
         order = self.entrants[first:] + self.entrants[:first]
         return order[::-1] if turn % 2 else order
@@ -385,7 +386,7 @@ def run_once(bench, entrant, server, load, files):
     measured, before = files
     # An echo has one answer to everything.
     rcode = "NOERROR" if entrant.label == "echo" else kind.rcode
-    dnsperf(server.dns, before, LOAD_CORE, seconds=1, more=kind.options, rcode=rcode)
+    dnsperf(server.dns, before, LOAD_CORE, seconds=entrant.warm_seconds, more=kind.options, rcode=rcode)
     from_store = isinstance(entrant, Build) and server.metrics().asked("Store")
     run = timed(server, measured, LOAD_CORE, bench.sizes.seconds, kind.options, rcode)
     if isinstance(entrant, Build) and load != "absent":
@@ -493,7 +494,7 @@ def measure_two(bench, data, files):
         for entrant in bench.order(turn):
             with bench.fault_of(entrant.label, "two"), contextlib.ExitStack() as stack:
                 server = start(stack, bench, entrant, data, BOTH_CORES)
-                dnsperf(server.dns, files[1], BOTH_CORES, seconds=1)
+                dnsperf(server.dns, files[1], BOTH_CORES, seconds=entrant.warm_seconds)
                 table.add(entrant.label, turn,
                           timed(server, files[0], BOTH_CORES, bench.sizes.seconds))
         tell(f"two: round {turn + 1} of {bench.sizes.rounds}")
@@ -519,9 +520,9 @@ def measure_tail(bench, data, files):
                 dnsperf(server.dns, files[1], LOAD_CORE, seconds=1)
                 rate = TAIL_PART * timed(server, files[0], LOAD_CORE, bench.sizes.seconds).per_second
             rates.append(rate)
-            for label, (_, server) in running.items():
+            for label, (entrant, server) in running.items():
                 with bench.fault_of(label, "tail"):
-                    dnsperf(server.dns, files[1], LOAD_CORE, seconds=1)
+                    dnsperf(server.dns, files[1], LOAD_CORE, seconds=entrant.warm_seconds)
                     table.add(label, turn, ask_by_the_clock(
                         openloop, server, files[0], rate, bench.sizes.seconds))
         tell(f"tail: round {turn + 1} of {bench.sizes.rounds}")

@@ -35,8 +35,8 @@ class Server(Program):
     """A name server that has loaded its zone. `command` gives the command line, and may write files
     into the directory, which is its alone."""
 
-    # Whether it has a cache of answers that must be filled before it counts.
-    caches = False
+    # For how long it is under a load before that counts.
+    warm_seconds = 1
 
     def __init__(self, directory, zone, workers, core, under=()):
         os.makedirs(directory, exist_ok=True)
@@ -131,7 +131,8 @@ zone "{ORIGIN}" {{ type primary; file "{zone}"; }};
 class PowerDns(Server):
     """PowerDNS with the backend that holds a zone file in memory, and its caches as they are."""
 
-    caches = True
+    # It forgets answers after 20 seconds, so that what was asked at its start is of no use.
+    warm_seconds = 10
 
     def command(self, directory, zone, workers):
         # It does not know the newer word "primary".
