@@ -1,4 +1,5 @@
-"""What benches/tiers.py measures with: programs that are stopped again, and clients that are quick.
+"""What benches/tiers.py and benches/compare.py measure with: programs that are stopped again, and
+clients that are quick.
 
 The clients know as much of DNS, HTTP and Redis as the measures need, and no more. General ones would
 do, but for their time: they are part of what is measured, and on a small machine they take it from the
@@ -40,6 +41,9 @@ HTTP_SECONDS = 60
 PORT_TRIES = 20
 
 TYPE_TXT = 16
+TYPE_OPT = 41
+EDNS_SIZE = 1232
+EDNS_DO = 0x8000
 CLASS_IN = 1
 NOERROR = 0
 NXDOMAIN = 3
@@ -138,7 +142,8 @@ class Program:
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            # With what it has started: the first process leads the group.
+            os.killpg(self.pid, signal.SIGKILL)
             self.process.wait()
         _running.remove(self)
 
@@ -147,28 +152,62 @@ class Program:
         with open(self.log, encoding="utf-8", errors="replace") as log:
             return log.read()
 
-    def wait_until(self, condition):
+    def wait_until(self, condition, seconds=START_SECONDS):
         """What `condition` gives, as soon as that is something; a Fault if the program ends before."""
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             if found := condition():
                 return found
             if self.process.poll() is not None:
                 break
             time.sleep(0.01)
+        else:
+            # Nobody has it yet who would close it.
+            self.close()
         raise Fault(f"{self.name} does not start:\n{self.said()[-2000:]}")
 
+    def wait_for_answers(self, port, seconds=START_SECONDS):
+        """Waits until it answers by DNS with something else than an error, which it may do some time
+        after it has begun to listen."""
+        def answers():
+            with contextlib.suppress(Fault, OSError), Resolver(port) as resolver:
+                return resolver.ask("any").rcode in (NOERROR, NXDOMAIN)
+            return False
+
+        self.wait_until(answers, seconds)
+
+    def processes(self):
+        """The process and all that have come from it: they are in its session."""
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            # One that ends meanwhile is none.
+            with contextlib.suppress(OSError):
+                if os.getsid(int(pid)) == self.pid:
+                    yield int(pid)
+
     def cpu_seconds(self):
-        """The processor time of all its threads so far, its own and the kernel's on its behalf."""
-        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
-            # The name of the program comes second, in parentheses, and may hold anything.
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """The processor time of all its processes and threads so far, their own and the kernel's on
+        their behalf."""
+        ticks = 0
+        for pid in self.processes():
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                # The name of the program comes second, in parentheses, and may hold anything.
+                fields = file.read().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident_mib(self, which="VmRSS"):
         """Its memory that is resident now, or at most so far with "VmHWM"."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
             return int(re.search(rf"^{which}:\s+(\d+) kB", file.read(), re.MULTILINE)[1]) / 1024
+
+    def resident_mib_together(self):
+        """The resident memory of all its processes, where a page that n of them share counts as one
+        n-th in each: of one process alone little less than VmRSS."""
+        total = 0
+        for pid in self.processes():
+            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+                total += int(re.search(r"^Pss:\s+(\d+) kB", file.read(), re.MULTILINE)[1])
+        return total / 1024
 
 
 def free_port():
@@ -252,9 +291,10 @@ class Emulator(Program):
 
 
 class Tinyns(Program):
-    """A node with the zone of the repository; its configuration is the default but for `sections`."""
+    """A node with the zone of the repository; its configuration is the default but for `sections`.
+    It runs under the command `under` if there is one."""
 
-    def __init__(self, binary, directory, sections, core=None):
+    def __init__(self, binary, directory, sections, core=None, under=()):
         config = tempfile.NamedTemporaryFile("w", dir=directory, suffix=".toml", delete=False)
         with config:
             config.write(
@@ -268,7 +308,7 @@ class Tinyns(Program):
             "PATH": os.environ["PATH"], "HOME": directory, "TINYNS_ADMIN_TOKEN": TOKEN,
             "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
         }
-        command = [binary, "serve", "--log-format", "json", "--config", config.name]
+        command = [*under, binary, "serve", "--log-format", "json", "--config", config.name]
         super().__init__(command, directory, core, env)
         self.dns, self.admin = self.wait_until(self._ports)
 
@@ -328,6 +368,11 @@ class Metrics:
         """How many look-ups of links ended so."""
         return self.of(f'link_lookups_total{{tier="{tier}",result="{result}"}}')
 
+    def asked(self, tier):
+        """How many look-ups of links there were in a tier."""
+        series = f'tinyns_link_lookups_total{{tier="{tier}",'
+        return sum(value for name, value in self.figures.items() if name.startswith(series))
+
 
 # Where Debian's package of PowerDNS's backend has its schema.
 POWERDNS_SCHEMA = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
@@ -357,13 +402,7 @@ class PowerDns(Program):
         }
         command = ["pdns_server", *(f"--{key}={value}" for key, value in settings.items())]
         super().__init__(command, directory, core)
-        # It listens some time before it answers.
-        self.wait_until(self._answers)
-
-    def _answers(self):
-        with contextlib.suppress(Fault, OSError), Resolver(self.dns) as resolver:
-            return resolver.ask("any")
-        return None
+        self.wait_for_answers(self.dns)
 
     @staticmethod
     def fill(file, links):
@@ -395,6 +434,12 @@ def txt_query(name, number):
     return header + labels + b"\0" + struct.pack("!2H", TYPE_TXT, CLASS_IN)
 
 
+def with_edns(query, options):
+    """The query with an OPT record (RFC 6891) that has the DO bit and these options, as bytes."""
+    opt = struct.pack("!BHHIH", 0, TYPE_OPT, EDNS_SIZE, EDNS_DO, len(options)) + options
+    return query[:10] + (1).to_bytes(2, "big") + query[12:] + opt
+
+
 class Answer:
     """A reply to a TXT query."""
 
@@ -406,6 +451,11 @@ class Answer:
         """Whether it has this URL. One of up to 255 bytes is one string, and stands there as it is."""
         text = url.encode()
         return self.rcode == NOERROR and bytes([len(text)]) + text in self.packet
+
+    def has_edns(self):
+        """Whether there is an OPT record, as far as its owner and type tell."""
+        additional = int.from_bytes(self.packet[10:12], "big")
+        return additional > 0 and b"\0" + TYPE_OPT.to_bytes(2, "big") in self.packet[12:]
 
 
 class Resolver:
@@ -423,10 +473,11 @@ class Resolver:
     def __exit__(self, *_):
         self.socket.close()
 
-    def ask(self, code):
-        """The answer about a link; a Fault if there is none in time."""
+    def ask(self, code, options=None):
+        """The answer about a link; a Fault if there is none in time. With EDNS if there are options."""
         self.number = (self.number + 1) % 65536
-        self.socket.send(txt_query(f"{code}.{ORIGIN}", self.number))
+        query = txt_query(f"{code}.{ORIGIN}", self.number)
+        self.socket.send(query if options is None else with_edns(query, options))
         while True:
             try:
                 packet = self.socket.recv(4096)
@@ -486,35 +537,37 @@ class Prober(threading.Thread):
             self.lost += 1
 
 
-Load = collections.namedtuple("Load", "completed lost per_second latency_ms")
+Load = collections.namedtuple("Load", "completed lost per_second latency_ms response_bytes")
 
 
-def dnsperf(port, queries, core, seconds=None, times=None):
-    """Loads a server with the queries of a file, for some time or so often."""
+def dnsperf(port, queries, core, seconds=None, times=None, more=(), rcode="NOERROR"):
+    """Loads a server with the queries of a file, for some time or so often; with `more` options.
+    All answers must have this rcode."""
     bound = ["-l", str(seconds)] if seconds else ["-n", str(times)]
     command = ["taskset", "-c", str(core), "dnsperf", "-s", HOST, "-p", str(port), "-d", queries,
-               "-c", "8", "-q", "200", "-T", "1", "-t", str(DNS_SECONDS), *bound]
+               "-c", "8", "-q", "200", "-T", "1", "-t", str(DNS_SECONDS), *bound, *more]
     run = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if run.returncode != 0:
         raise Fault(f"dnsperf fails:\n{run.stdout[-2000:]}")
-    return read_dnsperf(run.stdout)
+    return read_dnsperf(run.stdout, rcode)
 
 
-def read_dnsperf(text):
-    """The figures of a run; a Fault if anything but NOERROR was answered."""
+def read_dnsperf(text, rcode="NOERROR"):
+    """The figures of a run; a Fault if anything but this rcode was answered."""
     def figure(label):
-        found = re.search(rf"^\s*{label}:\s+([0-9.]+)", text, re.MULTILINE)
+        found = re.search(rf"^\s*{label}\s+([0-9.]+)", text, re.MULTILINE)
         if not found:
             raise Fault(f"dnsperf does not tell {label!r}:\n{text[-2000:]}")
         return float(found[1])
 
-    completed = int(figure("Queries completed"))
+    completed = int(figure("Queries completed:"))
     codes = re.search(r"Response codes:[ \t]*(.*)", text)
-    if completed == 0 or codes[1].strip() != f"NOERROR {completed} (100.00%)":
-        raise Fault(f"not all of {completed} answers are NOERROR: {codes[1]}")
-    return Load(completed, int(figure("Queries lost")), figure("Queries per second"),
-                figure(r"Average Latency \(s\)") * 1000)
+    if completed == 0 or codes[1].strip() != f"{rcode} {completed} (100.00%)":
+        raise Fault(f"not all of {completed} answers are {rcode}: {codes[1] if codes else 'none'}")
+    return Load(completed, int(figure("Queries lost:")), figure("Queries per second:"),
+                figure(r"Average Latency \(s\):") * 1000,
+                int(figure(r"Average packet size:\s+request \d+, response")))
 
 
 # ---- HTTP ----------------------------------------------------------------------------------------
@@ -611,7 +664,7 @@ def _count_made(response):
 
 
 def self_test():
-    """Shows that these clients read and write rightly; tiers.py calls it."""
+    """Shows that these clients read and write rightly."""
     def check(found, expected):
         assert found == expected, f"{found!r} and not {expected!r}"
 
@@ -624,19 +677,24 @@ def self_test():
 
     query = txt_query("a.bc", 258)
     check(query, b"\1\2\0\0\0\1\0\0\0\0\0\0" b"\1a\2bc\0" b"\0\x10\0\1")
+    check(with_edns(query, b"op"), b"\1\2\0\0\0\1\0\0\0\0\0\1" b"\1a\2bc\0" b"\0\x10\0\1"
+          b"\0\0\x29\x04\xd0\0\0\x80\0\0\2op")
     head = bytes([1, 2, 0x84, NOERROR]) + bytes(8)
     check(Answer(head + b"\x0ahttp://a/b").leads_to("http://a/b"), True)
     check(Answer(head + b"\x0bhttp://a/bc").leads_to("http://a/b"), False)
     check(Answer(head[:3] + bytes([NXDOMAIN])).rcode, NXDOMAIN)
+    check([Answer(with_edns(query, b"")).has_edns(), Answer(query).has_edns()], [True, False])
     run = """
   Queries completed:    990 (99.00%)
   Queries lost:         10 (1.00%)
 
   Response codes:       NOERROR 990 (100.00%)
+  Average packet size:  request 40, response 152
   Queries per second:   495.000000
   Average Latency (s):  0.004000 (min 0.000100, max 0.030000)
 """
-    check(read_dnsperf(run), Load(990, 10, 495.0, 4.0))
+    check(read_dnsperf(run), Load(990, 10, 495.0, 4.0, 152))
     mixed = "NOERROR 980 (98.99%), SERVFAIL 10 (1.01%)"
     check(refused(run.replace("NOERROR 990 (100.00%)", mixed)), True)
+    check(refused(run.replace("NOERROR", "NXDOMAIN")), True)
     check(refused(run.replace("lost", "gone")), True)

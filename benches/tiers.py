@@ -57,15 +57,11 @@ import argparse
 import collections
 import contextlib
 import dataclasses
-import datetime
-import hashlib
 import http.client
 import itertools
 import json
-import math
 import os
 import random
-import re
 import selectors
 import shutil
 import statistics
@@ -75,9 +71,11 @@ import time
 import traceback
 
 import apparatus
+import report
 from apparatus import (
     NXDOMAIN, ORIGIN, ROOT, Connection, Emulator, Fault, Metrics, PowerDns, Prober, Redis,
     Resolver, Tinyns, dnsperf, free_port, redis_section, register_batch, sqlite_section)
+from report import Figures, quantile, tell
 
 # How long a change may take to show, in seconds. It is less than the time for which a node takes a
 # name to be absent, so that no change can seem to be told that was only forgotten.
@@ -130,48 +128,6 @@ class Bench:
         path = os.path.join(self.directory, *names)
         os.makedirs(path, exist_ok=True)
         return path
-
-
-# ---- Figures -------------------------------------------------------------------------------------
-
-class Figures:
-    """Figures in the order in which they first come, each with a value a round. `of` is what they are
-    about."""
-
-    def __init__(self):
-        self.values = {}
-
-    def add(self, of, figure, value):
-        """One round's value of a figure."""
-        self.values.setdefault((of, figure), []).append(value)
-
-    def rows(self):
-        """The rows of the table; what several are about stands at the first of them."""
-        last = None
-        for (of, figure), values in self.values.items():
-            median, low, high = map(number, (statistics.median(values), min(values), max(values)))
-            yield f"| {'' if of == last else of} | {figure} | {median} | {low} – {high} |"
-            last = of
-
-
-def number(value):
-    """A number for people: whole, or of three digits that count; thousands apart."""
-    if value == int(value):
-        return f"{int(value):,}"
-    rounded = float(f"{value:.2e}") if abs(value) < 1000 else round(value)
-    digits = max(0, 2 - int(f"{rounded:e}".partition("e")[2]))
-    return f"{rounded:,.{digits}f}"
-
-
-def quantile(values, part):
-    """The value below which this part of them lies (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(1, math.ceil(part * len(ordered))) - 1]
-
-
-def tell(text):
-    """Progress, for whoever waits."""
-    print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 # ---- Links ---------------------------------------------------------------------------------------
@@ -559,36 +515,17 @@ def flush_ms(directory):
     return statistics.median(times)
 
 
-def version_of(command, pattern):
-    """The version that a program tells, or that it is not there."""
-    try:
-        run = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT)
-    except FileNotFoundError:
-        return "not there"
-    found = re.search(pattern, run.stdout)
-    return found[1] if found else "of unknown version"
-
-
 def circumstances(bench, directory):
     """What the figures hold for, in some lines of Markdown."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = re.search(r"^model name\s*:\s*(.*)$", file.read(), re.MULTILINE)
-    with open(bench.binary, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    number_like = r"(\d+\.\d+[^\s,]*)"
-    versions = ", ".join(f"{name} {version_of(command, pattern)}" for name, command, pattern in (
-        ("tinyns", [bench.binary, "--version"], number_like),
-        ("Redis", ["redis-server", "--version"], rf"v={number_like}"),
-        ("dnsperf", ["dnsperf", "-H"], number_like),
-        ("dynoxide", [bench.emulator, "--version"], number_like),
-        ("PowerDNS", ["pdns_server", "--version"], rf"Server {number_like}"),
-        ("Python", [sys.executable, "--version"], number_like)))
-    yield (f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}; "
-           f"{model[1] if model else os.uname().machine}, {os.cpu_count()} cores, {memory:.0f} GiB; "
-           f"Linux {os.uname().release}; a flush of 4 KiB to disk takes {flush_ms(directory):.2g} ms.")
-    yield f"{versions}; SHA-256 of the tinyns binary {digest}…"
+    versions = report.versions((
+        ("tinyns", [bench.binary, "--version"], ""),
+        ("Redis", ["redis-server", "--version"], "v="),
+        ("dnsperf", ["dnsperf", "-H"], ""),
+        ("dynoxide", [bench.emulator, "--version"], ""),
+        ("PowerDNS", ["pdns_server", "--version"], "Server "),
+        ("Python", [sys.executable, "--version"], "")))
+    yield f"{report.machine()}; a flush of 4 KiB to disk takes {flush_ms(directory):.2g} ms."
+    yield f"{versions}; SHA-256 of the tinyns binary {report.digest(bench.binary)}"
     yield f"Medians of {bench.sizes.rounds} rounds; lowest and highest beside."
 
 
@@ -653,22 +590,12 @@ def self_test():
     def check(found, expected):
         assert found == expected, f"{found!r} and not {expected!r}"
 
-    for value, text in ((0, "0"), (6.0, "6"), (1234, "1,234"), (0.0123456, "0.0123"),
-                        (1.5, "1.50"), (99.96, "100"), (123456.7, "123,457")):
-        check(number(value), text)
-    hundred = range(100, 0, -1)
-    check([quantile(hundred, part) for part in (0.001, 0.5, 0.99, 1.0)], [1, 50, 99, 100])
-    check(quantile([7], 0.5), 7)
-    figures = Figures()
-    for value in (0.3, 0.1, 0.2):
-        figures.add("a", "b, ms", value)
-        figures.add("a", "c", 10 * value)
-    check(list(figures.rows()), ["| a | b, ms | 0.200 | 0.100 – 0.300 |", "|  | c | 2 | 1 – 3 |"])
     metrics = Metrics('# TYPE x counter\ntinyns_x_total 3\n'
                       'tinyns_link_lookups_total{tier="Redis",result="Hit"} 12\n# EOF\n')
     check((metrics.of("x_total"), metrics.of("y_total")), (3.0, 0.0))
     check((metrics.lookups("Redis", "Hit"), metrics.lookups("Redis", "Miss")), (12.0, 0.0))
     apparatus.self_test()
+    report.self_test()
 
 
 def arguments():

@@ -25,69 +25,13 @@ redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
 "
 
-fail() {
-    printf 'tests/run.sh: %s\n' "$*" >&2
-    exit 1
-}
-
-# The lines of TOOLS whose command is not there.
-missing() {
-    local tool rest
-    while read -r tool rest; do
-        if [[ -n $tool ]] && ! command -v "$tool" >/dev/null; then
-            printf '%s %s\n' "$tool" "$rest"
-        fi
-    done <<<"$TOOLS"
-}
-
-as_root() {
-    if [[ $EUID -eq 0 ]]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        # Ask for a password only where somebody can type one.
-        if [[ -t 0 ]]; then sudo "$@"; else sudo -n "$@"; fi
-    else
-        fail "root is needed to run: $*"
-    fi
-}
-
-# Installs what lines of TOOLS name, without starting the services that come with it: unbound would
-# take port 53, or port 5353 from the tests, and would come back at every boot, as would Redis at its
-# port. A service that was there before is none of our business.
-install_packages() {
-    local policy=/usr/sbin/policy-rc.d packages services
-    mapfile -t packages < <(cut -d' ' -f2 <<<"$1" | sort -u)
-    mapfile -t services < <(cut -d' ' -f3 <<<"$1" | grep . | sort -u)
-    printf 'installing: %s\n' "${packages[*]}"
-    if [[ ! -e $policy ]]; then
-        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-        # shellcheck disable=SC2064  # the path is wanted as it is now
-        trap "as_root rm -f '$policy'" EXIT
-        as_root chmod 755 "$policy"
-    fi
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -qq -y --no-install-recommends "${packages[@]}"
-    if [[ ${#services[@]} -gt 0 && -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet --now "${services[@]}"
-    fi
-    if [[ -n $(trap -p EXIT) ]]; then
-        trap - EXIT
-        as_root rm -f "$policy"
-    fi
-}
+readonly script=tests/run.sh
+# shellcheck source=tests/packages.sh
+source tests/packages.sh
 
 command -v cargo >/dev/null || fail "cargo is not there; see https://rustup.rs"
 
-lacking=$(missing)
-if [[ -n $lacking ]]; then
-    command -v apt-get >/dev/null || fail "these commands are needed and missing:
-$(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')
-On Debian they are in: $(cut -d' ' -f2 <<<"$lacking" | sort -u | paste -sd' ')"
-    install_packages "$lacking"
-    lacking=$(missing)
-    [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"
-fi
+need_tools
 
 if [[ ${1-} == --tools-only ]]; then
     exit
