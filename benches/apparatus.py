@@ -364,6 +364,12 @@ class Metrics:
         """One figure; zero where nothing was counted yet."""
         return self.figures.get(f"tinyns_{series}", 0.0)
 
+    def hits(self, tier):
+        """How many queries this tier knew the answer to; "Answers" are those that are kept encoded."""
+        if tier == "Answers":
+            return self.of("dns_hot_answers_total")
+        return self.lookups(tier, "Hit")
+
     def lookups(self, tier, result):
         """How many look-ups of links ended so."""
         return self.of(f'link_lookups_total{{tier="{tier}",result="{result}"}}')

@@ -71,7 +71,7 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// `[cache]`
     pub cache: MemoryLimits,
-    /// How much encoded answers may take, in bytes.
+    /// How much encoded answers may take, in bytes; zero for next to none.
     pub hot_answer_bytes: usize,
     /// Whether there is an existence filter; see [`Links`](crate::links::Links::with_filter).
     pub filter: bool,
@@ -196,7 +196,7 @@ impl Reader<'_> {
 
     fn hot_answers(&self, raw: Option<Spanned<RawNumber>>) -> Result<usize, ConfigError> {
         let mib: u32 = match raw {
-            Some(raw) => self.number(raw, "cache.answers_mib", 1, MAX_MEMORY_MIB, " MiB")?,
+            Some(raw) => self.number(raw, "cache.answers_mib", 0, MAX_MEMORY_MIB, " MiB")?,
             None => DEFAULT_ANSWERS_MIB,
         };
         Ok(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX))

@@ -86,8 +86,6 @@ impl Handler {
         metrics: Arc<Metrics>,
     ) -> Self {
         let hot = HotAnswers::new(hot_bytes);
-        let figure = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-        metrics.dns_hot_bytes.set(figure(hot.index_bytes()));
         Self(Arc::new(Shared {
             zones,
             links,

@@ -1,15 +1,19 @@
 //! The DNS side: sockets, requests and replies.
 //!
 //! ```text
-//!  UDP ── our workers ────┐      ┌─ check ─ answer ───────── zone file ─┐
-//!                         ├─ Handler      │                            ├─ fit ─ encode ─ out
-//!  TCP ── hickory Server ─┘      └───── Links::resolve ─ answer ────────┘
+//!  UDP ── our workers ─┬─ ordinary ─── hot answer? ─── it is ──────────────────────────┐
+//!                      │                 └─ answer ─── Links, zone file ─── keep ──────┴─ complete ── out
+//!                      └─ odd ───┐
+//!                                ├─ Handler ─── check ─── answer ─── fit ─── encode ── out
+//!  TCP ── hickory Server ────────┘                          └─ Links, zone file
 //! ```
 //!
 //! * `udp` receives and sends many packets a call.
-//! * [`handler`] takes a decoded request to its reply; it alone waits for links.
-//! * [`answer`] decides; it is a pure function.
-//! * [`edns`] makes the OPT record and knows the sizes.
+//! * `ordinary` takes the ordinary query to its reply, which nearly every packet is; `query` reads it,
+//!   `hot` keeps what was answered, `reply` puts the bytes together.
+//! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
+//! * [`answer`] decides; it is a pure function, and the only place that does.
+//! * [`edns`] makes the OPT record and knows the sizes; `cookie` makes DNS cookies.
 //! * [`server`] owns the sockets.
 
 pub mod answer;

@@ -26,7 +26,7 @@ mod ring;
 use std::ops::BitXor;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 
 use self::ring::{Key, Ring, Tags};
 use super::reply::{Encoded, HEAD_LEN};
@@ -159,11 +159,6 @@ impl HotAnswers {
         value.extend(encoded.head);
         value.extend(encoded.records);
         self.ring(key).insert(&key.0, self.tags(validity), &value)
-    }
-
-    /// The bytes that are in use before anything is kept.
-    pub(super) fn index_bytes(&self) -> usize {
-        self.rings.iter().map(Ring::index_bytes).sum()
     }
 
     fn ring(&self, key: &HotKey<'_>) -> &Ring {

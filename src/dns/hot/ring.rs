@@ -21,6 +21,10 @@
 //! is asked for often. Marks are kept beside the index, not in the entry: a late mark then hits another
 //! entry at the worst, and never its bytes.
 //!
+//! The index grows with the entries, a bucket at a time, by linear hashing (Litwin, 1980): the next bucket
+//! in turn is divided in two, by one bit more of the hashes. Nobody waits for that; a reader that still
+//! looks in the old bucket may miss what has just moved.
+//!
 //! Writers take a lock, but never wait for it: while one writes, the others do without what they wanted to
 //! keep. What is read most is rarely written.
 //!
@@ -30,16 +34,19 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 
 /// How many places of the index a hash may be at: those of one cache line.
 const WAYS: usize = 8;
-/// How many bytes of the ring there are for each slot of the index. Entries of ordinary links have some
-/// 170, so that half of the slots are for uneven hashes: of a full ring, one entry in a hundred finds
-/// its bucket full.
-const BYTES_PER_SLOT: usize = 88;
+/// How many slots of the index there are to be for each entry. Hashes are uneven, and buckets whose turn
+/// to be divided has not come hold twice as much as others; so one entry in a hundred finds its bucket
+/// full.
+const SLOTS_PER_ENTRY: usize = 3;
+/// How long the entries of ordinary links are, in bytes. The index does not grow beyond what a ring full
+/// of those needs.
+const ORDINARY_BYTES: usize = 176;
 /// What a slot takes: itself and its marks.
 const SLOT_BYTES: usize = 9;
 /// How many marks an entry can have.
@@ -125,6 +132,8 @@ pub(super) struct Ring {
     words: Box<[AtomicU64]>,
     index: Box<[AtomicU64]>,
     marks: Box<[AtomicU8]>,
+    /// How many buckets of the index are in use, one at the least.
+    buckets: AtomicUsize,
     /// The position of the oldest entry.
     tail: AtomicU64,
     writer: Mutex<Writer>,
@@ -136,6 +145,8 @@ pub(super) struct Ring {
 struct Writer {
     /// The position of the next entry.
     head: u64,
+    /// How many slots are in use.
+    entries: usize,
     /// Where an entry is while it is moved.
     moved: Vec<u64>,
 }
@@ -181,8 +192,8 @@ impl Ring {
     /// A ring that takes at most so many bytes, with its index. Memory is taken as it is first used.
     /// `hasher` is the one that all its keys are made with.
     pub(super) fn new(bytes: usize, hasher: RandomState) -> Self {
-        let slots = bytes / (BYTES_PER_SLOT + SLOT_BYTES);
-        let buckets = (slots / WAYS).max(1);
+        let entries = bytes / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
+        let buckets = (SLOTS_PER_ENTRY * entries / WAYS).max(1);
         let words = (bytes.saturating_sub(buckets * WAYS * SLOT_BYTES) / 8).max(MAX_WORDS);
         let zeros = |len| bytemuck::zeroed_slice_box::<AtomicU64>(len);
         // From this position on, so that no slot of an entry is zero, which stands for none.
@@ -191,9 +202,11 @@ impl Ring {
             words: zeros(words),
             index: zeros(buckets * WAYS),
             marks: bytemuck::zeroed_slice_box(buckets * WAYS),
+            buckets: AtomicUsize::new(1),
             tail: AtomicU64::new(first),
             writer: Mutex::new(Writer {
                 head: first,
+                entries: 0,
                 moved: Vec::with_capacity(MAX_WORDS),
             }),
             hasher,
@@ -268,7 +281,7 @@ impl Ring {
         let Ok(mut writer) = self.writer.try_lock() else {
             return 0;
         };
-        let before = self.used(writer.head);
+        let before = self.used(&writer);
         let lengths = Lengths::new(words, key.kind, name_words, value.len());
         let place = self.place_of(key);
         if let Some(place) = place
@@ -284,27 +297,61 @@ impl Ring {
         let position = self.append(&mut writer, words, all);
         let slot = slot_of(position, key.hash);
         let place = place.unwrap_or_else(|| self.victim(key.hash));
+        if self.index[place].load(Ordering::Relaxed) == 0 {
+            writer.entries += 1;
+        }
         self.marks[place].store(0, Ordering::Relaxed);
         self.index[place].store(slot, Ordering::Release);
-        self.used(writer.head) - before
+        self.grow_index(&writer);
+        self.used(&writer) - before
     }
 
-    /// The bytes that its index takes.
-    pub(super) fn index_bytes(&self) -> usize {
-        self.index.len() * SLOT_BYTES
-    }
-
-    /// The bytes of entries, and of gaps between them, that have ever been in use.
-    fn used(&self, head: u64) -> usize {
+    /// The bytes of entries, of gaps between them, and of the index, that have ever been in use.
+    fn used(&self, writer: &Writer) -> usize {
         let words = self.words.len() as u64;
         // Once around, and all of it has been used.
-        8 * (head - words).min(words) as usize
+        let used = 8 * (writer.head - words).min(words) as usize;
+        used + self.buckets.load(Ordering::Relaxed) * WAYS * SLOT_BYTES
     }
 
+    /// The first place of the bucket of a hash.
     fn bucket(&self, hash: u64) -> usize {
-        let buckets = (self.index.len() / WAYS) as u128;
-        // The upper bits of the product are even over the buckets, whatever their number.
-        ((u128::from(hash) * buckets) >> 64) as usize * WAYS
+        let buckets = self.buckets.load(Ordering::Acquire);
+        WAYS * bucket_of(hash, buckets)
+    }
+
+    /// Divides the next bucket in turn, if there are many entries for the buckets.
+    fn grow_index(&self, writer: &Writer) {
+        let buckets = self.buckets.load(Ordering::Relaxed);
+        let is_wide = SLOTS_PER_ENTRY * writer.entries <= WAYS * buckets;
+        if is_wide || WAYS * (buckets + 1) > self.index.len() {
+            return;
+        }
+        let divided = buckets - (1 << buckets.ilog2());
+        let mut free = WAYS * buckets;
+        for place in WAYS * divided..WAYS * (divided + 1) {
+            let slot = self.index[place].load(Ordering::Relaxed);
+            let Some(hash) = (slot != 0).then(|| self.hash_at(slot & POSITION)).flatten() else {
+                continue;
+            };
+            if bucket_of(hash, buckets + 1) == buckets {
+                let marks = self.marks[place].load(Ordering::Relaxed);
+                self.marks[free].store(marks, Ordering::Relaxed);
+                self.index[free].store(slot, Ordering::Release);
+                self.index[place].store(0, Ordering::Relaxed);
+                free += 1;
+            }
+        }
+        self.buckets.store(buckets + 1, Ordering::Release);
+    }
+
+    /// The hash of the entry at a position. For writers.
+    fn hash_at(&self, position: u64) -> Option<u64> {
+        let words = self.words_at(position);
+        let lengths = Lengths(words.first()?.load(Ordering::Relaxed));
+        let name = words.get(HEADER..HEADER + lengths.name_words())?;
+        let name = name.iter().map(|word| word.load(Ordering::Relaxed));
+        Some(hash_of(&self.hasher, lengths.kind(), name))
     }
 
     /// Whether an entry at this position has not been overwritten up to now.
@@ -428,7 +475,7 @@ impl Ring {
             .extend(entry.map(|word| word.load(Ordering::Relaxed)));
         let place = match lengths.name_words() {
             0 => None,
-            _ => self.place_of_position(tail, &writer.moved),
+            _ => self.place_of_position(tail),
         };
         self.tail.store(tail + words as u64, Ordering::Relaxed);
         let Some(place) = place else {
@@ -439,6 +486,7 @@ impl Ring {
         let has_room = writer.head + skip <= tail + self.words.len() as u64;
         if marks == 0 || !has_room {
             self.index[place].store(0, Ordering::Relaxed);
+            writer.entries -= 1;
             return false;
         }
         let entry = std::mem::take(&mut writer.moved);
@@ -451,11 +499,8 @@ impl Ring {
     }
 
     /// The slot that leads to an entry, if one still does.
-    fn place_of_position(&self, position: u64, entry: &[u64]) -> Option<usize> {
-        let lengths = Lengths(entry[0]);
-        let name = entry.get(HEADER..HEADER + lengths.name_words())?;
-        let hash = hash_of(&self.hasher, lengths.kind(), name.iter().copied());
-        let first = self.bucket(hash);
+    fn place_of_position(&self, position: u64) -> Option<usize> {
+        let first = self.bucket(self.hash_at(position)?);
         (first..first + WAYS)
             .find(|&place| self.index[place].load(Ordering::Relaxed) & POSITION == position)
     }
@@ -500,6 +545,17 @@ fn hash_of(hasher: &RandomState, kind: u16, name: impl Iterator<Item = u64>) -> 
         hasher.write_u64(word);
     }
     hasher.finish()
+}
+
+/// In which of so many buckets a hash is, by bits that neither slots nor [`super::HotAnswers`] use.
+fn bucket_of(hash: u64, buckets: usize) -> usize {
+    let hash = (hash >> 20) as usize;
+    let mask = buckets.next_power_of_two() - 1;
+    match hash & mask {
+        bucket if bucket < buckets => bucket,
+        // This one has not been divided yet.
+        bucket => bucket & (mask >> 1),
+    }
 }
 
 fn is_hash(slot: u64, hash: u64) -> bool {
@@ -615,11 +671,18 @@ mod tests {
         for n in 0..100 {
             ring.put(&format!("kept{n}"), [0; TAGS], &[1; 100]);
         }
+        let mut lost = 0;
         for scan in 0..50_000 {
-            // Once in a lap or so each.
-            assert!(ring.has(&format!("kept{}", scan % 100)), "lost at {scan}");
+            // Each some twenty times in a lap.
+            let kept = format!("kept{}", scan % 100);
+            if !ring.has(&kept) {
+                ring.put(&kept, [0; TAGS], &[1; 100]);
+                lost += 1;
+            }
             ring.put(&format!("scan{scan}"), [0; TAGS], &[2; 100]);
         }
+        // Their buckets were full, before the index had grown.
+        assert!(lost < 20, "{lost} lost");
         assert!(!ring.has("scan0"), "the ring has turned over");
     }
 
@@ -639,15 +702,20 @@ mod tests {
     fn it_holds_as_much_as_it_may_take() {
         const BYTES: usize = 1 << 20;
         let ring = Fixture::new(BYTES);
-        let own = 8 * ring.ring.words.len() + ring.ring.index_bytes();
+        let own = 8 * ring.ring.words.len() + SLOT_BYTES * ring.ring.index.len();
         assert!(own <= BYTES && own > BYTES * 99 / 100, "{own}");
-        // Entries of ordinary links: 32 bytes in front, 24 of name, 112 of value.
-        let entries = BYTES * 9 / 10 / 168;
+        // Entries of ordinary links: 32 bytes in front, 24 of name, 120 of value.
+        let entries = BYTES * 95 / 100 / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
+        let name = |n: usize| format!("a-name-of-{n:014}");
         for n in 0..entries {
-            ring.put(&format!("a-name-of-{n:014}"), [0; TAGS], &[3; 112]);
+            ring.put(&name(n), [0; TAGS], &[3; 120]);
+            // The index is as large as it has to be, and what has moved is found.
+            let slots = WAYS * ring.ring.buckets.load(Ordering::Relaxed);
+            assert!(slots <= SLOTS_PER_ENTRY * (n + 1) + WAYS, "{slots} for {n}");
+            assert!(ring.has(&name(n)));
         }
-        let held = (0..entries).filter(|n| ring.has(&format!("a-name-of-{n:014}")));
-        assert!(held.count() > entries * 97 / 100);
+        let held = (0..entries).filter(|n| ring.has(&name(*n))).count();
+        assert!(held > entries * 97 / 100, "{held} of {entries}");
     }
 
     /// A thread that overwrites everything again and again, and others that must never see a value
