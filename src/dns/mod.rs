@@ -6,7 +6,7 @@
 //!  TCP ── hickory Server ─┘      └───── Links::resolve ─ answer ────────┘
 //! ```
 //!
-//! * `udp` receives and sends many packets a call.
+//! * `udp` receives and sends many packets a call; [`packet`] decides what becomes of each.
 //! * [`handler`] takes a decoded request to its reply; it alone waits for links.
 //! * [`answer`] decides; it is a pure function.
 //! * [`edns`] makes the OPT record and knows the sizes.
@@ -17,8 +17,10 @@ pub mod edns;
 pub mod handler;
 mod hot;
 mod ordinary;
+pub mod packet;
 mod query;
 mod records;
 mod reply;
 pub mod server;
+mod tally;
 mod udp;
