@@ -3,6 +3,9 @@
 // The helpers are not test functions themselves, but in a test a failed expectation is the point.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// A handler without sockets, and as many links as one likes; the benches have it, too.
+#[path = "../benches/fixture/mod.rs"]
+mod fixture;
 // A DynamoDB endpoint, and what can go wrong on the way to it.
 mod dynamo;
 // A tinyns of its own for each test.
@@ -10,6 +13,8 @@ mod harness;
 // Redis servers, clusters and sentinels, and what can go wrong on the way to them.
 mod redis;
 
+// What a reply allocates; it counts the allocations of the whole binary.
+mod allocations;
 // Redis between memory and the table: what it holds, and how changes reach other servers.
 mod cache;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
@@ -34,6 +39,8 @@ mod operation;
 mod outages;
 // Fills and changes at the same time, and deaths between the steps of a change.
 mod races;
+// One packet at a time, without a socket: what is replied to, and what is dropped.
+mod packets;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.

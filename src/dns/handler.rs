@@ -97,8 +97,8 @@ impl Handler {
     }
 
     /// Reads a packet; none if it is no ordinary query.
-    pub(super) fn prepare<'p>(&self, packet: &'p [u8]) -> Option<Prepared<'p>> {
-        self.0.prepare(packet)
+    pub(super) fn prepare<'p>(&self, packet: &'p [u8], client: IpAddr) -> Option<Prepared<'p>> {
+        self.0.prepare(packet, client)
     }
 
     /// Makes the replies to these queries quicker, which are to come next.
@@ -126,10 +126,11 @@ impl Handler {
     pub(super) fn reply_with(
         &self,
         packet: &[u8],
+        client: IpAddr,
         answerable: Answerable,
         desk: Desk<'_>,
     ) -> Option<Sent> {
-        self.0.reply_with(packet, answerable, desk)
+        self.0.reply_with(packet, client, answerable, desk)
     }
 
     /// The time now.

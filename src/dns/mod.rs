@@ -8,7 +8,7 @@
 //!  TCP ── hickory Server ────────┘                          └─ Links, zone file
 //! ```
 //!
-//! * `udp` receives and sends many packets a call.
+//! * `udp` receives and sends many packets a call. [`packet`] decides what becomes of one.
 //! * `ordinary` takes the ordinary query to its reply, which nearly every packet is; `query` reads it,
 //!   `hot` keeps what was answered, `reply` puts the bytes together.
 //! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
@@ -22,8 +22,10 @@ pub mod edns;
 pub mod handler;
 mod hot;
 mod ordinary;
+pub mod packet;
 mod query;
 mod records;
 mod reply;
 pub mod server;
+mod tally;
 mod udp;

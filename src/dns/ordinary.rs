@@ -32,8 +32,6 @@ const STATIC_LEASE: Duration = Duration::from_secs(3_600);
 
 /// Where an answer is encoded, and its reply put together.
 pub(super) struct Desk<'a> {
-    /// Who has asked.
-    pub(super) client: IpAddr,
     /// The reply.
     pub(super) reply: &'a mut ReplyBuffer,
     /// A buffer that is used again and again.
@@ -43,6 +41,7 @@ pub(super) struct Desk<'a> {
 /// An ordinary query, and the hash by which its answer is looked for.
 pub(super) struct Prepared<'p> {
     query: Query<'p>,
+    client: IpAddr,
     hash: u64,
 }
 
@@ -65,11 +64,15 @@ struct Work<'a, 'p> {
 }
 
 impl Shared {
-    /// Reads a packet; none if it is no ordinary query.
-    pub(super) fn prepare<'p>(&self, packet: &'p [u8]) -> Option<Prepared<'p>> {
+    /// Reads a packet of this client; none if it is no ordinary query.
+    pub(super) fn prepare<'p>(&self, packet: &'p [u8], client: IpAddr) -> Option<Prepared<'p>> {
         let query = Query::read(packet)?;
         let hash = self.hot.key(&query.name, query.qtype).hash();
-        Some(Prepared { query, hash })
+        Some(Prepared {
+            query,
+            client,
+            hash,
+        })
     }
 
     /// Makes the replies to these queries quicker, which are to come next.
@@ -84,12 +87,16 @@ impl Shared {
         now: &Now,
         desk: Desk<'_>,
     ) -> Result<Sent, Box<Unanswered>> {
-        let Prepared { query, hash } = prepared;
+        let Prepared {
+            query,
+            client,
+            hash,
+        } = prepared;
         let mut work = Work {
             shared: self,
             query,
             now,
-            cookie: self.cookie(cookie_of(query), desk.client, now.unix),
+            cookie: self.cookie(cookie_of(query), *client, now.unix),
             desk,
             stamp: self.links.common_stamp(),
         };
@@ -114,6 +121,7 @@ impl Shared {
     pub(super) fn reply_with(
         &self,
         packet: &[u8],
+        client: IpAddr,
         answerable: Answerable,
         desk: Desk<'_>,
     ) -> Option<Sent> {
@@ -125,7 +133,7 @@ impl Shared {
             shared: self,
             query: &query,
             now: &now,
-            cookie: self.cookie(cookie_of(&query), desk.client, now.unix),
+            cookie: self.cookie(cookie_of(&query), client, now.unix),
             desk,
             stamp: answerable.stamp,
         };
@@ -297,9 +305,7 @@ impl Work<'_, '_> {
         end: Option<UnixTime>,
     ) -> Sent {
         let options = self.options(answer.error);
-        let Desk {
-            reply, encoding, ..
-        } = &mut self.desk;
+        let Desk { reply, encoding } = &mut self.desk;
         let question = EncodedQuestion::query(name, self.query.record_type());
         let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
             return reply.truncate(self.query, head(answer), &options);

@@ -126,11 +126,12 @@ impl Fixture {
         let handler = &self.handler;
         let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
         let desk = Desk {
-            client: CLIENT.ip(),
             reply: &mut reply,
             encoding: &mut encoding,
         };
-        let prepared = handler.prepare(packet).expect("an ordinary query");
+        let prepared = handler
+            .prepare(packet, CLIENT.ip())
+            .expect("an ordinary query");
         handler.fetch(std::iter::once(&prepared));
         let sent = match handler.reply_now(&prepared, &handler.time(), desk) {
             Ok(sent) => sent,
@@ -140,11 +141,12 @@ impl Fixture {
                     handler.resolve(unanswered).await
                 });
                 let desk = Desk {
-                    client: CLIENT.ip(),
                     reply: &mut reply,
                     encoding: &mut encoding,
                 };
-                handler.reply_with(packet, answerable, desk).unwrap()
+                handler
+                    .reply_with(packet, CLIENT.ip(), answerable, desk)
+                    .unwrap()
             }
         };
         (sent, reply.as_bytes().to_vec())
@@ -367,7 +369,7 @@ fn both_ways_have_the_same_cookies() {
                         .any(|w| w[..4] == [0, 10, 0, 24] && w[4..] == packet[at + 5..at + 13])
                 );
             } else {
-                assert!(fixture.handler.prepare(&packet).is_none());
+                assert!(fixture.handler.prepare(&packet, CLIENT.ip()).is_none());
                 assert_eq!(long[3] & 0x0F, 1, "{len} bytes are no cookie");
             }
         }

@@ -16,7 +16,6 @@
 //! user take a share of the queries.
 
 mod batch;
-mod tally;
 
 use std::io;
 use std::net::UdpSocket;
@@ -25,21 +24,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::server::Request;
 use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use self::batch::{Inbox, Outbox, Peer, tell_local};
-use self::tally::Tally;
-use super::handler::{Fit, Handler, Unanswered};
-use super::hot::Now;
-use super::ordinary::{Desk, Prepared};
-use super::query::HEADER_LEN;
+use super::handler::Handler;
+use super::ordinary::Desk;
+use super::packet::{ENCODING, Fate, Packet, Waiting};
 use super::reply::ReplyBuffer;
-use crate::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
+use super::tally::Tally;
+use crate::metrics::DropReason;
 
 /// How many packets are taken by one system call.
 const BATCH: usize = 64;
@@ -142,39 +137,6 @@ struct Later {
     peer: Peer,
 }
 
-/// A packet that has come.
-struct Packet<'p> {
-    bytes: &'p [u8],
-    peer: Peer,
-    /// What it asks, if it is an ordinary query.
-    query: Option<Prepared<'p>>,
-}
-
-/// What becomes of a packet.
-enum Fate {
-    /// A reply, in the buffer.
-    Replied,
-    /// A reply that has to wait.
-    Waits(Waiting),
-    /// None.
-    Dropped,
-}
-
-/// What waits for a link.
-struct Waiting {
-    query: WaitingQuery,
-    peer: Peer,
-    unanswered: Box<Unanswered>,
-}
-
-/// A query that is kept.
-enum WaitingQuery {
-    /// An ordinary one, as it came.
-    Ordinary(Box<[u8]>),
-    /// Any other.
-    Decoded(Box<Request>),
-}
-
 impl Worker {
     fn new(
         socket: UdpSocket,
@@ -205,7 +167,7 @@ impl Worker {
         });
         let mut inbox = Inbox::new(BATCH, tells_local);
         let mut outbox = Outbox::new(BATCH);
-        let mut scratch = Vec::with_capacity(1_024);
+        let mut scratch = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::with_capacity(BATCH);
         let mut tally = Tally::default();
         let mut errors = 0;
@@ -227,21 +189,24 @@ impl Worker {
             let now = self.handler.time();
             let mut packets = inbox.packets();
             while let Some(group) = self.group(&mut packets) {
-                for one in group.into_iter().flatten() {
+                for (packet, peer) in group.iter().flatten() {
                     let Some(reply) = outbox.next() else { break };
-                    let peer = one.peer;
-                    match self.take(one, &now, reply, &mut scratch, &mut tally) {
-                        Fate::Replied => outbox.commit(peer),
-                        Fate::Waits(one) => waiting.push(one),
+                    let desk = Desk {
+                        reply,
+                        encoding: &mut scratch,
+                    };
+                    match self.handler.take(packet, &now, desk, &mut tally) {
+                        Fate::Replied => outbox.commit(*peer),
+                        Fate::Waits(query) => waiting.push((query, *peer)),
                         Fate::Dropped => {}
                     }
                 }
             }
             if !waiting.is_empty() {
-                let links = waiting.iter_mut().map(|one| &mut *one.unanswered);
+                let links = waiting.iter_mut().map(|(one, _)| one.unanswered());
                 self.handler.look_up(links);
-                for one in waiting.drain(..) {
-                    self.wait(one);
+                for (one, peer) in waiting.drain(..) {
+                    self.wait(one, peer);
                 }
             }
             let unsent = outbox.send(&self.socket);
@@ -255,105 +220,33 @@ impl Worker {
     fn group<'p>(
         &self,
         packets: &mut impl Iterator<Item = (&'p [u8], Peer)>,
-    ) -> Option<[Option<Packet<'p>>; GROUP]> {
+    ) -> Option<[Option<(Packet<'p>, Peer)>; GROUP]> {
         let mut group = [const { None }; GROUP];
         for (place, (bytes, peer)) in group.iter_mut().zip(packets) {
-            *place = Some(Packet {
-                bytes,
-                peer,
-                query: self.handler.prepare(bytes),
-            });
+            *place = Some((self.handler.read(bytes, peer.address), peer));
         }
         group.first()?.as_ref()?;
-        let queries = group.iter().flatten().filter_map(|one| one.query.as_ref());
+        let queries = group.iter().flatten();
+        let queries = queries.filter_map(|(packet, _)| packet.query());
         self.handler.fetch(queries);
         Some(group)
     }
 
-    /// Decides about one packet.
-    fn take(
-        &self,
-        packet: Packet<'_>,
-        now: &Now,
-        reply: &mut ReplyBuffer,
-        scratch: &mut Vec<u8>,
-        tally: &mut Tally,
-    ) -> Fate {
-        let Packet { bytes, peer, query } = packet;
-        // RFC 1035 §4.1.1: what has QR set is a reply. Answering it could make two servers talk to
-        // each other for ever. Port 0 cannot be replied to.
-        let is_query = bytes.len() >= HEADER_LEN && bytes[2] & 0x80 == 0;
-        if !is_query || peer.address.port() == 0 {
-            self.dropped(DropReason::NotAQuery, 1);
-            return Fate::Dropped;
-        }
-        let Some(query) = query else {
-            return self.take_odd(bytes, peer, reply, scratch);
-        };
-        let desk = Desk {
-            client: peer.address.ip(),
-            reply,
-            encoding: scratch,
-        };
-        match self.handler.reply_now(&query, now, desk) {
-            Ok(sent) => {
-                tally.count(sent);
-                Fate::Replied
-            }
-            Err(unanswered) => Fate::Waits(Waiting {
-                query: WaitingQuery::Ordinary(bytes.into()),
-                peer,
-                unanswered,
-            }),
-        }
-    }
-
-    /// Decides about a packet that is no ordinary query.
-    fn take_odd(
-        &self,
-        packet: &[u8],
-        peer: Peer,
-        reply: &mut ReplyBuffer,
-        wire: &mut Vec<u8>,
-    ) -> Fate {
-        let (rcode, fit) = match Request::from_bytes(packet.to_vec(), peer.address, Protocol::Udp) {
-            Err(_) => {
-                form_err(packet, wire);
-                (ResponseCode::FormErr.into(), Fit::Whole)
-            }
-            Ok(request) => match self.handler.begin(&request) {
-                Ok(mut made) => {
-                    let fit = made.encode(&request, Transport::Udp, wire);
-                    (made.rcode(), fit)
-                }
-                Err(unanswered) => {
-                    let query = WaitingQuery::Decoded(Box::new(request));
-                    return Fate::Waits(Waiting {
-                        query,
-                        peer,
-                        unanswered,
-                    });
-                }
-            },
-        };
-        if !reply.set(wire) {
-            self.dropped(DropReason::Unsendable, 1);
-            return Fate::Dropped;
-        }
-        count_reply(&self.handler, rcode, &fit);
-        Fate::Replied
-    }
-
     /// Has a task wait for the link and reply.
-    fn wait(&self, waiting: Waiting) {
+    fn wait(&self, waiting: Waiting, peer: Peer) {
         let Some(permit) = self.handler.permit() else {
             return self.dropped(DropReason::Overload, 1);
         };
         let (replies, handler) = (self.replies.clone(), self.handler.clone());
         tokio::spawn(async move {
-            let sent = waiting.end(&handler).await;
-            if sent.is_none_or(|later| replies.try_send(later).is_err()) {
-                count_drop(&handler, DropReason::Unsendable, 1);
+            let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
+            let desk = Desk {
+                reply: &mut reply,
+                encoding: &mut encoding,
+            };
+            let is_made = waiting.end(&handler, desk).await;
+            if !is_made || replies.try_send(Later { reply, peer }).is_err() {
+                handler.count_drops(DropReason::Unsendable, 1);
             }
             drop(permit);
         });
@@ -361,55 +254,9 @@ impl Worker {
 
     fn dropped(&self, reason: DropReason, packets: usize) {
         if packets > 0 {
-            count_drop(&self.handler, reason, packets);
+            self.handler.count_drops(reason, packets);
         }
     }
-}
-
-impl Waiting {
-    /// The reply, once there is one.
-    async fn end(self, handler: &Handler) -> Option<Later> {
-        let Self {
-            query,
-            peer,
-            unanswered,
-        } = self;
-        let mut reply = ReplyBuffer::new();
-        let mut wire = Vec::new();
-        match query {
-            WaitingQuery::Ordinary(packet) => {
-                let link = handler.resolve(unanswered).await;
-                let desk = Desk {
-                    client: peer.address.ip(),
-                    reply: &mut reply,
-                    encoding: &mut wire,
-                };
-                let sent = handler.reply_with(&packet, link, desk)?;
-                let mut tally = Tally::default();
-                tally.count(sent);
-                tally.tell(handler.metrics());
-                Some(Later { reply, peer })
-            }
-            WaitingQuery::Decoded(request) => {
-                let mut made = handler.end(&request, unanswered).await;
-                let fit = made.encode(&request, Transport::Udp, &mut wire);
-                let is_made = reply.set(&wire);
-                is_made.then(|| {
-                    count_reply(handler, made.rcode(), &fit);
-                    Later { reply, peer }
-                })
-            }
-        }
-    }
-}
-
-/// A message that cannot be read earns FORMERR with a header alone: its id, opcode and RD, and nothing
-/// else of what cannot be trusted (RFC 1035 §4.1.1).
-fn form_err(packet: &[u8], wire: &mut Vec<u8>) {
-    let rcode = ResponseCode::FormErr.low();
-    wire.clear();
-    wire.extend([packet[0], packet[1], 0x80 | packet[2] & 0x79, rcode]);
-    wire.resize(HEADER_LEN, 0);
 }
 
 /// The sender of one socket: whatever replies are ready go out together.
@@ -427,26 +274,9 @@ async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, ha
         let ready = replies.drain(..).map(|later| (later.reply, later.peer));
         let unsent = Outbox::of(ready).send(&socket);
         if unsent > 0 {
-            count_drop(&handler, DropReason::Unsendable, unsent);
+            handler.count_drops(DropReason::Unsendable, unsent);
         }
     }
-}
-
-fn count_reply(handler: &Handler, rcode: u16, fit: &Fit) {
-    let metrics = handler.metrics();
-    if *fit == Fit::Truncated {
-        metrics.dns_truncated.inc();
-    }
-    let transport = Transport::Udp;
-    let sent = DnsResponse { transport, rcode };
-    metrics.dns_responses.get_or_create(&sent).inc();
-}
-
-fn count_drop(handler: &Handler, reason: DropReason, packets: usize) {
-    let dropped = DnsDrop { reason };
-    let packets = u64::try_from(packets).unwrap_or(u64::MAX);
-    let family = &handler.metrics().dns_dropped;
-    family.get_or_create(&dropped).inc_by(packets);
 }
 
 /// Whether nothing has come for a while.

@@ -3,7 +3,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::dns::reply::Sent;
+use super::reply::Sent;
 use crate::metrics::{DnsResponse, Metrics, Transport};
 
 /// How many rcodes a header has room for.

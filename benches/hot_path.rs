@@ -1,0 +1,283 @@
+//! What a packet costs, in its parts and as a whole, without sockets.
+//!
+//! ```text
+//!   read     a packet is read, and its answer's hash made
+//!   answer   the reply to a packet that was read
+//!   whole    both
+//!   hickory  the same by hickory's decoder and encoder, which take what the short way leaves
+//! ```
+//!
+//! Names are asked for at random, so that among a million of them the processor's caches do not help.
+//! Packets are made beforehand, some at a time, outside what is measured. A worker of the server does
+//! better than the sum: it reads the clock once a batch and not once a packet (`clock` tells what that is
+//! worth), and it has the memory of some packets fetched at once, where here each waits for its own.
+//!
+//!     cargo bench --bench hot_path
+//!     cargo bench --bench hot_path -- whole       what has `whole` in its name
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fixture;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Bencher, Criterion};
+use hickory_proto::op::Message;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use tinyns::clock::Clock;
+use tinyns::dns::packet::{Buffers, Packet};
+
+use self::fixture::{CLIENT, Fixture, Size, TXT, code, query};
+
+/// How many packets are made at a time, so few that they stay in the processor's caches.
+const CHUNK: usize = 64;
+/// How many links there are, if there are many.
+const MANY: u32 = 1_000_000;
+const FEWER: u32 = 100_000;
+/// How much an answer takes, with its share of the index; more than enough.
+const BYTES_EACH: usize = 256;
+/// Where the code stands in a query for its name: behind header and length.
+const CODE_AT: usize = 13;
+/// An option whose data hickory looks into (RFC 6975 §3: DAU, no algorithms), so that the short way
+/// leaves the packet to it.
+const FOR_HICKORY: &[u8] = &[0, 5, 0, 0];
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(50)
+        .configure_from_args();
+    read(&mut criterion);
+    for links in [FEWER, MANY] {
+        hot(&mut criterion, links);
+    }
+    absent(&mut criterion);
+    anew(&mut criterion);
+    hickory(&mut criterion);
+    criterion.final_summary();
+}
+
+/// Queries in random order.
+struct Queries {
+    packets: Vec<Vec<u8>>,
+    /// The numbers of the links that they ask for: from the first to before the second.
+    numbers: (u32, u32),
+    random: u64,
+}
+
+impl Queries {
+    fn new(numbers: (u32, u32), options: Option<&[u8]>) -> Self {
+        Self {
+            packets: vec![query(numbers.0, TXT, options); CHUNK],
+            numbers,
+            random: 0x9E37_79B9_7F4A_7C15,
+        }
+    }
+
+    /// The next ones, at most so many.
+    fn next(&mut self, most: u64) -> &[Vec<u8>] {
+        let count = usize::try_from(most).map_or(CHUNK, |most| most.min(CHUNK));
+        let (first, end) = self.numbers;
+        for packet in &mut self.packets[..count] {
+            // xorshift64 (Marsaglia 2003): neither good nor to be foreseen by the processor.
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            ask_for(packet, first + (self.random >> 32) as u32 % (end - first));
+        }
+        &self.packets[..count]
+    }
+
+    /// Measures what is done with each of them.
+    fn each(&mut self, bencher: &mut Bencher<'_>, mut work: impl FnMut(&[u8])) {
+        self.chunks(bencher, |packets| {
+            let began = Instant::now();
+            packets.iter().for_each(|packet| work(packet));
+            began.elapsed()
+        });
+    }
+
+    /// Measures what is done with each of them once it is read.
+    fn each_read(
+        &mut self,
+        bencher: &mut Bencher<'_>,
+        fixture: &Fixture,
+        mut work: impl FnMut(&Packet<'_>),
+    ) {
+        self.chunks(bencher, |packets| {
+            let read = packets
+                .iter()
+                .map(|packet| fixture.handler.read(packet, CLIENT));
+            let read: Vec<_> = read.collect();
+            let began = Instant::now();
+            read.iter().for_each(&mut work);
+            began.elapsed()
+        });
+    }
+
+    fn chunks(
+        &mut self,
+        bencher: &mut Bencher<'_>,
+        mut measure: impl FnMut(&[Vec<u8>]) -> Duration,
+    ) {
+        bencher.iter_custom(|mut left| {
+            let mut took = Duration::ZERO;
+            while left > 0 {
+                let packets = self.next(left);
+                took += measure(packets);
+                left -= packets.len() as u64;
+            }
+            took
+        });
+    }
+}
+
+/// Makes of a query one that asks for the link of another number.
+fn ask_for(packet: &mut [u8], number: u32) {
+    let code = code(number);
+    packet[CODE_AT..CODE_AT + code.len()].copy_from_slice(code.as_bytes());
+}
+
+fn read(criterion: &mut Criterion) {
+    let fixture = Fixture::new(Size {
+        links: 0,
+        hot_bytes: 0,
+        memory_bytes: 0,
+        filter: false,
+    });
+    let clock = Clock::default();
+    criterion.bench_function("clock", |bencher| {
+        bencher.iter(|| (Instant::now(), clock.now()));
+    });
+    for (name, options) in [("read/plain", None), ("read/edns", Some(&[][..]))] {
+        criterion.bench_function(name, |bencher| {
+            Queries::new((0, MANY), options).each(bencher, |packet| {
+                black_box(fixture.handler.read(packet, CLIENT));
+            });
+        });
+    }
+}
+
+fn hot(criterion: &mut Criterion, links: u32) {
+    let fixture = Fixture::new(Size {
+        links,
+        hot_bytes: links as usize * BYTES_EACH,
+        memory_bytes: 64 << 20,
+        filter: false,
+    });
+    let mut buffers = Buffers::default();
+    let mut packet = query(0, TXT, None);
+    for number in 0..links {
+        ask_for(&mut packet, number);
+        fixture.ask(&packet, &mut buffers);
+    }
+    check_hot(&fixture, links);
+    let cases = [("one", 1), ("random", links)];
+    let cases = cases.iter().filter(|(_, end)| *end > 1 || links == MANY);
+    for (order, end) in cases {
+        let numbers = (0, *end);
+        criterion.bench_function(&format!("answer/hot/{links}/{order}"), |bencher| {
+            Queries::new(numbers, Some(&[])).each_read(bencher, &fixture, |packet| {
+                let reply = fixture.handler.reply_to_read(packet, &mut buffers);
+                black_box(reply.is_ok());
+            });
+        });
+        criterion.bench_function(&format!("whole/hot/{links}/{order}"), |bencher| {
+            Queries::new(numbers, Some(&[]))
+                .each(bencher, |packet| whole(&fixture, packet, &mut buffers));
+        });
+    }
+}
+
+/// Of the answers that are to be hot, nearly all must be: else something else would be measured.
+fn check_hot(fixture: &Fixture, links: u32) {
+    let (mut buffers, before) = (Buffers::default(), fixture.metrics.dns_hot_answers.get());
+    let mut queries = Queries::new((0, links), None);
+    let asked = 10_000;
+    for _ in 0..asked / CHUNK {
+        for packet in queries.next(CHUNK as u64) {
+            fixture.ask(packet, &mut buffers);
+        }
+    }
+    let hot = fixture.metrics.dns_hot_answers.get() - before;
+    assert!(hot as usize * 100 > asked * 98, "{hot} of {asked} are hot");
+}
+
+fn whole(fixture: &Fixture, packet: &[u8], buffers: &mut Buffers) {
+    let reply = fixture.handler.reply_to(packet, CLIENT, buffers);
+    black_box(reply.is_ok());
+}
+
+/// Codes that no link has, each asked for once or so.
+fn absent(criterion: &mut Criterion) {
+    for (name, filter) in [
+        ("whole/absent/filter", true),
+        ("whole/absent/memory", false),
+    ] {
+        let fixture = Fixture::new(Size {
+            links: MANY,
+            hot_bytes: 1 << 20,
+            memory_bytes: 256 << 20,
+            filter,
+        });
+        let absent = match filter {
+            true => (MANY, 2 * MANY),
+            false => (MANY, MANY + FEWER),
+        };
+        let mut buffers = Buffers::default();
+        let mut packet = query(0, TXT, None);
+        // What memory is to know it has to be asked for; of the filter's, the first is enough.
+        for number in absent.0..absent.0 + FEWER {
+            ask_for(&mut packet, number);
+            fixture.ask(&packet, &mut buffers);
+        }
+        criterion.bench_function(name, |bencher| {
+            Queries::new(absent, Some(&[]))
+                .each(bencher, |packet| whole(&fixture, packet, &mut buffers));
+        });
+    }
+}
+
+/// Links in memory, and hardly any room for hot answers. Those of the same names by hickory besides.
+fn anew(criterion: &mut Criterion) {
+    let fixture = Fixture::new(Size {
+        links: FEWER,
+        hot_bytes: 0,
+        memory_bytes: 64 << 20,
+        filter: false,
+    });
+    let mut buffers = Buffers::default();
+    let mut packet = query(0, TXT, None);
+    for number in 0..FEWER {
+        ask_for(&mut packet, number);
+        fixture.ask(&packet, &mut buffers);
+    }
+    for (name, options) in [("whole/anew", &[][..]), ("hickory/whole", FOR_HICKORY)] {
+        criterion.bench_function(name, |bencher| {
+            Queries::new((0, FEWER), Some(options))
+                .each(bencher, |packet| whole(&fixture, packet, &mut buffers));
+        });
+    }
+}
+
+/// hickory alone: what it takes to decode the query, and to encode the reply of its records.
+fn hickory(criterion: &mut Criterion) {
+    let fixture = Fixture::new(Size {
+        links: 1,
+        hot_bytes: 1 << 20,
+        memory_bytes: 1 << 20,
+        filter: false,
+    });
+    let packet = query(0, TXT, Some(&[]));
+    criterion.bench_function("hickory/decode", |bencher| {
+        bencher.iter(|| Request::from_bytes(packet.clone(), CLIENT, Protocol::Udp).unwrap());
+    });
+    let reply = fixture.ask(&packet, &mut Buffers::default()).unwrap();
+    let reply = Message::from_vec(&reply).unwrap();
+    criterion.bench_function("hickory/encode", |bencher| {
+        bencher.iter(|| reply.to_vec().unwrap());
+    });
+}

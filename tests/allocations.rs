@@ -1,0 +1,219 @@
+//! What a reply allocates. Of hot answers, and of names that the existence filter denies: nothing.
+//!
+//! | the reply | allocations |
+//! |---|---|
+//! | a hot answer | none |
+//! | no such name, by the filter | none |
+//! | no such name, known in memory | its code and its name, to look them up |
+//! | made anew, of a link in memory | those, the records, and what hickory takes to encode them |
+//! | a link that has to be looked up | those, the flight, and whatever the store takes |
+//!
+//! Allocations are counted for each thread by itself, so that the other tests of this binary, which run
+//! at the same time, do not count.
+
+use hickory_proto::op::{Message, ResponseCode};
+use tinyns::dns::packet::Buffers;
+use tinyns::metrics::{LinkLookup, LookupResult, Tier};
+
+use self::counting::allocations;
+use crate::fixture::{CLIENT, Fixture, Size, TXT, query};
+
+const A: u16 = 1;
+const CNAME: u16 = 5;
+/// With an OPT record that has no options, and without one.
+const EDNS: [Option<&[u8]>; 2] = [Some(&[]), None];
+const LINKS: u32 = 100;
+/// What it takes to look a name up: its code and its name, in several steps.
+const LOOK_UP: u64 = 5;
+/// What it takes to make an answer anew.
+const ANEW: u64 = 30;
+
+mod counting {
+    // An allocator cannot be written without it. It does what the system's does, and counts.
+    #![allow(unsafe_code)]
+
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+
+    struct Counting;
+
+    thread_local! {
+        // Neither needs an allocation at its first use nor is it ever destroyed, so that the allocator may
+        // use it at any time.
+        static COUNT: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    // SAFETY: each call is handed to the system's allocator as it is.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            count();
+            // SAFETY: the caller keeps the contract of `System.alloc`, which is the same.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+            count();
+            // SAFETY: as in `alloc`.
+            unsafe { System.alloc_zeroed(layout) }
+        }
+
+        unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            count();
+            // SAFETY: as in `alloc`; and `at` comes from there.
+            unsafe { System.realloc(at, layout, size) }
+        }
+
+        unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+            // SAFETY: as in `realloc`.
+            unsafe { System.dealloc(at, layout) }
+        }
+    }
+
+    fn count() {
+        COUNT.set(COUNT.get() + 1);
+    }
+
+    /// How often this thread allocates or reallocates in the course of a call, and what the call returns.
+    pub fn allocations<T>(call: impl FnOnce() -> T) -> (u64, T) {
+        let before = COUNT.get();
+        let value = call();
+        (COUNT.get() - before, value)
+    }
+}
+
+fn fixture(filter: bool, hot_bytes: usize) -> Fixture {
+    Fixture::new(Size {
+        links: LINKS,
+        hot_bytes,
+        memory_bytes: 1 << 20,
+        filter,
+    })
+}
+
+/// How much is allocated for the reply to a packet, of which everything is known, and what it says.
+fn reply_to(fixture: &Fixture, packet: &[u8], buffers: &mut Buffers) -> (u64, ResponseCode) {
+    let (count, rcode) = allocations(|| {
+        let reply = fixture.handler.reply_to(packet, CLIENT, buffers);
+        // Of the header, the lower half of the fourth byte.
+        reply.unwrap().unwrap()[3] & 0x0F
+    });
+    (count, ResponseCode::from(0, rcode))
+}
+
+fn hot(fixture: &Fixture) -> u64 {
+    fixture.metrics.dns_hot_answers.get()
+}
+
+/// How many look-ups a tier has ended.
+fn found(fixture: &Fixture, tier: Tier) -> u64 {
+    let result = LookupResult::Hit;
+    let lookups = &fixture.metrics.link_lookups;
+    lookups.get_or_create(&LinkLookup { tier, result }).get()
+}
+
+#[test]
+fn the_counter_counts_what_this_thread_allocates() {
+    assert_eq!(allocations(|| ()).0, 0);
+    assert_eq!(allocations(|| Box::new(1_u8)).0, 1);
+    assert_eq!(allocations(|| vec![0_u8; 100]).0, 1, "zeroed");
+    let (count, text) = allocations(|| {
+        let mut text = String::with_capacity(1);
+        text.push_str("longer than that");
+        text
+    });
+    assert_eq!((count, text.len()), (2, 16), "made longer");
+    assert_eq!(allocations(|| drop(text)).0, 0);
+    let other = std::thread::spawn(|| allocations(|| vec![1_u8]).0);
+    let (count, others) = allocations(|| other.join().unwrap());
+    assert_eq!((count, others), (0, 1), "another thread");
+}
+
+#[test]
+fn a_hot_answer_allocates_nothing() {
+    let fixture = fixture(true, 1 << 20);
+    let mut buffers = Buffers::default();
+    for qtype in [TXT, CNAME, A] {
+        for edns in EDNS {
+            for number in 0..LINKS {
+                let packet = query(number, qtype, edns);
+                // That of the first of the two ways is hot for the other.
+                fixture.ask(&packet, &mut buffers).unwrap();
+                let before = hot(&fixture);
+                let (count, rcode) = reply_to(&fixture, &packet, &mut buffers);
+                let context = format!("{number} {qtype} {edns:?}");
+                assert_eq!(hot(&fixture), before + 1, "{context}: hot");
+                assert_eq!(rcode, ResponseCode::NoError, "{context}");
+                assert_eq!(count, 0, "{context}");
+            }
+        }
+    }
+    let reply = fixture.ask(&query(1, TXT, None), &mut buffers).unwrap();
+    let message = Message::from_vec(&reply).unwrap();
+    assert_eq!(message.answers.len(), 2, "a CNAME and a TXT");
+}
+
+#[test]
+fn a_name_that_the_filter_denies_allocates_nothing() {
+    let fixture = fixture(true, 1 << 20);
+    let mut buffers = Buffers::default();
+    for edns in EDNS {
+        // The first makes the answer that all of them share.
+        let first = query(LINKS, TXT, edns);
+        fixture.ask(&first, &mut buffers).unwrap();
+        let types = [TXT, CNAME, A].into_iter().cycle();
+        for (number, qtype) in (LINKS..2 * LINKS).zip(types) {
+            let packet = query(number, qtype, edns);
+            let before = found(&fixture, Tier::Filter);
+            let (count, rcode) = reply_to(&fixture, &packet, &mut buffers);
+            let context = format!("{number} {qtype} {edns:?}");
+            // A hundred names have hardly set a bit of the filter.
+            assert_eq!(found(&fixture, Tier::Filter), before + 1, "{context}");
+            assert_eq!(rcode, ResponseCode::NXDomain, "{context}");
+            assert_eq!(count, 0, "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_absent_in_memory_allocates_what_it_takes_to_look_it_up() {
+    let fixture = fixture(false, 1 << 20);
+    let mut buffers = Buffers::default();
+    for edns in EDNS {
+        for number in LINKS..2 * LINKS {
+            let packet = query(number, TXT, edns);
+            fixture.ask(&packet, &mut buffers).unwrap();
+            let before = found(&fixture, Tier::Memory);
+            let (count, rcode) = reply_to(&fixture, &packet, &mut buffers);
+            let context = format!("{number} {edns:?}");
+            assert_eq!(found(&fixture, Tier::Memory), before + 1, "{context}");
+            assert_eq!(rcode, ResponseCode::NXDomain, "{context}");
+            assert!(0 < count && count <= LOOK_UP, "{context}: {count}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_made_anew_allocates_within_a_bound() {
+    // Room for some of the last answers: hardly any of them is asked for again so soon.
+    let fixture = fixture(false, 0);
+    let mut buffers = Buffers::default();
+    let packets = (0..LINKS).map(|number| query(number, TXT, Some(&[])));
+    let packets: Vec<_> = packets.collect();
+    for packet in &packets {
+        fixture.ask(packet, &mut buffers).unwrap();
+    }
+    let mut anew = 0;
+    for packet in &packets {
+        let before = hot(&fixture);
+        let (count, rcode) = reply_to(&fixture, packet, &mut buffers);
+        assert_eq!(rcode, ResponseCode::NoError);
+        if hot(&fixture) == before {
+            anew += 1;
+            assert!(LOOK_UP < count && count <= ANEW, "{count}");
+        }
+    }
+    assert!(anew > LINKS / 2, "{anew}");
+}
