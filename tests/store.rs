@@ -525,7 +525,7 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
         list_all(&*store, &zone, 1).await,
         std::slice::from_ref(&link)
     );
-    assert_eq!(link.created_by, long.created_by);
+    assert_eq!(*link.created_by, *long.created_by);
     assert_eq!(link.expires_at, long.expires_at);
     assert_eq!(link.ttl, long.ttl);
 }

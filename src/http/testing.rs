@@ -109,7 +109,7 @@ impl Store for MemoryStore {
                     name: new.name,
                     target: new.target,
                     created_at: seconds(now),
-                    created_by: new.created_by,
+                    created_by: new.created_by.into(),
                     expires_at: new.expires_at,
                     ttl: new.ttl,
                     version,

@@ -13,6 +13,7 @@ pub use name::{LinkName, LinkNameError, Origin, OriginError};
 pub use target::{TargetUrl, TargetUrlError};
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::clock::UnixTime;
 
@@ -25,8 +26,9 @@ pub struct Link {
     pub target: TargetUrl,
     /// When this link was first made.
     pub created_at: UnixTime,
-    /// Who made it, as the admin API knows them.
-    pub created_by: Box<str>,
+    /// Who made it, as the admin API knows them. Shared where many links are held, for there are few
+    /// who make them.
+    pub created_by: Arc<str>,
     /// From this second on the link counts as absent, whether or not a store has swept it.
     pub expires_at: Option<UnixTime>,
     /// The TTL of its records; without one the zone's `link_ttl` holds.

@@ -47,6 +47,9 @@ const LINK_OVERHEAD: usize = 272;
 /// The same for an absent name; measured 67.
 const ABSENT_OVERHEAD: usize = 96;
 
+/// How many makers of links each part knows, whose links share their names.
+const CREATORS: usize = 4;
+
 /// How long after the beginning of a flight that failed an old link is used without asking again.
 /// Without such a pause, every query for a link in memory would wait while a store hangs. RFC 8767 §5
 /// proposes 30 s; but here the changes of others should show soon after the store is back.
@@ -202,17 +205,21 @@ struct Rules {
     absent_for: Duration,
     stale_for: Duration,
     /// What was looked up before is doubted.
-    doubted: Instant,
+    doubted: Moment,
+    began: Instant,
 }
 
 impl Rules {
     /// Until when what was looked up at `since` is used without asking.
-    fn good_until(&self, is_link: bool, since: Instant) -> Instant {
-        since
-            + match is_link {
-                true => self.fresh_for,
-                false => self.absent_for,
-            }
+    fn good_until(&self, is_link: bool, since: Moment) -> Moment {
+        since.after(match is_link {
+            true => self.fresh_for,
+            false => self.absent_for,
+        })
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        Moment::new(self.began, at)
     }
 }
 
@@ -221,6 +228,7 @@ struct Shard {
     links: Sieve<HeldLink>,
     absent: Sieve<HeldAbsent>,
     flights: HashMap<LinkName, Flight>,
+    creators: [Arc<str>; CREATORS],
     /// The number of the last flight.
     number: u64,
 }
@@ -235,15 +243,40 @@ struct Flight {
 #[derive(Debug)]
 struct HeldLink {
     link: Arc<Link>,
-    since: Instant,
+    since: Moment,
     /// When the last flight began, if it failed.
-    failed: Option<Instant>,
+    failed: Moment,
 }
 
 #[derive(Debug)]
 struct HeldAbsent {
     name: LinkName,
-    since: Instant,
+    since: Moment,
+}
+
+/// A time in nanoseconds since the memory's beginning: half of what an `Instant` takes, and there are
+/// many. Earlier times are the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(u64);
+
+impl Moment {
+    /// Of what has not happened: after everything that has, by centuries.
+    const NEVER: Self = Self(u64::MAX);
+
+    fn new(began: Instant, at: Instant) -> Self {
+        let nanos = at.saturating_duration_since(began).as_nanos();
+        Self(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn after(self, time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    fn instant(self, began: Instant) -> Instant {
+        let far = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        began + Duration::from_nanos(self.0).min(far)
+    }
 }
 
 impl Keyed for HeldLink {
@@ -284,6 +317,7 @@ impl Memory {
             links: Sieve::new(limits.links / SHARDS),
             absent: Sieve::new(limits.absent / SHARDS),
             flights: HashMap::new(),
+            creators: std::array::from_fn(|_| Arc::from("")),
             number: 0,
         };
         Self {
@@ -313,15 +347,16 @@ impl Memory {
 
     /// Has everything that was looked up before `now` looked up again before it is used.
     pub(super) fn doubt_all(&self, now: Instant) {
-        let nanos = now.saturating_duration_since(self.began).as_nanos();
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-        self.doubted.fetch_max(nanos, Ordering::AcqRel);
+        let now = Moment::new(self.began, now);
+        self.doubted.fetch_max(now.0, Ordering::AcqRel);
         self.stamps.change_all();
     }
 
     /// Until when a look-up that began at `since` may be used, if it is not overtaken by a change.
     pub(super) fn good_until(&self, known: &Known, since: Instant) -> Instant {
-        self.rules().good_until(known.is_some(), since)
+        let rules = self.rules();
+        let until = rules.good_until(known.is_some(), rules.moment(since));
+        until.instant(self.began)
     }
 
     fn rules(&self) -> Rules {
@@ -334,7 +369,8 @@ impl Memory {
             fresh_for: limits.fresh_for.min(at_most),
             absent_for: limits.absent_for.min(at_most),
             stale_for: limits.stale_for,
-            doubted: self.began + Duration::from_nanos(self.doubted.load(Ordering::Acquire)),
+            doubted: Moment(self.doubted.load(Ordering::Acquire)),
+            began: self.began,
         }
     }
 
@@ -441,18 +477,19 @@ enum Held {
 
 impl Shard {
     fn held(&mut self, name: &LinkName, now: Instant, rules: &Rules) -> Held {
+        let now = rules.moment(now);
         if let Some(held) = self.links.get(name.as_str()) {
-            let age = now.saturating_duration_since(held.since);
             let until = rules.good_until(true, held.since);
             if now < until && held.since >= rules.doubted {
+                let until = until.instant(rules.began);
                 return Held::Fresh(Some(Arc::clone(&held.link)), until);
             }
-            if age >= rules.fresh_for + rules.stale_for {
+            if now >= held.since.after(rules.fresh_for + rules.stale_for) {
                 return Held::Nothing;
             }
             let link = Arc::clone(&held.link);
-            let retry = |failed| now.saturating_duration_since(failed) >= RETRY_AFTER;
-            return match held.failed.is_none_or(retry) {
+            let is_time = held.failed == Moment::NEVER || now >= held.failed.after(RETRY_AFTER);
+            return match is_time {
                 true => Held::Stale(link),
                 false => Held::Unconfirmed(link),
             };
@@ -462,20 +499,31 @@ impl Shard {
         };
         let until = rules.good_until(false, held.since);
         match now < until && held.since >= rules.doubted {
-            true => Held::Fresh(None, until),
+            true => Held::Fresh(None, until.instant(rules.began)),
             false => Held::Nothing,
         }
     }
 
+    /// Has links of one maker share its name. Of several, those of the last ones do.
+    fn share_creator(&mut self, creator: &mut Arc<str>) {
+        match self.creators.iter().find(|known| *known == creator) {
+            Some(known) => *creator = Arc::clone(known),
+            None => {
+                self.creators.rotate_right(1);
+                self.creators[0] = Arc::clone(creator);
+            }
+        }
+    }
+
     /// Keeps what a flight brought that began at `since`.
-    fn keep(&mut self, name: &LinkName, landing: &Landing, since: Instant) {
+    fn keep(&mut self, name: &LinkName, landing: &Landing, since: Moment) {
         match landing {
             Ok(Some(link)) => {
                 self.absent.remove(name.as_str());
                 self.links.insert(HeldLink {
                     link: Arc::clone(link),
                     since,
-                    failed: None,
+                    failed: Moment::NEVER,
                 });
             }
             Ok(None) => {
@@ -487,7 +535,7 @@ impl Shard {
             Err(StoreError::Overloaded) => {}
             Err(_) => {
                 if let Some(held) = self.links.get_mut(name.as_str()) {
-                    held.failed = Some(since);
+                    held.failed = since;
                 }
             }
         }
@@ -525,10 +573,16 @@ impl Ticket {
 
     /// Ends the flight: tells those who wait, and keeps what it brought unless the name was
     /// forgotten meanwhile. `since` is when the look-up began: that is how old its result is.
-    pub(super) fn land(self, landing: Landing, since: Instant) {
+    pub(super) fn land(self, mut landing: Landing, since: Instant) {
         let mut shard = self.memory.shard(&self.name);
         let current = shard.flights.get(&self.name);
         if current.is_some_and(|flight| flight.number == self.number) {
+            if let Ok(Some(link)) = &mut landing
+                && let Some(link) = Arc::get_mut(link)
+            {
+                shard.share_creator(&mut link.created_by);
+            }
+            let since = Moment::new(self.memory.began, since);
             shard.keep(&self.name, &landing, since);
         }
         drop(shard);
@@ -784,5 +838,38 @@ mod tests {
         assert!(tickets.len() <= LIMITS.flights && full >= 1_000 - LIMITS.flights);
         drop(tickets);
         assert_eq!(memory.size().flights, 0);
+    }
+
+    #[test]
+    fn links_of_one_maker_share_its_name() {
+        let memory = memory();
+        let now = Instant::now();
+        let land = |code: &str, creator: &str| {
+            let Look::Lead(ticket, _) = memory.look(&name(code), now) else {
+                panic!("{code} is known");
+            };
+            let mut link = Arc::unwrap_or_clone(link(code, 1));
+            link.created_by = creator.into();
+            ticket.land(Ok(Some(Arc::new(link))), now);
+            match memory.look(&name(code), now) {
+                Look::Fresh(Some(link), _) => Arc::clone(&link.created_by),
+                look => panic!("{look:?}"),
+            }
+        };
+        let makers: Vec<_> = (0..200).map(|n| land(&format!("c{n}"), "me")).collect();
+        let mut places: Vec<_> = makers
+            .iter()
+            .map(|maker| Arc::as_ptr(maker).cast::<u8>())
+            .collect();
+        places.sort();
+        places.dedup();
+        assert!(places.len() <= SHARDS);
+        // Of many, each has its own.
+        for n in 0..20 {
+            assert_eq!(
+                &*land(&format!("d{n}"), &format!("maker {n}")),
+                format!("maker {n}")
+            );
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn create(
         name: new.name,
         target: new.target,
         created_at: now,
-        created_by: new.created_by,
+        created_by: new.created_by.into(),
         expires_at: new.expires_at,
         ttl: new.ttl,
         version: version_above(Version(0), now_micros),

@@ -131,7 +131,7 @@ pub(super) fn create(conn: &Connection, new: NewLink, now: u64) -> Result<Create
         name: new.name,
         target: new.target,
         created_at: seconds(now),
-        created_by: new.created_by,
+        created_by: new.created_by.into(),
         expires_at: new.expires_at,
         ttl: new.ttl,
         version: Version::next(Some(last), now),
