@@ -376,13 +376,17 @@ impl Memory {
     /// What is known of a name; and if that is not enough, who is to find out.
     pub(super) fn look(self: &Arc<Self>, name: &LinkName, now: Instant) -> Look {
         let mut shard = self.shard(name);
-        let stale = match shard.held(name, now, &self.rules()) {
+        let rules = self.rules();
+        let stale = match shard.held(name, now, &rules) {
             Held::Fresh(known, until) => return Look::Fresh(known, until),
             Held::Unconfirmed(link) => return Look::Stale(link),
             Held::Stale(link) => Some(link),
             Held::Nothing => None,
         };
-        if let Some(flight) = shard.flights.get(name) {
+        // What a flight brings that is doubted itself is not for those who ask from now on, whose stamps
+        // say that they know of the doubt: another flight takes its place.
+        let flight = shard.flights.get(name);
+        if let Some(flight) = flight.filter(|one| rules.moment(one.since) >= rules.doubted) {
             return Look::Join(Wait {
                 strip: flight.strip.clone(),
                 since: flight.since,
@@ -776,6 +780,37 @@ mod tests {
         assert_eq!(fresh(&memory, "a", soon), Some(6));
         lead(&memory, "b", soon);
         lead(&memory, "c", soon);
+    }
+
+    #[test]
+    fn whatever_may_have_changed_moves_the_stamps_on() {
+        let (memory, now) = (memory(), Instant::now());
+        memory.set_told(true);
+        let check = |change: &dyn Fn(), of_others: bool| {
+            let stamps = memory.stamps();
+            let (own, other) = (stamps.of(&name("a")), stamps.of(&name("b")));
+            change();
+            assert!(!stamps.is_current(own));
+            assert_eq!(stamps.is_current(other), !of_others);
+        };
+        check(&|| memory.forget(&name("a")), false);
+        check(&|| memory.forget_older(&name("a"), Version(1)), false);
+        check(&|| memory.doubt_all(now), true);
+        check(&|| memory.set_told(false), true);
+    }
+
+    #[test]
+    fn what_is_doubted_is_not_waited_for() {
+        let (memory, now) = (memory(), Instant::now());
+        let soon = now + Duration::from_secs(1);
+        let (old, _) = lead(&memory, "a", now);
+        memory.doubt_all(soon);
+        // What this one brings may be from before the changes that were missed, and whoever asks from now
+        // on has a stamp of the time after them.
+        let (new, _) = lead(&memory, "a", soon);
+        new.land(Ok(Some(link("a", 2))), soon);
+        old.land(Ok(Some(link("a", 1))), now);
+        assert_eq!(fresh(&memory, "a", soon), Some(2));
     }
 
     #[test]

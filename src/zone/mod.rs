@@ -75,6 +75,8 @@ pub struct Zone {
     link_origin: Option<Origin>,
     redirect_name: Option<Name>,
     redirect_host: Option<usize>,
+    /// What the labels of its stand-ins are made of.
+    stand_in_fill: u8,
     negative_soa: Record,
     tree: Tree,
 }
@@ -145,6 +147,7 @@ impl Zone {
             link_origin: holds_links.then(|| config.origin.clone()),
             redirect_name: names.redirect.map(|(name, _)| name),
             redirect_host: built.redirect_host,
+            stand_in_fill: stand_in_fill(&negative_soa),
             negative_soa,
             tree: built.tree,
         };
@@ -190,14 +193,28 @@ impl Zone {
     }
 
     /// A name that stands for all names of this zone that are as long as this one.
+    /// Apart from the origin it has no label in common with the negative SOA, so that in an answer that was
+    /// encoded behind it no name leads into its own labels, which are another's in each reply.
     pub(crate) fn stand_in(&self, name: &WireName) -> WireName {
-        name.stand_in(self.apex_labels)
+        name.stand_in(self.apex_labels, self.stand_in_fill)
     }
 
     /// The SOA record for negative answers: its TTL is how long they may be kept (RFC 2308 §5).
     pub fn negative_soa(&self) -> &Record {
         &self.negative_soa
     }
+}
+
+/// A byte of which no label in the data of a SOA record is made alone, and that no origin has: two zones
+/// then have no stand-in in common. There are 161 such bytes; only two names made for it could take them all.
+fn stand_in_fill(soa: &Record) -> u8 {
+    let RData::SOA(soa) = &soa.data else { return 0 };
+    let is_taken = |byte: u8| {
+        let mut labels = soa.mname.iter().chain(soa.rname.iter());
+        labels.any(|label| label.iter().all(|&other| other == byte))
+    };
+    let mut bytes = (0..=u8::MAX).filter(|byte| !byte.is_ascii() || byte.is_ascii_control());
+    bytes.find(|byte| !is_taken(*byte)).unwrap_or(0)
 }
 
 /// The names that a zone's configuration tells.

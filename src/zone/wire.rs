@@ -115,9 +115,8 @@ impl WireName {
     }
 
     /// A name of the same length that ends with the same `labels` labels, and is the same for all names
-    /// of which that is true. Its other labels are made of zero bytes, so that it has nothing else in
-    /// common with any name of a zone.
-    pub(super) fn stand_in(&self, labels: usize) -> Self {
+    /// of which that is true. Its other labels are made of `fill` alone.
+    pub(super) fn stand_in(&self, labels: usize, fill: u8) -> Self {
         let mut name = Self {
             bytes: [0; PADDED_LEN],
             len: self.len,
@@ -135,6 +134,7 @@ impl WireName {
                 len => len,
             };
             name.bytes[at] = len as u8 - 1;
+            name.bytes[at + 1..at + len].fill(fill);
             name.starts[name.labels] = at as u8;
             name.labels += 1;
             at += len;
@@ -249,12 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_has_labels_of_zeros() {
+    fn a_stand_in_has_labels_of_one_byte() {
         let plain = name(&["www", "s", "example"]).unwrap();
-        assert_eq!(plain.stand_in(1).as_bytes(), b"\x05\0\0\0\0\0\x07example\0");
-        assert_eq!(plain.stand_in(3).as_bytes(), plain.as_bytes());
+        assert_eq!(
+            plain.stand_in(1, 7).as_bytes(),
+            b"\x05\x07\x07\x07\x07\x07\x07example\0"
+        );
+        assert_eq!(plain.stand_in(3, 7).as_bytes(), plain.as_bytes());
         let other = name(&["a", "b", "c", "example"]).unwrap();
-        assert_eq!(other.stand_in(1).as_bytes(), plain.stand_in(1).as_bytes());
+        assert_eq!(
+            other.stand_in(1, 7).as_bytes(),
+            plain.stand_in(1, 7).as_bytes()
+        );
         // Of every length there is one, and it is a name.
         for len in 2..=245 {
             let mut wire = Vec::new();
@@ -264,7 +270,7 @@ mod tests {
             wire.push((len - wire.len() - 1) as u8);
             wire.resize(len, b'x');
             wire.extend(b"\x07example\0");
-            let stand_in = WireName::read(&wire).unwrap().stand_in(1);
+            let stand_in = WireName::read(&wire).unwrap().stand_in(1, 0);
             let read = WireName::read(stand_in.as_bytes()).unwrap();
             assert_eq!(read.as_bytes().len(), wire.len());
             assert_eq!(read.labels(), stand_in.labels());

@@ -193,3 +193,63 @@ impl HotAnswers {
             && is_current(stamp)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Under whichever of its conditions an answer is no longer right, it is not found.
+    #[test]
+    fn an_answer_is_found_for_as_long_as_it_is_right() {
+        let hot = HotAnswers::new(1 << 16);
+        let name = WireName::read(b"\x03abc\x01s\0").unwrap();
+        let key = hot.key(&name, 16);
+        let records = b"some records";
+        let encoded = Encoded {
+            head: [7; HEAD_LEN],
+            records,
+        };
+        let (began, stamp) = (Instant::now(), Stamp::from_parts((3, 4, 5)));
+        let (until, steady_until) = (began + Duration::from_secs(60), UnixTime(1_000));
+        let lease = Lease { until, stamp };
+        let find = |after: Duration, unix: u64, is_current: bool| {
+            let now = Now {
+                instant: began + after,
+                unix: UnixTime(unix),
+            };
+            let mut to = [0; 32];
+            let is_current = |asked| {
+                assert_eq!(asked, stamp);
+                is_current
+            };
+            let found = hot.find(&key, &now, is_current, 20, &mut to)?;
+            assert_eq!((found.head, found.len), (encoded.head, records.len()));
+            assert_eq!(to[..records.len()], records[..]);
+            Some(())
+        };
+        assert_eq!(find(Duration::ZERO, 0, true), None);
+        let validity = Validity {
+            lease,
+            steady_until,
+        };
+        hot.keep(&key, &encoded, validity);
+        let (early, late) = (Duration::from_millis(59_990), Duration::from_secs(60));
+        assert!(find(early, 1_000, true).is_some());
+        assert!(find(late, 1_000, true).is_none(), "its lease is over");
+        assert!(find(early, 1_001, true).is_none(), "its TTLs are too long");
+        assert!(find(early, 1_000, false).is_none(), "it is overtaken");
+        // And when it is right again it is found again.
+        let longer = Lease {
+            until: until + late,
+            stamp,
+        };
+        let validity = Validity {
+            lease: longer,
+            steady_until,
+        };
+        hot.keep(&key, &encoded, validity);
+        assert!(find(late, 1_000, true).is_some());
+    }
+}

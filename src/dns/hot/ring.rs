@@ -762,6 +762,96 @@ mod tests {
         });
     }
 
+    /// Several who keep and several who look, in a ring whose index grows meanwhile and which goes round
+    /// many times: what is found was put in under its name, whole, and tags are of one renewal.
+    #[test]
+    fn writers_and_readers_of_all_kinds_at_once() {
+        const NAMES: u64 = 300;
+        for bytes in [0, 8 * KIB, 64 * KIB, 200 * KIB] {
+            let ring = Fixture::new(bytes);
+            let done = AtomicBool::new(false);
+            let hits = AtomicU64::new(0);
+            let value_of = |n: u64, round: u64| -> Vec<u8> {
+                // The same value for some rounds, so that it is renewed in place.
+                let word = n << 32 | (round / 4) & 0xFFFF_FFFF;
+                let len = 1 + (n + round / 4) as usize % 60;
+                word.to_le_bytes().repeat(len)
+            };
+            thread::scope(|scope| {
+                for reader in 0..2_u64 {
+                    let (ring, done, hits) = (&ring, &done, &hits);
+                    scope.spawn(move || {
+                        let mut n = reader;
+                        while !done.load(Ordering::Relaxed) {
+                            n = (n + 7) % NAMES;
+                            let Some((tags, value)) = ring.get(&format!("name{n}")) else {
+                                continue;
+                            };
+                            hits.fetch_add(1, Ordering::Relaxed);
+                            let word = u64::from_le_bytes(value[..8].try_into().unwrap());
+                            assert_eq!(word >> 32, n, "another name's");
+                            assert_eq!(value, word.to_le_bytes().repeat(value.len() / 8));
+                            assert_eq!(
+                                value.len() / 8,
+                                1 + (n + (word & 0xFFFF_FFFF)) as usize % 60
+                            );
+                            // With the old first tag, the others may be newer, but never older.
+                            assert!(tags[1] >= tags[0] && tags[2] >= tags[0], "{tags:?}");
+                            assert_eq!(tags[0] >> 32, n);
+                            assert_eq!((tags[0] & 0xFFFF_FFFF) / 4, word & 0xFFFF_FFFF);
+                        }
+                    });
+                }
+                let writers: Vec<_> = (0..2_u64)
+                    .map(|writer| {
+                        let (ring, value_of) = (&ring, &value_of);
+                        scope.spawn(move || {
+                            for round in 0..400 {
+                                for n in (writer..NAMES).step_by(2) {
+                                    let tag = n << 32 | round;
+                                    ring.put(&format!("name{n}"), [tag; TAGS], &value_of(n, round));
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                writers
+                    .into_iter()
+                    .for_each(|writer| writer.join().unwrap());
+                done.store(true, Ordering::Relaxed);
+            });
+            assert!(hits.into_inner() > 0 || bytes < 8 * KIB);
+            check_order(&ring.ring);
+        }
+    }
+
+    /// What holds whenever nobody writes.
+    fn check_order(ring: &Ring) {
+        let writer = ring.writer.lock().unwrap();
+        let tail = ring.tail.load(Ordering::Relaxed);
+        assert!(tail <= writer.head && writer.head - tail <= ring.words.len() as u64);
+        let used = WAYS * ring.buckets.load(Ordering::Relaxed);
+        let slots: Vec<_> = ring
+            .index
+            .iter()
+            .map(|slot| slot.load(Ordering::Relaxed))
+            .collect();
+        assert!(slots[used..].iter().all(|slot| *slot == 0));
+        let live: Vec<_> = slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| **slot != 0)
+            .collect();
+        assert_eq!(live.len(), writer.entries);
+        for (place, slot) in live {
+            let position = slot & POSITION;
+            assert!((tail..writer.head).contains(&position), "{position}");
+            let hash = ring.hash_at(position).unwrap();
+            assert!(is_hash(*slot, hash));
+            assert_eq!(ring.bucket(hash), place - place % WAYS);
+        }
+    }
+
     proptest! {
         /// Against a plain map: what is found was put in under its name, and as long as there is room it
         /// is what was put in last.

@@ -57,22 +57,38 @@ struct Fixture {
 
 impl Fixture {
     fn new(layout: Layout) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("zone");
         let many: Vec<_> = (0..60)
             .map(|n| format!("many IN A 192.0.2.{n}\n"))
             .collect();
         let long = format!("long IN TXT {}\n", "\"0123456789abcdef\" ".repeat(60));
-        fs::write(&file, [ZONE, &many.concat(), &long].concat()).unwrap();
-        let config = ZoneConfig {
-            origin: origin(),
-            file,
-            redirect_host: Some("r".into()),
-            layout,
-            link_ttl: 300,
-        };
-        let zones = Arc::new(ZoneSet::load(vec![config]).unwrap().0);
+        let text = [ZONE, &many.concat(), &long].concat();
+        Self::of(&[("s.example.com", text, Some("r"), layout)])
+    }
+
+    /// With these zones: of each the origin, the text, the redirect host if it holds links, the layout.
+    fn of(zones: &[(&str, String, Option<&str>, Layout)]) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let configs = zones
+            .iter()
+            .enumerate()
+            .map(|(n, (origin, text, redirect_host, layout))| {
+                let name = match n {
+                    0 => "zone".into(),
+                    n => format!("zone{n}"),
+                };
+                let file = directory.path().join(name);
+                fs::write(&file, text).unwrap();
+                ZoneConfig {
+                    origin: Origin::parse(origin).unwrap(),
+                    file,
+                    redirect_host: redirect_host.map(Into::into),
+                    layout: *layout,
+                    link_ttl: 300,
+                }
+            })
+            .collect();
+        let zones = Arc::new(ZoneSet::load(configs).unwrap().0);
         let clock = Clock::manual(NOW);
         let metrics = Arc::new(Metrics::new());
         let _entered = runtime.enter();
@@ -247,18 +263,23 @@ fn said(wire: &[u8]) -> (String, Vec<String>) {
 
 /// Asks both ways, and the short one twice, so that what was kept is looked at as well.
 fn check_both(fixture: &Fixture, name: &str, qtype: u16, edns: Option<(u16, bool)>) {
-    let packet = query(name, qtype, edns);
-    let (fit, long) = fixture.ask_hickory(&packet);
     let limit = edns.map_or(512, |(size, _)| size.clamp(512, 1_232));
+    let context = format!("{name} {qtype} {edns:?}");
+    check_packet(fixture, &query(name, qtype, edns), limit, &context);
+}
+
+/// [`check_both`], of a packet whose reply may have no more than `limit` bytes.
+fn check_packet(fixture: &Fixture, packet: &[u8], limit: u16, context: &str) {
+    let (fit, long) = fixture.ask_hickory(packet);
     for time in 0..2 {
-        let (sent, short) = fixture.ask(&packet);
-        let context = format!("{name} {qtype} {edns:?}, time {time}");
+        let (sent, short) = fixture.ask(packet);
+        let context = format!("{context}, time {time}");
         assert!(
             short.len() <= limit.into(),
             "{context}: {} bytes",
             short.len()
         );
-        let question = 12..packet_question_end(&packet);
+        let question = 12..packet_question_end(packet);
         assert_eq!(short[question.clone()], packet[question], "{context}");
         assert_eq!(short[2] & 0x02 != 0, sent.truncated, "{context}");
         assert_eq!(short[3] & 0x0F, sent.rcode, "{context}");
@@ -530,6 +551,48 @@ fn a_reload_shows_at_once() {
     }
 }
 
+/// A query that has seen the old zones, and whose link was looked up when there were new ones.
+#[test]
+fn what_was_made_of_old_zones_is_not_kept() {
+    let fixture = filled(Layout::Cname);
+    let packet = query("abc.s.example.com", 1, None);
+    let handler = &fixture.handler;
+    let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
+    let prepared = handler.prepare(&packet, CLIENT.ip()).unwrap();
+    let desk = Desk {
+        reply: &mut reply,
+        encoding: &mut encoding,
+    };
+    let unanswered = handler.reply_now(&prepared, &handler.time(), desk);
+    let mut unanswered = unanswered.expect_err("nothing is known of the link");
+    fixture
+        .runtime
+        .block_on(async { handler.look_up([&mut *unanswered]) });
+    let file = fixture.directory.path().join("zone");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("192.0.2.10\n", "192.0.2.111\n")).unwrap();
+    fixture.zones.reload().unwrap();
+    handler.zones_replaced();
+    let name = link_name("abc");
+    let known = fixture.runtime.block_on(fixture.links.resolve(&name));
+    assert!(matches!(known, Ok(Resolution::Live(_))));
+    let answerable = Answerable {
+        zones: unanswered.zones,
+        stamp: unanswered.stamp,
+        resolved: fixture.links.resolve_now(&name).expect("it is in memory"),
+    };
+    let desk = Desk {
+        reply: &mut reply,
+        encoding: &mut encoding,
+    };
+    let sent = handler.reply_with(&packet, CLIENT.ip(), answerable, desk);
+    assert_eq!(sent.map(|sent| sent.rcode), Some(0));
+    let shown = |wire: &[u8]| said(wire).0.contains("192.0.2.111");
+    assert!(!shown(reply.as_bytes()), "of the zones that it has seen");
+    let (sent, wire) = fixture.ask(&packet);
+    assert!(!sent.hot && shown(&wire));
+}
+
 #[test]
 fn names_that_are_not_there_share_an_answer() {
     let fixture = filled(Layout::Cname);
@@ -549,4 +612,398 @@ fn names_that_are_not_there_share_an_answer() {
     let (sent, wire) = fixture.ask(&query("x.old.s.example.com", 28, None));
     assert_eq!((sent.hot, sent.rcode), (false, 3));
     assert_eq!(Message::from_vec(&wire).unwrap().answers.len(), 2);
+}
+
+/// Zones, names and OPT records of many shapes, for two seconds; `FUZZ_SECONDS` and `FUZZ_SEED` choose others.
+#[test]
+fn both_ways_agree_in_zones_of_many_shapes() {
+    let seconds = std::env::var("FUZZ_SECONDS").map_or(2, |s| s.parse().unwrap());
+    let seed: u64 = std::env::var("FUZZ_SEED").map_or(1, |s| s.parse().unwrap());
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut rnd = move |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 20) as usize % n
+    };
+    let began = std::time::Instant::now();
+    let mut asked = 0;
+    while began.elapsed().as_secs() < seconds {
+        let soa = "$TTL 300\n@ 3600 IN SOA ns hostmaster 1 3600 600 604800 60\n@ IN NS ns\nns IN A 192.0.2.1\n@ IN NS a\\.b\\000\n";
+        let pool = [
+            "* IN A 192.0.2.77",
+            "* IN CNAME abc",
+            "* IN CNAME x.old",
+            "* IN TXT hello",
+            "*.r IN A 192.0.2.10",
+            "*.r IN AAAA 2001:db8::1",
+            "*.r IN HTTPS 1 . alpn=h2",
+            "r IN TXT x",
+            "r IN A 192.0.2.3",
+            "x.r IN A 192.0.2.4",
+            "y.x.r IN A 192.0.2.4",
+            "abc.r IN TXT taken",
+            "s IN NS ns.s",
+            "s IN DS 1 13 2 0000000000000000000000000000000000000000000000000000000000000000",
+            "ns.s IN A 192.0.2.9",
+            "sub IN NS ns.sub",
+            "sub IN NS ns.else.example.",
+            "ns.sub IN A 192.0.2.5",
+            "sub IN DS 1 13 2 0000000000000000000000000000000000000000000000000000000000000000",
+            "old IN DNAME new",
+            "old2 IN DNAME abc",
+            "old3 IN DNAME @",
+            "*.new IN A 192.0.2.6",
+            "promo IN CNAME abc",
+            "promo2 IN CNAME nothing8",
+            "promo3 IN CNAME abc.r",
+            "promo4 IN CNAME x.sub",
+            "promo5 IN CNAME other.example.",
+            "promo6 IN CNAME promo",
+            "*.wild IN MX 10 ns",
+            "a.*.wild IN A 192.0.2.8",
+            "\\000\\255 IN TXT bin",
+            "*.\\000 IN TXT star",
+            "_tcp IN SRV 1 1 1 ns",
+            "a.b.c.d IN A 192.0.2.8",
+            "c IN TXT c",
+            "@ IN MX 10 abc",
+            "@ IN MX 20 ns",
+            "@ IN HTTPS 1 ns",
+            "@ IN TXT apex",
+            "mx IN MX 10 \\000.s.example.com.",
+            "mx IN MX 10 \\000\\000\\000",
+            "svc IN SVCB 1 _tcp",
+        ];
+        let mut configs = Vec::new();
+        let origins = [
+            "s.example.com",
+            "example.com",
+            "r.s.example.com",
+            "abc.s.example.com",
+            "com",
+            "x.r.s.example.com",
+        ];
+        let mut with_links = Vec::new();
+        for (n, origin) in origins.iter().enumerate() {
+            if n > 0 && rnd(3) > 0 {
+                continue;
+            }
+            let mut lines: Vec<&str> = Vec::new();
+            let links = n == 0 || rnd(2) == 0;
+            for line in pool {
+                if rnd(3) == 0 {
+                    lines.push(line);
+                }
+            }
+            // Leave out what does not load.
+            let layout = if rnd(2) == 0 {
+                Layout::Cname
+            } else {
+                Layout::Direct
+            };
+            let host = links.then_some("r");
+            let mut text = soa.to_owned();
+            for line in lines {
+                let more = format!("{text}{line}\n");
+                let config = ZoneConfig {
+                    origin: Origin::parse(origin).unwrap(),
+                    file: "t".into(),
+                    redirect_host: host.map(Into::into),
+                    layout,
+                    link_ttl: 300,
+                };
+                if Zone::parse(&config, &more).is_ok() {
+                    text = more;
+                }
+            }
+            if links {
+                with_links.push(*origin);
+            }
+            configs.push((*origin, text, host, layout));
+        }
+        let fixture = Fixture::of(&configs);
+        for origin in &with_links {
+            for (code, end, ttl) in [
+                ("abc", None, None),
+                ("x", None, Some(5)),
+                ("later", Some(UnixTime(NOW.0 + 100)), None),
+                ("s", None, None),
+                ("new", None, None),
+            ] {
+                let url = format!("https://example.net/{}", "y".repeat(rnd(4) * rnd(500)));
+                let request = CreateLink {
+                    origin: Origin::parse(origin).unwrap(),
+                    target: TargetUrl::parse(&url).unwrap(),
+                    code: Some(Code::parse(code).unwrap()),
+                    expires_at: end,
+                    ttl: ttl.and_then(Ttl::from_secs),
+                    created_by: "t".into(),
+                };
+                let _ = fixture.runtime.block_on(fixture.links.create(request));
+            }
+        }
+        let labels: [&[u8]; 30] = [
+            b"abc",
+            b"x",
+            b"later",
+            b"s",
+            b"new",
+            b"r",
+            b"ns",
+            b"old",
+            b"old2",
+            b"old3",
+            b"promo",
+            b"promo2",
+            b"promo3",
+            b"promo4",
+            b"sub",
+            b"wild",
+            b"*",
+            b"\0",
+            b"\0\xff",
+            b"\xff",
+            b"_tcp",
+            b"a",
+            b"b",
+            b"c",
+            b"d",
+            b"nothing8",
+            b"mx",
+            b"\0\0\0",
+            b"a.b\0",
+            b"svc",
+        ];
+        for _ in 0..400 {
+            let mut name: Vec<u8> = Vec::new();
+            let origin = configs[rnd(configs.len())].0;
+            let mut suffix = Vec::new();
+            for l in origin.split('.') {
+                suffix.push(l.len() as u8);
+                suffix.extend(l.as_bytes());
+            }
+            suffix.push(0);
+            if rnd(12) == 0 {
+                suffix = vec![0];
+            }
+            if rnd(8) == 0 {
+                // As long as a name can be, or nearly.
+                let target = 255 - suffix.len() - rnd(3);
+                while name.len() < target {
+                    let left = target - name.len();
+                    let len = (1 + rnd(63)).min(left.saturating_sub(1)).max(1);
+                    if left < 2 {
+                        break;
+                    }
+                    name.push(len as u8);
+                    for _ in 0..len {
+                        name.push([b'a', 0, 255, b'Z'][rnd(4)]);
+                    }
+                }
+                if rnd(2) == 0 {
+                    // Below what renames.
+                    let below = [&b"\x03old"[..], b"\x04wild", b"\x01r", b"\x04OLD3"][rnd(4)];
+                    while name.len() + below.len() + suffix.len() > 255 {
+                        let skip = 1 + usize::from(name[0]);
+                        name.drain(..skip);
+                    }
+                    name.extend(below);
+                }
+            } else {
+                for _ in 0..rnd(5) {
+                    let l = labels[rnd(labels.len())];
+                    name.push(l.len() as u8);
+                    for b in l {
+                        name.push(if rnd(2) == 0 {
+                            b.to_ascii_uppercase()
+                        } else {
+                            *b
+                        });
+                    }
+                }
+            }
+            name.extend(suffix);
+            let mut packet = vec![
+                rnd(256) as u8,
+                rnd(256) as u8,
+                [0u8, 1, 4, 5][rnd(4)],
+                rnd(256) as u8,
+                0,
+                1,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ];
+            packet.extend(&name);
+            let qtype: u16 = match rnd(10) {
+                0 => rnd(65536) as u16,
+                1 => rnd(260) as u16,
+                _ => TYPES[rnd(TYPES.len())],
+            };
+            packet.extend(qtype.to_be_bytes());
+            packet.extend([0, 1]);
+            let mut limit = 512;
+            if rnd(2) == 0 {
+                packet[11] = 1;
+                let size = [0, 512, 600, 700, 900, 1232, 4096, 65535, rnd(2000)][rnd(9)] as u16;
+                limit = size.clamp(512, 1232);
+                packet.extend([0, 0, 41]);
+                packet.extend(size.to_be_bytes());
+                packet.extend([0, 0, rnd(256) as u8, rnd(256) as u8]);
+                let mut options = Vec::new();
+                for _ in 0..[0, 0, 1, 2, 3][rnd(5)] {
+                    let code = [10, 10, 10, 3, 15, 11, 12, 9, 13, 8, 5, 65001, 0][rnd(13)];
+                    let len = [0, 8, 16, 24, 40, 7, 41, 2][rnd(8)];
+                    options.extend([(code >> 8) as u8, code as u8, 0, len as u8]);
+                    for _ in 0..len {
+                        options.push(rnd(256) as u8);
+                    }
+                }
+                packet.extend((options.len() as u16).to_be_bytes());
+                packet.extend(options);
+            }
+            if fixture.handler.prepare(&packet, CLIENT.ip()).is_none() {
+                continue;
+            }
+            asked += 1;
+            let context = format!(
+                "seed {seed} {configs:#?} {name:?} {} {qtype} {packet:02x?}",
+                String::from_utf8_lossy(&name)
+            );
+            check_packet(&fixture, &packet, limit, &context);
+        }
+    }
+    println!("{asked} asked");
+}
+
+/// RFC 1035 §3.1: a label may hold any bytes, and so may those of a zone's own names.
+#[test]
+fn a_stand_in_gives_its_labels_to_nobody() {
+    for host in ["\\000", "\\000.\\000", "\\000\\000\\000\\000"] {
+        let text = format!(
+            "$TTL 300\n@ IN SOA {host} hostmaster 1 3600 600 604800 60\n@ IN NS ns\nns IN A 192.0.2.1\n"
+        );
+        let fixture = Fixture::of(&[("s.example.com", text, Some("r"), Layout::Cname)]);
+        for name in ["a.s.example.com", "abc.s.example.com", "abcd.s.example.com"] {
+            check_both(&fixture, name, 16, None);
+        }
+    }
+}
+
+/// Links are changed and deleted, and the zone is reloaded, while others ask: nobody is told what is older
+/// than what was acknowledged before the question.
+#[test]
+fn nothing_older_than_what_was_acknowledged_is_told() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    const ROUNDS: u64 = 400;
+    let fixture = filled(Layout::Cname);
+    let file = fixture.directory.path().join("zone");
+    let text = fs::read_to_string(&file).unwrap();
+    let codes = ["w0", "w1", "w2"];
+    for code in codes {
+        fixture.add(code, "https://example.net/0", None, None);
+    }
+    let links: [AtomicU64; 3] = Default::default();
+    let (serial, done) = (AtomicU64::new(1), AtomicBool::new(false));
+    let (asked, hot) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for reader in 0..3_usize {
+            let (fixture, links, serial, done, asked, hot) =
+                (&fixture, &links, &serial, &done, &asked, &hot);
+            scope.spawn(move || {
+                let mut n = reader;
+                while !done.load(Ordering::Acquire) {
+                    n += 1;
+                    let place = n % 3;
+                    let before = links[place].load(Ordering::Acquire);
+                    let name = format!("{}.s.example.com", codes[place]);
+                    let (sent, wire) = fixture.ask(&query(&name, 16, Some((1_232, false))));
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    hot.fetch_add(sent.hot.into(), Ordering::Relaxed);
+                    let message = Message::from_vec(&wire).unwrap();
+                    let txt = message
+                        .answers
+                        .iter()
+                        .find(|r| r.record_type() == RecordType::TXT);
+                    match txt {
+                        Some(txt) => {
+                            let text = txt.data.to_string();
+                            let told: u64 = text
+                                .trim_matches('"')
+                                .rsplit('/')
+                                .next()
+                                .unwrap()
+                                .parse()
+                                .unwrap();
+                            assert!(told >= before, "{name}: {told} after {before}");
+                        }
+                        // Deleted in between, before the round was acknowledged; what is asked next is at
+                        // least that round.
+                        None => assert_eq!(sent.rcode, 3, "{name}"),
+                    }
+                    // Those that depend on no link, and those of the stand-in.
+                    let before = serial.load(Ordering::Acquire);
+                    let name = [
+                        "s.example.com",
+                        "absent.s.example.com",
+                        "a.b.c.s.example.com",
+                    ][place];
+                    let (sent, wire) = fixture.ask(&query(name, 6, None));
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    hot.fetch_add(sent.hot.into(), Ordering::Relaxed);
+                    let message = Message::from_vec(&wire).unwrap();
+                    let mut all = message.answers.iter().chain(&message.authorities);
+                    let soa = all.find(|r| r.record_type() == RecordType::SOA).unwrap();
+                    let told: u64 = soa
+                        .data
+                        .to_string()
+                        .split(' ')
+                        .nth(2)
+                        .unwrap()
+                        .parse()
+                        .unwrap();
+                    assert!(told >= before, "{name}: serial {told} after {before}");
+                }
+            });
+        }
+        for round in 1..=ROUNDS {
+            let place = (round % 3) as usize;
+            let code = codes[place];
+            let url = format!("https://example.net/{round}");
+            match round % 4 {
+                0 => {
+                    fixture.delete(code);
+                    let gone = fixture.txt(code);
+                    assert_eq!(gone, None, "round {round}");
+                    fixture.add(code, &url, None, None);
+                }
+                _ => {
+                    let target = Some(TargetUrl::parse(&url).unwrap());
+                    fixture.change(
+                        code,
+                        Change {
+                            target,
+                            ..Change::default()
+                        },
+                    );
+                }
+            }
+            links[place].store(round, Ordering::Release);
+            if round % 5 == 0 {
+                let next = 1 + round;
+                fs::write(&file, text.replace(" 1 3600", &format!(" {next} 3600"))).unwrap();
+                fixture.zones.reload().unwrap();
+                fixture.handler.zones_replaced();
+                serial.store(next, Ordering::Release);
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    let (asked, hot) = (asked.into_inner(), hot.into_inner());
+    println!("{hot} of {asked} were hot");
+    assert!(hot > asked / 4, "{hot} of {asked} were hot");
 }
