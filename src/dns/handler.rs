@@ -28,7 +28,7 @@ use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::cookie::{COOKIE_LEN, Cookie, Cookies, OPTION_COOKIE};
 use super::edns;
 use super::hot::{HotAnswers, Now};
-use super::ordinary::{Answerable, Desk, Prepared};
+use super::ordinary::{Answerable, Prepared, Scratch};
 use super::reply::Sent;
 use crate::clock::UnixTime;
 use crate::links::{Links, Resolution, Stamp, Unresolved};
@@ -111,9 +111,9 @@ impl Handler {
         &self,
         prepared: &Prepared<'_>,
         now: &Now,
-        desk: Desk<'_>,
+        scratch: Scratch<'_>,
     ) -> Result<Sent, Box<Unanswered>> {
-        self.0.reply_now(prepared, now, desk)
+        self.0.reply_now(prepared, now, scratch)
     }
 
     /// Waits for the link of an ordinary query.
@@ -128,9 +128,9 @@ impl Handler {
         packet: &[u8],
         client: IpAddr,
         answerable: Answerable,
-        desk: Desk<'_>,
+        scratch: Scratch<'_>,
     ) -> Option<Sent> {
-        self.0.reply_with(packet, client, answerable, desk)
+        self.0.reply_with(packet, client, answerable, scratch)
     }
 
     /// The time now.
@@ -527,6 +527,10 @@ fn check(request: &Request) -> Result<&LowerQuery, Answer> {
     // RFC 7873 §5.2.2: a cookie of a length that none can have.
     if cookie_option(request).is_some_and(|data| Cookie::read(data).is_none()) {
         return Err(Answer::empty(ResponseCode::FormErr, None));
+    }
+    // RFC 7873 §5.4: a client may ask for a cookie alone.
+    if request.queries.queries().is_empty() && cookie_option(request).is_some() {
+        return Err(Answer::empty(ResponseCode::NoError, None));
     }
     // RFC 9619 §4: a query asks one question.
     let Some(query) = question(request) else {

@@ -31,7 +31,7 @@ use crate::zone::{WireName, Zone, Zones};
 const STATIC_LEASE: Duration = Duration::from_secs(3_600);
 
 /// Where an answer is encoded, and its reply put together.
-pub(super) struct Desk<'a> {
+pub(super) struct Scratch<'a> {
     /// The reply.
     pub(super) reply: &'a mut ReplyBuffer,
     /// A buffer that is used again and again.
@@ -57,7 +57,7 @@ struct Work<'a, 'p> {
     shared: &'a Shared,
     query: &'a Query<'p>,
     now: &'a Now,
-    desk: Desk<'a>,
+    scratch: Scratch<'a>,
     cookie: Option<[u8; COOKIE_LEN]>,
     /// Of the time before the zones were looked at: a reload moves it on when they have been replaced.
     stamp: Stamp,
@@ -85,7 +85,7 @@ impl Shared {
         &self,
         prepared: &Prepared<'_>,
         now: &Now,
-        desk: Desk<'_>,
+        scratch: Scratch<'_>,
     ) -> Result<Sent, Box<Unanswered>> {
         let Prepared {
             query,
@@ -97,7 +97,7 @@ impl Shared {
             query,
             now,
             cookie: self.cookie(cookie_of(query), *client, now.unix),
-            desk,
+            scratch,
             stamp: self.links.common_stamp(),
         };
         let key = HotAnswers::key_with_hash(&query.name, query.qtype, *hash);
@@ -123,7 +123,7 @@ impl Shared {
         packet: &[u8],
         client: IpAddr,
         answerable: Answerable,
-        desk: Desk<'_>,
+        scratch: Scratch<'_>,
     ) -> Option<Sent> {
         let query = Query::read(packet)?;
         let zones = answerable.zones;
@@ -134,7 +134,7 @@ impl Shared {
             query: &query,
             now: &now,
             cookie: self.cookie(cookie_of(&query), client, now.unix),
-            desk,
+            scratch,
             stamp: answerable.stamp,
         };
         Some(work.with_link(zone, answerable.resolved))
@@ -146,11 +146,11 @@ impl Work<'_, '_> {
     fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
         let options = self.options(None);
         let room = ReplyBuffer::room(self.query, &options);
-        let records = self.desk.reply.records_mut(self.query);
+        let records = self.scratch.reply.records_mut(self.query);
         let is_current = |stamp| self.shared.links.is_current(stamp);
         let hot = &self.shared.hot;
         let hot = hot.find(key, self.now, is_current, room, records)?;
-        self.desk.reply.complete_hot(self.query, &hot, &options)
+        self.scratch.reply.complete_hot(self.query, &hot, &options)
     }
 
     fn options(&self, error: Option<ExtendedError>) -> Options {
@@ -186,8 +186,10 @@ impl Work<'_, '_> {
                     return Ok(self.no_name(zone, Some(answer)));
                 }
                 Step::Ready(answer) => {
-                    let lease = self.static_lease();
-                    return Ok(self.send_and_keep(&answer, Some(lease), None));
+                    // Of names below a wildcard, a DNAME or a zone cut there is no end.
+                    let is_own = zone.has_name(&self.query.name);
+                    let lease = is_own.then(|| self.static_lease());
+                    return Ok(self.send_and_keep(&answer, lease, None));
                 }
             },
         };
@@ -241,7 +243,11 @@ impl Work<'_, '_> {
         };
         match self.answer(zone, Some(&known)) {
             Step::Ready(answer) if is_name_error(&answer) => self.no_name(zone, Some(answer)),
-            Step::Ready(answer) => self.send_and_keep(&answer, resolved.lease, end),
+            Step::Ready(answer) => {
+                // Without a link the answer is a wildcard's, of which the same is true.
+                let lease = resolved.lease.filter(|_| !is_absent);
+                self.send_and_keep(&answer, lease, end)
+            }
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => self.fail(),
         }
@@ -289,7 +295,9 @@ impl Work<'_, '_> {
             Some(name) => self.send_as(answer, name, &key, lease, end),
             None => {
                 let options = self.options(None);
-                self.desk.reply.truncate(self.query, head(answer), &options)
+                self.scratch
+                    .reply
+                    .truncate(self.query, head(answer), &options)
             }
         }
     }
@@ -305,7 +313,7 @@ impl Work<'_, '_> {
         end: Option<UnixTime>,
     ) -> Sent {
         let options = self.options(answer.error);
-        let Desk { reply, encoding } = &mut self.desk;
+        let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
         let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
             return reply.truncate(self.query, head(answer), &options);

@@ -19,7 +19,7 @@ use hickory_server::server::Request;
 
 use super::handler::{Fit, Handler, Unanswered};
 use super::hot::Now;
-use super::ordinary::{Desk, Prepared};
+use super::ordinary::{Prepared, Scratch};
 use super::query::HEADER_LEN;
 use super::reply::ReplyBuffer;
 use super::tally::Tally;
@@ -38,7 +38,7 @@ pub struct Packet<'p> {
 
 /// What becomes of a packet.
 pub(super) enum Fate {
-    /// A reply, on the desk.
+    /// A reply, in its buffer.
     Replied,
     /// A reply that has to wait.
     Waits(Waiting),
@@ -122,8 +122,8 @@ impl Handler {
             encoding,
             tally,
         } = buffers;
-        let desk = Desk { reply, encoding };
-        let fate = self.take(packet, &self.time(), desk, tally);
+        let scratch = Scratch { reply, encoding };
+        let fate = self.take(packet, &self.time(), scratch, tally);
         tally.tell(self.metrics());
         match fate {
             Fate::Replied => Ok(Some(buffers.reply.as_bytes())),
@@ -147,7 +147,7 @@ impl Handler {
         let Buffers {
             reply, encoding, ..
         } = buffers;
-        let is_made = waiting.end(self, Desk { reply, encoding }).await;
+        let is_made = waiting.end(self, Scratch { reply, encoding }).await;
         if !is_made {
             self.count_drops(DropReason::Unsendable, 1);
         }
@@ -159,7 +159,7 @@ impl Handler {
         &self,
         packet: &Packet<'_>,
         now: &Now,
-        desk: Desk<'_>,
+        scratch: Scratch<'_>,
         tally: &mut Tally,
     ) -> Fate {
         let Packet { bytes, peer, query } = packet;
@@ -171,9 +171,9 @@ impl Handler {
             return Fate::Dropped;
         }
         let Some(query) = query else {
-            return self.take_odd(bytes, *peer, desk);
+            return self.take_odd(bytes, *peer, scratch);
         };
-        match self.reply_now(query, now, desk) {
+        match self.reply_now(query, now, scratch) {
             Ok(sent) => {
                 tally.count(sent);
                 Fate::Replied
@@ -186,8 +186,8 @@ impl Handler {
     }
 
     /// Decides about a packet that is no ordinary query.
-    fn take_odd(&self, packet: &[u8], peer: SocketAddr, desk: Desk<'_>) -> Fate {
-        let wire = desk.encoding;
+    fn take_odd(&self, packet: &[u8], peer: SocketAddr, scratch: Scratch<'_>) -> Fate {
+        let wire = scratch.encoding;
         let (rcode, fit) = match Request::from_bytes(packet.to_vec(), peer, Protocol::Udp) {
             Err(_) => {
                 form_err(packet, wire);
@@ -204,7 +204,7 @@ impl Handler {
                 }
             },
         };
-        if !desk.reply.set(wire) {
+        if !scratch.reply.set(wire) {
             self.count_drops(DropReason::Unsendable, 1);
             return Fate::Dropped;
         }
@@ -228,12 +228,12 @@ impl Waiting {
     }
 
     /// Waits for the link, which is being looked up, and makes the reply; returns whether there is one.
-    pub(super) async fn end(self, handler: &Handler, desk: Desk<'_>) -> bool {
+    pub(super) async fn end(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
         let Self { query, unanswered } = self;
         match query {
             WaitingQuery::Ordinary(packet, client) => {
                 let link = handler.resolve(unanswered).await;
-                let Some(sent) = handler.reply_with(&packet, client, link, desk) else {
+                let Some(sent) = handler.reply_with(&packet, client, link, scratch) else {
                     return false;
                 };
                 let mut tally = Tally::default();
@@ -243,8 +243,8 @@ impl Waiting {
             }
             WaitingQuery::Decoded(request) => {
                 let mut made = handler.end(&request, unanswered).await;
-                let fit = made.encode(&request, Transport::Udp, desk.encoding);
-                let is_made = desk.reply.set(desk.encoding);
+                let fit = made.encode(&request, Transport::Udp, scratch.encoding);
+                let is_made = scratch.reply.set(scratch.encoding);
                 if is_made {
                     count_reply(handler, made.rcode(), &fit);
                 }

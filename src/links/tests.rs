@@ -193,6 +193,41 @@ async fn each_look_up_is_counted_once_for_the_memory() {
     );
 }
 
+#[tokio::test]
+async fn what_an_answer_is_made_of_says_how_long_it_holds() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::from_millis(1));
+    let lease = async |links: &Links| {
+        let resolved = match links.resolve_now(&name()) {
+            Ok(resolved) => resolved,
+            Err(mut unresolved) => {
+                links.look_up([&mut unresolved]);
+                links.resolve_later(unresolved).await
+            }
+        };
+        (resolved.outcome.is_ok(), resolved.lease)
+    };
+    let before = Instant::now();
+    let (_, fresh) = lease(&links).await;
+    let fresh = fresh.unwrap();
+    assert!(fresh.until >= before && links.is_current(fresh.stamp));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    // While the store fails the old state is used, but not for long without asking again.
+    store.set(Mood::Fails);
+    for _ in 0..2 {
+        let (known, stale) = lease(&links).await;
+        let most = Instant::now() + Duration::from_secs(1);
+        assert!(known && stale.is_some_and(|lease| lease.until <= most));
+    }
+    let other = LinkName::new(&Code::parse("other").unwrap(), &origin());
+    links.look_up(links.resolve_now(&other).err().iter_mut());
+    let unresolved = links.resolve_now(&other).unwrap_err();
+    let failed = links.resolve_later(unresolved).await;
+    assert!(failed.outcome.is_err() && failed.lease.is_none());
+    links.renew_all();
+    assert!(!links.is_current(fresh.stamp));
+}
+
 #[test]
 fn failures_around_the_turn_of_a_second_are_counted_rightly() {
     let log = FailureLog::default();

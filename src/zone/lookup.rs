@@ -112,6 +112,11 @@ impl Zone {
         Lookup::Exact(&tree.entry(encloser).node)
     }
 
+    /// Whether a name is one of the file's own, rather than one that was synthesised or is somebody else's.
+    pub(crate) fn has_name(&self, name: &WireName) -> bool {
+        self.tree.place(name.as_bytes()).is_some()
+    }
+
     /// The code of the link that alone decides about a name: what [`Zone::search`] calls a link without
     /// a wildcard. For the common case, and without allocating anything.
     pub(crate) fn link_at<'n>(&self, name: &'n WireName) -> Option<&'n str> {

@@ -14,9 +14,10 @@
 //! * TTLs are sent as they are in the zone, as authoritative servers do. Only that of a link that ends is
 //!   cut to what is left of its life, so an answer also says up to which second its TTLs are right.
 //! * The answer that there is no link is the same for all names of the same length, but for the
-//!   question. It is kept once, under a [stand-in](WireName::stand_in), not under each name: that
+//!   question. It is kept once, under a [stand-in](crate::zone::Zone::stand_in), not under each name: that
 //!   would let random names push out everything else. Which names are absent is for [`crate::links`]
-//!   to know, which has a bound for them.
+//!   to know, which has a bound for them. For the same reason nothing is kept of names that are made up
+//!   as they are asked for: below a wildcard, a DNAME or a zone cut.
 //! * A failure is never kept.
 //!
 //! All is bounded by bytes; see [`ring`] for what goes when it is full.

@@ -60,9 +60,8 @@ pub(super) const TAGS: usize = 3;
 /// The longest entry, in words of eight bytes: longer than any reply by UDP.
 const MAX_WORDS: usize = 512;
 
-/// Of a slot, what is not the position. It could wrap after 2^48 words: at 100,000 insertions a second
-/// into one ring after more than three years, and then the worst is that what was kept is found no more
-/// or that a reader that was stopped for years reads rubbish.
+/// Of a slot, what is not the position. A ring finds nothing any more once its positions need more bits
+/// than are left: after 2^48 words, which at 100,000 insertions a second into one ring takes four years.
 const HASH_BITS: u32 = 16;
 const POSITION: u64 = u64::MAX >> HASH_BITS;
 

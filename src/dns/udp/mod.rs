@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use self::batch::{Inbox, Outbox, Peer, tell_local};
 use super::handler::Handler;
-use super::ordinary::Desk;
+use super::ordinary::Scratch;
 use super::packet::{ENCODING, Fate, Packet, Waiting};
 use super::reply::ReplyBuffer;
 use super::tally::Tally;
@@ -73,8 +73,9 @@ impl UdpWorkers {
             let thread = thread::Builder::new()
                 .name(format!("udp-{number}"))
                 .spawn(move || {
+                    let alarm = Alarm(failed);
                     if let Err(error) = worker.run() {
-                        let _ = failed.try_send(format!("UDP: {error}"));
+                        alarm.tell(format!("UDP: {error}"));
                     }
                 })?;
             threads.push(thread);
@@ -106,6 +107,24 @@ impl UdpWorkers {
         });
         if joined.await.unwrap_or(1) > 0 {
             tracing::error!("a UDP worker panicked");
+        }
+    }
+}
+
+/// Tells that a worker has failed, also by a panic: its share of the clients would get no answers.
+struct Alarm(mpsc::Sender<String>);
+
+impl Alarm {
+    fn tell(&self, failure: String) {
+        // One failure is enough; whoever comes second need not be heard.
+        let _ = self.0.try_send(failure);
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell("a UDP worker panicked".into());
         }
     }
 }
@@ -167,7 +186,7 @@ impl Worker {
         });
         let mut inbox = Inbox::new(BATCH, tells_local);
         let mut outbox = Outbox::new(BATCH);
-        let mut scratch = Vec::with_capacity(ENCODING);
+        let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::with_capacity(BATCH);
         let mut tally = Tally::default();
         let mut errors = 0;
@@ -191,11 +210,11 @@ impl Worker {
             while let Some(group) = self.group(&mut packets) {
                 for (packet, peer) in group.iter().flatten() {
                     let Some(reply) = outbox.next() else { break };
-                    let desk = Desk {
+                    let scratch = Scratch {
                         reply,
-                        encoding: &mut scratch,
+                        encoding: &mut encoding,
                     };
-                    match self.handler.take(packet, &now, desk, &mut tally) {
+                    match self.handler.take(packet, &now, scratch, &mut tally) {
                         Fate::Replied => outbox.commit(*peer),
                         Fate::Waits(query) => waiting.push((query, *peer)),
                         Fate::Dropped => {}
@@ -240,11 +259,11 @@ impl Worker {
         let (replies, handler) = (self.replies.clone(), self.handler.clone());
         tokio::spawn(async move {
             let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
-            let desk = Desk {
+            let scratch = Scratch {
                 reply: &mut reply,
                 encoding: &mut encoding,
             };
-            let is_made = waiting.end(&handler, desk).await;
+            let is_made = waiting.end(&handler, scratch).await;
             if !is_made || replies.try_send(Later { reply, peer }).is_err() {
                 handler.count_drops(DropReason::Unsendable, 1);
             }
