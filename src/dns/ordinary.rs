@@ -244,7 +244,7 @@ impl Work<'_, '_> {
         match self.answer(zone, Some(&known)) {
             Step::Ready(answer) if is_name_error(&answer) => self.no_name(zone, Some(answer)),
             Step::Ready(answer) => {
-                // Without a link the answer is a wildcard's, of which the same is true.
+                // Without a link it is the answer of a wildcard, which any name may have.
                 let lease = resolved.lease.filter(|_| !is_absent);
                 self.send_and_keep(&answer, lease, end)
             }
