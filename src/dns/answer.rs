@@ -88,6 +88,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer about a name that is in no zone of ours.
+    pub fn not_ours() -> Self {
+        let error = ExtendedError {
+            code: ExtendedError::NOT_AUTHORITATIVE,
+            text: "",
+        };
+        Self::empty(ResponseCode::Refused, Some(error))
+    }
+
     /// An answer without records.
     pub fn empty(rcode: ResponseCode, error: Option<ExtendedError>) -> Self {
         Self {

@@ -25,9 +25,14 @@ pub fn reply(request: &Edns) -> Edns {
 
 /// The largest UDP reply that a message's EDNS allows, in bytes.
 pub fn udp_limit(edns: Option<&Edns>) -> u16 {
+    udp_limit_of(edns.map(Edns::max_payload))
+}
+
+/// The largest UDP reply to a message whose EDNS has this size, if it has EDNS; in bytes.
+pub fn udp_limit_of(size: Option<u16>) -> u16 {
     // RFC 6891 §6.2.3: sizes below 512 are read as 512.
-    edns.map_or(MAX_UDP_PLAIN, |edns| {
-        edns.max_payload().clamp(MAX_UDP_PLAIN, MAX_UDP_PAYLOAD)
+    size.map_or(MAX_UDP_PLAIN, |size| {
+        size.clamp(MAX_UDP_PLAIN, MAX_UDP_PAYLOAD)
     })
 }
 

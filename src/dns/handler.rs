@@ -28,8 +28,6 @@ use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::cookie::{COOKIE_LEN, Cookie, Cookies, OPTION_COOKIE};
 use super::edns;
 use super::hot::{HotAnswers, Now};
-use super::ordinary::{Answerable, Prepared, Scratch};
-use super::reply::Sent;
 use crate::clock::UnixTime;
 use crate::links::{Links, Resolution, Stamp, Unresolved};
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
@@ -45,7 +43,7 @@ const MAX_TCP_PAYLOAD: u16 = u16::MAX;
 
 /// Answers requests from the zones and their links.
 #[derive(Clone, Debug)]
-pub struct Handler(Arc<Shared>);
+pub struct Handler(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -94,43 +92,6 @@ impl Handler {
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         }))
-    }
-
-    /// Reads a packet; none if it is no ordinary query.
-    pub(super) fn prepare<'p>(&self, packet: &'p [u8], client: IpAddr) -> Option<Prepared<'p>> {
-        self.0.prepare(packet, client)
-    }
-
-    /// Makes the replies to these queries quicker, which are to come next.
-    pub(super) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
-        self.0.fetch(prepared);
-    }
-
-    /// Makes the reply to an ordinary query, or finds that it has to wait for a link.
-    pub(super) fn reply_now(
-        &self,
-        prepared: &Prepared<'_>,
-        now: &Now,
-        scratch: Scratch<'_>,
-    ) -> Result<Sent, Box<Unanswered>> {
-        self.0.reply_now(prepared, now, scratch)
-    }
-
-    /// Waits for the link of an ordinary query.
-    pub(super) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
-        self.0.resolve(unanswered).await
-    }
-
-    /// Makes the reply to an ordinary query whose link had to be waited for; none if the packet is no
-    /// such query.
-    pub(super) fn reply_with(
-        &self,
-        packet: &[u8],
-        client: IpAddr,
-        answerable: Answerable,
-        scratch: Scratch<'_>,
-    ) -> Option<Sent> {
-        self.0.reply_with(packet, client, answerable, scratch)
     }
 
     /// The time now.
@@ -223,11 +184,7 @@ impl Shared {
         let stamp = self.links.common_stamp();
         let zones = self.zones.current();
         let Some(zone) = zones.find(query.name(), query.query_type()) else {
-            let error = ExtendedError {
-                code: ExtendedError::NOT_AUTHORITATIVE,
-                text: "",
-            };
-            return Ok(Answer::empty(ResponseCode::Refused, Some(error)));
+            return Ok(Answer::not_ours());
         };
         let question = question_of(query);
         let name = match answer(zone, question, None, self.links.now()) {

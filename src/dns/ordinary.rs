@@ -18,7 +18,7 @@ use hickory_proto::rr::Name;
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::cookie::{COOKIE_LEN, Cookie};
-use super::handler::{Shared, Unanswered};
+use super::handler::{Handler, Shared, Unanswered};
 use super::hot::{HotAnswers, HotKey, Now, Validity};
 use super::query::{Query, to_name};
 use super::reply::{Encoded, Options, ReplyBuffer, Sent, head};
@@ -63,11 +63,11 @@ struct Work<'a, 'p> {
     stamp: Stamp,
 }
 
-impl Shared {
+impl Handler {
     /// Reads a packet of this client; none if it is no ordinary query.
     pub(super) fn prepare<'p>(&self, packet: &'p [u8], client: IpAddr) -> Option<Prepared<'p>> {
         let query = Query::read(packet)?;
-        let hash = self.hot.key(&query.name, query.qtype).hash();
+        let hash = self.0.hot.key(&query.name, query.qtype).hash();
         Some(Prepared {
             query,
             client,
@@ -77,7 +77,7 @@ impl Shared {
 
     /// Makes the replies to these queries quicker, which are to come next.
     pub(super) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
-        self.hot.fetch(prepared.map(|prepared| prepared.hash));
+        self.0.hot.fetch(prepared.map(|prepared| prepared.hash));
     }
 
     /// Makes the reply to an ordinary query, or finds that it has to wait for a link.
@@ -93,12 +93,12 @@ impl Shared {
             hash,
         } = prepared;
         let mut work = Work {
-            shared: self,
+            shared: &self.0,
             query,
             now,
-            cookie: self.cookie(cookie_of(query), *client, now.unix),
+            cookie: self.0.cookie(cookie_of(query), *client, now.unix),
             scratch,
-            stamp: self.links.common_stamp(),
+            stamp: self.0.links.common_stamp(),
         };
         let key = HotAnswers::key_with_hash(&query.name, query.qtype, *hash);
         match work.hot_reply(&key) {
@@ -112,7 +112,7 @@ impl Shared {
         Answerable {
             zones: unanswered.zones,
             stamp: unanswered.stamp,
-            resolved: self.links.resolve_later(unanswered.link).await,
+            resolved: self.0.links.resolve_later(unanswered.link).await,
         }
     }
 
@@ -130,10 +130,10 @@ impl Shared {
         let zone = zones.find_for(&query.name, query.record_type())?;
         let now = self.time();
         let mut work = Work {
-            shared: self,
+            shared: &self.0,
             query: &query,
             now: &now,
-            cookie: self.cookie(cookie_of(&query), client, now.unix),
+            cookie: self.0.cookie(cookie_of(&query), client, now.unix),
             scratch,
             stamp: answerable.stamp,
         };
@@ -166,11 +166,7 @@ impl Work<'_, '_> {
         let zones = self.shared.zones.current();
         let qtype = self.query.record_type();
         let Some(zone) = zones.find_for(&self.query.name, qtype) else {
-            let error = ExtendedError {
-                code: ExtendedError::NOT_AUTHORITATIVE,
-                text: "",
-            };
-            return Ok(self.send(&Answer::empty(ResponseCode::Refused, Some(error)), None));
+            return Ok(self.send_and_keep(&Answer::not_ours(), None, None));
         };
         let resolved = match link_at(zone, &self.query.name) {
             Some((code, origin)) if !links.may_exist(code.as_bytes(), origin) => {
@@ -274,11 +270,7 @@ impl Work<'_, '_> {
     }
 
     fn fail(&mut self) -> Sent {
-        self.send(&Answer::empty(ResponseCode::ServFail, None), None)
-    }
-
-    fn send(&mut self, answer: &Answer, lease: Option<Lease>) -> Sent {
-        self.send_and_keep(answer, lease, None)
+        self.send_and_keep(&Answer::empty(ResponseCode::ServFail, None), None, None)
     }
 
     /// Makes the reply of an answer, and keeps the answer under this lease. `end` is when the link

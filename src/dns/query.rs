@@ -10,6 +10,7 @@
 use hickory_proto::rr::{LowerName, Name, RecordType};
 
 use super::cookie::{Cookie, OPTION_COOKIE};
+use super::edns::udp_limit_of;
 use crate::zone::WireName;
 
 /// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
@@ -20,12 +21,9 @@ const CLASS_IN: u16 = 1;
 const TYPE_OPT: u16 = 41;
 /// An OPT record without options: the root as its owner, type, class, TTL and the length of its data
 /// (RFC 6891 §6.1.2).
-const OPT_LEN: usize = 11;
+pub(super) const OPT_LEN: usize = 11;
 /// The DO bit among the flags of an OPT record (RFC 6891 §6.1.4).
 const DNSSEC_OK: u8 = 0x80;
-
-/// The largest UDP message without EDNS, in bytes (RFC 1035 §4.2.1).
-const MAX_UDP_PLAIN: u16 = 512;
 
 /// An ordinary query.
 pub(super) struct Query<'p> {
@@ -99,11 +97,9 @@ impl<'p> Query<'p> {
         self.question.len()
     }
 
-    /// The largest reply that may be sent by UDP, in bytes; `most` is what we send at all.
-    pub(super) fn udp_limit(&self, most: u16) -> usize {
-        // RFC 6891 §6.2.3: sizes below 512 are read as 512.
-        let asked = self.edns.map_or(MAX_UDP_PLAIN, |edns| edns.udp_payload);
-        asked.clamp(MAX_UDP_PLAIN, most).into()
+    /// The largest reply that may be sent by UDP, in bytes.
+    pub(super) fn udp_limit(&self) -> usize {
+        udp_limit_of(self.edns.map(|edns| edns.udp_payload)).into()
     }
 
     /// Writes what a reply repeats of the query, to its beginning: id and RD bit in the header, and the
@@ -205,7 +201,7 @@ mod tests {
         let query = Query::read(&packet).unwrap();
         assert_eq!(query.name.as_bytes(), b"\x01a\x01b\0");
         assert_eq!((query.qtype, query.edns), (16, None));
-        assert_eq!(query.udp_limit(1_232), 512);
+        assert_eq!(query.udp_limit(), 512);
         let mut reply = [0xFF; 30];
         query.stamp(&mut reply);
         assert_eq!(reply[..3], [0xAB, 0xCD, 0xFF]);

@@ -13,7 +13,7 @@ use super::answer::{Answer, ExtendedError};
 use super::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use super::edns::{MAX_UDP_PAYLOAD, OPTION_EXTENDED_ERROR};
 use super::hot::HotAnswer;
-use super::query::{HEADER_LEN, Query};
+use super::query::{HEADER_LEN, OPT_LEN, Query};
 
 /// The bytes of a header that depend on the answer: flags and rcode, and three of the counts.
 pub(super) const HEAD_LEN: usize = 8;
@@ -24,8 +24,6 @@ const ROOM: usize = MAX_UDP_PAYLOAD as usize + 16;
 const RESPONSE: u8 = 0x80;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
-/// An OPT record without options (RFC 6891 §6.1.2).
-const OPT_LEN: usize = 11;
 /// The code and length of an option.
 const OPTION_HEADER_LEN: usize = 4;
 /// The INFO-CODE of an extended error (RFC 8914 §2).
@@ -205,7 +203,7 @@ impl ReplyBuffer {
     pub(super) fn room(query: &Query<'_>, options: &Options) -> usize {
         let opt = query.edns.map_or(0, |_| OPT_LEN + options.len());
         let fixed = HEADER_LEN + query.question_len() + opt;
-        query.udp_limit(MAX_UDP_PAYLOAD).saturating_sub(fixed)
+        query.udp_limit().saturating_sub(fixed)
     }
 
     /// Puts header, question and OPT record to the records.

@@ -1,0 +1,304 @@
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KIB: usize = 1 << 10;
+
+struct Fixture {
+    ring: Ring,
+    hasher: RandomState,
+}
+
+impl Fixture {
+    fn new(bytes: usize) -> Self {
+        let hasher = RandomState::default();
+        let ring = Ring::new(bytes, hasher.clone());
+        Self { ring, hasher }
+    }
+
+    fn put(&self, name: &str, tags: Tags, value: &[u8]) {
+        let name = padded(name);
+        let key = Key::new(&self.hasher, 16, &name);
+        self.ring.insert(&key, tags, value);
+    }
+
+    fn get(&self, name: &str) -> Option<(Tags, Vec<u8>)> {
+        let name = padded(name);
+        let key = Key::new(&self.hasher, 16, &name);
+        self.ring.find(&key, |found| {
+            let mut bytes = vec![0xEE; found.value_len() + 8];
+            assert!(found.copy(0, &mut bytes), "there is room");
+            bytes.truncate(found.value_len());
+            Some((found.tags, bytes))
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+fn padded(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(name.len().next_multiple_of(8), 0);
+    bytes
+}
+
+#[test]
+fn what_was_put_is_found_as_it_was() {
+    let ring = Fixture::new(64 * KIB);
+    for len in [0, 1, 7, 8, 9, 100, 1_232] {
+        let value: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        ring.put(&format!("name{len}"), [1, 2, len as u64], &value);
+        assert_eq!(
+            ring.get(&format!("name{len}")),
+            Some(([1, 2, len as u64], value))
+        );
+    }
+    assert_eq!(ring.get("name2"), None);
+    let name = padded("name8");
+    let other_kind = Key::new(&ring.hasher, 17, &name);
+    assert!(ring.ring.find(&other_kind, |_| Some(())).is_none());
+}
+
+#[test]
+fn a_new_value_replaces_the_old_one() {
+    let ring = Fixture::new(64 * KIB);
+    ring.put("a", [1, 1, 1], b"one");
+    ring.put("a", [2, 2, 2], b"two and more");
+    assert_eq!(ring.get("a"), Some(([2, 2, 2], b"two and more".to_vec())));
+    ring.put("a", [3, 3, 3], b"two and more");
+    assert_eq!(ring.get("a"), Some(([3, 3, 3], b"two and more".to_vec())));
+}
+
+#[test]
+fn the_same_value_again_takes_no_more_room() {
+    let ring = Fixture::new(64 * KIB);
+    let name = padded("a");
+    let key = Key::new(&ring.hasher, 16, &name);
+    assert!(ring.ring.insert(&key, [1, 1, 1], b"value") > 0);
+    for n in 0..1_000 {
+        assert_eq!(ring.ring.insert(&key, [n, n, n], b"value"), 0);
+    }
+}
+
+#[test]
+fn what_is_asked_for_survives_a_scan() {
+    let ring = Fixture::new(256 * KIB);
+    for n in 0..100 {
+        ring.put(&format!("kept{n}"), [0; TAGS], &[1; 100]);
+    }
+    let mut lost = 0;
+    for scan in 0..50_000 {
+        // Each some twenty times in a lap.
+        let kept = format!("kept{}", scan % 100);
+        if !ring.has(&kept) {
+            ring.put(&kept, [0; TAGS], &[1; 100]);
+            lost += 1;
+        }
+        ring.put(&format!("scan{scan}"), [0; TAGS], &[2; 100]);
+    }
+    // Their buckets were full, before the index had grown.
+    assert!(lost < 20, "{lost} lost");
+    assert!(!ring.has("scan0"), "the ring has turned over");
+}
+
+#[test]
+fn too_long_values_are_not_kept_and_harm_nothing() {
+    let ring = Fixture::new(64 * KIB);
+    ring.put("a", [0; TAGS], b"value");
+    ring.put("long", [0; TAGS], &[0; 8 * MAX_WORDS]);
+    assert!(ring.has("a") && !ring.has("long"));
+    // The smallest ring holds something, too.
+    let smallest = Fixture::new(0);
+    smallest.put("a", [0; TAGS], b"value");
+    assert!(smallest.has("a"));
+}
+
+#[test]
+fn it_holds_as_much_as_it_may_take() {
+    const BYTES: usize = 1 << 20;
+    let ring = Fixture::new(BYTES);
+    let own = 8 * ring.ring.words.len() + SLOT_BYTES * ring.ring.index.len();
+    assert!(own <= BYTES && own > BYTES * 99 / 100, "{own}");
+    // Entries of ordinary links: 32 bytes in front, 24 of name, 120 of value.
+    let entries = BYTES * 95 / 100 / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
+    let name = |n: usize| format!("a-name-of-{n:014}");
+    for n in 0..entries {
+        ring.put(&name(n), [0; TAGS], &[3; 120]);
+        // The index is as large as it has to be, and what has moved is found.
+        let slots = WAYS * ring.ring.buckets.load(Ordering::Relaxed);
+        assert!(slots <= SLOTS_PER_ENTRY * (n + 1) + WAYS, "{slots} for {n}");
+        assert!(ring.has(&name(n)));
+    }
+    let held = (0..entries).filter(|n| ring.has(&name(*n))).count();
+    assert!(held > entries * 97 / 100, "{held} of {entries}");
+}
+
+/// A thread that overwrites everything again and again, and others that must never see a value
+/// that was not put under its name.
+#[test]
+fn readers_see_whole_values_while_they_are_overwritten() {
+    let ring = Fixture::new(8 * KIB);
+    let done = AtomicBool::new(false);
+    let value_of = |n: usize, round: u64| -> (Tags, Vec<u8>) {
+        let len = 8 * (1 + (n + round as usize) % 40);
+        let word = (n as u64) << 32 | round & 0xFFFF;
+        ([word; TAGS], word.to_le_bytes().repeat(len / 8))
+    };
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut hits = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        for n in 0..50 {
+                            let Some((tags, value)) = ring.get(&format!("name{n}")) else {
+                                continue;
+                            };
+                            hits += 1;
+                            assert_eq!(tags[0] >> 32, n, "another name's");
+                            let word = value[..8].to_vec();
+                            assert_eq!(value, word.repeat(value.len() / 8));
+                            assert_eq!(u64::from_le_bytes(word.try_into().unwrap()), tags[0]);
+                        }
+                    }
+                    hits
+                })
+            })
+            .collect();
+        for round in 0..4_000 {
+            for n in 0..50 {
+                let (tags, value) = value_of(n, round);
+                ring.put(&format!("name{n}"), tags, &value);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        let hits: usize = readers.into_iter().map(|r| r.join().unwrap()).sum();
+        assert!(hits > 0);
+    });
+}
+
+/// Several who keep and several who look, in a ring whose index grows meanwhile and which goes round
+/// many times: what is found was put in under its name, whole, and tags are of one renewal.
+#[test]
+fn writers_and_readers_of_all_kinds_at_once() {
+    const NAMES: u64 = 300;
+    for bytes in [0, 8 * KIB, 64 * KIB, 200 * KIB] {
+        let ring = Fixture::new(bytes);
+        let done = AtomicBool::new(false);
+        let hits = AtomicU64::new(0);
+        let value_of = |n: u64, round: u64| -> Vec<u8> {
+            // The same value for some rounds, so that it is renewed in place.
+            let word = n << 32 | (round / 4) & 0xFFFF_FFFF;
+            let len = 1 + (n + round / 4) as usize % 60;
+            word.to_le_bytes().repeat(len)
+        };
+        thread::scope(|scope| {
+            for reader in 0..2_u64 {
+                let (ring, done, hits) = (&ring, &done, &hits);
+                scope.spawn(move || {
+                    let mut n = reader;
+                    while !done.load(Ordering::Relaxed) {
+                        n = (n + 7) % NAMES;
+                        let Some((tags, value)) = ring.get(&format!("name{n}")) else {
+                            continue;
+                        };
+                        hits.fetch_add(1, Ordering::Relaxed);
+                        let word = u64::from_le_bytes(value[..8].try_into().unwrap());
+                        assert_eq!(word >> 32, n, "another name's");
+                        assert_eq!(value, word.to_le_bytes().repeat(value.len() / 8));
+                        assert_eq!(
+                            value.len() / 8,
+                            1 + (n + (word & 0xFFFF_FFFF)) as usize % 60
+                        );
+                        // With the old first tag, the others may be newer, but never older.
+                        assert!(tags[1] >= tags[0] && tags[2] >= tags[0], "{tags:?}");
+                        assert_eq!(tags[0] >> 32, n);
+                        assert_eq!((tags[0] & 0xFFFF_FFFF) / 4, word & 0xFFFF_FFFF);
+                    }
+                });
+            }
+            let writers: Vec<_> = (0..2_u64)
+                .map(|writer| {
+                    let (ring, value_of) = (&ring, &value_of);
+                    scope.spawn(move || {
+                        for round in 0..400 {
+                            for n in (writer..NAMES).step_by(2) {
+                                let tag = n << 32 | round;
+                                ring.put(&format!("name{n}"), [tag; TAGS], &value_of(n, round));
+                            }
+                        }
+                    })
+                })
+                .collect();
+            writers
+                .into_iter()
+                .for_each(|writer| writer.join().unwrap());
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(hits.into_inner() > 0 || bytes < 8 * KIB);
+        check_order(&ring.ring);
+    }
+}
+
+/// What holds whenever nobody writes.
+fn check_order(ring: &Ring) {
+    let writer = ring.writer.lock().unwrap();
+    let tail = ring.tail.load(Ordering::Relaxed);
+    assert!(tail <= writer.head && writer.head - tail <= ring.words.len() as u64);
+    let used = WAYS * ring.buckets.load(Ordering::Relaxed);
+    let slots: Vec<_> = ring
+        .index
+        .iter()
+        .map(|slot| slot.load(Ordering::Relaxed))
+        .collect();
+    assert!(slots[used..].iter().all(|slot| *slot == 0));
+    let live: Vec<_> = slots
+        .iter()
+        .enumerate()
+        .filter(|(_, slot)| **slot != 0)
+        .collect();
+    assert_eq!(live.len(), writer.entries);
+    for (place, slot) in live {
+        let position = slot & POSITION;
+        assert!((tail..writer.head).contains(&position), "{position}");
+        let hash = ring.hash_at(position).unwrap();
+        assert!(is_hash(*slot, hash));
+        assert_eq!(ring.bucket(hash), place - place % WAYS);
+    }
+}
+
+proptest! {
+    /// Against a plain map: what is found was put in under its name, and as long as there is room it
+    /// is what was put in last.
+    #[test]
+    fn agrees_with_a_map(
+        steps in prop::collection::vec((0_u8..3, 0_u8..200, 0_usize..600), 1..2_000),
+        bytes in 0_usize..200_000,
+    ) {
+        let ring = Fixture::new(bytes);
+        let mut puts: HashMap<u8, Vec<(Tags, Vec<u8>)>> = HashMap::new();
+        let mut used = 0;
+        for (count, (step, key, len)) in steps.into_iter().enumerate() {
+            let name = format!("name{key}");
+            let puts = puts.entry(key).or_default();
+            if step > 0 {
+                let put = ([count as u64; TAGS], vec![key; len]);
+                ring.put(&name, put.0, &put.1);
+                puts.push(put);
+                used += HEADER + 1 + len.div_ceil(8);
+            }
+            let found = ring.get(&name);
+            prop_assert!(found.as_ref().is_none_or(|found| puts.contains(found)));
+            let is_large = ring.ring.words.len() > 8 * 600;
+            if is_large && used < ring.ring.words.len() / 4 && step > 0 {
+                prop_assert_eq!(found.as_ref(), puts.last());
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+use super::*;
+use crate::clock::UnixTime;
+use crate::link::TargetUrl;
+
+const LIMITS: MemoryLimits = MemoryLimits {
+    links: 1 << 20,
+    absent: 1 << 16,
+    flights: 64,
+    fresh_for: Duration::from_secs(60),
+    absent_for: Duration::from_secs(5),
+    stale_for: Duration::from_secs(600),
+    untold: Duration::from_secs(60),
+};
+
+fn name(code: &str) -> LinkName {
+    LinkName::parse(&format!("{code}.s.example.com")).unwrap()
+}
+
+fn link(code: &str, version: u64) -> Arc<Link> {
+    Arc::new(Link {
+        name: name(code),
+        target: TargetUrl::parse("https://example.net/").unwrap(),
+        created_at: UnixTime(0),
+        created_by: "test".into(),
+        expires_at: None,
+        ttl: None,
+        version: Version(version),
+    })
+}
+
+fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(LIMITS))
+}
+
+fn lead(memory: &Arc<Memory>, code: &str, now: Instant) -> (Ticket, Wait) {
+    match memory.look(&name(code), now) {
+        Look::Lead(ticket, wait) => (ticket, wait),
+        other => panic!("{code}: {other:?}"),
+    }
+}
+
+/// What is held and fresh: the version of a link, 0 for an absent name, none if nothing is.
+fn fresh(memory: &Arc<Memory>, code: &str, now: Instant) -> Option<u64> {
+    match memory.look(&name(code), now) {
+        Look::Fresh(known, _) => Some(known.map_or(0, |link| link.version.0)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn one_flight_serves_all_who_wait() {
+    let (memory, now) = (memory(), Instant::now());
+    let (ticket, first) = lead(&memory, "a", now);
+    let mut waits = Vec::new();
+    for _ in 0..100 {
+        match memory.look(&name("a"), now) {
+            Look::Join(wait) => waits.push(wait),
+            other => panic!("{other:?}"),
+        }
+    }
+    ticket.land(Ok(Some(link("a", 7))), now);
+    for wait in waits.iter().chain([&first]) {
+        assert_eq!(wait.landing().await.unwrap().unwrap().version.0, 7);
+    }
+    assert_eq!(fresh(&memory, "a", now), Some(7));
+    assert_eq!(memory.size().flights, 0);
+}
+
+#[tokio::test]
+async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
+    let (memory, now) = (memory(), Instant::now());
+    for landing in [Some(link("a", 1)), None] {
+        let (ticket, wait) = lead(&memory, "a", now);
+        memory.forget(&name("a"));
+        // A look-up that begins behind the change is another flight, and wins.
+        let (second, _) = lead(&memory, "a", now);
+        second.land(Ok(Some(link("a", 2))), now);
+        ticket.land(Ok(landing), now);
+        assert!(
+            wait.landing().await.is_ok(),
+            "those who waited are told all the same"
+        );
+        assert_eq!(fresh(&memory, "a", now), Some(2));
+        memory.forget(&name("a"));
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_flight_fails_those_who_wait_and_blocks_nobody() {
+    let (memory, now) = (memory(), Instant::now());
+    let (ticket, wait) = lead(&memory, "a", now);
+    drop(ticket);
+    assert!(wait.landing().await.is_err());
+    lead(&memory, "a", now).0.land(Ok(None), now);
+    assert_eq!(fresh(&memory, "a", now), Some(0));
+}
+
+#[test]
+fn a_failed_flight_leaves_what_is_held() {
+    let (memory, now) = (memory(), Instant::now());
+    lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
+    let later = now + LIMITS.fresh_for;
+    let (ticket, wait) = lead(&memory, "a", later);
+    assert_eq!(wait.stale.unwrap().version.0, 1);
+    ticket.land(Err(StoreError::DeadlineExceeded), later);
+    let (_, wait) = lead(&memory, "a", later + RETRY_AFTER);
+    assert!(wait.stale.is_some());
+    // But not for ever.
+    let (_, wait) = lead(&memory, "a", later + LIMITS.stale_for);
+    assert!(wait.stale.is_none());
+}
+
+#[test]
+fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
+    let (memory, now) = (memory(), Instant::now());
+    lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
+    let mut at = now + LIMITS.fresh_for;
+    for _ in 0..3 {
+        let (ticket, _) = lead(&memory, "a", at);
+        ticket.land(Err(StoreError::DeadlineExceeded), at);
+        let soon = at + RETRY_AFTER - Duration::from_millis(1);
+        let look = memory.look(&name("a"), soon);
+        assert!(matches!(look, Look::Stale(_)), "{look:?}");
+        at += RETRY_AFTER;
+    }
+    // Too many calls at once say nothing of the next one.
+    let (ticket, _) = lead(&memory, "a", at);
+    ticket.land(Err(StoreError::Overloaded), at);
+    let (ticket, _) = lead(&memory, "a", at);
+    ticket.land(Err(StoreError::DeadlineExceeded), at);
+    // A change that is made here is seen at once all the same, and a success ends it.
+    memory.forget(&name("a"));
+    lead(&memory, "a", at).0.land(Ok(Some(link("a", 2))), at);
+    assert_eq!(fresh(&memory, "a", at), Some(2));
+    lead(&memory, "a", at + LIMITS.fresh_for);
+}
+
+#[test]
+fn changes_of_others_drop_what_is_older_and_no_more() {
+    let (memory, now) = (memory(), Instant::now());
+    lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
+    lead(&memory, "b", now).0.land(Ok(None), now);
+    memory.forget_older(&name("a"), Version(5));
+    assert_eq!(fresh(&memory, "a", now), Some(5), "its own echo");
+    memory.forget_older(&name("a"), Version(6));
+    memory.forget_older(&name("b"), Version(1));
+    // A flight that was under way may bring what is older.
+    let (slow, _) = lead(&memory, "a", now);
+    memory.forget_older(&name("a"), Version(7));
+    slow.land(Ok(Some(link("a", 6))), now);
+    lead(&memory, "a", now);
+    lead(&memory, "b", now);
+}
+
+#[test]
+fn what_is_doubted_is_looked_up_again_and_kept_for_the_worst_case() {
+    let (memory, now) = (memory(), Instant::now());
+    let soon = now + Duration::from_secs(1);
+    lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
+    lead(&memory, "b", now).0.land(Ok(None), now);
+    let (old, _) = lead(&memory, "c", now);
+    memory.doubt_all(soon);
+    old.land(Ok(Some(link("c", 1))), now);
+    let (ticket, wait) = lead(&memory, "a", soon);
+    assert_eq!(ticket.held(), Some(Version(5)));
+    assert_eq!(wait.stale.map(|link| link.version.0), Some(5));
+    ticket.land(Ok(Some(link("a", 6))), soon);
+    assert_eq!(fresh(&memory, "a", soon), Some(6));
+    lead(&memory, "b", soon);
+    lead(&memory, "c", soon);
+}
+
+#[test]
+fn whatever_may_have_changed_moves_the_stamps_on() {
+    let (memory, now) = (memory(), Instant::now());
+    memory.set_told(true);
+    let check = |change: &dyn Fn(), of_others: bool| {
+        let stamps = memory.stamps();
+        let (own, other) = (stamps.of(&name("a")), stamps.of(&name("b")));
+        change();
+        assert!(!stamps.is_current(own));
+        assert_eq!(stamps.is_current(other), !of_others);
+    };
+    check(&|| memory.forget(&name("a")), false);
+    check(&|| memory.forget_older(&name("a"), Version(1)), false);
+    check(&|| memory.doubt_all(now), true);
+    check(&|| memory.set_told(false), true);
+}
+
+#[test]
+fn what_is_doubted_is_not_waited_for() {
+    let (memory, now) = (memory(), Instant::now());
+    let soon = now + Duration::from_secs(1);
+    let (old, _) = lead(&memory, "a", now);
+    memory.doubt_all(soon);
+    // What this one brings may be from before the changes that were missed, and whoever asks from now
+    // on has a stamp of the time after them.
+    let (new, _) = lead(&memory, "a", soon);
+    new.land(Ok(Some(link("a", 2))), soon);
+    old.land(Ok(Some(link("a", 1))), now);
+    assert_eq!(fresh(&memory, "a", soon), Some(2));
+}
+
+#[test]
+fn while_nobody_tells_of_changes_links_are_looked_up_sooner() {
+    let limits = MemoryLimits {
+        untold: Duration::from_secs(1),
+        ..LIMITS
+    };
+    let (memory, now) = (Arc::new(Memory::new(limits)), Instant::now());
+    let later = now + Duration::from_secs(2);
+    lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
+    lead(&memory, "b", now).0.land(Ok(None), now);
+    assert_eq!(fresh(&memory, "a", now), Some(1));
+    assert_eq!(fresh(&memory, "b", now), Some(0));
+    lead(&memory, "a", later);
+    memory.set_told(true);
+    assert_eq!(fresh(&memory, "a", later), Some(1));
+    assert_eq!(fresh(&memory, "b", later), Some(0));
+    memory.set_told(false);
+    lead(&memory, "b", later);
+}
+
+#[test]
+fn absent_names_are_remembered_briefly_and_push_no_link_out() {
+    let (memory, now) = (memory(), Instant::now());
+    for n in 0..500 {
+        let code = format!("link{n}");
+        lead(&memory, &code, now)
+            .0
+            .land(Ok(Some(link(&code, 1))), now);
+    }
+    for n in 0..20_000 {
+        lead(&memory, &format!("absent{n}"), now)
+            .0
+            .land(Ok(None), now);
+    }
+    let size = memory.size();
+    assert_eq!(size.links, 500);
+    assert!(
+        size.absent > 100 && size.absent_bytes <= LIMITS.absent,
+        "{size:?}"
+    );
+    assert_eq!(fresh(&memory, "absent19999", now), Some(0));
+    assert_eq!(fresh(&memory, "absent19999", now + LIMITS.absent_for), None);
+}
+
+#[test]
+fn flights_are_bounded() {
+    let (memory, now) = (memory(), Instant::now());
+    let mut tickets = Vec::new();
+    let mut full = 0;
+    for n in 0..1_000 {
+        match memory.look(&name(&n.to_string()), now) {
+            Look::Lead(ticket, _) => tickets.push(ticket),
+            Look::Full => full += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(tickets.len() <= LIMITS.flights && full >= 1_000 - LIMITS.flights);
+    drop(tickets);
+    assert_eq!(memory.size().flights, 0);
+}
+
+#[test]
+fn links_of_one_maker_share_its_name() {
+    let memory = memory();
+    let now = Instant::now();
+    let land = |code: &str, creator: &str| {
+        let Look::Lead(ticket, _) = memory.look(&name(code), now) else {
+            panic!("{code} is known");
+        };
+        let mut link = Arc::unwrap_or_clone(link(code, 1));
+        link.created_by = creator.into();
+        ticket.land(Ok(Some(Arc::new(link))), now);
+        match memory.look(&name(code), now) {
+            Look::Fresh(Some(link), _) => Arc::clone(&link.created_by),
+            look => panic!("{look:?}"),
+        }
+    };
+    let makers: Vec<_> = (0..200).map(|n| land(&format!("c{n}"), "me")).collect();
+    let mut places: Vec<_> = makers
+        .iter()
+        .map(|maker| Arc::as_ptr(maker).cast::<u8>())
+        .collect();
+    places.sort();
+    places.dedup();
+    assert!(places.len() <= SHARDS);
+    // Of many, each has its own.
+    for n in 0..20 {
+        assert_eq!(
+            &*land(&format!("d{n}"), &format!("maker {n}")),
+            format!("maker {n}")
+        );
+    }
+}
