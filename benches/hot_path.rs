@@ -27,7 +27,7 @@ use hickory_proto::op::Message;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use tinyns::clock::Clock;
-use tinyns::dns::packet::{Buffers, Packet};
+use tinyns::dns::packet::{Buffers, Packet, Via};
 
 use self::fixture::{CLIENT, Fixture, Size, TXT, code, query};
 
@@ -110,7 +110,7 @@ impl Queries {
         self.chunks(bencher, |packets| {
             let read = packets
                 .iter()
-                .map(|packet| fixture.handler.read(packet, CLIENT));
+                .map(|packet| fixture.handler.read(packet, CLIENT, Via::Udp));
             let read: Vec<_> = read.collect();
             let began = Instant::now();
             read.iter().for_each(&mut work);
@@ -155,7 +155,7 @@ fn read(criterion: &mut Criterion) {
     for (name, options) in [("read/plain", None), ("read/edns", Some(&[][..]))] {
         criterion.bench_function(name, |bencher| {
             Queries::new((0, MANY), options).each(bencher, |packet| {
-                black_box(fixture.handler.read(packet, CLIENT));
+                black_box(fixture.handler.read(packet, CLIENT, Via::Udp));
             });
         });
     }
@@ -207,7 +207,7 @@ fn check_hot(fixture: &Fixture, links: u32) {
 }
 
 fn whole(fixture: &Fixture, packet: &[u8], buffers: &mut Buffers) {
-    let reply = fixture.handler.reply_to(packet, CLIENT, buffers);
+    let reply = fixture.handler.reply_to(packet, CLIENT, Via::Udp, buffers);
     black_box(reply.is_ok());
 }
 

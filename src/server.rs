@@ -116,6 +116,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         zones.clone(),
         links.clone(),
         config.hot_answer_bytes,
+        config.dns.settings,
         metrics.clone(),
     );
     let shutdown = CancellationToken::new();

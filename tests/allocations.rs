@@ -12,7 +12,7 @@
 //! at the same time, do not count.
 
 use hickory_proto::op::{Message, ResponseCode};
-use tinyns::dns::packet::Buffers;
+use tinyns::dns::packet::{Buffers, Via};
 use tinyns::metrics::{LinkLookup, LookupResult, Tier};
 
 use self::counting::allocations;
@@ -96,7 +96,7 @@ fn fixture(filter: bool, hot_bytes: usize) -> Fixture {
 /// How much is allocated for the reply to a packet, of which everything is known, and what it says.
 fn reply_to(fixture: &Fixture, packet: &[u8], buffers: &mut Buffers) -> (u64, ResponseCode) {
     let (count, rcode) = allocations(|| {
-        let reply = fixture.handler.reply_to(packet, CLIENT, buffers);
+        let reply = fixture.handler.reply_to(packet, CLIENT, Via::Udp, buffers);
         // Of the header, the lower half of the fourth byte.
         reply.unwrap().unwrap()[3] & 0x0F
     });

@@ -40,6 +40,7 @@ fn rcode(message: &Message) -> &'static str {
         ResponseCode::Refused => "REFUSED",
         ResponseCode::FormErr => "FORMERR",
         ResponseCode::NotImp => "NOTIMP",
+        ResponseCode::NotAuth => "NOTAUTH",
         // 16 is BADSIG as well, which is what hickory reads; without TSIG it is BADVERS.
         ResponseCode::BADVERS | ResponseCode::BADSIG => "BADVERS",
         other => panic!("rcode {other}"),
@@ -568,7 +569,7 @@ fn questions_that_are_not_one_name_in_full_are_not_repeated() {
     let server = Server::start();
     let question = b"\x01s\x07example\x03com\0\0\x06\0\x01";
     // More of them than fit a reply.
-    for (count, opcode, expected) in [(2, 0, "FORMERR"), (60, 0, "FORMERR"), (60, 4, "NOTIMP")] {
+    for (count, opcode, expected) in [(2, 0, "FORMERR"), (60, 0, "FORMERR"), (60, 4, "FORMERR")] {
         let mut packet = vec![0x12, 0x34, opcode << 3, 0, 0, count, 0, 0, 0, 0, 0, 1];
         packet.extend(question.repeat(count.into()));
         packet.extend(b"\0\0\x29\x04\xD0\0\0\0\0\0\0");
@@ -622,18 +623,21 @@ fn requests_that_are_no_queries() {
         assert_eq!(rcode(&reply), expected, "{message:?}");
         assert_eq!(reply.metadata.op_code, message.metadata.op_code);
         assert_eq!(reply.metadata.id, message.metadata.id);
-        assert_eq!(reply.edns.is_some(), message.edns.is_some());
+        assert_eq!(reply.edns.is_some(), message.edns.is_some(), "{message:?}");
         assert!(reply.answers.is_empty());
     };
-    for opcode in [
-        OpCode::Status,
-        OpCode::Notify,
-        OpCode::Update,
-        OpCode::Unknown(6),
+    // RFC 2136 §3.1.2: an UPDATE of a zone of another server; and what is not done for ours.
+    for (opcode, ours, others) in [
+        (OpCode::Status, "NOTIMP", "NOTIMP"),
+        (OpCode::Unknown(6), "NOTIMP", "NOTIMP"),
+        (OpCode::Notify, "REFUSED", "NOTAUTH"),
+        (OpCode::Update, "REFUSED", "NOTAUTH"),
     ] {
-        let mut message = query("s.example.com.", RecordType::SOA);
-        message.metadata.op_code = opcode;
-        check(&message, "NOTIMP");
+        for (zone, expected) in [("s.example.com.", ours), ("r.s.example.com.", others)] {
+            let mut message = query(zone, RecordType::SOA);
+            message.metadata.op_code = opcode;
+            check(&message, expected);
+        }
     }
     let mut chaos = query("version.bind.", RecordType::TXT);
     chaos.queries[0].set_query_class(DNSClass::CH);

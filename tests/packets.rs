@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use tinyns::dns::packet::Buffers;
+use tinyns::dns::packet::{Buffers, Via};
 use tinyns::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
 
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};
@@ -42,10 +42,14 @@ fn a_link_is_waited_for_once() {
     for options in [None, Some(&[][..]), Some(ODD)] {
         let (fixture, mut buffers) = (fixture(), Buffers::default());
         let packet = query(1, TXT, options);
-        let first = fixture.handler.reply_to(&packet, CLIENT, &mut buffers);
+        let first = fixture
+            .handler
+            .reply_to(&packet, CLIENT, Via::Udp, &mut buffers);
         let waiting = first.expect_err("nothing is known of it");
         let later = fixture.wait(waiting, &mut buffers).unwrap();
-        let now = fixture.handler.reply_to(&packet, CLIENT, &mut buffers);
+        let now = fixture
+            .handler
+            .reply_to(&packet, CLIENT, Via::Udp, &mut buffers);
         assert_eq!(now.unwrap(), Some(&later[..]), "{options:?}");
         let message = Message::from_vec(&later).unwrap();
         let types: Vec<_> = message.answers.iter().map(|r| r.record_type()).collect();
@@ -60,7 +64,7 @@ fn what_is_read_first_is_replied_to_in_the_same_way() {
     for options in [None, Some(&[][..]), Some(ODD)] {
         let packet = query(1, TXT, options);
         let whole = fixture.ask(&packet, &mut buffers).unwrap();
-        let read = fixture.handler.read(&packet, CLIENT);
+        let read = fixture.handler.read(&packet, CLIENT, Via::Udp);
         let reply = fixture.handler.reply_to_read(&read, &mut buffers);
         assert_eq!(reply.unwrap(), Some(&whole[..]), "{options:?}");
     }
@@ -77,7 +81,9 @@ fn what_is_no_query_is_dropped() {
     nowhere.set_port(0);
     let mut check = |packet: &[u8], peer: SocketAddr| {
         let before = drops(&fixture);
-        let reply = fixture.handler.reply_to(packet, peer, &mut buffers);
+        let reply = fixture
+            .handler
+            .reply_to(packet, peer, Via::Udp, &mut buffers);
         assert_eq!(reply.unwrap(), None, "{packet:?} from {peer}");
         assert_eq!(drops(&fixture), before + 1, "{packet:?} from {peer}");
     };

@@ -12,6 +12,7 @@
 //! What the file does not say has the default of [`Config::default`]. Relative paths are relative to
 //! the working directory of the process, not to the file.
 
+mod dns;
 mod listen;
 mod problem;
 mod raw;
@@ -31,10 +32,11 @@ use toml::Spanned;
 
 use self::listen::Seen;
 pub use self::problem::{ConfigError, Problem};
-use self::raw::{RawAdmin, RawCache, RawDns, RawNumber, RawRedirect};
+use self::raw::{RawAdmin, RawCache, RawNumber, RawRedirect};
 pub(crate) use self::reader::one_line;
 use self::reader::{Reader, line_of};
 pub use self::store::StoreConfig;
+use crate::dns::Settings;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
@@ -44,7 +46,6 @@ use crate::zone::ZoneConfig;
 /// The largest configuration file, in bytes: room for some two thousand zones.
 const MAX_FILE_LEN: u64 = 256 * 1024;
 
-const DEFAULT_DNS_LISTEN: &str = "127.0.0.1:5300";
 /// One TiB: more than there is, but a number that a typing mistake does not exceed by accident.
 const MAX_MEMORY_MIB: u32 = 1 << 20;
 /// Room for some 400,000 ordinary links. It is taken as it is used.
@@ -86,6 +87,8 @@ pub struct Config {
 pub struct DnsConfig {
     /// Where it listens, on UDP and on TCP; at least one address.
     pub listen: Vec<SocketAddr>,
+    /// What replies are like.
+    pub settings: Settings,
 }
 
 /// The admin API.
@@ -178,15 +181,6 @@ impl Config {
 }
 
 impl Reader<'_> {
-    fn dns(&self, raw: RawDns, seen: &mut Seen) -> Result<DnsConfig, ConfigError> {
-        let span = raw.listen.as_ref().map_or(0..0, Spanned::span);
-        let listen = self.listen(raw.listen, "dns.listen", DEFAULT_DNS_LISTEN, seen)?;
-        if listen.is_empty() {
-            return Err(self.error(span, "dns.listen", Problem::NoAddress));
-        }
-        Ok(DnsConfig { listen })
-    }
-
     fn admin(&self, raw: RawAdmin, seen: &mut Seen) -> Result<AdminConfig, ConfigError> {
         Ok(AdminConfig {
             listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen)?,

@@ -84,6 +84,15 @@ pub enum Problem {
         /// The key that is not in the file.
         key: &'static str,
     },
+    /// Not an even number of hexadecimal digits.
+    #[error("{0:?} is not bytes in hexadecimal behind 0x")]
+    Hex(String),
+    /// A text that is empty or too long.
+    #[error("not 1 to {max} bytes long")]
+    Length {
+        /// The most bytes.
+        max: usize,
+    },
     /// There is no zone.
     #[error("at least one zone is needed; leave the key out for the default zone")]
     NoZone,

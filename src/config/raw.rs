@@ -29,6 +29,10 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, expecting = "a table, [dns]")]
 pub(super) struct RawDns {
     pub(super) listen: Option<Spanned<RawListen>>,
+    pub(super) udp_payload: Option<Spanned<RawNumber>>,
+    pub(super) nsid: Option<Spanned<String>>,
+    pub(super) version: Option<Spanned<String>>,
+    pub(super) identity: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

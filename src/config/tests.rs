@@ -41,6 +41,7 @@ fn the_defaults_are_those_of_the_documentation() {
     let expected = Config {
         dns: DnsConfig {
             listen: addresses(&["127.0.0.1:5300"]),
+            settings: Settings::default(),
         },
         zones: vec![ZoneConfig {
             origin: Origin::parse("s.example.com").unwrap(),
@@ -111,6 +112,7 @@ short_url_port = 8443
     let expected = Config {
         dns: DnsConfig {
             listen: addresses(&["[::1]:53", "192.0.2.1:53"]),
+            ..Config::default().dns
         },
         zones: vec![
             ZoneConfig {
@@ -168,7 +170,8 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
-        "t.toml:4: dns.listn: unknown field `listn`, expected `listen`",
+        "t.toml:4: dns.listn: unknown field `listn`, expected one of `listen`, `udp_payload`, `nsid`, \
+         `version`, `identity`",
     );
     check(
         "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\
@@ -553,6 +556,7 @@ fn in_a_container() -> Config {
     Config {
         dns: DnsConfig {
             listen: addresses(&["0.0.0.0:5300"]),
+            ..Config::default().dns
         },
         admin: AdminConfig {
             listen: addresses(&["0.0.0.0:8053"]),
@@ -593,4 +597,5 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
     assert_eq!(ok(include_str!("../../zones/fleet.toml")), expected);
 }
 
+mod dns;
 mod redis;

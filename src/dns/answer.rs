@@ -57,14 +57,20 @@ pub struct ExtendedError {
 }
 
 impl ExtendedError {
+    /// RFC 8914 §4.1: none of the others; the text says what.
+    pub const OTHER: u16 = 0;
     /// RFC 8914 §4.15: the server is not fully functional at the moment.
     pub const NOT_READY: u16 = 14;
     /// RFC 8914 §4.19: this client, or this kind of query, is not served.
     pub const PROHIBITED: u16 = 18;
     /// RFC 8914 §4.21: not authoritative for the name.
     pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// RFC 8914 §4.22: the query asks for what this server does not do.
+    pub const NOT_SUPPORTED: u16 = 21;
     /// RFC 8914 §4.24: a server that is needed for the answer cannot be reached.
     pub const NETWORK_ERROR: u16 = 23;
+    /// RFC 9824 §3.5: a type that cannot be asked for.
+    pub const INVALID_QUERY_TYPE: u16 = 30;
 }
 
 /// What a query is told.

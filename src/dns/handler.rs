@@ -26,8 +26,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::cookie::{COOKIE_LEN, Cookie, Cookies, OPTION_COOKIE};
-use super::edns;
+use super::edns::{DEFAULT_UDP_PAYLOAD, OPTION_EXTENDED_ERROR, udp_limit};
 use super::hot::{HotAnswers, Now};
+use super::message::{Message, Refusal};
+use super::packet::{MAX_TCP_PAYLOAD, Via};
+use super::query::Echo;
+use super::reply::{Frame, Options};
+use super::settings::Settings;
 use crate::clock::UnixTime;
 use crate::links::{Links, Resolution, Stamp, Unresolved};
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
@@ -38,9 +43,6 @@ use crate::zone::{Zone, ZoneSet, Zones};
 /// A request in work holds some 10 KiB.
 const MAX_IN_FLIGHT: u32 = 16_384;
 
-/// The largest message by TCP, in bytes (RFC 1035 §4.2.2).
-const MAX_TCP_PAYLOAD: u16 = u16::MAX;
-
 /// Answers requests from the zones and their links.
 #[derive(Clone, Debug)]
 pub struct Handler(pub(super) Arc<Shared>);
@@ -50,6 +52,7 @@ pub(super) struct Shared {
     pub(super) zones: Arc<ZoneSet>,
     pub(super) links: Arc<Links>,
     pub(super) hot: HotAnswers,
+    settings: Settings,
     /// None where the system has no random bytes for their secret: then we are a server without.
     cookies: Option<Cookies>,
     metrics: Arc<Metrics>,
@@ -81,6 +84,7 @@ impl Handler {
         zones: Arc<ZoneSet>,
         links: Arc<Links>,
         hot_bytes: usize,
+        settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Self {
         let hot = HotAnswers::new(hot_bytes);
@@ -88,10 +92,16 @@ impl Handler {
             zones,
             links,
             hot,
+            settings,
             cookies: random_cookies(),
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         }))
+    }
+
+    /// The largest UDP reply, in bytes.
+    pub(super) fn udp_payload(&self) -> usize {
+        self.0.settings.udp_payload.into()
     }
 
     /// The time now.
@@ -234,8 +244,46 @@ impl Shared {
         }
     }
 
+    /// What a reply is besides the answer.
+    pub(super) fn frame<'a>(
+        &'a self,
+        echo: &'a Echo<'a>,
+        via: Via,
+        client: IpAddr,
+        now: UnixTime,
+    ) -> Frame<'a> {
+        let udp_payload = self.settings.udp_payload;
+        let (limit, keepalive) = match via {
+            Via::Udp => {
+                let size = echo.edns.map(|edns| edns.udp_payload);
+                (udp_limit(size, udp_payload), None)
+            }
+            Via::Tcp { keepalive } => (MAX_TCP_PAYLOAD, Some(keepalive)),
+        };
+        let options = echo.edns.map_or_else(Options::default, |edns| Options {
+            cookie: self.cookie(edns.cookie, client, now),
+            nsid: self.settings.nsid.as_deref().filter(|_| edns.nsid),
+            // RFC 7828 §3.2.1: by UDP it means nothing.
+            keepalive: keepalive.filter(|_| edns.keepalive),
+            error: None,
+        });
+        Frame {
+            echo,
+            udp_payload,
+            options,
+            limit: limit.into(),
+        }
+    }
+
+    /// What a message is told that needs no look-up.
+    pub(super) fn refusal(&self, message: &Message<'_>) -> Option<Refusal> {
+        message.refusal(&self.settings.identity, |name| {
+            self.zones.current().has_apex(name)
+        })
+    }
+
     /// The cookie for the reply to a client that has sent this one.
-    pub(super) fn cookie(
+    fn cookie(
         &self,
         sent: Option<Cookie<'_>>,
         client: IpAddr,
@@ -335,13 +383,13 @@ impl Reply {
         metadata.authoritative = answer.authoritative;
         // RFC 4035 §3.1.6: an authoritative server clears CD.
         metadata.checking_disabled = false;
-        let mut edns = request.edns.as_ref().map(edns::reply);
+        let mut edns = request.edns.as_ref().map(reply_edns);
         if let (Some(edns), Some(cookie)) = (&mut edns, cookie) {
             let cookie = EdnsOption::Unknown(OPTION_COOKIE, cookie.to_vec());
             edns.options_mut().insert(cookie);
         }
         if let (Some(edns), Some(error)) = (&mut edns, answer.error) {
-            edns::push_extended_error(edns, error);
+            push_extended_error(edns, error);
         }
         Self {
             metadata,
@@ -359,32 +407,34 @@ impl Reply {
         self.metadata.response_code.into()
     }
 
-    /// Encodes a reply into a buffer, cut to what the transport and the client take. The buffer is
+    /// Why the answer is as it is.
+    pub(super) fn error(&self) -> Option<ExtendedError> {
+        self.answer.error
+    }
+
+    /// Encodes a reply into a buffer, without an OPT record, and cut to so many bytes. The buffer is
     /// empty afterwards where it cannot be encoded.
-    pub(super) fn encode(
-        &mut self,
-        request: &Request,
-        transport: Transport,
-        wire: &mut Vec<u8>,
-    ) -> Fit {
-        self.fit_into(request, transport, wire)
+    pub(super) fn encode(&mut self, request: &Request, limit: usize, wire: &mut Vec<u8>) -> Fit {
+        self.edns = None;
+        let limit = u16::try_from(limit).unwrap_or(u16::MAX);
+        self.fit_into(request, limit, wire)
     }
 
     /// Cuts a reply that has more bytes than the transport or the client takes.
     fn fit(&mut self, request: &Request, transport: Transport) -> Fit {
-        self.fit_into(request, transport, &mut Vec::with_capacity(512))
+        let limit = match transport {
+            Transport::Udp => udp_limit(request.edns.as_ref().map(Edns::max_payload), 1_232),
+            Transport::Tcp => MAX_TCP_PAYLOAD,
+        };
+        self.fit_into(request, limit, &mut Vec::with_capacity(512))
     }
 
     /// hickory's own truncation would lose the OPT record and leave stray bytes, so it must never come
     /// to that. What fits is in `wire` in the end.
-    fn fit_into(&mut self, request: &Request, transport: Transport, wire: &mut Vec<u8>) -> Fit {
-        let (limit, room) = match transport {
-            Transport::Udp => (
-                edns::udp_limit(request.edns.as_ref()),
-                edns::udp_limit(self.edns.as_ref()),
-            ),
-            Transport::Tcp => (MAX_TCP_PAYLOAD, MAX_TCP_PAYLOAD),
-        };
+    fn fit_into(&mut self, request: &Request, limit: u16, wire: &mut Vec<u8>) -> Fit {
+        // hickory truncates earlier than the length alone tells: a name needs room for all its labels
+        // before it is compressed.
+        let room = limit.saturating_add(255);
         if self.write(request, room, wire) <= limit.into() {
             return Fit::Whole;
         }
@@ -406,8 +456,7 @@ impl Reply {
     }
 
     /// Encodes the reply; gives its length in bytes, which is more than any limit if hickory, with
-    /// `room` for it, would truncate it. That comes earlier than the length alone tells: a name needs
-    /// room for all its labels before it is compressed.
+    /// `room` for it, would truncate it.
     fn write(&self, request: &Request, room: u16, wire: &mut Vec<u8>) -> usize {
         wire.clear();
         let mut encoder = BinEncoder::new(wire);
@@ -529,4 +578,22 @@ fn explain(error: &StoreError) -> ExtendedError {
         StoreError::Corrupt { .. } => (ExtendedError::NOT_READY, "stored link is damaged"),
     };
     ExtendedError { code, text }
+}
+
+/// The OPT record of a reply to a request that has one.
+fn reply_edns(request: &Edns) -> Edns {
+    let mut edns = Edns::new();
+    edns.set_max_payload(DEFAULT_UDP_PAYLOAD);
+    edns.set_version(0);
+    edns.set_dnssec_ok(request.flags().dnssec_ok);
+    edns
+}
+
+/// Adds an extended error.
+fn push_extended_error(edns: &mut Edns, error: ExtendedError) {
+    let mut data = Vec::with_capacity(2 + error.text.len());
+    data.extend(error.code.to_be_bytes());
+    data.extend(error.text.as_bytes());
+    edns.options_mut()
+        .insert(EdnsOption::Unknown(OPTION_EXTENDED_ERROR, data));
 }

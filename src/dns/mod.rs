@@ -17,15 +17,21 @@
 //! * [`server`] owns the sockets.
 
 pub mod answer;
+mod chaos;
 mod cookie;
 pub mod edns;
 pub mod handler;
 mod hot;
+mod message;
 mod ordinary;
 pub mod packet;
 mod query;
 mod records;
 mod reply;
 pub mod server;
+mod settings;
 mod tally;
 mod udp;
+
+pub use chaos::{Identity, MAX_TEXT as MAX_IDENTITY_TEXT};
+pub use settings::Settings;

@@ -16,12 +16,12 @@ use std::time::Duration;
 use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
 use hickory_proto::rr::Name;
 
-use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
-use super::cookie::{COOKIE_LEN, Cookie};
+use super::answer::{Answer, Known, Question, Step, answer};
 use super::handler::{Handler, Shared, Unanswered};
 use super::hot::{HotAnswers, HotKey, Now, Validity};
+use super::packet::Via;
 use super::query::{Query, to_name};
-use super::reply::{Encoded, Options, ReplyBuffer, Sent, head};
+use super::reply::{Encoded, Frame, Options, ReplyBuffer, Sent, head};
 use crate::clock::UnixTime;
 use crate::link::{Code, LinkName, Origin};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
@@ -41,7 +41,6 @@ pub(super) struct Scratch<'a> {
 /// An ordinary query, and the hash by which its answer is looked for.
 pub(super) struct Prepared<'p> {
     query: Query<'p>,
-    client: IpAddr,
     hash: u64,
 }
 
@@ -58,21 +57,18 @@ struct Work<'a, 'p> {
     query: &'a Query<'p>,
     now: &'a Now,
     scratch: Scratch<'a>,
-    cookie: Option<[u8; COOKIE_LEN]>,
+    /// Of a reply that tells no extended error.
+    frame: Frame<'a>,
     /// Of the time before the zones were looked at: a reload moves it on when they have been replaced.
     stamp: Stamp,
 }
 
 impl Handler {
-    /// Reads a packet of this client; none if it is no ordinary query.
-    pub(super) fn prepare<'p>(&self, packet: &'p [u8], client: IpAddr) -> Option<Prepared<'p>> {
+    /// Reads a packet; none if it is no ordinary query.
+    pub(super) fn prepare<'p>(&self, packet: &'p [u8]) -> Option<Prepared<'p>> {
         let query = Query::read(packet)?;
         let hash = self.0.hot.key(&query.name, query.qtype).hash();
-        Some(Prepared {
-            query,
-            client,
-            hash,
-        })
+        Some(Prepared { query, hash })
     }
 
     /// Makes the replies to these queries quicker, which are to come next.
@@ -84,19 +80,16 @@ impl Handler {
     pub(super) fn reply_now(
         &self,
         prepared: &Prepared<'_>,
+        (client, via): (IpAddr, Via),
         now: &Now,
         scratch: Scratch<'_>,
     ) -> Result<Sent, Box<Unanswered>> {
-        let Prepared {
-            query,
-            client,
-            hash,
-        } = prepared;
+        let Prepared { query, hash } = prepared;
         let mut work = Work {
             shared: &self.0,
             query,
             now,
-            cookie: self.0.cookie(cookie_of(query), *client, now.unix),
+            frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
             stamp: self.0.links.common_stamp(),
         };
@@ -121,7 +114,7 @@ impl Handler {
     pub(super) fn reply_with(
         &self,
         packet: &[u8],
-        client: IpAddr,
+        (client, via): (IpAddr, Via),
         answerable: Answerable,
         scratch: Scratch<'_>,
     ) -> Option<Sent> {
@@ -133,7 +126,7 @@ impl Handler {
             shared: &self.0,
             query: &query,
             now: &now,
-            cookie: self.0.cookie(cookie_of(&query), client, now.unix),
+            frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
             stamp: answerable.stamp,
         };
@@ -144,20 +137,12 @@ impl Handler {
 impl Work<'_, '_> {
     /// A reply that is a hot answer.
     fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
-        let options = self.options(None);
-        let room = ReplyBuffer::room(self.query, &options);
-        let records = self.scratch.reply.records_mut(self.query);
+        let room = self.frame.room();
+        let records = self.scratch.reply.records_mut(&self.query.echo);
         let is_current = |stamp| self.shared.links.is_current(stamp);
         let hot = &self.shared.hot;
         let hot = hot.find(key, self.now, is_current, room, records)?;
-        self.scratch.reply.complete_hot(self.query, &hot, &options)
-    }
-
-    fn options(&self, error: Option<ExtendedError>) -> Options {
-        Options {
-            cookie: self.cookie,
-            error,
-        }
+        self.scratch.reply.complete_hot(&self.frame, &hot)
     }
 
     /// A reply that no hot answer could be found for.
@@ -285,12 +270,7 @@ impl Work<'_, '_> {
         let key = hot.key(&self.query.name, self.query.qtype);
         match to_name(&self.query.name) {
             Some(name) => self.send_as(answer, name, &key, lease, end),
-            None => {
-                let options = self.options(None);
-                self.scratch
-                    .reply
-                    .truncate(self.query, head(answer), &options)
-            }
+            None => self.scratch.reply.truncate(&self.frame, head(answer)),
         }
     }
 
@@ -304,11 +284,17 @@ impl Work<'_, '_> {
         lease: Option<Lease>,
         end: Option<UnixTime>,
     ) -> Sent {
-        let options = self.options(answer.error);
+        let frame = Frame {
+            options: Options {
+                error: answer.error,
+                ..self.frame.options
+            },
+            ..self.frame
+        };
         let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
         let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
-            return reply.truncate(self.query, head(answer), &options);
+            return reply.truncate(&frame, head(answer));
         };
         if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
             let validity = Validity {
@@ -321,7 +307,7 @@ impl Work<'_, '_> {
             let more = self.shared.hot.keep(key, &encoded, validity);
             self.shared.count_hot_bytes(more);
         }
-        if let Some(sent) = reply.write(self.query, &encoded, &options) {
+        if let Some(sent) = reply.write(&frame, &encoded) {
             return sent;
         }
         let head = encoded.head;
@@ -330,17 +316,13 @@ impl Work<'_, '_> {
             let mut less = answer.clone();
             less.additionals.clear();
             if let Some(encoded) = Encoded::of(&less, question, encoding)
-                && let Some(sent) = reply.write(self.query, &encoded, &options)
+                && let Some(sent) = reply.write(&frame, &encoded)
             {
                 return sent;
             }
         }
-        reply.truncate(self.query, head, &options)
+        reply.truncate(&frame, head)
     }
-}
-
-fn cookie_of<'p>(query: &Query<'p>) -> Option<Cookie<'p>> {
-    query.edns?.cookie
 }
 
 /// The code and the origin of the link that alone decides about a name: without it, there is no such

@@ -1,9 +1,10 @@
-//! What becomes of one packet that has come by UDP.
+//! What becomes of one packet.
 //!
 //! ```text
-//!   read ─┬─ ordinary query ── the short way ──┬─ reply ── in the buffers
-//!         ├─ what else asks ── by hickory ─────┼─ waits for a link ── the same, later
-//!         └─ no query ─────────────────────────┴─ dropped
+//!   read ─┬─ ordinary query ── the short way ───────────────┬─ reply ── in the buffers
+//!         ├─ what else asks ─┬─ needs no look-up: refusal ──┤
+//!         │                  └─ by hickory ─────────────────┼─ waits for a link ── the same, later
+//!         └─ no query ──────────────────────────────────────┴─ dropped
 //! ```
 //!
 //! No socket is known here. The workers of `udp` take packets in groups, and wait for many links
@@ -11,27 +12,43 @@
 //! decided, sent and counted is the same for both.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use hickory_proto::op::ResponseCode;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
-use super::handler::{Fit, Handler, Unanswered};
+use super::handler::{Fit, Handler, Reply, Unanswered};
 use super::hot::Now;
+use super::message::{Message, Refusal};
 use super::ordinary::{Prepared, Scratch};
 use super::query::HEADER_LEN;
-use super::reply::ReplyBuffer;
+use super::reply::{Frame, Options, ReplyBuffer, Sent};
 use super::tally::Tally;
-use crate::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
+use crate::metrics::{DnsDrop, DropReason};
 
+/// The largest message by TCP, in bytes (RFC 1035 §4.2.2).
+pub(super) const MAX_TCP_PAYLOAD: u16 = u16::MAX;
 /// What an answer is encoded in at first, in bytes: more than most of them need.
 pub(super) const ENCODING: usize = 1_024;
+
+/// How a message has come, and how its reply goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// By UDP.
+    Udp,
+    /// By TCP.
+    Tcp {
+        /// How long the connection may be idle behind this reply, in units of 100 ms, for clients that
+        /// ask (RFC 7828 §3.1); zero asks them to close it.
+        keepalive: u16,
+    },
+}
 
 /// A packet that has come, and was looked at.
 pub struct Packet<'p> {
     bytes: &'p [u8],
     peer: SocketAddr,
+    via: Via,
     /// What it asks, if it is an ordinary query.
     query: Option<Prepared<'p>>,
 }
@@ -48,16 +65,10 @@ pub(super) enum Fate {
 
 /// A query that waits for a link.
 pub struct Waiting {
-    query: WaitingQuery,
+    packet: Box<[u8]>,
+    peer: SocketAddr,
+    via: Via,
     unanswered: Box<Unanswered>,
-}
-
-/// A query that is kept.
-enum WaitingQuery {
-    /// An ordinary one, as it came, and who has sent it.
-    Ordinary(Box<[u8]>, IpAddr),
-    /// Any other.
-    Decoded(Box<Request>),
 }
 
 /// Where replies are made, one after the other; to be used again, so that nothing is allocated for a
@@ -71,7 +82,7 @@ pub struct Buffers {
 impl Default for Buffers {
     fn default() -> Self {
         Self {
-            reply: ReplyBuffer::new(),
+            reply: ReplyBuffer::new(MAX_TCP_PAYLOAD.into()),
             encoding: Vec::with_capacity(ENCODING),
             tally: Tally::default(),
         }
@@ -83,19 +94,29 @@ impl Packet<'_> {
     pub(super) fn query(&self) -> Option<&Prepared<'_>> {
         self.query.as_ref()
     }
+
+    /// As hickory has it, if it can read it.
+    fn request(&self) -> Option<Request> {
+        let protocol = match self.via {
+            Via::Udp => Protocol::Udp,
+            Via::Tcp { .. } => Protocol::Tcp,
+        };
+        Request::from_bytes(self.bytes.to_vec(), self.peer, protocol).ok()
+    }
 }
 
 impl Handler {
     /// Reads a packet: the first half of [`Handler::reply_to`], which needs neither links nor zones.
-    pub fn read<'p>(&self, bytes: &'p [u8], peer: SocketAddr) -> Packet<'p> {
+    pub fn read<'p>(&self, bytes: &'p [u8], peer: SocketAddr, via: Via) -> Packet<'p> {
         Packet {
             bytes,
             peer,
-            query: self.prepare(bytes, peer.ip()),
+            via,
+            query: self.prepare(bytes),
         }
     }
 
-    /// The reply to one packet that has come by UDP from this client; none if it is to be dropped.
+    /// The reply to one packet that has come from this client; none if it is to be dropped.
     ///
     /// # Errors
     /// What there is to wait for, by [`Handler::reply_after`], if it cannot be said at once.
@@ -103,9 +124,10 @@ impl Handler {
         &self,
         packet: &[u8],
         peer: SocketAddr,
+        via: Via,
         buffers: &'b mut Buffers,
     ) -> Result<Option<&'b [u8]>, Waiting> {
-        self.reply_to_read(&self.read(packet, peer), buffers)
+        self.reply_to_read(&self.read(packet, peer, via), buffers)
     }
 
     /// What [`Handler::reply_to`] gives, for a packet that was read.
@@ -154,7 +176,7 @@ impl Handler {
         is_made.then(|| buffers.reply.as_bytes())
     }
 
-    /// Decides about one packet. Ordinary replies are counted in the tally, all others at once.
+    /// Decides about one packet, and counts what is sent in the tally.
     pub(super) fn take(
         &self,
         packet: &Packet<'_>,
@@ -162,7 +184,9 @@ impl Handler {
         scratch: Scratch<'_>,
         tally: &mut Tally,
     ) -> Fate {
-        let Packet { bytes, peer, query } = packet;
+        let &Packet {
+            bytes, peer, via, ..
+        } = packet;
         // RFC 1035 §4.1.1: what has QR set is a reply. Answering it could make two servers talk to
         // each other for ever. Port 0 cannot be replied to.
         let is_query = bytes.len() >= HEADER_LEN && bytes[2] & 0x80 == 0;
@@ -170,46 +194,91 @@ impl Handler {
             self.count_drops(DropReason::NotAQuery, 1);
             return Fate::Dropped;
         }
-        let Some(query) = query else {
-            return self.take_odd(bytes, *peer, scratch);
+        let taken = match &packet.query {
+            Some(query) => self.reply_now(query, (peer.ip(), via), now, scratch),
+            None => match self.take_odd(packet, now, scratch) {
+                Some(taken) => taken,
+                None => return Fate::Dropped,
+            },
         };
-        match self.reply_now(query, now, scratch) {
+        match taken {
             Ok(sent) => {
-                tally.count(sent);
+                tally.count(via, sent);
                 Fate::Replied
             }
             Err(unanswered) => Fate::Waits(Waiting {
-                query: WaitingQuery::Ordinary((*bytes).into(), peer.ip()),
+                packet: bytes.into(),
+                peer,
+                via,
                 unanswered,
             }),
         }
     }
 
-    /// Decides about a packet that is no ordinary query.
-    fn take_odd(&self, packet: &[u8], peer: SocketAddr, scratch: Scratch<'_>) -> Fate {
-        let wire = scratch.encoding;
-        let (rcode, fit) = match Request::from_bytes(packet.to_vec(), peer, Protocol::Udp) {
-            Err(_) => {
-                form_err(packet, wire);
-                (ResponseCode::FormErr.into(), Fit::Whole)
-            }
-            Ok(request) => match self.begin(&request) {
-                Ok(mut made) => {
-                    let fit = made.encode(&request, Transport::Udp, wire);
-                    (made.rcode(), fit)
-                }
-                Err(unanswered) => {
-                    let query = WaitingQuery::Decoded(Box::new(request));
-                    return Fate::Waits(Waiting { query, unanswered });
-                }
-            },
-        };
-        if !scratch.reply.set(wire) {
-            self.count_drops(DropReason::Unsendable, 1);
-            return Fate::Dropped;
+    /// Decides about a packet that is no ordinary query; none if it gets no reply.
+    fn take_odd(
+        &self,
+        packet: &Packet<'_>,
+        now: &Now,
+        scratch: Scratch<'_>,
+    ) -> Option<Result<Sent, Box<Unanswered>>> {
+        let message = Message::read(packet.bytes)?;
+        let client = packet.peer.ip();
+        let frame = self.0.frame(&message.echo, packet.via, client, now.unix);
+        if let Some(refusal) = self.0.refusal(&message) {
+            return Some(Ok(scratch.reply.refuse(&frame, &refusal)));
         }
-        count_reply(self, rcode, &fit);
-        Fate::Replied
+        let Some(request) = packet.request() else {
+            return Some(Ok(scratch.reply.refuse(&frame, &Refusal::unreadable())));
+        };
+        match self.begin(&request) {
+            Ok(reply) => self.complete(reply, &request, &frame, scratch).map(Ok),
+            Err(unanswered) => Some(Err(unanswered)),
+        }
+    }
+
+    /// Makes the bytes of a reply that hickory encodes; none if it cannot be sent.
+    pub(super) fn complete(
+        &self,
+        mut reply: Reply,
+        request: &Request,
+        frame: &Frame<'_>,
+        scratch: Scratch<'_>,
+    ) -> Option<Sent> {
+        let frame = Frame {
+            options: Options {
+                error: reply.error(),
+                ..frame.options
+            },
+            ..*frame
+        };
+        let wire = scratch.encoding;
+        let fit = reply.encode(request, frame.limit.saturating_sub(frame.opt_len()), wire);
+        if !scratch.reply.finish(&frame, wire) {
+            self.count_drops(DropReason::Unsendable, 1);
+            return None;
+        }
+        Some(Sent {
+            rcode: reply.rcode(),
+            truncated: fit == Fit::Truncated,
+            hot: false,
+        })
+    }
+
+    /// Makes the reply to an odd query that had to wait.
+    async fn end_odd(
+        &self,
+        packet: &Packet<'_>,
+        unanswered: Box<Unanswered>,
+        scratch: Scratch<'_>,
+    ) -> Option<Sent> {
+        let message = Message::read(packet.bytes)?;
+        let request = packet.request()?;
+        let reply = self.end(&request, unanswered).await;
+        let client = packet.peer.ip();
+        let now = self.time().unix;
+        let frame = self.0.frame(&message.echo, packet.via, client, now);
+        self.complete(reply, &request, &frame, scratch)
     }
 
     /// Counts packets that get no reply.
@@ -229,28 +298,27 @@ impl Waiting {
 
     /// Waits for the link, which is being looked up, and makes the reply; returns whether there is one.
     pub(super) async fn end(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
-        let Self { query, unanswered } = self;
-        match query {
-            WaitingQuery::Ordinary(packet, client) => {
+        let Self {
+            packet,
+            peer,
+            via,
+            unanswered,
+        } = self;
+        let read = handler.read(&packet, peer, via);
+        let sent = match read.query {
+            Some(_) => {
                 let link = handler.resolve(unanswered).await;
-                let Some(sent) = handler.reply_with(&packet, client, link, scratch) else {
-                    return false;
-                };
-                let mut tally = Tally::default();
-                tally.count(sent);
-                tally.tell(handler.metrics());
-                true
+                handler.reply_with(&packet, (peer.ip(), via), link, scratch)
             }
-            WaitingQuery::Decoded(request) => {
-                let mut made = handler.end(&request, unanswered).await;
-                let fit = made.encode(&request, Transport::Udp, scratch.encoding);
-                let is_made = scratch.reply.set(scratch.encoding);
-                if is_made {
-                    count_reply(handler, made.rcode(), &fit);
-                }
-                is_made
-            }
-        }
+            None => handler.end_odd(&read, unanswered, scratch).await,
+        };
+        let Some(sent) = sent else {
+            return false;
+        };
+        let mut tally = Tally::default();
+        tally.count(via, sent);
+        tally.tell(handler.metrics());
+        true
     }
 }
 
@@ -261,23 +329,4 @@ impl fmt::Debug for Waiting {
             .field("link", &self.unanswered.link)
             .finish_non_exhaustive()
     }
-}
-
-/// A message that cannot be read earns FORMERR with a header alone: its id, opcode and RD, and nothing
-/// else of what cannot be trusted (RFC 1035 §4.1.1).
-fn form_err(packet: &[u8], wire: &mut Vec<u8>) {
-    let rcode = ResponseCode::FormErr.low();
-    wire.clear();
-    wire.extend([packet[0], packet[1], 0x80 | packet[2] & 0x79, rcode]);
-    wire.resize(HEADER_LEN, 0);
-}
-
-fn count_reply(handler: &Handler, rcode: u16, fit: &Fit) {
-    let metrics = handler.metrics();
-    if *fit == Fit::Truncated {
-        metrics.dns_truncated.inc();
-    }
-    let transport = Transport::Udp;
-    let sent = DnsResponse { transport, rcode };
-    metrics.dns_responses.get_or_create(&sent).inc();
 }

@@ -9,21 +9,18 @@
 
 use hickory_proto::rr::{LowerName, Name, RecordType};
 
-use super::cookie::{Cookie, OPTION_COOKIE};
-use super::edns::udp_limit_of;
+use super::edns::{OPT_LEN, QueryEdns, TYPE_OPT};
 use crate::zone::WireName;
 
 /// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
 pub(super) const HEADER_LEN: usize = 12;
 /// Type and class behind the name of a question.
-const QUESTION_TAIL: usize = 4;
-const CLASS_IN: u16 = 1;
-const TYPE_OPT: u16 = 41;
-/// An OPT record without options: the root as its owner, type, class, TTL and the length of its data
-/// (RFC 6891 §6.1.2).
-pub(super) const OPT_LEN: usize = 11;
-/// The DO bit among the flags of an OPT record (RFC 6891 §6.1.4).
-const DNSSEC_OK: u8 = 0x80;
+pub(super) const QUESTION_TAIL: usize = 4;
+pub(super) const CLASS_IN: u16 = 1;
+/// RD, in the third byte of a header (RFC 1035 §4.1.1).
+const RECURSION_DESIRED: u8 = 0x01;
+/// The opcode, in the third byte of a header (RFC 1035 §4.1.1).
+const OPCODE: u8 = 0x78;
 
 /// An ordinary query.
 pub(super) struct Query<'p> {
@@ -31,30 +28,47 @@ pub(super) struct Query<'p> {
     pub(super) name: WireName,
     /// The query type.
     pub(super) qtype: u16,
-    /// What its OPT record says, if it has one.
-    pub(super) edns: Option<QueryEdns<'p>>,
-    id: [u8; 2],
-    recursion_desired: u8,
-    /// The question as it came, with the letter case that the reply repeats.
-    question: &'p [u8],
+    /// What its reply repeats.
+    pub(super) echo: Echo<'p>,
 }
 
-/// What the OPT record of a query says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct QueryEdns<'p> {
-    /// The largest UDP message that the client takes, in bytes.
-    pub(super) udp_payload: u16,
-    /// The DO bit (RFC 3225 §3).
-    pub(super) dnssec_ok: bool,
-    /// The client's cookie, and the server's if it has one.
-    pub(super) cookie: Option<Cookie<'p>>,
+/// What a reply repeats of the message that it replies to, and the EDNS that both have or have not.
+#[derive(Clone, Copy)]
+pub(super) struct Echo<'p> {
+    id: [u8; 2],
+    /// Opcode and RD (RFC 1035 §4.1.1).
+    flags: u8,
+    /// The question as it came, with its letter case; empty where there is none that could be repeated.
+    pub(super) question: &'p [u8],
+    /// What the OPT record says, if there is one.
+    pub(super) edns: Option<QueryEdns<'p>>,
+}
+
+impl<'p> Echo<'p> {
+    /// Of a message with this header, without question and EDNS.
+    pub(super) fn new(header: &[u8; HEADER_LEN]) -> Self {
+        Self {
+            id: [header[0], header[1]],
+            flags: header[2] & (OPCODE | RECURSION_DESIRED),
+            question: &[],
+            edns: None,
+        }
+    }
+
+    /// Writes itself to the beginning of a reply: id, opcode and RD into the header, and the question
+    /// behind it. The rest of the header is there already.
+    pub(super) fn stamp(&self, reply: &mut [u8]) {
+        reply[..2].copy_from_slice(&self.id);
+        reply[2] = reply[2] & !(OPCODE | RECURSION_DESIRED) | self.flags;
+        reply[HEADER_LEN..HEADER_LEN + self.question.len()].copy_from_slice(self.question);
+    }
 }
 
 impl<'p> Query<'p> {
     /// Reads an ordinary query; none if the packet is anything else.
     pub(super) fn read(packet: &'p [u8]) -> Option<Self> {
         let (header, body) = packet.split_first_chunk::<HEADER_LEN>()?;
-        let [id0, id1, flags, _, counts @ ..] = *header;
+        let [_, _, flags, _, counts @ ..] = *header;
         // A query (RFC 1035 §4.1.1: QR 0, opcode 0) that is not cut short. Of the other flags RD alone
         // has an effect on the reply.
         if flags & 0b1111_1010 != 0 {
@@ -79,35 +93,15 @@ impl<'p> Query<'p> {
         }
         let edns = match (has_opt, rest) {
             (false, []) => None,
-            (true, rest) => Some(QueryEdns::read(rest)?),
+            (true, rest) => Some(read_opt(rest)?),
             _ => return None,
         };
-        Some(Self {
-            name,
-            qtype,
-            edns,
-            id: [id0, id1],
-            recursion_desired: flags & 1,
+        let echo = Echo {
             question,
-        })
-    }
-
-    /// The length of the question, in bytes.
-    pub(super) fn question_len(&self) -> usize {
-        self.question.len()
-    }
-
-    /// The largest reply that may be sent by UDP, in bytes.
-    pub(super) fn udp_limit(&self) -> usize {
-        udp_limit_of(self.edns.map(|edns| edns.udp_payload)).into()
-    }
-
-    /// Writes what a reply repeats of the query, to its beginning: id and RD bit in the header, and the
-    /// question behind it. The rest of the header is there already or comes later.
-    pub(super) fn stamp(&self, reply: &mut [u8]) {
-        reply[..2].copy_from_slice(&self.id);
-        reply[2] = reply[2] & 0xFE | self.recursion_desired;
-        reply[HEADER_LEN..HEADER_LEN + self.question.len()].copy_from_slice(self.question);
+            edns,
+            ..Echo::new(header)
+        };
+        Some(Self { name, qtype, echo })
     }
 
     /// The query name in lower case, and its key, as hickory has names; none where hickory thinks that
@@ -137,41 +131,17 @@ fn is_ordinary(qtype: u16) -> bool {
     !matches!(qtype, 0 | TYPE_OPT | 128..255)
 }
 
-impl<'p> QueryEdns<'p> {
-    /// Reads an OPT record of version 0, which is the last thing in the message.
-    fn read(record: &'p [u8]) -> Option<Self> {
-        let (fixed, mut options) = record.split_first_chunk::<OPT_LEN>()?;
-        let [0, t0, t1, s0, s1, 0, 0, flags, _, l0, l1] = *fixed else {
-            return None;
-        };
-        let is_opt = u16::from_be_bytes([t0, t1]) == TYPE_OPT;
-        if !is_opt || usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
-            return None;
-        }
-        let mut cookie = None;
-        while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
-            let len = usize::from(u16::from_be_bytes([l0, l1]));
-            let (data, rest) = rest.split_at_checked(len)?;
-            match u16::from_be_bytes([c0, c1]) {
-                // RFC 7873 §5.2: of several, the first counts.
-                OPTION_COOKIE if cookie.is_none() => cookie = Some(Cookie::read(data)?),
-                code if is_plain_option(code) => {}
-                _ => return None,
-            }
-            options = rest;
-        }
-        options.is_empty().then_some(Self {
-            udp_payload: u16::from_be_bytes([s0, s1]),
-            dnssec_ok: flags & DNSSEC_OK != 0,
-            cookie,
-        })
+/// Reads an OPT record of version 0, which is the last thing in the message.
+fn read_opt(record: &[u8]) -> Option<QueryEdns<'_>> {
+    let (fixed, options) = record.split_first_chunk::<OPT_LEN>()?;
+    let [0, t0, t1, s0, s1, rcode, version @ 0, flags, z, l0, l1] = *fixed else {
+        return None;
+    };
+    let is_opt = u16::from_be_bytes([t0, t1]) == TYPE_OPT;
+    if !is_opt || usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
+        return None;
     }
-}
-
-/// Whether hickory takes the data of an option as they are: it looks into those of DAU, DHU, N3U
-/// (RFC 6975) and of a client's subnet (RFC 7871), and may not like what it finds.
-fn is_plain_option(code: u16) -> bool {
-    !matches!(code, 5..=8)
+    QueryEdns::read([s0, s1], [rcode, version, flags, z], options).ok()
 }
 
 #[cfg(test)]
@@ -200,11 +170,10 @@ mod tests {
         let packet = question(b"\x01a\x01B\0", 16);
         let query = Query::read(&packet).unwrap();
         assert_eq!(query.name.as_bytes(), b"\x01a\x01b\0");
-        assert_eq!((query.qtype, query.edns), (16, None));
-        assert_eq!(query.udp_limit(), 512);
+        assert_eq!((query.qtype, query.echo.edns), (16, None));
         let mut reply = [0xFF; 30];
-        query.stamp(&mut reply);
-        assert_eq!(reply[..3], [0xAB, 0xCD, 0xFF]);
+        query.echo.stamp(&mut reply);
+        assert_eq!(reply[..3], [0xAB, 0xCD, 0x87]);
         assert_eq!(&reply[12..21], b"\x01a\x01B\0\0\x10\0\x01");
         assert_eq!(reply[21], 0xFF);
     }
@@ -212,7 +181,7 @@ mod tests {
     #[test]
     fn rfc6891_6_1_opt() {
         let packet = with_opt(b"\0\x0a\0\x08cookies!");
-        let edns = Query::read(&packet).unwrap().edns.unwrap();
+        let edns = Query::read(&packet).unwrap().echo.edns.unwrap();
         assert_eq!((edns.udp_payload, edns.dnssec_ok), (1_232, true));
         assert!(Query::read(&with_opt(b"")).is_some());
         assert!(
@@ -223,7 +192,7 @@ mod tests {
             Query::read(&with_opt(b"\0\x0a\0\x02x")).is_none(),
             "cut off"
         );
-        assert!(Query::read(&with_opt(b"\0\x08\0\0")).is_none(), "a subnet");
+        assert!(Query::read(&with_opt(b"\0\x08\0\0")).is_some(), "a subnet");
         let change = |at: usize, byte: u8| {
             let mut packet = with_opt(b"");
             packet[at] = byte;
@@ -231,7 +200,7 @@ mod tests {
         };
         assert!(change(21, 0) && !change(21, 1), "its owner is the root");
         assert!(!change(23, 40), "another type");
-        assert!(!change(26, 1), "an extended rcode");
+        assert!(change(26, 1), "an extended rcode means nothing");
         assert!(!change(27, 1), "version 1");
         assert!(!change(31, 1), "longer than the message");
     }

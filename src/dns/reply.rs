@@ -11,15 +11,17 @@ use hickory_proto::serialize::binary::BinEncoder;
 
 use super::answer::{Answer, ExtendedError};
 use super::cookie::{COOKIE_LEN, OPTION_COOKIE};
-use super::edns::{MAX_UDP_PAYLOAD, OPTION_EXTENDED_ERROR};
+use super::edns::{
+    DNSSEC_OK, OPT_LEN, OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID, TYPE_OPT,
+};
 use super::hot::HotAnswer;
-use super::query::{HEADER_LEN, OPT_LEN, Query};
+use super::message::Refusal;
+use super::query::{Echo, HEADER_LEN};
 
 /// The bytes of a header that depend on the answer: flags and rcode, and three of the counts.
 pub(super) const HEAD_LEN: usize = 8;
-/// What a buffer has room for, in bytes: the longest reply, and as much behind its records as hot
-/// answers may overwrite.
-const ROOM: usize = MAX_UDP_PAYLOAD as usize + 16;
+/// How many bytes behind the records of a hot answer may be overwritten.
+const SLACK: usize = 16;
 /// QR, AA and TC, in the third byte of a header (RFC 1035 §4.1.1).
 const RESPONSE: u8 = 0x80;
 const AUTHORITATIVE: u8 = 0x04;
@@ -28,6 +30,8 @@ const TRUNCATED: u8 = 0x02;
 const OPTION_HEADER_LEN: usize = 4;
 /// The INFO-CODE of an extended error (RFC 8914 §2).
 const INFO_CODE_LEN: usize = 2;
+/// The time that a connection may be idle (RFC 7828 §3.1).
+const KEEPALIVE_LEN: usize = 2;
 
 /// An answer in the form in which it stands in replies, behind their questions.
 pub(super) struct Encoded<'b> {
@@ -37,11 +41,28 @@ pub(super) struct Encoded<'b> {
     pub(super) records: &'b [u8],
 }
 
+/// What a reply is besides the answer: what it repeats of its query, its OPT record, and its size.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    /// What it repeats. It has an OPT record if the query has one (RFC 6891 §7).
+    pub(super) echo: &'a Echo<'a>,
+    /// The size that we name in an OPT record, in bytes.
+    pub(super) udp_payload: u16,
+    /// The options in an OPT record.
+    pub(super) options: Options<'a>,
+    /// The most bytes that it may have.
+    pub(super) limit: usize,
+}
+
 /// The options of a reply's OPT record, if it has one.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Options {
+pub(super) struct Options<'a> {
     /// RFC 7873.
     pub(super) cookie: Option<[u8; COOKIE_LEN]>,
+    /// RFC 5001.
+    pub(super) nsid: Option<&'a [u8]>,
+    /// RFC 7828, in units of 100 ms.
+    pub(super) keepalive: Option<u16>,
     /// RFC 8914.
     pub(super) error: Option<ExtendedError>,
 }
@@ -49,8 +70,8 @@ pub(super) struct Options {
 /// How a reply was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// Its rcode.
-    pub(super) rcode: u8,
+    /// Its rcode, with the bits of the OPT record.
+    pub(super) rcode: u16,
     /// Whether it was cut short, with TC.
     pub(super) truncated: bool,
     /// Whether it was made of a hot answer.
@@ -59,7 +80,7 @@ pub(super) struct Sent {
 
 /// A reply in the making, in a buffer that is used again and again.
 pub(super) struct ReplyBuffer {
-    bytes: Box<[u8; ROOM]>,
+    bytes: Box<[u8]>,
     len: usize,
 }
 
@@ -120,9 +141,10 @@ fn question_len(name: &Name) -> usize {
 }
 
 impl ReplyBuffer {
-    pub(super) fn new() -> Self {
+    /// For replies of at most so many bytes.
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            bytes: Box::new([0; ROOM]),
+            bytes: vec![0; limit + SLACK].into(),
             len: 0,
         }
     }
@@ -132,122 +154,160 @@ impl ReplyBuffer {
         &self.bytes[..self.len]
     }
 
-    /// Puts a reply in that was made elsewhere; returns whether there is one, and room for it.
-    pub(super) fn set(&mut self, reply: &[u8]) -> bool {
+    /// Puts a reply in.
+    #[cfg(test)]
+    pub(super) fn set(&mut self, reply: &[u8]) {
         self.len = 0;
-        if let Some(bytes) = self.bytes.get_mut(..reply.len()) {
-            bytes.copy_from_slice(reply);
-            self.len = reply.len();
-        }
-        self.len > 0
+        self.push(reply);
     }
 
-    /// Where the records of a reply to this query go.
-    pub(super) fn records_mut(&mut self, query: &Query<'_>) -> &mut [u8] {
-        &mut self.bytes[HEADER_LEN + query.question_len()..]
+    /// Where the records of a reply go.
+    pub(super) fn records_mut(&mut self, echo: &Echo<'_>) -> &mut [u8] {
+        &mut self.bytes[HEADER_LEN + echo.question.len()..]
     }
 
     /// Completes a reply whose records are in their place already. None if it is too long and has to
     /// be encoded again: with additional records that it could do without.
-    pub(super) fn complete_hot(
-        &mut self,
-        query: &Query<'_>,
-        hot: &HotAnswer,
-        options: &Options,
-    ) -> Option<Sent> {
+    pub(super) fn complete_hot(&mut self, frame: &Frame<'_>, hot: &HotAnswer) -> Option<Sent> {
         let has_additionals = hot.head[6..] != [0, 0];
-        let fits = hot.len <= Self::room(query, options);
+        let fits = hot.len <= frame.room();
         if !fits && has_additionals {
             return None;
         }
         let sent = match fits {
-            true => self.complete(query, hot.head, hot.len, options),
-            false => self.truncate(query, hot.head, options),
+            true => self.complete(frame, hot.head, hot.len),
+            false => self.truncate(frame, hot.head),
         };
         Some(Sent { hot: true, ..sent })
     }
 
-    /// Makes a reply of an answer; none if it is longer than may be sent to this client.
-    pub(super) fn write(
-        &mut self,
-        query: &Query<'_>,
-        encoded: &Encoded<'_>,
-        options: &Options,
-    ) -> Option<Sent> {
+    /// Makes a reply of an answer; none if it is longer than it may be.
+    pub(super) fn write(&mut self, frame: &Frame<'_>, encoded: &Encoded<'_>) -> Option<Sent> {
         let records = encoded.records;
-        if records.len() > Self::room(query, options) {
+        if records.len() > frame.room() {
             return None;
         }
-        self.records_mut(query)[..records.len()].copy_from_slice(records);
-        Some(self.complete(query, encoded.head, records.len(), options))
+        self.records_mut(frame.echo)[..records.len()].copy_from_slice(records);
+        Some(self.complete(frame, encoded.head, records.len()))
     }
 
     /// Makes a reply that tells the client to come by TCP: without records, which could pass for all
     /// there are (RFC 2181 §9).
-    pub(super) fn truncate(
-        &mut self,
-        query: &Query<'_>,
-        head: [u8; HEAD_LEN],
-        options: &Options,
-    ) -> Sent {
+    pub(super) fn truncate(&mut self, frame: &Frame<'_>, head: [u8; HEAD_LEN]) -> Sent {
         let [flags, rcode, ..] = head;
         let head = [flags | TRUNCATED, rcode, 0, 0, 0, 0, 0, 0];
-        let sent = self.complete(query, head, 0, options);
+        let sent = self.complete(frame, head, 0);
         Sent {
             truncated: true,
             ..sent
         }
     }
 
-    /// How many bytes of records a reply to this query has room for.
-    pub(super) fn room(query: &Query<'_>, options: &Options) -> usize {
-        let opt = query.edns.map_or(0, |_| OPT_LEN + options.len());
-        let fixed = HEADER_LEN + query.question_len() + opt;
-        query.udp_limit().saturating_sub(fixed)
-    }
-
-    /// Puts header, question and OPT record to the records.
-    fn complete(
-        &mut self,
-        query: &Query<'_>,
-        head: [u8; HEAD_LEN],
-        records_len: usize,
-        options: &Options,
-    ) -> Sent {
-        let [flags, rcode, counts @ ..] = head;
-        let header = &mut self.bytes[..HEADER_LEN];
-        header[2..6].copy_from_slice(&[flags, rcode, 0, 1]);
-        header[6..].copy_from_slice(&counts);
-        query.stamp(&mut self.bytes[..]);
-        self.len = HEADER_LEN + query.question_len() + records_len;
-        if let Some(edns) = query.edns {
-            self.push_opt(edns.dnssec_ok, options);
+    /// Makes a reply that needed no look-up.
+    pub(super) fn refuse(&mut self, frame: &Frame<'_>, refusal: &Refusal) -> Sent {
+        let frame = Frame {
+            options: Options {
+                error: refusal.error,
+                ..frame.options
+            },
+            ..*frame
+        };
+        let answer = refusal.answer.as_deref().unwrap_or_default();
+        let authoritative = u8::from(refusal.authoritative) * AUTHORITATIVE;
+        let [high, low] = (refusal.rcode << 4).to_be_bytes();
+        let answers = u8::from(refusal.answer.is_some());
+        let head = [RESPONSE | authoritative, low >> 4, 0, answers, 0, 0, 0, 0];
+        self.records_mut(frame.echo)[..answer.len()].copy_from_slice(answer);
+        self.complete_with(&frame, head, answer.len(), high);
+        // A key's name can be so long that it does not fit. Without it the rcode says enough.
+        if let Some(tsig) = &refusal.tsig
+            && self.len + tsig.len() <= frame.limit
+        {
+            self.push(tsig);
+            self.count_additional();
         }
         Sent {
-            rcode: rcode & 0x0F,
+            rcode: refusal.rcode,
             truncated: false,
             hot: false,
         }
     }
 
-    /// Adds an OPT record: version 0, our own size, DO repeated (RFC 3225 §3), all other flags zero
-    /// (RFC 6891 §6.1.4).
-    fn push_opt(&mut self, dnssec_ok: bool, options: &Options) {
-        let [s0, s1] = MAX_UDP_PAYLOAD.to_be_bytes();
-        let flags = if dnssec_ok { 0x80 } else { 0 };
+    /// Makes a reply of what was encoded elsewhere, from the header to the last record, and leaves room
+    /// for the OPT record.
+    pub(super) fn finish(&mut self, frame: &Frame<'_>, message: &[u8]) -> bool {
+        self.len = 0;
+        if message.is_empty() || message.len() + frame.opt_len() > frame.limit {
+            return false;
+        }
+        self.push(message);
+        self.push_opt(frame, 0);
+        true
+    }
+
+    /// Puts header, question and OPT record to the records.
+    fn complete(&mut self, frame: &Frame<'_>, head: [u8; HEAD_LEN], records_len: usize) -> Sent {
+        self.complete_with(frame, head, records_len, 0);
+        Sent {
+            rcode: (head[1] & 0x0F).into(),
+            truncated: false,
+            hot: false,
+        }
+    }
+
+    fn complete_with(
+        &mut self,
+        frame: &Frame<'_>,
+        head: [u8; HEAD_LEN],
+        records_len: usize,
+        high_rcode: u8,
+    ) {
+        let [flags, rcode, counts @ ..] = head;
+        let question_len = frame.echo.question.len();
+        let header = &mut self.bytes[..HEADER_LEN];
+        header[2..6].copy_from_slice(&[flags, rcode, 0, u8::from(question_len > 0)]);
+        header[6..].copy_from_slice(&counts);
+        frame.echo.stamp(&mut self.bytes[..]);
+        self.len = HEADER_LEN + question_len + records_len;
+        self.push_opt(frame, high_rcode);
+    }
+
+    /// Adds an OPT record if the query has one: version 0, our own size, DO repeated (RFC 3225 §3), all
+    /// other flags zero (RFC 6891 §6.1.4).
+    fn push_opt(&mut self, frame: &Frame<'_>, high_rcode: u8) {
+        let Some(edns) = frame.echo.edns else {
+            return;
+        };
+        let options = &frame.options;
+        let ([_, opt], [s0, s1]) = (TYPE_OPT.to_be_bytes(), frame.udp_payload.to_be_bytes());
+        let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
         let [l0, l1] = (options.len() as u16).to_be_bytes();
-        self.push(&[0, 0, 41, s0, s1, 0, 0, flags, 0, l0, l1]);
+        self.push(&[0, 0, opt, s0, s1, high_rcode, 0, flags, 0, l0, l1]);
         if let Some(cookie) = &options.cookie {
-            self.push_option_header(OPTION_COOKIE, cookie.len());
-            self.push(cookie);
+            self.push_option(OPTION_COOKIE, cookie);
+        }
+        if let Some(nsid) = options.nsid {
+            self.push_option(OPTION_NSID, nsid);
+        }
+        if let Some(keepalive) = options.keepalive {
+            self.push_option(OPTION_KEEPALIVE, &keepalive.to_be_bytes());
         }
         if let Some(ExtendedError { code, text }) = options.error {
             self.push_option_header(OPTION_EXTENDED_ERROR, INFO_CODE_LEN + text.len());
             self.push(&code.to_be_bytes());
             self.push(text.as_bytes());
         }
+        self.count_additional();
+    }
+
+    fn count_additional(&mut self) {
         let additionals = u16::from_be_bytes([self.bytes[10], self.bytes[11]]) + 1;
         self.bytes[10..HEADER_LEN].copy_from_slice(&additionals.to_be_bytes());
+    }
+
+    fn push_option(&mut self, code: u16, data: &[u8]) {
+        self.push_option_header(code, data.len());
+        self.push(data);
     }
 
     fn push_option_header(&mut self, code: u16, len: usize) {
@@ -255,7 +315,7 @@ impl ReplyBuffer {
         self.push(&[c0, c1, l0, l1]);
     }
 
-    /// There is room: see [`ReplyBuffer::room`].
+    /// There is room: see [`Frame::room`].
     fn push(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         self.bytes[self.len..end].copy_from_slice(bytes);
@@ -263,15 +323,29 @@ impl ReplyBuffer {
     }
 }
 
-impl Options {
+impl Frame<'_> {
+    /// How many bytes of records a reply has room for.
+    pub(super) fn room(&self) -> usize {
+        let fixed = HEADER_LEN + self.echo.question.len() + self.opt_len();
+        self.limit.saturating_sub(fixed)
+    }
+
+    /// The length of the OPT record, in bytes; zero if there is none.
+    pub(super) fn opt_len(&self) -> usize {
+        self.echo.edns.map_or(0, |_| OPT_LEN + self.options.len())
+    }
+}
+
+impl Options<'_> {
     /// Their length, in bytes.
     fn len(&self) -> usize {
-        let cookie = self
-            .cookie
-            .map_or(0, |cookie| OPTION_HEADER_LEN + cookie.len());
-        let error = self.error.map_or(0, |error| {
-            OPTION_HEADER_LEN + INFO_CODE_LEN + error.text.len()
-        });
-        cookie + error
+        let option = |len| OPTION_HEADER_LEN + len;
+        let cookie = self.cookie.map_or(0, |cookie| option(cookie.len()));
+        let nsid = self.nsid.map_or(0, |nsid| option(nsid.len()));
+        let keepalive = self.keepalive.map_or(0, |_| option(KEEPALIVE_LEN));
+        let error = self
+            .error
+            .map_or(0, |error| option(INFO_CODE_LEN + error.text.len()));
+        cookie + nsid + keepalive + error
     }
 }

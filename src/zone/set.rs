@@ -80,6 +80,11 @@ impl Zones {
             .or(Some(zone))
     }
 
+    /// Whether a name is the origin of a zone.
+    pub(crate) fn has_apex(&self, name: &WireName) -> bool {
+        self.by_origin.contains_key(name.as_bytes())
+    }
+
     fn find_wire(&self, name: &WireName) -> Option<&Arc<Zone>> {
         self.find_within(name, name.labels())
     }

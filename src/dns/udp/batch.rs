@@ -4,11 +4,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use crate::dns::edns::MAX_UDP_PAYLOAD;
 use crate::dns::reply::ReplyBuffer;
 
 /// The largest query that is taken whole, in bytes; what is longer is cut, and then no message.
-/// Queries have some fifty bytes, and we tell clients a limit of 1,232 (RFC 6891 §6.2.3).
-const PACKET: usize = 4_096;
+/// Queries have some fifty bytes, and we never tell clients a higher limit (RFC 6891 §6.2.3).
+const PACKET: usize = MAX_UDP_PAYLOAD as usize;
 
 /// Where a packet has come from, and where its reply goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +127,10 @@ impl Inbox {
 }
 
 impl Outbox {
-    pub(super) fn new(packets: usize) -> Self {
+    /// Room for so many replies at once, of at most `limit` bytes each.
+    pub(super) fn new(packets: usize, limit: usize) -> Self {
         Self {
-            buffers: (0..packets).map(|_| ReplyBuffer::new()).collect(),
+            buffers: (0..packets).map(|_| ReplyBuffer::new(limit)).collect(),
             peers: Vec::with_capacity(packets),
             #[cfg(target_os = "linux")]
             headers: linux::SendHeaders::new(packets),
@@ -384,7 +386,7 @@ mod tests {
             let from = if n % 2 == 0 { &one } else { &two };
             from.send_to(&vec![n; usize::from(n)], to).unwrap();
         }
-        let (mut inbox, mut outbox) = (Inbox::new(4, false), Outbox::new(4));
+        let (mut inbox, mut outbox) = (Inbox::new(4, false), Outbox::new(4, 512));
         let mut seen = 0;
         while seen < 10 {
             inbox.receive(&server).unwrap();
@@ -392,7 +394,7 @@ mod tests {
                 assert_eq!(packet, vec![seen; usize::from(seen)]);
                 let from = if seen % 2 == 0 { &one } else { &two };
                 assert_eq!(peer, Peer::of(from.local_addr().unwrap()));
-                assert!(outbox.next().unwrap().set(&[seen]));
+                outbox.next().unwrap().set(&[seen]);
                 outbox.commit(peer);
                 seen += 1;
             }
@@ -410,10 +412,10 @@ mod tests {
     #[test]
     fn a_reply_that_cannot_be_sent_does_not_keep_the_others() {
         let (server, client) = (socket(), socket());
-        let mut outbox = Outbox::new(4);
+        let mut outbox = Outbox::new(4, 512);
         let nowhere = "[2001:db8::1]:53".parse().unwrap();
         for peer in [nowhere, client.local_addr().unwrap(), nowhere] {
-            assert!(outbox.next().unwrap().set(&[7]));
+            outbox.next().unwrap().set(&[7]);
             outbox.commit(Peer::of(peer));
         }
         assert_eq!(outbox.send(&server), 2);
@@ -452,12 +454,12 @@ mod tests {
                 (client, to)
             })
             .collect();
-        let (mut inbox, mut outbox) = (Inbox::new(8, true), Outbox::new(8));
+        let (mut inbox, mut outbox) = (Inbox::new(8, true), Outbox::new(8, 512));
         let mut taken = 0;
         while taken < asked.len() {
             inbox.receive(&server).unwrap();
             for (_, peer) in inbox.packets() {
-                assert!(outbox.next().unwrap().set(&[2]));
+                outbox.next().unwrap().set(&[2]);
                 outbox.commit(peer);
                 taken += 1;
             }

@@ -31,7 +31,7 @@ use tokio::sync::mpsc;
 use self::batch::{Inbox, Outbox, Peer, tell_local};
 use super::handler::Handler;
 use super::ordinary::Scratch;
-use super::packet::{ENCODING, Fate, Packet, Waiting};
+use super::packet::{ENCODING, Fate, Packet, Via, Waiting};
 use super::reply::ReplyBuffer;
 use super::tally::Tally;
 use crate::metrics::DropReason;
@@ -185,7 +185,7 @@ impl Worker {
             false
         });
         let mut inbox = Inbox::new(BATCH, tells_local);
-        let mut outbox = Outbox::new(BATCH);
+        let mut outbox = Outbox::new(BATCH, self.handler.udp_payload());
         let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::with_capacity(BATCH);
         let mut tally = Tally::default();
@@ -242,7 +242,7 @@ impl Worker {
     ) -> Option<[Option<(Packet<'p>, Peer)>; GROUP]> {
         let mut group = [const { None }; GROUP];
         for (place, (bytes, peer)) in group.iter_mut().zip(packets) {
-            *place = Some((self.handler.read(bytes, peer.address), peer));
+            *place = Some((self.handler.read(bytes, peer.address, Via::Udp), peer));
         }
         group.first()?.as_ref()?;
         let queries = group.iter().flatten();
@@ -258,7 +258,8 @@ impl Worker {
         };
         let (replies, handler) = (self.replies.clone(), self.handler.clone());
         tokio::spawn(async move {
-            let (mut reply, mut encoding) = (ReplyBuffer::new(), Vec::new());
+            let mut reply = ReplyBuffer::new(handler.udp_payload());
+            let mut encoding = Vec::new();
             let scratch = Scratch {
                 reply: &mut reply,
                 encoding: &mut encoding,

@@ -265,7 +265,8 @@ fn packet(random: &mut Random, name: &[u8]) -> (Vec<u8>, u16) {
 fn options(random: &mut Random) -> Vec<u8> {
     let mut options = Vec::new();
     for _ in 0..random.of(&[0, 0, 1, 2, 3]) {
-        let code: u16 = random.of(&[10, 10, 10, 3, 15, 11, 12, 9, 13, 8, 5, 65_001, 0]);
+        // Not 5 to 8: hickory looks into those, and does not like what it finds.
+        let code: u16 = random.of(&[10, 10, 10, 3, 15, 11, 12, 9, 13, 20, 65_001, 0]);
         let len: u16 = random.of(&[0, 8, 16, 24, 40, 7, 41, 2]);
         options.extend(code.to_be_bytes());
         options.extend(len.to_be_bytes());
@@ -296,7 +297,7 @@ fn both_ways_agree_in_zones_of_many_shapes() {
             let origin = zones[random.below(zones.len())].0;
             let name = name(&mut random, origin);
             let (packet, limit) = packet(&mut random, &name);
-            if fixture.handler.prepare(&packet, CLIENT.ip()).is_some() {
+            if fixture.handler.prepare(&packet).is_some() {
                 let context = format!("seed {seed} {zones:#?} {packet:02x?}");
                 check_packet(&fixture, &packet, limit, &context);
                 asked += 1;

@@ -1,0 +1,87 @@
+//! `[dns]`: where the name server listens, and what it tells of itself.
+
+use toml::Spanned;
+
+use super::DnsConfig;
+use super::listen::Seen;
+use super::problem::{ConfigError, Problem};
+use super::raw::RawDns;
+use super::reader::Reader;
+use crate::dns::edns::{DEFAULT_UDP_PAYLOAD, MAX_NSID, MAX_UDP_PAYLOAD, MIN_UDP_PAYLOAD};
+use crate::dns::{Identity, MAX_IDENTITY_TEXT, Settings};
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:5300";
+
+impl Reader<'_> {
+    pub(super) fn dns(&self, raw: RawDns, seen: &mut Seen) -> Result<DnsConfig, ConfigError> {
+        let span = raw.listen.as_ref().map_or(0..0, Spanned::span);
+        let listen = self.listen(raw.listen, "dns.listen", DEFAULT_LISTEN, seen)?;
+        if listen.is_empty() {
+            return Err(self.error(span, "dns.listen", Problem::NoAddress));
+        }
+        let udp_payload = match raw.udp_payload {
+            Some(raw) => {
+                let (min, max) = (MIN_UDP_PAYLOAD, MAX_UDP_PAYLOAD);
+                self.number(raw, "dns.udp_payload", min, max, " bytes")?
+            }
+            None => DEFAULT_UDP_PAYLOAD,
+        };
+        let nsid = match raw.nsid {
+            Some(raw) => Some(self.nsid(&raw)?),
+            None => None,
+        };
+        let identity = Identity {
+            version: self.short_text(raw.version, "dns.version", MAX_IDENTITY_TEXT)?,
+            id: self.short_text(raw.identity, "dns.identity", MAX_IDENTITY_TEXT)?,
+        };
+        let settings = Settings {
+            udp_payload,
+            nsid,
+            identity,
+        };
+        Ok(DnsConfig { listen, settings })
+    }
+
+    /// A text as it is, or bytes in hexadecimal behind `0x`: RFC 5001 §2.3 leaves open what is in it.
+    fn nsid(&self, raw: &Spanned<String>) -> Result<Box<[u8]>, ConfigError> {
+        let text = raw.get_ref();
+        let bytes = match text.strip_prefix("0x") {
+            Some(digits) => from_hex(digits),
+            None => Some(text.as_bytes().into()),
+        };
+        let problem = match bytes {
+            None => Problem::Hex(text.clone()),
+            Some(bytes) if bytes.is_empty() || bytes.len() > MAX_NSID => {
+                Problem::Length { max: MAX_NSID }
+            }
+            Some(bytes) => return Ok(bytes),
+        };
+        Err(self.error(raw.span(), "dns.nsid", problem))
+    }
+
+    /// A text of 1 to `max` bytes.
+    fn short_text(
+        &self,
+        raw: Option<Spanned<String>>,
+        key: &str,
+        max: usize,
+    ) -> Result<Option<String>, ConfigError> {
+        match raw.map(|raw| (raw.span(), raw.into_inner())) {
+            Some((span, text)) if text.is_empty() || text.len() > max => {
+                Err(self.error(span, key, Problem::Length { max }))
+            }
+            raw => Ok(raw.map(|(_, text)| text)),
+        }
+    }
+}
+
+fn from_hex(digits: &str) -> Option<Box<[u8]>> {
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if !is_hex || !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let bytes = (0..digits.len()).step_by(2);
+    bytes
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok())
+        .collect()
+}

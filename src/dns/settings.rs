@@ -1,0 +1,28 @@
+//! What the operator has decided about replies.
+
+use super::chaos::Identity;
+use super::edns::DEFAULT_UDP_PAYLOAD;
+
+/// What the operator has decided about replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The largest UDP reply, and the largest UDP message that we say we take, in bytes;
+    /// [`MIN_UDP_PAYLOAD`](super::edns::MIN_UDP_PAYLOAD) to
+    /// [`MAX_UDP_PAYLOAD`](super::edns::MAX_UDP_PAYLOAD).
+    pub udp_payload: u16,
+    /// The name server identifier (RFC 5001), for who asks for it; at most
+    /// [`MAX_NSID`](super::edns::MAX_NSID) bytes.
+    pub nsid: Option<Box<[u8]>>,
+    /// What is told in class CH.
+    pub identity: Identity,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            udp_payload: DEFAULT_UDP_PAYLOAD,
+            nsid: None,
+            identity: Identity::default(),
+        }
+    }
+}
