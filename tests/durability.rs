@@ -373,6 +373,10 @@ fn memory_serves_on_while_the_store_fails() {
                 .to_string()
                 .contains("https://example.net/")
         );
+        // RFC 8914 §4.4: that it is of what was known once is said each time, kept or not.
+        let error = reply.edns.unwrap();
+        let error = format!("{:?}", error.option(15.into()));
+        assert!(error.contains("[0, 3, "), "{error}");
     }
     // The first of them asked; its answer was then kept for a second.
     let stale = [("tier", "Memory"), ("result", "Stale")];

@@ -50,6 +50,7 @@ pub struct Setup {
     zones: String,
     files: Vec<(PathBuf, String)>,
     listen: String,
+    dns: String,
     limits: String,
     sections: String,
     /// The lines of `[store]`, if it is not a SQLite file of this server's own.
@@ -79,6 +80,7 @@ impl Setup {
             zones: String::new(),
             files: Vec::new(),
             listen: "[\"127.0.0.1:0\"]".into(),
+            dns: String::new(),
             limits: String::new(),
             sections: String::new(),
             store: None,
@@ -102,6 +104,12 @@ impl Setup {
     /// Listens for DNS elsewhere than on 127.0.0.1; a TOML list.
     pub fn listen(mut self, listen: &str) -> Self {
         self.listen = listen.into();
+        self
+    }
+
+    /// Adds a line to `[dns]`.
+    pub fn dns_line(mut self, line: &str) -> Self {
+        writeln!(self.dns, "{line}").unwrap();
         self
     }
 
@@ -146,11 +154,12 @@ impl Setup {
         let data = self.dir.path().join("data");
         let sqlite = || format!("path = \"{}/links.sqlite\"\n", data.display());
         let text = format!(
-            "[dns]\nlisten = {listen}\n{zones}\n[store]\n{store}\
+            "[dns]\nlisten = {listen}\n{dns}{zones}\n[store]\n{store}\
              [admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{data}/admin.token\"\n\
              [redirect]\nlisten = \"127.0.0.1:0\"\n{sections}",
             sections = self.sections,
             listen = self.listen,
+            dns = self.dns,
             zones = self.zones,
             store = self.store.unwrap_or_else(sqlite),
             data = data.display(),

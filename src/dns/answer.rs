@@ -59,6 +59,11 @@ pub struct ExtendedError {
 impl ExtendedError {
     /// RFC 8914 §4.1: none of the others; the text says what.
     pub const OTHER: u16 = 0;
+    /// RFC 8914 §4.4: what was known once is told, because it cannot be found out what is now.
+    pub const STALE: Self = Self {
+        code: 3,
+        text: "link store unavailable",
+    };
     /// RFC 8914 §4.15: the server is not fully functional at the moment.
     pub const NOT_READY: u16 = 14;
     /// RFC 8914 §4.19: this client, or this kind of query, is not served.
@@ -101,6 +106,11 @@ impl Answer {
             text: "",
         };
         Self::empty(ResponseCode::Refused, Some(error))
+    }
+
+    /// Says of an answer that it is of what was known once.
+    pub fn mark_stale(&mut self) {
+        self.error = self.error.or(Some(ExtendedError::STALE));
     }
 
     /// An answer without records.

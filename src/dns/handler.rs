@@ -34,7 +34,7 @@ use super::query::Echo;
 use super::reply::{Frame, Options};
 use super::settings::Settings;
 use crate::clock::UnixTime;
-use crate::links::{Links, Resolution, Stamp, Unresolved};
+use crate::links::{Links, Resolution, Resolved, Stamp, Unresolved};
 use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
 use crate::store::StoreError;
 use crate::zone::{Zone, ZoneSet, Zones};
@@ -202,7 +202,7 @@ impl Shared {
             Step::NeedsLink(name) => name,
         };
         match self.links.resolve_now(&name) {
-            Ok(found) => Ok(self.answer_with(zone, question, found.outcome)),
+            Ok(found) => Ok(self.answer_with(zone, question, found)),
             // Held to the end: a reload in between does not change what this query sees.
             Err(link) => Err(Box::new(Unanswered {
                 zones: Arc::clone(&zones),
@@ -214,7 +214,7 @@ impl Shared {
 
     async fn end(&self, request: &Request, unanswered: Box<Unanswered>) -> Reply {
         let Unanswered { zones, link, .. } = *unanswered;
-        let found = self.links.resolve_later(link).await.outcome;
+        let found = self.links.resolve_later(link).await;
         let query = question(request);
         let zone = query.and_then(|query| zones.find(query.name(), query.query_type()));
         // Both were there before.
@@ -226,19 +226,19 @@ impl Shared {
     }
 
     /// Answers a question about a link that was looked up.
-    fn answer_with(
-        &self,
-        zone: &Zone,
-        question: Question<'_>,
-        found: Result<Resolution, StoreError>,
-    ) -> Answer {
-        let known = match found {
+    fn answer_with(&self, zone: &Zone, question: Question<'_>, found: Resolved) -> Answer {
+        let known = match found.outcome {
             Ok(Resolution::Live(link)) => Known::Live(link),
             Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
             Err(error) => self.unknown(&error),
         };
         match answer(zone, question, Some(&known), self.links.now()) {
-            Step::Ready(answer) => answer,
+            Step::Ready(mut answer) => {
+                if found.stale {
+                    answer.mark_stale();
+                }
+                answer
+            }
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => Answer::empty(ResponseCode::ServFail, None),
         }

@@ -21,7 +21,7 @@ use super::handler::{Handler, Shared, Unanswered};
 use super::hot::{HotAnswers, HotKey, Now, Validity};
 use super::packet::Via;
 use super::query::{Query, to_name};
-use super::reply::{Encoded, Frame, Options, ReplyBuffer, Sent, head};
+use super::reply::{Encoded, Frame, ReplyBuffer, Sent, head};
 use crate::clock::UnixTime;
 use crate::link::{Code, LinkName, Origin};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
@@ -224,7 +224,10 @@ impl Work<'_, '_> {
         };
         match self.answer(zone, Some(&known)) {
             Step::Ready(answer) if is_name_error(&answer) => self.no_name(zone, Some(answer)),
-            Step::Ready(answer) => {
+            Step::Ready(mut answer) => {
+                if resolved.stale {
+                    answer.mark_stale();
+                }
                 // Without a link it is the answer of a wildcard, which any name may have.
                 let lease = resolved.lease.filter(|_| !is_absent);
                 self.send_and_keep(&answer, lease, end)
@@ -284,18 +287,13 @@ impl Work<'_, '_> {
         lease: Option<Lease>,
         end: Option<UnixTime>,
     ) -> Sent {
-        let frame = Frame {
-            options: Options {
-                error: answer.error,
-                ..self.frame.options
-            },
-            ..self.frame
-        };
         let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
         let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
-            return reply.truncate(&frame, head(answer));
+            return reply.truncate(&self.frame, head(answer));
         };
+        let records_len = encoded.records.len();
+        let frame = self.frame.with_error(answer.error, records_len);
         if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
             let validity = Validity {
                 lease: Lease {

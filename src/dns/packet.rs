@@ -22,7 +22,7 @@ use super::hot::Now;
 use super::message::{Message, Refusal};
 use super::ordinary::{Prepared, Scratch};
 use super::query::HEADER_LEN;
-use super::reply::{Frame, Options, ReplyBuffer, Sent};
+use super::reply::{Frame, ReplyBuffer, Sent};
 use super::tally::Tally;
 use crate::metrics::{DnsDrop, DropReason};
 
@@ -245,13 +245,8 @@ impl Handler {
         frame: &Frame<'_>,
         scratch: Scratch<'_>,
     ) -> Option<Sent> {
-        let frame = Frame {
-            options: Options {
-                error: reply.error(),
-                ..frame.options
-            },
-            ..*frame
-        };
+        // What odd queries are told with an error has few records or none.
+        let frame = frame.with_error(reply.error(), 0);
         let wire = scratch.encoding;
         let fit = reply.encode(request, frame.limit.saturating_sub(frame.opt_len()), wire);
         if !scratch.reply.finish(&frame, wire) {

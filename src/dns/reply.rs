@@ -26,6 +26,9 @@ const SLACK: usize = 16;
 const RESPONSE: u8 = 0x80;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
+/// Marks the head of a stale answer that is kept, in a bit of its second byte that a reply leaves zero (the
+/// reserved one, RFC 1035 §4.1.1).
+const STALE: u8 = 0x40;
 /// The code and length of an option.
 const OPTION_HEADER_LEN: usize = 4;
 /// The INFO-CODE of an extended error (RFC 8914 §2).
@@ -118,8 +121,12 @@ impl<'b> Encoded<'b> {
         let (header, body) = buffer.split_first_chunk::<HEADER_LEN>()?;
         let [_, _, flags, rcode, _, _, counts @ ..] = *header;
         let [a0, a1, n0, n1, d0, d1] = counts;
+        let stale = match answer.error {
+            Some(ExtendedError::STALE) => STALE,
+            _ => 0,
+        };
         Some(Self {
-            head: [flags, rcode, a0, a1, n0, n1, d0, d1],
+            head: [flags, rcode | stale, a0, a1, n0, n1, d0, d1],
             records: body.get(question_len..)?,
         })
     }
@@ -169,6 +176,9 @@ impl ReplyBuffer {
     /// Completes a reply whose records are in their place already. None if it is too long and has to
     /// be encoded again: with additional records that it could do without.
     pub(super) fn complete_hot(&mut self, frame: &Frame<'_>, hot: &HotAnswer) -> Option<Sent> {
+        let is_stale = hot.head[1] & STALE != 0;
+        let marked = is_stale.then(|| frame.with_error(Some(ExtendedError::STALE), hot.len));
+        let frame = marked.as_ref().unwrap_or(frame);
         let has_additionals = hot.head[6..] != [0, 0];
         let fits = hot.len <= frame.room();
         if !fits && has_additionals {
@@ -205,14 +215,8 @@ impl ReplyBuffer {
 
     /// Makes a reply that needed no look-up.
     pub(super) fn refuse(&mut self, frame: &Frame<'_>, refusal: &Refusal) -> Sent {
-        let frame = Frame {
-            options: Options {
-                error: refusal.error,
-                ..frame.options
-            },
-            ..*frame
-        };
         let answer = refusal.answer.as_deref().unwrap_or_default();
+        let frame = frame.with_error(refusal.error, answer.len());
         let authoritative = u8::from(refusal.authoritative) * AUTHORITATIVE;
         let [high, low] = (refusal.rcode << 4).to_be_bytes();
         let answers = u8::from(refusal.answer.is_some());
@@ -263,6 +267,7 @@ impl ReplyBuffer {
         high_rcode: u8,
     ) {
         let [flags, rcode, counts @ ..] = head;
+        let rcode = rcode & !STALE;
         let question_len = frame.echo.question.len();
         let header = &mut self.bytes[..HEADER_LEN];
         header[2..6].copy_from_slice(&[flags, rcode, 0, u8::from(question_len > 0)]);
@@ -324,6 +329,17 @@ impl ReplyBuffer {
 }
 
 impl Frame<'_> {
+    /// The same with an extended error, if that leaves room for so many bytes of records: it is not worth
+    /// a truncated reply (RFC 8914 §3).
+    pub(super) fn with_error(&self, error: Option<ExtendedError>, records_len: usize) -> Self {
+        let mut frame = *self;
+        frame.options.error = error;
+        if records_len > frame.room() {
+            frame.options.error = None;
+        }
+        frame
+    }
+
     /// How many bytes of records a reply has room for.
     pub(super) fn room(&self) -> usize {
         let fixed = HEADER_LEN + self.echo.question.len() + self.opt_len();

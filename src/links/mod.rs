@@ -180,6 +180,8 @@ pub struct Resolved {
     pub outcome: Result<Resolution, StoreError>,
     /// How long it may be used again without asking; none for not at all.
     pub lease: Option<Lease>,
+    /// Whether it is what was known once, because it cannot be found out what is now.
+    pub stale: bool,
 }
 
 /// How long something may be used again: until a time, and only as long as its stamp is
@@ -414,6 +416,7 @@ impl Links {
                 outcome: Ok(Resolution::Absent),
                 // To ask again costs nothing.
                 lease: None,
+                stale: false,
             });
         }
         self.resolve_possible(name)
@@ -437,7 +440,11 @@ impl Links {
             }
             Look::Stale(link) => {
                 count(LookupResult::Stale);
-                return Ok(self.judge(name, Ok(Some(link)), lease(now + STALE_LEASE)));
+                let resolved = self.judge(name, Ok(Some(link)), lease(now + STALE_LEASE));
+                return Ok(Resolved {
+                    stale: true,
+                    ..resolved
+                });
             }
             Look::Full => {
                 count(LookupResult::Refused);
@@ -507,7 +514,12 @@ impl Links {
             (Err(error), None) => (LookupResult::Miss, Err(error), None),
         };
         self.metrics.count_lookup(Tier::Memory, result);
-        self.judge(&name, known, until.map(|until| Lease { until, stamp }))
+        let lease = until.map(|until| Lease { until, stamp });
+        let stale = result == LookupResult::Stale;
+        Resolved {
+            stale,
+            ..self.judge(&name, known, lease)
+        }
     }
 
     /// What is known of a name just now.
@@ -525,7 +537,11 @@ impl Links {
             Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
             Some(link) => Resolution::Live(link),
         });
-        Resolved { outcome, lease }
+        Resolved {
+            outcome,
+            lease,
+            stale: false,
+        }
     }
 
     /// Brings the figures that are read off, not counted, up to date.
