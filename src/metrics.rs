@@ -20,12 +20,20 @@ pub struct Metrics {
     pub dns_responses: Family<DnsResponse, Counter>,
     /// Queries that got no reply, by reason.
     pub dns_dropped: Family<DnsDrop, Counter>,
-    /// UDP replies cut short with TC.
+    /// Replies cut short with TC.
     pub dns_truncated: Counter,
-    /// UDP replies made of an answer that was kept.
+    /// Replies made of an answer that was kept.
     pub dns_hot_answers: Counter,
     /// What kept answers take, in bytes.
     pub dns_hot_bytes: Gauge,
+    /// TCP connections that were accepted and had a seat.
+    pub dns_tcp_accepted: Counter,
+    /// TCP connections that are open.
+    pub dns_tcp_connections: Gauge,
+    /// TCP connections that have ended or were refused, by reason.
+    pub dns_tcp_closed: Family<TcpClose, Counter>,
+    /// How often no TCP connection could be accepted, because something was short.
+    pub dns_tcp_accept_errors: Counter,
     /// Queries whose link could not be known.
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.
@@ -103,6 +111,46 @@ pub enum DropReason {
     NotAQuery,
     Overload,
     Unsendable,
+}
+
+/// The label of [`Metrics::dns_tcp_closed`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TcpClose {
+    /// Why.
+    pub reason: TcpCloseReason,
+}
+
+/// Why a TCP connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum TcpCloseReason {
+    /// The client has closed it, and was answered.
+    Client,
+    /// Nothing was asked for a while.
+    Idle,
+    /// A message took too long to arrive.
+    SlowMessage,
+    /// The client did not read its replies.
+    SlowReader,
+    /// What came was no query.
+    NotAQuery,
+    /// It has lasted for as long as it may.
+    Lifetime,
+    /// There was no room for one of its queries among all that are in work.
+    Overload,
+    /// The network, or the client, has broken it.
+    Error,
+    /// The server stops.
+    Stop,
+    /// It was at rest longest, and another one needed its seat.
+    Limit,
+    /// The same, among those of one client.
+    ClientLimit,
+    /// The same, where a descriptor was needed.
+    Descriptors,
+    /// It was refused: all seats were taken, and nobody at rest.
+    Refused,
+    /// It was refused: its client had all it may have, and none of them at rest.
+    ClientRefused,
 }
 
 /// The labels of [`Metrics::link_lookups`].
@@ -217,6 +265,10 @@ impl Metrics {
             dns_truncated: Counter::default(),
             dns_hot_answers: Counter::default(),
             dns_hot_bytes: Gauge::default(),
+            dns_tcp_accepted: Counter::default(),
+            dns_tcp_connections: Gauge::default(),
+            dns_tcp_closed: Family::default(),
+            dns_tcp_accept_errors: Counter::default(),
             link_failures: Counter::default(),
             link_lookups: Family::default(),
             link_lookup_seconds: Family::new_with_constructor(latencies),
@@ -258,18 +310,38 @@ impl Metrics {
         );
         registry.register(
             "dns_truncated",
-            "UDP replies cut short with TC",
+            "Replies cut short with TC",
             metrics.dns_truncated.clone(),
         );
         registry.register(
             "dns_hot_answers",
-            "UDP replies made of an answer that was kept",
+            "Replies made of an answer that was kept",
             metrics.dns_hot_answers.clone(),
         );
         registry.register(
             "dns_hot_bytes",
             "What kept answers take, in bytes",
             metrics.dns_hot_bytes.clone(),
+        );
+        registry.register(
+            "dns_tcp_accepted",
+            "TCP connections that were accepted",
+            metrics.dns_tcp_accepted.clone(),
+        );
+        registry.register(
+            "dns_tcp_connections",
+            "TCP connections that are open",
+            metrics.dns_tcp_connections.clone(),
+        );
+        registry.register(
+            "dns_tcp_closed",
+            "TCP connections that have ended or were refused, by reason",
+            metrics.dns_tcp_closed.clone(),
+        );
+        registry.register(
+            "dns_tcp_accept_errors",
+            "How often no TCP connection could be accepted, for want of descriptors or memory",
+            metrics.dns_tcp_accept_errors.clone(),
         );
         registry.register(
             "link_failures",

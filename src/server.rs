@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::dns::handler::Handler;
 use crate::dns::server::{DnsServer, Listener};
+use crate::dns::tcp::TcpLimits;
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
@@ -28,6 +29,9 @@ use crate::zone::{Diagnostic, LoadError, ZoneSet};
 /// The environment variable that holds the admin token; it comes before the token file. Empty is
 /// the same as unset.
 pub const TOKEN_VARIABLE: &str = "TINYNS_ADMIN_TOKEN";
+
+/// How many descriptors are kept for all but connections of clients: files, UDP sockets, the store, Redis.
+const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Why a server did not start. Nothing is left behind: what was bound or opened is closed again.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +98,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let dns = bind_dns(&config.dns.listen)?;
     let admin = bind_http("the admin API", &config.admin.listen).await?;
     let redirect = bind_http("the redirect host", &config.redirect.listen).await?;
+    let tcp_limits = tcp_limits(config.dns.tcp, admin.len() + redirect.len());
     // The store before the token: it makes a directory that only its owner can read.
     let store = open_store(config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
@@ -148,7 +153,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let redirect_routes = redirect_router(links.clone(), urls, metrics);
     links.start(&running.background, &running.background_shutdown);
     running.background.close();
-    tasks.serve_dns(dns, handler);
+    tasks.serve_dns(dns, handler, tcp_limits);
     tasks.serve_http("the admin API", admin, admin_routes);
     tasks.serve_http("the redirect host", redirect, redirect_routes);
     tasks.tracker.close();
@@ -231,10 +236,10 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn serve_dns(&self, listeners: Vec<Listener>, handler: Handler) {
+    fn serve_dns(&self, listeners: Vec<Listener>, handler: Handler, limits: TcpLimits) {
         let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
         self.tracker.spawn(async move {
-            let mut server = match DnsServer::start(listeners, handler) {
+            let mut server = match DnsServer::start(listeners, handler, limits) {
                 Ok(server) => server,
                 Err(error) => return report(&failed, format!("DNS: {error}")),
             };
@@ -262,6 +267,13 @@ impl Tasks {
             });
         }
     }
+}
+
+/// The limits of TCP connections, with so many HTTP listeners beside them.
+fn tcp_limits(wanted: TcpLimits, http_listeners: usize) -> TcpLimits {
+    let http = http_listeners.saturating_mul(ServeLimits::default().max_connections);
+    let http = u64::try_from(http).unwrap_or(u64::MAX);
+    wanted.within_descriptors(http.saturating_add(OTHER_DESCRIPTORS))
 }
 
 /// Does on a thread of its own what reads files, so that signals are heard meanwhile.

@@ -45,6 +45,8 @@ mod packets;
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
+// TCP: pipelining, slow and idle clients, limits, descriptors, stops.
+mod tcp;
 // Import and export: the article's table, files, kills and restarts in the middle.
 mod transfer;
 // The warm load of Redis at the start.

@@ -39,7 +39,12 @@ impl Reader<'_> {
             nsid,
             identity,
         };
-        Ok(DnsConfig { listen, settings })
+        let tcp = self.tcp(raw.tcp)?;
+        Ok(DnsConfig {
+            listen,
+            settings,
+            tcp,
+        })
     }
 
     /// A text as it is, or bytes in hexadecimal behind `0x`: RFC 5001 §2.3 leaves open what is in it.

@@ -19,6 +19,7 @@ mod raw;
 mod reader;
 mod redis;
 mod store;
+mod tcp;
 mod zone;
 
 use std::fs::File;
@@ -37,6 +38,7 @@ pub(crate) use self::reader::one_line;
 use self::reader::{Reader, line_of};
 pub use self::store::StoreConfig;
 use crate::dns::Settings;
+use crate::dns::tcp::TcpLimits;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
@@ -89,6 +91,8 @@ pub struct DnsConfig {
     pub listen: Vec<SocketAddr>,
     /// What replies are like.
     pub settings: Settings,
+    /// `[dns.tcp]`
+    pub tcp: TcpLimits,
 }
 
 /// The admin API.

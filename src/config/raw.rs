@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use toml::Spanned;
 
+use super::tcp::RawTcp;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
@@ -33,6 +35,8 @@ pub(super) struct RawDns {
     pub(super) nsid: Option<Spanned<String>>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) identity: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tcp: RawTcp,
 }
 
 #[derive(Deserialize)]

@@ -42,6 +42,7 @@ fn the_defaults_are_those_of_the_documentation() {
         dns: DnsConfig {
             listen: addresses(&["127.0.0.1:5300"]),
             settings: Settings::default(),
+            tcp: TcpLimits::default(),
         },
         zones: vec![ZoneConfig {
             origin: Origin::parse("s.example.com").unwrap(),
@@ -171,7 +172,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
         "t.toml:4: dns.listn: unknown field `listn`, expected one of `listen`, `udp_payload`, `nsid`, \
-         `version`, `identity`",
+         `version`, `identity`, `tcp`",
     );
     check(
         "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\

@@ -1,46 +1,42 @@
-//! From a request to a reply: the adapter between hickory's `Server` and [`answer`].
+//! From a request to a reply, by way of hickory: the adapter between its messages and [`answer`].
 //!
 //! hickory decodes the request and encodes the reply; what lies between is ours. `Catalog` with a
 //! `ZoneHandler` is not used, because it turns a failing backend into NODATA, ignores the query's
 //! class, and obeys any UDP size that the client names.
 //!
-//! A reply that needs no waiting is made in one go (`Handler::begin`), which is what the UDP workers
-//! live on; one that waits for a link is ended later (`Handler::end`).
+//! A reply that needs no waiting is made in one go (`Handler::begin`); one that waits for a link is
+//! ended later (`Handler::end`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use hickory_proto::op::{
-    Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode,
-};
+use hickory_proto::op::{LowerQuery, MessageType, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
-use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::server::Request;
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
 use super::cookie::{COOKIE_LEN, Cookie, Cookies, OPTION_COOKIE};
-use super::edns::{DEFAULT_UDP_PAYLOAD, OPTION_EXTENDED_ERROR, udp_limit};
+use super::edns::udp_limit;
 use super::hot::{HotAnswers, Now};
 use super::message::{Message, Refusal};
+use super::ordinary::Answerable;
 use super::packet::{MAX_TCP_PAYLOAD, Via};
 use super::query::Echo;
 use super::reply::{Frame, Options};
 use super::settings::Settings;
 use crate::clock::UnixTime;
 use crate::links::{Links, Resolution, Resolved, Stamp, Unresolved};
-use crate::metrics::{DnsDrop, DnsResponse, DropReason, Metrics, Transport};
+use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::zone::{Zone, ZoneSet, Zones};
 
-/// How many requests may be in work at once; what comes beyond is dropped, and resolvers ask again.
-/// A request in work holds some 10 KiB.
+/// How many requests may be in work at once. What comes beyond waits if it came by TCP; else it is dropped,
+/// and resolvers ask again. A request in work holds some 10 KiB.
 const MAX_IN_FLIGHT: u32 = 16_384;
 
 /// Answers requests from the zones and their links.
@@ -72,7 +68,6 @@ pub(super) struct Unanswered {
 pub(super) struct Reply {
     metadata: Metadata,
     answer: Answer,
-    edns: Option<Edns>,
     /// An empty question section, where that of the request is not repeated: it may be larger than
     /// a reply.
     no_question: Option<Queries>,
@@ -121,8 +116,8 @@ impl Handler {
     }
 
     /// Decides the reply to a request that had to wait.
-    pub(super) async fn end(&self, request: &Request, unanswered: Box<Unanswered>) -> Reply {
-        self.0.end(request, unanswered).await
+    pub(super) fn end(&self, request: &Request, answerable: Answerable) -> Reply {
+        self.0.end(request, answerable)
     }
 
     /// Room for one more request in work; none if there are too many, or the server stops.
@@ -135,8 +130,13 @@ impl Handler {
         self.0.links.renew_all();
     }
 
+    /// Room for one more request in work, when there is some; none if the server stops.
+    pub(super) async fn permit_later(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.in_flight).acquire_owned().await.ok()
+    }
+
     /// Where to count.
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
 
@@ -158,35 +158,13 @@ impl Handler {
     }
 }
 
-#[async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        response_handle: R,
-    ) -> ResponseInfo {
-        let shared = &*self.0;
-        let Ok(_permit) = shared.in_flight.try_acquire() else {
-            return shared.dropped(&request.metadata, DropReason::Overload);
-        };
-        let reply = match shared.begin(request) {
-            Ok(reply) => reply,
-            Err(mut unanswered) => {
-                shared.links.look_up([&mut unanswered.link]);
-                shared.end(request, unanswered).await
-            }
-        };
-        shared.send(request, reply, response_handle).await
-    }
-}
-
 impl Shared {
     fn begin(&self, request: &Request) -> Result<Reply, Box<Unanswered>> {
         let answer = match check(request) {
             Err(answer) => answer,
             Ok(query) => self.answer(query)?,
         };
-        Ok(self.reply(request, answer))
+        Ok(Reply::new(request, answer))
     }
 
     /// Answers a query that is well-formed and of class IN.
@@ -212,17 +190,18 @@ impl Shared {
         }
     }
 
-    async fn end(&self, request: &Request, unanswered: Box<Unanswered>) -> Reply {
-        let Unanswered { zones, link, .. } = *unanswered;
-        let found = self.links.resolve_later(link).await;
+    fn end(&self, request: &Request, answerable: Answerable) -> Reply {
+        let Answerable {
+            zones, resolved, ..
+        } = answerable;
         let query = question(request);
         let zone = query.and_then(|query| zones.find(query.name(), query.query_type()));
         // Both were there before.
         let answer = match (query, zone) {
-            (Some(query), Some(zone)) => self.answer_with(zone, question_of(query), found),
+            (Some(query), Some(zone)) => self.answer_with(zone, question_of(query), resolved),
             _ => Answer::empty(ResponseCode::ServFail, None),
         };
-        self.reply(request, answer)
+        Reply::new(request, answer)
     }
 
     /// Answers a question about a link that was looked up.
@@ -292,12 +271,6 @@ impl Shared {
         Some(self.cookies.as_ref()?.reply(&sent?, client, now))
     }
 
-    fn reply(&self, request: &Request, answer: Answer) -> Reply {
-        let sent = cookie_option(request).and_then(Cookie::read);
-        let cookie = self.cookie(sent, request.src().ip(), self.links.now());
-        Reply::new(request, answer, cookie)
-    }
-
     /// What an answer is to know of a link that could not be looked up.
     pub(super) fn unknown(&self, error: &StoreError) -> Known {
         self.metrics.link_failures.inc();
@@ -317,43 +290,6 @@ impl Shared {
             instant: Instant::now(),
             unix: self.links.now(),
         }
-    }
-
-    /// Encodes and sends a reply, cut down to what the client takes.
-    async fn send<R: ResponseHandler>(
-        &self,
-        request: &Request,
-        mut reply: Reply,
-        mut response_handle: R,
-    ) -> ResponseInfo {
-        let transport = match request.protocol() {
-            Protocol::Udp => Transport::Udp,
-            _ => Transport::Tcp,
-        };
-        if reply.fit(request, transport) == Fit::Truncated {
-            self.metrics.dns_truncated.inc();
-        }
-        match response_handle.send_response(reply.message(request)).await {
-            Ok(info) => {
-                let rcode = u16::from(info.response_code);
-                let sent = DnsResponse { transport, rcode };
-                self.metrics.dns_responses.get_or_create(&sent).inc();
-                info
-            }
-            Err(error) => {
-                tracing::debug!(peer = %request.src(), %error, "reply cannot be sent");
-                self.dropped(&request.metadata, DropReason::Unsendable)
-            }
-        }
-    }
-
-    fn dropped(&self, request: &Metadata, reason: DropReason) -> ResponseInfo {
-        let dropped = DnsDrop { reason };
-        self.metrics.dns_dropped.get_or_create(&dropped).inc();
-        ResponseInfo::from(Header {
-            metadata: Metadata::response_from_request(request),
-            counts: HeaderCounts::default(),
-        })
     }
 }
 
@@ -376,25 +312,16 @@ pub(super) enum Fit {
 }
 
 impl Reply {
-    fn new(request: &Request, answer: Answer, cookie: Option<[u8; COOKIE_LEN]>) -> Self {
+    fn new(request: &Request, answer: Answer) -> Self {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.message_type = MessageType::Response;
         metadata.response_code = answer.rcode;
         metadata.authoritative = answer.authoritative;
         // RFC 4035 §3.1.6: an authoritative server clears CD.
         metadata.checking_disabled = false;
-        let mut edns = request.edns.as_ref().map(reply_edns);
-        if let (Some(edns), Some(cookie)) = (&mut edns, cookie) {
-            let cookie = EdnsOption::Unknown(OPTION_COOKIE, cookie.to_vec());
-            edns.options_mut().insert(cookie);
-        }
-        if let (Some(edns), Some(error)) = (&mut edns, answer.error) {
-            push_extended_error(edns, error);
-        }
         Self {
             metadata,
             answer,
-            edns,
             no_question: match question(request) {
                 Some(_) => None,
                 None => Queries::read(&mut BinDecoder::new(&[]), 0).ok(),
@@ -415,18 +342,8 @@ impl Reply {
     /// Encodes a reply into a buffer, without an OPT record, and cut to so many bytes. The buffer is
     /// empty afterwards where it cannot be encoded.
     pub(super) fn encode(&mut self, request: &Request, limit: usize, wire: &mut Vec<u8>) -> Fit {
-        self.edns = None;
         let limit = u16::try_from(limit).unwrap_or(u16::MAX);
         self.fit_into(request, limit, wire)
-    }
-
-    /// Cuts a reply that has more bytes than the transport or the client takes.
-    fn fit(&mut self, request: &Request, transport: Transport) -> Fit {
-        let limit = match transport {
-            Transport::Udp => udp_limit(request.edns.as_ref().map(Edns::max_payload), 1_232),
-            Transport::Tcp => MAX_TCP_PAYLOAD,
-        };
-        self.fit_into(request, limit, &mut Vec::with_capacity(512))
     }
 
     /// hickory's own truncation would lose the OPT record and leave stray bytes, so it must never come
@@ -479,7 +396,7 @@ impl Reply {
         impl Iterator<Item = &'a Record> + Send + 'a,
     > {
         let queries = self.no_question.as_ref().unwrap_or(&request.queries);
-        MessageResponseBuilder::new(queries, self.edns.as_ref()).build(
+        MessageResponseBuilder::new(queries, None).build(
             self.metadata,
             &self.answer.answers,
             &self.answer.authorities,
@@ -578,22 +495,4 @@ fn explain(error: &StoreError) -> ExtendedError {
         StoreError::Corrupt { .. } => (ExtendedError::NOT_READY, "stored link is damaged"),
     };
     ExtendedError { code, text }
-}
-
-/// The OPT record of a reply to a request that has one.
-fn reply_edns(request: &Edns) -> Edns {
-    let mut edns = Edns::new();
-    edns.set_max_payload(DEFAULT_UDP_PAYLOAD);
-    edns.set_version(0);
-    edns.set_dnssec_ok(request.flags().dnssec_ok);
-    edns
-}
-
-/// Adds an extended error.
-fn push_extended_error(edns: &mut Edns, error: ExtendedError) {
-    let mut data = Vec::with_capacity(2 + error.text.len());
-    data.extend(error.code.to_be_bytes());
-    data.extend(error.text.as_bytes());
-    edns.options_mut()
-        .insert(EdnsOption::Unknown(OPTION_EXTENDED_ERROR, data));
 }

@@ -1,14 +1,14 @@
 //! The DNS side: sockets, requests and replies.
 //!
 //! ```text
-//!  UDP ── our workers ─┬─ ordinary ─── hot answer? ─── it is ──────────────────────────┐
-//!                      │                 └─ answer ─── Links, zone file ─── keep ──────┴─ complete ── out
-//!                      └─ odd ───┐
-//!                                ├─ Handler ─── check ─── answer ─── fit ─── encode ── out
-//!  TCP ── hickory Server ────────┘                          └─ Links, zone file
+//!  UDP ─┬─ packet ─┬─ ordinary ─── hot answer? ─── it is ──────────────────────────┬─ complete ── out
+//!  TCP ─┘          │                 └─ answer ─── Links, zone file ─── keep ──────┤
+//!                  └─ odd ── Handler ─── check ─── answer ─── fit ─── encode ──────┘
+//!                                                    └─ Links, zone file
 //! ```
 //!
-//! * `udp` receives and sends many packets a call. [`packet`] decides what becomes of one.
+//! * `udp` receives and sends many packets a call; [`tcp`] has the connections. [`packet`] decides what
+//!   becomes of one message.
 //! * `ordinary` takes the ordinary query to its reply, which nearly every packet is; `query` reads it,
 //!   `hot` keeps what was answered, `reply` puts the bytes together.
 //! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
@@ -31,6 +31,7 @@ mod reply;
 pub mod server;
 mod settings;
 mod tally;
+pub mod tcp;
 mod udp;
 
 pub use chaos::{Identity, MAX_TEXT as MAX_IDENTITY_TEXT};

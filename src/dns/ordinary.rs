@@ -44,11 +44,11 @@ pub(super) struct Prepared<'p> {
     hash: u64,
 }
 
-/// What an ordinary query has waited for.
+/// What a query has waited for.
 pub(super) struct Answerable {
-    zones: Arc<Zones>,
+    pub(super) zones: Arc<Zones>,
     stamp: Stamp,
-    resolved: Resolved,
+    pub(super) resolved: Resolved,
 }
 
 /// A query, and what is needed for its reply.

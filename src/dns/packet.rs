@@ -20,7 +20,7 @@ use hickory_server::server::Request;
 use super::handler::{Fit, Handler, Reply, Unanswered};
 use super::hot::Now;
 use super::message::{Message, Refusal};
-use super::ordinary::{Prepared, Scratch};
+use super::ordinary::{Answerable, Prepared, Scratch};
 use super::query::HEADER_LEN;
 use super::reply::{Frame, ReplyBuffer, Sent};
 use super::tally::Tally;
@@ -69,6 +69,14 @@ pub struct Waiting {
     peer: SocketAddr,
     via: Via,
     unanswered: Box<Unanswered>,
+}
+
+/// A query whose link was waited for. It holds no buffer: there may be many of them.
+pub(super) struct Resolved {
+    packet: Box<[u8]>,
+    peer: SocketAddr,
+    via: Via,
+    answerable: Answerable,
 }
 
 /// Where replies are made, one after the other; to be used again, so that nothing is allocated for a
@@ -261,15 +269,15 @@ impl Handler {
     }
 
     /// Makes the reply to an odd query that had to wait.
-    async fn end_odd(
+    fn end_odd(
         &self,
         packet: &Packet<'_>,
-        unanswered: Box<Unanswered>,
+        answerable: Answerable,
         scratch: Scratch<'_>,
     ) -> Option<Sent> {
         let message = Message::read(packet.bytes)?;
         let request = packet.request()?;
-        let reply = self.end(&request, unanswered).await;
+        let reply = self.end(&request, answerable);
         let client = packet.peer.ip();
         let now = self.time().unix;
         let frame = self.0.frame(&message.echo, packet.via, client, now);
@@ -293,19 +301,33 @@ impl Waiting {
 
     /// Waits for the link, which is being looked up, and makes the reply; returns whether there is one.
     pub(super) async fn end(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
+        self.resolve(handler).await.reply(handler, scratch)
+    }
+
+    /// Waits for the link, which is being looked up.
+    pub(super) async fn resolve(self, handler: &Handler) -> Resolved {
+        Resolved {
+            packet: self.packet,
+            peer: self.peer,
+            via: self.via,
+            answerable: handler.resolve(self.unanswered).await,
+        }
+    }
+}
+
+impl Resolved {
+    /// Makes the reply; returns whether there is one.
+    pub(super) fn reply(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
         let Self {
             packet,
             peer,
             via,
-            unanswered,
+            answerable,
         } = self;
         let read = handler.read(&packet, peer, via);
         let sent = match read.query {
-            Some(_) => {
-                let link = handler.resolve(unanswered).await;
-                handler.reply_with(&packet, (peer.ip(), via), link, scratch)
-            }
-            None => handler.end_odd(&read, unanswered, scratch).await,
+            Some(_) => handler.reply_with(&packet, (peer.ip(), via), answerable, scratch),
+            None => handler.end_odd(&read, answerable, scratch),
         };
         let Some(sent) = sent else {
             return false;

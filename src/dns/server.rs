@@ -1,28 +1,22 @@
-//! The sockets of the DNS side: UDP by our own workers, TCP by hickory's `Server`.
+//! The sockets of the DNS side.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use hickory_server::Server;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::handler::Handler;
+use super::tcp::{TcpLimits, TcpListeners};
 use super::udp::UdpWorkers;
 
-/// How long a TCP connection may be idle (RFC 7766 §6.2.3 asks for a few seconds).
-const TCP_IDLE: Duration = Duration::from_secs(10);
-/// How many replies may wait for a slow TCP client.
-const TCP_REPLIES: usize = 64;
 /// The queue of connections not yet accepted.
 const TCP_BACKLOG: i32 = 1_024;
 /// How often both protocols are tried on a port that the system chooses.
 const PORT_ATTEMPTS: u32 = 16;
 /// How long requests in work may take once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long the last replies have to pass from hickory's queue to the socket.
-const FLUSH: Duration = Duration::from_millis(50);
 
 /// How many UDP sockets one address has at the most, each with a thread.
 const MAX_UDP_SOCKETS: usize = 16;
@@ -100,7 +94,7 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
 
 /// The DNS side at work.
 pub struct DnsServer {
-    server: Server<Handler>,
+    tcp: TcpListeners,
     udp: UdpWorkers,
     handler: Handler,
 }
@@ -110,42 +104,42 @@ impl DnsServer {
     ///
     /// # Errors
     /// Where the runtime cannot take a socket.
-    pub fn start(listeners: Vec<Listener>, handler: Handler) -> io::Result<Self> {
-        let mut server = Server::new(handler.clone());
-        let mut udp = Vec::new();
+    pub fn start(
+        listeners: Vec<Listener>,
+        handler: Handler,
+        limits: TcpLimits,
+    ) -> io::Result<Self> {
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         for listener in listeners {
             udp.extend(listener.udp);
-            let tcp = tokio::net::TcpListener::from_std(listener.tcp)?;
-            server.register_listener(tcp, TCP_IDLE, TCP_REPLIES);
+            tcp.push(listener.tcp);
         }
+        let tcp = TcpListeners::start(tcp, &handler, limits)?;
         let udp = UdpWorkers::start(udp, &handler)?;
-        Ok(Self {
-            server,
-            udp,
-            handler,
-        })
+        Ok(Self { tcp, udp, handler })
     }
 
     /// Waits until a socket fails for good; a server in order never returns.
     pub async fn failed(&mut self) -> String {
         tokio::select! {
-            ended = self.server.block_until_done() => match ended {
-                Ok(()) => "all TCP listeners have ended".into(),
-                Err(error) => error.to_string(),
-            },
+            failure = self.tcp.failed() => failure,
             failure = self.udp.failed() => failure,
         }
     }
 
     /// Answers what is in work, takes nothing new, and closes the sockets.
-    pub async fn shutdown(mut self) {
-        self.udp.stop().await;
-        if !self.handler.drain(DRAIN).await {
+    pub async fn shutdown(self) {
+        let Self { tcp, udp, handler } = self;
+        let rest = async {
+            udp.stop().await;
+            handler.drain(DRAIN).await
+        };
+        let (all_read, all_answered) = tokio::join!(tcp.stop(DRAIN), rest);
+        if !all_answered {
             tracing::warn!("some queries were still unanswered after {DRAIN:?}");
         }
-        tokio::time::sleep(FLUSH).await;
-        if let Err(error) = self.server.shutdown_gracefully().await {
-            tracing::warn!(%error, "DNS listeners did not end cleanly");
+        if !all_read {
+            tracing::warn!("some TCP clients had not read their replies after {DRAIN:?}");
         }
     }
 }

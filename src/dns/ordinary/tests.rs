@@ -178,7 +178,8 @@ impl Fixture {
             Ok(reply) => reply,
             Err(mut unanswered) => self.runtime.block_on(async {
                 self.handler.look_up([&mut *unanswered]);
-                self.handler.end(&request, unanswered).await
+                self.handler
+                    .end(&request, self.handler.resolve(unanswered).await)
             }),
         };
         let message = OddMessage::read(packet).unwrap();

@@ -1,0 +1,55 @@
+//! `[dns.tcp]`: how many TCP connections there may be, and how long they may last.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::problem::ConfigError;
+use super::raw::RawNumber;
+use super::reader::Reader;
+use super::{DAY, HOUR};
+use crate::dns::tcp::TcpLimits;
+
+/// More than most systems have descriptors for, but a number that a typing mistake does not exceed by
+/// accident.
+const MAX_CONNECTIONS: u32 = 1_000_000;
+/// In seconds; RFC 7828 §3.1 has room for 6,553.
+const MAX_IDLE: u32 = HOUR;
+/// In seconds.
+const MAX_LIFETIME: u32 = 7 * DAY;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table, [dns.tcp]")]
+pub(super) struct RawTcp {
+    connections: Option<Spanned<RawNumber>>,
+    connections_per_client: Option<Spanned<RawNumber>>,
+    idle: Option<Spanned<RawNumber>>,
+    lifetime: Option<Spanned<RawNumber>>,
+}
+
+impl Reader<'_> {
+    pub(super) fn tcp(&self, raw: RawTcp) -> Result<TcpLimits, ConfigError> {
+        let mut limits = TcpLimits::default();
+        let read = |raw, key, min, max, unit| match raw {
+            Some(raw) => self.number::<u32>(raw, key, min, max, unit).map(Some),
+            None => Ok(None),
+        };
+        let key = "dns.tcp.connections";
+        if let Some(connections) = read(raw.connections, key, 1, MAX_CONNECTIONS, "")? {
+            limits.connections = connections;
+        }
+        let key = "dns.tcp.connections_per_client";
+        if let Some(own) = read(raw.connections_per_client, key, 1, MAX_CONNECTIONS, "")? {
+            limits.connections_per_client = own;
+        }
+        let unit = " seconds";
+        if let Some(idle) = read(raw.idle, "dns.tcp.idle", 1, MAX_IDLE, unit)? {
+            limits.idle = Duration::from_secs(idle.into());
+        }
+        if let Some(lifetime) = read(raw.lifetime, "dns.tcp.lifetime", 0, MAX_LIFETIME, unit)? {
+            limits.lifetime = (lifetime > 0).then(|| Duration::from_secs(lifetime.into()));
+        }
+        Ok(limits)
+    }
+}

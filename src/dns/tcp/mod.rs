@@ -1,0 +1,195 @@
+//! TCP (RFC 7766, RFC 9210): one accept loop a listener, one task a connection.
+//!
+//! ```text
+//!   accept ── admission: is there a seat? ──┬─ a task ── connection: read, answer, write ── close
+//!                                           └─ reset
+//! ```
+//!
+//! * `accept` takes connections from the system and survives what that may bring.
+//! * `admission` decides who may come in, and who has to leave for it.
+//! * `connection` serves one; it knows no socket, so that TLS will do as well.
+//! * `desk` is what a thread has for all connections that it serves; `output` holds what one client does not
+//!   take yet.
+//! * `descriptors` knows how many connections the process may have.
+//!
+//! hickory's listener is not used: it has no limits, spins while the process has no descriptors, and gives
+//! up what is in work when it stops.
+//!
+//! # Rules
+//!
+//! **Seats.** There are so many connections in all (`connections`), and so many for one client
+//! (`connections_per_client`): an IPv4 address or an IPv6 /56. A connection is *at rest* while none of its
+//! queries is in work: it is silent, or in the midst of a message, or does not read.
+//!
+//! * Where a client has all the connections that it may have, its own one leaves that is at rest longest.
+//! * Where all seats are taken, the one of all leaves that is at rest longest.
+//! * Where nobody is at rest, the new one is reset.
+//! * Where a descriptor is short, the one of all leaves that is at rest longest, and none is accepted for
+//!   a while.
+//!
+//! A new connection is at rest from its beginning, so it has as long to send its first query as it takes for
+//! all seats to change hands.
+//!
+//! **Time.** A connection ends when it is idle for the time that it was granted with its last query
+//! (`idle`, RFC 7766 §6.2.3; told by RFC 7828). That time shrinks when less than a quarter of all seats is
+//! left, to a second at the least. It ends when a message is not complete five seconds after its first byte,
+//! when the client has not read in ten seconds what there was for it, and when it has lasted for `lifetime`
+//! (RFC 9210 §4.2); what is in work is answered first. There is no bound on queries: those who ask most
+//! would be cut off first, and `lifetime` bounds the same.
+//!
+//! **Work.** 64 queries of a connection may wait for their links, and some 16 KiB of replies for the client;
+//! beyond either nothing more is read, and nothing is lost. Where too many queries are in work in all (16,384, UDP
+//! among them), one query of each connection waits for room, and the connection is not read; those by UDP
+//! are dropped. If there is none in two seconds, the query counts as dropped for overload, and the connection
+//! closes when its other queries are answered: no query is lost in silence.
+//!
+//! **Ends.** A client that shuts its writing side is answered all it has asked (RFC 7766 §6.2.4). What is
+//! not a query, or shorter than a header, closes the connection; it gets no answer, and what was asked before
+//! it gets its own. A message that cannot be read is FORMERR, and the connection goes on, since it
+//! is known where the next one begins. At a stop, no more is read, and what is in work is answered.
+
+mod accept;
+mod admission;
+mod connection;
+mod descriptors;
+mod desk;
+mod output;
+
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::accept::Reception;
+use self::admission::{Order, Seats};
+use super::handler::Handler;
+
+/// How long connections have to end that are cut.
+const CUT_TIME: Duration = Duration::from_secs(1);
+
+/// The bounds of all TCP connections together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// How many there may be; at least one.
+    pub connections: u32,
+    /// How many of them one client may have, which is an IPv4 address or an IPv6 /56; at least one.
+    pub connections_per_client: u32,
+    /// How long one may be without a query (RFC 7766 §6.2.3).
+    pub idle: Duration,
+    /// How long one may last (RFC 9210 §4.2); none for no bound.
+    pub lifetime: Option<Duration>,
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            connections_per_client: 64,
+            idle: Duration::from_secs(10),
+            lifetime: Some(Duration::from_secs(60 * 60)),
+        }
+    }
+}
+
+impl TcpLimits {
+    /// These limits, with no more connections than the process has descriptors for when so many are needed
+    /// for other purposes. The process's limit on open files is raised as far as that is necessary and
+    /// allowed.
+    #[must_use]
+    pub fn within_descriptors(self, others: u64) -> Self {
+        let (fitting, files) = descriptors::fit(self, others);
+        if let Some(files) = files {
+            tracing::warn!(
+                connections = fitting.connections,
+                wanted = self.connections,
+                files,
+                "fewer TCP connections than configured: the limit on open files (ulimit -n) is too low"
+            );
+        }
+        fitting
+    }
+
+    fn connections(&self) -> usize {
+        usize::try_from(self.connections).unwrap_or(usize::MAX)
+    }
+
+    fn per_client(&self) -> usize {
+        usize::try_from(self.connections_per_client).unwrap_or(usize::MAX)
+    }
+}
+
+/// All TCP listeners and their connections.
+pub(super) struct TcpListeners {
+    reception: Reception,
+    failures: mpsc::Receiver<String>,
+}
+
+impl TcpListeners {
+    /// Serves on these sockets, which do not block. To be called within a runtime.
+    ///
+    /// # Errors
+    /// Where the runtime cannot take a socket.
+    pub(super) fn start(
+        listeners: Vec<TcpListener>,
+        handler: &Handler,
+        limits: TcpLimits,
+    ) -> io::Result<Self> {
+        let reception = Reception {
+            seats: Seats::new(limits, handler.metrics().clone()),
+            handler: handler.clone(),
+            connections: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let (failed, failures) = mpsc::channel(1);
+        let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
+        for listener in listeners.collect::<io::Result<Vec<_>>>()? {
+            let (reception, failed) = (reception.clone(), failed.clone());
+            tokio::spawn(async move {
+                if let Err(error) = reception.accept_all(listener).await {
+                    // One failure is enough; whoever comes second need not be heard.
+                    let _ = failed.try_send(format!("TCP: {error}"));
+                }
+            });
+        }
+        Ok(Self {
+            reception,
+            failures,
+        })
+    }
+
+    /// Waits until a listener fails for good.
+    pub(super) async fn failed(&mut self) -> String {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => "all TCP listeners have ended".into(),
+        }
+    }
+
+    /// Takes no more connections and no more queries, and answers those that are in work, but no longer than
+    /// `patience`. Returns whether all were.
+    pub(super) async fn stop(self, patience: Duration) -> bool {
+        let Reception {
+            seats,
+            connections,
+            stop,
+            ..
+        } = self.reception;
+        stop.cancel();
+        seats.close(Order::Stop);
+        connections.close();
+        let all_ended = timeout(patience, connections.wait()).await.is_ok();
+        if !all_ended {
+            seats.close(Order::Cut);
+            // Nothing in a connection blocks; and if it did, the process would end all the same.
+            let _ = timeout(CUT_TIME, connections.wait()).await;
+        }
+        all_ended
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! What there may be of everything.
+
+use tokio::time::sleep;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn so_many_queries_are_in_work_and_none_is_lost() {
+    let rig = Rig::new();
+    let (mut client, _) = rig.connect();
+    // Each for a link of its own, so that the store sees how many there are.
+    let queries: Vec<_> = (0..200)
+        .map(|id| query(id, &format!("w1000-{id}")))
+        .collect();
+    client.send(&queries.concat()).await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(rig.store.asked.load(Ordering::Relaxed), 64);
+    // Not even what could be answered at once: it is not read.
+    client.send(&query(200, "ns")).await;
+    let mut ids = Vec::new();
+    for _ in 0..=200 {
+        let (id, rcode) = client.told().await.unwrap();
+        assert_eq!(rcode, 0);
+        ids.push(id);
+    }
+    assert!(!ids[..64].contains(&200));
+    ids.sort_unstable();
+    assert_eq!(ids, (0..=200).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_not_read() {
+    let rig = Rig::new();
+    let (near, far) = duplex(1_000);
+    let _task = rig.serve(far, CLIENT).unwrap();
+    let (_reads, mut writes) = tokio::io::split(near);
+    let query = query(1, "ns");
+    let mut sent = 0;
+    while timeout(Duration::from_secs(1), writes.write_all(&query))
+        .await
+        .is_ok()
+    {
+        sent += query.len();
+        assert!(sent < 1 << 20, "there is no end");
+    }
+    // Two pipes, a read, and as many queries as make 16 KiB of replies.
+    assert!(sent < 40_000, "{sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_waits_for_room_and_closes_the_connection_if_there_is_none() {
+    let rig = Rig::new();
+    let mut taken: Vec<_> = std::iter::from_fn(|| rig.handler.permit()).collect();
+    assert!(taken.len() > 1_000);
+    let (mut client, task) = rig.connect();
+    let wait = |id| query(id, &format!("w100-{id}"));
+    client
+        .send(&[query(1, "ns"), wait(2), query(3, "ns"), wait(4)].concat())
+        .await;
+    assert_eq!(client.told().await, Some((1, 0)));
+    sleep(Duration::from_secs(1)).await;
+    // Enough for one at a time.
+    drop(taken.pop());
+    let mut told = [(); 3].map(|()| None);
+    for told in &mut told {
+        *told = client.told().await;
+    }
+    assert_eq!(told, [Some((2, 0)), Some((3, 0)), Some((4, 0))]);
+    let last = rig.handler.permit().unwrap();
+    assert_eq!(rig.drops(DropReason::Overload), 0);
+
+    client.send(&[wait(5), query(6, "ns")].concat()).await;
+    assert_eq!(client.told().await, None);
+    drop(client);
+    assert_eq!(task.await.unwrap().reason, TcpCloseReason::Overload);
+    assert_eq!(rig.drops(DropReason::Overload), 1);
+    drop(last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_sending_after_the_end_is_heard_out_for_a_moment_only() {
+    let rig = Rig::new();
+    let (near, far) = duplex(1_000);
+    let task = rig.serve(far, CLIENT).unwrap();
+    let (mut reads, mut writes) = tokio::io::split(near);
+    let sender = tokio::spawn(async move {
+        writes.write_all(&query(1, "ns")).await.unwrap();
+        writes.write_all(&framed(&[])).await.unwrap();
+        let mut sent = 0;
+        while writes.write_all(&[0; 100]).await.is_ok() {
+            sent += 100;
+            sleep(Duration::from_millis(10)).await;
+        }
+        sent
+    });
+    let mut replies = Vec::new();
+    reads.read_to_end(&mut replies).await.unwrap();
+    assert!(!replies.is_empty());
+    assert_eq!(task.await.unwrap().reason, TcpCloseReason::NotAQuery);
+    assert!(sender.await.unwrap() < 15_000);
+}
