@@ -41,6 +41,8 @@ mod outages;
 mod races;
 // One packet at a time, without a socket: what is replied to, and what is dropped.
 mod packets;
+// What the RFCs want of replies to every kind of message.
+mod protocol;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
