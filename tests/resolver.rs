@@ -23,6 +23,11 @@ struct Unbound {
 
 impl Unbound {
     fn start(server: &Server) -> Self {
+        Self::with(server, "")
+    }
+
+    /// With a further line for its section `server`.
+    fn with(server: &Server, line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_port();
         let config = dir.path().join("unbound.conf");
@@ -31,7 +36,7 @@ impl Unbound {
              chroot: \"\"\n  directory: \"{dir}\"\n  pidfile: \"\"\n  use-syslog: no\n  \
              do-not-query-localhost: no\n  use-caps-for-id: yes\n  module-config: \"iterator\"\n  \
              num-threads: 1\n  access-control: 127.0.0.0/8 allow\n  \
-             local-zone: \"example.com.\" nodefault\n\
+             local-zone: \"example.com.\" nodefault\n  {line}\n\
              stub-zone:\n  name: \"s.example.com\"\n  stub-addr: {ip}@{stub_port}\n\
              remote-control:\n  control-enable: no\n",
             port = address.port(),
@@ -216,4 +221,30 @@ fn a_long_url_and_a_referral_pass_through() {
     );
     let strings: String = text.split('"').skip(1).step_by(2).collect();
     assert_eq!(strings, url);
+}
+
+/// RFC 7766 §5: TCP is as good a way as UDP. A resolver that uses nothing else, and keeps its connections.
+#[test]
+fn rfc7766_5_a_resolver_may_ask_by_tcp_alone() {
+    const LINKS: usize = 50;
+    let server = Server::start();
+    let unbound = Unbound::with(&server, "tcp-upstream: yes");
+    for number in 0..LINKS {
+        let code = format!("code{number}");
+        server.add_with(&json!({"url": TARGET, "code": code}));
+        check(
+            &unbound,
+            "cname",
+            &format!("{code}.s.example.com."),
+            RecordType::TXT,
+        );
+    }
+    let replies = |transport| {
+        let labels = [("transport", transport)];
+        server.metric("tinyns_dns_responses_total", &labels)
+    };
+    assert_eq!(replies("Udp"), 0.0);
+    assert!(replies("Tcp") >= LINKS as f64);
+    let connections = server.metric("tinyns_dns_tcp_accepted_total", &[]);
+    assert!(connections < LINKS as f64 / 2.0, "{connections}");
 }

@@ -600,3 +600,4 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
 
 mod dns;
 mod redis;
+mod tcp;

@@ -14,6 +14,7 @@
 //! the time. Nothing in it waits by itself, so no part holds another one up: queries are read while earlier
 //! ones wait for their links, and are answered as they come to be ready, out of order (RFC 7766 §7).
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -115,7 +116,9 @@ struct Connection<'s, S> {
     /// Whether the client has said all that it has to say.
     is_read: bool,
     in_work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Whether one of those waits for room among all that are in work.
+    /// Queries whose links are there, and whose replies have to wait for the client.
+    done: VecDeque<Resolved>,
+    /// Whether one of those in work waits for room among all that are in work.
     is_crowded: bool,
     /// Whether a moment has been granted for others to be ready.
     has_gathered: bool,
@@ -152,6 +155,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             incomplete_since: None,
             is_read: false,
             in_work: FuturesUnordered::new(),
+            done: VecDeque::new(),
             is_crowded: false,
             has_gathered: false,
             output: Output::default(),
@@ -172,6 +176,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
 
     fn look_after(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
+        if self.end_of_life().is_some_and(|end| end <= now) {
+            self.finish(TcpCloseReason::Lifetime);
+        }
         for _ in 0..ROUNDS {
             if let Some(end) = self.obey(cx) {
                 return Poll::Ready(end);
@@ -208,25 +215,32 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// Takes the replies of queries that have waited. The first of several is given a moment: a link that
-    /// many have waited for, or an answer about many links, makes a crowd of them, and they are to go out
-    /// together. Returns whether that moment is to be waited for.
+    /// Makes the replies of queries that have waited, as far as there is room for them. The first of several
+    /// is given a moment: a link that many have waited for, or an answer about many links, makes a crowd of
+    /// them, and they are to go out together. Returns whether that moment is to be waited for.
     fn harvest(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut some = false;
-        while self.output.len() < MAX_UNSENT {
-            let Poll::Ready(Some(done)) = self.in_work.poll_next_unpin(cx) else {
-                break;
-            };
-            some = true;
+        let before = self.done.len();
+        // Also where there is no room: what is no longer in work is not to keep others from it.
+        while let Poll::Ready(Some(done)) = self.in_work.poll_next_unpin(cx) {
             self.rest_since = now;
-            if done.was_crowded {
-                self.is_crowded = false;
+            self.is_crowded &= !done.was_crowded;
+            match done.query {
+                Some(query) => self.done.push_back(query),
+                None => {
+                    self.handler.count_drops(DropReason::Overload, 1);
+                    self.finish(TcpCloseReason::Overload);
+                }
             }
-            let Some(query) = done.query else {
-                self.handler.count_drops(DropReason::Overload, 1);
-                self.finish(TcpCloseReason::Overload);
-                continue;
-            };
+        }
+        if self.done.len() > before && !self.in_work.is_empty() && !self.has_gathered {
+            self.has_gathered = true;
+            cx.waker().wake_by_ref();
+            return true;
+        }
+        self.has_gathered = false;
+        while self.output.len() < MAX_UNSENT
+            && let Some(query) = self.done.pop_front()
+        {
             Desk::lend(|desk| {
                 if query.reply(&self.handler, desk.tools.scratch()) {
                     desk.tools.push_reply(self.output.later());
@@ -235,12 +249,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 }
             });
         }
-        if some && !self.in_work.is_empty() && !self.has_gathered {
-            self.has_gathered = true;
-            cx.waker().wake_by_ref();
-            return true;
+        if self.done.is_empty() {
+            self.done = VecDeque::new();
         }
-        self.has_gathered = false;
         false
     }
 
@@ -299,7 +310,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
     fn takes(&self, replies: usize, waiting: usize) -> bool {
         self.ending.is_none()
             && !self.is_crowded
-            && self.in_work.len() + waiting < MAX_IN_WORK
+            && self.in_work.len() + self.done.len() + waiting < MAX_IN_WORK
             && self.output.len() + replies < MAX_UNSENT
     }
 
@@ -385,14 +396,19 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
     fn finish(&mut self, reason: TcpCloseReason) -> Option<End> {
         if self.ending.is_none() {
             self.ending = Some(reason);
-            self.owed_replies = !self.in_work.is_empty() || !self.output.is_sent();
+            self.owed_replies = self.owes_replies();
         }
         None
     }
 
+    /// Whether there are replies that the client does not have yet.
+    fn owes_replies(&self) -> bool {
+        !self.in_work.is_empty() || !self.done.is_empty() || !self.output.is_sent()
+    }
+
     /// The end, if there is nothing left to do.
     fn end(&self) -> Option<End> {
-        if !self.in_work.is_empty() || !self.output.is_sent() {
+        if self.owes_replies() {
             return None;
         }
         if let Some(reason) = self.ending {
@@ -424,8 +440,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 return Poll::Pending;
             };
             if deadline <= Instant::now() {
-                let owes_replies = !self.in_work.is_empty() || !self.output.is_sent();
-                if reason == TcpCloseReason::SlowReader || !owes_replies {
+                if reason == TcpCloseReason::SlowReader || !self.owes_replies() {
                     return Poll::Ready(self.end_at_once(reason));
                 }
                 self.finish(reason);
@@ -449,7 +464,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
         let message = self.incomplete_since;
         let message = message.map(|at| since(at, MESSAGE_TIME, TcpCloseReason::SlowMessage));
-        let is_idle = self.in_work.is_empty() && self.output.is_sent() && self.input.is_empty();
+        let is_idle = !self.owes_replies() && self.input.is_empty();
         let idle = is_idle.then(|| since(self.rest_since, self.idle, TcpCloseReason::Idle));
         let life = self
             .end_of_life()

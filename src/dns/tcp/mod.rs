@@ -148,11 +148,15 @@ impl TcpListeners {
         let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
         for listener in listeners.collect::<io::Result<Vec<_>>>()? {
             let (reception, failed) = (reception.clone(), failed.clone());
+            let accepting = tokio::spawn(reception.accept_all(listener));
             tokio::spawn(async move {
-                if let Err(error) = reception.accept_all(listener).await {
-                    // One failure is enough; whoever comes second need not be heard.
-                    let _ = failed.try_send(format!("TCP: {error}"));
-                }
+                let failure = match accepting.await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                // One failure is enough; whoever comes second need not be heard.
+                let _ = failed.try_send(format!("TCP: {failure}"));
             });
         }
         Ok(Self {

@@ -99,3 +99,41 @@ async fn who_goes_on_sending_after_the_end_is_heard_out_for_a_moment_only() {
     assert_eq!(task.await.unwrap().reason, TcpCloseReason::NotAQuery);
     assert!(sender.await.unwrap() < 15_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_keeps_no_room_from_others() {
+    let rig = Rig::new();
+    let room = || {
+        // Held until all are counted.
+        let permits: Vec<_> = std::iter::from_fn(|| rig.handler.permit()).collect();
+        permits.len()
+    };
+    let all = room();
+    let (near, far) = duplex(4_000);
+    let task = rig.serve(far, CLIENT).unwrap();
+    let (mut reads, mut writes) = tokio::io::split(near);
+    // More replies than there is room for, with others behind them that have to wait.
+    for id in 0..150 {
+        writes.write_all(&query(id, "ns")).await.unwrap();
+    }
+    for id in 150..190 {
+        let query = query(id, &format!("w500-{id}"));
+        writes.write_all(&query).await.unwrap();
+    }
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(room(), all - 40);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(room(), all);
+    // And none of them is lost.
+    writes.shutdown().await.unwrap();
+    let mut replies = Vec::new();
+    reads.read_to_end(&mut replies).await.unwrap();
+    let mut rest = &replies[..];
+    let mut count = 0;
+    while let Some((length, more)) = rest.split_first_chunk() {
+        rest = &more[usize::from(u16::from_be_bytes(*length))..];
+        count += 1;
+    }
+    assert_eq!(count, 190);
+    assert_eq!(task.await.unwrap().reason, TcpCloseReason::Client);
+}
