@@ -16,8 +16,9 @@
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
 //! * [`http`]: the admin API and the redirect host.
 //! * [`config`]: TOML to values that are ready for use, once.
-//! * [`start`]: the wiring of all these; it gives a [`Running`] server. [`cli`]: what may be typed,
-//!   and the process around the server.
+//! * [`Sockets`] are bound first, then [`start`] wires all these and gives a [`Running`] server.
+//!   [`cli`]: what may be typed, and the process around the server. [`system`]: privileges, and what
+//!   the service manager hands over and is told.
 //! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
 //!   [`logging`]: events to standard error, without waiting for it. [`progress`]: how far long work
 //!   has come.
@@ -53,7 +54,10 @@ pub mod logging;
 pub mod metrics;
 pub mod progress;
 mod server;
+mod sockets;
 pub mod store;
+pub mod system;
 pub mod zone;
 
 pub use server::{Running, StartError, TOKEN_VARIABLE, start};
+pub use sockets::{SocketError, Sockets};

@@ -1,6 +1,5 @@
 //! Wiring: from a configuration to a server at work, and back down again.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use crate::http::{
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::metrics::{Metrics, Outcome, Reload};
+use crate::sockets::{HttpListener, Sockets};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
 use crate::zone::{Diagnostic, LoadError, ZoneSet};
 
@@ -54,16 +54,6 @@ pub enum StartError {
     /// The environment's admin token is none.
     #[error("the environment variable {TOKEN_VARIABLE} is not a token: {0}")]
     Token(#[from] TokenTextError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address} for {service}: {source}")]
-    Listen {
-        /// What for.
-        service: &'static str,
-        /// The configured address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
 /// A server at work. Dropping it stops nothing; call [`Running::shutdown`].
@@ -86,19 +76,18 @@ pub struct Running {
     failures: mpsc::Receiver<String>,
 }
 
-/// Starts a server: loads the zones, binds every address, opens the store, and only then serves.
-/// Large files take seconds; a caller that has lost patience may drop the future.
+/// Starts a server on these sockets: loads the zones, opens the store, and only then serves. Every file
+/// is opened as the user that the process has by now, so that what is read at the start can be read at
+/// a reload. Large files take seconds; a caller that has lost patience may drop the future.
 ///
 /// # Errors
-/// [`StartError`], with the file or the address to blame.
-pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+/// [`StartError`], with the file to blame.
+pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
     let (zones, warnings) = aside(|| ZoneSet::load(config.zones)).await?;
     log_warnings(&warnings);
     let zones = Arc::new(zones);
-    let dns = bind_dns(&config.dns.listen)?;
-    let admin = bind_http("the admin API", &config.admin.listen).await?;
-    let redirect = bind_http("the redirect host", &config.redirect.listen).await?;
-    let tcp_limits = tcp_limits(config.dns.tcp, admin.len() + redirect.len());
+    let http_listeners = sockets.admin.len() + sockets.redirect.len();
+    let tcp_limits = tcp_limits(config.dns.tcp, http_listeners);
     // The store before the token: it makes a directory that only its owner can read.
     let store = open_store(config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
@@ -131,10 +120,15 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         shutdown: shutdown.clone(),
         failed,
     };
+    let Sockets {
+        dns,
+        admin,
+        redirect,
+    } = sockets;
     let running = Running {
         dns: dns.iter().map(Listener::local_addr).collect(),
-        admin: admin.iter().map(|(_, address)| *address).collect(),
-        redirect: redirect.iter().map(|(_, address)| *address).collect(),
+        admin: admin.iter().map(|http| http.local).collect(),
+        redirect: redirect.iter().map(|http| http.local).collect(),
         zones,
         handler: handler.clone(),
         store,
@@ -182,8 +176,8 @@ impl Running {
     }
 
     /// Reads all zone files again, and takes the new zones if every one of them is good; else the
-    /// old ones serve on. Logs what came of it.
-    pub async fn reload(&self) {
+    /// old ones serve on. Logs what came of it; returns whether they were taken.
+    pub async fn reload(&self) -> bool {
         let zones = self.zones.clone();
         let outcome = match tokio::task::spawn_blocking(move || zones.reload()).await {
             Ok(Ok(warnings)) => {
@@ -204,8 +198,10 @@ impl Running {
                 Outcome::Failure
             }
         };
+        let taken = outcome == Outcome::Success;
         let reload = Reload { outcome };
         self.metrics.zone_reloads.get_or_create(&reload).inc();
+        taken
     }
 
     /// Waits until a listener fails for good, and says which; a server in order never returns.
@@ -250,19 +246,18 @@ impl Tasks {
         });
     }
 
-    fn serve_http(
-        &self,
-        service: &'static str,
-        listeners: Vec<(TcpListener, SocketAddr)>,
-        routes: Router,
-    ) {
-        for (listener, address) in listeners {
+    fn serve_http(&self, service: &'static str, listeners: Vec<HttpListener>, routes: Router) {
+        for HttpListener { listener, local } in listeners {
             let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
             let routes = routes.clone();
             self.tracker.spawn(async move {
                 let limits = ServeLimits::default();
-                if let Err(error) = serve(listener, routes, limits, shutdown).await {
-                    report(&failed, format!("{service} on {address}: {error}"));
+                let served = match TcpListener::from_std(listener) {
+                    Ok(listener) => serve(listener, routes, limits, shutdown).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = served {
+                    report(&failed, format!("{service} on {local}: {error}"));
                 }
             });
         }
@@ -323,33 +318,4 @@ fn log_warnings(warnings: &[Diagnostic]) {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-}
-
-fn bind_dns(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
-    let bind = |address: &SocketAddr| {
-        Listener::bind(*address).map_err(|source| StartError::Listen {
-            service: "DNS",
-            address: *address,
-            source,
-        })
-    };
-    addresses.iter().map(bind).collect()
-}
-
-async fn bind_http(
-    service: &'static str,
-    addresses: &[SocketAddr],
-) -> Result<Vec<(TcpListener, SocketAddr)>, StartError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for &address in addresses {
-        let error = |source| StartError::Listen {
-            service,
-            address,
-            source,
-        };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let local = listener.local_addr().map_err(error)?;
-        listeners.push((listener, local));
-    }
-    Ok(listeners)
 }

@@ -21,6 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The admin token of every test server.
 pub const TOKEN: &str = "test-token-0123456789abcdef";
 
+/// The text of the lines of the log that tell where DNS is served.
+const DNS_LISTENER: &str = "DNS over UDP and TCP";
+
 /// The zone that tests use unless they bring their own.
 pub const ZONE: &str = "\
 $ORIGIN s.example.com.
@@ -51,7 +54,9 @@ pub struct Setup {
     files: Vec<(PathBuf, String)>,
     listen: String,
     dns: String,
+    admin: String,
     limits: String,
+    launcher: Vec<String>,
     sections: String,
     /// The lines of `[store]`, if it is not a SQLite file of this server's own.
     store: Option<String>,
@@ -81,7 +86,9 @@ impl Setup {
             files: Vec::new(),
             listen: "[\"127.0.0.1:0\"]".into(),
             dns: String::new(),
+            admin: "127.0.0.1:0".into(),
             limits: String::new(),
+            launcher: Vec::new(),
             sections: String::new(),
             store: None,
             environment: Vec::new(),
@@ -113,6 +120,17 @@ impl Setup {
         self
     }
 
+    /// Has the admin API elsewhere than at a port that the system chooses.
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = address.to_string();
+        self
+    }
+
+    /// The server's directory: zone files, configuration, data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Adds a section to the configuration.
     pub fn section(mut self, text: &str) -> Self {
         self.sections += text;
@@ -123,6 +141,12 @@ impl Setup {
     /// for the first start only.
     pub fn limits(mut self, commands: &str) -> Self {
         self.limits = commands.into();
+        self
+    }
+
+    /// A program that executes the server, with its first arguments. It holds for the first start only.
+    pub fn launcher(mut self, words: &[&str]) -> Self {
+        self.launcher = words.iter().copied().map(Into::into).collect();
         self
     }
 
@@ -155,11 +179,12 @@ impl Setup {
         let sqlite = || format!("path = \"{}/links.sqlite\"\n", data.display());
         let text = format!(
             "[dns]\nlisten = {listen}\n{dns}{zones}\n[store]\n{store}\
-             [admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{data}/admin.token\"\n\
+             [admin]\nlisten = \"{admin}\"\ntoken_file = \"{data}/admin.token\"\n\
              [redirect]\nlisten = \"127.0.0.1:0\"\n{sections}",
             sections = self.sections,
             listen = self.listen,
             dns = self.dns,
+            admin = self.admin,
             zones = self.zones,
             store = self.store.unwrap_or_else(sqlite),
             data = data.display(),
@@ -167,7 +192,8 @@ impl Setup {
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("{}\nexec \"$0\" \"$@\"", self.limits)])
+            .args(["-c", &format!("{}\nexec \"$@\"", self.limits), "sh"])
+            .args(self.launcher)
             .arg(env!("CARGO_BIN_EXE_tinyns"));
         Server::launch(bare(command), self.dir, config, self.environment)
     }
@@ -212,7 +238,7 @@ impl Server {
             .map(Process)
             .unwrap();
         let log = Log::follow(child.0.stderr.take().unwrap());
-        let dns = log.address("DNS over UDP and TCP");
+        let dns = log.address(DNS_LISTENER);
         let admin = log.address("\"admin API\"");
         let redirect = log.address("\"redirect host\"");
         Self {
@@ -240,6 +266,13 @@ impl Server {
     /// What it has logged.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// All addresses where it serves DNS, in the order of its configuration.
+    pub fn dns_addresses(&self) -> Vec<SocketAddr> {
+        let log = self.log.text();
+        let lines = log.lines().filter(|line| line.contains(DNS_LISTENER));
+        lines.map(address_in).collect()
     }
 
     /// Its process.
@@ -607,9 +640,14 @@ impl Log {
 
     /// The field `address` of the first line with this text.
     fn address(&self, text: &str) -> SocketAddr {
-        let line: Value = serde_json::from_str(&self.wait_for(text)).unwrap();
-        line["address"].as_str().unwrap().parse().unwrap()
+        address_in(&self.wait_for(text))
     }
+}
+
+/// The field `address` of a line of the log.
+fn address_in(line: &str) -> SocketAddr {
+    let line: Value = serde_json::from_str(line).unwrap();
+    line["address"].as_str().unwrap().parse().unwrap()
 }
 
 /// A query with EDNS, DO clear, size 1,232, RD clear.

@@ -13,6 +13,8 @@ mod harness;
 // Redis servers, clusters and sentinels, and what can go wrong on the way to them.
 mod redis;
 
+// Where it listens, and which address replies come from.
+mod addresses;
 // What a reply allocates; it counts the allocations of the whole binary.
 mod allocations;
 // Redis between memory and the table: what it holds, and how changes reach other servers.
@@ -37,6 +39,8 @@ mod links;
 mod operation;
 // The bad days of Redis and of the table.
 mod outages;
+// Privileges, and what else the process has of the system.
+mod process;
 // Fills and changes at the same time, and deaths between the steps of a change.
 mod races;
 // One packet at a time, without a socket: what is replied to, and what is dropped.
@@ -47,6 +51,8 @@ mod protocol;
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
+// Sockets of a service manager, what it is told, and the unit files for it.
+mod systemd;
 // TCP: pipelining, slow and idle clients, limits, descriptors, stops.
 mod tcp;
 // Import and export: the article's table, files, kills and restarts in the middle.

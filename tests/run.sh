@@ -23,6 +23,9 @@ redis-server redis-server redis-server.service
 redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
+setpriv util-linux
+systemd-analyze systemd
+systemd-socket-activate systemd
 "
 
 readonly script=tests/run.sh

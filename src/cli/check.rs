@@ -7,11 +7,14 @@ use anyhow::bail;
 
 use super::print;
 use crate::config::{Config, StoreConfig};
+use crate::system::privileges::Account;
 use crate::zone::{Diagnostic, ZoneConfig, ZoneSet};
 
-/// Checks the zone files of a configuration that is valid by itself. What is wrong goes to standard
+/// Checks the zone files of a configuration that is valid by itself, and that there is the user whom
+/// the server is to become. What is wrong goes to standard
 /// error with file and line, a line a fault, the faults of all zones at once.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+    Account::find(&config.process)?;
     match ZoneSet::load(config.zones.clone()) {
         Ok((_, warnings)) => {
             report("warning", &warnings);

@@ -52,7 +52,11 @@ Signals:
   SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the admin API's token; without it the token file holds it";
+  TINYNS_ADMIN_TOKEN  the admin API's token; without it the token file holds it
+  LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
+                      sockets that the service manager has bound (sd_listen_fds(3))
+  NOTIFY_SOCKET, WATCHDOG_USEC
+                      where it wants to be told of start, reload and stop (sd_notify(3))";
 
 const ADD_HELP: &str = "\
 Examples:
@@ -370,8 +374,11 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let config = cli.global.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
+            let config = load(config)?;
+            // Before the log, whose thread would keep the rights that this one gives up.
+            let ready = serve::prepare(&config)?;
             let logs = logging::init(cli.global.log_format, &cli.global.log)?;
-            serve::run(load(config)?, logs.status_line())
+            serve::run(config, ready, logs.status_line())
         }
         Command::Add(args) => print(&links::add(args, config)?),
         Command::Get(args) => print(&links::get(args, config)?),

@@ -8,44 +8,102 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::Running;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::links::{WarmPhase, WarmStatus};
 use crate::logging::StatusLine;
 use crate::progress::{Extent, Progress};
+use crate::system::files;
+use crate::system::handed::Handed;
+use crate::system::manager::ServiceManager;
+use crate::system::privileges::{self, Identity};
+use crate::{Running, SocketError, Sockets};
 
+/// What the service manager shows of a server in order.
+const SERVING: &str = "serving";
+/// What it shows of one whose zone files have faults.
+const NOT_RELOADED: &str =
+    "serving the old zones: the new zone files have faults, which the log tells";
 /// How often the bar of the warm load is drawn.
 const DRAW_TIME: Duration = Duration::from_millis(200);
 
+/// What a server has before it starts.
+pub(super) struct Ready {
+    sockets: Sockets,
+    identity: Identity,
+    /// The limit on open files.
+    files: io::Result<u64>,
+}
+
+/// Does what needs privileges, and gives them up. To be called while the process has one thread: each
+/// has rights of its own, and new ones have those of the one that makes them.
+pub(super) fn prepare(config: &Config) -> anyhow::Result<Ready> {
+    privileges::forbid_new().context("cannot forbid new privileges")?;
+    let handed = Handed::from_env().map_err(SocketError::from)?;
+    let sockets = Sockets::open(config, handed)?;
+    let files = files::raise_limit();
+    let identity = privileges::give_up(&config.process)?;
+    Ok(Ready {
+        sockets,
+        identity,
+        files,
+    })
+}
+
 /// Runs the server until a signal or a failed listener ends it. On a terminal the load of links into
 /// Redis has a bar in its last line.
-pub(super) fn run(config: Config, status: Option<StatusLine>) -> anyhow::Result<()> {
+pub(super) fn run(config: Config, ready: Ready, status: Option<StatusLine>) -> anyhow::Result<()> {
+    log_process(&ready);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(serve(config, status));
+    let outcome = runtime.block_on(serve(config, ready.sockets, status));
     // What had to be finished is finished by now, or the operator does not want to wait for it:
     // dropping the runtime would wait for every call that still blocks.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, status: Option<StatusLine>) -> anyhow::Result<()> {
-    // Before the first listener is open, so that no signal finds the process unprepared.
+async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> anyhow::Result<()> {
+    // Before anything is served, so that no signal finds the server unprepared.
     let mut signals = Signals::new().context("cannot handle signals")?;
+    let manager = ServiceManager::from_env();
     let mut running = tokio::select! {
-        running = crate::start(config, Clock::default()) => running?,
+        running = crate::start(config, sockets, Clock::default()) => running?,
         name = signals.stop.recv() => {
             info!("{name} while starting");
             return Ok(());
         }
     };
     announce(&running);
+    manager.ready(SERVING).await;
+    let beats = tokio::spawn(beat(manager.clone()));
     let mut bar = status.map(WarmBar::new);
-    let outcome = watch(&mut running, &mut signals, &mut bar).await;
+    let outcome = watch(&mut running, &mut signals, &manager, &mut bar).await;
     drop(bar);
+    manager.stopping().await;
+    let outcome = stop(running, signals, outcome).await;
+    beats.abort();
+    outcome
+}
+
+/// Tells the service manager that all is well for as long as it is polled, if it wants to hear it.
+async fn beat(manager: ServiceManager) {
+    let Some(time) = manager.beat() else { return };
+    let mut beats = tokio::time::interval(time);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        manager.alive().await;
+    }
+}
+
+async fn stop(
+    running: Running,
+    mut signals: Signals,
+    outcome: anyhow::Result<()>,
+) -> anyhow::Result<()> {
     tokio::select! {
         () = running.shutdown() => {
             info!("stopped");
@@ -55,6 +113,24 @@ async fn serve(config: Config, status: Option<StatusLine>) -> anyhow::Result<()>
             warn!("second signal, {name}: stopping at once");
             outcome.and(Err(anyhow!("stopped by a second signal with work unfinished")))
         }
+    }
+}
+
+/// Tells what the process may do.
+fn log_process(ready: &Ready) {
+    match &ready.identity {
+        Identity::Starter | Identity::RootAsTold => {}
+        Identity::Became { uid, gid } => info!(%uid, %gid, "root's privileges given up"),
+        Identity::Root => {
+            warn!("running as root; \"user\" in [process] names whom to become instead");
+        }
+    }
+    match &ready.files {
+        Ok(files) if *files < files::ENOUGH => {
+            warn!(files, "few files may be open: connections may have to wait");
+        }
+        Ok(files) => info!(files, "files that may be open"),
+        Err(error) => warn!(%error, "the limit on open files stays as it is"),
     }
 }
 
@@ -75,6 +151,7 @@ fn announce(running: &Running) {
 async fn watch(
     running: &mut Running,
     signals: &mut Signals,
+    manager: &ServiceManager,
     bar: &mut Option<WarmBar>,
 ) -> anyhow::Result<()> {
     let mut draw = tokio::time::interval(DRAW_TIME);
@@ -88,8 +165,11 @@ async fn watch(
             }
             _ = signals.hangup.recv() => {
                 info!("SIGHUP: reading the zone files again");
+                manager.reloading().await;
                 tokio::select! {
-                    () = running.reload() => {}
+                    reloaded = running.reload() => {
+                        manager.ready(if reloaded { SERVING } else { NOT_RELOADED }).await;
+                    }
                     // The files may be large, or on a file system that does not answer.
                     name = signals.stop.recv() => return stopping(name),
                 }

@@ -15,6 +15,7 @@
 mod dns;
 mod listen;
 mod problem;
+mod process;
 mod raw;
 mod reader;
 mod redis;
@@ -33,6 +34,7 @@ use toml::Spanned;
 
 use self::listen::Seen;
 pub use self::problem::{ConfigError, Problem};
+pub use self::process::ProcessConfig;
 use self::raw::{RawAdmin, RawCache, RawNumber, RawRedirect};
 pub(crate) use self::reader::one_line;
 use self::reader::{Reader, line_of};
@@ -82,6 +84,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[redirect]`
     pub redirect: RedirectConfig,
+    /// `[process]`
+    pub process: ProcessConfig,
 }
 
 /// The name server.
@@ -169,6 +173,7 @@ impl Config {
         let filter = reader.filter(filter, &store, &cache)?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
+        let process = reader.process(raw.process)?;
         Ok(Self {
             dns,
             zones,
@@ -180,6 +185,7 @@ impl Config {
             filter,
             admin,
             redirect,
+            process,
         })
     }
 }

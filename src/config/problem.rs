@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::MAX_FILE_LEN;
 use super::listen::MAX_LISTEN;
+use super::process::MAX_ACCOUNT_LEN;
 use super::redis::{MAX_URLS, MAX_WORD_LEN};
 use crate::link::{Origin, OriginError};
 use crate::links::redis::RedisUrlError;
@@ -191,6 +192,12 @@ pub enum Problem {
     /// Certificates, but no TLS.
     #[error("belongs to rediss:// URLs, and these are redis://")]
     NoTls,
+    /// Not a user or group.
+    #[error(
+        "{0:?} is not the name or number of a user or group: 1 to {MAX_ACCOUNT_LEN} bytes without \
+         blanks and colons"
+    )]
+    Account(String),
     /// Not a name that can be a part of keys, or that sentinels allow.
     #[error("not 1 to {MAX_WORD_LEN} letters, digits, and any of \"_-.\"")]
     RedisWord,

@@ -25,6 +25,8 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     #[serde(default)]
     pub(super) redirect: RawRedirect,
+    #[serde(default)]
+    pub(super) process: RawProcess,
 }
 
 #[derive(Default, Deserialize)]
@@ -100,6 +102,13 @@ pub(super) struct RawRedirect {
     pub(super) listen: Option<Spanned<RawListen>>,
     pub(super) short_url_scheme: Option<Spanned<String>>,
     pub(super) short_url_port: Option<Spanned<RawNumber>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table, [process]")]
+pub(super) struct RawProcess {
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
 }
 
 /// Addresses to listen on; a type of its own for its message, as the next.

@@ -70,6 +70,7 @@ fn the_defaults_are_those_of_the_documentation() {
                 port: None,
             },
         },
+        process: ProcessConfig::default(),
     };
     assert_eq!(Config::default(), expected);
     assert_eq!(ok(every_default()), expected);
@@ -109,6 +110,9 @@ token_file = "/run/token"
 listen = ["[::]:80", "0.0.0.0:80"]
 short_url_scheme = "https"
 short_url_port = 8443
+[process]
+user = "tinyns"
+group = "dns"
 "#);
     let expected = Config {
         dns: DnsConfig {
@@ -158,6 +162,10 @@ short_url_port = 8443
                 port: Some(8443),
             },
         },
+        process: ProcessConfig {
+            user: Some("tinyns".into()),
+            group: Some("dns".into()),
+        },
     };
     assert_eq!(config, expected);
 }
@@ -167,7 +175,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, `cache`, \
-         `admin`, `redirect`",
+         `admin`, `redirect`, `process`",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
@@ -599,5 +607,6 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
 }
 
 mod dns;
+mod process;
 mod redis;
 mod tcp;

@@ -19,7 +19,7 @@ const PORT_ATTEMPTS: u32 = 16;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How many UDP sockets one address has at the most, each with a thread.
-const MAX_UDP_SOCKETS: usize = 16;
+pub const MAX_UDP_SOCKETS: usize = 16;
 
 /// The UDP sockets and the TCP socket of one address.
 #[derive(Debug)]
@@ -70,9 +70,24 @@ impl Listener {
             socket.bind(&local.into())?;
             Ok(UdpSocket::from(socket))
         };
-        let sockets = thread::available_parallelism().map_or(1, |n| n.get().min(MAX_UDP_SOCKETS));
-        let udp: io::Result<Vec<_>> = (0..sockets).map(bind_udp).collect();
-        let udp = udp.map_err(named("UDP"))?;
+        let udp: io::Result<Vec<_>> = (0..udp_workers()).map(bind_udp).collect();
+        Self::new(udp.map_err(named("UDP"))?, tcp)
+    }
+
+    /// Sockets that are bound already, all to the address of the TCP listener, which does not block. If
+    /// there are fewer UDP sockets than workers, some of these share one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(mut udp: Vec<UdpSocket>, tcp: TcpListener) -> io::Result<Self> {
+        let local = tcp.local_addr()?;
+        for socket in &udp {
+            pass_fragments_by(socket, local)?;
+        }
+        let lacking = udp_workers().saturating_sub(udp.len());
+        let shared = udp.iter().cycle().take(lacking).map(UdpSocket::try_clone);
+        let shared: Vec<_> = shared.collect::<io::Result<_>>()?;
+        udp.extend(shared);
         Ok(Self { udp, tcp, local })
     }
 
@@ -80,6 +95,31 @@ impl Listener {
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
+}
+
+/// How many UDP workers an address has.
+fn udp_workers() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get().min(MAX_UDP_SOCKETS))
+}
+
+/// Has a socket believe nobody who says that a path takes only small packets. Whoever forges such an
+/// ICMP message could have replies sent in fragments, and then replace the second one by his own (RFC
+/// 9715 §3.1 and appendix B); by default replies are small enough for every path.
+#[cfg(target_os = "linux")]
+fn pass_fragments_by(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    match local {
+        SocketAddr::V4(_) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::OMIT)?,
+        SocketAddr::V6(_) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::OMIT)?,
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pass_fragments_by(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
+    Ok(())
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
@@ -141,5 +181,41 @@ impl DnsServer {
         if !all_read {
             tracing::warn!("some TCP clients had not read their replies after {DRAIN:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn rfc9715_3_1_nobody_has_replies_sent_in_fragments() {
+        use rustix::net::sockopt::{
+            Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu_discover, ipv6_mtu_discover,
+        };
+        let v4 = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let v6 = Listener::bind("[::1]:0".parse().unwrap()).unwrap();
+        for (v4, v6) in v4.udp.iter().zip(&v6.udp) {
+            assert_eq!(ip_mtu_discover(v4).unwrap(), Ipv4PathMtuDiscovery::OMIT);
+            assert_eq!(ipv6_mtu_discover(v6).unwrap(), Ipv6PathMtuDiscovery::OMIT);
+        }
+        assert_eq!(v4.udp.len(), udp_workers());
+    }
+
+    #[test]
+    fn workers_share_sockets_where_there_are_too_few() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind(local).unwrap();
+        let listener = Listener::new(vec![udp], tcp).unwrap();
+        assert_eq!(listener.udp.len(), udp_workers());
+        assert!(
+            listener
+                .udp
+                .iter()
+                .all(|udp| udp.local_addr().unwrap() == local)
+        );
+        assert_eq!(listener.local_addr(), local);
     }
 }

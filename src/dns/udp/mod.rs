@@ -133,8 +133,17 @@ impl Drop for Alarm {
 fn prepare(socket: &UdpSocket) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(STOP_LOOK))?;
+    let reference = SockRef::from(socket);
+    // The system tells twice what it was asked for, to count its own needs in. A service manager may
+    // have got more than it would give us.
+    if reference
+        .recv_buffer_size()
+        .is_ok_and(|size| size >= 2 * RECEIVE_BUFFER)
+    {
+        return Ok(());
+    }
     // The default does as well, only for fewer packets.
-    if let Err(error) = SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER) {
+    if let Err(error) = reference.set_recv_buffer_size(RECEIVE_BUFFER) {
         tracing::debug!(%error, "the receive buffer stays as it is");
     }
     Ok(())
