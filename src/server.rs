@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
+use crate::dns::Pulse;
 use crate::dns::handler::Handler;
 use crate::dns::server::{DnsServer, Listener};
 use crate::dns::tcp::TcpLimits;
@@ -168,6 +169,11 @@ impl Running {
     /// Where the redirect host is.
     pub fn redirect(&self) -> &[SocketAddr] {
         &self.redirect
+    }
+
+    /// Whether the threads that answer queries still come round.
+    pub fn pulse(&self) -> Pulse {
+        self.handler.pulse().clone()
     }
 
     /// How far the load of all links into Redis is, where there is one.

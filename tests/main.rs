@@ -29,6 +29,8 @@ mod failover;
 mod filter;
 // Several servers on one DynamoDB table.
 mod fleet;
+// Everything that dig and kdig can put into a query.
+mod flags;
 // More random names than anybody could look up.
 mod flood;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dns::Pulse;
 use crate::links::{WarmPhase, WarmStatus};
 use crate::logging::StatusLine;
 use crate::progress::{Extent, Progress};
-use crate::system::files;
 use crate::system::handed::Handed;
 use crate::system::manager::ServiceManager;
 use crate::system::privileges::{self, Identity};
@@ -24,6 +24,8 @@ const SERVING: &str = "serving";
 /// What it shows of one whose zone files have faults.
 const NOT_RELOADED: &str =
     "serving the old zones: the new zone files have faults, which the log tells";
+/// The shortest time between two looks at the workers, which come round within a tenth of a second.
+const SHORTEST_BEAT: Duration = Duration::from_millis(250);
 /// How often the bar of the warm load is drawn.
 const DRAW_TIME: Duration = Duration::from_millis(200);
 
@@ -31,8 +33,6 @@ const DRAW_TIME: Duration = Duration::from_millis(200);
 pub(super) struct Ready {
     sockets: Sockets,
     identity: Identity,
-    /// The limit on open files.
-    files: io::Result<u64>,
 }
 
 /// Does what needs privileges, and gives them up. To be called while the process has one thread: each
@@ -41,19 +41,14 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Ready> {
     privileges::forbid_new().context("cannot forbid new privileges")?;
     let handed = Handed::from_env().map_err(SocketError::from)?;
     let sockets = Sockets::open(config, handed)?;
-    let files = files::raise_limit();
     let identity = privileges::give_up(&config.process)?;
-    Ok(Ready {
-        sockets,
-        identity,
-        files,
-    })
+    Ok(Ready { sockets, identity })
 }
 
 /// Runs the server until a signal or a failed listener ends it. On a terminal the load of links into
 /// Redis has a bar in its last line.
 pub(super) fn run(config: Config, ready: Ready, status: Option<StatusLine>) -> anyhow::Result<()> {
-    log_process(&ready);
+    log_identity(&ready.identity);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -78,7 +73,7 @@ async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> 
     };
     announce(&running);
     manager.ready(SERVING).await;
-    let beats = tokio::spawn(beat(manager.clone()));
+    let beats = tokio::spawn(beat(manager.clone(), running.pulse()));
     let mut bar = status.map(WarmBar::new);
     let outcome = watch(&mut running, &mut signals, &manager, &mut bar).await;
     drop(bar);
@@ -88,14 +83,17 @@ async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> 
     outcome
 }
 
-/// Tells the service manager that all is well for as long as it is polled, if it wants to hear it.
-async fn beat(manager: ServiceManager) {
+/// Tells the service manager that all is well for as long as it is, if it wants to hear it.
+async fn beat(manager: ServiceManager, pulse: Pulse) {
     let Some(time) = manager.beat() else { return };
-    let mut beats = tokio::time::interval(time);
+    let mut beats = tokio::time::interval(time.max(SHORTEST_BEAT));
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beats.tick().await;
-        manager.alive().await;
+        match pulse.is_there() {
+            true => manager.alive().await,
+            false => error!("a UDP worker does not come round; the service manager is not told"),
+        }
     }
 }
 
@@ -116,21 +114,14 @@ async fn stop(
     }
 }
 
-/// Tells what the process may do.
-fn log_process(ready: &Ready) {
-    match &ready.identity {
+/// Tells as whom the process runs, where that is not plain.
+fn log_identity(identity: &Identity) {
+    match identity {
         Identity::Starter | Identity::RootAsTold => {}
         Identity::Became { uid, gid } => info!(%uid, %gid, "root's privileges given up"),
         Identity::Root => {
             warn!("running as root; \"user\" in [process] names whom to become instead");
         }
-    }
-    match &ready.files {
-        Ok(files) if *files < files::ENOUGH => {
-            warn!(files, "few files may be open: connections may have to wait");
-        }
-        Ok(files) => info!(files, "files that may be open"),
-        Err(error) => warn!(%error, "the limit on open files stays as it is"),
     }
 }
 

@@ -26,6 +26,7 @@ use super::hot::{HotAnswers, Now};
 use super::message::{Message, Refusal};
 use super::ordinary::Answerable;
 use super::packet::{MAX_TCP_PAYLOAD, Via};
+use super::pulse::Pulse;
 use super::query::Echo;
 use super::reply::{Frame, Options};
 use super::settings::Settings;
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     cookies: Option<Cookies>,
     metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
+    pulse: Pulse,
 }
 
 /// A request that waits for a link.
@@ -91,6 +93,7 @@ impl Handler {
             cookies: random_cookies(),
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
+            pulse: Pulse::default(),
         }))
     }
 
@@ -133,6 +136,11 @@ impl Handler {
     /// Room for one more request in work, when there is some; none if the server stops.
     pub(super) async fn permit_later(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.in_flight).acquire_owned().await.ok()
+    }
+
+    /// Whether the workers still come round.
+    pub fn pulse(&self) -> &Pulse {
+        &self.0.pulse
     }
 
     /// Where to count.

@@ -14,7 +14,7 @@
 //! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
 //! * [`answer`] decides; it is a pure function, and the only place that does.
 //! * [`edns`] makes the OPT record and knows the sizes; `cookie` makes DNS cookies.
-//! * [`server`] owns the sockets.
+//! * [`server`] owns the sockets. [`Pulse`] tells whether the workers still come round.
 
 pub mod answer;
 mod chaos;
@@ -25,6 +25,7 @@ mod hot;
 mod message;
 mod ordinary;
 pub mod packet;
+mod pulse;
 mod query;
 mod records;
 mod reply;
@@ -35,4 +36,5 @@ pub mod tcp;
 mod udp;
 
 pub use chaos::{Identity, MAX_TEXT as MAX_IDENTITY_TEXT};
+pub use pulse::Pulse;
 pub use settings::Settings;

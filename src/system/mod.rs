@@ -1,7 +1,6 @@
 //! What the server asks of the system and of its service manager, beside files and sockets.
 //!
 //! * [`privileges`]: from root to an ordinary user, for good, once all sockets are bound.
-//! * [`files`]: how many files and connections the process may have open.
 //! * [`handed`]: sockets that the service manager has bound (`sd_listen_fds(3)`).
 //! * [`manager`]: what the service manager is told (`sd_notify(3)`).
 //!
@@ -9,7 +8,6 @@
 //! that makes them. So what is given up here is given up while the process has one thread only: before
 //! the log has its thread, and before the runtime has its own.
 
-pub mod files;
 pub mod handed;
 pub mod manager;
 pub mod privileges;

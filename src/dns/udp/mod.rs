@@ -32,6 +32,7 @@ use self::batch::{Inbox, Outbox, Peer, tell_local};
 use super::handler::Handler;
 use super::ordinary::Scratch;
 use super::packet::{ENCODING, Fate, Packet, Via, Waiting};
+use super::pulse::Mark;
 use super::reply::ReplyBuffer;
 use super::tally::Tally;
 use crate::metrics::DropReason;
@@ -155,6 +156,7 @@ struct Worker {
     handler: Handler,
     stop: Arc<AtomicBool>,
     runtime: Handle,
+    mark: Mark,
     /// To the sender of this socket.
     replies: mpsc::Sender<Later>,
 }
@@ -177,11 +179,13 @@ impl Worker {
         let (replies, waiting) = mpsc::channel(SENDER_QUEUE);
         // Ends when the worker and all its tasks have.
         runtime.spawn(send_all(waiting, socket.clone(), handler.clone()));
+        let mark = handler.pulse().mark();
         Ok(Self {
             socket,
             handler,
             stop,
             runtime,
+            mark,
             replies,
         })
     }
@@ -200,6 +204,7 @@ impl Worker {
         let mut tally = Tally::default();
         let mut errors = 0;
         while !self.stop.load(Ordering::Acquire) {
+            self.mark.leave();
             match inbox.receive(&self.socket) {
                 Ok(()) => errors = 0,
                 Err(error) if is_idle(&error) => continue,
