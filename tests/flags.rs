@@ -159,7 +159,7 @@ const DIG_VALUES: [Case<'static>; 68] = [
     ("-t TYPE65535", "QUERY NOERROR, qr aa rd, 1 1 1 1", "SOA"),
     ("-t AXFR -q s.example.com", NO_HEADER, "Transfer failed."),
     (
-        "-t IXFR=1 -q s.example.com +notcp +all +qr",
+        "-t IXFR=1 -q s.example.com +notcp +qr +all",
         "QUERY REFUSED, qr, 1 0 0 1",
         "EDE: 18",
     ),
