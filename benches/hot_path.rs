@@ -27,7 +27,9 @@ use hickory_proto::op::Message;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use tinyns::clock::Clock;
+use tinyns::dns::Settings;
 use tinyns::dns::packet::{Buffers, Packet, Via};
+use tinyns::dns::rate_limit::{RateLimitConfig, Rates};
 
 use self::fixture::{CLIENT, Fixture, Size, TXT, code, query};
 
@@ -54,6 +56,7 @@ fn main() {
     for links in [FEWER, MANY] {
         hot(&mut criterion, links);
     }
+    limited(&mut criterion);
     absent(&mut criterion);
     anew(&mut criterion);
     hickory(&mut criterion);
@@ -186,6 +189,54 @@ fn hot(criterion: &mut Criterion, links: u32) {
             });
         });
         criterion.bench_function(&format!("whole/hot/{links}/{order}"), |bencher| {
+            Queries::new(numbers, Some(&[]))
+                .each(bencher, |packet| whole(&fixture, packet, &mut buffers));
+        });
+    }
+}
+
+/// Hot answers behind a rate limit: all of them sent, and nearly none. To be compared with `whole/hot`, where
+/// there is no limit.
+fn limited(criterion: &mut Criterion) {
+    for (name, rate, numbers) in [
+        ("whole/limited/sent", 100_000, (0, FEWER)),
+        ("whole/limited/refused", 1, (0, 1)),
+    ] {
+        let rates = Rates {
+            answers: rate,
+            nodata: rate,
+            nxdomains: rate,
+            referrals: rate,
+            errors: rate,
+            all: 0,
+        };
+        let settings = Settings {
+            rate_limit: Some(RateLimitConfig {
+                rates,
+                burst: 2,
+                slip: 2,
+                ipv4_prefix: 24,
+                ipv6_prefix: 56,
+                exempt: Vec::new(),
+                table_bytes: 4 << 20,
+                dry_run: false,
+            }),
+            ..Settings::default()
+        };
+        let size = Size {
+            links: FEWER,
+            hot_bytes: FEWER as usize * BYTES_EACH,
+            memory_bytes: 64 << 20,
+            filter: false,
+        };
+        let fixture = Fixture::with_settings(size, settings);
+        let mut buffers = Buffers::default();
+        let mut packet = query(0, TXT, None);
+        for number in 0..FEWER {
+            ask_for(&mut packet, number);
+            fixture.ask(&packet, &mut buffers);
+        }
+        criterion.bench_function(name, |bencher| {
             Queries::new(numbers, Some(&[]))
                 .each(bencher, |packet| whole(&fixture, packet, &mut buffers));
         });

@@ -34,6 +34,12 @@ pub struct Metrics {
     pub dns_tcp_closed: Family<TcpClose, Counter>,
     /// How often no TCP connection could be accepted, because something was short.
     pub dns_tcp_accept_errors: Counter,
+    /// Replies that were too many for a network, by kind and what was done.
+    pub rate_limited: Family<RateLimited, Counter>,
+    /// Accounts of networks that owe something.
+    pub rate_limit_accounts: Gauge,
+    /// Accounts that were pushed out while they owed something.
+    pub rate_limit_evictions: Counter,
     /// Queries whose link could not be known.
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.
@@ -110,6 +116,7 @@ pub struct DnsDrop {
 pub enum DropReason {
     NotAQuery,
     Overload,
+    RateLimited,
     Unsendable,
 }
 
@@ -151,6 +158,43 @@ pub enum TcpCloseReason {
     Refused,
     /// It was refused: its client had all it may have, and none of them at rest.
     ClientRefused,
+}
+
+/// The labels of [`Metrics::rate_limited`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RateLimited {
+    /// What was done instead of sending the reply.
+    pub action: LimitAction,
+    /// Of what there were too many.
+    pub kind: LimitKind,
+}
+
+/// What is done about a reply that is too many for a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum LimitAction {
+    /// Nothing is sent.
+    Dropped,
+    /// It is sent without records, and truncated if it is no error.
+    Slipped,
+    /// A server cookie is sent, to come again with (RFC 7873 §5.2.3).
+    BadCookie,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum LimitKind {
+    /// NOERROR, with records in the answer section.
+    Answer,
+    /// NOERROR, without records in the answer section.
+    NoData,
+    /// NXDOMAIN.
+    NxDomain,
+    /// NOERROR, with the name servers of another zone.
+    Referral,
+    /// Any other rcode.
+    Error,
+    /// All replies to a network together.
+    All,
 }
 
 /// The labels of [`Metrics::link_lookups`].
@@ -255,6 +299,23 @@ pub enum Outcome {
     Failure,
 }
 
+impl LimitAction {
+    /// All of them, each at its own number.
+    pub const ALL: [Self; 3] = [Self::Dropped, Self::Slipped, Self::BadCookie];
+}
+
+impl LimitKind {
+    /// All of them, each at its own number.
+    pub const ALL: [Self; 6] = [
+        Self::Answer,
+        Self::NoData,
+        Self::NxDomain,
+        Self::Referral,
+        Self::Error,
+        Self::All,
+    ];
+}
+
 impl Metrics {
     /// All counters at zero.
     pub fn new() -> Self {
@@ -269,6 +330,9 @@ impl Metrics {
             dns_tcp_connections: Gauge::default(),
             dns_tcp_closed: Family::default(),
             dns_tcp_accept_errors: Counter::default(),
+            rate_limited: Family::default(),
+            rate_limit_accounts: Gauge::default(),
+            rate_limit_evictions: Counter::default(),
             link_failures: Counter::default(),
             link_lookups: Family::default(),
             link_lookup_seconds: Family::new_with_constructor(latencies),
@@ -342,6 +406,21 @@ impl Metrics {
             "dns_tcp_accept_errors",
             "How often no TCP connection could be accepted, for want of descriptors or memory",
             metrics.dns_tcp_accept_errors.clone(),
+        );
+        registry.register(
+            "rate_limited",
+            "UDP replies that were too many for a network, by kind and what was done instead",
+            metrics.rate_limited.clone(),
+        );
+        registry.register(
+            "rate_limit_accounts",
+            "Accounts of the rate limit that owe something, as of the last quarter of a minute",
+            metrics.rate_limit_accounts.clone(),
+        );
+        registry.register(
+            "rate_limit_evictions",
+            "Accounts of the rate limit that owed something and were pushed out by others",
+            metrics.rate_limit_evictions.clone(),
         );
         registry.register(
             "link_failures",

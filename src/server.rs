@@ -1,7 +1,7 @@
 //! Wiring: from a configuration to a server at work, and back down again.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ use crate::dns::Pulse;
 use crate::dns::handler::Handler;
 use crate::dns::server::{DnsServer, Listener};
 use crate::dns::tcp::TcpLimits;
+use crate::dns::{CookieSecrets, SecretsError};
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
@@ -49,6 +50,9 @@ pub enum StartError {
     /// Redis cannot even be tried.
     #[error(transparent)]
     Redis(#[from] RedisOpenError),
+    /// The secrets of DNS cookies cannot be read.
+    #[error(transparent)]
+    CookieSecrets(#[from] SecretsError),
     /// The admin token's file cannot be read or made.
     #[error(transparent)]
     TokenFile(#[from] TokenError),
@@ -63,6 +67,7 @@ pub struct Running {
     admin: Vec<SocketAddr>,
     redirect: Vec<SocketAddr>,
     zones: Arc<ZoneSet>,
+    cookie_secrets: Option<PathBuf>,
     handler: Handler,
     store: Arc<dyn Store>,
     links: Arc<Links>,
@@ -92,6 +97,8 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     // The store before the token: it makes a directory that only its owner can read.
     let store = open_store(config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
+    let cookie_secrets = config.cookie_secrets.as_deref();
+    let secrets = cookie_secrets.map(CookieSecrets::load).transpose()?;
 
     let metrics = Arc::new(Metrics::new());
     let limits = LinkLimits {
@@ -114,6 +121,9 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
         config.dns.settings,
         metrics.clone(),
     );
+    if let Some(secrets) = secrets {
+        handler.set_cookie_secrets(secrets);
+    }
     let shutdown = CancellationToken::new();
     let (failed, failures) = mpsc::channel(1);
     let tasks = Tasks {
@@ -131,6 +141,7 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
         admin: admin.iter().map(|http| http.local).collect(),
         redirect: redirect.iter().map(|http| http.local).collect(),
         zones,
+        cookie_secrets: config.cookie_secrets,
         handler: handler.clone(),
         store,
         links: links.clone(),
@@ -147,6 +158,9 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let admin_routes = admin_router(links.clone(), token, urls, metrics.clone(), stopping);
     let redirect_routes = redirect_router(links.clone(), urls, metrics);
     links.start(&running.background, &running.background_shutdown);
+    let watch = handler.clone();
+    let watch = watch.watch_rate_limit(running.background_shutdown.clone());
+    running.background.spawn(watch);
     running.background.close();
     tasks.serve_dns(dns, handler, tcp_limits);
     tasks.serve_http("the admin API", admin, admin_routes);
@@ -182,8 +196,34 @@ impl Running {
     }
 
     /// Reads all zone files again, and takes the new zones if every one of them is good; else the
-    /// old ones serve on. Logs what came of it; returns whether they were taken.
+    /// old ones serve on. The same, apart from that, for the secrets of DNS cookies. Logs what came of it.
+    /// Returns whether all that was read was taken.
     pub async fn reload(&self) -> bool {
+        let zones_taken = self.reload_zones().await;
+        let secrets_taken = match self.cookie_secrets.clone() {
+            Some(file) => self.reload_cookie_secrets(file).await,
+            None => true,
+        };
+        zones_taken && secrets_taken
+    }
+
+    async fn reload_cookie_secrets(&self, file: PathBuf) -> bool {
+        let secrets = aside(move || CookieSecrets::load(&file)).await;
+        match secrets {
+            Ok(secrets) => {
+                tracing::info!(secrets = secrets.count(), "secrets of DNS cookies reloaded");
+                self.handler.set_cookie_secrets(secrets);
+                true
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("secrets of DNS cookies not reloaded; the old ones stay");
+                false
+            }
+        }
+    }
+
+    async fn reload_zones(&self) -> bool {
         let zones = self.zones.clone();
         let outcome = match tokio::task::spawn_blocking(move || zones.reload()).await {
             Ok(Ok(warnings)) => {

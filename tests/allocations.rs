@@ -12,7 +12,9 @@
 //! at the same time, do not count.
 
 use hickory_proto::op::{Message, ResponseCode};
+use tinyns::dns::Settings;
 use tinyns::dns::packet::{Buffers, Via};
+use tinyns::dns::rate_limit::{RateLimitConfig, Rates};
 use tinyns::metrics::{LinkLookup, LookupResult, Tier};
 
 use self::counting::allocations;
@@ -84,13 +86,17 @@ mod counting {
     }
 }
 
-fn fixture(filter: bool, hot_bytes: usize) -> Fixture {
-    Fixture::new(Size {
+fn size(filter: bool, hot_bytes: usize) -> Size {
+    Size {
         links: LINKS,
         hot_bytes,
         memory_bytes: 1 << 20,
         filter,
-    })
+    }
+}
+
+fn fixture(filter: bool, hot_bytes: usize) -> Fixture {
+    Fixture::new(size(filter, hot_bytes))
 }
 
 /// How much is allocated for the reply to a packet, of which everything is known, and what it says.
@@ -216,4 +222,54 @@ fn an_answer_that_is_made_anew_allocates_within_a_bound() {
         }
     }
     assert!(anew > LINKS / 2, "{anew}");
+}
+
+/// Neither what is sent, nor what slips, nor what is dropped.
+#[test]
+fn the_rate_limit_allocates_nothing() {
+    let rates = Rates {
+        answers: 1_000,
+        nodata: 1,
+        nxdomains: 1,
+        referrals: 1,
+        errors: 1,
+        all: 100_000,
+    };
+    let settings = Settings {
+        rate_limit: Some(RateLimitConfig {
+            rates,
+            burst: 1,
+            slip: 2,
+            ipv4_prefix: 24,
+            ipv6_prefix: 56,
+            exempt: vec!["127.0.0.0/8".parse().unwrap()],
+            table_bytes: 1 << 16,
+            dry_run: false,
+        }),
+        ..Settings::default()
+    };
+    let fixture = Fixture::with_settings(size(true, 1 << 20), settings);
+    let mut buffers = Buffers::default();
+    let cookie = b"\0\x0a\0\x08 cookie ";
+    for options in [None, Some(&[][..]), Some(cookie)] {
+        for number in [1, LINKS] {
+            let packet = query(number, TXT, options);
+            fixture.ask(&packet, &mut buffers);
+            // The log is told once when it begins.
+            for _ in 0..2_000 {
+                fixture.ask(&packet, &mut buffers);
+            }
+            let mut replies = 0;
+            for _ in 0..100 {
+                let handler = &fixture.handler;
+                let (count, reply) = allocations(|| {
+                    let reply = handler.reply_to(&packet, CLIENT, Via::Udp, &mut buffers);
+                    reply.unwrap().map(<[u8]>::len)
+                });
+                assert_eq!(count, 0, "{number} {options:?}");
+                replies += usize::from(reply.is_some());
+            }
+            assert!((50..100).contains(&replies), "{replies}");
+        }
+    }
 }

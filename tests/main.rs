@@ -19,6 +19,8 @@ mod addresses;
 mod allocations;
 // Redis between memory and the table: what it holds, and how changes reach other servers.
 mod cache;
+// DNS cookies that the servers of a fleet share.
+mod cookies;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
 // The table of answers, header, EDNS and size rules, by raw packets.
@@ -49,6 +51,8 @@ mod races;
 mod packets;
 // What the RFCs want of replies to every kind of message.
 mod protocol;
+// Response rate limiting: packet by packet, and in a flood from forged addresses.
+mod rate_limit;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.

@@ -15,14 +15,14 @@ use crate::harness::{PATIENCE, Process, Server, Setup, parse, query};
 const TARGET: &str = "https://example.net/some/page?x=1";
 
 /// An unbound that asks one tinyns for `s.example.com`.
-struct Unbound {
+pub struct Unbound {
     _child: Process,
     address: SocketAddr,
     _dir: TempDir,
 }
 
 impl Unbound {
-    fn start(server: &Server) -> Self {
+    pub fn start(server: &Server) -> Self {
         Self::with(server, "")
     }
 
@@ -65,7 +65,7 @@ impl Unbound {
         unbound
     }
 
-    fn try_ask(&self, name: &str, qtype: RecordType) -> Option<Message> {
+    pub fn try_ask(&self, name: &str, qtype: RecordType) -> Option<Message> {
         let mut message = query(name, qtype);
         message.metadata.recursion_desired = true;
         let socket = UdpSocket::bind("127.0.0.1:0").ok()?;

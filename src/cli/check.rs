@@ -7,14 +7,18 @@ use anyhow::bail;
 
 use super::print;
 use crate::config::{Config, StoreConfig};
+use crate::dns::CookieSecrets;
 use crate::system::privileges::Account;
 use crate::zone::{Diagnostic, ZoneConfig, ZoneSet};
 
-/// Checks the zone files of a configuration that is valid by itself, and that there is the user whom
-/// the server is to become. What is wrong goes to standard
-/// error with file and line, a line a fault, the faults of all zones at once.
+/// Checks the files of a configuration that is valid by itself, which are zones and secrets, and that there is
+/// the user whom the server is to become. What is wrong goes to standard error with file and line, a line a
+/// fault, the faults of all zones at once.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     Account::find(&config.process)?;
+    if let Some(file) = &config.cookie_secrets {
+        CookieSecrets::load(file)?;
+    }
     match ZoneSet::load(config.zones.clone()) {
         Ok((_, warnings)) => {
             report("warning", &warnings);

@@ -38,6 +38,8 @@ impl Reader<'_> {
             udp_payload,
             nsid,
             identity,
+            // What other sections decide is not here.
+            ..Settings::default()
         };
         let tcp = self.tcp(raw.tcp)?;
         Ok(DnsConfig {

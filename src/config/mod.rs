@@ -12,10 +12,12 @@
 //! What the file does not say has the default of [`Config::default`]. Relative paths are relative to
 //! the working directory of the process, not to the file.
 
+mod cookies;
 mod dns;
 mod listen;
 mod problem;
 mod process;
+mod rate_limit;
 mod raw;
 mod reader;
 mod redis;
@@ -80,6 +82,9 @@ pub struct Config {
     pub hot_answer_bytes: usize,
     /// Whether there is an existence filter; see [`Links`](crate::links::Links::with_filter).
     pub filter: bool,
+    /// The file with the secrets of DNS cookies; none if a secret is to be drawn at the start, or there are
+    /// no cookies.
+    pub cookie_secrets: Option<PathBuf>,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -163,7 +168,7 @@ impl Config {
         let reader = Reader { text, path };
         let mut raw = reader.raw()?;
         let mut seen = Seen::default();
-        let dns = reader.dns(raw.dns, &mut seen)?;
+        let mut dns = reader.dns(raw.dns, &mut seen)?;
         let zones = reader.zones(raw.zone)?;
         let (store, store_reads_per_second) = reader.store(raw.store)?;
         let redis = raw.redis.map(|raw| reader.redis(raw)).transpose()?;
@@ -171,6 +176,10 @@ impl Config {
         let filter = raw.cache.filter.clone();
         let cache = reader.cache(raw.cache, &store, redis.is_some())?;
         let filter = reader.filter(filter, &store, &cache)?;
+        let rate_limit = raw.rate_limit.map(|raw| reader.rate_limit(raw));
+        dns.settings.rate_limit = rate_limit.transpose()?;
+        let (cookies, cookie_secrets) = reader.cookies(raw.cookies)?;
+        dns.settings.cookies = cookies;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
         let process = reader.process(raw.process)?;
@@ -183,6 +192,7 @@ impl Config {
             cache,
             hot_answer_bytes,
             filter,
+            cookie_secrets,
             admin,
             redirect,
             process,

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use super::MAX_FILE_LEN;
 use super::listen::MAX_LISTEN;
 use super::process::MAX_ACCOUNT_LEN;
+use super::rate_limit::MAX_EXEMPT;
 use super::redis::{MAX_URLS, MAX_WORD_LEN};
+use crate::dns::rate_limit::PrefixError;
 use crate::link::{Origin, OriginError};
 use crate::links::redis::RedisUrlError;
 
@@ -148,6 +150,12 @@ pub enum Problem {
     /// An existence filter for a store of which not all changes are seen.
     #[error("only with kind = \"sqlite\"")]
     NoFilter,
+    /// Not a prefix of addresses.
+    #[error("{0:?}: {1}")]
+    Prefix(String, PrefixError),
+    /// Too many prefixes.
+    #[error("{0} prefixes; at most {MAX_EXEMPT} are allowed")]
+    TooManyPrefixes(usize),
     /// Not a name that DynamoDB allows.
     #[error("{0:?} is not a table's name: 3 to 255 letters, digits, and any of \"_-.\"")]
     Table(String),

@@ -21,6 +21,9 @@ pub(super) struct RawConfig {
     pub(super) redis: Option<Spanned<RawRedis>>,
     #[serde(default)]
     pub(super) cache: RawCache,
+    pub(super) rate_limit: Option<RawRateLimit>,
+    #[serde(default)]
+    pub(super) cookies: RawCookies,
     #[serde(default)]
     pub(super) admin: RawAdmin,
     #[serde(default)]
@@ -111,6 +114,31 @@ pub(super) struct RawProcess {
     pub(super) group: Option<Spanned<String>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table, [rate_limit]")]
+pub(super) struct RawRateLimit {
+    pub(super) responses_per_second: Option<Spanned<RawNumber>>,
+    pub(super) nodata_per_second: Option<Spanned<RawNumber>>,
+    pub(super) nxdomains_per_second: Option<Spanned<RawNumber>>,
+    pub(super) referrals_per_second: Option<Spanned<RawNumber>>,
+    pub(super) errors_per_second: Option<Spanned<RawNumber>>,
+    pub(super) all_per_second: Option<Spanned<RawNumber>>,
+    pub(super) burst: Option<Spanned<RawNumber>>,
+    pub(super) slip: Option<Spanned<RawNumber>>,
+    pub(super) ipv4_prefix_length: Option<Spanned<RawNumber>>,
+    pub(super) ipv6_prefix_length: Option<Spanned<RawNumber>>,
+    pub(super) exempt: Option<Spanned<RawPrefixes>>,
+    pub(super) table_mib: Option<Spanned<RawNumber>>,
+    pub(super) dry_run: Option<Spanned<bool>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table, [cookies]")]
+pub(super) struct RawCookies {
+    pub(super) enabled: Option<Spanned<bool>>,
+    pub(super) secret_file: Option<Spanned<String>>,
+}
+
 /// Addresses to listen on; a type of its own for its message, as the next.
 pub(super) struct RawListen(pub(super) RawTexts);
 
@@ -127,6 +155,16 @@ pub(super) struct RawUrls(pub(super) RawTexts);
 impl<'de> Deserialize<'de> for RawUrls {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = OneOrMany("a URL or a list of URLs, as strings");
+        deserializer.deserialize_any(expected).map(Self)
+    }
+}
+
+/// Clients that are exempt from something.
+pub(super) struct RawPrefixes(pub(super) RawTexts);
+
+impl<'de> Deserialize<'de> for RawPrefixes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = OneOrMany("a prefix or a list of prefixes, as strings");
         deserializer.deserialize_any(expected).map(Self)
     }
 }

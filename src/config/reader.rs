@@ -26,7 +26,7 @@ impl Reader<'_> {
                 .and_then(|t| key_at(t, span.start))
                 .unwrap_or_default();
             let message = match key.split('.').next() {
-                Some("redis") => without_text(e.message()),
+                Some("redis" | "cookies") => without_text(e.message()),
                 _ => e.message().into(),
             };
             self.error(span, &one_line(&key), Problem::Toml(one_line(&message)))
@@ -159,7 +159,7 @@ fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
 }
 
 /// A message of serde without the text that it complains of: in `[redis]`, that may be a URL with a
-/// password in it.
+/// password in it, and in `[cookies]` a secret.
 fn without_text(message: &str) -> Cow<'_, str> {
     match message.strip_prefix("invalid type: string ") {
         Some(rest) => {

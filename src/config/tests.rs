@@ -36,6 +36,21 @@ fn every_default() -> &'static str {
     rest.split_once("```").unwrap().0
 }
 
+/// A section that is commented out in the README, without its comment signs.
+fn documented(section: &str) -> String {
+    let header = format!("[{section}]");
+    let (_, rest) = every_default().split_once(&format!("# {header}")).unwrap();
+    let lines = rest.lines().map_while(|line| match line {
+        "" => None,
+        _ => Some(line.strip_prefix("# ").unwrap_or(line)),
+    });
+    // The rest of the first line is a comment.
+    std::iter::once(header.as_str())
+        .chain(lines)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 #[test]
 fn the_defaults_are_those_of_the_documentation() {
     let expected = Config {
@@ -59,6 +74,7 @@ fn the_defaults_are_those_of_the_documentation() {
         cache: MemoryLimits::default(),
         hot_answer_bytes: 64 << 20,
         filter: true,
+        cookie_secrets: None,
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -151,6 +167,7 @@ group = "dns"
             ..MemoryLimits::default()
         },
         filter: true,
+        cookie_secrets: None,
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
@@ -175,7 +192,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, `cache`, \
-         `admin`, `redirect`, `process`",
+         `rate_limit`, `cookies`, `admin`, `redirect`, `process`",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
@@ -608,5 +625,6 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
 
 mod dns;
 mod process;
+mod rate_limit;
 mod redis;
 mod tcp;

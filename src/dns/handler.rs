@@ -18,9 +18,12 @@ use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
 use hickory_server::server::Request;
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
-use super::cookie::{COOKIE_LEN, Cookie, Cookies, OPTION_COOKIE};
+use super::cookie::secrets::CookieSecrets;
+use super::cookie::{Cookie, Cookies, OPTION_COOKIE};
 use super::edns::udp_limit;
 use super::hot::{HotAnswers, Now};
 use super::message::{Message, Refusal};
@@ -28,6 +31,7 @@ use super::ordinary::Answerable;
 use super::packet::{MAX_TCP_PAYLOAD, Via};
 use super::pulse::Pulse;
 use super::query::Echo;
+use super::rate_limit::{Class, RateLimiter, Scope, Sweep};
 use super::reply::{Frame, Options};
 use super::settings::Settings;
 use crate::clock::UnixTime;
@@ -40,6 +44,9 @@ use crate::zone::{Zone, ZoneSet, Zones};
 /// and resolvers ask again. A request in work holds some 10 KiB.
 const MAX_IN_FLIGHT: u32 = 16_384;
 
+/// How often the rate limit is looked after.
+const RATE_LIMIT_TICK: Duration = Duration::from_secs(1);
+
 /// Answers requests from the zones and their links.
 #[derive(Clone, Debug)]
 pub struct Handler(pub(super) Arc<Shared>);
@@ -50,8 +57,8 @@ pub(super) struct Shared {
     pub(super) links: Arc<Links>,
     pub(super) hot: HotAnswers,
     settings: Settings,
-    /// None where the system has no random bytes for their secret: then we are a server without.
-    cookies: Option<Cookies>,
+    cookies: Cookies,
+    limiter: Option<RateLimiter>,
     metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     pulse: Pulse,
@@ -85,12 +92,15 @@ impl Handler {
         metrics: Arc<Metrics>,
     ) -> Self {
         let hot = HotAnswers::new(hot_bytes);
+        let limiter = settings.rate_limit.as_ref();
+        let limiter = limiter.map(|config| RateLimiter::new(config, &metrics));
         Self(Arc::new(Shared {
             zones,
             links,
             hot,
+            cookies: drawn_cookies(settings.cookies),
+            limiter,
             settings,
-            cookies: random_cookies(),
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
             pulse: Pulse::default(),
@@ -141,6 +151,24 @@ impl Handler {
     /// Whether the workers still come round.
     pub fn pulse(&self) -> &Pulse {
         &self.0.pulse
+    }
+
+    /// Makes DNS cookies under these secrets from now on.
+    pub fn set_cookie_secrets(&self, secrets: CookieSecrets) {
+        self.0.cookies.set(secrets);
+    }
+
+    /// Looks after the rate limit, if there is one, until it is told to stop.
+    pub async fn watch_rate_limit(self, shutdown: CancellationToken) {
+        let Some(limiter) = &self.0.limiter else {
+            return;
+        };
+        let mut sweep = Sweep::default();
+        let mut ticks = tokio::time::interval(RATE_LIMIT_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            limiter.tick(&mut sweep, Instant::now());
+        }
     }
 
     /// Where to count.
@@ -247,8 +275,10 @@ impl Shared {
             }
             Via::Tcp { keepalive } => (MAX_TCP_PAYLOAD, Some(keepalive)),
         };
+        let cookie = echo.edns.and_then(|edns| edns.cookie);
+        let cookie = cookie.and_then(|cookie| self.cookies.check(&cookie, client, now));
         let options = echo.edns.map_or_else(Options::default, |edns| Options {
-            cookie: self.cookie(edns.cookie, client, now),
+            cookie: cookie.map(|checked| checked.cookie),
             nsid: self.settings.nsid.as_deref().filter(|_| edns.nsid),
             // RFC 7828 §3.2.1: by UDP it means nothing.
             keepalive: keepalive.filter(|_| edns.keepalive),
@@ -259,7 +289,13 @@ impl Shared {
             udp_payload,
             options,
             limit: limit.into(),
+            has_valid_cookie: cookie.is_some_and(|checked| checked.is_valid),
         }
+    }
+
+    /// What limits replies that go this way: by TCP, a client has shown that it is where it says it is.
+    pub(super) fn limiter_for(&self, via: Via) -> Option<&RateLimiter> {
+        self.limiter.as_ref().filter(|_| via == Via::Udp)
     }
 
     /// What a message is told that needs no look-up.
@@ -267,16 +303,6 @@ impl Shared {
         message.refusal(&self.settings.identity, |name| {
             self.zones.current().has_apex(name)
         })
-    }
-
-    /// The cookie for the reply to a client that has sent this one.
-    fn cookie(
-        &self,
-        sent: Option<Cookie<'_>>,
-        client: IpAddr,
-        now: UnixTime,
-    ) -> Option<[u8; COOKIE_LEN]> {
-        Some(self.cookies.as_ref()?.reply(&sent?, client, now))
     }
 
     /// What an answer is to know of a link that could not be looked up.
@@ -301,15 +327,17 @@ impl Shared {
     }
 }
 
-fn random_cookies() -> Option<Cookies> {
-    let mut secret = [0; 16];
-    match getrandom::fill(&mut secret) {
-        Ok(()) => Some(Cookies::new(&secret)),
-        Err(error) => {
-            tracing::warn!(%error, "no random bytes, and so no DNS cookies");
-            None
+/// Cookies under a secret that is drawn now, if there are to be any. Where the system has no random bytes
+/// for it, we are a server without.
+fn drawn_cookies(enabled: bool) -> Cookies {
+    let cookies = Cookies::default();
+    if enabled {
+        match CookieSecrets::random() {
+            Ok(secrets) => cookies.set(secrets),
+            Err(error) => tracing::warn!(%error, "there are no DNS cookies"),
         }
     }
+    cookies
 }
 
 /// Whether a reply went out whole.
@@ -340,6 +368,13 @@ impl Reply {
     /// The rcode that the reply has in its header and OPT record.
     pub(super) fn rcode(&self) -> u16 {
         self.metadata.response_code.into()
+    }
+
+    /// What it is like. Which names there are, is not known here; so all odd queries count together.
+    pub(super) fn class(&self) -> Class {
+        let answer = &self.answer;
+        let has_answers = !answer.answers.is_empty();
+        Class::of(answer.rcode.into(), has_answers, answer.authoritative).with(Scope::Kind)
     }
 
     /// Why the answer is as it is.

@@ -39,13 +39,14 @@ const QUERY: u8 = 0;
 const NOTIFY: u8 = 4;
 const UPDATE: u8 = 5;
 
-/// Rcodes (RFC 1035 §4.1.1, RFC 2136 §2.2, RFC 8945 §3, RFC 6891 §9).
+/// Rcodes (RFC 1035 §4.1.1, RFC 2136 §2.2, RFC 8945 §3, RFC 6891 §9, RFC 7873 §8).
 const NO_ERROR: u16 = 0;
 const FORM_ERR: u16 = 1;
 const NOT_IMP: u16 = 4;
 const REFUSED: u16 = 5;
 const NOT_AUTH: u16 = 9;
 const BAD_VERS: u16 = 16;
+const BAD_COOKIE: u16 = 23;
 /// The TSIG error for a key that we do not have (RFC 8945 §3).
 const BAD_KEY: u16 = 17;
 
@@ -96,7 +97,8 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(rcode: u16) -> Self {
+    /// This rcode, and not a word more.
+    pub(super) fn new(rcode: u16) -> Self {
         Self {
             rcode,
             authoritative: false,
@@ -121,6 +123,11 @@ impl Refusal {
     /// Of what we can read and hickory cannot.
     pub(super) fn unreadable() -> Self {
         Self::malformed("")
+    }
+
+    /// RFC 7873 §5.2.3: to come again with the cookie that is in the reply.
+    pub(super) fn bad_cookie() -> Self {
+        Self::new(BAD_COOKIE)
     }
 
     fn not_supported(text: &'static str) -> Self {

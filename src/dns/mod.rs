@@ -27,6 +27,7 @@ mod ordinary;
 pub mod packet;
 mod pulse;
 mod query;
+pub mod rate_limit;
 mod records;
 mod reply;
 pub mod server;
@@ -36,5 +37,6 @@ pub mod tcp;
 mod udp;
 
 pub use chaos::{Identity, MAX_TEXT as MAX_IDENTITY_TEXT};
+pub use cookie::secrets::{CookieSecrets, SecretsError, SecretsProblem};
 pub use pulse::Pulse;
 pub use settings::Settings;

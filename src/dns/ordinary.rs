@@ -40,8 +40,10 @@ pub(super) struct Scratch<'a> {
 
 /// An ordinary query, and the hash by which its answer is looked for.
 pub(super) struct Prepared<'p> {
-    query: Query<'p>,
+    pub(super) query: Query<'p>,
     hash: u64,
+    /// What the rate limit will charge, if there is one and the reply is an answer.
+    pub(super) account: Option<u64>,
 }
 
 /// What a query has waited for.
@@ -63,17 +65,42 @@ struct Work<'a, 'p> {
     stamp: Stamp,
 }
 
+impl Scratch<'_> {
+    /// The same, to be lent.
+    pub(super) fn lend(&mut self) -> Scratch<'_> {
+        Scratch {
+            reply: self.reply,
+            encoding: self.encoding,
+        }
+    }
+}
+
 impl Handler {
-    /// Reads a packet; none if it is no ordinary query.
-    pub(super) fn prepare<'p>(&self, packet: &'p [u8]) -> Option<Prepared<'p>> {
+    /// Reads a packet of this client; none if it is no ordinary query.
+    pub(super) fn prepare<'p>(
+        &self,
+        packet: &'p [u8],
+        (client, via): (IpAddr, Via),
+    ) -> Option<Prepared<'p>> {
         let query = Query::read(packet)?;
         let hash = self.0.hot.key(&query.name, query.qtype).hash();
-        Some(Prepared { query, hash })
+        let limiter = self.0.limiter_for(via);
+        let account = limiter.map(|limiter| limiter.account_of_answers(client, &query.name));
+        Some(Prepared {
+            query,
+            hash,
+            account,
+        })
     }
 
     /// Makes the replies to these queries quicker, which are to come next.
     pub(super) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
-        self.0.hot.fetch(prepared.map(|prepared| prepared.hash));
+        self.0
+            .hot
+            .fetch(prepared.clone().map(|prepared| prepared.hash));
+        if let Some(limiter) = self.0.limiter_for(Via::Udp) {
+            limiter.fetch(prepared.filter_map(|prepared| prepared.account));
+        }
     }
 
     /// Makes the reply to an ordinary query, or finds that it has to wait for a link.
@@ -84,7 +111,7 @@ impl Handler {
         now: &Now,
         scratch: Scratch<'_>,
     ) -> Result<Sent, Box<Unanswered>> {
-        let Prepared { query, hash } = prepared;
+        let Prepared { query, hash, .. } = prepared;
         let mut work = Work {
             shared: &self.0,
             query,
@@ -170,7 +197,8 @@ impl Work<'_, '_> {
                     // Of names below a wildcard, a DNAME or a zone cut there is no end.
                     let is_own = zone.has_name(&self.query.name);
                     let lease = is_own.then(|| self.static_lease());
-                    return Ok(self.send_and_keep(&answer, lease, None));
+                    let sent = self.send_and_keep(&answer, lease, None);
+                    return Ok(if is_own { sent } else { sent.in_zone(zone) });
                 }
             },
         };
@@ -188,6 +216,10 @@ impl Work<'_, '_> {
     /// The reply that there is no such name, which is the same for all names of the same length.
     /// `answer` is the answer if it has been made already.
     fn no_name(&mut self, zone: &Zone, answer: Option<Answer>) -> Sent {
+        self.no_name_as_stand_in(zone, answer).in_zone(zone)
+    }
+
+    fn no_name_as_stand_in(&mut self, zone: &Zone, answer: Option<Answer>) -> Sent {
         let stand_in = zone.stand_in(&self.query.name);
         let key = self.shared.hot.stand_in_key(&stand_in);
         if let Some(sent) = self.hot_reply(&key) {
@@ -230,7 +262,8 @@ impl Work<'_, '_> {
                 }
                 // Without a link it is the answer of a wildcard, which any name may have.
                 let lease = resolved.lease.filter(|_| !is_absent);
-                self.send_and_keep(&answer, lease, end)
+                let sent = self.send_and_keep(&answer, lease, end);
+                if is_absent { sent.in_zone(zone) } else { sent }
             }
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => self.fail(),

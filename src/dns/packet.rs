@@ -22,9 +22,10 @@ use super::hot::Now;
 use super::message::{Message, Refusal};
 use super::ordinary::{Answerable, Prepared, Scratch};
 use super::query::HEADER_LEN;
+use super::rate_limit::Addressee;
 use super::reply::{Frame, ReplyBuffer, Sent};
 use super::tally::Tally;
-use crate::metrics::{DnsDrop, DropReason};
+use crate::metrics::{DnsDrop, DropReason, LimitAction, LimitKind};
 
 /// The largest message by TCP, in bytes (RFC 1035 §4.2.2).
 pub(super) const MAX_TCP_PAYLOAD: u16 = u16::MAX;
@@ -103,6 +104,16 @@ impl Packet<'_> {
         self.query.as_ref()
     }
 
+    /// Who gets its reply.
+    fn addressee(&self) -> Addressee<'_> {
+        let query = self.query.as_ref();
+        Addressee {
+            client: self.peer.ip(),
+            name: query.map(|prepared| &prepared.query.name),
+            account: query.and_then(|prepared| prepared.account),
+        }
+    }
+
     /// As hickory has it, if it can read it.
     fn request(&self) -> Option<Request> {
         let protocol = match self.via {
@@ -120,7 +131,7 @@ impl Handler {
             bytes,
             peer,
             via,
-            query: self.prepare(bytes),
+            query: self.prepare(bytes, (peer.ip(), via)),
         }
     }
 
@@ -178,9 +189,6 @@ impl Handler {
             reply, encoding, ..
         } = buffers;
         let is_made = waiting.end(self, Scratch { reply, encoding }).await;
-        if !is_made {
-            self.count_drops(DropReason::Unsendable, 1);
-        }
         is_made.then(|| buffers.reply.as_bytes())
     }
 
@@ -189,7 +197,7 @@ impl Handler {
         &self,
         packet: &Packet<'_>,
         now: &Now,
-        scratch: Scratch<'_>,
+        mut scratch: Scratch<'_>,
         tally: &mut Tally,
     ) -> Fate {
         let &Packet {
@@ -203,17 +211,23 @@ impl Handler {
             return Fate::Dropped;
         }
         let taken = match &packet.query {
-            Some(query) => self.reply_now(query, (peer.ip(), via), now, scratch),
-            None => match self.take_odd(packet, now, scratch) {
+            Some(query) => self.reply_now(query, (peer.ip(), via), now, scratch.lend()),
+            None => match self.take_odd(packet, now, scratch.lend()) {
                 Some(taken) => taken,
-                None => return Fate::Dropped,
+                None => {
+                    self.count_drops(DropReason::Unsendable, 1);
+                    return Fate::Dropped;
+                }
             },
         };
         match taken {
-            Ok(sent) => {
-                tally.count(via, sent);
-                Fate::Replied
-            }
+            Ok(sent) => match self.limit(packet, sent, now, scratch.reply, tally) {
+                Some(sent) => {
+                    tally.count(via, sent);
+                    Fate::Replied
+                }
+                None => Fate::Dropped,
+            },
             Err(unanswered) => Fate::Waits(Waiting {
                 packet: bytes.into(),
                 peer,
@@ -257,14 +271,13 @@ impl Handler {
         let frame = frame.with_error(reply.error(), 0);
         let wire = scratch.encoding;
         let fit = reply.encode(request, frame.limit.saturating_sub(frame.opt_len()), wire);
-        if !scratch.reply.finish(&frame, wire) {
-            self.count_drops(DropReason::Unsendable, 1);
-            return None;
-        }
-        Some(Sent {
+        let is_made = scratch.reply.finish(&frame, wire);
+        is_made.then(|| Sent {
             rcode: reply.rcode(),
             truncated: fit == Fit::Truncated,
             hot: false,
+            class: reply.class(),
+            has_valid_cookie: frame.has_valid_cookie,
         })
     }
 
@@ -284,6 +297,47 @@ impl Handler {
         self.complete(reply, &request, &frame, scratch)
     }
 
+    /// Sees to it that no network gets too many replies by UDP. Returns what is sent in the end, which is
+    /// then in the buffer; none if nothing is.
+    fn limit(
+        &self,
+        packet: &Packet<'_>,
+        sent: Sent,
+        now: &Now,
+        reply: &mut ReplyBuffer,
+        tally: &mut Tally,
+    ) -> Option<Sent> {
+        let limiter = self.0.limiter_for(packet.via);
+        // Who has a cookie of ours is where it says it is (RFC 7873 §1).
+        let Some(limiter) = limiter.filter(|_| !sent.has_valid_cookie) else {
+            return Some(sent);
+        };
+        let to = packet.addressee();
+        let Some(refusal) = limiter.charge(sent.class, &to, now.instant) else {
+            return Some(sent);
+        };
+        if !refusal.slips {
+            let is_dropped = !limiter.is_dry_run();
+            tally.count_limited(refusal.kind, LimitAction::Dropped, is_dropped);
+            return (!is_dropped).then_some(sent);
+        }
+        let message;
+        let echo = match &packet.query {
+            Some(prepared) => &prepared.query.echo,
+            None => {
+                message = Message::read(packet.bytes)?;
+                &message.echo
+            }
+        };
+        let frame = self.0.frame(echo, packet.via, to.client, now.unix).short();
+        let slip = Slip::of(&sent, &frame);
+        tally.count_limited(refusal.kind, slip.action(), false);
+        match limiter.is_dry_run() {
+            true => Some(sent),
+            false => Some(slip.make(&frame, reply)),
+        }
+    }
+
     /// Counts packets that get no reply.
     pub(super) fn count_drops(&self, reason: DropReason, packets: usize) {
         let dropped = DnsDrop { reason };
@@ -299,7 +353,8 @@ impl Waiting {
         &mut self.unanswered
     }
 
-    /// Waits for the link, which is being looked up, and makes the reply; returns whether there is one.
+    /// Waits for the link, which is being looked up, and makes the reply. Returns whether there is one to send;
+    /// if not, that has been counted.
     pub(super) async fn end(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
         self.resolve(handler).await.reply(handler, scratch)
     }
@@ -316,8 +371,8 @@ impl Waiting {
 }
 
 impl Resolved {
-    /// Makes the reply; returns whether there is one.
-    pub(super) fn reply(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
+    /// Makes the reply. Returns whether there is one to send; if not, that has been counted.
+    pub(super) fn reply(self, handler: &Handler, mut scratch: Scratch<'_>) -> bool {
         let Self {
             packet,
             peer,
@@ -326,16 +381,57 @@ impl Resolved {
         } = self;
         let read = handler.read(&packet, peer, via);
         let sent = match read.query {
-            Some(_) => handler.reply_with(&packet, (peer.ip(), via), answerable, scratch),
-            None => handler.end_odd(&read, answerable, scratch),
+            Some(_) => handler.reply_with(&packet, (peer.ip(), via), answerable, scratch.lend()),
+            None => handler.end_odd(&read, answerable, scratch.lend()),
         };
         let Some(sent) = sent else {
+            handler.count_drops(DropReason::Unsendable, 1);
             return false;
         };
         let mut tally = Tally::default();
-        tally.count(via, sent);
+        let sent = handler.limit(&read, sent, &handler.time(), scratch.reply, &mut tally);
+        if let Some(sent) = sent {
+            tally.count(via, sent);
+        }
         tally.tell(handler.metrics());
-        true
+        sent.is_some()
+    }
+}
+
+/// What is sent in place of a reply that is too much. It is no longer than its query, but for the cookie of a
+/// client that had none.
+enum Slip {
+    /// To come again with the cookie, by UDP.
+    BadCookie,
+    /// To come by TCP.
+    Truncated,
+    /// The same without its explanations: it has no records, and TCP would bring none.
+    Error(u16),
+}
+
+impl Slip {
+    fn of(sent: &Sent, frame: &Frame<'_>) -> Self {
+        match (sent.class.kind, frame.options.cookie) {
+            (LimitKind::Error, _) => Self::Error(sent.rcode),
+            (_, Some(_)) => Self::BadCookie,
+            (_, None) => Self::Truncated,
+        }
+    }
+
+    fn action(&self) -> LimitAction {
+        match self {
+            Self::BadCookie => LimitAction::BadCookie,
+            Self::Truncated | Self::Error(_) => LimitAction::Slipped,
+        }
+    }
+
+    /// Puts it in place of the reply that is in the buffer.
+    fn make(&self, frame: &Frame<'_>, reply: &mut ReplyBuffer) -> Sent {
+        match *self {
+            Self::BadCookie => reply.refuse(frame, &Refusal::bad_cookie()),
+            Self::Truncated => reply.cut(frame),
+            Self::Error(rcode) => reply.refuse(frame, &Refusal::new(rcode)),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use super::edns::{
 use super::hot::HotAnswer;
 use super::message::Refusal;
 use super::query::{Echo, HEADER_LEN};
+use super::rate_limit::{Class, Scope};
+use crate::zone::Zone;
 
 /// The bytes of a header that depend on the answer: flags and rcode, and three of the counts.
 pub(super) const HEAD_LEN: usize = 8;
@@ -55,6 +57,8 @@ pub(super) struct Frame<'a> {
     pub(super) options: Options<'a>,
     /// The most bytes that it may have.
     pub(super) limit: usize,
+    /// Whether the client has sent a cookie of ours, and so is where it says it is.
+    pub(super) has_valid_cookie: bool,
 }
 
 /// The options of a reply's OPT record, if it has one.
@@ -79,6 +83,18 @@ pub(super) struct Sent {
     pub(super) truncated: bool,
     /// Whether it was made of a hot answer.
     pub(super) hot: bool,
+    /// Which replies it is like.
+    pub(super) class: Class,
+    /// Whether it goes to a client that is where it says it is.
+    pub(super) has_valid_cookie: bool,
+}
+
+impl Sent {
+    /// The same, about a name of this zone that is made up.
+    pub(super) fn in_zone(self, zone: &Zone) -> Self {
+        let class = self.class.in_zone(zone);
+        Self { class, ..self }
+    }
 }
 
 /// A reply in the making, in a buffer that is used again and again.
@@ -139,6 +155,13 @@ pub(super) fn head(answer: &Answer) -> [u8; HEAD_LEN] {
         false => 0,
     };
     [RESPONSE | aa, answer.rcode.low(), 0, 0, 0, 0, 0, 0]
+}
+
+/// What a reply with this head is like.
+fn class_of(head: [u8; HEAD_LEN]) -> Class {
+    let [flags, rcode, a0, a1, ..] = head;
+    let is_authoritative = flags & AUTHORITATIVE != 0;
+    Class::of((rcode & 0x0F).into(), [a0, a1] != [0, 0], is_authoritative)
 }
 
 /// The length of a question about a name, in bytes.
@@ -205,12 +228,20 @@ impl ReplyBuffer {
     /// there are (RFC 2181 §9).
     pub(super) fn truncate(&mut self, frame: &Frame<'_>, head: [u8; HEAD_LEN]) -> Sent {
         let [flags, rcode, ..] = head;
-        let head = [flags | TRUNCATED, rcode, 0, 0, 0, 0, 0, 0];
-        let sent = self.complete(frame, head, 0);
+        let without_records = [flags | TRUNCATED, rcode, 0, 0, 0, 0, 0, 0];
+        let sent = self.complete(frame, without_records, 0);
         Sent {
             truncated: true,
+            class: class_of(head),
             ..sent
         }
+    }
+
+    /// Cuts the reply that is in the buffer to one that tells the client to come by TCP.
+    pub(super) fn cut(&mut self, frame: &Frame<'_>) -> Sent {
+        let [flags, rcode] = [self.bytes[2], self.bytes[3]];
+        let flags = flags & (RESPONSE | AUTHORITATIVE);
+        self.truncate(frame, [flags, rcode, 0, 0, 0, 0, 0, 0])
     }
 
     /// Makes a reply that needed no look-up.
@@ -230,10 +261,14 @@ impl ReplyBuffer {
             self.push(tsig);
             self.count_additional();
         }
+        // Where there is no answer, it is an error, or a cookie alone (RFC 7873 §5.4).
+        let class = Class::of(refusal.rcode, refusal.answer.is_some(), true);
         Sent {
             rcode: refusal.rcode,
             truncated: false,
             hot: false,
+            class: class.with(Scope::Kind),
+            has_valid_cookie: frame.has_valid_cookie,
         }
     }
 
@@ -256,6 +291,8 @@ impl ReplyBuffer {
             rcode: (head[1] & 0x0F).into(),
             truncated: false,
             hot: false,
+            class: class_of(head),
+            has_valid_cookie: frame.has_valid_cookie,
         }
     }
 
@@ -338,6 +375,18 @@ impl Frame<'_> {
             frame.options.error = None;
         }
         frame
+    }
+
+    /// The same without options but for the cookie.
+    pub(super) fn short(self) -> Self {
+        let cookie = self.options.cookie;
+        Self {
+            options: Options {
+                cookie,
+                ..Options::default()
+            },
+            ..self
+        }
     }
 
     /// How many bytes of records a reply has room for.

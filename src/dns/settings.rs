@@ -2,6 +2,7 @@
 
 use super::chaos::Identity;
 use super::edns::DEFAULT_UDP_PAYLOAD;
+use super::rate_limit::RateLimitConfig;
 
 /// What the operator has decided about replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Settings {
     pub nsid: Option<Box<[u8]>>,
     /// What is told in class CH.
     pub identity: Identity,
+    /// Whether DNS cookies are answered.
+    pub cookies: bool,
+    /// How many replies a network gets by UDP; none for no limit.
+    pub rate_limit: Option<RateLimitConfig>,
 }
 
 impl Default for Settings {
@@ -23,6 +28,8 @@ impl Default for Settings {
             udp_payload: DEFAULT_UDP_PAYLOAD,
             nsid: None,
             identity: Identity::default(),
+            cookies: true,
+            rate_limit: None,
         }
     }
 }

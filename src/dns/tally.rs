@@ -5,7 +5,9 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::packet::Via;
 use super::reply::Sent;
-use crate::metrics::{DnsResponse, Metrics, Transport};
+use crate::metrics::{
+    DnsDrop, DnsResponse, DropReason, LimitAction, LimitKind, Metrics, RateLimited, Transport,
+};
 
 /// The rcodes that we send are below this: those of a header, and BADVERS and BADCOOKIE.
 const RCODES: usize = 24;
@@ -17,6 +19,10 @@ pub(super) struct Tally {
     tcp: Replies,
     truncated: u32,
     hot: u32,
+    limited: [[u32; LimitAction::ALL.len()]; LimitKind::ALL.len()],
+    /// Whether there is anything in `limited`.
+    is_limiting: bool,
+    dropped: u32,
 }
 
 /// Replies by one transport.
@@ -39,8 +45,18 @@ impl Tally {
         self.hot += u32::from(sent.hot);
     }
 
+    /// Counts that a reply was too many; `is_dropped` if nothing was sent for it.
+    pub(super) fn count_limited(&mut self, kind: LimitKind, action: LimitAction, is_dropped: bool) {
+        self.limited[kind as usize][action as usize] += 1;
+        self.is_limiting = true;
+        self.dropped += u32::from(is_dropped);
+    }
+
     /// Tells what was counted since the last time.
     pub(super) fn tell(&mut self, metrics: &Metrics) {
+        if self.is_limiting {
+            self.tell_limited(metrics);
+        }
         self.udp.tell(Transport::Udp, metrics);
         self.tcp.tell(Transport::Tcp, metrics);
         for (count, counter) in [
@@ -51,6 +67,25 @@ impl Tally {
                 counter.inc_by(std::mem::take(count).into());
             }
         }
+    }
+}
+
+impl Tally {
+    fn tell_limited(&mut self, metrics: &Metrics) {
+        for (kind, counts) in LimitKind::ALL.into_iter().zip(&mut self.limited) {
+            for (action, count) in LimitAction::ALL.into_iter().zip(counts) {
+                if *count > 0 {
+                    let limited = metrics
+                        .rate_limited
+                        .get_or_create(&RateLimited { kind, action });
+                    limited.inc_by(std::mem::take(count).into());
+                }
+            }
+        }
+        let reason = DropReason::RateLimited;
+        let dropped = metrics.dns_dropped.get_or_create(&DnsDrop { reason });
+        dropped.inc_by(std::mem::take(&mut self.dropped).into());
+        self.is_limiting = false;
     }
 }
 

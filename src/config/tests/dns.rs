@@ -16,6 +16,7 @@ fn what_replies_are_like() {
             version: Some("tinyns".into()),
             id: Some("ns1.fra".into()),
         },
+        ..Settings::default()
     };
     let lines = r#"udp_payload = 4096
 nsid = "fra1"

@@ -29,18 +29,8 @@ pub(super) fn defaults() -> RedisConfig {
     }
 }
 
-/// The section as the README shows it, without its comment signs.
 fn documented() -> String {
-    let (_, rest) = every_default().split_once("# [redis]").unwrap();
-    let lines = rest.lines().map_while(|line| match line {
-        "" => None,
-        _ => Some(line.strip_prefix("# ").unwrap_or(line)),
-    });
-    // The rest of the first line is a comment.
-    std::iter::once("[redis]")
-        .chain(lines)
-        .collect::<Vec<_>>()
-        .join("\n")
+    super::documented("redis")
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Fixture {
             encoding: &mut encoding,
         };
         let from = (CLIENT.ip(), Via::Udp);
-        let prepared = handler.prepare(packet).expect("an ordinary query");
+        let prepared = handler.prepare(packet, from).expect("an ordinary query");
         handler.fetch(std::iter::once(&prepared));
         let sent = match handler.reply_now(&prepared, from, &handler.time(), scratch) {
             Ok(sent) => sent,
@@ -404,7 +404,12 @@ fn both_ways_have_the_same_cookies() {
                         .any(|w| w[..4] == [0, 10, 0, 24] && w[4..] == packet[at + 5..at + 13])
                 );
             } else {
-                assert!(fixture.handler.prepare(&packet).is_none());
+                assert!(
+                    fixture
+                        .handler
+                        .prepare(&packet, (CLIENT.ip(), Via::Udp))
+                        .is_none()
+                );
             }
         }
     }
@@ -572,7 +577,7 @@ fn what_was_made_of_old_zones_is_not_kept() {
     let handler = &fixture.handler;
     let (mut reply, mut encoding) = (ReplyBuffer::new(1_232), Vec::new());
     let from = (CLIENT.ip(), Via::Udp);
-    let prepared = handler.prepare(&packet).unwrap();
+    let prepared = handler.prepare(&packet, from).unwrap();
     let scratch = Scratch {
         reply: &mut reply,
         encoding: &mut encoding,

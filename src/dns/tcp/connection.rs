@@ -244,8 +244,6 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             Desk::lend(|desk| {
                 if query.reply(&self.handler, desk.tools.scratch()) {
                     desk.tools.push_reply(self.output.later());
-                } else {
-                    self.handler.count_drops(DropReason::Unsendable, 1);
                 }
             });
         }

@@ -279,7 +279,7 @@ impl Worker {
                 encoding: &mut encoding,
             };
             let is_made = waiting.end(&handler, scratch).await;
-            if !is_made || replies.try_send(Later { reply, peer }).is_err() {
+            if is_made && replies.try_send(Later { reply, peer }).is_err() {
                 handler.count_drops(DropReason::Unsendable, 1);
             }
             drop(permit);

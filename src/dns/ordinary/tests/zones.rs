@@ -297,7 +297,11 @@ fn both_ways_agree_in_zones_of_many_shapes() {
             let origin = zones[random.below(zones.len())].0;
             let name = name(&mut random, origin);
             let (packet, limit) = packet(&mut random, &name);
-            if fixture.handler.prepare(&packet).is_some() {
+            if fixture
+                .handler
+                .prepare(&packet, (CLIENT.ip(), Via::Udp))
+                .is_some()
+            {
                 let context = format!("seed {seed} {zones:#?} {packet:02x?}");
                 check_packet(&fixture, &packet, limit, &context);
                 asked += 1;

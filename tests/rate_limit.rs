@@ -1,0 +1,531 @@
+//! Response rate limiting: the real program, and clients at addresses of the loopback network, which is
+//! large enough for networks of all sorts.
+
+// Packet by packet, without a socket.
+mod packets;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::serialize::binary::BinEncodable;
+
+use crate::harness::{PATIENCE, Server, Setup, eventually, output, parse, plain_query, query, run};
+use crate::resolver::Unbound;
+
+/// How long a flood lasts.
+const FLOOD: Duration = Duration::from_secs(3);
+/// How many queries a second a flood has. Without optimisation, and beside other tests, the program comes
+/// round to no more.
+const FLOOD_RATE: u64 = 2_000;
+/// Where the victim of the flood is, and some more of its network.
+const VICTIM: [u8; 3] = [127, 66, 0];
+const VICTIMS: u8 = 16;
+/// The longest that a client waits for a reply.
+const TRY: Duration = Duration::from_millis(500);
+
+fn socket([a, b, c]: [u8; 3], d: u8) -> UdpSocket {
+    UdpSocket::bind((Ipv4Addr::new(a, b, c, d), 0)).unwrap()
+}
+
+/// What has come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Replies {
+    whole: u64,
+    truncated: u64,
+    bad_cookie: u64,
+    bytes: u64,
+}
+
+impl Replies {
+    fn count(&mut self, reply: &[u8]) {
+        let message = parse(reply);
+        self.bytes += reply.len() as u64;
+        match (message.metadata.response_code, message.metadata.truncation) {
+            (ResponseCode::BADCOOKIE, false) => self.bad_cookie += 1,
+            (ResponseCode::NoError, true) => self.truncated += 1,
+            (ResponseCode::NoError, false) => self.whole += 1,
+            _ => panic!("{message:?}"),
+        }
+    }
+
+    fn all(&self) -> u64 {
+        self.whole + self.truncated + self.bad_cookie
+    }
+}
+
+/// Somebody who asks in the name of others; their sockets tell what they get.
+struct Flood {
+    sockets: Vec<UdpSocket>,
+    packet: Vec<u8>,
+    sent: u64,
+    replies: Replies,
+}
+
+impl Flood {
+    /// In the name of the victims, for this name.
+    fn new(server: &Server, name: &str) -> Self {
+        let sockets = (1..=VICTIMS).map(|host| {
+            let socket = socket(VICTIM, host);
+            socket.connect(server.dns).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        });
+        Self {
+            sockets: sockets.collect(),
+            packet: query(name, RecordType::TXT).to_bytes().unwrap(),
+            sent: 0,
+            replies: Replies::default(),
+        }
+    }
+
+    /// Sends at a steady rate, and takes what comes back meanwhile.
+    fn run(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < FLOOD {
+            let due = began.elapsed().as_micros() as u64 * FLOOD_RATE / 1_000_000;
+            while self.sent < due {
+                let socket = &self.sockets[self.sent as usize % self.sockets.len()];
+                // What the system does not take is not part of the flood.
+                self.sent += u64::from(socket.send(&self.packet).is_ok());
+            }
+            self.take();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Takes what has come back.
+    fn take(&mut self) {
+        let mut buffer = [0; 4_096];
+        for socket in &self.sockets {
+            while let Ok(length) = socket.recv(&mut buffer) {
+                self.replies.count(&buffer[..length]);
+            }
+        }
+    }
+}
+
+/// Somebody who wants answers, and does what resolvers do for them.
+struct Resolver {
+    socket: UdpSocket,
+    server: SocketAddr,
+    /// The cookie option, if it uses cookies.
+    cookie: Option<Vec<u8>>,
+    sent: u64,
+    by_udp: Replies,
+    by_tcp: u64,
+}
+
+impl Resolver {
+    fn new(server: &Server, network: [u8; 3], host: u8) -> Self {
+        let socket = socket(network, host);
+        socket.connect(server.dns).unwrap();
+        socket.set_read_timeout(Some(TRY)).unwrap();
+        Self {
+            socket,
+            server: server.dns,
+            cookie: None,
+            sent: 0,
+            by_udp: Replies::default(),
+            by_tcp: 0,
+        }
+    }
+
+    fn with_cookies(self) -> Self {
+        Self {
+            cookie: Some(b"a cookie".into()),
+            ..self
+        }
+    }
+
+    /// The URL of a link: asks again where no reply comes, with the cookie that it is given, and by TCP if
+    /// it is told to.
+    fn url(&mut self, name: &str) -> String {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let Some(reply) = self.ask(name) else {
+                continue;
+            };
+            if reply.metadata.truncation {
+                self.by_tcp += 1;
+                return url(&self.ask_by_tcp(name));
+            }
+            if reply.metadata.response_code == ResponseCode::NoError {
+                return url(&reply);
+            }
+        }
+        panic!("{name} is not answered");
+    }
+
+    fn message(&self, name: &str) -> Message {
+        let mut message = query(name, RecordType::TXT);
+        if let (Some(edns), Some(cookie)) = (&mut message.edns, &self.cookie) {
+            let option = EdnsOption::Unknown(10, cookie.clone());
+            edns.options_mut().insert(option);
+        }
+        message
+    }
+
+    fn ask(&mut self, name: &str) -> Option<Message> {
+        self.socket
+            .send(&self.message(name).to_bytes().unwrap())
+            .unwrap();
+        self.sent += 1;
+        let mut buffer = [0; 4_096];
+        let length = self.socket.recv(&mut buffer).ok()?;
+        self.by_udp.count(&buffer[..length]);
+        let reply = parse(&buffer[..length]);
+        let option = reply.edns.as_ref()?.option(EdnsCode::Cookie);
+        if let Some(EdnsOption::Unknown(_, cookie)) = option {
+            self.cookie = Some(cookie.clone());
+        }
+        Some(reply)
+    }
+
+    fn ask_by_tcp(&self, name: &str) -> Message {
+        let packet = self.message(name).to_bytes().unwrap();
+        let mut stream = TcpStream::connect(self.server).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&length, &packet[..]].concat()).unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut reply).unwrap();
+        parse(&reply)
+    }
+}
+
+fn url(reply: &Message) -> String {
+    let texts = reply
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
+        });
+    String::from_utf8(texts.collect::<Vec<_>>().concat()).unwrap()
+}
+
+/// A server whose links each lead to a long URL of their own.
+fn start(section: &str, codes: &[&str]) -> Server {
+    let server = Setup::new()
+        .section(&format!("[rate_limit]\n{section}"))
+        // A line for each query would slow it down.
+        .env("TINYNS_LOG", "info")
+        .start();
+    for code in codes {
+        server.register(code, &target(code));
+    }
+    server
+}
+
+fn target(code: &str) -> String {
+    format!("https://example.net/{}/{code}", "long".repeat(100))
+}
+
+fn name(code: &str) -> String {
+    format!("{code}.s.example.com")
+}
+
+/// How many replies by UDP were limited, by what was done.
+fn limited(server: &Server, action: &str) -> u64 {
+    server.metric("tinyns_rate_limited_total", &[("action", action)]) as u64
+}
+
+/// A resolver in the victim's own network that uses cookies, one there that does not, and one elsewhere, all
+/// ask while somebody floods the server in the victim's name.
+#[test]
+fn a_flood_in_a_victims_name_harms_neither_the_victim_nor_resolvers() {
+    let codes = ["flooded", "one", "two", "three"];
+    let rate = 50;
+    let server = start(
+        &format!("responses_per_second = {rate}\nburst = 1\n"),
+        &codes,
+    );
+    let mut flood = Flood::new(&server, &name("flooded"));
+    let mut resolvers = [
+        Resolver::new(&server, VICTIM, 201).with_cookies(),
+        Resolver::new(&server, VICTIM, 202),
+        Resolver::new(&server, [127, 77, 0], 1),
+    ];
+    let (began, over) = (Instant::now(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for resolver in &mut resolvers {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for code in codes {
+                        assert_eq!(resolver.url(&name(code)), target(code));
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                }
+            });
+        }
+        flood.run();
+        over.store(true, Ordering::Relaxed);
+    });
+    let seconds = began.elapsed().as_secs() + 1;
+    let [with_cookies, without, elsewhere] = &resolvers;
+    let received = |flood: &Flood| {
+        let others = resolvers.iter().map(|one| one.by_udp.all());
+        flood.replies.all() + others.sum::<u64>()
+    };
+    let sent = flood.sent + resolvers.iter().map(|one| one.sent).sum::<u64>();
+    let responses = || server.metric("tinyns_dns_responses_total", &[("transport", "Udp")]) as u64;
+    let end = Instant::now() + PATIENCE;
+    while received(&flood) < responses() && Instant::now() < end {
+        flood.take();
+    }
+
+    // What the victim gets: the rate, and half of the rest cut short; less than was sent in its name, while
+    // each whole reply has many times the bytes of its query.
+    let replies = flood.replies;
+    eprintln!(
+        "{} queries with {} bytes; {replies:?}",
+        flood.sent,
+        flood.sent * flood.packet.len() as u64
+    );
+    assert!(
+        replies.whole <= rate * (1 + seconds),
+        "{replies:?} in {seconds} s"
+    );
+    assert!(replies.whole >= rate, "{replies:?}");
+    assert!(replies.truncated <= flood.sent / 2 + 1, "{replies:?}");
+    assert!(replies.truncated >= flood.sent / 4, "{replies:?}");
+    assert_eq!(replies.bad_cookie, 0);
+    assert!(replies.bytes <= flood.sent * flood.packet.len() as u64);
+
+    // One cookie is all it takes; without it there is TCP; elsewhere nothing of it is noticed.
+    let udp = with_cookies.by_udp;
+    assert!(udp.whole > 8 && udp.bad_cookie <= 1, "{udp:?}");
+    assert_eq!((udp.truncated, with_cookies.by_tcp), (0, 0));
+    assert!(without.by_tcp > 0 && without.by_udp.whole > 0);
+    let udp = elsewhere.by_udp;
+    assert_eq!((udp.truncated, udp.bad_cookie), (0, 0));
+    assert_eq!(udp.whole, elsewhere.sent, "none was lost");
+
+    // The counters tell what has happened.
+    assert_eq!(received(&flood), responses());
+    let truncated = replies.truncated + without.by_udp.truncated;
+    assert_eq!(limited(&server, "Slipped"), truncated);
+    assert_eq!(
+        limited(&server, "BadCookie"),
+        with_cookies.by_udp.bad_cookie
+    );
+    let dropped = limited(&server, "Dropped");
+    let labels = [("reason", "RateLimited")];
+    assert_eq!(
+        server.metric("tinyns_dns_dropped_total", &labels) as u64,
+        dropped
+    );
+    let slips = truncated + with_cookies.by_udp.bad_cookie;
+    assert!(
+        slips.abs_diff(dropped) <= 4,
+        "{slips} slips, {dropped} drops"
+    );
+    let seen = responses() + dropped;
+    assert!(seen <= sent && seen >= sent * 9 / 10, "{seen} of {sent}");
+    assert_eq!(server.metric("tinyns_rate_limit_evictions_total", &[]), 0.0);
+
+    // And so does the log.
+    let line = server.log().wait_for("replies are limited");
+    assert!(
+        line.contains("127.66.0.0/24") && line.contains("flooded.s.example.com."),
+        "{line}"
+    );
+    let line = server.log().wait_for("replies are no longer limited");
+    assert!(line.contains("127.66.0.0/24"), "{line}");
+}
+
+/// Keeps an account at its end while something else is done.
+fn exhausting<T>(
+    server: &Server,
+    network: [u8; 3],
+    packets: &[Vec<u8>],
+    work: impl FnOnce() -> T,
+) -> T {
+    let over = AtomicBool::new(false);
+    let socket = socket(network, 99);
+    socket.connect(server.dns).unwrap();
+    let send = || {
+        for packet in packets {
+            let _ = socket.send(packet);
+        }
+    };
+    for _ in 0..5 {
+        send();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(20));
+                send();
+            }
+        });
+        // Also if it panics: the scope waits for the thread.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|failure| std::panic::resume_unwind(failure))
+    })
+}
+
+fn txt(code: &str) -> Vec<u8> {
+    query(&name(code), RecordType::TXT).to_bytes().unwrap()
+}
+
+/// dig at another address of a network that is limited.
+fn dig(server: &Server, arguments: &[&str]) -> String {
+    let (ip, port) = (server.dns.ip().to_string(), server.dns.port().to_string());
+    let at = format!("@{ip}");
+    let mut all = vec![
+        at.as_str(),
+        "-p",
+        &port,
+        "-b",
+        "127.66.0.9",
+        "+tries=5",
+        "+timeout=2",
+    ];
+    all.extend(arguments);
+    run("dig", &all)
+}
+
+#[test]
+fn dig_comes_by_tcp_or_with_its_cookie() {
+    let server = start("responses_per_second = 1\nburst = 1\nslip = 1\n", &["busy"]);
+    let name = name("busy");
+    exhausting(&server, VICTIM, &[txt("busy")], || {
+        // Now and then it is dig itself that gets the one reply a second.
+        let eventually_shows = |arguments: &[&str], shown: &[&str]| {
+            let what = format!("{arguments:?}: {shown:?}");
+            eventually(&what, PATIENCE, || {
+                let text = dig(&server, arguments);
+                shown.iter().all(|part| text.contains(part))
+            });
+        };
+        let txt = ["TXT", &name];
+        let with = |flags: &[&'static str]| [flags, &txt[..]].concat();
+        let url = target("busy");
+        let (first, rest) = url.split_at(255);
+        let data = format!("\"{first}\" \"{rest}\"");
+        eventually_shows(
+            &with(&["+nocookie", "+ignore"]),
+            &["flags: qr aa tc", "NOERROR"],
+        );
+        eventually_shows(
+            &with(&["+nocookie"]),
+            &["Truncated, retrying in TCP", &data],
+        );
+        eventually_shows(&with(&["+cookie", "+nobadcookie"]), &["status: BADCOOKIE"]);
+        eventually_shows(
+            &with(&["+cookie"]),
+            &["BADCOOKIE, retrying", "status: NOERROR", "(UDP)", &data],
+        );
+    });
+    assert!(limited(&server, "BadCookie") >= 2);
+    assert_eq!(limited(&server, "Dropped"), 0);
+}
+
+/// unbound has no cookies for the servers that it asks.
+#[test]
+fn unbound_goes_on_resolving_for_a_victim() {
+    let codes = ["one", "two", "three", "four", "five"];
+    let server = start("responses_per_second = 1\nburst = 1\n", &codes);
+    let unbound = Unbound::start(&server);
+    let packets = codes.map(txt);
+    exhausting(&server, [127, 0, 0], &packets, || {
+        for code in codes {
+            let end = Instant::now() + 3 * PATIENCE;
+            let resolved = || {
+                let reply = unbound.try_ask(&format!("{}.", name(code)), RecordType::TXT)?;
+                // The URL is long, but fits.
+                (reply.metadata.response_code == ResponseCode::NoError).then(|| url(&reply))
+            };
+            let told = loop {
+                if let Some(told) = resolved() {
+                    break told;
+                }
+                assert!(Instant::now() < end, "unbound does not resolve {code}");
+            };
+            assert_eq!(told, target(code));
+        }
+    });
+    assert!(limited(&server, "Slipped") > 0 && limited(&server, "Dropped") > 0);
+    let by_tcp = server.metric("tinyns_dns_responses_total", &[("transport", "Tcp")]);
+    assert!(by_tcp > 0.0);
+}
+
+/// What is made up as it is asked for counts by zone, and what exists by name; and what is exempt not at all.
+#[test]
+fn names_that_exist_count_by_themselves() {
+    let names: Vec<_> = (0..20).map(|number| format!("n{number}")).collect();
+    let codes: Vec<_> = names.iter().map(String::as_str).collect();
+    let section = "\
+responses_per_second = 1
+all_per_second = 0
+burst = 1
+slip = 0
+exempt = [\"127.88.0.0/16\"]
+";
+    let server = start(section, &codes);
+    let answered = |network: [u8; 3], host: u8, below: &str, qtype: RecordType| {
+        let socket = socket(network, host);
+        socket.connect(server.dns).unwrap();
+        for name in &names {
+            let name = format!("{name}{below}.s.example.com");
+            let packet = plain_query(&name, qtype).to_bytes().unwrap();
+            socket.send(&packet).unwrap();
+        }
+        let began = Instant::now();
+        socket.set_read_timeout(Some(TRY)).unwrap();
+        let replies = std::iter::from_fn(|| socket.recv(&mut [0; 512]).ok());
+        let count = replies.take(names.len()).count();
+        (count, began.elapsed().as_secs() as usize)
+    };
+    let all = |network, host, below: &str, qtype| {
+        let (count, _) = answered(network, host, below, qtype);
+        assert_eq!(count, 20, "{below} {qtype}");
+    };
+    let few = |host, below: &str, qtype| {
+        let (count, seconds) = answered([127, 66, 1], host, below, qtype);
+        assert!(
+            (1..=2 + seconds).contains(&count),
+            "{below} {qtype}: {count}"
+        );
+    };
+    // Links, and that they have no HINFO; a wildcard, and what it has none of; a zone cut; nothing.
+    all([127, 66, 1], 1, "", RecordType::TXT);
+    all([127, 66, 1], 1, ".r", RecordType::HINFO);
+    few(2, ".wild", RecordType::TXT);
+    few(3, ".wild", RecordType::A);
+    few(4, ".sub", RecordType::A);
+    few(5, "x", RecordType::TXT);
+    // Another host of the same network has no more of that than the first.
+    let (count, seconds) = answered([127, 66, 1], 6, "y", RecordType::TXT);
+    assert!(count <= 1 + seconds, "{count}");
+    for below in ["", ".wild", ".sub", "x"] {
+        all([127, 88, 1], 1, below, RecordType::TXT);
+    }
+    let kinds = ["Answer", "NoData", "NxDomain", "Referral"].map(|kind| {
+        let labels = [("action", "Dropped"), ("kind", kind)];
+        server.metric("tinyns_rate_limited_total", &labels) > 0.0
+    });
+    assert_eq!(kinds, [true; 4]);
+}
+
+#[test]
+fn check_tells_what_is_wrong_with_the_section() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("tinyns.toml");
+    std::fs::write(&config, "[rate_limit]\nslip = 11\n").unwrap();
+    let config = config.to_str().unwrap();
+    let output = output(env!("CARGO_BIN_EXE_tinyns"), &["check", "--config", config]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!("{config}:2: rate_limit.slip: 11 is not within 0 to 10");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(&expected), "{stderr}");
+}
