@@ -322,37 +322,43 @@ impl Work<'_, '_> {
     ) -> Sent {
         let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
-        let Some(encoded) = Encoded::of(answer, question.clone(), encoding) else {
-            return reply.truncate(&self.frame, head(answer));
-        };
-        let records_len = encoded.records.len();
-        let frame = self.frame.with_error(answer.error, records_len);
-        if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
-            let validity = Validity {
-                lease: Lease {
-                    stamp: lease.stamp.with_earlier(self.stamp),
-                    ..lease
-                },
-                steady_until: steady_until(answer, end, self.now.unix),
-            };
-            let more = self.shared.hot.keep(key, &encoded, validity);
-            self.shared.count_hot_bytes(more);
+        // None if no message can hold it.
+        if let Some(encoded) = Encoded::of(answer, question.clone(), encoding) {
+            if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
+                let validity = Validity {
+                    lease: Lease {
+                        stamp: lease.stamp.with_earlier(self.stamp),
+                        ..lease
+                    },
+                    steady_until: steady_until(answer, end, self.now.unix),
+                };
+                let more = self.shared.hot.keep(key, &encoded, validity);
+                self.shared.count_hot_bytes(more);
+            }
+            let frame = self.frame.with_error(answer.error, encoded.records.len());
+            if let Some(sent) = reply.write(&frame, &encoded) {
+                return sent;
+            }
         }
-        if let Some(sent) = reply.write(&frame, &encoded) {
-            return sent;
-        }
-        let head = encoded.head;
+        self.send_less(answer, question)
+    }
+
+    /// The reply of an answer that is too long as a whole.
+    fn send_less(&mut self, answer: &Answer, question: EncodedQuestion) -> Sent {
+        let Scratch { reply, encoding } = &mut self.scratch;
         // RFC 2181 §9: TC is not for additional records that are merely useful.
         if !answer.glue_required && !answer.additionals.is_empty() {
             let mut less = answer.clone();
             less.additionals.clear();
-            if let Some(encoded) = Encoded::of(&less, question, encoding)
-                && let Some(sent) = reply.write(&frame, &encoded)
-            {
-                return sent;
+            if let Some(encoded) = Encoded::of(&less, question, encoding) {
+                let frame = self.frame.with_error(answer.error, encoded.records.len());
+                if let Some(sent) = reply.write(&frame, &encoded) {
+                    return sent;
+                }
             }
         }
-        reply.truncate(&frame, head)
+        let frame = self.frame.with_error(answer.error, 0);
+        reply.truncate(&frame, head(answer))
     }
 }
 

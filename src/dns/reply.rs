@@ -148,13 +148,15 @@ impl<'b> Encoded<'b> {
     }
 }
 
-/// The head of an answer without its records.
+/// The head of an answer of which only the answer section counts.
 pub(super) fn head(answer: &Answer) -> [u8; HEAD_LEN] {
     let aa = match answer.authoritative {
         true => AUTHORITATIVE,
         false => 0,
     };
-    [RESPONSE | aa, answer.rcode.low(), 0, 0, 0, 0, 0, 0]
+    let answers = u16::try_from(answer.answers.len()).unwrap_or(u16::MAX);
+    let [a0, a1] = answers.to_be_bytes();
+    [RESPONSE | aa, answer.rcode.low(), a0, a1, 0, 0, 0, 0]
 }
 
 /// What a reply with this head is like.
