@@ -78,6 +78,14 @@ pub struct Metrics {
     pub filter_complete: Gauge,
     /// How often an existence filter was built.
     pub filter_builds: Counter,
+    /// Queries in the query log.
+    pub query_log_queries: Counter,
+    /// What was written to the query log, in bytes.
+    pub query_log_bytes: Counter,
+    /// Queries that were picked for the query log and are not in it, by reason.
+    pub query_log_dropped: Family<QueryLogDrop, Counter>,
+    /// Whether the query log is on, and its file or collector takes what is written.
+    pub query_log_up: Gauge,
     /// Requests to the admin API, by status.
     pub admin_requests: Family<HttpStatus, Counter>,
     /// Requests to the redirect host, by status.
@@ -195,6 +203,22 @@ pub enum LimitKind {
     Error,
     /// All replies to a network together.
     All,
+}
+
+/// The label of [`Metrics::query_log_dropped`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueryLogDrop {
+    /// Why.
+    pub reason: QueryLogDropReason,
+}
+
+/// Why a query that was picked is not logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum QueryLogDropReason {
+    /// The queue was full: the disk or the collector is slower than queries come.
+    TooSlow,
+    /// The queue was full, while nothing could be written.
+    Unavailable,
 }
 
 /// The labels of [`Metrics::link_lookups`].
@@ -352,6 +376,10 @@ impl Metrics {
             filter_bytes: Gauge::default(),
             filter_complete: Gauge::default(),
             filter_builds: Counter::default(),
+            query_log_queries: Counter::default(),
+            query_log_bytes: Counter::default(),
+            query_log_dropped: Family::default(),
+            query_log_up: Gauge::default(),
             admin_requests: Family::default(),
             redirect_requests: Family::default(),
             zone_reloads: Family::default(),
@@ -516,6 +544,26 @@ impl Metrics {
             "filter_builds",
             "How often an existence filter was built",
             metrics.filter_builds.clone(),
+        );
+        registry.register(
+            "query_log_queries",
+            "Queries in the query log",
+            metrics.query_log_queries.clone(),
+        );
+        registry.register(
+            "query_log_bytes",
+            "What was written to the query log, in bytes",
+            metrics.query_log_bytes.clone(),
+        );
+        registry.register(
+            "query_log_dropped",
+            "Queries picked for the query log that are not in it, by reason",
+            metrics.query_log_dropped.clone(),
+        );
+        registry.register(
+            "query_log_up",
+            "Whether the query log is on and can be written",
+            metrics.query_log_up.clone(),
         );
         registry.register(
             "admin_requests",

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::dns::Pulse;
 use crate::dns::handler::Handler;
+use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::server::{DnsServer, Listener};
 use crate::dns::tcp::TcpLimits;
 use crate::dns::{CookieSecrets, SecretsError};
@@ -53,6 +54,9 @@ pub enum StartError {
     /// The secrets of DNS cookies cannot be read.
     #[error(transparent)]
     CookieSecrets(#[from] SecretsError),
+    /// The query log cannot be written.
+    #[error(transparent)]
+    QueryLog(#[from] QueryLogError),
     /// The admin token's file cannot be read or made.
     #[error(transparent)]
     TokenFile(#[from] TokenError),
@@ -71,6 +75,7 @@ pub struct Running {
     handler: Handler,
     store: Arc<dyn Store>,
     links: Arc<Links>,
+    query_log: Option<QueryLogKeeper>,
     metrics: Arc<Metrics>,
     /// Makes `/readyz` say no.
     stopping: Arc<AtomicBool>,
@@ -114,13 +119,15 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
         links = links.with_redis(redis, limits)?;
     }
     let links = Arc::new(links);
+    let (query_log, query_log_keeper) = start_query_log(config.query_log, &metrics).await?;
     let handler = Handler::new(
         zones.clone(),
         links.clone(),
         config.hot_answer_bytes,
         config.dns.settings,
         metrics.clone(),
-    );
+    )
+    .with_query_log(query_log);
     if let Some(secrets) = secrets {
         handler.set_cookie_secrets(secrets);
     }
@@ -145,6 +152,7 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
         handler: handler.clone(),
         store,
         links: links.clone(),
+        query_log: query_log_keeper,
         metrics: metrics.clone(),
         stopping: Arc::default(),
         shutdown,
@@ -197,8 +205,12 @@ impl Running {
 
     /// Reads all zone files again, and takes the new zones if every one of them is good; else the
     /// old ones serve on. The same, apart from that, for the secrets of DNS cookies. Logs what came of it.
-    /// Returns whether all that was read was taken.
+    /// Returns whether all that was read was taken. The query log is opened again, for its file may have
+    /// been renamed.
     pub async fn reload(&self) -> bool {
+        if let Some(query_log) = &self.query_log {
+            query_log.reopen();
+        }
         let zones_taken = self.reload_zones().await;
         let secrets_taken = match self.cookie_secrets.clone() {
             Some(file) => self.reload_cookie_secrets(file).await,
@@ -267,6 +279,9 @@ impl Running {
         self.background_shutdown.cancel();
         self.background.wait().await;
         self.store.close().await;
+        if let Some(query_log) = self.query_log {
+            query_log.end().await;
+        }
     }
 }
 
@@ -337,6 +352,19 @@ async fn open_store(config: StoreConfig, clock: &Clock) -> Result<Arc<dyn Store>
         }
         StoreConfig::DynamoDb(table) => Arc::new(DynamoStore::open(&table).await?),
     })
+}
+
+/// The log of queries, if there is to be one.
+async fn start_query_log(
+    config: Option<QueryLogConfig>,
+    metrics: &Arc<Metrics>,
+) -> Result<(QueryLog, Option<QueryLogKeeper>), StartError> {
+    let Some(config) = config else {
+        return Ok((QueryLog::off(), None));
+    };
+    let metrics = metrics.clone();
+    let (log, keeper) = aside(move || QueryLog::start(&config, metrics)).await?;
+    Ok((log, Some(keeper)))
 }
 
 /// The environment's token, or that of the file, which is made where there is none.

@@ -53,6 +53,8 @@ mod packets;
 mod protocol;
 // Response rate limiting: packet by packet, and in a flood from forged addresses.
 mod rate_limit;
+// The query log, read by the tools that are there for it.
+mod query_log;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.

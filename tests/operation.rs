@@ -118,6 +118,11 @@ fn refusals_are_one_clear_line() {
             vec!["DIR/test.zone", "database"],
         ),
         (
+            format!("{DNS}{ZONES}{REST}[query_log]\nfile = \"DIR/test.zone\"\n"),
+            ZONE,
+            vec!["DIR/test.zone", "no query log"],
+        ),
+        (
             format!("{DNS}{ZONES}{REST}"),
             "@ 300 IN SOA ns1 hostmaster 1 2 3 4 5\n@ 300 IN NS ns1\nns1 300 IN A 192.0.2.256\n",
             vec!["DIR/test.zone:3"],

@@ -15,6 +15,9 @@ curl curl
 delv bind9-dnsutils
 dig bind9-dnsutils
 nslookup bind9-dnsutils
+dnstap-read bind9-dnsutils
+fstrm_capture fstrm-bin
+prlimit util-linux
 python3 python3
 kdig knot-dnsutils
 drill ldnsutils

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use nix::libc::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -219,6 +220,9 @@ fn stopping(name: &str) -> anyhow::Result<()> {
 struct Signals {
     hangup: Signal,
     stop: Stop,
+    /// Heard so that it does not end the process: a file that may not grow any more (`ulimit -f`) is then an
+    /// error of the write, as a full disk is.
+    _file_size: Signal,
 }
 
 /// The signals that mean the same: stop.
@@ -232,6 +236,7 @@ impl Signals {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             stop: Stop::new()?,
+            _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 }

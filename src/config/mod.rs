@@ -17,6 +17,7 @@ mod dns;
 mod listen;
 mod problem;
 mod process;
+mod query_log;
 mod rate_limit;
 mod raw;
 mod reader;
@@ -42,6 +43,7 @@ pub(crate) use self::reader::one_line;
 use self::reader::{Reader, line_of};
 pub use self::store::StoreConfig;
 use crate::dns::Settings;
+use crate::dns::query_log::QueryLogConfig;
 use crate::dns::tcp::TcpLimits;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
@@ -85,6 +87,8 @@ pub struct Config {
     /// The file with the secrets of DNS cookies; none if a secret is to be drawn at the start, or there are
     /// no cookies.
     pub cookie_secrets: Option<PathBuf>,
+    /// `[query_log]`, if it is there.
+    pub query_log: Option<QueryLogConfig>,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -180,6 +184,10 @@ impl Config {
         dns.settings.rate_limit = rate_limit.transpose()?;
         let (cookies, cookie_secrets) = reader.cookies(raw.cookies)?;
         dns.settings.cookies = cookies;
+        let query_log = raw
+            .query_log
+            .map(|raw| reader.query_log(raw, &dns))
+            .transpose()?;
         let admin = reader.admin(raw.admin, &mut seen)?;
         let redirect = reader.redirect(raw.redirect, &mut seen)?;
         let process = reader.process(raw.process)?;
@@ -193,6 +201,7 @@ impl Config {
             hot_answer_bytes,
             filter,
             cookie_secrets,
+            query_log,
             admin,
             redirect,
             process,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::MAX_FILE_LEN;
 use super::listen::MAX_LISTEN;
 use super::process::MAX_ACCOUNT_LEN;
+use super::query_log::{MAX_IDENTITY_LEN, MAX_SOCKET_LEN};
 use super::rate_limit::MAX_EXEMPT;
 use super::redis::{MAX_URLS, MAX_WORD_LEN};
 use crate::dns::rate_limit::PrefixError;
@@ -209,6 +210,21 @@ pub enum Problem {
     /// Not a name that can be a part of keys, or that sentinels allow.
     #[error("not 1 to {MAX_WORD_LEN} letters, digits, and any of \"_-.\"")]
     RedisWord,
+    /// The query log has to go somewhere.
+    #[error("missing; [query_log] needs \"file\" or \"socket\"")]
+    NoDestination,
+    /// The query log goes to one place.
+    #[error("the log goes to a file or to a socket, and there is a file in line {0}")]
+    TwoDestinations(usize),
+    /// A bound for a file where there is none.
+    #[error("belongs to \"file\", and the log goes to a socket")]
+    NoLogFile,
+    /// Longer than the path of a socket can be.
+    #[error("{0} bytes; the path of a socket has at most {MAX_SOCKET_LEN}")]
+    SocketPath(usize),
+    /// Not a name of a server.
+    #[error("{0:?} is not 1 to {MAX_IDENTITY_LEN} bytes without control characters")]
+    Identity(String),
 }
 
 /// The key in front of a message, if there is one.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use toml::Spanned;
 
+use super::query_log::RawQueryLog;
 use super::tcp::RawTcp;
 
 #[derive(Deserialize)]
@@ -24,6 +25,7 @@ pub(super) struct RawConfig {
     pub(super) rate_limit: Option<RawRateLimit>,
     #[serde(default)]
     pub(super) cookies: RawCookies,
+    pub(super) query_log: Option<Spanned<RawQueryLog>>,
     #[serde(default)]
     pub(super) admin: RawAdmin,
     #[serde(default)]

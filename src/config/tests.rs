@@ -75,6 +75,7 @@ fn the_defaults_are_those_of_the_documentation() {
         hot_answer_bytes: 64 << 20,
         filter: true,
         cookie_secrets: None,
+        query_log: None,
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -168,6 +169,7 @@ group = "dns"
         },
         filter: true,
         cookie_secrets: None,
+        query_log: None,
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
@@ -192,7 +194,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, `cache`, \
-         `rate_limit`, `cookies`, `admin`, `redirect`, `process`",
+         `rate_limit`, `cookies`, `query_log`, `admin`, `redirect`, `process`",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
@@ -625,6 +627,7 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
 
 mod dns;
 mod process;
+mod query_log;
 mod rate_limit;
 mod redis;
 mod tcp;

@@ -31,6 +31,7 @@ use super::ordinary::Answerable;
 use super::packet::{MAX_TCP_PAYLOAD, Via};
 use super::pulse::Pulse;
 use super::query::Echo;
+use super::query_log::QueryLog;
 use super::rate_limit::{Class, RateLimiter, Scope, Sweep};
 use super::reply::{Frame, Options};
 use super::settings::Settings;
@@ -47,9 +48,9 @@ const MAX_IN_FLIGHT: u32 = 16_384;
 /// How often the rate limit is looked after.
 const RATE_LIMIT_TICK: Duration = Duration::from_secs(1);
 
-/// Answers requests from the zones and their links.
+/// Answers requests from the zones and their links; and where they are logged, if they are.
 #[derive(Clone, Debug)]
-pub struct Handler(pub(super) Arc<Shared>);
+pub struct Handler(pub(super) Arc<Shared>, QueryLog);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -94,7 +95,7 @@ impl Handler {
         let hot = HotAnswers::new(hot_bytes);
         let limiter = settings.rate_limit.as_ref();
         let limiter = limiter.map(|config| RateLimiter::new(config, &metrics));
-        Self(Arc::new(Shared {
+        let shared = Shared {
             zones,
             links,
             hot,
@@ -104,7 +105,19 @@ impl Handler {
             metrics,
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
             pulse: Pulse::default(),
-        }))
+        };
+        Self(Arc::new(shared), QueryLog::off())
+    }
+
+    /// Has queries logged there.
+    #[must_use]
+    pub fn with_query_log(self, log: QueryLog) -> Self {
+        Self(self.0, log)
+    }
+
+    /// Where queries are logged.
+    pub(super) fn query_log(&self) -> &QueryLog {
+        &self.1
     }
 
     /// The largest UDP reply, in bytes.

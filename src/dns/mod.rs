@@ -14,6 +14,7 @@
 //! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
 //! * [`answer`] decides; it is a pure function, and the only place that does.
 //! * [`edns`] makes the OPT record and knows the sizes; `cookie` makes DNS cookies.
+//! * [`query_log`] tells other programs what was asked and replied, if it is wanted.
 //! * [`server`] owns the sockets. [`Pulse`] tells whether the workers still come round.
 
 pub mod answer;
@@ -27,6 +28,7 @@ mod ordinary;
 pub mod packet;
 mod pulse;
 mod query;
+pub mod query_log;
 pub mod rate_limit;
 mod records;
 mod reply;

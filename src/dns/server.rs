@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handler::Handler;
 use super::tcp::{TcpLimits, TcpListeners};
-use super::udp::UdpWorkers;
+use super::udp::{UdpWorkers, tell_local};
 
 /// The queue of connections not yet accepted.
 const TCP_BACKLOG: i32 = 1_024;
@@ -67,8 +67,14 @@ impl Listener {
             let socket = socket(local, Type::DGRAM, Protocol::UDP)?;
             #[cfg(unix)]
             socket.set_reuse_port(true)?;
-            socket.bind(&local.into())?;
-            Ok(UdpSocket::from(socket))
+            let udp = UdpSocket::from(socket);
+            if local.ip().is_unspecified() {
+                // Before the first packet can come: of one that was there earlier, the system does not know
+                // which address it has asked. If it fails, the worker will say so.
+                let _ = tell_local(&udp);
+            }
+            SockRef::from(&udp).bind(&local.into())?;
+            Ok(udp)
         };
         let udp: io::Result<Vec<_>> = (0..udp_workers()).map(bind_udp).collect();
         Self::new(udp.map_err(named("UDP"))?, tcp)
@@ -186,6 +192,9 @@ impl DnsServer {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::getsockopt;
+    use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
+
     use super::*;
 
     #[test]
@@ -217,5 +226,21 @@ mod tests {
                 .all(|udp| udp.local_addr().unwrap() == local)
         );
         assert_eq!(listener.local_addr(), local);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn sockets_of_all_addresses_tell_from_the_first_packet_on_which_was_asked() {
+        let told = |address: &str| {
+            let listener = Listener::bind(address.parse().unwrap()).unwrap();
+            assert!(!listener.udp.is_empty());
+            listener.udp.iter().all(|socket| match listener.local {
+                SocketAddr::V4(_) => getsockopt(socket, Ipv4PacketInfo).unwrap(),
+                SocketAddr::V6(_) => getsockopt(socket, Ipv6RecvPacketInfo).unwrap(),
+            })
+        };
+        assert!(told("0.0.0.0:0"));
+        assert!(told("[::]:0"));
+        assert!(!told("127.0.0.1:0"), "it has one address");
     }
 }

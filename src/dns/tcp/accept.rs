@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use super::admission::{Seat, Seats};
 use super::connection;
 use crate::dns::handler::Handler;
-use crate::metrics::Metrics;
+use crate::dns::query_log::Ends;
+use crate::metrics::{Metrics, Transport};
 
 /// How long to wait before accepting again when something is short; twice as long each time in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -131,7 +132,16 @@ impl Reception {
 /// Serves one connection to its end.
 async fn serve(mut stream: TcpStream, peer: SocketAddr, seat: Seat, handler: Handler) {
     prepare(&stream);
-    let end = connection::serve(&mut stream, peer, &seat, handler).await;
+    let ends = Ends {
+        client: peer,
+        // Nobody but the log needs it.
+        server: match handler.query_log().is_on() {
+            true => stream.local_addr().ok(),
+            false => None,
+        },
+        transport: Transport::Tcp,
+    };
+    let end = connection::serve(&mut stream, ends, &seat, handler).await;
     if end.abrupt {
         reset(&stream);
     }

@@ -17,7 +17,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -34,6 +33,7 @@ use super::output::Output;
 use crate::dns::handler::Handler;
 use crate::dns::packet::{Fate, Resolved, Via, Waiting};
 use crate::dns::query::HEADER_LEN;
+use crate::dns::query_log::{Ends, Sampled};
 use crate::metrics::{DropReason, TcpCloseReason};
 
 /// How many queries of one connection may wait for their links at once. Beyond it nothing is read, until
@@ -71,11 +71,11 @@ pub(super) struct End {
 }
 
 /// Serves a connection until it is over, and closes the stream where that takes a word of farewell.
-pub(super) async fn serve<S>(stream: &mut S, peer: SocketAddr, seat: &Seat, handler: Handler) -> End
+pub(super) async fn serve<S>(stream: &mut S, ends: Ends, seat: &Seat, handler: Handler) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Connection::new(stream, peer, seat, handler);
+    let mut connection = Connection::new(stream, ends, seat, handler);
     let end = poll_fn(|cx| connection.poll(cx)).await;
     drop(connection);
     if !end.abrupt {
@@ -105,7 +105,7 @@ where
 
 struct Connection<'s, S> {
     stream: &'s mut S,
-    peer: SocketAddr,
+    ends: Ends,
     seat: &'s Seat,
     handler: Handler,
     begun: Instant,
@@ -117,7 +117,7 @@ struct Connection<'s, S> {
     is_read: bool,
     in_work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Queries whose links are there, and whose replies have to wait for the client.
-    done: VecDeque<Resolved>,
+    done: VecDeque<(Resolved, Option<Sampled>)>,
     /// Whether one of those in work waits for room among all that are in work.
     is_crowded: bool,
     /// Whether a moment has been granted for others to be ready.
@@ -137,17 +137,17 @@ struct Connection<'s, S> {
 /// A query whose link is there.
 struct Done {
     /// None if there was no room for it.
-    query: Option<Resolved>,
+    query: Option<(Resolved, Option<Sampled>)>,
     was_crowded: bool,
 }
 
 impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
-    fn new(stream: &'s mut S, peer: SocketAddr, seat: &'s Seat, handler: Handler) -> Self {
+    fn new(stream: &'s mut S, ends: Ends, seat: &'s Seat, handler: Handler) -> Self {
         let now = Instant::now();
         let idle = seat.seats().granted_idle();
         Self {
             stream,
-            peer,
+            ends,
             seat,
             handler,
             begun: now,
@@ -239,11 +239,11 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
         self.has_gathered = false;
         while self.output.len() < MAX_UNSENT
-            && let Some(query) = self.done.pop_front()
+            && let Some((query, sampled)) = self.done.pop_front()
         {
             Desk::lend(|desk| {
                 if query.reply(&self.handler, desk.tools.scratch()) {
-                    desk.tools.push_reply(self.output.later());
+                    desk.tools.push_reply(self.output.later(), sampled);
                 }
             });
         }
@@ -328,6 +328,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         {
             taken += LENGTH_LEN + message.len();
             self.incomplete_since = None;
+            let sampled = self.handler.query_log().sample(message, self.ends);
             // What is no query did not come from a client of ours, and what is shorter than a header can
             // be no message: whatever else follows, it is not to be trusted.
             if message.len() < HEADER_LEN || message[2] & QR != 0 {
@@ -343,13 +344,13 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             let via = Via::Tcp {
                 keepalive: self.keepalive(now),
             };
-            let packet = self.handler.read(message, self.peer, via);
+            let packet = self.handler.read(message, self.ends.client, via);
             match tools.take(&self.handler, &packet, time) {
-                Fate::Replied => tools.push_reply(output),
+                Fate::Replied => tools.push_reply(output, sampled),
                 Fate::Waits(query) => {
                     let permit = self.handler.permit();
                     self.is_crowded = permit.is_none();
-                    waiting.push((query, permit));
+                    waiting.push((query, permit, sampled));
                 }
                 Fate::Dropped => {}
             }
@@ -358,10 +359,10 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             tools.tally.tell(self.handler.metrics());
         }
         if !waiting.is_empty() {
-            let links = waiting.iter_mut().map(|(query, _)| query.unanswered());
+            let links = waiting.iter_mut().map(|(query, ..)| query.unanswered());
             self.handler.look_up(links);
-            for (query, permit) in waiting {
-                let done = wait(self.handler.clone(), query, permit);
+            for (query, permit, sampled) in waiting {
+                let done = wait(self.handler.clone(), (query, sampled), permit);
                 self.in_work.push(Box::pin(done));
             }
         }
@@ -473,7 +474,11 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
 }
 
 /// Waits for a query's link, and before that for room among all that are in work, if there is none.
-async fn wait(handler: Handler, query: Waiting, permit: Option<OwnedSemaphorePermit>) -> Done {
+async fn wait(
+    handler: Handler,
+    (query, sampled): (Waiting, Option<Sampled>),
+    permit: Option<OwnedSemaphorePermit>,
+) -> Done {
     let was_crowded = permit.is_none();
     let permit = match permit {
         Some(permit) => Some(permit),
@@ -483,7 +488,7 @@ async fn wait(handler: Handler, query: Waiting, permit: Option<OwnedSemaphorePer
             .flatten(),
     };
     let query = match permit {
-        Some(_) => Some(query.resolve(&handler).await),
+        Some(_) => Some((query.resolve(&handler).await, sampled)),
         None => None,
     };
     Done { query, was_crowded }

@@ -11,6 +11,7 @@ use crate::dns::handler::Handler;
 use crate::dns::hot::Now;
 use crate::dns::ordinary::Scratch;
 use crate::dns::packet::{ENCODING, Fate, MAX_TCP_PAYLOAD, Packet};
+use crate::dns::query_log::Sampled;
 use crate::dns::reply::ReplyBuffer;
 use crate::dns::tally::Tally;
 
@@ -74,8 +75,8 @@ impl Tools {
     }
 
     /// Puts the reply that was made behind those that are about to be written, with its length in front
-    /// (RFC 1035 §4.2.2).
-    pub(super) fn push_reply(&self, output: &mut Vec<u8>) {
+    /// (RFC 1035 §4.2.2), and logs it, if its query is to be logged.
+    pub(super) fn push_reply(&self, output: &mut Vec<u8>, sampled: Option<Sampled>) {
         let reply = self.reply.as_bytes();
         // A buffer holds no more than a message by TCP may have.
         let Ok(len) = u16::try_from(reply.len()) else {
@@ -83,5 +84,8 @@ impl Tools {
         };
         output.extend_from_slice(&len.to_be_bytes());
         output.extend_from_slice(reply);
+        if let Some(sampled) = sampled {
+            sampled.replied(reply);
+        }
     }
 }

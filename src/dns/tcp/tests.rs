@@ -21,10 +21,11 @@ use super::admission::{Order, Seats};
 use super::connection::{self, End};
 use super::*;
 use crate::clock::{Clock, UnixTime};
+use crate::dns::query_log::Ends;
 use crate::dns::settings::Settings;
 use crate::link::{Link, LinkName, Origin, TargetUrl, Version};
 use crate::links::{LinkLimits, Links};
-use crate::metrics::{DnsDrop, DropReason, Metrics, TcpCloseReason};
+use crate::metrics::{DnsDrop, DropReason, Metrics, TcpCloseReason, Transport};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
 use crate::zone::{Layout, ZoneConfig, ZoneSet};
 
@@ -162,9 +163,14 @@ impl Rig {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let seat = self.seats.admit(client)?;
-        let (handler, peer) = (self.handler.clone(), SocketAddr::new(client, 40_000));
+        let handler = self.handler.clone();
+        let ends = Ends {
+            client: SocketAddr::new(client, 40_000),
+            server: None,
+            transport: Transport::Tcp,
+        };
         Ok(tokio::spawn(async move {
-            let end = connection::serve(&mut stream, peer, &seat, handler).await;
+            let end = connection::serve(&mut stream, ends, &seat, handler).await;
             drop(stream);
             end
         }))

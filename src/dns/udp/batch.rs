@@ -19,6 +19,8 @@ pub(super) struct Peer {
     /// Which of our addresses it has asked, where the socket is bound to all of them: the reply has to
     /// come from there (RFC 2181 §4), which is not what the system would choose by itself.
     pub(super) local: Option<Local>,
+    /// The place of its packet among those that have come together.
+    pub(super) place: usize,
 }
 
 /// An address of ours.
@@ -58,7 +60,15 @@ impl Peer {
         Self {
             address,
             local: None,
+            place: 0,
         }
+    }
+}
+
+impl Local {
+    /// The address.
+    pub(super) fn ip(self) -> IpAddr {
+        self.ip
     }
 }
 
@@ -67,7 +77,7 @@ impl Peer {
 ///
 /// # Errors
 /// What the system says; replies then leave from an address that it chooses.
-pub(super) fn tell_local(socket: &UdpSocket) -> io::Result<bool> {
+pub(in crate::dns) fn tell_local(socket: &UdpSocket) -> io::Result<bool> {
     if !socket.local_addr()?.ip().is_unspecified() {
         return Ok(false);
     }
@@ -159,6 +169,12 @@ impl Outbox {
     /// What was written to that buffer is a reply to this client.
     pub(super) fn commit(&mut self, peer: Peer) {
         self.peers.push(peer);
+    }
+
+    /// The replies that are ready, and where they go.
+    pub(super) fn replies(&self) -> impl Iterator<Item = (&[u8], &Peer)> {
+        let buffers = self.buffers.iter().map(ReplyBuffer::as_bytes);
+        buffers.zip(&self.peers)
     }
 
     /// Sends all replies; gives how many could not be sent.
@@ -264,6 +280,7 @@ mod linux {
             let peer = Peer {
                 address: client.unwrap_or(unknown),
                 local: local(&message),
+                place: received.len(),
             };
             received.push((message.bytes, peer));
         }
@@ -393,7 +410,8 @@ mod tests {
             for (packet, peer) in inbox.packets() {
                 assert_eq!(packet, vec![seen; usize::from(seen)]);
                 let from = if seen % 2 == 0 { &one } else { &two };
-                assert_eq!(peer, Peer::of(from.local_addr().unwrap()));
+                assert_eq!(peer.address, from.local_addr().unwrap());
+                assert_eq!(peer.local, None);
                 outbox.next().unwrap().set(&[seen]);
                 outbox.commit(peer);
                 seen += 1;

@@ -16,6 +16,7 @@
 //! user take a share of the queries.
 
 mod batch;
+mod samples;
 
 use std::io;
 use std::net::UdpSocket;
@@ -28,11 +29,14 @@ use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use self::batch::{Inbox, Outbox, Peer, tell_local};
+pub(super) use self::batch::tell_local;
+use self::batch::{Inbox, Outbox, Peer};
+use self::samples::Samples;
 use super::handler::Handler;
 use super::ordinary::Scratch;
 use super::packet::{ENCODING, Fate, Packet, Via, Waiting};
 use super::pulse::Mark;
+use super::query_log::Sampled;
 use super::reply::ReplyBuffer;
 use super::tally::Tally;
 use crate::metrics::DropReason;
@@ -202,6 +206,7 @@ impl Worker {
         let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::with_capacity(BATCH);
         let mut tally = Tally::default();
+        let local = self.socket.local_addr()?;
         let mut errors = 0;
         while !self.stop.load(Ordering::Acquire) {
             self.mark.leave();
@@ -219,6 +224,7 @@ impl Worker {
                     continue;
                 }
             }
+            let mut samples = Samples::of(self.handler.query_log(), &inbox, local);
             let now = self.handler.time();
             let mut packets = inbox.packets();
             while let Some(group) = self.group(&mut packets) {
@@ -239,8 +245,12 @@ impl Worker {
                 let links = waiting.iter_mut().map(|(one, _)| one.unanswered());
                 self.handler.look_up(links);
                 for (one, peer) in waiting.drain(..) {
-                    self.wait(one, peer);
+                    let sampled = samples.as_mut().and_then(|samples| samples.take(&peer));
+                    self.wait(one, peer, sampled);
                 }
+            }
+            if let Some(samples) = samples {
+                samples.end(&outbox);
             }
             let unsent = outbox.send(&self.socket);
             self.dropped(DropReason::Unsendable, unsent);
@@ -266,7 +276,7 @@ impl Worker {
     }
 
     /// Has a task wait for the link and reply.
-    fn wait(&self, waiting: Waiting, peer: Peer) {
+    fn wait(&self, waiting: Waiting, peer: Peer, sampled: Option<Sampled>) {
         let Some(permit) = self.handler.permit() else {
             return self.dropped(DropReason::Overload, 1);
         };
@@ -279,6 +289,9 @@ impl Worker {
                 encoding: &mut encoding,
             };
             let is_made = waiting.end(&handler, scratch).await;
+            if is_made && let Some(sampled) = sampled {
+                sampled.replied(reply.as_bytes());
+            }
             if is_made && replies.try_send(Later { reply, peer }).is_err() {
                 handler.count_drops(DropReason::Unsendable, 1);
             }
