@@ -277,12 +277,11 @@ fn shown(text: &str) -> String {
             rest.split([',', ';']).next().unwrap().to_owned()
         };
         let (opcode, status) = (word("opcode: "), word("status: "));
-        // Something else may stand between the two.
-        let counts = lines.find_map(|line| line.split_once("lags: ")).unwrap().1;
+        let counts = lines.next().unwrap().split_once("lags:").unwrap().1;
         let (flags, counts) = counts.split_once("QUERY:").unwrap();
         let is_digit = |c: char| !c.is_ascii_digit();
         let counts: Vec<_> = counts.split(is_digit).filter(|n| !n.is_empty()).collect();
-        let flags = flags.trim_end_matches([';', ' ']);
+        let flags = flags.trim_matches([';', ' ']);
         last = format!("{opcode} {status}, {flags}, {}", counts.join(" "));
     }
     last
@@ -439,4 +438,7 @@ fn complaints_are_seen() {
     let warning = ";; WARNING: Message has 3 extra bytes at end";
     assert_eq!(complaint(&format!("{text}{warning}\n")), Some(warning));
     assert_eq!(shown("nothing"), NO_HEADER);
+    // The last of several, and no flags.
+    let query = text.replace("flags: qr rd; MBZ: 0x4;", "flags:;");
+    assert_eq!(shown(&format!("{text}{query}")), "QUERY NOERROR, , 1 0 0 1");
 }

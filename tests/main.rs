@@ -67,3 +67,5 @@ mod tcp;
 mod transfer;
 // The warm load of Redis at the start.
 mod warm;
+// What registries judge delegations by.
+mod zonemaster;

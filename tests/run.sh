@@ -29,6 +29,7 @@ openssl openssl
 setpriv util-linux
 systemd-analyze systemd
 systemd-socket-activate systemd
+zonemaster-cli zonemaster-cli
 "
 
 readonly script=tests/run.sh
