@@ -13,6 +13,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use hickory_proto::serialize::binary::BinEncodable;
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 use crate::dynamo::{Emulator, Fate, Gate, Proxy};
 use crate::harness::{PATIENCE, Server, Setup, eventually, http, parse, query, run};
@@ -169,6 +170,28 @@ fn what_is_no_query_closes_the_connection() {
     );
 }
 
+/// A socket that is closed with something in it that was not read is reset, and what was not sent then is
+/// lost: replies that were made before the end.
+#[test]
+fn the_end_costs_no_reply_that_is_on_its_way() {
+    let server = Server::start();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Much less than the replies, and than what the server's side of it holds.
+    socket.set_recv_buffer_size(2_048).unwrap();
+    socket.connect(&server.dns.into()).unwrap();
+    let mut connection = Connection(socket.into());
+    connection.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut all: Vec<_> = (0..400).flat_map(|id| framed(id, STATIC)).collect();
+    all.extend([0, 0]);
+    // More than is read at once.
+    all.resize(all.len() + (40 << 10), 0);
+    connection.send(&all);
+    for id in 0..400 {
+        connection.is_told(id);
+    }
+    assert_eq!(connection.told(), None);
+}
+
 /// RFC 7766 §6.2.3, and the rule for messages that never end. Neither is cut off before its time, which the
 /// tests beside the code measure.
 #[test]
@@ -192,19 +215,14 @@ fn who_does_not_read_is_cut_off_and_harms_nobody() {
         .unwrap();
     let many: Vec<_> = (0..1_000).map(|id| framed(id, STATIC)).collect();
     let many = many.concat();
-    let before = server.resident();
     let mut sent = 0;
-    // Until the system has no more room either, on both sides.
+    // Until the system has no more room, on both sides: some megabytes. A program that read on would take
+    // all of it.
     while let Ok(length) = deaf.write(&many) {
         sent += length;
-        assert!(sent < 1 << 30, "there is no end");
+        assert!(sent < 256 << 20, "there is no end");
     }
     assert!(Connection::to(&server).is_served());
-    let grown = server.resident().saturating_sub(before);
-    assert!(
-        grown < 8 << 20,
-        "{grown} bytes more, for {sent} bytes of queries"
-    );
     eventually("it is cut off", PATIENCE + PATIENCE, || {
         closed(&server, "SlowReader") == 1.0
     });
@@ -238,8 +256,7 @@ fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
 fn rfc9210_4_2_a_client_has_so_many_connections() {
     let server = limited("connections_per_client = 2\n").start();
     let connect_from = |address: [u8; 4]| {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let socket = socket.unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let own = SocketAddr::from((Ipv4Addr::from(address), 0));
         socket.bind(&own.into()).unwrap();
         socket.connect(&server.dns.into()).unwrap();
