@@ -59,6 +59,10 @@ fn the_example_for_the_open_internet_is_valid() {
     let expected = Config {
         dns: DnsConfig {
             listen: addresses(&["0.0.0.0:53", "[::]:53"]),
+            settings: Settings {
+                rate_limit: ok("[rate_limit]").dns.settings.rate_limit,
+                ..Settings::default()
+            },
             ..Config::default().dns
         },
         zones: vec![ZoneConfig {
@@ -79,6 +83,7 @@ fn the_example_for_the_open_internet_is_valid() {
         ..Config::default()
     };
     assert_eq!(config, expected);
+    assert!(config.dns.settings.rate_limit.is_some());
 }
 
 /// What is handed over has to be what the configuration lists.
