@@ -40,6 +40,10 @@ pub struct Metrics {
     pub rate_limit_accounts: Gauge,
     /// Accounts that were pushed out while they owed something.
     pub rate_limit_evictions: Counter,
+    /// TLS handshakes, by how they ended.
+    pub dns_tls_handshakes: Family<TlsHandshake, Counter>,
+    /// Reloads of the certificate, by outcome.
+    pub dns_tls_reloads: Family<Reload, Counter>,
     /// Queries whose link could not be known.
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.
@@ -109,6 +113,7 @@ pub struct DnsResponse {
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 /// The label of [`Metrics::dns_dropped`].
@@ -150,6 +155,8 @@ pub enum TcpCloseReason {
     NotAQuery,
     /// It has lasted for as long as it may.
     Lifetime,
+    /// There was no TLS handshake, or it failed, or took too long.
+    Handshake,
     /// There was no room for one of its queries among all that are in work.
     Overload,
     /// The network, or the client, has broken it.
@@ -219,6 +226,28 @@ pub enum QueryLogDropReason {
     TooSlow,
     /// The queue was full, while nothing could be written.
     Unavailable,
+}
+
+/// The label of [`Metrics::dns_tls_handshakes`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TlsHandshake {
+    /// How it ended.
+    pub result: HandshakeResult,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum HandshakeResult {
+    /// With a new session.
+    Full,
+    /// With a session that there had been before.
+    Resumed,
+    /// What came was none, or not one that we can agree to, or the client has broken it off.
+    Failed,
+    /// It took too long.
+    TimedOut,
+    /// We have broken it off: its seat was needed, or the server stops.
+    Dropped,
 }
 
 /// The labels of [`Metrics::link_lookups`].
@@ -308,10 +337,10 @@ pub struct HttpStatus {
     pub status: u16,
 }
 
-/// The label of [`Metrics::zone_reloads`].
+/// The label of [`Metrics::zone_reloads`] and [`Metrics::dns_tls_reloads`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// Whether the new zones were taken.
+    /// Whether what is new was taken.
     pub outcome: Outcome,
 }
 
@@ -357,6 +386,8 @@ impl Metrics {
             rate_limited: Family::default(),
             rate_limit_accounts: Gauge::default(),
             rate_limit_evictions: Counter::default(),
+            dns_tls_handshakes: Family::default(),
+            dns_tls_reloads: Family::default(),
             link_failures: Counter::default(),
             link_lookups: Family::default(),
             link_lookup_seconds: Family::new_with_constructor(latencies),
@@ -449,6 +480,16 @@ impl Metrics {
             "rate_limit_evictions",
             "Accounts of the rate limit that owed something and were pushed out by others",
             metrics.rate_limit_evictions.clone(),
+        );
+        registry.register(
+            "dns_tls_handshakes",
+            "TLS handshakes, by how they ended",
+            metrics.dns_tls_handshakes.clone(),
+        );
+        registry.register(
+            "dns_tls_reloads",
+            "Reloads of the certificate, by outcome",
+            metrics.dns_tls_reloads.clone(),
         );
         registry.register(
             "link_failures",

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, StoreConfig, TlsConfig};
 use crate::dns::Pulse;
 use crate::dns::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::server::{DnsServer, Listener};
-use crate::dns::tcp::TcpLimits;
+use crate::dns::tcp::{TcpLimits, TlsSockets};
+use crate::dns::tls::{Tls, TlsError};
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
@@ -25,7 +26,7 @@ use crate::http::{
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::metrics::{Metrics, Outcome, Reload};
-use crate::sockets::{HttpListener, Sockets};
+use crate::sockets::{Sockets, StreamListener};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
 use crate::zone::{Diagnostic, LoadError, ZoneSet};
 
@@ -42,6 +43,9 @@ pub enum StartError {
     /// A zone file is wrong.
     #[error(transparent)]
     Zones(#[from] LoadError),
+    /// The certificate for DNS over TLS cannot be used.
+    #[error("DNS over TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -68,10 +72,12 @@ pub enum StartError {
 /// A server at work. Dropping it stops nothing; call [`Running::shutdown`].
 pub struct Running {
     dns: Vec<SocketAddr>,
+    dns_tls: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
     redirect: Vec<SocketAddr>,
     zones: Arc<ZoneSet>,
     cookie_secrets: Option<PathBuf>,
+    tls: Option<Arc<Tls>>,
     handler: Handler,
     store: Arc<dyn Store>,
     links: Arc<Links>,
@@ -97,6 +103,7 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let (zones, warnings) = aside(|| ZoneSet::load(config.zones)).await?;
     log_warnings(&warnings);
     let zones = Arc::new(zones);
+    let tls = load_tls(config.dns.tls).await?;
     let http_listeners = sockets.admin.len() + sockets.redirect.len();
     let tcp_limits = tcp_limits(config.dns.tcp, http_listeners);
     // The store before the token: it makes a directory that only its owner can read.
@@ -140,15 +147,18 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     };
     let Sockets {
         dns,
+        dns_tls,
         admin,
         redirect,
     } = sockets;
     let running = Running {
         dns: dns.iter().map(Listener::local_addr).collect(),
+        dns_tls: dns_tls.iter().map(|tls| tls.local).collect(),
         admin: admin.iter().map(|http| http.local).collect(),
         redirect: redirect.iter().map(|http| http.local).collect(),
         zones,
         cookie_secrets: config.cookie_secrets,
+        tls: tls.clone(),
         handler: handler.clone(),
         store,
         links: links.clone(),
@@ -170,7 +180,11 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let watch = watch.watch_rate_limit(running.background_shutdown.clone());
     running.background.spawn(watch);
     running.background.close();
-    tasks.serve_dns(dns, handler, tcp_limits);
+    let tls = tls.map(|tls| TlsSockets {
+        listeners: dns_tls.into_iter().map(|tls| tls.listener).collect(),
+        tls,
+    });
+    tasks.serve_dns((dns, tls), handler, tcp_limits);
     tasks.serve_http("the admin API", admin, admin_routes);
     tasks.serve_http("the redirect host", redirect, redirect_routes);
     tasks.tracker.close();
@@ -181,6 +195,11 @@ impl Running {
     /// Where DNS is served, by UDP and TCP.
     pub fn dns(&self) -> &[SocketAddr] {
         &self.dns
+    }
+
+    /// Where DNS is served by TLS.
+    pub fn dns_tls(&self) -> &[SocketAddr] {
+        &self.dns_tls
     }
 
     /// Where the admin API is.
@@ -204,9 +223,9 @@ impl Running {
     }
 
     /// Reads all zone files again, and takes the new zones if every one of them is good; else the
-    /// old ones serve on. The same, apart from that, for the secrets of DNS cookies. Logs what came of it.
-    /// Returns whether all that was read was taken. The query log is opened again, for its file may have
-    /// been renamed.
+    /// old ones serve on. The same, apart from that, for the secrets of DNS cookies and for the certificate. Logs
+    /// what came of it. Returns whether all that was read was taken. The query log is opened again, for its
+    /// file may have been renamed.
     pub async fn reload(&self) -> bool {
         if let Some(query_log) = &self.query_log {
             query_log.reopen();
@@ -216,7 +235,11 @@ impl Running {
             Some(file) => self.reload_cookie_secrets(file).await,
             None => true,
         };
-        zones_taken && secrets_taken
+        let certificate_taken = match &self.tls {
+            Some(tls) => self.reload_certificate(tls).await,
+            None => true,
+        };
+        zones_taken && secrets_taken && certificate_taken
     }
 
     async fn reload_cookie_secrets(&self, file: PathBuf) -> bool {
@@ -233,6 +256,26 @@ impl Running {
                 false
             }
         }
+    }
+
+    async fn reload_certificate(&self, tls: &Arc<Tls>) -> bool {
+        let tls = Arc::clone(tls);
+        let outcome = match aside(move || tls.reload()).await {
+            Ok(is_new) => {
+                let what = if is_new { "new" } else { "unchanged" };
+                tracing::info!("certificate reloaded: {what}");
+                Outcome::Success
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("certificate not reloaded; the old one serves on");
+                Outcome::Failure
+            }
+        };
+        let taken = outcome == Outcome::Success;
+        let reload = Reload { outcome };
+        self.metrics.dns_tls_reloads.get_or_create(&reload).inc();
+        taken
     }
 
     async fn reload_zones(&self) -> bool {
@@ -293,10 +336,15 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn serve_dns(&self, listeners: Vec<Listener>, handler: Handler, limits: TcpLimits) {
+    fn serve_dns(
+        &self,
+        (listeners, tls): (Vec<Listener>, Option<TlsSockets>),
+        handler: Handler,
+        limits: TcpLimits,
+    ) {
         let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
         self.tracker.spawn(async move {
-            let mut server = match DnsServer::start(listeners, handler, limits) {
+            let mut server = match DnsServer::start(listeners, tls, handler, limits) {
                 Ok(server) => server,
                 Err(error) => return report(&failed, format!("DNS: {error}")),
             };
@@ -307,8 +355,8 @@ impl Tasks {
         });
     }
 
-    fn serve_http(&self, service: &'static str, listeners: Vec<HttpListener>, routes: Router) {
-        for HttpListener { listener, local } in listeners {
+    fn serve_http(&self, service: &'static str, listeners: Vec<StreamListener>, routes: Router) {
+        for StreamListener { listener, local } in listeners {
             let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
             let routes = routes.clone();
             self.tracker.spawn(async move {
@@ -392,4 +440,12 @@ fn log_warnings(warnings: &[Diagnostic]) {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+}
+
+/// Reads the certificate, if there is to be DNS over TLS.
+async fn load_tls(config: Option<TlsConfig>) -> Result<Option<Arc<Tls>>, StartError> {
+    let Some(TlsConfig { files, .. }) = config else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(aside(move || Tls::load(files)).await?)))
 }

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::dns::server::{Listener, MAX_UDP_SOCKETS};
 use crate::system::handed::{Address, Handed, HandedError, Part};
 
-/// The queue of connections to an HTTP listener that are not yet accepted.
-const HTTP_BACKLOG: i32 = 1_024;
+/// The queue of connections that are not yet accepted, for each socket.
+const BACKLOG: i32 = 1_024;
 
 /// Why there are no sockets. Those that were bound already are closed again.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +37,14 @@ pub enum SocketError {
 #[derive(Debug)]
 pub struct Sockets {
     pub(crate) dns: Vec<Listener>,
-    pub(crate) admin: Vec<HttpListener>,
-    pub(crate) redirect: Vec<HttpListener>,
+    pub(crate) dns_tls: Vec<StreamListener>,
+    pub(crate) admin: Vec<StreamListener>,
+    pub(crate) redirect: Vec<StreamListener>,
 }
 
-/// A socket that speaks HTTP.
+/// A socket of a part that speaks TCP alone: HTTP, or DNS over TLS.
 #[derive(Debug)]
-pub(crate) struct HttpListener {
+pub(crate) struct StreamListener {
     pub(crate) listener: TcpListener,
     pub(crate) local: SocketAddr,
 }
@@ -59,7 +60,7 @@ impl Sockets {
             listen: &config.dns.listen,
             most_udp: MAX_UDP_SOCKETS,
         };
-        let http = |name, listen| Part {
+        let stream = |name, listen| Part {
             name,
             listen,
             most_udp: 0,
@@ -67,21 +68,30 @@ impl Sockets {
         let dns = open(dns, "DNS", &mut handed, Listener::bind, |address| {
             Listener::new(address.udp, address.tcp)
         })?;
-        let mut open_http = |part, service| {
-            open(part, service, &mut handed, HttpListener::bind, |address| {
-                let Address { local, tcp, .. } = address;
-                let listener = tcp;
-                Ok(HttpListener { listener, local })
-            })
+        let mut open_stream = |part, service| {
+            open(
+                part,
+                service,
+                &mut handed,
+                StreamListener::bind,
+                |address| {
+                    let Address { local, tcp, .. } = address;
+                    let listener = tcp;
+                    Ok(StreamListener { listener, local })
+                },
+            )
         };
-        let admin = open_http(http("admin", &config.admin.listen), "the admin API")?;
-        let redirect = open_http(
-            http("redirect", &config.redirect.listen),
+        let tls = config.dns.tls.as_ref().map(|tls| &tls.listen[..]);
+        let dns_tls = open_stream(stream("dns.tls", tls.unwrap_or_default()), "DNS over TLS")?;
+        let admin = open_stream(stream("admin", &config.admin.listen), "the admin API")?;
+        let redirect = open_stream(
+            stream("redirect", &config.redirect.listen),
             "the redirect host",
         )?;
         handed.finish()?;
         Ok(Self {
             dns,
+            dns_tls,
             admin,
             redirect,
         })
@@ -119,7 +129,7 @@ fn open<L>(
     }
 }
 
-impl HttpListener {
+impl StreamListener {
     fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -134,7 +144,7 @@ impl HttpListener {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(HTTP_BACKLOG)?;
+        socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         let local = listener.local_addr()?;
         Ok(Self { listener, local })

@@ -63,6 +63,8 @@ mod store;
 mod systemd;
 // TCP: pipelining, slow and idle clients, limits, descriptors, stops.
 mod tcp;
+// DNS over TLS: kdig, openssl, unbound; padding, certificates, stalled handshakes.
+mod tls;
 // Import and export: the article's table, files, kills and restarts in the middle.
 mod transfer;
 // The warm load of Redis at the start.

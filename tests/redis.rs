@@ -240,8 +240,8 @@ pub fn key(name: &str) -> String {
     format!("tinyns:link:{name}")
 }
 
-/// An authority, and a certificate for 127.0.0.1 that it has signed.
-fn make_certificates(dir: &Path) {
+/// An authority, and a certificate for 127.0.0.1 and the name server's name that it has signed.
+pub fn make_certificates(dir: &Path) {
     let file = |name: &str| dir.join(name).display().to_string();
     let (ca, ca_key) = (file("ca.pem"), file("ca.key"));
     let new = [
@@ -277,7 +277,11 @@ fn make_certificates(dir: &Path) {
     ];
     openssl(&[&new[..], &asked].concat());
     let extensions = file("extensions");
-    std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1\n").unwrap();
+    std::fs::write(
+        &extensions,
+        "subjectAltName=IP:127.0.0.1,DNS:ns1.s.example.com\n",
+    )
+    .unwrap();
     openssl(&[
         "x509",
         "-req",

@@ -28,6 +28,12 @@ impl Unbound {
 
     /// With a further line for its section `server`.
     fn with(server: &Server, line: &str) -> Self {
+        let (ip, port) = (server.dns.ip(), server.dns.port());
+        Self::start_with(&format!("  stub-addr: {ip}@{port}\n"), line)
+    }
+
+    /// With these lines for its stub zone, and one more for its section `server`.
+    pub fn start_with(stub: &str, line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_port();
         let config = dir.path().join("unbound.conf");
@@ -37,12 +43,10 @@ impl Unbound {
              do-not-query-localhost: no\n  use-caps-for-id: yes\n  module-config: \"iterator\"\n  \
              num-threads: 1\n  access-control: 127.0.0.0/8 allow\n  \
              local-zone: \"example.com.\" nodefault\n  {line}\n\
-             stub-zone:\n  name: \"s.example.com\"\n  stub-addr: {ip}@{stub_port}\n\
+             stub-zone:\n  name: \"s.example.com\"\n{stub}\
              remote-control:\n  control-enable: no\n",
             port = address.port(),
             dir = dir.path().display(),
-            ip = server.dns.ip(),
-            stub_port = server.dns.port(),
         );
         std::fs::write(&config, text).unwrap();
         let child = Command::new("unbound")
@@ -80,7 +84,7 @@ impl Unbound {
         Some(parse(&buffer[..length]))
     }
 
-    fn ask(&self, name: &str, qtype: RecordType) -> Message {
+    pub fn ask(&self, name: &str, qtype: RecordType) -> Message {
         self.try_ask(name, qtype).expect("no reply from unbound")
     }
 }

@@ -1,6 +1,6 @@
 //! `tinyns check`: reads what `serve` would read, and stops before anything is opened or bound.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
 use anyhow::bail;
@@ -9,19 +9,27 @@ use super::print;
 use crate::config::{Config, StoreConfig};
 use crate::dns::CookieSecrets;
 use crate::system::privileges::Account;
-use crate::zone::{Diagnostic, ZoneConfig, ZoneSet};
+use crate::zone::{ZoneConfig, ZoneSet};
 
-/// Checks the files of a configuration that is valid by itself, which are zones and secrets, and that there is
-/// the user whom the server is to become. What is wrong goes to standard error with file and line, a line a
-/// fault, the faults of all zones at once.
+/// Checks the files of a configuration that is valid by itself, which are zones, secrets and certificate, and
+/// that there is the user whom the server is to become. What is wrong goes to standard error with file and
+/// line, a line a fault, the faults of all zones at once.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     Account::find(&config.process)?;
     if let Some(file) = &config.cookie_secrets {
         CookieSecrets::load(file)?;
     }
+    let certificate = config.dns.tls.as_ref().map(|tls| tls.files.check());
+    let bad_certificate = certificate.and_then(Result::err);
+    if let Some(error) = &bad_certificate {
+        report("error", &[error]);
+    }
     match ZoneSet::load(config.zones.clone()) {
         Ok((_, warnings)) => {
             report("warning", &warnings);
+            if bad_certificate.is_some() {
+                bail!("the certificate for DNS over TLS cannot be used");
+            }
             print(&summary(config, warnings.len()))
         }
         Err(error) => {
@@ -31,7 +39,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-fn report(kind: &str, diagnostics: &[Diagnostic]) {
+fn report(kind: &str, diagnostics: &[impl fmt::Display]) {
     let mut out = io::stderr().lock();
     for diagnostic in diagnostics {
         // The exit code tells the outcome even where nobody reads the lines.
@@ -49,6 +57,10 @@ fn summary(config: &Config, warnings: usize) -> String {
         row(&mut text, zone);
     }
     // Writing to a String does not fail.
+    if let Some(tls) = &config.dns.tls {
+        let file = tls.files.certificate.display();
+        let _ = writeln!(text, "ok: DNS over TLS: {file}");
+    }
     let _ = writeln!(
         text,
         "ok: {}, {}, links in {store}",

@@ -22,9 +22,9 @@ use crate::{Running, SocketError, Sockets};
 
 /// What the service manager shows of a server in order.
 const SERVING: &str = "serving";
-/// What it shows of one whose zone files have faults.
+/// What it shows of one that a reload has left with something old.
 const NOT_RELOADED: &str =
-    "serving the old zones: the new zone files have faults, which the log tells";
+    "serving what there was: new zone files or the certificate have faults, which the log tells";
 /// The shortest time between two looks at the workers, which come round within a tenth of a second.
 const SHORTEST_BEAT: Duration = Duration::from_millis(250);
 /// How often the bar of the warm load is drawn.
@@ -131,6 +131,9 @@ fn announce(running: &Running) {
     for address in running.dns() {
         info!(%address, "DNS over UDP and TCP");
     }
+    for address in running.dns_tls() {
+        info!(%address, "DNS over TLS");
+    }
     for address in running.admin() {
         info!(%address, "admin API");
     }
@@ -156,7 +159,7 @@ async fn watch(
                 }
             }
             _ = signals.hangup.recv() => {
-                info!("SIGHUP: reading the zone files again");
+                info!("SIGHUP: reading zone files and certificate again");
                 manager.reloading().await;
                 tokio::select! {
                     reloaded = running.reload() => {

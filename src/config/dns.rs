@@ -42,10 +42,12 @@ impl Reader<'_> {
             ..Settings::default()
         };
         let tcp = self.tcp(raw.tcp)?;
+        let tls = raw.tls.map(|raw| self.tls(raw, seen)).transpose()?;
         Ok(DnsConfig {
             listen,
             settings,
             tcp,
+            tls,
         })
     }
 

@@ -24,6 +24,7 @@ mod reader;
 mod redis;
 mod store;
 mod tcp;
+mod tls;
 mod zone;
 
 use std::fs::File;
@@ -45,6 +46,7 @@ pub use self::store::StoreConfig;
 use crate::dns::Settings;
 use crate::dns::query_log::QueryLogConfig;
 use crate::dns::tcp::TcpLimits;
+use crate::dns::tls::TlsFiles;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
@@ -106,6 +108,17 @@ pub struct DnsConfig {
     pub settings: Settings,
     /// `[dns.tcp]`
     pub tcp: TcpLimits,
+    /// `[dns.tls]`, if it is there.
+    pub tls: Option<TlsConfig>,
+}
+
+/// DNS over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Where it listens; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// Its certificate.
+    pub files: TlsFiles,
 }
 
 /// The admin API.

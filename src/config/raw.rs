@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::query_log::RawQueryLog;
 use super::tcp::RawTcp;
+use super::tls::RawTls;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +45,7 @@ pub(super) struct RawDns {
     pub(super) identity: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) tcp: RawTcp,
+    pub(super) tls: Option<Spanned<RawTls>>,
 }
 
 #[derive(Deserialize)]

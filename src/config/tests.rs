@@ -58,6 +58,7 @@ fn the_defaults_are_those_of_the_documentation() {
             listen: addresses(&["127.0.0.1:5300"]),
             settings: Settings::default(),
             tcp: TcpLimits::default(),
+            tls: None,
         },
         zones: vec![ZoneConfig {
             origin: Origin::parse("s.example.com").unwrap(),
@@ -631,3 +632,4 @@ mod query_log;
 mod rate_limit;
 mod redis;
 mod tcp;
+mod tls;

@@ -28,6 +28,8 @@ pub(super) const DNSSEC_OK: u8 = 0x80;
 pub(super) const OPTION_NSID: u16 = 3;
 /// The option code of edns-tcp-keepalive (RFC 7828 §3.1).
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
+/// The option code of padding (RFC 7830 §3).
+pub(super) const OPTION_PADDING: u16 = 12;
 /// The option code of extended DNS errors (RFC 8914 §2).
 pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
 
@@ -46,6 +48,8 @@ pub(super) struct QueryEdns<'p> {
     pub(super) nsid: bool,
     /// Whether it asks how long a connection may be idle (RFC 7828 §3.2.1).
     pub(super) keepalive: bool,
+    /// Whether it is padded, or asks for a reply that is (RFC 7830 §4).
+    pub(super) padding: bool,
 }
 
 /// Why an OPT record cannot be read.
@@ -71,6 +75,7 @@ impl<'p> QueryEdns<'p> {
             cookie: None,
             nsid: false,
             keepalive: false,
+            padding: false,
         };
         while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
             let len = usize::from(u16::from_be_bytes([l0, l1]));
@@ -83,6 +88,8 @@ impl<'p> QueryEdns<'p> {
                 // RFC 5001 §2.1 and RFC 7828 §3.2.1 want both empty in a query, and no error if not.
                 OPTION_NSID => edns.nsid = true,
                 OPTION_KEEPALIVE => edns.keepalive = true,
+                // RFC 7830 §3: of any length, and what is in it does not matter.
+                OPTION_PADDING => edns.padding = true,
                 _ => {}
             }
             options = rest;
@@ -124,7 +131,7 @@ mod tests {
     fn rfc6891_6_1_3_what_it_says() {
         let edns = read(b"").unwrap();
         assert_eq!((edns.udp_payload, edns.version), (1_232, 0));
-        assert!(edns.dnssec_ok && !edns.nsid && !edns.keepalive);
+        assert!(edns.dnssec_ok && !edns.nsid && !edns.keepalive && !edns.padding);
         // RFC 6891 §6.1.4: of all other bits none has an effect.
         let same = QueryEdns::read([0x04, 0xD0], [0xFF, 0, 0xFF, 0xFF], b"").unwrap();
         assert_eq!(edns, same);
@@ -136,6 +143,8 @@ mod tests {
     fn rfc6891_6_1_2_options() {
         assert!(read(b"\0\x03\0\0").unwrap().nsid);
         assert!(read(b"\0\x0b\0\0").unwrap().keepalive);
+        assert!(read(b"\0\x0c\0\0").unwrap().padding);
+        assert!(read(b"\0\x0c\0\x02\x01\xFF").unwrap().padding);
         let cookie = b"\0\x0a\0\x08cookies!\0\x0a\0\x01x\0\x03\0\0";
         let edns = read(cookie).unwrap();
         assert_eq!(edns.cookie, Cookie::read(b"cookies!"), "the first counts");

@@ -286,7 +286,7 @@ impl Shared {
                 let size = echo.edns.map(|edns| edns.udp_payload);
                 (udp_limit(size, udp_payload), None)
             }
-            Via::Tcp { keepalive } => (MAX_TCP_PAYLOAD, Some(keepalive)),
+            Via::Tcp { keepalive } | Via::Tls { keepalive } => (MAX_TCP_PAYLOAD, Some(keepalive)),
         };
         let cookie = echo.edns.and_then(|edns| edns.cookie);
         let cookie = cookie.and_then(|cookie| self.cookies.check(&cookie, client, now));
@@ -296,6 +296,8 @@ impl Shared {
             // RFC 7828 §3.2.1: by UDP it means nothing.
             keepalive: keepalive.filter(|_| edns.keepalive),
             error: None,
+            // RFC 7830 §6: where everybody can read it, it hides nothing and costs something.
+            padding: edns.padding && via.is_encrypted(),
         });
         Frame {
             echo,

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  UDP ─┬─ packet ─┬─ ordinary ─── hot answer? ─── it is ──────────────────────────┬─ complete ── out
-//!  TCP ─┘          │                 └─ answer ─── Links, zone file ─── keep ──────┤
-//!                  └─ odd ── Handler ─── check ─── answer ─── fit ─── encode ──────┘
+//!  TCP ─┤          │                 └─ answer ─── Links, zone file ─── keep ──────┤
+//!  TLS ─┘          └─ odd ── Handler ─── check ─── answer ─── fit ─── encode ──────┘
 //!                                                    └─ Links, zone file
 //! ```
 //!
-//! * `udp` receives and sends many packets a call; [`tcp`] has the connections. [`packet`] decides what
-//!   becomes of one message.
+//! * `udp` receives and sends many packets a call; [`tcp`] has the connections, and [`tls`] the certificate for
+//!   those that are encrypted. [`packet`] decides what becomes of one message.
 //! * `ordinary` takes the ordinary query to its reply, which nearly every packet is; `query` reads it,
 //!   `hot` keeps what was answered, `reply` puts the bytes together.
 //! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
@@ -36,6 +36,7 @@ pub mod server;
 mod settings;
 mod tally;
 pub mod tcp;
+pub mod tls;
 mod udp;
 
 pub use chaos::{Identity, MAX_TEXT as MAX_IDENTITY_TEXT};

@@ -43,6 +43,21 @@ pub enum Via {
         /// ask (RFC 7828 §3.1); zero asks them to close it.
         keepalive: u16,
     },
+    /// By TLS (RFC 7858).
+    Tls {
+        /// As by TCP.
+        keepalive: u16,
+    },
+}
+
+impl Via {
+    /// Whether nobody between the client and us can read what is said.
+    pub(super) fn is_encrypted(self) -> bool {
+        match self {
+            Self::Udp | Self::Tcp { .. } => false,
+            Self::Tls { .. } => true,
+        }
+    }
 }
 
 /// A packet that has come, and was looked at.
@@ -118,7 +133,8 @@ impl Packet<'_> {
     fn request(&self) -> Option<Request> {
         let protocol = match self.via {
             Via::Udp => Protocol::Udp,
-            Via::Tcp { .. } => Protocol::Tcp,
+            // To hickory they are the same.
+            Via::Tcp { .. } | Via::Tls { .. } => Protocol::Tcp,
         };
         Request::from_bytes(self.bytes.to_vec(), self.peer, protocol).ok()
     }

@@ -12,7 +12,8 @@ use hickory_proto::serialize::binary::BinEncoder;
 use super::answer::{Answer, ExtendedError};
 use super::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use super::edns::{
-    DNSSEC_OK, OPT_LEN, OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID, TYPE_OPT,
+    DNSSEC_OK, OPT_LEN, OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING,
+    TYPE_OPT,
 };
 use super::hot::HotAnswer;
 use super::message::Refusal;
@@ -37,6 +38,9 @@ const OPTION_HEADER_LEN: usize = 4;
 const INFO_CODE_LEN: usize = 2;
 /// The time that a connection may be idle (RFC 7828 §3.1).
 const KEEPALIVE_LEN: usize = 2;
+
+/// Padded replies have a multiple of this length, in bytes (RFC 8467 §4.1).
+pub(super) const PADDED_BLOCK: usize = 468;
 
 /// An answer in the form in which it stands in replies, behind their questions.
 pub(super) struct Encoded<'b> {
@@ -72,6 +76,9 @@ pub(super) struct Options<'a> {
     pub(super) keepalive: Option<u16>,
     /// RFC 8914.
     pub(super) error: Option<ExtendedError>,
+    /// Whether the reply is padded (RFC 7830). What that takes is no part of their length: it makes no
+    /// reply shorter.
+    pub(super) padding: bool,
 }
 
 /// How a reply was sent.
@@ -255,11 +262,12 @@ impl ReplyBuffer {
         let answers = u8::from(refusal.answer.is_some());
         let head = [RESPONSE | authoritative, low >> 4, 0, answers, 0, 0, 0, 0];
         self.records_mut(frame.echo)[..answer.len()].copy_from_slice(answer);
-        self.complete_with(&frame, head, answer.len(), high);
         // A key's name can be so long that it does not fit. Without it the rcode says enough.
-        if let Some(tsig) = &refusal.tsig
-            && self.len + tsig.len() <= frame.limit
-        {
+        let fits = |tsig: &&Vec<u8>| answer.len() + tsig.len() <= frame.room();
+        let tsig = refusal.tsig.as_ref().filter(fits);
+        let behind = tsig.map_or(0, Vec::len);
+        self.complete_with(&frame, head, answer.len(), (high, behind));
+        if let Some(tsig) = tsig {
             self.push(tsig);
             self.count_additional();
         }
@@ -282,13 +290,13 @@ impl ReplyBuffer {
             return false;
         }
         self.push(message);
-        self.push_opt(frame, 0);
+        self.push_opt(frame, (0, 0));
         true
     }
 
     /// Puts header, question and OPT record to the records.
     fn complete(&mut self, frame: &Frame<'_>, head: [u8; HEAD_LEN], records_len: usize) -> Sent {
-        self.complete_with(frame, head, records_len, 0);
+        self.complete_with(frame, head, records_len, (0, 0));
         Sent {
             rcode: (head[1] & 0x0F).into(),
             truncated: false,
@@ -303,7 +311,7 @@ impl ReplyBuffer {
         frame: &Frame<'_>,
         head: [u8; HEAD_LEN],
         records_len: usize,
-        high_rcode: u8,
+        opt: (u8, usize),
     ) {
         let [flags, rcode, counts @ ..] = head;
         let rcode = rcode & !STALE;
@@ -313,19 +321,25 @@ impl ReplyBuffer {
         header[6..].copy_from_slice(&counts);
         frame.echo.stamp(&mut self.bytes[..]);
         self.len = HEADER_LEN + question_len + records_len;
-        self.push_opt(frame, high_rcode);
+        self.push_opt(frame, opt);
     }
 
     /// Adds an OPT record if the query has one: version 0, our own size, DO repeated (RFC 3225 §3), all
-    /// other flags zero (RFC 6891 §6.1.4).
-    fn push_opt(&mut self, frame: &Frame<'_>, high_rcode: u8) {
+    /// other flags zero (RFC 6891 §6.1.4). What is to know from elsewhere: the upper bits of the rcode, and
+    /// how many bytes will follow.
+    fn push_opt(&mut self, frame: &Frame<'_>, (high_rcode, behind): (u8, usize)) {
         let Some(edns) = frame.echo.edns else {
             return;
         };
         let options = &frame.options;
         let ([_, opt], [s0, s1]) = (TYPE_OPT.to_be_bytes(), frame.udp_payload.to_be_bytes());
         let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
-        let [l0, l1] = (options.len() as u16).to_be_bytes();
+        let padding = match options.padding {
+            true => padding(self.len + OPT_LEN + options.len() + behind, frame.limit),
+            false => None,
+        };
+        let padding_len = padding.map_or(0, |padding| OPTION_HEADER_LEN + padding);
+        let [l0, l1] = ((options.len() + padding_len) as u16).to_be_bytes();
         self.push(&[0, 0, opt, s0, s1, high_rcode, 0, flags, 0, l0, l1]);
         if let Some(cookie) = &options.cookie {
             self.push_option(OPTION_COOKIE, cookie);
@@ -340,6 +354,13 @@ impl ReplyBuffer {
             self.push_option_header(OPTION_EXTENDED_ERROR, INFO_CODE_LEN + text.len());
             self.push(&code.to_be_bytes());
             self.push(text.as_bytes());
+        }
+        if let Some(padding) = padding {
+            self.push_option_header(OPTION_PADDING, padding);
+            // RFC 7830 §3: zeros.
+            let end = self.len + padding;
+            self.bytes[self.len..end].fill(0);
+            self.len = end;
         }
         self.count_additional();
     }
@@ -403,8 +424,17 @@ impl Frame<'_> {
     }
 }
 
+/// How many bytes of padding a message takes that has so many without that option, and may have so many;
+/// none if there is no room even for an empty option. Nearest the limit there may be no whole block left;
+/// the message is then as long as it may be (RFC 8467 §4.1).
+fn padding(len: usize, limit: usize) -> Option<usize> {
+    let least = len + OPTION_HEADER_LEN;
+    let padded = least.next_multiple_of(PADDED_BLOCK).min(limit);
+    padded.checked_sub(least)
+}
+
 impl Options<'_> {
-    /// Their length, in bytes.
+    /// Their length without padding, in bytes.
     fn len(&self) -> usize {
         let option = |len| OPTION_HEADER_LEN + len;
         let cookie = self.cookie.map_or(0, |cookie| option(cookie.len()));
@@ -416,3 +446,6 @@ impl Options<'_> {
         cookie + nsid + keepalive + error
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handler::Handler;
-use super::tcp::{TcpLimits, TcpListeners};
+use super::tcp::{TcpLimits, TcpListeners, TlsSockets};
 use super::udp::{UdpWorkers, tell_local};
 
 /// The queue of connections not yet accepted.
@@ -152,6 +152,7 @@ impl DnsServer {
     /// Where the runtime cannot take a socket.
     pub fn start(
         listeners: Vec<Listener>,
+        tls: Option<TlsSockets>,
         handler: Handler,
         limits: TcpLimits,
     ) -> io::Result<Self> {
@@ -160,7 +161,7 @@ impl DnsServer {
             udp.extend(listener.udp);
             tcp.push(listener.tcp);
         }
-        let tcp = TcpListeners::start(tcp, &handler, limits)?;
+        let tcp = TcpListeners::start(tcp, tls, &handler, limits)?;
         let udp = UdpWorkers::start(udp, &handler)?;
         Ok(Self { tcp, udp, handler })
     }

@@ -17,6 +17,7 @@ const RCODES: usize = 24;
 pub(super) struct Tally {
     udp: Replies,
     tcp: Replies,
+    tls: Replies,
     truncated: u32,
     hot: u32,
     limited: [[u32; LimitAction::ALL.len()]; LimitKind::ALL.len()],
@@ -39,6 +40,7 @@ impl Tally {
         let replies = match via {
             Via::Udp => &mut self.udp,
             Via::Tcp { .. } => &mut self.tcp,
+            Via::Tls { .. } => &mut self.tls,
         };
         replies.counts[usize::from(sent.rcode) % RCODES] += 1;
         self.truncated += u32::from(sent.truncated);
@@ -59,6 +61,7 @@ impl Tally {
         }
         self.udp.tell(Transport::Udp, metrics);
         self.tcp.tell(Transport::Tcp, metrics);
+        self.tls.tell(Transport::Tls, metrics);
         for (count, counter) in [
             (&mut self.truncated, &metrics.dns_truncated),
             (&mut self.hot, &metrics.dns_hot_answers),

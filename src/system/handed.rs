@@ -20,7 +20,7 @@ use socket2::SockRef;
 const FIRST: usize = 3;
 /// The names of the parts. systemd calls sockets by their unit unless it is told otherwise, which is a
 /// name like any other.
-const PART_NAMES: [&str; 3] = ["dns", "admin", "redirect"];
+const PART_NAMES: [&str; 4] = ["dns", "dns.tls", "admin", "redirect"];
 
 /// Why the sockets that were handed over cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum HandedError {
         /// Who does not listen there.
         nobody: String,
     },
-    /// UDP for a part that speaks HTTP.
+    /// UDP for a part that speaks TCP alone.
     #[error("{socket}: [{part}] listens on TCP alone")]
     NoUdp {
         /// Which.

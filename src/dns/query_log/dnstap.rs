@@ -124,6 +124,8 @@ impl Encoder {
         let protocol = match record.ends.transport {
             Transport::Udp => 1,
             Transport::Tcp => 2,
+            // DOT.
+            Transport::Tls => 3,
         };
         put_number(message, field::SOCKET_PROTOCOL, protocol);
         put_address(message, field::QUERY_ADDRESS, client_ip);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Seat, Seats};
 use super::connection;
+use super::handshake::Handshakes;
 use crate::dns::handler::Handler;
 use crate::dns::query_log::Ends;
 use crate::metrics::{Metrics, Transport};
@@ -23,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the log may speak of it.
 const LOG_TIME: Duration = Duration::from_secs(60);
 
-/// What the accept loops of all listeners share.
+/// What the accept loops of all listeners share, but for the last.
 #[derive(Clone)]
 pub(super) struct Reception {
     pub(super) seats: Seats,
@@ -31,6 +33,8 @@ pub(super) struct Reception {
     /// The connections.
     pub(super) connections: TaskTracker,
     pub(super) stop: CancellationToken,
+    /// Where connections are by TLS.
+    pub(super) handshakes: Option<Arc<Handshakes>>,
 }
 
 /// What an error of `accept` means.
@@ -114,8 +118,9 @@ impl Reception {
     fn receive(&self, stream: TcpStream, peer: SocketAddr) {
         match self.seats.admit(peer.ip()) {
             Ok(seat) => {
-                let handler = self.handler.clone();
-                self.connections.spawn(serve(stream, peer, seat, handler));
+                let (handler, handshakes) = (self.handler.clone(), self.handshakes.clone());
+                let served = serve(stream, peer, seat, handler, handshakes);
+                self.connections.spawn(served);
             }
             Err(reason) => {
                 self.seats.count_close(reason);
@@ -130,7 +135,13 @@ impl Reception {
 }
 
 /// Serves one connection to its end.
-async fn serve(mut stream: TcpStream, peer: SocketAddr, seat: Seat, handler: Handler) {
+async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+    handler: Handler,
+    handshakes: Option<Arc<Handshakes>>,
+) {
     prepare(&stream);
     let ends = Ends {
         client: peer,
@@ -139,9 +150,16 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, seat: Seat, handler: Han
             true => stream.local_addr().ok(),
             false => None,
         },
-        transport: Transport::Tcp,
+        transport: match handshakes {
+            None => Transport::Tcp,
+            Some(_) => Transport::Tls,
+        },
     };
-    let end = connection::serve(&mut stream, ends, &seat, handler).await;
+    let end = match handshakes {
+        None => connection::serve(&mut stream, ends, &seat, handler).await,
+        // On the heap, so that it takes no memory where there is none.
+        Some(tls) => Box::pin(tls.serve(&mut stream, ends, &seat, handler)).await,
+    };
     if end.abrupt {
         reset(&stream);
     }

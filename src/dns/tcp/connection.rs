@@ -34,13 +34,13 @@ use crate::dns::handler::Handler;
 use crate::dns::packet::{Fate, Resolved, Via, Waiting};
 use crate::dns::query::HEADER_LEN;
 use crate::dns::query_log::{Ends, Sampled};
-use crate::metrics::{DropReason, TcpCloseReason};
+use crate::metrics::{DropReason, TcpCloseReason, Transport};
 
 /// How many queries of one connection may wait for their links at once. Beyond it nothing is read, until
 /// one is answered.
 const MAX_IN_WORK: usize = 64;
 /// How many bytes of replies may wait for the client before nothing more is read from it.
-const MAX_UNSENT: usize = 16 << 10;
+pub(super) const MAX_UNSENT: usize = 16 << 10;
 /// How long a message may take to arrive once its first byte is there.
 const MESSAGE_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to read the replies that it has been sent.
@@ -68,6 +68,17 @@ pub(super) struct End {
     /// Whether the client may still be sending. To close a socket of which not all is read resets the
     /// connection, and the client may lose the last replies.
     lingers: bool,
+}
+
+impl End {
+    /// The end of a connection that has never been asked anything.
+    pub(super) fn of(reason: TcpCloseReason, abrupt: bool) -> Self {
+        Self {
+            reason,
+            abrupt,
+            lingers: false,
+        }
+    }
 }
 
 /// Serves a connection until it is over, and closes the stream where that takes a word of farewell.
@@ -341,10 +352,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 self.idle = self.seat.seats().granted_idle();
             }
             let time = time.get_or_insert_with(|| self.handler.time());
-            let via = Via::Tcp {
-                keepalive: self.keepalive(now),
-            };
-            let packet = self.handler.read(message, self.ends.client, via);
+            let packet = self.handler.read(message, self.ends.client, self.via(now));
             match tools.take(&self.handler, &packet, time) {
                 Fate::Replied => tools.push_reply(output, sampled),
                 Fate::Waits(query) => {
@@ -367,6 +375,15 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             }
         }
         taken
+    }
+
+    /// How a message has come.
+    fn via(&self, now: Instant) -> Via {
+        let keepalive = self.keepalive(now);
+        match self.ends.transport {
+            Transport::Tls => Via::Tls { keepalive },
+            Transport::Tcp | Transport::Udp => Via::Tcp { keepalive },
+        }
     }
 
     /// For how long the connection may be idle behind the next reply, in units of 100 ms.
@@ -507,6 +524,11 @@ fn poll_read(
     buffer: &mut [u8],
 ) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(buffer);
-    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
+        // TLS without close_notify. Each message has its length in front, so whoever cuts a connection off
+        // can take nothing from one.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        read => read?,
+    }
     Poll::Ready(Ok(buffer.filled().len()))
 }

@@ -1,13 +1,15 @@
-//! TCP (RFC 7766, RFC 9210): one accept loop a listener, one task a connection.
+//! TCP (RFC 7766, RFC 9210) and TLS (RFC 7858): one accept loop a listener, one task a connection.
 //!
 //! ```text
-//!   accept ── admission: is there a seat? ──┬─ a task ── connection: read, answer, write ── close
+//!                                                      ┌─ TLS: handshake ─┐
+//!   accept ── admission: is there a seat? ──┬─ a task ──┴──────────────────┴── connection ── close
 //!                                           └─ reset
 //! ```
 //!
 //! * `accept` takes connections from the system and survives what that may bring.
 //! * `admission` decides who may come in, and who has to leave for it.
-//! * `connection` serves one; it knows no socket, so that TLS will do as well.
+//! * `handshake` begins one by TLS.
+//! * `connection` serves one: it reads, answers and writes. It knows no socket, so that TLS will do as well.
 //! * `desk` is what a thread has for all connections that it serves; `output` holds what one client does not
 //!   take yet.
 //! * `descriptors` knows how many connections the process may have.
@@ -29,6 +31,8 @@
 //!
 //! A new connection is at rest from its beginning, so it has as long to send its first query as it takes for
 //! all seats to change hands.
+//!
+//! Connections by TCP and by TLS share the seats. One that has no handshake yet is at rest as well.
 //!
 //! **Time.** A connection ends when it is idle for the time that it was granted with its last query
 //! (`idle`, RFC 7766 §6.2.3; told by RFC 7828). That time shrinks when less than a quarter of all seats is
@@ -53,10 +57,12 @@ mod admission;
 mod connection;
 mod descriptors;
 mod desk;
+mod handshake;
 mod output;
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -66,7 +72,9 @@ use tokio_util::task::TaskTracker;
 
 use self::accept::Reception;
 use self::admission::{Order, Seats};
+use self::handshake::Handshakes;
 use super::handler::Handler;
+use super::tls::Tls;
 
 /// How long connections have to end that are cut.
 const CUT_TIME: Duration = Duration::from_secs(1);
@@ -122,6 +130,14 @@ impl TcpLimits {
     }
 }
 
+/// Sockets for connections by TLS, which do not block.
+pub struct TlsSockets {
+    /// The sockets.
+    pub listeners: Vec<TcpListener>,
+    /// Their certificate.
+    pub tls: Arc<Tls>,
+}
+
 /// All TCP listeners and their connections.
 pub(super) struct TcpListeners {
     reception: Reception,
@@ -135,19 +151,39 @@ impl TcpListeners {
     /// Where the runtime cannot take a socket.
     pub(super) fn start(
         listeners: Vec<TcpListener>,
+        tls: Option<TlsSockets>,
         handler: &Handler,
         limits: TcpLimits,
     ) -> io::Result<Self> {
         let reception = Reception {
             seats: Seats::new(limits, handler.metrics().clone()),
             handler: handler.clone(),
+            handshakes: None,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         let (failed, failures) = mpsc::channel(1);
-        let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
-        for listener in listeners.collect::<io::Result<Vec<_>>>()? {
-            let (reception, failed) = (reception.clone(), failed.clone());
+        let plain = listeners.into_iter().map(|listener| (listener, None));
+        let mut all: Vec<_> = plain.collect();
+        if let Some(TlsSockets { listeners, tls }) = tls {
+            let handshakes = Arc::new(Handshakes::new(tls));
+            all.extend(
+                listeners
+                    .into_iter()
+                    .map(|one| (one, Some(handshakes.clone()))),
+            );
+        }
+        let taken = |(listener, handshakes)| {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            Ok((listener, handshakes))
+        };
+        let all = all.into_iter().map(taken);
+        for (listener, handshakes) in all.collect::<io::Result<Vec<_>>>()? {
+            let failed = failed.clone();
+            let reception = Reception {
+                handshakes,
+                ..reception.clone()
+            };
             let accepting = tokio::spawn(reception.accept_all(listener));
             tokio::spawn(async move {
                 let failure = match accepting.await {

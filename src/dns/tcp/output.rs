@@ -123,7 +123,8 @@ impl Output {
     }
 
     fn mark_progress(&mut self, now: Instant) {
-        let reached = |mark: &Mark| self.written >= mark.written;
+        // What a stream holds back that was written to it is not with the client.
+        let reached = |mark: &Mark| self.written >= mark.written && self.len() > 0;
         if self.is_sent() {
             self.mark = None;
         } else if self.mark.as_ref().is_none_or(reached) {
