@@ -321,7 +321,7 @@ fn rfc7858_6_versions_and_alpn_by_openssl() {
 fn rfc7858_3_3_pipelining() {
     let secure = Secure::start();
     let mut client = secure.connect();
-    let many: Vec<_> = (0..1_000).map(|id| {
+    let many = (0..1_000).map(|id| {
         let mut message = padded(query(STATIC, RecordType::A));
         message.metadata.id = id;
         message.to_bytes().unwrap()

@@ -200,7 +200,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
         "t.toml:4: dns.listn: unknown field `listn`, expected one of `listen`, `udp_payload`, `nsid`, \
-         `version`, `identity`, `tcp`",
+         `version`, `identity`, `tcp`, `tls`",
     );
     check(
         "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\
