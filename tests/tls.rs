@@ -365,11 +365,11 @@ fn rfc7858_3_4_a_half_closed_connection_is_answered() {
         let mut client = secure.connect();
         client.is_served();
         if notifies {
-            client.send(&[asked.clone()]);
+            client.send(std::slice::from_ref(&asked));
             client.0.conn.send_close_notify();
             client.0.flush().unwrap();
         } else {
-            client.send(&[asked.clone()]);
+            client.send(std::slice::from_ref(&asked));
             client.0.sock.shutdown(Shutdown::Write).unwrap();
         }
         assert!(client.reply().is_some(), "{notifies}");

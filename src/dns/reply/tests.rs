@@ -22,6 +22,7 @@ fn frame<'a>(echo: &'a Echo<'a>, limit: usize) -> Frame<'a> {
             ..Options::default()
         },
         limit,
+        has_valid_cookie: false,
     }
 }
 
