@@ -240,7 +240,7 @@ fn check_told(manager: &Manager, mut server: Server) {
     check_reloading();
     let told = manager.told();
     assert!(
-        told.starts_with("READY=1\nSTATUS=serving as before"),
+        told.starts_with("READY=1\nSTATUS=serving what there was"),
         "{told}"
     );
     server.signal(Signal::SIGTERM);

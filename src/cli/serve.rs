@@ -24,7 +24,7 @@ use crate::{Running, SocketError, Sockets};
 const SERVING: &str = "serving";
 /// What it shows of one that a reload has left with something old.
 const NOT_RELOADED: &str =
-    "serving what there was: new zone files or the certificate have faults, which the log tells";
+    "serving what there was: a file that was read again has faults, which the log tells";
 /// The shortest time between two looks at the workers, which come round within a tenth of a second.
 const SHORTEST_BEAT: Duration = Duration::from_millis(250);
 /// How often the bar of the warm load is drawn.
