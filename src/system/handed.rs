@@ -311,11 +311,22 @@ mod tests {
         }
     }
 
+    /// A UDP socket, and a TCP socket of the same address: of a port that is free for both.
+    fn pair(name: &str) -> [Socket; 2] {
+        for _ in 0..64 {
+            let udp = udp(name);
+            if let Ok(listener) = TcpListener::bind(udp.local) {
+                let tcp = Socket::new(Kind::Tcp(listener), "socket 4".into(), "dns").unwrap();
+                return [udp, tcp];
+            }
+        }
+        panic!("no port is free for both");
+    }
+
     /// The sockets of two addresses, and those addresses.
     fn two() -> (Handed, [SocketAddr; 2]) {
-        let [one, two] = [udp("dns"), udp("")];
+        let ([one, first], [two, second]) = (pair("dns"), pair(""));
         let listen = [one.local, two.local];
-        let [first, second] = listen.map(|address| tcp("dns", address));
         (Handed(vec![second, two, first, one]), listen)
     }
 
