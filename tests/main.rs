@@ -35,6 +35,8 @@ mod fleet;
 mod flags;
 // More random names than anybody could look up.
 mod flood;
+// What the fuzz targets check, without a fuzzer.
+mod fuzz;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.
 mod durability;
 // The admin API and the redirect host over the wire, and many clients at once.

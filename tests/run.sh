@@ -11,6 +11,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 # Which Debian package has which command, and which service comes with it.
 readonly TOOLS="
 cc gcc
+c++ g++
 curl curl
 delv bind9-dnsutils
 dig bind9-dnsutils

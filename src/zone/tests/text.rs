@@ -269,6 +269,9 @@ fn errors_before_the_data_have_their_place() {
         &["t.zone:3:1: the directive $GENERATE is not"],
     );
     check_errors("$FOO", &["t.zone:3:1: the directive $FOO is not supported"]);
+    // A quoted part may have anything in it; the message is one line all the same.
+    let odd = &["t.zone:3:1: the directive $F\"\\n\\u{1b}\" is not supported"];
+    check_errors("$F\"\n\u{1b}\"", odd);
 }
 
 #[test]
