@@ -209,11 +209,8 @@ fn reaches_out(text: &[u8]) -> bool {
     let upper = text.to_ascii_uppercase();
     let includes = upper.windows(8).any(|word| word == b"$INCLUDE");
     // Also where the slash or the dots are escaped.
-    includes
-        && text
-            .iter()
-            .any(|byte| matches!(byte, b'/' | b'\\') || *byte >= 0x80)
-        || includes && text.windows(2).any(|dots| dots == b"..")
+    let is_path = |byte: &u8| matches!(byte, b'/' | b'\\') || *byte >= 0x80;
+    includes && (text.iter().any(is_path) || text.windows(2).any(|dots| dots == b".."))
 }
 
 /// Names that a file may have something to say about: of its words, as they are and below the origin.

@@ -12,12 +12,16 @@
 //! odd about it (records where queries have none, a meta-type), for hickory's decoder and
 //! [`super::handler`].
 
+use std::ops::Range;
+
 use super::answer::ExtendedError;
 use super::chaos::{self, Identity};
 use super::edns::{QueryEdns, TYPE_OPT};
 use super::query::{CLASS_IN, Echo, HEADER_LEN, QUESTION_TAIL};
 use crate::zone::WireName;
 
+/// An option code that means nothing to anybody else (RFC 6891 §9).
+const OPTION_FOR_LOCAL_USE: [u8; 2] = 65_001_u16.to_be_bytes();
 const CLASS_CHAOS: u16 = 3;
 const CLASS_ANY: u16 = 255;
 const TYPE_SOA: u16 = 6;
@@ -59,6 +63,8 @@ pub(super) struct Message<'p> {
     question: Option<Asked>,
     /// What a reply repeats.
     pub(super) echo: Echo<'p>,
+    /// Where the options of its OPT record are, if it has one.
+    options: Range<usize>,
     tsig: Option<Tsig<'p>>,
     /// What is wrong with it.
     fault: Option<&'static str>,
@@ -151,6 +157,7 @@ impl<'p> Message<'p> {
             counts,
             question: None,
             echo: Echo::new(header),
+            options: 0..0,
             tsig: None,
             fault: None,
         };
@@ -187,7 +194,10 @@ impl<'p> Message<'p> {
             }
             let record = walk.record()?;
             match record.rtype {
-                TYPE_OPT => self.take_opt(&record)?,
+                TYPE_OPT => {
+                    self.take_opt(&record)?;
+                    self.options = walk.at - record.data.len()..walk.at;
+                }
                 TYPE_TSIG => self.tsig = Some(Tsig::read(&record).ok_or("TSIG cannot be read")?),
                 _ => {}
             }
@@ -213,6 +223,20 @@ impl<'p> Message<'p> {
             return Err("the owner of OPT is not the root");
         }
         read.map(|_| ()).map_err(|_| "an EDNS option is malformed")
+    }
+
+    /// A well-formed message whose EDNS options mean nothing, for hickory: they were read here, and it would
+    /// refuse queries for what is in options of no use to us (RFC 6891 §6.1.2). Nothing else in it moves.
+    pub(super) fn without_options(&self, packet: &[u8]) -> Vec<u8> {
+        let mut bare = packet.to_vec();
+        let mut options = bare.get_mut(self.options.clone()).unwrap_or_default();
+        while let Some((head, rest)) = options.split_first_chunk_mut::<4>() {
+            let [c0, c1, l0, l1] = head;
+            (*c0, *c1) = (OPTION_FOR_LOCAL_USE[0], OPTION_FOR_LOCAL_USE[1]);
+            let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+            options = rest.get_mut(len..).unwrap_or_default();
+        }
+        bare
     }
 
     /// What it is told at once; none if it is a query that has to be looked up. `is_ours` tells whether a

@@ -129,14 +129,15 @@ impl Packet<'_> {
         }
     }
 
-    /// As hickory has it, if it can read it.
-    fn request(&self) -> Option<Request> {
+    /// As hickory has it, if it can read it; `message` is the same.
+    fn request(&self, message: &Message<'_>) -> Option<Request> {
         let protocol = match self.via {
             Via::Udp => Protocol::Udp,
             // To hickory they are the same.
             Via::Tcp { .. } | Via::Tls { .. } => Protocol::Tcp,
         };
-        Request::from_bytes(self.bytes.to_vec(), self.peer, protocol).ok()
+        let bytes = message.without_options(self.bytes);
+        Request::from_bytes(bytes, self.peer, protocol).ok()
     }
 }
 
@@ -266,7 +267,7 @@ impl Handler {
         if let Some(refusal) = self.0.refusal(&message) {
             return Some(Ok(scratch.reply.refuse(&frame, &refusal)));
         }
-        let Some(request) = packet.request() else {
+        let Some(request) = packet.request(&message) else {
             return Some(Ok(scratch.reply.refuse(&frame, &Refusal::unreadable())));
         };
         match self.begin(&request) {
@@ -305,7 +306,7 @@ impl Handler {
         scratch: Scratch<'_>,
     ) -> Option<Sent> {
         let message = Message::read(packet.bytes)?;
-        let request = packet.request()?;
+        let request = packet.request(&message)?;
         let reply = self.end(&request, answerable);
         let client = packet.peer.ip();
         let now = self.time().unix;

@@ -314,3 +314,31 @@ proptest! {
         let _ = message.refusal(&Identity::default(), |_| false);
     }
 }
+
+/// RFC 6891 §6.1.2: what is in an option that means nothing to us is no reason to refuse a query.
+#[test]
+fn rfc6891_6_1_2_options_are_not_for_hickory() {
+    use hickory_proto::op::Message as Decoded;
+
+    // A client's subnet that is none.
+    let options = b"\0\x08\0\x03\0\x01\xFF\0\x03\0\0";
+    let opt = [&OPT[..9], &[0, options.len() as u8], options].concat();
+    let question = question(NAME, 16, CLASS_IN);
+    for records in [[&opt[..], RECORD], [RECORD, &opt]] {
+        let packet = message(QUERY, [1, 0, 0, 2], &[&question, records[0], records[1]]);
+        assert!(
+            Decoded::from_vec(&packet).is_err(),
+            "or there is no need for it"
+        );
+        let bare = Message::read(&packet).unwrap().without_options(&packet);
+        assert_eq!(bare.len(), packet.len());
+        let decoded = Decoded::from_vec(&bare).unwrap();
+        assert_eq!(decoded.additionals.len(), 1);
+        assert_eq!(decoded.edns.unwrap().max_payload(), 1_232);
+    }
+    let plain = query(16, CLASS_IN);
+    assert_eq!(
+        Message::read(&plain).unwrap().without_options(&plain),
+        plain
+    );
+}
