@@ -25,6 +25,8 @@ mod cookies;
 mod clients;
 // The table of answers, header, EDNS and size rules, by raw packets.
 mod dns;
+// The same questions to Knot DNS and NSD with the same zones.
+mod differential;
 // The death of a Redis master, in a cluster and before sentinels.
 mod failover;
 // The existence filter: what it tells, and what it must never tell.

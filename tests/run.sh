@@ -31,6 +31,11 @@ setpriv util-linux
 systemd-analyze systemd
 systemd-socket-activate systemd
 zonemaster-cli zonemaster-cli
+knotd knot knot.service
+knotc knot knot.service
+nsd nsd nsd.service
+nsd-checkzone nsd nsd.service
+named-compilezone bind9-utils
 "
 
 readonly script=tests/run.sh

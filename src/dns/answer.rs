@@ -220,7 +220,7 @@ impl Walk<'_> {
         };
         if let Some(rrset) = wanted {
             self.push_rrset(owner, rrset);
-            self.push_additionals(rrset);
+            self.push_additionals(owner, rrset);
             return Turn::Done;
         }
         if let Some(cname) = node.rrset(RecordType::CNAME) {
@@ -246,7 +246,7 @@ impl Walk<'_> {
                 self.reply.glue_required |= cut.zone_of(&LowerName::new(&target.0));
             }
         }
-        self.push_additionals(ns);
+        self.push_additionals(&cut.into(), ns);
         Turn::Done
     }
 
@@ -256,11 +256,7 @@ impl Walk<'_> {
             return self.no_data();
         };
         let source = Name::from(above);
-        // Aliases can lead below the same DNAME again; its records are in the answer once.
-        let again = |r: &Record| r.record_type() == RecordType::DNAME && r.name == source;
-        if !self.reply.answers.iter().any(again) {
-            self.push_rrset(&source, dname);
-        }
+        self.push_rrset(&source, dname);
         // `num_labels` would not count a leading `*`.
         let kept = owner.iter().len() - source.iter().len();
         match records::replace_suffix(owner, kept, &target) {
@@ -268,11 +264,12 @@ impl Walk<'_> {
                 let rdata = RData::CNAME(CNAME(target.clone()));
                 let cname = Record::from_rdata(owner.clone(), dname.ttl, rdata);
                 self.reply.answers.push(cname);
-                // The query was for the alias itself.
-                if matches!(self.qtype, RecordType::CNAME | RecordType::ANY) {
-                    return Turn::Done;
+                // The query was for the alias itself. One for ANY goes on, as Knot, NSD and BIND do too: RFC
+                // 6672 §3.2 makes no difference there.
+                match self.qtype {
+                    RecordType::CNAME => Turn::Done,
+                    _ => Turn::Alias(target),
                 }
-                Turn::Alias(target)
             }
             // RFC 6672 §2.2: the new name is too long to be one.
             None => {
@@ -406,8 +403,13 @@ impl Walk<'_> {
         self.reply.authorities.push(soa);
     }
 
+    /// Aliases can lead below the same DNAME again, and to its owner; RFC 2181 §5: its records are in the
+    /// answer once.
     fn push_rrset(&mut self, owner: &Name, rrset: &RrSet) {
-        self.push_rrset_with_ttl(owner, rrset, rrset.ttl);
+        let again = |r: &Record| r.record_type() == rrset.rtype && r.name == *owner;
+        if !self.reply.answers.iter().any(again) {
+            self.push_rrset_with_ttl(owner, rrset, rrset.ttl);
+        }
     }
 
     fn push_rrset_with_ttl(&mut self, owner: &Name, rrset: &RrSet, ttl: u32) {
@@ -420,7 +422,7 @@ impl Walk<'_> {
 
     /// RFC 1034 §4.3.2 step 6, RFC 1035 §3.3.9 and §3.3.11, RFC 2782 and RFC 9460 §4.1: addresses
     /// of the hosts that were named, where this zone has them.
-    fn push_additionals(&mut self, rrset: &RrSet) {
+    fn push_additionals(&mut self, owner: &Name, rrset: &RrSet) {
         // RFC 2181 §5: no record twice, however many of the set name the same host.
         let mut named = HashSet::new();
         for rdata in &rrset.rdata {
@@ -428,7 +430,11 @@ impl Walk<'_> {
                 RData::NS(ns) => &ns.0,
                 RData::MX(mx) => &mx.exchange,
                 RData::SRV(srv) => &srv.target,
-                RData::SVCB(svcb) | RData::HTTPS(HTTPS(svcb)) => &svcb.target_name,
+                RData::SVCB(svcb) | RData::HTTPS(HTTPS(svcb)) => match svcb.svc_priority {
+                    // RFC 9460 §2.5.2: a dot is the owner, unless it is an alias for nothing.
+                    1.. if svcb.target_name.is_root() => owner,
+                    _ => &svcb.target_name,
+                },
                 _ => continue,
             };
             let key = LowerName::new(host);

@@ -19,6 +19,8 @@ use super::wire::{self, MAX_NAME_LEN, WireName};
 /// The room that a message has for one RRset: 65,535 bytes (RFC 1035 §4.2.2) without the header, a
 /// question and an OPT record.
 const MAX_RRSET_LEN: usize = 65_535 - 12 - (MAX_NAME_LEN + 4) - 11;
+/// The most names of a zone: a record of a name with many labels can make a hundred of them.
+const MAX_NAMES: usize = 4_000_000;
 /// What a record has beside its owner and its data: type, class, TTL and RDLENGTH.
 const RECORD_OVERHEAD: usize = 10;
 
@@ -68,8 +70,15 @@ pub(super) struct Built {
     pub(super) tree: Tree,
     pub(super) redirect_host: Option<usize>,
     pub(super) soa: FileRecord,
-    /// The NS records to be asked for addresses: the origin or cut, the target, the record.
-    pub(super) ns: Vec<(LowerName, LowerName, FileRecord)>,
+    /// The hosts that records point to, to be asked for addresses.
+    pub(super) hosts: Vec<Host>,
+}
+
+/// A host that an NS, MX or SRV record points to.
+pub(super) struct Host {
+    pub(super) owner: LowerName,
+    pub(super) target: LowerName,
+    pub(super) record: FileRecord,
 }
 
 /// The records of a zone on their way to become one.
@@ -128,9 +137,10 @@ impl<'c> Builder<'c> {
         if self.config.redirect_host.is_some() {
             self.check_links();
         }
+        self.warn_of_dnssec(&above);
         self.drop_occluded(&above);
         match soa {
-            Some(soa) if self.errors.is_empty() => Some(self.plant(soa)),
+            Some(soa) if self.errors.is_empty() => self.plant(soa),
             _ => None,
         }
     }
@@ -318,6 +328,29 @@ impl<'c> Builder<'c> {
         self.errors.extend(errors);
     }
 
+    /// Records of DNSSEC that are legal, and mean nothing or harm where they are.
+    fn warn_of_dnssec(&mut self, above: &[Above]) {
+        for (owner, above) in self.owners.iter().zip(above) {
+            // What a cut hides has a warning of its own.
+            if matches!(above, Above::Cut(_)) {
+                continue;
+            }
+            let name = || owner.name.clone();
+            let warnings = owner.sets.iter().filter_map(|set| {
+                let (owner, rtype) = (name(), set.rtype);
+                let problem = match rtype {
+                    RecordType::DS => Problem::DsWithoutCut(owner),
+                    RecordType::DNSKEY | RecordType::CDS | RecordType::CDNSKEY => {
+                        Problem::Unsigned { owner, rtype }
+                    }
+                    _ => return None,
+                };
+                Some(set.first().diagnose(problem))
+            });
+            self.warnings.extend(warnings);
+        }
+    }
+
     /// RFC 1034 §4.2.1: at and below a cut this zone has the NS records of the cut, its DS, and the
     /// addresses of name servers. Nothing else there is data of this zone.
     fn drop_occluded(&mut self, above: &[Above]) {
@@ -364,30 +397,32 @@ impl<'c> Builder<'c> {
             .collect()
     }
 
-    /// Makes the tree of a zone without errors.
-    fn plant(&mut self, soa: FileRecord) -> Built {
-        let mut tree = Tree::new(&self.origin, &self.origin_key);
-        let redirect_host = self.redirect_key.as_ref().map(|key| {
+    /// Makes the tree of a zone without errors; none if it has too many names.
+    fn plant(&mut self, soa: FileRecord) -> Option<Built> {
+        let mut tree = Tree::new(&self.origin, &self.origin_key, MAX_NAMES);
+        let redirect_host = self.redirect_key.as_ref().and_then(|key| {
             let label = wire::first_label(key);
             let name = self.origin.prepend_label(label).unwrap_or_default();
             // Links are below it, so it exists whatever the file says.
             tree.ensure(&LowerName::from(name), key)
         });
-        let mut ns = Vec::new();
+        let mut hosts = Vec::new();
         for owner in self.owners.drain(..).filter(|owner| !owner.sets.is_empty()) {
-            let place = tree.ensure(&owner.lower, &owner.key);
+            let Some(place) = tree.ensure(&owner.lower, &owner.key) else {
+                let problem = Problem::TooManyNames(MAX_NAMES);
+                let last = owner.sets.first();
+                self.errors
+                    .extend(last.map(|set| set.first().diagnose(problem)));
+                return None;
+            };
             let entry = tree.entry_mut(place);
             for set in owner.sets {
                 match set.rtype {
-                    RecordType::NS => {
-                        if place != APEX {
-                            entry.kind = Kind::Cut;
-                        }
-                        ns.extend(targets(&owner.lower, &set.records));
-                    }
+                    RecordType::NS if place != APEX => entry.kind = Kind::Cut,
                     RecordType::DNAME => entry.kind = Kind::Dname,
                     _ => {}
                 }
+                hosts.extend(targets(&owner.lower, &set.records));
                 entry.node.insert(RrSet {
                     rtype: set.rtype,
                     ttl: set.ttl,
@@ -395,12 +430,12 @@ impl<'c> Builder<'c> {
                 });
             }
         }
-        Built {
+        Some(Built {
             tree,
             redirect_host,
             soa,
-            ns,
-        }
+            hosts,
+        })
     }
 }
 
@@ -471,13 +506,19 @@ fn data_len(rdata: &RData) -> usize {
     }
 }
 
-/// The name servers of a set of NS records.
-fn targets(
-    owner: &LowerName,
-    records: &[FileRecord],
-) -> impl Iterator<Item = (LowerName, LowerName, FileRecord)> {
-    records.iter().filter_map(|record| match &record.rdata {
-        RData::NS(ns) => Some((owner.clone(), LowerName::new(&ns.0), record.clone())),
-        _ => None,
+/// The hosts that records point to.
+fn targets(owner: &LowerName, records: &[FileRecord]) -> impl Iterator<Item = Host> {
+    records.iter().filter_map(|record| {
+        let target = match &record.rdata {
+            RData::NS(ns) => &ns.0,
+            RData::MX(mx) => &mx.exchange,
+            RData::SRV(srv) => &srv.target,
+            _ => return None,
+        };
+        Some(Host {
+            owner: owner.clone(),
+            target: LowerName::new(target),
+            record: record.clone(),
+        })
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::base::iana::Rtype;
 use hickory_proto::rr::{Name, RecordType};
 
-pub use super::master::NameProblem;
+pub use super::master::{GenerateProblem, NameProblem};
 use crate::link::{CodeError, Origin};
 
 /// The most diagnostics of one kind that a load reports; a file of the wrong sort has one a line.
@@ -92,6 +92,9 @@ pub enum Problem {
     /// More records than we hold.
     #[error("the zone has more than {0} records")]
     TooManyRecords(usize),
+    /// More names than we hold.
+    #[error("the zone has more than {0} names, with those that are only on the way to others")]
+    TooManyNames(usize),
     /// `$INCLUDE` of a file that cannot be read.
     #[error("the included file {} cannot be read: {why}", file.display())]
     Include {
@@ -107,7 +110,14 @@ pub enum Problem {
     #[error("more than {0} files include one another")]
     IncludeDepth(usize),
 
+    /// Files that include files many times.
+    #[error("more than {0} files are included")]
+    TooManyIncludes(usize),
+
     // Text.
+    /// Too long for anything.
+    #[error("the field has more than {0} bytes")]
+    LongToken(usize),
     /// A character that cannot stand there.
     #[error("{}", bad_byte(*.0))]
     BadByte(u8),
@@ -127,7 +137,7 @@ pub enum Problem {
     #[error("the entry has more than {0} fields")]
     LongEntry(usize),
     /// A directive that RFC 1035 and RFC 2308 do not have.
-    #[error("the directive {0} is not supported; there are $ORIGIN, $TTL and $INCLUDE")]
+    #[error("the directive {0} is not supported; there are $ORIGIN, $TTL, $INCLUDE and $GENERATE")]
     UnknownDirective(String),
     /// `$ORIGIN` without a name, and so on.
     #[error("{directive} needs {needs}")]
@@ -140,6 +150,17 @@ pub enum Problem {
     /// Something behind the end of a directive.
     #[error("{0:?} is left behind the directive")]
     Trailing(String),
+    /// A `$GENERATE` that makes nothing.
+    #[error("{0}")]
+    Generate(GenerateProblem),
+    /// A record that a `$GENERATE` makes.
+    #[error("with {number} for $: {problem}")]
+    Generated {
+        /// The number.
+        number: u32,
+        /// What is wrong with the record.
+        problem: Box<Problem>,
+    },
     /// An indented line before any owner.
     #[error("the line begins with a blank, but there is no owner before it to take over")]
     NoOwner,
@@ -182,8 +203,13 @@ pub enum Problem {
     #[error("{} is for queries and messages; it cannot stand in a zone", mnemonic(*.0))]
     MetaType(RecordType),
     /// Signatures and their chain.
-    #[error("{} is made by the server when it signs; it cannot stand in the file", mnemonic(*.0))]
-    SigningType(RecordType),
+    #[error("{} is of a signed zone, which is not served yet; give the file as it is before it is signed{}", mnemonic(*.rtype), and_more(*.more))]
+    SigningType {
+        /// The type.
+        rtype: RecordType,
+        /// How many records more have it.
+        more: usize,
+    },
 
     // The zone as a whole.
     /// Another zone has this origin.
@@ -288,6 +314,32 @@ pub enum Problem {
     },
 
     // Warnings.
+    /// RFC 1035 §3.3.13, RFC 2308 §4.
+    #[error(
+        "the record has no TTL, and there is no $TTL; records without one get the SOA's minimum, {0} (RFC 1035 §3.3.13)"
+    )]
+    MinimumAsTtl(u32),
+    /// Keys without signatures.
+    #[error("{owner} has {}, but the zone is served unsigned; with a DS record above it, no resolver that validates would believe it", mnemonic(*.rtype))]
+    Unsigned {
+        /// The name.
+        owner: Box<Name>,
+        /// DNSKEY, CDS or CDNSKEY.
+        rtype: RecordType,
+    },
+    /// RFC 4035 §2.4.
+    #[error("{0} has a DS record, but is not delegated by this zone (RFC 4035 §2.4)")]
+    DsWithoutCut(Box<Name>),
+    /// RFC 2181 §10.3, RFC 2782.
+    #[error("the {} of {owner} leads to {target}, which is an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
+    TargetIsAlias {
+        /// The name.
+        owner: Box<Name>,
+        /// MX or SRV.
+        rtype: RecordType,
+        /// Where it leads.
+        target: Box<Name>,
+    },
     /// RFC 2181 §5.2.
     #[error("the TTL {ttl} is not that of the other {} records of {owner}; they all get {used}, the lowest (RFC 2181 §5.2)", mnemonic(*.rtype))]
     TtlDiffers {
@@ -330,8 +382,19 @@ pub enum Problem {
 }
 
 /// The name of a type; hickory shows every type that it has no variant for as `Unknown`.
-fn mnemonic(rtype: RecordType) -> Rtype {
-    Rtype::from_int(rtype.into())
+fn mnemonic(rtype: RecordType) -> String {
+    match Rtype::from_int(rtype.into()) {
+        // RFC 1706 §6; `domain` has it without the hyphen.
+        Rtype::NSAPPTR => "NSAP-PTR".into(),
+        rtype => rtype.to_string(),
+    }
+}
+
+fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" ({more} more records have this type)"),
+    }
 }
 
 fn bad_byte(byte: u8) -> String {

@@ -5,7 +5,7 @@
 //! the node. Whether a link owns a name is not the zone's to know: where one could, the search says
 //! so and adds what holds if there is none.
 
-use hickory_proto::rr::LowerName;
+use hickory_proto::rr::{LowerName, RecordType};
 
 use super::Zone;
 use super::tree::{APEX, Entry, Kind, Node};
@@ -214,6 +214,14 @@ impl Zone {
             Lookup::Link { wildcard, .. } => wildcard.is_some_and(Node::has_addresses),
             Lookup::BelowLink { wildcard, .. } => wildcard.has_addresses(),
             Lookup::NoName => false,
+        }
+    }
+
+    /// Whether the file says that a name is an alias.
+    pub(super) fn is_alias(&self, name: &LowerName) -> bool {
+        match self.lookup(name) {
+            Lookup::Exact(node) | Lookup::Wildcard(node) => node.rrset(RecordType::CNAME).is_some(),
+            _ => false,
         }
     }
 }

@@ -24,15 +24,15 @@ mod wire;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hickory_proto::rr::{LowerName, Name, RData, Record};
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
-pub use self::diagnostic::{Diagnostic, LoadError, NameProblem, Problem};
+pub use self::diagnostic::{Diagnostic, GenerateProblem, LoadError, NameProblem, Problem};
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
 pub(crate) use self::wire::WireName;
 
-use self::build::{Builder, Built};
+use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::master::Master;
 use self::tree::Tree;
@@ -120,7 +120,8 @@ impl Zone {
         let built = builder.build(master.records);
         let mut errors = master.errors;
         errors.append(&mut builder.errors);
-        let mut warnings = builder.warnings;
+        let mut warnings = master.warnings;
+        warnings.append(&mut builder.warnings);
         let Some(built) = built.filter(|_| errors.is_empty()) else {
             return Err(LoadError {
                 errors: in_order(errors),
@@ -151,17 +152,33 @@ impl Zone {
             negative_soa,
             tree: built.tree,
         };
-        let warnings = built
-            .ns
-            .iter()
-            .filter(|(cut, target, _)| {
-                zone.origin.zone_of(target) && !zone.can_find_address(target, cut)
-            })
-            .map(|(_, target, record)| {
-                record.diagnose(Problem::NsWithoutAddress(Name::from(target).into()))
-            })
-            .collect();
+        let warnings = built.hosts.iter();
+        let warnings = warnings.filter_map(|host| zone.check_host(host)).collect();
         (zone, warnings)
+    }
+
+    /// What is wrong with the host that a record points to, as far as this zone knows it.
+    fn check_host(&self, host: &Host) -> Option<Diagnostic> {
+        let Host {
+            owner,
+            target,
+            record,
+        } = host;
+        if !self.origin.zone_of(target) {
+            return None;
+        }
+        let name = || Box::new(Name::from(target));
+        let rtype = record.rdata.record_type();
+        let problem = if rtype == RecordType::NS {
+            (!self.can_find_address(target, owner)).then(|| Problem::NsWithoutAddress(name()))
+        } else {
+            self.is_alias(target).then(|| Problem::TargetIsAlias {
+                owner: Box::new(Name::from(owner)),
+                rtype,
+                target: name(),
+            })
+        };
+        problem.map(|problem| record.diagnose(problem))
     }
 
     /// The name of the apex.

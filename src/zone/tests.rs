@@ -1,13 +1,15 @@
 //! Zones from text, searched and refused. Here are the checks; the modules hold the cases:
 //! `lookup` what a zone says about a name, `text` what is read and where a mistake is reported,
-//! `whole` records that are wrong together, `files` includes, `many` several zones and reload,
-//! `anything` random input.
+//! `types` the data of each type, `whole` records that are wrong together, `files` includes, `many` several zones and reload,
+//! `generate` records from a shorthand, `anything` random input.
 
 mod anything;
 mod files;
+mod generate;
 mod lookup;
 mod many;
 mod text;
+mod types;
 mod whole;
 
 use std::fs;

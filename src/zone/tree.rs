@@ -79,6 +79,8 @@ pub(super) struct Entry {
 /// All names of a zone; the first is the apex.
 #[derive(Debug)]
 pub(super) struct Tree {
+    /// How many names it may have.
+    max_names: usize,
     places: HashMap<Box<[u8]>, usize>,
     entries: Vec<Entry>,
 }
@@ -88,8 +90,9 @@ pub(super) const APEX: usize = 0;
 
 impl Tree {
     /// A tree with an empty apex; `key` is its wire form.
-    pub(super) fn new(apex: &LowerName, key: &[u8]) -> Self {
+    pub(super) fn new(apex: &LowerName, key: &[u8], max_names: usize) -> Self {
         let mut tree = Self {
+            max_names,
             places: HashMap::new(),
             entries: Vec::new(),
         };
@@ -98,10 +101,10 @@ impl Tree {
     }
 
     /// The place of a name, which is at or below the apex; it and the names between are made if they
-    /// are not there.
-    pub(super) fn ensure(&mut self, name: &LowerName, key: &[u8]) -> usize {
+    /// are not there. None if the tree has too many names then.
+    pub(super) fn ensure(&mut self, name: &LowerName, key: &[u8]) -> Option<usize> {
         if let Some(&place) = self.places.get(key) {
-            return place;
+            return Some(place);
         }
         let mut missing = Vec::new();
         let mut above = None;
@@ -114,6 +117,9 @@ impl Tree {
             let parent = name.base_name();
             missing.push((std::mem::replace(&mut name, parent), ancestor));
         }
+        if self.entries.len() + missing.len() > self.max_names {
+            return None;
+        }
         let mut above = above.unwrap_or(APEX);
         for (name, key) in missing.into_iter().rev() {
             let place = self.push(&name, key);
@@ -122,7 +128,7 @@ impl Tree {
             }
             above = place;
         }
-        above
+        Some(above)
     }
 
     fn push(&mut self, name: &LowerName, key: &[u8]) -> usize {
@@ -159,5 +165,28 @@ impl Tree {
         self.entries[place]
             .wildcard
             .map(|place| &self.entries[place].node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::Name;
+
+    use super::*;
+
+    #[test]
+    fn names_on_the_way_count() {
+        let name = |text: &str| LowerName::from(Name::from_ascii(text).unwrap());
+        let mut tree = Tree::new(&name("example."), b"\x07example\0", 4);
+        let place = tree.ensure(&name("c.b.a.example."), b"\x01c\x01b\x01a\x07example\0");
+        assert_eq!(place, Some(3));
+        assert_eq!(
+            tree.ensure(&name("d.example."), b"\x01d\x07example\0"),
+            None
+        );
+        assert_eq!(
+            tree.ensure(&name("a.example."), b"\x01a\x07example\0"),
+            Some(1)
+        );
     }
 }

@@ -279,6 +279,248 @@ fn rfc9460_4_1_addresses_of_service_bindings() {
 }
 
 #[test]
+fn rfc9460_2_5_2_a_dot_is_the_owner_of_the_binding() {
+    check_records(
+        "web IN HTTPS 1 .\nweb IN A 192.0.2.24\n",
+        "web.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["web HTTPS 1 .", "web A 192.0.2.24"],
+    );
+    // §2.5.1: as the target of an alias it says that there is no such service.
+    check_records(
+        "web IN HTTPS 0 .\nweb IN A 192.0.2.24\n",
+        "web.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["web HTTPS 0 ."],
+    );
+    check_records(
+        "*.w IN HTTPS 1 .\n*.w IN A 192.0.2.24\n",
+        "x.w.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["x.w HTTPS 1 .", "x.w A 192.0.2.24"],
+    );
+}
+
+/// A zone without links with the records of RFC 4592 §2.2.1.
+const WILDCARDS: &str = "\
+*.wild IN TXT \"this is a wildcard\"
+*.wild IN MX 10 host1.wild
+sub.*.wild IN TXT \"this is not a wildcard\"
+host1.wild IN A 192.0.2.1
+_ssh._tcp.host1.wild IN SRV 0 0 22 host1.wild
+_ssh._tcp.host2.wild IN SRV 0 0 22 host2.wild
+subdel.wild IN NS ns.example.net.
+*.cname IN CNAME host1.wild
+*.dangling IN CNAME nothing_here
+";
+
+/// The rcode, and the types in the answer and authority sections.
+#[track_caller]
+fn check_wildcards(name: &str, qtype: RecordType, expected: &str) {
+    let zone = zone_with(Layout::Cname, WILDCARDS);
+    let Step::Ready(reply) = ask(&zone, &format!("{name}.s.example.com."), qtype, None) else {
+        panic!("{name} needs a link");
+    };
+    let types = |records: &[Record]| {
+        let types: Vec<_> = records
+            .iter()
+            .map(|r| r.record_type().to_string())
+            .collect();
+        types.join(" ")
+    };
+    let rcode = u16::from(reply.rcode);
+    let shown = format!(
+        "{rcode} | {} | {}",
+        types(&reply.answers),
+        types(&reply.authorities)
+    );
+    assert_eq!(shown, expected, "{name} {qtype}");
+    // RFC 4592 §3.3.1: what is synthesised has the name that was asked for.
+    let first = reply.answers.first().map(|record| record.name.to_ascii());
+    let asked = format!("{name}.s.example.com.");
+    assert!(first.is_none_or(|first| first == asked), "{name} {qtype}");
+}
+
+#[test]
+fn rfc4592_2_2_1_the_examples() {
+    use RecordType as T;
+    // "The following responses would be synthesized from one of the wildcards in the zone".
+    check_wildcards("host3.wild", T::MX, "0 | MX | ");
+    check_wildcards("host3.wild", T::A, "0 |  | SOA");
+    check_wildcards("foo.bar.wild", T::TXT, "0 | TXT | ");
+    // "The following responses would not be synthesized from any of the wildcards in the zone".
+    check_wildcards("host1.wild", T::MX, "0 |  | SOA");
+    check_wildcards("sub.*.wild", T::MX, "0 |  | SOA");
+    check_wildcards("_telnet._tcp.host1.wild", T::SRV, "3 |  | SOA");
+    check_wildcards("host.subdel.wild", T::A, "0 |  | NS");
+    check_wildcards("ghost.*.wild", T::MX, "3 |  | SOA");
+}
+
+#[test]
+fn rfc4592_3_3_1_closest_enclosers_and_sources() {
+    use RecordType as T;
+    check_wildcards("host3.wild", T::TXT, "0 | TXT | ");
+    check_wildcards("_telnet._tcp.host1.wild", T::TXT, "3 |  | SOA");
+    check_wildcards("_dns._udp.host2.wild", T::TXT, "3 |  | SOA");
+    check_wildcards("_telnet._tcp.host3.wild", T::TXT, "0 | TXT | ");
+    check_wildcards("_chat._udp.host3.wild", T::TXT, "0 | TXT | ");
+    check_wildcards("foobar.*.wild", T::TXT, "3 |  | SOA");
+}
+
+#[test]
+fn rfc4592_2_1_1_an_asterisk_is_a_label_like_others_in_a_query() {
+    check_wildcards("*.wild", RecordType::TXT, "0 | TXT | ");
+    check_wildcards("*.wild", RecordType::A, "0 |  | SOA");
+    check_wildcards("*.host1.wild", RecordType::TXT, "3 |  | SOA");
+    check_wildcards("*.host3.wild", RecordType::TXT, "0 | TXT | ");
+}
+
+#[test]
+fn rfc4592_4_3_aliases_of_a_wildcard() {
+    check_wildcards("x.cname", RecordType::A, "0 | CNAME A | ");
+    check_wildcards("x.y.cname", RecordType::CNAME, "0 | CNAME | ");
+    check_wildcards("x.cname", RecordType::TXT, "0 | CNAME | SOA");
+}
+
+#[test]
+fn rfc4592_2_2_2_and_rfc8020_2_names_on_the_way_exist() {
+    check_wildcards("host2.wild", RecordType::A, "0 |  | SOA");
+    check_wildcards("_tcp.host2.wild", RecordType::ANY, "0 |  | SOA");
+    check_wildcards("x.host2.wild", RecordType::A, "3 |  | SOA");
+}
+
+#[test]
+fn rfc6604_3_the_rcode_is_that_of_the_last_name() {
+    check_wildcards("x.dangling", RecordType::A, "3 | CNAME | SOA");
+    check_wildcards("x.dangling", RecordType::CNAME, "0 | CNAME | ");
+    // RFC 2308 §2.1.2 and §2.2.1: the SOA is that of the zone in which the last name is not.
+    check_records(
+        "one IN CNAME two\ntwo IN CNAME three_\n",
+        "one.s.example.com.",
+        RecordType::A,
+        None,
+        &["one CNAME two", "two CNAME three_", "s.example.com. SOA"],
+    );
+    // Of a name that is not ours we know nothing, and say nothing.
+    check_records(
+        "one IN CNAME www.example.org.\n",
+        "one.s.example.com.",
+        RecordType::A,
+        None,
+        &["one CNAME www.example.org."],
+    );
+}
+
+#[test]
+fn rfc8482_4_1_one_rrset_for_any() {
+    use RecordType as T;
+    check_wildcards("host3.wild", T::ANY, "0 | MX | ");
+    check_wildcards("x.cname", T::ANY, "0 | CNAME | ");
+    check_wildcards("x.host2.wild", T::ANY, "3 |  | SOA");
+    check_wildcards("x.subdel.wild", T::ANY, "0 |  | NS");
+}
+
+#[test]
+fn rfc6672_3_2_a_query_for_any_follows_the_synthesised_alias() {
+    check_records(
+        "",
+        "www.old.s.example.com.",
+        RecordType::ANY,
+        None,
+        &["old DNAME", "www.old CNAME www.new", "www.new A 192.0.2.20"],
+    );
+}
+
+#[test]
+fn rfc6672_2_3_a_dname_at_the_apex() {
+    let config = ZoneConfig {
+        origin: Origin::parse("s.example.com").unwrap(),
+        file: PathBuf::from("test.zone"),
+        redirect_host: None,
+        layout: Layout::Cname,
+        link_ttl: 300,
+    };
+    let text = "$TTL 300\n@ SOA ns.test. h.test. 1 2 3 4 60\n@ NS ns.test.\n@ DNAME new.example.\n";
+    let (zone, _) = Zone::parse(&config, text).unwrap();
+    let check = |name: &str, qtype, expected: &[&str]| {
+        let Step::Ready(reply) = ask(&zone, name, qtype, None) else {
+            panic!("there are no links");
+        };
+        let shown: Vec<_> = [&reply.answers, &reply.authorities]
+            .into_iter()
+            .flatten()
+            .map(|record| format!("{} {}", record.name, record.record_type()))
+            .collect();
+        assert_eq!(shown, expected, "{name} {qtype}");
+    };
+    // The apex itself is not renamed.
+    check("s.example.com.", RecordType::NS, &["s.example.com. NS"]);
+    check("s.example.com.", RecordType::A, &["s.example.com. SOA"]);
+    check(
+        "s.example.com.",
+        RecordType::DNAME,
+        &["s.example.com. DNAME"],
+    );
+    let renamed = ["s.example.com. DNAME", "a.b.s.example.com. CNAME"];
+    check("a.b.s.example.com.", RecordType::A, &renamed);
+    check("a.b.s.example.com.", RecordType::SOA, &renamed);
+}
+
+#[test]
+fn rfc2181_5_a_dname_that_an_alias_leads_to_is_in_the_answer_once() {
+    check_records(
+        "a.new IN CNAME old\n",
+        "a.old.s.example.com.",
+        RecordType::DNAME,
+        None,
+        &["old DNAME", "a.old CNAME a.new", "a.new CNAME old"],
+    );
+}
+
+#[test]
+fn rfc9471_3_1_only_glue_from_below_the_cut_cannot_be_left_out() {
+    let zone = zone_with(
+        Layout::Cname,
+        "sibling IN NS ns.sub\nupper IN NS ns\nout IN NS ns.example.net.\n",
+    );
+    for (name, additionals, is_required) in [
+        ("x.sub.s.example.com.", 1, true),
+        ("x.sibling.s.example.com.", 1, false),
+        ("x.upper.s.example.com.", 1, false),
+        ("x.out.s.example.com.", 0, false),
+    ] {
+        let Step::Ready(reply) = ask(&zone, name, RecordType::A, None) else {
+            panic!("{name} needs a link");
+        };
+        assert!(!reply.authoritative, "{name}");
+        assert_eq!(reply.additionals.len(), additionals, "{name}");
+        assert_eq!(reply.glue_required, is_required, "{name}");
+    }
+}
+
+#[test]
+fn rfc4035_3_1_4_1_ds_is_answered_above_the_cut() {
+    let ds = "sub IN DS 1 8 9 AA\n";
+    let name = "sub.s.example.com.";
+    let zone = zone_with(Layout::Cname, ds);
+    let Step::Ready(reply) = ask(&zone, name, RecordType::DS, None) else {
+        panic!("no link is needed");
+    };
+    assert!(reply.authoritative);
+    assert_eq!((reply.answers.len(), reply.authorities.len()), (1, 0));
+    check(name, RecordType::DS, None, "0 |  | SOA/60 | ");
+    check(
+        &format!("x.{name}"),
+        RecordType::DS,
+        None,
+        "0 |  | NS/300 | A/300",
+    );
+}
+
+#[test]
 fn an_alias_to_a_link_of_which_nothing_is_known_ends_the_answer() {
     // What is known is that there is no link `abc`; it says nothing of the link `landing`.
     let known = Some(&Known::Absent);

@@ -10,6 +10,12 @@ use super::super::diagnostic::Problem;
 /// all of their hex digits, and the fields in front of them.
 const MAX_ENTRY_TOKENS: usize = 2 * 65_535 + 16;
 
+/// The longest token, in bytes: as much rdata in one string of `\DDD`, and its quotes. What is longer
+/// is no record, but a quote that is closed too late.
+const MAX_TOKEN_LEN: usize = 4 * 65_535 + 2;
+/// How much of a token a message shows, in bytes.
+const MAX_SHOWN_LEN: usize = 100;
+
 /// A place in a file, both counted from 1; the column in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -33,7 +39,15 @@ impl Token<'_> {
         self.raw.first() == Some(&b'"')
     }
 
-    /// The token for a message.
+    /// The beginning of the token, for a message.
+    pub(super) fn shown(&self) -> String {
+        match self.raw.split_at_checked(MAX_SHOWN_LEN) {
+            None => self.text(),
+            Some((first, _)) => String::from_utf8_lossy(first).into_owned() + "...",
+        }
+    }
+
+    /// The token as text.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(self.raw).into_owned()
     }
@@ -187,6 +201,13 @@ impl<'t> Lexer<'t> {
                 // A carriage return that ends no line; a bare one would hide what follows it.
                 return Err(self.error(Problem::BadByte(b'\r')));
             }
+        }
+        if self.at - start > MAX_TOKEN_LEN {
+            return Err(LexError {
+                place,
+                problem: Problem::LongToken(MAX_TOKEN_LEN),
+                go_on: true,
+            });
         }
         let token = Token {
             raw: &self.text[start..self.at],

@@ -11,23 +11,28 @@
 //! changes none of them there; RFC 1035 §5.1 says so of the origin, and the rest would surprise. It
 //! does not take over the owner before it.
 //!
-//! `$GENERATE` (BIND's own) is refused: a wildcard or a list says the same in every server.
+//! `$GENERATE` is BIND's own, but files that users bring have it: see [`generate`].
 
+mod generate;
 mod lexer;
 mod name;
 mod rdata;
+mod template;
 mod ttl;
+mod types;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use domain::base::iana::Rtype;
-use hickory_proto::rr::{Name, RData};
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{Name, RData, RecordType};
 
 pub use name::NameProblem;
+pub use template::GenerateProblem;
 
 use self::lexer::{Entry, Lexer, Place, Token};
 use super::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Problem};
@@ -39,6 +44,8 @@ const MAX_ZONE_BYTES: u64 = 64 * 1024 * 1024;
 const MAX_RECORDS: usize = 1_000_000;
 /// How many files may be open within one another.
 const MAX_INCLUDE_DEPTH: usize = 8;
+/// How often files are included: those without a byte count with no other bound.
+const MAX_INCLUDES: usize = 10_000;
 /// The highest TTL, in seconds (RFC 2181 §8).
 const MAX_TTL: u32 = (1 << 31) - 1;
 
@@ -70,6 +77,7 @@ pub(super) struct Master {
     /// In the order of the files.
     pub(super) records: Vec<FileRecord>,
     pub(super) errors: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
     /// Whether a record was not understood, so that it may be missing elsewhere.
     pub(super) incomplete: bool,
 }
@@ -116,6 +124,11 @@ struct Reader {
     /// The files that are being read, the innermost last.
     open: Vec<PathBuf>,
     stopped: bool,
+    /// How many files were included so far.
+    included: usize,
+    /// The types of signed zones that were met: of each the place of its error, and how many records
+    /// more have it. A signed zone is one mistake, and not one a record.
+    signing: Vec<(RecordType, usize, usize)>,
 }
 
 /// The state of one file.
@@ -145,6 +158,9 @@ impl Reader {
             last_owner: None,
         };
         self.read(text, scope);
+        for &(rtype, place, more) in &self.signing {
+            self.master.errors[place].problem = Problem::SigningType { rtype, more };
+        }
     }
 
     /// Reads one file.
@@ -188,12 +204,18 @@ impl Reader {
     }
 
     fn fail(&mut self, error: Diagnostic) {
-        // Nothing follows from a type that is refused; the rest may hide a record that is needed.
-        if !matches!(
-            error.problem,
-            Problem::MetaType(_) | Problem::SigningType(_)
-        ) {
-            self.master.incomplete = true;
+        match error.problem {
+            // Nothing follows from a type that is refused; the rest may hide a record that is needed.
+            Problem::MetaType(_) => {}
+            Problem::SigningType { rtype, .. } => {
+                let known = self.signing.iter_mut().find(|(other, ..)| *other == rtype);
+                if let Some((_, _, more)) = known {
+                    *more += 1;
+                    return;
+                }
+                self.signing.push((rtype, self.master.errors.len(), 0));
+            }
+            _ => self.master.incomplete = true,
         }
         self.master.errors.push(error);
         if self.master.errors.len() >= MAX_DIAGNOSTICS {
@@ -226,8 +248,9 @@ impl Reader {
                 };
                 self.include(file, origin, scope)?;
             }
+            "$GENERATE" => self.generate(fields, scope)?,
             _ => {
-                let problem = Problem::UnknownDirective(directive.text());
+                let problem = Problem::UnknownDirective(directive.shown());
                 return Err((Some(directive.place), problem));
             }
         }
@@ -237,12 +260,18 @@ impl Reader {
     /// Reads the file that an `$INCLUDE` names, relative to the file it stands in.
     fn include(&mut self, token: &Token, origin: Vec<u8>, scope: &Scope) -> Result<(), EntryError> {
         let at = |problem| (Some(token.place), problem);
-        let path = unquote(token).ok_or_else(|| at(Problem::BadEscape))?;
+        let path = unquote(token).and_then(|path| String::from_utf8(path).ok());
+        let path = path.ok_or_else(|| at(Problem::BadEscape))?;
         let directory = scope.file.parent().unwrap_or(Path::new(""));
         let path = directory.join(path);
         let key = canonical(&path);
         if self.open.contains(&key) {
             return Err(at(Problem::IncludeCycle(path)));
+        }
+        self.included += 1;
+        if self.included > MAX_INCLUDES {
+            self.stopped = true;
+            return Err(at(Problem::TooManyIncludes(MAX_INCLUDES)));
         }
         if self.open.len() > MAX_INCLUDE_DEPTH {
             return Err(at(Problem::IncludeDepth(MAX_INCLUDE_DEPTH)));
@@ -277,17 +306,30 @@ impl Reader {
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(Slurp::Problem(Problem::NotAFile));
         }
-        let room = MAX_ZONE_BYTES - self.bytes;
+        let room = MAX_ZONE_BYTES.saturating_sub(self.bytes);
         let mut text = Vec::new();
-        let file = File::open(path).map_err(io)?;
-        file.take(room + 1).read_to_end(&mut text).map_err(io)?;
-        let len = text.len() as u64;
-        if len > room {
-            self.stopped = true;
-            return Err(Slurp::Problem(Problem::TooLarge(MAX_ZONE_BYTES)));
+        // And without waiting for what was put in its place since, or for what a file of the kernel
+        // might say one day.
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+        let file = file.open(path).map_err(io)?;
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(Slurp::Problem(Problem::NotAFile));
         }
-        self.bytes += len;
+        file.take(room + 1).read_to_end(&mut text).map_err(io)?;
+        self.count_bytes(text.len() as u64)
+            .map_err(Slurp::Problem)?;
         Ok(text)
+    }
+
+    /// Counts bytes of text with the others of the zone.
+    fn count_bytes(&mut self, more: u64) -> Result<(), Problem> {
+        self.bytes += more;
+        if self.bytes > MAX_ZONE_BYTES {
+            self.stopped = true;
+            return Err(Problem::TooLarge(MAX_ZONE_BYTES));
+        }
+        Ok(())
     }
 
     /// Reads `[owner] [TTL] [class] type data`, TTL and class in either order (RFC 1035 §5.1).
@@ -298,29 +340,26 @@ impl Reader {
             // Should this not be a name, the lines below belong to it, not to the owner before.
             scope.last_owner = None;
             let wire = read_name(owner, scope)?;
-            let long = |_| Problem::Name(owner.text(), NameProblem::LongName);
+            let long = |_| Problem::Name(owner.shown(), NameProblem::LongName);
             let name = Name::from_labels(wire::labels(&wire));
             scope.last_owner = Some(name.map_err(|e| (Some(owner.place), long(e)))?);
             fields = rest;
         }
         let first_line = entry.tokens.first().map_or(0, |token| token.place.line);
         let (ttl, rtype, fields) = head(fields)?;
-        let ttl = match ttl {
-            Some(ttl) => {
-                scope.last_ttl = Some(ttl);
-                ttl
-            }
-            // RFC 2308 §4, and RFC 1035 §5.1 where there is no $TTL.
-            None => scope
-                .default_ttl
-                .or(scope.last_ttl)
-                .ok_or((None, Problem::NoTtl))?,
-        };
+        scope.last_ttl = ttl.or(scope.last_ttl);
+        // RFC 2308 §4, and RFC 1035 §5.1 where there is no $TTL.
+        let ttl = ttl.or(scope.default_ttl).or(scope.last_ttl);
         let owner = scope.last_owner.clone().ok_or((
             entry.tokens.first().map(|token| token.place),
             Problem::NoOwner,
         ))?;
         let rdata = rdata::read(rtype, fields, &scope.origin)?;
+        let ttl = match (ttl, &rdata) {
+            (Some(ttl), _) => ttl,
+            (None, RData::SOA(soa)) => self.minimum_as_ttl(soa, first_line, scope),
+            (None, _) => return Err((None, Problem::NoTtl)),
+        };
         if self.master.records.len() >= MAX_RECORDS {
             self.stopped = true;
             return Err((None, Problem::TooManyRecords(MAX_RECORDS)));
@@ -333,6 +372,20 @@ impl Reader {
             line: first_line,
         });
         Ok(())
+    }
+
+    /// The TTL of a zone that tells none: before there was a `$TTL`, the MINIMUM of the SOA record was
+    /// that of all records (RFC 1035 §3.3.13), and BIND reads old files so to this day.
+    fn minimum_as_ttl(&mut self, soa: &SOA, line: u32, scope: &mut Scope) -> u32 {
+        let ttl = soa.minimum.min(MAX_TTL);
+        scope.default_ttl = Some(ttl);
+        self.master.warnings.push(Diagnostic {
+            file: Arc::clone(&scope.file),
+            line: Some(line),
+            column: None,
+            problem: Problem::MinimumAsTtl(ttl),
+        });
+        ttl
     }
 }
 
@@ -354,13 +407,14 @@ fn head<'e, 't>(
             }
         } else if let Some(is_internet) = class_of(&text) {
             if !is_internet {
-                return Err(at(Problem::Class(text)));
+                return Err(at(Problem::Class(field.shown())));
             }
             if std::mem::replace(&mut class, true) {
                 return Err(at(Problem::Twice("classes")));
             }
         } else {
-            let rtype = Rtype::from_str(&text).map_err(|_| at(Problem::UnknownType(text)))?;
+            let rtype =
+                types::parse(&text).ok_or_else(|| at(Problem::UnknownType(field.shown())))?;
             check_type(rtype).map_err(at)?;
             return Ok((time, rtype, tail));
         }
@@ -387,7 +441,10 @@ fn check_type(rtype: Rtype) -> Result<(), Problem> {
     let shown = rdata::to_record_type(rtype);
     match rtype {
         Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM => {
-            Err(Problem::SigningType(shown))
+            Err(Problem::SigningType {
+                rtype: shown,
+                more: 0,
+            })
         }
         // RFC 1035 §3.3.10: "NULL RRs are not allowed in master files."
         Rtype::NULL | Rtype::OPT => Err(Problem::MetaType(shown)),
@@ -401,14 +458,14 @@ fn check_type(rtype: Rtype) -> Result<(), Problem> {
 
 fn read_name(token: &Token, scope: &Scope) -> Result<Vec<u8>, EntryError> {
     name::parse(token.raw, &scope.origin)
-        .map_err(|why| (Some(token.place), Problem::Name(token.text(), why)))
+        .map_err(|why| (Some(token.place), Problem::Name(token.shown(), why)))
 }
 
 fn read_ttl(token: &Token) -> Result<u32, EntryError> {
     match ttl::parse(token.raw) {
         Some(ttl) if ttl <= MAX_TTL => Ok(ttl),
         Some(ttl) => Err((Some(token.place), Problem::LongTtl(ttl))),
-        None => Err((Some(token.place), Problem::BadTtl(token.text()))),
+        None => Err((Some(token.place), Problem::BadTtl(token.shown()))),
     }
 }
 
@@ -422,28 +479,33 @@ fn exactly<'e, 't, const N: usize>(
     missing: Problem,
 ) -> Result<&'e [Token<'t>; N], EntryError> {
     if let Some(extra) = fields.get(N) {
-        return Err((Some(extra.place), Problem::Trailing(extra.text())));
+        return Err((Some(extra.place), Problem::Trailing(extra.shown())));
     }
     fields.try_into().map_err(|_| (None, missing))
 }
 
-/// A file name without its quotes and escapes.
-fn unquote(token: &Token) -> Option<PathBuf> {
-    let inner = token.raw.strip_prefix(b"\"").unwrap_or(token.raw);
-    let mut rest = match token.is_quoted() {
-        true => inner.strip_suffix(b"\"").unwrap_or(inner),
-        false => inner,
+/// What a token means, without its quotes and escapes; none if an escape is wrong, or if it is not
+/// quoted as a whole.
+fn unquote(token: &Token) -> Option<Vec<u8>> {
+    unquote_bytes(token.raw)
+}
+
+fn unquote_bytes(raw: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = match raw.strip_prefix(b"\"") {
+        Some(inner) => inner.strip_suffix(b"\"")?,
+        None => raw,
     };
-    let mut path = Vec::with_capacity(rest.len());
+    let mut bytes = Vec::with_capacity(rest.len());
     while let Some((&byte, tail)) = rest.split_first() {
         let (byte, tail) = match byte {
             b'\\' => name::unescape(tail)?,
+            b'"' => return None,
             byte => (byte, tail),
         };
-        path.push(byte);
+        bytes.push(byte);
         rest = tail;
     }
-    Some(String::from_utf8(path).ok()?.into())
+    Some(bytes)
 }
 
 /// One path for a file, however it is written; as it is where there is no such file.

@@ -8,7 +8,7 @@ const WORDS: &str = "@ . a * *.r r sub a..b x.example. y.test. IN CH 60 1h 0 1 2
     URI RP HINFO OPENPGPKEY ZONEMD TYPE1 TYPE16 TYPE65280 \\# 192.0.2.1 2001:db8::1 abcd \
     AQIDBA== \"q\" \"\" \" \\\" \\ \\255 \\999 \\1 alpn=h2 alpn=\"h2,h3\" key65=\"a b\" \
     mandatory=alpn ipv4hint=192.0.2.1 ech=AQID port= = key issue $TTL $ORIGIN $INCLUDE \
-    $GENERATE é \u{0} #";
+    $GENERATE 1-3 a$ ${0,2,x} ${-1 é \u{0} #";
 
 /// Text that looks like a master file, more or less.
 fn almost_a_zone() -> impl Strategy<Value = String> {
@@ -28,7 +28,9 @@ fn almost_a_zone() -> impl Strategy<Value = String> {
 /// Types with different readers.
 const TYPES: &str = "A AAAA NS SOA CNAME DNAME MX TXT SRV HTTPS SVCB CAA NAPTR MB IPSECKEY DS DNSKEY CDS \
     CDNSKEY TLSA SMIMEA SSHFP URI RP HINFO MINFO OPENPGPKEY ZONEMD TYPE1 TYPE2 TYPE6 TYPE16 \
-    TYPE64 TYPE65 TYPE257 TYPE65280";
+    TYPE64 TYPE65 TYPE257 TYPE65280 LOC CERT APL CSYNC EUI48 EUI64 NID L32 L64 LP HIP DHCID GPOS X25 \
+    ISDN NSAP NSAP-PTR PX AMTRELAY AVC DLV KEY WKS SINK DOA DSYNC TALINK KX TYPE29 TYPE37 TYPE42 \
+    TYPE55 TYPE62 TYPE260";
 
 /// One record that looks right, more or less.
 fn almost_a_record() -> impl Strategy<Value = String> {
@@ -40,6 +42,9 @@ fn almost_a_record() -> impl Strategy<Value = String> {
         "[0-9A-F]{2,12}",
         "[a-z]{1,5}=[a-z0-9,]{0,6}",
         "[a-z]{1,5}=\"[a-z0-9, \\\\]{0,6}\"",
+        "(alpn|port|key1|key3|mandatory|ipv4hint|ech|dohpath)=[a-z0-9.,/\\\\]{0,6}",
+        "!?[12]:[0-9a-f.:]{1,8}/[0-9]{1,3}",
+        "[0-9]{1,3} [NSEW] ",
         Just("\\#".to_owned()),
         Just("@".to_owned()),
         Just(".".to_owned()),

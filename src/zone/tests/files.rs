@@ -154,3 +154,43 @@ fn a_zone_of_too_many_bytes_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn includes_are_bounded_also_where_there_is_nothing_in_them() {
+    let many = |file: &str| format!("$INCLUDE {file}\n").repeat(200).into_bytes();
+    let root = [HEAD.as_bytes(), &many("a")].concat();
+    // 200 of `a`, each with 200 of `b`: the first 49 take 9,849 of them, and the next 150 the rest.
+    check_file_errors(
+        &[("z.zone", &root), ("a", &many("b")), ("b", b"")],
+        &["a:151:10: more than 10000 files are included"],
+    );
+}
+
+#[test]
+fn what_is_no_file_does_not_make_us_wait() {
+    let directory = files(&[(
+        "z.zone",
+        format!("{HEAD}$INCLUDE pipe\n$INCLUDE zero\n").as_bytes(),
+    )]);
+    let made = std::process::Command::new("mkfifo")
+        .arg(directory.path().join("pipe"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/dev/zero", directory.path().join("zero")).unwrap();
+    let config = file_config(directory.path(), "example", "z.zone", false);
+    let error = Zone::load(&config).unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 2, "{error}");
+    for line in lines {
+        assert!(
+            line.ends_with("cannot be read: this is not a regular file"),
+            "{line}"
+        );
+    }
+    for file in ["pipe", "zero"] {
+        let config = file_config(directory.path(), "example", file, false);
+        let error = Zone::load(&config).unwrap_err().to_string();
+        assert!(error.ends_with("this is not a regular file"), "{error}");
+    }
+}

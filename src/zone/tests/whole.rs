@@ -109,6 +109,21 @@ fn rfc_4592_4_wildcards_without_meaning() {
 }
 
 #[test]
+fn rfc_4592_4_1_and_4_6_wildcards_with_types_of_other_places() {
+    // §4.1: a zone has one SOA, at its apex. §4.6: a DS needs a cut, which a wildcard cannot be.
+    check_errors(
+        "*.x 1 SOA a b 1 2 3 4 5\n",
+        &["t.zone:3: *.x.example. has an SOA record, but is not the apex"],
+    );
+    check_warnings(
+        "*.x 1 DS 1 8 9 AA\n",
+        &["t.zone:3: *.x.example. has a DS record, but is not delegated by this zone"],
+    );
+    // §4.5: a wildcard with SRV, and one below another.
+    check_warnings("*.x 1 SRV 1 1 1 a.test.\n*.*.x 1 A 192.0.2.1\n", &[]);
+}
+
+#[test]
 fn types_that_cannot_stand_in_a_file() {
     for meta in [
         "OPT",
@@ -134,15 +149,45 @@ fn types_that_cannot_stand_in_a_file() {
             "{rtype}: {error}"
         );
     }
-    for signing in ["RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "TYPE46"] {
-        let error = Zone::parse(
-            &config("example", None),
-            &plain_text(&format!("x 1 {signing} a")),
-        );
-        let error = error.unwrap_err().to_string();
-        assert!(error.starts_with("t.zone:3:5: "), "{error}");
-        assert!(error.contains("is made by the server"), "{error}");
-    }
+}
+
+#[test]
+fn a_signed_zone_is_refused_once_for_each_type() {
+    let signatures =
+        "x 1 RRSIG A 1 3 3600 20000102030405 19961211100908 2143 foo.nil. AQID\n".repeat(200);
+    check_errors(
+        &format!("{signatures}x 1 NSEC a A\nx 1 TYPE46 a\n@ 1 NSEC3PARAM 1 0 0 -\n"),
+        &[
+            "t.zone:3:5: RRSIG is of a signed zone, which is not served yet; give the file as it is before it is signed (200 more records have this type)",
+            "t.zone:203:5: NSEC is of a signed zone, which is not served yet; give the file as it is before it is signed",
+            "t.zone:205:5: NSEC3PARAM is of a signed zone",
+        ],
+    );
+}
+
+#[test]
+fn rfc_4035_2_4_records_of_dnssec_that_mean_nothing_are_warned_of() {
+    check_warnings(
+        "@ 60 DNSKEY 257 3 8 AQID\n@ 60 CDS 0 0 0 00\n@ 60 DS 1 8 9 AA\nx 60 DS 1 8 9 AA\nsub 60 NS ns.test.\nsub 60 DS 1 8 9 AA\n",
+        &[
+            "t.zone:3: example. has DNSKEY, but the zone is served unsigned",
+            "t.zone:4: example. has CDS, but the zone is served unsigned",
+            "t.zone:5: example. has a DS record, but is not delegated by this zone",
+            "t.zone:6: x.example. has a DS record, but is not delegated by this zone",
+        ],
+    );
+}
+
+#[test]
+fn rfc_2181_10_3_aliases_that_records_lead_to_are_warned_of() {
+    check_warnings(
+        "mx 60 MX 1 www\nmx 60 MX 2 host\nmx 60 MX 3 www.test.\nmx 60 MX 4 none\ns 60 SRV 1 1 1 a.wild\n\
+         www 60 CNAME host\nhost 60 A 192.0.2.1\n*.wild 60 CNAME host\n",
+        &[
+            "t.zone:3: the MX of mx.example. leads to www.example., which is an alias (RFC 2181 §10.3)",
+            "t.zone:7: the SRV of s.example. leads to a.wild.example., which is an alias",
+        ],
+    );
 }
 
 #[test]

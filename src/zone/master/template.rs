@@ -1,0 +1,344 @@
+//! The range of a `$GENERATE`, and text with places for its numbers: see [`super::generate`].
+
+use std::io::Write as _;
+
+/// The highest number (BIND's).
+const MAX_NUMBER: u32 = (1 << 31) - 1;
+/// The widest number, in characters: a name has no more.
+const MAX_WIDTH: usize = 255;
+
+/// Why something cannot be generated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenerateProblem {
+    /// Not a range.
+    #[error(
+        "the range is start-stop or start-stop/step, numbers up to {MAX_NUMBER}, the stop not below the start"
+    )]
+    Range,
+    /// `${` and something else.
+    #[error(
+        "behind ${{ stand an offset, a width up to {MAX_WIDTH} and one of d o x X n N, all but the first optional, and }}"
+    )]
+    Modifier,
+    /// The offset takes more than there is.
+    #[error("number and offset are together below 0 or above {MAX_NUMBER}")]
+    Number,
+    /// A comment, a line end or a parenthesis in quoted data.
+    #[error("it makes no single record")]
+    NotOne,
+}
+
+/// The numbers from a start to a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    start: u32,
+    stop: u32,
+    step: u32,
+}
+
+impl Range {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (range, step) = match text.split_once('/') {
+            Some((range, step)) => (range, number(step)?),
+            None => (text, 1),
+        };
+        let (start, stop) = range.split_once('-')?;
+        let (start, stop) = (number(start)?, number(stop)?);
+        (start <= stop && step > 0).then_some(Self { start, stop, step })
+    }
+
+    /// How many they are.
+    pub(super) fn len(self) -> usize {
+        let len = (self.stop - self.start) / self.step + 1;
+        usize::try_from(len).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn numbers(self) -> impl Iterator<Item = u32> {
+        (self.start..=self.stop).step_by(usize::try_from(self.step).unwrap_or(usize::MAX))
+    }
+}
+
+fn number(text: &str) -> Option<u32> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.filter(|number| *number <= MAX_NUMBER)
+}
+
+/// Text with places for the number.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Template(Vec<Piece>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Text(Vec<u8>),
+    Number {
+        offset: i64,
+        width: usize,
+        base: Base,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Base {
+    Decimal,
+    Octal,
+    Hex,
+    UpperHex,
+    Nibbles,
+    UpperNibbles,
+}
+
+impl Template {
+    /// Reads a token, or what was quoted in one.
+    pub(super) fn parse(mut raw: &[u8]) -> Result<Self, GenerateProblem> {
+        let mut pieces = Vec::new();
+        let mut text = Vec::new();
+        while let Some((&byte, rest)) = raw.split_first() {
+            match (byte, rest) {
+                // The escape is read with the text that is made.
+                (b'\\', [escaped, rest @ ..]) => {
+                    text.extend([b'\\', *escaped]);
+                    raw = rest;
+                }
+                (b'$', [b'$', rest @ ..]) => {
+                    text.push(b'$');
+                    raw = rest;
+                }
+                (b'$', rest) => {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    let (piece, rest) = place(rest)?;
+                    pieces.push(piece);
+                    raw = rest;
+                }
+                (byte, rest) => {
+                    text.push(byte);
+                    raw = rest;
+                }
+            }
+        }
+        pieces.push(Piece::Text(text));
+        Ok(Self(pieces))
+    }
+
+    /// Text without places for the number.
+    pub(super) fn plain(raw: &[u8]) -> Self {
+        Self(vec![Piece::Text(raw.to_vec())])
+    }
+
+    /// Writes the text for a number.
+    pub(super) fn write(&self, number: u32, text: &mut Vec<u8>) -> Result<(), GenerateProblem> {
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(piece) => text.extend_from_slice(piece),
+                Piece::Number {
+                    offset,
+                    width,
+                    base,
+                } => {
+                    let number = u32::try_from(i64::from(number) + offset).ok();
+                    let number = number.filter(|number| *number <= MAX_NUMBER);
+                    base.write(number.ok_or(GenerateProblem::Number)?, *width, text);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Base {
+    fn write(self, number: u32, width: usize, text: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        let _ = match self {
+            Self::Decimal => write!(text, "{number:0width$}"),
+            Self::Octal => write!(text, "{number:0width$o}"),
+            Self::Hex => write!(text, "{number:0width$x}"),
+            Self::UpperHex => write!(text, "{number:0width$X}"),
+            Self::Nibbles | Self::UpperNibbles => {
+                let digits = match self {
+                    Self::Nibbles => format!("{number:x}"),
+                    _ => format!("{number:X}"),
+                };
+                nibbles(&digits, width, text);
+                Ok(())
+            }
+        };
+    }
+}
+
+/// Digits from the last to the first with dots between, and zeros up to a width that counts the dots.
+/// An even width ends with a dot.
+fn nibbles(digits: &str, width: usize, text: &mut Vec<u8>) {
+    let end = text.len() + width;
+    let mut digits = digits.bytes().rev();
+    let mut next = digits.next();
+    loop {
+        text.push(next.unwrap_or(b'0'));
+        next = digits.next();
+        if next.is_none() && text.len() >= end {
+            return;
+        }
+        text.push(b'.');
+        if next.is_none() && text.len() >= end {
+            return;
+        }
+    }
+}
+
+/// Reads what stands behind a `$`.
+fn place(raw: &[u8]) -> Result<(Piece, &[u8]), GenerateProblem> {
+    let plain = Piece::Number {
+        offset: 0,
+        width: 0,
+        base: Base::Decimal,
+    };
+    let Some(raw) = raw.strip_prefix(b"{") else {
+        return Ok((plain, raw));
+    };
+    let bad = GenerateProblem::Modifier;
+    let end = raw.iter().position(|&byte| byte == b'}');
+    let (inner, rest) = raw.split_at(end.ok_or(bad.clone())?);
+    let inner = std::str::from_utf8(inner).map_err(|_| bad.clone())?;
+    let piece = modifier(inner).ok_or(bad)?;
+    Ok((piece, &rest[1..]))
+}
+
+/// `offset[,width[,base]]`
+fn modifier(text: &str) -> Option<Piece> {
+    let mut parts = text.split(',');
+    let offset = parts.next()?;
+    let (sign, digits) = match offset.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, offset.strip_prefix('+').unwrap_or(offset)),
+    };
+    let offset = sign * i64::from(number(digits)?);
+    let width = match parts.next() {
+        Some(width) => usize::try_from(number(width)?).ok()?,
+        None => 0,
+    };
+    let base = match parts.next() {
+        None | Some("d") => Base::Decimal,
+        Some("o") => Base::Octal,
+        Some("x") => Base::Hex,
+        Some("X") => Base::UpperHex,
+        Some("n") => Base::Nibbles,
+        Some("N") => Base::UpperNibbles,
+        Some(_) => return None,
+    };
+    (width <= MAX_WIDTH && parts.next().is_none()).then_some(Piece::Number {
+        offset,
+        width,
+        base,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(template: &str, number: u32, expected: &str) {
+        let mut text = Vec::new();
+        let template = Template::parse(template.as_bytes()).unwrap();
+        template.write(number, &mut text).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn ranges() {
+        let numbers = |text: &str| {
+            let range = Range::parse(text)?;
+            let numbers: Vec<_> = range.numbers().collect();
+            assert_eq!(numbers.len(), range.len());
+            Some(numbers)
+        };
+        assert_eq!(numbers("1-3"), Some(vec![1, 2, 3]));
+        assert_eq!(numbers("7-7"), Some(vec![7]));
+        assert_eq!(numbers("0-10/4"), Some(vec![0, 4, 8]));
+        assert_eq!(
+            numbers("2147483647-2147483647/2147483647").unwrap().len(),
+            1
+        );
+        for bad in [
+            "",
+            "1",
+            "-",
+            "1-",
+            "-1",
+            "3-1",
+            "1-3/0",
+            "1-3/",
+            "1-3/-1",
+            "+1-3",
+            "1-2147483648",
+            "1-3-5",
+            "a-b",
+            "1--3",
+            " 1-3",
+        ] {
+            assert_eq!(numbers(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_text() {
+        check("host$", 7, "host7");
+        check("$.$", 7, "7.7");
+        check(r"\$$", 7, r"\$7");
+        check("$$$", 7, "$7");
+        check(r"a\\$\.", 7, r"a\\7\.");
+        check("${0}", 7, "7");
+        check("${-7}x", 7, "0x");
+        check("${+3,4}", 7, "0010");
+        check("${0,3,d}", 1234, "1234");
+        check("${1,0,o}", 7, "10");
+        check("${0,2,x}", 10, "0a");
+        check("${0,2,X}", 10, "0A");
+    }
+
+    /// As `named-compilezone` of BIND 9.18 writes them.
+    #[test]
+    fn nibbles_have_dots_between() {
+        check("${0,0,n}", 0x1f, "f.1");
+        check("${0,1,n}", 0x1f, "f.1");
+        check("${0,3,n}", 0x1f, "f.1");
+        check("${0,4,n}", 0x1f, "f.1.");
+        check("${0,7,n}", 0x1f, "f.1.0.0");
+        check("${0,8,N}", 0x1f, "F.1.0.0.");
+        check("${0,0,n}", 0, "0");
+        check("${0,2,n}", 1, "1.");
+        check("${0,3,n}", 1, "1.0");
+    }
+
+    #[test]
+    fn what_is_no_modifier() {
+        for bad in [
+            "${",
+            "${}",
+            "${1",
+            "${a}",
+            "${0,a}",
+            "${0,-1}",
+            "${0,256}",
+            "${0,1,b}",
+            "${0,1,dd}",
+            "${0,1,d,1}",
+            "${ 0}",
+            "${0,,d}",
+            "${--1}",
+        ] {
+            let parsed = Template::parse(bad.as_bytes());
+            assert_eq!(parsed, Err(GenerateProblem::Modifier), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let write = |template: &str, number| {
+            let template = Template::parse(template.as_bytes()).unwrap();
+            template.write(number, &mut Vec::new())
+        };
+        assert_eq!(write("${-1}", 0), Err(GenerateProblem::Number));
+        assert_eq!(write("${1}", MAX_NUMBER), Err(GenerateProblem::Number));
+        assert_eq!(write("${-2147483647}", MAX_NUMBER), Ok(()));
+    }
+}
