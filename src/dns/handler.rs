@@ -11,19 +11,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::{LowerQuery, MessageType, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::{DNSClass, Record, RecordType};
-use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
+use hickory_proto::op::{LowerQuery, MessageType, Metadata, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::server::Request;
-use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
+use super::cookie::Cookies;
 use super::cookie::secrets::CookieSecrets;
-use super::cookie::{Cookie, Cookies, OPTION_COOKIE};
 use super::edns::udp_limit;
 use super::hot::{HotAnswers, Now};
 use super::message::{Message, Refusal};
@@ -78,9 +77,6 @@ pub(super) struct Unanswered {
 pub(super) struct Reply {
     metadata: Metadata,
     answer: Answer,
-    /// An empty question section, where that of the request is not repeated: it may be larger than
-    /// a reply.
-    no_question: Option<Queries>,
 }
 
 impl Handler {
@@ -209,14 +205,14 @@ impl Handler {
 
 impl Shared {
     fn begin(&self, request: &Request) -> Result<Reply, Box<Unanswered>> {
-        let answer = match check(request) {
-            Err(answer) => answer,
-            Ok(query) => self.answer(query)?,
+        let answer = match question(request) {
+            Some(query) => self.answer(query)?,
+            None => Answer::empty(ResponseCode::FormErr, None),
         };
         Ok(Reply::new(request, answer))
     }
 
-    /// Answers a query that is well-formed and of class IN.
+    /// Answers a query of class IN.
     fn answer(&self, query: &LowerQuery) -> Result<Answer, Box<Unanswered>> {
         let stamp = self.links.common_stamp();
         let zones = self.zones.current();
@@ -370,14 +366,7 @@ impl Reply {
         metadata.authoritative = answer.authoritative;
         // RFC 4035 §3.1.6: an authoritative server clears CD.
         metadata.checking_disabled = false;
-        Self {
-            metadata,
-            answer,
-            no_question: match question(request) {
-                Some(_) => None,
-                None => Queries::read(&mut BinDecoder::new(&[]), 0).ok(),
-            },
-        }
+        Self { metadata, answer }
     }
 
     /// The rcode that the reply has in its header and OPT record.
@@ -453,8 +442,7 @@ impl Reply {
         impl Iterator<Item = &'a Record> + Send + 'a,
         impl Iterator<Item = &'a Record> + Send + 'a,
     > {
-        let queries = self.no_question.as_ref().unwrap_or(&request.queries);
-        MessageResponseBuilder::new(queries, None).build(
+        MessageResponseBuilder::new(&request.queries, None).build(
             self.metadata,
             &self.answer.answers,
             &self.answer.authorities,
@@ -464,22 +452,10 @@ impl Reply {
     }
 }
 
-/// The one question of a request, if its name is written in full. A pointer in it could lead only
-/// into the header, and a reply that repeats it has another header there.
+/// The question of a request, of which there is one: see [`Message::refusal`].
 fn question(request: &Request) -> Option<&LowerQuery> {
-    let [query] = request.queries.queries() else {
-        return None;
-    };
-    let labels = query.original().name().iter();
-    let name_len = labels.map(|label| 1 + label.len()).sum::<usize>() + 1;
-    // Type and class follow the name.
-    (request.queries.as_bytes().len() == name_len + 4).then_some(query)
-}
-
-/// The data of a request's first cookie option (RFC 7873 §5.2: the others do not count).
-fn cookie_option(request: &Request) -> Option<&[u8]> {
-    match request.edns.as_ref()?.option(OPTION_COOKIE.into())? {
-        EdnsOption::Unknown(_, data) => Some(data),
+    match request.queries.queries() {
+        [query] => Some(query),
         _ => None,
     }
 }
@@ -490,54 +466,6 @@ fn question_of(query: &LowerQuery) -> Question<'_> {
         name: query.original().name(),
         key: query.name(),
         qtype: query.query_type(),
-    }
-}
-
-/// Checks what a request must be before it is looked up.
-fn check(request: &Request) -> Result<&LowerQuery, Answer> {
-    let refuse = |rcode, code, text| Answer::empty(rcode, Some(ExtendedError { code, text }));
-    // RFC 6895 §2.2 and RFC 1035 §4.1.1: other opcodes are not implemented, and say so with the
-    // opcode they came with.
-    if request.metadata.op_code != OpCode::Query {
-        return Err(Answer::empty(ResponseCode::NotImp, None));
-    }
-    // RFC 6891 §6.1.3: a version we do not know; the reply tells ours.
-    if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-        return Err(Answer::empty(ResponseCode::BADVERS, None));
-    }
-    // RFC 7873 §5.2.2: a cookie of a length that none can have.
-    if cookie_option(request).is_some_and(|data| Cookie::read(data).is_none()) {
-        return Err(Answer::empty(ResponseCode::FormErr, None));
-    }
-    // RFC 7873 §5.4: a client may ask for a cookie alone.
-    if request.queries.queries().is_empty() && cookie_option(request).is_some() {
-        return Err(Answer::empty(ResponseCode::NoError, None));
-    }
-    // RFC 9619 §4: a query asks one question.
-    let Some(query) = question(request) else {
-        return Err(Answer::empty(ResponseCode::FormErr, None));
-    };
-    if query.query_class() != DNSClass::IN {
-        let code = ExtendedError::NOT_AUTHORITATIVE;
-        return Err(refuse(
-            ResponseCode::Refused,
-            code,
-            "only class IN is served",
-        ));
-    }
-    match query.query_type() {
-        // RFC 1035 §4.1.1: what is not done for reasons of policy, "e.g., zone transfer", is refused.
-        RecordType::AXFR | RecordType::IXFR => {
-            let code = ExtendedError::PROHIBITED;
-            Err(refuse(
-                ResponseCode::Refused,
-                code,
-                "zone transfer is not offered",
-            ))
-        }
-        // RFC 6891 §6.1.1: OPT is no type that one can ask for.
-        RecordType::OPT => Err(Answer::empty(ResponseCode::FormErr, None)),
-        _ => Ok(query),
     }
 }
 

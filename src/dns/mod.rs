@@ -1,19 +1,23 @@
 //! The DNS side: sockets, requests and replies.
 //!
 //! ```text
-//!  UDP ─┬─ packet ─┬─ ordinary ─── hot answer? ─── it is ──────────────────────────┬─ complete ── out
-//!  TCP ─┤          │                 └─ answer ─── Links, zone file ─── keep ──────┤
-//!  TLS ─┘          └─ odd ── Handler ─── check ─── answer ─── fit ─── encode ──────┘
-//!                                                    └─ Links, zone file
+//!  UDP ─┬─ packet ─┬─ ordinary ─── hot answer? ─── it is ────────────────────┬─ complete ── rate limit ── out
+//!  TCP ─┤          │                 └─ answer ─── Links, zone file ─── keep ┤               (UDP alone)
+//!  TLS ─┘          └─ odd ─┬─ message: needs no look-up ─────────────────────┤
+//!                          └─ Handler ─── answer ─── fit ─── encode ─────────┘
+//!                                           └─ Links, zone file
 //! ```
 //!
 //! * `udp` receives and sends many packets a call; [`tcp`] has the connections, and [`tls`] the certificate for
 //!   those that are encrypted. [`packet`] decides what becomes of one message.
 //! * `ordinary` takes the ordinary query to its reply, which nearly every packet is; `query` reads it,
 //!   `hot` keeps what was answered, `reply` puts the bytes together.
-//! * [`handler`] takes any request to its reply, by hickory's decoder and encoder.
+//! * `message` takes apart what is not ordinary, and knows what is told of it at once: that it is malformed, or
+//!   that nobody does such things here. What is left is odd queries, which [`handler`] takes to their replies
+//!   by hickory's decoder and encoder.
 //! * [`answer`] decides; it is a pure function, and the only place that does.
-//! * [`edns`] makes the OPT record and knows the sizes; `cookie` makes DNS cookies.
+//! * [`edns`] reads the OPT record and knows the sizes; `cookie` makes DNS cookies; [`rate_limit`] bounds what
+//!   a network gets.
 //! * [`query_log`] tells other programs what was asked and replied, if it is wanted.
 //! * [`server`] owns the sockets. [`Pulse`] tells whether the workers still come round.
 
