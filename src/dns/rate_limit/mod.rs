@@ -36,7 +36,7 @@
 //! server cookie.
 //!
 //! The limit is on replies, not on queries, so a flood still costs what it costs to answer it; that is
-//! little. See [`table`] for the accounts, and for what the figures are worth when many threads charge them.
+//! little. See `table` for the accounts, and for what the figures are worth when many threads charge them.
 
 mod journal;
 mod prefix;
