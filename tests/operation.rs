@@ -233,7 +233,7 @@ fn a_stop_does_not_wait_for_a_reload() {
     let mut server = Server::start();
     std::fs::write(server.dir().join("s.example.com.zone"), large_zone()).unwrap();
     server.signal(Signal::SIGHUP);
-    server.log().wait_for("reading the zone files again");
+    server.log().wait_for("reading the files again");
     assert!(server.stop().success());
     assert!(!server.log().text().contains("zone files reloaded"));
 }

@@ -159,7 +159,7 @@ async fn watch(
                 }
             }
             _ = signals.hangup.recv() => {
-                info!("SIGHUP: reading zone files and certificate again");
+                info!("SIGHUP: reading the files again");
                 manager.reloading().await;
                 tokio::select! {
                     reloaded = running.reload() => {
