@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::harness::{PATIENCE, Process, eventually};
+use crate::harness::{PATIENCE, Process, eventually, free_port};
 
 /// The table that tests use.
 pub const TABLE: &str = "tinyUrl";
@@ -42,9 +42,7 @@ impl Emulator {
 
     /// None if another process has taken the port meanwhile.
     fn try_start() -> Option<Self> {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let program = program();
         let child = Command::new(&program)
             .args(["serve", "--host", "127.0.0.1", "--port"])

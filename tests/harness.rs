@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,10 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The admin token of every test server.
 pub const TOKEN: &str = "test-token-0123456789abcdef";
+
+/// Where the ports of the tests' own servers lie: below those that the system gives to outgoing
+/// connections, so that nobody takes the port of a server that is down for a moment.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// The text of the lines of the log that tell where DNS is served.
 const DNS_LISTENER: &str = "DNS over UDP and TCP";
@@ -46,6 +51,23 @@ ns.sub       IN A    192.0.2.53
 a.b.deep     IN TXT  \"below an empty non-terminal\"
 *.wild       IN TXT  \"from a wildcard\"
 ";
+
+/// A port of 127.0.0.1 that is free for UDP and TCP, and that no other test of this process gets.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Another run of the tests at the same time begins elsewhere.
+    let begin = u16::try_from(std::process::id() * 199 % u32::from(count)).unwrap();
+    for _ in 0..count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % count;
+        let port = PORTS.start + (begin + step) % count;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
 
 /// What a test server is made of.
 pub struct Setup {

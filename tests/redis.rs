@@ -7,7 +7,6 @@ mod wire;
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -20,29 +19,10 @@ pub use sentinel::{MASTER, Sentinels};
 pub use wire::{Fault, Wire};
 
 use crate::dynamo::Emulator;
-use crate::harness::{PATIENCE, Process, Server, Setup, eventually, output, run};
+use crate::harness::{PATIENCE, Process, Server, Setup, eventually, free_port, output, run};
 
-/// Where the ports of the tests' own servers lie: below those that the system gives to outgoing
-/// connections, so that nobody takes the port of a server that is down for a moment.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// The password of a secured server.
 pub const PASSWORD: &str = "redis-password-0123456789";
-
-/// A port that is free, and that no other test of this process gets.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let count = PORTS.end - PORTS.start;
-    // Another run of the tests at the same time begins elsewhere.
-    let begin = u16::try_from(std::process::id() * 199 % u32::from(count)).unwrap();
-    for _ in 0..count {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % count;
-        let port = PORTS.start + (begin + step) % count;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port is free");
-}
 
 /// A redis-server of its own, on loopback; it is killed when dropped, also while it is paused.
 pub struct RedisServer {

@@ -1,6 +1,6 @@
 //! Behind a caching resolver, as nearly every user is: unbound with a stub zone and 0x20.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use hickory_proto::serialize::binary::BinEncodable;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Process, Server, Setup, parse, query};
+use crate::harness::{PATIENCE, Process, Server, Setup, free_port, parse, query};
 
 const TARGET: &str = "https://example.net/some/page?x=1";
 
@@ -35,7 +35,7 @@ impl Unbound {
     /// With these lines for its stub zone, and one more for its section `server`.
     pub fn start_with(stub: &str, line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let address = free_port();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = dir.path().join("unbound.conf");
         let text = format!(
             "server:\n  interface: 127.0.0.1\n  port: {port}\n  do-daemonize: no\n  username: \"\"\n  \
@@ -87,18 +87,6 @@ impl Unbound {
     pub fn ask(&self, name: &str, qtype: RecordType) -> Message {
         self.try_ask(name, qtype).expect("no reply from unbound")
     }
-}
-
-/// A port that is free for both protocols just now.
-fn free_port() -> SocketAddr {
-    for _ in 0..100 {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no free port");
 }
 
 fn types(message: &Message) -> Vec<String> {

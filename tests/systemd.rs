@@ -1,7 +1,7 @@
 //! Under a service manager: sockets that it hands over, what it is told, and the unit files for it.
 //! systemd itself does not run here; its programs do what needs no manager.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::path::Path;
@@ -11,7 +11,7 @@ use hickory_proto::rr::RecordType;
 use hickory_proto::serialize::binary::BinEncodable;
 use nix::sys::signal::Signal;
 
-use crate::harness::{PATIENCE, Server, Setup, ZONE, eventually, output, query, tinyns};
+use crate::harness::{PATIENCE, Server, Setup, ZONE, eventually, free_port, output, query, tinyns};
 
 /// Binds sockets and executes a program with them, as systemd does: `<name>/<protocol>/<ip>/<port>`
 /// each. Its own descriptors are closed by then, or have numbers that are free.
@@ -38,17 +38,6 @@ os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDNAMES"] = ":".join(names)
 os.execv(sys.argv[2], sys.argv[2:])
 "#;
-
-/// A port of 127.0.0.1 that nobody has for UDP or TCP at the moment.
-fn free_port() -> u16 {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
-            return address.port();
-        }
-    }
-}
 
 /// The launcher with these sockets, to be put before a program.
 fn launcher(sockets: &[String]) -> Vec<&str> {

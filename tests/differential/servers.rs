@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Process};
+use crate::harness::{PATIENCE, Process, free_port};
 
 /// How often a server is started that finds its port taken.
 const STARTS: usize = 5;
@@ -127,7 +127,7 @@ impl Other {
         let dir = tempfile::tempdir().unwrap();
         write_zones(dir.path(), zones);
         for _ in 0..STARTS {
-            let address = free_port();
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
             let log = File::create(dir.path().join("log")).unwrap();
             let mut process = command(dir.path(), address.port(), zones)
                 .stdin(Stdio::null())
@@ -241,16 +241,4 @@ fn is_loaded(address: SocketAddr, origin: &str) -> bool {
 
 fn log_of(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("log")).unwrap_or_default()
-}
-
-/// A port that is free for both protocols just now.
-fn free_port() -> SocketAddr {
-    for _ in 0..100 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no free port");
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{RedisServer, free_port, key};
-use crate::harness::{eventually, run};
+use super::{RedisServer, key};
+use crate::harness::{eventually, free_port, run};
 
 /// After how many milliseconds of silence a node is taken for dead.
 const NODE_TIMEOUT: u32 = 1_500;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{RedisServer, free_port};
-use crate::harness::eventually;
+use super::RedisServer;
+use crate::harness::{eventually, free_port};
 
 /// The name under which the sentinels know the master.
 pub const MASTER: &str = "mymaster";

@@ -2,11 +2,32 @@
 //! do at random is done here in the order that would go wrong.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU16;
 
 use super::*;
 use crate::clock::UnixTime;
 use crate::link::TargetUrl;
 use crate::links::MemoryLimits;
+
+/// Where the servers' ports lie: below those that the system gives away, so that nobody takes the port of
+/// one that is down for a moment; and below those of the integration tests.
+const PORTS: std::ops::Range<u16> = 15_000..20_000;
+
+/// A port that is free, and that no other test of this process gets.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Another run of the tests at the same time begins elsewhere.
+    let begin = u16::try_from(std::process::id() * 199 % u32::from(count)).unwrap();
+    for _ in 0..count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % count;
+        let port = PORTS.start + (begin + step) % count;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
 
 /// A server of its own, on a socket of loopback; killed when dropped.
 struct Server {
@@ -17,21 +38,16 @@ struct Server {
 impl Server {
     fn start() -> Self {
         for _ in 0..20 {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let port = free.local_addr().unwrap().port();
-            drop(free);
-            let mut child = Command::new("redis-server")
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-                .args(["--save", "", "--appendonly", "no"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|e| panic!("redis-server: {e}; tests/run.sh installs it"));
+            let port = free_port();
+            let mut server = Self {
+                child: Self::spawn(port),
+                port,
+            };
             for _ in 0..500 {
-                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Self { child, port };
+                if server.has_answered() {
+                    return server;
                 }
-                if child.try_wait().unwrap().is_some() {
+                if server.child.try_wait().unwrap().is_some() {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -47,12 +63,27 @@ impl Server {
 
     /// Starts it again after a stop, empty.
     fn start_again(&mut self) {
-        self.child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+        self.child = Self::spawn(self.port);
+    }
+
+    fn spawn(port: u16) -> Child {
+        Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|e| panic!("redis-server: {e}; tests/run.sh installs it"))
+    }
+
+    /// Whether it serves, and not another one in its place.
+    fn has_answered(&self) -> bool {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli")
+            .args(["-p", &port, "INFO", "server"])
+            .output();
+        let own = format!("process_id:{}\r", self.child.id());
+        String::from_utf8_lossy(&output.unwrap().stdout).contains(&own)
     }
 }
 
