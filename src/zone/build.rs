@@ -70,7 +70,7 @@ pub(super) struct Built {
     pub(super) tree: Tree,
     pub(super) redirect_host: Option<usize>,
     pub(super) soa: FileRecord,
-    /// The hosts that records point to, to be asked for addresses.
+    /// The hosts in the zone that records point to, to be asked for addresses.
     pub(super) hosts: Vec<Host>,
 }
 
@@ -422,7 +422,7 @@ impl<'c> Builder<'c> {
                     RecordType::DNAME => entry.kind = Kind::Dname,
                     _ => {}
                 }
-                hosts.extend(targets(&owner.lower, &set.records));
+                hosts.extend(targets(&self.origin, &owner.lower, &set.records));
                 entry.node.insert(RrSet {
                     rtype: set.rtype,
                     ttl: set.ttl,
@@ -506,8 +506,12 @@ fn data_len(rdata: &RData) -> usize {
     }
 }
 
-/// The hosts that records point to.
-fn targets(owner: &LowerName, records: &[FileRecord]) -> impl Iterator<Item = Host> {
+/// The hosts in the zone that records point to.
+fn targets(
+    origin: &LowerName,
+    owner: &LowerName,
+    records: &[FileRecord],
+) -> impl Iterator<Item = Host> {
     records.iter().filter_map(|record| {
         let target = match &record.rdata {
             RData::NS(ns) => &ns.0,
@@ -515,9 +519,10 @@ fn targets(owner: &LowerName, records: &[FileRecord]) -> impl Iterator<Item = Ho
             RData::SRV(srv) => &srv.target,
             _ => return None,
         };
-        Some(Host {
+        let target = LowerName::new(target);
+        origin.zone_of(&target).then(|| Host {
             owner: owner.clone(),
-            target: LowerName::new(target),
+            target,
             record: record.clone(),
         })
     })

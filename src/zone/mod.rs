@@ -30,13 +30,13 @@ pub use self::diagnostic::{Diagnostic, GenerateProblem, LoadError, NameProblem, 
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
-pub(crate) use self::wire::WireName;
+pub(crate) use self::wire::{MAX_NAME_LEN, WireName};
 
 use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::master::Master;
 use self::tree::Tree;
-use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN};
+use self::wire::MAX_LABEL_LEN;
 use crate::link::{Code, Origin};
 
 /// How a zone is configured.
@@ -157,16 +157,13 @@ impl Zone {
         (zone, warnings)
     }
 
-    /// What is wrong with the host that a record points to, as far as this zone knows it.
+    /// What is wrong with the host in this zone that a record points to.
     fn check_host(&self, host: &Host) -> Option<Diagnostic> {
         let Host {
             owner,
             target,
             record,
         } = host;
-        if !self.origin.zone_of(target) {
-            return None;
-        }
         let name = || Box::new(Name::from(target));
         let rtype = record.rdata.record_type();
         let problem = if rtype == RecordType::NS {

@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use super::lexer::{Entry, LexError, Lexer, Token};
+use super::lexer::{Entry, LexError, Lexer, MAX_TOKEN_LEN, Token};
 use super::template::{GenerateProblem, Range, Template};
 use super::{EntryError, MAX_RECORDS, Problem, Reader, Scope, head, needs};
 
@@ -34,17 +34,26 @@ impl Reader {
         if numbers.len() > MAX_RECORDS - self.master.records.len() {
             return Err(at(range, Problem::TooManyRecords(MAX_RECORDS)));
         }
+        // What one record is made of is no longer than a field may be. It is gone through for each of them.
+        let mut length = 0;
+        for token in record {
+            length += token.raw.len();
+            if length > MAX_TOKEN_LEN {
+                return Err(at(token, Problem::LongToken(MAX_TOKEN_LEN)));
+            }
+        }
         let templates = templates(record)?;
         let mut scope = scope.clone();
         for number in numbers.numbers() {
             let mut text = Vec::new();
             for (token, template) in record.iter().zip(&templates) {
+                let before = text.len();
                 let written = template.write(number, &mut text);
                 written.map_err(|problem| at(token, Problem::Generate(problem)))?;
                 text.push(b' ');
+                self.count_bytes((text.len() - before) as u64)
+                    .map_err(|problem| at(range, problem))?;
             }
-            self.count_bytes(text.len() as u64)
-                .map_err(|problem| at(range, problem))?;
             let made =
                 single_entry(&text, record).and_then(|entry| self.record(&entry, &mut scope));
             made.map_err(|(place, problem)| {

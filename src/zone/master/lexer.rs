@@ -12,7 +12,7 @@ const MAX_ENTRY_TOKENS: usize = 2 * 65_535 + 16;
 
 /// The longest token, in bytes: as much rdata in one string of `\DDD`, and its quotes. What is longer
 /// is no record, but a quote that is closed too late.
-const MAX_TOKEN_LEN: usize = 4 * 65_535 + 2;
+pub(super) const MAX_TOKEN_LEN: usize = 4 * 65_535 + 2;
 /// How much of a token a message shows, in bytes.
 const MAX_SHOWN_LEN: usize = 100;
 

@@ -134,4 +134,10 @@ fn what_is_made_has_the_bounds_of_what_is_written() {
         &format!("$TTL 5\n$GENERATE 1-9999 a$ TXT \"a{long}\""),
         &["t.zone:4:11: the zone's files have more than 67108864 bytes together"],
     );
+    // Gone through for each of the records, but for none of them.
+    let blanks = " ".repeat(262_100);
+    check_errors(
+        &format!("$TTL 5\n$GENERATE 1-9 a$ TXT \"{blanks}\" \"{blanks}\""),
+        &["t.zone:4:262125: the field has more than 262142 bytes"],
+    );
 }

@@ -2,8 +2,8 @@
 //! where it takes less than every other server does (algorithms by their names), or more than there
 //! can be (a digest of two bytes).
 //!
-//! What nobody reads has gone out of use before it was ever in use, as A6 and ATMA; it is taken in
-//! the form of RFC 3597.
+//! What is not read in a form of its own has gone out of use, as SIG and NXT, or was never in it, as A6, ATMA
+//! and UNSPEC; it is taken in the form of RFC 3597.
 
 use domain::base::iana::Rtype;
 

@@ -3,6 +3,7 @@
 //! `domain` reads them, too, but takes what is written with a key's number (`key1=\002h2`), which is
 //! its value as it is on the wire, for text of the key's own form, and so sends another value.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -63,28 +64,24 @@ const KEYS: [Key; 10] = [
     key(9, "tls-supported-groups", Form::Groups),
 ];
 
-/// A parameter, and where it stands.
+/// The value of a parameter, and where it stands.
 struct Parameter<'e, 't> {
-    key: u16,
     value: Vec<u8>,
     token: &'e Token<'t>,
 }
 
 fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
-    let mut all: Vec<Parameter> = Vec::new();
+    let mut all: BTreeMap<u16, Parameter> = BTreeMap::new();
     while let Some(token) = fields.peek() {
         let (key, value) = parameter(token.raw).map_err(|why| fields.bad(token, &why))?;
-        if all.iter().any(|other| other.key == key) {
+        if all.insert(key, Parameter { value, token }).is_some() {
             return Err(fields.bad(token, "this parameter is there already"));
         }
-        all.push(Parameter { key, value, token });
         fields.take("parameter")?;
     }
-    all.sort_unstable_by_key(|parameter| parameter.key);
-    let parameters: Vec<_> = all.iter().map(|p| (p.key, &p.value[..])).collect();
+    let parameters: Vec<_> = all.iter().map(|(key, p)| (*key, &p.value[..])).collect();
     if let Some((key, why)) = contradiction(&parameters) {
-        let culprit = all.iter().find(|parameter| parameter.key == key);
-        return match culprit {
+        return match all.get(&key) {
             Some(culprit) => Err(fields.bad(culprit.token, why)),
             None => Ok(()),
         };
@@ -264,11 +261,11 @@ fn are_protocols(value: &[u8]) -> bool {
     !value.is_empty()
 }
 
-/// Parameters that cannot stand together: the key of the one to blame, and why.
+/// Parameters, in the order of their keys, that cannot stand together: the key of the one to blame, and why.
 fn contradiction(all: &[(u16, &[u8])]) -> Option<(u16, &'static str)> {
-    let has = |key: u16| all.iter().any(|&(other, _)| other == key);
-    let mandatory = all.iter().find(|&&(key, _)| key == MANDATORY);
-    let listed = mandatory.map_or(&[][..], |&(_, value)| value);
+    let find = |wanted: u16| all.binary_search_by_key(&wanted, |&(key, _)| key);
+    let has = |key| find(key).is_ok();
+    let listed = find(MANDATORY).map_or(&[][..], |place| all[place].1);
     let is_missing = |key: &[u8]| !has(u16::from_be_bytes([key[0], key[1]]));
     // Their values are legal by now: of even length.
     if listed.chunks_exact(2).any(is_missing) {
