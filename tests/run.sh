@@ -61,4 +61,8 @@ if ! cargo install --root "$tools" --list | grep -q "^dynoxide-rs v$EMULATOR:"; 
         --no-default-features --features native-sqlite,http-server,cli
 fi
 
+if [[ $EUID -ne 0 ]]; then
+    printf '%s: not run by root: the tests of giving up privileges and of port 53 are passed over\n' \
+        "$script"
+fi
 cargo test --locked "$@"

@@ -8,7 +8,9 @@
 //!
 //! A property is more than that nothing panics: each target's module begins with the list of what it
 //! holds its part of the program to. A check takes any bytes, panics where a property does not hold, and
-//! starts from the same state each time, so that an input which was found says all there is to say.
+//! starts from the same state each time, so that an input which was found says all there is to say; but for
+//! `zone_text`, whose inputs are reloads of the same servers, and for what `packet` says of the server that
+//! limits its replies, for which time is real.
 //!
 //! * [`packet`]: a packet, or several, to a server with zones and links, and the replies.
 //! * [`zone_text`]: a master file, and the zone that is made of it.
