@@ -47,6 +47,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
+mod files;
 pub mod http;
 pub mod link;
 pub mod links;

@@ -169,7 +169,7 @@ pub enum TcpCloseReason {
     ClientLimit,
     /// The same, where a descriptor was needed.
     Descriptors,
-    /// It was refused: all seats were taken, and nobody at rest.
+    /// It was refused: all seats were taken, and nobody at rest; or too many were on their way out.
     Refused,
     /// It was refused: its client had all it may have, and none of them at rest.
     ClientRefused,
@@ -198,7 +198,7 @@ pub enum LimitAction {
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum LimitKind {
-    /// NOERROR, with records in the answer section.
+    /// With records in the answer section.
     Answer,
     /// NOERROR, without records in the answer section.
     NoData,

@@ -104,13 +104,14 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     log_warnings(&warnings);
     let zones = Arc::new(zones);
     let tls = load_tls(config.dns.tls).await?;
-    let http_listeners = sockets.admin.len() + sockets.redirect.len();
-    let tcp_limits = tcp_limits(config.dns.tcp, http_listeners);
+    let tcp_limits = tcp_limits(config.dns.tcp, &sockets);
     // The store before the token: it makes a directory that only its owner can read.
     let store = open_store(config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
-    let cookie_secrets = config.cookie_secrets.as_deref();
-    let secrets = cookie_secrets.map(CookieSecrets::load).transpose()?;
+    let secrets = match config.cookie_secrets.clone() {
+        Some(file) => Some(aside(move || CookieSecrets::load(&file)).await?),
+        None => None,
+    };
 
     let metrics = Arc::new(Metrics::new());
     let limits = LinkLimits {
@@ -349,9 +350,14 @@ impl Tasks {
                 Err(error) => return report(&failed, format!("DNS: {error}")),
             };
             tokio::select! {
-                failure = server.failed() => report(&failed, format!("DNS: {failure}")),
-                () = shutdown.cancelled() => server.shutdown().await,
+                failure = server.failed() => {
+                    report(&failed, format!("DNS: {failure}"));
+                    // The other sockets serve on until all is stopped, in order.
+                    shutdown.cancelled().await;
+                }
+                () = shutdown.cancelled() => {}
             }
+            server.shutdown().await;
         });
     }
 
@@ -373,11 +379,14 @@ impl Tasks {
     }
 }
 
-/// The limits of TCP connections, with so many HTTP listeners beside them.
-fn tcp_limits(wanted: TcpLimits, http_listeners: usize) -> TcpLimits {
+/// The limits of TCP connections, beside these sockets and what comes to them by HTTP.
+fn tcp_limits(wanted: TcpLimits, sockets: &Sockets) -> TcpLimits {
+    let http_listeners = sockets.admin.len() + sockets.redirect.len();
     let http = http_listeners.saturating_mul(ServeLimits::default().max_connections);
-    let http = u64::try_from(http).unwrap_or(u64::MAX);
-    wanted.within_descriptors(http.saturating_add(OTHER_DESCRIPTORS))
+    let dns = sockets.dns.iter().map(Listener::descriptors).sum::<usize>();
+    let listening = dns + sockets.dns_tls.len() + http_listeners;
+    let others = u64::try_from(http.saturating_add(listening)).unwrap_or(u64::MAX);
+    wanted.within_descriptors(others.saturating_add(OTHER_DESCRIPTORS))
 }
 
 /// Does on a thread of its own what reads files, so that signals are heard meanwhile.

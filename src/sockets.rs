@@ -6,14 +6,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use crate::config::Config;
-use crate::dns::server::{Listener, MAX_UDP_SOCKETS};
+use crate::dns::server::{Listener, MAX_UDP_SOCKETS, bind_tcp};
 use crate::system::handed::{Address, Handed, HandedError, Part};
-
-/// The queue of connections that are not yet accepted, for each socket.
-const BACKLOG: i32 = 1_024;
 
 /// Why there are no sockets. Those that were bound already are closed again.
 #[derive(Debug, thiserror::Error)]
@@ -131,21 +126,7 @@ fn open<L>(
 
 impl StreamListener {
     fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            // As with DNS: `[::]` and `0.0.0.0` can be bound side by side.
-            socket.set_only_v6(true)?;
-        }
-        // A restart must not wait for connections of the last run to fade.
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
+        let listener = bind_tcp(address)?;
         let local = listener.local_addr()?;
         Ok(Self { listener, local })
     }

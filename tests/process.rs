@@ -177,17 +177,24 @@ fn a_user_that_is_not_there_is_told_by_the_check_and_at_the_start() {
     for (section, expected) in [
         (
             "[process]\nuser = \"no-such-user\"\n",
-            "tinyns: [process]: this system has no user \"no-such-user\"\n",
+            "[process]: this system has no user \"no-such-user\"\n",
         ),
         (
             "[process]\nuser = \"nobody\"\ngroup = \"no-such-group\"\n",
-            "tinyns: [process]: this system has no group \"no-such-group\"\n",
+            "[process]: this system has no group \"no-such-group\"\n",
         ),
     ] {
-        for command in ["check", "serve"] {
+        for (command, before, behind) in [
+            (
+                "check",
+                "error: ",
+                "tinyns: 1 error in what the configuration names\n",
+            ),
+            ("serve", "tinyns: ", ""),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let said = refused(dir.path(), section, &mut tinyns(), &[command]);
-            assert_eq!(said, expected, "{command}");
+            assert_eq!(said, [before, expected, behind].concat());
             assert!(!dir.path().join("data").exists());
         }
     }

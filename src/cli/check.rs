@@ -12,30 +12,27 @@ use crate::system::privileges::Account;
 use crate::zone::{ZoneConfig, ZoneSet};
 
 /// Checks the files of a configuration that is valid by itself, which are zones, secrets and certificate, and
-/// that there is the user whom the server is to become. What is wrong goes to standard error with file and
-/// line, a line a fault, the faults of all zones at once.
+/// that there is the user whom the server is to become. What is wrong goes to standard error, a line a fault,
+/// with file and line where there are such, and all of it at once.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
-    Account::find(&config.process)?;
-    if let Some(file) = &config.cookie_secrets {
-        CookieSecrets::load(file)?;
-    }
+    let mut faults = Vec::new();
+    faults.extend(Account::find(&config.process).err().map(|e| e.to_string()));
+    let secrets = config.cookie_secrets.as_deref().map(CookieSecrets::load);
+    faults.extend(secrets.and_then(Result::err).map(|e| e.to_string()));
     let certificate = config.dns.tls.as_ref().map(|tls| tls.files.check());
-    let bad_certificate = certificate.and_then(Result::err);
-    if let Some(error) = &bad_certificate {
-        report("error", &[error]);
-    }
-    match ZoneSet::load(config.zones.clone()) {
-        Ok((_, warnings)) => {
-            report("warning", &warnings);
-            if bad_certificate.is_some() {
-                bail!("the certificate for DNS over TLS cannot be used");
-            }
-            print(&summary(config, warnings.len()))
-        }
+    faults.extend(certificate.and_then(Result::err).map(|e| e.to_string()));
+    let warnings = match ZoneSet::load(config.zones.clone()) {
+        Ok((_, warnings)) => warnings,
         Err(error) => {
-            report("error", &error.errors);
-            bail!("{} in the zone files", count(error.errors.len(), "error"))
+            faults.extend(error.errors.iter().map(ToString::to_string));
+            Vec::new()
         }
+    };
+    report("error", &faults);
+    report("warning", &warnings);
+    match faults.len() {
+        0 => print(&summary(config, warnings.len())),
+        number => bail!("{} in what the configuration names", count(number, "error")),
     }
 }
 
@@ -115,7 +112,7 @@ mod tests {
         let config = Config::parse(text, Path::new("t.toml")).unwrap();
         assert_eq!(
             run(&config).unwrap_err().to_string(),
-            "1 error in the zone files"
+            "1 error in what the configuration names"
         );
     }
 }

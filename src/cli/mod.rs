@@ -48,7 +48,8 @@ Exit codes:
 
 const SERVE_HELP: &str = "\
 Signals:
-  SIGHUP            read the zone files again; if one is wrong, the old zones serve on
+  SIGHUP            read the zone files, the secrets of cookies and the certificate again; if one of
+                    a kind is wrong, the old ones serve on. Opens the query log anew
   SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once
 
 Environment:
@@ -192,7 +193,7 @@ enum Command {
     /// Write all links, for `import` or for other programs
     #[command(after_help = EXPORT_HELP)]
     Export(ExportArgs),
-    /// Read the configuration and the zone files, and say what is wrong with them
+    /// Read the configuration and the files that it names, and say what is wrong with them
     Check,
     /// Ask a running server whether it is ready; for health checks
     Health(HealthArgs),

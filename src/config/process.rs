@@ -1,7 +1,7 @@
 //! `[process]`: as whom the server runs once its sockets are bound.
 //!
-//! Whether this system knows the user and the group is not asked here: a configuration may be checked
-//! on another machine than the one that it is for. The start asks.
+//! Whether this system knows the user and the group is not asked here but by the start and by `tinyns check`:
+//! it is no fault of the file.
 
 use toml::Spanned;
 

@@ -62,7 +62,7 @@ impl ExtendedError {
     /// RFC 8914 §4.4: what was known once is told, because it cannot be found out what is now.
     pub const STALE: Self = Self {
         code: 3,
-        text: "link store unavailable",
+        text: "the link could not be looked up",
     };
     /// RFC 8914 §4.15: the server is not fully functional at the moment.
     pub const NOT_READY: u16 = 14;

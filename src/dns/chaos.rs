@@ -7,7 +7,8 @@ use crate::zone::WireName;
 
 const TYPE_TXT: u16 = 16;
 const TYPE_ANY: u16 = 255;
-const CLASS_CHAOS: u16 = 3;
+/// The class CH (RFC 1035 §3.2.4).
+pub(super) const CLASS_CHAOS: u16 = 3;
 /// The longest text, in bytes: that of a character-string (RFC 1035 §3.3).
 pub const MAX_TEXT: usize = 255;
 

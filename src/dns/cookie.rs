@@ -63,6 +63,11 @@ pub(super) struct Cookie<'p> {
 }
 
 impl<'p> Cookie<'p> {
+    /// Whether the client has one from a server.
+    pub(super) fn has_server(&self) -> bool {
+        !self.server.is_empty()
+    }
+
     /// Reads the data of the option; none if they have no length that a cookie can have, which makes the
     /// query malformed (RFC 7873 §5.2.2).
     pub(super) fn read(data: &'p [u8]) -> Option<Self> {

@@ -38,7 +38,7 @@ use crate::clock::UnixTime;
 use crate::links::{Links, Resolution, Resolved, Stamp, Unresolved};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
-use crate::zone::{Zone, ZoneSet, Zones};
+use crate::zone::{MAX_NAME_LEN, Zone, ZoneSet, Zones};
 
 /// How many requests may be in work at once. What comes beyond waits if it came by TCP; else it is dropped,
 /// and resolvers ask again. A request in work holds some 10 KiB.
@@ -258,7 +258,7 @@ impl Shared {
         };
         match answer(zone, question, Some(&known), self.links.now()) {
             Step::Ready(mut answer) => {
-                if found.stale {
+                if found.stale && matches!(known, Known::Live(_)) {
                     answer.mark_stale();
                 }
                 answer
@@ -310,8 +310,8 @@ impl Shared {
     }
 
     /// What a message is told that needs no look-up.
-    pub(super) fn refusal(&self, message: &Message<'_>) -> Option<Refusal> {
-        message.refusal(&self.settings.identity, |name| {
+    pub(super) fn refusal(&self, message: &Message<'_>, frame: &Frame<'_>) -> Option<Refusal> {
+        message.refusal(&self.settings.identity, frame.cookie_check(), |name| {
             self.zones.current().has_apex(name)
         })
     }
@@ -398,7 +398,7 @@ impl Reply {
     fn fit_into(&mut self, request: &Request, limit: u16, wire: &mut Vec<u8>) -> Fit {
         // hickory truncates earlier than the length alone tells: a name needs room for all its labels
         // before it is compressed.
-        let room = limit.saturating_add(255);
+        let room = limit.saturating_add(MAX_NAME_LEN as u16);
         if self.write(request, room, wire) <= limit.into() {
             return Fit::Whole;
         }

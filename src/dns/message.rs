@@ -15,14 +15,13 @@
 use std::ops::Range;
 
 use super::answer::ExtendedError;
-use super::chaos::{self, Identity};
+use super::chaos::{self, CLASS_CHAOS, Identity};
 use super::edns::{QueryEdns, TYPE_OPT};
 use super::query::{CLASS_IN, Echo, HEADER_LEN, QUESTION_TAIL};
-use crate::zone::WireName;
+use crate::zone::{MAX_NAME_LEN, WireName};
 
 /// An option code that means nothing to anybody else (RFC 6891 §9).
 const OPTION_FOR_LOCAL_USE: [u8; 2] = 65_001_u16.to_be_bytes();
-const CLASS_CHAOS: u16 = 3;
 const CLASS_ANY: u16 = 255;
 const TYPE_SOA: u16 = 6;
 /// RFC 9824 §3.1: a mark in denials of existence, and nothing that anybody could ask for.
@@ -35,8 +34,6 @@ const TYPE_MAILB: u16 = 253;
 const TYPE_MAILA: u16 = 254;
 /// Type, class, TTL and length of the data, between a record's owner and its data (RFC 1035 §4.1.3).
 const RECORD_FIXED: usize = 10;
-/// The longest name on the wire, in bytes (RFC 1035 §2.3.4).
-const MAX_NAME_LEN: usize = 255;
 
 /// Opcodes (RFC 1035 §4.1.1, RFC 1996 §3.3, RFC 2136 §2.2).
 const QUERY: u8 = 0;
@@ -85,6 +82,19 @@ struct Tsig<'p> {
     /// Time signed and fudge.
     time: &'p [u8],
     original_id: &'p [u8],
+}
+
+/// What came of the cookie of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CookieCheck {
+    /// It has none, or we are a server without.
+    None,
+    /// The client has none from us yet.
+    New,
+    /// The client has one of ours.
+    Valid,
+    /// The client has one that is not ours, or too old.
+    Invalid,
 }
 
 /// A reply that needs no look-up.
@@ -182,9 +192,12 @@ impl<'p> Message<'p> {
             _ => (0..questions).try_for_each(|_| walk.skip_question())?,
         }
         for _ in 0..u32::from(answers) + u32::from(authorities) {
-            // RFC 6891 §6.1.1: its place is the additional section. In an UPDATE, these are of any type.
-            if walk.record()?.rtype == TYPE_OPT {
-                return Err("OPT is not in the additional section");
+            match walk.record()?.rtype {
+                // RFC 6891 §6.1.1: its place is the additional section.
+                TYPE_OPT => return Err("OPT is not in the additional section"),
+                // RFC 8945 §5.1
+                TYPE_TSIG => return Err("TSIG is not the last record"),
+                _ => {}
             }
         }
         for _ in 0..additionals {
@@ -222,7 +235,11 @@ impl<'p> Message<'p> {
             // RFC 6891 §6.1.2
             return Err("the owner of OPT is not the root");
         }
-        read.map(|_| ()).map_err(|_| "an EDNS option is malformed")
+        match read {
+            // RFC 6891 §6.1.3: what options are like in another version, nobody here knows.
+            Err(_) if ttl[1] == 0 => Err("an EDNS option is malformed"),
+            _ => Ok(()),
+        }
     }
 
     /// A well-formed message whose EDNS options mean nothing, for hickory: they were read here, and it would
@@ -244,6 +261,7 @@ impl<'p> Message<'p> {
     pub(super) fn refusal(
         &self,
         identity: &Identity,
+        cookie: CookieCheck,
         is_ours: impl Fn(&WireName) -> bool,
     ) -> Option<Refusal> {
         // RFC 8906 §3.1.3: before all else, since nobody knows what a message of an unknown opcode is like.
@@ -265,17 +283,17 @@ impl<'p> Message<'p> {
             });
         }
         match self.opcode {
-            QUERY => self.query_refusal(identity),
+            QUERY => self.query_refusal(identity, cookie),
             _ => Some(self.change_refusal(is_ours)),
         }
     }
 
-    fn query_refusal(&self, identity: &Identity) -> Option<Refusal> {
+    fn query_refusal(&self, identity: &Identity, cookie: CookieCheck) -> Option<Refusal> {
         let Some(asked) = &self.question else {
-            // RFC 7873 §5.4: a client may ask for a cookie alone.
-            let has_cookie = self.echo.edns.is_some_and(|edns| edns.cookie.is_some());
-            return Some(match self.counts[0] {
-                0 if has_cookie => Refusal::new(NO_ERROR),
+            // RFC 7873 §5.4: a client may ask for a cookie alone, or whether the one that it has is good.
+            return Some(match (self.counts[0], cookie) {
+                (0, CookieCheck::New | CookieCheck::Valid) => Refusal::new(NO_ERROR),
+                (0, CookieCheck::Invalid) => Refusal::bad_cookie(),
                 // RFC 9619 §4
                 _ => Refusal::malformed("a query has one question"),
             });

@@ -42,8 +42,8 @@ pub(super) struct Scratch<'a> {
 pub(super) struct Prepared<'p> {
     pub(super) query: Query<'p>,
     hash: u64,
-    /// What the rate limit will charge, if there is one and the reply is an answer.
-    pub(super) account: Option<u64>,
+    /// What the rate limit will charge, if there is one for this client and the reply is an answer.
+    pub(super) accounts: Option<[u64; 2]>,
 }
 
 /// What a query has waited for.
@@ -85,11 +85,11 @@ impl Handler {
         let query = Query::read(packet)?;
         let hash = self.0.hot.key(&query.name, query.qtype).hash();
         let limiter = self.0.limiter_for(via);
-        let account = limiter.map(|limiter| limiter.account_of_answers(client, &query.name));
+        let accounts = limiter.and_then(|limiter| limiter.accounts_of_answers(client, &query.name));
         Some(Prepared {
             query,
             hash,
-            account,
+            accounts,
         })
     }
 
@@ -99,7 +99,7 @@ impl Handler {
             .hot
             .fetch(prepared.clone().map(|prepared| prepared.hash));
         if let Some(limiter) = self.0.limiter_for(Via::Udp) {
-            limiter.fetch(prepared.filter_map(|prepared| prepared.account));
+            limiter.fetch(prepared.filter_map(|prepared| prepared.accounts).flatten());
         }
     }
 
@@ -140,18 +140,17 @@ impl Handler {
     /// such query.
     pub(super) fn reply_with(
         &self,
-        packet: &[u8],
+        query: &Query<'_>,
         (client, via): (IpAddr, Via),
         answerable: Answerable,
         scratch: Scratch<'_>,
     ) -> Option<Sent> {
-        let query = Query::read(packet)?;
         let zones = answerable.zones;
         let zone = zones.find_for(&query.name, query.record_type())?;
         let now = self.time();
         let mut work = Work {
             shared: &self.0,
-            query: &query,
+            query,
             now: &now,
             frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
@@ -257,7 +256,7 @@ impl Work<'_, '_> {
         match self.answer(zone, Some(&known)) {
             Step::Ready(answer) if is_name_error(&answer) => self.no_name(zone, Some(answer)),
             Step::Ready(mut answer) => {
-                if resolved.stale {
+                if resolved.stale && matches!(known, Known::Live(_)) {
                     answer.mark_stale();
                 }
                 // Without a link it is the answer of a wildcard, which any name may have.

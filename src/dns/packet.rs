@@ -7,9 +7,9 @@
 //!         └─ no query ──────────────────────────────────────┴─ dropped
 //! ```
 //!
-//! No socket is known here. The workers of `udp` take packets in groups, and wait for many links
-//! at once; benches, fuzzers and tests take one packet at a time, by [`Handler::reply_to`]. What is
-//! decided, sent and counted is the same for both.
+//! No socket is known here. The workers of `udp` take packets in groups, and wait for many links at once; the
+//! connections of `tcp` take message by message, and so do benches, fuzzers and tests, by
+//! [`Handler::reply_to`]. What is decided, sent and counted is the same for all.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -125,7 +125,7 @@ impl Packet<'_> {
         Addressee {
             client: self.peer.ip(),
             name: query.map(|prepared| &prepared.query.name),
-            account: query.and_then(|prepared| prepared.account),
+            accounts: query.and_then(|prepared| prepared.accounts),
         }
     }
 
@@ -264,7 +264,7 @@ impl Handler {
         let message = Message::read(packet.bytes)?;
         let client = packet.peer.ip();
         let frame = self.0.frame(&message.echo, packet.via, client, now.unix);
-        if let Some(refusal) = self.0.refusal(&message) {
+        if let Some(refusal) = self.0.refusal(&message, &frame) {
             return Some(Ok(scratch.reply.refuse(&frame, &refusal)));
         }
         let Some(request) = packet.request(&message) else {
@@ -398,7 +398,10 @@ impl Resolved {
         } = self;
         let read = handler.read(&packet, peer, via);
         let sent = match read.query {
-            Some(_) => handler.reply_with(&packet, (peer.ip(), via), answerable, scratch.lend()),
+            Some(ref read) => {
+                let from = (peer.ip(), via);
+                handler.reply_with(&read.query, from, answerable, scratch.lend())
+            }
             None => handler.end_odd(&read, answerable, scratch.lend()),
         };
         let Some(sent) = sent else {

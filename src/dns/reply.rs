@@ -16,7 +16,7 @@ use super::edns::{
     TYPE_OPT,
 };
 use super::hot::HotAnswer;
-use super::message::Refusal;
+use super::message::{CookieCheck, Refusal};
 use super::query::{Echo, HEADER_LEN};
 use super::rate_limit::{Class, Scope};
 use crate::zone::Zone;
@@ -409,6 +409,17 @@ impl Frame<'_> {
                 ..Options::default()
             },
             ..self
+        }
+    }
+
+    /// What came of the query's cookie.
+    pub(super) fn cookie_check(&self) -> CookieCheck {
+        let sent = self.echo.edns.and_then(|edns| edns.cookie);
+        match sent.filter(|_| self.options.cookie.is_some()) {
+            None => CookieCheck::None,
+            Some(_) if self.has_valid_cookie => CookieCheck::Valid,
+            Some(cookie) if cookie.has_server() => CookieCheck::Invalid,
+            Some(_) => CookieCheck::New,
         }
     }
 

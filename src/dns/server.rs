@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::time::timeout;
 
 use super::handler::Handler;
 use super::tcp::{TcpLimits, TcpListeners, TlsSockets};
@@ -17,6 +19,8 @@ const TCP_BACKLOG: i32 = 1_024;
 const PORT_ATTEMPTS: u32 = 16;
 /// How long requests in work may take once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the last replies by UDP may take from there to their sockets.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// How many UDP sockets one address has at the most, each with a thread.
 pub const MAX_UDP_SOCKETS: usize = 16;
@@ -53,15 +57,7 @@ impl Listener {
             move |error: io::Error| io::Error::new(error.kind(), format!("{protocol}: {error}"))
         };
         // TCP first: its port is ours alone, which those of UDP, being several, cannot be.
-        let tcp = socket(address, Type::STREAM, Protocol::TCP)
-            .and_then(|socket| {
-                // A restart must not wait for connections of the last run to fade.
-                socket.set_reuse_address(true)?;
-                socket.bind(&address.into())?;
-                socket.listen(TCP_BACKLOG)?;
-                Ok(TcpListener::from(socket))
-            })
-            .map_err(named("TCP"))?;
+        let tcp = bind_tcp(address).map_err(named("TCP"))?;
         let local = tcp.local_addr()?;
         let bind_udp = |_| {
             let socket = socket(local, Type::DGRAM, Protocol::UDP)?;
@@ -97,6 +93,11 @@ impl Listener {
         Ok(Self { udp, tcp, local })
     }
 
+    /// How many descriptors its sockets have.
+    pub fn descriptors(&self) -> usize {
+        self.udp.len() + 1
+    }
+
     /// The address it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
@@ -126,6 +127,19 @@ fn pass_fragments_by(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn pass_fragments_by(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
     Ok(())
+}
+
+/// A TCP listener that does not block.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    // A restart must not wait for connections of the last run to fade.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(TCP_BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
@@ -178,8 +192,11 @@ impl DnsServer {
     pub async fn shutdown(self) {
         let Self { tcp, udp, handler } = self;
         let rest = async {
-            udp.stop().await;
-            handler.drain(DRAIN).await
+            let senders = udp.stop().await;
+            let all_answered = handler.drain(DRAIN).await;
+            // Whoever had to wait has its reply by now, but that may not be sent yet.
+            let _ = timeout(FLUSH, join_all(senders)).await;
+            all_answered
         };
         let (all_read, all_answered) = tokio::join!(tcp.stop(DRAIN), rest);
         if !all_answered {

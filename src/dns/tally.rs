@@ -29,6 +29,8 @@ pub(super) struct Tally {
 /// Replies by one transport.
 #[derive(Default)]
 struct Replies {
+    /// Whether there is anything in `counts`.
+    is_counting: bool,
     counts: [u32; RCODES],
     /// The counters of the rcodes that there were.
     counters: [Option<Counter>; RCODES],
@@ -43,6 +45,7 @@ impl Tally {
             Via::Tls { .. } => &mut self.tls,
         };
         replies.counts[usize::from(sent.rcode) % RCODES] += 1;
+        replies.is_counting = true;
         self.truncated += u32::from(sent.truncated);
         self.hot += u32::from(sent.hot);
     }
@@ -94,6 +97,9 @@ impl Tally {
 
 impl Replies {
     fn tell(&mut self, transport: Transport, metrics: &Metrics) {
+        if !std::mem::take(&mut self.is_counting) {
+            return;
+        }
         let counts = self.counts.iter_mut().zip(&mut self.counters);
         for (rcode, (count, counter)) in (0..).zip(counts) {
             if *count > 0 {

@@ -11,8 +11,7 @@
 //! since whoever resumes a session does not see it. Early data (RFC 8446 §2.3) is not taken.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +22,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
+
+use crate::files::read_regular;
 
 /// The largest file, in bytes: a hundred times what a long chain has.
 const MAX_FILE_LEN: u64 = 1 << 20;
@@ -207,13 +208,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells a file that is too long from one that just fits.
-    let read = File::open(file).and_then(|open| {
-        let mut open = open.take(MAX_FILE_LEN + 1);
-        open.read_to_end(&mut bytes)
-    });
-    read.map_err(|source| TlsError::Read {
+    let bytes = read_regular(file, MAX_FILE_LEN).map_err(|source| TlsError::Read {
         file: file.into(),
         source,
     })?;

@@ -53,7 +53,7 @@ impl ServiceManager {
         self.tell(&format!("READY=1\nSTATUS={status}\n")).await;
     }
 
-    /// The zone files are read again; [`ServiceManager::ready`] tells the end of it.
+    /// Files are read again; [`ServiceManager::ready`] tells the end of it.
     pub async fn reloading(&self) {
         match clock_gettime(ClockId::CLOCK_MONOTONIC) {
             Ok(now) => {

@@ -94,9 +94,13 @@ fn by_zone(question: Option<&Question>) -> (Option<u16>, &'static str) {
 fn by_question(packet: &[u8], expected: &Expected) -> (Option<u16>, &'static str) {
     let Some(question) = &expected.question else {
         let has_none = packet[4..6] == [0, 0];
-        return match has_none && expected.cookie.is_some() {
-            true => (Some(rcode::NO_ERROR), "a cookie alone"),
-            false => (Some(rcode::FORM_ERR), "not one question"),
+        return match &expected.cookie {
+            Some(cookie) if has_none && cookie.len() == 8 => {
+                (Some(rcode::NO_ERROR), "a cookie alone")
+            }
+            // Nobody here guesses a good one.
+            Some(_) if has_none => (Some(rcode::BAD_COOKIE), "a bad cookie alone"),
+            _ => (Some(rcode::FORM_ERR), "not one question"),
         };
     };
     let chaos = [&b"\x07version\x04bind\0"[..], b"\x02id\x06server\0"];
@@ -180,7 +184,8 @@ impl<'p> Skim<'p> {
                     options = Some(self.at - data.len()..self.at);
                     self.opt(owner, fixed, data)?;
                 }
-                TSIG if place >= before => {
+                TSIG if place < before => return Err("TSIG is not the last"),
+                TSIG => {
                     // Class ANY, TTL 0, and no compressed name.
                     let is_good = fixed[2..8] == [0, 255, 0, 0, 0, 0] && owner.last() == Some(&0);
                     let is_good = is_good && check_tsig(data).is_some();
@@ -255,14 +260,16 @@ impl<'p> Skim<'p> {
         expected.udp_size = Some(u16::from_be_bytes([fixed[2], fixed[3]]));
         expected.dnssec_ok = fixed[6] & 0x80 != 0;
         self.version = fixed[5];
-        let options = options(data)?;
+        // RFC 6891 §6.1.3: of another version nobody knows what options are like.
+        let options = match (read_options(data), self.version) {
+            (Ok(options), _) => options,
+            (Err(fault), 0) => return Err(fault),
+            (Err(_), _) => Vec::new(),
+        };
         let has = |wanted| options.iter().any(|(code, _)| *code == wanted);
         // RFC 7873 §5.2: of several, the first counts.
         let cookie = options.iter().find(|(code, _)| *code == OPTION_COOKIE);
         if let Some((_, cookie)) = cookie {
-            if !matches!(cookie.len(), 8 | 16..=40) {
-                return Err("a cookie of a length that none has");
-            }
             expected.cookie = Some(cookie.to_vec());
         }
         expected.nsid = has(OPTION_NSID);
@@ -272,6 +279,16 @@ impl<'p> Skim<'p> {
             [0] => Ok(()),
             _ => Err("OPT below another name"),
         }
+    }
+}
+
+/// Options, of which the first cookie has a length that it can have.
+fn read_options(data: &[u8]) -> Result<Vec<(u16, &[u8])>, Fault> {
+    let options = options(data)?;
+    let cookie = options.iter().find(|(code, _)| *code == OPTION_COOKIE);
+    match cookie.is_none_or(|(_, data)| matches!(data.len(), 8 | 16..=40)) {
+        true => Ok(options),
+        false => Err("a cookie of a length that none has"),
     }
 }
 

@@ -14,12 +14,14 @@
 //! The secrets are shown nowhere, also not in messages about a file that is wrong.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher24;
+
+use crate::files::read_regular;
 
 /// The length of a secret, in bytes (RFC 9018 §4.4).
 const SECRET_LEN: usize = 16;
@@ -116,10 +118,7 @@ impl CookieSecrets {
                  would prevent it"
             );
         }
-        let mut bytes = Vec::new();
-        File::open(file)
-            .and_then(|file| file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes))
-            .map_err(failed)?;
+        let bytes = read_regular(file, MAX_FILE_LEN).map_err(failed)?;
         Self::parse(&bytes).map_err(|(line, problem)| SecretsError::Invalid {
             file: file.into(),
             line,

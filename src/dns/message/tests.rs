@@ -27,7 +27,7 @@ fn query(qtype: u16, class: u16) -> Vec<u8> {
 
 fn refusal(packet: &[u8], identity: &Identity) -> Option<Refusal> {
     let message = Message::read(packet).unwrap();
-    message.refusal(identity, |name| name.as_bytes() == OURS)
+    message.refusal(identity, CookieCheck::None, |name| name.as_bytes() == OURS)
 }
 
 /// Whether a message is refused with this rcode; none for one that is to be looked up.
@@ -148,6 +148,10 @@ fn rfc6891_6_1_3_versions() {
         let question = question(name, qtype, CLASS_IN);
         let packet = message(QUERY, [1, 0, 0, 1], &[&question, &opt]);
         check(&packet, Some(BAD_VERS));
+        // What options look like in another version, nobody here knows.
+        let strange = [&opt[..10], b"\x03\0\x03\0"].concat();
+        let packet = message(QUERY, [1, 0, 0, 1], &[&question, &strange]);
+        check(&packet, Some(BAD_VERS));
         check(&message(3, [1, 0, 0, 1], &[&question, &opt]), Some(NOT_IMP));
     }
 }
@@ -158,11 +162,21 @@ fn rfc7873_5_4_a_cookie_alone() {
         let data = vec![7; len.into()];
         [&OPT[..10], &[4 + len, 0, 10, 0, len], &data].concat()
     };
-    check(&message(QUERY, [0, 0, 0, 1], &[&cookie(8)]), Some(NO_ERROR));
-    check(
-        &message(QUERY, [0, 0, 0, 1], &[&cookie(24)]),
-        Some(NO_ERROR),
-    );
+    let packet = message(QUERY, [0, 0, 0, 1], &[&cookie(24)]);
+    let message_of_it = Message::read(&packet).unwrap();
+    for (cookie, rcode) in [
+        (CookieCheck::New, NO_ERROR),
+        (CookieCheck::Valid, NO_ERROR),
+        (CookieCheck::Invalid, BAD_COOKIE),
+        (CookieCheck::None, FORM_ERR),
+    ] {
+        let refused = message_of_it.refusal(&Identity::default(), cookie, |_| false);
+        assert_eq!(
+            refused.map(|refused| refused.rcode),
+            Some(rcode),
+            "{cookie:?}"
+        );
+    }
     // RFC 7873 §5.2.2
     check(&message(QUERY, [0, 0, 0, 1], &[&cookie(9)]), Some(FORM_ERR));
     check(&message(QUERY, [0, 0, 0, 1], &[OPT]), Some(FORM_ERR));
@@ -294,6 +308,12 @@ fn rfc8945_5_2_1_no_key_is_known() {
     assert_eq!(reply.tsig, Some(expected));
     // RFC 8945 §5.1
     assert_eq!(refused(QUERY, &[&tsig, OPT]).rcode, FORM_ERR);
+    for counts in [[1, 1, 0, 0], [1, 0, 1, 0]] {
+        check_fault(
+            &message(NOTIFY, counts, &[&question, &tsig]),
+            "TSIG is not the last record",
+        );
+    }
     assert_eq!(refused(QUERY, &[&tsig, &tsig]).rcode, FORM_ERR);
     for cut in [&tsig[..tsig.len() - 1], &tsig[..20]] {
         assert_eq!(refused(QUERY, &[cut]).rcode, FORM_ERR);
@@ -311,7 +331,7 @@ proptest! {
         let question = message.echo.question;
         prop_assert!(question.is_empty() || packet[HEADER_LEN..].starts_with(question));
         prop_assert_eq!(question.is_empty(), message.question.is_none());
-        let _ = message.refusal(&Identity::default(), |_| false);
+        let _ = message.refusal(&Identity::default(), CookieCheck::None, |_| false);
     }
 }
 

@@ -165,7 +165,7 @@ impl Fixture {
                     encoding: &mut encoding,
                 };
                 handler
-                    .reply_with(packet, from, answerable, scratch)
+                    .reply_with(&prepared.query, from, answerable, scratch)
                     .unwrap()
             }
         };
@@ -605,7 +605,7 @@ fn what_was_made_of_old_zones_is_not_kept() {
         reply: &mut reply,
         encoding: &mut encoding,
     };
-    let sent = handler.reply_with(&packet, from, answerable, scratch);
+    let sent = handler.reply_with(&prepared.query, from, answerable, scratch);
     assert_eq!(sent.map(|sent| sent.rcode), Some(0));
     let shown = |wire: &[u8]| said(wire).0.contains("192.0.2.111");
     assert!(!shown(reply.as_bytes()), "of the zones that it has seen");
@@ -663,7 +663,20 @@ fn rfc7873_5_4_a_cookie_alone() {
         .reply_to(&packet, CLIENT, Via::Udp, &mut buffers);
     let reply = reply.unwrap().unwrap();
     assert_eq!(reply[..4], [1, 2, 0x80, 0], "NOERROR");
-    assert!(reply.windows(12).any(|w| w == b"\0\x0a\0\x18ABCDEFGH"));
+    let at = reply.windows(12).position(|w| w == b"\0\x0a\0\x18ABCDEFGH");
+    let cookie = reply[at.unwrap() + 4..][..24].to_vec();
+    // Whether it is a good one may be asked as well: BADCOOKIE is 23, of which the upper bits are in OPT.
+    for (last, rcode) in [(cookie[23], (0, 0)), (cookie[23] ^ 1, (7, 1))] {
+        let mut packet = vec![1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        packet.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\x1c\0\x0a\0\x18");
+        packet.extend(&cookie[..23]);
+        packet.push(last);
+        let reply = fixture
+            .handler
+            .reply_to(&packet, CLIENT, Via::Udp, &mut buffers);
+        let reply = reply.unwrap().unwrap();
+        assert_eq!((reply[3] & 0xF, reply[12 + 5]), rcode);
+    }
 }
 
 /// RFC 1035 §3.1: a label may hold any bytes, and so may those of a zone's own names.

@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::frames::{Control, MAX_DATA, NUMBER};
@@ -59,6 +59,20 @@ impl FileSink {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is open, and has its name still: then there is no need to open it again, for which all of
+    /// it would be read.
+    pub(super) fn is_in_place(&self) -> bool {
+        let State::Open { file, .. } = &self.state else {
+            return false;
+        };
+        let place = |metadata: io::Result<fs::Metadata>| {
+            let metadata = metadata.ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let open = place(file.metadata());
+        open.is_some() && open == place(fs::metadata(&self.path))
     }
 
     /// Gets it ready for frames, if it is not.
@@ -116,12 +130,18 @@ impl FileSink {
 
     /// Puts the full file aside, and begins a new one.
     fn rotate(&mut self) -> io::Result<()> {
-        self.close();
-        match fs::rename(&self.path, aside(&self.path)) {
+        let aside = aside(&self.path);
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => {}
             // Somebody else has put it aside.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => done?,
+            Err(error) => {
+                let text = format!("it cannot be put aside as {}: {error}", aside.display());
+                return Err(io::Error::new(error.kind(), text));
+            }
         }
+        // The end of the stream goes to the open file, whatever its name is now.
+        self.close();
         self.open()
     }
 }

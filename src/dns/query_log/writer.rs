@@ -2,8 +2,8 @@
 //!
 //! It comes by itself several times a second, takes what waits, encodes it and writes it. While the file
 //! or the collector takes nothing, it leaves what waits in the queue and tries again, at growing
-//! intervals: a collector that is restarted misses nothing that the queue has room for. Of a buffer that was
-//! written in part, the rest goes on from the last frame that was whole.
+//! intervals: a collector that is restarted misses only what the system held for it, as long as the queue
+//! has room. Of a buffer that was written in part, the rest goes on from the last frame that was whole.
 
 use std::io;
 use std::path::Path;
@@ -138,6 +138,15 @@ impl Sink {
             }
             Destination::Socket(path) => Self::Socket(SocketSink::new(path.clone())),
         })
+    }
+
+    /// Whether to open it again would lead to what is open already.
+    fn is_in_place(&self) -> bool {
+        match self {
+            Self::File(file) => file.is_in_place(),
+            // Who listens there may be another one by now.
+            Self::Socket(_) => false,
+        }
     }
 
     fn path(&self) -> &Path {
@@ -334,6 +343,9 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
+        if self.sink.is_in_place() {
+            return;
+        }
         self.close();
         self.set_health(Health::Unknown);
         self.pause = FIRST_PAUSE;

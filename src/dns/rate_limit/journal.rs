@@ -1,8 +1,8 @@
 //! What the log is told of networks that are limited: when it begins, and when it is over.
 //!
 //! A flood that comes from everywhere begins in many networks at once, so there is a bound on the lines a
-//! second, and one on the networks whose end is waited for. What goes beyond is told as a number. Nothing
-//! here keeps a worker waiting: at the worst a line is missing.
+//! second about beginnings, and one on the networks whose end is waited for, and told in a line as well. What
+//! goes beyond is told as a number. Nothing here keeps a worker waiting: at the worst a line is missing.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
@@ -93,7 +93,7 @@ impl Journal {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = state.limited.extract_if(.., |one| !owes(one.account));
             over.extend(gone);
-            // Lines about the end count, too, though none is left out: each had one about its beginning.
+            // Of those about the end none is left out: each had one about its beginning.
             state.lines = MAX_LINES;
             std::mem::take(&mut state.untold)
         };

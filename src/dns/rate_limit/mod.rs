@@ -18,14 +18,15 @@
 //!
 //! | kind | counted by | because |
 //! |---|---|---|
-//! | answer, NODATA | query name, if the name exists | a busy resolver asks for thousands of links, each once in a while |
-//! | the same, and referrals, for a name that is made up | zone | a wildcard, a DNAME or a zone cut has an answer for names without end |
+//! | answer, NODATA, referral | query name, if the file or a link has it | a busy resolver asks for thousands of links, each once in a while |
+//! | the same, for a name that is made up | zone | a wildcard, a DNAME or a zone cut has an answer for names without end |
 //! | NXDOMAIN | zone | random names are all alike |
 //! | any other rcode | nothing else | it takes no zone to be refused |
 //!
 //! The query type does not count, for any type of a name gets an answer. NSD counts NODATA by zone; here
 //! that would punish resolvers that ask for the HTTPS records of links. There are no kinds of their own for
-//! ANY, which gets a single RRset (RFC 8482), nor for large replies: none by UDP has more than 1,232 bytes.
+//! ANY, which gets a single RRset (RFC 8482), nor for large replies: none by UDP is longer than
+//! `udp_payload`, which is 1,232 bytes unless the operator has chosen otherwise.
 //! So an attacker who knows many names gets the rate many times over, and against that there is one more
 //! account for all that a network gets.
 //!
@@ -86,7 +87,7 @@ pub struct RateLimitConfig {
 }
 
 /// How many replies a second a network gets, 0 for any number. A reply costs whole microseconds, so it is a
-/// little less than that: 0.1 % less at 1,000, and 10 % at 99,999.
+/// little less than that: 0.1 % less at 999, and 9 % at 99,999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// Answers with records, of each name.
@@ -95,7 +96,7 @@ pub struct Rates {
     pub nodata: u32,
     /// NXDOMAIN, of each zone.
     pub nxdomains: u32,
-    /// Referrals, of each zone.
+    /// Referrals, of each zone for names that are made up.
     pub referrals: u32,
     /// All other rcodes.
     pub errors: u32,
@@ -125,7 +126,8 @@ impl Class {
     /// That of a reply with this rcode, with or without answers, with or without AA.
     pub(super) fn of(rcode: u16, has_answers: bool, is_authoritative: bool) -> Self {
         let kind = match rcode {
-            0 if has_answers => LimitKind::Answer,
+            // RFC 6672 §2.2: YXDOMAIN comes with the DNAME that it is of.
+            0 | 6 if has_answers => LimitKind::Answer,
             0 if is_authoritative => LimitKind::NoData,
             0 => LimitKind::Referral,
             3 => LimitKind::NxDomain,
@@ -171,8 +173,8 @@ pub(super) struct Addressee<'n> {
     pub(super) client: IpAddr,
     /// The query name, where there is one.
     pub(super) name: Option<&'n WireName>,
-    /// What [`RateLimiter::account_of_answers`] gives, where that was asked for.
-    pub(super) account: Option<u64>,
+    /// What [`RateLimiter::accounts_of_answers`] gives, where that was asked for.
+    pub(super) accounts: Option<[u64; 2]>,
 }
 
 /// That a reply is not to be sent.
@@ -241,10 +243,14 @@ impl RateLimiter {
         self.is_dry_run
     }
 
-    /// The account that is charged if the reply to a query for this name is an answer, so that it can be
-    /// fetched before.
-    pub(super) fn account_of_answers(&self, client: IpAddr, name: &WireName) -> u64 {
-        self.account(ANSWER, self.network(client), Some(name))
+    /// The accounts that are charged if the reply to a query for this name is an answer, so that they can be
+    /// fetched before: that of the name, and that of all. None if the client is exempt.
+    pub(super) fn accounts_of_answers(&self, client: IpAddr, name: &WireName) -> Option<[u64; 2]> {
+        if self.exempt.contains(client) {
+            return None;
+        }
+        let network = self.network(client);
+        Some([ANSWER, ALL].map(|class| self.account(class, network, Some(name))))
     }
 
     /// Has the processor fetch what charges to these accounts will need, side by side.
@@ -255,7 +261,7 @@ impl RateLimiter {
 
     /// Counts a reply; refused are those that are too many.
     pub(super) fn charge(&self, class: Class, to: &Addressee<'_>, now: Instant) -> Option<Refusal> {
-        if self.exempt.contains(to.client) {
+        if to.accounts.is_none() && self.exempt.contains(to.client) {
             return None;
         }
         // What is refused is not sent, so it does not count as one that the network has got.
@@ -266,15 +272,16 @@ impl RateLimiter {
     fn charge_as(&self, class: Class, to: &Addressee<'_>, now: Instant) -> Option<Refusal> {
         let kind = class.kind;
         let terms = self.terms[kind as usize].as_ref()?;
-        let network = self.network(to.client);
-        let account = match to.account {
-            Some(account) if class == ANSWER => account,
-            _ => self.account(class, network, to.name),
+        let account = match to.accounts {
+            Some([account, _]) if class == ANSWER => account,
+            Some([_, account]) if class == ALL => account,
+            _ => self.account(class, self.network(to.client), to.name),
         };
         match self.table.charge(account, terms, self.micros(now)) {
             Charged::Paid => None,
             Charged::Refused { first, slips } => {
                 if first {
+                    let network = self.network(to.client);
                     self.journal.start(account, network, kind, to.name, now);
                 }
                 Some(Refusal { kind, slips })

@@ -11,11 +11,11 @@
 //! there is nothing to refill, and an account that owes nothing is the same as none at all: its word is
 //! free for another.
 //!
-//! All of it is one word, changed by compare-and-exchange, so a charge is exact whatever other threads do:
-//! none is lost, and none counts twice. Two things are not exact. Two threads that open an account for the
-//! same key at the same moment may open two, of which the first is then used; and the threads' clocks
-//! differ by the age of their batches. The former can give away one burst, the latter some milliseconds'
-//! worth.
+//! All of it is one word, changed by compare-and-exchange, so that no charge undoes another or counts twice.
+//! Three things are not exact. Two threads that open an account for the same key at the same moment may open
+//! two, of which the first is then used; the threads' clocks differ by the age of their batches; and a charge
+//! that loses to others 64 times in a row is as good as paid, without a trace. The first can give away one
+//! burst, the second some milliseconds' worth, and the last a reply now and then.
 //!
 //! Which set a key belongs to and which tag it has is told by a hash under a secret key, so nobody can
 //! choose keys that meet in one set. Another key's account is taken for one's own only where set and tag are
@@ -171,9 +171,8 @@ impl Table {
                 return charged;
             }
         }
-        // So many others have charged it meanwhile that it cannot be far from what it may owe.
-        let (first, slips) = (false, false);
-        Charged::Refused { first, slips }
+        // Nobody is refused for what others do.
+        Charged::Paid
     }
 
     /// Has the processor fetch what a charge to the account of this hash will need. Returns something that is

@@ -56,15 +56,14 @@ impl Case {
         assert!(name.is_some());
         let client = client.parse().unwrap();
         let name = name.as_ref();
-        let account = |name| self.limiter.account_of_answers(client, name);
         // Known before for some, and for others not.
-        let account = name
+        let accounts = name
             .filter(|name| name.as_bytes().len() % 2 == 0)
-            .map(account);
+            .and_then(|name| self.limiter.accounts_of_answers(client, name));
         let to = Addressee {
             client,
             name,
-            account,
+            accounts,
         };
         self.limiter.charge(class, &to, self.now)
     }

@@ -82,7 +82,7 @@ impl Reception {
     /// That the socket is no listener.
     pub(super) async fn accept_all(self, listener: TcpListener) -> io::Result<()> {
         let mut pause = FIRST_PAUSE;
-        let mut log = Complaints::default();
+        let mut log = Complaints::about(listener.local_addr()?);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -195,13 +195,22 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Errors for the log, which is told of the first and then of one a minute.
-#[derive(Default)]
 struct Complaints {
+    /// The listener.
+    local: SocketAddr,
     last: Option<Instant>,
     unsaid: u64,
 }
 
 impl Complaints {
+    fn about(local: SocketAddr) -> Self {
+        Self {
+            local,
+            last: None,
+            unsaid: 0,
+        }
+    }
+
     fn note(&mut self, error: &io::Error) {
         if self.last.is_some_and(|last| last.elapsed() < LOG_TIME) {
             self.unsaid += 1;
@@ -209,7 +218,7 @@ impl Complaints {
         }
         let before = std::mem::take(&mut self.unsaid);
         self.last = Some(Instant::now());
-        tracing::error!(%error, before, "cannot accept TCP connections; trying again shortly");
+        tracing::error!(%error, address = %self.local, before, "cannot accept TCP connections; trying again shortly");
     }
 }
 

@@ -11,7 +11,7 @@
 //! if not, it is noted anew and the next one tried.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -21,11 +21,13 @@ use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::TcpLimits;
+use crate::dns::rate_limit::Prefix;
 use crate::metrics::{Metrics, TcpClose, TcpCloseReason};
 
 /// The part of an IPv6 address that counts as one client, in bits: what a provider gives to a home
 /// (RIPE-690 §4.2). By /64 one home would be 256 clients.
-const V6_CLIENT_BITS: u32 = 56;
+const V6_CLIENT_BITS: u8 = 56;
+const V4_CLIENT_BITS: u8 = 32;
 /// How many connections may be on their way out, beyond those that have a seat.
 pub(super) const MAX_LEAVING: usize = 64;
 /// What part of the seats may be taken before the idle time shrinks.
@@ -67,16 +69,12 @@ struct Shared {
 struct Table {
     next: u64,
     all: Queue,
-    clients: HashMap<Client, Queue>,
+    clients: HashMap<Prefix, Queue>,
     /// Those that have been told to leave or to close, and have not done so yet.
     leaving: HashMap<u64, Arc<Place>>,
     /// Whether nobody is let in any more.
     is_closed: bool,
 }
-
-/// What counts as one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Client(IpAddr);
 
 /// What a connection and the table share.
 struct Place {
@@ -113,7 +111,7 @@ impl Seats {
     /// # Errors
     /// Why there is none.
     pub(super) fn admit(&self, client: IpAddr) -> Result<Seat, TcpCloseReason> {
-        let client = Client::of(client);
+        let client = Prefix::of(client, V4_CLIENT_BITS, V6_CLIENT_BITS);
         let now = self.millis();
         let mut table = self.table();
         if table.is_closed {
@@ -201,7 +199,7 @@ impl Table {
     /// Has somebody else leave where that is necessary for one more connection of this client.
     fn make_room(
         &mut self,
-        client: Client,
+        client: Prefix,
         now: u64,
         limits: &TcpLimits,
     ) -> Result<(), TcpCloseReason> {
@@ -227,7 +225,7 @@ impl Table {
         Ok(())
     }
 
-    fn seat(&mut self, client: Client, now: u64, place: &Arc<Place>) -> u64 {
+    fn seat(&mut self, client: Prefix, now: u64, place: &Arc<Place>) -> u64 {
         let id = self.next;
         self.next += 1;
         self.all.insert(id, now, client, place);
@@ -256,18 +254,6 @@ impl Table {
     }
 }
 
-impl Client {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => {
-                let bits = address.to_bits() & (u128::MAX << (128 - V6_CLIENT_BITS));
-                Ipv6Addr::from_bits(bits).into()
-            }
-        })
-    }
-}
-
 /// Connections by the time since which they are at rest, as far as was noted.
 #[derive(Default)]
 struct Queue {
@@ -277,7 +263,7 @@ struct Queue {
 
 struct Noted {
     since: u64,
-    client: Client,
+    client: Prefix,
     place: Arc<Place>,
 }
 
@@ -290,7 +276,7 @@ impl Queue {
         self.noted.values().map(|noted| &noted.place)
     }
 
-    fn insert(&mut self, id: u64, since: u64, client: Client, place: &Arc<Place>) {
+    fn insert(&mut self, id: u64, since: u64, client: Prefix, place: &Arc<Place>) {
         let place = Arc::clone(place);
         self.order.insert((since, id));
         let noted = Noted {

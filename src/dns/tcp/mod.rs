@@ -25,7 +25,7 @@
 //!
 //! * Where a client has all the connections that it may have, its own one leaves that is at rest longest.
 //! * Where all seats are taken, the one of all leaves that is at rest longest.
-//! * Where nobody is at rest, the new one is reset.
+//! * Where nobody is at rest, or 64 connections are on their way out already, the new one is reset.
 //! * Where a descriptor is short, the one of all leaves that is at rest longest, and none is accepted for
 //!   a while.
 //!
@@ -184,6 +184,11 @@ impl TcpListeners {
                 handshakes,
                 ..reception.clone()
             };
+            let name = match &reception.handshakes {
+                None => "TCP",
+                Some(_) => "TLS",
+            };
+            let local = listener.local_addr()?;
             let accepting = tokio::spawn(reception.accept_all(listener));
             tokio::spawn(async move {
                 let failure = match accepting.await {
@@ -192,7 +197,7 @@ impl TcpListeners {
                     Err(error) => error.to_string(),
                 };
                 // One failure is enough; whoever comes second need not be heard.
-                let _ = failed.try_send(format!("TCP: {failure}"));
+                let _ = failed.try_send(format!("{name} on {local}: {failure}"));
             });
         }
         Ok(Self {

@@ -357,9 +357,8 @@ mod linux {
     /// Which of our addresses a packet was sent to, if the socket tells.
     fn local(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Local> {
         message.cmsgs().ok()?.find_map(|control| match control {
-            // Not `ipi_addr`: for what was sent to many, that is their address, and not ours.
             ControlMessageOwned::Ipv4PacketInfo(info) => Some(Local {
-                ip: Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(),
+                ip: asked(info).into(),
                 interface: 0,
             }),
             ControlMessageOwned::Ipv6PacketInfo(info) => {
@@ -376,6 +375,19 @@ mod linux {
             }
             _ => None,
         })
+    }
+
+    /// The address of ours that was asked: for what was sent to many that is not the one in the packet's
+    /// header. But of a packet that was there before the socket was to tell, which a service manager may have
+    /// bound long ago, only that one is known.
+    fn asked(info: in_pktinfo) -> Ipv4Addr {
+        let address = |raw: in_addr| Ipv4Addr::from(raw.s_addr.to_ne_bytes());
+        let (ours, in_header) = (address(info.ipi_spec_dst), address(info.ipi_addr));
+        let is_for_many = in_header.is_multicast() || in_header.is_broadcast();
+        match ours.is_unspecified() && !is_for_many {
+            true => in_header,
+            false => ours,
+        }
     }
 
     fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {

@@ -62,6 +62,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct UdpWorkers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    senders: Vec<tokio::task::JoinHandle<()>>,
     failures: mpsc::Receiver<String>,
 }
 
@@ -71,9 +72,10 @@ impl UdpWorkers {
     pub(super) fn start(sockets: Vec<UdpSocket>, handler: &Handler) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (failed, failures) = mpsc::channel(1);
-        let mut threads = Vec::with_capacity(sockets.len());
+        let (mut threads, mut senders) = (Vec::new(), Vec::new());
         for (number, socket) in sockets.into_iter().enumerate() {
-            let worker = Worker::new(socket, handler.clone(), stop.clone(), Handle::current())?;
+            let (worker, sender) =
+                Worker::new(socket, handler.clone(), stop.clone(), Handle::current())?;
             let failed = failed.clone();
             let thread = thread::Builder::new()
                 .name(format!("udp-{number}"))
@@ -84,10 +86,12 @@ impl UdpWorkers {
                     }
                 })?;
             threads.push(thread);
+            senders.push(sender);
         }
         Ok(Self {
             stop,
             threads,
+            senders,
             failures,
         })
     }
@@ -100,8 +104,9 @@ impl UdpWorkers {
         }
     }
 
-    /// Takes no more queries, and waits until the threads have ended.
-    pub(super) async fn stop(self) {
+    /// Takes no more queries, and waits until the threads have ended. Returns what sends the replies to queries
+    /// that have waited; each ends when it has sent the last.
+    pub(super) async fn stop(self) -> Vec<tokio::task::JoinHandle<()>> {
         self.stop.store(true, Ordering::Release);
         let joined = tokio::task::spawn_blocking(move || {
             self.threads
@@ -113,6 +118,7 @@ impl UdpWorkers {
         if joined.await.unwrap_or(1) > 0 {
             tracing::error!("a UDP worker panicked");
         }
+        self.senders
     }
 }
 
@@ -177,21 +183,22 @@ impl Worker {
         handler: Handler,
         stop: Arc<AtomicBool>,
         runtime: Handle,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, tokio::task::JoinHandle<()>)> {
         prepare(&socket)?;
         let socket = Arc::new(socket);
         let (replies, waiting) = mpsc::channel(SENDER_QUEUE);
         // Ends when the worker and all its tasks have.
-        runtime.spawn(send_all(waiting, socket.clone(), handler.clone()));
+        let sender = runtime.spawn(send_all(waiting, socket.clone(), handler.clone()));
         let mark = handler.pulse().mark();
-        Ok(Self {
+        let worker = Self {
             socket,
             handler,
             stop,
             runtime,
             mark,
             replies,
-        })
+        };
+        Ok((worker, sender))
     }
 
     /// Serves until it is told to stop.
