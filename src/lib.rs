@@ -47,6 +47,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
+pub mod dnssec;
 mod files;
 pub mod http;
 pub mod link;
