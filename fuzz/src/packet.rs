@@ -482,7 +482,8 @@ fn check_limited(servers: &mut Servers, packet: &[u8], via: Via, reply: &[u8]) {
 /// A reply without the server's part of a cookie, which is made with a secret.
 fn without_cookie(reply: &[u8]) -> Vec<u8> {
     let mut reply = reply.to_vec();
-    let at = reply.windows(4).position(|w| w == [0, 10, 0, 24]);
+    // The last: a question may have the same bytes, but what we put behind the OPT record's head has not.
+    let at = reply.windows(4).rposition(|w| w == [0, 10, 0, 24]);
     if let Some(server) = at.and_then(|at| reply.get_mut(at + 4 + CLIENT_COOKIE..at + 28)) {
         server.fill(0);
     }
