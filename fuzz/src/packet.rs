@@ -480,12 +480,22 @@ fn check_limited(servers: &mut Servers, packet: &[u8], via: Via, reply: &[u8]) {
 }
 
 /// A reply without the server's part of a cookie, which is made with a secret.
-fn without_cookie(reply: &[u8]) -> Vec<u8> {
-    let mut reply = reply.to_vec();
-    // The last: a question may have the same bytes, but what we put behind the OPT record's head has not.
-    let at = reply.windows(4).rposition(|w| w == [0, 10, 0, 24]);
-    if let Some(server) = at.and_then(|at| reply.get_mut(at + 4 + CLIENT_COOKIE..at + 28)) {
-        server.fill(0);
+fn without_cookie(bytes: &[u8]) -> Vec<u8> {
+    let mut reply = bytes.to_vec();
+    let Ok(message) = Message::read(bytes) else {
+        return reply;
+    };
+    let options = message
+        .opts()
+        .filter_map(|opt| opt.options().ok())
+        .flatten();
+    for (_, cookie) in options.filter(|(code, _)| *code == COOKIE) {
+        // The cookie as a whole, since a part of it may look like the head of an option.
+        let at = bytes
+            .windows(cookie.len())
+            .rposition(|window| window == cookie);
+        let server = at.and_then(|at| reply.get_mut(at + CLIENT_COOKIE..at + cookie.len()));
+        server.into_iter().for_each(|server| server.fill(0));
     }
     reply
 }
