@@ -26,6 +26,10 @@ pub struct Metrics {
     pub dns_hot_answers: Counter,
     /// What kept answers take, in bytes.
     pub dns_hot_bytes: Gauge,
+    /// Signatures that were made.
+    pub dnssec_signatures: Counter,
+    /// Signatures that would have been too many.
+    pub dnssec_signatures_refused: Counter,
     /// TCP connections that were accepted and had a seat.
     pub dns_tcp_accepted: Counter,
     /// TCP connections that are open.
@@ -378,6 +382,8 @@ impl Metrics {
             dns_dropped: Family::default(),
             dns_truncated: Counter::default(),
             dns_hot_answers: Counter::default(),
+            dnssec_signatures: Counter::default(),
+            dnssec_signatures_refused: Counter::default(),
             dns_hot_bytes: Gauge::default(),
             dns_tcp_accepted: Counter::default(),
             dns_tcp_connections: Gauge::default(),
@@ -440,6 +446,16 @@ impl Metrics {
             "dns_hot_answers",
             "Replies made of an answer that was kept",
             metrics.dns_hot_answers.clone(),
+        );
+        registry.register(
+            "dnssec_signatures",
+            "Signatures that were made",
+            metrics.dnssec_signatures.clone(),
+        );
+        registry.register(
+            "dnssec_signatures_refused",
+            "Signatures that would have been too many",
+            metrics.dnssec_signatures_refused.clone(),
         );
         registry.register(
             "dns_hot_bytes",

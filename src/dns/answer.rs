@@ -18,8 +18,10 @@ use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 use super::records;
 use crate::clock::UnixTime;
+use crate::dnssec::denial::{self, Successor, TYPE_NXNAME};
+use crate::dnssec::keys::ZoneKeys;
 use crate::link::{Code, Link, LinkName};
-use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, Zone};
+use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, WireName, Zone};
 
 /// How many aliases of a zone are followed for one query. Longer chains are a mistake or a loop;
 /// what was found so far is returned and the resolver goes on from there.
@@ -34,6 +36,28 @@ pub struct Question<'a> {
     pub key: &'a LowerName,
     /// The query type.
     pub qtype: RecordType,
+    /// What the zone has beside its file, if it is signed.
+    pub signed: Option<Signed<'a>>,
+}
+
+/// What a signed zone has beside its file.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// The keys of the zone.
+    pub keys: &'a ZoneKeys,
+    /// Whether the client wants signatures, and denials that can be signed (RFC 3225 §3).
+    pub wanted: bool,
+}
+
+/// What a signed answer says of the name at which it ends, or of the zone cut to which it refers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The name.
+    pub owner: Name,
+    /// The types that it has, beside NSEC and RRSIG.
+    pub types: Vec<u16>,
+    /// Up to where nothing else is denied.
+    pub successor: Successor,
 }
 
 /// What is known of a link.
@@ -96,6 +120,10 @@ pub struct Answer {
     pub glue_required: bool,
     /// Why the answer is as it is, where an operator would ask.
     pub error: Option<ExtendedError>,
+    /// What there is to be proved, if the client wants proofs and the zone is signed.
+    pub denial: Option<Denial>,
+    /// Whether it was signed.
+    pub signed: bool,
 }
 
 impl Answer {
@@ -123,8 +151,30 @@ impl Answer {
             additionals: Vec::new(),
             glue_required: false,
             error,
+            denial: None,
+            signed: false,
         }
     }
+}
+
+impl Denial {
+    /// Its NSEC record; none if the owner is no name, which does not happen. Its TTL is that of other denials
+    /// (RFC 9077 §3).
+    pub(super) fn record(&self, zone: &Zone) -> Option<Record> {
+        let owner = WireName::from_labels(self.owner.iter())?;
+        let apex = zone.apex_key();
+        let data = denial::nsec(owner.as_bytes(), apex, self.successor, &self.types);
+        let ttl = zone.negative_soa().ttl;
+        let rdata = records::raw(RecordType::NSEC, data);
+        Some(Record::from_rdata(self.owner.clone(), ttl, rdata))
+    }
+}
+
+/// The types that a zone cut has on this side (RFC 4035 §2.3).
+fn cut_types(node: &Node) -> Vec<u16> {
+    let types = node.rrsets().map(|set| set.rtype);
+    let own = types.filter(|rtype| matches!(*rtype, RecordType::NS | RecordType::DS));
+    own.map(u16::from).collect()
 }
 
 /// The outcome of one call of [`answer`].
@@ -144,6 +194,8 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
     let mut walk = Walk {
         zone,
         qtype: question.qtype,
+        signed: question.signed,
+        is_apex: false,
         known,
         met: None,
         now,
@@ -183,6 +235,9 @@ enum Turn {
 struct Walk<'a> {
     zone: &'a Zone,
     qtype: RecordType,
+    signed: Option<Signed<'a>>,
+    /// Whether the walk is at the apex.
+    is_apex: bool,
     known: Option<&'a Known>,
     /// The code that `known` is about, once the walk has come to it: the first.
     met: Option<Code>,
@@ -193,10 +248,11 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Adds what `owner` has to say; `key` is the same name in lower case.
     fn name(&mut self, owner: &Name, key: &LowerName) -> Turn {
+        self.is_apex = key == self.zone.origin();
         match self.zone.lookup(key) {
             // RFC 4035 §3.1.4.1: DS is the one type that lives on the parent's side of a cut.
             Lookup::Delegation { node, at_cut, .. } if at_cut && self.qtype == RecordType::DS => {
-                self.static_node(owner, node)
+                self.delegation_signer(owner, node)
             }
             Lookup::Delegation { cut, node, .. } => self.referral(cut, node),
             Lookup::Dname { owner: above, node } => self.dname(owner, above, node),
@@ -207,12 +263,16 @@ impl Walk<'_> {
                 wildcard,
             } => self.link(owner, &code, place, wildcard),
             Lookup::BelowLink { code, wildcard } => self.below_link(owner, &code, wildcard),
-            Lookup::NoName => self.name_error(),
+            Lookup::NoName => self.name_error(owner),
         }
     }
 
     /// A name of the zone file, or one synthesised from its wildcard (RFC 4592 §3.3).
     fn static_node(&mut self, owner: &Name, node: &Node) -> Turn {
+        let types = || node.rrsets().map(|set| set.rtype.into()).collect();
+        if let Some(turn) = self.of_signing(owner, types) {
+            return turn;
+        }
         // RFC 8482 §4.1: ANY gets one RRset of those that exist.
         let wanted = match self.qtype {
             RecordType::ANY => node.rrsets().next(),
@@ -229,7 +289,45 @@ impl Walk<'_> {
                 return Turn::Alias(target.clone());
             }
         }
-        self.no_data()
+        self.no_data(owner, types)
+    }
+
+    /// What a name of a signed zone has by being signed: at the apex the keys, everywhere NSEC and RRSIG;
+    /// none where something else is asked for. `types` are those of the file.
+    fn of_signing(&mut self, owner: &Name, types: impl FnOnce() -> Vec<u16>) -> Option<Turn> {
+        let signed = self.signed?;
+        let data = match self.qtype {
+            RecordType::DNSKEY if self.is_apex => &signed.keys.dnskeys,
+            RecordType::CDS if self.is_apex => &signed.keys.cds,
+            RecordType::CDNSKEY if self.is_apex => &signed.keys.cdnskeys,
+            // Of all signatures at a name those of its NSEC record, as of all data for ANY: RFC 8482 §4.1.
+            RecordType::NSEC | RecordType::RRSIG => {
+                let denial = self.denial(owner, types(), Successor::Below);
+                self.push_nsec(denial);
+                return Some(Turn::Done);
+            }
+            _ => return None,
+        };
+        if data.is_empty() {
+            return Some(self.no_data(owner, types));
+        }
+        let records = data.iter().map(|data| {
+            let rdata = records::raw(self.qtype, data.clone());
+            Record::from_rdata(owner.clone(), signed.keys.ttl, rdata)
+        });
+        self.reply.answers.extend(records);
+        Some(Turn::Done)
+    }
+
+    /// DS at a zone cut, or that it is not there.
+    fn delegation_signer(&mut self, owner: &Name, node: &Node) -> Turn {
+        if let Some(ds) = node.rrset(RecordType::DS) {
+            self.push_rrset(owner, ds);
+            return Turn::Done;
+        }
+        self.deny(owner, cut_types(node), Successor::Beside);
+        self.push_soa();
+        Turn::Done
     }
 
     /// RFC 1034 §4.3.2 step 3b: the name is somebody else's; say whose.
@@ -247,13 +345,25 @@ impl Walk<'_> {
             }
         }
         self.push_additionals(&cut.into(), ns);
+        // RFC 4035 §3.1.4: the DS records, or the proof that there are none.
+        if self.signed.is_some_and(|signed| signed.wanted) {
+            match node.rrset(RecordType::DS) {
+                Some(ds) => {
+                    let records = ds.rdata.iter();
+                    let records =
+                        records.map(|data| Record::from_rdata(cut.into(), ds.ttl, data.clone()));
+                    self.reply.authorities.extend(records);
+                }
+                None => self.deny(&cut.into(), cut_types(node), Successor::Beside),
+            }
+        }
         Turn::Done
     }
 
     /// RFC 6672 §3.1 and §3.2: the DNAME itself and the CNAME that it stands for.
     fn dname(&mut self, owner: &Name, above: &LowerName, node: &Node) -> Turn {
         let Some((dname, target)) = records::dname_target(node) else {
-            return self.no_data();
+            return self.no_data(owner, Vec::new);
         };
         let source = Name::from(above);
         self.push_rrset(&source, dname);
@@ -292,7 +402,7 @@ impl Walk<'_> {
             Ok(Some(link)) => self.live_link(owner, &link, place),
             Ok(None) => match wildcard {
                 Some(node) => self.static_node(owner, node),
-                None => self.name_error(),
+                None => self.name_error(owner),
             },
         }
     }
@@ -303,8 +413,12 @@ impl Walk<'_> {
             // A name with a CNAME has nothing else (RFC 1034 §3.6.2), so TXT and URI live at the
             // alias' target, and caches that hold the CNAME still find them.
             (LinkPlace::Short, Layout::Cname) => {
+                let types = || vec![RecordType::CNAME.into()];
+                if let Some(turn) = self.of_signing(owner, types) {
+                    return turn;
+                }
                 let Some(target) = self.zone.target_name(link.name.code()) else {
-                    return self.no_data();
+                    return self.no_data(owner, types);
                 };
                 let ttl = link.answer_ttl(self.zone.link_ttl(), self.now);
                 let rdata = RData::CNAME(CNAME(target.clone()));
@@ -325,6 +439,18 @@ impl Walk<'_> {
 
     /// The link's own records and those of the companion host, at `owner`.
     fn link_data(&mut self, owner: &Name, link: &Link) -> Turn {
+        let template = self.zone.link_template();
+        let types = || {
+            let more = template.into_iter().flat_map(Node::rrsets);
+            let own = [RecordType::TXT, records::URI];
+            own.into_iter()
+                .chain(more.map(|set| set.rtype))
+                .map(u16::from)
+                .collect()
+        };
+        if let Some(turn) = self.of_signing(owner, types) {
+            return turn;
+        }
         let ttl = link.answer_ttl(self.zone.link_ttl(), self.now);
         let rdata = match self.qtype {
             // RFC 8482 §4.1: for ANY the one RRset that every link has.
@@ -337,9 +463,8 @@ impl Walk<'_> {
             self.reply.answers.push(record);
             return Turn::Done;
         }
-        let template = self.zone.link_template();
         let Some(rrset) = template.and_then(|node| node.rrset(self.qtype)) else {
-            return self.no_data();
+            return self.no_data(owner, types);
         };
         let ttl = link.cap_ttl(rrset.ttl, self.now);
         self.push_rrset_with_ttl(owner, rrset, ttl);
@@ -351,7 +476,7 @@ impl Walk<'_> {
     fn below_link(&mut self, owner: &Name, code: &Code, wildcard: &Node) -> Turn {
         match self.resolved(code) {
             Err(turn) => turn,
-            Ok(Some(_)) => self.name_error(),
+            Ok(Some(_)) => self.name_error(owner),
             Ok(None) => self.static_node(owner, wildcard),
         }
     }
@@ -379,17 +504,63 @@ impl Walk<'_> {
         }
     }
 
-    /// RFC 2308 §2.2: the name is there, the type is not.
-    fn no_data(&mut self) -> Turn {
+    /// RFC 2308 §2.2: the name is there, with these types, but not with the one that is asked for.
+    fn no_data(&mut self, owner: &Name, types: impl FnOnce() -> Vec<u16>) -> Turn {
+        if self.signed.is_some_and(|signed| signed.wanted) {
+            self.deny(owner, types(), Successor::Below);
+        }
         self.push_soa();
         Turn::Done
     }
 
     /// RFC 2308 §2.1: there is no such name.
-    fn name_error(&mut self) -> Turn {
+    fn name_error(&mut self, owner: &Name) -> Turn {
+        let wanted = self.signed.is_some_and(|signed| signed.wanted);
+        if wanted && matches!(self.qtype, RecordType::NSEC | RecordType::RRSIG) {
+            // To deny what is in its own proof would be a contradiction.
+            let types = vec![TYPE_NXNAME];
+            let (owner, successor) = (owner.clone(), Successor::Below);
+            self.push_nsec(Denial {
+                owner,
+                types,
+                successor,
+            });
+            return Turn::Done;
+        }
         self.reply.rcode = ResponseCode::NXDomain;
+        self.deny(owner, vec![TYPE_NXNAME], Successor::Below);
         self.push_soa();
         Turn::Done
+    }
+
+    /// Has it proved that a name has these types and no other, if the client wants that.
+    fn deny(&mut self, owner: &Name, types: Vec<u16>, successor: Successor) {
+        if self.signed.is_some_and(|signed| signed.wanted) {
+            self.reply.denial = Some(self.denial(owner, types, successor));
+        }
+    }
+
+    /// That a name has these types of the file, and those that it has by being signed.
+    fn denial(&self, owner: &Name, mut types: Vec<u16>, successor: Successor) -> Denial {
+        if let Some(Signed { keys, .. }) = self.signed.filter(|_| self.is_apex) {
+            let own = [
+                (RecordType::DNSKEY, &keys.dnskeys),
+                (RecordType::CDS, &keys.cds),
+                (RecordType::CDNSKEY, &keys.cdnskeys),
+            ];
+            types.retain(|rtype| own.iter().all(|(own, _)| u16::from(*own) != *rtype));
+            let own = own.iter().filter(|(_, data)| !data.is_empty());
+            types.extend(own.map(|(rtype, _)| u16::from(*rtype)));
+        }
+        Denial {
+            owner: owner.clone(),
+            types,
+            successor,
+        }
+    }
+
+    fn push_nsec(&mut self, denial: Denial) {
+        self.reply.answers.extend(denial.record(self.zone));
     }
 
     /// It cannot be known whether there is a link. Anything but SERVFAIL would be cached as a lie.

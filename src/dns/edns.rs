@@ -24,6 +24,8 @@ pub(super) const TYPE_OPT: u16 = 41;
 pub(super) const OPT_LEN: usize = 11;
 /// The DO bit among the flags of an OPT record (RFC 6891 §6.1.4).
 pub(super) const DNSSEC_OK: u8 = 0x80;
+/// The CO bit ("compact answers OK") among the flags of an OPT record (RFC 9824 §5.1).
+pub(super) const COMPACT_OK: u8 = 0x40;
 /// The option code of the name server identifier (RFC 5001 §2.3).
 pub(super) const OPTION_NSID: u16 = 3;
 /// The option code of edns-tcp-keepalive (RFC 7828 §3.1).
@@ -42,6 +44,8 @@ pub(super) struct QueryEdns<'p> {
     pub(super) version: u8,
     /// The DO bit (RFC 3225 §3).
     pub(super) dnssec_ok: bool,
+    /// The CO bit (RFC 9824 §5.1).
+    pub(super) compact_ok: bool,
     /// The client's cookie, and the server's if it has one.
     pub(super) cookie: Option<Cookie<'p>>,
     /// Whether it asks which server this is (RFC 5001 §2.1).
@@ -66,12 +70,13 @@ impl<'p> QueryEdns<'p> {
         ttl: [u8; 4],
         mut options: &'p [u8],
     ) -> Result<Self, BadOptions> {
-        // The upper bits of the rcode mean nothing in a query, nor do flags but DO (RFC 6891 §6.1.4).
+        // The upper bits of the rcode mean nothing in a query, nor do other flags (RFC 6891 §6.1.4).
         let [_, version, flags, _] = ttl;
         let mut edns = Self {
             udp_payload: u16::from_be_bytes(class),
             version,
             dnssec_ok: flags & DNSSEC_OK != 0,
+            compact_ok: flags & COMPACT_OK != 0,
             cookie: None,
             nsid: false,
             keepalive: false,
@@ -133,8 +138,11 @@ mod tests {
         assert_eq!((edns.udp_payload, edns.version), (1_232, 0));
         assert!(edns.dnssec_ok && !edns.nsid && !edns.keepalive && !edns.padding);
         // RFC 6891 §6.1.4: of all other bits none has an effect.
-        let same = QueryEdns::read([0x04, 0xD0], [0xFF, 0, 0xFF, 0xFF], b"").unwrap();
+        let same = QueryEdns::read([0x04, 0xD0], [0xFF, 0, 0xBF, 0xFF], b"").unwrap();
         assert_eq!(edns, same);
+        // RFC 9824 §5.1
+        let both = QueryEdns::read([0x04, 0xD0], [0, 0, 0xC0, 0], b"").unwrap();
+        assert!(both.compact_ok && both.dnssec_ok);
         let other = QueryEdns::read([2, 0], [0, 9, 0x7F, 0xFF], b"").unwrap();
         assert_eq!((other.version, other.dnssec_ok), (9, false));
     }

@@ -20,10 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Answer, ExtendedError, Known, Question, Step, answer};
+use super::answer::{Answer, ExtendedError, Known, Question, Signed, Step, answer};
 use super::cookie::Cookies;
 use super::cookie::secrets::CookieSecrets;
-use super::edns::udp_limit;
+use super::edns::{QueryEdns, udp_limit};
 use super::hot::{HotAnswers, Now};
 use super::message::{Message, Refusal};
 use super::ordinary::Answerable;
@@ -32,9 +32,13 @@ use super::pulse::Pulse;
 use super::query::Echo;
 use super::query_log::QueryLog;
 use super::rate_limit::{Class, RateLimiter, Scope, Sweep};
-use super::reply::{Frame, Options};
+use super::reply::{Frame, Options, rcode_with};
 use super::settings::Settings;
+use super::signatures::{Signer, SigningState};
 use crate::clock::UnixTime;
+use crate::dnssec::Signing;
+use crate::dnssec::denial::TYPE_RRSIG;
+use crate::dnssec::keys::ZoneKeys;
 use crate::links::{Links, Resolution, Resolved, Stamp, Unresolved};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
@@ -59,7 +63,10 @@ pub(super) struct Shared {
     settings: Settings,
     cookies: Cookies,
     limiter: Option<RateLimiter>,
-    metrics: Arc<Metrics>,
+    pub(super) signatures: SigningState,
+    /// Whether any zone is signed.
+    has_signed: bool,
+    pub(super) metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     pulse: Pulse,
 }
@@ -71,6 +78,43 @@ pub(super) struct Unanswered {
     /// Of the time before these zones were looked at.
     pub(super) stamp: Stamp,
     pub(super) link: Unresolved,
+}
+
+/// What is to be known of an odd query beside its question.
+pub(super) struct Asked<'a> {
+    /// What its OPT record says.
+    pub(super) edns: Option<QueryEdns<'a>>,
+    /// Who asks, and how.
+    pub(super) from: (IpAddr, Via),
+}
+
+impl Asked<'_> {
+    /// The question of a query, in a zone that is signed with these keys if it is.
+    fn question<'q>(&self, query: &'q LowerQuery, keys: Option<&'q Arc<ZoneKeys>>) -> Question<'q> {
+        let qtype = query.query_type();
+        Question {
+            name: query.original().name(),
+            key: query.name(),
+            qtype,
+            signed: keys.map(|keys| Signed {
+                keys,
+                wanted: wants_signatures(self.edns, qtype.into()),
+            }),
+        }
+    }
+}
+
+/// Whether a client wants signatures: it says so (RFC 3225 §3), or asks for them.
+pub(super) fn wants_signatures(edns: Option<QueryEdns<'_>>, qtype: u16) -> bool {
+    edns.is_some_and(|edns| edns.dnssec_ok) || qtype == TYPE_RRSIG
+}
+
+/// Where an odd query is answered from.
+struct Place<'a> {
+    zone: &'a Zone,
+    /// Of the time before the zones were looked at.
+    stamp: Stamp,
+    asked: &'a Asked<'a>,
 }
 
 /// A reply before it is encoded.
@@ -91,7 +135,10 @@ impl Handler {
         let hot = HotAnswers::new(hot_bytes);
         let limiter = settings.rate_limit.as_ref();
         let limiter = limiter.map(|config| RateLimiter::new(config, &metrics));
+        let signatures = SigningState::new(&settings.signatures, &metrics);
         let shared = Shared {
+            has_signed: !zones.signings().is_empty(),
+            signatures,
             zones,
             links,
             hot,
@@ -111,6 +158,11 @@ impl Handler {
         Self(self.0, log)
     }
 
+    /// Whether any zone is signed.
+    pub(super) fn has_signed(&self) -> bool {
+        self.0.has_signed
+    }
+
     /// Where queries are logged.
     pub(super) fn query_log(&self) -> &QueryLog {
         &self.1
@@ -127,8 +179,12 @@ impl Handler {
     }
 
     /// Decides the reply to a request, or finds that it has to wait for a link.
-    pub(super) fn begin(&self, request: &Request) -> Result<Reply, Box<Unanswered>> {
-        self.0.begin(request)
+    pub(super) fn begin(
+        &self,
+        request: &Request,
+        asked: &Asked<'_>,
+    ) -> Result<Reply, Box<Unanswered>> {
+        self.0.begin(request, asked)
     }
 
     /// Has the links looked up that these requests wait for. To be called within a runtime.
@@ -138,8 +194,13 @@ impl Handler {
     }
 
     /// Decides the reply to a request that had to wait.
-    pub(super) fn end(&self, request: &Request, answerable: Answerable) -> Reply {
-        self.0.end(request, answerable)
+    pub(super) fn end(
+        &self,
+        request: &Request,
+        asked: &Asked<'_>,
+        answerable: Answerable,
+    ) -> Reply {
+        self.0.end(request, asked, answerable)
     }
 
     /// Room for one more request in work; none if there are too many, or the server stops.
@@ -167,16 +228,19 @@ impl Handler {
         self.0.cookies.set(secrets);
     }
 
-    /// Looks after the rate limit, if there is one, until it is told to stop.
+    /// Looks after the limits of replies and signatures, until it is told to stop.
     pub async fn watch_rate_limit(self, shutdown: CancellationToken) {
-        let Some(limiter) = &self.0.limiter else {
-            return;
-        };
         let mut sweep = Sweep::default();
+        let mut part = 0_usize;
         let mut ticks = tokio::time::interval(RATE_LIMIT_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            limiter.tick(&mut sweep, Instant::now());
+            let now = Instant::now();
+            if let Some(limiter) = &self.0.limiter {
+                limiter.tick(&mut sweep, now);
+            }
+            self.0.signatures.limiter().sweep(part, now);
+            part = part.wrapping_add(1);
         }
     }
 
@@ -204,28 +268,30 @@ impl Handler {
 }
 
 impl Shared {
-    fn begin(&self, request: &Request) -> Result<Reply, Box<Unanswered>> {
+    fn begin(&self, request: &Request, asked: &Asked<'_>) -> Result<Reply, Box<Unanswered>> {
         let answer = match question(request) {
-            Some(query) => self.answer(query)?,
+            Some(query) => self.answer(query, asked)?,
             None => Answer::empty(ResponseCode::FormErr, None),
         };
-        Ok(Reply::new(request, answer))
+        Ok(Reply::new(request, answer, asked))
     }
 
     /// Answers a query of class IN.
-    fn answer(&self, query: &LowerQuery) -> Result<Answer, Box<Unanswered>> {
+    fn answer(&self, query: &LowerQuery, asked: &Asked<'_>) -> Result<Answer, Box<Unanswered>> {
         let stamp = self.links.common_stamp();
         let zones = self.zones.current();
         let Some(zone) = zones.find(query.name(), query.query_type()) else {
             return Ok(Answer::not_ours());
         };
-        let question = question_of(query);
+        let place = Place { zone, stamp, asked };
+        let keys = zone.signing().map(Signing::keys);
+        let question = asked.question(query, keys.as_deref());
         let name = match answer(zone, question, None, self.links.now()) {
-            Step::Ready(answer) => return Ok(answer),
+            Step::Ready(answer) => return Ok(self.signed(&place, question, answer)),
             Step::NeedsLink(name) => name,
         };
         match self.links.resolve_now(&name) {
-            Ok(found) => Ok(self.answer_with(zone, question, found)),
+            Ok(found) => Ok(self.answer_with(&place, question, found)),
             // Held to the end: a reload in between does not change what this query sees.
             Err(link) => Err(Box::new(Unanswered {
                 zones: Arc::clone(&zones),
@@ -235,36 +301,68 @@ impl Shared {
         }
     }
 
-    fn end(&self, request: &Request, answerable: Answerable) -> Reply {
+    fn end(&self, request: &Request, asked: &Asked<'_>, answerable: Answerable) -> Reply {
         let Answerable {
-            zones, resolved, ..
+            zones,
+            stamp,
+            resolved,
         } = answerable;
         let query = question(request);
         let zone = query.and_then(|query| zones.find(query.name(), query.query_type()));
         // Both were there before.
         let answer = match (query, zone) {
-            (Some(query), Some(zone)) => self.answer_with(zone, question_of(query), resolved),
+            (Some(query), Some(zone)) => {
+                let keys = zone.signing().map(Signing::keys);
+                let question = asked.question(query, keys.as_deref());
+                self.answer_with(&Place { zone, stamp, asked }, question, resolved)
+            }
             _ => Answer::empty(ResponseCode::ServFail, None),
         };
-        Reply::new(request, answer)
+        Reply::new(request, answer, asked)
     }
 
     /// Answers a question about a link that was looked up.
-    fn answer_with(&self, zone: &Zone, question: Question<'_>, found: Resolved) -> Answer {
+    fn answer_with(&self, place: &Place<'_>, question: Question<'_>, found: Resolved) -> Answer {
         let known = match found.outcome {
             Ok(Resolution::Live(link)) => Known::Live(link),
             Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
             Err(error) => self.unknown(&error),
         };
-        match answer(zone, question, Some(&known), self.links.now()) {
+        match answer(place.zone, question, Some(&known), self.links.now()) {
             Step::Ready(mut answer) => {
                 if found.stale && matches!(known, Known::Live(_)) {
                     answer.mark_stale();
                 }
-                answer
+                self.signed(place, question, answer)
             }
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => Answer::empty(ResponseCode::ServFail, None),
+        }
+    }
+
+    /// An answer to an odd query with signatures, if it is to have some; all names of those are taken as made
+    /// up, which they may well be.
+    fn signed(&self, place: &Place<'_>, question: Question<'_>, mut answer: Answer) -> Answer {
+        let &Place { zone, stamp, asked } = place;
+        let (Some(signing), Some(signed)) = (zone.signing(), question.signed) else {
+            return answer;
+        };
+        if !signed.wanted {
+            return answer;
+        }
+        let signer = Signer {
+            shared: self,
+            zone,
+            signing,
+            keys: signed.keys,
+            now: &self.time(),
+            stamp,
+            from: asked.from,
+            is_made_up: true,
+        };
+        match signer.sign(&mut answer, question.qtype) {
+            Ok(_) => answer,
+            Err(error) => Answer::empty(ResponseCode::ServFail, Some(error.explained())),
         }
     }
 
@@ -330,6 +428,11 @@ impl Shared {
         }
     }
 
+    /// Whether there may be signatures for this query.
+    pub(super) fn may_sign(&self, edns: Option<QueryEdns<'_>>, qtype: u16) -> bool {
+        self.has_signed && wants_signatures(edns, qtype)
+    }
+
     pub(super) fn time(&self) -> Now {
         Now {
             instant: Instant::now(),
@@ -359,10 +462,14 @@ pub(super) enum Fit {
 }
 
 impl Reply {
-    fn new(request: &Request, answer: Answer) -> Self {
+    fn new(request: &Request, answer: Answer, asked: &Asked<'_>) -> Self {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.message_type = MessageType::Response;
-        metadata.response_code = answer.rcode;
+        let rcode = rcode_with(answer.signed, answer.rcode.low(), asked.edns);
+        metadata.response_code = match answer.rcode.low() == rcode {
+            true => answer.rcode,
+            false => ResponseCode::from_low(rcode),
+        };
         metadata.authoritative = answer.authoritative;
         // RFC 4035 §3.1.6: an authoritative server clears CD.
         metadata.checking_disabled = false;
@@ -379,6 +486,11 @@ impl Reply {
         let answer = &self.answer;
         let has_answers = !answer.answers.is_empty();
         Class::of(answer.rcode.into(), has_answers, answer.authoritative).with(Scope::Kind)
+    }
+
+    /// Whether the answer is signed.
+    pub(super) fn is_signed(&self) -> bool {
+        self.answer.signed
     }
 
     /// Why the answer is as it is.
@@ -457,15 +569,6 @@ fn question(request: &Request) -> Option<&LowerQuery> {
     match request.queries.queries() {
         [query] => Some(query),
         _ => None,
-    }
-}
-
-/// The question of a query.
-fn question_of(query: &LowerQuery) -> Question<'_> {
-    Question {
-        name: query.original().name(),
-        key: query.name(),
-        qtype: query.query_type(),
     }
 }
 

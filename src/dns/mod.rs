@@ -38,6 +38,7 @@ mod records;
 mod reply;
 pub mod server;
 mod settings;
+mod signatures;
 mod tally;
 pub mod tcp;
 pub mod tls;

@@ -13,16 +13,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 
-use super::answer::{Answer, Known, Question, Step, answer};
+use super::answer::{Answer, Known, Question, Signed, Step, answer};
 use super::handler::{Handler, Shared, Unanswered};
-use super::hot::{HotAnswers, HotKey, Now, Validity};
-use super::packet::Via;
+use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
+use super::message::Message;
+use super::packet::{Packet, Via};
 use super::query::{Query, to_name};
-use super::reply::{Encoded, Frame, ReplyBuffer, Sent, head};
+use super::reply::{Encoded, Frame, HEAD_LEN, ReplyBuffer, Sent, head};
+use super::signatures::{Signer, Unsigned};
 use crate::clock::UnixTime;
+use crate::dnssec::Signing;
+use crate::dnssec::keys::ZoneKeys;
 use crate::link::{Code, LinkName, Origin};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
 use crate::zone::{WireName, Zone, Zones};
@@ -41,6 +46,8 @@ pub(super) struct Scratch<'a> {
 /// An ordinary query, and the hash by which its answer is looked for.
 pub(super) struct Prepared<'p> {
     pub(super) query: Query<'p>,
+    /// Which of the answers to it is wanted.
+    form: Form,
     hash: u64,
     /// What the rate limit will charge, if there is one for this client and the reply is an answer.
     pub(super) accounts: Option<[u64; 2]>,
@@ -49,14 +56,48 @@ pub(super) struct Prepared<'p> {
 /// What a query has waited for.
 pub(super) struct Answerable {
     pub(super) zones: Arc<Zones>,
-    stamp: Stamp,
+    /// Of the time before these zones were looked at.
+    pub(super) stamp: Stamp,
     pub(super) resolved: Resolved,
+}
+
+/// What a reply has to wait for.
+pub(super) enum Pending {
+    /// A link.
+    Link(Box<Unanswered>),
+    /// A signature, which takes too long where queries are received.
+    Signature,
+}
+
+/// When signatures are made that an answer needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signatures {
+    /// At once.
+    Now,
+    /// Elsewhere.
+    Later,
+}
+
+/// The zone that a query is about, and what it is signed with.
+struct Place<'z> {
+    zone: &'z Zone,
+    keys: Option<Guard<Arc<ZoneKeys>>>,
+}
+
+impl<'z> Place<'z> {
+    fn of(zone: &'z Zone) -> Self {
+        let keys = zone.signing().map(Signing::keys);
+        Self { zone, keys }
+    }
 }
 
 /// A query, and what is needed for its reply.
 struct Work<'a, 'p> {
     shared: &'a Shared,
     query: &'a Query<'p>,
+    form: Form,
+    /// Who asks, and how.
+    from: (IpAddr, Via),
     now: &'a Now,
     scratch: Scratch<'a>,
     /// Of a reply that tells no extended error.
@@ -83,11 +124,13 @@ impl Handler {
         (client, via): (IpAddr, Via),
     ) -> Option<Prepared<'p>> {
         let query = Query::read(packet)?;
-        let hash = self.0.hot.key(&query.name, query.qtype).hash();
+        let form = self.0.form_of(&query);
+        let hash = self.0.hot.key(&query.name, form, query.qtype).hash();
         let limiter = self.0.limiter_for(via);
         let accounts = limiter.and_then(|limiter| limiter.accounts_of_answers(client, &query.name));
         Some(Prepared {
             query,
+            form,
             hash,
             accounts,
         })
@@ -103,28 +146,57 @@ impl Handler {
         }
     }
 
-    /// Makes the reply to an ordinary query, or finds that it has to wait for a link.
+    /// Makes the reply to an ordinary query, or finds that it has to wait.
     pub(super) fn reply_now(
         &self,
         prepared: &Prepared<'_>,
         (client, via): (IpAddr, Via),
         now: &Now,
         scratch: Scratch<'_>,
-    ) -> Result<Sent, Box<Unanswered>> {
-        let Prepared { query, hash, .. } = prepared;
+        signatures: Signatures,
+    ) -> Result<Sent, Pending> {
+        let &Prepared {
+            ref query,
+            form,
+            hash,
+            ..
+        } = prepared;
         let mut work = Work {
             shared: &self.0,
             query,
+            form,
+            from: (client, via),
             now,
             frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
             stamp: self.0.links.common_stamp(),
         };
-        let key = HotAnswers::key_with_hash(&query.name, query.qtype, *hash);
+        let key = HotAnswers::key_with_hash(&query.name, form, query.qtype, hash);
         match work.hot_reply(&key) {
             Some(sent) => Ok(sent),
-            None => work.anew(),
+            None => work.anew(signatures),
         }
+    }
+
+    /// The reply to a query whose answer would take a signature, where there can be no more: to come by TCP.
+    pub(super) fn reply_unsigned(
+        &self,
+        packet: &Packet<'_>,
+        now: &Now,
+        reply: &mut ReplyBuffer,
+    ) -> Option<Sent> {
+        self.0.metrics.dnssec_signatures_refused.inc();
+        let message;
+        let echo = match packet.query() {
+            Some(prepared) => &prepared.query.echo,
+            None => {
+                message = Message::read(packet.bytes())?;
+                &message.echo
+            }
+        };
+        let (client, via) = packet.from();
+        let frame = self.0.frame(echo, via, client, now.unix);
+        Some(reply.truncate(&frame, head(&Answer::empty(ResponseCode::NoError, None))))
     }
 
     /// Waits for the link.
@@ -151,12 +223,23 @@ impl Handler {
         let mut work = Work {
             shared: &self.0,
             query,
+            form: self.0.form_of(query),
+            from: (client, via),
             now: &now,
             frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
             stamp: answerable.stamp,
         };
-        Some(work.with_link(zone, answerable.resolved))
+        Some(work.with_link(&Place::of(zone), answerable.resolved))
+    }
+}
+
+impl Shared {
+    fn form_of(&self, query: &Query<'_>) -> Form {
+        match self.may_sign(query.echo.edns, query.qtype) {
+            true => Form::Signed,
+            false => Form::Plain,
+        }
     }
 }
 
@@ -172,77 +255,187 @@ impl Work<'_, '_> {
     }
 
     /// A reply that no hot answer could be found for.
-    fn anew(&mut self) -> Result<Sent, Box<Unanswered>> {
+    fn anew(&mut self, signatures: Signatures) -> Result<Sent, Pending> {
         let links = &self.shared.links;
         let zones = self.shared.zones.current();
         let qtype = self.query.record_type();
         let Some(zone) = zones.find_for(&self.query.name, qtype) else {
-            return Ok(self.send_and_keep(&Answer::not_ours(), None, None));
+            return Ok(self.send_and_keep(&Answer::not_ours(), None));
         };
+        let place = Place::of(zone);
+        if self.signs(&place) && signatures == Signatures::Later {
+            return Err(Pending::Signature);
+        }
         let resolved = match link_at(zone, &self.query.name) {
             Some((code, origin)) if !links.may_exist(code.as_bytes(), origin) => {
-                return Ok(self.no_name(zone, None));
+                return Ok(self.no_name(&place, None));
             }
             Some((code, origin)) => match Code::parse(code) {
                 Ok(code) => links.resolve_possible(&LinkName::new(&code, origin)),
                 Err(_) => return Ok(self.fail()),
             },
-            None => match self.answer(zone, None) {
+            None => match self.answer(&place, None) {
                 Step::NeedsLink(name) => links.resolve_now(&name),
                 Step::Ready(answer) if is_name_error(&answer) => {
-                    return Ok(self.no_name(zone, Some(answer)));
+                    return Ok(self.no_name(&place, Some(answer)));
                 }
                 Step::Ready(answer) => {
                     // Of names below a wildcard, a DNAME or a zone cut there is no end.
                     let is_own = zone.has_name(&self.query.name);
                     let lease = is_own.then(|| self.static_lease());
-                    let sent = self.send_and_keep(&answer, lease, None);
-                    return Ok(if is_own { sent } else { sent.in_zone(zone) });
+                    return Ok(self.send(&place, answer, lease, None, !is_own));
                 }
             },
         };
         match resolved {
-            Ok(resolved) => Ok(self.with_link(zone, resolved)),
+            Ok(resolved) => Ok(self.with_link(&place, resolved)),
             // Held to the end: a reload in between does not change what this query sees.
-            Err(link) => Err(Box::new(Unanswered {
+            Err(link) => Err(Pending::Link(Box::new(Unanswered {
                 zones: Arc::clone(&zones),
                 stamp: self.stamp,
                 link,
-            })),
+            }))),
         }
     }
 
-    /// The reply that there is no such name, which is the same for all names of the same length.
-    /// `answer` is the answer if it has been made already.
-    fn no_name(&mut self, zone: &Zone, answer: Option<Answer>) -> Sent {
-        self.no_name_as_stand_in(zone, answer).in_zone(zone)
+    /// Whether what this zone answers is to be signed.
+    fn signs(&self, place: &Place<'_>) -> bool {
+        place.keys.is_some() && self.form == Form::Signed
     }
 
-    fn no_name_as_stand_in(&mut self, zone: &Zone, answer: Option<Answer>) -> Sent {
-        let stand_in = zone.stand_in(&self.query.name);
-        let key = self.shared.hot.stand_in_key(&stand_in);
+    /// The reply that there is no such name, which is the same for all names of the same length, if it is not
+    /// signed. `answer` is the answer if it has been made already.
+    fn no_name(&mut self, place: &Place<'_>, answer: Option<Answer>) -> Sent {
+        let sent = match self.signs(place) {
+            true => self.denied(place),
+            false => self.no_name_as_stand_in(place, answer),
+        };
+        sent.in_zone(place.zone)
+    }
+
+    fn no_name_as_stand_in(&mut self, place: &Place<'_>, answer: Option<Answer>) -> Sent {
+        let stand_in = place.zone.stand_in(&self.query.name);
+        let key = self.shared.hot.stand_in_key(&stand_in, self.form);
         if let Some(sent) = self.hot_reply(&key) {
             return sent;
         }
         let answer = match answer {
             Some(answer) => Step::Ready(answer),
-            None => self.answer(zone, Some(&Known::Absent)),
+            None => self.answer(place, Some(&Known::Absent)),
         };
         let (Step::Ready(answer), Some(name)) = (answer, to_name(&stand_in)) else {
             return self.fail();
         };
         let lease = is_name_error(&answer).then(|| self.static_lease());
-        self.send_as(&answer, name, &key, lease, None)
+        self.send_as(&answer, name, &key, lease.map(Kept::new))
+    }
+
+    /// The reply that there is no such name, with a proof of its own: the SOA record and its signature are the
+    /// same for all names of the same length, and an NSEC record is at the name itself (RFC 9824 §3.1).
+    fn denied(&mut self, place: &Place<'_>) -> Sent {
+        match self.try_denied(place) {
+            Ok(sent) => sent,
+            Err(error) => self.unsigned(error),
+        }
+    }
+
+    fn try_denied(&mut self, place: &Place<'_>) -> Result<Sent, Unsigned> {
+        let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
+        if let RecordType::NSEC | RecordType::RRSIG = self.query.record_type() {
+            // What is asked for is the proof itself.
+            let Step::Ready(mut answer) = self.answer(place, Some(&Known::Absent)) else {
+                return Err(Unsigned::Failed);
+            };
+            signer.sign(&mut answer, self.query.record_type())?;
+            return Ok(self.send_and_keep(&answer, None));
+        }
+        let proof = signer.proof_of_absence(&self.query.name)?;
+        let (mut head, len) = self.signed_soa(place)?;
+        if len + proof.bytes.len() > self.frame.room() {
+            return Ok(self.scratch.reply.truncate(&self.frame, head));
+        }
+        let records = self.scratch.reply.records_mut(&self.query.echo);
+        records[len..len + proof.bytes.len()].copy_from_slice(&proof.bytes);
+        let authorities = u16::from_be_bytes([head[4], head[5]]) + proof.records;
+        head[4..6].copy_from_slice(&authorities.to_be_bytes());
+        let len = len + proof.bytes.len();
+        Ok(self.scratch.reply.complete(&self.frame, head, len))
+    }
+
+    /// Puts the SOA record that says that there is no such name, and its signatures, where the records of the
+    /// reply are; gives the head of such an answer, and their length.
+    fn signed_soa(&mut self, place: &Place<'_>) -> Result<([u8; HEAD_LEN], usize), Unsigned> {
+        let stand_in = place.zone.stand_in(&self.query.name);
+        let key = self.shared.hot.stand_in_key(&stand_in, Form::Signed);
+        let is_current = |stamp| self.shared.links.is_current(stamp);
+        let room = self.frame.room();
+        let records = self.scratch.reply.records_mut(&self.query.echo);
+        let found = self
+            .shared
+            .hot
+            .find(&key, self.now, is_current, room, records);
+        if let Some(found) = found {
+            return Ok((found.head, found.len));
+        }
+        let signer = self.signer(place, false).ok_or(Unsigned::Failed)?;
+        let mut answer = Answer::empty(ResponseCode::NXDomain, None);
+        answer.authoritative = true;
+        answer.authorities.push(place.zone.negative_soa().clone());
+        let renewal = signer.sign(&mut answer, RecordType::SOA)?;
+        let name = to_name(&stand_in).ok_or(Unsigned::Failed)?;
+        let question = EncodedQuestion::query(name, self.query.record_type());
+        let kept = Kept {
+            lease: self.static_lease(),
+            end: None,
+            renewal,
+        };
+        let encoded = Encoded::of(&answer, question, self.scratch.encoding);
+        let encoded = encoded.ok_or(Unsigned::Failed)?;
+        let more =
+            self.shared
+                .hot
+                .keep(&key, &encoded, kept.validity(&answer, self.stamp, self.now));
+        self.shared.count_hot_bytes(more);
+        let records = self.scratch.reply.records_mut(&self.query.echo);
+        if let Some(place) = records.get_mut(..encoded.records.len()) {
+            place.copy_from_slice(encoded.records);
+        }
+        Ok((encoded.head, encoded.records.len()))
+    }
+
+    /// What signs answers of this zone, if it is signed.
+    fn signer<'s>(&'s self, place: &'s Place<'_>, is_made_up: bool) -> Option<Signer<'s>> {
+        Some(Signer {
+            shared: self.shared,
+            zone: place.zone,
+            signing: place.zone.signing()?,
+            keys: place.keys.as_ref()?,
+            now: self.now,
+            stamp: self.stamp,
+            from: self.from,
+            is_made_up,
+        })
+    }
+
+    /// The reply where there is no signature: to come by TCP, or else that it has failed.
+    fn unsigned(&mut self, error: Unsigned) -> Sent {
+        let via_udp = self.from.1 == Via::Udp;
+        if via_udp && error == Unsigned::TooMany {
+            let answer = Answer::empty(ResponseCode::NoError, None);
+            return self.scratch.reply.truncate(&self.frame, head(&answer));
+        }
+        let answer = Answer::empty(ResponseCode::ServFail, Some(error.explained()));
+        self.send_and_keep(&answer, None)
     }
 
     /// A reply for which a link was looked up.
-    fn with_link(&mut self, zone: &Zone, resolved: Resolved) -> Sent {
+    fn with_link(&mut self, place: &Place<'_>, resolved: Resolved) -> Sent {
         let is_absent = matches!(
             resolved.outcome,
             Ok(Resolution::Absent | Resolution::Expired(_))
         );
-        if is_absent && link_at(zone, &self.query.name).is_some() {
-            return self.no_name(zone, None);
+        if is_absent && link_at(place.zone, &self.query.name).is_some() {
+            return self.no_name(place, None);
         }
         let mut end = None;
         let known = match resolved.outcome {
@@ -253,16 +446,15 @@ impl Work<'_, '_> {
             Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
             Err(error) => self.shared.unknown(&error),
         };
-        match self.answer(zone, Some(&known)) {
-            Step::Ready(answer) if is_name_error(&answer) => self.no_name(zone, Some(answer)),
+        match self.answer(place, Some(&known)) {
+            Step::Ready(answer) if is_name_error(&answer) => self.no_name(place, Some(answer)),
             Step::Ready(mut answer) => {
                 if resolved.stale && matches!(known, Known::Live(_)) {
                     answer.mark_stale();
                 }
                 // Without a link it is the answer of a wildcard, which any name may have.
                 let lease = resolved.lease.filter(|_| !is_absent);
-                let sent = self.send_and_keep(&answer, lease, end);
-                if is_absent { sent.in_zone(zone) } else { sent }
+                self.send(place, answer, lease, end, is_absent)
             }
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => self.fail(),
@@ -277,7 +469,7 @@ impl Work<'_, '_> {
         }
     }
 
-    fn answer(&self, zone: &Zone, known: Option<&Known>) -> Step {
+    fn answer(&self, place: &Place<'_>, known: Option<&Known>) -> Step {
         let Some((name, key)) = self.query.names() else {
             return Step::Ready(Answer::empty(ResponseCode::ServFail, None));
         };
@@ -285,26 +477,55 @@ impl Work<'_, '_> {
             name: &name,
             key: &key,
             qtype: self.query.record_type(),
+            signed: place.keys.as_ref().map(|keys| Signed {
+                keys,
+                wanted: self.form == Form::Signed,
+            }),
         };
-        answer(zone, question, known, self.now.unix)
+        answer(place.zone, question, known, self.now.unix)
     }
 
     fn fail(&mut self) -> Sent {
-        self.send_and_keep(&Answer::empty(ResponseCode::ServFail, None), None, None)
+        self.send_and_keep(&Answer::empty(ResponseCode::ServFail, None), None)
     }
 
-    /// Makes the reply of an answer, and keeps the answer under this lease. `end` is when the link
-    /// ends that it is about.
-    fn send_and_keep(
+    /// The reply of an answer of this zone, signed if it is to be; see [`Work::send_and_keep`]. `end` is when the
+    /// link ends that it is about.
+    fn send(
         &mut self,
-        answer: &Answer,
+        place: &Place<'_>,
+        mut answer: Answer,
         lease: Option<Lease>,
         end: Option<UnixTime>,
+        is_made_up: bool,
     ) -> Sent {
+        let mut renewal = UnixTime(u64::MAX);
+        if self.signs(place)
+            && let Some(signer) = self.signer(place, is_made_up)
+        {
+            match signer.sign(&mut answer, self.query.record_type()) {
+                Ok(first) => renewal = first,
+                Err(error) => return self.unsigned(error),
+            }
+        }
+        let kept = lease.map(|lease| Kept {
+            lease,
+            end,
+            renewal,
+        });
+        let sent = self.send_and_keep(&answer, kept);
+        match is_made_up {
+            true => sent.in_zone(place.zone),
+            false => sent,
+        }
+    }
+
+    /// Makes the reply of an answer, and keeps the answer for as long.
+    fn send_and_keep(&mut self, answer: &Answer, kept: Option<Kept>) -> Sent {
         let hot = &self.shared.hot;
-        let key = hot.key(&self.query.name, self.query.qtype);
+        let key = hot.key(&self.query.name, self.form, self.query.qtype);
         match to_name(&self.query.name) {
-            Some(name) => self.send_as(answer, name, &key, lease, end),
+            Some(name) => self.send_as(answer, name, &key, kept),
             None => self.scratch.reply.truncate(&self.frame, head(answer)),
         }
     }
@@ -316,21 +537,14 @@ impl Work<'_, '_> {
         answer: &Answer,
         name: Name,
         key: &HotKey<'_>,
-        lease: Option<Lease>,
-        end: Option<UnixTime>,
+        kept: Option<Kept>,
     ) -> Sent {
         let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
         // None if no message can hold it.
         if let Some(encoded) = Encoded::of(answer, question.clone(), encoding) {
-            if let Some(lease) = lease.filter(|_| answer.rcode != ResponseCode::ServFail) {
-                let validity = Validity {
-                    lease: Lease {
-                        stamp: lease.stamp.with_earlier(self.stamp),
-                        ..lease
-                    },
-                    steady_until: steady_until(answer, end, self.now.unix),
-                };
+            if let Some(kept) = kept.filter(|_| answer.rcode != ResponseCode::ServFail) {
+                let validity = kept.validity(answer, self.stamp, self.now);
                 let more = self.shared.hot.keep(key, &encoded, validity);
                 self.shared.count_hot_bytes(more);
             }
@@ -358,6 +572,39 @@ impl Work<'_, '_> {
         }
         let frame = self.frame.with_error(answer.error, 0);
         reply.truncate(&frame, head(answer))
+    }
+}
+
+/// For how long an answer may be kept.
+struct Kept {
+    lease: Lease,
+    /// When the link ends that it is about.
+    end: Option<UnixTime>,
+    /// When its signatures are to be made anew.
+    renewal: UnixTime,
+}
+
+impl Kept {
+    /// For what has no end and no signatures.
+    fn new(lease: Lease) -> Self {
+        let renewal = UnixTime(u64::MAX);
+        Self {
+            lease,
+            end: None,
+            renewal,
+        }
+    }
+
+    /// With the stamp of the time before the zones were looked at.
+    fn validity(&self, answer: &Answer, stamp: Stamp, now: &Now) -> Validity {
+        let steady = steady_until(answer, self.end, now.unix);
+        Validity {
+            lease: Lease {
+                stamp: self.lease.stamp.with_earlier(stamp),
+                ..self.lease
+            },
+            steady_until: steady.min(UnixTime(self.renewal.0.saturating_sub(1))),
+        }
     }
 }
 

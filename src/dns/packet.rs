@@ -12,15 +12,15 @@
 //! [`Handler::reply_to`]. What is decided, sent and counted is the same for all.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
-use super::handler::{Fit, Handler, Reply, Unanswered};
+use super::handler::{Asked, Fit, Handler, Reply, Unanswered};
 use super::hot::Now;
 use super::message::{Message, Refusal};
-use super::ordinary::{Answerable, Prepared, Scratch};
+use super::ordinary::{Answerable, Pending, Prepared, Scratch, Signatures};
 use super::query::HEADER_LEN;
 use super::rate_limit::Addressee;
 use super::reply::{Frame, ReplyBuffer, Sent};
@@ -73,8 +73,10 @@ pub struct Packet<'p> {
 pub(super) enum Fate {
     /// A reply, in its buffer.
     Replied,
-    /// A reply that has to wait.
+    /// A reply that has to wait for a link.
     Waits(Waiting),
+    /// A reply that has to be signed, elsewhere.
+    Signs,
     /// None.
     Dropped,
 }
@@ -126,6 +128,24 @@ impl Packet<'_> {
             client: self.peer.ip(),
             name: query.map(|prepared| &prepared.query.name),
             accounts: query.and_then(|prepared| prepared.accounts),
+        }
+    }
+
+    /// The packet itself.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    /// Who has sent it, and how.
+    pub(super) fn from(&self) -> (IpAddr, Via) {
+        (self.peer.ip(), self.via)
+    }
+
+    /// What its message, if it is an odd query, asks beside its question.
+    fn asked<'m>(&self, message: &Message<'m>) -> Asked<'m> {
+        Asked {
+            edns: message.echo.edns,
+            from: self.from(),
         }
     }
 
@@ -181,12 +201,12 @@ impl Handler {
             tally,
         } = buffers;
         let scratch = Scratch { reply, encoding };
-        let fate = self.take(packet, &self.time(), scratch, tally);
+        let fate = self.take(packet, &self.time(), scratch, tally, Signatures::Now);
         tally.tell(self.metrics());
         match fate {
             Fate::Replied => Ok(Some(buffers.reply.as_bytes())),
             Fate::Waits(waiting) => Err(waiting),
-            Fate::Dropped => Ok(None),
+            Fate::Signs | Fate::Dropped => Ok(None),
         }
     }
 
@@ -216,6 +236,7 @@ impl Handler {
         now: &Now,
         mut scratch: Scratch<'_>,
         tally: &mut Tally,
+        signatures: Signatures,
     ) -> Fate {
         let &Packet {
             bytes, peer, via, ..
@@ -228,8 +249,8 @@ impl Handler {
             return Fate::Dropped;
         }
         let taken = match &packet.query {
-            Some(query) => self.reply_now(query, (peer.ip(), via), now, scratch.lend()),
-            None => match self.take_odd(packet, now, scratch.lend()) {
+            Some(query) => self.reply_now(query, (peer.ip(), via), now, scratch.lend(), signatures),
+            None => match self.take_odd(packet, now, scratch.lend(), signatures) {
                 Some(taken) => taken,
                 None => {
                     self.count_drops(DropReason::Unsendable, 1);
@@ -245,7 +266,8 @@ impl Handler {
                 }
                 None => Fate::Dropped,
             },
-            Err(unanswered) => Fate::Waits(Waiting {
+            Err(Pending::Signature) => Fate::Signs,
+            Err(Pending::Link(unanswered)) => Fate::Waits(Waiting {
                 packet: bytes.into(),
                 peer,
                 via,
@@ -260,7 +282,8 @@ impl Handler {
         packet: &Packet<'_>,
         now: &Now,
         scratch: Scratch<'_>,
-    ) -> Option<Result<Sent, Box<Unanswered>>> {
+        signatures: Signatures,
+    ) -> Option<Result<Sent, Pending>> {
         let message = Message::read(packet.bytes)?;
         let client = packet.peer.ip();
         let frame = self.0.frame(&message.echo, packet.via, client, now.unix);
@@ -270,10 +293,31 @@ impl Handler {
         let Some(request) = packet.request(&message) else {
             return Some(Ok(scratch.reply.refuse(&frame, &Refusal::unreadable())));
         };
-        match self.begin(&request) {
-            Ok(reply) => self.complete(reply, &request, &frame, scratch).map(Ok),
-            Err(unanswered) => Some(Err(unanswered)),
+        let asked = packet.asked(&message);
+        if signatures == Signatures::Later && self.0.may_sign(asked.edns, message.echo.qtype()) {
+            return Some(Err(Pending::Signature));
         }
+        match self.begin(&request, &asked) {
+            Ok(reply) => self.complete(reply, &request, &frame, scratch).map(Ok),
+            Err(unanswered) => Some(Err(Pending::Link(unanswered))),
+        }
+    }
+
+    /// Makes the reply to a packet that would have to be signed, where that cannot be done: too many wait for
+    /// it. Returns whether there is one.
+    pub(super) fn take_unsigned(
+        &self,
+        packet: &Packet<'_>,
+        now: &Now,
+        reply: &mut ReplyBuffer,
+        tally: &mut Tally,
+    ) -> bool {
+        let sent = self.reply_unsigned(packet, now, reply);
+        let sent = sent.and_then(|sent| self.limit(packet, sent, now, reply, tally));
+        if let Some(sent) = sent {
+            tally.count(packet.via, sent);
+        }
+        sent.is_some()
     }
 
     /// Makes the bytes of a reply that hickory encodes; none if it cannot be sent.
@@ -288,7 +332,7 @@ impl Handler {
         let frame = frame.with_error(reply.error(), 0);
         let wire = scratch.encoding;
         let fit = reply.encode(request, frame.limit.saturating_sub(frame.opt_len()), wire);
-        let is_made = scratch.reply.finish(&frame, wire);
+        let is_made = scratch.reply.finish(&frame, wire, reply.is_signed());
         is_made.then(|| Sent {
             rcode: reply.rcode(),
             truncated: fit == Fit::Truncated,
@@ -307,7 +351,7 @@ impl Handler {
     ) -> Option<Sent> {
         let message = Message::read(packet.bytes)?;
         let request = packet.request(&message)?;
-        let reply = self.end(&request, answerable);
+        let reply = self.end(&request, &packet.asked(&message), answerable);
         let client = packet.peer.ip();
         let now = self.time().unix;
         let frame = self.0.frame(&message.echo, packet.via, client, now);

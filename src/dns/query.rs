@@ -55,6 +55,14 @@ impl<'p> Echo<'p> {
         }
     }
 
+    /// The query type; 0, which is none, where there is no question.
+    pub(super) fn qtype(&self) -> u16 {
+        match self.question {
+            [.., t0, t1, _, _] => u16::from_be_bytes([*t0, *t1]),
+            _ => 0,
+        }
+    }
+
     /// Writes itself to the beginning of a reply: id, opcode and RD into the header, and the question
     /// behind it. The rest of the header is there already.
     pub(super) fn stamp(&self, reply: &mut [u8]) {

@@ -36,6 +36,14 @@ pub fn uri(target: &TargetUrl) -> RData {
     }
 }
 
+/// Data that is in wire form already.
+pub fn raw(rtype: RecordType, data: Vec<u8>) -> RData {
+    RData::Unknown {
+        code: rtype,
+        rdata: NULL::with(data),
+    }
+}
+
 /// The DNAME of a node, and where it leads. hickory knows the type but keeps its data as plain
 /// bytes; the zone loader has seen to it that they are one uncompressed name.
 pub fn dname_target(node: &Node) -> Option<(&RrSet, Name)> {

@@ -12,8 +12,8 @@ use hickory_proto::serialize::binary::BinEncoder;
 use super::answer::{Answer, ExtendedError};
 use super::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use super::edns::{
-    DNSSEC_OK, OPT_LEN, OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING,
-    TYPE_OPT,
+    COMPACT_OK, DNSSEC_OK, OPT_LEN, OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID,
+    OPTION_PADDING, QueryEdns, TYPE_OPT,
 };
 use super::hot::HotAnswer;
 use super::message::{CookieCheck, Refusal};
@@ -32,6 +32,14 @@ const TRUNCATED: u8 = 0x02;
 /// Marks the head of a stale answer that is kept, in a bit of its second byte that a reply leaves zero (the
 /// reserved one, RFC 1035 §4.1.1).
 const STALE: u8 = 0x40;
+/// Marks the head of a signed answer, in another such bit (AD, which only a resolver sets: RFC 4035 §3.1.6). If
+/// it says that there is no such name, its denial is compact (RFC 9824).
+const SIGNED: u8 = 0x20;
+/// Such marks, of which a reply shows none.
+const MARKS: u8 = STALE | SIGNED;
+/// NOERROR and NXDOMAIN.
+const NO_ERROR: u8 = 0;
+const NX_DOMAIN: u8 = 3;
 /// The code and length of an option.
 const OPTION_HEADER_LEN: usize = 4;
 /// The INFO-CODE of an extended error (RFC 8914 §2).
@@ -104,6 +112,17 @@ impl Sent {
     }
 }
 
+/// What is to be known for an OPT record beside the frame.
+#[derive(Clone, Copy, Default)]
+struct Opt {
+    /// The upper bits of the rcode (RFC 6891 §6.1.3).
+    high_rcode: u8,
+    /// How many bytes will follow.
+    behind: usize,
+    /// Whether the answer is signed.
+    is_signed: bool,
+}
+
 /// A reply in the making, in a buffer that is used again and again.
 pub(super) struct ReplyBuffer {
     bytes: Box<[u8]>,
@@ -144,14 +163,29 @@ impl<'b> Encoded<'b> {
         let (header, body) = buffer.split_first_chunk::<HEADER_LEN>()?;
         let [_, _, flags, rcode, _, _, counts @ ..] = *header;
         let [a0, a1, n0, n1, d0, d1] = counts;
-        let stale = match answer.error {
-            Some(ExtendedError::STALE) => STALE,
-            _ => 0,
-        };
         Some(Self {
-            head: [flags, rcode | stale, a0, a1, n0, n1, d0, d1],
+            head: [flags, rcode | marks(answer), a0, a1, n0, n1, d0, d1],
             records: body.get(question_len..)?,
         })
+    }
+}
+
+/// The marks in the head of an answer.
+fn marks(answer: &Answer) -> u8 {
+    let stale = match answer.error {
+        Some(ExtendedError::STALE) => STALE,
+        _ => 0,
+    };
+    stale | if answer.signed { SIGNED } else { 0 }
+}
+
+/// The rcode of a reply whose answer has this one. RFC 9824 §3.1 and §5.1: with a compact denial it is NOERROR,
+/// unless the client has said that it takes NXDOMAIN, too.
+pub(super) fn rcode_with(signed: bool, rcode: u8, edns: Option<QueryEdns<'_>>) -> u8 {
+    let takes_it = edns.is_some_and(|edns| edns.compact_ok && edns.dnssec_ok);
+    match rcode {
+        NX_DOMAIN if signed && !takes_it => NO_ERROR,
+        rcode => rcode,
     }
 }
 
@@ -163,7 +197,13 @@ pub(super) fn head(answer: &Answer) -> [u8; HEAD_LEN] {
     };
     let answers = u16::try_from(answer.answers.len()).unwrap_or(u16::MAX);
     let [a0, a1] = answers.to_be_bytes();
-    [RESPONSE | aa, answer.rcode.low(), a0, a1, 0, 0, 0, 0]
+    let rcode = answer.rcode.low() | marks(answer);
+    [RESPONSE | aa, rcode, a0, a1, 0, 0, 0, 0]
+}
+
+/// The lower bits of the rcode that a reply with this head has.
+fn rcode_of(frame: &Frame<'_>, head: [u8; HEAD_LEN]) -> u8 {
+    rcode_with(head[1] & SIGNED != 0, head[1] & 0x0F, frame.echo.edns)
 }
 
 /// What a reply with this head is like.
@@ -266,7 +306,12 @@ impl ReplyBuffer {
         let fits = |tsig: &&Vec<u8>| answer.len() + tsig.len() <= frame.room();
         let tsig = refusal.tsig.as_ref().filter(fits);
         let behind = tsig.map_or(0, Vec::len);
-        self.complete_with(&frame, head, answer.len(), (high, behind));
+        let opt = Opt {
+            high_rcode: high,
+            behind,
+            is_signed: false,
+        };
+        self.complete_with(&frame, head, answer.len(), opt);
         if let Some(tsig) = tsig {
             self.push(tsig);
             self.count_additional();
@@ -284,21 +329,30 @@ impl ReplyBuffer {
 
     /// Makes a reply of what was encoded elsewhere, from the header to the last record, and leaves room
     /// for the OPT record.
-    pub(super) fn finish(&mut self, frame: &Frame<'_>, message: &[u8]) -> bool {
+    pub(super) fn finish(&mut self, frame: &Frame<'_>, message: &[u8], is_signed: bool) -> bool {
         self.len = 0;
         if message.is_empty() || message.len() + frame.opt_len() > frame.limit {
             return false;
         }
         self.push(message);
-        self.push_opt(frame, (0, 0));
+        let opt = Opt {
+            is_signed,
+            ..Opt::default()
+        };
+        self.push_opt(frame, opt);
         true
     }
 
-    /// Puts header, question and OPT record to the records.
-    fn complete(&mut self, frame: &Frame<'_>, head: [u8; HEAD_LEN], records_len: usize) -> Sent {
-        self.complete_with(frame, head, records_len, (0, 0));
+    /// Puts header, question and OPT record to the records, which are in their place.
+    pub(super) fn complete(
+        &mut self,
+        frame: &Frame<'_>,
+        head: [u8; HEAD_LEN],
+        records_len: usize,
+    ) -> Sent {
+        self.complete_with(frame, head, records_len, Opt::default());
         Sent {
-            rcode: (head[1] & 0x0F).into(),
+            rcode: rcode_of(frame, head).into(),
             truncated: false,
             hot: false,
             class: class_of(head),
@@ -311,29 +365,40 @@ impl ReplyBuffer {
         frame: &Frame<'_>,
         head: [u8; HEAD_LEN],
         records_len: usize,
-        opt: (u8, usize),
+        opt: Opt,
     ) {
-        let [flags, rcode, counts @ ..] = head;
-        let rcode = rcode & !STALE;
+        let [flags, _, counts @ ..] = head;
+        let rcode = head[1] & !(MARKS | 0x0F) | rcode_of(frame, head);
         let question_len = frame.echo.question.len();
         let header = &mut self.bytes[..HEADER_LEN];
         header[2..6].copy_from_slice(&[flags, rcode, 0, u8::from(question_len > 0)]);
         header[6..].copy_from_slice(&counts);
         frame.echo.stamp(&mut self.bytes[..]);
         self.len = HEADER_LEN + question_len + records_len;
-        self.push_opt(frame, opt);
+        let is_signed = head[1] & SIGNED != 0;
+        self.push_opt(frame, Opt { is_signed, ..opt });
     }
 
-    /// Adds an OPT record if the query has one: version 0, our own size, DO repeated (RFC 3225 §3), all
-    /// other flags zero (RFC 6891 §6.1.4). What is to know from elsewhere: the upper bits of the rcode, and
-    /// how many bytes will follow.
-    fn push_opt(&mut self, frame: &Frame<'_>, (high_rcode, behind): (u8, usize)) {
+    /// Adds an OPT record if the query has one: version 0, our own size, DO repeated (RFC 3225 §3), CO as well
+    /// where its meaning is followed (RFC 9824 §5.1), all other flags zero (RFC 6891 §6.1.4).
+    fn push_opt(&mut self, frame: &Frame<'_>, opt: Opt) {
         let Some(edns) = frame.echo.edns else {
             return;
         };
         let options = &frame.options;
+        let Opt {
+            high_rcode,
+            behind,
+            is_signed,
+        } = opt;
         let ([_, opt], [s0, s1]) = (TYPE_OPT.to_be_bytes(), frame.udp_payload.to_be_bytes());
-        let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
+        let mut flags = 0;
+        if edns.dnssec_ok {
+            flags |= DNSSEC_OK;
+        }
+        if edns.compact_ok && is_signed {
+            flags |= COMPACT_OK;
+        }
         let padding = match options.padding {
             true => padding(self.len + OPT_LEN + options.len() + behind, frame.limit),
             false => None,

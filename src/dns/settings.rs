@@ -2,7 +2,7 @@
 
 use super::chaos::Identity;
 use super::edns::DEFAULT_UDP_PAYLOAD;
-use super::rate_limit::RateLimitConfig;
+use super::rate_limit::{RateLimitConfig, SignatureLimits};
 
 /// What the operator has decided about replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Settings {
     pub cookies: bool,
     /// How many replies a network gets by UDP; none for no limit.
     pub rate_limit: Option<RateLimitConfig>,
+    /// How many signatures are made a second.
+    pub signatures: SignatureLimits,
 }
 
 impl Default for Settings {
@@ -30,6 +32,7 @@ impl Default for Settings {
             identity: Identity::default(),
             cookies: true,
             rate_limit: None,
+            signatures: SignatureLimits::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the node. Whether a link owns a name is not the zone's to know: where one could, the search says
 //! so and adds what holds if there is none.
 
-use hickory_proto::rr::{LowerName, RecordType};
+use hickory_proto::rr::{LowerName, Name, RecordType};
 
 use super::Zone;
 use super::tree::{APEX, Entry, Kind, Node};
@@ -175,6 +175,14 @@ impl Zone {
         }
         // RFC 4592 §3.3.1: the wildcard below the closest encloser, and no other.
         wildcard.map_or(Lookup::NoName, Lookup::Wildcard)
+    }
+
+    /// Whether a name is below a zone cut, or at one: its addresses are another's.
+    pub(crate) fn is_glue(&self, name: &Name) -> bool {
+        matches!(
+            self.lookup(&LowerName::new(name)),
+            Lookup::Delegation { .. }
+        )
     }
 
     /// The node that has addresses of a name, to be sent along with records that point to it: data

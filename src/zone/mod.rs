@@ -28,15 +28,15 @@ use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 pub use self::diagnostic::{Diagnostic, GenerateProblem, LoadError, NameProblem, Problem};
 pub use self::lookup::{LinkPlace, Lookup};
-pub use self::set::{ZoneSet, Zones};
+pub use self::set::{Signings, ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
-pub(crate) use self::wire::{MAX_NAME_LEN, WireName};
+pub(crate) use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN, WireName};
 
 use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::master::Master;
 use self::tree::Tree;
-use self::wire::MAX_LABEL_LEN;
+use crate::dnssec::Signing;
 use crate::link::{Code, Origin};
 
 /// How a zone is configured.
@@ -79,6 +79,8 @@ pub struct Zone {
     stand_in_fill: u8,
     negative_soa: Record,
     tree: Tree,
+    /// How it is signed, if it is.
+    signing: Option<Arc<Signing>>,
 }
 
 /// What a load gives: what was made, and warnings in the order of the files and their lines.
@@ -151,6 +153,7 @@ impl Zone {
             stand_in_fill: stand_in_fill(&negative_soa),
             negative_soa,
             tree: built.tree,
+            signing: None,
         };
         let warnings = built.hosts.iter();
         let warnings = warnings.filter_map(|host| zone.check_host(host)).collect();
@@ -181,6 +184,16 @@ impl Zone {
     /// The name of the apex.
     pub fn origin(&self) -> &LowerName {
         &self.origin
+    }
+
+    /// The name of the apex in wire form and lower case.
+    pub(crate) fn apex_key(&self) -> &[u8] {
+        &self.apex_key
+    }
+
+    /// How it is signed, if it is.
+    pub fn signing(&self) -> Option<&Signing> {
+        self.signing.as_deref()
     }
 
     /// Which names a link has.

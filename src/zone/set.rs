@@ -10,8 +10,12 @@ use super::diagnostic::{Diagnostic, LoadError, Problem};
 use super::lookup::Lookup;
 use super::wire::WireName;
 use super::{Loaded, Zone, ZoneConfig, in_file};
+use crate::dnssec::Signing;
 use crate::link::{LinkName, Origin};
 use crate::links::{Host, Namespace};
+
+/// How zones are signed, by their origins; those that are not signed are missing.
+pub type Signings = HashMap<Origin, Arc<Signing>>;
 
 /// The zones of a server at one time.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ impl Zones {
     ///
     /// # Errors
     /// [`LoadError`] with everything that is wrong in all of them.
-    pub fn load(configs: &[ZoneConfig]) -> Loaded<Self> {
+    pub fn load(configs: &[ZoneConfig], signings: &Signings) -> Loaded<Self> {
         let mut zones: Vec<Arc<Zone>> = Vec::with_capacity(configs.len());
         let mut by_origin = HashMap::new();
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
@@ -40,7 +44,8 @@ impl Zones {
                 continue;
             }
             match Zone::load(config) {
-                Ok((zone, more)) => {
+                Ok((mut zone, more)) => {
+                    zone.signing = signings.get(&config.origin).cloned();
                     warnings.extend(more);
                     by_origin.insert(zone.apex_key.clone(), zones.len());
                     zones.push(Arc::new(zone));
@@ -162,6 +167,8 @@ impl Zones {
 #[derive(Debug)]
 pub struct ZoneSet {
     configs: Vec<ZoneConfig>,
+    /// How zones are signed, by their origins.
+    signings: Signings,
     current: ArcSwap<Zones>,
     /// Held during a reload: of two at the same time, the one that read first must not win.
     reloading: Mutex<()>,
@@ -173,13 +180,27 @@ impl ZoneSet {
     /// # Errors
     /// [`LoadError`] with everything that is wrong in all of them.
     pub fn load(configs: Vec<ZoneConfig>) -> Loaded<Self> {
-        let (zones, warnings) = Zones::load(&configs)?;
+        Self::load_signed(configs, Signings::default())
+    }
+
+    /// Loads all zones, of which these are signed.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong in all of them.
+    pub fn load_signed(configs: Vec<ZoneConfig>, signings: Signings) -> Loaded<Self> {
+        let (zones, warnings) = Zones::load(&configs, &signings)?;
         let set = Self {
             configs,
+            signings,
             current: ArcSwap::from_pointee(zones),
             reloading: Mutex::new(()),
         };
         Ok((set, warnings))
+    }
+
+    /// How zones are signed, by their origins.
+    pub fn signings(&self) -> &Signings {
+        &self.signings
     }
 
     /// The zones as they are now. Hold it for one answer, not longer.
@@ -197,7 +218,7 @@ impl ZoneSet {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (zones, warnings) = Zones::load(&self.configs)?;
+        let (zones, warnings) = Zones::load(&self.configs, &self.signings)?;
         self.current.store(Arc::new(zones));
         Ok(warnings)
     }

@@ -7,7 +7,7 @@
 /// The longest name on the wire, in bytes (RFC 1035 §2.3.4).
 pub(crate) const MAX_NAME_LEN: usize = 255;
 /// The longest label, in bytes (RFC 1035 §2.3.4).
-pub(super) const MAX_LABEL_LEN: usize = 63;
+pub(crate) const MAX_LABEL_LEN: usize = 63;
 /// The most labels that fit in [`MAX_NAME_LEN`], each with its length byte, before the root.
 const MAX_LABELS: usize = 127;
 /// [`MAX_NAME_LEN`], rounded up to whole words of eight bytes.
@@ -24,7 +24,7 @@ pub(crate) struct WireName {
 
 impl WireName {
     /// Joins labels, the leftmost first; none if they make no legal name.
-    pub(super) fn from_labels<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<Self> {
+    pub(crate) fn from_labels<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<Self> {
         let mut name = Self {
             bytes: [0; PADDED_LEN],
             len: 0,

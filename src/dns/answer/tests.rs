@@ -64,6 +64,7 @@ fn ask(zone: &Zone, name: &str, qtype: RecordType, known: Option<&Known>) -> Ste
         name: &name,
         key: &LowerName::new(&name),
         qtype,
+        signed: None,
     };
     answer(zone, question, known, NOW)
 }

@@ -56,7 +56,30 @@ pub(super) struct HotAnswers {
     began: Instant,
 }
 
-/// How an answer is found: by its owner name, and its type or that it is the answer of a stand-in.
+/// In which form something is kept of a name and a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The answer as it is for everybody.
+    Plain,
+    /// The answer for who has set DO, in a zone that is signed.
+    Signed,
+    /// The signatures of an RRset, for the answers that it is part of.
+    Signatures,
+}
+
+impl Form {
+    /// The kind of a key.
+    fn kind(self, rtype: u16) -> u32 {
+        let form = match self {
+            Self::Plain => 0,
+            Self::Signed => 1,
+            Self::Signatures => 2,
+        };
+        form << 16 | u32::from(rtype)
+    }
+}
+
+/// How an answer is found: by its owner name, its form, and its type or that it is the answer of a stand-in.
 #[derive(Clone, Copy)]
 pub(super) struct HotKey<'k>(Key<'k>);
 
@@ -97,23 +120,28 @@ impl HotAnswers {
     }
 
     /// The key of the answer for a name and a type.
-    pub(super) fn key<'k>(&self, name: &'k WireName, qtype: u16) -> HotKey<'k> {
-        HotKey(Key::new(&self.hasher, qtype, name.padded()))
+    pub(super) fn key<'k>(&self, name: &'k WireName, form: Form, qtype: u16) -> HotKey<'k> {
+        HotKey(Key::new(&self.hasher, form.kind(qtype), name.padded()))
     }
 
     /// The same key again, whose hash is known.
-    pub(super) fn key_with_hash<'k>(name: &'k WireName, qtype: u16, hash: u64) -> HotKey<'k> {
+    pub(super) fn key_with_hash<'k>(
+        name: &'k WireName,
+        form: Form,
+        qtype: u16,
+        hash: u64,
+    ) -> HotKey<'k> {
         HotKey(Key {
             hash,
-            kind: qtype,
+            kind: form.kind(qtype),
             name: name.padded(),
         })
     }
 
     /// The key of the answer for all names that a stand-in stands for, of any type.
-    pub(super) fn stand_in_key<'k>(&self, stand_in: &'k WireName) -> HotKey<'k> {
+    pub(super) fn stand_in_key<'k>(&self, stand_in: &'k WireName, form: Form) -> HotKey<'k> {
         // There is no type 0 (RFC 6895 §3.1).
-        self.key(stand_in, 0)
+        self.key(stand_in, form, 0)
     }
 
     /// Has the processor fetch what finding answers by these hashes of keys will need.
@@ -206,7 +234,7 @@ mod tests {
     fn an_answer_is_found_for_as_long_as_it_is_right() {
         let hot = HotAnswers::new(1 << 16);
         let name = WireName::read(b"\x03abc\x01s\0").unwrap();
-        let key = hot.key(&name, 16);
+        let key = hot.key(&name, Form::Plain, 16);
         let records = b"some records";
         let encoded = Encoded {
             head: [7; HEAD_LEN],

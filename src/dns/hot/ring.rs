@@ -70,15 +70,15 @@ const POSITION: u64 = u64::MAX >> HASH_BITS;
 pub(super) struct Key<'k> {
     /// The hash of the rest.
     pub(super) hash: u64,
-    /// A number besides the name.
-    pub(super) kind: u16,
+    /// A number besides the name, of [`KIND_BITS`] bits.
+    pub(super) kind: u32,
     /// A whole number of words of eight bytes.
     pub(super) name: &'k [u8],
 }
 
 impl<'k> Key<'k> {
     /// The key of a kind and a name.
-    pub(super) fn new(hasher: &RandomState, kind: u16, name: &'k [u8]) -> Self {
+    pub(super) fn new(hasher: &RandomState, kind: u32, name: &'k [u8]) -> Self {
         let hash = hash_of(hasher, kind, words_of(name));
         Self { hash, kind, name }
     }
@@ -87,36 +87,42 @@ impl<'k> Key<'k> {
 /// What is said of an entry besides its key and its value.
 pub(super) type Tags = [u64; TAGS];
 
-/// The first word of an entry: `words:16, kind:16, name words:16, value bytes:16`.
+/// The bits of [`Key::kind`].
+const KIND_BITS: u32 = 24;
+
+/// The first word of an entry: `words:16, kind:24, name words:8, value bytes:16`. A name has 32 words at most.
 #[derive(Clone, Copy)]
 struct Lengths(u64);
 
 impl Lengths {
-    fn new(words: usize, kind: u16, name_words: usize, value_len: usize) -> Self {
-        let field = |value: usize, shift: u32| (value as u64 & 0xFFFF) << shift;
+    fn new(words: usize, kind: u32, name_words: usize, value_len: usize) -> Self {
+        let field = |value: u64, bits: u32, shift: u32| (value & ((1 << bits) - 1)) << shift;
         Self(
-            field(words, 48) | field(kind.into(), 32) | field(name_words, 16) | field(value_len, 0),
+            field(words as u64, 16, 48)
+                | field(kind.into(), KIND_BITS, 24)
+                | field(name_words as u64, 8, 16)
+                | field(value_len as u64, 16, 0),
         )
     }
 
-    fn field(self, shift: u32) -> usize {
-        usize::from((self.0 >> shift) as u16)
+    fn field(self, bits: u32, shift: u32) -> u64 {
+        self.0 >> shift & ((1 << bits) - 1)
     }
 
     fn words(self) -> usize {
-        self.field(48)
+        self.field(16, 48) as usize
     }
 
-    fn kind(self) -> u16 {
-        (self.0 >> 32) as u16
+    fn kind(self) -> u32 {
+        self.field(KIND_BITS, 24) as u32
     }
 
     fn name_words(self) -> usize {
-        self.field(16)
+        self.field(8, 16) as usize
     }
 
     fn value_len(self) -> usize {
-        self.field(0)
+        self.field(16, 0) as usize
     }
 
     /// Whether an entry of these lengths can have this key.
@@ -536,9 +542,9 @@ impl Ring {
     }
 }
 
-fn hash_of(hasher: &RandomState, kind: u16, name: impl Iterator<Item = u64>) -> u64 {
+fn hash_of(hasher: &RandomState, kind: u32, name: impl Iterator<Item = u64>) -> u64 {
     let mut hasher = hasher.build_hasher();
-    hasher.write_u16(kind);
+    hasher.write_u32(kind);
     for word in name {
         hasher.write_u64(word);
     }

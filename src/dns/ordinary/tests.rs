@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::clock::Clock;
 use crate::dns::Settings;
-use crate::dns::handler::Handler;
+use crate::dns::handler::{Asked, Handler};
 use crate::dns::message::Message as OddMessage;
 use crate::dns::packet::Buffers;
 use crate::link::{Origin, TargetUrl, Ttl};
@@ -153,9 +153,11 @@ impl Fixture {
         let from = (CLIENT.ip(), Via::Udp);
         let prepared = handler.prepare(packet, from).expect("an ordinary query");
         handler.fetch(std::iter::once(&prepared));
-        let sent = match handler.reply_now(&prepared, from, &handler.time(), scratch) {
+        let now = handler.time();
+        let sent = match handler.reply_now(&prepared, from, &now, scratch, Signatures::Now) {
             Ok(sent) => sent,
-            Err(mut unanswered) => {
+            Err(Pending::Signature) => panic!("it was to be signed at once"),
+            Err(Pending::Link(mut unanswered)) => {
                 let answerable = self.runtime.block_on(async {
                     handler.look_up([&mut *unanswered]);
                     handler.resolve(unanswered).await
@@ -175,15 +177,19 @@ impl Fixture {
     /// The reply, by way of hickory.
     fn ask_hickory(&self, packet: &[u8]) -> (Sent, Vec<u8>) {
         let request = Request::from_bytes(packet.to_vec(), CLIENT, Protocol::Udp).unwrap();
-        let reply = match self.handler.begin(&request) {
+        let message = OddMessage::read(packet).unwrap();
+        let asked = Asked {
+            edns: message.echo.edns,
+            from: (CLIENT.ip(), Via::Udp),
+        };
+        let reply = match self.handler.begin(&request, &asked) {
             Ok(reply) => reply,
             Err(mut unanswered) => self.runtime.block_on(async {
                 self.handler.look_up([&mut *unanswered]);
-                self.handler
-                    .end(&request, self.handler.resolve(unanswered).await)
+                let answerable = self.handler.resolve(unanswered).await;
+                self.handler.end(&request, &asked, answerable)
             }),
         };
-        let message = OddMessage::read(packet).unwrap();
         let now = self.handler.time().unix;
         let shared = &self.handler.0;
         let frame = shared.frame(&message.echo, Via::Udp, CLIENT.ip(), now);
@@ -583,8 +589,11 @@ fn what_was_made_of_old_zones_is_not_kept() {
         reply: &mut reply,
         encoding: &mut encoding,
     };
-    let unanswered = handler.reply_now(&prepared, from, &handler.time(), scratch);
-    let mut unanswered = unanswered.expect_err("nothing is known of the link");
+    let now = handler.time();
+    let unanswered = handler.reply_now(&prepared, from, &now, scratch, Signatures::Now);
+    let Err(Pending::Link(mut unanswered)) = unanswered else {
+        panic!("something is known of the link");
+    };
     fixture
         .runtime
         .block_on(async { handler.look_up([&mut *unanswered]) });

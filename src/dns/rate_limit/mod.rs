@@ -41,6 +41,7 @@
 
 mod journal;
 mod prefix;
+mod signatures;
 mod table;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -53,6 +54,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use self::journal::Journal;
 use self::prefix::Addresses;
 pub use self::prefix::{Prefix, PrefixError};
+pub use self::signatures::SignatureLimits;
+pub(super) use self::signatures::{Purpose, SignatureLimiter};
 use self::table::{Charged, Table, Terms};
 use crate::metrics::{LimitKind, Metrics};
 use crate::zone::{WireName, Zone};

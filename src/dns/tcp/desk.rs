@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use crate::dns::handler::Handler;
 use crate::dns::hot::Now;
-use crate::dns::ordinary::Scratch;
+use crate::dns::ordinary::{Scratch, Signatures};
 use crate::dns::packet::{ENCODING, Fate, MAX_TCP_PAYLOAD, Packet};
 use crate::dns::query_log::Sampled;
 use crate::dns::reply::ReplyBuffer;
@@ -71,7 +71,8 @@ impl Tools {
             reply: &mut self.reply,
             encoding: &mut self.encoding,
         };
-        handler.take(packet, now, scratch, &mut self.tally)
+        let tally = &mut self.tally;
+        handler.take(packet, now, scratch, tally, Signatures::Now)
     }
 
     /// Puts the reply that was made behind those that are about to be written, with its length in front

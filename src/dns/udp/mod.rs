@@ -17,6 +17,7 @@
 
 mod batch;
 mod samples;
+mod signer;
 
 use std::io;
 use std::net::UdpSocket;
@@ -32,8 +33,9 @@ use tokio::sync::mpsc;
 pub(super) use self::batch::tell_local;
 use self::batch::{Inbox, Outbox, Peer};
 use self::samples::Samples;
+use self::signer::{Queue, Signer, Unsigned};
 use super::handler::Handler;
-use super::ordinary::Scratch;
+use super::ordinary::{Scratch, Signatures};
 use super::packet::{ENCODING, Fate, Packet, Via, Waiting};
 use super::pulse::Mark;
 use super::query_log::Sampled;
@@ -74,18 +76,15 @@ impl UdpWorkers {
         let (failed, failures) = mpsc::channel(1);
         let (mut threads, mut senders) = (Vec::new(), Vec::new());
         for (number, socket) in sockets.into_iter().enumerate() {
-            let (worker, sender) =
+            let (mut worker, sender) =
                 Worker::new(socket, handler.clone(), stop.clone(), Handle::current())?;
-            let failed = failed.clone();
-            let thread = thread::Builder::new()
-                .name(format!("udp-{number}"))
-                .spawn(move || {
-                    let alarm = Alarm(failed);
-                    if let Err(error) = worker.run() {
-                        alarm.tell(format!("UDP: {error}"));
-                    }
-                })?;
-            threads.push(thread);
+            if handler.has_signed() {
+                let signer = worker.add_signer();
+                let name = format!("udp-{number}-sign");
+                threads.push(spawn(name, failed.clone(), || signer.run())?);
+            }
+            let name = format!("udp-{number}");
+            threads.push(spawn(name, failed.clone(), || worker.run())?);
             senders.push(sender);
         }
         Ok(Self {
@@ -120,6 +119,20 @@ impl UdpWorkers {
         }
         self.senders
     }
+}
+
+/// Starts a thread whose failure is told.
+fn spawn(
+    name: String,
+    failed: mpsc::Sender<String>,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(move || {
+        let alarm = Alarm(failed);
+        if let Err(error) = work() {
+            alarm.tell(format!("UDP: {error}"));
+        }
+    })
 }
 
 /// Tells that a worker has failed, also by a panic: its share of the clients would get no answers.
@@ -169,6 +182,8 @@ struct Worker {
     mark: Mark,
     /// To the sender of this socket.
     replies: mpsc::Sender<Later>,
+    /// To what signs, if a zone is signed.
+    signer: Option<Queue>,
 }
 
 /// A reply of a task.
@@ -197,8 +212,21 @@ impl Worker {
             runtime,
             mark,
             replies,
+            signer: None,
         };
         Ok((worker, sender))
+    }
+
+    /// Has something sign for it.
+    fn add_signer(&mut self) -> Signer {
+        let (queue, signer) = Signer::new(
+            self.socket.clone(),
+            self.handler.clone(),
+            self.runtime.clone(),
+            self.replies.clone(),
+        );
+        self.signer = Some(queue);
+        signer
     }
 
     /// Serves until it is told to stop.
@@ -241,9 +269,26 @@ impl Worker {
                         reply,
                         encoding: &mut encoding,
                     };
-                    match self.handler.take(packet, &now, scratch, &mut tally) {
+                    let later = Signatures::Later;
+                    match self.handler.take(packet, &now, scratch, &mut tally, later) {
                         Fate::Replied => outbox.commit(*peer),
                         Fate::Waits(query) => waiting.push((query, *peer)),
+                        Fate::Signs => {
+                            let query = Unsigned {
+                                packet: packet.bytes().into(),
+                                peer: *peer,
+                                sampled: samples.as_mut().and_then(|all| all.take(peer)),
+                            };
+                            let Err(query) = self.sign(query) else {
+                                continue;
+                            };
+                            if self.handler.take_unsigned(packet, &now, reply, &mut tally) {
+                                if let Some(sampled) = query.sampled {
+                                    sampled.replied(reply.as_bytes());
+                                }
+                                outbox.commit(*peer);
+                            }
+                        }
                         Fate::Dropped => {}
                     }
                 }
@@ -253,7 +298,7 @@ impl Worker {
                 self.handler.look_up(links);
                 for (one, peer) in waiting.drain(..) {
                     let sampled = samples.as_mut().and_then(|samples| samples.take(&peer));
-                    self.wait(one, peer, sampled);
+                    wait(&self.handler, &self.replies, one, peer, sampled);
                 }
             }
             if let Some(samples) = samples {
@@ -282,28 +327,12 @@ impl Worker {
         Some(group)
     }
 
-    /// Has a task wait for the link and reply.
-    fn wait(&self, waiting: Waiting, peer: Peer, sampled: Option<Sampled>) {
-        let Some(permit) = self.handler.permit() else {
-            return self.dropped(DropReason::Overload, 1);
-        };
-        let (replies, handler) = (self.replies.clone(), self.handler.clone());
-        tokio::spawn(async move {
-            let mut reply = ReplyBuffer::new(handler.udp_payload());
-            let mut encoding = Vec::new();
-            let scratch = Scratch {
-                reply: &mut reply,
-                encoding: &mut encoding,
-            };
-            let is_made = waiting.end(&handler, scratch).await;
-            if is_made && let Some(sampled) = sampled {
-                sampled.replied(reply.as_bytes());
-            }
-            if is_made && replies.try_send(Later { reply, peer }).is_err() {
-                handler.count_drops(DropReason::Unsendable, 1);
-            }
-            drop(permit);
-        });
+    /// Has a query signed; gives it back if there are too many.
+    fn sign(&self, query: Unsigned) -> Result<(), Unsigned> {
+        match &self.signer {
+            Some(signer) => signer.put(query),
+            None => Err(query),
+        }
     }
 
     fn dropped(&self, reason: DropReason, packets: usize) {
@@ -311,6 +340,36 @@ impl Worker {
             self.handler.count_drops(reason, packets);
         }
     }
+}
+
+/// Has a task wait for the link and reply.
+fn wait(
+    handler: &Handler,
+    replies: &mpsc::Sender<Later>,
+    waiting: Waiting,
+    peer: Peer,
+    sampled: Option<Sampled>,
+) {
+    let Some(permit) = handler.permit() else {
+        return handler.count_drops(DropReason::Overload, 1);
+    };
+    let (replies, handler) = (replies.clone(), handler.clone());
+    tokio::spawn(async move {
+        let mut reply = ReplyBuffer::new(handler.udp_payload());
+        let mut encoding = Vec::new();
+        let scratch = Scratch {
+            reply: &mut reply,
+            encoding: &mut encoding,
+        };
+        let is_made = waiting.end(&handler, scratch).await;
+        if is_made && let Some(sampled) = sampled {
+            sampled.replied(reply.as_bytes());
+        }
+        if is_made && replies.try_send(Later { reply, peer }).is_err() {
+            handler.count_drops(DropReason::Unsendable, 1);
+        }
+        drop(permit);
+    });
 }
 
 /// The sender of one socket: whatever replies are ready go out together.
