@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// A point in time: whole seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(pub u64);
@@ -15,6 +18,28 @@ pub struct UnixTime(pub u64);
 impl UnixTime {
     /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
     pub const MAX: Self = Self(253_402_300_799);
+
+    /// The time that a text in the form of RFC 3339 tells, without fractions of a second; none for other texts
+    /// and for times before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        Some(Self(time.unix_timestamp().try_into().ok()?))
+    }
+
+    /// The time in the form of RFC 3339, in UTC; what is later than [`UnixTime::MAX`] is told as that.
+    pub fn rfc3339(self) -> String {
+        let seconds = i64::try_from(self.min(Self::MAX).0).unwrap_or(0);
+        // RFC 3339 and `time` both end with the year 9999, so this never falls back.
+        let time =
+            OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (date, (hour, minute, second)) = (time.date(), time.to_hms());
+        format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
+    /// So many seconds later, or [`UnixTime::MAX`].
+    pub fn after(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds)).min(Self::MAX)
+    }
 
     /// Seconds from `self` to `later`; zero where `later` is not later.
     pub fn until(self, later: Self) -> u64 {
@@ -67,5 +92,37 @@ impl Clock {
                 .map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX)),
             Source::Manual(micros) => micros.load(Ordering::SeqCst),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_rfc_3339() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-01-01T00:00:00Z", 1_767_225_600),
+            ("9999-12-31T23:59:59Z", UnixTime::MAX.0),
+        ] {
+            assert_eq!(UnixTime(seconds).rfc3339(), text);
+            assert_eq!(UnixTime::parse(text), Some(UnixTime(seconds)));
+        }
+        let other = ["2026-01-01T02:00:00.9+02:00", "2025-12-31t23:00:00-01:00"];
+        for text in other {
+            assert_eq!(UnixTime::parse(text), Some(UnixTime(1_767_225_600)));
+        }
+        for text in [
+            "",
+            "2026-01-01",
+            "2026-01-01T00:00:00",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert_eq!(UnixTime::parse(text), None, "{text}");
+        }
+        assert_eq!(UnixTime(u64::MAX).rfc3339(), "9999-12-31T23:59:59Z");
+        assert_eq!(UnixTime(5).after(u64::MAX), UnixTime::MAX);
+        assert_eq!(UnixTime(5).after(2), UnixTime(7));
     }
 }

@@ -72,6 +72,7 @@ pub fn zone_config(text: &str, file: &Path, has_links: bool, layout: Layout) -> 
         redirect_host: has_links.then(|| "r".into()),
         layout,
         link_ttl: 300,
+        dnssec: None,
     }
 }
 

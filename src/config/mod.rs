@@ -14,6 +14,7 @@
 
 mod cookies;
 mod dns;
+mod dnssec;
 mod listen;
 mod problem;
 mod process;
@@ -40,8 +41,8 @@ use self::listen::Seen;
 pub use self::problem::{ConfigError, Problem};
 pub use self::process::ProcessConfig;
 use self::raw::{RawAdmin, RawCache, RawNumber, RawRedirect};
-pub(crate) use self::reader::one_line;
-use self::reader::{Reader, line_of};
+use self::reader::Reader;
+pub(crate) use self::reader::{line_of, one_line, read_toml};
 pub use self::store::StoreConfig;
 use crate::dns::Settings;
 use crate::dns::query_log::QueryLogConfig;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use toml::Spanned;
 
+use super::dnssec::RawDnssec;
 use super::query_log::RawQueryLog;
 use super::tcp::RawTcp;
 use super::tls::RawTls;
@@ -56,6 +57,7 @@ pub(super) struct RawZone {
     pub(super) redirect_host: Option<Spanned<String>>,
     pub(super) layout: Option<Spanned<String>>,
     pub(super) link_ttl: Option<Spanned<RawNumber>>,
+    pub(super) dnssec: Option<Spanned<RawDnssec>>,
 }
 
 #[derive(Default, Deserialize)]

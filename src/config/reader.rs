@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -20,20 +20,14 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn raw(&self) -> Result<RawConfig, ConfigError> {
-        let toml_error = |e: &toml::de::Error, table: Option<&DeTable<'_>>| {
-            let span = e.span().unwrap_or(0..0);
-            let key = table
-                .and_then(|t| key_at(t, span.start))
-                .unwrap_or_default();
-            let message = match key.split('.').next() {
-                Some("redis" | "cookies") => without_text(e.message()),
-                _ => e.message().into(),
+        read_toml(self.text).map_err(|fault| {
+            let message = match fault.key.split('.').next() {
+                Some("redis" | "cookies") => without_text(&fault.message),
+                _ => fault.message.as_str().into(),
             };
-            self.error(span, &one_line(&key), Problem::Toml(one_line(&message)))
-        };
-        let table = DeTable::parse(self.text).map_err(|e| toml_error(&e, None))?;
-        RawConfig::deserialize(toml::Deserializer::from(table.clone()))
-            .map_err(|e| toml_error(&e, Some(table.get_ref())))
+            let problem = Problem::Toml(one_line(&message));
+            self.error(fault.at..fault.at, &one_line(&fault.key), problem)
+        })
     }
 
     /// A text that has to pass a check.
@@ -124,6 +118,31 @@ impl Reader<'_> {
     }
 }
 
+/// Why a text in TOML is not what it should be.
+pub(crate) struct TomlFault {
+    /// The byte where that is seen.
+    pub(crate) at: usize,
+    /// The key with the names of its tables; empty where there is none.
+    pub(crate) key: String,
+    /// What is wrong. Key and message may hold control characters of the text.
+    pub(crate) message: String,
+}
+
+/// Reads a text in TOML.
+pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, TomlFault> {
+    let fault = |e: &toml::de::Error, table: Option<&DeTable<'_>>| {
+        let at = e.span().unwrap_or(0..0).start;
+        TomlFault {
+            at,
+            key: table.and_then(|t| key_at(t, at)).unwrap_or_default(),
+            message: e.message().into(),
+        }
+    };
+    let table = DeTable::parse(text).map_err(|e| fault(&e, None))?;
+    T::deserialize(toml::Deserializer::from(table.clone()))
+        .map_err(|e| fault(&e, Some(table.get_ref())))
+}
+
 /// Whether a text has nothing but letters, digits and these marks.
 pub(super) fn is_word(text: &str, marks: &str) -> bool {
     text.chars()
@@ -131,7 +150,7 @@ pub(super) fn is_word(text: &str, marks: &str) -> bool {
 }
 
 /// The line of a byte, counted from 1.
-pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
+pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -66,6 +66,7 @@ fn the_defaults_are_those_of_the_documentation() {
             redirect_host: Some("r".into()),
             layout: Layout::Cname,
             link_ttl: 300,
+            dnssec: None,
         }],
         store: StoreConfig::Sqlite {
             path: "data/links.sqlite".into(),
@@ -144,6 +145,7 @@ group = "dns"
                 redirect_host: Some("go".into()),
                 layout: Layout::Direct,
                 link_ttl: 604_800,
+                dnssec: None,
             },
             ZoneConfig {
                 origin: Origin::parse("static.example").unwrap(),
@@ -151,6 +153,7 @@ group = "dns"
                 redirect_host: None,
                 layout: Layout::Cname,
                 link_ttl: 0,
+                dnssec: None,
             },
         ],
         store: StoreConfig::Sqlite {
@@ -206,7 +209,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
         "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\
          [[zone]]\norigin = \"c\"\nfiel = \"d\"\n",
         "t.toml:7: zone.fiel: unknown field `fiel`, expected one of `origin`, `file`, \
-         `redirect_host`, `layout`, `link_ttl`",
+         `redirect_host`, `layout`, `link_ttl`, `dnssec`",
     );
     check(
         "[admin]\nport = 1\n",
@@ -627,6 +630,7 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
 }
 
 mod dns;
+mod dnssec;
 mod process;
 mod query_log;
 mod rate_limit;

@@ -59,6 +59,7 @@ impl Reader<'_> {
             redirect_host: Some(DEFAULT_REDIRECT_HOST.into()),
             layout: Layout::Cname,
             link_ttl: DEFAULT_LINK_TTL,
+            dnssec: None,
         })
     }
 
@@ -84,6 +85,7 @@ impl Reader<'_> {
                 Some(ttl) => self.number(ttl, "zone.link_ttl", 0, Ttl::MAX, " seconds")?,
                 None => DEFAULT_LINK_TTL,
             },
+            dnssec: raw.dnssec.map(|raw| self.dnssec(raw)).transpose()?,
         })
     }
 

@@ -188,7 +188,7 @@ impl Signer<'_> {
                 continue;
             }
             let signatures = self.signatures(set)?;
-            let max_ttl = self.signing.validity.max_ttl();
+            let max_ttl = self.signing.max_ttl();
             let at_most = |record: &Record| {
                 let mut record = record.clone();
                 record.ttl = record.ttl.min(max_ttl);
@@ -219,7 +219,7 @@ impl Signer<'_> {
         let set = CanonicalSet {
             owner: owner.as_bytes(),
             rtype,
-            ttl: first.ttl.min(self.signing.validity.max_ttl()),
+            ttl: first.ttl.min(self.signing.max_ttl()),
             data: &data,
         };
         let is_kept = !self.is_made_up || self.zone.has_name(&owner);
@@ -239,7 +239,7 @@ impl Signer<'_> {
     /// The proof that a name does not exist, in the form in which it stands in a reply whose question it is.
     pub(super) fn proof_of_absence(&self, name: &WireName) -> Result<Proof, Unsigned> {
         let ttl = self.zone.negative_soa().ttl;
-        let ttl = ttl.min(self.signing.validity.max_ttl());
+        let ttl = ttl.min(self.signing.max_ttl());
         let nsec = denial::nsec(
             name.as_bytes(),
             self.zone.apex_key(),
@@ -284,7 +284,7 @@ impl Signer<'_> {
             return Err(Unsigned::TooMany);
         }
         let spread = state.digest(set.owner);
-        let period = self.signing.validity.period(self.now.unix, spread);
+        let period = self.signing.validity().period(self.now.unix, spread);
         let keys = self.keys_for(set.rtype);
         let data = sign::sign(set, self.zone.apex_key(), keys, &period).map_err(|error| {
             tracing::error!(%error, zone = %self.zone.origin(), "cannot sign");

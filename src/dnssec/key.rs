@@ -36,6 +36,15 @@ pub enum Role {
     Zsk,
 }
 
+/// What a key may have to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// The DNSKEY, CDS and CDNSKEY records.
+    Keys,
+    /// Everything else.
+    Zone,
+}
+
 /// A private key that could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -69,6 +78,21 @@ impl Algorithm {
             Self::Ed25519 => 15,
         }
     }
+
+    /// Its mnemonic (RFC 8624 §3.1) in lower case, as in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256Sha256 => "ecdsap256sha256",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// That of this name, in any case.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::EcdsaP256Sha256, Self::Ed25519];
+        all.into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -87,6 +111,54 @@ impl Role {
             Self::Csk | Self::Ksk => ZONE_KEY | SECURE_ENTRY_POINT,
             Self::Zsk => ZONE_KEY,
         }
+    }
+
+    /// Its name, as in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csk => "csk",
+            Self::Ksk => "ksk",
+            Self::Zsk => "zsk",
+        }
+    }
+
+    /// That of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Csk, Self::Ksk, Self::Zsk];
+        all.into_iter().find(|role| role.name() == name)
+    }
+
+    /// What a key with this role has to sign.
+    pub fn duties(self) -> &'static [Duty] {
+        match self {
+            Self::Csk => &[Duty::Keys, Duty::Zone],
+            Self::Ksk => &[Duty::Keys],
+            Self::Zsk => &[Duty::Zone],
+        }
+    }
+
+    /// Whether the parent zone has a DS record of such a key.
+    pub fn has_ds(self) -> bool {
+        self.duties().contains(&Duty::Keys)
+    }
+}
+
+impl Duty {
+    /// The role of a key that has this duty alone.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Keys => Role::Ksk,
+            Self::Zone => Role::Zsk,
+        }
+    }
+}
+
+impl fmt::Display for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keys => "the DNSKEY records",
+            Self::Zone => "the records of the zone",
+        })
     }
 }
 

@@ -2,47 +2,47 @@
 //!
 //! ```text
 //!   keys     directory of a zone ── which keys there are, and what each does when ── ZoneKeys at a time
-//!   key      one key: its tag, its signatures
+//!   key      one key: its file, its tag, its signatures
+//!   ds       what the parent zone has of a key
 //!   sign     an RRset in canonical form ── RRSIG
 //!   denial   a name and its types ── NSEC
+//!   signing  a zone's keys as they are now
 //! ```
 
 pub mod denial;
+pub mod ds;
 pub mod key;
 pub mod keys;
 pub mod sign;
+mod signing;
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use arc_swap::{ArcSwap, Guard};
+pub use self::signing::Signing;
 
-use self::keys::ZoneKeys;
-use self::sign::Validity;
-
-/// The keys of a zone as they are now, and how long signatures are valid.
-#[derive(Debug)]
-pub struct Signing {
-    /// How long they are.
-    pub validity: Validity,
-    keys: ArcSwap<ZoneKeys>,
+/// How a zone is signed. All times are in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnssecConfig {
+    /// The directory of its keys.
+    pub keys: PathBuf,
+    /// For how long a signature is valid after it is made; 1 hour to 90 days.
+    pub signature_validity: u32,
+    /// By how much that is shortened at most, so that not all signatures end at once; less than a quarter of
+    /// the validity.
+    pub signature_jitter: u32,
+    /// By how much signatures begin before they are made, for validators whose clocks are slow; 0 to 1 day.
+    pub inception_offset: u32,
+    /// The TTL of the DNSKEY, CDS and CDNSKEY records; 1 to a quarter of the validity.
+    pub dnskey_ttl: u32,
+    /// How long it takes at most until all servers of the zone answer with a change of its keys; 0 to 7 days.
+    pub propagation_delay: u32,
 }
 
-impl Signing {
-    /// A zone that is signed with these keys.
-    pub fn new(validity: Validity, keys: ZoneKeys) -> Self {
-        Self {
-            validity,
-            keys: ArcSwap::from_pointee(keys),
-        }
-    }
-
-    /// The keys. Hold them for one answer, not longer.
-    pub fn keys(&self) -> Guard<Arc<ZoneKeys>> {
-        self.keys.load()
-    }
-
-    /// Signs with these keys from now on. What was made with the old ones is to be forgotten afterwards.
-    pub fn set_keys(&self, keys: ZoneKeys) {
-        self.keys.store(Arc::new(keys));
+impl DnssecConfig {
+    /// The largest TTL that a signed record may have, in seconds: a quarter of the validity of signatures. A
+    /// signature is made anew when half of its time is over, and may be shorter by another quarter; what is
+    /// left then is as long as it may be in a cache.
+    pub fn max_ttl(&self) -> u32 {
+        self.signature_validity / 4
     }
 }

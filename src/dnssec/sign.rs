@@ -57,11 +57,6 @@ impl Validity {
             renewal: UnixTime(now.0.saturating_add(life / 2)),
         }
     }
-
-    /// The longest TTL, in seconds, that never reaches beyond the end of a signature which is renewed in time.
-    pub fn max_ttl(&self) -> u32 {
-        self.validity.saturating_sub(self.jitter) / 2
-    }
 }
 
 /// Signs an RRset with each of these keys; gives the data of the RRSIG records. `signer` is the name of the
@@ -284,7 +279,5 @@ mod tests {
         let ends = |of: fn(&Period) -> u64| (ends.iter().map(of).min(), ends.iter().map(of).max());
         assert_eq!(ends(|p| p.expiration.0), (Some(10_900), Some(11_000)));
         assert_eq!(ends(|p| p.renewal.0), (Some(10_450), Some(10_500)));
-        // A TTL that begins in the last second before the renewal.
-        assert_eq!(validity.max_ttl(), 450);
     }
 }

@@ -36,7 +36,7 @@ use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::master::Master;
 use self::tree::Tree;
-use crate::dnssec::Signing;
+use crate::dnssec::{DnssecConfig, Signing};
 use crate::link::{Code, Origin};
 
 /// How a zone is configured.
@@ -53,6 +53,8 @@ pub struct ZoneConfig {
     pub layout: Layout,
     /// The TTL of a link's records, in seconds, where the link has none of its own.
     pub link_ttl: u32,
+    /// How it is signed; none if it is not.
+    pub dnssec: Option<DnssecConfig>,
 }
 
 /// Which names a link has.

@@ -29,6 +29,7 @@ fn config(origin: &str, redirect_host: Option<&str>) -> ZoneConfig {
         redirect_host: redirect_host.map(Into::into),
         layout: Layout::Cname,
         link_ttl: 300,
+        dnssec: None,
     }
 }
 

@@ -37,6 +37,7 @@ fn zone_with(layout: Layout, more: &str) -> Zone {
         redirect_host: Some("r".into()),
         layout,
         link_ttl: 300,
+        dnssec: None,
     };
     Zone::parse(&config, &format!("{ZONE}{more}")).unwrap().0
 }
@@ -443,6 +444,7 @@ fn rfc6672_2_3_a_dname_at_the_apex() {
         redirect_host: None,
         layout: Layout::Cname,
         link_ttl: 300,
+        dnssec: None,
     };
     let text = "$TTL 300\n@ SOA ns.test. h.test. 1 2 3 4 60\n@ NS ns.test.\n@ DNAME new.example.\n";
     let (zone, _) = Zone::parse(&config, text).unwrap();

@@ -88,6 +88,7 @@ impl Fixture {
                     redirect_host: redirect_host.map(Into::into),
                     layout: *layout,
                     link_ttl: 300,
+                    dnssec: None,
                 }
             })
             .collect();

@@ -131,6 +131,7 @@ impl Rig {
             redirect_host: Some("r".into()),
             layout: Layout::Cname,
             link_ttl: 300,
+            dnssec: None,
         }]);
         let zones = Arc::new(zones.unwrap().0);
         let (store, metrics) = (Arc::new(Sleepy::default()), Arc::new(Metrics::new()));

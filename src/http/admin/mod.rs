@@ -16,8 +16,6 @@ mod body;
 mod conditions;
 mod links;
 
-pub(super) use body::rfc3339;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -13,7 +13,6 @@ use axum::http::StatusCode;
 
 use crate::clock::UnixTime;
 use crate::http::ShortUrls;
-use crate::http::admin::rfc3339;
 use crate::link::{Link, LinkName, Origin};
 
 /// The style of every page, between the tags of its element. [`POLICY`] has its hash.
@@ -101,7 +100,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Page {
 
 /// A time: for machines in the attribute, and without their T and Z for people.
 fn time(time: UnixTime) -> String {
-    let exact = rfc3339(time);
+    let exact = time.rfc3339();
     let plain = exact.replace('T', " ").replace('Z', " UTC");
     format!("<time datetime=\"{exact}\">{plain}</time>")
 }

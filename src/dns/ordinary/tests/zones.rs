@@ -149,6 +149,7 @@ fn text(random: &mut Random, origin: &str, host: Option<&str>, layout: Layout) -
         redirect_host: host.map(Into::into),
         layout,
         link_ttl: 300,
+        dnssec: None,
     };
     let mut text = HEAD.to_owned();
     for line in LINES {

@@ -1,0 +1,120 @@
+//! The file of a private key: PKCS#8 in PEM, as `openssl pkey` and `openssl genpkey` read and write it.
+//!
+//! Ring writes Ed25519 keys with their public half (RFC 5958), which OpenSSL before 3.5 does not read; so these
+//! are put together here, in the older form without it (RFC 8410 §7), which everybody reads.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use domain::utils::base64;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+
+use super::error::{KeyFileProblem, KeysError};
+use crate::dnssec::key::{Algorithm, KeyError, Role, SigningKey};
+use crate::files::read_regular;
+use crate::link::Origin;
+
+/// The largest file, in bytes; a key has some 250.
+pub(super) const MAX_PEM_LEN: u64 = 8 * 1024;
+/// The characters of a line of PEM (RFC 7468 §2).
+const LINE_LEN: usize = 64;
+/// What stands before the seed of an Ed25519 key in PKCS#8 of version 1 (RFC 8410 §7).
+const ED25519_HEAD: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+/// The length of that seed, in bytes (RFC 8032 §5.1.5).
+const ED25519_SEED_LEN: usize = 32;
+
+/// The name of a key's file.
+pub fn file_name(origin: &Origin, algorithm: Algorithm, tag: u16) -> String {
+    format!("K{origin}.+{:03}+{tag:05}.pem", algorithm.number())
+}
+
+/// A new private key, in PEM, and what it is with this role.
+pub(super) fn generate(
+    algorithm: Algorithm,
+    role: Role,
+) -> Result<(String, SigningKey), KeysError> {
+    let no_random = |_| KeysError::Make(KeyError::NoRandom);
+    let random = SystemRandom::new();
+    let der = match algorithm {
+        Algorithm::EcdsaP256Sha256 => {
+            let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
+            let document = EcdsaKeyPair::generate_pkcs8(curve, &random).map_err(no_random)?;
+            document.as_ref().to_vec()
+        }
+        Algorithm::Ed25519 => {
+            let mut seed = [0; ED25519_SEED_LEN];
+            random.fill(&mut seed).map_err(no_random)?;
+            [&ED25519_HEAD[..], &seed].concat()
+        }
+    };
+    let key = SigningKey::from_pkcs8(algorithm, role, &der).map_err(KeysError::Make)?;
+    Ok((to_pem(&der), key))
+}
+
+/// Reads a private key that has this algorithm, role and tag, or so the list says.
+pub(super) fn read(
+    file: &Path,
+    algorithm: Algorithm,
+    role: Role,
+    tag: u16,
+) -> Result<SigningKey, KeysError> {
+    let failed = |problem| KeysError::KeyFile {
+        file: file.into(),
+        problem,
+    };
+    let bytes = read_regular(file, MAX_PEM_LEN).map_err(|e| failed(KeyFileProblem::Io(e)))?;
+    warn_of_readers(file);
+    let key = parse(&bytes, algorithm, role).map_err(failed)?;
+    match key.tag() == tag {
+        true => Ok(key),
+        false => Err(failed(KeyFileProblem::OtherTag {
+            found: key.tag(),
+            listed: tag,
+            role,
+        })),
+    }
+}
+
+fn warn_of_readers(file: &Path) {
+    let others = |mode: u32| mode & 0o044 != 0;
+    if fs::metadata(file).is_ok_and(|metadata| others(metadata.permissions().mode())) {
+        tracing::warn!(
+            file = %file.display(),
+            "a private key of DNSSEC can be read by others than the file's owner; mode 0600 would prevent it"
+        );
+    }
+}
+
+fn parse(bytes: &[u8], algorithm: Algorithm, role: Role) -> Result<SigningKey, KeyFileProblem> {
+    if bytes.len() as u64 > MAX_PEM_LEN {
+        return Err(KeyFileProblem::TooLarge);
+    }
+    let der = match PrivateKeyDer::from_pem_slice(bytes) {
+        Ok(PrivateKeyDer::Pkcs8(der)) => der,
+        Ok(_) | Err(pem::Error::NoItemsFound) => return Err(KeyFileProblem::NoKey),
+        Err(_) => return Err(KeyFileProblem::Pem),
+    };
+    let der = der.secret_pkcs8_der();
+    SigningKey::from_pkcs8(algorithm, role, der).map_err(KeyFileProblem::Key)
+}
+
+/// RFC 7468 §10.
+fn to_pem(der: &[u8]) -> String {
+    let text = base64::encode_string(der);
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at(rest.len().min(LINE_LEN));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = more;
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
+}

@@ -1,0 +1,86 @@
+//! How a zone is signed now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::DnssecConfig;
+use super::keys::{KeyRing, KeysError, ZoneKeys};
+use super::sign::Validity;
+use crate::clock::UnixTime;
+use crate::link::Origin;
+
+/// The keys of a zone as they are now, and how long signatures are valid.
+#[derive(Debug)]
+pub struct Signing {
+    config: DnssecConfig,
+    origin: Origin,
+    /// All keys, and what they do when. Held while the ones that sign are exchanged, so that of two readers of
+    /// the clock the later one wins.
+    ring: Mutex<KeyRing>,
+    keys: ArcSwap<ZoneKeys>,
+}
+
+impl Signing {
+    /// Reads the keys of a zone.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load`].
+    pub fn load(config: DnssecConfig, origin: Origin, now: UnixTime) -> Result<Self, KeysError> {
+        let ring = KeyRing::load(&config, &origin)?;
+        Ok(Self {
+            keys: ArcSwap::from_pointee(ring.at(now)),
+            ring: Mutex::new(ring),
+            config,
+            origin,
+        })
+    }
+
+    /// Reads the keys again. What was made with the old ones is to be forgotten afterwards.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load`]; the keys are then as they were.
+    pub fn reload(&self, now: UnixTime) -> Result<(), KeysError> {
+        let new = KeyRing::load(&self.config, &self.origin)?;
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keys.store(Arc::new(new.at(now)));
+        *ring = new;
+        Ok(())
+    }
+
+    /// Has those keys sign whose time it is. Returns whether they are others than before; what was made with
+    /// those is to be forgotten then.
+    pub fn turn(&self, now: UnixTime) -> bool {
+        let is_due = |keys: &ZoneKeys| keys.until.is_some_and(|until| until <= now);
+        if !is_due(&self.keys.load()) {
+            return false;
+        }
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keys.store(Arc::new(ring.at(now)));
+        true
+    }
+
+    /// The keys. Hold them for one answer, not longer.
+    pub fn keys(&self) -> Guard<Arc<ZoneKeys>> {
+        self.keys.load()
+    }
+
+    /// The zone.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// How long signatures are valid.
+    pub fn validity(&self) -> Validity {
+        Validity {
+            validity: self.config.signature_validity,
+            jitter: self.config.signature_jitter,
+            inception_offset: self.config.inception_offset,
+        }
+    }
+
+    /// The largest TTL that a signed record has, in seconds.
+    pub fn max_ttl(&self) -> u32 {
+        self.config.max_ttl()
+    }
+}
