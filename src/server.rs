@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::config::{Config, StoreConfig, TlsConfig};
 use crate::dns::Pulse;
 use crate::dns::handler::Handler;
@@ -20,6 +22,8 @@ use crate::dns::server::{DnsServer, Listener};
 use crate::dns::tcp::{TcpLimits, TlsSockets};
 use crate::dns::tls::{Tls, TlsError};
 use crate::dns::{CookieSecrets, SecretsError};
+use crate::dnssec::Signing;
+use crate::dnssec::keys::KeysError;
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
@@ -28,12 +32,14 @@ use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::metrics::{Metrics, Outcome, Reload};
 use crate::sockets::{Sockets, StreamListener};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
-use crate::zone::{Diagnostic, LoadError, ZoneSet};
+use crate::zone::{Diagnostic, LoadError, Signings, ZoneConfig, ZoneSet};
 
 /// The environment variable that holds the admin token; it comes before the token file. Empty is
 /// the same as unset.
 pub const TOKEN_VARIABLE: &str = "TINYNS_ADMIN_TOKEN";
 
+/// How often it is looked whether other keys are to sign.
+const KEY_TICK: Duration = Duration::from_secs(1);
 /// How many descriptors are kept for all but connections of clients: files, UDP sockets, the store, Redis.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -43,6 +49,9 @@ pub enum StartError {
     /// A zone file is wrong.
     #[error(transparent)]
     Zones(#[from] LoadError),
+    /// The keys of a zone cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The certificate for DNS over TLS cannot be used.
     #[error("DNS over TLS: {0}")]
     Tls(#[from] TlsError),
@@ -100,7 +109,8 @@ pub struct Running {
 /// # Errors
 /// [`StartError`], with the file to blame.
 pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
-    let (zones, warnings) = aside(|| ZoneSet::load(config.zones)).await?;
+    let now = clock.now();
+    let (zones, warnings) = aside(move || load_zones(config.zones, now)).await?;
     log_warnings(&warnings);
     let zones = Arc::new(zones);
     let tls = load_tls(config.dns.tls).await?;
@@ -180,6 +190,13 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let watch = handler.clone();
     let watch = watch.watch_rate_limit(running.background_shutdown.clone());
     running.background.spawn(watch);
+    if !running.zones.signings().is_empty() {
+        let (zones, handler) = (running.zones.clone(), handler.clone());
+        let turns = turn_keys(zones, handler, links.clone());
+        let stop = running.background_shutdown.clone();
+        let turns = async move { stop.run_until_cancelled(turns).await };
+        running.background.spawn(turns);
+    }
     running.background.close();
     let tls = tls.map(|tls| TlsSockets {
         listeners: dns_tls.into_iter().map(|tls| tls.listener).collect(),
@@ -231,6 +248,8 @@ impl Running {
         if let Some(query_log) = &self.query_log {
             query_log.reopen();
         }
+        // The keys first: zones are taken over by what is forgotten of the old ones, and keys as well.
+        let keys_taken = self.reload_keys().await;
         let zones_taken = self.reload_zones().await;
         let secrets_taken = match self.cookie_secrets.clone() {
             Some(file) => self.reload_cookie_secrets(file).await,
@@ -240,7 +259,27 @@ impl Running {
             Some(tls) => self.reload_certificate(tls).await,
             None => true,
         };
-        zones_taken && secrets_taken && certificate_taken
+        keys_taken && zones_taken && secrets_taken && certificate_taken
+    }
+
+    /// Reads the keys of all zones that are signed, each by itself.
+    async fn reload_keys(&self) -> bool {
+        let mut taken = true;
+        for (origin, signing) in self.zones.signings() {
+            let (signing, now) = (Arc::clone(signing), self.links.now());
+            match aside(move || signing.reload(now)).await {
+                Ok(()) => tracing::info!(zone = %origin, "keys reloaded"),
+                Err(error) => {
+                    for line in error.to_string().lines() {
+                        tracing::error!("{line}");
+                    }
+                    tracing::error!(zone = %origin, "keys not reloaded; the old ones sign on");
+                    taken = false;
+                }
+            }
+        }
+        self.handler.zones_replaced();
+        taken
     }
 
     async fn reload_cookie_secrets(&self, file: PathBuf) -> bool {
@@ -325,6 +364,41 @@ impl Running {
         self.store.close().await;
         if let Some(query_log) = self.query_log {
             query_log.end().await;
+        }
+    }
+}
+
+/// Loads the zones, with the keys of those that are signed.
+fn load_zones(
+    configs: Vec<ZoneConfig>,
+    now: UnixTime,
+) -> Result<(ZoneSet, Vec<Diagnostic>), StartError> {
+    let mut signings = Signings::new();
+    for config in &configs {
+        if let Some(dnssec) = config.dnssec.clone() {
+            let signing = Signing::load(dnssec, config.origin.clone(), now)?;
+            signings.insert(config.origin.clone(), Arc::new(signing));
+        }
+    }
+    Ok(ZoneSet::load_signed(configs, signings)?)
+}
+
+/// Has the keys of signed zones take turns when their time comes, for ever.
+async fn turn_keys(zones: Arc<ZoneSet>, handler: Handler, links: Arc<Links>) {
+    let mut ticks = tokio::time::interval(KEY_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = links.now();
+        let mut has_turned = false;
+        for (origin, signing) in zones.signings() {
+            if signing.turn(now) {
+                tracing::info!(zone = %origin, "keys have taken turns, as planned");
+                has_turned = true;
+            }
+        }
+        if has_turned {
+            handler.zones_replaced();
         }
     }
 }
