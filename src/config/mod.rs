@@ -23,6 +23,7 @@ mod rate_limit;
 mod raw;
 mod reader;
 mod redis;
+mod signatures;
 mod store;
 mod tcp;
 mod tls;
@@ -196,6 +197,7 @@ impl Config {
         let filter = reader.filter(filter, &store, &cache)?;
         let rate_limit = raw.rate_limit.map(|raw| reader.rate_limit(raw));
         dns.settings.rate_limit = rate_limit.transpose()?;
+        dns.settings.signatures = reader.signatures(raw.signatures)?;
         let (cookies, cookie_secrets) = reader.cookies(raw.cookies)?;
         dns.settings.cookies = cookies;
         let query_log = raw

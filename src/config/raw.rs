@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::dnssec::RawDnssec;
 use super::query_log::RawQueryLog;
+use super::signatures::RawSignatures;
 use super::tcp::RawTcp;
 use super::tls::RawTls;
 
@@ -25,6 +26,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) cache: RawCache,
     pub(super) rate_limit: Option<RawRateLimit>,
+    #[serde(default)]
+    pub(super) signatures: RawSignatures,
     #[serde(default)]
     pub(super) cookies: RawCookies,
     pub(super) query_log: Option<Spanned<RawQueryLog>>,

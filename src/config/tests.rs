@@ -198,7 +198,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, `cache`, \
-         `rate_limit`, `cookies`, `query_log`, `admin`, `redirect`, `process`",
+         `rate_limit`, `signatures`, `cookies`, `query_log`, `admin`, `redirect`, `process`",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
@@ -635,5 +635,6 @@ mod process;
 mod query_log;
 mod rate_limit;
 mod redis;
+mod signatures;
 mod tcp;
 mod tls;

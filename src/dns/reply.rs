@@ -249,10 +249,12 @@ impl ReplyBuffer {
     /// be encoded again: with additional records that it could do without.
     pub(super) fn complete_hot(&mut self, frame: &Frame<'_>, hot: &HotAnswer) -> Option<Sent> {
         let is_stale = hot.head[1] & STALE != 0;
-        let marked = is_stale.then(|| frame.with_error(Some(ExtendedError::STALE), hot.len));
-        let frame = marked.as_ref().unwrap_or(frame);
         let has_additionals = hot.head[6..] != [0, 0];
         let fits = hot.len <= frame.room();
+        // A truncated reply has no records, and so has room for it.
+        let len = if fits { hot.len } else { 0 };
+        let marked = is_stale.then(|| frame.with_error(Some(ExtendedError::STALE), len));
+        let frame = marked.as_ref().unwrap_or(frame);
         if !fits && has_additionals {
             return None;
         }
