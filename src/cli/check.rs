@@ -8,11 +8,12 @@ use anyhow::bail;
 use super::print;
 use crate::config::{Config, StoreConfig};
 use crate::dns::CookieSecrets;
+use crate::dnssec::keys::{KeyRing, KeysError};
 use crate::system::privileges::Account;
 use crate::zone::{ZoneConfig, ZoneSet};
 
-/// Checks the files of a configuration that is valid by itself, which are zones, secrets and certificate, and
-/// that there is the user whom the server is to become. What is wrong goes to standard error, a line a fault,
+/// Checks the files of a configuration that is valid by itself, which are zones and their keys, secrets and
+/// certificate, and that there is the user whom the server is to become. What is wrong goes to standard error, a line a fault,
 /// with file and line where there are such, and all of it at once.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     let mut faults = Vec::new();
@@ -28,12 +29,22 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
             Vec::new()
         }
     };
+    faults.extend(keys(config).filter_map(Result::err).map(|e| e.to_string()));
     report("error", &faults);
     report("warning", &warnings);
     match faults.len() {
         0 => print(&summary(config, warnings.len())),
         number => bail!("{} in what the configuration names", count(number, "error")),
     }
+}
+
+/// The keys of all zones that are signed.
+fn keys(config: &Config) -> impl Iterator<Item = Result<KeyRing, KeysError>> {
+    let signed = config
+        .zones
+        .iter()
+        .filter_map(|zone| Some((zone, zone.dnssec.as_ref()?)));
+    signed.map(|(zone, dnssec)| KeyRing::load(dnssec, &zone.origin))
 }
 
 fn report(kind: &str, diagnostics: &[impl fmt::Display]) {
@@ -72,9 +83,13 @@ fn row(text: &mut String, zone: &ZoneConfig) {
         Some(host) => format!("links below {host}.{}", zone.origin),
         None => "no links".into(),
     };
+    let keys = match &zone.dnssec {
+        Some(dnssec) => format!(", signed with the keys in {}", dnssec.keys.display()),
+        None => String::new(),
+    };
     let _ = writeln!(
         text,
-        "ok: {}: {}, {links}",
+        "ok: {}: {}, {links}{keys}",
         zone.origin,
         zone.file.display()
     );
@@ -96,23 +111,29 @@ mod tests {
     #[test]
     fn what_check_prints() {
         let text = "[[zone]]\norigin = \"a.example\"\nfile = \"a\"\nredirect_host = \"r\"\n\
-                    [[zone]]\norigin = \"b.example\"\nfile = \"b\"\n";
+                    [[zone]]\norigin = \"b.example\"\nfile = \"b\"\n[zone.dnssec]\nkeys = \"k\"\n";
         let config = Config::parse(text, Path::new("t.toml")).unwrap();
         assert_eq!(
             summary(&config, 1),
             "ok: a.example: a, links below r.a.example\n\
-             ok: b.example: b, no links\n\
+             ok: b.example: b, no links, signed with the keys in k\n\
              ok: 2 zones, 1 warning, links in data/links.sqlite\n"
         );
     }
 
     #[test]
-    fn a_missing_zone_file_is_an_error() {
+    fn files_that_are_missing_are_errors() {
         let text = "[[zone]]\norigin = \"a\"\nfile = \"/nonexistent/a\"\nredirect_host = \"r\"\n";
-        let config = Config::parse(text, Path::new("t.toml")).unwrap();
-        assert_eq!(
-            run(&config).unwrap_err().to_string(),
-            "1 error in what the configuration names"
-        );
+        let keys = "[zone.dnssec]\nkeys = \"/nonexistent/k\"\n";
+        for (text, expected) in [
+            (text.to_owned(), "1 error"),
+            (format!("{text}{keys}"), "2 errors"),
+        ] {
+            let config = Config::parse(&text, Path::new("t.toml")).unwrap();
+            assert_eq!(
+                run(&config).unwrap_err().to_string(),
+                format!("{expected} in what the configuration names")
+            );
+        }
     }
 }

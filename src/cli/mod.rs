@@ -3,7 +3,8 @@
 //! `serve` is the server. `add`, `get`, `import`, `export` and `health` are clients of the admin API
 //! and know nothing of the store: a link that they make is a link that the running server knows at
 //! once. (What `import` reads from DynamoDB is a table of somebody else's, and it writes nothing
-//! there.) `check` reads what the server would read, and says what is wrong with it.
+//! there.) `check` reads what the server would read, and says what is wrong with it. `keys` writes to the
+//! directories of the keys of signed zones, which the server only reads.
 //!
 //! Standard output gets what was asked for, standard error everything else. Exit codes: 0 done,
 //! 1 refused or failed, 2 the command line itself is wrong.
@@ -13,6 +14,7 @@ mod check;
 mod expires;
 mod export;
 mod import;
+mod keys;
 mod links;
 mod serve;
 mod transfer;
@@ -29,6 +31,7 @@ use crate::link::{Code, Origin, Ttl};
 use crate::logging;
 
 use expires::Expires;
+use keys::{KEYS_HELP, KeysCommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +42,7 @@ Examples:
   tinyns get sale
   tinyns import dynamodb --table tinyUrl      take the article's table over
   tinyns export -o links.ndjson
+  tinyns keys generate                        a signed zone begins with a key
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
 
 Exit codes:
@@ -195,6 +199,9 @@ enum Command {
     Export(ExportArgs),
     /// Read the configuration and the files that it names, and say what is wrong with them
     Check,
+    /// Make the keys of signed zones, show them, and replace them
+    #[command(subcommand, after_help = KEYS_HELP)]
+    Keys(KeysCommand),
     /// Ask a running server whether it is ready; for health checks
     Health(HealthArgs),
 }
@@ -386,6 +393,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(command) => import::run(command, config),
         Command::Export(args) => export::run(args, config),
         Command::Check => check::run(&load(config)?),
+        Command::Keys(command) => keys::run(command, &load(config)?),
         Command::Health(args) => print(&links::health(args.server.server, config)?),
     }
 }

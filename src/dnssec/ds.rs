@@ -10,9 +10,6 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use super::key::SigningKey;
 use crate::link::Origin;
 
-/// The digest type of SHA-256 (RFC 4509 §2.2).
-const DIGEST_TYPE: u8 = 2;
-
 /// The data of the CDS record that asks for all DS records to be removed: `0 0 0 00` (RFC 8078 §4).
 pub const DELETE_CDS: [u8; 5] = [0; 5];
 /// The data of the CDNSKEY record that asks for the same: `0 3 0 AA==` (RFC 8078 §4).
@@ -30,6 +27,9 @@ pub struct Ds {
 }
 
 impl Ds {
+    /// The digest type of SHA-256 (RFC 4509 §2.2).
+    pub const DIGEST_TYPE: u8 = 2;
+
     /// That of a key of the zone of this origin.
     pub fn of(origin: &Origin, key: &SigningKey) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Ds {
     pub fn to_wire(&self) -> Vec<u8> {
         let [high, low] = self.tag.to_be_bytes();
         [
-            &[high, low, self.algorithm, DIGEST_TYPE][..],
+            &[high, low, self.algorithm, Self::DIGEST_TYPE][..],
             &self.digest[..],
         ]
         .concat()
@@ -62,7 +62,8 @@ impl Ds {
 impl fmt::Display for Ds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tag, algorithm) = (self.tag, self.algorithm);
-        write!(f, "{tag} {algorithm} {DIGEST_TYPE} {}", self.hex_digest())
+        let digest_type = Self::DIGEST_TYPE;
+        write!(f, "{tag} {algorithm} {digest_type} {}", self.hex_digest())
     }
 }
 

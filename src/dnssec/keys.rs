@@ -30,9 +30,11 @@
 //! All keys of a zone have one algorithm, for every algorithm in a DNSKEY set has to sign everything
 //! (RFC 4035 §2.2). Replacing the algorithm would take signatures of both for a time; that is not offered.
 
+pub mod directory;
 mod error;
 pub mod list;
 mod pem;
+pub mod plan;
 mod ring;
 
 use std::sync::Arc;

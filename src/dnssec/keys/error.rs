@@ -47,6 +47,9 @@ pub enum KeysError {
     /// A new key cannot be made.
     #[error("cannot make a key: {0}")]
     Make(KeyError),
+    /// Every key that was made had the tag of another.
+    #[error("{}: cannot make a key with a tag of its own", .0.display())]
+    NoTag(PathBuf),
     /// Another command changes the directory, and does not end.
     #[error("{}: another `tinyns keys` is at work there", .0.display())]
     Busy(PathBuf),

@@ -13,6 +13,7 @@ use toml::value::Datetime;
 use super::error::{KeysError, ListProblem};
 use crate::clock::UnixTime;
 use crate::config::{line_of, one_line, read_toml};
+use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Role};
 use crate::files::read_regular;
 use crate::link::Origin;
@@ -41,6 +42,9 @@ pub struct KeyList {
     pub dnskey_ttl: u32,
     /// The largest TTL of the zone's records at that time, in seconds.
     pub max_ttl: u32,
+    /// Until when caches may have records of this zone with TTLs larger than those, from before they were made
+    /// smaller.
+    pub settled: Option<UnixTime>,
     /// Since when the parent zone is asked to remove all DS records, so that the zone can be unsigned.
     pub unsigning: Option<UnixTime>,
     /// The keys, in the order in which they were made. No two have one tag; all have one algorithm.
@@ -87,6 +91,7 @@ struct RawList {
     origin: Spanned<String>,
     dnskey_ttl: Spanned<i64>,
     max_ttl: Spanned<i64>,
+    settled: Option<Spanned<Datetime>>,
     unsigning: Option<Spanned<Datetime>>,
     #[serde(default)]
     key: Vec<Spanned<RawKey>>,
@@ -115,6 +120,18 @@ struct RawKey {
 type Found<T> = Result<T, (usize, ListProblem)>;
 
 impl KeyList {
+    /// That of a zone without keys.
+    pub fn new(origin: Origin, config: &DnssecConfig) -> Self {
+        Self {
+            origin,
+            dnskey_ttl: config.dnskey_ttl,
+            max_ttl: config.max_ttl(),
+            settled: None,
+            unsigning: None,
+            keys: Vec::new(),
+        }
+    }
+
     /// Reads the list in a directory, which is to be that of the zone with this origin.
     ///
     /// # Errors
@@ -155,6 +172,7 @@ impl KeyList {
             origin: origin.clone(),
             dnskey_ttl: number(&raw.dnskey_ttl, "dnskey_ttl", u32::MAX)?,
             max_ttl: number(&raw.max_ttl, "max_ttl", u32::MAX)?,
+            settled: optional_time(raw.settled.as_ref(), "settled")?,
             unsigning: optional_time(raw.unsigning.as_ref(), "unsigning")?,
             keys: Vec::new(),
         };
@@ -203,8 +221,10 @@ impl KeyList {
         let _ = writeln!(text, "origin = \"{}\"", self.origin);
         let _ = writeln!(text, "dnskey_ttl = {}", self.dnskey_ttl);
         let _ = writeln!(text, "max_ttl = {}", self.max_ttl);
-        if let Some(time) = self.unsigning {
-            let _ = writeln!(text, "unsigning = {}", time.rfc3339());
+        for (name, time) in [("settled", self.settled), ("unsigning", self.unsigning)] {
+            if let Some(time) = time {
+                let _ = writeln!(text, "{name} = {}", time.rfc3339());
+            }
         }
         for key in &self.keys {
             let _ = write!(text, "\n[[key]]\n{}", key.to_toml());

@@ -7,9 +7,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ZoneKeys;
+use super::directory::read_key;
 use super::error::{KeysError, ListProblem};
 use super::list::{KeyEntry, KeyList, LIST_FILE};
-use super::{ZoneKeys, pem};
 use crate::clock::UnixTime;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::ds::{DELETE_CDNSKEY, DELETE_CDS, Ds};
@@ -35,7 +36,7 @@ struct Loaded {
 
 /// What is so from a time on. Keys are told by their places in the list.
 #[derive(Debug, PartialEq, Eq)]
-struct Phase {
+pub(super) struct Phase {
     from: UnixTime,
     state: State,
 }
@@ -125,9 +126,7 @@ impl Loaded {
 }
 
 fn load_key(directory: &Path, origin: &Origin, entry: &KeyEntry) -> Result<Loaded, KeysError> {
-    let name = pem::file_name(origin, entry.algorithm, entry.tag);
-    let file = directory.join(name);
-    let key = pem::read(&file, entry.algorithm, entry.role, entry.tag)?;
+    let key = read_key(directory, origin, entry)?;
     Ok(Loaded {
         cds: Ds::of(origin, &key).to_wire(),
         key: Arc::new(key),
@@ -143,7 +142,7 @@ fn in_order(records: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 /// What is so when; from the first time on at which all is signed.
-fn phases(list: &KeyList) -> Result<Vec<Phase>, ListProblem> {
+pub(super) fn phases(list: &KeyList) -> Result<Vec<Phase>, ListProblem> {
     let keys = list.keys.iter();
     let times = keys.flat_map(KeyEntry::turns).chain(list.unsigning);
     let mut times: Vec<UnixTime> = times.collect();
@@ -233,86 +232,4 @@ impl KeyEntry {
 /// Whether a time is in a span: from its beginning on, before its end.
 fn is_within(from: Option<UnixTime>, to: Option<UnixTime>, time: UnixTime) -> bool {
     from.is_some_and(|from| from <= time) && to.is_none_or(|to| time < to)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dnssec::key::Algorithm;
-
-    const ORIGIN: &str = "s.example.com";
-
-    fn config(directory: &Path) -> DnssecConfig {
-        DnssecConfig {
-            keys: directory.into(),
-            signature_validity: 86_400,
-            signature_jitter: 3_600,
-            inception_offset: 3_600,
-            dnskey_ttl: 600,
-            propagation_delay: 3_600,
-        }
-    }
-
-    /// A key that signs from 1000 on and has CDS records from 2000 on.
-    fn directory(algorithm: Algorithm, role: Role) -> (tempfile::TempDir, KeyList) {
-        let directory = tempfile::tempdir().unwrap();
-        let origin = Origin::parse(ORIGIN).unwrap();
-        let (text, key) = pem::generate(algorithm, role).unwrap();
-        let name = pem::file_name(&origin, algorithm, key.tag());
-        std::fs::write(directory.path().join(name), text).unwrap();
-        let list = KeyList {
-            origin,
-            dnskey_ttl: 600,
-            max_ttl: 21_600,
-            unsigning: None,
-            keys: vec![KeyEntry {
-                tag: key.tag(),
-                algorithm,
-                role,
-                created: UnixTime(1_000),
-                publish: UnixTime(1_000),
-                ready: UnixTime(1_000),
-                active: Some(UnixTime(1_000)),
-                retired: None,
-                removed: None,
-                cds: role.has_ds().then_some(UnixTime(2_000)),
-                cds_removed: None,
-                ds_seen: None,
-                ds_ttl: None,
-                ds_gone: None,
-            }],
-        };
-        std::fs::write(directory.path().join(LIST_FILE), list.to_toml()).unwrap();
-        (directory, list)
-    }
-
-    #[test]
-    fn one_key() {
-        for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::Ed25519] {
-            let (directory, list) = directory(algorithm, Role::Csk);
-            let origin = &list.origin;
-            assert_eq!(KeyList::read(directory.path(), origin).unwrap(), list);
-            let ring = KeyRing::load(&config(directory.path()), origin).unwrap();
-            // A clock that is slow is no reason to answer without signatures.
-            for (now, until, cds) in [
-                (0, Some(2_000), 0),
-                (1_999, Some(2_000), 0),
-                (2_000, None, 1),
-            ] {
-                let keys = ring.at(UnixTime(now));
-                assert_eq!(keys.until, until.map(UnixTime), "at {now}");
-                assert_eq!(
-                    (keys.cds.len(), keys.cdnskeys.len()),
-                    (cds, cds),
-                    "at {now}"
-                );
-                assert_eq!(keys.dnskeys.len(), 1);
-                assert_eq!(keys.ttl, 600);
-                for signers in [&keys.key_signers, &keys.zone_signers] {
-                    assert_eq!(signers.len(), 1);
-                    assert_eq!(signers[0].dnskey(), keys.dnskeys[0]);
-                }
-            }
-        }
-    }
 }
