@@ -18,6 +18,7 @@ use crate::dns::Settings;
 use crate::dns::handler::{Asked, Handler};
 use crate::dns::message::Message as OddMessage;
 use crate::dns::packet::Buffers;
+use crate::dnssec::key::Algorithm;
 use crate::link::{Origin, TargetUrl, Ttl};
 use crate::links::{CreateLink, LinkLimits, Links};
 use crate::metrics::Metrics;
@@ -70,9 +71,18 @@ impl Fixture {
 
     /// With these zones: of each the origin, the text, the redirect host if it holds links, the layout.
     fn of(zones: &[(&str, String, Option<&str>, Layout)]) -> Self {
+        Self::signed_by(zones, None, Settings::default())
+    }
+
+    /// The same, signed by new keys of this algorithm.
+    fn signed_by(
+        zones: &[(&str, String, Option<&str>, Layout)],
+        algorithm: Option<Algorithm>,
+        settings: Settings,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let configs = zones
+        let configs: Vec<_> = zones
             .iter()
             .enumerate()
             .map(|(n, (origin, text, redirect_host, layout))| {
@@ -82,17 +92,23 @@ impl Fixture {
                 };
                 let file = directory.path().join(name);
                 fs::write(&file, text).unwrap();
+                let origin = Origin::parse(origin).unwrap();
                 ZoneConfig {
-                    origin: Origin::parse(origin).unwrap(),
                     file,
                     redirect_host: redirect_host.map(Into::into),
                     layout: *layout,
                     link_ttl: 300,
-                    dnssec: None,
+                    dnssec: algorithm.map(|_| signed::config(directory.path(), &origin)),
+                    origin,
                 }
             })
             .collect();
-        let zones = Arc::new(ZoneSet::load(configs).unwrap().0);
+        let signings = configs.iter().filter_map(|config| {
+            let signing = signed::signing(config, algorithm?);
+            Some((config.origin.clone(), Arc::new(signing)))
+        });
+        let signings = signings.collect();
+        let zones = Arc::new(ZoneSet::load_signed(configs, signings).unwrap().0);
         let clock = Clock::manual(NOW);
         let metrics = Arc::new(Metrics::new());
         let _entered = runtime.enter();
@@ -104,7 +120,6 @@ impl Fixture {
             clock.clone(),
             metrics.clone(),
         ));
-        let settings = Settings::default();
         let (all, known) = (zones.clone(), links.clone());
         let handler = Handler::new(all, known, 1 << 20, settings, metrics.clone());
         drop(_entered);
@@ -233,6 +248,17 @@ fn link_name(code: &str) -> LinkName {
 
 /// A query; with the size and the DO bit of an OPT record, if it has one.
 fn query(name: &str, qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        wire.push(label.len() as u8);
+        wire.extend(label.as_bytes());
+    }
+    wire.push(0);
+    query_for(&wire, qtype, edns)
+}
+
+/// The same, for a name in wire form.
+fn query_for(name: &[u8], qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
     let mut packet = vec![
         0x12,
         0x34,
@@ -247,11 +273,7 @@ fn query(name: &str, qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
         0,
         edns.is_some().into(),
     ];
-    for label in name.split('.').filter(|label| !label.is_empty()) {
-        packet.push(label.len() as u8);
-        packet.extend(label.as_bytes());
-    }
-    packet.push(0);
+    packet.extend(name);
     packet.extend(qtype.to_be_bytes());
     packet.extend([0, 1]);
     if let Some((size, dnssec_ok)) = edns {
@@ -344,6 +366,7 @@ fn filled(layout: Layout) -> Fixture {
     fixture
 }
 
+mod signed;
 mod zones;
 
 #[test]

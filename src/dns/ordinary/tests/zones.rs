@@ -101,21 +101,21 @@ const NAME_LABELS: [&[u8]; 30] = [
 ];
 
 /// What a zone is made of: see [`Fixture::of`].
-type ZoneParts = (&'static str, String, Option<&'static str>, Layout);
+pub(super) type ZoneParts = (&'static str, String, Option<&'static str>, Layout);
 
 /// Numbers that look like chance (Marsaglia's xorshift), the same for the same seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     /// Below `n`.
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 20) as usize % n
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
@@ -123,13 +123,13 @@ impl Random {
         self.below(256) as u8
     }
 
-    fn of<T: Copy>(&mut self, choice: &[T]) -> T {
+    pub(super) fn of<T: Copy>(&mut self, choice: &[T]) -> T {
         choice[self.below(choice.len())]
     }
 }
 
 /// The first of the origins, and some of the others.
-fn zones(random: &mut Random) -> Vec<ZoneParts> {
+pub(super) fn zones(random: &mut Random) -> Vec<ZoneParts> {
     let mut zones = Vec::new();
     for (n, origin) in ORIGINS.into_iter().enumerate() {
         if n == 0 || random.one_in(3) {
@@ -162,7 +162,7 @@ fn text(random: &mut Random, origin: &str, host: Option<&str>, layout: Layout) -
 }
 
 /// Links of all kinds, where the zone has room for them.
-fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
+pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
     for (code, expires_at, ttl) in [
         ("abc", None, None),
         ("x", None, Some(5)),
@@ -186,7 +186,7 @@ fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
 }
 
 /// A name in wire form, mostly at or below this origin.
-fn name(random: &mut Random, origin: &str) -> Vec<u8> {
+pub(super) fn name(random: &mut Random, origin: &str) -> Vec<u8> {
     let mut suffix = Vec::new();
     if !random.one_in(12) {
         for label in origin.split('.') {
@@ -276,13 +276,18 @@ fn options(random: &mut Random) -> Vec<u8> {
     options
 }
 
-#[test]
-fn both_ways_agree_in_zones_of_many_shapes() {
+/// For how long, and from where on.
+pub(super) fn seconds_and_seed() -> (u64, u64) {
     let number = |variable, default| {
         let text = std::env::var(variable);
         text.map_or(default, |text| text.parse().unwrap())
     };
-    let (seconds, seed): (u64, u64) = (number("FUZZ_SECONDS", SECONDS), number("FUZZ_SEED", SEED));
+    (number("FUZZ_SECONDS", SECONDS), number("FUZZ_SEED", SEED))
+}
+
+#[test]
+fn both_ways_agree_in_zones_of_many_shapes() {
+    let (seconds, seed) = seconds_and_seed();
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let began = Instant::now();
     let mut asked = 0;

@@ -1,0 +1,519 @@
+//! Signed zones: every reply has to hold before a judge who knows the keys and nothing else of us, over zones
+//! of many shapes, changes, and time.
+//!
+//! The judges that others wrote are in the integration tests; this one looks at far more replies.
+
+use std::path::Path;
+use std::time::Instant;
+
+use hickory_proto::rr::RData;
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::serialize::binary::{BinDecodable, BinEncodable, BinEncoder, NameEncoding};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
+
+use super::zones::{Random, add_links, name, seconds_and_seed, zones};
+use super::*;
+use crate::dns::rate_limit::SignatureLimits;
+use crate::dnssec::key::{Role, key_tag};
+use crate::dnssec::keys::directory::LockedDirectory;
+use crate::dnssec::keys::list::KeyList;
+use crate::dnssec::{DnssecConfig, sign};
+use crate::zone::Signings;
+
+const RRSIG: u16 = 46;
+const NSEC: u16 = 47;
+const NXNAME: u16 = 128;
+const EDNS: Option<(u16, bool)> = Some((1_232, true));
+
+pub(super) fn config(directory: &Path, origin: &Origin) -> DnssecConfig {
+    DnssecConfig {
+        keys: directory.join(format!("keys-{origin}")),
+        signature_validity: 40_000,
+        signature_jitter: 4_000,
+        inception_offset: 1_000,
+        dnskey_ttl: 600,
+        propagation_delay: 60,
+    }
+}
+
+/// Makes a key for a zone.
+pub(super) fn signing(zone: &ZoneConfig, algorithm: Algorithm) -> Signing {
+    let config = zone.dnssec.clone().unwrap();
+    let directory = LockedDirectory::open(&config.keys, true).unwrap();
+    let mut list = KeyList::new(zone.origin.clone(), &config);
+    let (_, key) = directory.make_key(&list, algorithm, Role::Csk).unwrap();
+    list.add(&key, &config, NOW).unwrap();
+    directory.write_list(&list).unwrap();
+    Signing::load(config, zone.origin.clone(), NOW).unwrap()
+}
+
+/// What a judge finds in a reply.
+#[derive(Debug, Default)]
+struct Found {
+    /// The names with NSEC records, and the types that they have.
+    nsec: Vec<(String, Vec<u16>)>,
+    /// How many signatures there are.
+    signatures: usize,
+}
+
+/// One who knows the keys of all zones, and the time.
+struct Judge<'a> {
+    signings: &'a Signings,
+    now: UnixTime,
+}
+
+impl Judge<'_> {
+    fn of(fixture: &Fixture) -> Judge<'_> {
+        Judge {
+            signings: fixture.zones.signings(),
+            now: fixture.clock.now(),
+        }
+    }
+
+    /// Looks at all sections of a reply. What has no signature is passed over, if it may be without.
+    fn look(&self, message: &Message) -> Found {
+        let mut found = Found::default();
+        let may_be_unsigned: [&dyn Fn(&Record) -> bool; 3] = [
+            // The CNAME of a DNAME.
+            &|record| record.record_type() == RecordType::CNAME,
+            &|record| record.record_type() == RecordType::NS,
+            &|_| true,
+        ];
+        let sections = [&message.answers, &message.authorities, &message.additionals];
+        for (records, may_be) in sections.into_iter().zip(may_be_unsigned) {
+            self.look_at(records, may_be, &mut found);
+        }
+        found
+    }
+
+    fn look_at(&self, records: &[Record], may_be: &dyn Fn(&Record) -> bool, found: &mut Found) {
+        let rtype = |record: &Record| u16::from(record.record_type());
+        for record in records.iter().filter(|record| rtype(record) != RRSIG) {
+            if rtype(record) == NSEC {
+                let owner = record.name.to_ascii().to_lowercase();
+                found.nsec.push((owner, types(&wire(&record.data))));
+            }
+            let is_same =
+                |other: &&Record| other.name == record.name && rtype(other) == rtype(record);
+            let set: Vec<_> = records.iter().filter(is_same).collect();
+            let signatures = records.iter().filter(|other| {
+                let data = wire(&other.data);
+                rtype(other) == RRSIG
+                    && other.name == record.name
+                    && data.starts_with(&rtype(record).to_be_bytes())
+            });
+            let signatures: Vec<_> = signatures.collect();
+            if signatures.is_empty() {
+                assert!(may_be(record), "unsigned: {record}");
+                continue;
+            }
+            for signature in signatures {
+                self.verify(&set, signature);
+                found.signatures += 1;
+            }
+        }
+    }
+
+    fn verify(&self, set: &[&Record], signature: &Record) {
+        let first = set[0];
+        let data = wire(&signature.data);
+        let number = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
+        let (original_ttl, expiration, inception) = (number(4), number(8), number(12));
+        let now = self.now.0 as u32;
+        assert!(inception <= now && now <= expiration, "{first}");
+        // RFC 4035 §5.3.3: no cache keeps it for longer than it is valid.
+        assert!(
+            first.ttl <= original_ttl && first.ttl <= expiration - now,
+            "{first}"
+        );
+        assert_eq!(signature.ttl, first.ttl);
+        // RFC 4034 §3.1.3
+        let labels = first.name.iter().len() - usize::from(first.name.is_wildcard());
+        assert_eq!(usize::from(data[3]), labels, "{first}");
+        let signer_len = 1 + data[18..].iter().position(|byte| *byte == 0).unwrap();
+        let (head, bytes) = data.split_at(18 + signer_len);
+        let signer = Name::from_bytes(&head[18..]).unwrap();
+        let origin = signer.to_ascii();
+        let origin = Origin::parse(origin.trim_end_matches('.')).unwrap();
+        assert!(signer.zone_of(&first.name));
+        let keys = self.signings[&origin].keys();
+        let tag = u16::from_be_bytes([data[16], data[17]]);
+        let key = keys.dnskeys.iter().find(|key| key_tag(key) == tag);
+        let key = key.expect("a key that is published");
+        let mut signed = head.to_vec();
+        let rtype = u16::from(first.record_type());
+        let mut all: Vec<_> = set
+            .iter()
+            .map(|record| sign::canonical(rtype, wire(&record.data)))
+            .collect();
+        all.sort();
+        for rdata in all {
+            for label in first.name.iter() {
+                signed.push(label.len() as u8);
+                signed.extend(label.to_ascii_lowercase());
+            }
+            signed.push(0);
+            signed.extend(rtype.to_be_bytes());
+            signed.extend([0, 1]);
+            signed.extend(original_ttl.to_be_bytes());
+            signed.extend((rdata.len() as u16).to_be_bytes());
+            signed.extend(rdata);
+        }
+        let verified = match key[3] {
+            13 => {
+                let point = [&[4], &key[4..]].concat();
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(&signed, bytes)
+            }
+            _ => UnparsedPublicKey::new(&ED25519, &key[4..]).verify(&signed, bytes),
+        };
+        assert!(verified.is_ok(), "bogus: {first} {signature}");
+    }
+
+    /// Asks, and looks whether the reply proves what it says.
+    fn ask(&self, fixture: &Fixture, packet: &[u8]) -> (Message, Found) {
+        let (_, wire) = fixture.ask(packet);
+        let message = Message::from_vec(&wire).unwrap();
+        let found = self.look(&message);
+        if message.metadata.truncation || message.metadata.response_code != ResponseCode::NoError {
+            return (message, found);
+        }
+        let query = &message.queries[0];
+        let qtype = u16::from(query.query_type());
+        let mut last = query.name().clone();
+        // Also where aliases go round.
+        for _ in 0..=message.answers.len() {
+            let is_alias =
+                |record: &&Record| record.name == last && record.record_type() == RecordType::CNAME;
+            let alias = message.answers.iter().find(is_alias);
+            match alias.map(|record| &record.data) {
+                Some(RData::CNAME(CNAME(target))) if ![5, NSEC, 255].contains(&qtype) => {
+                    last = target.clone();
+                }
+                _ => break,
+            }
+        }
+        self.prove(&message, &found, (&last, qtype));
+        (message, found)
+    }
+
+    /// Looks whether a reply proves what it says of the last name of its aliases.
+    fn prove(&self, message: &Message, found: &Found, (last, qtype): (&Name, u16)) {
+        let is_answer = |record: &Record| {
+            record.name == *last && (qtype == 255 || u16::from(record.record_type()) == qtype)
+        };
+        if message.answers.iter().any(is_answer) || message.authorities.is_empty() {
+            return;
+        }
+        let is_ns = |record: &&Record| record.record_type() == RecordType::NS;
+        let owner = |name: &Name| name.to_ascii().to_lowercase();
+        let proof = |name: &Name| {
+            let name = owner(name);
+            found.nsec.iter().find(|(other, _)| *other == name)
+        };
+        if let Some(ns) = message.authorities.iter().find(is_ns) {
+            // RFC 4035 §3.1.4: it says whether what is below is signed.
+            let is_ds = |r: &Record| r.record_type() == RecordType::DS && r.name == ns.name;
+            let unsigned = proof(&ns.name).is_some_and(|(_, types)| !types.contains(&43));
+            assert!(
+                message.authorities.iter().any(is_ds) || unsigned,
+                "{message:#?}"
+            );
+            return;
+        }
+        let (_, types) = proof(last).unwrap_or_else(|| panic!("no proof: {message:#?}"));
+        assert!(
+            !types.contains(&qtype) && !types.contains(&5),
+            "{message:#?}"
+        );
+    }
+}
+
+fn wire(rdata: &RData) -> Vec<u8> {
+    let mut wire = Vec::new();
+    let mut encoder = BinEncoder::new(&mut wire);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    rdata.emit(&mut encoder).unwrap();
+    wire
+}
+
+/// The types in the data of an NSEC record.
+fn types(data: &[u8]) -> Vec<u16> {
+    let mut at = 0;
+    while data[at] != 0 {
+        at += 1 + usize::from(data[at]);
+    }
+    let mut rest = &data[at + 1..];
+    let mut types = Vec::new();
+    while let [window, len, behind @ ..] = rest {
+        let (bits, behind) = behind.split_at(usize::from(*len));
+        for (at, byte) in bits.iter().enumerate() {
+            let set = (0..8).filter(|bit| byte & 0x80 >> bit != 0);
+            types.extend(set.map(|bit| u16::from(*window) << 8 | (8 * at + bit) as u16));
+        }
+        rest = behind;
+    }
+    types
+}
+
+fn fixture(layout: Layout, algorithm: Algorithm) -> Fixture {
+    let zone = ("s.example.com", ZONE.to_owned(), Some("r"), layout);
+    Fixture::signed_by(&[zone], Some(algorithm), Settings::default())
+}
+
+#[test]
+fn all_kinds_of_answers_hold() {
+    let algorithms = [Algorithm::EcdsaP256Sha256, Algorithm::Ed25519];
+    for (layout, algorithm) in [Layout::Cname, Layout::Direct].into_iter().zip(algorithms) {
+        let fixture = fixture(layout, algorithm);
+        fixture.add("abc", "https://example.net/", None, None);
+        let judge = Judge::of(&fixture);
+        let names = [
+            "abc", "abc.r", "ABC", "x.abc", "nosuch", "nosuch.r", "r", "promo", "old", "x.old",
+            "www.old", "wild", "x.wild", "loop1", "sub", "x.sub", "ns.sub", "ns", "mail", "big",
+            "",
+        ];
+        for name in names {
+            let name = match name {
+                "" => "s.example.com".to_owned(),
+                name => format!("{name}.s.example.com"),
+            };
+            for qtype in [
+                1, 2, 5, 6, 15, 16, 28, 39, 43, NSEC, 48, 59, 60, 65, 255, 256,
+            ] {
+                let packet = query(&name, qtype, EDNS);
+                let (message, found) = judge.ask(&fixture, &packet);
+                assert_eq!(
+                    message.metadata.response_code,
+                    ResponseCode::NoError,
+                    "{name}"
+                );
+                assert!(found.signatures > 0, "{name} {qtype}: {message:#?}");
+                // It is the same without signatures, and by hickory's way.
+                let (_, plain) = fixture.ask(&query(&name, qtype, Some((1_232, false))));
+                let plain = Message::from_vec(&plain).unwrap();
+                let is_missing = found.nsec.iter().any(|(_, types)| types.contains(&NXNAME));
+                let is_error = plain.metadata.response_code == ResponseCode::NXDomain;
+                assert_eq!(is_missing, is_error, "{name} {qtype}");
+                let mut odd = packet.clone();
+                odd[2] |= 2;
+                let (sent, odd) = fixture.ask_hickory(&odd);
+                judge.look(&Message::from_vec(&odd).unwrap());
+                assert_eq!(sent.rcode, 0);
+            }
+        }
+        // RFC 9824 §5.1
+        let mut packet = query("nosuch.s.example.com", 1, EDNS);
+        let flags = packet.len() - 4;
+        packet[flags] |= 0x40;
+        let (sent, wire) = fixture.ask(&packet);
+        assert_eq!((sent.rcode, wire[3] & 0x0F), (3, 3));
+        let at = wire.windows(2).rposition(|w| w == [0xC0, 0]);
+        assert!(at.is_some(), "CO comes back: {wire:02x?}");
+        let (sent, _) = fixture.ask_hickory(&packet);
+        assert_eq!(sent.rcode, 3);
+    }
+}
+
+#[test]
+fn a_signature_is_made_once_and_again_when_half_of_its_life_is_over() {
+    let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
+    fixture.add("abc", "https://example.net/", None, None);
+    let made = || fixture.metrics.dnssec_signatures.get();
+    let ask = |name: &str, qtype| {
+        let judge = Judge::of(&fixture);
+        judge.ask(
+            &fixture,
+            &query(&format!("{name}.s.example.com"), qtype, EDNS),
+        );
+        made()
+    };
+    assert_eq!(ask("abc", 16), 2);
+    assert_eq!(ask("abc", 16), 2, "a hit");
+    assert_eq!(ask("abc.r", 16), 2, "of the same RRset");
+    assert_eq!(ask("abc", 1), 3, "the CNAME was signed");
+    assert_eq!(ask("abc.r", 15), 5, "NODATA: SOA and NSEC");
+    assert_eq!(ask("abc.r", 17), 5, "whatever the type");
+    assert_eq!(ask("nosuch1", 16), 6, "a name that does not exist");
+    assert_eq!(ask("nosuch1", 16), 7, "each time: there is no end of them");
+    // The link is looked up again, but not signed.
+    fixture.clock.set(UnixTime(NOW.0 + 3_600));
+    fixture.handler.0.links.renew_all();
+    let change = |url: &str| {
+        let target = TargetUrl::parse(url).unwrap();
+        fixture.change(
+            "abc",
+            Change {
+                target: Some(target),
+                ..Change::default()
+            },
+        );
+    };
+    change("https://example.net/2");
+    let before = made();
+    assert!(ask("abc", 16) > before, "another TXT");
+    let before = made();
+    assert_eq!(ask("abc", 16), before);
+    // Between now and 18,000 seconds later, at the latest 20,000, both are due.
+    fixture.clock.set(UnixTime(NOW.0 + 3_600 + 17_999));
+    assert_eq!(ask("abc", 16), before);
+    fixture.clock.set(UnixTime(NOW.0 + 3_600 + 20_000));
+    assert_eq!(ask("abc", 16), before + 2);
+}
+
+/// Without a key that holds at a time, nothing does: the judge has the keys that are published then.
+#[test]
+fn keys_take_turns_and_everything_is_signed_at_any_time() {
+    let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
+    fixture.add("abc", "https://example.net/", None, None);
+    let origin = origin();
+    let signing = &fixture.zones.signings()[&origin];
+    let config = config(fixture.directory.path(), &origin);
+    let directory = LockedDirectory::open(&config.keys, false).unwrap();
+    let mut list = directory.list(&origin).unwrap().unwrap();
+    let old = list.keys[0].tag;
+    let (_, key) = directory
+        .make_key(&list, Algorithm::EcdsaP256Sha256, Role::Csk)
+        .unwrap();
+    list.add(&key, &config, NOW).unwrap();
+    directory.write_list(&list).unwrap();
+    let tick = |now: u64| {
+        fixture.clock.set(UnixTime(now));
+        if signing.turn(UnixTime(now)) {
+            fixture.handler.zones_replaced();
+        }
+    };
+    signing.reload(NOW).unwrap();
+    fixture.handler.zones_replaced();
+    let tags = |qtype| {
+        let judge = Judge::of(&fixture);
+        let (message, found) = judge.ask(&fixture, &query("s.example.com", qtype, EDNS));
+        assert!(found.signatures > 0);
+        let signers = message
+            .answers
+            .iter()
+            .filter(|r| u16::from(r.record_type()) == RRSIG);
+        let signers = signers.map(|record| {
+            let data = wire(&record.data);
+            u16::from_be_bytes([data[16], data[17]])
+        });
+        let records = message
+            .answers
+            .iter()
+            .filter(|r| u16::from(r.record_type()) == qtype);
+        (signers.collect::<Vec<_>>(), records.count())
+    };
+    assert_eq!(
+        tags(48),
+        (vec![old], 2),
+        "both are published, the old one signs"
+    );
+    let ready = list.key(key.tag()).unwrap().ready.0;
+    list.ds_seen(key.tag(), NOW, 600, NOW).unwrap();
+    let at = UnixTime(ready.max(NOW.0 + 20_000));
+    list.retire(old, at, &config, NOW).unwrap();
+    directory.write_list(&list).unwrap();
+    tick(at.0 - 1);
+    signing.reload(UnixTime(at.0 - 1)).unwrap();
+    fixture.handler.zones_replaced();
+    assert_eq!(tags(6).0, [old], "a second before");
+    tick(at.0);
+    assert_eq!(tags(6).0, [key.tag()], "at its time");
+    assert_eq!(
+        tags(48),
+        (vec![key.tag()], 2),
+        "the old one is still needed"
+    );
+    let removed = list.key(old).unwrap().removed.unwrap().0;
+    tick(removed - 1);
+    assert_eq!(tags(48).1, 2);
+    tick(removed);
+    assert_eq!(tags(48), (vec![key.tag()], 1));
+}
+
+#[test]
+fn what_is_too_much_is_cut_short_and_links_are_told() {
+    let zone = ("s.example.com", ZONE.to_owned(), Some("r"), Layout::Cname);
+    let settings = Settings {
+        signatures: SignatureLimits {
+            per_second: 1_000,
+            made_up_per_second: 1_000,
+            made_up_per_client: 1,
+        },
+        ..Settings::default()
+    };
+    let algorithm = Some(Algorithm::EcdsaP256Sha256);
+    let fixture = Fixture::signed_by(&[zone], algorithm, settings);
+    fixture.add("abc", "https://example.net/", None, None);
+    let refused = || fixture.metrics.dnssec_signatures_refused.get();
+    let ask = |name: &str| fixture.ask(&query(&format!("{name}.s.example.com"), 16, EDNS));
+    let mut cut = 0;
+    for n in 0..200 {
+        for name in [format!("nosuch{n}"), format!("made-up{n}.wild")] {
+            let (sent, wire) = ask(&name);
+            assert_eq!(sent.rcode, 0);
+            // RFC 2181 §9: nothing that could pass for all there is.
+            assert!(!sent.truncated || wire[6..10] == [0, 0, 0, 0]);
+            cut += u64::from(sent.truncated);
+        }
+    }
+    assert!(cut > 0 && refused() == cut, "{cut}");
+    let (sent, _) = ask("abc");
+    assert!(!sent.truncated, "a link that was not signed before");
+    let (sent, _) = ask("abc");
+    assert!(sent.hot);
+}
+
+/// Zones of many shapes, each signed, and names and types at random: all that is said is proved, and is what is
+/// said without DO.
+#[test]
+fn whatever_the_zones_are_every_reply_holds() {
+    let (seconds, seed) = seconds_and_seed();
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let began = Instant::now();
+    let mut asked = 0;
+    while asked == 0 || began.elapsed().as_secs() < seconds {
+        let zones = zones(&mut random);
+        let algorithm = random.of(&[Algorithm::EcdsaP256Sha256, Algorithm::Ed25519]);
+        let fixture = Fixture::signed_by(&zones, Some(algorithm), Settings::default());
+        for (origin, _, host, _) in &zones {
+            if host.is_some() {
+                add_links(&mut random, &fixture, origin);
+            }
+        }
+        let judge = Judge::of(&fixture);
+        for _ in 0..200 {
+            let origin = zones[random.below(zones.len())].0;
+            let name = name(&mut random, origin);
+            let qtype = match random.one_in(5) {
+                true => random.below(260) as u16,
+                false => random.of(&[1, 2, 5, 6, 15, 16, 28, 39, 43, NSEC, 48, 65, 255, 256]),
+            };
+            let packet = query_for(&name, qtype, EDNS);
+            if fixture
+                .handler
+                .prepare(&packet, (CLIENT.ip(), Via::Udp))
+                .is_none()
+            {
+                continue;
+            }
+            let context = || eprintln!("seed {seed} {zones:#?} {packet:02x?}");
+            let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let (message, found) = judge.ask(&fixture, &packet);
+                let (plain, _) = fixture.ask(&query_for(&name, qtype, Some((1_232, false))));
+                let is_missing = found.nsec.iter().any(|(_, types)| types.contains(&NXNAME));
+                let is_limited = message.metadata.truncation;
+                // The proof of a name that does not exist can be asked for itself.
+                if !is_limited && ![NSEC, RRSIG].contains(&qtype) {
+                    assert_eq!(is_missing, plain.rcode == 3, "{message:#?}");
+                }
+                // The same again, from what was kept.
+                judge.ask(&fixture, &packet);
+            }));
+            if let Err(error) = told {
+                context();
+                std::panic::resume_unwind(error);
+            }
+            asked += 1;
+        }
+    }
+}
