@@ -62,3 +62,6 @@ pub struct ZoneKeys {
     /// When other keys take over, if that is known: this is to be looked at again then.
     pub until: Option<UnixTime>,
 }
+
+#[cfg(test)]
+mod tests;

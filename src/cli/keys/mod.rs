@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::ds::Ds;
 use crate::dnssec::key::{Algorithm, Role};
+use crate::dnssec::keys::KeysError;
 use crate::dnssec::keys::directory::{LockedDirectory, key_file, read_key};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
 use crate::link::Origin;
@@ -251,8 +252,10 @@ impl<'a> Zone<'a> {
 
     fn generate(&self, role: Role, algorithm: Option<Algorithm>) -> Said {
         let directory = LockedDirectory::open(&self.config.keys, true)?;
-        let list = directory.list(self.origin)?;
-        let mut list = list.unwrap_or_else(|| KeyList::new(self.origin.clone(), self.config));
+        let mut list = match KeyList::read(self.config, self.origin) {
+            Err(KeysError::NoKeys(_)) => KeyList::new(self.origin.clone(), self.config),
+            read => read?,
+        };
         let before = list.clone();
         let forgotten = list.forget(self.now);
         let others = list.keys.first().map(|first| first.algorithm);
@@ -305,7 +308,7 @@ impl<'a> Zone<'a> {
     }
 
     fn list(&self, json: bool) -> Said {
-        let list = KeyList::read(&self.config.keys, self.origin)?;
+        let list = KeyList::read(self.config, self.origin)?;
         let records = self.records(&list.keys)?;
         let notes = report::notes(&self.config.keys, &list)?;
         let text = match json {
@@ -325,7 +328,7 @@ impl<'a> Zone<'a> {
             let list = self.change(|list| Ok(list.ds_gone(tag, since, args.ttl, self.now)?))?;
             return Ok((report::told(&list, tag, self.now), Vec::new()));
         }
-        let list = KeyList::read(&self.config.keys, self.origin)?;
+        let list = KeyList::read(self.config, self.origin)?;
         let keys: Vec<KeyEntry> = match args.tag {
             Some(tag) => vec![list.key_with_ds(tag)?.clone()],
             None => list.wanted_ds(self.now).cloned().collect(),
@@ -369,7 +372,7 @@ impl<'a> Zone<'a> {
         change: impl FnOnce(&mut KeyList) -> anyhow::Result<()>,
     ) -> anyhow::Result<KeyList> {
         let directory = LockedDirectory::open(&self.config.keys, false)?;
-        let mut list = KeyList::read(&self.config.keys, self.origin)?;
+        let mut list = KeyList::read(self.config, self.origin)?;
         change(&mut list)?;
         directory.write_list(&list)?;
         Ok(list)

@@ -16,7 +16,7 @@ use crate::dnssec::keys::plan::{KeyState, Refused, Succession};
 #[derive(Debug)]
 pub(super) struct Step {
     /// The key that it is about; none where it is about the zone.
-    tag: Option<u16>,
+    pub(super) tag: Option<u16>,
     text: String,
 }
 
@@ -64,7 +64,7 @@ fn key_steps(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Vec<String> {
         KeyState::Removed => {}
     }
     if !is_unsigning {
-        steps.extend(ds_step(key, now));
+        steps.extend(ds_step(list, key, now));
     }
     steps
 }
@@ -100,7 +100,7 @@ fn active(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
 }
 
 /// What the parent zone is to do with its DS record.
-fn ds_step(key: &KeyEntry, now: UnixTime) -> Option<String> {
+fn ds_step(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
     let tag = key.tag;
     if !key.role.has_ds() || key.ds_gone.is_some() {
         return None;
@@ -115,8 +115,16 @@ fn ds_step(key: &KeyEntry, now: UnixTime) -> Option<String> {
             from_on(from, now)
         ));
     }
-    match (key.ds_seen, key.cds) {
-        (None, Some(cds)) => Some(format!(
+    // A zone of which the parent knows only a key that does not sign yet cannot be validated.
+    let mut others = list.keys.iter();
+    let first = others.find(|other| other.role.has_ds() && other.state(now) == KeyState::Active);
+    let first = first.filter(|first| first.tag != tag && first.ds_seen.is_none());
+    match (first, key.ds_seen, key.cds) {
+        (Some(first), None, Some(_)) => Some(format!(
+            "its DS record can be given to the parent zone together with that of {}, or later",
+            first.tag
+        )),
+        (None, None, Some(cds)) => Some(format!(
             "its DS record can be given to the parent zone {} (`tinyns keys ds {tag}`); when all servers of \
              the parent have it, `tinyns keys ds --seen {tag}` says so",
             from_on(cds, now)

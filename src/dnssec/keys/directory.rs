@@ -77,18 +77,6 @@ impl LockedDirectory {
         })
     }
 
-    /// The list that is there, if there is one.
-    ///
-    /// # Errors
-    /// [`KeysError`], with the file to blame.
-    pub fn list(&self, origin: &Origin) -> Result<Option<KeyList>, KeysError> {
-        match KeyList::read(&self.path, origin) {
-            Ok(list) => Ok(Some(list)),
-            Err(KeysError::NoKeys(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Makes a private key that can be told from those of the list, and writes it. It is to be added to the list.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! then. So nothing that is changed in the configuration later can bring a change of keys forward.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -117,7 +116,7 @@ struct RawKey {
 }
 
 /// A problem, and the byte where it is.
-type Found<T> = Result<T, (usize, ListProblem)>;
+pub(super) type Found<T> = Result<T, (usize, ListProblem)>;
 
 impl KeyList {
     /// That of a zone without keys.
@@ -132,28 +131,31 @@ impl KeyList {
         }
     }
 
-    /// Reads the list in a directory, which is to be that of the zone with this origin.
+    /// Reads the list of the zone with this origin.
     ///
     /// # Errors
     /// [`KeysError::NoKeys`] where there is none; [`KeysError::List`] says where and what is wrong.
-    pub fn read(directory: &Path, origin: &Origin) -> Result<Self, KeysError> {
-        let file = directory.join(LIST_FILE);
+    pub fn read(config: &DnssecConfig, origin: &Origin) -> Result<Self, KeysError> {
+        let file = config.keys.join(LIST_FILE);
         let bytes = read_regular(&file, MAX_LIST_LEN).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => KeysError::NoKeys(directory.into()),
+            std::io::ErrorKind::NotFound => KeysError::NoKeys(config.keys.clone()),
             _ => KeysError::Io {
                 action: "read",
                 path: file.clone(),
                 source,
             },
         })?;
-        Self::parse(&bytes, origin).map_err(|(at, problem)| KeysError::List {
+        let list = Self::parse(&bytes, origin).map_err(|(at, problem)| KeysError::List {
             file,
             line: line_of(&bytes, at),
             problem,
-        })
+        });
+        let mut list = list?;
+        list.adapt(config);
+        Ok(list)
     }
 
-    fn parse(bytes: &[u8], origin: &Origin) -> Found<Self> {
+    pub(super) fn parse(bytes: &[u8], origin: &Origin) -> Found<Self> {
         if bytes.len() as u64 > MAX_LIST_LEN {
             return Err((0, ListProblem::TooLarge));
         }

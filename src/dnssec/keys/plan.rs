@@ -247,6 +247,27 @@ impl KeyList {
         }
     }
 
+    /// Puts off the end of retired keys where TTLs have become larger since that was worked out: servers send
+    /// signatures with those TTLs until the key is retired, which may be planned for later.
+    pub(super) fn adapt(&mut self, config: &DnssecConfig) {
+        if config.dnskey_ttl <= self.dnskey_ttl && config.max_ttl() <= self.max_ttl {
+            return;
+        }
+        let waits = Waits {
+            propagation: config.propagation_delay.into(),
+            dnskey_ttl: config.dnskey_ttl.into(),
+            max_ttl: config.max_ttl().into(),
+            settled: None,
+        };
+        for key in &mut self.keys {
+            let Some(retired) = key.retired else { continue };
+            let (cds_removed, removed) = (key.cds_removed, key.removed);
+            key.retire(retired, &waits);
+            key.cds_removed = key.cds.and(key.cds_removed.max(cds_removed));
+            key.removed = key.removed.max(removed);
+        }
+    }
+
     /// Whether a key of this algorithm can be added.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! keys are loaded; a list by which something would not be signed in one of them is refused then, and not when
 //! that time has come.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::ZoneKeys;
@@ -65,19 +64,31 @@ impl KeyRing {
     /// [`KeysError`], with the file to blame. Also where there would be a time in which no key signs the DNSKEY
     /// records, or none the others.
     pub fn load(config: &DnssecConfig, origin: &Origin) -> Result<Self, KeysError> {
-        let list = KeyList::read(&config.keys, origin)?;
+        let list = KeyList::read(config, origin)?;
         let keys = list.keys.iter();
-        let keys = keys.map(|entry| load_key(&config.keys, origin, entry));
-        let keys = keys.collect::<Result<_, _>>()?;
-        let phases = phases(&list).map_err(|problem| KeysError::List {
+        let keys = keys.map(|entry| Ok(read_key(&config.keys, origin, entry)?.into()));
+        let keys = keys.collect::<Result<_, KeysError>>()?;
+        Self::new(&list, keys, config.dnskey_ttl).map_err(|problem| KeysError::List {
             file: config.keys.join(LIST_FILE),
             line: 1,
             problem,
-        })?;
+        })
+    }
+
+    /// That of a list and its keys, in the same order.
+    pub(super) fn new(
+        list: &KeyList,
+        keys: Vec<Arc<SigningKey>>,
+        ttl: u32,
+    ) -> Result<Self, ListProblem> {
+        let keys = keys.into_iter().map(|key| Loaded {
+            cds: Ds::of(&list.origin, &key).to_wire(),
+            key,
+        });
         Ok(Self {
-            ttl: config.dnskey_ttl,
-            keys,
-            phases,
+            ttl,
+            keys: keys.collect(),
+            phases: phases(list)?,
         })
     }
 
@@ -123,14 +134,6 @@ impl Loaded {
     fn dnskey(&self) -> &[u8] {
         self.key.dnskey()
     }
-}
-
-fn load_key(directory: &Path, origin: &Origin, entry: &KeyEntry) -> Result<Loaded, KeysError> {
-    let key = read_key(directory, origin, entry)?;
-    Ok(Loaded {
-        cds: Ds::of(origin, &key).to_wire(),
-        key: Arc::new(key),
-    })
 }
 
 /// Canonical order, each once (RFC 4034 §6.3).
