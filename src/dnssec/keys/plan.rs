@@ -64,15 +64,15 @@ pub enum Refused {
     /// Nobody would sign.
     #[error(
         "{tag} cannot be retired: no other key could sign {duty} then; `tinyns keys generate --role {}` makes \
-         one", .duty_role.name()
+         one", .wanted.name()
     )]
     NoSuccessor {
         /// The key.
         tag: u16,
         /// What would not be signed.
         duty: Duty,
-        /// The role of a key that could do it.
-        duty_role: Role,
+        /// The role of a key that is missing.
+        wanted: Role,
     },
     /// The parent zone does not know the key that would sign, as far as anybody has said.
     #[error(
@@ -540,10 +540,9 @@ impl KeyList {
             return Err(Refused::NoSuccessor {
                 tag,
                 duty,
-                duty_role: if key.role == Role::Csk {
-                    key.role
-                } else {
-                    duty.role()
+                wanted: match duty {
+                    Duty::Keys => key.role,
+                    Duty::Zone => Role::Zsk,
                 },
             });
         };
