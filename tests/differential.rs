@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use crate::harness::{Server, Setup};
 
 mod bind;
-mod message;
+pub mod message;
 mod queries;
 mod rules;
-mod servers;
+pub mod servers;
 mod shapes;
 
 use message::{Reply, name};

@@ -191,8 +191,8 @@ impl Setup {
         self
     }
 
-    /// Starts the server and waits until all its listeners are there.
-    pub fn start(self) -> Server {
+    /// Writes its files, for commands that come before the start, and returns the configuration's path.
+    pub fn write(&self) -> PathBuf {
         for (file, text) in &self.files {
             std::fs::write(file, text).unwrap();
         }
@@ -208,10 +208,16 @@ impl Setup {
             dns = self.dns,
             admin = self.admin,
             zones = self.zones,
-            store = self.store.unwrap_or_else(sqlite),
+            store = self.store.clone().unwrap_or_else(sqlite),
             data = data.display(),
         );
         std::fs::write(&config, text).unwrap();
+        config
+    }
+
+    /// Starts the server and waits until all its listeners are there.
+    pub fn start(self) -> Server {
+        let config = self.write();
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("{}\nexec \"$@\"", self.limits), "sh"])

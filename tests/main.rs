@@ -23,6 +23,8 @@ mod cache;
 mod cookies;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
+// Signed zones, judged by unbound, delv, drill, dnsviz and ldns-walk.
+mod dnssec;
 // The table of answers, header, EDNS and size rules, by raw packets.
 mod dns;
 // The same questions to Knot DNS and NSD with the same zones.

@@ -1,5 +1,6 @@
 //! Behind a caching resolver, as nearly every user is: unbound with a stub zone and 0x20.
 
+use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ const TARGET: &str = "https://example.net/some/page?x=1";
 /// An unbound that asks one tinyns for `s.example.com`.
 pub struct Unbound {
     _child: Process,
-    address: SocketAddr,
-    _dir: TempDir,
+    pub address: SocketAddr,
+    dir: TempDir,
 }
 
 impl Unbound {
@@ -49,29 +50,41 @@ impl Unbound {
             dir = dir.path().display(),
         );
         std::fs::write(&config, text).unwrap();
+        let log = File::create(dir.path().join("log")).unwrap();
         let child = Command::new("unbound")
             .arg("-c")
             .arg(&config)
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .map(Process)
             .expect("unbound; tests/run.sh installs what tests need");
         let unbound = Self {
             _child: child,
             address,
-            _dir: dir,
+            dir,
         };
         let end = Instant::now() + PATIENCE;
         while unbound.try_ask("s.example.com.", RecordType::SOA).is_none() {
-            assert!(Instant::now() < end, "unbound does not answer");
+            assert!(
+                Instant::now() < end,
+                "unbound does not answer:\n{}",
+                unbound.log()
+            );
         }
         unbound
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
     pub fn try_ask(&self, name: &str, qtype: RecordType) -> Option<Message> {
         let mut message = query(name, qtype);
         message.metadata.recursion_desired = true;
+        // RFC 6840 §5.7: it wants to know whether the answer is authentic, and no signatures.
+        message.metadata.authentic_data = true;
         let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         socket.connect(self.address).ok()?;

@@ -119,6 +119,32 @@ impl Other {
         })
     }
 
+    /// Knot DNS that signs its zones with one key each: answer by answer with one NSEC record that
+    /// covers next to nothing, or all of a zone beforehand with a chain of NSEC records.
+    pub fn knot_signing(zones: &[Zone<'_>], online: bool) -> Self {
+        Self::start("knotd", zones, |dir, port, zones| {
+            let policy = "policy:\n  - id: one-key\n    algorithm: ecdsap256sha256\n    \
+                          single-type-signing: on\n    rrsig-lifetime: 14d\n    rrsig-refresh: 7d\n\
+                          mod-onlinesign:\n  - id: online\n    policy: one-key\nzone:\n";
+            let signing = match online {
+                true => "    module: mod-onlinesign/online\n",
+                false => "    dnssec-signing: on\n    dnssec-policy: one-key\n",
+            };
+            let config = knot_config(dir, port, zones).replace("zone:\n", policy);
+            let none = "    journal-content: none";
+            let config = config.replace(none, &format!("{signing}{none}"));
+            std::fs::write(dir.join("knot.conf"), config).unwrap();
+            let mut command = Command::new("knotd");
+            command.arg("-c").arg(dir.join("knot.conf"));
+            command
+        })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.client.address
+    }
+
     fn start(
         name: &'static str,
         zones: &[Zone<'_>],

@@ -1,0 +1,197 @@
+//! Signed zones before programs that nobody here wrote: unbound, delv, drill, dnsviz, ldns-walk, and the
+//! reader of messages that Knot DNS and NSD are compared with.
+//!
+//! Each judge is first held against zones that Knot DNS has signed: it has to find those secure, and
+//! what was altered on the way bogus. Then the only unknown is tinyns.
+
+mod anchor;
+mod answers;
+mod controls;
+mod denial;
+mod dnsviz;
+mod judges;
+mod relay;
+mod sizes;
+mod tampering;
+mod walk;
+mod wire;
+
+use std::path::Path;
+
+use anchor::Anchor;
+use judges::Question;
+
+use crate::harness::{Server, Setup, ZONE, tinyns};
+
+const NS: u16 = 2;
+const SOA: u16 = 6;
+const TXT: u16 = 16;
+const DS: u16 = 43;
+const RRSIG: u16 = 46;
+const NSEC: u16 = 47;
+/// In the bitmap of a name that does not exist (RFC 9824 §3.1).
+const NXNAME: u16 = 128;
+
+const ORIGIN: &str = "s.example.com";
+const PARENT: &str = "example.com";
+const TARGET: &str = "https://example.net/some/page?x=1";
+/// A link's code.
+const CODE: &str = "abc";
+/// Other links, which nobody asks for; their names must not come out.
+const SECRETS: [&str; 3] = ["abd", "b7z9q2", "zzzz"];
+
+/// What the zone has besides [`ZONE`]: aliases of a tree, and zone cuts without and with DS. Nobody
+/// serves what is below the cuts.
+const FURTHER: &str = "\
+moved        IN DNAME wild
+safe         IN NS   ns.safe
+safe         IN DS   12345 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+ns.safe      IN A    127.0.0.1
+";
+
+/// How links look and which keys there are, all ways.
+const WAYS: [Way; 4] = [
+    Way("cname", "ecdsap256sha256"),
+    Way("cname", "ed25519"),
+    Way("direct", "ecdsap256sha256"),
+    Way("direct", "ed25519"),
+];
+
+/// Questions with every kind of answer, apart from referrals, which are not signed, and from links.
+const QUESTIONS: [Question<'static>; 35] = [
+    ("s.example.com", "SOA"),
+    ("s.example.com", "NS"),
+    ("s.example.com", "A"),
+    ("s.example.com", "MX"),
+    ("s.example.com", "DNSKEY"),
+    ("s.example.com", "CDS"),
+    ("s.example.com", "CDNSKEY"),
+    ("s.example.com", "NSEC"),
+    ("s.example.com", "ANY"),
+    // NODATA.
+    ("s.example.com", "AAAA"),
+    ("s.example.com", "NSEC3PARAM"),
+    ("mail.s.example.com", "TXT"),
+    ("ns1.s.example.com", "NSEC"),
+    // No such name, one below a name, one below a link and an alias.
+    ("nosuch.s.example.com", "A"),
+    ("nosuch.s.example.com", "TXT"),
+    ("nosuch.s.example.com", "NSEC"),
+    ("nosuch.s.example.com", "ANY"),
+    ("below.mail.s.example.com", "A"),
+    ("below.abc.s.example.com", "TXT"),
+    ("below.www.s.example.com", "A"),
+    // Empty non-terminals.
+    ("deep.s.example.com", "A"),
+    ("b.deep.s.example.com", "TXT"),
+    ("a.b.deep.s.example.com", "TXT"),
+    ("wild.s.example.com", "TXT"),
+    // From a wildcard, and what it does not have.
+    ("x.wild.s.example.com", "TXT"),
+    ("x.y.wild.s.example.com", "TXT"),
+    ("x.wild.s.example.com", "A"),
+    ("*.wild.s.example.com", "TXT"),
+    // Aliases.
+    ("www.s.example.com", "A"),
+    ("www.s.example.com", "CNAME"),
+    ("www.s.example.com", "TXT"),
+    ("moved.s.example.com", "DNAME"),
+    ("x.moved.s.example.com", "TXT"),
+    // Zone cuts.
+    ("sub.s.example.com", "DS"),
+    ("safe.s.example.com", "DS"),
+];
+
+/// Questions for links, for those that do not exist, and for what is around them.
+const LINKS: [Question<'static>; 18] = [
+    ("abc.s.example.com", "TXT"),
+    ("abc.s.example.com", "URI"),
+    ("abc.s.example.com", "CNAME"),
+    ("abc.s.example.com", "A"),
+    ("abc.s.example.com", "AAAA"),
+    ("abc.s.example.com", "HTTPS"),
+    ("abc.s.example.com", "ANY"),
+    ("abc.s.example.com", "MX"),
+    ("abc.s.example.com", "NSEC"),
+    ("abc.r.s.example.com", "TXT"),
+    ("abc.r.s.example.com", "URI"),
+    ("abc.r.s.example.com", "A"),
+    ("abc.r.s.example.com", "HTTPS"),
+    ("abc.r.s.example.com", "MX"),
+    ("abc.r.s.example.com", "NSEC"),
+    ("r.s.example.com", "A"),
+    ("nosuch.r.s.example.com", "TXT"),
+    ("below.abc.r.s.example.com", "A"),
+];
+
+/// The layout of the links and the algorithm of the keys.
+#[derive(Clone, Copy, Debug)]
+struct Way(&'static str, &'static str);
+
+/// The text of the zone. Its servers' addresses are on this machine, for there are programs that go
+/// there.
+fn zone() -> String {
+    let zone = ZONE.replace("192.0.2.1\n", "127.0.0.1\n");
+    let zone = zone.replace("192.0.2.2\n", "127.0.0.1\n");
+    zone.replace("ns1          IN AAAA 2001:db8::1\n", "") + FURTHER
+}
+
+/// The text of the parent zone.
+fn parent(ds: &str) -> String {
+    format!(
+        "$ORIGIN example.com.\n$TTL 300\n@ 3600 IN SOA ns hostmaster 1 3600 600 604800 60\n\
+         @ 3600 IN NS ns\nns IN A 127.0.0.1\ns IN NS ns1.s\ns IN NS ns2.s\n\
+         ns1.s IN A 127.0.0.1\nns2.s IN A 127.0.0.1\n{ds}"
+    )
+}
+
+/// A tinyns with a signed zone of links and its signed parent.
+struct Signed {
+    server: Server,
+    /// Of the zone of links.
+    anchor: Anchor,
+    /// Of its parent.
+    parent: Anchor,
+}
+
+impl Signed {
+    fn start(Way(layout, algorithm): Way) -> Self {
+        let setup = Setup::empty();
+        let lines = format!("redirect_host = \"r\"\nlayout = \"{layout}\"\n");
+        let lines = lines + &dnssec(setup.dir(), ORIGIN);
+        let setup = setup.zone(ORIGIN, &lines, &zone());
+        let anchor = generate(&setup.write(), ORIGIN, algorithm);
+        let lines = dnssec(setup.dir(), PARENT);
+        let setup = setup.zone(PARENT, &lines, &parent(&anchor.records()));
+        let parent = generate(&setup.write(), PARENT, algorithm);
+        let server = setup.start();
+        server.register(CODE, TARGET);
+        for (number, code) in SECRETS.iter().enumerate() {
+            server.register(code, &format!("https://example.net/secret/{number}"));
+        }
+        Self {
+            server,
+            anchor,
+            parent,
+        }
+    }
+}
+
+/// The lines of a signed zone's configuration.
+fn dnssec(dir: &Path, origin: &str) -> String {
+    let keys = dir.join(format!("keys-{origin}"));
+    format!("[zone.dnssec]\nkeys = \"{}\"\n", keys.display())
+}
+
+/// Makes a zone's first key.
+fn generate(config: &Path, origin: &str, algorithm: &str) -> Anchor {
+    let output = tinyns()
+        .args(["keys", "generate", "--zone", origin])
+        .args(["--algorithm", algorithm, "--config"])
+        .arg(config)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    Anchor::from_keys(config, origin)
+}

@@ -1,0 +1,166 @@
+//! Programs that validate: unbound, delv and drill. What they say comes down to three words.
+//!
+//! * unbound is a resolver: AD (RFC 4035 §3.2.3), or SERVFAIL (§5.5).
+//! * delv has BIND's validator. It takes the server for a resolver and asks it for every name of a chain,
+//!   which an authoritative server answers as well; it cannot follow referrals so. What it succeeds in
+//!   is to find something out, so that its words count.
+//! * `drill -S` climbs from an answer to the anchor; of a chain it takes the first name alone.
+//!   `drill -D` looks at one answer with the keys it is given.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Output;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+
+use super::anchor::Anchor;
+use crate::harness::output;
+use crate::resolver::Unbound;
+
+/// A judge may take this long, in seconds.
+const PATIENCE: &str = "60";
+
+/// What a validator thinks of an answer (RFC 4035 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Secure,
+    Insecure,
+    Bogus,
+}
+
+/// A name without its last dot, and a type.
+pub type Question<'q> = (&'q str, &'q str);
+
+/// A judgement, and what was said for it.
+pub type Judgement = (Verdict, String);
+
+/// A program of its own for each question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Delv,
+    DrillChase,
+    DrillVerify,
+}
+
+/// Runs a program for a bounded time.
+pub fn bounded(program: &str, args: &[&str]) -> Output {
+    output("timeout", &[&[PATIENCE, program], args].concat())
+}
+
+impl Program {
+    pub const ALL: [Self; 3] = [Self::Delv, Self::DrillChase, Self::DrillVerify];
+
+    /// What it thinks of what a server says.
+    pub fn judge(self, server: SocketAddr, anchor: &Anchor, question: Question<'_>) -> Judgement {
+        let (name, qtype) = question;
+        let at = format!("@{}", server.ip());
+        let port = server.port().to_string();
+        let drill = |switch: &str, file: &Path| {
+            let file = file.to_str().unwrap();
+            bounded(
+                "drill",
+                &[switch, "-k", file, "-p", &port, &at, name, qtype],
+            )
+        };
+        let output = match self {
+            Self::Delv => {
+                let root = format!("+root={}", anchor.origin);
+                let file = anchor.delv_file();
+                let file = file.to_str().unwrap();
+                bounded("delv", &[&at, "-p", &port, "-a", file, &root, name, qtype])
+            }
+            Self::DrillChase => drill("-S", &anchor.ds_file()),
+            Self::DrillVerify => drill("-D", &anchor.key_file(server)),
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let verdict = match self {
+            Self::Delv => of_delv(&text, &errors),
+            Self::DrillChase if has_chased(&text, qtype) => Verdict::Secure,
+            Self::DrillVerify if text.contains("; VALIDATED by") => Verdict::Secure,
+            Self::DrillVerify if text.contains("; Existence denied for") => Verdict::Secure,
+            _ => Verdict::Bogus,
+        };
+        assert!(
+            output.status.success() || verdict == Verdict::Bogus,
+            "{text}{errors}"
+        );
+        (verdict, format!("{text}{errors}"))
+    }
+
+    /// Whether it can do anything with the answer to a question. Drill takes one type at a time,
+    /// `drill -S` does not know that the alias that comes of a DNAME has no signature (RFC 6672
+    /// §5.3.1), and `drill -D` knows nothing of aliases.
+    pub fn can_judge(self, server: SocketAddr, (name, qtype): Question<'_>) -> bool {
+        let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
+        let args = [&at, "-p", &port, "+noall", "+answer", qtype, name];
+        let answer = || crate::harness::run("dig", &args);
+        let foreign = |alias: &str| qtype != alias && answer().contains(&format!("\t{alias}\t"));
+        match self {
+            Self::Delv => true,
+            Self::DrillChase => qtype != "ANY" && !foreign("DNAME"),
+            Self::DrillVerify => qtype != "ANY" && !foreign("CNAME"),
+        }
+    }
+}
+
+/// Where drill finds no key that fits it is content as well; only the key itself hangs from nothing.
+fn has_chased(text: &str, qtype: &str) -> bool {
+    let hangs_from_key = || text.contains("(DNSKEY keytag: ");
+    text.contains(";; Chase successful") && (qtype == "DNSKEY" || hangs_from_key())
+}
+
+/// That there is nothing is a failure to delv as well, of which it tells as of others.
+fn of_delv(text: &str, errors: &str) -> Verdict {
+    let failures = errors.split("resolution failed: ").skip(1);
+    let failed = failures.filter(|why| !why.starts_with("ncache")).count() > 0;
+    if failed || !text.contains("validated") && !text.contains("unsigned") {
+        Verdict::Bogus
+    } else if text.contains("unsigned answer") {
+        Verdict::Insecure
+    } else {
+        assert!(text.contains("fully validated"), "{text}");
+        Verdict::Secure
+    }
+}
+
+/// An unbound that trusts an anchor and asks a server for `s.example.com`, with further lines for its
+/// section `server`.
+pub fn unbound(anchor: &Anchor, server: SocketAddr, lines: &str) -> Unbound {
+    unbound_with(anchor, server, &[], lines)
+}
+
+/// The same with servers of further zones.
+pub fn unbound_with(
+    anchor: &Anchor,
+    server: SocketAddr,
+    others: &[(&str, SocketAddr)],
+    lines: &str,
+) -> Unbound {
+    let stub = |server: SocketAddr| format!("  stub-addr: {}@{}\n", server.ip(), server.port());
+    let mut stubs = stub(server);
+    for (zone, server) in others {
+        stubs += &format!("stub-zone:\n  name: \"{zone}\"\n{}", stub(*server));
+    }
+    let file = anchor.ds_file();
+    // Whether the anchor is known is no business of others (RFC 8145).
+    let validator = format!(
+        "module-config: \"validator iterator\"\n  trust-anchor-file: \"{}\"\n  \
+         trust-anchor-signaling: no\n  val-log-level: 2\n  {lines}",
+        file.display()
+    );
+    Unbound::start_with(&stubs, &validator)
+}
+
+/// What unbound thinks of the answer to a question.
+pub fn by_unbound(unbound: &Unbound, (name, qtype): Question<'_>) -> Judgement {
+    let qtype: RecordType = qtype.parse().unwrap();
+    let reply = unbound.ask(&format!("{name}."), qtype);
+    let verdict = match reply.metadata.response_code {
+        ResponseCode::ServFail => Verdict::Bogus,
+        _ if reply.metadata.authentic_data => Verdict::Secure,
+        _ => Verdict::Insecure,
+    };
+    (verdict, format!("{reply:?}\n{}", unbound.log()))
+}

@@ -1,0 +1,129 @@
+//! What is altered on the way, and what is too old or too new, is bogus to every judge.
+
+use std::net::SocketAddr;
+
+use time::OffsetDateTime;
+
+use super::anchor::Anchor;
+use super::controls::knot;
+use super::judges::{Program, Question, Verdict, by_unbound, unbound};
+use super::relay::{Change, Relay};
+use super::{NSEC, SOA, Signed, TXT, WAYS};
+
+const DAY: i64 = 86_400;
+const A: u16 = 1;
+const DNSKEY: u16 = 48;
+
+/// Alterations, each with questions whose answers come to be bogus, and whether drill looks at what
+/// is altered.
+const CHANGES: [(Change, Question<'static>, bool); 9] = [
+    (Change::Data(TXT), ("x.wild.s.example.com", "TXT"), true),
+    (
+        Change::Signature(TXT),
+        ("x.wild.s.example.com", "TXT"),
+        true,
+    ),
+    (
+        Change::Expiration(TXT),
+        ("x.wild.s.example.com", "TXT"),
+        true,
+    ),
+    (Change::Data(A), ("www.s.example.com", "A"), false),
+    (Change::Data(NSEC), ("nosuch.s.example.com", "A"), true),
+    (Change::Signature(NSEC), ("mail.s.example.com", "TXT"), true),
+    (Change::Signature(SOA), ("s.example.com", "SOA"), true),
+    (Change::Data(DNSKEY), ("s.example.com", "A"), true),
+    (Change::Signature(DNSKEY), ("s.example.com", "A"), true),
+];
+
+/// Through a relay that alters nothing all is secure, and through one that alters something bogus.
+fn check(server: SocketAddr, anchor: &Anchor) {
+    for (change, question, drill_looks) in CHANGES {
+        for (change, expected) in [(Change::None, Verdict::Secure), (change, Verdict::Bogus)] {
+            let relay = Relay::to(server, change);
+            let unbound = unbound(anchor, relay.address, "");
+            let (verdict, text) = by_unbound(&unbound, question);
+            assert_eq!(verdict, expected, "{change:?} {question:?}: {text}");
+            let drill = drill_looks.then_some(Program::DrillChase);
+            for program in [Some(Program::Delv), drill].into_iter().flatten() {
+                let (verdict, text) = program.judge(relay.address, anchor, question);
+                assert_eq!(
+                    verdict, expected,
+                    "{change:?} {question:?} {program:?}: {text}"
+                );
+            }
+            assert_eq!(
+                relay.changed() > 0,
+                expected == Verdict::Bogus,
+                "{change:?}"
+            );
+        }
+    }
+}
+
+/// An unbound whose clock is off says this of an answer.
+fn at(server: SocketAddr, anchor: &Anchor, seconds: i64, question: Question<'_>) -> Verdict {
+    let time = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    let (date, hour) = (time.date(), time.time());
+    let date = format!(
+        "{}{:02}{:02}{:02}{:02}{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        hour.hour(),
+        hour.minute(),
+        hour.second()
+    );
+    // Without the grace that it has for clocks that are off.
+    let lines =
+        format!("val-override-date: \"{date}\"\n  val-sig-skew-min: 0\n  val-sig-skew-max: 0");
+    let unbound = unbound(anchor, server, &lines);
+    by_unbound(&unbound, question).0
+}
+
+const QUESTIONS: [Question<'static>; 3] = [
+    ("x.wild.s.example.com", "TXT"),
+    ("nosuch.s.example.com", "A"),
+    ("s.example.com", "DNSKEY"),
+];
+
+#[test]
+fn an_altered_answer_of_knots_is_bogus() {
+    let (knot, anchor) = knot(true);
+    check(knot.address(), &anchor);
+}
+
+#[test]
+fn an_answer_of_knots_holds_for_a_time() {
+    let (knot, anchor) = knot(true);
+    for question in QUESTIONS {
+        let at = |seconds| at(knot.address(), &anchor, seconds, question);
+        assert_eq!(at(0), Verdict::Secure, "{question:?}");
+        assert_eq!(at(-3 * DAY), Verdict::Bogus, "{question:?}");
+        assert_eq!(at(15 * DAY), Verdict::Bogus, "{question:?}");
+    }
+}
+
+#[test]
+fn an_altered_answer_is_bogus() {
+    for way in [WAYS[0], WAYS[3]] {
+        let signed = Signed::start(way);
+        check(signed.server.dns, &signed.anchor);
+    }
+}
+
+/// RFC 4034 §3.1.5. By default a signature holds for 14 days, from an hour ago on; at any time half of it
+/// is left.
+#[test]
+fn rfc4034_3_1_5_an_answer_holds_for_its_time() {
+    let signed = Signed::start(WAYS[0]);
+    let link = ("abc.s.example.com", "TXT");
+    for question in QUESTIONS.into_iter().chain([link]) {
+        let at = |seconds| at(signed.server.dns, &signed.anchor, seconds, question);
+        assert_eq!(at(0), Verdict::Secure, "{question:?}");
+        assert_eq!(at(-1_800), Verdict::Secure, "{question:?}");
+        assert_eq!(at(6 * DAY), Verdict::Secure, "{question:?}");
+        assert_eq!(at(-2 * 3_600), Verdict::Bogus, "{question:?}");
+        assert_eq!(at(15 * DAY), Verdict::Bogus, "{question:?}");
+    }
+}
