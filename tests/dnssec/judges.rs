@@ -77,7 +77,7 @@ impl Program {
         let errors = String::from_utf8_lossy(&output.stderr);
         let verdict = match self {
             Self::Delv => of_delv(&text, &errors),
-            Self::DrillChase if has_chased(&text, qtype) => Verdict::Secure,
+            Self::DrillChase if text.contains(";; Chase successful") => Verdict::Secure,
             Self::DrillVerify if text.contains("; VALIDATED by") => Verdict::Secure,
             Self::DrillVerify if text.contains("; Existence denied for") => Verdict::Secure,
             _ => Verdict::Bogus,
@@ -103,12 +103,6 @@ impl Program {
             Self::DrillVerify => qtype != "ANY" && !foreign("CNAME"),
         }
     }
-}
-
-/// Where drill finds no key that fits it is content as well; only the key itself hangs from nothing.
-fn has_chased(text: &str, qtype: &str) -> bool {
-    let hangs_from_key = || text.contains("(DNSKEY keytag: ");
-    text.contains(";; Chase successful") && (qtype == "DNSKEY" || hangs_from_key())
 }
 
 /// That there is nothing is a failure to delv as well, of which it tells as of others.
