@@ -36,6 +36,9 @@ knotc knot knot.service
 nsd nsd nsd.service
 nsd-checkzone nsd nsd.service
 named-compilezone bind9-utils
+dnssec-dsfromkey bind9-utils
+ldns-walk ldnsutils
+timeout coreutils
 "
 
 readonly script=tests/run.sh
@@ -59,6 +62,23 @@ if ! cargo install --root "$tools" --list | grep -q "^dynoxide-rs v$EMULATOR:"; 
     CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
         cargo install --quiet --locked --root "$tools" dynoxide-rs --version "$EMULATOR" \
         --no-default-features --features native-sqlite,http-server,cli
+fi
+
+# Debian 12 has a DNSViz of 2021. What it needs its package does not say, so it is said here.
+readonly DNSVIZ="dnsviz==0.11.2 dnspython==2.9.2 cryptography==50.0.2"
+dnsviz="$tools/dnsviz"
+if [[ $(cat "$dnsviz/made-of" 2>/dev/null) != "$DNSVIZ" ]]; then
+    printf 'installing DNSViz from PyPI, once\n'
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        command -v apt-get >/dev/null || fail "python3 lacks its module venv, which DNSViz needs"
+        install_packages "venv python3-venv"
+    fi
+    # shellcheck disable=SC2086  # these are several words
+    if ! { python3 -m venv --clear "$dnsviz" &&
+        "$dnsviz/bin/pip" install --quiet --disable-pip-version-check $DNSVIZ; }; then
+        fail "no environment with $DNSVIZ could be made in $dnsviz; it takes PyPI and Python 3.9 or later"
+    fi
+    printf '%s' "$DNSVIZ" >"$dnsviz/made-of"
 fi
 
 if [[ $EUID -ne 0 ]]; then

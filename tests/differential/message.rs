@@ -21,6 +21,8 @@ pub struct Reply {
     pub additional: BTreeSet<Record>,
     /// Whether there is an OPT record, and DO in it.
     pub edns: Option<bool>,
+    /// The flags of the OPT record, 0 without one (RFC 6891 §6.1.4).
+    pub edns_flags: u16,
     /// A record that is in a section twice (RFC 2181 §5 allows none).
     pub repeated: Option<Record>,
 }
@@ -190,6 +192,7 @@ impl Reply {
             authority,
             additional,
             edns: edns.map(|ttl| ttl & 0x8000 != 0),
+            edns_flags: edns.map_or(0, |ttl| ttl as u16),
             repeated,
             bytes,
         })

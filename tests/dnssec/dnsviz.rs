@@ -1,1 +1,145 @@
-//! TODO
+//! DNSViz, which people look at signed zones with: it finds no fault with one of ours.
+//!
+//! It asks the servers that it is told, for the parent zone and for the zone, and goes to the addresses
+//! of their NS records besides, which are on this machine. `grok` needs no graphviz as long as it is not
+//! told keys to trust: whether the parent's DS records fit, and whether each signature does, it says
+//! without.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::controls::knot;
+use super::judges::bounded;
+use super::relay::{Change, Relay};
+use super::{ORIGIN, PARENT, Signed, TXT, WAYS};
+
+/// Where tests/run.sh puts it.
+fn program() -> String {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let program = target.with_file_name("tools").join("dnsviz/bin/dnsviz");
+    assert!(
+        program.exists(),
+        "{}: tests/run.sh makes it",
+        program.display()
+    );
+    program.to_str().unwrap().into()
+}
+
+/// Names with every kind of answer, apart from those below zone cuts, whose servers do not exist.
+const NAMES: [&str; 11] = [
+    ORIGIN,
+    "abc.s.example.com",
+    "abc.r.s.example.com",
+    "nosuch.s.example.com",
+    "below.abc.s.example.com",
+    "mail.s.example.com",
+    "www.s.example.com",
+    "deep.s.example.com",
+    "x.wild.s.example.com",
+    "x.moved.s.example.com",
+    "*.wild.s.example.com",
+];
+
+/// What DNSViz thinks of what a server says.
+struct Analysis(Value);
+
+impl Analysis {
+    fn of(server: SocketAddr, names: &[&str], types: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("probe.json");
+        let file = file.to_str().unwrap();
+        let zone = |zone: &str, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| format!("{host}={server}"));
+            format!("{zone}:{}", hosts.collect::<Vec<_>>().join(","))
+        };
+        // Nobody is asked about what is above the parent.
+        let parent = zone(&format!("{PARENT}+"), &["ns.example.com"]);
+        let child = zone(ORIGIN, &["ns1.s.example.com", "ns2.s.example.com"]);
+        let program = program();
+        let mut probe = vec!["probe", "-4", "-b", "127.0.0.1", "-d", "1", "-A"];
+        probe.extend(["-a", PARENT, "-x", &parent, "-x", &child, "-o", file]);
+        probe.extend(types.map(|types| ["-R", types]).into_iter().flatten());
+        run(&program, &[&probe, names].concat());
+        let text = run(&program, &["grok", "-c", "-P", "-r", file]);
+        Self(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
+    }
+
+    /// The codes of all errors and warnings, each with its explanation and where it stands.
+    fn faults(&self) -> BTreeSet<String> {
+        let mut faults = BTreeSet::new();
+        collect(&self.0, "", &mut faults);
+        faults
+    }
+
+    /// What it says of the zone's delegation.
+    fn delegation(&self) -> &str {
+        let zone = &self.0[format!("{ORIGIN}.")];
+        zone["delegation"]["status"].as_str().unwrap()
+    }
+
+    /// How many signatures it finds valid.
+    fn valid(&self) -> usize {
+        self.0.to_string().matches("\"status\":\"VALID\"").count()
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output = bounded(program, args);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {text}{errors}");
+    text
+}
+
+fn collect(value: &Value, place: &str, faults: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if matches!(&key[..], "errors" | "warnings") {
+                    for fault in value.as_array().unwrap() {
+                        let text = |key: &str| fault[key].as_str().unwrap();
+                        let (code, what) = (text("code"), text("description"));
+                        faults.insert(format!("{code} {place}: {what}"));
+                    }
+                }
+                collect(value, &format!("{place}/{key}"), faults);
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                collect(value, place, faults);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is altered on the way it sees.
+#[test]
+fn dnsviz_finds_what_is_wrong() {
+    let (knot, _) = knot(true);
+    let faults = |change: Change| {
+        let relay = Relay::to(knot.address(), change);
+        Analysis::of(relay.address, &["x.wild.s.example.com"], Some("TXT")).faults()
+    };
+    let has = |faults: &BTreeSet<String>, code: &str| faults.iter().any(|f| f.starts_with(code));
+    assert!(!has(&faults(Change::None), "SIGNATURE_INVALID"));
+    assert!(has(&faults(Change::Data(TXT)), "SIGNATURE_INVALID"));
+}
+
+#[test]
+fn dnsviz_finds_no_fault() {
+    for way in [WAYS[0], WAYS[3]] {
+        let signed = Signed::start(way);
+        for types in [None, Some("TXT,URI,CNAME,HTTPS,MX,DNAME")] {
+            let analysis = Analysis::of(signed.server.dns, &NAMES, types);
+            let faults: Vec<_> = analysis.faults().into_iter().collect();
+            assert!(faults.is_empty(), "{way:?}:\n{}", faults.join("\n"));
+            assert_eq!(analysis.delegation(), "SECURE", "{way:?}");
+            assert!(analysis.valid() >= 2 * NAMES.len(), "{way:?}");
+        }
+    }
+}

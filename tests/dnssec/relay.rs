@@ -44,8 +44,14 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// At a port that the system chooses.
     pub fn to(server: SocketAddr, change: Change) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::between(SocketAddr::from(([127, 0, 0, 1], 0)), server, change)
+    }
+
+    /// At this address.
+    pub fn between(address: SocketAddr, server: SocketAddr, change: Change) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(TICK)).unwrap();
         let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();
         upstream.connect(server).unwrap();

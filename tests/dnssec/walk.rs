@@ -1,1 +1,120 @@
-//! TODO
+//! Nobody learns a code from denials: neither ldns-walk, which goes from NSEC record to NSEC record, nor
+//! somebody who does so with more patience.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use nix::unistd::geteuid;
+
+use super::controls::knot;
+use super::judges::bounded;
+use super::relay::{Change, Relay};
+use super::wire::{DO, Nsec, ask_for, nsecs, order, wire};
+use super::{CODE, NSEC, SECRETS, Signed, TXT, WAYS};
+use crate::differential::message::text_of;
+
+/// After so many steps a walker gives up.
+const MAX_STEPS: usize = 300;
+
+/// The names that NSEC records tell of, from this one on.
+fn names_behind(server: SocketAddr, start: &[u8], qtype: u16) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut here = start.to_vec();
+    for _ in 0..MAX_STEPS {
+        let reply = ask_for(server, &here, qtype, DO);
+        let section = match reply.answer.is_empty() {
+            true => &reply.authority,
+            false => &reply.answer,
+        };
+        let before = |nsec: &Nsec| order(&nsec.owner) <= order(&here);
+        let found = nsecs(section).into_iter().filter(before);
+        let nearest = found.max_by_key(|nsec| order(&nsec.owner));
+        here = match nearest {
+            Some(nsec) if names.insert(text_of(&nsec.next)) => nsec.next,
+            Some(_) => break,
+            // A zone cut: on with what follows it.
+            None => {
+                let (length, rest) = here.split_first().unwrap();
+                let (label, rest) = rest.split_at(usize::from(*length));
+                [&[length + 1], label, &[0], rest].concat()
+            }
+        };
+    }
+    names
+}
+
+/// Where walks begin: before all codes, and right before each.
+fn starts() -> Vec<Vec<u8>> {
+    let before = |code: &&str| {
+        let (rest, last) = code.split_at(code.len() - 1);
+        let last = char::from(last.as_bytes()[0] - 1);
+        wire(&format!("{rest}{last}zz.s.example.com."))
+    };
+    let apex = wire("s.example.com.");
+    [vec![apex], SECRETS.iter().map(before).collect()].concat()
+}
+
+/// Whether a name begins with a code.
+fn tells(name: &str) -> bool {
+    let label = name.split('.').next().unwrap();
+    SECRETS.contains(&label) || label == CODE
+}
+
+/// What the walk finds in a zone that can be walked.
+#[test]
+fn a_chain_of_knots_can_be_walked() {
+    let (knot, _) = knot(false);
+    let names = names_behind(knot.address(), &wire("s.example.com."), NSEC);
+    assert!(names.contains("a.b.deep.s.example.com."), "{names:?}");
+    assert!(names.contains("www.s.example.com."), "{names:?}");
+}
+
+#[test]
+fn a_zone_with_links_cannot_be_walked() {
+    for way in [WAYS[0], WAYS[2]] {
+        let signed = Signed::start(way);
+        for start in starts() {
+            for qtype in [NSEC, TXT] {
+                let names = names_behind(signed.server.dns, &start, qtype);
+                assert!(!names.is_empty() || qtype == TXT, "{}", text_of(&start));
+                let told: Vec<_> = names.iter().filter(|name| tells(name)).collect();
+                assert!(told.is_empty(), "{told:?}");
+            }
+        }
+    }
+}
+
+/// What ldns-walk makes of a server. It asks at port 53 and nowhere else.
+fn ldns_walk(server: SocketAddr, start: Option<&str>) -> String {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 57, high, low);
+    let _relay = Relay::between((address, 53).into(), server, Change::None);
+    let at = format!("@{address}");
+    let start = start.map_or(vec![], |start| vec!["-s", start]);
+    let output = bounded("ldns-walk", &[&start[..], &[&at, "s.example.com"]].concat());
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn ldns_walk_learns_nothing() {
+    if !geteuid().is_root() {
+        return println!("skipped: only root may listen on port 53");
+    }
+    let (knot, _) = knot(false);
+    let text = ldns_walk(knot.address(), None);
+    assert!(text.contains("a.b.deep.s.example.com. TXT"), "{text}");
+    for way in [WAYS[0], WAYS[2]] {
+        let signed = Signed::start(way);
+        let before = SECRETS.map(|code| format!("{}.s.example.com", &code[..code.len() - 1]));
+        for start in [None]
+            .into_iter()
+            .chain(before.iter().map(|s| Some(&s[..])))
+        {
+            let text = ldns_walk(signed.server.dns, start);
+            assert!(text.contains("s.example.com."), "{start:?}: {text}");
+            let told = text.split_whitespace().filter(|word| tells(word));
+            assert_eq!(told.count(), 0, "{start:?}: {text}");
+        }
+    }
+}
