@@ -149,7 +149,11 @@ pub fn unbound_with(
 
 /// What unbound thinks of the answer to a question.
 pub fn by_unbound(unbound: &Unbound, (name, qtype): Question<'_>) -> Judgement {
-    let qtype: RecordType = qtype.parse().unwrap();
+    let qtype = match qtype {
+        // hickory-proto does not know it by its name.
+        "URI" => RecordType::Unknown(256),
+        qtype => qtype.parse().unwrap(),
+    };
     let reply = unbound.ask(&format!("{name}."), qtype);
     let verdict = match reply.metadata.response_code {
         ResponseCode::ServFail => Verdict::Bogus,
