@@ -11,12 +11,13 @@ mod denial;
 mod dnsviz;
 mod judges;
 mod relay;
+mod rollover;
 mod sizes;
 mod tampering;
 mod walk;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anchor::Anchor;
 use judges::Question;
@@ -145,6 +146,37 @@ fn parent(ds: &str) -> String {
     )
 }
 
+/// How a zone is served, and its parent.
+struct Plan {
+    way: Way,
+    /// The keys of the zone; its parent has one for all.
+    roles: &'static [&'static str],
+    /// Of all records, in seconds, if not that of the texts.
+    ttl: Option<u32>,
+    /// Further lines of `[zone.dnssec]`.
+    lines: &'static str,
+}
+
+impl Plan {
+    fn new(way: Way) -> Self {
+        Self {
+            way,
+            roles: &["csk"],
+            ttl: None,
+            lines: "",
+        }
+    }
+
+    /// The text of a zone with the TTLs that are planned.
+    fn text(&self, text: &str) -> String {
+        let Some(ttl) = self.ttl else {
+            return text.into();
+        };
+        let text = text.replace("$TTL 300", &format!("$TTL {ttl}"));
+        text.replace(" 3600 IN", &format!(" {ttl} IN"))
+    }
+}
+
 /// A tinyns with a signed zone of links and its signed parent.
 struct Signed {
     server: Server,
@@ -155,15 +187,26 @@ struct Signed {
 }
 
 impl Signed {
-    fn start(Way(layout, algorithm): Way) -> Self {
+    fn start(way: Way) -> Self {
+        Self::with(&Plan::new(way))
+    }
+
+    fn with(plan: &Plan) -> Self {
+        let Way(layout, algorithm) = plan.way;
         let setup = Setup::empty();
-        let lines = format!("redirect_host = \"r\"\nlayout = \"{layout}\"\n");
-        let lines = lines + &dnssec(setup.dir(), ORIGIN);
-        let setup = setup.zone(ORIGIN, &lines, &zone());
-        let anchor = generate(&setup.write(), ORIGIN, algorithm);
-        let lines = dnssec(setup.dir(), PARENT);
-        let setup = setup.zone(PARENT, &lines, &parent(&anchor.records()));
-        let parent = generate(&setup.write(), PARENT, algorithm);
+        let dnssec = |origin: &str| {
+            let keys = keys_dir(setup.dir(), origin);
+            let lines = plan.lines;
+            format!("[zone.dnssec]\nkeys = \"{}\"\n{lines}", keys.display())
+        };
+        let (child, above) = (dnssec(ORIGIN), dnssec(PARENT));
+        let ttl = plan.ttl.unwrap_or(300);
+        let links = format!("redirect_host = \"r\"\nlayout = \"{layout}\"\nlink_ttl = {ttl}\n");
+        let setup = setup.zone(ORIGIN, &(links + &child), &plan.text(&zone()));
+        let anchor = generate(&setup.write(), ORIGIN, plan.roles, algorithm);
+        let above_text = plan.text(&parent(&anchor.records()));
+        let setup = setup.zone(PARENT, &above, &above_text);
+        let parent = generate(&setup.write(), PARENT, &["csk"], algorithm);
         let server = setup.start();
         server.register(CODE, TARGET);
         for (number, code) in SECRETS.iter().enumerate() {
@@ -177,21 +220,32 @@ impl Signed {
     }
 }
 
-/// The lines of a signed zone's configuration.
-fn dnssec(dir: &Path, origin: &str) -> String {
-    let keys = dir.join(format!("keys-{origin}"));
-    format!("[zone.dnssec]\nkeys = \"{}\"\n", keys.display())
+/// Where the keys of a zone are.
+fn keys_dir(dir: &Path, origin: &str) -> PathBuf {
+    dir.join(format!("keys-{origin}"))
 }
 
-/// Makes a zone's first key.
-fn generate(config: &Path, origin: &str, algorithm: &str) -> Anchor {
+/// Makes a zone's first keys.
+fn generate(config: &Path, origin: &str, roles: &[&str], algorithm: &str) -> Anchor {
+    for role in roles {
+        let args = ["generate", "--role", role, "--algorithm", algorithm];
+        keys(config, origin, &args).unwrap();
+    }
+    Anchor::from_ds(origin, &keys(config, origin, &["ds"]).unwrap())
+}
+
+/// What `tinyns keys` prints, or why it does not do what it is told.
+fn keys(config: &Path, origin: &str, args: &[&str]) -> Result<String, String> {
     let output = tinyns()
-        .args(["keys", "generate", "--zone", origin])
-        .args(["--algorithm", algorithm, "--config"])
+        .arg("keys")
+        .args(args)
+        .args(["--zone", origin, "--config"])
         .arg(config)
         .output()
         .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    Anchor::from_keys(config, origin)
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::harness::{run, tinyns};
+use crate::harness::run;
 
 /// The keys of a zone, as its parent knows them.
 pub struct Anchor {
@@ -36,27 +36,26 @@ impl Anchor {
         }
     }
 
-    /// From the command that an operator takes.
-    pub fn from_keys(config: &Path, origin: &str) -> Self {
-        let output = tinyns()
-            .args(["keys", "ds", "--zone", origin, "--config"])
-            .arg(config)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{text}{errors}");
+    /// From DNSKEY records in the form of master files.
+    pub fn from_dnskeys(origin: &str, text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("dnskey");
+        std::fs::write(&file, format!("{text}\n")).unwrap();
+        let file = file.to_str().unwrap();
+        // Without -A those alone that have DS records by custom.
+        let text = run("dnssec-dsfromkey", &["-A", "-2", "-f", file, origin]);
         Self::from_ds(origin, &text)
     }
 
     /// From the keys that a server has, whoever it may be.
     pub fn from_server(address: SocketAddr, origin: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("dnskey");
-        std::fs::write(&file, dnskeys(address, origin)).unwrap();
-        let file = file.to_str().unwrap();
-        let text = run("dnssec-dsfromkey", &["-2", "-f", file, origin]);
-        Self::from_ds(origin, &text)
+        Self::from_dnskeys(origin, &dnskeys(address, origin))
+    }
+
+    /// The tags of the keys.
+    pub fn tags(&self) -> Vec<u16> {
+        let tag = |ds: &String| ds.split(' ').next().unwrap().parse().unwrap();
+        self.ds.iter().map(tag).collect()
     }
 
     /// One that is like it, but for one bit of each digest.

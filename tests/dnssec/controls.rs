@@ -17,23 +17,23 @@ pub fn knot(online: bool) -> (Other, Anchor) {
     (knot, anchor)
 }
 
-/// The questions that all judges have to agree about, and do not.
+/// The questions whose answers are not secure to unbound and these programs, and what they say.
 pub fn dissent(
     server: SocketAddr,
     anchor: &Anchor,
     questions: &[Question<'_>],
-    expected: Verdict,
+    programs: &[Program],
 ) -> Vec<String> {
     let unbound = unbound(anchor, server, "");
     let mut dissent = Vec::new();
     for &question in questions {
         let mut check = |judge: &str, (verdict, text)| {
-            if verdict != expected {
+            if verdict != Verdict::Secure {
                 dissent.push(format!("{question:?}: {verdict:?} to {judge}:\n{text}"));
             }
         };
         check("unbound", by_unbound(&unbound, question));
-        for program in Program::ALL {
+        for program in programs {
             if program.can_judge(server, question) {
                 let judgement = program.judge(server, anchor, question);
                 check(&format!("{program:?}"), judgement);
@@ -50,7 +50,7 @@ fn a_zone_of_knots_is_secure() {
         let mut questions = QUESTIONS.to_vec();
         // In a chain of NSEC records drill takes the parent of a wildcard for what the wildcard makes.
         questions.retain(|&(name, _)| online || name != "wild.s.example.com");
-        let dissent = dissent(knot.address(), &anchor, &questions, Verdict::Secure);
+        let dissent = dissent(knot.address(), &anchor, &questions, &Program::ALL);
         assert!(dissent.is_empty(), "{}", dissent.join("\n"));
     }
 }

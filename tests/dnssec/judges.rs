@@ -99,8 +99,9 @@ impl Program {
         let foreign = |alias: &str| qtype != alias && answer().contains(&format!("\t{alias}\t"));
         match self {
             Self::Delv => true,
-            Self::DrillChase => qtype != "ANY" && !foreign("DNAME"),
-            Self::DrillVerify => qtype != "ANY" && !foreign("CNAME"),
+            _ if qtype == "ANY" => false,
+            Self::DrillChase => !foreign("DNAME"),
+            Self::DrillVerify => !foreign("CNAME"),
         }
     }
 }
