@@ -1,9 +1,10 @@
 //! Every kind of answer is secure to every judge.
 
+use super::anchor::Anchor;
 use super::controls::dissent;
 use super::judges::{Program, Question, Verdict, by_unbound, unbound_with};
-use super::{LINKS, QUESTIONS, Signed, WAYS, Way};
-use crate::harness::Setup;
+use super::{LINKS, ORIGIN, QUESTIONS, Signed, TARGET, WAYS, Way};
+use crate::harness::{Setup, run};
 
 fn check(way: Way, programs: &[Program]) {
     let signed = Signed::start(way);
@@ -62,5 +63,46 @@ fn rfc4035_5_2_a_chain_leads_from_the_parent() {
     for (question, expected) in expected {
         let (verdict, text) = by_unbound(&unbound, question);
         assert_eq!(verdict, expected, "{question:?}: {text}");
+    }
+}
+
+/// RFC 4509 §2.1: the DS records that the parent is given are those that BIND's tool makes of the keys.
+#[test]
+fn rfc4509_2_1_ds_records_are_of_the_keys() {
+    for way in [WAYS[0], WAYS[1]] {
+        let signed = Signed::start(way);
+        let upper = |ds: &[String]| ds.iter().map(|ds| ds.to_ascii_uppercase()).collect();
+        let ours: Vec<String> = upper(&signed.anchor.ds);
+        let others: Vec<String> = upper(&Anchor::from_server(signed.server.dns, ORIGIN).ds);
+        assert_eq!(ours, others);
+    }
+}
+
+/// dig and kdig read what they get, and have no complaints.
+#[test]
+fn dig_and_kdig_read_signed_answers() {
+    let signed = Signed::start(WAYS[0]);
+    let port = signed.server.dns.port().to_string();
+    for program in ["dig", "kdig"] {
+        let ask = |question: &[&str]| {
+            let args = ["@127.0.0.1", "-p", &port, "+dnssec"];
+            let text = run(program, &[&args, question].concat());
+            assert!(!text.contains("WARNING"), "{program}: {text}");
+            assert!(
+                text.to_lowercase().contains("flags: do"),
+                "{program}: {text}"
+            );
+            text
+        };
+        let text = ask(&["TXT", "abc.s.example.com"]);
+        assert!(text.contains(TARGET), "{program}: {text}");
+        assert_eq!(text.matches("RRSIG\t").count(), 2, "{program}: {text}");
+        let text = ask(&["TXT", "nosuch.s.example.com"]);
+        let nsec = text.lines().find(|line| line.contains("\tNSEC\t")).unwrap();
+        let name = "\\000.nosuch.s.example.com.";
+        let nxname = ["RRSIG NSEC TYPE128", "RRSIG NSEC NXNAME"];
+        let says = nxname.map(|types| nsec.ends_with(&format!("{name} {types}")));
+        assert!(says.contains(&true), "{program}: {text}");
+        assert!(text.contains("status: NOERROR"), "{program}: {text}");
     }
 }
