@@ -11,6 +11,7 @@ mod denial;
 mod dnsviz;
 mod judges;
 mod relay;
+mod resolvers;
 mod rollover;
 mod sizes;
 mod tampering;

@@ -23,6 +23,9 @@ python3 python3
 kdig knot-dnsutils
 drill ldnsutils
 unbound unbound unbound.service
+pdns_recursor pdns-recursor pdns-recursor.service
+kresd knot-resolver kresd@1.service
+kres-cache-gc knot-resolver kres-cache-gc.service
 redis-server redis-server redis-server.service
 redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service

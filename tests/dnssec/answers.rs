@@ -85,7 +85,7 @@ fn dig_and_kdig_read_signed_answers() {
     let port = signed.server.dns.port().to_string();
     for program in ["dig", "kdig"] {
         let ask = |question: &[&str]| {
-            let args = ["@127.0.0.1", "-p", &port, "+dnssec"];
+            let args = ["@127.0.0.1", "-p", &port, "+dnssec", "+nordflag"];
             let text = run(program, &[&args, question].concat());
             assert!(!text.contains("WARNING"), "{program}: {text}");
             assert!(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::anchor::Anchor;
 use super::judges::{Program, Question, Verdict, by_unbound, unbound};
+use super::resolvers::{Kind, Resolver};
 use super::{ORIGIN, PARENT, QUESTIONS, parent, zone};
 use crate::differential::servers::Other;
 use crate::harness::Server;
@@ -17,7 +18,7 @@ pub fn knot(online: bool) -> (Other, Anchor) {
     (knot, anchor)
 }
 
-/// The questions whose answers are not secure to unbound and these programs, and what they say.
+/// The questions whose answers are not secure to all resolvers and these programs, and what they say.
 pub fn dissent(
     server: SocketAddr,
     anchor: &Anchor,
@@ -25,6 +26,7 @@ pub fn dissent(
     programs: &[Program],
 ) -> Vec<String> {
     let unbound = unbound(anchor, server, "");
+    let resolvers = Kind::ALL.map(|kind| Resolver::start(kind, anchor, server));
     let mut dissent = Vec::new();
     for &question in questions {
         let mut check = |judge: &str, (verdict, text)| {
@@ -33,6 +35,10 @@ pub fn dissent(
             }
         };
         check("unbound", by_unbound(&unbound, question));
+        let able = resolvers.iter().filter(|r| r.kind.can_judge(question));
+        for resolver in able {
+            check(&format!("{:?}", resolver.kind), resolver.judge(question));
+        }
         for program in programs {
             if program.can_judge(server, question) {
                 let judgement = program.judge(server, anchor, question);
@@ -55,36 +61,30 @@ fn a_zone_of_knots_is_secure() {
     }
 }
 
+/// What nobody can find secure.
+fn check_bogus(server: SocketAddr, anchor: &Anchor) {
+    for question in [("s.example.com", "A"), ("nosuch.s.example.com", "A")] {
+        let unbound = unbound(anchor, server, "");
+        let mut judgements = vec![by_unbound(&unbound, question)];
+        let resolvers = Kind::ALL.map(|kind| Resolver::start(kind, anchor, server));
+        judgements.extend(resolvers.iter().map(|resolver| resolver.judge(question)));
+        let programs = [Program::Delv, Program::DrillChase];
+        judgements.extend(programs.map(|p| p.judge(server, anchor, question)));
+        for (verdict, text) in judgements {
+            assert_eq!(verdict, Verdict::Bogus, "{question:?}: {text}");
+        }
+    }
+}
+
 #[test]
 fn with_another_anchor_it_is_bogus() {
     let (knot, anchor) = knot(false);
-    let other = anchor.falsified();
-    let questions = [("s.example.com", "A"), ("nosuch.s.example.com", "A")];
-    let server = knot.address();
-    for question in questions {
-        let unbound = unbound(&other, server, "");
-        let (verdict, text) = by_unbound(&unbound, question);
-        assert_eq!(verdict, Verdict::Bogus, "{question:?}: {text}");
-        for program in [Program::Delv, Program::DrillChase] {
-            let (verdict, text) = program.judge(server, &other, question);
-            assert_eq!(verdict, Verdict::Bogus, "{question:?} {program:?}: {text}");
-        }
-    }
+    check_bogus(knot.address(), &anchor.falsified());
 }
 
 /// A zone that has to be signed and is not.
 #[test]
 fn a_zone_without_signatures_is_bogus() {
     let (_knot, anchor) = knot(false);
-    let server = Server::start();
-    let questions = [("s.example.com", "A"), ("nosuch.s.example.com", "A")];
-    for question in questions {
-        let unbound = unbound(&anchor, server.dns, "");
-        let (verdict, text) = by_unbound(&unbound, question);
-        assert_eq!(verdict, Verdict::Bogus, "{question:?}: {text}");
-        for program in [Program::Delv, Program::DrillChase] {
-            let (verdict, text) = program.judge(server.dns, &anchor, question);
-            assert_eq!(verdict, Verdict::Bogus, "{question:?} {program:?}: {text}");
-        }
-    }
+    check_bogus(Server::start().dns, &anchor);
 }

@@ -1,0 +1,188 @@
+//! Two more resolvers that validate, each with a validator of its own: PowerDNS Recursor, and Knot
+//! Resolver, which makes answers of its own from NSEC records that it has seen (RFC 8198).
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::anchor::Anchor;
+use super::judges::{Judgement, Question, Verdict};
+use super::wire::{self, SIZE};
+use crate::differential::message::Reply;
+use crate::harness::{PATIENCE, Process, free_port};
+
+/// Recursion Desired and Authentic Data, as they stand in the header.
+const RD_AD: [u8; 2] = [0x01, 0x20];
+const AD: u16 = 0x0020;
+const SERV_FAIL: u16 = 2;
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    PowerDns,
+    Knot,
+}
+
+/// A resolver; it is killed when dropped.
+pub struct Resolver {
+    pub kind: Kind,
+    address: SocketAddr,
+    _process: Process,
+    dir: TempDir,
+}
+
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::PowerDns, Self::Knot];
+
+    /// Whether it passes such a question on: Knot Resolver does not ask for all there is.
+    pub fn can_judge(self, (_, qtype): Question<'_>) -> bool {
+        self != Self::Knot || qtype != "ANY"
+    }
+
+    fn command(self, dir: &Path, port: u16, anchor: &Anchor, zones: &str) -> Command {
+        let path = dir.display();
+        match self {
+            Self::PowerDns => {
+                let mut lua = String::new();
+                for ds in &anchor.ds {
+                    writeln!(lua, "addTA(\"{}\", \"{ds}\")", anchor.origin).unwrap();
+                }
+                let config = format!(
+                    "local-address=127.0.0.1\nlocal-port={port}\nsocket-dir={path}\nthreads=1\n\
+                     daemon=no\nwrite-pid=no\nsetuid=\nsetgid=\nsecurity-poll-suffix=\nhint-file=no\n\
+                     dont-query=\ndnssec=validate\nlua-config-file={path}/anchors.lua\n\
+                     forward-zones={zones}\n"
+                );
+                std::fs::write(dir.join("anchors.lua"), lua).unwrap();
+                std::fs::write(dir.join("recursor.conf"), config).unwrap();
+                let mut command = Command::new("pdns_recursor");
+                command.arg(format!("--config-dir={path}"));
+                command
+            }
+            Self::Knot => {
+                // Whatever would have it ask the servers of the root is off.
+                let mut lua = format!(
+                    "net.listen('127.0.0.1', {port}, {{ kind = 'dns' }})\ncache.size = 10 * MB\n\
+                     modules.unload('priming')\nmodules.unload('ta_update')\n\
+                     modules.unload('ta_signal_query')\nmodules.unload('detect_time_skew')\n\
+                     modules.load('policy')\ntrust_anchors.remove('.')\n"
+                );
+                for record in anchor.records().lines() {
+                    writeln!(lua, "trust_anchors.add([[{record}]])").unwrap();
+                }
+                for zone in zones.split(',') {
+                    let (zone, server) = zone.split_once('=').unwrap();
+                    let server = server.replace(':', "@");
+                    writeln!(
+                        lua,
+                        "policy.add(policy.suffix(policy.FORWARD({{'{server}'}}), \
+                         policy.todnames({{'{zone}'}})))"
+                    )
+                    .unwrap();
+                }
+                std::fs::write(dir.join("kresd.conf"), lua).unwrap();
+                let mut command = Command::new("kresd");
+                command.arg("-n").arg("-c").arg(dir.join("kresd.conf"));
+                command.arg(dir);
+                command
+            }
+        }
+    }
+}
+
+impl Resolver {
+    /// One that trusts an anchor and asks a server for `s.example.com`.
+    pub fn start(kind: Kind, anchor: &Anchor, server: SocketAddr) -> Self {
+        Self::start_with(kind, anchor, &[(super::ORIGIN, server)])
+    }
+
+    /// The same with servers of any zones; those of subzones come first.
+    pub fn start_with(kind: Kind, anchor: &Anchor, zones: &[(&str, SocketAddr)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let zones = zones
+            .iter()
+            .map(|(zone, server)| format!("{zone}={server}"));
+        let zones = zones.collect::<Vec<_>>().join(",");
+        let log = File::create(dir.path().join("log")).unwrap();
+        let process = kind
+            .command(dir.path(), address.port(), anchor, &zones)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .map(Process)
+            .unwrap_or_else(|e| panic!("{kind:?}: {e}; tests/run.sh installs what tests need"));
+        let resolver = Self {
+            kind,
+            address,
+            _process: process,
+            dir,
+        };
+        let end = Instant::now() + PATIENCE;
+        let any = ("s.example.com", 6);
+        while resolver.ask(any, Duration::from_millis(500)).is_none() {
+            assert!(Instant::now() < end, "{kind:?}:\n{}", resolver.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        resolver
+    }
+
+    fn log(&self) -> String {
+        let bytes = std::fs::read(self.dir.path().join("log")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn ask(&self, (name, qtype): (&str, u16), patience: Duration) -> Option<Reply> {
+        let mut query = wire::query(&wire::wire(&format!("{name}.")), qtype, SIZE, 0);
+        query[2..4].copy_from_slice(&RD_AD);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(self.address).unwrap();
+        socket.set_read_timeout(Some(patience)).unwrap();
+        socket.send(&query).ok()?;
+        let mut buffer = vec![0; usize::from(u16::MAX)];
+        let length = socket.recv(&mut buffer).ok()?;
+        Some(Reply::read(buffer[..length].to_vec()).unwrap())
+    }
+
+    /// What it thinks of the answer to a question.
+    pub fn judge(&self, (name, qtype): Question<'_>) -> Judgement {
+        let reply = self.ask((name, number(qtype)), PATIENCE);
+        let reply = reply.unwrap_or_else(|| panic!("no reply:\n{}", self.log()));
+        let verdict = match reply.rcode {
+            SERV_FAIL => Verdict::Bogus,
+            _ if reply.has(AD) => Verdict::Secure,
+            _ => Verdict::Insecure,
+        };
+        (verdict, format!("{reply}\n{}", self.log()))
+    }
+}
+
+/// The number of a type that tests ask for.
+fn number(qtype: &str) -> u16 {
+    match qtype {
+        "A" => 1,
+        "NS" => 2,
+        "CNAME" => 5,
+        "SOA" => 6,
+        "MX" => 15,
+        "TXT" => 16,
+        "AAAA" => 28,
+        "DNAME" => 39,
+        "DS" => 43,
+        "NSEC" => 47,
+        "DNSKEY" => 48,
+        "NSEC3PARAM" => 51,
+        "CDS" => 59,
+        "CDNSKEY" => 60,
+        "HTTPS" => 65,
+        "ANY" => 255,
+        "URI" => 256,
+        other => panic!("what is {other}?"),
+    }
+}
