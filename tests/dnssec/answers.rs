@@ -3,6 +3,7 @@
 use super::anchor::Anchor;
 use super::controls::dissent;
 use super::judges::{Program, Question, Verdict, by_unbound, unbound_with};
+use super::resolvers::{Kind, Resolver};
 use super::{LINKS, ORIGIN, QUESTIONS, Signed, TARGET, WAYS, Way};
 use crate::harness::{Setup, run};
 
@@ -60,9 +61,18 @@ fn rfc4035_5_2_a_chain_leads_from_the_parent() {
         (("safe.s.example.com", "DS"), Verdict::Secure),
         (("safe.s.example.com", "TXT"), Verdict::Bogus),
     ];
+    let zones = [&others[1..], &[(ORIGIN, signed.server.dns), others[0]]].concat();
+    let powerdns = Resolver::start_with(Kind::PowerDns, &signed.parent, &zones);
+    // It asks for DS records where it is to ask for what is below the cut, so it stays above.
+    let knot = Resolver::start_with(Kind::Knot, &signed.parent, &others[..1]);
     for (question, expected) in expected {
-        let (verdict, text) = by_unbound(&unbound, question);
-        assert_eq!(verdict, expected, "{question:?}: {text}");
+        let mut judgements = vec![by_unbound(&unbound, question), powerdns.judge(question)];
+        if expected == Verdict::Secure {
+            judgements.push(knot.judge(question));
+        }
+        for (verdict, text) in judgements {
+            assert_eq!(verdict, expected, "{question:?}: {text}");
+        }
     }
 }
 
