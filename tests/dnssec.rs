@@ -15,6 +15,7 @@ mod resolvers;
 mod rollover;
 mod sizes;
 mod tampering;
+mod types;
 mod walk;
 mod wire;
 
@@ -156,6 +157,8 @@ struct Plan {
     ttl: Option<u32>,
     /// Further lines of `[zone.dnssec]`.
     lines: &'static str,
+    /// The text of the zone.
+    zone: String,
 }
 
 impl Plan {
@@ -165,6 +168,7 @@ impl Plan {
             roles: &["csk"],
             ttl: None,
             lines: "",
+            zone: zone(),
         }
     }
 
@@ -203,7 +207,7 @@ impl Signed {
         let (child, above) = (dnssec(ORIGIN), dnssec(PARENT));
         let ttl = plan.ttl.unwrap_or(300);
         let links = format!("redirect_host = \"r\"\nlayout = \"{layout}\"\nlink_ttl = {ttl}\n");
-        let setup = setup.zone(ORIGIN, &(links + &child), &plan.text(&zone()));
+        let setup = setup.zone(ORIGIN, &(links + &child), &plan.text(&plan.zone));
         let anchor = generate(&setup.write(), ORIGIN, plan.roles, algorithm);
         let above_text = plan.text(&parent(&anchor.records()));
         let setup = setup.zone(PARENT, &above, &above_text);

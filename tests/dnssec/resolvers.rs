@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,15 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::anchor::Anchor;
-use super::judges::{Judgement, Question, Verdict};
-use super::wire::{self, SIZE};
-use crate::differential::message::Reply;
+use super::judges::{Judgement, Question, ask_resolver, number, of_reply};
 use crate::harness::{PATIENCE, Process, free_port};
-
-/// Recursion Desired and Authentic Data, as they stand in the header.
-const RD_AD: [u8; 2] = [0x01, 0x20];
-const AD: u16 = 0x0020;
-const SERV_FAIL: u16 = 2;
 
 /// Which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +32,14 @@ pub struct Resolver {
 impl Kind {
     pub const ALL: [Self; 2] = [Self::PowerDns, Self::Knot];
 
-    /// Whether it passes such a question on: Knot Resolver does not ask for all there is.
+    /// Whether it can do anything with a question. Knot Resolver does not ask for all there is.
+    /// PowerDNS Recursor 4.8 does not know PX (26), so it leaves names there as they are; and it brings
+    /// those of LP (107) into lower case, which is for the types of RFC 4034 §6.2 alone.
     pub fn can_judge(self, (_, qtype): Question<'_>) -> bool {
-        self != Self::Knot || qtype != "ANY"
+        match self {
+            Self::PowerDns => !["TYPE26", "TYPE107"].contains(&qtype),
+            Self::Knot => qtype != "ANY",
+        }
     }
 
     fn command(self, dir: &Path, port: u16, anchor: &Anchor, zones: &str) -> Command {
@@ -125,8 +123,8 @@ impl Resolver {
             dir,
         };
         let end = Instant::now() + PATIENCE;
-        let any = ("s.example.com", 6);
-        while resolver.ask(any, Duration::from_millis(500)).is_none() {
+        let soon = Duration::from_millis(500);
+        while ask_resolver(address, super::ORIGIN, super::SOA, soon).is_none() {
             assert!(Instant::now() < end, "{kind:?}:\n{}", resolver.log());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -138,51 +136,10 @@ impl Resolver {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn ask(&self, (name, qtype): (&str, u16), patience: Duration) -> Option<Reply> {
-        let mut query = wire::query(&wire::wire(&format!("{name}.")), qtype, SIZE, 0);
-        query[2..4].copy_from_slice(&RD_AD);
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(self.address).unwrap();
-        socket.set_read_timeout(Some(patience)).unwrap();
-        socket.send(&query).ok()?;
-        let mut buffer = vec![0; usize::from(u16::MAX)];
-        let length = socket.recv(&mut buffer).ok()?;
-        Some(Reply::read(buffer[..length].to_vec()).unwrap())
-    }
-
     /// What it thinks of the answer to a question.
     pub fn judge(&self, (name, qtype): Question<'_>) -> Judgement {
-        let reply = self.ask((name, number(qtype)), PATIENCE);
+        let reply = ask_resolver(self.address, name, number(qtype), PATIENCE);
         let reply = reply.unwrap_or_else(|| panic!("no reply:\n{}", self.log()));
-        let verdict = match reply.rcode {
-            SERV_FAIL => Verdict::Bogus,
-            _ if reply.has(AD) => Verdict::Secure,
-            _ => Verdict::Insecure,
-        };
-        (verdict, format!("{reply}\n{}", self.log()))
-    }
-}
-
-/// The number of a type that tests ask for.
-fn number(qtype: &str) -> u16 {
-    match qtype {
-        "A" => 1,
-        "NS" => 2,
-        "CNAME" => 5,
-        "SOA" => 6,
-        "MX" => 15,
-        "TXT" => 16,
-        "AAAA" => 28,
-        "DNAME" => 39,
-        "DS" => 43,
-        "NSEC" => 47,
-        "DNSKEY" => 48,
-        "NSEC3PARAM" => 51,
-        "CDS" => 59,
-        "CDNSKEY" => 60,
-        "HTTPS" => 65,
-        "ANY" => 255,
-        "URI" => 256,
-        other => panic!("what is {other}?"),
+        (of_reply(&reply), format!("{reply}\n{}", self.log()))
     }
 }

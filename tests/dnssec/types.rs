@@ -1,0 +1,53 @@
+//! Records of all types are secure: what is signed is the data in its canonical form, which is another for
+//! each type that has names in it.
+
+use super::controls::dissent;
+use super::judges::{Program, Question};
+use super::wire::{DO, ask};
+use super::{NSEC, Plan, RRSIG, Signed, WAYS, zone};
+use crate::differential::message::{ANY, NS};
+
+/// A record of each kind of data, below one name.
+const TYPES: &str = include_str!("../differential/types.zone");
+/// There are as many of them, at least.
+const MIN_TYPES: usize = 100;
+
+/// The zone with all types in it. Names in data have letters of both cases (RFC 4034 §6.2).
+fn text() -> String {
+    let lines = TYPES.lines().filter(|line| !line.starts_with(';'));
+    let mixed = lines.map(|line| match line.strip_suffix(" a") {
+        Some(start) => format!("{start} Mixed.CASE\n"),
+        None => format!("{line}\n"),
+    });
+    // The owners are numbers, and would be codes.
+    let types: String = mixed.map(|line| format!("type-{line}")).collect();
+    zone() + &types
+}
+
+#[test]
+fn rfc4034_6_2_records_of_all_types_are_secure() {
+    let plan = Plan {
+        zone: text(),
+        ..Plan::new(WAYS[0])
+    };
+    let signed = Signed::with(&plan);
+    let server = signed.server.dns;
+    let owners = text();
+    let owners = owners.lines().filter(|line| line.starts_with("type-"));
+    let owners = owners.map(|line| line.split(' ').next().unwrap());
+    let mut questions: Vec<(String, String)> = Vec::new();
+    for owner in owners {
+        let name = format!("{owner}.s.example.com");
+        let reply = ask(server, &format!("{name}."), ANY, DO);
+        let types = reply.answer.iter().map(|record| record.rtype);
+        let mut types = types.filter(|rtype| ![RRSIG, NSEC].contains(rtype));
+        // What is at a zone cut is not signed.
+        if let Some(rtype) = types.next().filter(|rtype| *rtype != NS) {
+            questions.push((name, format!("TYPE{rtype}")));
+        }
+    }
+    assert!(questions.len() > MIN_TYPES, "{questions:?}");
+    let questions: Vec<Question<'_>> = questions.iter().map(|(n, t)| (&n[..], &t[..])).collect();
+    let dissent = dissent(server, &signed.anchor, &questions, &[Program::Delv]);
+    assert!(dissent.is_empty(), "{}", dissent.join("\n"));
+}
