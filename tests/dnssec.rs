@@ -32,6 +32,7 @@ const TXT: u16 = 16;
 const DS: u16 = 43;
 const RRSIG: u16 = 46;
 const NSEC: u16 = 47;
+const DNSKEY: u16 = 48;
 /// In the bitmap of a name that does not exist (RFC 9824 §3.1).
 const NXNAME: u16 = 128;
 

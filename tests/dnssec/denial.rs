@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::judges::{Program, Question, Verdict, by_unbound, unbound};
 use super::wire::{CO, DO, ask, ask_for, covered, nsec, of_type, order, sets, wire};
-use super::{DS, NS, NSEC, NXNAME, RRSIG, SOA, Signed, TXT, WAYS};
+use super::{DNSKEY, DS, NS, NSEC, NXNAME, RRSIG, SOA, Signed, TXT, WAYS};
 use crate::differential::message::{A, AA, AAAA, CNAME, DNAME, Reply, text_of};
 use crate::harness::run;
 
@@ -14,7 +14,6 @@ const FORM_ERR: u16 = 1;
 const NX_DOMAIN: u16 = 3;
 
 const MX: u16 = 15;
-const DNSKEY: u16 = 48;
 const NSEC3PARAM: u16 = 51;
 const CDS: u16 = 59;
 const CDNSKEY: u16 = 60;

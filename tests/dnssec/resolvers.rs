@@ -33,11 +33,11 @@ impl Kind {
     pub const ALL: [Self; 2] = [Self::PowerDns, Self::Knot];
 
     /// Whether it can do anything with a question. Knot Resolver does not ask for all there is.
-    /// PowerDNS Recursor 4.8 does not know PX (26), so it leaves names there as they are; and it brings
-    /// those of LP (107) into lower case, which is for the types of RFC 4034 §6.2 alone.
+    /// PowerDNS Recursor 4.8 does not know RT (21) and PX (26), so it leaves names there as they are; and it
+    /// brings those of LP (107) into lower case, which is for the types of RFC 4034 §6.2 alone.
     pub fn can_judge(self, (_, qtype): Question<'_>) -> bool {
         match self {
-            Self::PowerDns => !["TYPE26", "TYPE107"].contains(&qtype),
+            Self::PowerDns => !["TYPE21", "TYPE26", "TYPE107"].contains(&qtype),
             Self::Knot => qtype != "ANY",
         }
     }

@@ -17,12 +17,11 @@ use time::format_description::well_known::Rfc3339;
 use super::anchor::{Anchor, dnskeys};
 use super::judges::{Verdict, by_unbound, unbound, unbound_with};
 use super::wire::{DO, ask, covered, of_type};
-use super::{DS, ORIGIN, PARENT, Plan, RRSIG, Signed, TXT, WAYS, keys, keys_dir, parent};
+use super::{DNSKEY, DS, ORIGIN, PARENT, Plan, RRSIG, Signed, TXT, WAYS, keys, keys_dir, parent};
 use crate::harness::{PATIENCE, eventually};
 use crate::resolver::Unbound;
 
 const DAY: i64 = 86_400;
-const DNSKEY: u16 = 48;
 const CDS: u16 = 59;
 const CDNSKEY: u16 = 60;
 /// The TTL of everything, in seconds.

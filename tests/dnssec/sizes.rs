@@ -2,7 +2,7 @@
 
 use super::judges::{Program, Verdict, by_unbound, unbound};
 use super::wire::{DO, SIZE, ask, query, sets, wire};
-use super::{CODE, Signed, TXT, WAYS};
+use super::{CODE, DNSKEY, Signed, TXT, WAYS};
 use crate::differential::message::{Reply, TC};
 
 /// The longest URL of those that people shorten, nearly all; in bytes.
@@ -95,7 +95,7 @@ fn denials_and_keys_need_one_datagram() {
     assert_eq!(wire(&longest).len(), 255);
     for way in WAYS {
         let signed = Signed::start(way);
-        for (owner, qtype) in [(&longest[..], TXT), ("s.example.com.", 48)] {
+        for (owner, qtype) in [(&longest[..], TXT), ("s.example.com.", DNSKEY)] {
             let reply = ask(signed.server.dns, owner, qtype, DO);
             assert!(!reply.has(TC) && reply.rcode == 0, "{reply}");
         }

@@ -9,11 +9,10 @@ use super::controls::knot;
 use super::judges::{Judgement, Program, Question, Verdict, by_unbound, unbound};
 use super::relay::{Change, Relay};
 use super::resolvers::{Kind, Resolver};
-use super::{NSEC, SOA, Signed, TXT, WAYS};
+use super::{DNSKEY, NSEC, SOA, Signed, TXT, WAYS};
 
 const DAY: i64 = 86_400;
 const A: u16 = 1;
-const DNSKEY: u16 = 48;
 
 /// Alterations, each with a question whose answer comes to be bogus, and who does not look there.
 const CHANGES: [(Change, Question<'static>, &[Judge]); 9] = [
