@@ -16,6 +16,10 @@ hot     TXT for 100,000 links in random order
 edns    the same with EDNS, DO and a client cookie (RFC 7873)
 zipf    TXT for 1,000,000 links, the n-th of them 1/n times as often as the first
 absent  codes that do not exist, each asked for once
+signed  hot with EDNS and DO, the zone signed by one key, ECDSA P-256: Knot once with a zone that it has
+        signed when it loaded it, and once with its module that signs as it answers
+signed-absent
+        the same for codes that do not exist, each asked for once; tinyns without its bounds on signatures
 two     hot, where server and dnsperf share both cores, and the server has two threads or processes that
         answer: what there is of queries per second is what dnsperf leaves of the machine
 tail    how long answers take at 80 % of the rate that Knot reaches at most, by the clock whether or not
@@ -105,7 +109,14 @@ KINDS = {
     "zipf": Kind("TXT, {links} links, Zipf", "many", (), "NOERROR"),
     "absent": Kind("TXT, absent codes beside {links} links", "many", (), "NXDOMAIN"),
 }
-LOADS = (*KINDS, "two", "tail")
+# In a signed zone; of codes that do not exist those that sign as they answer say NOERROR (RFC 9824 §3.1).
+SIGNED = {
+    "signed": Kind("signed: TXT with EDNS and DO, {links} links in random order, zone signed", "few",
+                   ("-e", "-D"), "NOERROR"),
+    "signed-absent": Kind("signed-absent: TXT with EDNS and DO, absent codes beside {links} links, zone "
+                          "signed", "few", ("-e", "-D"), "NOERROR"),
+}
+LOADS = (*KINDS, *SIGNED, "two", "tail")
 
 # Keys of the configuration that only some builds of tinyns know, with values that leave room for all
 # links of this comparison. The default is for a small machine.
@@ -211,13 +222,13 @@ def make_data(bench, name, loads):
     sizes = bench.sizes
     generator = random.Random(SEED)
     began = time.monotonic()
-    absent = sizes.absent + sizes.drawn if "absent" in loads else LOOKED_AT
+    absent = sizes.absent + sizes.drawn if {"absent", "signed-absent"} & set(loads) else LOOKED_AT
     data = Data(os.path.join(bench.directory, name), getattr(sizes, name), absent)
     files = {}
     for load in loads:
-        if load == "absent":
+        if load.endswith("absent"):
             measured, before = data.absent[:sizes.absent], data.absent[sizes.absent:]
-            files[load] = data.queries(load, measured), data.queries("absent-before", before)
+            files[load] = data.queries(load, measured), data.queries(f"{load}-before", before)
             continue
         if load == "zipf":
             weights = list(itertools.accumulate(1 / n for n in range(1, data.links + 1)))
@@ -483,6 +494,67 @@ def print_memory(bench, data, table):
                   f"{len(url(0))} bytes of its URL, {number(round(beyond))} bytes a link.", flush=True)
 
 
+# ---- Signed zones --------------------------------------------------------------------------------
+
+class SignedBuild(Build):
+    """A build of tinyns whose zone is signed, without bounds on signatures."""
+
+    def __init__(self, build):
+        self.label, self.binary, self.keys = build.label, build.binary, build.keys
+
+    def start(self, bench, data, core, under=()):
+        keys = [*data.store(self), "cache.memory_mib=4096", "cache.refresh=86400", *self.keys]
+        directory = os.path.join(bench.directory, f"{self.label}-signed")
+        zone = f'[zone.dnssec]\nkeys = "{directory}/keys"\n'
+        os.makedirs(directory, exist_ok=True)
+        if not os.path.exists(os.path.join(directory, "keys")):
+            path = os.path.join(directory, "keys.toml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f'[[zone]]\norigin = "{ORIGIN}"\nredirect_host = "r"\n'
+                           f'file = "{ROOT}/zones/{ORIGIN}.zone"\n{zone}')
+            run = subprocess.run([self.binary, "keys", "generate", "--config", path], check=False,
+                                 stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if run.returncode != 0:
+                raise Fault(f"tinyns keys generate: {run.stderr}")
+        unbounded = "[signatures]\nper_second = 0\nmade_up_per_second = 0\nmade_up_per_client = 0\n"
+        return Tinyns(self.binary, directory, zone + unbounded + sections(keys), core, under)
+
+
+class SignedKnot(Other):
+    """Knot in one of its two ways to sign."""
+
+    def __init__(self, label, kind):
+        self.label, self.kind, self.warm_seconds = label, kind, kind.warm_seconds
+
+
+def measure_signed(bench, data, files):
+    """Loads of a signed zone, on one core."""
+    entrants = [SignedBuild(entrant) for entrant in bench.entrants if isinstance(entrant, Build)]
+    if any(entrant.label == "knot" for entrant in bench.entrants):
+        entrants += [SignedKnot("knot", servers.KnotSigned), SignedKnot("knot-online", servers.KnotOnline)]
+    bench = dataclasses.replace(bench, entrants=entrants)
+    tables = {load: Table(SIGNED[load].title.format(links=f"{data.links:,}")) for load in files}
+    for turn in bench.rounds():
+        for entrant in bench.order(turn):
+            with bench.fault_of(entrant.label, "start"), contextlib.ExitStack() as stack:
+                server = stack.enter_context(entrant.start(bench, data, SERVER_CORE))
+                options = SIGNED["signed"].options
+                # Every name twice: what is kept of it is kept then.
+                dnsperf(server.dns, data.once, LOAD_CORE, times=2, more=options)
+                for load, (measured, before) in files.items():
+                    # A zone that was signed before is denied as zones always were.
+                    is_plain = load == "signed-absent" and entrant.label == "knot"
+                    rcode = "NXDOMAIN" if is_plain else SIGNED[load].rcode
+                    with bench.fault_of(entrant.label, load):
+                        dnsperf(server.dns, before, LOAD_CORE, seconds=1, more=options, rcode=rcode)
+                        tables[load].add(entrant.label, turn, timed(
+                            server, measured, LOAD_CORE, bench.sizes.seconds, options, rcode))
+        tell(f"{', '.join(files)}: round {turn + 1} of {bench.sizes.rounds}")
+    for table in tables.values():
+        print_rates(table)
+    return bench.faults
+
+
 # ---- Two cores, and latencies --------------------------------------------------------------------
 
 def measure_two(bench, data, files):
@@ -629,6 +701,11 @@ def measure(bench, loads):
     kinds = [load for load in loads if load in KINDS]
     few = [load for load in kinds if KINDS[load].data == "few"]
     shared = [load for load in ("two", "tail") if load in loads]
+    signed = [load for load in SIGNED if load in loads]
+    if signed:
+        data, files = make_data(bench, "few", signed)
+        bench.faults = measure_signed(bench, data, files)
+        shutil.rmtree(data.directory)
     if few or shared:
         needed = ["hot"] if shared and "hot" not in few else []
         data, files = make_data(bench, "few", few + needed)

@@ -57,6 +57,9 @@ def _write(directory, name, text):
 class Knot(Server):
     """Knot DNS."""
 
+    # What its zone has beside its file.
+    zone_lines = ""
+
     def command(self, directory, zone, workers):
         storage = os.path.join(directory, "storage")
         os.makedirs(storage, exist_ok=True)
@@ -75,7 +78,19 @@ database:
 zone:
   - domain: {ORIGIN}
     file: {zone}
-""")]
+{self.zone_lines}""")]
+
+
+class KnotSigned(Knot):
+    """Knot DNS with a zone that it signs when it loads it, by its default policy: ECDSA P-256, NSEC."""
+
+    zone_lines = "    dnssec-signing: on\n    zonefile-sync: -1\n    journal-content: none\n"
+
+
+class KnotOnline(Knot):
+    """Knot DNS with its module that signs as it answers, by its default policy: ECDSA P-256."""
+
+    zone_lines = "    module: mod-onlinesign\n"
 
 
 class Nsd(Server):
