@@ -52,8 +52,9 @@ Exit codes:
 
 const SERVE_HELP: &str = "\
 Signals:
-  SIGHUP            read the zone files, the secrets of cookies and the certificate again; if one of
-                    a kind is wrong, the old ones serve on. Opens the query log anew
+  SIGHUP            read the zone files, the keys of signed zones, the secrets of cookies and the
+                    certificate again; if one of a kind is wrong, the old ones serve on. Opens the
+                    query log anew
   SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once
 
 Environment:
