@@ -1,11 +1,18 @@
 //! Every kind of answer is secure to every judge.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use time::format_description::well_known::Rfc3339;
+
 use super::anchor::Anchor;
 use super::controls::dissent;
 use super::judges::{Program, Question, Verdict, by_unbound, unbound_with};
 use super::resolvers::{Kind, Resolver};
-use super::{LINKS, ORIGIN, QUESTIONS, Signed, TARGET, WAYS, Way};
-use crate::harness::{Setup, run};
+use super::wire::{DO, ask, of_type};
+use super::{LINKS, ORIGIN, QUESTIONS, RRSIG, Signed, TARGET, TXT, WAYS, Way};
+use crate::harness::{PATIENCE, Setup, eventually, run};
 
 fn check(way: Way, programs: &[Program]) {
     let signed = Signed::start(way);
@@ -73,6 +80,37 @@ fn rfc4035_5_2_a_chain_leads_from_the_parent() {
         for (verdict, text) in judgements {
             assert_eq!(verdict, expected, "{question:?}: {text}");
         }
+    }
+}
+
+/// The TTL of a link that ends soon falls with every second; RFC 4034 §3.1.4 has the signature say which TTL
+/// it was made for, and RFC 4035 §5.3.3 has no resolver take more.
+#[test]
+fn rfc4034_3_1_4_a_link_that_ends_soon_is_secure_to_its_end() {
+    const SECONDS: i64 = 5;
+    for way in [WAYS[0], WAYS[2]] {
+        let signed = Signed::start(way);
+        let server = signed.server.dns;
+        let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(SECONDS);
+        let end = end.format(&Rfc3339).unwrap();
+        signed
+            .server
+            .add_with(&json!({"url": TARGET, "code": "ends", "expires_at": end}));
+        let question = ("ends.s.example.com", "TXT");
+        let ttls = RefCell::new(BTreeSet::new());
+        eventually("the link ends", PATIENCE, || {
+            let reply = ask(server, "ends.s.example.com.", TXT, DO);
+            for rrsig in of_type(&reply.answer, RRSIG) {
+                let original = u32::from_be_bytes(rrsig.rdata[4..8].try_into().unwrap());
+                assert_eq!(rrsig.ttl, original, "{reply}");
+                ttls.borrow_mut().insert(original);
+            }
+            let (verdict, text) = Program::Delv.judge(server, &signed.anchor, question);
+            assert_eq!(verdict, Verdict::Secure, "{text}");
+            reply.answer.is_empty()
+        });
+        let ttls = ttls.into_inner();
+        assert!(ttls.len() > 1 && ttls.last() < Some(&300), "{ttls:?}");
     }
 }
 
