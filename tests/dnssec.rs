@@ -9,6 +9,7 @@ mod answers;
 mod controls;
 mod denial;
 mod dnsviz;
+mod flood;
 mod judges;
 mod relay;
 mod resolvers;
@@ -158,6 +159,8 @@ struct Plan {
     ttl: Option<u32>,
     /// Further lines of `[zone.dnssec]`.
     lines: &'static str,
+    /// Further sections of the configuration.
+    sections: &'static str,
     /// The text of the zone.
     zone: String,
 }
@@ -169,6 +172,7 @@ impl Plan {
             roles: &["csk"],
             ttl: None,
             lines: "",
+            sections: "",
             zone: zone(),
         }
     }
@@ -199,7 +203,7 @@ impl Signed {
 
     fn with(plan: &Plan) -> Self {
         let Way(layout, algorithm) = plan.way;
-        let setup = Setup::empty();
+        let setup = Setup::empty().section(plan.sections);
         let dnssec = |origin: &str| {
             let keys = keys_dir(setup.dir(), origin);
             let lines = plan.lines;
