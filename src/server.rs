@@ -387,10 +387,13 @@ fn load_zones(
 async fn turn_keys(zones: Arc<ZoneSet>, handler: Handler, links: Arc<Links>) {
     let mut ticks = tokio::time::interval(KEY_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = links.now();
     loop {
         ticks.tick().await;
         let now = links.now();
-        let mut has_turned = false;
+        // What was signed by a clock that was ahead may not be valid yet.
+        let mut has_turned = now < last;
+        last = now;
         for (origin, signing) in zones.signings() {
             if signing.turn(now) {
                 tracing::info!(zone = %origin, "keys have taken turns, as planned");
