@@ -19,8 +19,8 @@ impl UnixTime {
     /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// The time that a text in the form of RFC 3339 tells, without fractions of a second; none for other texts
-    /// and for times before 1970.
+    /// The time that a text in the form of RFC 3339 tells, without fractions of a second; none for other
+    /// texts and for times before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         Some(Self(time.unix_timestamp().try_into().ok()?))

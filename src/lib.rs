@@ -6,7 +6,8 @@
 //!   main -> cli ─┬─ start ─┬─ dns  ──┬─ links ── store ── link
 //!                │         └─ http ──┘    │
 //!                │                        └─ Namespace (implemented by zone)
-//!                └─ add, get, import, export (HTTP clients of the admin API), check
+//!                ├─ add, get, import, export (HTTP clients of the admin API), check
+//!                └─ keys ── dnssec::keys
 //! ```
 //!
 //! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
@@ -14,6 +15,7 @@
 //! * [`links`]: the rules, the links in memory and in Redis, and the only way to the store.
 //! * [`zone`]: the zone file's own names, and where links fit between them.
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
+//! * [`dnssec`]: the keys of signed zones, when each of them signs, and its signatures.
 //! * [`http`]: the admin API and the redirect host.
 //! * [`config`]: TOML to values that are ready for use, once.
 //! * [`Sockets`] are bound first, then [`start`] wires all these and gives a [`Running`] server.

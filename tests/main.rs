@@ -43,6 +43,8 @@ mod flood;
 mod fuzz;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.
 mod durability;
+// Keys of signed zones, from the first to the last.
+mod keys;
 // The admin API and the redirect host over the wire, and many clients at once.
 mod links;
 // Start and reload: what is refused, and how it is said.

@@ -13,8 +13,8 @@ use crate::system::privileges::Account;
 use crate::zone::{ZoneConfig, ZoneSet};
 
 /// Checks the files of a configuration that is valid by itself, which are zones and their keys, secrets and
-/// certificate, and that there is the user whom the server is to become. What is wrong goes to standard error, a line a fault,
-/// with file and line where there are such, and all of it at once.
+/// certificate, and that there is the user whom the server is to become. What is wrong goes to standard
+/// error, a line a fault, with file and line where there are such, and all of it at once.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     let mut faults = Vec::new();
     faults.extend(Account::find(&config.process).err().map(|e| e.to_string()));

@@ -604,6 +604,39 @@ mod tests {
             "error: invalid value 'xml' for '--format <ndjson|csv>'",
         );
         check_refused(
+            "tinyns keys generate --role sep",
+            "error: invalid value 'sep' for '--role <csk|ksk|zsk>': neither csk nor ksk nor zsk",
+        );
+        check_refused(
+            "tinyns keys generate --algorithm rsasha256",
+            "error: invalid value 'rsasha256' for '--algorithm <ecdsap256sha256|ed25519>': neither \
+             ecdsap256sha256 nor ed25519",
+        );
+        check_refused(
+            "tinyns keys retire 1 --at tomorrow",
+            "error: invalid value 'tomorrow' for '--at <TIME>': not a time such as 2030-01-31T12:00:00Z",
+        );
+        check_refused(
+            "tinyns keys retire",
+            "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns keys retire 1 --all",
+            "error: the argument '[TAG]' cannot be used with '--all'",
+        );
+        check_refused(
+            "tinyns keys ds --seen 1 --gone 1",
+            "error: the argument '--seen <TAG>' cannot be used with '--gone <TAG>'",
+        );
+        check_refused(
+            "tinyns keys ds --ttl 5",
+            "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns keys ds --seen 65536",
+            "error: invalid value '65536' for '--seen <TAG>': 65536 is not in 0..=65535",
+        );
+        check_refused(
             "tinyns serve --log-format xml",
             "error: invalid value 'xml' for '--log-format <auto|human|json>'",
         );
@@ -631,6 +664,11 @@ mod tests {
             "tinyns import csv --help",
             "tinyns import ndjson --help",
             "tinyns export --help",
+            "tinyns keys --help",
+            "tinyns keys generate --help",
+            "tinyns keys list --help",
+            "tinyns keys ds --help",
+            "tinyns keys retire --help",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line}");
@@ -646,6 +684,7 @@ mod tests {
             "import",
             "export",
             "check",
+            "keys",
             "health",
         ] {
             assert!(help.contains(word), "{word} in {help}");

@@ -21,11 +21,12 @@
 //! ```
 //!
 //! All that a validator may have in its cache fits together at any time (RFC 6781 §4.1, RFC 7583 §3): a key
-//! is *ready* when no cache has a DNSKEY set without it any more, and only then may it sign; it is *removed* when
-//! no cache has a signature of it any more. A key that has a DS record in the parent zone may only take over
-//! when, besides, no cache has a DS set without it. So zone signing keys are replaced by pre-publication
-//! (RFC 6781 §4.1.1.1), the others by the double-DS method (RFC 7583 §3.3.2) together with it, which suits a
-//! combined signing key as well: at no time are there two signatures for a record, and DNSKEY sets are small.
+//! is *ready* when no cache has a DNSKEY set without it any more, and only then may it sign; it is
+//! *removed* when no cache has a signature of it any more. A key that has a DS record in the parent zone
+//! may only take over when, besides, no cache has a DS set without it. So zone signing keys are replaced by
+//! pre-publication (RFC 6781 §4.1.1.1), the others by the double-DS method (RFC 7583 §3.3.2) together with
+//! it, which suits a combined signing key as well. A record has one signature, also while keys are
+//! replaced.
 //!
 //! All keys of a zone have one algorithm, for every algorithm in a DNSKEY set has to sign everything
 //! (RFC 4035 §2.2). Replacing the algorithm would take signatures of both for a time; that is not offered.

@@ -1,7 +1,7 @@
 //! `tinyns keys`: the keys of signed zones, from the first to the last.
 //!
-//! Only `generate`, `retire` and what `ds` is told change anything, and all that they change is in the directory of
-//! the keys. A server need not run. One that does takes the change over on SIGHUP.
+//! Only `generate`, `retire` and what `ds` is told change anything, and all that they change is in the
+//! directory of the keys. A server need not run. One that does takes the change over on SIGHUP.
 
 mod report;
 
@@ -20,10 +20,9 @@ use crate::dnssec::key::{Algorithm, Role};
 use crate::dnssec::keys::KeysError;
 use crate::dnssec::keys::directory::{LockedDirectory, key_file, read_key};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
+use crate::dnssec::keys::plan::DEFAULT_DS_TTL;
 use crate::link::Origin;
 
-/// The TTL that DS records have in most parent zones at most, in seconds: a day.
-const DEFAULT_DS_TTL: u32 = 86_400;
 /// The largest TTL (RFC 2181 §8), in seconds.
 const MAX_DS_TTL: i64 = 0x7FFF_FFFF;
 
@@ -120,28 +119,28 @@ pub(super) struct ListArgs {
 #[derive(Debug, Args)]
 pub(super) struct DsArgs {
     /// The key; without it those of which the parent zone is to have the DS record
-    #[arg(conflicts_with_all = ["seen", "gone"])]
+    #[arg(conflicts_with = "told")]
     tag: Option<u16>,
     /// Print JSON instead
-    #[arg(long, conflicts_with_all = ["seen", "gone"])]
+    #[arg(long, conflicts_with = "told")]
     json: bool,
     /// All servers of the parent zone have the DS record of this key
-    #[arg(long, value_name = "TAG", conflicts_with = "gone")]
+    #[arg(long, value_name = "TAG", group = "told")]
     seen: Option<u16>,
     /// No server of the parent zone has the DS record of this key any more
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_name = "TAG", group = "told")]
     gone: Option<u16>,
     /// Since when, as in 2030-01-31T12:00:00Z; without it since now
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", requires = "told", value_parser = parse_time)]
     since: Option<UnixTime>,
-    /// The TTL of the DS records in the parent zone
+    /// The TTL of the DS records in the parent zone; without it a day
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = DEFAULT_DS_TTL,
+        requires = "told",
         value_parser = clap::value_parser!(u32).range(0..=MAX_DS_TTL)
     )]
-    ttl: u32,
+    ttl: Option<u32>,
     #[command(flatten)]
     zone: ZoneArgs,
 }
@@ -299,11 +298,9 @@ impl<'a> Zone<'a> {
             ),
             None => self.reload(),
         }];
-        steps.extend(
-            report::steps(list, self.now)
-                .into_iter()
-                .map(|step| step.to_string()),
-        );
+        let of_it = report::steps(list, self.now).into_iter();
+        let of_it = of_it.filter(|step| step.tag.is_none_or(|other| other == tag));
+        steps.extend(of_it.map(|step| step.to_string()));
         steps
     }
 
@@ -321,7 +318,8 @@ impl<'a> Zone<'a> {
     fn ds(&self, args: &DsArgs) -> Said {
         let since = args.since.unwrap_or(self.now);
         if let Some(tag) = args.seen {
-            let list = self.change(|list| Ok(list.ds_seen(tag, since, args.ttl, self.now)?))?;
+            let ttl = args.ttl.unwrap_or(DEFAULT_DS_TTL);
+            let list = self.change(|list| Ok(list.ds_seen(tag, since, ttl, self.now)?))?;
             return Ok((report::told(&list, tag, self.now), Vec::new()));
         }
         if let Some(tag) = args.gone {
@@ -355,12 +353,16 @@ impl<'a> Zone<'a> {
     fn retire_all(&self, at: Option<UnixTime>) -> Said {
         let at = at.unwrap_or(self.now);
         let list = self.change(|list| Ok(list.retire_all(at, self.now)?))?;
-        let mut text = format!(
-            "from {} on the parent zone is asked to remove all DS records of {}\n",
-            at.rfc3339(),
-            self.origin
-        );
-        for step in report::steps(&list, self.now) {
+        let mut text = String::new();
+        if at <= self.now {
+            let origin = self.origin;
+            let _ = writeln!(
+                text,
+                "the parent zone is asked to remove all DS records of {origin}"
+            );
+        }
+        let of_zone = report::steps(&list, self.now).into_iter();
+        for step in of_zone.filter(|step| step.tag.is_none()) {
             let _ = writeln!(text, "{step}");
         }
         Ok((format!("{text}{}\n", self.reload()), Vec::new()))

@@ -323,7 +323,7 @@ pub(super) fn told(list: &KeyList, tag: u16, now: UnixTime) -> String {
     if let Some(key) = list.key(tag) {
         let word = ds_word(key);
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{tag}: the DS record in the parent zone is {word}");
+        let _ = writeln!(text, "{tag}: the DS record in the parent zone: {word}");
         if let Some(cds) = key.cds.filter(|cds| key.ds_gone.is_none() && now < *cds) {
             let _ = writeln!(
                 text,

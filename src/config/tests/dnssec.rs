@@ -31,6 +31,10 @@ fn defaults() -> DnssecConfig {
 #[test]
 fn how_a_zone_is_signed() {
     assert_eq!(dnssec("keys = \"data/keys/s.example.com\""), defaults());
+    let documented = documented("zone.dnssec");
+    let lines = documented.strip_prefix("[zone.dnssec]\n").unwrap();
+    assert_eq!(lines.matches(" = ").count(), 6);
+    assert_eq!(dnssec(lines), defaults());
     let all = "keys = \"k\"\nsignature_validity = 7776000\nsignature_jitter = 0\n\
                inception_offset = 86400\ndnskey_ttl = 1944000\npropagation_delay = 604800";
     let expected = DnssecConfig {

@@ -1,9 +1,9 @@
 //! The directory of a zone's keys, and how it is written.
 //!
-//! Whoever changes it has a lock on it, from the reading of what is there to the writing of what is to be there.
-//! Files appear complete or not at all: each is written under another name, synced and then renamed. A private
-//! key comes before the list that has it, so that whatever interrupts a command leaves a list whose keys are all
-//! there; a key that is in no list is not used.
+//! Whoever changes it has a lock on it, from the reading of what is there to the writing of what is to be
+//! there. Files appear complete or not at all: each is written under another name, synced and then renamed.
+//! A private key comes before the list that has it, so that whatever interrupts a command leaves a list
+//! whose keys are all there; a key that is in no list is not used.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -77,7 +77,8 @@ impl LockedDirectory {
         })
     }
 
-    /// Makes a private key that can be told from those of the list, and writes it. It is to be added to the list.
+    /// Makes a private key that can be told from those of the list, and writes it. It is to be added to the
+    /// list.
     ///
     /// # Errors
     /// [`KeysError`], with the file to blame.

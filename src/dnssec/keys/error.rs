@@ -24,7 +24,10 @@ pub enum KeysError {
         source: io::Error,
     },
     /// No key has been made yet.
-    #[error("{}: there are no keys yet ({LIST_FILE} is missing); `tinyns keys generate` makes one", .0.display())]
+    #[error(
+        "{}: there are no keys yet ({LIST_FILE} is missing); `tinyns keys generate` makes one",
+        .0.display()
+    )]
     NoKeys(PathBuf),
     /// What is in `keys.toml` is wrong.
     #[error("{}:{line}: {problem}", .file.display())]

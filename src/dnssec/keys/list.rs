@@ -1,7 +1,7 @@
 //! `keys.toml`: which keys a zone has, and when each of them does what.
 //!
-//! All times are absolute and were worked out by the command that wrote them, with the delays and TTLs that held
-//! then. So nothing that is changed in the configuration later can bring a change of keys forward.
+//! All times are absolute and were worked out by the command that wrote them, with the delays and TTLs that
+//! held then. So nothing that is changed in the configuration later can bring a change of keys forward.
 
 use std::fmt::Write as _;
 
@@ -27,9 +27,9 @@ pub(super) const MAX_LIST_LEN: u64 = 64 * 1024;
 
 /// What stands at the head of the file.
 const HEAD: &str = "\
-# The keys of a signed zone, and when each of them does what. `tinyns keys` writes this file; servers read it at
-# their start and on SIGHUP, and go by their clocks. To bring it to other servers, copy the .pem files first, and
-# this file last.
+# The keys of a signed zone, and when each of them does what. `tinyns keys` writes this file; servers
+# read it at their start and on SIGHUP, and go by their clocks. To bring it to other servers, copy the
+# .pem files first, and this file last.
 ";
 
 /// The keys of a zone.
@@ -41,8 +41,8 @@ pub struct KeyList {
     pub dnskey_ttl: u32,
     /// The largest TTL of the zone's records at that time, in seconds.
     pub max_ttl: u32,
-    /// Until when caches may have records of this zone with TTLs larger than those, from before they were made
-    /// smaller.
+    /// Until when caches may have records of this zone with TTLs larger than those, from before they were
+    /// made smaller.
     pub settled: Option<UnixTime>,
     /// Since when the parent zone is asked to remove all DS records, so that the zone can be unsigned.
     pub unsigning: Option<UnixTime>,
@@ -69,8 +69,8 @@ pub struct KeyEntry {
     pub active: Option<UnixTime>,
     /// From when on it does not sign any more; only with `active`.
     pub retired: Option<UnixTime>,
-    /// From when on it is not in the DNSKEY set any more; with `retired`, or without `active` for a key that was
-    /// never used.
+    /// From when on it is not in the DNSKEY set any more; with `retired`, or without `active` for a key
+    /// that was never used.
     pub removed: Option<UnixTime>,
     /// From when on there are CDS and CDNSKEY records of it.
     pub cds: Option<UnixTime>,
@@ -283,47 +283,32 @@ impl KeyEntry {
                 return Err(ListProblem::Order { earlier, later });
             }
         }
-        let is_used = self.active.is_some();
+        self.check_presence()
+    }
+
+    /// Whether those are there that others need.
+    fn check_presence(&self) -> Result<(), ListProblem> {
+        let (active, retired) = (self.active.is_some(), self.retired.is_some());
+        let (removed, cds) = (self.removed.is_some(), self.cds.is_some());
+        let (cds_removed, ds_ttl) = (self.cds_removed.is_some(), self.ds_ttl.is_some());
         let has_ds_time = self.ds_seen.or(self.ds_gone).is_some();
-        let is_removed = removed.is_some();
         for (key, is_there, needs, needs_is_there) in [
-            ("retired", self.retired.is_some(), "active", is_used),
-            (
-                "retired",
-                self.retired.is_some(),
-                "removed",
-                removed.is_some(),
-            ),
-            (
-                "removed",
-                is_removed && is_used,
-                "retired",
-                self.retired.is_some(),
-            ),
-            (
-                "cds_removed",
-                self.cds_removed.is_some(),
-                "cds",
-                self.cds.is_some(),
-            ),
-            (
-                "removed",
-                is_removed && self.cds.is_some(),
-                "cds_removed",
-                self.cds_removed.is_some(),
-            ),
-            ("ds_seen", has_ds_time, "ds_ttl", self.ds_ttl.is_some()),
-            ("ds_ttl", self.ds_ttl.is_some(), "ds_seen", has_ds_time),
+            ("retired", retired, "active", active),
+            ("retired", retired, "removed", removed),
+            ("removed", removed && active, "retired", retired),
+            ("removed", removed && cds, "cds_removed", cds_removed),
+            ("cds_removed", cds_removed, "cds", cds),
+            ("ds_seen", has_ds_time, "ds_ttl", ds_ttl),
+            ("ds_ttl", ds_ttl, "ds_seen", has_ds_time),
         ] {
             if is_there && !needs_is_there {
                 return Err(ListProblem::Without { key, needs });
             }
         }
-        match (self.cds.is_some(), has_ds_time) {
-            _ if self.role.has_ds() => Ok(()),
-            (false, false) => Ok(()),
-            (true, _) => Err(ListProblem::NoDs("cds")),
-            (false, true) => Err(ListProblem::NoDs("ds_seen")),
+        match (self.role.has_ds(), cds, has_ds_time) {
+            (true, _, _) | (false, false, false) => Ok(()),
+            (false, true, _) => Err(ListProblem::NoDs("cds")),
+            (false, false, true) => Err(ListProblem::NoDs("ds_seen")),
         }
     }
 

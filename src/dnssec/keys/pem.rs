@@ -1,7 +1,7 @@
 //! The file of a private key: PKCS#8 in PEM, as `openssl pkey` and `openssl genpkey` read and write it.
 //!
-//! Ring writes Ed25519 keys with their public half (RFC 5958), which OpenSSL before 3.5 does not read; so these
-//! are put together here, in the older form without it (RFC 8410 §7), which everybody reads.
+//! Ring writes Ed25519 keys with their public half (RFC 5958), which OpenSSL before 3.5 does not read; so
+//! these are put together here, in the older form without it (RFC 8410 §7), which everybody reads.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,9 +1,9 @@
-//! What may be done with the keys of a zone and when, and what comes of it. All of this is a matter of times in
-//! a list; nothing here reads a clock or a file.
+//! What may be done with the keys of a zone and when, and what comes of it. All of this is a matter of
+//! times in a list; nothing here reads a clock or a file.
 //!
-//! The rule behind all others: whatever a resolver has in its caches has to fit together, and what it may have
-//! there is what some server has sent within a TTL. So a step that makes something old worthless waits until that
-//! is in no cache. The waits are those of RFC 7583 §3:
+//! The rule behind all others: whatever a resolver has in its caches has to fit together, and what it may
+//! have there is what some server has sent within a TTL. So a step that makes something old worthless waits
+//! until that is in no cache. The waits are those of RFC 7583 §3:
 //!
 //! * from a change of keys on, some servers answer without it for `propagation_delay` at most;
 //! * what they have sent by then is in caches for a TTL: that of the DNSKEY records, for a DNSKEY set; the
@@ -16,6 +16,9 @@ use crate::clock::UnixTime;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Duty, Role, SigningKey};
 
+/// The TTL of DS records in the parent zone where nobody has said it, in seconds: a day, which is the most
+/// that is common.
+pub const DEFAULT_DS_TTL: u32 = 86_400;
 /// For how long a removed key stays in the list, in seconds: for whoever looks into what has happened.
 const REMEMBERED: u64 = 30 * 86_400;
 
@@ -27,8 +30,8 @@ pub enum Refused {
     NoSuchKey(u16),
     /// The zone has keys of another algorithm.
     #[error(
-        "the keys of this zone have the algorithm {0}; all keys of a zone have one algorithm (RFC 4035 §2.2), \
-         and replacing it by another is not offered"
+        "the keys of this zone have the algorithm {0}; all keys of a zone have one algorithm \
+         (RFC 4035 §2.2), and replacing it by another is not offered"
     )]
     OtherAlgorithm(Algorithm),
     /// Too many keys.
@@ -63,8 +66,8 @@ pub enum Refused {
     },
     /// Nobody would sign.
     #[error(
-        "{tag} cannot be retired: no other key could sign {duty} then; `tinyns keys generate --role {}` makes \
-         one", .wanted.name()
+        "{tag} cannot be retired: no other key could sign {duty} then; \
+         `tinyns keys generate --role {}` makes one", .wanted.name()
     )]
     NoSuccessor {
         /// The key.
@@ -76,8 +79,8 @@ pub enum Refused {
     },
     /// The parent zone does not know the key that would sign, as far as anybody has said.
     #[error(
-        "{tag} cannot be retired: its successor {successor} has no DS record in the parent zone yet; once all \
-         servers of the parent have it, `tinyns keys ds --seen {successor}` is to say so"
+        "{tag} cannot be retired: its successor {successor} has no DS record in the parent zone yet; \
+         once all servers of the parent have it, `tinyns keys ds --seen {successor}` is to say so"
     )]
     DsNotSeen {
         /// The key.
@@ -124,8 +127,8 @@ pub enum Refused {
     },
     /// A plan counts on the DS record being there earlier.
     #[error(
-        "{tag} takes over at {}, and until {} resolvers may have DS records without it in their caches; that it \
-         takes over has to be put off first, by `tinyns keys retire` with a later `--at`",
+        "{tag} takes over at {}, and until {} resolvers may have DS records without it in their caches; \
+         that it takes over has to be put off first, by `tinyns keys retire` with a later `--at`",
         .at.rfc3339(), .everywhere.rfc3339()
     )]
     TakesOverBefore {
@@ -141,8 +144,8 @@ pub enum Refused {
     NoDs(u16),
     /// Validators need it.
     #[error(
-        "{0} signs the DNSKEY records, or is to; without its DS record in the parent zone nothing of this zone can be \
-         validated, so if it is missing there, it has to be put back"
+        "{0} signs the DNSKEY records, or is to; without its DS record in the parent zone nothing of \
+         this zone can be validated, so if it is missing there, it has to be put back"
     )]
     DsNeeded(u16),
     /// What would come of it cannot be right.
@@ -368,7 +371,8 @@ impl KeyList {
         }
     }
 
-    /// Takes down that the parent zone does not have the DS record of a key any more since then.
+    /// Takes down that the parent zone does not have the DS record of a key any more since then; its TTL, in
+    /// seconds, if it is not the one that is known.
     ///
     /// # Errors
     /// [`Refused`] while it is needed, for a key that has none, and for times that cannot be.
@@ -376,7 +380,7 @@ impl KeyList {
         &mut self,
         tag: u16,
         since: UnixTime,
-        ttl: u32,
+        ttl: Option<u32>,
         now: UnixTime,
     ) -> Result<(), Refused> {
         let is_unsigning = self.unsigning.is_some_and(|from| from <= now);
@@ -389,7 +393,7 @@ impl KeyList {
         if let Some(seen) = key.ds_seen.filter(|seen| since < *seen) {
             return Err(Refused::SeenLater { tag, seen });
         }
-        key.ds_ttl = Some(key.ds_ttl.unwrap_or(ttl));
+        key.ds_ttl = Some(ttl.or(key.ds_ttl).unwrap_or(DEFAULT_DS_TTL));
         key.ds_gone = Some(since);
         Ok(())
     }
@@ -441,8 +445,8 @@ impl KeyList {
         }
     }
 
-    /// Has a key sign no more from then on, and others in its place; it leaves the DNSKEY set when no cache needs
-    /// it any more. A key that was never used leaves it then.
+    /// Has a key sign no more from then on, and others in its place; it leaves the DNSKEY set when no cache
+    /// needs it any more. A key that was never used leaves it then.
     ///
     /// # Errors
     /// [`Refused`] where there is nobody to take over, or not yet.
@@ -469,7 +473,8 @@ impl KeyList {
         Ok(succession.successors)
     }
 
-    /// Who would take over from a key and from when on; who that is may depend on the time at which it is wanted.
+    /// Who would take over from a key and from when on; who that is may depend on the time at which it is
+    /// wanted.
     ///
     /// # Errors
     /// [`Refused`] where there is nobody, or nobody can tell when.
@@ -511,8 +516,9 @@ impl KeyList {
         Ok(succession)
     }
 
-    /// Who takes a duty of a key over, from when on, and what that time waits for. Rather one that can at this
-    /// time, rather one with the same role, rather one that signs already; in the end, the first that can.
+    /// Who takes a duty of a key over, from when on, and what that time waits for. Rather one that can at
+    /// this time, rather one with the same role, rather one that signs already; in the end, the first that
+    /// can.
     fn successor(
         &self,
         key: &KeyEntry,

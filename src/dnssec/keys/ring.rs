@@ -1,8 +1,8 @@
 //! The keys of a zone, loaded: what the zone is signed with at any time.
 //!
-//! The times of the list cut time into phases, in each of which nothing changes. They are worked out when the
-//! keys are loaded; a list by which something would not be signed in one of them is refused then, and not when
-//! that time has come.
+//! The times of the list cut time into phases, in each of which nothing changes. They are worked out when
+//! the keys are loaded; a list by which something would not be signed in one of them is refused then, and
+//! not when that time has come.
 
 use std::sync::Arc;
 
@@ -61,8 +61,8 @@ impl KeyRing {
     /// Reads the keys of the zone with this origin.
     ///
     /// # Errors
-    /// [`KeysError`], with the file to blame. Also where there would be a time in which no key signs the DNSKEY
-    /// records, or none the others.
+    /// [`KeysError`], with the file to blame. Also where there would be a time in which no key signs the
+    /// DNSKEY records, or none the others.
     pub fn load(config: &DnssecConfig, origin: &Origin) -> Result<Self, KeysError> {
         let list = KeyList::read(config, origin)?;
         let keys = list.keys.iter();

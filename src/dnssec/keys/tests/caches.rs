@@ -1,10 +1,10 @@
 //! All that resolvers may have in their caches, while an operator does whatever is allowed at any time.
 //!
-//! The operator gives commands by chance, and most often as early as they are accepted. Servers know of each a
-//! while later, each at a time of its own. The parent zone has any DS records that it is asked for, as late as it
-//! likes. Every second everything is looked at that somebody may have in a cache: each DS set, each DNSKEY set and
-//! each signature have to fit together. A resolver may have got them from another resolver, so they are
-//! validated as they are now, and not when they were sent.
+//! The operator gives commands by chance, and most often as early as they are accepted. Servers know of
+//! each a while later, each at a time of its own. The parent zone has any DS records that it is asked for,
+//! as late as it likes. Every second everything is looked at that somebody may have in a cache: each DS
+//! set, each DNSKEY set and each signature have to fit together. A resolver may have got them from another
+//! resolver, so they are validated as they are now, and not when they were sent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -181,7 +181,7 @@ impl World {
             let (tag, is_there) = (key.tag, self.parent.contains(&key.tag));
             changed |= match (is_there, key.ds_seen, key.ds_gone) {
                 (true, None, _) => self.list.ds_seen(tag, time, ttl, time).is_ok(),
-                (false, Some(_), None) => self.list.ds_gone(tag, time, ttl, time).is_ok(),
+                (false, Some(_), None) => self.list.ds_gone(tag, time, Some(ttl), time).is_ok(),
                 _ => false,
             };
             if key.active.is_some() && self.random.u32(0..8) == 0 {
@@ -224,7 +224,7 @@ impl World {
             }
             30..50 if !self.parent.contains(&tag) => {
                 let ttl = self.ds_ttl;
-                self.list.ds_gone(tag, time, ttl, time).is_ok()
+                self.list.ds_gone(tag, time, Some(ttl), time).is_ok()
             }
             50..70 => {
                 let delay = self.random.u64(0..3) * self.random.u64(0..20);

@@ -168,7 +168,6 @@ fn what_is_no_private_key_is_refused() {
         assert_eq!(keys.refused(), format!("{name}: {problem}"), "{text}");
     }
 
-    let (_, another) = pem::generate(Algorithm::EcdsaP256Sha256, Role::Csk).unwrap();
     let (text, _) = pem::generate(Algorithm::EcdsaP256Sha256, Role::Csk).unwrap();
     fs::write(&file, text).unwrap();
     let told = keys.refused();
@@ -180,7 +179,6 @@ fn what_is_no_private_key_is_refused() {
         told.ends_with(&format!(" as csk, and keys.toml has {tag}")),
         "{told}"
     );
-    drop(another);
 
     fs::remove_file(&file).unwrap();
     assert_eq!(
@@ -212,11 +210,10 @@ fn check_list(line: &str, instead: &str, expected: &str) {
     let mut lines: Vec<&str> = text.lines().collect();
     lines[place] = instead;
     fs::write(keys.path(LIST_FILE), lines.join("\n")).unwrap();
-    let tag = keys.list().ok().map(|list| list.keys[0].tag);
     assert_eq!(
         keys.refused(),
         format!("DIR/keys/keys.toml:{expected}"),
-        "{instead} {tag:?}"
+        "{instead}"
     );
 }
 
@@ -408,10 +405,8 @@ fn a_command_that_dies_leaves_what_was_there() {
     drop(directory);
     assert_eq!(keys.list().unwrap(), before);
     keys.load().unwrap();
-    assert_eq!(
-        strangers(&keys.config.keys, &before).unwrap(),
-        [file.clone()]
-    );
+    let left = strangers(&keys.config.keys, &before).unwrap();
+    assert_eq!(left, std::slice::from_ref(&file));
     // It dies while it writes, with a draft for whose name somebody has other plans.
     let elsewhere = keys.dir.path().join("elsewhere");
     fs::write(&elsewhere, "untouched").unwrap();

@@ -5,8 +5,8 @@ use crate::dnssec::key::Duty;
 use crate::dnssec::keys::plan::{Cached, KeyState, Refused};
 use crate::dnssec::keys::{KeyRing, ListProblem, ZoneKeys};
 
-/// What is in the list's zone at a time, by the places of the keys in the list: the DNSKEY, CDS records, and what
-/// signs keys and zone.
+/// What is in the list's zone at a time, by the places of the keys in the list: the DNSKEY, CDS records,
+/// and what signs keys and zone.
 fn check(list: &KeyList, time: u64, expected: [&[usize]; 4]) {
     let keys = keys_of(list);
     let ring = KeyRing::new(list, keys.clone(), 600).unwrap();
@@ -86,8 +86,8 @@ impl Zone {
     }
 }
 
-/// RFC 8078 §4.1 has a DS set wait until validators can use it: an hour until all servers sign, 6 hours until
-/// nothing unsigned is in caches.
+/// An hour until all servers sign, and 6 hours until nothing unsigned is in caches; before that a DS set
+/// would make validators reject what they have.
 #[test]
 fn the_first_key_signs_at_once_and_its_ds_waits() {
     let mut zone = Zone::new();
@@ -269,7 +269,7 @@ fn a_retirement_can_be_planned_and_planned_anew() {
         at: at(95_000),
     };
     assert_eq!(zone.retire(new, 70_000), Err(refused));
-    let gone = zone.list.ds_gone(new, at(70_000), 0, at(70_000));
+    let gone = zone.list.ds_gone(new, at(70_000), Some(0), at(70_000));
     assert_eq!(gone, Err(Refused::DsNeeded(new)));
     let late = zone.list.ds_seen(new, at(70_000), 25_001, at(70_000));
     assert!(
@@ -327,12 +327,12 @@ fn a_zone_is_unsigned_when_no_cache_has_a_ds() {
     // Nobody has said that the first one's is gone.
     assert_eq!(zone.list.unsigned_from(at(200_000)), Err(vec![old, new]));
     assert_eq!(
-        zone.list.ds_gone(new, at(210_000), 86_400, at(210_000)),
+        zone.list.ds_gone(new, at(210_000), None, at(210_000)),
         Ok(())
     );
     assert_eq!(zone.list.unsigned_from(at(200_000)), Err(vec![old]));
     assert_eq!(
-        zone.list.ds_gone(old, at(205_000), 86_400, at(210_000)),
+        zone.list.ds_gone(old, at(205_000), None, at(210_000)),
         Ok(())
     );
     assert_eq!(
@@ -360,7 +360,7 @@ fn what_the_operator_tells_has_to_be_possible() {
     );
     assert_eq!(seen(csk, 5_000), Ok(()));
     assert_eq!(
-        zone.list.ds_gone(csk, now, 0, now),
+        zone.list.ds_gone(csk, now, Some(0), now),
         Err(Refused::DsNeeded(csk))
     );
     let refused = zone
@@ -419,7 +419,9 @@ fn what_is_long_past_is_forgotten() {
     let long_after = removed.after(30 * 86_400);
     // The parent zone may still have its DS record.
     assert!(zone.list.clone().forget(long_after).is_empty());
-    zone.list.ds_gone(first, at(75_000), 0, at(80_000)).unwrap();
+    zone.list
+        .ds_gone(first, at(75_000), Some(0), at(80_000))
+        .unwrap();
     assert!(
         zone.list
             .clone()
