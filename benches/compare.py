@@ -516,7 +516,8 @@ class SignedBuild(Build):
                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if run.returncode != 0:
                 raise Fault(f"tinyns keys generate: {run.stderr}")
-        unbounded = "[signatures]\nper_second = 0\nmade_up_per_second = 0\nmade_up_per_client = 0\n"
+        unbounded = ("[signatures]\nper_second = 0\nper_client = 0\nmade_up_per_second = 0\n"
+                     "made_up_per_client = 0\n")
         return Tinyns(self.binary, directory, zone + unbounded + sections(keys), core, under)
 
 

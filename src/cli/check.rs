@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use anyhow::bail;
 
 use super::print;
+use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::dns::CookieSecrets;
 use crate::dnssec::keys::{KeyRing, KeysError};
@@ -44,7 +45,8 @@ fn keys(config: &Config) -> impl Iterator<Item = Result<KeyRing, KeysError>> {
         .zones
         .iter()
         .filter_map(|zone| Some((zone, zone.dnssec.as_ref()?)));
-    signed.map(|(zone, dnssec)| KeyRing::load(dnssec, &zone.origin))
+    let now = Clock::default().now();
+    signed.map(move |(zone, dnssec)| KeyRing::load(dnssec, &zone.origin, now))
 }
 
 fn report(kind: &str, diagnostics: &[impl fmt::Display]) {

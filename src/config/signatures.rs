@@ -15,6 +15,7 @@ const MAX_RATE: u32 = 1_000_000;
 #[serde(deny_unknown_fields, expecting = "a table, [signatures]")]
 pub(super) struct RawSignatures {
     per_second: Option<Spanned<RawNumber>>,
+    per_client: Option<Spanned<RawNumber>>,
     made_up_per_second: Option<Spanned<RawNumber>>,
     made_up_per_client: Option<Spanned<RawNumber>>,
 }
@@ -28,6 +29,7 @@ impl Reader<'_> {
         let default = SignatureLimits::default();
         Ok(SignatureLimits {
             per_second: rate(raw.per_second, "signatures.per_second", default.per_second)?,
+            per_client: rate(raw.per_client, "signatures.per_client", default.per_client)?,
             made_up_per_second: rate(
                 raw.made_up_per_second,
                 "signatures.made_up_per_second",

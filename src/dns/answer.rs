@@ -124,6 +124,8 @@ pub struct Answer {
     pub denial: Option<Denial>,
     /// Whether it was signed.
     pub signed: bool,
+    /// Whether the client is to come by TCP for it.
+    pub cut: bool,
 }
 
 impl Answer {
@@ -141,6 +143,15 @@ impl Answer {
         self.error = self.error.or(Some(ExtendedError::STALE));
     }
 
+    /// In place of an answer that cannot be signed now: the client is to come by TCP.
+    pub(super) fn cut() -> Self {
+        Self {
+            authoritative: true,
+            cut: true,
+            ..Self::empty(ResponseCode::NoError, None)
+        }
+    }
+
     /// An answer without records.
     pub fn empty(rcode: ResponseCode, error: Option<ExtendedError>) -> Self {
         Self {
@@ -153,6 +164,7 @@ impl Answer {
             error,
             denial: None,
             signed: false,
+            cut: false,
         }
     }
 }
@@ -275,7 +287,7 @@ impl Walk<'_> {
         }
         // RFC 8482 §4.1: ANY gets one RRset of those that exist.
         let wanted = match self.qtype {
-            RecordType::ANY => node.rrsets().next(),
+            RecordType::ANY => node.rrsets().find(|set| !self.is_of_keys(set.rtype)),
             qtype => node.rrset(qtype),
         };
         if let Some(rrset) = wanted {
@@ -290,6 +302,12 @@ impl Walk<'_> {
             }
         }
         self.no_data(owner, types)
+    }
+
+    /// Whether records of this type here are not those of the file, but of the keys that the zone is signed with.
+    fn is_of_keys(&self, rtype: RecordType) -> bool {
+        let types = [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY];
+        self.is_apex && self.signed.is_some() && types.contains(&rtype)
     }
 
     /// What a name of a signed zone has by being signed: at the apex the keys, everywhere NSEC and RRSIG;

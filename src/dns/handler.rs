@@ -34,7 +34,7 @@ use super::query_log::QueryLog;
 use super::rate_limit::{Class, RateLimiter, Scope, Sweep};
 use super::reply::{Frame, Options, rcode_with};
 use super::settings::Settings;
-use super::signatures::{Signer, SigningState};
+use super::signatures::{Signer, SigningState, Unsigned};
 use crate::clock::UnixTime;
 use crate::dnssec::Signing;
 use crate::dnssec::denial::TYPE_RRSIG;
@@ -86,6 +86,8 @@ pub(super) struct Asked<'a> {
     pub(super) edns: Option<QueryEdns<'a>>,
     /// Who asks, and how.
     pub(super) from: (IpAddr, Via),
+    /// Whether the client has shown that it is there, by TCP or by a cookie.
+    pub(super) is_known: bool,
 }
 
 impl Asked<'_> {
@@ -135,9 +137,10 @@ impl Handler {
         let hot = HotAnswers::new(hot_bytes);
         let limiter = settings.rate_limit.as_ref();
         let limiter = limiter.map(|config| RateLimiter::new(config, &metrics));
-        let signatures = SigningState::new(&settings.signatures, &metrics);
+        let has_signed = !zones.signings().is_empty();
+        let signatures = SigningState::new(&settings.signatures, has_signed);
         let shared = Shared {
-            has_signed: !zones.signings().is_empty(),
+            has_signed,
             signatures,
             zones,
             links,
@@ -357,11 +360,13 @@ impl Shared {
             keys: signed.keys,
             now: &self.time(),
             stamp,
-            from: asked.from,
+            client: asked.from.0,
+            is_known: asked.is_known,
             is_made_up: true,
         };
         match signer.sign(&mut answer, question.qtype) {
             Ok(_) => answer,
+            Err(Unsigned::TooMany) if asked.from.1 == Via::Udp => Answer::cut(),
             Err(error) => Answer::empty(ResponseCode::ServFail, Some(error.explained())),
         }
     }
@@ -508,6 +513,9 @@ impl Reply {
     /// hickory's own truncation would lose the OPT record and leave stray bytes, so it must never come
     /// to that. What fits is in `wire` in the end.
     fn fit_into(&mut self, request: &Request, limit: u16, wire: &mut Vec<u8>) -> Fit {
+        if self.answer.cut {
+            return self.cut(request, limit, wire);
+        }
         // hickory truncates earlier than the length alone tells: a name needs room for all its labels
         // before it is compressed.
         let room = limit.saturating_add(MAX_NAME_LEN as u16);
@@ -521,10 +529,16 @@ impl Reply {
                 return Fit::Whole;
             }
         }
+        self.cut(request, limit, wire)
+    }
+
+    /// Encodes a reply that tells the client to come by TCP.
+    fn cut(&mut self, request: &Request, limit: u16, wire: &mut Vec<u8>) -> Fit {
         self.answer.answers.clear();
         self.answer.authorities.clear();
         self.answer.additionals.clear();
         self.metadata.truncation = true;
+        let room = limit.saturating_add(MAX_NAME_LEN as u16);
         if self.write(request, room, wire) > limit.into() {
             wire.clear();
         }

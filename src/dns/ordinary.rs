@@ -23,6 +23,7 @@ use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
 use super::message::Message;
 use super::packet::{Packet, Via};
 use super::query::{Query, to_name};
+use super::rate_limit::{Purpose, Scope};
 use super::reply::{Encoded, Frame, HEAD_LEN, ReplyBuffer, Sent, head};
 use super::signatures::{Signer, Unsigned};
 use crate::clock::UnixTime;
@@ -196,7 +197,12 @@ impl Handler {
         };
         let (client, via) = packet.from();
         let frame = self.0.frame(echo, via, client, now.unix);
-        Some(reply.truncate(&frame, head(&Answer::empty(ResponseCode::NoError, None))))
+        let sent = reply.truncate(&frame, head(&Answer::cut()));
+        // Which names there are, is not known here.
+        Some(Sent {
+            class: sent.class.with(Scope::Kind),
+            ..sent
+        })
     }
 
     /// Waits for the link.
@@ -264,7 +270,14 @@ impl Work<'_, '_> {
         };
         let place = Place::of(zone);
         if self.signs(&place) && signatures == Signatures::Later {
-            return Err(Pending::Signature);
+            // What will be refused is not to fill the queue, in which links wait, too.
+            return match self.is_beyond_bounds(zone) {
+                true => {
+                    self.shared.metrics.dnssec_signatures_refused.inc();
+                    Ok(self.unsigned(zone, Unsigned::TooMany, true))
+                }
+                false => Err(Pending::Signature),
+            };
         }
         let resolved = match link_at(zone, &self.query.name) {
             Some((code, origin)) if !links.may_exist(code.as_bytes(), origin) => {
@@ -296,6 +309,26 @@ impl Work<'_, '_> {
                 link,
             }))),
         }
+    }
+
+    /// Whether a name is known to be none, and there are too many signatures of such names as it is.
+    fn is_beyond_bounds(&self, zone: &Zone) -> bool {
+        let Some((code, origin)) = link_at(zone, &self.query.name) else {
+            return false;
+        };
+        let purpose = Purpose {
+            is_made_up: true,
+            client: self.from.0,
+            is_known: self.is_known(),
+        };
+        let limiter = self.shared.signatures.limiter();
+        !self.shared.links.may_exist(code.as_bytes(), origin)
+            && !limiter.has_room(purpose, self.now.instant)
+    }
+
+    /// Whether the client has shown that it is there, by TCP or by a cookie.
+    fn is_known(&self) -> bool {
+        self.from.1 != Via::Udp || self.frame.has_valid_cookie
     }
 
     /// Whether what this zone answers is to be signed.
@@ -335,13 +368,13 @@ impl Work<'_, '_> {
     fn denied(&mut self, place: &Place<'_>) -> Sent {
         match self.try_denied(place) {
             Ok(sent) => sent,
-            Err(error) => self.unsigned(error),
+            Err(error) => self.unsigned(place.zone, error, true),
         }
     }
 
     fn try_denied(&mut self, place: &Place<'_>) -> Result<Sent, Unsigned> {
-        let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
         if let RecordType::NSEC | RecordType::RRSIG = self.query.record_type() {
+            let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
             // What is asked for is the proof itself.
             let Step::Ready(mut answer) = self.answer(place, Some(&Known::Absent)) else {
                 return Err(Unsigned::Failed);
@@ -349,8 +382,10 @@ impl Work<'_, '_> {
             signer.sign(&mut answer, self.query.record_type())?;
             return Ok(self.send_and_keep(&answer, None));
         }
-        let proof = signer.proof_of_absence(&self.query.name)?;
+        // It is the same for all names, and kept; what is made for this one alone comes last.
         let (mut head, len) = self.signed_soa(place)?;
+        let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
+        let proof = signer.proof_of_absence(&self.query.name)?;
         if len + proof.bytes.len() > self.frame.room() {
             return Ok(self.scratch.reply.truncate(&self.frame, head));
         }
@@ -412,20 +447,26 @@ impl Work<'_, '_> {
             keys: place.keys.as_ref()?,
             now: self.now,
             stamp: self.stamp,
-            from: self.from,
+            client: self.from.0,
+            is_known: self.is_known(),
             is_made_up,
         })
     }
 
     /// The reply where there is no signature: to come by TCP, or else that it has failed.
-    fn unsigned(&mut self, error: Unsigned) -> Sent {
+    fn unsigned(&mut self, zone: &Zone, error: Unsigned, is_made_up: bool) -> Sent {
         let via_udp = self.from.1 == Via::Udp;
-        if via_udp && error == Unsigned::TooMany {
-            let answer = Answer::empty(ResponseCode::NoError, None);
-            return self.scratch.reply.truncate(&self.frame, head(&answer));
+        let sent = if via_udp && error == Unsigned::TooMany {
+            let head = head(&Answer::cut());
+            self.scratch.reply.truncate(&self.frame, head)
+        } else {
+            let answer = Answer::empty(ResponseCode::ServFail, Some(error.explained()));
+            self.send_and_keep(&answer, None)
+        };
+        match is_made_up {
+            true => sent.in_zone(zone),
+            false => sent,
         }
-        let answer = Answer::empty(ResponseCode::ServFail, Some(error.explained()));
-        self.send_and_keep(&answer, None)
     }
 
     /// A reply for which a link was looked up.
@@ -505,7 +546,7 @@ impl Work<'_, '_> {
         {
             match signer.sign(&mut answer, self.query.record_type()) {
                 Ok(first) => renewal = first,
-                Err(error) => return self.unsigned(error),
+                Err(error) => return self.unsigned(place.zone, error, is_made_up),
             }
         }
         let kept = lease.map(|lease| Kept {

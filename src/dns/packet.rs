@@ -142,10 +142,11 @@ impl Packet<'_> {
     }
 
     /// What its message, if it is an odd query, asks beside its question.
-    fn asked<'m>(&self, message: &Message<'m>) -> Asked<'m> {
+    fn asked<'m>(&self, message: &Message<'m>, frame: &Frame<'_>) -> Asked<'m> {
         Asked {
             edns: message.echo.edns,
             from: self.from(),
+            is_known: frame.has_valid_cookie || self.via != Via::Udp,
         }
     }
 
@@ -293,7 +294,7 @@ impl Handler {
         let Some(request) = packet.request(&message) else {
             return Some(Ok(scratch.reply.refuse(&frame, &Refusal::unreadable())));
         };
-        let asked = packet.asked(&message);
+        let asked = packet.asked(&message, &frame);
         if signatures == Signatures::Later && self.0.may_sign(asked.edns, message.echo.qtype()) {
             return Some(Err(Pending::Signature));
         }
@@ -351,10 +352,10 @@ impl Handler {
     ) -> Option<Sent> {
         let message = Message::read(packet.bytes)?;
         let request = packet.request(&message)?;
-        let reply = self.end(&request, &packet.asked(&message), answerable);
         let client = packet.peer.ip();
         let now = self.time().unix;
         let frame = self.0.frame(&message.echo, packet.via, client, now);
+        let reply = self.end(&request, &packet.asked(&message, &frame), answerable);
         self.complete(reply, &request, &frame, scratch)
     }
 

@@ -4,8 +4,8 @@
 //! A signature costs more than everything else about an answer. So those of names that exist are kept
 //! with the hot answers, each for the RRset that it is about, whatever answers that is part of; an answer that
 //! is made anew, since its link was looked up again or since another type was asked for, costs no new ones.
-//! What they were made of is part of what they are found by, so no change can be missed. They are kept until
-//! half of their life is over.
+//! What they were made of is part of what they are found by, so no change can be missed, and none makes others
+//! go. They are kept until half of their life is over.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter;
@@ -21,7 +21,6 @@ use siphasher::sip::SipHasher24;
 use super::answer::{Answer, ExtendedError};
 use super::handler::Shared;
 use super::hot::{Form, HotKey, Now, Validity};
-use super::packet::Via;
 use super::query::HEADER_LEN;
 use super::rate_limit::{Purpose, SignatureLimiter, SignatureLimits};
 use super::records;
@@ -33,7 +32,6 @@ use crate::dnssec::key::SigningKey;
 use crate::dnssec::keys::ZoneKeys;
 use crate::dnssec::sign::{self, CanonicalSet};
 use crate::links::{Lease, Stamp};
-use crate::metrics::Metrics;
 use crate::zone::{WireName, Zone};
 
 /// The most bytes of signatures that are kept for an RRset: those of two keys, if the zone has the longest name.
@@ -76,10 +74,11 @@ pub(super) struct SigningState {
 }
 
 impl SigningState {
-    pub(super) fn new(limits: &SignatureLimits, metrics: &Metrics) -> Self {
+    /// For a server with signed zones or without.
+    pub(super) fn new(limits: &SignatureLimits, has_signed: bool) -> Self {
         let seed = RandomState::new();
         Self {
-            limiter: SignatureLimiter::new(limits, metrics.rate_limit_evictions.clone()),
+            limiter: SignatureLimiter::new(limits, has_signed),
             hasher: SipHasher24::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
         }
     }
@@ -96,9 +95,10 @@ impl SigningState {
     }
 }
 
-/// The data of RRSIG records, and when they are to be made anew.
+/// The data of RRSIG records, from when on they hold, and when they are to be made anew.
 struct Signatures {
     data: Vec<Vec<u8>>,
+    inception: UnixTime,
     renewal: UnixTime,
 }
 
@@ -119,8 +119,10 @@ pub(super) struct Signer<'a> {
     pub(super) now: &'a Now,
     /// Of the time before the zones were looked at.
     pub(super) stamp: Stamp,
-    /// Who asks, and how.
-    pub(super) from: (IpAddr, Via),
+    /// Who asks.
+    pub(super) client: IpAddr,
+    /// Whether it has shown that it is there, by TCP or by a cookie.
+    pub(super) is_known: bool,
     /// Whether the name that is asked for is one of those of which there is no end.
     pub(super) is_made_up: bool,
 }
@@ -165,8 +167,9 @@ impl Signer<'_> {
         };
         answer.additionals = self.sign_section(&answer.additionals, &mut renewal, &mut is_own)?;
         if qtype == RecordType::RRSIG {
-            let signatures = |record: &Record| record.record_type() == RecordType::RRSIG;
-            answer.answers.retain(signatures);
+            // Aliases have led there, but the NSEC record was not asked for.
+            let is_asked = |record: &Record| record.record_type() != RecordType::NSEC;
+            answer.answers.retain(is_asked);
         }
         answer.signed = true;
         Ok(renewal)
@@ -216,10 +219,16 @@ impl Signer<'_> {
         let mut data: Vec<_> = data.collect::<Option<_>>().ok_or(Unsigned::Failed)?;
         // RFC 4034 §6.3
         data.sort_unstable();
+        data.dedup();
+        // RFC 4034 §3.1.4: the TTL of the zone, also where a denial has the SOA record with a lower one.
+        let ttl = match first.record_type() {
+            RecordType::SOA => self.zone.soa_ttl().max(first.ttl),
+            _ => first.ttl,
+        };
         let set = CanonicalSet {
             owner: owner.as_bytes(),
             rtype,
-            ttl: first.ttl.min(self.signing.max_ttl()),
+            ttl: ttl.min(self.signing.max_ttl()),
             data: &data,
         };
         let is_kept = !self.is_made_up || self.zone.has_name(&owner);
@@ -274,8 +283,8 @@ impl Signer<'_> {
     fn make(&self, set: &CanonicalSet<'_>) -> Result<Signatures, Unsigned> {
         let purpose = Purpose {
             is_made_up: self.is_made_up,
-            client: self.from.0,
-            is_known: self.from.1 != Via::Udp,
+            client: self.client,
+            is_known: self.is_known,
         };
         let state = &self.shared.signatures;
         let metrics = &self.shared.metrics;
@@ -293,6 +302,7 @@ impl Signer<'_> {
         metrics.dnssec_signatures.inc_by(data.len() as u64);
         Ok(Signatures {
             data,
+            inception: period.inception,
             renewal: period.renewal,
         })
     }
@@ -307,14 +317,20 @@ impl Signer<'_> {
 
     /// Signatures that are kept and were made of the same.
     fn kept(&self, key: &HotKey<'_>, digest: u64) -> Option<Signatures> {
-        let is_current = |stamp| self.shared.links.is_current(stamp);
+        // Nothing that changes makes a signature wrong: it is found by what it was made of.
+        let is_current = |_| true;
         let mut bytes = [0; MAX_KEPT + SLACK];
         let hot = &self.shared.hot;
         let found = hot.find(key, self.now, is_current, MAX_KEPT, &mut bytes)?;
         if found.head != digest.to_le_bytes() {
             return None;
         }
-        let (renewal, mut rest) = bytes.get(..found.len)?.split_first_chunk()?;
+        let (inception, rest) = bytes.get(..found.len)?.split_first_chunk()?;
+        let (renewal, mut rest) = rest.split_first_chunk()?;
+        // By a clock that was ahead.
+        if u64::from_le_bytes(*inception) > self.now.unix.0 {
+            return None;
+        }
         let mut data = Vec::new();
         while let Some((len, behind)) = rest.split_first_chunk() {
             let (one, behind) = behind.split_at_checked(u16::from_le_bytes(*len).into())?;
@@ -323,12 +339,14 @@ impl Signer<'_> {
         }
         Some(Signatures {
             data,
+            inception: UnixTime(u64::from_le_bytes(*inception)),
             renewal: UnixTime(u64::from_le_bytes(*renewal)),
         })
     }
 
     fn keep(&self, key: &HotKey<'_>, digest: u64, signatures: &Signatures) {
-        let mut records = signatures.renewal.0.to_le_bytes().to_vec();
+        let mut records = signatures.inception.0.to_le_bytes().to_vec();
+        records.extend(signatures.renewal.0.to_le_bytes());
         for one in &signatures.data {
             records.extend((one.len() as u16).to_le_bytes());
             records.extend(one);
@@ -354,6 +372,7 @@ impl Signer<'_> {
     /// What signatures are made of, but for the time.
     fn digest(&self, set: &CanonicalSet<'_>) -> u64 {
         let mut hasher = self.shared.signatures.hasher;
+        hasher.write(self.zone.apex_key());
         hasher.write(set.owner);
         hasher.write(&set.rtype.to_be_bytes());
         hasher.write(&set.ttl.to_be_bytes());

@@ -60,6 +60,8 @@ pub struct ZoneKeys {
     pub key_signers: Vec<Arc<SigningKey>>,
     /// What signs everything else; one at least.
     pub zone_signers: Vec<Arc<SigningKey>>,
+    /// Since when they do this; none if nothing else was planned before.
+    pub from: Option<UnixTime>,
     /// When other keys take over, if that is known: this is to be looked at again then.
     pub until: Option<UnixTime>,
 }

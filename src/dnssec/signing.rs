@@ -27,7 +27,7 @@ impl Signing {
     /// # Errors
     /// As [`KeyRing::load`].
     pub fn load(config: DnssecConfig, origin: Origin, now: UnixTime) -> Result<Self, KeysError> {
-        let ring = KeyRing::load(&config, &origin)?;
+        let ring = KeyRing::load(&config, &origin, now)?;
         Ok(Self {
             keys: ArcSwap::from_pointee(ring.at(now)),
             ring: Mutex::new(ring),
@@ -41,7 +41,7 @@ impl Signing {
     /// # Errors
     /// As [`KeyRing::load`]; the keys are then as they were.
     pub fn reload(&self, now: UnixTime) -> Result<(), KeysError> {
-        let new = KeyRing::load(&self.config, &self.origin)?;
+        let new = KeyRing::load(&self.config, &self.origin, now)?;
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         self.keys.store(Arc::new(new.at(now)));
         *ring = new;
@@ -51,7 +51,10 @@ impl Signing {
     /// Has those keys sign whose time it is. Returns whether they are others than before; what was made with
     /// those is to be forgotten then.
     pub fn turn(&self, now: UnixTime) -> bool {
-        let is_due = |keys: &ZoneKeys| keys.until.is_some_and(|until| until <= now);
+        // Also where a clock that was ahead was set right.
+        let is_due = |keys: &ZoneKeys| {
+            keys.until.is_some_and(|until| until <= now) || keys.from.is_some_and(|from| now < from)
+        };
         if !is_due(&self.keys.load()) {
             return false;
         }

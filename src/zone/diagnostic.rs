@@ -203,7 +203,7 @@ pub enum Problem {
     #[error("{} is for queries and messages; it cannot stand in a zone", mnemonic(*.0))]
     MetaType(RecordType),
     /// Signatures and their chain.
-    #[error("{} is of a signed zone, which is not served yet; give the file as it is before it is signed{}", mnemonic(*.rtype), and_more(*.more))]
+    #[error("{} is of a signed zone; give the file as it is before it is signed, and tinyns signs it ([zone.dnssec]){}", mnemonic(*.rtype), and_more(*.more))]
     SigningType {
         /// The type.
         rtype: RecordType,
@@ -320,7 +320,7 @@ pub enum Problem {
     )]
     MinimumAsTtl(u32),
     /// Keys without signatures.
-    #[error("{owner} has {}, but the zone is served unsigned; with a DS record above it, no resolver that validates would believe it", mnemonic(*.rtype))]
+    #[error("{owner} has {} in the file, which means nothing: a zone without [zone.dnssec] is served unsigned, and one with it has records of its own", mnemonic(*.rtype))]
     Unsigned {
         /// The name.
         owner: Box<Name>,

@@ -80,6 +80,8 @@ pub struct Zone {
     /// What the labels of its stand-ins are made of.
     stand_in_fill: u8,
     negative_soa: Record,
+    /// The SOA record's own TTL, in seconds.
+    soa_ttl: u32,
     tree: Tree,
     /// How it is signed, if it is.
     signing: Option<Arc<Signing>>,
@@ -137,6 +139,7 @@ impl Zone {
     }
 
     fn from_parts(config: &ZoneConfig, names: Names, built: Built) -> (Self, Vec<Diagnostic>) {
+        let soa_ttl = built.soa.ttl;
         let mut negative_soa = Record::from_rdata(built.soa.owner, built.soa.ttl, built.soa.rdata);
         // RFC 2308 §5: the minimum of the MINIMUM field and the SOA's own TTL.
         if let RData::SOA(data) = &negative_soa.data {
@@ -154,6 +157,7 @@ impl Zone {
             redirect_host: built.redirect_host,
             stand_in_fill: stand_in_fill(&negative_soa),
             negative_soa,
+            soa_ttl,
             tree: built.tree,
             signing: None,
         };
@@ -226,6 +230,11 @@ impl Zone {
     /// encoded behind it no name leads into its own labels, which are another's in each reply.
     pub(crate) fn stand_in(&self, name: &WireName) -> WireName {
         name.stand_in(self.apex_labels, self.stand_in_fill)
+    }
+
+    /// The TTL of the SOA record where it is asked for, in seconds.
+    pub(crate) fn soa_ttl(&self) -> u32 {
+        self.soa_ttl
     }
 
     /// The SOA record for negative answers: its TTL is how long they may be kept (RFC 2308 §5).

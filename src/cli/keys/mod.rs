@@ -251,7 +251,7 @@ impl<'a> Zone<'a> {
 
     fn generate(&self, role: Role, algorithm: Option<Algorithm>) -> Said {
         let directory = LockedDirectory::open(&self.config.keys, true)?;
-        let mut list = match KeyList::read(self.config, self.origin) {
+        let mut list = match KeyList::read(self.config, self.origin, self.now) {
             Err(KeysError::NoKeys(_)) => KeyList::new(self.origin.clone(), self.config),
             read => read?,
         };
@@ -305,7 +305,7 @@ impl<'a> Zone<'a> {
     }
 
     fn list(&self, json: bool) -> Said {
-        let list = KeyList::read(self.config, self.origin)?;
+        let list = KeyList::read(self.config, self.origin, self.now)?;
         let records = self.records(&list.keys)?;
         let notes = report::notes(&self.config.keys, &list)?;
         let text = match json {
@@ -326,7 +326,7 @@ impl<'a> Zone<'a> {
             let list = self.change(|list| Ok(list.ds_gone(tag, since, args.ttl, self.now)?))?;
             return Ok((report::told(&list, tag, self.now), Vec::new()));
         }
-        let list = KeyList::read(self.config, self.origin)?;
+        let list = KeyList::read(self.config, self.origin, self.now)?;
         let keys: Vec<KeyEntry> = match args.tag {
             Some(tag) => vec![list.key_with_ds(tag)?.clone()],
             None => list.wanted_ds(self.now).cloned().collect(),
@@ -374,7 +374,7 @@ impl<'a> Zone<'a> {
         change: impl FnOnce(&mut KeyList) -> anyhow::Result<()>,
     ) -> anyhow::Result<KeyList> {
         let directory = LockedDirectory::open(&self.config.keys, false)?;
-        let mut list = KeyList::read(self.config, self.origin)?;
+        let mut list = KeyList::read(self.config, self.origin, self.now)?;
         change(&mut list)?;
         directory.write_list(&list)?;
         Ok(list)

@@ -10,10 +10,10 @@ fn signatures(lines: &str) -> SignatureLimits {
 #[test]
 fn how_many_signatures_there_may_be() {
     assert_eq!(signatures(""), SignatureLimits::default());
-    let all =
-        "[signatures]\nper_second = 0\nmade_up_per_second = 1000000\nmade_up_per_client = 7\n";
+    let all = "[signatures]\nper_second = 0\nper_client = 9\nmade_up_per_second = 1000000\nmade_up_per_client = 7\n";
     let expected = SignatureLimits {
         per_second: 0,
+        per_client: 9,
         made_up_per_second: 1_000_000,
         made_up_per_client: 7,
     };
@@ -25,6 +25,6 @@ fn how_many_signatures_there_may_be() {
     check(
         "[signatures]\nper_minute = 1\n",
         "t.toml:2: signatures.per_minute: unknown field `per_minute`, expected one of `per_second`, \
-         `made_up_per_second`, `made_up_per_client`",
+         `per_client`, `made_up_per_second`, `made_up_per_client`",
     );
 }

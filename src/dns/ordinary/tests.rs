@@ -197,6 +197,7 @@ impl Fixture {
         let asked = Asked {
             edns: message.echo.edns,
             from: (CLIENT.ip(), Via::Udp),
+            is_known: false,
         };
         let reply = match self.handler.begin(&request, &asked) {
             Ok(reply) => reply,

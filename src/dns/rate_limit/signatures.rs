@@ -1,11 +1,12 @@
 //! How many signatures may be made: by signing as it answers, a server does much work for a small query, and
 //! nobody is to have it do nothing else.
 //!
-//! Of names that exist there is an end: once they are signed, their signatures are kept. Of those that are
-//! made up there is none. So each kind has a bound of its own, and a flood of random names takes nothing from
-//! the links; and the latter has a second one for each network of clients, so that one of them takes nothing
-//! from the others. What is beyond a bound is cut short, and the client comes by TCP, where it has shown that
-//! it is where it says it is. There the same bounds hold once more, for those who do.
+//! Of names that exist there is an end: once they are signed, their signatures are kept, as far as there is room
+//! for hot answers. Of those that are made up there is none. So each kind has a bound of its own, and a flood of
+//! random names takes nothing from the links; and each has a second one for every network of clients, so that
+//! one of them takes nothing from the others. What is beyond a bound is cut short, and the client comes by TCP,
+//! where it has shown that it is where it says it is. There the same bounds hold once more, for those who do, and
+//! for those who do by a cookie.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -29,6 +30,8 @@ const TABLE_BYTES: usize = 4 << 20;
 pub struct SignatureLimits {
     /// Of names that exist, for all clients.
     pub per_second: u32,
+    /// Of names that exist, for each network (/24, or /56 of IPv6).
+    pub per_client: u32,
     /// Of names that are made up, for all clients.
     pub made_up_per_second: u32,
     /// Of names that are made up, for each network (/24, or /56 of IPv6).
@@ -39,6 +42,7 @@ impl Default for SignatureLimits {
     fn default() -> Self {
         Self {
             per_second: 20_000,
+            per_client: 2_000,
             made_up_per_second: 5_000,
             made_up_per_client: 500,
         }
@@ -49,11 +53,17 @@ impl Default for SignatureLimits {
 #[derive(Debug)]
 pub(in crate::dns) struct SignatureLimiter {
     table: Table,
-    own: Option<Terms>,
-    made_up: Option<Terms>,
-    client: Option<Terms>,
+    own: Bounds,
+    made_up: Bounds,
     hasher: RandomState,
     began: Instant,
+}
+
+/// The bounds on signatures of one kind.
+#[derive(Debug)]
+struct Bounds {
+    all: Option<Terms>,
+    client: Option<Terms>,
 }
 
 /// What a signature is for.
@@ -63,18 +73,26 @@ pub(in crate::dns) struct Purpose {
     pub(in crate::dns) is_made_up: bool,
     /// Who asks.
     pub(in crate::dns) client: IpAddr,
-    /// Whether it has shown where it is.
+    /// Whether it has shown where it is, by TCP or by a cookie.
     pub(in crate::dns) is_known: bool,
 }
 
 impl SignatureLimiter {
-    pub(in crate::dns) fn new(limits: &SignatureLimits, evictions: Counter) -> Self {
+    /// A limiter; one that is not `needed`, for no zone is signed, takes next to no memory.
+    pub(in crate::dns) fn new(limits: &SignatureLimits, needed: bool) -> Self {
         let terms = |rate: u32| (rate > 0).then(|| Terms::of(rate.into(), 1, 0));
+        let bytes = if needed { TABLE_BYTES } else { 0 };
         Self {
-            table: Table::new(TABLE_BYTES, MICROS, evictions),
-            own: terms(limits.per_second),
-            made_up: terms(limits.made_up_per_second),
-            client: terms(limits.made_up_per_client),
+            // Who is pushed out is nobody's concern.
+            table: Table::new(bytes, MICROS, Counter::default()),
+            own: Bounds {
+                all: terms(limits.per_second),
+                client: terms(limits.per_client),
+            },
+            made_up: Bounds {
+                all: terms(limits.made_up_per_second),
+                client: terms(limits.made_up_per_client),
+            },
             hasher: RandomState::new(),
             began: Instant::now(),
         }
@@ -82,17 +100,37 @@ impl SignatureLimiter {
 
     /// Whether one more signature may be made, which is then counted.
     pub(in crate::dns) fn take(&self, purpose: Purpose, now: Instant) -> bool {
-        let network = Prefix::of(purpose.client, IPV4_BITS, IPV6_BITS);
-        let charges = match purpose.is_made_up {
-            false => [(&self.own, None), (&None, None)],
-            // The network first: what it is refused is not to be taken from the others.
-            true => [(&self.client, Some(network)), (&self.made_up, None)],
+        let now = self.micros(now);
+        // The network first: what it is refused is not to be taken from the others.
+        self.accounts(purpose)
+            .into_iter()
+            .flatten()
+            .all(|(terms, account)| self.table.charge(account, terms, now) == Charged::Paid)
+    }
+
+    /// Whether there is room for one more, as far as can be seen without counting it.
+    pub(in crate::dns) fn has_room(&self, purpose: Purpose, now: Instant) -> bool {
+        let now = self.micros(now);
+        self.accounts(purpose)
+            .into_iter()
+            .flatten()
+            .all(|(terms, account)| self.table.debt(account, now) + terms.price <= terms.most)
+    }
+
+    /// What is charged for a signature, and on what terms: the accounts of the network and of all.
+    fn accounts(&self, purpose: Purpose) -> [Option<(&Terms, u64)>; 2] {
+        let bounds = match purpose.is_made_up {
+            true => &self.made_up,
+            false => &self.own,
         };
-        charges.into_iter().all(|(terms, network)| {
-            let Some(terms) = terms else { return true };
-            let account = self.account(purpose, network);
-            self.table.charge(account, terms, self.micros(now)) == Charged::Paid
-        })
+        let network = Prefix::of(purpose.client, IPV4_BITS, IPV6_BITS);
+        let of_client = bounds.client.as_ref();
+        let of_client = of_client.map(|terms| (terms, self.account(purpose, Some(network))));
+        let of_all = bounds.all.as_ref();
+        [
+            of_client,
+            of_all.map(|terms| (terms, self.account(purpose, None))),
+        ]
     }
 
     /// Looks through a part of the table. To be called each second, with one part after the other.
@@ -130,10 +168,11 @@ mod tests {
     ) -> SignatureLimiter {
         let limits = SignatureLimits {
             per_second,
+            per_client: 0,
             made_up_per_second,
             made_up_per_client,
         };
-        SignatureLimiter::new(&limits, Counter::default())
+        SignatureLimiter::new(&limits, true)
     }
 
     fn purpose(is_made_up: bool, last: u8, is_known: bool) -> Purpose {
@@ -175,6 +214,27 @@ mod tests {
             })
             .sum();
         assert_eq!(others, 8);
+    }
+
+    #[test]
+    fn a_network_cannot_have_all_names_that_exist_signed_anew() {
+        let limits = SignatureLimits {
+            per_second: 10,
+            per_client: 3,
+            made_up_per_second: 0,
+            made_up_per_client: 0,
+        };
+        let limiter = SignatureLimiter::new(&limits, true);
+        let now = limiter.began;
+        let taken = |network| {
+            let one = purpose(false, network, false);
+            let taken = (0..100).filter(|_| limiter.take(one, now)).count();
+            assert!(!limiter.has_room(one, now));
+            taken
+        };
+        assert_eq!([1, 2, 3, 4, 5].map(taken), [3, 3, 3, 1, 0]);
+        let later = now + Duration::from_secs(1);
+        assert!(limiter.has_room(purpose(false, 5, false), later));
     }
 
     #[test]

@@ -131,11 +131,11 @@ impl KeyList {
         }
     }
 
-    /// Reads the list of the zone with this origin.
+    /// Reads the list of the zone with this origin, as it is to be read now.
     ///
     /// # Errors
     /// [`KeysError::NoKeys`] where there is none; [`KeysError::List`] says where and what is wrong.
-    pub fn read(config: &DnssecConfig, origin: &Origin) -> Result<Self, KeysError> {
+    pub fn read(config: &DnssecConfig, origin: &Origin, now: UnixTime) -> Result<Self, KeysError> {
         let file = config.keys.join(LIST_FILE);
         let bytes = read_regular(&file, MAX_LIST_LEN).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => KeysError::NoKeys(config.keys.clone()),
@@ -151,7 +151,7 @@ impl KeyList {
             problem,
         });
         let mut list = list?;
-        list.adapt(config);
+        list.adapt(config, now);
         Ok(list)
     }
 

@@ -251,8 +251,8 @@ impl KeyList {
     }
 
     /// Puts off the end of retired keys where TTLs have become larger since that was worked out: servers send
-    /// signatures with those TTLs until the key is retired, which may be planned for later.
-    pub(super) fn adapt(&mut self, config: &DnssecConfig) {
+    /// signatures with those TTLs until the key is retired, which may be planned for later. What has gone stays so.
+    pub(super) fn adapt(&mut self, config: &DnssecConfig, now: UnixTime) {
         if config.dnskey_ttl <= self.dnskey_ttl && config.max_ttl() <= self.max_ttl {
             return;
         }
@@ -264,10 +264,17 @@ impl KeyList {
         };
         for key in &mut self.keys {
             let Some(retired) = key.retired else { continue };
+            let has_gone = |time: &UnixTime| *time <= now;
             let (cds_removed, removed) = (key.cds_removed, key.removed);
             key.retire(retired, &waits);
-            key.cds_removed = key.cds.and(key.cds_removed.max(cds_removed));
-            key.removed = key.removed.max(removed);
+            key.cds_removed = match cds_removed.filter(has_gone) {
+                None => key.cds.and(key.cds_removed.max(cds_removed)),
+                gone => gone,
+            };
+            key.removed = match removed.filter(has_gone) {
+                None => key.removed.max(removed),
+                gone => gone,
+            };
         }
     }
 

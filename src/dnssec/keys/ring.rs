@@ -21,8 +21,8 @@ use crate::link::Origin;
 pub struct KeyRing {
     /// The TTL of the DNSKEY, CDS and CDNSKEY records, in seconds.
     ttl: u32,
-    /// In the order of the list.
-    keys: Vec<Loaded>,
+    /// In the order of the list; none where a key does nothing any more and its file has gone.
+    keys: Vec<Option<Loaded>>,
     /// In order of time; there is one at least. Before the first, that one holds: a clock may be slow.
     phases: Vec<Phase>,
 }
@@ -63,10 +63,16 @@ impl KeyRing {
     /// # Errors
     /// [`KeysError`], with the file to blame. Also where there would be a time in which no key signs the
     /// DNSKEY records, or none the others.
-    pub fn load(config: &DnssecConfig, origin: &Origin) -> Result<Self, KeysError> {
-        let list = KeyList::read(config, origin)?;
-        let keys = list.keys.iter();
-        let keys = keys.map(|entry| Ok(read_key(&config.keys, origin, entry)?.into()));
+    pub fn load(config: &DnssecConfig, origin: &Origin, now: UnixTime) -> Result<Self, KeysError> {
+        let list = KeyList::read(config, origin, now)?;
+        let keys = list.keys.iter().map(|entry| {
+            let key = read_key(&config.keys, origin, entry);
+            match entry.removed.filter(|removed| *removed <= now) {
+                // It does nothing any more, and its file may have been deleted.
+                Some(_) => Ok(key.ok().map(Arc::new)),
+                None => key.map(|key| Some(key.into())),
+            }
+        });
         let keys = keys.collect::<Result<_, KeysError>>()?;
         Self::new(&list, keys, config.dnskey_ttl).map_err(|problem| KeysError::List {
             file: config.keys.join(LIST_FILE),
@@ -78,13 +84,14 @@ impl KeyRing {
     /// That of a list and its keys, in the same order.
     pub(super) fn new(
         list: &KeyList,
-        keys: Vec<Arc<SigningKey>>,
+        keys: Vec<Option<Arc<SigningKey>>>,
         ttl: u32,
     ) -> Result<Self, ListProblem> {
-        let keys = keys.into_iter().map(|key| Loaded {
+        let load = |key: Arc<SigningKey>| Loaded {
             cds: Ds::of(&list.origin, &key).to_wire(),
             key,
-        });
+        };
+        let keys = keys.into_iter().map(|key| key.map(load));
         Ok(Self {
             ttl,
             keys: keys.collect(),
@@ -97,10 +104,12 @@ impl KeyRing {
         let begun = self.phases.partition_point(|phase| phase.from <= now);
         let current = begun.saturating_sub(1);
         let until = self.phases.get(current + 1).map(|phase| phase.from);
+        let from = (begun > 0).then(|| self.phases[current].from);
         // There is a phase, and `begun` is at most their number.
         let state = &self.phases[current].state;
         let pick = |places: &[usize]| -> Vec<&Loaded> {
-            places.iter().filter_map(|at| self.keys.get(*at)).collect()
+            let keys = places.iter().map(|at| self.keys.get(*at));
+            keys.filter_map(|key| key?.as_ref()).collect()
         };
         let signers = |places: &[usize]| -> Vec<Arc<SigningKey>> {
             pick(places)
@@ -125,6 +134,7 @@ impl KeyRing {
             ttl: self.ttl,
             key_signers: signers(&state.key_signers),
             zone_signers: signers(&state.zone_signers),
+            from,
             until,
         }
     }

@@ -58,10 +58,10 @@ fn new_key(list: &KeyList, role: Role) -> Option<Arc<SigningKey>> {
 }
 
 /// The keys of a list, in its order.
-fn keys_of(list: &KeyList) -> Vec<Arc<SigningKey>> {
+fn keys_of(list: &KeyList) -> Vec<Option<Arc<SigningKey>>> {
     let keys = list.keys.iter().map(|entry| {
         let key = KEYS.iter().find(|key| key.tag() == entry.tag);
-        key.unwrap().clone()
+        Some(key.unwrap().clone())
     });
     keys.collect()
 }

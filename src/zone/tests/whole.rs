@@ -158,8 +158,8 @@ fn a_signed_zone_is_refused_once_for_each_type() {
     check_errors(
         &format!("{signatures}x 1 NSEC a A\nx 1 TYPE46 a\n@ 1 NSEC3PARAM 1 0 0 -\n"),
         &[
-            "t.zone:3:5: RRSIG is of a signed zone, which is not served yet; give the file as it is before it is signed (200 more records have this type)",
-            "t.zone:203:5: NSEC is of a signed zone, which is not served yet; give the file as it is before it is signed",
+            "t.zone:3:5: RRSIG is of a signed zone; give the file as it is before it is signed, and tinyns signs it ([zone.dnssec]) (200 more records have this type)",
+            "t.zone:203:5: NSEC is of a signed zone; give the file as it is before it is signed, and tinyns signs it ([zone.dnssec])",
             "t.zone:205:5: NSEC3PARAM is of a signed zone",
         ],
     );
@@ -170,8 +170,8 @@ fn rfc_4035_2_4_records_of_dnssec_that_mean_nothing_are_warned_of() {
     check_warnings(
         "@ 60 DNSKEY 257 3 8 AQID\n@ 60 CDS 0 0 0 00\n@ 60 DS 1 8 9 AA\nx 60 DS 1 8 9 AA\nsub 60 NS ns.test.\nsub 60 DS 1 8 9 AA\n",
         &[
-            "t.zone:3: example. has DNSKEY, but the zone is served unsigned",
-            "t.zone:4: example. has CDS, but the zone is served unsigned",
+            "t.zone:3: example. has DNSKEY in the file, which means nothing",
+            "t.zone:4: example. has CDS in the file, which means nothing",
             "t.zone:5: example. has a DS record, but is not delegated by this zone",
             "t.zone:6: x.example. has a DS record, but is not delegated by this zone",
         ],

@@ -74,8 +74,15 @@ impl Judge<'_> {
     fn look(&self, message: &Message) -> Found {
         let mut found = Found::default();
         let may_be_unsigned: [&dyn Fn(&Record) -> bool; 3] = [
-            // The CNAME of a DNAME.
-            &|record| record.record_type() == RecordType::CNAME,
+            // RFC 6672 §5.3.1: the CNAME of a DNAME.
+            &|record| {
+                let is_above = |other: &Record| {
+                    let is_dname = other.record_type() == RecordType::DNAME;
+                    is_dname && other.name != record.name && other.name.zone_of(&record.name)
+                };
+                let is_cname = record.record_type() == RecordType::CNAME;
+                is_cname && message.answers.iter().any(is_above)
+            },
             &|record| record.record_type() == RecordType::NS,
             &|_| true,
         ];
@@ -337,7 +344,12 @@ fn a_signature_is_made_once_and_again_when_half_of_its_life_is_over() {
     assert_eq!(ask("nosuch1", 16), 7, "each time: there is no end of them");
     // The link is looked up again, but not signed.
     fixture.clock.set(UnixTime(NOW.0 + 3_600));
-    fixture.handler.0.links.renew_all();
+    let before = made();
+    fixture.handler.zones_replaced();
+    assert_eq!(ask("abc", 16), before);
+    assert_eq!(ask("ns", 15), before + 1, "NSEC, and the SOA of before");
+    assert_eq!(ask("", 6), before + 1, "the SOA itself");
+    assert_eq!(ask("ns", 17), before + 1);
     let change = |url: &str| {
         let target = TargetUrl::parse(url).unwrap();
         fixture.change(
@@ -353,11 +365,33 @@ fn a_signature_is_made_once_and_again_when_half_of_its_life_is_over() {
     assert!(ask("abc", 16) > before, "another TXT");
     let before = made();
     assert_eq!(ask("abc", 16), before);
-    // Between now and 18,000 seconds later, at the latest 20,000, both are due.
-    fixture.clock.set(UnixTime(NOW.0 + 3_600 + 17_999));
+    // The alias was signed at first, the text an hour later; each is due between 18,000 and 20,000 seconds after
+    // that, by its jitter.
+    fixture.clock.set(UnixTime(NOW.0 + 17_999));
     assert_eq!(ask("abc", 16), before);
+    fixture.clock.set(UnixTime(NOW.0 + 20_000));
+    assert_eq!(ask("abc", 16), before + 1);
+    fixture.clock.set(UnixTime(NOW.0 + 3_600 + 17_999));
+    assert_eq!(ask("abc", 16), before + 1);
     fixture.clock.set(UnixTime(NOW.0 + 3_600 + 20_000));
     assert_eq!(ask("abc", 16), before + 2);
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_has_signed_is_not_told_before_its_time() {
+    let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
+    fixture.add("abc", "https://example.net/", None, None);
+    let ask = || {
+        let judge = Judge::of(&fixture);
+        let (_, found) = judge.ask(&fixture, &query("abc.s.example.com", 16, EDNS));
+        assert_eq!(found.signatures, 2);
+    };
+    fixture.clock.set(UnixTime(NOW.0 + 10_000));
+    ask();
+    fixture.clock.set(NOW);
+    // As the server does when it sees that.
+    fixture.handler.zones_replaced();
+    ask();
 }
 
 /// Without a key that holds at a time, nothing does: the judge has the keys that are published then.
@@ -369,7 +403,7 @@ fn keys_take_turns_and_everything_is_signed_at_any_time() {
     let signing = &fixture.zones.signings()[&origin];
     let config = config(fixture.directory.path(), &origin);
     let directory = LockedDirectory::open(&config.keys, false).unwrap();
-    let mut list = directory.list(&origin).unwrap().unwrap();
+    let mut list = KeyList::read(&config, &origin, NOW).unwrap();
     let old = list.keys[0].tag;
     let (_, key) = directory
         .make_key(&list, Algorithm::EcdsaP256Sha256, Role::Csk)
@@ -436,6 +470,7 @@ fn what_is_too_much_is_cut_short_and_links_are_told() {
     let settings = Settings {
         signatures: SignatureLimits {
             per_second: 1_000,
+            per_client: 1_000,
             made_up_per_second: 1_000,
             made_up_per_client: 1,
         },

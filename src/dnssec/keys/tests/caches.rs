@@ -153,7 +153,7 @@ impl World {
             let read = KeyList::parse(text.as_bytes(), &self.list.origin).unwrap();
             assert_eq!(read, list);
         }
-        list.adapt(&self.config);
+        list.adapt(&self.config, at(now));
         let ttl = self.config.dnskey_ttl;
         let Ok(ring) = KeyRing::new(&list, keys_of(&list), ttl) else {
             // Only as long as there are not keys enough.
@@ -199,7 +199,7 @@ impl World {
     /// Some command, at any time or as early as it is accepted.
     fn operate(&mut self, now: u64) {
         let time = at(now);
-        self.list.adapt(&self.config);
+        self.list.adapt(&self.config, time);
         let keys = &self.list.keys;
         let Some(tag) = self.random.choice(keys).map(|key| key.tag) else {
             let role = *self

@@ -36,11 +36,11 @@ impl Keys {
     }
 
     fn list(&self) -> Result<KeyList, KeysError> {
-        KeyList::read(&self.config, &origin())
+        KeyList::read(&self.config, &origin(), at(0))
     }
 
     fn load(&self) -> Result<KeyRing, KeysError> {
-        KeyRing::load(&self.config, &origin())
+        KeyRing::load(&self.config, &origin(), at(0))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -11,7 +11,12 @@ fn check(list: &KeyList, time: u64, expected: [&[usize]; 4]) {
     let keys = keys_of(list);
     let ring = KeyRing::new(list, keys.clone(), 600).unwrap();
     let found = ring.at(at(time));
-    let place = |data: &Vec<u8>| keys.iter().position(|key| key.dnskey() == data).unwrap();
+    let place = |data: &Vec<u8>| {
+        keys.iter()
+            .flatten()
+            .position(|key| key.dnskey() == data)
+            .unwrap()
+    };
     let sorted = |places: &mut dyn Iterator<Item = usize>| {
         let mut places: Vec<usize> = places.collect();
         places.sort_unstable();
@@ -400,7 +405,7 @@ fn larger_ttls_put_the_end_of_a_key_off() {
         .retire(old, at(80_000), &zone.config, at(60_000))
         .unwrap();
     zone.config.signature_validity *= 2;
-    zone.list.adapt(&zone.config);
+    zone.list.adapt(&zone.config, at(60_000));
     let key = zone.list.key(old).unwrap();
     assert_eq!(
         (key.retired, key.removed),
