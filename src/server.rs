@@ -23,10 +23,12 @@ use crate::dns::tcp::{TcpLimits, TlsSockets};
 use crate::dns::tls::{Tls, TlsError};
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
+use crate::dnssec::key::SigningKey;
 use crate::dnssec::keys::KeysError;
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
+use crate::link::Origin;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::metrics::{Metrics, Outcome, Reload};
@@ -112,6 +114,12 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let now = clock.now();
     let (zones, warnings) = aside(move || load_zones(config.zones, now)).await?;
     log_warnings(&warnings);
+    for warning in zones.ttls_beyond() {
+        tracing::warn!("{warning}");
+    }
+    for (origin, signing) in zones.signings() {
+        log_keys(origin, signing);
+    }
     let zones = Arc::new(zones);
     let tls = load_tls(config.dns.tls).await?;
     let tcp_limits = tcp_limits(config.dns.tcp, &sockets);
@@ -268,7 +276,7 @@ impl Running {
         for (origin, signing) in self.zones.signings() {
             let (signing, now) = (Arc::clone(signing), self.links.now());
             match aside(move || signing.reload(now)).await {
-                Ok(()) => tracing::info!(zone = %origin, "keys reloaded"),
+                Ok(()) => log_keys(origin, &self.zones.signings()[origin]),
                 Err(error) => {
                     for line in error.to_string().lines() {
                         tracing::error!("{line}");
@@ -383,6 +391,23 @@ fn load_zones(
     Ok(ZoneSet::load_signed(configs, signings)?)
 }
 
+/// Tells which keys sign, and when that changes.
+fn log_keys(origin: &Origin, signing: &Signing) {
+    let keys = signing.keys();
+    let tags = |keys: &[Arc<SigningKey>]| keys.iter().map(|key| key.tag()).collect::<Vec<_>>();
+    let until = keys
+        .until
+        .map_or("further notice".into(), UnixTime::rfc3339);
+    tracing::info!(
+        zone = %origin,
+        sign_keys = ?tags(&keys.key_signers),
+        sign_zone = ?tags(&keys.zone_signers),
+        published = keys.dnskeys.len(),
+        until,
+        "the zone is signed"
+    );
+}
+
 /// Has the keys of signed zones take turns when their time comes, for ever.
 async fn turn_keys(zones: Arc<ZoneSet>, handler: Handler, links: Arc<Links>) {
     let mut ticks = tokio::time::interval(KEY_TICK);
@@ -396,7 +421,7 @@ async fn turn_keys(zones: Arc<ZoneSet>, handler: Handler, links: Arc<Links>) {
         last = now;
         for (origin, signing) in zones.signings() {
             if signing.turn(now) {
-                tracing::info!(zone = %origin, "keys have taken turns, as planned");
+                log_keys(origin, signing);
                 has_turned = true;
             }
         }

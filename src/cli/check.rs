@@ -24,7 +24,10 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     let certificate = config.dns.tls.as_ref().map(|tls| tls.files.check());
     faults.extend(certificate.and_then(Result::err).map(|e| e.to_string()));
     let warnings = match ZoneSet::load(config.zones.clone()) {
-        Ok((_, warnings)) => warnings,
+        Ok((zones, warnings)) => {
+            let warnings = warnings.iter().map(ToString::to_string);
+            warnings.chain(zones.ttls_beyond()).collect()
+        }
         Err(error) => {
             faults.extend(error.errors.iter().map(ToString::to_string));
             Vec::new()

@@ -232,6 +232,19 @@ impl Zone {
         name.stand_in(self.apex_labels, self.stand_in_fill)
     }
 
+    /// Whether there is a TTL, of the file or of links that have none of their own, that signed answers have to
+    /// cut; for people.
+    pub fn ttl_beyond(&self, dnssec: &DnssecConfig) -> Option<String> {
+        let (largest, most) = (self.tree.max_ttl().max(self.link_ttl), dnssec.max_ttl());
+        (largest > most).then(|| {
+            format!(
+                "{}: TTLs up to {largest} are cut to {most} in signed answers, a quarter of \
+                 signature_validity; before it is signed, lower them for as long as the largest",
+                self.origin
+            )
+        })
+    }
+
     /// The TTL of the SOA record where it is asked for, in seconds.
     pub(crate) fn soa_ttl(&self) -> u32 {
         self.soa_ttl

@@ -66,6 +66,11 @@ impl Zones {
         Ok((zones, warnings))
     }
 
+    /// All of them, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter().map(|zone| &**zone)
+    }
+
     /// The zone that answers a query: the deepest at or above the name, but for DS at the origin of a
     /// zone the one above it, if that delegates the name. DS is on the parent's side of a zone cut,
     /// and a server of both sides answers from there (RFC 4035 §3.1.4.1).
@@ -196,6 +201,14 @@ impl ZoneSet {
             reloading: Mutex::new(()),
         };
         Ok((set, warnings))
+    }
+
+    /// What there is to say of the TTLs of zones that are to be signed.
+    pub fn ttls_beyond(&self) -> Vec<String> {
+        let zones = self.current();
+        let pairs = self.configs.iter().zip(zones.iter());
+        let found = pairs.filter_map(|(config, zone)| zone.ttl_beyond(config.dnssec.as_ref()?));
+        found.collect()
     }
 
     /// How zones are signed, by their origins.

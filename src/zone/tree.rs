@@ -151,6 +151,13 @@ impl Tree {
         &self.entries[place]
     }
 
+    /// The largest TTL of all records, in seconds.
+    pub(super) fn max_ttl(&self) -> u32 {
+        let nodes = self.entries.iter().map(|entry| &entry.node);
+        let ttls = nodes.flat_map(Node::rrsets).map(|set| set.ttl);
+        ttls.max().unwrap_or(0)
+    }
+
     /// The place of a name.
     pub(super) fn place(&self, key: &[u8]) -> Option<usize> {
         self.places.get(key).copied()
