@@ -15,7 +15,8 @@
 //! * `message` takes apart what is not ordinary, and knows what is told of it at once: that it is malformed, or
 //!   that nobody does such things here. What is left is odd queries, which [`handler`] takes to their replies
 //!   by hickory's decoder and encoder.
-//! * [`answer`] decides; it is a pure function, and the only place that does.
+//! * [`answer`] decides; it is a pure function, and the only place that does. `signatures` signs what it says, in
+//!   zones that are signed, and keeps what it can.
 //! * [`edns`] reads the OPT record and knows the sizes; `cookie` makes DNS cookies; [`rate_limit`] bounds what
 //!   a network gets.
 //! * [`query_log`] tells other programs what was asked and replied, if it is wanted.

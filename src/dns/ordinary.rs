@@ -3,8 +3,11 @@
 //! ```text
 //!   query ── hot answer? ──────────────────────────────────────────────────┐
 //!              └─ zone ── name of a link? ── known to be absent: stand-in ──┤
-//!                             └─ answer ── encode ── keep it hot ───────────┴─ complete ── out
+//!                             └─ answer ── sign ── encode ── keep it hot ───┴─ complete ── out
 //! ```
+//!
+//! What has to be signed is not made where queries are received by UDP, but handed over to a thread for that, which
+//! begins anew; only what a signed zone denies is put together by hand, for there is no end of it.
 //!
 //! What the reply says is decided by [`answer`] alone; here is decided which of its answers can be used
 //! again.

@@ -1,8 +1,8 @@
 //! Hot answers: what was encoded once, and is sent again as it is.
 //!
-//! An answer is kept under its owner name in lower case and its type: the flags and counts of its header,
-//! and its records in the form they have behind a question of that length. They do not depend on the
-//! query in any other way: owner names lead to the question by compression (RFC 1035 §4.1.4), so that
+//! An answer is kept under its owner name in lower case, its type, and whether it is the one for who wants
+//! signatures of a signed zone: the flags and counts of its header, and its records in the form they have
+//! behind a question of that length. They do not depend on the query in any other way: owner names lead to the question by compression (RFC 1035 §4.1.4), so that
 //! the letter case of each query comes back without being touched. Id, RD, question and OPT record are
 //! put on by [`super::reply`] afterwards.
 //!
@@ -19,6 +19,8 @@
 //!   to know, which has a bound for them. For the same reason nothing is kept of names that are made up
 //!   as they are asked for: below a wildcard, a DNAME or a zone cut.
 //! * A failure is never kept.
+//! * Signatures are kept for themselves as well, for [`super::signatures`] to find; what they are of is part of
+//!   what they are found by, and their time is.
 //!
 //! All is bounded by bytes; see [`ring`] for what goes when it is full.
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   socket ── receive up to BATCH ── decode ─┬─ reply at once ─────────── send all of them ── socket
-//!   (SO_REUSEPORT)                           └─ waits for a link ── task ── sender: gathers ──┘
+//!   (SO_REUSEPORT)                           ├─ waits for a link ── task ── sender: gathers ──┤
+//!                                            └─ to be signed ── queue ── signer: sends all ───┘
 //! ```
 //!
 //! hickory's own loop spawns a task and makes some thirty allocations a packet, and sends each reply by
