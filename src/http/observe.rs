@@ -219,13 +219,16 @@ mod tests {
             let log = log.clone();
             move || Shared(log.clone())
         };
+        let request = || Call::get("/v1/links/absent?zone=hidden").header("x-request-id", "id-1");
+        // So that the place in the code that logs is known before there is somebody to listen: it may go unheard
+        // where another test makes it known at the same moment.
+        Server::new().call(request()).await;
         let subscriber = tracing_subscriber::fmt()
             .json()
             .with_writer(writer)
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let call = Call::get("/v1/links/absent?zone=hidden").header("x-request-id", "id-1");
-        Server::new().call(call).await;
+        Server::new().call(request()).await;
         let bytes = log.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
