@@ -157,8 +157,9 @@ impl Packet<'_> {
             // To hickory they are the same.
             Via::Tcp { .. } | Via::Tls { .. } => Protocol::Tcp,
         };
-        let bytes = message.without_options(self.bytes);
-        Request::from_bytes(bytes, self.peer, protocol).ok()
+        let read = |bytes| Request::from_bytes(bytes, self.peer, protocol).ok();
+        // A name may lead into the options, and then needs them.
+        read(message.without_options(self.bytes)).or_else(|| read(self.bytes.to_vec()))
     }
 }
 
