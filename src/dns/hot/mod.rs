@@ -2,9 +2,9 @@
 //!
 //! An answer is kept under its owner name in lower case, its type, and whether it is the one for who wants
 //! signatures of a signed zone: the flags and counts of its header, and its records in the form they have
-//! behind a question of that length. They do not depend on the query in any other way: owner names lead to the question by compression (RFC 1035 §4.1.4), so that
-//! the letter case of each query comes back without being touched. Id, RD, question and OPT record are
-//! put on by [`super::reply`] afterwards.
+//! behind a question of that length. They do not depend on the query in any other way: owner names lead
+//! to the question by compression (RFC 1035 §4.1.4), so that the letter case of each query comes back
+//! without being touched. Id, RD, question and OPT record are put on by [`super::reply`] afterwards.
 //!
 //! What may be served, and for how long:
 //!

@@ -13,8 +13,10 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 
 use super::zones::{Random, add_links, name, seconds_and_seed, zones};
 use super::*;
+use crate::dns::packet::Fate;
 use crate::dns::rate_limit::SignatureLimits;
-use crate::dnssec::key::{Role, key_tag};
+use crate::dns::tally::Tally;
+use crate::dnssec::key::{Role, SigningKey, key_tag};
 use crate::dnssec::keys::directory::LockedDirectory;
 use crate::dnssec::keys::list::KeyList;
 use crate::dnssec::{DnssecConfig, sign};
@@ -392,6 +394,97 @@ fn what_a_clock_that_was_ahead_has_signed_is_not_told_before_its_time() {
     // As the server does when it sees that.
     fixture.handler.zones_replaced();
     ask();
+}
+
+/// Where queries are received nothing is signed: what is not kept waits, and is cut short where it cannot.
+#[test]
+fn what_has_to_be_signed_is_handed_over() {
+    let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
+    fixture.add("abc", "https://example.net/", None, None);
+    let handler = &fixture.handler;
+    let made = || fixture.metrics.dnssec_signatures.get();
+    let take = |packet: &[u8]| {
+        let (mut reply, mut encoding) = (ReplyBuffer::new(1_232), Vec::new());
+        let scratch = Scratch {
+            reply: &mut reply,
+            encoding: &mut encoding,
+        };
+        let read = handler.read(packet, CLIENT, Via::Udp);
+        let (now, mut tally) = (handler.time(), Tally::default());
+        match handler.take(&read, &now, scratch, &mut tally, Signatures::Later) {
+            Fate::Replied => "replied",
+            Fate::Waits(_) => "waits for its link",
+            Fate::Dropped => "dropped",
+            Fate::Signs => {
+                // As where the queue is full.
+                assert!(handler.take_unsigned(&read, &now, &mut reply, &mut tally));
+                let message = Message::from_vec(reply.as_bytes()).unwrap();
+                assert!(message.metadata.truncation && message.metadata.authoritative);
+                assert!(message.answers.is_empty() && message.authorities.is_empty());
+                "to be signed"
+            }
+        }
+    };
+    let link = query("abc.s.example.com", 16, EDNS);
+    let mut odd = link.clone();
+    odd[2] |= 2;
+    let absent = query("nosuch.s.example.com", 16, EDNS);
+    for packet in [&link, &odd, &absent] {
+        assert_eq!(take(packet), "to be signed");
+    }
+    assert_eq!(made(), 0);
+    assert_eq!(fixture.metrics.dnssec_signatures_refused.get(), 3);
+    // Without DO nothing is signed, and what was is kept.
+    assert_eq!(take(&query("ns.s.example.com", 1, None)), "replied");
+    fixture.ask(&link);
+    let before = made();
+    assert_eq!((take(&link), take(&absent)), ("replied", "to be signed"));
+    assert_eq!(made(), before);
+}
+
+/// A fleet shares the directory by copying it, and does the same at the same time.
+#[test]
+fn servers_with_copies_of_the_keys_agree_at_any_time() {
+    let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
+    let origin = origin();
+    let config = config(fixture.directory.path(), &origin);
+    let directory = LockedDirectory::open(&config.keys, false).unwrap();
+    let mut list = KeyList::read(&config, &origin, NOW).unwrap();
+    let old = list.keys[0].tag;
+    let made = directory.make_key(&list, Algorithm::EcdsaP256Sha256, Role::Csk);
+    let (_, key) = made.unwrap();
+    list.add(&key, &config, NOW).unwrap();
+    list.ds_seen(key.tag(), NOW, 600, NOW).unwrap();
+    let at = UnixTime(NOW.0 + 20_000);
+    list.retire(old, at, &config, NOW).unwrap();
+    directory.write_list(&list).unwrap();
+    let copy = DnssecConfig {
+        keys: fixture.directory.path().join("copy"),
+        ..config.clone()
+    };
+    fs::create_dir(&copy.keys).unwrap();
+    for file in fs::read_dir(&config.keys).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), copy.keys.join(file.file_name())).unwrap();
+        }
+    }
+    let [one, other] = [config, copy].map(|c| Signing::load(c, origin.clone(), NOW).unwrap());
+    let does = |signing: &Signing, now| {
+        signing.turn(now);
+        let keys = signing.keys();
+        let tags = |keys: &[Arc<SigningKey>]| keys.iter().map(|key| key.tag()).collect::<Vec<_>>();
+        let signers = (tags(&keys.key_signers), tags(&keys.zone_signers));
+        (keys.dnskeys.clone(), keys.cds.clone(), signers)
+    };
+    let mut phases = Vec::new();
+    for now in (NOW.0..NOW.0 + 60_000).step_by(50).map(UnixTime) {
+        let does_now = does(&one, now);
+        assert_eq!(does_now, does(&other, now), "{now}");
+        phases.push(does_now);
+    }
+    phases.dedup();
+    assert!(phases.len() >= 3, "{}", phases.len());
 }
 
 /// Without a key that holds at a time, nothing does: the judge has the keys that are published then.
