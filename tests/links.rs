@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Setup, http};
+use crate::harness::{Server, Setup, http, unhurried};
 
 /// Two URLs that fold to one code, found by search over `https://example.net/c/<n>`.
 const COLLIDING: [&str; 2] = [
@@ -361,9 +362,6 @@ fn bulk_registration() {
 fn redirect_host() {
     let server = Server::start();
     server.add_with(&json!({"url": "https://example.net/a?b=1&c=%22", "code": "abc"}));
-    server.add_with(&json!({"url": "https://example.net/soon", "code": "soon",
-        "expires_at": (time::OffsetDateTime::now_utc() + time::Duration::seconds(2))
-            .format(&time::format_description::well_known::Rfc3339).unwrap()}));
     let get = |method: &str, host: &str, path: &str| {
         http(
             method,
@@ -407,9 +405,17 @@ fn redirect_host() {
     assert_eq!(get("POST", "abc.s.example.com", "/").status, 405);
     let foreign = get("GET", "www.example.org", "/");
     assert!(foreign.status >= 400 && foreign.header("location").is_none());
-    assert_eq!(get("GET", "soon.s.example.com", "/").status, 302);
-    std::thread::sleep(std::time::Duration::from_millis(2_100));
-    assert_eq!(get("GET", "soon.s.example.com", "/").status, 410);
+    let soon = unhurried(Duration::from_secs(1), |number| {
+        let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(2);
+        let end = end.format(&time::format_description::well_known::Rfc3339);
+        server.add_with(&json!({"url": "https://example.net/soon",
+            "code": format!("soon{number}"), "expires_at": end.unwrap()}));
+        let host = format!("soon{number}.s.example.com");
+        assert_eq!(get("GET", &host, "/").status, 302);
+        host
+    });
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(get("GET", &soon, "/").status, 410);
 }
 
 #[test]

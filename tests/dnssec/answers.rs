@@ -90,27 +90,32 @@ fn rfc4034_3_1_4_a_link_that_ends_soon_is_secure_to_its_end() {
     const SECONDS: i64 = 5;
     for way in [WAYS[0], WAYS[2]] {
         let signed = Signed::start(way);
-        let server = signed.server.dns;
-        let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(SECONDS);
-        let end = end.format(&Rfc3339).unwrap();
-        signed
-            .server
-            .add_with(&json!({"url": TARGET, "code": "ends", "expires_at": end}));
-        let question = ("ends.s.example.com", "TXT");
-        let ttls = RefCell::new(BTreeSet::new());
-        eventually("the link ends", PATIENCE, || {
-            let reply = ask(server, "ends.s.example.com.", TXT, DO);
-            for rrsig in of_type(&reply.answer, RRSIG) {
-                let original = u32::from_be_bytes(rrsig.rdata[4..8].try_into().unwrap());
-                assert_eq!(rrsig.ttl, original, "{reply}");
-                ttls.borrow_mut().insert(original);
-            }
-            let (verdict, text) = Program::Delv.judge(server, &signed.anchor, question);
-            assert_eq!(verdict, Verdict::Secure, "{text}");
-            reply.answer.is_empty()
-        });
-        let ttls = ttls.into_inner();
-        assert!(ttls.len() > 1 && ttls.last() < Some(&300), "{ttls:?}");
+        let ttls_until_its_end = |code: &str| {
+            let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(SECONDS);
+            let end = end.format(&Rfc3339).unwrap();
+            let link = json!({"url": TARGET, "code": code, "expires_at": end});
+            signed.server.add_with(&link);
+            let name = format!("{code}.{ORIGIN}");
+            let ttls = RefCell::new(BTreeSet::new());
+            eventually("the link ends", PATIENCE, || {
+                let server = signed.server.dns;
+                let reply = ask(server, &format!("{name}."), TXT, DO);
+                for rrsig in of_type(&reply.answer, RRSIG) {
+                    let original = u32::from_be_bytes(rrsig.rdata[4..8].try_into().unwrap());
+                    assert_eq!(rrsig.ttl, original, "{reply}");
+                    ttls.borrow_mut().insert(original);
+                }
+                let (verdict, text) = Program::Delv.judge(server, &signed.anchor, (&name, "TXT"));
+                assert_eq!(verdict, Verdict::Secure, "{text}");
+                reply.answer.is_empty()
+            });
+            ttls.into_inner()
+        };
+        // On a machine that has much else to do, a link may be over before somebody has asked twice.
+        let mut trials = (0..10).map(|number| ttls_until_its_end(&format!("ends{number}")));
+        let ttls = trials.find(|ttls| ttls.len() > 1);
+        let ttls = ttls.expect("two seconds of the life of one of the links were seen");
+        assert!(ttls.last() < Some(&300), "{ttls:?}");
     }
 }
 

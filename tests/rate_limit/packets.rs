@@ -1,8 +1,7 @@
 //! One packet at a time: what becomes of the replies that are too many, to the byte.
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
@@ -112,19 +111,9 @@ impl Case {
     }
 }
 
-/// Runs a test that is to be over before the limit gives credit for another reply. Where it was not, on a
-/// machine that has much else to do, its failure tells nothing, and it is run again.
+/// Runs a test that is to be over before the limit gives credit for another reply.
 fn unhurried(test: impl Fn()) {
-    for _ in 0..20 {
-        let began = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(&test));
-        match outcome {
-            Ok(()) => return,
-            Err(failure) if began.elapsed() < CREDIT => resume_unwind(failure),
-            Err(_) => {}
-        }
-    }
-    panic!("no run of the test was quick enough");
+    crate::harness::unhurried(CREDIT, |_| test());
 }
 
 /// The rcode of a reply with that of its OPT record.
