@@ -1,5 +1,5 @@
 //! Packets, and what becomes of them: the first byte of the input is a choice, the rest one packet as it is,
-//! or recipes for up to four. They go to a server with four zones and links of all kinds.
+//! or recipes for up to four. They go to a server with zones, signed ones among them, and links of all kinds.
 //!
 //! Of the message, by RFC 1035 §4 unless another is named:
 //!
@@ -12,7 +12,8 @@
 //! * With TC there are no records but OPT, and TSIG (RFC 2181 §9: no half of a set). By TCP TC never is
 //!   necessary.
 //! * There is an OPT record if and only if the query has one that can be read (RFC 6891 §6.1.1, §7): one,
-//!   with the root as its owner, version 0, our size, DO as in the query (RFC 3225 §3) and no other flag. A
+//!   with the root as its owner, version 0, our size, DO as in the query (RFC 3225 §3) and no other flag but CO
+//!   (RFC 9824 §5.1). A
 //!   cookie comes back with the client's half in front (RFC 7873 §5.2); NSID (RFC 5001 §2.2) and keepalive
 //!   (RFC 7828 §3.2.2, by TCP) only if asked for; padding (RFC 7830) as well, and only by TLS, where the reply
 //!   then has a multiple of 468 bytes (RFC 8467 §4.1).
@@ -32,9 +33,11 @@
 //!   nothing once it has ended; and no TTL goes beyond its end.
 //! * A server that limits its replies gives the same one, or none, or one without records that is truncated or
 //!   BADCOOKIE, and longer than the query by a server cookie at most; by TCP, always the same.
+//! * What signed zones say is signed, and what they deny is proved: see `signed`.
 //! * SERVFAIL comes only while the store fails, and not again once it works.
 
 mod recipe;
+mod signed;
 mod verdict;
 mod zones;
 
@@ -48,9 +51,12 @@ use tinyns::link::{Code, LinkName, TargetUrl};
 use tinyns::store::Change;
 
 use self::recipe::Choices;
+use self::signed::{blank, check_signed};
 use self::verdict::{Expected, verdict};
 use self::zones::{LINK_ORIGINS, links, zones};
-use super::message::{HEADER_LEN, MAX_UDP, MIN_UDP, Message, assert_reply_form, rcode, wire_name};
+use super::message::{
+    HEADER_LEN, MAX_UDP, MIN_UDP, Message, RRSIG, assert_reply_form, rcode, wire_name,
+};
 use super::world::{NOW, NameServer, Via, origin};
 
 /// Bytes for hot answers.
@@ -314,6 +320,7 @@ fn check_packet(
         context()
     );
     check_rcode(message.rcode(), &expected, store_fails, &context);
+    check_signed(&message, &expected, &context);
     let again = servers.hot.ask(packet, via);
     // For how long an absence is remembered is real time, and may end just now.
     let has_failed = |reply: &Vec<u8>| u16::from(reply[3] & 0x0F) == rcode::SERV_FAIL;
@@ -366,6 +373,8 @@ fn check_opt(message: &Message, expected: &Expected, via: Via, context: &dyn Fn(
     assert_eq!(usize::from(opt.class), MAX_UDP, "our size: {}", context());
     let dnssec_ok = opt.ttl & 0x8000 != 0;
     assert_eq!(dnssec_ok, expected.dnssec_ok, "DO: {}", context());
+    let compact_ok = opt.ttl & 0x4000 != 0;
+    assert!(!compact_ok || expected.compact_ok, "CO: {}", context());
     let options = opt.options().expect("it was read before");
     for (place, (code, data)) in options.iter().enumerate() {
         let is_second = options[..place].iter().any(|(other, _)| other == code);
@@ -417,8 +426,8 @@ fn check_same(servers: &mut Servers, packet: &[u8], via: Via, reply: Option<&[u8
     let context = |other: &[u8]| format!("{via:?} {packet:02x?}\n{reply:02x?}\n{other:02x?}");
     let cold = servers.ask_cold(packet, via).unwrap_or_default();
     assert_eq!(
-        without_cookie(&cold),
-        without_cookie(reply),
+        comparable(&cold),
+        comparable(reply),
         "cold: {}",
         context(&cold)
     );
@@ -454,7 +463,7 @@ fn check_limited(servers: &mut Servers, packet: &[u8], via: Via, reply: &[u8]) {
         assert_eq!(via, Via::Udp, "dropped: {packet:02x?}");
         return;
     };
-    if without_cookie(&limited) == without_cookie(reply) {
+    if comparable(&limited) == comparable(reply) {
         return;
     }
     let context = || format!("{via:?} {packet:02x?}\n{reply:02x?}\n{limited:02x?}");
@@ -482,23 +491,29 @@ fn check_limited(servers: &mut Servers, packet: &[u8], via: Via, reply: &[u8]) {
     );
 }
 
-/// A reply without the server's part of a cookie, which is made with a secret.
-fn without_cookie(bytes: &[u8]) -> Vec<u8> {
+/// A reply without what may differ between servers that say the same: the server's part of a cookie, which is made
+/// with a secret, and signatures with their times.
+fn comparable(bytes: &[u8]) -> Vec<u8> {
     let mut reply = bytes.to_vec();
     let Ok(message) = Message::read(bytes) else {
         return reply;
     };
+    // As a whole, since a part of it may look like something else.
+    let place = |of: &[u8]| bytes.windows(of.len()).rposition(|window| window == of);
     let options = message
         .opts()
         .filter_map(|opt| opt.options().ok())
         .flatten();
     for (_, cookie) in options.filter(|(code, _)| *code == COOKIE) {
-        // The cookie as a whole, since a part of it may look like the head of an option.
-        let at = bytes
-            .windows(cookie.len())
-            .rposition(|window| window == cookie);
-        let server = at.and_then(|at| reply.get_mut(at + CLIENT_COOKIE..at + cookie.len()));
+        let server =
+            place(cookie).and_then(|at| reply.get_mut(at + CLIENT_COOKIE..at + cookie.len()));
         server.into_iter().for_each(|server| server.fill(0));
+    }
+    let records = message.sections.iter().flatten();
+    for signature in records.filter(|record| record.rtype == RRSIG) {
+        if let Some(at) = place(&signature.data) {
+            blank(&mut reply[at..at + signature.data.len()]);
+        }
     }
     reply
 }

@@ -14,7 +14,7 @@ use tinyns::clock::{Clock, UnixTime};
 use tinyns::dns::handler::Handler;
 use tinyns::dns::packet::Buffers;
 pub use tinyns::dns::packet::Via;
-use tinyns::dns::rate_limit::RateLimitConfig;
+use tinyns::dns::rate_limit::{RateLimitConfig, SignatureLimits};
 use tinyns::dns::{Identity, Settings};
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::links::{LinkLimits, Links, MemoryLimits};
@@ -171,6 +171,13 @@ fn handler(
             id: Some("fuzz-1".into()),
         },
         rate_limit,
+        // No bounds: they go by real time.
+        signatures: SignatureLimits {
+            per_second: 0,
+            per_client: 0,
+            made_up_per_second: 0,
+            made_up_per_client: 0,
+        },
         ..Settings::default()
     };
     let metrics = Arc::new(Metrics::new());

@@ -49,9 +49,9 @@ const LABELS: [&[u8]; 40] = [
     b"nothing8",
 ];
 
-const TYPES: [u16; 24] = [
+const TYPES: [u16; 28] = [
     16, 1, 256, 28, 255, 2, 5, 6, 15, 33, 39, 43, 65, 64, 41, 250, 251, 252, 249, 46, 48, 128,
-    65_280, 0,
+    65_280, 0, 47, 43, 59, 60,
 ];
 const CLASSES: [u16; 4] = [1, 3, 255, 254];
 const SIZES: [u16; 8] = [1_232, 0, 512, 513, 700, 1_400, 4_096, 65_535];
@@ -163,7 +163,7 @@ impl Choices<'_> {
             0 => (0, 0, 0),
             1 => (0, 0, 0x80),
             2 => (self.byte(), 0, self.byte()),
-            _ => (0, self.byte(), 0x80),
+            _ => (0, self.byte(), 0xC0),
         };
         packet.extend([rcode, version, flags, 0]);
         let mut options = Vec::new();

@@ -34,6 +34,8 @@ pub struct Expected {
     pub udp_size: Option<u16>,
     /// DO.
     pub dnssec_ok: bool,
+    /// CO (RFC 9824 §5.1).
+    pub compact_ok: bool,
     /// The query's cookie, if it has a good one.
     pub cookie: Option<Vec<u8>>,
     /// Whether NSID is asked for.
@@ -259,6 +261,7 @@ impl<'p> Skim<'p> {
         let expected = &mut self.expected;
         expected.udp_size = Some(u16::from_be_bytes([fixed[2], fixed[3]]));
         expected.dnssec_ok = fixed[6] & 0x80 != 0;
+        expected.compact_ok = fixed[6] & 0x40 != 0;
         self.version = fixed[5];
         // RFC 6891 §6.1.3: of another version nobody knows what options are like.
         let options = match (read_options(data), self.version) {

@@ -1,21 +1,37 @@
 //! The zones and links of the server that packets are sent to: of everything that answers are made
 //! differently for, something.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use tinyns::dnssec::key::{Algorithm, Role};
+use tinyns::dnssec::keys::directory::LockedDirectory;
+use tinyns::dnssec::keys::list::KeyList;
+use tinyns::dnssec::{DnssecConfig, Signing};
+use tinyns::link::Origin;
 use tinyns::zone::{Layout, ZoneSet};
 
-use super::super::world::{Files, FirstLink, zone_config};
+use super::super::world::{Files, FirstLink, NOW, zone_config};
 
 /// The origins, in the order in which recipes count them.
-pub const ORIGINS: [&str; 4] = [
+pub const ORIGINS: [&str; 7] = [
     "s.example.com",
     "d.example.com",
     "example.net",
     "sub.example.net",
+    "s.example.org",
+    "d.example.org",
+    "n.example.org",
 ];
 /// Those that hold links.
-pub const LINK_ORIGINS: [&str; 2] = ["s.example.com", "d.example.com"];
+pub const LINK_ORIGINS: [&str; 4] = [
+    "s.example.com",
+    "d.example.com",
+    "s.example.org",
+    "d.example.org",
+];
+/// Those that are signed.
+pub const SIGNED_ORIGINS: [&str; 3] = ["s.example.org", "d.example.org", "n.example.org"];
 
 /// Links as aliases, no wildcard.
 const ALIASES: &str = "\
@@ -122,17 +138,51 @@ pub fn zones() -> Arc<ZoneSet> {
     let long = format!("long IN TXT {}\n", "\"0123456789abcdef\" ".repeat(60));
     let huge = format!("huge IN TXT {}\n", "\"0123456789abcdef\" ".repeat(3_700));
     let plain = [PLAIN, &many, &glue, &long, &huge].concat();
-    let texts = [ALIASES, DIRECT, &plain, CHILD];
+    let texts = [ALIASES, DIRECT, &plain, CHILD, ALIASES, DIRECT, &plain];
     let files = Files::new();
     let configs = ORIGINS.into_iter().zip(texts).map(|(origin, text)| {
         files.write(origin, text);
         let layout = match origin {
-            "d.example.com" => Layout::Direct,
+            "d.example.com" | "d.example.org" => Layout::Direct,
             _ => Layout::Cname,
         };
         let has_links = LINK_ORIGINS.contains(&origin);
-        zone_config(origin, &files.path(origin), has_links, layout)
+        let mut config = zone_config(origin, &files.path(origin), has_links, layout);
+        if SIGNED_ORIGINS.contains(&origin) {
+            config.dnssec = Some(dnssec(files.path(&format!("{origin}.keys"))));
+        }
+        config
     });
-    let (zones, _) = ZoneSet::load(configs.collect()).expect("zones");
+    let configs: Vec<_> = configs.collect();
+    let signings = configs.iter().filter_map(|config| {
+        let signing = signing(&config.origin, config.dnssec.as_ref()?);
+        Some((config.origin.clone(), Arc::new(signing)))
+    });
+    let signings = signings.collect();
+    let (zones, _) = ZoneSet::load_signed(configs, signings).expect("zones");
     Arc::new(zones)
+}
+
+/// How a zone is signed whose keys are there.
+fn dnssec(keys: PathBuf) -> DnssecConfig {
+    DnssecConfig {
+        keys,
+        signature_validity: 14 * 86_400,
+        signature_jitter: 3_600,
+        inception_offset: 3_600,
+        dnskey_ttl: 3_600,
+        propagation_delay: 3_600,
+    }
+}
+
+/// A new key that signs a zone. Of Ed25519, whose signatures are the same each time (RFC 8032 §5.1.6).
+fn signing(origin: &Origin, config: &DnssecConfig) -> Signing {
+    let directory = LockedDirectory::open(&config.keys, true).expect("a directory");
+    let mut list = KeyList::new(origin.clone(), config);
+    let (_, key) = directory
+        .make_key(&list, Algorithm::Ed25519, Role::Csk)
+        .expect("a key");
+    list.add(&key, config, NOW).expect("it is the first");
+    directory.write_list(&list).expect("a list");
+    Signing::load(config.clone(), origin.clone(), NOW).expect("keys")
 }
