@@ -18,7 +18,7 @@ const SECONDS: u64 = 4;
 /// program does not come round to is lost before it can tell a random name from a link, and without
 /// optimisation it comes round to a fraction.
 const RATE: u64 = if cfg!(debug_assertions) {
-    5_000
+    3_000
 } else {
     100_000
 };
@@ -31,7 +31,7 @@ const BUDGET: u64 = 200;
 /// How many links there are, and are asked for.
 const LINKS: usize = 100;
 /// How often a resolver asks, and how long it waits each time.
-const TRIES: usize = 5;
+const TRIES: usize = 15;
 const TRY: Duration = Duration::from_secs(1);
 /// `memory_mib` of `[cache]`; as many bytes as half of it may be in use for other reasons.
 const MEMORY_MIB: u64 = 64;

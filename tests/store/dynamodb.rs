@@ -14,8 +14,8 @@ use tinyns::store::{DynamoConfig, DynamoOpenError, DynamoStore};
 use super::*;
 use crate::dynamo::{self, Emulator, Fate, Proxy, TABLE, n, put, s};
 
-/// Longer than any read may take: what a query waits for its link.
-const READ_LIMIT: Duration = Duration::from_millis(1_500);
+/// Longer than any read may take, also on a machine that has much else to do: what a query waits for its link.
+const READ_LIMIT: Duration = Duration::from_secs(4);
 /// Longer than any write may take: what an administrator's call waits.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -566,21 +566,24 @@ async fn calls_beyond_the_bound_are_refused_at_once() {
     let link = make(&way.store, new("a", "1"), NOW).await;
     way.proxy.all(Fate::Hang);
     let store = Arc::new(way.store);
-    let calls: Vec<_> = (0..300)
-        .map(|_| {
+    let mut overloaded = 0;
+    for _ in 0..20 {
+        let calls = (0..300).map(|_| {
             let store = store.clone();
             tokio::spawn(async move { store.get(&name("a")).await.unwrap_err() })
-        })
-        .collect();
-    let began = Instant::now();
-    let errors = join_all(calls).await;
-    let overloaded = errors.iter().flatten();
-    let overloaded = overloaded
-        .filter(|error| kind(error) == "overloaded")
-        .count();
-    // On a slow machine the first have given up before the last begin.
-    assert!((1..=300 - 256).contains(&overloaded), "{overloaded}");
-    assert!(began.elapsed() < 2 * READ_LIMIT);
+        });
+        let began = Instant::now();
+        let errors = join_all(calls.collect::<Vec<_>>()).await;
+        let is_overloaded = |error: &&StoreError| kind(error) == "overloaded";
+        overloaded = errors.iter().flatten().filter(is_overloaded).count();
+        assert!(overloaded <= 300 - 256, "{overloaded}");
+        assert!(began.elapsed() < 2 * READ_LIMIT);
+        // On a slow machine the first may have given up before the last begin.
+        if overloaded > 0 {
+            break;
+        }
+    }
+    assert!(overloaded > 0, "none was refused");
     way.proxy.all(Fate::Pass);
     check_get(&*store, "a", Some(&link)).await;
 }

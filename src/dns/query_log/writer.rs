@@ -318,10 +318,7 @@ impl Writer {
 
     fn is_down(&mut self, error: &io::Error) {
         let now = Instant::now();
-        if self.health != Health::Down {
-            let to = self.sink.path().display();
-            tracing::warn!(%to, %error, "query log: nothing can be written; trying again");
-        }
+        let is_new = self.health != Health::Down;
         // What works for a moment only is tried no more often, and told no more often, than what does
         // not work at all.
         if let Health::Up(since) = self.health
@@ -329,7 +326,12 @@ impl Writer {
         {
             self.pause = FIRST_PAUSE;
         }
+        // Who is told by the log may look at the metrics next.
         self.set_health(Health::Down);
+        if is_new {
+            let to = self.sink.path().display();
+            tracing::warn!(%to, %error, "query log: nothing can be written; trying again");
+        }
         self.pending.rewind();
         self.retry_at = now + self.pause;
         self.pause = LONGEST_PAUSE.min(self.pause * 2);
