@@ -98,6 +98,8 @@ pub struct Metrics {
     pub admin_requests: Family<HttpStatus, Counter>,
     /// Requests to the redirect host, by status.
     pub redirect_requests: Family<HttpStatus, Counter>,
+    /// Reloads of the keys of signed zones, by outcome.
+    pub dnssec_reloads: Family<Reload, Counter>,
     /// Reloads of the zone files, by outcome.
     pub zone_reloads: Family<Reload, Counter>,
 }
@@ -341,7 +343,7 @@ pub struct HttpStatus {
     pub status: u16,
 }
 
-/// The label of [`Metrics::zone_reloads`] and [`Metrics::dns_tls_reloads`].
+/// The label of [`Metrics::zone_reloads`], [`Metrics::dns_tls_reloads`] and [`Metrics::dnssec_reloads`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
     /// Whether what is new was taken.
@@ -419,6 +421,7 @@ impl Metrics {
             query_log_up: Gauge::default(),
             admin_requests: Family::default(),
             redirect_requests: Family::default(),
+            dnssec_reloads: Family::default(),
             zone_reloads: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -456,6 +459,11 @@ impl Metrics {
             "dnssec_signatures_refused",
             "Signatures that would have been too many",
             metrics.dnssec_signatures_refused.clone(),
+        );
+        registry.register(
+            "dnssec_reloads",
+            "Reloads of the keys of signed zones, by outcome",
+            metrics.dnssec_reloads.clone(),
         );
         registry.register(
             "dns_hot_bytes",

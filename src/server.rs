@@ -119,6 +119,7 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     }
     for (origin, signing) in zones.signings() {
         log_keys(origin, signing);
+        log_key_files(signing);
     }
     let zones = Arc::new(zones);
     let tls = load_tls(config.dns.tls).await?;
@@ -276,7 +277,11 @@ impl Running {
         for (origin, signing) in self.zones.signings() {
             let (signing, now) = (Arc::clone(signing), self.links.now());
             match aside(move || signing.reload(now)).await {
-                Ok(()) => log_keys(origin, &self.zones.signings()[origin]),
+                Ok(()) => {
+                    let signing = &self.zones.signings()[origin];
+                    log_keys(origin, signing);
+                    log_key_files(signing);
+                }
                 Err(error) => {
                     for line in error.to_string().lines() {
                         tracing::error!("{line}");
@@ -287,6 +292,14 @@ impl Running {
             }
         }
         self.handler.zones_replaced();
+        if !self.zones.signings().is_empty() {
+            let outcome = match taken {
+                true => Outcome::Success,
+                false => Outcome::Failure,
+            };
+            let reload = Reload { outcome };
+            self.metrics.dnssec_reloads.get_or_create(&reload).inc();
+        }
         taken
     }
 
@@ -406,6 +419,12 @@ fn log_keys(origin: &Origin, signing: &Signing) {
         until,
         "the zone is signed"
     );
+}
+
+fn log_key_files(signing: &Signing) {
+    for warning in signing.warnings() {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Has the keys of signed zones take turns when their time comes, for ever.

@@ -1,5 +1,7 @@
 //! `tinyns keys`, as an operator uses it: from the first key over its successor to a zone without signatures.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -195,7 +197,21 @@ fn two_keys_with_a_role_each() {
         "{out}"
     );
     let zsk = operator.generate("--role zsk");
-    operator.does("check");
+    let (_, told) = operator.does("check");
+    assert_eq!(told, "");
+    let files = std::fs::read_dir(operator.dir.path().join("keys/s.example.com")).unwrap();
+    let mut keys = files.map(|file| file.unwrap().path());
+    let pem = keys.find(|file| file.extension().is_some_and(|end| end == "pem"));
+    let pem = pem.unwrap();
+    std::fs::set_permissions(&pem, Permissions::from_mode(0o640)).unwrap();
+    for args in ["check", "keys list"] {
+        let (_, told) = operator.does(args);
+        let warning = format!(
+            "{}: others than the file's owner can read this private key; mode 0600 would prevent it",
+            pem.display()
+        );
+        assert!(told.contains(&warning), "{args}: {told}");
+    }
     assert_eq!(
         operator.states(),
         [format!("{ksk} active"), format!("{zsk} active")]

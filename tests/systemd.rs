@@ -7,11 +7,13 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
 
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::{Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 use nix::sys::signal::Signal;
 
-use crate::harness::{PATIENCE, Server, Setup, ZONE, eventually, free_port, output, query, tinyns};
+use crate::harness::{
+    PATIENCE, Server, Setup, ZONE, eventually, free_port, output, parse, query, tinyns,
+};
 
 /// Binds sockets and executes a program with them, as systemd does: `<name>/<protocol>/<ip>/<port>`
 /// each. Its own descriptors are closed by then, or have numbers that are free.
@@ -253,13 +255,33 @@ fn the_manager_is_told_of_start_reload_and_stop() {
 fn a_manager_with_an_abstract_address_and_a_watchdog() {
     let name = format!("tinyns-test-{}", std::process::id());
     let manager = Manager::at(&UnixAddress::from_abstract_name(&name).unwrap());
-    let server = Setup::new()
+    // A signed zone, for whose sake there are threads beside the workers, which have to come round as well.
+    let setup = Setup::empty();
+    let keys = setup.dir().join("keys");
+    let keys = format!("[zone.dnssec]\nkeys = \"{}\"\n", keys.display());
+    let setup = setup.zone(
+        "s.example.com",
+        &format!("redirect_host = \"r\"\n{keys}"),
+        ZONE,
+    );
+    let config = setup.write();
+    let config = config.to_str().unwrap();
+    let made = tinyns()
+        .args(["keys", "generate", "--config", config])
+        .status();
+    assert!(made.unwrap().success());
+    let server = setup
         .env("NOTIFY_SOCKET", &format!("@{name}"))
         .env("WATCHDOG_USEC", "1000000")
         .start();
     assert_eq!(manager.next(), "READY=1\nSTATUS=serving\n");
+    let mut query = query("nosuch.s.example.com", RecordType::TXT);
+    query.edns.get_or_insert_default().set_dnssec_ok(true);
     for _ in 0..3 {
         assert_eq!(manager.next(), "WATCHDOG=1\n");
+        let reply = parse(&server.udp(&query.to_bytes().unwrap()));
+        let is_proof = |record: &Record| record.record_type() == RecordType::NSEC;
+        assert!(reply.authorities.iter().any(is_proof), "{reply:?}");
     }
     check_told(&manager, server);
 }

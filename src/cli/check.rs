@@ -23,7 +23,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     faults.extend(secrets.and_then(Result::err).map(|e| e.to_string()));
     let certificate = config.dns.tls.as_ref().map(|tls| tls.files.check());
     faults.extend(certificate.and_then(Result::err).map(|e| e.to_string()));
-    let warnings = match ZoneSet::load(config.zones.clone()) {
+    let mut warnings: Vec<String> = match ZoneSet::load(config.zones.clone()) {
         Ok((zones, warnings)) => {
             let warnings = warnings.iter().map(ToString::to_string);
             warnings.chain(zones.ttls_beyond()).collect()
@@ -33,7 +33,12 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
             Vec::new()
         }
     };
-    faults.extend(keys(config).filter_map(Result::err).map(|e| e.to_string()));
+    for ring in keys(config) {
+        match ring {
+            Ok(ring) => warnings.extend_from_slice(ring.warnings()),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
     report("error", &faults);
     report("warning", &warnings);
     match faults.len() {

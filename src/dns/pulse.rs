@@ -1,7 +1,7 @@
-//! Whether the UDP workers still come round.
+//! Whether the UDP workers, and what signs for them, still come round.
 //!
 //! A worker that is caught in a loop or a deadlock ends nothing and reports nothing; only its share of
-//! the clients gets no answers any more. So each worker leaves a mark whenever it comes round, which it
+//! the clients gets no answers any more. So each leaves a mark whenever it comes round, which it
 //! does several times a second even without queries, and whoever watches takes the marks away again.
 
 use std::sync::atomic::{AtomicBool, Ordering};

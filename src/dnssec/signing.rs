@@ -63,6 +63,12 @@ impl Signing {
         true
     }
 
+    /// What there is to say of the files of the keys, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.warnings().to_vec()
+    }
+
     /// The keys. Hold them for one answer, not longer.
     pub fn keys(&self) -> Guard<Arc<ZoneKeys>> {
         self.keys.load()

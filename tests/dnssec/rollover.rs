@@ -64,8 +64,15 @@ impl Roll {
 
     /// Has the server read its files again, until what it says is so.
     fn reload(&self, what: &str, is_so: impl Fn() -> bool) {
+        let reloads = || {
+            let labels = [("outcome", "Success")];
+            let name = "tinyns_dnssec_reloads_total";
+            self.signed.server.metric(name, &labels)
+        };
+        let before = reloads();
         self.signed.server.signal(Signal::SIGHUP);
         eventually(what, PATIENCE, is_so);
+        eventually("it is counted", PATIENCE, || reloads() > before);
     }
 
     /// The tags of the keys that the zone has.

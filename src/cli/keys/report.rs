@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clock::UnixTime;
 use crate::dnssec::ds::Ds;
 use crate::dnssec::keys::KeysError;
-use crate::dnssec::keys::directory::{key_file, strangers};
+use crate::dnssec::keys::directory::{exposed, key_file, strangers};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
 use crate::dnssec::keys::plan::{KeyState, Refused, Succession};
 
@@ -269,7 +269,10 @@ pub(super) fn notes(directory: &Path, list: &KeyList) -> Result<Vec<String>, Key
     let strangers = strangers(directory, list)?.into_iter();
     let strangers =
         strangers.map(|file| format!("{} is not in keys.toml, and not used", file.display()));
-    Ok(strangers.collect())
+    Ok(exposed(directory, list)
+        .into_iter()
+        .chain(strangers)
+        .collect())
 }
 
 /// DS records as a master file has them.

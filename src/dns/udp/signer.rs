@@ -6,16 +6,17 @@
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::batch::{Outbox, Peer};
-use super::{BATCH, Later, wait};
+use super::{BATCH, Later, STOP_LOOK, wait};
 use crate::dns::handler::Handler;
 use crate::dns::ordinary::{Scratch, Signatures};
 use crate::dns::packet::{ENCODING, Fate, Via};
+use crate::dns::pulse::Mark;
 use crate::dns::query_log::Sampled;
 use crate::dns::tally::Tally;
 use crate::metrics::DropReason;
@@ -39,6 +40,7 @@ pub(super) struct Signer {
     socket: Arc<UdpSocket>,
     handler: Handler,
     runtime: Handle,
+    mark: Mark,
     /// To the sender of this socket.
     replies: mpsc::Sender<Later>,
 }
@@ -63,6 +65,7 @@ impl Signer {
         let signer = Self {
             queries,
             socket,
+            mark: handler.pulse().mark(),
             handler,
             runtime,
             replies,
@@ -77,7 +80,13 @@ impl Signer {
         let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::new();
         let mut tally = Tally::default();
-        while let Ok(first) = self.queries.recv() {
+        loop {
+            self.mark.leave();
+            let first = match self.queries.recv_timeout(STOP_LOOK) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
             let more = self.queries.try_iter().take(BATCH - 1);
             let now = self.handler.time();
             for query in [first].into_iter().chain(more) {
@@ -120,6 +129,5 @@ impl Signer {
             }
             tally.tell(self.handler.metrics());
         }
-        Ok(())
     }
 }

@@ -7,7 +7,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -181,6 +183,25 @@ pub fn strangers(directory: &Path, list: &KeyList) -> Result<Vec<PathBuf>, KeysE
     }
     strangers.sort_unstable();
     Ok(strangers)
+}
+
+/// What there is to say of private keys that others than their files' owner can read, a line a file.
+pub fn exposed(directory: &Path, list: &KeyList) -> Vec<String> {
+    let files = list
+        .keys
+        .iter()
+        .map(|key| key_file(directory, &list.origin, key));
+    let is_exposed = |file: &PathBuf| {
+        let metadata = fs::metadata(file);
+        metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
+    };
+    let line = |file: PathBuf| {
+        format!(
+            "{}: others than the file's owner can read this private key; mode 0600 would prevent it",
+            file.display()
+        )
+    };
+    files.filter(is_exposed).map(line).collect()
 }
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> KeysError + 'a {

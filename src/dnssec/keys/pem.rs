@@ -3,8 +3,6 @@
 //! Ring writes Ed25519 keys with their public half (RFC 5958), which OpenSSL before 3.5 does not read; so
 //! these are put together here, in the older form without it (RFC 8410 §7), which everybody reads.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use domain::utils::base64;
@@ -69,7 +67,6 @@ pub(super) fn read(
         problem,
     };
     let bytes = read_regular(file, MAX_PEM_LEN).map_err(|e| failed(KeyFileProblem::Io(e)))?;
-    warn_of_readers(file);
     let key = parse(&bytes, algorithm, role).map_err(failed)?;
     match key.tag() == tag {
         true => Ok(key),
@@ -78,16 +75,6 @@ pub(super) fn read(
             listed: tag,
             role,
         })),
-    }
-}
-
-fn warn_of_readers(file: &Path) {
-    let others = |mode: u32| mode & 0o044 != 0;
-    if fs::metadata(file).is_ok_and(|metadata| others(metadata.permissions().mode())) {
-        tracing::warn!(
-            file = %file.display(),
-            "a private key of DNSSEC can be read by others than the file's owner; mode 0600 would prevent it"
-        );
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::ZoneKeys;
-use super::directory::read_key;
+use super::directory::{exposed, read_key};
 use super::error::{KeysError, ListProblem};
 use super::list::{KeyEntry, KeyList, LIST_FILE};
 use crate::clock::UnixTime;
@@ -25,6 +25,8 @@ pub struct KeyRing {
     keys: Vec<Option<Loaded>>,
     /// In order of time; there is one at least. Before the first, that one holds: a clock may be slow.
     phases: Vec<Phase>,
+    /// What there is to say of the files.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -74,11 +76,21 @@ impl KeyRing {
             }
         });
         let keys = keys.collect::<Result<_, KeysError>>()?;
-        Self::new(&list, keys, config.dnskey_ttl).map_err(|problem| KeysError::List {
+        let ring = Self::new(&list, keys, config.dnskey_ttl);
+        let ring = ring.map_err(|problem| KeysError::List {
             file: config.keys.join(LIST_FILE),
             line: 1,
             problem,
+        })?;
+        Ok(Self {
+            warnings: exposed(&config.keys, &list),
+            ..ring
         })
+    }
+
+    /// What there is to say of the files of the keys, a line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// That of a list and its keys, in the same order.
@@ -96,6 +108,7 @@ impl KeyRing {
             ttl,
             keys: keys.collect(),
             phases: phases(list)?,
+            warnings: Vec::new(),
         })
     }
 
