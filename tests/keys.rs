@@ -207,7 +207,7 @@ fn two_keys_with_a_role_each() {
     for args in ["check", "keys list"] {
         let (_, told) = operator.does(args);
         let warning = format!(
-            "{}: others than the file's owner can read this private key; mode 0600 would prevent it",
+            "{}: others than the file's owner can read or change this private key; mode 0600 would prevent it",
             pem.display()
         );
         assert!(told.contains(&warning), "{args}: {told}");
@@ -226,6 +226,27 @@ fn two_keys_with_a_role_each() {
         told,
         format!("tinyns: {zsk} is a ZSK, which has no DS record")
     );
+}
+
+/// Without the list a new key would sign alone, while the parent zone has the DS record of another.
+#[test]
+fn a_list_that_is_lost_is_no_new_beginning() {
+    let operator = Operator::new();
+    let old = operator.generate("");
+    let keys = operator.dir.path().join("keys/s.example.com");
+    let list = std::fs::read(keys.join("keys.toml")).unwrap();
+    std::fs::remove_file(keys.join("keys.toml")).unwrap();
+    let told = format!(
+        "tinyns: DIR/keys/s.example.com: keys.toml is missing, but there is \
+         DIR/keys/s.example.com/Ks.example.com.+013+{old:0>5}.pem; bring it back, for without it nobody knows \
+         which key signs the zone; if none of the keys has been used, remove them"
+    );
+    for args in ["keys generate", "keys list", "keys ds"] {
+        assert_eq!(operator.refused(args), told, "{args}");
+    }
+    assert_eq!(operator.run("check").status.code(), Some(1));
+    std::fs::write(keys.join("keys.toml"), list).unwrap();
+    assert_eq!(operator.states(), [format!("{old} active")]);
 }
 
 #[test]

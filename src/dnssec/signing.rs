@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use super::DnssecConfig;
+use super::keys::list::LIST_FILE;
 use super::keys::{KeyRing, KeysError, ZoneKeys};
 use super::sign::Validity;
 use crate::clock::UnixTime;
@@ -39,9 +40,19 @@ impl Signing {
     /// Reads the keys again. What was made with the old ones is to be forgotten afterwards.
     ///
     /// # Errors
-    /// As [`KeyRing::load`]; the keys are then as they were.
+    /// As [`KeyRing::load`]; and [`KeysError::Lost`] where the list does not have a key that signs now, as after a
+    /// new beginning in an empty directory: the DS record in the parent zone may be of that key. The keys are then as
+    /// they were.
     pub fn reload(&self, now: UnixTime) -> Result<(), KeysError> {
         let new = KeyRing::load(&self.config, &self.origin, now)?;
+        let keys = self.keys.load();
+        let mut signers = keys.key_signers.iter().chain(&keys.zone_signers);
+        if let Some(lost) = signers.find(|key| !new.has(key.tag())) {
+            return Err(KeysError::Lost {
+                file: self.config.keys.join(LIST_FILE),
+                tag: lost.tag(),
+            });
+        }
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         self.keys.store(Arc::new(new.at(now)));
         *ring = new;

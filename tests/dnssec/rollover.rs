@@ -218,6 +218,27 @@ fn is_secure(verdict: Verdict) -> bool {
     verdict == Verdict::Secure
 }
 
+/// A new beginning while a zone is served would make it bogus at once: its parent has the DS record of the key that
+/// is lost.
+#[test]
+fn a_list_without_the_key_that_signs_is_not_taken() {
+    let roll = Roll::start(&["csk"]);
+    let first = roll.tags();
+    for file in std::fs::read_dir(keys_dir(roll.dir(), ORIGIN)).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    roll.keys(&["generate"]).unwrap();
+    let server = &roll.signed.server;
+    server.signal(Signal::SIGHUP);
+    server.log().wait_for("is in the list no longer");
+    eventually("it is counted", PATIENCE, || {
+        let labels = [("outcome", "Failure")];
+        server.metric("tinyns_dnssec_reloads_total", &labels) == 1.0
+    });
+    assert_eq!(roll.tags(), first);
+    assert_eq!(roll.signers("abc.s.example.com.", 5), first);
+}
+
 /// RFC 6781 §4.1.2, RFC 7583 §3.3: a key that does all is replaced by way of the parent.
 #[test]
 fn rfc7583_3_3_a_key_with_ds_is_replaced_and_nobody_doubts() {

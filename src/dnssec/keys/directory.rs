@@ -185,7 +185,24 @@ pub fn strangers(directory: &Path, list: &KeyList) -> Result<Vec<PathBuf>, KeysE
     Ok(strangers)
 }
 
-/// What there is to say of private keys that others than their files' owner can read, a line a file.
+/// Why there is no list in a directory: no key has been made, or the list was lost.
+pub(super) fn without_list(directory: &Path, origin: &Origin) -> KeysError {
+    let is_key = |file: &PathBuf| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| pem::is_file_name(name, origin))
+    };
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let keys = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    match keys.filter(is_key).min() {
+        Some(key) => KeysError::NoList {
+            directory: directory.into(),
+            key,
+        },
+        None => KeysError::NoKeys(directory.into()),
+    }
+}
+
+/// What there is to say of private keys that others than their files' owner can read or change, a line a file.
 pub fn exposed(directory: &Path, list: &KeyList) -> Vec<String> {
     let files = list
         .keys
@@ -193,11 +210,11 @@ pub fn exposed(directory: &Path, list: &KeyList) -> Vec<String> {
         .map(|key| key_file(directory, &list.origin, key));
     let is_exposed = |file: &PathBuf| {
         let metadata = fs::metadata(file);
-        metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
+        metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o066 != 0)
     };
     let line = |file: PathBuf| {
         format!(
-            "{}: others than the file's owner can read this private key; mode 0600 would prevent it",
+            "{}: others than the file's owner can read or change this private key; mode 0600 would prevent it",
             file.display()
         )
     };

@@ -29,6 +29,30 @@ pub enum KeysError {
         .0.display()
     )]
     NoKeys(PathBuf),
+    /// There are keys, but nothing tells what they do.
+    #[error(
+        "{}: {LIST_FILE} is missing, but there is {}; bring it back, for without it nobody knows which key signs \
+         the zone; if none of the keys has been used, remove them",
+        .directory.display(),
+        .key.display()
+    )]
+    NoList {
+        /// The directory.
+        directory: PathBuf,
+        /// One of the keys.
+        key: PathBuf,
+    },
+    /// A key that signs is to be there no longer.
+    #[error(
+        "{}: the key {tag} signs the zone, and is in the list no longer; if that is meant, start the server anew",
+        .file.display()
+    )]
+    Lost {
+        /// The list.
+        file: PathBuf,
+        /// Its tag.
+        tag: u16,
+    },
     /// What is in `keys.toml` is wrong.
     #[error("{}:{line}: {problem}", .file.display())]
     List {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::directory::without_list;
 use super::error::{KeysError, ListProblem};
 use crate::clock::UnixTime;
 use crate::config::{line_of, one_line, read_toml};
@@ -138,7 +139,7 @@ impl KeyList {
     pub fn read(config: &DnssecConfig, origin: &Origin, now: UnixTime) -> Result<Self, KeysError> {
         let file = config.keys.join(LIST_FILE);
         let bytes = read_regular(&file, MAX_LIST_LEN).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => KeysError::NoKeys(config.keys.clone()),
+            std::io::ErrorKind::NotFound => without_list(&config.keys, origin),
             _ => KeysError::Io {
                 action: "read",
                 path: file.clone(),

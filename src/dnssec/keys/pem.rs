@@ -32,6 +32,12 @@ pub fn file_name(origin: &Origin, algorithm: Algorithm, tag: u16) -> String {
     format!("K{origin}.+{:03}+{tag:05}.pem", algorithm.number())
 }
 
+/// Whether a file of this name may be that of a key of this zone.
+pub(super) fn is_file_name(name: &str, origin: &Origin) -> bool {
+    let rest = name.strip_prefix(&format!("K{origin}.+"));
+    rest.is_some_and(|rest| rest.ends_with(".pem"))
+}
+
 /// A new private key, in PEM, and what it is with this role.
 pub(super) fn generate(
     algorithm: Algorithm,

@@ -25,6 +25,8 @@ pub struct KeyRing {
     keys: Vec<Option<Loaded>>,
     /// In order of time; there is one at least. Before the first, that one holds: a clock may be slow.
     phases: Vec<Phase>,
+    /// The tags of all keys of the list.
+    tags: Vec<u16>,
     /// What there is to say of the files.
     warnings: Vec<String>,
 }
@@ -88,6 +90,11 @@ impl KeyRing {
         })
     }
 
+    /// Whether the list has a key with this tag, whatever that does.
+    pub fn has(&self, tag: u16) -> bool {
+        self.tags.contains(&tag)
+    }
+
     /// What there is to say of the files of the keys, a line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -108,6 +115,7 @@ impl KeyRing {
             ttl,
             keys: keys.collect(),
             phases: phases(list)?,
+            tags: list.keys.iter().map(|key| key.tag).collect(),
             warnings: Vec::new(),
         })
     }

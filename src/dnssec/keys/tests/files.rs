@@ -353,6 +353,19 @@ fn keys_that_do_not_go_together_are_refused() {
     fs::write(keys.path(LIST_FILE), b"# a\n\xFF").unwrap();
     assert_eq!(keys.refused(), "DIR/keys/keys.toml:2: not UTF-8 text");
     fs::remove_file(keys.path(LIST_FILE)).unwrap();
+    assert!(
+        keys.refused()
+            .starts_with("DIR/keys: keys.toml is missing, but there is DIR/keys/Ks.example.com.+")
+    );
+    // Of another zone, and no key at all.
+    fs::remove_dir_all(&keys.config.keys).unwrap();
+    fs::create_dir(&keys.config.keys).unwrap();
+    for file in [
+        "Kother.example.+015+00001.pem",
+        "Ks.example.com.+015+00001.txt",
+    ] {
+        fs::write(keys.path(file), "").unwrap();
+    }
     let none = "there are no keys yet (keys.toml is missing); `tinyns keys generate` makes one";
     assert_eq!(keys.refused(), format!("DIR/keys: {none}"));
 }
