@@ -432,12 +432,15 @@ async fn turn_keys(zones: Arc<ZoneSet>, handler: Handler, links: Arc<Links>) {
     let mut ticks = tokio::time::interval(KEY_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = links.now();
+    let mut was_set_back = false;
     loop {
         ticks.tick().await;
         let now = links.now();
-        // What was signed by a clock that was ahead may not be valid yet.
-        let mut has_turned = now < last;
-        last = now;
+        // What was signed by a clock that was ahead may not be valid yet. Once more at the next tick, for what was
+        // in the making when the clock was set back.
+        let is_set_back = now < last;
+        let mut has_turned = is_set_back || was_set_back;
+        (was_set_back, last) = (is_set_back, now);
         for (origin, signing) in zones.signings() {
             if signing.turn(now) {
                 log_keys(origin, signing);

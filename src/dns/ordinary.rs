@@ -34,7 +34,7 @@ use crate::dnssec::Signing;
 use crate::dnssec::keys::ZoneKeys;
 use crate::link::{Code, LinkName, Origin};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
-use crate::zone::{WireName, Zone, Zones};
+use crate::zone::{Lookup, WireName, Zone, Zones};
 
 /// How long an answer that depends on no link is kept, before it is made again for no other reason.
 const STATIC_LEASE: Duration = Duration::from_secs(3_600);
@@ -70,7 +70,10 @@ pub(super) enum Pending {
     /// A link.
     Link(Box<Unanswered>),
     /// A signature, which takes too long where queries are received.
-    Signature,
+    Signature {
+        /// Whether the name is one of those of which there is no end, or may be, so that others go first.
+        is_made_up: bool,
+    },
 }
 
 /// When signatures are made that an answer needs.
@@ -108,6 +111,8 @@ struct Work<'a, 'p> {
     frame: Frame<'a>,
     /// Of the time before the zones were looked at: a reload moves it on when they have been replaced.
     stamp: Stamp,
+    /// Whether its type is [strange](Zone::is_strange) to its zone.
+    is_strange: bool,
 }
 
 impl Scratch<'_> {
@@ -174,6 +179,7 @@ impl Handler {
             frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
             stamp: self.0.links.common_stamp(),
+            is_strange: false,
         };
         let key = HotAnswers::key_with_hash(&query.name, form, query.qtype, hash);
         match work.hot_reply(&key) {
@@ -238,6 +244,7 @@ impl Handler {
             frame: self.0.frame(&query.echo, via, client, now.unix),
             scratch,
             stamp: answerable.stamp,
+            is_strange: zone.is_strange(query.qtype),
         };
         Some(work.with_link(&Place::of(zone), answerable.resolved))
     }
@@ -271,15 +278,23 @@ impl Work<'_, '_> {
         let Some(zone) = zones.find_for(&self.query.name, qtype) else {
             return Ok(self.send_and_keep(&Answer::not_ours(), None));
         };
+        if zone.is_strange(self.query.qtype) {
+            self.is_strange = true;
+            let key = self.shared.hot.strange_key(&self.query.name, self.form);
+            if let Some(sent) = self.hot_reply(&key) {
+                return Ok(sent);
+            }
+        }
         let place = Place::of(zone);
         if self.signs(&place) && signatures == Signatures::Later {
-            // What will be refused is not to fill the queue, in which links wait, too.
-            return match self.is_beyond_bounds(zone) {
+            let is_made_up = !self.may_be_own(zone);
+            // What will be refused is not to fill the queue.
+            return match is_made_up && !self.has_room_for_made_up() {
                 true => {
                     self.shared.metrics.dnssec_signatures_refused.inc();
                     Ok(self.unsigned(zone, Unsigned::TooMany, true))
                 }
-                false => Err(Pending::Signature),
+                false => Err(Pending::Signature { is_made_up }),
             };
         }
         let resolved = match link_at(zone, &self.query.name) {
@@ -296,8 +311,7 @@ impl Work<'_, '_> {
                     return Ok(self.no_name(&place, Some(answer)));
                 }
                 Step::Ready(answer) => {
-                    // Of names below a wildcard, a DNAME or a zone cut there is no end.
-                    let is_own = zone.has_name(&self.query.name);
+                    let is_own = is_own(zone, &self.query.name, false);
                     let lease = is_own.then(|| self.static_lease());
                     return Ok(self.send(&place, answer, lease, None, !is_own));
                 }
@@ -314,19 +328,37 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Whether a name is known to be none, and there are too many signatures of such names as it is.
-    fn is_beyond_bounds(&self, zone: &Zone) -> bool {
-        let Some((code, origin)) = link_at(zone, &self.query.name) else {
-            return false;
+    /// Whether what the reply has to be signed for may be of the zone's own names, of which there is an end:
+    /// those of the file and of links, and zone cuts for all that is below them.
+    fn may_be_own(&self, zone: &Zone) -> bool {
+        let name = &self.query.name;
+        let links = &self.shared.links;
+        if let Some((code, origin)) = link_at(zone, name) {
+            return links.may_exist_uncounted(code.as_bytes(), origin);
+        }
+        let may_be_link = |code: &Code| {
+            let origin = zone.link_origin();
+            origin.is_some_and(|origin| links.may_exist_uncounted(code.as_str().as_bytes(), origin))
         };
+        match zone.search(name) {
+            Lookup::Exact(_) | Lookup::Delegation { .. } => true,
+            Lookup::Link { code, .. } => may_be_link(&code),
+            Lookup::BelowLink { .. }
+            | Lookup::Dname { .. }
+            | Lookup::Wildcard(_)
+            | Lookup::NoName => false,
+        }
+    }
+
+    /// Whether there may be another signature of a name that is made up.
+    fn has_room_for_made_up(&self) -> bool {
         let purpose = Purpose {
             is_made_up: true,
             client: self.from.0,
             is_known: self.is_known(),
         };
         let limiter = self.shared.signatures.limiter();
-        !self.shared.links.may_exist(code.as_bytes(), origin)
-            && !limiter.has_room(purpose, self.now.instant)
+        limiter.has_room(purpose, self.now.instant)
     }
 
     /// Whether the client has shown that it is there, by TCP or by a cookie.
@@ -496,9 +528,10 @@ impl Work<'_, '_> {
                 if resolved.stale && matches!(known, Known::Live(_)) {
                     answer.mark_stale();
                 }
-                // Without a link it is the answer of a wildcard, which any name may have.
-                let lease = resolved.lease.filter(|_| !is_absent);
-                self.send(place, answer, lease, end, is_absent)
+                let is_live = matches!(known, Known::Live(_));
+                let is_own = is_own(place.zone, &self.query.name, is_live);
+                let lease = resolved.lease.filter(|_| is_own && !is_absent);
+                self.send(place, answer, lease, end, !is_own)
             }
             // A chain of aliases ends before a second link.
             Step::NeedsLink(_) => self.fail(),
@@ -567,7 +600,10 @@ impl Work<'_, '_> {
     /// Makes the reply of an answer, and keeps the answer for as long.
     fn send_and_keep(&mut self, answer: &Answer, kept: Option<Kept>) -> Sent {
         let hot = &self.shared.hot;
-        let key = hot.key(&self.query.name, self.form, self.query.qtype);
+        let key = match self.is_strange {
+            true => hot.strange_key(&self.query.name, self.form),
+            false => hot.key(&self.query.name, self.form, self.query.qtype),
+        };
         match to_name(&self.query.name) {
             Some(name) => self.send_as(answer, name, &key, kept),
             None => self.scratch.reply.truncate(&self.frame, head(answer)),
@@ -656,6 +692,17 @@ impl Kept {
 /// name.
 fn link_at<'n>(zone: &'n Zone, name: &'n WireName) -> Option<(&'n str, &'n Origin)> {
     Some((zone.link_at(name)?, zone.link_origin()?))
+}
+
+/// Whether a name is one of the zone's own, of which there is an end: of the file, or that of a link. `is_live` tells
+/// whether a link is there, if the name is one that a link may have. Of names below a wildcard, a DNAME, a zone cut or
+/// a link there is no end.
+fn is_own(zone: &Zone, name: &WireName, is_live: bool) -> bool {
+    let is_of_link = || {
+        // Whatever the name leads to, the link that was looked up is the first on the way.
+        zone.link_at(name).is_some() || matches!(zone.search(name), Lookup::Link { .. })
+    };
+    zone.has_name(name) || is_live && is_of_link()
 }
 
 /// Whether an answer says that a name does not exist, and nothing else.

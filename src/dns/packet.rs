@@ -76,7 +76,10 @@ pub(super) enum Fate {
     /// A reply that has to wait for a link.
     Waits(Waiting),
     /// A reply that has to be signed, elsewhere.
-    Signs,
+    Signs {
+        /// Whether others go first; see [`Pending::Signature`].
+        is_made_up: bool,
+    },
     /// None.
     Dropped,
 }
@@ -208,7 +211,7 @@ impl Handler {
         match fate {
             Fate::Replied => Ok(Some(buffers.reply.as_bytes())),
             Fate::Waits(waiting) => Err(waiting),
-            Fate::Signs | Fate::Dropped => Ok(None),
+            Fate::Signs { .. } | Fate::Dropped => Ok(None),
         }
     }
 
@@ -268,7 +271,7 @@ impl Handler {
                 }
                 None => Fate::Dropped,
             },
-            Err(Pending::Signature) => Fate::Signs,
+            Err(Pending::Signature { is_made_up }) => Fate::Signs { is_made_up },
             Err(Pending::Link(unanswered)) => Fate::Waits(Waiting {
                 packet: bytes.into(),
                 peer,
@@ -297,7 +300,8 @@ impl Handler {
         };
         let asked = packet.asked(&message, &frame);
         if signatures == Signatures::Later && self.0.may_sign(asked.edns, message.echo.qtype()) {
-            return Some(Err(Pending::Signature));
+            // Nobody but those who try things out asks in such ways.
+            return Some(Err(Pending::Signature { is_made_up: true }));
         }
         match self.begin(&request, &asked) {
             Ok(reply) => self.complete(reply, &request, &frame, scratch).map(Ok),

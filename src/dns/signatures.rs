@@ -398,5 +398,6 @@ fn canonical(rtype: u16, rdata: &RData) -> Option<Vec<u8>> {
 
 /// Whether a name is below another one.
 fn is_below(name: &Name, above: &Name) -> bool {
-    name.num_labels() > above.num_labels() && above.zone_of(name)
+    // An asterisk is no label to `num_labels`.
+    name.iter().len() > above.iter().len() && above.zone_of(name)
 }

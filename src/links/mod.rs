@@ -402,6 +402,14 @@ impl Links {
         code.iter().any(u8::is_ascii_uppercase) || !filter.denies(code, origin.as_str())
     }
 
+    /// What [`Links::may_exist`] says, without counting it: for who decides where the look-up is to be made.
+    pub(crate) fn may_exist_uncounted(&self, code: &[u8], origin: &Origin) -> bool {
+        let Some(filter) = &self.filter else {
+            return true;
+        };
+        code.iter().any(u8::is_ascii_uppercase) || !filter.excludes(code, origin.as_str())
+    }
+
     /// What [`Links::resolve`] gives, where that can be said without waiting.
     ///
     /// # Errors

@@ -82,10 +82,16 @@ pub struct Zone {
     negative_soa: Record,
     /// The SOA record's own TTL, in seconds.
     soa_ttl: u32,
+    /// The types of records that it has beyond those that are in common use, in order.
+    rare_types: Box<[u16]>,
     tree: Tree,
     /// How it is signed, if it is.
     signing: Option<Arc<Signing>>,
 }
+
+/// The first type of records beyond those in common use: those below have been given out one after the other (RFC
+/// 6895 §3.1), and those above are few or for private use.
+const RARE_TYPES: u16 = 300;
 
 /// What a load gives: what was made, and warnings in the order of the files and their lines.
 type Loaded<T> = Result<(T, Vec<Diagnostic>), LoadError>;
@@ -158,6 +164,7 @@ impl Zone {
             stand_in_fill: stand_in_fill(&negative_soa),
             negative_soa,
             soa_ttl,
+            rare_types: built.tree.types_from(RARE_TYPES),
             tree: built.tree,
             signing: None,
         };
@@ -230,6 +237,12 @@ impl Zone {
     /// encoded behind it no name leads into its own labels, which are another's in each reply.
     pub(crate) fn stand_in(&self, name: &WireName) -> WireName {
         name.stand_in(self.apex_labels, self.stand_in_fill)
+    }
+
+    /// Whether a type is one of those beyond the common ones, of which there are too many to keep an answer for
+    /// each, and nothing in the zone has it: what a name has to say is then the same as for all other such types.
+    pub(crate) fn is_strange(&self, qtype: u16) -> bool {
+        qtype >= RARE_TYPES && self.rare_types.binary_search(&qtype).is_err()
     }
 
     /// Whether there is a TTL, of the file or of links that have none of their own, that signed answers have to

@@ -6,7 +6,7 @@
 //! closest encloser in one step, but compares whole names log n times for what is almost always a
 //! single label below the apex.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use hickory_proto::rr::{LowerName, RData, RecordType};
 
@@ -156,6 +156,15 @@ impl Tree {
         let nodes = self.entries.iter().map(|entry| &entry.node);
         let ttls = nodes.flat_map(Node::rrsets).map(|set| set.ttl);
         ttls.max().unwrap_or(0)
+    }
+
+    /// The types of all records, from this one on, in order.
+    pub(super) fn types_from(&self, first: u16) -> Box<[u16]> {
+        let nodes = self.entries.iter().map(|entry| &entry.node);
+        let types = nodes.flat_map(Node::rrsets);
+        let types = types.map(|set| u16::from(set.rtype));
+        let types: BTreeSet<u16> = types.filter(|rtype| *rtype >= first).collect();
+        types.into_iter().collect()
     }
 
     /// The place of a name.

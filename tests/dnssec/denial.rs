@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use super::judges::{Program, Question, Verdict, by_unbound, unbound};
 use super::wire::{CO, DO, ask, ask_for, covered, nsec, of_type, order, sets, wire};
-use super::{DNSKEY, DS, NS, NSEC, NXNAME, RRSIG, SOA, Signed, TXT, WAYS};
+use super::{DNSKEY, DS, NS, NSEC, NXNAME, ORIGIN, RRSIG, SOA, Signed, TXT, WAYS};
 use crate::differential::message::{A, AA, AAAA, CNAME, DNAME, Reply, text_of};
-use crate::harness::run;
+use crate::harness::{PATIENCE, eventually, run};
 
 const NO_ERROR: u16 = 0;
 const FORM_ERR: u16 = 1;
@@ -84,6 +84,27 @@ fn rfc9824_3_1_a_name_that_does_not_exist_has_nxname() {
             assert_eq!(nsec.types, types(&[RRSIG, NSEC, NXNAME]), "{reply}");
         }
     }
+}
+
+/// The filter is asked where a query is received and where it is signed, which is one look-up.
+#[test]
+fn a_denial_of_the_filter_counts_once() {
+    const QUERIES: usize = 20;
+    let signed = Signed::start(WAYS[0]);
+    let server = &signed.server;
+    eventually("the filter is complete", PATIENCE, || {
+        server.metric("tinyns_filter_complete", &[]) == 1.0
+    });
+    let denials = || {
+        let labels = [("tier", "Filter"), ("result", "Hit")];
+        server.metric("tinyns_link_lookups_total", &labels)
+    };
+    let before = denials();
+    for number in 0..QUERIES {
+        let reply = ask(server.dns, &format!("none{number}.{ORIGIN}."), TXT, DO);
+        check_proof(&reply, &wire(&format!("none{number}.{ORIGIN}.")));
+    }
+    assert_eq!(denials() - before, QUERIES as f64);
 }
 
 /// RFC 9824 §3.3: an empty non-terminal exists.

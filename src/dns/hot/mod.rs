@@ -17,7 +17,8 @@
 //!   question. It is kept once, under a [stand-in](crate::zone::Zone::stand_in), not under each name: that
 //!   would let random names push out everything else. Which names are absent is for [`crate::links`]
 //!   to know, which has a bound for them. For the same reason nothing is kept of names that are made up
-//!   as they are asked for: below a wildcard, a DNAME or a zone cut.
+//!   as they are asked for: below a wildcard, a DNAME or a zone cut. And for all the types that nobody has
+//!   heard of a name has one answer.
 //! * A failure is never kept.
 //! * Signatures are kept for themselves as well, for [`super::signatures`] to find; what they are of is part of
 //!   what they are found by, and their time is.
@@ -81,6 +82,9 @@ impl Form {
     }
 }
 
+/// In the kind of a key, that it is for all types of which there are none in the zone.
+const STRANGE: u32 = 1 << 20;
+
 /// How an answer is found: by its owner name, its form, and its type or that it is the answer of a stand-in.
 #[derive(Clone, Copy)]
 pub(super) struct HotKey<'k>(Key<'k>);
@@ -124,6 +128,16 @@ impl HotAnswers {
     /// The key of the answer for a name and a type.
     pub(super) fn key<'k>(&self, name: &'k WireName, form: Form, qtype: u16) -> HotKey<'k> {
         HotKey(Key::new(&self.hasher, form.kind(qtype), name.padded()))
+    }
+
+    /// The key of the answer for a name and all types that are [strange](crate::zone::Zone::is_strange) to its
+    /// zone.
+    pub(super) fn strange_key<'k>(&self, name: &'k WireName, form: Form) -> HotKey<'k> {
+        HotKey(Key::new(
+            &self.hasher,
+            form.kind(0) | STRANGE,
+            name.padded(),
+        ))
     }
 
     /// The same key again, whose hash is known.

@@ -360,7 +360,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                     self.is_crowded = permit.is_none();
                     waiting.push((query, permit, sampled));
                 }
-                Fate::Signs | Fate::Dropped => {}
+                Fate::Signs { .. } | Fate::Dropped => {}
             }
         }
         if time.is_some() {

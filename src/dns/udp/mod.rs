@@ -274,13 +274,13 @@ impl Worker {
                     match self.handler.take(packet, &now, scratch, &mut tally, later) {
                         Fate::Replied => outbox.commit(*peer),
                         Fate::Waits(query) => waiting.push((query, *peer)),
-                        Fate::Signs => {
+                        Fate::Signs { is_made_up } => {
                             let query = Unsigned {
                                 packet: packet.bytes().into(),
                                 peer: *peer,
                                 sampled: samples.as_mut().and_then(|all| all.take(peer)),
                             };
-                            let Err(query) = self.sign(query) else {
+                            let Err(query) = self.sign(query, is_made_up) else {
                                 continue;
                             };
                             if self.handler.take_unsigned(packet, &now, reply, &mut tally) {
@@ -329,9 +329,9 @@ impl Worker {
     }
 
     /// Has a query signed; gives it back if there are too many.
-    fn sign(&self, query: Unsigned) -> Result<(), Unsigned> {
+    fn sign(&self, query: Unsigned, is_made_up: bool) -> Result<(), Unsigned> {
         match &self.signer {
-            Some(signer) => signer.put(query),
+            Some(signer) => signer.put(query, is_made_up),
             None => Err(query),
         }
     }

@@ -149,8 +149,18 @@ impl Filter {
         }))
     }
 
-    /// Whether there is certainly no link of this code below this origin, both in lower case.
+    /// Whether there is certainly no link of this code below this origin, both in lower case. That counts as a
+    /// look-up.
     pub(super) fn denies(&self, code: &[u8], origin: &str) -> bool {
+        let denied = self.excludes(code, origin);
+        if denied {
+            self.denials.inc();
+        }
+        denied
+    }
+
+    /// The same, for who will come again to look it up.
+    pub(super) fn excludes(&self, code: &[u8], origin: &str) -> bool {
         let complete = self.complete.load();
         let Some(complete) = &*complete else {
             return false;
@@ -159,11 +169,7 @@ impl Filter {
             return false;
         }
         // After the bits, so that a name that may exist does not pay for a look at the clock.
-        let denied = self.watch.vouches_for(complete.generation, Instant::now());
-        if denied {
-            self.denials.inc();
-        }
-        denied
+        self.watch.vouches_for(complete.generation, Instant::now())
     }
 
     /// Begins a write that may make a link of this name. To be called before the store is, and what it

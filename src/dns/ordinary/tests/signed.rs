@@ -100,13 +100,13 @@ impl Judge<'_> {
         for record in records.iter().filter(|record| rtype(record) != RRSIG) {
             if rtype(record) == NSEC {
                 let owner = record.name.to_ascii().to_lowercase();
-                found.nsec.push((owner, types(&wire(&record.data))));
+                found.nsec.push((owner, types(&wire_of(&record.data))));
             }
             let is_same =
                 |other: &&Record| other.name == record.name && rtype(other) == rtype(record);
             let set: Vec<_> = records.iter().filter(is_same).collect();
             let signatures = records.iter().filter(|other| {
-                let data = wire(&other.data);
+                let data = wire_of(&other.data);
                 rtype(other) == RRSIG
                     && other.name == record.name
                     && data.starts_with(&rtype(record).to_be_bytes())
@@ -125,7 +125,7 @@ impl Judge<'_> {
 
     fn verify(&self, set: &[&Record], signature: &Record) {
         let first = set[0];
-        let data = wire(&signature.data);
+        let data = wire_of(&signature.data);
         let number = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
         let (original_ttl, expiration, inception) = (number(4), number(8), number(12));
         let now = self.now.0 as u32;
@@ -153,7 +153,7 @@ impl Judge<'_> {
         let rtype = u16::from(first.record_type());
         let mut all: Vec<_> = set
             .iter()
-            .map(|record| sign::canonical(rtype, wire(&record.data)))
+            .map(|record| sign::canonical(rtype, wire_of(&record.data)))
             .collect();
         all.sort();
         for rdata in all {
@@ -237,7 +237,7 @@ impl Judge<'_> {
     }
 }
 
-fn wire(rdata: &RData) -> Vec<u8> {
+fn wire_of(rdata: &RData) -> Vec<u8> {
     let mut wire = Vec::new();
     let mut encoder = BinEncoder::new(&mut wire);
     encoder.set_name_encoding(NameEncoding::Uncompressed);
@@ -415,13 +415,16 @@ fn what_has_to_be_signed_is_handed_over() {
             Fate::Replied => "replied",
             Fate::Waits(_) => "waits for its link",
             Fate::Dropped => "dropped",
-            Fate::Signs => {
+            Fate::Signs { is_made_up } => {
                 // As where the queue is full.
                 assert!(handler.take_unsigned(&read, &now, &mut reply, &mut tally));
                 let message = Message::from_vec(reply.as_bytes()).unwrap();
                 assert!(message.metadata.truncation && message.metadata.authoritative);
                 assert!(message.answers.is_empty() && message.authorities.is_empty());
-                "to be signed"
+                match is_made_up {
+                    true => "to be signed after others",
+                    false => "to be signed",
+                }
             }
         }
     };
@@ -429,11 +432,22 @@ fn what_has_to_be_signed_is_handed_over() {
     let mut odd = link.clone();
     odd[2] |= 2;
     let absent = query("nosuch.s.example.com", 16, EDNS);
-    for packet in [&link, &odd, &absent] {
+    // There is no filter here, by which a link would be known to be absent.
+    for packet in [&link, &absent] {
         assert_eq!(take(packet), "to be signed");
     }
+    assert_eq!(take(&odd), "to be signed after others");
+    for name in ["ns", "", "wild", "x.sub", "a.b.sub", "promo", "r", "abc.r"] {
+        let name = format!("{name}.s.example.com");
+        let packet = query(name.trim_start_matches('.'), 16, EDNS);
+        assert_eq!(take(&packet), "to be signed", "{name}");
+    }
+    for name in ["x.wild", "x.abc", "x.old", "_x", "a.b.c", "x.ns"] {
+        let packet = query(&format!("{name}.s.example.com"), 16, EDNS);
+        assert_eq!(take(&packet), "to be signed after others", "{name}");
+    }
     assert_eq!(made(), 0);
-    assert_eq!(fixture.metrics.dnssec_signatures_refused.get(), 3);
+    assert_eq!(fixture.metrics.dnssec_signatures_refused.get(), 17);
     // Without DO nothing is signed, and what was is kept.
     assert_eq!(take(&query("ns.s.example.com", 1, None)), "replied");
     fixture.ask(&link);
@@ -520,7 +534,7 @@ fn keys_take_turns_and_everything_is_signed_at_any_time() {
             .iter()
             .filter(|r| u16::from(r.record_type()) == RRSIG);
         let signers = signers.map(|record| {
-            let data = wire(&record.data);
+            let data = wire_of(&record.data);
             u16::from_be_bytes([data[16], data[17]])
         });
         let records = message
@@ -589,6 +603,52 @@ fn what_is_too_much_is_cut_short_and_links_are_told() {
     assert!(!sent.truncated, "a link that was not signed before");
     let (sent, _) = ask("abc");
     assert!(sent.hot);
+}
+
+/// Names that are made up are so also where they lead to a link; what they cost is not charged to links.
+#[test]
+fn names_that_lead_to_a_link_take_nothing_from_links() {
+    let text = format!("{ZONE}*.go IN CNAME abc\n* IN TXT any\n");
+    let zone = ("s.example.com", text, Some("r"), Layout::Direct);
+    let settings = Settings {
+        signatures: SignatureLimits {
+            per_second: 20,
+            per_client: 20,
+            made_up_per_second: 0,
+            made_up_per_client: 0,
+        },
+        ..Settings::default()
+    };
+    let fixture = Fixture::signed_by(&[zone], Some(Algorithm::Ed25519), settings);
+    for code in ["abc", "fresh"] {
+        fixture.add(code, "https://example.net/", None, None);
+    }
+    for n in 0..100 {
+        for (name, qtype) in [("go", 16), ("abc", NSEC), ("abc", RRSIG), ("wild", 16)] {
+            let packet = query(&format!("x{n}.{name}.s.example.com"), qtype, EDNS);
+            let (sent, _) = fixture.ask(&packet);
+            assert!(!sent.truncated && !sent.hot, "{name}");
+        }
+    }
+    let (sent, _) = fixture.ask(&query("fresh.s.example.com", 16, EDNS));
+    assert!(!sent.truncated, "a link that was not signed before");
+}
+
+/// RFC 6672 §5.3.1, whatever the name is that is rewritten.
+#[test]
+fn the_alias_that_a_dname_stands_for_has_no_signature() {
+    let fixture = fixture(Layout::Cname, Algorithm::Ed25519);
+    for name in ["x", "www", "*", "a.*", "*.a", "*.*"] {
+        let (_, wire) = fixture.ask(&query(&format!("{name}.old.s.example.com"), 1, EDNS));
+        let message = Message::from_vec(&wire).unwrap();
+        let is_signed = |rtype: u16| {
+            message.answers.iter().any(|record| {
+                record.record_type() == RecordType::RRSIG
+                    && wire_of(&record.data)[..2] == rtype.to_be_bytes()
+            })
+        };
+        assert!(is_signed(39) && !is_signed(5), "{name}: {message:#?}");
+    }
 }
 
 /// Zones of many shapes, each signed, and names and types at random: all that is said is proved, and is what is
