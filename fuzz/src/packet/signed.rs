@@ -157,7 +157,7 @@ fn check_record(
 fn owner_labels(owner: &[u8]) -> usize {
     let (mut at, mut labels) = (0, 0);
     while owner[at] != 0 {
-        labels += usize::from(owner[at..at + 2] != *b"\x01*");
+        labels += usize::from(at > 0 || owner[..2] != *b"\x01*");
         at += 1 + usize::from(owner[at]);
     }
     labels
