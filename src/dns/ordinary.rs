@@ -287,14 +287,16 @@ impl Work<'_, '_> {
         }
         let place = Place::of(zone);
         if self.signs(&place) && signatures == Signatures::Later {
-            let is_made_up = !self.may_be_own(zone);
+            let owner = self.owner(zone);
             // What will be refused is not to fill the queue.
-            return match is_made_up && !self.has_room_for_made_up() {
+            return match owner == Owner::Nobody && !self.has_room_for_made_up() {
                 true => {
                     self.shared.metrics.dnssec_signatures_refused.inc();
                     Ok(self.unsigned(zone, Unsigned::TooMany, true))
                 }
-                false => Err(Pending::Signature { is_made_up }),
+                false => Err(Pending::Signature {
+                    is_made_up: owner != Owner::Zone,
+                }),
             };
         }
         let resolved = match link_at(zone, &self.query.name) {
@@ -328,25 +330,24 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Whether what the reply has to be signed for may be of the zone's own names, of which there is an end:
-    /// those of the file and of links, and zone cuts for all that is below them.
-    fn may_be_own(&self, zone: &Zone) -> bool {
+    /// Whose the name is, as far as that can be said at once.
+    fn owner(&self, zone: &Zone) -> Owner {
         let name = &self.query.name;
-        let links = &self.shared.links;
-        if let Some((code, origin)) = link_at(zone, name) {
-            return links.may_exist_uncounted(code.as_bytes(), origin);
-        }
-        let may_be_link = |code: &Code| {
-            let origin = zone.link_origin();
-            origin.is_some_and(|origin| links.may_exist_uncounted(code.as_str().as_bytes(), origin))
+        let of_link = |code: &str, origin: &Origin| {
+            let links = &self.shared.links;
+            match links.may_exist_uncounted(code.as_bytes(), origin) {
+                true => Owner::Zone,
+                false => Owner::Nobody,
+            }
         };
-        match zone.search(name) {
-            Lookup::Exact(_) | Lookup::Delegation { .. } => true,
-            Lookup::Link { code, .. } => may_be_link(&code),
-            Lookup::BelowLink { .. }
-            | Lookup::Dname { .. }
-            | Lookup::Wildcard(_)
-            | Lookup::NoName => false,
+        if let Some((code, origin)) = link_at(zone, name) {
+            return of_link(code, origin);
+        }
+        match (zone.search(name), zone.link_origin()) {
+            (Lookup::Exact(_) | Lookup::Delegation { at_cut: true, .. }, _) => Owner::Zone,
+            (Lookup::Delegation { .. }, _) => Owner::Other,
+            (Lookup::Link { code, .. }, Some(origin)) => of_link(code.as_str(), origin),
+            _ => Owner::Nobody,
         }
     }
 
@@ -653,6 +654,17 @@ impl Work<'_, '_> {
         let frame = self.frame.with_error(answer.error, 0);
         reply.truncate(&frame, head(answer))
     }
+}
+
+/// Whose a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The zone's: of its file, or of a link that may be there. There is an end of them.
+    Zone,
+    /// Of somebody below a zone cut, whose records and signatures a reply about it has.
+    Other,
+    /// Made up, for all that the zone knows.
+    Nobody,
 }
 
 /// For how long an answer may be kept.
