@@ -60,6 +60,17 @@ pub struct Denial {
     pub successor: Successor,
 }
 
+/// What the TTL of an RRset is that an answer has with a lower one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullTtl {
+    /// The owner of the RRset.
+    pub owner: Name,
+    /// Its type.
+    pub rtype: RecordType,
+    /// In seconds.
+    pub ttl: u32,
+}
+
 /// What is known of a link.
 #[derive(Clone, Debug)]
 pub enum Known {
@@ -120,8 +131,10 @@ pub struct Answer {
     pub glue_required: bool,
     /// Why the answer is as it is, where an operator would ask.
     pub error: Option<ExtendedError>,
+    /// What the TTLs of RRsets of the answer section are that are cut to what is left of a link's life.
+    pub full_ttls: Vec<FullTtl>,
     /// What there is to be proved, if the client wants proofs and the zone is signed.
-    pub denial: Option<Denial>,
+    pub denial: Option<Box<Denial>>,
     /// Whether it was signed.
     pub signed: bool,
     /// Whether the client is to come by TCP for it.
@@ -136,6 +149,13 @@ impl Answer {
             text: "",
         };
         Self::empty(ResponseCode::Refused, Some(error))
+    }
+
+    /// The TTL of an RRset of the answer section when it is not cut, in seconds.
+    pub fn full_ttl(&self, first: &Record) -> u32 {
+        let mut cut = self.full_ttls.iter();
+        let of = cut.find(|full| full.rtype == first.record_type() && full.owner == first.name);
+        of.map_or(first.ttl, |full| full.ttl)
     }
 
     /// Says of an answer that it is of what was known once.
@@ -162,6 +182,7 @@ impl Answer {
             additionals: Vec::new(),
             glue_required: false,
             error,
+            full_ttls: Vec::new(),
             denial: None,
             signed: false,
             cut: false,
@@ -438,7 +459,8 @@ impl Walk<'_> {
                 let Some(target) = self.zone.target_name(link.name.code()) else {
                     return self.no_data(owner, types);
                 };
-                let ttl = link.answer_ttl(self.zone.link_ttl(), self.now);
+                let full_ttl = link.full_ttl(self.zone.link_ttl());
+                let ttl = self.cut_ttl(owner, RecordType::CNAME, link, full_ttl);
                 let rdata = RData::CNAME(CNAME(target.clone()));
                 let cname = Record::from_rdata(owner.clone(), ttl, rdata);
                 self.reply.answers.push(cname);
@@ -469,7 +491,6 @@ impl Walk<'_> {
         if let Some(turn) = self.of_signing(owner, types) {
             return turn;
         }
-        let ttl = link.answer_ttl(self.zone.link_ttl(), self.now);
         let rdata = match self.qtype {
             // RFC 8482 §4.1: for ANY the one RRset that every link has.
             RecordType::TXT | RecordType::ANY => Some(records::txt(&link.target)),
@@ -477,6 +498,8 @@ impl Walk<'_> {
             _ => None,
         };
         if let Some(rdata) = rdata {
+            let full_ttl = link.full_ttl(self.zone.link_ttl());
+            let ttl = self.cut_ttl(owner, rdata.record_type(), link, full_ttl);
             let record = Record::from_rdata(owner.clone(), ttl, rdata);
             self.reply.answers.push(record);
             return Turn::Done;
@@ -484,9 +507,22 @@ impl Walk<'_> {
         let Some(rrset) = template.and_then(|node| node.rrset(self.qtype)) else {
             return self.no_data(owner, types);
         };
-        let ttl = link.cap_ttl(rrset.ttl, self.now);
+        let ttl = self.cut_ttl(owner, rrset.rtype, link, rrset.ttl);
         self.push_rrset_with_ttl(owner, rrset, ttl);
         Turn::Done
+    }
+
+    /// The TTL of an RRset of a link, cut to what is left of its life.
+    fn cut_ttl(&mut self, owner: &Name, rtype: RecordType, link: &Link, ttl: u32) -> u32 {
+        let cut = link.cap_ttl(ttl, self.now);
+        if cut < ttl {
+            self.reply.full_ttls.push(FullTtl {
+                owner: owner.clone(),
+                rtype,
+                ttl,
+            });
+        }
+        cut
     }
 
     /// A name below a code: it never exists, unless there is no such link and a wildcard of the
@@ -554,7 +590,7 @@ impl Walk<'_> {
     /// Has it proved that a name has these types and no other, if the client wants that.
     fn deny(&mut self, owner: &Name, types: Vec<u16>, successor: Successor) {
         if self.signed.is_some_and(|signed| signed.wanted) {
-            self.reply.denial = Some(self.denial(owner, types, successor));
+            self.reply.denial = Some(Box::new(self.denial(owner, types, successor)));
         }
     }
 

@@ -153,19 +153,26 @@ impl Signer<'_> {
             }
             _ => true,
         };
-        answer.answers = self.sign_section(&answer.answers, &mut renewal, &mut is_own)?;
+        // RFC 4034 §3.1.4: signed is the TTL that the records have as a rule, so that one signature does to the end
+        // of a link.
+        let full_ttl = |first: &Record| answer.full_ttl(first);
+        answer.answers =
+            self.sign_section(&answer.answers, &full_ttl, &mut renewal, &mut is_own)?;
+        let full_ttl = |first: &Record| first.ttl;
         let mut is_own = |set: &[Record], _: &[Record]| {
             // RFC 4035 §2.2: the NS records of a zone cut are not signed.
             set.iter()
                 .all(|record| record.record_type() != RecordType::NS)
         };
-        answer.authorities = self.sign_section(&answer.authorities, &mut renewal, &mut is_own)?;
+        answer.authorities =
+            self.sign_section(&answer.authorities, &full_ttl, &mut renewal, &mut is_own)?;
         // RFC 4035 §2.2: nor is glue.
         let mut is_own = |set: &[Record], _: &[Record]| {
             let owner = set.first().map(|record| &record.name);
             owner.is_some_and(|owner| !self.zone.is_glue(owner))
         };
-        answer.additionals = self.sign_section(&answer.additionals, &mut renewal, &mut is_own)?;
+        answer.additionals =
+            self.sign_section(&answer.additionals, &full_ttl, &mut renewal, &mut is_own)?;
         if qtype == RecordType::RRSIG {
             // Aliases have led there, but the NSEC record was not asked for.
             let is_asked = |record: &Record| record.record_type() != RecordType::NSEC;
@@ -179,6 +186,7 @@ impl Signer<'_> {
     fn sign_section(
         &self,
         records: &[Record],
+        full_ttl: &dyn Fn(&Record) -> u32,
         renewal: &mut UnixTime,
         is_own: &mut dyn FnMut(&[Record], &[Record]) -> bool,
     ) -> Result<Vec<Record>, Unsigned> {
@@ -190,7 +198,8 @@ impl Signer<'_> {
                 signed.extend_from_slice(set);
                 continue;
             }
-            let signatures = self.signatures(set)?;
+            let full_ttl = set.first().map_or(0, full_ttl);
+            let signatures = self.signatures(set, full_ttl)?;
             let max_ttl = self.signing.max_ttl();
             let at_most = |record: &Record| {
                 let mut record = record.clone();
@@ -210,8 +219,8 @@ impl Signer<'_> {
         Ok(signed)
     }
 
-    /// The signatures of an RRset, kept or new.
-    fn signatures(&self, set: &[Record]) -> Result<Signatures, Unsigned> {
+    /// The signatures of an RRset, whose TTL is `ttl` as a rule, kept or new.
+    fn signatures(&self, set: &[Record], ttl: u32) -> Result<Signatures, Unsigned> {
         let first = set.first().ok_or(Unsigned::Failed)?;
         let rtype = u16::from(first.record_type());
         let owner = WireName::from_labels(first.name.iter()).ok_or(Unsigned::Failed)?;
@@ -222,8 +231,8 @@ impl Signer<'_> {
         data.dedup();
         // RFC 4034 §3.1.4: the TTL of the zone, also where a denial has the SOA record with a lower one.
         let ttl = match first.record_type() {
-            RecordType::SOA => self.zone.soa_ttl().max(first.ttl),
-            _ => first.ttl,
+            RecordType::SOA => self.zone.soa_ttl().max(ttl),
+            _ => ttl,
         };
         let set = CanonicalSet {
             owner: owner.as_bytes(),

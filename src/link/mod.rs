@@ -43,14 +43,13 @@ impl Link {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// The TTL for an answer given at `now`, in seconds: the link's own or `zone_ttl`, and never
-    /// beyond its expiry, so that no cache holds a link that has ended.
-    pub fn answer_ttl(&self, zone_ttl: u32, now: UnixTime) -> u32 {
-        self.cap_ttl(self.ttl.map_or(zone_ttl, Ttl::as_secs), now)
+    /// The TTL of its records, in seconds: its own or `zone_ttl`.
+    pub fn full_ttl(&self, zone_ttl: u32) -> u32 {
+        self.ttl.map_or(zone_ttl, Ttl::as_secs)
     }
 
-    /// `ttl`, cut to what is left of the link's life at `now`. That second may be nearly over, so it
-    /// does not count: in its last second a link is not to be cached at all.
+    /// `ttl`, cut to what is left of the link's life at `now`, so that no cache holds a link that has ended. That
+    /// second may be nearly over, so it does not count: in its last second a link is not to be cached at all.
     pub fn cap_ttl(&self, ttl: u32, now: UnixTime) -> u32 {
         match self.expires_at {
             Some(end) => {
@@ -139,15 +138,16 @@ mod tests {
 
     #[test]
     fn ttl_never_reaches_beyond_expiry() {
-        assert_eq!(link(None, None).answer_ttl(300, UnixTime(5)), 300);
-        assert_eq!(link(None, Some(20)).answer_ttl(300, UnixTime(5)), 20);
-        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(990)), 9);
-        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(999)), 0);
-        assert_eq!(
-            link(Some(1_000), Some(20)).answer_ttl(300, UnixTime(100)),
-            20
-        );
-        assert_eq!(link(Some(1_000), None).answer_ttl(300, UnixTime(2_000)), 0);
+        let check = |expires_at, ttl, now, expected| {
+            let link = link(expires_at, ttl);
+            assert_eq!(link.cap_ttl(link.full_ttl(300), UnixTime(now)), expected);
+        };
+        check(None, None, 5, 300);
+        check(None, Some(20), 5, 20);
+        check(Some(1_000), None, 990, 9);
+        check(Some(1_000), None, 999, 0);
+        check(Some(1_000), Some(20), 100, 20);
+        check(Some(1_000), None, 2_000, 0);
     }
 
     #[test]

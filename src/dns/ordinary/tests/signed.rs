@@ -396,6 +396,36 @@ fn what_a_clock_that_was_ahead_has_signed_is_not_told_before_its_time() {
     ask();
 }
 
+/// RFC 4034 §3.1.4: the TTL that is signed is the zone's, so that it need not be signed anew for every second.
+#[test]
+fn a_link_that_ends_soon_is_signed_once() {
+    for layout in [Layout::Cname, Layout::Direct] {
+        let fixture = fixture(layout, Algorithm::EcdsaP256Sha256);
+        let made = || fixture.metrics.dnssec_signatures.get();
+        fixture.add(
+            "ends",
+            "https://example.net/",
+            Some(UnixTime(NOW.0 + 50)),
+            None,
+        );
+        let mut first = 0;
+        for passed in 0..50 {
+            fixture.clock.set(UnixTime(NOW.0 + passed));
+            for (name, qtype) in [("ends", 16), ("ends", 1), ("ends.r", 65)] {
+                let packet = query(&format!("{name}.s.example.com"), qtype, EDNS);
+                let (message, _) = Judge::of(&fixture).ask(&fixture, &packet);
+                for record in &message.answers {
+                    assert_eq!(u64::from(record.ttl), 49 - passed, "{record}");
+                }
+            }
+            match passed {
+                0 => first = made(),
+                _ => assert_eq!(made(), first, "after {passed} seconds"),
+            }
+        }
+    }
+}
+
 /// Where queries are received nothing is signed: what is not kept waits, and is cut short where it cannot.
 #[test]
 fn what_has_to_be_signed_is_handed_over() {
