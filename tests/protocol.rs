@@ -414,6 +414,13 @@ fn rfc6895_3_1_types_that_are_no_data() {
         let seen = ask(&server, &Packet::new(ZONE_NAME, qtype));
         assert_eq!((seen.rcode, seen.counts), (rcode, [0; 3]), "type {qtype}");
     }
+    // RFC 5936 §2.2.1: what is no zone of ours is another matter.
+    for qtype in [251, 252] {
+        for name in [CODE, b"\x07example\x03org\0"] {
+            let seen = ask(&server, &Packet::new(name, qtype));
+            assert_eq!((seen.rcode, seen.counts), (9, [0; 3]), "type {qtype}");
+        }
+    }
     let seen = ask(&server, &Packet::new(ZONE_NAME, 255));
     assert_eq!(seen.rcode, 0);
     assert!(seen.counts[0] > 0 && seen.counts[1] == 0);

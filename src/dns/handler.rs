@@ -65,7 +65,7 @@ pub(super) struct Shared {
     limiter: Option<RateLimiter>,
     pub(super) signatures: SigningState,
     /// Whether any zone is signed.
-    has_signed: bool,
+    pub(super) has_signed: bool,
     pub(super) metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     pulse: Pulse,
@@ -100,15 +100,15 @@ impl Asked<'_> {
             qtype,
             signed: keys.map(|keys| Signed {
                 keys,
-                wanted: wants_signatures(self.edns, qtype.into()),
+                wanted: wants_dnssec(self.edns),
             }),
         }
     }
 }
 
-/// Whether a client wants signatures: it says so (RFC 3225 §3), or asks for them.
-pub(super) fn wants_signatures(edns: Option<QueryEdns<'_>>, qtype: u16) -> bool {
-    edns.is_some_and(|edns| edns.dnssec_ok) || qtype == TYPE_RRSIG
+/// Whether a client wants signatures and proofs with whatever it is told (RFC 3225 §3).
+pub(super) fn wants_dnssec(edns: Option<QueryEdns<'_>>) -> bool {
+    edns.is_some_and(|edns| edns.dnssec_ok)
 }
 
 /// Where an odd query is answered from.
@@ -350,7 +350,7 @@ impl Shared {
         let (Some(signing), Some(signed)) = (zone.signing(), question.signed) else {
             return answer;
         };
-        if !signed.wanted {
+        if !signed.wanted && u16::from(question.qtype) != TYPE_RRSIG {
             return answer;
         }
         let signer = Signer {
@@ -363,6 +363,7 @@ impl Shared {
             client: asked.from.0,
             is_known: asked.is_known,
             is_made_up: true,
+            wants_dnssec: signed.wanted,
         };
         match signer.sign(&mut answer, question.qtype) {
             Ok(_) => answer,
@@ -435,7 +436,7 @@ impl Shared {
 
     /// Whether there may be signatures for this query.
     pub(super) fn may_sign(&self, edns: Option<QueryEdns<'_>>, qtype: u16) -> bool {
-        self.has_signed && wants_signatures(edns, qtype)
+        self.has_signed && (wants_dnssec(edns) || qtype == TYPE_RRSIG)
     }
 
     pub(super) fn time(&self) -> Now {

@@ -283,12 +283,17 @@ impl<'p> Message<'p> {
             });
         }
         match self.opcode {
-            QUERY => self.query_refusal(identity, cookie),
+            QUERY => self.query_refusal(identity, cookie, is_ours),
             _ => Some(self.change_refusal(is_ours)),
         }
     }
 
-    fn query_refusal(&self, identity: &Identity, cookie: CookieCheck) -> Option<Refusal> {
+    fn query_refusal(
+        &self,
+        identity: &Identity,
+        cookie: CookieCheck,
+        is_ours: impl Fn(&WireName) -> bool,
+    ) -> Option<Refusal> {
         let Some(asked) = &self.question else {
             // RFC 7873 §5.4: a client may ask for a cookie alone, or whether the one that it has is good.
             return Some(match (self.counts[0], cookie) {
@@ -299,7 +304,15 @@ impl<'p> Message<'p> {
             });
         };
         match asked.class {
-            CLASS_IN => type_refusal(asked.qtype),
+            CLASS_IN => match asked.qtype {
+                // RFC 5936 §2.2.1: of a zone that is not ours there is nothing to transfer.
+                TYPE_AXFR | TYPE_IXFR if !is_ours(&asked.name) => Some(Refusal::because(
+                    NOT_AUTH,
+                    ExtendedError::NOT_AUTHORITATIVE,
+                    "",
+                )),
+                qtype => type_refusal(qtype),
+            },
             CLASS_CHAOS => Some(match chaos::answer(&asked.name, asked.qtype, identity) {
                 Some(answer) => Refusal {
                     authoritative: true,

@@ -21,7 +21,7 @@ use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
 use super::answer::{Answer, Known, Question, Signed, Step, answer};
-use super::handler::{Handler, Shared, Unanswered};
+use super::handler::{Handler, Shared, Unanswered, wants_dnssec};
 use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
 use super::message::Message;
 use super::packet::{Packet, Via};
@@ -252,7 +252,7 @@ impl Handler {
 
 impl Shared {
     fn form_of(&self, query: &Query<'_>) -> Form {
-        match self.may_sign(query.echo.edns, query.qtype) {
+        match self.has_signed && wants_dnssec(query.echo.edns) {
             true => Form::Signed,
             false => Form::Plain,
         }
@@ -367,15 +367,21 @@ impl Work<'_, '_> {
         self.from.1 != Via::Udp || self.frame.has_valid_cookie
     }
 
-    /// Whether what this zone answers is to be signed.
-    fn signs(&self, place: &Place<'_>) -> bool {
+    /// Whether whatever this zone answers is to be signed, and what it denies proved.
+    fn proves(&self, place: &Place<'_>) -> bool {
         place.keys.is_some() && self.form == Form::Signed
+    }
+
+    /// Whether there may be something to sign, if only because signatures are asked for.
+    fn signs(&self, place: &Place<'_>) -> bool {
+        let is_asked = || self.query.record_type() == RecordType::RRSIG;
+        self.proves(place) || place.keys.is_some() && is_asked()
     }
 
     /// The reply that there is no such name, which is the same for all names of the same length, if it is not
     /// signed. `answer` is the answer if it has been made already.
     fn no_name(&mut self, place: &Place<'_>, answer: Option<Answer>) -> Sent {
-        let sent = match self.signs(place) {
+        let sent = match self.proves(place) {
             true => self.denied(place),
             false => self.no_name_as_stand_in(place, answer),
         };
@@ -486,6 +492,7 @@ impl Work<'_, '_> {
             client: self.from.0,
             is_known: self.is_known(),
             is_made_up,
+            wants_dnssec: self.form == Form::Signed,
         })
     }
 

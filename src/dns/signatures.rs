@@ -125,6 +125,8 @@ pub(super) struct Signer<'a> {
     pub(super) is_known: bool,
     /// Whether the name that is asked for is one of those of which there is no end.
     pub(super) is_made_up: bool,
+    /// Whether it has set DO.
+    pub(super) wants_dnssec: bool,
 }
 
 impl Signer<'_> {
@@ -136,6 +138,9 @@ impl Signer<'_> {
     ) -> Result<UnixTime, Unsigned> {
         if matches!(answer.rcode, ResponseCode::ServFail | ResponseCode::Refused) {
             return Ok(UnixTime(u64::MAX));
+        }
+        if !self.wants_dnssec {
+            return self.sign_asked(answer);
         }
         if let Some(denial) = answer.denial.take() {
             let nsec = denial.record(self.zone);
@@ -179,6 +184,19 @@ impl Signer<'_> {
             answer.answers.retain(is_asked);
         }
         answer.signed = true;
+        Ok(renewal)
+    }
+
+    /// Has the signatures in an answer that are asked for, and nothing else of DNSSEC: to who has not set DO they are
+    /// records like any others (RFC 4035 §3.1).
+    fn sign_asked(&self, answer: &mut Answer) -> Result<UnixTime, Unsigned> {
+        let mut renewal = UnixTime(u64::MAX);
+        let is_nsec = |record: &Record| record.record_type() == RecordType::NSEC;
+        let (nsec, mut answers): (Vec<_>, Vec<_>) = answer.answers.drain(..).partition(is_nsec);
+        let signed =
+            self.sign_section(&nsec, &|first| first.ttl, &mut renewal, &mut |_, _| true)?;
+        answers.extend(signed.into_iter().filter(|record| !is_nsec(record)));
+        answer.answers = answers;
         Ok(renewal)
     }
 

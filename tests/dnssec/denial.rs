@@ -263,6 +263,29 @@ fn rfc4035_3_1_who_does_not_ask_for_it_gets_none_of_it() {
             let found = sections.into_iter().flatten().map(|r| r.rtype);
             assert!(!found.into_iter().any(|r| is_dnssec(&r)), "{reply}");
         }
+        // To who asks for signatures they are records like others, of names that exist.
+        for owner in ["abc.s.example.com.", "mail.s.example.com."] {
+            let reply = ask(server, owner, RRSIG, flags);
+            let rrsig = of_type(&reply.answer, RRSIG);
+            assert!(rrsig.len() == 1 && covered(rrsig[0]) == NSEC, "{reply}");
+            assert!(reply.answer.len() == 1 && reply.authority.is_empty());
+        }
+        for owner in ["nosuch.s.example.com.", "x.abc.s.example.com."] {
+            for qtype in [RRSIG, NSEC] {
+                let reply = ask(server, owner, qtype, flags);
+                assert_eq!(reply.rcode, NX_DOMAIN, "{reply}");
+                let (found, signatures) = sets(&reply.authority);
+                assert_eq!(found, [(wire("s.example.com."), SOA)].into(), "{reply}");
+                assert!(reply.answer.is_empty() && signatures.is_empty(), "{reply}");
+            }
+        }
+        for owner in ["x.safe.s.example.com.", "x.sub.s.example.com."] {
+            let reply = ask(server, owner, RRSIG, flags);
+            assert!(reply.authority.iter().all(|r| r.rtype == NS), "{reply}");
+            assert!(reply.answer.is_empty() && !reply.has(AA), "{reply}");
+        }
+        let reply = ask(server, "www.s.example.com.", RRSIG, flags);
+        assert!(of_type(&reply.answer, RRSIG).len() == 1, "{reply}");
         // Who asks for them by their types gets them.
         let reply = ask(server, "s.example.com.", DNSKEY, flags);
         assert_eq!(of_type(&reply.answer, DNSKEY).len(), 1, "{reply}");

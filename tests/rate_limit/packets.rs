@@ -272,7 +272,7 @@ fn a_slip_of_an_error_is_the_error() {
         for (packet, expected) in [
             (foreign(Some(NSID)), REFUSED),
             (foreign(None), REFUSED),
-            (query(1, 252, Some(&[])), REFUSED),
+            (query(1, 252, Some(&[])), 9),
             (badvers, 16),
             (notimp, 4),
             (cut_off, 1),

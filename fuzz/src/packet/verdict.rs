@@ -85,12 +85,16 @@ fn by_zone(question: Option<&Question>) -> (Option<u16>, &'static str) {
     let Some(question) = question.filter(|question| question.qtype == SOA) else {
         return (Some(rcode::FORM_ERR), "no zone");
     };
-    let name = question.name.to_ascii_lowercase();
-    let is_ours = ORIGINS.iter().any(|origin| wire_name(origin) == name);
-    match is_ours && question.qclass == 1 {
+    match is_apex(question) && question.qclass == 1 {
         true => (Some(rcode::REFUSED), "our zone"),
         false => (Some(rcode::NOT_AUTH), "another zone"),
     }
+}
+
+/// Whether a question is about a zone as a whole (RFC 5936 §2.2.1 for transfers).
+fn is_apex(question: &Question) -> bool {
+    let name = question.name.to_ascii_lowercase();
+    ORIGINS.iter().any(|origin| wire_name(origin) == name)
 }
 
 fn by_question(packet: &[u8], expected: &Expected) -> (Option<u16>, &'static str) {
@@ -107,7 +111,10 @@ fn by_question(packet: &[u8], expected: &Expected) -> (Option<u16>, &'static str
     };
     let chaos = [&b"\x07version\x04bind\0"[..], b"\x02id\x06server\0"];
     match (question.qclass, question.qtype) {
-        (1, 251 | 252) => (Some(rcode::REFUSED), "transfer"),
+        (1, 251 | 252) => match is_apex(question) {
+            true => (Some(rcode::REFUSED), "transfer"),
+            false => (Some(rcode::NOT_AUTH), "transfer of another zone"),
+        },
         (1, OPT | TSIG | 128) => (Some(rcode::FORM_ERR), "a type that is no data"),
         (1, 249 | 253 | 254) => (Some(rcode::NOT_IMP), "a type that nobody has"),
         (1, _) if !is_decoded(packet) => (Some(rcode::FORM_ERR), "hickory"),
@@ -359,7 +366,8 @@ mod tests {
         check(|p| p.truncate(p.len() - 1), form_err, "cut off");
         check(|p| p[5] = 0, form_err, "cut off");
         check(|p| p[12] = 0x80, form_err, "a kind of label that is none");
-        check(|p| p[32] = 252, Some(rcode::REFUSED), "transfer");
+        let not_auth = Some(rcode::NOT_AUTH);
+        check(|p| p[32] = 252, not_auth, "transfer of another zone");
         check(|p| p[32] = 41, form_err, "a type that is no data");
         check(|p| p[34] = 3, Some(rcode::REFUSED), "class");
         let opt = 35;

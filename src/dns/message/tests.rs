@@ -188,8 +188,8 @@ fn rfc7873_5_4_a_cookie_alone() {
 #[test]
 fn rfc6895_3_1_types_that_are_no_data() {
     let cases = [
-        (TYPE_AXFR, REFUSED),
-        (TYPE_IXFR, REFUSED),
+        (TYPE_AXFR, NOT_AUTH),
+        (TYPE_IXFR, NOT_AUTH),
         (TYPE_OPT, FORM_ERR),
         (TYPE_TSIG, FORM_ERR),
         (TYPE_NXNAME, FORM_ERR),
@@ -199,6 +199,11 @@ fn rfc6895_3_1_types_that_are_no_data() {
     ];
     for (qtype, rcode) in cases {
         check(&query(qtype, CLASS_IN), Some(rcode));
+    }
+    // RFC 5936 §2.2.1: what is not there is not what is not offered.
+    for qtype in [TYPE_AXFR, TYPE_IXFR] {
+        let packet = message(QUERY, [1, 0, 0, 0], &[&question(OURS, qtype, CLASS_IN)]);
+        check(&packet, Some(REFUSED));
     }
     for qtype in [0, 1, 127, 129, 200, 248, 255, 256, 65_535] {
         check(&query(qtype, CLASS_IN), None);
