@@ -215,6 +215,18 @@ pub enum Problem {
     /// Another zone has this origin.
     #[error("there is another zone {0}")]
     SameOrigin(Origin),
+    /// It takes the names of the links of another zone.
+    #[error(
+        "the zone {origin} cannot be here: {redirect_host} and what is below it is for the links of {links}"
+    )]
+    InRedirectHost {
+        /// Its origin.
+        origin: Origin,
+        /// The name of the other zone's redirect host.
+        redirect_host: Box<str>,
+        /// The origin of the other zone.
+        links: Origin,
+    },
     /// The origin does not make a name.
     #[error("the origin {0} is not a name")]
     BadOrigin(Origin),

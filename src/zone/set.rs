@@ -43,6 +43,9 @@ impl Zones {
                 errors.push(in_file(config, problem));
                 continue;
             }
+            if let Some(problem) = in_redirect_host(config, configs) {
+                errors.push(in_file(config, problem));
+            }
             match Zone::load(config) {
                 Ok((mut zone, more)) => {
                     zone.signing = signings.get(&config.origin).cloned();
@@ -166,6 +169,20 @@ impl Zones {
             _ => Host::Inside,
         }
     }
+}
+
+/// Where a zone would take the names of the links of another one.
+fn in_redirect_host(config: &ZoneConfig, all: &[ZoneConfig]) -> Option<Problem> {
+    let origin = config.origin.as_str();
+    all.iter().find_map(|links| {
+        let redirect_host = format!("{}.{}", links.redirect_host.as_ref()?, links.origin);
+        let above = origin.strip_suffix(&redirect_host)?;
+        (above.is_empty() || above.ends_with('.')).then(|| Problem::InRedirectHost {
+            origin: config.origin.clone(),
+            redirect_host: redirect_host.into(),
+            links: links.origin.clone(),
+        })
+    })
 }
 
 /// The zones that a server shares among its parts: always whole, and replaced by a reload.

@@ -218,3 +218,35 @@ fn errors_of_all_zones_are_reported() {
         ]
     );
 }
+
+/// Links have two names each, of which one is below the redirect host; another zone there would have them all.
+#[test]
+fn no_zone_is_where_links_are() {
+    let directory = files(&[
+        ("links", format!("{HEAD}{LINKS}").as_bytes()),
+        ("other", HEAD.as_bytes()),
+    ]);
+    let load = |origin: &str| {
+        let other = file_config(directory.path(), origin, "other", false);
+        let links = file_config(directory.path(), "example", "links", true);
+        let set = ZoneSet::load(vec![other, links]);
+        set.map(drop).map_err(|error| error.to_string())
+    };
+    for origin in ["r.example", "R.Example", "x.r.example", "a.b.r.example"] {
+        let error = load(origin).unwrap_err();
+        let origin = origin.to_lowercase();
+        let problem = format!(
+            "other: the zone {origin} cannot be here: r.example and what is below it is for the links of example"
+        );
+        assert!(error.ends_with(&problem), "{error}");
+    }
+    for origin in [
+        "xr.example",
+        "r.x.example",
+        "example.r",
+        "r.example.test",
+        "x.example",
+    ] {
+        load(origin).unwrap();
+    }
+}
