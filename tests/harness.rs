@@ -70,6 +70,15 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
+/// An address of the loopback interface that no other test has, nor another run of the tests at the same time: its
+/// port 53 is free.
+pub fn own_host() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 96 + u8::try_from(number).unwrap(), high, low)
+}
+
 /// What a test server is made of.
 pub struct Setup {
     dir: TempDir,

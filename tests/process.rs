@@ -1,7 +1,6 @@
 //! What the process has of the system: its user, its capabilities, its files. Most of it can only be
 //! seen by root; without root these tests say so and pass.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Group, User, geteuid};
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Server, Setup, TOKEN, ZONE, eventually, tinyns};
+use crate::harness::{PATIENCE, Server, Setup, TOKEN, ZONE, eventually, own_host, tinyns};
 
 /// The user that nobody is.
 struct Nobody {
@@ -32,16 +31,9 @@ fn nobody() -> Option<Nobody> {
     })
 }
 
-/// An address of the loopback interface that no other run of the tests has, with a port that only root
-/// may bind.
-fn port_53(number: u8) -> SocketAddr {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    (Ipv4Addr::new(127, 53 + number, high, low), 53).into()
-}
-
 /// A server on port 53 in a directory that belongs to nobody.
-fn setup(nobody: &Nobody, number: u8) -> Setup {
-    let setup = Setup::new().listen(&format!("[\"{}\"]", port_53(number)));
+fn setup(nobody: &Nobody) -> Setup {
+    let setup = Setup::new().listen(&format!("[\"{}:53\"]", own_host()));
     chown(setup.dir(), Some(nobody.uid), Some(nobody.gid)).unwrap();
     setup
 }
@@ -94,10 +86,10 @@ fn check_serves(server: &Server) {
 #[test]
 fn root_binds_port_53_and_becomes_somebody_else() {
     let Some(nobody) = nobody() else { return };
-    let server = setup(&nobody, 0)
+    let server = setup(&nobody)
         .section("[process]\nuser = \"nobody\"\n")
         .start();
-    assert_eq!(server.dns, port_53(0));
+    assert_eq!(server.dns.port(), 53);
     server.log().wait_for("root's privileges given up");
     check_serves(&server);
     check_threads(&server, nobody.uid, nobody.gid);
@@ -118,7 +110,7 @@ fn numbers_and_another_group_will_do() {
     let Some(nobody) = nobody() else { return };
     let group = Group::from_name("daemon").unwrap().expect("group daemon");
     let process = format!("[process]\nuser = \"{}\"\ngroup = \"daemon\"\n", 64_999);
-    let setup = setup(&nobody, 1).section(&process);
+    let setup = setup(&nobody).section(&process);
     chown(setup.dir(), Some(64_999), None).unwrap();
     let server = setup.start();
     check_serves(&server);
@@ -128,7 +120,7 @@ fn numbers_and_another_group_will_do() {
 #[test]
 fn a_capability_to_bind_port_53_is_given_up() {
     let Some(nobody) = nobody() else { return };
-    let setup = setup(&nobody, 2);
+    let setup = setup(&nobody);
     // Where nobody can execute it: the build's own directory may be closed.
     let program = setup.dir().join("tinyns").display().to_string();
     let setup = setup.limits(&format!(
@@ -137,7 +129,7 @@ fn a_capability_to_bind_port_53_is_given_up() {
         nobody.gid
     ));
     let server = setup.start();
-    assert_eq!(server.dns, port_53(2));
+    assert_eq!(server.dns.port(), 53);
     check_serves(&server);
     let groups = of_each_thread(&server, "Groups:");
     assert!(groups.iter().all(String::is_empty), "{groups:?}");

@@ -2,7 +2,7 @@
 //! somebody who does so with more patience.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use nix::unistd::geteuid;
 
@@ -12,6 +12,7 @@ use super::relay::{Change, Relay};
 use super::wire::{DO, Nsec, ask_for, nsecs, order, wire};
 use super::{CODE, NSEC, SECRETS, Signed, TXT, WAYS};
 use crate::differential::message::text_of;
+use crate::harness::own_host;
 
 /// After so many steps a walker gives up.
 const MAX_STEPS: usize = 300;
@@ -86,8 +87,7 @@ fn a_zone_with_links_cannot_be_walked() {
 
 /// What ldns-walk makes of a server. It asks at port 53 and nowhere else.
 fn ldns_walk(server: SocketAddr, start: Option<&str>) -> String {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let address = Ipv4Addr::new(127, 57, high, low);
+    let address = own_host();
     let _relay = Relay::between((address, 53).into(), server, Change::None);
     let at = format!("@{address}");
     let start = start.map_or(vec![], |start| vec!["-s", start]);
