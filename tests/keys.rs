@@ -239,7 +239,7 @@ fn a_list_that_is_lost_is_no_new_beginning() {
     let told = format!(
         "tinyns: DIR/keys/s.example.com: keys.toml is missing, but there is \
          DIR/keys/s.example.com/Ks.example.com.+013+{old:0>5}.pem; bring it back, for without it nobody knows \
-         which key signs the zone; if none of the keys has been used, remove them"
+         which key signs the zone; if none of the keys is in use, remove them"
     );
     for args in ["keys generate", "keys list", "keys ds"] {
         assert_eq!(operator.refused(args), told, "{args}");

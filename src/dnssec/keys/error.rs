@@ -32,7 +32,7 @@ pub enum KeysError {
     /// There are keys, but nothing tells what they do.
     #[error(
         "{}: {LIST_FILE} is missing, but there is {}; bring it back, for without it nobody knows which key signs \
-         the zone; if none of the keys has been used, remove them",
+         the zone; if none of the keys is in use, remove them",
         .directory.display(),
         .key.display()
     )]
