@@ -217,13 +217,11 @@ pub enum Problem {
     SameOrigin(Origin),
     /// It takes the names of the links of another zone.
     #[error(
-        "the zone {origin} cannot be here: {redirect_host} and what is below it is for the links of {links}"
+        "there can be no zone {origin}: it is the redirect host of {links}, whose links are below it"
     )]
-    InRedirectHost {
+    AtRedirectHost {
         /// Its origin.
         origin: Origin,
-        /// The name of the other zone's redirect host.
-        redirect_host: Box<str>,
         /// The origin of the other zone.
         links: Origin,
     },

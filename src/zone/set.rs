@@ -43,7 +43,7 @@ impl Zones {
                 errors.push(in_file(config, problem));
                 continue;
             }
-            if let Some(problem) = in_redirect_host(config, configs) {
+            if let Some(problem) = at_redirect_host(config, configs) {
                 errors.push(in_file(config, problem));
             }
             match Zone::load(config) {
@@ -171,17 +171,18 @@ impl Zones {
     }
 }
 
-/// Where a zone would take the names of the links of another one.
-fn in_redirect_host(config: &ZoneConfig, all: &[ZoneConfig]) -> Option<Problem> {
-    let origin = config.origin.as_str();
-    all.iter().find_map(|links| {
-        let redirect_host = format!("{}.{}", links.redirect_host.as_ref()?, links.origin);
-        let above = origin.strip_suffix(&redirect_host)?;
-        (above.is_empty() || above.ends_with('.')).then(|| Problem::InRedirectHost {
-            origin: config.origin.clone(),
-            redirect_host: redirect_host.into(),
-            links: links.origin.clone(),
-        })
+/// Where a zone would take the names of all links of another one. One below it takes that of one code, as a name of
+/// the file does.
+fn at_redirect_host(config: &ZoneConfig, all: &[ZoneConfig]) -> Option<Problem> {
+    let at_redirect_host = |links: &&ZoneConfig| {
+        let redirect_host = links.redirect_host.as_ref();
+        redirect_host
+            .is_some_and(|label| config.origin.as_str() == format!("{label}.{}", links.origin))
+    };
+    let links = all.iter().find(at_redirect_host)?;
+    Some(Problem::AtRedirectHost {
+        origin: config.origin.clone(),
+        links: links.origin.clone(),
     })
 }
 

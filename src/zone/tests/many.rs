@@ -232,15 +232,14 @@ fn no_zone_is_where_links_are() {
         let set = ZoneSet::load(vec![other, links]);
         set.map(drop).map_err(|error| error.to_string())
     };
-    for origin in ["r.example", "R.Example", "x.r.example", "a.b.r.example"] {
+    for origin in ["r.example", "R.Example"] {
         let error = load(origin).unwrap_err();
-        let origin = origin.to_lowercase();
-        let problem = format!(
-            "other: the zone {origin} cannot be here: r.example and what is below it is for the links of example"
-        );
-        assert!(error.ends_with(&problem), "{error}");
+        let problem = "there can be no zone r.example: it is the redirect host of example, \
+                       whose links are below it";
+        assert!(error.ends_with(&format!("other: {problem}")), "{error}");
     }
     for origin in [
+        "x.r.example",
         "xr.example",
         "r.x.example",
         "example.r",

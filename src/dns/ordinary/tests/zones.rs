@@ -12,7 +12,7 @@ const SEED: u64 = 1;
 const ORIGINS: [&str; 6] = [
     "s.example.com",
     "example.com",
-    "r.s.example.com",
+    "old.s.example.com",
     "abc.s.example.com",
     "com",
     "x.r.s.example.com",
