@@ -131,7 +131,8 @@ pub struct Answer {
     pub glue_required: bool,
     /// Why the answer is as it is, where an operator would ask.
     pub error: Option<ExtendedError>,
-    /// What the TTLs of RRsets of the answer section are that are cut to what is left of a link's life.
+    /// What the TTLs of RRsets of the answer section are that are cut to what is left of a link's life, where they are
+    /// to be signed.
     pub full_ttls: Vec<FullTtl>,
     /// What there is to be proved, if the client wants proofs and the zone is signed.
     pub denial: Option<Box<Denial>>,
@@ -515,7 +516,8 @@ impl Walk<'_> {
     /// The TTL of an RRset of a link, cut to what is left of its life.
     fn cut_ttl(&mut self, owner: &Name, rtype: RecordType, link: &Link, ttl: u32) -> u32 {
         let cut = link.cap_ttl(ttl, self.now);
-        if cut < ttl {
+        // For who signs it.
+        if cut < ttl && self.signed.is_some_and(|signed| signed.wanted) {
             self.reply.full_ttls.push(FullTtl {
                 owner: owner.clone(),
                 rtype,

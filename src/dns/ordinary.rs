@@ -289,7 +289,8 @@ impl Work<'_, '_> {
         if self.signs(&place) && signatures == Signatures::Later {
             let owner = self.owner(zone);
             // What will be refused is not to fill the queue.
-            return match owner == Owner::Nobody && !self.has_room_for_made_up() {
+            let is_proved = owner == Owner::Nobody && self.proves(&place);
+            return match is_proved && !self.has_room_for_made_up() {
                 true => {
                     self.shared.metrics.dnssec_signatures_refused.inc();
                     Ok(self.unsigned(zone, Unsigned::TooMany, true))
@@ -668,7 +669,7 @@ impl Work<'_, '_> {
 enum Owner {
     /// The zone's: of its file, or of a link that may be there. There is an end of them.
     Zone,
-    /// Of somebody below a zone cut, whose records and signatures a reply about it has.
+    /// Somebody's below a zone cut. A reply about it has the records of the cut, whose signatures are kept.
     Other,
     /// Made up, for all that the zone knows.
     Nobody,

@@ -396,10 +396,11 @@ impl Links {
     /// look-up. It takes no lock, and says true whenever it cannot say, also of a code that is not in
     /// lower case.
     pub fn may_exist(&self, code: &[u8], origin: &Origin) -> bool {
-        let Some(filter) = &self.filter else {
-            return true;
-        };
-        code.iter().any(u8::is_ascii_uppercase) || !filter.denies(code, origin.as_str())
+        let may_exist = self.may_exist_uncounted(code, origin);
+        if !may_exist && let Some(filter) = &self.filter {
+            filter.count_denial();
+        }
+        may_exist
     }
 
     /// What [`Links::may_exist`] says, without counting it: for who decides where the look-up is to be made.

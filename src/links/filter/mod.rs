@@ -154,12 +154,17 @@ impl Filter {
     pub(super) fn denies(&self, code: &[u8], origin: &str) -> bool {
         let denied = self.excludes(code, origin);
         if denied {
-            self.denials.inc();
+            self.count_denial();
         }
         denied
     }
 
-    /// The same, for who will come again to look it up.
+    /// Counts a look-up that has ended here.
+    pub(super) fn count_denial(&self) {
+        self.denials.inc();
+    }
+
+    /// What [`Filter::denies`] says, without counting it.
     pub(super) fn excludes(&self, code: &[u8], origin: &str) -> bool {
         let complete = self.complete.load();
         let Some(complete) = &*complete else {
