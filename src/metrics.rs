@@ -56,6 +56,12 @@ pub struct Metrics {
     pub link_lookup_seconds: Family<TierLabel, Histogram, fn() -> Histogram>,
     /// Look-ups that the budget kept from the store.
     pub store_reads_refused: Counter,
+    /// Calls of the store that failed, by cause.
+    pub store_errors: Family<StoreFailure, Counter>,
+    /// Whether queries are answered as they should be.
+    pub serves: Gauge,
+    /// Whether changes of links are taken.
+    pub takes_changes: Gauge,
     /// Calls of Redis, by call and outcome.
     pub redis_calls: Family<RedisCall, Counter>,
     /// How many parts of Redis are down.
@@ -282,6 +288,14 @@ pub enum Tier {
     Store,
 }
 
+/// The label of [`Metrics::store_errors`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StoreFailure {
+    /// Why the call failed: `unreachable`, `refused`, `throttled`, `unavailable`, `overloaded`, `timeout` or
+    /// `corrupt`.
+    pub cause: &'static str,
+}
+
 /// The labels of [`Metrics::redis_calls`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RedisCall {
@@ -400,6 +414,9 @@ impl Metrics {
             link_lookups: Family::default(),
             link_lookup_seconds: Family::new_with_constructor(latencies),
             store_reads_refused: Counter::default(),
+            store_errors: Family::default(),
+            serves: Gauge::default(),
+            takes_changes: Gauge::default(),
             redis_calls: Family::default(),
             redis_breakers_open: Gauge::default(),
             redis_repairs_pending: Gauge::default(),
@@ -536,6 +553,21 @@ impl Metrics {
             metrics.store_reads_refused.clone(),
         );
         registry.register(
+            "store_errors",
+            "Calls of the link store that failed, by cause",
+            metrics.store_errors.clone(),
+        );
+        registry.register(
+            "serves",
+            "Whether queries are answered as they should be",
+            metrics.serves.clone(),
+        );
+        registry.register(
+            "takes_changes",
+            "Whether changes of links are taken",
+            metrics.takes_changes.clone(),
+        );
+        registry.register(
             "redis_calls",
             "Calls of Redis, by call and outcome",
             metrics.redis_calls.clone(),
@@ -662,6 +694,12 @@ impl Metrics {
         for _ in 0..count {
             times.observe(took.as_secs_f64());
         }
+    }
+
+    /// Counts a call of the store that failed; see [`StoreFailure::cause`].
+    pub fn count_store_error(&self, cause: &'static str) {
+        let failure = StoreFailure { cause };
+        self.store_errors.get_or_create(&failure).inc();
     }
 
     /// Counts calls of Redis that ended alike.

@@ -199,6 +199,10 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let watch = handler.clone();
     let watch = watch.watch_rate_limit(running.background_shutdown.clone());
     running.background.spawn(watch);
+    let stop = running.background_shutdown.clone();
+    running
+        .background
+        .spawn(links.clone().watch_readiness(stop));
     if !running.zones.signings().is_empty() {
         let (zones, handler) = (running.zones.clone(), handler.clone());
         let turns = turn_keys(zones, handler, links.clone());

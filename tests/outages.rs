@@ -1,13 +1,14 @@
 //! The bad days of Redis and of the table: no answer is wrong, what can be known is answered, and
 //! afterwards everything is as before without a restart.
 
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::dynamo::{Fate, Proxy};
-use crate::harness::{PATIENCE, Server, Told, eventually};
+use crate::harness::{PATIENCE, Server, Told, eventually, tinyns};
 use crate::redis::{Fault, Fleet, LINES, LONG_MEMORY, RedisServer, Wire, followed, key, setup};
 
 /// How long a change may take to be seen by others while all is well.
@@ -215,6 +216,14 @@ fn a_slow_redis_slows_no_answer_much() {
     come_to(&[&server], LINKS, 1, Duration::ZERO);
 }
 
+/// What `tinyns health` says of a server.
+fn health(server: &Server, args: &[&str]) -> Output {
+    let url = format!("http://{}", server.admin);
+    let mut command = tinyns();
+    command.args(["health", "--server", &url]).args(args);
+    command.output().unwrap()
+}
+
 /// The table fails in some way.
 fn table_fails(fate: &Fate) {
     const LINKS: usize = 10;
@@ -249,6 +258,27 @@ fn table_fails(fate: &Fate) {
         let all = [create, change, delete].map(|call| call.join().unwrap());
         assert_eq!(all, [503; 3]);
     });
+    // Redis answers what it holds, so that nobody should restart the servers or send no queries here.
+    assert_eq!(one.api("GET", "/readyz/changes", None).status, 503);
+    let ready = one.api("GET", "/readyz", None);
+    assert_eq!(ready.status, 200, "{ready:?}");
+    let ready = ready.json();
+    assert_eq!(
+        (&ready["status"], &ready["serves"]),
+        (&json!("degraded"), &json!(true))
+    );
+    assert_eq!(ready["takes_changes"], false);
+    assert!(health(&one, &[]).status.success());
+    let told = health(&one, &["--changes"]);
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert!(
+        !told.status.success() && text.contains("degraded"),
+        "{text}"
+    );
+    eventually("metrics tell", PATIENCE, || {
+        one.metric("tinyns_serves", &[]) == 1.0 && one.metric("tinyns_takes_changes", &[]) == 0.0
+    });
+    one.log().wait_for("changes of links are refused");
 
     proxy.all(Fate::Pass);
     assert!(fleet.emulator.item("new.s.example.com").is_none());
@@ -269,6 +299,15 @@ fn table_fails(fate: &Fate) {
             SOON,
         );
     }
+    one.log().wait_for("changes of links are taken again");
+    for path in ["/readyz", "/readyz/changes"] {
+        assert_eq!(
+            one.api("GET", path, None).json()["status"],
+            "ready",
+            "{path}"
+        );
+    }
+    assert!(health(&one, &["--changes"]).status.success());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! follows no redirects and uses no proxy of the environment: either would hand the token to somebody
 //! who was not named.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
 
@@ -152,11 +153,34 @@ pub(super) struct Answer {
 }
 
 /// What `/readyz` says.
-#[derive(Debug, Deserialize)]
-struct Readiness {
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Readiness {
     status: String,
+    serves: bool,
+    takes_changes: bool,
     #[serde(default)]
     reasons: Vec<String>,
+}
+
+impl Readiness {
+    /// Whether the server does what it is asked about.
+    pub(super) fn is_well(&self, with_changes: bool) -> bool {
+        self.serves && (self.takes_changes || !with_changes)
+    }
+}
+
+/// The state and its reasons, in one line.
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line(&self.status))?;
+        if !self.reasons.is_empty() {
+            write!(f, ": {}", one_line(&self.reasons.join("; ")))?;
+        }
+        if self.serves && !self.takes_changes {
+            f.write_str(" (queries are answered; changes of links are refused)")?;
+        }
+        Ok(())
+    }
 }
 
 /// A problem document (RFC 9457 §3.1), as far as it is shown.
@@ -195,8 +219,6 @@ pub(super) enum ApiError {
     TimedOut { server: Url },
     #[error("refused ({}): {reason}", Status(*status))]
     Refused { status: StatusCode, reason: String },
-    #[error("not ready: {reasons}")]
-    NotReady { reasons: String },
     #[error("{server} answers {}, but not as an admin API of tinyns does", Status(*status))]
     Foreign { server: Url, status: StatusCode },
     #[error("the request cannot be written as JSON")]
@@ -214,7 +236,7 @@ impl ApiError {
             Self::Refused { status, .. } | Self::Foreign { status, .. } => {
                 is_passing(status.as_u16())
             }
-            Self::NotReady { .. } | Self::Encode(_) | Self::Url(_) => false,
+            Self::Encode(_) | Self::Url(_) => false,
         }
     }
 
@@ -232,8 +254,8 @@ pub(super) fn is_passing(status: u16) -> bool {
 /// A status with the phrase that belongs to it.
 struct Status(StatusCode);
 
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.as_u16())?;
         match self.0.canonical_reason() {
             Some(phrase) => write!(f, " {phrase}"),
@@ -414,8 +436,8 @@ impl Api {
         }
     }
 
-    /// Asks whether the server is ready.
-    pub(super) fn ready(&self) -> Result<(), ApiError> {
+    /// Asks how the server stands.
+    pub(super) fn readiness(&self) -> Result<Readiness, ApiError> {
         let url = self.url("readyz", None)?;
         let response = self
             .agent
@@ -425,11 +447,12 @@ impl Api {
             .build()
             .call();
         let (status, body) = self.read(response, MAX_ANSWER_LEN)?;
+        let expected = |said: &Readiness| match said.serves {
+            true => status == StatusCode::OK,
+            false => status == StatusCode::SERVICE_UNAVAILABLE,
+        };
         match serde_json::from_str::<Readiness>(&body) {
-            Ok(said) if status == StatusCode::OK && said.status == "ready" => Ok(()),
-            Ok(said) if status == StatusCode::SERVICE_UNAVAILABLE => Err(ApiError::NotReady {
-                reasons: one_line(&said.reasons.join(", ")),
-            }),
+            Ok(said) if expected(&said) => Ok(said),
             _ => Err(self.refusal(status, &body)),
         }
     }
@@ -786,7 +809,9 @@ pub(super) mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         drop(listener);
-        let error = Api::new(parse_server(&url).unwrap()).ready().unwrap_err();
+        let error = Api::new(parse_server(&url).unwrap())
+            .readiness()
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("cannot reach the admin API at {url}: is `tinyns serve` running?")
@@ -798,7 +823,9 @@ pub(super) mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let begin = Instant::now();
-        let error = Api::new(parse_server(&url).unwrap()).ready().unwrap_err();
+        let error = Api::new(parse_server(&url).unwrap())
+            .readiness()
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("the admin API at {url} did not answer in time")
@@ -821,32 +848,50 @@ pub(super) mod tests {
 
     #[test]
     fn readiness() {
-        let ready = |response: String| {
+        let ask = |response: String| {
             let (server, thread) = one_answer(response);
-            let outcome = Api::new(server).ready().map_err(|e| e.to_string());
+            let said = Api::new(server).readiness().map_err(|e| e.to_string());
+            let request = thread.join().unwrap();
             assert!(
-                thread
-                    .join()
-                    .unwrap()
-                    .starts_with("GET /base/readyz HTTP/1.1\r\n")
+                request.starts_with("GET /base/readyz HTTP/1.1\r\n"),
+                "{request}"
             );
-            outcome
+            said
         };
-        assert_eq!(ready(http("200 OK", r#"{"status":"ready"}"#)), Ok(()));
-        let unavailable = |body: &str| ready(http("503 Service Unavailable", body)).unwrap_err();
-        let body = r#"{"status":"not ready","reasons":["shutting down","the store is away"]}"#;
+        let body = r#"{"status":"ready","serves":true,"takes_changes":true}"#;
+        let said = ask(http("200 OK", body)).unwrap();
+        assert_eq!(said.to_string(), "ready");
+        assert!(said.is_well(false) && said.is_well(true));
+
+        let body = r#"{"status":"degraded","serves":true,"takes_changes":false,"reasons":["the disk is full"]}"#;
+        let said = ask(http("200 OK", body)).unwrap();
         assert_eq!(
-            unavailable(body),
-            "not ready: shutting down, the store is away"
+            said.to_string(),
+            "degraded: the disk is full (queries are answered; changes of links are refused)"
         );
-        // The guard in front of it answers with a problem, as it does for every path.
+        assert!(said.is_well(false) && !said.is_well(true));
+
+        let body = r#"{"status":"not ready","serves":false,"takes_changes":false,"reasons":["shutting down","the store is away"]}"#;
+        let said = ask(http("503 Service Unavailable", body)).unwrap();
         assert_eq!(
-            unavailable(r#"{"detail":"the store is slow"}"#),
+            said.to_string(),
+            "not ready: shutting down; the store is away"
+        );
+        assert!(!said.is_well(false) && !said.is_well(true));
+
+        // The guard in front of it answers with a problem, as it does for every path.
+        let error = ask(http(
+            "503 Service Unavailable",
+            r#"{"detail":"the store is slow"}"#,
+        ));
+        assert_eq!(
+            error.unwrap_err(),
             "refused (503 Service Unavailable): the store is slow"
         );
         // Some other server that is well is no server of ours.
-        for body in ["ok", "{}", r#"{"status":"not ready"}"#] {
-            let error = ready(http("200 OK", body)).unwrap_err();
+        let lies = r#"{"status":"not ready","serves":false,"takes_changes":false}"#;
+        for body in ["ok", "{}", r#"{"status":"ready"}"#, lies] {
+            let error = ask(http("200 OK", body)).unwrap_err();
             assert!(
                 error.contains("not as an admin API of tinyns does"),
                 "{error}"

@@ -10,7 +10,7 @@ use anyhow::Context;
 use url::Url;
 
 use super::api::{Answer, Api, NewLink, is_loopback, parse_server};
-use super::{AccessArgs, AddArgs, GetArgs, load};
+use super::{AccessArgs, AddArgs, GetArgs, HealthArgs, load};
 use crate::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::config::{Config, one_line};
@@ -65,14 +65,15 @@ pub(super) fn get(args: GetArgs, config: Option<&Path>) -> anyhow::Result<String
     })
 }
 
-/// Asks whether the server is ready.
-pub(super) fn health(server: Option<Url>, config: Option<&Path>) -> anyhow::Result<String> {
-    let server = match server {
+/// Asks how the server stands, and returns what to print where that is well.
+pub(super) fn health(args: HealthArgs, config: Option<&Path>) -> anyhow::Result<String> {
+    let server = match args.server.server {
         Some(server) => server,
         None => admin_url(&load(config)?)?,
     };
-    Api::new(server).ready()?;
-    Ok("ready\n".into())
+    let readiness = Api::new(server).readiness()?;
+    anyhow::ensure!(readiness.is_well(args.changes), "{readiness}");
+    Ok(format!("{readiness}\n"))
 }
 
 /// An admin API with what it takes to use it.

@@ -203,7 +203,8 @@ enum Command {
     /// Make the keys of signed zones, show them, and replace them
     #[command(subcommand, after_help = KEYS_HELP)]
     Keys(KeysCommand),
-    /// Ask a running server whether it is ready; for health checks
+    /// Ask a running server whether it answers queries, and with --changes whether it takes changes as well;
+    /// for health checks
     Health(HealthArgs),
 }
 
@@ -359,6 +360,9 @@ struct AccessArgs {
 
 #[derive(Debug, Args)]
 struct HealthArgs {
+    /// Fail unless the server takes changes of links as well
+    #[arg(long)]
+    changes: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -395,7 +399,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Export(args) => export::run(args, config),
         Command::Check => check::run(&load(config)?),
         Command::Keys(command) => keys::run(command, &load(config)?),
-        Command::Health(args) => print(&links::health(args.server.server, config)?),
+        Command::Health(args) => print(&links::health(args, config)?),
     }
 }
 

@@ -590,7 +590,11 @@ fn question(request: &Request) -> Option<&LowerQuery> {
 /// Tells the operator of a resolver why there is no answer (RFC 8914).
 fn explain(error: &StoreError) -> ExtendedError {
     let (code, text) = match error {
-        StoreError::Unavailable(_) => (ExtendedError::NETWORK_ERROR, "link store unavailable"),
+        StoreError::Unreachable(_) | StoreError::Unavailable(_) => {
+            (ExtendedError::NETWORK_ERROR, "link store unavailable")
+        }
+        StoreError::Refused(_) => (ExtendedError::NOT_READY, "link store refuses calls"),
+        StoreError::Throttled(_) => (ExtendedError::NOT_READY, "link store throttles"),
         StoreError::DeadlineExceeded => (ExtendedError::NETWORK_ERROR, "link store too slow"),
         StoreError::Overloaded => (
             ExtendedError::NOT_READY,

@@ -50,6 +50,7 @@ pub(super) enum Kind {
     CorruptLink,
     StoreUnavailable,
     StoreOverloaded,
+    StoreThrottled,
     StoreTimeout,
     ShuttingDown,
 }
@@ -94,6 +95,10 @@ impl Kind {
             Self::StoreOverloaded => {
                 let status = S::SERVICE_UNAVAILABLE;
                 (status, "store-overloaded", "Store overloaded")
+            }
+            Self::StoreThrottled => {
+                let status = S::SERVICE_UNAVAILABLE;
+                (status, "store-throttled", "Store throttles")
             }
             Self::StoreTimeout => (S::SERVICE_UNAVAILABLE, "store-timeout", "Store too slow"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
@@ -189,7 +194,10 @@ pub(super) fn etag(version: Version) -> Option<HeaderValue> {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Unavailable(_) => Kind::StoreUnavailable,
+            StoreError::Unreachable(_) | StoreError::Refused(_) | StoreError::Unavailable(_) => {
+                Kind::StoreUnavailable
+            }
+            StoreError::Throttled(_) => Kind::StoreThrottled,
             StoreError::Overloaded => Kind::StoreOverloaded,
             StoreError::DeadlineExceeded => Kind::StoreTimeout,
             StoreError::Corrupt { .. } => Kind::CorruptLink,
@@ -228,7 +236,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 26] = [
+    pub(in crate::http) const ALL: [Kind; 27] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -253,6 +261,7 @@ pub(super) mod tests {
         Kind::CorruptLink,
         Kind::StoreUnavailable,
         Kind::StoreOverloaded,
+        Kind::StoreThrottled,
         Kind::StoreTimeout,
         Kind::ShuttingDown,
     ];
@@ -285,6 +294,10 @@ pub(super) mod tests {
         };
         let gone = StoreError::Unavailable("gone".into());
         check(gone, Kind::StoreUnavailable, true);
+        let away = StoreError::Unreachable("away".into());
+        check(away, Kind::StoreUnavailable, true);
+        let throttled = StoreError::Throttled("its capacity".into());
+        check(throttled, Kind::StoreThrottled, true);
         check(StoreError::Overloaded, Kind::StoreOverloaded, true);
         check(StoreError::DeadlineExceeded, Kind::StoreTimeout, true);
         let (name, reason) = ("x".into(), "y".into());

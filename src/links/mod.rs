@@ -25,11 +25,13 @@ mod batch;
 mod budget;
 mod filter;
 mod memory;
+mod readiness;
 pub mod redis;
 mod sieve;
 mod stamps;
 mod tiers;
 mod warm;
+mod write;
 
 use std::fmt;
 use std::future::Future;
@@ -46,15 +48,17 @@ use tokio_util::task::TaskTracker;
 use self::filter::{Filter, Keeper};
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket, Wait};
-use self::redis::{RedisCache, RedisConfig, RedisOpenError, Written};
+pub use self::readiness::Readiness;
+use self::readiness::WriteHealth;
+use self::redis::{RedisCache, RedisConfig, RedisOpenError};
 pub use self::stamps::Stamp;
 use self::tiers::{Asked, Tiers};
 use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
 use crate::clock::{Clock, UnixTime};
-use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl};
 use crate::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
-use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Store, StoreError};
+use crate::store::{Page, Store, StoreError};
 
 /// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that
 /// comes later finds nobody.
@@ -235,6 +239,7 @@ pub struct Links {
     redis: Option<Redis>,
     /// The changes under way, which go on when a caller has gone.
     writes: TaskTracker,
+    write_health: Arc<WriteHealth>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -271,6 +276,7 @@ impl Links {
             tiers: Arc::new(tiers),
             redis: None,
             writes: TaskTracker::new(),
+            write_health: Arc::default(),
             namespace,
             clock,
             memory_hits: metrics.link_lookups.get_or_create_owned(&MEMORY_HIT),
@@ -574,171 +580,15 @@ impl Links {
         }
     }
 
-    /// Changes the store, and then drops or replaces what the tiers before it hold of the name. A task
-    /// of its own does all of it: a caller who goes away or whose time is up must not part the steps.
-    /// `outcome` says what the store has done.
-    async fn write<T: Send + 'static>(
-        &self,
-        name: &LinkName,
-        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-        outcome: fn(&T) -> Written,
-    ) -> Result<T, StoreError> {
-        // After a failure or a panic, too: what has failed to us may have happened all the same.
-        let forget = ForgetAtEnd(self.memory.clone(), name.clone());
-        let redis = self.redis.as_ref().map(|redis| redis.cache.clone());
-        let name = name.clone();
-        let task = self.writes.spawn(async move {
-            let Some(redis) = redis else {
-                let written = call.await;
-                drop(forget);
-                return written;
-            };
-            let change = redis.begin(&name).await;
-            let written = call.await;
-            change
-                .finish(&written.as_ref().map_or(Written::Unknown, outcome))
-                .await;
-            // Not before Redis has been told: what memory is filled from has to be right by then.
-            drop(forget);
-            written
-        });
-        match tokio::time::timeout(ADMIN_DEADLINE, task).await {
-            Ok(Ok(written)) => written,
-            Ok(Err(broken)) => Err(StoreError::Unavailable(broken.to_string())),
-            Err(_) => Err(StoreError::DeadlineExceeded),
-        }
-    }
-
-    /// Makes a link, or finds that it is there.
-    ///
-    /// # Errors
-    /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed. After a
-    /// [`StoreError::DeadlineExceeded`] the link may have been made: asking again is safe and tells.
-    pub async fn create(&self, request: CreateLink) -> Result<Creation, LinkError> {
-        self.check_target(&request.target)?;
-        self.check_expiry(request.expires_at)?;
-        match &request.code {
-            Some(code) => {
-                let name = LinkName::new(code, &request.origin);
-                if self.namespace.is_reserved(&name) {
-                    return Err(LinkError::Reserved(name));
-                }
-                self.try_create(&request, name)
-                    .await?
-                    .map_err(LinkError::Taken)
-            }
-            None => self.create_folded(&request).await,
-        }
-    }
-
-    /// Tries the folds of the URL in turn until one is free or holds this very URL.
-    async fn create_folded(&self, request: &CreateLink) -> Result<Creation, LinkError> {
-        for attempt in 0..MAX_FOLDS {
-            let code = Code::fold(&request.target, attempt);
-            let name = LinkName::new(&code, &request.origin);
-            if self.namespace.is_reserved(&name) {
-                continue;
-            }
-            match self.try_create(request, name).await? {
-                Ok(creation) => return Ok(creation),
-                Err(taken) => tracing::debug!(name = %taken, attempt, "fold collides"),
-            }
-        }
-        Err(LinkError::NoFreeCode)
-    }
-
-    /// One conditional put; the inner error is the name where another URL has it.
-    async fn try_create(
-        &self,
-        request: &CreateLink,
-        name: LinkName,
-    ) -> Result<Result<Creation, LinkName>, StoreError> {
-        let new = NewLink {
-            name,
-            target: request.target.clone(),
-            created_by: request.created_by.clone(),
-            expires_at: request.expires_at,
-            ttl: request.ttl,
-        };
-        let (store, now) = (self.store.clone(), self.clock.micros());
-        let name = new.name.clone();
-        let announced = self.filter.as_ref().map(|filter| filter.announce(&name));
-        let call = async move {
-            let created = store.create(new, now).await;
-            drop(announced);
-            created
-        };
-        let created = self.write(&name, call, |created| match created {
-            Created::New(link) => Written::Link(link.clone().into()),
-            Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
-        });
-        Ok(match created.await? {
-            Created::New(link) => Ok(Creation::New(link)),
-            Created::Same(link) => Ok(Creation::Same(link)),
-            Created::Taken(link) => Err(link.name),
-        })
-    }
-
     /// The live link of a name, read from the store itself.
     ///
     /// # Errors
     /// [`LinkError::NotFound`] or [`LinkError::Store`].
     pub async fn get(&self, name: &LinkName) -> Result<Link, LinkError> {
-        let found = within(ADMIN_DEADLINE, self.store.get(name)).await?;
-        found
+        let found = within(ADMIN_DEADLINE, self.store.get(name)).await;
+        self.counted(found)?
             .filter(|link| !link.is_expired(self.now()))
             .ok_or_else(|| LinkError::NotFound(name.clone()))
-    }
-
-    /// Changes a live link; with `expected` only if that is its version.
-    ///
-    /// # Errors
-    /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
-    pub async fn change(
-        &self,
-        name: &LinkName,
-        expected: Option<Version>,
-        change: Change,
-    ) -> Result<Link, LinkError> {
-        if let Some(target) = &change.target {
-            self.check_target(target)?;
-        }
-        self.check_expiry(change.expires_at.flatten())?;
-        let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
-        let call = async move { store.change(&key, expected, change, now).await };
-        let changed = self.write(name, call, |changed| match changed {
-            Changed::Changed(link) => Written::Link(link.clone().into()),
-            Changed::Conflict(link) => Written::Kept(link.clone().into()),
-            Changed::Absent => Written::Nothing,
-        });
-        match changed.await? {
-            Changed::Changed(link) => Ok(link),
-            Changed::Absent => Err(LinkError::NotFound(name.clone())),
-            Changed::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
-        }
-    }
-
-    /// Deletes a live link; with `expected` only if that is its version.
-    ///
-    /// # Errors
-    /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
-    pub async fn delete(
-        &self,
-        name: &LinkName,
-        expected: Option<Version>,
-    ) -> Result<(), LinkError> {
-        let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
-        let call = async move { store.delete(&key, expected, now).await };
-        let deleted = self.write(name, call, |deleted| match deleted {
-            Deleted::Deleted(version) => Written::Deleted(*version),
-            Deleted::Conflict(link) => Written::Kept(link.clone().into()),
-            Deleted::Absent => Written::Nothing,
-        });
-        match deleted.await? {
-            Deleted::Deleted(_) => Ok(()),
-            Deleted::Absent => Err(LinkError::NotFound(name.clone())),
-            Deleted::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
-        }
     }
 
     /// The live links of a zone, a page at a time; see [`Store::list`] for the order. A page may
@@ -752,45 +602,11 @@ impl Links {
         after: Option<&LinkName>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        let mut page = within(ADMIN_DEADLINE, self.store.list(origin, after, limit)).await?;
+        let page = within(ADMIN_DEADLINE, self.store.list(origin, after, limit)).await;
+        let mut page = self.counted(page)?;
         let now = self.now();
         page.links.retain(|link| !link.is_expired(now));
         Ok(page)
-    }
-
-    /// Whether links can be resolved just now.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the store does not answer.
-    pub async fn ready(&self) -> Result<(), StoreError> {
-        within(RESOLVE_DEADLINE, self.store.ping()).await
-    }
-
-    /// Refuses a destination in our own zones: a browser would be led in circles.
-    fn check_target(&self, target: &TargetUrl) -> Result<(), LinkError> {
-        match target.domain() {
-            Some(domain) if self.namespace.classify_host(&domain) != Host::Foreign => {
-                Err(LinkError::OwnZone(domain))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_expiry(&self, expires_at: Option<UnixTime>) -> Result<(), LinkError> {
-        match expires_at {
-            Some(end) if end <= self.now() => Err(LinkError::AlreadyExpired),
-            Some(end) if end > UnixTime::MAX => Err(LinkError::ExpiresTooLate),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Makes memory forget a name when it is dropped.
-struct ForgetAtEnd(Arc<Memory>, LinkName);
-
-impl Drop for ForgetAtEnd {
-    fn drop(&mut self) {
-        self.0.forget(&self.1);
     }
 }
 

@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
-use crate::store::Segment;
+use crate::link::Version;
+use crate::store::{Change, Changed, Created, Deleted, NewLink, Segment};
 
 /// What a store is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

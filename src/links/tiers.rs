@@ -152,7 +152,10 @@ impl Tiers {
         counted.with(match &found {
             Ok(Some(_)) => LookupResult::Hit,
             Ok(None) => LookupResult::Miss,
-            Err(_) => LookupResult::Error,
+            Err(error) => {
+                self.metrics.count_store_error(error.cause());
+                LookupResult::Error
+            }
         });
         found
     }

@@ -11,15 +11,18 @@
 //!   clock is set back. Caches depend on it.
 //! * A link whose `expires_at` is past counts as absent for `create`, `change` and `delete`; `get`,
 //!   `list` and `scan` may still return it, and the caller looks at [`Link::is_expired`].
+//! * A write that fails says whether it may have been done all the same: [`StoreError::is_certain`].
 //! * Every call ends: a backend has bounded queues and answers [`StoreError::Overloaded`] when they
 //!   are full. It keeps no deadline of its own for a caller who stops waiting; a write that was
 //!   begun may then still happen.
 
 pub mod dynamodb;
+mod error;
 pub mod sqlite;
 pub mod watch;
 
 pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
+pub use error::{Effect, StoreError, Trouble};
 pub use sqlite::{OpenError, SqliteStore};
 pub use watch::Watch;
 
@@ -118,29 +121,6 @@ pub struct NamePlace {
 /// Who is told names, each as a code and an origin, by a thread of the store.
 pub type NameSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// Why a store could not answer. It says nothing about the link: whoever gets one of these must not
-/// tell a client that the link is absent.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store cannot be reached or refuses to work; another try later may succeed.
-    #[error("the link store is unavailable: {0}")]
-    Unavailable(String),
-    /// Too many calls are waiting for the store.
-    #[error("too many calls are waiting for the link store")]
-    Overloaded,
-    /// The store took longer than the caller may wait.
-    #[error("the link store did not answer in time")]
-    DeadlineExceeded,
-    /// The stored item is not a link that this program could have written.
-    #[error("the stored item {name:?} is not a valid link: {reason}")]
-    Corrupt {
-        /// The item's key.
-        name: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
 /// The contract of a link store; see the [module's](self) invariants.
 ///
 /// `now` is the caller's clock: a store asks no clock of its own about expiry or versions.
@@ -230,6 +210,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// gather names.
     fn prefers_batches(&self) -> bool {
         false
+    }
+
+    /// What the store knows to be wrong with itself, beyond what its calls say. It asks nobody.
+    fn troubles(&self) -> Vec<Trouble> {
+        Vec::new()
     }
 
     /// Whether the store can be read just now.

@@ -409,13 +409,16 @@ async fn keys_that_dynamodb_leaves_undone_are_asked_for_again() {
     way.proxy.all(undone);
     let began = Instant::now();
     let found = way.store.get_many(&[name("a")]).await.remove(0);
-    assert!(matches!(found, Err(StoreError::Overloaded)), "{found:?}");
+    assert!(matches!(found, Err(StoreError::Throttled(_))), "{found:?}");
     assert!(began.elapsed() < READ_LIMIT);
 }
 
 /// The kinds of failures that a caller tells apart.
 fn kind(error: &StoreError) -> &'static str {
     match error {
+        StoreError::Unreachable(_) => "unreachable",
+        StoreError::Refused(_) => "refused",
+        StoreError::Throttled(_) => "throttled",
         StoreError::Unavailable(_) => "unavailable",
         StoreError::Overloaded => "overloaded",
         StoreError::DeadlineExceeded => "deadline",
@@ -433,18 +436,15 @@ async fn failures_are_told_apart_in_time_and_pass() {
         (Fate::Cut, "unavailable"),
         (Fate::error(500, "InternalServerError"), "unavailable"),
         (Fate::error(503, "ServiceUnavailable"), "unavailable"),
-        (Fate::error(400, "ThrottlingException"), "overloaded"),
-        (Fate::error(400, "RequestLimitExceeded"), "overloaded"),
+        (Fate::error(400, "ThrottlingException"), "throttled"),
+        (Fate::error(400, "RequestLimitExceeded"), "throttled"),
         (
             Fate::error(400, "ProvisionedThroughputExceededException"),
-            "overloaded",
+            "throttled",
         ),
-        (Fate::error(400, "AccessDeniedException"), "unavailable"),
-        (Fate::error(400, "ResourceNotFoundException"), "unavailable"),
-        (
-            Fate::error(400, "UnrecognizedClientException"),
-            "unavailable",
-        ),
+        (Fate::error(400, "AccessDeniedException"), "refused"),
+        (Fate::error(400, "ResourceNotFoundException"), "refused"),
+        (Fate::error(400, "UnrecognizedClientException"), "refused"),
         (Fate::Reply(200, "{".into()), "unavailable"),
         (Fate::Reply(502, "<html>\u{1b}[31m".into()), "unavailable"),
     ] {
@@ -455,7 +455,7 @@ async fn failures_are_told_apart_in_time_and_pass() {
         assert!(began.elapsed() < READ_LIMIT, "{fate:?}");
         let text = error.to_string();
         assert!(!text.contains(char::is_control), "{text}");
-        assert!(expected != "unavailable" || text.contains(TABLE), "{text}");
+        assert!(expected == "deadline" || text.contains(TABLE), "{text}");
         assert!((1..=3).contains(&way.proxy.requests()), "{fate:?}");
         let error = way.store.ping().await.unwrap_err();
         assert_eq!(kind(&error), expected, "{fate:?}: {error}");

@@ -36,12 +36,18 @@ use super::observe::{Observer, observe};
 use super::problem::{Kind, Problem};
 use super::{AdminToken, ShortUrls};
 use crate::link::Origin;
-use crate::links::Links;
+use crate::links::{Links, Readiness};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 
 /// What may be asked for without a token.
-const OPEN_PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
+const OPEN_PATHS: [&str; 5] = [
+    "/healthz",
+    "/readyz",
+    "/readyz/changes",
+    "/metrics",
+    "/openapi.json",
+];
 /// How long a request may take until its response begins. One call of the store may take 10 s, and
 /// creating a link whose fold collides takes several.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
@@ -97,7 +103,7 @@ pub fn admin_router(
 }
 
 /// Every route there is; a list, so that a test can compare it with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 8] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 9] {
     [
         ("/v1/zones", get(zones)),
         ("/v1/links", post(links::create).get(links::list)),
@@ -109,6 +115,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 8] {
         ("/openapi.json", get(openapi)),
         ("/healthz", get(healthz)),
         ("/readyz", get(readyz)),
+        ("/readyz/changes", get(readyz_changes)),
         ("/metrics", get(metrics)),
     ]
 }
@@ -177,38 +184,16 @@ async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Reasons are told by kind alone: whoever asks here has shown no token.
+/// `GET /readyz`: 200 for as long as queries are answered.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let mut reasons = Vec::new();
-    if admin.draining.load(Ordering::Relaxed) {
-        reasons.push("shutting down");
-    }
-    if let Err(error) = admin.links.ready().await {
-        tracing::warn!(%error, "not ready");
-        reasons.push(match error {
-            StoreError::Unavailable(_) => "the link store is unavailable",
-            StoreError::Overloaded => "the link store is overloaded",
-            StoreError::DeadlineExceeded => "the link store does not answer in time",
-            StoreError::Corrupt { .. } => "the link store is corrupt",
-        });
-    }
-    let mut body = match reasons.is_empty() {
-        true => json!({"status": "ready"}),
-        false => json!({"status": "not ready", "reasons": reasons}),
-    };
-    // Redis is told of and decides nothing: without it links come from the store.
-    if let Some(redis) = admin.links.redis_status() {
-        body["redis"] = json!(match redis.down {
-            0 => "up",
-            down if down < redis.parts => "partly down",
-            _ => "down",
-        });
-        body["warm_load"] = json!(redis.warm_load);
-    }
-    match reasons.is_empty() {
-        true => Json(body).into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response(),
-    }
+    let readiness = admin.readiness().await;
+    admin.show_readiness(&readiness, readiness.serves)
+}
+
+/// `GET /readyz/changes`: 200 for as long as changes of links are taken as well.
+async fn readyz_changes(State(admin): State<Arc<Admin>>) -> Response {
+    let readiness = admin.readiness().await;
+    admin.show_readiness(&readiness, readiness.takes_changes)
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -238,6 +223,36 @@ fn query<T: for<'de> Deserialize<'de>>(uri: &Uri) -> Result<T, Problem> {
 }
 
 impl Admin {
+    async fn readiness(&self) -> Readiness {
+        let stopping = self.draining.load(Ordering::Relaxed);
+        self.links.readiness(stopping).await
+    }
+
+    /// What is known of the server's state, and whether that is what was asked for. Reasons are told by kind
+    /// alone: whoever asks here has shown no token.
+    fn show_readiness(&self, readiness: &Readiness, is_well: bool) -> Response {
+        let mut body = json!({
+            "status": readiness.status(),
+            "serves": readiness.serves,
+            "takes_changes": readiness.takes_changes,
+        });
+        if !readiness.reasons.is_empty() {
+            body["reasons"] = json!(readiness.reasons);
+        }
+        if let Some(redis) = self.links.redis_status() {
+            body["redis"] = json!(match redis.down {
+                0 => "up",
+                down if down < redis.parts => "partly down",
+                _ => "down",
+            });
+            body["warm_load"] = json!(redis.warm_load);
+        }
+        match is_well {
+            true => Json(body).into_response(),
+            false => (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response(),
+        }
+    }
+
     /// The zone that a call is about.
     fn zone(&self, asked: Option<&str>) -> Result<Origin, Problem> {
         let mut origins = self.links.namespace().origins().into_iter();

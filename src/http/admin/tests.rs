@@ -414,26 +414,41 @@ async fn health_and_readiness() {
             .await
     };
     assert_eq!(ask("/healthz").await.text(), "ok");
-    assert_eq!(ask("/readyz").await.json(), json!({"status": "ready"}));
+    let check = async |status: &str, serves: bool, takes_changes: bool, reasons: &[&str]| {
+        let code = |well| if well { 200 } else { 503 };
+        for (path, well) in [("/readyz", serves), ("/readyz/changes", takes_changes)] {
+            let reply = ask(path).await;
+            assert_eq!(reply.status, code(well), "{path}: {reply:?}");
+            let body = reply.json();
+            assert_eq!(body["status"], status, "{path}");
+            assert_eq!(body["serves"], serves, "{path}");
+            assert_eq!(body["takes_changes"], takes_changes, "{path}");
+            let expected = (!reasons.is_empty()).then(|| json!(reasons));
+            assert_eq!(body.get("reasons"), expected.as_ref(), "{path}");
+        }
+    };
+    check("ready", true, true, &[]).await;
     server.store.fail(Some(unavailable));
-    let reply = ask("/readyz").await;
-    assert_eq!(reply.status, 503);
-    assert_eq!(
-        reply.json()["reasons"],
-        json!(["the link store is unavailable"])
-    );
+    let gone = "the link store is unavailable";
+    check("not ready", false, false, &[gone]).await;
     server.draining.store(true, Ordering::Relaxed);
-    assert_eq!(
-        ask("/readyz").await.json()["reasons"]
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
+    check("not ready", false, false, &["shutting down", gone]).await;
     server.store.fail(None);
-    let reply = ask("/readyz").await;
-    assert_eq!(reply.status, 503);
-    assert_eq!(reply.json()["reasons"], json!(["shutting down"]));
+    check("not ready", false, false, &["shutting down"]).await;
+    server.draining.store(false, Ordering::Relaxed);
+
+    // The table throttles: what memory holds is answered, and nobody should restart this server.
+    let throttles = || StoreError::Throttled("the table tinyUrl".into());
+    server.store.fail(Some(throttles));
+    check("degraded", true, false, &["the link store throttles"]).await;
+    let new = json!({"url": URL});
+    let refused = server.call(Call::post("/v1/links").json(&new)).await;
+    assert_eq!(refused.problem().0, "store-throttled");
+    server.store.fail(None);
+    // It can be read again, but the last change has failed.
+    check("degraded", true, false, &["the link store throttles"]).await;
+    server.call(Call::post("/v1/links").json(&new)).await;
+    check("ready", true, true, &[]).await;
     assert_eq!(ask("/healthz").await.status, 200);
 }
 

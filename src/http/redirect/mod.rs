@@ -177,7 +177,12 @@ fn failed(error: &StoreError) -> Response {
     tracing::warn!(%error, "a link could not be looked up");
     match error {
         StoreError::Corrupt { .. } => pages::unreadable().into_response(),
-        StoreError::Unavailable(_) | StoreError::Overloaded | StoreError::DeadlineExceeded => {
+        StoreError::Unreachable(_)
+        | StoreError::Refused(_)
+        | StoreError::Throttled(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Overloaded
+        | StoreError::DeadlineExceeded => {
             let retry = [(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS))];
             (retry, pages::unavailable()).into_response()
         }

@@ -33,10 +33,36 @@ where
 {
     match error {
         SdkError::TimeoutError(_) => StoreError::DeadlineExceeded,
+        SdkError::DispatchFailure(_) if is_connect(error) => {
+            StoreError::Unreachable(format!("{table}: {}", text(error)))
+        }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => StoreError::DeadlineExceeded,
-        SdkError::ServiceError(_) if is_throttled(error) => StoreError::Overloaded,
+        SdkError::ServiceError(_) if is_throttled(error) => throttled(table, &text(error)),
+        SdkError::ServiceError(service) if service.raw().status().is_client_error() => {
+            StoreError::Refused(format!("{table}: {}", text(error)))
+        }
         _ => StoreError::Unavailable(format!("{table}: {}", text(error))),
     }
+}
+
+/// The error of a call for which the table has no capacity left.
+pub(super) fn throttled(table: &Table, reason: &str) -> StoreError {
+    StoreError::Throttled(format!(
+        "{table} is at the limit of its capacity ({reason}); if this lasts, raise its read and write \
+         capacity, or make it an on-demand table"
+    ))
+}
+
+/// Whether no connection was made, so that nothing was sent.
+fn is_connect(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(client) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return client.is_connect();
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Whether DynamoDB asks for patience.

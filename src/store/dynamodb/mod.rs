@@ -45,7 +45,7 @@
 //! lost packet or dead connection leaves time for another. The SDK repeats what failed by time-out, cut connection, 5xx or throttling, and stops
 //! where too many calls need that. A write whose reply was lost and that is sent again recognises
 //! what it has written itself; see `failure::Attempts`. What still fails by throttling is
-//! [`StoreError::Overloaded`].
+//! [`StoreError::Throttled`].
 //!
 //! Credentials and region come the AWS way: environment, profile, web identity, ECS and EKS
 //! containers, EC2. Not built in: SSO and `credential_process`, which are for people at their desks.

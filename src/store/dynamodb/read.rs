@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use super::Table;
-use super::failure::store_error;
+use super::failure::{store_error, throttled};
 use super::item::{self, Entry, Item, KEY, PROJECTION, TTL};
 use crate::link::{Link, LinkName};
 use crate::store::StoreError;
@@ -75,7 +75,7 @@ async fn get_batch(client: &Client, table: &Table, names: &[&LinkName], found: &
         .iter()
         .map(|name| Item::from([(KEY.into(), item::key(name))]))
         .collect();
-    let mut failure = StoreError::Overloaded;
+    let mut failure = throttled(table, "it left keys of a batch unread");
     for round in 0..BATCH_ROUNDS {
         if round > 0 {
             tokio::time::sleep(BATCH_BACKOFF * 2u32.pow(round - 1)).await;

@@ -1,0 +1,313 @@
+//! Whether the server serves and takes changes, and what an operator should know: one place that gathers
+//! it from the store, from Redis and from what became of the last changes.
+//!
+//! "Serves" and "takes changes" are two questions. An orchestrator that restarts a server because its
+//! table throttles would throw away the memory that still answers, on all servers of a fleet at once.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::{Links, RESOLVE_DEADLINE, RedisStatus, within};
+use crate::store::{Effect, StoreError, Trouble};
+
+/// How often the metrics and the log are brought up to date.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a change that failed counts as a sign that the next one fails as well. After that nobody
+/// knows, and the next change is tried.
+const FAILURE_COUNTS: Duration = Duration::from_secs(30);
+
+/// How the server stands; see the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether queries are answered as they should be.
+    pub serves: bool,
+    /// Whether changes of links are taken, too. Never without `serves`.
+    pub takes_changes: bool,
+    /// What an operator should know, one line each, without names of links, addresses and files.
+    pub reasons: Vec<Cow<'static, str>>,
+    /// The same in full, where there is more to say: for the log.
+    details: Vec<String>,
+}
+
+impl Readiness {
+    fn good() -> Self {
+        Self {
+            serves: true,
+            takes_changes: true,
+            reasons: Vec::new(),
+            details: Vec::new(),
+        }
+    }
+
+    /// The state in one word, or two: `ready`, `degraded` or `not ready`.
+    pub fn status(&self) -> &'static str {
+        match (self.serves, self.reasons.is_empty()) {
+            (false, _) => "not ready",
+            (true, false) => "degraded",
+            (true, true) => "ready",
+        }
+    }
+
+    fn add(&mut self, Trouble { effect, reason }: Trouble) {
+        match effect {
+            Effect::Degraded => {}
+            Effect::NoChanges => self.takes_changes = false,
+            Effect::NotServing => (self.serves, self.takes_changes) = (false, false),
+        }
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// Takes in that a call of the store has failed.
+    fn add_failure(&mut self, effect: Effect, error: &StoreError) {
+        self.add(Trouble::new(effect, error.brief()));
+        self.details.push(error.to_string());
+    }
+
+    /// All that is known, for a log line.
+    fn in_full(&self) -> String {
+        let details = self.details.iter().map(String::as_str);
+        let reasons = self.reasons.iter().map(AsRef::as_ref);
+        details.chain(reasons).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What became of the last change that the store was asked for.
+#[derive(Debug, Default)]
+pub(super) struct WriteHealth(Mutex<Option<(Instant, StoreError)>>);
+
+impl WriteHealth {
+    /// Notes how a change went. What concerns one link alone, or our own bounds, says nothing of the next.
+    pub(super) fn note(&self, failure: Option<&StoreError>, now: Instant) {
+        let failed = match failure {
+            Some(StoreError::Overloaded | StoreError::Corrupt { .. }) => return,
+            Some(error) => Some((now, error.clone())),
+            None => None,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// Why changes fail, if they do.
+    fn failure(&self, now: Instant) -> Option<StoreError> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (when, error) = last.as_ref()?;
+        let counts = now.saturating_duration_since(*when) < FAILURE_COUNTS;
+        counts.then(|| error.clone())
+    }
+}
+
+/// Everything that a [`Readiness`] is made of.
+struct Findings {
+    stopping: bool,
+    /// How a read of the store just went.
+    store: Result<(), StoreError>,
+    /// Why the last change failed, if it did.
+    write: Option<StoreError>,
+    troubles: Vec<Trouble>,
+    redis: Option<RedisStatus>,
+}
+
+/// The one place that judges.
+fn judge(found: Findings) -> Readiness {
+    let mut readiness = Readiness::good();
+    if found.stopping {
+        readiness.add(Trouble::new(Effect::NotServing, "shutting down"));
+    }
+    let redis_works = found.redis.is_some_and(|redis| redis.down < redis.parts);
+    if let Err(error) = &found.store {
+        let effect = match error {
+            // It answers, though not everybody.
+            StoreError::Throttled(_) | StoreError::Overloaded => Effect::NoChanges,
+            _ if redis_works => Effect::NoChanges,
+            _ => Effect::NotServing,
+        };
+        readiness.add_failure(effect, error);
+    }
+    if let Some(error) = &found.write {
+        readiness.add_failure(Effect::NoChanges, error);
+    }
+    for trouble in found.troubles {
+        readiness.add(trouble);
+    }
+    match found.redis {
+        None => {}
+        Some(redis) if redis.down == 0 => {}
+        Some(_) if redis_works => {
+            let reason = "Redis is partly down: links of that part come from the store";
+            readiness.add(Trouble::new(Effect::Degraded, reason));
+        }
+        Some(_) => {
+            let reason = "Redis is down: links come from the store";
+            readiness.add(Trouble::new(Effect::Degraded, reason));
+        }
+    }
+    readiness
+}
+
+impl Links {
+    /// How the server stands just now; `stopping` says that it is shutting down. Asks the store, for at
+    /// most 1.5 s.
+    pub async fn readiness(&self, stopping: bool) -> Readiness {
+        let store = within(RESOLVE_DEADLINE, self.store.ping()).await;
+        let store = self.counted(store);
+        let readiness = judge(Findings {
+            stopping,
+            store,
+            write: self.write_health.failure(Instant::now()),
+            troubles: self.troubles(),
+            redis: self.redis_status(),
+        });
+        self.metrics.serves.set(readiness.serves.into());
+        let takes_changes = readiness.takes_changes.into();
+        self.metrics.takes_changes.set(takes_changes);
+        readiness
+    }
+
+    /// Counts what a call of the store gave, if that is a failure.
+    pub(super) fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.metrics.count_store_error(error.cause());
+        }
+        result
+    }
+
+    /// What the parts know to be wrong with themselves.
+    fn troubles(&self) -> Vec<Trouble> {
+        self.store.troubles()
+    }
+
+    /// Keeps the metrics up to date and logs when the answer to either question turns, until it is told to
+    /// stop.
+    pub async fn watch_readiness(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Readiness::good();
+        let watching = async {
+            loop {
+                ticks.tick().await;
+                let now = self.readiness(false).await;
+                log_turn(&last, &now);
+                last = now;
+            }
+        };
+        shutdown.run_until_cancelled(watching).await;
+    }
+}
+
+/// Logs what has turned.
+fn log_turn(last: &Readiness, now: &Readiness) {
+    let reason = now.in_full();
+    match (last.serves, now.serves) {
+        (true, false) => tracing::error!(reason, "not ready: links cannot be looked up"),
+        (false, true) => tracing::info!("ready again: links can be looked up"),
+        _ => {}
+    }
+    match (last.takes_changes, now.takes_changes) {
+        (true, false) => tracing::warn!(reason, "changes of links are refused"),
+        (false, true) => tracing::info!("changes of links are taken again"),
+        _ => {}
+    }
+    let new = |reason: &&Cow<'static, str>| !last.reasons.contains(*reason);
+    if now.takes_changes && now.reasons.iter().any(|reason| new(&reason)) {
+        tracing::warn!(reason, "degraded");
+    }
+    if !last.reasons.is_empty() && now.reasons.is_empty() {
+        tracing::info!("all is well again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::links::{WarmPhase, WarmStatus};
+
+    fn redis(down: usize) -> Option<RedisStatus> {
+        let warm_load = WarmStatus {
+            state: WarmPhase::Done,
+            links: 0,
+            of: None,
+            per_second: None,
+        };
+        Some(RedisStatus {
+            down,
+            parts: 2,
+            warm_load,
+        })
+    }
+
+    fn well() -> Findings {
+        Findings {
+            stopping: false,
+            store: Ok(()),
+            write: None,
+            troubles: Vec::new(),
+            redis: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(found: Findings, status: &str, takes_changes: bool, reasons: usize) {
+        let readiness = judge(found);
+        assert_eq!(readiness.status(), status, "{readiness:?}");
+        assert_eq!(readiness.takes_changes, takes_changes, "{readiness:?}");
+        assert_eq!(readiness.reasons.len(), reasons, "{readiness:?}");
+        assert!(readiness.serves || !readiness.takes_changes);
+    }
+
+    #[test]
+    fn what_serves_is_ready_whether_or_not_it_takes_changes() {
+        check(well(), "ready", true, 0);
+        let stopping = Findings {
+            stopping: true,
+            ..well()
+        };
+        check(stopping, "not ready", false, 1);
+        let away = || Err(StoreError::Unreachable("away".into()));
+        let with = |store, redis| Findings {
+            store,
+            redis,
+            ..well()
+        };
+        check(with(Ok(()), redis(0)), "ready", true, 0);
+        check(with(Ok(()), redis(1)), "degraded", true, 1);
+        check(with(Ok(()), redis(2)), "degraded", true, 1);
+        check(with(away(), None), "not ready", false, 1);
+        check(with(away(), redis(0)), "degraded", false, 1);
+        check(with(away(), redis(1)), "degraded", false, 2);
+        check(with(away(), redis(2)), "not ready", false, 2);
+        let throttled = || Err(StoreError::Throttled("capacity".into()));
+        check(with(throttled(), None), "degraded", false, 1);
+    }
+
+    #[test]
+    fn troubles_have_their_effect_and_are_told_once() {
+        let with = |effects: &[Effect]| Findings {
+            troubles: effects.iter().map(|e| Trouble::new(*e, "x")).collect(),
+            redis: redis(0),
+            ..well()
+        };
+        check(with(&[Effect::Degraded; 2]), "degraded", true, 1);
+        check(with(&[Effect::NoChanges]), "degraded", false, 1);
+        check(with(&[Effect::NotServing]), "not ready", false, 1);
+    }
+
+    #[test]
+    fn a_failed_change_counts_until_one_succeeds_or_it_is_long_ago() {
+        let (health, now) = (WriteHealth::default(), Instant::now());
+        assert!(health.failure(now).is_none());
+        health.note(Some(&StoreError::Overloaded), now);
+        assert!(health.failure(now).is_none(), "that is our own bound");
+        health.note(Some(&StoreError::DeadlineExceeded), now);
+        assert!(health.failure(now).is_some());
+        assert!(health.failure(now + FAILURE_COUNTS).is_none());
+        health.note(None, now);
+        assert!(health.failure(now).is_none());
+        let write = Some(StoreError::DeadlineExceeded);
+        check(Findings { write, ..well() }, "degraded", false, 1);
+    }
+}
