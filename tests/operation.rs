@@ -94,7 +94,7 @@ fn refusals_are_one_clear_line() {
         (
             format!("[dns]\nlissten = [\"127.0.0.1:0\"]\n{ZONES}{REST}"),
             ZONE,
-            vec!["tinyns.toml:2", "lissten"],
+            vec!["tinyns.toml:2:1", "lissten", "\"listen\""],
         ),
         (
             format!("{DNS}{ZONES}{REST}\n[cash]\n"),
@@ -140,6 +140,23 @@ fn refusals_are_one_clear_line() {
             assert!(errors[0].contains(part), "{part:?} in {said}\n{config}");
         }
     }
+}
+
+#[test]
+fn all_errors_of_a_configuration_are_told_at_once() {
+    let config = format!("[dns]\nlisten = \"localhost:53\"\nnsid = \"\"\n{ZONES}{REST}\n[cash]\n");
+    let said = refused(&config, ZONE);
+    let places: Vec<_> = said
+        .lines()
+        .map(|line| line.split_once("tinyns.toml:").unwrap().1)
+        .map(|place| place.split(": ").take(2).collect::<Vec<_>>())
+        .collect();
+    let expected = [
+        ["2:10", "dns.listen"],
+        ["3:8", "dns.nsid"],
+        ["15:2", "cash"],
+    ];
+    assert_eq!(places, expected, "{said}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The text of a configuration file.
 //!
-//! * What is refused is refused in one line, `<file>:<line>: …`, with a line that the text has.
+//! * What is refused is refused in a line a fault, `<file>:<line>:<column>: …`, with a line that the text has.
 //! * What is accepted is what the server relies on: an address to listen on for DNS, at least one zone, no
 //!   origin twice, and at least one zone that holds links.
 //! * The same text is read in the same way again.
@@ -39,15 +39,22 @@ fn check_config(config: &Config) {
 }
 
 fn check_error(text: &str, error: &ConfigError) {
-    let shown = error.to_string();
-    assert_one_line(&shown);
-    let ConfigError::Invalid { line, .. } = error else {
-        panic!("nothing was read: {shown}");
+    let ConfigError::Invalid(faults) = error else {
+        panic!("nothing was read: {error}");
     };
+    assert!(!faults.shown.is_empty());
     let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    assert!(
-        (1..=lines).contains(line),
-        "{shown}: there are {lines} lines"
-    );
-    assert!(shown.starts_with(&format!("{FILE}:{line}: ")), "{shown}");
+    for fault in &faults.shown {
+        let shown = fault.to_string();
+        assert_one_line(&shown);
+        let (line, column) = (fault.line, fault.column);
+        assert!(
+            (1..=lines).contains(&line),
+            "{shown}: there are {lines} lines"
+        );
+        assert!(
+            shown.starts_with(&format!("{FILE}:{line}:{column}: ")),
+            "{shown}"
+        );
+    }
 }

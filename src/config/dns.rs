@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::DnsConfig;
 use super::listen::Seen;
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::RawDns;
 use super::reader::Reader;
 use crate::dns::edns::{DEFAULT_UDP_PAYLOAD, MAX_NSID, MAX_UDP_PAYLOAD, MIN_UDP_PAYLOAD};
@@ -13,46 +13,36 @@ use crate::dns::{Identity, MAX_IDENTITY_TEXT, Settings};
 const DEFAULT_LISTEN: &str = "127.0.0.1:5300";
 
 impl Reader<'_> {
-    pub(super) fn dns(&self, raw: RawDns, seen: &mut Seen) -> Result<DnsConfig, ConfigError> {
-        let span = raw.listen.as_ref().map_or(0..0, Spanned::span);
-        let listen = self.listen(raw.listen, "dns.listen", DEFAULT_LISTEN, seen)?;
-        if listen.is_empty() {
-            return Err(self.error(span, "dns.listen", Problem::NoAddress));
-        }
-        let udp_payload = match raw.udp_payload {
-            Some(raw) => {
-                let (min, max) = (MIN_UDP_PAYLOAD, MAX_UDP_PAYLOAD);
-                self.number(raw, "dns.udp_payload", min, max, " bytes")?
-            }
-            None => DEFAULT_UDP_PAYLOAD,
-        };
-        let nsid = match raw.nsid {
-            Some(raw) => Some(self.nsid(&raw)?),
-            None => None,
-        };
+    pub(super) fn dns(&self, raw: RawDns, seen: &mut Seen) -> DnsConfig {
+        let listen = self.listen_somewhere(raw.listen, "dns.listen", DEFAULT_LISTEN, seen);
+        let udp_payload = self.number(
+            raw.udp_payload,
+            "dns.udp_payload",
+            (MIN_UDP_PAYLOAD, MAX_UDP_PAYLOAD),
+            " bytes",
+            DEFAULT_UDP_PAYLOAD,
+        );
         let identity = Identity {
-            version: self.short_text(raw.version, "dns.version", MAX_IDENTITY_TEXT)?,
-            id: self.short_text(raw.identity, "dns.identity", MAX_IDENTITY_TEXT)?,
+            version: self.short_text(raw.version, "dns.version", MAX_IDENTITY_TEXT),
+            id: self.short_text(raw.identity, "dns.identity", MAX_IDENTITY_TEXT),
         };
         let settings = Settings {
             udp_payload,
-            nsid,
+            nsid: raw.nsid.and_then(|raw| self.nsid(&raw)),
             identity,
             // What other sections decide is not here.
             ..Settings::default()
         };
-        let tcp = self.tcp(raw.tcp)?;
-        let tls = raw.tls.map(|raw| self.tls(raw, seen)).transpose()?;
-        Ok(DnsConfig {
+        DnsConfig {
             listen,
             settings,
-            tcp,
-            tls,
-        })
+            tcp: self.tcp(raw.tcp),
+            tls: raw.tls.map(|raw| self.tls(raw, seen)),
+        }
     }
 
     /// A text as it is, or bytes in hexadecimal behind `0x`: RFC 5001 §2.3 leaves open what is in it.
-    fn nsid(&self, raw: &Spanned<String>) -> Result<Box<[u8]>, ConfigError> {
+    fn nsid(&self, raw: &Spanned<String>) -> Option<Box<[u8]>> {
         let text = raw.get_ref();
         let bytes = match text.strip_prefix("0x") {
             Some(digits) => from_hex(digits),
@@ -63,24 +53,20 @@ impl Reader<'_> {
             Some(bytes) if bytes.is_empty() || bytes.len() > MAX_NSID => {
                 Problem::Length { max: MAX_NSID }
             }
-            Some(bytes) => return Ok(bytes),
+            Some(bytes) => return Some(bytes),
         };
-        Err(self.error(raw.span(), "dns.nsid", problem))
+        self.note(raw.span(), "dns.nsid", problem);
+        None
     }
 
     /// A text of 1 to `max` bytes.
-    fn short_text(
-        &self,
-        raw: Option<Spanned<String>>,
-        key: &str,
-        max: usize,
-    ) -> Result<Option<String>, ConfigError> {
-        match raw.map(|raw| (raw.span(), raw.into_inner())) {
-            Some((span, text)) if text.is_empty() || text.len() > max => {
-                Err(self.error(span, key, Problem::Length { max }))
-            }
-            raw => Ok(raw.map(|(_, text)| text)),
+    fn short_text(&self, raw: Option<Spanned<String>>, key: &str, max: usize) -> Option<String> {
+        let raw = raw?;
+        if (1..=max).contains(&raw.get_ref().len()) {
+            return Some(raw.into_inner());
         }
+        self.note(raw.span(), key, Problem::Length { max });
+        None
     }
 }
 

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::problem::{ConfigError, Problem};
 use super::raw::RawNumber;
 use super::reader::Reader;
 use super::{DAY, HOUR};
@@ -35,56 +34,47 @@ pub(super) struct RawDnssec {
 }
 
 impl Reader<'_> {
-    pub(super) fn dnssec(&self, raw: Spanned<RawDnssec>) -> Result<DnssecConfig, ConfigError> {
+    pub(super) fn dnssec(&self, raw: Spanned<RawDnssec>) -> DnssecConfig {
         let section = raw.span();
         let raw = raw.into_inner();
-        let keys = raw.keys.ok_or_else(|| {
-            let (part, key) = ("[zone.dnssec]", "keys");
-            self.error(section, "zone.dnssec", Problem::Missing { part, key })
-        })?;
-        let seconds = |raw: Option<Spanned<RawNumber>>, key, min, max, default| match raw {
-            Some(raw) => self.number(raw, key, min, max, " seconds"),
-            None => Ok(default),
-        };
+        if raw.keys.is_none() {
+            self.note_missing(section, "zone.dnssec", "[zone.dnssec]", "keys");
+        }
+        let seconds = |raw, key, range, default| self.number(raw, key, range, " seconds", default);
         let validity = seconds(
             raw.signature_validity,
             "zone.dnssec.signature_validity",
-            MIN_VALIDITY,
-            MAX_VALIDITY,
+            (MIN_VALIDITY, MAX_VALIDITY),
             DEFAULT_VALIDITY,
-        )?;
+        );
         let quarter = validity / 4;
-        Ok(DnssecConfig {
-            keys: self.file(Some(keys), "zone.dnssec.keys", "")?,
+        DnssecConfig {
+            keys: self.file(raw.keys, "zone.dnssec.keys", ""),
             signature_validity: validity,
             signature_jitter: seconds(
                 raw.signature_jitter,
                 "zone.dnssec.signature_jitter",
-                0,
-                quarter - 1,
+                (0, quarter - 1),
                 DEFAULT_JITTER.min(quarter / 2),
-            )?,
+            ),
             inception_offset: seconds(
                 raw.inception_offset,
                 "zone.dnssec.inception_offset",
-                0,
-                MAX_INCEPTION_OFFSET,
+                (0, MAX_INCEPTION_OFFSET),
                 DEFAULT_INCEPTION_OFFSET,
-            )?,
+            ),
             dnskey_ttl: seconds(
                 raw.dnskey_ttl,
                 "zone.dnssec.dnskey_ttl",
-                1,
-                quarter,
+                (1, quarter),
                 DEFAULT_DNSKEY_TTL.min(quarter),
-            )?,
+            ),
             propagation_delay: seconds(
                 raw.propagation_delay,
                 "zone.dnssec.propagation_delay",
-                0,
-                MAX_PROPAGATION_DELAY,
+                (0, MAX_PROPAGATION_DELAY),
                 DEFAULT_PROPAGATION_DELAY,
-            )?,
-        })
+            ),
+        }
     }
 }

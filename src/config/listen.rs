@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::RawListen;
 use super::reader::Reader;
 
@@ -25,6 +25,22 @@ pub(super) struct Place {
 }
 
 impl Reader<'_> {
+    /// The addresses of one part, which has to have one.
+    pub(super) fn listen_somewhere(
+        &self,
+        raw: Option<Spanned<RawListen>>,
+        key: &'static str,
+        default: &str,
+        seen: &mut Seen,
+    ) -> Vec<SocketAddr> {
+        if let Some(raw) = &raw
+            && raw.get_ref().0.is_empty()
+        {
+            self.note(raw.span(), key, Problem::NoAddress);
+        }
+        self.listen(raw, key, default, seen)
+    }
+
     /// The addresses of one part.
     pub(super) fn listen(
         &self,
@@ -32,8 +48,10 @@ impl Reader<'_> {
         key: &'static str,
         default: &str,
         seen: &mut Seen,
-    ) -> Result<Vec<SocketAddr>, ConfigError> {
+    ) -> Vec<SocketAddr> {
         let (span, texts) = match raw.map(|raw| (raw.span(), raw.into_inner().0)) {
+            // What it is instead of the default is not known.
+            None if self.is_struck(key) => return Vec::new(),
             None => (0..0, vec![(None, default.to_owned())]),
             Some((span, texts)) => {
                 let located = |text: Spanned<String>| (Some(text.span()), text.into_inner());
@@ -42,28 +60,30 @@ impl Reader<'_> {
             }
         };
         if texts.len() > MAX_LISTEN {
-            return Err(self.error(span, key, Problem::TooManyAddresses(texts.len())));
+            self.note(span, key, Problem::TooManyAddresses(texts.len()));
+            return Vec::new();
         }
         let mut addresses = Vec::with_capacity(texts.len());
         for (span, text) in texts {
-            let Ok(address) = text.parse::<SocketAddr>() else {
-                let span = span.unwrap_or(0..0);
-                return Err(self.error(span, key, Problem::Address(text)));
-            };
-            self.claim(address, Place { key, span }, seen)?;
-            addresses.push(address);
+            match text.parse::<SocketAddr>() {
+                Ok(address) => {
+                    self.claim(address, Place { key, span }, seen);
+                    addresses.push(address);
+                }
+                Err(_) => self.note(span.unwrap_or(0..0), key, Problem::Address(text)),
+            }
         }
-        Ok(addresses)
+        addresses
     }
 
     /// Sees to it that an address is listened on once. Port 0 (the system chooses) may come again,
     /// since every use of it gets a port of its own.
-    fn claim(&self, address: SocketAddr, new: Place, seen: &mut Seen) -> Result<(), ConfigError> {
+    fn claim(&self, address: SocketAddr, new: Place, seen: &mut Seen) {
         if address.port() == 0 {
-            return Ok(());
+            return;
         }
         let Some(old) = seen.insert(address, new.clone()) else {
-            return Ok(());
+            return;
         };
         // The complaint goes to an address that the file has, since only that can be changed.
         let (place, problem) = match (old.span, new.span) {
@@ -87,6 +107,6 @@ impl Reader<'_> {
                 ((span.unwrap_or(0..0), new.key), problem)
             }
         };
-        Err(self.error(place.0, place.1, problem))
+        self.note(place.0, place.1, problem);
     }
 }

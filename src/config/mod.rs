@@ -4,8 +4,10 @@
 //! serde fills plain structs that mirror the file and refuse keys they do not know (`raw`);
 //! [`Config::parse`] then checks every value and builds the real thing (`reader`, and a module for
 //! each part with rules of its own). The raw structs keep the place of each value (`toml::Spanned`),
-//! so that an error about a meaning is as exact as one about syntax: every [`ConfigError`] is one
-//! line, `<file>:<line>: <key>: <what>` (`problem`). Letting serde build the valid types at once
+//! so that an error about a meaning is as exact as one about syntax: every [`Fault`] is one
+//! line, `<file>:<line>:<column>: <key>: <what>` (`problem`). All of them are reported at once: a key that serde
+//! cannot take is struck out and the rest is read again (`toml_text`), and a bad value is noted while
+//! reading goes on with the default. Letting serde build the valid types at once
 //! would be shorter, but its messages speak of Rust types ("expected u16"), and it places an error
 //! about a whole table at the first table of that name.
 //!
@@ -27,6 +29,7 @@ mod signatures;
 mod store;
 mod tcp;
 mod tls;
+mod toml_text;
 mod zone;
 
 use std::fs::File;
@@ -39,12 +42,14 @@ use std::time::Duration;
 use toml::Spanned;
 
 use self::listen::Seen;
-pub use self::problem::{ConfigError, Problem};
+pub use self::problem::{ConfigError, Fault, Faults, Problem};
 pub use self::process::ProcessConfig;
-use self::raw::{RawAdmin, RawCache, RawNumber, RawRedirect};
+use self::raw::{RawAdmin, RawCache, RawConfig, RawNumber, RawRedirect};
 use self::reader::Reader;
-pub(crate) use self::reader::{line_of, one_line, read_toml};
+pub(crate) use self::reader::one_line;
 pub use self::store::StoreConfig;
+use self::toml_text::column_of;
+pub(crate) use self::toml_text::{line_of, read_toml};
 use crate::dns::Settings;
 use crate::dns::query_log::QueryLogConfig;
 use crate::dns::tcp::TcpLimits;
@@ -156,7 +161,7 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`ConfigError`] names the file and, where there is one, the line and the key.
+    /// [`ConfigError`] names the file and all its faults, each with line, column and key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = |bytes: &mut Vec<u8>| {
             // One byte more than allowed tells a file that is too long from one that just fits.
@@ -170,11 +175,15 @@ impl Config {
         if bytes.len() as u64 > MAX_FILE_LEN {
             return Err(ConfigError::TooLarge(path.into()));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|e| ConfigError::Invalid {
-            file: path.into(),
-            line: line_of(&bytes, e.valid_up_to()),
-            key: String::new(),
-            problem: Problem::NotUtf8,
+        let text = std::str::from_utf8(&bytes).map_err(|e| {
+            let fault = Fault {
+                file: path.into(),
+                line: line_of(&bytes, e.valid_up_to()),
+                column: column_of(&bytes, e.valid_up_to()),
+                key: String::new(),
+                problem: Problem::NotUtf8,
+            };
+            ConfigError::Invalid(Faults::one(fault))
         })?;
         Self::parse(text, path)
     }
@@ -182,32 +191,41 @@ impl Config {
     /// Reads the text of a file; `path` is only for the messages.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] says where and what.
+    /// [`ConfigError::Invalid`] says of all faults where and what they are.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let reader = Reader { text, path };
-        let mut raw = reader.raw()?;
+        let (reader, raw) = Reader::new(text, path);
+        let config = raw.and_then(|raw| reader.config(raw));
+        match (reader.faults(), config) {
+            (Some(faults), _) => Err(ConfigError::Invalid(faults)),
+            (None, Some(config)) => Ok(config),
+            // There is no configuration without a reason; if there were, this is better than a panic.
+            (None, None) => Err(ConfigError::Unreadable(path.into())),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// What is wrong is noted; the configuration is good only if nothing was.
+    fn config(&self, raw: RawConfig) -> Option<Config> {
         let mut seen = Seen::default();
-        let mut dns = reader.dns(raw.dns, &mut seen)?;
-        let zones = reader.zones(raw.zone)?;
-        let (store, store_reads_per_second) = reader.store(raw.store)?;
-        let redis = raw.redis.map(|raw| reader.redis(raw)).transpose()?;
-        let hot_answer_bytes = reader.hot_answers(raw.cache.answers_mib.take())?;
+        let mut dns = self.dns(raw.dns, &mut seen);
+        let zones = self.zones(raw.zone);
+        let (store, store_reads_per_second) = self.store(raw.store);
+        let has_redis = raw.redis.is_some();
+        let redis = raw.redis.and_then(|raw| self.redis(raw));
+        let hot_answer_bytes = self.hot_answers(raw.cache.answers_mib.clone());
         let filter = raw.cache.filter.clone();
-        let cache = reader.cache(raw.cache, &store, redis.is_some())?;
-        let filter = reader.filter(filter, &store, &cache)?;
-        let rate_limit = raw.rate_limit.map(|raw| reader.rate_limit(raw));
-        dns.settings.rate_limit = rate_limit.transpose()?;
-        dns.settings.signatures = reader.signatures(raw.signatures)?;
-        let (cookies, cookie_secrets) = reader.cookies(raw.cookies)?;
+        let cache = self.cache(&raw.cache, &store, has_redis);
+        let filter = self.filter(filter, &store, &cache);
+        dns.settings.rate_limit = raw.rate_limit.map(|raw| self.rate_limit(raw));
+        dns.settings.signatures = self.signatures(raw.signatures);
+        let (cookies, cookie_secrets) = self.cookies(raw.cookies);
         dns.settings.cookies = cookies;
-        let query_log = raw
-            .query_log
-            .map(|raw| reader.query_log(raw, &dns))
-            .transpose()?;
-        let admin = reader.admin(raw.admin, &mut seen)?;
-        let redirect = reader.redirect(raw.redirect, &mut seen)?;
-        let process = reader.process(raw.process)?;
-        Ok(Self {
+        let query_log = raw.query_log.and_then(|raw| self.query_log(raw, &dns));
+        let admin = self.admin(raw.admin, &mut seen);
+        let redirect = self.redirect(raw.redirect, &mut seen);
+        let process = self.process(raw.process);
+        Some(Config {
             dns,
             zones,
             store,
@@ -219,57 +237,55 @@ impl Config {
             cookie_secrets,
             query_log,
             admin,
-            redirect,
+            redirect: redirect?,
             process,
         })
     }
-}
 
-impl Reader<'_> {
-    fn admin(&self, raw: RawAdmin, seen: &mut Seen) -> Result<AdminConfig, ConfigError> {
-        Ok(AdminConfig {
-            listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen)?,
-            token_file: self.file(raw.token_file, "admin.token_file", DEFAULT_TOKEN_FILE)?,
-        })
+    fn admin(&self, raw: RawAdmin, seen: &mut Seen) -> AdminConfig {
+        AdminConfig {
+            listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen),
+            token_file: self.file(raw.token_file, "admin.token_file", DEFAULT_TOKEN_FILE),
+        }
     }
 
-    fn hot_answers(&self, raw: Option<Spanned<RawNumber>>) -> Result<usize, ConfigError> {
-        let mib: u32 = match raw {
-            Some(raw) => self.number(raw, "cache.answers_mib", 0, MAX_MEMORY_MIB, " MiB")?,
-            None => DEFAULT_ANSWERS_MIB,
-        };
-        Ok(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX))
+    fn hot_answers(&self, raw: Option<Spanned<RawNumber>>) -> usize {
+        let (key, range) = ("cache.answers_mib", (0, MAX_MEMORY_MIB));
+        let mib = self.number(raw, key, range, " MiB", DEFAULT_ANSWERS_MIB);
+        usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX)
     }
 
-    fn cache(
-        &self,
-        raw: RawCache,
-        store: &StoreConfig,
-        has_redis: bool,
-    ) -> Result<MemoryLimits, ConfigError> {
+    fn cache(&self, raw: &RawCache, store: &StoreConfig, has_redis: bool) -> MemoryLimits {
         let mut limits = match (store, has_redis) {
             (StoreConfig::Sqlite { .. }, _) => MemoryLimits::default(),
             (StoreConfig::DynamoDb(_), false) => MemoryLimits::for_shared_store(),
             (StoreConfig::DynamoDb(_), true) => MemoryLimits::for_shared_store_with_changes(),
         };
-        if let Some(raw) = raw.memory_mib {
-            let mib = self.number(raw, "cache.memory_mib", 1, MAX_MEMORY_MIB, " MiB")?;
+        let (key, range) = ("cache.memory_mib", (1, MAX_MEMORY_MIB));
+        if let Some(mib) = self.optional_number(raw.memory_mib.clone(), key, range, " MiB") {
             limits = limits.with_memory(u64::from(mib) << 20);
         }
-        let times = [
-            (raw.refresh, "cache.refresh", 1, DAY, &mut limits.fresh_for),
-            (raw.absent, "cache.absent", 0, HOUR, &mut limits.absent_for),
+        for (raw, key, range, time) in [
             (
-                raw.serve_stale,
+                &raw.refresh,
+                "cache.refresh",
+                (1, DAY),
+                &mut limits.fresh_for,
+            ),
+            (
+                &raw.absent,
+                "cache.absent",
+                (0, HOUR),
+                &mut limits.absent_for,
+            ),
+            (
+                &raw.serve_stale,
                 "cache.serve_stale",
-                0,
-                7 * DAY,
+                (0, 7 * DAY),
                 &mut limits.stale_for,
             ),
-        ];
-        for (raw, key, min, max, time) in times {
-            if let Some(raw) = raw {
-                let seconds: u32 = self.number(raw, key, min, max, " seconds")?;
+        ] {
+            if let Some(seconds) = self.optional_number(raw.clone(), key, range, " seconds") {
                 *time = Duration::from_secs(seconds.into());
             }
         }
@@ -279,7 +295,7 @@ impl Reader<'_> {
         if !told {
             limits.untold = limits.fresh_for.max(limits.absent_for);
         }
-        Ok(limits)
+        limits
     }
 
     /// By default there is a filter where the time in which it may miss what other programs write is
@@ -289,38 +305,33 @@ impl Reader<'_> {
         raw: Option<Spanned<bool>>,
         store: &StoreConfig,
         cache: &MemoryLimits,
-    ) -> Result<bool, ConfigError> {
+    ) -> bool {
         match (store, raw) {
-            (StoreConfig::Sqlite { .. }, Some(raw)) => Ok(raw.into_inner()),
-            (StoreConfig::Sqlite { .. }, None) => Ok(cache.absent_for >= VALID_FOR),
+            (StoreConfig::Sqlite { .. }, Some(raw)) => raw.into_inner(),
+            (StoreConfig::Sqlite { .. }, None) => cache.absent_for >= VALID_FOR,
             (StoreConfig::DynamoDb(_), Some(raw)) if *raw.get_ref() => {
-                Err(self.error(raw.span(), "cache.filter", Problem::NoFilter))
+                self.note(raw.span(), "cache.filter", Problem::NoFilter);
+                false
             }
-            (StoreConfig::DynamoDb(_), _) => Ok(false),
+            (StoreConfig::DynamoDb(_), _) => false,
         }
     }
 
-    fn redirect(&self, raw: RawRedirect, seen: &mut Seen) -> Result<RedirectConfig, ConfigError> {
+    fn redirect(&self, raw: RawRedirect, seen: &mut Seen) -> Option<RedirectConfig> {
         let key = "redirect.listen";
-        let listen = self.listen(raw.listen, key, DEFAULT_REDIRECT_LISTEN, seen)?;
+        let listen = self.listen(raw.listen, key, DEFAULT_REDIRECT_LISTEN, seen);
+        let (key, range) = ("redirect.short_url_port", (1, u16::MAX));
+        let port = self.optional_number(raw.short_url_port, key, range, "");
         let key = "redirect.short_url_scheme";
         let known = "\"http\" or \"https\"";
-        let short_url_scheme =
-            self.choice(raw.short_url_scheme, key, known, |word| match word {
-                None | Some("http") => Some(Scheme::Http),
-                Some("https") => Some(Scheme::Https),
-                Some(_) => None,
-            })?;
-        let short_url_port = match raw.short_url_port {
-            Some(port) => Some(self.number(port, "redirect.short_url_port", 1, u16::MAX, "")?),
-            None => None,
-        };
-        Ok(RedirectConfig {
+        let scheme = self.choice(raw.short_url_scheme, key, known, |word| match word {
+            None | Some("http") => Some(Scheme::Http),
+            Some("https") => Some(Scheme::Https),
+            Some(_) => None,
+        })?;
+        Some(RedirectConfig {
             listen,
-            short_urls: ShortUrls {
-                scheme: short_url_scheme,
-                port: short_url_port,
-            },
+            short_urls: ShortUrls { scheme, port },
         })
     }
 }

@@ -15,6 +15,9 @@ use crate::dns::rate_limit::PrefixError;
 use crate::link::{Origin, OriginError};
 use crate::links::redis::RedisUrlError;
 
+/// The most faults of a configuration that are shown: as many as anybody mends before trying again.
+pub(super) const MAX_FAULTS: usize = 50;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -29,18 +32,70 @@ pub enum ConfigError {
     /// The file is not a configuration file.
     #[error("{}: larger than {MAX_FILE_LEN} bytes", .0.display())]
     TooLarge(PathBuf),
+    /// The file cannot be read, and nobody knows why.
+    #[error("{}: not a configuration file", .0.display())]
+    Unreadable(PathBuf),
     /// Something in the file is wrong.
-    #[error("{}:{line}: {}{problem}", file.display(), Prefix(key))]
-    Invalid {
-        /// The file.
-        file: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The key with the names of its tables, as `zone.origin`; empty where there is none.
-        key: String,
-        /// What is wrong.
-        problem: Problem,
-    },
+    #[error(transparent)]
+    Invalid(Faults),
+}
+
+/// All that is wrong with a configuration, a line a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// In the order of the file: at least one, and at most [`MAX_FAULTS`].
+    pub shown: Vec<Fault>,
+    /// How many more were met; there may be others yet.
+    pub more: usize,
+}
+
+/// Something wrong at a place of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {}{problem}", file.display(), Prefix(key))]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column, in characters and counted from 1.
+    pub column: usize,
+    /// The key with the names of its tables, as `zone.origin`; empty where there is none.
+    pub key: String,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+impl Faults {
+    pub(super) fn one(fault: Fault) -> Self {
+        Self {
+            shown: vec![fault],
+            more: 0,
+        }
+    }
+
+    /// Puts faults in the order of the file. None where there is no fault.
+    pub(super) fn new(mut faults: Vec<Fault>) -> Option<Self> {
+        faults.sort_by_key(|fault| (fault.line, fault.column));
+        let more = faults.len().saturating_sub(MAX_FAULTS);
+        faults.truncate(MAX_FAULTS);
+        let shown = faults;
+        (!shown.is_empty()).then_some(Self { shown, more })
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.shown.iter().enumerate() {
+            let line_end = if i == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{fault}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\nand at least {more} more"),
+        }
+    }
 }
 
 /// What is wrong with a value of the configuration.

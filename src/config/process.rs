@@ -5,7 +5,7 @@
 
 use toml::Spanned;
 
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::RawProcess;
 use super::reader::Reader;
 
@@ -22,18 +22,20 @@ pub struct ProcessConfig {
 }
 
 impl Reader<'_> {
-    pub(super) fn process(&self, raw: RawProcess) -> Result<ProcessConfig, ConfigError> {
+    pub(super) fn process(&self, raw: RawProcess) -> ProcessConfig {
         if let (None, Some(group)) = (&raw.user, &raw.group) {
             let (part, key) = ("a group", "user");
-            let problem = Problem::Missing { part, key };
-            return Err(self.error(group.span(), "process.group", problem));
+            if !self.is_struck("process.user") {
+                let problem = Problem::Missing { part, key };
+                self.note(group.span(), "process.group", problem);
+            }
         }
         let account =
             |raw: Option<Spanned<String>>, key| self.text(raw, key, is_account, Problem::Account);
-        Ok(ProcessConfig {
-            user: account(raw.user, "process.user")?,
-            group: account(raw.group, "process.group")?,
-        })
+        ProcessConfig {
+            user: account(raw.user, "process.user"),
+            group: account(raw.group, "process.group"),
+        }
     }
 }
 

@@ -1,13 +1,12 @@
 //! `[query_log]`: where queries are logged, how many of them, and what of them.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::DnsConfig;
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::RawNumber;
 use super::reader::Reader;
 use crate::dns::query_log::{Destination, Messages, QueryLogConfig};
@@ -36,28 +35,15 @@ pub(super) struct RawQueryLog {
 }
 
 impl Reader<'_> {
+    /// None where it is not known where to the log goes.
     pub(super) fn query_log(
         &self,
         raw: Spanned<RawQueryLog>,
         dns: &DnsConfig,
-    ) -> Result<QueryLogConfig, ConfigError> {
+    ) -> Option<QueryLogConfig> {
         let section = raw.span();
         let raw = raw.into_inner();
-        let to = match (raw.file, raw.socket) {
-            (None, None) => {
-                return Err(self.error(section, "query_log", Problem::NoDestination));
-            }
-            (Some(file), Some(socket)) => {
-                let problem = Problem::TwoDestinations(self.line(file.span().start));
-                return Err(self.error(socket.span(), "query_log.socket", problem));
-            }
-            (Some(file), None) => self.log_file(file, raw.max_file_mib)?,
-            (None, Some(socket)) => self.log_socket(socket, raw.max_file_mib)?,
-        };
-        let sample = match raw.sample {
-            Some(raw) => self.number(raw, "query_log.sample", 1, MAX_SAMPLE, "")?,
-            None => 1,
-        };
+        let sample = self.number(raw.sample, "query_log.sample", (1, MAX_SAMPLE), "", 1);
         let known = "\"queries\", \"responses\" or \"both\"";
         let messages = self.choice(
             raw.messages,
@@ -69,49 +55,59 @@ impl Reader<'_> {
                 Some("responses") => Some(Messages::Responses),
                 Some(_) => None,
             },
-        )?;
+        );
         let key = "query_log.identity";
-        let identity = self.text(raw.identity, key, is_identity, Problem::Identity)?;
-        Ok(QueryLogConfig {
+        let identity = self.text(raw.identity, key, is_identity, Problem::Identity);
+        let to = match (raw.file, raw.socket) {
+            (None, None) => {
+                let is_there = |key| self.is_struck(key);
+                if !is_there("query_log.file") && !is_there("query_log.socket") {
+                    self.note(section, "query_log", Problem::NoDestination);
+                }
+                return None;
+            }
+            (Some(file), Some(socket)) => {
+                let problem = Problem::TwoDestinations(self.line(file.span().start));
+                self.note(socket.span(), "query_log.socket", problem);
+                return None;
+            }
+            (Some(file), None) => self.log_file(file, raw.max_file_mib),
+            (None, Some(socket)) => self.log_socket(socket, raw.max_file_mib)?,
+        };
+        Some(QueryLogConfig {
             to,
             sample: NonZeroU32::new(sample).unwrap_or(NonZeroU32::MIN),
-            messages,
+            messages: messages?,
             identity: identity.or_else(|| known_identity(dns)),
             anonymise: raw.anonymise.is_some_and(Spanned::into_inner),
         })
     }
 
-    fn log_file(
-        &self,
-        file: Spanned<String>,
-        max: Option<Spanned<RawNumber>>,
-    ) -> Result<Destination, ConfigError> {
-        let mib = match max {
-            Some(raw) => self.number(raw, "query_log.max_file_mib", 1, MAX_MAX_FILE, " MiB")?,
-            None => DEFAULT_MAX_FILE,
-        };
-        Ok(Destination::File {
-            path: self.file(Some(file), "query_log.file", "")?,
+    fn log_file(&self, file: Spanned<String>, max: Option<Spanned<RawNumber>>) -> Destination {
+        let (key, range) = ("query_log.max_file_mib", (1, MAX_MAX_FILE));
+        let mib = self.number(max, key, range, " MiB", DEFAULT_MAX_FILE);
+        Destination::File {
+            path: self.file(Some(file), "query_log.file", ""),
             max_bytes: u64::from(mib) << 20,
-        })
+        }
     }
 
     fn log_socket(
         &self,
         socket: Spanned<String>,
         max: Option<Spanned<RawNumber>>,
-    ) -> Result<Destination, ConfigError> {
+    ) -> Option<Destination> {
         if let Some(max) = max {
-            let key = "query_log.max_file_mib";
-            return Err(self.error(max.span(), key, Problem::NoLogFile));
+            self.note(max.span(), "query_log.max_file_mib", Problem::NoLogFile);
         }
         let key = "query_log.socket";
         let (span, len) = (socket.span(), socket.get_ref().len());
-        let path: PathBuf = self.file(Some(socket), key, "")?;
+        let path = self.optional_file(Some(socket), key)?;
         if len > MAX_SOCKET_LEN {
-            return Err(self.error(span, key, Problem::SocketPath(len)));
+            self.note(span, key, Problem::SocketPath(len));
+            return None;
         }
-        Ok(Destination::Socket(path))
+        Some(Destination::Socket(path))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::{RawNumber, RawPrefixes, RawRateLimit};
 use super::reader::Reader;
 use crate::dns::rate_limit::{MAX_SLIP, Prefix, RateLimitConfig, Rates};
@@ -27,100 +27,94 @@ const DEFAULT_TABLE_MIB: u32 = 4;
 const MAX_TABLE_MIB: u32 = 1_024;
 
 impl Reader<'_> {
-    pub(super) fn rate_limit(&self, raw: RawRateLimit) -> Result<RateLimitConfig, ConfigError> {
-        let number = |raw: Option<Spanned<RawNumber>>, key, min, max, unit, default: u32| match raw
-        {
-            Some(raw) => self.number(raw, key, min, max, unit),
-            None => Ok(default),
-        };
-        let rate = |raw, key, default| number(raw, key, 0, MAX_RATE, " a second", default);
-        let prefix = |raw: Option<Spanned<RawNumber>>, key, max, default: u8| match raw {
-            Some(raw) => self.number(raw, key, 1, max, " bits"),
-            None => Ok(default),
+    pub(super) fn rate_limit(&self, raw: RawRateLimit) -> RateLimitConfig {
+        let rate = |raw, key, default| self.number(raw, key, (0, MAX_RATE), " a second", default);
+        let prefix = |raw: Option<Spanned<RawNumber>>, key, max, default: u8| {
+            self.number(raw, key, (1, max), " bits", default)
         };
         let answers = rate(
             raw.responses_per_second,
             "rate_limit.responses_per_second",
             DEFAULT_RATE,
-        )?;
+        );
         let all = answers.saturating_mul(ALL_TO_ANSWERS).min(MAX_RATE);
-        let table_mib = number(
+        let table_mib = self.number(
             raw.table_mib,
             "rate_limit.table_mib",
-            1,
-            MAX_TABLE_MIB,
+            (1, MAX_TABLE_MIB),
             " MiB",
             DEFAULT_TABLE_MIB,
-        )?;
-        Ok(RateLimitConfig {
+        );
+        RateLimitConfig {
             rates: Rates {
                 answers,
                 nodata: rate(
                     raw.nodata_per_second,
                     "rate_limit.nodata_per_second",
                     answers,
-                )?,
+                ),
                 nxdomains: rate(
                     raw.nxdomains_per_second,
                     "rate_limit.nxdomains_per_second",
                     answers,
-                )?,
+                ),
                 referrals: rate(
                     raw.referrals_per_second,
                     "rate_limit.referrals_per_second",
                     answers,
-                )?,
+                ),
                 errors: rate(
                     raw.errors_per_second,
                     "rate_limit.errors_per_second",
                     answers,
-                )?,
-                all: rate(raw.all_per_second, "rate_limit.all_per_second", all)?,
+                ),
+                all: rate(raw.all_per_second, "rate_limit.all_per_second", all),
             },
-            burst: number(
+            burst: self.number(
                 raw.burst,
                 "rate_limit.burst",
-                1,
-                MAX_BURST,
+                (1, MAX_BURST),
                 " seconds",
                 DEFAULT_BURST,
-            )?,
-            slip: number(raw.slip, "rate_limit.slip", 0, MAX_SLIP, "", DEFAULT_SLIP)?,
+            ),
+            slip: self.number(raw.slip, "rate_limit.slip", (0, MAX_SLIP), "", DEFAULT_SLIP),
             ipv4_prefix: prefix(
                 raw.ipv4_prefix_length,
                 "rate_limit.ipv4_prefix_length",
                 32,
                 DEFAULT_IPV4_PREFIX,
-            )?,
+            ),
             ipv6_prefix: prefix(
                 raw.ipv6_prefix_length,
                 "rate_limit.ipv6_prefix_length",
                 128,
                 DEFAULT_IPV6_PREFIX,
-            )?,
-            exempt: self.exempt(raw.exempt)?,
+            ),
+            exempt: self.exempt(raw.exempt),
             table_bytes: usize::try_from(u64::from(table_mib) << 20).unwrap_or(usize::MAX),
             dry_run: raw.dry_run.is_some_and(Spanned::into_inner),
-        })
+        }
     }
 
-    fn exempt(&self, raw: Option<Spanned<RawPrefixes>>) -> Result<Vec<Prefix>, ConfigError> {
+    fn exempt(&self, raw: Option<Spanned<RawPrefixes>>) -> Vec<Prefix> {
         let key = "rate_limit.exempt";
         let Some(raw) = raw else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let span = raw.span();
         let texts = raw.into_inner().0.into_list(&span);
         if texts.len() > MAX_EXEMPT {
-            return Err(self.error(span, key, Problem::TooManyPrefixes(texts.len())));
+            self.note(span, key, Problem::TooManyPrefixes(texts.len()));
+            return Vec::new();
         }
-        let prefix = |text: Spanned<String>| {
-            let read = text.get_ref().parse();
-            read.map_err(|why| {
+        let prefix = |text: Spanned<String>| match text.get_ref().parse() {
+            Ok(prefix) => Some(prefix),
+            Err(why) => {
                 let problem = Problem::Prefix(text.get_ref().clone(), why);
-                self.error(text.span(), key, problem)
-            })
+                self.note(text.span(), key, problem);
+                None
+            }
         };
-        texts.into_iter().map(prefix).collect()
+        texts.into_iter().filter_map(prefix).collect()
     }
 }

@@ -185,6 +185,10 @@ pub(super) enum RawTexts {
 }
 
 impl RawTexts {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Many(texts) if texts.is_empty())
+    }
+
     /// Each with its place; `span` is that of the whole.
     pub(super) fn into_list(self, span: &Range<usize>) -> Vec<Spanned<String>> {
         match self {

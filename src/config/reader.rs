@@ -1,33 +1,84 @@
-//! Turns raw values into valid ones, and knows where they stand. What is here serves every part of
+//! Turns raw values into valid ones, and knows where they stand. What is wrong is noted, and reading goes on with
+//! the default in its place, so that an operator learns of all faults at once. What is here serves every part of
 //! the file; what one part alone needs is in that part's module.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
-use super::problem::{ConfigError, Problem};
+use super::problem::{Fault, Faults, Problem};
 use super::raw::{RawConfig, RawNumber};
+use super::toml_text::{Struck, TomlFault, TomlProblem, column_of, line_of, read_all};
 
 /// Turns raw values into valid ones, and knows where they stand.
 pub(super) struct Reader<'a> {
-    pub(super) text: &'a str,
-    pub(super) path: &'a Path,
+    text: &'a str,
+    path: &'a Path,
+    /// What is in the file, but cannot be read.
+    struck: Struck,
+    faults: RefCell<Vec<Fault>>,
 }
 
-impl Reader<'_> {
-    pub(super) fn raw(&self) -> Result<RawConfig, ConfigError> {
-        read_toml(self.text).map_err(|fault| {
-            let message = match fault.key.split('.').next() {
-                Some("redis" | "cookies") => without_text(&fault.message),
-                _ => fault.message.as_str().into(),
-            };
-            let problem = Problem::Toml(one_line(&message));
-            self.error(fault.at..fault.at, &one_line(&fault.key), problem)
-        })
+impl<'a> Reader<'a> {
+    /// Reads a file's text as far as it can be read; none where that is no configuration.
+    pub(super) fn new(text: &'a str, path: &'a Path) -> (Self, Option<RawConfig>) {
+        let reading = read_all(text);
+        let reader = Self {
+            text,
+            path,
+            struck: reading.struck,
+            faults: RefCell::default(),
+        };
+        for fault in reading.faults {
+            let TomlFault { at, key, what } = fault;
+            let problem = toml_problem(&key, &what);
+            reader.note(at..at, &one_line(&key), problem);
+        }
+        (reader, reading.value)
+    }
+
+    /// All that was noted; none where all is well.
+    pub(super) fn faults(self) -> Option<Faults> {
+        Faults::new(self.faults.into_inner())
+    }
+
+    /// Notes that something is wrong.
+    pub(super) fn note(&self, span: Range<usize>, key: &str, problem: Problem) {
+        let text = self.text.as_bytes();
+        self.faults.borrow_mut().push(Fault {
+            file: self.path.into(),
+            line: line_of(text, span.start),
+            column: column_of(text, span.start),
+            key: key.into(),
+            problem,
+        });
+    }
+
+    /// Notes that `part` needs a key that its section does not have, unless it is there with a value that was
+    /// complained of already. The section has this place and this name.
+    pub(super) fn note_missing(
+        &self,
+        section: Range<usize>,
+        name: &str,
+        part: &'static str,
+        key: &'static str,
+    ) {
+        if !self.is_struck_in(section.clone(), key) {
+            self.note(section, name, Problem::Missing { part, key });
+        }
+    }
+
+    /// Whether the section at this place has a key that was complained of already.
+    pub(super) fn is_struck_in(&self, section: Range<usize>, key: &str) -> bool {
+        self.struck.in_table(section.start, key)
+    }
+
+    /// Whether a key, with the names of its tables, is in the file and was complained of already.
+    pub(super) fn is_struck(&self, key: &str) -> bool {
+        self.struck.anywhere(key)
     }
 
     /// A text that has to pass a check.
@@ -37,44 +88,59 @@ impl Reader<'_> {
         key: &str,
         is_good: impl Fn(&str) -> bool,
         problem: fn(String) -> Problem,
-    ) -> Result<Option<String>, ConfigError> {
-        match raw.map(|raw| (raw.span(), raw.into_inner())) {
-            None => Ok(None),
-            Some((_, text)) if is_good(&text) => Ok(Some(text)),
-            Some((span, text)) => Err(self.error(span, key, problem(text))),
+    ) -> Option<String> {
+        let raw = raw?;
+        let (span, text) = (raw.span(), raw.into_inner());
+        if is_good(&text) {
+            return Some(text);
         }
+        self.note(span, key, problem(text));
+        None
     }
 
-    pub(super) fn file(
-        &self,
-        raw: Option<Spanned<String>>,
-        key: &str,
-        default: &str,
-    ) -> Result<PathBuf, ConfigError> {
-        match raw {
-            Some(path) if path.get_ref().is_empty() => {
-                Err(self.error(path.span(), key, Problem::EmptyPath))
-            }
-            Some(path) => Ok(path.into_inner().into()),
-            None => Ok(default.into()),
-        }
+    /// The path of a file or directory.
+    pub(super) fn file(&self, raw: Option<Spanned<String>>, key: &str, default: &str) -> PathBuf {
+        self.optional_file(raw, key)
+            .unwrap_or_else(|| default.into())
     }
 
-    /// A whole number from `min` to `max`.
+    /// The path of a file that need not be there.
+    pub(super) fn optional_file(&self, raw: Option<Spanned<String>>, key: &str) -> Option<PathBuf> {
+        let text = self.text(raw, key, |path| !path.is_empty(), |_| Problem::EmptyPath);
+        text.map(PathBuf::from)
+    }
+
+    /// A whole number from `min` to `max`; without one, `default`.
     pub(super) fn number<T>(
         &self,
-        raw: Spanned<RawNumber>,
+        raw: Option<Spanned<RawNumber>>,
         key: &str,
-        min: T,
-        max: T,
+        (min, max): (T, T),
         unit: &'static str,
-    ) -> Result<T, ConfigError>
+        default: T,
+    ) -> T
     where
         T: TryFrom<i64> + PartialOrd + Copy + Into<u32>,
     {
+        self.optional_number(raw, key, (min, max), unit)
+            .unwrap_or(default)
+    }
+
+    /// A whole number from `min` to `max`, if there is one.
+    pub(super) fn optional_number<T>(
+        &self,
+        raw: Option<Spanned<RawNumber>>,
+        key: &str,
+        (min, max): (T, T),
+        unit: &'static str,
+    ) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + Copy + Into<u32>,
+    {
+        let raw = raw?;
         let RawNumber(value) = *raw.get_ref();
         match T::try_from(value) {
-            Ok(number) if min <= number && number <= max => Ok(number),
+            Ok(number) if min <= number && number <= max => Some(number),
             _ => {
                 let (min, max) = (min.into(), max.into());
                 let problem = Problem::Range {
@@ -83,34 +149,28 @@ impl Reader<'_> {
                     max,
                     unit,
                 };
-                Err(self.error(raw.span(), key, problem))
+                self.note(raw.span(), key, problem);
+                None
             }
         }
     }
 
-    /// One of a few words; `pick` gets none where there is none in the file.
+    /// One of a few words; `pick` gets none where there is none in the file. None where it is another word.
     pub(super) fn choice<T>(
         &self,
         raw: Option<Spanned<String>>,
         key: &str,
         known: &'static str,
         pick: impl Fn(Option<&str>) -> Option<T>,
-    ) -> Result<T, ConfigError> {
+    ) -> Option<T> {
         let word = raw.as_ref().map(|word| word.get_ref().as_str());
-        pick(word).ok_or_else(|| {
+        let picked = pick(word);
+        if picked.is_none() {
             let found = word.unwrap_or_default().to_owned();
             let span = raw.as_ref().map_or(0..0, Spanned::span);
-            self.error(span, key, Problem::Choice { found, known })
-        })
-    }
-
-    pub(super) fn error(&self, span: Range<usize>, key: &str, problem: Problem) -> ConfigError {
-        ConfigError::Invalid {
-            file: self.path.into(),
-            line: self.line(span.start),
-            key: key.into(),
-            problem,
+            self.note(span, key, Problem::Choice { found, known });
         }
+        picked
     }
 
     pub(super) fn line(&self, offset: usize) -> usize {
@@ -118,63 +178,20 @@ impl Reader<'_> {
     }
 }
 
-/// Why a text in TOML is not what it should be.
-pub(crate) struct TomlFault {
-    /// The byte where that is seen.
-    pub(crate) at: usize,
-    /// The key with the names of its tables; empty where there is none.
-    pub(crate) key: String,
-    /// What is wrong. Key and message may hold control characters of the text.
-    pub(crate) message: String,
-}
-
-/// Reads a text in TOML.
-pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, TomlFault> {
-    let fault = |e: &toml::de::Error, table: Option<&DeTable<'_>>| {
-        let at = e.span().unwrap_or(0..0).start;
-        TomlFault {
-            at,
-            key: table.and_then(|t| key_at(t, at)).unwrap_or_default(),
-            message: e.message().into(),
-        }
+/// What is wrong with a key with these names of tables.
+fn toml_problem(key: &str, what: &TomlProblem) -> Problem {
+    let text = what.to_string();
+    let text = match (key.split('.').next(), what) {
+        (Some("redis" | "cookies"), TomlProblem::Message(_)) => without_text(&text),
+        _ => text.as_str().into(),
     };
-    let table = DeTable::parse(text).map_err(|e| fault(&e, None))?;
-    T::deserialize(toml::Deserializer::from(table.clone()))
-        .map_err(|e| fault(&e, Some(table.get_ref())))
+    Problem::Toml(one_line(&text))
 }
 
 /// Whether a text has nothing but letters, digits and these marks.
 pub(super) fn is_word(text: &str, marks: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || marks.contains(c))
-}
-
-/// The line of a byte, counted from 1.
-pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
-    let before = text.get(..offset).unwrap_or(text);
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
-}
-
-/// The dotted name of the key, or of the key whose value, is at this byte. A table's own place is
-/// only its header, so the search goes into every table.
-fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
-    table.iter().find_map(|(key, value)| {
-        let name = key.get_ref().to_string();
-        let inner = match value.get_ref() {
-            DeValue::Table(table) => key_at(table, offset),
-            DeValue::Array(array) => array
-                .iter()
-                .filter_map(|item| item.get_ref().as_table())
-                .find_map(|table| key_at(table, offset)),
-            _ => None,
-        };
-        match inner {
-            Some(inner) => Some(format!("{name}.{inner}")),
-            None => {
-                (key.span().contains(&offset) || value.span().contains(&offset)).then_some(name)
-            }
-        }
-    })
 }
 
 /// A message of serde without the text that it complains of: in `[redis]`, that may be a URL with a

@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::DAY;
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::{RawRedis, RawUrls};
 use super::reader::{Reader, is_word};
 use crate::links::redis::{RedisConfig, RedisMode, RedisUrl};
@@ -36,65 +36,58 @@ const DEFAULT_WARM_LOAD_RATE: u32 = 20_000;
 const MAX_WARM_LOAD_RATE: u32 = 10_000_000;
 
 impl Reader<'_> {
-    pub(super) fn redis(&self, raw: Spanned<RawRedis>) -> Result<RedisConfig, ConfigError> {
+    /// None where too little of it is good.
+    pub(super) fn redis(&self, raw: Spanned<RawRedis>) -> Option<RedisConfig> {
         let span = raw.span();
         let raw = raw.into_inner();
-        let Some(url) = raw.url else {
-            let (part, key) = ("[redis]", "url");
-            return Err(self.error(span, "redis", Problem::Missing { part, key }));
-        };
-        let mode = self.redis_mode(span, raw.mode, raw.sentinel_master)?;
-        let urls = self.redis_urls(url, &mode)?;
+        if raw.url.is_none() {
+            self.note_missing(span.clone(), "redis", "[redis]", "url");
+        }
+        let mode = self.redis_mode(span, raw.mode, raw.sentinel_master);
+        let urls = raw.url.map(|url| self.redis_urls(url, mode.as_ref()));
+        let urls = urls.unwrap_or_default();
         if let Some(file) = raw
             .ca_file
             .as_ref()
             .filter(|_| !urls.iter().all(RedisUrl::is_tls))
         {
-            return Err(self.error(file.span(), "redis.ca_file", Problem::NoTls));
+            self.note(file.span(), "redis.ca_file", Problem::NoTls);
         }
-        let file = |raw: Option<Spanned<String>>, key| {
-            raw.map(|raw| self.file(Some(raw), key, "")).transpose()
-        };
-        let number = |raw, key, min, max, unit, default| match raw {
-            Some(raw) => self.number(raw, key, min, max, unit),
-            None => Ok(default),
-        };
-        let keep = number(
+        let keep = self.number(
             raw.keep,
             "redis.keep",
-            1,
-            MAX_KEEP,
+            (1, MAX_KEEP),
             " seconds",
             DEFAULT_KEEP,
-        )?;
-        let timeout = number(
+        );
+        let timeout = self.number(
             raw.timeout_ms,
             "redis.timeout_ms",
-            1,
-            MAX_TIMEOUT_MS,
+            (1, MAX_TIMEOUT_MS),
             " milliseconds",
             DEFAULT_TIMEOUT_MS,
-        )?;
-        Ok(RedisConfig {
-            mode,
+        );
+        let config = RedisConfig {
+            // One that is not known was noted.
+            mode: mode.unwrap_or(RedisMode::Node),
             urls,
-            password_file: file(raw.password_file, "redis.password_file")?,
-            ca_file: file(raw.ca_file, "redis.ca_file")?,
+            password_file: self.optional_file(raw.password_file, "redis.password_file"),
+            ca_file: self.optional_file(raw.ca_file, "redis.ca_file"),
             prefix: self
-                .redis_word(raw.prefix, "redis.prefix")?
+                .redis_word(raw.prefix, "redis.prefix")
                 .unwrap_or_else(|| DEFAULT_PREFIX.into()),
             keep: Duration::from_secs(keep.into()),
             timeout: Duration::from_millis(timeout.into()),
             warm_load: raw.warm_load.is_none_or(Spanned::into_inner),
-            warm_load_rate: number(
+            warm_load_rate: self.number(
                 raw.warm_load_rate,
                 "redis.warm_load_rate",
-                0,
-                MAX_WARM_LOAD_RATE,
+                (0, MAX_WARM_LOAD_RATE),
                 " links a second",
                 DEFAULT_WARM_LOAD_RATE,
-            )?,
-        })
+            ),
+        };
+        (!config.urls.is_empty()).then_some(config)
     }
 
     /// `section` is the place of the whole section, to complain of what is not in it.
@@ -103,82 +96,88 @@ impl Reader<'_> {
         section: Range<usize>,
         mode: Option<Spanned<String>>,
         master: Option<Spanned<String>>,
-    ) -> Result<RedisMode, ConfigError> {
+    ) -> Option<RedisMode> {
         let (node, cluster, sentinel) = ("node", "cluster", "sentinel");
         let known = "\"node\", \"cluster\" or \"sentinel\"";
+        let is_struck = self.is_struck("redis.mode");
         let mode = self.choice(mode, "redis.mode", known, |word| match word {
             None => Some(node),
             Some(word) => [node, cluster, sentinel].into_iter().find(|w| *w == word),
-        })?;
+        });
         let key = "redis.sentinel_master";
         let master_span = master.as_ref().map(Spanned::span);
-        let master = self.redis_word(master, key)?;
-        if mode == sentinel {
-            let (part, key) = ("the mode \"sentinel\"", "sentinel_master");
-            return master
-                .map(|master| RedisMode::Sentinel { master })
-                .ok_or_else(|| self.error(section, "redis", Problem::Missing { part, key }));
+        let master = self.redis_word(master, key);
+        let mode = mode.filter(|_| !is_struck)?;
+        match (mode == sentinel, master_span) {
+            (true, None) => {
+                let part = "the mode \"sentinel\"";
+                self.note_missing(section, "redis", part, "sentinel_master");
+            }
+            (false, Some(span)) if master.is_some() => {
+                let belongs = sentinel;
+                self.note(span, key, Problem::OtherMode { belongs, mode });
+            }
+            (true, Some(_)) | (false, _) => {}
         }
-        if let Some(span) = master_span {
-            let belongs = sentinel;
-            return Err(self.error(span, key, Problem::OtherMode { belongs, mode }));
+        match mode {
+            "sentinel" => master.map(|master| RedisMode::Sentinel { master }),
+            "cluster" => Some(RedisMode::Cluster),
+            _ => Some(RedisMode::Node),
         }
-        Ok(match mode == cluster {
-            true => RedisMode::Cluster,
-            false => RedisMode::Node,
-        })
     }
 
     /// The URLs of one server, or of several that are parts of one thing: whichever answers, the
     /// client has to come out at the same data, and by the same rights.
-    fn redis_urls(
-        &self,
-        raw: Spanned<RawUrls>,
-        mode: &RedisMode,
-    ) -> Result<Vec<RedisUrl>, ConfigError> {
+    fn redis_urls(&self, raw: Spanned<RawUrls>, mode: Option<&RedisMode>) -> Vec<RedisUrl> {
         let key = "redis.url";
         let span = raw.span();
         let texts = raw.into_inner().0.into_list(&span);
+        let is_node = mode == Some(&RedisMode::Node);
         let problem = match texts.len() {
             0 => Some(Problem::NoUrl),
             number if number > MAX_URLS => Some(Problem::TooManyUrls(number)),
-            number if number > 1 && *mode == RedisMode::Node => Some(Problem::NotOneUrl(number)),
+            number if number > 1 && is_node => Some(Problem::NotOneUrl(number)),
             _ => None,
         };
         if let Some(problem) = problem {
-            return Err(self.error(span, key, problem));
+            self.note(span, key, problem);
+            return Vec::new();
         }
         let mut servers = HashSet::new();
         let mut urls: Vec<RedisUrl> = Vec::with_capacity(texts.len());
         for text in texts {
-            let fail = |problem| self.error(text.span(), key, problem);
-            let url = RedisUrl::parse(text.get_ref()).map_err(|e| fail(Problem::RedisUrl(e)))?;
-            if *mode == RedisMode::Cluster && url.has_database() {
-                return Err(fail(Problem::ClusterDatabase));
-            }
+            let url = match RedisUrl::parse(text.get_ref()) {
+                Ok(url) => url,
+                Err(error) => {
+                    self.note(text.span(), key, Problem::RedisUrl(error));
+                    continue;
+                }
+            };
             let first = urls.first().unwrap_or(&url);
-            if url.is_tls() != first.is_tls() {
-                return Err(fail(Problem::MixedSchemes));
-            }
-            if !url.has_account_of(first) {
-                return Err(fail(Problem::OtherAccount));
-            }
             let server = url.server();
-            if !servers.insert(server.clone()) {
-                return Err(fail(Problem::DuplicateServer(server)));
+            let problem = if mode == Some(&RedisMode::Cluster) && url.has_database() {
+                Some(Problem::ClusterDatabase)
+            } else if url.is_tls() != first.is_tls() {
+                Some(Problem::MixedSchemes)
+            } else if !url.has_account_of(first) {
+                Some(Problem::OtherAccount)
+            } else if servers.contains(&server) {
+                Some(Problem::DuplicateServer(server.clone()))
+            } else {
+                None
+            };
+            if let Some(problem) = problem {
+                self.note(text.span(), key, problem);
             }
+            servers.insert(server);
             urls.push(url);
         }
-        Ok(urls)
+        urls
     }
 
-    fn redis_word(
-        &self,
-        raw: Option<Spanned<String>>,
-        key: &str,
-    ) -> Result<Option<Box<str>>, ConfigError> {
+    fn redis_word(&self, raw: Option<Spanned<String>>, key: &str) -> Option<Box<str>> {
         let is_good = |text: &str| (1..=MAX_WORD_LEN).contains(&text.len()) && is_word(text, "_-.");
-        let word = self.text(raw, key, is_good, |_| Problem::RedisWord)?;
-        Ok(word.map(String::into_boxed_str))
+        let word = self.text(raw, key, is_good, |_| Problem::RedisWord);
+        word.map(String::into_boxed_str)
     }
 }

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::problem::ConfigError;
 use super::raw::RawNumber;
 use super::reader::Reader;
 use crate::dns::rate_limit::SignatureLimits;
@@ -21,25 +20,24 @@ pub(super) struct RawSignatures {
 }
 
 impl Reader<'_> {
-    pub(super) fn signatures(&self, raw: RawSignatures) -> Result<SignatureLimits, ConfigError> {
-        let rate = |raw: Option<Spanned<RawNumber>>, key, default| match raw {
-            Some(raw) => self.number(raw, key, 0, MAX_RATE, " a second"),
-            None => Ok(default),
+    pub(super) fn signatures(&self, raw: RawSignatures) -> SignatureLimits {
+        let rate = |raw: Option<Spanned<RawNumber>>, key, default| {
+            self.number(raw, key, (0, MAX_RATE), " a second", default)
         };
         let default = SignatureLimits::default();
-        Ok(SignatureLimits {
-            per_second: rate(raw.per_second, "signatures.per_second", default.per_second)?,
-            per_client: rate(raw.per_client, "signatures.per_client", default.per_client)?,
+        SignatureLimits {
+            per_second: rate(raw.per_second, "signatures.per_second", default.per_second),
+            per_client: rate(raw.per_client, "signatures.per_client", default.per_client),
             made_up_per_second: rate(
                 raw.made_up_per_second,
                 "signatures.made_up_per_second",
                 default.made_up_per_second,
-            )?,
+            ),
             made_up_per_client: rate(
                 raw.made_up_per_client,
                 "signatures.made_up_per_client",
                 default.made_up_per_client,
-            )?,
-        })
+            ),
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::problem::{ConfigError, Problem};
-use super::raw::{RawNumber, RawStore};
+use super::problem::Problem;
+use super::raw::RawStore;
 use super::reader::{Reader, is_word};
 use crate::store::DynamoConfig;
 
@@ -33,17 +33,14 @@ pub enum StoreConfig {
 
 impl Reader<'_> {
     /// The store, and how many look-ups a second for queries may go to it, if that has a bound.
-    pub(super) fn store(
-        &self,
-        raw: RawStore,
-    ) -> Result<(StoreConfig, Option<NonZeroU32>), ConfigError> {
+    pub(super) fn store(&self, raw: RawStore) -> (StoreConfig, Option<NonZeroU32>) {
         let (sqlite, dynamodb) = ("sqlite", "dynamodb");
         let known = "\"sqlite\" or \"dynamodb\"";
         let kind = self.choice(raw.kind.clone(), "store.kind", known, |word| match word {
             None | Some("sqlite") => Some(sqlite),
             Some("dynamodb") => Some(dynamodb),
             Some(_) => None,
-        })?;
+        });
         let span = |raw: &Option<Spanned<String>>| raw.as_ref().map(Spanned::span);
         for (key, belongs, place) in [
             ("store.path", sqlite, span(&raw.path)),
@@ -61,49 +58,42 @@ impl Reader<'_> {
                 raw.reads_per_second.as_ref().map(Spanned::span),
             ),
         ] {
-            if let Some(place) = place.filter(|_| belongs != kind) {
-                return Err(self.error(place, key, Problem::OtherStore { belongs, kind }));
+            // Which keys belong to an unknown store nobody knows, either.
+            let other = kind.filter(|kind| *kind != belongs);
+            if let (Some(place), Some(kind)) = (place, other) {
+                self.note(place, key, Problem::OtherStore { belongs, kind });
             }
         }
-        if kind == dynamodb {
-            let reads = self.reads_per_second(raw.reads_per_second.clone())?;
-            return Ok((StoreConfig::DynamoDb(self.dynamodb(raw)?), reads));
+        if kind == Some(dynamodb) {
+            let (key, range) = ("store.reads_per_second", (0, MAX_READS_PER_SECOND));
+            let (raw_reads, unit) = (raw.reads_per_second.clone(), " look-ups a second");
+            let reads = self.number(raw_reads, key, range, unit, DEFAULT_READS_PER_SECOND);
+            let config = StoreConfig::DynamoDb(self.dynamodb(raw));
+            return (config, NonZeroU32::new(reads));
         }
-        let path = self.file(raw.path, "store.path", DEFAULT_STORE_PATH)?;
-        Ok((StoreConfig::Sqlite { path }, None))
+        let path = self.file(raw.path, "store.path", DEFAULT_STORE_PATH);
+        (StoreConfig::Sqlite { path }, None)
     }
 
-    fn reads_per_second(
-        &self,
-        raw: Option<Spanned<RawNumber>>,
-    ) -> Result<Option<NonZeroU32>, ConfigError> {
-        let key = "store.reads_per_second";
-        let reads = match raw {
-            Some(raw) => self.number(raw, key, 0, MAX_READS_PER_SECOND, " look-ups a second")?,
-            None => DEFAULT_READS_PER_SECOND,
-        };
-        Ok(NonZeroU32::new(reads))
-    }
-
-    fn dynamodb(&self, raw: RawStore) -> Result<DynamoConfig, ConfigError> {
+    fn dynamodb(&self, raw: RawStore) -> DynamoConfig {
         let table = |text: &str| (3..=255).contains(&text.len()) && is_word(text, "_-.");
         let region = |text: &str| (1..=63).contains(&text.len()) && is_word(text, "-");
         let endpoint = |text: &str| {
             url::Url::parse(text)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         };
-        Ok(DynamoConfig {
+        DynamoConfig {
             table: self
-                .text(raw.table, "store.table", table, Problem::Table)?
+                .text(raw.table, "store.table", table, Problem::Table)
                 .unwrap_or_else(|| DEFAULT_TABLE.into()),
-            region: self.text(raw.region, "store.region", region, Problem::Region)?,
+            region: self.text(raw.region, "store.region", region, Problem::Region),
             endpoint_url: self.text(
                 raw.endpoint_url,
                 "store.endpoint_url",
                 endpoint,
                 Problem::Endpoint,
-            )?,
+            ),
             create_table: raw.create_table.is_some_and(Spanned::into_inner),
-        })
+        }
     }
 }

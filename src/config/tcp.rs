@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::problem::ConfigError;
 use super::raw::RawNumber;
 use super::reader::Reader;
 use super::{DAY, HOUR};
@@ -29,27 +28,23 @@ pub(super) struct RawTcp {
 }
 
 impl Reader<'_> {
-    pub(super) fn tcp(&self, raw: RawTcp) -> Result<TcpLimits, ConfigError> {
+    pub(super) fn tcp(&self, raw: RawTcp) -> TcpLimits {
         let mut limits = TcpLimits::default();
-        let read = |raw, key, min, max, unit| match raw {
-            Some(raw) => self.number::<u32>(raw, key, min, max, unit).map(Some),
-            None => Ok(None),
-        };
+        let all = (1, MAX_CONNECTIONS);
         let key = "dns.tcp.connections";
-        if let Some(connections) = read(raw.connections, key, 1, MAX_CONNECTIONS, "")? {
-            limits.connections = connections;
-        }
-        let key = "dns.tcp.connections_per_client";
-        if let Some(own) = read(raw.connections_per_client, key, 1, MAX_CONNECTIONS, "")? {
-            limits.connections_per_client = own;
-        }
-        let unit = " seconds";
-        if let Some(idle) = read(raw.idle, "dns.tcp.idle", 1, MAX_IDLE, unit)? {
+        limits.connections = self.number(raw.connections, key, all, "", limits.connections);
+        let (key, own) = (
+            "dns.tcp.connections_per_client",
+            limits.connections_per_client,
+        );
+        limits.connections_per_client = self.number(raw.connections_per_client, key, all, "", own);
+        let read = |raw, key, range| self.optional_number::<u32>(raw, key, range, " seconds");
+        if let Some(idle) = read(raw.idle, "dns.tcp.idle", (1, MAX_IDLE)) {
             limits.idle = Duration::from_secs(idle.into());
         }
-        if let Some(lifetime) = read(raw.lifetime, "dns.tcp.lifetime", 0, MAX_LIFETIME, unit)? {
+        if let Some(lifetime) = read(raw.lifetime, "dns.tcp.lifetime", (0, MAX_LIFETIME)) {
             limits.lifetime = (lifetime > 0).then(|| Duration::from_secs(lifetime.into()));
         }
-        Ok(limits)
+        limits
     }
 }

@@ -14,9 +14,24 @@ fn ok(text: &str) -> Config {
     parse(text).unwrap_or_else(|e| panic!("{text:?}: {e}"))
 }
 
-/// The whole message of a text that is refused.
+/// All faults of a text that is refused, a line a fault.
+fn refused(text: &str) -> Vec<Fault> {
+    match parse(text).unwrap_err() {
+        ConfigError::Invalid(faults) => faults.shown,
+        other => panic!("{text:?}: {other}"),
+    }
+}
+
+/// The whole message of a text that is refused for one fault. The column is left out, to which
+/// [`columns_are_counted_in_characters`] and the tests of [`together`] look.
 fn check(text: &str, expected: &str) {
-    let message = parse(text).unwrap_err().to_string();
+    let faults = refused(text);
+    let shown = faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let [fault] = &faults[..] else {
+        panic!("{} faults of {text:?}: {shown:#?}", faults.len());
+    };
+    let place = format!(":{}:{}: ", fault.line, fault.column);
+    let message = shown[0].replacen(&place, &format!(":{}: ", fault.line), 1);
     assert_eq!(message, expected, "for {text:?}");
 }
 
@@ -197,28 +212,27 @@ group = "dns"
 fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
-        "t.toml:1: dnss: unknown field `dnss`, expected one of `dns`, `zone`, `store`, `redis`, `cache`, \
-         `rate_limit`, `signatures`, `cookies`, `query_log`, `admin`, `redirect`, `process`",
+        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, redis, cache, \
+         rate_limit, signatures, cookies, query_log, admin, redirect, process",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
-        "t.toml:4: dns.listn: unknown field `listn`, expected one of `listen`, `udp_payload`, `nsid`, \
-         `version`, `identity`, `tcp`, `tls`",
+        "t.toml:4: dns.listn: unknown key; did you mean \"listen\"? Known here: listen, udp_payload, nsid, \
+         version, identity, tcp, tls",
     );
     check(
         "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\
          [[zone]]\norigin = \"c\"\nfiel = \"d\"\n",
-        "t.toml:7: zone.fiel: unknown field `fiel`, expected one of `origin`, `file`, \
-         `redirect_host`, `layout`, `link_ttl`, `dnssec`",
+        "t.toml:7: zone.fiel: unknown key; did you mean \"file\"? Known here: origin, file, redirect_host, \
+         layout, link_ttl, dnssec",
     );
     check(
         "[admin]\nport = 1\n",
-        "t.toml:2: admin.port: unknown field `port`, expected `listen` or `token_file`",
+        "t.toml:2: admin.port: unknown key. Known here: listen, token_file",
     );
     check(
         "[redirect]\n\"a\\nb\" = 1\n",
-        "t.toml:2: redirect.a\\nb: unknown field `a\\nb`, expected one of `listen`, \
-         `short_url_scheme`, `short_url_port`",
+        "t.toml:2: redirect.a\\nb: unknown key. Known here: listen, short_url_scheme, short_url_port",
     );
 }
 
@@ -229,7 +243,14 @@ fn syntax_errors_have_their_line() {
         "\n\n[dns]\nlisten =\n",
         "t.toml:4: string values must be quoted, expected literal string",
     );
-    check("[dns]\n[admin]\n[dns]\n", "t.toml:3: duplicate key");
+    check(
+        "[dns]\n[admin]\n[dns]\n",
+        "t.toml:3: duplicate key dns; keep one of the two",
+    );
+    check(
+        "[admin]\nlisten = []\nlisten = \"127.0.0.1:1\"\n",
+        "t.toml:3: duplicate key listen; keep one of the two",
+    );
     check(
         "[dns]\nlisten = [\"127.0.0.1:53\"\n",
         "t.toml:2: unclosed array, expected `]`",
@@ -325,23 +346,23 @@ fn check_zone(lines: &str, expected: &str) {
 #[test]
 fn zones_are_checked() {
     check_zone(
-        "file = \"a\"",
+        "file = \"a\"\nredirect_host = \"r\"",
         "t.toml:1: zone: missing; a [[zone]] needs \"origin\"",
     );
     check_zone(
-        "origin = \"a\"",
+        "origin = \"a\"\nredirect_host = \"r\"",
         "t.toml:1: zone: missing; a [[zone]] needs \"file\"",
     );
     check(
-        "[[zone]]\norigin = \"a\"\nfile = \"a\"\n\n[[zone]]\norigin = \"b\"\n",
+        "[[zone]]\norigin = \"a\"\nfile = \"a\"\nredirect_host = \"r\"\n[[zone]]\norigin = \"b\"\n",
         "t.toml:5: zone: missing; a [[zone]] needs \"file\"",
     );
     check_zone(
-        "origin = \"a..b\"\nfile = \"a\"",
+        "origin = \"a..b\"\nfile = \"a\"\nredirect_host = \"r\"",
         "t.toml:2: zone.origin: the origin \"a..b\" has an empty label",
     );
     check_zone(
-        "origin = \"a\"\nfile = \"\"",
+        "origin = \"a\"\nfile = \"\"\nredirect_host = \"r\"",
         "t.toml:3: zone.file: a path must not be empty",
     );
     let host = |host: &str, expected: &str| {
@@ -361,15 +382,15 @@ fn zones_are_checked() {
         "\"r.x\" is not one label of 1 to 63 letters, digits and inner hyphens",
     );
     check_zone(
-        "origin = \"a\"\nfile = \"a\"\nlayout = \"CNAME\"",
+        "origin = \"a\"\nfile = \"a\"\nlayout = \"CNAME\"\nredirect_host = \"r\"",
         "t.toml:4: zone.layout: unknown value \"CNAME\", expected \"cname\" or \"direct\"",
     );
     check_zone(
-        "origin = \"a\"\nfile = \"a\"\nlink_ttl = 604801",
+        "origin = \"a\"\nfile = \"a\"\nlink_ttl = 604801\nredirect_host = \"r\"",
         "t.toml:4: zone.link_ttl: 604801 is not within 0 to 604800 seconds",
     );
     check_zone(
-        "origin = \"a\"\nfile = \"a\"\nlink_ttl = -1",
+        "origin = \"a\"\nfile = \"a\"\nlink_ttl = -1\nredirect_host = \"r\"",
         "t.toml:4: zone.link_ttl: -1 is not within 0 to 604800 seconds",
     );
     check(
@@ -381,8 +402,8 @@ fn zones_are_checked() {
         "t.toml:1: zone: no zone has a redirect_host, so there is none to hold links",
     );
     check(
-        "[[zone]]\norigin = \"a.b\"\nfile = \"a\"\n[[zone]]\nfile = \"b\"\norigin = \"A.B.\"\n",
-        "t.toml:6: zone.origin: a.b is already in line 2",
+        "[[zone]]\norigin = \"a.b\"\nfile = \"a\"\nredirect_host = \"r\"\n[[zone]]\nfile = \"b\"\norigin = \"A.B.\"\n",
+        "t.toml:7: zone.origin: a.b is already in line 2",
     );
 }
 
@@ -509,7 +530,7 @@ fn places_of_a_table_are_checked() {
     let text = "[store]\nkind = \"dynamodb\"\ncreate_table = \"yes\"\n";
     let message = parse(text).unwrap_err().to_string();
     assert!(
-        message.starts_with("t.toml:3: store.create_table: "),
+        message.starts_with("t.toml:3:16: store.create_table: "),
         "{message}"
     );
 }
@@ -543,7 +564,7 @@ fn files() {
     assert_eq!(load(every_default().as_bytes()), Ok(Config::default()));
     assert_eq!(
         load(b"[dns]\n# caf\xe9\n"),
-        Err("t.toml:2: not UTF-8 text".into())
+        Err("t.toml:2:6: not UTF-8 text".into())
     );
     let just_fits = vec![b'\n'; MAX_FILE_LEN as usize];
     assert_eq!(load(&just_fits), Ok(Config::default()));
@@ -638,3 +659,4 @@ mod redis;
 mod signatures;
 mod tcp;
 mod tls;
+mod together;

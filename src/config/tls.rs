@@ -5,7 +5,6 @@ use toml::Spanned;
 
 use super::TlsConfig;
 use super::listen::Seen;
-use super::problem::{ConfigError, Problem};
 use super::raw::RawListen;
 use super::reader::Reader;
 use crate::dns::tls::TlsFiles;
@@ -19,31 +18,28 @@ pub(super) struct RawTls {
 }
 
 impl Reader<'_> {
-    pub(super) fn tls(
-        &self,
-        raw: Spanned<RawTls>,
-        seen: &mut Seen,
-    ) -> Result<TlsConfig, ConfigError> {
+    pub(super) fn tls(&self, raw: Spanned<RawTls>, seen: &mut Seen) -> TlsConfig {
         let section = raw.span();
         let raw = raw.into_inner();
-        let missing = |key| {
-            let part = "[dns.tls]";
-            self.error(section.clone(), "dns.tls", Problem::Missing { part, key })
-        };
-        let listen = raw.listen.ok_or_else(|| missing("listen"))?;
-        let certificate = raw.certificate.ok_or_else(|| missing("certificate"))?;
-        let key = raw.key.ok_or_else(|| missing("key"))?;
-        let span = listen.span();
-        let listen = self.listen(Some(listen), "dns.tls.listen", "", seen)?;
-        if listen.is_empty() {
-            return Err(self.error(span, "dns.tls.listen", Problem::NoAddress));
+        for (is_there, key) in [
+            (raw.listen.is_some(), "listen"),
+            (raw.certificate.is_some(), "certificate"),
+            (raw.key.is_some(), "key"),
+        ] {
+            if !is_there {
+                self.note_missing(section.clone(), "dns.tls", "[dns.tls]", key);
+            }
         }
-        Ok(TlsConfig {
+        let listen = match raw.listen {
+            Some(listen) => self.listen_somewhere(Some(listen), "dns.tls.listen", "", seen),
+            None => Vec::new(),
+        };
+        TlsConfig {
             listen,
             files: TlsFiles {
-                certificate: self.file(Some(certificate), "dns.tls.certificate", "")?,
-                key: self.file(Some(key), "dns.tls.key", "")?,
+                certificate: self.file(raw.certificate, "dns.tls.certificate", ""),
+                key: self.file(raw.key, "dns.tls.key", ""),
             },
-        })
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use toml::Spanned;
 
-use super::problem::{ConfigError, Problem};
+use super::problem::Problem;
 use super::raw::{RawZone, RawZones};
 use super::reader::Reader;
 use crate::link::{Code, Origin, Ttl};
@@ -22,38 +22,43 @@ const DEFAULT_REDIRECT_HOST: &str = "r";
 const DEFAULT_LINK_TTL: u32 = 300;
 
 impl Reader<'_> {
-    pub(super) fn zones(
-        &self,
-        raw: Option<Spanned<RawZones>>,
-    ) -> Result<Vec<ZoneConfig>, ConfigError> {
+    pub(super) fn zones(&self, raw: Option<Spanned<RawZones>>) -> Vec<ZoneConfig> {
         let Some(raw) = raw else {
-            return Ok(vec![self.default_zone()?]);
+            return Vec::from_iter(self.default_zone());
         };
         let span = raw.span();
+        let raw_zones = raw.into_inner().0;
+        if raw_zones.is_empty() {
+            self.note(span, "zone", Problem::NoZone);
+            return Vec::new();
+        }
+        // A misspelt redirect_host is complained of by its own name.
+        let has_links = |raw: &Spanned<RawZone>| {
+            let is_struck = self.is_struck_in(raw.span(), "redirect_host");
+            is_struck || raw.get_ref().redirect_host.is_some()
+        };
+        if !raw_zones.iter().any(has_links) {
+            self.note(span, "zone", Problem::NoLinkZone);
+        }
         let mut lines = HashMap::new();
         let mut zones = Vec::new();
-        for raw in raw.into_inner().0 {
+        for raw in raw_zones {
             let origin_span = raw.get_ref().origin.as_ref().map_or(0..0, Spanned::span);
-            let zone = self.zone(raw)?;
+            let Some(zone) = self.zone(raw) else { continue };
             let line = self.line(origin_span.start);
             if let Some(line) = lines.insert(zone.origin.clone(), line) {
                 let origin = zone.origin;
                 let problem = Problem::DuplicateOrigin { origin, line };
-                return Err(self.error(origin_span, "zone.origin", problem));
+                self.note(origin_span, "zone.origin", problem);
+                continue;
             }
             zones.push(zone);
         }
-        if zones.is_empty() {
-            return Err(self.error(span, "zone", Problem::NoZone));
-        }
-        if zones.iter().all(|zone| zone.redirect_host.is_none()) {
-            return Err(self.error(span, "zone", Problem::NoLinkZone));
-        }
-        Ok(zones)
+        zones
     }
 
-    fn default_zone(&self) -> Result<ZoneConfig, ConfigError> {
-        Ok(ZoneConfig {
+    fn default_zone(&self) -> Option<ZoneConfig> {
+        Some(ZoneConfig {
             origin: self.origin(Spanned::new(0..0, DEFAULT_ORIGIN.into()))?,
             file: DEFAULT_ZONE_FILE.into(),
             redirect_host: Some(DEFAULT_REDIRECT_HOST.into()),
@@ -64,55 +69,60 @@ impl Reader<'_> {
     }
 
     /// A zone that is written out. Its origin, file and redirect host have no defaults: those of
-    /// the example zone would be wrong for every other.
-    fn zone(&self, raw: Spanned<RawZone>) -> Result<ZoneConfig, ConfigError> {
+    /// the example zone would be wrong for every other. None where its origin is not known.
+    fn zone(&self, raw: Spanned<RawZone>) -> Option<ZoneConfig> {
         let span = raw.span();
         let raw = raw.into_inner();
-        let part = "a [[zone]]";
-        let missing = |key| self.error(span.clone(), "zone", Problem::Missing { part, key });
-        let origin = self.origin(raw.origin.ok_or_else(|| missing("origin"))?)?;
-        let file = raw.file.ok_or_else(|| missing("file"))?;
-        let redirect_host = match raw.redirect_host {
-            Some(host) => Some(self.redirect_host(host, &origin)?),
-            None => None,
-        };
-        Ok(ZoneConfig {
-            origin,
-            file: self.file(Some(file), "zone.file", "")?,
+        for (is_there, key) in [
+            (raw.origin.is_some(), "origin"),
+            (raw.file.is_some(), "file"),
+        ] {
+            if !is_there {
+                self.note_missing(span.clone(), "zone", "a [[zone]]", key);
+            }
+        }
+        let origin = raw.origin.and_then(|origin| self.origin(origin));
+        let redirect_host = raw
+            .redirect_host
+            .and_then(|host| self.redirect_host(host, origin.as_ref()));
+        let (key, range) = ("zone.link_ttl", (0, Ttl::MAX));
+        let file = self.file(raw.file, "zone.file", "");
+        let layout = self.layout(raw.layout);
+        let link_ttl = self.number(raw.link_ttl, key, range, " seconds", DEFAULT_LINK_TTL);
+        let dnssec = raw.dnssec.map(|raw| self.dnssec(raw));
+        Some(ZoneConfig {
+            origin: origin?,
+            file,
             redirect_host,
-            layout: self.layout(raw.layout)?,
-            link_ttl: match raw.link_ttl {
-                Some(ttl) => self.number(ttl, "zone.link_ttl", 0, Ttl::MAX, " seconds")?,
-                None => DEFAULT_LINK_TTL,
-            },
-            dnssec: raw.dnssec.map(|raw| self.dnssec(raw)).transpose()?,
+            layout: layout?,
+            link_ttl,
+            dnssec,
         })
     }
 
-    fn origin(&self, text: Spanned<String>) -> Result<Origin, ConfigError> {
-        Origin::parse(text.get_ref())
-            .map_err(|e| self.error(text.span(), "zone.origin", Problem::Origin(e)))
+    fn origin(&self, text: Spanned<String>) -> Option<Origin> {
+        let read = Origin::parse(text.get_ref());
+        read.map_err(|e| self.note(text.span(), "zone.origin", Problem::Origin(e)))
+            .ok()
     }
 
     /// The label of the redirect host. Browsers put it into URLs, so it follows the rule of codes.
-    fn redirect_host(
-        &self,
-        raw: Spanned<String>,
-        origin: &Origin,
-    ) -> Result<Box<str>, ConfigError> {
+    fn redirect_host(&self, raw: Spanned<String>, origin: Option<&Origin>) -> Option<Box<str>> {
         let span = raw.span();
         let text = raw.into_inner();
-        let fail = |problem| self.error(span, "zone.redirect_host", problem);
+        let key = "zone.redirect_host";
         let Ok(label) = Code::parse(&text) else {
-            return Err(fail(Problem::RedirectHost(text)));
+            self.note(span, key, Problem::RedirectHost(text));
+            return None;
         };
-        if CODE_ROOM + text.len() + 1 + origin.as_str().len() > MAX_NAME_LEN {
-            return Err(fail(Problem::RedirectHostTooLong(text)));
+        let origin_len = origin.map_or(0, |origin| origin.as_str().len());
+        if CODE_ROOM + text.len() + 1 + origin_len > MAX_NAME_LEN {
+            self.note(span, key, Problem::RedirectHostTooLong(text));
         }
-        Ok(label.as_str().into())
+        Some(label.as_str().into())
     }
 
-    fn layout(&self, raw: Option<Spanned<String>>) -> Result<Layout, ConfigError> {
+    fn layout(&self, raw: Option<Spanned<String>>) -> Option<Layout> {
         let known = "\"cname\" or \"direct\"";
         self.choice(raw, "zone.layout", known, |word| match word {
             None | Some("cname") => Some(Layout::Cname),

@@ -67,8 +67,8 @@ fn what_signing_needs() {
     );
     check(
         &section("kyes = \"k\""),
-        "t.toml:5: zone.dnssec.kyes: unknown field `kyes`, expected one of `keys`, \
-         `signature_validity`, `signature_jitter`, `inception_offset`, `dnskey_ttl`, `propagation_delay`",
+        "t.toml:5: zone.dnssec.kyes: unknown key; did you mean \"keys\"? Known here: keys, signature_validity, \
+         signature_jitter, inception_offset, dnskey_ttl, propagation_delay",
     );
     check(
         &section("keys = \"k\"\ndnskey_ttl = \"1h\""),

@@ -49,7 +49,7 @@ fn what_cannot_be_an_account_is_refused() {
     );
     check(
         "[process]\nusr = \"a\"\n",
-        "t.toml:2: process.usr: unknown field `usr`, expected `user` or `group`",
+        "t.toml:2: process.usr: unknown key; did you mean \"user\"? Known here: user, group",
     );
 }
 

@@ -146,7 +146,9 @@ fn what_is_wrong_with_a_query_log() {
     );
     let message = parse("[query_log]\nfile = \"a\"\nfiles = 2\n").unwrap_err();
     assert!(
-        message.to_string().starts_with("t.toml:3: query_log.files"),
+        message
+            .to_string()
+            .starts_with("t.toml:3:1: query_log.files"),
         "{message}"
     );
     check(

@@ -154,7 +154,7 @@ fn bad_values_are_refused() {
     );
     let message = parse(&section("rate = 1")).unwrap_err().to_string();
     assert!(
-        message.starts_with("t.toml:2: rate_limit.rate: unknown field"),
+        message.starts_with("t.toml:2:1: rate_limit.rate: unknown key"),
         "{message}"
     );
     check(
@@ -187,7 +187,7 @@ fn cookies() {
     let message = parse("[cookies]\nsecret = \"e5e9\"").unwrap_err();
     let message = message.to_string();
     assert!(
-        message.starts_with("t.toml:2: cookies.secret: unknown field"),
+        message.starts_with("t.toml:2:1: cookies.secret: unknown key"),
         "{message}"
     );
     assert!(!message.contains("e5e9"), "{message}");

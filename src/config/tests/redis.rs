@@ -132,9 +132,8 @@ fn redis_keys_are_known_and_of_their_types() {
     );
     check_redis(
         "url = \"redis://a\"\npassword = \"secret\"",
-        "t.toml:3: redis.password: unknown field `password`, expected one of `url`, `mode`, \
-         `sentinel_master`, `password_file`, `ca_file`, `prefix`, `keep`, `timeout_ms`, \
-         `warm_load`, `warm_load_rate`",
+        "t.toml:3: redis.password: unknown key. Known here: url, mode, sentinel_master, password_file, \
+         ca_file, prefix, keep, timeout_ms, warm_load, warm_load_rate",
     );
     check(
         "redis = 5\n",

@@ -24,7 +24,7 @@ fn how_many_signatures_there_may_be() {
     );
     check(
         "[signatures]\nper_minute = 1\n",
-        "t.toml:2: signatures.per_minute: unknown field `per_minute`, expected one of `per_second`, \
-         `per_client`, `made_up_per_second`, `made_up_per_client`",
+        "t.toml:2: signatures.per_minute: unknown key. Known here: per_second, per_client, \
+         made_up_per_second, made_up_per_client",
     );
 }

@@ -45,8 +45,8 @@ fn how_many_there_cannot_be() {
     }
     check(
         "[dns.tcp]\nclients = 1\n",
-        "t.toml:2: dns.tcp.clients: unknown field `clients`, expected one of `connections`, \
-         `connections_per_client`, `idle`, `lifetime`",
+        "t.toml:2: dns.tcp.clients: unknown key. Known here: connections, connections_per_client, idle, \
+         lifetime",
     );
     check(
         "[dns]\ntcp = 1\n",

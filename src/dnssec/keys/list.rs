@@ -163,7 +163,7 @@ impl KeyList {
         let text =
             std::str::from_utf8(bytes).map_err(|e| (e.valid_up_to(), ListProblem::NotUtf8))?;
         let raw: RawList = read_toml(text).map_err(|fault| {
-            let (key, message) = (one_line(&fault.key), one_line(&fault.message));
+            let (key, message) = (one_line(&fault.key), one_line(&fault.what.to_string()));
             (fault.at, ListProblem::Toml { key, message })
         })?;
         if Origin::parse(raw.origin.get_ref()).as_ref() != Ok(origin) {

@@ -234,8 +234,8 @@ fn lists_are_read_strictly() {
     check_list(
         "max_ttl",
         "max_ttl = 5\nsetled = 5",
-        "7: setled: unknown field `setled`, expected one of `origin`, `dnskey_ttl`, `max_ttl`, `settled`, \
-         `unsigning`, `key`",
+        "7: setled: unknown key; did you mean \"settled\"? Known here: origin, dnskey_ttl, max_ttl, settled, \
+         unsigning, key",
     );
     check_list(
         "tag",
@@ -255,8 +255,8 @@ fn lists_are_read_strictly() {
     check_list(
         "ready",
         "redy = 2026-01-01T00:00:00Z",
-        "14: key.redy: unknown field `redy`, expected one of `tag`, `algorithm`, `role`, `created`, `publish`, \
-         `ready`, `active`, `retired`, `removed`, `cds`, `cds_removed`, `ds_seen`, `ds_ttl`, `ds_gone`",
+        "14: key.redy: unknown key; did you mean \"ready\"? Known here: tag, algorithm, role, created, publish, \
+         ready, active, retired, removed, cds, cds_removed, ds_seen, ds_ttl, ds_gone",
     );
     check_list(
         "ready",
