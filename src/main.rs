@@ -19,19 +19,17 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match cli::run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let complaint = cli::complaint(&error);
-            let (done, written) = channel();
-            std::thread::spawn(move || {
-                complain(&complaint);
-                done.send(())
-            });
-            let _ = written.recv_timeout(LAST_WORDS);
-            ExitCode::FAILURE
-        }
+    let ended = cli::run(Cli::parse());
+    if let Err(error) = &ended {
+        let complaint = cli::complaint(error);
+        let (done, written) = channel();
+        std::thread::spawn(move || {
+            complain(&complaint);
+            done.send(())
+        });
+        let _ = written.recv_timeout(LAST_WORDS);
     }
+    cli::exit_code(&ended).into()
 }
 
 fn complain(complaint: &str) {

@@ -9,7 +9,31 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
+use crate::dynamo::{self, Emulator, s};
 use crate::harness::{Server, Setup, http, unhurried};
+
+/// What was accepted once, or what another program has written, is no damage.
+#[test]
+fn hosts_that_are_no_names_in_dns_serve_on_where_a_link_has_one() {
+    let emulator = Emulator::start();
+    let url = emulator.url();
+    let server = Setup::new()
+        .store(&format!(
+            "kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n"
+        ))
+        .start();
+    let target = "http://.example..com/";
+    dynamo::once(async {
+        let item = [("miniUrl", s("odd.s.example.com")), ("fullUrl", s(target))];
+        dynamo::put(&emulator.foreign().await, &item).await;
+    });
+    let link = json!({"name": "odd.s.example.com"});
+    assert_eq!(txt(&server, &link), format!("\"{target}\""));
+    let page = server.api("GET", "/v1/links/odd", None);
+    assert_eq!((page.status, &page.json()["url"]), (200, &json!(target)));
+    let patch = server.api("PATCH", "/v1/links/odd", Some(&json!({"ttl": 60})));
+    assert_eq!(patch.status, 200, "{patch:?}");
+}
 
 /// Two URLs that fold to one code, found by search over `https://example.net/c/<n>`.
 const COLLIDING: [&str; 2] = [
@@ -87,6 +111,28 @@ fn what_is_refused_and_why() {
             "user info",
         ),
         (json!({"url": long}), 422, "2048"),
+        (json!({"url": "http://.example.com/"}), 422, "empty label"),
+        (json!({"url": "http://example..com/"}), 422, "empty label"),
+        (
+            json!({"url": format!("http://{code64}.example/")}),
+            422,
+            "of 64 bytes; a label in DNS has at most 63",
+        ),
+        (
+            json!({"url": format!("http://{}a.example/", "a.".repeat(123))}),
+            422,
+            "the host has 255 bytes; a name in DNS has at most 253",
+        ),
+        (
+            json!({"url": "http://exam ple.com/"}),
+            422,
+            "the character ' '",
+        ),
+        (
+            json!({"url": "example.com/path"}),
+            422,
+            "no scheme: it has to begin with https:// or http://, as in https://example.com/path",
+        ),
         (
             json!({"url": "https://x.s.example.com/"}),
             422,

@@ -23,6 +23,8 @@ mod cache;
 mod cookies;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
+// The commands that make and show links: what they print and say, and their exit codes.
+mod command_line;
 // Signed zones, judged by unbound, delv, drill, dnsviz and ldns-walk.
 mod dnssec;
 // The table of answers, header, EDNS and size rules, by raw packets.

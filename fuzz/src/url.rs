@@ -73,6 +73,10 @@ fn check_form(url: &TargetUrl) {
         assert!(authority.starts_with(&domain), "{domain} of {text}");
         assert!(!domain.ends_with('.'), "{domain} of {text}");
         assert_eq!(domain, domain.to_ascii_lowercase(), "{text}");
+        // RFC 1035 §2.3.4: what is no name in DNS leads nowhere.
+        let mut labels = domain.split('.').map(str::len);
+        assert!(labels.all(|len| (1..=63).contains(&len)), "{text}");
+        assert!(domain.len() <= 253, "{text}");
     }
 }
 
@@ -94,17 +98,10 @@ fn fold(url: &str, attempt: u32) -> String {
     String::from_utf8_lossy(&code).into_owned()
 }
 
-/// Whether a URL leads into the zone of the links. A host that cannot be a name in DNS, for it has an empty
-/// or a long label or is too long itself (RFC 1035 §2.3.4), leads nowhere.
+/// Whether a URL leads into the zone of the links.
 fn is_own(url: &TargetUrl) -> bool {
-    let Some(domain) = url.domain() else {
-        return false;
-    };
-    let is_name = domain
-        .split('.')
-        .all(|label| (1..=63).contains(&label.len()));
-    let is_below = domain == ORIGIN || domain.ends_with(&format!(".{ORIGIN}"));
-    is_name && domain.len() <= 253 && is_below
+    url.domain()
+        .is_some_and(|domain| domain == ORIGIN || domain.ends_with(&format!(".{ORIGIN}")))
 }
 
 fn check_link(server: &mut NameServer, url: &TargetUrl) {

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, StatusCode};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 use url::{Host, Url};
 
 use crate::config::one_line;
-use crate::link::{Code, LinkName, Origin};
+use crate::link::{Code, LinkName, Origin, lacks_scheme};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a whole health check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long it may take to find out whether a server speaks the other scheme.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a batch of some hundred links may take. The server makes 64 at once, and one may take ten
 /// seconds where its store is in trouble.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,10 +39,7 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// Reads the URL of an admin API; a path in it is kept, for a server behind a proxy.
 pub(super) fn parse_server(text: &str) -> Result<Url, ServerUrlError> {
-    let mut url = Url::parse(text)?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(ServerUrlError::Scheme);
-    }
+    let mut url = http_url(text)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ServerUrlError::UserInfo);
     }
@@ -52,9 +52,23 @@ pub(super) fn parse_server(text: &str) -> Result<Url, ServerUrlError> {
     Ok(url)
 }
 
-/// Why a text is not the URL of an admin API.
+/// Reads a URL of HTTP, as one of a server has to be.
+pub(super) fn http_url(text: &str) -> Result<Url, ServerUrlError> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        // `dns:8053` and `localhost:8053` parse as URLs of the schemes `dns` and `localhost`.
+        Ok(_) if !text.contains("://") => Err(ServerUrlError::NoScheme(text.into())),
+        Ok(_) => Err(ServerUrlError::Scheme),
+        Err(_) if lacks_scheme(text) => Err(ServerUrlError::NoScheme(text.into())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why a text is not the URL of a server.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerUrlError {
+    #[error("the URL has no scheme; write http://{0} or https://{0}")]
+    NoScheme(String),
     #[error("{0}")]
     Url(#[from] url::ParseError),
     #[error("the scheme must be http or https")]
@@ -217,6 +231,9 @@ pub(super) enum ApiError {
     },
     #[error("the admin API at {server} did not answer in time")]
     TimedOut { server: Url },
+    /// There is a server, and it speaks HTTP by the other scheme.
+    #[error("{server} {}", wrong_scheme(server, other))]
+    WrongScheme { server: Url, other: Box<Url> },
     #[error("refused ({}): {reason}", Status(*status))]
     Refused { status: StatusCode, reason: String },
     #[error("{server} answers {}, but not as an admin API of tinyns does", Status(*status))]
@@ -236,13 +253,25 @@ impl ApiError {
             Self::Refused { status, .. } | Self::Foreign { status, .. } => {
                 is_passing(status.as_u16())
             }
-            Self::Encode(_) | Self::Url(_) => false,
+            Self::WrongScheme { .. } | Self::Encode(_) | Self::Url(_) => false,
         }
     }
 
     /// Whether the API said that there is no such link.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
+    }
+}
+
+/// What is wrong with a scheme, and what to write.
+fn wrong_scheme(server: &Url, other: &Url) -> String {
+    match server.scheme() {
+        "https" if is_loopback(server) => format!("does not speak TLS there: write {other}"),
+        "https" => format!(
+            "does not speak TLS there: put a proxy with TLS in front of it, or write {other}, by which the token \
+             crosses the network in the clear"
+        ),
+        _ => format!("speaks TLS there: write {other}"),
     }
 }
 
@@ -506,6 +535,13 @@ impl Api {
 
     fn foreign(&self, status: StatusCode) -> ApiError {
         let server = self.server.clone();
+        // So do many servers answer to plain HTTP at a port of TLS.
+        if server.scheme() == "http"
+            && status == StatusCode::BAD_REQUEST
+            && let Some(other) = self.other_scheme()
+        {
+            return ApiError::WrongScheme { server, other };
+        }
         ApiError::Foreign { server, status }
     }
 
@@ -519,10 +555,44 @@ impl Api {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
                 ApiError::TimedOut { server }
             }
-            source => ApiError::Unreachable {
-                server,
-                source: source.into(),
+            source => match self.other_scheme() {
+                Some(other) => ApiError::WrongScheme { server, other },
+                None => ApiError::Unreachable {
+                    server,
+                    source: source.into(),
+                },
             },
+        }
+    }
+
+    /// The server's URL with the other scheme, if it speaks HTTP by that. What fails when a client speaks TLS and the
+    /// server does not, or the other way round, depends on both of them; so this asks. It sends no token, and
+    /// believes nothing but that there was an answer, so that the server's certificate does not matter.
+    fn other_scheme(&self) -> Option<Box<Url>> {
+        let port = self.server.port_or_known_default();
+        let mut other = self.server.clone();
+        let scheme = if other.scheme() == "https" {
+            "http"
+        } else {
+            "https"
+        };
+        other.set_scheme(scheme).ok()?;
+        other.set_port(port).ok()?;
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_global(Some(PROBE_TIMEOUT))
+            .tls_config(TlsConfig::builder().disable_verification(true).build())
+            .build();
+        let asked = config
+            .new_agent()
+            .get(other.join("healthz").ok()?.as_str())
+            .call();
+        match asked {
+            // That, again, is how a server of TLS may answer.
+            Ok(answer) if scheme == "http" && answer.status() == StatusCode::BAD_REQUEST => None,
+            asked => asked.is_ok().then(|| other.into()),
         }
     }
 }
@@ -905,7 +975,11 @@ pub(super) mod tests {
         assert_eq!(ok("http://127.0.0.1:8053"), "http://127.0.0.1:8053/");
         assert_eq!(ok("https://a.example/dns?x#y"), "https://a.example/dns/");
         let err = |text: &str| parse_server(text).unwrap_err().to_string();
-        assert_eq!(err("127.0.0.1:8053"), "relative URL without a base");
+        for text in ["127.0.0.1:8053", "[::1]:8053", "node-a:8053", "localhost"] {
+            let expected = format!("the URL has no scheme; write http://{text} or https://{text}");
+            assert_eq!(err(text), expected);
+        }
+        assert_eq!(err("http://a b/"), "invalid international domain name");
         assert_eq!(err("file:///x"), "the scheme must be http or https");
         assert_eq!(
             err("http://u:p@a/"),

@@ -7,13 +7,12 @@ use time::OffsetDateTime;
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
+use super::span::{self, DAY, SpanError};
 use crate::clock::UnixTime;
 
 /// The longest span from now: about a hundred years, which is more than a link lives and less than
 /// what reaches the end of RFC 3339's calendar.
 const MAX_SPAN: Duration = Duration::from_secs(100 * 366 * DAY);
-/// Seconds in a day.
-const DAY: u64 = 86_400;
 
 /// A point in time, or a span from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,27 +39,11 @@ impl FromStr for Expires {
         if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
             return Ok(Self::At(at));
         }
-        let unit = match text.chars().last() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3_600,
-            Some('d') => DAY,
-            Some('w') => 7 * DAY,
-            _ => return Err(ExpiresError::Syntax),
-        };
-        let digits = &text[..text.len() - 1];
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(ExpiresError::Syntax);
+        match span::parse(text) {
+            Ok(span) if span <= MAX_SPAN => Ok(Self::After(span)),
+            Ok(_) | Err(SpanError::TooLong) => Err(ExpiresError::TooLong),
+            Err(SpanError::Syntax) => Err(ExpiresError::Syntax),
         }
-        // The digits are digits, so that only a number too large for its type fails to parse.
-        let span = digits
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(unit))
-            .map(Duration::from_secs)
-            .filter(|span| *span <= MAX_SPAN)
-            .ok_or(ExpiresError::TooLong)?;
-        Ok(Self::After(span))
     }
 }
 

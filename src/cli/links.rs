@@ -7,10 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use super::api::{Answer, Api, NewLink, is_loopback, parse_server};
-use super::{AccessArgs, AddArgs, GetArgs, HealthArgs, load};
+use super::{AccessArgs, AddArgs, Exit, GetArgs, HealthArgs, UsageError, load, print, say};
 use crate::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::config::{Config, one_line};
@@ -33,8 +35,8 @@ enum ClientError {
     NotAToken(String),
 }
 
-/// Makes a link and returns what to print.
-pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<String> {
+/// Makes a link, and prints it.
+pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let expires_at = match args.expires {
         Some(expires) => Some(expires.rfc3339(Clock::default().now())?),
         None => None,
@@ -48,32 +50,78 @@ pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<String
     let client = Client::new(&args.client.access, config)?;
     let zone = args.client.zone.as_ref();
     let answer = client.api.create(&client.token, zone, &new)?;
-    Ok(match args.client.json {
-        true => json(&answer),
-        false => added(&answer, client.dns),
-    })
+    let ignored = ignored(&new, &answer);
+    print(&match args.client.json {
+        true => added_json(&answer, &ignored),
+        false => added(&answer, &ignored, client.dns),
+    })?;
+    if ignored.is_empty() {
+        return Ok(Exit::Done);
+    }
+    say(&format!(
+        "the link was there already and is unchanged; ignored: {}",
+        options(&ignored)
+    ));
+    Ok(Exit::Ignored)
 }
 
-/// Looks a link up and returns what to print.
-pub(super) fn get(args: GetArgs, config: Option<&Path>) -> anyhow::Result<String> {
+/// An option of `add`, and what the API calls it.
+type AddOption = (&'static str, &'static str);
+
+/// The options that were given and do not hold, since the link was there already and has it otherwise.
+fn ignored(asked: &NewLink<'_>, answer: &Answer) -> Vec<AddOption> {
+    let link = &answer.link;
+    let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let same_end = |asked: &str| link.expires_at.as_deref().and_then(time) == time(asked);
+    let same_code = |asked: &str| link.code.as_deref() == Some(asked);
+    let holds = [
+        (("--code", "code"), asked.code.is_none_or(same_code)),
+        (
+            ("--expires", "expires_at"),
+            asked.expires_at.is_none_or(same_end),
+        ),
+        (
+            ("--ttl", "ttl"),
+            asked.ttl.is_none() || asked.ttl == link.ttl,
+        ),
+    ];
+    let broken = holds
+        .into_iter()
+        .filter(|(_, holds)| !answer.created && !holds);
+    broken.map(|(option, _)| option).collect()
+}
+
+/// The names of options, for people.
+fn options(ignored: &[AddOption]) -> String {
+    let names: Vec<_> = ignored.iter().map(|(option, _)| *option).collect();
+    names.join(", ")
+}
+
+/// Looks a link up, and prints it.
+pub(super) fn get(args: GetArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let zone = args.link.zone(args.client.zone);
+    let zone = zone.map_err(|error| UsageError(error.to_string()))?;
     let client = Client::new(&args.client.access, config)?;
-    let zone = args.client.zone.as_ref();
-    let answer = client.api.get(&client.token, zone, &args.code)?;
-    Ok(match args.client.json {
+    let answer = client
+        .api
+        .get(&client.token, zone.as_ref(), &args.link.code)?;
+    print(&match args.client.json {
         true => json(&answer),
         false => shown(&answer, client.dns),
-    })
+    })?;
+    Ok(Exit::Done)
 }
 
-/// Asks how the server stands, and returns what to print where that is well.
-pub(super) fn health(args: HealthArgs, config: Option<&Path>) -> anyhow::Result<String> {
+/// Asks how the server stands, and prints it where that is well.
+pub(super) fn health(args: HealthArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let server = match args.server.server {
         Some(server) => server,
         None => admin_url(&load(config)?)?,
     };
     let readiness = Api::new(server).readiness()?;
     anyhow::ensure!(readiness.is_well(args.changes), "{readiness}");
-    Ok(format!("{readiness}\n"))
+    print(&format!("{readiness}\n"))?;
+    Ok(Exit::Done)
 }
 
 /// An admin API with what it takes to use it.
@@ -173,15 +221,29 @@ fn json(answer: &Answer) -> String {
     format!("{}\n", answer.json.trim_end())
 }
 
+/// What `add --json` prints: the API's answer with two members more. They are put behind its own as text, which keeps
+/// those as they came.
+fn added_json(answer: &Answer, ignored: &[AddOption]) -> String {
+    let names: Vec<_> = ignored
+        .iter()
+        .map(|(_, name)| format!("\"{name}\""))
+        .collect();
+    let (created, names) = (answer.created, names.join(","));
+    // The answer was read as an object that has members; so this is its last bracket.
+    let link = answer.json.trim_end();
+    let link = link.strip_suffix('}').unwrap_or(link);
+    format!("{link},\"created\":{created},\"ignored\":[{names}]}}\n")
+}
+
 /// What `add` prints. The name stands alone in the first line, where a script finds it.
-fn added(answer: &Answer, dns: Option<SocketAddr>) -> String {
+fn added(answer: &Answer, ignored: &[AddOption], dns: Option<SocketAddr>) -> String {
     let mut text = describe(answer, dns);
     if !answer.created {
-        row(
-            &mut text,
-            "note",
-            "the link was there already and is unchanged",
-        );
+        let note = "the link was there already and is unchanged";
+        row(&mut text, "note", note);
+    }
+    if !ignored.is_empty() {
+        row(&mut text, "ignored", &options(ignored));
     }
     text
 }
@@ -231,7 +293,7 @@ fn dig(name: &str, dns: Option<SocketAddr>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::api::tests::{LINK, http, one_answer};
+    use super::super::api::tests::LINK;
     use super::*;
 
     fn answer(created: bool, json: &str) -> Answer {
@@ -246,7 +308,7 @@ mod tests {
     fn what_add_prints() {
         let dns = Some("127.0.0.1:5300".parse().unwrap());
         assert_eq!(
-            added(&answer(true, LINK), dns),
+            added(&answer(true, LINK), &[], dns),
             "sale.s.example.com\n  \
              short URL  http://sale.s.example.com/\n  \
              leads to   https://example.net/\n  \
@@ -260,13 +322,14 @@ mod tests {
             )
             .replace("\"http://sale.s.example.com/\"", "null");
         assert_eq!(
-            added(&answer(false, &json), None),
+            added(&answer(false, &json), &[("--ttl", "ttl")], None),
             "sale.s.example.com\n  \
              leads to   https://example.net/\n  \
              ends       2027-01-01T00:00:00Z\n  \
              TTL        60 seconds\n  \
              look up    dig TXT sale.s.example.com +short\n  \
-             note       the link was there already and is unchanged\n"
+             note       the link was there already and is unchanged\n  \
+             ignored    --ttl\n"
         );
     }
 
@@ -285,7 +348,7 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         let json = LINK.replace("https://example.net/", "https://\\u001b[2J/\\n");
-        let text = added(&answer(true, &json), None);
+        let text = added(&answer(true, &json), &[], None);
         assert!(
             text.contains("  leads to   https://\\u{1b}[2J/\\n\n"),
             "{text}"
@@ -376,25 +439,52 @@ mod tests {
     }
 
     #[test]
-    fn a_link_from_command_to_output() {
-        let dir = tempfile::tempdir().unwrap();
-        let token_file = dir.path().join("token");
-        std::fs::write(&token_file, "0123456789abcdef\n").unwrap();
-        let (server, thread) = one_answer(http("200 OK", LINK));
-        let args = GetArgs {
-            code: crate::link::Code::parse("sale").unwrap(),
-            client: super::super::ClientArgs {
-                zone: None,
-                json: true,
-                access: access(server.as_str(), Some(token_file)),
-            },
+    fn options_that_do_not_hold() {
+        let check = |created: bool, code, expires_at, ttl, expected: &[&str]| {
+            let new = NewLink {
+                url: "https://example.net/",
+                code,
+                expires_at,
+                ttl,
+            };
+            let json = LINK.replace("\"ttl\":null", "\"ttl\":60").replace(
+                "\"expires_at\":null",
+                "\"expires_at\":\"2027-01-01T00:00:00Z\"",
+            );
+            let ignored = ignored(&new, &answer(created, &json));
+            let names: Vec<_> = ignored.iter().map(|(option, _)| *option).collect();
+            assert_eq!(names, expected, "{new:?}");
         };
-        assert_eq!(get(args, None).unwrap(), format!("{LINK}\n"));
-        let request = thread.join().unwrap();
-        assert!(
-            request.starts_with("GET /base/v1/links/sale HTTP/1.1\r\n"),
-            "{request}"
+        let end = Some("2028-01-01T00:00:00Z");
+        check(false, None, None, None, &[]);
+        check(true, Some("x"), end, Some(5), &[]);
+        check(
+            false,
+            Some("x"),
+            end,
+            Some(5),
+            &["--code", "--expires", "--ttl"],
         );
-        assert!(request.contains("Bearer 0123456789abcdef\r\n"), "{request}");
+        // What the link has anyway is not ignored.
+        let same = Some("2027-01-01T01:00:00+01:00");
+        check(false, Some("sale"), same, Some(60), &[]);
+        check(false, None, same, Some(61), &["--ttl"]);
+    }
+
+    #[test]
+    fn what_add_prints_as_json() {
+        let check = |created: bool, ignored: &[AddOption], expected: &str| {
+            let text = added_json(&answer(created, LINK), ignored);
+            let link = LINK.strip_suffix('}').unwrap();
+            assert_eq!(text, format!("{link},{expected}}}\n"));
+            serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        };
+        check(true, &[], "\"created\":true,\"ignored\":[]");
+        let two = [("--expires", "expires_at"), ("--ttl", "ttl")];
+        check(
+            false,
+            &two,
+            "\"created\":false,\"ignored\":[\"expires_at\",\"ttl\"]",
+        );
     }
 }

@@ -7,7 +7,7 @@
 //! directories of the keys of signed zones, which the server only reads.
 //!
 //! Standard output gets what was asked for, standard error everything else. Exit codes: 0 done,
-//! 1 refused or failed, 2 the command line itself is wrong.
+//! 1 refused or failed, 2 the command line itself is wrong, 3 done but for options that were ignored.
 
 mod api;
 mod check;
@@ -15,8 +15,10 @@ mod expires;
 mod export;
 mod import;
 mod keys;
+mod link_ref;
 mod links;
 mod serve;
+mod span;
 mod transfer;
 
 use std::io::{self, Write};
@@ -27,11 +29,12 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::config::{Config, ConfigError};
-use crate::link::{Code, Origin, Ttl};
+use crate::link::{Code, Origin};
 use crate::logging;
 
 use expires::Expires;
 use keys::{KEYS_HELP, KeysCommand};
+use link_ref::LinkRef;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +51,8 @@ Examples:
 Exit codes:
   0  done
   1  refused or failed; one line on standard error says why
-  2  the command line is wrong";
+  2  the command line is wrong
+  3  add: the link was there already, and options that were given do not hold for it";
 
 const SERVE_HELP: &str = "\
 Signals:
@@ -67,17 +71,27 @@ Environment:
 const ADD_HELP: &str = "\
 Examples:
   tinyns add https://example.net/a/long/path
-  tinyns add https://example.net/sale --code sale --expires 30d --ttl 60
+  tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
   tinyns add https://example.net/ --json | jq -r .short_url
 
-The first line of the output is the short name. A URL that has a link already gets that link.
+The first line of the output is the short name. A URL that has a link already gets that link, which
+stays as it is: --expires and --ttl are then ignored where the link has them otherwise, and the output
+says so. With --json that is in the members \"created\" and \"ignored\".
+
+Exit codes:
+  0  the link is there as it was asked for
+  1  refused or failed
+  2  the command line is wrong
+  3  the link was there already, and options were ignored
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
 
 const GET_HELP: &str = "\
-Example:
+Examples:
   tinyns get gh7k2m9x
+  tinyns get gh7k2m9x.s.example.com
+  tinyns get http://gh7k2m9x.s.example.com/
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
@@ -189,7 +203,7 @@ enum Command {
     /// Make a link to URL and print its short name
     #[command(after_help = ADD_HELP)]
     Add(AddArgs),
-    /// Show the link with CODE
+    /// Show a link
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
     /// Take links over from a DynamoDB table or a file
@@ -218,12 +232,8 @@ struct AddArgs {
     /// When the link is to end: a time as in RFC 3339, or a span from now such as 30d or 12h
     #[arg(long, value_name = "WHEN")]
     expires: Option<Expires>,
-    /// The TTL of the link's records; without it the zone's
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        value_parser = clap::value_parser!(u32).range(0..=i64::from(Ttl::MAX))
-    )]
+    /// The TTL of the link's records: seconds, or a span such as 5m or 1h; without it the zone's
+    #[arg(long, value_name = "TTL", value_parser = span::ttl)]
     ttl: Option<u32>,
     #[command(flatten)]
     client: ClientArgs,
@@ -231,9 +241,8 @@ struct AddArgs {
 
 #[derive(Debug, Args)]
 struct GetArgs {
-    /// The code of the link
-    #[arg(value_parser = Code::parse)]
-    code: Code,
+    /// The link: its code, its full name or its short URL
+    link: LinkRef,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -243,7 +252,7 @@ struct ClientArgs {
     /// The zone of the link; without it the server's first zone
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     zone: Option<Origin>,
-    /// Print the server's JSON instead
+    /// Print the server's JSON instead; of `add` with "created" and "ignored"
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -287,7 +296,7 @@ struct TableArgs {
     #[arg(long)]
     region: Option<String>,
     /// Where DynamoDB is, if not at the region's own endpoint
-    #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
+    #[arg(long, value_name = "URL", value_parser = api::http_url)]
     endpoint_url: Option<Url>,
 }
 
@@ -339,15 +348,6 @@ enum ExportFormat {
     Csv,
 }
 
-/// Reads the URL of a DynamoDB endpoint.
-fn parse_endpoint(text: &str) -> Result<Url, api::ServerUrlError> {
-    let url = Url::parse(text)?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(api::ServerUrlError::Scheme),
-    }
-}
-
 /// Where the admin API is, and what opens it.
 #[derive(Debug, Args)]
 struct AccessArgs {
@@ -379,11 +379,36 @@ struct ServerArgs {
     server: Option<Url>,
 }
 
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All was done.
+    Done,
+    /// The link was there already, and does not have all that was asked for.
+    Ignored,
+}
+
+/// The command line is wrong in a way that only its parts together show.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; see --help")]
+struct UsageError(String);
+
+/// The exit code of a command; `--help` and README list them.
+pub fn exit_code(ended: &anyhow::Result<Exit>) -> u8 {
+    match ended {
+        Ok(Exit::Done) => 0,
+        Ok(Exit::Ignored) => 3,
+        // As clap has it for what it refuses itself.
+        Err(error) if error.is::<UsageError>() => 2,
+        Err(_) => 1,
+    }
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
 /// Whatever went wrong; [`complaint`] shows it to people.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let config = cli.global.config.as_deref();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
@@ -391,16 +416,17 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             // Before the log, whose thread would keep the rights that this one gives up.
             let ready = serve::prepare(&config)?;
             let logs = logging::init(cli.global.log_format, &cli.global.log)?;
-            serve::run(config, ready, logs.status_line())
+            serve::run(config, ready, logs.status_line())?;
         }
-        Command::Add(args) => print(&links::add(args, config)?),
-        Command::Get(args) => print(&links::get(args, config)?),
-        Command::Import(command) => import::run(command, config),
-        Command::Export(args) => export::run(args, config),
-        Command::Check => check::run(&load(config)?),
-        Command::Keys(command) => keys::run(command, &load(config)?),
-        Command::Health(args) => print(&links::health(args, config)?),
+        Command::Add(args) => return links::add(args, config),
+        Command::Get(args) => return links::get(args, config),
+        Command::Import(command) => import::run(command, config)?,
+        Command::Export(args) => export::run(args, config)?,
+        Command::Check => check::run(&load(config)?)?,
+        Command::Keys(command) => keys::run(command, &load(config)?)?,
+        Command::Health(args) => return links::health(args, config),
     }
+    Ok(Exit::Done)
 }
 
 fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
@@ -418,6 +444,12 @@ pub fn complaint(error: &anyhow::Error) -> String {
             false => format!("{text}: {cause}"),
         }
     })
+}
+
+/// Says something on standard error.
+fn say(text: &str) {
+    // Nobody is left to be told where standard error is closed; eprintln! would panic.
+    let _ = writeln!(io::stderr().lock(), "tinyns: {text}");
 }
 
 /// Writes to standard output. A reader that has read enough and gone is no failure.
@@ -552,9 +584,9 @@ mod tests {
     #[test]
     fn bad_values_are_usage_errors() {
         check_refused(
-            "tinyns get a.b",
-            "error: invalid value 'a.b' for '<CODE>': a code has only letters, digits and \
-             hyphens; this one has '.'",
+            "tinyns get a_b",
+            "error: invalid value 'a_b' for '<LINK>': a code has only letters, digits and \
+             hyphens; this one has '_'",
         );
         check_refused(
             "tinyns add u --code -",
@@ -563,7 +595,7 @@ mod tests {
         );
         check_refused(
             "tinyns add u --ttl 604801",
-            "error: invalid value '604801' for '--ttl <SECONDS>': 604801 is not in 0..=604800",
+            "error: invalid value '604801' for '--ttl <TTL>': a TTL is at most 604800 seconds, which is 7d",
         );
         check_refused(
             "tinyns add u --zone a..b",
@@ -595,8 +627,8 @@ mod tests {
         );
         check_refused(
             "tinyns import dynamodb --table t --endpoint-url 127.0.0.1:8000",
-            "error: invalid value '127.0.0.1:8000' for '--endpoint-url <URL>': relative URL \
-             without a base",
+            "error: invalid value '127.0.0.1:8000' for '--endpoint-url <URL>': the URL has no scheme; \
+             write http://127.0.0.1:8000 or https://127.0.0.1:8000",
         );
         check_refused(
             "tinyns import csv x --zone a..b",

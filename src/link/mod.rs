@@ -10,6 +10,7 @@ mod target;
 
 pub use code::{Code, CodeError};
 pub use name::{LinkName, LinkNameError, Origin, OriginError};
+pub(crate) use target::lacks_scheme;
 pub use target::{TargetUrl, TargetUrlError};
 
 use std::fmt;

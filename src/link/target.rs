@@ -8,6 +8,13 @@ use std::fmt;
 
 use url::{Host, Url};
 
+/// The longest label of a name in DNS, in bytes (RFC 1035 §2.3.4).
+const MAX_LABEL_LEN: usize = 63;
+/// The longest name in DNS as text without its last dot, in bytes: 255 on the wire (RFC 1035 §2.3.4).
+const MAX_HOST_LEN: usize = 253;
+/// How much of a host a message shows, in characters.
+const MAX_SHOWN: usize = 100;
+
 /// A destination that links may lead to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetUrl(Box<str>);
@@ -21,9 +28,27 @@ pub enum TargetUrlError {
     /// A C0 control, DEL or C1 control character.
     #[error("the URL has the control character U+{0:04X} at byte {1}")]
     ControlCharacter(u32, usize),
+    /// No scheme, or a host where the scheme should stand. The hint is what was probably meant, if that would be
+    /// accepted.
+    #[error("the URL has no scheme: it has to begin with https:// or http://{hint}", hint = hint(.0))]
+    NoScheme(Option<String>),
     /// Not an absolute URL at all.
     #[error("not an absolute URL: {0}")]
     Invalid(url::ParseError),
+    /// A host with a character that no host name has.
+    #[error("the host {0:?} has the character {1:?}, which no host name has")]
+    HostCharacter(String, char),
+    /// A host with two dots in a row, or one at its start. Here and below a host that is long is shown in part.
+    #[error("the host {0:?} has an empty label, which no name in DNS has: look for a dot too many")]
+    EmptyLabel(String),
+    /// A label of the host is over [`MAX_LABEL_LEN`], in its ASCII form.
+    #[error(
+        "the host has the label {0:?} of {1} bytes; a label in DNS has at most {MAX_LABEL_LEN}"
+    )]
+    LongLabel(String, usize),
+    /// The host is over [`MAX_HOST_LEN`], in its ASCII form.
+    #[error("the host has {0} bytes; a name in DNS has at most {MAX_HOST_LEN}")]
+    LongHost(usize),
     /// `javascript:`, `data:`, `ftp:` and all others.
     #[error("the scheme {0:?} is not accepted; only http and https are")]
     Scheme(String),
@@ -39,37 +64,25 @@ impl TargetUrl {
     /// The longest URL, in bytes.
     pub const MAX_LEN: usize = 2_048;
 
-    /// Parses and serialises a URL.
+    /// Parses and serialises the URL of a new link.
     ///
     /// # Errors
     /// [`TargetUrlError`] says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, TargetUrlError> {
-        if text.len() > Self::MAX_LEN {
-            return Err(TargetUrlError::TooLong(text.len()));
+        let url = read(text)?;
+        if let Some(Host::Domain(name)) = url.host() {
+            check_name(name)?;
         }
-        // The WHATWG parser drops tabs and line ends in silence; such a text is a mistake or an
-        // attack, and either way not what its sender believes it to be.
-        if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
-            return Err(TargetUrlError::ControlCharacter(c.into(), at));
-        }
-        let url = Url::parse(text).map_err(|e| match e {
-            url::ParseError::EmptyHost => TargetUrlError::NoHost,
-            other => TargetUrlError::Invalid(other),
-        })?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(TargetUrlError::Scheme(url.scheme().into()));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(TargetUrlError::UserInfo);
-        }
-        if url.host().is_none() {
-            return Err(TargetUrlError::NoHost);
-        }
-        let text = url.as_str();
-        if text.len() > Self::MAX_LEN {
-            return Err(TargetUrlError::TooLong(text.len()));
-        }
-        Ok(Self(text.into()))
+        Ok(Self(url.as_str().into()))
+    }
+
+    /// Parses and serialises the URL of a link that a store or a cache holds. Its host may be one that [`Self::parse`]
+    /// refuses: such links were accepted once, other programs write them, and neither are damaged.
+    ///
+    /// # Errors
+    /// [`TargetUrlError`] says which rule the text breaks.
+    pub fn parse_stored(text: &str) -> Result<Self, TargetUrlError> {
+        Ok(Self(read(text)?.as_str().into()))
     }
 
     /// The URL, serialised: ASCII without spaces or control characters.
@@ -90,6 +103,100 @@ impl TargetUrl {
 impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A URL by all rules but those for the names of hosts.
+fn read(text: &str) -> Result<Url, TargetUrlError> {
+    if text.len() > TargetUrl::MAX_LEN {
+        return Err(TargetUrlError::TooLong(text.len()));
+    }
+    // The WHATWG parser drops tabs and line ends in silence; such a text is a mistake or an
+    // attack, and either way not what its sender believes it to be.
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
+        return Err(TargetUrlError::ControlCharacter(c.into(), at));
+    }
+    if lacks_scheme(text) {
+        return Err(TargetUrlError::NoScheme(with_scheme(text)));
+    }
+    let url = Url::parse(text).map_err(|e| match e {
+        url::ParseError::EmptyHost => TargetUrlError::NoHost,
+        other => bad_host(text).unwrap_or(TargetUrlError::Invalid(other)),
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(TargetUrlError::Scheme(url.scheme().into()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(TargetUrlError::UserInfo);
+    }
+    if url.host().is_none() {
+        return Err(TargetUrlError::NoHost);
+    }
+    let len = url.as_str().len();
+    if len > TargetUrl::MAX_LEN {
+        return Err(TargetUrlError::TooLong(len));
+    }
+    Ok(url)
+}
+
+/// Whether a text is a URL whose scheme was left out: `example.com/path`, and also `localhost:80` and
+/// `example.com:80`, which parse as URLs of the schemes `localhost` and `example.com`.
+pub(crate) fn lacks_scheme(text: &str) -> bool {
+    match Url::parse(text) {
+        Err(url::ParseError::RelativeUrlWithoutBase) => true,
+        Ok(url) => url.scheme() == "localhost" || url.scheme().contains('.'),
+        Err(_) => false,
+    }
+}
+
+/// What a text without a scheme probably meant, if that would be accepted.
+fn with_scheme(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("//").unwrap_or(text);
+    let meant = format!("https://{rest}");
+    (!rest.starts_with('/') && TargetUrl::parse(&meant).is_ok()).then_some(meant)
+}
+
+/// The end of a message that says what was probably meant.
+fn hint(meant: &Option<String>) -> String {
+    meant
+        .as_ref()
+        .map_or_else(String::new, |meant| format!(", as in {meant}"))
+}
+
+/// What is wrong with the host of a text that is no URL, if its characters are.
+fn bad_host(text: &str) -> Option<TargetUrlError> {
+    let (_, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let host = authority.rsplit('@').next()?;
+    if host.starts_with('[') {
+        return None;
+    }
+    let host = host.split(':').next()?;
+    // The forbidden domain code points of the WHATWG URL standard that may stand here at all.
+    let bad = host.chars().find(|c| " \"<>[]^`|{}".contains(*c))?;
+    Some(TargetUrlError::HostCharacter(shortened(host), bad))
+}
+
+/// Refuses a host that cannot be a name in DNS, in its ASCII form; its last dot may be there.
+fn check_name(host: &str) -> Result<(), TargetUrlError> {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.split('.').any(str::is_empty) {
+        return Err(TargetUrlError::EmptyLabel(shortened(host)));
+    }
+    if let Some(label) = name.split('.').find(|label| label.len() > MAX_LABEL_LEN) {
+        return Err(TargetUrlError::LongLabel(shortened(label), label.len()));
+    }
+    match name.len() {
+        len if len > MAX_HOST_LEN => Err(TargetUrlError::LongHost(len)),
+        _ => Ok(()),
+    }
+}
+
+/// The beginning of a text, for a message.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -133,11 +240,8 @@ mod tests {
         assert_eq!(err("http://?a"), TargetUrlError::NoHost);
         assert_eq!(err("https://user@example.net/"), TargetUrlError::UserInfo);
         assert_eq!(err("https://:pw@example.net/"), TargetUrlError::UserInfo);
-        assert!(matches!(err("/relative"), TargetUrlError::Invalid(_)));
-        assert!(matches!(err("//example.net/"), TargetUrlError::Invalid(_)));
-        assert!(matches!(err(""), TargetUrlError::Invalid(_)));
         assert!(matches!(
-            err("https://exa mple.net/"),
+            err("https://a.example:x/"),
             TargetUrlError::Invalid(_)
         ));
         assert_eq!(
@@ -155,6 +259,98 @@ mod tests {
         assert_eq!(
             err("https://a/\u{85}"),
             TargetUrlError::ControlCharacter(0x85, 10)
+        );
+    }
+
+    fn check_message(text: &str, expected: &str) {
+        let error = TargetUrl::parse(text).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_missing_scheme_is_called_that() {
+        let check = |text: &str, hint: &str| {
+            let must = "the URL has no scheme: it has to begin with https:// or http://";
+            check_message(text, &format!("{must}{hint}"));
+        };
+        check("example.com/path", ", as in https://example.com/path");
+        check("//example.net/?a", ", as in https://example.net/?a");
+        check("example.com:8080/x", ", as in https://example.com:8080/x");
+        check("localhost:8080", ", as in https://localhost:8080");
+        check("bücher.example", ", as in https://bücher.example");
+        // What is no host is none with a scheme before it, either.
+        check("/relative", "");
+        check("", "");
+        check("a b", "");
+        check("user@example.com/", "");
+    }
+
+    #[test]
+    fn rfc1035_2_3_4_hosts_are_names_in_dns() {
+        let empty = |host: &str| {
+            let why = "has an empty label, which no name in DNS has: look for a dot too many";
+            check_message(
+                &format!("http://{host}/"),
+                &format!("the host {host:?} {why}"),
+            );
+        };
+        for host in [
+            ".example.com",
+            "example..com",
+            "example.com..",
+            ".",
+            "..",
+            "a...b.",
+        ] {
+            empty(host);
+        }
+        let label = |len: usize| "a".repeat(len);
+        let check = |host: &str, expected: Result<(), TargetUrlError>| {
+            let url = format!("https://{host}/x");
+            assert_eq!(TargetUrl::parse(&url).map(drop), expected, "{url}");
+            let stored = TargetUrl::parse_stored(&url).unwrap();
+            assert_eq!(stored.as_str(), url);
+        };
+        check("example.com.", Ok(()));
+        check("localhost", Ok(()));
+        check("_x.example.com", Ok(()));
+        check("192.0.2.1", Ok(()));
+        check("[2001:db8::1]", Ok(()));
+        check(&format!("{}.com", label(63)), Ok(()));
+        let long = TargetUrlError::LongLabel(label(64), 64);
+        check(&format!("{}.com", label(64)), Err(long));
+        let name = |last: usize| [label(63), label(63), label(63), label(last)].join(".");
+        check(&name(61), Ok(()));
+        check(&format!("{}.", name(61)), Ok(()));
+        check(&name(62), Err(TargetUrlError::LongHost(254)));
+        check_message(
+            &format!("http://{}/", name(62)),
+            "the host has 254 bytes; a name in DNS has at most 253",
+        );
+        // Names in other scripts are judged as they are looked up: 60 letters, and 63 bytes or more.
+        let letters = format!("ü{}", label(59));
+        let error = TargetUrl::parse(&format!("http://{letters}.example/")).unwrap_err();
+        let TargetUrlError::LongLabel(ascii, len) = &error else {
+            panic!("{error}");
+        };
+        assert!(ascii.starts_with("xn--") && *len > 63, "{ascii}");
+        assert!(TargetUrl::parse(&format!("http://ü{}.example/", label(50))).is_ok());
+    }
+
+    #[test]
+    fn characters_that_no_host_has_are_named() {
+        check_message(
+            "http://exam ple.com/",
+            "the host \"exam ple.com\" has the character ' ', which no host name has",
+        );
+        check_message(
+            "https://a|b.example:80/x y",
+            "the host \"a|b.example\" has the character '|', which no host name has",
+        );
+        check_message("https://[::1/", "not an absolute URL: invalid IPv6 address");
+        check_message(
+            "https://1.2.3.256/",
+            "not an absolute URL: invalid IPv4 address",
         );
     }
 

@@ -118,7 +118,7 @@ pub(super) fn parse(name: &LinkName, text: &[u8], born: u64) -> Option<Value> {
     };
     Some(Value::Link(Link {
         name: name.clone(),
-        target: TargetUrl::parse(&text.url?).ok()?,
+        target: TargetUrl::parse_stored(&text.url?).ok()?,
         created_at: UnixTime(text.created_at.unwrap_or(0)),
         created_by: text.created_by.unwrap_or_default().into(),
         expires_at: text.expires_at.map(UnixTime),

@@ -181,7 +181,7 @@ fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
         .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
     Ok(Entry::Link(Link {
         name,
-        target: TargetUrl::parse(url).map_err(|e| format!("{URL}: {e}"))?,
+        target: TargetUrl::parse_stored(url).map_err(|e| format!("{URL}: {e}"))?,
         created_at: UnixTime(optional(item, CREATED_AT).ok().flatten().unwrap_or(0)),
         created_by: match item.get(CREATED_BY) {
             Some(AttributeValue::S(text)) => text.as_str().into(),

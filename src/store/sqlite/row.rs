@@ -101,7 +101,7 @@ fn values(row: &Row<'_>, name: &LinkName) -> Result<Link, String> {
         .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
     Ok(Link {
         name: name.clone(),
-        target: TargetUrl::parse(&url).map_err(|e| format!("{url:?}: {e}"))?,
+        target: TargetUrl::parse_stored(&url).map_err(|e| format!("{url:?}: {e}"))?,
         created_at: UnixTime(number(row, 3)?),
         created_by: created_by.into(),
         expires_at: optional_number(row, 5)?.map(UnixTime),
