@@ -1,48 +1,37 @@
-//! From a request to a reply, by way of hickory: the adapter between its messages and [`answer`].
+//! What all queries share: zones, links, hot answers, settings and limits.
 //!
-//! hickory decodes the request and encodes the reply; what lies between is ours. `Catalog` with a
-//! `ZoneHandler` is not used, because it turns a failing backend into NODATA, ignores the query's
-//! class, and obeys any UDP size that the client names.
-//!
-//! A reply that needs no waiting is made in one go (`Handler::begin`); one that waits for a link is
-//! ended later (`Handler::end`).
+//! [`Handler`] is what transports hold; [`super::packet`] has its entry points, and `respond` makes the
+//! replies. hickory's `Catalog` with a `ZoneHandler` is not used, because it turns a failing backend into NODATA,
+//! ignores the query's class, and obeys any UDP size that the client names.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::{LowerQuery, MessageType, Metadata, ResponseCode};
-use hickory_proto::rr::Record;
-use hickory_proto::serialize::binary::BinEncoder;
-use hickory_server::server::Request;
-use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Answer, ExtendedError, Known, Question, Signed, Step, answer};
+use super::answer::{ExtendedError, Known};
 use super::cookie::Cookies;
 use super::cookie::secrets::CookieSecrets;
 use super::edns::{QueryEdns, udp_limit};
-use super::hot::{HotAnswers, Now};
+use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
 use super::message::{Message, Refusal};
-use super::ordinary::Answerable;
 use super::packet::{MAX_TCP_PAYLOAD, Via};
 use super::pulse::Pulse;
 use super::query::Echo;
 use super::query_log::QueryLog;
-use super::rate_limit::{Class, RateLimiter, Scope, Sweep};
-use super::reply::{Frame, Options, rcode_with};
+use super::rate_limit::{RateLimiter, Sweep};
+use super::reply::{Encoded, Frame, Options};
+use super::respond::Answerable;
 use super::settings::Settings;
-use super::signatures::{Signer, SigningState, Unsigned};
+use super::signatures::SigningState;
 use crate::clock::UnixTime;
-use crate::dnssec::Signing;
-use crate::dnssec::denial::TYPE_RRSIG;
-use crate::dnssec::keys::ZoneKeys;
-use crate::links::{Links, Resolution, Resolved, Stamp, Unresolved};
+use crate::links::{Links, Stamp, Unresolved};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
-use crate::zone::{MAX_NAME_LEN, Zone, ZoneSet, Zones};
+use crate::zone::{ZoneSet, Zones};
 
 /// How many requests may be in work at once. What comes beyond waits if it came by TCP; else it is dropped,
 /// and resolvers ask again. A request in work holds some 10 KiB.
@@ -80,49 +69,9 @@ pub(super) struct Unanswered {
     pub(super) link: Unresolved,
 }
 
-/// What is to be known of an odd query beside its question.
-pub(super) struct Asked<'a> {
-    /// What its OPT record says.
-    pub(super) edns: Option<QueryEdns<'a>>,
-    /// Who asks, and how.
-    pub(super) from: (IpAddr, Via),
-    /// Whether the client has shown that it is there, by TCP or by a cookie.
-    pub(super) is_known: bool,
-}
-
-impl Asked<'_> {
-    /// The question of a query, in a zone that is signed with these keys if it is.
-    fn question<'q>(&self, query: &'q LowerQuery, keys: Option<&'q Arc<ZoneKeys>>) -> Question<'q> {
-        let qtype = query.query_type();
-        Question {
-            name: query.original().name(),
-            key: query.name(),
-            qtype,
-            signed: keys.map(|keys| Signed {
-                keys,
-                wanted: wants_dnssec(self.edns),
-            }),
-        }
-    }
-}
-
 /// Whether a client wants signatures and proofs with whatever it is told (RFC 3225 §3).
-pub(super) fn wants_dnssec(edns: Option<QueryEdns<'_>>) -> bool {
+fn wants_dnssec(edns: Option<QueryEdns<'_>>) -> bool {
     edns.is_some_and(|edns| edns.dnssec_ok)
-}
-
-/// Where an odd query is answered from.
-struct Place<'a> {
-    zone: &'a Zone,
-    /// Of the time before the zones were looked at.
-    stamp: Stamp,
-    asked: &'a Asked<'a>,
-}
-
-/// A reply before it is encoded.
-pub(super) struct Reply {
-    metadata: Metadata,
-    answer: Answer,
 }
 
 impl Handler {
@@ -181,29 +130,19 @@ impl Handler {
         self.0.time()
     }
 
-    /// Decides the reply to a request, or finds that it has to wait for a link.
-    pub(super) fn begin(
-        &self,
-        request: &Request,
-        asked: &Asked<'_>,
-    ) -> Result<Reply, Box<Unanswered>> {
-        self.0.begin(request, asked)
+    /// Waits for the link of a query, which is being looked up.
+    pub(super) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
+        Answerable {
+            zones: unanswered.zones,
+            stamp: unanswered.stamp,
+            resolved: self.0.links.resolve_later(unanswered.link).await,
+        }
     }
 
     /// Has the links looked up that these requests wait for. To be called within a runtime.
     pub(super) fn look_up<'a>(&self, unanswered: impl IntoIterator<Item = &'a mut Unanswered>) {
         let links = unanswered.into_iter().map(|one| &mut one.link);
         self.0.links.look_up(links);
-    }
-
-    /// Decides the reply to a request that had to wait.
-    pub(super) fn end(
-        &self,
-        request: &Request,
-        asked: &Asked<'_>,
-        answerable: Answerable,
-    ) -> Reply {
-        self.0.end(request, asked, answerable)
     }
 
     /// Room for one more request in work; none if there are too many, or the server stops.
@@ -271,107 +210,6 @@ impl Handler {
 }
 
 impl Shared {
-    fn begin(&self, request: &Request, asked: &Asked<'_>) -> Result<Reply, Box<Unanswered>> {
-        let answer = match question(request) {
-            Some(query) => self.answer(query, asked)?,
-            None => Answer::empty(ResponseCode::FormErr, None),
-        };
-        Ok(Reply::new(request, answer, asked))
-    }
-
-    /// Answers a query of class IN.
-    fn answer(&self, query: &LowerQuery, asked: &Asked<'_>) -> Result<Answer, Box<Unanswered>> {
-        let stamp = self.links.common_stamp();
-        let zones = self.zones.current();
-        let Some(zone) = zones.find(query.name(), query.query_type()) else {
-            return Ok(Answer::not_ours());
-        };
-        let place = Place { zone, stamp, asked };
-        let keys = zone.signing().map(Signing::keys);
-        let question = asked.question(query, keys.as_deref());
-        let name = match answer(zone, question, None, self.links.now()) {
-            Step::Ready(answer) => return Ok(self.signed(&place, question, answer)),
-            Step::NeedsLink(name) => name,
-        };
-        match self.links.resolve_now(&name) {
-            Ok(found) => Ok(self.answer_with(&place, question, found)),
-            // Held to the end: a reload in between does not change what this query sees.
-            Err(link) => Err(Box::new(Unanswered {
-                zones: Arc::clone(&zones),
-                stamp,
-                link,
-            })),
-        }
-    }
-
-    fn end(&self, request: &Request, asked: &Asked<'_>, answerable: Answerable) -> Reply {
-        let Answerable {
-            zones,
-            stamp,
-            resolved,
-        } = answerable;
-        let query = question(request);
-        let zone = query.and_then(|query| zones.find(query.name(), query.query_type()));
-        // Both were there before.
-        let answer = match (query, zone) {
-            (Some(query), Some(zone)) => {
-                let keys = zone.signing().map(Signing::keys);
-                let question = asked.question(query, keys.as_deref());
-                self.answer_with(&Place { zone, stamp, asked }, question, resolved)
-            }
-            _ => Answer::empty(ResponseCode::ServFail, None),
-        };
-        Reply::new(request, answer, asked)
-    }
-
-    /// Answers a question about a link that was looked up.
-    fn answer_with(&self, place: &Place<'_>, question: Question<'_>, found: Resolved) -> Answer {
-        let known = match found.outcome {
-            Ok(Resolution::Live(link)) => Known::Live(link),
-            Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
-            Err(error) => self.unknown(&error),
-        };
-        match answer(place.zone, question, Some(&known), self.links.now()) {
-            Step::Ready(mut answer) => {
-                if found.stale && matches!(known, Known::Live(_)) {
-                    answer.mark_stale();
-                }
-                self.signed(place, question, answer)
-            }
-            // A chain of aliases ends before a second link.
-            Step::NeedsLink(_) => Answer::empty(ResponseCode::ServFail, None),
-        }
-    }
-
-    /// An answer to an odd query with signatures, if it is to have some; all names of those are taken as made
-    /// up, which they may well be.
-    fn signed(&self, place: &Place<'_>, question: Question<'_>, mut answer: Answer) -> Answer {
-        let &Place { zone, stamp, asked } = place;
-        let (Some(signing), Some(signed)) = (zone.signing(), question.signed) else {
-            return answer;
-        };
-        if !signed.wanted && u16::from(question.qtype) != TYPE_RRSIG {
-            return answer;
-        }
-        let signer = Signer {
-            shared: self,
-            zone,
-            signing,
-            keys: signed.keys,
-            now: &self.time(),
-            stamp,
-            client: asked.from.0,
-            is_known: asked.is_known,
-            is_made_up: true,
-            wants_dnssec: signed.wanted,
-        };
-        match signer.sign(&mut answer, question.qtype) {
-            Ok(_) => answer,
-            Err(Unsigned::TooMany) if asked.from.1 == Via::Udp => Answer::cut(),
-            Err(error) => Answer::empty(ResponseCode::ServFail, Some(error.explained())),
-        }
-    }
-
     /// What a reply is besides the answer.
     pub(super) fn frame<'a>(
         &'a self,
@@ -426,17 +264,27 @@ impl Shared {
         Known::Unknown(explain(error))
     }
 
+    /// Which of the answers to a query its client wants.
+    pub(super) fn form_of(&self, edns: Option<QueryEdns<'_>>) -> Form {
+        match self.has_signed && wants_dnssec(edns) {
+            true => Form::Signed,
+            false => Form::Plain,
+        }
+    }
+
+    /// Keeps an answer hot, if it can be.
+    pub(super) fn keep(&self, key: &HotKey<'_>, encoded: &Encoded<'_>, validity: Validity) {
+        let head = encoded.head.to_bytes();
+        let more = self.hot.keep(key, head, encoded.records, validity);
+        self.count_hot_bytes(more);
+    }
+
     /// Counts bytes that kept answers take in addition.
     pub(super) fn count_hot_bytes(&self, more: usize) {
         if more > 0 {
             let more = i64::try_from(more).unwrap_or(i64::MAX);
             self.metrics.dns_hot_bytes.inc_by(more);
         }
-    }
-
-    /// Whether there may be signatures for this query.
-    pub(super) fn may_sign(&self, edns: Option<QueryEdns<'_>>, qtype: u16) -> bool {
-        self.has_signed && (wants_dnssec(edns) || qtype == TYPE_RRSIG)
     }
 
     pub(super) fn time(&self) -> Now {
@@ -458,133 +306,6 @@ fn drawn_cookies(enabled: bool) -> Cookies {
         }
     }
     cookies
-}
-
-/// Whether a reply went out whole.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fit {
-    Whole,
-    Truncated,
-}
-
-impl Reply {
-    fn new(request: &Request, answer: Answer, asked: &Asked<'_>) -> Self {
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.message_type = MessageType::Response;
-        let rcode = rcode_with(answer.signed, answer.rcode.low(), asked.edns);
-        metadata.response_code = match answer.rcode.low() == rcode {
-            true => answer.rcode,
-            false => ResponseCode::from_low(rcode),
-        };
-        metadata.authoritative = answer.authoritative;
-        // RFC 4035 §3.1.6: an authoritative server clears CD.
-        metadata.checking_disabled = false;
-        Self { metadata, answer }
-    }
-
-    /// The rcode that the reply has in its header and OPT record.
-    pub(super) fn rcode(&self) -> u16 {
-        self.metadata.response_code.into()
-    }
-
-    /// What it is like. Which names there are, is not known here; so all odd queries count together.
-    pub(super) fn class(&self) -> Class {
-        let answer = &self.answer;
-        let has_answers = !answer.answers.is_empty();
-        Class::of(answer.rcode.into(), has_answers, answer.authoritative).with(Scope::Kind)
-    }
-
-    /// Whether the answer is signed.
-    pub(super) fn is_signed(&self) -> bool {
-        self.answer.signed
-    }
-
-    /// Why the answer is as it is.
-    pub(super) fn error(&self) -> Option<ExtendedError> {
-        self.answer.error
-    }
-
-    /// Encodes a reply into a buffer, without an OPT record, and cut to so many bytes. The buffer is
-    /// empty afterwards where it cannot be encoded.
-    pub(super) fn encode(&mut self, request: &Request, limit: usize, wire: &mut Vec<u8>) -> Fit {
-        let limit = u16::try_from(limit).unwrap_or(u16::MAX);
-        self.fit_into(request, limit, wire)
-    }
-
-    /// hickory's own truncation would lose the OPT record and leave stray bytes, so it must never come
-    /// to that. What fits is in `wire` in the end.
-    fn fit_into(&mut self, request: &Request, limit: u16, wire: &mut Vec<u8>) -> Fit {
-        if self.answer.cut {
-            return self.cut(request, limit, wire);
-        }
-        // hickory truncates earlier than the length alone tells: a name needs room for all its labels
-        // before it is compressed.
-        let room = limit.saturating_add(MAX_NAME_LEN as u16);
-        if self.write(request, room, wire) <= limit.into() {
-            return Fit::Whole;
-        }
-        // RFC 2181 §9: TC is not for additional records that are merely useful.
-        if !self.answer.glue_required && !self.answer.additionals.is_empty() {
-            self.answer.additionals.clear();
-            if self.write(request, room, wire) <= limit.into() {
-                return Fit::Whole;
-            }
-        }
-        self.cut(request, limit, wire)
-    }
-
-    /// Encodes a reply that tells the client to come by TCP.
-    fn cut(&mut self, request: &Request, limit: u16, wire: &mut Vec<u8>) -> Fit {
-        self.answer.answers.clear();
-        self.answer.authorities.clear();
-        self.answer.additionals.clear();
-        self.metadata.truncation = true;
-        let room = limit.saturating_add(MAX_NAME_LEN as u16);
-        if self.write(request, room, wire) > limit.into() {
-            wire.clear();
-        }
-        Fit::Truncated
-    }
-
-    /// Encodes the reply; gives its length in bytes, which is more than any limit if hickory, with
-    /// `room` for it, would truncate it.
-    fn write(&self, request: &Request, room: u16, wire: &mut Vec<u8>) -> usize {
-        wire.clear();
-        let mut encoder = BinEncoder::new(wire);
-        encoder.set_max_size(room);
-        match self.message(request).destructive_emit(&mut encoder) {
-            Ok(info) if info.truncation == self.metadata.truncation => wire.len(),
-            Ok(_) | Err(_) => usize::MAX,
-        }
-    }
-
-    fn message<'a>(
-        &'a self,
-        request: &'a Request,
-    ) -> MessageResponse<
-        'a,
-        'a,
-        impl Iterator<Item = &'a Record> + Send + 'a,
-        impl Iterator<Item = &'a Record> + Send + 'a,
-        impl Iterator<Item = &'a Record> + Send + 'a,
-        impl Iterator<Item = &'a Record> + Send + 'a,
-    > {
-        MessageResponseBuilder::new(&request.queries, None).build(
-            self.metadata,
-            &self.answer.answers,
-            &self.answer.authorities,
-            &[],
-            &self.answer.additionals,
-        )
-    }
-}
-
-/// The question of a request, of which there is one: see [`Message::refusal`].
-fn question(request: &Request) -> Option<&LowerQuery> {
-    match request.queries.queries() {
-        [query] => Some(query),
-        _ => None,
-    }
 }
 
 /// Tells the operator of a resolver why there is no answer (RFC 8914).

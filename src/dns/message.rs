@@ -10,7 +10,7 @@
 //! still repeats what could be read of it: the question, and that there was EDNS. [`Message::refusal`]
 //! then decides, in the order of the picture. What passes all of it is a query of class IN with something
 //! odd about it (records where queries have none, a meta-type), for hickory's decoder and
-//! [`super::handler`].
+//! `odd`.
 
 use std::ops::Range;
 

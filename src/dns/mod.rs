@@ -1,26 +1,26 @@
 //! The DNS side: sockets, requests and replies.
 //!
 //! ```text
-//!  UDP ─┬─ packet ─┬─ ordinary ─── hot answer? ─── it is ────────────────────┬─ complete ── rate limit ── out
-//!  TCP ─┤          │                 └─ answer ─── Links, zone file ─── keep ┤               (UDP alone)
-//!  TLS ─┘          └─ odd ─┬─ message: needs no look-up ─────────────────────┤
-//!                          └─ Handler ─── answer ─── fit ─── encode ─────────┘
-//!                                           └─ Links, zone file
+//!  UDP ─┬─ packet ─┬─ ordinary: hot answer? ── yes ───────────────────────────┬─ rate limit ── out
+//!  TCP ─┤          │             └─ no ─┐                                     │   (UDP only)
+//!  TLS ─┘          └─ odd: refusal? ────┼─ yes ───────────────────────────────┤
+//!                             └─ no ────┴─ respond ── zone, Links, answer ────┘
+//!                                                     sign, encode, keep hot
 //! ```
 //!
-//! * `udp` receives and sends many packets a call; [`tcp`] has the connections, and [`tls`] the certificate for
-//!   those that are encrypted. [`packet`] decides what becomes of one message.
-//! * `ordinary` takes the ordinary query to its reply, which nearly every packet is; `query` reads it,
-//!   `hot` keeps what was answered, `reply` puts the bytes together.
-//! * `message` takes apart what is not ordinary, and knows what is told of it at once: that it is malformed, or
-//!   that nobody does such things here. What is left is odd queries, which [`handler`] takes to their replies
-//!   by hickory's decoder and encoder.
-//! * [`answer`] decides; it is a pure function, and the only place that does. `signatures` signs what it says, in
-//!   zones that are signed, and keeps what it can.
-//! * [`edns`] reads the OPT record and knows the sizes; `cookie` makes DNS cookies; [`rate_limit`] bounds what
-//!   a network gets.
-//! * [`query_log`] tells other programs what was asked and replied, if it is wanted.
-//! * [`server`] owns the sockets. [`Pulse`] tells whether the workers still come round.
+//! * `udp` receives and sends many packets with one system call; [`tcp`] has the connections, and [`tls`] the
+//!   certificate for those that are encrypted. [`packet`] decides what becomes of one message.
+//! * Two readers take a message apart. `ordinary` is the fast path, for nearly every packet: `query` reads the query,
+//!   and `hot` has kept its answer. `odd` is the general path: `message` takes the message apart and refuses what is
+//!   malformed or not offered, and hickory's decoder reads the rest.
+//! * `respond` is what both paths share: it finds the zone and the link, and has the answer signed, encoded and kept.
+//!   `reply` puts the bytes of a reply together, and `handler` holds what all queries share.
+//! * [`answer`] decides; it is a pure function, and the only place that does. `signatures` signs answers of signed
+//!   zones, and keeps signatures.
+//! * [`edns`] reads the OPT record and knows the sizes; `cookie` makes DNS cookies; [`rate_limit`] bounds the replies
+//!   that a network gets.
+//! * [`query_log`] writes queries and replies for other programs.
+//! * [`server`] owns the sockets. [`Pulse`] tells whether the workers make progress.
 
 pub mod answer;
 mod chaos;
@@ -29,6 +29,7 @@ pub mod edns;
 pub mod handler;
 mod hot;
 mod message;
+mod odd;
 mod ordinary;
 pub mod packet;
 mod pulse;
@@ -37,6 +38,7 @@ pub mod query_log;
 pub mod rate_limit;
 mod records;
 mod reply;
+mod respond;
 pub mod server;
 mod settings;
 mod signatures;

@@ -1,29 +1,27 @@
 //! What becomes of one packet.
 //!
 //! ```text
-//!   read ─┬─ ordinary query ── the short way ───────────────┬─ reply ── in the buffers
-//!         ├─ what else asks ─┬─ needs no look-up: refusal ──┤
-//!         │                  └─ by hickory ─────────────────┼─ waits for a link ── the same, later
-//!         └─ no query ──────────────────────────────────────┴─ dropped
+//!   read ─┬─ ordinary query ── fast path ─────┬─ reply, in the buffers
+//!         ├─ any other query ─ general path ──┼─ waits for a link, then takes the same path again
+//!         │                                   ├─ has to be signed elsewhere
+//!         └─ no query ────────────────────────┴─ dropped
 //! ```
 //!
-//! No socket is known here. The workers of `udp` take packets in groups, and wait for many links at once; the
+//! This module knows no socket. The workers of `udp` take packets in groups, and wait for many links at once; the
 //! connections of `tcp` take message by message, and so do benches, fuzzers and tests, by
-//! [`Handler::reply_to`]. What is decided, sent and counted is the same for all.
+//! [`Handler::reply_to`]. The decisions, the bytes and the counters are the same for all.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use hickory_server::net::xfer::Protocol;
-use hickory_server::server::Request;
-
-use super::handler::{Asked, Fit, Handler, Reply, Unanswered};
+use super::handler::{Handler, Unanswered};
 use super::hot::Now;
 use super::message::{Message, Refusal};
-use super::ordinary::{Answerable, Pending, Prepared, Scratch, Signatures};
+use super::ordinary::Prepared;
 use super::query::HEADER_LEN;
 use super::rate_limit::Addressee;
 use super::reply::{Frame, ReplyBuffer, Sent};
+use super::respond::{Answerable, Pending, Scratch, Signatures};
 use super::tally::Tally;
 use crate::metrics::{DnsDrop, DropReason, LimitAction, LimitKind};
 
@@ -143,27 +141,6 @@ impl Packet<'_> {
     pub(super) fn from(&self) -> (IpAddr, Via) {
         (self.peer.ip(), self.via)
     }
-
-    /// What its message, if it is an odd query, asks beside its question.
-    fn asked<'m>(&self, message: &Message<'m>, frame: &Frame<'_>) -> Asked<'m> {
-        Asked {
-            edns: message.echo.edns,
-            from: self.from(),
-            is_known: frame.has_valid_cookie || self.via != Via::Udp,
-        }
-    }
-
-    /// As hickory has it, if it can read it; `message` is the same.
-    fn request(&self, message: &Message<'_>) -> Option<Request> {
-        let protocol = match self.via {
-            Via::Udp => Protocol::Udp,
-            // To hickory they are the same.
-            Via::Tcp { .. } | Via::Tls { .. } => Protocol::Tcp,
-        };
-        let read = |bytes| Request::from_bytes(bytes, self.peer, protocol).ok();
-        // A name may lead into the options, and then needs them.
-        read(message.without_options(self.bytes)).or_else(|| read(self.bytes.to_vec()))
-    }
 }
 
 impl Handler {
@@ -255,7 +232,7 @@ impl Handler {
         }
         let taken = match &packet.query {
             Some(query) => self.reply_now(query, (peer.ip(), via), now, scratch.lend(), signatures),
-            None => match self.take_odd(packet, now, scratch.lend(), signatures) {
+            None => match self.reply_odd((bytes, peer, via), now, scratch.lend(), signatures) {
                 Some(taken) => taken,
                 None => {
                     self.count_drops(DropReason::Unsendable, 1);
@@ -281,34 +258,6 @@ impl Handler {
         }
     }
 
-    /// Decides about a packet that is no ordinary query; none if it gets no reply.
-    fn take_odd(
-        &self,
-        packet: &Packet<'_>,
-        now: &Now,
-        scratch: Scratch<'_>,
-        signatures: Signatures,
-    ) -> Option<Result<Sent, Pending>> {
-        let message = Message::read(packet.bytes)?;
-        let client = packet.peer.ip();
-        let frame = self.0.frame(&message.echo, packet.via, client, now.unix);
-        if let Some(refusal) = self.0.refusal(&message, &frame) {
-            return Some(Ok(scratch.reply.refuse(&frame, &refusal)));
-        }
-        let Some(request) = packet.request(&message) else {
-            return Some(Ok(scratch.reply.refuse(&frame, &Refusal::unreadable())));
-        };
-        let asked = packet.asked(&message, &frame);
-        if signatures == Signatures::Later && self.0.may_sign(asked.edns, message.echo.qtype()) {
-            // Nobody but those who try things out asks in such ways.
-            return Some(Err(Pending::Signature { is_made_up: true }));
-        }
-        match self.begin(&request, &asked) {
-            Ok(reply) => self.complete(reply, &request, &frame, scratch).map(Ok),
-            Err(unanswered) => Some(Err(Pending::Link(unanswered))),
-        }
-    }
-
     /// Makes the reply to a packet that would have to be signed, where that cannot be done: too many wait for
     /// it. Returns whether there is one.
     pub(super) fn take_unsigned(
@@ -324,44 +273,6 @@ impl Handler {
             tally.count(packet.via, sent);
         }
         sent.is_some()
-    }
-
-    /// Makes the bytes of a reply that hickory encodes; none if it cannot be sent.
-    pub(super) fn complete(
-        &self,
-        mut reply: Reply,
-        request: &Request,
-        frame: &Frame<'_>,
-        scratch: Scratch<'_>,
-    ) -> Option<Sent> {
-        // What odd queries are told with an error has few records or none.
-        let frame = frame.with_error(reply.error(), 0);
-        let wire = scratch.encoding;
-        let fit = reply.encode(request, frame.limit.saturating_sub(frame.opt_len()), wire);
-        let is_made = scratch.reply.finish(&frame, wire, reply.is_signed());
-        is_made.then(|| Sent {
-            rcode: reply.rcode(),
-            truncated: fit == Fit::Truncated,
-            hot: false,
-            class: reply.class(),
-            has_valid_cookie: frame.has_valid_cookie,
-        })
-    }
-
-    /// Makes the reply to an odd query that had to wait.
-    fn end_odd(
-        &self,
-        packet: &Packet<'_>,
-        answerable: Answerable,
-        scratch: Scratch<'_>,
-    ) -> Option<Sent> {
-        let message = Message::read(packet.bytes)?;
-        let request = packet.request(&message)?;
-        let client = packet.peer.ip();
-        let now = self.time().unix;
-        let frame = self.0.frame(&message.echo, packet.via, client, now);
-        let reply = self.end(&request, &packet.asked(&message, &frame), answerable);
-        self.complete(reply, &request, &frame, scratch)
     }
 
     /// Sees to it that no network gets too many replies by UDP. Returns what is sent in the end, which is
@@ -452,7 +363,7 @@ impl Resolved {
                 let from = (peer.ip(), via);
                 handler.reply_with(&read.query, from, answerable, scratch.lend())
             }
-            None => handler.end_odd(&read, answerable, scratch.lend()),
+            None => handler.reply_odd_with((&packet, peer, via), answerable, scratch.lend()),
         };
         let Some(sent) = sent else {
             handler.count_drops(DropReason::Unsendable, 1);

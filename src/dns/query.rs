@@ -3,7 +3,7 @@
 //!
 //! Nearly every packet is one. Reading it takes no allocation, and leaves the name in the form in which
 //! answers and zones are searched. [`Query::read`] gives up at the first thing that is out of the
-//! ordinary, and whatever it gives up on is for hickory's decoder and [`super::handler`], which know how
+//! ordinary, and whatever it gives up on is for hickory's decoder and `odd`, which know how
 //! each case is to be answered. So nothing here decides what is an error; but what is read here has to
 //! be a query that those would answer in the same way.
 
@@ -52,14 +52,6 @@ impl<'p> Echo<'p> {
             flags: header[2] & (OPCODE | RECURSION_DESIRED),
             question: &[],
             edns: None,
-        }
-    }
-
-    /// The query type; 0, which is none, where there is no question.
-    pub(super) fn qtype(&self) -> u16 {
-        match self.question {
-            [.., t0, t1, _, _] => u16::from_be_bytes([*t0, *t1]),
-            _ => 0,
         }
     }
 

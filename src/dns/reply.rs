@@ -21,22 +21,14 @@ use super::query::{Echo, HEADER_LEN};
 use super::rate_limit::{Class, Scope};
 use crate::zone::Zone;
 
-/// The bytes of a header that depend on the answer: flags and rcode, and three of the counts.
-pub(super) const HEAD_LEN: usize = 8;
 /// How many bytes behind the records of a hot answer may be overwritten.
 const SLACK: usize = 16;
 /// QR, AA and TC, in the third byte of a header (RFC 1035 §4.1.1).
 const RESPONSE: u8 = 0x80;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
-/// Marks the head of a stale answer that is kept, in a bit of its second byte that a reply leaves zero (the
-/// reserved one, RFC 1035 §4.1.1).
-const STALE: u8 = 0x40;
-/// Marks the head of a signed answer, in another such bit (AD, which only a resolver sets: RFC 4035 §3.1.6). If
-/// it says that there is no such name, its denial is compact (RFC 9824).
-const SIGNED: u8 = 0x20;
-/// Such marks, of which a reply shows none.
-const MARKS: u8 = STALE | SIGNED;
+/// The rcode, in the fourth byte of a header.
+const RCODE: u8 = 0x0F;
 /// NOERROR and NXDOMAIN.
 const NO_ERROR: u8 = 0;
 const NX_DOMAIN: u8 = 3;
@@ -50,10 +42,96 @@ const KEEPALIVE_LEN: usize = 2;
 /// Padded replies have a multiple of this length, in bytes (RFC 8467 §4.1).
 pub(super) const PADDED_BLOCK: usize = 468;
 
+/// What an answer says in the header of its replies, and what else is to be known of it to complete one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The AA bit.
+    pub(super) authoritative: bool,
+    /// The rcode, 0 to 15, without the bits of the OPT record.
+    pub(super) rcode: u8,
+    /// How many records the answer section has.
+    pub(super) answers: u16,
+    /// The same of the authority section.
+    pub(super) authorities: u16,
+    /// The same of the additional section, without OPT.
+    pub(super) additionals: u16,
+    /// Whether the answer is what was known once, which its replies say (RFC 8914 §4.4).
+    pub(super) is_stale: bool,
+    /// Whether the answer is signed. If it says that there is no such name, its denial is compact (RFC 9824).
+    pub(super) is_signed: bool,
+}
+
+impl Head {
+    const AUTHORITATIVE: u8 = 1;
+    const STALE: u8 = 2;
+    const SIGNED: u8 = 4;
+
+    /// Of an answer, as if it had no records but those of the answer section.
+    pub(super) fn of(answer: &Answer) -> Self {
+        Self {
+            authoritative: answer.authoritative,
+            rcode: answer.rcode.low(),
+            answers: u16::try_from(answer.answers.len()).unwrap_or(u16::MAX),
+            authorities: 0,
+            additionals: 0,
+            is_stale: answer.error == Some(ExtendedError::STALE),
+            is_signed: answer.signed,
+        }
+    }
+
+    /// The form in which it is kept with a hot answer.
+    pub(super) fn to_bytes(self) -> [u8; 8] {
+        let mut bits = 0;
+        for (is_set, bit) in [
+            (self.authoritative, Self::AUTHORITATIVE),
+            (self.is_stale, Self::STALE),
+            (self.is_signed, Self::SIGNED),
+        ] {
+            bits |= if is_set { bit } else { 0 };
+        }
+        let ([a0, a1], [n0, n1]) = (self.answers.to_be_bytes(), self.authorities.to_be_bytes());
+        let [d0, d1] = self.additionals.to_be_bytes();
+        [bits, self.rcode, a0, a1, n0, n1, d0, d1]
+    }
+
+    /// What [`Head::to_bytes`] was made of.
+    pub(super) fn from_bytes([bits, rcode, a0, a1, n0, n1, d0, d1]: [u8; 8]) -> Self {
+        Self {
+            authoritative: bits & Self::AUTHORITATIVE != 0,
+            rcode,
+            answers: u16::from_be_bytes([a0, a1]),
+            authorities: u16::from_be_bytes([n0, n1]),
+            additionals: u16::from_be_bytes([d0, d1]),
+            is_stale: bits & Self::STALE != 0,
+            is_signed: bits & Self::SIGNED != 0,
+        }
+    }
+
+    /// The same without records.
+    fn without_records(self) -> Self {
+        Self {
+            answers: 0,
+            authorities: 0,
+            additionals: 0,
+            ..self
+        }
+    }
+
+    /// The lower bits of the rcode that a reply has.
+    fn rcode_in(self, frame: &Frame<'_>) -> u8 {
+        rcode_with(self.is_signed, self.rcode, frame.echo.edns)
+    }
+
+    /// Which replies a reply is like.
+    fn class(self) -> Class {
+        Class::of(self.rcode.into(), self.answers > 0, self.authoritative)
+    }
+}
+
 /// An answer in the form in which it stands in replies, behind their questions.
 pub(super) struct Encoded<'b> {
-    /// The bytes of the header from the flags to the counts, but for the count of questions.
-    pub(super) head: [u8; HEAD_LEN],
+    /// What it says in the header.
+    pub(super) head: Head,
     /// The records of all sections.
     pub(super) records: &'b [u8],
 }
@@ -119,8 +197,6 @@ struct Opt {
     high_rcode: u8,
     /// How many bytes will follow.
     behind: usize,
-    /// Whether the answer is signed.
-    is_signed: bool,
 }
 
 /// A reply in the making, in a buffer that is used again and again.
@@ -136,7 +212,7 @@ impl<'b> Encoded<'b> {
         let sections = [&answer.answers, &answer.authorities, &answer.additionals];
         if sections.iter().all(|section| section.is_empty()) {
             return Some(Self {
-                head: head(answer),
+                head: Head::of(answer),
                 records: &[],
             });
         }
@@ -161,22 +237,18 @@ impl<'b> Encoded<'b> {
             return None;
         }
         let (header, body) = buffer.split_first_chunk::<HEADER_LEN>()?;
-        let [_, _, flags, rcode, _, _, counts @ ..] = *header;
-        let [a0, a1, n0, n1, d0, d1] = counts;
+        // hickory counts records as it writes them.
+        let [_, _, _, _, _, _, a0, a1, n0, n1, d0, d1] = *header;
         Some(Self {
-            head: [flags, rcode | marks(answer), a0, a1, n0, n1, d0, d1],
+            head: Head {
+                answers: u16::from_be_bytes([a0, a1]),
+                authorities: u16::from_be_bytes([n0, n1]),
+                additionals: u16::from_be_bytes([d0, d1]),
+                ..Head::of(answer)
+            },
             records: body.get(question_len..)?,
         })
     }
-}
-
-/// The marks in the head of an answer.
-fn marks(answer: &Answer) -> u8 {
-    let stale = match answer.error {
-        Some(ExtendedError::STALE) => STALE,
-        _ => 0,
-    };
-    stale | if answer.signed { SIGNED } else { 0 }
 }
 
 /// The rcode of a reply whose answer has this one. RFC 9824 §3.1 and §5.1: with a compact denial it is NOERROR,
@@ -187,30 +259,6 @@ pub(super) fn rcode_with(signed: bool, rcode: u8, edns: Option<QueryEdns<'_>>) -
         NX_DOMAIN if signed && !takes_it => NO_ERROR,
         rcode => rcode,
     }
-}
-
-/// The head of an answer of which only the answer section counts.
-pub(super) fn head(answer: &Answer) -> [u8; HEAD_LEN] {
-    let aa = match answer.authoritative {
-        true => AUTHORITATIVE,
-        false => 0,
-    };
-    let answers = u16::try_from(answer.answers.len()).unwrap_or(u16::MAX);
-    let [a0, a1] = answers.to_be_bytes();
-    let rcode = answer.rcode.low() | marks(answer);
-    [RESPONSE | aa, rcode, a0, a1, 0, 0, 0, 0]
-}
-
-/// The lower bits of the rcode that a reply with this head has.
-fn rcode_of(frame: &Frame<'_>, head: [u8; HEAD_LEN]) -> u8 {
-    rcode_with(head[1] & SIGNED != 0, head[1] & 0x0F, frame.echo.edns)
-}
-
-/// What a reply with this head is like.
-fn class_of(head: [u8; HEAD_LEN]) -> Class {
-    let [flags, rcode, a0, a1, ..] = head;
-    let is_authoritative = flags & AUTHORITATIVE != 0;
-    Class::of((rcode & 0x0F).into(), [a0, a1] != [0, 0], is_authoritative)
 }
 
 /// The length of a question about a name, in bytes.
@@ -248,19 +296,20 @@ impl ReplyBuffer {
     /// Completes a reply whose records are in their place already. None if it is too long and has to
     /// be encoded again: with additional records that it could do without.
     pub(super) fn complete_hot(&mut self, frame: &Frame<'_>, hot: &HotAnswer) -> Option<Sent> {
-        let is_stale = hot.head[1] & STALE != 0;
-        let has_additionals = hot.head[6..] != [0, 0];
+        let head = Head::from_bytes(hot.head);
         let fits = hot.len <= frame.room();
         // A truncated reply has no records, and so has room for it.
         let len = if fits { hot.len } else { 0 };
-        let marked = is_stale.then(|| frame.with_error(Some(ExtendedError::STALE), len));
+        let marked = head
+            .is_stale
+            .then(|| frame.with_error(Some(ExtendedError::STALE), len));
         let frame = marked.as_ref().unwrap_or(frame);
-        if !fits && has_additionals {
+        if !fits && head.additionals > 0 {
             return None;
         }
         let sent = match fits {
-            true => self.complete(frame, hot.head, hot.len),
-            false => self.truncate(frame, hot.head),
+            true => self.complete(frame, head, hot.len),
+            false => self.truncate(frame, head),
         };
         Some(Sent { hot: true, ..sent })
     }
@@ -277,32 +326,45 @@ impl ReplyBuffer {
 
     /// Makes a reply that tells the client to come by TCP: without records, which could pass for all
     /// there are (RFC 2181 §9).
-    pub(super) fn truncate(&mut self, frame: &Frame<'_>, head: [u8; HEAD_LEN]) -> Sent {
-        let [flags, rcode, ..] = head;
-        let without_records = [flags | TRUNCATED, rcode, 0, 0, 0, 0, 0, 0];
-        let sent = self.complete(frame, without_records, 0);
+    pub(super) fn truncate(&mut self, frame: &Frame<'_>, head: Head) -> Sent {
+        let sent = self.complete(frame, head.without_records(), 0);
+        self.bytes[2] |= TRUNCATED;
         Sent {
             truncated: true,
-            class: class_of(head),
+            class: head.class(),
             ..sent
         }
     }
 
     /// Cuts the reply that is in the buffer to one that tells the client to come by TCP.
     pub(super) fn cut(&mut self, frame: &Frame<'_>) -> Sent {
-        let [flags, rcode] = [self.bytes[2], self.bytes[3]];
-        let flags = flags & (RESPONSE | AUTHORITATIVE);
-        self.truncate(frame, [flags, rcode, 0, 0, 0, 0, 0, 0])
+        let head = Head {
+            authoritative: self.bytes[2] & AUTHORITATIVE != 0,
+            // What a compact denial has here is final already.
+            rcode: self.bytes[3] & RCODE,
+            answers: 0,
+            authorities: 0,
+            additionals: 0,
+            is_stale: false,
+            is_signed: false,
+        };
+        self.truncate(frame, head)
     }
 
     /// Makes a reply that needed no look-up.
     pub(super) fn refuse(&mut self, frame: &Frame<'_>, refusal: &Refusal) -> Sent {
         let answer = refusal.answer.as_deref().unwrap_or_default();
         let frame = frame.with_error(refusal.error, answer.len());
-        let authoritative = u8::from(refusal.authoritative) * AUTHORITATIVE;
         let [high, low] = (refusal.rcode << 4).to_be_bytes();
-        let answers = u8::from(refusal.answer.is_some());
-        let head = [RESPONSE | authoritative, low >> 4, 0, answers, 0, 0, 0, 0];
+        let head = Head {
+            authoritative: refusal.authoritative,
+            rcode: low >> 4,
+            answers: refusal.answer.is_some().into(),
+            authorities: 0,
+            additionals: 0,
+            is_stale: false,
+            is_signed: false,
+        };
         self.records_mut(frame.echo)[..answer.len()].copy_from_slice(answer);
         // A key's name can be so long that it does not fit. Without it the rcode says enough.
         let fits = |tsig: &&Vec<u8>| answer.len() + tsig.len() <= frame.room();
@@ -311,7 +373,6 @@ impl ReplyBuffer {
         let opt = Opt {
             high_rcode: high,
             behind,
-            is_signed: false,
         };
         self.complete_with(&frame, head, answer.len(), opt);
         if let Some(tsig) = tsig {
@@ -329,70 +390,43 @@ impl ReplyBuffer {
         }
     }
 
-    /// Makes a reply of what was encoded elsewhere, from the header to the last record, and leaves room
-    /// for the OPT record.
-    pub(super) fn finish(&mut self, frame: &Frame<'_>, message: &[u8], is_signed: bool) -> bool {
-        self.len = 0;
-        if message.is_empty() || message.len() + frame.opt_len() > frame.limit {
-            return false;
-        }
-        self.push(message);
-        let opt = Opt {
-            is_signed,
-            ..Opt::default()
-        };
-        self.push_opt(frame, opt);
-        true
-    }
-
     /// Puts header, question and OPT record to the records, which are in their place.
-    pub(super) fn complete(
-        &mut self,
-        frame: &Frame<'_>,
-        head: [u8; HEAD_LEN],
-        records_len: usize,
-    ) -> Sent {
+    pub(super) fn complete(&mut self, frame: &Frame<'_>, head: Head, records_len: usize) -> Sent {
         self.complete_with(frame, head, records_len, Opt::default());
         Sent {
-            rcode: rcode_of(frame, head).into(),
+            rcode: head.rcode_in(frame).into(),
             truncated: false,
             hot: false,
-            class: class_of(head),
+            class: head.class(),
             has_valid_cookie: frame.has_valid_cookie,
         }
     }
 
-    fn complete_with(
-        &mut self,
-        frame: &Frame<'_>,
-        head: [u8; HEAD_LEN],
-        records_len: usize,
-        opt: Opt,
-    ) {
-        let [flags, _, counts @ ..] = head;
-        let rcode = head[1] & !(MARKS | 0x0F) | rcode_of(frame, head);
+    fn complete_with(&mut self, frame: &Frame<'_>, head: Head, records_len: usize, opt: Opt) {
+        let flags = match head.authoritative {
+            true => RESPONSE | AUTHORITATIVE,
+            false => RESPONSE,
+        };
         let question_len = frame.echo.question.len();
+        let (answers, authorities) = (head.answers.to_be_bytes(), head.authorities.to_be_bytes());
         let header = &mut self.bytes[..HEADER_LEN];
-        header[2..6].copy_from_slice(&[flags, rcode, 0, u8::from(question_len > 0)]);
-        header[6..].copy_from_slice(&counts);
+        header[2..6].copy_from_slice(&[flags, head.rcode_in(frame), 0, u8::from(question_len > 0)]);
+        header[6..8].copy_from_slice(&answers);
+        header[8..10].copy_from_slice(&authorities);
+        header[10..].copy_from_slice(&head.additionals.to_be_bytes());
         frame.echo.stamp(&mut self.bytes[..]);
         self.len = HEADER_LEN + question_len + records_len;
-        let is_signed = head[1] & SIGNED != 0;
-        self.push_opt(frame, Opt { is_signed, ..opt });
+        self.push_opt(frame, head.is_signed, opt);
     }
 
     /// Adds an OPT record if the query has one: version 0, our own size, DO repeated (RFC 3225 §3), CO as well
     /// where its meaning is followed (RFC 9824 §5.1), all other flags zero (RFC 6891 §6.1.4).
-    fn push_opt(&mut self, frame: &Frame<'_>, opt: Opt) {
+    fn push_opt(&mut self, frame: &Frame<'_>, is_signed: bool, opt: Opt) {
         let Some(edns) = frame.echo.edns else {
             return;
         };
         let options = &frame.options;
-        let Opt {
-            high_rcode,
-            behind,
-            is_signed,
-        } = opt;
+        let Opt { high_rcode, behind } = opt;
         let ([_, opt], [s0, s1]) = (TYPE_OPT.to_be_bytes(), frame.udp_payload.to_be_bytes());
         let mut flags = 0;
         if edns.dnssec_ok {

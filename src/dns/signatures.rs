@@ -24,7 +24,6 @@ use super::hot::{Form, HotKey, Now, Validity};
 use super::query::HEADER_LEN;
 use super::rate_limit::{Purpose, SignatureLimiter, SignatureLimits};
 use super::records;
-use super::reply::Encoded;
 use crate::clock::UnixTime;
 use crate::dnssec::Signing;
 use crate::dnssec::denial::{self, Successor, TYPE_NSEC, TYPE_NXNAME, TYPE_RRSIG};
@@ -387,11 +386,8 @@ impl Signer<'_> {
             steady_until: UnixTime(signatures.renewal.0.saturating_sub(1)),
         };
         if records.len() <= MAX_KEPT {
-            let encoded = Encoded {
-                head: digest.to_le_bytes(),
-                records: &records,
-            };
-            let more = self.shared.hot.keep(key, &encoded, validity);
+            let head = digest.to_le_bytes();
+            let more = self.shared.hot.keep(key, head, &records, validity);
             self.shared.count_hot_bytes(more);
         }
     }

@@ -33,7 +33,6 @@ use std::time::Instant;
 use foldhash::quality::RandomState;
 
 use self::ring::{Key, Ring, Tags};
-use super::reply::{Encoded, HEAD_LEN};
 use crate::clock::UnixTime;
 use crate::links::{Lease, Stamp};
 use crate::zone::WireName;
@@ -41,6 +40,9 @@ use crate::zone::WireName;
 /// Into how many parts the bytes are divided; of those who want to keep something, one can do so in each
 /// part at a time.
 const RINGS: usize = 8;
+
+/// The length of what is kept beside the records of an answer, in bytes: one word of a ring.
+const HEAD_LEN: usize = 8;
 
 /// The time, as it is looked at once for many queries.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +102,7 @@ pub(super) struct Validity {
 
 /// An answer that was found.
 pub(super) struct HotAnswer {
-    /// The bytes of the header from flags to counts, but for the count of questions.
+    /// What was kept beside its records: for a reply, its [`Head`](super::reply::Head).
     pub(super) head: [u8; HEAD_LEN],
     /// The length of its records, in bytes.
     pub(super) len: usize,
@@ -197,12 +199,13 @@ impl HotAnswers {
     pub(super) fn keep(
         &self,
         key: &HotKey<'_>,
-        encoded: &Encoded<'_>,
+        head: [u8; HEAD_LEN],
+        records: &[u8],
         validity: Validity,
     ) -> usize {
-        let mut value = Vec::with_capacity(HEAD_LEN + encoded.records.len());
-        value.extend(encoded.head);
-        value.extend(encoded.records);
+        let mut value = Vec::with_capacity(HEAD_LEN + records.len());
+        value.extend(head);
+        value.extend(records);
         self.ring(key).insert(&key.0, self.tags(validity), &value)
     }
 
@@ -252,10 +255,7 @@ mod tests {
         let name = WireName::read(b"\x03abc\x01s\0").unwrap();
         let key = hot.key(&name, Form::Plain, 16);
         let records = b"some records";
-        let encoded = Encoded {
-            head: [7; HEAD_LEN],
-            records,
-        };
+        let head = [7; HEAD_LEN];
         let (began, stamp) = (Instant::now(), Stamp::from_parts((3, 4, 5)));
         let (until, steady_until) = (began + Duration::from_secs(60), UnixTime(1_000));
         let lease = Lease { until, stamp };
@@ -270,7 +270,7 @@ mod tests {
                 is_current
             };
             let found = hot.find(&key, &now, is_current, 20, &mut to)?;
-            assert_eq!((found.head, found.len), (encoded.head, records.len()));
+            assert_eq!((found.head, found.len), (head, records.len()));
             assert_eq!(to[..records.len()], records[..]);
             Some(())
         };
@@ -279,7 +279,7 @@ mod tests {
             lease,
             steady_until,
         };
-        hot.keep(&key, &encoded, validity);
+        hot.keep(&key, head, records, validity);
         let (early, late) = (Duration::from_millis(59_990), Duration::from_secs(60));
         assert!(find(early, 1_000, true).is_some());
         assert!(find(late, 1_000, true).is_none(), "its lease is over");
@@ -294,7 +294,7 @@ mod tests {
             lease: longer,
             steady_until,
         };
-        hot.keep(&key, &encoded, validity);
+        hot.keep(&key, head, records, validity);
         assert!(find(late, 1_000, true).is_some());
     }
 }

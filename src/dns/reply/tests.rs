@@ -26,6 +26,19 @@ fn frame<'a>(echo: &'a Echo<'a>, limit: usize) -> Frame<'a> {
     }
 }
 
+/// Of an answer with so many records in the answer section.
+fn head(answers: u16) -> Head {
+    Head {
+        authoritative: false,
+        rcode: 0,
+        answers,
+        authorities: 0,
+        additionals: 0,
+        is_stale: false,
+        is_signed: false,
+    }
+}
+
 /// The codes and lengths of the options of a reply, the OPT record of which begins there.
 fn options(reply: &[u8], opt: usize) -> Vec<(u16, usize)> {
     assert_eq!(reply[opt..opt + 3], [0, 0, 41]);
@@ -55,7 +68,7 @@ fn rfc8467_4_1_replies_of_all_lengths_are_whole_blocks() {
     buffer.bytes.fill(0xFF);
     let fixed = HEADER_LEN + QUESTION.len();
     for records in 0..=frame.room() {
-        buffer.complete(&frame, [RESPONSE, 0, 0, 1, 0, 0, 0, 0], records);
+        buffer.complete(&frame, head(1), records);
         let reply = buffer.as_bytes();
         let bare = fixed + records + OPT_LEN;
         let options = options(reply, fixed + records);
@@ -142,10 +155,26 @@ fn rfc7830_4_no_padding_without_the_query_s() {
     let mut buffer = ReplyBuffer::new(65_535);
     let mut plain = frame(&echo, 65_535);
     plain.options.padding = false;
-    buffer.complete(&plain, [RESPONSE, 0, 0, 0, 0, 0, 0, 0], 0);
+    buffer.complete(&plain, head(0), 0);
     let bare = HEADER_LEN + QUESTION.len();
     assert_eq!(buffer.as_bytes().len(), bare + OPT_LEN);
     echo.edns = None;
-    buffer.complete(&frame(&echo, 65_535), [RESPONSE, 0, 0, 0, 0, 0, 0, 0], 0);
+    buffer.complete(&frame(&echo, 65_535), head(0), 0);
     assert_eq!(buffer.as_bytes().len(), bare);
+}
+
+#[test]
+fn a_head_comes_back_from_its_bytes() {
+    for bits in 0..8_u8 {
+        let head = Head {
+            authoritative: bits & 1 != 0,
+            rcode: 3,
+            answers: 0x0102,
+            authorities: 0x0304,
+            additionals: 0xFFFF,
+            is_stale: bits & 2 != 0,
+            is_signed: bits & 4 != 0,
+        };
+        assert_eq!(Head::from_bytes(head.to_bytes()), head);
+    }
 }

@@ -9,10 +9,10 @@ use std::cell::RefCell;
 
 use crate::dns::handler::Handler;
 use crate::dns::hot::Now;
-use crate::dns::ordinary::{Scratch, Signatures};
 use crate::dns::packet::{ENCODING, Fate, MAX_TCP_PAYLOAD, Packet};
 use crate::dns::query_log::Sampled;
 use crate::dns::reply::ReplyBuffer;
+use crate::dns::respond::{Scratch, Signatures};
 use crate::dns::tally::Tally;
 
 /// How much is read at once, in bytes: some hundred queries.

@@ -36,11 +36,11 @@ use self::batch::{Inbox, Outbox, Peer};
 use self::samples::Samples;
 use self::signer::{Queue, Signer, Unsigned};
 use super::handler::Handler;
-use super::ordinary::{Scratch, Signatures};
 use super::packet::{ENCODING, Fate, Packet, Via, Waiting};
 use super::pulse::Mark;
 use super::query_log::Sampled;
 use super::reply::ReplyBuffer;
+use super::respond::{Scratch, Signatures};
 use super::tally::Tally;
 use crate::metrics::DropReason;
 

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use super::batch::{Outbox, Peer};
 use super::{BATCH, Later, STOP_LOOK, wait};
 use crate::dns::handler::Handler;
-use crate::dns::ordinary::{Scratch, Signatures};
 use crate::dns::packet::{ENCODING, Fate, Via};
 use crate::dns::pulse::Mark;
 use crate::dns::query_log::Sampled;
+use crate::dns::respond::{Scratch, Signatures};
 use crate::dns::tally::Tally;
 use crate::metrics::DropReason;
 

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::zone::Zone;
 
 /// For how long, in seconds, and from where on; `FUZZ_SECONDS` and `FUZZ_SEED` choose others.
 const SECONDS: u64 = 2;
