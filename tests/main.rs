@@ -45,6 +45,8 @@ mod flood;
 mod fuzz;
 // Registrations survive kill -9 and restarts; a stop finishes what was begun.
 mod durability;
+// Files of other shorteners and of spreadsheets, and lists of URLs.
+mod imports;
 // Keys of signed zones, from the first to the last.
 mod keys;
 // The admin API and the redirect host over the wire, and many clients at once.

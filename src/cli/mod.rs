@@ -33,6 +33,7 @@ use crate::link::{Code, Origin};
 use crate::logging;
 
 use expires::Expires;
+use import::args::{IMPORT_HELP, ImportCommand};
 use keys::{KEYS_HELP, KeysCommand};
 use link_ref::LinkRef;
 
@@ -44,6 +45,7 @@ Examples:
   tinyns add https://example.net/sale --code sale --expires 30d
   tinyns get sale
   tinyns import dynamodb --table tinyUrl      take the article's table over
+  tinyns import urls list.txt > short.txt     shorten each URL of a list
   tinyns export -o links.ndjson
   tinyns keys generate                        a signed zone begins with a key
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
@@ -92,59 +94,6 @@ Examples:
   tinyns get gh7k2m9x
   tinyns get gh7k2m9x.s.example.com
   tinyns get http://gh7k2m9x.s.example.com/
-
-Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
-
-const IMPORT_HELP: &str = "\
-Examples:
-  tinyns import dynamodb --table tinyUrl --region eu-central-1 --state import.state
-  tinyns import csv links.csv > report
-  zcat export/data/*.json.gz | tinyns import ndjson -
-
-A code loses its case, for DNS has none. Where the code leads elsewhere already, or cannot be a DNS
-label, the link gets a code made from its URL. The report on standard output has a line for each of
-these, for links that two records share, and for those that are refused; it is worth keeping. The
-last line on standard error counts all. What is there already is left as it is.
-
-Exit codes:
-  0  all links are there
-  1  some were refused, or the import ended early and says how to go on
-  2  the command line is wrong
-
-Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
-
-const IMPORT_DYNAMODB_HELP: &str = "\
-Examples:
-  tinyns import dynamodb --table tinyUrl > report
-  tinyns import dynamodb --table tinyUrl --region eu-central-1 --state import.state > report
-  tinyns import dynamodb --table tinyUrl --endpoint-url http://127.0.0.1:8000
-
-An item has miniUrl (S), a code, a full name or a short URL, and fullUrl (S); expiresAt (N, epoch
-seconds) and ttl (N, seconds) are taken over, too. The table is only read, by DescribeTable and Scan.
-
-Environment:
-  AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, as for the AWS tools
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
-
-const IMPORT_CSV_HELP: &str = "\
-Example:
-  tinyns import csv links.csv --state import.state > report
-
-The first line names the columns: miniUrl, name or code; fullUrl or url; and if you like expires_at
-(RFC 3339 or epoch seconds) and ttl (seconds). Other columns are not looked at.
-
-Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
-
-const IMPORT_NDJSON_HELP: &str = "\
-Examples:
-  tinyns import ndjson links.ndjson --state import.state > report
-  zcat export/data/*.json.gz | tinyns import ndjson - > report
-
-A line is a link as the API and `tinyns export` write it, or an item of DynamoDB: as plain JSON with
-miniUrl and fullUrl, or as DynamoDB's export to S3 has it.
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
@@ -206,7 +155,7 @@ enum Command {
     /// Show a link
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
-    /// Take links over from a DynamoDB table or a file
+    /// Take links over from a DynamoDB table or a file, or shorten a list of URLs
     #[command(subcommand, after_help = IMPORT_HELP)]
     Import(ImportCommand),
     /// Write all links, for `import` or for other programs
@@ -253,64 +202,6 @@ struct ClientArgs {
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     zone: Option<Origin>,
     /// Print the server's JSON instead; of `add` with "created" and "ignored"
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    access: AccessArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum ImportCommand {
-    /// Take over a DynamoDB table, such as the article's
-    #[command(after_help = IMPORT_DYNAMODB_HELP)]
-    Dynamodb {
-        #[command(flatten)]
-        table: TableArgs,
-        #[command(flatten)]
-        import: ImportArgs,
-    },
-    /// Take over a CSV file with a header line
-    #[command(after_help = IMPORT_CSV_HELP)]
-    Csv {
-        /// The file; - is standard input
-        file: PathBuf,
-        #[command(flatten)]
-        import: ImportArgs,
-    },
-    /// Take over a file with a JSON object a line
-    #[command(after_help = IMPORT_NDJSON_HELP)]
-    Ndjson {
-        /// The file; - is standard input
-        file: PathBuf,
-        #[command(flatten)]
-        import: ImportArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-struct TableArgs {
-    /// The table
-    #[arg(long, value_name = "NAME")]
-    table: String,
-    /// Its region; without it the one of the environment or the profile
-    #[arg(long)]
-    region: Option<String>,
-    /// Where DynamoDB is, if not at the region's own endpoint
-    #[arg(long, value_name = "URL", value_parser = api::http_url)]
-    endpoint_url: Option<Url>,
-}
-
-#[derive(Debug, Args)]
-struct ImportArgs {
-    /// The zone of all links. Without it bare codes go to the server's first zone, and full names
-    /// to their own
-    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
-    zone: Option<Origin>,
-    /// A file that remembers where the import is. After an early end the same command goes on from
-    /// there; at the end the file is removed
-    #[arg(long, value_name = "FILE")]
-    state: Option<PathBuf>,
-    /// Report in JSON, an object a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -554,10 +445,30 @@ mod tests {
         assert_eq!(server.as_deref(), Some("http://[::1]:8053/"));
 
         let line = "tinyns import csv links.csv --state s";
-        let Command::Import(ImportCommand::Csv { file, import }) = command(line) else {
+        let Command::Import(ImportCommand::Csv {
+            file,
+            columns,
+            delimiter,
+            import,
+        }) = command(line)
+        else {
             panic!("not import csv");
         };
         assert_eq!((file, import.json), ("links.csv".into(), false));
+        assert!(columns.is_empty() && delimiter.is_none());
+        let line = "tinyns import csv - --column code=Slug --column url=Target --delimiter tab";
+        let Command::Import(ImportCommand::Csv {
+            columns, delimiter, ..
+        }) = command(line)
+        else {
+            panic!("not import csv");
+        };
+        assert_eq!((columns.len(), delimiter), (2, "\t".parse().ok()));
+        let line = "tinyns import urls - --zone s.example.com --json";
+        let Command::Import(ImportCommand::Urls { file, import }) = command(line) else {
+            panic!("not import urls");
+        };
+        assert_eq!((file, import.json), ("-".into(), true));
         let line = "tinyns import ndjson -";
         let Command::Import(ImportCommand::Ndjson { file, import }) = command(line) else {
             panic!("not import ndjson");
@@ -620,6 +531,16 @@ mod tests {
         check_refused(
             "tinyns import csv",
             "error: the following required arguments were not provided:",
+        );
+        check_refused(
+            "tinyns import csv x --column Slug",
+            "error: invalid value 'Slug' for '--column <MEMBER=NAME>': not of the form MEMBER=NAME, such as \
+             code=Slug",
+        );
+        check_refused(
+            "tinyns import csv x --delimiter ab",
+            "error: invalid value 'ab' for '--delimiter <CHARACTER>': neither one ASCII character that may \
+             stand between two fields nor \"tab\"",
         );
         check_refused(
             "tinyns import xml x",
@@ -699,6 +620,7 @@ mod tests {
             "tinyns import dynamodb --help",
             "tinyns import csv --help",
             "tinyns import ndjson --help",
+            "tinyns import urls --help",
             "tinyns export --help",
             "tinyns keys --help",
             "tinyns keys generate --help",

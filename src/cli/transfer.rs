@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use super::api::ApiError;
 use super::links::Client;
@@ -49,9 +49,14 @@ pub(super) async fn unless_stopped<T>(
 ) -> anyhow::Result<T> {
     tokio::select! {
         outcome = work => outcome,
-        name = stop.recv() => Err(anyhow!("stopped by {name}")),
+        name = stop.recv() => Err(Stopped(name).into()),
     }
 }
+
+/// A signal has ended the work.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by {0}")]
+pub(super) struct Stopped(&'static str);
 
 /// How long to go on trying.
 #[derive(Debug, Default)]

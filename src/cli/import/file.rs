@@ -1,18 +1,18 @@
-//! CSV and NDJSON from a file, or from standard input.
+//! CSV, NDJSON and lists of URLs from a file, or from standard input.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use md5::{Digest, Md5};
-use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
-use super::record::{KEYS, MEMBERS, Record, URLS};
-use super::rows::{Fields, MAX_LEN, Read, Rows};
+use super::columns::{Columns, Layout};
+use super::encoding::{self, Text};
+use super::record::Record;
+use super::rows::{MAX_LEN, Read, Rows};
 use super::source::{Identity, PIECE_RECORDS, Piece, Position};
-use crate::config::one_line;
 use crate::progress::Extent;
 
 /// How much of a file its identity looks at, in bytes.
@@ -23,10 +23,14 @@ const BUFFER_LEN: usize = 256 * 1024;
 const PIECE_LEN: u64 = 512 * 1024;
 
 /// What the lines of a file are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    Csv,
+    /// Rows under a header.
+    Csv(Layout),
+    /// A link a line, in JSON.
     Ndjson,
+    /// A URL a line, and nothing else.
+    Urls,
 }
 
 /// A file that is open, or standard input.
@@ -43,6 +47,8 @@ enum Input {
         file: fs::File,
         path: PathBuf,
         size: u64,
+        /// Whether it is in UTF-16; positions in it are those of the text in UTF-8.
+        utf_16: bool,
     },
     /// A pipe or a device.
     Stream {
@@ -70,14 +76,17 @@ impl File {
         if about.is_dir() {
             bail!("{shown} is a directory");
         }
-        let path = path.to_owned();
-        let input = match about.is_file() {
-            true => Input::Regular {
-                file,
-                path,
-                size: about.len(),
-            },
-            false => Input::Stream { file, path },
+        if !about.is_file() {
+            let path = path.to_owned();
+            let input = Input::Stream { file, path };
+            return Ok(Self { format, input });
+        }
+        let first = beginning(&file, 2).with_context(|| format!("cannot read {shown}"))?;
+        let input = Input::Regular {
+            file,
+            path: path.to_owned(),
+            size: about.len(),
+            utf_16: encoding::is_utf_16(&first),
         };
         Ok(Self { format, input })
     }
@@ -85,20 +94,20 @@ impl File {
     /// See [`super::source::Source::identity`]. Name and length alone would take one month's export
     /// for another's.
     pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
-        let Input::Regular { file, path, size } = &self.input else {
+        let Input::Regular {
+            file, path, size, ..
+        } = &self.input
+        else {
             return Ok(None);
         };
-        let mut beginning = Vec::new();
-        let mut file = file;
-        file.take(IDENTITY_LEN)
-            .read_to_end(&mut beginning)
-            .and_then(|_| file.rewind())
+        let beginning = beginning(file, IDENTITY_LEN)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Ok(Some(Identity::File {
-            format: match self.format {
-                Format::Csv => "csv".into(),
+            format: match &self.format {
+                Format::Csv(layout) => layout.describe(),
                 Format::Ndjson => "ndjson".into(),
+                Format::Urls => "urls".into(),
             },
             name: name.into_owned(),
             size: *size,
@@ -112,8 +121,13 @@ impl File {
     /// See [`super::source::Source::extent`].
     pub(super) fn extent(&self) -> Extent {
         match &self.input {
-            Input::Regular { size, .. } => Extent::Bytes(*size),
-            Input::Stream { .. } | Input::Stdin => Extent::Unknown,
+            Input::Regular {
+                size,
+                utf_16: false,
+                ..
+            } => Extent::Bytes(*size),
+            // The file's bytes are not those that are counted.
+            Input::Regular { .. } | Input::Stream { .. } | Input::Stdin => Extent::Unknown,
         }
     }
 
@@ -128,24 +142,25 @@ impl File {
             Position::End => return Ok(()),
             Position::Begin | Position::Key(_) => (0, 1),
         };
+        let format = &self.format;
         match &self.input {
             Input::Stdin => {
-                let rows = rows(io::stdin().lock());
-                Reader::open(self.format, rows, "standard input")?.read(pieces)
+                let name = "standard input".to_owned();
+                Reader::open(format, io::stdin().lock(), name)?.read(pieces)
             }
             Input::Stream { file, path } => {
-                let name = path.display().to_string();
-                Reader::open(self.format, rows(file), &name)?.read(pieces)
+                Reader::open(format, file, path.display().to_string())?.read(pieces)
             }
-            Input::Regular { file, path, .. } => {
+            Input::Regular {
+                file, path, utf_16, ..
+            } => {
                 let name = path.display().to_string();
-                let mut reader = Reader::open(self.format, rows(file), &name)?;
+                let mut reader = Reader::open(format, file, name.clone())?;
                 if offset > 0 {
-                    let mut file = file;
-                    file.seek(SeekFrom::Start(offset))
-                        .with_context(|| format!("cannot read {name}"))?;
-                    let buffer = BufReader::with_capacity(BUFFER_LEN, file);
-                    reader.rows = Rows::new(buffer, offset, line);
+                    let text = text_from(file, offset, *utf_16);
+                    let text = text.with_context(|| format!("cannot read {name}"))?;
+                    let delimiter = reader.rows.delimiter();
+                    reader.rows = Rows::new(text, offset, line).delimited(delimiter);
                 }
                 reader.read(pieces)
             }
@@ -153,36 +168,62 @@ impl File {
     }
 }
 
-fn rows<R: io::Read>(input: R) -> Rows<BufReader<R>> {
-    Rows::new(BufReader::with_capacity(BUFFER_LEN, input), 0, 1)
+/// So many of a file's first bytes; it is read from its beginning afterwards.
+fn beginning(mut file: &fs::File, len: u64) -> io::Result<Vec<u8>> {
+    let mut beginning = Vec::new();
+    file.take(len).read_to_end(&mut beginning)?;
+    file.rewind()?;
+    Ok(beginning)
+}
+
+/// The text of a file behind so many bytes of it.
+fn text_from(mut file: &fs::File, offset: u64, utf_16: bool) -> io::Result<Text<'_>> {
+    if utf_16 {
+        // How long that is in UTF-16 nobody knows who has not read it.
+        file.rewind()?;
+        let mut text = encoding::text(file)?;
+        io::copy(&mut text.by_ref().take(offset), &mut io::sink())?;
+        return Ok(text);
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(BufReader::with_capacity(BUFFER_LEN, Box::new(file)))
 }
 
 /// Makes records of what stands in a file.
 struct Reader<R> {
     rows: Rows<R>,
-    /// What the columns mean; none where lines are JSON.
-    columns: Option<Columns>,
+    lines: Lines,
     name: String,
 }
 
-impl<R: BufRead> Reader<R> {
-    /// Reads the header, if there is to be one.
-    fn open(format: Format, mut rows: Rows<R>, name: &str) -> anyhow::Result<Self> {
-        let columns = match format {
-            Format::Ndjson => None,
-            Format::Csv => {
-                let header = rows.next_row();
-                let header = header.with_context(|| format!("cannot read {name}"))?;
-                Some(Columns::read(header.map(|(_, row)| row)).with_context(|| name.to_owned())?)
+/// What a line or a row is.
+enum Lines {
+    Csv(Columns),
+    Ndjson,
+    Urls,
+}
+
+impl<'a> Reader<Text<'a>> {
+    /// Reads from the beginning: the header, if there is to be one.
+    fn open(format: &Format, input: impl io::Read + 'a, name: String) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot read {name}");
+        let mut rows = Rows::new(encoding::text(input).with_context(cannot)?, 0, 1);
+        let lines = match format {
+            Format::Ndjson => Lines::Ndjson,
+            Format::Urls => Lines::Urls,
+            Format::Csv(layout) => {
+                let fits = |fields: &_| Columns::fits(fields, layout);
+                let header = rows
+                    .header(&layout.delimiters(), fits)
+                    .with_context(cannot)?;
+                Lines::Csv(Columns::read(header, layout).with_context(|| name.clone())?)
             }
         };
-        Ok(Self {
-            rows,
-            columns,
-            name: name.into(),
-        })
+        Ok(Self { rows, lines, name })
     }
+}
 
+impl<R: BufRead> Reader<R> {
     /// Sends all records, in pieces.
     fn read(mut self, pieces: &Sender<anyhow::Result<Piece>>) -> anyhow::Result<()> {
         loop {
@@ -215,77 +256,32 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn next(&mut self) -> anyhow::Result<Option<Record>> {
-        let too_long = |line| Record::bad(Some(line), format!("it has more than {MAX_LEN} bytes"));
-        let read = match &self.columns {
-            None => self.rows.next_line().map(|line| {
-                line.map(|(line, text)| match text {
-                    Read::Whole(text) => Ok(Record::from_json(line, &text)),
-                    Read::TooLong | Read::NotClosed => Ok(too_long(line)),
-                })
+        let record = match &self.lines {
+            Lines::Csv(columns) => self.rows.next_row().map(|row| {
+                row.map(|(line, row)| whole(line, row, |fields| columns.record(line, fields)))
             }),
-            Some(columns) => self.rows.next_row().map(|row| {
-                row.map(|(line, fields)| match fields {
-                    Read::Whole(fields) => Ok(columns.record(line, fields)),
-                    Read::TooLong => Ok(too_long(line)),
-                    // All that follows went with it: that is not one bad record, but no CSV.
-                    Read::NotClosed => Err(line),
-                })
+            Lines::Ndjson => self.rows.next_line().map(|line| {
+                line.map(|(line, text)| whole(line, text, |text| Record::from_json(line, &text)))
+            }),
+            Lines::Urls => self.rows.next_line().map(|line| {
+                line.map(|(line, text)| whole(line, text, |text| Record::from_url(line, text)))
             }),
         };
-        let name = &self.name;
-        match read.with_context(|| format!("cannot read {name}"))? {
-            None => Ok(None),
-            Some(Ok(record)) => Ok(Some(record)),
-            Some(Err(line)) => Err(anyhow!("{name}:{line}: a quote is opened and never closed")),
-        }
+        record.with_context(|| format!("cannot read {}", self.name))
     }
 }
 
-/// Which member stands in which column.
-#[derive(Debug, PartialEq, Eq)]
-struct Columns(Vec<Option<&'static str>>);
-
-impl Columns {
-    /// Reads a header. The letters' case and blanks around a name do not matter, and columns of
-    /// other names are not looked at.
-    fn read(header: Option<Read<Fields>>) -> anyhow::Result<Self> {
-        let Some(Read::Whole(header)) = header else {
-            bail!("there is no header line");
-        };
-        let names: Vec<_> = header.iter().map(|n| String::from_utf8_lossy(n)).collect();
-        let mut columns = Vec::new();
-        for name in &names {
-            let name = name.trim();
-            let known = MEMBERS.iter().find(|m| m.eq_ignore_ascii_case(name));
-            if known.is_some() && columns.contains(&known.copied()) {
-                bail!("the header has the column {:?} twice", one_line(name));
-            }
-            columns.push(known.copied());
-        }
-        let any = |wanted: &[&str]| columns.iter().flatten().any(|name| wanted.contains(name));
-        let found = one_line(&names.join(","));
-        let found: String = found.chars().take(200).collect();
-        if !any(&KEYS) {
-            bail!("the header {found:?} has no column {}", KEYS.join(", "));
-        }
-        if !any(&URLS) {
-            bail!("the header {found:?} has no column {}", URLS.join(", "));
-        }
-        Ok(Self(columns))
-    }
-
-    fn record(&self, line: u64, fields: Fields) -> Record {
-        let mut members = Map::new();
-        for (name, field) in self.0.iter().zip(fields) {
-            let Some(name) = name else {
-                continue;
-            };
-            match String::from_utf8(field) {
-                Ok(text) => members.insert((*name).into(), Value::String(text)),
-                Err(_) => return Record::bad(Some(line), format!("{name} is not UTF-8 text")),
-            };
-        }
-        Record::from_members(Some(line), members)
+/// The record of what was read, if that is whole.
+fn whole<T>(line: u64, read: Read<T>, record: impl FnOnce(T) -> Record) -> Record {
+    match read {
+        Read::Whole(read) => record(read),
+        Read::TooLong => Record::bad(Some(line), format!("it has more than {MAX_LEN} bytes")),
+        Read::NotClosed(opened) => Record::bad(
+            Some(line),
+            format!(
+                "a quote is opened in line {opened} and not closed; the next line is read anew"
+            ),
+        ),
     }
 }
 
@@ -293,9 +289,17 @@ impl Columns {
 mod tests {
     use super::*;
 
+    fn csv() -> Format {
+        Format::Csv(Layout::default())
+    }
+
     /// What stands in a text: line, key, URL, or what is wrong.
     fn records(format: Format, text: &str) -> anyhow::Result<Vec<String>> {
-        let mut reader = Reader::open(format, rows(text.as_bytes()), "x")?;
+        records_of(&format, text.as_bytes())
+    }
+
+    fn records_of(format: &Format, text: &[u8]) -> anyhow::Result<Vec<String>> {
+        let mut reader = Reader::open(format, text, "x".into())?;
         let mut found = Vec::new();
         while let Some(record) = reader.next()? {
             let line = record.line.unwrap();
@@ -314,7 +318,7 @@ mod tests {
 
     #[test]
     fn csv_under_its_header() {
-        let csv = |text: &str, expected: &[&str]| check(Format::Csv, text, expected);
+        let csv = |text: &str, expected: &[&str]| check(csv(), text, expected);
         csv(
             "miniUrl,fullUrl\naB3,u\n\"x\",\"v,w\"\n",
             &["2 aB3 u", "3 x v,w"],
@@ -327,7 +331,8 @@ mod tests {
         csv("code,name,url\nx,,u\n", &["2 x u"]);
         // A row without a code has one made, one without a URL is none.
         csv("code,url\n,u\n", &["2  u"]);
-        csv("code,url\nx\n", &["2 x  Bad(\"it has no fullUrl or url\")"]);
+        let none = "it has no URL: none of fullUrl, url, longUrl, destinationUrl, destination, originalUrl";
+        csv("code,url\nx\n", &[&format!("2 x  Bad({none:?})")]);
         csv("code,url\nx,u,v,w\n", &["2 x u"]);
         csv("code,url\n", &[]);
     }
@@ -335,30 +340,95 @@ mod tests {
     #[test]
     fn csv_without_the_right_header() {
         let refused = |text: &str, expected: &str| {
-            let error = records(Format::Csv, text).unwrap_err();
+            let error = records(csv(), text).unwrap_err();
             assert_eq!(format!("{error:#}"), format!("x: {expected}"), "{text:?}");
         };
         refused("", "there is no header line");
+        let code = "as miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink, link are; name it \
+                    with --column code=NAME, and take `tinyns import urls` for URLs without codes";
         refused(
-            "code;url\nx;u\n",
-            "the header \"code;url\" has no column miniUrl, name, code",
+            "slug;url\nx;u\n",
+            &format!("the header \"slug;url\" has no column for the code, {code}"),
         );
+        let url = "as fullUrl, url, longUrl, destinationUrl, destination, originalUrl are; name it with \
+                   --column url=NAME";
         refused(
             "code,uri\n",
-            "the header \"code,uri\" has no column fullUrl, url",
+            &format!("the header \"code,uri\" has no column for the URL, {url}"),
         );
         refused(
             "code,url,Code\n",
             "the header has the column \"Code\" twice",
         );
-        let open = records(Format::Csv, "code,url\nx,u\ny,\"v\nz,w\n").unwrap_err();
-        assert_eq!(open.to_string(), "x:3: a quote is opened and never closed");
+        refused(
+            "code,\"url\nx,u\n",
+            "a quote in the header, in line 1, is not closed",
+        );
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_costs_its_line() {
+        let bad = "a quote is opened in line 3 and not closed; the next line is read anew";
+        check(
+            csv(),
+            "code,url\nx,u\ny,\"v\nz,w\n",
+            &["2 x u", &format!("3   Bad({bad:?})"), "4 z w"],
+        );
+    }
+
+    #[test]
+    fn semicolons_tabs_and_what_the_command_line_says() {
+        check(csv(), "code;url\nx;u,v\n", &["2 x u,v"]);
+        check(csv(), "code\turl\r\nx\tu\r\n", &["2 x u"]);
+        check(csv(), "code|url\nx|u\n", &["2 x u"]);
+        let columns = ["code=Slug", "url=Target"].map(|column| column.parse().unwrap());
+        let layout = Layout::new(columns.into(), "~".parse().ok()).unwrap();
+        check(
+            Format::Csv(layout.clone()),
+            "Target~slug\nu;v~x\n",
+            &["2 x u;v"],
+        );
+        // Without the delimiter it is found out, from these columns as well.
+        let layout = Layout {
+            delimiter: None,
+            ..layout
+        };
+        check(Format::Csv(layout), "Target;slug\nu~v;x\n", &["2 x u~v"]);
+    }
+
+    #[test]
+    fn lines_of_urls() {
+        let text = "\u{feff}https://example.net/a\r\n\n  https://example.net/b,c \n\"x\n";
+        let expected = [
+            "1  https://example.net/a",
+            "3  https://example.net/b,c",
+            "4  \"x",
+        ];
+        check(Format::Urls, text, &expected);
+    }
+
+    fn utf_16(text: &str) -> Vec<u8> {
+        let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+        units.flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn text_in_utf_16() {
+        let found = records_of(&csv(), &utf_16("code;url\r\nx;u\r\nä;v\r\n")).unwrap();
+        assert_eq!(found, ["2 x u", "3 ä v"]);
+        let found =
+            records_of(&Format::Ndjson, &utf_16("{\"code\":\"x\",\"url\":\"u\"}\n")).unwrap();
+        assert_eq!(found, ["1 x u"]);
+        assert_eq!(
+            records_of(&Format::Urls, &utf_16("u\nv")).unwrap(),
+            ["1  u", "2  v"]
+        );
     }
 
     #[test]
     fn text_that_is_not_utf_8() {
-        let rows = rows(&b"code,url,other\nx,\xff,\n\xff,u,\ny,v,\xff\n"[..]);
-        let mut reader = Reader::open(Format::Csv, rows, "x").unwrap();
+        let text = &b"code,url,other\nx,\xff,\n\xff,u,\ny,v,\xff\n"[..];
+        let mut reader = Reader::open(&csv(), text, "x".into()).unwrap();
         let mut next = || reader.next().unwrap().unwrap();
         assert_eq!(next(), Record::bad(Some(2), "url is not UTF-8 text"));
         assert_eq!(next(), Record::bad(Some(3), "code is not UTF-8 text"));
@@ -379,7 +449,7 @@ mod tests {
 
     /// The positions and the sizes of all pieces from a position on.
     fn pieces(path: &Path, from: &Position) -> Vec<(usize, Position)> {
-        let file = File::open(Format::Csv, path).unwrap();
+        let file = File::open(csv(), path).unwrap();
         let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
         file.read(from, &sender).unwrap();
         drop(sender);
@@ -407,6 +477,10 @@ mod tests {
         assert_eq!(pieces(&path, &all[0].1), all[1..]);
         assert_eq!(pieces(&path, &all[1].1), all[2..]);
         assert_eq!(pieces(&path, &Position::End), []);
+        // In UTF-16, positions are those of the text.
+        fs::write(&path, utf_16(&text)).unwrap();
+        assert_eq!(pieces(&path, &Position::Begin), all);
+        assert_eq!(pieces(&path, &all[1].1), all[2..]);
         // Long records make small pieces.
         let long = format!(
             "code,url\n{}",
@@ -424,7 +498,7 @@ mod tests {
         let path = dir.path().join("x.csv");
         let identity = |text: &str| {
             fs::write(&path, text).unwrap();
-            let file = File::open(Format::Csv, &path).unwrap();
+            let file = File::open(csv(), &path).unwrap();
             file.identity().unwrap().unwrap()
         };
         let first = identity("code,url\nx,u\n");
@@ -432,14 +506,14 @@ mod tests {
         assert_ne!(first, identity("code,url\ny,u\n"));
         assert_ne!(first, identity("code,url\nx,u\n\n"));
         // Looking at it does not move it.
-        let file = File::open(Format::Csv, &path).unwrap();
+        let file = File::open(csv(), &path).unwrap();
         file.identity().unwrap();
         let Input::Regular { file, .. } = file.input else {
             panic!("no regular file");
         };
         assert_eq!((&file).stream_position().unwrap(), 0);
-        let stream = File::open(Format::Csv, Path::new("/dev/null")).unwrap();
+        let stream = File::open(csv(), Path::new("/dev/null")).unwrap();
         assert_eq!(stream.identity().unwrap(), None);
-        assert!(File::open(Format::Csv, dir.path()).is_err());
+        assert!(File::open(csv(), dir.path()).is_err());
     }
 }

@@ -8,13 +8,16 @@
 //!
 //! It is a client of the admin API, as `add` is: the server judges each link by its own rules and
 //! knows of it at once, and no store is written to past it. All of it can be repeated: what is
-//! there already is left as it is. So an import that ended early, however that was, is started
-//! again, and with `--state` it goes on from the piece that was under way.
+//! there already is left as it is. So an import that ended early can be started again, and with
+//! `--state` it goes on from the piece that was under way.
 //!
 //! No record is lost in silence. Each one is counted as one of: made, there already, renamed,
 //! merged, skipped, refused; and those that are not to be found under their own code are told one
 //! by one.
 
+pub(super) mod args;
+mod columns;
+mod encoding;
 mod file;
 mod record;
 mod register;
@@ -31,18 +34,23 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 
+use self::args::{ImportArgs, ImportCommand, TableArgs};
+use self::columns::Layout;
 use self::file::{File, Format};
-use self::register::Registrar;
+use self::record::Record;
+use self::register::{Failed, Registrar};
+use self::report::Done;
 use self::source::{Piece, Pieces, Position, Source, Table, check_all_read};
 use self::state::{Ledger, StateFile, Target};
 use self::targets::Targets;
+use super::api::ApiError;
 use super::links::Client;
 use super::serve::Stop;
-use super::transfer::{self, Screen, Server};
-use super::{ImportArgs, ImportCommand, TableArgs, complaint};
+use super::transfer::{self, Screen, Server, Stopped};
+use super::{UsageError, complaint};
 use crate::progress::Progress;
 use crate::store::DynamoConfig;
-use crate::store::dynamodb::ForeignTable;
+use crate::store::dynamodb::{ForeignTable, ReadError};
 
 /// Imports, tells what became of each record that is not as it was, and at the end of all.
 ///
@@ -51,8 +59,18 @@ use crate::store::dynamodb::ForeignTable;
 pub(super) fn run(command: ImportCommand, config: Option<&Path>) -> anyhow::Result<()> {
     let (from, args) = match command {
         ImportCommand::Dynamodb { table, import } => (From::Table(table), import),
-        ImportCommand::Csv { file, import } => (From::File(Format::Csv, file), import),
+        ImportCommand::Csv {
+            file,
+            columns,
+            delimiter,
+            import,
+        } => {
+            let layout = Layout::new(columns, delimiter);
+            let layout = layout.map_err(|error| UsageError(error.to_string()))?;
+            (From::File(Format::Csv(layout), file), import)
+        }
         ImportCommand::Ndjson { file, import } => (From::File(Format::Ndjson, file), import),
+        ImportCommand::Urls { file, import } => (From::File(Format::Urls, file), import),
     };
     let client = Arc::new(Client::new(&args.access, config)?);
     transfer::run(async {
@@ -95,6 +113,8 @@ struct Import {
     registrar: Registrar,
     screen: Screen,
     json: bool,
+    /// Whether each URL's short URL is wanted, and not a report of what is otherwise than it was.
+    list: bool,
     ledger: Ledger,
     /// The parts of which a first piece is still to come, since a state was taken up: that piece
     /// may have been under way when the state was left.
@@ -111,6 +131,7 @@ impl Import {
     ) -> anyhow::Result<(Self, Pieces)> {
         let zones = transfer::ask(&client, |client| client.api.zones(&client.token)).await??;
         let targets = Targets::new(zones, args.zone.as_ref())?;
+        let list = matches!(from, From::File(Format::Urls, _));
         let source = from.open().await?;
         let file = match &args.state {
             Some(path) => Some(state_file(path, &source, target(args, &client, &targets))?),
@@ -134,6 +155,7 @@ impl Import {
             registrar: Registrar::new(server, screen.clone(), targets, ledger.first_made),
             screen,
             json: args.json,
+            list,
             ledger,
             resumed,
             file,
@@ -152,12 +174,12 @@ impl Import {
     /// Takes over one piece. It is done when all of it is told and the state is saved.
     async fn take(&mut self, piece: Piece) -> anyhow::Result<()> {
         let repeated = self.resumed.contains(&piece.part);
-        let outcomes = self.registrar.register(&piece.records, repeated).await?;
+        let all = self.registrar.register(&piece.records, repeated).await?;
         let mut text = String::new();
         let mut counts = self.ledger.counts;
-        for (record, outcome) in piece.records.iter().zip(&outcomes) {
-            counts.count(outcome);
-            text.extend(report::line(record, outcome, self.json));
+        for (record, done) in piece.records.iter().zip(&all) {
+            counts.count(&done.outcome);
+            text.extend(self.told(record, done));
         }
         if !text.is_empty() {
             let told = self.screen.write(io::stdout(), text).await?;
@@ -180,32 +202,71 @@ impl Import {
         }
     }
 
+    /// What standard output gets to know of a record.
+    fn told(&self, record: &Record, done: &Done) -> Option<String> {
+        if !self.list {
+            return report::line(record, &done.outcome, self.json);
+        }
+        match report::shortened_line(record, done, self.json) {
+            Ok(line) => Some(line),
+            // On standard output there are short URLs and nothing else.
+            Err(refused) => {
+                self.screen.say(&refused);
+                None
+            }
+        }
+    }
+
     /// Says what became of all.
     fn end(self, ended: anyhow::Result<()>) -> anyhow::Result<()> {
         self.screen.end();
         let counts = self.ledger.counts;
         self.screen.say(&counts.to_string());
-        ended.map_err(|error| anyhow!("{}; {}", complaint(&error), self.advice()))?;
+        ended.map_err(|error| anyhow!("{}{}", complaint(&error), self.advice(&error)))?;
         if let Some(file) = &self.file {
             file.remove()?;
         }
+        let why = match self.list {
+            true => "see above",
+            false => "the report says why",
+        };
         match counts.refused {
             0 => Ok(()),
-            refused => bail!(
-                "refused {refused} of {} links; the report says why",
-                counts.read
-            ),
+            refused => bail!("refused {refused} of {} links; {why}", counts.read),
         }
     }
 
-    /// How to go on after an import that ended early.
-    fn advice(&self) -> String {
-        let how = match &self.file {
-            Some(file) => format!("with the same --state {}", file.path().display()),
-            None => "from the beginning; what is there already is not made twice".into(),
+    /// How to go on after an import that ended early, behind what has ended it. What would end it
+    /// once more has to be mended first.
+    fn advice(&self, error: &anyhow::Error) -> String {
+        let (passes, state) = (passes(error), self.file.as_ref().map(StateFile::path));
+        let how = match (passes, state) {
+            (true, Some(state)) => format!(
+                "to go on, start it again with the same --state {}",
+                state.display()
+            ),
+            (true, None) => "to go on, start it again from the beginning; what is there already is not made twice"
+                .into(),
+            // There is nothing to go on with.
+            (false, _) if self.ledger.counts.read == 0 => return String::new(),
+            (false, Some(state)) => format!(
+                "once that is mended, it goes on with the same --state {}",
+                state.display()
+            ),
+            (false, None) => "once that is mended, import all of it; what is there already is not made twice".into(),
         };
-        format!("the import is not finished: to go on, start it again {how}")
+        format!("; the import is not finished: {how}")
     }
+}
+
+/// Whether the same import may come further another time, without anything being changed.
+fn passes(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Stopped>()
+            || cause.is::<Failed>()
+            || cause.downcast_ref().is_some_and(ApiError::may_pass)
+            || cause.downcast_ref().is_some_and(ReadError::may_pass)
+    })
 }
 
 fn target(args: &ImportArgs, client: &Client, targets: &Targets) -> Target {
@@ -236,5 +297,33 @@ fn resume(source: &Source, file: Option<&StateFile>) -> anyhow::Result<(Ledger, 
             file.save(&new)?;
             Ok((new, Vec::new()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::http::StatusCode;
+    use url::Url;
+
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_to_be_started_again() {
+        let server = Url::parse("http://127.0.0.1:8053/").unwrap();
+        let away = || ApiError::TimedOut {
+            server: server.clone(),
+        };
+        let wrong = || ApiError::Refused {
+            status: StatusCode::UNAUTHORIZED,
+            reason: "no".into(),
+        };
+        assert!(passes(&away().into()));
+        assert!(passes(
+            &anyhow::Error::new(away()).context("cannot read on")
+        ));
+        assert!(!passes(&wrong().into()));
+        assert!(!passes(&anyhow!("the header has no column")));
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        assert!(!passes(&anyhow::Error::new(gone).context("cannot read x")));
     }
 }

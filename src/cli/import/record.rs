@@ -12,10 +12,28 @@ use crate::clock::UnixTime;
 use crate::link::Ttl;
 
 /// What a link may be called by; the first that has a value counts. `miniUrl` is the article's; a
-/// name says more than a code.
-pub(super) const KEYS: [&str; 3] = ["miniUrl", "name", "code"];
+/// name says more than a code. Behind ours stand those of Shlink, YOURLS and Bitly: codes, and then
+/// short URLs.
+pub(super) const KEYS: [&str; 9] = [
+    "miniUrl",
+    "name",
+    "code",
+    "shortCode",
+    "keyword",
+    "customLink",
+    "shortUrl",
+    "bitlink",
+    "link",
+];
 /// Where it may lead.
-pub(super) const URLS: [&str; 2] = ["fullUrl", "url"];
+pub(super) const URLS: [&str; 6] = [
+    "fullUrl",
+    "url",
+    "longUrl",
+    "destinationUrl",
+    "destination",
+    "originalUrl",
+];
 /// When it may end.
 const ENDS: [&str; 2] = ["expiresAt", "expires_at"];
 const TTL: &str = "ttl";
@@ -23,9 +41,34 @@ const VERSION: &str = "version";
 const DELETED_AT: &str = "deletedAt";
 
 /// Every member that is looked at.
-pub(super) const MEMBERS: [&str; 10] = [
-    KEYS[0], KEYS[1], KEYS[2], URLS[0], URLS[1], ENDS[0], ENDS[1], TTL, VERSION, DELETED_AT,
-];
+fn members() -> impl Iterator<Item = &'static str> {
+    let rest = [TTL, VERSION, DELETED_AT];
+    KEYS.into_iter().chain(URLS).chain(ENDS).chain(rest)
+}
+
+/// The member that a file calls by this name: letter case, blanks, hyphens and underscores do not
+/// matter, so that `Long URL` and `long_url` are `longUrl`.
+pub(super) fn member(name: &str) -> Option<&'static str> {
+    let plain = |text: &str| -> Vec<u8> {
+        let bytes = text.bytes().filter(|b| !matches!(b, b' ' | b'-' | b'_'));
+        bytes.map(|b| b.to_ascii_lowercase()).collect()
+    };
+    members().find(|member| *member == name).or_else(|| {
+        let name = plain(name);
+        members().find(|member| plain(member) == name)
+    })
+}
+
+/// How a source calls a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Called {
+    /// By its full name: a code and a zone.
+    Name,
+    /// By a code, which may be a full name or a short URL as well.
+    Code,
+    /// Not at all: it is only a URL.
+    Nothing,
+}
 
 /// A link as its source has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +77,7 @@ pub(super) struct Record {
     pub(super) line: Option<u64>,
     /// What the source calls it; may be empty.
     pub(super) key: String,
+    pub(super) called: Called,
     /// Where it leads; may be empty where the record is bad.
     pub(super) url: String,
     /// The rest, or why there is no link.
@@ -64,9 +108,22 @@ impl Record {
         Self {
             line,
             key: String::new(),
+            called: Called::Code,
             url: String::new(),
             terms: Err(Flaw::Bad(reason.into())),
         }
+    }
+
+    /// A URL that stands alone in its line, with blanks around it or none.
+    pub(super) fn from_url(line: u64, text: Vec<u8>) -> Self {
+        let bad = || Self::bad(Some(line), "the line is not UTF-8 text");
+        let url = String::from_utf8(text).map(|text| Self {
+            url: text.trim().to_owned(),
+            called: Called::Nothing,
+            terms: Ok(Terms::default()),
+            ..bad()
+        });
+        url.unwrap_or_else(|_| bad())
     }
 
     /// Reads a line of JSON: a link as the API shows it, an item as plain JSON, or an item as
@@ -77,7 +134,7 @@ impl Record {
                 if let Some(Value::Object(item)) = members.get_mut("Item") {
                     members = std::mem::take(item);
                 }
-                Self::from_members(Some(line), members)
+                Self::from_members(Some(line), renamed(members))
             }
             Ok(_) => Self::bad(Some(line), "the line is not a JSON object"),
             Err(error) => Self::bad(Some(line), format!("the line is not JSON: {error}")),
@@ -85,41 +142,73 @@ impl Record {
     }
 
     /// Reads the members of a link.
-    pub(super) fn from_members(line: Option<u64>, mut members: Map<String, Value>) -> Self {
-        let members: Map<String, Value> = MEMBERS
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), untagged(members.remove(*name)?))))
+    pub(super) fn from_members(line: Option<u64>, mut given: Map<String, Value>) -> Self {
+        let members: Map<String, Value> = members()
+            .filter_map(|name| Some((name.to_owned(), untagged(given.remove(name)?))))
             .collect();
         let (key, url) = (text(&members, &KEYS), text(&members, &URLS));
-        let known = |text: &Result<Option<String>, String>| match text {
-            Ok(Some(text)) => text.clone(),
+        let known = |text: &Result<Option<(&str, String)>, String>| match text {
+            Ok(Some((_, text))) => text.clone(),
             _ => String::new(),
+        };
+        // In the article's table a key is a code, whatever stands in it. In ours it is a name, and an
+        // item has a version.
+        let called = match &key {
+            Ok(Some(("name", _))) => Called::Name,
+            Ok(Some(("miniUrl", _))) if members.contains_key(VERSION) => Called::Name,
+            _ => Called::Code,
         };
         Self {
             line,
             key: known(&key),
+            called,
             url: known(&url),
-            terms: terms(&members, key, url),
+            terms: terms(
+                &members,
+                key.map(|key| key.is_some()),
+                url.map(|url| url.is_some()),
+            ),
         }
     }
 }
 
+/// The members under the names that we know, where a file has others for them.
+fn renamed(given: Map<String, Value>) -> Map<String, Value> {
+    let mut members = Map::new();
+    for (name, value) in given {
+        let Some(known) = member(&name) else {
+            continue;
+        };
+        // Where a file has two spellings, ours counts.
+        if known == name || !members.contains_key(known) {
+            members.insert(known.to_owned(), value);
+        }
+    }
+    members
+}
+
+/// The rest, where key and URL are there or not, or bad.
 fn terms(
     members: &Map<String, Value>,
-    key: Result<Option<String>, String>,
-    url: Result<Option<String>, String>,
+    key: Result<bool, String>,
+    url: Result<bool, String>,
 ) -> Result<Terms, Flaw> {
-    if url == Ok(None) && given(members, DELETED_AT).is_some() {
+    if url == Ok(false) && given(members, DELETED_AT).is_some() {
         return Err(Flaw::Deleted);
     }
     // A link whose key is there and empty is one without a code of its own; where the key is not
     // even there, its name may be written otherwise, and all links would lose their codes.
-    if key.map_err(Flaw::Bad)?.is_none() && !KEYS.iter().any(|key| members.contains_key(*key)) {
-        let names = KEYS.join(" nor ");
-        return Err(Flaw::Bad(format!("it has neither {names}")));
+    if !key.map_err(Flaw::Bad)? && !KEYS.iter().any(|key| members.contains_key(*key)) {
+        return Err(Flaw::Bad(format!(
+            "it has no code: none of {}",
+            KEYS.join(", ")
+        )));
     }
-    if url.map_err(Flaw::Bad)?.is_none() {
-        return Err(Flaw::Bad(format!("it has no {}", URLS.join(" or "))));
+    if !url.map_err(Flaw::Bad)? {
+        return Err(Flaw::Bad(format!(
+            "it has no URL: none of {}",
+            URLS.join(", ")
+        )));
     }
     Ok(Terms {
         expires_at: end(members).map_err(Flaw::Bad)?,
@@ -153,11 +242,14 @@ fn given<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 }
 
 /// The first of these members that has a value, which has to be a text.
-fn text(members: &Map<String, Value>, names: &[&str]) -> Result<Option<String>, String> {
+fn text<'a>(
+    members: &Map<String, Value>,
+    names: &[&'a str],
+) -> Result<Option<(&'a str, String)>, String> {
     for name in names {
         match given(members, name) {
             None => {}
-            Some(Value::String(text)) => return Ok(Some(text.clone())),
+            Some(Value::String(text)) => return Ok(Some((name, text.clone()))),
             Some(_) => return Err(format!("{name} is not a text")),
         }
     }
@@ -221,6 +313,7 @@ mod tests {
         let expected = Record {
             line: Some(7),
             key: key.into(),
+            called: record(value.clone()).called,
             url: url.into(),
             terms: Ok(terms),
         };
@@ -267,6 +360,44 @@ mod tests {
         let null = json!({"Item": {"miniUrl": {"S": "x"}, "fullUrl": {"S": "u"},
             "ttl": {"NULL": true}}});
         check(null, "x", "u", Terms::default());
+    }
+
+    #[test]
+    fn links_of_other_shorteners() {
+        let shlink = json!({"shortCode": "aB3", "shortUrl": "https://short.example/aB3",
+            "longUrl": "u", "tags": [], "visitsSummary": {"total": 3}});
+        check(shlink, "aB3", "u", Terms::default());
+        let bitly = json!({"created_at": "x", "id": "bit.ly/aB3", "link": "https://bit.ly/aB3",
+            "custom_bitlinks": [], "long_url": "u"});
+        check(bitly, "https://bit.ly/aB3", "u", Terms::default());
+        let yourls = json!({"keyword": "aB3", "url": "u", "clicks": "7"});
+        check(yourls, "aB3", "u", Terms::default());
+        // Ours come first, in whatever order they stand.
+        let both = json!({"Code": "b", "code": "a", "URL": "v", "url": "u"});
+        check(both, "a", "u", Terms::default());
+    }
+
+    #[test]
+    fn how_links_are_called() {
+        let check = |value: Value, expected: Called| {
+            assert_eq!(record(value.clone()).called, expected, "{value}");
+        };
+        check(
+            json!({"name": "a.b", "code": "a", "url": "u"}),
+            Called::Name,
+        );
+        check(json!({"name": "", "code": "a", "url": "u"}), Called::Code);
+        check(
+            json!({"miniUrl": "a.b", "fullUrl": "u", "version": 7}),
+            Called::Name,
+        );
+        check(json!({"miniUrl": "a.b", "fullUrl": "u"}), Called::Code);
+        check(json!({"shortUrl": "a.b/c", "url": "u"}), Called::Code);
+        let line = Record::from_url(7, b" https://example.net/ \r".to_vec());
+        assert_eq!((line.called, line.line), (Called::Nothing, Some(7)));
+        assert_eq!((&*line.url, &*line.key), ("https://example.net/", ""));
+        assert!(line.terms.is_ok());
+        assert!(Record::from_url(7, vec![0xFF]).terms.is_err());
     }
 
     #[test]
@@ -331,13 +462,18 @@ mod tests {
             json!({"code": "x"}),
             "x",
             "",
-            bad("it has no fullUrl or url"),
+            bad(
+                "it has no URL: none of fullUrl, url, longUrl, destinationUrl, destination, originalUrl",
+            ),
         );
         check_flaw(
             json!({"url": "u", "mini": "x"}),
             "",
             "u",
-            bad("it has neither miniUrl nor name nor code"),
+            bad(
+                "it has no code: none of miniUrl, name, code, shortCode, keyword, customLink, shortUrl, \
+                 bitlink, link",
+            ),
         );
         check_flaw(
             json!({"code": 7, "url": "u"}),

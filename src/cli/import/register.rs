@@ -29,8 +29,8 @@ use time::format_description::well_known::Rfc3339;
 use super::super::api::{Batch, LineResult, NewLink, Problem, is_passing};
 use super::super::links::Client;
 use super::super::transfer::{Patience, Screen, Server};
-use super::record::{Flaw, Record, Terms};
-use super::report::{Outcome, Why};
+use super::record::{Called, Flaw, Record, Terms};
+use super::report::{Done, Outcome, Why};
 use super::targets::{Place, Targets};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
@@ -97,9 +97,9 @@ impl Registrar {
         &mut self,
         records: &[Record],
         repeated: bool,
-    ) -> anyhow::Result<Vec<Outcome>> {
+    ) -> anyhow::Result<Vec<Done>> {
         let now = self.clock.now();
-        let mut outcomes = Vec::with_capacity(records.len());
+        let mut outcomes: Vec<Option<Done>> = Vec::with_capacity(records.len());
         let mut wanted = Vec::new();
         for (index, record) in records.iter().enumerate() {
             match want(index, record, &self.targets, now) {
@@ -107,7 +107,7 @@ impl Registrar {
                     wanted.push(link);
                     outcomes.push(None);
                 }
-                Err(outcome) => outcomes.push(Some(outcome)),
+                Err(outcome) => outcomes.push(Some(outcome.into())),
             }
         }
         while !wanted.is_empty() {
@@ -132,7 +132,9 @@ impl Registrar {
         }
         let lost = || Outcome::Refused("the admin API has not answered".into());
         let known = outcomes.into_iter();
-        Ok(known.map(|outcome| outcome.unwrap_or_else(lost)).collect())
+        Ok(known
+            .map(|done| done.unwrap_or_else(|| lost().into()))
+            .collect())
     }
 
     /// Sends lines to their zones; gives the answers in the order of the lines.
@@ -236,32 +238,33 @@ impl Registrar {
     }
 
     /// What an answer means that is the last one.
-    fn judge(&self, link: &Wanted<'_>, answer: Answer) -> Outcome {
+    fn judge(&self, link: &Wanted<'_>, answer: Answer) -> Done {
         let Answer { result, repeated } = answer;
         let found = match (result.status, result.link) {
             (200 | 201, Some(found)) => found,
-            _ => return refusal(&link.terms, result.problem.as_ref(), self.clock.now()),
+            _ => return refusal(&link.terms, result.problem.as_ref(), self.clock.now()).into(),
         };
-        if let Some(why) = &link.why {
-            return Outcome::Renamed {
-                why: why.clone(),
-                name: found.name,
-            };
-        }
+        let short = Some(found.short_url.unwrap_or_else(|| found.name.clone()));
         let ours = self.first_made.is_some() && found.version >= self.first_made;
         let itself = found.version.is_some() && found.version == link.terms.version;
-        match result.status {
-            201 => Outcome::Made,
-            _ if ours && !repeated && !itself => Outcome::Merged { name: found.name },
-            _ => Outcome::There,
-        }
+        let name = found.name;
+        let outcome = match (&link.why, result.status) {
+            (Some(why), _) => Outcome::Renamed {
+                why: why.clone(),
+                name,
+            },
+            (None, 201) => Outcome::Made,
+            (None, _) if ours && !repeated && !itself => Outcome::Merged { name },
+            (None, _) => Outcome::There,
+        };
+        Done { outcome, short }
     }
 }
 
 /// The API cannot do it just now.
 #[derive(Debug, thiserror::Error)]
 #[error("the server cannot make links: {0}")]
-struct Failed(String);
+pub(super) struct Failed(String);
 
 /// What a record asks for, or what became of it already.
 fn want<'a>(
@@ -282,8 +285,11 @@ fn want<'a>(
         let reason = TargetUrlError::TooLong(record.url.len());
         return Err(Outcome::Refused(reason.to_string()));
     }
-    let Place { zone, code } = targets.place(&record.key).map_err(Outcome::Refused)?;
+    let place = targets.place(&record.key, record.called);
+    let Place { zone, code } = place.map_err(Outcome::Refused)?;
     let (code, why) = match code {
+        // It never had a code that it could lose.
+        _ if record.called == Called::Nothing => (None, None),
         Ok(code) => (Some(code), None),
         Err(_) if record.key.trim().is_empty() => (None, Some("it has no code".to_owned())),
         Err(reason) => (None, Some(reason)),
@@ -360,6 +366,7 @@ mod tests {
         Record {
             line: None,
             key: key.into(),
+            called: Called::Code,
             url: url.into(),
             terms: Ok(Terms::default()),
         }
@@ -384,6 +391,8 @@ mod tests {
             record("aB3", "https://example.net/\"1"),
             record("a_b", "u"),
             record("C4.t.example.net", "v"),
+            record("resume.pdf", "w"),
+            Record::from_url(1, b"x".to_vec()),
         ];
         records[2].terms = Ok(Terms {
             expires_at: Some(UnixTime(1_893_456_000)),
@@ -391,15 +400,19 @@ mod tests {
             version: Some(9),
         });
         let wanted = wanted(&records);
-        let (body, lines) = body(&wanted, &[2, 0, 1]).unwrap();
-        assert_eq!(lines, 3);
+        let (body, lines) = body(&wanted, &[2, 0, 1, 3, 4]).unwrap();
+        assert_eq!(lines, 5);
         assert_eq!(
             body,
             "{\"url\":\"v\",\"code\":\"c4\",\"expires_at\":\"2030-01-01T00:00:00Z\",\"ttl\":0}\n\
              {\"url\":\"https://example.net/\\\"1\",\"code\":\"ab3\"}\n\
-             {\"url\":\"u\"}\n"
+             {\"url\":\"u\"}\n\
+             {\"url\":\"w\"}\n\
+             {\"url\":\"x\"}\n"
         );
         assert!(matches!(wanted[1].why, Some(Why::Unfit(_))));
+        assert!(matches!(wanted[3].why, Some(Why::Unfit(_))));
+        assert_eq!(wanted[4].why, None);
         assert_eq!(wanted[2].zone.as_str(), "t.example.net");
     }
 
@@ -440,8 +453,12 @@ mod tests {
             &record("x", &"u".repeat(2_049)),
             refused("the URL has 2049 bytes; at most 2048 are accepted"),
         );
+        let elsewhere = Record {
+            called: Called::Name,
+            ..record("x.example.org", "u")
+        };
         check(
-            &record("x.example.org", "u"),
+            &elsewhere,
             refused(
                 "the name lies in \"example.org\", and links go to s.example.com, t.example.net",
             ),

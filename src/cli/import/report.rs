@@ -61,6 +61,21 @@ impl fmt::Display for Why {
     }
 }
 
+/// What became of a record, and its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    /// Its short URL, or where the server has none, its name; none where there is no link.
+    pub(super) short: Option<String>,
+}
+
+impl From<Outcome> for Done {
+    fn from(outcome: Outcome) -> Self {
+        let short = None;
+        Self { outcome, short }
+    }
+}
+
 /// How many records came to what.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +141,50 @@ struct Line<'a> {
     taken_by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+}
+
+/// What is printed of a list's URL as JSON.
+#[derive(Serialize)]
+struct Shortened<'a> {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    short_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// What is printed of a list's URL, with the end of the line: for standard output its short URL, or
+/// else for standard error why it has none.
+pub(super) fn shortened_line(record: &Record, done: &Done, json: bool) -> Result<String, String> {
+    let (url, short) = (shortened(&record.url), done.short.as_deref());
+    let (outcome, reason) = match &done.outcome {
+        Outcome::Made => ("made", None),
+        Outcome::Refused(reason) => ("refused", Some(reason.as_str())),
+        _ => ("there", None),
+    };
+    if json {
+        let line = Shortened {
+            outcome,
+            line: record.line,
+            url: &url,
+            short_url: short,
+            reason,
+        };
+        // Texts and numbers always serialise.
+        let text = serde_json::to_string(&line).unwrap_or_default();
+        return Ok(format!("{text}\n"));
+    }
+    match short {
+        Some(short) => Ok(format!("{}\t{}\n", one_line(short), one_line(&url))),
+        None => {
+            let line = record.line.unwrap_or_default();
+            let reason = reason.unwrap_or("it has no link");
+            Err(one_line(&format!("line {line}: {url} : refused: {reason}")))
+        }
+    }
 }
 
 /// What the report says of a record, with the end of the line; nothing where all is as it was.
@@ -272,6 +331,40 @@ mod tests {
             Outcome::Refused("no".into()),
             json!({"outcome": "refused", "line": 7, "key": "aB3", "url": "u", "reason": "no"}),
         );
+    }
+
+    #[test]
+    fn lines_of_a_list_that_was_shortened() {
+        let line = |outcome: Outcome, short: Option<&str>, json: bool| {
+            let short = short.map(Into::into);
+            shortened_line(
+                &record("", "https://example.net/"),
+                &Done { outcome, short },
+                json,
+            )
+        };
+        let short = Some("http://7rfsv45q.s.example.com/");
+        let both = "http://7rfsv45q.s.example.com/\thttps://example.net/\n";
+        assert_eq!(line(Outcome::Made, short, false), Ok(both.into()));
+        assert_eq!(line(Outcome::There, short, false), Ok(both.into()));
+        let refused = || Outcome::Refused("no\n".into());
+        assert_eq!(
+            line(refused(), None, false),
+            Err("line 7: https://example.net/ : refused: no\\n".into())
+        );
+        let check = |outcome: Outcome, short: Option<&str>, expected: Value| {
+            let found = line(outcome, short, true).unwrap();
+            assert!(found.ends_with("}\n"), "{found}");
+            assert_eq!(serde_json::from_str::<Value>(&found).unwrap(), expected);
+        };
+        let url = "https://example.net/";
+        let made = json!({"outcome": "made", "line": 7, "url": url, "short_url": short});
+        check(Outcome::Made, short, made);
+        let merged = Outcome::Merged { name: "x".into() };
+        let there = json!({"outcome": "there", "line": 7, "url": url, "short_url": short});
+        check(merged, short, there);
+        let reason = json!({"outcome": "refused", "line": 7, "url": url, "reason": "no\n"});
+        check(refused(), None, reason);
     }
 
     #[test]

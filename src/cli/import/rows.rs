@@ -1,9 +1,14 @@
 //! Lines and rows out of a file, with a bound for each: the file may be anything.
 //!
 //! A row is one of CSV as RFC 4180 has it, which may go over several lines where a field is quoted.
-//! What is too long is passed over as a whole and told of, so that what follows is read all the
-//! same. It is read here and not by a library, since those that there are keep a row however long
-//! it is: one quote that is never closed would put the rest of the file into memory.
+//! What is too long is passed over and told of, so that what follows is read all the same. It is
+//! read here and not by a library, since those that there are keep a row however long it is: one
+//! quote that is never closed would put the rest of the file into memory.
+//!
+//! A quote that somebody forgot costs its line and no more. The reader looks ahead, and believes
+//! that a field goes over several lines only where its closing quote is followed by the end of the
+//! field, within [`MAX_LEN`] bytes. Else the line in which the quote was opened is bad, and the next
+//! row begins behind that.
 
 use std::io::{self, BufRead};
 
@@ -22,18 +27,23 @@ pub(super) enum Read<T> {
     Whole(T),
     /// It has more than [`MAX_LEN`] bytes.
     TooLong,
-    /// The file ends within a quoted field that begins in this row.
-    NotClosed,
+    /// A quote is opened in this line and not closed. What is read next is the line behind it.
+    NotClosed(u64),
 }
 
 /// A reader that knows where it is.
 #[derive(Debug)]
 pub(super) struct Rows<R> {
     input: R,
-    /// How many bytes were read.
+    /// What was read from the input: from `start` on it is still to be handed out.
+    ahead: Vec<u8>,
+    start: usize,
+    /// How many bytes were handed out.
     offset: u64,
-    /// The number of the line that is read next; the first is 1.
+    /// The number of the line that is handed out next; the first is 1.
     line: u64,
+    /// What stands between two fields.
+    delimiter: u8,
 }
 
 /// Where a byte of a row stands.
@@ -50,12 +60,38 @@ enum At {
 }
 
 /// A row as it grows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Row {
+    delimiter: u8,
+    at: At,
     fields: Fields,
     field: Vec<u8>,
     /// How long all of it is.
     len: usize,
+    /// How many of its lines have ended.
+    lines: u64,
+    /// The last quote that was opened: behind how many bytes of the row, and behind how many lines.
+    opened: (usize, u64),
+}
+
+/// What a byte means for a row.
+enum Step {
+    /// It goes on.
+    More,
+    /// It is whole.
+    End,
+    /// Its last quote was not closed by the quote that seemed to close it.
+    NotClosed,
+}
+
+/// What lies ahead.
+enum Ahead {
+    /// A row of so many bytes.
+    Row(Fields, usize),
+    /// One that has more than [`MAX_LEN`]: so many bytes of it were seen, with its end or without.
+    TooLong(usize, bool),
+    /// A quote that is not closed; see [`Row::opened`].
+    NotClosed(usize, u64),
 }
 
 impl<R: BufRead> Rows<R> {
@@ -63,65 +99,131 @@ impl<R: BufRead> Rows<R> {
     pub(super) fn new(input: R, offset: u64, line: u64) -> Self {
         Self {
             input,
+            ahead: Vec::new(),
+            start: 0,
             offset,
             line,
+            delimiter: b',',
         }
     }
 
-    /// How many bytes of the file were read, and the number of the next line.
+    /// The same with another delimiter than the comma.
+    pub(super) fn delimited(self, delimiter: u8) -> Self {
+        Self { delimiter, ..self }
+    }
+
+    /// What stands between two fields.
+    pub(super) fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// How many bytes of the file were handed out, and the number of the next line.
     pub(super) fn position(&self) -> (u64, u64) {
         (self.offset, self.line)
     }
 
     /// Passes over a byte order mark.
     fn skip_mark(&mut self) -> io::Result<()> {
-        if self.offset == 0 && self.input.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        if self.offset > 0 {
+            return Ok(());
+        }
+        while self.rest().len() < BYTE_ORDER_MARK.len() && self.read_ahead()? {}
+        if self.rest().starts_with(BYTE_ORDER_MARK) {
             self.consume(BYTE_ORDER_MARK.len());
         }
         Ok(())
     }
 
-    fn consume(&mut self, len: usize) {
+    fn rest(&self) -> &[u8] {
+        &self.ahead[self.start..]
+    }
+
+    /// Reads some more; gives whether there was any.
+    fn read_ahead(&mut self) -> io::Result<bool> {
+        self.ahead.drain(..self.start);
+        self.start = 0;
+        let read = self.input.fill_buf()?;
+        let len = read.len();
+        self.ahead.extend_from_slice(read);
         self.input.consume(len);
+        Ok(len > 0)
+    }
+
+    /// Hands out so many bytes of what was read ahead.
+    fn consume(&mut self, len: usize) {
+        let lines = self.rest()[..len].iter().filter(|b| **b == b'\n');
+        self.line += lines.count() as u64;
+        self.start += len;
         self.offset += len as u64;
+    }
+
+    /// Passes over the rest of a line, however long it is.
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let end = self.rest().iter().position(|b| *b == b'\n');
+            self.consume(end.map_or(self.rest().len(), |end| end + 1));
+            if end.is_some() || !self.read_ahead()? {
+                return Ok(());
+            }
+        }
     }
 
     /// The next line that is not blank, without its end, and its number.
     pub(super) fn next_line(&mut self) -> io::Result<Option<(u64, Read<Vec<u8>>)>> {
         self.skip_mark()?;
-        let mut line = Vec::new();
-        let mut too_long = false;
         loop {
-            let buffer = self.input.fill_buf()?;
-            let (part, ended) = match buffer.iter().position(|b| *b == b'\n') {
-                Some(end) => (&buffer[..end], true),
-                None => (buffer, false),
-            };
-            let at_end = buffer.is_empty();
-            too_long |= line.len() + part.len() > MAX_LEN;
-            if too_long {
-                line = Vec::new();
-            } else {
-                line.extend_from_slice(part);
+            let number = self.line;
+            match self.read_line()? {
+                Some(Read::Whole(line)) if line.iter().all(u8::is_ascii_whitespace) => {}
+                line => return Ok(line.map(|line| (number, line))),
             }
-            let len = part.len() + usize::from(ended);
-            self.consume(len);
-            if !ended && !at_end {
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<Option<Read<Vec<u8>>>> {
+        let mut seen = 0;
+        loop {
+            let end = self.rest()[seen..].iter().position(|b| *b == b'\n');
+            let len = end.map_or(self.rest().len(), |end| seen + end);
+            if len > MAX_LEN {
+                self.skip_line()?;
+                return Ok(Some(Read::TooLong));
+            }
+            if end.is_none() && self.read_ahead()? {
+                seen = len;
                 continue;
             }
-            let number = self.line;
-            self.line += u64::from(ended);
-            if too_long {
-                return Ok(Some((number, Read::TooLong)));
-            }
-            if !line.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some((number, Read::Whole(line))));
-            }
-            if at_end {
-                return Ok(None);
-            }
-            line.clear();
+            let line = self.rest()[..len].to_vec();
+            self.consume(len + usize::from(end.is_some()));
+            let ended = end.is_none() && len == 0;
+            return Ok((!ended).then_some(Read::Whole(line)));
         }
+    }
+
+    /// The first row that is not blank, read with the first of these delimiters by which it is a
+    /// header that fits; if none does, with the first of all. From then on rows are read with it.
+    pub(super) fn header(
+        &mut self,
+        delimiters: &[u8],
+        fits: impl Fn(&Fields) -> bool,
+    ) -> io::Result<Option<Read<Fields>>> {
+        self.skip_mark()?;
+        while let Ahead::Row(fields, len) = self.look()? {
+            if len == 0 || !is_blank(&fields) {
+                break;
+            }
+            self.consume(len);
+        }
+        for delimiter in delimiters {
+            self.delimiter = *delimiter;
+            if let Ahead::Row(fields, _) = self.look()?
+                && fits(&fields)
+            {
+                break;
+            }
+            self.delimiter = delimiters[0];
+        }
+        Ok(self.next_row()?.map(|(_, row)| row))
     }
 
     /// The next row that is not blank, as its fields, and the number of its first line.
@@ -141,62 +243,105 @@ impl<R: BufRead> Rows<R> {
     }
 
     fn read_row(&mut self) -> io::Result<Read<Fields>> {
-        let mut row = Row::default();
-        let mut at = At::Begin;
-        loop {
-            let buffer = self.input.fill_buf()?;
-            if buffer.is_empty() {
-                return Ok(match at {
-                    At::Quoted => Read::NotClosed,
-                    _ => row.end(),
-                });
+        Ok(match self.look()? {
+            Ahead::Row(fields, len) => {
+                self.consume(len);
+                Read::Whole(fields)
             }
-            let mut used = 0;
-            let mut lines = 0;
-            let mut ended = false;
-            for byte in buffer {
-                used += 1;
-                lines += u64::from(*byte == b'\n');
-                (at, ended) = row.take(at, *byte);
-                if ended {
-                    break;
+            Ahead::TooLong(len, ended) => {
+                self.consume(len);
+                if !ended {
+                    self.skip_line()?;
+                }
+                Read::TooLong
+            }
+            Ahead::NotClosed(len, lines) => {
+                let line = self.line + lines;
+                self.consume(len);
+                self.skip_line()?;
+                Read::NotClosed(line)
+            }
+        })
+    }
+
+    /// Looks at the next row, and hands nothing out.
+    fn look(&mut self) -> io::Result<Ahead> {
+        let mut row = Row::new(self.delimiter);
+        let mut seen = 0;
+        loop {
+            while let Some(byte) = self.ahead.get(self.start + seen) {
+                let step = row.take(*byte, seen);
+                seen += 1;
+                match step {
+                    Step::More => {}
+                    Step::End => return Ok(row.end(seen)),
+                    Step::NotClosed => return Ok(row.not_closed()),
+                }
+                if row.len > MAX_LEN {
+                    let quoted = matches!(row.at, At::Quoted | At::Quote);
+                    return Ok(match quoted && row.lines > row.opened.1 {
+                        true => row.not_closed(),
+                        false => Ahead::TooLong(seen, false),
+                    });
                 }
             }
-            self.consume(used);
-            self.line += lines;
-            if ended {
-                return Ok(row.end());
+            if !self.read_ahead()? {
+                return Ok(match row.at {
+                    At::Quoted => row.not_closed(),
+                    _ => row.end(seen),
+                });
             }
         }
     }
 }
 
 impl Row {
-    /// Takes a byte; gives where the next one stands, and whether the row is over.
-    fn take(&mut self, at: At, byte: u8) -> (At, bool) {
-        match (at, byte) {
-            (At::Begin, b'"') => (At::Quoted, false),
-            (At::Quoted, b'"') => (At::Quote, false),
+    fn new(delimiter: u8) -> Self {
+        Self {
+            delimiter,
+            at: At::Begin,
+            fields: Vec::new(),
+            field: Vec::new(),
+            len: 0,
+            lines: 0,
+            opened: (0, 0),
+        }
+    }
+
+    /// Takes the byte behind so many others of the row.
+    fn take(&mut self, byte: u8, behind: usize) -> Step {
+        let lines = self.lines;
+        self.lines += u64::from(byte == b'\n');
+        self.at = match (self.at, byte) {
+            (At::Begin, b'"') => {
+                self.opened = (behind, lines);
+                At::Quoted
+            }
+            (At::Quoted, b'"') => At::Quote,
             (At::Quoted, byte) => {
                 self.push(byte);
-                (At::Quoted, false)
+                At::Quoted
             }
             // RFC 4180 §2, 7: two quotes are one.
             (At::Quote, b'"') => {
                 self.push(b'"');
-                (At::Quoted, false)
+                At::Quoted
             }
-            (_, b',') => {
+            (_, byte) if byte == self.delimiter => {
                 self.end_field();
-                (At::Begin, false)
+                At::Begin
             }
-            (_, b'\n') => (At::Begin, true),
+            (_, b'\n') => return Step::End,
+            // Lines lie between the two quotes, and the field goes on: the second one is rather the
+            // first one of another field, and the first one was not closed in its line.
+            (At::Quote, byte) if byte != b'\r' && lines > self.opened.1 => return Step::NotClosed,
             // What stands behind a closing quote is taken as part of the field, as others do.
             (_, byte) => {
                 self.push(byte);
-                (At::Plain, false)
+                At::Plain
             }
-        }
+        };
+        Step::More
     }
 
     fn push(&mut self, byte: u8) {
@@ -214,7 +359,13 @@ impl Row {
         }
     }
 
-    fn end(mut self) -> Read<Fields> {
+    fn not_closed(self) -> Ahead {
+        let (len, lines) = self.opened;
+        Ahead::NotClosed(len, lines)
+    }
+
+    /// The row is over, after so many bytes.
+    fn end(mut self, len: usize) -> Ahead {
         // The first half of a line's end, or of none. A carriage return that ends a quoted field
         // goes as well, which no URL has.
         if self.field.last() == Some(&b'\r') {
@@ -223,8 +374,8 @@ impl Row {
         }
         self.end_field();
         match self.len <= MAX_LEN {
-            true => Read::Whole(self.fields),
-            false => Read::TooLong,
+            true => Ahead::Row(self.fields, len),
+            false => Ahead::TooLong(len, true),
         }
     }
 }
@@ -287,7 +438,6 @@ mod tests {
         for (text, whole) in [
             (format!("a\n{long}\nb\n"), false),
             (format!("a\n{}\nb\n", &long[1..]), true),
-            (format!("a\n\"{long}\n\",y\nb\n"), false),
             (format!("a\n{}\nb\n", ",".repeat(MAX_LEN)), false),
             (format!("a\n{}\nb\n", long.repeat(20)), false),
         ] {
@@ -302,16 +452,91 @@ mod tests {
         }
     }
 
+    /// What is read of a text: the first line of each row with its fields, or what is wrong.
+    fn rows(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for size in [3, 7, 8_192, 1 << 20] {
+            let mut rows = Rows::new(BufReader::with_capacity(size, text.as_bytes()), 0, 1);
+            let mut now = Vec::new();
+            while let Some((line, row)) = rows.next_row().unwrap() {
+                now.push(match row {
+                    Read::Whole(fields) => {
+                        let fields = fields.iter().map(|field| String::from_utf8_lossy(field));
+                        format!("{line} {}", fields.collect::<Vec<_>>().join("|"))
+                    }
+                    Read::TooLong => format!("{line} too long"),
+                    Read::NotClosed(opened) => format!("{line} opened in {opened}"),
+                });
+            }
+            assert_eq!(rows.position().0, text.len() as u64);
+            assert!(found.is_empty() || found == now, "pieces of {size}");
+            found = now;
+        }
+        found
+    }
+
     #[test]
-    fn a_quote_that_is_never_closed_is_found_out() {
-        let text = format!("a\n\"b\nc\n{}", "d\n".repeat(MAX_LEN));
-        let mut rows = Rows::new(text.as_bytes(), 0, 1);
-        assert!(matches!(
-            rows.next_row().unwrap(),
-            Some((1, Read::Whole(_)))
-        ));
-        assert_eq!(rows.next_row().unwrap(), Some((2, Read::NotClosed)));
-        assert_eq!(rows.next_row().unwrap(), None);
+    fn a_quote_that_is_never_closed_costs_its_line() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(rows(text), expected, "{text:?}");
+        // Nothing closes it, up to the end, or for longer than a row may be.
+        check("a\n\"b\nc\nd", &["1 a", "2 opened in 2", "3 c", "4 d"]);
+        let many = "d,e\n".repeat(MAX_LEN);
+        let found = rows(&format!("a\nx,\"b\nc\n{many}"));
+        assert_eq!(found[..4], ["1 a", "2 opened in 2", "3 c", "4 d|e"]);
+        assert_eq!(found.len(), 3 + MAX_LEN);
+        // The first quote of another field seems to close it.
+        check(
+            "x,\"b\ny,c\nz,\"d,e\"\n",
+            &["1 opened in 1", "2 y|c", "3 z|d,e"],
+        );
+        check(
+            "x,\"b\n\"y\",c\nz,d\n",
+            &["1 opened in 1", "2 y|c", "3 z|d"],
+        );
+        check(
+            "x,\"b\ny,\"c\nz,\"d\"\n",
+            &["1 opened in 1", "2 opened in 2", "3 z|d"],
+        );
+        // A field over two lines that is well, and a quote in the second line.
+        check("x,\"b\nc\",\"d\ne,f\n", &["1 opened in 2", "3 e|f"]);
+        // A field over several lines may be followed by each kind of end.
+        check("\"a\nb\"\r\nc\n", &["1 a\nb", "3 c"]);
+        check("\"a\nb\",c\n", &["1 a\nb|c"]);
+        check("\"a\nb\"", &["1 a\nb"]);
+        check("\"a\n\"\"b\"\"\",c\n", &["1 a\n\"b\"|c"]);
+        // A line that is too long besides goes as a whole.
+        let long = "x".repeat(MAX_LEN);
+        let found = rows(&format!("a\n\"{long}{long},y\nb\n"));
+        assert_eq!(found, ["1 a", "2 too long", "3 b"]);
+    }
+
+    #[test]
+    fn the_delimiter_is_the_one_by_which_the_header_fits() {
+        let check = |text: &str, delimiter: u8, header: &[&str], next: &[&str]| {
+            let mut rows = Rows::new(BufReader::with_capacity(3, text.as_bytes()), 0, 1);
+            let two = |fields: &Fields| fields.len() == 2;
+            let Some(Read::Whole(found)) = rows.header(b",;\t", two).unwrap() else {
+                panic!("{text:?}");
+            };
+            let bytes =
+                |fields: &[&str]| -> Fields { fields.iter().map(|f| (*f).into()).collect() };
+            assert_eq!(found, bytes(header), "{text:?}");
+            assert_eq!(rows.delimiter(), delimiter, "{text:?}");
+            let row = rows.next_row().unwrap().map(|(_, row)| row);
+            assert_eq!(row, Some(Read::Whole(bytes(next))), "{text:?}");
+        };
+        check("a,b\nc;d,e\n", b',', &["a", "b"], &["c;d", "e"]);
+        check(
+            "\u{feff}\n \na;b\nc,d;e\n",
+            b';',
+            &["a", "b"],
+            &["c,d", "e"],
+        );
+        check("a\tb\r\nc\t\"d\te\"\n", b'\t', &["a", "b"], &["c", "d\te"]);
+        // What fits by none is read with the first.
+        check("a;b;c\nd,e\n", b',', &["a;b;c"], &["d", "e"]);
+        let mut rows = Rows::new(&b" \n\n"[..], 0, 1);
+        assert_eq!(rows.header(b",;", |_| true).unwrap(), None);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! From what a source calls a link to its name here: a zone and a code.
 //!
 //! Sources know three forms: a bare code, as the article's table has it; a full name, as our own
-//! table and exports have it; and a URL, which is what people have bookmarked. DNS has no case, so
-//! that a code is folded to lower case. What is no label at all cannot be a code; such a link gets
-//! the code that is folded from its URL, and the report says so.
+//! table and exports have it; and a short URL, with its scheme or without, which is what people have
+//! bookmarked. DNS has no case, so that a code is folded to lower case. What is no label at all, as
+//! `resume.pdf`, cannot be a code; such a link gets the code that is folded from its URL, and the
+//! report says so.
 
-use url::Url;
+use url::{Host, Url};
 
+use super::record::Called;
 use crate::link::{Code, Origin};
 
 /// The zones that an import puts links into.
@@ -61,52 +63,74 @@ impl Targets {
     ///
     /// # Errors
     /// Why it goes nowhere: its name lies elsewhere, or it is a URL of no link.
-    pub(super) fn place(&self, key: &str) -> Result<Place, String> {
+    pub(super) fn place(&self, key: &str, called: Called) -> Result<Place, String> {
         let key = key.trim();
         let lower = key.to_ascii_lowercase();
         if lower.starts_with("http://") || lower.starts_with("https://") {
-            return self.place_url(key);
+            let url = Url::parse(key).map_err(|e| format!("its key is no URL: {e}"))?;
+            return self.place_url(&url);
         }
-        match key.contains('.') {
-            true => self.place_name(key),
-            false => Ok(self.place_code(key)),
+        if let Some(url) = without_scheme(key) {
+            return self.place_url(&url);
+        }
+        // A dot makes a name of it only where the rest is a zone, or where it can be nothing else.
+        match self.zone_of(key) {
+            Some((code, zone)) => Ok(place(zone, code)),
+            None if called == Called::Name && key.contains('.') => Err(self.elsewhere(key)),
+            None => Ok(self.place_code(key)),
         }
     }
 
     fn place_code(&self, code: &str) -> Place {
-        Place {
-            zone: self.default.clone(),
-            code: Code::parse(code).map_err(|e| e.to_string()),
-        }
-    }
-
-    /// A full name, with or without its last dot.
-    fn place_name(&self, name: &str) -> Result<Place, String> {
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let (code, rest) = name.split_once('.').unwrap_or((name, ""));
-        let zone = self
-            .zones
-            .iter()
-            .find(|zone| zone.as_str().eq_ignore_ascii_case(rest))
-            .ok_or_else(|| {
-                let zones = list(&self.zones);
-                format!("the name lies in {rest:?}, and links go to {zones}")
-            })?;
-        Ok(Place {
-            zone: zone.clone(),
-            code: Code::parse(code).map_err(|e| e.to_string()),
-        })
+        place(&self.default, code)
     }
 
     /// A URL: the last segment of its path is the code, or if it has none, its host is the name.
-    fn place_url(&self, url: &str) -> Result<Place, String> {
-        let url = Url::parse(url).map_err(|e| format!("its key is no URL: {e}"))?;
+    fn place_url(&self, url: &Url) -> Result<Place, String> {
         let mut segments = url.path_segments().into_iter().flatten();
-        match segments.rfind(|segment| !segment.is_empty()) {
-            Some(code) => Ok(self.place_code(code)),
-            None => self.place_name(url.host_str().unwrap_or_default()),
+        if let Some(code) = segments.rfind(|segment| !segment.is_empty()) {
+            return Ok(self.place_code(code));
         }
+        let name = url.host_str().unwrap_or_default();
+        let (code, zone) = self.zone_of(name).ok_or_else(|| self.elsewhere(name))?;
+        Ok(place(zone, code))
     }
+
+    /// The code and the zone of a full name, with or without its last dot, that lies in one.
+    fn zone_of<'a>(&self, name: &'a str) -> Option<(&'a str, &Origin)> {
+        let (code, rest) = split(name)?;
+        let mut zones = self.zones.iter();
+        let zone = zones.find(|zone| zone.as_str().eq_ignore_ascii_case(rest))?;
+        Some((code, zone))
+    }
+
+    /// Why a name lies nowhere.
+    fn elsewhere(&self, name: &str) -> String {
+        let (_, rest) = split(name).unwrap_or((name, ""));
+        let zones = list(&self.zones);
+        format!("the name lies in {rest:?}, and links go to {zones}")
+    }
+}
+
+fn place(zone: &Origin, code: &str) -> Place {
+    Place {
+        zone: zone.clone(),
+        code: Code::parse(code).map_err(|e| e.to_string()),
+    }
+}
+
+/// The first label of a name, and the rest without its last dot.
+fn split(name: &str) -> Option<(&str, &str)> {
+    name.strip_suffix('.').unwrap_or(name).split_once('.')
+}
+
+/// A short URL without its scheme, as `short.example/abc`: there is a dot before the first slash,
+/// and it can be a host. A code may have slashes, too, but there is none like that.
+fn without_scheme(key: &str) -> Option<Url> {
+    let (host, _) = key.split_once('/')?;
+    let url = Url::parse(&format!("http://{key}")).ok()?;
+    let is_name = matches!(url.host(), Some(Host::Domain(_)));
+    (host.contains('.') && is_name).then_some(url)
 }
 
 /// The zones, for a message.
@@ -125,16 +149,20 @@ mod tests {
     }
 
     /// The code and its zone, or what is wrong with the code and the zone, or what is wrong.
-    fn shown(asked: Option<&str>, key: &str) -> String {
+    fn shown_as(called: Called, asked: Option<&str>, key: &str) -> String {
         let asked = asked.map(|asked| Origin::parse(asked).unwrap());
         let targets = Targets::new(zones(), asked.as_ref()).unwrap();
-        match targets.place(key) {
+        match targets.place(key, called) {
             Ok(Place { zone, code }) => match code {
                 Ok(code) => format!("{code} in {zone}"),
                 Err(reason) => format!("{reason}, in {zone}"),
             },
             Err(reason) => reason,
         }
+    }
+
+    fn shown(asked: Option<&str>, key: &str) -> String {
+        shown_as(Called::Name, asked, key)
     }
 
     fn check(key: &str, expected: &str) {
@@ -181,8 +209,8 @@ mod tests {
         elsewhere("x.example.org", "example.org");
         elsewhere("x.y.s.example.com", "y.s.example.com");
         elsewhere("s.example.com", "example.com");
-        elsewhere("x.", "");
         elsewhere("v1.2", "2");
+        elsewhere("x.", "");
         // Where one zone was asked for, another is elsewhere, too.
         assert_eq!(
             shown(Some("s.example.com"), "x.t.example.net"),
@@ -209,6 +237,52 @@ mod tests {
         check(
             "https://tiny.example/a%20b",
             "a code has only letters, digits and hyphens; this one has '%', in s.example.com",
+        );
+    }
+
+    #[test]
+    fn codes_with_dots_are_no_names_unless_they_lie_in_a_zone() {
+        let check = |key: &str, expected: &str| {
+            assert_eq!(shown_as(Called::Code, None, key), expected, "{key}");
+        };
+        for code in [
+            "resume.pdf",
+            "v1.2",
+            "a.tar.gz",
+            "x.other.example",
+            ".",
+            "a..b",
+        ] {
+            let dot = "a code has only letters, digits and hyphens; this one has '.'";
+            check(code, &format!("{dot}, in s.example.com"));
+        }
+        check("aB3.s.example.com", "ab3 in s.example.com");
+        check("aB3.T.example.net.", "ab3 in t.example.net");
+        check(
+            "https://tiny.example/resume.pdf",
+            "a code has only letters, digits and hyphens; \
+             this one has '.', in s.example.com",
+        );
+    }
+
+    #[test]
+    fn short_urls_may_have_no_scheme() {
+        for called in [Called::Code, Called::Name] {
+            let check = |key: &str, expected: &str| {
+                assert_eq!(shown_as(called, None, key), expected, "{key}");
+            };
+            check("short.example/aB3", "ab3 in s.example.com");
+            check("bit.ly/aB3/", "ab3 in s.example.com");
+            check("short.example:8080/u/aB3?x", "ab3 in s.example.com");
+            check("aB3.t.example.net/", "ab3 in t.example.net");
+            // Codes of several segments, and what is no host.
+            let slash = "a code has only letters, digits and hyphens; this one has";
+            check("docs/api", &format!("{slash} '/', in s.example.com"));
+        }
+        let shown = shown_as(Called::Code, None, "v1.2/x");
+        assert!(
+            shown.ends_with("this one has '.', in s.example.com"),
+            "{shown}"
         );
     }
 
