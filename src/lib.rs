@@ -56,6 +56,7 @@ pub mod link;
 pub mod links;
 pub mod logging;
 pub mod metrics;
+pub mod name;
 pub mod progress;
 mod server;
 mod sockets;

@@ -1,10 +1,14 @@
 //! Every figure that the server counts, declared in this one place.
 
+mod latency;
+mod process;
+
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,13 +17,20 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::latency::{LocalTimes, ResponseTimes, Times};
+use self::process::Process;
+
 /// The counters of one server.
 pub struct Metrics {
     registry: Registry,
+    /// Those whose names are the same for all programs.
+    common: Registry,
     /// Replies sent, by transport and rcode.
     pub dns_responses: Family<DnsResponse, Counter>,
     /// Queries that got no reply, by reason.
     pub dns_dropped: Family<DnsDrop, Counter>,
+    /// How long replies took, by transport.
+    pub dns_response_times: Arc<ResponseTimes>,
     /// Replies cut short with TC.
     pub dns_truncated: Counter,
     /// Replies made of an answer that was kept.
@@ -126,6 +137,12 @@ pub enum Transport {
     Udp,
     Tcp,
     Tls,
+}
+
+/// The label of [`Metrics::dns_response_times`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransportLabel {
+    transport: Transport,
 }
 
 /// The label of [`Metrics::dns_dropped`].
@@ -394,8 +411,10 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("tinyns"),
+            common: Registry::default(),
             dns_responses: Family::default(),
             dns_dropped: Family::default(),
+            dns_response_times: Arc::default(),
             dns_truncated: Counter::default(),
             dns_hot_answers: Counter::default(),
             dnssec_signatures: Counter::default(),
@@ -441,7 +460,9 @@ impl Metrics {
             dnssec_reloads: Family::default(),
             zone_reloads: Family::default(),
         };
+        metrics.common.register_collector(Box::new(Process::new()));
         let registry = &mut metrics.registry;
+        registry.register_collector(Box::new(metrics.dns_response_times.clone()));
         registry.register(
             "build",
             "Which program this is",
@@ -718,12 +739,16 @@ impl Metrics {
         }
     }
 
+    /// All figures, those of the process as they are now. It reads files below `/proc`, of which one may have as many
+    /// entries as there are open files.
     /// The exposition in OpenMetrics text form, which Prometheus reads
     /// (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail, and no metric here fails to encode itself.
-        let written = encode(&mut text, &self.registry);
+        let written = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &self.common))
+            .and_then(|()| encode_eof(&mut text));
         debug_assert!(written.is_ok());
         text
     }

@@ -28,13 +28,13 @@ use crate::dnssec::keys::KeysError;
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
-use crate::link::Origin;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::metrics::{Metrics, Outcome, Reload};
+use crate::name::ZoneName;
 use crate::sockets::{Sockets, StreamListener};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
-use crate::zone::{Diagnostic, LoadError, Signings, ZoneConfig, ZoneSet};
+use crate::zone::{Diagnostic, LoadError, Signings, ZoneConfig, ZoneSet, Zones};
 
 /// The environment variable that holds the admin token; it comes before the token file. Empty is
 /// the same as unset.
@@ -196,6 +196,7 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     let admin_routes = admin_router(links.clone(), token, urls, metrics.clone(), stopping);
     let redirect_routes = redirect_router(links.clone(), urls, metrics);
     links.start(&running.background, &running.background_shutdown);
+    running.warn_of_hidden_links(None);
     let watch = handler.clone();
     let watch = watch.watch_rate_limit(running.background_shutdown.clone());
     running.background.spawn(watch);
@@ -345,11 +346,13 @@ impl Running {
 
     async fn reload_zones(&self) -> bool {
         let zones = self.zones.clone();
+        let before = zones.snapshot();
         let outcome = match tokio::task::spawn_blocking(move || zones.reload()).await {
             Ok(Ok(warnings)) => {
                 self.handler.zones_replaced();
                 log_warnings(&warnings);
                 tracing::info!("zone files reloaded");
+                self.warn_of_hidden_links(Some(before));
                 Outcome::Success
             }
             Ok(Err(error)) => {
@@ -368,6 +371,18 @@ impl Running {
         let reload = Reload { outcome };
         self.metrics.zone_reloads.get_or_create(&reload).inc();
         taken
+    }
+
+    /// Warns of links whose names the zone files have taken, and had not taken before; not at once, for it asks the
+    /// store.
+    fn warn_of_hidden_links(&self, before: Option<Arc<Zones>>) {
+        let (zones, links) = (self.zones.snapshot(), self.links.clone());
+        let stop = self.background_shutdown.clone();
+        self.background.spawn(async move {
+            let taken = aside(move || zones.taken_names(before.as_deref())).await;
+            let warn = links.warn_of_hidden(taken);
+            stop.run_until_cancelled(warn).await
+        });
     }
 
     /// Waits until a listener fails for good, and says which; a server in order never returns.
@@ -409,7 +424,7 @@ fn load_zones(
 }
 
 /// Tells which keys sign, and when that changes.
-fn log_keys(origin: &Origin, signing: &Signing) {
+fn log_keys(origin: &ZoneName, signing: &Signing) {
     let keys = signing.keys();
     let tags = |keys: &[Arc<SigningKey>]| keys.iter().map(|key| key.tag()).collect::<Vec<_>>();
     let until = keys

@@ -11,7 +11,9 @@ use hickory_proto::serialize::binary::BinEncodable;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Process, Server, Setup, TOKEN, ZONE, http, query, tinyns, wait};
+use crate::harness::{
+    PATIENCE, Process, Server, Setup, TOKEN, ZONE, http, output, query, tinyns, wait,
+};
 
 /// Runs `tinyns serve` with a configuration that it must refuse; returns what it said.
 fn refused(config: &str, zone: &str) -> String {
@@ -212,6 +214,118 @@ fn sighup_reloads_all_zones_or_none() {
         Some(&json!({"url": "https://example.org/", "code": "abc"})),
     );
     assert_eq!(reply.status, 422, "{reply:?}");
+}
+
+/// Static names win. That a link is not served any more is said when its name is taken, and at each start.
+#[test]
+fn a_link_that_a_zone_file_hides_is_named() {
+    let server = Server::start();
+    for code in ["abc", "held", "free"] {
+        server.add_with(&json!({"url": "https://example.net/", "code": code}));
+    }
+    let hidden = |code: &str| {
+        format!("the link {code}.s.example.com is not served: a zone file has its name")
+    };
+    let write = |text: &str| {
+        std::fs::write(
+            server.dir().join("s.example.com.zone"),
+            format!("{ZONE}{text}"),
+        )
+        .unwrap();
+    };
+    write("abc IN A 192.0.2.97\nnolink IN A 192.0.2.97\n");
+    server.signal(Signal::SIGHUP);
+    server.log().wait_for(&hidden("abc"));
+    // The serial is what others go by.
+    server.log().wait_for(
+        "s.example.com.zone:3: the zone has changed and its serial has not; raise it above 1",
+    );
+    // What was taken before is not said again.
+    write("abc IN A 192.0.2.97\nheld.r IN A 192.0.2.98\n");
+    server.signal(Signal::SIGHUP);
+    server.log().wait_for(&hidden("held"));
+    let text = server.log().text();
+    assert_eq!(text.matches(&hidden("abc")).count(), 1, "{text}");
+    assert!(
+        !text.contains(&hidden("free")) && !text.contains(&hidden("nolink")),
+        "{text}"
+    );
+    let server = server.restart();
+    server.log().wait_for(&hidden("abc"));
+    server.log().wait_for(&hidden("held"));
+    let text = server.log().text();
+    assert!(!text.contains(&hidden("free")), "{text}");
+}
+
+/// RFC 2317 §4: the zone of an address range has a slash in its name. Its names are the same in the configuration, on
+/// the wire and in what is said of them.
+#[test]
+fn a_zone_may_have_any_name() {
+    let range = "$ORIGIN 0/25.2.0.192.in-addr.arpa.\n$TTL 60\n@ SOA ns.example. h.example. 1 2 3 4 60\n\
+                 @ NS ns.example.\n1 PTR a.example.\n1 PTR a.example.\n";
+    let root = "$TTL 60\n@ SOA ns.example. h.example. 1 2 3 4 60\n@ NS ns.example.\nexample NS ns.example.\n\
+                ns.example A 192.0.2.1\nx A 192.0.2.2\n";
+    let server = Setup::new()
+        .zone("0/25.2.0.192.in-addr.arpa.", "", range)
+        .zone(".", "", root)
+        .start();
+    server
+        .log()
+        .wait_for("1.0/25.2.0.192.in-addr.arpa. has this PTR record already");
+    let dig = |words: &[&str]| {
+        let port = server.dns.port().to_string();
+        let all = [&["@127.0.0.1", "-p", &port, "+norec"], words].concat();
+        String::from_utf8(output("dig", &all).stdout).unwrap()
+    };
+    let name = "1.0/25.2.0.192.in-addr.arpa.";
+    assert_eq!(dig(&["+short", "PTR", name]), "a.example.\n");
+    assert_eq!(dig(&["+short", "A", "x."]), "192.0.2.2\n");
+    let denied = dig(&["A", "nosuch."]);
+    assert!(
+        denied.contains("NXDOMAIN") && denied.contains("\n.\t"),
+        "{denied}"
+    );
+    // A link may lead to what the root delegates, which is all the world.
+    server.add("https://www.example/");
+    let mut command = tinyns();
+    let checked = finished(command.args(["check", "--config"]).arg(server.config()));
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        said.contains("ok: 0/25.2.0.192.in-addr.arpa: ") && said.contains("ok: .: "),
+        "{said}"
+    );
+    // A signed one, whose keys have files of their own, is found by its name.
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    let keys = server.dir().join("keys");
+    let signed = "file = ";
+    let config = config.replacen(
+        "[[zone]]\norigin = \".\"",
+        &format!("[zone.dnssec]\nkeys = {keys:?}\n[[zone]]\norigin = \".\""),
+        1,
+    );
+    assert!(config.contains("[zone.dnssec]") && config.contains(signed));
+    let file = server.dir().join("signed.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = tinyns();
+    let made = finished(command.args(["keys", "generate", "--config"]).arg(&file));
+    assert!(made.status.success(), "{made:?}");
+    let files: Vec<_> = std::fs::read_dir(&keys)
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    let is_key = |file: &std::ffi::OsString| {
+        file.to_str()
+            .unwrap()
+            .starts_with("K0%2F25.2.0.192.in-addr.arpa.+013+")
+    };
+    assert!(files.iter().any(is_key), "{files:?}");
+    let mut command = tinyns();
+    let ds = finished(command.args(["keys", "ds", "--config"]).arg(&file));
+    let ds = String::from_utf8(ds.stdout).unwrap();
+    assert!(ds.starts_with("0/25.2.0.192.in-addr.arpa. IN DS "), "{ds}");
+    let mut command = tinyns();
+    let checked = finished(command.args(["check", "--config"]).arg(&file));
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 #[test]

@@ -338,6 +338,15 @@ fn systemd_finds_no_fault_with_the_units() {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     assert_eq!(verify(&files), "");
+    // A cause that lasts does not end the attempts, and does not fill the log: the default is five within a second.
+    let text = std::fs::read_to_string(&files[0]).unwrap();
+    for line in [
+        "Restart=on-failure",
+        "RestartSec=2s",
+        "StartLimitIntervalSec=0",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}");
+    }
     // It would say so.
     let text = std::fs::read_to_string(&files[0]).unwrap();
     std::fs::write(&files[0], text.replace("MemoryDeny", "MemoryDny")).unwrap();

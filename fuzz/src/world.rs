@@ -19,6 +19,7 @@ use tinyns::dns::{Identity, Settings};
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::links::{LinkLimits, Links, MemoryLimits};
 use tinyns::metrics::Metrics;
+use tinyns::name::ZoneName;
 use tinyns::store::{
     Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError, seconds,
 };
@@ -67,7 +68,7 @@ impl Files {
 /// A zone with this file. Its links, if it has any, are below `r`.
 pub fn zone_config(text: &str, file: &Path, has_links: bool, layout: Layout) -> ZoneConfig {
     ZoneConfig {
-        origin: origin(text),
+        origin: ZoneName::parse(text).expect("a name"),
         file: file.into(),
         redirect_host: has_links.then(|| "r".into()),
         layout,

@@ -12,8 +12,9 @@ use super::query_log::{MAX_IDENTITY_LEN, MAX_SOCKET_LEN};
 use super::rate_limit::MAX_EXEMPT;
 use super::redis::{MAX_URLS, MAX_WORD_LEN};
 use crate::dns::rate_limit::PrefixError;
-use crate::link::{Origin, OriginError};
+use crate::link::OriginError;
 use crate::links::redis::RedisUrlError;
+use crate::name::{ZoneName, ZoneNameError};
 
 /// The most faults of a configuration that are shown: as many as anybody mends before trying again.
 pub(super) const MAX_FAULTS: usize = 50;
@@ -158,14 +159,19 @@ pub enum Problem {
     /// No zone holds links.
     #[error("no zone has a redirect_host, so there is none to hold links")]
     NoLinkZone,
-    /// Not an origin.
+    /// Not the name of a zone.
     #[error(transparent)]
-    Origin(OriginError),
+    Origin(ZoneNameError),
+    /// Not the origin of a zone that holds links.
+    #[error(
+        "{0}; with redirect_host the names of the zone stand in URLs, so its origin has letters, digits, hyphens and underscores only; without it any name will do"
+    )]
+    LinkOrigin(OriginError),
     /// The origin has a zone already.
     #[error("{origin} is already in line {line}")]
     DuplicateOrigin {
         /// The origin.
-        origin: Origin,
+        origin: ZoneName,
         /// Where it stands first.
         line: usize,
     },

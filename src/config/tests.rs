@@ -1,8 +1,8 @@
 use std::io::Write;
 
 use super::*;
-use crate::link::Origin;
 use crate::links::redis::{RedisMode, RedisUrl};
+use crate::name::ZoneName;
 use crate::store::DynamoConfig;
 use crate::zone::Layout;
 
@@ -76,7 +76,7 @@ fn the_defaults_are_those_of_the_documentation() {
             tls: None,
         },
         zones: vec![ZoneConfig {
-            origin: Origin::parse("s.example.com").unwrap(),
+            origin: ZoneName::parse("s.example.com").unwrap(),
             file: "zones/s.example.com.zone".into(),
             redirect_host: Some("r".into()),
             layout: Layout::Cname,
@@ -125,7 +125,7 @@ redirect_host = "Go"
 layout = "direct"
 link_ttl = 604800
 [[zone]]
-origin = "static.example"
+origin = "0/25.2.0.192.in-addr.arpa."
 file = "static"
 link_ttl = 0
 [store]
@@ -155,7 +155,7 @@ group = "dns"
         },
         zones: vec![
             ZoneConfig {
-                origin: Origin::parse("s.example.org").unwrap(),
+                origin: ZoneName::parse("s.example.org").unwrap(),
                 file: "/etc/tinyns/org".into(),
                 redirect_host: Some("go".into()),
                 layout: Layout::Direct,
@@ -163,7 +163,7 @@ group = "dns"
                 dnssec: None,
             },
             ZoneConfig {
-                origin: Origin::parse("static.example").unwrap(),
+                origin: ZoneName::parse("0/25.2.0.192.in-addr.arpa").unwrap(),
                 file: "static".into(),
                 redirect_host: None,
                 layout: Layout::Cname,
@@ -359,7 +359,14 @@ fn zones_are_checked() {
     );
     check_zone(
         "origin = \"a..b\"\nfile = \"a\"\nredirect_host = \"r\"",
-        "t.toml:2: zone.origin: the origin \"a..b\" has an empty label",
+        "t.toml:2: zone.origin: \"a..b\" is not a domain name: it has an empty label",
+    );
+    // RFC 2317 §4 has such names, and URLs have not.
+    check_zone(
+        "origin = \"0/25.a\"\nfile = \"a\"\nredirect_host = \"r\"",
+        "t.toml:2: zone.origin: the origin \"0/25.a\" has the character '/'; with redirect_host the names of \
+         the zone stand in URLs, so its origin has letters, digits, hyphens and underscores only; without it any \
+         name will do",
     );
     check_zone(
         "origin = \"a\"\nfile = \"\"\nredirect_host = \"r\"",

@@ -1,6 +1,7 @@
 //! `[[zone]]`: which zones there are, and where their links fit.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use toml::Spanned;
 
@@ -8,6 +9,7 @@ use super::problem::Problem;
 use super::raw::{RawZone, RawZones};
 use super::reader::Reader;
 use crate::link::{Code, Origin, Ttl};
+use crate::name::ZoneName;
 use crate::zone::{Layout, ZoneConfig};
 
 /// The longest name in text form without the last dot (RFC 1035 §2.3.4).
@@ -81,10 +83,13 @@ impl Reader<'_> {
                 self.note_missing(span.clone(), "zone", "a [[zone]]", key);
             }
         }
+        let origin_span = raw.origin.as_ref().map_or(0..0, Spanned::span);
         let origin = raw.origin.and_then(|origin| self.origin(origin));
-        let redirect_host = raw
-            .redirect_host
-            .and_then(|host| self.redirect_host(host, origin.as_ref()));
+        let redirect_host = raw.redirect_host.and_then(|host| {
+            let links = origin.as_ref();
+            let links = links.and_then(|origin| self.link_origin(origin, origin_span));
+            self.redirect_host(host, links.as_ref())
+        });
         let (key, range) = ("zone.link_ttl", (0, Ttl::MAX));
         let file = self.file(raw.file, "zone.file", "");
         let layout = self.layout(raw.layout);
@@ -100,9 +105,16 @@ impl Reader<'_> {
         })
     }
 
-    fn origin(&self, text: Spanned<String>) -> Option<Origin> {
-        let read = Origin::parse(text.get_ref());
+    fn origin(&self, text: Spanned<String>) -> Option<ZoneName> {
+        let read = ZoneName::parse(text.get_ref());
         read.map_err(|e| self.note(text.span(), "zone.origin", Problem::Origin(e)))
+            .ok()
+    }
+
+    /// The origin of links in a zone of this name.
+    fn link_origin(&self, name: &ZoneName, span: Range<usize>) -> Option<Origin> {
+        let read = Origin::parse(name.as_str());
+        read.map_err(|why| self.note(span, "zone.origin", Problem::LinkOrigin(why)))
             .ok()
     }
 

@@ -75,10 +75,10 @@ struct Asked {
 }
 
 /// The parts of a TSIG record that are needed to say that its key is unknown.
-#[derive(Clone, Copy)]
 struct Tsig<'p> {
-    owner: &'p [u8],
-    algorithm: &'p [u8],
+    /// In full, as the algorithm. RFC 8945 §4.2 forbids to compress either; others read it nevertheless.
+    owner: Vec<u8>,
+    algorithm: Vec<u8>,
     /// Time signed and fudge.
     time: &'p [u8],
     original_id: &'p [u8],
@@ -211,7 +211,9 @@ impl<'p> Message<'p> {
                     self.take_opt(&record)?;
                     self.options = walk.at - record.data.len()..walk.at;
                 }
-                TYPE_TSIG => self.tsig = Some(Tsig::read(&record).ok_or("TSIG cannot be read")?),
+                TYPE_TSIG => {
+                    self.tsig = Some(Tsig::read(&record, walk.packet).ok_or("TSIG cannot be read")?)
+                }
                 _ => {}
             }
         }
@@ -370,14 +372,14 @@ struct Walk<'p> {
 
 /// A record.
 struct Record<'p> {
-    /// The owner's bytes, as they are.
+    /// The owner's bytes, as they are: they may end in a pointer.
     owner: &'p [u8],
-    /// Whether these end in a pointer.
-    is_compressed: bool,
     rtype: u16,
     class: [u8; 2],
     ttl: [u8; 4],
     data: &'p [u8],
+    /// Where its data begin in the packet.
+    data_at: usize,
 }
 
 const CUT_OFF: &str = "the message is cut off";
@@ -420,8 +422,8 @@ impl<'p> Walk<'p> {
         self.take(QUESTION_TAIL).map(|_| ())
     }
 
-    /// The next name, as far as a pointer, and whether there is one.
-    fn name(&mut self) -> Result<(&'p [u8], bool), &'static str> {
+    /// The next name, as far as a pointer.
+    fn name(&mut self) -> Result<&'p [u8], &'static str> {
         let rest = self.packet.get(self.at..).unwrap_or_default();
         let (name, pointer) = whole_name(rest)?;
         // RFC 1035 §4.1.4: to a prior occurrence of a name, which is behind the header.
@@ -429,21 +431,21 @@ impl<'p> Walk<'p> {
             return Err(BAD_NAME);
         }
         self.at += name.len();
-        Ok((name, pointer.is_some()))
+        Ok(name)
     }
 
     fn record(&mut self) -> Result<Record<'p>, &'static str> {
-        let (owner, is_compressed) = self.name()?;
+        let owner = self.name()?;
         let fixed = self.take(RECORD_FIXED)?;
         let &[t0, t1, c0, c1, l0, l1, l2, l3, d0, d1] = fixed else {
             return Err(CUT_OFF);
         };
         Ok(Record {
             owner,
-            is_compressed,
             rtype: u16::from_be_bytes([t0, t1]),
             class: [c0, c1],
             ttl: [l0, l1, l2, l3],
+            data_at: self.at,
             data: self.take(u16::from_be_bytes([d0, d1]).into())?,
         })
     }
@@ -470,12 +472,32 @@ fn whole_name(wire: &[u8]) -> Result<(&[u8], Option<usize>), &'static str> {
     Err(BAD_NAME)
 }
 
+/// The name at the beginning of some bytes of a packet, in full; none if there is none. The first pointer leads to
+/// before `last`, and each one further back than the one before (RFC 1035 §4.1.4: "a prior occurrence"), so this ends.
+fn expand<'p>(mut part: &'p [u8], packet: &'p [u8], mut last: usize) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(MAX_NAME_LEN);
+    loop {
+        let (bytes, pointer) = whole_name(part).ok()?;
+        let Some(to) = pointer else {
+            name.extend(bytes);
+            return (name.len() <= MAX_NAME_LEN).then_some(name);
+        };
+        let (labels, _) = bytes.split_at(bytes.len() - 2);
+        name.extend(labels);
+        if name.len() > MAX_NAME_LEN || !(HEADER_LEN..last).contains(&to) {
+            return None;
+        }
+        last = to;
+        part = packet.get(to..)?;
+    }
+}
+
 impl<'p> Tsig<'p> {
-    /// Takes a TSIG record apart (RFC 8945 §4.2); none if it is not one.
-    fn read(record: &Record<'p>) -> Option<Self> {
+    /// Takes a TSIG record of this packet apart (RFC 8945 §4.2); none if it is not one.
+    fn read(record: &Record<'p>, packet: &'p [u8]) -> Option<Self> {
         let data = record.data;
-        let algorithm = WireName::read(data)?.as_bytes().len();
-        let (algorithm, rest) = data.split_at_checked(algorithm)?;
+        let (algorithm, _) = whole_name(data).ok()?;
+        let rest = data.get(algorithm.len()..)?;
         let (time, rest) = rest.split_at_checked(8)?;
         let (mac_len, rest) = rest.split_first_chunk::<2>()?;
         let (_, rest) = rest.split_at_checked(u16::from_be_bytes(*mac_len).into())?;
@@ -485,9 +507,12 @@ impl<'p> Tsig<'p> {
         let is_tsig = u16::from_be_bytes(record.class) == CLASS_ANY
             && record.ttl == [0; 4]
             && other.len() == usize::from(u16::from_be_bytes(*other_len));
-        (is_tsig && !record.is_compressed).then_some(Self {
-            owner: record.owner,
-            algorithm,
+        if !is_tsig {
+            return None;
+        }
+        Some(Self {
+            owner: expand(record.owner, packet, packet.len())?,
+            algorithm: expand(algorithm, packet, record.data_at)?,
             time,
             original_id,
         })
@@ -495,13 +520,13 @@ impl<'p> Tsig<'p> {
 
     /// The record that says that we do not know the key: without a signature (RFC 8945 §5.2.1, §5.3.2).
     fn bad_key(&self) -> Vec<u8> {
-        let mut record = self.owner.to_vec();
+        let mut record = self.owner.clone();
         let data_len = self.algorithm.len() + self.time.len() + 2 + 2 + 2 + 2;
         record.extend(TYPE_TSIG.to_be_bytes());
         record.extend(CLASS_ANY.to_be_bytes());
         record.extend([0; 4]);
         record.extend((data_len as u16).to_be_bytes());
-        record.extend(self.algorithm);
+        record.extend(&self.algorithm);
         record.extend(self.time);
         record.extend([0; 2]);
         record.extend(self.original_id);

@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::handler::{Handler, Unanswered};
 use super::hot::Now;
@@ -84,6 +85,8 @@ pub(super) enum Fate {
 
 /// A query that waits for a link.
 pub struct Waiting {
+    /// When it was read.
+    began: Instant,
     packet: Box<[u8]>,
     peer: SocketAddr,
     via: Via,
@@ -92,6 +95,8 @@ pub struct Waiting {
 
 /// A query whose link was waited for. It holds no buffer: there may be many of them.
 pub(super) struct Resolved {
+    /// When it was read.
+    began: Instant,
     packet: Box<[u8]>,
     peer: SocketAddr,
     via: Via,
@@ -250,6 +255,7 @@ impl Handler {
             },
             Err(Pending::Signature { is_made_up }) => Fate::Signs { is_made_up },
             Err(Pending::Link(unanswered)) => Fate::Waits(Waiting {
+                began: now.instant,
                 packet: bytes.into(),
                 peer,
                 via,
@@ -331,6 +337,16 @@ impl Waiting {
         &mut self.unanswered
     }
 
+    /// When it was read.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Says that it was read earlier than it was looked at.
+    pub(super) fn set_began(&mut self, began: Instant) {
+        self.began = began;
+    }
+
     /// Waits for the link, which is being looked up, and makes the reply. Returns whether there is one to send;
     /// if not, that has been counted.
     pub(super) async fn end(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
@@ -340,6 +356,7 @@ impl Waiting {
     /// Waits for the link, which is being looked up.
     pub(super) async fn resolve(self, handler: &Handler) -> Resolved {
         Resolved {
+            began: self.began,
             packet: self.packet,
             peer: self.peer,
             via: self.via,
@@ -349,6 +366,11 @@ impl Waiting {
 }
 
 impl Resolved {
+    /// When it was read.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Makes the reply. Returns whether there is one to send; if not, that has been counted.
     pub(super) fn reply(self, handler: &Handler, mut scratch: Scratch<'_>) -> bool {
         let Self {
@@ -356,6 +378,7 @@ impl Resolved {
             peer,
             via,
             answerable,
+            ..
         } = self;
         let read = handler.read(&packet, peer, via);
         let sent = match read.query {

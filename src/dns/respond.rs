@@ -321,7 +321,10 @@ impl<'a, 'p> Response<'a, 'p> {
 
     fn no_name_as_stand_in(&mut self, place: &Place<'_>, answer: Option<Answer>) -> Sent {
         let stand_in = place.zone.stand_in(&self.query.name);
-        let key = self.shared.hot.stand_in_key(&stand_in, self.form);
+        let key = self
+            .shared
+            .hot
+            .stand_in_key(&stand_in, place.zone, self.form);
         if let Some(sent) = self.hot_reply(&key) {
             return sent;
         }
@@ -373,7 +376,10 @@ impl<'a, 'p> Response<'a, 'p> {
     /// reply are; gives the head of such an answer, and their length.
     fn signed_soa(&mut self, place: &Place<'_>) -> Result<(Head, usize), Unsigned> {
         let stand_in = place.zone.stand_in(&self.query.name);
-        let key = self.shared.hot.stand_in_key(&stand_in, Form::Signed);
+        let key = self
+            .shared
+            .hot
+            .stand_in_key(&stand_in, place.zone, Form::Signed);
         if self.reading == Reading::Ordinary {
             let is_current = |stamp| self.shared.links.is_current(stamp);
             let room = self.frame.room();

@@ -31,6 +31,7 @@ use crate::dnssec::key::SigningKey;
 use crate::dnssec::keys::ZoneKeys;
 use crate::dnssec::sign::{self, CanonicalSet};
 use crate::links::{Lease, Stamp};
+use crate::name::Shown;
 use crate::zone::{WireName, Zone};
 
 /// The most bytes of signatures that are kept for an RRset: those of two keys, if the zone has the longest name.
@@ -322,7 +323,7 @@ impl Signer<'_> {
         let period = self.signing.validity().period(self.now.unix, spread);
         let keys = self.keys_for(set.rtype);
         let data = sign::sign(set, self.zone.apex_key(), keys, &period).map_err(|error| {
-            tracing::error!(%error, zone = %self.zone.origin(), "cannot sign");
+            tracing::error!(%error, zone = %Shown::from(self.zone.origin()), "cannot sign");
             Unsigned::Failed
         })?;
         metrics.dnssec_signatures.inc_by(data.len() as u64);

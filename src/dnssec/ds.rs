@@ -8,7 +8,7 @@ use std::fmt;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::key::SigningKey;
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The data of the CDS record that asks for all DS records to be removed: `0 0 0 00` (RFC 8078 §4).
 pub const DELETE_CDS: [u8; 5] = [0; 5];
@@ -31,7 +31,7 @@ impl Ds {
     pub const DIGEST_TYPE: u8 = 2;
 
     /// That of a key of the zone of this origin.
-    pub fn of(origin: &Origin, key: &SigningKey) -> Self {
+    pub fn of(origin: &ZoneName, key: &SigningKey) -> Self {
         Self {
             tag: key.tag(),
             algorithm: key.algorithm().number(),
@@ -68,25 +68,14 @@ impl fmt::Display for Ds {
 }
 
 /// The digest of a key (RFC 4034 §5.1.4, RFC 4509 §2.1).
-fn key_digest(origin: &Origin, dnskey: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut text = canonical_name(origin);
+fn key_digest(origin: &ZoneName, dnskey: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
+    // In wire form and lower case (RFC 4034 §6.2).
+    let mut text = origin.wire().to_vec();
     text.extend(dnskey);
     let mut bytes = [0; SHA256_OUTPUT_LEN];
     // SHA-256 has as many bytes as the array.
     bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
     bytes
-}
-
-/// The origin in wire form and lower case (RFC 4034 §6.2).
-fn canonical_name(origin: &Origin) -> Vec<u8> {
-    let mut name = Vec::with_capacity(origin.as_str().len() + 2);
-    for label in origin.as_str().split('.') {
-        // An origin's labels have at most 63 bytes.
-        name.push(label.len() as u8);
-        name.extend(label.bytes());
-    }
-    name.push(0);
-    name
 }
 
 #[cfg(test)]
@@ -103,7 +92,7 @@ mod tests {
         let ds = Ds {
             tag: key_tag(&dnskey),
             algorithm,
-            digest: key_digest(&Origin::parse(origin).unwrap(), &dnskey),
+            digest: key_digest(&ZoneName::parse(origin).unwrap(), &dnskey),
         };
         assert_eq!(ds.to_string(), expected);
         let [high, low] = ds.tag.to_be_bytes();

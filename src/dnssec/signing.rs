@@ -9,13 +9,13 @@ use super::keys::list::LIST_FILE;
 use super::keys::{KeyRing, KeysError, ZoneKeys};
 use super::sign::Validity;
 use crate::clock::UnixTime;
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The keys of a zone as they are now, and how long signatures are valid.
 #[derive(Debug)]
 pub struct Signing {
     config: DnssecConfig,
-    origin: Origin,
+    origin: ZoneName,
     /// All keys, and what they do when. Held while the ones that sign are exchanged, so that of two readers of
     /// the clock the later one wins.
     ring: Mutex<KeyRing>,
@@ -27,7 +27,7 @@ impl Signing {
     ///
     /// # Errors
     /// As [`KeyRing::load`].
-    pub fn load(config: DnssecConfig, origin: Origin, now: UnixTime) -> Result<Self, KeysError> {
+    pub fn load(config: DnssecConfig, origin: ZoneName, now: UnixTime) -> Result<Self, KeysError> {
         let ring = KeyRing::load(&config, &origin, now)?;
         Ok(Self {
             keys: ArcSwap::from_pointee(ring.at(now)),
@@ -86,7 +86,7 @@ impl Signing {
     }
 
     /// The zone.
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &ZoneName {
         &self.origin
     }
 

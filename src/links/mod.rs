@@ -24,6 +24,7 @@
 mod batch;
 mod budget;
 mod filter;
+mod hidden;
 mod memory;
 mod readiness;
 pub mod redis;
@@ -46,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::filter::{Filter, Keeper};
+pub use self::hidden::TakenNames;
 pub use self::memory::MemoryLimits;
 use self::memory::{Known, Look, Memory, Ticket, Wait};
 pub use self::readiness::Readiness;

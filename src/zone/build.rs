@@ -14,7 +14,8 @@ use super::ZoneConfig;
 use super::diagnostic::{Diagnostic, Problem};
 use super::master::FileRecord;
 use super::tree::{APEX, Kind, RrSet, Tree};
-use super::wire::{self, MAX_NAME_LEN, WireName};
+use crate::name::wire::{self, WireName};
+use crate::name::{MAX_NAME_LEN, Shown};
 
 /// The room that a message has for one RRset: 65,535 bytes (RFC 1035 §4.2.2) without the header, a
 /// question and an OPT record.
@@ -41,7 +42,7 @@ impl Set {
 /// The records of one name.
 struct Owner {
     /// As the first record has it.
-    name: Box<Name>,
+    name: Box<Shown>,
     lower: LowerName,
     key: Box<[u8]>,
     sets: Vec<Set>,
@@ -123,7 +124,7 @@ impl<'c> Builder<'c> {
         let soa = self.check_apex();
         let above: Vec<Above> = (0..self.owners.len()).map(|i| self.above(i)).collect();
         for (owner, above) in self.owners.iter().zip(&above) {
-            self.errors.extend(check_owner(owner));
+            self.errors.extend(check_owner(owner, &self.origin_key));
             if let Above::Dname(dname) = *above {
                 let dname = self.owners[dname].name.clone();
                 self.errors.extend(owner.sets.iter().map(|set| {
@@ -152,7 +153,7 @@ impl<'c> Builder<'c> {
             key.filter(|key| wire::ancestors(key.as_bytes()).any(|a| *a == *self.origin_key));
         let Some(key) = inside else {
             let problem = Problem::OutOfZone {
-                owner: Box::new(record.owner.clone()),
+                owner: Box::new(record.owner.clone().into()),
                 origin: self.config.origin.clone(),
             };
             self.errors.push(record.diagnose(problem));
@@ -161,7 +162,7 @@ impl<'c> Builder<'c> {
         let owners = &mut self.owners;
         let place = *self.by_key.entry(key.as_bytes().into()).or_insert_with(|| {
             owners.push(Owner {
-                name: Box::new(record.owner.clone()),
+                name: Box::new(record.owner.clone().into()),
                 lower: LowerName::new(&record.owner),
                 key: key.as_bytes().into(),
                 sets: Vec::new(),
@@ -310,9 +311,10 @@ impl<'c> Builder<'c> {
             let first = template.and_then(|template| template.sets.first());
             let name = match template {
                 Some(template) => template.name.clone(),
-                None => Name::from_labels(wire::labels(&template_key))
-                    .unwrap_or_default()
-                    .into(),
+                None => {
+                    let name = Name::from_labels(wire::labels(&template_key));
+                    Box::new(name.unwrap_or_default().into())
+                }
             };
             let problem = Problem::NoTemplate(name);
             self.warnings.push(match first {
@@ -440,7 +442,7 @@ impl<'c> Builder<'c> {
 }
 
 /// What is wrong with the records of a name, wherever it stands.
-fn check_owner(owner: &Owner) -> Vec<Diagnostic> {
+fn check_owner(owner: &Owner, origin: &[u8]) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     let name = || owner.name.clone();
     if let Some(cname) = owner.set(RecordType::CNAME) {
@@ -457,8 +459,10 @@ fn check_owner(owner: &Owner) -> Vec<Diagnostic> {
             }));
         }
     }
+    // RFC 4592 §4.1: the apex is no source of synthesis, whatever its name.
+    let is_wildcard = owner.is_wildcard() && *owner.key != *origin;
     // A wildcard's records get the name that is asked for.
-    let owner_len = match owner.is_wildcard() {
+    let owner_len = match is_wildcard {
         true => MAX_NAME_LEN,
         false => owner.key.len(),
     };
@@ -472,7 +476,7 @@ fn check_owner(owner: &Owner) -> Vec<Diagnostic> {
                 record.diagnose(Problem::Second { owner, rtype })
             }));
         }
-        if matches!(rtype, RecordType::NS | RecordType::DNAME) && owner.is_wildcard() {
+        if matches!(rtype, RecordType::NS | RecordType::DNAME) && is_wildcard {
             let owner = name();
             errors.push(set.first().diagnose(Problem::WildcardType { owner, rtype }));
         }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::base::iana::Rtype;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::RecordType;
 
-pub use super::master::{GenerateProblem, NameProblem};
-use crate::link::{CodeError, Origin};
+pub use super::master::GenerateProblem;
+use crate::link::{CodeError, OriginError};
+pub use crate::name::NameProblem;
+use crate::name::{Shown, ZoneName};
 
 /// The most diagnostics of one kind that a load reports; a file of the wrong sort has one a line.
 pub(super) const MAX_DIAGNOSTICS: usize = 100;
@@ -124,8 +126,8 @@ pub enum Problem {
     /// A backslash with nothing behind it that it could escape.
     #[error("after a backslash stands one character or a number from 000 to 255")]
     BadEscape,
-    /// A quote without its other half.
-    #[error("the quote that opens here is never closed")]
+    /// A quote without its other half in the same line.
+    #[error("the quote that opens here is not closed in its line; a line break in a text is \\010")]
     UnclosedQuote,
     /// A parenthesis without its other half.
     #[error("the parenthesis that opens here is never closed")]
@@ -214,20 +216,22 @@ pub enum Problem {
     // The zone as a whole.
     /// Another zone has this origin.
     #[error("there is another zone {0}")]
-    SameOrigin(Origin),
+    SameOrigin(ZoneName),
     /// It takes the names of the links of another zone.
     #[error(
         "there can be no zone {origin}: it is the redirect host of {links}, whose links are below it"
     )]
     AtRedirectHost {
         /// Its origin.
-        origin: Origin,
+        origin: ZoneName,
         /// The origin of the other zone.
-        links: Origin,
+        links: ZoneName,
     },
-    /// The origin does not make a name.
-    #[error("the origin {0} is not a name")]
-    BadOrigin(Origin),
+    /// The origin is a name that cannot stand in URLs.
+    #[error(
+        "{0}; a zone that holds links has letters, digits, hyphens and underscores only, because its names stand in URLs, and room for a code"
+    )]
+    LinkOrigin(OriginError),
     /// `redirect_host` is not one lower-case label.
     #[error("redirect_host {0:?} is not one label in lower case")]
     RedirectHostCase(Box<str>),
@@ -240,33 +244,33 @@ pub enum Problem {
         /// The label.
         redirect_host: Box<str>,
         /// The zone.
-        origin: Origin,
+        origin: ZoneName,
     },
     /// A name of another zone.
     #[error("{owner} is outside of the zone {origin}")]
     OutOfZone {
         /// Whose record it is.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The zone.
-        origin: Origin,
+        origin: ZoneName,
     },
     /// RFC 1035 §5.2.
     #[error("the zone {0} has no SOA record")]
-    NoSoa(Origin),
+    NoSoa(ZoneName),
     /// RFC 1035 §5.2.
     #[error("the zone has another SOA record already (RFC 1035 §5.2)")]
     SecondSoa,
     /// An SOA below the apex.
     #[error("{0} has an SOA record, but is not the apex of the zone")]
-    SoaBelowApex(Box<Name>),
+    SoaBelowApex(Box<Shown>),
     /// A zone without name servers.
     #[error("the zone {0} has no NS record at its apex")]
-    NoNs(Origin),
+    NoNs(ZoneName),
     /// RFC 2181 §10.1.
     #[error("{owner} has a CNAME and also {} (RFC 2181 §10.1)", mnemonic(*.other))]
     CnameAndOther {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// One of its other types.
         other: RecordType,
     },
@@ -274,7 +278,7 @@ pub enum Problem {
     #[error("{owner} has a second {}; there can be but one", mnemonic(*.rtype))]
     Second {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// CNAME or DNAME.
         rtype: RecordType,
     },
@@ -282,15 +286,15 @@ pub enum Problem {
     #[error("{owner} is below the DNAME of {dname} (RFC 6672 §2.4)")]
     BelowDname {
         /// The name below.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The owner of the DNAME.
-        dname: Box<Name>,
+        dname: Box<Shown>,
     },
     /// RFC 4592 §4.2 and §4.4 leave open what these would mean.
     #[error("the wildcard {owner} cannot have {} (RFC 4592 §4)", mnemonic(*.rtype))]
     WildcardType {
         /// The wildcard.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// NS or DNAME.
         rtype: RecordType,
     },
@@ -298,7 +302,7 @@ pub enum Problem {
     #[error("the {} records of {owner} take up to {bytes} bytes; a message has room for {max}", mnemonic(*.rtype))]
     LargeRrset {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The type.
         rtype: RecordType,
         /// Their size at the most, names uncompressed.
@@ -310,7 +314,7 @@ pub enum Problem {
     #[error("{owner} cannot have {}: the links of this zone are below it", mnemonic(*.rtype))]
     RedirectHostType {
         /// The redirect host's name, or the apex for DNAME.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// CNAME, DNAME or NS.
         rtype: RecordType,
     },
@@ -318,7 +322,7 @@ pub enum Problem {
     #[error("{owner} cannot have {}: {}", mnemonic(*.rtype), template_reason(*.rtype))]
     TemplateType {
         /// The wildcard below the redirect host.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The type.
         rtype: RecordType,
     },
@@ -333,28 +337,40 @@ pub enum Problem {
     #[error("{owner} has {} in the file, which means nothing: a zone without [zone.dnssec] is served unsigned, and one with it has records of its own", mnemonic(*.rtype))]
     Unsigned {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// DNSKEY, CDS or CDNSKEY.
         rtype: RecordType,
     },
     /// RFC 4035 §2.4.
     #[error("{0} has a DS record, but is not delegated by this zone (RFC 4035 §2.4)")]
-    DsWithoutCut(Box<Name>),
+    DsWithoutCut(Box<Shown>),
     /// RFC 2181 §10.3, RFC 2782.
     #[error("the {} of {owner} leads to {target}, which is an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
     TargetIsAlias {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// MX or SRV.
         rtype: RecordType,
         /// Where it leads.
-        target: Box<Name>,
+        target: Box<Shown>,
+    },
+    /// RFC 2181 §10.3, RFC 6672 §2.3: what is below a DNAME is an alias.
+    #[error("the {} of {owner} leads to {target}, which is below the DNAME of {dname}, and so an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
+    TargetBelowDname {
+        /// The name.
+        owner: Box<Shown>,
+        /// NS, MX or SRV.
+        rtype: RecordType,
+        /// Where it leads.
+        target: Box<Shown>,
+        /// The owner of the DNAME.
+        dname: Box<Shown>,
     },
     /// RFC 2181 §5.2.
     #[error("the TTL {ttl} is not that of the other {} records of {owner}; they all get {used}, the lowest (RFC 2181 §5.2)", mnemonic(*.rtype))]
     TtlDiffers {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The type.
         rtype: RecordType,
         /// The TTL of this record.
@@ -366,7 +382,7 @@ pub enum Problem {
     #[error("{owner} has this {} record already", mnemonic(*.rtype))]
     Duplicate {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The type.
         rtype: RecordType,
     },
@@ -374,18 +390,33 @@ pub enum Problem {
     #[error("{} of {owner} is not served: {cut} is delegated", mnemonic(*.rtype))]
     Occluded {
         /// The name.
-        owner: Box<Name>,
+        owner: Box<Shown>,
         /// The type.
         rtype: RecordType,
         /// The delegation.
-        cut: Box<Name>,
+        cut: Box<Shown>,
     },
     /// A name server in this zone that nobody can reach.
     #[error("the name server {0} is in this zone, but has no address in it")]
-    NsWithoutAddress(Box<Name>),
+    NsWithoutAddress(Box<Shown>),
     /// Browsers would find no address for any link.
     #[error("{0} has neither A, AAAA nor HTTPS: browsers cannot follow the links of this zone")]
-    NoTemplate(Box<Name>),
+    NoTemplate(Box<Shown>),
+    /// RFC 1034 §4.3.5: "The serial […] always advances whenever any change is made to the zone".
+    #[error(
+        "the zone has changed and its serial has not; raise it above {0}, for that is what others go by (RFC 1034 §4.3.5)"
+    )]
+    SerialUnchanged(u32),
+    /// RFC 1982 §3.2.
+    #[error(
+        "the serial {is} is not higher than {was}, which the zone had before (RFC 1982 §3.2); raise it above that"
+    )]
+    SerialLowered {
+        /// That of the zone that was served.
+        was: u32,
+        /// That of the new one.
+        is: u32,
+    },
     /// The list was cut.
     #[error("there are {0} more like these")]
     More(usize),

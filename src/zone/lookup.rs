@@ -9,8 +9,8 @@ use hickory_proto::rr::{LowerName, Name, RecordType};
 
 use super::Zone;
 use super::tree::{APEX, Entry, Kind, Node};
-use super::wire::WireName;
 use crate::link::Code;
+use crate::name::wire::WireName;
 
 /// Where the name of a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,25 +212,30 @@ impl Zone {
     }
 
     /// Whether an address can be found for a name server of this zone that serves `cut`, which is
-    /// the zone's own origin or a delegation. An alias is none (RFC 2181 §10.3).
-    pub(super) fn can_find_address(&self, name: &LowerName, cut: &LowerName) -> bool {
-        match self.lookup(name) {
+    /// the zone's own origin or a delegation, given what the zone says of its name. An alias has none (RFC 2181
+    /// §10.3).
+    pub(super) fn can_find_address(
+        &self,
+        found: Lookup<'_>,
+        name: &LowerName,
+        cut: &LowerName,
+    ) -> bool {
+        match found {
             Lookup::Exact(node) | Lookup::Wildcard(node) => node.has_addresses(),
             // Below its own cut it needs glue; below another, that one's servers know (RFC 9471 §3).
             Lookup::Delegation { cut: other, .. } => other != cut || self.addresses(name).is_some(),
-            Lookup::Dname { .. } => true,
             Lookup::Link { wildcard, .. } => wildcard.is_some_and(Node::has_addresses),
             Lookup::BelowLink { wildcard, .. } => wildcard.has_addresses(),
-            Lookup::NoName => false,
+            Lookup::Dname { .. } | Lookup::NoName => false,
         }
     }
+}
 
-    /// Whether the file says that a name is an alias.
-    pub(super) fn is_alias(&self, name: &LowerName) -> bool {
-        match self.lookup(name) {
-            Lookup::Exact(node) | Lookup::Wildcard(node) => node.rrset(RecordType::CNAME).is_some(),
-            _ => false,
-        }
+/// Whether the file says that the name that was looked for is an alias by itself.
+pub(super) fn is_alias(found: &Lookup<'_>) -> bool {
+    match found {
+        Lookup::Exact(node) | Lookup::Wildcard(node) => node.rrset(RecordType::CNAME).is_some(),
+        _ => false,
     }
 }
 

@@ -17,11 +17,12 @@ mod build;
 mod diagnostic;
 mod lookup;
 mod master;
+mod serial;
 mod set;
+mod taken;
 mod tree;
-mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
@@ -30,20 +31,23 @@ pub use self::diagnostic::{Diagnostic, GenerateProblem, LoadError, NameProblem, 
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{Signings, ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
-pub(crate) use self::wire::{MAX_LABEL_LEN, MAX_NAME_LEN, WireName};
+pub(crate) use crate::name::wire::WireName;
+pub(crate) use crate::name::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
 use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
+use self::lookup::is_alias;
 use self::master::Master;
 use self::tree::Tree;
 use crate::dnssec::{DnssecConfig, Signing};
 use crate::link::{Code, Origin};
+use crate::name::{Shown, ZoneName};
 
 /// How a zone is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneConfig {
-    /// Its apex.
-    pub origin: Origin,
+    /// Its apex: any name, but for a zone with links one that makes an [`Origin`].
+    pub origin: ZoneName,
     /// Its master file.
     pub file: PathBuf,
     /// The label below which links have their data, one host label in lower case; a zone without it
@@ -80,6 +84,7 @@ pub struct Zone {
     /// What the labels of its stand-ins are made of.
     stand_in_fill: u8,
     negative_soa: Record,
+    serial: ZoneSerial,
     /// The SOA record's own TTL, in seconds.
     soa_ttl: u32,
     /// The types of records that it has beyond those that are in common use, in order.
@@ -87,6 +92,14 @@ pub struct Zone {
     tree: Tree,
     /// How it is signed, if it is.
     signing: Option<Arc<Signing>>,
+}
+
+/// The serial of a zone, and where it stands.
+#[derive(Debug)]
+struct ZoneSerial {
+    number: u32,
+    file: Arc<Path>,
+    line: u32,
 }
 
 /// The first type of records beyond those in common use: those below have been given out one after the other (RFC
@@ -146,23 +159,32 @@ impl Zone {
 
     fn from_parts(config: &ZoneConfig, names: Names, built: Built) -> (Self, Vec<Diagnostic>) {
         let soa_ttl = built.soa.ttl;
+        let serial = ZoneSerial {
+            number: match &built.soa.rdata {
+                RData::SOA(data) => data.serial,
+                _ => 0,
+            },
+            file: built.soa.file,
+            line: built.soa.line,
+        };
         let mut negative_soa = Record::from_rdata(built.soa.owner, built.soa.ttl, built.soa.rdata);
         // RFC 2308 §5: the minimum of the MINIMUM field and the SOA's own TTL.
         if let RData::SOA(data) = &negative_soa.data {
             negative_soa.ttl = negative_soa.ttl.min(data.minimum);
         }
-        let holds_links = names.redirect.is_some();
         let zone = Self {
-            apex_labels: usize::from(names.origin.num_labels()),
+            // Hickory's own count leaves a `*` out.
+            apex_labels: config.origin.labels().count(),
             origin: names.origin,
             apex_key: names.origin_key,
             layout: config.layout,
             link_ttl: config.link_ttl,
-            link_origin: holds_links.then(|| config.origin.clone()),
+            link_origin: names.links,
             redirect_name: names.redirect.map(|(name, _)| name),
             redirect_host: built.redirect_host,
             stand_in_fill: stand_in_fill(&negative_soa),
             negative_soa,
+            serial,
             soa_ttl,
             rare_types: built.tree.types_from(RARE_TYPES),
             tree: built.tree,
@@ -180,16 +202,23 @@ impl Zone {
             target,
             record,
         } = host;
-        let name = || Box::new(Name::from(target));
+        let name = || Box::new(Shown::from(target));
+        let of = || Box::new(Shown::from(owner));
         let rtype = record.rdata.record_type();
-        let problem = if rtype == RecordType::NS {
-            (!self.can_find_address(target, owner)).then(|| Problem::NsWithoutAddress(name()))
-        } else {
-            self.is_alias(target).then(|| Problem::TargetIsAlias {
-                owner: Box::new(Name::from(owner)),
+        let problem = match self.lookup(target) {
+            Lookup::Dname { owner: dname, .. } => Some(Problem::TargetBelowDname {
+                owner: of(),
                 rtype,
                 target: name(),
-            })
+                dname: Box::new(Shown::from(dname)),
+            }),
+            found if rtype == RecordType::NS => (!self.can_find_address(found, target, owner))
+                .then(|| Problem::NsWithoutAddress(name())),
+            found => is_alias(&found).then(|| Problem::TargetIsAlias {
+                owner: of(),
+                rtype,
+                target: name(),
+            }),
         };
         problem.map(|problem| record.diagnose(problem))
     }
@@ -197,6 +226,11 @@ impl Zone {
     /// The name of the apex.
     pub fn origin(&self) -> &LowerName {
         &self.origin
+    }
+
+    /// How many labels its origin has, without the root.
+    pub(crate) fn apex_labels(&self) -> usize {
+        self.apex_labels
     }
 
     /// The name of the apex in wire form and lower case.
@@ -253,7 +287,7 @@ impl Zone {
             format!(
                 "{}: TTLs up to {largest} are cut to {most} in signed answers, a quarter of \
                  signature_validity; before it is signed, lower them for as long as the largest",
-                self.origin
+                Shown::from(&self.origin)
             )
         })
     }
@@ -269,8 +303,8 @@ impl Zone {
     }
 }
 
-/// A byte of which no label in the data of a SOA record is made alone, and that no origin has: two zones
-/// then have no stand-in in common. There are 161 such bytes; only two names made for it could take them all.
+/// A byte of which no label in the data of a SOA record is made alone.
+/// There are 161 of those that no name of a host has; only two names made for it could take them all.
 fn stand_in_fill(soa: &Record) -> u8 {
     let RData::SOA(soa) = &soa.data else { return 0 };
     let is_taken = |byte: u8| {
@@ -285,23 +319,27 @@ fn stand_in_fill(soa: &Record) -> u8 {
 struct Names {
     origin: LowerName,
     origin_key: Box<[u8]>,
+    /// The origin of the links, if it holds any.
+    links: Option<Origin>,
     /// The redirect host's, with its wire form.
     redirect: Option<(Name, Box<[u8]>)>,
 }
 
 impl Names {
     fn of(config: &ZoneConfig) -> Result<Self, Problem> {
-        let bad_origin = || Problem::BadOrigin(config.origin.clone());
-        let labels = || config.origin.as_str().split('.').map(str::as_bytes);
-        let key = WireName::from_labels(labels()).ok_or_else(bad_origin)?;
-        let origin = Name::from_labels(labels()).map_err(|_| bad_origin())?;
-        let redirect = match &config.redirect_host {
-            Some(label) => Some(redirect_name(config, label, &origin)?),
-            None => None,
+        // A name of the configuration is no longer than one may be, and so are its labels.
+        let origin = Name::from_labels(config.origin.labels()).unwrap_or_default();
+        let (links, redirect) = match &config.redirect_host {
+            Some(label) => {
+                let links = Origin::parse(config.origin.as_str()).map_err(Problem::LinkOrigin)?;
+                (Some(links), Some(redirect_name(config, label, &origin)?))
+            }
+            None => (None, None),
         };
         Ok(Self {
             origin: LowerName::new(&origin),
-            origin_key: key.as_bytes().into(),
+            origin_key: config.origin.wire().into(),
+            links,
             redirect,
         })
     }

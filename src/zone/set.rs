@@ -8,14 +8,15 @@ use hickory_proto::rr::{LowerName, RecordType};
 
 use super::diagnostic::{Diagnostic, LoadError, Problem};
 use super::lookup::Lookup;
-use super::wire::WireName;
-use super::{Loaded, Zone, ZoneConfig, in_file};
+use super::{Loaded, Zone, ZoneConfig, in_file, serial};
 use crate::dnssec::Signing;
 use crate::link::{LinkName, Origin};
 use crate::links::{Host, Namespace};
+use crate::name::ZoneName;
+use crate::name::wire::WireName;
 
 /// How zones are signed, by their origins; those that are not signed are missing.
-pub type Signings = HashMap<Origin, Arc<Signing>>;
+pub type Signings = HashMap<ZoneName, Arc<Signing>>;
 
 /// The zones of a server at one time.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Zones {
         })
     }
 
-    fn is_reserved(&self, name: &LinkName) -> bool {
+    pub(super) fn is_reserved(&self, name: &LinkName) -> bool {
         let Some(zone) = self.link_zone(name.origin()) else {
             return false;
         };
@@ -159,7 +160,11 @@ impl Zones {
             return Host::Foreign;
         };
         let Some(origin) = zone.link_origin() else {
-            return Host::Inside;
+            // What a zone delegates is not served here: with the root zone, that is all the world.
+            return match zone.search(&name) {
+                Lookup::Delegation { .. } => Host::Foreign,
+                _ => Host::Inside,
+            };
         };
         if name.labels() == zone.apex_labels {
             return Host::Origin(origin.clone());
@@ -239,6 +244,11 @@ impl ZoneSet {
         self.current.load()
     }
 
+    /// The zones as they are now, to be held for longer.
+    pub fn snapshot(&self) -> Arc<Zones> {
+        self.current.load_full()
+    }
+
     /// Reads all files again; reads files, so not on a thread that answers queries. The new zones
     /// replace the old ones all at once, and warnings are returned.
     ///
@@ -249,7 +259,11 @@ impl ZoneSet {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (zones, warnings) = Zones::load(&self.configs, &self.signings)?;
+        let (zones, mut warnings) = Zones::load(&self.configs, &self.signings)?;
+        // Both have all zones, in the order of the configuration.
+        let before = self.current.load_full();
+        let pairs = before.iter().zip(zones.iter());
+        warnings.extend(pairs.filter_map(|(old, new)| serial::check(old, new)));
         self.current.store(Arc::new(zones));
         Ok(warnings)
     }
@@ -257,8 +271,10 @@ impl ZoneSet {
 
 impl Namespace for ZoneSet {
     fn origins(&self) -> Vec<Origin> {
-        let holding = self.configs.iter().filter(|c| c.redirect_host.is_some());
-        holding.map(|config| config.origin.clone()).collect()
+        // Which zones hold links is told by the configuration, which no reload changes.
+        let zones = self.current();
+        let holding = zones.iter().filter_map(Zone::link_origin);
+        holding.cloned().collect()
     }
 
     fn is_reserved(&self, name: &LinkName) -> bool {

@@ -1,13 +1,14 @@
 //! Zones from text, searched and refused. Here are the checks; the modules hold the cases:
 //! `lookup` what a zone says about a name, `text` what is read and where a mistake is reported,
 //! `types` the data of each type, `whole` records that are wrong together, `files` includes, `many` several zones and reload,
-//! `generate` records from a shorthand, `anything` random input.
+//! `generate` records from a shorthand, `origins` zones of any name, `anything` random input.
 
 mod anything;
 mod files;
 mod generate;
 mod lookup;
 mod many;
+mod origins;
 mod text;
 mod types;
 mod whole;
@@ -24,7 +25,7 @@ use crate::links::{Host, Namespace};
 
 fn config(origin: &str, redirect_host: Option<&str>) -> ZoneConfig {
     ZoneConfig {
-        origin: Origin::parse(origin).unwrap(),
+        origin: ZoneName::parse(origin).unwrap(),
         file: "t.zone".into(),
         redirect_host: redirect_host.map(Into::into),
         layout: Layout::Cname,

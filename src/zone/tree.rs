@@ -6,11 +6,11 @@
 //! closest encloser in one step, but compares whole names log n times for what is almost always a
 //! single label below the apex.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hickory_proto::rr::{LowerName, RData, RecordType};
 
-use super::wire;
+use crate::name::wire;
 
 /// The records of one type that a name has (RFC 2181 §5).
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,22 @@ pub struct RrSet {
     pub ttl: u32,
     /// Their data, in the order of the file, each once; never empty.
     pub rdata: Vec<RData>,
+}
+
+impl RrSet {
+    fn has_same_records(&self, other: &Self) -> bool {
+        if self.rtype != other.rtype || self.ttl != other.ttl {
+            return false;
+        }
+        if let ([RData::SOA(a)], [RData::SOA(b)]) = (&*self.rdata, &*other.rdata) {
+            let mut b = b.clone();
+            b.serial = a.serial;
+            return *a == b;
+        }
+        // Each stands there once.
+        let records: HashSet<&RData> = other.rdata.iter().collect();
+        self.rdata.len() == records.len() && self.rdata.iter().all(|data| records.contains(data))
+    }
 }
 
 /// All records of one name.
@@ -44,6 +60,11 @@ impl Node {
     /// Whether it has A or AAAA records.
     pub(super) fn has_addresses(&self) -> bool {
         self.rrset(RecordType::A).is_some() || self.rrset(RecordType::AAAA).is_some()
+    }
+
+    fn has_same_records(&self, other: &Self) -> bool {
+        let pairs = || self.rrsets.iter().zip(&other.rrsets);
+        self.rrsets.len() == other.rrsets.len() && pairs().all(|(a, b)| a.has_same_records(b))
     }
 
     pub(super) fn insert(&mut self, set: RrSet) {
@@ -149,6 +170,22 @@ impl Tree {
 
     pub(super) fn entry(&self, place: usize) -> &Entry {
         &self.entries[place]
+    }
+
+    /// All names, those between included.
+    pub(super) fn names(&self) -> impl Iterator<Item = &LowerName> {
+        self.entries.iter().map(|entry| &entry.name)
+    }
+
+    /// Whether another tree has the same names and records, in whatever order. The serial of the SOA record does not
+    /// count.
+    pub(super) fn has_same_records(&self, other: &Self) -> bool {
+        let mut places = self.places.iter();
+        self.entries.len() == other.entries.len()
+            && places.all(|(key, &place)| {
+                let there = other.get(key);
+                there.is_some_and(|there| self.entry(place).node.has_same_records(&there.node))
+            })
     }
 
     /// The largest TTL of all records, in seconds.

@@ -86,6 +86,9 @@ pub fn name(text: &str, origin: &[u8]) -> Vec<u8> {
     if text == "@" {
         return origin.to_vec();
     }
+    if text == "." {
+        return vec![0];
+    }
     let mut wire = Vec::new();
     let mut label = Vec::new();
     let mut bytes = text.bytes();

@@ -99,7 +99,8 @@ impl Other {
                 dir = dir.display()
             );
             let zone = |origin: &str| {
-                format!("zone:\n name: \"{origin}\"\n zonefile: \"{origin}.zone\"\n")
+                let file = file_name(origin);
+                format!("zone:\n name: \"{origin}\"\n zonefile: \"{file}\"\n")
             };
             let zones: String = zones.iter().map(|(origin, _)| zone(origin)).collect();
             std::fs::write(dir.join("nsd.conf"), config + &zones).unwrap();
@@ -193,11 +194,11 @@ fn knot_config(dir: &Path, port: u16, zones: &[Zone<'_>]) -> String {
         dir = dir.display()
     );
     for (origin, _) in zones {
-        let file = dir.join(format!("{origin}.zone"));
+        let file = dir.join(file_name(origin));
         // Checks are for what is legal; what this is about is what is served.
         writeln!(
             config,
-            "  - domain: {origin}\n    file: {}\n    semantic-checks: off\n    zonefile-sync: -1\n    \
+            "  - domain: {origin:?}\n    file: {}\n    semantic-checks: off\n    zonefile-sync: -1\n    \
              journal-content: none",
             file.display()
         )
@@ -207,9 +208,24 @@ fn knot_config(dir: &Path, port: u16, zones: &[Zone<'_>]) -> String {
     config
 }
 
+/// The name of a zone's file, whatever the zone is called.
+pub fn file_name(origin: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    let plain = origin.replace(|c| !is_plain(c), "_");
+    format!("{plain}.zone")
+}
+
+/// An origin with its last dot.
+pub fn absolute(origin: &str) -> String {
+    match origin {
+        "." => ".".into(),
+        origin => format!("{origin}."),
+    }
+}
+
 fn write_zones(dir: &Path, zones: &[Zone<'_>]) {
     for (origin, text) in zones {
-        std::fs::write(dir.join(format!("{origin}.zone")), text).unwrap();
+        std::fs::write(dir.join(file_name(origin)), text).unwrap();
     }
 }
 
@@ -217,7 +233,7 @@ fn write_zones(dir: &Path, zones: &[Zone<'_>]) {
 pub fn unread_lines(program: &str, zone: &Zone<'_>) -> Vec<usize> {
     let dir = tempfile::tempdir().unwrap();
     write_zones(dir.path(), std::slice::from_ref(zone));
-    let file = dir.path().join(format!("{}.zone", zone.0));
+    let file = dir.path().join(file_name(zone.0));
     let mut command = match program {
         "nsd" => {
             let mut command = Command::new("nsd-checkzone");
@@ -257,7 +273,7 @@ fn is_loaded(address: SocketAddr, origin: &str) -> bool {
     let patience = Duration::from_millis(200);
     socket.set_read_timeout(Some(patience)).unwrap();
     let mut query = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    query.extend(super::message::name(&format!("{origin}."), b""));
+    query.extend(super::message::name(&absolute(origin), b""));
     query.extend([0, 6, 0, 1]);
     let mut buffer = [0; MAX_MESSAGE];
     let sent = socket.connect(address).and_then(|()| socket.send(&query));

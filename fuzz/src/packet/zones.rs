@@ -8,7 +8,7 @@ use tinyns::dnssec::key::{Algorithm, Role};
 use tinyns::dnssec::keys::directory::LockedDirectory;
 use tinyns::dnssec::keys::list::KeyList;
 use tinyns::dnssec::{DnssecConfig, Signing};
-use tinyns::link::Origin;
+use tinyns::name::ZoneName;
 use tinyns::zone::{Layout, ZoneSet};
 
 use super::super::world::{Files, FirstLink, NOW, zone_config};
@@ -176,7 +176,7 @@ fn dnssec(keys: PathBuf) -> DnssecConfig {
 }
 
 /// A new key that signs a zone. Of Ed25519, whose signatures are the same each time (RFC 8032 §5.1.6).
-fn signing(origin: &Origin, config: &DnssecConfig) -> Signing {
+fn signing(origin: &ZoneName, config: &DnssecConfig) -> Signing {
     let directory = LockedDirectory::open(&config.keys, true).expect("a directory");
     let mut list = KeyList::new(origin.clone(), config);
     let (_, key) = directory

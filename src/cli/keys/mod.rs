@@ -21,7 +21,7 @@ use crate::dnssec::keys::KeysError;
 use crate::dnssec::keys::directory::{LockedDirectory, key_file, read_key};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
 use crate::dnssec::keys::plan::DEFAULT_DS_TTL;
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The largest TTL (RFC 2181 §8), in seconds.
 const MAX_DS_TTL: i64 = 0x7FFF_FFFF;
@@ -91,8 +91,8 @@ pub(super) enum KeysCommand {
 #[derive(Debug, Args)]
 struct ZoneArgs {
     /// The zone; needed where several are signed
-    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
-    zone: Option<Origin>,
+    #[arg(long, value_name = "ORIGIN", value_parser = ZoneName::parse)]
+    zone: Option<ZoneName>,
 }
 
 #[derive(Debug, Args)]
@@ -184,7 +184,7 @@ fn parse_time(text: &str) -> Result<UnixTime, ArgumentError> {
 
 /// A signed zone.
 struct Zone<'a> {
-    origin: &'a Origin,
+    origin: &'a ZoneName,
     config: &'a DnssecConfig,
     now: UnixTime,
 }

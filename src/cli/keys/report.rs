@@ -277,7 +277,7 @@ pub(super) fn notes(directory: &Path, list: &KeyList) -> Result<Vec<String>, Key
 
 /// DS records as a master file has them.
 pub(super) fn ds(list: &KeyList, records: &[Ds]) -> String {
-    let line = |ds: &Ds| format!("{}. IN DS {ds}\n", list.origin);
+    let line = |ds: &Ds| format!("{} IN DS {ds}\n", list.origin.absolute());
     records.iter().map(line).collect()
 }
 

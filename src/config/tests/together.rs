@@ -69,7 +69,7 @@ group = "a:b"
             "t.toml:10:28: dns.tls.listen: \"localhost:854\" is not an IP address with a port, \
              such as \"127.0.0.1:5300\" or \"[::1]:5300\"",
             "t.toml:11:7: dns.tls.key: a path must not be empty",
-            "t.toml:13:10: zone.origin: the origin \"a..b\" has an empty label",
+            "t.toml:13:10: zone.origin: \"a..b\" is not a domain name: it has an empty label",
             "t.toml:14:1: zone.fil: unknown key; did you mean \"file\"? Known here: origin, \
              file, redirect_host, layout, link_ttl, dnssec",
             "t.toml:15:17: zone.redirect_host: \"r.x\" is not one label of 1 to 63 letters, \

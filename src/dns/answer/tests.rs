@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::{Origin, TargetUrl, Version};
+use crate::link::{TargetUrl, Version};
+use crate::name::ZoneName;
 use crate::zone::ZoneConfig;
 
 const ZONE: &str = "\
@@ -32,7 +33,7 @@ fn zone(layout: Layout) -> Zone {
 
 fn zone_with(layout: Layout, more: &str) -> Zone {
     let config = ZoneConfig {
-        origin: Origin::parse("s.example.com").unwrap(),
+        origin: ZoneName::parse("s.example.com").unwrap(),
         file: PathBuf::from("test.zone"),
         redirect_host: Some("r".into()),
         layout,
@@ -439,7 +440,7 @@ fn rfc6672_3_2_a_query_for_any_follows_the_synthesised_alias() {
 #[test]
 fn rfc6672_2_3_a_dname_at_the_apex() {
     let config = ZoneConfig {
-        origin: Origin::parse("s.example.com").unwrap(),
+        origin: ZoneName::parse("s.example.com").unwrap(),
         file: PathBuf::from("test.zone"),
         redirect_host: None,
         layout: Layout::Cname,

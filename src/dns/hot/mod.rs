@@ -35,7 +35,7 @@ use foldhash::quality::RandomState;
 use self::ring::{Key, Ring, Tags};
 use crate::clock::UnixTime;
 use crate::links::{Lease, Stamp};
-use crate::zone::WireName;
+use crate::zone::{WireName, Zone};
 
 /// Into how many parts the bytes are divided; of those who want to keep something, one can do so in each
 /// part at a time.
@@ -86,6 +86,8 @@ impl Form {
 
 /// In the kind of a key, that it is for all types of which there are none in the zone.
 const STRANGE: u32 = 1 << 20;
+/// In the kind of a key, that it is of a stand-in.
+const STAND_IN: u32 = 1 << 21;
 
 /// How an answer is found: by its owner name, its form, and its type or that it is the answer of a stand-in.
 #[derive(Clone, Copy)]
@@ -156,10 +158,16 @@ impl HotAnswers {
         })
     }
 
-    /// The key of the answer for all names that a stand-in stands for, of any type.
-    pub(super) fn stand_in_key<'k>(&self, stand_in: &'k WireName, form: Form) -> HotKey<'k> {
-        // There is no type 0 (RFC 6895 §3.1).
-        self.key(stand_in, form, 0)
+    /// The key of the answer for all names that a stand-in stands for, of any type. Of a stand-in in another zone,
+    /// which may have the same labels, the key differs by the number of labels that its origin has.
+    pub(super) fn stand_in_key<'k>(
+        &self,
+        stand_in: &'k WireName,
+        zone: &Zone,
+        form: Form,
+    ) -> HotKey<'k> {
+        let kind = form.kind(zone.apex_labels() as u16) | STAND_IN;
+        HotKey(Key::new(&self.hasher, kind, stand_in.padded()))
     }
 
     /// Has the processor fetch what finding answers by these hashes of keys will need.

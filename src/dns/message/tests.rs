@@ -325,6 +325,56 @@ fn rfc8945_5_2_1_no_key_is_known() {
     }
 }
 
+/// RFC 8945 §4.2 forbids compression here; Knot DNS, NSD and BIND read it all the same.
+#[test]
+fn a_compressed_tsig_record_is_read() {
+    let question = question(NAME, 16, CLASS_IN);
+    let end = HEADER_LEN + question.len();
+    let refused = |owner: &[u8], algorithm: &[u8]| {
+        let mut data = algorithm.to_vec();
+        data.extend([
+            1, 2, 3, 4, 5, 6, 0x01, 0x2C, 0, 1, 9, 0xAB, 0xCD, 0, 0, 0, 0,
+        ]);
+        let fixed = [0, 250, 0, 255, 0, 0, 0, 0, 0, data.len() as u8];
+        let tsig = [owner, &fixed, &data].concat();
+        let packet = message(QUERY, [1, 0, 0, 1], &[&question, &tsig]);
+        refusal(&packet, &Identity::default()).unwrap()
+    };
+    let check = |owner: &[u8], algorithm: &[u8], whole: [&[u8]; 2]| {
+        let reply = refused(owner, algorithm);
+        assert_eq!(reply.rcode, NOT_AUTH, "{owner:?} {algorithm:?}");
+        let tsig = reply.tsig.unwrap();
+        let (first, rest) = tsig.split_at(whole[0].len());
+        assert_eq!(first, whole[0]);
+        assert_eq!(&rest[10..10 + whole[1].len()], whole[1]);
+        let len = usize::from(u16::from_be_bytes([rest[8], rest[9]]));
+        assert_eq!(rest.len(), 10 + len);
+    };
+    let name = &question[..question.len() - 4];
+    let key = [b"\x03KeY", name].concat();
+    let (plain, to_name) = (&b"\x03alg\0"[..], &[0xC0, HEADER_LEN as u8][..]);
+    check(to_name, plain, [name, plain]);
+    check(&[b"\x03KeY", to_name].concat(), plain, [&key, plain]);
+    check(b"\0", to_name, [b"\0", name]);
+    check(to_name, &[b"\x03KeY", to_name].concat(), [name, &key]);
+    // Into the algorithm's own name, itself, and what comes later.
+    let after = end + 1 + 10;
+    for bad in [
+        [0xC0, 2],
+        [0xC0, end as u8],
+        [0xC0, end as u8 + 4],
+        [0xFF, 0xFF],
+    ] {
+        assert_eq!(refused(&bad, plain).rcode, FORM_ERR, "{bad:?}");
+    }
+    for bad in [[0xC0, after as u8], [0xC0, after as u8 + 4]] {
+        assert_eq!(refused(b"\0", &bad).rcode, FORM_ERR, "{bad:?}");
+    }
+    // A name that would be too long with what the pointer leads to.
+    let long = [&[63; 64][..], &[63; 64], &[63; 64], &[59; 60], to_name].concat();
+    assert_eq!(refused(&long, plain).rcode, FORM_ERR);
+}
+
 proptest! {
     /// Whatever comes, what is repeated of it is in it, and a question is repeated whole or not at all.
     #[test]

@@ -19,6 +19,7 @@ use crate::dnssec::key::Algorithm;
 use crate::link::{Code, LinkName, Origin, TargetUrl, Ttl};
 use crate::links::{CreateLink, LinkLimits, Links, Resolution};
 use crate::metrics::Metrics;
+use crate::name::ZoneName;
 use crate::store::{Change, SqliteStore};
 use crate::zone::{Layout, ZoneConfig, ZoneSet};
 
@@ -89,7 +90,7 @@ impl Fixture {
                 };
                 let file = directory.path().join(name);
                 fs::write(&file, text).unwrap();
-                let origin = Origin::parse(origin).unwrap();
+                let origin = ZoneName::parse(origin).unwrap();
                 ZoneConfig {
                     file,
                     redirect_host: redirect_host.map(Into::into),

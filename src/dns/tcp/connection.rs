@@ -253,8 +253,11 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             && let Some((query, sampled)) = self.done.pop_front()
         {
             Desk::lend(|desk| {
+                let began = query.began();
                 if query.reply(&self.handler, desk.tools.scratch()) {
                     desk.tools.push_reply(self.output.later(), sampled);
+                    let times = &self.handler.metrics().dns_response_times;
+                    times.of(self.ends.transport).add(1, began.elapsed());
                 }
             });
         }
@@ -273,6 +276,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 tools,
             } = desk;
             output.clear();
+            tools.begin();
             let mut moved = false;
             if !self.input.is_empty() {
                 let mut held = std::mem::take(&mut self.input);
@@ -291,7 +295,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 self.take_fresh(&input[..length], output, tools, now);
             }
             self.watch_input(output.len(), now);
-            Ok(self.output.write(cx, self.stream, output, now)? | moved)
+            let written = self.output.write(cx, self.stream, output, now);
+            tools.count_times(&self.handler, self.ends.transport);
+            Ok(written? | moved)
         })
     }
 

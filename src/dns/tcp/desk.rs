@@ -6,6 +6,7 @@
 //! what is incomplete: the beginning of a message, or replies that the client does not take yet.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
 use crate::dns::handler::Handler;
 use crate::dns::hot::Now;
@@ -14,6 +15,7 @@ use crate::dns::query_log::Sampled;
 use crate::dns::reply::ReplyBuffer;
 use crate::dns::respond::{Scratch, Signatures};
 use crate::dns::tally::Tally;
+use crate::metrics::Transport;
 
 /// How much is read at once, in bytes: some hundred queries.
 pub(super) const READ: usize = 16 << 10;
@@ -36,6 +38,8 @@ pub(super) struct Tools {
     reply: ReplyBuffer,
     encoding: Vec<u8>,
     pub(super) tally: Tally,
+    /// When the first query was read of those that are being answered at once, and how many replies there are.
+    made: Option<(Instant, u64)>,
 }
 
 impl Desk {
@@ -47,6 +51,7 @@ impl Desk {
                 reply: ReplyBuffer::new(MAX_TCP_PAYLOAD.into()),
                 encoding: Vec::with_capacity(ENCODING),
                 tally: Tally::default(),
+                made: None,
             },
         }
     }
@@ -72,7 +77,24 @@ impl Tools {
             encoding: &mut self.encoding,
         };
         let tally = &mut self.tally;
-        handler.take(packet, now, scratch, tally, Signatures::Now)
+        let fate = handler.take(packet, now, scratch, tally, Signatures::Now);
+        if matches!(fate, Fate::Replied) {
+            self.made.get_or_insert((now.instant, 0)).1 += 1;
+        }
+        fate
+    }
+
+    /// Begins with a connection: what was made for another one, and could not be written, is not timed.
+    pub(super) fn begin(&mut self) {
+        self.made = None;
+    }
+
+    /// Counts how long the replies took that were made at once, as they have just been written.
+    pub(super) fn count_times(&mut self, handler: &Handler, transport: Transport) {
+        if let Some((began, replies)) = self.made.take() {
+            let times = handler.metrics().dns_response_times.of(transport);
+            times.add(replies, began.elapsed());
+        }
     }
 
     /// Puts the reply that was made behind those that are about to be written, with its length in front

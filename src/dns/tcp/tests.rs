@@ -26,6 +26,7 @@ use crate::dns::settings::Settings;
 use crate::link::{Link, LinkName, Origin, TargetUrl, Version};
 use crate::links::{LinkLimits, Links};
 use crate::metrics::{DnsDrop, DropReason, Metrics, TcpCloseReason, Transport};
+use crate::name::ZoneName;
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
 use crate::zone::{Layout, ZoneConfig, ZoneSet};
 
@@ -126,7 +127,7 @@ impl Rig {
         let file = directory.path().join("zone");
         fs::write(&file, ZONE).unwrap();
         let zones = ZoneSet::load(vec![ZoneConfig {
-            origin: Origin::parse("s.example.com").unwrap(),
+            origin: ZoneName::parse("s.example.com").unwrap(),
             file,
             redirect_host: Some("r".into()),
             layout: Layout::Cname,

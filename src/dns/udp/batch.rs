@@ -177,6 +177,11 @@ impl Outbox {
         buffers.zip(&self.peers)
     }
 
+    /// How many replies are to be sent.
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Sends all replies; gives how many could not be sent.
     pub(super) fn send(&mut self, socket: &UdpSocket) -> usize {
         let mut done = 0;

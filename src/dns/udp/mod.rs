@@ -25,7 +25,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::runtime::Handle;
@@ -42,7 +42,7 @@ use super::query_log::Sampled;
 use super::reply::ReplyBuffer;
 use super::respond::{Scratch, Signatures};
 use super::tally::Tally;
-use crate::metrics::DropReason;
+use crate::metrics::{DropReason, LocalTimes, Times, Transport};
 
 /// How many packets are taken by one system call.
 const BATCH: usize = 64;
@@ -191,6 +191,8 @@ struct Worker {
 struct Later {
     reply: ReplyBuffer,
     peer: Peer,
+    /// When its query was read.
+    began: Instant,
 }
 
 impl Worker {
@@ -242,13 +244,17 @@ impl Worker {
         let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::with_capacity(BATCH);
         let mut tally = Tally::default();
+        let mut times = LocalTimes::default();
         let local = self.socket.local_addr()?;
         let mut errors = 0;
         while !self.stop.load(Ordering::Acquire) {
             self.mark.leave();
             match inbox.receive(&self.socket) {
                 Ok(()) => errors = 0,
-                Err(error) if is_idle(&error) => continue,
+                Err(error) if is_idle(&error) => {
+                    times.tell(self.times());
+                    continue;
+                }
                 // An ICMP message about an earlier reply, or memory that is short for a moment.
                 Err(error) => {
                     errors += 1;
@@ -278,6 +284,7 @@ impl Worker {
                             let query = Unsigned {
                                 packet: packet.bytes().into(),
                                 peer: *peer,
+                                began: now.instant,
                                 sampled: samples.as_mut().and_then(|all| all.take(peer)),
                             };
                             let Err(query) = self.sign(query, is_made_up) else {
@@ -305,11 +312,25 @@ impl Worker {
             if let Some(samples) = samples {
                 samples.end(&outbox);
             }
+            let replies = outbox.len();
             let unsent = outbox.send(&self.socket);
             self.dropped(DropReason::Unsendable, unsent);
             tally.tell(self.handler.metrics());
+            if let Some(sent @ 1..) = replies.checked_sub(unsent) {
+                // Replies of a batch are read together and sent together, so this is the time of each.
+                times.add(sent as u32, now.instant.elapsed());
+                if times.is_full() {
+                    times.tell(self.times());
+                }
+            }
         }
+        times.tell(self.times());
         Ok(())
+    }
+
+    /// How long replies by UDP took.
+    fn times(&self) -> &Times {
+        self.handler.metrics().dns_response_times.of(Transport::Udp)
     }
 
     /// The next packets, with what they need being fetched; none if there are no more.
@@ -355,6 +376,7 @@ fn wait(
         return handler.count_drops(DropReason::Overload, 1);
     };
     let (replies, handler) = (replies.clone(), handler.clone());
+    let began = waiting.began();
     tokio::spawn(async move {
         let mut reply = ReplyBuffer::new(handler.udp_payload());
         let mut encoding = Vec::new();
@@ -366,7 +388,7 @@ fn wait(
         if is_made && let Some(sampled) = sampled {
             sampled.replied(reply.as_bytes());
         }
-        if is_made && replies.try_send(Later { reply, peer }).is_err() {
+        if is_made && replies.try_send(Later { reply, peer, began }).is_err() {
             handler.count_drops(DropReason::Unsendable, 1);
         }
         drop(permit);
@@ -385,11 +407,22 @@ async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, ha
         {
             replies.push(reply);
         }
+        let begun: Vec<Instant> = replies.iter().map(|later| later.began).collect();
         let ready = replies.drain(..).map(|later| (later.reply, later.peer));
         let unsent = Outbox::of(ready).send(&socket);
+        count_times(&handler, &begun);
         if unsent > 0 {
             handler.count_drops(DropReason::Unsendable, unsent);
         }
+    }
+}
+
+/// Counts how long replies took that have just been sent, of queries that were read at these times.
+fn count_times(handler: &Handler, begun: &[Instant]) {
+    let now = Instant::now();
+    let times = handler.metrics().dns_response_times.of(Transport::Udp);
+    for began in begun {
+        times.add(1, now.saturating_duration_since(*began));
     }
 }
 

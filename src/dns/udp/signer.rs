@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::batch::{Outbox, Peer};
-use super::{BATCH, Later, STOP_LOOK, wait};
+use super::{BATCH, Later, STOP_LOOK, count_times, wait};
 use crate::dns::handler::Handler;
 use crate::dns::packet::{ENCODING, Fate, Via};
 use crate::dns::pulse::Mark;
@@ -29,6 +30,8 @@ const QUEUE: usize = 1_024;
 pub(super) struct Unsigned {
     pub(super) packet: Box<[u8]>,
     pub(super) peer: Peer,
+    /// When it was read.
+    pub(super) began: Instant,
     pub(super) sampled: Option<Sampled>,
 }
 
@@ -137,6 +140,7 @@ impl Signer {
         let mut waiting = Vec::new();
         let mut tally = Tally::default();
         let mut batch = Vec::with_capacity(BATCH);
+        let mut begun = Vec::with_capacity(BATCH);
         while self.waiting.take(&mut batch) {
             self.mark.leave();
             let now = self.handler.time();
@@ -144,6 +148,7 @@ impl Signer {
                 let Unsigned {
                     packet,
                     peer,
+                    began,
                     sampled,
                 } = query;
                 let Some(reply) = outbox.next() else { break };
@@ -162,8 +167,12 @@ impl Signer {
                             sampled.replied(reply.as_bytes());
                         }
                         outbox.commit(peer);
+                        begun.push(began);
                     }
-                    Fate::Waits(query) => waiting.push((query, peer, sampled)),
+                    Fate::Waits(mut query) => {
+                        query.set_began(began);
+                        waiting.push((query, peer, sampled));
+                    }
                     Fate::Signs { .. } | Fate::Dropped => {}
                 }
             }
@@ -179,6 +188,8 @@ impl Signer {
                 self.handler.count_drops(DropReason::Unsendable, unsent);
             }
             tally.tell(self.handler.metrics());
+            count_times(&self.handler, &begun);
+            begun.clear();
         }
         Ok(())
     }
@@ -196,6 +207,7 @@ mod tests {
                 local: None,
                 place: 0,
             },
+            began: Instant::now(),
             sampled: None,
         }
     }

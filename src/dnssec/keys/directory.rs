@@ -20,7 +20,7 @@ use super::error::KeysError;
 use super::list::{KeyEntry, KeyList, LIST_FILE};
 use super::pem;
 use crate::dnssec::key::{Algorithm, Role, SigningKey};
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The name of a file that is being written.
 const DRAFT: &str = ".draft";
@@ -149,7 +149,7 @@ impl LockedDirectory {
 /// [`KeysError::KeyFile`] where it is not there, or is another.
 pub fn read_key(
     directory: &Path,
-    origin: &Origin,
+    origin: &ZoneName,
     entry: &KeyEntry,
 ) -> Result<SigningKey, KeysError> {
     let file = key_file(directory, origin, entry);
@@ -157,7 +157,7 @@ pub fn read_key(
 }
 
 /// The file of a private key.
-pub fn key_file(directory: &Path, origin: &Origin, entry: &KeyEntry) -> PathBuf {
+pub fn key_file(directory: &Path, origin: &ZoneName, entry: &KeyEntry) -> PathBuf {
     directory.join(pem::file_name(origin, entry.algorithm, entry.tag))
 }
 
@@ -186,7 +186,7 @@ pub fn strangers(directory: &Path, list: &KeyList) -> Result<Vec<PathBuf>, KeysE
 }
 
 /// Why there is no list in a directory: no key has been made, or the list was lost.
-pub(super) fn without_list(directory: &Path, origin: &Origin) -> KeysError {
+pub(super) fn without_list(directory: &Path, origin: &ZoneName) -> KeysError {
     let is_key = |file: &PathBuf| {
         let name = file.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| pem::is_file_name(name, origin))

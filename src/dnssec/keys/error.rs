@@ -8,7 +8,7 @@ use super::list::{LIST_FILE, MAX_KEYS, MAX_LIST_LEN};
 use super::pem::MAX_PEM_LEN;
 use crate::clock::UnixTime;
 use crate::dnssec::key::{Algorithm, Duty, KeyError, Role};
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,7 @@ pub enum ListProblem {
         /// What the file says.
         found: String,
         /// What the configuration says.
-        wanted: Origin,
+        wanted: ZoneName,
     },
     /// A number that is too small or too large.
     #[error("{key}: {value} is not within {min} to {max}")]

@@ -16,7 +16,7 @@ use crate::config::{line_of, one_line, read_toml};
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Role};
 use crate::files::read_regular;
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The file's name in its directory.
 pub const LIST_FILE: &str = "keys.toml";
@@ -37,7 +37,7 @@ const HEAD: &str = "\
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyList {
     /// The zone.
-    pub origin: Origin,
+    pub origin: ZoneName,
     /// The TTL of the DNSKEY records when the list was changed last, in seconds.
     pub dnskey_ttl: u32,
     /// The largest TTL of the zone's records at that time, in seconds.
@@ -121,7 +121,7 @@ pub(super) type Found<T> = Result<T, (usize, ListProblem)>;
 
 impl KeyList {
     /// That of a zone without keys.
-    pub fn new(origin: Origin, config: &DnssecConfig) -> Self {
+    pub fn new(origin: ZoneName, config: &DnssecConfig) -> Self {
         Self {
             origin,
             dnskey_ttl: config.dnskey_ttl,
@@ -136,7 +136,11 @@ impl KeyList {
     ///
     /// # Errors
     /// [`KeysError::NoKeys`] where there is none; [`KeysError::List`] says where and what is wrong.
-    pub fn read(config: &DnssecConfig, origin: &Origin, now: UnixTime) -> Result<Self, KeysError> {
+    pub fn read(
+        config: &DnssecConfig,
+        origin: &ZoneName,
+        now: UnixTime,
+    ) -> Result<Self, KeysError> {
         let file = config.keys.join(LIST_FILE);
         let bytes = read_regular(&file, MAX_LIST_LEN).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => without_list(&config.keys, origin),
@@ -156,7 +160,7 @@ impl KeyList {
         Ok(list)
     }
 
-    pub(super) fn parse(bytes: &[u8], origin: &Origin) -> Found<Self> {
+    pub(super) fn parse(bytes: &[u8], origin: &ZoneName) -> Found<Self> {
         if bytes.len() as u64 > MAX_LIST_LEN {
             return Err((0, ListProblem::TooLarge));
         }
@@ -166,7 +170,7 @@ impl KeyList {
             let (key, message) = (one_line(&fault.key), one_line(&fault.what.to_string()));
             (fault.at, ListProblem::Toml { key, message })
         })?;
-        if Origin::parse(raw.origin.get_ref()).as_ref() != Ok(origin) {
+        if ZoneName::parse(raw.origin.get_ref()).as_ref() != Ok(origin) {
             let (found, wanted) = (one_line(raw.origin.get_ref()), origin.clone());
             let problem = ListProblem::OtherOrigin { found, wanted };
             return Err((raw.origin.span().start, problem));
@@ -221,7 +225,8 @@ impl KeyList {
     pub fn to_toml(&self) -> String {
         let mut text = String::from(HEAD);
         // Writing to a String does not fail.
-        let _ = writeln!(text, "origin = \"{}\"", self.origin);
+        // Of backslashes and quotes, which the name may have, TOML and Rust have the same escapes.
+        let _ = writeln!(text, "origin = {:?}", self.origin.as_str());
         let _ = writeln!(text, "dnskey_ttl = {}", self.dnskey_ttl);
         let _ = writeln!(text, "max_ttl = {}", self.max_ttl);
         for (name, time) in [("settled", self.settled), ("unsigning", self.unsigning)] {

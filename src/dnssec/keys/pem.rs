@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use super::error::{KeyFileProblem, KeysError};
 use crate::dnssec::key::{Algorithm, KeyError, Role, SigningKey};
 use crate::files::read_regular;
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The largest file, in bytes; a key has some 250.
 pub(super) const MAX_PEM_LEN: u64 = 8 * 1024;
@@ -28,13 +28,17 @@ const ED25519_HEAD: [u8; 16] = [
 const ED25519_SEED_LEN: usize = 32;
 
 /// The name of a key's file.
-pub fn file_name(origin: &Origin, algorithm: Algorithm, tag: u16) -> String {
-    format!("K{origin}.+{:03}+{tag:05}.pem", algorithm.number())
+pub fn file_name(origin: &ZoneName, algorithm: Algorithm, tag: u16) -> String {
+    format!(
+        "K{}+{:03}+{tag:05}.pem",
+        origin.file_part(),
+        algorithm.number()
+    )
 }
 
 /// Whether a file of this name may be that of a key of this zone.
-pub(super) fn is_file_name(name: &str, origin: &Origin) -> bool {
-    let rest = name.strip_prefix(&format!("K{origin}.+"));
+pub(super) fn is_file_name(name: &str, origin: &ZoneName) -> bool {
+    let rest = name.strip_prefix(&format!("K{}+", origin.file_part()));
     rest.is_some_and(|rest| rest.ends_with(".pem"))
 }
 

@@ -14,7 +14,7 @@ use crate::clock::UnixTime;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::ds::{DELETE_CDNSKEY, DELETE_CDS, Ds};
 use crate::dnssec::key::{Duty, Role, SigningKey};
-use crate::link::Origin;
+use crate::name::ZoneName;
 
 /// The keys of a zone, and what each of them does when.
 #[derive(Debug)]
@@ -67,7 +67,11 @@ impl KeyRing {
     /// # Errors
     /// [`KeysError`], with the file to blame. Also where there would be a time in which no key signs the
     /// DNSKEY records, or none the others.
-    pub fn load(config: &DnssecConfig, origin: &Origin, now: UnixTime) -> Result<Self, KeysError> {
+    pub fn load(
+        config: &DnssecConfig,
+        origin: &ZoneName,
+        now: UnixTime,
+    ) -> Result<Self, KeysError> {
         let list = KeyList::read(config, origin, now)?;
         let keys = list.keys.iter().map(|entry| {
             let key = read_key(&config.keys, origin, entry);

@@ -12,10 +12,10 @@ use super::pem;
 use crate::clock::UnixTime;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Role, SigningKey};
-use crate::link::Origin;
+use crate::name::ZoneName;
 
-fn origin() -> Origin {
-    Origin::parse("s.example.com").unwrap()
+fn origin() -> ZoneName {
+    ZoneName::parse("s.example.com").unwrap()
 }
 
 /// A DNSKEY TTL of 10 minutes, records with up to 6 hours, and an hour until all servers know of a change.

@@ -200,7 +200,12 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let content_type = HeaderValue::from_static(content_type);
     admin.links.measure();
-    ([(CONTENT_TYPE, content_type)], admin.metrics.render()).into_response()
+    let metrics = admin.metrics.clone();
+    // With many connections the list of open files is long.
+    match tokio::task::spawn_blocking(move || metrics.render()).await {
+        Ok(text) => ([(CONTENT_TYPE, content_type)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// The query of a call that takes nothing but a zone.

@@ -122,9 +122,6 @@ impl<'t> Lexer<'t> {
         let indented = matches!(self.peek(), Some(b' ' | b'\t'));
         let mut tokens: Vec<Token<'t>> = Vec::new();
         let mut spaced = indented;
-        // Where the first string begins that spans lines. If the quotes do not add up in the end,
-        // that is the one that was not closed.
-        let mut suspect = None;
         while let Some(byte) = self.peek() {
             match byte {
                 b'\n' => {
@@ -154,11 +151,7 @@ impl<'t> Lexer<'t> {
                     return Err(self.error(Problem::LongEntry(MAX_ENTRY_TOKENS)));
                 }
                 _ => {
-                    let (token, spans_lines) = self.token(spaced, suspect)?;
-                    if spans_lines {
-                        suspect = suspect.or(Some(token.place));
-                    }
-                    tokens.push(token);
+                    tokens.push(self.token(spaced)?);
                     spaced = false;
                     continue;
                 }
@@ -175,22 +168,16 @@ impl<'t> Lexer<'t> {
         Ok((!tokens.is_empty()).then_some(Entry { indented, tokens }))
     }
 
-    /// Reads one token and tells whether a line ends inside its quotes. `suspect` is to blame for a
-    /// quote that is never closed.
-    fn token(
-        &mut self,
-        spaced: bool,
-        suspect: Option<Place>,
-    ) -> Result<(Token<'t>, bool), LexError> {
+    /// Reads one token.
+    fn token(&mut self, spaced: bool) -> Result<Token<'t>, LexError> {
         let start = self.at;
         let place = self.place();
-        let mut spans_lines = false;
         if self.peek() == Some(b'"') {
-            spans_lines = self.quoted(suspect)?;
+            self.quoted()?;
         } else {
             while let Some(byte) = self.peek() {
                 match byte {
-                    b'"' => spans_lines |= self.quoted(suspect)?,
+                    b'"' => self.quoted()?,
                     b'\\' => self.escape()?,
                     b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
                     0x21..=0x7E => self.at += 1,
@@ -209,38 +196,34 @@ impl<'t> Lexer<'t> {
                 go_on: true,
             });
         }
-        let token = Token {
+        Ok(Token {
             raw: &self.text[start..self.at],
             place,
             spaced,
-        };
-        Ok((token, spans_lines))
+        })
     }
 
-    /// Reads a quoted string; any byte may stand in it, also line ends ("text literals can contain
-    /// CRLF within the text", RFC 1035 §5.1). Tells whether it spans lines.
-    fn quoted(&mut self, suspect: Option<Place>) -> Result<bool, LexError> {
+    /// Reads a quoted string. Any byte may stand in it but a line end: RFC 1035 §5.1 lets a text go over lines,
+    /// but two forgotten quotes would then make all records between them one text, without a word. BIND refuses
+    /// it as well.
+    fn quoted(&mut self) -> Result<(), LexError> {
         let place = self.place();
-        let mut spans_lines = false;
         self.at += 1;
         while let Some(byte) = self.peek() {
             match byte {
                 b'"' => {
                     self.at += 1;
-                    return Ok(spans_lines);
+                    return Ok(());
                 }
                 b'\\' => self.escape()?,
-                b'\n' => {
-                    self.newline();
-                    spans_lines = true;
-                }
+                b'\n' => break,
                 _ => self.at += 1,
             }
         }
         Err(LexError {
-            place: suspect.unwrap_or(place),
+            place,
             problem: Problem::UnclosedQuote,
-            go_on: false,
+            go_on: true,
         })
     }
 
@@ -363,10 +346,6 @@ mod tests {
             r#"a "b; (c) \" d" e"#,
             &[&["1:1 a", r#"1:3 "b; (c) \" d""#, "1:17 e"]],
         );
-        check(
-            "a \"b\nc\" d\ne",
-            &[&["1:1 a", "1:3 \"b\nc\"", "2:4 d"], &["3:1 e"]],
-        );
         check(r#"""  k="a b"c"#, &[&[r#"1:1 """#, r#"1:5 k="a b"c"#]]);
         let mut lexer = Lexer::new(br#""a""b""#);
         let entry = lexer.next_entry().unwrap().unwrap();
@@ -380,6 +359,9 @@ mod tests {
         check_error("a\nb )\n", 2, 3, "no \"(\"");
         check_error("a\n\nb \"c\nd", 3, 3, "quote");
         check_error("a \"b\nc \"d\"\ne \"f\"\n", 1, 3, "quote");
+        check_error("a \"b\nc d\ne f\"\n", 1, 3, "quote");
+        check_error("a (\n\"b\nc\" )\n", 2, 1, "quote");
+        check_error("a \"b\r\nc\"\n", 1, 3, "quote");
         check_error("a b\\\nc", 1, 4, "backslash");
         check_error("a b\\", 1, 4, "backslash");
         check_error("a\rb", 1, 2, "carriage return");
@@ -395,6 +377,10 @@ mod tests {
         let entry = lexer.next_entry().unwrap().unwrap();
         assert_eq!(entry.tokens[0].text(), "b");
         assert_eq!(entry.tokens[0].place.line, 2);
+        let mut lexer = Lexer::new(b"a \"b\nc d\n");
+        assert!(lexer.next_entry().unwrap_err().go_on);
+        let entry = lexer.next_entry().unwrap().unwrap();
+        assert_eq!(entry.tokens[0].text(), "c");
     }
 
     #[test]

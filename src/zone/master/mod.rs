@@ -15,7 +15,6 @@
 
 mod generate;
 mod lexer;
-mod name;
 mod rdata;
 mod template;
 mod ttl;
@@ -31,12 +30,11 @@ use domain::base::iana::Rtype;
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, RecordType};
 
-pub use name::NameProblem;
 pub use template::GenerateProblem;
 
 use self::lexer::{Entry, Lexer, Place, Token};
 use super::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Problem};
-use super::wire;
+use crate::name::{NameProblem, text as name, wire};
 
 /// The most bytes that the files of one zone have together.
 const MAX_ZONE_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,9 +1,12 @@
 //! The range of a `$GENERATE`, and text with places for its numbers: see [`super::generate`].
 
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 
 /// The highest number (BIND's).
 const MAX_NUMBER: u32 = (1 << 31) - 1;
+/// What a number and its offset may be together (BIND's).
+const SUMS: RangeInclusive<i64> = i32::MIN as i64..=i32::MAX as i64;
 /// The widest number, in characters: a name has no more.
 const MAX_WIDTH: usize = 255;
 
@@ -20,8 +23,8 @@ pub enum GenerateProblem {
         "behind ${{ stand an offset, a width up to {MAX_WIDTH} and one of d o x X n N, all but the first optional, and }}"
     )]
     Modifier,
-    /// The offset takes more than there is.
-    #[error("number and offset are together below 0 or above {MAX_NUMBER}")]
+    /// Out of the range of 32 bits with a sign.
+    #[error("number and offset are together below -2147483648 or above {MAX_NUMBER}")]
     Number,
     /// A comment, a line end or a parenthesis in quoted data.
     #[error("it makes no single record")]
@@ -135,9 +138,11 @@ impl Template {
                     width,
                     base,
                 } => {
-                    let number = u32::try_from(i64::from(number) + offset).ok();
-                    let number = number.filter(|number| *number <= MAX_NUMBER);
-                    base.write(number.ok_or(GenerateProblem::Number)?, *width, text);
+                    let number = i64::from(number) + offset;
+                    if !SUMS.contains(&number) {
+                        return Err(GenerateProblem::Number);
+                    }
+                    base.write(number, *width, text);
                 }
             }
         }
@@ -146,10 +151,13 @@ impl Template {
 }
 
 impl Base {
-    fn write(self, number: u32, width: usize, text: &mut Vec<u8>) {
+    /// Writes a number within [`SUMS`]. In decimal, one below zero has its sign within the width; in the other bases
+    /// it is what 32 bits hold of it.
+    fn write(self, decimal: i64, width: usize, text: &mut Vec<u8>) {
+        let number = decimal as u32;
         // Writing to a Vec cannot fail.
         let _ = match self {
-            Self::Decimal => write!(text, "{number:0width$}"),
+            Self::Decimal => write!(text, "{decimal:0width$}"),
             Self::Octal => write!(text, "{number:0width$o}"),
             Self::Hex => write!(text, "{number:0width$x}"),
             Self::UpperHex => write!(text, "{number:0width$X}"),
@@ -210,7 +218,9 @@ fn modifier(text: &str) -> Option<Piece> {
         Some(digits) => (-1, digits),
         None => (1, offset.strip_prefix('+').unwrap_or(offset)),
     };
-    let offset = sign * i64::from(number(digits)?);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let offset = is_number.then(|| digits.parse::<i64>().ok()).flatten()?;
+    let offset = Some(sign * offset).filter(|offset| SUMS.contains(offset))?;
     let width = match parts.next() {
         Some(width) => usize::try_from(number(width)?).ok()?,
         None => 0,
@@ -297,6 +307,19 @@ mod tests {
 
     /// As `named-compilezone` of BIND 9.18 writes them.
     #[test]
+    fn numbers_below_zero() {
+        check("${-1}", 0, "-1");
+        check("${-2,3,d}", 1, "-01");
+        check("${-12,2}", 0, "-12");
+        check("${-1,0,x}", 0, "ffffffff");
+        check("${-1,12,X}", 0, "0000FFFFFFFF");
+        check("${-1,0,o}", 0, "37777777777");
+        check("${-2,1,n}", 0, "e.f.f.f.f.f.f.f");
+        check("${-2147483648}", 0, "-2147483648");
+    }
+
+    /// As `named-compilezone` of BIND 9.18 writes them.
+    #[test]
     fn nibbles_have_dots_between() {
         check("${0,0,n}", 0x1f, "f.1");
         check("${0,1,n}", 0x1f, "f.1");
@@ -337,8 +360,16 @@ mod tests {
             let template = Template::parse(template.as_bytes()).unwrap();
             template.write(number, &mut Vec::new())
         };
-        assert_eq!(write("${-1}", 0), Err(GenerateProblem::Number));
         assert_eq!(write("${1}", MAX_NUMBER), Err(GenerateProblem::Number));
-        assert_eq!(write("${-2147483647}", MAX_NUMBER), Ok(()));
+        assert_eq!(write("${-2147483648}", 0), Ok(()));
+        assert_eq!(write("${-2147483648}", MAX_NUMBER), Ok(()));
+        for bad in [
+            "${-2147483649}",
+            "${2147483648}",
+            "${-99999999999999999999}",
+        ] {
+            let parsed = Template::parse(bad.as_bytes());
+            assert_eq!(parsed, Err(GenerateProblem::Modifier), "{bad}");
+        }
     }
 }

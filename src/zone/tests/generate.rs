@@ -88,7 +88,7 @@ fn errors_stand_at_the_field_that_makes_them() {
     );
     check_errors(
         "$TTL 5\n$GENERATE 1-3 a$ A 192.0.2.${-2}",
-        &["t.zone:4:20: number and offset are together below 0"],
+        &["t.zone:4:20: with 1 for $: bad A data"],
     );
     // The first number that is wrong, and no other.
     check_errors(
@@ -107,10 +107,13 @@ fn errors_stand_at_the_field_that_makes_them() {
 #[test]
 fn quoted_data_makes_one_record() {
     for (data, expected) in [
-        ("\"a\nb\"", "it makes no single record"),
+        (
+            "\"a\nb\"",
+            "the quote that opens here is not closed in its line",
+        ),
         ("\"a (\"", "the parenthesis that opens here is never closed"),
         ("\"a )\"", "there is no \"(\""),
-        ("\"\\\"a\"", "the quote that opens here is never closed"),
+        ("\"\\\"a\"", "the quote that opens here is not closed"),
     ] {
         let text = plain_text(&format!("$TTL 5\n$GENERATE 1-3 a$ TXT {data}\n"));
         let error = Zone::parse(&config("example", None), &text).unwrap_err();

@@ -176,7 +176,8 @@ fn a_reload_takes_all_zones_or_none() {
     // With the second mended, both are taken, and who looks at the old ones still does.
     write("plain", "x 1 A 192.0.2.1\nx 2 A 192.0.2.2\n");
     let warnings = set.reload().unwrap();
-    assert_eq!(warnings.len(), 1);
+    // A TTL, and the serials of two zones that have changed.
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(set.is_reserved(&abc));
     let zone = |zones: &Zones| {
         show(
@@ -197,6 +198,86 @@ fn a_reload_takes_all_zones_or_none() {
             .contains("child: the file cannot be read")
     );
     assert!(set.is_reserved(&abc));
+}
+
+#[test]
+fn rfc_1034_4_3_5_a_changed_zone_has_a_higher_serial() {
+    let (directory, set) = zone_set();
+    let file = directory.path().join("plain");
+    let write = |serial: u32, text: &str| {
+        let head = HEAD.replace(" 1 2 3 4 5", &format!(" {serial} 2 3 4 5"));
+        fs::write(&file, format!("; a comment\n{head}{text}")).unwrap();
+        let warnings = set.reload().unwrap();
+        let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        lines.join("\n").replace(&*file.to_string_lossy(), "plain")
+    };
+    let (a, b) = ("x 1 A 192.0.2.1\n", "x 1 A 192.0.2.2\n");
+    let unchanged = |serial: u32| {
+        format!(
+            "plain:2: the zone has changed and its serial has not; raise it above {serial}, for that is what others \
+             go by (RFC 1034 §4.3.5)"
+        )
+    };
+    assert_eq!(write(1, ""), "", "nothing has changed");
+    assert_eq!(write(1, a), unchanged(1), "another record");
+    assert_eq!(write(1, a), "");
+    assert_eq!(write(2, &format!("{a}{b}")), "");
+    assert_eq!(write(2, &format!("{b}{a}")), "", "another order");
+    assert_eq!(
+        write(2, &format!("{b}{b}")).lines().count(),
+        2,
+        "a record twice, the other gone"
+    );
+    assert_eq!(write(2, "x 1 TXT a\n"), unchanged(2), "another type");
+    assert_eq!(write(2, "x 2 TXT a\n"), unchanged(2), "another TTL");
+    assert_eq!(write(2, "y 2 TXT a\n"), unchanged(2), "another name");
+    // RFC 1982 §3.2
+    let lower = "plain:2: the serial 1 is not higher than 2, which the zone had before (RFC 1982 §3.2); \
+                 raise it above that";
+    assert_eq!(write(1, "y 2 TXT a\n"), lower);
+    assert_eq!(write(1 << 31, ""), "", "half way round");
+    assert_eq!(write(0, "").lines().count(), 1, "neither is higher");
+    assert_eq!(write(u32::MAX, "").lines().count(), 1);
+    assert_eq!(write(3, a), "", "round");
+}
+
+#[test]
+fn names_that_files_take_from_links() {
+    let (directory, set) = zone_set();
+    let shown = |taken: crate::links::TakenNames| {
+        assert!(!taken.is_cut);
+        let names = taken.names.iter().map(ToString::to_string);
+        names.collect::<Vec<_>>().join(" ")
+    };
+    // Names of the file, of both places where a link has one; and a zone below.
+    let all = shown(set.current().taken_names(None));
+    assert_eq!(
+        all,
+        "r.example www.example ent.example sub.example held.example b.example child.example \
+         r.child.example"
+    );
+    let before = set.snapshot();
+    assert_eq!(shown(before.taken_names(Some(&before))), "");
+    let text =
+        format!("{HEAD}{LINKS}new 1 A 192.0.2.1\n_no 1 A 192.0.2.1\nx.new.r 1 A 192.0.2.1\n");
+    fs::write(directory.path().join("links"), text).unwrap();
+    set.reload().unwrap();
+    let after = set.snapshot();
+    assert_eq!(shown(after.taken_names(Some(&before))), "new.example");
+    assert_eq!(shown(before.taken_names(Some(&after))), "");
+    // There may be a million.
+    let many: String = (0..1_001)
+        .map(|n| format!("n{n} 1 A 192.0.2.1\n"))
+        .collect();
+    fs::write(
+        directory.path().join("links"),
+        format!("{HEAD}{LINKS}{many}"),
+    )
+    .unwrap();
+    set.reload().unwrap();
+    let taken = set.current().taken_names(Some(&after));
+    assert!(taken.is_cut);
+    assert_eq!(taken.names.len(), 1_000);
 }
 
 #[test]

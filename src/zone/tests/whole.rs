@@ -373,3 +373,21 @@ fn rrsets_that_no_message_can_hold_are_refused() {
         &["t.zone:3: the A records of *.example. take up to 69940 bytes"],
     );
 }
+
+/// RFC 2181 §10.3, RFC 6672 §2.3: what is below a DNAME is an alias, and no host to point to.
+#[test]
+fn a_target_below_a_dname_is_warned_of() {
+    let text = plain_text(
+        "d 1 DNAME elsewhere.test.\n@ 1 MX 1 mx.d\nsub 1 NS ns.d\n_s._tcp 1 SRV 1 1 1 d\n_t._tcp 1 SRV 1 1 1 x.y.d\n",
+    );
+    let (_, warnings) = load(&config("example", None), &text);
+    let end = "which is below the DNAME of d.example., and so an alias (RFC 2181 §10.3)";
+    assert_eq!(
+        warnings,
+        [
+            format!("t.zone:4: the MX of example. leads to mx.d.example., {end}"),
+            format!("t.zone:5: the NS of sub.example. leads to ns.d.example., {end}"),
+            format!("t.zone:7: the SRV of _t._tcp.example. leads to x.y.d.example., {end}"),
+        ]
+    );
+}

@@ -28,9 +28,9 @@ const NSEC: u16 = 47;
 const NXNAME: u16 = 128;
 const EDNS: Option<(u16, bool)> = Some((1_232, true));
 
-pub(super) fn config(directory: &Path, origin: &Origin) -> DnssecConfig {
+pub(super) fn config(directory: &Path, origin: &ZoneName) -> DnssecConfig {
     DnssecConfig {
-        keys: directory.join(format!("keys-{origin}")),
+        keys: directory.join(format!("keys-{}", origin.file_part())),
         signature_validity: 40_000,
         signature_jitter: 4_000,
         inception_offset: 1_000,
@@ -144,7 +144,7 @@ impl Judge<'_> {
         let (head, bytes) = data.split_at(18 + signer_len);
         let signer = Name::from_bytes(&head[18..]).unwrap();
         let origin = signer.to_ascii();
-        let origin = Origin::parse(origin.trim_end_matches('.')).unwrap();
+        let origin = ZoneName::parse(&origin).unwrap();
         assert!(signer.zone_of(&first.name));
         let keys = self.signings[&origin].keys();
         let tag = u16::from_be_bytes([data[16], data[17]]);
@@ -493,7 +493,7 @@ fn what_has_to_be_signed_is_handed_over() {
 #[test]
 fn servers_with_copies_of_the_keys_agree_at_any_time() {
     let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
-    let origin = origin();
+    let origin = ZoneName::parse("s.example.com").unwrap();
     let config = config(fixture.directory.path(), &origin);
     let directory = LockedDirectory::open(&config.keys, false).unwrap();
     let mut list = KeyList::read(&config, &origin, NOW).unwrap();
@@ -539,7 +539,7 @@ fn servers_with_copies_of_the_keys_agree_at_any_time() {
 fn keys_take_turns_and_everything_is_signed_at_any_time() {
     let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
     fixture.add("abc", "https://example.net/", None, None);
-    let origin = origin();
+    let origin = ZoneName::parse("s.example.com").unwrap();
     let signing = &fixture.zones.signings()[&origin];
     let config = config(fixture.directory.path(), &origin);
     let directory = LockedDirectory::open(&config.keys, false).unwrap();

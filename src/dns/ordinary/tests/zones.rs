@@ -145,7 +145,7 @@ pub(super) fn zones(random: &mut Random) -> Vec<ZoneParts> {
 /// A master file of a third of the lines, without those that do not load beside the others.
 fn text(random: &mut Random, origin: &str, host: Option<&str>, layout: Layout) -> String {
     let config = ZoneConfig {
-        origin: Origin::parse(origin).unwrap(),
+        origin: ZoneName::parse(origin).unwrap(),
         file: "test".into(),
         redirect_host: host.map(Into::into),
         layout,

@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::wire::{MAX_LABEL_LEN, MAX_NAME_LEN, labels};
+use super::wire::labels;
+use super::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
 /// Why a text is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +26,39 @@ pub enum NameProblem {
     /// A quote in or around it.
     #[error("names are not quoted")]
     Quoted,
+    /// No text at all.
+    #[error("it is empty; the root is \".\"")]
+    Empty,
+    /// A character that is no byte of a name as it is.
+    #[error(
+        "it has the character {0:?}; write \\DDD for a byte, or punycode for letters of other scripts"
+    )]
+    BadCharacter(char),
 }
 
 /// Reads a name into wire form, as it is written; a relative one is completed with `origin`.
-pub(super) fn parse(raw: &[u8], origin: &[u8]) -> Result<Vec<u8>, NameProblem> {
+pub(crate) fn parse(raw: &[u8], origin: &[u8]) -> Result<Vec<u8>, NameProblem> {
     match raw {
-        b"@" => return Ok(origin.to_vec()),
-        b"." => return Ok(vec![0]),
-        _ => {}
+        b"@" => Ok(origin.to_vec()),
+        _ => read(raw, origin),
+    }
+}
+
+/// Reads a name that stands for itself, as in the configuration; its last dot may be missing.
+pub(super) fn parse_absolute(text: &str) -> Result<Vec<u8>, NameProblem> {
+    if text.is_empty() {
+        return Err(NameProblem::Empty);
+    }
+    let is_bad = |c: &char| !c.is_ascii_graphic();
+    match text.chars().find(is_bad) {
+        Some(c) => Err(NameProblem::BadCharacter(c)),
+        None => read(text.as_bytes(), &[0]),
+    }
+}
+
+fn read(raw: &[u8], origin: &[u8]) -> Result<Vec<u8>, NameProblem> {
+    if raw == b"." {
+        return Ok(vec![0]);
     }
     let mut wire = vec![0];
     let mut label_start = 0;
@@ -78,7 +104,7 @@ fn end_label(wire: &mut Vec<u8>, start: &mut usize) -> Result<(), NameProblem> {
 }
 
 /// The byte that an escape stands for, given what follows its backslash, and the rest.
-pub(super) fn unescape(text: &[u8]) -> Option<(u8, &[u8])> {
+pub(crate) fn unescape(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&first, tail) = text.split_first()?;
     if !first.is_ascii_digit() {
         return Some((first, tail));
@@ -92,7 +118,7 @@ pub(super) fn unescape(text: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// A name in wire form as absolute text, with everything escaped that could have a meaning.
-pub(super) fn to_text(wire: &[u8]) -> String {
+pub(crate) fn to_text(wire: &[u8]) -> String {
     let mut text = String::with_capacity(wire.len() + 1);
     for label in labels(wire) {
         for &byte in label {

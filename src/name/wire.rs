@@ -4,10 +4,8 @@
 //! slices of one array on the stack and allocates nothing. Searching by hickory's `LowerName` would
 //! build a new name for every label.
 
-/// The longest name on the wire, in bytes (RFC 1035 §2.3.4).
-pub(crate) const MAX_NAME_LEN: usize = 255;
-/// The longest label, in bytes (RFC 1035 §2.3.4).
-pub(crate) const MAX_LABEL_LEN: usize = 63;
+use super::{MAX_LABEL_LEN, MAX_NAME_LEN};
+
 /// The most labels that fit in [`MAX_NAME_LEN`], each with its length byte, before the root.
 const MAX_LABELS: usize = 127;
 /// [`MAX_NAME_LEN`], rounded up to whole words of eight bytes.
@@ -80,12 +78,12 @@ impl WireName {
     }
 
     /// The number of labels, without the root.
-    pub(super) fn labels(&self) -> usize {
+    pub(crate) fn labels(&self) -> usize {
         self.labels
     }
 
     /// The last `labels` labels and the root; the whole name if it has no more than that.
-    pub(super) fn suffix(&self, labels: usize) -> &[u8] {
+    pub(crate) fn suffix(&self, labels: usize) -> &[u8] {
         let skipped = self.labels.saturating_sub(labels);
         let start = match labels {
             0 => self.len - 1,
@@ -95,7 +93,7 @@ impl WireName {
     }
 
     /// The leftmost label of [`Self::suffix`]; empty for the root.
-    pub(super) fn label(&self, labels: usize) -> &[u8] {
+    pub(crate) fn label(&self, labels: usize) -> &[u8] {
         first_label(self.suffix(labels))
     }
 
@@ -116,7 +114,7 @@ impl WireName {
 
     /// A name of the same length that ends with the same `labels` labels, and is the same for all names
     /// of which that is true. Its other labels are made of `fill` alone.
-    pub(super) fn stand_in(&self, labels: usize, fill: u8) -> Self {
+    pub(crate) fn stand_in(&self, labels: usize, fill: u8) -> Self {
         let mut name = Self {
             bytes: [0; PADDED_LEN],
             len: self.len,
@@ -156,12 +154,12 @@ fn first_label_starts(key: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 /// The first label of a name in wire form; empty for the root.
-pub(super) fn first_label(key: &[u8]) -> &[u8] {
+pub(crate) fn first_label(key: &[u8]) -> &[u8] {
     &key[1..1 + usize::from(key[0])]
 }
 
 /// A name in wire form without its first label; none for the root.
-pub(super) fn parent(key: &[u8]) -> Option<&[u8]> {
+pub(crate) fn parent(key: &[u8]) -> Option<&[u8]> {
     match key[0] {
         0 => None,
         len => Some(&key[1 + usize::from(len)..]),
@@ -169,14 +167,14 @@ pub(super) fn parent(key: &[u8]) -> Option<&[u8]> {
 }
 
 /// The labels of a name in wire form, without the root.
-pub(super) fn labels(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn labels(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors(Some(key), |key| parent(key))
         .map(first_label)
         .filter(|label| !label.is_empty())
 }
 
 /// The name, its parent and so on down to the root.
-pub(super) fn ancestors(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn ancestors(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors(Some(key), |key| parent(key))
 }
 
