@@ -77,8 +77,8 @@ Examples:
   tinyns add https://example.net/ --json | jq -r .short_url
 
 The first line of the output is the short name. A URL that has a link already gets that link, which
-stays as it is: --expires and --ttl are then ignored where the link has them otherwise, and the output
-says so. With --json that is in the members \"created\" and \"ignored\".
+stays as it is: --expires and --ttl are then ignored where the link has them otherwise, and the
+output says so. With --json that is in the members \"created\" and \"ignored\".
 
 Exit codes:
   0  the link is there as it was asked for

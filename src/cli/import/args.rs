@@ -50,15 +50,16 @@ Examples:
   tinyns import csv bitly.csv                   Link,Custom Link,Destination URL,...
   tinyns import csv other.csv --column code=Slug --column url=Target --delimiter ';'
 
-The first line names the columns. A column with the code, which may as well be a full name or a short
-URL, is called miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink or link; the
-first of these that has a value counts. One with the URL is called fullUrl, url, longUrl,
+The first line names the columns. A column with the code, which may as well be a full name or a
+short URL, is called miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink or link;
+the first of these that has a value counts. One with the URL is called fullUrl, url, longUrl,
 destinationUrl, destination or originalUrl. There may be expires_at (RFC 3339 or epoch seconds) and
-ttl (seconds). Letter case, blanks, hyphens and underscores in names do not matter, and other columns
-are not looked at.
+ttl (seconds). Letter case, blanks, hyphens and underscores in names do not matter, and other
+columns are not looked at.
 
-Without --delimiter it is the one of , ; tab and | by which the header has such columns. Text is UTF-8,
-or UTF-16 with a byte order mark. A quote that is not closed costs the line in which it was opened.
+Without --delimiter it is the one of , ; tab and | by which the header has such columns. Text is
+UTF-8, or UTF-16 with a byte order mark. A quote that is not closed costs the line in which it was
+opened.
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
@@ -69,8 +70,8 @@ Examples:
   zcat export/data/*.json.gz | tinyns import ndjson - > report
 
 A line is a link as the API and `tinyns export` write it, or an item of DynamoDB: as plain JSON with
-miniUrl and fullUrl, or as DynamoDB's export to S3 has it. Members may have the names that columns of
-`tinyns import csv` have, as in the API of Shlink and Bitly.
+miniUrl and fullUrl, or as DynamoDB's export to S3 has it. Members may have the names that columns
+of `tinyns import csv` have, as in the API of Shlink and Bitly.
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
@@ -81,10 +82,10 @@ Examples:
   grep -o 'https://[^ ]*' page.txt | tinyns import urls - | cut -f 1
   tinyns import urls list.txt --json | jq -r 'select(.outcome != \"refused\").short_url'
 
-A line of the file is a URL. Standard output gets a line for each link, in the order of the file: the
-short URL, a tab, and the URL. A URL that has a link already gets that one. URLs that are refused are
-told on standard error, with their line and the reason; with --json they are on standard output, too,
-and each line has outcome (made, there or refused), line, url, and short_url or reason.
+A line of the file is a URL. Standard output gets a line for each link, in the order of the file:
+the short URL, a tab, and the URL. A URL that has a link already gets that one. URLs that are
+refused are told on standard error, with their line and the reason; with --json they are on standard
+output, too, and each line has outcome (made, there or refused), line, url, and short_url or reason.
 
 Exit codes:
   0  each URL has a link
