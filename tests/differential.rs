@@ -118,6 +118,29 @@ fn replies_are_those_of_knot_and_nsd() {
     compare(&zones(), MIN_QUERIES);
 }
 
+/// RFC 2317 §4, RFC 2181 §11: a zone may have any name.
+#[test]
+fn replies_from_zones_of_odd_names_are_those_of_knot_and_nsd() {
+    let text = |records: &str| format!("{HEAD}{records}");
+    let range = "1 PTR a.example.net.\n2 CNAME 1\n*.w PTR b.example.net.\nx/y NS ns.example.net.\n\
+                 a\\.b PTR c.example.net.\n";
+    let zones = [
+        ("0/25.2.0.192.in-addr.arpa", text(range)),
+        (
+            "*.wild.test",
+            text("x A 192.0.2.1\n* TXT \"a\"\nd DNAME example.net.\n"),
+        ),
+        (
+            r"a\.b\195.test",
+            text("x A 192.0.2.1\nsub NS ns.sub\nns.sub A 192.0.2.2\n"),
+        ),
+    ];
+    compare(&zones, 1_000);
+    // By itself: what a zone without a delegation is to those below it is another matter.
+    let root = "test NS ns.test\nns.test A 192.0.2.1\nx A 192.0.2.2\n*.w TXT \"a\"\n";
+    compare(&[(".", text(root))], 300);
+}
+
 #[test]
 fn replies_from_zones_of_many_shapes_are_those_of_knot_and_nsd() {
     compare(&shapes::zones(&mut random()), MIN_QUERIES);

@@ -198,7 +198,7 @@ fn knot_config(dir: &Path, port: u16, zones: &[Zone<'_>]) -> String {
         // Checks are for what is legal; what this is about is what is served.
         writeln!(
             config,
-            "  - domain: {origin:?}\n    file: {}\n    semantic-checks: off\n    zonefile-sync: -1\n    \
+            "  - domain: {origin}\n    file: {}\n    semantic-checks: off\n    zonefile-sync: -1\n    \
              journal-content: none",
             file.display()
         )
