@@ -50,6 +50,7 @@ pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod dnssec;
+mod environment;
 mod files;
 pub mod http;
 pub mod link;

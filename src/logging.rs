@@ -106,7 +106,7 @@ pub fn init(format: Format, filter: &str) -> Result<Logs, LogError> {
         Format::Json => true,
     };
     // https://no-color.org: set and not empty, whatever it says.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let plain = crate::environment::value("NO_COLOR").is_some();
     let filter = parse(filter)?;
     let queue = Queue::start(io::stderr())?;
     subscriber(json, terminal && !plain, filter, queue.clone()).try_init()?;

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use clap::Parser;
 use mimalloc::MiMalloc;
-use tinyns::cli::{self, Cli};
+use tinyns::cli;
 
 /// Links come from many threads, each among short-lived pieces, and stay; the system's allocator then
 /// keeps the gaps. With 1,000,000 links in memory glibc 2.36 had 516 MiB resident and this one 279, and
@@ -19,7 +18,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let ended = cli::run(Cli::parse());
+    let ended = cli::run(cli::read());
     if let Err(error) = &ended {
         let complaint = cli::complaint(error);
         let (done, written) = channel();

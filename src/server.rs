@@ -25,6 +25,7 @@ use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::key::SigningKey;
 use crate::dnssec::keys::KeysError;
+use crate::environment;
 use crate::http::{
     AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
 };
@@ -123,6 +124,9 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     }
     let zones = Arc::new(zones);
     let tls = load_tls(config.dns.tls).await?;
+    if let Some(tls) = &tls {
+        log_certificate(tls, now);
+    }
     let tcp_limits = tcp_limits(config.dns.tcp, &sockets);
     // The store before the token: it makes a directory that only its owner can read.
     let store = open_store(config.store, &clock).await?;
@@ -325,11 +329,12 @@ impl Running {
     }
 
     async fn reload_certificate(&self, tls: &Arc<Tls>) -> bool {
-        let tls = Arc::clone(tls);
+        let (current, tls) = (Arc::clone(tls), Arc::clone(tls));
         let outcome = match aside(move || tls.reload()).await {
             Ok(is_new) => {
                 let what = if is_new { "new" } else { "unchanged" };
                 tracing::info!("certificate reloaded: {what}");
+                log_certificate(&current, self.links.now());
                 Outcome::Success
             }
             Err(error) => {
@@ -569,9 +574,10 @@ async fn start_query_log(
 
 /// The environment's token, or that of the file, which is made where there is none.
 fn admin_token(file: &Path) -> Result<AdminToken, StartError> {
-    match std::env::var(TOKEN_VARIABLE) {
-        Ok(text) if !text.is_empty() => Ok(AdminToken::from_text(&text)?),
-        _ => {
+    let text = environment::text(TOKEN_VARIABLE).map_err(|_| TokenTextError::NotText)?;
+    match text {
+        Some(text) => Ok(AdminToken::from_text(&text)?),
+        None => {
             let (token, created) = AdminToken::load_or_create(file)?;
             if created {
                 tracing::info!(file = %file.display(), "admin token made");
@@ -590,6 +596,13 @@ fn report(failed: &mpsc::Sender<String>, failure: String) {
 
 fn log_warnings(warnings: &[Diagnostic]) {
     for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Tells where the certificate's time is over, or soon will be.
+fn log_certificate(tls: &Tls, now: UnixTime) {
+    for warning in tls.warnings(now) {
         tracing::warn!("{warning}");
     }
 }

@@ -197,6 +197,7 @@ fn two_keys_with_a_role_each() {
         "{out}"
     );
     let zsk = operator.generate("--role zsk");
+    std::fs::create_dir(operator.dir.path().join("data")).unwrap();
     let (_, told) = operator.does("check");
     assert_eq!(told, "");
     let files = std::fs::read_dir(operator.dir.path().join("keys/s.example.com")).unwrap();

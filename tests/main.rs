@@ -21,6 +21,10 @@ mod allocations;
 mod cache;
 // DNS cookies that the servers of a fleet share.
 mod cookies;
+// `tinyns check`: what it refuses and what it warns of.
+mod check;
+// Writers, readers and bad days at the same time: no answer is older than documented.
+mod consistency;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
 // The commands that make and show links: what they print and say, and their exit codes.

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    PATIENCE, Process, Server, Setup, TOKEN, ZONE, http, output, query, tinyns, wait,
+    PATIENCE, Process, Server, Setup, TOKEN, ZONE, free_port, http, output, query, tinyns, wait,
 };
 
 /// Runs `tinyns serve` with a configuration that it must refuse; returns what it said.
@@ -159,6 +159,163 @@ fn all_errors_of_a_configuration_are_told_at_once() {
         ["15:2", "cash"],
     ];
     assert_eq!(places, expected, "{said}");
+}
+
+/// A pipe that nobody writes to would be waited for; nothing says how long.
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let pipe = path("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::fs::write(path("zone"), ZONE).unwrap();
+    std::fs::write(path("state.toml"), "").unwrap();
+    let zones = ZONES.replace("DIR/test.zone", &path("zone"));
+    let rest = REST.replace("DIR", &path(""));
+    let redis = "[redis]\nurl = \"rediss://127.0.0.1:1\"\n";
+    let tls = "[dns.tls]\nlisten = \"127.0.0.1:0\"\n";
+    let token = rest.replace("[admin]\n", &format!("[admin]\ntoken_file = \"{pipe}\"\n"));
+    let with = |section: &str| format!("{DNS}{zones}{rest}{section}");
+    let device = "/dev/zero";
+    for (config, named) in [
+        (format!("{DNS}{zones}{token}"), pipe.as_str()),
+        (
+            format!("{DNS}{}{rest}", zones.replace(&path("zone"), &pipe)),
+            &pipe,
+        ),
+        (
+            with(&format!("[cookies]\nsecret_file = \"{pipe}\"\n")),
+            &pipe,
+        ),
+        (
+            with(&format!("{redis}password_file = \"{device}\"\n")),
+            device,
+        ),
+        (with(&format!("{redis}ca_file = \"{pipe}\"\n")), &pipe),
+        (
+            with(&format!(
+                "{tls}certificate = \"{pipe}\"\nkey = \"{device}\"\n"
+            )),
+            &pipe,
+        ),
+    ] {
+        let file = dir.path().join("tinyns.toml");
+        std::fs::write(&file, &config).unwrap();
+        for command in ["serve", "check"] {
+            let mut tinyns = tinyns();
+            let output = finished(tinyns.arg(command).arg("--config").arg(&file));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{command}: {config}\n{said}");
+            let line = said.lines().find(|line| line.contains(named));
+            let line = line.unwrap_or_else(|| panic!("{command}: {config}\n{said}"));
+            assert!(line.contains("not a regular file"), "{line}");
+        }
+    }
+    // The configuration itself, and what clients are given.
+    for arguments in [
+        &["check", "--config", &pipe][..],
+        &[
+            "get",
+            "a",
+            "--server",
+            "http://127.0.0.1:1",
+            "--token-file",
+            &pipe,
+        ],
+        &["add", "http://a/", "--config", device],
+    ] {
+        let output = finished(tinyns().args(arguments));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("this is not a regular file"),
+            "{arguments:?}: {said}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    }
+}
+
+/// Compose files and units pass on variables that the caller does not have.
+#[test]
+fn variables_that_are_empty_count_as_unset() {
+    let admin = ([127, 0, 0, 1], free_port()).into();
+    let setup = Setup::new().admin(admin).env("TINYNS_ADMIN_TOKEN", "");
+    let server = setup.start();
+    let empty = |command: &mut Command| {
+        for name in ["CONFIG", "SERVER", "ADMIN_TOKEN", "REDIS_PASSWORD", "LOG"] {
+            command.env(format!("TINYNS_{name}"), "");
+        }
+        let output = finished(command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut add = tinyns();
+    add.args(["add", "https://example.net/", "--config"]);
+    let said = empty(add.arg(server.config()));
+    assert!(said.contains("s.example.com"), "{said}");
+    let mut health = tinyns();
+    health.args(["health", "--config"]);
+    empty(health.arg(server.config()));
+    // Without a file, the defaults.
+    let mut check = tinyns();
+    check.arg("check").current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(empty(&mut check).contains("ok: s.example.com: zones/s.example.com.zone"));
+}
+
+/// A request that has begun and not ended, which a stop waits for.
+fn unfinished(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "POST /v1/links HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: 30\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reply = [0; 25];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+/// As a service manager and a shell send them.
+#[test]
+fn signals_to_stop_that_come_together_are_one() {
+    let mut server = Server::start();
+    let mut request = unfinished(&server);
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(60));
+    server.signal(Signal::SIGTERM);
+    server.log().wait_for("finishing what was begun");
+    let body = b"{\"url\":\"https://example.net/\"}";
+    assert_eq!(body.len(), 30);
+    request.write_all(body).unwrap();
+    let mut reply = String::new();
+    request.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 201 "), "{reply}");
+    assert!(server.stop_began().success());
+}
+
+#[test]
+fn a_second_signal_to_stop_ends_at_once() {
+    let mut server = Server::start();
+    let _request = unfinished(&server);
+    server.signal(Signal::SIGTERM);
+    server.log().wait_for("finishing what was begun");
+    std::thread::sleep(Duration::from_millis(700));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.stop_began().code(), Some(1));
+    let log = server.log().text();
+    assert!(
+        log.contains("second signal, SIGTERM: stopping at once"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -1,4 +1,9 @@
-//! `tinyns check`: reads what `serve` would read, and stops before anything is opened or bound.
+//! `tinyns check`: reads what `serve` would read, and stops before anything is made, bound or connected to.
+//!
+//! An error is what the start would refuse, a warning is what would do harm, and a hint is what only this process
+//! cannot do: it may run as another user than the server.
+
+mod places;
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -10,39 +15,84 @@ use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::dns::CookieSecrets;
 use crate::dnssec::keys::{KeyRing, KeysError};
+use crate::files::is_open_to_others;
 use crate::system::privileges::Account;
 use crate::zone::{ZoneConfig, ZoneSet};
 
-/// Checks the files of a configuration that is valid by itself, which are zones and their keys, secrets and
-/// certificate, and that there is the user whom the server is to become. What is wrong goes to standard
-/// error, a line a fault, with file and line where there are such, and all of it at once.
-pub(super) fn run(config: &Config) -> anyhow::Result<()> {
-    let mut faults = Vec::new();
-    faults.extend(Account::find(&config.process).err().map(|e| e.to_string()));
-    let secrets = config.cookie_secrets.as_deref().map(CookieSecrets::load);
-    faults.extend(secrets.and_then(Result::err).map(|e| e.to_string()));
-    let certificate = config.dns.tls.as_ref().map(|tls| tls.files.check());
-    faults.extend(certificate.and_then(Result::err).map(|e| e.to_string()));
-    let mut warnings: Vec<String> = match ZoneSet::load(config.zones.clone()) {
-        Ok((zones, warnings)) => {
-            let warnings = warnings.iter().map(ToString::to_string);
-            warnings.chain(zones.ttls_beyond()).collect()
-        }
-        Err(error) => {
-            faults.extend(error.errors.iter().map(ToString::to_string));
-            Vec::new()
-        }
-    };
-    for ring in keys(config) {
-        match ring {
-            Ok(ring) => warnings.extend_from_slice(ring.warnings()),
-            Err(error) => faults.push(error.to_string()),
+/// What was found.
+#[derive(Debug, Default)]
+struct Findings {
+    errors: Vec<String>,
+    warnings: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Findings {
+    /// What there is; an error is noted, with its causes.
+    fn take<T>(&mut self, found: Result<T, impl Into<anyhow::Error>>) -> Option<T> {
+        match found {
+            Ok(found) => Some(found),
+            Err(error) => {
+                self.errors.push(super::complaint(&error.into()));
+                None
+            }
         }
     }
-    report("error", &faults);
-    report("warning", &warnings);
-    match faults.len() {
-        0 => print(&summary(config, warnings.len())),
+
+    fn zones(&mut self, config: &Config) {
+        match ZoneSet::load(config.zones.clone()) {
+            Ok((zones, warnings)) => {
+                let warnings = warnings.iter().map(ToString::to_string);
+                self.warnings.extend(warnings.chain(zones.ttls_beyond()));
+            }
+            Err(error) => {
+                let errors = error.errors.iter().map(ToString::to_string);
+                self.errors.extend(errors);
+            }
+        }
+        for ring in keys(config) {
+            if let Some(ring) = self.take(ring) {
+                self.warnings.extend_from_slice(ring.warnings());
+            }
+        }
+    }
+
+    fn secrets(&mut self, config: &Config) {
+        if let Some(file) = &config.cookie_secrets {
+            self.take(CookieSecrets::load(file));
+            if is_open_to_others(file) {
+                let file = file.display();
+                self.warnings.push(format!(
+                    "{file}: others than its owner can read the secrets of DNS cookies; mode 0600 would \
+                     prevent it"
+                ));
+            }
+        }
+        if let Some(tls) = &config.dns.tls {
+            let warnings = self.take(tls.files.check(Clock::default().now()));
+            let warnings = warnings.unwrap_or_default();
+            self.warnings
+                .extend(warnings.iter().map(ToString::to_string));
+        }
+    }
+}
+
+/// Checks what a configuration that is valid by itself names: zones and their keys, secrets and certificate, the
+/// store, the token, the files of Redis and of the query log, addresses, and the user whom the server is to
+/// become. What is wrong goes to standard error, a line a fault, with file and line where there are such, and all
+/// of it at once.
+pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+    let mut found = Findings::default();
+    found.take(Account::find(&config.process));
+    found.secrets(config);
+    found.zones(config);
+    found.places(config);
+    found.addresses(config);
+    report("error", &found.errors);
+    report("warning", &found.warnings);
+    report("hint", &found.hints);
+    match found.errors.len() {
+        0 => print(&summary(config, found.warnings.len())),
         number => bail!("{} in what the configuration names", count(number, "error")),
     }
 }

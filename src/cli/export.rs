@@ -19,9 +19,12 @@ use super::links::Client;
 use super::serve::Stop;
 use super::transfer::{self, Screen, Server};
 use super::{ExportArgs, ExportFormat};
+use crate::files::Draft;
 use crate::link::Origin;
 use crate::progress::{Extent, Progress};
 
+/// The mode of a file that is written, less what the umask takes.
+const MODE: u32 = 0o666;
 /// The header of CSV.
 const HEADER: &str = "code,name,url,created_at,expires_at,ttl\r\n";
 
@@ -122,12 +125,6 @@ enum Output {
     },
 }
 
-/// A file under the name that it has while it is written.
-struct Draft {
-    draft: PathBuf,
-    path: PathBuf,
-}
-
 impl Output {
     fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else {
@@ -141,15 +138,16 @@ impl Output {
                 let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
                 let mut draft = path.clone().into_os_string();
                 draft.push(".new");
-                Some(Draft {
-                    draft: draft.into(),
-                    path,
-                })
+                let made = Draft::create(&path, draft.into(), MODE);
+                Some(made.with_context(|| format!("cannot write {}", path.display()))?)
             }
         };
-        let opened = match &draft {
-            Some(draft) => File::create(&draft.draft),
-            None => File::options().write(true).open(&path),
+        let (draft, opened) = match draft {
+            Some(mut draft) => {
+                let file = draft.file().try_clone();
+                (Some(draft), file)
+            }
+            None => (None, File::options().write(true).open(&path)),
         };
         let file = opened.with_context(|| format!("cannot write {}", path.display()))?;
         let file = Arc::new(file);
@@ -172,21 +170,17 @@ impl Output {
 
     /// Gives a file its name if it is whole, and removes it if not.
     fn end(self, whole: bool) -> anyhow::Result<()> {
-        let Self::File {
-            file,
-            draft: Some(Draft { draft, path }),
-        } = self
-        else {
-            return Ok(());
-        };
-        if !whole {
-            // What went wrong before is the better reason to give.
-            let _ = fs::remove_file(&draft);
-            return Ok(());
+        match self {
+            Self::File {
+                draft: Some(draft), ..
+            } if whole => {
+                let path = draft.path().display().to_string();
+                draft
+                    .replace()
+                    .with_context(|| format!("cannot write {path}"))
+            }
+            _ => Ok(()),
         }
-        file.sync_all()
-            .and_then(|()| fs::rename(&draft, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

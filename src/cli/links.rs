@@ -1,8 +1,7 @@
 //! `tinyns add`, `get` and `health`: one request to the admin API, and its answer for people.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,8 @@ use super::{AccessArgs, AddArgs, Exit, GetArgs, HealthArgs, UsageError, load, pr
 use crate::TOKEN_VARIABLE;
 use crate::clock::Clock;
 use crate::config::{Config, one_line};
+use crate::environment;
+use crate::files::read_regular;
 
 /// How much of a token file is read, in bytes; its first line is the token.
 const MAX_TOKEN_FILE_LEN: u64 = 1_024;
@@ -134,7 +135,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(args: &AccessArgs, path: Option<&Path>) -> anyhow::Result<Self> {
-        let variable = std::env::var_os(TOKEN_VARIABLE).filter(|token| !token.is_empty());
+        let variable = environment::value(TOKEN_VARIABLE);
         let named = match (&args.token_file, variable) {
             (Some(file), _) => Some(token_in(file)?),
             (None, Some(token)) => {
@@ -194,13 +195,11 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 /// The token in the first line of a file.
 fn token_in(file: &Path) -> Result<String, ClientError> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|f| f.take(MAX_TOKEN_FILE_LEN).read_to_end(&mut bytes))
-        .map_err(|source| ClientError::NoTokenFile {
-            file: file.into(),
-            source,
-        })?;
+    let read = read_regular(file, MAX_TOKEN_FILE_LEN);
+    let bytes = read.map_err(|source| ClientError::NoTokenFile {
+        file: file.into(),
+        source,
+    })?;
     first_line(
         &String::from_utf8_lossy(&bytes),
         &file.display().to_string(),
@@ -420,7 +419,7 @@ mod tests {
     #[test]
     fn a_foreign_server_does_not_get_this_machines_token() {
         // The variable would be a token that was named; the test says nothing where it is set.
-        if std::env::var_os(TOKEN_VARIABLE).is_some() {
+        if environment::value(TOKEN_VARIABLE).is_some() {
             return;
         }
         let refused = |server: &str| {

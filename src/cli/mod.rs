@@ -25,10 +25,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
 use crate::config::{Config, ConfigError};
+use crate::environment;
 use crate::link::{Code, Origin};
 use crate::logging;
 
@@ -61,7 +63,8 @@ Signals:
   SIGHUP            read the zone files, the keys of signed zones, the secrets of cookies and the
                     certificate again; if one of a kind is wrong, the old ones serve on. Opens the
                     query log anew
-  SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once
+  SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once. Those that
+                    come within half a second after the first are the same stop
 
 Environment:
   TINYNS_ADMIN_TOKEN  the admin API's token; without it the token file holds it
@@ -295,6 +298,22 @@ pub fn exit_code(ended: &anyhow::Result<Exit>) -> u8 {
     }
 }
 
+/// Reads the command line and the environment. Ends the process where it is wrong, or asks for help.
+pub fn read() -> Cli {
+    let command = without_empty_variables(Cli::command());
+    let read = Cli::from_arg_matches(&command.get_matches());
+    read.unwrap_or_else(|error| error.exit())
+}
+
+/// The command without the environment variables that are empty, which count as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_env() {
+        Some(name) if environment::value(name).is_none() => arg.env(Resettable::Reset),
+        _ => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
@@ -354,7 +373,6 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     use super::*;

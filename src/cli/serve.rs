@@ -27,6 +27,8 @@ const NOT_RELOADED: &str =
     "serving what there was: a file that was read again has faults, which the log tells";
 /// The shortest time between two looks at the workers, which come round within a tenth of a second.
 const SHORTEST_BEAT: Duration = Duration::from_millis(250);
+/// Signals to stop that come within this time after one of them are the same one.
+const TOGETHER: Duration = Duration::from_millis(500);
 /// How often the bar of the warm load is drawn.
 const DRAW_TIME: Duration = Duration::from_millis(200);
 
@@ -78,8 +80,7 @@ async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> 
     let mut bar = status.map(WarmBar::new);
     let outcome = watch(&mut running, &mut signals, &manager, &mut bar).await;
     drop(bar);
-    manager.stopping().await;
-    let outcome = stop(running, signals, outcome).await;
+    let outcome = stop(running, signals, &manager, outcome).await;
     beats.abort();
     outcome
 }
@@ -101,10 +102,15 @@ async fn beat(manager: ServiceManager, pulse: Pulse) {
 async fn stop(
     running: Running,
     mut signals: Signals,
+    manager: &ServiceManager,
     outcome: anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let shutdown = async {
+        manager.stopping().await;
+        running.shutdown().await;
+    };
     tokio::select! {
-        () = running.shutdown() => {
+        () = shutdown => {
             info!("stopped");
             outcome
         }
@@ -229,9 +235,14 @@ struct Signals {
 }
 
 /// The signals that mean the same: stop.
+///
+/// A stop has often two senders, such as a service manager and a shell, or a terminal and what runs in it. So
+/// signals that come together are one.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// When the last one came.
+    last: Option<Instant>,
 }
 
 impl Signals {
@@ -250,14 +261,24 @@ impl Stop {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            last: None,
         })
     }
 
     /// Waits for one of them and gives its name.
     pub(super) async fn recv(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            let name = tokio::select! {
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.terminate.recv() => "SIGTERM",
+            };
+            match self.last {
+                Some(last) if last.elapsed() < TOGETHER => {}
+                _ => {
+                    self.last = Some(Instant::now());
+                    return name;
+                }
+            }
         }
     }
 }

@@ -32,8 +32,6 @@ mod tls;
 mod toml_text;
 mod zone;
 
-use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -54,6 +52,7 @@ use crate::dns::Settings;
 use crate::dns::query_log::QueryLogConfig;
 use crate::dns::tcp::TcpLimits;
 use crate::dns::tls::TlsFiles;
+use crate::files::read_regular;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
@@ -163,12 +162,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file and all its faults, each with line, column and key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |bytes: &mut Vec<u8>| {
-            // One byte more than allowed tells a file that is too long from one that just fits.
-            File::open(path)?.take(MAX_FILE_LEN + 1).read_to_end(bytes)
-        };
-        let mut bytes = Vec::new();
-        read(&mut bytes).map_err(|source| ConfigError::Read {
+        let bytes = read_regular(path, MAX_FILE_LEN).map_err(|source| ConfigError::Read {
             file: path.into(),
             source,
         })?;

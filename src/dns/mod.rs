@@ -23,6 +23,7 @@
 //! * [`server`] owns the sockets. [`Pulse`] tells whether the workers make progress.
 
 pub mod answer;
+mod certificate;
 mod chaos;
 mod cookie;
 pub mod edns;

@@ -23,7 +23,10 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 
-use crate::files::read_regular;
+use super::certificate;
+pub use super::certificate::CertificateWarning;
+use crate::clock::UnixTime;
+use crate::files::read_whole;
 
 /// The largest file, in bytes: a hundred times what a long chain has.
 const MAX_FILE_LEN: u64 = 1 << 20;
@@ -51,9 +54,6 @@ pub enum TlsError {
         /// Why not.
         source: io::Error,
     },
-    /// A file is too large.
-    #[error("{}: larger than {MAX_FILE_LEN} bytes", .0.display())]
-    TooLarge(PathBuf),
     /// A file is not PEM.
     #[error("{}: not PEM: {source}", file.display())]
     Pem {
@@ -101,12 +101,16 @@ struct Current {
 }
 
 impl TlsFiles {
-    /// Whether certificate and key can be used.
+    /// Whether certificate and key can be used, and what is to be said now of the certificate's time.
     ///
     /// # Errors
     /// [`TlsError`], with the file to blame.
-    pub fn check(&self) -> Result<(), TlsError> {
-        self.read().map(|_| ())
+    pub fn check(&self, now: UnixTime) -> Result<Vec<CertificateWarning>, TlsError> {
+        Ok(self.warnings(&self.read()?.cert, now))
+    }
+
+    fn warnings(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Vec<CertificateWarning> {
+        certificate::warnings(&self.certificate, chain.iter().map(|der| &der[..]), now)
     }
 
     fn read(&self) -> Result<CertifiedKey, TlsError> {
@@ -170,6 +174,11 @@ impl Tls {
         Ok(true)
     }
 
+    /// What is to be said now of the time within which the certificate is valid.
+    pub fn warnings(&self, now: UnixTime) -> Vec<CertificateWarning> {
+        self.files.warnings(&self.current.load().chain, now)
+    }
+
     /// What a connection begins with.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
@@ -208,12 +217,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let bytes = read_regular(file, MAX_FILE_LEN).map_err(|source| TlsError::Read {
+    read_whole(file, MAX_FILE_LEN).map_err(|source| TlsError::Read {
         file: file.into(),
         source,
-    })?;
-    match bytes.len() as u64 > MAX_FILE_LEN {
-        true => Err(TlsError::TooLarge(file.into())),
-        false => Ok(bytes),
-    }
+    })
 }

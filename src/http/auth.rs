@@ -10,13 +10,15 @@
 //! starts in the same instant finds the whole token and never an empty file.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use axum::http::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
+
+use crate::files::{Draft, directory, open_regular};
 
 /// The shortest token accepted, in characters.
 const MIN_LEN: usize = 16;
@@ -44,6 +46,9 @@ pub enum TokenTextError {
     /// Nothing but blanks.
     #[error("it is empty")]
     Empty,
+    /// Bytes that are not text.
+    #[error("it is not UTF-8 text")]
+    NotText,
     /// Too easily guessed.
     #[error("it has {0} characters; a token has at least {MIN_LEN}")]
     TooShort(usize),
@@ -68,9 +73,6 @@ pub enum TokenError {
         /// What the system says.
         source: io::Error,
     },
-    /// A directory, a device, a pipe.
-    #[error("the token file {} is not a regular file", .0.display())]
-    NotAFile(PathBuf),
     /// The file's first line is not a token.
     #[error("the first line of the token file {} is not a token: {source}", .path.display())]
     Text {
@@ -123,12 +125,13 @@ impl AdminToken {
         }
     }
 
-    fn load(path: &Path) -> Result<Self, TokenError> {
-        // Asked before the file is opened: opening a pipe waits for its writer.
-        let metadata = fs::metadata(path).map_err(failed("read", path))?;
-        if !metadata.is_file() {
-            return Err(TokenError::NotAFile(path.into()));
-        }
+    /// The token in the first line of a file.
+    ///
+    /// # Errors
+    /// [`TokenError`] says what is wrong with the file.
+    pub fn load(path: &Path) -> Result<Self, TokenError> {
+        let file = open_regular(path).map_err(failed("read", path))?;
+        let metadata = file.metadata().map_err(failed("read", path))?;
         if metadata.permissions().mode() & 0o044 != 0 {
             tracing::warn!(
                 path = %path.display(),
@@ -136,8 +139,8 @@ impl AdminToken {
             );
         }
         let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+        file.take(MAX_FILE_BYTES)
+            .read_to_end(&mut bytes)
             .map_err(failed("read", path))?;
         let text = String::from_utf8_lossy(&bytes);
         let first = text.lines().next().unwrap_or_default();
@@ -188,37 +191,15 @@ fn create(path: &Path) -> Result<bool, TokenError> {
     let mut salt = [0; 8];
     getrandom::fill(&mut secret).map_err(TokenError::Random)?;
     getrandom::fill(&mut salt).map_err(TokenError::Random)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory(path);
     fs::create_dir_all(directory).map_err(failed("make the directory of", path))?;
     let draft = directory.join(format!(".admin-token-{}", hex(&salt)));
-    let linked = write_new(&draft, &format!("{}\n", hex(&secret)))
-        .and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    match linked {
-        Ok(()) => {
-            removed.map_err(failed("finish", path))?;
-            // So that the name, too, is on disk before anybody is told the token.
-            File::open(directory)
-                .and_then(|d| d.sync_all())
-                .map_err(failed("finish", path))?;
-            Ok(true)
-        }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(failed("create", path)(e)),
-    }
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let create = || -> io::Result<bool> {
+        let mut new = Draft::create(path, draft, 0o600)?;
+        writeln!(new.file(), "{}", hex(&secret))?;
+        new.keep_if_new()
+    };
+    create().map_err(failed("create", path))
 }
 
 /// Bytes as lower-case hex digits.
@@ -401,7 +382,10 @@ mod tests {
         assert!(token.matches(TOKEN.as_bytes()));
 
         let error = AdminToken::load_or_create(directory.path()).unwrap_err();
-        assert!(matches!(error, TokenError::NotAFile(_)), "{error}");
+        assert!(
+            error.to_string().ends_with("this is not a regular file"),
+            "{error}"
+        );
         let below_a_file = path.join("x");
         let error = AdminToken::load_or_create(&below_a_file).unwrap_err();
         assert!(matches!(error, TokenError::Io { .. }), "{error}");

@@ -5,7 +5,6 @@
 //! only for a moment: answers matter more than what is told about them. (The crate sd-notify waits
 //! for ever, in the thread that calls it, and knows no abstract addresses.)
 
-use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -16,6 +15,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::timeout;
+
+use crate::environment;
 
 /// How long a service manager may take to accept a message.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,11 +32,11 @@ pub struct ServiceManager {
 impl ServiceManager {
     /// The one of the environment.
     pub fn from_env() -> Self {
-        let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+        let number = |name| environment::text(name).ok()??.parse::<u64>().ok();
         let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|time| is_for_us && *time > 0);
         Self {
-            socket: env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
+            socket: environment::value("NOTIFY_SOCKET"),
             watchdog: watchdog.map(Duration::from_micros),
         }
     }

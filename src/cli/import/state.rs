@@ -8,7 +8,7 @@
 //! links that nobody has taken over, and nothing would tell.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,12 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Counts;
 use super::source::{Identity, Position};
+use crate::files::{self, read_whole};
 
 /// What the file is; another number is another program's.
 const FORMAT: u32 = 1;
 /// The largest file that is read, in bytes: there is little in it, but the keys of DynamoDB have up
 /// to 2,048 bytes.
 const MAX_LEN: u64 = 256 * 1024;
+/// The mode of the file, less what the umask takes.
+const MODE: u32 = 0o644;
 
 /// Where an import is, and what became of what it has read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -109,16 +112,14 @@ impl StateFile {
     /// Where it cannot be read, or has the state of another import than of one in so many parts.
     pub(super) fn load(&self, parts: usize) -> anyhow::Result<Option<Ledger>> {
         let shown = self.path.display();
-        let mut text = String::new();
-        let opened = fs::File::open(&self.path);
-        match opened.and_then(|file| file.take(MAX_LEN).read_to_string(&mut text)) {
-            Ok(_) => {}
+        let text = match read_whole(&self.path, MAX_LEN) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read the state {shown}"));
             }
-        }
-        let found: Document<Heading, Ledger> = serde_json::from_str(&text)
+        };
+        let found: Document<Heading, Ledger> = serde_json::from_slice(&text)
             .with_context(|| format!("{shown} is not the state of an import"))?;
         let (old, new) = (&found.import, &self.heading);
         if old.tinyns_import != FORMAT {
@@ -148,11 +149,8 @@ impl StateFile {
                 import: &self.heading,
                 ledger,
             };
-            let mut file = fs::File::create(&self.draft)?;
-            file.write_all(&serde_json::to_vec(&document)?)?;
-            // Or the name could be on disk before what is in it.
-            file.sync_data()?;
-            fs::rename(&self.draft, &self.path)
+            let bytes = serde_json::to_vec(&document)?;
+            files::replace(&self.path, self.draft.clone(), MODE, &bytes)
         };
         write().with_context(|| format!("cannot write the state {}", self.path.display()))
     }

@@ -14,14 +14,13 @@
 //! The secrets are shown nowhere, also not in messages about a file that is wrong.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher24;
 
-use crate::files::read_regular;
+use crate::files::open_regular;
 
 /// The length of a secret, in bytes (RFC 9018 §4.4).
 const SECRET_LEN: usize = 16;
@@ -54,9 +53,6 @@ pub enum SecretsError {
         /// What the system says.
         source: io::Error,
     },
-    /// A directory, a device, a pipe.
-    #[error("the secrets of DNS cookies: {} is not a regular file", .0.display())]
-    NotAFile(PathBuf),
     /// What is in the file is wrong.
     #[error("{}:{line}: {problem}", .file.display())]
     Invalid {
@@ -106,11 +102,8 @@ impl CookieSecrets {
             file: file.into(),
             source,
         };
-        // Asked before the file is opened: opening a pipe waits for its writer.
-        let metadata = fs::metadata(file).map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(SecretsError::NotAFile(file.into()));
-        }
+        let open = open_regular(file).map_err(failed)?;
+        let metadata = open.metadata().map_err(failed)?;
         if metadata.permissions().mode() & 0o044 != 0 {
             tracing::warn!(
                 file = %file.display(),
@@ -118,7 +111,9 @@ impl CookieSecrets {
                  would prevent it"
             );
         }
-        let bytes = read_regular(file, MAX_FILE_LEN).map_err(failed)?;
+        let mut bytes = Vec::new();
+        let mut read = open.take(MAX_FILE_LEN + 1);
+        read.read_to_end(&mut bytes).map_err(failed)?;
         Self::parse(&bytes).map_err(|(line, problem)| SecretsError::Invalid {
             file: file.into(),
             line,
@@ -185,6 +180,8 @@ fn secret(digits: &[u8]) -> Option<[u8; SECRET_LEN]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const ONE: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
@@ -250,7 +247,11 @@ mod tests {
     fn what_is_no_file() {
         let directory = tempfile::tempdir().unwrap();
         let load = |path: &Path| CookieSecrets::load(path).unwrap_err();
-        assert!(matches!(load(directory.path()), SecretsError::NotAFile(_)));
+        assert!(
+            load(directory.path())
+                .to_string()
+                .ends_with("this is not a regular file")
+        );
         let none = directory.path().join("none");
         assert!(matches!(load(&none), SecretsError::Io { .. }));
     }

@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::frames::{Control, MAX_DATA, NUMBER};
+use crate::files::{Need, check_access, check_new, open_regular};
 
 /// Its owner and group may read it: clients' addresses are in it.
 const MODE: u32 = 0o640;
@@ -170,14 +171,35 @@ fn find(path: &Path) -> io::Result<File> {
         let error = "another process writes to it";
         return Err(io::Error::new(io::ErrorKind::WouldBlock, error));
     }
+    check_head(&file)?;
+    Ok(file)
+}
+
+/// Whether a file could be opened, or made. It is left as it is.
+///
+/// # Errors
+/// As [`FileSink::new`], but that another process may write to it: that is the server, as a rule.
+pub(super) fn check(path: &Path) -> io::Result<()> {
+    let file = match open_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return check_new(path, false).map(drop);
+        }
+        opened => opened?,
+    };
+    check_access(path, Need::Write)?;
+    check_head(&file)
+}
+
+/// Whether a file is a log, or may become one.
+fn check_head(file: &File) -> io::Result<()> {
     let start = Control::Start.frame();
     let mut head = Vec::new();
-    (&file).take(start.len() as u64).read_to_end(&mut head)?;
+    file.take(start.len() as u64).read_to_end(&mut head)?;
     if !start.starts_with(&head) {
         let error = "it is there already, and no query log";
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Cuts off what follows the last whole frame of a file, and begins one that has none. Gives its length.

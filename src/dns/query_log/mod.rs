@@ -145,6 +145,22 @@ impl QueryLog {
         Ok((Self(Some(queue)), keeper))
     }
 
+    /// Whether a log could be started; nothing is opened for writing. Who listens at a socket is not asked.
+    ///
+    /// # Errors
+    /// [`QueryLogError::File`].
+    pub fn check(config: &QueryLogConfig) -> Result<(), QueryLogError> {
+        match &config.to {
+            Destination::Socket(_) => Ok(()),
+            Destination::File { path, .. } => {
+                file::check(path).map_err(|source| QueryLogError::File {
+                    path: path.clone(),
+                    source,
+                })
+            }
+        }
+    }
+
     /// Whether there is a log at all.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {

@@ -5,11 +5,9 @@
 //! A private key comes before the list that has it, so that whatever interrupts a command leaves a list
 //! whose keys are all there; a key that is in no list is not used.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,6 +18,7 @@ use super::error::KeysError;
 use super::list::{KeyEntry, KeyList, LIST_FILE};
 use super::pem;
 use crate::dnssec::key::{Algorithm, Role, SigningKey};
+use crate::files::Draft;
 use crate::name::ZoneName;
 
 /// The name of a file that is being written.
@@ -114,32 +113,18 @@ impl LockedDirectory {
     fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
         let file = self.path.join(name);
         let draft = self.path.join(DRAFT);
-        self.write_draft(&draft, bytes, mode)
-            .and_then(|()| fs::rename(&draft, &file))
-            // So that the name, too, is on the disk before anybody counts on it.
-            .and_then(|()| self.handle.sync_all())
-            .map_err(failed("write", &file))
-    }
-
-    fn write_draft(&self, draft: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        // What a command has left that was interrupted. The lock says that none writes there now.
-        match fs::remove_file(draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(draft)?;
-        if geteuid().is_root() {
-            // Whom the directory belongs to is to read it: the server, as a rule.
-            let owner = self.handle.metadata()?;
-            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        file.write_all(bytes)?;
-        file.sync_all()
+        let write = || -> io::Result<()> {
+            // The lock says that no other command writes there now.
+            let mut new = Draft::create(&file, draft, mode)?;
+            if geteuid().is_root() {
+                // Whom the directory belongs to is to read it: the server, as a rule.
+                let owner = self.handle.metadata()?;
+                fchown(&*new.file(), Some(owner.uid()), Some(owner.gid()))?;
+            }
+            new.file().write_all(bytes)?;
+            new.replace()
+        };
+        write().map_err(failed("write", &file))
     }
 }
 

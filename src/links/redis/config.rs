@@ -1,6 +1,6 @@
 //! Where Redis is, and how long things may take and last there.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,23 +53,43 @@ pub struct RedisUrl(url::Url);
 
 /// Why a text is not the URL of a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a redis:// or rediss:// URL with a host, such as \"redis://127.0.0.1:6379\"")]
-pub struct RedisUrlError;
+pub enum RedisUrlError {
+    /// Something else.
+    #[error("not a redis:// or rediss:// URL with a host, such as \"redis://127.0.0.1:6379\"")]
+    Form,
+    /// What stands before the host is no text once it is decoded.
+    #[error(
+        "user and password of a URL are percent-encoded, and these are not text: write a % as %25, or \
+         put the password into a password_file"
+    )]
+    Account,
+}
 
 impl RedisUrl {
-    /// Reads a URL: `redis[s]://[user[:password]@]host[:port][/database]`.
+    /// Reads a URL: `redis[s]://[user[:password]@]host[:port][/database]`. User and password may be percent-encoded
+    /// (RFC 3986 §2.1), and need not: the host begins behind the last `@`, since neither a host nor a database has
+    /// one, and a `%` without two hexadecimal digits behind it is one.
     ///
     /// # Errors
     /// [`RedisUrlError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, RedisUrlError> {
-        let url = url::Url::parse(text).map_err(|_| RedisUrlError)?;
+        let url = match text
+            .split_once("://")
+            .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)))
+        {
+            Some((scheme, (account, host))) => {
+                url::Url::parse(&format!("{scheme}://{}@{host}", encode_account(account)?))
+            }
+            None => url::Url::parse(text),
+        };
+        let url = url.map_err(|_| RedisUrlError::Form)?;
         let database = url.path().trim_start_matches('/');
         let sound = matches!(url.scheme(), "redis" | "rediss")
             && url.host_str().is_some_and(|host| !host.is_empty())
             && url.query().is_none()
             && url.fragment().is_none()
             && (database.is_empty() || database.parse::<u16>().is_ok());
-        sound.then_some(Self(url)).ok_or(RedisUrlError)
+        sound.then_some(Self(url)).ok_or(RedisUrlError::Form)
     }
 
     /// Whether the connection is encrypted.
@@ -107,6 +127,49 @@ impl RedisUrl {
     /// The whole of it, with the password.
     pub(super) fn expose(&self) -> &url::Url {
         &self.0
+    }
+}
+
+/// User and password with all that would end them in a URL percent-encoded. What is encoded stays as it is.
+fn encode_account(account: &str) -> Result<String, RedisUrlError> {
+    let bytes = account.as_bytes();
+    let mut encoded = String::with_capacity(account.len());
+    // The bytes as Redis is to get them.
+    let mut decoded = Vec::with_capacity(account.len());
+    let mut is_user = true;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+        let hex = match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high << 4 | low).ok(),
+            _ => None,
+        };
+        match (byte, hex) {
+            (_, Some(hex)) => {
+                // Writing to a String does not fail.
+                let _ = write!(encoded, "%{hex:02X}");
+                decoded.push(hex);
+                at += 3;
+                continue;
+            }
+            // Between user and password.
+            (b':', None) if is_user => {
+                is_user = false;
+                encoded.push(':');
+            }
+            (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', None) => {
+                encoded.push(char::from(byte));
+            }
+            (byte, None) => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+        decoded.push(byte);
+        at += 1;
+    }
+    match std::str::from_utf8(&decoded) {
+        Ok(_) => Ok(encoded),
+        Err(_) => Err(RedisUrlError::Account),
     }
 }
 
@@ -152,6 +215,37 @@ mod tests {
         ] {
             assert!(RedisUrl::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    /// What a password may have in it, as typed and percent-encoded, and what Redis gets of it.
+    #[test]
+    fn passwords_with_any_characters() {
+        for (typed, password) in [
+            ("p/w", "p/w"),
+            ("p@w", "p@w"),
+            ("p#w", "p#w"),
+            ("p?w", "p?w"),
+            ("p:w", "p:w"),
+            ("p%w", "p%w"),
+            ("50%", "50%"),
+            ("%%", "%%"),
+            ("%2Fp%40w%25", "/p@w%"),
+            ("p w[]<>^|{}`\"\\", "p w[]<>^|{}`\"\\"),
+            ("gr\u{fc}n", "gr\u{fc}n"),
+            ("gr%C3%BCn", "gr\u{fc}n"),
+            ("://@host:1/2", "://@host:1/2"),
+        ] {
+            let text = format!("redis://user:{typed}@cache.example:6380/3");
+            let url = RedisUrl::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(url.server(), "cache.example:6380", "{text}");
+            let info =
+                redis::IntoConnectionInfo::into_connection_info(url.expose().clone()).unwrap();
+            assert_eq!(info.redis_settings().password(), Some(password), "{text}");
+            assert_eq!(info.redis_settings().username(), Some("user"), "{text}");
+            assert_eq!(url.to_string(), "redis://user:***@cache.example:6380/3");
+        }
+        let error = RedisUrl::parse("redis://u:%ff@a").unwrap_err();
+        assert_eq!(error, RedisUrlError::Account);
     }
 
     #[test]

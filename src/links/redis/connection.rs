@@ -4,9 +4,7 @@
 //! replies. None reconnects by itself but that of the cluster, which follows its shards; the supervisor
 //! makes a new one where one has failed.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -20,6 +18,8 @@ use redis::{
 
 use super::config::{RedisConfig, RedisMode};
 use super::scripts::{self, Run};
+use crate::environment;
+use crate::files::read_whole;
 
 /// The environment variable that holds the password; it comes before the password file. Empty is the
 /// same as unset.
@@ -382,14 +382,19 @@ fn settings(patience: Duration) -> AsyncConnectionConfig {
         .set_response_timeout(Some(patience))
 }
 
+/// Whether a configuration, with the files that it names, can be used. Nothing is connected to.
+///
+/// # Errors
+/// [`RedisOpenError`], as the start would give it.
+pub fn check(config: &RedisConfig) -> Result<(), RedisOpenError> {
+    Connector::new(config).map(drop)
+}
+
 /// The environment's password, or the first line of the file.
 fn password(config: &RedisConfig) -> Result<Option<String>, RedisOpenError> {
-    match std::env::var(PASSWORD_VARIABLE) {
-        Ok(password) if !password.is_empty() => return Ok(Some(password)),
-        Ok(_) | Err(std::env::VarError::NotPresent) => {}
-        Err(std::env::VarError::NotUnicode(_)) => {
-            return Err(RedisOpenError::Password(PASSWORD_VARIABLE.into()));
-        }
+    let bad = |_| RedisOpenError::Password(PASSWORD_VARIABLE.into());
+    if let Some(password) = environment::text(PASSWORD_VARIABLE).map_err(bad)? {
+        return Ok(Some(password));
     }
     let Some(file) = &config.password_file else {
         return Ok(None);
@@ -402,14 +407,10 @@ fn password(config: &RedisConfig) -> Result<Option<String>, RedisOpenError> {
     }
 }
 
-fn read(what: &'static str, file: &PathBuf) -> Result<Vec<u8>, RedisOpenError> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|f| f.take(MAX_FILE_LEN).read_to_end(&mut bytes))
-        .map_err(|source| RedisOpenError::File {
-            what,
-            file: file.clone(),
-            source,
-        })?;
-    Ok(bytes)
+fn read(what: &'static str, file: &Path) -> Result<Vec<u8>, RedisOpenError> {
+    read_whole(file, MAX_FILE_LEN).map_err(|source| RedisOpenError::File {
+        what,
+        file: file.into(),
+        source,
+    })
 }

@@ -69,7 +69,7 @@ use self::changes::Changes;
 use self::client::Client;
 pub(super) use self::client::Failure;
 pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
-pub use self::connection::{PASSWORD_VARIABLE, RedisOpenError};
+pub use self::connection::{PASSWORD_VARIABLE, RedisOpenError, check};
 pub(super) use self::load::{Cursor, LEASE, Lease};
 use self::repairs::{Repair, Repairs};
 use self::scripts::Run;

@@ -39,6 +39,7 @@
 //! each write by itself; and a lock around one connection, which makes reads wait for syncs.
 
 mod call;
+mod check;
 mod foreign;
 mod reader;
 mod row;
@@ -58,6 +59,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use self::call::{Call, Job};
+pub use self::check::check as check_file;
 use self::foreign::Lookout;
 pub use self::schema::OpenError;
 use super::{

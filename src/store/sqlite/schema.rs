@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{BUSY_TIMEOUT, reader, writer};
+use crate::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
-const APPLICATION_ID: i64 = 0x746e_7331;
+pub(super) const APPLICATION_ID: i64 = 0x746e_7331;
 /// How much of the log stays allocated after a checkpoint, in bytes; more is a past burst.
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
@@ -173,14 +174,6 @@ pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::R
     tx.commit()
 }
 
-/// The directory that a file is in.
-fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Makes a directory and those above it, for this user alone: whoever may read the store knows all
 /// links. Each is synced into the one above, or power loss could take the store with it.
 fn make_directories(dir: &Path) -> io::Result<()> {
@@ -201,7 +194,7 @@ fn make_directories(dir: &Path) -> io::Result<()> {
 }
 
 /// The path without symbolic links, so that two ways to one file lead to one lock.
-fn real_path(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn real_path(path: &Path) -> io::Result<PathBuf> {
     match fs::symlink_metadata(path) {
         Ok(_) => {
             let real = path.canonicalize()?;
@@ -355,7 +348,7 @@ fn user_version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn from_io(path: &Path, error: io::Error) -> OpenError {
+pub(super) fn from_io(path: &Path, error: io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::ReadOnly {

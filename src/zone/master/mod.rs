@@ -20,9 +20,7 @@ mod template;
 mod ttl;
 mod types;
 
-use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +32,7 @@ pub use template::GenerateProblem;
 
 use self::lexer::{Entry, Lexer, Place, Token};
 use super::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Problem};
+use crate::files::{is_irregular, open_regular};
 use crate::name::{NameProblem, text as name, wire};
 
 /// The most bytes that the files of one zone have together.
@@ -300,20 +299,12 @@ impl Reader {
     /// Reads a file, up to what is left of the zone's bytes.
     fn slurp(&mut self, path: &Path) -> Result<Vec<u8>, Slurp> {
         let io = |error: std::io::Error| Slurp::Io(error.to_string());
-        // Asked before it is opened: opening a pipe would wait for its other end.
-        if !std::fs::metadata(path).map_err(io)?.is_file() {
-            return Err(Slurp::Problem(Problem::NotAFile));
-        }
         let room = MAX_ZONE_BYTES.saturating_sub(self.bytes);
         let mut text = Vec::new();
-        // And without waiting for what was put in its place since, or for what a file of the kernel
-        // might say one day.
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
-        let file = file.open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(Slurp::Problem(Problem::NotAFile));
-        }
+        let file = open_regular(path).map_err(|error| match is_irregular(&error) {
+            true => Slurp::Problem(Problem::NotAFile),
+            false => io(error),
+        })?;
         file.take(room + 1).read_to_end(&mut text).map_err(io)?;
         self.count_bytes(text.len() as u64)
             .map_err(Slurp::Problem)?;
