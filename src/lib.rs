@@ -21,6 +21,7 @@
 //! * [`Sockets`] are bound first, then [`start`] wires all these and gives a [`Running`] server.
 //!   [`cli`]: what may be typed, and the process around the server. [`system`]: privileges, and what
 //!   the service manager hands over and is told.
+//! * [`name`]: domain names in text, on the wire and in messages; no part of it knows a zone.
 //! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
 //!   [`logging`]: events to standard error, without waiting for it. [`progress`]: how far long work
 //!   has come.
