@@ -79,6 +79,8 @@ pub struct Metrics {
     pub redis_breakers_open: Gauge,
     /// Changes that Redis has not been told of.
     pub redis_repairs_pending: Gauge,
+    /// Changes of which it is not known whether they were made.
+    pub changes_unsettled: Gauge,
     /// Changes of names heard of by the stream.
     pub changes_seen: Counter,
     /// How often changes may have been missed.
@@ -439,6 +441,7 @@ impl Metrics {
             redis_calls: Family::default(),
             redis_breakers_open: Gauge::default(),
             redis_repairs_pending: Gauge::default(),
+            changes_unsettled: Gauge::default(),
             changes_seen: Counter::default(),
             changes_gaps: Counter::default(),
             changes_lag: Gauge::default(),
@@ -612,6 +615,11 @@ impl Metrics {
             "changes_gaps",
             "How often changes may have been missed, and all links were looked up again",
             metrics.changes_gaps.clone(),
+        );
+        registry.register(
+            "changes_unsettled",
+            "Changes of which it is not known yet whether the store has made them",
+            metrics.changes_unsettled.clone(),
         );
         registry.register(
             "changes_lag_seconds",

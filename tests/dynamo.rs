@@ -156,6 +156,8 @@ pub enum Fate {
     Cut,
     /// The connection is cut after it was done.
     LoseReply,
+    /// It is answered as by a DynamoDB that does not tell what was in the way of a condition.
+    WithoutItem,
     /// It waits for a while, and is then done and answered.
     Delay(Duration),
     /// It is done at once, and answered after a while.
@@ -358,6 +360,7 @@ async fn serve(client: TcpStream, upstream: SocketAddr, plan: Arc<Mutex<Plan>>) 
         let fate = plan.lock().unwrap().fate(&request);
         let reply = match fate {
             Fate::Pass => forward(upstream, &request).await?,
+            Fate::WithoutItem => without_item(&forward(upstream, &request).await?),
             Fate::Delay(time) => {
                 tokio::time::sleep(time).await;
                 forward(upstream, &request).await?
@@ -389,6 +392,30 @@ async fn serve(client: TcpStream, upstream: SocketAddr, plan: Arc<Mutex<Plan>>) 
         };
         client.write_all(&reply).await.ok()?;
     }
+}
+
+/// A reply without the item that was in the way of a condition.
+fn without_item(reply: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(reply).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    if !body.contains("ConditionalCheckFailedException") {
+        return reply.to_vec();
+    }
+    let mut body: serde_json::Value = serde_json::from_str(body).unwrap();
+    body.as_object_mut().unwrap().remove("Item");
+    let body = body.to_string();
+    let lines = head.lines().filter(|line| {
+        // The checksum is of another body.
+        let line = line.to_ascii_lowercase();
+        !line.starts_with("content-length:") && !line.starts_with("x-amz-crc32:")
+    });
+    let head: Vec<&str> = lines.collect();
+    let length = body.len();
+    format!(
+        "{}\r\ncontent-length: {length}\r\n\r\n{body}",
+        head.join("\r\n")
+    )
+    .into_bytes()
 }
 
 async fn forward(upstream: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {

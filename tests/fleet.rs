@@ -6,7 +6,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use serde_json::json;
 
-use crate::dynamo::Emulator;
+use crate::dynamo::{Emulator, Fate, Proxy};
 use crate::harness::{PATIENCE, Server, Setup};
 
 /// A server on the emulator's table.
@@ -131,4 +131,48 @@ fn a_table_that_cannot_be_told_is_servfail() {
     assert_eq!(server.api("GET", &path, None).status, 503);
     assert_eq!(server.api("GET", "/readyz", None).status, 503);
     assert_eq!(server.api("GET", "/healthz", None).status, 200);
+}
+
+#[test]
+fn batches_at_once_make_all_their_links_and_leave_room_for_single_calls() {
+    const BATCHES: usize = 4;
+    const LINES: usize = 250;
+    let emulator = Emulator::start();
+    let proxy = Proxy::spawn(&emulator);
+    let url = proxy.url();
+    let server = Setup::new()
+        .store(&format!(
+            "kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n"
+        ))
+        .start();
+    // So that far more come than are done.
+    proxy.on_writes(&Fate::Delay(Duration::from_millis(50)));
+    std::thread::scope(|scope| {
+        let server = &server;
+        let batches = (0..BATCHES).map(|batch| {
+            scope.spawn(move || {
+                let lines = (0..LINES).map(|line| {
+                    let url = format!("https://example.net/{batch}/{line}");
+                    json!({ "url": url }).to_string() + "\n"
+                });
+                let body = lines.collect::<String>().into_bytes();
+                let body = Some(("application/x-ndjson", body));
+                server.api_raw("POST", "/v1/links:batch", &[], body)
+            })
+        });
+        let batches: Vec<_> = batches.collect();
+        for single in 0..10 {
+            let url = format!("https://example.net/single/{single}");
+            let made = server.api("POST", "/v1/links", Some(&json!({ "url": url })));
+            assert_eq!(made.status, 201, "{made:?}");
+        }
+        for batch in batches {
+            let results = batch.join().unwrap();
+            let text = &results.body;
+            assert_eq!(text.lines().count(), LINES);
+            let failed = text.lines().find(|line| !line.contains("\"status\":201"));
+            assert_eq!(failed, None);
+        }
+    });
+    assert_eq!(server.metric("tinyns_store_errors_total", &[]), 0.0);
 }

@@ -77,6 +77,8 @@ mod resolver;
 mod store;
 // Sockets of a service manager, what it is told, and the unit files for it.
 mod systemd;
+// Tables that are not as they should be, or not there yet.
+mod table;
 // TCP: pipelining, slow and idle clients, limits, descriptors, stops.
 mod tcp;
 // DNS over TLS: kdig, openssl, unbound; padding, certificates, stalled handshakes.

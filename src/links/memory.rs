@@ -41,8 +41,8 @@ use crate::store::StoreError;
 const SHARDS: usize = 16;
 /// What a link takes beyond its text, in bytes: the `Link`, its places in the map, and what the
 /// allocator adds to the pieces. The resident size of a process with 1,000,000 links gave 188 with the
-/// slots nearly full, and there are some 45 more just after those have doubled.
-const LINK_OVERHEAD: usize = 232;
+/// slots nearly full and 8 bytes less in each, and there are some 45 more just after those have doubled.
+const LINK_OVERHEAD: usize = 240;
 /// The same for an absent name; measured 67.
 const ABSENT_OVERHEAD: usize = 96;
 
@@ -53,6 +53,9 @@ const CREATORS: usize = 4;
 /// Without such a pause, every query for a link in memory would wait while a store hangs. RFC 8767 §5
 /// proposes 30 s; but here the changes of others should show soon after the store is back.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A flight that was refused within this time has delayed nobody.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// The bounds and times of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +131,21 @@ impl MemoryLimits {
 pub(super) type Known = Option<Arc<Link>>;
 
 /// What a flight brings.
-pub(super) type Landing = Result<Known, StoreError>;
+pub(super) type Landing = Result<Known, Missed>;
+
+/// Why a flight has not found out what there is.
+#[derive(Clone, Debug)]
+pub(super) struct Missed {
+    pub(super) error: StoreError,
+    /// The link that there was before a change that is under way.
+    pub(super) was: Known,
+}
+
+impl From<StoreError> for Missed {
+    fn from(error: StoreError) -> Self {
+        Self { error, was: None }
+    }
+}
 
 /// What the memory says of a name.
 #[derive(Debug)]
@@ -245,6 +262,8 @@ struct HeldLink {
     since: Moment,
     /// When the last flight began, if it failed.
     failed: Moment,
+    /// It may have changed: it is to be looked up again before it is used.
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -445,6 +464,25 @@ impl Memory {
         self.stamps.change(name);
     }
 
+    /// Has a name looked up again before what is held of it is used, as nobody knows whether a change of it was
+    /// made. A link stays for the case that it cannot be found out; an absence does not, for a negative answer
+    /// must never be wrong.
+    pub(super) fn doubt(&self, name: &LinkName) {
+        let mut shard = self.shard(name);
+        shard.flights.remove(name);
+        if let Some(held) = shard.links.get_mut(name.as_str()) {
+            (held.doubted, held.failed) = (true, Moment::NEVER);
+        }
+        shard.absent.remove(name.as_str());
+        drop(shard);
+        self.stamps.change(name);
+    }
+
+    /// Whether a link is held of this name, fresh or not.
+    pub(super) fn holds_link(&self, name: &LinkName) -> bool {
+        self.shard(name).links.peek(name.as_str()).is_some()
+    }
+
     /// How much there is.
     pub(super) fn size(&self) -> Size {
         let mut size = Size::default();
@@ -483,7 +521,7 @@ impl Shard {
         let now = rules.moment(now);
         if let Some(held) = self.links.get(name.as_str()) {
             let until = rules.good_until(true, held.since);
-            if now < until && held.since >= rules.doubted {
+            if now < until && held.since >= rules.doubted && !held.doubted {
                 let until = until.instant(rules.began);
                 return Held::Fresh(Some(Arc::clone(&held.link)), until);
             }
@@ -519,7 +557,7 @@ impl Shard {
     }
 
     /// Keeps what a flight brought that began at `since`.
-    fn keep(&mut self, name: &LinkName, landing: &Landing, since: Moment) {
+    fn keep(&mut self, name: &LinkName, landing: &Landing, since: Moment, began: Instant) {
         match landing {
             Ok(Some(link)) => {
                 self.absent.remove(name.as_str());
@@ -527,6 +565,7 @@ impl Shard {
                     link: Arc::clone(link),
                     since,
                     failed: Moment::NEVER,
+                    doubted: false,
                 });
             }
             Ok(None) => {
@@ -534,13 +573,29 @@ impl Shard {
                 let name = name.clone();
                 self.absent.insert(HeldAbsent { name, since });
             }
-            // This was told at once and delayed nobody.
-            Err(StoreError::Overloaded) => {}
-            Err(_) => {
-                if let Some(held) = self.links.get_mut(name.as_str()) {
-                    held.failed = since;
-                }
+            Err(missed) => self.keep_missed(name, missed, since, began),
+        }
+    }
+}
+
+impl Shard {
+    /// Notes that a flight that began at `since` has failed, so that not everybody waits for the next.
+    fn keep_missed(&mut self, name: &LinkName, missed: &Missed, since: Moment, began: Instant) {
+        // What was told at once has delayed nobody.
+        let took = Instant::now().saturating_duration_since(since.instant(began));
+        let was_slow = !matches!(missed.error, StoreError::Overloaded) || took > AT_ONCE;
+        if let Some(held) = self.links.get_mut(name.as_str()) {
+            if was_slow {
+                held.failed = since;
             }
+        } else if let Some(link) = &missed.was {
+            self.absent.remove(name.as_str());
+            self.links.insert(HeldLink {
+                link: Arc::clone(link),
+                since,
+                failed: if was_slow { since } else { Moment::NEVER },
+                doubted: true,
+            });
         }
     }
 }
@@ -586,7 +641,7 @@ impl Ticket {
                 shard.share_creator(&mut link.created_by);
             }
             let since = Moment::new(self.memory.began, since);
-            shard.keep(&self.name, &landing, since);
+            shard.keep(&self.name, &landing, since, self.memory.began);
         }
         drop(shard);
         self.strip.land(landing);
@@ -603,7 +658,7 @@ impl Drop for Ticket {
         }
         drop(shard);
         if self.strip.landing.get().is_none() {
-            self.strip.land(Err(abandoned()));
+            self.strip.land(Err(abandoned().into()));
         }
     }
 }

@@ -28,6 +28,7 @@ mod hidden;
 mod memory;
 mod readiness;
 pub mod redis;
+mod settle;
 mod sieve;
 mod stamps;
 mod tiers;
@@ -49,10 +50,11 @@ use tokio_util::task::TaskTracker;
 use self::filter::{Filter, Keeper};
 pub use self::hidden::TakenNames;
 pub use self::memory::MemoryLimits;
-use self::memory::{Known, Look, Memory, Ticket, Wait};
+use self::memory::{Known, Look, Memory, Missed, Ticket, Wait};
 pub use self::readiness::Readiness;
 use self::readiness::WriteHealth;
 use self::redis::{RedisCache, RedisConfig, RedisOpenError};
+use self::settle::Settler;
 pub use self::stamps::Stamp;
 use self::tiers::{Asked, Tiers};
 use self::warm::{WarmLoad, WarmState};
@@ -242,6 +244,7 @@ pub struct Links {
     /// The changes under way, which go on when a caller has gone.
     writes: TaskTracker,
     write_health: Arc<WriteHealth>,
+    settler: Arc<Settler>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -271,10 +274,12 @@ impl Links {
         let memory = Arc::new(Memory::new(limits.memory));
         let budget = limits.store_reads_per_second;
         let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
+        let settler = Settler::new(store.clone(), memory.clone(), metrics.clone());
         Self {
             store,
             filter: None,
             memory,
+            settler: Arc::new(settler),
             tiers: Arc::new(tiers),
             redis: None,
             writes: TaskTracker::new(),
@@ -361,6 +366,7 @@ impl Links {
     pub async fn finish_writes(&self) {
         self.writes.close();
         self.writes.wait().await;
+        self.settler.stop().await;
     }
 
     /// How Redis stands, where there is one.
@@ -517,18 +523,20 @@ impl Links {
         };
         let landing = tokio::time::timeout(patience, wait.landing())
             .await
-            .unwrap_or(Err(StoreError::DeadlineExceeded));
+            .unwrap_or_else(|_| Err(StoreError::DeadlineExceeded.into()));
         let until = |known: &Known| self.memory.good_until(known, wait.since);
-        let (result, known, until) = match (landing, wait.stale) {
-            (Err(_), Some(stale)) => {
-                let until = Instant::now() + STALE_LEASE;
-                (LookupResult::Stale, Ok(Some(stale)), Some(until))
-            }
-            (Ok(known), _) => {
+        let (result, known, until) = match landing {
+            Ok(known) => {
                 let until = until(&known);
                 (LookupResult::Miss, Ok(known), Some(until))
             }
-            (Err(error), None) => (LookupResult::Miss, Err(error), None),
+            Err(missed) => match newer(wait.stale, missed.was) {
+                Some(stale) => {
+                    let until = Instant::now() + STALE_LEASE;
+                    (LookupResult::Stale, Ok(Some(stale)), Some(until))
+                }
+                None => (LookupResult::Miss, Err(missed.error), None),
+            },
         };
         self.metrics.count_lookup(Tier::Memory, result);
         let lease = until.map(|until| Lease { until, stamp });
@@ -566,6 +574,9 @@ impl Links {
         if let Some(filter) = &self.filter {
             filter.measure(&self.metrics);
         }
+        let unsettled = i64::try_from(self.settler.unsettled());
+        let unsettled = unsettled.unwrap_or(i64::MAX);
+        self.metrics.changes_unsettled.set(unsettled);
         let size = self.memory.size();
         self.metrics.set_memory(&[
             (LinkSet::Links, size.links, size.link_bytes),
@@ -634,11 +645,23 @@ async fn fly(tickets: Vec<Ticket>, tiers: Arc<Tiers>) {
     }
 }
 
+/// The newer of two states of a link.
+fn newer(one: Known, other: Known) -> Known {
+    match (one, other) {
+        (Some(one), Some(other)) if one.version < other.version => Some(other),
+        (one, other) => one.or(other),
+    }
+}
+
 /// Looks a name up that Redis does not know.
 async fn fly_on(ticket: Ticket, asked: Asked, since: Instant, tiers: Arc<Tiers>) {
+    let was = match &asked {
+        Asked::Changing(link) => Some(Arc::clone(link)),
+        _ => None,
+    };
     let finding = tiers.find(ticket.name(), ticket.held(), asked);
     let found = within(RESOLVE_DEADLINE.saturating_sub(since.elapsed()), finding).await;
-    ticket.land(found, since);
+    ticket.land(found.map_err(|error| Missed { error, was }), since);
 }
 
 /// Tells of names that could not be resolved, in at most one line a second: while a store is down

@@ -16,6 +16,8 @@ use crate::store::{Effect, StoreError, Trouble};
 
 /// How often the metrics and the log are brought up to date.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How long after the start the log is told for the first time.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// How long a change that failed counts as a sign that the next one fails as well. After that nobody
 /// knows, and the next change is tried.
 const FAILURE_COUNTS: Duration = Duration::from_secs(30);
@@ -178,16 +180,21 @@ impl Links {
 
     /// What the parts know to be wrong with themselves.
     fn troubles(&self) -> Vec<Trouble> {
-        self.store.troubles()
+        let mut troubles = self.store.troubles();
+        troubles.extend(self.settler.trouble());
+        troubles
     }
 
     /// Keeps the metrics up to date and logs when the answer to either question turns, until it is told to
     /// stop.
     pub async fn watch_readiness(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        let first = tokio::time::Instant::now() + FIRST_LOOK;
+        let mut ticks = tokio::time::interval_at(first, WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Readiness::good();
         let watching = async {
+            // For the metrics alone: Redis is being connected to.
+            self.readiness(false).await;
             loop {
                 ticks.tick().await;
                 let now = self.readiness(false).await;

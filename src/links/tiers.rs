@@ -38,6 +38,8 @@ pub(super) enum Asked {
     Nothing,
     /// It could not be asked, or is not believed.
     Nobody,
+    /// This link is being changed, and is told only where the store cannot be asked.
+    Changing(Arc<Link>),
 }
 
 /// See the [module](self).
@@ -108,7 +110,7 @@ impl Tiers {
         let may_fill = match asked {
             Asked::Known(known) => return Ok(known),
             Asked::Nothing => true,
-            Asked::Nobody => false,
+            Asked::Nobody | Asked::Changing(_) => false,
         };
         self.spend(known)?;
         // The claim comes before the read, so that whatever is changed during the read removes it.
@@ -186,6 +188,10 @@ fn believe(
             _ => (LookupResult::Hit, Asked::Known(None)),
         },
         Ok(Held::Nothing) => (LookupResult::Miss, Asked::Nothing),
+        Ok(Held::Changing(link)) => match known {
+            Some(version) if link.version < version => (LookupResult::Miss, Asked::Nobody),
+            _ => (LookupResult::Miss, Asked::Changing(link)),
+        },
         Err(Failure::Skipped) => (LookupResult::Refused, Asked::Nobody),
         Err(Failure::Failed) => (LookupResult::Error, Asked::Nobody),
     }

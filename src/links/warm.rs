@@ -204,6 +204,7 @@ impl WarmLoad {
     /// Loads at the start, and whenever Redis has lost what it held, until it is told to stop.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let work = async {
+            self.store.opened().await;
             let mut since = Some(RECENT);
             loop {
                 self.load_once(since).await;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::memory::Memory;
-use super::redis::Written;
-use super::{ADMIN_DEADLINE, CreateLink, Creation, Host, LinkError, Links, MAX_FOLDS};
+use super::redis::{WriteClaim, Written};
+use super::settle::Sign;
+use super::{ADMIN_DEADLINE, CreateLink, Creation, Host, LinkError, Links, MAX_FOLDS, within};
 use crate::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
@@ -13,38 +14,48 @@ use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
 impl Links {
     /// Changes the store, and then drops or replaces what the tiers before it hold of the name. A task
     /// of its own does all of it: a caller who goes away or whose time is up must not part the steps.
-    /// `outcome` says what the store has done.
+    /// `outcome` says what the store has done; `sign` would show that it has, where nobody knows.
     async fn write<T: Send + 'static>(
         &self,
         name: &LinkName,
+        sign: Sign,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
         outcome: fn(&T) -> Written,
     ) -> Result<T, StoreError> {
-        // After a failure or a panic, too: what has failed to us may have happened all the same.
-        let forget = ForgetAtEnd(self.memory.clone(), name.clone());
+        // After a panic, too: what has failed to us may have happened all the same.
+        let forget = ForgetAtEnd(Some((self.memory.clone(), name.clone())));
         let redis = self.redis.as_ref().map(|redis| redis.cache.clone());
-        let name = name.clone();
         let (health, metrics) = (self.write_health.clone(), self.metrics.clone());
-        let call = async move {
-            let written = call.await;
-            let failure = written.as_ref().err();
-            health.note(failure, Instant::now());
-            if let Some(error) = failure {
-                metrics.count_store_error(error.cause());
-            }
-            written
-        };
+        let settler = self.settler.clone();
+        let name = name.clone();
         let task = self.writes.spawn(async move {
-            let Some(redis) = redis else {
-                let written = call.await;
-                drop(forget);
-                return written;
+            let claim = match &redis {
+                Some(redis) => Some(redis.begin(&name).await),
+                None => None,
             };
-            let change = redis.begin(&name).await;
             let written = call.await;
-            change
-                .finish(&written.as_ref().map_or(Written::Unknown, outcome))
-                .await;
+            health.note(written.as_ref().err(), Instant::now());
+            match &written {
+                Ok(done) => end(claim, &outcome(done)).await,
+                Err(error) => {
+                    metrics.count_store_error(error.cause());
+                    match error {
+                        StoreError::Corrupt { .. } => end(claim, &Written::Gone).await,
+                        error if error.is_certain() => {
+                            if let Some(claim) = claim {
+                                claim.restore().await;
+                            }
+                            forget.spare();
+                            return written;
+                        }
+                        _ => {
+                            settler.settle(name, sign, claim);
+                            forget.spare();
+                            return written;
+                        }
+                    }
+                }
+            }
             // Not before Redis has been told: what memory is filled from has to be right by then.
             drop(forget);
             written
@@ -53,6 +64,18 @@ impl Links {
             Ok(Ok(written)) => written,
             Ok(Err(broken)) => Err(StoreError::Unavailable(broken.to_string())),
             Err(_) => Err(StoreError::DeadlineExceeded),
+        }
+    }
+
+    /// Whether there is a link of this name in memory or in Redis. Then it is cheaper to look at it in the store
+    /// than to try to make it, and a store that fails meanwhile leaves all as it is.
+    async fn is_held(&self, name: &LinkName) -> bool {
+        if self.memory.holds_link(name) {
+            return true;
+        }
+        match &self.redis {
+            Some(redis) => redis.cache.holds_link(name).await,
+            None => false,
         }
     }
 
@@ -94,12 +117,21 @@ impl Links {
         Err(LinkError::NoFreeCode)
     }
 
-    /// One conditional put; the inner error is the name where another URL has it.
+    /// One conditional put, or a read where the link is known already; the inner error is the name where
+    /// another URL has it.
     async fn try_create(
         &self,
         request: &CreateLink,
         name: LinkName,
     ) -> Result<Result<Creation, LinkName>, StoreError> {
+        if self.is_held(&name).await {
+            let found = self.counted(within(ADMIN_DEADLINE, self.store.get(&name)).await)?;
+            match found.filter(|link| !link.is_expired(self.now())) {
+                Some(link) if link.target == request.target => return Ok(Ok(Creation::Same(link))),
+                Some(_) => return Ok(Err(name)),
+                None => {}
+            }
+        }
         let new = NewLink {
             name,
             target: request.target.clone(),
@@ -115,7 +147,7 @@ impl Links {
             drop(announced);
             created
         };
-        let created = self.write(&name, call, |created| match created {
+        let created = self.write(&name, Sign::Version(now), call, |created| match created {
             Created::New(link) => Written::Link(link.clone().into()),
             Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
         });
@@ -142,7 +174,7 @@ impl Links {
         self.check_expiry(change.expires_at.flatten())?;
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
         let call = async move { store.change(&key, expected, change, now).await };
-        let changed = self.write(name, call, |changed| match changed {
+        let changed = self.write(name, Sign::Version(now), call, |changed| match changed {
             Changed::Changed(link) => Written::Link(link.clone().into()),
             Changed::Conflict(link) => Written::Kept(link.clone().into()),
             Changed::Absent => Written::Nothing,
@@ -165,7 +197,7 @@ impl Links {
     ) -> Result<(), LinkError> {
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
         let call = async move { store.delete(&key, expected, now).await };
-        let deleted = self.write(name, call, |deleted| match deleted {
+        let deleted = self.write(name, Sign::Absence, call, |deleted| match deleted {
             Deleted::Deleted(version) => Written::Deleted(*version),
             Deleted::Conflict(link) => Written::Kept(link.clone().into()),
             Deleted::Absent => Written::Nothing,
@@ -196,11 +228,27 @@ impl Links {
     }
 }
 
+/// Puts the new state into Redis, where there is one, and tells all servers.
+async fn end(claim: Option<WriteClaim>, written: &Written) {
+    if let Some(claim) = claim {
+        claim.finish(written).await;
+    }
+}
+
 /// Makes memory forget a name when it is dropped.
-struct ForgetAtEnd(Arc<Memory>, LinkName);
+struct ForgetAtEnd(Option<(Arc<Memory>, LinkName)>);
+
+impl ForgetAtEnd {
+    /// Leaves what memory holds as it is.
+    fn spare(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for ForgetAtEnd {
     fn drop(&mut self) {
-        self.0.forget(&self.1);
+        if let Some((memory, name)) = &self.0 {
+            memory.forget(name);
+        }
     }
 }

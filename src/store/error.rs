@@ -28,7 +28,7 @@ pub enum StoreError {
     /// The store took longer than the caller may wait; a write may have been done.
     #[error("the link store did not answer in time")]
     DeadlineExceeded,
-    /// The stored item is not a link that this program could have written. Nothing was changed.
+    /// The stored item is not a link that this program could have written.
     #[error("the stored item {name:?} is not a valid link: {reason}")]
     Corrupt {
         /// The item's key.
@@ -43,12 +43,9 @@ impl StoreError {
     /// may have been done, or may still be.
     pub fn is_certain(&self) -> bool {
         match self {
-            Self::Unreachable(_)
-            | Self::Refused(_)
-            | Self::Throttled(_)
-            | Self::Overloaded
-            | Self::Corrupt { .. } => true,
-            Self::Unavailable(_) | Self::DeadlineExceeded => false,
+            Self::Unreachable(_) | Self::Refused(_) | Self::Throttled(_) | Self::Overloaded => true,
+            // A change of something else in a damaged item may have been made.
+            Self::Unavailable(_) | Self::DeadlineExceeded | Self::Corrupt { .. } => false,
         }
     }
 

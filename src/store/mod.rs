@@ -212,6 +212,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Waits until the store can be used for the first time, where it was not there when it was opened.
+    async fn opened(&self) {}
+
     /// What the store knows to be wrong with itself, beyond what its calls say. It asks nobody.
     fn troubles(&self) -> Vec<Trouble> {
         Vec::new()

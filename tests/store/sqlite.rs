@@ -263,38 +263,23 @@ async fn a_writer_from_outside_makes_writes_fail_and_reads_go_on() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once_and_empties_again() {
+async fn what_finds_no_place_in_the_queue_waits_for_one() {
     let place = Place::new();
     let store = place.store();
     let foreign = place.foreign();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
     let calls = (0..3_000).map(|i| {
         let store = &store;
-        async move {
-            let result = store.create(new(&format!("c{i}"), "1"), NOW).await;
-            (i, result)
-        }
+        async move { store.create(new(&format!("c{i}"), "1"), NOW).await }
     });
     let release = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         foreign.execute_batch("ROLLBACK").unwrap();
     };
     let (results, ()) = tokio::join!(join_all(calls), release);
-    let mut made = 0;
-    let mut refused = Vec::new();
-    for (i, result) in results {
-        match result {
-            Ok(Created::New(_)) => made += 1,
-            Err(StoreError::Overloaded) => refused.push(i),
-            other => panic!("{other:?}"),
-        }
+    for result in results {
+        assert!(matches!(result, Ok(Created::New(_))), "{result:?}");
     }
-    assert!(made >= 1_024, "{made}");
-    assert!(refused.len() >= 1_000, "{}", refused.len());
-    for i in [refused[0], refused[refused.len() - 1]] {
-        check_get(&store, &format!("c{i}"), None).await;
-    }
-    make(&store, new(&format!("c{}", refused[0]), "1"), NOW).await;
 }
 
 #[tokio::test]

@@ -34,6 +34,10 @@ use crate::links::{CreateLink, Creation};
 
 /// How many creations of one batch are in flight at once.
 const CONCURRENCY: usize = 64;
+/// How many creations of all batches together are at the store. The others wait for their turn, in their order
+/// and without a bound of time: a client gets its results as they come. So neither do batches fail because there
+/// are several, nor do they keep single calls from the store.
+pub(super) const AT_STORE: usize = 64;
 /// How many results that are ready together go out in one piece.
 const MAX_JOINED: usize = 64;
 
@@ -118,7 +122,11 @@ async fn finish(
     prepared: Result<CreateLink, Problem>,
 ) -> Vec<u8> {
     let created = match prepared {
-        Ok(request) => admin.links.create(request).await.map_err(Problem::from),
+        Ok(request) => {
+            // It is never closed; and if it were, the store has bounds of its own.
+            let _turn = admin.batch_turns.acquire().await;
+            admin.links.create(request).await.map_err(Problem::from)
+        }
         Err(problem) => Err(problem),
     };
     let (status, link) = match &created {

@@ -29,6 +29,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::auth::{Access, access};
 use super::host::{self, HostError};
@@ -64,6 +65,8 @@ struct Admin {
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// The turns of the lines of all batches.
+    batch_turns: Semaphore,
 }
 
 /// The admin API. `draining` is set by the caller when it shuts down: `/readyz` then says so, and
@@ -85,6 +88,7 @@ pub fn admin_router(
         short_urls,
         metrics,
         draining,
+        batch_turns: Semaphore::new(batch::AT_STORE),
     });
     let inner = routes()
         .into_iter()

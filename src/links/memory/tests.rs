@@ -102,7 +102,7 @@ fn a_failed_flight_leaves_what_is_held() {
     let later = now + LIMITS.fresh_for;
     let (ticket, wait) = lead(&memory, "a", later);
     assert_eq!(wait.stale.unwrap().version.0, 1);
-    ticket.land(Err(StoreError::DeadlineExceeded), later);
+    ticket.land(Err(StoreError::DeadlineExceeded.into()), later);
     let (_, wait) = lead(&memory, "a", later + RETRY_AFTER);
     assert!(wait.stale.is_some());
     // But not for ever.
@@ -117,7 +117,7 @@ fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
     let mut at = now + LIMITS.fresh_for;
     for _ in 0..3 {
         let (ticket, _) = lead(&memory, "a", at);
-        ticket.land(Err(StoreError::DeadlineExceeded), at);
+        ticket.land(Err(StoreError::DeadlineExceeded.into()), at);
         let soon = at + RETRY_AFTER - Duration::from_millis(1);
         let look = memory.look(&name("a"), soon);
         assert!(matches!(look, Look::Stale(_)), "{look:?}");
@@ -125,9 +125,9 @@ fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
     }
     // Too many calls at once say nothing of the next one.
     let (ticket, _) = lead(&memory, "a", at);
-    ticket.land(Err(StoreError::Overloaded), at);
+    ticket.land(Err(StoreError::Overloaded.into()), at);
     let (ticket, _) = lead(&memory, "a", at);
-    ticket.land(Err(StoreError::DeadlineExceeded), at);
+    ticket.land(Err(StoreError::DeadlineExceeded.into()), at);
     // A change that is made here is seen at once all the same, and a success ends it.
     memory.forget(&name("a"));
     lead(&memory, "a", at).0.land(Ok(Some(link("a", 2))), at);

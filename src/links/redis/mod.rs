@@ -16,7 +16,8 @@
 //!   read is put only if that very claim still stands. Every change of the name removes the claim, and
 //!   so does every eviction. A reader that is too slow has then read for itself alone.
 //! * Who changes a link first puts a *writer's claim* there. While it stands nobody believes Redis about
-//!   the name. When the store has the change, the claim is replaced by the new state. If the claim has
+//!   the name. It carries the state that it replaces: where the store certainly did nothing, that stands
+//!   again; and while the store cannot be asked, a link in it is told as one that may be old, never an absence. When the store has the change, the claim is replaced by the new state. If the claim has
 //!   gone, the new state is put only over something older, never in the place of nothing: an even newer
 //!   state may have been evicted from it.
 //! * Two writers at once share a claim that neither can end; it ends by its time.
@@ -94,7 +95,7 @@ const WRITE_CLAIM: Duration = Duration::from_secs(20);
 const TOMBSTONE: Duration = Duration::from_secs(120);
 /// How long after a write of which nobody knows whether it was done the name is repaired: by then the
 /// store has done it, or will not.
-const UNKNOWN_WRITE: Duration = Duration::from_secs(10);
+const UNKNOWN_WRITE: Duration = super::settle::QUIET;
 /// How often the repairs are looked at, while there are any.
 const REPAIR_PAUSE: Duration = Duration::from_millis(200);
 /// After how long a repair that has failed is tried again.
@@ -115,6 +116,8 @@ pub(super) enum Held {
     Absent(Version),
     /// The store has to be asked.
     Nothing,
+    /// The store has to be asked, for this link is being changed.
+    Changing(Arc<Link>),
 }
 
 /// The text of a claim that was put.
@@ -130,6 +133,28 @@ pub(super) struct WriteClaim {
 }
 
 impl WriteClaim {
+    /// Ends a change that has certainly changed nothing: what Redis held stands again.
+    pub(super) async fn restore(mut self) {
+        if let Some(claim) = self.claim.take() {
+            let run = Run::new(
+                &scripts::RESTORE,
+                self.cache.names.link(&self.name),
+                vec![claim.0],
+            );
+            // The claim ends by itself, too.
+            let _ = self.cache.client.run("release", &run).await;
+        }
+    }
+
+    /// Lets the claim stand for longer: it is not known yet what became of the change.
+    pub(super) async fn hold(&self) {
+        if let Some(claim) = &self.claim {
+            let args = vec![claim.0.clone(), millis(WRITE_CLAIM).to_string()];
+            let run = Run::new(&scripts::HOLD, self.cache.names.link(&self.name), args);
+            let _ = self.cache.client.run("claim", &run).await;
+        }
+    }
+
     /// Puts the new state and tells all nodes. What cannot be told is told later.
     pub(super) async fn finish(mut self, written: &Written) {
         if let Some(claim) = self.claim.take() {
@@ -157,8 +182,8 @@ pub(super) enum Written {
     Deleted(Version),
     /// Nothing was changed; there is no link.
     Nothing,
-    /// Nobody knows.
-    Unknown,
+    /// There is no link that could be told; of what version its absence is, nobody knows.
+    Gone,
 }
 
 /// See the [module](self).
@@ -280,6 +305,12 @@ impl RedisCache {
         .collect()
     }
 
+    /// Whether a link is held of this name, one that is being changed included.
+    pub(super) async fn holds_link(&self, name: &LinkName) -> bool {
+        let held = self.get_many(&[name]).await.pop();
+        matches!(held, Some(Ok(Held::Link(_) | Held::Changing(_))))
+    }
+
     /// The right to put what will be read from the store; none if somebody else has it.
     pub(super) async fn claim_read(&self, name: &LinkName) -> Option<Claim> {
         let claim = value::reads(&self.token());
@@ -334,13 +365,15 @@ impl RedisCache {
                 (link.version, value::link(link, now), self.life(link))
             }
             Written::Deleted(version) => (*version, value::absent(*version, now), TOMBSTONE),
-            Written::Nothing => {
+            Written::Nothing | Written::Gone => {
                 let run = Run::new(&scripts::RELEASE, key, vec![claim.0]);
                 // The claim ends by itself, too.
                 let _ = self.client.run("release", &run).await;
+                if matches!(written, Written::Gone) {
+                    self.tell(name, ANY_VERSION, Ok(())).await;
+                }
                 return;
             }
-            Written::Unknown => return self.repair_unknown(name),
         };
         let life = millis(life).max(1).to_string();
         let [shared, shared_life] = shared_claim();
@@ -353,10 +386,17 @@ impl RedisCache {
             shared_life,
         ];
         let run = Run::new(&scripts::FINISH, key, args);
-        let told = match self.client.run("finish", &run).await {
-            // The claim ends by itself, and nobody has to hear that nothing has changed.
-            _ if matches!(written, Written::Kept(_)) => return,
-            Ok(_) => self.changes.announce(name, version).await,
+        let put = self.client.run("finish", &run).await.map(drop);
+        // The claim ends by itself, and nobody has to hear that nothing has changed.
+        if !matches!(written, Written::Kept(_)) {
+            self.tell(name, version, put).await;
+        }
+    }
+
+    /// Tells all nodes of a change that was put into Redis, or has it repaired.
+    async fn tell(&self, name: &LinkName, version: Version, put: Result<(), Failure>) {
+        let told = match put {
+            Ok(()) => self.changes.announce(name, version).await,
             Err(failure) => Err(failure),
         };
         let now = Instant::now();
@@ -473,6 +513,7 @@ fn held_of(name: &LinkName, value: Option<&[u8]>, born: u64) -> Held {
     match value.and_then(|text| value::parse(name, text, born)) {
         Some(Value::Link(link)) => Held::Link(Arc::new(link)),
         Some(Value::Absent(version)) => Held::Absent(version),
+        Some(Value::Changing(link)) => Held::Changing(Arc::new(link)),
         Some(Value::Claimed) | None => Held::Nothing,
     }
 }

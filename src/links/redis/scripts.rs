@@ -11,10 +11,11 @@ use redis::Script;
 /// `held` is the text, or false where there is none that this program could have written; `kind` is
 /// the field that tells what it is, and `version` a number (exact below 2^53, as versions are; a higher
 /// one is nonsense). The last argument of every script is when the server was started, in seconds since
-/// the epoch: what was put before comes from a file, and may be older than what was told since.
+/// the epoch: what was put before comes from a file, and may be older than what was told since. `claim` is the
+/// text without the state that a writer's claim carries.
 const HELD: &str = r#"
 local held = redis.pcall('GET', KEYS[1])
-local version, kind
+local version, kind, claim
 if type(held) == 'string' then
   version, kind = string.match(held, '^{"version":(%d+),"(%a+)":')
 end
@@ -25,6 +26,15 @@ end
 if kind == 'url' or kind == 'absent' then
   local put = tonumber(string.match(held, '"at":(%d+)}$')) or 0
   if put < tonumber(ARGV[#ARGV]) then held, kind = false, nil end
+end
+claim = held
+if kind == 'writes' then
+  claim = string.match(held, '^{"version":0,"writes":"[^"]*"')
+  claim = claim and claim .. '}'
+end
+local function clock()
+  local now = redis.call('TIME')
+  return tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 end
 "#;
 
@@ -57,14 +67,30 @@ return 1
 );
 
 script!(
-    /// A writer's claim. Two writers at once share one that neither can end, for nobody can tell which
-    /// of them is the last; it ends by its time. ARGV: claim, life in ms, shared claim.
+    /// A writer's claim. It carries the state that it replaces and until when that would have stood, for the
+    /// case that nothing is changed. Two writers at once share one that neither can end, for nobody can tell
+    /// which of them is the last; it ends by its time, and carries nothing: what one of them has replaced may
+    /// be older than what another has made. ARGV: claim, life in ms, shared claim.
     CLAIM,
     r#"
-local claim = ARGV[1]
-if kind == 'writes' then claim = ARGV[3] end
+local claim, left = ARGV[1], redis.call('PTTL', KEYS[1])
+if kind == 'writes' then
+  claim = ARGV[3]
+elseif (kind == 'url' or kind == 'absent') and left > 0 then
+  claim = string.sub(claim, 1, -2)
+    .. string.format(',"until":%.0f,"old":', clock() + left) .. held .. '}'
+end
 redis.call('SET', KEYS[1], claim, 'PX', ARGV[2])
-return claim == ARGV[1] and 1 or 0
+return kind == 'writes' and 0 or 1
+"#
+);
+
+script!(
+    /// Prolongs a writer's claim. ARGV: claim, life in ms. 1 if it still stands.
+    HOLD,
+    r#"
+if claim ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 "#
 );
 
@@ -76,7 +102,7 @@ script!(
     FINISH,
     r#"
 if not held then return 0 end
-if held ~= ARGV[1] then
+if claim ~= ARGV[1] then
   if kind == 'writes' then
     redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[6])
     return 0
@@ -93,11 +119,25 @@ return 1
 );
 
 script!(
-    /// Takes a writer's claim back where nothing was changed. ARGV: claim.
+    /// Takes a claim back, and leaves nothing. ARGV: claim.
     RELEASE,
     r#"
-if held ~= ARGV[1] then return 0 end
+if claim ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
+"#
+);
+
+script!(
+    /// Takes a writer's claim back where nothing was changed: what it has replaced stands again, for as long
+    /// as it would have. ARGV: claim.
+    RESTORE,
+    r#"
+if claim ~= ARGV[1] then return 0 end
+local stands, old = string.match(held, '^{"version":0,"writes":"[^"]*","until":(%d+),"old":(.*)}$')
+local left = (tonumber(stands) or 0) - clock()
+if left <= 0 then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], old, 'PX', string.format('%.0f', left))
+return 1
 "#
 );
 
@@ -191,8 +231,9 @@ impl Run {
 }
 
 /// All of them, to be loaded when a connection is made.
-pub(super) fn all() -> [&'static Script; 10] {
+pub(super) fn all() -> [&'static Script; 12] {
     [
-        &READ, &FILL, &CLAIM, &FINISH, &RELEASE, &DROP, &LOAD, &RENEW, &UNLOCK, &NOTE,
+        &READ, &FILL, &CLAIM, &HOLD, &FINISH, &RELEASE, &RESTORE, &DROP, &LOAD, &RENEW, &UNLOCK,
+        &NOTE,
     ]
 }

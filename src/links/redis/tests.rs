@@ -197,7 +197,7 @@ async fn found(node: &RedisCache) -> Option<u64> {
     match get(node, &name()).await.unwrap() {
         Held::Link(link) => Some(link.version.0),
         Held::Absent(_) => Some(0),
-        Held::Nothing => None,
+        Held::Nothing | Held::Changing(_) => None,
     }
 }
 
@@ -330,16 +330,61 @@ async fn a_change_that_was_none_gives_its_claim_back_and_one_unknown_keeps_it() 
     node.begin(&name()).await.finish(&kept).await;
     assert_eq!(found(&node).await, Some(3));
     assert_eq!(fixture.cli(&["XLEN", "t:changes"]), "1", "the node's own");
-    node.begin(&name()).await.finish(&Written::Unknown).await;
+    // The task that wrote has gone.
+    drop(node.begin(&name()).await);
     assert!(fixture.held(&name()).contains("writes"));
     assert_eq!(get(&node, &name()).await, Err(Failure::Skipped));
     assert_eq!(node.repairs_pending(), 1);
-    // Also where the task that wrote has gone.
     let _ = fixture.cli(&["FLUSHALL"]);
     let other = LinkName::parse("other.s.example.com").unwrap();
     drop(node.begin(&other).await);
     assert_eq!(node.repairs_pending(), 2);
     assert_eq!(get(&node, &other).await, Err(Failure::Skipped));
+}
+
+#[tokio::test]
+async fn a_claim_that_changed_nothing_leaves_all_as_it_was() {
+    let fixture = Fixture::start();
+    let (one, two) = (fixture.node().await, fixture.node().await);
+    one.begin(&name()).await.finish(&written(1)).await;
+    let before = (fixture.held(&name()), fixture.life(&name()));
+    let changes = fixture.cli(&["XLEN", "t:changes"]);
+
+    let change = one.begin(&name()).await;
+    // Nobody believes it meanwhile; but it is what was there before.
+    let Ok(Held::Changing(old)) = get(&two, &name()).await else {
+        panic!("{}", fixture.held(&name()));
+    };
+    assert_eq!(old.version, Version(1));
+    change.hold().await;
+    assert!(fixture.held(&name()).contains("writes"));
+    assert!(two.claim_read(&name()).await.is_none());
+    change.restore().await;
+    assert_eq!((fixture.held(&name()), fixture.life(&name())), before);
+    assert_eq!(found(&two).await, Some(1));
+    assert_eq!(fixture.cli(&["XLEN", "t:changes"]), changes);
+
+    // What one of two writers has replaced may be older than what the other has made.
+    let (first, second) = (one.begin(&name()).await, two.begin(&name()).await);
+    assert_eq!(get(&two, &name()).await, Ok(Held::Nothing));
+    second.finish(&written(2)).await;
+    first.restore().await;
+    assert_eq!(found(&two).await, None);
+
+    // Nothing is restored beyond its time, nor what has been evicted.
+    let _ = fixture.cli(&["FLUSHALL"]);
+    one.begin(&name()).await.finish(&written(3)).await;
+    let key = format!("t:link:{}", name());
+    let _ = fixture.cli(&["PEXPIRE", &key, "1"]);
+    let change = one.begin(&name()).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    change.restore().await;
+    assert_eq!(fixture.held(&name()), "");
+    one.begin(&name()).await.finish(&written(4)).await;
+    let change = one.begin(&name()).await;
+    fixture.evict(&name());
+    change.restore().await;
+    assert_eq!(fixture.held(&name()), "");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 //!   {"version":18,"absent":true,"at":3}  there is no link; the version is that of its deletion, or 0
 //!   {"version":0,"reads":"n1-7"}         a reader's claim: the link is being read from the store
 //!   {"version":0,"writes":"n1-8"}        a writer's claim: the link is being changed
+//!   {"version":0,"writes":"n1-8","until":4,"old":{…}}  the same, with what it has replaced, and until
+//!                                        when that would have stood, in milliseconds since the epoch
 //! ```
 //!
 //! The scripts of [`super::scripts`] tell these apart, and compare versions, by the beginning of the
@@ -31,6 +33,8 @@ pub(super) enum Value {
     Absent(Version),
     /// Somebody is reading or changing it; the store knows.
     Claimed,
+    /// Somebody is changing it; the store knows, and before it was this link.
+    Changing(Link),
 }
 
 /// The text of a link.
@@ -99,6 +103,27 @@ pub(super) fn writes(token: &str) -> String {
 /// Reads the text under a name; none if it is nothing that this program writes, or was put before
 /// `born`, which is when the server was started.
 pub(super) fn parse(name: &LinkName, text: &[u8], born: u64) -> Option<Value> {
+    let value = parse_one(name, text, born)?;
+    let replaced = match value {
+        Value::Claimed => replaced(text).and_then(|old| parse_one(name, old, born)),
+        _ => None,
+    };
+    Some(match replaced {
+        Some(Value::Link(link)) => Value::Changing(link),
+        _ => value,
+    })
+}
+
+/// The text that a writer's claim has replaced.
+fn replaced(claim: &[u8]) -> Option<&[u8]> {
+    let claim = std::str::from_utf8(claim).ok()?;
+    let claim = claim.strip_prefix("{\"version\":0,\"writes\":\"")?;
+    let (_, old) = claim.split_once(",\"old\":")?;
+    Some(old.strip_suffix('}')?.as_bytes())
+}
+
+/// Reads a text, without what a writer's claim in it has replaced.
+fn parse_one(name: &LinkName, text: &[u8], born: u64) -> Option<Value> {
     let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
     if text.version > MAX_VERSION {
         return None;
@@ -172,6 +197,21 @@ mod tests {
         );
         check(&reads("n-1"), Some(Value::Claimed));
         check(&writes("n-1"), Some(Value::Claimed));
+        let old =
+            |old: &str| format!("{{\"version\":0,\"writes\":\"n-1\",\"until\":7,\"old\":{old}}}");
+        // No absence is told on the strength of a claim, nor one claim within another.
+        let absent = old(&absent(Version(7), UnixTime(1)));
+        let nested = old(&old("{\"version\":1,\"url\":\"https://a/\",\"at\":1}"));
+        for claim in [absent, nested, old("1")] {
+            assert!(!matches!(
+                parse(&name(), claim.as_bytes(), 0),
+                Some(Value::Link(_))
+            ));
+        }
+        let link = "{\"version\":1,\"url\":\"https://a/\",\"at\":5}";
+        let parsed = |born| parse(&name(), old(link).as_bytes(), born);
+        assert!(matches!(parsed(5), Some(Value::Changing(link)) if link.version == Version(1)));
+        assert_eq!(parsed(6), Some(Value::Claimed), "it comes from a file");
         for nonsense in [
             "",
             "hello",

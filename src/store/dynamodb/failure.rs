@@ -4,7 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
 
@@ -55,14 +57,21 @@ pub(super) fn throttled(table: &Table, reason: &str) -> StoreError {
 
 /// Whether no connection was made, so that nothing was sent.
 fn is_connect(error: &(dyn Error + 'static)) -> bool {
+    client_error(error).is_some_and(hyper_util::client::legacy::Error::is_connect)
+}
+
+/// What the HTTP client said, if the failure is its own.
+fn client_error<'a>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a hyper_util::client::legacy::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(client) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
-            return client.is_connect();
+        if let Some(client) = error.downcast_ref() {
+            return Some(client);
         }
         next = error.source();
     }
-    false
+    None
 }
 
 /// Whether DynamoDB asks for patience.
@@ -82,6 +91,21 @@ pub(super) fn may_pass<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
             is_throttled(error) || service.raw().status().as_u16() >= 500
         }
         _ => true,
+    }
+}
+
+/// Whether DynamoDB could not be asked just now, or asks for patience: nothing that a person has to mend here.
+pub(super) fn is_away<E>(error: &SdkError<E>) -> bool
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
+        SdkError::DispatchFailure(failure) => {
+            client_error(error).is_some() || failure.is_timeout() || failure.is_io()
+        }
+        SdkError::ServiceError(_) => may_pass(error),
+        _ => false,
     }
 }
 
@@ -135,17 +159,54 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// Counts how often the SDK has sent one call.
+/// The error of a write that has failed for good. It says for certain that nothing was done only where that
+/// holds of every attempt, not of the last one alone.
+pub(super) fn write_error<E>(table: &Table, error: &SdkError<E>, attempts: &Attempts) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let failure = store_error(table, error);
+    match (failure.is_certain(), attempts.may_have_been_done()) {
+        (true, true) => StoreError::Unavailable(format!(
+            "{failure}; whether an earlier attempt was carried out is not known"
+        )),
+        // The time was up between attempts that were all refused, or never sent.
+        (false, false) if attempts.refused() => throttled(table, &text(error)),
+        (false, false) => StoreError::Unreachable(format!("{table}: {}", text(error))),
+        _ => failure,
+    }
+}
+
+/// Follows the attempts of one call.
 ///
 /// A write whose reply is lost is sent again, and then finds what it has written itself. Only a call
 /// that was sent more than once may take what it finds for its own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attempts(Arc<AtomicU32>);
+pub(super) struct Attempts(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU32,
+    /// Attempts that were sent, and of which it is not known that DynamoDB did nothing.
+    open: AtomicU32,
+    /// Attempts that DynamoDB refused.
+    refused: AtomicU32,
+}
 
 impl Attempts {
     /// Whether the call was sent more than once.
     pub(super) fn repeated(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 1
+        self.0.begun.load(Ordering::Relaxed) > 1
+    }
+
+    /// Whether DynamoDB may have carried out one of the attempts.
+    fn may_have_been_done(&self) -> bool {
+        self.0.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether DynamoDB refused an attempt. Of what it refuses, the SDK repeats what was throttled.
+    fn refused(&self) -> bool {
+        self.0.refused.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -160,7 +221,41 @@ impl Intercept for Attempts {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let status = context.response().map(|reply| reply.status());
+        let has_done_nothing = match (status, context.output_or_error()) {
+            (Some(status), _) => status.is_client_error(),
+            (None, Some(Err(error))) => error
+                .as_connector_error()
+                .is_some_and(|error| is_connect(error)),
+            (None, _) => false,
+        };
+        if has_done_nothing {
+            // It was sent: before that, there is neither a response nor an error of the connection.
+            self.0.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        if status.is_some_and(|status| status.is_client_error()) {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 }

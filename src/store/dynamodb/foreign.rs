@@ -4,16 +4,19 @@
 //! the article's bare codes, codes in upper case, URLs that are refused. An import has to tell of
 //! each of these, so that it reads items and judges for itself. It changes nothing in the table.
 //!
+//! The article's table, taken literally, has `miniUrl` as the sort key behind some other partition key; such a
+//! table can be read here, though nothing can be looked up in it by name.
+//!
 //! Pages are read without consistency, at half the price, in segments that may be read in parallel.
 //! A role needs `DescribeTable` and `Scan` on the table, and nothing else.
 
 use aws_config::ConfigLoader;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ScalarAttributeType};
 use serde_json::{Map, Value};
 
 use super::item::{self, Item, KEY, PROJECTION, TTL};
-use super::open::{self, Admin};
+use super::open::{self, Admin, TableKey};
 use super::{
     DynamoConfig, DynamoOpenError, DynamoStore, Table, WRITE_ATTEMPT_TIME, WRITE_BACKOFF,
     WRITE_TIME, failure,
@@ -25,6 +28,7 @@ use crate::store::Segment;
 pub struct ForeignTable {
     client: Client,
     table: Table,
+    key: TableKey,
     items: u64,
 }
 
@@ -80,8 +84,9 @@ impl ForeignTable {
             client: &client,
             table: &table,
         };
-        let found = Box::pin(admin.find()).await?;
+        let (found, key) = Box::pin(admin.find()).await?;
         Ok(Self {
+            key,
             items: found
                 .item_count
                 .and_then(|n| n.try_into().ok())
@@ -113,7 +118,11 @@ impl ForeignTable {
         limit: u32,
     ) -> Result<ForeignPage, ReadError> {
         let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let start = after.map(|key| Item::from([(KEY.into(), item::text(key))]));
+        let start = match after.map(|place| self.key_at(place)) {
+            None => None,
+            Some(Some(key)) => Some(key),
+            Some(None) => return Err(self.no_place()),
+        };
         let sent = self
             .client
             .scan()
@@ -131,18 +140,58 @@ impl ForeignTable {
             reason: failure::text(&error),
             may_pass: failure::may_pass(&error),
         })?;
-        // The key is a string: `find` has looked.
-        let next = output
-            .last_evaluated_key
-            .and_then(|mut key| match key.remove(KEY) {
-                Some(AttributeValue::S(key)) => Some(key),
-                _ => None,
-            });
+        let next = output.last_evaluated_key.filter(|key| !key.is_empty());
+        let next = match next.map(|key| self.place_of(&key)) {
+            None => None,
+            Some(Some(place)) => Some(place),
+            Some(None) => return Err(self.no_place()),
+        };
         let items = output.items.unwrap_or_default();
         Ok(ForeignPage {
             items: items.into_iter().map(plain).collect(),
             next,
         })
+    }
+}
+
+/// Places between pages, as text that can be kept in a file: the key of the last item, and where the table has
+/// a partition key besides, both as a JSON array.
+impl ForeignTable {
+    fn place_of(&self, key: &Item) -> Option<String> {
+        let name = key.get(KEY)?.as_s().ok()?;
+        match &self.key {
+            TableKey::Name => Some(name.clone()),
+            TableKey::Within(partition, _) => {
+                let partition = match key.get(partition)? {
+                    AttributeValue::S(text) | AttributeValue::N(text) => text,
+                    _ => return None,
+                };
+                serde_json::to_string(&[partition, name]).ok()
+            }
+        }
+    }
+
+    fn key_at(&self, place: &str) -> Option<Item> {
+        match &self.key {
+            TableKey::Name => Some(Item::from([(KEY.into(), item::text(place))])),
+            TableKey::Within(partition, kind) => {
+                let [value, name]: [String; 2] = serde_json::from_str(place).ok()?;
+                let value = match kind {
+                    ScalarAttributeType::N => AttributeValue::N(value),
+                    _ => AttributeValue::S(value),
+                };
+                let key = [(partition.clone(), value), (KEY.into(), item::text(&name))];
+                Some(Item::from(key))
+            }
+        }
+    }
+
+    fn no_place(&self) -> ReadError {
+        ReadError {
+            table: self.table.to_string(),
+            reason: "the place where reading goes on is not a key of this table".into(),
+            may_pass: false,
+        }
     }
 }
 

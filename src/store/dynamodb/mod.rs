@@ -3,7 +3,7 @@
 //! ```text
 //!   get, get_many, ping ── at most 256 at once ── GetItem, BatchGetItem ──────┐
 //!   create, change,                                                           ├─> table (HTTPS)
-//!   delete, list, scan ─── at most 64 at once ─── PutItem, UpdateItem, Scan ──┘
+//!   delete, list, scan ─── at most 96 at once ─── PutItem, UpdateItem, Scan ──┘
 //! ```
 //!
 //! The module `item` says what the table holds. It may be shared with other programs: what they
@@ -61,26 +61,33 @@ mod scan;
 mod write;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::foreign::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
-use super::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
+use super::{
+    Change, Changed, Created, Deleted, Effect, NewLink, Page, Segment, Store, StoreError, Trouble,
+};
 use crate::link::{Link, LinkName, Origin, Version};
 
 /// How many reads may be under way, each on a connection of its own. At the usual 5 ms that is
 /// 50,000 a second; while DynamoDB hangs, it is what may hang with it.
 const MAX_READS: usize = 256;
 /// How many writes and pages may be under way. They have permits of their own, so that a stream of
-/// registrations or a warm load cannot shut queries out.
-const MAX_WRITES: usize = 64;
+/// registrations or a warm load cannot shut queries out. Batches take at most 64 lines at a time, all together.
+const MAX_WRITES: usize = 96;
+/// How long a write or a page may wait for a permit: what an administrator's call has beyond [`WRITE_TIME`]. A
+/// read has no more than its own time for both.
+const WRITE_WAIT: Duration = Duration::from_millis(1_800);
 /// How long a read may take with all its attempts: less than the 1.5 s of a query.
 const READ_TIME: Duration = Duration::from_millis(1_350);
 /// How long one attempt of a read may take to connect, and then to get a reply: DynamoDB answers in
@@ -124,9 +131,22 @@ pub struct DynamoStore {
     table: Table,
     reads: Lane,
     writes: Lane,
-    closed: AtomicBool,
+    /// Whether the table was found to be what it should be.
+    state: Arc<watch::Sender<State>>,
+    /// Whether the table seems to have bare codes as keys, and no names.
+    bare_codes: Arc<AtomicBool>,
+    closed: CancellationToken,
     /// The calls under way.
     calls: TaskTracker,
+}
+
+/// How far the opening has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// The table can be used.
+    Open,
+    /// It cannot, yet, for this reason.
+    Away(String),
 }
 
 /// The table, and what to call it in a message.
@@ -147,29 +167,49 @@ impl fmt::Display for Table {
 struct Lane {
     client: Client,
     permits: Semaphore,
-    /// For a call as a whole, however many requests it makes.
+    /// How long a call may wait for one of them.
+    wait: Duration,
+    /// For a call as a whole, however many requests it makes, without the wait.
     limit: Duration,
 }
 
 impl DynamoStore {
-    /// Runs a call if there is room for it.
+    /// Runs a call when there is room for it; those that wait come in their order. A read does both within its
+    /// own time: nobody waits for longer.
     async fn call<T>(
         &self,
         lane: &Lane,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let _running = self.calls.token();
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("it is closed".into()));
+        if self.closed.is_cancelled() {
+            return Err(closed());
         }
-        let _permit = lane
-            .permits
-            .try_acquire()
-            .map_err(|_| StoreError::Overloaded)?;
-        tokio::time::timeout(lane.limit, work)
+        if let State::Away(reason) = &*self.state.borrow() {
+            return Err(StoreError::Unreachable(reason.clone()));
+        }
+        let began = Instant::now();
+        let permit = tokio::time::timeout(lane.wait, lane.permits.acquire());
+        let _permit = match lane.permits.try_acquire() {
+            Ok(permit) => permit,
+            // Permits that come free go to those who wait, in their order, and not to who tries.
+            Err(_) => permit
+                .await
+                .map_err(|_| StoreError::Overloaded)?
+                .map_err(|_| closed())?,
+        };
+        let limit = match lane.wait < lane.limit {
+            true => lane.limit,
+            false => lane.limit.saturating_sub(began.elapsed()),
+        };
+        tokio::time::timeout(limit, work)
             .await
             .unwrap_or(Err(StoreError::DeadlineExceeded))
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".into())
 }
 
 #[async_trait]
@@ -245,13 +285,27 @@ impl Store for DynamoStore {
         true
     }
 
+    async fn opened(&self) {
+        let mut state = self.state.subscribe();
+        // An error is that the store has gone, and then nobody waits.
+        let _ = state.wait_for(|state| *state == State::Open).await;
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        let reason =
+            "the table's keys are bare codes, not names, so that no link is found: see the log";
+        let bare_codes = self.bare_codes.load(Ordering::Relaxed);
+        let trouble = bare_codes.then(|| Trouble::new(Effect::Degraded, reason));
+        trouble.into_iter().collect()
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let work = read::ping(&self.reads.client, &self.table);
         self.call(&self.reads, Box::pin(work)).await
     }
 
     async fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.cancel();
         self.calls.close();
         self.calls.wait().await;
     }

@@ -5,7 +5,8 @@
 //! `UpdateTimeToLive`. `DescribeTimeToLive` is good to have in any case: without it nobody hears
 //! that the table's TTL is off, and expired links and tombstones stay for ever.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -13,7 +14,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
@@ -21,21 +22,24 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::Steady;
 use super::item::{EXPIRES_AT, KEY};
 use super::{
     DynamoConfig, DynamoStore, Lane, MAX_ATTEMPTS, MAX_BACKOFF, MAX_READS, MAX_WRITES,
-    READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, Table, WRITE_ATTEMPT_TIME,
-    WRITE_BACKOFF, WRITE_TIME, failure,
+    READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, State, Table,
+    WRITE_ATTEMPT_TIME, WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, failure, scan,
 };
 
 /// The region for an endpoint of its own where none is set: emulators take any.
 const EMULATOR_REGION: &str = "us-east-1";
 /// How long a table that is being created may take. It takes some ten seconds.
 const TABLE_PATIENCE: Duration = Duration::from_secs(60);
+/// The pause between two tries to open a table that is away.
+const OPEN_RETRY: Duration = Duration::from_secs(2);
 /// How often to look in the meantime.
 const TABLE_POLL: Duration = Duration::from_millis(500);
 
@@ -61,10 +65,15 @@ pub enum DynamoOpenError {
         table: String,
     },
     /// The table is made for something else.
-    #[error("{table} has the key {found}; links need the partition key miniUrl (S) and no other")]
+    #[error(
+        "{table} has the key {found}; links need the partition key miniUrl (S) and no other. To take the links \
+         of such a table over, name another table in [store], and run `tinyns import dynamodb --table {name}`"
+    )]
     KeySchema {
         /// The table and where it is.
         table: String,
+        /// Its name.
+        name: String,
         /// Its key.
         found: String,
     },
@@ -85,7 +94,20 @@ pub enum DynamoOpenError {
         table: String,
         /// Why not.
         reason: String,
+        /// Whether DynamoDB is away or throttles, so that the same may succeed later.
+        may_pass: bool,
     },
+}
+
+impl DynamoOpenError {
+    /// Whether the same may succeed later, without anybody changing anything.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Failed { may_pass, .. } => *may_pass,
+            Self::NotReady { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 impl DynamoStore {
@@ -115,26 +137,133 @@ impl DynamoStore {
         config: &DynamoConfig,
         settings: ConfigLoader,
     ) -> Result<Self, DynamoOpenError> {
+        let store = Self::unopened(config, settings).await?;
+        Box::pin(store.admin().prepare(config.create_table)).await?;
+        store.state.send_replace(State::Open);
+        Ok(store)
+    }
+
+    /// Opens the store as [`DynamoStore::open`] does, but where DynamoDB is away or throttles gives a store
+    /// that opens itself later; until then its calls fail. To be called within a runtime.
+    ///
+    /// # Errors
+    /// As [`DynamoStore::open`], where that is not a matter of time.
+    pub async fn open_or_wait(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
+        let store = Self::unopened(config, Self::settings()).await?;
+        match Box::pin(store.admin().prepare(config.create_table)).await {
+            Ok(()) => {
+                store.state.send_replace(State::Open);
+            }
+            Err(error) if error.may_pass() => {
+                tracing::error!(
+                    "{error}; the server starts without it, answers what Redis holds, and tries again"
+                );
+                store.state.send_replace(State::Away(error.to_string()));
+                store.open_later(config.create_table, error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        store.look_for_bare_codes();
+        Ok(store)
+    }
+
+    /// A store of which nobody has looked yet whether there is a table.
+    async fn unopened(
+        config: &DynamoConfig,
+        settings: ConfigLoader,
+    ) -> Result<Self, DynamoOpenError> {
         let sdk = load(config, settings).await?;
         let table = table(config, &sdk);
-        let lane = |permits, time, attempt_time, backoff| Lane {
+        let lane = |permits, wait, time, attempt_time, backoff| Lane {
             client: client(&sdk, time, attempt_time, backoff),
             permits: Semaphore::new(permits),
+            wait,
             limit: time + SECOND_REQUEST_TIME,
         };
-        let store = Self {
+        let read_wait = READ_TIME + SECOND_REQUEST_TIME;
+        Ok(Self {
             table,
-            reads: lane(MAX_READS, READ_TIME, READ_ATTEMPT_TIME, READ_BACKOFF),
-            writes: lane(MAX_WRITES, WRITE_TIME, WRITE_ATTEMPT_TIME, WRITE_BACKOFF),
-            closed: AtomicBool::new(false),
+            reads: lane(
+                MAX_READS,
+                read_wait,
+                READ_TIME,
+                READ_ATTEMPT_TIME,
+                READ_BACKOFF,
+            ),
+            writes: lane(
+                MAX_WRITES,
+                WRITE_WAIT,
+                WRITE_TIME,
+                WRITE_ATTEMPT_TIME,
+                WRITE_BACKOFF,
+            ),
+            state: Arc::new(watch::channel(State::Away("it is being opened".into())).0),
+            bare_codes: Arc::default(),
+            closed: CancellationToken::new(),
             calls: TaskTracker::new(),
+        })
+    }
+
+    fn admin(&self) -> Admin<'_> {
+        Admin {
+            client: &self.writes.client,
+            table: &self.table,
+        }
+    }
+
+    /// Tries to open the table until it can be, or the store is closed. What is wrong is logged when it turns
+    /// into something else; a table that is there but cannot be used may be replaced by an operator.
+    fn open_later(&self, create: bool, told: String) {
+        let (client, table) = (self.writes.client.clone(), self.table.clone());
+        let (state, closed) = (self.state.clone(), self.closed.clone());
+        let opening = async move {
+            let (client, table) = (&client, &table);
+            let mut told = told;
+            loop {
+                tokio::time::sleep(OPEN_RETRY).await;
+                match Box::pin(Admin { client, table }.prepare(create)).await {
+                    Ok(()) => {
+                        tracing::info!("{table} can be used now");
+                        state.send_replace(State::Open);
+                        return;
+                    }
+                    Err(error) => {
+                        let text = error.to_string();
+                        if text != told {
+                            tracing::error!("{text}");
+                        }
+                        state.send_replace(State::Away(text.clone()));
+                        told = text;
+                    }
+                }
+            }
         };
-        let admin = Admin {
-            client: &store.writes.client,
-            table: &store.table,
+        tokio::spawn(async move { closed.run_until_cancelled(opening).await });
+    }
+
+    /// Looks at the first items of the table, in a task of its own, for what other programs call by their bare
+    /// codes: no name leads to these.
+    fn look_for_bare_codes(&self) {
+        let (client, table) = (self.writes.client.clone(), self.table.clone());
+        let (mut state, found, closed) = (
+            self.state.subscribe(),
+            self.bare_codes.clone(),
+            self.closed.clone(),
+        );
+        let looking = async move {
+            if state.wait_for(|state| *state == State::Open).await.is_err() {
+                return;
+            }
+            match scan::bare_codes(&client, &table).await {
+                Ok(Some(codes)) => {
+                    tracing::warn!("{}", codes.explanation(&table));
+                    found.store(codes.no_names, Ordering::Relaxed);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "the keys of the table cannot be looked at"),
+            }
         };
-        Box::pin(admin.prepare(config.create_table)).await?;
-        Ok(store)
+        tokio::spawn(async move { closed.run_until_cancelled(looking).await });
     }
 }
 
@@ -199,6 +328,41 @@ pub(super) fn client(
     Client::from_conf(config)
 }
 
+/// By what a table's items are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TableKey {
+    /// By `miniUrl` alone, as links need it.
+    Name,
+    /// By an attribute of this name and type, with `miniUrl` as the sort key. Only to be read.
+    Within(String, ScalarAttributeType),
+}
+
+impl TableKey {
+    /// The key of a table; none where `miniUrl` is no part of it, or no string.
+    fn of(table: &TableDescription) -> Option<Self> {
+        use ScalarAttributeType as T;
+        let is_text = attribute_type(table, KEY) == Some(&T::S);
+        let key =
+            |key: &KeySchemaElement| (key.key_type().clone(), key.attribute_name().to_owned());
+        let keys: Vec<_> = table.key_schema().iter().map(key).collect();
+        match keys.as_slice() {
+            [(KeyType::Hash, name)] if is_text && name == KEY => Some(Self::Name),
+            [(KeyType::Hash, partition), (KeyType::Range, name)] if is_text && name == KEY => {
+                let kind = attribute_type(table, partition)?;
+                matches!(kind, T::S | T::N).then(|| Self::Within(partition.clone(), kind.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The type of an attribute that is part of a key.
+fn attribute_type<'a>(table: &'a TableDescription, name: &str) -> Option<&'a ScalarAttributeType> {
+    let own = |a: &&AttributeDefinition| a.attribute_name() == name;
+    let found = table.attribute_definitions().iter().find(own);
+    found.map(AttributeDefinition::attribute_type)
+}
+
 /// What is done to the table as a whole.
 pub(super) struct Admin<'a> {
     pub(super) client: &'a Client,
@@ -206,15 +370,17 @@ pub(super) struct Admin<'a> {
 }
 
 impl Admin<'_> {
-    /// Finds a table that is there to be read, and makes nothing.
-    pub(super) async fn find(&self) -> Result<TableDescription, DynamoOpenError> {
+    /// Finds a table that is there to be read, and makes nothing. Its key need not be the one of links.
+    pub(super) async fn find(&self) -> Result<(TableDescription, TableKey), DynamoOpenError> {
         let Some(found) = self.describe().await? else {
             return Err(DynamoOpenError::NoTable {
                 table: self.table.to_string(),
             });
         };
-        self.check_key(&found)?;
-        Ok(found)
+        match TableKey::of(&found) {
+            Some(key) => Ok((found, key)),
+            None => Err(self.wrong_key(&found)),
+        }
     }
 
     /// Sees to it that the table is there and can be used.
@@ -246,7 +412,7 @@ impl Admin<'_> {
         match sent.send().await {
             Ok(output) => Ok(output.table),
             Err(SdkError::ServiceError(e)) if e.err().is_resource_not_found_exception() => Ok(None),
-            Err(error) => Err(self.failed("look at", failure::text(&error))),
+            Err(error) => Err(self.failed("look at", &error)),
         }
     }
 
@@ -260,7 +426,8 @@ impl Admin<'_> {
             .attribute_name(KEY)
             .key_type(KeyType::Hash)
             .build();
-        let unbuilt = |e: aws_sdk_dynamodb::error::BuildError| self.failed("create", e.to_string());
+        let unbuilt =
+            |e: aws_sdk_dynamodb::error::BuildError| self.refused("create", e.to_string());
         let sent = self
             .client
             .create_table()
@@ -270,9 +437,12 @@ impl Admin<'_> {
             .billing_mode(BillingMode::PayPerRequest)
             .send()
             .await;
-        match sent.map_err(|error| (failure::text(&error), error.into_service_error())) {
-            Ok(_) | Err((_, CreateTableError::ResourceInUseException(_))) => Ok(()),
-            Err((reason, _)) => Err(self.failed("create", reason)),
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(CreateTableError::ResourceInUseException(_)) => Ok(()),
+                _ => Err(self.failed("create", &error)),
+            },
         }
     }
 
@@ -313,30 +483,23 @@ impl Admin<'_> {
     }
 
     fn check_key(&self, found: &TableDescription) -> Result<(), DynamoOpenError> {
-        let kind = |name: &str| {
-            let own = |a: &&AttributeDefinition| a.attribute_name() == name;
-            found
-                .attribute_definitions()
-                .iter()
-                .find(own)
-                .map(|a| a.attribute_type().as_str())
-                .unwrap_or("?")
-        };
-        let keys: Vec<String> = found
-            .key_schema()
-            .iter()
-            .map(|key| {
-                let name = key.attribute_name();
-                format!("{name} ({}, {})", kind(name), key.key_type().as_str())
-            })
-            .collect();
-        if keys == [format!("{KEY} (S, HASH)")] {
-            return Ok(());
+        match TableKey::of(found) {
+            Some(TableKey::Name) => Ok(()),
+            _ => Err(self.wrong_key(found)),
         }
-        Err(DynamoOpenError::KeySchema {
+    }
+
+    fn wrong_key(&self, found: &TableDescription) -> DynamoOpenError {
+        let keys = found.key_schema().iter().map(|key| {
+            let name = key.attribute_name();
+            let kind = attribute_type(found, name).map_or("?", ScalarAttributeType::as_str);
+            format!("{name} ({kind}, {})", key.key_type().as_str())
+        });
+        DynamoOpenError::KeySchema {
             table: self.table.to_string(),
-            found: keys.join(" and "),
-        })
+            name: self.table.name.clone(),
+            found: keys.collect::<Vec<_>>().join(" and "),
+        }
     }
 
     /// Sees whether DynamoDB sweeps what has expired, and with `enable` to it that it does. Whether
@@ -381,7 +544,7 @@ impl Admin<'_> {
             .enabled(true)
             .attribute_name(EXPIRES_AT)
             .build()
-            .map_err(|e| self.failed(what, e.to_string()))?;
+            .map_err(|e| self.refused(what, e.to_string()))?;
         let sent = self
             .client
             .update_time_to_live()
@@ -391,15 +554,28 @@ impl Admin<'_> {
             Ok(_) => Ok(()),
             // Another node was faster.
             Err(error) if failure::text(&error).contains("already enabled") => Ok(()),
-            Err(error) => Err(self.failed(what, failure::text(&error))),
+            Err(error) => Err(self.failed(what, &error)),
         }
     }
 
-    fn failed(&self, what: &'static str, reason: String) -> DynamoOpenError {
+    fn failed<E>(&self, what: &'static str, error: &SdkError<E>) -> DynamoOpenError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        DynamoOpenError::Failed {
+            what,
+            table: self.table.to_string(),
+            reason: failure::text(error),
+            may_pass: failure::is_away(error),
+        }
+    }
+
+    fn refused(&self, what: &'static str, reason: String) -> DynamoOpenError {
         DynamoOpenError::Failed {
             what,
             table: self.table.to_string(),
             reason,
+            may_pass: false,
         }
     }
 }

@@ -36,6 +36,16 @@ pub(super) async fn get(
     table: &Table,
     name: &LinkName,
 ) -> Result<Option<Link>, StoreError> {
+    let found = entry(client, table, name).await?;
+    Ok(found.and_then(Entry::into_link))
+}
+
+/// What there is under a name: a link, or what a deletion has left.
+pub(super) async fn entry(
+    client: &Client,
+    table: &Table,
+    name: &LinkName,
+) -> Result<Option<Entry>, StoreError> {
     let output = client
         .get_item()
         .table_name(&table.name)
@@ -46,10 +56,7 @@ pub(super) async fn get(
         .send()
         .await
         .map_err(|e| store_error(table, &e))?;
-    match output.item {
-        None => Ok(None),
-        Some(item) => Ok(item::decode(&item)?.into_link()),
-    }
+    Ok(output.item.as_ref().map(item::decode).transpose()?)
 }
 
 /// See [`crate::store::Store::get_many`].

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::Client;
 
 use super::Table;
 use super::failure::store_error;
-use super::item::{self, BadItem, Entry, Item, KEY, PROJECTION, TTL};
+use super::item::{self, BadItem, Entry, Item, KEY, PROJECTION, TTL, URL};
 use crate::link::{LinkName, Origin};
 use crate::store::{Page, Segment, StoreError};
 
@@ -29,6 +29,8 @@ const MAX_REQUESTS: usize = 16;
 /// For how long a page goes on asking once there is something to give: the bound of the whole call
 /// is [`super::WRITE_TIME`] and a little, and what it cuts off is lost.
 const PAGE_TIME: Duration = Duration::from_secs(1);
+/// How much of a key is shown, in characters.
+const MAX_SHOWN_CODE: usize = 64;
 /// How many parts DynamoDB can divide a table into.
 const MAX_SEGMENTS: u32 = 1_000_000;
 
@@ -117,6 +119,64 @@ async fn request(
         output.items.unwrap_or_default(),
         output.last_evaluated_key.filter(|key| !key.is_empty()),
     ))
+}
+
+/// How many items are looked at for bare codes.
+const KEY_SAMPLE: i32 = 200;
+
+/// Links that are called by their bare codes, as the article's script has it.
+#[derive(Debug)]
+pub(super) struct BareCodes {
+    /// How many of them are among the first items, and one of them.
+    count: usize,
+    first: String,
+    /// How many items were looked at.
+    seen: usize,
+    /// Whether not one of them has a name as its key.
+    pub(super) no_names: bool,
+}
+
+impl BareCodes {
+    /// What is wrong, and what to do.
+    pub(super) fn explanation(&self, table: &Table) -> String {
+        let Self {
+            count, first, seen, ..
+        } = self;
+        let name = &table.name;
+        format!(
+            "{table}: {count} of the first {seen} items have a bare code as key, such as {first:?}. Links are looked \
+             up by their full names ({first}.<zone>), so that nothing finds these; take them over with `tinyns \
+             import dynamodb --table {name}`, which leaves them as they are and makes links beside them"
+        )
+    }
+}
+
+/// Looks at the first items of the table; none where no key is a bare code.
+pub(super) async fn bare_codes(
+    client: &Client,
+    table: &Table,
+) -> Result<Option<BareCodes>, StoreError> {
+    let sent = client.scan().table_name(&table.name);
+    let sent = sent
+        .projection_expression("miniUrl, fullUrl")
+        .limit(KEY_SAMPLE);
+    let output = sent.send().await.map_err(|e| store_error(table, &e))?;
+    Ok(count_bare_codes(&output.items.unwrap_or_default()))
+}
+
+fn count_bare_codes(items: &[Item]) -> Option<BareCodes> {
+    let links = items.iter().filter(|item| item.contains_key(URL));
+    let keys: Vec<&String> = links
+        .filter_map(|item| item.get(KEY)?.as_s().ok())
+        .collect();
+    let mut bare = keys.iter().filter(|key| !key.contains('.'));
+    let first = bare.next()?;
+    Some(BareCodes {
+        count: 1 + bare.count(),
+        first: first.chars().take(MAX_SHOWN_CODE).collect(),
+        seen: items.len(),
+        no_names: keys.iter().all(|key| LinkName::parse(key).is_err()),
+    })
 }
 
 /// A page as it fills.
@@ -210,5 +270,33 @@ impl<'a> Collected<'a> {
             links,
             next: self.last.take().filter(|_| more),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_codes_are_told_from_names() {
+        let item = |key: &str, with_url: bool| {
+            let mut item = Item::from([(KEY.into(), item::text(key))]);
+            if with_url {
+                item.insert(URL.into(), item::text("https://example.net/"));
+            }
+            item
+        };
+        let check = |items: &[Item], expected: Option<(usize, bool)>| {
+            let found = count_bare_codes(items);
+            let found = found.map(|bare| (bare.count, bare.no_names));
+            assert_eq!(found, expected, "{items:?}");
+        };
+        check(&[], None);
+        let (name, bare) = (item("a.s.example.com", true), item("aB3x_", true));
+        check(std::slice::from_ref(&name), None);
+        check(&[bare.clone(), bare.clone()], Some((2, true)));
+        check(&[bare, name], Some((1, false)));
+        // What is no link in anybody's eyes.
+        check(&[item("counter", false)], None);
     }
 }

@@ -1,5 +1,5 @@
 //! Writing: each of create, change and delete is one conditional request where nothing gets in its
-//! way, and the refusal of the condition brings the item that was in the way along.
+//! way, and the refusal of the condition brings the item that was in the way along, or that is read.
 //!
 //! The conditions judge only what they have to: whether there is a live link, and its version. An
 //! item that is no sound link fails them if these two cannot be told, and is then reported.
@@ -14,9 +14,9 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
 };
 
-use super::failure::{Attempts, store_error};
+use super::failure::{Attempts, write_error};
 use super::item::{self, Entry, Item, KEY, TTL, number, text};
-use super::{TOMBSTONE_RETENTION, Table};
+use super::{TOMBSTONE_RETENTION, Table, read};
 use crate::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
@@ -55,7 +55,7 @@ pub(super) async fn create(
         let Some(refusal) = put(client, table, &link, now).await? else {
             return Ok(Created::New(link));
         };
-        let Some(old) = refusal.entry()? else {
+        let Some(old) = refusal.entry(client, table, &link.name).await? else {
             continue;
         };
         let version = old.version();
@@ -161,7 +161,7 @@ async fn update(
             Ok(entry) => return Ok(Updated::Done(entry)),
             Err(refusal) => refusal,
         };
-        let Some(old) = refusal.entry()? else {
+        let Some(old) = refusal.entry(client, table, name).await? else {
             return Ok(Updated::Absent);
         };
         if refusal.repeated && is_ours(&old, edit, step, now) {
@@ -206,8 +206,26 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn entry(&self) -> Result<Option<Entry>, StoreError> {
-        Ok(self.old.as_ref().map(item::decode).transpose()?)
+    /// What is in the way. Not every DynamoDB brings it along (DynamoDB Local before 2.0 does not know
+    /// `ReturnValuesOnConditionCheckFailure`), and it is read then. It may have changed in between, which the
+    /// next try finds out. Nothing was changed: where the read fails, that is certain as well.
+    async fn entry(
+        &self,
+        client: &Client,
+        table: &Table,
+        name: &LinkName,
+    ) -> Result<Option<Entry>, StoreError> {
+        if let Some(old) = &self.old {
+            return Ok(Some(item::decode(old)?));
+        }
+        let read = read::entry(client, table, name).await;
+        read.map_err(|error| match error {
+            StoreError::DeadlineExceeded => {
+                StoreError::Unreachable(format!("{table}: it did not answer a read in time"))
+            }
+            StoreError::Unavailable(text) => StoreError::Unreachable(text),
+            error => error,
+        })
     }
 }
 
@@ -244,7 +262,7 @@ async fn put(
                 repeated: attempts.repeated(),
             }))
         }
-        Err(error) => Err(store_error(table, &error)),
+        Err(error) => Err(write_error(table, &error, &attempts)),
     }
 }
 
@@ -289,7 +307,7 @@ async fn send_update(
                 repeated: attempts.repeated(),
             }))
         }
-        Err(error) => Err(store_error(table, &error)),
+        Err(error) => Err(write_error(table, &error, &attempts)),
     }
 }
 

@@ -5,7 +5,7 @@
 //! others.
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::store::StoreError;
 
@@ -25,6 +25,8 @@ pub(super) trait Job: Send {
 pub(super) struct Call<T, W> {
     stage: Stage<T, W>,
     reply: oneshot::Sender<Result<T, StoreError>>,
+    /// Its place in the queue, which it gives up when it has been answered.
+    place: OwnedSemaphorePermit,
 }
 
 enum Stage<T, W> {
@@ -39,10 +41,18 @@ where
     W: FnOnce(&Connection) -> Result<T, StoreError>,
 {
     /// A call that does `work`, and where its caller gets the result.
-    pub(super) fn new(work: W) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn new(
+        work: W,
+        place: OwnedSemaphorePermit,
+    ) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, receiver) = oneshot::channel();
         let stage = Stage::Waiting(work);
-        (Self { stage, reply }, receiver)
+        let call = Self {
+            stage,
+            reply,
+            place,
+        };
+        (call, receiver)
     }
 }
 
@@ -66,7 +76,11 @@ where
     }
 
     fn answer(self: Box<Self>, commit_failure: Option<&str>) {
-        let Self { stage, reply } = *self;
+        let Self {
+            stage,
+            reply,
+            place,
+        } = *self;
         let result = match (stage, commit_failure) {
             (Stage::Done(Err(error)), _) => Err(error),
             (_, Some(reason)) => Err(StoreError::Unavailable(reason.into())),
@@ -77,5 +91,6 @@ where
         };
         // A caller that has gone away in the meantime needs no answer.
         drop(reply.send(result));
+        drop(place);
     }
 }

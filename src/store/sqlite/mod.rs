@@ -57,6 +57,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::call::{Call, Job};
 pub use self::check::check as check_file;
@@ -78,6 +79,10 @@ const WRITE_BATCH: usize = 256;
 /// How many reads may wait. A look-up takes well under 100 µs, so the last of them waits less than a
 /// tenth of a second; a resolver gives up after one or two.
 const READ_QUEUE: usize = 1_024;
+/// How long a write may wait for a place in the queue: less than an administrator's call.
+const WRITE_WAIT: Duration = Duration::from_secs(8);
+/// The same for a read: as long as a query waits.
+const READ_WAIT: Duration = Duration::from_millis(1_500);
 /// The most reader threads. Look-ups hit the page cache, so more threads than cores win nothing.
 const MAX_READERS: usize = 4;
 /// How long SQLite waits for a lock that another program holds on the file.
@@ -97,8 +102,39 @@ pub struct SqliteStore {
 }
 
 struct Queues {
-    writes: SyncSender<Box<dyn Job>>,
-    reads: SyncSender<Box<dyn Job>>,
+    writes: Queue,
+    reads: Queue,
+}
+
+/// The way to a thread, or several. Whoever finds no place in it waits for one, in the order of coming.
+#[derive(Clone)]
+struct Queue {
+    jobs: SyncSender<Box<dyn Job>>,
+    places: Arc<Semaphore>,
+    /// How long a call may wait for a place.
+    wait: Duration,
+}
+
+impl Queue {
+    fn new(jobs: SyncSender<Box<dyn Job>>, places: usize, wait: Duration) -> Self {
+        Self {
+            jobs,
+            places: Arc::new(Semaphore::new(places)),
+            wait,
+        }
+    }
+
+    /// A place, which is free again when the permit is dropped.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        // Places that come free go to those who wait, in their order, and not to who tries.
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        let place = tokio::time::timeout(self.wait, self.places.clone().acquire_owned()).await;
+        place
+            .map_err(|_| StoreError::Overloaded)?
+            .map_err(|_| closed())
+    }
 }
 
 /// The threads, which end when the queues are dropped and everything in them is done.
@@ -151,7 +187,10 @@ impl SqliteStore {
                 )
             })?;
         Ok(Self {
-            queues: RwLock::new(Some(Queues { writes, reads })),
+            queues: RwLock::new(Some(Queues {
+                writes: Queue::new(writes, WRITE_QUEUE, WRITE_WAIT),
+                reads: Queue::new(reads, READ_QUEUE, READ_WAIT),
+            })),
             watch,
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
@@ -178,26 +217,25 @@ impl SqliteStore {
     }
 
     /// Queues `work` and waits for its result.
-    async fn call<T, W>(
-        &self,
-        queue: fn(&Queues) -> &SyncSender<Box<dyn Job>>,
-        work: W,
-    ) -> Result<T, StoreError>
+    async fn call<T, W>(&self, queue: fn(&Queues) -> &Queue, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (call, reply) = Call::new(work);
-        {
+        let queue_now = || {
             let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-            let queues = queues.as_ref().ok_or_else(closed)?;
-            queue(queues)
-                .try_send(Box::new(call))
-                .map_err(|e| match e {
-                    TrySendError::Full(_) => StoreError::Overloaded,
-                    TrySendError::Disconnected(_) => closed(),
-                })?;
-        }
+            queues.as_ref().map(queue).cloned().ok_or_else(closed)
+        };
+        let place = queue_now()?.place().await?;
+        let (call, reply) = Call::new(work, place);
+        // Asked again: what has been closed meanwhile must not be held open by those who waited.
+        queue_now()?
+            .jobs
+            .try_send(Box::new(call))
+            .map_err(|e| match e {
+                TrySendError::Full(_) => StoreError::Overloaded,
+                TrySendError::Disconnected(_) => closed(),
+            })?;
         reply.await.unwrap_or_else(|_| Err(closed()))
     }
 

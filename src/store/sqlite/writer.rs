@@ -268,7 +268,8 @@ mod tests {
     fn job<T: Send + 'static>(
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> (Box<dyn Job>, Reply<T>) {
-        let (call, reply) = Call::new(work);
+        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        let (call, reply) = Call::new(work, places.try_acquire_owned().unwrap());
         (Box::new(call), reply)
     }
 
