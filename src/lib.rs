@@ -17,6 +17,7 @@
 //! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
 //! * [`dnssec`]: the keys of signed zones, when each of them signs, and its signatures.
 //! * [`http`]: the admin API and the redirect host.
+//! * [`admission`]: which connections by TCP stay, and which leave for others. DNS and HTTP use it.
 //! * [`config`]: TOML to values that are ready for use, once.
 //! * [`Sockets`] are bound first, then [`start`] wires all these and gives a [`Running`] server.
 //!   [`cli`]: what may be typed, and the process around the server. [`system`]: privileges, and what
@@ -24,7 +25,7 @@
 //! * [`name`]: domain names in text, on the wire and in messages; no part of it knows a zone.
 //! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
 //!   [`logging`]: events to standard error, without waiting for it. [`progress`]: how far long work
-//!   has come.
+//!   has come. [`prefix`]: networks of clients.
 //!
 //! Arrows point down. `links` and `store` know neither DNS nor HTTP; `dns`, `http` and `cli` do not
 //! know each other.
@@ -46,6 +47,7 @@
 //!
 //! Recursion, zone transfer and dynamic update: this server answers for its own names only.
 
+pub mod admission;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -59,6 +61,7 @@ pub mod links;
 pub mod logging;
 pub mod metrics;
 pub mod name;
+pub mod prefix;
 pub mod progress;
 mod server;
 mod sockets;

@@ -117,6 +117,14 @@ pub struct Metrics {
     pub admin_requests: Family<HttpStatus, Counter>,
     /// Requests to the redirect host, by status.
     pub redirect_requests: Family<HttpStatus, Counter>,
+    /// HTTP connections that were accepted and had a seat, by part.
+    pub http_accepted: Family<HttpPartLabel, Counter>,
+    /// HTTP connections that are open, by part.
+    pub http_connections: Family<HttpPartLabel, Gauge>,
+    /// HTTP connections that have ended or were refused, by part and reason.
+    pub http_closed: Family<HttpClose, Counter>,
+    /// How often no HTTP connection could be accepted, because something was short, by part.
+    pub http_accept_errors: Family<HttpPartLabel, Counter>,
     /// Reloads of the keys of signed zones, by outcome.
     pub dnssec_reloads: Family<Reload, Counter>,
     /// Reloads of the zone files, by outcome.
@@ -376,6 +384,58 @@ pub struct HttpStatus {
     pub status: u16,
 }
 
+/// The label of the figures of HTTP connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpPartLabel {
+    /// Which part.
+    pub part: HttpPart,
+}
+
+/// The parts of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs)]
+pub enum HttpPart {
+    Admin,
+    Redirect,
+}
+
+/// The labels of [`Metrics::http_closed`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpClose {
+    /// Which part.
+    pub part: HttpPart,
+    /// Why.
+    pub reason: HttpCloseReason,
+}
+
+/// Why an HTTP connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum HttpCloseReason {
+    /// By the client, or as the client or the response said that it would.
+    Client,
+    /// There was no request for a while.
+    Idle,
+    /// The head of a request took too long to arrive.
+    SlowHead,
+    /// A request was in flight, and no byte moved for too long.
+    Stalled,
+    /// The network or the client has broken it, or what came was not HTTP.
+    Error,
+    /// The server stops.
+    Stop,
+    /// It had waited longest for its client, and another one needed its seat.
+    Limit,
+    /// The same, among those of one client.
+    ClientLimit,
+    /// The same, where a descriptor was needed.
+    Descriptors,
+    /// It was refused: all seats were taken, and the server was at work for each; or too many were on their
+    /// way out.
+    Refused,
+    /// It was refused: its client had all it may have, and the server was at work for each.
+    ClientRefused,
+}
+
 /// The label of [`Metrics::zone_reloads`], [`Metrics::dns_tls_reloads`] and [`Metrics::dnssec_reloads`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
@@ -389,6 +449,16 @@ pub struct Reload {
 pub enum Outcome {
     Success,
     Failure,
+}
+
+impl HttpPart {
+    /// What it is called in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "the admin API",
+            Self::Redirect => "the redirect host",
+        }
+    }
 }
 
 impl LimitAction {
@@ -460,6 +530,10 @@ impl Metrics {
             query_log_up: Gauge::default(),
             admin_requests: Family::default(),
             redirect_requests: Family::default(),
+            http_accepted: Family::default(),
+            http_connections: Family::default(),
+            http_closed: Family::default(),
+            http_accept_errors: Family::default(),
             dnssec_reloads: Family::default(),
             zone_reloads: Family::default(),
         };
@@ -700,6 +774,26 @@ impl Metrics {
             "redirect_requests",
             "Requests to the redirect host, by status",
             metrics.redirect_requests.clone(),
+        );
+        registry.register(
+            "http_accepted",
+            "HTTP connections that were accepted, by part",
+            metrics.http_accepted.clone(),
+        );
+        registry.register(
+            "http_connections",
+            "HTTP connections that are open, by part",
+            metrics.http_connections.clone(),
+        );
+        registry.register(
+            "http_closed",
+            "HTTP connections that have ended or were refused, by part and reason",
+            metrics.http_closed.clone(),
+        );
+        registry.register(
+            "http_accept_errors",
+            "How often no HTTP connection could be accepted, for want of descriptors or memory, by part",
+            metrics.http_accept_errors.clone(),
         );
         registry.register(
             "zone_reloads",

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{SeatLimits, Share, divide};
 use crate::clock::{Clock, UnixTime};
 use crate::config::{Config, StoreConfig, TlsConfig};
 use crate::dns::Pulse;
@@ -27,11 +28,12 @@ use crate::dnssec::key::SigningKey;
 use crate::dnssec::keys::KeysError;
 use crate::environment;
 use crate::http::{
-    AdminToken, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router, serve,
+    AdminToken, Front, ServeLimits, TokenError, TokenTextError, admin_router, redirect_router,
+    serve,
 };
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, WarmStatus};
-use crate::metrics::{Metrics, Outcome, Reload};
+use crate::metrics::{HttpPart, Metrics, Outcome, Reload};
 use crate::name::ZoneName;
 use crate::sockets::{Sockets, StreamListener};
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
@@ -113,6 +115,7 @@ pub struct Running {
 /// [`StartError`], with the file to blame.
 pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
     let now = clock.now();
+    let connections = connection_limits(&config, &sockets);
     let (zones, warnings) = aside(move || load_zones(config.zones, now)).await?;
     log_warnings(&warnings);
     for warning in zones.ttls_beyond() {
@@ -127,7 +130,6 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
     if let Some(tls) = &tls {
         log_certificate(tls, now);
     }
-    let tcp_limits = tcp_limits(config.dns.tcp, &sockets);
     // The store before the token: it makes a directory that only its owner can read.
     let store = open_store(config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
@@ -220,9 +222,12 @@ pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Run
         listeners: dns_tls.into_iter().map(|tls| tls.listener).collect(),
         tls,
     });
-    tasks.serve_dns((dns, tls), handler, tcp_limits);
-    tasks.serve_http("the admin API", admin, admin_routes);
-    tasks.serve_http("the redirect host", redirect, redirect_routes);
+    tasks.serve_dns((dns, tls), handler, connections.tcp);
+    let front = |part, limits| Front::new(part, limits, running.metrics.clone());
+    let admin_front = front(HttpPart::Admin, &connections.admin);
+    let redirect_front = front(HttpPart::Redirect, &connections.redirect);
+    tasks.serve_http(&admin_front, admin, &admin_routes);
+    tasks.serve_http(&redirect_front, redirect, &redirect_routes);
     tasks.tracker.close();
     Ok(running)
 }
@@ -509,14 +514,14 @@ impl Tasks {
         });
     }
 
-    fn serve_http(&self, service: &'static str, listeners: Vec<StreamListener>, routes: Router) {
+    fn serve_http(&self, front: &Front, listeners: Vec<StreamListener>, routes: &Router) {
         for StreamListener { listener, local } in listeners {
             let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
-            let routes = routes.clone();
+            let (routes, front) = (routes.clone(), front.clone());
             self.tracker.spawn(async move {
-                let limits = ServeLimits::default();
+                let (limits, service) = (ServeLimits::default(), front.name());
                 let served = match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, routes, limits, shutdown).await,
+                    Ok(listener) => serve(listener, routes, front, limits, shutdown).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = served {
@@ -527,14 +532,43 @@ impl Tasks {
     }
 }
 
-/// The limits of TCP connections, beside these sockets and what comes to them by HTTP.
-fn tcp_limits(wanted: TcpLimits, sockets: &Sockets) -> TcpLimits {
-    let http_listeners = sockets.admin.len() + sockets.redirect.len();
-    let http = http_listeners.saturating_mul(ServeLimits::default().max_connections);
+/// How many connections each part may have.
+struct ConnectionLimits {
+    tcp: TcpLimits,
+    admin: SeatLimits,
+    redirect: SeatLimits,
+}
+
+/// What is configured, as far as the limit on open files goes. A part without a listener needs none.
+fn connection_limits(config: &Config, sockets: &Sockets) -> ConnectionLimits {
     let dns = sockets.dns.iter().map(Listener::descriptors).sum::<usize>();
-    let listening = dns + sockets.dns_tls.len() + http_listeners;
-    let others = u64::try_from(http.saturating_add(listening)).unwrap_or(u64::MAX);
-    wanted.within_descriptors(others.saturating_add(OTHER_DESCRIPTORS))
+    let listening = dns + sockets.dns_tls.len() + sockets.admin.len() + sockets.redirect.len();
+    let others = u64::try_from(listening).unwrap_or(u64::MAX);
+    let others = others.saturating_add(OTHER_DESCRIPTORS);
+    let mut limits = ConnectionLimits {
+        tcp: config.dns.tcp,
+        admin: config.admin.connections.clone(),
+        redirect: config.redirect.connections.clone(),
+    };
+    let share = |part: HttpPart, connections| Share {
+        service: part.name(),
+        connections,
+    };
+    let mut wanted = vec![limits.tcp.share()];
+    let mut places = vec![&mut limits.tcp.connections];
+    for (part, listeners, seats) in [
+        (HttpPart::Admin, &sockets.admin, &mut limits.admin),
+        (HttpPart::Redirect, &sockets.redirect, &mut limits.redirect),
+    ] {
+        if !listeners.is_empty() {
+            wanted.push(share(part, seats.connections));
+            places.push(&mut seats.connections);
+        }
+    }
+    for (place, given) in places.into_iter().zip(divide(&wanted, others)) {
+        *place = given;
+    }
+    limits
 }
 
 /// Does on a thread of its own what reads files, so that signals are heard meanwhile.

@@ -29,6 +29,8 @@ mod consistency;
 mod clients;
 // The commands that make and show links: what they print and say, and their exit codes.
 mod command_line;
+// More connections than a listener may have, by TCP and HTTP.
+mod crowds;
 // Signed zones, judged by unbound, delv, drill, dnsviz and ldns-walk.
 mod dnssec;
 // The table of answers, header, EDNS and size rules, by raw packets.

@@ -259,9 +259,7 @@ fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
         .find(|line| line.starts_with("Max open files"));
     let fields: Vec<_> = line.unwrap().split_whitespace().collect();
     assert_eq!(fields[3..5], ["600", "600"]);
-    let line = server
-        .log()
-        .wait_for("fewer TCP connections than configured");
+    let line = server.log().wait_for("fewer connections than configured");
     assert!(line.contains("\"files\":600"), "{line}");
     eventually("it serves", PATIENCE, || {
         server

@@ -14,6 +14,7 @@
 //! What the file does not say has the default of [`Config::default`]. Relative paths are relative to
 //! the working directory of the process, not to the file.
 
+mod connections;
 mod cookies;
 mod dns;
 mod dnssec;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use self::connections::RawConnections;
 use self::listen::Seen;
 pub use self::problem::{ConfigError, Fault, Faults, Problem};
 pub use self::process::ProcessConfig;
@@ -48,6 +50,7 @@ pub(crate) use self::reader::one_line;
 pub use self::store::StoreConfig;
 use self::toml_text::column_of;
 pub(crate) use self::toml_text::{line_of, read_toml};
+use crate::admission::SeatLimits;
 use crate::dns::Settings;
 use crate::dns::query_log::QueryLogConfig;
 use crate::dns::tcp::TcpLimits;
@@ -134,6 +137,8 @@ pub struct AdminConfig {
     pub listen: Vec<SocketAddr>,
     /// The file that holds its token.
     pub token_file: PathBuf,
+    /// How many connections there may be.
+    pub connections: SeatLimits,
 }
 
 /// The redirect host.
@@ -144,6 +149,8 @@ pub struct RedirectConfig {
     /// How the short URLs that are shown to people are written: `https` where a proxy in front of
     /// the redirect host ends TLS, and a port where it is not the scheme's own.
     pub short_urls: ShortUrls,
+    /// How many connections there may be.
+    pub connections: SeatLimits,
 }
 
 impl Default for Config {
@@ -237,9 +244,16 @@ impl Reader<'_> {
     }
 
     fn admin(&self, raw: RawAdmin, seen: &mut Seen) -> AdminConfig {
+        let connections = RawConnections {
+            connections: raw.connections,
+            connections_per_client: raw.connections_per_client,
+            exempt: raw.exempt,
+        };
+        let default = connections::admin_default();
         AdminConfig {
             listen: self.listen(raw.listen, "admin.listen", DEFAULT_ADMIN_LISTEN, seen),
             token_file: self.file(raw.token_file, "admin.token_file", DEFAULT_TOKEN_FILE),
+            connections: self.connections(connections, &connections::ADMIN, &default),
         }
     }
 
@@ -322,8 +336,17 @@ impl Reader<'_> {
             None | Some("http") => Some(Scheme::Http),
             Some("https") => Some(Scheme::Https),
             Some(_) => None,
-        })?;
+        });
+        let connections = RawConnections {
+            connections: raw.connections,
+            connections_per_client: raw.connections_per_client,
+            exempt: raw.exempt,
+        };
+        let default = connections::redirect_default();
+        let connections = self.connections(connections, &connections::REDIRECT, &default);
+        let scheme = scheme?;
         Some(RedirectConfig {
+            connections,
             listen,
             short_urls: ShortUrls { scheme, port },
         })

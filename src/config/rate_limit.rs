@@ -90,14 +90,14 @@ impl Reader<'_> {
                 128,
                 DEFAULT_IPV6_PREFIX,
             ),
-            exempt: self.exempt(raw.exempt),
+            exempt: self.prefixes(raw.exempt, "rate_limit.exempt"),
             table_bytes: usize::try_from(u64::from(table_mib) << 20).unwrap_or(usize::MAX),
             dry_run: raw.dry_run.is_some_and(Spanned::into_inner),
         }
     }
 
-    fn exempt(&self, raw: Option<Spanned<RawPrefixes>>) -> Vec<Prefix> {
-        let key = "rate_limit.exempt";
+    /// Networks of clients.
+    pub(super) fn prefixes(&self, raw: Option<Spanned<RawPrefixes>>, key: &str) -> Vec<Prefix> {
         let Some(raw) = raw else {
             return Vec::new();
         };

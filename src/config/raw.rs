@@ -95,6 +95,9 @@ pub(super) struct RawRedis {
 pub(super) struct RawAdmin {
     pub(super) listen: Option<Spanned<RawListen>>,
     pub(super) token_file: Option<Spanned<String>>,
+    pub(super) connections: Option<Spanned<RawNumber>>,
+    pub(super) connections_per_client: Option<Spanned<RawNumber>>,
+    pub(super) exempt: Option<Spanned<RawPrefixes>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -114,6 +117,9 @@ pub(super) struct RawRedirect {
     pub(super) listen: Option<Spanned<RawListen>>,
     pub(super) short_url_scheme: Option<Spanned<String>>,
     pub(super) short_url_port: Option<Spanned<RawNumber>>,
+    pub(super) connections: Option<Spanned<RawNumber>>,
+    pub(super) connections_per_client: Option<Spanned<RawNumber>>,
+    pub(super) exempt: Option<Spanned<RawPrefixes>>,
 }
 
 #[derive(Default, Deserialize)]

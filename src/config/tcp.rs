@@ -12,7 +12,7 @@ use crate::dns::tcp::TcpLimits;
 
 /// More than most systems have descriptors for, but a number that a typing mistake does not exceed by
 /// accident.
-const MAX_CONNECTIONS: u32 = 1_000_000;
+pub(super) const MAX_CONNECTIONS: u32 = 1_000_000;
 /// In seconds; RFC 7828 §3.1 has room for 6,553.
 const MAX_IDLE: u32 = HOUR;
 /// In seconds.

@@ -44,6 +44,14 @@ fn urls(list: &[&str]) -> Vec<RedisUrl> {
     list.iter().map(|u| RedisUrl::parse(u).unwrap()).collect()
 }
 
+fn seats(connections: u32, connections_per_client: u32, exempt: &[&str]) -> SeatLimits {
+    SeatLimits {
+        connections,
+        connections_per_client,
+        exempt: exempt.iter().map(|text| text.parse().unwrap()).collect(),
+    }
+}
+
 /// The example of the README, which shows every default.
 fn every_default() -> &'static str {
     let (_, rest) = include_str!("../../README.md")
@@ -97,6 +105,7 @@ fn the_defaults_are_those_of_the_documentation() {
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
+            connections: connections::admin_default(),
         },
         redirect: RedirectConfig {
             listen: addresses(&["127.0.0.1:8080"]),
@@ -104,6 +113,7 @@ fn the_defaults_are_those_of_the_documentation() {
                 scheme: Scheme::Http,
                 port: None,
             },
+            connections: connections::redirect_default(),
         },
         process: ProcessConfig::default(),
     };
@@ -141,10 +151,15 @@ filter = true
 [admin]
 listen = []
 token_file = "/run/token"
+connections = 300
+connections_per_client = 200
 [redirect]
 listen = ["[::]:80", "0.0.0.0:80"]
 short_url_scheme = "https"
 short_url_port = 8443
+connections = 5000
+connections_per_client = 10
+exempt = ["192.0.2.1", "2001:db8::/32"]
 [process]
 user = "tinyns"
 group = "dns"
@@ -193,6 +208,7 @@ group = "dns"
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
+            connections: seats(300, 200, &[]),
         },
         redirect: RedirectConfig {
             listen: addresses(&["[::]:80", "0.0.0.0:80"]),
@@ -200,6 +216,7 @@ group = "dns"
                 scheme: Scheme::Https,
                 port: Some(8443),
             },
+            connections: seats(5000, 10, &["192.0.2.1", "2001:db8::/32"]),
         },
         process: ProcessConfig {
             user: Some("tinyns".into()),
@@ -207,6 +224,29 @@ group = "dns"
         },
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn http_has_so_many_connections_as_a_process_can_have() {
+    for section in ["admin", "redirect"] {
+        for (key, value) in [
+            ("connections", 0),
+            ("connections", 1_000_001),
+            ("connections_per_client", 0),
+        ] {
+            check(
+                &format!("[{section}]\n{key} = {value}\n"),
+                &format!("t.toml:2: {section}.{key}: {value} is not within 1 to 1000000"),
+            );
+        }
+        check(
+            &format!("[{section}]\nexempt = \"192.0.2.1/24\"\n"),
+            &format!(
+                "t.toml:2: {section}.exempt: \"192.0.2.1/24\": the address has bits beyond the length of \
+                 the prefix"
+            ),
+        );
+    }
 }
 
 #[test]
@@ -229,11 +269,13 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     );
     check(
         "[admin]\nport = 1\n",
-        "t.toml:2: admin.port: unknown key. Known here: listen, token_file",
+        "t.toml:2: admin.port: unknown key. Known here: listen, token_file, connections, \
+         connections_per_client, exempt",
     );
     check(
         "[redirect]\n\"a\\nb\" = 1\n",
-        "t.toml:2: redirect.a\\nb: unknown key. Known here: listen, short_url_scheme, short_url_port",
+        "t.toml:2: redirect.a\\nb: unknown key. Known here: listen, short_url_scheme, short_url_port, \
+         connections, connections_per_client, exempt",
     );
 }
 

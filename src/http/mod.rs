@@ -6,7 +6,7 @@
 //!   redirect port  ─┘                └─ observe ─ redirect (host name → link → page) ───────┘
 //! ```
 //!
-//! * [`serve`](serve()) accepts connections and bounds them: how many, how long a head may take,
+//! * [`serve`](serve()) serves connections and bounds them: how many ([`Front`]), how long a head may take,
 //!   how long a request, how long a silence. It knows no route.
 //! * `observe` wraps every request of either part: request id, access log, counter, the headers that
 //!   all responses share, and the rendering of problem documents.
@@ -36,7 +36,7 @@ mod testing;
 pub use admin::admin_router;
 pub use auth::{AdminToken, TokenError, TokenTextError};
 pub use redirect::redirect_router;
-pub use serve::{ServeLimits, serve};
+pub use serve::{Front, ServeLimits, serve};
 
 use std::fmt;
 

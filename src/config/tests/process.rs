@@ -74,6 +74,7 @@ fn the_example_for_the_open_internet_is_valid() {
         },
         admin: AdminConfig {
             token_file: "/var/lib/tinyns/admin.token".into(),
+            connections: connections::admin_default(),
             ..Config::default().admin
         },
         redirect: RedirectConfig {

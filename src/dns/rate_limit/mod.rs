@@ -40,7 +40,6 @@
 //! little. See `table` for the accounts, and for what the figures are worth when many threads charge them.
 
 mod journal;
-mod prefix;
 mod signatures;
 mod table;
 
@@ -52,12 +51,12 @@ use std::time::Instant;
 use prometheus_client::metrics::gauge::Gauge;
 
 use self::journal::Journal;
-use self::prefix::Addresses;
-pub use self::prefix::{Prefix, PrefixError};
 pub use self::signatures::SignatureLimits;
 pub(super) use self::signatures::{Purpose, SignatureLimiter};
 use self::table::{Charged, Table, Terms};
 use crate::metrics::{LimitKind, Metrics};
+use crate::prefix::Addresses;
+pub use crate::prefix::{Prefix, PrefixError};
 use crate::zone::{WireName, Zone};
 
 /// The largest `slip`.

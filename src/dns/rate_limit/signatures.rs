@@ -15,9 +15,8 @@ use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::prefix::Prefix;
 use super::table::{Charged, Table, Terms};
-use super::{MICROS, PARTS};
+use super::{MICROS, PARTS, Prefix};
 
 /// How many bits of an address make a network of clients.
 const IPV4_BITS: u8 = 24;

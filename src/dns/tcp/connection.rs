@@ -216,8 +216,10 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
     fn obey(&mut self, cx: &mut Context<'_>) -> Option<End> {
         match self.seat.order(cx.waker()) {
             Order::None => None,
-            Order::Leave(reason) if self.in_work.is_empty() => Some(self.end_at_once(reason)),
-            Order::Leave(reason) => self.finish(reason),
+            Order::Leave(reason) if self.in_work.is_empty() => {
+                Some(self.end_at_once(reason.into()))
+            }
+            Order::Leave(reason) => self.finish(reason.into()),
             Order::Stop => self.finish(TcpCloseReason::Stop),
             Order::Cut => Some(End {
                 abrupt: true,

@@ -103,7 +103,7 @@ impl Handshakes {
         };
         poll_fn(|cx| match seat.order(cx.waker()) {
             Order::None => step(cx).map(Ok),
-            Order::Leave(reason) => Poll::Ready(Err(reason)),
+            Order::Leave(reason) => Poll::Ready(Err(reason.into())),
             Order::Stop | Order::Cut => Poll::Ready(Err(TcpCloseReason::Stop)),
         })
         .await

@@ -6,13 +6,12 @@
 //!                                           └─ reset
 //! ```
 //!
-//! * `accept` takes connections from the system and survives what that may bring.
-//! * `admission` decides who may come in, and who has to leave for it.
+//! * [`crate::admission`] takes connections from the system, and decides which of them stay; `admission` adds the
+//!   limits and counters of DNS, and `reception` has connections served.
 //! * `handshake` begins one by TLS.
 //! * `connection` serves one: it reads, answers and writes. It knows no socket, so that TLS will do as well.
 //! * `desk` is what a thread has for all connections that it serves; `output` holds what one client does not
 //!   take yet.
-//! * `descriptors` knows how many connections the process may have.
 //!
 //! hickory's listener is not used: it has no limits, spins while the process has no descriptors, and gives
 //! up what is in work when it stops.
@@ -20,17 +19,9 @@
 //! # Rules
 //!
 //! **Seats.** There are so many connections in all (`connections`), and so many for one client
-//! (`connections_per_client`): an IPv4 address or an IPv6 /56. A connection is *at rest* while none of its
-//! queries is in work: it is silent, or in the midst of a message, or does not read.
-//!
-//! * Where a client has all the connections that it may have, its own one leaves that is at rest longest.
-//! * Where all seats are taken, the one of all leaves that is at rest longest.
-//! * Where nobody is at rest, or 64 connections are on their way out already, the new one is reset.
-//! * Where a descriptor is short, the one of all leaves that is at rest longest, and none is accepted for
-//!   a while.
-//!
-//! A new connection is at rest from its beginning, so it has as long to send its first query as it takes for
-//! all seats to change hands.
+//! (`connections_per_client`). Which one leaves where they are taken is decided by [`crate::admission`]: a
+//! connection is *at rest* while none of its queries is in work, whether it is silent, or in the midst of a
+//! message, or does not read.
 //!
 //! Connections by TCP and by TLS share the seats. One that has no handshake yet is at rest as well.
 //!
@@ -52,13 +43,12 @@
 //! it gets its own. A message that cannot be read is FORMERR, and the connection goes on, since it
 //! is known where the next one begins. At a stop, no more is read, and what is in work is answered.
 
-mod accept;
 mod admission;
 mod connection;
-mod descriptors;
 mod desk;
 mod handshake;
 mod output;
+mod reception;
 
 use std::io;
 use std::net::TcpListener;
@@ -70,11 +60,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::accept::Reception;
-use self::admission::{Order, Seats};
+use self::admission::{Order, SERVICE, Seats};
 use self::handshake::Handshakes;
+use self::reception::Reception;
 use super::handler::Handler;
 use super::tls::Tls;
+use crate::admission::Share;
 
 /// How long connections have to end that are cut.
 const CUT_TIME: Duration = Duration::from_secs(1);
@@ -104,29 +95,13 @@ impl Default for TcpLimits {
 }
 
 impl TcpLimits {
-    /// These limits, with no more connections than the process has descriptors for when so many are needed
-    /// for other purposes. The process's limit on open files is raised as far as that is necessary and
-    /// allowed.
+    /// How many connections there are to be, for the division of descriptors among all parts.
     #[must_use]
-    pub fn within_descriptors(self, others: u64) -> Self {
-        let (fitting, files) = descriptors::fit(self, others);
-        if let Some(files) = files {
-            tracing::warn!(
-                connections = fitting.connections,
-                wanted = self.connections,
-                files,
-                "fewer TCP connections than configured: the limit on open files (ulimit -n) is too low"
-            );
+    pub fn share(&self) -> Share {
+        Share {
+            service: SERVICE,
+            connections: self.connections,
         }
-        fitting
-    }
-
-    fn connections(&self) -> usize {
-        usize::try_from(self.connections).unwrap_or(usize::MAX)
-    }
-
-    fn per_client(&self) -> usize {
-        usize::try_from(self.connections_per_client).unwrap_or(usize::MAX)
     }
 }
 

@@ -1,12 +1,16 @@
 //! The serving loop, by raw bytes over the loopback: a friendly client would hide what is wrong.
 
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::routing::get;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::*;
 use crate::http::testing::{Server, TOKEN};
@@ -18,19 +22,59 @@ struct Running {
     address: SocketAddr,
     shutdown: CancellationToken,
     done: JoinHandle<io::Result<()>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Running {
     async fn new(router: Router, limits: ServeLimits) -> Self {
+        Self::with(router, limits, seats(1_024, 1_024)).await
+    }
+
+    async fn with(router: Router, limits: ServeLimits, seats: SeatLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let done = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        let metrics = Arc::new(Metrics::new());
+        let front = Front::new(HttpPart::Redirect, &seats, Arc::clone(&metrics));
+        let done = tokio::spawn(serve(listener, router, front, limits, shutdown.clone()));
         Self {
             address,
             shutdown,
             done,
+            metrics,
         }
+    }
+
+    /// How many connections have ended for this reason.
+    fn closed(&self, reason: HttpCloseReason) -> u64 {
+        let part = HttpPart::Redirect;
+        let closed = HttpClose { part, reason };
+        self.metrics.http_closed.get_or_create(&closed).get()
+    }
+
+    /// Waits until so many connections have ended for this reason.
+    async fn has_closed(&self, reason: HttpCloseReason, number: u64) {
+        let counted = async {
+            while self.closed(reason) != number {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = timeout(PATIENCE, counted).await;
+        assert!(in_time.is_ok(), "{reason:?}: {}", self.closed(reason));
+    }
+
+    /// How many connections are open.
+    fn open(&self) -> i64 {
+        let part = HttpPart::Redirect;
+        let label = HttpPartLabel { part };
+        self.metrics.http_connections.get_or_create(&label).get()
+    }
+
+    /// A connection from another address of the loopback interface.
+    async fn connect_from(&self, address: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::from(address), 0).into()).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     async fn connect(&self) -> TcpStream {
@@ -70,6 +114,14 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     String::from_utf8(found).unwrap()
 }
 
+fn seats(connections: u32, connections_per_client: u32) -> SeatLimits {
+    SeatLimits {
+        connections,
+        connections_per_client,
+        exempt: Vec::new(),
+    }
+}
+
 fn limits() -> ServeLimits {
     ServeLimits::default()
 }
@@ -88,6 +140,9 @@ fn router() -> Router {
         .route("/peer", peer)
         .route("/never", never)
 }
+
+mod http2;
+mod seats;
 
 #[tokio::test]
 async fn http_1_0_and_1_1() {
@@ -275,29 +330,6 @@ async fn a_client_that_does_not_read_is_cut() {
     timeout(PATIENCE, dropped.cancelled())
         .await
         .expect("the response is still held");
-}
-
-#[tokio::test]
-async fn connections_over_the_cap_wait() {
-    let limits = ServeLimits {
-        max_connections: 2,
-        ..limits()
-    };
-    let running = Running::new(router(), limits).await;
-    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut kept = Vec::new();
-    for _ in 0..2 {
-        let mut stream = running.connect().await;
-        stream.write_all(request).await.unwrap();
-        read_until(&mut stream, "hello").await;
-        kept.push(stream);
-    }
-    let mut third = running.connect().await;
-    third.write_all(request).await.unwrap();
-    let waited = timeout(Duration::from_millis(300), third.read_u8()).await;
-    assert!(waited.is_err(), "a third connection was served");
-    kept.pop();
-    read_until(&mut third, "hello").await;
 }
 
 #[tokio::test]

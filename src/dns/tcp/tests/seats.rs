@@ -155,7 +155,7 @@ async fn a_descriptor_is_freed_by_the_longest_idle_one() {
     let rig = Rig::new();
     let (_first, first) = come(&rig, other(1)).await.unwrap();
     let (_second, second) = come(&rig, other(2)).await.unwrap();
-    rig.seats.free_descriptor();
+    rig.seats.shared().free_descriptor();
     assert_eq!(first.await.unwrap().reason, TcpCloseReason::Descriptors);
     assert!(!second.is_finished());
     assert_eq!(rig.metrics.dns_tcp_connections.get(), 1);

@@ -42,7 +42,7 @@ impl Prefix {
     }
 
     /// Its bits, with zeros behind them.
-    pub(super) fn bits(&self) -> u128 {
+    pub(crate) fn bits(&self) -> u128 {
         self.bits
     }
 
@@ -103,12 +103,12 @@ impl fmt::Debug for Prefix {
 }
 
 /// A set of addresses, as ranges in order that do not touch.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Addresses(Box<[(u128, u128)]>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Addresses(Box<[(u128, u128)]>);
 
 impl Addresses {
     /// All addresses with one of these prefixes.
-    pub(super) fn of(prefixes: &[Prefix]) -> Self {
+    pub(crate) fn of(prefixes: &[Prefix]) -> Self {
         let mut prefixes = prefixes.to_vec();
         prefixes.sort_unstable();
         let mut ranges: Vec<(u128, u128)> = Vec::with_capacity(prefixes.len());
@@ -122,7 +122,7 @@ impl Addresses {
     }
 
     /// Whether an address is among them.
-    pub(super) fn contains(&self, ip: IpAddr) -> bool {
+    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         if self.0.is_empty() {
             return false;
         }

@@ -1,0 +1,288 @@
+//! What moves on a connection, and whom its requests wait for.
+//!
+//! A request waits for its client while it reads a body that has not come, and from the moment that its response is
+//! there until the client has taken it, but for the time in which the response itself is waited for: that of a
+//! batch is a stream. While every request of a connection waits for the client, or there is none, the connection is
+//! at rest, and may have to leave for another one (see [`crate::admission`]).
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::Instant;
+
+use super::ServeLimits;
+use crate::admission::Rest;
+
+/// What moves on a connection.
+pub(super) struct Activity {
+    start: Instant,
+    /// When the last byte moved, in milliseconds since `start`.
+    moved: AtomicU64,
+    /// Whether the system takes no more bytes for the client.
+    unread: AtomicBool,
+    requests: Mutex<Requests>,
+    rest: Rest,
+}
+
+/// The requests of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    /// Whether there was any.
+    begun: bool,
+    /// Those whose response has not ended.
+    in_flight: usize,
+    /// Those of them that the server works on.
+    in_work: usize,
+    /// When the last one ended, since `start`.
+    ended: Duration,
+}
+
+/// What a connection waits for when nothing has moved for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// For the head of the first request.
+    Head,
+    /// For another request.
+    Idle,
+    /// For a request or response in flight.
+    Stalled,
+}
+
+impl Activity {
+    pub(super) fn new(rest: Rest) -> Self {
+        Self {
+            start: Instant::now(),
+            moved: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
+            requests: Mutex::default(),
+            rest,
+        }
+    }
+
+    /// A byte has moved.
+    pub(super) fn touch(&self) {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether the server works on any request.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.requests().in_work > 0
+    }
+
+    /// Notes whether the system takes no more bytes, because the client does not read.
+    pub(super) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// When the watchdog looks next. What moves may also bring the deadline nearer, so it looks at
+    /// least as often as the shortest of its times, and is late by no more than that.
+    pub(super) fn look_again(&self, limits: &ServeLimits) -> Instant {
+        let shortest = limits
+            .head_timeout
+            .min(limits.idle_timeout)
+            .min(limits.stall_timeout);
+        self.deadline(limits).0.min(Instant::now() + shortest)
+    }
+
+    /// When the connection is to be closed if nothing changes, and what for.
+    pub(super) fn deadline(&self, limits: &ServeLimits) -> (Instant, Silence) {
+        let requests = *self.requests();
+        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        let (allowed, silence) = if requests.in_flight > 0 {
+            // A response that has not begun has a bound of its own.
+            let stall = limits.stall_timeout.max(limits.answer_timeout);
+            (moved + stall, Silence::Stalled)
+        } else if requests.begun {
+            (requests.ended + limits.idle_timeout, Silence::Idle)
+        } else {
+            (limits.head_timeout, Silence::Head)
+        };
+        (self.start + allowed, silence)
+    }
+
+    /// What a connection waits for that has no request in flight.
+    pub(super) fn silence(&self) -> Silence {
+        let requests = *self.requests();
+        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        match requests.begun && moved <= requests.ended + Duration::from_millis(1) {
+            true => Silence::Idle,
+            false => Silence::Head,
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more request is in work, or one less. The seat is told within the lock, for the streams of HTTP/2 are
+    /// tasks of their own.
+    fn work(&self, requests: &mut Requests, more: bool) {
+        if more {
+            requests.in_work += 1;
+            if requests.in_work == 1 {
+                self.rest.note(None);
+            }
+        } else {
+            requests.in_work = requests.in_work.saturating_sub(1);
+            if requests.in_work == 0 {
+                self.rest.note(Some(Instant::now()));
+            }
+        }
+    }
+}
+
+/// A request, from its head to the end of its response. Its body, the making of its response and the response share
+/// it.
+#[derive(Clone)]
+pub(super) struct InFlight(Arc<Flight>);
+
+struct Flight {
+    activity: Arc<Activity>,
+    waits: Mutex<Waits>,
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waits {
+    /// Bytes of its body have been asked for that have not come.
+    for_body: bool,
+    /// The client is to take what there is of its response.
+    for_reader: bool,
+    has_ended: bool,
+}
+
+impl Waits {
+    fn is_in_work(self) -> bool {
+        !(self.for_body || self.for_reader || self.has_ended)
+    }
+}
+
+impl InFlight {
+    pub(super) fn begin(activity: Arc<Activity>) -> Self {
+        activity.touch();
+        let mut requests = activity.requests();
+        requests.begun = true;
+        requests.in_flight += 1;
+        activity.work(&mut requests, true);
+        drop(requests);
+        Self(Arc::new(Flight {
+            activity,
+            waits: Mutex::default(),
+        }))
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Waits)) {
+        let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = waits.is_in_work();
+        change(&mut waits);
+        let after = waits.is_in_work();
+        if before != after {
+            let activity = &self.0.activity;
+            activity.work(&mut activity.requests(), after);
+        }
+    }
+
+    fn end(&self) {
+        self.set(|waits| waits.has_ended = true);
+        let activity = &self.0.activity;
+        let mut requests = activity.requests();
+        requests.in_flight = requests.in_flight.saturating_sub(1);
+        requests.ended = activity.start.elapsed();
+    }
+}
+
+/// Ends the request when it is dropped: with its response, or before there is one.
+pub(super) struct EndsRequest(InFlight);
+
+impl InFlight {
+    pub(super) fn guard(&self) -> EndsRequest {
+        EndsRequest(self.clone())
+    }
+}
+
+impl Drop for EndsRequest {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A request's body, which knows whether it is waited for.
+pub(super) struct RequestBody {
+    pub(super) body: Incoming,
+    pub(super) request: InFlight,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let for_body = polled.is_pending();
+        self.request.set(|waits| waits.for_body = for_body);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.request.set(|waits| waits.for_body = false);
+    }
+}
+
+/// A response's body; with it ends the request.
+pub(super) struct ResponseBody {
+    body: Body,
+    request: EndsRequest,
+}
+
+impl ResponseBody {
+    pub(super) fn new(body: Body, request: EndsRequest) -> Self {
+        request.0.set(|waits| waits.for_reader = true);
+        Self { body, request }
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let for_reader = polled.is_ready();
+        self.request.0.set(|waits| waits.for_reader = for_reader);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
