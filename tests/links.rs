@@ -82,7 +82,7 @@ fn register_resolve_change_delete() {
     let patch = json!({"url": "https://example.org/moved", "ttl": 5});
     let body = || Some(("application/json", patch.to_string().into_bytes()));
     let stale = server.api_raw("PATCH", &path, &[("if-match", "\"1\"")], body());
-    assert_eq!(stale.status, 409, "{stale:?}");
+    assert_eq!(stale.status, 412, "{stale:?}");
     let changed = server.api_raw("PATCH", &path, &[("if-match", &etag)], body());
     assert_eq!(changed.status, 200, "{changed:?}");
     // The next answer has it: nothing in between holds the old one.
@@ -337,7 +337,7 @@ fn of_many_changes_to_one_version_one_wins() {
     // The losers are told which version it has become.
     assert!(
         lost.iter()
-            .all(|r| r.status == 409 && r.header("etag") == now.header("etag"))
+            .all(|r| r.status == 412 && r.header("etag") == now.header("etag"))
     );
 }
 

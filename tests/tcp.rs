@@ -308,6 +308,8 @@ fn where_nobody_is_at_rest_a_new_connection_is_refused() {
         connection.send(&framed(1, LINK));
     }
     gate.wait(1);
+    // They wait for one look-up; until the second has been read as well, it is at rest, and would leave.
+    sleep(Duration::from_millis(300));
     eventually("both are at work", PATIENCE, || {
         let mut new = Connection::to(&server);
         !new.is_served()

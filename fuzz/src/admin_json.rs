@@ -6,7 +6,7 @@
 //! * What is accepted is what the document says is accepted, and no more. What was created or changed has
 //!   the URL, the code, the end and the TTL that the body asked for, and is read back as it was told.
 //! * What is refused has changed nothing.
-//! * A patch (RFC 7396) whose `If-Match` (RFC 9110 §13.1.1) is not met is a conflict; otherwise it makes a
+//! * A patch (RFC 7396) whose `If-Match` (RFC 9110 §13.1.1) is not met is refused; otherwise it makes a
 //!   new version, and leaves alone what it does not name.
 //! * A line of a batch becomes what it becomes as the body of a call of its own, in order, however the
 //!   batch is cut into pieces on its way; and each line that is not blank has its result.
@@ -316,7 +316,7 @@ fn check_change(server: &mut Server, zone: &str, tags: u8, body: &[u8]) {
     let context = format!("{} to {}", reply.status, body.escape_ascii());
     let after = server.read("later", zone);
     if reply.status != 200 {
-        assert!(reply.status != 409 || !is_met, "{context}");
+        assert!(reply.status != 412 || !is_met, "{context}");
         assert_eq!(after.json(), before.json(), "{context}");
         return;
     }

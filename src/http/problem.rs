@@ -75,7 +75,10 @@ impl Kind {
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
             Self::CodeTaken => (S::CONFLICT, "code-taken", "Code taken"),
             Self::NoFreeCode => (S::CONFLICT, "no-free-code", "No free code"),
-            Self::VersionConflict => (S::CONFLICT, "version-conflict", "Version conflict"),
+            Self::VersionConflict => {
+                let status = S::PRECONDITION_FAILED;
+                (status, "version-conflict", "Version conflict")
+            }
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
             Self::UnsupportedMediaType => {
                 let status = S::UNSUPPORTED_MEDIA_TYPE;
@@ -142,6 +145,14 @@ impl Problem {
     pub(super) fn of(self, field: &'static str) -> Self {
         Self {
             field: Some(field),
+            ..self
+        }
+    }
+
+    /// The same, with a detail that says more.
+    pub(super) fn because(self, detail: String) -> Self {
+        Self {
+            detail: detail.into(),
             ..self
         }
     }

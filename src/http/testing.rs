@@ -248,6 +248,13 @@ impl Namespace for Names {
         }
         Host::Foreign
     }
+
+    fn link_ttl(&self, name: &LinkName) -> u32 {
+        match name.origin() {
+            "t.example.net" => 20,
+            _ => 300,
+        }
+    }
 }
 
 /// Both routers over one store, with a clock that stands at [`NOW`].

@@ -95,6 +95,9 @@ pub trait Namespace: Send + Sync + fmt::Debug {
 
     /// What a host name is to us. Case does not matter, nor does one last dot.
     fn classify_host(&self, host: &str) -> Host;
+
+    /// The TTL of links in the zone of this name that have none of their own, in seconds.
+    fn link_ttl(&self, name: &LinkName) -> u32;
 }
 
 /// What a host name is to the served zones.

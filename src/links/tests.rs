@@ -127,6 +127,10 @@ impl Namespace for NoNames {
     fn classify_host(&self, _: &str) -> Host {
         Host::Foreign
     }
+
+    fn link_ttl(&self, _: &LinkName) -> u32 {
+        300
+    }
 }
 
 pub(super) fn origin() -> Origin {

@@ -284,4 +284,13 @@ impl Namespace for ZoneSet {
     fn classify_host(&self, host: &str) -> Host {
         self.current().classify_host(host)
     }
+
+    fn link_ttl(&self, name: &LinkName) -> u32 {
+        let zones = self.current();
+        let holds = |zone: &&Zone| {
+            let origin = zone.link_origin();
+            origin.is_some_and(|origin| origin.as_str() == name.origin())
+        };
+        zones.iter().find(holds).map_or(0, |zone| zone.link_ttl())
+    }
 }

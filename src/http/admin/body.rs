@@ -28,6 +28,13 @@ pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Who makes links through this API: there is one token, and so one name.
 const CREATED_BY: &str = "admin";
+/// Bodies, to show what is expected.
+const CREATE_EXAMPLE: &str = "{\"url\": \"https://example.net/\"}";
+const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}";
+/// A time, to show what is expected.
+const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
+/// All members that a body may have.
+const MEMBERS: [&str; 4] = ["url", "code", "expires_at", "ttl"];
 
 /// A link as the API shows it.
 #[derive(Debug, Serialize)]
@@ -88,11 +95,14 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 
 /// Reads the body of a creation, or a line of a batch. `null` is the same as absent.
 pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Problem> {
-    let members: CreateMembers = object(body)?;
+    let members: CreateMembers = object(body, CREATE_EXAMPLE)?;
     // All types are looked at first: a body of the wrong shape is a 400, whatever is in it.
-    let url = text(members.url, "url")?
-        .flatten()
-        .ok_or_else(|| invalid("\"url\" is missing").of("url"))?;
+    let url = text(members.url, "url")?.flatten().ok_or_else(|| {
+        invalid(format!(
+            "\"url\" is missing; a link needs one, such as {CREATE_EXAMPLE}"
+        ))
+        .of("url")
+    })?;
     let code = text(members.code, "code")?.flatten();
     let expires_at = text(members.expires_at, "expires_at")?.flatten();
     let ttl = integer(members.ttl, "ttl")?.flatten();
@@ -108,7 +118,7 @@ pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Proble
 
 /// Reads the body of a change: a merge patch (RFC 7396), where `null` clears.
 pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
-    let members: ChangeMembers = object(body)?;
+    let members: ChangeMembers = object(body, CHANGE_EXAMPLE)?;
     let url = match text(members.url, "url")? {
         Some(None) => return Err(invalid("a link cannot be without \"url\"").of("url")),
         given => given.flatten(),
@@ -117,7 +127,8 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     let ttl = integer(members.ttl, "ttl")?;
     // A change of nothing would still make a new version; it is rather a mistake.
     if url.is_none() && expires_at.is_none() && ttl.is_none() {
-        return Err(invalid("the patch changes nothing"));
+        let detail = "the patch changes nothing; name \"url\", \"expires_at\" or \"ttl\", of which null clears the last two";
+        return Err(invalid(detail));
     }
     Ok(Change {
         target: url.as_deref().map(target).transpose()?,
@@ -132,12 +143,47 @@ fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Kind::InvalidBody, detail)
 }
 
-fn object<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
+/// Reads an object; `example` shows one.
+fn object<T: for<'de> Deserialize<'de>>(body: &[u8], example: &str) -> Result<T, Problem> {
     // A derived reader takes an array for its members in order; the API does not.
-    if body.trim_ascii_start().first().is_some_and(|b| *b != b'{') {
-        return Err(invalid("the body is not a JSON object"));
+    let found = match body.trim_ascii_start().first() {
+        Some(b'{') => None,
+        None => Some("is empty"),
+        Some(b'[') => Some("is a JSON array"),
+        Some(b'"') => Some("is a JSON string"),
+        Some(0xEF) => {
+            Some("begins with a byte order mark, which JSON does not have (RFC 8259 §8.1)")
+        }
+        Some(_) => Some("is not a JSON object"),
+    };
+    if let Some(found) = found {
+        let detail = format!("the body {found}; it has to be a JSON object such as {example}");
+        return Err(invalid(detail));
     }
-    serde_json::from_slice(body).map_err(|e| invalid(format!("the body is not as expected: {e}")))
+    serde_json::from_slice(body).map_err(|error| not_as_expected(&error, example))
+}
+
+/// What serde says, in the words of JSON.
+fn not_as_expected(error: &serde_json::Error, example: &str) -> Problem {
+    let text = error.to_string();
+    if error.is_data() {
+        let doubled = MEMBERS
+            .into_iter()
+            .find(|name| text.starts_with(&format!("duplicate field `{name}`")));
+        if let Some(name) = doubled {
+            let detail = format!(
+                "the body has the member {name:?} twice, the second time at line {} column {}; send it once",
+                error.line(),
+                error.column()
+            );
+            return invalid(detail).of(name);
+        }
+        let text = text.replace("unknown field", "unknown member");
+        return invalid(format!("the body is not as expected: {text}"));
+    }
+    invalid(format!(
+        "the body is not JSON: {text}; it has to be an object such as {example}"
+    ))
 }
 
 /// A string, `null` or nothing.
@@ -146,7 +192,15 @@ fn text(member: Option<Value>, name: &'static str) -> Result<Option<Option<Strin
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),
         Some(Value::String(text)) => Ok(Some(Some(text))),
-        Some(_) => Err(invalid(format!("{name:?} is not a string")).of(name)),
+        Some(_) if name == "expires_at" => {
+            let detail = format!(
+                "\"expires_at\" is not a string; write the time in the form of RFC 3339, such as {TIME_EXAMPLE:?}"
+            );
+            Err(invalid(detail).of(name))
+        }
+        Some(_) => {
+            Err(invalid(format!("{name:?} is not a string; put it in double quotes")).of(name))
+        }
     }
 }
 
@@ -165,7 +219,10 @@ fn integer(member: Option<Value>, name: &'static str) -> Result<Option<Option<u6
             let in_range = n.as_f64().filter(|n| (0.0..=MAX_EXACT).contains(n));
             Ok(Some(Some(in_range.map_or(u64::MAX, |n| n as u64))))
         }
-        Some(_) => Err(invalid(format!("{name:?} is not an integer")).of(name)),
+        Some(_) => Err(invalid(format!(
+            "{name:?} is not an integer; it is in seconds, such as 300"
+        ))
+        .of(name)),
     }
 }
 
@@ -187,12 +244,35 @@ fn seconds(ttl: u64) -> Result<Ttl, Problem> {
 /// Reads an RFC 3339 time of any offset. A fraction of a second is dropped: a link does not live
 /// longer than it was asked to.
 fn expiry(text: &str) -> Result<UnixTime, Problem> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|e| {
-        let detail = format!("\"expires_at\" is not an RFC 3339 time: {e}");
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| {
+        let detail = format!("\"expires_at\" {}", why_no_time(text, &error.to_string()));
         Problem::new(Kind::ExpiryRefused, detail).of("expires_at")
     })?;
     // Before 1970 is long past, as 1970 is.
     Ok(UnixTime(u64::try_from(time.unix_timestamp()).unwrap_or(0)))
+}
+
+/// What is wrong with a text that is no RFC 3339 time, and what to send.
+fn why_no_time(text: &str, error: &str) -> String {
+    let is_time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).is_ok();
+    let with_zone = format!("{}Z", text.replacen(' ', "T", 1));
+    let with_time = format!("{text}T23:59:59Z");
+    if is_time(&with_time) {
+        return format!(
+            "is a date without a time of day and a time zone; the end of that day in UTC is {with_time:?}"
+        );
+    }
+    if is_time(&with_zone) {
+        return format!(
+            "is a time without a time zone; that time in UTC is {with_zone:?}, and an offset such as +01:00 is taken as well"
+        );
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return format!(
+            "is a number; write the time in the form of RFC 3339, such as {TIME_EXAMPLE:?}"
+        );
+    }
+    format!("is not a time in the form of RFC 3339, such as {TIME_EXAMPLE:?}: {error}")
 }
 
 /// Refuses a body of another kind, before it is read.
@@ -283,6 +363,24 @@ mod tests {
         check("2023-02-30T00:00:00Z", None);
         check("1700000000", None);
         check("", None);
+    }
+
+    #[test]
+    fn what_is_no_time_is_explained() {
+        let check = |text: &str, expected: &str| {
+            let error = OffsetDateTime::parse(text, &Rfc3339).unwrap_err();
+            let why = why_no_time(text, &error.to_string());
+            assert!(why.contains(expected), "{text}: {why}");
+        };
+        let date = "without a time of day and a time zone; the end of that day in UTC is \"2026-12-31T23:59:59Z\"";
+        check("2026-12-31", date);
+        let time = "without a time zone; that time in UTC is \"2026-12-31T10:00:00Z\"";
+        check("2026-12-31T10:00:00", time);
+        check("2026-12-31 10:00:00", time);
+        check("1798761599", "is a number");
+        check("tomorrow", "such as \"2026-12-31T23:59:59Z\"");
+        check("2026-02-30", "such as \"2026-12-31T23:59:59Z\"");
+        check("", "such as \"2026-12-31T23:59:59Z\"");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
 use crate::http::problem::{Kind, Problem};
-use crate::link::Version;
+use crate::link::{Link, Version};
 
 /// What a header's list of entity tags asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,22 +21,50 @@ pub(super) struct Tag {
     weak: bool,
 }
 
+/// Why a header is no list of entity tags. The text shown is part of the header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TagError {
+    #[error("it has characters other than visible ASCII")]
+    NotAscii,
+    #[error(
+        "it is empty; send * or an entity tag such as \"1700000000000000\", or leave the header out"
+    )]
+    Empty,
+    #[error("* stands alone, for any version; it cannot be one of a list")]
+    AnyInList,
+    #[error("the weak tag {0} begins with a small w; it is written W/\"…\"")]
+    SmallW(String),
+    #[error(
+        "{0} is not in double quotes; send the ETag as it came, such as \"1700000000000000\", quotes included"
+    )]
+    NoQuotes(String),
+    #[error("{0} has no closing double quote")]
+    NoEnd(String),
+    #[error("the entity tag {0} has a blank within its quotes")]
+    Blank(String),
+    #[error("there is no comma before {0}; entity tags in a list are separated by commas")]
+    NoComma(String),
+}
+
+/// How much of a header a message shows, in characters.
+const MAX_SHOWN: usize = 40;
+
 impl Tags {
     /// The tags of `If-Match`, if there is one.
     pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        Self::read(headers, IF_MATCH).map_err(|()| malformed("If-Match"))
+        Self::read(headers, IF_MATCH).map_err(|error| malformed("If-Match", &error))
     }
 
     /// The tags of `If-None-Match`, if there is one.
     pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        Self::read(headers, IF_NONE_MATCH).map_err(|()| malformed("If-None-Match"))
+        Self::read(headers, IF_NONE_MATCH).map_err(|error| malformed("If-None-Match", &error))
     }
 
-    fn read(headers: &HeaderMap, name: HeaderName) -> Result<Option<Self>, ()> {
+    fn read(headers: &HeaderMap, name: HeaderName) -> Result<Option<Self>, TagError> {
         // RFC 9110 §5.3: several lines of a list are one list.
         let mut lines = Vec::new();
         for value in headers.get_all(name) {
-            lines.push(value.to_str().map_err(|_| ())?);
+            lines.push(value.to_str().map_err(|_| TagError::NotAscii)?);
         }
         if lines.is_empty() {
             return Ok(None);
@@ -66,15 +94,43 @@ impl Tags {
             }
         }
     }
+
+    /// Why `If-Match` does not match this version of a link, and what to do.
+    pub(super) fn why_not(&self, link: &Link) -> String {
+        let (name, version) = (link.name.as_str(), link.version);
+        let is_weak = match self {
+            Self::Any => false,
+            Self::List(tags) => tags.iter().any(|tag| tag.weak && tag.version == version),
+        };
+        match is_weak {
+            true => format!(
+                "If-Match has W/\"{version}\", a weak entity tag, which never matches there (RFC 9110 §13.1.1). \
+                 The link {name} has that version: send \"{version}\", without W/"
+            ),
+            false => format!(
+                "the link {name} has another version than If-Match names: its ETag is \"{version}\" now, and it is \
+                 unchanged. Read the link again, and send that ETag if the change still makes sense"
+            ),
+        }
+    }
 }
 
-fn malformed(header: &'static str) -> Problem {
-    let detail = "the header is neither * nor a list of entity tags such as \"1700000000000000\"";
+fn malformed(header: &'static str, error: &TagError) -> Problem {
+    let detail = format!("{header} is neither * nor a list of entity tags: {error}");
     Problem::new(Kind::InvalidCondition, detail).of(header)
 }
 
+/// The first element of a list, for a message.
+fn shown(rest: &str) -> String {
+    let element = rest.split(',').next().unwrap_or_default().trim();
+    match element.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &element[..end]),
+        None => element.to_owned(),
+    }
+}
+
 /// `1#entity-tag`; empty elements are allowed (RFC 9110 §5.6.1.2), but not only they.
-fn parse_list(text: &str) -> Result<Vec<Tag>, ()> {
+fn parse_list(text: &str) -> Result<Vec<Tag>, TagError> {
     let mut tags = Vec::new();
     let mut any = false;
     let mut rest = text.trim_start_matches([' ', '\t', ',']);
@@ -84,24 +140,30 @@ fn parse_list(text: &str) -> Result<Vec<Tag>, ()> {
             Some(quoted) => (true, quoted),
             None => (false, rest),
         };
+        let Some(quoted) = quoted.strip_prefix('"') else {
+            return Err(match rest {
+                _ if rest.starts_with('*') => TagError::AnyInList,
+                _ if rest.starts_with("w/\"") => TagError::SmallW(shown(rest)),
+                _ => TagError::NoQuotes(shown(rest)),
+            });
+        };
         // An opaque tag may have commas in it, but no quotes and no blanks (RFC 9110 §8.8.3).
-        let (opaque, behind) = quoted
-            .strip_prefix('"')
-            .and_then(|t| t.split_once('"'))
-            .ok_or(())?;
+        let Some((opaque, behind)) = quoted.split_once('"') else {
+            return Err(TagError::NoEnd(shown(rest)));
+        };
         if opaque.bytes().any(|b| !b.is_ascii_graphic()) {
-            return Err(());
+            return Err(TagError::Blank(shown(rest)));
         }
         if let Some(version) = version_of(opaque) {
             tags.push(Tag { version, weak });
         }
         let behind = behind.trim_start_matches([' ', '\t']);
         if !behind.is_empty() && !behind.starts_with(',') {
-            return Err(());
+            return Err(TagError::NoComma(shown(behind)));
         }
         rest = behind.trim_start_matches([' ', '\t', ',']);
     }
-    if any { Ok(tags) } else { Err(()) }
+    if any { Ok(tags) } else { Err(TagError::Empty) }
 }
 
 /// The version whose tag this is: entity tags are compared by character, so `007` is not `7`.
@@ -116,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    fn read(lines: &[&str]) -> Result<Option<Tags>, ()> {
+    fn read(lines: &[&str]) -> Result<Option<Tags>, TagError> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(IF_MATCH, HeaderValue::from_str(line).unwrap());
@@ -146,23 +208,25 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lists() {
-        for lines in [
-            &["7"][..],
-            &[""],
-            &[","],
-            &["\"7"],
-            &["7\""],
-            &["\"7\" \"8\""],
-            &["\"7\"8"],
-            &["w/\"7\""],
-            &["W/7"],
-            &["*, \"7\""],
-            &["*", "*"],
-            &["\"a b\""],
-        ] {
-            assert_eq!(read(lines), Err(()), "{lines:?}");
-        }
+    fn malformed_lists_and_why() {
+        let check = |lines: &[&str], expected: &str| {
+            let error = read(lines).unwrap_err().to_string();
+            assert!(error.contains(expected), "{lines:?}: {error}");
+        };
+        check(&["7"], "7 is not in double quotes");
+        check(&["W/7"], "W/7 is not in double quotes");
+        check(&["7\""], "7\" is not in double quotes");
+        check(&[&"7".repeat(100)], "7777… is not in double quotes");
+        check(&[""], "it is empty");
+        check(&[","], "it is empty");
+        check(&["\"7"], "\"7 has no closing double quote");
+        check(&["\"7\" \"8\""], "no comma before \"8\"");
+        check(&["\"7\"8"], "no comma before 8");
+        check(&["w/\"7\""], "w/\"7\" begins with a small w");
+        check(&["*, \"7\""], "* stands alone");
+        check(&["\"7\", *"], "* stands alone");
+        check(&["*", "*"], "* stands alone");
+        check(&["\"a b\""], "\"a b\" has a blank");
     }
 
     #[test]

@@ -81,8 +81,9 @@ pub(super) async fn change(
     body::check_media_type(request.headers(), body::is_merge_patch, accepted)?;
     let bytes = body::read(request.into_body()).await?;
     let change = body::change(&bytes)?;
-    let expected = admin.expected(&name, tags).await?;
-    let link = admin.links.change(&name, expected, change).await?;
+    let expected = admin.expected(&name, tags.as_ref()).await?;
+    let changed = admin.links.change(&name, expected, change).await;
+    let link = changed.map_err(|error| failed(error, tags.as_ref()))?;
     Ok(admin.show(&link).into_response())
 }
 
@@ -95,8 +96,9 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let name = admin.name(code, &uri)?;
     let tags = Tags::if_match(&headers)?;
-    let expected = admin.expected(&name, tags).await?;
-    admin.links.delete(&name, expected).await?;
+    let expected = admin.expected(&name, tags.as_ref()).await?;
+    let deleted = admin.links.delete(&name, expected).await;
+    deleted.map_err(|error| failed(error, tags.as_ref()))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -168,6 +170,19 @@ fn read_cursor(text: &str, origin: &Origin) -> Result<LinkName, Problem> {
         })
 }
 
+/// A failure of a call with `If-Match`; if it is that this did not match, with the reason (RFC 9110 §13.1.1).
+fn failed(error: LinkError, tags: Option<&Tags>) -> Problem {
+    let why = match (&error, tags) {
+        (LinkError::VersionConflict(link), Some(tags)) => Some(tags.why_not(link)),
+        _ => None,
+    };
+    let problem = Problem::from(error);
+    match why {
+        Some(why) => problem.because(why),
+        None => problem,
+    }
+}
+
 fn etag_header(version: Version) -> Option<[(HeaderName, HeaderValue); 1]> {
     etag(version).map(|tag| [(ETAG, tag)])
 }
@@ -199,9 +214,9 @@ impl Admin {
     async fn expected(
         &self,
         name: &LinkName,
-        tags: Option<Tags>,
+        tags: Option<&Tags>,
     ) -> Result<Option<Version>, Problem> {
-        let Some(versions) = tags.and_then(|tags| tags.strong()) else {
+        let Some(versions) = tags.and_then(Tags::strong) else {
             return Ok(None);
         };
         if let [version] = versions[..] {
@@ -211,7 +226,7 @@ impl Admin {
         if versions.contains(&link.version) {
             Ok(Some(link.version))
         } else {
-            Err(LinkError::VersionConflict(link.into()).into())
+            Err(failed(LinkError::VersionConflict(link.into()), tags))
         }
     }
 }

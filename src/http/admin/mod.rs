@@ -224,11 +224,33 @@ struct ZoneQuery {
 #[serde(deny_unknown_fields)]
 struct NoQuery {}
 
+/// All parameters of queries, of which a call may take some.
+const PARAMETERS: [&str; 3] = ["zone", "limit", "cursor"];
+
 /// Reads a query; unknown and doubled parameters are errors, for they are typing errors.
 fn query<T: for<'de> Deserialize<'de>>(uri: &Uri) -> Result<T, Problem> {
+    let pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let mut counts = PARAMETERS.map(|name| (name, 0_usize));
+    for (name, _) in pairs {
+        for (_, count) in counts.iter_mut().filter(|(known, _)| *known == name) {
+            *count += 1;
+        }
+    }
+    if let Some((name, count)) = counts.into_iter().find(|(_, count)| *count > 1) {
+        let detail = format!("the query has the parameter {name:?} {count} times; send it once");
+        return Err(Problem::new(Kind::InvalidQuery, detail).of(name));
+    }
     axum::extract::Query::try_from_uri(uri)
         .map(|query| query.0)
-        .map_err(|e| Problem::new(Kind::InvalidQuery, e.body_text()))
+        .map_err(|error| {
+            let text = std::error::Error::source(&error)
+                .map_or_else(|| error.body_text(), ToString::to_string);
+            let detail = format!(
+                "the query is not as expected: {}",
+                text.replace("unknown field", "unknown parameter")
+            );
+            Problem::new(Kind::InvalidQuery, detail)
+        })
 }
 
 impl Admin {

@@ -197,7 +197,7 @@ async fn conditions_on_changing() {
             let reply = server.call(call.header("if-match", &tags)).await;
             let expected = if status == 200 { success } else { status };
             assert_eq!(reply.status, expected, "{tags}");
-            if status == 409 {
+            if status == 412 {
                 assert_eq!(reply.problem().0, "version-conflict");
                 assert_eq!(reply.header("etag"), Some(&*etag));
                 let after = server.call(Call::get("/v1/links/x")).await;
@@ -209,17 +209,100 @@ async fn conditions_on_changing() {
     check("*", 200).await;
     check(&format!("\"1\", {now}"), 200).await;
     check(&format!("W/\"1\", {now}"), 200).await;
-    check("\"1\"", 409).await;
-    check("\"1\", \"2\"", 409).await;
-    check("\"other\"", 409).await;
+    check("\"1\"", 412).await;
+    check("\"1\", \"2\"", 412).await;
+    check("\"other\"", 412).await;
     // RFC 9110 §13.1.1: the comparison is strong, and a weak tag never matches.
-    check(&format!("W/{now}"), 409).await;
+    check(&format!("W/{now}"), 412).await;
+    check(&format!("W/{now}, \"1\""), 412).await;
+    check(&format!("W/{now}, W/\"1\""), 412).await;
     check("1", 400).await;
     check("\"1", 400).await;
     for tags in ["\"1\"", "\"1\", \"2\"", "\"other\"", "*"] {
         let absent = Call::delete("/v1/links/y").header("if-match", tags);
         assert_eq!(server.call(absent).await.status, 404, "{tags}");
     }
+}
+
+/// The detail of a problem.
+fn detail(reply: &crate::http::testing::Reply) -> String {
+    reply.json()["detail"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn rfc_9110_13_1_1_the_reason_says_why_a_tag_does_not_match() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let current = server.call(Call::get("/v1/links/x")).await;
+    let now = current.header("etag").unwrap().to_owned();
+    let check = async |tags: &str, status: u16, expected: &[&str]| {
+        for call in [
+            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
+            Call::delete("/v1/links/x"),
+        ] {
+            let reply = server.call(call.header("if-match", tags)).await;
+            assert_eq!(reply.status, status, "{tags}");
+            assert_eq!(reply.problem().1.as_deref(), Some("If-Match"));
+            for part in expected {
+                assert!(detail(&reply).contains(part), "{part}: {}", detail(&reply));
+            }
+        }
+    };
+    let weak = format!("W/{now}");
+    let without = format!("send {now}, without W/");
+    check(&weak, 412, &[&weak, "never matches", &without]).await;
+    check(&format!("\"1\", {weak}"), 412, &[&weak, &without]).await;
+    let is_now = format!("its ETag is {now} now");
+    check("\"1\"", 412, &["x.s.example.com", &is_now]).await;
+    check("W/\"1\"", 412, &["x.s.example.com", &is_now]).await;
+    let bare = now.trim_matches('"');
+    check(bare, 400, &["If-Match", bare, "not in double quotes"]).await;
+    check(&format!("*, {now}"), 400, &["* stands alone"]).await;
+}
+
+#[tokio::test]
+async fn problems_say_what_is_wrong_and_what_to_send() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let check = async |call: Call, expected: &[&str]| {
+        let reply = server.call(call).await;
+        assert!(reply.status.is_client_error(), "{reply:?}");
+        for part in expected {
+            assert!(detail(&reply).contains(part), "{part}: {}", detail(&reply));
+        }
+    };
+    let object = "a JSON object such as {\"url\": \"https://example.net/\"";
+    for (body, found) in [
+        ("", "the body is empty"),
+        (" \n", "is empty"),
+        ("[]", "is a JSON array"),
+    ] {
+        for call in [Call::post("/v1/links"), Call::patch("/v1/links/x")] {
+            check(call.body("application/json", body), &[found, object]).await;
+        }
+    }
+    let post = |body: &'static str| Call::post("/v1/links").body("application/json", body);
+    let doubled = post("{\"url\":\"https://a.example/\",\n\"url\":\"https://b.example/\"}");
+    check(doubled, &["the member \"url\" twice", "line 2"]).await;
+    check(post("{\"ulr\": 1}"), &["unknown member `ulr`", "`url`"]).await;
+    check(post("{\"url\": "), &["not JSON", "line 1"]).await;
+    let date = json!({"url": URL, "expires_at": "2026-12-31"});
+    let date = Call::post("/v1/links").json(&date);
+    let meant = [
+        "without a time of day and a time zone",
+        "\"2026-12-31T23:59:59Z\"",
+    ];
+    check(date, &meant).await;
+    let space = json!({"url": "http://exam ple.com/"});
+    let space = Call::post("/v1/links").json(&space);
+    check(space, &["the host \"exam ple.com\"", "' '"]).await;
+    let twice = Call::get("/v1/links?limit=1&limit=2");
+    check(twice, &["the parameter \"limit\" 2 times"]).await;
+    check(
+        Call::get("/v1/links?limt=2"),
+        &["unknown parameter `limt`", "`limit`"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -302,7 +385,13 @@ async fn queries_are_read_strictly() {
     for cursor in ["", "x", "abc", "ff", "C3A9", &elsewhere] {
         check(&format!("cursor={cursor}"), 400, Some("cursor")).await;
     }
-    check("limit=1&limit=2", 400, None).await;
+    check("limit=1&limit=2", 400, Some("limit")).await;
+    check(
+        "zone=s.example.com&limit=1&zone=s.example.com",
+        400,
+        Some("zone"),
+    )
+    .await;
     check("limt=1", 400, None).await;
     for zone in ["example.org", "", "x.s.example.com", "..", "%FF"] {
         check(&format!("zone={zone}"), 404, Some("zone")).await;

@@ -8,9 +8,9 @@
 //! the path and says what is to be told, and one `match` writes it. `/+` shows where a link leads
 //! without going there. The query is ignored.
 //!
-//! How long an answer may be kept: a redirect at most [`MAX_AGE`], the link's own TTL and what is
-//! left of its life, so that a change of a link is seen about as soon as DNS shows it. 302 and not
-//! 301, which browsers keep for good. That a link is missing, has ended or cannot be known is not
+//! How long an answer may be kept (RFC 9111 §5.2.2.1): a redirect at most [`MAX_AGE`], the TTL that the link's
+//! records have, and what is left of its life, so that a change of a link is seen about as soon as DNS shows it. 302
+//! and not 301, which browsers keep for good. That a link is missing, has ended or cannot be known is not
 //! kept at all: each may be otherwise in the next second.
 //!
 //! `Referrer-Policy` is left to the browser on the redirect itself, since it would change what the
@@ -32,7 +32,7 @@ use super::ShortUrls;
 use super::host;
 use super::observe::{Observer, observe};
 use crate::clock::UnixTime;
-use crate::link::{Link, LinkName, Origin, Ttl};
+use crate::link::{Link, LinkName, Origin};
 use crate::links::{Host, Links, Resolution};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
@@ -74,7 +74,7 @@ enum Decision {
     /// A name in our zones that no link can have.
     Inside,
     /// A name that is not ours.
-    Foreign,
+    Foreign(String),
     /// It cannot be known.
     Failed(StoreError),
 }
@@ -113,7 +113,7 @@ impl Redirect {
             Host::Origin(origin) if path == "/" => return Decision::Zone(origin),
             Host::Origin(_) => return Decision::NoPath,
             Host::Inside => return Decision::Inside,
-            Host::Foreign => return Decision::Foreign,
+            Host::Foreign => return Decision::Foreign(host.to_owned()),
         };
         // Asked before the store: what is not there for any link costs it nothing.
         if path != "/" && path != PREVIEW_PATH {
@@ -139,7 +139,10 @@ impl Redirect {
 
     fn tell(&self, decision: Decision) -> Response {
         match decision {
-            Decision::Go(link) => go(&link, self.links.now()),
+            Decision::Go(link) => {
+                let ttl = self.links.namespace().link_ttl(&link.name);
+                go(&link, ttl, self.links.now())
+            }
             Decision::Show(link) => pages::preview(&link, self.short_urls).into_response(),
             Decision::Ended(link) => pages::ended(&link).into_response(),
             Decision::Loop(name) => pages::leads_to_us(&name).into_response(),
@@ -150,20 +153,23 @@ impl Redirect {
                 (age, pages::zone(&origin, self.short_urls)).into_response()
             }
             Decision::Inside => pages::inside().into_response(),
-            Decision::Foreign => pages::foreign().into_response(),
+            Decision::Foreign(host) => {
+                let origins = self.links.namespace().origins();
+                pages::foreign(&host, &origins).into_response()
+            }
             Decision::Failed(error) => failed(&error),
         }
     }
 }
 
-/// The redirect (RFC 9110 §15.4.3).
-fn go(link: &Link, now: UnixTime) -> Response {
+/// The redirect (RFC 9110 §15.4.3); `zone_ttl` is that of links without a TTL of their own, in seconds.
+fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response {
     // A TargetUrl is visible ASCII, and this holds it to that.
     let Ok(location) = HeaderValue::try_from(link.target.as_str()) else {
         tracing::error!(name = %link.name, "the target of a link does not fit a header");
         return pages::unreadable().into_response();
     };
-    let age = link.cap_ttl(link.ttl.map_or(MAX_AGE, Ttl::as_secs).min(MAX_AGE), now);
+    let age = link.cap_ttl(link.full_ttl(zone_ttl).min(MAX_AGE), now);
     let cache = format!("public, max-age={age}");
     (
         [(LOCATION, location)],

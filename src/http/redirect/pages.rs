@@ -31,6 +31,9 @@ const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-xtc+1LlICKYJUysjRWO/TvWS2GlDubs3jX+4FklATMo='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// How many zones a page names.
+const MAX_ORIGINS: usize = 8;
+
 /// The headers of every page.
 pub(super) const HEADERS: [(&str, &str); 3] = [
     ("content-type", "text/html; charset=utf-8"),
@@ -195,10 +198,32 @@ pub(super) fn inside() -> Page {
     page(StatusCode::NOT_FOUND, "Not a link", body)
 }
 
-/// RFC 9110 §15.5.20: a request for a host that this server does not answer for.
-pub(super) fn foreign() -> Page {
-    let body = "<p>This server has no links at the host you asked for.</p>";
-    page(StatusCode::MISDIRECTED_REQUEST, "Not served here", body)
+/// RFC 9110 §15.5.20: a request for a host that this server does not answer for. Most often a proxy has replaced the
+/// host that its client asked for, so the page is for those who run it as well.
+pub(super) fn foreign(host: &str, origins: &[Origin]) -> Page {
+    let host = escape(host);
+    let named = origins.iter().take(MAX_ORIGINS);
+    let named: Vec<_> = named
+        .map(|origin| format!("<strong>{}</strong>", escape(origin.as_str())))
+        .collect();
+    let more = match origins.len().saturating_sub(MAX_ORIGINS) {
+        0 => String::new(),
+        more => format!(" and {more} other zones"),
+    };
+    let zones = named.join(", ");
+    let body = format!(
+        "<p>The request came with the host <strong>{host}</strong>, for which this server has no links. It has \
+         those of {zones}{more}.</p>\n\
+         <p>If you run this server behind a proxy: the short link is the host name, so the proxy has to pass \
+         <code>Host</code> on as it came.</p>\n\
+         <dl>\n\
+         <dt>nginx</dt>\n\
+         <dd><code>proxy_set_header Host $host;</code></dd>\n\
+         <dt>Apache</dt>\n\
+         <dd><code>ProxyPreserveHost On</code></dd>\n\
+         </dl>"
+    );
+    page(StatusCode::MISDIRECTED_REQUEST, "Not served here", &body)
 }
 
 pub(super) fn bad_host(reason: &str) -> Page {
@@ -280,6 +305,21 @@ mod tests {
         check(None, "https://&lt;code&gt;.s.example.com/+<");
         check(Some(443), "https://&lt;code&gt;.s.example.com/+<");
         check(Some(8443), "https://&lt;code&gt;.s.example.com:8443/+<");
+    }
+
+    #[test]
+    fn the_page_of_a_foreign_host_is_escaped_and_bounded() {
+        let origins: Vec<_> = (0..20)
+            .map(|n| Origin::parse(&format!("s{n}.example.com")).unwrap())
+            .collect();
+        let page = foreign("<script>", &origins);
+        assert!(page.html.contains("<strong>&lt;script&gt;</strong>"));
+        assert!(!page.html.contains("<script>"));
+        assert!(
+            page.html
+                .contains("<strong>s7.example.com</strong> and 12 other zones")
+        );
+        assert!(!page.html.contains("s8.example.com"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use axum::http::{Method, Request};
 use serde_json::json;
 
 use crate::clock::UnixTime;
-use crate::http::testing::{NOW, Reply, Server};
+use crate::http::testing::{Call, NOW, Reply, Server};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use crate::metrics::HttpStatus;
 use crate::store::StoreError;
@@ -276,7 +276,7 @@ async fn methods() {
 }
 
 #[tokio::test]
-async fn nothing_that_was_sent_stands_in_a_page() {
+async fn nothing_that_was_sent_stands_in_a_page_but_the_host_of_a_421() {
     let server = Server::new();
     let marked = "<img src=x onerror=alert(1)>";
     for (host, path) in [
@@ -286,7 +286,10 @@ async fn nothing_that_was_sent_stands_in_a_page() {
         ("\"><img>.s.example.com", "/"),
     ] {
         let reply = ask(&server, Method::GET, host, path.split('?').next().unwrap()).await;
-        assert!(!reply.text().contains("img"), "{}", reply.text());
+        // A 421 names the host, which has no other characters than host names.
+        let host = "<strong>x-img-marked.example.org</strong>";
+        let rest = reply.text().replace(host, "");
+        assert!(!rest.contains("img"), "{rest}");
     }
 }
 
@@ -317,4 +320,39 @@ async fn malformed_hosts() {
         .redirect_requests
         .get_or_create(&HttpStatus { status });
     assert_eq!(counted.get(), 8);
+}
+
+/// RFC 9111 §5.2.2.1: a cache does not hold a redirect for longer than resolvers hold the link.
+#[tokio::test]
+async fn the_ttl_of_the_zone_bounds_what_caches_hold() {
+    let server = Server::new();
+    let short = json!({"url": TARGET, "code": "x"});
+    let call = Call::post("/v1/links?zone=t.example.net").json(&short);
+    assert_eq!(server.call(call).await.status, 201);
+    let own = json!({"url": TARGET, "code": "y", "ttl": 40});
+    let call = Call::post("/v1/links?zone=t.example.net").json(&own);
+    assert_eq!(server.call(call).await.status, 201);
+    for (host, age) in [("x.t.example.net", 20), ("y.t.example.net", 40)] {
+        let reply = check(&server, host, "/", 302).await;
+        let expected = format!("public, max-age={age}");
+        assert_eq!(reply.header("cache-control"), Some(&*expected), "{host}");
+    }
+}
+
+/// The proxy that loses `Host` is told which one came, which are served, and how to pass it on; and it is counted.
+#[tokio::test]
+async fn rfc_9110_15_5_20_a_421_explains() {
+    let server = Server::new();
+    let reply = check(&server, "backend-1.internal:8080", "/", 421).await;
+    for part in [
+        "<strong>backend-1.internal</strong>",
+        "<strong>s.example.com</strong>, <strong>t.example.net</strong>",
+        "proxy_set_header Host $host;",
+        "ProxyPreserveHost On",
+    ] {
+        assert!(reply.text().contains(part), "{part}: {}", reply.text());
+    }
+    let misdirected = HttpStatus { status: 421 };
+    let requests = &server.metrics.redirect_requests;
+    assert_eq!(requests.get_or_create(&misdirected).get(), 1);
 }
