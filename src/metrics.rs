@@ -81,6 +81,8 @@ pub struct Metrics {
     pub redis_repairs_pending: Gauge,
     /// Changes of which it is not known whether they were made.
     pub changes_unsettled: Gauge,
+    /// How long a reply of Redis takes at least, in seconds.
+    pub redis_round_trip: Gauge<f64, AtomicU64>,
     /// Changes of names heard of by the stream.
     pub changes_seen: Counter,
     /// How often changes may have been missed.
@@ -512,6 +514,7 @@ impl Metrics {
             redis_breakers_open: Gauge::default(),
             redis_repairs_pending: Gauge::default(),
             changes_unsettled: Gauge::default(),
+            redis_round_trip: Gauge::default(),
             changes_seen: Counter::default(),
             changes_gaps: Counter::default(),
             changes_lag: Gauge::default(),
@@ -681,6 +684,11 @@ impl Metrics {
             metrics.redis_repairs_pending.clone(),
         );
         registry.register(
+            "redis_round_trip_seconds",
+            "How long a reply of Redis takes at least, measured when the connection was made",
+            metrics.redis_round_trip.clone(),
+        );
+        registry.register(
             "changes_seen",
             "Changes of links heard of by the stream, this server's own among them",
             metrics.changes_seen.clone(),
@@ -702,7 +710,7 @@ impl Metrics {
         );
         registry.register(
             "changes_following",
-            "Whether the stream of changes is followed",
+            "Whether all changes by other servers are heard of",
             metrics.changes_following.clone(),
         );
         registry.register(

@@ -282,7 +282,29 @@ impl Running {
             Some(tls) => self.reload_certificate(tls).await,
             None => true,
         };
-        keys_taken && zones_taken && secrets_taken && certificate_taken
+        let redis_taken = self.reload_redis().await;
+        keys_taken && zones_taken && secrets_taken && certificate_taken && redis_taken
+    }
+
+    /// Reads the password and the certificates for Redis again, if there are any.
+    async fn reload_redis(&self) -> bool {
+        let links = self.links.clone();
+        match aside(move || links.reload_redis()).await {
+            Ok(true) => {
+                tracing::info!(
+                    "password or certificates of Redis reloaded: connecting with the new ones"
+                );
+                true
+            }
+            Ok(false) => true,
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!(
+                    "password and certificates of Redis not reloaded; the old ones stay"
+                );
+                false
+            }
+        }
     }
 
     /// Reads the keys of all zones that are signed, each by itself.

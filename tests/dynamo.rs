@@ -261,7 +261,7 @@ fn operation(request: &[u8]) -> String {
 fn names_read(operation: &str, request: &[u8]) -> usize {
     let text = String::from_utf8_lossy(request);
     match operation {
-        "GetItem" => usize::from(!text.contains("tinyns:ping")),
+        "GetItem" => usize::from(!text.contains("tinyns:")),
         "BatchGetItem" => {
             let (_, body) = text.split_once("\r\n\r\n").unwrap();
             let body: serde_json::Value = serde_json::from_str(body).unwrap();

@@ -19,6 +19,8 @@ mod addresses;
 mod allocations;
 // Redis between memory and the table: what it holds, and how changes reach other servers.
 mod cache;
+// Servers that are cut off from Redis or far away from it: when the others see what they change.
+mod cut_off;
 // DNS cookies that the servers of a fleet share.
 mod cookies;
 // `tinyns check`: what it refuses and what it warns of.
@@ -69,8 +71,12 @@ mod races;
 mod packets;
 // What the RFCs want of replies to every kind of message.
 mod protocol;
+// What Redis refuses: a dead shard, no room, missing rights.
+mod refusals;
 // Response rate limiting: packet by packet, and in a flood from forged addresses.
 mod rate_limit;
+// The password and the certificates for Redis: what is refused, and what is read again.
+mod redis_files;
 // The query log, read by the tools that are there for it.
 mod query_log;
 // Behind a caching resolver.

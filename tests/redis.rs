@@ -54,17 +54,32 @@ impl RedisServer {
     /// One that speaks TLS, with a certificate of an authority of the tests' own, and wants
     /// [`PASSWORD`].
     pub fn secured() -> Self {
+        Self::with_tls(false)
+    }
+
+    /// The same, and it takes only clients with a certificate of that authority.
+    pub fn that_knows_its_clients() -> Self {
+        Self::with_tls(true)
+    }
+
+    fn with_tls(clients: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().display().to_string();
         make_certificates(dir.path());
         let port = free_port();
+        let auth = if clients { "yes" } else { "no" };
         let lines = format!(
             "port 0\ntls-port {port}\ntls-cert-file {path}/server.pem\ntls-key-file \
-             {path}/server.key\ntls-ca-cert-file {path}/ca.pem\ntls-auth-clients no\n\
+             {path}/server.key\ntls-ca-cert-file {path}/ca.pem\ntls-auth-clients {auth}\n\
              requirepass {PASSWORD}\n"
         );
-        let ca = format!("{path}/ca.pem");
+        let [ca, certificate, key] =
+            ["ca.pem", "server.pem", "server.key"].map(|file| format!("{path}/{file}"));
         let access = [
+            "--cert",
+            &certificate,
+            "--key",
+            &key,
             "--tls",
             "--cacert",
             &ca,
@@ -133,6 +148,11 @@ impl RedisServer {
         format!("{scheme}://{}", self.address())
     }
 
+    /// A certificate that a server of [`Self::that_knows_its_clients`] takes, and its key: its own.
+    pub fn client_files(&self) -> [String; 2] {
+        ["server.pem", "server.key"].map(|file| self.dir.path().join(file).display().to_string())
+    }
+
     /// The certificate of the authority of a secured server.
     pub fn ca_file(&self) -> String {
         self.dir.path().join("ca.pem").display().to_string()
@@ -181,6 +201,11 @@ impl RedisServer {
     pub fn cli(&self, command: &[&str]) -> String {
         let text = run("redis-cli", &self.arguments(command));
         text.trim_end_matches('\n').into()
+    }
+
+    /// Whether it refuses a command.
+    pub fn refuses(&self, command: &[&str]) -> bool {
+        self.try_cli(command).is_none()
     }
 
     /// The same for a server that may not be there.

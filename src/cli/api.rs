@@ -110,6 +110,9 @@ pub(super) struct Link {
     pub(super) expires_at: Option<String>,
     pub(super) ttl: Option<u32>,
     pub(super) version: Option<u64>,
+    /// False in the answer to a change that other servers do not show yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) visible_elsewhere: Option<bool>,
 }
 
 impl Link {

@@ -200,6 +200,7 @@ mod tests {
             expires_at: expires_at.map(Into::into),
             ttl,
             version: Some(9),
+            visible_elsewhere: None,
         }
     }
 

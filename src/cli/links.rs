@@ -244,6 +244,13 @@ fn added(answer: &Answer, ignored: &[AddOption], dns: Option<SocketAddr>) -> Str
     if !ignored.is_empty() {
         row(&mut text, "ignored", &options(ignored));
     }
+    if answer.link.visible_elsewhere == Some(false) {
+        row(
+            &mut text,
+            "note",
+            "other servers do not show it yet: this one cannot announce it through Redis; see /readyz",
+        );
+    }
     text
 }
 

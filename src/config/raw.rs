@@ -83,6 +83,8 @@ pub(super) struct RawRedis {
     pub(super) sentinel_master: Option<Spanned<String>>,
     pub(super) password_file: Option<Spanned<String>>,
     pub(super) ca_file: Option<Spanned<String>>,
+    pub(super) certificate: Option<Spanned<String>>,
+    pub(super) key: Option<Spanned<String>>,
     pub(super) prefix: Option<Spanned<String>>,
     pub(super) keep: Option<Spanned<RawNumber>>,
     pub(super) timeout_ms: Option<Spanned<RawNumber>>,

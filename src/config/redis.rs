@@ -39,20 +39,17 @@ impl Reader<'_> {
     /// None where too little of it is good.
     pub(super) fn redis(&self, raw: Spanned<RawRedis>) -> Option<RedisConfig> {
         let span = raw.span();
-        let raw = raw.into_inner();
+        let mut raw = raw.into_inner();
         if raw.url.is_none() {
             self.note_missing(span.clone(), "redis", "[redis]", "url");
         }
-        let mode = self.redis_mode(span, raw.mode, raw.sentinel_master);
-        let urls = raw.url.map(|url| self.redis_urls(url, mode.as_ref()));
+        let mode = self.redis_mode(span, raw.mode.take(), raw.sentinel_master.take());
+        let urls = raw
+            .url
+            .take()
+            .map(|url| self.redis_urls(url, mode.as_ref()));
         let urls = urls.unwrap_or_default();
-        if let Some(file) = raw
-            .ca_file
-            .as_ref()
-            .filter(|_| !urls.iter().all(RedisUrl::is_tls))
-        {
-            self.note(file.span(), "redis.ca_file", Problem::NoTls);
-        }
+        self.check_redis_tls(&raw, &urls);
         let keep = self.number(
             raw.keep,
             "redis.keep",
@@ -73,6 +70,8 @@ impl Reader<'_> {
             urls,
             password_file: self.optional_file(raw.password_file, "redis.password_file"),
             ca_file: self.optional_file(raw.ca_file, "redis.ca_file"),
+            certificate: self.optional_file(raw.certificate, "redis.certificate"),
+            key: self.optional_file(raw.key, "redis.key"),
             prefix: self
                 .redis_word(raw.prefix, "redis.prefix")
                 .unwrap_or_else(|| DEFAULT_PREFIX.into()),
@@ -88,6 +87,30 @@ impl Reader<'_> {
             ),
         };
         (!config.urls.is_empty()).then_some(config)
+    }
+
+    /// Files for TLS are of no use without it, and a certificate is of none without its key.
+    fn check_redis_tls(&self, raw: &RawRedis, urls: &[RedisUrl]) {
+        let files = [
+            (&raw.ca_file, "redis.ca_file"),
+            (&raw.certificate, "redis.certificate"),
+            (&raw.key, "redis.key"),
+        ];
+        if !urls.iter().all(RedisUrl::is_tls) {
+            for (file, key) in files.iter().filter_map(|(f, k)| Some((f.as_ref()?, *k))) {
+                self.note(file.span(), key, Problem::NoTls);
+            }
+            return;
+        }
+        match (&raw.certificate, &raw.key) {
+            (Some(given), None) => {
+                self.note_missing(given.span(), "redis.certificate", "[redis]", "key");
+            }
+            (None, Some(given)) => {
+                self.note_missing(given.span(), "redis.key", "[redis]", "certificate");
+            }
+            _ => {}
+        }
     }
 
     /// `section` is the place of the whole section, to complain of what is not in it.

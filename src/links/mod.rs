@@ -314,6 +314,7 @@ impl Links {
         let cache = Arc::new(RedisCache::new(
             config,
             self.memory.clone(),
+            &self.store,
             limits.memory.absent_for,
             self.clock.clone(),
             self.metrics.clone(),
@@ -382,6 +383,24 @@ impl Links {
                 warm_load: redis.warm.status(),
             }
         })
+    }
+
+    /// Whether other servers that share the store know of the last change of a name that was made here, as
+    /// far as there are any: else they are told by a notice in the store within seconds, or when
+    /// Redis works again.
+    pub fn is_visible_elsewhere(&self, name: &LinkName) -> bool {
+        let redis = self.redis.as_ref();
+        redis.is_none_or(|redis| redis.cache.is_visible_elsewhere(name))
+    }
+
+    /// Reads the files again that the configuration of Redis names: the password and the certificates. If
+    /// they have changed, connections are made anew. Whether they have; false without Redis.
+    ///
+    /// # Errors
+    /// [`RedisOpenError`]; then what was read before is used on.
+    pub fn reload_redis(&self) -> Result<bool, RedisOpenError> {
+        let redis = self.redis.as_ref();
+        redis.map_or(Ok(false), |redis| redis.cache.reload())
     }
 
     /// The time by which expiry is judged.

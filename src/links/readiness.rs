@@ -180,8 +180,11 @@ impl Links {
 
     /// What the parts know to be wrong with themselves.
     fn troubles(&self) -> Vec<Trouble> {
+        let redis = self.redis.iter().flat_map(|redis| redis.cache.troubles());
+        let redis = redis.map(|reason| Trouble::new(Effect::Degraded, reason));
         let mut troubles = self.store.troubles();
         troubles.extend(self.settler.trouble());
+        troubles.extend(redis);
         troubles
     }
 

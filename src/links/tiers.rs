@@ -193,7 +193,7 @@ fn believe(
             _ => (LookupResult::Miss, Asked::Changing(link)),
         },
         Err(Failure::Skipped) => (LookupResult::Refused, Asked::Nobody),
-        Err(Failure::Failed) => (LookupResult::Error, Asked::Nobody),
+        Err(Failure::Failed | Failure::Full) => (LookupResult::Error, Asked::Nobody),
     }
 }
 

@@ -42,6 +42,9 @@ const RECENT: u64 = 600;
 const RENEWAL: Duration = Duration::from_secs(8);
 /// How often it is looked whether Redis is there, while it is not: a look at a flag.
 const REDIS_WAIT: Duration = Duration::from_millis(200);
+/// How long it is waited for Redis until the log says so, and again after each time as long.
+const WAIT_TOLD: Duration = Duration::from_secs(10);
+const WAIT_TOLD_AGAIN: Duration = Duration::from_secs(600);
 /// How often Redis is asked whether another node is still loading.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
 /// How often a page is tried.
@@ -168,6 +171,32 @@ impl fmt::Display for WarmStatus {
     }
 }
 
+/// Whether the log has said for how long it is waited for Redis.
+struct Waiting {
+    /// When the log is to say so.
+    due: Instant,
+}
+
+impl Waiting {
+    fn new(now: Instant) -> Self {
+        Self {
+            due: now + WAIT_TOLD,
+        }
+    }
+
+    /// Whether it is time to say so.
+    fn is_to_be_told(&mut self, is_waiting: bool, now: Instant) -> bool {
+        if !is_waiting {
+            *self = Self::new(now);
+        }
+        let is_due = now >= self.due;
+        if is_due {
+            self.due = now + WAIT_TOLD_AGAIN;
+        }
+        is_due
+    }
+}
+
 /// Why a load ended early.
 #[derive(Debug, thiserror::Error)]
 enum Stop {
@@ -225,8 +254,15 @@ impl WarmLoad {
     /// seconds, or ever, is not loaded again.
     async fn load_once(&self, recent: Option<u64>) {
         let mut failures = 0;
+        let mut waiting = Waiting::new(Instant::now());
         while failures < ATTEMPTS {
-            let (phase, wait) = match self.take_lease(recent).await {
+            let turn = self.take_lease(recent).await;
+            let is_waiting = turn.is_err();
+            if waiting.is_to_be_told(is_waiting, Instant::now()) {
+                let why = self.cache.troubles().join("; ");
+                tracing::warn!(why, "the warm load waits for Redis; it begins by itself");
+            }
+            let (phase, wait) = match turn {
                 Ok(Turn::Done) => return self.state.set(WarmPhase::Done),
                 Ok(Turn::Elsewhere) => (WarmPhase::Elsewhere, LEASE_WAIT),
                 Err(_) => (WarmPhase::Waiting, REDIS_WAIT),
@@ -247,6 +283,9 @@ impl WarmLoad {
             self.state.set(phase);
             tokio::time::sleep(wait).await;
         }
+        tracing::error!(
+            "the warm load was given up after {ATTEMPTS} attempts: links get into Redis when they are asked for"
+        );
         self.state.set(WarmPhase::Failed);
     }
 

@@ -18,11 +18,13 @@
 
 pub mod dynamodb;
 mod error;
+pub mod notice;
 pub mod sqlite;
 pub mod watch;
 
 pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
+pub use notice::Notice;
 pub use sqlite::{OpenError, SqliteStore};
 pub use watch::Watch;
 
@@ -218,6 +220,26 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What the store knows to be wrong with itself, beyond what its calls say. It asks nobody.
     fn troubles(&self) -> Vec<Trouble> {
         Vec::new()
+    }
+
+    /// Whether several servers may share the store, so that they can leave notices for each other in it.
+    fn takes_notices(&self) -> bool {
+        false
+    }
+
+    /// Puts a server's notice in the place of its last one. No list, export or scan shows it.
+    async fn post_notice(&self, _notice: &Notice) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("it takes no notices".into()))
+    }
+
+    /// Takes the notice of a server back.
+    async fn withdraw_notice(&self, _node: &str) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("it takes no notices".into()))
+    }
+
+    /// The notices that there are, also those whose time is over: one read by key where there are none.
+    async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Whether the store can be read just now.

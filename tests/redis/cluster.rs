@@ -100,6 +100,53 @@ impl RedisCluster {
         master.unwrap().kill();
     }
 
+    /// Sets something at all nodes.
+    pub fn set_all(&self, setting: &str, value: &str) {
+        for node in &self.nodes {
+            assert_eq!(node.cli(&["config", "set", setting, value]), "OK");
+        }
+    }
+
+    /// The port of the master that serves a key.
+    pub fn master_of_key(&self, key: &str) -> u16 {
+        let slot = self.cli(&["cluster", "keyslot", key]);
+        self.master_of(slot.parse().unwrap())
+    }
+
+    /// Has the master that serves a key save what it holds, and kills it and its replica, so that nobody
+    /// takes its place. Returns the master's port.
+    pub fn stop_shard_of(&mut self, key: &str) -> u16 {
+        let port = self.master_of_key(key);
+        let nodes = self.cli(&["cluster", "nodes"]);
+        let own = format!("127.0.0.1:{port}@");
+        let id = nodes.lines().find(|line| line.contains(&own)).unwrap();
+        let id = id.split(' ').next().unwrap();
+        let is_replica = |node: &RedisServer| {
+            let own = format!("127.0.0.1:{}@", node.port);
+            let mut lines = nodes.lines();
+            lines.any(|line| line.contains(&own) && line.contains(&format!("slave {id}")))
+        };
+        for node in &mut self.nodes {
+            if is_replica(node) {
+                node.kill();
+            }
+        }
+        let master = self
+            .nodes
+            .iter_mut()
+            .find(|node| node.port == port)
+            .unwrap();
+        master.save();
+        master.kill();
+        port
+    }
+
+    /// Starts a master again with what it had saved.
+    pub fn start_shard(&mut self, port: u16) {
+        let master = self.nodes.iter_mut().find(|node| node.port == port);
+        master.unwrap().restart_with_saved();
+    }
+
     /// The port of the master that serves a slot.
     fn master_of(&self, slot: u16) -> u16 {
         let nodes = self.cli(&["cluster", "nodes"]);

@@ -21,6 +21,8 @@ pub(super) fn defaults() -> RedisConfig {
         urls: urls(&["redis://127.0.0.1:6379"]),
         password_file: None,
         ca_file: None,
+        certificate: None,
+        key: None,
         prefix: "tinyns".into(),
         keep: Duration::from_secs(24 * 60 * 60),
         timeout: Duration::from_millis(100),
@@ -50,6 +52,8 @@ fn the_defaults_of_redis_are_those_of_the_documentation() {
         urls: urls(&["rediss://127.0.0.1:6379"]),
         password_file: Some("data/redis.password".into()),
         ca_file: Some("ca.pem".into()),
+        certificate: Some("data/redis.pem".into()),
+        key: Some("data/redis.key".into()),
         ..defaults()
     };
     assert_eq!(ok(&all).redis, Some(expected));
@@ -63,6 +67,8 @@ mode = "sentinel"
 sentinel_master = "my.master_1-a"
 password_file = "/run/redis.password"
 ca_file = "/etc/ca.pem"
+certificate = "/etc/client.pem"
+key = "/etc/client.key"
 prefix = "a-B_c.9"
 keep = 604800
 timeout_ms = 1000
@@ -79,6 +85,8 @@ warm_load_rate = 0"#,
         ]),
         password_file: Some("/run/redis.password".into()),
         ca_file: Some("/etc/ca.pem".into()),
+        certificate: Some("/etc/client.pem".into()),
+        key: Some("/etc/client.key".into()),
         prefix: "a-B_c.9".into(),
         keep: Duration::from_secs(604_800),
         timeout: Duration::from_secs(1),
@@ -133,7 +141,7 @@ fn redis_keys_are_known_and_of_their_types() {
     check_redis(
         "url = \"redis://a\"\npassword = \"secret\"",
         "t.toml:3: redis.password: unknown key. Known here: url, mode, sentinel_master, password_file, \
-         ca_file, prefix, keep, timeout_ms, warm_load, warm_load_rate",
+         ca_file, certificate, key, prefix, keep, timeout_ms, warm_load, warm_load_rate",
     );
     check(
         "redis = 5\n",

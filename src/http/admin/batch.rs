@@ -137,7 +137,10 @@ async fn finish(
     let result = LineResult {
         line,
         status,
-        link: link.map(|link| LinkJson::new(link, admin.short_urls)),
+        link: link.map(|link| {
+            let is_visible = admin.links.is_visible_elsewhere(&link.name);
+            LinkJson::new(link, admin.short_urls).changed(is_visible)
+        }),
         problem: created.as_ref().err().map(|p| p.document(id.as_str())),
     };
     // Strings and numbers always serialise.

@@ -47,6 +47,9 @@ pub(super) struct LinkJson {
     expires_at: Option<String>,
     ttl: Option<u32>,
     version: u64,
+    /// Only in answers to changes, and only where it is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible_elsewhere: Option<bool>,
 }
 
 impl LinkJson {
@@ -60,6 +63,15 @@ impl LinkJson {
             expires_at: link.expires_at.map(UnixTime::rfc3339),
             ttl: link.ttl.map(Ttl::as_secs),
             version: link.version.0,
+            visible_elsewhere: None,
+        }
+    }
+
+    /// The same in the answer to a change, which says whether the other servers know of it.
+    pub(super) fn changed(self, is_visible_elsewhere: bool) -> Self {
+        Self {
+            visible_elsewhere: (!is_visible_elsewhere).then_some(false),
+            ..self
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::links::{Creation, LinkError};
 const MAX_LIMIT: usize = 1_000;
 const DEFAULT_LIMIT: usize = 100;
 
+/// The header of an answer to a change that other servers do not show yet; its value is then `no`.
+const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-elsewhere");
+
 /// `POST /v1/links`
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
@@ -36,9 +39,9 @@ pub(super) async fn create(
     Ok(match creation {
         Creation::New(link) => {
             let location = [(LOCATION, location(&admin, &link, &origin))];
-            (StatusCode::CREATED, location, admin.show(&link)).into_response()
+            (StatusCode::CREATED, location, admin.show_changed(&link)).into_response()
         }
-        Creation::Same(link) => admin.show(&link).into_response(),
+        Creation::Same(link) => admin.show_changed(&link).into_response(),
     })
 }
 
@@ -84,7 +87,7 @@ pub(super) async fn change(
     let expected = admin.expected(&name, tags.as_ref()).await?;
     let changed = admin.links.change(&name, expected, change).await;
     let link = changed.map_err(|error| failed(error, tags.as_ref()))?;
-    Ok(admin.show(&link).into_response())
+    Ok(admin.show_changed(&link).into_response())
 }
 
 /// `DELETE /v1/links/{code}`
@@ -93,13 +96,14 @@ pub(super) async fn delete(
     code: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let name = admin.name(code, &uri)?;
     let tags = Tags::if_match(&headers)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
     let deleted = admin.links.delete(&name, expected).await;
     deleted.map_err(|error| failed(error, tags.as_ref()))?;
-    Ok(StatusCode::NO_CONTENT)
+    let visibility = admin.visibility_header(&name);
+    Ok((StatusCode::NO_CONTENT, visibility, ()).into_response())
 }
 
 #[derive(Deserialize)]
@@ -206,6 +210,19 @@ impl Admin {
     fn show(&self, link: &Link) -> impl IntoResponse + use<> {
         let json = Json(body::LinkJson::new(link, self.short_urls));
         (etag_header(link.version), json)
+    }
+
+    /// The same in the answer to a change, which says if the other servers do not know of it yet.
+    fn show_changed(&self, link: &Link) -> impl IntoResponse + use<> {
+        let is_visible = self.links.is_visible_elsewhere(&link.name);
+        let json = Json(body::LinkJson::new(link, self.short_urls).changed(is_visible));
+        let visibility = self.visibility_header(&link.name);
+        (etag_header(link.version), visibility, json)
+    }
+
+    fn visibility_header(&self, name: &LinkName) -> Option<[(HeaderName, HeaderValue); 1]> {
+        let is_visible = self.links.is_visible_elsewhere(name);
+        (!is_visible).then(|| [(VISIBLE_ELSEWHERE, HeaderValue::from_static("no"))])
     }
 
     /// The one version that `If-Match` lets us touch; none where any will do. Where it names several

@@ -3,7 +3,23 @@
 //! Each create, change and delete is an entry of one Redis stream: the name, the version of the new
 //! state, and the node that made it. Every node follows the stream from the last entry that it has
 //! seen, and drops what its memory holds of a name that is older. An entry does not carry the new
-//! state: what a node needs it reads, and Redis has it by then.
+//! state: what a node needs it reads, and Redis has it by then, or the entry says that Redis lacks it.
+//!
+//! # What Redis lacks
+//!
+//! In a cluster the shard of a name may be down while that of the stream works; and a user may have been
+//! given the right to the one and not to the other. A change whose value could not be put is announced
+//! all the same, with the field [`LACKING`]. A node that hears of it first notes that Redis is not to be
+//! believed about the name (`repairs`), and only then drops what its memory holds. So a look-up that
+//! begins after the drop does not see the old value in Redis: it goes to the store, which had the change
+//! before it was announced, and puts nothing into Redis. A look-up that began before the drop may have
+//! read the old value, but the drop takes it off the memory's board, so that what it brings is not kept.
+//!
+//! The name is believed again when the node has dropped the old value itself, or hears an entry
+//! without the field of that version or a newer one: it comes from a node that has put the value, or has
+//! dropped what was older, and no claim that was there before lives on.
+//!
+//! # Gaps
 //!
 //! The stream is cut to some length, and Redis may lose it. A node that comes back therefore asks first
 //! whether the last entry it has seen is still there. If so, all that came after it is as well, for a
@@ -12,9 +28,13 @@
 //! one that names no link.
 //!
 //! While a node does not follow, nobody tells it of changes, and its memory asks again for what is
-//! older than a second. It takes up to [`BLOCK`] and [`SLACK`] until a node knows that it is cut off.
+//! older than a second. It takes up to [`BLOCK`] and [`SLACK`] until a node knows that it is cut off. The
+//! same holds while it reads the stream but Redis takes no writes from it: the others will then be as
+//! unable to announce anything.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
@@ -22,7 +42,9 @@ use redis::{Cmd, RedisResult, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Failure};
-use super::connection::{Connection, text};
+use super::connection::{Connection, is_full, text};
+use super::repairs::{Others, Repair, Repairs};
+use super::scripts::{self, Run};
 use crate::clock::Clock;
 use crate::link::{LinkName, Version};
 use crate::links::memory::Memory;
@@ -30,6 +52,14 @@ use crate::metrics::Metrics;
 
 /// About how many entries the stream keeps: several minutes of a busy fleet, some 15 MB.
 const STREAM_ENTRIES: usize = 100_000;
+/// How many entries the stream keeps where the server is full and may not evict.
+const FULL_STREAM_ENTRIES: usize = 1_000;
+/// The field of an entry whose change Redis may lack. Its value says nothing.
+const LACKING: &str = "lacking";
+/// How many steps there are to the wait of a node before it repairs what another could not, and how long
+/// each is. The first one to do it spares the others the work.
+const TURNS: u64 = 8;
+const TURN: Duration = Duration::from_millis(40);
 /// How many entries are read at once.
 const READ_COUNT: usize = 1_000;
 /// How long a read waits for entries.
@@ -47,8 +77,12 @@ pub(super) struct Changes {
     key: String,
     node: Box<str>,
     memory: Arc<Memory>,
+    repairs: Arc<Repairs>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// Whether the stream is followed, and whether nothing is known that it does not tell.
+    following: AtomicBool,
+    informed: AtomicBool,
 }
 
 /// How far a node has come.
@@ -64,6 +98,7 @@ impl Changes {
         key: String,
         node: Box<str>,
         memory: Arc<Memory>,
+        repairs: Arc<Repairs>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -72,20 +107,53 @@ impl Changes {
             key,
             node,
             memory,
+            repairs,
             clock,
             metrics,
+            following: AtomicBool::new(false),
+            informed: AtomicBool::new(true),
         }
     }
 
-    /// Tells all nodes that a name has changed.
-    pub(super) async fn announce(&self, name: &LinkName, version: Version) -> Result<(), Failure> {
+    /// Tells all nodes that a name has changed, and whether Redis may lack the change.
+    pub(super) async fn announce(
+        &self,
+        name: &LinkName,
+        version: Version,
+        is_lacking: bool,
+    ) -> Result<(), Failure> {
+        let mut fields = vec![
+            ("name", name.as_str().to_owned()),
+            ("version", version.to_string()),
+            ("node", self.node.clone().into()),
+        ];
+        if is_lacking {
+            fields.push((LACKING, "1".into()));
+        }
         let mut entry = self.new_entry();
-        entry
-            .arg(&[("name", name.as_str())])
-            .arg(&[("version", version.to_string())])
-            .arg(&[("node", &*self.node)]);
+        entry.arg(&fields);
         let id: Result<Value, _> = self.client.command("announce", &self.key, &entry).await;
-        id.map(drop)
+        match id {
+            Err(Failure::Full) => self.announce_full(fields).await,
+            id => id.map(drop),
+        }
+    }
+
+    /// The same where the server is full and may not evict.
+    async fn announce_full(&self, fields: Vec<(&str, String)>) -> Result<(), Failure> {
+        let mut args = vec![FULL_STREAM_ENTRIES.to_string()];
+        args.extend(
+            fields
+                .into_iter()
+                .flat_map(|(field, value)| [field.to_owned(), value]),
+        );
+        let run = Run::new(&scripts::ANNOUNCE, self.key.clone(), args);
+        self.client.run("announce", &run).await.map(drop)
+    }
+
+    /// Whether an announcement would be tried.
+    pub(super) fn can_announce(&self) -> bool {
+        self.client.allows(&self.key)
     }
 
     /// `XADD` up to the fields.
@@ -102,8 +170,7 @@ impl Changes {
 
     /// Where the stream ends just now. Where there is none, it is begun.
     pub(super) async fn end(&self) -> Result<String, Failure> {
-        let mut last = redis::cmd("XREVRANGE");
-        last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        let last = self.last_entry();
         let reply: StreamRangeReply = self.client.command("changes", &self.key, &last).await?;
         match reply.ids.into_iter().next() {
             Some(last) => Ok(last.id),
@@ -150,7 +217,11 @@ impl Changes {
         let work = async {
             loop {
                 let began = Instant::now();
-                let Err(error) = self.session(&mut place, &gap).await;
+                let ended = tokio::select! {
+                    ended = self.session(&mut place, &gap) => ended,
+                    () = self.client.renewed() => continue,
+                };
+                let Err(error) = ended;
                 self.set_following(false);
                 tracing::debug!(error = text(&error), "the stream of changes broke off");
                 if began.elapsed() > MAX_RETRY {
@@ -205,15 +276,27 @@ impl Changes {
                 last = entry.id;
             }
             // What nobody can write, nobody tells.
-            self.set_following(few && self.client.is_writable());
+            self.set_following(few && self.can_announce());
         }
     }
 
-    /// Adds an entry that names no link; gives its id.
+    /// Adds an entry that names no link, and gives its id; that of the last one where there is no room.
     async fn hello(&self, connection: &mut Connection) -> RedisResult<String> {
         let mut entry = self.new_entry();
         entry.arg(&[("node", &*self.node)]);
-        connection.command(&entry).await
+        let refused = match connection.command(&entry).await {
+            Err(error) if is_full(&error) => error,
+            id => return id,
+        };
+        let last: StreamRangeReply = connection.command(&self.last_entry()).await?;
+        let last = last.ids.into_iter().next();
+        last.map(|last| last.id).ok_or(refused)
+    }
+
+    fn last_entry(&self) -> Cmd {
+        let mut last = redis::cmd("XREVRANGE");
+        last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        last
     }
 
     async fn is_there(&self, connection: &mut Connection, id: &str) -> RedisResult<bool> {
@@ -237,6 +320,7 @@ impl Changes {
     /// Obeys an entry.
     fn hear(&self, entry: &StreamId) {
         if let Some((name, version)) = change(entry) {
+            self.note_repairs(entry, &name, version);
             self.memory.forget_older(&name, version);
             self.metrics.changes_seen.inc();
         }
@@ -245,9 +329,46 @@ impl Changes {
         }
     }
 
+    /// Notes what an entry says of how far Redis can be believed about a name.
+    fn note_repairs(&self, entry: &StreamId, name: &LinkName, version: Version) {
+        let now = Instant::now();
+        if entry.get::<Value>(LACKING).is_none() {
+            self.repairs.heard(name, version, now);
+        } else if entry.get::<String>("node").as_deref() != Some(&*self.node) {
+            let repair = Repair {
+                version,
+                due: now + self.turn(name),
+                others: Others::Told,
+                own: false,
+            };
+            self.repairs.add(name.clone(), repair);
+        }
+    }
+
+    /// How long this node leaves the repair of a name to others.
+    pub(super) fn turn(&self, name: &LinkName) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        (&self.node, name).hash(&mut hasher);
+        TURN * u32::try_from(hasher.finish() % TURNS).unwrap_or(0)
+    }
+
     fn set_following(&self, following: bool) {
         self.memory.set_told(following);
-        self.metrics.changes_following.set(following.into());
+        self.following.store(following, Ordering::Relaxed);
+        self.tell_following();
+    }
+
+    /// Sets whether changes that are not in the stream are heard of as well, as far as there are any.
+    pub(super) fn set_informed(&self, informed: bool) {
+        self.informed.store(informed, Ordering::Relaxed);
+        self.tell_following();
+    }
+
+    fn tell_following(&self) {
+        let [following, informed] =
+            [&self.following, &self.informed].map(|flag| flag.load(Ordering::Relaxed));
+        let all = following && informed;
+        self.metrics.changes_following.set(all.into());
     }
 }
 

@@ -10,23 +10,25 @@
 //! Whether Redis works is judged by the calls themselves, and by the supervisor's once a second, so
 //! that a node without traffic notices as well.
 
+mod supervisor;
+
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, RedisResult};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::breaker::{Breaker, CLUSTER_RANGES, range, slot};
 use super::config::{RedisConfig, RedisMode};
 use super::connection::{
-    Connection, Connector, RedisOpenError, get_many, is_outage, refuses_writes, run_many, text,
-    timed_out,
+    Connection, Connector, RedisOpenError, brief, get_many, is_full, is_outage, refuses_writes,
+    run_many, text, timed_out,
 };
+use super::rights::{self, Missing};
 use super::scripts::Run;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RedisOutcome};
@@ -42,6 +44,14 @@ const PROBE_LIFE: Duration = Duration::from_secs(10);
 /// How long a part of a cluster may be down before the connection is made anew from the seeds: by
 /// itself it may know only nodes that are gone.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a call may take on any connection, whatever the time-out is: what it takes to find out how far
+/// away a server is.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many round trips a call may take where the time-out that was set has no room for two.
+const ROUND_TRIPS: u32 = 3;
+/// The longest time-out that is made of that: a query that has waited for it in vain still has the time to
+/// ask the store.
+const MAX_ADAPTED: Duration = Duration::from_millis(500);
 
 /// A call was not done, or nobody knows whether it was. It says nothing of any link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,21 +60,37 @@ pub(in crate::links) enum Failure {
     Skipped,
     /// It has failed or took too long.
     Failed,
+    /// The server is full and may not evict: it refuses what takes room, and nothing else.
+    Full,
 }
 
 /// See the [module](self).
 pub(super) struct Client {
     connector: Connector,
+    /// What was set as the time-out of a call.
     timeout: Duration,
+    /// How far away the server is, as it was found when the connection was made; nanoseconds.
+    round_trip: AtomicU64,
+    prefix: Box<str>,
+    /// The rights that the user of Redis lacks, as they were found last.
+    missing: Mutex<Missing>,
+    /// Whether a call was refused since then.
+    refused: AtomicBool,
+    /// What was told last of how far away the server is.
+    told_far: Mutex<Far>,
+    /// Why there is no connection, where there is none.
+    why_down: Mutex<Option<&'static str>>,
     connection: ArcSwapOption<Connection>,
     /// One, or one for each range of a cluster.
     breakers: Vec<Breaker>,
     /// A key in each range, for the supervisor to try.
     probes: Vec<String>,
-    /// Whether all of Redis takes writes: one that is full and may not evict does not.
-    writable: AtomicBool,
+    /// Whether a part of Redis is full and may not evict, as it was found a moment ago.
+    full: AtomicBool,
     /// Wakes the supervisor.
     trouble: Notify,
+    /// Tells that connections are to be made anew.
+    renewed: Notify,
     /// When the server was started, in seconds since the epoch; 0 where that is not known.
     born: AtomicU64,
     clock: Clock,
@@ -93,11 +119,18 @@ impl Client {
         Ok(Self {
             connector: Connector::new(config)?,
             timeout: config.timeout,
+            round_trip: AtomicU64::new(0),
+            prefix: config.prefix.clone(),
+            missing: Mutex::default(),
+            refused: AtomicBool::new(false),
+            told_far: Mutex::default(),
+            why_down: Mutex::default(),
             connection: ArcSwapOption::empty(),
             breakers: (0..ranges).map(|_| Breaker::default()).collect(),
             probes: probes(&config.prefix, ranges),
-            writable: AtomicBool::new(true),
+            full: AtomicBool::new(false),
             trouble: Notify::new(),
+            renewed: Notify::new(),
             born: AtomicU64::new(0),
             clock,
             metrics,
@@ -120,9 +153,52 @@ impl Client {
         self.breaker(key).is_closed() && self.connection.load().is_some()
     }
 
-    /// Whether Redis takes writes, as it was found a moment ago: without them nobody tells of changes.
-    pub(super) fn is_writable(&self) -> bool {
-        self.writable.load(Ordering::Acquire)
+    /// Whether a part of Redis is full and may not evict, as it was found a moment ago.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// The rights that the user of Redis lacks, as they were found last.
+    pub(super) fn missing_rights(&self) -> Missing {
+        lock(&self.missing).clone()
+    }
+
+    /// Why there is no connection, where there is none.
+    pub(super) fn why_down(&self) -> Option<&'static str> {
+        let why = *lock(&self.why_down);
+        why.filter(|_| self.connection.load().is_none())
+    }
+
+    /// How far away the server is: how long a reply takes at least.
+    pub(super) fn round_trip(&self) -> Duration {
+        Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is so far away that calls cannot but run out of time.
+    pub(super) fn is_too_far(&self) -> bool {
+        *lock(&self.told_far) == Far::Beyond
+    }
+
+    /// How long a call may take: as it was set, or so long that a reply can come at all.
+    fn time_out(&self) -> Duration {
+        adapted(self.timeout, self.round_trip())
+    }
+
+    /// Reads the files of the configuration again; if they have changed, connections are made anew.
+    /// Whether they have.
+    pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
+        let is_new = self.connector.reload()?;
+        if is_new {
+            self.renewed.notify_waiters();
+            self.connection.store(None);
+            self.trouble.notify_one();
+        }
+        Ok(is_new)
+    }
+
+    /// Waits until connections are to be made anew.
+    pub(super) async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 
     /// How many parts of Redis are down, of how many.
@@ -233,7 +309,7 @@ impl Client {
     }
 
     async fn in_time<T>(&self, call: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-        tokio::time::timeout(self.timeout, call)
+        tokio::time::timeout(self.time_out(), call)
             .await
             .unwrap_or_else(|_| Err(timed_out()))
     }
@@ -268,9 +344,15 @@ impl Client {
                     self.note_failure(range, &error);
                 } else {
                     breaker.worked();
+                    if rights::is_refused(&error) {
+                        self.refused.store(true, Ordering::Relaxed);
+                    }
                     tracing::debug!(call, error = text(&error), "Redis refuses a call");
                 }
-                Err(Failure::Failed)
+                Err(match is_full(&error) {
+                    true => Failure::Full,
+                    false => Failure::Failed,
+                })
             }
         }
     }
@@ -290,9 +372,11 @@ impl Client {
 
     /// A breaker has opened.
     fn lost(&self, error: &redis::RedisError) {
+        *lock(&self.why_down) = Some(brief(error));
         tracing::warn!(
             error = text(error),
-            "Redis does not work; links come from memory and the store"
+            "Redis does not work: {}; links come from memory and the store",
+            brief(error)
         );
         if self.breakers.len() == 1 {
             // The next one is made anew: this one may be stuck, or lead to a server that is no
@@ -301,176 +385,30 @@ impl Client {
         }
         self.trouble.notify_one();
     }
+}
 
-    /// Connects, tries, and connects again, until it is told to stop. `recovered` is called when
-    /// something works again, just before it is used.
-    pub(super) async fn supervise(&self, shutdown: CancellationToken, recovered: impl Fn()) {
-        let mut state = Supervision::new();
-        let work = async {
-            loop {
-                let all_well = self.probe(&mut state, &recovered).await;
-                let pause = state.pause(all_well);
-                // While it is down, further trouble is no news.
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.trouble.notified(), if all_well => {}
-                }
-            }
-        };
-        tokio::select! {
-            () = work => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
-
-    /// Makes a new connection, in the place of the one that there is.
-    async fn connect(&self) -> RedisResult<()> {
-        let mut connection = self.connector.connect(self.timeout).await?;
-        let uptime = self.in_time(connection.uptime()).await?;
-        let born = uptime.map_or(0, |uptime| self.clock.now().0.saturating_sub(uptime));
-        // Before it is used: what it holds is judged by that.
-        self.born.store(born, Ordering::Release);
-        self.connection.store(Some(Arc::new(connection)));
-        Ok(())
-    }
-
-    /// One round of the supervisor; whether all works.
-    async fn probe(&self, state: &mut Supervision, recovered: &impl Fn()) -> bool {
-        let stuck = state
-            .down_since
-            .is_some_and(|since| since.elapsed() > CLUSTER_PATIENCE);
-        if self.connection.load().is_none() || stuck {
-            match self.connect().await {
-                Ok(()) => state.down_since = None,
-                Err(error) => {
-                    state.cannot_connect(&text(&error));
-                    if self.connection.load().is_none() {
-                        return false;
-                    }
-                }
-            }
-        }
-        let probing = (0..self.breakers.len()).map(|range| self.probe_range(range));
-        let (mut all_well, mut writable) = (true, true);
-        for (range, found) in join_all(probing).await.into_iter().enumerate() {
-            if found != Found::Down {
-                self.recover(state, range, recovered);
-            }
-            all_well &= self.breakers[range].is_closed();
-            writable &= found != Found::ReadOnly;
-        }
-        if !all_well && self.breakers.len() == 1 {
-            // This one may be stuck, or lead to a server that will not do any more.
-            self.connection.store(None);
-        }
-        if self.writable.swap(writable, Ordering::AcqRel) != writable {
-            match writable {
-                true => tracing::info!("Redis takes writes again"),
-                false => tracing::warn!("Redis takes no writes; changes show after a second"),
-            }
-        }
-        match all_well {
-            true => state.down_since = None,
-            false => drop(state.down_since.get_or_insert_with(Instant::now)),
-        }
-        all_well
-    }
-
-    /// Tries one part, whatever its breaker says.
-    async fn probe_range(&self, range: usize) -> Found {
-        let Some(mut connection) = self.connection.load_full().as_deref().cloned() else {
-            return Found::Down;
-        };
-        let probe = async {
-            // A server that was the master may still answer, with what was true then.
-            if self.connector.is_sentinel() {
-                connection.must_be_master().await?;
-            }
-            let mut set = redis::cmd("SET");
-            set.arg(&self.probes[range]).arg(1);
-            set.arg("PX").arg(PROBE_LIFE.as_millis() as u64);
-            connection.command::<()>(&set).await
-        };
-        match self.in_time(probe).await {
-            Ok(()) => {
-                self.breakers[range].worked();
-                Found::Works
-            }
-            Err(error) if is_outage(&error) => {
-                self.note_failure(range, &error);
-                Found::Down
-            }
-            // It answers, if only to say that it will not.
-            Err(error) => {
-                tracing::debug!(error = text(&error), "Redis refuses the probe");
-                Found::ReadOnly
-            }
-        }
-    }
-
-    fn recover(&self, state: &mut Supervision, range: usize, recovered: &impl Fn()) {
-        if !self.breakers[range].is_closed() || !state.connected {
-            recovered();
-            self.breakers[range].close();
-            if state.connected {
-                tracing::info!("Redis works again");
-            } else {
-                tracing::info!("connected to Redis");
-            }
-        }
-        state.connected = true;
+/// How long a call may take where so much was set, and the server is so far away.
+fn adapted(set: Duration, round_trip: Duration) -> Duration {
+    match round_trip * 2 <= set {
+        true => set,
+        false => (round_trip * ROUND_TRIPS).min(MAX_ADAPTED).max(set),
     }
 }
 
-/// What the supervisor has found of a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    Works,
-    /// It answers, but takes no writes.
-    ReadOnly,
-    Down,
+/// Nothing under these locks panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the supervisor remembers from round to round.
-struct Supervision {
-    /// Whether Redis was ever reached.
-    connected: bool,
-    /// Whether it was told that Redis cannot be reached, since it last was.
-    told: bool,
-    /// Since when a part is down although there is a connection.
-    down_since: Option<Instant>,
-    retry: Duration,
-}
-
-impl Supervision {
-    fn new() -> Self {
-        Self {
-            connected: false,
-            told: false,
-            down_since: None,
-            retry: MIN_RETRY,
-        }
-    }
-
-    /// How long to wait for the next round.
-    fn pause(&mut self, all_well: bool) -> Duration {
-        if all_well {
-            self.told = false;
-            self.retry = MIN_RETRY;
-            return PROBE_INTERVAL;
-        }
-        let pause = self.retry;
-        self.retry = (self.retry * 2).min(MAX_RETRY);
-        pause
-    }
-
-    /// One line for each outage, not for each try.
-    fn cannot_connect(&mut self, error: &str) {
-        if !self.told {
-            self.told = true;
-            tracing::warn!(error, "cannot connect to Redis; trying on");
-        }
-    }
+/// How far away a server is, measured by the time-out that was set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Far {
+    #[default]
+    No,
+    /// Calls may take longer than was set.
+    Adapted,
+    /// They run out of time all the same.
+    Beyond,
 }
 
 /// A key in each range: the first of a series that is in it.
@@ -507,14 +445,18 @@ mod tests {
     }
 
     #[test]
-    fn tries_come_less_often_while_redis_is_down() {
-        let mut state = Supervision::new();
-        let mut pauses: Vec<Duration> = (0..8).map(|_| state.pause(false)).collect();
-        pauses.dedup();
-        assert_eq!(pauses.first(), Some(&MIN_RETRY));
-        assert_eq!(pauses.last(), Some(&MAX_RETRY));
-        assert!(pauses.is_sorted());
-        assert_eq!(state.pause(true), PROBE_INTERVAL);
-        assert_eq!(state.pause(false), MIN_RETRY);
+    fn the_time_out_has_room_for_a_reply() {
+        let millis = Duration::from_millis;
+        let check = |set, round_trip, expected| {
+            let got = adapted(millis(set), millis(round_trip));
+            assert_eq!(got, millis(expected), "{set} {round_trip}");
+        };
+        check(100, 0, 100);
+        check(100, 50, 100);
+        check(100, 51, 153);
+        check(100, 150, 450);
+        check(100, 200, 500);
+        check(100, 900, 500);
+        check(1_000, 900, 1_000);
     }
 }

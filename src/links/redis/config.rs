@@ -19,12 +19,17 @@ pub struct RedisConfig {
     /// PEM certificates of the authorities that sign the servers' certificates (`rediss://`), if
     /// they are not among the system's.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that the servers know this client by, followed by those that lead to one that they
+    /// know; PEM (`rediss://`). Only with [`RedisConfig::key`].
+    pub certificate: Option<PathBuf>,
+    /// Its key; PEM, not encrypted.
+    pub key: Option<PathBuf>,
     /// What the names of all keys begin with, in front of a colon. Fleets with the same prefix share
     /// what is cached.
     pub prefix: Box<str>,
     /// How long a link stays in Redis before it is read from the store again.
     pub keep: Duration,
-    /// How long one call of Redis may take.
+    /// How long one call of Redis may take, if it is not so far away that this is too short.
     pub timeout: Duration,
     /// Whether all links are loaded from the store at the start.
     pub warm_load: bool,

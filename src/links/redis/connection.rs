@@ -4,31 +4,35 @@
 //! replies. None reconnects by itself but that of the cluster, which follows its shards; the supervisor
 //! makes a new one where one has failed.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue,
-    IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates, TlsMode,
+    IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsMode,
 };
 
-use super::config::{RedisConfig, RedisMode};
+use super::config::{RedisConfig, RedisMode, RedisUrl};
+use super::credentials::Credentials;
+use super::rights;
 use super::scripts::{self, Run};
-use crate::environment;
-use crate::files::read_whole;
 
 /// The environment variable that holds the password; it comes before the password file. Empty is the
 /// same as unset.
 pub const PASSWORD_VARIABLE: &str = "TINYNS_REDIS_PASSWORD";
 
-/// How long making a connection may take, with TLS and the way over sentinels.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// The largest file of a password or of certificates that is read, in bytes.
-const MAX_FILE_LEN: u64 = 1 << 20;
+/// How long making a connection may take, with TLS and the way over sentinels: six round trips of half a
+/// second.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// How often it is measured how far away a server is; the shortest time counts.
+const MEASURED: usize = 3;
 /// How often the cluster's client sends a call again that a node has refused because slots move.
 const CLUSTER_RETRIES: u32 = 2;
 /// The longest it waits before that, in milliseconds.
@@ -50,6 +54,17 @@ pub enum RedisOpenError {
     /// The password is not text.
     #[error("the Redis password in {0} is not one line of UTF-8 text")]
     Password(String),
+    /// There is no certificate in a file that is there for one.
+    #[error("{}: there is no certificate in it (BEGIN CERTIFICATE); name a file that has one", .0.display())]
+    NoCertificate(PathBuf),
+    /// A certificate or key is of no use.
+    #[error("{}: {reason}", file.display())]
+    Unusable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The client refuses the settings.
     #[error("the Redis settings cannot be used: {0}")]
     Settings(String),
@@ -58,10 +73,8 @@ pub enum RedisOpenError {
 /// Makes connections as the configuration says.
 #[derive(Debug)]
 pub(super) struct Connector {
-    mode: RedisMode,
-    urls: Vec<url::Url>,
-    password: Option<String>,
-    certificates: Option<TlsCertificates>,
+    config: RedisConfig,
+    credentials: ArcSwap<Credentials>,
 }
 
 /// A connection to use; clones share it.
@@ -74,40 +87,54 @@ pub(super) enum Connection {
 impl Connector {
     /// Reads the files that the configuration names. Connects to nothing yet.
     pub(super) fn new(config: &RedisConfig) -> Result<Self, RedisOpenError> {
-        let certificates = match &config.ca_file {
-            None => None,
-            Some(file) => Some(TlsCertificates {
-                client_tls: None,
-                root_cert: Some(read("the Redis certificates", file)?),
-            }),
-        };
         let connector = Self {
-            mode: config.mode.clone(),
-            urls: config.urls.iter().map(|url| url.expose().clone()).collect(),
-            password: password(config)?,
-            certificates,
+            config: config.clone(),
+            credentials: ArcSwap::from_pointee(Credentials::read(config)?),
         };
-        // What the client will not take is found out now and not in the log of a running server.
-        let settings = |error: RedisError| RedisOpenError::Settings(text(&error));
-        for url in &connector.urls {
-            let info = connector.info(url).map_err(settings)?;
-            connector.client(info).map_err(settings)?;
-        }
+        connector.check_settings()?;
         Ok(connector)
     }
 
-    /// Makes a connection on which a call may take `patience`, and teaches it the scripts.
+    /// What the client will not take is found out now and not in the log of a running server.
+    fn check_settings(&self) -> Result<(), RedisOpenError> {
+        let settings = |error: RedisError| RedisOpenError::Settings(text(&error));
+        for url in self.urls() {
+            let info = self.info(url).map_err(settings)?;
+            self.client(info).map_err(settings)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the files again; what is in them is used for connections from now on. Whether it has changed.
+    pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
+        let read = Credentials::read(&self.config)?;
+        if read == **self.credentials.load() {
+            return Ok(false);
+        }
+        let before = self.credentials.swap(Arc::new(read));
+        match self.check_settings() {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.credentials.store(before);
+                Err(error)
+            }
+        }
+    }
+
+    fn urls(&self) -> impl Iterator<Item = &url::Url> {
+        self.config.urls.iter().map(RedisUrl::expose)
+    }
+
+    /// Makes a connection on which a call may take `patience`.
     pub(super) async fn connect(&self, patience: Duration) -> RedisResult<Connection> {
         let connecting = async {
-            let mut connection = match &self.mode {
+            Ok(match &self.config.mode {
                 RedisMode::Node => Connection::Node(self.node(patience).await?),
                 RedisMode::Cluster => Connection::Cluster(self.cluster(patience).await?),
                 RedisMode::Sentinel { master } => {
                     Connection::Node(self.sentinel(master, patience).await?)
                 }
-            };
-            connection.load_scripts().await?;
-            Ok(connection)
+            })
         };
         tokio::time::timeout(CONNECT_TIME, connecting)
             .await
@@ -115,7 +142,7 @@ impl Connector {
     }
 
     async fn node(&self, patience: Duration) -> RedisResult<MultiplexedConnection> {
-        let Some(url) = self.urls.first() else {
+        let Some(url) = self.urls().next() else {
             return Err((ErrorKind::InvalidClientConfig, "there is no URL").into());
         };
         self.client(self.info(url)?)?
@@ -125,8 +152,7 @@ impl Connector {
 
     async fn cluster(&self, patience: Duration) -> RedisResult<ClusterConnection> {
         let seeds: Vec<ConnectionInfo> = self
-            .urls
-            .iter()
+            .urls()
             .map(|url| self.info(url))
             .collect::<RedisResult<_>>()?;
         let mut builder = ClusterClientBuilder::new(seeds)
@@ -134,8 +160,8 @@ impl Connector {
             .response_timeout(patience)
             .retries(CLUSTER_RETRIES)
             .max_retry_wait(CLUSTER_RETRY_WAIT);
-        if let Some(certificates) = &self.certificates {
-            builder = builder.certs(certificates.clone());
+        if let Some(certificates) = self.credentials.load().certificates() {
+            builder = builder.certs(certificates);
         }
         builder.build()?.get_async_connection().await
     }
@@ -148,8 +174,7 @@ impl Connector {
         patience: Duration,
     ) -> RedisResult<MultiplexedConnection> {
         let infos: Vec<ConnectionInfo> = self
-            .urls
-            .iter()
+            .urls()
             .map(|url| url.clone().into_connection_info())
             .collect::<RedisResult<_>>()?;
         let addresses = infos.iter().map(|info| info.addr().clone());
@@ -165,7 +190,8 @@ impl Connector {
                 builder = builder.set_client_to_sentinel_password(password);
             }
         }
-        if let Some(password) = &self.password {
+        let credentials = self.credentials.load_full();
+        if let Some(password) = &credentials.password {
             builder = builder.set_client_to_redis_password(password);
         }
         if self.is_tls() {
@@ -173,10 +199,10 @@ impl Connector {
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_tls_mode(TlsMode::Secure);
         }
-        if let Some(certificates) = &self.certificates {
+        if let Some(certificates) = credentials.certificates() {
             builder = builder
                 .set_client_to_sentinel_certificates(certificates.clone())
-                .set_client_to_redis_certificates(certificates.clone());
+                .set_client_to_redis_certificates(certificates);
         }
         let mut client = builder.build()?;
         client
@@ -186,16 +212,17 @@ impl Connector {
 
     /// Whether the server is found by way of sentinels.
     pub(super) fn is_sentinel(&self) -> bool {
-        matches!(self.mode, RedisMode::Sentinel { .. })
+        matches!(self.config.mode, RedisMode::Sentinel { .. })
     }
 
     fn is_tls(&self) -> bool {
-        self.urls.iter().any(|url| url.scheme() == "rediss")
+        self.urls().any(|url| url.scheme() == "rediss")
     }
 
     fn info(&self, url: &url::Url) -> RedisResult<ConnectionInfo> {
         let info = url.clone().into_connection_info()?;
-        Ok(match (&self.password, &self.mode) {
+        let credentials = self.credentials.load();
+        Ok(match (&credentials.password, &self.config.mode) {
             (Some(password), RedisMode::Node | RedisMode::Cluster) => {
                 let redis = info.redis_settings().clone().set_password(password);
                 info.set_redis_settings(redis)
@@ -205,23 +232,57 @@ impl Connector {
     }
 
     fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
-        match &self.certificates {
-            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+        match self.credentials.load().certificates() {
+            Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
         }
     }
 }
 
 impl Connection {
-    /// Teaches the server, or all of a cluster's, the scripts.
-    async fn load_scripts(&mut self) -> RedisResult<()> {
-        for script in scripts::all() {
-            match self {
-                Self::Node(connection) => script.load_async(connection).await?,
-                Self::Cluster(connection) => script.load_async(connection).await?,
-            };
+    /// Teaches the server, or all of a cluster's, the scripts. That its user may not is told elsewhere.
+    pub(super) async fn load_scripts(&mut self) -> RedisResult<()> {
+        // All at once, for the sake of a server that is far away.
+        let loading = scripts::all().map(|script| {
+            let connection = self.clone();
+            async move {
+                match connection {
+                    Self::Node(mut connection) => script.load_async(&mut connection).await,
+                    Self::Cluster(mut connection) => script.load_async(&mut connection).await,
+                }
+            }
+        });
+        let results = join_all(loading).await;
+        match results.into_iter().find_map(Result::err) {
+            Some(error) if !rights::is_refused(&error) => Err(error),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// How long a reply takes at least.
+    pub(super) async fn round_trip(&mut self) -> RedisResult<Duration> {
+        let mut shortest = Duration::MAX;
+        for _ in 0..MEASURED {
+            let began = Instant::now();
+            match self.command::<redis::Value>(&redis::cmd("PING")).await {
+                Err(error) if is_outage(&error) => return Err(error),
+                _ => shortest = shortest.min(began.elapsed()),
+            }
+        }
+        Ok(shortest)
+    }
+
+    /// Fails if the server, which was taken for one that holds all keys, is a member of a cluster.
+    pub(super) async fn must_be_alone(&mut self) -> RedisResult<()> {
+        if matches!(self, Self::Cluster(_)) {
+            return Ok(());
+        }
+        let info = redis::cmd("INFO").arg("cluster").to_owned();
+        match self.command::<String>(&info).await {
+            Ok(text) if text.contains("cluster_enabled:1") => Err(is_a_member()),
+            // It may not be asked; then its refusals show what it is.
+            _ => Ok(()),
+        }
     }
 
     /// Runs one command.
@@ -362,6 +423,35 @@ pub(super) fn refuses_writes(error: &RedisError) -> bool {
         || matches!(error.code(), Some("MISCONF" | "NOREPLICAS"))
 }
 
+/// The error of a server that is a member of a cluster, and was not taken for one.
+fn is_a_member() -> RedisError {
+    (ErrorKind::Server(ServerErrorKind::Moved), MEMBER).into()
+}
+
+const MEMBER: &str =
+    "it is a member of a Redis Cluster: set mode = \"cluster\" in [redis] of the configuration";
+
+/// What an error means, without what comes from outside.
+pub(super) fn brief(error: &RedisError) -> &'static str {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => "it refuses the user or the password",
+        ErrorKind::Server(
+            ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
+        ) => MEMBER,
+        ErrorKind::Server(ServerErrorKind::ClusterDown) => "the cluster is down",
+        ErrorKind::Server(ServerErrorKind::BusyLoading) => "it is still loading its data",
+        _ if rights::is_refused(error) => "it refuses commands that are needed to connect",
+        _ if refuses_writes(error) => "it refuses writes",
+        _ if error.is_timeout() => "it does not answer in time",
+        _ => "it cannot be reached",
+    }
+}
+
+/// Whether the server is full and may not evict.
+pub(super) fn is_full(error: &RedisError) -> bool {
+    error.code() == Some("OOM")
+}
+
 fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
@@ -388,29 +478,4 @@ fn settings(patience: Duration) -> AsyncConnectionConfig {
 /// [`RedisOpenError`], as the start would give it.
 pub fn check(config: &RedisConfig) -> Result<(), RedisOpenError> {
     Connector::new(config).map(drop)
-}
-
-/// The environment's password, or the first line of the file.
-fn password(config: &RedisConfig) -> Result<Option<String>, RedisOpenError> {
-    let bad = |_| RedisOpenError::Password(PASSWORD_VARIABLE.into());
-    if let Some(password) = environment::text(PASSWORD_VARIABLE).map_err(bad)? {
-        return Ok(Some(password));
-    }
-    let Some(file) = &config.password_file else {
-        return Ok(None);
-    };
-    let bad = || RedisOpenError::Password(file.display().to_string());
-    let text = String::from_utf8(read("the Redis password file", file)?).map_err(|_| bad())?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Some(line.to_owned())),
-        _ => Err(bad()),
-    }
-}
-
-fn read(what: &'static str, file: &Path) -> Result<Vec<u8>, RedisOpenError> {
-    read_whole(file, MAX_FILE_LEN).map_err(|source| RedisOpenError::File {
-        what,
-        file: file.into(),
-        source,
-    })
 }

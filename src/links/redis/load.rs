@@ -217,6 +217,6 @@ impl RedisCache {
 
     /// Whether Redis is so full that it takes no writes.
     pub(in crate::links) fn is_full(&self) -> bool {
-        !self.client.is_writable()
+        self.client.is_full()
     }
 }

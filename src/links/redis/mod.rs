@@ -34,6 +34,10 @@
 //! | between store and Redis | the new state, from the store, for whoever has the name not in memory; the others when their memory asks again (`refresh`); the claim ends after 20 s |
 //! | between Redis and the stream | the same, but from Redis |
 //!
+//! The value and the announcement fail apart: where the value cannot be put, the change is announced
+//! as one that Redis lacks, and every node looks past Redis for the name until one of them has dropped
+//! the old value; see [`changes`].
+//!
 //! # What happens when Redis is away
 //!
 //! Links come from memory and the store. Changes are made in the store all the same, and Redis is told
@@ -47,15 +51,21 @@
 //! Of a cluster's shards it is not known when they were started: they need replicas, or no files.
 //!
 //! A Redis that answers but refuses writes (too few replicas, a full disk) counts as one that is down.
+//! One that is full and may not evict is used: changes are dropped there instead of put, and announced;
+//! see `scripts`.
 
+mod board;
 mod breaker;
 mod changes;
 mod client;
 mod config;
 mod connection;
+mod credentials;
 mod load;
 mod repairs;
+mod rights;
 mod scripts;
+mod troubles;
 mod value;
 
 use std::sync::Arc;
@@ -66,13 +76,14 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::board::Board;
 use self::changes::Changes;
 use self::client::Client;
 pub(super) use self::client::Failure;
 pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
 pub use self::connection::{PASSWORD_VARIABLE, RedisOpenError, check};
 pub(super) use self::load::{Cursor, LEASE, Lease};
-use self::repairs::{Repair, Repairs};
+use self::repairs::{Others, Repair, Repairs};
 use self::scripts::Run;
 use self::value::Value;
 use super::batch::{BatchLimits, Batcher};
@@ -80,6 +91,7 @@ use super::memory::Memory;
 use crate::clock::Clock;
 use crate::link::{Link, LinkName, Version};
 use crate::metrics::Metrics;
+use crate::store::Store;
 
 /// Readers' claims and what they put.
 const FILLS: BatchLimits = BatchLimits {
@@ -191,7 +203,10 @@ pub(super) enum Written {
 pub(super) struct RedisCache {
     client: Arc<Client>,
     changes: Changes,
-    repairs: Repairs,
+    repairs: Arc<Repairs>,
+    /// Where servers that share the store tell each other past Redis.
+    board: Option<Board>,
+    memory: Arc<Memory>,
     fills: Batcher<Run, Result<i64, Failure>>,
     names: Names,
     /// The name of this node, in claims and in the stream.
@@ -220,7 +235,8 @@ impl Names {
 
 impl RedisCache {
     /// A cache that is not connected yet: [`RedisCache::start`] sees to that. An absent name is
-    /// remembered for `absent_for`. To be called within a runtime.
+    /// remembered for `absent_for`. Notices go to and come from the store, if it takes them. To be called
+    /// within a runtime.
     ///
     /// # Errors
     /// [`RedisOpenError`] where the configuration names files that cannot be read, or settings that
@@ -228,6 +244,7 @@ impl RedisCache {
     pub(super) fn new(
         config: &RedisConfig,
         memory: Arc<Memory>,
+        store: &Arc<dyn Store>,
         absent_for: Duration,
         clock: Clock,
         metrics: Arc<Metrics>,
@@ -237,17 +254,21 @@ impl RedisCache {
             prefix: config.prefix.clone(),
         };
         let node = node_name(&clock);
+        let repairs = Arc::new(Repairs::default());
         let changes = Changes::new(
             client.clone(),
             names.other("changes"),
             node.clone(),
-            memory,
+            memory.clone(),
+            repairs.clone(),
             clock.clone(),
             metrics,
         );
         Ok(Self {
             changes,
-            repairs: Repairs::default(),
+            repairs,
+            board: store.takes_notices().then(|| Board::new(store.clone())),
+            memory,
             fills: start_fills(client.clone()),
             names,
             node,
@@ -276,6 +297,19 @@ impl RedisCache {
         tasks.spawn(async move { cache.changes.follow(stop, gap).await });
         let (cache, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move { cache.repair(stop).await });
+        let (cache, stop) = (self.clone(), shutdown.clone());
+        tasks.spawn(async move { cache.keep_board(stop).await });
+    }
+
+    /// Reads the files of the configuration again; if they have changed, connections are made anew.
+    /// Whether they have.
+    pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
+        self.client.reload()
+    }
+
+    /// Whether the other servers know of the last change of a name, as far as there are any.
+    pub(super) fn is_visible_elsewhere(&self, name: &LinkName) -> bool {
+        self.board.is_none() || !self.repairs.is_untold(name)
     }
 
     /// Whether Redis works: how many of its parts do not, and of how many.
@@ -294,6 +328,13 @@ impl RedisCache {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         // Before the call: a server that has come in its place is judged more strictly, not less.
         let born = self.client.born();
+        if self
+            .board
+            .as_ref()
+            .is_some_and(Board::is_everything_in_doubt)
+        {
+            return vec![Err(Failure::Skipped); names.len()];
+        }
         let values = self.client.get_many(&keys).await;
         let held = names.iter().zip(values);
         held.map(|(name, value)| match value {
@@ -393,24 +434,36 @@ impl RedisCache {
         }
     }
 
-    /// Tells all nodes of a change that was put into Redis, or has it repaired.
+    /// Tells all nodes of a change that was put into Redis, or could not be, and has repaired what is left.
     async fn tell(&self, name: &LinkName, version: Version, put: Result<(), Failure>) {
-        let told = match put {
-            Ok(()) => self.changes.announce(name, version).await,
-            Err(failure) => Err(failure),
-        };
+        // Also where the value could not be put: the stream may be on a shard that works.
+        let announced = self.changes.announce(name, version, put.is_err()).await;
         let now = Instant::now();
-        match told {
-            Ok(()) => self.repairs.told(name.clone(), version, now),
-            Err(_) => self.repairs.add(name.clone(), Repair { version, due: now }),
+        if put.is_ok() && announced.is_ok() {
+            return self.repairs.told(name.clone(), version, now);
         }
+        let others = match announced {
+            Ok(()) => Others::Told,
+            Err(_) => Others::NotTold,
+        };
+        let repair = Repair {
+            version,
+            due: now,
+            others,
+            own: true,
+        };
+        self.repairs.add(name.clone(), repair);
     }
 
     /// Nobody knows whether a change was made, or will be: nothing is believed until it must have been.
     fn repair_unknown(&self, name: &LinkName) {
-        let due = Instant::now() + UNKNOWN_WRITE;
-        let version = ANY_VERSION;
-        self.repairs.add(name.clone(), Repair { version, due });
+        let repair = Repair {
+            version: ANY_VERSION,
+            due: Instant::now() + UNKNOWN_WRITE,
+            others: Others::NotTold,
+            own: true,
+        };
+        self.repairs.add(name.clone(), repair);
     }
 
     fn drop_run(&self, name: &LinkName, version: Version) -> Run {
@@ -456,7 +509,10 @@ impl RedisCache {
                 "too many changes wait for Redis; it may hold older states until they end"
             );
         }
-        let allowed = |name: &LinkName| self.client.allows(&self.names.link(name));
+        let allowed = |name: &LinkName, repair: &Repair| {
+            let can_tell = repair.own && repair.others == Others::NotTold;
+            self.client.allows(&self.names.link(name)) || can_tell && self.changes.can_announce()
+        };
         let due = self.repairs.due(Instant::now(), REPAIR_BATCH, allowed);
         let repairing = due
             .iter()
@@ -465,20 +521,30 @@ impl RedisCache {
         repaired.into_iter().filter(|done| *done).count()
     }
 
+    /// Drops what Redis holds of a name that is older, and tells all nodes. Where it cannot be dropped,
+    /// they are told that. Whether the repair is done.
     async fn repair_one(&self, name: &LinkName, repair: &Repair) -> bool {
         let run = self.drop_run(name, repair.version);
-        let told = match self.client.run("repair", &run).await {
-            Ok(_) => self.changes.announce(name, repair.version).await,
-            Err(failure) => Err(failure),
-        };
-        match told {
-            Ok(()) => self.repairs.done(name, repair),
-            // The others have their turn before this one is tried again.
-            Err(_) => self
-                .repairs
-                .put_off(name, repair, Instant::now() + REPAIR_RETRY),
+        let is_dropped = self.client.run("repair", &run).await.is_ok();
+        let is_untold = repair.own && repair.others == Others::NotTold;
+        let is_announced = (is_dropped || is_untold)
+            && self
+                .changes
+                .announce(name, repair.version, !is_dropped)
+                .await
+                .is_ok();
+        // Where the others have been told before, they make repairs of their own.
+        if is_dropped && (is_announced || repair.others == Others::Told) {
+            self.repairs.done(name, repair);
+            return true;
         }
-        told.is_ok()
+        // The others have their turn before this one is tried again.
+        let due = Instant::now() + REPAIR_RETRY;
+        self.repairs.put_off(name, repair, due);
+        if is_announced {
+            self.repairs.others_told(name, repair);
+        }
+        false
     }
 
     /// How long a link may stay: never beyond its end. One that has ended is remembered as briefly as

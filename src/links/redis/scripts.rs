@@ -13,6 +13,10 @@ use redis::Script;
 /// one is nonsense). The last argument of every script is when the server was started, in seconds since
 /// the epoch: what was put before comes from a file, and may be older than what was told since. `claim` is the
 /// text without the state that a writer's claim carries.
+///
+/// `put` is for a server that is full and may not evict: that one refuses what takes room, and lets
+/// things be dropped. What cannot be put is dropped, which is the same as if it had been evicted as soon
+/// as it was put, and makes room.
 const HELD: &str = r#"
 local held = redis.pcall('GET', KEYS[1])
 local version, kind, claim
@@ -36,6 +40,16 @@ local function clock()
   local now = redis.call('TIME')
   return tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 end
+local function put(text, life)
+  local done = redis.pcall('SET', KEYS[1], text, 'PX', life)
+  if type(done) ~= 'table' or not done.err then return 1 end
+  if not string.find(done.err, 'OOM', 1, true) then
+    redis.call('SET', KEYS[1], text, 'PX', life)
+    return 1
+  end
+  redis.call('DEL', KEYS[1])
+  return 0
+end
 "#;
 
 macro_rules! script {
@@ -51,8 +65,7 @@ script!(
     READ,
     r#"
 if held then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+return put(ARGV[1], ARGV[2])
 "#
 );
 
@@ -61,8 +74,7 @@ script!(
     FILL,
     r#"
 if held ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
+return put(ARGV[2], ARGV[3])
 "#
 );
 
@@ -80,8 +92,8 @@ elseif (kind == 'url' or kind == 'absent') and left > 0 then
   claim = string.sub(claim, 1, -2)
     .. string.format(',"until":%.0f,"old":', clock() + left) .. held .. '}'
 end
-redis.call('SET', KEYS[1], claim, 'PX', ARGV[2])
-return kind == 'writes' and 0 or 1
+local done = put(claim, ARGV[2])
+return kind ~= 'writes' and done or 0
 "#
 );
 
@@ -104,7 +116,7 @@ script!(
 if not held then return 0 end
 if claim ~= ARGV[1] then
   if kind == 'writes' then
-    redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[6])
+    put(ARGV[5], ARGV[6])
     return 0
   end
   if kind == 'reads' or version == 0 then
@@ -113,8 +125,7 @@ if claim ~= ARGV[1] then
   end
   if version >= tonumber(ARGV[4]) then return 0 end
 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
+return put(ARGV[2], ARGV[3])
 "#
 );
 
@@ -136,8 +147,7 @@ if claim ~= ARGV[1] then return 0 end
 local stands, old = string.match(held, '^{"version":0,"writes":"[^"]*","until":(%d+),"old":(.*)}$')
 local left = (tonumber(stands) or 0) - clock()
 if left <= 0 then return redis.call('DEL', KEYS[1]) end
-redis.call('SET', KEYS[1], old, 'PX', string.format('%.0f', left))
-return 1
+return put(old, string.format('%.0f', left))
 "#
 );
 
@@ -147,7 +157,7 @@ script!(
     DROP,
     r#"
 if kind == 'writes' then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  put(ARGV[2], ARGV[3])
   return 0
 end
 if held and kind ~= 'reads' and version >= tonumber(ARGV[1]) then return 0 end
@@ -196,6 +206,18 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 "#
 );
 
+script!(
+    /// Announces a change where the server is full and may not evict: it refuses XADD, but not behind a
+    /// command that makes room in the same script. The stream is cut to a length that all nodes which
+    /// follow it have read long ago. ARGV: that length, then the fields of the entry in pairs.
+    ANNOUNCE,
+    r#"
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[1])
+redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2, #ARGV - 1))
+return 1
+"#
+);
+
 /// A call of one of the scripts.
 pub(super) struct Run {
     script: &'static LazyLock<Script>,
@@ -231,9 +253,9 @@ impl Run {
 }
 
 /// All of them, to be loaded when a connection is made.
-pub(super) fn all() -> [&'static Script; 12] {
+pub(super) fn all() -> [&'static Script; 13] {
     [
         &READ, &FILL, &CLAIM, &HOLD, &FINISH, &RELEASE, &RESTORE, &DROP, &LOAD, &RENEW, &UNLOCK,
-        &NOTE,
+        &NOTE, &ANNOUNCE,
     ]
 }

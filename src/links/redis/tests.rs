@@ -4,10 +4,12 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU16;
 
+use super::connection::Connector;
 use super::*;
 use crate::clock::UnixTime;
 use crate::link::TargetUrl;
 use crate::links::MemoryLimits;
+use crate::store::SqliteStore;
 
 /// Where the servers' ports lie: below those that the system gives away, so that nobody takes the port of
 /// one that is down for a moment; and below those of the integration tests.
@@ -114,25 +116,34 @@ impl Fixture {
         }
     }
 
-    async fn node(&self) -> Arc<RedisCache> {
-        let config = RedisConfig {
+    fn config(&self, url: &str) -> RedisConfig {
+        RedisConfig {
             mode: RedisMode::Node,
-            urls: vec![
-                RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.server.port)).unwrap(),
-            ],
+            urls: vec![RedisUrl::parse(url).unwrap()],
             password_file: None,
             ca_file: None,
+            certificate: None,
+            key: None,
             prefix: "t".into(),
             keep: Duration::from_secs(3_600),
             timeout: Duration::from_millis(1_000),
             warm_load: false,
             warm_load_rate: 0,
-        };
+        }
+    }
+
+    async fn node(&self) -> Arc<RedisCache> {
+        let config = self.config(&format!("redis://127.0.0.1:{}", self.server.port));
         let memory = Arc::new(Memory::new(MemoryLimits::default()));
         let metrics = Arc::new(Metrics::new());
         let absent_for = Duration::from_secs(5);
-        let cache =
-            RedisCache::new(&config, memory, absent_for, self.clock.clone(), metrics).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Nobody asks it here: it only says that no other server shares it.
+        let store: Arc<dyn Store> = Arc::new(
+            SqliteStore::open(&dir.path().join("links.sqlite"), self.clock.clone()).unwrap(),
+        );
+        let clock = self.clock.clone();
+        let cache = RedisCache::new(&config, memory, &store, absent_for, clock, metrics).unwrap();
         let cache = Arc::new(cache);
         cache.start(&self.tasks, &self.shutdown, || {});
         for _ in 0..500 {
@@ -581,4 +592,42 @@ async fn one_node_loads_at_a_time_and_the_next_goes_on() {
     let cursors = two.begin_load(1).await.unwrap();
     assert_eq!(cursors, [Cursor::Start]);
     assert!(one.lease_load().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn each_right_that_is_documented_is_needed_and_missed() {
+    let fixture = Fixture::start();
+    let readme = include_str!("../../../README.md");
+    let line = readme
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER tinyns "))
+        .unwrap()
+        .replace("~tinyns:*", "~t:*");
+    let words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(fixture.cli(&words), "OK");
+    let password = words
+        .iter()
+        .find_map(|word| word.strip_prefix('>'))
+        .unwrap();
+    let url = format!(
+        "redis://tinyns:{password}@127.0.0.1:{}",
+        fixture.server.port
+    );
+    let config = fixture.config(&url);
+    let connector = Connector::new(&config).unwrap();
+    let missing = async || {
+        let mut connection = connector.connect(Duration::from_secs(5)).await.unwrap();
+        connection.load_scripts().await.unwrap();
+        let missing = rights::missing(&mut connection, "t", true).await.unwrap();
+        rights::in_words(&missing)
+    };
+    assert_eq!(missing().await, "");
+    let commands = words.iter().filter_map(|word| word.strip_prefix('+'));
+    for command in commands.filter(|command| *command != "ping") {
+        let _ = fixture.cli(&["ACL", "SETUSER", "tinyns", &format!("-{command}")]);
+        assert_eq!(missing().await, format!("+{command}"));
+        let _ = fixture.cli(&["ACL", "SETUSER", "tinyns", &format!("+{command}")]);
+    }
+    let _ = fixture.cli(&["ACL", "SETUSER", "tinyns", "resetkeys", "~other:*"]);
+    assert_eq!(missing().await, "~t:*");
 }

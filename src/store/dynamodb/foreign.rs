@@ -146,9 +146,12 @@ impl ForeignTable {
             Some(Some(place)) => Some(place),
             Some(None) => return Err(self.no_place()),
         };
-        let items = output.items.unwrap_or_default();
+        let items = output.items.unwrap_or_default().into_iter();
         Ok(ForeignPage {
-            items: items.into_iter().map(plain).collect(),
+            items: items
+                .filter(|item| !item::is_own(item))
+                .map(plain)
+                .collect(),
             next,
         })
     }

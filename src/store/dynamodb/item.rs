@@ -38,6 +38,10 @@ pub(super) const DELETED_AT: &str = "deletedAt";
 pub(super) const PROJECTION: &str =
     "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt";
 
+/// What the keys of items begin with that are no links but for this program itself. No link can have such
+/// a name.
+pub(super) const OWN: &str = "tinyns:";
+
 /// The highest version that is believed, the last microsecond of the year 9999: room for the next
 /// one is left, and a number of another kind in the attribute is found out.
 const MAX_VERSION: u64 = UnixTime::MAX.0 * 1_000_000 + 999_999;
@@ -138,6 +142,12 @@ pub(super) fn decode(item: &Item) -> Result<Entry, BadItem> {
     };
     let name = name(item).map_err(bad)?;
     entry(item, name).map_err(bad)
+}
+
+/// Whether an item is for this program itself, and is none of the links.
+pub(super) fn is_own(item: &Item) -> bool {
+    let key = item.get(KEY).and_then(|key| key.as_s().ok());
+    key.is_some_and(|key| key.starts_with(OWN))
 }
 
 /// The name of an item, if its key is one.

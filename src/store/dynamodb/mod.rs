@@ -55,6 +55,7 @@ mod credentials;
 mod failure;
 mod foreign;
 mod item;
+mod notice;
 mod open;
 mod read;
 mod scan;
@@ -75,7 +76,8 @@ pub use self::foreign::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use super::{
-    Change, Changed, Created, Deleted, Effect, NewLink, Page, Segment, Store, StoreError, Trouble,
+    Change, Changed, Created, Deleted, Effect, NewLink, Notice, Page, Segment, Store, StoreError,
+    Trouble,
 };
 use crate::link::{Link, LinkName, Origin, Version};
 
@@ -297,6 +299,25 @@ impl Store for DynamoStore {
         let bare_codes = self.bare_codes.load(Ordering::Relaxed);
         let trouble = bare_codes.then(|| Trouble::new(Effect::Degraded, reason));
         trouble.into_iter().collect()
+    }
+
+    fn takes_notices(&self) -> bool {
+        true
+    }
+
+    async fn post_notice(&self, notice: &Notice) -> Result<(), StoreError> {
+        let work = notice::post(&self.writes.client, &self.table, notice);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn withdraw_notice(&self, node: &str) -> Result<(), StoreError> {
+        let work = notice::withdraw(&self.writes.client, &self.table, node);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
+        let work = notice::read(&self.reads.client, &self.table);
+        self.call(&self.reads, Box::pin(work)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -225,6 +225,9 @@ impl<'a> Collected<'a> {
 
     fn look_at(&mut self, item: &Item) {
         self.seen += 1;
+        if item::is_own(item) {
+            return;
+        }
         let decoded = item::decode(item);
         match item::name(item) {
             // Bad items of other zones are for their own lists to tell of.
