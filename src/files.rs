@@ -76,7 +76,7 @@ pub(crate) fn check_access(path: &Path, need: Need) -> io::Result<()> {
         Need::Write => Access::WRITE_OK,
         Need::Entries => {
             if !fs::metadata(path)?.is_dir() {
-                return Err(io::ErrorKind::NotADirectory.into());
+                return Err(Errno::NOTDIR.into());
             }
             Access::WRITE_OK | Access::EXEC_OK
         }

@@ -139,7 +139,9 @@ fn reason(line: &str) -> (String, String) {
     let file = line.split_whitespace().find(|word| word.contains('/'));
     let file = file.unwrap_or_default().trim_matches(':').to_owned();
     let last = line.rsplit(": ").next().unwrap_or_default();
-    (file, last.to_owned())
+    // The standard library words some of them itself, without the number.
+    let last = last.split(" (os error").next().unwrap_or_default();
+    (file, last.to_lowercase())
 }
 
 /// A certificate and its key, `NAME.pem` and `NAME.key`, for a time.

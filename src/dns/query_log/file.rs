@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::frames::{Control, MAX_DATA, NUMBER};
-use crate::files::{Need, check_access, check_new, open_regular};
+use crate::files::{Need, check_access, check_new, is_irregular, open_regular};
 
 /// Its owner and group may read it: clients' addresses are in it.
 const MODE: u32 = 0o640;
@@ -161,10 +161,13 @@ fn find(path: &Path) -> io::Result<File> {
         .append(true)
         .create(true)
         .mode(MODE)
-        .open(path)?;
+        .open(path);
+    let file = match file {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Err(no_file()),
+        opened => opened?,
+    };
     if !file.metadata()?.is_file() {
-        let error = "it is there already, and no file";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        return Err(no_file());
     }
     // Some network file systems have no locks, and have to be trusted.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
@@ -184,10 +187,16 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return check_new(path, false).map(drop);
         }
+        Err(error) if is_irregular(&error) => return Err(no_file()),
         opened => opened?,
     };
     check_access(path, Need::Write)?;
     check_head(&file)
+}
+
+fn no_file() -> io::Error {
+    let error = "it is there already, and no file";
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 /// Whether a file is a log, or may become one.
