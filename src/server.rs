@@ -433,7 +433,9 @@ impl Running {
         self.links.finish_writes().await;
         self.background_shutdown.cancel();
         self.background.wait().await;
-        self.store.close().await;
+        if let Some(seal) = self.store.close().await {
+            self.links.hand_over(&seal).await;
+        }
         if let Some(query_log) = self.query_log {
             query_log.end().await;
         }

@@ -72,11 +72,18 @@ fn changes_are_seen_by_servers_that_hold_the_link_in_memory() {
     assert!(two.metric("tinyns_changes_seen_total", &[]) >= 1.0);
 }
 
-/// A value without the time at which it was put, which was a moment ago.
+/// A value without the time at which it was put, which was a moment ago, and without the mark of its store.
 fn put_now(mut held: Value) -> Value {
     let at = held["at"].as_u64().unwrap();
     assert!((now() - 10..=now()).contains(&at), "{held}");
-    held.as_object_mut().unwrap().remove("at");
+    let mark = held["of"].as_str().unwrap();
+    assert!(
+        mark.len() == 16 && mark.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{held}"
+    );
+    for field in ["at", "of"] {
+        held.as_object_mut().unwrap().remove(field);
+    }
     held
 }
 

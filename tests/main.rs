@@ -43,6 +43,8 @@ mod differential;
 mod failover;
 // The existence filter: what it tells, and what it must never tell.
 mod filter;
+// The store's file is replaced, deleted or cut off under the server, or its disk is full.
+mod file_faults;
 // Several servers on one DynamoDB table.
 mod fleet;
 // Everything that dig and kdig can put into a query.
@@ -63,6 +65,8 @@ mod links;
 mod operation;
 // The bad days of Redis and of the table.
 mod outages;
+// Whether what Redis holds is of this very store, and of its present.
+mod belonging;
 // Privileges, and what else the process has of the system.
 mod process;
 // Fills and changes at the same time, and deaths between the steps of a change.

@@ -27,6 +27,7 @@ pdns_recursor pdns-recursor pdns-recursor.service
 kresd knot-resolver kresd@1.service
 kres-cache-gc knot-resolver kres-cache-gc.service
 redis-server redis-server redis-server.service
+sqlite3 sqlite3
 redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl

@@ -368,5 +368,7 @@ impl Store for MemoryStore {
         self.check()
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> Option<tinyns::store::Seal> {
+        None
+    }
 }

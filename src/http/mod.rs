@@ -25,6 +25,7 @@
 
 mod admin;
 mod auth;
+mod failures;
 mod host;
 mod observe;
 mod problem;

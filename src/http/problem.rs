@@ -12,6 +12,7 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
+use super::failures::FAILURES;
 use crate::link::Version;
 use crate::links::LinkError;
 use crate::store::StoreError;
@@ -213,7 +214,7 @@ impl From<StoreError> for Problem {
             StoreError::DeadlineExceeded => Kind::StoreTimeout,
             StoreError::Corrupt { .. } => Kind::CorruptLink,
         };
-        tracing::warn!(%error, "the link store failed");
+        FAILURES.note(&error);
         Self::new(kind, error.to_string())
     }
 }

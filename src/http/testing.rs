@@ -200,7 +200,9 @@ impl Store for MemoryStore {
         self.check()
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> Option<crate::store::Seal> {
+        None
+    }
 }
 
 /// `s.example.com` and `t.example.net`, each with the static names `www` and `r` and links below

@@ -62,7 +62,7 @@ pub use self::warm::{WarmPhase, WarmStatus};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl};
 use crate::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Page, Seal, Store, StoreError};
 
 /// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that
 /// comes later finds nobody.
@@ -371,6 +371,13 @@ impl Links {
         self.writes.close();
         self.writes.wait().await;
         self.settler.stop().await;
+    }
+
+    /// Leaves word for the next start that the store was closed under this seal.
+    pub async fn hand_over(&self, seal: &Seal) {
+        if let Some(redis) = &self.redis {
+            redis.cache.hand_over(seal).await;
+        }
     }
 
     /// How Redis stands, where there is one.

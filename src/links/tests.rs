@@ -103,7 +103,9 @@ impl Store for OneLink {
         Ok(())
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> Option<Seal> {
+        None
+    }
 }
 
 /// What the store says to calls that these tests do not make.

@@ -18,12 +18,14 @@
 
 pub mod dynamodb;
 mod error;
+mod identity;
 pub mod notice;
 pub mod sqlite;
 pub mod watch;
 
 pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
+pub use identity::{Identity, Seal};
 pub use notice::Notice;
 pub use sqlite::{OpenError, SqliteStore};
 pub use watch::Watch;
@@ -245,8 +247,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Whether the store can be read just now.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Finishes what was begun and closes; later calls get [`StoreError::Unavailable`].
-    async fn close(&self);
+    /// Which store this is, as far as that is known. What is kept of an unknown one elsewhere is not believed.
+    fn identity(&self) -> Identity {
+        Identity::Unknown
+    }
+
+    /// Finishes what was begun and closes; later calls get [`StoreError::Unavailable`]. Gives what
+    /// [`Store::identity`] will have found at the next start if nobody changes the store until then; none
+    /// where that cannot be said.
+    async fn close(&self) -> Option<Seal>;
 }
 
 /// The whole seconds of a point in time given in microseconds.

@@ -116,7 +116,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         .unwrap();
     let before = fs::read(place.path()).unwrap();
     match refused(&place.path()) {
-        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 1)),
+        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 2)),
         other => panic!("{other}"),
     }
     assert_eq!(fs::read(place.path()).unwrap(), before);
@@ -251,8 +251,9 @@ async fn a_writer_from_outside_makes_writes_fail_and_reads_go_on() {
         begun.elapsed()
     };
     let (write, read_took) = tokio::join!(write, read);
-    let StoreError::Unavailable(reason) = write.unwrap_err() else {
-        panic!("not unavailable");
+    // It has done nothing, and says so.
+    let StoreError::Refused(reason) = write.unwrap_err() else {
+        panic!("not refused");
     };
     assert_eq!(reason, "database is locked");
     assert!(begun.elapsed() < Duration::from_secs(8), "it hung");
@@ -287,7 +288,8 @@ async fn close_finishes_what_is_queued() {
     let place = Place::new();
     let store = place.store();
     let calls = (0..500).map(|i| store.create(new(&format!("c{i}"), "1"), NOW));
-    let (results, ()) = tokio::join!(join_all(calls), store.close());
+    let (results, seal) = tokio::join!(join_all(calls), store.close());
+    assert!(seal.is_some());
     for result in results {
         assert!(matches!(result.unwrap(), Created::New(_)));
     }

@@ -101,7 +101,9 @@ impl Store for Sleepy {
         Ok(())
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> Option<crate::store::Seal> {
+        None
+    }
 }
 
 fn read_only() -> StoreError {

@@ -29,6 +29,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 
 use super::ShortUrls;
+use super::failures::FAILURES;
 use super::host;
 use super::observe::{Observer, observe};
 use crate::clock::UnixTime;
@@ -180,7 +181,7 @@ fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response {
 }
 
 fn failed(error: &StoreError) -> Response {
-    tracing::warn!(%error, "a link could not be looked up");
+    FAILURES.note(error);
     match error {
         StoreError::Corrupt { .. } => pages::unreadable().into_response(),
         StoreError::Unreachable(_)

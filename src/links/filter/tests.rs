@@ -147,8 +147,8 @@ impl Store for Slow {
         self.inner.ping().await
     }
 
-    async fn close(&self) {
-        self.inner.close().await;
+    async fn close(&self) -> Option<crate::store::Seal> {
+        self.inner.close().await
     }
 }
 

@@ -60,6 +60,8 @@ const LACKING: &str = "lacking";
 /// each is. The first one to do it spares the others the work.
 const TURNS: u64 = 8;
 const TURN: Duration = Duration::from_millis(40);
+/// The field of an entry with the [mark](super::belonging) of the store whose link has changed.
+const OF: &str = "of";
 /// How many entries are read at once.
 const READ_COUNT: usize = 1_000;
 /// How long a read waits for entries.
@@ -129,6 +131,9 @@ impl Changes {
         ];
         if is_lacking {
             fields.push((LACKING, "1".into()));
+        }
+        if let Some(mark) = self.client.belonging().mark() {
+            fields.push((OF, mark.to_string()));
         }
         let mut entry = self.new_entry();
         entry.arg(&fields);
@@ -201,7 +206,8 @@ impl Changes {
             range.arg(&self.key).arg(format!("({place}")).arg("+");
             range.arg("COUNT").arg(READ_COUNT);
             let reply: StreamRangeReply = self.client.command("changes", &self.key, &range).await?;
-            changes.extend(reply.ids.iter().filter_map(change));
+            let ours = reply.ids.iter().filter(|entry| self.is_ours(entry));
+            changes.extend(ours.filter_map(change));
             match reply.ids.into_iter().nth(READ_COUNT - 1) {
                 Some(last) => place = last.id,
                 None => break,
@@ -317,8 +323,21 @@ impl Changes {
         Ok(keys.into_iter().flat_map(|key| key.ids).collect())
     }
 
+    /// Whether an entry is about this store. One that does not say so comes from an older version of this
+    /// program; and as long as it is not known which store this is, all are heeded.
+    fn is_ours(&self, entry: &StreamId) -> bool {
+        let of: Option<String> = entry.get(OF);
+        match (of, self.client.belonging().mark()) {
+            (Some(of), Some(mark)) => of == mark.to_string(),
+            _ => true,
+        }
+    }
+
     /// Obeys an entry.
     fn hear(&self, entry: &StreamId) {
+        if !self.is_ours(entry) {
+            return;
+        }
         if let Some((name, version)) = change(entry) {
             self.note_repairs(entry, &name, version);
             self.memory.forget_older(&name, version);

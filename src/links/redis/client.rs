@@ -22,6 +22,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, RedisResult};
 use tokio::sync::Notify;
 
+use super::belonging::{Belonging, Era};
 use super::breaker::{Breaker, CLUSTER_RANGES, range, slot};
 use super::config::{RedisConfig, RedisMode};
 use super::connection::{
@@ -52,6 +53,10 @@ const ROUND_TRIPS: u32 = 3;
 /// The longest time-out that is made of that: a query that has waited for it in vain still has the time to
 /// ask the store.
 const MAX_ADAPTED: Duration = Duration::from_millis(500);
+
+/// What is wrong where the age of Redis is not known, and what to do.
+pub(super) const AGELESS: &str = "Redis refuses INFO, so that nobody knows how old what it holds may be: no \
+    link is read from it; give its user the right +info";
 
 /// A call was not done, or nobody knows whether it was. It says nothing of any link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +98,10 @@ pub(super) struct Client {
     renewed: Notify,
     /// When the server was started, in seconds since the epoch; 0 where that is not known.
     born: AtomicU64,
+    /// Whether the server does not tell that.
+    ageless: AtomicBool,
+    belonging: Belonging,
+    keep: Duration,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -109,6 +118,7 @@ impl fmt::Debug for Client {
 impl Client {
     pub(super) fn new(
         config: &RedisConfig,
+        belonging: Belonging,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -132,6 +142,9 @@ impl Client {
             trouble: Notify::new(),
             renewed: Notify::new(),
             born: AtomicU64::new(0),
+            ageless: AtomicBool::new(false),
+            belonging,
+            keep: config.keep,
             clock,
             metrics,
         })
@@ -146,6 +159,28 @@ impl Client {
     /// file, and may be older than what the server had been told.
     pub(super) fn born(&self) -> u64 {
         self.born.load(Ordering::Acquire)
+    }
+
+    /// Of whom what is held is.
+    pub(super) fn belonging(&self) -> &Belonging {
+        &self.belonging
+    }
+
+    /// What counts of what is held; none as long as it is not known which store this is.
+    pub(super) fn era(&self) -> Option<Era> {
+        let mark = self.belonging.mark()?;
+        let born = self.born();
+        Some(Era { born, mark })
+    }
+
+    /// The same for those who read: none as well where it is not known how old that may be.
+    pub(super) fn believed(&self) -> Option<Era> {
+        self.era().filter(|_| !self.is_ageless())
+    }
+
+    /// Whether there is a server that does not tell how long it has been running.
+    pub(super) fn is_ageless(&self) -> bool {
+        self.ageless.load(Ordering::Acquire)
     }
 
     /// Whether a call about this key would be tried.
@@ -260,9 +295,12 @@ impl Client {
         call: &'static str,
         runs: &[&Run],
     ) -> Vec<Result<i64, Failure>> {
+        let Some(era) = self.era() else {
+            return vec![self.skipped(call, runs.len()); runs.len()];
+        };
         match self.connection.load_full().as_deref().cloned() {
             Some(Connection::Node(mut node)) if self.breakers[0].is_closed() => {
-                match self.in_time(run_many(&mut node, runs, self.born())).await {
+                match self.in_time(run_many(&mut node, runs, era)).await {
                     Ok(results) if results.len() == runs.len() => results
                         .into_iter()
                         .map(|result| self.judge(call, 0, result))
@@ -283,10 +321,10 @@ impl Client {
 
     /// Runs one script.
     pub(super) async fn run(&self, call: &'static str, run: &Run) -> Result<i64, Failure> {
-        let Some(mut connection) = self.connection_for(run.key()) else {
+        let (Some(mut connection), Some(era)) = (self.connection_for(run.key()), self.era()) else {
             return self.skipped(call, 1);
         };
-        let result = self.in_time(connection.run(run, self.born())).await;
+        let result = self.in_time(connection.run(run, era)).await;
         self.judge(call, self.range(run.key()), result)
     }
 

@@ -19,6 +19,7 @@ use redis::{
     IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsMode,
 };
 
+use super::belonging::{Era, Mark};
 use super::config::{RedisConfig, RedisMode, RedisUrl};
 use super::credentials::Credentials;
 use super::rights;
@@ -294,8 +295,8 @@ impl Connection {
     }
 
     /// Runs one script; a server that has forgotten it is taught again.
-    pub(super) async fn run(&mut self, run: &Run, born: u64) -> RedisResult<i64> {
-        let command = run.command(born);
+    pub(super) async fn run(&mut self, run: &Run, era: Era) -> RedisResult<i64> {
+        let command = run.command(era);
         match self.command(&command).await {
             Err(error) if is_no_script(&error) => {
                 match self {
@@ -325,28 +326,64 @@ impl Connection {
 }
 
 impl Connection {
-    /// For how long the server has been running, in seconds; none for a cluster, which is many, and
-    /// where the server does not tell.
-    pub(super) async fn uptime(&mut self) -> RedisResult<Option<u64>> {
+    /// For how long what is held may be believed.
+    pub(super) async fn age(&mut self) -> RedisResult<Age> {
         if matches!(self, Self::Cluster(_)) {
-            return Ok(None);
+            return Ok(Age::Any);
         }
         let info = redis::cmd("INFO").arg("server").to_owned();
         match self.command::<String>(&info).await {
             Ok(text) => Ok(text
                 .lines()
                 .find_map(|line| line.strip_prefix("uptime_in_seconds:"))
-                .and_then(|seconds| seconds.trim().parse().ok())),
+                .and_then(|seconds| seconds.trim().parse().ok())
+                .map_or(Age::Unknown, Age::Seconds)),
             Err(error) if is_outage(&error) => Err(error),
             Err(error) => {
-                tracing::debug!(
-                    error = text(&error),
-                    "Redis does not tell when it was started"
-                );
-                Ok(None)
+                let error = text(&error);
+                tracing::debug!(error, "Redis does not tell when it was started");
+                Ok(Age::Unknown)
             }
         }
     }
+
+    /// Writes the mark under a key for `life`, and gives what stood there: to see whether Redis works, and
+    /// who else is there.
+    pub(super) async fn probe(
+        &mut self,
+        key: &str,
+        mark: Mark,
+        life: Duration,
+    ) -> RedisResult<Option<Vec<u8>>> {
+        let mut both = redis::pipe();
+        both.cmd("GET").arg(key);
+        both.cmd("SET").arg(key).arg(mark.to_string());
+        both.arg("PX").arg(life.as_millis() as u64);
+        both.ignore_errors();
+        let results: Vec<RedisResult<redis::Value>> = match self {
+            Self::Node(connection) => both.query_async(connection).await?,
+            Self::Cluster(connection) => both.query_async(connection).await?,
+        };
+        let mut results = results.into_iter();
+        let (found, written) = (results.next(), results.next());
+        written.unwrap_or_else(|| Err(timed_out()))?;
+        match found {
+            Some(Err(error)) if is_outage(&error) => Err(error),
+            Some(Ok(redis::Value::BulkString(text))) => Ok(Some(text)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// For how long a server has been running: what was put before comes from a file, and may be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// So many seconds.
+    Seconds(u64),
+    /// It does not tell, so that nothing that it holds can be believed.
+    Unknown,
+    /// A cluster is many servers; see [`super`].
+    Any,
 }
 
 /// What one server holds under these keys, in one call.
@@ -361,9 +398,9 @@ pub(super) async fn get_many(
 pub(super) async fn run_many(
     connection: &mut MultiplexedConnection,
     runs: &[&Run],
-    born: u64,
+    era: Era,
 ) -> RedisResult<Vec<RedisResult<i64>>> {
-    let mut results = pipeline(connection, runs, born).await?;
+    let mut results = pipeline(connection, runs, era).await?;
     if results
         .iter()
         .any(|result| matches!(result, Err(error) if is_no_script(error)))
@@ -375,7 +412,7 @@ pub(super) async fn run_many(
             .filter(|&i| matches!(&results[i], Err(error) if is_no_script(error)))
             .collect();
         let again: Vec<&Run> = lacking.iter().map(|&i| runs[i]).collect();
-        let repeated = pipeline(connection, &again, born).await?;
+        let repeated = pipeline(connection, &again, era).await?;
         for (i, result) in lacking.into_iter().zip(repeated) {
             results[i] = result;
         }
@@ -386,11 +423,11 @@ pub(super) async fn run_many(
 async fn pipeline(
     connection: &mut impl ConnectionLike,
     runs: &[&Run],
-    born: u64,
+    era: Era,
 ) -> RedisResult<Vec<RedisResult<i64>>> {
     let mut pipeline = redis::pipe();
     for run in runs {
-        pipeline.add_command(run.command(born));
+        pipeline.add_command(run.command(era));
     }
     pipeline.ignore_errors().query_async(connection).await
 }

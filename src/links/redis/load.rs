@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::belonging::Mark;
 use super::client::Failure;
 use super::scripts::{self, Run};
 use super::{ANY_VERSION, RedisCache, millis, value};
@@ -24,8 +25,8 @@ const PROGRESS: Duration = Duration::from_secs(60 * 60);
 const PUT_AT_ONCE: usize = 250;
 /// The field that says into how many parts the store is divided.
 const SEGMENTS: &str = "segments";
-/// The field that says when the server was started in which the load was begun.
-const BORN: &str = "born";
+/// The field that says when the server was started in which the load was begun, and of which store.
+const ERA: &str = "era";
 /// The cursor of a part that is done; no name is empty.
 const DONE: &str = "";
 
@@ -71,7 +72,8 @@ impl RedisCache {
             }
             let key = self.names.other("warm-load:done");
             let mut set = redis::cmd("SET");
-            set.arg(&key).arg(self.clock.now().0);
+            set.arg(&key)
+                .arg(format!("{} {}", self.clock.now(), self.mark()));
             set.arg("PX").arg(millis(self.keep));
             self.client.command::<()>("load", &key, &set).await?;
             let key = self.names.other("warm-load:progress");
@@ -85,12 +87,16 @@ impl RedisCache {
 
     /// When a load was last done of which Redis knows.
     pub(in crate::links) async fn loaded_at(&self) -> Result<Option<UnixTime>, Failure> {
+        let era = self.client.believed().ok_or(Failure::Skipped)?;
         let key = self.names.other("warm-load:done");
         let get = redis::cmd("GET").arg(&key).to_owned();
         let text: Option<String> = self.client.command("load", &key, &get).await?;
-        // What was loaded before the server was started counts as nothing, as all that it held then.
-        let when = text.and_then(|text| text.parse().ok()).map(UnixTime);
-        Ok(when.filter(|when| when.0 >= self.client.born()))
+        // What was loaded before the server was started counts as nothing, as all that it held then; and so
+        // does what another store has loaded.
+        let done = text.as_deref().and_then(|text| text.split_once(' '));
+        let ours = done.filter(|(_, mark)| Mark::parse(mark) == Some(era.mark));
+        let when = ours.and_then(|(when, _)| when.parse().ok()).map(UnixTime);
+        Ok(when.filter(|when| when.0 >= era.born))
     }
 
     /// Begins a load of `segments` parts; gives where each begins, which is where an earlier load that
@@ -99,15 +105,15 @@ impl RedisCache {
         let key = self.names.other("warm-load:progress");
         let get = redis::cmd("HGETALL").arg(&key).to_owned();
         let fields: HashMap<String, String> = self.client.command("load", &key, &get).await?;
-        let born = self.client.born();
+        let era = self.client.believed().ok_or(Failure::Skipped)?;
         let same = fields.get(SEGMENTS) == Some(&segments.to_string())
-            && fields.get(BORN) == Some(&born.to_string());
+            && fields.get(ERA) == Some(&era.to_string());
         if !same {
             let del = redis::cmd("DEL").arg(&key).to_owned();
             self.client.command::<()>("load", &key, &del).await?;
             let mut set = redis::cmd("HSET");
             set.arg(&key).arg(SEGMENTS).arg(segments);
-            set.arg(BORN).arg(born);
+            set.arg(ERA).arg(era.to_string());
             self.client.command::<()>("load", &key, &set).await?;
             let mut expire = redis::cmd("PEXPIRE");
             expire.arg(&key).arg(millis(PROGRESS));
@@ -156,7 +162,7 @@ impl RedisCache {
     fn load_one(&self, link: &Link) -> Run {
         let life = millis(self.life(link)).max(1).to_string();
         let args = vec![
-            value::link(link, self.clock.now()),
+            value::link(link, self.clock.now(), self.mark()),
             life,
             link.version.to_string(),
         ];

@@ -25,6 +25,9 @@
 //! All of this is decided inside Redis, by `scripts`, in one round trip each. A call that has timed
 //! out and is carried out later does no harm, for it is judged by what stands there then.
 //!
+//! What bears the mark of another store, or of another state of this one, counts as nothing to all of this,
+//! as if it had been evicted; see `belonging`.
+//!
 //! # What happens when a node dies
 //!
 //! | it dies | what the others see |
@@ -44,7 +47,8 @@
 //! later (`repairs`); until that is done the node that made them does not believe Redis about them.
 //!
 //! A Redis that is started may read from a file what it held minutes or hours ago. Every value says when
-//! it was put, and what was put before the server was started counts as nothing. One that has only been
+//! it was put, and what was put before the server was started counts as nothing; where the server does not
+//! tell when that was, nothing is read from it. One that has only been
 //! cut off, or a replica that takes over, may lack the last changes: another node that asks before the
 //! repair, some tens of milliseconds, may see the old state once more. If the node that made the change
 //! dies before the repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
@@ -54,6 +58,7 @@
 //! One that is full and may not evict is used: changes are dropped there instead of put, and announced;
 //! see `scripts`.
 
+mod belonging;
 mod board;
 mod breaker;
 mod changes;
@@ -69,13 +74,14 @@ mod troubles;
 mod value;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::belonging::{Belonging, Era, Mark};
 use self::board::Board;
 use self::changes::Changes;
 use self::client::Client;
@@ -91,7 +97,7 @@ use super::memory::Memory;
 use crate::clock::Clock;
 use crate::link::{Link, LinkName, Version};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Seal, Store};
 
 /// Readers' claims and what they put.
 const FILLS: BatchLimits = BatchLimits {
@@ -202,11 +208,13 @@ pub(super) enum Written {
 #[derive(Debug)]
 pub(super) struct RedisCache {
     client: Arc<Client>,
+    memory: Arc<Memory>,
     changes: Changes,
     repairs: Arc<Repairs>,
     /// Where servers that share the store tell each other past Redis.
     board: Option<Board>,
-    memory: Arc<Memory>,
+    /// Whether Redis may hold older states of some links, for too many changes waited for it.
+    given_up: AtomicBool,
     fills: Batcher<Run, Result<i64, Failure>>,
     names: Names,
     /// The name of this node, in claims and in the stream.
@@ -249,7 +257,9 @@ impl RedisCache {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
-        let client = Arc::new(Client::new(config, clock.clone(), metrics.clone())?);
+        let belonging = Belonging::new(store.clone(), &config.prefix);
+        let client = Client::new(config, belonging, clock.clone(), metrics.clone())?;
+        let client = Arc::new(client);
         let names = Names {
             prefix: config.prefix.clone(),
         };
@@ -265,10 +275,11 @@ impl RedisCache {
             metrics,
         );
         Ok(Self {
+            memory,
             changes,
             repairs,
             board: store.takes_notices().then(|| Board::new(store.clone())),
-            memory,
+            given_up: AtomicBool::new(false),
             fills: start_fills(client.clone()),
             names,
             node,
@@ -288,13 +299,16 @@ impl RedisCache {
         shutdown: &CancellationToken,
         gap: impl Fn() + Send + Sync + 'static,
     ) {
+        let gap = Arc::new(gap);
+        let (cache, stop, lost) = (self.clone(), shutdown.clone(), gap.clone());
+        tasks.spawn(async move { cache.renew(stop, &*lost).await });
         let (cache, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move {
             let recovered = || cache.repairs.doubt_recent(Instant::now());
             cache.client.supervise(stop, recovered).await;
         });
         let (cache, stop) = (self.clone(), shutdown.clone());
-        tasks.spawn(async move { cache.changes.follow(stop, gap).await });
+        tasks.spawn(async move { cache.changes.follow(stop, &*gap).await });
         let (cache, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move { cache.repair(stop).await });
         let (cache, stop) = (self.clone(), shutdown.clone());
@@ -312,6 +326,58 @@ impl RedisCache {
         self.board.is_none() || !self.repairs.is_untold(name)
     }
 
+    /// Has everything looked up again whenever the store turns out to be another one, until it is told to
+    /// stop.
+    async fn renew(&self, shutdown: CancellationToken, gap: &impl Fn()) {
+        let renewed = &self.client.belonging().renewed;
+        while shutdown
+            .run_until_cancelled(renewed.notified())
+            .await
+            .is_some()
+        {
+            self.memory.doubt_all(Instant::now());
+            gap();
+        }
+    }
+
+    /// Leaves word in Redis how the store was left, so that the next run of this server can use what is
+    /// there; see [`belonging`]. To be called when nothing changes any more.
+    pub(super) async fn hand_over(&self, seal: &Seal) {
+        let is_whole = self.repairs.pending() == 0 && !self.given_up.load(Ordering::Acquire);
+        // A cluster loses what one shard holds and keeps the rest, and the word with it.
+        if !is_whole || self.client.believed().is_none() || self.down().1 > 1 {
+            return;
+        }
+        let Some((key, note)) = self.client.belonging().note(seal, self.clock.now()) else {
+            return;
+        };
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg(note).arg("PX").arg(millis(self.keep));
+        let left = self.client.command::<()>("hand over", &key, &set).await;
+        if left.is_err() {
+            tracing::info!(
+                "Redis was not told how the store was left; the next start fills it anew"
+            );
+        }
+    }
+
+    /// What an operator should know of what Redis holds.
+    pub(super) fn doubts(&self) -> Vec<&'static str> {
+        let belonging = self.client.belonging();
+        let is_connected = self.down().0 < self.down().1;
+        let mut doubts = Vec::new();
+        if belonging.has_conflict() {
+            doubts.push(belonging::CONFLICT);
+        }
+        if is_connected && self.client.is_ageless() {
+            doubts.push(client::AGELESS);
+        }
+        if is_connected && belonging.mark().is_none() {
+            doubts.push(belonging::NAMELESS);
+        }
+        doubts
+    }
+
     /// Whether Redis works: how many of its parts do not, and of how many.
     pub(super) fn down(&self) -> (usize, usize) {
         self.client.down()
@@ -327,7 +393,9 @@ impl RedisCache {
         let keys: Vec<String> = names.iter().map(|name| self.names.link(name)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         // Before the call: a server that has come in its place is judged more strictly, not less.
-        let born = self.client.born();
+        let Some(era) = self.client.believed() else {
+            return names.iter().map(|_| Err(Failure::Skipped)).collect();
+        };
         if self
             .board
             .as_ref()
@@ -340,7 +408,7 @@ impl RedisCache {
         held.map(|(name, value)| match value {
             // What it holds may be older than what this node has written.
             Ok(_) if self.repairs.contains(name) => Err(Failure::Skipped),
-            Ok(value) => Ok(held_of(name, value.as_deref(), born)),
+            Ok(value) => Ok(held_of(name, value.as_deref(), era)),
             Err(failure) => Err(failure),
         })
         .collect()
@@ -354,7 +422,7 @@ impl RedisCache {
 
     /// The right to put what will be read from the store; none if somebody else has it.
     pub(super) async fn claim_read(&self, name: &LinkName) -> Option<Claim> {
-        let claim = value::reads(&self.token());
+        let claim = value::reads(&self.token(), self.mark());
         let args = vec![claim.clone(), millis(READ_CLAIM).to_string()];
         let run = Run::new(&scripts::READ, self.names.link(name), args);
         match self.fills.ask(run).await {
@@ -367,8 +435,8 @@ impl RedisCache {
     pub(super) fn fill(&self, name: &LinkName, claim: Claim, found: Option<&Link>) {
         let now = self.clock.now();
         let (text, life) = match found {
-            Some(link) => (value::link(link, now), self.life(link)),
-            None => (value::absent(Version(0), now), self.absent_for),
+            Some(link) => (value::link(link, now, self.mark()), self.life(link)),
+            None => (value::absent(Version(0), now, self.mark()), self.absent_for),
         };
         // Redis refuses a life of nothing; and where absences are not to be kept, none is.
         let run = match millis(life) {
@@ -383,8 +451,9 @@ impl RedisCache {
 
     /// Begins a change of a name: keeps readers of Redis away from it.
     pub(super) async fn begin(self: &Arc<Self>, name: &LinkName) -> WriteClaim {
-        let claim = value::writes(&self.token());
-        let [shared, life] = shared_claim();
+        self.client.belonging().note_change();
+        let claim = value::writes(&self.token(), self.mark());
+        let [shared, life] = self.shared_claim();
         let args = vec![claim.clone(), life, shared];
         let run = Run::new(&scripts::CLAIM, self.names.link(name), args);
         let write = WriteClaim {
@@ -402,10 +471,16 @@ impl RedisCache {
         let key = self.names.link(name);
         let now = self.clock.now();
         let (version, text, life) = match written {
-            Written::Link(link) | Written::Kept(link) => {
-                (link.version, value::link(link, now), self.life(link))
-            }
-            Written::Deleted(version) => (*version, value::absent(*version, now), TOMBSTONE),
+            Written::Link(link) | Written::Kept(link) => (
+                link.version,
+                value::link(link, now, self.mark()),
+                self.life(link),
+            ),
+            Written::Deleted(version) => (
+                *version,
+                value::absent(*version, now, self.mark()),
+                TOMBSTONE,
+            ),
             Written::Nothing | Written::Gone => {
                 let run = Run::new(&scripts::RELEASE, key, vec![claim.0]);
                 // The claim ends by itself, too.
@@ -417,7 +492,7 @@ impl RedisCache {
             }
         };
         let life = millis(life).max(1).to_string();
-        let [shared, shared_life] = shared_claim();
+        let [shared, shared_life] = self.shared_claim();
         let args = vec![
             claim.0,
             text,
@@ -467,7 +542,7 @@ impl RedisCache {
     }
 
     fn drop_run(&self, name: &LinkName, version: Version) -> Run {
-        let [shared, life] = shared_claim();
+        let [shared, life] = self.shared_claim();
         let args = vec![version.to_string(), shared, life];
         Run::new(&scripts::DROP, self.names.link(name), args)
     }
@@ -504,6 +579,7 @@ impl RedisCache {
     async fn repair_some(&self) -> usize {
         let lost = self.repairs.given_up();
         if lost > 0 {
+            self.given_up.store(true, Ordering::Release);
             tracing::error!(
                 lost,
                 "too many changes wait for Redis; it may hold older states until they end"
@@ -558,15 +634,21 @@ impl RedisCache {
         }
     }
 
+    /// The claim that no writer can end, and its life in ms.
+    fn shared_claim(&self) -> [String; 2] {
+        let claim = value::writes("several", self.mark());
+        [claim, millis(WRITE_CLAIM).to_string()]
+    }
+
+    /// What values are to bear. While there is none yet, nothing is put.
+    fn mark(&self) -> Mark {
+        self.client.belonging().mark().unwrap_or(Mark::NONE)
+    }
+
     fn token(&self) -> String {
         let number = self.claims.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number}", self.node)
     }
-}
-
-/// The claim that no writer can end, and its life in ms.
-fn shared_claim() -> [String; 2] {
-    [value::writes("several"), millis(WRITE_CLAIM).to_string()]
 }
 
 /// A name that no other node has: random, or where there is nothing random, the time.
@@ -575,8 +657,8 @@ fn node_name(clock: &Clock) -> Box<str> {
     format!("{number:016x}").into()
 }
 
-fn held_of(name: &LinkName, value: Option<&[u8]>, born: u64) -> Held {
-    match value.and_then(|text| value::parse(name, text, born)) {
+fn held_of(name: &LinkName, value: Option<&[u8]>, era: Era) -> Held {
+    match value.and_then(|text| value::parse(name, text, era)) {
         Some(Value::Link(link)) => Held::Link(Arc::new(link)),
         Some(Value::Absent(version)) => Held::Absent(version),
         Some(Value::Changing(link)) => Held::Changing(Arc::new(link)),

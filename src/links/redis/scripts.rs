@@ -8,11 +8,14 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+use super::belonging::Era;
+
 /// `held` is the text, or false where there is none that this program could have written; `kind` is
 /// the field that tells what it is, and `version` a number (exact below 2^53, as versions are; a higher
-/// one is nonsense). The last argument of every script is when the server was started, in seconds since
-/// the epoch: what was put before comes from a file, and may be older than what was told since. `claim` is the
-/// text without the state that a writer's claim carries.
+/// one is nonsense). The last argument of every script is an [`Era`]: when the server was started, in
+/// seconds since the epoch, and the mark of the store. What was put before comes from a file, and may be
+/// older than what was told since; what bears another mark is of another store, or of a state of this one
+/// that was undone. `claim` is the text without the state that a writer's claim carries.
 ///
 /// `put` is for a server that is full and may not evict: that one refuses what takes room, and lets
 /// things be dropped. What cannot be put is dropped, which is the same as if it had been evicted as soon
@@ -27,14 +30,18 @@ version = tonumber(version) or 0
 if not kind or version > 9007199254740991 then
   held, kind = false, nil
 end
+local born, mark = string.match(ARGV[#ARGV], '^(%d+) (%x+)$')
+if kind and string.sub(held, -25) ~= ',"of":"' .. mark .. '"}' then
+  held, kind, version = false, nil, 0
+end
 if kind == 'url' or kind == 'absent' then
-  local put = tonumber(string.match(held, '"at":(%d+)}$')) or 0
-  if put < tonumber(ARGV[#ARGV]) then held, kind = false, nil end
+  local put = tonumber(string.match(held, '"at":(%d+),"of":"%x+"}$')) or 0
+  if put < tonumber(born) then held, kind = false, nil end
 end
 claim = held
 if kind == 'writes' then
   claim = string.match(held, '^{"version":0,"writes":"[^"]*"')
-  claim = claim and claim .. '}'
+  claim = claim and claim .. ',"of":"' .. mark .. '"}'
 end
 local function clock()
   local now = redis.call('TIME')
@@ -89,8 +96,8 @@ local claim, left = ARGV[1], redis.call('PTTL', KEYS[1])
 if kind == 'writes' then
   claim = ARGV[3]
 elseif (kind == 'url' or kind == 'absent') and left > 0 then
-  claim = string.sub(claim, 1, -2)
-    .. string.format(',"until":%.0f,"old":', clock() + left) .. held .. '}'
+  claim = string.sub(claim, 1, -26)
+    .. string.format(',"until":%.0f,"old":', clock() + left) .. held .. string.sub(claim, -25)
 end
 local done = put(claim, ARGV[2])
 return kind ~= 'writes' and done or 0
@@ -144,7 +151,7 @@ script!(
     RESTORE,
     r#"
 if claim ~= ARGV[1] then return 0 end
-local stands, old = string.match(held, '^{"version":0,"writes":"[^"]*","until":(%d+),"old":(.*)}$')
+local stands, old = string.match(held, '^{"version":0,"writes":"[^"]*","until":(%d+),"old":(.*),"of":"%x+"}$')
 local left = (tonumber(stands) or 0) - clock()
 if left <= 0 then return redis.call('DEL', KEYS[1]) end
 return put(old, string.format('%.0f', left))
@@ -239,15 +246,15 @@ impl Run {
         self.script
     }
 
-    /// The call by the script's hash, for a server that was started at `born`.
-    pub(super) fn command(&self, born: u64) -> redis::Cmd {
+    /// The call by the script's hash.
+    pub(super) fn command(&self, era: Era) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(self.script.get_hash())
             .arg(1)
             .arg(&self.key)
             .arg(&self.args)
-            .arg(born);
+            .arg(era.to_string());
         command
     }
 }

@@ -2,14 +2,17 @@
 //! do at random is done here in the order that would go wrong.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU16;
 
 use super::connection::Connector;
 use super::*;
 use crate::clock::UnixTime;
-use crate::link::TargetUrl;
+use crate::link::{Origin, TargetUrl};
 use crate::links::MemoryLimits;
-use crate::store::SqliteStore;
+use crate::store::{
+    Change, Changed, Created, Deleted, Identity, NewLink, Page, Segment, StoreError,
+};
 
 /// Where the servers' ports lie: below those that the system gives away, so that nobody takes the port of
 /// one that is down for a moment; and below those of the integration tests.
@@ -96,6 +99,60 @@ impl Drop for Server {
     }
 }
 
+/// A store that tells which one it is, and nothing else.
+#[derive(Debug)]
+struct Named(Mutex<Identity>);
+
+#[async_trait::async_trait]
+impl Store for Named {
+    fn identity(&self) -> Identity {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn create(&self, _: NewLink, _: u64) -> Result<Created, StoreError> {
+        unreachable!()
+    }
+
+    async fn get(&self, _: &LinkName) -> Result<Option<Link>, StoreError> {
+        unreachable!()
+    }
+
+    async fn change(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: Change,
+        _: u64,
+    ) -> Result<Changed, StoreError> {
+        unreachable!()
+    }
+
+    async fn delete(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: u64,
+    ) -> Result<Deleted, StoreError> {
+        unreachable!()
+    }
+
+    async fn list(&self, _: &Origin, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unreachable!()
+    }
+
+    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unreachable!()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) -> Option<Seal> {
+        None
+    }
+}
+
 /// One or several nodes on one server, and a look at what it holds.
 struct Fixture {
     server: Server,
@@ -133,15 +190,24 @@ impl Fixture {
     }
 
     async fn node(&self) -> Arc<RedisCache> {
+        self.node_of(1).await
+    }
+
+    /// A node of the store with this id.
+    async fn node_of(&self, id: u64) -> Arc<RedisCache> {
+        let identity = Identity::Shared {
+            id: Some(id),
+            place: id,
+        };
+        self.node_with(Arc::new(Named(Mutex::new(identity)))).await
+    }
+
+    async fn node_with(&self, store: Arc<Named>) -> Arc<RedisCache> {
         let config = self.config(&format!("redis://127.0.0.1:{}", self.server.port));
         let memory = Arc::new(Memory::new(MemoryLimits::default()));
         let metrics = Arc::new(Metrics::new());
         let absent_for = Duration::from_secs(5);
-        let dir = tempfile::tempdir().unwrap();
-        // Nobody asks it here: it only says that no other server shares it.
-        let store: Arc<dyn Store> = Arc::new(
-            SqliteStore::open(&dir.path().join("links.sqlite"), self.clock.clone()).unwrap(),
-        );
+        let store: Arc<dyn Store> = store;
         let clock = self.clock.clone();
         let cache = RedisCache::new(&config, memory, &store, absent_for, clock, metrics).unwrap();
         let cache = Arc::new(cache);
@@ -238,7 +304,7 @@ async fn what_is_read_is_put_once_and_readable() {
     assert_eq!(found(&two).await, Some(7));
     assert_eq!(
         fixture.held(&name()),
-        "{\"version\":7,\"url\":\"https://example.net/7\",\"created_at\":1,\"created_by\":\"test\",\"at\":1800000000}"
+        "{\"version\":7,\"url\":\"https://example.net/7\",\"created_at\":1,\"created_by\":\"test\",\"at\":1800000000,\"of\":\"0000000000000001\"}"
     );
     assert_eq!(fixture.life(&name()), 3_600);
 }
@@ -292,7 +358,7 @@ async fn a_slow_reader_puts_nothing_once_the_name_has_changed() {
     assert_eq!(found(&reader).await, Some(0));
     assert_eq!(
         fixture.held(&name()),
-        "{\"version\":3,\"absent\":true,\"at\":1800000000}"
+        "{\"version\":3,\"absent\":true,\"at\":1800000000,\"of\":\"0000000000000001\"}"
     );
 }
 
@@ -467,7 +533,7 @@ async fn what_a_server_has_read_from_a_file_when_it_was_started_counts_as_nothin
     eventually(|| node.down().0 == 0).await;
     assert_eq!(found(&node).await, None);
     // And it is in nobody's way, nor is an absence.
-    let absent = "{\"version\":7,\"absent\":true,\"at\":1800000000}";
+    let absent = "{\"version\":7,\"absent\":true,\"at\":1800000000,\"of\":\"0000000000000001\"}";
     for old in [saved.as_str(), absent] {
         let _ = fixture.cli(&["SET", &key, old]);
         node.load(&[link(6)]).await.unwrap();
@@ -478,6 +544,71 @@ async fn what_a_server_has_read_from_a_file_when_it_was_started_counts_as_nothin
         filled(&node).await;
         assert_eq!(found(&node).await, Some(6), "{old}");
     }
+}
+
+#[tokio::test]
+async fn what_another_store_has_put_counts_as_nothing_whatever_its_version() {
+    let fixture = Fixture::start();
+    let (ours, theirs) = (fixture.node_of(1).await, fixture.node_of(2).await);
+    let put_by_theirs = async |text: Written| {
+        theirs.begin(&name()).await.finish(&text).await;
+        assert!(!fixture.held(&name()).is_empty());
+        assert_eq!(found(&ours).await, None, "{text:?}");
+    };
+    for text in [written(9), Written::Deleted(Version(9))] {
+        // It keeps nobody from reading, nor from a change of a lower version.
+        put_by_theirs(text.clone()).await;
+        let claim = ours.claim_read(&name()).await.unwrap();
+        ours.fill(&name(), claim, Some(&link(6)));
+        filled(&ours).await;
+        assert_eq!(found(&ours).await, Some(6));
+        assert_eq!(found(&theirs).await, None);
+        put_by_theirs(text.clone()).await;
+        ours.begin(&name()).await.finish(&written(7)).await;
+        assert_eq!(found(&ours).await, Some(7));
+        put_by_theirs(text.clone()).await;
+        ours.load(&[link(5)]).await.unwrap();
+        assert_eq!(found(&ours).await, Some(5));
+        // What it puts in the midst of a change is no more than an eviction.
+        let change = ours.begin(&name()).await;
+        put_by_theirs(text).await;
+        change.finish(&written(8)).await;
+        assert_ne!(found(&ours).await, Some(5));
+        let _ = fixture.cli(&["FLUSHALL"]);
+    }
+    // Each sees that the other is there.
+    eventually(|| !ours.doubts().is_empty() && !theirs.doubts().is_empty()).await;
+    let third = fixture.node_of(1).await;
+    assert_eq!(found(&third).await, None);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_asked_is_the_one_that_was_there_before() {
+    let fixture = Fixture::start();
+    let known = fixture.node_of(1).await;
+    known.begin(&name()).await.finish(&written(7)).await;
+    let away = |place| {
+        let identity = Identity::Shared { id: None, place };
+        Arc::new(Named(Mutex::new(identity)))
+    };
+    let elsewhere = fixture.node_with(away(2)).await;
+    assert_eq!(get(&elsewhere, &name()).await, Err(Failure::Skipped));
+    assert_eq!(elsewhere.doubts().len(), 1, "it says so");
+    let store = away(1);
+    let node = fixture.node_with(store.clone()).await;
+    assert_eq!(found(&node).await, Some(7));
+    // It turns out to be another one.
+    *store.0.lock().unwrap() = Identity::Shared {
+        id: Some(3),
+        place: 1,
+    };
+    for _ in 0..500 {
+        if found(&node).await.is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it goes on with what another store has put");
 }
 
 /// Waits until something holds.

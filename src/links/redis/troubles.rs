@@ -25,6 +25,7 @@ impl RedisCache {
             let millis = self.client.round_trip().as_millis();
             troubles.push(format!("Redis answers in {millis} ms: too slow for timeout_ms").into());
         }
+        troubles.extend(self.doubts().into_iter().map(Cow::from));
         let Some(board) = &self.board else {
             return troubles;
         };

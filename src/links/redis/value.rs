@@ -1,22 +1,23 @@
 //! What stands in Redis under the name of a link: JSON, so that `redis-cli GET` shows it.
 //!
 //! ```text
-//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"at":3}
-//!   {"version":18,"absent":true,"at":3}  there is no link; the version is that of its deletion, or 0
-//!   {"version":0,"reads":"n1-7"}         a reader's claim: the link is being read from the store
-//!   {"version":0,"writes":"n1-8"}        a writer's claim: the link is being changed
-//!   {"version":0,"writes":"n1-8","until":4,"old":{…}}  the same, with what it has replaced, and until
-//!                                        when that would have stood, in milliseconds since the epoch
+//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"at":3,"of":"…"}
+//!   {"version":18,"absent":true,"at":3,"of":"…"}  no link; the version is that of its deletion, or 0
+//!   {"version":0,"reads":"n1-7","of":"…"}         a reader's claim: the link is being read from the store
+//!   {"version":0,"writes":"n1-8","of":"…"}        a writer's claim: the link is being changed
+//!   {"version":0,"writes":"n1-8","until":4,"old":{…},"of":"…"}  the same, with what it has replaced, and
+//!                                        until when that would have stood, in milliseconds since the epoch
 //! ```
 //!
 //! The scripts of [`super::scripts`] tell these apart, and compare versions, by the beginning of the
 //! text alone: the version comes first, and the field that tells the kind behind it. At its end is when
-//! it was put, in seconds since the epoch.
+//! it was put, in seconds since the epoch, and the [mark](super::belonging) of the store that it is of.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::belonging::{Era, Mark};
 use crate::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 
@@ -49,6 +50,7 @@ struct LinkText<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u32>,
     at: u64,
+    of: String,
 }
 
 /// Any text; what is not known is left aside, for a later version of this program may write it.
@@ -68,10 +70,12 @@ struct AnyText<'a> {
     #[serde(borrow)]
     writes: Option<Cow<'a, str>>,
     at: Option<u64>,
+    #[serde(borrow)]
+    of: Option<Cow<'a, str>>,
 }
 
-/// The text that stands for a link, put at `now`.
-pub(super) fn link(link: &Link, now: UnixTime) -> String {
+/// The text that stands for a link of the store with this mark, put at `now`.
+pub(super) fn link(link: &Link, now: UnixTime, mark: Mark) -> String {
     let text = LinkText {
         version: link.version.0,
         url: link.target.as_str(),
@@ -80,32 +84,33 @@ pub(super) fn link(link: &Link, now: UnixTime) -> String {
         expires_at: link.expires_at.map(|end| end.0),
         ttl: link.ttl.map(Ttl::as_secs),
         at: now.0,
+        of: mark.to_string(),
     };
     // Strings and numbers always serialise.
     serde_json::to_string(&text).unwrap_or_default()
 }
 
 /// The text that stands for an absent name, put at `now`.
-pub(super) fn absent(version: Version, now: UnixTime) -> String {
-    format!("{{\"version\":{version},\"absent\":true,\"at\":{now}}}")
+pub(super) fn absent(version: Version, now: UnixTime, mark: Mark) -> String {
+    format!("{{\"version\":{version},\"absent\":true,\"at\":{now},\"of\":\"{mark}\"}}")
 }
 
 /// The text of a reader's claim.
-pub(super) fn reads(token: &str) -> String {
-    format!("{{\"version\":0,\"reads\":\"{token}\"}}")
+pub(super) fn reads(token: &str, mark: Mark) -> String {
+    format!("{{\"version\":0,\"reads\":\"{token}\",\"of\":\"{mark}\"}}")
 }
 
 /// The text of a writer's claim.
-pub(super) fn writes(token: &str) -> String {
-    format!("{{\"version\":0,\"writes\":\"{token}\"}}")
+pub(super) fn writes(token: &str, mark: Mark) -> String {
+    format!("{{\"version\":0,\"writes\":\"{token}\",\"of\":\"{mark}\"}}")
 }
 
-/// Reads the text under a name; none if it is nothing that this program writes, or was put before
-/// `born`, which is when the server was started.
-pub(super) fn parse(name: &LinkName, text: &[u8], born: u64) -> Option<Value> {
-    let value = parse_one(name, text, born)?;
+/// Reads the text under a name; none if it is nothing that this program writes, of another store, or was
+/// put before the server was started.
+pub(super) fn parse(name: &LinkName, text: &[u8], era: Era) -> Option<Value> {
+    let value = parse_one(name, text, era)?;
     let replaced = match value {
-        Value::Claimed => replaced(text).and_then(|old| parse_one(name, old, born)),
+        Value::Claimed => replaced(text).and_then(|old| parse_one(name, old, era)),
         _ => None,
     };
     Some(match replaced {
@@ -119,16 +124,18 @@ fn replaced(claim: &[u8]) -> Option<&[u8]> {
     let claim = std::str::from_utf8(claim).ok()?;
     let claim = claim.strip_prefix("{\"version\":0,\"writes\":\"")?;
     let (_, old) = claim.split_once(",\"old\":")?;
-    Some(old.strip_suffix('}')?.as_bytes())
+    // Behind it comes the claim's own mark.
+    Some(old.rsplit_once(",\"of\":\"")?.0.as_bytes())
 }
 
 /// Reads a text, without what a writer's claim in it has replaced.
-fn parse_one(name: &LinkName, text: &[u8], born: u64) -> Option<Value> {
+fn parse_one(name: &LinkName, text: &[u8], era: Era) -> Option<Value> {
     let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
-    if text.version > MAX_VERSION {
+    let mark = text.of.as_deref().and_then(Mark::parse)?;
+    if text.version > MAX_VERSION || mark != era.mark {
         return None;
     }
-    let old = text.at.unwrap_or(0) < born;
+    let old = text.at.unwrap_or(0) < era.born;
     let claimed = text.reads.is_some() || text.writes.is_some();
     match (text.url.is_some(), text.absent == Some(true), claimed) {
         (true, false, false) if !old => {}
@@ -160,6 +167,14 @@ mod tests {
         LinkName::parse("a.s.example.com").unwrap()
     }
 
+    fn mark() -> Mark {
+        Mark::of(7)
+    }
+
+    fn era(born: u64) -> Era {
+        Era { born, mark: mark() }
+    }
+
     #[test]
     fn a_link_comes_back_as_it_was() {
         let whole = Link {
@@ -178,38 +193,53 @@ mod tests {
             ..whole.clone()
         };
         for link in [whole, bare] {
-            let text = super::link(&link, UnixTime(9));
-            assert_eq!(parse(&name(), text.as_bytes(), 10), None, "too old");
+            let text = super::link(&link, UnixTime(9), mark());
+            assert_eq!(parse(&name(), text.as_bytes(), era(10)), None, "too old");
+            let other = Era {
+                mark: Mark::of(8),
+                ..era(9)
+            };
+            assert_eq!(parse(&name(), text.as_bytes(), other), None, "another's");
             assert!(text.starts_with("{\"version\":1795466289695389,\"url\":"));
-            assert!(text.ends_with(",\"at\":9}"), "{text}");
-            assert_eq!(parse(&name(), text.as_bytes(), 9), Some(Value::Link(link)));
+            assert!(
+                text.ends_with(",\"at\":9,\"of\":\"0000000000000007\"}"),
+                "{text}"
+            );
+            assert_eq!(
+                parse(&name(), text.as_bytes(), era(9)),
+                Some(Value::Link(link))
+            );
         }
     }
 
     #[test]
     fn what_is_no_link() {
         let check = |text: &str, expected| {
-            assert_eq!(parse(&name(), text.as_bytes(), 0), expected, "{text}");
+            assert_eq!(parse(&name(), text.as_bytes(), era(0)), expected, "{text}");
         };
         check(
-            &absent(Version(7), UnixTime(1)),
+            &absent(Version(7), UnixTime(1), mark()),
             Some(Value::Absent(Version(7))),
         );
-        check(&reads("n-1"), Some(Value::Claimed));
-        check(&writes("n-1"), Some(Value::Claimed));
-        let old =
-            |old: &str| format!("{{\"version\":0,\"writes\":\"n-1\",\"until\":7,\"old\":{old}}}");
+        check(&reads("n-1", mark()), Some(Value::Claimed));
+        check(&writes("n-1", mark()), Some(Value::Claimed));
+        let of = "\"of\":\"0000000000000007\"";
+        let old = |old: &str| {
+            format!("{{\"version\":0,\"writes\":\"n-1\",\"until\":7,\"old\":{old},{of}}}")
+        };
         // No absence is told on the strength of a claim, nor one claim within another.
-        let absent = old(&absent(Version(7), UnixTime(1)));
-        let nested = old(&old("{\"version\":1,\"url\":\"https://a/\",\"at\":1}"));
+        let absent = old(&absent(Version(7), UnixTime(1), mark()));
+        let nested = old(&old(&format!(
+            "{{\"version\":1,\"url\":\"https://a/\",\"at\":1,{of}}}"
+        )));
         for claim in [absent, nested, old("1")] {
             assert!(!matches!(
-                parse(&name(), claim.as_bytes(), 0),
+                parse(&name(), claim.as_bytes(), era(0)),
                 Some(Value::Link(_))
             ));
         }
-        let link = "{\"version\":1,\"url\":\"https://a/\",\"at\":5}";
-        let parsed = |born| parse(&name(), old(link).as_bytes(), born);
+        let link = format!("{{\"version\":1,\"url\":\"https://a/\",\"at\":5,{of}}}");
+        let parsed = |born| parse(&name(), old(&link).as_bytes(), era(born));
         assert!(matches!(parsed(5), Some(Value::Changing(link)) if link.version == Version(1)));
         assert_eq!(parsed(6), Some(Value::Claimed), "it comes from a file");
         for nonsense in [
@@ -217,21 +247,24 @@ mod tests {
             "hello",
             "{}",
             "[1]",
-            "{\"version\":1}",
-            "{\"version\":9007199254740992,\"absent\":true}",
-            "{\"version\":-1,\"url\":\"https://a/\"}",
-            "{\"version\":1,\"url\":\"javascript:1\"}",
-            "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801}",
-            "{\"version\":1,\"absent\":false}",
-            "{\"version\":1,\"absent\":true,\"url\":\"https://a/\"}",
-            "{\"version\":1,\"url\":\"https://a/\",\"writes\":\"n-1\"}",
+            "{\"version\":1,\"of\":\"0000000000000007\"}",
+            "{\"version\":9007199254740992,\"absent\":true,\"of\":\"0000000000000007\"}",
+            "{\"version\":-1,\"url\":\"https://a/\",\"of\":\"0000000000000007\"}",
+            "{\"version\":1,\"url\":\"javascript:1\",\"of\":\"0000000000000007\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801,\"of\":\"0000000000000007\"}",
+            // Of a version that did not know whose it is.
+            "{\"version\":1,\"absent\":true}",
+            "{\"version\":1,\"absent\":false,\"of\":\"0000000000000007\"}",
+            "{\"version\":1,\"absent\":true,\"url\":\"https://a/\",\"of\":\"0000000000000007\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"writes\":\"n-1\",\"of\":\"0000000000000007\"}",
         ] {
             check(nonsense, None);
         }
         // What a later version may add.
-        let text = "{\"version\":1,\"url\":\"https://a/\",\"clicks\":7}";
+        let text =
+            "{\"version\":1,\"url\":\"https://a/\",\"clicks\":7,\"of\":\"0000000000000007\"}";
         assert!(matches!(
-            parse(&name(), text.as_bytes(), 0),
+            parse(&name(), text.as_bytes(), era(0)),
             Some(Value::Link(_))
         ));
     }

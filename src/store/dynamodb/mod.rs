@@ -54,6 +54,7 @@
 mod credentials;
 mod failure;
 mod foreign;
+mod identity;
 mod item;
 mod notice;
 mod open;
@@ -76,8 +77,8 @@ pub use self::foreign::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use super::{
-    Change, Changed, Created, Deleted, Effect, NewLink, Notice, Page, Segment, Store, StoreError,
-    Trouble,
+    Change, Changed, Created, Deleted, Effect, Identity, NewLink, Notice, Page, Seal, Segment,
+    Store, StoreError, Trouble,
 };
 use crate::link::{Link, LinkName, Origin, Version};
 
@@ -133,6 +134,8 @@ pub struct DynamoStore {
     table: Table,
     reads: Lane,
     writes: Lane,
+    /// Which table this is.
+    known: Arc<identity::Known>,
     /// Whether the table was found to be what it should be.
     state: Arc<watch::Sender<State>>,
     /// Whether the table seems to have bare codes as keys, and no names.
@@ -325,10 +328,16 @@ impl Store for DynamoStore {
         self.call(&self.reads, Box::pin(work)).await
     }
 
-    async fn close(&self) {
+    fn identity(&self) -> Identity {
+        self.known.identity(&self.writes.client, &self.table)
+    }
+
+    async fn close(&self) -> Option<Seal> {
         self.closed.cancel();
         self.calls.close();
         self.calls.wait().await;
+        // Others go on to change the table.
+        None
     }
 }
 

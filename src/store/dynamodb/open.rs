@@ -140,7 +140,16 @@ impl DynamoStore {
         let store = Self::unopened(config, settings).await?;
         Box::pin(store.admin().prepare(config.create_table)).await?;
         store.state.send_replace(State::Open);
+        store.identify().await;
         Ok(store)
+    }
+
+    /// Asks the table which one it is. What fails is tried again later.
+    async fn identify(&self) {
+        let asked = self.known.ask(&self.writes.client, &self.table);
+        if let Err(error) = Box::pin(asked).await {
+            tracing::warn!(%error, "the table does not tell which one it is");
+        }
     }
 
     /// Opens the store as [`DynamoStore::open`] does, but where DynamoDB is away or throttles gives a store
@@ -153,6 +162,7 @@ impl DynamoStore {
         match Box::pin(store.admin().prepare(config.create_table)).await {
             Ok(()) => {
                 store.state.send_replace(State::Open);
+                store.identify().await;
             }
             Err(error) if error.may_pass() => {
                 tracing::error!(
@@ -197,6 +207,7 @@ impl DynamoStore {
                 WRITE_ATTEMPT_TIME,
                 WRITE_BACKOFF,
             ),
+            known: Arc::default(),
             state: Arc::new(watch::channel(State::Away("it is being opened".into())).0),
             bare_codes: Arc::default(),
             closed: CancellationToken::new(),

@@ -18,7 +18,7 @@ pub(super) trait Job: Send {
     fn run(&mut self, conn: &Connection) -> Option<&StoreError>;
 
     /// Tells the caller the result, or why the commit failed after all.
-    fn answer(self: Box<Self>, commit_failure: Option<&str>);
+    fn answer(self: Box<Self>, commit_failure: Option<&StoreError>);
 }
 
 /// A call that gives a `T`.
@@ -75,7 +75,7 @@ where
         }
     }
 
-    fn answer(self: Box<Self>, commit_failure: Option<&str>) {
+    fn answer(self: Box<Self>, commit_failure: Option<&StoreError>) {
         let Self {
             stage,
             reply,
@@ -83,7 +83,7 @@ where
         } = *self;
         let result = match (stage, commit_failure) {
             (Stage::Done(Err(error)), _) => Err(error),
-            (_, Some(reason)) => Err(StoreError::Unavailable(reason.into())),
+            (_, Some(failure)) => Err(failure.clone()),
             (Stage::Done(done), None) => done,
             (Stage::Waiting(_) | Stage::Running, None) => {
                 Err(StoreError::Unavailable("the call was not run".into()))

@@ -47,18 +47,28 @@ impl Lookout {
         self.next.saturating_duration_since(now)
     }
 
-    /// Looks; within a transaction or outside. Where that fails nothing is noted, and what the last look
-    /// has found grows too old to be relied on.
-    pub(super) fn look(&mut self, conn: &Connection) {
+    /// Looks; within a transaction or outside; whether others have written. Where that fails nothing is
+    /// noted, and what the last look has found grows too old to be relied on.
+    pub(super) fn look(&mut self, conn: &Connection) -> bool {
         let began = Instant::now();
         self.next = began + LOOK_EVERY;
         match data_version(conn) {
             Ok(version) => {
-                self.watch.note_look(began, version != self.version);
+                let have_written = version != self.version;
+                self.watch.note_look(began, have_written);
                 self.version = version;
+                have_written
             }
-            Err(error) => tracing::warn!(%error, "cannot see whether others write to the store"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot see whether others write to the store");
+                false
+            }
         }
+    }
+
+    /// Puts a look off that would tell nothing: the file is not what it was.
+    pub(super) fn pause(&mut self) {
+        self.next = Instant::now() + LOOK_EVERY;
     }
 }
 

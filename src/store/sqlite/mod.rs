@@ -25,6 +25,11 @@
 //! odds with those that SQLite takes on it. The lock file stays behind on purpose: removing it would
 //! let two processes lock two different files of that name.
 //!
+//! **The file may change its place**, or its content, under a server that has it open: an operator puts a
+//! backup back, a volume is mounted over it. What is then acknowledged would be gone after the next start.
+//! The writer looks for that before and after each transaction and each second (`guard`), and refuses;
+//! `condition` is what callers and `/readyz` are told, also while a disk is full.
+//!
 //! **Other programs may write** all the same, as an operator's `sqlite3` shell does. The writer sees
 //! that (`foreign`), looks for it each second and in each of its transactions, and the store tells of it
 //! by its [`Watch`].
@@ -40,10 +45,13 @@
 
 mod call;
 mod check;
+mod condition;
 mod foreign;
+mod guard;
 mod reader;
 mod row;
 mod schema;
+mod session;
 mod writer;
 
 use std::fmt;
@@ -61,11 +69,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::call::{Call, Job};
 pub use self::check::check as check_file;
+use self::condition::Condition;
 use self::foreign::Lookout;
+use self::guard::FileState;
 pub use self::schema::OpenError;
+use self::writer::{Warden, Writer};
 use super::{
-    Change, Changed, Created, Deleted, NamePlace, NameSink, NewLink, Page, Segment, Store,
-    StoreError, Watch,
+    Change, Changed, Created, Deleted, Identity, NamePlace, NameSink, NewLink, Page, Seal, Segment,
+    Store, StoreError, Trouble, Watch,
 };
 use crate::clock::Clock;
 use crate::link::{LinkName, Origin, Version};
@@ -97,6 +108,9 @@ pub struct SqliteStore {
     /// `None` once the store is closed.
     queues: RwLock<Option<Queues>>,
     watch: Arc<Watch>,
+    /// What is wrong with the file.
+    condition: Arc<Condition>,
+    identity: Identity,
     /// The other half of `queues`, taken by whoever ends the threads.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
@@ -140,7 +154,7 @@ impl Queue {
 /// The threads, which end when the queues are dropped and everything in them is done.
 struct Threads {
     readers: Vec<JoinHandle<()>>,
-    writer: JoinHandle<Connection>,
+    writer: JoinHandle<Writer>,
     /// Held for as long as the file is ours.
     _lock: File,
 }
@@ -154,15 +168,20 @@ impl SqliteStore {
     /// [`OpenError`] says why the file cannot be used; it was then not changed.
     pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
         let opened = schema::open(path, reader_count())?;
-        Self::start(opened, clock).map_err(|error| OpenError::Io {
+        Self::start(path, opened, clock).map_err(|error| OpenError::Io {
             path: path.to_owned(),
             error,
         })
     }
 
-    fn start(opened: schema::Opened, clock: Clock) -> io::Result<Self> {
+    fn start(path: &Path, opened: schema::Opened, clock: Clock) -> io::Result<Self> {
         let lookout = Lookout::new(&opened.writer).map_err(io::Error::other)?;
         let watch = lookout.watch();
+        let condition = Arc::new(Condition::new(path.to_owned()));
+        let identity = identity(&opened);
+        let guard = Some(opened.guard);
+        let session = (opened.session, opened.has_session);
+        let warden = Warden::new(lookout, guard, condition.clone(), session);
         let (reads, waiting) = sync_channel(READ_QUEUE);
         let waiting = Arc::new(Mutex::new(waiting));
         let mut readers = Vec::with_capacity(opened.readers.len());
@@ -178,13 +197,8 @@ impl SqliteStore {
         let writer = thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || {
-                writer::run(
-                    opened.writer,
-                    lookout,
-                    &waiting,
-                    &clock,
-                    writer::SWEEP_INTERVAL,
-                )
+                let conn = opened.writer;
+                Writer { conn, warden }.run(&waiting, &clock, writer::SWEEP_INTERVAL)
             })?;
         Ok(Self {
             queues: RwLock::new(Some(Queues {
@@ -192,6 +206,8 @@ impl SqliteStore {
                 reads: Queue::new(reads, READ_QUEUE, READ_WAIT),
             })),
             watch,
+            condition,
+            identity,
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
                 writer,
@@ -213,6 +229,7 @@ impl SqliteStore {
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.condition.check_reads()?;
         self.call(|queues| &queues.reads, work).await
     }
 
@@ -333,38 +350,46 @@ impl Store for SqliteStore {
         self.read(reader::ping).await
     }
 
-    async fn close(&self) {
+    fn troubles(&self) -> Vec<Trouble> {
+        self.condition.troubles()
+    }
+
+    fn identity(&self) -> Identity {
+        match self.condition.check_reads() {
+            Ok(()) => self.identity.clone(),
+            Err(_) => Identity::Unknown,
+        }
+    }
+
+    async fn close(&self) -> Option<Seal> {
         self.close_queues();
         // Held while the threads end, so that a second call returns no sooner than the first.
         let mut threads = self.threads.lock().await;
-        let Some(threads) = threads.take() else {
-            return;
-        };
-        if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
-            tracing::error!(%error, "closing the link store failed");
+        let threads = threads.take()?;
+        match tokio::task::spawn_blocking(move || threads.join()).await {
+            Ok(seal) => seal,
+            Err(error) => {
+                tracing::error!(%error, "closing the link store failed");
+                None
+            }
         }
     }
 }
 
 impl Threads {
-    /// Waits for the threads and moves the log into the database file.
-    fn join(self) {
+    /// Waits for the threads and moves the log into the database file. Gives the seal under which the
+    /// file is left.
+    fn join(self) -> Option<Seal> {
         for reader in self.readers {
             if reader.join().is_err() {
                 tracing::error!("a reader thread of the link store panicked");
             }
         }
-        let Ok(conn) = self.writer.join() else {
+        let Ok(writer) = self.writer.join() else {
             tracing::error!("the writer thread of the link store panicked");
-            return;
+            return None;
         };
-        // The links are on disk already, in the log; a log that stays is read at the next start.
-        if let Err(error) = schema::checkpoint(&conn) {
-            tracing::warn!(%error, "the log of the link store was not moved into its file");
-        }
-        if let Err((_, error)) = conn.close() {
-            tracing::warn!(%error, "closing the link store failed");
-        }
+        writer.end()
     }
 }
 
@@ -374,7 +399,7 @@ impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.close_queues();
         if let Some(threads) = self.threads.get_mut().take() {
-            threads.join();
+            drop(threads.join());
         }
     }
 }
@@ -390,6 +415,19 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Unavailable(error.to_string())
     }
+}
+
+fn identity(opened: &schema::Opened) -> Identity {
+    let found = opened.found.zip(opened.state.as_ref());
+    Identity::Own {
+        id: opened.identity.cast_unsigned(),
+        found: found.map(|(session, state)| seal(session, state)),
+    }
+}
+
+/// How the file is with this session in it, and in this state.
+fn seal(session: i64, state: &FileState) -> Seal {
+    Seal::new(format!("{session:016x}-{}", state.text()))
 }
 
 fn closed() -> StoreError {

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{BUSY_TIMEOUT, reader, writer};
+use super::guard::{FileState, Guard, Watched, beside};
+use super::{BUSY_TIMEOUT, reader, session, writer};
 use crate::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
@@ -25,7 +26,7 @@ const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
 /// How to come from each schema version to the next. What is published is never changed: later
 /// versions are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// The primary key begins with the origin, so that a zone's list is a range of it, and `WITHOUT
 /// ROWID` keeps the links in its order. The constraints on the key hold other programs to what can
@@ -50,6 +51,9 @@ const V1: &str = "
     ) STRICT, WITHOUT ROWID;
     INSERT INTO meta (key, value) VALUES ('version_floor', 0);
 ";
+
+/// See [`session`].
+const V2: &str = "INSERT INTO meta (key, value) VALUES ('identity', random());";
 
 /// Why a file cannot serve as link store.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +116,16 @@ pub enum OpenError {
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) readers: Vec<Connection>,
+    pub(super) guard: Guard,
     pub(super) lock: File,
+    pub(super) identity: i64,
+    /// The session that the file had, if any, and the one that it is to have now.
+    pub(super) found: Option<i64>,
+    pub(super) session: i64,
+    /// Whether that is written; a full disk may be in the way.
+    pub(super) has_session: bool,
+    /// What the file was like before anything was done with it.
+    pub(super) state: Option<FileState>,
 }
 
 /// Locks, checks and migrates the file, and opens the connections.
@@ -125,6 +138,9 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
         TryLockError::Error(error) => from_io(path, error),
     })?;
     make_file(&real).map_err(io_error)?;
+    // Before SQLite has it, and until after: see `guard`.
+    let file = File::open(&real).map_err(io_error)?;
+    let state = undisturbed(&real, &file);
 
     let sqlite_error = |error| from_sqlite(path, error);
     let mut writer = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite_error)?;
@@ -139,24 +155,48 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
     configure(&writer).map_err(sqlite_error)?;
     migrate(&mut writer, MIGRATIONS).map_err(sqlite_error)?;
     check_tables(&writer, path)?;
+    let identity = session::identity(&writer).map_err(sqlite_error)?;
+    let found = session::current(&writer).map_err(sqlite_error)?;
+    let session = session::draw();
+    // A full disk must not keep the server from answering; each commit of links writes a session, too.
+    let put = session::put(&writer, session);
+    if let Err(error) = &put {
+        tracing::warn!(%error, "the link store was opened, but cannot be written yet");
+    }
     let readers = (0..readers)
         .map(|_| connect(&real, OpenFlags::SQLITE_OPEN_READ_ONLY))
         .collect::<Result<_, _>>()
         .map_err(sqlite_error)?;
+    let path = path.to_owned();
+    let guard = Guard::new(Watched { path, real, file }).map_err(io_error)?;
     Ok(Opened {
         writer,
         readers,
+        guard,
         lock,
+        identity,
+        found,
+        session,
+        has_session: put.is_ok(),
+        state,
     })
 }
 
-/// Moves the log into the database file and empties it.
-pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
-    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy {
-        tracing::info!("another program reads the link store; its log stays until the next start");
+/// What the file is like, if it is all that there is: a log that was left has changes that nobody has
+/// looked at.
+fn undisturbed(real: &Path, file: &File) -> Option<FileState> {
+    let has_log = fs::metadata(beside(real, "-wal")).is_ok_and(|log| log.len() > 0);
+    match has_log {
+        true => None,
+        false => Some(FileState::of(&file.metadata().ok()?)),
     }
-    Ok(())
+}
+
+/// Moves the log into the database file and empties it; whether that was done: another program that reads
+/// may be in the way.
+pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<bool> {
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(!busy)
 }
 
 /// Runs the migrations that the file has not seen, all or none.
@@ -227,13 +267,6 @@ fn lock(real: &Path) -> Result<File, TryLockError> {
         .map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
-}
-
-/// The path of a companion of the file.
-fn beside(real: &Path, suffix: &str) -> PathBuf {
-    let mut name = real.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Makes the file where it is missing, readable for this user alone. A file that is there is not
@@ -330,7 +363,8 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Whether every statement of this program compiles against the tables of the file.
 fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
-    for sql in reader::STATEMENTS.iter().chain(writer::STATEMENTS) {
+    let statements = reader::STATEMENTS.iter().chain(writer::STATEMENTS);
+    for sql in statements.chain(session::STATEMENTS) {
         conn.prepare(sql)
             .map_err(|error| match error.sqlite_error_code() {
                 // The generic code, which here is "no such table" or "no such column".
@@ -387,7 +421,7 @@ mod tests {
 
     use super::*;
 
-    const V2: &str = "ALTER TABLE link ADD COLUMN note TEXT NOT NULL DEFAULT 'none'";
+    const NEXT: &str = "ALTER TABLE link ADD COLUMN note TEXT NOT NULL DEFAULT 'none'";
     const PUT: &str = "INSERT INTO link VALUES (?1, ?2, 'http://y/', 1, 'me', NULL, NULL, 7)";
 
     #[test]
@@ -395,14 +429,14 @@ mod tests {
         let mut conn = Connection::open_in_memory().unwrap();
         migrate(&mut conn, &[V1]).unwrap();
         conn.execute(PUT, ("s.x", "a")).unwrap();
-        migrate(&mut conn, &[V1, V2]).unwrap();
+        migrate(&mut conn, &[V1, NEXT]).unwrap();
         let note: String = conn
             .query_row("SELECT note FROM link WHERE code = 'a'", [], |r| r.get(0))
             .unwrap();
         assert_eq!(note, "none");
         assert_eq!(user_version(&conn).unwrap(), 2);
         // Nothing to do, and nothing is done.
-        migrate(&mut conn, &[V1, V2]).unwrap();
+        migrate(&mut conn, &[V1, NEXT]).unwrap();
         assert_eq!(user_version(&conn).unwrap(), 2);
     }
 
@@ -410,7 +444,7 @@ mod tests {
     fn a_failing_migration_leaves_the_file_as_it_was() {
         let mut conn = Connection::open_in_memory().unwrap();
         migrate(&mut conn, &[V1]).unwrap();
-        migrate(&mut conn, &[V1, V2, "CREATE TABLE link (again)"]).unwrap_err();
+        migrate(&mut conn, &[V1, NEXT, "CREATE TABLE link (again)"]).unwrap_err();
         assert_eq!(user_version(&conn).unwrap(), 1);
         conn.prepare("SELECT note FROM link").unwrap_err();
     }

@@ -1,17 +1,21 @@
 //! Writing: the one thread that changes the file, and what it does.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::call::Job;
+use super::condition::{Condition, Fault, WriteHealth};
 use super::foreign::Lookout;
+use super::guard::Guard;
 use super::row::{PUT, integer, put};
-use super::{WRITE_BATCH, reader};
+use super::{WRITE_BATCH, reader, schema, seal, session};
 use crate::clock::{Clock, UnixTime};
 use crate::link::{Link, LinkName, Version};
-use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
+use crate::store::{Change, Changed, Created, Deleted, NewLink, Seal, StoreError, seconds};
 
 /// How long an expired link is kept, in seconds: seven days, in which the redirect host can say
 /// "gone" instead of "not found", and in which a clock that runs ahead destroys nothing.
@@ -31,68 +35,283 @@ const SWEEP: &str = "DELETE FROM link WHERE (origin, code) IN \
     RETURNING version";
 
 /// Every statement of the writer, to see at the start that the tables are what they should be.
-pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP];
+pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP, PROBE];
 
-/// What the writer thread does: batch after batch, until the queue is closed and empty. Gives the
-/// connection back for the last checkpoint.
-pub(super) fn run(
-    mut conn: Connection,
-    mut lookout: Lookout,
-    queue: &Receiver<Box<dyn Job>>,
-    clock: &Clock,
-    sweep_interval: Duration,
-) -> Connection {
-    let mut next_sweep = Instant::now() + sweep_interval;
-    loop {
-        let now = Instant::now();
-        let idle = next_sweep.saturating_duration_since(now);
-        match queue.recv_timeout(idle.min(lookout.due_in(now))) {
-            Ok(first) => write_batch(&mut conn, &mut lookout, first, queue),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return conn,
+/// Adds nothing but a write: to see whether writes work again.
+const PROBE: &str = "INSERT INTO meta (key, value) VALUES ('probe', 1) \
+    ON CONFLICT (key) DO UPDATE SET value = (value + 1) % 1000000000";
+
+/// How often a write is tried while writes fail, so that they are taken again without a caller.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+
+/// The one that changes the file: its connection, and what it sees to.
+pub(super) struct Writer {
+    pub(super) conn: Connection,
+    pub(super) warden: Warden,
+}
+
+/// Sees to it that what is written is written to the right file, and that it can be.
+pub(super) struct Warden {
+    lookout: Lookout,
+    /// None for a database in memory.
+    guard: Option<Guard>,
+    condition: Arc<Condition>,
+    health: WriteHealth,
+    next_probe: Instant,
+    /// The session of the last commit, and whether it is in the file: at the start the disk may be full.
+    session: i64,
+    has_written: bool,
+}
+
+impl Warden {
+    pub(super) fn new(
+        lookout: Lookout,
+        guard: Option<Guard>,
+        condition: Arc<Condition>,
+        (session, has_written): (i64, bool),
+    ) -> Self {
+        Self {
+            lookout,
+            guard,
+            condition,
+            health: WriteHealth::default(),
+            next_probe: Instant::now(),
+            session,
+            has_written,
         }
-        if lookout.due_in(Instant::now()).is_zero() {
-            lookout.look(&conn);
+    }
+
+    /// How long until there is something to see to.
+    fn due_in(&self, now: Instant) -> Duration {
+        let look = self.lookout.due_in(now);
+        match self.health.is_failing() {
+            true => look.min(self.next_probe.saturating_duration_since(now)),
+            false => look,
         }
-        // A server that is never idle sweeps too: one pass takes no longer than one batch.
-        if Instant::now() >= next_sweep {
-            match sweep(&mut conn, clock.now()) {
-                Ok(0) => {}
-                Ok(links) => {
-                    lookout.watch().note_removed(links as u64);
-                    tracing::debug!(links, "swept expired links");
-                }
-                Err(error) => tracing::warn!(%error, "sweeping expired links failed"),
+    }
+
+    /// Looks at the file, outside of a transaction. What was acknowledged is saved in the file that it
+    /// belongs to, wherever that is now: its log may have been left behind, beside another one.
+    pub(super) fn look_at_file(&mut self, conn: &Connection) -> Option<Fault> {
+        let guard = self.guard.as_mut()?;
+        let fault = guard.look();
+        if self.condition.set_fault(fault) && fault.is_some_and(|fault| fault != Fault::Overwritten)
+        {
+            if let Err(error) = schema::checkpoint(conn) {
+                tracing::warn!(%error, "the log of the link store was not moved into its file");
             }
-            next_sweep = Instant::now() + sweep_interval;
+            guard.leave();
+        }
+        fault
+    }
+
+    /// Looks whether others have written; false if they have brought back what was before.
+    fn look_for_others(&mut self, conn: &Connection) -> bool {
+        let Some(guard) = self.guard.as_mut().filter(|_| self.lookout.look(conn)) else {
+            return true;
+        };
+        match session::current(conn) {
+            // Of a server that could write nothing so far, none is in the file.
+            Ok(found) if found == Some(self.session) || !self.has_written => true,
+            Ok(_) => {
+                guard.note_restored();
+                false
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the session cannot be read");
+                true
+            }
+        }
+    }
+
+    /// What is done every second.
+    fn look_around(&mut self, conn: &Connection) {
+        match self.look_at_file(conn) {
+            Some(fault) if fault.spoils_reads() => self.lookout.pause(),
+            _ => drop(self.look_for_others(conn)),
+        }
+        // What has just been seen counts at once.
+        self.look_at_file(conn);
+    }
+
+    /// Tries to write, if it is time to.
+    fn probe(&mut self, conn: &mut Connection) {
+        if !self.health.is_failing() || Instant::now() < self.next_probe {
+            return;
+        }
+        if self.look_at_file(conn).is_none() {
+            match probe(conn) {
+                Ok(()) => self.health.worked(&self.condition),
+                Err(error) => self.health.failed(&self.condition, 0, &error.to_string()),
+            }
+        }
+        self.next_probe = Instant::now() + PROBE_EVERY;
+    }
+
+    /// So many writes failed for this reason.
+    fn failed(&mut self, writes: usize, reason: &str) {
+        self.health.failed(&self.condition, writes, reason);
+        self.next_probe = Instant::now() + PROBE_EVERY;
+    }
+}
+
+fn probe(conn: &mut Connection) -> rusqlite::Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.prepare_cached(PROBE)?.execute([])?;
+    tx.commit()
+}
+
+impl Writer {
+    /// What the writer thread does: batch after batch, until the queue is closed and empty.
+    pub(super) fn run(
+        mut self,
+        queue: &Receiver<Box<dyn Job>>,
+        clock: &Clock,
+        sweep_interval: Duration,
+    ) -> Self {
+        let mut next_sweep = Instant::now() + sweep_interval;
+        loop {
+            let now = Instant::now();
+            let idle = next_sweep.saturating_duration_since(now);
+            match queue.recv_timeout(idle.min(self.warden.due_in(now))) {
+                Ok(first) => self.write_batch(first, queue),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self,
+            }
+            if self.warden.lookout.due_in(Instant::now()).is_zero() {
+                self.warden.look_around(&self.conn);
+            }
+            self.warden.probe(&mut self.conn);
+            // A server that is never idle sweeps too: one pass takes no longer than one batch.
+            if Instant::now() >= next_sweep {
+                self.sweep(clock.now());
+                next_sweep = Instant::now() + sweep_interval;
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: UnixTime) {
+        if self.warden.health.is_failing() || self.warden.look_at_file(&self.conn).is_some() {
+            return;
+        }
+        match sweep(&mut self.conn, now) {
+            Ok(0) => {}
+            Ok(links) => {
+                self.warden.lookout.watch().note_removed(links as u64);
+                tracing::debug!(links, "swept expired links");
+            }
+            Err(error) => tracing::warn!(%error, "sweeping expired links failed"),
+        }
+    }
+
+    /// Takes what waits, does it in one transaction, and answers.
+    fn write_batch(&mut self, first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) {
+        let mut batch = vec![first];
+        batch.extend(queue.try_iter().take(WRITE_BATCH - 1));
+        batch.retain(|job| job.is_awaited());
+        if batch.is_empty() {
+            return;
+        }
+        let committed = match self.warden.look_at_file(&self.conn) {
+            Some(fault) => Err(self.warden.condition.refusal(fault)),
+            None => self.commit(&mut batch),
+        };
+        for job in batch {
+            job.answer(committed.as_ref().err());
+        }
+    }
+
+    /// Runs all jobs and commits, and sees whether that counts.
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let session = self.warden.session;
+        let done = transact(&mut self.conn, &mut self.warden, batch);
+        let fault = self.warden.look_at_file(&self.conn);
+        match (&done, fault) {
+            (Ok(_), Some(fault)) => return Err(self.warden.condition.doubt(fault)),
+            (Err(_), Some(_)) => {}
+            (Ok(Failures { writes: 0, .. }), None) if self.warden.session == session => {}
+            (Ok(Failures { writes: 0, .. }), None) => {
+                self.warden.health.worked(&self.warden.condition);
+            }
+            (Ok(Failures { writes, reason }), None) => self.warden.failed(*writes, reason),
+            (Err(StoreError::Refused(reason) | StoreError::Unavailable(reason)), None) => {
+                self.warden.failed(batch.len(), reason);
+            }
+            (Err(_), None) => {}
+        }
+        done.map(drop)
+    }
+}
+
+impl Writer {
+    /// Moves the log into the file and closes it; gives the seal under which it is left, if it is left in
+    /// order. Called when no other connection of this process is open.
+    pub(super) fn end(mut self) -> Option<Seal> {
+        let fault = self.warden.look_at_file(&self.conn);
+        // What another program has changed, others who keep links have not been told.
+        let is_ours = self.warden.lookout.watch().generation() == 0;
+        let guard = self.warden.guard?;
+        if fault == Some(Fault::Overwritten) {
+            guard.set_log_aside();
+            close(self.conn, false);
+            return None;
+        }
+        let session = match fault {
+            None if is_ours => leave_session(&self.conn),
+            _ => None,
+        };
+        // The links are on disk already, in the log; a log that stays is read at the next start.
+        let is_whole = match schema::checkpoint(&self.conn) {
+            Ok(true) => true,
+            Ok(false) => {
+                tracing::info!(
+                    "another program reads the link store; its log stays until the next start"
+                );
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the log of the link store was not moved into its file");
+                false
+            }
+        };
+        // Where another file has its name, SQLite must not delete that.
+        close(self.conn, fault.is_none());
+        let state = guard.state()?;
+        session
+            .filter(|_| is_whole)
+            .map(|session| seal(session, &state))
+    }
+}
+
+/// Puts the session into the file that is to be found at the next start.
+fn leave_session(conn: &Connection) -> Option<i64> {
+    let session = session::draw();
+    match session::put(conn, session) {
+        Ok(()) => Some(session),
+        Err(error) => {
+            tracing::debug!(%error, "the link store is left without a seal");
+            None
         }
     }
 }
 
-/// Takes what waits, does it in one transaction, and answers.
-fn write_batch(
-    conn: &mut Connection,
-    lookout: &mut Lookout,
-    first: Box<dyn Job>,
-    queue: &Receiver<Box<dyn Job>>,
-) {
-    let mut batch = vec![first];
-    batch.extend(queue.try_iter().take(WRITE_BATCH - 1));
-    batch.retain(|job| job.is_awaited());
-    if batch.is_empty() {
-        return;
+/// Closes the last connection. SQLite then writes the log into the file and deletes it, unless it is to be
+/// left alone.
+fn close(conn: Connection, with_log: bool) {
+    let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    if !with_log && let Err(error) = conn.set_db_config(keep, true) {
+        tracing::warn!(%error, "the log of the link store cannot be left alone");
     }
-    let committed = transact(conn, lookout, &mut batch);
-    if let Err(reason) = &committed {
-        tracing::error!(
-            writes = batch.len(),
-            reason,
-            "the link store failed to commit"
-        );
+    if let Err((_, error)) = conn.close() {
+        tracing::warn!(%error, "closing the link store failed");
     }
-    for job in batch {
-        job.answer(committed.as_ref().err().map(String::as_str));
-    }
+}
+
+/// The jobs of a batch that SQLite failed for themselves.
+#[derive(Default)]
+struct Failures {
+    writes: usize,
+    reason: String,
 }
 
 /// Runs all jobs and commits, or changes nothing and says why.
@@ -102,21 +321,47 @@ fn write_batch(
 /// came next would be committed one by one.
 fn transact(
     conn: &mut Connection,
-    lookout: &mut Lookout,
+    warden: &mut Warden,
     batch: &mut [Box<dyn Job>],
-) -> Result<(), String> {
+) -> Result<Failures, StoreError> {
+    let refused = |error: rusqlite::Error| StoreError::Refused(error.to_string());
     let begin = conn.transaction_with_behavior(TransactionBehavior::Immediate);
-    let tx = begin.map_err(|e| e.to_string())?;
+    let tx = begin.map_err(refused)?;
     // From here to the commit nobody else writes.
-    lookout.look(&tx);
+    if !warden.look_for_others(&tx) {
+        return Err(warden.condition.refusal(Fault::Restored));
+    }
+    let changes = tx.total_changes();
+    let mut failures = Failures::default();
     for job in batch {
         let failure = job.run(&tx);
         if tx.is_autocommit() {
             let reason = failure.map(ToString::to_string).unwrap_or_default();
-            return Err(format!("the transaction was given up: {reason}"));
+            let text = format!("the transaction was given up: {reason}");
+            return Err(StoreError::Refused(text));
+        }
+        if let Some(StoreError::Unavailable(reason)) = failure {
+            failures.writes += 1;
+            failures.reason.clone_from(reason);
         }
     }
-    tx.commit().map_err(|e| e.to_string())
+    if tx.total_changes() == changes {
+        return Ok(failures);
+    }
+    let session = warden.session + 1;
+    session::put(&tx, session).map_err(refused)?;
+    if let Err(error) = tx.commit() {
+        return Err(match error.sqlite_error_code() {
+            // Nothing of it is in the log then.
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => refused(error),
+            _ => {
+                warden.session = session::current(conn)?.unwrap_or(warden.session);
+                error.into()
+            }
+        });
+    }
+    (warden.session, warden.has_written) = (session, true);
+    Ok(failures)
 }
 
 /// See [`crate::store::Store::create`].
@@ -268,20 +513,26 @@ mod tests {
     fn job<T: Send + 'static>(
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> (Box<dyn Job>, Reply<T>) {
-        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
         let (call, reply) = Call::new(work, places.try_acquire_owned().unwrap());
         (Box::new(call), reply)
     }
 
+    fn writer(conn: Connection) -> Writer {
+        let condition = Arc::new(Condition::new("links.sqlite".into()));
+        let lookout = Lookout::new(&conn).unwrap();
+        let warden = Warden::new(lookout, None, condition, (1, false));
+        Writer { conn, warden }
+    }
+
     /// Runs jobs as one batch.
-    fn batch(conn: &mut Connection, jobs: Vec<Box<dyn Job>>) {
+    fn batch(writer: &mut Writer, jobs: Vec<Box<dyn Job>>) {
         let (queue, waiting) = std::sync::mpsc::sync_channel(jobs.len());
         for job in jobs {
             queue.try_send(job).unwrap();
         }
         let first = waiting.recv().unwrap();
-        let mut lookout = Lookout::new(conn).unwrap();
-        write_batch(conn, &mut lookout, first, &waiting);
+        writer.write_batch(first, &waiting);
     }
 
     #[test]
@@ -317,8 +568,8 @@ mod tests {
             let clock = Clock::manual(UnixTime::MAX);
             let (queue, waiting) = std::sync::mpsc::sync_channel(1);
             let interval = Duration::from_millis(20);
-            let lookout = Lookout::new(&conn).unwrap();
-            let writer = std::thread::spawn(move || run(conn, lookout, &waiting, &clock, interval));
+            let writer = writer(conn);
+            let writer = std::thread::spawn(move || writer.run(&waiting, &clock, interval));
             let end = Instant::now() + Duration::from_secs(20);
             loop {
                 let (job, reply) = job(|conn| reader::get(conn, &name("old")));
@@ -366,23 +617,23 @@ mod tests {
 
     #[test]
     fn a_failing_job_leaves_the_others_of_its_batch_alone() {
-        let mut conn = conn();
+        let mut writer = writer(conn());
         let (good, good_reply) = job(|conn| create(conn, new("good", "", None), 7));
         // Beyond what SQLite's integers hold.
         let (bad, bad_reply) = job(|conn| create(conn, new("bad", "", None), u64::MAX));
-        batch(&mut conn, vec![bad, good]);
+        batch(&mut writer, vec![bad, good]);
         assert!(matches!(
             bad_reply.blocking_recv().unwrap(),
             Err(StoreError::Unavailable(_))
         ));
         made(good_reply.blocking_recv().unwrap().unwrap());
-        assert_eq!(reader::get(&conn, &name("bad")).unwrap(), None);
-        assert!(reader::get(&conn, &name("good")).unwrap().is_some());
+        assert_eq!(reader::get(&writer.conn, &name("bad")).unwrap(), None);
+        assert!(reader::get(&writer.conn, &name("good")).unwrap().is_some());
     }
 
     #[test]
     fn a_transaction_that_is_given_up_fails_the_whole_batch() {
-        let mut conn = conn();
+        let mut writer = writer(conn());
         let (before, before_reply) = job(|conn| create(conn, new("before", "", None), 7));
         // What SQLite does by itself after some I/O errors.
         let (fatal, fatal_reply) = job(|conn| {
@@ -390,46 +641,50 @@ mod tests {
             Err::<(), _>(StoreError::Unavailable("disk I/O error".into()))
         });
         let (behind, behind_reply) = job(|conn| create(conn, new("behind", "", None), 7));
-        batch(&mut conn, vec![before, fatal, behind]);
+        batch(&mut writer, vec![before, fatal, behind]);
         let reason = before_reply.blocking_recv().unwrap().unwrap_err();
         assert!(reason.to_string().contains("disk I/O error"), "{reason}");
         assert!(fatal_reply.blocking_recv().unwrap().is_err());
         assert!(behind_reply.blocking_recv().unwrap().is_err());
         for code in ["before", "behind"] {
-            assert_eq!(reader::get(&conn, &name(code)).unwrap(), None, "{code}");
+            assert_eq!(
+                reader::get(&writer.conn, &name(code)).unwrap(),
+                None,
+                "{code}"
+            );
         }
     }
 
     #[test]
     fn a_write_nobody_waits_for_is_skipped_before_it_begins() {
-        let mut conn = conn();
+        let mut writer = writer(conn());
         let (gone, reply) = job(|conn| create(conn, new("gone", "", None), 7));
         drop(reply);
         let (here, reply) = job(|conn| create(conn, new("here", "", None), 7));
-        batch(&mut conn, vec![gone, here]);
+        batch(&mut writer, vec![gone, here]);
         made(reply.blocking_recv().unwrap().unwrap());
-        assert_eq!(reader::get(&conn, &name("gone")).unwrap(), None);
+        assert_eq!(reader::get(&writer.conn, &name("gone")).unwrap(), None);
     }
 
     #[test]
     fn a_full_disk_is_an_error_until_there_is_room() {
-        let mut conn = conn();
-        let fill = |conn: &mut Connection, code: &str| {
+        let mut writer = writer(conn());
+        let fill = |writer: &mut Writer, code: &str| {
             let (job, reply) = job({
                 let new = new(code, &"x".repeat(2_000), None);
                 move |conn| create(conn, new, 7)
             });
-            batch(conn, vec![job]);
+            batch(writer, vec![job]);
             reply.blocking_recv().unwrap()
         };
         let limit = |conn: &Connection, pages: u32| {
             conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
                 .unwrap();
         };
-        limit(&conn, 1);
+        limit(&writer.conn, 1);
         let mut made = 0;
         let error = loop {
-            match fill(&mut conn, &format!("c{made}")) {
+            match fill(&mut writer, &format!("c{made}")) {
                 Ok(_) => made += 1,
                 Err(error) => break error,
             }
@@ -439,11 +694,17 @@ mod tests {
             panic!("{error:?}");
         };
         assert!(reason.contains("full"), "{reason}");
+        assert!(writer.warden.health.is_failing());
+        writer.warden.probe(&mut writer.conn);
+        assert!(writer.warden.health.is_failing(), "it is not time yet");
         let failed = format!("c{made}");
-        assert_eq!(reader::get(&conn, &name(&failed)).unwrap(), None);
+        assert_eq!(reader::get(&writer.conn, &name(&failed)).unwrap(), None);
 
-        limit(&conn, 1_000);
-        fill(&mut conn, &failed).unwrap();
-        assert!(reader::get(&conn, &name(&failed)).unwrap().is_some());
+        limit(&writer.conn, 1_000);
+        writer.warden.next_probe = Instant::now();
+        writer.warden.probe(&mut writer.conn);
+        assert!(!writer.warden.health.is_failing());
+        fill(&mut writer, &failed).unwrap();
+        assert!(reader::get(&writer.conn, &name(&failed)).unwrap().is_some());
     }
 }

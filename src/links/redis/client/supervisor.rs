@@ -8,11 +8,12 @@ use futures_util::future::join_all;
 use redis::RedisResult;
 use tokio_util::sync::CancellationToken;
 
-use super::super::connection::{Connection, brief, is_full, is_outage, text};
+use super::super::belonging::Mark;
+use super::super::connection::{Age, Connection, brief, is_full, is_outage, text};
 use super::super::rights;
 use super::{
-    CLUSTER_PATIENCE, Client, Far, MAX_RETRY, MIN_RETRY, PATIENCE, PROBE_INTERVAL, PROBE_LIFE,
-    ROUND_TRIPS, lock,
+    AGELESS, CLUSTER_PATIENCE, Client, Far, MAX_RETRY, MIN_RETRY, PATIENCE, PROBE_INTERVAL,
+    PROBE_LIFE, ROUND_TRIPS, lock,
 };
 
 impl Client {
@@ -45,15 +46,48 @@ impl Client {
     async fn connect(&self) -> RedisResult<()> {
         let mut connection = self.connector.connect(PATIENCE).await?;
         connection.must_be_alone().await?;
-        let uptime = connection.uptime().await?;
         connection.load_scripts().await?;
         self.note_round_trip(connection.round_trip().await?);
         self.check_rights(&mut connection).await?;
-        let born = uptime.map_or(0, |uptime| self.clock.now().0.saturating_sub(uptime));
         // Before it is used: what it holds is judged by that.
-        self.born.store(born, Ordering::Release);
+        self.learn(&mut connection).await?;
         self.connection.store(Some(Arc::new(connection)));
         Ok(())
+    }
+
+    /// Learns what counts of what a server holds.
+    async fn learn(&self, connection: &mut Connection) -> RedisResult<()> {
+        let age = connection.age().await?;
+        let now = self.clock.now();
+        let born = match age {
+            Age::Seconds(uptime) => Some(now.0.saturating_sub(uptime)),
+            Age::Any => Some(0),
+            Age::Unknown => None,
+        };
+        self.born.store(born.unwrap_or(0), Ordering::Release);
+        if self.ageless.swap(born.is_none(), Ordering::AcqRel) != born.is_none() {
+            match born {
+                None => tracing::warn!("{AGELESS}"),
+                Some(_) => tracing::info!("Redis tells its age again; links are read from it"),
+            }
+        }
+        // A note that one shard of a cluster has kept says nothing of what the others have lost.
+        let notes_count = born.filter(|_| age != Age::Any);
+        let settling = self
+            .belonging
+            .settle(connection, notes_count, self.keep, now);
+        settling.await
+    }
+
+    /// Learns it again where that is due: the store has become known, or the server may tell its age now.
+    async fn learn_more(&self) {
+        let is_due = self.belonging.is_unsettled() || self.is_ageless();
+        if let Some(mut connection) = self.connection.load_full().as_deref().cloned()
+            && is_due
+            && let Err(error) = self.learn(&mut connection).await
+        {
+            tracing::debug!(error = text(&error), "Redis does not tell what it holds");
+        }
     }
 
     /// Takes in how far away the server is, and tells if that has changed what a call may take.
@@ -135,6 +169,7 @@ impl Client {
                 }
             }
         }
+        self.learn_more().await;
         let probing = (0..self.breakers.len()).map(|range| self.probe_range(range));
         let (mut all_well, mut full) = (true, false);
         for (range, found) in join_all(probing).await.into_iter().enumerate() {
@@ -175,10 +210,13 @@ impl Client {
             if self.connector.is_sentinel() {
                 connection.must_be_master().await?;
             }
-            let mut set = redis::cmd("SET");
-            set.arg(&self.probes[range]).arg(1);
-            set.arg("PX").arg(PROBE_LIFE.as_millis() as u64);
-            connection.command::<()>(&set).await
+            let mark = self.belonging.mark().unwrap_or(Mark::NONE);
+            let key = &self.probes[range];
+            let found = connection.probe(key, mark, PROBE_LIFE).await?;
+            if range == 0 {
+                self.belonging.note_probe(found.as_deref(), mark);
+            }
+            Ok(())
         };
         match self.in_time(probe).await {
             Ok(()) => {
