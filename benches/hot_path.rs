@@ -26,10 +26,10 @@ use criterion::{Bencher, Criterion};
 use hickory_proto::op::Message;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
-use tinyns::clock::Clock;
+use tinyns::base::clock::Clock;
 use tinyns::dns::Settings;
-use tinyns::dns::packet::{Buffers, Packet, Via};
-use tinyns::dns::rate_limit::{RateLimitConfig, Rates};
+use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
+use tinyns::dns::pipeline::packet::{Buffers, Packet, Via};
 
 use self::fixture::{CLIENT, Fixture, Size, TXT, code, query};
 

@@ -2,33 +2,40 @@
 //!
 //! # The parts
 //!
+//! Each part is a folder. The list says which other parts it uses; besides these, every part may use `base`. Arrows
+//! point down, so no two parts use each other. `tests/architecture.rs` compares the list with the code.
+//!
 //! ```text
-//!   main -> cli ─┬─ start ─┬─ dns  ──┬─ links ── store ── link
-//!                │         └─ http ──┘    │
-//!                │                        └─ Namespace (implemented by zone)
-//!                ├─ add, get, import, export (HTTP clients of the admin API), check
-//!                └─ keys ── dnssec::keys
+//! cli    -> server config access dns dnssec links link store zone
+//! server -> config access dns dnssec http links store zone
+//! config -> dns dnssec http link links store zone
+//! http   -> access link links store
+//! access ->
+//! dns    -> dnssec link links store zone
+//! zone   -> dnssec link links
+//! links  -> link store
+//! dnssec ->
+//! store  -> link
+//! link   ->
 //! ```
 //!
-//! * [`link`]: what a link is. Values that cannot hold anything bad; no I/O.
-//! * [`store`]: the contract of the place where links are kept: SQLite, embedded, or DynamoDB.
-//! * [`links`]: the rules, the links in memory and in Redis, and the only way to the store.
-//! * [`zone`]: the zone file's own names, and where links fit between them.
-//! * [`dns`]: requests to replies. [`dns::answer`] alone decides, and is a pure function.
+//! * [`cli`]: one file for each command. `serve` is the process around the server; `add`, `get`, `import` and `export`
+//!   are clients of the admin API.
+//! * [`server`]: binds the sockets, starts the parts, reads them again on SIGHUP, and stops them. [`server::system`]
+//!   gives up privileges and talks to the service manager.
+//! * [`config`]: TOML to the ready settings of each part, once. Only `cli` and `server` use it.
+//! * [`http`]: the admin API and the redirect host. [`access`]: the token that callers of the API need.
+//! * [`dns`]: packets to replies. [`dns::answer`] alone decides what a reply says, and is a pure function.
 //! * [`dnssec`]: the keys of signed zones, when each of them signs, and its signatures.
-//! * [`http`]: the admin API and the redirect host.
-//! * [`admission`]: which connections by TCP stay, and which leave for others. DNS and HTTP use it.
-//! * [`config`]: TOML to values that are ready for use, once.
-//! * [`Sockets`] are bound first, then [`start`] wires all these and gives a [`Running`] server.
-//!   [`cli`]: what may be typed, and the process around the server. [`system`]: privileges, and what
-//!   the service manager hands over and is told.
-//! * [`name`]: domain names in text, on the wire and in messages; no part of it knows a zone.
-//! * [`metrics`]: every counter, declared in one place. [`clock`]: the one source of time.
-//!   [`logging`]: events to standard error, without waiting for it. [`progress`]: how far long work
-//!   has come. [`prefix`]: networks of clients.
+//! * [`zone`]: the names of the zone files, and where links fit between them. It implements
+//!   [`links::Namespace`], so that `links` need not know zones.
+//! * [`links`]: the rules for links, the links in memory and in Redis, and the only way to the store.
+//! * [`store`]: the contract of the place that keeps links, and its backends: SQLite, embedded, and DynamoDB.
+//! * [`link`]: the values that make a link. They cannot hold anything invalid, and do no I/O.
+//! * [`base`]: clock, metrics, log, names, text, files, and which connections stay. It uses no other part.
 //!
-//! Arrows point down. `links` and `store` know neither DNS nor HTTP; `dns`, `http` and `cli` do not
-//! know each other.
+//! A query goes `dns::transport` → `dns::pipeline` → `links` → `store` and back; a change goes `http::api` →
+//! `links` → `store`, and then to Redis and to the other servers. `docs/architecture.md` follows one of each through the files.
 //!
 //! # Invariants
 //!
@@ -47,27 +54,15 @@
 //!
 //! Recursion, zone transfer and dynamic update: this server answers for its own names only.
 
-pub mod admission;
+pub mod access;
+pub mod base;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod dnssec;
-mod environment;
-mod files;
 pub mod http;
 pub mod link;
 pub mod links;
-pub mod logging;
-pub mod metrics;
-pub mod name;
-pub mod prefix;
-pub mod progress;
-mod server;
-mod sockets;
+pub mod server;
 pub mod store;
-pub mod system;
 pub mod zone;
-
-pub use server::{Running, StartError, TOKEN_VARIABLE, start};
-pub use sockets::{SocketError, Sockets};

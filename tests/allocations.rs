@@ -12,10 +12,10 @@
 //! at the same time, do not count.
 
 use hickory_proto::op::{Message, ResponseCode};
+use tinyns::base::metrics::{LinkLookup, LookupResult, Tier};
 use tinyns::dns::Settings;
-use tinyns::dns::packet::{Buffers, Via};
-use tinyns::dns::rate_limit::{RateLimitConfig, Rates};
-use tinyns::metrics::{LinkLookup, LookupResult, Tier};
+use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
+use tinyns::dns::pipeline::packet::{Buffers, Via};
 
 use self::counting::allocations;
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};

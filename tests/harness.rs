@@ -463,8 +463,8 @@ impl Server {
         let family = ends.iter().find_map(|end| name.strip_suffix(end));
         let family = family.unwrap_or(name).strip_prefix("tinyns_").unwrap();
         let declarations = [
-            include_str!("../src/metrics.rs"),
-            include_str!("../src/metrics/latency.rs"),
+            include_str!("../src/base/metrics/mod.rs"),
+            include_str!("../src/base/metrics/latency.rs"),
         ];
         let name_in_quotes = format!("\"{family}\"");
         let declared = declarations

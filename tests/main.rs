@@ -17,6 +17,8 @@ mod redis;
 mod addresses;
 // What a reply allocates; it counts the allocations of the whole binary.
 mod allocations;
+// Which part of the code uses which, as the map in `lib.rs` says.
+mod architecture;
 // Redis between memory and the table: what it holds, and how changes reach other servers.
 mod cache;
 // Servers that are cut off from Redis or far away from it: when the others see what they change.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use tinyns::dns::packet::{Buffers, Via};
-use tinyns::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
+use tinyns::base::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
+use tinyns::dns::pipeline::packet::{Buffers, Via};
 
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};
 

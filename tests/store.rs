@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tinyns::clock::UnixTime;
+use tinyns::base::clock::UnixTime;
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
 

@@ -1,7 +1,7 @@
 //! TCP as resolvers, and those who wish a server ill, use it (RFC 7766, RFC 9210): raw sockets against the
 //! real program.
 //!
-//! Most of it is tried over a pipe in memory as well, beside the code (`src/dns/tcp/tests`), where time can
+//! Most of it is tried over a pipe in memory as well, beside the code (`src/dns/transport/tcp/tests`), where time can
 //! be made to pass. Here is what takes sockets, a process and other programs.
 
 use std::io::{ErrorKind, Read, Write};

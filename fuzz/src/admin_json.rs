@@ -27,9 +27,10 @@ use axum::http::{HeaderMap, Request};
 use futures_util::stream;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tinyns::http::{AdminToken, Scheme, ShortUrls, admin_router};
+use tinyns::access::AdminToken;
+use tinyns::base::metrics::Metrics;
+use tinyns::http::{Scheme, ShortUrls, admin_router};
 use tinyns::link::{Code, TargetUrl};
-use tinyns::metrics::Metrics;
 use tinyns::zone::{Layout, ZoneSet};
 use tower::ServiceExt;
 

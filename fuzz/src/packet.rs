@@ -45,8 +45,8 @@ use std::cell::RefCell;
 
 use hickory_proto::op::Message as HickoryMessage;
 use hickory_proto::rr::Record as HickoryRecord;
-use tinyns::clock::UnixTime;
-use tinyns::dns::rate_limit::{RateLimitConfig, Rates};
+use tinyns::base::clock::UnixTime;
+use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
 use tinyns::link::{Code, LinkName, TargetUrl};
 use tinyns::store::Change;
 

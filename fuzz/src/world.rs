@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use tinyns::clock::{Clock, UnixTime};
-use tinyns::dns::handler::Handler;
-use tinyns::dns::packet::Buffers;
-pub use tinyns::dns::packet::Via;
-use tinyns::dns::rate_limit::{RateLimitConfig, SignatureLimits};
+use tinyns::base::clock::{Clock, UnixTime};
+use tinyns::base::metrics::Metrics;
+use tinyns::base::name::ZoneName;
+use tinyns::dns::limits::rate_limit::{RateLimitConfig, SignatureLimits};
+use tinyns::dns::pipeline::handler::Handler;
+use tinyns::dns::pipeline::packet::Buffers;
+pub use tinyns::dns::pipeline::packet::Via;
 use tinyns::dns::{Identity, Settings};
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::links::{LinkLimits, Links, MemoryLimits};
-use tinyns::metrics::Metrics;
-use tinyns::name::ZoneName;
 use tinyns::store::{
     Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError, seconds,
 };

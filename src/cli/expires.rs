@@ -8,7 +8,7 @@ use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
 use super::span::{self, DAY, SpanError};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 
 /// The longest span from now: about a hundred years, which is more than a link lives and less than
 /// what reaches the end of RFC 3339's calendar.

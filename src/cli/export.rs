@@ -14,14 +14,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use super::api::{Link, Page};
+use super::api_client::{Link, Page};
 use super::links::Client;
 use super::serve::Stop;
 use super::transfer::{self, Screen, Server};
 use super::{ExportArgs, ExportFormat};
-use crate::files::Draft;
+use crate::base::files::Draft;
+use crate::base::progress::{Extent, Progress};
 use crate::link::Origin;
-use crate::progress::{Extent, Progress};
 
 /// The mode of a file that is written, less what the umask takes.
 const MODE: u32 = 0o666;

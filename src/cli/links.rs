@@ -10,13 +10,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use super::api::{Answer, Api, NewLink, is_loopback, parse_server};
+use super::api_client::{Answer, Api, NewLink, is_loopback, parse_server};
 use super::{AccessArgs, AddArgs, Exit, GetArgs, HealthArgs, UsageError, load, print, say};
-use crate::TOKEN_VARIABLE;
-use crate::clock::Clock;
-use crate::config::{Config, one_line};
-use crate::environment;
-use crate::files::read_regular;
+use crate::base::clock::Clock;
+use crate::base::environment;
+use crate::base::files::read_regular;
+use crate::base::text::one_line;
+use crate::config::Config;
+use crate::server::TOKEN_VARIABLE;
 
 /// How much of a token file is read, in bytes; its first line is the token.
 const MAX_TOKEN_FILE_LEN: u64 = 1_024;
@@ -299,8 +300,8 @@ fn dig(name: &str, dns: Option<SocketAddr>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::api::tests::LINK;
     use super::*;
+    use crate::cli::api_client::tests::LINK;
 
     fn answer(created: bool, json: &str) -> Answer {
         Answer {

@@ -9,7 +9,7 @@
 //! Standard output gets what was asked for, standard error everything else. Exit codes: 0 done,
 //! 1 refused or failed, 2 the command line itself is wrong, 3 done but for options that were ignored.
 
-mod api;
+mod api_client;
 mod check;
 mod expires;
 mod export;
@@ -29,10 +29,10 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
+use crate::base::environment;
+use crate::base::logging;
 use crate::config::{Config, ConfigError};
-use crate::environment;
 use crate::link::{Code, Origin};
-use crate::logging;
 
 use expires::Expires;
 use import::args::{IMPORT_HELP, ImportCommand};
@@ -268,7 +268,7 @@ struct ServerArgs {
         long,
         env = "TINYNS_SERVER",
         value_name = "URL",
-        value_parser = api::parse_server
+        value_parser = api_client::parse_server
     )]
     server: Option<Url>,
 }

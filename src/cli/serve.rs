@@ -9,16 +9,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::logging::StatusLine;
+use crate::base::progress::{Extent, Progress};
 use crate::config::Config;
 use crate::dns::Pulse;
 use crate::links::{WarmPhase, WarmStatus};
-use crate::logging::StatusLine;
-use crate::progress::{Extent, Progress};
-use crate::system::handed::Handed;
-use crate::system::manager::ServiceManager;
-use crate::system::privileges::{self, Identity};
-use crate::{Running, SocketError, Sockets};
+use crate::server::system::handed::Handed;
+use crate::server::system::manager::ServiceManager;
+use crate::server::system::privileges::{self, Identity};
+use crate::server::{Running, SocketError, Sockets};
 
 /// What the service manager shows of a server in order.
 const SERVING: &str = "serving";
@@ -68,7 +68,7 @@ async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> 
     let mut signals = Signals::new().context("cannot handle signals")?;
     let manager = ServiceManager::from_env();
     let mut running = tokio::select! {
-        running = crate::start(config, sockets, Clock::default()) => running?,
+        running = crate::server::start(config, sockets, Clock::default()) => running?,
         name = signals.stop.recv() => {
             info!("{name} while starting");
             return Ok(());
@@ -208,7 +208,7 @@ impl WarmBar {
             Progress::new(extent, load.links, 0, now)
         });
         progress.update(load.links, 0, now);
-        let bar = progress.bar("loading links", crate::progress::width(), now);
+        let bar = progress.bar("loading links", crate::base::progress::width(), now);
         self.line.show(Some(bar));
     }
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::api::ApiError;
+use super::api_client::ApiError;
 use super::links::Client;
 use super::serve::Stop;
-use crate::progress::{Meter, Progress};
+use crate::base::progress::{Meter, Progress};
 
 /// For how long calls that fail are made again: a server that is started anew is back by then.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -3,9 +3,9 @@
 use toml::Spanned;
 
 use super::raw::{RawNumber, RawPrefixes};
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use super::tcp::MAX_CONNECTIONS;
-use crate::admission::SeatLimits;
+use crate::base::admission::SeatLimits;
 
 /// The three values as they are written.
 pub(super) struct RawConnections {
@@ -50,7 +50,7 @@ pub(super) fn redirect_default() -> SeatLimits {
     }
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn connections(
         &self,
         raw: RawConnections,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::raw::RawCookies;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// Whether there are cookies, and the file with their secrets; none if one is to be drawn.
     pub(super) fn cookies(&self, raw: RawCookies) -> (bool, Option<PathBuf>) {
         let file = self.optional_file(raw.secret_file, "cookies.secret_file");

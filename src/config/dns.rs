@@ -6,13 +6,13 @@ use super::DnsConfig;
 use super::listen::Seen;
 use super::problem::Problem;
 use super::raw::RawDns;
-use super::reader::Reader;
-use crate::dns::edns::{DEFAULT_UDP_PAYLOAD, MAX_NSID, MAX_UDP_PAYLOAD, MIN_UDP_PAYLOAD};
+use super::reader::ConfigReader;
+use crate::dns::wire::edns::{DEFAULT_UDP_PAYLOAD, MAX_NSID, MAX_UDP_PAYLOAD, MIN_UDP_PAYLOAD};
 use crate::dns::{Identity, MAX_IDENTITY_TEXT, Settings};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:5300";
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn dns(&self, raw: RawDns, seen: &mut Seen) -> DnsConfig {
         let listen = self.listen_somewhere(raw.listen, "dns.listen", DEFAULT_LISTEN, seen);
         let udp_payload = self.number(

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::raw::RawNumber;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use super::{DAY, HOUR};
 use crate::dnssec::DnssecConfig;
 
@@ -33,7 +33,7 @@ pub(super) struct RawDnssec {
     propagation_delay: Option<Spanned<RawNumber>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn dnssec(&self, raw: Spanned<RawDnssec>) -> DnssecConfig {
         let section = raw.span();
         let raw = raw.into_inner();

@@ -8,23 +8,23 @@ use toml::Spanned;
 
 use super::problem::Problem;
 use super::raw::RawListen;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 
 /// The most addresses that one part listens on.
 pub(super) const MAX_LISTEN: usize = 64;
 
 /// The addresses met so far.
-pub(super) type Seen = HashMap<SocketAddr, Place>;
+pub(super) type Seen = HashMap<SocketAddr, ListenSource>;
 
 /// Where an address stands.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct ListenSource {
     key: &'static str,
     /// None for a default, which stands nowhere in the file.
     span: Option<Range<usize>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// The addresses of one part, which has to have one.
     pub(super) fn listen_somewhere(
         &self,
@@ -67,7 +67,7 @@ impl Reader<'_> {
         for (span, text) in texts {
             match text.parse::<SocketAddr>() {
                 Ok(address) => {
-                    self.claim(address, Place { key, span }, seen);
+                    self.claim(address, ListenSource { key, span }, seen);
                     addresses.push(address);
                 }
                 Err(_) => self.note(span.unwrap_or(0..0), key, Problem::Address(text)),
@@ -78,7 +78,7 @@ impl Reader<'_> {
 
     /// Sees to it that an address is listened on once. Port 0 (the system chooses) may come again,
     /// since every use of it gets a port of its own.
-    fn claim(&self, address: SocketAddr, new: Place, seen: &mut Seen) {
+    fn claim(&self, address: SocketAddr, new: ListenSource, seen: &mut Seen) {
         if address.port() == 0 {
             return;
         }

@@ -30,7 +30,6 @@ mod signatures;
 mod store;
 mod tcp;
 mod tls;
-mod toml_text;
 mod zone;
 
 use std::net::SocketAddr;
@@ -45,17 +44,16 @@ use self::listen::Seen;
 pub use self::problem::{ConfigError, Fault, Faults, Problem};
 pub use self::process::ProcessConfig;
 use self::raw::{RawAdmin, RawCache, RawConfig, RawNumber, RawRedirect};
-use self::reader::Reader;
-pub(crate) use self::reader::one_line;
+use self::reader::ConfigReader;
 pub use self::store::StoreConfig;
-use self::toml_text::column_of;
-pub(crate) use self::toml_text::{line_of, read_toml};
-use crate::admission::SeatLimits;
+use crate::base::admission::SeatLimits;
+use crate::base::files::read_regular;
+use crate::base::toml_text::column_of;
+use crate::base::toml_text::line_of;
 use crate::dns::Settings;
 use crate::dns::query_log::QueryLogConfig;
-use crate::dns::tcp::TcpLimits;
-use crate::dns::tls::TlsFiles;
-use crate::files::read_regular;
+use crate::dns::transport::tcp::TcpLimits;
+use crate::dns::transport::tls::TlsFiles;
 use crate::http::{Scheme, ShortUrls};
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
@@ -194,7 +192,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] says of all faults where and what they are.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let (reader, raw) = Reader::new(text, path);
+        let (reader, raw) = ConfigReader::new(text, path);
         let config = raw.and_then(|raw| reader.config(raw));
         match (reader.faults(), config) {
             (Some(faults), _) => Err(ConfigError::Invalid(faults)),
@@ -205,7 +203,7 @@ impl Config {
     }
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// What is wrong is noted; the configuration is good only if nothing was.
     fn config(&self, raw: RawConfig) -> Option<Config> {
         let mut seen = Seen::default();

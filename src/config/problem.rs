@@ -11,13 +11,11 @@ use super::process::MAX_ACCOUNT_LEN;
 use super::query_log::{MAX_IDENTITY_LEN, MAX_SOCKET_LEN};
 use super::rate_limit::MAX_EXEMPT;
 use super::redis::{MAX_URLS, MAX_WORD_LEN};
-use crate::dns::rate_limit::PrefixError;
+use crate::base::name::{ZoneName, ZoneNameError};
+use crate::base::toml_text::MAX_FAULTS;
+use crate::dns::limits::rate_limit::PrefixError;
 use crate::link::OriginError;
 use crate::links::redis::RedisUrlError;
-use crate::name::{ZoneName, ZoneNameError};
-
-/// The most faults of a configuration that are shown: as many as anybody mends before trying again.
-pub(super) const MAX_FAULTS: usize = 50;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +42,7 @@ pub enum ConfigError {
 /// All that is wrong with a configuration, a line a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
-    /// In the order of the file: at least one, and at most [`MAX_FAULTS`].
+    /// In the order of the file: at least one, and at most `MAX_FAULTS`.
     pub shown: Vec<Fault>,
     /// How many more were met; there may be others yet.
     pub more: usize,

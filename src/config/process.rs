@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::problem::Problem;
 use super::raw::RawProcess;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 
 /// The longest name of a user or group, in bytes; what `LOGIN_NAME_MAX` allows on Linux.
 pub(super) const MAX_ACCOUNT_LEN: usize = 255;
@@ -21,7 +21,7 @@ pub struct ProcessConfig {
     pub group: Option<String>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn process(&self, raw: RawProcess) -> ProcessConfig {
         if let (None, Some(group)) = (&raw.user, &raw.group) {
             let (part, key) = ("a group", "user");

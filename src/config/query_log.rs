@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::DnsConfig;
 use super::problem::Problem;
 use super::raw::RawNumber;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use crate::dns::query_log::{Destination, Messages, QueryLogConfig};
 
 /// The longest path of a Unix socket, in bytes (unix(7)).
@@ -34,7 +34,7 @@ pub(super) struct RawQueryLog {
     identity: Option<Spanned<String>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// None where it is not known where to the log goes.
     pub(super) fn query_log(
         &self,

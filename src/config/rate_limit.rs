@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::problem::Problem;
 use super::raw::{RawNumber, RawPrefixes, RawRateLimit};
-use super::reader::Reader;
-use crate::dns::rate_limit::{MAX_SLIP, Prefix, RateLimitConfig, Rates};
+use super::reader::ConfigReader;
+use crate::dns::limits::rate_limit::{MAX_SLIP, Prefix, RateLimitConfig, Rates};
 
 /// The most prefixes that are exempt.
 pub(super) const MAX_EXEMPT: usize = 1_024;
@@ -26,7 +26,7 @@ const DEFAULT_IPV6_PREFIX: u8 = 56;
 const DEFAULT_TABLE_MIB: u32 = 4;
 const MAX_TABLE_MIB: u32 = 1_024;
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn rate_limit(&self, raw: RawRateLimit) -> RateLimitConfig {
         let rate = |raw, key, default| self.number(raw, key, (0, MAX_RATE), " a second", default);
         let prefix = |raw: Option<Spanned<RawNumber>>, key, max, default: u8| {

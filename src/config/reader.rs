@@ -2,6 +2,7 @@
 //! the default in its place, so that an operator learns of all faults at once. What is here serves every part of
 //! the file; what one part alone needs is in that part's module.
 
+use crate::base::text::one_line;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,10 +12,10 @@ use toml::Spanned;
 
 use super::problem::{Fault, Faults, Problem};
 use super::raw::{RawConfig, RawNumber};
-use super::toml_text::{Struck, TomlFault, TomlProblem, column_of, line_of, read_all};
+use crate::base::toml_text::{Struck, TomlFault, TomlProblem, column_of, line_of, read_all};
 
 /// Turns raw values into valid ones, and knows where they stand.
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     text: &'a str,
     path: &'a Path,
     /// What is in the file, but cannot be read.
@@ -22,7 +23,7 @@ pub(super) struct Reader<'a> {
     faults: RefCell<Vec<Fault>>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ConfigReader<'a> {
     /// Reads a file's text as far as it can be read; none where that is no configuration.
     pub(super) fn new(text: &'a str, path: &'a Path) -> (Self, Option<RawConfig>) {
         let reading = read_all(text);
@@ -206,17 +207,4 @@ fn without_text(message: &str) -> Cow<'_, str> {
         }
         None => message.into(),
     }
-}
-
-/// The text with its control characters escaped, for one line of a terminal or a log: a quoted key
-/// may hold a line break, and what a server sends may hold anything.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().fold(String::new(), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-        line
-    })
 }

@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::DAY;
 use super::problem::Problem;
 use super::raw::{RawRedis, RawUrls};
-use super::reader::{Reader, is_word};
+use super::reader::{ConfigReader, is_word};
 use crate::links::redis::{RedisConfig, RedisMode, RedisUrl};
 
 /// The most URLs: more than any set of sentinels, and any few nodes tell of their whole cluster.
@@ -35,7 +35,7 @@ const DEFAULT_WARM_LOAD_RATE: u32 = 20_000;
 /// More than there is, but a number that a typing mistake does not exceed by accident.
 const MAX_WARM_LOAD_RATE: u32 = 10_000_000;
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// None where too little of it is good.
     pub(super) fn redis(&self, raw: Spanned<RawRedis>) -> Option<RedisConfig> {
         let span = raw.span();

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::raw::RawNumber;
-use super::reader::Reader;
-use crate::dns::rate_limit::SignatureLimits;
+use super::reader::ConfigReader;
+use crate::dns::limits::rate_limit::SignatureLimits;
 
 /// More than any machine signs.
 const MAX_RATE: u32 = 1_000_000;
@@ -19,7 +19,7 @@ pub(super) struct RawSignatures {
     made_up_per_client: Option<Spanned<RawNumber>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn signatures(&self, raw: RawSignatures) -> SignatureLimits {
         let rate = |raw: Option<Spanned<RawNumber>>, key, default| {
             self.number(raw, key, (0, MAX_RATE), " a second", default)

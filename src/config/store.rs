@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::problem::Problem;
 use super::raw::RawStore;
-use super::reader::{Reader, is_word};
+use super::reader::{ConfigReader, is_word};
 use crate::store::DynamoConfig;
 
 const DEFAULT_STORE_PATH: &str = "data/links.sqlite";
@@ -31,7 +31,7 @@ pub enum StoreConfig {
     DynamoDb(DynamoConfig),
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// The store, and how many look-ups a second for queries may go to it, if that has a bound.
     pub(super) fn store(&self, raw: RawStore) -> (StoreConfig, Option<NonZeroU32>) {
         let (sqlite, dynamodb) = ("sqlite", "dynamodb");

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::raw::RawNumber;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use super::{DAY, HOUR};
-use crate::dns::tcp::TcpLimits;
+use crate::dns::transport::tcp::TcpLimits;
 
 /// More than most systems have descriptors for, but a number that a typing mistake does not exceed by
 /// accident.
@@ -27,7 +27,7 @@ pub(super) struct RawTcp {
     lifetime: Option<Spanned<RawNumber>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn tcp(&self, raw: RawTcp) -> TcpLimits {
         let mut limits = TcpLimits::default();
         let all = (1, MAX_CONNECTIONS);

@@ -6,8 +6,8 @@ use toml::Spanned;
 use super::TlsConfig;
 use super::listen::Seen;
 use super::raw::RawListen;
-use super::reader::Reader;
-use crate::dns::tls::TlsFiles;
+use super::reader::ConfigReader;
+use crate::dns::transport::tls::TlsFiles;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table, [dns.tls]")]
@@ -17,7 +17,7 @@ pub(super) struct RawTls {
     key: Option<Spanned<String>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn tls(&self, raw: Spanned<RawTls>, seen: &mut Seen) -> TlsConfig {
         let section = raw.span();
         let raw = raw.into_inner();

@@ -7,9 +7,9 @@ use toml::Spanned;
 
 use super::problem::Problem;
 use super::raw::{RawZone, RawZones};
-use super::reader::Reader;
+use super::reader::ConfigReader;
+use crate::base::name::ZoneName;
 use crate::link::{Code, Origin, Ttl};
-use crate::name::ZoneName;
 use crate::zone::{Layout, ZoneConfig};
 
 /// The longest name in text form without the last dot (RFC 1035 §2.3.4).
@@ -23,7 +23,7 @@ const DEFAULT_REDIRECT_HOST: &str = "r";
 /// In seconds.
 const DEFAULT_LINK_TTL: u32 = 300;
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn zones(&self, raw: Option<Spanned<RawZones>>) -> Vec<ZoneConfig> {
         let Some(raw) = raw else {
             return Vec::from_iter(self.default_zone());

@@ -5,7 +5,7 @@
 //! hashes that can be computed for guesses, here is nothing to guess at. It takes one signature a denial; the
 //! three NSEC3 records of RFC 7129 §5.5 would take three, for longer replies (RFC 9824 §4).
 
-use crate::zone::{MAX_LABEL_LEN, MAX_NAME_LEN};
+use crate::base::name::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
 /// NSEC (RFC 4034 §4).
 pub const TYPE_NSEC: u16 = 47;

@@ -8,7 +8,7 @@ use std::fmt;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::key::SigningKey;
-use crate::name::ZoneName;
+use crate::base::name::ZoneName;
 
 /// The data of the CDS record that asks for all DS records to be removed: `0 0 0 00` (RFC 8078 §4).
 pub const DELETE_CDS: [u8; 5] = [0; 5];

@@ -13,12 +13,12 @@ pub mod denial;
 pub mod ds;
 pub mod key;
 pub mod keys;
-pub mod sign;
-mod signing;
+pub mod rrsig;
+mod zone_signing;
 
 use std::path::PathBuf;
 
-pub use self::signing::Signing;
+pub use self::zone_signing::Signing;
 
 /// How a zone is signed. All times are in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

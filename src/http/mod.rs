@@ -23,19 +23,16 @@
 //! Deliberately absent: TLS (a proxy in front has the certificates; the admin listener is on the
 //! loopback by default), CORS (no browser has business with the admin API) and cookies.
 
-mod admin;
-mod auth;
+mod api;
 mod failures;
 mod host;
-mod observe;
 mod problem;
 mod redirect;
 mod serve;
 #[cfg(test)]
 mod testing;
 
-pub use admin::admin_router;
-pub use auth::{AdminToken, TokenError, TokenTextError};
+pub use api::admin_router;
 pub use redirect::redirect_router;
 pub use serve::{Front, ServeLimits, serve};
 

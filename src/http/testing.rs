@@ -14,11 +14,12 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{AdminToken, Scheme, ShortUrls, admin_router, redirect_router};
-use crate::clock::{Clock, UnixTime};
+use super::{Scheme, ShortUrls, admin_router, redirect_router};
+use crate::access::AdminToken;
+use crate::base::clock::{Clock, UnixTime};
+use crate::base::metrics::Metrics;
 use crate::link::{Code, Link, LinkName, Origin, Version};
 use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
-use crate::metrics::Metrics;
 use crate::store::{
     Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError, seconds,
 };
@@ -431,7 +432,7 @@ impl Reply {
 /// The OpenAPI document, as it is served.
 pub(super) fn openapi() -> &'static Value {
     static DOCUMENT: LazyLock<Value> =
-        LazyLock::new(|| serde_json::from_str(&super::admin::OPENAPI).unwrap());
+        LazyLock::new(|| serde_json::from_str(&super::api::OPENAPI).unwrap());
     &DOCUMENT
 }
 

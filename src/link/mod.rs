@@ -16,7 +16,7 @@ pub use target::{TargetUrl, TargetUrlError};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 
 /// A short link.
 #[derive(Clone, Debug, PartialEq, Eq)]

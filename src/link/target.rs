@@ -41,12 +41,12 @@ pub enum TargetUrlError {
     /// A host with two dots in a row, or one at its start. Here and below a host that is long is shown in part.
     #[error("the host {0:?} has an empty label, which no name in DNS has: look for a dot too many")]
     EmptyLabel(String),
-    /// A label of the host is over [`MAX_LABEL_LEN`], in its ASCII form.
+    /// A label of the host is over 63 bytes, in its ASCII form.
     #[error(
         "the host has the label {0:?} of {1} bytes; a label in DNS has at most {MAX_LABEL_LEN}"
     )]
     LongLabel(String, usize),
-    /// The host is over [`MAX_HOST_LEN`], in its ASCII form.
+    /// The host is over 253 bytes, in its ASCII form.
     #[error("the host has {0} bytes; a name in DNS has at most {MAX_HOST_LEN}")]
     LongHost(usize),
     /// `javascript:`, `data:`, `ftp:` and all others.

@@ -59,9 +59,9 @@ pub use self::stamps::Stamp;
 use self::tiers::{Asked, Tiers};
 use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
-use crate::clock::{Clock, UnixTime};
+use crate::base::clock::{Clock, UnixTime};
+use crate::base::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl};
-use crate::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
 use crate::store::{Page, Seal, Store, StoreError};
 
 /// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that

@@ -22,7 +22,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// knows, and the next change is tried.
 const FAILURE_COUNTS: Duration = Duration::from_secs(30);
 
-/// How the server stands; see the [module](self).
+/// How the server stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     /// Whether queries are answered as they should be.

@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 use super::memory::Memory;
 use super::redis::{WriteClaim, Written};
 use super::{RESOLVE_DEADLINE, within};
+use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
-use crate::metrics::Metrics;
 use crate::store::{Effect, Store, StoreError, Trouble};
 
 /// How many changes may wait to be found out. Of those beyond everything that is held is dropped.

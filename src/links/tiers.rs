@@ -14,8 +14,8 @@ use super::batch::{BatchLimits, Batcher};
 use super::budget::Budget;
 use super::memory::Known;
 use super::redis::{Failure, Held, RedisCache};
+use crate::base::metrics::{LookupResult, Metrics, Tier};
 use crate::link::{Link, LinkName, Version};
-use crate::metrics::{LookupResult, Metrics, Tier};
 use crate::store::{Store, StoreError};
 
 /// Reads of a store that likes several names at once. As long as a quarter of DynamoDB's own reads are

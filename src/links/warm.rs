@@ -24,9 +24,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::redis::{Cursor, Failure, LEASE, Lease, RedisCache};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
-use crate::metrics::Metrics;
 use crate::store::{Page, Segment, Store, StoreError};
 
 /// Into how many parts the store is divided; each is read page by page.

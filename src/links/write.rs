@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::redis::{WriteClaim, Written};
 use super::settle::Sign;
 use super::{ADMIN_DEADLINE, CreateLink, Creation, Host, LinkError, Links, MAX_FOLDS, within};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
 

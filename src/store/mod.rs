@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, TargetUrl, Ttl, Version};
 
 /// A link to be made.

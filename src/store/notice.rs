@@ -5,7 +5,7 @@
 //! such a server leaves a notice there, under a key of its own that can be no link's name: the names
 //! that it has changed, with their versions. The others look for notices every second, by known keys.
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Version};
 
 /// What a server that is cut off has changed.

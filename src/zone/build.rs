@@ -14,8 +14,8 @@ use super::ZoneConfig;
 use super::diagnostic::{Diagnostic, Problem};
 use super::master::FileRecord;
 use super::tree::{APEX, Kind, RrSet, Tree};
-use crate::name::wire::{self, WireName};
-use crate::name::{MAX_NAME_LEN, Shown};
+use crate::base::name::wire::{self, WireName};
+use crate::base::name::{MAX_NAME_LEN, Shown};
 
 /// The room that a message has for one RRset: 65,535 bytes (RFC 1035 §4.2.2) without the header, a
 /// question and an OPT record.

@@ -8,9 +8,9 @@ use domain::base::iana::Rtype;
 use hickory_proto::rr::RecordType;
 
 pub use super::master::GenerateProblem;
+pub use crate::base::name::NameProblem;
+use crate::base::name::{Shown, ZoneName};
 use crate::link::{CodeError, OriginError};
-pub use crate::name::NameProblem;
-use crate::name::{Shown, ZoneName};
 
 /// The most diagnostics of one kind that a load reports; a file of the wrong sort has one a line.
 pub(super) const MAX_DIAGNOSTICS: usize = 100;

@@ -9,8 +9,8 @@ use hickory_proto::rr::{LowerName, Name, RecordType};
 
 use super::Zone;
 use super::tree::{APEX, Entry, Kind, Node};
+use crate::base::name::wire::WireName;
 use crate::link::Code;
-use crate::name::wire::WireName;
 
 /// Where the name of a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,17 +31,17 @@ pub use self::diagnostic::{Diagnostic, GenerateProblem, LoadError, NameProblem, 
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{Signings, ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
-pub(crate) use crate::name::wire::WireName;
-pub(crate) use crate::name::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
 use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::lookup::is_alias;
 use self::master::Master;
 use self::tree::Tree;
+use crate::base::name::wire::WireName;
+use crate::base::name::{MAX_LABEL_LEN, MAX_NAME_LEN};
+use crate::base::name::{Shown, ZoneName};
 use crate::dnssec::{DnssecConfig, Signing};
 use crate::link::{Code, Origin};
-use crate::name::{Shown, ZoneName};
 
 /// How a zone is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use hickory_proto::rr::{LowerName, RecordType};
 use super::diagnostic::{Diagnostic, LoadError, Problem};
 use super::lookup::Lookup;
 use super::{Loaded, Zone, ZoneConfig, in_file, serial};
+use crate::base::name::ZoneName;
+use crate::base::name::wire::WireName;
 use crate::dnssec::Signing;
 use crate::link::{LinkName, Origin};
 use crate::links::{Host, Namespace};
-use crate::name::ZoneName;
-use crate::name::wire::WireName;
 
 /// How zones are signed, by their origins; those that are not signed are missing.
 pub type Signings = HashMap<ZoneName, Arc<Signing>>;

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hickory_proto::rr::{LowerName, RData, RecordType};
 
-use crate::name::wire;
+use crate::base::name::wire;
 
 /// The records of one type that a name has (RFC 2181 §5).
 #[derive(Clone, Debug, PartialEq)]

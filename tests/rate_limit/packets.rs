@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
-use tinyns::dns::Settings;
-use tinyns::dns::packet::{Buffers, Via};
-use tinyns::dns::rate_limit::{RateLimitConfig, Rates};
-use tinyns::metrics::{
+use tinyns::base::metrics::{
     DnsDrop, DnsResponse, DropReason, LimitAction, LimitKind, RateLimited, Transport,
 };
+use tinyns::dns::Settings;
+use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
+use tinyns::dns::pipeline::packet::{Buffers, Via};
 
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tinyns::clock::Clock;
+use tinyns::base::clock::Clock;
 use tinyns::store::watch::VALID_FOR;
 use tinyns::store::{NameSink, OpenError, SqliteStore};
 

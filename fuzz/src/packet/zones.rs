@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tinyns::base::name::ZoneName;
 use tinyns::dnssec::key::{Algorithm, Role};
 use tinyns::dnssec::keys::directory::LockedDirectory;
 use tinyns::dnssec::keys::list::KeyList;
 use tinyns::dnssec::{DnssecConfig, Signing};
-use tinyns::name::ZoneName;
 use tinyns::zone::{Layout, ZoneSet};
 
 use super::super::world::{Files, FirstLink, NOW, zone_config};

@@ -4,13 +4,14 @@ use std::fs;
 use std::net::SocketAddr;
 
 use super::Findings;
+use crate::access::AdminToken;
+use crate::base::environment;
+use crate::base::files::{self, is_open_to_others};
 use crate::config::{Config, StoreConfig};
 use crate::dns::query_log::QueryLog;
-use crate::files::{self, is_open_to_others};
-use crate::http::AdminToken;
 use crate::links::redis;
+use crate::server::TOKEN_VARIABLE;
 use crate::store::sqlite;
-use crate::{TOKEN_VARIABLE, environment};
 
 /// The lowest port that needs no privilege; Linux lets an administrator choose another.
 const FIRST_OPEN_PORT: u16 = 1_024;

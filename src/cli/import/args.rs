@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use url::Url;
 
-use super::super::{AccessArgs, api};
+use super::super::AccessArgs;
 use super::columns::{Column, Delimiter};
+use crate::cli::api_client;
 use crate::link::Origin;
 
 pub(in crate::cli) const IMPORT_HELP: &str = "\
@@ -148,7 +149,7 @@ pub(in crate::cli) struct TableArgs {
     #[arg(long)]
     pub(in crate::cli) region: Option<String>,
     /// Where DynamoDB is, if not at the region's own endpoint
-    #[arg(long, value_name = "URL", value_parser = api::http_url)]
+    #[arg(long, value_name = "URL", value_parser = api_client::http_url)]
     pub(in crate::cli) endpoint_url: Option<Url>,
 }
 

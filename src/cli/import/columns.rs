@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::record::{KEYS, Record, URLS, member};
 use super::rows::{Fields, Read};
-use crate::config::one_line;
+use crate::base::text::one_line;
 
 /// What may stand between two fields where the command line does not say, in the order in which it
 /// is tried.

@@ -13,7 +13,7 @@ use super::encoding::{self, Text};
 use super::record::Record;
 use super::rows::{MAX_LEN, Read, Rows};
 use super::source::{Identity, PIECE_RECORDS, Piece, Position};
-use crate::progress::Extent;
+use crate::base::progress::Extent;
 
 /// How much of a file its identity looks at, in bytes.
 const IDENTITY_LEN: u64 = 64 * 1024;
@@ -146,16 +146,16 @@ impl File {
         match &self.input {
             Input::Stdin => {
                 let name = "standard input".to_owned();
-                Reader::open(format, io::stdin().lock(), name)?.read(pieces)
+                RecordReader::open(format, io::stdin().lock(), name)?.read(pieces)
             }
             Input::Stream { file, path } => {
-                Reader::open(format, file, path.display().to_string())?.read(pieces)
+                RecordReader::open(format, file, path.display().to_string())?.read(pieces)
             }
             Input::Regular {
                 file, path, utf_16, ..
             } => {
                 let name = path.display().to_string();
-                let mut reader = Reader::open(format, file, name.clone())?;
+                let mut reader = RecordReader::open(format, file, name.clone())?;
                 if offset > 0 {
                     let text = text_from(file, offset, *utf_16);
                     let text = text.with_context(|| format!("cannot read {name}"))?;
@@ -190,7 +190,7 @@ fn text_from(mut file: &fs::File, offset: u64, utf_16: bool) -> io::Result<Text<
 }
 
 /// Makes records of what stands in a file.
-struct Reader<R> {
+struct RecordReader<R> {
     rows: Rows<R>,
     lines: Lines,
     name: String,
@@ -203,7 +203,7 @@ enum Lines {
     Urls,
 }
 
-impl<'a> Reader<Text<'a>> {
+impl<'a> RecordReader<Text<'a>> {
     /// Reads from the beginning: the header, if there is to be one.
     fn open(format: &Format, input: impl io::Read + 'a, name: String) -> anyhow::Result<Self> {
         let cannot = || format!("cannot read {name}");
@@ -223,7 +223,7 @@ impl<'a> Reader<Text<'a>> {
     }
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: BufRead> RecordReader<R> {
     /// Sends all records, in pieces.
     fn read(mut self, pieces: &Sender<anyhow::Result<Piece>>) -> anyhow::Result<()> {
         loop {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn records_of(format: &Format, text: &[u8]) -> anyhow::Result<Vec<String>> {
-        let mut reader = Reader::open(format, text, "x".into())?;
+        let mut reader = RecordReader::open(format, text, "x".into())?;
         let mut found = Vec::new();
         while let Some(record) = reader.next()? {
             let line = record.line.unwrap();
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn text_that_is_not_utf_8() {
         let text = &b"code,url,other\nx,\xff,\n\xff,u,\ny,v,\xff\n"[..];
-        let mut reader = Reader::open(&csv(), text, "x".into()).unwrap();
+        let mut reader = RecordReader::open(&csv(), text, "x".into()).unwrap();
         let mut next = || reader.next().unwrap().unwrap();
         assert_eq!(next(), Record::bad(Some(2), "url is not UTF-8 text"));
         assert_eq!(next(), Record::bad(Some(3), "code is not UTF-8 text"));

@@ -43,12 +43,12 @@ use self::report::Done;
 use self::source::{Piece, Pieces, Position, Source, Table, check_all_read};
 use self::state::{Ledger, StateFile, Target};
 use self::targets::Targets;
-use super::api::ApiError;
+use super::api_client::ApiError;
 use super::links::Client;
 use super::serve::Stop;
 use super::transfer::{self, Screen, Server, Stopped};
 use super::{UsageError, complaint};
-use crate::progress::Progress;
+use crate::base::progress::Progress;
 use crate::store::DynamoConfig;
 use crate::store::dynamodb::{ForeignTable, ReadError};
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::Ttl;
 
 /// What a link may be called by; the first that has a value counts. `miniUrl` is the article's; a

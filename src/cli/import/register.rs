@@ -26,13 +26,13 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::api::{Batch, LineResult, NewLink, Problem, is_passing};
 use super::super::links::Client;
 use super::super::transfer::{Patience, Screen, Server};
 use super::record::{Called, Flaw, Record, Terms};
 use super::report::{Done, Outcome, Why};
-use super::targets::{Place, Targets};
-use crate::clock::{Clock, UnixTime};
+use super::targets::{Destination, Targets};
+use crate::base::clock::{Clock, UnixTime};
+use crate::cli::api_client::{Batch, LineResult, NewLink, Problem, is_passing};
 use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
 
 /// How many lines one request has at most.
@@ -286,7 +286,7 @@ fn want<'a>(
         return Err(Outcome::Refused(reason.to_string()));
     }
     let place = targets.place(&record.key, record.called);
-    let Place { zone, code } = place.map_err(Outcome::Refused)?;
+    let Destination { zone, code } = place.map_err(Outcome::Refused)?;
     let (code, why) = match code {
         // It never had a code that it could lose.
         _ if record.called == Called::Nothing => (None, None),

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
-use crate::config::one_line;
+use crate::base::text::one_line;
 
 /// The longest key or URL that is shown, in characters; in an item of DynamoDB it may have 400 KB.
 const MAX_SHOWN: usize = 2_048;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::super::transfer::{Patience, Screen};
 use super::record::Record;
-use crate::progress::Extent;
+use crate::base::progress::Extent;
 use crate::store::Segment;
 use crate::store::dynamodb::{ForeignPage, ForeignTable};
 

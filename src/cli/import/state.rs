@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Counts;
 use super::source::{Identity, Position};
-use crate::files::{self, read_whole};
+use crate::base::files::{self, read_whole};
 
 /// What the file is; another number is another program's.
 const FORMAT: u32 = 1;

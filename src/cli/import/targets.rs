@@ -22,7 +22,7 @@ pub(super) struct Targets {
 
 /// Where a link goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) zone: Origin,
     /// Its code, or why it cannot have the one that it had.
     pub(super) code: Result<Code, String>,
@@ -63,7 +63,7 @@ impl Targets {
     ///
     /// # Errors
     /// Why it goes nowhere: its name lies elsewhere, or it is a URL of no link.
-    pub(super) fn place(&self, key: &str, called: Called) -> Result<Place, String> {
+    pub(super) fn place(&self, key: &str, called: Called) -> Result<Destination, String> {
         let key = key.trim();
         let lower = key.to_ascii_lowercase();
         if lower.starts_with("http://") || lower.starts_with("https://") {
@@ -81,12 +81,12 @@ impl Targets {
         }
     }
 
-    fn place_code(&self, code: &str) -> Place {
+    fn place_code(&self, code: &str) -> Destination {
         place(&self.default, code)
     }
 
     /// A URL: the last segment of its path is the code, or if it has none, its host is the name.
-    fn place_url(&self, url: &Url) -> Result<Place, String> {
+    fn place_url(&self, url: &Url) -> Result<Destination, String> {
         let mut segments = url.path_segments().into_iter().flatten();
         if let Some(code) = segments.rfind(|segment| !segment.is_empty()) {
             return Ok(self.place_code(code));
@@ -112,8 +112,8 @@ impl Targets {
     }
 }
 
-fn place(zone: &Origin, code: &str) -> Place {
-    Place {
+fn place(zone: &Origin, code: &str) -> Destination {
+    Destination {
         zone: zone.clone(),
         code: Code::parse(code).map_err(|e| e.to_string()),
     }
@@ -153,7 +153,7 @@ mod tests {
         let asked = asked.map(|asked| Origin::parse(asked).unwrap());
         let targets = Targets::new(zones(), asked.as_ref()).unwrap();
         match targets.place(key, called) {
-            Ok(Place { zone, code }) => match code {
+            Ok(Destination { zone, code }) => match code {
                 Ok(code) => format!("{code} in {zone}"),
                 Err(reason) => format!("{reason}, in {zone}"),
             },

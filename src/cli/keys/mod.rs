@@ -12,7 +12,8 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use super::print;
-use crate::clock::{Clock, UnixTime};
+use crate::base::clock::{Clock, UnixTime};
+use crate::base::name::ZoneName;
 use crate::config::Config;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::ds::Ds;
@@ -21,7 +22,6 @@ use crate::dnssec::keys::KeysError;
 use crate::dnssec::keys::directory::{LockedDirectory, key_file, read_key};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
 use crate::dnssec::keys::plan::DEFAULT_DS_TTL;
-use crate::name::ZoneName;
 
 /// The largest TTL (RFC 2181 §8), in seconds.
 const MAX_DS_TTL: i64 = 0x7FFF_FFFF;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::dnssec::ds::Ds;
 use crate::dnssec::keys::KeysError;
 use crate::dnssec::keys::directory::{exposed, key_file, strangers};

@@ -1,7 +1,7 @@
 //! `[rate_limit]` and `[cookies]`.
 
 use super::*;
-use crate::dns::rate_limit::{RateLimitConfig, Rates};
+use crate::dns::limits::rate_limit::{RateLimitConfig, Rates};
 
 /// A section with these lines, the first of them being line 2.
 fn section(lines: &str) -> String {

@@ -1,7 +1,7 @@
 //! `[signatures]`.
 
 use super::*;
-use crate::dns::rate_limit::SignatureLimits;
+use crate::dns::limits::rate_limit::SignatureLimits;
 
 fn signatures(lines: &str) -> SignatureLimits {
     ok(lines).dns.settings.signatures

@@ -1,7 +1,7 @@
 //! `[dns.tls]`.
 
 use super::*;
-use crate::dns::tls::TlsFiles;
+use crate::dns::transport::tls::TlsFiles;
 
 #[test]
 fn where_tls_is_served() {

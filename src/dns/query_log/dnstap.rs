@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use super::{Messages, Record, frames};
-use crate::metrics::Transport;
+use crate::base::metrics::Transport;
 
 /// How much of a client's address is left where it is not to be known: the lengths to which resolvers
 /// cut addresses that they tell us (RFC 7871 §11.1), in bytes.

@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::frames::{Control, MAX_DATA, NUMBER};
-use crate::files::{Need, check_access, check_new, is_irregular, open_regular};
+use crate::base::files::{Need, check_access, check_new, is_irregular, open_regular};
 
 /// Its owner and group may read it: clients' addresses are in it.
 const MODE: u32 = 0o640;
@@ -287,12 +287,12 @@ mod tests {
         [begun(data), Control::Stop.frame()].concat()
     }
 
-    struct Place {
+    struct LogDirectory {
         _dir: tempfile::TempDir,
         path: PathBuf,
     }
 
-    impl Place {
+    impl LogDirectory {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("q.dnstap");
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_file_is_a_stream_at_any_time() {
-        let place = Place::new();
+        let place = LogDirectory::new();
         let mut sink = place.open(MAX_LEN);
         assert_eq!(place.read(), begun(&[]));
         assert_eq!(sink.write(&frame(b"one")).unwrap(), 7);
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn whatever_a_file_ends_with_it_is_gone_on_with() {
-        let place = Place::new();
+        let place = LogDirectory::new();
         let whole = begun(&[b"one", b"two"]);
         let mut ends: Vec<Vec<u8>> = vec![
             Vec::new(),
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_start_that_was_cut_is_written_again() {
-        let place = Place::new();
+        let place = LogDirectory::new();
         let start = Control::Start.frame();
         for len in 0..start.len() {
             fs::write(&place.path, &start[..len]).unwrap();
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_left_as_it_is() {
-        let place = Place::new();
+        let place = LogDirectory::new();
         let mut other = Control::Start.frame();
         other.extend(frame(b"one"));
         let last = Control::Start.frame().len() - 1;
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_file_has_one_writer() {
-        let place = Place::new();
+        let place = LogDirectory::new();
         let mut sink = place.open(MAX_LEN);
         let error = FileSink::new(place.path.clone(), MAX_LEN).unwrap_err();
         assert_eq!(error.to_string(), "another process writes to it");
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn at_its_bound_it_is_put_aside() {
-        let place = Place::new();
+        let place = LogDirectory::new();
         let full = ended(&[b"one", b"two"]);
         let mut sink = place.open(full.len() as u64);
         let aside = aside(&place.path);
@@ -418,7 +418,7 @@ mod tests {
     fn a_full_disk_leaves_no_piece_of_a_frame() {
         // Writes to it fail as on a full disk, and it can be opened like a file.
         let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let place = Place::new();
+        let place = LogDirectory::new();
         let mut sink = FileSink {
             path: place.path.join("not below a file"),
             max_len: MAX_LEN,

@@ -36,7 +36,7 @@ use std::thread::Thread;
 use std::time::SystemTime;
 
 pub use self::writer::QueryLogKeeper;
-use crate::metrics::{Metrics, QueryLogDrop, QueryLogDropReason, Transport};
+use crate::base::metrics::{Metrics, QueryLogDrop, QueryLogDropReason, Transport};
 
 /// How much may wait to be written, in bytes: some 40,000 queries with their replies.
 const QUEUE_BYTES: usize = 16 << 20;

@@ -20,7 +20,7 @@ use super::file::FileSink;
 use super::frames::whole_data;
 use super::socket::SocketSink;
 use super::{Destination, QUEUE_BYTES, QueryLogConfig, QueryLogError, Queue, RECORD_BYTES, Record};
-use crate::metrics::Metrics;
+use crate::base::metrics::Metrics;
 
 /// How often the writer looks whether something waits.
 const LOOK: Duration = Duration::from_millis(200);

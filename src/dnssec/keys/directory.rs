@@ -17,9 +17,9 @@ use nix::unistd::geteuid;
 use super::error::KeysError;
 use super::list::{KeyEntry, KeyList, LIST_FILE};
 use super::pem;
+use crate::base::files::Draft;
+use crate::base::name::ZoneName;
 use crate::dnssec::key::{Algorithm, Role, SigningKey};
-use crate::files::Draft;
-use crate::name::ZoneName;
 
 /// The name of a file that is being written.
 const DRAFT: &str = ".draft";

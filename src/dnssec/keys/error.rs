@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::list::{LIST_FILE, MAX_KEYS, MAX_LIST_LEN};
 use super::pem::MAX_PEM_LEN;
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
+use crate::base::name::ZoneName;
 use crate::dnssec::key::{Algorithm, Duty, KeyError, Role};
-use crate::name::ZoneName;
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]

@@ -11,12 +11,13 @@ use toml::value::Datetime;
 
 use super::directory::without_list;
 use super::error::{KeysError, ListProblem};
-use crate::clock::UnixTime;
-use crate::config::{line_of, one_line, read_toml};
+use crate::base::clock::UnixTime;
+use crate::base::files::read_regular;
+use crate::base::name::ZoneName;
+use crate::base::text::one_line;
+use crate::base::toml_text::{line_of, read_toml};
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Role};
-use crate::files::read_regular;
-use crate::name::ZoneName;
 
 /// The file's name in its directory.
 pub const LIST_FILE: &str = "keys.toml";

@@ -12,9 +12,9 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 
 use super::error::{KeyFileProblem, KeysError};
+use crate::base::files::read_regular;
+use crate::base::name::ZoneName;
 use crate::dnssec::key::{Algorithm, KeyError, Role, SigningKey};
-use crate::files::read_regular;
-use crate::name::ZoneName;
 
 /// The largest file, in bytes; a key has some 250.
 pub(super) const MAX_PEM_LEN: u64 = 8 * 1024;

@@ -12,7 +12,7 @@
 use super::error::ListProblem;
 use super::list::{KeyEntry, KeyList, MAX_KEYS};
 use super::ring::phases;
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Duty, Role, SigningKey};
 

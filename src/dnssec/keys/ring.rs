@@ -10,11 +10,11 @@ use super::ZoneKeys;
 use super::directory::{exposed, read_key};
 use super::error::{KeysError, ListProblem};
 use super::list::{KeyEntry, KeyList, LIST_FILE};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
+use crate::base::name::ZoneName;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::ds::{DELETE_CDNSKEY, DELETE_CDS, Ds};
 use crate::dnssec::key::{Duty, Role, SigningKey};
-use crate::name::ZoneName;
 
 /// The keys of a zone, and what each of them does when.
 #[derive(Debug)]

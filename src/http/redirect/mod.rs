@@ -31,11 +31,11 @@ use axum::response::{IntoResponse, Response};
 use super::ShortUrls;
 use super::failures::FAILURES;
 use super::host;
-use super::observe::{Observer, observe};
-use crate::clock::UnixTime;
+use super::serve::request_log::{Observer, observe};
+use crate::base::clock::UnixTime;
+use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName, Origin};
 use crate::links::{Host, Links, Resolution};
-use crate::metrics::Metrics;
 use crate::store::StoreError;
 use pages::{Page, Robots};
 

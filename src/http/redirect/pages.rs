@@ -11,7 +11,7 @@
 
 use axum::http::StatusCode;
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::link::{Link, LinkName, Origin};
 

@@ -4,10 +4,10 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
+use crate::base::metrics::HttpStatus;
 use crate::http::testing::{Call, NOW, Reply, Server};
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
-use crate::metrics::HttpStatus;
 use crate::store::StoreError;
 
 const TARGET: &str = "https://example.net/a?x=1&y='<>\"#top";

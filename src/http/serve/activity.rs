@@ -3,7 +3,7 @@
 //! A request waits for its client while it reads a body that has not come, and from the moment that its response is
 //! there until the client has taken it, but for the time in which the response itself is waited for: that of a
 //! batch is a stream. While every request of a connection waits for the client, or there is none, the connection is
-//! at rest, and may have to leave for another one (see [`crate::admission`]).
+//! at rest, and may have to leave for another one (see [`crate::base::admission`]).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::ServeLimits;
-use crate::admission::Rest;
+use crate::base::admission::Rest;
 
 /// What moves on a connection.
 pub(super) struct Activity {

@@ -1,6 +1,6 @@
 //! The loop that serves a router on a listener, with every wait and every number bounded.
 //!
-//! [`crate::admission`] decides which connections stay, by the rules that DNS over TCP has: so many in all, so many
+//! [`crate::base::admission`] decides which connections stay, by the rules that DNS over TCP has: so many in all, so many
 //! for one client, and where those are taken the one leaves that has waited longest for its client. Each part, the
 //! admin API and the redirect host, has seats of its own ([`Front`]), so that a crowd at one takes nothing from the
 //! other.
@@ -30,6 +30,8 @@
 mod activity;
 mod io;
 
+pub(crate) mod request_log;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -55,10 +57,10 @@ use tower::ServiceExt;
 
 use self::activity::{Activity, InFlight, RequestBody, ResponseBody, Silence};
 use self::io::Io;
-use crate::admission::{
+use crate::base::admission::{
     Listening, Order, Reason, Refusal, Seat, SeatLimits, Seats, accept_all, reset, set_user_timeout,
 };
-use crate::metrics::{HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, Metrics};
+use crate::base::metrics::{HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, Metrics};
 
 /// The largest head of a request, in bytes; a larger one gets 431.
 const MAX_HEAD_BYTES: usize = 32 * 1024;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bloom::{Bloom, MAX_LINKS};
 use super::{Complete, Filter};
-use crate::metrics::Metrics;
+use crate::base::metrics::Metrics;
 use crate::store::{NameSink, Store};
 
 /// How many names are read at once: about two milliseconds of a reader's time.

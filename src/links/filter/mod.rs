@@ -78,8 +78,8 @@ use prometheus_client::metrics::counter::Counter;
 
 use self::bloom::Bloom;
 pub(super) use self::keeper::Keeper;
+use crate::base::metrics::{LinkLookup, LookupResult, Metrics, Tier};
 use crate::link::LinkName;
-use crate::metrics::{LinkLookup, LookupResult, Metrics, Tier};
 use crate::store::{Store, Watch};
 
 /// See the [module](self).

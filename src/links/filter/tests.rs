@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::keeper::{Scale, Stop, Worn};
 use super::*;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::link::{Code, Link, Origin, TargetUrl, Version};
 use crate::links::tests::{NoNames, OneLink, origin};
 use crate::links::{CreateLink, LinkLimits, Links, Resolution};

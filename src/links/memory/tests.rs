@@ -1,5 +1,5 @@
 use super::*;
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::TargetUrl;
 
 const LIMITS: MemoryLimits = MemoryLimits {

@@ -33,7 +33,7 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::connection::{Connection, is_outage, text};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::store::{Identity, Seal, Store};
 
 /// How long it counts that another store was seen: several times as long as between two tries.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RedisCache;
 use super::repairs::{Others, Repair};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Version};
 use crate::store::{Notice, Store, StoreError};
 

@@ -45,10 +45,10 @@ use super::client::{Client, Failure};
 use super::connection::{Connection, is_full, text};
 use super::repairs::{Others, Repair, Repairs};
 use super::scripts::{self, Run};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
 use crate::links::memory::Memory;
-use crate::metrics::Metrics;
 
 /// About how many entries the stream keeps: several minutes of a busy fleet, some 15 MB.
 const STREAM_ENTRIES: usize = 100_000;
@@ -89,7 +89,7 @@ pub(super) struct Changes {
 
 /// How far a node has come.
 #[derive(Debug, Default)]
-struct Place {
+struct StreamPosition {
     /// The last entry seen; none at the beginning.
     last: Option<String>,
 }
@@ -218,7 +218,7 @@ impl Changes {
 
     /// Follows the stream until it is told to stop. `gap` is called after a gap.
     pub(super) async fn follow(&self, shutdown: CancellationToken, gap: impl Fn()) {
-        let mut place = Place::default();
+        let mut place = StreamPosition::default();
         let mut retry = MIN_RETRY;
         let work = async {
             loop {
@@ -247,7 +247,7 @@ impl Changes {
     /// Follows for as long as one connection holds.
     async fn session(
         &self,
-        place: &mut Place,
+        place: &mut StreamPosition,
         gap: &impl Fn(),
     ) -> RedisResult<std::convert::Infallible> {
         let mut connection = self.client.connect_apart(BLOCK + SLACK).await?;

@@ -500,7 +500,7 @@ pub(super) fn timed_out() -> RedisError {
 
 /// An error in one line: some of it comes from outside.
 pub(super) fn text(error: &RedisError) -> String {
-    crate::config::one_line(&error.to_string())
+    crate::base::text::one_line(&error.to_string())
 }
 
 fn settings(patience: Duration) -> AsyncConnectionConfig {

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::config::RedisConfig;
 use super::connection::{PASSWORD_VARIABLE, RedisOpenError};
-use crate::environment;
-use crate::files::read_whole;
+use crate::base::environment;
+use crate::base::files::read_whole;
 
 /// The largest file of a password or of certificates that is read, in bytes.
 const MAX_FILE_LEN: u64 = 1 << 20;

@@ -14,7 +14,7 @@ use super::belonging::Mark;
 use super::client::Failure;
 use super::scripts::{self, Run};
 use super::{ANY_VERSION, RedisCache, millis, value};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 
 /// The life of the lease; whoever holds it renews it in time.

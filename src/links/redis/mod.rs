@@ -39,7 +39,7 @@
 //!
 //! The value and the announcement fail apart: where the value cannot be put, the change is announced
 //! as one that Redis lacks, and every node looks past Redis for the name until one of them has dropped
-//! the old value; see [`changes`].
+//! the old value; see `changes`.
 //!
 //! # What happens when Redis is away
 //!
@@ -94,9 +94,9 @@ use self::scripts::Run;
 use self::value::Value;
 use super::batch::{BatchLimits, Batcher};
 use super::memory::Memory;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName, Version};
-use crate::metrics::Metrics;
 use crate::store::{Seal, Store};
 
 /// Readers' claims and what they put.

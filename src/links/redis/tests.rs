@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU16;
 
 use super::connection::Connector;
 use super::*;
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Origin, TargetUrl};
 use crate::links::MemoryLimits;
 use crate::store::{

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::belonging::{Era, Mark};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 
 /// The highest version that is believed: what the numbers of a script hold exactly. It is that of the

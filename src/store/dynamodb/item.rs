@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 use crate::store::StoreError;
 

@@ -53,8 +53,8 @@
 
 mod credentials;
 mod failure;
-mod foreign;
 mod identity;
+mod import_source;
 mod item;
 mod notice;
 mod open;
@@ -73,7 +73,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::foreign::{ForeignPage, ForeignTable, ReadError};
+pub use self::import_source::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use super::{

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use super::Table;
 use super::failure::store_error;
 use super::item::{EXPIRES_AT, Item, KEY, OWN, number, text};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::store::{Notice, StoreError};
 
 /// How many servers' notices are read: more than there are in a fleet that works at all.

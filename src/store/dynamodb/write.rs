@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
 use super::failure::{Attempts, write_error};
 use super::item::{self, Entry, Item, KEY, TTL, number, text};
 use super::{TOMBSTONE_RETENTION, Table, read};
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::schema::{APPLICATION_ID, OpenError, from_io, real_path};
-use crate::files::{self, directory, open_regular};
+use crate::base::files::{self, directory, open_regular};
 
 /// What an SQLite file begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -57,7 +57,7 @@ pub fn check(path: &Path) -> Result<Option<PathBuf>, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::base::clock::Clock;
     use crate::store::SqliteStore;
 
     #[tokio::test]

@@ -46,8 +46,8 @@
 mod call;
 mod check;
 mod condition;
-mod foreign;
 mod guard;
+mod other_writers;
 mod reader;
 mod row;
 mod schema;
@@ -70,15 +70,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::call::{Call, Job};
 pub use self::check::check as check_file;
 use self::condition::Condition;
-use self::foreign::Lookout;
 use self::guard::FileState;
+use self::other_writers::Lookout;
 pub use self::schema::OpenError;
 use self::writer::{Warden, Writer};
 use super::{
     Change, Changed, Created, Deleted, Identity, NamePlace, NameSink, NewLink, Page, Seal, Segment,
     Store, StoreError, Trouble, Watch,
 };
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::link::{LinkName, Origin, Version};
 
 /// How many writes may wait. With [`WRITE_BATCH`] and [`BUSY_TIMEOUT`] the last of them waits ten

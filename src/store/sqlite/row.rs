@@ -6,7 +6,7 @@
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
 
-use crate::clock::UnixTime;
+use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use crate::store::StoreError;
 

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
 use super::{BUSY_TIMEOUT, reader, session, writer};
-use crate::files::directory;
+use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
 pub(super) const APPLICATION_ID: i64 = 0x746e_7331;

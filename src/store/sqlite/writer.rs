@@ -9,11 +9,11 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::call::Job;
 use super::condition::{Condition, Fault, WriteHealth};
-use super::foreign::Lookout;
 use super::guard::Guard;
+use super::other_writers::Lookout;
 use super::row::{PUT, integer, put};
 use super::{WRITE_BATCH, reader, schema, seal, session};
-use crate::clock::{Clock, UnixTime};
+use crate::base::clock::{Clock, UnixTime};
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Seal, StoreError, seconds};
 

@@ -17,9 +17,9 @@ use std::borrow::Cow;
 
 use super::lexer::{Entry, LexError, Lexer, MAX_TOKEN_LEN, Token};
 use super::template::{GenerateProblem, Range, Template};
-use super::{EntryError, MAX_RECORDS, Problem, Reader, Scope, head, needs};
+use super::{EntryError, MAX_RECORDS, Problem, Scope, ZoneReader, head, needs};
 
-impl Reader {
+impl ZoneReader {
     /// Reads the records that a `$GENERATE` stands for. It changes neither the owner nor the TTL that
     /// the lines below it take over.
     pub(super) fn generate(&mut self, fields: &[Token], scope: &Scope) -> Result<(), EntryError> {

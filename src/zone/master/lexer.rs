@@ -18,7 +18,7 @@ const MAX_SHOWN_LEN: usize = 100;
 
 /// A place in a file, both counted from 1; the column in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) line: u32,
     pub(super) column: u32,
 }
@@ -27,7 +27,7 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'t> {
     pub(super) raw: &'t [u8],
-    pub(super) place: Place,
+    pub(super) place: Position,
     /// Whether white space stands before it; `"a""b"` is two tokens without.
     pub(super) spaced: bool,
 }
@@ -64,7 +64,7 @@ pub(super) struct Entry<'t> {
 /// Something that is wrong with the text.
 #[derive(Debug)]
 pub(super) struct LexError {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) problem: Problem,
     /// Whether the rest of the file can still be read.
     pub(super) go_on: bool,
@@ -74,7 +74,7 @@ pub(super) struct LexError {
 #[derive(Default)]
 struct Open {
     depth: usize,
-    outermost: Option<Place>,
+    outermost: Option<Position>,
 }
 
 /// Reads entries from the text of a master file.
@@ -242,8 +242,8 @@ impl<'t> Lexer<'t> {
         self.text.get(self.at).copied()
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> Position {
+        Position {
             line: self.line,
             column: u32::try_from(self.at - self.line_start + 1).unwrap_or(u32::MAX),
         }
@@ -316,7 +316,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error.place, Place { line, column }, "{text:?}");
+        assert_eq!(error.place, Position { line, column }, "{text:?}");
         assert!(error.problem.to_string().contains(message), "{error:?}");
     }
 

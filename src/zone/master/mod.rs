@@ -30,10 +30,10 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 pub use template::GenerateProblem;
 
-use self::lexer::{Entry, Lexer, Place, Token};
+use self::lexer::{Entry, Lexer, Position, Token};
 use super::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Problem};
-use crate::files::{is_irregular, open_regular};
-use crate::name::{NameProblem, text as name, wire};
+use crate::base::files::{is_irregular, open_regular};
+use crate::base::name::{NameProblem, text as name, wire};
 
 /// The most bytes that the files of one zone have together.
 const MAX_ZONE_BYTES: u64 = 64 * 1024 * 1024;
@@ -81,7 +81,7 @@ pub(super) struct Master {
 
 /// Reads a zone from its file.
 pub(super) fn read_file(file: &Path, origin: &[u8]) -> Master {
-    let mut reader = Reader::default();
+    let mut reader = ZoneReader::default();
     match reader.slurp(file) {
         Ok(text) => reader.read_root(file, &text, origin),
         Err(why) => {
@@ -102,7 +102,7 @@ pub(super) fn read_file(file: &Path, origin: &[u8]) -> Master {
 
 /// Reads a zone from text; `file` is its name in messages, and includes are relative to it.
 pub(super) fn read_text(file: &Path, text: &[u8], origin: &[u8]) -> Master {
-    let mut reader = Reader::default();
+    let mut reader = ZoneReader::default();
     reader.read_root(file, text, origin);
     reader.master
 }
@@ -115,7 +115,7 @@ enum Slurp {
 
 /// The state that lasts over all files of a zone.
 #[derive(Default)]
-struct Reader {
+struct ZoneReader {
     master: Master,
     bytes: u64,
     /// The files that are being read, the innermost last.
@@ -142,9 +142,9 @@ struct Scope {
 }
 
 /// Something wrong in an entry; without a place, at its last token.
-type EntryError = (Option<Place>, Problem);
+type EntryError = (Option<Position>, Problem);
 
-impl Reader {
+impl ZoneReader {
     fn read_root(&mut self, file: &Path, text: &[u8], origin: &[u8]) {
         self.open.push(canonical(file));
         let scope = Scope {
@@ -191,7 +191,7 @@ impl Reader {
         }
     }
 
-    fn fail_at(&mut self, scope: &Scope, place: Place, problem: Problem) {
+    fn fail_at(&mut self, scope: &Scope, place: Position, problem: Problem) {
         self.fail(Diagnostic {
             file: Arc::clone(&scope.file),
             line: Some(place.line),

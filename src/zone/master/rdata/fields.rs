@@ -10,10 +10,10 @@ use domain::base::iana::Rtype;
 use domain::utils::{base16, base64};
 
 use super::super::super::diagnostic::Problem;
-use super::super::lexer::{Place, Token};
+use super::super::lexer::{Position, Token};
 use super::super::{name, types, unquote};
 use super::{RdataError, rdata_problem};
-use crate::name::wire::WireName;
+use crate::base::name::wire::WireName;
 
 /// The longest character-string, in bytes (RFC 1035 §3.3).
 const MAX_STRING_LEN: usize = 255;
@@ -293,7 +293,7 @@ impl<'e, 't> Fields<'e, 't> {
     }
 }
 
-pub(super) fn bad_escape(token: &Token<'_>) -> (Option<Place>, Problem) {
+pub(super) fn bad_escape(token: &Token<'_>) -> (Option<Position>, Problem) {
     (Some(token.place), Problem::BadEscape)
 }
 

@@ -33,7 +33,7 @@ use hickory_proto::serialize::binary::{
 
 use self::fields::{Fields, Wire};
 use super::super::diagnostic::Problem;
-use super::lexer::{Place, Token};
+use super::lexer::{Position, Token};
 
 /// The most rdata of a record, in bytes: RDLENGTH has 16 bits (RFC 1035 §3.2.1).
 const MAX_RDATA_LEN: usize = 65_535;
@@ -41,7 +41,7 @@ const MAX_RDATA_LEN: usize = 65_535;
 const UNKNOWN_MARKER: &[u8] = b"\\#";
 
 /// Something wrong in the data of a record, and where it stands if not at its last token.
-pub(super) type RdataError = (Option<Place>, Problem);
+pub(super) type RdataError = (Option<Position>, Problem);
 
 /// Reads the data of a record of type `rtype`; relative names are completed with `origin`.
 pub(super) fn read(rtype: Rtype, tokens: &[Token], origin: &[u8]) -> Result<RData, RdataError> {

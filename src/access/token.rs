@@ -1,0 +1,393 @@
+//! The admin token: where it comes from, and who has shown it.
+//!
+//! The comparison takes the same time whatever is presented, and says nothing about the token's
+//! length: both sides are laid into buffers of the greatest length a token may have and all bytes
+//! are compared, and the lengths besides. Comparing digests instead would do as well, but needs a
+//! hash that is still held to be sound, which is a dependency, for a result no better than this.
+//!
+//! The token file appears complete or not at all: it is written under another name and then linked
+//! to its own. A link fails where the name exists, just as `O_EXCL` does, but a second process that
+//! starts in the same instant finds the whole token and never an empty file.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use axum::http::header::{AUTHORIZATION, HeaderMap};
+use subtle::ConstantTimeEq;
+
+use crate::base::files::{Draft, directory, open_regular};
+
+/// The shortest token accepted, in characters.
+const MIN_LEN: usize = 16;
+/// The longest token accepted, in characters.
+const MAX_LEN: usize = 512;
+/// The entropy of a token made here, in bytes; it is written as twice as many hex digits.
+const MADE_BYTES: usize = 32;
+/// How much of a token file is read, in bytes: the longest token, its line end and some blanks.
+const MAX_FILE_BYTES: u64 = 1_024;
+
+/// The secret that opens the admin API.
+#[derive(Clone)]
+pub struct AdminToken(Box<Padded>);
+
+/// A text of at most [`MAX_LEN`] bytes, and the zero bytes behind it.
+#[derive(Clone)]
+struct Padded {
+    bytes: [u8; MAX_LEN],
+    len: u64,
+}
+
+/// Why a text is not a token. The text itself is not told: it may be a secret with a typo.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenTextError {
+    /// Nothing but blanks.
+    #[error("it is empty")]
+    Empty,
+    /// Bytes that are not text.
+    #[error("it is not UTF-8 text")]
+    NotText,
+    /// Too easily guessed.
+    #[error("it has {0} characters; a token has at least {MIN_LEN}")]
+    TooShort(usize),
+    /// Longer than the comparison's buffers.
+    #[error("it has {0} characters; a token has at most {MAX_LEN}")]
+    TooLong(usize),
+    /// A blank within it, a control character or a character that is not ASCII.
+    #[error("it has a character that is not visible ASCII (at byte {0})")]
+    BadCharacter(usize),
+}
+
+/// Why no token came from a file.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file could not be read or made.
+    #[error("cannot {action} the token file {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file's first line is not a token.
+    #[error("the first line of the token file {} is not a token: {source}", .path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenTextError,
+    },
+    /// The system gives no random bytes.
+    #[error("cannot make a token: {0}")]
+    Random(getrandom::Error),
+}
+
+impl AdminToken {
+    /// The token that a text holds, without the blanks around it.
+    ///
+    /// # Errors
+    /// [`TokenTextError`] says which rule the text breaks.
+    pub fn from_text(text: &str) -> Result<Self, TokenTextError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(TokenTextError::Empty);
+        }
+        if let Some(at) = text.bytes().position(|b| !b.is_ascii_graphic()) {
+            return Err(TokenTextError::BadCharacter(at));
+        }
+        if text.len() < MIN_LEN {
+            return Err(TokenTextError::TooShort(text.len()));
+        }
+        if text.len() > MAX_LEN {
+            return Err(TokenTextError::TooLong(text.len()));
+        }
+        Ok(Self(Padded::new(text.as_bytes()).into()))
+    }
+
+    /// The token in the first line of a file; without such a file a new token, which is put there
+    /// with mode 0600. Also tells whether it was made just now.
+    ///
+    /// # Errors
+    /// [`TokenError`] says what is wrong with the file.
+    pub fn load_or_create(path: &Path) -> Result<(Self, bool), TokenError> {
+        match fs::metadata(path) {
+            Ok(_) => Ok((Self::load(path)?, false)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let created = create(path)?;
+                // What is in the file holds, also where another process was faster.
+                Ok((Self::load(path)?, created))
+            }
+            Err(source) => Err(failed("read", path)(source)),
+        }
+    }
+
+    /// The token in the first line of a file.
+    ///
+    /// # Errors
+    /// [`TokenError`] says what is wrong with the file.
+    pub fn load(path: &Path) -> Result<Self, TokenError> {
+        let file = open_regular(path).map_err(failed("read", path))?;
+        let metadata = file.metadata().map_err(failed("read", path))?;
+        if metadata.permissions().mode() & 0o044 != 0 {
+            tracing::warn!(
+                path = %path.display(),
+                "the token file can be read by others than its owner; mode 0600 would prevent it"
+            );
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(failed("read", path))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let first = text.lines().next().unwrap_or_default();
+        Self::from_text(first).map_err(|source| TokenError::Text {
+            path: path.into(),
+            source,
+        })
+    }
+
+    /// Whether this is the token, in a time that does not depend on how much of it is right.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        let presented = Padded::new(presented);
+        let same = self.0.bytes[..].ct_eq(&presented.bytes[..]);
+        (same & self.0.len.ct_eq(&presented.len)).into()
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(redacted)")
+    }
+}
+
+impl Padded {
+    /// What is beyond the buffer is dropped; the length tells that it was there.
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; MAX_LEN];
+        let kept = text.len().min(MAX_LEN);
+        bytes[..kept].copy_from_slice(&text[..kept]);
+        Self {
+            bytes,
+            len: text.len() as u64,
+        }
+    }
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> TokenError + 'a {
+    move |source| TokenError::Io {
+        action,
+        path: path.into(),
+        source,
+    }
+}
+
+/// Makes a token file; false where there is one by now.
+fn create(path: &Path) -> Result<bool, TokenError> {
+    let mut secret = [0; MADE_BYTES];
+    let mut salt = [0; 8];
+    getrandom::fill(&mut secret).map_err(TokenError::Random)?;
+    getrandom::fill(&mut salt).map_err(TokenError::Random)?;
+    let directory = directory(path);
+    fs::create_dir_all(directory).map_err(failed("make the directory of", path))?;
+    let draft = directory.join(format!(".admin-token-{}", hex(&salt)));
+    let create = || -> io::Result<bool> {
+        let mut new = Draft::create(path, draft, 0o600)?;
+        writeln!(new.file(), "{}", hex(&secret))?;
+        new.keep_if_new()
+    };
+    create().map_err(failed("create", path))
+}
+
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What the `Authorization` of a request comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The token was shown.
+    Granted,
+    /// No bearer token was shown (or several headers, which none may read as one).
+    NoToken,
+    /// A bearer token was shown that is not ours.
+    WrongToken,
+}
+
+/// Reads `Authorization: Bearer …` (RFC 6750 §2.1).
+pub(crate) fn access(headers: &HeaderMap, token: &AdminToken) -> Access {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Access::NoToken;
+    };
+    let value = value.as_bytes();
+    // RFC 9110 §11.1: the scheme is compared without case; one or more spaces follow it.
+    let Some((scheme, rest)) = value
+        .iter()
+        .position(|b| *b == b' ')
+        .map(|at| value.split_at(at))
+    else {
+        return Access::NoToken;
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Access::NoToken;
+    }
+    match token.matches(rest.trim_ascii()) {
+        true => Access::Granted,
+        false => Access::WrongToken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn texts() {
+        let check = |text: &str, expected: Option<TokenTextError>| {
+            assert_eq!(AdminToken::from_text(text).err(), expected, "{text:?}");
+        };
+        check("0123456789abcdef", None);
+        check("  0123456789abcdef\r\n", None);
+        check(&"x".repeat(512), None);
+        check("", Some(TokenTextError::Empty));
+        check(" \n", Some(TokenTextError::Empty));
+        check("0123456789abcde", Some(TokenTextError::TooShort(15)));
+        check(&"x".repeat(513), Some(TokenTextError::TooLong(513)));
+        check("01234567 89abcdef", Some(TokenTextError::BadCharacter(8)));
+        check("0123456789abcdeé", Some(TokenTextError::BadCharacter(15)));
+        check("01234567\089abcdef", Some(TokenTextError::BadCharacter(8)));
+    }
+
+    #[test]
+    fn only_the_token_matches() {
+        let token = AdminToken::from_text(TOKEN).unwrap();
+        assert!(token.matches(TOKEN.as_bytes()));
+        for wrong in [
+            String::new(),
+            "0".into(),
+            TOKEN[1..].into(),
+            TOKEN.to_uppercase(),
+            format!("{TOKEN}0"),
+            format!("{TOKEN}\0"),
+            "x".repeat(512),
+            format!("{TOKEN}{}", "x".repeat(600)),
+        ] {
+            assert!(!token.matches(wrong.as_bytes()), "{wrong:?}");
+        }
+        let longest = AdminToken::from_text(&"x".repeat(512)).unwrap();
+        assert!(longest.matches("x".repeat(512).as_bytes()));
+        assert!(!longest.matches("x".repeat(513).as_bytes()));
+        assert!(!longest.matches("x".repeat(511).as_bytes()));
+    }
+
+    #[test]
+    fn debug_hides_the_token() {
+        let token = AdminToken::from_text(TOKEN).unwrap();
+        assert_eq!(format!("{token:?}"), "AdminToken(redacted)");
+    }
+
+    #[test]
+    fn rfc_6750_authorization() {
+        let token = AdminToken::from_text(TOKEN).unwrap();
+        let check = |values: &[&str], expected: Access| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            assert_eq!(access(&headers, &token), expected, "{values:?}");
+        };
+        let right = format!("Bearer {TOKEN}");
+        check(&[&right], Access::Granted);
+        check(&[&format!("bEARER   {TOKEN}")], Access::Granted);
+        check(&[], Access::NoToken);
+        check(&[""], Access::NoToken);
+        check(&["Bearer"], Access::NoToken);
+        check(&[&format!("Basic {TOKEN}")], Access::NoToken);
+        check(&[TOKEN], Access::NoToken);
+        check(&[&right, &right], Access::NoToken);
+        check(&["Bearer wrong"], Access::WrongToken);
+        check(&[&format!("Bearer {TOKEN}x")], Access::WrongToken);
+        check(&[&format!("Bearer {TOKEN} x")], Access::WrongToken);
+        check(&[&format!("Bearer {TOKEN},{TOKEN}")], Access::WrongToken);
+    }
+
+    #[test]
+    fn a_token_file_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep").join("admin.token");
+        let (made, created) = AdminToken::load_or_create(&path).unwrap();
+        assert!(created);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.trim_end().len(), 2 * MADE_BYTES);
+        assert!(made.matches(text.trim_end().as_bytes()));
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+
+        let (again, created) = AdminToken::load_or_create(&path).unwrap();
+        assert!(!created);
+        assert!(again.matches(text.trim_end().as_bytes()));
+        // Nothing is left of the draft.
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn starters_at_the_same_time_agree() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.token");
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| AdminToken::load_or_create(&path).unwrap()))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(results.iter().filter(|(_, created)| *created).count(), 1);
+        assert!(
+            results
+                .iter()
+                .all(|(t, _)| t.matches(text.trim().as_bytes()))
+        );
+    }
+
+    #[test]
+    fn bad_token_files_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.token");
+        let check = |content: &str, expected: &str| {
+            fs::write(&path, content).unwrap();
+            let error = AdminToken::load_or_create(&path).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        };
+        check("", "it is empty");
+        check("\n0123456789abcdef\n", "it is empty");
+        check("short\n", "it has 5 characters; a token has at least 16");
+        check(
+            &"x".repeat(600),
+            "it has 600 characters; a token has at most 512",
+        );
+        check("tokens with blanks\n", "not visible ASCII (at byte 6)");
+
+        fs::write(&path, format!("  {TOKEN} \r\nsecond line\n")).unwrap();
+        let (token, _) = AdminToken::load_or_create(&path).unwrap();
+        assert!(token.matches(TOKEN.as_bytes()));
+
+        let error = AdminToken::load_or_create(directory.path()).unwrap_err();
+        assert!(
+            error.to_string().ends_with("this is not a regular file"),
+            "{error}"
+        );
+        let below_a_file = path.join("x");
+        let error = AdminToken::load_or_create(&below_a_file).unwrap_err();
+        assert!(matches!(error, TokenError::Io { .. }), "{error}");
+    }
+}

@@ -1,0 +1,690 @@
+//! The one place that decides what a query is told.
+//!
+//! [`answer`] gets a question, the zone it falls into and what is known of the link it asks for,
+//! and returns records and an rcode. It does no I/O and knows no socket, no cache and no clock, so
+//! that every rule below can be read, and tested, as a function. Where a link is needed and nothing
+//! is known of it yet, it says which ([`Step::NeedsLink`]) and is called again; the walk through
+//! the static names is cheap enough to repeat.
+//!
+//! The algorithm is that of RFC 1034 §4.3.2, with links as a second source of names between the
+//! exact names of the zone file and its wildcards.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::{CNAME, HTTPS};
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
+
+use super::records;
+use crate::base::clock::UnixTime;
+use crate::base::name::wire::WireName;
+use crate::dnssec::denial::{self, Successor, TYPE_NXNAME};
+use crate::dnssec::keys::ZoneKeys;
+use crate::link::{Code, Link, LinkName};
+use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, Zone};
+
+/// How many aliases of a zone are followed for one query. Longer chains are a mistake or a loop;
+/// what was found so far is returned and the resolver goes on from there.
+const MAX_ALIASES: usize = 16;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The query name in the letter case of the query, which the answer repeats.
+    pub name: &'a Name,
+    /// The same name in lower case.
+    pub key: &'a LowerName,
+    /// The query type.
+    pub qtype: RecordType,
+    /// What the zone has beside its file, if it is signed.
+    pub signed: Option<Signed<'a>>,
+}
+
+/// What a signed zone has beside its file.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// The keys of the zone.
+    pub keys: &'a ZoneKeys,
+    /// Whether the client wants signatures, and denials that can be signed (RFC 3225 §3).
+    pub wanted: bool,
+}
+
+/// What a signed answer says of the name at which it ends, or of the zone cut to which it refers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The name.
+    pub owner: Name,
+    /// The types that it has, beside NSEC and RRSIG.
+    pub types: Vec<u16>,
+    /// Up to where nothing else is denied.
+    pub successor: Successor,
+}
+
+/// What the TTL of an RRset is that an answer has with a lower one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullTtl {
+    /// The owner of the RRset.
+    pub owner: Name,
+    /// Its type.
+    pub rtype: RecordType,
+    /// In seconds.
+    pub ttl: u32,
+}
+
+/// What is known of a link.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It is live.
+    Live(Arc<Link>),
+    /// There is none, or it has ended.
+    Absent,
+    /// Nothing can be said: the tiers behind us failed.
+    Unknown(ExtendedError),
+}
+
+/// An extended DNS error (RFC 8914).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedError {
+    /// The INFO-CODE.
+    pub code: u16,
+    /// The EXTRA-TEXT, for people.
+    pub text: &'static str,
+}
+
+impl ExtendedError {
+    /// RFC 8914 §4.1: none of the others; the text says what.
+    pub const OTHER: u16 = 0;
+    /// RFC 8914 §4.4: what was known once is told, because it cannot be found out what is now.
+    pub const STALE: Self = Self {
+        code: 3,
+        text: "the link could not be looked up",
+    };
+    /// RFC 8914 §4.15: the server is not fully functional at the moment.
+    pub const NOT_READY: u16 = 14;
+    /// RFC 8914 §4.19: this client, or this kind of query, is not served.
+    pub const PROHIBITED: u16 = 18;
+    /// RFC 8914 §4.21: not authoritative for the name.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// RFC 8914 §4.22: the query asks for what this server does not do.
+    pub const NOT_SUPPORTED: u16 = 21;
+    /// RFC 8914 §4.24: a server that is needed for the answer cannot be reached.
+    pub const NETWORK_ERROR: u16 = 23;
+    /// RFC 9824 §3.5: a type that cannot be asked for.
+    pub const INVALID_QUERY_TYPE: u16 = 30;
+}
+
+/// What a query is told.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The rcode; with aliases that of the last name (RFC 6604 §3).
+    pub rcode: ResponseCode,
+    /// The AA bit; with aliases that of the first name (RFC 1035 §4.1.1).
+    pub authoritative: bool,
+    /// The answer section.
+    pub answers: Vec<Record>,
+    /// The authority section.
+    pub authorities: Vec<Record>,
+    /// The additional section without OPT.
+    pub additionals: Vec<Record>,
+    /// Whether the answer is useless without its additional section: a referral with glue from
+    /// below the cut must not lose it in silence (RFC 9471 §3.1).
+    pub glue_required: bool,
+    /// Why the answer is as it is, where an operator would ask.
+    pub error: Option<ExtendedError>,
+    /// What the TTLs of RRsets of the answer section are that are cut to what is left of a link's life, where they are
+    /// to be signed.
+    pub full_ttls: Vec<FullTtl>,
+    /// What there is to be proved, if the client wants proofs and the zone is signed.
+    pub denial: Option<Box<Denial>>,
+    /// Whether it was signed.
+    pub signed: bool,
+    /// Whether the client is to come by TCP for it.
+    pub cut: bool,
+}
+
+impl Answer {
+    /// The answer about a name that is in no zone of ours.
+    pub fn not_ours() -> Self {
+        let error = ExtendedError {
+            code: ExtendedError::NOT_AUTHORITATIVE,
+            text: "",
+        };
+        Self::empty(ResponseCode::Refused, Some(error))
+    }
+
+    /// The TTL of an RRset of the answer section when it is not cut, in seconds.
+    pub fn full_ttl(&self, first: &Record) -> u32 {
+        let mut cut = self.full_ttls.iter();
+        let of = cut.find(|full| full.rtype == first.record_type() && full.owner == first.name);
+        of.map_or(first.ttl, |full| full.ttl)
+    }
+
+    /// Says of an answer that it is of what was known once.
+    pub fn mark_stale(&mut self) {
+        self.error = self.error.or(Some(ExtendedError::STALE));
+    }
+
+    /// In place of an answer that cannot be signed now: the client is to come by TCP.
+    pub(crate) fn cut() -> Self {
+        Self {
+            authoritative: true,
+            cut: true,
+            ..Self::empty(ResponseCode::NoError, None)
+        }
+    }
+
+    /// An answer without records.
+    pub fn empty(rcode: ResponseCode, error: Option<ExtendedError>) -> Self {
+        Self {
+            rcode,
+            authoritative: false,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            glue_required: false,
+            error,
+            full_ttls: Vec::new(),
+            denial: None,
+            signed: false,
+            cut: false,
+        }
+    }
+}
+
+impl Denial {
+    /// Its NSEC record; none if the owner is no name, which does not happen. Its TTL is that of other denials
+    /// (RFC 9077 §3).
+    pub(crate) fn record(&self, zone: &Zone) -> Option<Record> {
+        let owner = WireName::from_labels(self.owner.iter())?;
+        let apex = zone.apex_key();
+        let data = denial::nsec(owner.as_bytes(), apex, self.successor, &self.types);
+        let ttl = zone.negative_soa().ttl;
+        let rdata = records::raw(RecordType::NSEC, data);
+        Some(Record::from_rdata(self.owner.clone(), ttl, rdata))
+    }
+}
+
+/// The types that a zone cut has on this side (RFC 4035 §2.3).
+fn cut_types(node: &Node) -> Vec<u16> {
+    let types = node.rrsets().map(|set| set.rtype);
+    let own = types.filter(|rtype| matches!(*rtype, RecordType::NS | RecordType::DS));
+    own.map(u16::from).collect()
+}
+
+/// The outcome of one call of [`answer`].
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The answer.
+    Ready(Answer),
+    /// The answer depends on this link: find out about it and call again.
+    NeedsLink(LinkName),
+}
+
+/// Answers a question about a name at or below the zone's origin.
+///
+/// `known` is what is known of the link that an earlier call with the same zone and question asked
+/// for, and `now` the time by which TTLs are kept within a link's life.
+pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: UnixTime) -> Step {
+    let mut walk = Walk {
+        zone,
+        qtype: question.qtype,
+        signed: question.signed,
+        is_apex: false,
+        known,
+        met: None,
+        now,
+        reply: Answer {
+            authoritative: true,
+            ..Answer::empty(ResponseCode::NoError, None)
+        },
+    };
+    let mut owner = question.name.clone();
+    let mut key = question.key.clone();
+    let mut seen = Vec::new();
+    loop {
+        let next = match walk.name(&owner, &key) {
+            Turn::Done => break,
+            Turn::NeedsLink(name) => return Step::NeedsLink(name),
+            Turn::Alias(target) => target,
+        };
+        // RFC 1034 §4.3.2 step 3a: go on with the canonical name, as far as this zone knows it.
+        seen.push(key);
+        key = LowerName::new(&next);
+        if !zone.origin().zone_of(&key) || seen.len() == MAX_ALIASES || seen.contains(&key) {
+            break;
+        }
+        owner = next;
+    }
+    Step::Ready(walk.reply)
+}
+
+/// What one name of a chain of aliases led to.
+enum Turn {
+    Done,
+    Alias(Name),
+    NeedsLink(LinkName),
+}
+
+/// An answer in the making.
+struct Walk<'a> {
+    zone: &'a Zone,
+    qtype: RecordType,
+    signed: Option<Signed<'a>>,
+    /// Whether the walk is at the apex.
+    is_apex: bool,
+    known: Option<&'a Known>,
+    /// The code that `known` is about, once the walk has come to it: the first.
+    met: Option<Code>,
+    now: UnixTime,
+    reply: Answer,
+}
+
+impl Walk<'_> {
+    /// Adds what `owner` has to say; `key` is the same name in lower case.
+    fn name(&mut self, owner: &Name, key: &LowerName) -> Turn {
+        self.is_apex = key == self.zone.origin();
+        match self.zone.lookup(key) {
+            // RFC 4035 §3.1.4.1: DS is the one type that lives on the parent's side of a cut.
+            Lookup::Delegation { node, at_cut, .. } if at_cut && self.qtype == RecordType::DS => {
+                self.delegation_signer(owner, node)
+            }
+            Lookup::Delegation { cut, node, .. } => self.referral(cut, node),
+            Lookup::Dname { owner: above, node } => self.dname(owner, above, node),
+            Lookup::Exact(node) | Lookup::Wildcard(node) => self.static_node(owner, node),
+            Lookup::Link {
+                code,
+                place,
+                wildcard,
+            } => self.link(owner, &code, place, wildcard),
+            Lookup::BelowLink { code, wildcard } => self.below_link(owner, &code, wildcard),
+            Lookup::NoName => self.name_error(owner),
+        }
+    }
+
+    /// A name of the zone file, or one synthesised from its wildcard (RFC 4592 §3.3).
+    fn static_node(&mut self, owner: &Name, node: &Node) -> Turn {
+        let types = || node.rrsets().map(|set| set.rtype.into()).collect();
+        if let Some(turn) = self.of_signing(owner, types) {
+            return turn;
+        }
+        // RFC 8482 §4.1: ANY gets one RRset of those that exist.
+        let wanted = match self.qtype {
+            RecordType::ANY => node.rrsets().find(|set| !self.is_of_keys(set.rtype)),
+            qtype => node.rrset(qtype),
+        };
+        if let Some(rrset) = wanted {
+            self.push_rrset(owner, rrset);
+            self.push_additionals(owner, rrset);
+            return Turn::Done;
+        }
+        if let Some(cname) = node.rrset(RecordType::CNAME) {
+            self.push_rrset(owner, cname);
+            if let Some(RData::CNAME(CNAME(target))) = cname.rdata.first() {
+                return Turn::Alias(target.clone());
+            }
+        }
+        self.no_data(owner, types)
+    }
+
+    /// Whether records of this type here are not those of the file, but of the keys that the zone is signed with.
+    fn is_of_keys(&self, rtype: RecordType) -> bool {
+        let types = [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY];
+        self.is_apex && self.signed.is_some() && types.contains(&rtype)
+    }
+
+    /// What a name of a signed zone has by being signed: at the apex the keys, everywhere NSEC and RRSIG;
+    /// none where something else is asked for. `types` are those of the file.
+    fn of_signing(&mut self, owner: &Name, types: impl FnOnce() -> Vec<u16>) -> Option<Turn> {
+        let signed = self.signed?;
+        let data = match self.qtype {
+            RecordType::DNSKEY if self.is_apex => &signed.keys.dnskeys,
+            RecordType::CDS if self.is_apex => &signed.keys.cds,
+            RecordType::CDNSKEY if self.is_apex => &signed.keys.cdnskeys,
+            // Of all signatures at a name those of its NSEC record, as of all data for ANY: RFC 8482 §4.1.
+            RecordType::NSEC | RecordType::RRSIG => {
+                let denial = self.denial(owner, types(), Successor::Below);
+                self.push_nsec(denial);
+                return Some(Turn::Done);
+            }
+            _ => return None,
+        };
+        if data.is_empty() {
+            return Some(self.no_data(owner, types));
+        }
+        let records = data.iter().map(|data| {
+            let rdata = records::raw(self.qtype, data.clone());
+            Record::from_rdata(owner.clone(), signed.keys.ttl, rdata)
+        });
+        self.reply.answers.extend(records);
+        Some(Turn::Done)
+    }
+
+    /// DS at a zone cut, or that it is not there.
+    fn delegation_signer(&mut self, owner: &Name, node: &Node) -> Turn {
+        if let Some(ds) = node.rrset(RecordType::DS) {
+            self.push_rrset(owner, ds);
+            return Turn::Done;
+        }
+        self.deny(owner, cut_types(node), Successor::Beside);
+        self.push_soa();
+        Turn::Done
+    }
+
+    /// RFC 1034 §4.3.2 step 3b: the name is somebody else's; say whose.
+    fn referral(&mut self, cut: &LowerName, node: &Node) -> Turn {
+        // Behind an alias the answer section is ours, and with it the AA bit.
+        self.reply.authoritative = !self.reply.answers.is_empty();
+        let Some(ns) = node.rrset(RecordType::NS) else {
+            return Turn::Done;
+        };
+        for rdata in &ns.rdata {
+            let record = Record::from_rdata(cut.into(), ns.ttl, rdata.clone());
+            self.reply.authorities.push(record);
+            if let RData::NS(target) = rdata {
+                self.reply.glue_required |= cut.zone_of(&LowerName::new(&target.0));
+            }
+        }
+        self.push_additionals(&cut.into(), ns);
+        // RFC 4035 §3.1.4: the DS records, or the proof that there are none.
+        if self.signed.is_some_and(|signed| signed.wanted) {
+            match node.rrset(RecordType::DS) {
+                Some(ds) => {
+                    let records = ds.rdata.iter();
+                    let records =
+                        records.map(|data| Record::from_rdata(cut.into(), ds.ttl, data.clone()));
+                    self.reply.authorities.extend(records);
+                }
+                None => self.deny(&cut.into(), cut_types(node), Successor::Beside),
+            }
+        }
+        Turn::Done
+    }
+
+    /// RFC 6672 §3.1 and §3.2: the DNAME itself and the CNAME that it stands for.
+    fn dname(&mut self, owner: &Name, above: &LowerName, node: &Node) -> Turn {
+        let Some((dname, target)) = records::dname_target(node) else {
+            return self.no_data(owner, Vec::new);
+        };
+        let source = Name::from(above);
+        self.push_rrset(&source, dname);
+        // `num_labels` would not count a leading `*`.
+        let kept = owner.iter().len() - source.iter().len();
+        match records::replace_suffix(owner, kept, &target) {
+            Some(target) => {
+                let rdata = RData::CNAME(CNAME(target.clone()));
+                let cname = Record::from_rdata(owner.clone(), dname.ttl, rdata);
+                self.reply.answers.push(cname);
+                // The query was for the alias itself. One for ANY goes on, as Knot, NSD and BIND do too: RFC
+                // 6672 §3.2 makes no difference there.
+                match self.qtype {
+                    RecordType::CNAME => Turn::Done,
+                    _ => Turn::Alias(target),
+                }
+            }
+            // RFC 6672 §2.2: the new name is too long to be one.
+            None => {
+                self.reply.rcode = ResponseCode::YXDomain;
+                Turn::Done
+            }
+        }
+    }
+
+    /// A name that a link may own.
+    fn link(
+        &mut self,
+        owner: &Name,
+        code: &Code,
+        place: LinkPlace,
+        wildcard: Option<&Node>,
+    ) -> Turn {
+        match self.resolved(code) {
+            Err(turn) => turn,
+            Ok(Some(link)) => self.live_link(owner, &link, place),
+            Ok(None) => match wildcard {
+                Some(node) => self.static_node(owner, node),
+                None => self.name_error(owner),
+            },
+        }
+    }
+
+    /// A live link, at its short name or at its name below the redirect host.
+    fn live_link(&mut self, owner: &Name, link: &Link, place: LinkPlace) -> Turn {
+        match (place, self.zone.layout()) {
+            // A name with a CNAME has nothing else (RFC 1034 §3.6.2), so TXT and URI live at the
+            // alias' target, and caches that hold the CNAME still find them.
+            (LinkPlace::Short, Layout::Cname) => {
+                let types = || vec![RecordType::CNAME.into()];
+                if let Some(turn) = self.of_signing(owner, types) {
+                    return turn;
+                }
+                let Some(target) = self.zone.target_name(link.name.code()) else {
+                    return self.no_data(owner, types);
+                };
+                let full_ttl = link.full_ttl(self.zone.link_ttl());
+                let ttl = self.cut_ttl(owner, RecordType::CNAME, link, full_ttl);
+                let rdata = RData::CNAME(CNAME(target.clone()));
+                let cname = Record::from_rdata(owner.clone(), ttl, rdata);
+                self.reply.answers.push(cname);
+                match self.qtype {
+                    // RFC 8482 §4.1 for ANY.
+                    RecordType::CNAME | RecordType::ANY => Turn::Done,
+                    // Not to the link's data at once: a reload may have given the name to the file.
+                    _ => Turn::Alias(target),
+                }
+            }
+            (LinkPlace::Short, Layout::Direct) | (LinkPlace::Target, _) => {
+                self.link_data(owner, link)
+            }
+        }
+    }
+
+    /// The link's own records and those of the companion host, at `owner`.
+    fn link_data(&mut self, owner: &Name, link: &Link) -> Turn {
+        let template = self.zone.link_template();
+        let types = || {
+            let more = template.into_iter().flat_map(Node::rrsets);
+            let own = [RecordType::TXT, records::URI];
+            own.into_iter()
+                .chain(more.map(|set| set.rtype))
+                .map(u16::from)
+                .collect()
+        };
+        if let Some(turn) = self.of_signing(owner, types) {
+            return turn;
+        }
+        let rdata = match self.qtype {
+            // RFC 8482 §4.1: for ANY the one RRset that every link has.
+            RecordType::TXT | RecordType::ANY => Some(records::txt(&link.target)),
+            records::URI => Some(records::uri(&link.target)),
+            _ => None,
+        };
+        if let Some(rdata) = rdata {
+            let full_ttl = link.full_ttl(self.zone.link_ttl());
+            let ttl = self.cut_ttl(owner, rdata.record_type(), link, full_ttl);
+            let record = Record::from_rdata(owner.clone(), ttl, rdata);
+            self.reply.answers.push(record);
+            return Turn::Done;
+        }
+        let Some(rrset) = template.and_then(|node| node.rrset(self.qtype)) else {
+            return self.no_data(owner, types);
+        };
+        let ttl = self.cut_ttl(owner, rrset.rtype, link, rrset.ttl);
+        self.push_rrset_with_ttl(owner, rrset, ttl);
+        Turn::Done
+    }
+
+    /// The TTL of an RRset of a link, cut to what is left of its life.
+    fn cut_ttl(&mut self, owner: &Name, rtype: RecordType, link: &Link, ttl: u32) -> u32 {
+        let cut = link.cap_ttl(ttl, self.now);
+        // For who signs it.
+        if cut < ttl && self.signed.is_some_and(|signed| signed.wanted) {
+            self.reply.full_ttls.push(FullTtl {
+                owner: owner.clone(),
+                rtype,
+                ttl,
+            });
+        }
+        cut
+    }
+
+    /// A name below a code: it never exists, unless there is no such link and a wildcard of the
+    /// whole zone speaks for all names that do not exist (RFC 4592 §2.2.1).
+    fn below_link(&mut self, owner: &Name, code: &Code, wildcard: &Node) -> Turn {
+        match self.resolved(code) {
+            Err(turn) => turn,
+            Ok(Some(_)) => self.name_error(owner),
+            Ok(None) => self.static_node(owner, wildcard),
+        }
+    }
+
+    /// The link of a code, or that there is none; where that is not known, how the name ends.
+    fn resolved(&mut self, code: &Code) -> Result<Option<Arc<Link>>, Turn> {
+        // An alias (of the wildcard, or of a static name in a link's place) can lead from one code
+        // to another, of which nothing is known here. The resolver goes on from there.
+        if self.met.get_or_insert_with(|| code.clone()) != code {
+            return Err(Turn::Done);
+        }
+        match self.known {
+            None => Err(self.needs_link(code)),
+            Some(Known::Unknown(error)) => Err(self.failure(*error)),
+            Some(Known::Absent) => Ok(None),
+            Some(Known::Live(link)) => Ok(Some(Arc::clone(link))),
+        }
+    }
+
+    fn needs_link(&self, code: &Code) -> Turn {
+        match self.zone.link_origin() {
+            Some(origin) => Turn::NeedsLink(LinkName::new(code, origin)),
+            // Only zones with an origin for links have names for them.
+            None => Turn::Done,
+        }
+    }
+
+    /// RFC 2308 §2.2: the name is there, with these types, but not with the one that is asked for.
+    fn no_data(&mut self, owner: &Name, types: impl FnOnce() -> Vec<u16>) -> Turn {
+        if self.signed.is_some_and(|signed| signed.wanted) {
+            self.deny(owner, types(), Successor::Below);
+        }
+        self.push_soa();
+        Turn::Done
+    }
+
+    /// RFC 2308 §2.1: there is no such name.
+    fn name_error(&mut self, owner: &Name) -> Turn {
+        let wanted = self.signed.is_some_and(|signed| signed.wanted);
+        if wanted && matches!(self.qtype, RecordType::NSEC | RecordType::RRSIG) {
+            // To deny what is in its own proof would be a contradiction.
+            let types = vec![TYPE_NXNAME];
+            let (owner, successor) = (owner.clone(), Successor::Below);
+            self.push_nsec(Denial {
+                owner,
+                types,
+                successor,
+            });
+            return Turn::Done;
+        }
+        self.reply.rcode = ResponseCode::NXDomain;
+        self.deny(owner, vec![TYPE_NXNAME], Successor::Below);
+        self.push_soa();
+        Turn::Done
+    }
+
+    /// Has it proved that a name has these types and no other, if the client wants that.
+    fn deny(&mut self, owner: &Name, types: Vec<u16>, successor: Successor) {
+        if self.signed.is_some_and(|signed| signed.wanted) {
+            self.reply.denial = Some(Box::new(self.denial(owner, types, successor)));
+        }
+    }
+
+    /// That a name has these types of the file, and those that it has by being signed.
+    fn denial(&self, owner: &Name, mut types: Vec<u16>, successor: Successor) -> Denial {
+        if let Some(Signed { keys, .. }) = self.signed.filter(|_| self.is_apex) {
+            let own = [
+                (RecordType::DNSKEY, &keys.dnskeys),
+                (RecordType::CDS, &keys.cds),
+                (RecordType::CDNSKEY, &keys.cdnskeys),
+            ];
+            types.retain(|rtype| own.iter().all(|(own, _)| u16::from(*own) != *rtype));
+            let own = own.iter().filter(|(_, data)| !data.is_empty());
+            types.extend(own.map(|(rtype, _)| u16::from(*rtype)));
+        }
+        Denial {
+            owner: owner.clone(),
+            types,
+            successor,
+        }
+    }
+
+    fn push_nsec(&mut self, denial: Denial) {
+        self.reply.answers.extend(denial.record(self.zone));
+    }
+
+    /// It cannot be known whether there is a link. Anything but SERVFAIL would be cached as a lie.
+    fn failure(&mut self, error: ExtendedError) -> Turn {
+        self.reply = Answer::empty(ResponseCode::ServFail, Some(error));
+        Turn::Done
+    }
+
+    fn push_soa(&mut self) {
+        let soa = self.zone.negative_soa().clone();
+        self.reply.authorities.push(soa);
+    }
+
+    /// Aliases can lead below the same DNAME again, and to its owner; RFC 2181 §5: its records are in the
+    /// answer once.
+    fn push_rrset(&mut self, owner: &Name, rrset: &RrSet) {
+        let again = |r: &Record| r.record_type() == rrset.rtype && r.name == *owner;
+        if !self.reply.answers.iter().any(again) {
+            self.push_rrset_with_ttl(owner, rrset, rrset.ttl);
+        }
+    }
+
+    fn push_rrset_with_ttl(&mut self, owner: &Name, rrset: &RrSet, ttl: u32) {
+        let records = rrset
+            .rdata
+            .iter()
+            .map(|rdata| Record::from_rdata(owner.clone(), ttl, rdata.clone()));
+        self.reply.answers.extend(records);
+    }
+
+    /// RFC 1034 §4.3.2 step 6, RFC 1035 §3.3.9 and §3.3.11, RFC 2782 and RFC 9460 §4.1: addresses
+    /// of the hosts that were named, where this zone has them.
+    fn push_additionals(&mut self, owner: &Name, rrset: &RrSet) {
+        // RFC 2181 §5: no record twice, however many of the set name the same host.
+        let mut named = HashSet::new();
+        for rdata in &rrset.rdata {
+            let host = match rdata {
+                RData::NS(ns) => &ns.0,
+                RData::MX(mx) => &mx.exchange,
+                RData::SRV(srv) => &srv.target,
+                RData::SVCB(svcb) | RData::HTTPS(HTTPS(svcb)) => match svcb.svc_priority {
+                    // RFC 9460 §2.5.2: a dot is the owner, unless it is an alias for nothing.
+                    1.. if svcb.target_name.is_root() => owner,
+                    _ => &svcb.target_name,
+                },
+                _ => continue,
+            };
+            let key = LowerName::new(host);
+            let Some(node) = self.zone.addresses(&key) else {
+                continue;
+            };
+            if !named.insert(key) {
+                continue;
+            }
+            for qtype in [RecordType::A, RecordType::AAAA] {
+                let Some(addresses) = node.rrset(qtype) else {
+                    continue;
+                };
+                let records = addresses
+                    .rdata
+                    .iter()
+                    .map(|rdata| Record::from_rdata(host.clone(), addresses.ttl, rdata.clone()));
+                self.reply.additionals.extend(records);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

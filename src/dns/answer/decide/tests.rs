@@ -1,0 +1,627 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::name::ZoneName;
+use crate::link::{TargetUrl, Version};
+use crate::zone::ZoneConfig;
+
+const ZONE: &str = "\
+$TTL 300
+@ 3600 IN SOA ns hostmaster 1 3600 600 604800 60
+@      IN NS ns
+ns     IN A 192.0.2.1
+*.r    IN A 192.0.2.10
+*.r    IN AAAA 2001:db8::10
+loop1  IN CNAME loop2
+loop2  IN CNAME loop1
+old    IN DNAME new
+www.new IN A 192.0.2.20
+grow   IN DNAME much-longer-name
+promo  IN CNAME abc
+sub    IN NS ns.sub
+ns.sub IN A 192.0.2.53
+tosub  IN CNAME x.sub
+";
+
+const NOW: UnixTime = UnixTime(1_000_000);
+
+fn zone(layout: Layout) -> Zone {
+    zone_with(layout, "")
+}
+
+fn zone_with(layout: Layout, more: &str) -> Zone {
+    let config = ZoneConfig {
+        origin: ZoneName::parse("s.example.com").unwrap(),
+        file: PathBuf::from("test.zone"),
+        redirect_host: Some("r".into()),
+        layout,
+        link_ttl: 300,
+        dnssec: None,
+    };
+    Zone::parse(&config, &format!("{ZONE}{more}")).unwrap().0
+}
+
+fn live(expires_at: Option<UnixTime>) -> Known {
+    let name = LinkName::parse("abc.s.example.com").unwrap();
+    live_under(name, expires_at)
+}
+
+fn live_under(name: LinkName, expires_at: Option<UnixTime>) -> Known {
+    Known::Live(Arc::new(Link {
+        name,
+        target: TargetUrl::parse("https://example.net/").unwrap(),
+        created_at: UnixTime(0),
+        created_by: "test".into(),
+        expires_at,
+        ttl: None,
+        version: Version(1),
+    }))
+}
+
+fn ask(zone: &Zone, name: &str, qtype: RecordType, known: Option<&Known>) -> Step {
+    let name = Name::from_ascii(name).unwrap();
+    let question = Question {
+        name: &name,
+        key: &LowerName::new(&name),
+        qtype,
+        signed: None,
+    };
+    answer(zone, question, known, NOW)
+}
+
+/// The rcode, and the types of the records in all sections with their TTLs.
+fn check(name: &str, qtype: RecordType, known: Option<&Known>, expected: &str) {
+    let Step::Ready(reply) = ask(&zone(Layout::Cname), name, qtype, known) else {
+        panic!("{name} {qtype} needs a link");
+    };
+    let show = |records: &[Record]| {
+        let show = |r: &Record| format!("{}/{}", r.record_type(), r.ttl);
+        records.iter().map(show).collect::<Vec<_>>().join(" ")
+    };
+    let shown = [
+        u16::from(reply.rcode).to_string(),
+        show(&reply.answers),
+        show(&reply.authorities),
+        show(&reply.additionals),
+    ];
+    assert_eq!(shown.join(" | "), expected, "{name} {qtype}");
+}
+
+/// The records of all sections, one a line, of a zone with `more` in it.
+fn check_records(
+    more: &str,
+    name: &str,
+    qtype: RecordType,
+    known: Option<&Known>,
+    expected: &[&str],
+) {
+    let zone = zone_with(Layout::Cname, more);
+    let Step::Ready(reply) = ask(&zone, name, qtype, known) else {
+        panic!("{name} {qtype} needs a link");
+    };
+    let sections = [&reply.answers, &reply.authorities, &reply.additionals];
+    let shown: Vec<String> = sections
+        .into_iter()
+        .flatten()
+        .map(|r| match &r.data {
+            RData::Unknown { .. } | RData::SOA(_) => format!("{} {}", r.name, r.record_type()),
+            data => format!("{} {} {data}", r.name, r.record_type()),
+        })
+        .map(|line| line.replace(".s.example.com.", ""))
+        .collect();
+    assert_eq!(shown, expected, "{name} {qtype}");
+}
+
+#[test]
+fn asks_for_a_link_only_where_one_may_be() {
+    let zone = zone(Layout::Cname);
+    for (name, wanted) in [
+        ("abc.s.example.com.", Some("abc.s.example.com")),
+        ("ABC.r.S.example.com.", Some("abc.s.example.com")),
+        ("promo.s.example.com.", Some("abc.s.example.com")),
+        ("x.abc.s.example.com.", None),
+        ("_abc.s.example.com.", None),
+        ("ns.s.example.com.", None),
+        ("r.s.example.com.", None),
+        ("s.example.com.", None),
+        ("x.sub.s.example.com.", None),
+    ] {
+        let needed = match ask(&zone, name, RecordType::TXT, None) {
+            Step::NeedsLink(name) => Some(name.to_string()),
+            Step::Ready(_) => None,
+        };
+        assert_eq!(needed.as_deref(), wanted, "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_known_is_servfail_without_records() {
+    let unknown = Known::Unknown(ExtendedError {
+        code: ExtendedError::NETWORK_ERROR,
+        text: "down",
+    });
+    for name in [
+        "abc.s.example.com.",
+        "abc.r.s.example.com.",
+        "promo.s.example.com.",
+    ] {
+        for qtype in [RecordType::TXT, RecordType::A, RecordType::CNAME] {
+            // An alias to the link is no comfort: half an answer would be cached too.
+            if name.starts_with("promo") && qtype == RecordType::CNAME {
+                continue;
+            }
+            check(name, qtype, Some(&unknown), "2 |  |  | ");
+        }
+    }
+}
+
+#[test]
+fn no_ttl_reaches_beyond_the_links_end() {
+    let ends = live(Some(UnixTime(NOW.0 + 9)));
+    let name = "abc.s.example.com.";
+    check(
+        name,
+        RecordType::TXT,
+        Some(&ends),
+        "0 | CNAME/8 TXT/8 |  | ",
+    );
+    check(name, RecordType::A, Some(&ends), "0 | CNAME/8 A/8 |  | ");
+    let endless = live(None);
+    check(
+        name,
+        RecordType::A,
+        Some(&endless),
+        "0 | CNAME/300 A/300 |  | ",
+    );
+}
+
+#[test]
+fn rfc6672_dname_and_the_alias_it_stands_for() {
+    check(
+        "www.old.s.example.com.",
+        RecordType::A,
+        None,
+        "0 | DNAME/300 CNAME/300 A/300 |  | ",
+    );
+    check(
+        "www.old.s.example.com.",
+        RecordType::CNAME,
+        None,
+        "0 | DNAME/300 CNAME/300 |  | ",
+    );
+    check(
+        "no.old.s.example.com.",
+        RecordType::A,
+        None,
+        "3 | DNAME/300 CNAME/300 | SOA/60 | ",
+    );
+    check(
+        "old.s.example.com.",
+        RecordType::A,
+        None,
+        "0 |  | SOA/60 | ",
+    );
+    // §2.2: a name that grows too long.
+    let label = "a".repeat(63);
+    let long = format!(
+        "{label}.{label}.{label}.{}.grow.s.example.com.",
+        "a".repeat(40)
+    );
+    check(&long, RecordType::A, None, "6 | DNAME/300 |  | ");
+}
+
+#[test]
+fn rfc6672_2_2_a_star_is_a_label_like_others() {
+    check_records(
+        "",
+        "*.old.s.example.com.",
+        RecordType::CNAME,
+        None,
+        &["old DNAME", "*.old CNAME *.new"],
+    );
+}
+
+#[test]
+fn rfc2181_5_a_dname_that_is_met_twice_is_in_the_answer_once() {
+    check_records(
+        "a.new IN CNAME b.old\nb.new IN A 192.0.2.21\n",
+        "a.old.s.example.com.",
+        RecordType::A,
+        None,
+        &[
+            "old DNAME",
+            "a.old CNAME a.new",
+            "a.new CNAME b.old",
+            "b.old CNAME b.new",
+            "b.new A 192.0.2.21",
+        ],
+    );
+}
+
+#[test]
+fn rfc2181_5_addresses_of_a_host_that_is_named_twice_are_added_once() {
+    check_records(
+        "mx IN MX 10 ns\nmx IN MX 20 NS\n",
+        "mx.s.example.com.",
+        RecordType::MX,
+        None,
+        &["mx MX 10 ns", "mx MX 20 NS", "ns A 192.0.2.1"],
+    );
+}
+
+#[test]
+fn rfc1034_4_3_2_step_6_addresses_from_a_wildcard() {
+    check_records(
+        "mx IN MX 10 any.w\n*.w IN A 192.0.2.22\n",
+        "mx.s.example.com.",
+        RecordType::MX,
+        None,
+        &["mx MX 10 any.w", "any.w A 192.0.2.22"],
+    );
+    // Whether a link is there is not asked for something that is merely useful.
+    check_records(
+        "mx IN MX 10 abc\n",
+        "mx.s.example.com.",
+        RecordType::MX,
+        None,
+        &["mx MX 10 abc"],
+    );
+}
+
+#[test]
+fn rfc9460_4_1_addresses_of_service_bindings() {
+    check_records(
+        "web IN HTTPS 1 ns\n",
+        "web.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["web HTTPS 1 ns", "ns A 192.0.2.1"],
+    );
+}
+
+#[test]
+fn rfc9460_2_5_2_a_dot_is_the_owner_of_the_binding() {
+    check_records(
+        "web IN HTTPS 1 .\nweb IN A 192.0.2.24\n",
+        "web.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["web HTTPS 1 .", "web A 192.0.2.24"],
+    );
+    // §2.5.1: as the target of an alias it says that there is no such service.
+    check_records(
+        "web IN HTTPS 0 .\nweb IN A 192.0.2.24\n",
+        "web.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["web HTTPS 0 ."],
+    );
+    check_records(
+        "*.w IN HTTPS 1 .\n*.w IN A 192.0.2.24\n",
+        "x.w.s.example.com.",
+        RecordType::HTTPS,
+        None,
+        &["x.w HTTPS 1 .", "x.w A 192.0.2.24"],
+    );
+}
+
+/// A zone without links with the records of RFC 4592 §2.2.1.
+const WILDCARDS: &str = "\
+*.wild IN TXT \"this is a wildcard\"
+*.wild IN MX 10 host1.wild
+sub.*.wild IN TXT \"this is not a wildcard\"
+host1.wild IN A 192.0.2.1
+_ssh._tcp.host1.wild IN SRV 0 0 22 host1.wild
+_ssh._tcp.host2.wild IN SRV 0 0 22 host2.wild
+subdel.wild IN NS ns.example.net.
+*.cname IN CNAME host1.wild
+*.dangling IN CNAME nothing_here
+";
+
+/// The rcode, and the types in the answer and authority sections.
+#[track_caller]
+fn check_wildcards(name: &str, qtype: RecordType, expected: &str) {
+    let zone = zone_with(Layout::Cname, WILDCARDS);
+    let Step::Ready(reply) = ask(&zone, &format!("{name}.s.example.com."), qtype, None) else {
+        panic!("{name} needs a link");
+    };
+    let types = |records: &[Record]| {
+        let types: Vec<_> = records
+            .iter()
+            .map(|r| r.record_type().to_string())
+            .collect();
+        types.join(" ")
+    };
+    let rcode = u16::from(reply.rcode);
+    let shown = format!(
+        "{rcode} | {} | {}",
+        types(&reply.answers),
+        types(&reply.authorities)
+    );
+    assert_eq!(shown, expected, "{name} {qtype}");
+    // RFC 4592 §3.3.1: what is synthesised has the name that was asked for.
+    let first = reply.answers.first().map(|record| record.name.to_ascii());
+    let asked = format!("{name}.s.example.com.");
+    assert!(first.is_none_or(|first| first == asked), "{name} {qtype}");
+}
+
+#[test]
+fn rfc4592_2_2_1_the_examples() {
+    use RecordType as T;
+    // "The following responses would be synthesized from one of the wildcards in the zone".
+    check_wildcards("host3.wild", T::MX, "0 | MX | ");
+    check_wildcards("host3.wild", T::A, "0 |  | SOA");
+    check_wildcards("foo.bar.wild", T::TXT, "0 | TXT | ");
+    // "The following responses would not be synthesized from any of the wildcards in the zone".
+    check_wildcards("host1.wild", T::MX, "0 |  | SOA");
+    check_wildcards("sub.*.wild", T::MX, "0 |  | SOA");
+    check_wildcards("_telnet._tcp.host1.wild", T::SRV, "3 |  | SOA");
+    check_wildcards("host.subdel.wild", T::A, "0 |  | NS");
+    check_wildcards("ghost.*.wild", T::MX, "3 |  | SOA");
+}
+
+#[test]
+fn rfc4592_3_3_1_closest_enclosers_and_sources() {
+    use RecordType as T;
+    check_wildcards("host3.wild", T::TXT, "0 | TXT | ");
+    check_wildcards("_telnet._tcp.host1.wild", T::TXT, "3 |  | SOA");
+    check_wildcards("_dns._udp.host2.wild", T::TXT, "3 |  | SOA");
+    check_wildcards("_telnet._tcp.host3.wild", T::TXT, "0 | TXT | ");
+    check_wildcards("_chat._udp.host3.wild", T::TXT, "0 | TXT | ");
+    check_wildcards("foobar.*.wild", T::TXT, "3 |  | SOA");
+}
+
+#[test]
+fn rfc4592_2_1_1_an_asterisk_is_a_label_like_others_in_a_query() {
+    check_wildcards("*.wild", RecordType::TXT, "0 | TXT | ");
+    check_wildcards("*.wild", RecordType::A, "0 |  | SOA");
+    check_wildcards("*.host1.wild", RecordType::TXT, "3 |  | SOA");
+    check_wildcards("*.host3.wild", RecordType::TXT, "0 | TXT | ");
+}
+
+#[test]
+fn rfc4592_4_3_aliases_of_a_wildcard() {
+    check_wildcards("x.cname", RecordType::A, "0 | CNAME A | ");
+    check_wildcards("x.y.cname", RecordType::CNAME, "0 | CNAME | ");
+    check_wildcards("x.cname", RecordType::TXT, "0 | CNAME | SOA");
+}
+
+#[test]
+fn rfc4592_2_2_2_and_rfc8020_2_names_on_the_way_exist() {
+    check_wildcards("host2.wild", RecordType::A, "0 |  | SOA");
+    check_wildcards("_tcp.host2.wild", RecordType::ANY, "0 |  | SOA");
+    check_wildcards("x.host2.wild", RecordType::A, "3 |  | SOA");
+}
+
+#[test]
+fn rfc6604_3_the_rcode_is_that_of_the_last_name() {
+    check_wildcards("x.dangling", RecordType::A, "3 | CNAME | SOA");
+    check_wildcards("x.dangling", RecordType::CNAME, "0 | CNAME | ");
+    // RFC 2308 §2.1.2 and §2.2.1: the SOA is that of the zone in which the last name is not.
+    check_records(
+        "one IN CNAME two\ntwo IN CNAME three_\n",
+        "one.s.example.com.",
+        RecordType::A,
+        None,
+        &["one CNAME two", "two CNAME three_", "s.example.com. SOA"],
+    );
+    // Of a name that is not ours we know nothing, and say nothing.
+    check_records(
+        "one IN CNAME www.example.org.\n",
+        "one.s.example.com.",
+        RecordType::A,
+        None,
+        &["one CNAME www.example.org."],
+    );
+}
+
+#[test]
+fn rfc8482_4_1_one_rrset_for_any() {
+    use RecordType as T;
+    check_wildcards("host3.wild", T::ANY, "0 | MX | ");
+    check_wildcards("x.cname", T::ANY, "0 | CNAME | ");
+    check_wildcards("x.host2.wild", T::ANY, "3 |  | SOA");
+    check_wildcards("x.subdel.wild", T::ANY, "0 |  | NS");
+}
+
+#[test]
+fn rfc6672_3_2_a_query_for_any_follows_the_synthesised_alias() {
+    check_records(
+        "",
+        "www.old.s.example.com.",
+        RecordType::ANY,
+        None,
+        &["old DNAME", "www.old CNAME www.new", "www.new A 192.0.2.20"],
+    );
+}
+
+#[test]
+fn rfc6672_2_3_a_dname_at_the_apex() {
+    let config = ZoneConfig {
+        origin: ZoneName::parse("s.example.com").unwrap(),
+        file: PathBuf::from("test.zone"),
+        redirect_host: None,
+        layout: Layout::Cname,
+        link_ttl: 300,
+        dnssec: None,
+    };
+    let text = "$TTL 300\n@ SOA ns.test. h.test. 1 2 3 4 60\n@ NS ns.test.\n@ DNAME new.example.\n";
+    let (zone, _) = Zone::parse(&config, text).unwrap();
+    let check = |name: &str, qtype, expected: &[&str]| {
+        let Step::Ready(reply) = ask(&zone, name, qtype, None) else {
+            panic!("there are no links");
+        };
+        let shown: Vec<_> = [&reply.answers, &reply.authorities]
+            .into_iter()
+            .flatten()
+            .map(|record| format!("{} {}", record.name, record.record_type()))
+            .collect();
+        assert_eq!(shown, expected, "{name} {qtype}");
+    };
+    // The apex itself is not renamed.
+    check("s.example.com.", RecordType::NS, &["s.example.com. NS"]);
+    check("s.example.com.", RecordType::A, &["s.example.com. SOA"]);
+    check(
+        "s.example.com.",
+        RecordType::DNAME,
+        &["s.example.com. DNAME"],
+    );
+    let renamed = ["s.example.com. DNAME", "a.b.s.example.com. CNAME"];
+    check("a.b.s.example.com.", RecordType::A, &renamed);
+    check("a.b.s.example.com.", RecordType::SOA, &renamed);
+}
+
+#[test]
+fn rfc2181_5_a_dname_that_an_alias_leads_to_is_in_the_answer_once() {
+    check_records(
+        "a.new IN CNAME old\n",
+        "a.old.s.example.com.",
+        RecordType::DNAME,
+        None,
+        &["old DNAME", "a.old CNAME a.new", "a.new CNAME old"],
+    );
+}
+
+#[test]
+fn rfc9471_3_1_only_glue_from_below_the_cut_cannot_be_left_out() {
+    let zone = zone_with(
+        Layout::Cname,
+        "sibling IN NS ns.sub\nupper IN NS ns\nout IN NS ns.example.net.\n",
+    );
+    for (name, additionals, is_required) in [
+        ("x.sub.s.example.com.", 1, true),
+        ("x.sibling.s.example.com.", 1, false),
+        ("x.upper.s.example.com.", 1, false),
+        ("x.out.s.example.com.", 0, false),
+    ] {
+        let Step::Ready(reply) = ask(&zone, name, RecordType::A, None) else {
+            panic!("{name} needs a link");
+        };
+        assert!(!reply.authoritative, "{name}");
+        assert_eq!(reply.additionals.len(), additionals, "{name}");
+        assert_eq!(reply.glue_required, is_required, "{name}");
+    }
+}
+
+#[test]
+fn rfc4035_3_1_4_1_ds_is_answered_above_the_cut() {
+    let ds = "sub IN DS 1 8 9 AA\n";
+    let name = "sub.s.example.com.";
+    let zone = zone_with(Layout::Cname, ds);
+    let Step::Ready(reply) = ask(&zone, name, RecordType::DS, None) else {
+        panic!("no link is needed");
+    };
+    assert!(reply.authoritative);
+    assert_eq!((reply.answers.len(), reply.authorities.len()), (1, 0));
+    check(name, RecordType::DS, None, "0 |  | SOA/60 | ");
+    check(
+        &format!("x.{name}"),
+        RecordType::DS,
+        None,
+        "0 |  | NS/300 | A/300",
+    );
+}
+
+#[test]
+fn an_alias_to_a_link_of_which_nothing_is_known_ends_the_answer() {
+    // What is known is that there is no link `abc`; it says nothing of the link `landing`.
+    let known = Some(&Known::Absent);
+    let zone = "* IN CNAME landing\n";
+    for (name, expected) in [
+        ("abc.s.example.com.", "abc CNAME landing"),
+        ("x.abc.s.example.com.", "x.abc CNAME landing"),
+    ] {
+        check_records(zone, name, RecordType::A, known, &[expected]);
+    }
+}
+
+#[test]
+fn a_static_name_in_a_links_place_below_the_redirect_host_wins() {
+    let known = live(None);
+    let name = "abc.s.example.com.";
+    let zone = "abc.r IN A 192.0.2.23\n";
+    let alias = "abc CNAME abc.r";
+    let check = |qtype, expected: &[&str]| {
+        check_records(zone, name, qtype, Some(&known), expected);
+    };
+    check(RecordType::A, &[alias, "abc.r A 192.0.2.23"]);
+    check(RecordType::TXT, &[alias, "s.example.com. SOA"]);
+    check(RecordType::CNAME, &[alias]);
+    check_records(
+        "abc.r IN CNAME def\n",
+        name,
+        RecordType::TXT,
+        Some(&known),
+        &[alias, "abc.r CNAME def"],
+    );
+}
+
+#[test]
+fn aliases_that_go_round_end() {
+    check(
+        "loop1.s.example.com.",
+        RecordType::A,
+        None,
+        "0 | CNAME/300 CNAME/300 |  | ",
+    );
+}
+
+#[test]
+fn an_alias_into_a_delegation_ends_in_a_referral() {
+    let Step::Ready(reply) = ask(
+        &zone(Layout::Cname),
+        "tosub.s.example.com.",
+        RecordType::A,
+        None,
+    ) else {
+        panic!("no link is needed");
+    };
+    assert!(
+        reply.authoritative,
+        "the first name is ours (RFC 1035 §4.1.1)"
+    );
+    assert_eq!(
+        (
+            reply.answers.len(),
+            reply.authorities.len(),
+            reply.additionals.len()
+        ),
+        (1, 1, 1)
+    );
+    assert!(reply.glue_required);
+}
+
+proptest! {
+    /// RFC 1034 §3.6.2: whatever is asked, no name in an answer has a CNAME and other data.
+    #[test]
+    fn rfc1034_3_6_2_nothing_beside_a_cname(
+        name in "(([a-z_]{1,4}|\\*|abc|old|sub|ns|loop1|promo)\\.){0,3}(r\\.)?",
+        qtype in any::<u16>(),
+        direct in any::<bool>(),
+        is_live in any::<bool>(),
+    ) {
+        let zone = zone(if direct { Layout::Direct } else { Layout::Cname });
+        let name = format!("{name}s.example.com.");
+        let known = match ask(&zone, &name, RecordType::from(qtype), None) {
+            Step::NeedsLink(name) if is_live => live_under(name, None),
+            _ => Known::Absent,
+        };
+        let step = ask(&zone, &name, RecordType::from(qtype), Some(&known));
+        let Step::Ready(reply) = step else { panic!("needs another link") };
+        for record in &reply.answers {
+            let alias = record.record_type() == RecordType::CNAME;
+            let same = reply.answers.iter().filter(|r| r.name == record.name);
+            prop_assert!(!alias || same.count() == 1);
+        }
+        // RFC 2308 §2: a negative answer from us always has the SOA, and only then.
+        let negative = reply.authorities.iter().any(|r| r.record_type() == RecordType::SOA);
+        let last = reply.answers.last().map(Record::record_type);
+        let positive = last.is_some_and(|last| last != RecordType::CNAME)
+            || matches!(qtype, 5 | 255) && last.is_some();
+        let referral = reply.authorities.iter().any(|r| r.record_type() == RecordType::NS);
+        let endless = name.contains("loop1.s.");
+        prop_assert!(endless || negative != (positive || referral), "{:?}", reply);
+    }
+}

@@ -1,0 +1,127 @@
+//! The fast path: from an ordinary query, which nearly every packet is, to its reply.
+//!
+//! ```text
+//!   read ── hot answer? ──────────── complete ── out
+//!             └─ respond ── keep ──────┘
+//! ```
+//!
+//! Our own reader takes the query apart, and a hot answer needs nothing more. Where there is none,
+//! [`super::respond`] makes the reply, as it does for queries read by hickory's decoder.
+
+use std::net::IpAddr;
+
+use super::handler::Handler;
+use super::hot::{Form, HotAnswers, Now};
+use super::packet::{Packet, Via};
+use super::respond::{Answerable, Pending, Reading, Response, Scratch, Signatures};
+use crate::dns::answer::decide::Answer;
+use crate::dns::limits::rate_limit::Scope;
+use crate::dns::wire::message::Message;
+use crate::dns::wire::query::Query;
+use crate::dns::wire::reply::{Head, ReplyBuffer, Sent};
+
+/// An ordinary query, and the hash by which its answer is looked for.
+pub(crate) struct Prepared<'p> {
+    pub(crate) query: Query<'p>,
+    /// Which of the answers to it is wanted.
+    form: Form,
+    hash: u64,
+    /// What the rate limit will charge, if there is one for this client and the reply is an answer.
+    pub(crate) accounts: Option<[u64; 2]>,
+}
+
+impl Handler {
+    /// Reads a packet of this client; none if it is no ordinary query.
+    pub(crate) fn prepare<'p>(
+        &self,
+        packet: &'p [u8],
+        (client, via): (IpAddr, Via),
+    ) -> Option<Prepared<'p>> {
+        let query = Query::read(packet)?;
+        let form = self.0.form_of(query.echo.edns);
+        let hash = self.0.hot.key(&query.name, form, query.qtype).hash();
+        let limiter = self.0.limiter_for(via);
+        let accounts = limiter.and_then(|limiter| limiter.accounts_of_answers(client, &query.name));
+        Some(Prepared {
+            query,
+            form,
+            hash,
+            accounts,
+        })
+    }
+
+    /// Makes the replies to these queries quicker, which are to come next.
+    pub(crate) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
+        self.0
+            .hot
+            .fetch(prepared.clone().map(|prepared| prepared.hash));
+        if let Some(limiter) = self.0.limiter_for(Via::Udp) {
+            limiter.fetch(prepared.filter_map(|prepared| prepared.accounts).flatten());
+        }
+    }
+
+    /// Makes the reply to an ordinary query, or finds that it has to wait.
+    pub(crate) fn reply_now(
+        &self,
+        prepared: &Prepared<'_>,
+        (client, via): (IpAddr, Via),
+        now: &Now,
+        scratch: Scratch<'_>,
+        signatures: Signatures,
+    ) -> Result<Sent, Pending> {
+        let &Prepared {
+            ref query,
+            form,
+            hash,
+            ..
+        } = prepared;
+        let read = (query, Reading::Ordinary);
+        let mut response = Response::new(&self.0, read, (client, via), now, scratch);
+        let key = HotAnswers::key_with_hash(&query.name, form, query.qtype, hash);
+        match response.hot_reply(&key) {
+            Some(sent) => Ok(sent),
+            None => response.now(signatures),
+        }
+    }
+
+    /// Makes the reply to an ordinary query whose link has been looked up; none if no zone has its name any more.
+    pub(crate) fn reply_with(
+        &self,
+        query: &Query<'_>,
+        from: (IpAddr, Via),
+        answerable: Answerable,
+        scratch: Scratch<'_>,
+    ) -> Option<Sent> {
+        let now = self.time();
+        let read = (query, Reading::Ordinary);
+        Response::new(&self.0, read, from, &now, scratch).after(answerable)
+    }
+
+    /// The reply to a query whose answer would take a signature, where there can be no more: to come by TCP.
+    pub(crate) fn reply_unsigned(
+        &self,
+        packet: &Packet<'_>,
+        now: &Now,
+        reply: &mut ReplyBuffer,
+    ) -> Option<Sent> {
+        self.0.metrics.dnssec_signatures_refused.inc();
+        let message;
+        let echo = match packet.query() {
+            Some(prepared) => &prepared.query.echo,
+            None => {
+                message = Message::read(packet.bytes())?;
+                &message.echo
+            }
+        };
+        let (client, via) = packet.from();
+        let frame = self.0.frame(echo, via, client, now.unix);
+        let sent = reply.truncate(&frame, Head::of(&Answer::cut()));
+        // Which names there are, is not known here.
+        Some(Sent {
+            class: sent.class.with(Scope::Kind),
+            ..sent
+        })
+    }
+}
+#[cfg(test)]
+mod tests;

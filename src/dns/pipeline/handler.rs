@@ -1,0 +1,327 @@
+//! What all queries share: zones, links, hot answers, settings and limits.
+//!
+//! [`Handler`] is what transports hold; [`super::packet`] has its entry points, and `respond` makes the
+//! replies. hickory's `Catalog` with a `ZoneHandler` is not used, because it turns a failing backend into NODATA,
+//! ignores the query's class, and obeys any UDP size that the client names.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
+use super::packet::{MAX_TCP_PAYLOAD, Via};
+use super::respond::Answerable;
+use super::settings::Settings;
+use super::sign_answer::SigningState;
+use crate::base::clock::UnixTime;
+use crate::base::metrics::Metrics;
+use crate::dns::answer::decide::{ExtendedError, Known};
+use crate::dns::limits::cookie::Cookies;
+use crate::dns::limits::cookie::secrets::CookieSecrets;
+use crate::dns::limits::rate_limit::{RateLimiter, Sweep};
+use crate::dns::query_log::QueryLog;
+use crate::dns::transport::watchdog::Pulse;
+use crate::dns::wire::edns::{QueryEdns, udp_limit};
+use crate::dns::wire::message::{Message, Refusal};
+use crate::dns::wire::query::Echo;
+use crate::dns::wire::reply::{Encoded, Frame, Options};
+use crate::links::{Links, Stamp, Unresolved};
+use crate::store::StoreError;
+use crate::zone::{ZoneSet, Zones};
+
+/// How many requests may be in work at once. What comes beyond waits if it came by TCP; else it is dropped,
+/// and resolvers ask again. A request in work holds some 10 KiB.
+const MAX_IN_FLIGHT: u32 = 16_384;
+
+/// How often the rate limit is looked after.
+const RATE_LIMIT_TICK: Duration = Duration::from_secs(1);
+
+/// Answers requests from the zones and their links; and where they are logged, if they are.
+#[derive(Clone, Debug)]
+pub struct Handler(pub(crate) Arc<Shared>, QueryLog);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) zones: Arc<ZoneSet>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) hot: HotAnswers,
+    settings: Settings,
+    cookies: Cookies,
+    limiter: Option<RateLimiter>,
+    pub(crate) signatures: SigningState,
+    /// Whether any zone is signed.
+    pub(crate) has_signed: bool,
+    pub(crate) metrics: Arc<Metrics>,
+    in_flight: Arc<Semaphore>,
+    pulse: Pulse,
+}
+
+/// A request that waits for a link.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) zones: Arc<Zones>,
+    /// Of the time before these zones were looked at.
+    pub(crate) stamp: Stamp,
+    pub(crate) link: Unresolved,
+}
+
+/// Whether a client wants signatures and proofs with whatever it is told (RFC 3225 §3).
+fn wants_dnssec(edns: Option<QueryEdns<'_>>) -> bool {
+    edns.is_some_and(|edns| edns.dnssec_ok)
+}
+
+impl Handler {
+    /// A handler for these zones and links. Answers that are kept take at most `hot_bytes` bytes.
+    pub fn new(
+        zones: Arc<ZoneSet>,
+        links: Arc<Links>,
+        hot_bytes: usize,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let hot = HotAnswers::new(hot_bytes);
+        let limiter = settings.rate_limit.as_ref();
+        let limiter = limiter.map(|config| RateLimiter::new(config, &metrics));
+        let has_signed = !zones.signings().is_empty();
+        let signatures = SigningState::new(&settings.signatures, has_signed);
+        let shared = Shared {
+            has_signed,
+            signatures,
+            zones,
+            links,
+            hot,
+            cookies: drawn_cookies(settings.cookies),
+            limiter,
+            settings,
+            metrics,
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
+            pulse: Pulse::default(),
+        };
+        Self(Arc::new(shared), QueryLog::off())
+    }
+
+    /// Has queries logged there.
+    #[must_use]
+    pub fn with_query_log(self, log: QueryLog) -> Self {
+        Self(self.0, log)
+    }
+
+    /// Whether any zone is signed.
+    pub(crate) fn has_signed(&self) -> bool {
+        self.0.has_signed
+    }
+
+    /// Where queries are logged.
+    pub(crate) fn query_log(&self) -> &QueryLog {
+        &self.1
+    }
+
+    /// The largest UDP reply, in bytes.
+    pub(crate) fn udp_payload(&self) -> usize {
+        self.0.settings.udp_payload.into()
+    }
+
+    /// The time now.
+    pub(crate) fn time(&self) -> Now {
+        self.0.time()
+    }
+
+    /// Waits for the link of a query, which is being looked up.
+    pub(crate) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
+        Answerable {
+            zones: unanswered.zones,
+            stamp: unanswered.stamp,
+            resolved: self.0.links.resolve_later(unanswered.link).await,
+        }
+    }
+
+    /// Has the links looked up that these requests wait for. To be called within a runtime.
+    pub(crate) fn look_up<'a>(&self, unanswered: impl IntoIterator<Item = &'a mut Unanswered>) {
+        let links = unanswered.into_iter().map(|one| &mut one.link);
+        self.0.links.look_up(links);
+    }
+
+    /// Room for one more request in work; none if there are too many, or the server stops.
+    pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.in_flight).try_acquire_owned().ok()
+    }
+
+    /// Has answers made anew, since the zones have been replaced.
+    pub fn zones_replaced(&self) {
+        self.0.links.renew_all();
+    }
+
+    /// Room for one more request in work, when there is some; none if the server stops.
+    pub(crate) async fn permit_later(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.in_flight).acquire_owned().await.ok()
+    }
+
+    /// Whether the workers still come round.
+    pub fn pulse(&self) -> &Pulse {
+        &self.0.pulse
+    }
+
+    /// Makes DNS cookies under these secrets from now on.
+    pub fn set_cookie_secrets(&self, secrets: CookieSecrets) {
+        self.0.cookies.set(secrets);
+    }
+
+    /// Looks after the limits of replies and signatures, until it is told to stop.
+    pub async fn watch_rate_limit(self, shutdown: CancellationToken) {
+        let mut sweep = Sweep::default();
+        let mut part = 0_usize;
+        let mut ticks = tokio::time::interval(RATE_LIMIT_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            let now = Instant::now();
+            if let Some(limiter) = &self.0.limiter {
+                limiter.tick(&mut sweep, now);
+            }
+            self.0.signatures.limiter().sweep(part, now);
+            part = part.wrapping_add(1);
+        }
+    }
+
+    /// Where to count.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Takes no more requests, and waits until those in work are answered, but no longer than
+    /// `patience`. Returns whether all were.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        // The semaphore is fair: once all permits are asked for, no request gets one any more.
+        let all = self.0.in_flight.acquire_many(MAX_IN_FLIGHT);
+        match tokio::time::timeout(patience, all).await {
+            Ok(Ok(permits)) => {
+                permits.forget();
+                true
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.0.in_flight.close();
+                false
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// What a reply is besides the answer.
+    pub(crate) fn frame<'a>(
+        &'a self,
+        echo: &'a Echo<'a>,
+        via: Via,
+        client: IpAddr,
+        now: UnixTime,
+    ) -> Frame<'a> {
+        let udp_payload = self.settings.udp_payload;
+        let (limit, keepalive) = match via {
+            Via::Udp => {
+                let size = echo.edns.map(|edns| edns.udp_payload);
+                (udp_limit(size, udp_payload), None)
+            }
+            Via::Tcp { keepalive } | Via::Tls { keepalive } => (MAX_TCP_PAYLOAD, Some(keepalive)),
+        };
+        let cookie = echo.edns.and_then(|edns| edns.cookie);
+        let cookie = cookie.and_then(|cookie| self.cookies.check(&cookie, client, now));
+        let options = echo.edns.map_or_else(Options::default, |edns| Options {
+            cookie: cookie.map(|checked| checked.cookie),
+            nsid: self.settings.nsid.as_deref().filter(|_| edns.nsid),
+            // RFC 7828 §3.2.1: by UDP it means nothing.
+            keepalive: keepalive.filter(|_| edns.keepalive),
+            error: None,
+            // RFC 7830 §6: where everybody can read it, it hides nothing and costs something.
+            padding: edns.padding && via.is_encrypted(),
+        });
+        Frame {
+            echo,
+            udp_payload,
+            options,
+            limit: limit.into(),
+            has_valid_cookie: cookie.is_some_and(|checked| checked.is_valid),
+        }
+    }
+
+    /// What limits replies that go this way: by TCP, a client has shown that it is where it says it is.
+    pub(crate) fn limiter_for(&self, via: Via) -> Option<&RateLimiter> {
+        self.limiter.as_ref().filter(|_| via == Via::Udp)
+    }
+
+    /// What a message is told that needs no look-up.
+    pub(crate) fn refusal(&self, message: &Message<'_>, frame: &Frame<'_>) -> Option<Refusal> {
+        message.refusal(&self.settings.identity, frame.cookie_check(), |name| {
+            self.zones.current().has_apex(name)
+        })
+    }
+
+    /// What an answer is to know of a link that could not be looked up.
+    pub(crate) fn unknown(&self, error: &StoreError) -> Known {
+        self.metrics.link_failures.inc();
+        Known::Unknown(explain(error))
+    }
+
+    /// Which of the answers to a query its client wants.
+    pub(crate) fn form_of(&self, edns: Option<QueryEdns<'_>>) -> Form {
+        match self.has_signed && wants_dnssec(edns) {
+            true => Form::Signed,
+            false => Form::Plain,
+        }
+    }
+
+    /// Keeps an answer hot, if it can be.
+    pub(crate) fn keep(&self, key: &HotKey<'_>, encoded: &Encoded<'_>, validity: Validity) {
+        let head = encoded.head.to_bytes();
+        let more = self.hot.keep(key, head, encoded.records, validity);
+        self.count_hot_bytes(more);
+    }
+
+    /// Counts bytes that kept answers take in addition.
+    pub(crate) fn count_hot_bytes(&self, more: usize) {
+        if more > 0 {
+            let more = i64::try_from(more).unwrap_or(i64::MAX);
+            self.metrics.dns_hot_bytes.inc_by(more);
+        }
+    }
+
+    pub(crate) fn time(&self) -> Now {
+        Now {
+            instant: Instant::now(),
+            unix: self.links.now(),
+        }
+    }
+}
+
+/// Cookies under a secret that is drawn now, if there are to be any. Where the system has no random bytes
+/// for it, we are a server without.
+fn drawn_cookies(enabled: bool) -> Cookies {
+    let cookies = Cookies::default();
+    if enabled {
+        match CookieSecrets::random() {
+            Ok(secrets) => cookies.set(secrets),
+            Err(error) => tracing::warn!(%error, "there are no DNS cookies"),
+        }
+    }
+    cookies
+}
+
+/// Tells the operator of a resolver why there is no answer (RFC 8914).
+fn explain(error: &StoreError) -> ExtendedError {
+    let (code, text) = match error {
+        StoreError::Unreachable(_) | StoreError::Unavailable(_) => {
+            (ExtendedError::NETWORK_ERROR, "link store unavailable")
+        }
+        StoreError::Refused(_) => (ExtendedError::NOT_READY, "link store refuses calls"),
+        StoreError::Throttled(_) => (ExtendedError::NOT_READY, "link store throttles"),
+        StoreError::DeadlineExceeded => (ExtendedError::NETWORK_ERROR, "link store too slow"),
+        StoreError::Overloaded => (
+            ExtendedError::NOT_READY,
+            "too many queries wait for the link store",
+        ),
+        StoreError::Corrupt { .. } => (ExtendedError::NOT_READY, "stored link is damaged"),
+    };
+    ExtendedError { code, text }
+}

@@ -1,0 +1,677 @@
+//! From a query to its reply, however the query was read.
+//!
+//! ```text
+//!   zone ── name of a link? ── known to be absent: stand-in ──┐
+//!    └─ answer ── sign ── encode ── keep it hot ──────────────┴─ complete ── out
+//! ```
+//!
+//! [`decide`](crate::dns::answer::decide) alone decides what the reply says. This module finds what the decision needs, has the
+//! answer signed and encoded, and knows which answers can be used again. [`Reading`] is the only difference
+//! between the fast path and the general one: an odd query neither uses nor fills what is kept.
+//!
+//! The UDP workers do not sign. They hand a query that needs a signature to a thread for signing, which begins
+//! anew. Only denials of a signed zone are put together by hand, since every made-up name needs one of its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+
+use super::handler::{Shared, Unanswered};
+use super::hot::{Form, HotKey, Now, Validity};
+use super::packet::Via;
+use super::sign_answer::{Signer, Unsigned};
+use crate::base::clock::UnixTime;
+use crate::base::name::wire::WireName;
+use crate::dns::answer::decide::{Answer, Known, Question, Signed, Step, answer};
+use crate::dns::limits::rate_limit::{Purpose, Scope};
+use crate::dns::wire::query::{Query, to_name};
+use crate::dns::wire::reply::{Encoded, Frame, Head, ReplyBuffer, Sent};
+use crate::dnssec::Signing;
+use crate::dnssec::keys::ZoneKeys;
+use crate::link::{Code, LinkName, Origin};
+use crate::links::{Lease, Resolution, Resolved, Stamp};
+use crate::zone::{Lookup, Zone, Zones};
+
+/// How long an answer that depends on no link is kept, before it is made again for no other reason.
+const STATIC_LEASE: Duration = Duration::from_secs(3_600);
+
+/// Where an answer is encoded, and its reply put together.
+pub(crate) struct Scratch<'a> {
+    /// The reply.
+    pub(crate) reply: &'a mut ReplyBuffer,
+    /// A buffer that is used again and again.
+    pub(crate) encoding: &'a mut Vec<u8>,
+}
+
+/// What a query has waited for.
+pub(crate) struct Answerable {
+    pub(crate) zones: Arc<Zones>,
+    /// Of the time before these zones were looked at.
+    pub(crate) stamp: Stamp,
+    pub(crate) resolved: Resolved,
+}
+
+/// What a reply has to wait for.
+pub(crate) enum Pending {
+    /// A link.
+    Link(Box<Unanswered>),
+    /// A signature, which takes too long where queries are received.
+    Signature {
+        /// Whether the name is one of those of which there is no end, or may be, so that others go first.
+        is_made_up: bool,
+    },
+}
+
+/// When signatures are made that an answer needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// At once.
+    Now,
+    /// Elsewhere.
+    Later,
+}
+
+/// The zone that a query is about, and what it is signed with.
+struct ServedZone<'z> {
+    zone: &'z Zone,
+    keys: Option<Guard<Arc<ZoneKeys>>>,
+}
+
+impl<'z> ServedZone<'z> {
+    fn of(zone: &'z Zone) -> Self {
+        let keys = zone.signing().map(Signing::keys);
+        Self { zone, keys }
+    }
+}
+
+/// How a query was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// By our own reader: it has nothing in it that is out of the ordinary, and its answer may be kept.
+    Ordinary,
+    /// By hickory's decoder: its answer is neither looked for among the hot ones nor kept, its name counts
+    /// as made up for the limit on signatures, and all such queries of a client share one rate limit.
+    Odd,
+}
+
+/// A query, and what is needed for its reply.
+pub(crate) struct Response<'a, 'p> {
+    shared: &'a Shared,
+    query: &'a Query<'p>,
+    reading: Reading,
+    /// Which of the answers to it the client wants.
+    form: Form,
+    /// The client's address, and the transport.
+    from: (IpAddr, Via),
+    now: &'a Now,
+    scratch: Scratch<'a>,
+    /// The parts of the reply besides the answer, without an extended error.
+    frame: Frame<'a>,
+    /// From the time before the zones were looked at: a reload moves it on once it has replaced them.
+    stamp: Stamp,
+    /// Whether the query type is [strange](Zone::is_strange) to the zone.
+    is_strange: bool,
+}
+
+impl Scratch<'_> {
+    /// The same, to be lent.
+    pub(crate) fn lend(&mut self) -> Scratch<'_> {
+        Scratch {
+            reply: self.reply,
+            encoding: self.encoding,
+        }
+    }
+}
+
+impl<'a, 'p> Response<'a, 'p> {
+    /// The response to a query of this client, from the zones and links as they are from now on.
+    pub(crate) fn new(
+        shared: &'a Shared,
+        (query, reading): (&'a Query<'p>, Reading),
+        from: (IpAddr, Via),
+        now: &'a Now,
+        scratch: Scratch<'a>,
+    ) -> Self {
+        let (client, via) = from;
+        Self {
+            shared,
+            query,
+            reading,
+            form: shared.form_of(query.echo.edns),
+            from,
+            now,
+            frame: shared.frame(&query.echo, via, client, now.unix),
+            scratch,
+            stamp: shared.links.common_stamp(),
+            is_strange: false,
+        }
+    }
+
+    /// The reply to a query whose link has been looked up; none if no zone has its name, which had one when
+    /// the look-up began.
+    pub(crate) fn after(mut self, answerable: Answerable) -> Option<Sent> {
+        let Answerable {
+            zones,
+            stamp,
+            resolved,
+        } = answerable;
+        let zone = zones.find_for(&self.query.name, self.query.record_type())?;
+        self.stamp = stamp;
+        self.is_strange = zone.is_strange(self.query.qtype);
+        let sent = self.with_link(&ServedZone::of(zone), resolved);
+        Some(self.classed(sent))
+    }
+
+    /// The reply, or what it has to wait for.
+    pub(crate) fn now(mut self, signatures: Signatures) -> Result<Sent, Pending> {
+        let sent = self.anew(signatures)?;
+        Ok(self.classed(sent))
+    }
+
+    /// Which replies the rate limit counts this one with. Nothing is known of the name of an odd query, so all
+    /// of them count together.
+    fn classed(&self, sent: Sent) -> Sent {
+        match self.reading {
+            Reading::Ordinary => sent,
+            Reading::Odd => Sent {
+                class: sent.class.with(Scope::Kind),
+                ..sent
+            },
+        }
+    }
+
+    /// A reply made of a hot answer.
+    pub(crate) fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
+        if self.reading == Reading::Odd {
+            return None;
+        }
+        let room = self.frame.room();
+        let records = self.scratch.reply.records_mut(&self.query.echo);
+        let is_current = |stamp| self.shared.links.is_current(stamp);
+        let hot = &self.shared.hot;
+        let hot = hot.find(key, self.now, is_current, room, records)?;
+        self.scratch.reply.complete_hot(&self.frame, &hot)
+    }
+
+    /// A reply that no hot answer could be found for.
+    fn anew(&mut self, signatures: Signatures) -> Result<Sent, Pending> {
+        let links = &self.shared.links;
+        let zones = self.shared.zones.current();
+        let qtype = self.query.record_type();
+        let Some(zone) = zones.find_for(&self.query.name, qtype) else {
+            return Ok(self.send_and_keep(&Answer::not_ours(), None));
+        };
+        if zone.is_strange(self.query.qtype) {
+            self.is_strange = true;
+            let key = self.shared.hot.strange_key(&self.query.name, self.form);
+            if let Some(sent) = self.hot_reply(&key) {
+                return Ok(sent);
+            }
+        }
+        let place = ServedZone::of(zone);
+        if self.signs(&place) && signatures == Signatures::Later {
+            if self.reading == Reading::Odd {
+                // Only programs that try things out ask in such ways.
+                return Err(Pending::Signature { is_made_up: true });
+            }
+            let owner = self.owner(zone);
+            // What will be refused is not to fill the queue.
+            let is_proved = owner == Owner::Nobody && self.proves(&place);
+            return match is_proved && !self.has_room_for_made_up() {
+                true => {
+                    self.shared.metrics.dnssec_signatures_refused.inc();
+                    Ok(self.unsigned(zone, Unsigned::TooMany, true))
+                }
+                false => Err(Pending::Signature {
+                    is_made_up: owner != Owner::Zone,
+                }),
+            };
+        }
+        let resolved = match link_at(zone, &self.query.name) {
+            Some((code, origin)) if !links.may_exist(code.as_bytes(), origin) => {
+                return Ok(self.no_name(&place, None));
+            }
+            Some((code, origin)) => match Code::parse(code) {
+                Ok(code) => links.resolve_possible(&LinkName::new(&code, origin)),
+                Err(_) => return Ok(self.fail()),
+            },
+            None => match self.answer(&place, None) {
+                Step::NeedsLink(name) => links.resolve_now(&name),
+                Step::Ready(answer) if is_name_error(&answer) => {
+                    return Ok(self.no_name(&place, Some(answer)));
+                }
+                Step::Ready(answer) => {
+                    let is_own = is_own(zone, &self.query.name, false);
+                    let lease = is_own.then(|| self.static_lease());
+                    return Ok(self.send(&place, answer, lease, None, !is_own));
+                }
+            },
+        };
+        match resolved {
+            Ok(resolved) => Ok(self.with_link(&place, resolved)),
+            // Held to the end: a reload in between does not change what this query sees.
+            Err(link) => Err(Pending::Link(Box::new(Unanswered {
+                zones: Arc::clone(&zones),
+                stamp: self.stamp,
+                link,
+            }))),
+        }
+    }
+
+    /// Whose the name is, as far as that can be said at once.
+    fn owner(&self, zone: &Zone) -> Owner {
+        let name = &self.query.name;
+        let of_link = |code: &str, origin: &Origin| {
+            let links = &self.shared.links;
+            match links.may_exist_uncounted(code.as_bytes(), origin) {
+                true => Owner::Zone,
+                false => Owner::Nobody,
+            }
+        };
+        if let Some((code, origin)) = link_at(zone, name) {
+            return of_link(code, origin);
+        }
+        match (zone.search(name), zone.link_origin()) {
+            (Lookup::Exact(_) | Lookup::Delegation { at_cut: true, .. }, _) => Owner::Zone,
+            (Lookup::Delegation { .. }, _) => Owner::Other,
+            (Lookup::Link { code, .. }, Some(origin)) => of_link(code.as_str(), origin),
+            _ => Owner::Nobody,
+        }
+    }
+
+    /// Whether there may be another signature of a name that is made up.
+    fn has_room_for_made_up(&self) -> bool {
+        let purpose = Purpose {
+            is_made_up: true,
+            client: self.from.0,
+            is_known: self.is_known(),
+        };
+        let limiter = self.shared.signatures.limiter();
+        limiter.has_room(purpose, self.now.instant)
+    }
+
+    /// Whether the client has shown that it is there, by TCP or by a cookie.
+    fn is_known(&self) -> bool {
+        self.from.1 != Via::Udp || self.frame.has_valid_cookie
+    }
+
+    /// Whether whatever this zone answers is to be signed, and what it denies proved.
+    fn proves(&self, place: &ServedZone<'_>) -> bool {
+        place.keys.is_some() && self.form == Form::Signed
+    }
+
+    /// Whether there may be something to sign, if only because signatures are asked for.
+    fn signs(&self, place: &ServedZone<'_>) -> bool {
+        let is_asked = || self.query.record_type() == RecordType::RRSIG;
+        self.proves(place) || place.keys.is_some() && is_asked()
+    }
+
+    /// The reply that there is no such name, which is the same for all names of the same length, if it is not
+    /// signed. `answer` is the answer if it has been made already.
+    fn no_name(&mut self, place: &ServedZone<'_>, answer: Option<Answer>) -> Sent {
+        let sent = match self.proves(place) {
+            true => self.denied(place),
+            false => self.no_name_as_stand_in(place, answer),
+        };
+        sent.in_zone(place.zone)
+    }
+
+    fn no_name_as_stand_in(&mut self, place: &ServedZone<'_>, answer: Option<Answer>) -> Sent {
+        let stand_in = place.zone.stand_in(&self.query.name);
+        let key = self
+            .shared
+            .hot
+            .stand_in_key(&stand_in, place.zone, self.form);
+        if let Some(sent) = self.hot_reply(&key) {
+            return sent;
+        }
+        let answer = match answer {
+            Some(answer) => Step::Ready(answer),
+            None => self.answer(place, Some(&Known::Absent)),
+        };
+        let (Step::Ready(answer), Some(name)) = (answer, to_name(&stand_in)) else {
+            return self.fail();
+        };
+        let lease = is_name_error(&answer).then(|| self.static_lease());
+        self.send_as(&answer, name, &key, lease.map(Kept::new))
+    }
+
+    /// The reply that there is no such name, with a proof of its own: the SOA record and its signature are the
+    /// same for all names of the same length, and an NSEC record is at the name itself (RFC 9824 §3.1).
+    fn denied(&mut self, place: &ServedZone<'_>) -> Sent {
+        match self.try_denied(place) {
+            Ok(sent) => sent,
+            Err(error) => self.unsigned(place.zone, error, true),
+        }
+    }
+
+    fn try_denied(&mut self, place: &ServedZone<'_>) -> Result<Sent, Unsigned> {
+        if let RecordType::NSEC | RecordType::RRSIG = self.query.record_type() {
+            let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
+            // What is asked for is the proof itself.
+            let Step::Ready(mut answer) = self.answer(place, Some(&Known::Absent)) else {
+                return Err(Unsigned::Failed);
+            };
+            signer.sign(&mut answer, self.query.record_type())?;
+            return Ok(self.send_and_keep(&answer, None));
+        }
+        // It is the same for all names, and kept; what is made for this one alone comes last.
+        let (mut head, len) = self.signed_soa(place)?;
+        let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
+        let proof = signer.proof_of_absence(&self.query.name)?;
+        if len + proof.bytes.len() > self.frame.room() {
+            return Ok(self.scratch.reply.truncate(&self.frame, head));
+        }
+        let records = self.scratch.reply.records_mut(&self.query.echo);
+        records[len..len + proof.bytes.len()].copy_from_slice(&proof.bytes);
+        head.authorities += proof.records;
+        let len = len + proof.bytes.len();
+        Ok(self.scratch.reply.complete(&self.frame, head, len))
+    }
+
+    /// Puts the SOA record that says that there is no such name, and its signatures, where the records of the
+    /// reply are; gives the head of such an answer, and their length.
+    fn signed_soa(&mut self, place: &ServedZone<'_>) -> Result<(Head, usize), Unsigned> {
+        let stand_in = place.zone.stand_in(&self.query.name);
+        let key = self
+            .shared
+            .hot
+            .stand_in_key(&stand_in, place.zone, Form::Signed);
+        if self.reading == Reading::Ordinary {
+            let is_current = |stamp| self.shared.links.is_current(stamp);
+            let room = self.frame.room();
+            let records = self.scratch.reply.records_mut(&self.query.echo);
+            let hot = &self.shared.hot;
+            if let Some(found) = hot.find(&key, self.now, is_current, room, records) {
+                return Ok((Head::from_bytes(found.head), found.len));
+            }
+        }
+        let signer = self.signer(place, false).ok_or(Unsigned::Failed)?;
+        let mut answer = Answer::empty(ResponseCode::NXDomain, None);
+        answer.authoritative = true;
+        answer.authorities.push(place.zone.negative_soa().clone());
+        let renewal = signer.sign(&mut answer, RecordType::SOA)?;
+        let name = to_name(&stand_in).ok_or(Unsigned::Failed)?;
+        let question = EncodedQuestion::query(name, self.query.record_type());
+        let kept = Kept {
+            lease: self.static_lease(),
+            end: None,
+            renewal,
+        };
+        let encoded = Encoded::of(&answer, question, self.scratch.encoding);
+        let encoded = encoded.ok_or(Unsigned::Failed)?;
+        if self.reading == Reading::Ordinary {
+            let validity = kept.validity(&answer, self.stamp, self.now);
+            self.shared.keep(&key, &encoded, validity);
+        }
+        let records = self.scratch.reply.records_mut(&self.query.echo);
+        if let Some(place) = records.get_mut(..encoded.records.len()) {
+            place.copy_from_slice(encoded.records);
+        }
+        Ok((encoded.head, encoded.records.len()))
+    }
+
+    /// What signs answers of this zone, if it is signed.
+    fn signer<'s>(&'s self, place: &'s ServedZone<'_>, is_made_up: bool) -> Option<Signer<'s>> {
+        Some(Signer {
+            shared: self.shared,
+            zone: place.zone,
+            signing: place.zone.signing()?,
+            keys: place.keys.as_ref()?,
+            now: self.now,
+            stamp: self.stamp,
+            client: self.from.0,
+            is_known: self.is_known(),
+            is_made_up: is_made_up || self.reading == Reading::Odd,
+            wants_dnssec: self.form == Form::Signed,
+        })
+    }
+
+    /// The reply where there is no signature: to come by TCP, or else that it has failed.
+    fn unsigned(&mut self, zone: &Zone, error: Unsigned, is_made_up: bool) -> Sent {
+        let via_udp = self.from.1 == Via::Udp;
+        let sent = if via_udp && error == Unsigned::TooMany {
+            let head = Head::of(&Answer::cut());
+            self.scratch.reply.truncate(&self.frame, head)
+        } else {
+            let answer = Answer::empty(ResponseCode::ServFail, Some(error.explained()));
+            self.send_and_keep(&answer, None)
+        };
+        match is_made_up {
+            true => sent.in_zone(zone),
+            false => sent,
+        }
+    }
+
+    /// A reply for which a link was looked up.
+    fn with_link(&mut self, place: &ServedZone<'_>, resolved: Resolved) -> Sent {
+        let is_absent = matches!(
+            resolved.outcome,
+            Ok(Resolution::Absent | Resolution::Expired(_))
+        );
+        if is_absent && link_at(place.zone, &self.query.name).is_some() {
+            return self.no_name(place, None);
+        }
+        let mut end = None;
+        let known = match resolved.outcome {
+            Ok(Resolution::Live(link)) => {
+                end = link.expires_at;
+                Known::Live(link)
+            }
+            Ok(Resolution::Expired(_) | Resolution::Absent) => Known::Absent,
+            Err(error) => self.shared.unknown(&error),
+        };
+        match self.answer(place, Some(&known)) {
+            Step::Ready(answer) if is_name_error(&answer) => self.no_name(place, Some(answer)),
+            Step::Ready(mut answer) => {
+                if resolved.stale && matches!(known, Known::Live(_)) {
+                    answer.mark_stale();
+                }
+                let is_live = matches!(known, Known::Live(_));
+                let is_own = is_own(place.zone, &self.query.name, is_live);
+                let lease = resolved.lease.filter(|_| is_own && !is_absent);
+                self.send(place, answer, lease, end, !is_own)
+            }
+            // A chain of aliases ends before a second link.
+            Step::NeedsLink(_) => self.fail(),
+        }
+    }
+
+    /// For what depends on no link.
+    fn static_lease(&self) -> Lease {
+        Lease {
+            until: self.now.instant + STATIC_LEASE,
+            stamp: self.stamp,
+        }
+    }
+
+    fn answer(&self, place: &ServedZone<'_>, known: Option<&Known>) -> Step {
+        let Some((name, key)) = self.query.names() else {
+            return Step::Ready(Answer::empty(ResponseCode::ServFail, None));
+        };
+        let question = Question {
+            name: &name,
+            key: &key,
+            qtype: self.query.record_type(),
+            signed: place.keys.as_ref().map(|keys| Signed {
+                keys,
+                wanted: self.form == Form::Signed,
+            }),
+        };
+        answer(place.zone, question, known, self.now.unix)
+    }
+
+    fn fail(&mut self) -> Sent {
+        self.send_and_keep(&Answer::empty(ResponseCode::ServFail, None), None)
+    }
+
+    /// The reply of an answer of this zone, signed if it is to be; see [`Response::send_and_keep`]. `end` is when the
+    /// link ends that it is about.
+    fn send(
+        &mut self,
+        place: &ServedZone<'_>,
+        mut answer: Answer,
+        lease: Option<Lease>,
+        end: Option<UnixTime>,
+        is_made_up: bool,
+    ) -> Sent {
+        let mut renewal = UnixTime(u64::MAX);
+        if self.signs(place)
+            && let Some(signer) = self.signer(place, is_made_up)
+        {
+            match signer.sign(&mut answer, self.query.record_type()) {
+                Ok(first) => renewal = first,
+                Err(error) => return self.unsigned(place.zone, error, is_made_up),
+            }
+        }
+        let kept = lease.map(|lease| Kept {
+            lease,
+            end,
+            renewal,
+        });
+        let sent = self.send_and_keep(&answer, kept);
+        match is_made_up {
+            true => sent.in_zone(place.zone),
+            false => sent,
+        }
+    }
+
+    /// Makes the reply of an answer, and keeps the answer for as long.
+    fn send_and_keep(&mut self, answer: &Answer, kept: Option<Kept>) -> Sent {
+        let hot = &self.shared.hot;
+        let key = match self.is_strange {
+            true => hot.strange_key(&self.query.name, self.form),
+            false => hot.key(&self.query.name, self.form, self.query.qtype),
+        };
+        match to_name(&self.query.name) {
+            Some(name) => self.send_as(answer, name, &key, kept),
+            None => self.scratch.reply.truncate(&self.frame, Head::of(answer)),
+        }
+    }
+
+    /// [`Response::send_and_keep`], encoded as if the question were about `name`, which is as long as the
+    /// query's, and kept under this key.
+    fn send_as(
+        &mut self,
+        answer: &Answer,
+        name: Name,
+        key: &HotKey<'_>,
+        kept: Option<Kept>,
+    ) -> Sent {
+        let Scratch { reply, encoding } = &mut self.scratch;
+        let question = EncodedQuestion::query(name, self.query.record_type());
+        // None if no message can hold it.
+        if let Some(encoded) = Encoded::of(answer, question.clone(), encoding) {
+            let is_kept =
+                self.reading == Reading::Ordinary && answer.rcode != ResponseCode::ServFail;
+            if let Some(kept) = kept.filter(|_| is_kept) {
+                let validity = kept.validity(answer, self.stamp, self.now);
+                self.shared.keep(key, &encoded, validity);
+            }
+            let frame = self.frame.with_error(answer.error, encoded.records.len());
+            if let Some(sent) = reply.write(&frame, &encoded) {
+                return sent;
+            }
+        }
+        self.send_less(answer, question)
+    }
+
+    /// The reply of an answer that is too long as a whole.
+    fn send_less(&mut self, answer: &Answer, question: EncodedQuestion) -> Sent {
+        let Scratch { reply, encoding } = &mut self.scratch;
+        // RFC 2181 §9: TC is not for additional records that are merely useful.
+        if !answer.glue_required && !answer.additionals.is_empty() {
+            let mut less = answer.clone();
+            less.additionals.clear();
+            if let Some(encoded) = Encoded::of(&less, question, encoding) {
+                let frame = self.frame.with_error(answer.error, encoded.records.len());
+                if let Some(sent) = reply.write(&frame, &encoded) {
+                    return sent;
+                }
+            }
+        }
+        let frame = self.frame.with_error(answer.error, 0);
+        reply.truncate(&frame, Head::of(answer))
+    }
+}
+
+/// Whose a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The zone's: of its file, or of a link that may be there. There is an end of them.
+    Zone,
+    /// Somebody's below a zone cut. A reply about it has the records of the cut, whose signatures are kept.
+    Other,
+    /// Made up, for all that the zone knows.
+    Nobody,
+}
+
+/// For how long an answer may be kept.
+struct Kept {
+    lease: Lease,
+    /// When the link ends that it is about.
+    end: Option<UnixTime>,
+    /// When its signatures are to be made anew.
+    renewal: UnixTime,
+}
+
+impl Kept {
+    /// For what has no end and no signatures.
+    fn new(lease: Lease) -> Self {
+        let renewal = UnixTime(u64::MAX);
+        Self {
+            lease,
+            end: None,
+            renewal,
+        }
+    }
+
+    /// With the stamp of the time before the zones were looked at.
+    fn validity(&self, answer: &Answer, stamp: Stamp, now: &Now) -> Validity {
+        let steady = steady_until(answer, self.end, now.unix);
+        Validity {
+            lease: Lease {
+                stamp: self.lease.stamp.with_earlier(stamp),
+                ..self.lease
+            },
+            steady_until: steady.min(UnixTime(self.renewal.0.saturating_sub(1))),
+        }
+    }
+}
+
+/// The code and the origin of the link that alone decides about a name: without it, there is no such
+/// name.
+fn link_at<'n>(zone: &'n Zone, name: &'n WireName) -> Option<(&'n str, &'n Origin)> {
+    Some((zone.link_at(name)?, zone.link_origin()?))
+}
+
+/// Whether a name is one of the zone's own, of which there is an end: of the file, or that of a link. `is_live` tells
+/// whether a link is there, if the name is one that a link may have. Of names below a wildcard, a DNAME, a zone cut or
+/// a link there is no end.
+fn is_own(zone: &Zone, name: &WireName, is_live: bool) -> bool {
+    let is_of_link = || {
+        // Whatever the name leads to, the link that was looked up is the first on the way.
+        zone.link_at(name).is_some() || matches!(zone.search(name), Lookup::Link { .. })
+    };
+    zone.has_name(name) || is_live && is_of_link()
+}
+
+/// Whether an answer says that a name does not exist, and nothing else.
+fn is_name_error(answer: &Answer) -> bool {
+    answer.rcode == ResponseCode::NXDomain && answer.answers.is_empty()
+}
+
+/// The last second in which the TTLs of an answer given at `now` are right, if a link ends at `end`: they
+/// are never to reach beyond it (see [`crate::link::Link::cap_ttl`]).
+fn steady_until(answer: &Answer, end: Option<UnixTime>, now: UnixTime) -> UnixTime {
+    let Some(end) = end else {
+        return UnixTime(u64::MAX);
+    };
+    let ttls = answer.answers.iter().map(|record| record.ttl);
+    let longest = u64::from(ttls.max().unwrap_or(0));
+    UnixTime(end.0.saturating_sub(longest + 1).max(now.0))
+}

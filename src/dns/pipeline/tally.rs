@@ -1,0 +1,114 @@
+//! What a worker counts by itself, and adds to the counters of all once for each batch: those are found
+//! by a hash of their labels and behind a lock, and shared by all cores.
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::packet::Via;
+use crate::base::metrics::{
+    DnsDrop, DnsResponse, DropReason, LimitAction, LimitKind, Metrics, RateLimited, Transport,
+};
+use crate::dns::wire::reply::Sent;
+
+/// The rcodes that we send are below this: those of a header, and BADVERS and BADCOOKIE.
+const RCODES: usize = 24;
+
+/// See the [module](self).
+#[derive(Default)]
+pub(crate) struct Tally {
+    udp: Replies,
+    tcp: Replies,
+    tls: Replies,
+    truncated: u32,
+    hot: u32,
+    limited: [[u32; LimitAction::ALL.len()]; LimitKind::ALL.len()],
+    /// Whether there is anything in `limited`.
+    is_limiting: bool,
+    dropped: u32,
+}
+
+/// Replies by one transport.
+#[derive(Default)]
+struct Replies {
+    /// Whether there is anything in `counts`.
+    is_counting: bool,
+    counts: [u32; RCODES],
+    /// The counters of the rcodes that there were.
+    counters: [Option<Counter>; RCODES],
+}
+
+impl Tally {
+    /// Counts a reply.
+    pub(crate) fn count(&mut self, via: Via, sent: Sent) {
+        let replies = match via {
+            Via::Udp => &mut self.udp,
+            Via::Tcp { .. } => &mut self.tcp,
+            Via::Tls { .. } => &mut self.tls,
+        };
+        replies.counts[usize::from(sent.rcode) % RCODES] += 1;
+        replies.is_counting = true;
+        self.truncated += u32::from(sent.truncated);
+        self.hot += u32::from(sent.hot);
+    }
+
+    /// Counts that a reply was too many; `is_dropped` if nothing was sent for it.
+    pub(crate) fn count_limited(&mut self, kind: LimitKind, action: LimitAction, is_dropped: bool) {
+        self.limited[kind as usize][action as usize] += 1;
+        self.is_limiting = true;
+        self.dropped += u32::from(is_dropped);
+    }
+
+    /// Tells what was counted since the last time.
+    pub(crate) fn tell(&mut self, metrics: &Metrics) {
+        if self.is_limiting {
+            self.tell_limited(metrics);
+        }
+        self.udp.tell(Transport::Udp, metrics);
+        self.tcp.tell(Transport::Tcp, metrics);
+        self.tls.tell(Transport::Tls, metrics);
+        for (count, counter) in [
+            (&mut self.truncated, &metrics.dns_truncated),
+            (&mut self.hot, &metrics.dns_hot_answers),
+        ] {
+            if *count > 0 {
+                counter.inc_by(std::mem::take(count).into());
+            }
+        }
+    }
+}
+
+impl Tally {
+    fn tell_limited(&mut self, metrics: &Metrics) {
+        for (kind, counts) in LimitKind::ALL.into_iter().zip(&mut self.limited) {
+            for (action, count) in LimitAction::ALL.into_iter().zip(counts) {
+                if *count > 0 {
+                    let limited = metrics
+                        .rate_limited
+                        .get_or_create(&RateLimited { kind, action });
+                    limited.inc_by(std::mem::take(count).into());
+                }
+            }
+        }
+        let reason = DropReason::RateLimited;
+        let dropped = metrics.dns_dropped.get_or_create(&DnsDrop { reason });
+        dropped.inc_by(std::mem::take(&mut self.dropped).into());
+        self.is_limiting = false;
+    }
+}
+
+impl Replies {
+    fn tell(&mut self, transport: Transport, metrics: &Metrics) {
+        if !std::mem::take(&mut self.is_counting) {
+            return;
+        }
+        let counts = self.counts.iter_mut().zip(&mut self.counters);
+        for (rcode, (count, counter)) in (0..).zip(counts) {
+            if *count > 0 {
+                let counter = counter.get_or_insert_with(|| {
+                    let sent = DnsResponse { transport, rcode };
+                    metrics.dns_responses.get_or_create_owned(&sent)
+                });
+                counter.inc_by(std::mem::take(count).into());
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! EDNS(0) (RFC 6891): what the OPT record of a query says, and the sizes that replies keep to.
+//!
+//! Reading takes no allocation, and no option is refused for what is in it, unless its own RFC wants that:
+//! options that we do not know, or do not act upon, are passed over (RFC 6891 §6.1.2). What replies say in
+//! their OPT records is in `reply`.
+
+use crate::dns::limits::cookie::{Cookie, OPTION_COOKIE};
+
+/// The largest UDP reply, and the largest UDP request we say we take, unless the operator has chosen
+/// another size; in bytes: what passes every common path in one piece (DNS flag day 2020, RFC 9715 §3.1).
+pub const DEFAULT_UDP_PAYLOAD: u16 = 1_232;
+/// The largest UDP message without EDNS, in bytes (RFC 1035 §4.2.1); no size that a client or an operator
+/// names makes it less (RFC 6891 §6.2.3).
+pub const MIN_UDP_PAYLOAD: u16 = 512;
+/// The most that an operator may choose for UDP, in bytes: what RFC 6891 §6.2.5 recommends at the most.
+pub const MAX_UDP_PAYLOAD: u16 = 4_096;
+/// The longest name server identifier, in bytes: it is sent whole, in replies of 512 bytes as well.
+pub const MAX_NSID: usize = 128;
+
+/// The type OPT (RFC 6891 §6.1.1).
+pub(crate) const TYPE_OPT: u16 = 41;
+/// An OPT record without options: the root as its owner, type, class, TTL and the length of its data
+/// (RFC 6891 §6.1.2).
+pub(crate) const OPT_LEN: usize = 11;
+/// The DO bit among the flags of an OPT record (RFC 6891 §6.1.4).
+pub(crate) const DNSSEC_OK: u8 = 0x80;
+/// The CO bit ("compact answers OK") among the flags of an OPT record (RFC 9824 §5.1).
+pub(crate) const COMPACT_OK: u8 = 0x40;
+/// The option code of the name server identifier (RFC 5001 §2.3).
+pub(crate) const OPTION_NSID: u16 = 3;
+/// The option code of edns-tcp-keepalive (RFC 7828 §3.1).
+pub(crate) const OPTION_KEEPALIVE: u16 = 11;
+/// The option code of padding (RFC 7830 §3).
+pub(crate) const OPTION_PADDING: u16 = 12;
+/// The option code of extended DNS errors (RFC 8914 §2).
+pub(crate) const OPTION_EXTENDED_ERROR: u16 = 15;
+
+/// What the OPT record of a query says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueryEdns<'p> {
+    /// The largest UDP message that the client takes, in bytes.
+    pub(crate) udp_payload: u16,
+    /// The version of EDNS; we know 0 alone.
+    pub(crate) version: u8,
+    /// The DO bit (RFC 3225 §3).
+    pub(crate) dnssec_ok: bool,
+    /// The CO bit (RFC 9824 §5.1).
+    pub(crate) compact_ok: bool,
+    /// The client's cookie, and the server's if it has one.
+    pub(crate) cookie: Option<Cookie<'p>>,
+    /// Whether it asks which server this is (RFC 5001 §2.1).
+    pub(crate) nsid: bool,
+    /// Whether it asks how long a connection may be idle (RFC 7828 §3.2.1).
+    pub(crate) keepalive: bool,
+    /// Whether it is padded, or asks for a reply that is (RFC 7830 §4).
+    pub(crate) padding: bool,
+}
+
+/// Why an OPT record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadOptions;
+
+impl<'p> QueryEdns<'p> {
+    /// Reads the class, the TTL and the options of an OPT record.
+    ///
+    /// # Errors
+    /// Where the options are cut off, or the cookie has no length that one can have (RFC 7873 §5.2.2).
+    pub(crate) fn read(
+        class: [u8; 2],
+        ttl: [u8; 4],
+        mut options: &'p [u8],
+    ) -> Result<Self, BadOptions> {
+        // The upper bits of the rcode mean nothing in a query, nor do other flags (RFC 6891 §6.1.4).
+        let [_, version, flags, _] = ttl;
+        let mut edns = Self {
+            udp_payload: u16::from_be_bytes(class),
+            version,
+            dnssec_ok: flags & DNSSEC_OK != 0,
+            compact_ok: flags & COMPACT_OK != 0,
+            cookie: None,
+            nsid: false,
+            keepalive: false,
+            padding: false,
+        };
+        while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
+            let len = usize::from(u16::from_be_bytes([l0, l1]));
+            let (data, rest) = rest.split_at_checked(len).ok_or(BadOptions)?;
+            match u16::from_be_bytes([c0, c1]) {
+                // RFC 7873 §5.2: of several, the first counts.
+                OPTION_COOKIE if edns.cookie.is_none() => {
+                    edns.cookie = Some(Cookie::read(data).ok_or(BadOptions)?);
+                }
+                // RFC 5001 §2.1 and RFC 7828 §3.2.1 want both empty in a query, and no error if not.
+                OPTION_NSID => edns.nsid = true,
+                OPTION_KEEPALIVE => edns.keepalive = true,
+                // RFC 7830 §3: of any length, and what is in it does not matter.
+                OPTION_PADDING => edns.padding = true,
+                _ => {}
+            }
+            options = rest;
+        }
+        match options {
+            [] => Ok(edns),
+            _ => Err(BadOptions),
+        }
+    }
+}
+
+/// The largest UDP reply, in bytes, to a message whose EDNS has this size, if it has EDNS, where the
+/// operator wants no more than `cap`.
+pub(crate) fn udp_limit(size: Option<u16>, cap: u16) -> u16 {
+    // RFC 6891 §6.2.3: sizes below 512 are read as 512.
+    size.map_or(MIN_UDP_PAYLOAD, |size| size.min(cap).max(MIN_UDP_PAYLOAD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(options: &[u8]) -> Result<QueryEdns<'_>, BadOptions> {
+        QueryEdns::read([0x04, 0xD0], [0, 0, 0x80, 0], options)
+    }
+
+    #[test]
+    fn rfc6891_6_2_3_sizes() {
+        let limit = |size| udp_limit(Some(size), 1_232);
+        assert_eq!(udp_limit(None, 1_232), 512);
+        assert_eq!(udp_limit(None, 4_096), 512);
+        assert_eq!((limit(0), limit(511), limit(512)), (512, 512, 512));
+        assert_eq!((limit(1_000), limit(1_232)), (1_000, 1_232));
+        assert_eq!((limit(1_233), limit(65_535)), (1_232, 1_232));
+        assert_eq!(udp_limit(Some(65_535), 4_096), 4_096);
+    }
+
+    #[test]
+    fn rfc6891_6_1_3_what_it_says() {
+        let edns = read(b"").unwrap();
+        assert_eq!((edns.udp_payload, edns.version), (1_232, 0));
+        assert!(edns.dnssec_ok && !edns.nsid && !edns.keepalive && !edns.padding);
+        // RFC 6891 §6.1.4: of all other bits none has an effect.
+        let same = QueryEdns::read([0x04, 0xD0], [0xFF, 0, 0xBF, 0xFF], b"").unwrap();
+        assert_eq!(edns, same);
+        // RFC 9824 §5.1
+        let both = QueryEdns::read([0x04, 0xD0], [0, 0, 0xC0, 0], b"").unwrap();
+        assert!(both.compact_ok && both.dnssec_ok);
+        let other = QueryEdns::read([2, 0], [0, 9, 0x7F, 0xFF], b"").unwrap();
+        assert_eq!((other.version, other.dnssec_ok), (9, false));
+    }
+
+    #[test]
+    fn rfc6891_6_1_2_options() {
+        assert!(read(b"\0\x03\0\0").unwrap().nsid);
+        assert!(read(b"\0\x0b\0\0").unwrap().keepalive);
+        assert!(read(b"\0\x0c\0\0").unwrap().padding);
+        assert!(read(b"\0\x0c\0\x02\x01\xFF").unwrap().padding);
+        let cookie = b"\0\x0a\0\x08cookies!\0\x0a\0\x01x\0\x03\0\0";
+        let edns = read(cookie).unwrap();
+        assert_eq!(edns.cookie, Cookie::read(b"cookies!"), "the first counts");
+        assert!(edns.nsid);
+        // Unknown ones, and a client's subnet that is none.
+        assert!(read(b"\xFF\xFE\0\x02hi\0\x08\0\x01\xFF").is_ok());
+        for cut in ["\0", "\0\x03", "\0\x03\0", "\0\x03\0\x01", "\0\x0a\0\x02xx"] {
+            assert_eq!(read(cut.as_bytes()), Err(BadOptions), "{cut:?}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! JSON in and out: the bodies of requests, read strictly, and links as they are shown.
+//!
+//! Strictly means: an unknown or doubled member is an error, and a member of the wrong type is told
+//! by name. Members are first taken as any JSON value and then looked at one by one: a derived
+//! reader would say no more than "expected a string at column 12".
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::base::clock::UnixTime;
+use crate::http::ShortUrls;
+use crate::http::problem::{Kind, Problem};
+use crate::link::{Code, Link, Origin, TargetUrl, Ttl};
+use crate::links::CreateLink;
+use crate::store::Change;
+
+/// The largest body, and the longest line of a batch, in bytes. A URL has at most 2,048; the rest
+/// is room for escapes and for whatever a generator puts around it.
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// Who makes links through this API: there is one token, and so one name.
+const CREATED_BY: &str = "admin";
+/// Bodies, to show what is expected.
+const CREATE_EXAMPLE: &str = "{\"url\": \"https://example.net/\"}";
+const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}";
+/// A time, to show what is expected.
+const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
+/// All members that a body may have.
+const MEMBERS: [&str; 4] = ["url", "code", "expires_at", "ttl"];
+
+/// A link as the API shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct LinkJson {
+    code: String,
+    name: String,
+    short_url: String,
+    url: String,
+    created_at: String,
+    expires_at: Option<String>,
+    ttl: Option<u32>,
+    version: u64,
+    /// Only in answers to changes, and only where it is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible_elsewhere: Option<bool>,
+}
+
+impl LinkJson {
+    pub(super) fn new(link: &Link, short_urls: ShortUrls) -> Self {
+        Self {
+            code: link.name.code().to_owned(),
+            name: link.name.to_string(),
+            short_url: short_urls.url_of(&link.name),
+            url: link.target.to_string(),
+            created_at: link.created_at.rfc3339(),
+            expires_at: link.expires_at.map(UnixTime::rfc3339),
+            ttl: link.ttl.map(Ttl::as_secs),
+            version: link.version.0,
+            visible_elsewhere: None,
+        }
+    }
+
+    /// The same in the answer to a change, which says whether the other servers know of it.
+    pub(super) fn changed(self, is_visible_elsewhere: bool) -> Self {
+        Self {
+            visible_elsewhere: (!is_visible_elsewhere).then_some(false),
+            ..self
+        }
+    }
+}
+
+/// The members of a request's body. `None` is absent, `Some(Null)` is `null`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateMembers {
+    #[serde(default, deserialize_with = "present")]
+    url: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    code: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    ttl: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeMembers {
+    #[serde(default, deserialize_with = "present")]
+    url: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    ttl: Option<Value>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// Reads the body of a creation, or a line of a batch. `null` is the same as absent.
+pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Problem> {
+    let members: CreateMembers = object(body, CREATE_EXAMPLE)?;
+    // All types are looked at first: a body of the wrong shape is a 400, whatever is in it.
+    let url = text(members.url, "url")?.flatten().ok_or_else(|| {
+        invalid(format!(
+            "\"url\" is missing; a link needs one, such as {CREATE_EXAMPLE}"
+        ))
+        .of("url")
+    })?;
+    let code = text(members.code, "code")?.flatten();
+    let expires_at = text(members.expires_at, "expires_at")?.flatten();
+    let ttl = integer(members.ttl, "ttl")?.flatten();
+    Ok(CreateLink {
+        origin,
+        target: target(&url)?,
+        code: code.as_deref().map(own_code).transpose()?,
+        expires_at: expires_at.as_deref().map(expiry).transpose()?,
+        ttl: ttl.map(seconds).transpose()?,
+        created_by: CREATED_BY.into(),
+    })
+}
+
+/// Reads the body of a change: a merge patch (RFC 7396), where `null` clears.
+pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
+    let members: ChangeMembers = object(body, CHANGE_EXAMPLE)?;
+    let url = match text(members.url, "url")? {
+        Some(None) => return Err(invalid("a link cannot be without \"url\"").of("url")),
+        given => given.flatten(),
+    };
+    let expires_at = text(members.expires_at, "expires_at")?;
+    let ttl = integer(members.ttl, "ttl")?;
+    // A change of nothing would still make a new version; it is rather a mistake.
+    if url.is_none() && expires_at.is_none() && ttl.is_none() {
+        let detail = "the patch changes nothing; name \"url\", \"expires_at\" or \"ttl\", of which null clears the last two";
+        return Err(invalid(detail));
+    }
+    Ok(Change {
+        target: url.as_deref().map(target).transpose()?,
+        expires_at: expires_at
+            .map(|time| time.as_deref().map(expiry).transpose())
+            .transpose()?,
+        ttl: ttl.map(|ttl| ttl.map(seconds).transpose()).transpose()?,
+    })
+}
+
+fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Kind::InvalidBody, detail)
+}
+
+/// Reads an object; `example` shows one.
+fn object<T: for<'de> Deserialize<'de>>(body: &[u8], example: &str) -> Result<T, Problem> {
+    // A derived reader takes an array for its members in order; the API does not.
+    let found = match body.trim_ascii_start().first() {
+        Some(b'{') => None,
+        None => Some("is empty"),
+        Some(b'[') => Some("is a JSON array"),
+        Some(b'"') => Some("is a JSON string"),
+        Some(0xEF) => {
+            Some("begins with a byte order mark, which JSON does not have (RFC 8259 §8.1)")
+        }
+        Some(_) => Some("is not a JSON object"),
+    };
+    if let Some(found) = found {
+        let detail = format!("the body {found}; it has to be a JSON object such as {example}");
+        return Err(invalid(detail));
+    }
+    serde_json::from_slice(body).map_err(|error| not_as_expected(&error, example))
+}
+
+/// What serde says, in the words of JSON.
+fn not_as_expected(error: &serde_json::Error, example: &str) -> Problem {
+    let text = error.to_string();
+    if error.is_data() {
+        let doubled = MEMBERS
+            .into_iter()
+            .find(|name| text.starts_with(&format!("duplicate field `{name}`")));
+        if let Some(name) = doubled {
+            let detail = format!(
+                "the body has the member {name:?} twice, the second time at line {} column {}; send it once",
+                error.line(),
+                error.column()
+            );
+            return invalid(detail).of(name);
+        }
+        let text = text.replace("unknown field", "unknown member");
+        return invalid(format!("the body is not as expected: {text}"));
+    }
+    invalid(format!(
+        "the body is not JSON: {text}; it has to be an object such as {example}"
+    ))
+}
+
+/// A string, `null` or nothing.
+fn text(member: Option<Value>, name: &'static str) -> Result<Option<Option<String>>, Problem> {
+    match member {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::String(text)) => Ok(Some(Some(text))),
+        Some(_) if name == "expires_at" => {
+            let detail = format!(
+                "\"expires_at\" is not a string; write the time in the form of RFC 3339, such as {TIME_EXAMPLE:?}"
+            );
+            Err(invalid(detail).of(name))
+        }
+        Some(_) => {
+            Err(invalid(format!("{name:?} is not a string; put it in double quotes")).of(name))
+        }
+    }
+}
+
+/// An integer, `null` or nothing. What is below zero or above all bounds is still an integer: it is
+/// of the right type and refused later, as `u64::MAX`. So is `300.0` (JSON Schema 2020-12 §6.1.1).
+fn integer(member: Option<Value>, name: &'static str) -> Result<Option<Option<u64>>, Problem> {
+    /// Up to here a float holds every integer.
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    match member {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::Number(n)) if n.is_u64() || n.is_i64() => {
+            Ok(Some(Some(n.as_u64().unwrap_or(u64::MAX))))
+        }
+        Some(Value::Number(n)) if n.as_f64().is_some_and(|n| n.fract() == 0.0) => {
+            let in_range = n.as_f64().filter(|n| (0.0..=MAX_EXACT).contains(n));
+            Ok(Some(Some(in_range.map_or(u64::MAX, |n| n as u64))))
+        }
+        Some(_) => Err(invalid(format!(
+            "{name:?} is not an integer; it is in seconds, such as 300"
+        ))
+        .of(name)),
+    }
+}
+
+fn target(url: &str) -> Result<TargetUrl, Problem> {
+    TargetUrl::parse(url).map_err(|e| Problem::new(Kind::UrlRefused, e.to_string()).of("url"))
+}
+
+fn own_code(code: &str) -> Result<Code, Problem> {
+    Code::parse(code).map_err(|e| Problem::new(Kind::CodeRefused, e.to_string()).of("code"))
+}
+
+fn seconds(ttl: u64) -> Result<Ttl, Problem> {
+    Ttl::from_secs(ttl).ok_or_else(|| {
+        let detail = format!("\"ttl\" is 0 to {} seconds", Ttl::MAX);
+        Problem::new(Kind::TtlRefused, detail).of("ttl")
+    })
+}
+
+/// Reads an RFC 3339 time of any offset. A fraction of a second is dropped: a link does not live
+/// longer than it was asked to.
+fn expiry(text: &str) -> Result<UnixTime, Problem> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| {
+        let detail = format!("\"expires_at\" {}", why_no_time(text, &error.to_string()));
+        Problem::new(Kind::ExpiryRefused, detail).of("expires_at")
+    })?;
+    // Before 1970 is long past, as 1970 is.
+    Ok(UnixTime(u64::try_from(time.unix_timestamp()).unwrap_or(0)))
+}
+
+/// What is wrong with a text that is no RFC 3339 time, and what to send.
+fn why_no_time(text: &str, error: &str) -> String {
+    let is_time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).is_ok();
+    let with_zone = format!("{}Z", text.replacen(' ', "T", 1));
+    let with_time = format!("{text}T23:59:59Z");
+    if is_time(&with_time) {
+        return format!(
+            "is a date without a time of day and a time zone; the end of that day in UTC is {with_time:?}"
+        );
+    }
+    if is_time(&with_zone) {
+        return format!(
+            "is a time without a time zone; that time in UTC is {with_zone:?}, and an offset such as +01:00 is taken as well"
+        );
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return format!(
+            "is a number; write the time in the form of RFC 3339, such as {TIME_EXAMPLE:?}"
+        );
+    }
+    format!("is not a time in the form of RFC 3339, such as {TIME_EXAMPLE:?}: {error}")
+}
+
+/// Refuses a body of another kind, before it is read.
+///
+/// # Errors
+/// A 415 that tells what would be accepted.
+pub(super) fn check_media_type(
+    headers: &HeaderMap,
+    accepted: fn(&str) -> bool,
+    names: &'static str,
+) -> Result<(), Problem> {
+    let refused =
+        |detail: String, header| Err(Problem::new(Kind::UnsupportedMediaType, detail).of(header));
+    if let Some(coding) = headers.get(CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return refused("no content coding is supported".into(), "Content-Encoding");
+    }
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    if let (Some(value), None) = (values.next(), values.next())
+        && let Ok(value) = value.to_str()
+    {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        if accepted(&essence.to_ascii_lowercase()) {
+            return Ok(());
+        }
+    }
+    refused(format!("the body must be {names}"), "Content-Type")
+}
+
+/// `application/json`, or any type built on it (RFC 6839 §3.1).
+pub(super) fn is_json(essence: &str) -> bool {
+    essence == "application/json"
+        || essence
+            .strip_suffix("+json")
+            .and_then(|t| t.split_once('/'))
+            .is_some_and(|(kind, sub)| !kind.is_empty() && !sub.is_empty())
+}
+
+/// What a patch may be. Not any `+json`: a JSON Patch (RFC 6902) is one, and means another thing.
+pub(super) fn is_merge_patch(essence: &str) -> bool {
+    matches!(essence, "application/json" | "application/merge-patch+json")
+}
+
+/// The whole body, if it is small and comes in time.
+pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body has more than {MAX_BODY_BYTES} bytes");
+        Problem::new(Kind::BodyTooLarge, detail)
+    };
+    // With a Content-Length it is known before anything is read.
+    let announced = axum::body::HttpBody::size_hint(&body).lower();
+    if announced > MAX_BODY_BYTES as u64 {
+        return Err(too_large());
+    }
+    let whole = Limited::new(body, MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(BODY_DEADLINE, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(invalid("the body broke off")),
+        Err(_) => {
+            let detail = format!("the body took longer than {} s", BODY_DEADLINE.as_secs());
+            Err(Problem::new(Kind::RequestTimeout, detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn rfc_3339_times_of_any_offset() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(expiry(text).ok(), expected.map(UnixTime), "{text}");
+        };
+        check("2023-11-14T22:13:20Z", Some(1_700_000_000));
+        check("2023-11-14t22:13:20z", Some(1_700_000_000));
+        check("2023-11-15T00:13:20+02:00", Some(1_700_000_000));
+        check("2023-11-14T12:13:20-10:00", Some(1_700_000_000));
+        check("2023-11-14T22:13:20.999Z", Some(1_700_000_000));
+        check("1969-12-31T23:59:59Z", Some(0));
+        check("9999-12-31T23:59:59-23:59", Some(253_402_387_139));
+        check("2023-11-14T22:13:20", None);
+        check("2023-11-14", None);
+        check("2023-02-30T00:00:00Z", None);
+        check("1700000000", None);
+        check("", None);
+    }
+
+    #[test]
+    fn what_is_no_time_is_explained() {
+        let check = |text: &str, expected: &str| {
+            let error = OffsetDateTime::parse(text, &Rfc3339).unwrap_err();
+            let why = why_no_time(text, &error.to_string());
+            assert!(why.contains(expected), "{text}: {why}");
+        };
+        let date = "without a time of day and a time zone; the end of that day in UTC is \"2026-12-31T23:59:59Z\"";
+        check("2026-12-31", date);
+        let time = "without a time zone; that time in UTC is \"2026-12-31T10:00:00Z\"";
+        check("2026-12-31T10:00:00", time);
+        check("2026-12-31 10:00:00", time);
+        check("1798761599", "is a number");
+        check("tomorrow", "such as \"2026-12-31T23:59:59Z\"");
+        check("2026-02-30", "such as \"2026-12-31T23:59:59Z\"");
+        check("", "such as \"2026-12-31T23:59:59Z\"");
+    }
+
+    #[test]
+    fn media_types() {
+        let check = |values: &[&str], accepted: fn(&str) -> bool, expected: bool| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_TYPE, HeaderValue::from_str(value).unwrap());
+            }
+            let found = check_media_type(&headers, accepted, "x").is_ok();
+            assert_eq!(found, expected, "{values:?}");
+        };
+        check(&["application/json"], is_json, true);
+        check(&["Application/JSON; charset=utf-8"], is_json, true);
+        check(&["application/vnd.x+json"], is_json, true);
+        check(&["application/jsonx"], is_json, false);
+        check(&["text/plain"], is_json, false);
+        check(&["+json"], is_json, false);
+        check(&["/+json"], is_json, false);
+        check(&[""], is_json, false);
+        check(&[], is_json, false);
+        check(&["application/json", "application/json"], is_json, false);
+        check(&["application/json"], is_merge_patch, true);
+        check(&["application/merge-patch+json"], is_merge_patch, true);
+        check(&["application/json-patch+json"], is_merge_patch, false);
+    }
+
+    #[test]
+    fn content_codings_are_refused() {
+        let check = |coding: &'static str, expected: bool| {
+            let headers = HeaderMap::from_iter([
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (CONTENT_ENCODING, HeaderValue::from_static(coding)),
+            ]);
+            assert_eq!(check_media_type(&headers, is_json, "x").is_ok(), expected);
+        };
+        check("identity", true);
+        check("gzip", false);
+    }
+}

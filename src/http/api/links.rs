@@ -1,0 +1,249 @@
+//! The calls about single links, and the list.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::conditions::Tags;
+use super::{Admin, body, query};
+use crate::access::token::hex;
+use crate::http::problem::{Kind, Problem, etag};
+use crate::link::{Code, Link, LinkName, Origin, Version};
+use crate::links::{Creation, LinkError};
+
+/// How many links a page of the list has at most, and how many if the caller does not say.
+const MAX_LIMIT: usize = 1_000;
+const DEFAULT_LIMIT: usize = 100;
+
+/// The header of an answer to a change that other servers do not show yet; its value is then `no`.
+const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-elsewhere");
+
+/// `POST /v1/links`
+pub(super) async fn create(
+    State(admin): State<Arc<Admin>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let origin = admin.zone_of(request.uri())?;
+    body::check_media_type(request.headers(), body::is_json, "application/json")?;
+    let bytes = body::read(request.into_body()).await?;
+    let creation = admin
+        .links
+        .create(body::creation(&bytes, origin.clone())?)
+        .await?;
+    Ok(match creation {
+        Creation::New(link) => {
+            let location = [(LOCATION, location(&admin, &link, &origin))];
+            (StatusCode::CREATED, location, admin.show_changed(&link)).into_response()
+        }
+        Creation::Same(link) => admin.show_changed(&link).into_response(),
+    })
+}
+
+/// Where a new link can be read: with its zone, unless that is the default.
+fn location(admin: &Admin, link: &Link, origin: &Origin) -> String {
+    let code = link.name.code();
+    if admin.is_default(origin) {
+        format!("/v1/links/{code}")
+    } else {
+        format!("/v1/links/{code}?zone={origin}")
+    }
+}
+
+/// `GET /v1/links/{code}`
+pub(super) async fn read(
+    State(admin): State<Arc<Admin>>,
+    code: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let name = admin.name(code, &uri)?;
+    let unless = Tags::if_none_match(&headers)?;
+    let link = admin.links.get(&name).await?;
+    // RFC 9110 §15.4.5: the 304 has the ETag that the 200 would have had.
+    if unless.is_some_and(|tags| tags.matches_weakly(link.version)) {
+        return Ok((StatusCode::NOT_MODIFIED, etag_header(link.version), ()).into_response());
+    }
+    Ok(admin.show(&link).into_response())
+}
+
+/// `PATCH /v1/links/{code}`
+pub(super) async fn change(
+    State(admin): State<Arc<Admin>>,
+    code: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = admin.name(code, request.uri())?;
+    let tags = Tags::if_match(request.headers())?;
+    let accepted = "application/json or application/merge-patch+json";
+    body::check_media_type(request.headers(), body::is_merge_patch, accepted)?;
+    let bytes = body::read(request.into_body()).await?;
+    let change = body::change(&bytes)?;
+    let expected = admin.expected(&name, tags.as_ref()).await?;
+    let changed = admin.links.change(&name, expected, change).await;
+    let link = changed.map_err(|error| failed(error, tags.as_ref()))?;
+    Ok(admin.show_changed(&link).into_response())
+}
+
+/// `DELETE /v1/links/{code}`
+pub(super) async fn delete(
+    State(admin): State<Arc<Admin>>,
+    code: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let name = admin.name(code, &uri)?;
+    let tags = Tags::if_match(&headers)?;
+    let expected = admin.expected(&name, tags.as_ref()).await?;
+    let deleted = admin.links.delete(&name, expected).await;
+    deleted.map_err(|error| failed(error, tags.as_ref()))?;
+    let visibility = admin.visibility_header(&name);
+    Ok((StatusCode::NO_CONTENT, visibility, ()).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    zone: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    links: Vec<body::LinkJson>,
+    next_cursor: Option<String>,
+}
+
+/// `GET /v1/links`
+pub(super) async fn list(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
+    let query: ListQuery = query(&uri)?;
+    let origin = admin.zone(query.zone.as_deref())?;
+    let limit = query.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), limit)?;
+    let after = query.cursor.map(|c| read_cursor(&c, &origin)).transpose()?;
+    let page = admin.links.list(&origin, after.as_ref(), limit).await?;
+    let links = page.links.iter();
+    Ok(Json(List {
+        links: links
+            .map(|link| body::LinkJson::new(link, admin.short_urls))
+            .collect(),
+        next_cursor: page.next.map(|name| hex(name.as_str().as_bytes())),
+    })
+    .into_response())
+}
+
+fn limit(text: &str) -> Result<usize, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| {
+            let detail = format!("\"limit\" is a number from 1 to {MAX_LIMIT}");
+            Problem::new(Kind::InvalidQuery, detail).of("limit")
+        })
+}
+
+/// The name of the last link seen, in hex: so that nobody takes it for something to make up.
+fn read_cursor(text: &str, origin: &Origin) -> Result<LinkName, Problem> {
+    let nibble = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let bytes: Option<Vec<u8>> = text
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| match *pair {
+            [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
+            _ => None,
+        })
+        .collect();
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|name| LinkName::parse(&name).ok())
+        .filter(|name| name.origin() == origin.as_str())
+        .ok_or_else(|| {
+            let detail = "\"cursor\" is not from a list of this zone";
+            Problem::new(Kind::InvalidQuery, detail).of("cursor")
+        })
+}
+
+/// A failure of a call with `If-Match`; if it is that this did not match, with the reason (RFC 9110 §13.1.1).
+fn failed(error: LinkError, tags: Option<&Tags>) -> Problem {
+    let why = match (&error, tags) {
+        (LinkError::VersionConflict(link), Some(tags)) => Some(tags.why_not(link)),
+        _ => None,
+    };
+    let problem = Problem::from(error);
+    match why {
+        Some(why) => problem.because(why),
+        None => problem,
+    }
+}
+
+fn etag_header(version: Version) -> Option<[(HeaderName, HeaderValue); 1]> {
+    etag(version).map(|tag| [(ETAG, tag)])
+}
+
+impl Admin {
+    /// The name that a path and a query mean. What cannot be a code is the code of no link.
+    fn name(
+        &self,
+        code: Result<Path<String>, PathRejection>,
+        uri: &Uri,
+    ) -> Result<LinkName, Problem> {
+        let origin = self.zone_of(uri)?;
+        let none = "there is no link of this code, nor can there be";
+        let code = code
+            .ok()
+            .and_then(|Path(code)| Code::parse(&code).ok())
+            .ok_or_else(|| Problem::new(Kind::NoSuchLink, none))?;
+        Ok(LinkName::new(&code, &origin))
+    }
+
+    fn show(&self, link: &Link) -> impl IntoResponse + use<> {
+        let json = Json(body::LinkJson::new(link, self.short_urls));
+        (etag_header(link.version), json)
+    }
+
+    /// The same in the answer to a change, which says if the other servers do not know of it yet.
+    fn show_changed(&self, link: &Link) -> impl IntoResponse + use<> {
+        let is_visible = self.links.is_visible_elsewhere(&link.name);
+        let json = Json(body::LinkJson::new(link, self.short_urls).changed(is_visible));
+        let visibility = self.visibility_header(&link.name);
+        (etag_header(link.version), visibility, json)
+    }
+
+    fn visibility_header(&self, name: &LinkName) -> Option<[(HeaderName, HeaderValue); 1]> {
+        let is_visible = self.links.is_visible_elsewhere(name);
+        (!is_visible).then(|| [(VISIBLE_ELSEWHERE, HeaderValue::from_static("no"))])
+    }
+
+    /// The one version that `If-Match` lets us touch; none where any will do. Where it names several
+    /// (or none that could match), the link is read first: if it changes in between, the store finds
+    /// another version than this and refuses.
+    async fn expected(
+        &self,
+        name: &LinkName,
+        tags: Option<&Tags>,
+    ) -> Result<Option<Version>, Problem> {
+        let Some(versions) = tags.and_then(Tags::strong) else {
+            return Ok(None);
+        };
+        if let [version] = versions[..] {
+            return Ok(Some(version));
+        }
+        let link = self.links.get(name).await?;
+        if versions.contains(&link.version) {
+            Ok(Some(link.version))
+        } else {
+            Err(failed(LinkError::VersionConflict(link.into()), tags))
+        }
+    }
+}

@@ -1,0 +1,611 @@
+//! The admin API as its clients see it. Every reply is held to the OpenAPI document on the way.
+
+mod batch;
+mod refusals;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::base::clock::UnixTime;
+use crate::base::metrics::HttpStatus;
+use crate::http::testing::{Call, NOW, Server, contract, openapi};
+use crate::link::Version;
+use crate::store::StoreError;
+
+const URL: &str = "https://example.net/";
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("gone".into())
+}
+
+#[tokio::test]
+async fn the_document_and_the_routes_agree() {
+    let server = Server::new();
+    let documented = contract::operations();
+    let served: BTreeSet<_> = super::routes().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(documented.keys().copied().collect::<BTreeSet<_>>(), served);
+
+    for (path, methods) in documented {
+        let path = path.replace("{code}", "abc");
+        let mut allowed = methods.clone();
+        if methods.contains("GET") {
+            allowed.insert("HEAD".into());
+        }
+        let all = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE LINK";
+        for method in all.split(' ') {
+            let method: Method = method.parse().unwrap();
+            let known = allowed.contains(method.as_str());
+            let reply = server.call(Call::new(method, &path)).await;
+            assert_eq!(reply.status != 405, known, "{path}: {reply:?}");
+            if !known {
+                let allow = reply.header("allow").unwrap().split(',');
+                let allow: BTreeSet<_> = allow.map(|m| m.trim().to_owned()).collect();
+                assert_eq!(allow, allowed, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_bears_the_version_of_the_program() {
+    let reply = Server::new().call(Call::get("/openapi.json")).await;
+    assert_eq!(reply.json()["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(&reply.json(), openapi());
+    // Every reference leads somewhere.
+    let text = reply.text();
+    for reference in text.split("\"$ref\": \"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(openapi().pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_from_its_creation_to_its_end() {
+    let server = Server::new();
+    let body = json!({"url": URL, "code": "Spring", "expires_at": "2023-11-15T00:13:21+02:00",
+        "ttl": 60});
+    let reply = server.call(Call::post("/v1/links").json(&body)).await;
+    assert_eq!(reply.status, 201);
+    assert_eq!(reply.header("location"), Some("/v1/links/spring"));
+    let expected = format!(
+        "{{\"code\":\"spring\",\"name\":\"spring.s.example.com\",\
+         \"short_url\":\"http://spring.s.example.com:8080/\",\"url\":\"{URL}\",\
+         \"created_at\":\"2023-11-14T22:13:20Z\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
+         \"ttl\":60,\"version\":1700000000000000}}"
+    );
+    assert_eq!(reply.text(), expected);
+    assert_eq!(reply.header("etag"), Some("\"1700000000000000\""));
+
+    let read = server.call(Call::get("/v1/links/SPRING")).await;
+    assert_eq!(read.status, 200);
+    assert_eq!(read.text(), expected);
+    assert_eq!(read.header("etag"), reply.header("etag"));
+
+    let patch = json!({"expires_at": null, "ttl": null, "url": "https://example.org"});
+    let patched = server
+        .call(Call::patch("/v1/links/spring").json(&patch))
+        .await;
+    assert_eq!(patched.status, 200);
+    let link = patched.json();
+    assert_eq!(link["url"], "https://example.org/");
+    assert_eq!(link["expires_at"], Value::Null);
+    assert_eq!(link["ttl"], Value::Null);
+    assert_eq!(link["version"], 1_700_000_000_000_001_u64);
+    assert_eq!(link["created_at"], "2023-11-14T22:13:20Z");
+
+    let gone = server.call(Call::delete("/v1/links/spring")).await;
+    assert_eq!(gone.status, 204);
+    for call in [
+        Call::get("/v1/links/spring"),
+        Call::delete("/v1/links/spring"),
+        Call::patch("/v1/links/spring").json(&patch),
+    ] {
+        let reply = server.call(call).await;
+        assert_eq!(reply.status, 404);
+        assert_eq!(reply.problem().0, "no-such-link");
+    }
+}
+
+#[tokio::test]
+async fn the_same_url_is_the_same_link() {
+    let server = Server::new();
+    let create = |body: Value| server.call(Call::post("/v1/links").json(&body));
+    let first = create(json!({"url": URL, "ttl": 7})).await;
+    assert_eq!(first.status, 201);
+    let same = create(json!({"url": "https://EXAMPLE.net", "ttl": null, "code": null})).await;
+    assert_eq!(same.status, 200);
+    assert_eq!(same.json(), first.json());
+    assert_eq!(same.header("etag"), first.header("etag"));
+    assert_eq!(same.header("location"), None);
+    let code = first.json()["code"].clone();
+    let taken = create(json!({"url": "https://example.org/", "code": code})).await;
+    assert_eq!(taken.status, 409);
+    assert_eq!(taken.problem(), ("code-taken".into(), Some("code".into())));
+    assert_eq!(server.store.len(), 1);
+}
+
+#[tokio::test]
+async fn patches() {
+    let server = Server::new();
+    server
+        .link(json!({"url": URL, "code": "x", "ttl": 5}))
+        .await;
+    let check = async |patch: Value, status: u16| {
+        let reply = server.call(Call::patch("/v1/links/x").json(&patch)).await;
+        assert_eq!(reply.status, status, "{patch} {reply:?}");
+        reply
+    };
+    assert_eq!(check(json!({"ttl": 9}), 200).await.json()["ttl"], 9);
+    assert_eq!(check(json!({"ttl": 300.0}), 200).await.json()["ttl"], 300);
+    let ends = check(json!({"expires_at": "2030-01-01T00:00:00Z"}), 200).await;
+    assert_eq!(ends.json()["ttl"], 300);
+    assert_eq!(ends.json()["expires_at"], "2030-01-01T00:00:00Z");
+    check(json!({}), 400).await;
+    check(json!({"url": null}), 400).await;
+    check(json!({"code": "y"}), 400).await;
+    check(json!({"version": 1}), 400).await;
+    check(json!([]), 400).await;
+    let read = server.call(Call::get("/v1/links/x")).await;
+    assert_eq!(read.json(), ends.json());
+}
+
+#[tokio::test]
+async fn conditions_on_reading() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let check = async |tags: &str, status: u16| {
+        let call = Call::get("/v1/links/x").header("if-none-match", tags);
+        let reply = server.call(call).await;
+        assert_eq!(reply.status, status, "{tags}");
+    };
+    check("\"1700000000000000\"", 304).await;
+    check("W/\"1700000000000000\"", 304).await;
+    check("\"1\", \"1700000000000000\"", 304).await;
+    check("*", 304).await;
+    check("\"1\"", 200).await;
+    check("1700000000000000", 400).await;
+    let absent = Call::get("/v1/links/y").header("if-none-match", "*");
+    assert_eq!(server.call(absent).await.status, 404);
+}
+
+#[tokio::test]
+async fn conditions_on_changing() {
+    let server = Server::new();
+    let now = "\"1700000000000000\"";
+    let check = async |tags: &str, status: u16| {
+        server.call(Call::delete("/v1/links/x")).await;
+        let version = Version(NOW.0 * 1_000_000);
+        server.link(json!({"url": URL, "code": "x"})).await;
+        // Put back to a version that is known, however often it was deleted.
+        let mut link = {
+            use crate::store::Store;
+            let name = crate::link::LinkName::parse("x.s.example.com").unwrap();
+            server.store.get(&name).await.unwrap().unwrap()
+        };
+        link.version = version;
+        server.store.put(link);
+        for (call, success) in [
+            (Call::patch("/v1/links/x").json(&json!({"ttl": 1})), 200),
+            (Call::delete("/v1/links/x"), 204),
+        ] {
+            let current = server.call(Call::get("/v1/links/x")).await;
+            let etag = current.header("etag").unwrap().to_owned();
+            let tags = tags.replace(now, &etag);
+            let reply = server.call(call.header("if-match", &tags)).await;
+            let expected = if status == 200 { success } else { status };
+            assert_eq!(reply.status, expected, "{tags}");
+            if status == 412 {
+                assert_eq!(reply.problem().0, "version-conflict");
+                assert_eq!(reply.header("etag"), Some(&*etag));
+                let after = server.call(Call::get("/v1/links/x")).await;
+                assert_eq!(after.json(), current.json());
+            }
+        }
+    };
+    check(now, 200).await;
+    check("*", 200).await;
+    check(&format!("\"1\", {now}"), 200).await;
+    check(&format!("W/\"1\", {now}"), 200).await;
+    check("\"1\"", 412).await;
+    check("\"1\", \"2\"", 412).await;
+    check("\"other\"", 412).await;
+    // RFC 9110 §13.1.1: the comparison is strong, and a weak tag never matches.
+    check(&format!("W/{now}"), 412).await;
+    check(&format!("W/{now}, \"1\""), 412).await;
+    check(&format!("W/{now}, W/\"1\""), 412).await;
+    check("1", 400).await;
+    check("\"1", 400).await;
+    for tags in ["\"1\"", "\"1\", \"2\"", "\"other\"", "*"] {
+        let absent = Call::delete("/v1/links/y").header("if-match", tags);
+        assert_eq!(server.call(absent).await.status, 404, "{tags}");
+    }
+}
+
+/// The detail of a problem.
+fn detail(reply: &crate::http::testing::Reply) -> String {
+    reply.json()["detail"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn rfc_9110_13_1_1_the_reason_says_why_a_tag_does_not_match() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let current = server.call(Call::get("/v1/links/x")).await;
+    let now = current.header("etag").unwrap().to_owned();
+    let check = async |tags: &str, status: u16, expected: &[&str]| {
+        for call in [
+            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
+            Call::delete("/v1/links/x"),
+        ] {
+            let reply = server.call(call.header("if-match", tags)).await;
+            assert_eq!(reply.status, status, "{tags}");
+            assert_eq!(reply.problem().1.as_deref(), Some("If-Match"));
+            for part in expected {
+                assert!(detail(&reply).contains(part), "{part}: {}", detail(&reply));
+            }
+        }
+    };
+    let weak = format!("W/{now}");
+    let without = format!("send {now}, without W/");
+    check(&weak, 412, &[&weak, "never matches", &without]).await;
+    check(&format!("\"1\", {weak}"), 412, &[&weak, &without]).await;
+    let is_now = format!("its ETag is {now} now");
+    check("\"1\"", 412, &["x.s.example.com", &is_now]).await;
+    check("W/\"1\"", 412, &["x.s.example.com", &is_now]).await;
+    let bare = now.trim_matches('"');
+    check(bare, 400, &["If-Match", bare, "not in double quotes"]).await;
+    check(&format!("*, {now}"), 400, &["* stands alone"]).await;
+}
+
+#[tokio::test]
+async fn problems_say_what_is_wrong_and_what_to_send() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    let check = async |call: Call, expected: &[&str]| {
+        let reply = server.call(call).await;
+        assert!(reply.status.is_client_error(), "{reply:?}");
+        for part in expected {
+            assert!(detail(&reply).contains(part), "{part}: {}", detail(&reply));
+        }
+    };
+    let object = "a JSON object such as {\"url\": \"https://example.net/\"";
+    for (body, found) in [
+        ("", "the body is empty"),
+        (" \n", "is empty"),
+        ("[]", "is a JSON array"),
+    ] {
+        for call in [Call::post("/v1/links"), Call::patch("/v1/links/x")] {
+            check(call.body("application/json", body), &[found, object]).await;
+        }
+    }
+    let post = |body: &'static str| Call::post("/v1/links").body("application/json", body);
+    let doubled = post("{\"url\":\"https://a.example/\",\n\"url\":\"https://b.example/\"}");
+    check(doubled, &["the member \"url\" twice", "line 2"]).await;
+    check(post("{\"ulr\": 1}"), &["unknown member `ulr`", "`url`"]).await;
+    check(post("{\"url\": "), &["not JSON", "line 1"]).await;
+    let date = json!({"url": URL, "expires_at": "2026-12-31"});
+    let date = Call::post("/v1/links").json(&date);
+    let meant = [
+        "without a time of day and a time zone",
+        "\"2026-12-31T23:59:59Z\"",
+    ];
+    check(date, &meant).await;
+    let space = json!({"url": "http://exam ple.com/"});
+    let space = Call::post("/v1/links").json(&space);
+    check(space, &["the host \"exam ple.com\"", "' '"]).await;
+    let twice = Call::get("/v1/links?limit=1&limit=2");
+    check(twice, &["the parameter \"limit\" 2 times"]).await;
+    check(
+        Call::get("/v1/links?limt=2"),
+        &["unknown parameter `limt`", "`limit`"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_list_goes_page_by_page() {
+    let server = Server::new();
+    for n in 0..25 {
+        let body = json!({"url": URL, "code": format!("c{n:02}")});
+        server.link(body).await;
+    }
+    let other = json!({"url": URL, "code": "other"});
+    server
+        .call(Call::post("/v1/links?zone=t.example.net").json(&other))
+        .await;
+    let mut found = Vec::new();
+    let mut next = "/v1/links?limit=10".to_owned();
+    let mut pages = 0;
+    loop {
+        let page = server.call(Call::get(&next)).await;
+        assert_eq!(page.status, 200);
+        let page = page.json();
+        let links = page["links"].as_array().unwrap().iter();
+        found.extend(links.map(|link| link["code"].as_str().unwrap().to_owned()));
+        pages += 1;
+        match page["next_cursor"].as_str() {
+            Some(cursor) => next = format!("/v1/links?limit=10&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let expected: Vec<_> = (0..25).map(|n| format!("c{n:02}")).collect();
+    assert_eq!(found, expected);
+    assert_eq!(pages, 3);
+    let all = server.call(Call::get("/v1/links")).await.json();
+    assert_eq!(all["links"].as_array().unwrap().len(), 25);
+}
+
+#[tokio::test]
+async fn expired_links_are_neither_listed_nor_read() {
+    let server = Server::new();
+    let ends = json!({"url": URL, "code": "x", "expires_at": "2023-11-14T22:13:21Z"});
+    server.link(ends).await;
+    let count = async || {
+        let list = server.call(Call::get("/v1/links")).await.json();
+        list["links"].as_array().unwrap().len()
+    };
+    assert_eq!(count().await, 1);
+    server.clock.set(UnixTime(NOW.0 + 1));
+    assert_eq!(count().await, 0);
+    assert_eq!(server.call(Call::get("/v1/links/x")).await.status, 404);
+    assert_eq!(server.call(Call::delete("/v1/links/x")).await.status, 404);
+}
+
+#[tokio::test]
+async fn queries_are_read_strictly() {
+    let server = Server::new();
+    let check = async |query: &str, status: u16, field: Option<&str>| {
+        let reply = server.call(Call::get(&format!("/v1/links?{query}"))).await;
+        assert_eq!(reply.status, status, "{query}");
+        if status != 200 {
+            assert_eq!(reply.problem().1.as_deref(), field, "{query}");
+        }
+    };
+    check("", 200, None).await;
+    check("limit=1", 200, None).await;
+    check("limit=1000", 200, None).await;
+    check("zone=S.example.com.", 200, None).await;
+    check("zone=t.example.net", 200, None).await;
+    for limit in [
+        "0",
+        "1001",
+        "-1",
+        "+1",
+        "x",
+        "",
+        "1.0",
+        "99999999999999999999",
+    ] {
+        check(&format!("limit={limit}"), 400, Some("limit")).await;
+    }
+    let elsewhere = crate::access::token::hex(b"x.t.example.net");
+    for cursor in ["", "x", "abc", "ff", "C3A9", &elsewhere] {
+        check(&format!("cursor={cursor}"), 400, Some("cursor")).await;
+    }
+    check("limit=1&limit=2", 400, Some("limit")).await;
+    check(
+        "zone=s.example.com&limit=1&zone=s.example.com",
+        400,
+        Some("zone"),
+    )
+    .await;
+    check("limt=1", 400, None).await;
+    for zone in ["example.org", "", "x.s.example.com", "..", "%FF"] {
+        check(&format!("zone={zone}"), 404, Some("zone")).await;
+    }
+    let one = Call::get("/v1/links/x?limit=1");
+    assert_eq!(server.call(one).await.status, 400);
+}
+
+#[tokio::test]
+async fn each_zone_has_its_own_links() {
+    let server = Server::new();
+    let body = json!({"url": URL, "code": "x"});
+    let call = Call::post("/v1/links?zone=T.example.net.").json(&body);
+    let made = server.call(call).await;
+    assert_eq!(made.status, 201);
+    let location = made.header("location").unwrap().to_owned();
+    assert_eq!(location, "/v1/links/x?zone=t.example.net");
+    assert_eq!(server.call(Call::get(&location)).await.json(), made.json());
+    assert_eq!(made.json()["name"], "x.t.example.net");
+    assert_eq!(server.call(Call::get("/v1/links/x")).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_zones_are_told_in_order() {
+    let server = Server::new();
+    let reply = server.call(Call::get("/v1/zones")).await;
+    assert_eq!(reply.status, 200);
+    let expected = json!({"zones": [{"origin": "s.example.com"}, {"origin": "t.example.net"}]});
+    assert_eq!(reply.json(), expected);
+    // The first is that of calls that name none.
+    let link = server.link(json!({"url": URL, "code": "x"})).await;
+    assert_eq!(link["name"], "x.s.example.com");
+    let refused = server.call(Call::get("/v1/zones?zone=s.example.com")).await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
+async fn codes_that_cannot_be() {
+    let server = Server::new();
+    for code in [
+        "a_b",
+        "a.b",
+        "-",
+        "%FF",
+        "%C3%A9",
+        "%00",
+        &"a".repeat(64),
+        "a%2Fb",
+    ] {
+        let reply = server.call(Call::get(&format!("/v1/links/{code}"))).await;
+        assert_eq!(reply.status, 404, "{code}");
+        assert_eq!(reply.problem().0, "no-such-link", "{code}");
+    }
+    for path in [
+        "/v1/links/",
+        "/v1/links/a/b",
+        "/v1/links/x/",
+        "/v2/links",
+        "/",
+    ] {
+        let reply = server.call(Call::get(path)).await;
+        assert_eq!(reply.status, 404, "{path}");
+        assert_eq!(reply.problem().0, "no-such-path", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_store_is_no_answer_about_a_link() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    type Failure = fn() -> StoreError;
+    let failures: [(Failure, u16, &str); 4] = [
+        (unavailable, 503, "store-unavailable"),
+        (|| StoreError::Overloaded, 503, "store-overloaded"),
+        (|| StoreError::DeadlineExceeded, 503, "store-timeout"),
+        (
+            || StoreError::Corrupt {
+                name: "x".into(),
+                reason: "y".into(),
+            },
+            500,
+            "corrupt-link",
+        ),
+    ];
+    for (failure, status, kind) in failures {
+        server.store.fail(Some(failure));
+        for call in [
+            Call::get("/v1/links"),
+            Call::get("/v1/links/x"),
+            Call::post("/v1/links").json(&json!({"url": URL})),
+            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
+            Call::delete("/v1/links/x"),
+            Call::delete("/v1/links/x").header("if-match", "\"1\", \"2\""),
+        ] {
+            let reply = server.call(call).await;
+            assert_eq!(reply.status, status);
+            assert_eq!(reply.problem().0, kind);
+            assert_eq!(reply.header("retry-after").is_some(), status == 503);
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_and_readiness() {
+    let server = Server::new();
+    let ask = async |path: &str| {
+        server
+            .call(Call::get(path).header("authorization", ""))
+            .await
+    };
+    assert_eq!(ask("/healthz").await.text(), "ok");
+    let check = async |status: &str, serves: bool, takes_changes: bool, reasons: &[&str]| {
+        let code = |well| if well { 200 } else { 503 };
+        for (path, well) in [("/readyz", serves), ("/readyz/changes", takes_changes)] {
+            let reply = ask(path).await;
+            assert_eq!(reply.status, code(well), "{path}: {reply:?}");
+            let body = reply.json();
+            assert_eq!(body["status"], status, "{path}");
+            assert_eq!(body["serves"], serves, "{path}");
+            assert_eq!(body["takes_changes"], takes_changes, "{path}");
+            let expected = (!reasons.is_empty()).then(|| json!(reasons));
+            assert_eq!(body.get("reasons"), expected.as_ref(), "{path}");
+        }
+    };
+    check("ready", true, true, &[]).await;
+    server.store.fail(Some(unavailable));
+    let gone = "the link store is unavailable";
+    check("not ready", false, false, &[gone]).await;
+    server.draining.store(true, Ordering::Relaxed);
+    check("not ready", false, false, &["shutting down", gone]).await;
+    server.store.fail(None);
+    check("not ready", false, false, &["shutting down"]).await;
+    server.draining.store(false, Ordering::Relaxed);
+
+    // The table throttles: what memory holds is answered, and nobody should restart this server.
+    let throttles = || StoreError::Throttled("the table tinyUrl".into());
+    server.store.fail(Some(throttles));
+    check("degraded", true, false, &["the link store throttles"]).await;
+    let new = json!({"url": URL});
+    let refused = server.call(Call::post("/v1/links").json(&new)).await;
+    assert_eq!(refused.problem().0, "store-throttled");
+    server.store.fail(None);
+    // It can be read again, but the last change has failed.
+    check("degraded", true, false, &["the link store throttles"]).await;
+    server.call(Call::post("/v1/links").json(&new)).await;
+    check("ready", true, true, &[]).await;
+    assert_eq!(ask("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_status() {
+    let server = Server::new();
+    server.call(Call::get("/healthz")).await;
+    server.call(Call::get("/nothing")).await;
+    server.call(Call::get("/nothing")).await;
+    let count = |status| {
+        let family = &server.metrics.admin_requests;
+        family.get_or_create(&HttpStatus { status }).get()
+    };
+    assert_eq!((count(200), count(404), count(401)), (1, 2, 0));
+    let metrics = server.call(Call::get("/metrics")).await;
+    let line = "tinyns_admin_requests_total{status=\"404\"} 2";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+    let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(metrics.header("content-type"), Some(media));
+}
+
+#[tokio::test]
+async fn request_ids_are_echoed() {
+    let server = Server::new();
+    let check = async |sent: &str, kept: bool| {
+        let call = Call::get("/v1/links/absent").header("x-request-id", sent);
+        let reply = server.call(call).await;
+        assert_eq!(reply.header("x-request-id") == Some(sent), kept);
+    };
+    check("abc-1_2.3", true).await;
+    check("a b", false).await;
+    check(&"x".repeat(65), false).await;
+}
+
+#[tokio::test]
+async fn head_is_get_without_its_body() {
+    let server = Server::new();
+    server.link(json!({"url": URL, "code": "x"})).await;
+    for path in [
+        "/v1/links",
+        "/v1/links/x",
+        "/v1/links/y",
+        "/healthz",
+        "/openapi.json",
+    ] {
+        let get = server.call(Call::get(path)).await;
+        let head = server.call(Call::new(Method::HEAD, path)).await;
+        assert_eq!(head.status, get.status);
+        assert_eq!(
+            head.header("content-length"),
+            Some(&*get.body.len().to_string())
+        );
+        assert_eq!(head.header("etag"), get.header("etag"));
+        assert!(head.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn rfc_9112_3_2_host_is_needed() {
+    let server = Server::new();
+    for host in ["", "a b", "a,b"] {
+        let reply = server
+            .call(Call::get("/healthz").header("host", host))
+            .await;
+        assert_eq!(reply.status, 400);
+        assert_eq!(
+            reply.problem(),
+            ("invalid-host".into(), Some("Host".into()))
+        );
+    }
+}
