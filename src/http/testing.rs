@@ -333,7 +333,7 @@ impl Server {
 
 /// A request to the admin API: with a Host and the token, unless they are taken away.
 pub(super) struct Call {
-    request: Request<Body>,
+    pub(super) request: Request<Body>,
     sent: Option<Vec<u8>>,
 }
 

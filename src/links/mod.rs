@@ -492,10 +492,12 @@ impl Links {
             }
             Look::Stale(link) => {
                 count(LookupResult::Stale);
-                let resolved = self.judge(name, Ok(Some(link)), lease(now + STALE_LEASE));
+                let missed = StoreError::Unavailable("a look-up has just failed".into());
+                let known = self.old_state(link, missed);
+                let lease = known.is_ok().then(|| lease(now + STALE_LEASE)).flatten();
                 return Ok(Resolved {
-                    stale: true,
-                    ..resolved
+                    stale: known.is_ok(),
+                    ..self.judge(name, known, lease)
                 });
             }
             Look::Full => {
@@ -559,13 +561,16 @@ impl Links {
                 let until = until(&known);
                 (LookupResult::Miss, Ok(known), Some(until))
             }
-            Err(missed) => match newer(wait.stale, missed.was) {
-                Some(stale) => {
-                    let until = Instant::now() + STALE_LEASE;
-                    (LookupResult::Stale, Ok(Some(stale)), Some(until))
+            Err(missed) => {
+                let known = match newer(wait.stale, missed.was) {
+                    Some(link) => self.old_state(link, missed.error),
+                    None => Err(missed.error),
+                };
+                match known.is_ok() {
+                    true => (LookupResult::Stale, known, Some(Instant::now() + STALE_LEASE)),
+                    false => (LookupResult::Miss, known, None),
                 }
-                None => (LookupResult::Miss, Err(missed.error), None),
-            },
+            }
         };
         self.metrics.count_lookup(Tier::Memory, result);
         let lease = until.map(|until| Lease { until, stamp });
@@ -573,6 +578,15 @@ impl Links {
         Resolved {
             stale,
             ..self.judge(&name, known, lease)
+        }
+    }
+
+    /// What an old state is worth where `why` keeps us from knowing the present one. A link that has ended may
+    /// have been prolonged since, or made anew: then nothing is known, least of all that there is no link.
+    fn old_state(&self, link: Arc<Link>, why: StoreError) -> Result<Known, StoreError> {
+        match link.is_expired(self.now()) {
+            true => Err(why),
+            false => Ok(Some(link)),
         }
     }
 

@@ -34,6 +34,12 @@ const MAX_PAUSE: Duration = Duration::from_secs(4);
 /// How long after its failure a change may still be carried out.
 pub(super) const QUIET: Duration = Duration::from_secs(10);
 
+async fn hold(claim: Option<&WriteClaim>) {
+    if let Some(claim) = claim {
+        claim.hold().await;
+    }
+}
+
 /// What would show that a change was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
@@ -102,11 +108,9 @@ impl Settler {
         let began = Instant::now();
         let mut pause = MIN_PAUSE;
         loop {
-            if let Some(claim) = claim {
-                claim.hold().await;
-            }
+            hold(claim).await;
             let is_quiet = began.elapsed() >= QUIET;
-            match self.read(name).await {
+            match self.read(name, claim).await {
                 Ok(found) if is_quiet || sign.is_seen(found.as_ref()) => return found,
                 Err(StoreError::Corrupt { .. }) if is_quiet => return None,
                 Ok(_) => pause = pause.max(MAX_PAUSE / 4),
@@ -121,8 +125,20 @@ impl Settler {
         }
     }
 
-    async fn read(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
-        let Ok(_permit) = self.reads.acquire().await else {
+    /// Reads the name when it is its turn, which may take long: the claim is held meanwhile.
+    async fn read(
+        &self,
+        name: &LinkName,
+        claim: Option<&WriteClaim>,
+    ) -> Result<Option<Link>, StoreError> {
+        let mut turn = std::pin::pin!(self.reads.acquire());
+        let permit = loop {
+            tokio::select! {
+                permit = &mut turn => break permit,
+                () = tokio::time::sleep(MAX_PAUSE) => hold(claim).await,
+            }
+        };
+        let Ok(_permit) = permit else {
             return Err(StoreError::Overloaded);
         };
         within(RESOLVE_DEADLINE, self.store.get(name)).await

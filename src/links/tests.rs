@@ -176,6 +176,46 @@ async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
 }
 
 #[tokio::test]
+async fn a_link_that_has_ended_by_what_was_known_once_is_not_told_to_be_gone() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::ZERO);
+    let start = links.now();
+    store.link.lock().unwrap().expires_at = Some(start.after(10));
+    assert_eq!(version(&links).await, 1);
+    // Meanwhile it is prolonged on another server.
+    store.set(Mood::Fails);
+    links.clock.set(start.after(20));
+    for _ in 0..3 {
+        let resolved = links.resolve(&name()).await;
+        assert!(resolved.is_err(), "{resolved:?}");
+    }
+    store.set(Mood::Works);
+    links.memory.forget(&name());
+    let resolved = links.resolve(&name()).await.unwrap();
+    assert!(matches!(resolved, Resolution::Expired(_)), "{resolved:?}");
+}
+
+#[tokio::test]
+async fn what_is_found_instead_of_being_made_is_what_is_told_from_then_on() {
+    let store = OneLink::new();
+    let links = links(&store, Duration::from_secs(60));
+    assert_eq!(version(&links).await, 1);
+    // Another server changes it, and this one has not heard of that yet.
+    store.link.lock().unwrap().version = Version(2);
+    let request = CreateLink {
+        origin: origin(),
+        target: TargetUrl::parse("https://example.net/").unwrap(),
+        code: Some(Code::parse("abc").unwrap()),
+        expires_at: None,
+        ttl: None,
+        created_by: "test".into(),
+    };
+    let made = links.create(request).await.unwrap();
+    assert!(matches!(made, Creation::Same(link) if link.version == Version(2)));
+    assert_eq!(version(&links).await, 2);
+}
+
+#[tokio::test]
 async fn each_look_up_is_counted_once_for_the_memory() {
     let store = OneLink::new();
     let links = links(&store, Duration::ZERO);

@@ -126,6 +126,10 @@ impl Links {
     ) -> Result<Result<Creation, LinkName>, StoreError> {
         if self.is_held(&name).await {
             let found = self.counted(within(ADMIN_DEADLINE, self.store.get(&name)).await)?;
+            if let Some(link) = &found {
+                // Another server may have made it, and memory not have heard of that yet.
+                self.memory.forget_older(&name, link.version);
+            }
             match found.filter(|link| !link.is_expired(self.now())) {
                 Some(link) if link.target == request.target => return Ok(Ok(Creation::Same(link))),
                 Some(_) => return Ok(Err(name)),

@@ -23,6 +23,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::body::{self, LinkJson, MAX_BODY_BYTES};
@@ -30,7 +31,8 @@ use super::{Admin, Problem};
 use crate::http::problem::{Document, Kind};
 use crate::http::serve::request_log::RequestId;
 use crate::link::Origin;
-use crate::links::{CreateLink, Creation};
+use crate::links::{CreateLink, Creation, LinkError};
+use crate::store::StoreError;
 
 /// How many creations of one batch are in flight at once.
 const CONCURRENCY: usize = 64;
@@ -114,19 +116,30 @@ fn prepare(admin: &Admin, origin: &Origin, line: Line) -> Result<CreateLink, Pro
     }
 }
 
+/// Makes the link when it is its turn. In a task of its own: a client that does not read its results stops the
+/// stream, and what the stream waits for stands still with it. A turn must not, for others wait for it. Where
+/// the client goes away, the task ends.
+async fn in_turn(admin: &Arc<Admin>, request: CreateLink) -> Result<Creation, Problem> {
+    let admin = Arc::clone(admin);
+    let creating = async move {
+        // It is never closed; and if it were, the store has bounds of its own.
+        let _turn = admin.batch_turns.acquire().await;
+        admin.links.create(request).await
+    };
+    let created = AbortOnDropHandle::new(tokio::spawn(creating.in_current_span())).await;
+    let created = created.map_err(|broken| StoreError::Unavailable(broken.to_string()));
+    Ok(created.map_err(LinkError::from).flatten()?)
+}
+
 /// Makes the link, and writes the line of its result.
 async fn finish(
-    admin: &Admin,
+    admin: &Arc<Admin>,
     id: &RequestId,
     line: u64,
     prepared: Result<CreateLink, Problem>,
 ) -> Vec<u8> {
     let created = match prepared {
-        Ok(request) => {
-            // It is never closed; and if it were, the store has bounds of its own.
-            let _turn = admin.batch_turns.acquire().await;
-            admin.links.create(request).await.map_err(Problem::from)
-        }
+        Ok(request) => in_turn(admin, request).await,
         Err(problem) => Err(problem),
     };
     let (status, link) = match &created {

@@ -102,9 +102,11 @@ impl RedisCache {
         let mut memo = Memo::default();
         let work = async {
             loop {
-                tokio::time::sleep(INTERVAL).await;
+                // At once after the start: a server that is started while another is cut off is not to
+                // believe Redis until the next look.
                 self.post(board, &mut memo).await;
                 self.read(board, &mut memo).await;
+                tokio::time::sleep(INTERVAL).await;
             }
         };
         shutdown.run_until_cancelled(work).await;

@@ -1,10 +1,14 @@
 //! Batches of links.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::Value;
+use tower::ServiceExt;
 
 use super::{URL, unavailable};
+use crate::http::api::batch::AT_STORE;
 use crate::http::api::body::MAX_BODY_BYTES;
 use crate::http::testing::{Call, Server};
 
@@ -112,6 +116,28 @@ async fn a_long_batch_keeps_its_order() {
     }
     assert_eq!(reply.text().lines().count(), 1_000);
     assert_eq!(server.store.len(), 900);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_results_keeps_no_turn_from_others() {
+    let server = Server::new();
+    server.store.held.store(true, Ordering::SeqCst);
+    let lines = (0..AT_STORE).map(|n| format!("{{\"url\":\"https://example.net/{n}\"}}\n"));
+    let call = Call::post("/v1/links:batch").body("application/jsonl", lines.collect::<String>());
+    let reply = server.admin.clone().oneshot(call.request).await.unwrap();
+    let mut unread = reply.into_body().into_data_stream();
+    assert!(futures_util::poll!(unread.next()).is_pending());
+    let begun = || server.store.begun.load(Ordering::SeqCst);
+    while begun() < AT_STORE as u64 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.store.held.store(false, Ordering::SeqCst);
+    // From now on nobody asks for results of the first one.
+    let other = batch(&server, format!("{{\"url\":\"{URL}\"}}"));
+    let other = tokio::time::timeout(Duration::from_secs(20), other).await;
+    assert_eq!(other, Ok(results(&[(1, 201, "")])));
+    let read: Vec<_> = unread.map(|piece| piece.unwrap()).collect().await;
+    assert_eq!(read.concat().split(|b| *b == b'\n').count(), AT_STORE + 1);
 }
 
 #[tokio::test]
