@@ -170,6 +170,40 @@ fn a_backup_that_the_shell_restores() {
 }
 
 #[test]
+fn a_file_whose_times_are_set_is_the_same_file() {
+    let (server, _) = server_with_backup();
+    for checkpoint in [false, true] {
+        if checkpoint {
+            let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+            run("sqlite3", &[store(&server).to_str().unwrap(), sql]);
+            assert_eq!(post(&server, "between"), 201);
+        }
+        std::thread::sleep(Duration::from_millis(1_500));
+        let file = fs::File::open(store(&server)).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(2_200));
+        assert_eq!(
+            readiness(&server),
+            (
+                200,
+                json!({"status": "ready", "serves": true, "takes_changes": true})
+            )
+        );
+        assert_eq!(post(&server, &format!("late{checkpoint}")), 201);
+    }
+    assert_eq!(lines(&server, "ERROR"), 0);
+    let server = server.restart();
+    for code in ["before", "after", "between", "latefalse", "latetrue"] {
+        let url = format!("https://example.net/{code}");
+        assert_eq!(
+            server.told(&format!("{code}.s.example.com")),
+            Told::Url(url)
+        );
+    }
+}
+
+#[test]
 fn a_file_that_was_cut_off_acknowledges_nothing() {
     let (server, _) = server_with_backup();
     let file = fs::OpenOptions::new()

@@ -567,7 +567,11 @@ impl Links {
                     None => Err(missed.error),
                 };
                 match known.is_ok() {
-                    true => (LookupResult::Stale, known, Some(Instant::now() + STALE_LEASE)),
+                    true => (
+                        LookupResult::Stale,
+                        known,
+                        Some(Instant::now() + STALE_LEASE),
+                    ),
                     false => (LookupResult::Miss, known, None),
                 }
             }

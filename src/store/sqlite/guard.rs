@@ -12,7 +12,9 @@
 //!   file and writes to it in no other way, whichever program does it, and takes that down in the log's index
 //!   (WAL-mode file format, §2.1: `nBackfill`, `nBackfillAttempted` and the salts). So a file whose length or
 //!   time of change has moved while these have not was overwritten, by `cp` for instance, or cut off. SQLite
-//!   itself would notice late or never, for it holds pages in memory and in its log;
+//!   itself would notice late or never, for it holds pages in memory and in its log. Where the time alone has
+//!   moved, somebody may only have set it, as `touch` and programs that make backups do: then the file without
+//!   its log has the session that it had, and the same beginning;
 //! * where another program has written by way of SQLite: the [session](super::session) in the file is the
 //!   one of this server's last commit. `.restore` of the shell brings back an earlier one.
 //!
@@ -20,12 +22,17 @@
 //! own: closing any handle of a file drops the locks that the process has on it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::{Connection, OpenFlags};
+
 use super::condition::Fault;
+use super::session;
 
 /// How often it is tried to look at the file and the index without a checkpoint in between.
 const TRIES: u32 = 5;
@@ -49,6 +56,8 @@ pub(super) struct Guard {
     index: Option<File>,
     /// As they were found last.
     last: Option<Snapshot>,
+    /// What the file held when a checkpoint was last seen; none where that could not be seen.
+    content: Option<Content>,
     /// What has happened to the content, which only a restart mends.
     spoilt: Option<Fault>,
     /// The file's state when something was found to be wrong.
@@ -81,6 +90,38 @@ impl LogState {
     fn is_at_rest(&self) -> bool {
         self.0[8..12] == self.0[12..]
     }
+}
+
+/// How much of the beginning of the file is compared: its first page, in bytes.
+const HEAD: usize = 4_096;
+
+/// What tells one content of the file from another: each commit has a session of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Content {
+    head: Vec<u8>,
+    /// None where there is none: all tables may still be in the log.
+    session: Option<i64>,
+}
+
+/// The session in the file itself, past its log. A connection that takes the file for immutable looks at
+/// neither the log nor any lock.
+fn session_in_file(real: &Path) -> Option<i64> {
+    let mut uri = String::from("file:");
+    for byte in real.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte));
+            }
+            // Writing to a string does not fail.
+            _ => drop(write!(uri, "%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(uri, flags).ok()?;
+    session::current(&conn).ok()?
 }
 
 /// Device and inode.
@@ -139,6 +180,7 @@ impl Guard {
             real,
             file,
             last: None,
+            content: None,
             spoilt: None,
             left: None,
         })
@@ -214,7 +256,30 @@ impl Guard {
             return true;
         };
         let last = self.last.replace(now);
-        last.is_none_or(|last| last.file == now.file || last.log != now.log)
+        match last {
+            Some(last) if last == now && self.content.is_some() => true,
+            Some(last) if last.file != now.file && last.log == now.log => {
+                let has_its_length = last.file.length == now.file.length;
+                has_its_length
+                    && self.content.is_some()
+                    && self.content == self.look_at_content(now)
+            }
+            _ => {
+                self.content = self.look_at_content(now);
+                true
+            }
+        }
+    }
+
+    /// What the file holds without its log; none if a checkpoint has begun meanwhile.
+    fn look_at_content(&self, now: Snapshot) -> Option<Content> {
+        let mut head = [0; HEAD];
+        let length = self.file.read_at(&mut head, 0).ok()?;
+        let content = Content {
+            head: head[..length].to_vec(),
+            session: session_in_file(&self.real),
+        };
+        (self.snapshot()? == now).then_some(content)
     }
 
     /// None where it cannot be seen just now: a checkpoint is under way.
