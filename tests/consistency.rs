@@ -1,5 +1,5 @@
 //! Three servers on one table and one Redis, with writers and readers, while Redis and the table have bad days: no
-//! answer is older than README's "Bad days" allows, and none is older than another before it.
+//! answer is older than "Bad days" in docs/operation.md allows, and none is older than another before it.
 //!
 //! A name has one writer, which writes by a server at random, notes what it writes before it is sent, and then
 //! when the server acknowledged it. So for each answer it is known by when it was overwritten. `CONSISTENCY_SEED`
@@ -22,7 +22,7 @@ const WRITERS: usize = 6;
 const NAMES: usize = 200;
 /// How long it lasts by default, in seconds.
 const SECONDS: u64 = 40;
-/// What README says: two seconds until a server knows that it is cut off, one more for which it uses what it has,
+/// What docs/operation.md says: two seconds until a server knows that it is cut off, one more for which it uses what it has,
 /// and what a look-up takes at most, 1.5 s.
 const DOCUMENTED: Duration = Duration::from_millis(4_500);
 /// What a machine with other work to do may add.

@@ -18,7 +18,7 @@ fn beside(server: &Server, end: &str) -> PathBuf {
     store(server).with_file_name(format!("links.sqlite{end}"))
 }
 
-/// A copy of the store as it is now, made as README says.
+/// A copy of the store as it is now, made as docs/operation.md says.
 fn back_up(server: &Server) -> PathBuf {
     let copy = server.dir().join("copy.sqlite");
     let command = format!(".backup '{}'", copy.display());

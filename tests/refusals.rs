@@ -216,8 +216,8 @@ fn a_user_that_may_not_announce() {
 /// The documented rights are enough for all that is done.
 #[test]
 fn the_documented_rights_are_enough() {
-    let readme = include_str!("../README.md");
-    let line = readme
+    let manual = include_str!("../docs/configuration.md");
+    let line = manual
         .lines()
         .find(|line| line.starts_with("ACL SETUSER tinyns "))
         .unwrap();

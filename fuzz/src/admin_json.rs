@@ -44,7 +44,7 @@ const ZONE: &str = "@ 60 SOA ns.test. host.test. 1 2 3 4 5\n@ 60 NS ns.test.\n\
                     *.r 60 A 192.0.2.1\nwww 60 A 192.0.2.2\n";
 /// [`super::world::NOW`].
 const NOW: &str = "2023-11-14T22:13:20Z";
-/// The largest body, and the longest line (README).
+/// The largest body, and the longest line (docs/api.md).
 const MAX_BODY: usize = 64 << 10;
 /// The links that are there at first, in either zone.
 const FIRST: [FirstLink<'_>; 2] = [
@@ -262,7 +262,7 @@ fn check_create(server: &mut Server, zone: &str, body: &[u8]) {
     } else {
         assert!(before.contains(&link), "{context}");
     }
-    // RFC 9110 §9.2.2 does not ask for it of POST, but the README promises it.
+    // RFC 9110 §9.2.2 does not ask for it of POST, but docs/api.md promises it.
     let same = server.call(create(zone), body);
     assert_eq!((same.status, same.json()), (200, link), "{context}");
 }

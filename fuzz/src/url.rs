@@ -3,7 +3,7 @@
 //! * What is refused is refused in one line.
 //! * What is accepted is `http` or `https` with a host and without user info, in printable ASCII, at most
 //!   2,048 bytes, and read again it is what it was: the same URL, and so the same code.
-//! * Its code is the fold of RFC 1321's digest that the README describes, worked out here in another way.
+//! * Its code is the fold of RFC 1321's digest that docs/records.md describes, worked out here in another way.
 //! * As a link, it comes back byte for byte: by the TXT record, whose strings are 1 to 255 bytes long (RFC
 //!   1035 §3.3.14), and by the URI record (RFC 7553 §4), through a packet and hickory's decoder; or, where
 //!   that is too long for UDP, there is TC and nothing else. Once it is deleted, its name is denied.

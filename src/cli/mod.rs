@@ -287,7 +287,7 @@ pub enum Exit {
 #[error("{0}; see --help")]
 struct UsageError(String);
 
-/// The exit code of a command; `--help` and README list them.
+/// The exit code of a command; `--help` and docs/cli.md list them.
 pub fn exit_code(ended: &anyhow::Result<Exit>) -> u8 {
     match ended {
         Ok(Exit::Done) => 0,

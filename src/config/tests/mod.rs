@@ -52,15 +52,15 @@ fn seats(connections: u32, connections_per_client: u32, exempt: &[&str]) -> Seat
     }
 }
 
-/// The example of the README, which shows every default.
+/// The example of docs/configuration.md, which shows every default.
 fn every_default() -> &'static str {
-    let (_, rest) = include_str!("../../../README.md")
+    let (_, rest) = include_str!("../../../docs/configuration.md")
         .split_once("```toml\n")
         .unwrap();
     rest.split_once("```").unwrap().0
 }
 
-/// A section that is commented out in the README, without its comment signs.
+/// A section that is commented out in the example, without its comment signs.
 fn documented(section: &str) -> String {
     let header = format!("[{section}]");
     let (_, rest) = every_default().split_once(&format!("# {header}")).unwrap();
@@ -677,6 +677,26 @@ fn in_a_container() -> Config {
 fn the_container_image_listens_on_every_address() {
     let text = include_str!("../../../zones/container.toml");
     assert_eq!(ok(text), in_a_container());
+}
+
+#[test]
+fn the_trial_has_short_urls_that_work_on_this_machine() {
+    let expected = Config {
+        zones: vec![ZoneConfig {
+            origin: ZoneName::parse("s.localhost").unwrap(),
+            file: "zones/s.localhost.zone".into(),
+            ..Config::default().zones.remove(0)
+        }],
+        redirect: RedirectConfig {
+            short_urls: ShortUrls {
+                scheme: Scheme::Http,
+                port: Some(8_080),
+            },
+            ..Config::default().redirect
+        },
+        ..Config::default()
+    };
+    assert_eq!(ok(include_str!("../../../zones/localhost.toml")), expected);
 }
 
 #[test]

@@ -728,8 +728,8 @@ async fn one_node_loads_at_a_time_and_the_next_goes_on() {
 #[tokio::test]
 async fn each_right_that_is_documented_is_needed_and_missed() {
     let fixture = Fixture::start();
-    let readme = include_str!("../../../README.md");
-    let line = readme
+    let manual = include_str!("../../../docs/configuration.md");
+    let line = manual
         .lines()
         .find(|line| line.starts_with("ACL SETUSER tinyns "))
         .unwrap()
