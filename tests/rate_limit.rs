@@ -532,7 +532,7 @@ fn check_tells_what_is_wrong_with_the_section() {
     let config = config.to_str().unwrap();
     let output = output(env!("CARGO_BIN_EXE_tinyns"), &["check", "--config", config]);
     assert_eq!(output.status.code(), Some(1));
-    let expected = format!("{config}:2: rate_limit.slip: 11 is not within 0 to 10");
+    let expected = format!("{config}:2:8: rate_limit.slip: 11 is not within 0 to 10");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains(&expected), "{stderr}");
 }

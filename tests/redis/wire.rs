@@ -87,7 +87,8 @@ async fn pass_on(
     mut to: OwnedWriteHalf,
     mut fault: watch::Receiver<Fault>,
 ) {
-    let mut buffer = vec![0; 16 << 10];
+    // So much that a burst of calls is one piece: each piece is delayed by itself.
+    let mut buffer = vec![0; 256 << 10];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else {
             return;

@@ -45,9 +45,10 @@ impl Client {
     /// Makes a new connection, in the place of the one that there is.
     async fn connect(&self) -> RedisResult<()> {
         let mut connection = self.connector.connect(PATIENCE).await?;
+        // First: where the server is so far away that the rest fails, the log says that it is.
+        self.note_round_trip(connection.round_trip().await?);
         connection.must_be_alone().await?;
         connection.load_scripts().await?;
-        self.note_round_trip(connection.round_trip().await?);
         self.check_rights(&mut connection).await?;
         // Before it is used: what it holds is judged by that.
         self.learn(&mut connection).await?;
