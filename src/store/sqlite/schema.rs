@@ -164,7 +164,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
         tracing::warn!(%error, "the link store was opened, but cannot be written yet");
     }
     let readers = (0..readers)
-        .map(|_| connect(&real, OpenFlags::SQLITE_OPEN_READ_ONLY))
+        .map(|_| connect_reader(&real))
         .collect::<Result<_, _>>()
         .map_err(sqlite_error)?;
     let path = path.to_owned();
@@ -294,6 +294,14 @@ fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
+    Ok(conn)
+}
+
+/// A connection that reads. It does so at once, for SQLite opens the log with the first read, and fails to
+/// if the file has lost its name by then.
+fn connect_reader(real: &Path) -> rusqlite::Result<Connection> {
+    let conn = connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let _: i64 = conn.query_row("SELECT count(*) FROM meta", [], |row| row.get(0))?;
     Ok(conn)
 }
 
