@@ -40,6 +40,7 @@ impl Operator {
 
     fn run(&self, args: &str) -> Output {
         let mut command = tinyns();
+        command.current_dir(self.dir.path());
         command.arg("--config").arg(&self.config);
         command.args(args.split_whitespace()).output().unwrap()
     }
