@@ -64,6 +64,18 @@ fn check_refuses_what_the_start_refuses_in_the_same_words() {
     place.write("text", "this is no database, no log and no secret");
     place.write("short", "short\n");
     std::fs::create_dir(place.path().join("directory")).unwrap();
+    let path = place.path();
+    let foreign = rusqlite::Connection::open(path.join("foreign")).unwrap();
+    foreign.execute_batch("CREATE TABLE t (a)").unwrap();
+    drop(foreign);
+    std::os::unix::fs::symlink(path.join("none/links"), path.join("dangling")).unwrap();
+    let cut = rusqlite::Connection::open(path.join("cut")).unwrap();
+    let ours = "PRAGMA application_id = 0x746E7331; PRAGMA user_version = 1; CREATE TABLE link (a)";
+    cut.execute_batch(ours).unwrap();
+    drop(cut);
+    let cut = std::fs::File::options().write(true).open(path.join("cut"));
+    cut.unwrap().set_len(5_000).unwrap();
+    std::fs::create_dir(path.join("locked.lock")).unwrap();
     certificate(&place, "a", "20250101000000Z", "20300101000000Z");
     certificate(&place, "b", "20250101000000Z", "20300101000000Z");
     let store = |path: &str| format!("{BASE}{ZONES}{ADMIN}[store]\npath = \"{path}\"\n");
@@ -81,6 +93,10 @@ fn check_refuses_what_the_start_refuses_in_the_same_words() {
     let cases = [
         store("DIR/directory"),
         store("DIR/text"),
+        store("DIR/foreign"),
+        store("DIR/dangling"),
+        store("DIR/cut"),
+        store("DIR/locked"),
         store("DIR/text/links.sqlite"),
         store("/dev/null/links.sqlite"),
         token("DIR/directory"),

@@ -190,3 +190,27 @@ fn a_crowd_by_http_takes_no_descriptors_from_dns_over_tcp() {
     }
     drop((redirect, admin));
 }
+
+/// The library for HTTP/2 has a line for each frame that answers a PING which nobody sent.
+#[test]
+fn frames_of_a_client_do_not_fill_the_log() {
+    const ANSWER_TO_PING: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0unasked!";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0the last";
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    let server = Server::start();
+    let mut stream = connect(CROWD, server.redirect);
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat();
+    let sent = [&preface[..], &ANSWER_TO_PING.repeat(500), PING].concat();
+    stream.write_all(&sent).unwrap();
+    // Once the last one is answered, all those before it were read.
+    let mut read = Vec::new();
+    while !read.windows(8).any(|bytes: &[u8]| bytes == b"the last") {
+        let mut buffer = [0; 512];
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "the connection is closed");
+        read.extend(&buffer[..length]);
+    }
+    assert_eq!(get(OTHER, server.redirect, "/nothing"), "404");
+    let told = lines(&server, "PING", "");
+    assert!(told.is_empty(), "{} lines", told.len());
+}

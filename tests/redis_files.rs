@@ -57,6 +57,24 @@ fn a_changed_password_is_read_on_sighup() {
     assert!(!server.log().text().contains("second-password"));
 }
 
+/// In the mode of a cluster the client has another error for it.
+#[test]
+fn a_refused_password_is_named_in_every_mode() {
+    let fleet = Fleet::start();
+    for mode in ["node", "cluster"] {
+        let url = format!("redis://tinyns:wrong-password@{}", fleet.redis.address());
+        let lines = format!("{LINES}mode = \"{mode}\"\n");
+        let server = setup(&fleet.emulator.url(), url, &lines).start();
+        let told = server.log().wait_for("cannot connect to Redis");
+        assert!(
+            told.contains("it refuses the user or the password"),
+            "{told}"
+        );
+        let log = server.log().text();
+        assert!(!log.contains("wrong-password"), "{log}");
+    }
+}
+
 #[test]
 fn clients_with_certificates() {
     let fleet = Fleet::with(RedisServer::that_knows_its_clients());

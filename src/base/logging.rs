@@ -23,10 +23,13 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// What is logged unless the operator says otherwise. hickory logs every response at `info`, which
-/// costs more than answering, and at `warn` a line for each packet with a source port of zero or
-/// with broken EDNS options: whoever can send packets could fill the disk.
-pub const DEFAULT_FILTER: &str = "info,hickory_server=error,hickory_net=error,hickory_proto=error";
+/// What is logged unless the operator says otherwise.
+pub const DEFAULT_FILTER: &str = "info";
+/// What is left out where a filter takes `info` or `warn` from everybody and says nothing else of these libraries:
+/// lines that strangers cause, without a bound, who could fill the disk with them. hickory logs every response at
+/// `info`, which costs more than answering, and at `warn` a line for each packet with a source port of zero or with
+/// broken EDNS options; h2 logs at `warn` a line for each frame of 17 bytes that answers a PING which was never sent.
+const QUIET: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,h2=error";
 
 /// How many lines may wait to be written. A line has some hundred bytes, a few of them a few
 /// thousand.
@@ -235,8 +238,19 @@ impl<'a> MakeWriter<'a> for Queue {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    let mut words = filter.split(',').map(str::trim);
+    let is_usual = |word: &str| {
+        ["info", "warn"]
+            .iter()
+            .any(|w| word.eq_ignore_ascii_case(w))
+    };
+    // What the operator says of a library comes later, and so counts.
+    let whole = match words.any(is_usual) {
+        true => format!("{QUIET},{filter}"),
+        false => filter.to_owned(),
+    };
     EnvFilter::builder()
-        .parse(filter)
+        .parse(whole)
         .map_err(|source| LogError::Filter {
             filter: filter.into(),
             source,
@@ -294,6 +308,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "hickory_server::server", "a response");
             tracing::warn!(target: "hickory_proto::rr", "a hostile packet");
+            tracing::warn!(target: "h2::proto::ping_pong", "a hostile frame");
             tracing::error!(target: "hickory_server::server", "trouble");
             tracing::info!(target: "tinyns::dns", zone = "s.example.com", "loaded");
             tracing::debug!(target: "tinyns::dns", "detail");
@@ -330,7 +345,13 @@ mod tests {
     fn the_filter_is_obeyed() {
         assert_eq!(logged(false, "off"), "");
         assert_eq!(logged(false, "tinyns=debug").lines().count(), 2);
-        assert_eq!(logged(false, "trace").lines().count(), 5);
+        assert_eq!(logged(false, "trace").lines().count(), 6);
+        assert_eq!(logged(false, "debug").lines().count(), 6);
+        // What strangers cause is logged only where the filter asks for that.
+        assert_eq!(logged(false, "warn").lines().count(), 1);
+        assert_eq!(logged(false, "info,tinyns=debug").lines().count(), 3);
+        assert_eq!(logged(false, "tinyns=debug,INFO").lines().count(), 3);
+        assert_eq!(logged(false, "info,h2=warn").lines().count(), 3);
         let message = parse("info,tinyns=loud").unwrap_err().to_string();
         assert_eq!(message, "the log filter \"info,tinyns=loud\" is not valid");
     }

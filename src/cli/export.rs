@@ -127,7 +127,7 @@ enum Output {
 
 impl Output {
     fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
-        let Some(path) = path else {
+        let Some(path) = path.filter(|path| path != Path::new("-")) else {
             return Ok(Self::Stdout);
         };
         // What is no file keeps its name: nobody wants a file in the place of /dev/null. A link's
@@ -255,6 +255,9 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), expected);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
+        // As with `import`, and not a file of that name.
+        let stdout = Output::open(Some("-".into())).unwrap();
+        assert!(matches!(stdout, Output::Stdout));
         // A device stays what it is.
         let device = Output::open(Some("/dev/null".into())).unwrap();
         assert!(matches!(&device, Output::File { draft: None, .. }));

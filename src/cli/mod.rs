@@ -225,7 +225,7 @@ struct ExportArgs {
     /// The links of this zone alone; without it those of all zones
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     zone: Option<Origin>,
-    /// The file to write, which is there when all is in it; without it standard output
+    /// The file to write, which is there when all is in it; - or nothing is standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]

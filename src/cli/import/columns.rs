@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Map, Value};
 
 use super::record::{KEYS, Record, URLS, member};
-use super::rows::{Fields, Read};
+use super::rows::{Fields, MAX_LEN, Read};
 use crate::base::text::one_line;
 
 /// What may stand between two fields where the command line does not say, in the order in which it
@@ -138,8 +138,10 @@ impl Columns {
             Some(Read::NotClosed(line)) => {
                 bail!("a quote in the header, in line {line}, is not closed")
             }
-            Some(Read::TooLong) | None => bail!("there is no header line"),
+            Some(Read::TooLong) => bail!("the header has more than {MAX_LEN} bytes"),
+            None => bail!("there is no header line"),
         };
+        check_text(&header)?;
         let names: Vec<_> = header.iter().map(|n| String::from_utf8_lossy(n)).collect();
         let shown: String = one_line(&names.join(",")).chars().take(MAX_SHOWN).collect();
         let mut columns = Self::by_name(&names, layout)?;
@@ -207,6 +209,17 @@ impl Columns {
 
     /// The record of a row.
     pub(super) fn record(&self, line: u64, fields: Fields) -> Record {
+        // What is behind the last column may be the rest of a URL with a comma in it. Without that rest the link
+        // would lead elsewhere.
+        let beyond = fields.iter().skip(self.0.len()).flatten();
+        if !beyond.copied().all(|byte| byte.is_ascii_whitespace()) {
+            let reason = format!(
+                "it has {} fields, and the header has {}: a field with the delimiter in it has to be in double quotes",
+                fields.len(),
+                self.0.len()
+            );
+            return Record::bad(Some(line), reason);
+        }
         let mut members = Map::new();
         for (name, field) in self.0.iter().zip(fields) {
             let Some(name) = name else {
@@ -219,6 +232,28 @@ impl Columns {
         }
         Record::from_members(Some(line), members)
     }
+}
+
+/// Whether the names of a header are text: there are files of other kinds by the name of `.csv`, and where lines
+/// end otherwise than they do here, the whole file would be the header.
+fn check_text(header: &Fields) -> anyhow::Result<()> {
+    for name in header {
+        for (index, byte) in name.iter().enumerate() {
+            match (byte, name.get(index + 1)) {
+                (b'\t' | b'\n', _) | (b'\r', Some(b'\n')) => {}
+                (b'\r', _) => bail!(
+                    "a carriage return stands within the header: lines have to end with a line feed, with a carriage \
+                     return before it or without; `tr '\\r' '\\n'` makes such lines of those of old Macs"
+                ),
+                (byte, _) if byte.is_ascii_control() => bail!(
+                    "the header has the control character {byte:#04x}, so this is no text: save the file as CSV in \
+                     UTF-8, or in UTF-16 with a byte order mark"
+                ),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

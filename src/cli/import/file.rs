@@ -333,7 +333,10 @@ mod tests {
         csv("code,url\n,u\n", &["2  u"]);
         let none = "it has no URL: none of fullUrl, url, longUrl, destinationUrl, destination, originalUrl";
         csv("code,url\nx\n", &[&format!("2 x  Bad({none:?})")]);
-        csv("code,url\nx,u,v,w\n", &["2 x u"]);
+        csv("code,url\nx,u,, \n,,\ny,v\n", &["2 x u", "4 y v"]);
+        // The rest of a URL with a comma in it is not left out without a word.
+        let more = "it has 4 fields, and the header has 2: a field with the delimiter in it has to be in double quotes";
+        csv("code,url\nx,u,v,w\n", &[&format!("2   Bad({more:?})")]);
         csv("code,url\n", &[]);
     }
 
@@ -344,6 +347,16 @@ mod tests {
             assert_eq!(format!("{error:#}"), format!("x: {expected}"), "{text:?}");
         };
         refused("", "there is no header line");
+        refused(
+            &"x".repeat(MAX_LEN + 1),
+            "the header has more than 65536 bytes",
+        );
+        let old = "a carriage return stands within the header: lines have to end with a line feed, with a carriage \
+                   return before it or without; `tr '\\r' '\\n'` makes such lines of those of old Macs";
+        refused("code,url,title\rx,u,t\ry,v,t\r", old);
+        let no_text = "the header has the control character 0x00, so this is no text: save the file as CSV in \
+                       UTF-8, or in UTF-16 with a byte order mark";
+        refused("c\0o\0d\0e\0,\0u\0r\0l\0\r\0\n\0", no_text);
         let code = "as miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink, link are; name it \
                     with --column code=NAME, and take `tinyns import urls` for URLs without codes";
         refused(

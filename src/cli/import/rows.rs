@@ -380,8 +380,9 @@ impl Row {
     }
 }
 
+/// Whether nothing is in it. Spreadsheets write the delimiters of empty rows as well.
 fn is_blank(fields: &[Vec<u8>]) -> bool {
-    matches!(fields, [only] if only.iter().all(u8::is_ascii_whitespace))
+    fields.iter().flatten().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]
@@ -427,6 +428,7 @@ mod tests {
     fn rows_as_programs_write_them() {
         check_rows("\u{feff}a,b\n", &[(1, &["a", "b"])]);
         check_rows("\n \r\na\n\n\nb\n\n", &[(3, &["a"]), (6, &["b"])]);
+        check_rows("a,b\n,\n , ,\r\nc,\n", &[(1, &["a", "b"]), (4, &["c", ""])]);
         check_rows("a\"b,c\n", &[(1, &["a\"b", "c"])]);
         check_rows("\"a\"b,c\n", &[(1, &["ab", "c"])]);
         check_rows("é,b\n", &[(1, &["é", "b"])]);

@@ -471,7 +471,7 @@ const MEMBER: &str =
 /// What an error means, without what comes from outside.
 pub(super) fn brief(error: &RedisError) -> &'static str {
     match error.kind() {
-        ErrorKind::AuthenticationFailed => "it refuses the user or the password",
+        _ if is_unauthenticated(error) => "it refuses the user or the password",
         ErrorKind::Server(
             ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
         ) => MEMBER,
@@ -482,6 +482,14 @@ pub(super) fn brief(error: &RedisError) -> &'static str {
         _ if error.is_timeout() => "it does not answer in time",
         _ => "it cannot be reached",
     }
+}
+
+/// Whether the user or the password is refused. Where no server of a cluster can be connected to, the client puts
+/// what it met into the text of another error.
+fn is_unauthenticated(error: &RedisError) -> bool {
+    const NAME: &str = "AuthenticationFailed";
+    error.kind() == ErrorKind::AuthenticationFailed
+        || error.detail().is_some_and(|detail| detail.contains(NAME))
 }
 
 /// Whether the server is full and may not evict.

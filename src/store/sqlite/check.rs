@@ -1,10 +1,19 @@
 //! Whether a file could be opened as link store, found out without touching it: the server may be running, and
 //! SQLite would make files beside it that belong to whoever looks.
 
-use std::io::Read;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::schema::{APPLICATION_ID, OpenError, from_io, real_path};
+use rusqlite::OpenFlags;
+use rustix::io::Errno;
+
+use super::guard::beside;
+use super::schema::{
+    APPLICATION_ID, MIGRATIONS, OpenError, check_length, check_tables, connect, from_io,
+    from_sqlite, identify, real_path, user_version,
+};
 use crate::base::files::{self, directory, open_regular};
 
 /// What an SQLite file begins with.
@@ -20,7 +29,9 @@ const HEADER_LEN: u64 = 100;
 /// [`OpenError`], as the start would give it.
 pub fn check(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     let io_error = |error| from_io(path, error);
-    if !path.exists() {
+    // A link that leads nowhere is there.
+    if fs::symlink_metadata(path).is_err() {
+        check_lock(path).map_err(io_error)?;
         return files::check_new(path, true).map_err(io_error);
     }
     let real = real_path(path).map_err(io_error)?;
@@ -29,29 +40,77 @@ pub fn check(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     file.take(HEADER_LEN)
         .read_to_end(&mut head)
         .map_err(io_error)?;
-    let application = head.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
-    let application = application.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    match application.map(|bytes| i64::from(i32::from_be_bytes(bytes))) {
-        // The start makes a store of an empty file.
-        None if head.is_empty() => {}
-        Some(APPLICATION_ID | 0) if head.starts_with(MAGIC) => {}
-        Some(other) if head.starts_with(MAGIC) => {
-            return Err(OpenError::ForeignDatabase {
-                path: path.into(),
-                reason: format!("the application id is {other}"),
-            });
-        }
-        _ => {
-            return Err(OpenError::Corrupt {
-                path: path.into(),
-                reason: "file is not a database".into(),
-            });
-        }
+    // The start makes a store of an empty file.
+    if !head.is_empty() {
+        judge(path, &real, &head)?;
     }
+    check_lock(&real).map_err(io_error)?;
     files::check_access(&real, files::Need::Write)
         .and_then(|()| files::check_access(directory(&real), files::Need::Entries))
         .map_err(io_error)?;
     Ok(None)
+}
+
+/// Whether the file is a store, by its first bytes, and by its tables where those are in it.
+fn judge(path: &Path, real: &Path, head: &[u8]) -> Result<(), OpenError> {
+    let application = head.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
+    let application = application.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    let Some(application) = application.filter(|_| head.starts_with(MAGIC)) else {
+        return Err(OpenError::Corrupt {
+            path: path.into(),
+            reason: "file is not a database".into(),
+        });
+    };
+    // While there is a log, a server runs or has been killed, and what is in the log is not yet in the file.
+    if fs::symlink_metadata(beside(real, "-wal")).is_err() {
+        return inspect(path, real);
+    }
+    match i64::from(i32::from_be_bytes(application)) {
+        APPLICATION_ID | 0 => Ok(()),
+        other => Err(OpenError::ForeignDatabase {
+            path: path.into(),
+            reason: format!("its application_id is {other:#010x}"),
+        }),
+    }
+}
+
+/// Whether a file that has no log is a store, found out as the start does. It is read as one that nobody writes to,
+/// so that SQLite takes no lock and makes no file beside it.
+fn inspect(path: &Path, real: &Path) -> Result<(), OpenError> {
+    let sqlite_error = |error| from_sqlite(path, error);
+    let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let conn = connect(&immutable(real), access).map_err(sqlite_error)?;
+    identify(&conn, path)?;
+    check_length(&conn, real, path)?;
+    // The start brings an older one up to date before it looks at the tables.
+    let version = user_version(&conn).map_err(sqlite_error)?;
+    match usize::try_from(version) == Ok(MIGRATIONS.len()) {
+        true => check_tables(&conn, path),
+        false => Ok(()),
+    }
+}
+
+/// The URI of a file that nobody writes to (<https://www.sqlite.org/uri.html>).
+fn immutable(real: &Path) -> PathBuf {
+    let mut uri = "file:".to_owned();
+    for &byte in real.as_os_str().as_bytes() {
+        match byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
+            true => uri.push(char::from(byte)),
+            false => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?mode=ro&immutable=1");
+    uri.into()
+}
+
+/// Whether the file by which a server keeps others out can be written, if it is there.
+fn check_lock(real: &Path) -> io::Result<()> {
+    let lock = beside(real, ".lock");
+    match fs::metadata(&lock) {
+        Ok(about) if about.is_dir() => Err(Errno::ISDIR.into()),
+        Ok(_) => files::check_access(&lock, files::Need::Write),
+        Err(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -69,9 +128,9 @@ mod tests {
         SqliteStore::open(&new, Clock::default()).unwrap();
         assert_eq!(check(&new).unwrap(), None);
         assert_eq!(check(&path("a/b/other")).unwrap(), None);
-        std::fs::write(path("empty"), "").unwrap();
+        fs::write(path("empty"), "").unwrap();
         assert_eq!(check(&path("empty")).unwrap(), None);
-        std::fs::write(path("text"), "no database at all").unwrap();
+        fs::write(path("text"), "no database at all").unwrap();
         assert!(matches!(
             check(&path("text")),
             Err(OpenError::Corrupt { .. })
@@ -81,6 +140,27 @@ mod tests {
             check(&path("text/links")),
             Err(OpenError::Io { .. })
         ));
+        // What only its tables show. Nothing is made beside the file, whatever its name.
+        let foreign = path("a/b/50% # of?links");
+        let tables = rusqlite::Connection::open(&foreign).unwrap();
+        tables.execute_batch("CREATE TABLE t (a)").unwrap();
+        drop(tables);
+        let refused = check(&foreign);
+        assert!(
+            matches!(refused, Err(OpenError::ForeignDatabase { .. })),
+            "{refused:?}"
+        );
+        let newer = path("newer");
+        fs::copy(&new, &newer).unwrap();
+        let later = rusqlite::Connection::open(&newer).unwrap();
+        later.execute_batch("PRAGMA user_version = 99").unwrap();
+        drop(later);
+        assert!(matches!(
+            check(&newer),
+            Err(OpenError::NewerSchema { found: 99, .. })
+        ));
+        let names = fs::read_dir(path("a/b")).unwrap().count();
+        assert_eq!(names, 3, "the store, its lock and the other file");
         let other = rusqlite::Connection::open(path("other")).unwrap();
         other
             .execute_batch("PRAGMA application_id = 5; CREATE TABLE t (a)")

@@ -285,7 +285,7 @@ fn make_file(real: &Path) -> io::Result<()> {
 }
 
 /// A connection for one thread. It distrusts what a damaged or manipulated file may hold.
-fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+pub(super) fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = access
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
@@ -306,7 +306,7 @@ fn connect_reader(real: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Whether the file is one of ours, or still empty.
-fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(super) fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite_error = |error| from_sqlite(path, error);
     let tables: i64 = conn
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
@@ -341,7 +341,7 @@ fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
 /// Whether the file ends with a whole page. SQLite itself sees a file that is whole pages too short
 /// and takes the rest of a broken last page for zeros. While there is a log, though, the file may be
 /// any length: the log has the pages.
-fn check_length(conn: &Connection, real: &Path, path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_length(conn: &Connection, real: &Path, path: &Path) -> Result<(), OpenError> {
     let page: i64 = conn
         .pragma_query_value(None, "page_size", |row| row.get(0))
         .map_err(|error| from_sqlite(path, error))?;
@@ -370,7 +370,7 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether every statement of this program compiles against the tables of the file.
-fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let statements = reader::STATEMENTS.iter().chain(writer::STATEMENTS);
     for sql in statements.chain(session::STATEMENTS) {
         conn.prepare(sql)
@@ -386,7 +386,7 @@ fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn user_version(conn: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn user_version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
@@ -405,7 +405,7 @@ pub(super) fn from_io(path: &Path, error: io::Error) -> OpenError {
     }
 }
 
-fn from_sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(super) fn from_sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     let reason = error.to_string();
     match error.sqlite_error_code() {
