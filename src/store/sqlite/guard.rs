@@ -15,7 +15,7 @@
 //!   itself would notice late or never, for it holds pages in memory and in its log. Where the time alone has
 //!   moved, somebody may only have set it, as `touch` and programs that make backups do: then the file without
 //!   its log has the session that it had, and the same beginning;
-//! * where another program has written by way of SQLite: the [session](super::session) in the file is the
+//! * where another program has written by way of SQLite: the `session` in the file is the
 //!   one of this server's last commit. `.restore` of the shell brings back an earlier one.
 //!
 //! The file and the index are looked at by handles of our own, which are closed after SQLite has closed its
