@@ -1,7 +1,7 @@
 //! HTTP: the admin API, the redirect host, and the loop that serves both.
 //!
 //! ```text
-//!   admin listener ─┐                ┌─ observe ─ guard (token) ─ admin::{links, batch, …} ─┐
+//!   admin listener ─┐                ┌─ observe ─ guard (token) ─ api::{links, batch, …} ───┐
 //!                   ├─ serve ─ axum ─┤                                                      ├─ Links
 //!   redirect port  ─┘                └─ observe ─ redirect (host name → link → page) ───────┘
 //! ```

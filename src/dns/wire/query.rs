@@ -3,7 +3,7 @@
 //!
 //! Nearly every packet is one. Reading it takes no allocation, and leaves the name in the form in which
 //! answers and zones are searched. [`Query::read`] gives up at the first thing that is out of the
-//! ordinary, and whatever it gives up on is for hickory's decoder and `odd`, which know how
+//! ordinary, and whatever it gives up on is for the general path and hickory's decoder, which know how
 //! each case is to be answered. So nothing here decides what is an error; but what is read here has to
 //! be a query that those would answer in the same way.
 

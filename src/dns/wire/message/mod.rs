@@ -9,8 +9,8 @@
 //! [`Message::read`] walks a message from end to end by its own structure, so that a reply to a bad one
 //! still repeats what could be read of it: the question, and that there was EDNS. [`Message::refusal`]
 //! then decides, in the order of the picture. What passes all of it is a query of class IN with something
-//! odd about it (records where queries have none, a meta-type), for hickory's decoder and
-//! `odd`.
+//! odd about it (records where queries have none, a meta-type), for the general path and
+//! hickory's decoder.
 
 use std::ops::Range;
 
