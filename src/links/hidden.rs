@@ -3,7 +3,8 @@
 //! Static names win, so such a link is not answered any more, and nothing else says so. The names that the files have
 //! taken are compared with the store when the zones are loaded, by a task beside the queries.
 
-use super::{ADMIN_DEADLINE, Links, within};
+use super::Links;
+use super::deadline::{ADMIN_DEADLINE, within};
 use crate::link::LinkName;
 use crate::store::StoreError;
 

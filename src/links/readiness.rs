@@ -5,23 +5,20 @@
 //! table throttles would throw away the memory that still answers, on all servers of a fleet at once.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Links, RESOLVE_DEADLINE, RedisStatus, within};
+use super::deadline::{RESOLVE_DEADLINE, within};
+use super::{Links, RedisStatus};
 use crate::store::{Effect, StoreError, Trouble};
 
 /// How often the metrics and the log are brought up to date.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// How long after the start the log is told for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// How long a change that failed counts as a sign that the next one fails as well. After that nobody
-/// knows, and the next change is tried.
-const FAILURE_COUNTS: Duration = Duration::from_secs(30);
-
 /// How the server stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
@@ -76,30 +73,6 @@ impl Readiness {
         let details = self.details.iter().map(String::as_str);
         let reasons = self.reasons.iter().map(AsRef::as_ref);
         details.chain(reasons).collect::<Vec<_>>().join("; ")
-    }
-}
-
-/// What became of the last change that the store was asked for.
-#[derive(Debug, Default)]
-pub(super) struct WriteHealth(Mutex<Option<(Instant, StoreError)>>);
-
-impl WriteHealth {
-    /// Notes how a change went. What concerns one link alone, or our own bounds, says nothing of the next.
-    pub(super) fn note(&self, failure: Option<&StoreError>, now: Instant) {
-        let failed = match failure {
-            Some(StoreError::Overloaded | StoreError::Corrupt { .. }) => return,
-            Some(error) => Some((now, error.clone())),
-            None => None,
-        };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failed;
-    }
-
-    /// Why changes fail, if they do.
-    fn failure(&self, now: Instant) -> Option<StoreError> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (when, error) = last.as_ref()?;
-        let counts = now.saturating_duration_since(*when) < FAILURE_COUNTS;
-        counts.then(|| error.clone())
     }
 }
 
@@ -307,16 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_change_counts_until_one_succeeds_or_it_is_long_ago() {
-        let (health, now) = (WriteHealth::default(), Instant::now());
-        assert!(health.failure(now).is_none());
-        health.note(Some(&StoreError::Overloaded), now);
-        assert!(health.failure(now).is_none(), "that is our own bound");
-        health.note(Some(&StoreError::DeadlineExceeded), now);
-        assert!(health.failure(now).is_some());
-        assert!(health.failure(now + FAILURE_COUNTS).is_none());
-        health.note(None, now);
-        assert!(health.failure(now).is_none());
+    fn a_server_whose_last_change_failed_takes_no_changes() {
         let write = Some(StoreError::DeadlineExceeded);
         check(Findings { write, ..well() }, "degraded", false, 1);
     }

@@ -6,7 +6,7 @@
 //! name from the store until it knows. Meanwhile what was known is used where the store cannot be asked, as
 //! stale; an absence never is. Then all servers are told.
 //!
-//! A change that was sent may be carried out until [`QUIET`] after it failed. What is read before that decides
+//! A change that was sent may be carried out until [`LATE_WRITE`] after it failed. What is read before that decides
 //! only where it shows the change.
 
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::deadline::{LATE_WRITE, RESOLVE_DEADLINE, within};
 use super::memory::Memory;
 use super::redis::{WriteClaim, Written};
-use super::{RESOLVE_DEADLINE, within};
 use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
 use crate::store::{Effect, Store, StoreError, Trouble};
@@ -31,9 +31,6 @@ const MAX_READS: usize = 16;
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause: well below the life of a claim, which each round prolongs.
 const MAX_PAUSE: Duration = Duration::from_secs(4);
-/// How long after its failure a change may still be carried out.
-pub(super) const QUIET: Duration = Duration::from_secs(10);
-
 async fn hold(claim: Option<&WriteClaim>) {
     if let Some(claim) = claim {
         claim.hold().await;
@@ -109,7 +106,7 @@ impl Settler {
         let mut pause = MIN_PAUSE;
         loop {
             hold(claim).await;
-            let is_quiet = began.elapsed() >= QUIET;
+            let is_quiet = began.elapsed() >= LATE_WRITE;
             match self.read(name, claim).await {
                 Ok(found) if is_quiet || sign.is_seen(found.as_ref()) => return found,
                 Err(StoreError::Corrupt { .. }) if is_quiet => return None,

@@ -1,9 +1,12 @@
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::deadline::RESOLVE_DEADLINE;
+use super::resolve::STALE_PATIENCE;
 use super::*;
-use crate::link::Version;
+use crate::link::{Code, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Segment};
 
 /// What a store is to do.
@@ -273,23 +276,6 @@ async fn what_an_answer_is_made_of_says_how_long_it_holds() {
     assert!(failed.outcome.is_err() && failed.lease.is_none());
     links.renew_all();
     assert!(!links.is_current(fresh.stamp));
-}
-
-#[test]
-fn failures_around_the_turn_of_a_second_are_counted_rightly() {
-    let log = FailureLog::default();
-    let error = StoreError::Overloaded;
-    std::thread::scope(|scope| {
-        for second in 0..4 {
-            let (log, error) = (&log, &error);
-            scope.spawn(move || {
-                for _ in 0..300_000 {
-                    log.note(&name(), error, UnixTime(second));
-                }
-            });
-        }
-    });
-    assert!(log.untold.into_inner() < 4 * 300_000);
 }
 
 #[tokio::test]

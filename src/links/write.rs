@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Links;
+use super::deadline::{ADMIN_DEADLINE, within};
 use super::memory::Memory;
+use super::namespace::Host;
 use super::redis::{WriteClaim, Written};
+use super::request::{CreateLink, Creation, LinkError, MAX_FOLDS};
 use super::settle::Sign;
-use super::{ADMIN_DEADLINE, CreateLink, Creation, Host, LinkError, Links, MAX_FOLDS, within};
 use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};

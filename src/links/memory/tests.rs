@@ -1,3 +1,4 @@
+use super::shard::RETRY_AFTER;
 use super::*;
 use crate::base::clock::UnixTime;
 use crate::link::TargetUrl;

@@ -23,7 +23,6 @@
 //! They write over each other's values, which is no more than an eviction to either. Each writes its mark
 //! once a second where it tries whether Redis works, and sees that another one was there.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,7 +31,10 @@ use redis::RedisResult;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
-use super::connection::{Connection, is_outage, text};
+use super::connection::Connection;
+use super::error::{is_outage, text};
+use super::mark::Mark;
+use super::scripts::millis;
 use crate::base::clock::UnixTime;
 use crate::store::{Identity, Seal, Store};
 
@@ -42,55 +44,6 @@ const CONFLICT_COUNTS: Duration = Duration::from_secs(15);
 const PLACE_EVERY: Duration = Duration::from_secs(60);
 /// How often the log tells of another store.
 const CONFLICT_REPORT: Duration = Duration::from_secs(600);
-
-/// Stands for a store and one of its states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark(u64);
-
-impl Mark {
-    /// The mark of whoever has none yet: nothing bears it.
-    pub(super) const NONE: Self = Self(0);
-
-    /// The mark of a shared store.
-    pub(super) fn of(id: u64) -> Self {
-        Self(id.max(1))
-    }
-
-    /// One that nobody has had.
-    fn draw(now: UnixTime) -> Self {
-        Self(getrandom::u64().unwrap_or(now.0).max(1))
-    }
-
-    /// Reads what [`fmt::Display`] writes.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let is_hex = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let number = u64::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
-        (number != 0).then_some(Self(number))
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-/// What counts of what Redis holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Era {
-    /// Since when the server has been running, in seconds since the epoch, or 0: what was put before comes
-    /// from a file.
-    pub(super) born: u64,
-    /// Of which store it has to be.
-    pub(super) mark: Mark,
-}
-
-/// The last argument of every script.
-impl fmt::Display for Era {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.born, self.mark)
-    }
-}
 
 /// The note that a server leaves in Redis.
 #[derive(Deserialize)]
@@ -142,10 +95,7 @@ impl Belonging {
 
     /// The mark of the store, once it is known.
     pub(super) fn mark(&self) -> Option<Mark> {
-        match self.mark.load(Ordering::Acquire) {
-            0 => None,
-            number => Some(Mark(number)),
-        }
+        Mark::from_number(self.mark.load(Ordering::Acquire))
     }
 
     /// A link is going to change.
@@ -212,9 +162,9 @@ impl Belonging {
                 }
             }
         };
-        self.mark.store(mark.0, Ordering::Release);
-        let last = self.last.swap(mark.0, Ordering::AcqRel);
-        if last != 0 && last != mark.0 {
+        self.mark.store(mark.number(), Ordering::Release);
+        let last = self.last.swap(mark.number(), Ordering::AcqRel);
+        if last != 0 && last != mark.number() {
             tracing::warn!(
                 "this is another link store than before: links that Redis holds are not used"
             );
@@ -259,7 +209,7 @@ impl Belonging {
         } else {
             let mut set = redis::cmd("SET");
             set.arg(self.place_key(place)).arg(mark.to_string());
-            set.arg("PX").arg(super::millis(keep)).to_owned()
+            set.arg("PX").arg(millis(keep)).to_owned()
         };
         unless_refused(connection.command::<()>(&command).await)?;
         *self.placed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -380,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_mark_passes_on_only_where_nothing_was_missed() {
-        let mark = Mark(7);
+        let mark = Mark::of(7);
         let left = note("s-1", &mark.to_string(), 100);
         let found = Seal::new("s-1");
         let check = |note: Option<&Note>, found: Option<&Seal>, born, expected| {
@@ -400,22 +350,5 @@ mod tests {
             Some(0),
             None,
         );
-    }
-
-    #[test]
-    fn marks_are_read_as_they_are_written() {
-        let mark = Mark::of(0xdead_beef);
-        assert_eq!(mark.to_string(), "00000000deadbeef");
-        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
-        for nonsense in [
-            "",
-            "1",
-            "0000000000000000",
-            "00000000deadbeefs",
-            "+0000000deadbeef",
-        ] {
-            assert_eq!(Mark::parse(nonsense), None, "{nonsense}");
-        }
-        assert_ne!(Mark::of(0), Mark::NONE);
     }
 }

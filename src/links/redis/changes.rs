@@ -42,7 +42,8 @@ use redis::{Cmd, RedisResult, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Failure};
-use super::connection::{Connection, is_full, text};
+use super::connection::Connection;
+use super::error::{is_full, text};
 use super::repairs::{Others, Repair, Repairs};
 use super::scripts::{self, Run};
 use crate::base::clock::Clock;

@@ -4,7 +4,6 @@
 //! replies. None reconnects by itself but that of the cluster, which follows its shards; the supervisor
 //! makes a new one where one has failed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,15 +18,13 @@ use redis::{
     IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsMode,
 };
 
-use super::belonging::{Era, Mark};
 use super::config::{RedisConfig, RedisMode, RedisUrl};
 use super::credentials::Credentials;
-use super::rights;
+use super::error::{
+    RedisOpenError, is_a_member, is_no_script, is_outage, is_refused, text, timed_out,
+};
+use super::mark::{Era, Mark};
 use super::scripts::{self, Run};
-
-/// The environment variable that holds the password; it comes before the password file. Empty is the
-/// same as unset.
-pub const PASSWORD_VARIABLE: &str = "TINYNS_REDIS_PASSWORD";
 
 /// How long making a connection may take, with TLS and the way over sentinels: six round trips of half a
 /// second.
@@ -38,38 +35,6 @@ const MEASURED: usize = 3;
 const CLUSTER_RETRIES: u32 = 2;
 /// The longest it waits before that, in milliseconds.
 const CLUSTER_RETRY_WAIT: u64 = 20;
-
-/// Why Redis cannot even be tried.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisOpenError {
-    /// A file of the configuration cannot be read.
-    #[error("cannot read {what} {}", file.display())]
-    File {
-        /// Which one.
-        what: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The password is not text.
-    #[error("the Redis password in {0} is not one line of UTF-8 text")]
-    Password(String),
-    /// There is no certificate in a file that is there for one.
-    #[error("{}: there is no certificate in it (BEGIN CERTIFICATE); name a file that has one", .0.display())]
-    NoCertificate(PathBuf),
-    /// A certificate or key is of no use.
-    #[error("{}: {reason}", file.display())]
-    Unusable {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The client refuses the settings.
-    #[error("the Redis settings cannot be used: {0}")]
-    Settings(String),
-}
 
 /// Makes connections as the configuration says.
 #[derive(Debug)]
@@ -255,7 +220,7 @@ impl Connection {
         });
         let results = join_all(loading).await;
         match results.into_iter().find_map(Result::err) {
-            Some(error) if !rights::is_refused(&error) => Err(error),
+            Some(error) if !is_refused(&error) => Err(error),
             _ => Ok(()),
         }
     }
@@ -430,85 +395,6 @@ async fn pipeline(
         pipeline.add_command(run.command(era));
     }
     pipeline.ignore_errors().query_async(connection).await
-}
-
-/// Whether this shows that Redis, or this connection to it, does not work just now. What else a server
-/// refuses, such as a value of the wrong type or a write when it is full, concerns one call.
-pub(super) fn is_outage(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly
-                | ServerErrorKind::Moved
-                | ServerErrorKind::Ask
-                | ServerErrorKind::TryAgain
-        ),
-        ErrorKind::UnexpectedReturnType => false,
-        ErrorKind::Extension => refuses_writes(error),
-        _ => true,
-    }
-}
-
-/// Whether the server refuses all writes, deletions as well, although it answers: it is not the master,
-/// has too few replicas, or cannot save. What it holds gets old then, and nobody can drop it. (One that
-/// is full lets things be dropped.)
-pub(super) fn refuses_writes(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-        || matches!(error.code(), Some("MISCONF" | "NOREPLICAS"))
-}
-
-/// The error of a server that is a member of a cluster, and was not taken for one.
-fn is_a_member() -> RedisError {
-    (ErrorKind::Server(ServerErrorKind::Moved), MEMBER).into()
-}
-
-const MEMBER: &str =
-    "it is a member of a Redis Cluster: set mode = \"cluster\" in [redis] of the configuration";
-
-/// What an error means, without what comes from outside.
-pub(super) fn brief(error: &RedisError) -> &'static str {
-    match error.kind() {
-        _ if is_unauthenticated(error) => "it refuses the user or the password",
-        ErrorKind::Server(
-            ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
-        ) => MEMBER,
-        ErrorKind::Server(ServerErrorKind::ClusterDown) => "the cluster is down",
-        ErrorKind::Server(ServerErrorKind::BusyLoading) => "it is still loading its data",
-        _ if rights::is_refused(error) => "it refuses commands that are needed to connect",
-        _ if refuses_writes(error) => "it refuses writes",
-        _ if error.is_timeout() => "it does not answer in time",
-        _ => "it cannot be reached",
-    }
-}
-
-/// Whether the user or the password is refused. Where no server of a cluster can be connected to, the client puts
-/// what it met into the text of another error.
-fn is_unauthenticated(error: &RedisError) -> bool {
-    const NAME: &str = "AuthenticationFailed";
-    error.kind() == ErrorKind::AuthenticationFailed
-        || error.detail().is_some_and(|detail| detail.contains(NAME))
-}
-
-/// Whether the server is full and may not evict.
-pub(super) fn is_full(error: &RedisError) -> bool {
-    error.code() == Some("OOM")
-}
-
-fn is_no_script(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
-/// The error of a call that took too long.
-pub(super) fn timed_out() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
-/// An error in one line: some of it comes from outside.
-pub(super) fn text(error: &RedisError) -> String {
-    crate::base::text::one_line(&error.to_string())
 }
 
 fn settings(patience: Duration) -> AsyncConnectionConfig {

@@ -13,9 +13,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::config::RedisConfig;
-use super::connection::{PASSWORD_VARIABLE, RedisOpenError};
+use super::error::RedisOpenError;
 use crate::base::environment;
 use crate::base::files::read_whole;
+
+/// The environment variable that holds the password; it comes before the password file. Empty is the
+/// same as unset.
+pub const PASSWORD_VARIABLE: &str = "TINYNS_REDIS_PASSWORD";
 
 /// The largest file of a password or of certificates that is read, in bytes.
 const MAX_FILE_LEN: u64 = 1 << 20;

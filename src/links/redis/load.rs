@@ -10,10 +10,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::belonging::Mark;
+use super::RedisCache;
 use super::client::Failure;
-use super::scripts::{self, Run};
-use super::{ANY_VERSION, RedisCache, millis, value};
+use super::mark::Mark;
+use super::scripts::{self, Run, millis};
+use super::value::{self, ANY_VERSION};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 
@@ -48,7 +49,7 @@ pub(in crate::links) enum Cursor {
 impl RedisCache {
     /// Takes the lease, if nobody has it.
     pub(in crate::links) async fn lease_load(&self) -> Result<Option<Lease>, Failure> {
-        let (key, token) = (self.names.other("warm-load"), self.token());
+        let (key, token) = (self.keys.other("warm-load"), self.token());
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(&token).arg("NX");
         set.arg("PX").arg(millis(LEASE));
@@ -59,7 +60,7 @@ impl RedisCache {
     /// Keeps the lease; false if it has been lost.
     pub(in crate::links) async fn renew_load(&self, lease: &Lease) -> Result<bool, Failure> {
         let args = vec![lease.0.clone(), millis(LEASE).to_string()];
-        let run = Run::new(&scripts::RENEW, self.names.other("warm-load"), args);
+        let run = Run::new(&scripts::RENEW, self.keys.other("warm-load"), args);
         Ok(self.client.run("load", &run).await? == 1)
     }
 
@@ -70,17 +71,17 @@ impl RedisCache {
             if !self.renew_load(&lease).await? {
                 return Err(Failure::Failed);
             }
-            let key = self.names.other("warm-load:done");
+            let key = self.keys.other("warm-load:done");
             let mut set = redis::cmd("SET");
             set.arg(&key)
                 .arg(format!("{} {}", self.clock.now(), self.mark()));
             set.arg("PX").arg(millis(self.keep));
             self.client.command::<()>("load", &key, &set).await?;
-            let key = self.names.other("warm-load:progress");
+            let key = self.keys.other("warm-load:progress");
             let del = redis::cmd("DEL").arg(&key).to_owned();
             self.client.command::<()>("load", &key, &del).await?;
         }
-        let key = self.names.other("warm-load");
+        let key = self.keys.other("warm-load");
         let run = Run::new(&scripts::UNLOCK, key, vec![lease.0]);
         self.client.run("load", &run).await.map(drop)
     }
@@ -88,7 +89,7 @@ impl RedisCache {
     /// When a load was last done of which Redis knows.
     pub(in crate::links) async fn loaded_at(&self) -> Result<Option<UnixTime>, Failure> {
         let era = self.client.believed().ok_or(Failure::Skipped)?;
-        let key = self.names.other("warm-load:done");
+        let key = self.keys.other("warm-load:done");
         let get = redis::cmd("GET").arg(&key).to_owned();
         let text: Option<String> = self.client.command("load", &key, &get).await?;
         // What was loaded before the server was started counts as nothing, as all that it held then; and so
@@ -102,7 +103,7 @@ impl RedisCache {
     /// Begins a load of `segments` parts; gives where each begins, which is where an earlier load that
     /// was broken off had come to.
     pub(in crate::links) async fn begin_load(&self, segments: u32) -> Result<Vec<Cursor>, Failure> {
-        let key = self.names.other("warm-load:progress");
+        let key = self.keys.other("warm-load:progress");
         let get = redis::cmd("HGETALL").arg(&key).to_owned();
         let fields: HashMap<String, String> = self.client.command("load", &key, &get).await?;
         let era = self.client.believed().ok_or(Failure::Skipped)?;
@@ -140,7 +141,7 @@ impl RedisCache {
         };
         let life = millis(PROGRESS).to_string();
         let args = vec![index.to_string(), text.to_owned(), life];
-        let run = Run::new(&scripts::NOTE, self.names.other("warm-load:progress"), args);
+        let run = Run::new(&scripts::NOTE, self.keys.other("warm-load:progress"), args);
         match self.client.run("load", &run).await? {
             0 => Err(Failure::Failed),
             _ => Ok(()),
@@ -166,7 +167,7 @@ impl RedisCache {
             life,
             link.version.to_string(),
         ];
-        Run::new(&scripts::LOAD, self.names.link(&link.name), args)
+        Run::new(&scripts::LOAD, self.keys.link(&link.name), args)
     }
 
     /// Where the stream of changes ends, to be asked before a page is read.
@@ -214,7 +215,7 @@ impl RedisCache {
     pub(in crate::links) async fn holds(&self, names: &[LinkName]) -> Result<usize, Failure> {
         let mut held = 0;
         for name in names {
-            let key = self.names.link(name);
+            let key = self.keys.link(name);
             let exists = redis::cmd("EXISTS").arg(&key).to_owned();
             held += self.client.command::<usize>("load", &key, &exists).await?;
         }

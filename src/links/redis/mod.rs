@@ -66,37 +66,46 @@ mod client;
 mod config;
 mod connection;
 mod credentials;
+mod error;
+mod keys;
 mod load;
+mod mark;
+mod read;
 mod repairs;
 mod rights;
 mod scripts;
 mod troubles;
 mod value;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::belonging::{Belonging, Era, Mark};
+use self::belonging::Belonging;
 use self::board::Board;
 use self::changes::Changes;
 use self::client::Client;
 pub(super) use self::client::Failure;
 pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
-pub use self::connection::{PASSWORD_VARIABLE, RedisOpenError, check};
+pub use self::connection::check;
+pub use self::credentials::PASSWORD_VARIABLE;
+pub use self::error::RedisOpenError;
+use self::keys::Keys;
 pub(super) use self::load::{Cursor, LEASE, Lease};
-use self::repairs::{Others, Repair, Repairs};
-use self::scripts::Run;
-use self::value::Value;
+use self::mark::Mark;
+pub(super) use self::read::Held;
+use self::repairs::Repairs;
+use self::scripts::{Run, millis};
+pub(super) use self::write::{WriteClaim, Written};
 use super::batch::{BatchLimits, Batcher};
 use super::memory::Memory;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
-use crate::link::{Link, LinkName, Version};
+use crate::link::{Link, LinkName};
 use crate::store::{Seal, Store};
 
 /// Readers' claims and what they put.
@@ -105,104 +114,6 @@ const FILLS: BatchLimits = BatchLimits {
     size: 256,
     calls: 2,
 };
-/// The life of a reader's claim: longer than a query waits for the store.
-const READ_CLAIM: Duration = Duration::from_secs(5);
-/// The life of a writer's claim: longer than a change may take.
-const WRITE_CLAIM: Duration = Duration::from_secs(20);
-/// How long a deletion is remembered; see [`load`], which is what needs it.
-const TOMBSTONE: Duration = Duration::from_secs(120);
-/// How long after a write of which nobody knows whether it was done the name is repaired: by then the
-/// store has done it, or will not.
-const UNKNOWN_WRITE: Duration = super::settle::QUIET;
-/// How often the repairs are looked at, while there are any.
-const REPAIR_PAUSE: Duration = Duration::from_millis(200);
-/// After how long a repair that has failed is tried again.
-const REPAIR_RETRY: Duration = Duration::from_secs(1);
-/// How many names are repaired at once.
-const REPAIR_BATCH: usize = 256;
-/// How long the last repairs may take when the node stops.
-const LAST_REPAIRS: Duration = Duration::from_secs(1);
-/// Above every version that is written (see [`Version`]), and exact in a script's numbers.
-const ANY_VERSION: Version = Version(value::MAX_VERSION);
-
-/// What Redis says of a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Held {
-    /// This link, expired or not.
-    Link(Arc<Link>),
-    /// There is no link; the version is that of its deletion, or 0.
-    Absent(Version),
-    /// The store has to be asked.
-    Nothing,
-    /// The store has to be asked, for this link is being changed.
-    Changing(Arc<Link>),
-}
-
-/// The text of a claim that was put.
-#[derive(Debug)]
-pub(super) struct Claim(String);
-
-/// A change that was begun. Dropped without an end, nobody knows what became of it.
-#[derive(Debug)]
-pub(super) struct WriteClaim {
-    cache: Arc<RedisCache>,
-    name: LinkName,
-    claim: Option<Claim>,
-}
-
-impl WriteClaim {
-    /// Ends a change that has certainly changed nothing: what Redis held stands again.
-    pub(super) async fn restore(mut self) {
-        if let Some(claim) = self.claim.take() {
-            let run = Run::new(
-                &scripts::RESTORE,
-                self.cache.names.link(&self.name),
-                vec![claim.0],
-            );
-            // The claim ends by itself, too.
-            let _ = self.cache.client.run("release", &run).await;
-        }
-    }
-
-    /// Lets the claim stand for longer: it is not known yet what became of the change.
-    pub(super) async fn hold(&self) {
-        if let Some(claim) = &self.claim {
-            let args = vec![claim.0.clone(), millis(WRITE_CLAIM).to_string()];
-            let run = Run::new(&scripts::HOLD, self.cache.names.link(&self.name), args);
-            let _ = self.cache.client.run("claim", &run).await;
-        }
-    }
-
-    /// Puts the new state and tells all nodes. What cannot be told is told later.
-    pub(super) async fn finish(mut self, written: &Written) {
-        if let Some(claim) = self.claim.take() {
-            self.cache.finish(&self.name, claim, written).await;
-        }
-    }
-}
-
-impl Drop for WriteClaim {
-    fn drop(&mut self) {
-        if self.claim.is_some() {
-            self.cache.repair_unknown(&self.name);
-        }
-    }
-}
-
-/// What became of a change.
-#[derive(Clone, Debug)]
-pub(super) enum Written {
-    /// The link is now this.
-    Link(Box<Link>),
-    /// Nothing was changed; the link is this.
-    Kept(Box<Link>),
-    /// There is no link, and this is the version of its absence.
-    Deleted(Version),
-    /// Nothing was changed; there is no link.
-    Nothing,
-    /// There is no link that could be told; of what version its absence is, nobody knows.
-    Gone,
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -216,29 +127,13 @@ pub(super) struct RedisCache {
     /// Whether Redis may hold older states of some links, for too many changes waited for it.
     given_up: AtomicBool,
     fills: Batcher<Run, Result<i64, Failure>>,
-    names: Names,
+    keys: Keys,
     /// The name of this node, in claims and in the stream.
     node: Box<str>,
     claims: AtomicU64,
     keep: Duration,
     absent_for: Duration,
     clock: Clock,
-}
-
-/// How keys are called.
-#[derive(Clone, Debug)]
-struct Names {
-    prefix: Box<str>,
-}
-
-impl Names {
-    fn link(&self, name: &LinkName) -> String {
-        format!("{}:link:{name}", self.prefix)
-    }
-
-    fn other(&self, what: &str) -> String {
-        format!("{}:{what}", self.prefix)
-    }
 }
 
 impl RedisCache {
@@ -260,14 +155,12 @@ impl RedisCache {
         let belonging = Belonging::new(store.clone(), &config.prefix);
         let client = Client::new(config, belonging, clock.clone(), metrics.clone())?;
         let client = Arc::new(client);
-        let names = Names {
-            prefix: config.prefix.clone(),
-        };
+        let keys = Keys::new(&config.prefix);
         let node = node_name(&clock);
         let repairs = Arc::new(Repairs::default());
         let changes = Changes::new(
             client.clone(),
-            names.other("changes"),
+            keys.other("changes"),
             node.clone(),
             memory.clone(),
             repairs.clone(),
@@ -281,7 +174,7 @@ impl RedisCache {
             board: store.takes_notices().then(|| Board::new(store.clone())),
             given_up: AtomicBool::new(false),
             fills: start_fills(client.clone()),
-            names,
+            keys,
             node,
             claims: AtomicU64::new(0),
             keep: config.keep,
@@ -388,241 +281,6 @@ impl RedisCache {
         self.repairs.pending()
     }
 
-    /// What is held of these names, in their order, in one call.
-    pub(super) async fn get_many(&self, names: &[&LinkName]) -> Vec<Result<Held, Failure>> {
-        let keys: Vec<String> = names.iter().map(|name| self.names.link(name)).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        // Before the call: a server that has come in its place is judged more strictly, not less.
-        let Some(era) = self.client.believed() else {
-            return names.iter().map(|_| Err(Failure::Skipped)).collect();
-        };
-        if self
-            .board
-            .as_ref()
-            .is_some_and(Board::is_everything_in_doubt)
-        {
-            return vec![Err(Failure::Skipped); names.len()];
-        }
-        let values = self.client.get_many(&keys).await;
-        let held = names.iter().zip(values);
-        held.map(|(name, value)| match value {
-            // What it holds may be older than what this node has written.
-            Ok(_) if self.repairs.contains(name) => Err(Failure::Skipped),
-            Ok(value) => Ok(held_of(name, value.as_deref(), era)),
-            Err(failure) => Err(failure),
-        })
-        .collect()
-    }
-
-    /// Whether a link is held of this name, one that is being changed included.
-    pub(super) async fn holds_link(&self, name: &LinkName) -> bool {
-        let held = self.get_many(&[name]).await.pop();
-        matches!(held, Some(Ok(Held::Link(_) | Held::Changing(_))))
-    }
-
-    /// The right to put what will be read from the store; none if somebody else has it.
-    pub(super) async fn claim_read(&self, name: &LinkName) -> Option<Claim> {
-        let claim = value::reads(&self.token(), self.mark());
-        let args = vec![claim.clone(), millis(READ_CLAIM).to_string()];
-        let run = Run::new(&scripts::READ, self.names.link(name), args);
-        match self.fills.ask(run).await {
-            Some(Ok(1)) => Some(Claim(claim)),
-            _ => None,
-        }
-    }
-
-    /// Puts what was read, in its own time. What finds no room is not put, and read again.
-    pub(super) fn fill(&self, name: &LinkName, claim: Claim, found: Option<&Link>) {
-        let now = self.clock.now();
-        let (text, life) = match found {
-            Some(link) => (value::link(link, now, self.mark()), self.life(link)),
-            None => (value::absent(Version(0), now, self.mark()), self.absent_for),
-        };
-        // Redis refuses a life of nothing; and where absences are not to be kept, none is.
-        let run = match millis(life) {
-            0 => Run::new(&scripts::RELEASE, self.names.link(name), vec![claim.0]),
-            life => {
-                let args = vec![claim.0, text, life.to_string()];
-                Run::new(&scripts::FILL, self.names.link(name), args)
-            }
-        };
-        self.fills.tell(run);
-    }
-
-    /// Begins a change of a name: keeps readers of Redis away from it.
-    pub(super) async fn begin(self: &Arc<Self>, name: &LinkName) -> WriteClaim {
-        self.client.belonging().note_change();
-        let claim = value::writes(&self.token(), self.mark());
-        let [shared, life] = self.shared_claim();
-        let args = vec![claim.clone(), life, shared];
-        let run = Run::new(&scripts::CLAIM, self.names.link(name), args);
-        let write = WriteClaim {
-            cache: Arc::clone(self),
-            name: name.clone(),
-            claim: Some(Claim(claim)),
-        };
-        // Without it the change is made all the same; then only its end keeps Redis right.
-        let _ = self.client.run("claim", &run).await;
-        write
-    }
-
-    /// Ends a change: puts the new state and tells all nodes. What cannot be told is told later.
-    async fn finish(&self, name: &LinkName, claim: Claim, written: &Written) {
-        let key = self.names.link(name);
-        let now = self.clock.now();
-        let (version, text, life) = match written {
-            Written::Link(link) | Written::Kept(link) => (
-                link.version,
-                value::link(link, now, self.mark()),
-                self.life(link),
-            ),
-            Written::Deleted(version) => (
-                *version,
-                value::absent(*version, now, self.mark()),
-                TOMBSTONE,
-            ),
-            Written::Nothing | Written::Gone => {
-                let run = Run::new(&scripts::RELEASE, key, vec![claim.0]);
-                // The claim ends by itself, too.
-                let _ = self.client.run("release", &run).await;
-                if matches!(written, Written::Gone) {
-                    self.tell(name, ANY_VERSION, Ok(())).await;
-                }
-                return;
-            }
-        };
-        let life = millis(life).max(1).to_string();
-        let [shared, shared_life] = self.shared_claim();
-        let args = vec![
-            claim.0,
-            text,
-            life,
-            version.to_string(),
-            shared,
-            shared_life,
-        ];
-        let run = Run::new(&scripts::FINISH, key, args);
-        let put = self.client.run("finish", &run).await.map(drop);
-        // The claim ends by itself, and nobody has to hear that nothing has changed.
-        if !matches!(written, Written::Kept(_)) {
-            self.tell(name, version, put).await;
-        }
-    }
-
-    /// Tells all nodes of a change that was put into Redis, or could not be, and has repaired what is left.
-    async fn tell(&self, name: &LinkName, version: Version, put: Result<(), Failure>) {
-        // Also where the value could not be put: the stream may be on a shard that works.
-        let announced = self.changes.announce(name, version, put.is_err()).await;
-        let now = Instant::now();
-        if put.is_ok() && announced.is_ok() {
-            return self.repairs.told(name.clone(), version, now);
-        }
-        let others = match announced {
-            Ok(()) => Others::Told,
-            Err(_) => Others::NotTold,
-        };
-        let repair = Repair {
-            version,
-            due: now,
-            others,
-            own: true,
-        };
-        self.repairs.add(name.clone(), repair);
-    }
-
-    /// Nobody knows whether a change was made, or will be: nothing is believed until it must have been.
-    fn repair_unknown(&self, name: &LinkName) {
-        let repair = Repair {
-            version: ANY_VERSION,
-            due: Instant::now() + UNKNOWN_WRITE,
-            others: Others::NotTold,
-            own: true,
-        };
-        self.repairs.add(name.clone(), repair);
-    }
-
-    fn drop_run(&self, name: &LinkName, version: Version) -> Run {
-        let [shared, life] = self.shared_claim();
-        let args = vec![version.to_string(), shared, life];
-        Run::new(&scripts::DROP, self.names.link(name), args)
-    }
-
-    /// Drops what is held of a name if it is older than `version`: Redis has lost what came after.
-    pub(super) fn drop_older(&self, name: &LinkName, version: Version) {
-        self.fills.tell(self.drop_run(name, version));
-    }
-
-    /// Repairs what has to be, until it is told to stop; and then what is left, for a moment.
-    async fn repair(&self, shutdown: CancellationToken) {
-        let work = async {
-            loop {
-                if self.repairs.pending() == 0 {
-                    self.repairs.work.notified().await;
-                }
-                if self.repair_some().await == 0 {
-                    tokio::time::sleep(REPAIR_PAUSE).await;
-                }
-            }
-        };
-        tokio::select! {
-            () = work => {}
-            () = shutdown.cancelled() => {}
-        }
-        let last = async { while self.repair_some().await > 0 {} };
-        if tokio::time::timeout(LAST_REPAIRS, last).await.is_err() || self.repairs.pending() > 0 {
-            let names = self.repairs.pending();
-            tracing::warn!(names, "stopped before Redis could be told of all changes");
-        }
-    }
-
-    /// Repairs some of what is due; gives how many names were.
-    async fn repair_some(&self) -> usize {
-        let lost = self.repairs.given_up();
-        if lost > 0 {
-            self.given_up.store(true, Ordering::Release);
-            tracing::error!(
-                lost,
-                "too many changes wait for Redis; it may hold older states until they end"
-            );
-        }
-        let allowed = |name: &LinkName, repair: &Repair| {
-            let can_tell = repair.own && repair.others == Others::NotTold;
-            self.client.allows(&self.names.link(name)) || can_tell && self.changes.can_announce()
-        };
-        let due = self.repairs.due(Instant::now(), REPAIR_BATCH, allowed);
-        let repairing = due
-            .iter()
-            .map(|(name, repair)| self.repair_one(name, repair));
-        let repaired = join_all(repairing).await;
-        repaired.into_iter().filter(|done| *done).count()
-    }
-
-    /// Drops what Redis holds of a name that is older, and tells all nodes. Where it cannot be dropped,
-    /// they are told that. Whether the repair is done.
-    async fn repair_one(&self, name: &LinkName, repair: &Repair) -> bool {
-        let run = self.drop_run(name, repair.version);
-        let is_dropped = self.client.run("repair", &run).await.is_ok();
-        let is_untold = repair.own && repair.others == Others::NotTold;
-        let is_announced = (is_dropped || is_untold)
-            && self
-                .changes
-                .announce(name, repair.version, !is_dropped)
-                .await
-                .is_ok();
-        // Where the others have been told before, they make repairs of their own.
-        if is_dropped && (is_announced || repair.others == Others::Told) {
-            self.repairs.done(name, repair);
-            return true;
-        }
-        // The others have their turn before this one is tried again.
-        let due = Instant::now() + REPAIR_RETRY;
-        self.repairs.put_off(name, repair, due);
-        if is_announced {
-            self.repairs.others_told(name, repair);
-        }
-        false
-    }
-
     /// How long a link may stay: never beyond its end. One that has ended is remembered as briefly as
     /// an absence.
     fn life(&self, link: &Link) -> Duration {
@@ -632,12 +290,6 @@ impl RedisCache {
             Some(end) => self.keep.min(Duration::from_secs(now.until(end))),
             None => self.keep,
         }
-    }
-
-    /// The claim that no writer can end, and its life in ms.
-    fn shared_claim(&self) -> [String; 2] {
-        let claim = value::writes("several", self.mark());
-        [claim, millis(WRITE_CLAIM).to_string()]
     }
 
     /// What values are to bear. While there is none yet, nothing is put.
@@ -657,15 +309,6 @@ fn node_name(clock: &Clock) -> Box<str> {
     format!("{number:016x}").into()
 }
 
-fn held_of(name: &LinkName, value: Option<&[u8]>, era: Era) -> Held {
-    match value.and_then(|text| value::parse(name, text, era)) {
-        Some(Value::Link(link)) => Held::Link(Arc::new(link)),
-        Some(Value::Absent(version)) => Held::Absent(version),
-        Some(Value::Changing(link)) => Held::Changing(Arc::new(link)),
-        Some(Value::Claimed) | None => Held::Nothing,
-    }
-}
-
 fn start_fills(client: Arc<Client>) -> Batcher<Run, Result<i64, Failure>> {
     Batcher::start(FILLS, move |runs: Vec<Run>| {
         let client = client.clone();
@@ -674,10 +317,6 @@ fn start_fills(client: Arc<Client>) -> Batcher<Run, Result<i64, Failure>> {
             client.run_many("fill", &runs).await
         }
     })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisResult, Value};
 
 use super::connection::Connection;
+use super::error::is_refused;
 use super::scripts;
 
 /// What is asked for with every command, and behind it what Redis calls it in `ACL SETUSER`.
@@ -19,15 +20,6 @@ type Check = (Cmd, &'static str);
 
 /// The rights that are missing, as `ACL SETUSER` writes them: `+get`, `~tinyns:*`.
 pub(super) type Missing = BTreeSet<String>;
-
-/// Whether Redis refuses a call because its user may not make it.
-pub(super) fn is_refused(error: &RedisError) -> bool {
-    // Inside a script the code is that of the script's failure.
-    error.code() == Some("NOPERM") || {
-        let detail = error.detail().unwrap_or_default();
-        detail.contains("NOPERM") || detail.contains("ACL failure")
-    }
-}
 
 /// Tries all rights; gives those that are missing.
 ///

@@ -5,10 +5,11 @@
 //! nothing and is replaced.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::Script;
 
-use super::belonging::Era;
+use super::mark::Era;
 
 /// `held` is the text, or false where there is none that this program could have written; `kind` is
 /// the field that tells what it is, and `version` a number (exact below 2^53, as versions are; a higher
@@ -265,4 +266,9 @@ pub(super) fn all() -> [&'static Script; 13] {
         &READ, &FILL, &CLAIM, &HOLD, &FINISH, &RELEASE, &RESTORE, &DROP, &LOAD, &RENEW, &UNLOCK,
         &NOTE, &ANNOUNCE,
     ]
+}
+
+/// A life as Redis takes it, in milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

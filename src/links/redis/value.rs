@@ -17,13 +17,15 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::belonging::{Era, Mark};
+use super::mark::{Era, Mark};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 
 /// The highest version that is believed: what the numbers of a script hold exactly. It is that of the
 /// year 2255.
 pub(super) const MAX_VERSION: u64 = (1 << 53) - 1;
+/// Above every version that is written (see [`Version`]), and exact in a script's numbers.
+pub(super) const ANY_VERSION: Version = Version(MAX_VERSION);
 
 /// What a value says of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::config::interceptors::{
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
 
-use super::Table;
+use super::table::Table;
 use crate::store::StoreError;
 
 /// The longest text of a failure, in characters: what is in it comes from outside, and goes into a

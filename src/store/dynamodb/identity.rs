@@ -17,9 +17,9 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::TableDescription;
 use md5::{Digest, Md5};
 
-use super::Table;
 use super::failure::store_error;
 use super::item::{self, Item, KEY};
+use super::table::Table;
 use crate::store::{Identity, StoreError};
 
 /// The key of the item that tells which table it is in: it is no DNS name, and `item::is_own` knows it.

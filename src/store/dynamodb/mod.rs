@@ -60,6 +60,7 @@ mod notice;
 mod open;
 mod read;
 mod scan;
+mod table;
 mod write;
 
 use std::fmt;
@@ -76,6 +77,7 @@ use tokio_util::task::TaskTracker;
 pub use self::import_source::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
+use self::table::Table;
 use super::{
     Change, Changed, Created, Deleted, Effect, Identity, NewLink, Notice, Page, Seal, Segment,
     Store, StoreError, Trouble,
@@ -112,9 +114,6 @@ const READ_BACKOFF: Duration = Duration::from_millis(20);
 const WRITE_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest wait between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// How long a tombstone stays, in seconds: seven days, by which no clock of a server is behind.
-const TOMBSTONE_RETENTION: u64 = 7 * 24 * 60 * 60;
-
 /// Which table, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamoConfig {
@@ -152,20 +151,6 @@ enum State {
     Open,
     /// It cannot, yet, for this reason.
     Away(String),
-}
-
-/// The table, and what to call it in a message.
-#[derive(Clone, Debug)]
-struct Table {
-    name: String,
-    /// The region, or the endpoint's URL.
-    place: String,
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the DynamoDB table {:?} ({})", self.name, self.place)
-    }
 }
 
 /// Calls of one kind: how long they may take, and how many there may be.

@@ -13,9 +13,9 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 
-use super::Table;
 use super::failure::store_error;
 use super::item::{EXPIRES_AT, Item, KEY, OWN, number, text};
+use super::table::Table;
 use crate::base::clock::UnixTime;
 use crate::store::{Notice, StoreError};
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
-use super::Table;
 use super::failure::{store_error, throttled};
 use super::item::{self, Entry, Item, KEY, PROJECTION, TTL};
+use super::table::Table;
 use crate::link::{Link, LinkName};
 use crate::store::StoreError;
 

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 
-use super::Table;
 use super::failure::store_error;
 use super::item::{self, BadItem, Entry, Item, KEY, PROJECTION, TTL, URL};
+use super::table::Table;
 use crate::link::{LinkName, Origin};
 use crate::store::{Page, Segment, StoreError};
 

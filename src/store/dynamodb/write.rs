@@ -16,10 +16,14 @@ use aws_sdk_dynamodb::types::{
 
 use super::failure::{Attempts, write_error};
 use super::item::{self, Entry, Item, KEY, TTL, number, text};
-use super::{TOMBSTONE_RETENTION, Table, read};
+use super::read;
+use super::table::Table;
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
+
+/// How long a tombstone stays, in seconds: seven days, by which no clock of a server is behind.
+const TOMBSTONE_RETENTION: u64 = 7 * 24 * 60 * 60;
 
 /// How often a write is tried that others get in the way of. A second try follows when our clock is
 /// behind the item's version, and cannot fail for that reason again; more are needed only if the

@@ -33,6 +33,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::condition::Fault;
 use super::session;
+use crate::store::Seal;
 
 /// How often it is tried to look at the file and the index without a checkpoint in between.
 const TRIES: u32 = 5;
@@ -148,9 +149,9 @@ impl FileState {
         Self { length, modified }
     }
 
-    /// Two numbers that say the same.
-    pub(super) fn text(&self) -> String {
-        format!("{}-{}", self.length, self.modified)
+    /// How the file is in this state, with this session in it.
+    pub(super) fn seal(&self, session: i64) -> Seal {
+        Seal::new(format!("{session:016x}-{}-{}", self.length, self.modified))
     }
 }
 

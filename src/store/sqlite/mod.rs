@@ -44,6 +44,7 @@
 //! each write by itself; and a lock around one connection, which makes reads wait for syncs.
 
 mod call;
+mod change;
 mod check;
 mod condition;
 mod guard;
@@ -52,6 +53,7 @@ mod reader;
 mod row;
 mod schema;
 mod session;
+mod warden;
 mod writer;
 
 use std::fmt;
@@ -70,10 +72,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::call::{Call, Job};
 pub use self::check::check as check_file;
 use self::condition::Condition;
-use self::guard::FileState;
 use self::other_writers::Lookout;
 pub use self::schema::OpenError;
-use self::writer::{Warden, Writer};
+use self::warden::Warden;
+use self::writer::Writer;
 use super::{
     Change, Changed, Created, Deleted, Identity, NamePlace, NameSink, NewLink, Page, Seal, Segment,
     Store, StoreError, Trouble, Watch,
@@ -81,12 +83,9 @@ use super::{
 use crate::base::clock::Clock;
 use crate::link::{LinkName, Origin, Version};
 
-/// How many writes may wait. With [`WRITE_BATCH`] and [`BUSY_TIMEOUT`] the last of them waits ten
+/// How many writes may wait. With [`writer::WRITE_BATCH`] and [`schema::BUSY_TIMEOUT`] the last of them waits ten
 /// seconds at worst, which is as long as an administrator's call does.
 const WRITE_QUEUE: usize = 1_024;
-/// How many writes go into one transaction. One sync for 256 links makes its cost negligible, and
-/// the transaction itself stays within some ten milliseconds.
-const WRITE_BATCH: usize = 256;
 /// How many reads may wait. A look-up takes well under 100 µs, so the last of them waits less than a
 /// tenth of a second; a resolver gives up after one or two.
 const READ_QUEUE: usize = 1_024;
@@ -96,8 +95,6 @@ const WRITE_WAIT: Duration = Duration::from_secs(8);
 const READ_WAIT: Duration = Duration::from_millis(1_500);
 /// The most reader threads. Look-ups hit the page cache, so more threads than cores win nothing.
 const MAX_READERS: usize = 4;
-/// How long SQLite waits for a lock that another program holds on the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most links of one page: at 2 KiB a URL some 2 MiB, and few milliseconds of a reader's time.
 const MAX_PAGE: usize = 1_000;
 /// The most names of one page: they are not copied, and cost a reader about a microsecond each.
@@ -266,7 +263,7 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
-        self.write(move |conn| writer::create(conn, new, now_micros))
+        self.write(move |conn| change::create(conn, new, now_micros))
             .await
     }
 
@@ -283,7 +280,7 @@ impl Store for SqliteStore {
         now_micros: u64,
     ) -> Result<Changed, StoreError> {
         let name = name.clone();
-        self.write(move |conn| writer::change(conn, &name, expected, change, now_micros))
+        self.write(move |conn| change::change(conn, &name, expected, change, now_micros))
             .await
     }
 
@@ -295,7 +292,7 @@ impl Store for SqliteStore {
     ) -> Result<Deleted, StoreError> {
         let name = name.clone();
         let deleted = self
-            .write(move |conn| writer::delete(conn, &name, expected, now_micros))
+            .write(move |conn| change::delete(conn, &name, expected, now_micros))
             .await?;
         if let Deleted::Deleted(_) = deleted {
             self.watch.note_removed(1);
@@ -421,13 +418,8 @@ fn identity(opened: &schema::Opened) -> Identity {
     let found = opened.found.zip(opened.state.as_ref());
     Identity::Own {
         id: opened.identity.cast_unsigned(),
-        found: found.map(|(session, state)| seal(session, state)),
+        found: found.map(|(session, state)| state.seal(session)),
     }
-}
-
-/// How the file is with this session in it, and in this state.
-fn seal(session: i64, state: &FileState) -> Seal {
-    Seal::new(format!("{session:016x}-{}", state.text()))
 }
 
 fn closed() -> StoreError {

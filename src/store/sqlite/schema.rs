@@ -12,15 +12,18 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
-use super::{BUSY_TIMEOUT, reader, session, writer};
+use super::{change, reader, session};
 use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
 pub(super) const APPLICATION_ID: i64 = 0x746e_7331;
+/// How long SQLite waits for a lock that another program holds on the file.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of the log stays allocated after a checkpoint, in bytes; more is a past burst.
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
@@ -371,7 +374,7 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Whether every statement of this program compiles against the tables of the file.
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
-    let statements = reader::STATEMENTS.iter().chain(writer::STATEMENTS);
+    let statements = reader::STATEMENTS.iter().chain(change::STATEMENTS);
     for sql in statements.chain(session::STATEMENTS) {
         conn.prepare(sql)
             .map_err(|error| match error.sqlite_error_code() {

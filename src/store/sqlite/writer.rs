@@ -1,6 +1,5 @@
 //! Writing: the one thread that changes the file, and what it does.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -8,157 +7,23 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::call::Job;
-use super::condition::{Condition, Fault, WriteHealth};
-use super::guard::Guard;
-use super::other_writers::Lookout;
-use super::row::{PUT, integer, put};
-use super::{WRITE_BATCH, reader, schema, seal, session};
+use super::change::sweep;
+use super::condition::Fault;
+use super::warden::Warden;
+use super::{schema, session};
 use crate::base::clock::{Clock, UnixTime};
-use crate::link::{Link, LinkName, Version};
-use crate::store::{Change, Changed, Created, Deleted, NewLink, Seal, StoreError, seconds};
+use crate::store::{Seal, StoreError};
 
-/// How long an expired link is kept, in seconds: seven days, in which the redirect host can say
-/// "gone" instead of "not found", and in which a clock that runs ahead destroys nothing.
-const EXPIRED_RETENTION: u64 = 7 * 24 * 60 * 60;
+/// How many writes go into one transaction. One sync for 256 links makes its cost negligible, and
+/// the transaction itself stays within some ten milliseconds.
+pub(super) const WRITE_BATCH: usize = 256;
 /// How often expired links are swept. The first pass is one interval after the start, when a clock
 /// that was wrong at boot has been set.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// How many links one pass removes: about the work of one batch of writes, and 720,000 a day.
-const SWEEP_ROWS: i64 = 500;
-
-const DELETE: &str = "DELETE FROM link WHERE origin = ?1 AND code = ?2";
-const FLOOR: &str = "SELECT value FROM meta WHERE key = 'version_floor'";
-const RAISE_FLOOR: &str = "UPDATE meta SET value = ?1 WHERE key = 'version_floor' AND value < ?1";
-/// The order is that of the index, so nothing is sorted.
-const SWEEP: &str = "DELETE FROM link WHERE (origin, code) IN \
-    (SELECT origin, code FROM link WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2) \
-    RETURNING version";
-
-/// Every statement of the writer, to see at the start that the tables are what they should be.
-pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP, PROBE];
-
-/// Adds nothing but a write: to see whether writes work again.
-const PROBE: &str = "INSERT INTO meta (key, value) VALUES ('probe', 1) \
-    ON CONFLICT (key) DO UPDATE SET value = (value + 1) % 1000000000";
-
-/// How often a write is tried while writes fail, so that they are taken again without a caller.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
-
 /// The one that changes the file: its connection, and what it sees to.
 pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) warden: Warden,
-}
-
-/// Sees to it that what is written is written to the right file, and that it can be.
-pub(super) struct Warden {
-    lookout: Lookout,
-    /// None for a database in memory.
-    guard: Option<Guard>,
-    condition: Arc<Condition>,
-    health: WriteHealth,
-    next_probe: Instant,
-    /// The session of the last commit, and whether it is in the file: at the start the disk may be full.
-    session: i64,
-    has_written: bool,
-}
-
-impl Warden {
-    pub(super) fn new(
-        lookout: Lookout,
-        guard: Option<Guard>,
-        condition: Arc<Condition>,
-        (session, has_written): (i64, bool),
-    ) -> Self {
-        Self {
-            lookout,
-            guard,
-            condition,
-            health: WriteHealth::default(),
-            next_probe: Instant::now(),
-            session,
-            has_written,
-        }
-    }
-
-    /// How long until there is something to see to.
-    fn due_in(&self, now: Instant) -> Duration {
-        let look = self.lookout.due_in(now);
-        match self.health.is_failing() {
-            true => look.min(self.next_probe.saturating_duration_since(now)),
-            false => look,
-        }
-    }
-
-    /// Looks at the file, outside of a transaction. What was acknowledged is saved in the file that it
-    /// belongs to, wherever that is now: its log may have been left behind, beside another one.
-    pub(super) fn look_at_file(&mut self, conn: &Connection) -> Option<Fault> {
-        let guard = self.guard.as_mut()?;
-        let fault = guard.look();
-        if self.condition.set_fault(fault) && fault.is_some_and(|fault| fault != Fault::Overwritten)
-        {
-            if let Err(error) = schema::checkpoint(conn) {
-                tracing::warn!(%error, "the log of the link store was not moved into its file");
-            }
-            guard.leave();
-        }
-        fault
-    }
-
-    /// Looks whether others have written; false if they have brought back what was before.
-    fn look_for_others(&mut self, conn: &Connection) -> bool {
-        let Some(guard) = self.guard.as_mut().filter(|_| self.lookout.look(conn)) else {
-            return true;
-        };
-        match session::current(conn) {
-            // Of a server that could write nothing so far, none is in the file.
-            Ok(found) if found == Some(self.session) || !self.has_written => true,
-            Ok(_) => {
-                guard.note_restored();
-                false
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the session cannot be read");
-                true
-            }
-        }
-    }
-
-    /// What is done every second.
-    fn look_around(&mut self, conn: &Connection) {
-        match self.look_at_file(conn) {
-            Some(fault) if fault.spoils_reads() => self.lookout.pause(),
-            _ => drop(self.look_for_others(conn)),
-        }
-        // What has just been seen counts at once.
-        self.look_at_file(conn);
-    }
-
-    /// Tries to write, if it is time to.
-    fn probe(&mut self, conn: &mut Connection) {
-        if !self.health.is_failing() || Instant::now() < self.next_probe {
-            return;
-        }
-        if self.look_at_file(conn).is_none() {
-            match probe(conn) {
-                Ok(()) => self.health.worked(&self.condition),
-                Err(error) => self.health.failed(&self.condition, 0, &error.to_string()),
-            }
-        }
-        self.next_probe = Instant::now() + PROBE_EVERY;
-    }
-
-    /// So many writes failed for this reason.
-    fn failed(&mut self, writes: usize, reason: &str) {
-        self.health.failed(&self.condition, writes, reason);
-        self.next_probe = Instant::now() + PROBE_EVERY;
-    }
-}
-
-fn probe(conn: &mut Connection) -> rusqlite::Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    tx.prepare_cached(PROBE)?.execute([])?;
-    tx.commit()
 }
 
 impl Writer {
@@ -279,7 +144,7 @@ impl Writer {
         let state = guard.state()?;
         session
             .filter(|_| is_whole)
-            .map(|session| seal(session, &state))
+            .map(|session| state.seal(session))
     }
 }
 
@@ -364,122 +229,20 @@ fn transact(
     Ok(failures)
 }
 
-/// See [`crate::store::Store::create`].
-pub(super) fn create(conn: &Connection, new: NewLink, now: u64) -> Result<Created, StoreError> {
-    let last = match reader::get(conn, &new.name)? {
-        Some(link) if link.is_expired(seconds(now)) => link.version,
-        Some(link) if link.target == new.target => return Ok(Created::Same(link)),
-        Some(link) => return Ok(Created::Taken(link)),
-        None => floor(conn)?,
-    };
-    let link = Link {
-        name: new.name,
-        target: new.target,
-        created_at: seconds(now),
-        created_by: new.created_by.into(),
-        expires_at: new.expires_at,
-        ttl: new.ttl,
-        version: Version::next(Some(last), now),
-    };
-    put(conn, &link)?;
-    Ok(Created::New(link))
-}
-
-/// See [`crate::store::Store::change`].
-pub(super) fn change(
-    conn: &Connection,
-    name: &LinkName,
-    expected: Option<Version>,
-    change: Change,
-    now: u64,
-) -> Result<Changed, StoreError> {
-    let Some(mut link) = live(conn, name, now)? else {
-        return Ok(Changed::Absent);
-    };
-    if expected.is_some_and(|version| version != link.version) {
-        return Ok(Changed::Conflict(link));
-    }
-    if let Some(target) = change.target {
-        link.target = target;
-    }
-    if let Some(expires_at) = change.expires_at {
-        link.expires_at = expires_at;
-    }
-    if let Some(ttl) = change.ttl {
-        link.ttl = ttl;
-    }
-    link.version = Version::next(Some(link.version), now);
-    put(conn, &link)?;
-    Ok(Changed::Changed(link))
-}
-
-/// See [`crate::store::Store::delete`].
-pub(super) fn delete(
-    conn: &Connection,
-    name: &LinkName,
-    expected: Option<Version>,
-    now: u64,
-) -> Result<Deleted, StoreError> {
-    let Some(link) = live(conn, name, now)? else {
-        return Ok(Deleted::Absent);
-    };
-    if expected.is_some_and(|version| version != link.version) {
-        return Ok(Deleted::Conflict(link));
-    }
-    let gone = Version::next(Some(link.version), now);
-    // The mark first: should the second statement fail, a mark that is too high harms nobody.
-    raise_floor(conn, integer(gone.0)?)?;
-    conn.prepare_cached(DELETE)?
-        .execute((name.origin(), name.code()))?;
-    Ok(Deleted::Deleted(gone))
-}
-
-/// Removes some of the links that ended more than [`EXPIRED_RETENTION`] ago; gives their number.
-fn sweep(conn: &mut Connection, now: UnixTime) -> Result<usize, StoreError> {
-    let Some(before) = now.0.checked_sub(EXPIRED_RETENTION) else {
-        return Ok(0);
-    };
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let versions: Vec<i64> = tx
-        .prepare_cached(SWEEP)?
-        .query_map((integer(before)?, SWEEP_ROWS), |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    if let Some(highest) = versions.iter().max() {
-        raise_floor(&tx, *highest)?;
-    }
-    tx.commit()?;
-    Ok(versions.len())
-}
-
-/// The link of that name if it has not ended.
-fn live(conn: &Connection, name: &LinkName, now: u64) -> Result<Option<Link>, StoreError> {
-    let found = reader::get(conn, name)?;
-    Ok(found.filter(|link| !link.is_expired(seconds(now))))
-}
-
-/// The mark above which the versions of a name without a row begin.
-fn floor(conn: &Connection) -> Result<Version, StoreError> {
-    let value: i64 = conn
-        .prepare_cached(FLOOR)?
-        .query_row([], |row| row.get(0))?;
-    Ok(Version(u64::try_from(value).unwrap_or(0)))
-}
-
-fn raise_floor(conn: &Connection, version: i64) -> Result<(), StoreError> {
-    conn.prepare_cached(RAISE_FLOOR)?.execute([version])?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
 
-    use super::*;
-    use crate::link::TargetUrl;
-    use crate::store::sqlite::call::Call;
-    use crate::store::sqlite::schema;
+    use std::sync::Arc;
 
-    const SECOND: u64 = 1_000_000;
+    use super::*;
+    use crate::link::{Link, LinkName, TargetUrl};
+    use crate::store::sqlite::call::Call;
+    use crate::store::sqlite::change::create;
+    use crate::store::sqlite::condition::Condition;
+    use crate::store::sqlite::other_writers::Lookout;
+    use crate::store::sqlite::{reader, schema};
+    use crate::store::{Created, NewLink};
 
     fn conn() -> Connection {
         let mut conn = Connection::open_in_memory().unwrap();
@@ -535,30 +298,6 @@ mod tests {
         writer.write_batch(first, &waiting);
     }
 
-    #[test]
-    fn sweep_removes_only_what_ended_long_ago_and_keeps_the_versions() {
-        let mut conn = conn();
-        let end = 1_000;
-        let old = made(create(&conn, new("old", "", Some(end)), 2_000 * SECOND).unwrap());
-        create(&conn, new("late", "", Some(end + 1)), 0).unwrap();
-        create(&conn, new("ever", "", None), 0).unwrap();
-
-        let check = |conn: &mut Connection, now: u64, swept: usize| {
-            assert_eq!(sweep(conn, UnixTime(now)).unwrap(), swept, "at {now}");
-        };
-        check(&mut conn, end, 0);
-        check(&mut conn, end + EXPIRED_RETENTION - 1, 0);
-        check(&mut conn, end + EXPIRED_RETENTION, 1);
-        check(&mut conn, end + EXPIRED_RETENTION, 0);
-        assert_eq!(reader::get(&conn, &name("old")).unwrap(), None);
-        assert!(reader::get(&conn, &name("late")).unwrap().is_some());
-        check(&mut conn, UnixTime::MAX.0, 1);
-        assert!(reader::get(&conn, &name("ever")).unwrap().is_some());
-
-        let again = made(create(&conn, new("old", "", None), 0).unwrap());
-        assert!(again.version > old.version);
-    }
-
     /// With idle seconds between writes, or with none.
     #[test]
     fn the_writer_sweeps_whether_it_is_idle_or_busy() {
@@ -587,32 +326,6 @@ mod tests {
         };
         check(true);
         check(false);
-    }
-
-    #[test]
-    fn one_sweep_is_bounded() {
-        let mut conn = conn();
-        for i in 0..SWEEP_ROWS + 7 {
-            create(&conn, new(&format!("c{i}"), "", Some(1)), 0).unwrap();
-        }
-        let swept = [(); 3].map(|()| sweep(&mut conn, UnixTime::MAX).unwrap());
-        assert_eq!(swept, [SWEEP_ROWS as usize, 7, 0]);
-    }
-
-    #[test]
-    fn sweeping_uses_the_index() {
-        let conn = conn();
-        let plan: Vec<String> = conn
-            .prepare(&format!("EXPLAIN QUERY PLAN {SWEEP}"))
-            .unwrap()
-            .query_map((0, 1), |row| row.get(3))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
-        let plan = plan.join("\n");
-        assert!(plan.contains("INDEX link_expiry (expires_at<?)"), "{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
-        assert!(!plan.contains("SCAN link"), "{plan}");
     }
 
     #[test]

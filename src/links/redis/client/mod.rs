@@ -22,14 +22,15 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, RedisResult};
 use tokio::sync::Notify;
 
-use super::belonging::{Belonging, Era};
+use super::belonging::Belonging;
 use super::breaker::{Breaker, CLUSTER_RANGES, range, slot};
 use super::config::{RedisConfig, RedisMode};
-use super::connection::{
-    Connection, Connector, RedisOpenError, brief, get_many, is_full, is_outage, refuses_writes,
-    run_many, text, timed_out,
+use super::connection::{Connection, Connector, get_many, run_many};
+use super::error::{
+    RedisOpenError, brief, is_full, is_outage, is_refused, refuses_writes, text, timed_out,
 };
-use super::rights::{self, Missing};
+use super::mark::Era;
+use super::rights::Missing;
 use super::scripts::Run;
 use crate::base::clock::Clock;
 use crate::base::metrics::{Metrics, RedisOutcome};
@@ -382,7 +383,7 @@ impl Client {
                     self.note_failure(range, &error);
                 } else {
                     breaker.worked();
-                    if rights::is_refused(&error) {
+                    if is_refused(&error) {
                         self.refused.store(true, Ordering::Relaxed);
                     }
                     tracing::debug!(call, error = text(&error), "Redis refuses a call");

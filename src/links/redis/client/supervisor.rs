@@ -8,8 +8,9 @@ use futures_util::future::join_all;
 use redis::RedisResult;
 use tokio_util::sync::CancellationToken;
 
-use super::super::belonging::Mark;
-use super::super::connection::{Age, Connection, brief, is_full, is_outage, text};
+use super::super::connection::{Age, Connection};
+use super::super::error::{brief, is_full, is_outage, text};
+use super::super::mark::Mark;
 use super::super::rights;
 use super::{
     AGELESS, CLUSTER_PATIENCE, Client, Far, MAX_RETRY, MIN_RETRY, PATIENCE, PROBE_INTERVAL,

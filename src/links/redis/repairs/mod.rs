@@ -18,6 +18,8 @@
 //! minutes ago. So what this node has changed lately is kept for a while, and repaired once more when
 //! Redis works again after an outage.
 
+mod work;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,12 +38,12 @@ const RECENT: Duration = Duration::from_secs(300);
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Repairs {
+pub(in crate::links::redis) struct Repairs {
     state: Mutex<State>,
     /// How many names wait: looked at without the lock, for it is nearly always none.
     pending: AtomicUsize,
     /// Wakes whoever does the repairs.
-    pub(super) work: Notify,
+    pub(in crate::links::redis) work: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +67,7 @@ struct Pending {
 
 /// What the other nodes know of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Others {
+pub(in crate::links::redis) enum Others {
     /// Nothing.
     NotTold,
     /// It was announced, but Redis may have lost that.
@@ -76,40 +78,40 @@ pub(super) enum Others {
 
 /// What has to be done for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Repair {
+pub(in crate::links::redis) struct Repair {
     /// What is older than this is wrong; anything, where nobody knows what was written.
-    pub(super) version: Version,
+    pub(in crate::links::redis) version: Version,
     /// Not before this: until then the change may still be made.
-    pub(super) due: Instant,
-    pub(super) others: Others,
+    pub(in crate::links::redis) due: Instant,
+    pub(in crate::links::redis) others: Others,
     /// Whether this node has made the change; else it has heard of it.
-    pub(super) own: bool,
+    pub(in crate::links::redis) own: bool,
 }
 
 impl Repairs {
     /// Whether a name waits for its repair.
-    pub(super) fn contains(&self, name: &LinkName) -> bool {
+    pub(in crate::links::redis) fn contains(&self, name: &LinkName) -> bool {
         self.pending() > 0 && self.lock().pending.contains_key(name)
     }
 
     /// Whether this node has changed a name and could not tell the others.
-    pub(super) fn is_untold(&self, name: &LinkName) -> bool {
+    pub(in crate::links::redis) fn is_untold(&self, name: &LinkName) -> bool {
         let untold = |pending: &Pending| pending.repair.is_untold();
         self.pending() > 0 && self.lock().pending.get(name).is_some_and(untold)
     }
 
     /// How many names wait.
-    pub(super) fn pending(&self) -> usize {
+    pub(in crate::links::redis) fn pending(&self) -> usize {
         self.pending.load(Ordering::Acquire)
     }
 
     /// How many names were given up because too many waited, since this was asked last.
-    pub(super) fn given_up(&self) -> u64 {
+    pub(in crate::links::redis) fn given_up(&self) -> u64 {
         std::mem::take(&mut self.lock().given_up)
     }
 
     /// Has a name repaired. Of two repairs of one name the later holds, and the higher version.
-    pub(super) fn add(&self, name: LinkName, repair: Repair) {
+    pub(in crate::links::redis) fn add(&self, name: LinkName, repair: Repair) {
         let mut state = self.lock();
         state.add(name, repair);
         self.pending.store(state.pending.len(), Ordering::Release);
@@ -118,7 +120,7 @@ impl Repairs {
     }
 
     /// A change that Redis has been told of.
-    pub(super) fn told(&self, name: LinkName, version: Version, now: Instant) {
+    pub(in crate::links::redis) fn told(&self, name: LinkName, version: Version, now: Instant) {
         let mut state = self.lock();
         state.forget_old(now);
         if state.recent.len() >= MAX_RECENT {
@@ -128,7 +130,7 @@ impl Repairs {
     }
 
     /// Another node says that Redis holds nothing older than this version of a name any more.
-    pub(super) fn heard(&self, name: &LinkName, version: Version, now: Instant) {
+    pub(in crate::links::redis) fn heard(&self, name: &LinkName, version: Version, now: Instant) {
         if self.pending() == 0 {
             return;
         }
@@ -142,7 +144,7 @@ impl Repairs {
     }
 
     /// Redis was away, and may not have all that it was told lately: that is repaired.
-    pub(super) fn doubt_recent(&self, now: Instant) {
+    pub(in crate::links::redis) fn doubt_recent(&self, now: Instant) {
         let mut state = self.lock();
         state.forget_old(now);
         for (_, name, version) in std::mem::take(&mut state.recent) {
@@ -161,7 +163,7 @@ impl Repairs {
 
     /// At most `limit` names whose time has come, of those that can be repaired just now: half of them
     /// those that have come up last, half those that wait longest.
-    pub(super) fn due(
+    pub(in crate::links::redis) fn due(
         &self,
         now: Instant,
         limit: usize,
@@ -188,7 +190,11 @@ impl Repairs {
 
     /// The changes of this node that the others could not be told of and whose time has come, the last
     /// ones first: at most `limit`, and how many there are.
-    pub(super) fn untold(&self, now: Instant, limit: usize) -> (Vec<(LinkName, Version)>, usize) {
+    pub(in crate::links::redis) fn untold(
+        &self,
+        now: Instant,
+        limit: usize,
+    ) -> (Vec<(LinkName, Version)>, usize) {
         if self.pending() == 0 {
             return (Vec::new(), 0);
         }
@@ -209,7 +215,7 @@ impl Repairs {
     }
 
     /// The others have been told that Redis lacks a change, unless there is another one meanwhile.
-    pub(super) fn others_told(&self, name: &LinkName, repair: &Repair) {
+    pub(in crate::links::redis) fn others_told(&self, name: &LinkName, repair: &Repair) {
         let mut state = self.lock();
         if let Some(pending) = state.pending_as(name, repair) {
             pending.repair.others = Others::Told;
@@ -217,7 +223,7 @@ impl Repairs {
     }
 
     /// A repair has failed, and waits until `due`, unless another has come up meanwhile.
-    pub(super) fn put_off(&self, name: &LinkName, repair: &Repair, due: Instant) {
+    pub(in crate::links::redis) fn put_off(&self, name: &LinkName, repair: &Repair, due: Instant) {
         let mut state = self.lock();
         if let Some(pending) = state.pending_as(name, repair) {
             pending.retry = due;
@@ -225,7 +231,7 @@ impl Repairs {
     }
 
     /// A repair is done, unless another has come up meanwhile.
-    pub(super) fn done(&self, name: &LinkName, repair: &Repair) {
+    pub(in crate::links::redis) fn done(&self, name: &LinkName, repair: &Repair) {
         let mut state = self.lock();
         if state.pending_as(name, repair).is_some() {
             state.remove(name);

@@ -1,0 +1,240 @@
+//! What one part of the memory holds, and until when it may be used.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::flight::{Known, Landing, Missed, Strip};
+use crate::link::{Link, LinkName};
+use crate::links::sieve::{Keyed, Sieve};
+use crate::store::StoreError;
+
+/// What a link takes beyond its text, in bytes: the `Link`, its places in the map, and what the
+/// allocator adds to the pieces. The resident size of a process with 1,000,000 links gave 188 with the
+/// slots nearly full and 8 bytes less in each, and there are some 45 more just after those have doubled.
+const LINK_OVERHEAD: usize = 240;
+/// The same for an absent name; measured 67.
+const ABSENT_OVERHEAD: usize = 96;
+
+/// How many makers of links each part knows, whose links share their names.
+const CREATORS: usize = 4;
+
+/// How long after the beginning of a flight that failed an old link is used without asking again.
+/// Without such a pause, every query for a link in memory would wait while a store hangs. RFC 8767 §5
+/// proposes 30 s; but here the changes of others should show soon after the store is back.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A flight that was refused within this time has delayed nobody.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+/// Until when what is held may be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) fresh_for: Duration,
+    pub(super) absent_for: Duration,
+    pub(super) stale_for: Duration,
+    /// What was looked up before is doubted.
+    pub(super) doubted: Moment,
+    pub(super) began: Instant,
+}
+
+impl Rules {
+    /// Until when what was looked up at `since` is used without asking.
+    pub(super) fn good_until(&self, is_link: bool, since: Moment) -> Moment {
+        since.after(match is_link {
+            true => self.fresh_for,
+            false => self.absent_for,
+        })
+    }
+
+    pub(super) fn moment(&self, at: Instant) -> Moment {
+        Moment::new(self.began, at)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) links: Sieve<HeldLink>,
+    pub(super) absent: Sieve<HeldAbsent>,
+    pub(super) flights: HashMap<LinkName, Flight>,
+    creators: [Arc<str>; CREATORS],
+    /// The number of the last flight.
+    pub(super) number: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) number: u64,
+    pub(super) since: Instant,
+    pub(super) strip: Arc<Strip>,
+}
+
+#[derive(Debug)]
+pub(super) struct HeldLink {
+    pub(super) link: Arc<Link>,
+    since: Moment,
+    /// When the last flight began, if it failed.
+    pub(super) failed: Moment,
+    /// It may have changed: it is to be looked up again before it is used.
+    pub(super) doubted: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct HeldAbsent {
+    name: LinkName,
+    since: Moment,
+}
+
+/// A time in nanoseconds since the memory's beginning: half of what an `Instant` takes, and there are
+/// many. Earlier times are the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(pub(super) u64);
+
+impl Moment {
+    /// Of what has not happened: after everything that has, by centuries.
+    pub(super) const NEVER: Self = Self(u64::MAX);
+
+    pub(super) fn new(began: Instant, at: Instant) -> Self {
+        let nanos = at.saturating_duration_since(began).as_nanos();
+        Self(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn after(self, time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    pub(super) fn instant(self, began: Instant) -> Instant {
+        let far = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        began + Duration::from_nanos(self.0).min(far)
+    }
+}
+
+impl Keyed for HeldLink {
+    fn key(&self) -> &str {
+        self.link.name.as_str()
+    }
+
+    fn weight(&self) -> usize {
+        let link = &self.link;
+        let text = link.name.as_str().len() + link.target.as_str().len() + link.created_by.len();
+        LINK_OVERHEAD + text
+    }
+}
+
+impl Keyed for HeldAbsent {
+    fn key(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn weight(&self) -> usize {
+        ABSENT_OVERHEAD + self.name.as_str().len()
+    }
+}
+
+pub(super) enum Held {
+    Fresh(Known, Instant),
+    Stale(Arc<Link>),
+    /// Stale, and to look it up has failed a moment ago.
+    Unconfirmed(Arc<Link>),
+    Nothing,
+}
+
+impl Shard {
+    /// An empty one with these bounds for links and for absent names, in bytes.
+    pub(super) fn new(links: usize, absent: usize) -> Self {
+        Self {
+            links: Sieve::new(links),
+            absent: Sieve::new(absent),
+            flights: HashMap::new(),
+            creators: std::array::from_fn(|_| Arc::from("")),
+            number: 0,
+        }
+    }
+
+    pub(super) fn held(&mut self, name: &LinkName, now: Instant, rules: &Rules) -> Held {
+        let now = rules.moment(now);
+        if let Some(held) = self.links.get(name.as_str()) {
+            let until = rules.good_until(true, held.since);
+            if now < until && held.since >= rules.doubted && !held.doubted {
+                let until = until.instant(rules.began);
+                return Held::Fresh(Some(Arc::clone(&held.link)), until);
+            }
+            if now >= held.since.after(rules.fresh_for + rules.stale_for) {
+                return Held::Nothing;
+            }
+            let link = Arc::clone(&held.link);
+            let is_time = held.failed == Moment::NEVER || now >= held.failed.after(RETRY_AFTER);
+            return match is_time {
+                true => Held::Stale(link),
+                false => Held::Unconfirmed(link),
+            };
+        }
+        let Some(held) = self.absent.get(name.as_str()) else {
+            return Held::Nothing;
+        };
+        let until = rules.good_until(false, held.since);
+        match now < until && held.since >= rules.doubted {
+            true => Held::Fresh(None, until.instant(rules.began)),
+            false => Held::Nothing,
+        }
+    }
+
+    /// Has links of one maker share its name. Of several, those of the last ones do.
+    pub(super) fn share_creator(&mut self, creator: &mut Arc<str>) {
+        match self.creators.iter().find(|known| *known == creator) {
+            Some(known) => *creator = Arc::clone(known),
+            None => {
+                self.creators.rotate_right(1);
+                self.creators[0] = Arc::clone(creator);
+            }
+        }
+    }
+
+    /// Keeps what a flight brought that began at `since`.
+    pub(super) fn keep(
+        &mut self,
+        name: &LinkName,
+        landing: &Landing,
+        since: Moment,
+        began: Instant,
+    ) {
+        match landing {
+            Ok(Some(link)) => {
+                self.absent.remove(name.as_str());
+                self.links.insert(HeldLink {
+                    link: Arc::clone(link),
+                    since,
+                    failed: Moment::NEVER,
+                    doubted: false,
+                });
+            }
+            Ok(None) => {
+                self.links.remove(name.as_str());
+                let name = name.clone();
+                self.absent.insert(HeldAbsent { name, since });
+            }
+            Err(missed) => self.keep_missed(name, missed, since, began),
+        }
+    }
+
+    /// Notes that a flight that began at `since` has failed, so that not everybody waits for the next.
+    fn keep_missed(&mut self, name: &LinkName, missed: &Missed, since: Moment, began: Instant) {
+        // What was told at once has delayed nobody.
+        let took = Instant::now().saturating_duration_since(since.instant(began));
+        let was_slow = !matches!(missed.error, StoreError::Overloaded) || took > AT_ONCE;
+        if let Some(held) = self.links.get_mut(name.as_str()) {
+            if was_slow {
+                held.failed = since;
+            }
+        } else if let Some(link) = &missed.was {
+            self.absent.remove(name.as_str());
+            self.links.insert(HeldLink {
+                link: Arc::clone(link),
+                since,
+                failed: if was_slow { since } else { Moment::NEVER },
+                doubted: true,
+            });
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The notices of other servers.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{Board, FAILURES, Memo, Seen, in_time};
+use crate::link::{LinkName, Version};
+use crate::links::redis::RedisCache;
+use crate::links::redis::repairs::{Others, Repair};
+use crate::store::Notice;
+
+impl RedisCache {
+    /// Reads what the others say, and obeys.
+    pub(super) async fn read_notices(&self, board: &Board, memo: &mut Memo) {
+        let notices = match in_time(board.store.notices()).await {
+            Ok(notices) => notices,
+            Err(error) => {
+                tracing::debug!(%error, "notices cannot be read");
+                memo.failures = memo.failures.saturating_add(1);
+                if memo.failures >= FAILURES {
+                    self.changes.set_informed(false);
+                }
+                return;
+            }
+        };
+        memo.failures = 0;
+        let now = self.clock.now();
+        let (notices, over): (Vec<_>, Vec<_>) = notices
+            .into_iter()
+            .filter(|notice| notice.node != self.node)
+            .partition(|notice| now < notice.until);
+        for notice in over {
+            self.withdraw_notice(board, &notice.node).await;
+        }
+        let everything = notices.iter().any(|notice| notice.changes.is_none());
+        // Before memory is told: what is looked up from then on must not come from Redis.
+        if board.everything.swap(everything, Ordering::AcqRel) != everything {
+            match everything {
+                true => tracing::warn!(
+                    "another server has made many changes that it cannot announce: Redis is not used"
+                ),
+                false => tracing::info!("Redis is used again"),
+            }
+        }
+        self.changes.set_informed(!everything);
+        memo.seen
+            .retain(|node, _| notices.iter().any(|notice| notice.node == *node));
+        for notice in notices {
+            self.obey(notice, &mut memo.seen);
+        }
+    }
+
+    /// Takes in what is new in a notice.
+    fn obey(&self, notice: Notice, seen: &mut HashMap<Box<str>, Seen>) {
+        let before = seen.get(&notice.node);
+        if before.is_some_and(|before| before.number == notice.number) {
+            return;
+        }
+        let known = seen.remove(&notice.node).map(|before| before.changes);
+        let known = known.unwrap_or_default();
+        match &notice.changes {
+            None => self.memory.doubt_all(Instant::now()),
+            Some(changes) => {
+                for change in changes.iter().filter(|change| !known.contains(*change)) {
+                    self.take(&change.0, change.1);
+                }
+            }
+        }
+        let node = notice.node;
+        let seen_now = Seen {
+            number: notice.number,
+            changes: notice.changes.into_iter().flatten().collect(),
+        };
+        seen.insert(node, seen_now);
+    }
+
+    /// Another server has changed a name, and Redis knows nothing of it.
+    fn take(&self, name: &LinkName, version: Version) {
+        let repair = Repair {
+            version,
+            due: Instant::now() + self.changes.turn(name),
+            others: Others::ToldBefore,
+            own: false,
+        };
+        // Before memory forgets: what is looked up from then on must not come from Redis.
+        self.repairs.add(name.clone(), repair);
+        self.memory.forget_older(name, version);
+    }
+}

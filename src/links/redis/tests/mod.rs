@@ -1,0 +1,308 @@
+//! The protocol against a real redis-server, step by step: what the processes of the integration tests
+//! do at random is done here in the order that would go wrong.
+
+mod claims;
+mod load;
+mod outages;
+mod rights;
+mod stores;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU16;
+
+use super::*;
+use crate::base::clock::UnixTime;
+use crate::link::{Origin, TargetUrl};
+use crate::links::MemoryLimits;
+use crate::store::{
+    Change, Changed, Created, Deleted, Identity, NewLink, Page, Segment, StoreError,
+};
+
+/// Where the servers' ports lie: below those that the system gives away, so that nobody takes the port of
+/// one that is down for a moment; and below those of the integration tests.
+const PORTS: std::ops::Range<u16> = 15_000..20_000;
+
+/// A port that is free, and that no other test of this process gets.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Another run of the tests at the same time begins elsewhere.
+    let begin = u16::try_from(std::process::id() * 199 % u32::from(count)).unwrap();
+    for _ in 0..count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % count;
+        let port = PORTS.start + (begin + step) % count;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
+/// A server of its own, on a socket of loopback; killed when dropped.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        for _ in 0..20 {
+            let port = free_port();
+            let mut server = Self {
+                child: Self::spawn(port),
+                port,
+            };
+            for _ in 0..500 {
+                if server.has_answered() {
+                    return server;
+                }
+                if server.child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after a stop, empty.
+    fn start_again(&mut self) {
+        self.child = Self::spawn(self.port);
+    }
+
+    fn spawn(port: u16) -> Child {
+        Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("redis-server: {e}; tests/run.sh installs it"))
+    }
+
+    /// Whether it serves, and not another one in its place.
+    fn has_answered(&self) -> bool {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli")
+            .args(["-p", &port, "INFO", "server"])
+            .output();
+        let own = format!("process_id:{}\r", self.child.id());
+        String::from_utf8_lossy(&output.unwrap().stdout).contains(&own)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A store that tells which one it is, and nothing else.
+#[derive(Debug)]
+struct Named(Mutex<Identity>);
+
+#[async_trait::async_trait]
+impl Store for Named {
+    fn identity(&self) -> Identity {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn create(&self, _: NewLink, _: u64) -> Result<Created, StoreError> {
+        unreachable!()
+    }
+
+    async fn get(&self, _: &LinkName) -> Result<Option<Link>, StoreError> {
+        unreachable!()
+    }
+
+    async fn change(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: Change,
+        _: u64,
+    ) -> Result<Changed, StoreError> {
+        unreachable!()
+    }
+
+    async fn delete(
+        &self,
+        _: &LinkName,
+        _: Option<Version>,
+        _: u64,
+    ) -> Result<Deleted, StoreError> {
+        unreachable!()
+    }
+
+    async fn list(&self, _: &Origin, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unreachable!()
+    }
+
+    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        unreachable!()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) -> Option<Seal> {
+        None
+    }
+}
+
+/// One or several nodes on one server, and a look at what it holds.
+struct Fixture {
+    server: Server,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    clock: Clock,
+}
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+
+impl Fixture {
+    fn start() -> Self {
+        Self {
+            server: Server::start(),
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            clock: Clock::manual(NOW),
+        }
+    }
+
+    fn config(&self, url: &str) -> RedisConfig {
+        RedisConfig {
+            mode: RedisMode::Node,
+            urls: vec![RedisUrl::parse(url).unwrap()],
+            password_file: None,
+            ca_file: None,
+            certificate: None,
+            key: None,
+            prefix: "t".into(),
+            keep: Duration::from_secs(3_600),
+            timeout: Duration::from_millis(1_000),
+            warm_load: false,
+            warm_load_rate: 0,
+        }
+    }
+
+    async fn node(&self) -> Arc<RedisCache> {
+        self.node_of(1).await
+    }
+
+    /// A node of the store with this id.
+    async fn node_of(&self, id: u64) -> Arc<RedisCache> {
+        let identity = Identity::Shared {
+            id: Some(id),
+            place: id,
+        };
+        self.node_with(Arc::new(Named(Mutex::new(identity)))).await
+    }
+
+    async fn node_with(&self, store: Arc<Named>) -> Arc<RedisCache> {
+        let config = self.config(&format!("redis://127.0.0.1:{}", self.server.port));
+        let memory = Arc::new(Memory::new(MemoryLimits::default()));
+        let metrics = Arc::new(Metrics::new());
+        let absent_for = Duration::from_secs(5);
+        let store: Arc<dyn Store> = store;
+        let clock = self.clock.clone();
+        let cache = RedisCache::new(&config, memory, &store, absent_for, clock, metrics).unwrap();
+        let cache = Arc::new(cache);
+        cache.start(&self.tasks, &self.shutdown, || {});
+        for _ in 0..500 {
+            if cache.down().0 == 0 {
+                return cache;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the node does not connect");
+    }
+
+    /// What redis-cli says.
+    fn cli(&self, args: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.server.port.to_string()])
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn held(&self, name: &LinkName) -> String {
+        self.cli(&["GET", &format!("t:link:{name}")])
+    }
+
+    fn evict(&self, name: &LinkName) {
+        assert_eq!(self.cli(&["DEL", &format!("t:link:{name}")]), "1");
+    }
+
+    /// The life of what is held, in seconds.
+    fn life(&self, name: &LinkName) -> u64 {
+        let millis: u64 = self
+            .cli(&["PTTL", &format!("t:link:{name}")])
+            .parse()
+            .unwrap();
+        millis.div_ceil(1_000)
+    }
+}
+
+fn name() -> LinkName {
+    LinkName::parse("abc.s.example.com").unwrap()
+}
+
+fn link(version: u64) -> Link {
+    Link {
+        name: name(),
+        target: TargetUrl::parse(&format!("https://example.net/{version}")).unwrap(),
+        created_at: UnixTime(1),
+        created_by: "test".into(),
+        expires_at: None,
+        ttl: None,
+        version: Version(version),
+    }
+}
+
+fn written(version: u64) -> Written {
+    Written::Link(link(version).into())
+}
+
+/// What a node finds: the version of a link, 0 for an absence, none if the store has to be asked.
+async fn found(node: &RedisCache) -> Option<u64> {
+    match get(node, &name()).await.unwrap() {
+        Held::Link(link) => Some(link.version.0),
+        Held::Absent(_) => Some(0),
+        Held::Nothing | Held::Changing(_) => None,
+    }
+}
+
+async fn get(node: &RedisCache, name: &LinkName) -> Result<Held, Failure> {
+    node.get_many(&[name]).await.remove(0)
+}
+
+/// A fill is put by a task; waits for it, by asking something that is put behind it.
+async fn filled(node: &RedisCache) {
+    for n in 0..8 {
+        let other = LinkName::parse(&format!("other{n}.s.example.com")).unwrap();
+        node.claim_read(&other).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// Waits until something holds.
+async fn eventually(holds: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never holds");
+}

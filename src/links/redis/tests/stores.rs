@@ -1,0 +1,68 @@
+//! Values of another store, and a store that does not tell which one it is.
+
+use super::*;
+
+#[tokio::test]
+async fn what_another_store_has_put_counts_as_nothing_whatever_its_version() {
+    let fixture = Fixture::start();
+    let (ours, theirs) = (fixture.node_of(1).await, fixture.node_of(2).await);
+    let put_by_theirs = async |text: Written| {
+        theirs.begin(&name()).await.finish(&text).await;
+        assert!(!fixture.held(&name()).is_empty());
+        assert_eq!(found(&ours).await, None, "{text:?}");
+    };
+    for text in [written(9), Written::Deleted(Version(9))] {
+        // It keeps nobody from reading, nor from a change of a lower version.
+        put_by_theirs(text.clone()).await;
+        let claim = ours.claim_read(&name()).await.unwrap();
+        ours.fill(&name(), claim, Some(&link(6)));
+        filled(&ours).await;
+        assert_eq!(found(&ours).await, Some(6));
+        assert_eq!(found(&theirs).await, None);
+        put_by_theirs(text.clone()).await;
+        ours.begin(&name()).await.finish(&written(7)).await;
+        assert_eq!(found(&ours).await, Some(7));
+        put_by_theirs(text.clone()).await;
+        ours.load(&[link(5)]).await.unwrap();
+        assert_eq!(found(&ours).await, Some(5));
+        // What it puts in the midst of a change is no more than an eviction.
+        let change = ours.begin(&name()).await;
+        put_by_theirs(text).await;
+        change.finish(&written(8)).await;
+        assert_ne!(found(&ours).await, Some(5));
+        let _ = fixture.cli(&["FLUSHALL"]);
+    }
+    // Each sees that the other is there.
+    eventually(|| !ours.doubts().is_empty() && !theirs.doubts().is_empty()).await;
+    let third = fixture.node_of(1).await;
+    assert_eq!(found(&third).await, None);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_asked_is_the_one_that_was_there_before() {
+    let fixture = Fixture::start();
+    let known = fixture.node_of(1).await;
+    known.begin(&name()).await.finish(&written(7)).await;
+    let away = |place| {
+        let identity = Identity::Shared { id: None, place };
+        Arc::new(Named(Mutex::new(identity)))
+    };
+    let elsewhere = fixture.node_with(away(2)).await;
+    assert_eq!(get(&elsewhere, &name()).await, Err(Failure::Skipped));
+    assert_eq!(elsewhere.doubts().len(), 1, "it says so");
+    let store = away(1);
+    let node = fixture.node_with(store.clone()).await;
+    assert_eq!(found(&node).await, Some(7));
+    // It turns out to be another one.
+    *store.0.lock().unwrap() = Identity::Shared {
+        id: Some(3),
+        place: 1,
+    };
+    for _ in 0..500 {
+        if found(&node).await.is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it goes on with what another store has put");
+}

@@ -1,0 +1,229 @@
+//! What is done to the tables: making, changing and deleting a link, and the sweep of expired ones.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::reader;
+use super::row::{PUT, integer, put};
+use crate::base::clock::UnixTime;
+use crate::link::{Link, LinkName, Version};
+use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
+
+/// How long an expired link is kept, in seconds: seven days, in which the redirect host can say
+/// "gone" instead of "not found", and in which a clock that runs ahead destroys nothing.
+const EXPIRED_RETENTION: u64 = 7 * 24 * 60 * 60;
+/// How many links one pass removes: about the work of one batch of writes, and 720,000 a day.
+const SWEEP_ROWS: i64 = 500;
+
+const DELETE: &str = "DELETE FROM link WHERE origin = ?1 AND code = ?2";
+const FLOOR: &str = "SELECT value FROM meta WHERE key = 'version_floor'";
+const RAISE_FLOOR: &str = "UPDATE meta SET value = ?1 WHERE key = 'version_floor' AND value < ?1";
+/// The order is that of the index, so nothing is sorted.
+const SWEEP: &str = "DELETE FROM link WHERE (origin, code) IN \
+    (SELECT origin, code FROM link WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2) \
+    RETURNING version";
+
+/// Every statement of the writer, to see at the start that the tables are what they should be.
+pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP, PROBE];
+
+/// Adds nothing but a write: to see whether writes work again.
+const PROBE: &str = "INSERT INTO meta (key, value) VALUES ('probe', 1) \
+    ON CONFLICT (key) DO UPDATE SET value = (value + 1) % 1000000000";
+
+/// Tries whether writes work.
+pub(super) fn probe(conn: &mut Connection) -> rusqlite::Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.prepare_cached(PROBE)?.execute([])?;
+    tx.commit()
+}
+
+/// See [`crate::store::Store::create`].
+pub(super) fn create(conn: &Connection, new: NewLink, now: u64) -> Result<Created, StoreError> {
+    let last = match reader::get(conn, &new.name)? {
+        Some(link) if link.is_expired(seconds(now)) => link.version,
+        Some(link) if link.target == new.target => return Ok(Created::Same(link)),
+        Some(link) => return Ok(Created::Taken(link)),
+        None => floor(conn)?,
+    };
+    let link = Link {
+        name: new.name,
+        target: new.target,
+        created_at: seconds(now),
+        created_by: new.created_by.into(),
+        expires_at: new.expires_at,
+        ttl: new.ttl,
+        version: Version::next(Some(last), now),
+    };
+    put(conn, &link)?;
+    Ok(Created::New(link))
+}
+
+/// See [`crate::store::Store::change`].
+pub(super) fn change(
+    conn: &Connection,
+    name: &LinkName,
+    expected: Option<Version>,
+    change: Change,
+    now: u64,
+) -> Result<Changed, StoreError> {
+    let Some(mut link) = live(conn, name, now)? else {
+        return Ok(Changed::Absent);
+    };
+    if expected.is_some_and(|version| version != link.version) {
+        return Ok(Changed::Conflict(link));
+    }
+    if let Some(target) = change.target {
+        link.target = target;
+    }
+    if let Some(expires_at) = change.expires_at {
+        link.expires_at = expires_at;
+    }
+    if let Some(ttl) = change.ttl {
+        link.ttl = ttl;
+    }
+    link.version = Version::next(Some(link.version), now);
+    put(conn, &link)?;
+    Ok(Changed::Changed(link))
+}
+
+/// See [`crate::store::Store::delete`].
+pub(super) fn delete(
+    conn: &Connection,
+    name: &LinkName,
+    expected: Option<Version>,
+    now: u64,
+) -> Result<Deleted, StoreError> {
+    let Some(link) = live(conn, name, now)? else {
+        return Ok(Deleted::Absent);
+    };
+    if expected.is_some_and(|version| version != link.version) {
+        return Ok(Deleted::Conflict(link));
+    }
+    let gone = Version::next(Some(link.version), now);
+    // The mark first: should the second statement fail, a mark that is too high harms nobody.
+    raise_floor(conn, integer(gone.0)?)?;
+    conn.prepare_cached(DELETE)?
+        .execute((name.origin(), name.code()))?;
+    Ok(Deleted::Deleted(gone))
+}
+
+/// Removes some of the links that ended more than [`EXPIRED_RETENTION`] ago; gives their number.
+pub(super) fn sweep(conn: &mut Connection, now: UnixTime) -> Result<usize, StoreError> {
+    let Some(before) = now.0.checked_sub(EXPIRED_RETENTION) else {
+        return Ok(0);
+    };
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let versions: Vec<i64> = tx
+        .prepare_cached(SWEEP)?
+        .query_map((integer(before)?, SWEEP_ROWS), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if let Some(highest) = versions.iter().max() {
+        raise_floor(&tx, *highest)?;
+    }
+    tx.commit()?;
+    Ok(versions.len())
+}
+
+/// The link of that name if it has not ended.
+fn live(conn: &Connection, name: &LinkName, now: u64) -> Result<Option<Link>, StoreError> {
+    let found = reader::get(conn, name)?;
+    Ok(found.filter(|link| !link.is_expired(seconds(now))))
+}
+
+/// The mark above which the versions of a name without a row begin.
+fn floor(conn: &Connection) -> Result<Version, StoreError> {
+    let value: i64 = conn
+        .prepare_cached(FLOOR)?
+        .query_row([], |row| row.get(0))?;
+    Ok(Version(u64::try_from(value).unwrap_or(0)))
+}
+
+fn raise_floor(conn: &Connection, version: i64) -> Result<(), StoreError> {
+    conn.prepare_cached(RAISE_FLOOR)?.execute([version])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::TargetUrl;
+    use crate::store::sqlite::schema;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn conn() -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn, schema::MIGRATIONS).unwrap();
+        conn
+    }
+
+    fn name(code: &str) -> LinkName {
+        LinkName::parse(&format!("{code}.s.example.com")).unwrap()
+    }
+
+    fn new(code: &str, path: &str, expires_at: Option<u64>) -> NewLink {
+        NewLink {
+            name: name(code),
+            target: TargetUrl::parse(&format!("https://example.net/{path}")).unwrap(),
+            created_by: "test".into(),
+            expires_at: expires_at.map(UnixTime),
+            ttl: None,
+        }
+    }
+
+    fn made(created: Created) -> Link {
+        match created {
+            Created::New(link) => link,
+            other => panic!("not new: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn sweep_removes_only_what_ended_long_ago_and_keeps_the_versions() {
+        let mut conn = conn();
+        let end = 1_000;
+        let old = made(create(&conn, new("old", "", Some(end)), 2_000 * SECOND).unwrap());
+        create(&conn, new("late", "", Some(end + 1)), 0).unwrap();
+        create(&conn, new("ever", "", None), 0).unwrap();
+
+        let check = |conn: &mut Connection, now: u64, swept: usize| {
+            assert_eq!(sweep(conn, UnixTime(now)).unwrap(), swept, "at {now}");
+        };
+        check(&mut conn, end, 0);
+        check(&mut conn, end + EXPIRED_RETENTION - 1, 0);
+        check(&mut conn, end + EXPIRED_RETENTION, 1);
+        check(&mut conn, end + EXPIRED_RETENTION, 0);
+        assert_eq!(reader::get(&conn, &name("old")).unwrap(), None);
+        assert!(reader::get(&conn, &name("late")).unwrap().is_some());
+        check(&mut conn, UnixTime::MAX.0, 1);
+        assert!(reader::get(&conn, &name("ever")).unwrap().is_some());
+
+        let again = made(create(&conn, new("old", "", None), 0).unwrap());
+        assert!(again.version > old.version);
+    }
+
+    #[test]
+    fn one_sweep_is_bounded() {
+        let mut conn = conn();
+        for i in 0..SWEEP_ROWS + 7 {
+            create(&conn, new(&format!("c{i}"), "", Some(1)), 0).unwrap();
+        }
+        let swept = [(); 3].map(|()| sweep(&mut conn, UnixTime::MAX).unwrap());
+        assert_eq!(swept, [SWEEP_ROWS as usize, 7, 0]);
+    }
+
+    #[test]
+    fn sweeping_uses_the_index() {
+        let conn = conn();
+        let plan: Vec<String> = conn
+            .prepare(&format!("EXPLAIN QUERY PLAN {SWEEP}"))
+            .unwrap()
+            .query_map((0, 1), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("INDEX link_expiry (expires_at<?)"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        assert!(!plan.contains("SCAN link"), "{plan}");
+    }
+}
