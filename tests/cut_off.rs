@@ -142,7 +142,7 @@ fn more_changes_than_a_notice_can_name_put_everything_in_doubt() {
         assert_eq!(made.status, 200);
     }
     eventually("nothing of Redis is believed", PATIENCE, || {
-        reasons(&one).contains("Redis is not used")
+        reasons(&one).contains("Redis is bypassed")
     });
     assert_eq!(one.metric("tinyns_changes_following", &[]), 0.0);
     // What comes after that is seen as well.

@@ -130,7 +130,7 @@ fn a_full_redis_that_may_not_evict_keeps_no_change_from_the_others() {
     }
     fleet.redis.cli(&["config", "set", "maxmemory", "0"]);
     eventually("it is taken back", PATIENCE, || {
-        one.log().text().contains("Redis has room again")
+        one.log().text().contains("Redis has free memory again")
     });
 }
 
@@ -195,7 +195,7 @@ fn a_right_is_missing(taken: &str, named: &str) {
     }
     user(&fleet.redis, &["+@all"]);
     weak.log()
-        .wait_for("Redis grants its user all that is needed again");
+        .wait_for("Redis grants its user all rights that tinyns needs again");
     let weak = followed(weak);
     eventually("all is well", PATIENCE, || reasons(&weak) == "null");
     let lines = weak.log().text();

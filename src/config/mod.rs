@@ -299,7 +299,7 @@ impl ConfigReader<'_> {
         // times is all that counts.
         let told = has_redis && matches!(store, StoreConfig::DynamoDb(_));
         if !told {
-            limits.untold = limits.fresh_for.max(limits.absent_for);
+            limits.unnotified = limits.fresh_for.max(limits.absent_for);
         }
         limits
     }

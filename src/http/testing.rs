@@ -282,7 +282,7 @@ impl Server {
                 fresh_for: Duration::ZERO,
                 absent_for: Duration::ZERO,
                 stale_for: Duration::ZERO,
-                untold: Duration::ZERO,
+                unnotified: Duration::ZERO,
                 ..MemoryLimits::default()
             },
             ..LinkLimits::default()

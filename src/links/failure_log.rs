@@ -13,15 +13,15 @@ pub(super) struct FailureLog {
     /// The second of the last line.
     last: AtomicU64,
     /// Failures since then.
-    untold: AtomicU64,
+    unlogged: AtomicU64,
 }
 
 impl FailureLog {
     pub(super) fn note(&self, name: &LinkName, error: &StoreError, now: UnixTime) {
-        self.untold.fetch_add(1, Ordering::Relaxed);
+        self.unlogged.fetch_add(1, Ordering::Relaxed);
         // Of several at once the one that moves the second on speaks for all.
         if self.last.swap(now.0, Ordering::Relaxed) != now.0 {
-            let failures = self.untold.swap(0, Ordering::Relaxed);
+            let failures = self.unlogged.swap(0, Ordering::Relaxed);
             tracing::warn!(%name, %error, failures, "links cannot be resolved");
         }
     }
@@ -46,6 +46,6 @@ mod tests {
                 });
             }
         });
-        assert!(log.untold.into_inner() < 4 * 300_000);
+        assert!(log.unlogged.into_inner() < 4 * 300_000);
     }
 }

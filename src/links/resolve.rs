@@ -8,7 +8,7 @@ use super::Links;
 use super::deadline::{RESOLVE_DEADLINE, within};
 use super::memory::{Known, Look, Missed, Ticket, Wait};
 use super::stamps::Stamp;
-use super::tiers::{Asked, Tiers};
+use super::tiers::{RedisAnswer, Tiers};
 use crate::base::metrics::{LookupResult, Tier};
 use crate::link::{Link, LinkName, Origin};
 use crate::store::StoreError;
@@ -266,11 +266,11 @@ impl Links {
 async fn fly(tickets: Vec<Ticket>, tiers: Arc<Tiers>) {
     let since = Instant::now();
     let names: Vec<_> = tickets.iter().map(|t| (t.name(), t.held())).collect();
-    let asked = tiers.ask(&names).await;
+    let asked = tiers.ask_redis(&names).await;
     let mut left = None;
     for (ticket, asked) in tickets.into_iter().zip(asked) {
         match asked {
-            Asked::Known(known) => ticket.land(Ok(known), since),
+            RedisAnswer::Known(known) => ticket.land(Ok(known), since),
             asked => {
                 // One of them can go on in this task.
                 if let Some((ticket, asked)) = left.replace((ticket, asked)) {
@@ -293,9 +293,9 @@ fn newer(one: Known, other: Known) -> Known {
 }
 
 /// Looks a name up that Redis does not know.
-async fn fly_on(ticket: Ticket, asked: Asked, since: Instant, tiers: Arc<Tiers>) {
+async fn fly_on(ticket: Ticket, asked: RedisAnswer, since: Instant, tiers: Arc<Tiers>) {
     let was = match &asked {
-        Asked::Changing(link) => Some(Arc::clone(link)),
+        RedisAnswer::Changing(link) => Some(Arc::clone(link)),
         _ => None,
     };
     let finding = tiers.find(ticket.name(), ticket.held(), asked);

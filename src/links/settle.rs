@@ -39,15 +39,15 @@ async fn hold(claim: Option<&WriteClaim>) {
 
 /// What would show that a change was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(super) enum Evidence {
     /// A link of this version, or a newer one.
     Version(u64),
     /// That there is no link.
     Absence,
 }
 
-impl Sign {
-    fn is_seen(self, found: Option<&Link>) -> bool {
+impl Evidence {
+    fn is_shown_by(self, found: Option<&Link>) -> bool {
         match (self, found) {
             (Self::Version(version), Some(link)) => link.version.0 >= version,
             (Self::Absence, None) => true,
@@ -80,16 +80,21 @@ impl Settler {
     }
 
     /// Finds out whether a change was made, in a task of its own.
-    pub(super) fn settle(self: &Arc<Self>, name: LinkName, sign: Sign, claim: Option<WriteClaim>) {
+    pub(super) fn settle(
+        self: &Arc<Self>,
+        name: LinkName,
+        evidence: Evidence,
+        claim: Option<WriteClaim>,
+    ) {
         if self.tasks.len() >= MAX_UNSETTLED || self.tasks.is_closed() {
             // The claim's end has the name repaired.
             self.memory.forget(&name);
             return;
         }
-        self.memory.doubt(&name);
+        self.memory.revalidate(&name);
         let settler = Arc::clone(self);
         self.tasks.spawn(async move {
-            let finding = settler.find_out(&name, sign, claim.as_ref());
+            let finding = settler.find_out(&name, evidence, claim.as_ref());
             let found = settler.stop.run_until_cancelled(finding).await;
             settler.end(&name, found, claim).await;
         });
@@ -99,7 +104,7 @@ impl Settler {
     async fn find_out(
         &self,
         name: &LinkName,
-        sign: Sign,
+        evidence: Evidence,
         claim: Option<&WriteClaim>,
     ) -> Option<Link> {
         let began = Instant::now();
@@ -108,7 +113,7 @@ impl Settler {
             hold(claim).await;
             let is_quiet = began.elapsed() >= LATE_WRITE;
             match self.read(name, claim).await {
-                Ok(found) if is_quiet || sign.is_seen(found.as_ref()) => return found,
+                Ok(found) if is_quiet || evidence.is_shown_by(found.as_ref()) => return found,
                 Err(StoreError::Corrupt { .. }) if is_quiet => return None,
                 Ok(_) => pause = pause.max(MAX_PAUSE / 4),
                 Err(error) => {
@@ -154,7 +159,7 @@ impl Settler {
         let written = found.map_or(Written::Gone, |link| Written::Link(link.into()));
         claim.finish(&written).await;
         // What was looked up since may have come from what Redis held until now.
-        self.memory.doubt(name);
+        self.memory.revalidate(name);
     }
 
     /// How many changes are not known yet.

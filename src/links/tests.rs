@@ -150,7 +150,7 @@ fn links(store: &Arc<OneLink>, fresh_for: Duration) -> Links {
     let limits = LinkLimits {
         memory: MemoryLimits {
             fresh_for,
-            untold: fresh_for,
+            unnotified: fresh_for,
             ..MemoryLimits::default()
         },
         ..LinkLimits::default()

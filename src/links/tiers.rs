@@ -31,13 +31,13 @@ type Read = Result<Option<Link>, StoreError>;
 
 /// What Redis has told of a name.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum RedisAnswer {
     /// This.
     Known(Known),
     /// It holds nothing.
     Nothing,
     /// It could not be asked, or is not believed.
-    Nobody,
+    Unusable,
     /// This link is being changed, and is told only where the store cannot be asked.
     Changing(Arc<Link>),
 }
@@ -83,9 +83,12 @@ impl Tiers {
     }
 
     /// Asks Redis about names, all in one call; each comes with the version that memory has of it.
-    pub(super) async fn ask(&self, names: &[(&LinkName, Option<Version>)]) -> Vec<Asked> {
+    pub(super) async fn ask_redis(
+        &self,
+        names: &[(&LinkName, Option<Version>)],
+    ) -> Vec<RedisAnswer> {
         let Some(redis) = &self.redis else {
-            return names.iter().map(|_| Asked::Nobody).collect();
+            return names.iter().map(|_| RedisAnswer::Unusable).collect();
         };
         let began = Instant::now();
         let wanted: Vec<&LinkName> = names.iter().map(|(name, _)| *name).collect();
@@ -93,7 +96,7 @@ impl Tiers {
         let mut counts = Counts::default();
         let answers = names.iter().zip(held);
         let asked = answers
-            .map(|((name, known), held)| counts.add(believe(redis, name, *known, held)))
+            .map(|((name, known), held)| counts.add(weigh(redis, name, *known, held)))
             .collect();
         counts.tell(&self.metrics, began);
         asked
@@ -105,12 +108,12 @@ impl Tiers {
         &self,
         name: &LinkName,
         known: Option<Version>,
-        asked: Asked,
+        asked: RedisAnswer,
     ) -> Result<Known, StoreError> {
         let may_fill = match asked {
-            Asked::Known(known) => return Ok(known),
-            Asked::Nothing => true,
-            Asked::Nobody | Asked::Changing(_) => false,
+            RedisAnswer::Known(known) => return Ok(known),
+            RedisAnswer::Nothing => true,
+            RedisAnswer::Unusable | RedisAnswer::Changing(_) => false,
         };
         self.spend(known)?;
         // The claim comes before the read, so that whatever is changed during the read removes it.
@@ -164,36 +167,36 @@ impl Tiers {
 }
 
 /// What an answer of Redis is worth to somebody who has known a version.
-fn believe(
+fn weigh(
     redis: &RedisCache,
     name: &LinkName,
     known: Option<Version>,
     held: Result<Held, Failure>,
-) -> (LookupResult, Asked) {
+) -> (LookupResult, RedisAnswer) {
     match held {
         Ok(Held::Link(link)) => match known {
             // It has lost what came after: it was restarted, or has failed over.
             Some(version) if link.version < version => {
                 redis.drop_older(name, version);
-                (LookupResult::Stale, Asked::Nobody)
+                (LookupResult::Stale, RedisAnswer::Unusable)
             }
-            _ => (LookupResult::Hit, Asked::Known(Some(link))),
+            _ => (LookupResult::Hit, RedisAnswer::Known(Some(link))),
         },
         Ok(Held::Absent(absence)) => match known {
             // An absence that a reader has found has no version, and is of some seconds ago.
             Some(version) if Version(0) < absence && absence < version => {
                 redis.drop_older(name, version);
-                (LookupResult::Stale, Asked::Nobody)
+                (LookupResult::Stale, RedisAnswer::Unusable)
             }
-            _ => (LookupResult::Hit, Asked::Known(None)),
+            _ => (LookupResult::Hit, RedisAnswer::Known(None)),
         },
-        Ok(Held::Nothing) => (LookupResult::Miss, Asked::Nothing),
+        Ok(Held::Nothing) => (LookupResult::Miss, RedisAnswer::Nothing),
         Ok(Held::Changing(link)) => match known {
-            Some(version) if link.version < version => (LookupResult::Miss, Asked::Nobody),
-            _ => (LookupResult::Miss, Asked::Changing(link)),
+            Some(version) if link.version < version => (LookupResult::Miss, RedisAnswer::Unusable),
+            _ => (LookupResult::Miss, RedisAnswer::Changing(link)),
         },
-        Err(Failure::Skipped) => (LookupResult::Refused, Asked::Nobody),
-        Err(Failure::Failed | Failure::Full) => (LookupResult::Error, Asked::Nobody),
+        Err(Failure::Skipped) => (LookupResult::Refused, RedisAnswer::Unusable),
+        Err(Failure::Failed | Failure::Full) => (LookupResult::Error, RedisAnswer::Unusable),
     }
 }
 
@@ -202,7 +205,7 @@ fn believe(
 struct Counts(Vec<(LookupResult, u64)>);
 
 impl Counts {
-    fn add(&mut self, (result, asked): (LookupResult, Asked)) -> Asked {
+    fn add(&mut self, (result, asked): (LookupResult, RedisAnswer)) -> RedisAnswer {
         match self.0.iter_mut().find(|(of, _)| *of == result) {
             Some((_, count)) => *count += 1,
             None => self.0.push((result, 1)),

@@ -1,17 +1,17 @@
-//! The warm load: at the start every link is read from the store into Redis, as the article's program
-//! does, while the server answers already by reading through.
+//! The warm load: when a node starts, it reads every link from the store into Redis. Meanwhile it already answers,
+//! by reading through. (The program of the article that tinyns grew out of does the same.)
 //!
 //! ```text
 //!   store ── SEGMENTS parallel scans ── pages ── conditional puts ──> Redis
 //!                └ pace: links a second          └ cursor of each part, also in Redis
 //! ```
 //!
-//! One node of a fleet loads at a time: it holds a lease that ends by itself where the node dies, and
-//! the next one goes on from the cursors. What was loaded a short while ago is not loaded again, so
-//! that a fleet that starts together loads once. When Redis has lost what it held, it is loaded anew.
+//! One node of a fleet loads at a time. It holds a lease, which expires if the node dies; the next node then
+//! continues from the cursors. A load that ended a short while ago is not repeated, so a fleet that starts
+//! together loads once. When Redis has lost its values, the links are loaded again.
 //!
-//! A load that makes Redis evict would push out what is asked for in favour of what is not. So it looks
-//! back now and then at what it has put, and stops where that has gone.
+//! If Redis has to evict during a load, the load pushes out links in use in favour of links that are not. So a
+//! load regularly checks some of the links that it has put, and stops if they are gone.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,76 +29,75 @@ use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
 use crate::store::{Page, Segment, Store, StoreError};
 
-/// Into how many parts the store is divided; each is read page by page.
+/// The number of parts of the store; each part is read page by page.
 const SEGMENTS: u32 = 4;
-/// How many links are read at once.
+/// The number of links in a page.
 const PAGE: usize = 1_000;
-/// How old a page may be when it is put. Deletions are remembered for much longer than that, unless
-/// they are evicted.
+/// How old a page may be when it is put. Tombstones live much longer than that, unless they are evicted.
 const PAGE_AGE: Duration = Duration::from_secs(20);
-/// What was loaded less than this ago, in seconds, is not loaded again at a start.
+/// A load that ended less than this many seconds ago is not repeated at a start.
 const RECENT: u64 = 600;
 /// How often the lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(8);
-/// How often it is looked whether Redis is there, while it is not: a look at a flag.
+/// How often a load checks whether Redis works, while it does not: a look at a flag.
 const REDIS_WAIT: Duration = Duration::from_millis(200);
-/// How long it is waited for Redis until the log says so, and again after each time as long.
-const WAIT_TOLD: Duration = Duration::from_secs(10);
-const WAIT_TOLD_AGAIN: Duration = Duration::from_secs(600);
-/// How often Redis is asked whether another node is still loading.
+/// After how long the log says that the load waits for Redis, and how often it repeats that.
+const WAIT_LOGGED: Duration = Duration::from_secs(10);
+const WAIT_LOGGED_AGAIN: Duration = Duration::from_secs(600);
+/// How often a node asks whether another one is still loading.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
-/// How often a page is tried.
+/// How many attempts are made for a page.
 const PAGE_TRIES: u32 = 8;
-/// The wait before the second try; it doubles.
+/// The pause before the second attempt; it doubles.
 const PAGE_BACKOFF: Duration = Duration::from_millis(250);
-/// How often a load that has failed is begun again; after that the next start or loss does it.
+/// How many attempts are made for a load. After that, only the next start or loss of values begins another.
 const ATTEMPTS: u32 = 5;
-/// How long a load that has failed waits.
+/// The pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
-/// How long after its last page a part looks at the changes once more.
+/// How long after its last page a part checks the stream of changes once more.
 const LAST_CHANGES: Duration = Duration::from_millis(500);
-/// After how many links of a part it is looked whether they are still there, and at how many.
+/// After how many links a part checks whether earlier ones are still in Redis, and how many it checks.
 const CHECK_EVERY: usize = 10_000;
 const CHECKED: usize = 16;
-/// How often the log tells how far a load is.
+/// How often the log says how far the load is.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// How a warm load stands, for `/readyz` and people.
+/// The state of a warm load, for `/readyz` and for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WarmPhase {
-    /// Not wanted.
+    /// Not configured.
     Off,
-    /// It waits for Redis.
+    /// Waiting for Redis.
     Waiting,
     /// Another server is loading.
     Elsewhere,
-    /// It is under way.
+    /// Under way.
     Loading,
-    /// All links were loaded, here or by another server.
+    /// All links were loaded, by this server or another one.
     Done,
-    /// It stopped, for Redis has no room for all links.
+    /// Stopped because Redis has no room for all links.
     Full,
-    /// It was given up.
+    /// Given up.
     Failed,
 }
 
 /// How far a warm load is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct WarmStatus {
-    /// What it does.
+    /// The state.
     pub state: WarmPhase,
     /// Links read by this server.
     pub links: u64,
-    /// About how many there are, if the store can tell.
+    /// About how many links there are, if the store can tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
-    /// Links read in a second.
+    /// Links read per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u64>,
 }
 
-/// The figures of a warm load, as they move.
+/// The state of a warm load, updated while it runs.
 #[derive(Debug)]
 pub(super) struct WarmState(Mutex<Figures>, AtomicU64);
 
@@ -171,27 +170,27 @@ impl fmt::Display for WarmStatus {
     }
 }
 
-/// Whether the log has said for how long it is waited for Redis.
+/// When the log has to say that the load waits for Redis.
 struct Waiting {
-    /// When the log is to say so.
+    /// The time of the next line.
     due: Instant,
 }
 
 impl Waiting {
     fn new(now: Instant) -> Self {
         Self {
-            due: now + WAIT_TOLD,
+            due: now + WAIT_LOGGED,
         }
     }
 
-    /// Whether it is time to say so.
-    fn is_to_be_told(&mut self, is_waiting: bool, now: Instant) -> bool {
+    /// Whether a line is due.
+    fn must_log(&mut self, is_waiting: bool, now: Instant) -> bool {
         if !is_waiting {
             *self = Self::new(now);
         }
         let is_due = now >= self.due;
         if is_due {
-            self.due = now + WAIT_TOLD_AGAIN;
+            self.due = now + WAIT_LOGGED_AGAIN;
         }
         is_due
     }
@@ -220,17 +219,17 @@ impl From<Failure> for Stop {
 pub(super) struct WarmLoad {
     pub(super) cache: Arc<RedisCache>,
     pub(super) store: Arc<dyn Store>,
-    /// Links a second; 0 for as many as it can.
+    /// Links per second; 0 for no limit.
     pub(super) rate: u32,
     pub(super) state: Arc<WarmState>,
-    /// Told when Redis may have lost what it held.
+    /// Notified when Redis may have lost values.
     pub(super) lost: Arc<Notify>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl WarmLoad {
-    /// Loads at the start, and whenever Redis has lost what it held, until it is told to stop.
+    /// Loads at the start, and whenever Redis has lost values, until `shutdown`.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let work = async {
             self.store.opened().await;
@@ -238,8 +237,8 @@ impl WarmLoad {
             loop {
                 self.load_once(since).await;
                 self.lost.notified().await;
-                // A stream that was merely read too late takes nothing from what is held: then there
-                // is still a mark, of whatever age.
+                // If the node has only read the stream too late, Redis still has its values, and among them the
+                // note of the last load: then that load counts, whatever its age.
                 since = None;
             }
         };
@@ -250,17 +249,20 @@ impl WarmLoad {
         self.metrics.warm_load_running.set(0);
     }
 
-    /// Sees to it that the links are loaded, by this node or another. What was loaded within `recent`
-    /// seconds, or ever, is not loaded again.
+    /// Loads the links unless another node does. A load that ended within `recent` seconds, or ever, is not
+    /// repeated.
     async fn load_once(&self, recent: Option<u64>) {
         let mut failures = 0;
         let mut waiting = Waiting::new(Instant::now());
         while failures < ATTEMPTS {
             let turn = self.take_lease(recent).await;
             let is_waiting = turn.is_err();
-            if waiting.is_to_be_told(is_waiting, Instant::now()) {
+            if waiting.must_log(is_waiting, Instant::now()) {
                 let why = self.cache.troubles().join("; ");
-                tracing::warn!(why, "the warm load waits for Redis; it begins by itself");
+                tracing::warn!(
+                    why,
+                    "the warm load waits for Redis; it will start by itself"
+                );
             }
             let (phase, wait) = match turn {
                 Ok(Turn::Done) => return self.state.set(WarmPhase::Done),
@@ -284,7 +286,7 @@ impl WarmLoad {
             tokio::time::sleep(wait).await;
         }
         tracing::error!(
-            "the warm load was given up after {ATTEMPTS} attempts: links get into Redis when they are asked for"
+            "the warm load was given up after {ATTEMPTS} attempts: links get into Redis as they are asked for"
         );
         self.state.set(WarmPhase::Failed);
     }
@@ -302,7 +304,7 @@ impl WarmLoad {
         })
     }
 
-    /// Loads while the lease holds.
+    /// Loads while the node holds the lease.
     async fn load(&self, lease: Lease) -> Result<(), Stop> {
         self.state.begin(self.store.estimate().await);
         self.metrics.warm_load_running.set(1);
@@ -320,7 +322,7 @@ impl WarmLoad {
             never = self.report() => match never {},
         };
         self.metrics.warm_load_running.set(0);
-        // Where the lease was lost this gives back nothing.
+        // No effect if the lease was lost.
         let done = result.is_ok();
         let ended = self.cache.end_load(lease, done).await;
         result?;
@@ -329,7 +331,7 @@ impl WarmLoad {
         Ok(())
     }
 
-    /// Renews the lease for as long as it can.
+    /// Renews the lease; returns when it is lost.
     async fn keep(&self, lease: &Lease) -> Stop {
         let mut renewed = Instant::now();
         loop {
@@ -350,7 +352,7 @@ impl WarmLoad {
         }
     }
 
-    /// Loads one part from where it was left.
+    /// Loads one part from its cursor.
     async fn load_segment(&self, index: u32, cursor: Cursor, pace: &Pace) -> Result<(), Stop> {
         let segment = Segment {
             index,
@@ -362,7 +364,7 @@ impl WarmLoad {
             Cursor::After(name) => Some(name),
             Cursor::Start => None,
         };
-        // From the page before on: changes are told some milliseconds after they are made.
+        // The stream is read from before the page: a change is announced some milliseconds after it was made.
         let mut place = self.cache.changes_end().await?;
         let mut put = Vec::new();
         loop {
@@ -373,7 +375,7 @@ impl WarmLoad {
             place = next_place;
             let links = page.links.len();
             sample.add(&page.links);
-            // One may have been deleted meanwhile.
+            // One of them may have been deleted meanwhile.
             if let Some(names) = sample.due()
                 && self.cache.holds(&names).await? + 1 < names.len()
             {
@@ -391,7 +393,7 @@ impl WarmLoad {
         Ok(self.cache.drop_changed(&place, &put).await?)
     }
 
-    /// Reads one page and puts it; tries again where either fails.
+    /// Reads a page and puts it; tries again if either fails.
     async fn load_page(
         &self,
         segment: Segment,
@@ -407,7 +409,7 @@ impl WarmLoad {
                 Err(stop) if tries == PAGE_TRIES => return Err(stop),
                 Err(stop) => stop,
             };
-            tracing::debug!(%stop, "a page of the warm load is tried again");
+            tracing::debug!(%stop, "retrying a page of the warm load");
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
@@ -428,8 +430,8 @@ impl WarmLoad {
             return Err(Stop::Store(StoreError::DeadlineExceeded));
         }
         let put = put(self.cache.clone(), page.links.clone(), before.clone());
-        // A task of its own: where another part fails, or the lease is lost, what has been put must
-        // still be looked at.
+        // A task of its own: if another part fails or the lease is lost, the changes must still be applied to what
+        // was put.
         tokio::spawn(put).await.unwrap_or(Err(Failure::Failed))?;
         self.metrics.warm_load_links.inc_by(read);
         self.state.1.fetch_add(read, Ordering::Relaxed);
@@ -437,42 +439,42 @@ impl WarmLoad {
     }
 }
 
-/// What has to be looked at behind a page: the stream from here on, and what the page before has put.
+/// Where the stream has to be read from after a page, and the links of the page before.
 #[derive(Clone)]
 struct Before {
     place: String,
     put: Vec<LinkName>,
 }
 
-/// Puts a page, and drops of it what has changed since.
+/// Puts a page, and drops what has changed since it was read.
 async fn put(cache: Arc<RedisCache>, links: Vec<Link>, before: Before) -> Result<(), Failure> {
     let loaded = cache.load(&links).await;
     let Before { place, mut put } = before;
     put.extend(links.into_iter().map(|link| link.name));
-    // Also where it was put in part.
+    // Also if only a part of the page was put.
     let looked = cache.drop_changed(&place, &put).await;
     loaded.and(looked)
 }
 
-/// Whose turn it is to load.
+/// Who loads.
 enum Turn {
     Ours(Lease),
     Elsewhere,
     Done,
 }
 
-/// Some of the links that a part has put, to see later whether they are still there.
+/// Some of the links that a part has put, to check later whether they are still in Redis.
 #[derive(Default)]
 struct Sample {
     names: Vec<LinkName>,
-    /// Links so far, and when it was last looked.
+    /// Links so far, and how many there were at the last check.
     seen: usize,
     checked: usize,
 }
 
 impl Sample {
-    /// Takes one of each of the first pages, of those that do not end: what was put first is what Redis
-    /// drops first, if it goes by use.
+    /// Takes one link without an end from each of the first pages: a Redis server that evicts by use evicts the
+    /// oldest ones first.
     fn add(&mut self, links: &[Link]) {
         self.seen += links.len();
         let mut lasting = links.iter().filter(|link| link.expires_at.is_none());
@@ -483,7 +485,7 @@ impl Sample {
         }
     }
 
-    /// The names to look at, where it is time to.
+    /// The names to check, if a check is due.
     fn due(&mut self) -> Option<Vec<LinkName>> {
         if self.seen - self.checked < CHECK_EVERY || self.names.is_empty() {
             return None;
@@ -493,7 +495,7 @@ impl Sample {
     }
 }
 
-/// Keeps several tasks together to so many links a second.
+/// Limits several tasks together to a number of links per second.
 struct Pace {
     /// 0 for no bound.
     per_second: u32,
@@ -508,7 +510,7 @@ impl Pace {
         }
     }
 
-    /// How long to wait after so many links were loaded.
+    /// How long to wait after loading so many links.
     fn spend(&self, links: usize, now: Instant) -> Duration {
         if self.per_second == 0 {
             return Duration::ZERO;
@@ -525,7 +527,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_is_kept_by_all_together() {
+    fn all_tasks_share_one_pace() {
         let now = Instant::now();
         let pace = Pace::new(1_000, now);
         let at = |ms| now + Duration::from_millis(ms);
@@ -533,13 +535,13 @@ mod tests {
         assert_eq!(waits(100, 0), 100);
         assert_eq!(waits(100, 0), 200);
         assert_eq!(waits(100, 150), 150);
-        // Who was slow does not make up for it later.
+        // A slow task gets no credit for it.
         assert_eq!(waits(100, 5_000), 100);
         assert_eq!(Pace::new(0, now).spend(1_000_000, now), Duration::ZERO);
     }
 
     #[test]
-    fn how_far_it_is_for_people() {
+    fn the_status_is_readable() {
         let check = |links, of, per_second, expected: &str| {
             let status = WarmStatus {
                 state: WarmPhase::Loading,

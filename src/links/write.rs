@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::namespace::Host;
 use super::redis::{WriteClaim, Written};
 use super::request::{CreateLink, Creation, LinkError, MAX_FOLDS};
-use super::settle::Sign;
+use super::settle::Evidence;
 use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
@@ -17,11 +17,11 @@ use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
 impl Links {
     /// Changes the store, and then drops or replaces what the tiers before it hold of the name. A task
     /// of its own does all of it: a caller who goes away or whose time is up must not part the steps.
-    /// `outcome` says what the store has done; `sign` would show that it has, where nobody knows.
+    /// `outcome` says what the store has done; `evidence` would show that it has, where nobody knows.
     async fn write<T: Send + 'static>(
         &self,
         name: &LinkName,
-        sign: Sign,
+        evidence: Evidence,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
         outcome: fn(&T) -> Written,
     ) -> Result<T, StoreError> {
@@ -52,7 +52,7 @@ impl Links {
                             return written;
                         }
                         _ => {
-                            settler.settle(name, sign, claim);
+                            settler.settle(name, evidence, claim);
                             forget.spare();
                             return written;
                         }
@@ -154,10 +154,15 @@ impl Links {
             drop(announced);
             created
         };
-        let created = self.write(&name, Sign::Version(now), call, |created| match created {
-            Created::New(link) => Written::Link(link.clone().into()),
-            Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
-        });
+        let created = self.write(
+            &name,
+            Evidence::Version(now),
+            call,
+            |created| match created {
+                Created::New(link) => Written::Link(link.clone().into()),
+                Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
+            },
+        );
         Ok(match created.await? {
             Created::New(link) => Ok(Creation::New(link)),
             Created::Same(link) => Ok(Creation::Same(link)),
@@ -181,11 +186,16 @@ impl Links {
         self.check_expiry(change.expires_at.flatten())?;
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
         let call = async move { store.change(&key, expected, change, now).await };
-        let changed = self.write(name, Sign::Version(now), call, |changed| match changed {
-            Changed::Changed(link) => Written::Link(link.clone().into()),
-            Changed::Conflict(link) => Written::Kept(link.clone().into()),
-            Changed::Absent => Written::Nothing,
-        });
+        let changed = self.write(
+            name,
+            Evidence::Version(now),
+            call,
+            |changed| match changed {
+                Changed::Changed(link) => Written::Link(link.clone().into()),
+                Changed::Conflict(link) => Written::Kept(link.clone().into()),
+                Changed::Absent => Written::Nothing,
+            },
+        );
         match changed.await? {
             Changed::Changed(link) => Ok(link),
             Changed::Absent => Err(LinkError::NotFound(name.clone())),
@@ -204,7 +214,7 @@ impl Links {
     ) -> Result<(), LinkError> {
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
         let call = async move { store.delete(&key, expected, now).await };
-        let deleted = self.write(name, Sign::Absence, call, |deleted| match deleted {
+        let deleted = self.write(name, Evidence::Absence, call, |deleted| match deleted {
             Deleted::Deleted(version) => Written::Deleted(*version),
             Deleted::Conflict(link) => Written::Kept(link.clone().into()),
             Deleted::Absent => Written::Nothing,

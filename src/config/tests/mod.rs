@@ -199,7 +199,7 @@ group = "dns"
             fresh_for: Duration::from_secs(10),
             absent_for: Duration::ZERO,
             stale_for: Duration::from_secs(604_800),
-            untold: Duration::from_secs(10),
+            unnotified: Duration::from_secs(10),
             ..MemoryLimits::default()
         },
         filter: true,

@@ -334,7 +334,7 @@ fn links_are_held_for_as_long_as_changes_are_told() {
         };
         let text = format!("[store]\nkind = {store:?}\n{redis}[cache]\n{cache}");
         let limits = ok(&text).cache;
-        [limits.fresh_for, limits.absent_for, limits.untold].map(|time| time.as_secs())
+        [limits.fresh_for, limits.absent_for, limits.unnotified].map(|time| time.as_secs())
     };
     let other = "refresh = 20\nabsent = 30\n";
     for (redis, default) in [(false, [60, 5, 60]), (true, [60, 5, 60])] {

@@ -1,26 +1,25 @@
-//! A split-block Bloom filter, as Apache Parquet has it: a hash chooses one block of 256 bits and in it
-//! one bit of each of the eight 32-bit words. A look is one access to memory.
+//! A split-block Bloom filter, as in Apache Parquet: a hash selects one block of 256 bits, and in it one bit of
+//! each of the eight 32-bit words. A look-up accesses memory once.
 //!
-//! Bits are only ever set. So a reader needs no lock, and there is no moment at which something that was
-//! put in is not seen because it is on the move. A cuckoo filter would need a little less room and could
-//! forget what is deleted, but it moves what it holds to make place, and a reader that looks at the old
-//! place after the move and at the new one before it denies what is there.
+//! Bits are only ever set. So readers need no lock, and an inserted hash is visible at any moment. A cuckoo filter
+//! would need a little less room and could remove deleted names, but it moves its entries. A reader that looks at
+//! the old place after the move and at the new place before it would deny an existing name.
 //!
-//! At [`BITS_A_LINK`] one look in some 180 for a name that was not put in finds it all the same; the
-//! tests hold it to that. It then costs what it would cost without a filter.
+//! At [`BITS_A_LINK`], about one look-up in 180 for a name that was not inserted is a false positive; a test
+//! checks that. A false positive costs what the look-up would cost without a filter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bits each link has at the fullest.
+/// Bits for each link in a full filter.
 pub(super) const BITS_A_LINK: u64 = 12;
-/// Bits of a block.
+/// Bits in a block.
 const BLOCK_BITS: u64 = 256;
-/// The most blocks: 1 GiB.
+/// The largest number of blocks: 1 GiB.
 const MAX_BLOCKS: u64 = (1 << 30) / (BLOCK_BITS / 8);
-/// How many links the largest filter holds: some 716 million.
+/// The capacity of the largest filter, in links: some 716 million.
 pub(super) const MAX_LINKS: u64 = MAX_BLOCKS * BLOCK_BITS / BITS_A_LINK;
 
-/// Odd numbers that spread 32 bits of the hash, one for each word of a block; those of Parquet.
+/// Odd numbers that spread 32 bits of the hash, one for each word of a block; the same as in Parquet.
 const SALTS: [u32; 8] = [
     0x47b6_137b,
     0x4497_4d91,
@@ -32,7 +31,7 @@ const SALTS: [u32; 8] = [
     0x5c6b_fb31,
 ];
 
-/// Half a line of the processor's cache, and never in two lines.
+/// Half a cache line, and never in two lines.
 #[derive(Debug, Default)]
 #[repr(align(32))]
 struct Block([AtomicU64; 4]);
@@ -41,15 +40,14 @@ struct Block([AtomicU64; 4]);
 #[derive(Debug)]
 pub(super) struct Bloom {
     blocks: Vec<Block>,
-    /// How many links it is made for.
+    /// The capacity, in links.
     capacity: u64,
-    /// How many links are in it.
+    /// How many links were inserted.
     links: AtomicU64,
 }
 
 impl Bloom {
-    /// A filter with room for so many links, but at most [`MAX_LINKS`]. Takes as long as it takes to
-    /// clear the memory.
+    /// A filter with this capacity, but at most [`MAX_LINKS`]. Takes the time that clearing the memory takes.
     pub(super) fn with_room_for(links: u64) -> Self {
         let capacity = links.min(MAX_LINKS);
         let blocks = (capacity * BITS_A_LINK).div_ceil(BLOCK_BITS).max(1);
@@ -60,12 +58,12 @@ impl Bloom {
         }
     }
 
-    /// Puts a hash in.
+    /// Inserts a hash.
     pub(super) fn insert(&self, hash: u64) {
         let (block, masks) = self.place(hash);
         let mut is_new = false;
         for (word, mask) in block.0.iter().zip(masks) {
-            // No order is needed between these and anything else: see the module above.
+            // These stores need no ordering; see the documentation of the filter.
             let before = word.fetch_or(mask, Ordering::Relaxed);
             is_new |= before & mask != mask;
         }
@@ -74,38 +72,38 @@ impl Bloom {
         }
     }
 
-    /// Whether a hash may have been put in; false is certain.
+    /// Whether a hash may have been inserted; false is certain.
     pub(super) fn may_hold(&self, hash: u64) -> bool {
         let (block, masks) = self.place(hash);
         let words = block.0.iter().zip(masks);
-        // Without branches: for a name that is not there the first word decides only half of the time.
+        // No branches: the first word alone decides in only half of the look-ups of other names.
         let missing = words.fold(0, |missing, (word, mask)| {
             missing | (!word.load(Ordering::Relaxed) & mask)
         });
         missing == 0
     }
 
-    /// How many links are in it: those of the same bits count once.
+    /// How many links were inserted; links with the same bits count once.
     pub(super) fn links(&self) -> u64 {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Whether it holds more links than it is made for, and begins to let too much through.
+    /// Whether it contains more links than its capacity, so that false positives become frequent.
     pub(super) fn is_overfull(&self) -> bool {
         self.links() > self.capacity
     }
 
-    /// How much memory it takes, in bytes.
+    /// Its size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.blocks.len() * size_of::<Block>()
     }
 
-    /// The block of a hash, by its upper half, and the bits in it, by its lower half.
+    /// The block of a hash, from its upper half, and the bits in it, from its lower half.
     fn place(&self, hash: u64) -> (&Block, [u64; 4]) {
         let number = ((hash >> 32) * self.blocks.len() as u64) >> 32;
         let bit = |word: usize| 1_u64 << ((hash as u32).wrapping_mul(SALTS[word]) >> 27);
         let mask = |pair: usize| bit(2 * pair) | bit(2 * pair + 1) << 32;
-        // Below 2^32 times the number of blocks, shifted by 32: less than their number.
+        // The product is below 2^32 times the number of blocks, so the shifted value is below that number.
         let block = &self.blocks[number as usize];
         (block, [mask(0), mask(1), mask(2), mask(3)])
     }
@@ -143,7 +141,7 @@ mod tests {
         assert!(bloom.is_overfull());
     }
 
-    /// Full, and with the room that it has when it is new.
+    /// With a full filter, and with a new one.
     #[test]
     fn false_positives_are_rare() {
         let check = |capacity: u64, links: u64, at_most: f64| {
@@ -162,7 +160,7 @@ mod tests {
             let rate = found as f64 / asked as f64;
             println!("{links} of {capacity}: {:.3} %", 100.0 * rate);
             assert!(rate < at_most, "{links} of {capacity}: {rate}");
-            // And it is not empty: there are some.
+            // The filter is not empty: there must be some.
             assert!(rate > at_most / 10.0, "{links} of {capacity}: {rate}");
         };
         check(100_000, 100_000, 0.008);
@@ -171,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_in_is_never_denied(
+        fn an_inserted_hash_is_never_denied(
             hashes in proptest::collection::hash_set(any::<u64>(), 0..400),
             room in 0_u64..400,
         ) {
@@ -187,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_put_in_at_once_lose_no_bit() {
+    fn concurrent_inserts_lose_no_bit() {
         let bloom = Bloom::with_room_for(100);
         let hash = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         std::thread::scope(|scope| {

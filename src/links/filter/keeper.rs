@@ -1,14 +1,13 @@
-//! Building the filter, and building it anew when it has become too small, too full of what is deleted,
-//! or doubtful.
+//! The keeper builds the filter, and rebuilds it when it is too full, has too many deleted names, or is outdated.
 //!
-//! The store is walked twice: once to count, for a filter's size cannot be changed, and once to put the
-//! names in. Both walks go page by page, each page a short read of its own, and rest after each for as long
-//! as it took: at most half of one reader's time is theirs, and when others wait for the readers, less. A
-//! `SELECT count(*)` would be one read over the whole file, in which SQLite cannot give back its log.
+//! It walks over the store twice: once to count the names, because the size of a filter is fixed, and once to
+//! insert them. Both walks go page by page. Each page is one short read, followed by a rest of the same length: so
+//! the keeper takes at most half of one reader's time, and less when other calls wait for the readers. A `SELECT
+//! count(*)` would be one long read of the whole file, during which SQLite cannot truncate its log.
 //!
-//! A page that fails is read again, after a pause, for as long as it takes; the filter denies nothing
-//! meanwhile, or what the one before it denies. While another program goes on writing, builds come less
-//! and less often, until it has been quiet for a while.
+//! If a page fails, the keeper pauses and reads it again, for as long as it takes. Meanwhile the former filter, if
+//! there is one, continues to deny. While another program keeps writing, builds become rarer, until it has been
+//! quiet for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,28 +20,28 @@ use super::{Complete, Filter};
 use crate::base::metrics::Metrics;
 use crate::store::{NameSink, Store};
 
-/// How many names are read at once: about two milliseconds of a reader's time.
+/// The number of names in a page: about two milliseconds of a reader's time.
 const PAGE: usize = 2_000;
 /// The longest rest after a page.
 const MAX_REST: Duration = Duration::from_millis(100);
-/// The room of the smallest filter, in links: 96 KiB.
+/// The capacity of the smallest filter, in links: 96 KiB.
 const LEAST_ROOM: u64 = 1 << 16;
-/// How often it is looked whether the filter has to be built anew: looks at three numbers.
+/// How often the keeper checks whether the filter has to be rebuilt: a look at three numbers.
 const TICK: Duration = Duration::from_millis(200);
-/// Below this number of removals nothing is done about them.
+/// Fewer removals than this do not cause a rebuild.
 const LEAST_REMOVED: u64 = 1_024;
 /// The pause after a page that failed; it doubles.
 const RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(5);
-/// The pause before the filter is built anew because another program has written; it doubles, until the
-/// filter has lasted for [`CALM`].
+/// The pause before a rebuild because another program has written; it doubles until a filter has lasted for
+/// [`CALM`].
 const REBUILD: Duration = Duration::from_millis(100);
 const MAX_REBUILD: Duration = Duration::from_secs(30);
 const CALM: Duration = Duration::from_secs(60);
-/// How long a store with too many links is left alone.
+/// How long the keeper waits before it counts again in a store with too many links.
 const TOO_MANY: Duration = Duration::from_secs(60 * 60);
 
-/// What tests make smaller.
+/// The limits that tests make smaller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     pub(super) page: usize,
@@ -62,7 +61,7 @@ impl Default for Scale {
     }
 }
 
-/// Keeps a filter in order; see the [module](self).
+/// Builds and rebuilds a filter; see the [module](self).
 #[derive(Debug)]
 pub(in crate::links) struct Keeper {
     filter: Arc<Filter>,
@@ -80,14 +79,14 @@ pub(super) enum Stop {
     TooMany(u64),
 }
 
-/// Why a filter is to be built anew.
+/// Why a filter has to be rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worn {
     /// Another program has written.
     Outdated,
-    /// There are more links than it was made for.
+    /// It contains more links than it was made for.
     Full,
-    /// More than a quarter of its links are gone.
+    /// More than a quarter of its links have been removed.
     Sparse,
 }
 
@@ -111,9 +110,8 @@ impl Keeper {
         self
     }
 
-    /// Builds, again and again as it becomes necessary, until it is told to stop. After each time
-    /// `completed` is called: the new filter may deny links that another program has deleted, and of which
-    /// something is still kept.
+    /// Builds and rebuilds until `shutdown`. Calls `completed` after each build: the new filter may deny links
+    /// that another program has deleted and that are still cached.
     pub(in crate::links) async fn run(
         self,
         completed: impl Fn() + Send + Sync,
@@ -147,9 +145,9 @@ impl Keeper {
                     continue;
                 }
             };
-            tracing::debug!(?worn, "the existence filter is built anew");
+            tracing::debug!(?worn, "rebuilding the existence filter");
             if worn == Worn::Outdated {
-                // It is of no use to anybody, and its successor needs the room.
+                // Nobody can use it, and the next one needs the memory.
                 self.filter.clear();
                 pause = match began.elapsed() > CALM {
                     true => REBUILD,
@@ -162,7 +160,7 @@ impl Keeper {
 
     /// Builds a filter and completes it.
     pub(super) async fn build(&self) -> Result<Arc<Complete>, Stop> {
-        // Both before the filter is registered: what comes later counts as a change.
+        // Both are read before the filter is registered: later events count as changes.
         let generation = self.filter.watch.generation();
         let removed = self.filter.watch.removed();
         let links = self.count(generation).await?;
@@ -186,7 +184,7 @@ impl Keeper {
         Ok(complete)
     }
 
-    /// How many names there are, about.
+    /// About how many names there are.
     async fn count(&self, generation: u64) -> Result<u64, Stop> {
         let names = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&names);
@@ -197,14 +195,14 @@ impl Keeper {
         Ok(names.load(Ordering::Relaxed))
     }
 
-    /// Puts all names of the store in.
+    /// Inserts all names of the store.
     async fn scan(&self, generation: u64, bloom: &Arc<Bloom>) -> Result<(), Stop> {
         let (filter, bloom) = (Arc::clone(&self.filter), Arc::clone(bloom));
         let insert = move |code: &str, origin: &str| bloom.insert(filter.hash(code, origin));
         self.walk(generation, Arc::new(insert)).await
     }
 
-    /// Has the store tell all names, for as long as nobody else writes.
+    /// Passes all names of the store to `sink`, as long as no other program writes.
     async fn walk(&self, generation: u64, sink: NameSink) -> Result<(), Stop> {
         let mut after = None;
         let mut retry = RETRY;
@@ -225,7 +223,7 @@ impl Keeper {
                 }
                 Err(error) => {
                     if retry == RETRY {
-                        tracing::warn!(%error, "names for the existence filter cannot be read");
+                        tracing::warn!(%error, "cannot read names for the existence filter; retrying");
                     }
                     let pause = retry;
                     retry = (2 * retry).min(MAX_RETRY);
@@ -236,7 +234,7 @@ impl Keeper {
         }
     }
 
-    /// Waits until a filter has to be built anew.
+    /// Waits until a filter has to be rebuilt.
     async fn until_worn(&self, complete: &Complete) -> Worn {
         loop {
             tokio::time::sleep(TICK).await;
@@ -270,13 +268,13 @@ fn tell(complete: &Complete, took: Duration) {
     );
 }
 
-/// Does on a thread of its own what takes its time.
+/// Does slow work on a thread of its own.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // It was cancelled, which only the end of the runtime does; and with that ends this.
+            // Only the end of the runtime cancels it, and that ends this task as well.
             Err(_) => std::future::pending().await,
         },
     }

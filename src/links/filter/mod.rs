@@ -1,67 +1,65 @@
-//! The existence filter: the names of all links in a few bits each, so that a query for a name that has
-//! no link is answered without a lock and without a look at any tier. A flood of random names is made of
-//! such queries.
+//! The existence filter: the names of all links in a few bits each. A query for a name without a link is answered
+//! from it, without a lock and without a look at any tier. Floods of random names consist of such queries.
 //!
 //! ```text
 //!   query  ── denies? ── bits (complete) ── not set ── watch vouches ──> absent, at once
 //!                             │                └── else: memory, Redis, store, as without a filter
 //!                             └── set
 //!   create ── announce ── bits of the complete one and of one that is being built ── store commits
-//!   keeper ── count, register, scan the store ── complete ── worn or doubtful: once more
+//!   keeper ── count, register, scan the store ── complete ── worn or outdated: once more
 //! ```
 //!
-//! # The law
+//! # The invariant
 //!
-//! It never denies a link that exists: once the store has a link, until the link's removal begins, no
-//! query that begins meanwhile is told that there is none. The one exception is a link that another
-//! program has written into the store's file, for at most [`VALID_FOR`](crate::store::watch::VALID_FOR)
-//! after its commit. A name that was asked for just before counts as absent for `[cache] absent`, filter
-//! or not, and by default there is a filter only where that is no shorter.
+//! The filter never denies a link that exists: from the commit of a link until its removal begins, no query that
+//! begins in that time is answered with "no link". The one exception is a link that another program has written
+//! into the store's file: the filter may deny it for at most [`VALID_FOR`](crate::store::watch::VALID_FOR) after
+//! its commit. (Memory may also hold a name as absent for `[cache] absent`, with or without a filter. By default
+//! there is a filter only if that time is not shorter than `VALID_FOR`.)
 //!
 //! # Why it holds
 //!
-//! Take a link that the store has, and the filter that a query uses. Only a *complete* one denies. It
-//! was *registered* at some time R and scanned the store after R; bits are never taken back. The link's
-//! row has been in the store from some commit C on.
+//! Take a link in the store and the filter that a query uses. Only a *complete* filter denies. It was *registered*
+//! at some time R and scanned the store after R; its bits are never cleared. The link's row has been in the store
+//! since some commit C.
 //!
-//! 1. *Our own commit, from a write that ended before R.* C is before R, so every page of the scan sees
-//!    the row. The pages are ranges of keys that follow each other without a gap, each page is of one
-//!    state of the store, and the row is in all these states: the scan has met it.
-//! 2. *Our own commit, from a write that had begun before R and not ended.* The names of such writes are
-//!    kept, and registration puts them in. On which side of R the commit falls need not be known.
-//! 3. *Our own commit, from a write that began after R.* A write begins by putting its name into all
-//!    registered filters, before the store is called.
-//! 4. *Another program's commit.* The store looks for those each second, and each time that it finds some
-//!    the [`Watch`]'s generation moves on. A filter notes the generation before R and denies only while
-//!    the watch vouches for it, that is, while the last look is younger than `VALID_FOR` and has found
-//!    nothing new. Commits that were counted in that generation come before R, as in case 1; all others
-//!    come after the last look. The store looks in each of its own transactions, too: who is told of a
-//!    change of ours is not denied what others had written before it.
+//! 1. *Our own commit, of a write that ended before R.* C is before R, so every page of the scan sees the row. The
+//!    pages are consecutive key ranges without gaps, each page shows one state of the store, and the row is in all
+//!    of these states. So the scan has read it.
+//! 2. *Our own commit, of a write that had begun but not ended at R.* The filter keeps the names of such writes,
+//!    and registration inserts them. It does not matter whether C is before or after R.
+//! 3. *Our own commit, of a write that began after R.* A write inserts its name into all registered filters before
+//!    it calls the store.
+//! 4. *A commit of another program.* The store looks for such commits every second. If it finds one, the
+//!    generation of the [`Watch`] increases. A filter notes the generation before R and denies only while the
+//!    watch vouches for that generation: the last look is younger than `VALID_FOR` and found nothing new. Commits
+//!    before that generation come before R, as in case 1; all others come after the last look. The store also
+//!    looks in each of its own transactions, so a client that has the reply to a change is not denied anything
+//!    that others wrote before it.
 //!
-//! Writes begin and end, and filters are registered, under one lock, so our own commits have no fourth
-//! case. A write goes on when its caller has left, and ends when the store has answered. Whether it was
-//! made may be unknown then: a name too many in the filter harms nobody.
+//! One lock covers the begin and the end of writes and the registration of filters, so our own commits have no
+//! fourth case. A write continues when its caller has gone, and ends when the store has replied. The reply may
+//! leave it unknown whether the link was made; a name too many in the filter does no harm.
 //!
-//! The bits need no memory order of their own. A write puts its bits in before it commits, and its success
-//! is told by channels and sockets, which order it before every query that comes because of it; a query
-//! that began earlier may be told either. The scan's bits are ordered before the filter is made complete.
-//! And when a new filter takes an old one's place, it is made complete first and the old one taken from
-//! the registered ones afterwards: who still uses the old one began before that, and so before any write
-//! that the old one was not told of.
+//! The bits need no memory ordering of their own. A write sets its bits before it commits. The news of its success
+//! travels through channels and sockets, which order the bits before every query that follows from it; a query
+//! that began earlier may get either answer. The bits of the scan are ordered before the filter becomes complete.
+//! When a new filter replaces an old one, the new one becomes complete first, and only then is the old one
+//! unregistered. A query that still uses the old one began before that, and so before any write that the old one
+//! misses.
 //!
-//! A start is no special case: a process begins without a filter, and what a killed process had begun is
-//! for the scan to find or not. While no filter is complete nothing is denied, nor when the store has not
-//! been able to look for longer than `VALID_FOR`. That its reads fail takes nothing from a filter: a name
-//! that is known to have no link is absent, and not unknown. Deletions leave their bits; the name then
-//! costs a look at the tiers, until the filter is built anew.
+//! A start is no special case: a process begins without a filter, and the scan finds the writes of a killed
+//! process or does not. The filter denies nothing while none is complete, and while the store's last look is older
+//! than `VALID_FOR`. Failing reads do not invalidate a filter: a name that it denies has no link. Deletions leave
+//! their bits set; such a name costs a look at the tiers until the filter is rebuilt.
 //!
-//! # Why there is none for DynamoDB
+//! # Why DynamoDB has no filter
 //!
-//! Other servers and other programs make links there at any time, and the stream of changes tells of them
-//! after the commit: between the two, a filter would deny what exists. Two things would open the way. Every
-//! writer would have to *announce* a name, by the stream, before it commits, and every node would have to
-//! confirm, once for a batch of queries, that it has read the stream to its end before it denies. Both cost
-//! a round trip, and both are for a table that nobody else writes to.
+//! Other servers and programs make links in the table at any time, and the stream of changes reports them only
+//! after the commit. Between the two, a filter would deny an existing link. A filter would need two things: every
+//! writer would have to announce a name in the stream before it commits, and every node would have to confirm,
+//! once for a batch of queries, that it has read the stream to its end before it denies. Both cost a round trip,
+//! and both work only for a table that no other program writes to.
 
 mod bloom;
 mod keeper;
@@ -84,35 +82,35 @@ use crate::store::{Store, Watch};
 
 /// See the [module](self).
 pub(super) struct Filter {
-    /// Keyed: nobody can tell from outside which names look alike.
+    /// Keyed, so that nobody outside can find names that share bits.
     state: FixedState,
     watch: Arc<Watch>,
-    /// The one that denies.
+    /// The filter that denies.
     complete: ArcSwapOption<Complete>,
     writes: Mutex<Writes>,
     denials: Counter,
 }
 
-/// A filter that holds all links of a generation.
+/// A filter that contains all links of a generation.
 #[derive(Debug)]
 struct Complete {
     bloom: Arc<Bloom>,
     generation: u64,
-    /// How many links had been removed, from the beginning on, when it was registered.
+    /// How many links had been removed when it was registered.
     removed: u64,
 }
 
 /// What writes and registrations share.
 #[derive(Debug, Default)]
 struct Writes {
-    /// Those that are told of writes: the complete one, and one that is being built.
+    /// The filters that get the names of writes: the complete one, and one that is being built.
     registered: Vec<Arc<Bloom>>,
-    /// What the names of the writes under way hash to, by a number of each.
+    /// The hashes of the names of the writes under way, by a number of each.
     under_way: HashMap<u64, u64>,
     next: u64,
 }
 
-/// A write under way: from before the call of the store until it has answered.
+/// A write under way: from before the call of the store until its reply.
 pub(super) struct Announced {
     filter: Arc<Filter>,
     number: u64,
@@ -125,14 +123,14 @@ impl Drop for Announced {
 }
 
 impl Filter {
-    /// A filter for a store that sees all changes of others; none for any other store. It denies nothing
-    /// before a [`Keeper`] has built it.
+    /// A filter for a store that sees all changes of others; none for other stores. It denies nothing until a
+    /// [`Keeper`] has built it.
     pub(super) fn new(store: &dyn Store, metrics: &Metrics) -> Option<Arc<Self>> {
         let watch = store.watch()?;
         let seed = match getrandom::u64() {
             Ok(seed) => seed,
             Err(error) => {
-                tracing::warn!(%error, "no random key, so no existence filter");
+                tracing::warn!(%error, "the system has no random numbers; running without an existence filter");
                 return None;
             }
         };
@@ -149,7 +147,7 @@ impl Filter {
         }))
     }
 
-    /// Whether there is certainly no link of this code below this origin, both in lower case. That counts as a
+    /// Whether there is certainly no link of this code below this origin, both in lower case. A denial counts as a
     /// look-up.
     pub(super) fn denies(&self, code: &[u8], origin: &str) -> bool {
         let denied = self.excludes(code, origin);
@@ -159,7 +157,7 @@ impl Filter {
         denied
     }
 
-    /// Counts a look-up that has ended here.
+    /// Counts a look-up that the filter answered.
     pub(super) fn count_denial(&self) {
         self.denials.inc();
     }
@@ -173,12 +171,12 @@ impl Filter {
         if complete.bloom.may_hold(hash(&self.state, code, origin)) {
             return false;
         }
-        // After the bits, so that a name that may exist does not pay for a look at the clock.
+        // After the bits: a name that may exist need not pay for reading the clock.
         self.watch.vouches_for(complete.generation, Instant::now())
     }
 
-    /// Begins a write that may make a link of this name. To be called before the store is, and what it
-    /// gives to be dropped when the store has answered.
+    /// Begins a write that may make a link of this name. Must be called before the store is; the result must be
+    /// dropped when the store has replied.
     pub(super) fn announce(self: &Arc<Self>, name: &LinkName) -> Announced {
         let hash = self.hash(name.code(), name.origin());
         let mut writes = self.writes();
@@ -194,7 +192,7 @@ impl Filter {
         }
     }
 
-    /// Brings the figures that are read off up to date.
+    /// Updates the gauges.
     pub(super) fn measure(&self, metrics: &Metrics) {
         let figure = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let complete = self.complete.load();
@@ -207,7 +205,7 @@ impl Filter {
         metrics.filter_complete.set(denies.into());
     }
 
-    /// Has a filter told of all writes that have not ended.
+    /// Registers a filter: it gets the names of all writes that have not ended, and of later ones.
     fn register(&self, bloom: &Arc<Bloom>) {
         let mut writes = self.writes();
         for hash in writes.under_way.values() {
@@ -216,23 +214,23 @@ impl Filter {
         writes.registered.push(Arc::clone(bloom));
     }
 
-    /// Puts a filter that was registered and has scanned the store in the place of the one before it.
+    /// Makes a registered filter that has scanned the store the one that denies.
     fn complete(&self, complete: &Arc<Complete>) {
         self.complete.store(Some(Arc::clone(complete)));
-        // Afterwards: the one before must be told of writes for as long as queries may begin to use it.
+        // Last: the former filter needs the names of writes as long as a query may begin to use it.
         self.writes()
             .registered
             .retain(|registered| Arc::ptr_eq(registered, &complete.bloom));
     }
 
-    /// Has a filter that is not to be completed told of nothing more.
+    /// Unregisters a filter that will not be completed.
     fn abandon(&self, bloom: &Arc<Bloom>) {
         self.writes()
             .registered
             .retain(|registered| !Arc::ptr_eq(registered, bloom));
     }
 
-    /// Denies nothing any more, and gives the memory back.
+    /// Denies nothing any more, and frees the memory.
     fn clear(&self) {
         self.complete.store(None);
         self.writes().registered.clear();
@@ -242,7 +240,7 @@ impl Filter {
         hash(&self.state, code.as_bytes(), origin)
     }
 
-    /// Nothing under this lock panics half-way.
+    /// No code panics while it holds this lock.
     fn writes(&self) -> MutexGuard<'_, Writes> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,15 +248,15 @@ impl Filter {
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the key.
+        // The key is secret.
         f.debug_struct("Filter")
             .field("complete", &self.complete)
             .finish_non_exhaustive()
     }
 }
 
-/// What a name hashes to. The dot between its two parts is left out: names that become alike by that
-/// are taken for each other, which is never a denial.
+/// The hash of a name. It leaves the dot between code and origin out: two names that become equal that way share
+/// their bits, which never causes a denial.
 fn hash(state: &FixedState, code: &[u8], origin: &str) -> u64 {
     let mut hasher = state.build_hasher();
     hasher.write(code);

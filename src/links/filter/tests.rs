@@ -17,7 +17,7 @@ use crate::store::{
     StoreError,
 };
 
-/// Small enough that a few links fill it.
+/// So small that a few links fill a filter.
 const SMALL: Scale = Scale {
     page: 3,
     least_room: 8,
@@ -25,18 +25,17 @@ const SMALL: Scale = Scale {
     most_links: u64::MAX,
 };
 
-/// A SQLite store that takes its time and can be told to fail.
+/// A SQLite store that is slow and can be made to fail.
 #[derive(Debug)]
 struct Slow {
     inner: SqliteStore,
     watch: Arc<Watch>,
-    /// The links that are there, noted as soon as they are committed; those whose deletion has begun
-    /// are not among them.
+    /// The links in the store, noted right after their commit; without those whose deletion has begun.
     there: RwLock<Vec<LinkName>>,
-    /// How often the next pages of names fail.
+    /// How many of the next pages of names fail.
     failures: AtomicU32,
     calls: AtomicUsize,
-    /// Where it takes its time.
+    /// Where the store is slow.
     slow: AtomicBool,
     _dir: TempDir,
 }
@@ -57,7 +56,7 @@ impl Slow {
         }
     }
 
-    /// Another time at each call, so that steps meet in every order.
+    /// Sleeps for another time at each call, so that steps meet in any order.
     async fn dawdle(&self) {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) as u64;
         if self.slow.load(Ordering::Relaxed) {
@@ -204,14 +203,14 @@ impl Bench {
         !self.links.may_exist(name.code().as_bytes(), &origin())
     }
 
-    /// None of what is there may be denied.
+    /// Checks that no existing link is denied.
     fn check_all(&self) {
         for name in self.store.there.read().unwrap().iter() {
             assert!(!self.denies(name), "{name} is denied");
         }
     }
 
-    /// Waits until something is so, for ten seconds.
+    /// Waits up to ten seconds for a condition.
     async fn eventually(&self, what: &str, holds: impl Fn() -> bool) {
         let end = Instant::now() + Duration::from_secs(10);
         while !holds() {
@@ -226,14 +225,14 @@ fn name(code: &str) -> LinkName {
 }
 
 #[tokio::test]
-async fn nothing_is_denied_before_it_is_complete() {
+async fn nothing_is_denied_before_the_filter_is_complete() {
     let bench = Bench::new();
     let there = bench.create("there").await;
     assert!(!bench.denies(&name("absent")));
     bench.keeper(SMALL).build().await.unwrap();
     assert!(bench.denies(&name("absent")));
     assert!(!bench.denies(&there));
-    // What the redirect host and DNS go through; nothing but the filter is asked.
+    // The way of DNS and the redirect host; only the filter is asked.
     let known = bench
         .links
         .resolve_now(&name("absent"))
@@ -264,7 +263,7 @@ async fn a_code_that_is_not_in_lower_case_is_not_denied() {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_see_all_changes_has_none() {
+async fn a_store_that_does_not_see_all_changes_has_no_filter() {
     let metrics = Arc::new(Metrics::new());
     let (names, limits) = (Arc::new(NoNames), LinkLimits::default());
     let links = Links::new(OneLink::new(), names, limits, Clock::default(), metrics).with_filter();
@@ -296,7 +295,7 @@ async fn a_write_under_way_is_in_every_filter_that_is_registered_meanwhile() {
 }
 
 #[tokio::test]
-async fn what_others_have_written_makes_it_deny_nothing_until_it_is_built_anew() {
+async fn after_a_write_of_another_program_the_filter_denies_nothing_until_it_is_rebuilt() {
     let bench = Bench::new();
     let watch = bench.store.watch().unwrap();
     let keeper = bench.keeper(SMALL);
@@ -311,7 +310,7 @@ async fn what_others_have_written_makes_it_deny_nothing_until_it_is_built_anew()
 }
 
 #[tokio::test]
-async fn a_store_that_has_not_looked_for_long_makes_it_deny_nothing() {
+async fn without_a_recent_look_of_the_store_the_filter_denies_nothing() {
     let long_ago = Instant::now() - 2 * VALID_FOR;
     let store = Slow {
         watch: Arc::new(Watch::new(long_ago)),
@@ -325,7 +324,7 @@ async fn a_store_that_has_not_looked_for_long_makes_it_deny_nothing() {
 }
 
 #[tokio::test]
-async fn what_others_write_during_a_build_ends_it() {
+async fn a_write_of_another_program_ends_a_build() {
     let bench = Bench::new();
     for number in 0..9 {
         bench.create(&format!("c{number}")).await;
@@ -348,7 +347,7 @@ async fn what_others_write_during_a_build_ends_it() {
 }
 
 #[tokio::test]
-async fn pages_that_fail_are_read_again() {
+async fn failed_pages_are_read_again() {
     let bench = Bench::new();
     for number in 0..9 {
         bench.create(&format!("c{number}")).await;
@@ -370,7 +369,7 @@ async fn pages_that_fail_are_read_again() {
 }
 
 #[tokio::test]
-async fn it_grows_and_shrinks_with_the_links_and_ends_where_they_are_too_many() {
+async fn the_filter_grows_and_shrinks_with_the_links_up_to_its_limit() {
     let bench = Bench::new();
     let scale = Scale {
         most_links: 20,
@@ -393,7 +392,7 @@ async fn it_grows_and_shrinks_with_the_links_and_ends_where_they_are_too_many() 
         there.push(bench.create(&format!("c{number}")).await);
         bench.check_all();
     }
-    // More than eight.
+    // More than the eight of the smallest filter.
     bench.eventually("grown", || builds() == 2).await;
     let gone: Vec<_> = there.drain(..6).collect();
     for name in &gone {
@@ -402,12 +401,12 @@ async fn it_grows_and_shrinks_with_the_links_and_ends_where_they_are_too_many() 
     bench.eventually("shrunk", || links() == Some(6)).await;
     assert!(gone.iter().all(|name| bench.denies(name)));
     bench.check_all();
-    // Made once more.
+    // After one more build.
     for number in 0..6 {
         there.push(bench.create(&format!("c{number}")).await);
         bench.check_all();
     }
-    // More than one and a half times the most, which is what a filter has room for that was built on the way.
+    // More than one and a half times the limit, which is the capacity of a filter that was built meanwhile.
     for number in 12..40 {
         bench.create(&format!("c{number}")).await;
         bench.check_all();
@@ -420,13 +419,13 @@ async fn it_grows_and_shrinks_with_the_links_and_ends_where_they_are_too_many() 
     running.await.unwrap();
 }
 
-/// Links are made, deleted and made again by several writers, while filters are built without a pause
-/// and others are said to write; whatever is committed is never denied.
+/// Several writers make, delete and make links again, while filters are built without a pause and writes of other
+/// programs are simulated. No committed link may ever be denied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_link_is_denied_whatever_happens_at_once() {
+async fn no_link_is_denied_under_concurrent_writes_and_builds() {
     const WRITERS: usize = 4;
     const BUILDS: u64 = 20;
-    /// More than are made while that many filters are built, on any machine.
+    /// More links than can be made while that many filters are built, on any machine.
     const ROUNDS: usize = 2_000;
     let scale = Scale { page: 25, ..SMALL };
     let bench = Arc::new(Bench::new());
@@ -492,7 +491,7 @@ async fn no_link_is_denied_whatever_happens_at_once() {
     others.await.unwrap();
     checker.join().unwrap();
     bench.check_all();
-    // It was of use, and there was something to go wrong.
+    // The filter has denied something, and links were made and deleted.
     let builds = bench.metrics.filter_builds.get();
     assert!(builds >= BUILDS, "{builds}");
     let denials = *denials.lock().unwrap();

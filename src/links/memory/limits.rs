@@ -19,7 +19,7 @@ pub struct MemoryLimits {
     pub stale_for: Duration,
     /// How long a link or an absence is used without asking again while nobody tells of changes.
     /// Where this is as long as the two times above, which hold besides, it changes nothing.
-    pub untold: Duration,
+    pub unnotified: Duration,
 }
 
 impl Default for MemoryLimits {
@@ -33,7 +33,7 @@ impl Default for MemoryLimits {
             absent_for: Duration::from_secs(5),
             stale_for: Duration::from_secs(24 * 60 * 60),
             // The only server of a store makes all changes itself.
-            untold: Duration::from_secs(60),
+            unnotified: Duration::from_secs(60),
         }
         .with_memory(64 << 20)
     }
@@ -46,7 +46,7 @@ impl MemoryLimits {
         Self {
             fresh_for: Duration::from_secs(1),
             absent_for: Duration::from_secs(1),
-            untold: Duration::from_secs(1),
+            unnotified: Duration::from_secs(1),
             ..Self::default()
         }
     }
@@ -56,7 +56,7 @@ impl MemoryLimits {
     /// when we do not.
     pub fn for_shared_store_with_changes() -> Self {
         Self {
-            untold: Self::for_shared_store().untold,
+            unnotified: Self::for_shared_store().unnotified,
             ..Self::default()
         }
     }

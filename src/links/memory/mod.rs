@@ -13,8 +13,8 @@
 //! by a flood.)
 //!
 //! Changes that other servers make are heard of by [`Memory::forget_older`]. Where some may have been
-//! missed, [`Memory::doubt_all`] has everything looked up again before it is used; it stays for the case
-//! that the tiers behind fail. And while nobody tells of changes at all ([`Memory::set_told`]), what is
+//! missed, [`Memory::revalidate_all`] has everything looked up again before it is used; it stays for the case
+//! that the tiers behind fail. And while nobody tells of changes at all ([`Memory::set_notified`]), what is
 //! held is used for a shorter time. Each of these moves on the [stamps](super::stamps) by which others
 //! know that what they have made of a link is to be made anew; the memory is what they make it of.
 //!
@@ -77,9 +77,9 @@ pub(super) struct Memory {
     limits: MemoryLimits,
     began: Instant,
     /// What was looked up before this is to be looked up again: nanoseconds from `began`.
-    doubted: AtomicU64,
+    valid_since: AtomicU64,
     /// Whether somebody tells of the changes of others.
-    told: AtomicBool,
+    notified: AtomicBool,
     stamps: Stamps,
 }
 
@@ -101,16 +101,16 @@ impl Memory {
             hasher: RandomState::new(),
             limits,
             began: Instant::now(),
-            doubted: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            valid_since: AtomicU64::new(0),
+            notified: AtomicBool::new(false),
             stamps: Stamps::new(),
         }
     }
 
     /// Sets whether somebody tells of the changes that others make.
-    pub(super) fn set_told(&self, told: bool) {
-        let before = self.told.swap(told, Ordering::AcqRel);
-        if before && !told {
+    pub(super) fn set_notified(&self, notified: bool) {
+        let before = self.notified.swap(notified, Ordering::AcqRel);
+        if before && !notified {
             // What was made of links may have been meant to hold longer than is right from now on.
             self.stamps.change_all();
         }
@@ -122,9 +122,9 @@ impl Memory {
     }
 
     /// Has everything that was looked up before `now` looked up again before it is used.
-    pub(super) fn doubt_all(&self, now: Instant) {
+    pub(super) fn revalidate_all(&self, now: Instant) {
         let now = Moment::new(self.began, now);
-        self.doubted.fetch_max(now.0, Ordering::AcqRel);
+        self.valid_since.fetch_max(now.0, Ordering::AcqRel);
         self.stamps.change_all();
     }
 
@@ -137,15 +137,15 @@ impl Memory {
 
     fn rules(&self) -> Rules {
         let limits = &self.limits;
-        let at_most = match self.told.load(Ordering::Acquire) {
+        let at_most = match self.notified.load(Ordering::Acquire) {
             true => Duration::MAX,
-            false => limits.untold,
+            false => limits.unnotified,
         };
         Rules {
             fresh_for: limits.fresh_for.min(at_most),
             absent_for: limits.absent_for.min(at_most),
             stale_for: limits.stale_for,
-            doubted: Moment(self.doubted.load(Ordering::Acquire)),
+            valid_since: Moment(self.valid_since.load(Ordering::Acquire)),
             began: self.began,
         }
     }
@@ -163,7 +163,7 @@ impl Memory {
         // What a flight brings that is doubted itself is not for those who ask from now on, whose stamps
         // say that they know of the doubt: another flight takes its place.
         let flight = shard.flights.get(name);
-        if let Some(flight) = flight.filter(|one| rules.moment(one.since) >= rules.doubted) {
+        if let Some(flight) = flight.filter(|one| rules.moment(one.since) >= rules.valid_since) {
             return Look::Join(Wait {
                 strip: flight.strip.clone(),
                 since: flight.since,
@@ -225,11 +225,11 @@ impl Memory {
     /// Has a name looked up again before what is held of it is used, as nobody knows whether a change of it was
     /// made. A link stays for the case that it cannot be found out; an absence does not, for a negative answer
     /// must never be wrong.
-    pub(super) fn doubt(&self, name: &LinkName) {
+    pub(super) fn revalidate(&self, name: &LinkName) {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
         if let Some(held) = shard.links.get_mut(name.as_str()) {
-            (held.doubted, held.failed) = (true, Moment::NEVER);
+            (held.must_revalidate, held.failed) = (true, Moment::NEVER);
         }
         shard.absent.remove(name.as_str());
         drop(shard);

@@ -34,7 +34,7 @@ pub(super) struct Rules {
     pub(super) absent_for: Duration,
     pub(super) stale_for: Duration,
     /// What was looked up before is doubted.
-    pub(super) doubted: Moment,
+    pub(super) valid_since: Moment,
     pub(super) began: Instant,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct HeldLink {
     /// When the last flight began, if it failed.
     pub(super) failed: Moment,
     /// It may have changed: it is to be looked up again before it is used.
-    pub(super) doubted: bool,
+    pub(super) must_revalidate: bool,
 }
 
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl Shard {
         let now = rules.moment(now);
         if let Some(held) = self.links.get(name.as_str()) {
             let until = rules.good_until(true, held.since);
-            if now < until && held.since >= rules.doubted && !held.doubted {
+            if now < until && held.since >= rules.valid_since && !held.must_revalidate {
                 let until = until.instant(rules.began);
                 return Held::Fresh(Some(Arc::clone(&held.link)), until);
             }
@@ -174,7 +174,7 @@ impl Shard {
             return Held::Nothing;
         };
         let until = rules.good_until(false, held.since);
-        match now < until && held.since >= rules.doubted {
+        match now < until && held.since >= rules.valid_since {
             true => Held::Fresh(None, until.instant(rules.began)),
             false => Held::Nothing,
         }
@@ -206,7 +206,7 @@ impl Shard {
                     link: Arc::clone(link),
                     since,
                     failed: Moment::NEVER,
-                    doubted: false,
+                    must_revalidate: false,
                 });
             }
             Ok(None) => {
@@ -233,7 +233,7 @@ impl Shard {
                 link: Arc::clone(link),
                 since,
                 failed: if was_slow { since } else { Moment::NEVER },
-                doubted: true,
+                must_revalidate: true,
             });
         }
     }

@@ -10,7 +10,7 @@ const LIMITS: MemoryLimits = MemoryLimits {
     fresh_for: Duration::from_secs(60),
     absent_for: Duration::from_secs(5),
     stale_for: Duration::from_secs(600),
-    untold: Duration::from_secs(60),
+    unnotified: Duration::from_secs(60),
 };
 
 fn name(code: &str) -> LinkName {
@@ -79,7 +79,7 @@ async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
         ticket.land(Ok(landing), now);
         assert!(
             wait.landing().await.is_ok(),
-            "those who waited are told all the same"
+            "those who waited are notified all the same"
         );
         assert_eq!(fresh(&memory, "a", now), Some(2));
         memory.forget(&name("a"));
@@ -160,7 +160,7 @@ fn what_is_doubted_is_looked_up_again_and_kept_for_the_worst_case() {
     lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
     lead(&memory, "b", now).0.land(Ok(None), now);
     let (old, _) = lead(&memory, "c", now);
-    memory.doubt_all(soon);
+    memory.revalidate_all(soon);
     old.land(Ok(Some(link("c", 1))), now);
     let (ticket, wait) = lead(&memory, "a", soon);
     assert_eq!(ticket.held(), Some(Version(5)));
@@ -174,7 +174,7 @@ fn what_is_doubted_is_looked_up_again_and_kept_for_the_worst_case() {
 #[test]
 fn whatever_may_have_changed_moves_the_stamps_on() {
     let (memory, now) = (memory(), Instant::now());
-    memory.set_told(true);
+    memory.set_notified(true);
     let check = |change: &dyn Fn(), of_others: bool| {
         let stamps = memory.stamps();
         let (own, other) = (stamps.of(&name("a")), stamps.of(&name("b")));
@@ -184,8 +184,8 @@ fn whatever_may_have_changed_moves_the_stamps_on() {
     };
     check(&|| memory.forget(&name("a")), false);
     check(&|| memory.forget_older(&name("a"), Version(1)), false);
-    check(&|| memory.doubt_all(now), true);
-    check(&|| memory.set_told(false), true);
+    check(&|| memory.revalidate_all(now), true);
+    check(&|| memory.set_notified(false), true);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn what_is_doubted_is_not_waited_for() {
     let (memory, now) = (memory(), Instant::now());
     let soon = now + Duration::from_secs(1);
     let (old, _) = lead(&memory, "a", now);
-    memory.doubt_all(soon);
+    memory.revalidate_all(soon);
     // What this one brings may be from before the changes that were missed, and whoever asks from now
     // on has a stamp of the time after them.
     let (new, _) = lead(&memory, "a", soon);
@@ -205,7 +205,7 @@ fn what_is_doubted_is_not_waited_for() {
 #[test]
 fn while_nobody_tells_of_changes_links_are_looked_up_sooner() {
     let limits = MemoryLimits {
-        untold: Duration::from_secs(1),
+        unnotified: Duration::from_secs(1),
         ..LIMITS
     };
     let (memory, now) = (Arc::new(Memory::new(limits)), Instant::now());
@@ -215,10 +215,10 @@ fn while_nobody_tells_of_changes_links_are_looked_up_sooner() {
     assert_eq!(fresh(&memory, "a", now), Some(1));
     assert_eq!(fresh(&memory, "b", now), Some(0));
     lead(&memory, "a", later);
-    memory.set_told(true);
+    memory.set_notified(true);
     assert_eq!(fresh(&memory, "a", later), Some(1));
     assert_eq!(fresh(&memory, "b", later), Some(0));
-    memory.set_told(false);
+    memory.set_notified(false);
     lead(&memory, "b", later);
 }
 

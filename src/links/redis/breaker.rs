@@ -1,25 +1,25 @@
-//! A circuit breaker: what has failed several times in a row is not asked again until it is known to
-//! work, so that a dead Redis costs a query a look at one flag and not a time-out.
+//! A circuit breaker: after several failures in a row no more calls are sent until Redis works again. So while
+//! Redis is down, a query pays for a look at one flag and not for a time-out.
 //!
-//! There is one for each part of Redis that can fail by itself. With one server that is one. In a
-//! cluster every shard has its own slots, in long ranges as a rule; so the 16,384 slots are divided
-//! into [`CLUSTER_RANGES`] ranges with a breaker each, and a shard that fails over takes its own ranges
-//! down and no others. Which shard has which slots need not be known for that.
+//! There is one breaker for each part of Redis that can fail on its own. A single server has one. In a cluster,
+//! each shard has its own slots, usually in long ranges. So the 16,384 slots are divided into [`CLUSTER_RANGES`]
+//! ranges with a breaker each: if a shard fails, the breakers of its own ranges open and no others. tinyns need
+//! not know which shard has which slots.
 //!
-//! An open breaker lets nothing through, not even one query to try: the supervisor tries, with calls
-//! of its own that nobody waits for.
+//! An open breaker lets no call through, not even a single trial. The supervisor probes with calls of its own, for
+//! which no query waits.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// How many calls in a row must fail. Those that are under way at once fail together, so that few
-/// queries more than this ever wait for a time-out.
+/// How many calls in a row must fail. Calls that are sent at the same time fail together, so hardly more queries
+/// than this wait for a time-out.
 const TRIP: u32 = 3;
-/// Into how many ranges the slots of a cluster are divided.
+/// The number of ranges into which the slots of a cluster are divided.
 pub(super) const CLUSTER_RANGES: usize = 16;
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 const SLOTS: usize = 16_384;
 
-/// One breaker; closed to begin with.
+/// One breaker. It starts closed.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: AtomicU32,
@@ -32,9 +32,9 @@ impl Breaker {
         !self.open.load(Ordering::Acquire)
     }
 
-    /// A call has worked. Does not close the breaker: a late reply says nothing of now.
+    /// A call has succeeded. This does not close the breaker: the reply may be an old one.
     pub(super) fn worked(&self) {
-        // Mostly it is zero, and a write by every core for every call would be dear.
+        // The count is nearly always 0, and a write by every core at every call would be slow.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -51,25 +51,25 @@ impl Breaker {
             && !self.open.swap(true, Ordering::AcqRel)
     }
 
-    /// Opens it at once. True if it was closed.
+    /// Opens the breaker at once. True if it was closed.
     pub(super) fn open(&self) -> bool {
         !self.open.swap(true, Ordering::AcqRel)
     }
 
-    /// It works again.
+    /// Redis works again.
     pub(super) fn close(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.open.store(false, Ordering::Release);
     }
 }
 
-/// The slot of a key (Redis Cluster specification, "Key distribution model"). The keys that we make
-/// have no `{`, which would make a part of them count alone.
+/// The slot of a key (Redis Cluster specification, "Key distribution model"). tinyns's keys have no `{`, so the
+/// whole key counts.
 pub(super) fn slot(key: &str) -> usize {
     usize::from(crc16::State::<crc16::XMODEM>::calculate(key.as_bytes())) % SLOTS
 }
 
-/// The range that a slot is in.
+/// The range of a slot.
 pub(super) fn range(slot: usize) -> usize {
     slot * CLUSTER_RANGES / SLOTS
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opens_after_failures_in_a_row_and_closes_when_told() {
+    fn opens_after_failures_in_a_row_and_closes_only_by_close() {
         let breaker = Breaker::default();
         for _ in 0..10 {
             assert!(!breaker.failed());
@@ -98,7 +98,7 @@ mod tests {
         assert!(breaker.open() && !breaker.open() && !breaker.is_closed());
     }
 
-    /// The specification's own example, and `CLUSTER KEYSLOT` of a server for the others.
+    /// The first is the example of the specification; the others are from `CLUSTER KEYSLOT`.
     #[test]
     fn slots() {
         assert_eq!(slot("123456789"), 12_739);

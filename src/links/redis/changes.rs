@@ -1,36 +1,34 @@
-//! The stream of changes: how every node hears that a name has changed.
+//! The stream of changes: how nodes learn that a name has changed.
 //!
-//! Each create, change and delete is an entry of one Redis stream: the name, the version of the new
-//! state, and the node that made it. Every node follows the stream from the last entry that it has
-//! seen, and drops what its memory holds of a name that is older. An entry does not carry the new
-//! state: what a node needs it reads, and Redis has it by then, or the entry says that Redis lacks it.
+//! Each change is an entry of one Redis stream: the name, the version of the new state, and the node that made the
+//! change. Every node follows the stream from the last entry that it has read, and drops older states from its
+//! memory. An entry does not contain the new state. A node that needs the state reads it: Redis has it by then, or
+//! the entry says that Redis lacks it.
 //!
-//! # What Redis lacks
+//! # Changes that Redis lacks
 //!
-//! In a cluster the shard of a name may be down while that of the stream works; and a user may have been
-//! given the right to the one and not to the other. A change whose value could not be put is announced
-//! all the same, with the field [`LACKING`]. A node that hears of it first notes that Redis is not to be
-//! believed about the name (`repairs`), and only then drops what its memory holds. So a look-up that
-//! begins after the drop does not see the old value in Redis: it goes to the store, which had the change
-//! before it was announced, and puts nothing into Redis. A look-up that began before the drop may have
-//! read the old value, but the drop takes it off the memory's board, so that what it brings is not kept.
+//! In a cluster the shard of a name may be down while the shard of the stream works, and a Redis user may have the
+//! right to one key and not to the other. If the value of a change cannot be put, the change is announced all the
+//! same, with the field [`LACKING`]. A node that reads such an entry first adds a repair for the name (`repairs`),
+//! so that it no longer trusts Redis about it, and only then drops the name from its memory. So a look-up that
+//! begins after the drop does not use the old value: it goes to the store, which had the change before it was
+//! announced, and puts nothing into Redis. A look-up that began before the drop may have read the old value, but
+//! its result is not kept in memory, because the drop ended its flight.
 //!
-//! The name is believed again when the node has dropped the old value itself, or hears an entry
-//! without the field of that version or a newer one: it comes from a node that has put the value, or has
-//! dropped what was older, and no claim that was there before lives on.
+//! The node trusts Redis about the name again when it has dropped the old value itself, or reads an entry of that
+//! version or a newer one without the field. The node that added such an entry has put the value or dropped the
+//! older one, and no claim from before is left.
 //!
 //! # Gaps
 //!
-//! The stream is cut to some length, and Redis may lose it. A node that comes back therefore asks first
-//! whether the last entry it has seen is still there. If so, all that came after it is as well, for a
-//! stream is cut at its old end. If not, nobody knows what was missed: that is a gap, and nothing in
-//! memory is used again without asking. So that there always is a last entry, a node that begins adds
-//! one that names no link.
+//! The stream has a maximal length, and Redis may lose it. So a node that reconnects first checks whether the last
+//! entry that it read is still there. If it is, so are all later ones, because a stream is trimmed at its old end.
+//! If it is not, changes may have been missed. That is a *gap*: everything in memory is looked up again before it
+//! is used. So that there always is a last entry, a node that starts adds one that names no link.
 //!
-//! While a node does not follow, nobody tells it of changes, and its memory asks again for what is
-//! older than a second. It takes up to [`BLOCK`] and [`SLACK`] until a node knows that it is cut off. The
-//! same holds while it reads the stream but Redis takes no writes from it: the others will then be as
-//! unable to announce anything.
+//! While a node does not follow the stream, its memory looks up again what is older than a second. A node needs up
+//! to [`BLOCK`] and [`SLACK`] to notice that it is cut off. The same holds while a node can read the stream but
+//! not write to Redis: other nodes will then be unable to announce changes, too.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -44,32 +42,32 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, Failure};
 use super::connection::Connection;
 use super::error::{is_full, text};
-use super::repairs::{Others, Repair, Repairs};
+use super::repairs::{Announced, Repair, Repairs};
 use super::scripts::{self, Run};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
 use crate::links::memory::Memory;
 
-/// About how many entries the stream keeps: several minutes of a busy fleet, some 15 MB.
+/// About how many entries the stream holds: several minutes of a busy fleet, some 15 MB.
 const STREAM_ENTRIES: usize = 100_000;
-/// How many entries the stream keeps where the server is full and may not evict.
+/// How many entries the stream holds if the Redis server is full and may not evict.
 const FULL_STREAM_ENTRIES: usize = 1_000;
-/// The field of an entry whose change Redis may lack. Its value says nothing.
+/// The field of an entry whose change Redis may lack. Its value has no meaning.
 const LACKING: &str = "lacking";
-/// How many steps there are to the wait of a node before it repairs what another could not, and how long
-/// each is. The first one to do it spares the others the work.
+/// A node that reads of a change that Redis lacks waits 0 to `TURNS - 1` times `TURN` before it repairs the name,
+/// so that one node does the work for all.
 const TURNS: u64 = 8;
 const TURN: Duration = Duration::from_millis(40);
-/// The field of an entry with the [mark](super::belonging) of the store whose link has changed.
+/// The field of an entry with the [mark](super::store_mark) of the store.
 const OF: &str = "of";
 /// How many entries are read at once.
 const READ_COUNT: usize = 1_000;
 /// How long a read waits for entries.
 const BLOCK: Duration = Duration::from_millis(1_000);
-/// How much longer than that its reply may take.
+/// How much longer its reply may take.
 const SLACK: Duration = Duration::from_millis(1_000);
-/// The wait before the stream is taken up again.
+/// The shortest and the longest wait before the stream is followed again.
 const MIN_RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(1);
 
@@ -83,15 +81,16 @@ pub(super) struct Changes {
     repairs: Arc<Repairs>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Whether the stream is followed, and whether nothing is known that it does not tell.
+    /// Whether the stream is followed.
     following: AtomicBool,
-    informed: AtomicBool,
+    /// Whether the notices of cut-off nodes are read, too.
+    reads_notices: AtomicBool,
 }
 
-/// How far a node has come.
+/// How far a node has read.
 #[derive(Debug, Default)]
 struct StreamPosition {
-    /// The last entry seen; none at the beginning.
+    /// The last entry that was read; none at the start.
     last: Option<String>,
 }
 
@@ -114,11 +113,11 @@ impl Changes {
             clock,
             metrics,
             following: AtomicBool::new(false),
-            informed: AtomicBool::new(true),
+            reads_notices: AtomicBool::new(true),
         }
     }
 
-    /// Tells all nodes that a name has changed, and whether Redis may lack the change.
+    /// Adds an entry for a change. `is_lacking`: Redis may not have the change.
     pub(super) async fn announce(
         &self,
         name: &LinkName,
@@ -133,7 +132,7 @@ impl Changes {
         if is_lacking {
             fields.push((LACKING, "1".into()));
         }
-        if let Some(mark) = self.client.belonging().mark() {
+        if let Some(mark) = self.client.store_mark().mark() {
             fields.push((OF, mark.to_string()));
         }
         let mut entry = self.new_entry();
@@ -145,7 +144,7 @@ impl Changes {
         }
     }
 
-    /// The same where the server is full and may not evict.
+    /// The same if the Redis server is full and may not evict.
     async fn announce_full(&self, fields: Vec<(&str, String)>) -> Result<(), Failure> {
         let mut args = vec![FULL_STREAM_ENTRIES.to_string()];
         args.extend(
@@ -157,12 +156,12 @@ impl Changes {
         self.client.run("announce", &run).await.map(drop)
     }
 
-    /// Whether an announcement would be tried.
+    /// Whether a call of [`Changes::announce`] would be sent.
     pub(super) fn can_announce(&self) -> bool {
         self.client.allows(&self.key)
     }
 
-    /// `XADD` up to the fields.
+    /// The command `XADD` without the fields.
     fn new_entry(&self) -> Cmd {
         let mut entry = redis::cmd("XADD");
         entry
@@ -174,7 +173,7 @@ impl Changes {
         entry
     }
 
-    /// Where the stream ends just now. Where there is none, it is begun.
+    /// The id of the last entry. Adds one if there is no stream.
     pub(super) async fn end(&self) -> Result<String, Failure> {
         let last = self.last_entry();
         let reply: StreamRangeReply = self.client.command("changes", &self.key, &last).await?;
@@ -188,8 +187,7 @@ impl Changes {
         }
     }
 
-    /// The changes behind a place of the stream; none if that has been cut off or lost, so that nobody
-    /// knows of them.
+    /// The changes after the entry `place`; none if that entry is gone, so that some may be missing.
     pub(super) async fn since(
         &self,
         place: &str,
@@ -217,7 +215,7 @@ impl Changes {
         Ok(Some(changes))
     }
 
-    /// Follows the stream until it is told to stop. `gap` is called after a gap.
+    /// Follows the stream until `shutdown`. Calls `gap` after a gap.
     pub(super) async fn follow(&self, shutdown: CancellationToken, gap: impl Fn()) {
         let mut place = StreamPosition::default();
         let mut retry = MIN_RETRY;
@@ -245,7 +243,7 @@ impl Changes {
         self.set_following(false);
     }
 
-    /// Follows for as long as one connection holds.
+    /// Follows the stream on one connection.
     async fn session(
         &self,
         place: &mut StreamPosition,
@@ -256,39 +254,39 @@ impl Changes {
             Some(last) if self.is_there(&mut connection, &last).await? => last,
             seen => {
                 if seen.is_some() {
-                    tracing::warn!("the stream of changes has a gap; asking for all links anew");
+                    tracing::warn!("the stream of changes has a gap; looking up all links again");
                     self.metrics.changes_gaps.inc();
                 }
-                let hello = self.hello(&mut connection).await?;
-                // After the entry: what comes from now on is heard of, and what was is not believed.
-                self.memory.doubt_all(Instant::now());
+                let marker = self.add_marker(&mut connection).await?;
+                // After the marker was added: later changes are read, and earlier look-ups are not used.
+                self.memory.revalidate_all(Instant::now());
                 if seen.is_some() {
                     gap();
                 }
-                hello
+                marker
             }
         };
         loop {
             place.last = Some(last.clone());
             let entries = self.read(&mut connection, &last).await?;
             let few = entries.len() < READ_COUNT;
-            // Asked after the read: if the last one is still there, nothing was cut off behind it. The
-            // stream itself may have gone, and another have been begun.
+            // Checked after the read: if the last entry is still there, none was lost between it and what was
+            // read. Redis may have lost the stream and a new one may have been started.
             if !self.is_there(&mut connection, &last).await? {
-                self.memory.doubt_all(Instant::now());
+                self.memory.revalidate_all(Instant::now());
                 return Err(std::io::Error::other("entries were lost").into());
             }
             for entry in entries {
-                self.hear(&entry);
+                self.apply(&entry);
                 last = entry.id;
             }
-            // What nobody can write, nobody tells.
+            // If this node cannot announce, other nodes may not be able to either.
             self.set_following(few && self.can_announce());
         }
     }
 
-    /// Adds an entry that names no link, and gives its id; that of the last one where there is no room.
-    async fn hello(&self, connection: &mut Connection) -> RedisResult<String> {
+    /// Adds an entry that names no link, and returns its id. If Redis is full, returns the id of the last entry.
+    async fn add_marker(&self, connection: &mut Connection) -> RedisResult<String> {
         let mut entry = self.new_entry();
         entry.arg(&[("node", &*self.node)]);
         let refused = match connection.command(&entry).await {
@@ -318,24 +316,24 @@ impl Changes {
         read.arg("COUNT").arg(READ_COUNT);
         read.arg("BLOCK").arg(BLOCK.as_millis() as u64);
         read.arg("STREAMS").arg(&self.key).arg(last);
-        // Redis gives nil where nothing has come.
+        // Redis replies nil if no entry has come.
         let reply: Option<StreamReadReply> = connection.command(&read).await?;
         let keys = reply.map(|reply| reply.keys).unwrap_or_default();
         Ok(keys.into_iter().flat_map(|key| key.ids).collect())
     }
 
-    /// Whether an entry is about this store. One that does not say so comes from an older version of this
-    /// program; and as long as it is not known which store this is, all are heeded.
+    /// Whether an entry is about this store. An entry without a mark comes from an older version of tinyns. While
+    /// the store is not known, all entries count.
     fn is_ours(&self, entry: &StreamId) -> bool {
         let of: Option<String> = entry.get(OF);
-        match (of, self.client.belonging().mark()) {
+        match (of, self.client.store_mark().mark()) {
             (Some(of), Some(mark)) => of == mark.to_string(),
             _ => true,
         }
     }
 
-    /// Obeys an entry.
-    fn hear(&self, entry: &StreamId) {
+    /// Applies an entry.
+    fn apply(&self, entry: &StreamId) {
         if !self.is_ours(entry) {
             return;
         }
@@ -349,23 +347,23 @@ impl Changes {
         }
     }
 
-    /// Notes what an entry says of how far Redis can be believed about a name.
+    /// Updates the repairs by an entry: whether Redis can be trusted about the name.
     fn note_repairs(&self, entry: &StreamId, name: &LinkName, version: Version) {
         let now = Instant::now();
         if entry.get::<Value>(LACKING).is_none() {
-            self.repairs.heard(name, version, now);
+            self.repairs.done_elsewhere(name, version, now);
         } else if entry.get::<String>("node").as_deref() != Some(&*self.node) {
             let repair = Repair {
                 version,
                 due: now + self.turn(name),
-                others: Others::Told,
+                announced: Announced::Lacking,
                 own: false,
             };
             self.repairs.add(name.clone(), repair);
         }
     }
 
-    /// How long this node leaves the repair of a name to others.
+    /// How long this node waits for other nodes to repair a name.
     pub(super) fn turn(&self, name: &LinkName) -> Duration {
         let mut hasher = DefaultHasher::new();
         (&self.node, name).hash(&mut hasher);
@@ -373,33 +371,33 @@ impl Changes {
     }
 
     fn set_following(&self, following: bool) {
-        self.memory.set_told(following);
+        self.memory.set_notified(following);
         self.following.store(following, Ordering::Relaxed);
-        self.tell_following();
+        self.publish_following();
     }
 
-    /// Sets whether changes that are not in the stream are heard of as well, as far as there are any.
-    pub(super) fn set_informed(&self, informed: bool) {
-        self.informed.store(informed, Ordering::Relaxed);
-        self.tell_following();
+    /// Sets whether the notices of cut-off nodes are read.
+    pub(super) fn set_reads_notices(&self, reads_notices: bool) {
+        self.reads_notices.store(reads_notices, Ordering::Relaxed);
+        self.publish_following();
     }
 
-    fn tell_following(&self) {
-        let [following, informed] =
-            [&self.following, &self.informed].map(|flag| flag.load(Ordering::Relaxed));
-        let all = following && informed;
+    fn publish_following(&self) {
+        let [following, reads_notices] =
+            [&self.following, &self.reads_notices].map(|flag| flag.load(Ordering::Relaxed));
+        let all = following && reads_notices;
         self.metrics.changes_following.set(all.into());
     }
 }
 
-/// What an entry says; none if it names no link, or nothing that could be the name of one.
+/// The change in an entry; none if it names no link, or not a valid name.
 fn change(entry: &StreamId) -> Option<(LinkName, Version)> {
     let name: String = entry.get("name")?;
     let version = entry.get::<u64>("version").map(Version)?;
     Some((LinkName::parse(&name).ok()?, version))
 }
 
-/// How long ago an entry was made, by its id, which begins with Redis's clock in milliseconds.
+/// The age of an entry. Its id begins with the time of the Redis server in milliseconds.
 fn lag(id: &str, now_micros: u64) -> Option<Duration> {
     let millis: u64 = id.split('-').next()?.parse().ok()?;
     let micros = now_micros.saturating_sub(millis.saturating_mul(1_000));
@@ -411,12 +409,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lag_is_that_of_the_entry() {
+    fn the_lag_is_the_age_of_the_entry() {
         let check = |id, now, expected| {
             assert_eq!(lag(id, now), expected, "{id}");
         };
         check("1000-0", 1_250_000, Some(Duration::from_millis(250)));
-        // Clocks differ.
+        // The clocks of the Redis server and the node differ.
         check("2000-7", 1_000_000, Some(Duration::ZERO));
         check("x-0", 1_000_000, None);
     }

@@ -1,68 +1,66 @@
-//! Where Redis is, and how long things may take and last there.
+//! The settings of `[redis]`.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where Redis listens if a URL does not say; with TLS as well, since no port is registered for it.
+/// The port if a URL has none. Also for TLS, for which no port is registered.
 const DEFAULT_PORT: u16 = 6379;
 
 /// How Redis is reached and used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// What the URLs lead to.
+    /// What the URLs are addresses of.
     pub mode: RedisMode,
-    /// At least one. With [`RedisMode::Node`] exactly one; else seeds, any of which will do.
+    /// At least one. Exactly one with [`RedisMode::Node`]; otherwise any one that answers will do.
     pub urls: Vec<RedisUrl>,
-    /// A file whose first line is the password, if it is not in the URLs.
+    /// A file with the password in its first line.
     pub password_file: Option<PathBuf>,
-    /// PEM certificates of the authorities that sign the servers' certificates (`rediss://`), if
-    /// they are not among the system's.
+    /// A file of PEM certificates: the CAs that sign the servers' certificates (`rediss://`). None for those of
+    /// the system.
     pub ca_file: Option<PathBuf>,
-    /// The certificate that the servers know this client by, followed by those that lead to one that they
-    /// know; PEM (`rediss://`). Only with [`RedisConfig::key`].
+    /// A file with the client certificate and its chain, in PEM (`rediss://`). Only with [`RedisConfig::key`].
     pub certificate: Option<PathBuf>,
-    /// Its key; PEM, not encrypted.
+    /// A file with the key of that certificate, in PEM, not encrypted.
     pub key: Option<PathBuf>,
-    /// What the names of all keys begin with, in front of a colon. Fleets with the same prefix share
-    /// what is cached.
+    /// The beginning of all keys, before a colon. Nodes with the same prefix share their values.
     pub prefix: Box<str>,
     /// How long a link stays in Redis before it is read from the store again.
     pub keep: Duration,
-    /// How long one call of Redis may take, if it is not so far away that this is too short.
+    /// The time-out of a call. If the round trip is too long for it, calls may take longer.
     pub timeout: Duration,
-    /// Whether all links are loaded from the store at the start.
+    /// Whether to load all links from the store at the start.
     pub warm_load: bool,
-    /// How many links a second the warm load may bring; 0 for as many as it can.
+    /// How many links a second the warm load may put; 0 for no limit.
     pub warm_load_rate: u32,
 }
 
-/// What a Redis URL leads to.
+/// What a Redis URL is the address of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisMode {
-    /// The one server.
+    /// One server.
     Node,
-    /// Some nodes of a Redis Cluster.
+    /// A member of a Redis Cluster.
     Cluster,
-    /// Sentinels that know the server.
+    /// A sentinel.
     Sentinel {
-        /// The name under which they know it.
+        /// The name of the server that sentinels use.
         master: Box<str>,
     },
 }
 
-/// The URL of a Redis server: `redis://` or `rediss://`, and perhaps with a password in it, which
-/// [`fmt::Debug`] and [`fmt::Display`] do not show.
+/// The URL of a Redis server: `redis://` or `rediss://`. It may contain a password, which [`fmt::Debug`] and
+/// [`fmt::Display`] hide.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(url::Url);
 
 /// Why a text is not the URL of a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisUrlError {
-    /// Something else.
+    /// The text has another form.
     #[error("not a redis:// or rediss:// URL with a host, such as \"redis://127.0.0.1:6379\"")]
     Form,
-    /// What stands before the host is no text once it is decoded.
+    /// User or password are not UTF-8 after percent-decoding.
     #[error(
         "user and password of a URL are percent-encoded, and these are not text: write a % as %25, or \
          put the password into a password_file"
@@ -71,9 +69,9 @@ pub enum RedisUrlError {
 }
 
 impl RedisUrl {
-    /// Reads a URL: `redis[s]://[user[:password]@]host[:port][/database]`. User and password may be percent-encoded
-    /// (RFC 3986 §2.1), and need not: the host begins behind the last `@`, since neither a host nor a database has
-    /// one, and a `%` without two hexadecimal digits behind it is one.
+    /// Reads a URL: `redis[s]://[user[:password]@]host[:port][/database]`. Characters of user and password may be
+    /// percent-encoded (RFC 3986 §2.1) but need not be: the host begins after the last `@`, because neither a host
+    /// nor a database contains one, and a `%` without two hexadecimal digits after it stands for itself.
     ///
     /// # Errors
     /// [`RedisUrlError`] for anything else.
@@ -102,19 +100,19 @@ impl RedisUrl {
         self.0.scheme() == "rediss"
     }
 
-    /// Whether a database other than 0 is asked for; a cluster has no other.
+    /// Whether the URL names a database other than 0; a cluster has no other.
     pub fn has_database(&self) -> bool {
         self.database() != 0
     }
 
-    /// Host and port, without regard to how they are written.
+    /// Host and port in a normal form.
     pub fn server(&self) -> String {
-        // url leaves the case of hosts alone where it does not know the scheme.
+        // The url crate keeps the case of hosts for schemes that it does not know.
         let host = self.0.host_str().unwrap_or_default().to_ascii_lowercase();
         format!("{host}:{}", self.0.port().unwrap_or(DEFAULT_PORT))
     }
 
-    /// Whether user, password and database are those of the other one.
+    /// Whether user, password and database are the same.
     pub fn has_account_of(&self, other: &Self) -> bool {
         let account = |url: &Self| {
             let (user, password) = (url.0.username().to_owned(), url.0.password());
@@ -123,23 +121,24 @@ impl RedisUrl {
         account(self) == account(other)
     }
 
-    /// [`RedisUrl::parse`] lets only numbers pass.
+    /// The database; [`RedisUrl::parse`] accepts only numbers.
     fn database(&self) -> u16 {
         let path = self.0.path().trim_start_matches('/');
         path.parse().unwrap_or_default()
     }
 
-    /// The whole of it, with the password.
+    /// The whole URL with the password.
     pub(super) fn expose(&self) -> &url::Url {
         &self.0
     }
 }
 
-/// User and password with all that would end them in a URL percent-encoded. What is encoded stays as it is.
+/// Percent-encodes all characters of user and password that would end them in a URL. Encoded ones stay as they
+/// are.
 fn encode_account(account: &str) -> Result<String, RedisUrlError> {
     let bytes = account.as_bytes();
     let mut encoded = String::with_capacity(account.len());
-    // The bytes as Redis is to get them.
+    // The bytes as Redis will get them.
     let mut decoded = Vec::with_capacity(account.len());
     let mut is_user = true;
     let mut at = 0;
@@ -157,7 +156,7 @@ fn encode_account(account: &str) -> Result<String, RedisUrlError> {
                 at += 3;
                 continue;
             }
-            // Between user and password.
+            // The colon between user and password.
             (b':', None) if is_user => {
                 is_user = false;
                 encoded.push(':');
@@ -222,7 +221,7 @@ mod tests {
         }
     }
 
-    /// What a password may have in it, as typed and percent-encoded, and what Redis gets of it.
+    /// Passwords as typed and as percent-encoded, and what Redis gets.
     #[test]
     fn passwords_with_any_characters() {
         for (typed, password) in [

@@ -1,8 +1,8 @@
-//! Connections: one server, a cluster, or a server that sentinels know.
+//! Connections: to one Redis server, to a cluster, or to a server that sentinels name.
 //!
-//! A connection is multiplexed: any number of calls share it, each without waiting for the others'
-//! replies. None reconnects by itself but that of the cluster, which follows its shards; the supervisor
-//! makes a new one where one has failed.
+//! A connection is multiplexed: any number of calls share it, and none waits for the replies of the others. Only
+//! the cluster client reconnects by itself, because it follows the shards. The supervisor replaces a connection
+//! that has failed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,27 +23,26 @@ use super::credentials::Credentials;
 use super::error::{
     RedisOpenError, is_a_member, is_no_script, is_outage, is_refused, text, timed_out,
 };
-use super::mark::{Era, Mark};
+use super::mark::{Mark, Validity};
 use super::scripts::{self, Run};
 
-/// How long making a connection may take, with TLS and the way over sentinels: six round trips of half a
-/// second.
+/// How long connecting may take, including TLS and sentinels: six round trips of half a second.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
-/// How often it is measured how far away a server is; the shortest time counts.
+/// How many round trips are measured; the shortest one counts.
 const MEASURED: usize = 3;
-/// How often the cluster's client sends a call again that a node has refused because slots move.
+/// How often the cluster client sends a call again that a server refused because slots are moving.
 const CLUSTER_RETRIES: u32 = 2;
-/// The longest it waits before that, in milliseconds.
+/// The longest pause before that, in milliseconds.
 const CLUSTER_RETRY_WAIT: u64 = 20;
 
-/// Makes connections as the configuration says.
+/// Makes connections as configured.
 #[derive(Debug)]
 pub(super) struct Connector {
     config: RedisConfig,
     credentials: ArcSwap<Credentials>,
 }
 
-/// A connection to use; clones share it.
+/// A connection; clones share it.
 #[derive(Clone)]
 pub(super) enum Connection {
     Node(MultiplexedConnection),
@@ -51,7 +50,7 @@ pub(super) enum Connection {
 }
 
 impl Connector {
-    /// Reads the files that the configuration names. Connects to nothing yet.
+    /// Reads the files that the configuration names. Does not connect yet.
     pub(super) fn new(config: &RedisConfig) -> Result<Self, RedisOpenError> {
         let connector = Self {
             config: config.clone(),
@@ -61,7 +60,7 @@ impl Connector {
         Ok(connector)
     }
 
-    /// What the client will not take is found out now and not in the log of a running server.
+    /// Finds settings that the client refuses before the first connection.
     fn check_settings(&self) -> Result<(), RedisOpenError> {
         let settings = |error: RedisError| RedisOpenError::Settings(text(&error));
         for url in self.urls() {
@@ -71,7 +70,7 @@ impl Connector {
         Ok(())
     }
 
-    /// Reads the files again; what is in them is used for connections from now on. Whether it has changed.
+    /// Reads the files again for later connections. Whether they have changed.
     pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
         let read = Credentials::read(&self.config)?;
         if read == **self.credentials.load() {
@@ -91,7 +90,7 @@ impl Connector {
         self.config.urls.iter().map(RedisUrl::expose)
     }
 
-    /// Makes a connection on which a call may take `patience`.
+    /// Connects; each call on the connection may take `patience`.
     pub(super) async fn connect(&self, patience: Duration) -> RedisResult<Connection> {
         let connecting = async {
             Ok(match &self.config.mode {
@@ -132,8 +131,8 @@ impl Connector {
         builder.build()?.get_async_connection().await
     }
 
-    /// The way over the sentinels. The user and password of the URLs are the sentinels' own; those of
-    /// the server come from the environment or the file.
+    /// Finds the server by sentinels. The user and password in the URLs are for the sentinels; the password of the
+    /// server comes from the environment or the file.
     async fn sentinel(
         &self,
         master: &str,
@@ -176,7 +175,7 @@ impl Connector {
             .await
     }
 
-    /// Whether the server is found by way of sentinels.
+    /// Whether sentinels name the server.
     pub(super) fn is_sentinel(&self) -> bool {
         matches!(self.config.mode, RedisMode::Sentinel { .. })
     }
@@ -206,9 +205,10 @@ impl Connector {
 }
 
 impl Connection {
-    /// Teaches the server, or all of a cluster's, the scripts. That its user may not is told elsewhere.
+    /// Loads the scripts into the server, or all servers of a cluster. A missing right is reported by the check of
+    /// rights.
     pub(super) async fn load_scripts(&mut self) -> RedisResult<()> {
-        // All at once, for the sake of a server that is far away.
+        // All at once: the server may be far away.
         let loading = scripts::all().map(|script| {
             let connection = self.clone();
             async move {
@@ -225,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// How long a reply takes at least.
+    /// The shortest time of a reply.
     pub(super) async fn round_trip(&mut self) -> RedisResult<Duration> {
         let mut shortest = Duration::MAX;
         for _ in 0..MEASURED {
@@ -238,7 +238,7 @@ impl Connection {
         Ok(shortest)
     }
 
-    /// Fails if the server, which was taken for one that holds all keys, is a member of a cluster.
+    /// Fails if the server is a member of a cluster but the configuration says that it is not.
     pub(super) async fn must_be_alone(&mut self) -> RedisResult<()> {
         if matches!(self, Self::Cluster(_)) {
             return Ok(());
@@ -246,7 +246,7 @@ impl Connection {
         let info = redis::cmd("INFO").arg("cluster").to_owned();
         match self.command::<String>(&info).await {
             Ok(text) if text.contains("cluster_enabled:1") => Err(is_a_member()),
-            // It may not be asked; then its refusals show what it is.
+            // INFO may be refused; then the refusals of other calls show what the server is.
             _ => Ok(()),
         }
     }
@@ -259,9 +259,9 @@ impl Connection {
         }
     }
 
-    /// Runs one script; a server that has forgotten it is taught again.
-    pub(super) async fn run(&mut self, run: &Run, era: Era) -> RedisResult<i64> {
-        let command = run.command(era);
+    /// Runs one script; loads it again if the server has lost it.
+    pub(super) async fn run(&mut self, run: &Run, validity: Validity) -> RedisResult<i64> {
+        let command = run.command(validity);
         match self.command(&command).await {
             Err(error) if is_no_script(&error) => {
                 match self {
@@ -276,7 +276,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// Fails if the server is not, or no longer, the master.
+    /// Fails if the server is not the master, or not any more.
     pub(super) async fn must_be_master(&mut self) -> RedisResult<()> {
         let role: Vec<redis::Value> = self.command(&redis::cmd("ROLE")).await?;
         match role.first() {
@@ -291,7 +291,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// For how long what is held may be believed.
+    /// For how long the server has been running.
     pub(super) async fn age(&mut self) -> RedisResult<Age> {
         if matches!(self, Self::Cluster(_)) {
             return Ok(Age::Any);
@@ -306,14 +306,14 @@ impl Connection {
             Err(error) if is_outage(&error) => Err(error),
             Err(error) => {
                 let error = text(&error);
-                tracing::debug!(error, "Redis does not tell when it was started");
+                tracing::debug!(error, "Redis does not tell when it started");
                 Ok(Age::Unknown)
             }
         }
     }
 
-    /// Writes the mark under a key for `life`, and gives what stood there: to see whether Redis works, and
-    /// who else is there.
+    /// Writes the mark under a key for `life` and returns the text that was there. Shows whether Redis works, and
+    /// whether another store uses it.
     pub(super) async fn probe(
         &mut self,
         key: &str,
@@ -340,18 +340,18 @@ impl Connection {
     }
 }
 
-/// For how long a server has been running: what was put before comes from a file, and may be old.
+/// For how long a server has been running: older values come from a file and may be outdated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
-    /// So many seconds.
+    /// In seconds.
     Seconds(u64),
-    /// It does not tell, so that nothing that it holds can be believed.
+    /// The server does not tell, so none of its values can be trusted.
     Unknown,
-    /// A cluster is many servers; see [`super`].
+    /// A cluster has many servers; see [`super`].
     Any,
 }
 
-/// What one server holds under these keys, in one call.
+/// The values of one server under these keys, in one call.
 pub(super) async fn get_many(
     connection: &mut MultiplexedConnection,
     keys: &[&str],
@@ -359,13 +359,13 @@ pub(super) async fn get_many(
     redis::cmd("MGET").arg(keys).query_async(connection).await
 }
 
-/// Runs scripts on one server, in one go. The outer error is that of the connection.
+/// Runs scripts on one server, in one pipeline. The outer error is that of the connection.
 pub(super) async fn run_many(
     connection: &mut MultiplexedConnection,
     runs: &[&Run],
-    era: Era,
+    validity: Validity,
 ) -> RedisResult<Vec<RedisResult<i64>>> {
-    let mut results = pipeline(connection, runs, era).await?;
+    let mut results = pipeline(connection, runs, validity).await?;
     if results
         .iter()
         .any(|result| matches!(result, Err(error) if is_no_script(error)))
@@ -377,7 +377,7 @@ pub(super) async fn run_many(
             .filter(|&i| matches!(&results[i], Err(error) if is_no_script(error)))
             .collect();
         let again: Vec<&Run> = lacking.iter().map(|&i| runs[i]).collect();
-        let repeated = pipeline(connection, &again, era).await?;
+        let repeated = pipeline(connection, &again, validity).await?;
         for (i, result) in lacking.into_iter().zip(repeated) {
             results[i] = result;
         }
@@ -388,11 +388,11 @@ pub(super) async fn run_many(
 async fn pipeline(
     connection: &mut impl ConnectionLike,
     runs: &[&Run],
-    era: Era,
+    validity: Validity,
 ) -> RedisResult<Vec<RedisResult<i64>>> {
     let mut pipeline = redis::pipe();
     for run in runs {
-        pipeline.add_command(run.command(era));
+        pipeline.add_command(run.command(validity));
     }
     pipeline.ignore_errors().query_async(connection).await
 }
@@ -403,10 +403,10 @@ fn settings(patience: Duration) -> AsyncConnectionConfig {
         .set_response_timeout(Some(patience))
 }
 
-/// Whether a configuration, with the files that it names, can be used. Nothing is connected to.
+/// Checks that a configuration, with the files that it names, can be used. Does not connect.
 ///
 /// # Errors
-/// [`RedisOpenError`], as the start would give it.
+/// [`RedisOpenError`], as at the start.
 pub fn check(config: &RedisConfig) -> Result<(), RedisOpenError> {
     Connector::new(config).map(drop)
 }

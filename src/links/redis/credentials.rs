@@ -1,7 +1,7 @@
-//! What the files of `[redis]` hold: the password, the authorities, the client's own certificate.
+//! The files that `[redis]` names: the password, the CA certificates, the client certificate and its key.
 //!
-//! They are read at the start and again when the operator says so, all of them or none: what cannot be
-//! used leaves what was there before.
+//! They are read at the start and at a reload, all of them or none: if one cannot be used, the former ones stay in
+//! use.
 
 use std::fmt;
 use std::path::Path;
@@ -17,24 +17,24 @@ use super::error::RedisOpenError;
 use crate::base::environment;
 use crate::base::files::read_whole;
 
-/// The environment variable that holds the password; it comes before the password file. Empty is the
-/// same as unset.
+/// The environment variable of the password. It takes precedence over the password file. An empty one counts as
+/// unset.
 pub const PASSWORD_VARIABLE: &str = "TINYNS_REDIS_PASSWORD";
 
-/// The largest file of a password or of certificates that is read, in bytes.
+/// The largest file that is read, in bytes.
 const MAX_FILE_LEN: u64 = 1 << 20;
 
 /// See the [module](self).
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
-    /// From the environment or the password file; it comes before that of the URLs.
+    /// From the environment or the password file; it takes precedence over those in the URLs.
     pub(super) password: Option<String>,
-    /// PEM.
+    /// CA certificates in PEM.
     authorities: Option<Vec<u8>>,
     client: Option<ClientFiles>,
 }
 
-/// A certificate with those behind it, and its key; PEM.
+/// The client certificate with its chain, and its key; both in PEM.
 #[derive(Clone, PartialEq, Eq)]
 struct ClientFiles {
     certificate: Vec<u8>,
@@ -60,7 +60,7 @@ impl Credentials {
         })
     }
 
-    /// The same without anything that is secret changed: what TLS needs of it.
+    /// The certificates in the client's type; none if there are none.
     pub(super) fn certificates(&self) -> Option<TlsCertificates> {
         let client_tls = self.client.as_ref().map(|client| ClientTlsConfig {
             client_cert: client.certificate.clone(),
@@ -74,7 +74,7 @@ impl Credentials {
     }
 }
 
-/// The environment's password, or the first line of the file.
+/// The password from the environment, or the first line of the file.
 fn password(config: &RedisConfig) -> Result<Option<String>, RedisOpenError> {
     let bad = |_| RedisOpenError::Password(PASSWORD_VARIABLE.into());
     if let Some(password) = environment::text(PASSWORD_VARIABLE).map_err(bad)? {
@@ -91,7 +91,7 @@ fn password(config: &RedisConfig) -> Result<Option<String>, RedisOpenError> {
     }
 }
 
-/// The certificates of a file, of which there is one at least.
+/// The CA certificates in a file; at least one.
 fn authorities(file: &Path) -> Result<Vec<u8>, RedisOpenError> {
     let bytes = read("the Redis certificates", file)?;
     check_chain(&bytes, file)?;
@@ -107,7 +107,7 @@ fn check_chain(bytes: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>
     }
 }
 
-/// A certificate and its key, which belong together.
+/// A certificate and its key. Checks that they belong together.
 fn client(certificate: &Path, key: &Path) -> Result<ClientFiles, RedisOpenError> {
     let files = ClientFiles {
         certificate: read("the Redis client certificate", certificate)?,

@@ -1,29 +1,29 @@
-//! Errors: why Redis cannot even be tried, and what the error of a call means.
+//! Errors: why Redis cannot be used at all, and what the error of a call means.
 
 use std::path::PathBuf;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why Redis cannot even be tried.
+/// Why the Redis settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisOpenError {
     /// A file of the configuration cannot be read.
     #[error("cannot read {what} {}", file.display())]
     File {
-        /// Which one.
+        /// What the file is for.
         what: &'static str,
         /// The file.
         file: PathBuf,
         /// Why not.
         source: std::io::Error,
     },
-    /// The password is not text.
+    /// The password is not one line of UTF-8 text.
     #[error("the Redis password in {0} is not one line of UTF-8 text")]
     Password(String),
-    /// There is no certificate in a file that is there for one.
+    /// A file of certificates contains none.
     #[error("{}: there is no certificate in it (BEGIN CERTIFICATE); name a file that has one", .0.display())]
     NoCertificate(PathBuf),
-    /// A certificate or key is of no use.
+    /// A certificate or key cannot be used.
     #[error("{}: {reason}", file.display())]
     Unusable {
         /// The file.
@@ -31,22 +31,22 @@ pub enum RedisOpenError {
         /// Why.
         reason: String,
     },
-    /// The client refuses the settings.
+    /// The client library refuses the settings.
     #[error("the Redis settings cannot be used: {0}")]
     Settings(String),
 }
 
-/// Whether Redis refuses a call because its user may not make it.
+/// Whether the server refused a call because the user lacks a right.
 pub(super) fn is_refused(error: &RedisError) -> bool {
-    // Inside a script the code is that of the script's failure.
+    // In a script the error code is that of the script, not NOPERM.
     error.code() == Some("NOPERM") || {
         let detail = error.detail().unwrap_or_default();
         detail.contains("NOPERM") || detail.contains("ACL failure")
     }
 }
 
-/// Whether this shows that Redis, or this connection to it, does not work just now. What else a server
-/// refuses, such as a value of the wrong type or a write when it is full, concerns one call.
+/// Whether the error shows that Redis, or this connection to it, does not work just now. Other refusals concern
+/// one call only, such as a value of the wrong type, or a write to a server that is full.
 pub(super) fn is_outage(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => matches!(
@@ -65,15 +65,15 @@ pub(super) fn is_outage(error: &RedisError) -> bool {
     }
 }
 
-/// Whether the server refuses all writes, deletions as well, although it answers: it is not the master,
-/// has too few replicas, or cannot save. What it holds gets old then, and nobody can drop it. (One that
-/// is full lets things be dropped.)
+/// Whether the server answers but refuses all writes, including deletions: it is not the master, has too few
+/// replicas, or cannot save. Its values become outdated and cannot be dropped. (A server that is full accepts
+/// deletions.)
 pub(super) fn refuses_writes(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
         || matches!(error.code(), Some("MISCONF" | "NOREPLICAS"))
 }
 
-/// The error of a server that is a member of a cluster, and was not taken for one.
+/// The error if the server is a member of a cluster but the configuration says that it is not.
 pub(super) fn is_a_member() -> RedisError {
     (ErrorKind::Server(ServerErrorKind::Moved), MEMBER).into()
 }
@@ -81,7 +81,7 @@ pub(super) fn is_a_member() -> RedisError {
 const MEMBER: &str =
     "it is a member of a Redis Cluster: set mode = \"cluster\" in [redis] of the configuration";
 
-/// What an error means, without what comes from outside.
+/// What an error means, in fixed words: nothing in them comes from the server.
 pub(super) fn brief(error: &RedisError) -> &'static str {
     match error.kind() {
         _ if is_unauthenticated(error) => "it refuses the user or the password",
@@ -97,8 +97,8 @@ pub(super) fn brief(error: &RedisError) -> &'static str {
     }
 }
 
-/// Whether the user or the password is refused. Where no server of a cluster can be connected to, the client puts
-/// what it met into the text of another error.
+/// Whether the server refuses the user or the password. If the cluster client can connect to no server, it puts
+/// the reason into the text of another error.
 fn is_unauthenticated(error: &RedisError) -> bool {
     const NAME: &str = "AuthenticationFailed";
     error.kind() == ErrorKind::AuthenticationFailed
@@ -114,12 +114,12 @@ pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// The error of a call that took too long.
+/// The error of a call that timed out.
 pub(super) fn timed_out() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
-/// An error in one line: some of it comes from outside.
+/// An error as one line, safe to log: parts of it come from the server.
 pub(super) fn text(error: &RedisError) -> String {
     crate::base::text::one_line(&error.to_string())
 }

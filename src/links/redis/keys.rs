@@ -1,8 +1,8 @@
-//! The keys of what Redis holds; all begin with the prefix that the configuration says.
+//! The keys in Redis. All of them begin with the configured prefix.
 
 use crate::link::LinkName;
 
-/// How keys are called.
+/// Makes keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: Box<str>,
@@ -15,12 +15,12 @@ impl Keys {
         }
     }
 
-    /// The key of what is held of a name.
+    /// The key of a link's value.
     pub(super) fn link(&self, name: &LinkName) -> String {
         format!("{}:link:{name}", self.prefix)
     }
 
-    /// The key of something else.
+    /// The key of anything else.
     pub(super) fn other(&self, what: &str) -> String {
         format!("{}:{what}", self.prefix)
     }

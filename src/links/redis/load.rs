@@ -1,11 +1,10 @@
-//! What the warm load ([`crate::links::warm`]) needs of Redis: a lease, so that one node of a fleet
-//! loads at a time; how far it has come, so that another can go on from there; and a way to put many
-//! links at once.
+//! What the warm load ([`crate::links::warm`]) needs of Redis: a lease, so that one node of a fleet loads at a
+//! time; its progress, so that another node can continue; and a way to put many links at once.
 //!
-//! A loaded link is put only in the place of nothing or of something older. That alone would not do: a
-//! newer state may have been evicted, a deletion above all, and the load would bring the old one back.
-//! So the stream of changes is read again behind every page, from before the page was read on, and what
-//! is older than the changes in it is dropped.
+//! A link is put only if Redis has no value or an older one for it. That alone is not enough: a newer value may
+//! have been evicted, above all a tombstone, and the load would bring the old link back. So after each page the
+//! load reads the entries of the stream since before the page was read, and drops what is older than these
+//! changes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,36 +17,37 @@ use super::value::{self, ANY_VERSION};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 
-/// The life of the lease; whoever holds it renews it in time.
+/// How long the lease lives; its holder renews it in time.
 pub(in crate::links) const LEASE: Duration = Duration::from_secs(30);
-/// How long it is remembered how far a load has come that nobody goes on with.
+/// How long the progress of an interrupted load is kept.
 const PROGRESS: Duration = Duration::from_secs(60 * 60);
-/// How many links are put in one go: some milliseconds of Redis's time, for which others wait.
+/// How many links are put in one call: some milliseconds of Redis's time, for which other calls wait.
 const PUT_AT_ONCE: usize = 250;
-/// The field that says into how many parts the store is divided.
+/// The field of the progress that says into how many parts the store is divided.
 const SEGMENTS: &str = "segments";
-/// The field that says when the server was started in which the load was begun, and of which store.
-const ERA: &str = "era";
+/// The field with the [`Validity`](super::mark::Validity) under which the load began: when the Redis server had
+/// started, and the mark.
+const VALIDITY: &str = "era";
 /// The cursor of a part that is done; no name is empty.
 const DONE: &str = "";
 
-/// The right to load.
+/// The right to load, until it expires.
 #[derive(Debug)]
 pub(in crate::links) struct Lease(String);
 
-/// Where each part of a load begins.
+/// Where the load of a part continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::links) enum Cursor {
-    /// At its beginning.
+    /// At the beginning.
     Start,
-    /// Behind this link.
+    /// After this link.
     After(LinkName),
-    /// It is done.
+    /// The part is done.
     End,
 }
 
 impl RedisCache {
-    /// Takes the lease, if nobody has it.
+    /// Takes the lease; none if another node has it.
     pub(in crate::links) async fn lease_load(&self) -> Result<Option<Lease>, Failure> {
         let (key, token) = (self.keys.other("warm-load"), self.token());
         let mut set = redis::cmd("SET");
@@ -57,17 +57,17 @@ impl RedisCache {
         Ok(taken.map(|_| Lease(token)))
     }
 
-    /// Keeps the lease; false if it has been lost.
+    /// Renews the lease; false if it was lost.
     pub(in crate::links) async fn renew_load(&self, lease: &Lease) -> Result<bool, Failure> {
         let args = vec![lease.0.clone(), millis(LEASE).to_string()];
         let run = Run::new(&scripts::RENEW, self.keys.other("warm-load"), args);
         Ok(self.client.run("load", &run).await? == 1)
     }
 
-    /// Gives the lease back; a load that is `done` is noted.
+    /// Gives the lease back, and notes whether the load is `done`.
     pub(in crate::links) async fn end_load(&self, lease: Lease, done: bool) -> Result<(), Failure> {
         if done {
-            // Whoever has lost the lease may have lost what was loaded, too.
+            // If the lease was lost, Redis may have lost the loaded links as well.
             if !self.renew_load(&lease).await? {
                 return Err(Failure::Failed);
             }
@@ -86,35 +86,34 @@ impl RedisCache {
         self.client.run("load", &run).await.map(drop)
     }
 
-    /// When a load was last done of which Redis knows.
+    /// When the last complete load ended, as far as its links are valid.
     pub(in crate::links) async fn loaded_at(&self) -> Result<Option<UnixTime>, Failure> {
-        let era = self.client.believed().ok_or(Failure::Skipped)?;
+        let validity = self.client.trusted().ok_or(Failure::Skipped)?;
         let key = self.keys.other("warm-load:done");
         let get = redis::cmd("GET").arg(&key).to_owned();
         let text: Option<String> = self.client.command("load", &key, &get).await?;
-        // What was loaded before the server was started counts as nothing, as all that it held then; and so
-        // does what another store has loaded.
+        // What was loaded before the Redis server started, or from another store, is not valid.
         let done = text.as_deref().and_then(|text| text.split_once(' '));
-        let ours = done.filter(|(_, mark)| Mark::parse(mark) == Some(era.mark));
+        let ours = done.filter(|(_, mark)| Mark::parse(mark) == Some(validity.mark));
         let when = ours.and_then(|(when, _)| when.parse().ok()).map(UnixTime);
-        Ok(when.filter(|when| when.0 >= era.born))
+        Ok(when.filter(|when| when.0 >= validity.started))
     }
 
-    /// Begins a load of `segments` parts; gives where each begins, which is where an earlier load that
-    /// was broken off had come to.
+    /// Begins a load of `segments` parts, or continues one that was interrupted. Returns where each part
+    /// continues.
     pub(in crate::links) async fn begin_load(&self, segments: u32) -> Result<Vec<Cursor>, Failure> {
         let key = self.keys.other("warm-load:progress");
         let get = redis::cmd("HGETALL").arg(&key).to_owned();
         let fields: HashMap<String, String> = self.client.command("load", &key, &get).await?;
-        let era = self.client.believed().ok_or(Failure::Skipped)?;
+        let validity = self.client.trusted().ok_or(Failure::Skipped)?;
         let same = fields.get(SEGMENTS) == Some(&segments.to_string())
-            && fields.get(ERA) == Some(&era.to_string());
+            && fields.get(VALIDITY) == Some(&validity.to_string());
         if !same {
             let del = redis::cmd("DEL").arg(&key).to_owned();
             self.client.command::<()>("load", &key, &del).await?;
             let mut set = redis::cmd("HSET");
             set.arg(&key).arg(SEGMENTS).arg(segments);
-            set.arg(ERA).arg(era.to_string());
+            set.arg(VALIDITY).arg(validity.to_string());
             self.client.command::<()>("load", &key, &set).await?;
             let mut expire = redis::cmd("PEXPIRE");
             expire.arg(&key).arg(millis(PROGRESS));
@@ -128,7 +127,7 @@ impl RedisCache {
         Ok((0..segments).map(cursor).collect())
     }
 
-    /// Notes how far a part has come. Fails if Redis has lost the load that was begun.
+    /// Notes the progress of a part. Fails if Redis has lost the load.
     pub(in crate::links) async fn note_load(
         &self,
         index: u32,
@@ -148,7 +147,7 @@ impl RedisCache {
         }
     }
 
-    /// Puts links where Redis has nothing or something older.
+    /// Puts links for which Redis has no value or an older one.
     pub(in crate::links) async fn load(&self, links: &[Link]) -> Result<(), Failure> {
         for links in links.chunks(PUT_AT_ONCE) {
             let runs: Vec<Run> = links.iter().map(|link| self.load_one(link)).collect();
@@ -170,14 +169,13 @@ impl RedisCache {
         Run::new(&scripts::LOAD, self.keys.link(&link.name), args)
     }
 
-    /// Where the stream of changes ends, to be asked before a page is read.
+    /// The end of the stream of changes; must be asked for before a page is read.
     pub(in crate::links) async fn changes_end(&self) -> Result<String, Failure> {
         self.changes.end().await
     }
 
-    /// Drops what is older than the changes that were told behind a place of the stream. If nobody knows
-    /// of those any more, the links that were put meanwhile are dropped, whatever they are, and the load
-    /// has to begin that page anew.
+    /// Drops what is older than the changes in the stream after `place`. If some of these entries are gone, drops
+    /// the links `put` meanwhile, whatever their version, and fails: the page has to be loaded again.
     pub(in crate::links) async fn drop_changed(
         &self,
         place: &str,
@@ -196,7 +194,7 @@ impl RedisCache {
         }
     }
 
-    /// Drops what is older than these versions.
+    /// Drops values older than these versions.
     async fn drop_all(&self, names: &[(&LinkName, Version)]) -> Result<(), Failure> {
         for names in names.chunks(PUT_AT_ONCE) {
             let runs: Vec<Run> = names
@@ -211,7 +209,7 @@ impl RedisCache {
         Ok(())
     }
 
-    /// How many of these names Redis has anything of. It is not for Redis to think that they are used.
+    /// How many of these names have a value in Redis. EXISTS does not count as a use for its eviction policy.
     pub(in crate::links) async fn holds(&self, names: &[LinkName]) -> Result<usize, Failure> {
         let mut held = 0;
         for name in names {
@@ -222,7 +220,7 @@ impl RedisCache {
         Ok(held)
     }
 
-    /// Whether Redis is so full that it takes no writes.
+    /// Whether a part of Redis is full and may not evict.
     pub(in crate::links) fn is_full(&self) -> bool {
         self.client.is_full()
     }

@@ -1,23 +1,23 @@
-//! The mark of a store, which everything that Redis holds bears; see [`super::belonging`].
+//! The mark that each value in Redis carries; [`super::store_mark`] explains it.
 
 use std::fmt;
 
 use crate::base::clock::UnixTime;
 
-/// Stands for a store and one of its states.
+/// A number that identifies a store and its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// The mark of whoever has none yet: nothing bears it.
+    /// The mark while the store is not known. No value carries it.
     pub(super) const NONE: Self = Self(0);
 
-    /// The mark of a shared store.
+    /// The mark of the shared store with this id.
     pub(super) fn of(id: u64) -> Self {
         Self(id.max(1))
     }
 
-    /// One that nobody has had.
+    /// A new, random mark.
     pub(super) fn draw(now: UnixTime) -> Self {
         Self(getrandom::u64().unwrap_or(now.0).max(1))
     }
@@ -32,7 +32,7 @@ impl Mark {
         self.0
     }
 
-    /// Reads what [`fmt::Display`] writes.
+    /// Reads the text that [`fmt::Display`] writes.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let is_hex = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let number = u64::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
@@ -46,20 +46,20 @@ impl fmt::Display for Mark {
     }
 }
 
-/// What counts of what Redis holds.
+/// Which values in Redis are valid; see [`super`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Era {
-    /// Since when the server has been running, in seconds since the epoch, or 0: what was put before comes
-    /// from a file.
-    pub(super) born: u64,
-    /// Of which store it has to be.
+pub(super) struct Validity {
+    /// When the Redis server started, in seconds since the epoch; 0 if unknown. Older values come from a file and
+    /// are not valid.
+    pub(super) started: u64,
+    /// The mark that valid values carry.
     pub(super) mark: Mark,
 }
 
 /// The last argument of every script.
-impl fmt::Display for Era {
+impl fmt::Display for Validity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.born, self.mark)
+        write!(f, "{} {}", self.started, self.mark)
     }
 }
 

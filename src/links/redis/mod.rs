@@ -1,4 +1,4 @@
-//! Redis: the read cache that all nodes share, and the stream by which they hear of changes.
+//! Redis: the read cache that all nodes share, and the stream by which they learn of changes.
 //!
 //! ```text
 //!   memory ── get ──────────────────> P:link:<name>  ── miss ──> store
@@ -6,59 +6,72 @@
 //!   change ── claim ── store ── finish ──┘ ── P:changes ──> every node's memory
 //! ```
 //!
-//! # How nothing old comes back
+//! # Terms
 //!
-//! Redis may drop any key at any time: it evicts, it is flushed, it restarts. So a version that stands
-//! in Redis is no lasting guard against an older one, and neither is a tombstone. What guards is a
-//! claim:
+//! * A **node** is one tinyns server. The nodes that share a store and a Redis are a **fleet**. "The Redis server"
+//!   is always called that.
+//! * A **value** is what Redis holds under a link's name: a link, an absence, or a claim; see `value`.
+//! * A **claim** is a value that says: this name is being read from the store (*read claim*) or changed (*write
+//!   claim*). Only the node that put the claim may replace it by a link or an absence.
+//! * A **tombstone** is the absence that a deletion leaves, with the version of the deletion.
+//! * The **mark** identifies a store and its history. Each value carries one; see `store_mark`.
+//! * To **announce** a change is to add it to the stream of changes; see `changes`.
+//! * A **repair** is what remains to be done in Redis for one name after a call failed; see `repairs`.
+//! * A **cut-off** node cannot write to Redis, so it cannot announce its changes. It leaves a **notice** of them
+//!   in the store; see `board`.
 //!
-//! * Who finds nothing and reads the store first puts a *reader's claim* under the name, and what was
-//!   read is put only if that very claim still stands. Every change of the name removes the claim, and
-//!   so does every eviction. A reader that is too slow has then read for itself alone.
-//! * Who changes a link first puts a *writer's claim* there. While it stands nobody believes Redis about
-//!   the name. It carries the state that it replaces: where the store certainly did nothing, that stands
-//!   again; and while the store cannot be asked, a link in it is told as one that may be old, never an absence. When the store has the change, the claim is replaced by the new state. If the claim has
-//!   gone, the new state is put only over something older, never in the place of nothing: an even newer
-//!   state may have been evicted from it.
-//! * Two writers at once share a claim that neither can end; it ends by its time.
+//! # No old state comes back
 //!
-//! All of this is decided inside Redis, by `scripts`, in one round trip each. A call that has timed
-//! out and is carried out later does no harm, for it is judged by what stands there then.
+//! Redis may lose any key at any time: it evicts, it is flushed, it restarts. So neither a version in Redis nor a
+//! tombstone is a lasting guard against an older state. Claims are the guard:
 //!
-//! What bears the mark of another store, or of another state of this one, counts as nothing to all of this,
-//! as if it had been evicted; see `belonging`.
+//! * A node that finds no value for a name puts a read claim before it reads the store. It may put what it has
+//!   read only if that very claim is still there. Every change of the name removes the claim, and so does an
+//!   eviction. A node that reads too slowly then uses the result once and stores it nowhere.
+//! * A node that changes a link puts a write claim before it calls the store. While the claim is there, no node
+//!   trusts Redis about the name. The claim contains the value that it replaced. If the store certainly made no
+//!   change, that value is restored. While the store cannot be read, nodes use a link from a claim, as a stale
+//!   one, but never an absence. Once the store has made the change, the new state replaces the claim. If the claim
+//!   is gone by then, the new state replaces only an older value and never fills an empty key: a newer value may
+//!   have been evicted from it.
+//! * If two nodes change a name at the same time, they share one claim. Neither of them can end it; it expires.
 //!
-//! # What happens when a node dies
+//! Scripts decide all of this inside Redis, each in one round trip (`scripts`). A call that timed out and is
+//! carried out later does no harm: the script looks at the value that is there at that moment.
 //!
-//! | it dies | what the others see |
+//! All of this ignores values with the mark of another store, or of an earlier history of this one, as if they had
+//! been evicted.
+//!
+//! # When a node dies
+//!
+//! | it dies | the other nodes see |
 //! |---|---|
-//! | before the claim | the old state; nothing has happened |
-//! | between claim and store | the store's state, which is the old one; the claim ends after 20 s |
-//! | between store and Redis | the new state, from the store, for whoever has the name not in memory; the others when their memory asks again (`refresh`); the claim ends after 20 s |
+//! | before the claim | the old state: nothing has happened |
+//! | between claim and store | the state in the store, which is the old one; the claim expires after 20 s |
+//! | between store and Redis | the new state, from the store, if their memory does not hold the name; otherwise when their memory asks again (`refresh`); the claim expires after 20 s |
 //! | between Redis and the stream | the same, but from Redis |
 //!
-//! The value and the announcement fail apart: where the value cannot be put, the change is announced
-//! as one that Redis lacks, and every node looks past Redis for the name until one of them has dropped
+//! Putting the value and announcing the change can fail independently. If the value cannot be put, the node
+//! announces a change that Redis lacks. All nodes then bypass Redis for that name until one of them has dropped
 //! the old value; see `changes`.
 //!
-//! # What happens when Redis is away
+//! # When Redis is away
 //!
-//! Links come from memory and the store. Changes are made in the store all the same, and Redis is told
-//! later (`repairs`); until that is done the node that made them does not believe Redis about them.
+//! Links come from memory and the store. Changes go to the store as usual, and the node makes up for the calls of
+//! Redis later (`repairs`). Until then it does not trust Redis about the names that it has changed.
 //!
-//! A Redis that is started may read from a file what it held minutes or hours ago. Every value says when
-//! it was put, and what was put before the server was started counts as nothing; where the server does not
-//! tell when that was, nothing is read from it. One that has only been
-//! cut off, or a replica that takes over, may lack the last changes: another node that asks before the
-//! repair, some tens of milliseconds, may see the old state once more. If the node that made the change
-//! dies before the repair, what Redis holds ends by its time, at the latest after [`RedisConfig::keep`].
-//! Of a cluster's shards it is not known when they were started: they need replicas, or no files.
+//! A Redis server that starts may load a file with values that are minutes or hours old. Each value says when it
+//! was put, and nodes ignore values from before the start of the Redis server. If the Redis server does not tell
+//! when it started, nodes read no link from it. A Redis server that was only unreachable, or a replica that takes
+//! over, may lack the last changes: a node that asks in the tens of milliseconds before the repair may see the old
+//! state once more. If the node that made the change dies before the repair, the old value expires, after
+//! [`RedisConfig::keep`] at the latest. tinyns does not know when the shards of a cluster started: they need
+//! replicas, or must not save to files.
 //!
-//! A Redis that answers but refuses writes (too few replicas, a full disk) counts as one that is down.
-//! One that is full and may not evict is used: changes are dropped there instead of put, and announced;
-//! see `scripts`.
+//! A Redis server that answers but refuses writes (too few replicas, a full disk) counts as down. One whose memory
+//! is full and that may not evict is used: changes drop the old value instead of putting a new one, and are
+//! announced; see `scripts`.
 
-mod belonging;
 mod board;
 mod breaker;
 mod changes;
@@ -74,6 +87,7 @@ mod read;
 mod repairs;
 mod rights;
 mod scripts;
+mod store_mark;
 mod troubles;
 mod value;
 mod write;
@@ -85,7 +99,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::belonging::Belonging;
 use self::board::Board;
 use self::changes::Changes;
 use self::client::Client;
@@ -100,6 +113,7 @@ use self::mark::Mark;
 pub(super) use self::read::Held;
 use self::repairs::Repairs;
 use self::scripts::{Run, millis};
+use self::store_mark::StoreMark;
 pub(super) use self::write::{WriteClaim, Written};
 use super::batch::{BatchLimits, Batcher};
 use super::memory::Memory;
@@ -108,7 +122,7 @@ use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
 use crate::store::{Seal, Store};
 
-/// Readers' claims and what they put.
+/// Batches of read claims, and of the values that replace them.
 const FILLS: BatchLimits = BatchLimits {
     queue: 16_384,
     size: 256,
@@ -122,13 +136,13 @@ pub(super) struct RedisCache {
     memory: Arc<Memory>,
     changes: Changes,
     repairs: Arc<Repairs>,
-    /// Where servers that share the store tell each other past Redis.
+    /// Where nodes leave notices for each other; none with a store that only this node uses.
     board: Option<Board>,
-    /// Whether Redis may hold older states of some links, for too many changes waited for it.
+    /// Whether repairs were given up because too many were pending: Redis may hold old values of those names.
     given_up: AtomicBool,
     fills: Batcher<Run, Result<i64, Failure>>,
     keys: Keys,
-    /// The name of this node, in claims and in the stream.
+    /// The name of this node, in claims and in the stream. No other node has it.
     node: Box<str>,
     claims: AtomicU64,
     keep: Duration,
@@ -137,13 +151,12 @@ pub(super) struct RedisCache {
 }
 
 impl RedisCache {
-    /// A cache that is not connected yet: [`RedisCache::start`] sees to that. An absent name is
-    /// remembered for `absent_for`. Notices go to and come from the store, if it takes them. To be called
-    /// within a runtime.
+    /// A cache that is not connected yet; [`RedisCache::start`] connects it. Absences stay in Redis for
+    /// `absent_for`. If the store takes notices, the node leaves them there. Must be called within a runtime.
     ///
     /// # Errors
-    /// [`RedisOpenError`] where the configuration names files that cannot be read, or settings that
-    /// the client does not take. A Redis that does not answer is none.
+    /// [`RedisOpenError`] if a file that the configuration names cannot be read, or the client refuses the
+    /// settings. A Redis server that does not answer is no error.
     pub(super) fn new(
         config: &RedisConfig,
         memory: Arc<Memory>,
@@ -152,8 +165,8 @@ impl RedisCache {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
-        let belonging = Belonging::new(store.clone(), &config.prefix);
-        let client = Client::new(config, belonging, clock.clone(), metrics.clone())?;
+        let store_mark = StoreMark::new(store.clone(), &config.prefix);
+        let client = Client::new(config, store_mark, clock.clone(), metrics.clone())?;
         let client = Arc::new(client);
         let keys = Keys::new(&config.prefix);
         let node = node_name(&clock);
@@ -184,8 +197,8 @@ impl RedisCache {
         })
     }
 
-    /// Connects, follows the stream and makes repairs, until it is told to stop. `gap` is called when
-    /// Redis may have lost what it held.
+    /// Starts the tasks that connect to Redis, follow the stream, make repairs and exchange notices until
+    /// `shutdown`. They call `gap` when Redis may have lost values.
     pub(super) fn start(
         self: &Arc<Self>,
         tasks: &TaskTracker,
@@ -197,7 +210,7 @@ impl RedisCache {
         tasks.spawn(async move { cache.renew(stop, &*lost).await });
         let (cache, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move {
-            let recovered = || cache.repairs.doubt_recent(Instant::now());
+            let recovered = || cache.repairs.recheck_recent(Instant::now());
             cache.client.supervise(stop, recovered).await;
         });
         let (cache, stop) = (self.clone(), shutdown.clone());
@@ -208,40 +221,38 @@ impl RedisCache {
         tasks.spawn(async move { cache.keep_board(stop).await });
     }
 
-    /// Reads the files of the configuration again; if they have changed, connections are made anew.
-    /// Whether they have.
+    /// Reads the files of the configuration again. If they have changed, returns true and reconnects.
     pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
         self.client.reload()
     }
 
-    /// Whether the other servers know of the last change of a name, as far as there are any.
+    /// Whether the last change of a name that this node made was announced; true if no other node uses the store.
     pub(super) fn is_visible_elsewhere(&self, name: &LinkName) -> bool {
-        self.board.is_none() || !self.repairs.is_untold(name)
+        self.board.is_none() || !self.repairs.is_unannounced(name)
     }
 
-    /// Has everything looked up again whenever the store turns out to be another one, until it is told to
-    /// stop.
+    /// Makes memory look everything up again whenever the store turns out to be another one, until `shutdown`.
     async fn renew(&self, shutdown: CancellationToken, gap: &impl Fn()) {
-        let renewed = &self.client.belonging().renewed;
+        let renewed = &self.client.store_mark().renewed;
         while shutdown
             .run_until_cancelled(renewed.notified())
             .await
             .is_some()
         {
-            self.memory.doubt_all(Instant::now());
+            self.memory.revalidate_all(Instant::now());
             gap();
         }
     }
 
-    /// Leaves word in Redis how the store was left, so that the next run of this server can use what is
-    /// there; see [`belonging`]. To be called when nothing changes any more.
+    /// Leaves a note in Redis that says in which state this node left the store, so that its next run can use the
+    /// values in Redis; see [`store_mark`]. Must be called after the last change.
     pub(super) async fn hand_over(&self, seal: &Seal) {
         let is_whole = self.repairs.pending() == 0 && !self.given_up.load(Ordering::Acquire);
-        // A cluster loses what one shard holds and keeps the rest, and the word with it.
-        if !is_whole || self.client.believed().is_none() || self.down().1 > 1 {
+        // One shard of a cluster can lose its values while another shard still has the note.
+        if !is_whole || self.client.trusted().is_none() || self.down().1 > 1 {
             return;
         }
-        let Some((key, note)) = self.client.belonging().note(seal, self.clock.now()) else {
+        let Some((key, note)) = self.client.store_mark().note(seal, self.clock.now()) else {
             return;
         };
         let mut set = redis::cmd("SET");
@@ -249,40 +260,39 @@ impl RedisCache {
         let left = self.client.command::<()>("hand over", &key, &set).await;
         if left.is_err() {
             tracing::info!(
-                "Redis was not told how the store was left; the next start fills it anew"
+                "the note for the next start cannot be left in Redis; the next start will load all links again"
             );
         }
     }
 
-    /// What an operator should know of what Redis holds.
+    /// Reasons why Redis cannot be fully trusted, for an operator.
     pub(super) fn doubts(&self) -> Vec<&'static str> {
-        let belonging = self.client.belonging();
+        let store_mark = self.client.store_mark();
         let is_connected = self.down().0 < self.down().1;
         let mut doubts = Vec::new();
-        if belonging.has_conflict() {
-            doubts.push(belonging::CONFLICT);
+        if store_mark.has_conflict() {
+            doubts.push(store_mark::CONFLICT);
         }
-        if is_connected && self.client.is_ageless() {
-            doubts.push(client::AGELESS);
+        if is_connected && self.client.hides_its_age() {
+            doubts.push(client::AGE_UNKNOWN);
         }
-        if is_connected && belonging.mark().is_none() {
-            doubts.push(belonging::NAMELESS);
+        if is_connected && store_mark.mark().is_none() {
+            doubts.push(store_mark::STORE_UNKNOWN);
         }
         doubts
     }
 
-    /// Whether Redis works: how many of its parts do not, and of how many.
+    /// How many parts of Redis are down, and how many parts there are.
     pub(super) fn down(&self) -> (usize, usize) {
         self.client.down()
     }
 
-    /// How many changes Redis has not been told of.
+    /// How many names wait for a repair.
     pub(super) fn repairs_pending(&self) -> usize {
         self.repairs.pending()
     }
 
-    /// How long a link may stay: never beyond its end. One that has ended is remembered as briefly as
-    /// an absence.
+    /// How long a link may stay in Redis: never beyond its end. A link that has ended stays as long as an absence.
     fn life(&self, link: &Link) -> Duration {
         let now = self.clock.now();
         match link.expires_at {
@@ -292,9 +302,9 @@ impl RedisCache {
         }
     }
 
-    /// What values are to bear. While there is none yet, nothing is put.
+    /// The mark for new values. While it is [`Mark::NONE`] no script runs, so nothing is put.
     fn mark(&self) -> Mark {
-        self.client.belonging().mark().unwrap_or(Mark::NONE)
+        self.client.store_mark().mark().unwrap_or(Mark::NONE)
     }
 
     fn token(&self) -> String {
@@ -303,7 +313,7 @@ impl RedisCache {
     }
 }
 
-/// A name that no other node has: random, or where there is nothing random, the time.
+/// A random name for this node; from the time if the system has no random numbers.
 fn node_name(clock: &Clock) -> Box<str> {
     let number = getrandom::u64().unwrap_or_else(|_| clock.micros());
     format!("{number:016x}").into()

@@ -1,4 +1,4 @@
-//! Reading what Redis holds of names, and filling it from the store.
+//! Reading the values of names, and filling Redis from the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,41 +6,42 @@ use std::time::Duration;
 use super::RedisCache;
 use super::board::Board;
 use super::client::Failure;
-use super::mark::Era;
+use super::mark::Validity;
 use super::scripts::{self, Run, millis};
 use super::value::{self, Value};
 use crate::link::{Link, LinkName, Version};
 
-/// The life of a reader's claim: longer than a query waits for the store.
+/// How long a read claim lives: longer than a query waits for the store.
 const READ_CLAIM: Duration = Duration::from_secs(5);
 
-/// What Redis says of a name.
+/// What Redis holds for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::links) enum Held {
-    /// This link, expired or not.
+    /// This link, which may have ended.
     Link(Arc<Link>),
-    /// There is no link; the version is that of its deletion, or 0.
+    /// There is no link; the version is that of its tombstone, or 0 if there is none.
     Absent(Version),
-    /// The store has to be asked.
+    /// Nothing that can be used: ask the store.
     Nothing,
-    /// The store has to be asked, for this link is being changed.
+    /// A claim: ask the store. Before the change, the link was this one.
     Changing(Arc<Link>),
 }
 
-/// The text of a claim that was put.
+/// The text of a read claim.
 #[derive(Debug)]
 pub(in crate::links) struct Claim(String);
 
 impl RedisCache {
-    /// What is held of these names, in their order, in one call.
+    /// What Redis holds for each of these names, in one call.
     pub(in crate::links) async fn get_many(
         &self,
         names: &[&LinkName],
     ) -> Vec<Result<Held, Failure>> {
         let keys: Vec<String> = names.iter().map(|name| self.keys.link(name)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        // Before the call: a server that has come in its place is judged more strictly, not less.
-        let Some(era) = self.client.believed() else {
+        // Taken before the call: if the Redis server is replaced meanwhile, its values are judged too strictly,
+        // not too leniently.
+        let Some(validity) = self.client.trusted() else {
             return names.iter().map(|_| Err(Failure::Skipped)).collect();
         };
         if self
@@ -53,21 +54,21 @@ impl RedisCache {
         let values = self.client.get_many(&keys).await;
         let held = names.iter().zip(values);
         held.map(|(name, value)| match value {
-            // What it holds may be older than what this node has written.
+            // The value may be older than what this node has written.
             Ok(_) if self.repairs.contains(name) => Err(Failure::Skipped),
-            Ok(value) => Ok(held_of(name, value.as_deref(), era)),
+            Ok(value) => Ok(held_of(name, value.as_deref(), validity)),
             Err(failure) => Err(failure),
         })
         .collect()
     }
 
-    /// Whether a link is held of this name, one that is being changed included.
+    /// Whether Redis holds a link for this name, or a claim that replaced one.
     pub(in crate::links) async fn holds_link(&self, name: &LinkName) -> bool {
         let held = self.get_many(&[name]).await.pop();
         matches!(held, Some(Ok(Held::Link(_) | Held::Changing(_))))
     }
 
-    /// The right to put what will be read from the store; none if somebody else has it.
+    /// Puts a read claim; none if the name has a value, or the call fails.
     pub(in crate::links) async fn claim_read(&self, name: &LinkName) -> Option<Claim> {
         let claim = value::reads(&self.token(), self.mark());
         let args = vec![claim.clone(), millis(READ_CLAIM).to_string()];
@@ -78,14 +79,15 @@ impl RedisCache {
         }
     }
 
-    /// Puts what was read, in its own time. What finds no room is not put, and read again.
+    /// Puts what was read from the store, in the background. If the queue is full it is not put, and is read
+    /// again.
     pub(in crate::links) fn fill(&self, name: &LinkName, claim: Claim, found: Option<&Link>) {
         let now = self.clock.now();
         let (text, life) = match found {
             Some(link) => (value::link(link, now, self.mark()), self.life(link)),
             None => (value::absent(Version(0), now, self.mark()), self.absent_for),
         };
-        // Redis refuses a life of nothing; and where absences are not to be kept, none is.
+        // Redis refuses a life of 0, and `absent_for` may be 0: then only the claim is removed.
         let run = match millis(life) {
             0 => Run::new(&scripts::RELEASE, self.keys.link(name), vec![claim.0]),
             life => {
@@ -96,14 +98,14 @@ impl RedisCache {
         self.fills.tell(run);
     }
 
-    /// Drops what is held of a name if it is older than `version`: Redis has lost what came after.
+    /// Drops the value of a name if it is older than `version`: Redis has lost a newer one.
     pub(in crate::links) fn drop_older(&self, name: &LinkName, version: Version) {
         self.fills.tell(self.drop_run(name, version));
     }
 }
 
-fn held_of(name: &LinkName, value: Option<&[u8]>, era: Era) -> Held {
-    match value.and_then(|text| value::parse(name, text, era)) {
+fn held_of(name: &LinkName, value: Option<&[u8]>, validity: Validity) -> Held {
+    match value.and_then(|text| value::parse(name, text, validity)) {
         Some(Value::Link(link)) => Held::Link(Arc::new(link)),
         Some(Value::Absent(version)) => Held::Absent(version),
         Some(Value::Changing(link)) => Held::Changing(Arc::new(link)),

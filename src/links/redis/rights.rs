@@ -1,10 +1,10 @@
-//! What tinyns needs to be allowed in Redis, and whether it is.
+//! The rights that tinyns needs in Redis, and whether it has them.
 //!
-//! A user of Redis may have the right to some commands and keys only (`ACL SETUSER`). What is missing
-//! shows in no single place: a user without scripts can read and follow the stream, and yet nothing
-//! that it changes is ever put. So every right is tried when a connection is made, with calls that
-//! change nothing but keys for this very purpose, and again when a call was refused for that reason.
-//! `ACL DRYRUN` would tell the same, but a user with few rights has none to that.
+//! A Redis user may be limited to some commands and keys (`ACL SETUSER`). A missing right does not show in any
+//! single place: without the right to run scripts, for example, a node can follow the stream, but none of its
+//! changes reaches Redis. So tinyns tries every right when it connects, and again after a call was refused. The
+//! calls change only keys that exist for this purpose. `ACL DRYRUN` would be simpler, but a limited user has no
+//! right to it.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +15,16 @@ use super::connection::Connection;
 use super::error::is_refused;
 use super::scripts;
 
-/// What is asked for with every command, and behind it what Redis calls it in `ACL SETUSER`.
+/// A call that needs a right, and the name of the right in `ACL SETUSER`.
 type Check = (Cmd, &'static str);
 
-/// The rights that are missing, as `ACL SETUSER` writes them: `+get`, `~tinyns:*`.
+/// The missing rights, as `ACL SETUSER` writes them: `+get`, `~tinyns:*`.
 pub(super) type Missing = BTreeSet<String>;
 
-/// Tries all rights; gives those that are missing.
+/// Tries all rights; returns the missing ones.
 ///
 /// # Errors
-/// Where the connection fails meanwhile.
+/// If the connection fails meanwhile.
 pub(super) async fn missing(
     connection: &mut Connection,
     prefix: &str,
@@ -40,7 +40,7 @@ pub(super) async fn missing(
         if !is_refused(&error) {
             continue;
         }
-        // "No permissions to access a key", in several wordings.
+        // "No permissions to access a key", in the wordings of several versions.
         let about_key = error.detail().is_some_and(|detail| detail.contains("key"));
         missing.insert(match about_key {
             true => format!("~{prefix}:*"),
@@ -73,7 +73,7 @@ async fn try_all(connection: &mut Connection, checks: Vec<Check>) -> RedisResult
     }
 }
 
-/// A call for each right that is used. The keys are such as are used, but of no link: no name has a colon.
+/// A call for each right. The keys look like those in use, but belong to no link: no link's name contains a colon.
 fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
     let link = format!("{prefix}:link:tinyns:check");
     let load = format!("{prefix}:warm-load:check");
@@ -102,9 +102,9 @@ fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
         (command(&["HSET", &load, "check", "1"]), "hset"),
         (command(&["HGETALL", &load]), "hgetall"),
         (command(&["PEXPIRE", &load, "1"]), "pexpire"),
-        // An id that is always refused, but not before the right was looked at.
+        // Redis always refuses this id, but checks the right first.
         (command(&["XADD", &changes, "0-0", "check", "1"]), "xadd"),
-        // Longer than it ever is.
+        // The stream is never as long as this.
         (
             command(&["XTRIM", &changes, "MAXLEN", "~", "1000000"]),
             "xtrim",
@@ -124,7 +124,7 @@ fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
         (command(&["PTTL", &link]), "pttl"),
         (command(&["TIME"]), "time"),
         (command(&["INFO", "server"]), "info"),
-        // Where it may not be given a life.
+        // Deletes the key even if PEXPIRE was refused.
         (command(&["DEL", &load]), "del"),
     ];
     if !is_cluster {
@@ -136,7 +136,7 @@ fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
     checks
 }
 
-/// The rights in one line, for a message.
+/// The rights in one line.
 pub(super) fn in_words(missing: &Missing) -> String {
     missing
         .iter()

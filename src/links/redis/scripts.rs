@@ -1,26 +1,29 @@
-//! What is decided inside Redis, each in one round trip. See [`super`] for how the steps fit together.
+//! The scripts: what is decided inside Redis, each in one round trip. [`super`] explains how they fit together.
 //!
-//! Every script has one key, so that all of them run in a cluster as well, and looks at what is held
-//! by its beginning, as [`super::value`] writes it. Whatever else stands there, of any type, counts as
-//! nothing and is replaced.
+//! Every script has one key, so all of them run in a cluster as well. It recognises a value by the beginning and
+//! the end of the text, as [`super::value`] writes them. A key of another type, or with another text, counts as
+//! empty and is replaced.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::Script;
 
-use super::mark::Era;
+use super::mark::Validity;
 
-/// `held` is the text, or false where there is none that this program could have written; `kind` is
-/// the field that tells what it is, and `version` a number (exact below 2^53, as versions are; a higher
-/// one is nonsense). The last argument of every script is an [`Era`]: when the server was started, in
-/// seconds since the epoch, and the mark of the store. What was put before comes from a file, and may be
-/// older than what was told since; what bears another mark is of another store, or of a state of this one
-/// that was undone. `claim` is the text without the state that a writer's claim carries.
+/// The beginning of every script. It sets
 ///
-/// `put` is for a server that is full and may not evict: that one refuses what takes room, and lets
-/// things be dropped. What cannot be put is dropped, which is the same as if it had been evicted as soon
-/// as it was put, and makes room.
+/// * `held`: the value, or false if there is none that is valid;
+/// * `kind`: the field that tells the kind of the value;
+/// * `version`: its version as a number (exact below 2^53; values with a higher version are not valid);
+/// * `claim`: the value without the state that a write claim replaced.
+///
+/// The last argument of every script is a [`Validity`]: when the Redis server started, in seconds since the epoch,
+/// and the mark of the store. Older values come from a file and may be outdated. Values with another mark belong
+/// to another store, or to a history that was undone.
+///
+/// `put` sets a value. A Redis server that is full and may not evict refuses that, but lets keys be deleted. The
+/// script then deletes the key, as if the new value had been evicted at once, which also makes room.
 const HELD: &str = r#"
 local held = redis.pcall('GET', KEYS[1])
 local version, kind, claim
@@ -31,13 +34,13 @@ version = tonumber(version) or 0
 if not kind or version > 9007199254740991 then
   held, kind = false, nil
 end
-local born, mark = string.match(ARGV[#ARGV], '^(%d+) (%x+)$')
+local started, mark = string.match(ARGV[#ARGV], '^(%d+) (%x+)$')
 if kind and string.sub(held, -25) ~= ',"of":"' .. mark .. '"}' then
   held, kind, version = false, nil, 0
 end
 if kind == 'url' or kind == 'absent' then
   local put = tonumber(string.match(held, '"at":(%d+),"of":"%x+"}$')) or 0
-  if put < tonumber(born) then held, kind = false, nil end
+  if put < tonumber(started) then held, kind = false, nil end
 end
 claim = held
 if kind == 'writes' then
@@ -69,7 +72,7 @@ macro_rules! script {
 }
 
 script!(
-    /// A reader's claim on a name of which nothing is held. ARGV: claim, its life in ms. 1 if it got it.
+    /// Puts a read claim if the name has no value. ARGV: claim, its life in ms. Returns 1 if it was put.
     READ,
     r#"
 if held then return 0 end
@@ -78,7 +81,7 @@ return put(ARGV[1], ARGV[2])
 );
 
 script!(
-    /// Puts what was read, if the reader's claim still stands. ARGV: claim, text, life in ms.
+    /// Replaces a read claim by what was read, if that claim is still there. ARGV: claim, value, life in ms.
     FILL,
     r#"
 if held ~= ARGV[1] then return 0 end
@@ -87,10 +90,11 @@ return put(ARGV[2], ARGV[3])
 );
 
 script!(
-    /// A writer's claim. It carries the state that it replaces and until when that would have stood, for the
-    /// case that nothing is changed. Two writers at once share one that neither can end, for nobody can tell
-    /// which of them is the last; it ends by its time, and carries nothing: what one of them has replaced may
-    /// be older than what another has made. ARGV: claim, life in ms, shared claim.
+    /// Puts a write claim. It contains the value that it replaces, and when that would have expired, for the case
+    /// that nothing is changed. If there is a write claim already, puts a shared claim that neither node can end,
+    /// because nobody can tell whose change comes last. The shared claim expires. It contains no value: the one
+    /// that the first node replaced may be older than what the second one writes. ARGV: claim, life in ms, shared
+    /// claim.
     CLAIM,
     r#"
 local claim, left = ARGV[1], redis.call('PTTL', KEYS[1])
@@ -106,7 +110,7 @@ return kind ~= 'writes' and done or 0
 );
 
 script!(
-    /// Prolongs a writer's claim. ARGV: claim, life in ms. 1 if it still stands.
+    /// Prolongs a write claim. ARGV: claim, life in ms. Returns 1 if the claim is still there.
     HOLD,
     r#"
 if claim ~= ARGV[1] then return 0 end
@@ -115,10 +119,10 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 );
 
 script!(
-    /// Puts what a write has made. Where the claim has gone, a new value is not put in the place of
-    /// nothing, of which nobody knows what it was, nor of an absence that a reader has found: only over
-    /// what is older. Where another writer's claim stands, that one becomes a shared one: it may belong
-    /// to an older change. ARGV: claim, text, life in ms, version, shared claim, its life in ms.
+    /// Replaces a write claim by the new state. If the claim is gone, the new state replaces only an older value.
+    /// It does not fill an empty key, whose last value is unknown, nor replace an absence that a reader has put.
+    /// If there is the write claim of another node, it becomes a shared claim: it may belong to an older change.
+    /// ARGV: claim, value, life in ms, version, shared claim, its life in ms.
     FINISH,
     r#"
 if not held then return 0 end
@@ -138,7 +142,7 @@ return put(ARGV[2], ARGV[3])
 );
 
 script!(
-    /// Takes a claim back, and leaves nothing. ARGV: claim.
+    /// Removes a claim. ARGV: claim.
     RELEASE,
     r#"
 if claim ~= ARGV[1] then return 0 end
@@ -147,8 +151,8 @@ return redis.call('DEL', KEYS[1])
 );
 
 script!(
-    /// Takes a writer's claim back where nothing was changed: what it has replaced stands again, for as long
-    /// as it would have. ARGV: claim.
+    /// Removes a write claim after nothing was changed: restores the value that it replaced, for the rest of that
+    /// value's life. ARGV: claim.
     RESTORE,
     r#"
 if claim ~= ARGV[1] then return 0 end
@@ -160,8 +164,8 @@ return put(old, string.format('%.0f', left))
 );
 
 script!(
-    /// Drops what is older than a version, and every reader's claim; a writer's becomes a shared one, as
-    /// above. ARGV: version, shared claim, its life in ms.
+    /// Deletes values older than a version, and read claims. A write claim becomes a shared claim, as in `FINISH`.
+    /// ARGV: version, shared claim, its life in ms.
     DROP,
     r#"
 if kind == 'writes' then
@@ -174,8 +178,7 @@ return redis.call('DEL', KEYS[1])
 );
 
 script!(
-    /// Puts what the warm load has read, in the place of nothing or of something older. ARGV: text,
-    /// life in ms, version.
+    /// Puts a link of the warm load if there is no value or an older one. ARGV: value, life in ms, version.
     LOAD,
     r#"
 if kind == 'reads' or kind == 'writes' then return 0 end
@@ -186,7 +189,7 @@ return 1
 );
 
 script!(
-    /// Prolongs the lease of the warm load. ARGV: token, life in ms. 1 if it is still ours.
+    /// Prolongs the lease of the warm load. ARGV: token, life in ms. Returns 1 if the token is still there.
     RENEW,
     r#"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -204,8 +207,8 @@ return redis.call('DEL', KEYS[1])
 );
 
 script!(
-    /// Notes how far a part of the warm load has come, in the notes of a load that was begun: what is
-    /// not there any more was lost with all that had been loaded. ARGV: part, cursor, life in ms.
+    /// Notes the progress of a part of the warm load. If the key is gone, Redis has lost the loaded links with it,
+    /// and nothing is noted. ARGV: part, cursor, life in ms.
     NOTE,
     r#"
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -215,9 +218,9 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 );
 
 script!(
-    /// Announces a change where the server is full and may not evict: it refuses XADD, but not behind a
-    /// command that makes room in the same script. The stream is cut to a length that all nodes which
-    /// follow it have read long ago. ARGV: that length, then the fields of the entry in pairs.
+    /// Announces a change if the Redis server is full and may not evict. It then refuses XADD, but not after a
+    /// command that makes room in the same script. The stream is trimmed to a length that all nodes that follow it
+    /// have read long ago. ARGV: that length, then the fields of the entry in pairs.
     ANNOUNCE,
     r#"
 redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[1])
@@ -226,7 +229,7 @@ return 1
 "#
 );
 
-/// A call of one of the scripts.
+/// A call of a script.
 pub(super) struct Run {
     script: &'static LazyLock<Script>,
     key: String,
@@ -242,25 +245,25 @@ impl Run {
         &self.key
     }
 
-    /// The script itself, for a server that does not know it yet.
+    /// The script itself, for a Redis server that does not have it yet.
     pub(super) fn script(&self) -> &'static Script {
         self.script
     }
 
-    /// The call by the script's hash.
-    pub(super) fn command(&self, era: Era) -> redis::Cmd {
+    /// The call by the hash of the script.
+    pub(super) fn command(&self, validity: Validity) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(self.script.get_hash())
             .arg(1)
             .arg(&self.key)
             .arg(&self.args)
-            .arg(era.to_string());
+            .arg(validity.to_string());
         command
     }
 }
 
-/// All of them, to be loaded when a connection is made.
+/// All scripts; they are loaded when a connection is made.
 pub(super) fn all() -> [&'static Script; 13] {
     [
         &READ, &FILL, &CLAIM, &HOLD, &FINISH, &RELEASE, &RESTORE, &DROP, &LOAD, &RENEW, &UNLOCK,
@@ -268,7 +271,7 @@ pub(super) fn all() -> [&'static Script; 13] {
     ]
 }
 
-/// A life as Redis takes it, in milliseconds.
+/// A duration in the unit that Redis takes: milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{RedisCache, rights};
 
 impl RedisCache {
-    /// What is wrong with Redis, or with how servers hear of each other, for an operator: without
+    /// What is wrong with Redis, or with the way in which nodes learn of changes, for an operator. Contains no
     /// names and addresses.
     pub(in crate::links) fn troubles(&self) -> Vec<Cow<'static, str>> {
         let mut troubles: Vec<Cow<'static, str>> = Vec::new();
@@ -16,7 +16,8 @@ impl RedisCache {
         let missing = self.client.missing_rights();
         if !missing.is_empty() {
             let missing = rights::in_words(&missing);
-            troubles.push(format!("Redis refuses its user what is needed: {missing}").into());
+            troubles
+                .push(format!("Redis refuses its user rights that tinyns needs: {missing}").into());
         }
         if self.client.is_full() {
             troubles.push("Redis is full and may not evict".into());
@@ -30,18 +31,18 @@ impl RedisCache {
             return troubles;
         };
         if board.is_everything_in_doubt() {
-            troubles.push("another server cannot announce its changes: Redis is not used".into());
+            troubles.push("another server cannot announce its changes: Redis is bypassed".into());
         }
         if board.has_unposted() {
             troubles.push(
-                "other servers cannot be told of changes that were made here: neither Redis nor the store \
+                "other servers do not learn of changes made here: neither Redis nor the store takes \
                  takes a notice of them"
                     .into(),
             );
-        } else if self.repairs.untold(Instant::now(), 0).1 > 0 {
+        } else if self.repairs.unannounced(Instant::now(), 0).1 > 0 {
             troubles.push(
-                "changes that were made here are not visible on other servers at once: they cannot be \
-                 announced through Redis"
+                "changes made here are not visible on other servers at once: they cannot be announced through \
+                 Redis"
                     .into(),
             );
         }

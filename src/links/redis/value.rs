@@ -1,42 +1,42 @@
-//! What stands in Redis under the name of a link: JSON, so that `redis-cli GET` shows it.
+//! The value under a link's name in Redis: JSON, so that `redis-cli GET` shows it.
 //!
 //! ```text
 //!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"at":3,"of":"…"}
-//!   {"version":18,"absent":true,"at":3,"of":"…"}  no link; the version is that of its deletion, or 0
-//!   {"version":0,"reads":"n1-7","of":"…"}         a reader's claim: the link is being read from the store
-//!   {"version":0,"writes":"n1-8","of":"…"}        a writer's claim: the link is being changed
-//!   {"version":0,"writes":"n1-8","until":4,"old":{…},"of":"…"}  the same, with what it has replaced, and
-//!                                        until when that would have stood, in milliseconds since the epoch
+//!   {"version":18,"absent":true,"at":3,"of":"…"}  no link; the version is that of its tombstone, or 0
+//!   {"version":0,"reads":"n1-7","of":"…"}         a read claim: a node is reading the link from the store
+//!   {"version":0,"writes":"n1-8","of":"…"}        a write claim: a node is changing the link
+//!   {"version":0,"writes":"n1-8","until":4,"old":{…},"of":"…"}  a write claim with the value that it replaced, and
+//!                                        when that would have expired, in milliseconds since the epoch
 //! ```
 //!
-//! The scripts of [`super::scripts`] tell these apart, and compare versions, by the beginning of the
-//! text alone: the version comes first, and the field that tells the kind behind it. At its end is when
-//! it was put, in seconds since the epoch, and the [mark](super::belonging) of the store that it is of.
+//! [`super::scripts`] look only at the beginning and the end of the text. At the beginning is the version, then
+//! the field that tells the kind. At the end are the time when the value was put (`at`, in seconds since the
+//! epoch) and the [mark](super::store_mark) of the store (`of`).
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::mark::{Era, Mark};
+use super::mark::{Mark, Validity};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 
-/// The highest version that is believed: what the numbers of a script hold exactly. It is that of the
-/// year 2255.
+/// The highest version that is accepted: the largest integer that a script's numbers hold exactly. Versions reach
+/// it in the year 2255.
 pub(super) const MAX_VERSION: u64 = (1 << 53) - 1;
-/// Above every version that is written (see [`Version`]), and exact in a script's numbers.
+/// Above every version that is written (see [`Version`]).
 pub(super) const ANY_VERSION: Version = Version(MAX_VERSION);
 
-/// What a value says of its name.
+/// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// There is this link, expired or not.
+    /// A link, which may have ended.
     Link(Link),
-    /// There is no link; the version is that of its deletion, or 0.
+    /// No link; the version is that of the tombstone, or 0.
     Absent(Version),
-    /// Somebody is reading or changing it; the store knows.
+    /// A claim.
     Claimed,
-    /// Somebody is changing it; the store knows, and before it was this link.
+    /// A write claim that replaced this link.
     Changing(Link),
 }
 
@@ -55,7 +55,7 @@ struct LinkText<'a> {
     of: String,
 }
 
-/// Any text; what is not known is left aside, for a later version of this program may write it.
+/// Any value. Unknown fields are ignored: a later version of tinyns may add some.
 #[derive(Deserialize)]
 struct AnyText<'a> {
     version: u64,
@@ -76,7 +76,7 @@ struct AnyText<'a> {
     of: Option<Cow<'a, str>>,
 }
 
-/// The text that stands for a link of the store with this mark, put at `now`.
+/// The value of a link, put at `now`.
 pub(super) fn link(link: &Link, now: UnixTime, mark: Mark) -> String {
     let text = LinkText {
         version: link.version.0,
@@ -92,27 +92,27 @@ pub(super) fn link(link: &Link, now: UnixTime, mark: Mark) -> String {
     serde_json::to_string(&text).unwrap_or_default()
 }
 
-/// The text that stands for an absent name, put at `now`.
+/// The value of an absent name, put at `now`.
 pub(super) fn absent(version: Version, now: UnixTime, mark: Mark) -> String {
     format!("{{\"version\":{version},\"absent\":true,\"at\":{now},\"of\":\"{mark}\"}}")
 }
 
-/// The text of a reader's claim.
+/// A read claim.
 pub(super) fn reads(token: &str, mark: Mark) -> String {
     format!("{{\"version\":0,\"reads\":\"{token}\",\"of\":\"{mark}\"}}")
 }
 
-/// The text of a writer's claim.
+/// A write claim.
 pub(super) fn writes(token: &str, mark: Mark) -> String {
     format!("{{\"version\":0,\"writes\":\"{token}\",\"of\":\"{mark}\"}}")
 }
 
-/// Reads the text under a name; none if it is nothing that this program writes, of another store, or was
-/// put before the server was started.
-pub(super) fn parse(name: &LinkName, text: &[u8], era: Era) -> Option<Value> {
-    let value = parse_one(name, text, era)?;
+/// Reads a value. None if tinyns would not write it, if its mark is another one, or if it is older than the start
+/// of the Redis server.
+pub(super) fn parse(name: &LinkName, text: &[u8], validity: Validity) -> Option<Value> {
+    let value = parse_one(name, text, validity)?;
     let replaced = match value {
-        Value::Claimed => replaced(text).and_then(|old| parse_one(name, old, era)),
+        Value::Claimed => replaced(text).and_then(|old| parse_one(name, old, validity)),
         _ => None,
     };
     Some(match replaced {
@@ -121,29 +121,29 @@ pub(super) fn parse(name: &LinkName, text: &[u8], era: Era) -> Option<Value> {
     })
 }
 
-/// The text that a writer's claim has replaced.
+/// The value that a write claim replaced.
 fn replaced(claim: &[u8]) -> Option<&[u8]> {
     let claim = std::str::from_utf8(claim).ok()?;
     let claim = claim.strip_prefix("{\"version\":0,\"writes\":\"")?;
     let (_, old) = claim.split_once(",\"old\":")?;
-    // Behind it comes the claim's own mark.
+    // The claim's own mark follows it.
     Some(old.rsplit_once(",\"of\":\"")?.0.as_bytes())
 }
 
-/// Reads a text, without what a writer's claim in it has replaced.
-fn parse_one(name: &LinkName, text: &[u8], era: Era) -> Option<Value> {
+/// Reads a value, without the one that a write claim replaced.
+fn parse_one(name: &LinkName, text: &[u8], validity: Validity) -> Option<Value> {
     let text: AnyText<'_> = serde_json::from_slice(text).ok()?;
     let mark = text.of.as_deref().and_then(Mark::parse)?;
-    if text.version > MAX_VERSION || mark != era.mark {
+    if text.version > MAX_VERSION || mark != validity.mark {
         return None;
     }
-    let old = text.at.unwrap_or(0) < era.born;
+    let old = text.at.unwrap_or(0) < validity.started;
     let claimed = text.reads.is_some() || text.writes.is_some();
     match (text.url.is_some(), text.absent == Some(true), claimed) {
         (true, false, false) if !old => {}
         (false, true, false) if !old => return Some(Value::Absent(Version(text.version))),
         (false, false, true) => return Some(Value::Claimed),
-        // Nothing, or several things at once, or something old.
+        // No kind, several kinds, or too old.
         _ => return None,
     }
     let ttl = match text.ttl {
@@ -173,8 +173,11 @@ mod tests {
         Mark::of(7)
     }
 
-    fn era(born: u64) -> Era {
-        Era { born, mark: mark() }
+    fn validity(started: u64) -> Validity {
+        Validity {
+            started,
+            mark: mark(),
+        }
     }
 
     #[test]
@@ -196,10 +199,14 @@ mod tests {
         };
         for link in [whole, bare] {
             let text = super::link(&link, UnixTime(9), mark());
-            assert_eq!(parse(&name(), text.as_bytes(), era(10)), None, "too old");
-            let other = Era {
+            assert_eq!(
+                parse(&name(), text.as_bytes(), validity(10)),
+                None,
+                "too old"
+            );
+            let other = Validity {
                 mark: Mark::of(8),
-                ..era(9)
+                ..validity(9)
             };
             assert_eq!(parse(&name(), text.as_bytes(), other), None, "another's");
             assert!(text.starts_with("{\"version\":1795466289695389,\"url\":"));
@@ -208,7 +215,7 @@ mod tests {
                 "{text}"
             );
             assert_eq!(
-                parse(&name(), text.as_bytes(), era(9)),
+                parse(&name(), text.as_bytes(), validity(9)),
                 Some(Value::Link(link))
             );
         }
@@ -217,7 +224,11 @@ mod tests {
     #[test]
     fn what_is_no_link() {
         let check = |text: &str, expected| {
-            assert_eq!(parse(&name(), text.as_bytes(), era(0)), expected, "{text}");
+            assert_eq!(
+                parse(&name(), text.as_bytes(), validity(0)),
+                expected,
+                "{text}"
+            );
         };
         check(
             &absent(Version(7), UnixTime(1), mark()),
@@ -236,12 +247,12 @@ mod tests {
         )));
         for claim in [absent, nested, old("1")] {
             assert!(!matches!(
-                parse(&name(), claim.as_bytes(), era(0)),
+                parse(&name(), claim.as_bytes(), validity(0)),
                 Some(Value::Link(_))
             ));
         }
         let link = format!("{{\"version\":1,\"url\":\"https://a/\",\"at\":5,{of}}}");
-        let parsed = |born| parse(&name(), old(&link).as_bytes(), era(born));
+        let parsed = |started| parse(&name(), old(&link).as_bytes(), validity(started));
         assert!(matches!(parsed(5), Some(Value::Changing(link)) if link.version == Version(1)));
         assert_eq!(parsed(6), Some(Value::Claimed), "it comes from a file");
         for nonsense in [
@@ -266,7 +277,7 @@ mod tests {
         let text =
             "{\"version\":1,\"url\":\"https://a/\",\"clicks\":7,\"of\":\"0000000000000007\"}";
         assert!(matches!(
-            parse(&name(), text.as_bytes(), era(0)),
+            parse(&name(), text.as_bytes(), validity(0)),
             Some(Value::Link(_))
         ));
     }

@@ -1,22 +1,22 @@
-//! Changing what Redis holds of a name: the writer's claim, the new state, and the announcement.
+//! Changing the value of a name: the write claim, the new state, and the announcement.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RedisCache;
 use super::client::Failure;
-use super::repairs::{Others, Repair};
+use super::repairs::{Announced, Repair};
 use super::scripts::{self, Run, millis};
 use super::value::{self, ANY_VERSION};
 use crate::link::{Link, LinkName, Version};
 use crate::links::deadline::LATE_WRITE;
 
-/// The life of a writer's claim: longer than a change may take.
+/// How long a write claim lives: longer than a change may take.
 const WRITE_CLAIM: Duration = Duration::from_secs(20);
-/// How long a deletion is remembered; see [`super::load`], which is what needs it.
+/// How long a tombstone lives. [`super::load`] needs it.
 const TOMBSTONE: Duration = Duration::from_secs(120);
 
-/// A change that was begun. Dropped without an end, nobody knows what became of it.
+/// A change that has begun. If it is dropped before its end, its outcome is unknown.
 #[derive(Debug)]
 pub(in crate::links) struct WriteClaim {
     cache: Arc<RedisCache>,
@@ -25,7 +25,7 @@ pub(in crate::links) struct WriteClaim {
 }
 
 impl WriteClaim {
-    /// Ends a change that has certainly changed nothing: what Redis held stands again.
+    /// Ends a change that certainly changed nothing: restores the value that the claim replaced.
     pub(in crate::links) async fn restore(mut self) {
         if let Some(claim) = self.claim.take() {
             let run = Run::new(
@@ -33,12 +33,12 @@ impl WriteClaim {
                 self.cache.keys.link(&self.name),
                 vec![claim],
             );
-            // The claim ends by itself, too.
+            // If this fails, the claim expires.
             let _ = self.cache.client.run("release", &run).await;
         }
     }
 
-    /// Lets the claim stand for longer: it is not known yet what became of the change.
+    /// Prolongs the claim while the outcome of the change is unknown.
     pub(in crate::links) async fn hold(&self) {
         if let Some(claim) = &self.claim {
             let args = vec![claim.clone(), millis(WRITE_CLAIM).to_string()];
@@ -47,7 +47,7 @@ impl WriteClaim {
         }
     }
 
-    /// Puts the new state and tells all nodes. What cannot be told is told later.
+    /// Puts the new state and announces it. If either fails, it is repaired later.
     pub(in crate::links) async fn finish(mut self, written: &Written) {
         if let Some(claim) = self.claim.take() {
             self.cache.finish(&self.name, claim, written).await;
@@ -63,25 +63,25 @@ impl Drop for WriteClaim {
     }
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Debug)]
 pub(in crate::links) enum Written {
-    /// The link is now this.
+    /// The link is now this one.
     Link(Box<Link>),
-    /// Nothing was changed; the link is this.
+    /// Nothing was changed; the link is this one.
     Kept(Box<Link>),
-    /// There is no link, and this is the version of its absence.
+    /// The link was deleted; this is the version of its absence.
     Deleted(Version),
     /// Nothing was changed; there is no link.
     Nothing,
-    /// There is no link that could be told; of what version its absence is, nobody knows.
+    /// There is no readable link, and the version of its absence is unknown.
     Gone,
 }
 
 impl RedisCache {
-    /// Begins a change of a name: keeps readers of Redis away from it.
+    /// Begins a change: puts a write claim, so that no node trusts Redis about the name.
     pub(in crate::links) async fn begin(self: &Arc<Self>, name: &LinkName) -> WriteClaim {
-        self.client.belonging().note_change();
+        self.client.store_mark().note_change();
         let claim = value::writes(&self.token(), self.mark());
         let [shared, life] = self.shared_claim();
         let args = vec![claim.clone(), life, shared];
@@ -91,12 +91,12 @@ impl RedisCache {
             name: name.clone(),
             claim: Some(claim),
         };
-        // Without it the change is made all the same; then only its end keeps Redis right.
+        // If this fails, the change is made all the same, and only `finish` makes Redis right.
         let _ = self.client.run("claim", &run).await;
         write
     }
 
-    /// Ends a change: puts the new state and tells all nodes. What cannot be told is told later.
+    /// Ends a change: puts the new state and announces it. If either fails, it is repaired later.
     async fn finish(&self, name: &LinkName, claim: String, written: &Written) {
         let key = self.keys.link(name);
         let now = self.clock.now();
@@ -113,10 +113,10 @@ impl RedisCache {
             ),
             Written::Nothing | Written::Gone => {
                 let run = Run::new(&scripts::RELEASE, key, vec![claim]);
-                // The claim ends by itself, too.
+                // If this fails, the claim expires.
                 let _ = self.client.run("release", &run).await;
                 if matches!(written, Written::Gone) {
-                    self.tell(name, ANY_VERSION, Ok(())).await;
+                    self.announce(name, ANY_VERSION, Ok(())).await;
                 }
                 return;
             }
@@ -126,52 +126,53 @@ impl RedisCache {
         let args = vec![claim, text, life, version.to_string(), shared, shared_life];
         let run = Run::new(&scripts::FINISH, key, args);
         let put = self.client.run("finish", &run).await.map(drop);
-        // The claim ends by itself, and nobody has to hear that nothing has changed.
+        // Nothing changed, so there is nothing to announce; if `finish` failed, the claim expires.
         if !matches!(written, Written::Kept(_)) {
-            self.tell(name, version, put).await;
+            self.announce(name, version, put).await;
         }
     }
 
-    /// Tells all nodes of a change that was put into Redis, or could not be, and has repaired what is left.
-    async fn tell(&self, name: &LinkName, version: Version, put: Result<(), Failure>) {
-        // Also where the value could not be put: the stream may be on a shard that works.
+    /// Announces a change, and adds a repair if the change could not be put or announced.
+    async fn announce(&self, name: &LinkName, version: Version, put: Result<(), Failure>) {
+        // Even if the value could not be put: the stream may be on a shard that works.
         let announced = self.changes.announce(name, version, put.is_err()).await;
         let now = Instant::now();
         if put.is_ok() && announced.is_ok() {
-            return self.repairs.told(name.clone(), version, now);
+            return self.repairs.note_done(name.clone(), version, now);
         }
-        let others = match announced {
-            Ok(()) => Others::Told,
-            Err(_) => Others::NotTold,
+        let announced = match announced {
+            Ok(()) => Announced::Lacking,
+            Err(_) => Announced::No,
         };
         let repair = Repair {
             version,
             due: now,
-            others,
+            announced,
             own: true,
         };
         self.repairs.add(name.clone(), repair);
     }
 
-    /// Nobody knows whether a change was made, or will be: nothing is believed until it must have been.
+    /// The outcome of a change is unknown: Redis is not trusted about the name until the change can no longer
+    /// happen.
     fn repair_unknown(&self, name: &LinkName) {
         let repair = Repair {
             version: ANY_VERSION,
             due: Instant::now() + LATE_WRITE,
-            others: Others::NotTold,
+            announced: Announced::No,
             own: true,
         };
         self.repairs.add(name.clone(), repair);
     }
 
-    /// The call that drops what is held of a name if it is older than `version`.
+    /// The script call that drops the value of a name if it is older than `version`.
     pub(super) fn drop_run(&self, name: &LinkName, version: Version) -> Run {
         let [shared, life] = self.shared_claim();
         let args = vec![version.to_string(), shared, life];
         Run::new(&scripts::DROP, self.keys.link(name), args)
     }
 
-    /// The claim that no writer can end, and its life in ms.
+    /// The claim of several writers, which none of them can end, and its life in ms.
     fn shared_claim(&self) -> [String; 2] {
         let claim = value::writes("several", self.mark());
         [claim, millis(WRITE_CLAIM).to_string()]

@@ -1,23 +1,23 @@
-//! The notice board: how servers hear of changes past Redis.
+//! The notice board: how nodes learn of changes that cannot be announced through Redis.
 //!
 //! ```text
 //!   change ── cannot be announced ── repairs ── every second ──> notice in the store
 //!                                                                     │ every second
-//!   memory forgets, Redis is looked past and repaired  <── read ──────┘ by all others
+//!   memory forgets, Redis is bypassed and repaired <── read ──────────┘ by all other nodes
 //! ```
 //!
-//! A server that is cut off from Redis, or may not write there, goes on to change links in the store. The
-//! others hold what was before: in memory for as long as they believe that they hear of changes, and in
-//! Redis until it ends. So such a server leaves a [`Notice`] in the store. Whoever reads it treats each
-//! change in it as one that was announced and that Redis lacks, and announces what it has repaired, which
-//! is also how a warm load hears of it.
+//! A *cut-off* node cannot reach Redis, or may not write there, but still changes links in the store. The other
+//! nodes hold the old state: in memory, as long as they follow the stream, and in Redis, until the value expires.
+//! So a cut-off node leaves a [`Notice`](crate::store::Notice) in the store. A node that reads it treats each
+//! change in it as one that was announced and that Redis lacks. It announces the repairs that it makes for them,
+//! so a warm load sees these changes in the stream as well.
 //!
-//! A notice that would be too long says that everything is in doubt. The others then look past Redis
-//! altogether: the store answers, within its budget, until the server has told Redis, or until the
-//! notice is over because what Redis held has ended.
+//! If a notice would be too long, it says instead that everything is in doubt. The other nodes then bypass Redis
+//! altogether, and the store answers within its budget. This ends when the cut-off node has repaired Redis, or
+//! when the notice expires because the values that were in Redis have expired.
 //!
-//! A notice is taken back when all in it was announced by Redis, by whomever. Where only one server uses
-//! the store there is nobody to tell, and none of this.
+//! A node withdraws its notice when all changes in it have been announced, by whichever node. There are no notices
+//! if only one node uses the store.
 
 mod post;
 mod read;
@@ -29,28 +29,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::link::{LinkName, Version};
-use crate::store::{Notice, Store, StoreError};
+use crate::store::{Store, StoreError};
 
-/// How often a server looks for notices, and brings its own up to date.
+/// How often a node reads the notices and updates its own.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a look or a posting may take.
+/// How long one of these calls may take.
 const CALL_TIME: Duration = Duration::from_secs(3);
-/// How many looks in a row may fail until it counts that nobody tells of such changes.
+/// After how many failed reads in a row the notices count as not read.
 const FAILURES: u32 = 5;
-/// How many changes a notice names at most, if there is room.
+/// How many changes a notice names at most; [`Notice::fit`](crate::store::Notice::fit) bounds their length.
 const MAX_CHANGES: usize = 16_384;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(in crate::links::redis) struct Board {
     store: Arc<dyn Store>,
-    /// Whether another server has changed more than its notice can name.
+    /// Whether another node has changed more than its notice can name.
     everything: AtomicBool,
-    /// Whether there are changes of which no notice could be left.
+    /// Whether this node has changes that are neither announced nor in its notice.
     unposted: AtomicBool,
 }
 
-/// What is remembered from look to look.
+/// The state that is kept from round to round.
 #[derive(Default)]
 struct Memo {
     posted: Option<Posted>,
@@ -58,14 +58,14 @@ struct Memo {
     failures: u32,
 }
 
-/// What the own notice says: enough to know whether it would say the same again.
+/// The content of the own notice, to see whether it has to be replaced.
 #[derive(PartialEq, Eq)]
 struct Posted {
     number: usize,
     changes: Vec<(LinkName, Version)>,
 }
 
-/// A notice of another server that was obeyed.
+/// A notice of another node that was applied.
 struct Seen {
     number: u64,
     changes: HashSet<(LinkName, Version)>,
@@ -80,12 +80,12 @@ impl Board {
         }
     }
 
-    /// Whether another server has changed more than can be named: nothing in Redis is to be believed.
+    /// Whether another node has changed more than its notice can name, so that no value in Redis can be trusted.
     pub(in crate::links::redis) fn is_everything_in_doubt(&self) -> bool {
         self.everything.load(Ordering::Acquire)
     }
 
-    /// Whether there are changes of this server of which no notice could be left.
+    /// Whether this node has changes that are neither announced nor in its notice.
     pub(in crate::links::redis) fn has_unposted(&self) -> bool {
         self.unposted.load(Ordering::Acquire)
     }

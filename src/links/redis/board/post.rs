@@ -1,4 +1,4 @@
-//! The server's own notice.
+//! A node's own notice.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -9,9 +9,9 @@ use crate::links::redis::RedisCache;
 use crate::store::Notice;
 
 impl RedisCache {
-    /// Brings the own notice up to date.
+    /// Posts, updates or withdraws this node's notice.
     pub(super) async fn post_notice(&self, board: &Board, memo: &mut Memo) {
-        let (changes, number) = self.repairs.untold(Instant::now(), MAX_CHANGES);
+        let (changes, number) = self.repairs.unannounced(Instant::now(), MAX_CHANGES);
         if number == 0 {
             board.unposted.store(false, Ordering::Release);
             if memo.posted.is_some() && self.withdraw_notice(board, &self.node).await {
@@ -40,7 +40,7 @@ impl RedisCache {
                 if memo.posted.is_none() {
                     tracing::warn!(
                         changes = number,
-                        "changes cannot be announced through Redis: other servers are told by a notice in \
+                        "changes cannot be announced through Redis; other servers read them from a notice in \
                          the store"
                     );
                 }
@@ -50,7 +50,7 @@ impl RedisCache {
             Err(error) => tracing::warn!(
                 changes = number,
                 %error,
-                "other servers cannot be told of changes, neither through Redis nor by the store; trying on"
+                "other servers do not learn of changes made here: neither Redis nor the store takes them; retrying"
             ),
         }
     }
@@ -58,7 +58,7 @@ impl RedisCache {
     pub(super) async fn withdraw_notice(&self, board: &Board, node: &str) -> bool {
         let withdrawn = in_time(board.store.withdraw_notice(node)).await;
         if let Err(error) = &withdrawn {
-            tracing::debug!(%error, node, "a notice cannot be taken back");
+            tracing::debug!(%error, node, "cannot withdraw a notice");
         }
         withdrawn.is_ok()
     }

@@ -1,4 +1,4 @@
-//! The notices of other servers.
+//! The notices of other nodes.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -7,11 +7,11 @@ use std::time::Instant;
 use super::{Board, FAILURES, Memo, Seen, in_time};
 use crate::link::{LinkName, Version};
 use crate::links::redis::RedisCache;
-use crate::links::redis::repairs::{Others, Repair};
+use crate::links::redis::repairs::{Announced, Repair};
 use crate::store::Notice;
 
 impl RedisCache {
-    /// Reads what the others say, and obeys.
+    /// Reads the notices and applies them.
     pub(super) async fn read_notices(&self, board: &Board, memo: &mut Memo) {
         let notices = match in_time(board.store.notices()).await {
             Ok(notices) => notices,
@@ -19,7 +19,7 @@ impl RedisCache {
                 tracing::debug!(%error, "notices cannot be read");
                 memo.failures = memo.failures.saturating_add(1);
                 if memo.failures >= FAILURES {
-                    self.changes.set_informed(false);
+                    self.changes.set_reads_notices(false);
                 }
                 return;
             }
@@ -34,25 +34,25 @@ impl RedisCache {
             self.withdraw_notice(board, &notice.node).await;
         }
         let everything = notices.iter().any(|notice| notice.changes.is_none());
-        // Before memory is told: what is looked up from then on must not come from Redis.
+        // Set before memory forgets anything: look-ups from then on must not use Redis.
         if board.everything.swap(everything, Ordering::AcqRel) != everything {
             match everything {
                 true => tracing::warn!(
-                    "another server has made many changes that it cannot announce: Redis is not used"
+                    "another server has made many changes that it cannot announce; Redis is bypassed"
                 ),
                 false => tracing::info!("Redis is used again"),
             }
         }
-        self.changes.set_informed(!everything);
+        self.changes.set_reads_notices(!everything);
         memo.seen
             .retain(|node, _| notices.iter().any(|notice| notice.node == *node));
         for notice in notices {
-            self.obey(notice, &mut memo.seen);
+            self.apply_notice(notice, &mut memo.seen);
         }
     }
 
-    /// Takes in what is new in a notice.
-    fn obey(&self, notice: Notice, seen: &mut HashMap<Box<str>, Seen>) {
+    /// Applies what is new in a notice.
+    fn apply_notice(&self, notice: Notice, seen: &mut HashMap<Box<str>, Seen>) {
         let before = seen.get(&notice.node);
         if before.is_some_and(|before| before.number == notice.number) {
             return;
@@ -60,10 +60,10 @@ impl RedisCache {
         let known = seen.remove(&notice.node).map(|before| before.changes);
         let known = known.unwrap_or_default();
         match &notice.changes {
-            None => self.memory.doubt_all(Instant::now()),
+            None => self.memory.revalidate_all(Instant::now()),
             Some(changes) => {
                 for change in changes.iter().filter(|change| !known.contains(*change)) {
-                    self.take(&change.0, change.1);
+                    self.apply_change(&change.0, change.1);
                 }
             }
         }
@@ -75,15 +75,15 @@ impl RedisCache {
         seen.insert(node, seen_now);
     }
 
-    /// Another server has changed a name, and Redis knows nothing of it.
-    fn take(&self, name: &LinkName, version: Version) {
+    /// Another node has changed a name, and Redis lacks the change.
+    fn apply_change(&self, name: &LinkName, version: Version) {
         let repair = Repair {
             version,
             due: Instant::now() + self.changes.turn(name),
-            others: Others::ToldBefore,
+            announced: Announced::Earlier,
             own: false,
         };
-        // Before memory forgets: what is looked up from then on must not come from Redis.
+        // Before memory forgets the name: look-ups from then on must not use Redis.
         self.repairs.add(name.clone(), repair);
         self.memory.forget_older(name, version);
     }

@@ -1,4 +1,4 @@
-//! The rounds of a server: its own notice, and those of the others.
+//! A node's rounds: it updates its own notice and reads the others.
 
 use tokio_util::sync::CancellationToken;
 
@@ -6,8 +6,7 @@ use super::{INTERVAL, Memo};
 use crate::links::redis::RedisCache;
 
 impl RedisCache {
-    /// Leaves notices and reads those of others until it is told to stop; and then says what is left to
-    /// say.
+    /// Posts and reads notices until `shutdown`, and then updates this node's notice once more.
     pub(in crate::links::redis) async fn keep_board(&self, shutdown: CancellationToken) {
         let Some(board) = &self.board else {
             return;
@@ -15,8 +14,8 @@ impl RedisCache {
         let mut memo = Memo::default();
         let work = async {
             loop {
-                // At once after the start: a server that is started while another is cut off is not to
-                // believe Redis until the next look.
+                // The first round comes at once: a node that starts while another is cut off must not trust Redis
+                // until it has read the notices.
                 self.post_notice(board, &mut memo).await;
                 self.read_notices(board, &mut memo).await;
                 tokio::time::sleep(INTERVAL).await;

@@ -1,14 +1,14 @@
-//! Calls of Redis: each within its time, none while Redis is known to be down.
+//! Calls of Redis. Each one has a time-out, and none is sent while Redis is known to be down.
 //!
 //! ```text
 //!   call ── breaker closed? ── connection? ── within `timeout` ── judged ── breaker
 //!                                                                   │
 //!   supervisor: every second, or at once when a breaker opens ──────┘
-//!     connects anew, tries, closes what works again
+//!     connects, probes, closes the breakers of parts that work again
 //! ```
 //!
-//! Whether Redis works is judged by the calls themselves, and by the supervisor's once a second, so
-//! that a node without traffic notices as well.
+//! The results of the calls themselves show whether Redis works. The supervisor probes once a second, so that a
+//! node without traffic notices as well.
 
 mod supervisor;
 
@@ -22,86 +22,85 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, RedisResult};
 use tokio::sync::Notify;
 
-use super::belonging::Belonging;
 use super::breaker::{Breaker, CLUSTER_RANGES, range, slot};
 use super::config::{RedisConfig, RedisMode};
 use super::connection::{Connection, Connector, get_many, run_many};
 use super::error::{
     RedisOpenError, brief, is_full, is_outage, is_refused, refuses_writes, text, timed_out,
 };
-use super::mark::Era;
+use super::mark::Validity;
 use super::rights::Missing;
 use super::scripts::Run;
+use super::store_mark::StoreMark;
 use crate::base::clock::Clock;
 use crate::base::metrics::{Metrics, RedisOutcome};
 
-/// How often the supervisor tries while all is well.
+/// The pause between probes while all is well.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long it waits before the first try to reach Redis again; the wait doubles with each failure.
+/// The pause before the first attempt to reconnect; it doubles with each failure.
 const MIN_RETRY: Duration = Duration::from_millis(50);
-/// The longest wait between two tries.
+/// The longest pause between attempts.
 const MAX_RETRY: Duration = Duration::from_secs(1);
-/// The life of what it writes to try.
+/// How long the key lives that a probe writes.
 const PROBE_LIFE: Duration = Duration::from_secs(10);
-/// How long a part of a cluster may be down before the connection is made anew from the seeds: by
-/// itself it may know only nodes that are gone.
+/// How long a part of a cluster may be down before the node connects again from the seeds: the old connection may
+/// know only servers that are gone.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a call may take on any connection, whatever the time-out is: what it takes to find out how far
-/// away a server is.
+/// The response time-out of the connection itself, whatever the configured time-out: long enough to measure the
+/// round trip to a distant server.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How many round trips a call may take where the time-out that was set has no room for two.
+/// How many round trips a call may take if the configured time-out is shorter than two.
 const ROUND_TRIPS: u32 = 3;
-/// The longest time-out that is made of that: a query that has waited for it in vain still has the time to
-/// ask the store.
+/// The longest time-out that results from that: a query whose call times out still has time to ask the store.
 const MAX_ADAPTED: Duration = Duration::from_millis(500);
 
-/// What is wrong where the age of Redis is not known, and what to do.
-pub(super) const AGELESS: &str = "Redis refuses INFO, so that nobody knows how old what it holds may be: no \
-    link is read from it; give its user the right +info";
+/// The warning while it is not known when the Redis server started.
+pub(super) const AGE_UNKNOWN: &str = "Redis refuses INFO, so it is not known how old its links are: none is read \
+    from it; grant its user the right +info";
 
-/// A call was not done, or nobody knows whether it was. It says nothing of any link.
+/// A call failed. It may have been carried out all the same, and its failure says nothing about any link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::links) enum Failure {
-    /// It was not tried: Redis is down, or too much waits for it.
+    /// It was not sent: Redis is down, or too many calls wait.
     Skipped,
-    /// It has failed or took too long.
+    /// It failed or timed out.
     Failed,
-    /// The server is full and may not evict: it refuses what takes room, and nothing else.
+    /// The Redis server is full and may not evict: it refuses everything that needs memory.
     Full,
 }
 
 /// See the [module](self).
 pub(super) struct Client {
     connector: Connector,
-    /// What was set as the time-out of a call.
+    /// The configured time-out of a call.
     timeout: Duration,
-    /// How far away the server is, as it was found when the connection was made; nanoseconds.
+    /// The round trip in nanoseconds, measured when the connection was made.
     round_trip: AtomicU64,
     prefix: Box<str>,
-    /// The rights that the user of Redis lacks, as they were found last.
+    /// The rights that the Redis user lacks, as of the last check.
     missing: Mutex<Missing>,
     /// Whether a call was refused since then.
     refused: AtomicBool,
-    /// What was told last of how far away the server is.
-    told_far: Mutex<Far>,
-    /// Why there is no connection, where there is none.
+    /// What the log last said about the round trip.
+    logged_distance: Mutex<Far>,
+    /// Why there is no connection.
     why_down: Mutex<Option<&'static str>>,
     connection: ArcSwapOption<Connection>,
-    /// One, or one for each range of a cluster.
+    /// One, or one for each range of slots of a cluster.
     breakers: Vec<Breaker>,
-    /// A key in each range, for the supervisor to try.
+    /// A key in each range, for the probes.
     probes: Vec<String>,
-    /// Whether a part of Redis is full and may not evict, as it was found a moment ago.
+    /// Whether a part of Redis was full at the last probe and may not evict.
     full: AtomicBool,
     /// Wakes the supervisor.
     trouble: Notify,
-    /// Tells that connections are to be made anew.
+    /// Notified when all connections have to be made anew.
     renewed: Notify,
-    /// When the server was started, in seconds since the epoch; 0 where that is not known.
-    born: AtomicU64,
-    /// Whether the server does not tell that.
-    ageless: AtomicBool,
-    belonging: Belonging,
+    /// When the Redis server started, in seconds since the epoch; 0 if unknown.
+    started: AtomicU64,
+    /// Whether the Redis server refuses to tell when it started.
+    age_hidden: AtomicBool,
+    store_mark: StoreMark,
     keep: Duration,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -119,7 +118,7 @@ impl fmt::Debug for Client {
 impl Client {
     pub(super) fn new(
         config: &RedisConfig,
-        belonging: Belonging,
+        store_mark: StoreMark,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -134,7 +133,7 @@ impl Client {
             prefix: config.prefix.clone(),
             missing: Mutex::default(),
             refused: AtomicBool::new(false),
-            told_far: Mutex::default(),
+            logged_distance: Mutex::default(),
             why_down: Mutex::default(),
             connection: ArcSwapOption::empty(),
             breakers: (0..ranges).map(|_| Breaker::default()).collect(),
@@ -142,86 +141,85 @@ impl Client {
             full: AtomicBool::new(false),
             trouble: Notify::new(),
             renewed: Notify::new(),
-            born: AtomicU64::new(0),
-            ageless: AtomicBool::new(false),
-            belonging,
+            started: AtomicU64::new(0),
+            age_hidden: AtomicBool::new(false),
+            store_mark,
             keep: config.keep,
             clock,
             metrics,
         })
     }
 
-    /// A connection of its own, for calls that wait: each may take `patience`.
+    /// A separate connection for blocking calls, each of which may take `patience`.
     pub(super) async fn connect_apart(&self, patience: Duration) -> RedisResult<Connection> {
         self.connector.connect(patience).await
     }
 
-    /// When the server was started, in seconds since the epoch, or 0. What was put before comes from a
-    /// file, and may be older than what the server had been told.
-    pub(super) fn born(&self) -> u64 {
-        self.born.load(Ordering::Acquire)
+    /// When the Redis server started, in seconds since the epoch; 0 if unknown. Older values come from a file and
+    /// may be outdated.
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Ordering::Acquire)
     }
 
-    /// Of whom what is held is.
-    pub(super) fn belonging(&self) -> &Belonging {
-        &self.belonging
+    /// The mark of the store, and how it is determined.
+    pub(super) fn store_mark(&self) -> &StoreMark {
+        &self.store_mark
     }
 
-    /// What counts of what is held; none as long as it is not known which store this is.
-    pub(super) fn era(&self) -> Option<Era> {
-        let mark = self.belonging.mark()?;
-        let born = self.born();
-        Some(Era { born, mark })
+    /// Which values are valid; none while the store is not known.
+    pub(super) fn validity(&self) -> Option<Validity> {
+        let mark = self.store_mark.mark()?;
+        let started = self.started();
+        Some(Validity { started, mark })
     }
 
-    /// The same for those who read: none as well where it is not known how old that may be.
-    pub(super) fn believed(&self) -> Option<Era> {
-        self.era().filter(|_| !self.is_ageless())
+    /// The same for reading links: none while it is not known how old the values may be, either.
+    pub(super) fn trusted(&self) -> Option<Validity> {
+        self.validity().filter(|_| !self.hides_its_age())
     }
 
-    /// Whether there is a server that does not tell how long it has been running.
-    pub(super) fn is_ageless(&self) -> bool {
-        self.ageless.load(Ordering::Acquire)
+    /// Whether the Redis server refuses to tell when it started.
+    pub(super) fn hides_its_age(&self) -> bool {
+        self.age_hidden.load(Ordering::Acquire)
     }
 
-    /// Whether a call about this key would be tried.
+    /// Whether a call about this key would be sent.
     pub(super) fn allows(&self, key: &str) -> bool {
         self.breaker(key).is_closed() && self.connection.load().is_some()
     }
 
-    /// Whether a part of Redis is full and may not evict, as it was found a moment ago.
+    /// Whether a part of Redis was full at the last probe and may not evict.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// The rights that the user of Redis lacks, as they were found last.
+    /// The rights that the Redis user lacks, as of the last check.
     pub(super) fn missing_rights(&self) -> Missing {
         lock(&self.missing).clone()
     }
 
-    /// Why there is no connection, where there is none.
+    /// Why there is no connection; none if there is one.
     pub(super) fn why_down(&self) -> Option<&'static str> {
         let why = *lock(&self.why_down);
         why.filter(|_| self.connection.load().is_none())
     }
 
-    /// How far away the server is: how long a reply takes at least.
+    /// The shortest time of a reply, measured when the connection was made.
     pub(super) fn round_trip(&self) -> Duration {
         Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
     }
 
-    /// Whether it is so far away that calls cannot but run out of time.
+    /// Whether the round trip is longer than any time-out allows.
     pub(super) fn is_too_far(&self) -> bool {
-        *lock(&self.told_far) == Far::Beyond
+        *lock(&self.logged_distance) == Far::Beyond
     }
 
-    /// How long a call may take: as it was set, or so long that a reply can come at all.
+    /// The time-out of a call: the configured one, or a longer one that leaves time for a reply.
     fn time_out(&self) -> Duration {
         adapted(self.timeout, self.round_trip())
     }
 
-    /// Reads the files of the configuration again; if they have changed, connections are made anew.
-    /// Whether they have.
+    /// Reads the files of the configuration again. If they have changed, returns true and reconnects.
     pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
         let is_new = self.connector.reload()?;
         if is_new {
@@ -232,12 +230,12 @@ impl Client {
         Ok(is_new)
     }
 
-    /// Waits until connections are to be made anew.
+    /// Waits until all connections have to be made anew.
     pub(super) async fn renewed(&self) {
         self.renewed.notified().await;
     }
 
-    /// How many parts of Redis are down, of how many.
+    /// How many parts of Redis are down, and how many parts there are.
     pub(super) fn down(&self) -> (usize, usize) {
         let all = self.breakers.len();
         if self.connection.load().is_none() {
@@ -261,7 +259,7 @@ impl Client {
         self.judge(call, self.range(key), result)
     }
 
-    /// What is held under these keys, in their order.
+    /// The values under these keys, in their order.
     pub(super) async fn get_many(&self, keys: &[&str]) -> Vec<Result<Option<Vec<u8>>, Failure>> {
         let call = "get";
         match self.connection.load_full().as_deref().cloned() {
@@ -281,7 +279,7 @@ impl Client {
         }
     }
 
-    /// What a cluster holds under one key.
+    /// The value under one key of a cluster.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
         let value: redis::Value = self.command("get", key, redis::cmd("GET").arg(key)).await?;
         match value {
@@ -290,23 +288,23 @@ impl Client {
         }
     }
 
-    /// Runs scripts, each for itself; gives their results in order.
+    /// Runs scripts independently of each other; returns their results in order.
     pub(super) async fn run_many(
         &self,
         call: &'static str,
         runs: &[&Run],
     ) -> Vec<Result<i64, Failure>> {
-        let Some(era) = self.era() else {
+        let Some(validity) = self.validity() else {
             return vec![self.skipped(call, runs.len()); runs.len()];
         };
         match self.connection.load_full().as_deref().cloned() {
             Some(Connection::Node(mut node)) if self.breakers[0].is_closed() => {
-                match self.in_time(run_many(&mut node, runs, era)).await {
+                match self.in_time(run_many(&mut node, runs, validity)).await {
                     Ok(results) if results.len() == runs.len() => results
                         .into_iter()
                         .map(|result| self.judge(call, 0, result))
                         .collect(),
-                    // Replies that do not fit the calls: the connection is out of step.
+                    // The number of replies does not match: the connection is out of step.
                     Ok(_) => vec![self.judge(call, 0, Err(timed_out())); runs.len()],
                     Err(error) => vec![self.judge(call, 0, Err(error)); runs.len()],
                 }
@@ -322,10 +320,12 @@ impl Client {
 
     /// Runs one script.
     pub(super) async fn run(&self, call: &'static str, run: &Run) -> Result<i64, Failure> {
-        let (Some(mut connection), Some(era)) = (self.connection_for(run.key()), self.era()) else {
+        let (Some(mut connection), Some(validity)) =
+            (self.connection_for(run.key()), self.validity())
+        else {
             return self.skipped(call, 1);
         };
-        let result = self.in_time(connection.run(run, era)).await;
+        let result = self.in_time(connection.run(run, validity)).await;
         self.judge(call, self.range(run.key()), result)
     }
 
@@ -359,7 +359,7 @@ impl Client {
         Err(Failure::Skipped)
     }
 
-    /// Draws the conclusions from how a call ended.
+    /// Updates the breaker and the metrics by the result of a call.
     fn judge<T>(
         &self,
         call: &'static str,
@@ -396,8 +396,8 @@ impl Client {
         }
     }
 
-    /// Counts a failure. A server that refuses writes goes on to answer reads, which would make up for
-    /// every refusal; so one is enough.
+    /// Counts a failure. If the server refuses writes, one failure opens the breaker: the server still answers
+    /// reads, whose successes would reset the count.
     fn note_failure(&self, range: usize, error: &redis::RedisError) {
         let breaker = &self.breakers[range];
         let opened = match refuses_writes(error) {
@@ -409,7 +409,7 @@ impl Client {
         }
     }
 
-    /// A breaker has opened.
+    /// Called when a breaker opens.
     fn lost(&self, error: &redis::RedisError) {
         *lock(&self.why_down) = Some(brief(error));
         tracing::warn!(
@@ -418,15 +418,14 @@ impl Client {
             brief(error)
         );
         if self.breakers.len() == 1 {
-            // The next one is made anew: this one may be stuck, or lead to a server that is no
-            // longer the master.
+            // The connection is dropped: it may be stuck, or lead to a server that is no longer the master.
             self.connection.store(None);
         }
         self.trouble.notify_one();
     }
 }
 
-/// How long a call may take where so much was set, and the server is so far away.
+/// The time-out of a call for a configured time-out and a round trip.
 fn adapted(set: Duration, round_trip: Duration) -> Duration {
     match round_trip * 2 <= set {
         true => set,
@@ -434,23 +433,23 @@ fn adapted(set: Duration, round_trip: Duration) -> Duration {
     }
 }
 
-/// Nothing under these locks panics.
+/// No code panics while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How far away a server is, measured by the time-out that was set.
+/// How the round trip compares with the configured time-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Far {
     #[default]
     No,
-    /// Calls may take longer than was set.
+    /// Calls may take longer than configured.
     Adapted,
-    /// They run out of time all the same.
+    /// Calls time out even so.
     Beyond,
 }
 
-/// A key in each range: the first of a series that is in it.
+/// A key in each range: the first one of a series that falls into the range.
 fn probes(prefix: &str, ranges: usize) -> Vec<String> {
     let mut probes = vec![String::new(); ranges];
     let mut lacking = ranges;
@@ -484,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_out_has_room_for_a_reply() {
+    fn the_time_out_leaves_time_for_a_reply() {
         let millis = Duration::from_millis;
         let check = |set, round_trip, expected| {
             let got = adapted(millis(set), millis(round_trip));

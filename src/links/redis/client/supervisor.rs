@@ -1,4 +1,4 @@
-//! The supervisor: connects to Redis, looks whether it works, and takes it up again.
+//! The supervisor: connects to Redis, probes it, and reconnects after an outage.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use super::super::error::{brief, is_full, is_outage, text};
 use super::super::mark::Mark;
 use super::super::rights;
 use super::{
-    AGELESS, CLUSTER_PATIENCE, Client, Far, MAX_RETRY, MIN_RETRY, PATIENCE, PROBE_INTERVAL,
+    AGE_UNKNOWN, CLUSTER_PATIENCE, Client, Far, MAX_RETRY, MIN_RETRY, PATIENCE, PROBE_INTERVAL,
     PROBE_LIFE, ROUND_TRIPS, lock,
 };
 
@@ -43,56 +43,61 @@ impl Client {
         }
     }
 
-    /// Makes a new connection, in the place of the one that there is.
+    /// Replaces the connection by a new one.
     async fn connect(&self) -> RedisResult<()> {
         let mut connection = self.connector.connect(PATIENCE).await?;
-        // First: where the server is so far away that the rest fails, the log says that it is.
+        // First: if the server is so far away that the other steps time out, the log says why.
         self.note_round_trip(connection.round_trip().await?);
         connection.must_be_alone().await?;
         connection.load_scripts().await?;
         self.check_rights(&mut connection).await?;
-        // Before it is used: what it holds is judged by that.
+        // Before the connection is used: it decides which values are valid.
         self.learn(&mut connection).await?;
         self.connection.store(Some(Arc::new(connection)));
         Ok(())
     }
 
-    /// Learns what counts of what a server holds.
+    /// Learns which values of the Redis server are valid.
     async fn learn(&self, connection: &mut Connection) -> RedisResult<()> {
         let age = connection.age().await?;
         let now = self.clock.now();
-        let born = match age {
+        let started = match age {
             Age::Seconds(uptime) => Some(now.0.saturating_sub(uptime)),
             Age::Any => Some(0),
             Age::Unknown => None,
         };
-        self.born.store(born.unwrap_or(0), Ordering::Release);
-        if self.ageless.swap(born.is_none(), Ordering::AcqRel) != born.is_none() {
-            match born {
-                None => tracing::warn!("{AGELESS}"),
-                Some(_) => tracing::info!("Redis tells its age again; links are read from it"),
+        self.started.store(started.unwrap_or(0), Ordering::Release);
+        if self.age_hidden.swap(started.is_none(), Ordering::AcqRel) != started.is_none() {
+            match started {
+                None => tracing::warn!("{AGE_UNKNOWN}"),
+                Some(_) => {
+                    tracing::info!("Redis tells again when it started; links are read from it")
+                }
             }
         }
-        // A note that one shard of a cluster has kept says nothing of what the others have lost.
-        let notes_count = born.filter(|_| age != Age::Any);
+        // A note on one shard of a cluster does not show that the other shards have lost nothing.
+        let notes_count = started.filter(|_| age != Age::Any);
         let settling = self
-            .belonging
-            .settle(connection, notes_count, self.keep, now);
+            .store_mark
+            .determine(connection, notes_count, self.keep, now);
         settling.await
     }
 
-    /// Learns it again where that is due: the store has become known, or the server may tell its age now.
+    /// Learns it again if the store was not known, or the server did not tell its age.
     async fn learn_more(&self) {
-        let is_due = self.belonging.is_unsettled() || self.is_ageless();
+        let is_due = self.store_mark.must_determine() || self.hides_its_age();
         if let Some(mut connection) = self.connection.load_full().as_deref().cloned()
             && is_due
             && let Err(error) = self.learn(&mut connection).await
         {
-            tracing::debug!(error = text(&error), "Redis does not tell what it holds");
+            tracing::debug!(
+                error = text(&error),
+                "cannot learn which values of Redis are valid"
+            );
         }
     }
 
-    /// Takes in how far away the server is, and tells if that has changed what a call may take.
+    /// Records the round trip, and logs if it changes what a call may take.
     fn note_round_trip(&self, now: Duration) {
         let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.round_trip.store(nanos, Ordering::Relaxed);
@@ -104,24 +109,24 @@ impl Client {
             (false, true) => Far::Adapted,
             (false, false) => Far::Beyond,
         };
-        if std::mem::replace(&mut *lock(&self.told_far), far) == far {
+        if std::mem::replace(&mut *lock(&self.logged_distance), far) == far {
             return;
         }
         if far == Far::Beyond {
             tracing::warn!(
-                "Redis answers in {took} ms, which is too slow for timeout_ms = {set}: use one that is nearer, \
+                "Redis answers in {took} ms, which is too slow for timeout_ms = {set}: use a nearer Redis server, \
                  or set timeout_ms = {} in [redis]",
                 (now * ROUND_TRIPS).min(PATIENCE).as_millis()
             );
         } else if far == Far::Adapted {
             tracing::warn!(
                 "Redis answers in {took} ms: a call may take {may_take} ms instead of timeout_ms = {set}; use \
-                 one that is nearer, or set timeout_ms = {may_take} in [redis]"
+                 a nearer Redis server, or set timeout_ms = {may_take} in [redis]"
             );
         }
     }
 
-    /// Looks which rights are missing, and tells if that has changed.
+    /// Checks which rights are missing, and logs if that has changed.
     async fn check_rights(&self, connection: &mut Connection) -> RedisResult<()> {
         self.refused.store(false, Ordering::Relaxed);
         let is_sentinel = self.connector.is_sentinel();
@@ -131,7 +136,7 @@ impl Client {
             return Ok(());
         }
         match found.is_empty() {
-            true => tracing::info!("Redis grants its user all that is needed again"),
+            true => tracing::info!("Redis grants its user all rights that tinyns needs again"),
             false => tracing::warn!(
                 missing = rights::in_words(&found),
                 "Redis refuses what tinyns needs (NOPERM): grant its user these rights with ACL SETUSER; \
@@ -142,19 +147,22 @@ impl Client {
         Ok(())
     }
 
-    /// Looks again where a right was missing, or a call was refused.
+    /// Checks again if a right was missing or a call was refused.
     async fn check_rights_again(&self) {
         let is_asked = self.refused.load(Ordering::Relaxed) || !lock(&self.missing).is_empty();
         let connection = self.connection.load_full();
         if let Some(connection) = connection.filter(|_| is_asked) {
             let mut connection = Connection::clone(&connection);
             if let Err(error) = self.check_rights(&mut connection).await {
-                tracing::debug!(error = text(&error), "the rights cannot be looked at");
+                tracing::debug!(
+                    error = text(&error),
+                    "cannot check the rights of the Redis user"
+                );
             }
         }
     }
 
-    /// One round of the supervisor; whether all works.
+    /// One round of the supervisor. Whether all parts work.
     async fn probe(&self, state: &mut Supervision, recovered: &impl Fn()) -> bool {
         let stuck = state
             .down_since
@@ -182,12 +190,12 @@ impl Client {
             full |= found == Found::Full;
         }
         if !all_well && self.breakers.len() == 1 {
-            // This one may be stuck, or lead to a server that will not do any more.
+            // The connection may be stuck, or lead to a server that is no longer the master.
             self.connection.store(None);
         }
         if all_well && self.full.swap(full, Ordering::AcqRel) != full {
             match full {
-                false => tracing::info!("Redis has room again"),
+                false => tracing::info!("Redis has free memory again"),
                 true => tracing::warn!(
                     "Redis is full and may not evict: links that change are dropped there and come from \
                      the store; raise maxmemory, or set maxmemory-policy to allkeys-lru"
@@ -202,21 +210,21 @@ impl Client {
         all_well
     }
 
-    /// Tries one part, whatever its breaker says.
+    /// Probes one part, whatever the state of its breaker.
     async fn probe_range(&self, range: usize) -> Found {
         let Some(mut connection) = self.connection.load_full().as_deref().cloned() else {
             return Found::Down;
         };
         let probe = async {
-            // A server that was the master may still answer, with what was true then.
+            // A former master may still answer, with outdated values.
             if self.connector.is_sentinel() {
                 connection.must_be_master().await?;
             }
-            let mark = self.belonging.mark().unwrap_or(Mark::NONE);
+            let mark = self.store_mark.mark().unwrap_or(Mark::NONE);
             let key = &self.probes[range];
             let found = connection.probe(key, mark, PROBE_LIFE).await?;
             if range == 0 {
-                self.belonging.note_probe(found.as_deref(), mark);
+                self.store_mark.note_probe(found.as_deref(), mark);
             }
             Ok(())
         };
@@ -230,7 +238,7 @@ impl Client {
                 Found::Down
             }
             Err(error) if is_full(&error) => Found::Full,
-            // It answers, if only to say that it will not.
+            // A refusal is an answer.
             Err(error) => {
                 tracing::debug!(error = text(&error), "Redis refuses the probe");
                 Found::Works
@@ -252,22 +260,22 @@ impl Client {
     }
 }
 
-/// What the supervisor has found of a part.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Works,
-    /// It answers, but takes nothing that needs room.
+    /// It answers, but refuses everything that needs memory.
     Full,
     Down,
 }
 
-/// What the supervisor remembers from round to round.
+/// The state that the supervisor keeps from round to round.
 struct Supervision {
     /// Whether Redis was ever reached.
     connected: bool,
-    /// Whether it was told that Redis cannot be reached, since it last was.
-    told: bool,
-    /// Since when a part is down although there is a connection.
+    /// Whether the log has said that Redis cannot be reached, during this outage.
+    logged: bool,
+    /// Since when a part has been down although there is a connection.
     down_since: Option<Instant>,
     retry: Duration,
 }
@@ -276,16 +284,16 @@ impl Supervision {
     fn new() -> Self {
         Self {
             connected: false,
-            told: false,
+            logged: false,
             down_since: None,
             retry: MIN_RETRY,
         }
     }
 
-    /// How long to wait for the next round.
+    /// The pause before the next round.
     fn pause(&mut self, all_well: bool) -> Duration {
         if all_well {
-            self.told = false;
+            self.logged = false;
             self.retry = MIN_RETRY;
             return PROBE_INTERVAL;
         }
@@ -294,13 +302,13 @@ impl Supervision {
         pause
     }
 
-    /// One line for each outage, not for each try.
+    /// Logs one line for each outage, not for each attempt.
     fn cannot_connect(&mut self, error: &redis::RedisError) {
-        if !self.told {
-            self.told = true;
+        if !self.logged {
+            self.logged = true;
             tracing::warn!(
                 error = text(error),
-                "cannot connect to Redis: {}; trying on",
+                "cannot connect to Redis: {}; retrying",
                 brief(error)
             );
         }
@@ -312,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_come_less_often_while_redis_is_down() {
+    fn attempts_become_rarer_while_redis_is_down() {
         let mut state = Supervision::new();
         let mut pauses: Vec<Duration> = (0..8).map(|_| state.pause(false)).collect();
         pauses.dedup();

@@ -1,22 +1,22 @@
-//! Changes that Redis has not been told of, and those that it may have lost.
+//! Repairs: what remains to be done in Redis for a name after a call failed, or after Redis may have lost a
+//! change.
 //!
-//! A change is told to Redis after the store has it. If that fails, the name is kept here until it is
-//! done: its value is dropped where it is older, and the change goes to the stream once more. Until
-//! then this node does not believe Redis about that name.
+//! A change goes to Redis after the store has it. If that fails, the name is listed here until a repair succeeds:
+//! the repair drops the value if it is older than the change, and announces the change. Until then this node does
+//! not trust Redis about the name.
 //!
-//! The value and the stream fail apart: they may be on different shards of a cluster, and a user may
-//! have the right to one and not to the other. So a change whose value could not be put is announced
-//! all the same, as one that Redis lacks. Every node that hears of such a change keeps the name here as
-//! well: it looks past Redis for it, and repairs it where it can. Whoever is first says so in the
-//! stream, and the others are done.
+//! Putting the value and announcing the change can fail independently: they may be on different shards of a
+//! cluster, and the Redis user may have the right to one key and not to the other. So if only the value could not
+//! be put, the change is announced as one that Redis lacks. Every node that reads such an entry lists the name
+//! here as well, bypasses Redis for it, and tries to repair it. The first node that succeeds announces the change
+//! without that field, and the others take the name off their lists.
 //!
-//! Repairs are made from both ends of the list at once: what has come up last is what somebody waits
-//! for, and what has waited longest must have its turn as well.
+//! Repairs are taken from both ends of the list: the newest ones because their names are probably in use, the
+//! oldest ones so that none waits for ever.
 //!
-//! A server of Redis that fails over takes its replica's word for what was held, and the replica may
-//! not yet have heard of the last writes; one that is restarted may come back with a state of some
-//! minutes ago. So what this node has changed lately is kept for a while, and repaired once more when
-//! Redis works again after an outage.
+//! When a Redis server fails over, the replica may lack the last writes; one that restarts may load a state of
+//! some minutes ago. So the list of recent changes keeps what this node has put lately, and all of it is repaired
+//! when Redis works again after an outage.
 
 mod work;
 
@@ -29,10 +29,10 @@ use tokio::sync::Notify;
 
 use crate::link::{LinkName, Version};
 
-/// How many names may wait. Those beyond are given up, which is told: what Redis holds of them ends
-/// by its own time.
+/// How many names may be pending. Further ones are given up, with an error in the log: Redis may hold their old
+/// values until these expire.
 const MAX_PENDING: usize = 65_536;
-/// How many changes are remembered, and for how long. Replicas lag by milliseconds, a save by minutes.
+/// How many recent changes are kept, and for how long. Replicas lag by milliseconds, saved files by minutes.
 const MAX_RECENT: usize = 16_384;
 const RECENT: Duration = Duration::from_secs(300);
 
@@ -40,18 +40,18 @@ const RECENT: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(in crate::links::redis) struct Repairs {
     state: Mutex<State>,
-    /// How many names wait: looked at without the lock, for it is nearly always none.
+    /// How many names are pending. Readers need no lock to see that there are none, as is usual.
     pending: AtomicUsize,
-    /// Wakes whoever does the repairs.
+    /// Wakes the task that makes the repairs.
     pub(in crate::links::redis) work: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     pending: HashMap<LinkName, Pending>,
-    /// The names in the order in which their last repair has come up.
+    /// The names by the time when their last repair was added.
     order: BTreeMap<u64, LinkName>,
-    /// The place in that order of the next one.
+    /// The place of the next repair in that order.
     next: u64,
     recent: VecDeque<(Instant, LinkName, Version)>,
     given_up: u64,
@@ -61,56 +61,57 @@ struct State {
 struct Pending {
     repair: Repair,
     place: u64,
-    /// Not to be tried again before this.
+    /// No attempt before this time.
     retry: Instant,
 }
 
-/// What the other nodes know of a change.
+/// Whether a change was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::links::redis) enum Others {
-    /// Nothing.
-    NotTold,
-    /// It was announced, but Redis may have lost that.
-    ToldBefore,
-    /// It was announced as one that Redis lacks.
-    Told,
+pub(in crate::links::redis) enum Announced {
+    /// It was not.
+    No,
+    /// It was, but Redis may have lost the entry.
+    Earlier,
+    /// It was, as a change that Redis lacks.
+    Lacking,
 }
 
-/// What has to be done for a name.
+/// The work that remains for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::links::redis) struct Repair {
-    /// What is older than this is wrong; anything, where nobody knows what was written.
+    /// Values older than this are dropped.
     pub(in crate::links::redis) version: Version,
-    /// Not before this: until then the change may still be made.
+    /// No attempt before this time: until then the store may still make the change.
     pub(in crate::links::redis) due: Instant,
-    pub(in crate::links::redis) others: Others,
-    /// Whether this node has made the change; else it has heard of it.
+    pub(in crate::links::redis) announced: Announced,
+    /// Whether this node made the change, not another one.
     pub(in crate::links::redis) own: bool,
 }
 
 impl Repairs {
-    /// Whether a name waits for its repair.
+    /// Whether a repair of this name is pending.
     pub(in crate::links::redis) fn contains(&self, name: &LinkName) -> bool {
         self.pending() > 0 && self.lock().pending.contains_key(name)
     }
 
-    /// Whether this node has changed a name and could not tell the others.
-    pub(in crate::links::redis) fn is_untold(&self, name: &LinkName) -> bool {
-        let untold = |pending: &Pending| pending.repair.is_untold();
-        self.pending() > 0 && self.lock().pending.get(name).is_some_and(untold)
+    /// Whether this node has changed the name and could not announce it.
+    pub(in crate::links::redis) fn is_unannounced(&self, name: &LinkName) -> bool {
+        let unannounced = |pending: &Pending| pending.repair.is_unannounced();
+        self.pending() > 0 && self.lock().pending.get(name).is_some_and(unannounced)
     }
 
-    /// How many names wait.
+    /// How many names are pending.
     pub(in crate::links::redis) fn pending(&self) -> usize {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// How many names were given up because too many waited, since this was asked last.
+    /// How many names were given up since the last call.
     pub(in crate::links::redis) fn given_up(&self) -> u64 {
         std::mem::take(&mut self.lock().given_up)
     }
 
-    /// Has a name repaired. Of two repairs of one name the later holds, and the higher version.
+    /// Adds a repair. If the name has one already, the later time, the higher version and the more urgent rest
+    /// hold.
     pub(in crate::links::redis) fn add(&self, name: LinkName, repair: Repair) {
         let mut state = self.lock();
         state.add(name, repair);
@@ -119,8 +120,13 @@ impl Repairs {
         self.work.notify_one();
     }
 
-    /// A change that Redis has been told of.
-    pub(in crate::links::redis) fn told(&self, name: LinkName, version: Version, now: Instant) {
+    /// Notes a change that was put and announced.
+    pub(in crate::links::redis) fn note_done(
+        &self,
+        name: LinkName,
+        version: Version,
+        now: Instant,
+    ) {
         let mut state = self.lock();
         state.forget_old(now);
         if state.recent.len() >= MAX_RECENT {
@@ -129,29 +135,34 @@ impl Repairs {
         state.recent.push_back((now, name, version));
     }
 
-    /// Another node says that Redis holds nothing older than this version of a name any more.
-    pub(in crate::links::redis) fn heard(&self, name: &LinkName, version: Version, now: Instant) {
+    /// Another node has announced that Redis holds nothing older than this version of the name.
+    pub(in crate::links::redis) fn done_elsewhere(
+        &self,
+        name: &LinkName,
+        version: Version,
+        now: Instant,
+    ) {
         if self.pending() == 0 {
             return;
         }
         let mut state = self.lock();
         let pending = state.pending.get(name).map(|pending| pending.repair);
-        // What is not due yet may still be written.
+        // If the repair is not due yet, the store may still make the change.
         if pending.is_some_and(|repair| repair.version <= version && repair.due <= now) {
             state.remove(name);
         }
         self.pending.store(state.pending.len(), Ordering::Release);
     }
 
-    /// Redis was away, and may not have all that it was told lately: that is repaired.
-    pub(in crate::links::redis) fn doubt_recent(&self, now: Instant) {
+    /// Redis was down and may have lost recent changes: adds repairs for all of them.
+    pub(in crate::links::redis) fn recheck_recent(&self, now: Instant) {
         let mut state = self.lock();
         state.forget_old(now);
         for (_, name, version) in std::mem::take(&mut state.recent) {
             let repair = Repair {
                 version,
                 due: now,
-                others: Others::ToldBefore,
+                announced: Announced::Earlier,
                 own: true,
             };
             state.add(name, repair);
@@ -161,8 +172,7 @@ impl Repairs {
         self.work.notify_one();
     }
 
-    /// At most `limit` names whose time has come, of those that can be repaired just now: half of them
-    /// those that have come up last, half those that wait longest.
+    /// At most `limit` repairs that are due and `allowed`: half of them the newest, half the oldest.
     pub(in crate::links::redis) fn due(
         &self,
         now: Instant,
@@ -188,9 +198,9 @@ impl Repairs {
         due
     }
 
-    /// The changes of this node that the others could not be told of and whose time has come, the last
-    /// ones first: at most `limit`, and how many there are.
-    pub(in crate::links::redis) fn untold(
+    /// Changes of this node that are due and not announced: at most `limit` of them, the newest first, and how
+    /// many there are.
+    pub(in crate::links::redis) fn unannounced(
         &self,
         now: Instant,
         limit: usize,
@@ -203,7 +213,7 @@ impl Repairs {
         let mut number = 0;
         for name in state.order.values().rev() {
             let repair = state.pending.get(name).map(|pending| pending.repair);
-            let Some(repair) = repair.filter(|r| r.is_untold() && r.due <= now) else {
+            let Some(repair) = repair.filter(|r| r.is_unannounced() && r.due <= now) else {
                 continue;
             };
             number += 1;
@@ -214,15 +224,15 @@ impl Repairs {
         (names, number)
     }
 
-    /// The others have been told that Redis lacks a change, unless there is another one meanwhile.
-    pub(in crate::links::redis) fn others_told(&self, name: &LinkName, repair: &Repair) {
+    /// The change was announced as one that Redis lacks. No effect if a new repair was added meanwhile.
+    pub(in crate::links::redis) fn note_announced(&self, name: &LinkName, repair: &Repair) {
         let mut state = self.lock();
         if let Some(pending) = state.pending_as(name, repair) {
-            pending.repair.others = Others::Told;
+            pending.repair.announced = Announced::Lacking;
         }
     }
 
-    /// A repair has failed, and waits until `due`, unless another has come up meanwhile.
+    /// The repair has failed; the next attempt is at `due`. No effect if a new repair was added meanwhile.
     pub(in crate::links::redis) fn put_off(&self, name: &LinkName, repair: &Repair, due: Instant) {
         let mut state = self.lock();
         if let Some(pending) = state.pending_as(name, repair) {
@@ -230,7 +240,7 @@ impl Repairs {
         }
     }
 
-    /// A repair is done, unless another has come up meanwhile.
+    /// The repair is done. No effect if a new repair was added meanwhile.
     pub(in crate::links::redis) fn done(&self, name: &LinkName, repair: &Repair) {
         let mut state = self.lock();
         if state.pending_as(name, repair).is_some() {
@@ -245,9 +255,9 @@ impl Repairs {
 }
 
 impl Repair {
-    /// Whether this node has made a change of which the others know nothing.
-    fn is_untold(&self) -> bool {
-        self.own && self.others == Others::NotTold
+    /// Whether this node made the change and could not announce it.
+    fn is_unannounced(&self) -> bool {
+        self.own && self.announced == Announced::No
     }
 }
 
@@ -258,7 +268,7 @@ impl State {
             old.repair = Repair {
                 version: old.repair.version.max(repair.version),
                 due: old.repair.due.max(repair.due),
-                others: old.repair.others.min(repair.others),
+                announced: old.repair.announced.min(repair.announced),
                 own: old.repair.own || repair.own,
             };
             self.order.remove(&old.place);
@@ -285,13 +295,13 @@ impl State {
         }
     }
 
-    /// What waits for a name, if it is still this repair.
+    /// The pending state of a name, if its repair is still this one.
     fn pending_as(&mut self, name: &LinkName, repair: &Repair) -> Option<&mut Pending> {
         let pending = self.pending.get_mut(name);
         pending.filter(|pending| pending.repair == *repair)
     }
 
-    /// The repair of a name, if its time has come and it can be made.
+    /// The repair of a name, if it is due and allowed.
     fn due(
         &self,
         name: &LinkName,
@@ -323,13 +333,13 @@ mod tests {
         Repair {
             version: Version(version),
             due,
-            others: Others::NotTold,
+            announced: Announced::No,
             own: true,
         }
     }
 
     #[test]
-    fn a_repair_waits_for_its_time_and_is_done_once() {
+    fn a_repair_waits_until_it_is_due_and_is_made_once() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         assert!(!repairs.contains(&name(1)));
@@ -350,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_while_a_repair_is_made_needs_another() {
+    fn a_change_during_a_repair_needs_another_repair() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         repairs.add(name(1), repair(1, now));
         let begun = repairs.due(now, 10, |_, _| true).remove(0).1;
@@ -363,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repair_that_fails_lets_the_others_have_their_turn() {
+    fn a_failed_repair_does_not_hold_up_the_others() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         for n in 0..100 {
             repairs.add(name(n), repair(1, now));
@@ -386,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_come_up_last_and_what_waits_longest_come_first() {
+    fn the_newest_and_the_oldest_repairs_come_first() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         for n in 0..10_000 {
             repairs.add(name(n), repair(1, now));
@@ -395,66 +405,72 @@ mod tests {
         let due = repairs.due(now, 6, |_, _| true);
         let names: Vec<LinkName> = due.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, [3, 9_999, 9_998, 0, 1, 2].map(name));
-        let (untold, number) = repairs.untold(now, 2);
-        assert_eq!(untold, [(name(3), Version(2)), (name(9_999), Version(1))]);
+        let (unannounced, number) = repairs.unannounced(now, 2);
+        assert_eq!(
+            unannounced,
+            [(name(3), Version(2)), (name(9_999), Version(1))]
+        );
         assert_eq!(number, 10_000);
     }
 
     #[test]
-    fn what_another_node_has_repaired_is_done() {
+    fn a_repair_by_another_node_counts() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         repairs.add(name(1), repair(2, now));
-        repairs.heard(&name(1), Version(1), now);
-        repairs.heard(&name(2), Version(9), now);
-        assert!(repairs.contains(&name(1)), "that was an older one");
-        repairs.heard(&name(1), Version(2), now);
+        repairs.done_elsewhere(&name(1), Version(1), now);
+        repairs.done_elsewhere(&name(2), Version(9), now);
+        assert!(repairs.contains(&name(1)), "that was an older version");
+        repairs.done_elsewhere(&name(1), Version(2), now);
         assert_eq!(repairs.pending(), 0);
         repairs.add(name(1), repair(2, later));
-        repairs.heard(&name(1), Version(2), now);
-        assert!(repairs.contains(&name(1)), "it may still be written");
+        repairs.done_elsewhere(&name(1), Version(2), now);
+        assert!(
+            repairs.contains(&name(1)),
+            "the store may still make the change"
+        );
     }
 
     #[test]
-    fn of_several_repairs_of_one_name_the_strictest_holds() {
+    fn two_repairs_of_one_name_become_the_stricter_one() {
         let (repairs, now) = (Repairs::default(), Instant::now());
         let heard = Repair {
-            others: Others::Told,
+            announced: Announced::Lacking,
             own: false,
             ..repair(5, now)
         };
         repairs.add(name(1), heard);
-        assert!(!repairs.is_untold(&name(1)));
+        assert!(!repairs.is_unannounced(&name(1)));
         repairs.add(name(1), repair(3, now));
-        assert!(repairs.is_untold(&name(1)));
+        assert!(repairs.is_unannounced(&name(1)));
         let due = repairs.due(now, 10, |_, _| true);
         assert_eq!(due, [(name(1), repair(5, now))]);
-        // One that is put off is as untold as before.
+        // A failed attempt does not announce the change.
         repairs.put_off(&name(1), &due[0].1, now + RECENT);
-        assert_eq!(repairs.untold(now, 10).1, 1);
+        assert_eq!(repairs.unannounced(now, 10).1, 1);
         assert_eq!(repairs.due(now, 10, |_, _| true), []);
-        repairs.others_told(&name(1), &due[0].1);
-        assert!(repairs.contains(&name(1)) && !repairs.is_untold(&name(1)));
-        assert_eq!(repairs.untold(now, 10), (Vec::new(), 0));
+        repairs.note_announced(&name(1), &due[0].1);
+        assert!(repairs.contains(&name(1)) && !repairs.is_unannounced(&name(1)));
+        assert_eq!(repairs.unannounced(now, 10), (Vec::new(), 0));
     }
 
     #[test]
-    fn what_was_told_lately_is_repaired_after_an_outage() {
+    fn recent_changes_are_repaired_after_an_outage() {
         let (repairs, now) = (Repairs::default(), Instant::now());
-        repairs.told(name(1), Version(1), now);
-        repairs.told(name(1), Version(3), now + RECENT);
-        repairs.told(name(2), Version(2), now + RECENT);
+        repairs.note_done(name(1), Version(1), now);
+        repairs.note_done(name(1), Version(3), now + RECENT);
+        repairs.note_done(name(2), Version(2), now + RECENT);
         assert_eq!(repairs.pending(), 0);
         let at = now + RECENT + Duration::from_secs(1);
-        repairs.doubt_recent(at);
+        repairs.recheck_recent(at);
         let mut due = repairs.due(at, 10, |_, _| true);
         due.sort_by(|(a, _), (b, _)| a.cmp(b));
         let before = |version| Repair {
-            others: Others::ToldBefore,
+            announced: Announced::Earlier,
             ..repair(version, at)
         };
         assert_eq!(due, [(name(1), before(3)), (name(2), before(2))]);
-        assert!(!repairs.is_untold(&name(1)), "the others knew once");
+        assert!(!repairs.is_unannounced(&name(1)), "it was announced once");
     }
 
     #[test]
@@ -462,7 +478,7 @@ mod tests {
         let (repairs, now) = (Repairs::default(), Instant::now());
         for n in 0..MAX_PENDING + 10 {
             repairs.add(name(n), repair(1, now));
-            repairs.told(name(n), Version(1), now);
+            repairs.note_done(name(n), Version(1), now);
         }
         assert_eq!(repairs.pending(), MAX_PENDING);
         assert_eq!(repairs.given_up(), 10);

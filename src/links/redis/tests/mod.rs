@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU16;
 
 use super::*;
 use crate::base::clock::UnixTime;
-use crate::link::{Origin, TargetUrl};
+use crate::link::{Origin, TargetUrl, Version};
 use crate::links::MemoryLimits;
 use crate::store::{
     Change, Changed, Created, Deleted, Identity, NewLink, Page, Segment, StoreError,
@@ -104,7 +104,7 @@ impl Drop for Server {
     }
 }
 
-/// A store that tells which one it is, and nothing else.
+/// A store that has an identity and nothing else.
 #[derive(Debug)]
 struct Named(Mutex<Identity>);
 

@@ -1,4 +1,4 @@
-//! Values of another store, and a store that does not tell which one it is.
+//! Values of another store, and a store whose identity is not known.
 
 use super::*;
 

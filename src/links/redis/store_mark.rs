@@ -1,27 +1,30 @@
-//! Of which store, and of which of its states, what Redis holds is.
+//! The mark: how nodes recognise values in Redis that belong to another store, or to a past that was undone.
 //!
-//! A Redis may outlive what it is the cache of: a backup of the store is put back while Redis runs on, or
-//! another store gets the same prefix. What it then holds looks sound, and is of another past. So every
-//! value, claim and change bears a *mark*, and what bears another one counts as nothing, in scripts as well,
-//! whatever its version. Nobody has to clean up: values end by their time, or are written over.
+//! Redis may outlive the store that it caches: an operator restores a backup of the store while Redis runs on, or
+//! gives another store the same prefix. The values in Redis then look sound but are wrong. So every value, claim
+//! and announced change carries a *mark*, a number that identifies the store and its history. Nodes and scripts
+//! ignore everything with another mark, whatever its version. Nobody has to clean up: such values expire or are
+//! overwritten.
 //!
-//! * A store that servers share has an identity that is another one after a restore (with DynamoDB the
-//!   table's); its mark is made of that, so that all servers have the same. They write it into Redis under
-//!   the store's place, so that a server that starts while the store is away can go by that until it is back.
-//! * The store of one server is a file, which may be replaced by a copy of any age. Its mark is random, and
-//!   passes from one run of the server to the next only if nothing was missed in between: a server that
-//!   stops in order leaves in Redis under which *seal* it has left the file. The next one takes this note out
-//!   of Redis, and goes on with the mark if the file still has that seal. After a kill, a restored backup,
-//!   a change by another program, or a loss in Redis there is no such note, and a new mark begins. Redis is
-//!   then filled anew, which with a store of its own costs little.
+//! * **A shared store** has an id that changes when it is restored from a backup (DynamoDB's table id). The mark
+//!   is that id, so all nodes use the same one. Nodes also write it to Redis under a key for the store's place
+//!   (account, region and table name). A node that starts while the store is away uses this mark until the store
+//!   answers.
+//! * **The store of a single server** is a file, which an operator may replace by a copy of any age. Its mark is
+//!   random. It passes from one run of the server to the next only if nothing was missed in between: a server that
+//!   stops in order leaves a *note* in Redis with the mark and the *seal* of the closed file. The next run removes
+//!   the note and keeps the mark if the file still has that seal. After a kill, a restored backup, a change by
+//!   another program, or a loss in Redis, no note matches. The server then draws a new mark and fills Redis again,
+//!   which is cheap with a local file.
 //!
-//! Turned down: marks in the names of keys. A server that is killed again and again would leave a whole set
-//! of links behind each time, until a Redis that may not evict is full.
+//! Not chosen: a mark in the keys. A server that is killed again and again would leave a whole set of links behind
+//! each time, until a Redis server that may not evict is full.
 //!
 //! # Two stores with one prefix
 //!
-//! They write over each other's values, which is no more than an eviction to either. Each writes its mark
-//! once a second where it tries whether Redis works, and sees that another one was there.
+//! They overwrite each other's values, which harms neither more than an eviction does. Each node writes its mark
+//! once a second when it probes Redis, and reads the mark that was there: it warns when it finds that of another
+//! store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,48 +41,48 @@ use super::scripts::millis;
 use crate::base::clock::UnixTime;
 use crate::store::{Identity, Seal, Store};
 
-/// How long it counts that another store was seen: several times as long as between two tries.
+/// How long the sight of another store's mark counts: several probes.
 const CONFLICT_COUNTS: Duration = Duration::from_secs(15);
 /// How often the mark of a shared store is written under its place.
 const PLACE_EVERY: Duration = Duration::from_secs(60);
-/// How often the log tells of another store.
+/// How often the log warns of another store.
 const CONFLICT_REPORT: Duration = Duration::from_secs(600);
 
-/// The note that a server leaves in Redis.
+/// The note that a server leaves in Redis when it stops.
 #[derive(Deserialize)]
 struct Note {
     seal: String,
     mark: String,
-    /// When it was left, in seconds since the epoch.
+    /// When the server left it, in seconds since the epoch.
     at: u64,
 }
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Belonging {
+pub(super) struct StoreMark {
     store: Arc<dyn Store>,
     prefix: Box<str>,
     mark: AtomicU64,
-    /// The last one that there was.
+    /// The last mark that was known.
     last: AtomicU64,
-    /// Whether links may have changed while there was no mark, of which Redis was not told.
+    /// Whether links may have changed while no mark was known, so that Redis did not get the changes.
     missed: AtomicBool,
     /// When the mark of a shared store was last written under its place.
     placed: Mutex<Option<Instant>>,
     conflict: Mutex<Conflict>,
-    /// Told when another mark has taken the place of one.
+    /// Notified when a new mark replaces a known one.
     pub(super) renewed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Conflict {
-    /// Whether our own mark was written before, so that what stands there was written after.
+    /// The mark that this node wrote last: a different one that it finds then was written later.
     written: Option<Mark>,
     seen: Option<Instant>,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
-impl Belonging {
+impl StoreMark {
     pub(super) fn new(store: Arc<dyn Store>, prefix: &str) -> Self {
         Self {
             store,
@@ -98,20 +101,19 @@ impl Belonging {
         Mark::from_number(self.mark.load(Ordering::Acquire))
     }
 
-    /// A link is going to change.
+    /// Must be called before each change of a link.
     pub(super) fn note_change(&self) {
         if self.mark().is_none() {
             self.missed.store(true, Ordering::Release);
         }
     }
 
-    /// Whether [`Self::settle`] has something to do: it is not known which store this is, or it is another
-    /// one.
-    pub(super) fn is_unsettled(&self) -> bool {
+    /// Whether [`Self::determine`] has work to do: the store is not known, or it is another one than before.
+    pub(super) fn must_determine(&self) -> bool {
         let mark = self.mark();
         match self.store.identity() {
             Identity::Unknown => {
-                // It was known, and is not any more: what comes next is another state.
+                // The file was replaced while it was open: what comes next is another history.
                 if mark.is_some() {
                     self.missed.store(true, Ordering::Release);
                     self.mark.store(0, Ordering::Release);
@@ -125,11 +127,11 @@ impl Belonging {
         }
     }
 
-    /// Finds out which mark counts. Fails only if Redis does.
-    pub(super) async fn settle(
+    /// Determines the mark. Fails only if Redis does.
+    pub(super) async fn determine(
         &self,
         connection: &mut Connection,
-        born: Option<u64>,
+        started: Option<u64>,
         keep: Duration,
         now: UnixTime,
     ) -> RedisResult<()> {
@@ -153,7 +155,7 @@ impl Belonging {
             Identity::Own { id, found } => {
                 let note = self.take_note(connection, id).await?;
                 let missed = self.missed.load(Ordering::Acquire);
-                match inherited(note.as_ref(), found.as_ref(), born).filter(|_| !missed) {
+                match inherited(note.as_ref(), found.as_ref(), started).filter(|_| !missed) {
                     Some(mark) => mark,
                     None => {
                         log_new(note.is_some());
@@ -166,7 +168,7 @@ impl Belonging {
         let last = self.last.swap(mark.number(), Ordering::AcqRel);
         if last != 0 && last != mark.number() {
             tracing::warn!(
-                "this is another link store than before: links that Redis holds are not used"
+                "the link store is another one than before; links of the old one in Redis are ignored"
             );
             self.renewed.notify_one();
         }
@@ -182,21 +184,21 @@ impl Belonging {
         format!("{}:store:{place:016x}", self.prefix)
     }
 
-    /// The mark of the store that was in a place when servers last looked.
+    /// The mark that nodes last wrote for a place.
     async fn found_at(&self, connection: &mut Connection, place: u64) -> RedisResult<Option<Mark>> {
         let get = redis::cmd("GET").arg(self.place_key(place)).to_owned();
         let text: Option<Vec<u8>> = unless_refused(connection.command(&get).await)?.flatten();
         let mark = text.and_then(|text| Mark::parse(std::str::from_utf8(&text).ok()?));
         if mark.is_some() {
             tracing::info!(
-                "the link store cannot be asked yet which one it is: links that Redis holds of the store \
-                 that was there before are used until then"
+                "the link store cannot be asked for its identity yet; until then, links that Redis holds for \
+                     the store last seen at this place are used"
             );
         }
         Ok(mark)
     }
 
-    /// Writes down which store is in a place; where two are said to be there, none is.
+    /// Writes the mark for a place, or removes it if two stores claim the place.
     async fn put_at(
         &self,
         connection: &mut Connection,
@@ -216,7 +218,8 @@ impl Belonging {
         Ok(())
     }
 
-    /// Takes the note out of Redis. What cannot be taken out is none: it would be believed once more.
+    /// Removes the note from Redis and returns it. A note that cannot be removed is not used: it would be used
+    /// again.
     async fn take_note(&self, connection: &mut Connection, id: u64) -> RedisResult<Option<Note>> {
         let key = self.note_key(id);
         let get = redis::cmd("GET").arg(&key).to_owned();
@@ -231,15 +234,15 @@ impl Belonging {
             Err(error) if is_outage(&error) => Err(error),
             Err(error) => {
                 let error = text(&error);
-                tracing::warn!(error, "Redis does not tell how the store was left");
+                tracing::warn!(error, "cannot take the note of the last stop out of Redis");
                 Ok(None)
             }
             Ok(note) => Ok(note),
         }
     }
 
-    /// What a server puts into Redis that has left the store under this seal, and under which key; none
-    /// where the next one could not go on.
+    /// The key and text of the note for a store that was left under this seal; none if the next run could not use
+    /// it.
     pub(super) fn note(&self, seal: &Seal, now: UnixTime) -> Option<(String, String)> {
         let Identity::Own { id, .. } = self.store.identity() else {
             return None;
@@ -253,7 +256,7 @@ impl Belonging {
         format!("{}:left:{id:016x}", self.prefix)
     }
 
-    /// Takes down what stood where our mark was written.
+    /// Records which mark was there when this node wrote its own.
     pub(super) fn note_probe(&self, found: Option<&[u8]>, written: Mark) {
         let found = found.and_then(|text| Mark::parse(std::str::from_utf8(text).ok()?));
         let now = Instant::now();
@@ -264,15 +267,15 @@ impl Belonging {
         }
         conflict.seen = Some(now);
         if conflict
-            .told
-            .is_none_or(|told| now - told > CONFLICT_REPORT)
+            .logged
+            .is_none_or(|logged| now - logged > CONFLICT_REPORT)
         {
-            conflict.told = Some(now);
+            conflict.logged = Some(now);
             tracing::warn!(prefix = &*self.prefix, "{CONFLICT}");
         }
     }
 
-    /// Whether another store was seen a moment ago.
+    /// Whether the mark of another store was seen within [`CONFLICT_COUNTS`].
     pub(super) fn has_conflict(&self) -> bool {
         let conflict = self.conflict.lock().unwrap_or_else(PoisonError::into_inner);
         conflict
@@ -281,7 +284,7 @@ impl Belonging {
     }
 }
 
-/// A result, or nothing where the server refuses the call.
+/// The result, or none if the Redis server refuses the call.
 fn unless_refused<T>(result: RedisResult<T>) -> RedisResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -293,28 +296,28 @@ fn unless_refused<T>(result: RedisResult<T>) -> RedisResult<Option<T>> {
     }
 }
 
-/// What is wrong where two stores meet, and what to do.
-pub(super) const CONFLICT: &str = "another link store uses this Redis with the same prefix: links of the \
-    other are not answered, but each drops what the other has put; set another prefix in [redis] of one";
+/// The warning about another store with the same prefix.
+pub(super) const CONFLICT: &str = "another link store uses this Redis with the same prefix: each ignores and \
+    overwrites the links of the other, so Redis saves little; set another prefix in [redis] of one of them";
 
-/// What is wrong where it is not known which store this is, and what to do.
-pub(super) const NAMELESS: &str = "the link store does not tell which one it is, so that no link is read from \
+/// The warning while it is not known which store this is.
+pub(super) const STORE_UNKNOWN: &str = "the link store cannot be asked for its identity, so no link is read from \
     Redis: see why the store cannot be used";
 
-/// The mark with which the note lets a server go on that has found the store so.
-fn inherited(note: Option<&Note>, found: Option<&Seal>, born: Option<u64>) -> Option<Mark> {
-    let (note, found, born) = (note?, found?, born?);
-    (note.seal == found.to_string() && note.at >= born).then(|| Mark::parse(&note.mark))?
+/// The mark from the note, if the note fits the store as this run found it and is newer than the start of Redis.
+fn inherited(note: Option<&Note>, found: Option<&Seal>, started: Option<u64>) -> Option<Mark> {
+    let (note, found, started) = (note?, found?, started?);
+    (note.seal == found.to_string() && note.at >= started).then(|| Mark::parse(&note.mark))?
 }
 
 fn log_new(had_note: bool) {
     match had_note {
         true => tracing::warn!(
-            "the link store is not as its server left it (a backup was put back, or another program has \
-             written): links that Redis holds are not used"
+            "the link store is not as its server left it (a backup was restored, or another program wrote to it): \
+             links in Redis are ignored and loaded again"
         ),
         false => tracing::info!(
-            "Redis does not tell how the link store was left: links that it may hold are not used"
+            "Redis has no note of how the link store was left: links in Redis are ignored and loaded again"
         ),
     }
 }
@@ -329,16 +332,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_passes_on_only_where_nothing_was_missed() {
+    fn a_mark_passes_on_only_if_nothing_was_missed() {
         let mark = Mark::of(7);
         let left = note("s-1", &mark.to_string(), 100);
         let found = Seal::new("s-1");
-        let check = |note: Option<&Note>, found: Option<&Seal>, born, expected| {
-            assert_eq!(inherited(note, found, born), expected);
+        let check = |note: Option<&Note>, found: Option<&Seal>, started, expected| {
+            assert_eq!(inherited(note, found, started), expected);
         };
         check(Some(&left), Some(&found), Some(100), Some(mark));
         check(Some(&left), Some(&found), Some(0), Some(mark));
-        // Redis was started again, and has read the note from its file.
+        // The Redis server has restarted and has loaded the note from its file.
         check(Some(&left), Some(&found), Some(101), None);
         check(Some(&left), Some(&found), None, None);
         check(Some(&left), Some(&Seal::new("s-2")), Some(0), None);
