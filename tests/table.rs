@@ -95,7 +95,7 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
         assert_eq!(two.api("GET", "/readyz/changes", None).status, 503);
         let new = json!({ "url": "https://example.net/new", "code": "new" });
         assert_eq!(two.api("POST", "/v1/links", Some(&new)).status, 503);
-        two.log().wait_for("the server starts without it");
+        two.log().wait_for("the server starts without the table");
 
         proxy.all(Fate::Pass);
         eventually("it takes changes", PATIENCE, || {

@@ -1,9 +1,8 @@
-//! Gathering: what is asked for at the same time becomes one call.
+//! Batches: questions that are asked at the same time become one call.
 //!
-//! Nobody waits for a batch to fill. While fewer calls are under way than may be, each question is a
-//! call of its own; only when all are taken do questions gather, and the next call takes along what
-//! has come by then. So a lone question is as fast as without batches, and a crowd costs a fraction
-//! of a call each.
+//! No question waits for a batch to fill. While fewer calls are under way than allowed, each question is a call of
+//! its own. Only when all calls are in use do questions gather, and the next call takes all that have gathered. So
+//! a single question is as fast as without batches, and under load each costs a fraction of a call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,18 +14,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub(super) struct BatchLimits {
     /// How many questions may wait.
     pub(super) queue: usize,
-    /// How many go into one call.
+    /// How many questions one call takes.
     pub(super) size: usize,
     /// How many calls may be under way.
     pub(super) calls: usize,
 }
 
-/// Makes calls for several out of questions by one; see the [module](self).
+/// Makes one call of several questions; see the [module](self).
 pub(super) struct Batcher<Q, A> {
     queue: mpsc::Sender<Waiting<Q, A>>,
 }
 
-/// A question, and who waits for its answer, if anybody does.
+/// A question, and the channel for its answer, if one is wanted.
 type Waiting<Q, A> = (Q, Option<oneshot::Sender<A>>);
 
 impl<Q, A> fmt::Debug for Batcher<Q, A> {
@@ -40,8 +39,8 @@ where
     Q: Send + 'static,
     A: Send + 'static,
 {
-    /// A batcher whose questions are answered by `call`, in their order. It ends when it is dropped,
-    /// after it has answered what waits. To be called within a runtime.
+    /// Starts a batcher. `call` answers questions in their order. The batcher ends when it is dropped and has
+    /// answered the waiting questions. Must be called within a runtime.
     pub(super) fn start<F, C>(limits: BatchLimits, call: F) -> Self
     where
         F: Fn(Vec<Q>) -> C + Send + Sync + 'static,
@@ -52,14 +51,14 @@ where
         Self { queue }
     }
 
-    /// Asks, and waits for the answer. None if too many wait already, or the call panicked.
+    /// Asks a question. None if too many wait already, or the call panicked.
     pub(super) async fn ask(&self, question: Q) -> Option<A> {
         let (tell, answer) = oneshot::channel();
         self.queue.try_send((question, Some(tell))).ok()?;
         answer.await.ok()
     }
 
-    /// Has something done, and does not wait. False if too much waits already.
+    /// Asks a question without waiting for its answer. False if too many wait already.
     pub(super) fn tell(&self, question: Q) -> bool {
         self.queue.try_send((question, None)).is_ok()
     }
@@ -77,7 +76,7 @@ async fn work<Q, A, F, C>(
 {
     let permits = Arc::new(Semaphore::new(limits.calls));
     loop {
-        // First the permit: what comes while there is none gathers.
+        // The permit comes first: questions gather while there is none.
         let Ok(permit) = permits.clone().acquire_owned().await else {
             return;
         };
@@ -90,7 +89,7 @@ async fn work<Q, A, F, C>(
             let (questions, waiting): (Vec<Q>, Vec<_>) = batch.into_iter().unzip();
             let answers = call(questions).await;
             for (answer, waiting) in answers.into_iter().zip(waiting) {
-                // Who has gone away is not told.
+                // An error means that the caller has gone.
                 if let Some(waiting) = waiting {
                     let _ = waiting.send(answer);
                 }
@@ -135,18 +134,22 @@ mod tests {
             sizes.len() <= 4 && sizes.iter().all(|n| *n <= 10),
             "{sizes:?}"
         );
-        assert_eq!(batcher.ask(1).await, Some(2), "a lone one does not wait");
+        assert_eq!(
+            batcher.ask(1).await,
+            Some(2),
+            "a single question does not wait"
+        );
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_and_a_call_that_panics_takes_only_its_own_along() {
+    async fn the_queue_is_bounded_and_a_panic_fails_only_the_questions_of_its_call() {
         let go = Arc::new(Notify::new());
         let gate = go.clone();
         let batcher = Batcher::start(LIMITS, move |questions: Vec<u32>| {
             let gate = gate.clone();
             async move {
                 gate.notified().await;
-                assert_ne!(questions[0], 0, "the first call is to panic");
+                assert_ne!(questions[0], 0, "the first call panics");
                 questions
             }
         });

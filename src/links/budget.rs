@@ -1,20 +1,20 @@
-//! How much may be asked of the store: a token bucket.
+//! The budget of reads of the store: a token bucket.
 //!
-//! Names that no tier knows go to the store, and whoever sends random names decides how many there
-//! are. The budget bounds what that costs: DynamoDB is paid by the read, and throttles all when one
-//! part of a table is asked too much. What is beyond it is refused at once, which is SERVFAIL.
+//! Names that no tier knows are read from the store, and senders of random names decide how many there are. The
+//! budget bounds their cost: DynamoDB charges each read, and throttles all reads if one part of a table gets too
+//! many. A look-up beyond the budget is refused at once, which becomes SERVFAIL.
 //!
-//! A part of the budget is kept for names that memory has held before: a flood of names that nobody
-//! knows must not keep the links that people use from being looked up again.
+//! A part of the budget is reserved for names of which memory holds a link: a flood of unknown names must not keep
+//! links in use from being refreshed.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// What part of the bucket only known names may use: one over this.
+/// The reserve is the bucket's size divided by this.
 const RESERVE: f64 = 5.0;
 
-/// A budget of so many looks a second; as many may come at once after a pause of a second.
+/// A budget of so many reads a second. After a pause of a second, as many may come at once.
 #[derive(Debug)]
 pub(super) struct Budget {
     per_second: f64,
@@ -40,13 +40,13 @@ impl Budget {
         }
     }
 
-    /// Takes one look out of it, if there is one left for such a name.
+    /// Takes one read from the budget, if there is one left for a name that is `known` to memory, or is not.
     pub(super) fn take(&self, known: bool, now: Instant) -> bool {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = now.saturating_duration_since(bucket.filled).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed * self.per_second).min(self.per_second.max(1.0));
         bucket.filled = bucket.filled.max(now);
-        // With a budget too small to be parted there is no reserve.
+        // A budget below `RESERVE` has no reserve.
         let reserve = (self.per_second / RESERVE).floor();
         let least = if known { 1.0 } else { 1.0 + reserve };
         if bucket.tokens < least {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_a_second_and_a_reserve_for_known_names() {
+    fn unknown_names_get_the_budget_without_the_reserve() {
         let now = Instant::now();
         let budget = Budget::new(NonZeroU32::new(100).unwrap(), now);
         assert_eq!(taken(&budget, false, now), 80);
@@ -76,14 +76,14 @@ mod tests {
         let later = now + Duration::from_millis(250);
         assert_eq!(taken(&budget, false, later), 5, "the reserve fills first");
         assert_eq!(taken(&budget, true, later), 20);
-        // Not more than a second's worth gathers, and a clock that stands still gives nothing.
+        // No more than a second's worth gathers, and nothing is added while the clock stands still.
         let much_later = now + Duration::from_secs(60);
         assert_eq!(taken(&budget, true, much_later), 100);
         assert_eq!(taken(&budget, true, now), 0);
     }
 
     #[test]
-    fn in_the_long_run_unknown_names_get_all_that_known_ones_leave() {
+    fn in_the_long_run_unknown_names_get_all_that_known_names_leave() {
         let now = Instant::now();
         let budget = Budget::new(NonZeroU32::new(1_000).unwrap(), now);
         let all = (0..10_000_u64)
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_budget_works() {
+    fn a_budget_of_one_read_works() {
         let now = Instant::now();
         let budget = Budget::new(NonZeroU32::MIN, now);
         assert_eq!(taken(&budget, false, now), 1);

@@ -1,19 +1,18 @@
-//! How long calls of the store may take.
+//! Deadlines for calls of the store.
 
 use std::future::Future;
 use std::time::Duration;
 
 use crate::store::StoreError;
 
-/// How long a query may wait for its link. Resolvers ask again after 1 to 2 seconds; an answer that
-/// comes later finds nobody.
+/// How long a query may wait for its link. Resolvers retry after 1 to 2 seconds and discard later answers.
 pub(super) const RESOLVE_DEADLINE: Duration = Duration::from_millis(1_500);
 /// How long an administrator's call may wait for the store.
 pub(super) const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
-/// How long after its failure a change may still be carried out.
+/// How long after the failure of a change the store may still make it.
 pub(super) const LATE_WRITE: Duration = Duration::from_secs(10);
 
-/// Waits for a call of the store, but not for ever.
+/// The result of a call, or an error after the deadline.
 pub(super) async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, StoreError>>,

@@ -1,4 +1,4 @@
-//! The log line about names that could not be resolved.
+//! The log line about names that cannot be resolved.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,8 +6,8 @@ use crate::base::clock::UnixTime;
 use crate::link::LinkName;
 use crate::store::StoreError;
 
-/// Tells of names that could not be resolved, in at most one line a second: while a store is down
-/// every query fails, and the log must not fill the disk as well.
+/// Logs failures in at most one line a second: while a store is down every query fails, and the log must not fill
+/// the disk.
 #[derive(Debug, Default)]
 pub(super) struct FailureLog {
     /// The second of the last line.
@@ -19,7 +19,7 @@ pub(super) struct FailureLog {
 impl FailureLog {
     pub(super) fn note(&self, name: &LinkName, error: &StoreError, now: UnixTime) {
         self.unlogged.fetch_add(1, Ordering::Relaxed);
-        // Of several at once the one that moves the second on speaks for all.
+        // Only the thread that changes the second writes the line.
         if self.last.swap(now.0, Ordering::Relaxed) != now.0 {
             let failures = self.unlogged.swap(0, Ordering::Relaxed);
             tracing::warn!(%name, %error, failures, "links cannot be resolved");
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_around_the_turn_of_a_second_are_counted_rightly() {
+    fn concurrent_failures_around_a_new_second_are_counted_once() {
         let log = FailureLog::default();
         let name = LinkName::parse("abc.s.example.com").unwrap();
         let error = StoreError::Overloaded;

@@ -1,29 +1,30 @@
-//! Links that a zone file hides: it has taken their names since they were registered.
+//! Hidden links: a zone file has taken their names since they were made.
 //!
-//! Static names win, so such a link is not answered any more, and nothing else says so. The names that the files have
-//! taken are compared with the store when the zones are loaded, by a task beside the queries.
+//! Static names win, so such a link is no longer served, and no other message says so. When the zones are loaded,
+//! a task compares the names that the files have taken with the store.
 
 use super::Links;
 use super::deadline::{ADMIN_DEADLINE, within};
 use crate::link::LinkName;
 use crate::store::StoreError;
 
-/// Names that links could have if a zone file had not taken them.
+/// Names that links could have if the zone files did not use them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TakenNames {
-    /// Each once, in the order of the files.
+    /// The names, without duplicates, in the order of the files.
     pub names: Vec<LinkName>,
-    /// Whether there are more.
+    /// Whether there are more names.
     pub is_cut: bool,
 }
 
-/// How many names are looked up in the store at once.
+/// How many names are read from the store in one call.
 const CHUNK: usize = 100;
-/// The most links that are named; each is a line of the log.
+/// How many links are logged by name, a line each.
 const MAX_NAMED: usize = 20;
 
 impl Links {
-    /// Warns of the links that these names hide. To be called when a load of the zones has taken them.
+    /// Logs a warning for each link that these names hide. Must be called after the zones that took them are
+    /// loaded.
     pub async fn warn_of_hidden(&self, taken: TakenNames) {
         let (mut hidden, mut compared) = (0, 0);
         for names in taken.names.chunks(CHUNK) {
@@ -33,8 +34,8 @@ impl Links {
                     let left = taken.names.len() - compared;
                     tracing::warn!(
                         %error,
-                        "{left} static names of the zone files were not compared with the links; one that a link \
-                         has as well hides it"
+                        "{left} static names of the zone files were not compared with the links; a link with the name \
+                         of one of them is not served"
                     );
                     return;
                 }
@@ -55,16 +56,16 @@ impl Links {
         }
         if taken.is_cut {
             tracing::warn!(
-                "only the first {compared} static names of the zone files were compared with the links; one that a \
-                 link has as well hides it"
+                "only the first {compared} static names of the zone files were compared with the links; a link with \
+                 the name of another one is not served"
             );
         }
     }
 
-    /// Those of these names that have a live link.
+    /// The names that have a live link.
     async fn live_among(&self, names: &[LinkName]) -> Result<Vec<LinkName>, StoreError> {
         let possible = names.iter().filter(|name| {
-            // What the filter denies has no link.
+            // A name that the filter denies has no link.
             let filter = self.filter.as_ref();
             filter.is_none_or(|filter| !filter.excludes(name.code().as_bytes(), name.origin()))
         });
@@ -75,7 +76,7 @@ impl Links {
             match found {
                 Ok(Some(link)) if !link.is_expired(self.now()) => live.push(name.clone()),
                 Ok(_) => {}
-                // It cannot be served, hidden or not.
+                // A damaged link is not served anyway.
                 Err(StoreError::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -1,25 +1,31 @@
-//! Links: the one way in which DNS, HTTP and the command line reach them.
+//! Links: the rules for them, and the tiers in which they are looked up.
 //!
-//! [`Links`] holds the rules (which URL and code may become a link, what happens when a fold
-//! collides, what expiry means) and stands between its users and the tiers:
+//! [`Links`] holds the rules (which URL and code may become a link, what happens when the folds of two URLs
+//! collide, what the end of a link means), and stands between its users and the tiers:
 //!
 //! ```text
 //!   dns, http  ->  Links  ->  filter  ->  memory  ->  Redis  ->  budget  ->  store
 //! ```
 //!
-//! Every read for an answer goes through [`Links::resolve`] and every write through
-//! [`Links::create`], [`Links::change`] and [`Links::delete`]: these four places fill and drop what
-//! the tiers hold, and no other part sees them. Administrators read the store itself.
+//! Every read for an answer goes through [`Links::resolve`], and every change through [`Links::create`],
+//! [`Links::change`] and [`Links::delete`]. Only these four fill the tiers and drop from them. Administrators'
+//! reads go to the store itself.
 //!
-//! The filter is there with a store of which all changes are seen, and says at once that most of the names
-//! that have no link have none; see `filter`.
+//! * The **filter** answers at once for most names without a link. It exists only with a store that sees all
+//!   changes of others; see `filter`.
+//! * **Memory** holds links and absent names that were asked for; see `memory`.
+//! * **Redis** is optional; see [`redis`] for what it holds and how nodes learn of each other's changes.
+//! * The **budget** bounds the reads of the store that queries cause. Names that wait at the same time are read
+//!   together.
 //!
-//! Redis is optional; see [`redis`] for what it holds and how nodes hear of each other's changes. What
-//! goes to the store for queries has a budget, and where several names wait at once they go together.
+//! Terms that all of this uses:
 //!
-//! A name is looked up behind the memory by one flight at a time, however many queries wait for it.
-//! Where the tiers behind fail, what memory holds is used beyond its time, within a bound; where it
-//! holds nothing, the answer is that nothing can be known.
+//! * A **flight** is one look-up of a name in the tiers behind the memory. There is one at a time for each name,
+//!   however many queries wait for it.
+//! * A **stale** link is used beyond its time because the tiers behind the memory fail. An absence is never used
+//!   that way. If nothing usable is known, the result is an error, never "no link".
+//! * A **stamp** shows whether a name has changed since something was derived from its link; see `stamps`.
+//! * An **unsettled** change is one of which it is not known whether the store made it; see `settle`.
 
 mod batch;
 mod budget;
@@ -76,23 +82,23 @@ const MEMORY_HIT: LinkLookup = LinkLookup {
     result: LookupResult::Hit,
 };
 
-/// Where links are looked up, and how much.
+/// The bounds of the look-ups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkLimits {
-    /// The memory.
+    /// Bounds and times of the memory.
     pub memory: MemoryLimits,
-    /// How many look-ups for queries may go to the store each second; none for as many as come.
+    /// How many look-ups for queries may go to the store each second; none for no limit.
     pub store_reads_per_second: Option<NonZeroU32>,
 }
 
-/// How Redis stands.
+/// The state of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedisStatus {
-    /// How many of its parts do not work.
+    /// How many of its parts are down.
     pub down: usize,
-    /// How many parts there are: one, but for a cluster.
+    /// How many parts it has: one, unless it is a cluster.
     pub parts: usize,
-    /// The load of all links into it.
+    /// The state of the warm load.
     pub warm_load: WarmStatus,
 }
 
@@ -104,19 +110,19 @@ pub struct Links {
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
-    /// The changes under way, which go on when a caller has gone.
+    /// The changes under way. They continue when a caller has gone.
     writes: TaskTracker,
     write_health: Arc<WriteHealth>,
     settler: Arc<Settler>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Of look-ups that memory has ended: resolved once, for it is counted for every query.
+    /// The counter of look-ups that memory answers; resolved once because every query uses it.
     memory_hits: Counter,
     failures: FailureLog,
 }
 
-/// Redis, and the load of all links into it.
+/// Redis and its warm load.
 #[derive(Debug)]
 struct Redis {
     cache: Arc<RedisCache>,
@@ -126,7 +132,7 @@ struct Redis {
 }
 
 impl Links {
-    /// Links kept in `store`, under the names that `namespace` allows. To be called within a runtime.
+    /// The links in `store`, under the names that `namespace` allows. Must be called within a runtime.
     pub fn new(
         store: Arc<dyn Store>,
         namespace: Arc<dyn Namespace>,
@@ -155,17 +161,17 @@ impl Links {
         }
     }
 
-    /// Keeps an existence filter, if the store sees the changes of others; [`Links::start`] has it built.
+    /// Adds an existence filter if the store sees all changes of others; [`Links::start`] has it built.
     pub fn with_filter(mut self) -> Self {
         self.filter = Filter::new(&*self.store, &self.metrics);
         self
     }
 
-    /// Puts Redis between memory and store; [`Links::start`] connects to it.
+    /// Adds Redis between memory and store; [`Links::start`] connects to it.
     ///
     /// # Errors
-    /// [`RedisOpenError`] where the configuration cannot be used. That Redis cannot be reached is no
-    /// error: links come from the store then.
+    /// [`RedisOpenError`] if the configuration cannot be used. It is no error that Redis does not answer: links
+    /// then come from the store.
     pub fn with_redis(
         mut self,
         config: &RedisConfig,
@@ -194,8 +200,8 @@ impl Links {
         Ok(self)
     }
 
-    /// Starts what runs beside the look-ups, until it is told to stop: the keeper of the filter, the
-    /// connection to Redis, the stream of changes, the warm load.
+    /// Starts the tasks beside the look-ups: the keeper of the filter, the connection to Redis, the stream of
+    /// changes, the warm load. They end at `shutdown`.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
         if let Some(filter) = &self.filter {
             let (store, metrics) = (self.store.clone(), self.metrics.clone());
@@ -226,21 +232,21 @@ impl Links {
         }
     }
 
-    /// Waits for the changes under way; for when no more are begun.
+    /// Waits for the changes under way. Must be called after the last change has begun.
     pub async fn finish_writes(&self) {
         self.writes.close();
         self.writes.wait().await;
         self.settler.stop().await;
     }
 
-    /// Leaves word for the next start that the store was closed under this seal.
+    /// Leaves a note in Redis for the next start: the seal under which the store was closed.
     pub async fn hand_over(&self, seal: &Seal) {
         if let Some(redis) = &self.redis {
             redis.cache.hand_over(seal).await;
         }
     }
 
-    /// How Redis stands, where there is one.
+    /// The state of Redis; none without Redis.
     pub fn redis_status(&self) -> Option<RedisStatus> {
         self.redis.as_ref().map(|redis| {
             let (down, parts) = redis.cache.down();
@@ -252,35 +258,35 @@ impl Links {
         })
     }
 
-    /// Whether other servers that share the store know of the last change of a name that was made here, as
-    /// far as there are any: else they are told by a notice in the store within seconds, or when
-    /// Redis works again.
+    /// Whether the last change of a name that this node made was announced to the other servers that share the
+    /// store. If not, they read of it in a notice in the store within seconds, or when Redis works again. True if
+    /// there are no other servers.
     pub fn is_visible_elsewhere(&self, name: &LinkName) -> bool {
         let redis = self.redis.as_ref();
         redis.is_none_or(|redis| redis.cache.is_visible_elsewhere(name))
     }
 
-    /// Reads the files again that the configuration of Redis names: the password and the certificates. If
-    /// they have changed, connections are made anew. Whether they have; false without Redis.
+    /// Reads the files again that the configuration of Redis names: the password and the certificates. If they
+    /// have changed, returns true and reconnects. False without Redis.
     ///
     /// # Errors
-    /// [`RedisOpenError`]; then what was read before is used on.
+    /// [`RedisOpenError`]; the former files stay in use.
     pub fn reload_redis(&self) -> Result<bool, RedisOpenError> {
         let redis = self.redis.as_ref();
         redis.map_or(Ok(false), |redis| redis.cache.reload())
     }
 
-    /// The time by which expiry is judged.
+    /// The time that decides whether a link has ended.
     pub fn now(&self) -> UnixTime {
         self.clock.now()
     }
 
-    /// What the served zones say about names.
+    /// The names in the served zones.
     pub fn namespace(&self) -> &dyn Namespace {
         &*self.namespace
     }
 
-    /// Brings the figures that are read off, not counted, up to date.
+    /// Updates the gauges.
     pub fn measure(&self) {
         if let Some(filter) = &self.filter {
             filter.measure(&self.metrics);
@@ -315,11 +321,11 @@ impl Links {
             .ok_or_else(|| LinkError::NotFound(name.clone()))
     }
 
-    /// The live links of a zone, a page at a time; see [`Store::list`] for the order. A page may
-    /// hold fewer than `limit` links although more follow.
+    /// A page of the live links of a zone; see [`Store::list`] for the order. A page may hold fewer than `limit`
+    /// links although more follow.
     ///
     /// # Errors
-    /// [`StoreError`] where the store fails.
+    /// [`StoreError`] if the store fails.
     pub async fn list(
         &self,
         origin: &Origin,

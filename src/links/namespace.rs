@@ -1,34 +1,34 @@
-//! What links have to know of the served zones: the zones implement [`Namespace`], so that links need not know DNS.
+//! The names in the served zones, as far as links depend on them.
 
 use std::fmt;
 
 use crate::link::{LinkName, Origin};
 
-/// What the served zones say about names. The zones implement it, so that links need not know DNS.
+/// The names in the served zones. `zone` implements it, so that `links` need not know DNS.
 pub trait Namespace: Send + Sync + fmt::Debug {
-    /// The origins of the zones that hold links, in the order of the configuration; the first is
-    /// the default. Never empty in a running server, and never changed by a reload.
+    /// The origins of the zones with links, in the order of the configuration; the first one is the default. Never
+    /// empty in a running server. A reload does not change them.
     fn origins(&self) -> Vec<Origin>;
 
-    /// Whether the zone's own static names forbid a link of this name.
+    /// Whether the zone has a static name that forbids a link of this name.
     fn is_reserved(&self, name: &LinkName) -> bool;
 
-    /// What a host name is to us. Case does not matter, nor does one last dot.
+    /// The kind of a host name. Ignores case and one dot at the end.
     fn classify_host(&self, host: &str) -> Host;
 
-    /// The TTL of links in the zone of this name that have none of their own, in seconds.
+    /// The TTL in seconds of links without one of their own, in the zone of this name.
     fn link_ttl(&self, name: &LinkName) -> u32;
 }
 
-/// What a host name is to the served zones.
+/// The kind of a host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A name that a link has, or could have: `<code>.<origin>` or its redirect host's form.
+    /// The name of a possible link: `<code>.<origin>`, or the same below the redirect host.
     Link(LinkName),
-    /// The origin itself of a zone that holds links.
+    /// The origin of a zone with links.
     Origin(Origin),
-    /// Any other name in a zone served here.
+    /// Another name in a served zone.
     Inside,
-    /// Not ours.
+    /// A name outside of the served zones.
     Foreign,
 }

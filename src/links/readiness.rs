@@ -1,8 +1,8 @@
-//! Whether the server serves and takes changes, and what an operator should know: one place that gathers
-//! it from the store, from Redis and from what became of the last changes.
+//! Readiness: whether the server answers queries and takes changes, and what an operator should know. This one
+//! place collects it from the store, from Redis, and from the outcome of the last change.
 //!
-//! "Serves" and "takes changes" are two questions. An orchestrator that restarts a server because its
-//! table throttles would throw away the memory that still answers, on all servers of a fleet at once.
+//! Answering queries and taking changes are two questions. If an orchestrator restarted servers because their
+//! table throttles, it would throw away the memory that still answers, on all servers of a fleet at once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use super::deadline::{RESOLVE_DEADLINE, within};
 use super::{Links, RedisStatus};
 use crate::store::{Effect, StoreError, Trouble};
 
-/// How often the metrics and the log are brought up to date.
+/// How often the metrics and the log are updated.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-/// How long after the start the log is told for the first time.
+/// How long after the start the log is written for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// How the server stands.
+/// The state of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether queries are answered as they should be.
+    /// Whether queries are answered.
     pub serves: bool,
-    /// Whether changes of links are taken, too. Never without `serves`.
+    /// Whether changes of links are taken. Never without `serves`.
     pub takes_changes: bool,
-    /// What an operator should know, one line each, without names of links, addresses and files.
+    /// What an operator should know, in one line each. Contains no names of links, addresses or files.
     pub reasons: Vec<Cow<'static, str>>,
-    /// The same in full, where there is more to say: for the log.
+    /// More details, for the log.
     details: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Readiness {
         }
     }
 
-    /// The state in one word, or two: `ready`, `degraded` or `not ready`.
+    /// `ready`, `degraded` or `not ready`.
     pub fn status(&self) -> &'static str {
         match (self.serves, self.reasons.is_empty()) {
             (false, _) => "not ready",
@@ -62,13 +62,13 @@ impl Readiness {
         }
     }
 
-    /// Takes in that a call of the store has failed.
+    /// Adds the failure of a call of the store.
     fn add_failure(&mut self, effect: Effect, error: &StoreError) {
         self.add(Trouble::new(effect, error.brief()));
         self.details.push(error.to_string());
     }
 
-    /// All that is known, for a log line.
+    /// Everything in one line, for the log.
     fn in_full(&self) -> String {
         let details = self.details.iter().map(String::as_str);
         let reasons = self.reasons.iter().map(AsRef::as_ref);
@@ -76,18 +76,18 @@ impl Readiness {
     }
 }
 
-/// Everything that a [`Readiness`] is made of.
+/// What a [`Readiness`] is derived from.
 struct Findings {
     stopping: bool,
-    /// How a read of the store just went.
+    /// The result of a read of the store just now.
     store: Result<(), StoreError>,
-    /// Why the last change failed, if it did.
+    /// Why the last change failed; none if it did not.
     write: Option<StoreError>,
     troubles: Vec<Trouble>,
     redis: Option<RedisStatus>,
 }
 
-/// The one place that judges.
+/// Derives the readiness.
 fn judge(found: Findings) -> Readiness {
     let mut readiness = Readiness::good();
     if found.stopping {
@@ -96,7 +96,7 @@ fn judge(found: Findings) -> Readiness {
     let redis_works = found.redis.is_some_and(|redis| redis.down < redis.parts);
     if let Err(error) = &found.store {
         let effect = match error {
-            // It answers, though not everybody.
+            // The store answers, though not every call.
             StoreError::Throttled(_) | StoreError::Overloaded => Effect::NoChanges,
             _ if redis_works => Effect::NoChanges,
             _ => Effect::NotServing,
@@ -125,8 +125,7 @@ fn judge(found: Findings) -> Readiness {
 }
 
 impl Links {
-    /// How the server stands just now; `stopping` says that it is shutting down. Asks the store, for at
-    /// most 1.5 s.
+    /// The readiness now. `stopping`: the server is shutting down. Asks the store, for at most 1.5 s.
     pub async fn readiness(&self, stopping: bool) -> Readiness {
         let store = within(RESOLVE_DEADLINE, self.store.ping()).await;
         let store = self.counted(store);
@@ -143,7 +142,7 @@ impl Links {
         readiness
     }
 
-    /// Counts what a call of the store gave, if that is a failure.
+    /// Counts the failure of a call of the store.
     pub(super) fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &result {
             self.metrics.count_store_error(error.cause());
@@ -151,7 +150,7 @@ impl Links {
         result
     }
 
-    /// What the parts know to be wrong with themselves.
+    /// The troubles that the store, Redis and the settler know of.
     fn troubles(&self) -> Vec<Trouble> {
         let redis = self.redis.iter().flat_map(|redis| redis.cache.troubles());
         let redis = redis.map(|reason| Trouble::new(Effect::Degraded, reason));
@@ -161,15 +160,14 @@ impl Links {
         troubles
     }
 
-    /// Keeps the metrics up to date and logs when the answer to either question turns, until it is told to
-    /// stop.
+    /// Updates the metrics and logs changes of the readiness, until `shutdown`.
     pub async fn watch_readiness(self: Arc<Self>, shutdown: CancellationToken) {
         let first = tokio::time::Instant::now() + FIRST_LOOK;
         let mut ticks = tokio::time::interval_at(first, WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Readiness::good();
         let watching = async {
-            // For the metrics alone: Redis is being connected to.
+            // Not logged: Redis is still being connected to.
             self.readiness(false).await;
             loop {
                 ticks.tick().await;
@@ -182,7 +180,7 @@ impl Links {
     }
 }
 
-/// Logs what has turned.
+/// Logs what has changed.
 fn log_turn(last: &Readiness, now: &Readiness) {
     let reason = now.in_full();
     match (last.serves, now.serves) {
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serves_is_ready_whether_or_not_it_takes_changes() {
+    fn a_server_that_answers_is_ready_whether_or_not_it_takes_changes() {
         check(well(), "ready", true, 0);
         let stopping = Findings {
             stopping: true,
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn troubles_have_their_effect_and_are_told_once() {
+    fn each_trouble_has_its_effect_and_is_listed_once() {
         let with = |effects: &[Effect]| Findings {
             troubles: effects.iter().map(|e| Trouble::new(*e, "x")).collect(),
             redis: redis(0),

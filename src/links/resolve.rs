@@ -1,5 +1,5 @@
-//! Resolving names: what an answer is made of, for how long it may be used again, and the flights to the tiers
-//! behind the memory.
+//! Resolving names: what an answer is made of, how long it may be reused, and the flights to the tiers behind the
+//! memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,53 +13,52 @@ use crate::base::metrics::{LookupResult, Tier};
 use crate::link::{Link, LinkName, Origin};
 use crate::store::StoreError;
 
-/// How long a query waits for a link of which memory holds an old state: long enough for tiers in
-/// order, short enough that the client has not yet asked again (RFC 8767 §5 asks for 1.8 s at most).
+/// How long a query waits for a fresh state of a link if memory holds a stale one: long enough for tiers that
+/// work, and short enough that the client does not retry (RFC 8767 §5 allows 1.8 s at most).
 pub(super) const STALE_PATIENCE: Duration = Duration::from_millis(300);
-/// How long an old state is used again without asking while the tiers behind fail, by those who keep
-/// what they make of it: short beside the pauses between the attempts to ask those tiers.
+/// How long an answer made from a stale link may be reused: short compared with the pauses between attempts to ask
+/// the tiers.
 const STALE_LEASE: Duration = Duration::from_secs(1);
 
-/// What is known about a name.
+/// The state of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
     /// A live link.
     Live(Arc<Link>),
-    /// A link that has ended; to DNS this is the same as [`Resolution::Absent`].
+    /// A link that has ended; for DNS the same as [`Resolution::Absent`].
     Expired(Arc<Link>),
     /// No link.
     Absent,
 }
 
-/// What is known about a name, and for how long that will do.
+/// The state of a name, and how long it may be used.
 #[derive(Debug)]
 pub struct Resolved {
-    /// What is known; an error where it cannot be known whether there is a link. Whoever asked must
-    /// then tell neither that there is one nor that there is none.
+    /// The state; an error if it is not known whether there is a link. The caller must then claim neither that
+    /// there is a link nor that there is none.
     pub outcome: Result<Resolution, StoreError>,
-    /// How long it may be used again without asking; none for not at all.
+    /// How long it may be reused; none for not at all.
     pub lease: Option<Lease>,
-    /// Whether it is what was known once, because it cannot be found out what is now.
+    /// Whether the state may be outdated, because the current one cannot be read.
     pub stale: bool,
 }
 
-/// How long something may be used again: until a time, and only as long as its stamp is
-/// [current](Links::is_current).
+/// How long something may be reused: until a time, and only while its stamp is [current](Links::is_current).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// From then on it is to be made anew.
+    /// The end of the lease.
     pub until: Instant,
-    /// Moves on when it is overtaken by a change.
+    /// Expires when the link changes.
     pub stamp: Stamp,
 }
 
-/// A name that is to be looked up, or is being looked up.
+/// A name that has to be looked up, or is being looked up.
 #[derive(Debug)]
 pub struct Unresolved {
     name: LinkName,
-    /// Of the time before anything was looked up.
+    /// Taken before the look-up.
     stamp: Stamp,
-    /// Where it falls to the caller to have it looked up.
+    /// The right to begin the flight, if this caller has it.
     ticket: Option<Ticket>,
     wait: Wait,
 }
@@ -68,8 +67,8 @@ impl Links {
     /// Finds the link of a name, for an answer.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be known whether there is a link. The caller must then tell
-    /// neither that there is one nor that there is none.
+    /// [`StoreError`] if it is not known whether there is a link. The caller must then claim neither that there is
+    /// a link nor that there is none.
     pub async fn resolve(&self, name: &LinkName) -> Result<Resolution, StoreError> {
         match self.resolve_now(name) {
             Ok(resolved) => resolved.outcome,
@@ -80,9 +79,8 @@ impl Links {
         }
     }
 
-    /// Whether there may be a link of this code below this origin; false is certain, and counts as a
-    /// look-up. It takes no lock, and says true whenever it cannot say, also of a code that is not in
-    /// lower case.
+    /// Whether there may be a link of this code below this origin. False is certain, and counts as a look-up.
+    /// Takes no lock. True if it is not known, and for codes that are not in lower case.
     pub fn may_exist(&self, code: &[u8], origin: &Origin) -> bool {
         let may_exist = self.may_exist_uncounted(code, origin);
         if !may_exist && let Some(filter) = &self.filter {
@@ -91,7 +89,7 @@ impl Links {
         may_exist
     }
 
-    /// What [`Links::may_exist`] says, without counting it: for who decides where the look-up is to be made.
+    /// The same as [`Links::may_exist`], but not counted: for callers that only decide who looks the name up.
     pub(crate) fn may_exist_uncounted(&self, code: &[u8], origin: &Origin) -> bool {
         let Some(filter) = &self.filter else {
             return true;
@@ -99,19 +97,18 @@ impl Links {
         code.iter().any(u8::is_ascii_uppercase) || !filter.excludes(code, origin.as_str())
     }
 
-    /// What [`Links::resolve`] gives, where that can be said without waiting.
+    /// The same as [`Links::resolve`], if the result is known without waiting.
     ///
     /// # Errors
-    /// What there is to wait for, where it cannot be said at once. The caller is to have the name
-    /// looked up, with others that it has, by [`Links::look_up`], and then to wait by
-    /// [`Links::resolve_later`].
+    /// The look-up to wait for. The caller must pass it to [`Links::look_up`], together with others that it has,
+    /// and then to [`Links::resolve_later`].
     pub fn resolve_now(&self, name: &LinkName) -> Result<Resolved, Unresolved> {
         if let Some(filter) = &self.filter
             && filter.denies(name.code().as_bytes(), name.origin())
         {
             return Ok(Resolved {
                 outcome: Ok(Resolution::Absent),
-                // To ask again costs nothing.
+                // The filter can be asked again at no cost.
                 lease: None,
                 stale: false,
             });
@@ -119,15 +116,14 @@ impl Links {
         self.resolve_possible(name)
     }
 
-    /// What [`Links::resolve_now`] gives, for a name of which [`Links::may_exist`] has just said that it
-    /// may.
+    /// The same as [`Links::resolve_now`], for a name for which [`Links::may_exist`] has just returned true.
     ///
     /// # Errors
     /// As [`Links::resolve_now`].
     pub fn resolve_possible(&self, name: &LinkName) -> Result<Resolved, Unresolved> {
         let count = |result| self.metrics.count_lookup(Tier::Memory, result);
         let now = Instant::now();
-        // Before the look, so that no change after it goes unnoticed.
+        // Before the look-up, so that no later change is missed.
         let stamp = self.memory.stamps().of(name);
         let lease = |until| Some(Lease { until, stamp });
         let (ticket, wait) = match self.memory.look(name, now) {
@@ -160,40 +156,40 @@ impl Links {
         })
     }
 
-    /// The stamp of what is made without asking for a link: it moves on when everything is to be made
-    /// anew. To be taken before it is made.
+    /// The stamp for what depends on no link; it expires when everything has to be made again. Must be taken
+    /// before it is made.
     pub fn common_stamp(&self) -> Stamp {
         self.memory.stamps().of_all()
     }
 
-    /// Whether nothing has changed since a stamp was taken, as far as is known here.
+    /// Whether no change that this node knows of has happened since the stamp was taken.
     pub fn is_current(&self, stamp: Stamp) -> bool {
         self.memory.stamps().is_current(stamp)
     }
 
-    /// Has everything that was made so far, with links or without, be made anew.
+    /// Makes all stamps expire, so that everything derived so far is made again.
     pub fn renew_all(&self) {
         self.memory.stamps().change_all();
     }
 
-    /// Has these names looked up, those of them that nobody is looking up yet: together, as far as
-    /// Redis knows them. To be called within a runtime.
+    /// Begins the flights for these names, except for those that have one. Redis is asked about all of them in one
+    /// call. Must be called within a runtime.
     pub fn look_up<'a>(&self, unresolved: impl IntoIterator<Item = &'a mut Unresolved>) {
         let tickets = unresolved.into_iter().filter_map(|one| one.ticket.take());
         let tickets: Vec<Ticket> = tickets.collect();
         if !tickets.is_empty() {
-            // A task of its own: it outlives a client that goes away, for those who joined.
+            // A task of its own: it must not end with the client that began it, because others may wait for it.
             tokio::spawn(fly(tickets, self.tiers.clone()));
         }
     }
 
-    /// Waits for the look-up that was begun.
+    /// Waits for the flight.
     pub async fn resolve_later(&self, unresolved: Unresolved) -> Resolved {
         let Unresolved {
             name, stamp, wait, ..
         } = unresolved;
         let patience = match wait.stale {
-            // Counted from the flight's beginning: who joins late has the less to wait.
+            // From the start of the flight: a query that joins late waits less.
             Some(_) => STALE_PATIENCE.saturating_sub(wait.since.elapsed()),
             None => RESOLVE_DEADLINE,
         };
@@ -230,8 +226,8 @@ impl Links {
         }
     }
 
-    /// What an old state is worth where `why` keeps us from knowing the present one. A link that has ended may
-    /// have been prolonged since, or made anew: then nothing is known, least of all that there is no link.
+    /// The link of memory or of a claim, if it may be used although `why` hides the current state. A link that has
+    /// ended may not: it may have been prolonged or made again meanwhile, and "no link" could be wrong.
     fn old_state(&self, link: Arc<Link>, why: StoreError) -> Result<Known, StoreError> {
         match link.is_expired(self.now()) {
             true => Err(why),
@@ -239,7 +235,7 @@ impl Links {
         }
     }
 
-    /// What is known of a name just now.
+    /// Turns what is known of a name into a result.
     fn judge(
         &self,
         name: &LinkName,
@@ -262,7 +258,7 @@ impl Links {
     }
 }
 
-/// Looks names up behind the memory, and lands with what is found.
+/// The flights of several names: asks Redis, and then the store for names that Redis does not know.
 async fn fly(tickets: Vec<Ticket>, tiers: Arc<Tiers>) {
     let since = Instant::now();
     let names: Vec<_> = tickets.iter().map(|t| (t.name(), t.held())).collect();
@@ -272,7 +268,7 @@ async fn fly(tickets: Vec<Ticket>, tiers: Arc<Tiers>) {
         match asked {
             RedisAnswer::Known(known) => ticket.land(Ok(known), since),
             asked => {
-                // One of them can go on in this task.
+                // One of them is looked up by this task.
                 if let Some((ticket, asked)) = left.replace((ticket, asked)) {
                     tokio::spawn(fly_on(ticket, asked, since, tiers.clone()));
                 }
@@ -292,7 +288,7 @@ fn newer(one: Known, other: Known) -> Known {
     }
 }
 
-/// Looks a name up that Redis does not know.
+/// Continues the flight of a name that Redis does not know.
 async fn fly_on(ticket: Ticket, asked: RedisAnswer, since: Instant, tiers: Arc<Tiers>) {
     let was = match &asked {
         RedisAnswer::Changing(link) => Some(Arc::clone(link)),

@@ -1,13 +1,13 @@
-//! Changes of which nobody knows whether they were made: the reply was lost, or did not come in time.
+//! Unsettled changes: it is not known whether the store made them, because its reply was lost or came too late.
 //!
-//! To drop everything that is held of such a name would be safe, and would take a live link down for as long
-//! as the store is away: before the change the old state was true, and nothing newer has been acknowledged.
-//! So the server that made the change keeps its claim in Redis, has memory doubt what it holds, and reads the
-//! name from the store until it knows. Meanwhile what was known is used where the store cannot be asked, as
-//! stale; an absence never is. Then all servers are told.
+//! Dropping such a name everywhere would be safe, but would take a live link down for as long as the store is
+//! away. The state from before the change was true, and no newer one has been acknowledged. So the node that made
+//! the change keeps its claim in Redis, makes memory revalidate the name, and reads the name from the store until
+//! the outcome is known. While the store cannot be read, nodes use the former link, marked as stale, but never a
+//! former absence. In the end the node announces the outcome.
 //!
-//! A change that was sent may be carried out until [`LATE_WRITE`] after it failed. What is read before that decides
-//! only where it shows the change.
+//! The store may make a change until [`LATE_WRITE`] after it failed. What is read before that settles the change
+//! only if it shows the change.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,13 +23,13 @@ use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
 use crate::store::{Effect, Store, StoreError, Trouble};
 
-/// How many changes may wait to be found out. Of those beyond everything that is held is dropped.
+/// How many changes may be unsettled. Memory drops the names of further ones.
 const MAX_UNSETTLED: usize = 4_096;
-/// How many of them may be read from the store at once: a table that recovers has better things to do.
+/// How many of them may be read from the store at once: a table that recovers has other work to do.
 const MAX_READS: usize = 16;
 /// The pause before a name is read again; it doubles.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause: well below the life of a claim, which each round prolongs.
+/// The longest pause: well below the life of a claim, which each read prolongs.
 const MAX_PAUSE: Duration = Duration::from_secs(4);
 async fn hold(claim: Option<&WriteClaim>) {
     if let Some(claim) = claim {
@@ -37,12 +37,12 @@ async fn hold(claim: Option<&WriteClaim>) {
     }
 }
 
-/// What would show that a change was made.
+/// What shows that a change was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// A link of this version, or a newer one.
+    /// A link of this version, or of a newer one.
     Version(u64),
-    /// That there is no link.
+    /// The absence of the link.
     Absence,
 }
 
@@ -87,7 +87,7 @@ impl Settler {
         claim: Option<WriteClaim>,
     ) {
         if self.tasks.len() >= MAX_UNSETTLED || self.tasks.is_closed() {
-            // The claim's end has the name repaired.
+            // The dropped claim leads to a repair of the name.
             self.memory.forget(&name);
             return;
         }
@@ -100,7 +100,7 @@ impl Settler {
         });
     }
 
-    /// Reads until it is known what there is. A link that is damaged counts as none that could be told.
+    /// Reads the name until the outcome is known. A damaged link counts as none.
     async fn find_out(
         &self,
         name: &LinkName,
@@ -118,16 +118,16 @@ impl Settler {
                 Ok(_) => pause = pause.max(MAX_PAUSE / 4),
                 Err(error) => {
                     self.metrics.count_store_error(error.cause());
-                    tracing::debug!(%name, %error, "not known yet whether a change was made");
+                    tracing::debug!(%name, %error, "the outcome of a change is still unknown");
                 }
             }
-            // Not all at once when the store is back.
+            // At different times for different names, so that they do not all come when the store is back.
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Reads the name when it is its turn, which may take long: the claim is held meanwhile.
+    /// Reads the name when one of [`MAX_READS`] is free. That may take long, so the claim is prolonged meanwhile.
     async fn read(
         &self,
         name: &LinkName,
@@ -146,8 +146,8 @@ impl Settler {
         within(RESOLVE_DEADLINE, self.store.get(name)).await
     }
 
-    /// Tells Redis and the other servers; none where the server stops before it knows, so that the claim's end
-    /// has the name repaired.
+    /// Puts and announces the outcome. None if the server stops before it is known: the dropped claim then leads
+    /// to a repair of the name.
     async fn end(&self, name: &LinkName, found: Option<Option<Link>>, claim: Option<WriteClaim>) {
         match &found {
             Some(Some(link)) => self.memory.forget_older(name, link.version),
@@ -158,11 +158,11 @@ impl Settler {
         };
         let written = found.map_or(Written::Gone, |link| Written::Link(link.into()));
         claim.finish(&written).await;
-        // What was looked up since may have come from what Redis held until now.
+        // A look-up since then may have used the former value in Redis.
         self.memory.revalidate(name);
     }
 
-    /// How many changes are not known yet.
+    /// How many changes are unsettled.
     pub(super) fn unsettled(&self) -> usize {
         self.tasks.len()
     }
@@ -171,12 +171,12 @@ impl Settler {
     pub(super) fn trouble(&self) -> Option<Trouble> {
         (self.unsettled() > 0).then(|| {
             let reason =
-                "it is not known yet whether some changes were made; the link store is asked again";
+                "it is not known yet whether some changes were made; reading the link store until it is known";
             Trouble::new(Effect::Degraded, reason)
         })
     }
 
-    /// Gives up what is not known yet, and leaves nothing of it that might be wrong.
+    /// Ends the search for outcomes, and drops the names of unsettled changes.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();

@@ -1,45 +1,43 @@
-//! Whether what was made of a link earlier still holds.
+//! Stamps: whether something that was derived from a link is still valid.
 //!
-//! Whoever makes something of a link and keeps it, as the DNS side keeps encoded answers, takes a
-//! [`Stamp`] of the link's name *before* it asks for the link, and keeps the stamp together with what it
-//! made. A change of the link moves the name's stamp on, *after* everything from which the link could be
-//! read in its old state has been dropped. So a stamp that is still current says that nothing has
-//! changed since it was taken, and to ask costs two loads: no lock, no message to each of those who
-//! keep something, and no moment between a change's end and the last of them having heard of it.
+//! The DNS side keeps encoded answers. Before it asks for the link, it takes a [`Stamp`] of the link's name, and
+//! keeps the stamp with the answer. A change of the link advances the name's stamp *after* the old state has been
+//! dropped from everything from which it could be read. So if a stamp is still current, nothing has changed since
+//! it was taken. The check costs two loads. It needs no lock and no message to those who keep something, and there
+//! is no moment at which a change is complete but some of them do not know of it.
 //!
-//! Names share their stamps with others by hash: a change makes what was kept of some other names be
-//! made anew as well, which is harmless. What concerns all names (changes may have been missed; the
-//! zones are new) moves one stamp that all share.
+//! Names with the same hash share a stamp: a change also expires what was derived from some other names, which
+//! does no harm. Events that concern all names (changes may have been missed, the zones are new) advance one stamp
+//! that all share.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::link::LinkName;
 
-/// How many stamps there are. With 1,000,000 links kept, a change makes some 60 others be made anew.
-/// All of them take 64 KiB, so that they stay in a core's own cache.
+/// The number of stamps. With 1,000,000 cached links, a change expires the answers of some 60 other names. All
+/// stamps take 64 KiB, which fits a core's own cache.
 const SLOTS: usize = 1 << 14;
 
-/// A state of a link, or of all.
+/// The state of a name, and of all names, at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     slot: u16,
-    /// The changes of names with this slot, before the stamp was taken.
+    /// How often names of this slot had changed.
     changes: u32,
-    /// The changes of everything.
+    /// How often everything had changed.
     all: u32,
 }
 
 impl Stamp {
-    /// Which of the stamps it is, how often that has moved on, and how often all have: for those who
-    /// keep it in a form of their own. A stamp is current again after 2^32 changes; nothing is kept
-    /// that long.
+    /// The slot, its count, and the count of everything, for callers that store a stamp in a form of their own. A
+    /// stamp becomes current again after 2^32 changes; nothing is kept that long.
     pub(crate) fn parts(self) -> (u16, u32, u32) {
         (self.slot, self.changes, self.all)
     }
 
-    /// The stamp of what is made of this link and of something that was looked at earlier, when `earlier`
-    /// was taken: it moves on when either does.
+    /// The stamp of something that is derived from this link and from something else, of which `earlier` is the
+    /// stamp. It expires when either of them does.
     #[must_use]
     pub fn with_earlier(self, earlier: Self) -> Self {
         Self {
@@ -71,7 +69,7 @@ impl Stamps {
         }
     }
 
-    /// The stamp of a name, to be taken before the name is looked up.
+    /// The stamp of a name. Must be taken before the name is looked up.
     pub(super) fn of(&self, name: &LinkName) -> Stamp {
         let slot = self.slot(name);
         Stamp {
@@ -81,9 +79,9 @@ impl Stamps {
         }
     }
 
-    /// The stamp of what depends on no link, but is to be made anew when everything is.
+    /// The stamp of what depends on no link, but expires when everything does.
     pub(super) fn of_all(&self) -> Stamp {
-        // That this slot moves on now and then does no harm.
+        // Changes of slot 0 expire it now and then, which does no harm.
         Stamp {
             slot: 0,
             changes: self.slots[0].load(Ordering::Acquire),
@@ -93,13 +91,13 @@ impl Stamps {
 
     /// Whether nothing has changed since this stamp was taken.
     pub(super) fn is_current(&self, stamp: Stamp) -> bool {
-        // Acquire: who goes on with what a newer stamp stands for sees what came before it.
+        // Acquire: whoever sees the newer stamp also sees what was done before it advanced.
         let slot = &self.slots[usize::from(stamp.slot) % SLOTS];
         slot.load(Ordering::Acquire) == stamp.changes
             && self.all.load(Ordering::Acquire) == stamp.all
     }
 
-    /// A name has changed, and its old state can be read nowhere any more.
+    /// A name has changed, and nothing shows its old state any more.
     pub(super) fn change(&self, name: &LinkName) {
         self.slots[self.slot(name)].fetch_add(1, Ordering::AcqRel);
     }
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_seen_by_what_was_kept_of_its_name() {
+    fn a_change_expires_the_stamp_of_its_name() {
         let stamps = Stamps::new();
         let kept: Vec<_> = (0..100).map(|n| stamps.of(&name(n))).collect();
         assert!(kept.iter().all(|stamp| stamps.is_current(*stamp)));
@@ -131,11 +129,11 @@ mod tests {
         assert!(!stamps.is_current(kept[7]));
         assert!(stamps.is_current(stamps.of(&name(7))));
         let others = kept.iter().filter(|stamp| !stamps.is_current(**stamp));
-        assert!(others.count() < 5, "most other names are not concerned");
+        assert!(others.count() < 5, "most other names keep their stamps");
     }
 
     #[test]
-    fn a_change_of_everything_is_seen_by_all() {
+    fn a_change_of_everything_expires_all_stamps() {
         let stamps = Stamps::new();
         let (one, all) = (stamps.of(&name(1)), stamps.of_all());
         assert!(stamps.is_current(one) && stamps.is_current(all));

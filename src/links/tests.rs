@@ -9,17 +9,17 @@ use super::*;
 use crate::link::{Code, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Segment};
 
-/// What a store is to do.
+/// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     Works,
     Hangs,
     Fails,
-    /// Changes what it is to change, and then panics.
+    /// Makes the change, and then panics.
     Breaks,
 }
 
-/// A store of one link: its version grows with each change.
+/// A store with one link, whose version grows with each change.
 #[derive(Debug)]
 pub(super) struct OneLink {
     mood: Mutex<Mood>,
@@ -77,7 +77,7 @@ impl Store for OneLink {
             link.version.0 += 1;
             link.clone()
         };
-        assert_ne!(self.mood(), Mood::Breaks, "as the test wants it");
+        assert_ne!(self.mood(), Mood::Breaks, "the test wants a panic");
         Ok(Changed::Changed(changed))
     }
 
@@ -111,12 +111,12 @@ impl Store for OneLink {
     }
 }
 
-/// What the store says to calls that these tests do not make.
+/// The reply to calls that these tests do not make.
 fn not_asked() -> StoreError {
     StoreError::Unavailable("this store has one link, to be read and changed".into())
 }
 
-/// No zone has static names, and no host is ours.
+/// Zones without static names; no host name is in them.
 #[derive(Debug)]
 pub(super) struct NoNames;
 
@@ -168,7 +168,7 @@ async fn version(links: &Links) -> u64 {
 }
 
 #[tokio::test]
-async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
+async fn after_a_change_that_panics_memory_does_not_hide_its_result() {
     let store = OneLink::new();
     let links = links(&store, Duration::from_secs(60));
     assert_eq!(version(&links).await, 1);
@@ -179,13 +179,13 @@ async fn a_change_that_panics_is_not_hidden_by_what_memory_holds() {
 }
 
 #[tokio::test]
-async fn a_link_that_has_ended_by_what_was_known_once_is_not_told_to_be_gone() {
+async fn a_stale_link_that_has_ended_is_an_error_and_not_an_absence() {
     let store = OneLink::new();
     let links = links(&store, Duration::ZERO);
     let start = links.now();
     store.link.lock().unwrap().expires_at = Some(start.after(10));
     assert_eq!(version(&links).await, 1);
-    // Meanwhile it is prolonged on another server.
+    // Another server prolongs the link.
     store.set(Mood::Fails);
     links.clock.set(start.after(20));
     for _ in 0..3 {
@@ -199,11 +199,11 @@ async fn a_link_that_has_ended_by_what_was_known_once_is_not_told_to_be_gone() {
 }
 
 #[tokio::test]
-async fn what_is_found_instead_of_being_made_is_what_is_told_from_then_on() {
+async fn a_request_that_finds_an_existing_link_updates_memory() {
     let store = OneLink::new();
     let links = links(&store, Duration::from_secs(60));
     assert_eq!(version(&links).await, 1);
-    // Another server changes it, and this one has not heard of that yet.
+    // Another server changes the link, and this one does not know that yet.
     store.link.lock().unwrap().version = Version(2);
     let request = CreateLink {
         origin: origin(),
@@ -244,7 +244,7 @@ async fn each_look_up_is_counted_once_for_the_memory() {
 }
 
 #[tokio::test]
-async fn what_an_answer_is_made_of_says_how_long_it_holds() {
+async fn a_resolution_says_how_long_it_may_be_reused() {
     let store = OneLink::new();
     let links = links(&store, Duration::from_millis(1));
     let lease = async |links: &Links| {
@@ -262,7 +262,7 @@ async fn what_an_answer_is_made_of_says_how_long_it_holds() {
     let fresh = fresh.unwrap();
     assert!(fresh.until >= before && links.is_current(fresh.stamp));
     tokio::time::sleep(Duration::from_millis(5)).await;
-    // While the store fails the old state is used, but not for long without asking again.
+    // While the store fails the stale link is used, but looked up again soon.
     store.set(Mood::Fails);
     for _ in 0..2 {
         let (known, stale) = lease(&links).await;
@@ -279,7 +279,7 @@ async fn what_an_answer_is_made_of_says_how_long_it_holds() {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_delays_the_first_query_for_a_link_in_memory_and_not_each() {
+async fn a_store_that_hangs_delays_only_the_first_query_for_a_link_in_memory() {
     let store = OneLink::new();
     let links = links(&store, Duration::ZERO);
     assert_eq!(version(&links).await, 1);
@@ -287,14 +287,14 @@ async fn a_store_that_hangs_delays_the_first_query_for_a_link_in_memory_and_not_
     let began = Instant::now();
     assert_eq!(version(&links).await, 1);
     assert!(began.elapsed() >= STALE_PATIENCE);
-    // While the flight goes on, and after it has failed.
+    // During the flight, and after it has failed.
     for _ in 0..20 {
         let began = Instant::now();
         assert_eq!(version(&links).await, 1);
         assert!(began.elapsed() < STALE_PATIENCE / 2);
         tokio::time::sleep(RESOLVE_DEADLINE / 10).await;
     }
-    // A name of which nothing is known waits for as long as a query may.
+    // A name of which nothing is known waits until the deadline.
     let other = LinkName::new(&Code::parse("other").unwrap(), &origin());
     assert!(links.resolve(&other).await.is_err());
 }

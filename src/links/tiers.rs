@@ -1,4 +1,4 @@
-//! What lies behind the memory: Redis, and the store behind a budget.
+//! The tiers behind the memory: Redis, and the store with its budget.
 //!
 //! ```text
 //!   ask ── Redis ── it knows ─────────────────────────────────────────────> answer
@@ -18,27 +18,27 @@ use crate::base::metrics::{LookupResult, Metrics, Tier};
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Store, StoreError};
 
-/// Reads of a store that likes several names at once. As long as a quarter of DynamoDB's own reads are
-/// free, every name is a call of its own.
+/// Batches of reads for a store that prefers them. While a quarter of DynamoDB's 256 reads is free, each name is a
+/// read of its own.
 const STORE_READS: BatchLimits = BatchLimits {
     queue: 8_192,
     size: 100,
     calls: 64,
 };
 
-/// What a read of the store gives.
+/// The result of a read of the store.
 type Read = Result<Option<Link>, StoreError>;
 
-/// What Redis has told of a name.
+/// What Redis has answered about a name.
 #[derive(Debug)]
 pub(super) enum RedisAnswer {
-    /// This.
+    /// The link, or its absence.
     Known(Known),
-    /// It holds nothing.
+    /// It has no value.
     Nothing,
-    /// It could not be asked, or is not believed.
+    /// It gave no answer, or one that is not trusted.
     Unusable,
-    /// This link is being changed, and is told only where the store cannot be asked.
+    /// A claim that replaced this link, which is used only if the store cannot be read.
     Changing(Arc<Link>),
 }
 
@@ -47,14 +47,14 @@ pub(super) enum RedisAnswer {
 pub(super) struct Tiers {
     redis: Option<Arc<RedisCache>>,
     store: Arc<dyn Store>,
-    /// Where the store prefers it.
+    /// With a store that prefers batches.
     batches: Option<Batcher<LinkName, Read>>,
     budget: Option<Budget>,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
-    /// The tiers of a store with at most so many reads a second. To be called within a runtime.
+    /// The tiers of a store with at most so many reads a second. Must be called within a runtime.
     pub(super) fn new(
         store: Arc<dyn Store>,
         redis: Option<Arc<RedisCache>>,
@@ -82,7 +82,7 @@ impl Tiers {
         }
     }
 
-    /// Asks Redis about names, all in one call; each comes with the version that memory has of it.
+    /// Asks Redis about names in one call. Each name comes with the version of the link in memory.
     pub(super) async fn ask_redis(
         &self,
         names: &[(&LinkName, Option<Version>)],
@@ -102,8 +102,8 @@ impl Tiers {
         asked
     }
 
-    /// Finds what there is of a name that Redis has not told; `known` is the version that memory has of
-    /// it. The caller bounds the time.
+    /// Finds the state of a name that Redis does not know. `known` is the version of the link in memory. The
+    /// caller bounds the time.
     pub(super) async fn find(
         &self,
         name: &LinkName,
@@ -116,7 +116,7 @@ impl Tiers {
             RedisAnswer::Unusable | RedisAnswer::Changing(_) => false,
         };
         self.spend(known)?;
-        // The claim comes before the read, so that whatever is changed during the read removes it.
+        // The claim comes before the read, so that every change during the read removes it.
         let claim = match &self.redis {
             Some(redis) if may_fill => redis.claim_read(name).await.map(|claim| (redis, claim)),
             _ => None,
@@ -166,7 +166,7 @@ impl Tiers {
     }
 }
 
-/// What an answer of Redis is worth to somebody who has known a version.
+/// What an answer of Redis is worth, given the version of the link in memory.
 fn weigh(
     redis: &RedisCache,
     name: &LinkName,
@@ -175,7 +175,7 @@ fn weigh(
 ) -> (LookupResult, RedisAnswer) {
     match held {
         Ok(Held::Link(link)) => match known {
-            // It has lost what came after: it was restarted, or has failed over.
+            // Redis has lost a newer value: it has restarted or failed over.
             Some(version) if link.version < version => {
                 redis.drop_older(name, version);
                 (LookupResult::Stale, RedisAnswer::Unusable)
@@ -183,7 +183,7 @@ fn weigh(
             _ => (LookupResult::Hit, RedisAnswer::Known(Some(link))),
         },
         Ok(Held::Absent(absence)) => match known {
-            // An absence that a reader has found has no version, and is of some seconds ago.
+            // An absence that a reader has put has no version; it is some seconds old at most.
             Some(version) if Version(0) < absence && absence < version => {
                 redis.drop_older(name, version);
                 (LookupResult::Stale, RedisAnswer::Unusable)
@@ -200,7 +200,7 @@ fn weigh(
     }
 }
 
-/// How the answers about several names came out.
+/// The results of a call, to be counted together.
 #[derive(Default)]
 struct Counts(Vec<(LookupResult, u64)>);
 
@@ -221,7 +221,7 @@ impl Counts {
     }
 }
 
-/// Counts a read of the store when it is dropped: also one whose time was up.
+/// Counts a read of the store when it is dropped, so that a read that times out is counted as well.
 struct Counted<'a> {
     began: Instant,
     metrics: &'a Metrics,

@@ -1,4 +1,4 @@
-//! Changing links: the rules for what may become a link, and the way of a change through the tiers.
+//! Changing links: the rules for them, and how a change passes through the tiers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,9 +15,9 @@ use crate::link::{Code, Link, LinkName, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
 
 impl Links {
-    /// Changes the store, and then drops or replaces what the tiers before it hold of the name. A task
-    /// of its own does all of it: a caller who goes away or whose time is up must not part the steps.
-    /// `outcome` says what the store has done; `evidence` would show that it has, where nobody knows.
+    /// Changes the store, and then updates or drops the name in the other tiers. One task does all of this, so
+    /// that the steps stay together when the caller goes away or its time is up. `outcome` says what the store has
+    /// done; `evidence` shows whether it has, if its reply is lost.
     async fn write<T: Send + 'static>(
         &self,
         name: &LinkName,
@@ -25,7 +25,7 @@ impl Links {
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
         outcome: fn(&T) -> Written,
     ) -> Result<T, StoreError> {
-        // After a panic, too: what has failed to us may have happened all the same.
+        // Also after a panic: the store may have made the change.
         let forget = ForgetAtEnd(Some((self.memory.clone(), name.clone())));
         let redis = self.redis.as_ref().map(|redis| redis.cache.clone());
         let (health, metrics) = (self.write_health.clone(), self.metrics.clone());
@@ -59,7 +59,7 @@ impl Links {
                     }
                 }
             }
-            // Not before Redis has been told: what memory is filled from has to be right by then.
+            // Last: flights from now on fill memory from Redis, which must be right by then.
             drop(forget);
             written
         });
@@ -70,8 +70,8 @@ impl Links {
         }
     }
 
-    /// Whether there is a link of this name in memory or in Redis. Then it is cheaper to look at it in the store
-    /// than to try to make it, and a store that fails meanwhile leaves all as it is.
+    /// Whether memory or Redis holds a link of this name. A read of the store is then cheaper than an attempt to
+    /// make the link, and a failure of the store leaves all tiers as they are.
     async fn is_held(&self, name: &LinkName) -> bool {
         if self.memory.holds_link(name) {
             return true;
@@ -82,11 +82,12 @@ impl Links {
         }
     }
 
-    /// Makes a link, or finds that it is there.
+    /// Makes a link, unless it exists.
     ///
     /// # Errors
     /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed. After a
-    /// [`StoreError::DeadlineExceeded`] the link may have been made: asking again is safe and tells.
+    /// [`StoreError::DeadlineExceeded`] the link may have been made; the caller may safely repeat the request to
+    /// find out.
     pub async fn create(&self, request: CreateLink) -> Result<Creation, LinkError> {
         self.check_target(&request.target)?;
         self.check_expiry(request.expires_at)?;
@@ -104,7 +105,7 @@ impl Links {
         }
     }
 
-    /// Tries the folds of the URL in turn until one is free or holds this very URL.
+    /// Tries the folds of the URL until one is free or belongs to this URL.
     async fn create_folded(&self, request: &CreateLink) -> Result<Creation, LinkError> {
         for attempt in 0..MAX_FOLDS {
             let code = Code::fold(&request.target, attempt);
@@ -120,8 +121,8 @@ impl Links {
         Err(LinkError::NoFreeCode)
     }
 
-    /// One conditional put, or a read where the link is known already; the inner error is the name where
-    /// another URL has it.
+    /// Makes a link by one conditional put, or reads the one that is known already. The inner error is the name,
+    /// if another URL has it.
     async fn try_create(
         &self,
         request: &CreateLink,
@@ -130,7 +131,7 @@ impl Links {
         if self.is_held(&name).await {
             let found = self.counted(within(ADMIN_DEADLINE, self.store.get(&name)).await)?;
             if let Some(link) = &found {
-                // Another server may have made it, and memory not have heard of that yet.
+                // Another server may have made it, and this memory may not know that yet.
                 self.memory.forget_older(&name, link.version);
             }
             match found.filter(|link| !link.is_expired(self.now())) {
@@ -170,7 +171,7 @@ impl Links {
         })
     }
 
-    /// Changes a live link; with `expected` only if that is its version.
+    /// Changes a live link; if `expected` is given, only a link of that version.
     ///
     /// # Errors
     /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
@@ -203,7 +204,7 @@ impl Links {
         }
     }
 
-    /// Deletes a live link; with `expected` only if that is its version.
+    /// Deletes a live link; if `expected` is given, only a link of that version.
     ///
     /// # Errors
     /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
@@ -226,7 +227,7 @@ impl Links {
         }
     }
 
-    /// Refuses a destination in our own zones: a browser would be led in circles.
+    /// Refuses a destination in a zone served here: browsers would go in circles.
     fn check_target(&self, target: &TargetUrl) -> Result<(), LinkError> {
         match target.domain() {
             Some(domain) if self.namespace.classify_host(&domain) != Host::Foreign => {
@@ -245,7 +246,7 @@ impl Links {
     }
 }
 
-/// Puts the new state into Redis, where there is one, and tells all servers.
+/// Ends the claim: puts the new state into Redis and announces it.
 async fn end(claim: Option<WriteClaim>, written: &Written) {
     if let Some(claim) = claim {
         claim.finish(written).await;
@@ -256,7 +257,7 @@ async fn end(claim: Option<WriteClaim>, written: &Written) {
 struct ForgetAtEnd(Option<(Arc<Memory>, LinkName)>);
 
 impl ForgetAtEnd {
-    /// Leaves what memory holds as it is.
+    /// Leaves memory as it is.
     fn spare(mut self) {
         self.0 = None;
     }

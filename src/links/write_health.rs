@@ -1,20 +1,19 @@
-//! What became of the last change, as a sign of what becomes of the next.
+//! The outcome of the last change, as a sign of what the next one may expect.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::store::StoreError;
 
-/// How long a change that failed counts as a sign that the next one fails as well. After that nobody
-/// knows, and the next change is tried.
+/// How long the failure of a change counts. After that, the next change shows whether changes work again.
 const FAILURE_COUNTS: Duration = Duration::from_secs(30);
 
-/// What became of the last change that the store was asked for.
+/// Why the last change failed, and when; none if it succeeded.
 #[derive(Debug, Default)]
 pub(super) struct WriteHealth(Mutex<Option<(Instant, StoreError)>>);
 
 impl WriteHealth {
-    /// Notes how a change went. What concerns one link alone, or our own bounds, says nothing of the next.
+    /// Records the outcome of a change. Failures that concern one link, or the server's own bounds, do not count.
     pub(super) fn note(&self, failure: Option<&StoreError>, now: Instant) {
         let failed = match failure {
             Some(StoreError::Overloaded | StoreError::Corrupt { .. }) => return,
@@ -24,7 +23,7 @@ impl WriteHealth {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 
-    /// Why changes fail, if they do.
+    /// Why changes fail; none if they do not.
     pub(super) fn failure(&self, now: Instant) -> Option<StoreError> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (when, error) = last.as_ref()?;
@@ -42,7 +41,10 @@ mod tests {
         let (health, now) = (WriteHealth::default(), Instant::now());
         assert!(health.failure(now).is_none());
         health.note(Some(&StoreError::Overloaded), now);
-        assert!(health.failure(now).is_none(), "that is our own bound");
+        assert!(
+            health.failure(now).is_none(),
+            "that is this server's own bound"
+        );
         health.note(Some(&StoreError::DeadlineExceeded), now);
         assert!(health.failure(now).is_some());
         assert!(health.failure(now + FAILURE_COUNTS).is_none());

@@ -1,34 +1,32 @@
-//! What a store says when it could not do what it was asked, and what it knows to be wrong with itself.
+//! Errors of store calls, and the troubles that a store knows of.
 
 use std::borrow::Cow;
 
-/// Why a store could not answer. It says nothing about the link: whoever gets one of these must not
-/// tell a client that the link is absent.
+/// Why a call of the store failed. The error says nothing about the link: the caller must not claim that the link
+/// is absent.
 ///
-/// Of a failed write it says whether the write may have been done all the same; see
-/// [`StoreError::is_certain`].
+/// [`StoreError::is_certain`] says whether a failed write may have been made all the same.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store cannot be reached: the call was not sent.
     #[error("the link store cannot be reached: {0}")]
     Unreachable(String),
-    /// The store has received the call, refused it and done nothing: a right is missing, the disk is full.
+    /// The store has received the call and refused it: a right is missing, the disk is full. Nothing was changed.
     #[error("the link store refused the call: {0}")]
     Refused(String),
-    /// The store allows only so many calls at a time, and has done nothing. The text says which limit
-    /// that is, and what to do.
+    /// The store limits its calls, and has changed nothing. The text says which limit that is, and what to do.
     #[error("the link store throttles: {0}")]
     Throttled(String),
-    /// The store failed in another way; a write may have been done.
+    /// The store failed in another way; a write may have been made.
     #[error("the link store is unavailable: {0}")]
     Unavailable(String),
     /// Too many calls of this server wait for the store: the call was not sent.
     #[error("too many calls of this server wait for the link store")]
     Overloaded,
-    /// The store took longer than the caller may wait; a write may have been done.
+    /// The store did not reply before the caller's deadline; a write may have been made.
     #[error("the link store did not answer in time")]
     DeadlineExceeded,
-    /// The stored item is not a link that this program could have written.
+    /// The stored item is not a link that tinyns could have written.
     #[error("the stored item {name:?} is not a valid link: {reason}")]
     Corrupt {
         /// The item's key.
@@ -39,12 +37,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether a write that failed with this has certainly changed nothing, and will not. Otherwise it
-    /// may have been done, or may still be.
+    /// Whether a write that failed with this error has certainly changed nothing, and will not. Otherwise it may
+    /// have been made, or may still be made.
     pub fn is_certain(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Refused(_) | Self::Throttled(_) | Self::Overloaded => true,
-            // A change of something else in a damaged item may have been made.
+            // The write may have changed another part of a damaged item.
             Self::Unavailable(_) | Self::DeadlineExceeded | Self::Corrupt { .. } => false,
         }
     }
@@ -62,7 +60,7 @@ impl StoreError {
         }
     }
 
-    /// The reason in a few words, for those who may not hear more.
+    /// The reason in fixed words, without names and addresses.
     pub fn brief(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "the link store cannot be reached",
@@ -76,13 +74,13 @@ impl StoreError {
     }
 }
 
-/// Something that a part of the server knows to be wrong, for `/readyz` and the log.
+/// Something that is wrong, for `/readyz` and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What it does to the server.
+    /// Its effect on the server.
     pub effect: Effect,
-    /// What is wrong and what to do, in one line. Anybody may read it: no names of links, no addresses,
-    /// no file names.
+    /// What is wrong and what to do, in one line. Anybody may read it, so it contains no names of links, addresses
+    /// or files.
     pub reason: Cow<'static, str>,
 }
 
@@ -94,14 +92,14 @@ impl Trouble {
     }
 }
 
-/// What a [`Trouble`] does to the server.
+/// The effect of a [`Trouble`] on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Queries are answered and changes taken, but an operator should know.
     Degraded,
     /// Queries are answered; changes of links are refused.
     NoChanges,
-    /// Queries cannot be answered as they should be.
+    /// Queries cannot be answered correctly.
     NotServing,
 }
 

@@ -1,38 +1,38 @@
-//! Which store it is, and whether anything was missed since a server last left it.
+//! The identity of a store, and whether anything was missed since a server last left it.
 //!
-//! What is kept of a store elsewhere, as in Redis, may be believed only if it is of this very store and of
-//! its present: not of another one, nor of a state that was undone by a backup.
+//! A cache outside of the store, such as Redis, is valid only for this very store and its present history: not for
+//! another store, nor for a history that was undone by restoring a backup.
 
 use std::fmt;
 
-/// Which store it is.
+/// The identity of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// Nobody knows, or not any more: the store's place has another content than it had.
+    /// Not known, or not any more: the content of the store's place was replaced.
     Unknown,
-    /// The store of any number of servers. One that is restored from a backup is another store.
+    /// A store of any number of servers. If it is restored from a backup, it is another store.
     Shared {
-        /// The number that no other store has; none while the store could not be asked.
+        /// A number that no other store has; none while the store could not be asked.
         id: Option<u64>,
-        /// A number for the place where the store is said to be, which another store may have been in before.
+        /// A number for the store's place. Another store may have been at that place before.
         place: u64,
     },
-    /// The store of this server alone. It may be a copy of what it was at any time before.
+    /// A store of this server alone. It may be an older copy of itself.
     Own {
-        /// The number that no other store has but copies of this one.
+        /// A number that only copies of this store have, too.
         id: u64,
-        /// How it was when the server opened it.
+        /// The seal that the server found when it opened the store.
         found: Option<Seal>,
     },
 }
 
-/// How a store of one server is while no server has it: another one after each stop, and after whatever
-/// else happens to it.
+/// The state of a single server's store while no server has it open. It changes with each stop, and with
+/// everything else that happens to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal(Box<str>);
 
 impl Seal {
-    /// A seal with this text, which must have no quotes, backslashes or control characters.
+    /// A seal with this text, which must not contain quotes, backslashes or control characters.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }

@@ -1,20 +1,19 @@
-//! The store: where links are kept for good.
+//! The store: where links are kept.
 //!
-//! [`Store`] is the contract that every backend keeps, and `tests/store.rs` the battery that holds
-//! each one to it. A store knows neither DNS nor HTTP, and it does not judge: what may be a link,
-//! and what an expired one means to a caller, is decided in [`crate::links`].
+//! [`Store`] is the contract of every backend, and the battery in `tests/store.rs` checks each backend against it.
+//! A store knows neither DNS nor HTTP, and it does not judge: [`crate::links`] decides what may be a link, and
+//! what the end of a link means to a caller.
 //!
 //! # Invariants
 //!
 //! * What a call has acknowledged is durable: it survives the loss of the process and of power.
-//! * A name's [`Version`] only ever grows, also over a delete and a new creation, and also when the
-//!   clock is set back. Caches depend on it.
-//! * A link whose `expires_at` is past counts as absent for `create`, `change` and `delete`; `get`,
-//!   `list` and `scan` may still return it, and the caller looks at [`Link::is_expired`].
-//! * A write that fails says whether it may have been done all the same: [`StoreError::is_certain`].
-//! * Every call ends: a backend has bounded queues and answers [`StoreError::Overloaded`] when they
-//!   are full. It keeps no deadline of its own for a caller who stops waiting; a write that was
-//!   begun may then still happen.
+//! * A name's [`Version`] only grows, also over a deletion and a new creation, and also if the clock is set back.
+//!   Caches depend on that.
+//! * A link that has ended counts as absent for `create`, `change` and `delete`. `get`, `list` and `scan` may
+//!   still return it; the caller checks [`Link::is_expired`].
+//! * The error of a write says whether the write may have been made: [`StoreError::is_certain`].
+//! * Every call ends: a backend has bounded queues, and returns [`StoreError::Overloaded`] when they are full. It
+//!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
 
 pub mod dynamodb;
 mod error;
@@ -38,33 +37,33 @@ use async_trait::async_trait;
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, TargetUrl, Ttl, Version};
 
-/// A link to be made.
+/// A link to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLink {
     /// Its name.
     pub name: LinkName,
-    /// Where it leads.
+    /// Its destination.
     pub target: TargetUrl,
     /// Who makes it.
     pub created_by: Box<str>,
-    /// When it ends, if it does.
+    /// When it ends; none for never.
     pub expires_at: Option<UnixTime>,
-    /// The TTL of its records, if not the zone's.
+    /// The TTL of its records; none for that of the zone.
     pub ttl: Option<Ttl>,
 }
 
-/// What [`Store::create`] found. Only `New` has changed anything.
+/// The result of [`Store::create`]. Only `New` has changed anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
     /// The link was made.
     New(Link),
-    /// A live link of that name with the same target was there; it is unchanged.
+    /// There is a live link of that name with the same destination. It is unchanged.
     Same(Link),
-    /// A live link of that name with another target was there; it is unchanged.
+    /// There is a live link of that name with another destination. It is unchanged.
     Taken(Link),
 }
 
-/// What is to become of a link; a field that is `None` stays as it is.
+/// A change of a link; a field that is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// A new destination.
@@ -75,69 +74,69 @@ pub struct Change {
     pub ttl: Option<Option<Ttl>>,
 }
 
-/// What [`Store::change`] found.
+/// The result of [`Store::change`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// The link as it is now, with a new version.
     Changed(Link),
     /// There is no live link of that name.
     Absent,
-    /// The link has another version than was expected; it is unchanged.
+    /// The link has another version than expected. It is unchanged.
     Conflict(Link),
 }
 
-/// What [`Store::delete`] found.
+/// The result of [`Store::delete`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// The link is gone. The version is that of its absence: higher than any the link had.
+    /// The link was deleted. The version of its absence is higher than any version of the link.
     Deleted(Version),
     /// There was no live link of that name.
     Absent,
-    /// The link has another version than was expected; it is unchanged.
+    /// The link has another version than expected. It is unchanged.
     Conflict(Link),
 }
 
 /// One of the disjoint parts of a parallel [`Store::scan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Which part: 0 to `total - 1`.
+    /// The number of the part: 0 to `total - 1`.
     pub index: u32,
-    /// Into how many parts the store is divided; at least 1.
+    /// The number of parts; at least 1.
     pub total: u32,
 }
 
-/// A stretch of links.
+/// A page of links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The links; there may be none although more follow.
+    /// The links; there may be none although more pages follow.
     pub links: Vec<Link>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page; none if this is the last one.
     pub next: Option<LinkName>,
 }
 
-/// Where a walk over all names stands: behind this key, which need not be a valid name.
+/// How far a walk over all names has come: after this key, which need not be a valid name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePlace {
     origin: Box<str>,
     code: Box<str>,
 }
 
-/// Who is told names, each as a code and an origin, by a thread of the store.
+/// A function that takes names, each as a code and an origin, on a thread of the store.
 pub type NameSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// The contract of a link store; see the [module's](self) invariants.
 ///
-/// `now` is the caller's clock: a store asks no clock of its own about expiry or versions.
+/// `now` is the caller's clock: a store does not use a clock of its own for the end of links or for versions.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Makes a link if no live link has its name: one conditional put.
     async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError>;
 
-    /// The link of that name, expired or not.
+    /// The link of that name, which may have ended.
     async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError>;
 
-    /// What [`Store::get`] gives for each of these names, in their order, for callers that have
-    /// several at once. A name that is bad for itself does not spoil the others.
+    /// The same as [`Store::get`] for each of these names, in their order. A failure that concerns one name leaves
+    /// the others alone.
     async fn get_many(&self, names: &[LinkName]) -> Vec<Result<Option<Link>, StoreError>> {
         let mut results = Vec::with_capacity(names.len());
         for name in names {
@@ -146,7 +145,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         results
     }
 
-    /// Changes a live link; with `expected` only if that is its version.
+    /// Changes a live link; if `expected` is given, only a link of that version.
     async fn change(
         &self,
         name: &LinkName,
@@ -155,7 +154,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         now_micros: u64,
     ) -> Result<Changed, StoreError>;
 
-    /// Deletes a live link; with `expected` only if that is its version.
+    /// Deletes a live link; if `expected` is given, only a link of that version.
     async fn delete(
         &self,
         name: &LinkName,
@@ -163,13 +162,13 @@ pub trait Store: Send + Sync + fmt::Debug {
         now_micros: u64,
     ) -> Result<Deleted, StoreError>;
 
-    /// At most `limit` links of one zone behind `after`, in the store's own order, which is the
-    /// same for every call (with SQLite: by code). Following `next` to its end meets each link
-    /// that was there all the while exactly once.
+    /// At most `limit` links of one zone after `after`, in the store's own order, which is the same for every call
+    /// (with SQLite: by code). Following `next` to the end returns each link that existed all the time exactly
+    /// once.
     ///
-    /// A backend has a bound of its own for a page, and a `limit` of 0 counts as 1: a page without
-    /// room could only claim that nothing follows. Items that are not valid links are logged and
-    /// left out, so that one of them does not hide all others; [`Store::get`] tells of each.
+    /// A backend bounds pages by itself, and treats a `limit` of 0 as 1, because an empty page could not say
+    /// whether more links follow. Items that are not valid links are logged and skipped, so that one of them does
+    /// not hide all others; [`Store::get`] reports each of them.
     async fn list(
         &self,
         origin: &Origin,
@@ -177,9 +176,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
-    /// At most `limit` links of one part of the whole store, all zones, for the warm load and for
-    /// export. Segments may be read in parallel; together they are the store. A segment that does
-    /// not exist (`index` not below `total`) has no links; otherwise as [`Store::list`].
+    /// At most `limit` links of one part of the whole store, of all zones, for the warm load and for export. The
+    /// segments together are the whole store, and may be read in parallel. A segment that does not exist (`index`
+    /// is not below `total`) has no links. Otherwise the same as [`Store::list`].
     async fn scan(
         &self,
         segment: Segment,
@@ -187,20 +186,19 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
-    /// About how many links there are, expired ones and all, if that can be told cheaply.
+    /// About how many links there are, including those that have ended, if the store can tell cheaply.
     async fn estimate(&self) -> Option<u64> {
         None
     }
 
-    /// What tells of changes by others than this store's own calls, if the store can see them all. Then
-    /// it has [`Store::names`] as well.
+    /// Reports changes that other programs make, if the store sees them all. It then has [`Store::names`] as well.
     fn watch(&self) -> Option<Arc<Watch>> {
         None
     }
 
-    /// Tells `sink` at most `limit` names, with or without a valid link behind them, and gives where to
-    /// go on; none at the end. Each call sees one state of the store. Whatever the state is at each, a
-    /// name that was there all the while is told by the time a walk has ended.
+    /// Passes at most `limit` names to `sink`, with or without a valid link, and returns where to continue; none
+    /// at the end. Each call sees one state of the store. A name that existed all the time has been passed when
+    /// the walk ends, whatever states its calls saw.
     async fn names(
         &self,
         _after: Option<NamePlace>,
@@ -210,16 +208,16 @@ pub trait Store: Send + Sync + fmt::Debug {
         Err(StoreError::Unavailable("it does not list names".into()))
     }
 
-    /// Whether [`Store::get_many`] costs less than as many [`Store::get`]s, so that it is worth to
-    /// gather names.
+    /// Whether [`Store::get_many`] costs less than as many calls of [`Store::get`], so that callers should gather
+    /// names.
     fn prefers_batches(&self) -> bool {
         false
     }
 
-    /// Waits until the store can be used for the first time, where it was not there when it was opened.
+    /// Waits until the store can be used for the first time, if it was not available when it was opened.
     async fn opened(&self) {}
 
-    /// What the store knows to be wrong with itself, beyond what its calls say. It asks nobody.
+    /// What is wrong with the store, apart from failing calls. Makes no call of its own.
     fn troubles(&self) -> Vec<Trouble> {
         Vec::new()
     }
@@ -229,36 +227,37 @@ pub trait Store: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Puts a server's notice in the place of its last one. No list, export or scan shows it.
+    /// Replaces a server's notice. No list, export or scan shows it.
     async fn post_notice(&self, _notice: &Notice) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("it takes no notices".into()))
     }
 
-    /// Takes the notice of a server back.
+    /// Removes the notice of a server.
     async fn withdraw_notice(&self, _node: &str) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("it takes no notices".into()))
     }
 
-    /// The notices that there are, also those whose time is over: one read by key where there are none.
+    /// All notices, including those that are over. Reads one key if there are none.
     async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// Whether the store can be read just now.
+    /// Whether the store can be read.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Which store this is, as far as that is known. What is kept of an unknown one elsewhere is not believed.
+    /// Which store this is, as far as that is known. Caches outside of the store ignore what they hold of an
+    /// unknown one.
     fn identity(&self) -> Identity {
         Identity::Unknown
     }
 
-    /// Finishes what was begun and closes; later calls get [`StoreError::Unavailable`]. Gives what
-    /// [`Store::identity`] will have found at the next start if nobody changes the store until then; none
-    /// where that cannot be said.
+    /// Finishes what has begun and closes; later calls return [`StoreError::Unavailable`]. Returns the seal that
+    /// [`Store::identity`] will find at the next start if no program changes the store until then; none if the
+    /// store has no seals, or is not left in order.
     async fn close(&self) -> Option<Seal>;
 }
 
-/// The whole seconds of a point in time given in microseconds.
+/// A time in microseconds, rounded down to seconds.
 pub fn seconds(now_micros: u64) -> UnixTime {
     UnixTime(now_micros / 1_000_000)
 }

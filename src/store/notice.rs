@@ -1,23 +1,24 @@
-//! Notices: what a server that is cut off from Redis leaves in the store for the others.
+//! Notices: how a server that is cut off from Redis informs the other servers of its changes.
 //!
-//! Servers that share a store tell each other of changes by Redis. One that cannot reach it still
-//! changes links, and the others would show what they hold. The store is what all of them reach. So
-//! such a server leaves a notice there, under a key of its own that can be no link's name: the names
-//! that it has changed, with their versions. The others look for notices every second, by known keys.
+//! Servers that share a store announce their changes through Redis. A *cut-off* server, which cannot write to
+//! Redis, still changes links, and the other servers would go on to use what they have cached. All of them can
+//! reach the store. So a cut-off server leaves a notice in the store: the names that it has changed, with their
+//! versions. The notice has a key that cannot be a link's name. All servers look for notices every second, by
+//! known keys.
 
 use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Version};
 
-/// What a server that is cut off has changed.
+/// The changes of a cut-off server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The server's name: random, and different after each start.
+    /// The server's name, which is random and new at each start.
     pub node: Box<str>,
-    /// Grows with each notice of that server.
+    /// Increases with each notice of that server.
     pub number: u64,
-    /// The changes; none where there are too many to be named, so that everything is in doubt.
+    /// The changes; none if there are too many to name, so that everything is in doubt.
     pub changes: Option<Vec<(LinkName, Version)>>,
-    /// From then on it is of no interest: what others held then has ended by itself.
+    /// When the notice is over: what others had cached before it has expired by then.
     pub until: UnixTime,
 }
 
@@ -25,7 +26,7 @@ pub struct Notice {
 pub const MAX_TEXT_LEN: usize = 256 << 10;
 
 impl Notice {
-    /// The changes as text: a line each, of name and version. Empty where there are too many.
+    /// The changes as text: a line for each, with name and version. Empty if there are too many.
     pub fn to_text(&self) -> String {
         let changes = self.changes.iter().flatten();
         changes
@@ -33,7 +34,7 @@ impl Notice {
             .collect()
     }
 
-    /// As many of these changes as a notice has room for; none if that is not all of them.
+    /// The changes, if a notice has room for all of them; otherwise none.
     pub fn fit(changes: Vec<(LinkName, Version)>) -> Option<Vec<(LinkName, Version)>> {
         let length: usize = changes
             .iter()
@@ -42,7 +43,7 @@ impl Notice {
         (length <= MAX_TEXT_LEN).then_some(changes)
     }
 
-    /// Reads what [`Notice::to_text`] has written; none if it is anything else.
+    /// Reads the text of [`Notice::to_text`]; none if it is another text.
     pub fn read_text(text: &str) -> Option<Vec<(LinkName, Version)>> {
         let change = |line: &str| {
             let (name, version) = line.split_once(' ')?;

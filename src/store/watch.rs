@@ -1,21 +1,21 @@
-//! What a store tells of changes that are not made by its own calls.
+//! Watches: how a store reports changes that are not made by its own calls.
 //!
-//! Whoever keeps a picture of all links, as [`crate::links`] does in its existence filter, has to know
-//! when another program has changed the store behind its back. A [`Watch`] says it in one number, the
-//! *generation*: it moves on with each look at which the store finds that others have written since the
-//! look before. A picture that was begun at one generation is right for as long as that one lasts.
+//! A cache of all links, such as the existence filter of [`crate::links`], must know when another program has
+//! changed the store. A [`Watch`] has one number for that, the *generation*: it increases with each look at which
+//! the store finds that other programs have written since the look before. A cache that was begun at one
+//! generation is valid as long as that generation lasts.
 //!
-//! A look tells what was before it and nothing of what comes after, so what it has found is good for
-//! [`VALID_FOR`] and no longer. A store that hangs, or a process that was stopped for an hour, thus makes
-//! nobody believe a picture that may be old: the age is judged by whoever relies on it, at that moment,
-//! and needs no task that would have to run in time.
+//! A look says what happened before it, and nothing about what comes after. So its result is good for
+//! [`VALID_FOR`] and no longer. The user of the cache checks the age of the last look at the moment of use. So no
+//! old cache is used if the store hangs or the process was stopped for an hour, and no task has to run in time for
+//! that.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a store is to look for changes of others.
+/// How often a store looks for changes of other programs.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// For how long a look is good: three of them, so that a slow commit in between does no harm.
+/// How long the result of a look is good: three looks, so that one slow commit does no harm.
 pub const VALID_FOR: Duration = Duration::from_secs(3);
 
 /// See the [module](self).
@@ -23,14 +23,14 @@ pub const VALID_FOR: Duration = Duration::from_secs(3);
 pub struct Watch {
     began: Instant,
     generation: AtomicU64,
-    /// When the last look began that succeeded: nanoseconds from `began`.
+    /// When the last successful look began, in nanoseconds from `began`.
     looked: AtomicU64,
     /// How many links the store's own calls have removed.
     removed: AtomicU64,
 }
 
 impl Watch {
-    /// The watch of a store whose first look began at this time.
+    /// A watch of a store whose first look began at this time.
     pub fn new(first_look: Instant) -> Self {
         Self {
             began: first_look,
@@ -40,9 +40,9 @@ impl Watch {
         }
     }
 
-    /// Takes down what a look has found that began at this time.
+    /// Records the result of a look that began at this time.
     pub fn note_look(&self, began: Instant, others_have_written: bool) {
-        // Before the time: who sees that somebody has looked must also see what was found.
+        // The generation first: whoever sees the time of this look must also see what it found.
         if others_have_written {
             self.generation.fetch_add(1, Ordering::Release);
         }
@@ -51,22 +51,22 @@ impl Watch {
         self.looked.fetch_max(nanos, Ordering::Release);
     }
 
-    /// Takes down that the store's own calls have removed links.
+    /// Records links that the store's own calls have removed.
     pub fn note_removed(&self, links: u64) {
         self.removed.fetch_add(links, Ordering::Relaxed);
     }
 
-    /// The generation as of the last look.
+    /// The generation at the last look.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// How many links have been removed, from the beginning on.
+    /// How many links have been removed since the start.
     pub fn removed(&self) -> u64 {
         self.removed.load(Ordering::Relaxed)
     }
 
-    /// Whether it is known that this generation lasted until at most [`VALID_FOR`] before `now`.
+    /// Whether this generation is known to have lasted until at most [`VALID_FOR`] before `now`.
     pub fn vouches_for(&self, generation: u64, now: Instant) -> bool {
         let looked = Duration::from_nanos(self.looked.load(Ordering::Acquire));
         now.saturating_duration_since(self.began + looked) <= VALID_FOR
@@ -93,7 +93,7 @@ mod tests {
         assert!(!watch.vouches_for(0, at(11)));
         assert_eq!(watch.generation(), 1);
         assert!(watch.vouches_for(1, at(14)));
-        // One that took long and ends behind a later one does not turn the time back.
+        // A slow look that ends after a later one does not turn the time back.
         watch.note_look(at(5), false);
         assert!(watch.vouches_for(1, at(14)));
     }

@@ -1,13 +1,13 @@
 //! Credentials that outlive the calls that ask for them.
 //!
-//! Those of a role end after an hour or so, and the call that meets their end gets new ones from
-//! STS, or from the machine's or container's own service. The SDK does that within the call: a read
-//! that has no time left would take the request down with it, and the next one would begin anew,
-//! for ever where the service is slower than a read may be. Here the request is a task of its own,
-//! one at a time, and whoever asks next finds it under way or done.
+//! The credentials of a role end after an hour or so. The call that notices it gets new ones from STS, or from a
+//! service of the machine or container. The SDK does that within the call: a read that runs out of time would
+//! cancel the request for credentials, and the next read would start a new one, for ever if that service is slower
+//! than a read may be. So here the request is a task of its own, one at a time, and later calls wait for it or use
+//! its result.
 //!
-//! Where it fails it is not repeated at once: the SDK logs each failure, and a flood of queries must
-//! not become a flood of requests and log lines.
+//! A failed request is not repeated at once: the SDK logs each failure, and a flood of queries must not become a
+//! flood of requests and log lines.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -21,14 +21,14 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::failure;
 
-/// How long a failure stands before there is another try.
+/// How long a failure counts before the next attempt.
 const FAILURE_TIME: Duration = Duration::from_secs(1);
-/// Credentials that end within this are not given again. The SDK asks ten seconds before the end.
+/// Credentials that end within this time are not used. The SDK asks for new ones ten seconds before the end.
 const LIFE_LEFT: Duration = Duration::from_secs(30);
 
 type Loading = Shared<BoxFuture<'static, Result<Credentials, String>>>;
 
-/// A source of credentials, asked by one task at a time.
+/// A source of credentials with at most one request at a time.
 pub(super) struct Steady {
     source: SharedCredentialsProvider,
     last: Mutex<Option<(Instant, Loading)>>,
@@ -42,7 +42,7 @@ impl Steady {
         }
     }
 
-    /// The request that is under way, or the last one if its result can still be used, or a new one.
+    /// The request under way, or the last one if its result can still be used, or a new one.
     fn loading(&self) -> Loading {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((begun, loading)) = &*last {
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes its time, and counts how often it is asked.
+    /// A slow source that counts its requests.
     #[derive(Clone, Debug, Default)]
     struct Slow {
         asked: Arc<AtomicU32>,
@@ -125,8 +125,8 @@ mod tests {
         }
     }
 
-    /// Asks until there is an outcome, with little patience each time; gives how often the source
-    /// was asked, and then once more after another full call.
+    /// Asks, with little patience each time, until there is an outcome, and then once more. Returns how many
+    /// requests the source has had after the first outcome and at the end.
     async fn check(slow: Slow, good: bool, expected: (u32, u32)) {
         let steady = Steady::new(SharedCredentialsProvider::new(slow.clone()));
         let outcome = loop {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_ends_soon_is_replaced() {
+    async fn credentials_that_end_soon_are_replaced() {
         let source = Slow {
             life: Some(Duration::from_secs(5)),
             ..Slow::default()

@@ -1,4 +1,4 @@
-//! What the SDK's errors mean to a caller of the store, and how often a call was sent.
+//! Failures: what the SDK's errors mean to a caller of the store, and what became of each attempt.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
 use super::table::Table;
 use crate::store::StoreError;
 
-/// The longest text of a failure, in characters: what is in it comes from outside, and goes into a
-/// log line. The list of all places where there are no credentials just fits.
+/// The longest text of a failure in characters. It contains text from outside and goes into a log line. The list
+/// of all places without credentials just fits.
 const MAX_TEXT: usize = 800;
 
-/// Codes with which DynamoDB asks for patience. It has then done nothing.
+/// The error codes of throttling. DynamoDB has done nothing then.
 const THROTTLED: &[&str] = &[
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
@@ -28,7 +28,7 @@ const THROTTLED: &[&str] = &[
     "LimitExceededException",
 ];
 
-/// The error of a call that has failed for good, after the SDK's own retries.
+/// The error of a call that failed after the SDK's own retries.
 pub(super) fn store_error<E>(table: &Table, error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// The error of a call for which the table has no capacity left.
+/// The error of a call if the table has no capacity left.
 pub(super) fn throttled(table: &Table, reason: &str) -> StoreError {
     StoreError::Throttled(format!(
         "{table} is at the limit of its capacity ({reason}); if this lasts, raise its read and write \
@@ -60,7 +60,7 @@ fn is_connect(error: &(dyn Error + 'static)) -> bool {
     client_error(error).is_some_and(hyper_util::client::legacy::Error::is_connect)
 }
 
-/// What the HTTP client said, if the failure is its own.
+/// The error of the HTTP client, if it is the cause.
 fn client_error<'a>(
     error: &'a (dyn Error + 'static),
 ) -> Option<&'a hyper_util::client::legacy::Error> {
@@ -74,7 +74,7 @@ fn client_error<'a>(
     None
 }
 
-/// Whether DynamoDB asks for patience.
+/// Whether DynamoDB throttles.
 fn is_throttled<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     let SdkError::ServiceError(service) = error else {
         return false;
@@ -83,7 +83,7 @@ fn is_throttled<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     THROTTLED.contains(&code) || service.raw().status().as_u16() == 429
 }
 
-/// Whether a failure may be over when the call is made again later: whatever is not a refusal.
+/// Whether the same call may succeed later: true for everything but a refusal.
 pub(super) fn may_pass<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
@@ -94,7 +94,7 @@ pub(super) fn may_pass<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// Whether DynamoDB could not be asked just now, or asks for patience: nothing that a person has to mend here.
+/// Whether DynamoDB could not be reached or throttles, so that no operator has to do anything here.
 pub(super) fn is_away<E>(error: &SdkError<E>) -> bool
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -109,8 +109,8 @@ where
     }
 }
 
-/// An error in one line: DynamoDB's code and message, or the chain of causes down to the one that
-/// an operator can do something about.
+/// An error in one line: DynamoDB's code and message, or the chain of causes down to the one that an operator can
+/// act on.
 pub(super) fn text<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -144,8 +144,8 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The text without line breaks, which the SDK's own have, and without any other control character,
-/// which a reply might have.
+/// The text in one line, without the line breaks that the SDK's texts have, and with escapes for control
+/// characters, which a reply may contain.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut line = String::new();
@@ -159,8 +159,8 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// The error of a write that has failed for good. It says for certain that nothing was done only where that
-/// holds of every attempt, not of the last one alone.
+/// The error of a write that failed. It is certain only if each attempt certainly did nothing, not only the last
+/// one.
 pub(super) fn write_error<E>(table: &Table, error: &SdkError<E>, attempts: &Attempts) -> StoreError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -170,24 +170,24 @@ where
         (true, true) => StoreError::Unavailable(format!(
             "{failure}; whether an earlier attempt was carried out is not known"
         )),
-        // The time was up between attempts that were all refused, or never sent.
+        // The time was up between attempts, and all attempts were refused or never sent.
         (false, false) if attempts.refused() => throttled(table, &text(error)),
         (false, false) => StoreError::Unreachable(format!("{table}: {}", text(error))),
         _ => failure,
     }
 }
 
-/// Follows the attempts of one call.
+/// Records the attempts of one call.
 ///
-/// A write whose reply is lost is sent again, and then finds what it has written itself. Only a call
-/// that was sent more than once may take what it finds for its own.
+/// A write whose reply is lost is sent again, and may then find its own first attempt. Only a call that was sent
+/// more than once may take an item for its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attempts(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     begun: AtomicU32,
-    /// Attempts that were sent, and of which it is not known that DynamoDB did nothing.
+    /// Attempts that were sent and that DynamoDB may have carried out.
     open: AtomicU32,
     /// Attempts that DynamoDB refused.
     refused: AtomicU32,
@@ -204,7 +204,7 @@ impl Attempts {
         self.0.open.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether DynamoDB refused an attempt. Of what it refuses, the SDK repeats what was throttled.
+    /// Whether DynamoDB refused an attempt. The SDK repeats only refusals by throttling.
     fn refused(&self) -> bool {
         self.0.refused.load(Ordering::Relaxed) > 0
     }
@@ -250,7 +250,7 @@ impl Intercept for Attempts {
             (None, _) => false,
         };
         if has_done_nothing {
-            // It was sent: before that, there is neither a response nor an error of the connection.
+            // It was sent: otherwise there would be an error of the connection.
             self.0.open.fetch_sub(1, Ordering::Relaxed);
         }
         if status.is_some_and(|status| status.is_client_error()) {

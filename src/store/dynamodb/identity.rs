@@ -1,11 +1,11 @@
-//! Which table this is.
+//! The identity of the table.
 //!
-//! DynamoDB gives each table an id, and a table that is restored from a backup or to a point in time is a
-//! new one, also where it gets the name of one that was deleted. Emulators do not all tell an id; then the
-//! table has an item that does, under a key that no link can have. The first server puts it.
+//! DynamoDB gives each table an id. A table that is restored from a backup or to a point in time is a new table,
+//! even if it gets the name of a deleted one. Some emulators have no table id. The table then has an item with an
+//! id, under a key that cannot be a link's name; the first server puts it.
 //!
-//! The table is asked when the server starts, as soon as it can be where it cannot be then, and once a
-//! minute: somebody may delete it and make another one of that name.
+//! tinyns asks the table at the start, or as soon as it can be reached, and then once a minute: somebody may
+//! delete the table and create another one of that name.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,25 +22,25 @@ use super::item::{self, Item, KEY};
 use super::table::Table;
 use crate::store::{Identity, StoreError};
 
-/// The key of the item that tells which table it is in: it is no DNS name, and `item::is_own` knows it.
+/// The key of the item with the id. It is no DNS name, and `item::is_own` recognises it.
 const IDENTITY_KEY: &str = "tinyns:identity";
 /// The item's attribute.
 const ID: &str = "id";
-/// How often a table is asked that is known, and one that is not.
+/// How often the table is asked while its id is known, and while it is not.
 const ASK_EVERY: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What is known of which table it is.
+/// The id of the table, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// 0 while it is not.
+    /// 0 while it is not known.
     id: AtomicU64,
     asked: Mutex<Option<Instant>>,
     asking: AtomicBool,
 }
 
 impl Known {
-    /// What is known. Has the table asked where that is due, for the next time. To be called within a
+    /// The identity as known now. Asks the table, for later calls, if that is due. Must be called within a
     /// runtime.
     pub(super) fn identity(self: &Arc<Self>, client: &Client, table: &Table) -> Identity {
         let id = self.id.load(Ordering::Acquire);
@@ -48,7 +48,7 @@ impl Known {
             let (known, client, table) = (Arc::clone(self), client.clone(), table.clone());
             tokio::spawn(async move {
                 if let Err(error) = known.ask(&client, &table).await {
-                    tracing::debug!(%error, "the table does not tell which one it is");
+                    tracing::debug!(%error, "cannot read the identity of the table");
                 }
                 known.asking.store(false, Ordering::Release);
             });
@@ -83,7 +83,7 @@ impl Known {
     }
 }
 
-/// The id that DynamoDB gives the table.
+/// The id that DynamoDB has given the table.
 fn own_id(found: &TableDescription) -> Option<u64> {
     let id = found.table_id().filter(|id| !id.is_empty())?;
     let mut made = String::new();
@@ -94,7 +94,7 @@ fn own_id(found: &TableDescription) -> Option<u64> {
     Some(number(&[id, &made]))
 }
 
-/// The id that the item tells, which is put where there is none.
+/// The id in the item. Puts the item if there is none.
 async fn item_id(client: &Client, table: &Table) -> Result<u64, StoreError> {
     if let Some(id) = read(client, table).await? {
         return Ok(id);
@@ -111,7 +111,7 @@ async fn item_id(client: &Client, table: &Table) -> Result<u64, StoreError> {
         Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => {}
         Err(error) => return Err(store_error(table, &error)),
     }
-    // Whoever was first, all read the same.
+    // If several servers put it at the same time, all of them read the one that was first.
     let unreadable = || StoreError::Corrupt {
         name: IDENTITY_KEY.into(),
         reason: "it has no id; delete it".into(),
@@ -136,7 +136,7 @@ async fn read(client: &Client, table: &Table) -> Result<Option<u64>, StoreError>
         .map(|id| number(&[&table.name, &table.place, &id])))
 }
 
-/// A number that stands for these texts: the beginning of their hash, and not 0.
+/// A number for these texts: the first 64 bits of their hash, and never 0.
 fn number(texts: &[&str]) -> u64 {
     let mut hasher = Md5::new();
     for text in texts {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_that_was_made_anew_is_another_one() {
+    fn a_table_that_was_created_again_is_another_one() {
         let table = |id: &str, made: i64| {
             let made = DateTime::from_secs(made);
             TableDescription::builder()

@@ -1,14 +1,14 @@
-//! A table as another program has left it: its items as they are, from end to end, for an import.
+//! A table that another program has filled, read item by item for an import.
 //!
-//! [`crate::store::Store::scan`] gives links, and leaves out with a word in the log what is none:
-//! the article's bare codes, codes in upper case, URLs that are refused. An import has to tell of
-//! each of these, so that it reads items and judges for itself. It changes nothing in the table.
+//! [`crate::store::Store::scan`] returns links; it logs and skips everything else, such as the article's bare
+//! codes, codes in upper case, and URLs that are refused. An import has to report each of these. So it reads items
+//! and checks them itself. It changes nothing in the table.
 //!
-//! The article's table, taken literally, has `miniUrl` as the sort key behind some other partition key; such a
-//! table can be read here, though nothing can be looked up in it by name.
+//! The table of the article, taken literally, has `miniUrl` as the sort key behind some partition key. Such a
+//! table can be read here, although no link in it can be looked up by name.
 //!
-//! Pages are read without consistency, at half the price, in segments that may be read in parallel.
-//! A role needs `DescribeTable` and `Scan` on the table, and nothing else.
+//! Pages are not read consistently, at half the price, and in segments that may be read in parallel. A role needs
+//! only `DescribeTable` and `Scan` on the table.
 
 use aws_config::ConfigLoader;
 use aws_sdk_dynamodb::Client;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::store::Segment;
 
-/// A table that is only read.
+/// A table for reading only.
 #[derive(Debug)]
 pub struct ForeignTable {
     client: Client,
@@ -32,14 +32,14 @@ pub struct ForeignTable {
     items: u64,
 }
 
-/// A stretch of items.
+/// A page of items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignPage {
-    /// The items as plain JSON, with our attributes alone: strings and numbers as such, any other
-    /// type as an empty array, which is neither. A number that is not a whole one of 64 bits is a
-    /// string of its digits.
+    /// The items as JSON, with the attributes of links only. Strings and numbers stay what they are; a value of
+    /// any other type becomes an empty array. A number that is not a whole one of 64 bits becomes a string of its
+    /// digits.
     pub items: Vec<Map<String, Value>>,
-    /// Behind which key the next page begins, if there is one.
+    /// The key after which the next page begins; none if this is the last page.
     pub next: Option<String>,
 }
 
@@ -54,22 +54,23 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// Whether another try later may succeed.
+    /// Whether the same read may succeed later.
     pub fn may_pass(&self) -> bool {
         self.may_pass
     }
 }
 
 impl ForeignTable {
-    /// Finds the table, with the region and the credentials that the AWS tools would use too.
+    /// Opens the table with the region and the credentials that the AWS tools would use.
     ///
     /// # Errors
-    /// [`DynamoOpenError`] where it cannot be reached, is not there, or has another key than links.
+    /// [`DynamoOpenError`] if the table cannot be reached, does not exist, or has a key that links cannot be read
+    /// by.
     pub async fn open(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
         Self::open_with(config, DynamoStore::settings()).await
     }
 
-    /// The same with these settings; those that `config` has win.
+    /// The same with these settings; those in `config` take precedence.
     ///
     /// # Errors
     /// As [`ForeignTable::open`].
@@ -96,21 +97,21 @@ impl ForeignTable {
         })
     }
 
-    /// How many items there are, as DynamoDB last counted them, some hours ago; often 0.
+    /// How many items there are. DynamoDB counts them every few hours; often 0.
     pub fn item_count(&self) -> u64 {
         self.items
     }
 
-    /// Where the table is: its region, or the endpoint's URL.
+    /// The table's region, or the URL of the endpoint.
     pub fn place(&self) -> &str {
         &self.table.place
     }
 
-    /// At most `limit` items of one part of the table behind the key `after`. There may be none
-    /// although more follow, and DynamoDB ends a page at 1 MiB.
+    /// At most `limit` items of one part of the table after the key `after`. There may be none although more
+    /// follow. DynamoDB ends a page at 1 MiB.
     ///
     /// # Errors
-    /// [`ReadError`] where DynamoDB fails or refuses, after the SDK's own retries.
+    /// [`ReadError`] if DynamoDB fails or refuses, after the SDK's own retries.
     pub async fn page(
         &self,
         segment: Segment,
@@ -157,8 +158,8 @@ impl ForeignTable {
     }
 }
 
-/// Places between pages, as text that can be kept in a file: the key of the last item, and where the table has
-/// a partition key besides, both as a JSON array.
+/// Places between pages, as text that can be kept in a file: the key of the last item. If the table has a
+/// partition key as well, a JSON array of both.
 impl ForeignTable {
     fn place_of(&self, key: &Item) -> Option<String> {
         let name = key.get(KEY)?.as_s().ok()?;
@@ -192,13 +193,13 @@ impl ForeignTable {
     fn no_place(&self) -> ReadError {
         ReadError {
             table: self.table.to_string(),
-            reason: "the place where reading goes on is not a key of this table".into(),
+            reason: "the place to continue from is not a key of this table".into(),
             may_pass: false,
         }
     }
 }
 
-/// An item as plain JSON; see [`ForeignPage::items`].
+/// An item as JSON; see [`ForeignPage::items`].
 fn plain(item: Item) -> Map<String, Value> {
     let value = |value| match value {
         AttributeValue::S(text) => text.into(),

@@ -1,20 +1,20 @@
-//! Items of the table and what they stand for.
+//! The items of the table and the links in them.
 //!
-//! | attribute | type | what |
+//! | attribute | type | meaning |
 //! |---|---|---|
-//! | `miniUrl` | S | the key: the link's full name, lower case, without the last dot |
-//! | `fullUrl` | S | where it leads; an item without it is no link |
+//! | `miniUrl` | S | the key: the link's full name, in lower case, without the last dot |
+//! | `fullUrl` | S | the destination; an item without it is no link |
 //! | `createdAt` | N | epoch seconds |
 //! | `createdBy` | S | who made it |
 //! | `expiresAt` | N | epoch seconds; the table's TTL attribute |
-//! | `ttl` | N | TTL of its records, seconds |
+//! | `ttl` | N | TTL of the link's records, in seconds |
 //! | `version` | N | see [`Version`] |
-//! | `deletedAt` | N | epoch seconds; marks a tombstone, where there is no `fullUrl` |
+//! | `deletedAt` | N | epoch seconds; marks a tombstone if there is no `fullUrl` |
 //!
-//! Other programs write here too, the article's script among them, and it knows only the first two.
-//! Such an item is a link: made at 0 by nobody, of version 0, which is below every version that this
-//! program writes. `createdAt` and `createdBy` decide nothing, so that a value of another type in
-//! them counts as none. Everything else decides an answer, and has to be sound.
+//! Other programs write to the table as well. The script of the article that tinyns grew out of knows only the
+//! first two attributes. Such an item is a link that nobody made at time 0, with version 0, which is below every
+//! version that tinyns writes. `createdAt` and `createdBy` decide nothing, so values of another type count as
+//! none. Everything else decides an answer and must be valid.
 
 use std::collections::HashMap;
 
@@ -29,36 +29,35 @@ pub(super) const URL: &str = "fullUrl";
 pub(super) const CREATED_AT: &str = "createdAt";
 pub(super) const CREATED_BY: &str = "createdBy";
 pub(super) const EXPIRES_AT: &str = "expiresAt";
-/// A reserved word of DynamoDB's expressions, where it has to be written as `#ttl`.
+/// A reserved word in DynamoDB's expressions, where it is written as `#ttl`.
 pub(super) const TTL: &str = "ttl";
 pub(super) const VERSION: &str = "version";
 pub(super) const DELETED_AT: &str = "deletedAt";
 
-/// All of the above, for reads: items of other programs may carry much else.
+/// All attributes above, for reads: items of other programs may have many more.
 pub(super) const PROJECTION: &str =
     "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt";
 
-/// What the keys of items begin with that are no links but for this program itself. No link can have such
-/// a name.
+/// The beginning of the keys of tinyns's own items, which are no links. No link's name begins like that.
 pub(super) const OWN: &str = "tinyns:";
 
-/// The highest version that is believed, the last microsecond of the year 9999: room for the next
-/// one is left, and a number of another kind in the attribute is found out.
+/// The highest version that is accepted: the last microsecond of the year 9999. It leaves room for a next version,
+/// and shows that the attribute holds a number of another kind.
 const MAX_VERSION: u64 = UnixTime::MAX.0 * 1_000_000 + 999_999;
 
-/// An item as the SDK gives it.
+/// An item as the SDK returns it.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// What a sound item stands for.
+/// The content of a valid item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// A link, expired or not.
+    /// A link, which may have ended.
     Link(Link),
-    /// What a deletion leaves.
+    /// The tombstone of a deleted link.
     Tombstone {
         /// The version of the absence.
         version: Version,
-        /// When it was deleted.
+        /// The time of the deletion.
         deleted_at: UnixTime,
     },
 }
@@ -88,9 +87,9 @@ impl Entry {
 /// An item that is neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BadItem {
-    /// The item's key as far as it can be shown.
+    /// The item's key, for messages.
     pub(super) key: String,
-    /// What is wrong.
+    /// What is wrong with the item.
     pub(super) reason: String,
 }
 
@@ -134,7 +133,7 @@ pub(super) fn encode(link: &Link) -> Item {
     item
 }
 
-/// What an item stands for.
+/// The content of an item.
 pub(super) fn decode(item: &Item) -> Result<Entry, BadItem> {
     let bad = |reason| BadItem {
         key: shown_key(item),
@@ -144,19 +143,19 @@ pub(super) fn decode(item: &Item) -> Result<Entry, BadItem> {
     entry(item, name).map_err(bad)
 }
 
-/// Whether an item is for this program itself, and is none of the links.
+/// Whether an item is one of tinyns's own, and no link.
 pub(super) fn is_own(item: &Item) -> bool {
     let key = item.get(KEY).and_then(|key| key.as_s().ok());
     key.is_some_and(|key| key.starts_with(OWN))
 }
 
-/// The name of an item, if its key is one.
+/// The name of an item, if its key is a valid name.
 pub(super) fn name(item: &Item) -> Result<LinkName, String> {
     let Some(AttributeValue::S(key)) = item.get(KEY) else {
         return Err(format!("{KEY} is not a string"));
     };
     let name = LinkName::parse(key).map_err(|e| e.to_string())?;
-    // Parsing folds the case; a key that is not folded would never be found by its name.
+    // Parsing folds the case. A key in upper case would never be found.
     if name.as_str() == key {
         Ok(name)
     } else {
@@ -184,7 +183,7 @@ fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
     };
     let expires_at = optional(item, EXPIRES_AT)?.map(UnixTime);
     if let Some(end) = expires_at.filter(|end| *end > UnixTime::MAX) {
-        // Milliseconds, most likely; DynamoDB would never sweep it.
+        // Probably milliseconds. DynamoDB would never sweep the item.
         return Err(format!("{EXPIRES_AT} {end} is beyond the year 9999"));
     }
     let ttl = optional(item, TTL)?
@@ -203,7 +202,7 @@ fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
     }))
 }
 
-/// A whole number from 0 on, if the attribute is there.
+/// A whole number from 0 up; none if the attribute is missing.
 fn optional(item: &Item, attribute: &str) -> Result<Option<u64>, String> {
     match item.get(attribute) {
         None => Ok(None),
@@ -275,7 +274,7 @@ mod tests {
         check(&[], 0, "");
         check(&[("clicks", number(7))], 0, "");
         check(&[(CREATED_AT, number(7)), (CREATED_BY, text("x"))], 7, "x");
-        // What decides nothing may be of any type.
+        // Attributes that decide nothing may have any type.
         let odd = [(CREATED_AT, text("2026-01-01")), (CREATED_BY, number(7))];
         check(&odd, 0, "");
     }

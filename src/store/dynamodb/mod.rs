@@ -6,50 +6,47 @@
 //!   delete, list, scan ─── at most 96 at once ─── PutItem, UpdateItem, Scan ──┘
 //! ```
 //!
-//! The module `item` says what the table holds. It may be shared with other programs: what they
-//! have put beside our attributes stays when a link is changed or deleted.
+//! The module `item` says what the table holds. Other programs may use the table as well: the attributes that they
+//! have added to an item stay when the link is changed or deleted.
 //!
 //! # Versions
 //!
-//! A name's versions must grow over a delete and a new creation, on any node, whatever its clock
-//! says, and without a read before each write. So a delete does not remove the item: it leaves a
-//! tombstone that has the version of the absence, no `fullUrl`, and an `expiresAt` that lets
-//! DynamoDB sweep it a week later. Every write carries the version that its node's clock gives,
-//! and the condition that what is there, live, expired or tombstone, has a lower one. If that does
-//! not hold because the clock is behind, the refusal brings the item along, and a second request
-//! goes above its version: one more round trip, and only then.
+//! A name's versions must grow over a deletion and a new creation, on any node, whatever its clock says, and
+//! without a read before each write. So a deletion does not remove the item. It leaves a *tombstone*: an item with
+//! the version of the absence, without `fullUrl`, and with an `expiresAt` that lets DynamoDB sweep it a week
+//! later. Every write carries a version from its node's clock, on the condition that the item that is there (live,
+//! ended or tombstone) has a lower one. If that fails because the clock is behind, the refusal returns the item,
+//! and a second request uses a version above the item's. Only then does a write cost one more round trip.
 //!
-//! * While there is an item of the name, growth is strict, whatever the clocks do: DynamoDB itself
-//!   compares, and orders the writes of one key.
-//! * After a tombstone is swept the next version comes from a clock alone. It is higher unless that
-//!   clock is behind by more than `TOMBSTONE_RETENTION`: the sweep waits that long from the
-//!   version or from the deletion, whichever is later.
-//! * An *expired* link may be swept from its end on, by DynamoDB's own schedule (some days at the
-//!   most, often minutes). A new link of that name has a higher version unless its node's clock is
-//!   behind by more than the time from the old link's last change to the sweep. The table's TTL
-//!   attribute is the link's end, which others rely on, so that there is no room for a week there.
-//!   What a cache still holds then is expired, and it may let anything replace that.
-//! * Items of other programs have no version, which counts as 0. Their own changes cannot be put in
-//!   order; the first one by this program is above them all.
+//! * While the name has an item, its versions grow strictly, whatever the clocks do: DynamoDB itself compares
+//!   them, and it orders the writes of one key.
+//! * After a tombstone has been swept, the next version comes from a clock alone. It is higher unless that clock
+//!   is behind by more than `TOMBSTONE_RETENTION`: DynamoDB may sweep only that long after the version or the
+//!   deletion, whichever is later.
+//! * DynamoDB may sweep a link that has *ended* at any time after its end (often within minutes, at most within
+//!   some days). A new link of that name has a higher version unless its node's clock is behind by more than the
+//!   time from the old link's last change to the sweep. The table's TTL attribute is the link's end, on which
+//!   other programs rely, so tinyns cannot add a week there. A cached link of that time has ended, so caches let
+//!   anything replace it.
+//! * Items of other programs have no version, which counts as 0. Changes by other programs cannot be ordered; the
+//!   first change by tinyns is above all of them.
 //!
-//! Turned down: a counter item for each name beside the link (a transaction and twice the price for
-//! every write), one mark for the whole table as SQLite has it (a hot key), and removing the item
-//! (nothing left to grow from). A program that reads the table has to ask whether there is a
-//! `fullUrl`.
+//! Not chosen: a counter item for each name (a transaction and twice the price for every write), one version floor
+//! for the whole table as in SQLite (a hot key), and removing the item (nothing to grow from). A program that
+//! reads the table must check whether an item has a `fullUrl`.
 //!
 //! # Time
 //!
-//! Every call ends, and before its caller gives up: a query waits 1.5 s and an administrator 10 s.
-//! `READ_TIME` and `WRITE_TIME` bound a request with all its attempts, and hardly more a call of
-//! several requests; connecting and waiting for a reply are bounded for each attempt, so that one
-//! lost packet or dead connection leaves time for another. The SDK repeats what failed by time-out, cut connection, 5xx or throttling, and stops
-//! where too many calls need that. A write whose reply was lost and that is sent again recognises
-//! what it has written itself; see `failure::Attempts`. What still fails by throttling is
-//! [`StoreError::Throttled`].
+//! Every call ends before its caller gives up: a query waits 1.5 s and an administrator 10 s. `READ_TIME` and
+//! `WRITE_TIME` bound a request with all its attempts, and a call of several requests by hardly more. Connecting
+//! and waiting for a reply are bounded for each attempt, so one lost packet or dead connection leaves time for
+//! another attempt. The SDK repeats what failed by time-out, lost connection, 5xx or throttling, and stops
+//! repeating if too many calls need it. A write whose reply was lost and that is sent again recognises its own
+//! first attempt; see `failure::Attempts`. If throttling lasts, the call fails with [`StoreError::Throttled`].
 //!
-//! Credentials and region come the AWS way: environment, profile, web identity, ECS and EKS
-//! containers, EC2. Not built in: SSO and `credential_process`, which are for people at their desks.
-//! TLS is rustls with ring, which the HTTP client of the command line brings too.
+//! Credentials and region come from the usual AWS sources: environment, profile, web identity, ECS and EKS
+//! containers, EC2. SSO and `credential_process` are not built in: they are for people at their desks. TLS is
+//! rustls with ring, which the HTTP client of the command line needs as well.
 
 mod credentials;
 mod failure;
@@ -84,88 +81,88 @@ use super::{
 };
 use crate::link::{Link, LinkName, Origin, Version};
 
-/// How many reads may be under way, each on a connection of its own. At the usual 5 ms that is
-/// 50,000 a second; while DynamoDB hangs, it is what may hang with it.
+/// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
+/// DynamoDB hangs, so many calls hang with it.
 const MAX_READS: usize = 256;
-/// How many writes and pages may be under way. They have permits of their own, so that a stream of
-/// registrations or a warm load cannot shut queries out. Batches take at most 64 lines at a time, all together.
+/// How many writes and pages may be under way. They have permits of their own, so that registrations or a warm
+/// load cannot shut queries out. All batches together take at most 64 of them.
 const MAX_WRITES: usize = 96;
-/// How long a write or a page may wait for a permit: what an administrator's call has beyond [`WRITE_TIME`]. A
-/// read has no more than its own time for both.
+/// How long a write or a page may wait for a permit: the part of an administrator's call that [`WRITE_TIME`]
+/// leaves. A read gets its permit and its reply within its own time.
 const WRITE_WAIT: Duration = Duration::from_millis(1_800);
-/// How long a read may take with all its attempts: less than the 1.5 s of a query.
+/// How long a read with all its attempts may take: less than the 1.5 s of a query.
 const READ_TIME: Duration = Duration::from_millis(1_350);
-/// How long one attempt of a read may take to connect, and then to get a reply: DynamoDB answers in
-/// some 5 ms, and three attempts have to fit into [`READ_TIME`] nearly whole.
+/// How long one attempt of a read may take to connect, and how long it may then wait for a reply. DynamoDB replies
+/// in some 5 ms, and three attempts have to fit nearly completely into [`READ_TIME`].
 const READ_ATTEMPT_TIME: Duration = Duration::from_millis(450);
-/// How long a write's or a page's request may take with all its attempts: less than the 10 s of an
+/// How long one request of a write or a page with all its attempts may take: less than the 10 s of an
 /// administrator's call.
 const WRITE_TIME: Duration = Duration::from_secs(8);
-/// The same for one attempt of these.
+/// The same for one attempt of a write or a page.
 const WRITE_ATTEMPT_TIME: Duration = Duration::from_millis(2_500);
-/// How much longer a call of several requests may take than a single one. Usually all of them take
-/// some milliseconds; this is for a slow one followed by a fast one.
+/// How much longer a call of several requests may take. Usually each takes some milliseconds; this leaves time for
+/// a fast request after a slow one.
 const SECOND_REQUEST_TIME: Duration = Duration::from_millis(100);
-/// How often one request is sent at most.
+/// How many times one request is sent at most.
 const MAX_ATTEMPTS: u32 = 3;
-/// The wait before the second attempt of a read, at most; it doubles for the third.
+/// The longest pause before the second attempt of a read; it doubles for the third.
 const READ_BACKOFF: Duration = Duration::from_millis(20);
 /// The same for a write: throttling passes within a second or so.
 const WRITE_BACKOFF: Duration = Duration::from_millis(100);
-/// The longest wait between two attempts.
+/// The longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// Which table, and where.
+/// The name and place of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamoConfig {
     /// Its name.
     pub table: String,
-    /// Its region, if it is not the one of the environment, the profile or the machine.
+    /// Its region; none for the region of the environment, the profile or the machine.
     pub region: Option<String>,
-    /// Where DynamoDB is, if not at the region's own endpoint. Without a region anywhere, requests
-    /// to it are signed for `us-east-1`, as emulators do not mind.
+    /// The URL of DynamoDB; none for the region's endpoint. If no region is known, requests to this URL are signed
+    /// for `us-east-1`; emulators accept any region.
     pub endpoint_url: Option<String>,
-    /// Whether to create the table where there is none, and to turn its TTL on.
+    /// Whether to create a missing table, and to enable its TTL.
     pub create_table: bool,
 }
 
-/// A link store in a DynamoDB table; see the [module's](self) description.
+/// A link store in a DynamoDB table; see the [module](self).
 pub struct DynamoStore {
     table: Table,
     reads: Lane,
     writes: Lane,
-    /// Which table this is.
+    /// The identity of the table.
     known: Arc<identity::Known>,
-    /// Whether the table was found to be what it should be.
+    /// Whether the table was checked and can be used.
     state: Arc<watch::Sender<State>>,
-    /// Whether the table seems to have bare codes as keys, and no names.
+    /// Whether the table's keys seem to be bare codes instead of names.
     bare_codes: Arc<AtomicBool>,
     closed: CancellationToken,
     /// The calls under way.
     calls: TaskTracker,
 }
 
-/// How far the opening has come.
+/// Whether the store is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// The table can be used.
     Open,
-    /// It cannot, yet, for this reason.
+    /// The table cannot be used yet, for this reason.
     Away(String),
 }
 
-/// Calls of one kind: how long they may take, and how many there may be.
+/// The calls of one kind: their number and time are bounded.
 struct Lane {
     client: Client,
     permits: Semaphore,
-    /// How long a call may wait for one of them.
+    /// How long a call may wait for a permit.
     wait: Duration,
-    /// For a call as a whole, however many requests it makes, without the wait.
+    /// How long a call with all its requests may take after the wait.
     limit: Duration,
 }
 
 impl DynamoStore {
-    /// Runs a call when there is room for it; those that wait come in their order. A read does both within its
-    /// own time: nobody waits for longer.
+    /// Runs a call when it gets a permit; calls wait in order of arrival. A read must finish both within its own
+    /// time.
     async fn call<T>(
         &self,
         lane: &Lane,
@@ -182,7 +179,7 @@ impl DynamoStore {
         let permit = tokio::time::timeout(lane.wait, lane.permits.acquire());
         let _permit = match lane.permits.try_acquire() {
             Ok(permit) => permit,
-            // Permits that come free go to those who wait, in their order, and not to who tries.
+            // Free permits go to waiting calls first, in their order.
             Err(_) => permit
                 .await
                 .map_err(|_| StoreError::Overloaded)?
@@ -277,7 +274,7 @@ impl Store for DynamoStore {
 
     async fn opened(&self) {
         let mut state = self.state.subscribe();
-        // An error is that the store has gone, and then nobody waits.
+        // An error means that the store was dropped.
         let _ = state.wait_for(|state| *state == State::Open).await;
     }
 
@@ -321,7 +318,7 @@ impl Store for DynamoStore {
         self.closed.cancel();
         self.calls.close();
         self.calls.wait().await;
-        // Others go on to change the table.
+        // There is no seal: other servers go on changing the table.
         None
     }
 }

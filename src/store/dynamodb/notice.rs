@@ -1,14 +1,14 @@
-//! Notices of servers that are cut off from Redis; see [`crate::store::notice`].
+//! The notices of cut-off servers; see [`crate::store::notice`].
 //!
 //! | key | attributes |
 //! |---|---|
-//! | `tinyns:notices` | `servers` (SS): whose notices there are; `expiresAt` |
+//! | `tinyns:notices` | `servers` (SS): the servers that have a notice; `expiresAt` |
 //! | `tinyns:notice:<server>` | `number` (N), `changes` (S) or `everything` (BOOL), `expiresAt` |
 //!
-//! No link can have such a key. All of them are found by key, and the first is all that is read
-//! while there are none: a read of at most 4 KB a second for each server. A notice is put before its
-//! server is registered, and taken back in the other order. Nothing is deleted, for a role may lack
-//! that right: an item that is over is emptied, and DynamoDB sweeps it by its `expiresAt`.
+//! No link can have such a key. All items are found by key. While there are no notices, each server reads only the
+//! first item: at most 4 KB a second. A notice is put before its server is listed, and the server is taken off the
+//! list before the notice is emptied. Nothing is deleted, because a role may lack that right: a withdrawn notice
+//! is emptied, and DynamoDB sweeps it by its `expiresAt`.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
@@ -19,9 +19,9 @@ use super::table::Table;
 use crate::base::clock::UnixTime;
 use crate::store::{Notice, StoreError};
 
-/// How many servers' notices are read: more than there are in a fleet that works at all.
+/// How many servers' notices are read at most: more than the cut-off servers of any working fleet.
 const MAX_SERVERS: usize = 50;
-/// How often what DynamoDB leaves undone is asked for again; the next look is a second later.
+/// How many requests are made for items that DynamoDB leaves unread; the next round comes a second later.
 const ROUNDS: usize = 3;
 
 fn register() -> AttributeValue {
@@ -58,7 +58,7 @@ pub(super) async fn withdraw(client: &Client, table: &Table, node: &str) -> Resu
     enrol(client, table, node, "DELETE servers :server", &[]).await?;
     let item = Item::from([
         (KEY.into(), text(&key_of(node))),
-        // Long ago: to be swept at once.
+        // Long ago, so that it is swept at once.
         (EXPIRES_AT.into(), number(1)),
     ]);
     put(client, table, item).await
@@ -70,7 +70,7 @@ async fn put(client: &Client, table: &Table, item: Item) -> Result<(), StoreErro
     sent.map(drop).map_err(|e| store_error(table, &e))
 }
 
-/// Changes the list of those that have notices.
+/// Changes the list of servers that have notices.
 async fn enrol(
     client: &Client,
     table: &Table,
@@ -126,13 +126,12 @@ pub(super) async fn read(client: &Client, table: &Table) -> Result<Vec<Notice>, 
     }
     match keys.is_empty() {
         true => Ok(notices),
-        // Some are missing, and those of the others would seem to be all.
+        // Some notices are missing, and a partial list would look complete.
         false => Err(StoreError::Overloaded),
     }
 }
 
-/// A notice; none where the item has been emptied, or is nothing of ours. One whose changes cannot be read
-/// puts everything in doubt.
+/// A notice; none if the item was emptied, or is no notice. If its changes cannot be read, everything is in doubt.
 fn decode(item: &Item) -> Option<Notice> {
     let key = item.get(KEY)?.as_s().ok()?;
     let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<u64>().ok();

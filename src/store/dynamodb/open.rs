@@ -1,9 +1,9 @@
-//! Opening: settings the AWS way, and a table that is what it should be.
+//! Opening: settings from the usual AWS sources, and the check of the table.
 //!
-//! A role needs `dynamodb:DescribeTable`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and
-//! `Scan` on the table; with `create_table` also `CreateTable`, `DescribeTimeToLive` and
-//! `UpdateTimeToLive`. `DescribeTimeToLive` is good to have in any case: without it nobody hears
-//! that the table's TTL is off, and expired links and tombstones stay for ever.
+//! A role needs `dynamodb:DescribeTable`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and `Scan` on the
+//! table; with `create_table` also `CreateTable`, `DescribeTimeToLive` and `UpdateTimeToLive`.
+//! `DescribeTimeToLive` is useful in any case: without it tinyns cannot warn that the table's TTL is off, and
+//! links that have ended and tombstones stay for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,19 +34,19 @@ use super::{
     WRITE_ATTEMPT_TIME, WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, failure, scan,
 };
 
-/// The region for an endpoint of its own where none is set: emulators take any.
+/// The region for a configured endpoint if none is set; emulators accept any.
 const EMULATOR_REGION: &str = "us-east-1";
-/// How long a table that is being created may take. It takes some ten seconds.
+/// How long the creation of a table may take. It usually takes some ten seconds.
 const TABLE_PATIENCE: Duration = Duration::from_secs(60);
-/// The pause between two tries to open a table that is away.
+/// The pause between two attempts to open a table.
 const OPEN_RETRY: Duration = Duration::from_secs(2);
-/// How often to look in the meantime.
+/// The pause between two looks at a table that is being created.
 const TABLE_POLL: Duration = Duration::from_millis(500);
 
 /// Why a table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DynamoOpenError {
-    /// No region anywhere.
+    /// No region is known.
     #[error(
         "no region for the DynamoDB table {0:?}: set region in [store] or on the command line, \
          AWS_REGION, or a profile's"
@@ -55,32 +55,32 @@ pub enum DynamoOpenError {
     /// There is no such table.
     #[error("{table} does not exist; create it, or set create_table = true in [store]")]
     Missing {
-        /// The table and where it was looked for.
+        /// The table and its place.
         table: String,
     },
     /// There is no such table, and it was only to be read.
     #[error("{table} does not exist")]
     NoTable {
-        /// The table and where it was looked for.
+        /// The table and its place.
         table: String,
     },
-    /// The table is made for something else.
+    /// The table has another key than links need.
     #[error(
         "{table} has the key {found}; links need the partition key miniUrl (S) and no other. To take the links \
          of such a table over, name another table in [store], and run `tinyns import dynamodb --table {name}`"
     )]
     KeySchema {
-        /// The table and where it is.
+        /// The table and its place.
         table: String,
         /// Its name.
         name: String,
         /// Its key.
         found: String,
     },
-    /// The table is there, but not to be used.
+    /// The table exists but cannot be used.
     #[error("{table} is not ready: its status is {status}")]
     NotReady {
-        /// The table and where it is.
+        /// The table and its place.
         table: String,
         /// Its status.
         status: String,
@@ -88,19 +88,19 @@ pub enum DynamoOpenError {
     /// DynamoDB could not be asked, or refused.
     #[error("cannot {what} {table}: {reason}")]
     Failed {
-        /// What was to be done.
+        /// The call that failed.
         what: &'static str,
-        /// The table and where it should be.
+        /// The table and its place.
         table: String,
         /// Why not.
         reason: String,
-        /// Whether DynamoDB is away or throttles, so that the same may succeed later.
+        /// Whether DynamoDB is away or throttles, so that the same call may succeed later.
         may_pass: bool,
     },
 }
 
 impl DynamoOpenError {
-    /// Whether the same may succeed later, without anybody changing anything.
+    /// Whether the same may succeed later without any action.
     fn may_pass(&self) -> bool {
         match self {
             Self::Failed { may_pass, .. } => *may_pass,
@@ -111,25 +111,25 @@ impl DynamoOpenError {
 }
 
 impl DynamoStore {
-    /// Opens the store with the region and the credentials that the AWS tools would use too.
-    /// Takes as long as the table's creation, if that is asked for; otherwise some seconds at most.
+    /// Opens the store with the region and the credentials that the AWS tools would use. Waits for the creation of
+    /// the table if that is configured; otherwise takes some seconds at most.
     ///
     /// # Errors
-    /// [`DynamoOpenError`] says in one line what is wrong with the table or the way there.
+    /// [`DynamoOpenError`] says in one line why the table cannot be used or reached.
     pub async fn open(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
         Self::open_with(config, Self::settings()).await
     }
 
-    /// The settings of [`DynamoStore::open`], for a caller that wants to set something differently,
-    /// such as the source of the credentials.
+    /// The settings of [`DynamoStore::open`], for a caller that wants to change some of them, such as the source
+    /// of the credentials.
     pub fn settings() -> ConfigLoader {
         let tls = Provider::Rustls(CryptoMode::Ring);
-        // Pinned: a later version may change retries and time-outs under us.
+        // Pinned: a later version of the behaviour may change retries and time-outs.
         aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(HttpClientBuilder::new().tls_provider(tls).build_https())
     }
 
-    /// Opens the store with these settings; those that `config` has win.
+    /// Opens the store with these settings; those in `config` take precedence.
     ///
     /// # Errors
     /// As [`DynamoStore::open`].
@@ -144,19 +144,19 @@ impl DynamoStore {
         Ok(store)
     }
 
-    /// Asks the table which one it is. What fails is tried again later.
+    /// Reads the identity of the table. After a failure it is read later.
     async fn identify(&self) {
         let asked = self.known.ask(&self.writes.client, &self.table);
         if let Err(error) = Box::pin(asked).await {
-            tracing::warn!(%error, "the table does not tell which one it is");
+            tracing::warn!(%error, "cannot read the identity of the table; retrying");
         }
     }
 
-    /// Opens the store as [`DynamoStore::open`] does, but where DynamoDB is away or throttles gives a store
-    /// that opens itself later; until then its calls fail. To be called within a runtime.
+    /// Opens the store as [`DynamoStore::open`] does. If DynamoDB is away or throttles, returns a store that opens
+    /// itself later; until then its calls fail. Must be called within a runtime.
     ///
     /// # Errors
-    /// As [`DynamoStore::open`], where that is not a matter of time.
+    /// As [`DynamoStore::open`], if the failure will not pass by itself.
     pub async fn open_or_wait(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
         let store = Self::unopened(config, Self::settings()).await?;
         match Box::pin(store.admin().prepare(config.create_table)).await {
@@ -166,7 +166,7 @@ impl DynamoStore {
             }
             Err(error) if error.may_pass() => {
                 tracing::error!(
-                    "{error}; the server starts without it, answers what Redis holds, and tries again"
+                    "{error}; the server starts without the table, answers from Redis, and tries again"
                 );
                 store.state.send_replace(State::Away(error.to_string()));
                 store.open_later(config.create_table, error.to_string());
@@ -177,7 +177,7 @@ impl DynamoStore {
         Ok(store)
     }
 
-    /// A store of which nobody has looked yet whether there is a table.
+    /// A store whose table has not been checked yet.
     async fn unopened(
         config: &DynamoConfig,
         settings: ConfigLoader,
@@ -222,8 +222,8 @@ impl DynamoStore {
         }
     }
 
-    /// Tries to open the table until it can be, or the store is closed. What is wrong is logged when it turns
-    /// into something else; a table that is there but cannot be used may be replaced by an operator.
+    /// Tries to open the table until it succeeds or the store is closed. Logs a failure when it is another one
+    /// than before. It also retries after failures that need an operator, who may replace the table.
     fn open_later(&self, create: bool, told: String) {
         let (client, table) = (self.writes.client.clone(), self.table.clone());
         let (state, closed) = (self.state.clone(), self.closed.clone());
@@ -252,8 +252,8 @@ impl DynamoStore {
         tokio::spawn(async move { closed.run_until_cancelled(opening).await });
     }
 
-    /// Looks at the first items of the table, in a task of its own, for what other programs call by their bare
-    /// codes: no name leads to these.
+    /// Checks, in a task of its own, whether the first items of the table have bare codes as keys, as other
+    /// programs write them: no look-up finds these.
     fn look_for_bare_codes(&self) {
         let (client, table) = (self.writes.client.clone(), self.table.clone());
         let (mut state, found, closed) = (
@@ -271,14 +271,14 @@ impl DynamoStore {
                     found.store(codes.no_names, Ordering::Relaxed);
                 }
                 Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "the keys of the table cannot be looked at"),
+                Err(error) => tracing::debug!(%error, "cannot check the keys of the table"),
             }
         };
         tokio::spawn(async move { closed.run_until_cancelled(looking).await });
     }
 }
 
-/// Gathers region, credentials and endpoint.
+/// Collects region, credentials and endpoint.
 pub(super) async fn load(
     config: &DynamoConfig,
     settings: ConfigLoader,
@@ -305,7 +305,7 @@ pub(super) async fn load(
     }
 }
 
-/// The table that a configuration means, as it is called in messages.
+/// The table of a configuration, for requests and messages.
 pub(super) fn table(config: &DynamoConfig, sdk: &SdkConfig) -> Table {
     let region = sdk.region().map(ToString::to_string).unwrap_or_default();
     Table {
@@ -314,15 +314,15 @@ pub(super) fn table(config: &DynamoConfig, sdk: &SdkConfig) -> Table {
     }
 }
 
-/// A client whose calls end in time.
+/// A client whose calls are bounded in time.
 pub(super) fn client(
     sdk: &SdkConfig,
     time: Duration,
     attempt_time: Duration,
     backoff: Duration,
 ) -> Client {
-    // The bound of an attempt is not the SDK's own for attempts: that one would also cut off a
-    // refresh of the credentials, which may take longer, and would have to start anew each time.
+    // The bound of an attempt is not the SDK's own for attempts: that one would also cut off a refresh of the
+    // credentials, which may take longer and would start anew each time.
     let timeouts = TimeoutConfig::builder()
         .operation_timeout(time)
         .connect_timeout(attempt_time)
@@ -339,17 +339,17 @@ pub(super) fn client(
     Client::from_conf(config)
 }
 
-/// By what a table's items are found.
+/// The key of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TableKey {
-    /// By `miniUrl` alone, as links need it.
+    /// `miniUrl` alone, as links need it.
     Name,
-    /// By an attribute of this name and type, with `miniUrl` as the sort key. Only to be read.
+    /// An attribute of this name and type as the partition key, and `miniUrl` as the sort key. Only for reading.
     Within(String, ScalarAttributeType),
 }
 
 impl TableKey {
-    /// The key of a table; none where `miniUrl` is no part of it, or no string.
+    /// The key of a table; none if `miniUrl` is not a part of it, or no string.
     fn of(table: &TableDescription) -> Option<Self> {
         use ScalarAttributeType as T;
         let is_text = attribute_type(table, KEY) == Some(&T::S);
@@ -374,14 +374,14 @@ fn attribute_type<'a>(table: &'a TableDescription, name: &str) -> Option<&'a Sca
     found.map(AttributeDefinition::attribute_type)
 }
 
-/// What is done to the table as a whole.
+/// Calls about the table as a whole.
 pub(super) struct Admin<'a> {
     pub(super) client: &'a Client,
     pub(super) table: &'a Table,
 }
 
 impl Admin<'_> {
-    /// Finds a table that is there to be read, and makes nothing. Its key need not be the one of links.
+    /// Finds a table to read from. Creates nothing, and accepts every [`TableKey`].
     pub(super) async fn find(&self) -> Result<(TableDescription, TableKey), DynamoOpenError> {
         let Some(found) = self.describe().await? else {
             return Err(DynamoOpenError::NoTable {
@@ -394,7 +394,7 @@ impl Admin<'_> {
         }
     }
 
-    /// Sees to it that the table is there and can be used.
+    /// Makes sure that the table exists and can be used.
     async fn prepare(&self, create: bool) -> Result<(), DynamoOpenError> {
         let found = match self.describe().await? {
             Some(found) => found,
@@ -427,7 +427,7 @@ impl Admin<'_> {
         }
     }
 
-    /// Creates the table, or finds that another node is doing so.
+    /// Creates the table, or finds that another node is creating it.
     async fn create(&self) -> Result<(), DynamoOpenError> {
         let definition = AttributeDefinition::builder()
             .attribute_name(KEY)
@@ -457,7 +457,7 @@ impl Admin<'_> {
         }
     }
 
-    /// Waits until the table is there for use.
+    /// Waits until the table can be used.
     async fn active(&self) -> Result<TableDescription, DynamoOpenError> {
         let mut status = "unknown".to_owned();
         let polling = async {
@@ -481,7 +481,7 @@ impl Admin<'_> {
         }
     }
 
-    /// Waits for a table that is being created; refuses one that goes.
+    /// Waits for a table that is being created; refuses one that is being deleted.
     async fn check_status(&self, found: TableDescription) -> Result<(), DynamoOpenError> {
         match found.table_status() {
             Some(TableStatus::Active | TableStatus::Updating) => Ok(()),
@@ -513,8 +513,8 @@ impl Admin<'_> {
         }
     }
 
-    /// Sees whether DynamoDB sweeps what has expired, and with `enable` to it that it does. Whether
-    /// it does changes no answer, so that nothing but a failure to enable it is an error.
+    /// Checks whether DynamoDB sweeps links that have ended, and enables that if `enable`. The sweep changes no
+    /// answer, so only a failure to enable it is an error.
     async fn time_to_live(&self, enable: bool) -> Result<(), DynamoOpenError> {
         let (table, place) = (&self.table.name, &self.table.place);
         let sent = self.client.describe_time_to_live().table_name(table);
@@ -522,7 +522,7 @@ impl Admin<'_> {
             Ok(output) => output.time_to_live_description,
             Err(error) => {
                 let error = failure::text(&error);
-                tracing::debug!(table, place, error, "the table's TTL cannot be looked at");
+                tracing::debug!(table, place, error, "cannot read the table's TTL settings");
                 return Ok(());
             }
         };
@@ -543,7 +543,7 @@ impl Admin<'_> {
             _ => tracing::warn!(
                 table,
                 place,
-                "the table's TTL is off: expired and deleted links stay in it for ever"
+                "the table's TTL is off: links that have ended and tombstones stay in it for ever"
             ),
         }
         Ok(())

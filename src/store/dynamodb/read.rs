@@ -1,9 +1,8 @@
 //! Reading by name.
 //!
-//! Reads are strongly consistent, at twice the price of the others. A read that misses a link of a
-//! second ago would become an NXDOMAIN that resolvers keep for the zone's negative TTL, and one that
-//! brings back what was deleted would fill the caches with it. Caches in front take the bulk of the
-//! reads anyway.
+//! Reads are strongly consistent, at twice the price of others. If a read missed a link that was made a second
+//! ago, the answer would be NXDOMAIN, which resolvers keep for the zone's negative TTL. If it returned a deleted
+//! link, the caches would keep that. The caches in front of the store take most reads anyway.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,17 +16,17 @@ use super::table::Table;
 use crate::link::{Link, LinkName};
 use crate::store::StoreError;
 
-/// A key that no link can have: it is no DNS name.
+/// A key that no link can have, because it is no DNS name.
 const PING_KEY: &str = "tinyns:ping";
-/// How many names go into one request: DynamoDB takes no more.
+/// How many names go into one request; DynamoDB accepts no more.
 const BATCH: usize = 100;
-/// How often the keys that DynamoDB has left undone are asked for again. With [`BATCH_BACKOFF`],
-/// doubled each time, that is a third of a second, which still leaves a query its deadline.
+/// How many requests are made for keys that DynamoDB leaves unread. With [`BATCH_BACKOFF`], which doubles each
+/// time, that takes a third of a second, which fits the deadline of a query.
 const BATCH_ROUNDS: u32 = 5;
-/// The wait before the first of these repetitions.
+/// The pause before the second of these requests.
 const BATCH_BACKOFF: Duration = Duration::from_millis(20);
 
-/// What a read of many names has found: nothing for those that have no link.
+/// The results of a read of many names, without names that have no link.
 type Found = HashMap<String, Result<Link, StoreError>>;
 
 /// See [`crate::store::Store::get`].
@@ -40,7 +39,7 @@ pub(super) async fn get(
     Ok(found.and_then(Entry::into_link))
 }
 
-/// What there is under a name: a link, or what a deletion has left.
+/// The entry of a name: a link or a tombstone.
 pub(super) async fn entry(
     client: &Client,
     table: &Table,
@@ -65,7 +64,7 @@ pub(super) async fn get_many(
     table: &Table,
     names: &[LinkName],
 ) -> Vec<Result<Option<Link>, StoreError>> {
-    // DynamoDB refuses a request that has a key twice.
+    // DynamoDB refuses a request with the same key twice.
     let unique: HashSet<&LinkName> = names.iter().collect();
     let unique: Vec<&LinkName> = unique.into_iter().collect();
     let mut found = Found::new();
@@ -76,7 +75,7 @@ pub(super) async fn get_many(
     names.iter().map(result).collect()
 }
 
-/// Looks up at most [`BATCH`] names. Those that could not be looked up have an error in `found`.
+/// Reads at most [`BATCH`] names. `found` gets an error for those that could not be read.
 async fn get_batch(client: &Client, table: &Table, names: &[&LinkName], found: &mut Found) {
     let mut keys: Vec<Item> = names
         .iter()
@@ -103,7 +102,7 @@ async fn get_batch(client: &Client, table: &Table, names: &[&LinkName], found: &
     }
 }
 
-/// One request; gives the keys that DynamoDB has left undone.
+/// One request; returns the keys that DynamoDB left unread.
 async fn request(
     client: &Client,
     table: &Table,
@@ -137,8 +136,8 @@ async fn request(
     Ok(left.flat_map(|(_, wanted)| wanted.keys).collect())
 }
 
-/// See [`crate::store::Store::ping`]. It reads by key, as queries do: DescribeTable answers from
-/// elsewhere, has a limit of its own, and a role may have been given only what serving needs.
+/// See [`crate::store::Store::ping`]. It reads a key, as queries do: DescribeTable is answered by another part of
+/// DynamoDB, has its own limit, and needs a right that a role may lack.
 pub(super) async fn ping(client: &Client, table: &Table) -> Result<(), StoreError> {
     client
         .get_item()
@@ -150,7 +149,7 @@ pub(super) async fn ping(client: &Client, table: &Table) -> Result<(), StoreErro
         .map_err(|e| store_error(table, &e))
 }
 
-/// See [`crate::store::Store::estimate`]. DynamoDB counts every six hours.
+/// See [`crate::store::Store::estimate`]. DynamoDB counts the items every six hours.
 pub(super) async fn estimate(client: &Client, table: &Table) -> Result<u64, StoreError> {
     let sent = client.describe_table().table_name(&table.name);
     let output = sent.send().await.map_err(|e| store_error(table, &e))?;

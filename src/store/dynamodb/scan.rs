@@ -1,14 +1,13 @@
 //! Reading page by page.
 //!
-//! DynamoDB has no order but that of the hashes of its keys, and no index by zone here: a list is a
-//! Scan of the table, from which the links of one zone are taken. A filter on the server's side
-//! would save bytes on the wire but no capacity, since DynamoDB charges for what it has looked at,
-//! and it would hide the keys from which a cursor can be made.
+//! DynamoDB orders items only by the hashes of their keys, and the table has no index by zone. So a list is a Scan
+//! of the table that takes the links of one zone. A filter in DynamoDB would save bytes on the wire but no
+//! capacity, because DynamoDB charges for all items that it looks at. It would also hide the keys that a cursor
+//! can be made of.
 //!
-//! The cursor is the name of the last link that was looked at, whatever zone it is in; DynamoDB
-//! takes it up from there whether or not there is still an item. A key that is not the name of a
-//! link, as another program may have written, makes no cursor, so that a page goes on to the next
-//! one that is.
+//! The cursor is the name of the last item that was looked at, in whatever zone; DynamoDB continues after it even
+//! if the item is gone. A key that is not a link's name, which another program may have written, makes no cursor,
+//! so the page continues to the next key that is one.
 
 use std::time::{Duration, Instant};
 
@@ -20,26 +19,26 @@ use super::table::Table;
 use crate::link::{LinkName, Origin};
 use crate::store::{Page, Segment, StoreError};
 
-/// The most links of one page, and the most items looked at by one request. DynamoDB ends a request
-/// at 1 MiB anyway, which is 500 links of the greatest length.
+/// The most links of one page, and the most items that one request looks at. DynamoDB ends a request at 1 MiB
+/// anyway, which is 500 links of the greatest length.
 const MAX_PAGE: usize = 1_000;
-/// How many requests one page may take. They grow up to [`MAX_PAGE`] items each, so that a page
-/// looks at some ten thousand items before it says that it has found little.
+/// How many requests one page may take. Each looks at twice as many items as the one before, up to [`MAX_PAGE`].
+/// So a page looks at some ten thousand items before it returns with few links.
 const MAX_REQUESTS: usize = 16;
-/// For how long a page goes on asking once there is something to give: the bound of the whole call
-/// is [`super::WRITE_TIME`] and a little, and what it cuts off is lost.
+/// How long a page with a cursor continues to ask. The whole call is bounded by [`super::WRITE_TIME`] and a little
+/// more, and would lose everything at that bound.
 const PAGE_TIME: Duration = Duration::from_secs(1);
 /// How much of a key is shown, in characters.
 const MAX_SHOWN_CODE: usize = 64;
-/// How many parts DynamoDB can divide a table into.
+/// The largest number of segments that DynamoDB accepts.
 const MAX_SEGMENTS: u32 = 1_000_000;
 
-/// What is to be read.
+/// What to read.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
-    /// The links of one zone. Consistent: somebody has just added one, and looks.
+    /// The links of one zone, consistently: an administrator may have just added one and look for it.
     Zone(&'a Origin),
-    /// A part of all. Not consistent, for half the price: it is read in bulk.
+    /// A part of all links, not consistently, at half the price: this is for bulk reads.
     Part(Segment),
 }
 
@@ -91,7 +90,7 @@ pub(super) async fn page(
     collected.unfinished(table)
 }
 
-/// One request for at most `size` items; gives them and where the next one begins.
+/// One request for at most `size` items; returns them, and where to continue.
 async fn request(
     client: &Client,
     table: &Table,
@@ -99,7 +98,7 @@ async fn request(
     start: Option<Item>,
     size: usize,
 ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-    // Neither number gets anywhere near its type's end: see `MAX_PAGE` and `MAX_SEGMENTS`.
+    // Neither number gets near the limit of its type: see `MAX_PAGE` and `MAX_SEGMENTS`.
     let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let mut scan = client
         .scan()
@@ -121,37 +120,37 @@ async fn request(
     ))
 }
 
-/// How many items are looked at for bare codes.
+/// How many items are checked for bare codes.
 const KEY_SAMPLE: i32 = 200;
 
-/// Links that are called by their bare codes, as the article's script has it.
+/// Items whose keys are bare codes, as the article's script writes them.
 #[derive(Debug)]
 pub(super) struct BareCodes {
-    /// How many of them are among the first items, and one of them.
+    /// How many of the first items are like that, and the first of them.
     count: usize,
     first: String,
-    /// How many items were looked at.
+    /// How many items were checked.
     seen: usize,
-    /// Whether not one of them has a name as its key.
+    /// Whether no key of these items is a name.
     pub(super) no_names: bool,
 }
 
 impl BareCodes {
-    /// What is wrong, and what to do.
+    /// What is wrong and what to do.
     pub(super) fn explanation(&self, table: &Table) -> String {
         let Self {
             count, first, seen, ..
         } = self;
         let name = &table.name;
         format!(
-            "{table}: {count} of the first {seen} items have a bare code as key, such as {first:?}. Links are looked \
-             up by their full names ({first}.<zone>), so that nothing finds these; take them over with `tinyns \
-             import dynamodb --table {name}`, which leaves them as they are and makes links beside them"
+            "{table}: {count} of the first {seen} items have a bare code as key, such as {first:?}. tinyns looks links \
+             up by their full names ({first}.<zone>) and cannot find these; import them with `tinyns import dynamodb \
+             --table {name}`, which leaves them as they are and makes links beside them"
         )
     }
 }
 
-/// Looks at the first items of the table; none where no key is a bare code.
+/// Checks the first items of the table; none if no key is a bare code.
 pub(super) async fn bare_codes(
     client: &Client,
     table: &Table,
@@ -179,7 +178,7 @@ fn count_bare_codes(items: &[Item]) -> Option<BareCodes> {
     })
 }
 
-/// A page as it fills.
+/// A page that is being collected.
 struct Collected<'a> {
     wanted: Wanted<'a>,
     limit: usize,
@@ -188,8 +187,8 @@ struct Collected<'a> {
     last: Option<LinkName>,
     /// How many items were looked at.
     seen: usize,
-    /// How many of them are no links, and the first of these: a table of another program may be
-    /// full of them, and the log must not be.
+    /// How many of them are no links, and the first of these. The log gets one line for all: a table of another
+    /// program may be full of them.
     bad: usize,
     first_bad: Option<BadItem>,
 }
@@ -210,7 +209,7 @@ impl<'a> Collected<'a> {
         }
     }
 
-    /// Takes what a request gave; returns the page if it is full or nothing follows.
+    /// Takes the items of a request; returns the page if it is full or nothing follows.
     fn take(&mut self, items: Vec<Item>, more: bool) -> Option<Page> {
         let mut items = items.into_iter();
         while let Some(item) = items.next() {
@@ -230,7 +229,7 @@ impl<'a> Collected<'a> {
         }
         let decoded = item::decode(item);
         match item::name(item) {
-            // Bad items of other zones are for their own lists to tell of.
+            // A list reports bad items of its own zone only.
             Ok(name) if !self.wanted.takes(&name) => {
                 self.last = Some(name);
                 return;
@@ -248,7 +247,7 @@ impl<'a> Collected<'a> {
         }
     }
 
-    /// The page as far as it has come, though it is not full.
+    /// The page so far, if it has a cursor.
     fn unfinished(mut self, table: &Table) -> Result<Page, StoreError> {
         if self.last.is_some() {
             return Ok(self.finish(true));
@@ -299,7 +298,7 @@ mod tests {
         check(std::slice::from_ref(&name), None);
         check(&[bare.clone(), bare.clone()], Some((2, true)));
         check(&[bare, name], Some((1, false)));
-        // What is no link in anybody's eyes.
+        // No program would take these for links.
         check(&[item("counter", false)], None);
     }
 }

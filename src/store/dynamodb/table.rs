@@ -1,4 +1,4 @@
-//! Which table it is.
+//! The table's name and place, for requests and messages.
 
 use std::fmt;
 

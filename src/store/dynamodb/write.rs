@@ -1,8 +1,8 @@
-//! Writing: each of create, change and delete is one conditional request where nothing gets in its
-//! way, and the refusal of the condition brings the item that was in the way along, or that is read.
+//! Writing: each creation, change and deletion is one conditional request, if no other item prevents it. If one
+//! does, the refusal returns that item, or it is read.
 //!
-//! The conditions judge only what they have to: whether there is a live link, and its version. An
-//! item that is no sound link fails them if these two cannot be told, and is then reported.
+//! The conditions check only what they must: whether there is a live link, and its version. An item that is no
+//! valid link fails them if these two cannot be determined; it is then reported.
 
 use std::collections::HashMap;
 
@@ -22,15 +22,15 @@ use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
 
-/// How long a tombstone stays, in seconds: seven days, by which no clock of a server is behind.
+/// How long a tombstone stays, in seconds: seven days. No server's clock is behind by as much.
 const TOMBSTONE_RETENTION: u64 = 7 * 24 * 60 * 60;
 
-/// How often a write is tried that others get in the way of. A second try follows when our clock is
-/// behind the item's version, and cannot fail for that reason again; more are needed only if the
-/// name changes hands in between.
+/// How many attempts are made for a write whose condition fails. If our clock is behind the item's version, the
+/// second attempt cannot fail for that reason again. More attempts are needed only if other servers change the
+/// name meanwhile.
 const MAX_TRIES: usize = 5;
 
-/// No live link is in the way, and its remains are older than what is written.
+/// There is no live link, and an item that is left of a former one has a lower version.
 const FREE: &str = "attribute_not_exists(miniUrl) OR (\
     (expiresAt <= :now OR (attribute_not_exists(fullUrl) AND attribute_exists(deletedAt))) \
     AND (attribute_not_exists(version) OR version < :version))";
@@ -112,7 +112,7 @@ pub(super) async fn delete(
     )
 }
 
-/// What a live item is to become.
+/// The change of a live item.
 enum Edit {
     Change(Change),
     Delete,
@@ -125,15 +125,15 @@ enum Updated {
     Conflict(Link),
 }
 
-/// Which version a live item must have, and which it gets.
+/// The version that a live item must have, and the version that it gets.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Exactly the first, and gets the second.
+    /// It must have exactly the first version, and gets the second.
     From(Version, Version),
-    /// Any below this, and gets it.
+    /// It must have a lower version than this, and gets this one.
     UpTo(Version),
-    /// This one or any above, and gets the one after its own: our clock is behind. DynamoDB does
-    /// the sum, so that it holds however many others do the same.
+    /// It must have this version or a higher one, and gets the next one after its own: our clock is behind.
+    /// DynamoDB computes it, so this works however many servers do the same.
     Beyond(Version),
 }
 
@@ -146,7 +146,7 @@ impl Step {
     }
 }
 
-/// Edits a live item whose version is `expected`, if one is.
+/// Edits a live item. If `expected` is given, only an item of that version.
 async fn update(
     client: &Client,
     table: &Table,
@@ -189,8 +189,8 @@ async fn update(
     Err(contended(table, name))
 }
 
-/// Whether the item that is in the way of a repeated call is what that very call has written. It
-/// would be wrong only of another's write with our version, which is our microsecond.
+/// Whether the item that fails the condition of a repeated call is the result of that very call. Wrong only if
+/// another server has written the same version, which is a microsecond, to this name.
 fn is_ours(old: &Entry, edit: &Edit, step: Step, now: UnixTime) -> bool {
     match (old, edit) {
         (Entry::Link(link), Edit::Change(_)) => link.version == step.version(),
@@ -201,18 +201,18 @@ fn is_ours(old: &Entry, edit: &Edit, step: Step, now: UnixTime) -> bool {
     }
 }
 
-/// A condition did not hold.
+/// A failed condition.
 struct Refusal {
-    /// What was there.
+    /// The item, if the refusal returned it.
     old: Option<Item>,
     /// Whether the call was sent more than once.
     repeated: bool,
 }
 
 impl Refusal {
-    /// What is in the way. Not every DynamoDB brings it along (DynamoDB Local before 2.0 does not know
-    /// `ReturnValuesOnConditionCheckFailure`), and it is read then. It may have changed in between, which the
-    /// next try finds out. Nothing was changed: where the read fails, that is certain as well.
+    /// The item that failed the condition. If DynamoDB does not return it (DynamoDB Local before 2.0 does not know
+    /// `ReturnValuesOnConditionCheckFailure`), it is read. It may have changed meanwhile, which the next attempt
+    /// shows. The write certainly changed nothing, so an error of the read is a certain one, too.
     async fn entry(
         &self,
         client: &Client,
@@ -233,7 +233,7 @@ impl Refusal {
     }
 }
 
-/// Puts a link where there is none.
+/// Puts a link if there is none; returns the refusal otherwise.
 async fn put(
     client: &Client,
     table: &Table,
@@ -270,7 +270,7 @@ async fn put(
     }
 }
 
-/// Edits a live item; gives it as it is afterwards.
+/// Edits a live item; returns the edited item.
 async fn send_update(
     client: &Client,
     table: &Table,
@@ -315,7 +315,7 @@ async fn send_update(
     }
 }
 
-/// An update in DynamoDB's language, which refuses names and values that are not used.
+/// An update expression. DynamoDB refuses names and values that the expression does not use.
 struct Expression {
     condition: String,
     update: String,
@@ -405,14 +405,14 @@ fn edit_change(
     }
 }
 
-/// When DynamoDB may sweep a tombstone. It counts from the version where that is ahead of the
-/// clock: the tombstone has to be there until every clock is past it.
+/// When DynamoDB may sweep a tombstone. If the version is ahead of the clock, the time counts from the version:
+/// the tombstone must stay until every clock has passed it.
 fn sweep_time(version: Version, now: UnixTime) -> UnixTime {
     let from = now.max(seconds(version.0));
     UnixTime(from.0.saturating_add(TOMBSTONE_RETENTION))
 }
 
-/// The version of a write that follows `last`. Never 0, which is that of items without one.
+/// The version of a write that follows `last`. Never 0, which is the version of items without one.
 fn version_above(last: Version, now_micros: u64) -> Version {
     Version(now_micros.max(last.0.saturating_add(1)))
 }

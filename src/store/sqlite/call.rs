@@ -1,8 +1,7 @@
 //! Calls that wait in a queue for a thread with a connection.
 //!
-//! A call is the work to do and the channel to its caller. The two are kept apart from the result,
-//! because a write may be answered only after the commit of a transaction that it shares with
-//! others.
+//! A call consists of the work and of the channel to its caller. Running the work and replying are two steps,
+//! because the caller of a write may get its reply only after the commit of a transaction with several writes.
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -11,28 +10,28 @@ use crate::store::StoreError;
 
 /// A call of any type.
 pub(super) trait Job: Send {
-    /// Whether its caller still waits.
+    /// Whether the caller still waits.
     fn is_awaited(&self) -> bool;
 
-    /// Does the work; gives the error if it failed.
+    /// Runs the work; returns the error if it failed.
     fn run(&mut self, conn: &Connection) -> Option<&StoreError>;
 
-    /// Tells the caller the result, or why the commit failed after all.
+    /// Replies to the caller with the result, or with the failure of the commit.
     fn answer(self: Box<Self>, commit_failure: Option<&StoreError>);
 }
 
-/// A call that gives a `T`.
+/// A call with a result of type `T`.
 pub(super) struct Call<T, W> {
     stage: Stage<T, W>,
     reply: oneshot::Sender<Result<T, StoreError>>,
-    /// Its place in the queue, which it gives up when it has been answered.
+    /// The place in the queue, which is given up after the reply.
     place: OwnedSemaphorePermit,
 }
 
 enum Stage<T, W> {
     Waiting(W),
     Done(Result<T, StoreError>),
-    /// Between the two; a call that stays here was never finished.
+    /// The work has begun and not ended; after a panic it stays like that.
     Running,
 }
 
@@ -40,7 +39,7 @@ impl<T, W> Call<T, W>
 where
     W: FnOnce(&Connection) -> Result<T, StoreError>,
 {
-    /// A call that does `work`, and where its caller gets the result.
+    /// A call that does `work`, and the receiver of its result.
     pub(super) fn new(
         work: W,
         place: OwnedSemaphorePermit,
@@ -89,7 +88,7 @@ where
                 Err(StoreError::Unavailable("the call was not run".into()))
             }
         };
-        // A caller that has gone away in the meantime needs no answer.
+        // An error means that the caller has gone.
         drop(reply.send(result));
         drop(place);
     }

@@ -1,4 +1,4 @@
-//! What is done to the tables: making, changing and deleting a link, and the sweep of expired ones.
+//! Changes of the tables: making, changing and deleting a link, and the sweep of links that have ended.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -8,24 +8,24 @@ use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
 
-/// How long an expired link is kept, in seconds: seven days, in which the redirect host can say
-/// "gone" instead of "not found", and in which a clock that runs ahead destroys nothing.
+/// How long a link is kept after its end, in seconds: seven days. During that time the redirect host can reply
+/// "gone" instead of "not found", and a clock that is fast deletes nothing.
 const EXPIRED_RETENTION: u64 = 7 * 24 * 60 * 60;
-/// How many links one pass removes: about the work of one batch of writes, and 720,000 a day.
+/// How many links one sweep removes: about the work of one batch of writes. That is 720,000 a day.
 const SWEEP_ROWS: i64 = 500;
 
 const DELETE: &str = "DELETE FROM link WHERE origin = ?1 AND code = ?2";
 const FLOOR: &str = "SELECT value FROM meta WHERE key = 'version_floor'";
 const RAISE_FLOOR: &str = "UPDATE meta SET value = ?1 WHERE key = 'version_floor' AND value < ?1";
-/// The order is that of the index, so nothing is sorted.
+/// The order of the index, so SQLite need not sort.
 const SWEEP: &str = "DELETE FROM link WHERE (origin, code) IN \
     (SELECT origin, code FROM link WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2) \
     RETURNING version";
 
-/// Every statement of the writer, to see at the start that the tables are what they should be.
+/// All statements of the writer; `schema` checks them against the tables.
 pub(super) const STATEMENTS: &[&str] = &[PUT, DELETE, FLOOR, RAISE_FLOOR, SWEEP, PROBE];
 
-/// Adds nothing but a write: to see whether writes work again.
+/// A write without effect on links.
 const PROBE: &str = "INSERT INTO meta (key, value) VALUES ('probe', 1) \
     ON CONFLICT (key) DO UPDATE SET value = (value + 1) % 1000000000";
 
@@ -99,14 +99,14 @@ pub(super) fn delete(
         return Ok(Deleted::Conflict(link));
     }
     let gone = Version::next(Some(link.version), now);
-    // The mark first: should the second statement fail, a mark that is too high harms nobody.
+    // The floor first: if the second statement fails, a floor that is too high does no harm.
     raise_floor(conn, integer(gone.0)?)?;
     conn.prepare_cached(DELETE)?
         .execute((name.origin(), name.code()))?;
     Ok(Deleted::Deleted(gone))
 }
 
-/// Removes some of the links that ended more than [`EXPIRED_RETENTION`] ago; gives their number.
+/// Removes some of the links that ended more than [`EXPIRED_RETENTION`] ago; returns their number.
 pub(super) fn sweep(conn: &mut Connection, now: UnixTime) -> Result<usize, StoreError> {
     let Some(before) = now.0.checked_sub(EXPIRED_RETENTION) else {
         return Ok(0);
@@ -123,13 +123,13 @@ pub(super) fn sweep(conn: &mut Connection, now: UnixTime) -> Result<usize, Store
     Ok(versions.len())
 }
 
-/// The link of that name if it has not ended.
+/// The link of that name, unless it has ended.
 fn live(conn: &Connection, name: &LinkName, now: u64) -> Result<Option<Link>, StoreError> {
     let found = reader::get(conn, name)?;
     Ok(found.filter(|link| !link.is_expired(seconds(now))))
 }
 
-/// The mark above which the versions of a name without a row begin.
+/// The version floor: a name without a row gets a version above it.
 fn floor(conn: &Connection) -> Result<Version, StoreError> {
     let value: i64 = conn
         .prepare_cached(FLOOR)?
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn sweep_removes_only_what_ended_long_ago_and_keeps_the_versions() {
+    fn a_sweep_removes_only_links_that_ended_long_ago_and_keeps_their_versions() {
         let mut conn = conn();
         let end = 1_000;
         let old = made(create(&conn, new("old", "", Some(end)), 2_000 * SECOND).unwrap());

@@ -1,5 +1,5 @@
-//! Whether a file could be opened as link store, found out without touching it: the server may be running, and
-//! SQLite would make files beside it that belong to whoever looks.
+//! Whether a file could be opened as the link store. The check changes nothing: the server may be running, and
+//! SQLite would make files beside it that belong to the user who runs the check.
 
 use std::fs;
 use std::io::{self, Read};
@@ -16,20 +16,20 @@ use super::schema::{
 };
 use crate::base::files::{self, directory, open_regular};
 
-/// What an SQLite file begins with.
+/// The beginning of every SQLite file.
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// Where its application's number stands, as four bytes in network order.
+/// Where the application id is: four bytes in network order.
 const APPLICATION_ID_AT: usize = 68;
-/// How much of the file is looked at, in bytes.
+/// How much of the file is read first, in bytes.
 const HEADER_LEN: u64 = 100;
 
-/// Looks at a file and its directory. Gives the directory that would have to be made, if it is not there.
+/// Checks a file and its directory. Returns the directory that would have to be made, if it is missing.
 ///
 /// # Errors
-/// [`OpenError`], as the start would give it.
+/// [`OpenError`], as at the start.
 pub fn check(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     let io_error = |error| from_io(path, error);
-    // A link that leads nowhere is there.
+    // A dangling symbolic link exists.
     if fs::symlink_metadata(path).is_err() {
         check_lock(path).map_err(io_error)?;
         return files::check_new(path, true).map_err(io_error);
@@ -40,7 +40,7 @@ pub fn check(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     file.take(HEADER_LEN)
         .read_to_end(&mut head)
         .map_err(io_error)?;
-    // The start makes a store of an empty file.
+    // The start turns an empty file into a store.
     if !head.is_empty() {
         judge(path, &real, &head)?;
     }
@@ -51,7 +51,7 @@ pub fn check(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     Ok(None)
 }
 
-/// Whether the file is a store, by its first bytes, and by its tables where those are in it.
+/// Whether the file is a store, by its first bytes, and by its tables if they are in it.
 fn judge(path: &Path, real: &Path, head: &[u8]) -> Result<(), OpenError> {
     let application = head.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
     let application = application.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
@@ -61,7 +61,7 @@ fn judge(path: &Path, real: &Path, head: &[u8]) -> Result<(), OpenError> {
             reason: "file is not a database".into(),
         });
     };
-    // While there is a log, a server runs or has been killed, and what is in the log is not yet in the file.
+    // A log means that a server is running or was killed; the tables may still be in the log.
     if fs::symlink_metadata(beside(real, "-wal")).is_err() {
         return inspect(path, real);
     }
@@ -74,15 +74,15 @@ fn judge(path: &Path, real: &Path, head: &[u8]) -> Result<(), OpenError> {
     }
 }
 
-/// Whether a file that has no log is a store, found out as the start does. It is read as one that nobody writes to,
-/// so that SQLite takes no lock and makes no file beside it.
+/// Whether a file without a log is a store, checked as at the start. It is opened as immutable, so that SQLite
+/// takes no lock and makes no file beside it.
 fn inspect(path: &Path, real: &Path) -> Result<(), OpenError> {
     let sqlite_error = |error| from_sqlite(path, error);
     let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let conn = connect(&immutable(real), access).map_err(sqlite_error)?;
     identify(&conn, path)?;
     check_length(&conn, real, path)?;
-    // The start brings an older one up to date before it looks at the tables.
+    // The start migrates an older file before it checks the tables.
     let version = user_version(&conn).map_err(sqlite_error)?;
     match usize::try_from(version) == Ok(MIGRATIONS.len()) {
         true => check_tables(&conn, path),
@@ -90,7 +90,7 @@ fn inspect(path: &Path, real: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The URI of a file that nobody writes to (<https://www.sqlite.org/uri.html>).
+/// The URI of a file as an immutable one (<https://www.sqlite.org/uri.html>).
 fn immutable(real: &Path) -> PathBuf {
     let mut uri = "file:".to_owned();
     for &byte in real.as_os_str().as_bytes() {
@@ -103,7 +103,7 @@ fn immutable(real: &Path) -> PathBuf {
     uri.into()
 }
 
-/// Whether the file by which a server keeps others out can be written, if it is there.
+/// Whether the lock file can be written, if it exists.
 fn check_lock(real: &Path) -> io::Result<()> {
     let lock = beside(real, ".lock");
     match fs::metadata(&lock) {
@@ -120,7 +120,7 @@ mod tests {
     use crate::store::SqliteStore;
 
     #[tokio::test]
-    async fn what_is_a_store_and_what_is_none() {
+    async fn stores_are_told_apart_from_other_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let new = path("a/b/links.sqlite");
@@ -140,7 +140,7 @@ mod tests {
             check(&path("text/links")),
             Err(OpenError::Io { .. })
         ));
-        // What only its tables show. Nothing is made beside the file, whatever its name.
+        // Only the tables show that it is no store. No file is made beside it, whatever its name.
         let foreign = path("a/b/50% # of?links");
         let tables = rusqlite::Connection::open(&foreign).unwrap();
         tables.execute_batch("CREATE TABLE t (a)").unwrap();

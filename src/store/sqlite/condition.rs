@@ -1,4 +1,4 @@
-//! What is wrong with the file, as the writer has found it, for callers, `/readyz` and the log.
+//! The faults of the file and the state of writes, for callers, `/readyz` and the log. The writer records them.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use crate::store::{Effect, StoreError, Trouble};
 
-/// How often the log tells that writes still fail.
+/// How often the log says that writes still fail.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// The file at the path is no longer the one that is open, or not what was written to it.
+/// What is wrong with the file: it is no longer the open one, or no longer holds what this server has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// There is no file at the path.
     Missing,
     /// Another file is there.
     Replaced,
-    /// It is the same file, but another program has written other content into it, past SQLite.
+    /// It is the same file, but another program has written into it without SQLite.
     Overwritten,
-    /// The same by way of SQLite, so that the file and its log are in order.
+    /// It is the same file, but another program has replaced its content by SQLite. File and log are in order.
     Restored,
-    /// Its log or the log's index is not there any more, or another one is.
+    /// The log or its index was deleted or replaced.
     LogLost,
-    /// The system does not let us look.
+    /// The system refuses access to the path.
     Unseen,
 }
 
@@ -47,13 +47,13 @@ impl Fault {
                  restart tinyns by SIGTERM, which saves all links in the store's file"
             }
             Self::Unseen => {
-                "the link store's file cannot be looked at; give the server's user access to its directory"
+                "the link store's file cannot be checked; give the server's user access to its directory"
             }
         }
     }
 
-    /// What it does to the server. A file that is gone from its place is one that the next start does not
-    /// find; what was done to a log alone, a restart mends.
+    /// The effect on the server. If the file is gone from its path, the next start will not find it; if only the
+    /// log is affected, a restart repairs it.
     fn effect(self) -> Effect {
         match self {
             Self::Missing | Self::Replaced | Self::Overwritten | Self::Restored => {
@@ -63,7 +63,7 @@ impl Fault {
         }
     }
 
-    /// Whether reads of the open file may give what is not true any more.
+    /// Whether reads of the open file may return links that are outdated.
     pub(super) fn spoils_reads(self) -> bool {
         match self {
             Self::Replaced | Self::Overwritten | Self::Restored => true,
@@ -72,7 +72,7 @@ impl Fault {
     }
 }
 
-/// See the [module](self). The writer sets it, everybody reads it.
+/// See the [module](self). The writer sets it, all others read it.
 #[derive(Debug)]
 pub(super) struct Condition {
     path: PathBuf,
@@ -87,7 +87,7 @@ struct State {
 }
 
 impl Condition {
-    /// That of a file in which nothing is wrong.
+    /// The condition of a sound file.
     pub(super) fn new(path: PathBuf) -> Self {
         let state = Mutex::default();
         Self { path, state }
@@ -97,13 +97,13 @@ impl Condition {
         self.state().fault
     }
 
-    /// Why writes fail just now, if they do.
+    /// Why writes fail; none if they do not.
     #[cfg(test)]
     fn writes(&self) -> Option<String> {
         self.state().writes
     }
 
-    /// What a caller is told whose read may not be answered.
+    /// An error if the fault of the file forbids reads.
     pub(super) fn check_reads(&self) -> Result<(), StoreError> {
         match self.fault() {
             Some(fault) if fault.spoils_reads() => Err(self.refusal(fault)),
@@ -111,12 +111,12 @@ impl Condition {
         }
     }
 
-    /// The error of a call that a fault stops before it has done anything.
+    /// The error of a call that was refused because of a fault.
     pub(super) fn refusal(&self, fault: Fault) -> StoreError {
         StoreError::Refused(self.text(fault))
     }
 
-    /// The error of a write that was done, but in a file that may be the wrong one.
+    /// The error of a write that was made, but perhaps into the wrong file.
     pub(super) fn doubt(&self, fault: Fault) -> StoreError {
         StoreError::Unavailable(self.text(fault))
     }
@@ -133,7 +133,7 @@ impl Condition {
         format!("{}: {}", self.path.display(), fault.reason())
     }
 
-    /// Takes a fault down, or that there is none; true if that is new. It has one line in the log.
+    /// Records the fault, or that there is none. True if that is new; it is then logged.
     pub(super) fn set_fault(&self, fault: Option<Fault>) -> bool {
         let before = std::mem::replace(&mut self.lock().fault, fault);
         if before == fault {
@@ -160,12 +160,12 @@ impl Condition {
     }
 }
 
-/// Whether writes work, and what the log tells of it: a line when they begin to fail, one each minute
-/// while they do, and one when they work again, however many writes were refused.
+/// Whether writes work. The log gets a line when they begin to fail, one each minute while they do, and one when
+/// they work again, however many writes are refused.
 #[derive(Debug, Default)]
 pub(super) struct WriteHealth {
     failing: Option<Failing>,
-    /// When the log was last told that writes fail.
+    /// When the log last said that writes fail.
     told: Option<Instant>,
 }
 
@@ -173,7 +173,7 @@ pub(super) struct WriteHealth {
 struct Failing {
     since: Instant,
     refused: u64,
-    /// Whether the log was told of this time.
+    /// Whether the log has said so since they began to fail.
     told: bool,
 }
 
@@ -182,7 +182,7 @@ impl WriteHealth {
         self.failing.is_some()
     }
 
-    /// So many writes have failed, for this reason.
+    /// So many writes have failed for this reason.
     pub(super) fn failed(&mut self, condition: &Condition, writes: usize, reason: &str) {
         let now = Instant::now();
         let failing = self.failing.get_or_insert(Failing {
@@ -217,7 +217,7 @@ impl WriteHealth {
     }
 }
 
-/// What is wrong and what to do.
+/// The message: what is wrong and what to do.
 fn refusal(reason: &str) -> String {
     let advice = if reason.contains("full") {
         "make room on its file system"
@@ -226,7 +226,7 @@ fn refusal(reason: &str) -> String {
     } else if reason.contains("readonly") {
         "make the file and its file system writable"
     } else {
-        "see to its disk"
+        "check its disk"
     };
     format!(
         "the link store cannot be written ({reason}); {advice}: changes are taken again once a write \
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(health.failing.as_ref().unwrap().refused, 3 * 256);
         health.worked(&condition);
         assert_eq!(condition.writes(), None);
-        // Once more within the minute: it shows, but the log has been told.
+        // Within the minute, writes fail again: `/readyz` shows it, the log does not.
         let told = health.told;
         health.failed(&condition, 1, "disk I/O error");
         assert!(condition.writes().unwrap().contains("disk I/O error"));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_go_on_where_the_open_file_holds_what_was_acknowledged() {
+    fn reads_continue_while_the_open_file_holds_what_was_acknowledged() {
         let condition = Condition::new("data/links.sqlite".into());
         let check = |fault: Option<Fault>, reads: bool| {
             condition.set_fault(fault);

@@ -1,25 +1,25 @@
-//! Finding out that the file at the path is no longer the one that is open, or no longer what was
-//! written to it.
+//! The guard notices when the file at the path is no longer the one that is open, or no longer holds what this
+//! server has written.
 //!
-//! An operator who puts a backup in the place of a file that is in use has a server that goes on to read
-//! and write the old one: what it acknowledges is gone after its next start. So before each write is
-//! begun, before it is acknowledged, and each second in any case, it is looked whether
+//! If an operator puts a backup in the place of a file in use, the server goes on reading and writing the old
+//! file, and everything that it acknowledges is gone after its next start. So before each write begins, before it
+//! is acknowledged, and every second in any case, the guard checks that
 //!
-//! * the path leads to the file that is open, by device and inode;
-//! * the log and its index (`-wal`, `-shm`), without which the last writes are lost, are still those
-//!   that SQLite has open;
-//! * the file was written by nothing but checkpoints. In WAL mode SQLite moves pages from the log into the
-//!   file and writes to it in no other way, whichever program does it, and takes that down in the log's index
-//!   (WAL-mode file format, §2.1: `nBackfill`, `nBackfillAttempted` and the salts). So a file whose length or
-//!   time of change has moved while these have not was overwritten, by `cp` for instance, or cut off. SQLite
-//!   itself would notice late or never, for it holds pages in memory and in its log. Where the time alone has
-//!   moved, somebody may only have set it, as `touch` and programs that make backups do: then the file without
-//!   its log has the session that it had, and the same beginning;
-//! * where another program has written by way of SQLite: the `session` in the file is the
-//!   one of this server's last commit. `.restore` of the shell brings back an earlier one.
+//! * the path leads to the open file, by device and inode;
+//! * the log and its index (`-wal`, `-shm`), without which the last writes are lost, are still those that SQLite
+//!   has open;
+//! * nothing but checkpoints has written to the file. In WAL mode every program that uses SQLite writes to the
+//!   file only by moving pages from the log into it, and records that in the log's index (WAL-mode file format,
+//!   §2.1: `nBackfill`, `nBackfillAttempted` and the salts). So if the file's length or time of change has changed
+//!   but these have not, another program has overwritten or truncated the file, by `cp` for instance. SQLite
+//!   itself would notice late or never, because it keeps pages in memory and in its log. If only the time has
+//!   changed, a program may merely have set it, as `touch` and backup programs do: then the file without its log
+//!   still has the same session and the same first page;
+//! * if another program has written by SQLite, the `session` in the file is still that of this server's last
+//!   commit. The shell's `.restore` brings back an earlier one.
 //!
-//! The file and the index are looked at by handles of our own, which are closed after SQLite has closed its
-//! own: closing any handle of a file drops the locks that the process has on it.
+//! The guard looks at the file and the index through handles of its own. They are closed after SQLite has closed
+//! its handles: closing any handle of a file drops all locks that the process has on it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -35,11 +35,11 @@ use super::condition::Fault;
 use super::session;
 use crate::store::Seal;
 
-/// How often it is tried to look at the file and the index without a checkpoint in between.
+/// How many attempts are made to look at file and index without a checkpoint in between.
 const TRIES: u32 = 5;
 
-/// Where the index has what is looked at: the salts of the log, how much of it is in the file, and how much
-/// somebody has begun to write there.
+/// Where the index has the salts of the log, how much of the log is in the file, and how much of it a checkpoint
+/// has begun to move.
 const SALTS: std::ops::Range<usize> = 32..40;
 const BACKFILL: std::ops::Range<usize> = 96..100;
 const ATTEMPTED: std::ops::Range<usize> = 128..132;
@@ -47,32 +47,32 @@ const ATTEMPTED: std::ops::Range<usize> = 128..132;
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// As it was configured, and without symbolic links.
+    /// The path as configured, and the path without symbolic links.
     path: PathBuf,
     real: PathBuf,
     file: File,
     id: FileId,
-    /// The log and its index, each with what it was when the file was opened.
+    /// The log and its index, each as it was when the file was opened.
     companions: Vec<(PathBuf, FileId)>,
     index: Option<File>,
-    /// As they were found last.
+    /// The last snapshot.
     last: Option<Snapshot>,
-    /// What the file held when a checkpoint was last seen; none where that could not be seen.
+    /// The content at the last checkpoint that was noticed; none if it could not be read.
     content: Option<Content>,
-    /// What has happened to the content, which only a restart mends.
+    /// A fault of the content, which lasts until a restart.
     spoilt: Option<Fault>,
-    /// The file's state when something was found to be wrong.
+    /// The file's state when a fault was noticed.
     left: Option<FileState>,
 }
 
-/// The file and its log at one moment at which nobody moves pages from one to the other.
+/// The file and its log at a moment without a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Snapshot {
     file: FileState,
     log: LogState,
 }
 
-/// What moves in the index with each checkpoint.
+/// The numbers in the index that change with each checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LogState([u8; 16]);
 
@@ -87,25 +87,25 @@ impl LogState {
         Ok(Self(state))
     }
 
-    /// Whether no checkpoint is under way.
+    /// Whether no checkpoint is running.
     fn is_at_rest(&self) -> bool {
         self.0[8..12] == self.0[12..]
     }
 }
 
-/// How much of the beginning of the file is compared: its first page, in bytes.
+/// How much of the beginning of the file is compared, in bytes: its first page.
 const HEAD: usize = 4_096;
 
-/// What tells one content of the file from another: each commit has a session of its own.
+/// What identifies a content of the file: each commit has its own session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Content {
     head: Vec<u8>,
-    /// None where there is none: all tables may still be in the log.
+    /// None if the file has none: all tables may still be in the log.
     session: Option<i64>,
 }
 
-/// The session in the file itself, past its log. A connection that takes the file for immutable looks at
-/// neither the log nor any lock.
+/// The session in the file itself, without its log. A connection that takes the file for immutable reads no log
+/// and takes no lock.
 fn session_in_file(real: &Path) -> Option<i64> {
     let mut uri = String::from("file:");
     for byte in real.as_os_str().as_bytes() {
@@ -135,7 +135,7 @@ impl FileId {
     }
 }
 
-/// What moves when a file is written: its length in bytes, and when it was last written, in nanoseconds.
+/// What changes when a file is written: its length in bytes, and the time of the last write in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct FileState {
     length: u64,
@@ -149,13 +149,13 @@ impl FileState {
         Self { length, modified }
     }
 
-    /// How the file is in this state, with this session in it.
+    /// The seal of the file in this state and with this session.
     pub(super) fn seal(&self, session: i64) -> Seal {
         Seal::new(format!("{session:016x}-{}-{}", self.length, self.modified))
     }
 }
 
-/// A file that is going to be opened by SQLite, with the handle of our own.
+/// A file that SQLite is going to open, with the guard's own handle.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) path: PathBuf,
@@ -164,7 +164,7 @@ pub(super) struct Watched {
 }
 
 impl Guard {
-    /// Watches a file that SQLite has open, from now on.
+    /// Guards a file that SQLite has open.
     pub(super) fn new(watched: Watched) -> io::Result<Self> {
         let Watched { path, real, file } = watched;
         let id = FileId::of(&file.metadata()?);
@@ -187,7 +187,7 @@ impl Guard {
         })
     }
 
-    /// What is wrong with the file, if anything.
+    /// Checks the file; returns its fault, if it has one.
     pub(super) fn look(&mut self) -> Option<Fault> {
         if self.spoilt.is_some() {
             return self.spoilt;
@@ -195,7 +195,7 @@ impl Guard {
         if let Some(fault) = self.look_at_places() {
             return Some(fault);
         }
-        // It is back. Whoever had it may have written to it, of which our log knows nothing.
+        // The file is back. A program that had it may have written to it, which our log does not know.
         let changed = self
             .left
             .take()
@@ -206,18 +206,17 @@ impl Guard {
         self.spoilt
     }
 
-    /// Takes down how the file is left, after what is to be saved in it has been.
+    /// Records the file's state after everything was saved in it.
     pub(super) fn leave(&mut self) {
         self.left = self.state();
     }
 
-    /// Another program has put another content into the file, in order.
+    /// Another program has replaced the content by SQLite.
     pub(super) fn note_restored(&mut self) {
         self.spoilt = Some(Fault::Restored);
     }
 
-    /// Puts the log of a file whose content was replaced out of the way: SQLite would take it for a part
-    /// of the new content.
+    /// Renames the log of a file whose content was replaced: SQLite would apply it to the new content.
     pub(super) fn set_log_aside(&self) {
         for (path, id) in &self.companions {
             let is_ours = fs::metadata(path).is_ok_and(|file| FileId::of(&file) == *id);
@@ -236,7 +235,7 @@ impl Guard {
         }
     }
 
-    /// The file's state, whatever it is called now.
+    /// The file's state, whatever its name is now.
     pub(super) fn state(&self) -> Option<FileState> {
         Some(FileState::of(&self.file.metadata().ok()?))
     }
@@ -251,7 +250,7 @@ impl Guard {
         path.or_else(real).or_else(companion)
     }
 
-    /// Whether nothing but checkpoints has written to the file since the last look.
+    /// Whether nothing but checkpoints has written to the file since the last check.
     fn is_undisturbed(&mut self) -> bool {
         let Some(now) = self.snapshot() else {
             return true;
@@ -272,7 +271,7 @@ impl Guard {
         }
     }
 
-    /// What the file holds without its log; none if a checkpoint has begun meanwhile.
+    /// The content of the file without its log; none if a checkpoint has begun meanwhile.
     fn look_at_content(&self, now: Snapshot) -> Option<Content> {
         let mut head = [0; HEAD];
         let length = self.file.read_at(&mut head, 0).ok()?;
@@ -283,7 +282,7 @@ impl Guard {
         (self.snapshot()? == now).then_some(content)
     }
 
-    /// None where it cannot be seen just now: a checkpoint is under way.
+    /// None if a checkpoint is running.
     fn snapshot(&self) -> Option<Snapshot> {
         let index = self.index.as_ref()?;
         for _ in 0..TRIES {
@@ -297,7 +296,7 @@ impl Guard {
     }
 }
 
-/// What is wrong at a path where this file should be.
+/// The fault at a path where this file should be.
 fn fault_at(path: &Path, id: FileId, missing: Fault, other: Fault) -> Option<Fault> {
     match fs::metadata(path) {
         Ok(file) if FileId::of(&file) == id => None,
@@ -309,7 +308,7 @@ fn fault_at(path: &Path, id: FileId, missing: Fault, other: Fault) -> Option<Fau
     }
 }
 
-/// The path of a companion of the file.
+/// The path of the file with something added to its name.
 pub(super) fn beside(real: &Path, suffix: &str) -> PathBuf {
     with_end(real, suffix)
 }

@@ -4,44 +4,41 @@
 //!   callers ── bounded queue ──> writer thread ── one transaction a batch ──┐
 //!           └─ bounded queue ──> reader threads ── read-only connections ───┴─> links.sqlite (WAL)
 //! ```
+//! **Committed means on disk.** The file is in WAL mode with `synchronous=FULL`, so a commit returns when the log
+//! is synced. A sync costs some milliseconds on ordinary disks, whatever its size. So the writer takes all waiting
+//! writes, up to a bound, into one transaction, and replies to their callers when it is committed. If the commit
+//! fails, all of them fail, and none is half done.
 //!
-//! **Committed means on disk.** The file is in WAL mode with `synchronous=FULL`, so a commit returns
-//! once the log is synced. A sync costs some milliseconds on ordinary disks whatever it carries, so
-//! the writer takes all writes that wait, up to a bound, into one transaction and answers their
-//! callers when it is committed. A failing commit fails all of them, and none is half done.
+//! **Reads never wait for writes.** WAL lets the reader threads continue with the state of the last commit. They
+//! have a queue of their own, so a stream of registrations cannot delay a query.
 //!
-//! **Reads never wait for writes.** WAL lets the reader threads go on at the state of the last
-//! commit. They have their own queue, so that a stream of registrations cannot delay a query.
+//! **Versions after a deletion.** A deleted name must not come back with a version that a cache has seen, even if
+//! the clock is set back. A tombstone for every name would grow without end. So the table `meta` holds one
+//! *version floor* for the whole file: the highest version that any removed link or its absence had. A name
+//! without a row gets a version above the floor. Writes that remove nothing leave the floor alone: a name with a
+//! row continues from the version of that row.
 //!
-//! **Versions over a deletion.** A deleted name must not come back with a version that a cache has
-//! seen, not even with the clock set back. A tombstone for every name would grow without end, so
-//! the table `meta` keeps one mark for the whole file: the highest version that any removed link or
-//! its absence had. A name without a row begins above the mark. Writes that remove nothing leave
-//! the mark alone: a name that has a row counts on from that row.
+//! **One process owns the file**, because the sweep and the version floor assume a single writer. It holds an
+//! advisory lock on a file beside it, `<file>.lock`. SQLite's own `locking_mode=EXCLUSIVE` would shut out the
+//! readers and an operator's `sqlite3` shell, and a lock on the database itself would conflict with SQLite's locks
+//! on it. The lock file is never removed: otherwise two processes could lock two different files of that name.
 //!
-//! **One process owns the file**, because expiry sweeps and the mark assume one writer. The lock is
-//! an advisory one on a file beside it, `<file>.lock`. SQLite's own `locking_mode=EXCLUSIVE` would
-//! shut out our readers and an operator's `sqlite3` shell; a lock on the database itself would be at
-//! odds with those that SQLite takes on it. The lock file stays behind on purpose: removing it would
-//! let two processes lock two different files of that name.
+//! **The file may be replaced**, or its content, while a server has it open: an operator restores a backup, or
+//! mounts a volume over it. What the server acknowledges then would be gone after the next start. So the writer
+//! checks the file before and after each transaction and every second (`guard`), and refuses writes. `condition`
+//! has the messages for callers and `/readyz`, also for a full disk.
 //!
-//! **The file may change its place**, or its content, under a server that has it open: an operator puts a
-//! backup back, a volume is mounted over it. What is then acknowledged would be gone after the next start.
-//! The writer looks for that before and after each transaction and each second (`guard`), and refuses;
-//! `condition` is what callers and `/readyz` are told, also while a disk is full.
+//! **Other programs may write** all the same, such as an operator's `sqlite3` shell. The writer notices that
+//! (`other_writers`): it looks every second and in each of its transactions, and the store's [`Watch`] reports it.
 //!
-//! **Other programs may write** all the same, as an operator's `sqlite3` shell does. The writer sees
-//! that (`foreign`), looks for it each second and in each of its transactions, and the store tells of it
-//! by its [`Watch`].
+//! **A row that does not parse** can only come from another program or a broken disk. `get`, `create`, `change`
+//! and `delete` return [`StoreError::Corrupt`], so that DNS answers SERVFAIL and nothing builds upon the row.
+//! `list` and `scan` log a warning that names the row and skip it: if they failed, one bad row would take down a
+//! whole zone's list and the warm load. Skipping it loses nothing, because a look-up of that name still reports
+//! it.
 //!
-//! **A row that does not parse** can only come from another program or a broken disk. `get`,
-//! `create`, `change` and `delete` answer [`StoreError::Corrupt`], so that DNS says SERVFAIL and
-//! nobody builds upon it. `list` and `scan` log a warning that names the row and go on: failing
-//! would let one bad row take a whole zone's list and the warm load with it, while leaving it out
-//! loses nothing, since a look-up of that very name still tells.
-//!
-//! Turned down: an async SQLite crate (sqlx), whose pool hides which connection writes and commits
-//! each write by itself; and a lock around one connection, which makes reads wait for syncs.
+//! Not chosen: an async SQLite crate (sqlx), whose pool hides which connection writes, and which commits each
+//! write by itself; and a lock around one connection, which makes reads wait for syncs.
 
 mod call;
 mod change;
@@ -86,29 +83,29 @@ use crate::link::{LinkName, Origin, Version};
 /// How many writes may wait. With [`writer::WRITE_BATCH`] and [`schema::BUSY_TIMEOUT`] the last of them waits ten
 /// seconds at worst, which is as long as an administrator's call does.
 const WRITE_QUEUE: usize = 1_024;
-/// How many reads may wait. A look-up takes well under 100 µs, so the last of them waits less than a
-/// tenth of a second; a resolver gives up after one or two.
+/// How many reads may wait. A look-up takes well under 100 µs, so the last of them waits less than a tenth of a
+/// second; a resolver gives up after one or two seconds.
 const READ_QUEUE: usize = 1_024;
 /// How long a write may wait for a place in the queue: less than an administrator's call.
 const WRITE_WAIT: Duration = Duration::from_secs(8);
-/// The same for a read: as long as a query waits.
+/// The same for a read: as long as a query waits for its link.
 const READ_WAIT: Duration = Duration::from_millis(1_500);
-/// The most reader threads. Look-ups hit the page cache, so more threads than cores win nothing.
+/// The most reader threads. Look-ups find their pages in the cache, so more threads than cores gain nothing.
 const MAX_READERS: usize = 4;
-/// The most links of one page: at 2 KiB a URL some 2 MiB, and few milliseconds of a reader's time.
+/// The most links of one page: with URLs of 2 KiB some 2 MiB, and a few milliseconds of a reader's time.
 const MAX_PAGE: usize = 1_000;
-/// The most names of one page: they are not copied, and cost a reader about a microsecond each.
+/// The most names of one page: they are not copied, and each costs a reader about a microsecond.
 const MAX_NAMES: usize = 4_000;
 
-/// A link store in one SQLite file; see the [module's](self) description.
+/// A link store in one SQLite file; see the [module](self).
 pub struct SqliteStore {
     /// `None` once the store is closed.
     queues: RwLock<Option<Queues>>,
     watch: Arc<Watch>,
-    /// What is wrong with the file.
+    /// The faults of the file.
     condition: Arc<Condition>,
     identity: Identity,
-    /// The other half of `queues`, taken by whoever ends the threads.
+    /// The threads behind `queues`; none once they have ended.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
 
@@ -117,7 +114,7 @@ struct Queues {
     reads: Queue,
 }
 
-/// The way to a thread, or several. Whoever finds no place in it waits for one, in the order of coming.
+/// The queue of one or several threads. Callers that find it full wait in order of arrival.
 #[derive(Clone)]
 struct Queue {
     jobs: SyncSender<Box<dyn Job>>,
@@ -135,9 +132,9 @@ impl Queue {
         }
     }
 
-    /// A place, which is free again when the permit is dropped.
+    /// A place in the queue, which is free again when the permit is dropped.
     async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        // Places that come free go to those who wait, in their order, and not to who tries.
+        // Free places go to waiting callers first, in their order.
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Ok(place);
         }
@@ -148,21 +145,20 @@ impl Queue {
     }
 }
 
-/// The threads, which end when the queues are dropped and everything in them is done.
+/// The threads. They end when the queues are dropped and all queued calls are done.
 struct Threads {
     readers: Vec<JoinHandle<()>>,
     writer: JoinHandle<Writer>,
-    /// Held for as long as the file is ours.
+    /// The lock on the store; held until the threads have ended.
     _lock: File,
 }
 
 impl SqliteStore {
-    /// Opens the store in the file at `path`, which is made, with its directories, where it is
-    /// missing. Blocks for as long as the disk takes. `clock` drives the sweep of expired links and
-    /// nothing else.
+    /// Opens the store in the file at `path`. Makes the file and its directories if they are missing. Blocks for
+    /// as long as the disk takes. `clock` is used only for the sweep of links that have ended.
     ///
     /// # Errors
-    /// [`OpenError`] says why the file cannot be used; it was then not changed.
+    /// [`OpenError`] if the file cannot be used; it was then not changed.
     pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
         let opened = schema::open(path, reader_count())?;
         Self::start(path, opened, clock).map_err(|error| OpenError::Io {
@@ -242,7 +238,7 @@ impl SqliteStore {
         };
         let place = queue_now()?.place().await?;
         let (call, reply) = Call::new(work, place);
-        // Asked again: what has been closed meanwhile must not be held open by those who waited.
+        // Looked up again: a caller that waited must not keep a closed queue open.
         queue_now()?
             .jobs
             .try_send(Box::new(call))
@@ -253,7 +249,7 @@ impl SqliteStore {
         reply.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Takes no further calls; the threads end when they have done those that wait.
+    /// Closes the queues; the threads end when they have done the queued calls.
     fn close_queues(&self) {
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         drop(queues.take());
@@ -360,7 +356,7 @@ impl Store for SqliteStore {
 
     async fn close(&self) -> Option<Seal> {
         self.close_queues();
-        // Held while the threads end, so that a second call returns no sooner than the first.
+        // Locked until the threads have ended, so that a second call returns no sooner than the first.
         let mut threads = self.threads.lock().await;
         let threads = threads.take()?;
         match tokio::task::spawn_blocking(move || threads.join()).await {
@@ -374,8 +370,8 @@ impl Store for SqliteStore {
 }
 
 impl Threads {
-    /// Waits for the threads and moves the log into the database file. Gives the seal under which the
-    /// file is left.
+    /// Waits for the threads and moves the log into the database file. Returns the seal under which the file is
+    /// left.
     fn join(self) -> Option<Seal> {
         for reader in self.readers {
             if reader.join().is_err() {
@@ -390,8 +386,8 @@ impl Threads {
     }
 }
 
-/// Without [`Store::close`] the threads end here. Nobody waits for a call any more, so that they
-/// skip what is queued, and this takes no longer than the one batch that is under way.
+/// Without [`Store::close`] the threads end here. No caller waits any more, so they skip queued calls, and this
+/// takes no longer than the batch that is being written.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.close_queues();
@@ -407,7 +403,7 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// In this module a failure of SQLite itself always means the same to a caller.
+/// In this module, every failure of SQLite itself means this to a caller.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Unavailable(error.to_string())

@@ -1,14 +1,13 @@
-//! Finding out that another program has written to the file.
+//! The lookout notices that another program has written to the file.
 //!
-//! `PRAGMA data_version` gives a number that moves when a connection finds that *another* connection has
-//! changed the file. All our commits are made by the writer's connection, so there the number stands
-//! still for them, and for the checkpoints that it makes on the way; the readers write nothing. What does
-//! move it is a commit of another program, or that it has cut off the log, which is taken for one. No
-//! commit is missed because our own comes between it and the look: a transaction begins by reading the
-//! log's state, and moves the number then.
+//! `PRAGMA data_version` returns a number that changes when a connection finds that *another* connection has
+//! changed the file. The writer's connection makes all commits and checkpoints of this server, and the readers
+//! write nothing. So on the writer's connection the number changes only if another program has committed, or has
+//! truncated the log, which counts as a commit. A commit between two looks is not missed even if one of our own
+//! follows it: a transaction begins by reading the state of the log, which changes the number.
 //!
-//! It has to be the writer's own connection: on any other, our commits would move the number too, and
-//! they could not be told from those of others.
+//! The look must use the writer's own connection: on any other one, our own commits would change the number as
+//! well.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,10 +18,10 @@ use crate::store::watch::{LOOK_EVERY, Watch};
 
 const DATA_VERSION: &str = "PRAGMA data_version";
 
-/// Looks for changes of others, on the writer's connection.
+/// Looks for writes of other programs, on the writer's connection.
 pub(crate) struct Lookout {
     watch: Arc<Watch>,
-    /// What the last look has found.
+    /// The number at the last look.
     version: i64,
     next: Instant,
 }
@@ -42,13 +41,13 @@ impl Lookout {
         Arc::clone(&self.watch)
     }
 
-    /// How long until a look is due.
+    /// The time until the next look.
     pub(crate) fn due_in(&self, now: Instant) -> Duration {
         self.next.saturating_duration_since(now)
     }
 
-    /// Looks; within a transaction or outside; whether others have written. Where that fails nothing is
-    /// noted, and what the last look has found grows too old to be relied on.
+    /// Whether other programs have written since the last look. May be called inside or outside of a transaction.
+    /// If the look fails, it is not recorded, and the last one expires.
     pub(crate) fn look(&mut self, conn: &Connection) -> bool {
         let began = Instant::now();
         self.next = began + LOOK_EVERY;
@@ -66,7 +65,7 @@ impl Lookout {
         }
     }
 
-    /// Puts a look off that would tell nothing: the file is not what it was.
+    /// Postpones the next look: while the file is not the right one, it would say nothing.
     pub(crate) fn pause(&mut self) {
         self.next = Instant::now() + LOOK_EVERY;
     }

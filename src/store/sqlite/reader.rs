@@ -1,12 +1,11 @@
 //! Reading: the reader threads and what they do.
 //!
-//! All readers take from one queue, so that a long page keeps one of them busy and no more.
+//! All readers take calls from one queue, so a long page occupies only one of them.
 //!
-//! A segment of a scan is a range of codes, the same in every zone. Eight base36 digits from a hash
-//! are spread evenly over `0…` to `z…`, so equal ranges of them hold equal shares, and each is a
-//! range of the primary key: a segment reads its own rows and no others. A hash function registered
-//! in SQLite would divide codes that callers chose more evenly, but every segment would have to read
-//! the whole table for it.
+//! A segment of a scan is a range of codes, the same in every zone. Eight base36 digits from a hash are spread
+//! evenly from `0…` to `z…`, so equal ranges contain equal shares of the links. Each range is a range of the
+//! primary key, so a segment reads only its own rows. A hash function registered in SQLite would spread codes that
+//! callers chose more evenly, but every segment would have to read the whole table.
 
 use std::cmp::Ordering;
 use std::sync::mpsc::Receiver;
@@ -20,29 +19,29 @@ use crate::link::{Link, LinkName, Origin};
 use crate::store::{NamePlace, Page, Segment, StoreError};
 
 const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
-/// The rows of one zone above one code, up to and with another.
+/// The rows of one zone, above one code and up to another one (inclusive).
 const WALK: &str = select_links!("WHERE origin = ?1 AND code > ?2 AND code <= ?3 ORDER BY code");
 const NEXT_ORIGIN: &str = "SELECT origin FROM link WHERE origin > ?1 ORDER BY origin LIMIT 1";
-/// The order is that of the primary key, so nothing is sorted.
+/// The order of the primary key, so SQLite need not sort.
 const NAMES: &str =
     "SELECT origin, code FROM link WHERE (origin, code) > (?1, ?2) ORDER BY origin, code";
 const PING: &str = "SELECT value FROM meta LIMIT 1";
 const COUNT: &str = "SELECT count(*) FROM link";
 
-/// Every statement of a reader, to see at the start that the tables are what they should be.
+/// All statements of the readers; `schema` checks them against the tables.
 pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, NAMES, PING, COUNT];
 
 /// Below every code.
 const BOTTOM: &str = "";
-/// Above every code, and above whatever else another program may have put there as text.
+/// Above every code, and above every other text that another program may have put there.
 const TOP: &str = "\u{10ffff}";
 /// 36^8: the number of codes of eight digits.
 const CODE_SPACE: u64 = 36_u64.pow(8);
 
-/// What a reader thread does: one call after another, until the queue is closed and empty.
+/// The work of a reader thread: it serves calls until the queue is closed and empty.
 pub(super) fn run(conn: &Connection, queue: &Mutex<Receiver<Box<dyn Job>>>) {
     loop {
-        // One reader waits in the queue, the others wait for the lock: the effect is the same.
+        // One reader waits at the queue, the others wait for the lock.
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut job) = next else { return };
         if job.is_awaited() {
@@ -52,7 +51,7 @@ pub(super) fn run(conn: &Connection, queue: &Mutex<Receiver<Box<dyn Job>>>) {
     }
 }
 
-/// The link of that name, expired or not.
+/// The link of that name, which may have ended.
 pub(super) fn get(conn: &Connection, name: &LinkName) -> Result<Option<Link>, StoreError> {
     let mut statement = conn.prepare_cached(GET)?;
     let mut rows = statement.query((name.origin(), name.code()))?;
@@ -68,7 +67,7 @@ pub(super) fn ping(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many links there are, expired ones and all.
+/// How many links there are, including those that have ended.
 pub(super) fn count(conn: &Connection) -> Result<u64, StoreError> {
     Ok(conn
         .prepare_cached(COUNT)?
@@ -84,7 +83,7 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Page, StoreError> {
     let above = match after.map(|name| (name.origin().cmp(origin.as_str()), name.code())) {
-        // A cursor of another zone lies before or behind the whole of this one.
+        // A cursor in another zone lies before or after all of this one.
         None | Some((Ordering::Less, _)) => BOTTOM,
         Some((Ordering::Equal, code)) => code,
         Some((Ordering::Greater, _)) => TOP,
@@ -124,8 +123,8 @@ pub(super) fn scan(
 
 /// See [`crate::store::Store::names`].
 ///
-/// A key that is not even text takes no room, because it could not say where to go on; the table's
-/// constraints keep such keys out, and no name is equal to one.
+/// A row whose key is not text does not count against the limit, because its key could not serve as a cursor. The
+/// table's constraints keep such keys out, and no name equals one.
 pub(super) fn names(
     conn: &Connection,
     after: Option<&NamePlace>,
@@ -153,14 +152,14 @@ pub(super) fn names(
     Ok(None)
 }
 
-/// The codes of a segment: above the first, up to and with the second. A segment that does not
-/// exist has none.
+/// The codes of a segment: above the first one, up to the second one (inclusive). Empty for a segment that does
+/// not exist.
 fn bounds(segment: Segment) -> Option<(String, String)> {
     let Segment { index, total } = segment;
     if index >= total {
         return None;
     }
-    // Neither product overflows: 2^32 times 36^8 is below 2^74.
+    // The products do not overflow: 2^32 times 36^8 is below 2^74.
     let bound = |i: u32| {
         let place = u128::from(CODE_SPACE) * u128::from(i) / u128::from(total);
         base36(place as u64)
@@ -178,18 +177,18 @@ fn bounds(segment: Segment) -> Option<(String, String)> {
     Some((bottom, top))
 }
 
-/// A number below 36^8 as eight digits; their order as text is that of the numbers.
+/// A number below 36^8 as eight digits, whose order as text is that of the numbers.
 fn base36(number: u64) -> String {
     let digit = |place| char::from_digit((number / 36_u64.pow(place) % 36) as u32, 36);
     (0..8).rev().filter_map(digit).collect()
 }
 
-/// Gathers a page.
+/// A page that is being collected.
 struct Walk {
     links: Vec<Link>,
-    /// The last name that was met, of a link or of a bad row.
+    /// The last name that was read, of a link or of a bad row.
     last: Option<LinkName>,
-    /// How many rows may still be taken.
+    /// How many more rows the page may take.
     room: usize,
 }
 
@@ -202,11 +201,10 @@ impl Walk {
         }
     }
 
-    /// Takes rows of one zone, above one code and up to another; true if there was no room for all.
+    /// Takes the rows of one zone, above one code and up to another. True if the page has no room for all of them.
     ///
-    /// A bad row takes room as well, so that the work for one page is bounded. A row whose very key
-    /// is bad takes none, because it could not serve as a cursor; the table's constraints keep such
-    /// rows out.
+    /// A bad row counts against the limit as well, so that the work for a page is bounded. A row with a bad key
+    /// does not, because its key could not serve as a cursor; the table's constraints keep such rows out.
     fn take(
         &mut self,
         conn: &Connection,

@@ -1,7 +1,7 @@
-//! Rows of the table `link` and the links that they stand for.
+//! Rows of the table `link`, and the links in them.
 //!
-//! What is read is judged by the same types as what a user sends: a row that another program wrote,
-//! or that a disk has damaged, becomes a [`BadRow`] here and never a link.
+//! The same types check rows as check what users send. A row that another program wrote, or that a disk damaged,
+//! becomes a [`BadRow`] and never a link.
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
@@ -21,19 +21,19 @@ macro_rules! select_links {
 }
 pub(super) use select_links;
 
-/// Writes a link over whatever row has its name.
+/// Writes a link over any row of its name.
 pub(super) const PUT: &str = "INSERT OR REPLACE INTO link \
     (origin, code, url, created_at, created_by, expires_at, ttl, version) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-/// A row that is not a link.
+/// A row that is not a valid link.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadRow {
-    /// The row's key as far as it can be shown.
+    /// The row's key, for messages.
     pub(super) key: String,
-    /// The row's key, if that part is sound.
+    /// The row's key, if it is valid.
     pub(super) name: Option<LinkName>,
-    /// What is wrong.
+    /// What is wrong with the row.
     pub(super) reason: String,
 }
 
@@ -46,7 +46,7 @@ impl From<BadRow> for StoreError {
     }
 }
 
-/// The link of a row that [`select_links`] gave.
+/// The link in a row of [`select_links`].
 pub(super) fn decode(row: &Row<'_>) -> Result<Link, BadRow> {
     let name = name(row).map_err(|reason| BadRow {
         key: key(row),
@@ -75,8 +75,8 @@ pub(super) fn put(conn: &Connection, link: &Link) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A number as SQLite holds it: 63 bits. Times reach there only by a clock that is wrong by
-/// hundreds of thousands of years, and then nothing is written.
+/// A number as SQLite stores it: 63 bits. A time exceeds that only if the clock is wrong by hundreds of thousands
+/// of years; then nothing is written.
 pub(super) fn integer(number: u64) -> Result<i64, StoreError> {
     i64::try_from(number)
         .map_err(|_| StoreError::Unavailable(format!("{number} is too large for it")))
@@ -87,7 +87,7 @@ fn name(row: &Row<'_>) -> Result<LinkName, String> {
     let code: String = column(row, 1)?;
     let parsed_origin = Origin::parse(&origin).map_err(|e| e.to_string())?;
     let parsed_code = Code::parse(&code).map_err(|e| e.to_string())?;
-    // Parsing folds the case; a key that is not folded would never be found by its name.
+    // Parsing folds the case. A key in upper case would never be found.
     if parsed_origin.as_str() != origin || parsed_code.as_str() != code {
         return Err("the key is not in lower case".into());
     }
@@ -138,7 +138,7 @@ fn key(row: &Row<'_>) -> String {
 mod tests {
     use super::*;
 
-    /// Decodes one row made of SQL expressions.
+    /// Decodes one row of SQL expressions.
     fn check(values: &str, expected: Result<u64, (&str, bool, &str)>) {
         let conn = Connection::open_in_memory().unwrap();
         let mut statement = conn.prepare(&format!("SELECT {values}")).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sound_rows_are_links() {
+    fn only_valid_rows_are_links() {
         check("'s.x', 'a', 'http://y/', 1, 'me', NULL, NULL, 7", Ok(7));
         check("'s.x', 'a', 'http://y/', 1, '', 2, 604800, 8", Ok(8));
         let bad = |values, key, named, reason| check(values, Err((key, named, reason)));

@@ -1,12 +1,12 @@
-//! The file: finding out whether it is ours and sound, its tables, its settings.
+//! The file: whether it is a sound store of tinyns, its tables, its settings.
 //!
-//! A file is judged before anything is written to it. `application_id` tells our files from those
-//! of other programs, `user_version` is the number of migrations that have been run.
+//! A file is checked before anything is written to it. `application_id` distinguishes files of tinyns from those
+//! of other programs; `user_version` is the number of migrations that have run.
 //!
-//! What is checked at the start is the header, the file's length against it, and that every
-//! statement of this program compiles against the tables. `PRAGMA quick_check` would find damaged
-//! pages as well, but it reads the whole file: with a million links some 200 MB, seconds from a cold
-//! disk, at every start. Damage within is reported by the call that meets it.
+//! At the start tinyns checks the header, the file's length, and that each of its statements compiles against the
+//! tables. `PRAGMA quick_check` would find damaged pages as well, but it reads the whole file at every start: some
+//! 200 MB for a million links, which takes seconds from a cold disk. The call that meets a damaged page reports
+//! it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -22,18 +22,17 @@ use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
 pub(super) const APPLICATION_ID: i64 = 0x746e_7331;
-/// How long SQLite waits for a lock that another program holds on the file.
+/// How long SQLite waits while another program holds a lock on the file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much of the log stays allocated after a checkpoint, in bytes; more is a past burst.
+/// How much of the log stays allocated after a checkpoint, in bytes. More is left from a past burst.
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
-/// How to come from each schema version to the next. What is published is never changed: later
-/// versions are added at the end.
+/// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
 pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
 
-/// The primary key begins with the origin, so that a zone's list is a range of it, and `WITHOUT
-/// ROWID` keeps the links in its order. The constraints on the key hold other programs to what can
-/// be looked up; a key is what no error message could do without.
+/// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
+/// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
+/// message.
 const V1: &str = "
     CREATE TABLE link (
         origin     TEXT NOT NULL CHECK (origin <> '' AND origin NOT GLOB '*[^-._a-z0-9]*'),
@@ -58,10 +57,10 @@ const V1: &str = "
 /// See [`session`].
 const V2: &str = "INSERT INTO meta (key, value) VALUES ('identity', random());";
 
-/// Why a file cannot serve as link store.
+/// Why a file cannot be the link store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has the file: a second server, or a program in a long transaction.
+    /// Another process uses the file: a second server, or a program in a long transaction.
     #[error("{}: another process is using this link store", path.display())]
     Locked {
         /// The file.
@@ -72,10 +71,10 @@ pub enum OpenError {
     ReadOnly {
         /// The file.
         path: PathBuf,
-        /// What the system or SQLite said.
+        /// The reason that the system or SQLite gave.
         reason: String,
     },
-    /// It is not an SQLite file, or a damaged one.
+    /// It is not an SQLite file, or it is damaged.
     #[error("{}: not a sound link store: {reason}", path.display())]
     Corrupt {
         /// The file.
@@ -83,9 +82,9 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
-    /// A later version of this program has written it.
+    /// A later version of tinyns has written it.
     #[error(
-        "{}: the link store has schema version {found}, but this program knows only up to {known}",
+        "{}: the link store has schema version {found}, but this version of tinyns knows none above {known}",
         path.display()
     )]
     NewerSchema {
@@ -93,18 +92,18 @@ pub enum OpenError {
         path: PathBuf,
         /// The version of the file.
         found: i64,
-        /// The latest version that this program can read.
+        /// The latest version that this version of tinyns knows.
         known: i64,
     },
-    /// An SQLite file of another program.
+    /// It is an SQLite file of another program.
     #[error("{}: the file belongs to another program: {reason}", path.display())]
     ForeignDatabase {
         /// The file.
         path: PathBuf,
-        /// How that was seen.
+        /// What shows that.
         reason: String,
     },
-    /// Anything else that the system or SQLite refused.
+    /// The system or SQLite refused something else.
     #[error("{}: the link store cannot be opened: {error}", path.display())]
     Io {
         /// The file.
@@ -114,7 +113,7 @@ pub enum OpenError {
     },
 }
 
-/// What [`open`] gives.
+/// An opened file.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) writer: Connection,
@@ -122,12 +121,12 @@ pub(super) struct Opened {
     pub(super) guard: Guard,
     pub(super) lock: File,
     pub(super) identity: i64,
-    /// The session that the file had, if any, and the one that it is to have now.
+    /// The session that was in the file, if any, and the new one.
     pub(super) found: Option<i64>,
     pub(super) session: i64,
-    /// Whether that is written; a full disk may be in the way.
+    /// Whether the new session was written. It is not if the disk is full.
     pub(super) has_session: bool,
-    /// What the file was like before anything was done with it.
+    /// The state of the file before it was opened.
     pub(super) state: Option<FileState>,
 }
 
@@ -141,7 +140,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
         TryLockError::Error(error) => from_io(path, error),
     })?;
     make_file(&real).map_err(io_error)?;
-    // Before SQLite has it, and until after: see `guard`.
+    // Opened before SQLite opens the file, and closed after SQLite has closed it; see `guard`.
     let file = File::open(&real).map_err(io_error)?;
     let state = undisturbed(&real, &file);
 
@@ -161,7 +160,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
     let identity = session::identity(&writer).map_err(sqlite_error)?;
     let found = session::current(&writer).map_err(sqlite_error)?;
     let session = session::draw();
-    // A full disk must not keep the server from answering; each commit of links writes a session, too.
+    // A full disk must not keep the server from answering. Each commit of links writes a session as well.
     let put = session::put(&writer, session);
     if let Err(error) = &put {
         tracing::warn!(%error, "the link store was opened, but cannot be written yet");
@@ -185,8 +184,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
     })
 }
 
-/// What the file is like, if it is all that there is: a log that was left has changes that nobody has
-/// looked at.
+/// The state of the file, if it was closed in order. A log that was left may contain changes.
 fn undisturbed(real: &Path, file: &File) -> Option<FileState> {
     let has_log = fs::metadata(beside(real, "-wal")).is_ok_and(|log| log.len() > 0);
     match has_log {
@@ -195,14 +193,13 @@ fn undisturbed(real: &Path, file: &File) -> Option<FileState> {
     }
 }
 
-/// Moves the log into the database file and empties it; whether that was done: another program that reads
-/// may be in the way.
+/// Moves the log into the database file and empties it. False if another program that reads prevents it.
 pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<bool> {
     let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     Ok(!busy)
 }
 
-/// Runs the migrations that the file has not seen, all or none.
+/// Runs the missing migrations, all or none.
 pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done: usize = user_version(&tx)?.try_into().unwrap_or(usize::MAX);
@@ -217,8 +214,8 @@ pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::R
     tx.commit()
 }
 
-/// Makes a directory and those above it, for this user alone: whoever may read the store knows all
-/// links. Each is synced into the one above, or power loss could take the store with it.
+/// Makes a directory and its parents, accessible for this user only: whoever can read the store knows all links.
+/// Each one is synced into its parent, because otherwise a power loss could remove the store with it.
 fn make_directories(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -226,7 +223,7 @@ fn make_directories(dir: &Path) -> io::Result<()> {
     let above = directory(dir);
     make_directories(above)?;
     match DirBuilder::new().mode(0o700).create(dir) {
-        // Someone else was quicker.
+        // Another process made it meanwhile.
         Err(_) if dir.is_dir() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(io::ErrorKind::NotADirectory.into())
@@ -236,7 +233,7 @@ fn make_directories(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The path without symbolic links, so that two ways to one file lead to one lock.
+/// The path without symbolic links, so that two paths to one file lead to one lock.
 pub(super) fn real_path(path: &Path) -> io::Result<PathBuf> {
     match fs::symlink_metadata(path) {
         Ok(_) => {
@@ -258,7 +255,7 @@ pub(super) fn real_path(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Takes the lock that makes the file ours until the handle is dropped, or the process is gone.
+/// Takes the lock on the store until the handle is dropped or the process ends.
 fn lock(real: &Path) -> Result<File, TryLockError> {
     let file = OpenOptions::new()
         .read(true)
@@ -272,9 +269,8 @@ fn lock(real: &Path) -> Result<File, TryLockError> {
     Ok(file)
 }
 
-/// Makes the file where it is missing, readable for this user alone. A file that is there is not
-/// touched: closing a handle of our own on it would drop the locks that SQLite holds in this
-/// process.
+/// Makes the file if it is missing, accessible for this user only. An existing file is not opened: closing a
+/// handle on it would drop the locks that SQLite holds in this process.
 fn make_file(real: &Path) -> io::Result<()> {
     let made = OpenOptions::new()
         .write(true)
@@ -287,7 +283,7 @@ fn make_file(real: &Path) -> io::Result<()> {
     }
 }
 
-/// A connection for one thread. It distrusts what a damaged or manipulated file may hold.
+/// A connection for one thread. It does not trust the content of the file, which may be damaged or manipulated.
 pub(super) fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = access
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -300,15 +296,15 @@ pub(super) fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connec
     Ok(conn)
 }
 
-/// A connection that reads. It does so at once, for SQLite opens the log with the first read, and fails to
-/// if the file has lost its name by then.
+/// A connection for reads. It reads at once, because SQLite opens the log with the first read, and that fails if
+/// the file has been renamed by then.
 fn connect_reader(real: &Path) -> rusqlite::Result<Connection> {
     let conn = connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let _: i64 = conn.query_row("SELECT count(*) FROM meta", [], |row| row.get(0))?;
     Ok(conn)
 }
 
-/// Whether the file is one of ours, or still empty.
+/// Whether the file is a store of tinyns, or empty.
 pub(super) fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite_error = |error| from_sqlite(path, error);
     let tables: i64 = conn
@@ -341,9 +337,9 @@ pub(super) fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> 
     }
 }
 
-/// Whether the file ends with a whole page. SQLite itself sees a file that is whole pages too short
-/// and takes the rest of a broken last page for zeros. While there is a log, though, the file may be
-/// any length: the log has the pages.
+/// Whether the file ends with a whole page. SQLite itself notices if whole pages are missing, but takes the
+/// missing part of the last page for zeros. If there is a log, the file may have any length: the log has the
+/// pages.
 pub(super) fn check_length(conn: &Connection, real: &Path, path: &Path) -> Result<(), OpenError> {
     let page: i64 = conn
         .pragma_query_value(None, "page_size", |row| row.get(0))
@@ -356,29 +352,29 @@ pub(super) fn check_length(conn: &Connection, real: &Path, path: &Path) -> Resul
     if length % page != 0 && !has_log {
         return Err(OpenError::Corrupt {
             path: path.into(),
-            reason: format!("it is cut off after {length} bytes, within a page"),
+            reason: format!("it is truncated after {length} bytes, within a page"),
         });
     }
     Ok(())
 }
 
-/// Settings of the writer's connection.
+/// The settings of the writer's connection.
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // FULL syncs the log at each commit; NORMAL would lose the last commits with the power.
     conn.pragma_update(None, "synchronous", "FULL")?;
-    // Only macOS has it: there fsync alone leaves the data in the disk's own cache.
+    // Only macOS has this setting. There, fsync alone leaves the data in the disk's cache.
     conn.pragma_update(None, "fullfsync", true)?;
     conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))
 }
 
-/// Whether every statement of this program compiles against the tables of the file.
+/// Whether each statement of tinyns compiles against the tables of the file.
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let statements = reader::STATEMENTS.iter().chain(change::STATEMENTS);
     for sql in statements.chain(session::STATEMENTS) {
         conn.prepare(sql)
             .map_err(|error| match error.sqlite_error_code() {
-                // The generic code, which here is "no such table" or "no such column".
+                // The generic code means "no such table" or "no such column" here.
                 Some(ErrorCode::Unknown) | None => OpenError::Corrupt {
                     path: path.into(),
                     reason: error.to_string(),
@@ -446,7 +442,7 @@ mod tests {
             .unwrap();
         assert_eq!(note, "none");
         assert_eq!(user_version(&conn).unwrap(), 2);
-        // Nothing to do, and nothing is done.
+        // A second run changes nothing.
         migrate(&mut conn, &[V1, NEXT]).unwrap();
         assert_eq!(user_version(&conn).unwrap(), 2);
     }
@@ -499,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_the_system_and_of_sqlite_are_told_apart() {
+    fn refusals_of_the_system_and_of_sqlite_are_distinguished() {
         let path = Path::new("links.sqlite");
         let io = |kind: io::ErrorKind| from_io(path, kind.into());
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! Watching over what is written: that it goes into the right file, and that it can.
+//! The warden makes sure that writes go to the right file, and knows whether they work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use super::guard::Guard;
 use super::other_writers::Lookout;
 use super::{change, schema, session};
 
-/// How often a write is tried while writes fail, so that they are taken again without a caller.
+/// How often a write is tried while writes fail, so that changes are taken again without waiting for one.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// Sees to it that what is written is written to the right file, and that it can be.
+/// See the [module](self).
 pub(super) struct Warden {
     pub(super) lookout: Lookout,
     /// None for a database in memory.
@@ -21,7 +21,7 @@ pub(super) struct Warden {
     pub(super) condition: Arc<Condition>,
     pub(super) health: WriteHealth,
     pub(super) next_probe: Instant,
-    /// The session of the last commit, and whether it is in the file: at the start the disk may be full.
+    /// The session of the last commit, and whether it is in the file. It is not if the disk was full at the start.
     pub(super) session: i64,
     pub(super) has_written: bool,
 }
@@ -44,7 +44,7 @@ impl Warden {
         }
     }
 
-    /// How long until there is something to see to.
+    /// The time until the next regular check or probe.
     pub(super) fn due_in(&self, now: Instant) -> Duration {
         let look = self.lookout.due_in(now);
         match self.health.is_failing() {
@@ -53,8 +53,8 @@ impl Warden {
         }
     }
 
-    /// Looks at the file, outside of a transaction. What was acknowledged is saved in the file that it
-    /// belongs to, wherever that is now: its log may have been left behind, beside another one.
+    /// Checks the file; must be called outside of a transaction. If the file has been moved, saves everything that
+    /// was acknowledged in it, wherever it is now: its log may have stayed behind, beside another file.
     pub(super) fn look_at_file(&mut self, conn: &Connection) -> Option<Fault> {
         let guard = self.guard.as_mut()?;
         let fault = guard.look();
@@ -68,36 +68,36 @@ impl Warden {
         fault
     }
 
-    /// Looks whether others have written; false if they have brought back what was before.
+    /// Looks for writes of other programs. False if they have replaced the content by an earlier one.
     pub(super) fn look_for_others(&mut self, conn: &Connection) -> bool {
         let Some(guard) = self.guard.as_mut().filter(|_| self.lookout.look(conn)) else {
             return true;
         };
         match session::current(conn) {
-            // Of a server that could write nothing so far, none is in the file.
+            // If this server could not write yet, its session is not in the file.
             Ok(found) if found == Some(self.session) || !self.has_written => true,
             Ok(_) => {
                 guard.note_restored();
                 false
             }
             Err(error) => {
-                tracing::debug!(%error, "the session cannot be read");
+                tracing::debug!(%error, "cannot read the session");
                 true
             }
         }
     }
 
-    /// What is done every second.
+    /// The checks of every second.
     pub(super) fn look_around(&mut self, conn: &Connection) {
         match self.look_at_file(conn) {
             Some(fault) if fault.spoils_reads() => self.lookout.pause(),
             _ => drop(self.look_for_others(conn)),
         }
-        // What has just been seen counts at once.
+        // A replaced content counts at once.
         self.look_at_file(conn);
     }
 
-    /// Tries to write, if it is time to.
+    /// Tries a write while writes fail, if it is time.
     pub(super) fn probe(&mut self, conn: &mut Connection) {
         if !self.health.is_failing() || Instant::now() < self.next_probe {
             return;

@@ -1,4 +1,4 @@
-//! Writing: the one thread that changes the file, and what it does.
+//! The writer: the one thread that changes the file.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -14,20 +14,20 @@ use super::{schema, session};
 use crate::base::clock::{Clock, UnixTime};
 use crate::store::{Seal, StoreError};
 
-/// How many writes go into one transaction. One sync for 256 links makes its cost negligible, and
-/// the transaction itself stays within some ten milliseconds.
+/// How many writes go into one transaction. A sync for 256 links makes its cost negligible, and the transaction
+/// takes some ten milliseconds at most.
 pub(super) const WRITE_BATCH: usize = 256;
-/// How often expired links are swept. The first pass is one interval after the start, when a clock
-/// that was wrong at boot has been set.
+/// How often links that ended are swept. The first sweep comes one interval after the start, when a clock that was
+/// wrong at boot has been set.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// The one that changes the file: its connection, and what it sees to.
+/// The state of the writer thread.
 pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) warden: Warden,
 }
 
 impl Writer {
-    /// What the writer thread does: batch after batch, until the queue is closed and empty.
+    /// The work of the writer thread: it writes batch after batch until the queue is closed and empty.
     pub(super) fn run(
         mut self,
         queue: &Receiver<Box<dyn Job>>,
@@ -47,7 +47,7 @@ impl Writer {
                 self.warden.look_around(&self.conn);
             }
             self.warden.probe(&mut self.conn);
-            // A server that is never idle sweeps too: one pass takes no longer than one batch.
+            // Also on a server that is never idle: a sweep takes no longer than a batch.
             if Instant::now() >= next_sweep {
                 self.sweep(clock.now());
                 next_sweep = Instant::now() + sweep_interval;
@@ -63,13 +63,13 @@ impl Writer {
             Ok(0) => {}
             Ok(links) => {
                 self.warden.lookout.watch().note_removed(links as u64);
-                tracing::debug!(links, "swept expired links");
+                tracing::debug!(links, "swept links that have ended");
             }
-            Err(error) => tracing::warn!(%error, "sweeping expired links failed"),
+            Err(error) => tracing::warn!(%error, "cannot sweep links that have ended"),
         }
     }
 
-    /// Takes what waits, does it in one transaction, and answers.
+    /// Writes all waiting jobs in one transaction, and replies to their callers.
     fn write_batch(&mut self, first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) {
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(WRITE_BATCH - 1));
@@ -86,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// Runs all jobs and commits, and sees whether that counts.
+    /// Runs and commits all jobs, and checks that the right file has them.
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let session = self.warden.session;
         let done = transact(&mut self.conn, &mut self.warden, batch);
@@ -109,11 +109,11 @@ impl Writer {
 }
 
 impl Writer {
-    /// Moves the log into the file and closes it; gives the seal under which it is left, if it is left in
-    /// order. Called when no other connection of this process is open.
+    /// Moves the log into the file and closes it. Returns the seal under which the file is left; none if the file
+    /// was not left in order. Must be called when this process has no other connection open.
     pub(super) fn end(mut self) -> Option<Seal> {
         let fault = self.warden.look_at_file(&self.conn);
-        // What another program has changed, others who keep links have not been told.
+        // Redis does not have the changes that another program made in the file.
         let is_ours = self.warden.lookout.watch().generation() == 0;
         let guard = self.warden.guard?;
         if fault == Some(Fault::Overwritten) {
@@ -125,7 +125,7 @@ impl Writer {
             None if is_ours => leave_session(&self.conn),
             _ => None,
         };
-        // The links are on disk already, in the log; a log that stays is read at the next start.
+        // The links are already on disk, in the log. A log that stays is read at the next start.
         let is_whole = match schema::checkpoint(&self.conn) {
             Ok(true) => true,
             Ok(false) => {
@@ -139,7 +139,7 @@ impl Writer {
                 false
             }
         };
-        // Where another file has its name, SQLite must not delete that.
+        // If another file has this one's name, SQLite must not delete that file's log.
         close(self.conn, fault.is_none());
         let state = guard.state()?;
         session
@@ -148,7 +148,7 @@ impl Writer {
     }
 }
 
-/// Puts the session into the file that is to be found at the next start.
+/// Puts a new session into the file, for the next start to find.
 fn leave_session(conn: &Connection) -> Option<i64> {
     let session = session::draw();
     match session::put(conn, session) {
@@ -160,30 +160,29 @@ fn leave_session(conn: &Connection) -> Option<i64> {
     }
 }
 
-/// Closes the last connection. SQLite then writes the log into the file and deletes it, unless it is to be
-/// left alone.
+/// Closes the last connection. SQLite then moves the log into the file and deletes it, unless `with_log` is false.
 fn close(conn: Connection, with_log: bool) {
     let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     if !with_log && let Err(error) = conn.set_db_config(keep, true) {
-        tracing::warn!(%error, "the log of the link store cannot be left alone");
+        tracing::warn!(%error, "the log of the link store cannot be left as it is");
     }
     if let Err((_, error)) = conn.close() {
         tracing::warn!(%error, "closing the link store failed");
     }
 }
 
-/// The jobs of a batch that SQLite failed for themselves.
+/// How many jobs of a batch failed on their own, and the reason of the last one.
 #[derive(Default)]
 struct Failures {
     writes: usize,
     reason: String,
 }
 
-/// Runs all jobs and commits, or changes nothing and says why.
+/// Runs and commits all jobs, or changes nothing and returns why.
 ///
-/// A job whose statement fails has changed nothing that counts, and the others go on without it.
-/// After a full disk or an I/O error, though, SQLite may give up the transaction by itself, and what
-/// came next would be committed one by one.
+/// A job whose statement fails has changed nothing that is committed, and the other jobs go on. But after a full
+/// disk or an I/O error SQLite may roll the transaction back by itself; later statements would then be committed
+/// one by one.
 fn transact(
     conn: &mut Connection,
     warden: &mut Warden,
@@ -192,7 +191,7 @@ fn transact(
     let refused = |error: rusqlite::Error| StoreError::Refused(error.to_string());
     let begin = conn.transaction_with_behavior(TransactionBehavior::Immediate);
     let tx = begin.map_err(refused)?;
-    // From here to the commit nobody else writes.
+    // From here to the commit no other program can write.
     if !warden.look_for_others(&tx) {
         return Err(warden.condition.refusal(Fault::Restored));
     }
@@ -202,7 +201,7 @@ fn transact(
         let failure = job.run(&tx);
         if tx.is_autocommit() {
             let reason = failure.map(ToString::to_string).unwrap_or_default();
-            let text = format!("the transaction was given up: {reason}");
+            let text = format!("SQLite rolled the transaction back: {reason}");
             return Err(StoreError::Refused(text));
         }
         if let Some(StoreError::Unavailable(reason)) = failure {
@@ -217,7 +216,7 @@ fn transact(
     session::put(&tx, session).map_err(refused)?;
     if let Err(error) = tx.commit() {
         return Err(match error.sqlite_error_code() {
-            // Nothing of it is in the log then.
+            // With these errors, nothing of the transaction is in the log.
             Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => refused(error),
             _ => {
                 warden.session = session::current(conn)?.unwrap_or(warden.session);
@@ -298,7 +297,7 @@ mod tests {
         writer.write_batch(first, &waiting);
     }
 
-    /// With idle seconds between writes, or with none.
+    /// With pauses between writes, and without.
     #[test]
     fn the_writer_sweeps_whether_it_is_idle_or_busy() {
         let check = |busy: bool| {
@@ -332,7 +331,7 @@ mod tests {
     fn a_failing_job_leaves_the_others_of_its_batch_alone() {
         let mut writer = writer(conn());
         let (good, good_reply) = job(|conn| create(conn, new("good", "", None), 7));
-        // Beyond what SQLite's integers hold.
+        // A version that SQLite's integers cannot hold.
         let (bad, bad_reply) = job(|conn| create(conn, new("bad", "", None), u64::MAX));
         batch(&mut writer, vec![bad, good]);
         assert!(matches!(
@@ -345,10 +344,10 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_that_is_given_up_fails_the_whole_batch() {
+    fn a_transaction_that_sqlite_rolls_back_fails_the_whole_batch() {
         let mut writer = writer(conn());
         let (before, before_reply) = job(|conn| create(conn, new("before", "", None), 7));
-        // What SQLite does by itself after some I/O errors.
+        // SQLite does this by itself after some I/O errors.
         let (fatal, fatal_reply) = job(|conn| {
             conn.execute_batch("ROLLBACK")?;
             Err::<(), _>(StoreError::Unavailable("disk I/O error".into()))
@@ -369,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_nobody_waits_for_is_skipped_before_it_begins() {
+    fn a_write_whose_caller_has_gone_is_skipped() {
         let mut writer = writer(conn());
         let (gone, reply) = job(|conn| create(conn, new("gone", "", None), 7));
         drop(reply);
