@@ -6,7 +6,7 @@ mod packets;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -17,39 +17,63 @@ use hickory_proto::serialize::binary::BinEncodable;
 use crate::harness::{PATIENCE, Server, Setup, eventually, output, parse, plain_query, query, run};
 use crate::resolver::Unbound;
 
-/// How long a flood lasts.
+/// How long a flood lasts at least.
 const FLOOD: Duration = Duration::from_secs(3);
-/// How many queries a second a flood has. Without optimisation, and beside other tests, the program comes
-/// round to no more.
+/// How many queries a second a flood sends at most.
 const FLOOD_RATE: u64 = 2_000;
-/// Where the victim of the flood is, and some more of its network.
+/// How many queries a flood sends at once at most. After a pause of the machine it does not catch up: the server's
+/// receive buffer has room for a few hundred packets, and would lose those of the resolvers.
+const FLOOD_BURST: u64 = 50;
+/// A flood goes on until each resolver has asked for all names this many times, after the limit has met it.
+const ROUNDS: usize = 10;
+/// A flood goes on until the victim has got this many truncated replies.
+const SLIPS: u64 = 500;
+/// The network of the victim, and how many of its hosts the flood names as the source.
 const VICTIM: [u8; 3] = [127, 66, 0];
 const VICTIMS: u8 = 16;
-/// The longest that a client waits for a reply.
+/// A network that has nothing to do with the flood.
+const ELSEWHERE: [u8; 3] = [127, 77, 0];
+/// The cookie of a client that has none of the server yet (RFC 7873 §4.1).
+const CLIENT_COOKIE: &[u8] = b"a cookie";
+/// How long a client waits for a reply.
 const TRY: Duration = Duration::from_millis(500);
+/// How long the counters must stay the same before a test takes them for final.
+const QUIET: Duration = Duration::from_secs(1);
 
 fn socket([a, b, c]: [u8; 3], d: u8) -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::new(a, b, c, d), 0)).unwrap()
 }
 
-/// What has come back.
+/// The replies that a client received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Replies {
     whole: u64,
     truncated: u64,
     bad_cookie: u64,
-    bytes: u64,
+    /// The longest truncated reply, in bytes.
+    longest_slip: usize,
 }
 
 impl Replies {
     fn count(&mut self, reply: &[u8]) {
         let message = parse(reply);
-        self.bytes += reply.len() as u64;
         match (message.metadata.response_code, message.metadata.truncation) {
             (ResponseCode::BADCOOKIE, false) => self.bad_cookie += 1,
-            (ResponseCode::NoError, true) => self.truncated += 1,
+            (ResponseCode::NoError, true) => {
+                self.truncated += 1;
+                self.longest_slip = self.longest_slip.max(reply.len());
+            }
             (ResponseCode::NoError, false) => self.whole += 1,
             _ => panic!("{message:?}"),
+        }
+    }
+
+    /// Counts all replies that wait in the receive buffer of a socket.
+    fn take(&mut self, socket: &UdpSocket) {
+        let mut buffer = [0; 4_096];
+        socket.set_nonblocking(true).unwrap();
+        while let Ok(length) = socket.recv(&mut buffer) {
+            self.count(&buffer[..length]);
         }
     }
 
@@ -58,7 +82,8 @@ impl Replies {
     }
 }
 
-/// Somebody who asks in the name of others; their sockets tell what they get.
+/// An attacker who sends queries with the addresses of a victim. The sockets are the victim's: they receive the
+/// replies.
 struct Flood {
     sockets: Vec<UdpSocket>,
     packet: Vec<u8>,
@@ -67,7 +92,7 @@ struct Flood {
 }
 
 impl Flood {
-    /// In the name of the victims, for this name.
+    /// From the addresses of the victim, for this name.
     fn new(server: &Server, name: &str) -> Self {
         let sockets = (1..=VICTIMS).map(|host| {
             let socket = socket(VICTIM, host);
@@ -83,36 +108,36 @@ impl Flood {
         }
     }
 
-    /// Sends at a steady rate, and takes what comes back meanwhile.
-    fn run(&mut self) {
+    /// Sends queries and receives the replies, for [`FLOOD`] at least, until it is over; for [`PATIENCE`] at most.
+    fn run(&mut self, is_over: impl Fn(&Self) -> bool) {
         let began = Instant::now();
-        while began.elapsed() < FLOOD {
-            let due = began.elapsed().as_micros() as u64 * FLOOD_RATE / 1_000_000;
-            while self.sent < due {
+        let mut due = 0;
+        while began.elapsed() < PATIENCE && !(began.elapsed() >= FLOOD && is_over(self)) {
+            let until_now = began.elapsed().as_micros() as u64 * FLOOD_RATE / 1_000_000;
+            for _ in 0..(until_now - due).min(FLOOD_BURST) {
                 let socket = &self.sockets[self.sent as usize % self.sockets.len()];
-                // What the system does not take is not part of the flood.
+                // A query that the system refuses to send is not part of the flood.
                 self.sent += u64::from(socket.send(&self.packet).is_ok());
             }
+            due = until_now;
             self.take();
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Takes what has come back.
     fn take(&mut self) {
-        let mut buffer = [0; 4_096];
         for socket in &self.sockets {
-            while let Ok(length) = socket.recv(&mut buffer) {
-                self.replies.count(&buffer[..length]);
-            }
+            self.replies.take(socket);
         }
     }
 }
 
-/// Somebody who wants answers, and does what resolvers do for them.
+/// A client that wants answers, and does what resolvers do to get them.
 struct Resolver {
     socket: UdpSocket,
     server: SocketAddr,
+    /// Whether its network is that of the victim.
+    is_with_victim: bool,
     /// The cookie option, if it uses cookies.
     cookie: Option<Vec<u8>>,
     sent: u64,
@@ -128,6 +153,7 @@ impl Resolver {
         Self {
             socket,
             server: server.dns,
+            is_with_victim: network == VICTIM,
             cookie: None,
             sent: 0,
             by_udp: Replies::default(),
@@ -137,13 +163,22 @@ impl Resolver {
 
     fn with_cookies(self) -> Self {
         Self {
-            cookie: Some(b"a cookie".into()),
+            cookie: Some(CLIENT_COOKIE.into()),
             ..self
         }
     }
 
-    /// The URL of a link: asks again where no reply comes, with the cookie that it is given, and by TCP if
-    /// it is told to.
+    /// Whether it has met the limit, and has what carries it past: a server cookie, or TCP. One outside of the
+    /// victim's network never meets the limit.
+    fn has_met_limit(&self) -> bool {
+        match &self.cookie {
+            Some(cookie) => cookie.len() > CLIENT_COOKIE.len(),
+            None => self.by_tcp > 0 || !self.is_with_victim,
+        }
+    }
+
+    /// Asks for the URL of a link: again if no reply arrives or the reply is BADCOOKIE, and by TCP if the reply is
+    /// truncated.
     fn url(&mut self, name: &str) -> String {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
@@ -158,7 +193,7 @@ impl Resolver {
                 return url(&reply);
             }
         }
-        panic!("{name} is not answered");
+        panic!("no answer for {name}");
     }
 
     fn message(&self, name: &str) -> Message {
@@ -180,11 +215,17 @@ impl Resolver {
             let length = self.socket.recv(&mut buffer).ok()?;
             self.by_udp.count(&buffer[..length]);
             let reply = parse(&buffer[..length]);
-            // Not one to an earlier query that was given up.
+            // Not a late reply to an earlier query.
             if u64::from(reply.metadata.id) == self.sent & 0xffff {
                 break reply;
             }
         };
+        let cookie = self.cookie.as_deref().unwrap_or_default();
+        let has_server_cookie = cookie.len() > CLIENT_COOKIE.len();
+        assert!(
+            !(has_server_cookie && reply.metadata.response_code == ResponseCode::BADCOOKIE),
+            "limited in spite of a server cookie: {reply:?}"
+        );
         let option = reply.edns.as_ref()?.option(EdnsCode::Cookie);
         if let Some(EdnsOption::Unknown(_, cookie)) = option {
             self.cookie = Some(cookie.clone());
@@ -238,13 +279,53 @@ fn name(code: &str) -> String {
     format!("{code}.s.example.com")
 }
 
-/// How many replies by UDP were limited, by what was done.
+/// How many replies by UDP the server limited with this action.
 fn limited(server: &Server, action: &str) -> u64 {
     server.metric("tinyns_rate_limited_total", &[("action", action)]) as u64
 }
 
-/// A resolver in the victim's own network that uses cookies, one there that does not, and one elsewhere, all
-/// ask while somebody floods the server in the victim's name.
+/// What the server counted, as soon as it counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    /// Replies that it sent by UDP.
+    sent: u64,
+    slipped: u64,
+    bad_cookie: u64,
+    dropped: u64,
+}
+
+impl Counted {
+    fn of(server: &Server) -> Self {
+        let udp = [("transport", "Udp")];
+        Self {
+            sent: server.metric("tinyns_dns_responses_total", &udp) as u64,
+            slipped: limited(server, "Slipped"),
+            bad_cookie: limited(server, "BadCookie"),
+            dropped: limited(server, "Dropped"),
+        }
+    }
+
+    fn when_quiet(server: &Server) -> Self {
+        let end = Instant::now() + PATIENCE;
+        let mut last = Self::of(server);
+        while Instant::now() < end {
+            std::thread::sleep(QUIET);
+            let now = Self::of(server);
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+        panic!("the server goes on counting: {last:?}");
+    }
+}
+
+/// Three resolvers ask while an attacker floods the server from the victim's addresses: one in the victim's network
+/// that uses cookies, one there that does not, and one elsewhere.
+///
+/// What the test asserts holds on any machine. A busy one loses packets and pauses for seconds, so the test compares
+/// what the server counted with what the clients received, and never with what they sent or with the clock; but for
+/// the rate itself, which is a limit by the clock.
 #[test]
 fn a_flood_in_a_victims_name_harms_neither_the_victim_nor_resolvers() {
     let codes = ["flooded", "one", "two", "three"];
@@ -257,95 +338,103 @@ fn a_flood_in_a_victims_name_harms_neither_the_victim_nor_resolvers() {
     let mut resolvers = [
         Resolver::new(&server, VICTIM, 201).with_cookies(),
         Resolver::new(&server, VICTIM, 202),
-        Resolver::new(&server, [127, 77, 0], 1),
+        Resolver::new(&server, ELSEWHERE, 1),
     ];
-    let (began, over) = (Instant::now(), AtomicBool::new(false));
+    let began = Instant::now();
+    ask_during(&mut flood, &mut resolvers, &codes);
+    let counted = Counted::when_quiet(&server);
+    let seconds = began.elapsed().as_secs() + 1;
+    flood.take();
+    for resolver in &mut resolvers {
+        resolver.by_udp.take(&resolver.socket);
+    }
+    let [with_cookies, without, elsewhere] = &resolvers;
+    let replies = flood.replies;
+    eprintln!(
+        "the flood: {} queries, {replies:?}; {counted:?}",
+        flood.sent
+    );
+
+    // The victim gets whole replies as often as the rate allows, after a burst of one second's worth.
+    let most = rate * (1 + seconds);
+    assert!(replies.whole <= most, "{replies:?} in {seconds} s");
+    // Of the rest, every second reply is cut short and no longer than its query.
+    assert!(replies.truncated >= SLIPS, "{replies:?}");
+    assert!(replies.longest_slip <= flood.packet.len(), "{replies:?}");
+    assert_eq!(replies.bad_cookie, 0);
+
+    // A resolver needs one cookie (`ask` refuses another BADCOOKIE), or TCP. One elsewhere notices nothing: the first
+    // reply that is refused would be cut short, before any is dropped.
+    let udp = with_cookies.by_udp;
+    assert!(udp.whole > 0, "{udp:?}");
+    assert_eq!((udp.truncated, with_cookies.by_tcp), (0, 0));
+    assert!(without.by_tcp > 0 && without.by_udp.whole > 0);
+    let udp = elsewhere.by_udp;
+    assert!(udp.whole > 0, "{udp:?}");
+    assert_eq!((udp.truncated, udp.bad_cookie), (0, 0));
+
+    // The counters agree with what the clients got, but for replies that the system lost.
+    let truncated = replies.truncated + without.by_udp.truncated;
+    let bad_cookie = with_cookies.by_udp.bad_cookie;
+    let others = resolvers.iter().map(|one| one.by_udp.all());
+    let received = replies.all() + others.sum::<u64>();
+    assert!(received <= counted.sent, "{received} of {counted:?}");
+    let lost = counted.sent - received;
+    assert!(lost <= received / 2, "{lost} of {counted:?} were lost");
+    let whole = replies.whole + without.by_udp.whole;
+    assert!(whole + lost >= rate, "{whole} of a burst of {rate}");
+    let slips = truncated..=truncated + lost;
+    assert!(slips.contains(&counted.slipped), "{slips:?}; {counted:?}");
+    let cookies = bad_cookie..=bad_cookie + lost;
+    assert!(
+        cookies.contains(&counted.bad_cookie),
+        "{cookies:?}; {counted:?}"
+    );
+    let sent = flood.sent + resolvers.iter().map(|one| one.sent).sum::<u64>();
+    assert!(counted.sent + counted.dropped <= sent, "{counted:?}");
+    let labels = [("reason", "RateLimited")];
+    let dropped = server.metric("tinyns_dns_dropped_total", &labels) as u64;
+    assert_eq!(dropped, counted.dropped);
+    // Slips and drops take turns, beginning with a slip whenever an account was paid up, which takes a second.
+    let slips = counted.slipped + counted.bad_cookie;
+    let turns = dropped..=dropped + seconds + 4;
+    assert!(turns.contains(&slips), "{slips} slips, {dropped} drops");
+    assert_eq!(server.metric("tinyns_rate_limit_evictions_total", &[]), 0.0);
+
+    // The log names the victim's network, and no other.
+    let line = server.log().wait_for("replies are limited");
+    assert!(line.contains("flooded.s.example.com."), "{line}");
+    server.log().wait_for("replies are no longer limited");
+    let log = server.log().text();
+    for line in log.lines().filter(|line| line.contains("replies are ")) {
+        assert!(line.contains("127.66.0.0/24"), "{line}");
+    }
+}
+
+/// Has the resolvers ask for the links with these codes, again and again, while a flood goes on.
+fn ask_during(flood: &mut Flood, resolvers: &mut [Resolver], codes: &[&str]) {
+    let rounds: Vec<_> = resolvers.iter().map(|_| AtomicUsize::new(0)).collect();
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for resolver in &mut resolvers {
+        for (resolver, rounds) in resolvers.iter_mut().zip(&rounds) {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     for code in codes {
                         assert_eq!(resolver.url(&name(code)), target(code));
                         std::thread::sleep(Duration::from_millis(50));
                     }
+                    if resolver.has_met_limit() {
+                        rounds.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             });
         }
-        flood.run();
+        flood.run(|flood| {
+            let have_asked = |rounds: &AtomicUsize| rounds.load(Ordering::Relaxed) >= ROUNDS;
+            flood.replies.truncated >= SLIPS && rounds.iter().all(have_asked)
+        });
         over.store(true, Ordering::Relaxed);
     });
-    let seconds = began.elapsed().as_secs() + 1;
-    let [with_cookies, without, elsewhere] = &resolvers;
-    let received = |flood: &Flood| {
-        let others = resolvers.iter().map(|one| one.by_udp.all());
-        flood.replies.all() + others.sum::<u64>()
-    };
-    let sent = flood.sent + resolvers.iter().map(|one| one.sent).sum::<u64>();
-    let responses = || server.metric("tinyns_dns_responses_total", &[("transport", "Udp")]) as u64;
-    let end = Instant::now() + PATIENCE;
-    while received(&flood) < responses() && Instant::now() < end {
-        flood.take();
-    }
-
-    // What the victim gets: the rate, and half of the rest cut short; less than was sent in its name, while
-    // each whole reply has many times the bytes of its query.
-    let replies = flood.replies;
-    eprintln!(
-        "{} queries with {} bytes; {replies:?}",
-        flood.sent,
-        flood.sent * flood.packet.len() as u64
-    );
-    assert!(
-        replies.whole <= rate * (1 + seconds),
-        "{replies:?} in {seconds} s"
-    );
-    assert!(replies.whole >= rate, "{replies:?}");
-    assert!(replies.truncated <= flood.sent / 2 + 1, "{replies:?}");
-    assert!(replies.truncated >= flood.sent / 4, "{replies:?}");
-    assert_eq!(replies.bad_cookie, 0);
-    assert!(replies.bytes <= flood.sent * flood.packet.len() as u64);
-
-    // One cookie is all it takes; without it there is TCP; elsewhere nothing of it is noticed.
-    let udp = with_cookies.by_udp;
-    assert!(udp.whole > 8 && udp.bad_cookie <= 1, "{udp:?}");
-    assert_eq!((udp.truncated, with_cookies.by_tcp), (0, 0));
-    assert!(without.by_tcp > 0 && without.by_udp.whole > 0);
-    let udp = elsewhere.by_udp;
-    assert_eq!((udp.truncated, udp.bad_cookie), (0, 0));
-    // On a busy machine one may come too late.
-    assert!(udp.whole * 10 >= elsewhere.sent * 9, "{udp:?}");
-
-    // The counters tell what has happened.
-    assert_eq!(received(&flood), responses());
-    let truncated = replies.truncated + without.by_udp.truncated;
-    assert_eq!(limited(&server, "Slipped"), truncated);
-    assert_eq!(
-        limited(&server, "BadCookie"),
-        with_cookies.by_udp.bad_cookie
-    );
-    let dropped = limited(&server, "Dropped");
-    let labels = [("reason", "RateLimited")];
-    assert_eq!(
-        server.metric("tinyns_dns_dropped_total", &labels) as u64,
-        dropped
-    );
-    let slips = truncated + with_cookies.by_udp.bad_cookie;
-    assert!(
-        slips.abs_diff(dropped) <= 4,
-        "{slips} slips, {dropped} drops"
-    );
-    let seen = responses() + dropped;
-    assert!(seen <= sent && seen >= sent * 9 / 10, "{seen} of {sent}");
-    assert_eq!(server.metric("tinyns_rate_limit_evictions_total", &[]), 0.0);
-
-    // And so does the log.
-    let line = server.log().wait_for("replies are limited");
-    assert!(
-        line.contains("127.66.0.0/24") && line.contains("flooded.s.example.com."),
-        "{line}"
-    );
-    let line = server.log().wait_for("replies are no longer limited");
-    assert!(line.contains("127.66.0.0/24"), "{line}");
 }
 
 /// Keeps an account at its end while something else is done.
