@@ -29,7 +29,8 @@ use hickory_server::server::Request;
 use tinyns::base::clock::Clock;
 use tinyns::dns::Settings;
 use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
-use tinyns::dns::pipeline::packet::{Buffers, Packet, Via};
+use tinyns::dns::pipeline::packet::{Buffers, Packet};
+use tinyns::dns::pipeline::via::Via;
 
 use self::fixture::{CLIENT, Fixture, Size, TXT, code, query};
 

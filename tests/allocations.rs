@@ -15,7 +15,8 @@ use hickory_proto::op::{Message, ResponseCode};
 use tinyns::base::metrics::{LinkLookup, LookupResult, Tier};
 use tinyns::dns::Settings;
 use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
-use tinyns::dns::pipeline::packet::{Buffers, Via};
+use tinyns::dns::pipeline::packet::Buffers;
+use tinyns::dns::pipeline::via::Via;
 
 use self::counting::allocations;
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};

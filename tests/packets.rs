@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use tinyns::base::metrics::{DnsDrop, DnsResponse, DropReason, Transport};
-use tinyns::dns::pipeline::packet::{Buffers, Via};
+use tinyns::dns::pipeline::packet::Buffers;
+use tinyns::dns::pipeline::via::Via;
 
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};
 

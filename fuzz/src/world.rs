@@ -16,7 +16,7 @@ use tinyns::base::name::ZoneName;
 use tinyns::dns::limits::rate_limit::{RateLimitConfig, SignatureLimits};
 use tinyns::dns::pipeline::handler::Handler;
 use tinyns::dns::pipeline::packet::Buffers;
-pub use tinyns::dns::pipeline::packet::Via;
+pub use tinyns::dns::pipeline::via::Via;
 use tinyns::dns::{Identity, Settings};
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::links::{LinkLimits, Links, MemoryLimits};

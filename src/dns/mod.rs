@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`transport`]: the sockets. `udp` receives and sends many packets with one system call; `tcp` has the
-//!   connections, and `tls` those that are encrypted. `watchdog` tells whether the workers make progress.
+//!   connections, and `tls` those that are encrypted.
 //! * [`pipeline`]: from one packet to its reply. `fast` reads nearly every query itself and finds its answer in
 //!   `hot`; `general` has hickory's decoder read the rest. `respond` is what both share: it finds the zone and the link,
 //!   and has the answer signed (`sign_answer`), encoded and kept.
@@ -24,9 +24,10 @@ pub mod limits;
 pub mod pipeline;
 pub mod query_log;
 pub mod transport;
+pub mod watchdog;
 pub mod wire;
 
 pub use answer::chaos::{Identity, MAX_TEXT as MAX_IDENTITY_TEXT};
 pub use limits::cookie::secrets::{CookieSecrets, SecretsError, SecretsProblem};
 pub use pipeline::settings::Settings;
-pub use transport::watchdog::Pulse;
+pub use watchdog::Pulse;

@@ -10,7 +10,8 @@ use tinyns::base::metrics::{
 };
 use tinyns::dns::Settings;
 use tinyns::dns::limits::rate_limit::{RateLimitConfig, Rates};
-use tinyns::dns::pipeline::packet::{Buffers, Via};
+use tinyns::dns::pipeline::packet::Buffers;
+use tinyns::dns::pipeline::via::Via;
 
 use crate::fixture::{CLIENT, Fixture, Size, TXT, query};
 

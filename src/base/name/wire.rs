@@ -4,6 +4,8 @@
 //! slices of one array on the stack and allocates nothing. Searching by hickory's `LowerName` would
 //! build a new name for every label.
 
+use hickory_proto::rr::Name;
+
 use super::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
 /// The most labels that fit in [`MAX_NAME_LEN`], each with its length byte, before the root.
@@ -105,6 +107,13 @@ impl WireName {
     /// The whole name.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// The name in hickory's form.
+    pub(crate) fn to_name(&self) -> Option<Name> {
+        let mut name = Name::from_labels(self.iter()).ok()?;
+        name.set_fqdn(true);
+        Some(name)
     }
 
     /// The whole name, with zeros behind it up to a whole number of words of eight bytes.

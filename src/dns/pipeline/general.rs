@@ -12,8 +12,9 @@ use hickory_server::server::Request;
 
 use super::handler::Handler;
 use super::hot::Now;
-use super::packet::Via;
-use super::respond::{Answerable, Pending, Reading, Response, Scratch, Signatures};
+use super::pending::{Answerable, Pending, Signatures};
+use super::respond::{Reading, Response, Scratch};
+use super::via::Via;
 use crate::base::name::wire::WireName;
 use crate::dns::wire::message::{Message, Refusal};
 use crate::dns::wire::query::Query;

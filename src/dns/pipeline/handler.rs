@@ -13,25 +13,26 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
-use super::packet::{MAX_TCP_PAYLOAD, Via};
-use super::respond::Answerable;
+use super::pending::{Answerable, Unanswered};
 use super::settings::Settings;
-use super::sign_answer::SigningState;
+use super::signing_state::SigningState;
+use super::via::{MAX_TCP_PAYLOAD, Via};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
-use crate::dns::answer::decide::{ExtendedError, Known};
+use crate::dns::answer::outcome::ExtendedError;
+use crate::dns::answer::question::Known;
 use crate::dns::limits::cookie::Cookies;
 use crate::dns::limits::cookie::secrets::CookieSecrets;
 use crate::dns::limits::rate_limit::{RateLimiter, Sweep};
 use crate::dns::query_log::QueryLog;
-use crate::dns::transport::watchdog::Pulse;
+use crate::dns::watchdog::Pulse;
 use crate::dns::wire::edns::{QueryEdns, udp_limit};
 use crate::dns::wire::message::{Message, Refusal};
 use crate::dns::wire::query::Echo;
 use crate::dns::wire::reply::{Encoded, Frame, Options};
-use crate::links::{Links, Stamp, Unresolved};
+use crate::links::Links;
 use crate::store::StoreError;
-use crate::zone::{ZoneSet, Zones};
+use crate::zone::ZoneSet;
 
 /// How many requests may be in work at once. What comes beyond waits if it came by TCP; else it is dropped,
 /// and resolvers ask again. A request in work holds some 10 KiB.
@@ -58,15 +59,6 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     pulse: Pulse,
-}
-
-/// A request that waits for a link.
-#[derive(Debug)]
-pub(crate) struct Unanswered {
-    pub(crate) zones: Arc<Zones>,
-    /// Of the time before these zones were looked at.
-    pub(crate) stamp: Stamp,
-    pub(crate) link: Unresolved,
 }
 
 /// Whether a client wants signatures and proofs with whatever it is told (RFC 3225 §3).

@@ -12,52 +12,25 @@
 //! [`Handler::reply_to`]. The decisions, the bytes and the counters are the same for all.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::fast::Prepared;
-use super::handler::{Handler, Unanswered};
+use super::handler::Handler;
 use super::hot::Now;
-use super::respond::{Answerable, Pending, Scratch, Signatures};
+use super::pending::{Answerable, Pending, Signatures, Unanswered};
+use super::respond::Scratch;
 use super::tally::Tally;
+use super::via::{MAX_TCP_PAYLOAD, Via};
 use crate::base::metrics::{DnsDrop, DropReason, LimitAction, LimitKind};
-use crate::dns::limits::rate_limit::Addressee;
+use crate::dns::answer::outcome::Answer;
+use crate::dns::limits::rate_limit::{Addressee, Scope};
 use crate::dns::wire::message::{Message, Refusal};
 use crate::dns::wire::query::HEADER_LEN;
-use crate::dns::wire::reply::{Frame, ReplyBuffer, Sent};
+use crate::dns::wire::reply::{Frame, Head, ReplyBuffer, Sent};
 
-/// The largest message by TCP, in bytes (RFC 1035 §4.2.2).
-pub(crate) const MAX_TCP_PAYLOAD: u16 = u16::MAX;
 /// What an answer is encoded in at first, in bytes: more than most of them need.
 pub(crate) const ENCODING: usize = 1_024;
-
-/// How a message has come, and how its reply goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// By UDP.
-    Udp,
-    /// By TCP.
-    Tcp {
-        /// How long the connection may be idle behind this reply, in units of 100 ms, for clients that
-        /// ask (RFC 7828 §3.1); zero asks them to close it.
-        keepalive: u16,
-    },
-    /// By TLS (RFC 7858).
-    Tls {
-        /// As by TCP.
-        keepalive: u16,
-    },
-}
-
-impl Via {
-    /// Whether nobody between the client and us can read what is said.
-    pub(crate) fn is_encrypted(self) -> bool {
-        match self {
-            Self::Udp | Self::Tcp { .. } => false,
-            Self::Tls { .. } => true,
-        }
-    }
-}
 
 /// A packet that has come, and was looked at.
 pub struct Packet<'p> {
@@ -140,11 +113,6 @@ impl Packet<'_> {
     /// The packet itself.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes
-    }
-
-    /// Who has sent it, and how.
-    pub(crate) fn from(&self) -> (IpAddr, Via) {
-        (self.peer.ip(), self.via)
     }
 }
 
@@ -279,6 +247,31 @@ impl Handler {
             tally.count(packet.via, sent);
         }
         sent.is_some()
+    }
+
+    /// A truncated reply, in place of one whose signature cannot be made now: the client asks again by TCP.
+    fn reply_unsigned(
+        &self,
+        packet: &Packet<'_>,
+        now: &Now,
+        reply: &mut ReplyBuffer,
+    ) -> Option<Sent> {
+        self.0.metrics.dnssec_signatures_refused.inc();
+        let message;
+        let echo = match &packet.query {
+            Some(prepared) => &prepared.query.echo,
+            None => {
+                message = Message::read(packet.bytes)?;
+                &message.echo
+            }
+        };
+        let frame = self.0.frame(echo, packet.via, packet.peer.ip(), now.unix);
+        let sent = reply.truncate(&frame, Head::of(&Answer::cut()));
+        // Whether the name exists is not known here.
+        Some(Sent {
+            class: sent.class.with(Scope::Kind),
+            ..sent
+        })
     }
 
     /// Sees to it that no network gets too many replies by UDP. Returns what is sent in the end, which is

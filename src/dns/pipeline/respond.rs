@@ -14,30 +14,30 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::Guard;
 use hickory_proto::op::{Query as EncodedQuestion, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
-use super::handler::{Shared, Unanswered};
-use super::hot::{Form, HotKey, Now, Validity};
-use super::packet::Via;
+use super::handler::Shared;
+use super::hot::{Form, HotKey, Now};
+use super::made_up::{NameKind, is_own, link_at};
+use super::pending::{Answerable, Pending, Signatures, Unanswered};
+use super::reuse::{Reuse, static_lease};
 use super::sign_answer::{Signer, Unsigned};
+use super::via::Via;
 use crate::base::clock::UnixTime;
-use crate::base::name::wire::WireName;
-use crate::dns::answer::decide::{Answer, Known, Question, Signed, Step, answer};
+use crate::dns::answer::decide::answer;
+use crate::dns::answer::outcome::{Answer, Step};
+use crate::dns::answer::question::{Known, Question, Signed};
 use crate::dns::limits::rate_limit::{Purpose, Scope};
-use crate::dns::wire::query::{Query, to_name};
+use crate::dns::wire::query::Query;
 use crate::dns::wire::reply::{Encoded, Frame, Head, ReplyBuffer, Sent};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::ZoneKeys;
-use crate::link::{Code, LinkName, Origin};
+use crate::link::{Code, LinkName};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
-use crate::zone::{Lookup, Zone, Zones};
-
-/// How long an answer that depends on no link is kept, before it is made again for no other reason.
-const STATIC_LEASE: Duration = Duration::from_secs(3_600);
+use crate::zone::Zone;
 
 /// Where an answer is encoded, and its reply put together.
 pub(crate) struct Scratch<'a> {
@@ -45,34 +45,6 @@ pub(crate) struct Scratch<'a> {
     pub(crate) reply: &'a mut ReplyBuffer,
     /// A buffer that is used again and again.
     pub(crate) encoding: &'a mut Vec<u8>,
-}
-
-/// What a query has waited for.
-pub(crate) struct Answerable {
-    pub(crate) zones: Arc<Zones>,
-    /// Of the time before these zones were looked at.
-    pub(crate) stamp: Stamp,
-    pub(crate) resolved: Resolved,
-}
-
-/// What a reply has to wait for.
-pub(crate) enum Pending {
-    /// A link.
-    Link(Box<Unanswered>),
-    /// A signature, which takes too long where queries are received.
-    Signature {
-        /// Whether the name is one of those of which there is no end, or may be, so that others go first.
-        is_made_up: bool,
-    },
-}
-
-/// When signatures are made that an answer needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signatures {
-    /// At once.
-    Now,
-    /// Elsewhere.
-    Later,
 }
 
 /// The zone that a query is about, and what it is signed with.
@@ -194,7 +166,8 @@ impl<'a, 'p> Response<'a, 'p> {
         let is_current = |stamp| self.shared.links.is_current(stamp);
         let hot = &self.shared.hot;
         let hot = hot.find(key, self.now, is_current, room, records)?;
-        self.scratch.reply.complete_hot(&self.frame, &hot)
+        let head = Head::from_bytes(hot.head);
+        self.scratch.reply.complete_hot(&self.frame, head, hot.len)
     }
 
     /// A reply that no hot answer could be found for.
@@ -218,16 +191,16 @@ impl<'a, 'p> Response<'a, 'p> {
                 // Only programs that try things out ask in such ways.
                 return Err(Pending::Signature { is_made_up: true });
             }
-            let owner = self.owner(zone);
+            let kind = NameKind::of(&self.query.name, zone, links);
             // What will be refused is not to fill the queue.
-            let is_proved = owner == Owner::Nobody && self.proves(&place);
+            let is_proved = kind == NameKind::MadeUp && self.proves(&place);
             return match is_proved && !self.has_room_for_made_up() {
                 true => {
                     self.shared.metrics.dnssec_signatures_refused.inc();
                     Ok(self.unsigned(zone, Unsigned::TooMany, true))
                 }
                 false => Err(Pending::Signature {
-                    is_made_up: owner != Owner::Zone,
+                    is_made_up: kind != NameKind::Own,
                 }),
             };
         }
@@ -259,27 +232,6 @@ impl<'a, 'p> Response<'a, 'p> {
                 stamp: self.stamp,
                 link,
             }))),
-        }
-    }
-
-    /// Whose the name is, as far as that can be said at once.
-    fn owner(&self, zone: &Zone) -> Owner {
-        let name = &self.query.name;
-        let of_link = |code: &str, origin: &Origin| {
-            let links = &self.shared.links;
-            match links.may_exist_uncounted(code.as_bytes(), origin) {
-                true => Owner::Zone,
-                false => Owner::Nobody,
-            }
-        };
-        if let Some((code, origin)) = link_at(zone, name) {
-            return of_link(code, origin);
-        }
-        match (zone.search(name), zone.link_origin()) {
-            (Lookup::Exact(_) | Lookup::Delegation { at_cut: true, .. }, _) => Owner::Zone,
-            (Lookup::Delegation { .. }, _) => Owner::Other,
-            (Lookup::Link { code, .. }, Some(origin)) => of_link(code.as_str(), origin),
-            _ => Owner::Nobody,
         }
     }
 
@@ -333,11 +285,11 @@ impl<'a, 'p> Response<'a, 'p> {
             Some(answer) => Step::Ready(answer),
             None => self.answer(place, Some(&Known::Absent)),
         };
-        let (Step::Ready(answer), Some(name)) = (answer, to_name(&stand_in)) else {
+        let (Step::Ready(answer), Some(name)) = (answer, stand_in.to_name()) else {
             return self.fail();
         };
         let lease = is_name_error(&answer).then(|| self.static_lease());
-        self.send_as(&answer, name, &key, lease.map(Kept::new))
+        self.send_as(&answer, name, &key, lease.map(Reuse::new))
     }
 
     /// The reply that there is no such name, with a proof of its own: the SOA record and its signature are the
@@ -395,11 +347,11 @@ impl<'a, 'p> Response<'a, 'p> {
         answer.authoritative = true;
         answer.authorities.push(place.zone.negative_soa().clone());
         let renewal = signer.sign(&mut answer, RecordType::SOA)?;
-        let name = to_name(&stand_in).ok_or(Unsigned::Failed)?;
+        let name = stand_in.to_name().ok_or(Unsigned::Failed)?;
         let question = EncodedQuestion::query(name, self.query.record_type());
-        let kept = Kept {
+        let kept = Reuse {
             lease: self.static_lease(),
-            end: None,
+            link_end: None,
             renewal,
         };
         let encoded = Encoded::of(&answer, question, self.scratch.encoding);
@@ -481,12 +433,8 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// For what depends on no link.
     fn static_lease(&self) -> Lease {
-        Lease {
-            until: self.now.instant + STATIC_LEASE,
-            stamp: self.stamp,
-        }
+        static_lease(self.stamp, self.now)
     }
 
     fn answer(&self, place: &ServedZone<'_>, known: Option<&Known>) -> Step {
@@ -528,9 +476,9 @@ impl<'a, 'p> Response<'a, 'p> {
                 Err(error) => return self.unsigned(place.zone, error, is_made_up),
             }
         }
-        let kept = lease.map(|lease| Kept {
+        let kept = lease.map(|lease| Reuse {
             lease,
-            end,
+            link_end: end,
             renewal,
         });
         let sent = self.send_and_keep(&answer, kept);
@@ -541,13 +489,13 @@ impl<'a, 'p> Response<'a, 'p> {
     }
 
     /// Makes the reply of an answer, and keeps the answer for as long.
-    fn send_and_keep(&mut self, answer: &Answer, kept: Option<Kept>) -> Sent {
+    fn send_and_keep(&mut self, answer: &Answer, kept: Option<Reuse>) -> Sent {
         let hot = &self.shared.hot;
         let key = match self.is_strange {
             true => hot.strange_key(&self.query.name, self.form),
             false => hot.key(&self.query.name, self.form, self.query.qtype),
         };
-        match to_name(&self.query.name) {
+        match self.query.name.to_name() {
             Some(name) => self.send_as(answer, name, &key, kept),
             None => self.scratch.reply.truncate(&self.frame, Head::of(answer)),
         }
@@ -560,7 +508,7 @@ impl<'a, 'p> Response<'a, 'p> {
         answer: &Answer,
         name: Name,
         key: &HotKey<'_>,
-        kept: Option<Kept>,
+        kept: Option<Reuse>,
     ) -> Sent {
         let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
@@ -599,79 +547,7 @@ impl<'a, 'p> Response<'a, 'p> {
     }
 }
 
-/// Whose a name is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// The zone's: of its file, or of a link that may be there. There is an end of them.
-    Zone,
-    /// Somebody's below a zone cut. A reply about it has the records of the cut, whose signatures are kept.
-    Other,
-    /// Made up, for all that the zone knows.
-    Nobody,
-}
-
-/// For how long an answer may be kept.
-struct Kept {
-    lease: Lease,
-    /// When the link ends that it is about.
-    end: Option<UnixTime>,
-    /// When its signatures are to be made anew.
-    renewal: UnixTime,
-}
-
-impl Kept {
-    /// For what has no end and no signatures.
-    fn new(lease: Lease) -> Self {
-        let renewal = UnixTime(u64::MAX);
-        Self {
-            lease,
-            end: None,
-            renewal,
-        }
-    }
-
-    /// With the stamp of the time before the zones were looked at.
-    fn validity(&self, answer: &Answer, stamp: Stamp, now: &Now) -> Validity {
-        let steady = steady_until(answer, self.end, now.unix);
-        Validity {
-            lease: Lease {
-                stamp: self.lease.stamp.with_earlier(stamp),
-                ..self.lease
-            },
-            steady_until: steady.min(UnixTime(self.renewal.0.saturating_sub(1))),
-        }
-    }
-}
-
-/// The code and the origin of the link that alone decides about a name: without it, there is no such
-/// name.
-fn link_at<'n>(zone: &'n Zone, name: &'n WireName) -> Option<(&'n str, &'n Origin)> {
-    Some((zone.link_at(name)?, zone.link_origin()?))
-}
-
-/// Whether a name is one of the zone's own, of which there is an end: of the file, or that of a link. `is_live` tells
-/// whether a link is there, if the name is one that a link may have. Of names below a wildcard, a DNAME, a zone cut or
-/// a link there is no end.
-fn is_own(zone: &Zone, name: &WireName, is_live: bool) -> bool {
-    let is_of_link = || {
-        // Whatever the name leads to, the link that was looked up is the first on the way.
-        zone.link_at(name).is_some() || matches!(zone.search(name), Lookup::Link { .. })
-    };
-    zone.has_name(name) || is_live && is_of_link()
-}
-
 /// Whether an answer says that a name does not exist, and nothing else.
 fn is_name_error(answer: &Answer) -> bool {
     answer.rcode == ResponseCode::NXDomain && answer.answers.is_empty()
-}
-
-/// The last second in which the TTLs of an answer given at `now` are right, if a link ends at `end`: they
-/// are never to reach beyond it (see [`crate::link::Link::cap_ttl`]).
-fn steady_until(answer: &Answer, end: Option<UnixTime>, now: UnixTime) -> UnixTime {
-    let Some(end) = end else {
-        return UnixTime(u64::MAX);
-    };
-    let ttls = answer.answers.iter().map(|record| record.ttl);
-    let longest = u64::from(ttls.max().unwrap_or(0));
-    UnixTime(end.0.saturating_sub(longest + 1).max(now.0))
 }

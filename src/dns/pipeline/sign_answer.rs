@@ -7,7 +7,7 @@
 //! What they were made of is part of what they are found by, so no change can be missed, and none makes others
 //! go. They are kept until half of their life is over.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::Hasher;
 use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,16 +16,15 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
-use siphasher::sip::SipHasher24;
 
 use super::handler::Shared;
 use super::hot::{Form, HotKey, Now, Validity};
 use crate::base::clock::UnixTime;
 use crate::base::name::Shown;
 use crate::base::name::wire::WireName;
-use crate::dns::answer::decide::{Answer, ExtendedError};
+use crate::dns::answer::outcome::{Answer, ExtendedError};
 use crate::dns::answer::records;
-use crate::dns::limits::rate_limit::{Purpose, SignatureLimiter, SignatureLimits};
+use crate::dns::limits::rate_limit::Purpose;
 use crate::dns::wire::query::HEADER_LEN;
 use crate::dnssec::Signing;
 use crate::dnssec::denial::{self, Successor, TYPE_NSEC, TYPE_NXNAME, TYPE_RRSIG};
@@ -63,36 +62,6 @@ impl Unsigned {
             Self::Failed => (ExtendedError::NOT_READY, "the answer cannot be signed"),
         };
         ExtendedError { code, text }
-    }
-}
-
-/// What all signers of a server share.
-#[derive(Debug)]
-pub(crate) struct SigningState {
-    limiter: SignatureLimiter,
-    /// Under a secret key: what somebody registers is not to look like what is signed already.
-    hasher: SipHasher24,
-}
-
-impl SigningState {
-    /// For a server with signed zones or without.
-    pub(crate) fn new(limits: &SignatureLimits, has_signed: bool) -> Self {
-        let seed = RandomState::new();
-        Self {
-            limiter: SignatureLimiter::new(limits, has_signed),
-            hasher: SipHasher24::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
-        }
-    }
-
-    /// What limits signatures.
-    pub(crate) fn limiter(&self) -> &SignatureLimiter {
-        &self.limiter
-    }
-
-    fn digest(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.hasher;
-        hasher.write(bytes);
-        hasher.finish()
     }
 }
 
@@ -316,7 +285,7 @@ impl Signer<'_> {
         };
         let state = &self.shared.signatures;
         let metrics = &self.shared.metrics;
-        if !state.limiter.take(purpose, self.now.instant) {
+        if !state.limiter().take(purpose, self.now.instant) {
             metrics.dnssec_signatures_refused.inc();
             return Err(Unsigned::TooMany);
         }
@@ -396,7 +365,7 @@ impl Signer<'_> {
 
     /// What signatures are made of, but for the time.
     fn digest(&self, set: &CanonicalSet<'_>) -> u64 {
-        let mut hasher = self.shared.signatures.hasher;
+        let mut hasher = self.shared.signatures.hasher();
         hasher.write(self.zone.apex_key());
         hasher.write(set.owner);
         hasher.write(&set.rtype.to_be_bytes());

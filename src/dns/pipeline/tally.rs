@@ -3,7 +3,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::packet::Via;
+use super::via::Via;
 use crate::base::metrics::{
     DnsDrop, DnsResponse, DropReason, LimitAction, LimitKind, Metrics, RateLimited, Transport,
 };

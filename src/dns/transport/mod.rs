@@ -5,4 +5,3 @@ pub mod server;
 pub mod tcp;
 pub mod tls;
 pub(crate) mod udp;
-pub mod watchdog;

@@ -107,7 +107,7 @@ impl<'p> Query<'p> {
     /// The query name in lower case, and its key, as hickory has names; none where hickory thinks that
     /// they are no names, which does not happen.
     pub(crate) fn names(&self) -> Option<(Name, LowerName)> {
-        let name = to_name(&self.name)?;
+        let name = self.name.to_name()?;
         let key = LowerName::from(&name);
         Some((name, key))
     }
@@ -116,13 +116,6 @@ impl<'p> Query<'p> {
     pub(crate) fn record_type(&self) -> RecordType {
         self.qtype.into()
     }
-}
-
-/// A name in hickory's form.
-pub(crate) fn to_name(name: &WireName) -> Option<Name> {
-    let mut made = Name::from_labels(name.iter()).ok()?;
-    made.set_fqdn(true);
-    Some(made)
 }
 
 /// Whether a type is data, or one of which any server knows what is meant: not OPT, and no other

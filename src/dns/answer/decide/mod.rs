@@ -16,210 +16,17 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, HTTPS};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
+use super::outcome::{Answer, Denial, ExtendedError, FullTtl, Step};
+use super::question::{Known, Question, Signed};
 use super::records;
 use crate::base::clock::UnixTime;
-use crate::base::name::wire::WireName;
-use crate::dnssec::denial::{self, Successor, TYPE_NXNAME};
-use crate::dnssec::keys::ZoneKeys;
+use crate::dnssec::denial::{Successor, TYPE_NXNAME};
 use crate::link::{Code, Link, LinkName};
 use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, Zone};
 
 /// How many aliases of a zone are followed for one query. Longer chains are a mistake or a loop;
 /// what was found so far is returned and the resolver goes on from there.
 const MAX_ALIASES: usize = 16;
-
-/// What is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// The query name in the letter case of the query, which the answer repeats.
-    pub name: &'a Name,
-    /// The same name in lower case.
-    pub key: &'a LowerName,
-    /// The query type.
-    pub qtype: RecordType,
-    /// What the zone has beside its file, if it is signed.
-    pub signed: Option<Signed<'a>>,
-}
-
-/// What a signed zone has beside its file.
-#[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
-    /// The keys of the zone.
-    pub keys: &'a ZoneKeys,
-    /// Whether the client wants signatures, and denials that can be signed (RFC 3225 §3).
-    pub wanted: bool,
-}
-
-/// What a signed answer says of the name at which it ends, or of the zone cut to which it refers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// The name.
-    pub owner: Name,
-    /// The types that it has, beside NSEC and RRSIG.
-    pub types: Vec<u16>,
-    /// Up to where nothing else is denied.
-    pub successor: Successor,
-}
-
-/// What the TTL of an RRset is that an answer has with a lower one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FullTtl {
-    /// The owner of the RRset.
-    pub owner: Name,
-    /// Its type.
-    pub rtype: RecordType,
-    /// In seconds.
-    pub ttl: u32,
-}
-
-/// What is known of a link.
-#[derive(Clone, Debug)]
-pub enum Known {
-    /// It is live.
-    Live(Arc<Link>),
-    /// There is none, or it has ended.
-    Absent,
-    /// Nothing can be said: the tiers behind us failed.
-    Unknown(ExtendedError),
-}
-
-/// An extended DNS error (RFC 8914).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtendedError {
-    /// The INFO-CODE.
-    pub code: u16,
-    /// The EXTRA-TEXT, for people.
-    pub text: &'static str,
-}
-
-impl ExtendedError {
-    /// RFC 8914 §4.1: none of the others; the text says what.
-    pub const OTHER: u16 = 0;
-    /// RFC 8914 §4.4: what was known once is told, because it cannot be found out what is now.
-    pub const STALE: Self = Self {
-        code: 3,
-        text: "the link could not be looked up",
-    };
-    /// RFC 8914 §4.15: the server is not fully functional at the moment.
-    pub const NOT_READY: u16 = 14;
-    /// RFC 8914 §4.19: this client, or this kind of query, is not served.
-    pub const PROHIBITED: u16 = 18;
-    /// RFC 8914 §4.21: not authoritative for the name.
-    pub const NOT_AUTHORITATIVE: u16 = 20;
-    /// RFC 8914 §4.22: the query asks for what this server does not do.
-    pub const NOT_SUPPORTED: u16 = 21;
-    /// RFC 8914 §4.24: a server that is needed for the answer cannot be reached.
-    pub const NETWORK_ERROR: u16 = 23;
-    /// RFC 9824 §3.5: a type that cannot be asked for.
-    pub const INVALID_QUERY_TYPE: u16 = 30;
-}
-
-/// What a query is told.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The rcode; with aliases that of the last name (RFC 6604 §3).
-    pub rcode: ResponseCode,
-    /// The AA bit; with aliases that of the first name (RFC 1035 §4.1.1).
-    pub authoritative: bool,
-    /// The answer section.
-    pub answers: Vec<Record>,
-    /// The authority section.
-    pub authorities: Vec<Record>,
-    /// The additional section without OPT.
-    pub additionals: Vec<Record>,
-    /// Whether the answer is useless without its additional section: a referral with glue from
-    /// below the cut must not lose it in silence (RFC 9471 §3.1).
-    pub glue_required: bool,
-    /// Why the answer is as it is, where an operator would ask.
-    pub error: Option<ExtendedError>,
-    /// What the TTLs of RRsets of the answer section are that are cut to what is left of a link's life, where they are
-    /// to be signed.
-    pub full_ttls: Vec<FullTtl>,
-    /// What there is to be proved, if the client wants proofs and the zone is signed.
-    pub denial: Option<Box<Denial>>,
-    /// Whether it was signed.
-    pub signed: bool,
-    /// Whether the client is to come by TCP for it.
-    pub cut: bool,
-}
-
-impl Answer {
-    /// The answer about a name that is in no zone of ours.
-    pub fn not_ours() -> Self {
-        let error = ExtendedError {
-            code: ExtendedError::NOT_AUTHORITATIVE,
-            text: "",
-        };
-        Self::empty(ResponseCode::Refused, Some(error))
-    }
-
-    /// The TTL of an RRset of the answer section when it is not cut, in seconds.
-    pub fn full_ttl(&self, first: &Record) -> u32 {
-        let mut cut = self.full_ttls.iter();
-        let of = cut.find(|full| full.rtype == first.record_type() && full.owner == first.name);
-        of.map_or(first.ttl, |full| full.ttl)
-    }
-
-    /// Says of an answer that it is of what was known once.
-    pub fn mark_stale(&mut self) {
-        self.error = self.error.or(Some(ExtendedError::STALE));
-    }
-
-    /// In place of an answer that cannot be signed now: the client is to come by TCP.
-    pub(crate) fn cut() -> Self {
-        Self {
-            authoritative: true,
-            cut: true,
-            ..Self::empty(ResponseCode::NoError, None)
-        }
-    }
-
-    /// An answer without records.
-    pub fn empty(rcode: ResponseCode, error: Option<ExtendedError>) -> Self {
-        Self {
-            rcode,
-            authoritative: false,
-            answers: Vec::new(),
-            authorities: Vec::new(),
-            additionals: Vec::new(),
-            glue_required: false,
-            error,
-            full_ttls: Vec::new(),
-            denial: None,
-            signed: false,
-            cut: false,
-        }
-    }
-}
-
-impl Denial {
-    /// Its NSEC record; none if the owner is no name, which does not happen. Its TTL is that of other denials
-    /// (RFC 9077 §3).
-    pub(crate) fn record(&self, zone: &Zone) -> Option<Record> {
-        let owner = WireName::from_labels(self.owner.iter())?;
-        let apex = zone.apex_key();
-        let data = denial::nsec(owner.as_bytes(), apex, self.successor, &self.types);
-        let ttl = zone.negative_soa().ttl;
-        let rdata = records::raw(RecordType::NSEC, data);
-        Some(Record::from_rdata(self.owner.clone(), ttl, rdata))
-    }
-}
-
-/// The types that a zone cut has on this side (RFC 4035 §2.3).
-fn cut_types(node: &Node) -> Vec<u16> {
-    let types = node.rrsets().map(|set| set.rtype);
-    let own = types.filter(|rtype| matches!(*rtype, RecordType::NS | RecordType::DS));
-    own.map(u16::from).collect()
-}
-
-/// The outcome of one call of [`answer`].
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// The answer.
-    Ready(Answer),
-    /// The answer depends on this link: find out about it and call again.
-    NeedsLink(LinkName),
-}
 
 /// Answers a question about a name at or below the zone's origin.
 ///
@@ -684,6 +491,13 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The types that a zone cut has on this side (RFC 4035 §2.3).
+fn cut_types(node: &Node) -> Vec<u16> {
+    let types = node.rrsets().map(|set| set.rtype);
+    let own = types.filter(|rtype| matches!(*rtype, RecordType::NS | RecordType::DS));
+    own.map(u16::from).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::time::Instant;
 use super::Prefix;
 use crate::base::metrics::LimitKind;
 use crate::base::name::wire::WireName;
-use crate::dns::wire::query::to_name;
 
 /// How many limited networks are remembered, to tell when it is over.
 const MAX_LIMITED: usize = 256;
@@ -81,7 +80,9 @@ impl Journal {
             since: now,
         });
         drop(state);
-        let name = name.and_then(to_name).map(tracing::field::display);
+        let name = name
+            .and_then(WireName::to_name)
+            .map(tracing::field::display);
         let dry_run = self.is_dry_run;
         tracing::info!(%network, ?kind, name, dry_run, "replies are limited");
     }

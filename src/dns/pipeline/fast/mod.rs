@@ -12,13 +12,11 @@ use std::net::IpAddr;
 
 use super::handler::Handler;
 use super::hot::{Form, HotAnswers, Now};
-use super::packet::{Packet, Via};
-use super::respond::{Answerable, Pending, Reading, Response, Scratch, Signatures};
-use crate::dns::answer::decide::Answer;
-use crate::dns::limits::rate_limit::Scope;
-use crate::dns::wire::message::Message;
+use super::pending::{Answerable, Pending, Signatures};
+use super::respond::{Reading, Response, Scratch};
+use super::via::Via;
 use crate::dns::wire::query::Query;
-use crate::dns::wire::reply::{Head, ReplyBuffer, Sent};
+use crate::dns::wire::reply::Sent;
 
 /// An ordinary query, and the hash by which its answer is looked for.
 pub(crate) struct Prepared<'p> {
@@ -96,32 +94,7 @@ impl Handler {
         let read = (query, Reading::Ordinary);
         Response::new(&self.0, read, from, &now, scratch).after(answerable)
     }
-
-    /// The reply to a query whose answer would take a signature, where there can be no more: to come by TCP.
-    pub(crate) fn reply_unsigned(
-        &self,
-        packet: &Packet<'_>,
-        now: &Now,
-        reply: &mut ReplyBuffer,
-    ) -> Option<Sent> {
-        self.0.metrics.dnssec_signatures_refused.inc();
-        let message;
-        let echo = match packet.query() {
-            Some(prepared) => &prepared.query.echo,
-            None => {
-                message = Message::read(packet.bytes())?;
-                &message.echo
-            }
-        };
-        let (client, via) = packet.from();
-        let frame = self.0.frame(echo, via, client, now.unix);
-        let sent = reply.truncate(&frame, Head::of(&Answer::cut()));
-        // Which names there are, is not known here.
-        Some(Sent {
-            class: sent.class.with(Scope::Kind),
-            ..sent
-        })
-    }
 }
+
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@
 //!
 //! All is bounded by bytes; see [`ring`] for what goes when it is full.
 
+mod atomics;
 mod ring;
 
 use std::ops::BitXor;

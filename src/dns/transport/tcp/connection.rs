@@ -32,7 +32,8 @@ use super::desk::{Desk, Tools};
 use super::output::Output;
 use crate::base::metrics::{DropReason, TcpCloseReason, Transport};
 use crate::dns::pipeline::handler::Handler;
-use crate::dns::pipeline::packet::{Fate, Resolved, Via, Waiting};
+use crate::dns::pipeline::packet::{Fate, Resolved, Waiting};
+use crate::dns::pipeline::via::Via;
 use crate::dns::query_log::{Ends, Sampled};
 use crate::dns::wire::query::HEADER_LEN;
 

@@ -11,9 +11,11 @@ use std::time::Instant;
 use crate::base::metrics::Transport;
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::pipeline::hot::Now;
-use crate::dns::pipeline::packet::{ENCODING, Fate, MAX_TCP_PAYLOAD, Packet};
-use crate::dns::pipeline::respond::{Scratch, Signatures};
+use crate::dns::pipeline::packet::{ENCODING, Fate, Packet};
+use crate::dns::pipeline::pending::Signatures;
+use crate::dns::pipeline::respond::Scratch;
 use crate::dns::pipeline::tally::Tally;
+use crate::dns::pipeline::via::MAX_TCP_PAYLOAD;
 use crate::dns::query_log::Sampled;
 use crate::dns::wire::reply::ReplyBuffer;
 

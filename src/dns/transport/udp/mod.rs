@@ -35,13 +35,15 @@ pub(crate) use self::batch::tell_local;
 use self::batch::{Inbox, Outbox, Peer};
 use self::samples::Samples;
 use self::signing_thread::{Queue, Signer, Unsigned};
-use super::watchdog::Mark;
 use crate::base::metrics::{DropReason, LocalTimes, Times, Transport};
 use crate::dns::pipeline::handler::Handler;
-use crate::dns::pipeline::packet::{ENCODING, Fate, Packet, Via, Waiting};
-use crate::dns::pipeline::respond::{Scratch, Signatures};
+use crate::dns::pipeline::packet::{ENCODING, Fate, Packet, Waiting};
+use crate::dns::pipeline::pending::Signatures;
+use crate::dns::pipeline::respond::Scratch;
 use crate::dns::pipeline::tally::Tally;
+use crate::dns::pipeline::via::Via;
 use crate::dns::query_log::Sampled;
+use crate::dns::watchdog::Mark;
 use crate::dns::wire::reply::ReplyBuffer;
 
 /// How many packets are taken by one system call.

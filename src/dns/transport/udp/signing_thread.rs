@@ -17,11 +17,13 @@ use super::batch::{Outbox, Peer};
 use super::{BATCH, Later, STOP_LOOK, count_times, wait};
 use crate::base::metrics::DropReason;
 use crate::dns::pipeline::handler::Handler;
-use crate::dns::pipeline::packet::{ENCODING, Fate, Via};
-use crate::dns::pipeline::respond::{Scratch, Signatures};
+use crate::dns::pipeline::packet::{ENCODING, Fate};
+use crate::dns::pipeline::pending::Signatures;
+use crate::dns::pipeline::respond::Scratch;
 use crate::dns::pipeline::tally::Tally;
+use crate::dns::pipeline::via::Via;
 use crate::dns::query_log::Sampled;
-use crate::dns::transport::watchdog::Mark;
+use crate::dns::watchdog::Mark;
 
 /// How many queries of either kind may wait: what is signed in some hundredths of a second.
 const QUEUE: usize = 1_024;

@@ -19,7 +19,7 @@ use super::query::{CLASS_IN, Echo, HEADER_LEN, QUESTION_TAIL};
 use crate::base::name::MAX_NAME_LEN;
 use crate::base::name::wire::WireName;
 use crate::dns::answer::chaos::{self, CLASS_CHAOS, Identity};
-use crate::dns::answer::decide::ExtendedError;
+use crate::dns::answer::outcome::ExtendedError;
 
 /// An option code that means nothing to anybody else (RFC 6891 §9).
 const OPTION_FOR_LOCAL_USE: [u8; 2] = 65_001_u16.to_be_bytes();

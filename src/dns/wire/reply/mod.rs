@@ -15,10 +15,9 @@ use super::edns::{
 };
 use super::message::{CookieCheck, Refusal};
 use super::query::{Echo, HEADER_LEN};
-use crate::dns::answer::decide::{Answer, ExtendedError};
+use crate::dns::answer::outcome::{Answer, ExtendedError};
 use crate::dns::limits::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use crate::dns::limits::rate_limit::{Class, Scope};
-use crate::dns::pipeline::hot::HotAnswer;
 use crate::zone::Zone;
 
 /// How many bytes behind the records of a hot answer may be overwritten.
@@ -295,20 +294,24 @@ impl ReplyBuffer {
 
     /// Completes a reply whose records are in their place already. None if it is too long and has to
     /// be encoded again: with additional records that it could do without.
-    pub(crate) fn complete_hot(&mut self, frame: &Frame<'_>, hot: &HotAnswer) -> Option<Sent> {
-        let head = Head::from_bytes(hot.head);
-        let fits = hot.len <= frame.room();
-        // A truncated reply has no records, and so has room for it.
-        let len = if fits { hot.len } else { 0 };
-        let marked = head
-            .is_stale
-            .then(|| frame.with_error(Some(ExtendedError::STALE), len));
+    pub(crate) fn complete_hot(
+        &mut self,
+        frame: &Frame<'_>,
+        head: Head,
+        len: usize,
+    ) -> Option<Sent> {
+        let fits = len <= frame.room();
+        let marked = head.is_stale.then(|| {
+            // A truncated reply has no records, and so has room for the extended error.
+            let records = if fits { len } else { 0 };
+            frame.with_error(Some(ExtendedError::STALE), records)
+        });
         let frame = marked.as_ref().unwrap_or(frame);
         if !fits && head.additionals > 0 {
             return None;
         }
         let sent = match fits {
-            true => self.complete(frame, head, hot.len),
+            true => self.complete(frame, head, len),
             false => self.truncate(frame, head),
         };
         Some(Sent { hot: true, ..sent })

@@ -33,10 +33,12 @@
 //! thread (all of them would hold the same popular names).
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 
 use foldhash::quality::RandomState;
+
+use super::atomics::{
+    AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence, zero_bytes, zero_words,
+};
 
 /// How many places of the index a hash may be at: those of one cache line.
 const WAYS: usize = 8;
@@ -200,13 +202,17 @@ impl Ring {
         let entries = bytes / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
         let buckets = (SLOTS_PER_ENTRY * entries / WAYS).max(1);
         let words = (bytes.saturating_sub(buckets * WAYS * SLOT_BYTES) / 8).max(MAX_WORDS);
-        let zeros = |len| bytemuck::zeroed_slice_box::<AtomicU64>(len);
+        Self::with_sizes(words, buckets, hasher)
+    }
+
+    /// A ring of so many words, whose index grows to so many buckets. An entry may take an eighth of the words.
+    pub(super) fn with_sizes(words: usize, buckets: usize, hasher: RandomState) -> Self {
         // From this position on, so that no slot of an entry is zero, which stands for none.
         let first = words as u64;
         Self {
-            words: zeros(words),
-            index: zeros(buckets * WAYS),
-            marks: bytemuck::zeroed_slice_box(buckets * WAYS),
+            words: zero_words(words),
+            index: zero_words(buckets * WAYS),
+            marks: zero_bytes(buckets * WAYS),
             buckets: AtomicUsize::new(1),
             tail: AtomicU64::new(first),
             writer: Mutex::new(Writer {

@@ -1,0 +1,42 @@
+//! What a decision depends on: the question, and what is known of the link.
+
+use std::sync::Arc;
+
+use hickory_proto::rr::{LowerName, Name, RecordType};
+
+use super::outcome::ExtendedError;
+use crate::dnssec::keys::ZoneKeys;
+use crate::link::Link;
+
+/// A question, and the keys of the zone into which it falls.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The query name in the letter case of the query, which the answer repeats.
+    pub name: &'a Name,
+    /// The same name in lower case.
+    pub key: &'a LowerName,
+    /// The query type.
+    pub qtype: RecordType,
+    /// The keys of the zone, if it is signed.
+    pub signed: Option<Signed<'a>>,
+}
+
+/// The keys of a signed zone, and whether the client wants signatures.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// The keys of the zone.
+    pub keys: &'a ZoneKeys,
+    /// Whether the client wants signatures, and denials that can be signed (RFC 3225 §3).
+    pub wanted: bool,
+}
+
+/// What is known of a link.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// The link is live.
+    Live(Arc<Link>),
+    /// The link does not exist, or has expired.
+    Absent,
+    /// The look-up failed.
+    Unknown(ExtendedError),
+}
