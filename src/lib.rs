@@ -6,7 +6,7 @@
 //! point down, so no two parts use each other. `tests/architecture.rs` compares the list with the code.
 //!
 //! ```text
-//! cli    -> server config access dns dnssec links link store zone
+//! cli    -> server config dnssec links link store
 //! server -> config access dns dnssec http links store zone
 //! config -> dns dnssec http link links store zone
 //! http   -> access link links store

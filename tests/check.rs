@@ -301,7 +301,7 @@ fn what_would_do_harm_is_warned_of() {
     assert_eq!(lines.len(), 3, "{lines:#?}");
     let expected = "warning: DIR/new/links.sqlite: the directory DIR/new is not there; ";
     assert!(lines[0].starts_with(expected), "{lines:#?}");
-    let expected = "warning: DIR/token: others than its owner can read the token; ";
+    let expected = "warning: DIR/token: users other than its owner can read the token; ";
     assert!(lines[1].starts_with(expected), "{lines:#?}");
     let expected = "warning: admin.listen: the admin API speaks plain HTTP on 0.0.0.0:8053: ";
     assert!(lines[2].starts_with(expected), "{lines:#?}");

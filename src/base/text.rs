@@ -1,5 +1,7 @@
 //! Text for one line of a terminal or a log.
 
+use std::error::Error;
+
 /// The text with its control characters escaped, for one line of a terminal or a log: a quoted key
 /// may hold a line break, and what a server sends may hold anything.
 pub(crate) fn one_line(text: &str) -> String {
@@ -11,4 +13,21 @@ pub(crate) fn one_line(text: &str) -> String {
         }
         line
     })
+}
+
+/// An error and its causes, as `effect: cause: …`. An error whose own text has several lines, such as the faults of
+/// zone files, keeps them. A cause that the effect already quotes is left out.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let shown = cause.to_string();
+        if text.is_empty() {
+            text = shown;
+        } else if !text.ends_with(&shown) {
+            text = format!("{text}: {shown}");
+        }
+        next = cause.source();
+    }
+    text
 }

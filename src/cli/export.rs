@@ -15,10 +15,10 @@ use std::time::Instant;
 use anyhow::Context;
 
 use super::api_client::{Link, Page};
-use super::links::Client;
-use super::serve::Stop;
+use super::args::{ExportArgs, ExportFormat};
+use super::client::Client;
+use super::stop::Stop;
 use super::transfer::{self, Screen, Server};
-use super::{ExportArgs, ExportFormat};
 use crate::base::files::Draft;
 use crate::base::progress::{Extent, Progress};
 use crate::link::Origin;

@@ -1,41 +1,19 @@
 //! `tinyns add`, `get` and `health`: one request to the admin API, and its answer for people.
 
 use std::fmt::Write as _;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 
-use anyhow::Context;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use url::Url;
 
-use super::api_client::{Answer, Api, NewLink, is_loopback, parse_server};
-use super::{AccessArgs, AddArgs, Exit, GetArgs, HealthArgs, UsageError, load, print, say};
+use super::api_client::{Answer, Api, NewLink};
+use super::args::{AddArgs, GetArgs, HealthArgs, load};
+use super::client::{Client, admin_url};
+use super::outcome::{Exit, UsageError};
+use super::output::{print, say};
 use crate::base::clock::Clock;
-use crate::base::environment;
-use crate::base::files::read_regular;
 use crate::base::text::one_line;
-use crate::config::Config;
-use crate::server::TOKEN_VARIABLE;
-
-/// How much of a token file is read, in bytes; its first line is the token.
-const MAX_TOKEN_FILE_LEN: u64 = 1_024;
-
-/// Why a request cannot even be made.
-#[derive(Debug, thiserror::Error)]
-enum ClientError {
-    #[error("the configuration switches the admin API off (admin.listen); name one with --server")]
-    NoAdmin,
-    #[error("no token for {0}: set {TOKEN_VARIABLE} or name a file with --token-file")]
-    NoToken(Url),
-    #[error("{TOKEN_VARIABLE} is not UTF-8 text")]
-    TokenVariable,
-    #[error("cannot read the token file {}; the server makes it on its first start", .file.display())]
-    NoTokenFile { file: PathBuf, source: io::Error },
-    #[error("the first line of {0} is not a token: visible ASCII characters and no blanks")]
-    NotAToken(String),
-}
 
 /// Makes a link, and prints it.
 pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
@@ -126,97 +104,6 @@ pub(super) fn health(args: HealthArgs, config: Option<&Path>) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-/// An admin API with what it takes to use it.
-pub(super) struct Client {
-    pub(super) api: Api,
-    pub(super) token: String,
-    /// Where its server answers queries, if that is known.
-    dns: Option<SocketAddr>,
-}
-
-impl Client {
-    pub(super) fn new(args: &AccessArgs, path: Option<&Path>) -> anyhow::Result<Self> {
-        let variable = environment::value(TOKEN_VARIABLE);
-        let named = match (&args.token_file, variable) {
-            (Some(file), _) => Some(token_in(file)?),
-            (None, Some(token)) => {
-                let token = token
-                    .into_string()
-                    .map_err(|_| ClientError::TokenVariable)?;
-                Some(first_line(&token, TOKEN_VARIABLE)?)
-            }
-            (None, None) => None,
-        };
-        if let Some(server) = args.server.server.clone() {
-            let token = match named {
-                Some(token) => token,
-                // The token of this machine's server is not for any other server, unless the
-                // operator says so by naming the configuration that holds it.
-                None if path.is_none() && !is_loopback(&server) => {
-                    return Err(ClientError::NoToken(server).into());
-                }
-                None => token_in(&load(path)?.admin.token_file)?,
-            };
-            return Ok(Self {
-                api: Api::new(server),
-                token,
-                dns: None,
-            });
-        }
-        let config = load(path)?;
-        let server = admin_url(&config)?;
-        let token = match named {
-            Some(token) => token,
-            None => token_in(&config.admin.token_file)?,
-        };
-        Ok(Self {
-            api: Api::new(server),
-            token,
-            dns: config.dns.listen.first().copied().map(reachable),
-        })
-    }
-}
-
-/// The admin API that a configuration describes, as seen from its own machine.
-fn admin_url(config: &Config) -> anyhow::Result<Url> {
-    let address = config.admin.listen.first().ok_or(ClientError::NoAdmin)?;
-    let url = format!("http://{}", reachable(*address));
-    parse_server(&url).with_context(|| format!("cannot make a URL of {address}"))
-}
-
-/// Where a listener is reached from its own machine: "any address" is none to connect to.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
-/// The token in the first line of a file.
-fn token_in(file: &Path) -> Result<String, ClientError> {
-    let read = read_regular(file, MAX_TOKEN_FILE_LEN);
-    let bytes = read.map_err(|source| ClientError::NoTokenFile {
-        file: file.into(),
-        source,
-    })?;
-    first_line(
-        &String::from_utf8_lossy(&bytes),
-        &file.display().to_string(),
-    )
-}
-
-/// A text's first line as a token. It goes into a header, so it must not hold a line break; what it
-/// is instead is not shown, since it may be a secret with a typo.
-fn first_line(text: &str, origin: &str) -> Result<String, ClientError> {
-    let token = text.lines().next().unwrap_or_default().trim();
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(ClientError::NotAToken(origin.into()));
-    }
-    Ok(token.into())
-}
-
 fn json(answer: &Answer) -> String {
     format!("{}\n", answer.json.trim_end())
 }
@@ -301,7 +188,8 @@ fn dig(name: &str, dns: Option<SocketAddr>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::api_client::tests::LINK;
+    use crate::cli::api_client::testing::LINK;
+    use crate::cli::client::reachable;
 
     fn answer(created: bool, json: &str) -> Answer {
         Answer {
@@ -373,76 +261,6 @@ mod tests {
         check("0.0.0.0:53", "dig @127.0.0.1 TXT a.b +short");
         check("[::]:5300", "dig @::1 -p 5300 TXT a.b +short");
         check("127.0.0.1:0", "dig TXT a.b +short");
-    }
-
-    #[test]
-    fn the_admin_api_of_a_configuration() {
-        let url = |listen: &str| {
-            let config = Config::parse(&format!("[admin]\nlisten = {listen}\n"), Path::new("t"));
-            admin_url(&config.unwrap())
-                .map(String::from)
-                .map_err(|e| e.to_string())
-        };
-        assert_eq!(url("\"127.0.0.1:8053\"").unwrap(), "http://127.0.0.1:8053/");
-        assert_eq!(url("\"0.0.0.0:8053\"").unwrap(), "http://127.0.0.1:8053/");
-        assert_eq!(
-            url("[\"[::]:80\", \"192.0.2.1:1\"]").unwrap(),
-            "http://[::1]/"
-        );
-        assert_eq!(
-            url("[]").unwrap_err(),
-            "the configuration switches the admin API off (admin.listen); name one with --server"
-        );
-    }
-
-    #[test]
-    fn tokens() {
-        let ok = |text: &str| first_line(text, "x").unwrap();
-        assert_eq!(ok("secret"), "secret");
-        assert_eq!(ok(" secret \r\nanything"), "secret");
-        for text in ["", "\n", "\nsecret", "a b", "a\u{e9}", "a\u{7f}"] {
-            assert_eq!(
-                first_line(text, "x").unwrap_err().to_string(),
-                "the first line of x is not a token: visible ASCII characters and no blanks",
-                "{text:?}"
-            );
-        }
-        let error = anyhow::Error::new(token_in(Path::new("/nonexistent/t")).unwrap_err());
-        assert_eq!(
-            format!("{error:#}"),
-            "cannot read the token file /nonexistent/t; the server makes it on its first start: \
-             No such file or directory (os error 2)"
-        );
-    }
-
-    fn access(server: &str, token_file: Option<PathBuf>) -> AccessArgs {
-        AccessArgs {
-            server: super::super::ServerArgs {
-                server: Some(parse_server(server).unwrap()),
-            },
-            token_file,
-        }
-    }
-
-    #[test]
-    fn a_foreign_server_does_not_get_this_machines_token() {
-        // The variable would be a token that was named; the test says nothing where it is set.
-        if environment::value(TOKEN_VARIABLE).is_some() {
-            return;
-        }
-        let refused = |server: &str| {
-            let client = Client::new(&access(server, None), None);
-            client.err().unwrap().to_string()
-        };
-        assert_eq!(
-            refused("https://dns.example/"),
-            "no token for https://dns.example/: set TINYNS_ADMIN_TOKEN or name a file with \
-             --token-file"
-        );
-        // Loopback gets as far as looking for the default token file, which is there where a server has run.
-        if !Path::new("data/admin.token").exists() {
-            assert!(refused("http://127.0.0.1:1/").starts_with("cannot read the token file data/"));
-        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use anyhow::{Context, anyhow};
 use nix::libc::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use super::stop::Stop;
 use crate::base::clock::Clock;
 use crate::base::logging::StatusLine;
 use crate::base::progress::{Extent, Progress};
 use crate::config::Config;
-use crate::dns::Pulse;
 use crate::links::{WarmPhase, WarmStatus};
 use crate::server::system::handed::Handed;
 use crate::server::system::manager::ServiceManager;
@@ -25,10 +25,6 @@ const SERVING: &str = "serving";
 /// What it shows of one that a reload has left with something old.
 const NOT_RELOADED: &str =
     "serving what there was: a file that was read again has faults, which the log tells";
-/// The shortest time between two looks at the workers, which come round within a tenth of a second.
-const SHORTEST_BEAT: Duration = Duration::from_millis(250);
-/// Signals to stop that come within this time after one of them are the same one.
-const TOGETHER: Duration = Duration::from_millis(500);
 /// How often the bar of the warm load is drawn.
 const DRAW_TIME: Duration = Duration::from_millis(200);
 
@@ -76,27 +72,13 @@ async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> 
     };
     announce(&running);
     manager.ready(SERVING).await;
-    let beats = tokio::spawn(beat(manager.clone(), running.pulse()));
+    let pings = tokio::spawn(running.watchdog(manager.clone()));
     let mut bar = status.map(WarmBar::new);
     let outcome = watch(&mut running, &mut signals, &manager, &mut bar).await;
     drop(bar);
     let outcome = stop(running, signals, &manager, outcome).await;
-    beats.abort();
+    pings.abort();
     outcome
-}
-
-/// Tells the service manager that all is well for as long as it is, if it wants to hear it.
-async fn beat(manager: ServiceManager, pulse: Pulse) {
-    let Some(time) = manager.beat() else { return };
-    let mut beats = tokio::time::interval(time.max(SHORTEST_BEAT));
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        beats.tick().await;
-        match pulse.is_there() {
-            true => manager.alive().await,
-            false => error!("a UDP worker does not come round; the service manager is not told"),
-        }
-    }
 }
 
 async fn stop(
@@ -234,17 +216,6 @@ struct Signals {
     _file_size: Signal,
 }
 
-/// The signals that mean the same: stop.
-///
-/// A stop has often two senders, such as a service manager and a shell, or a terminal and what runs in it. So
-/// signals that come together are one.
-pub(super) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    /// When the last one came.
-    last: Option<Instant>,
-}
-
 impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
@@ -252,33 +223,5 @@ impl Signals {
             stop: Stop::new()?,
             _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
-    }
-}
-
-impl Stop {
-    /// From now on these signals do not end the process by themselves.
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            last: None,
-        })
-    }
-
-    /// Waits for one of them and gives its name.
-    pub(super) async fn recv(&mut self) -> &'static str {
-        loop {
-            let name = tokio::select! {
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.terminate.recv() => "SIGTERM",
-            };
-            match self.last {
-                Some(last) if last.elapsed() < TOGETHER => {}
-                _ => {
-                    self.last = Some(Instant::now());
-                    return name;
-                }
-            }
-        }
     }
 }

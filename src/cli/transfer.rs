@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::api_client::ApiError;
-use super::links::Client;
-use super::serve::Stop;
+use super::client::Client;
+use super::stop::Stop;
 use crate::base::progress::{Meter, Progress};
 
 /// For how long calls that fail are made again: a server that is started anew is back by then.

@@ -1,73 +1,68 @@
-//! `[dns]`: where the name server listens, and what it tells of itself.
+//! `[dns]`: where the name server listens, and what it says about itself.
 
-use toml::Spanned;
+use std::net::SocketAddr;
 
-use super::DnsConfig;
-use super::listen::Seen;
-use super::problem::Problem;
-use super::raw::RawDns;
-use super::reader::ConfigReader;
+use super::listen::{Claimed, listen_somewhere};
+use super::problem::ConfigProblem;
+use super::section::Section;
+use super::tcp::tcp;
+use super::tls::{TlsConfig, tls};
+use crate::dns::transport::tcp::TcpLimits;
 use crate::dns::wire::edns::{DEFAULT_UDP_PAYLOAD, MAX_NSID, MAX_UDP_PAYLOAD, MIN_UDP_PAYLOAD};
 use crate::dns::{Identity, MAX_IDENTITY_TEXT, Settings};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:5300";
 
-impl ConfigReader<'_> {
-    pub(super) fn dns(&self, raw: RawDns, seen: &mut Seen) -> DnsConfig {
-        let listen = self.listen_somewhere(raw.listen, "dns.listen", DEFAULT_LISTEN, seen);
-        let udp_payload = self.number(
-            raw.udp_payload,
-            "dns.udp_payload",
-            (MIN_UDP_PAYLOAD, MAX_UDP_PAYLOAD),
-            " bytes",
-            DEFAULT_UDP_PAYLOAD,
-        );
-        let identity = Identity {
-            version: self.short_text(raw.version, "dns.version", MAX_IDENTITY_TEXT),
-            id: self.short_text(raw.identity, "dns.identity", MAX_IDENTITY_TEXT),
-        };
-        let settings = Settings {
-            udp_payload,
-            nsid: raw.nsid.and_then(|raw| self.nsid(&raw)),
-            identity,
-            // What other sections decide is not here.
+/// The name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Where it listens, on UDP and on TCP; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// What replies are like.
+    pub settings: Settings,
+    /// `[dns.tcp]`
+    pub tcp: TcpLimits,
+    /// `[dns.tls]`, if it is there.
+    pub tls: Option<TlsConfig>,
+}
+
+pub(super) fn dns(section: &Section<'_>, claimed: &mut Claimed) -> DnsConfig {
+    let payload = MIN_UDP_PAYLOAD..=MAX_UDP_PAYLOAD;
+    DnsConfig {
+        listen: listen_somewhere(section, DEFAULT_LISTEN, claimed),
+        settings: Settings {
+            udp_payload: section.number("udp_payload", payload, "bytes", DEFAULT_UDP_PAYLOAD),
+            nsid: section.parsed("nsid", nsid),
+            identity: Identity {
+                version: section.parsed("version", identity_text),
+                id: section.parsed("identity", identity_text),
+            },
+            // Other sections set the other fields.
             ..Settings::default()
-        };
-        DnsConfig {
-            listen,
-            settings,
-            tcp: self.tcp(raw.tcp),
-            tls: raw.tls.map(|raw| self.tls(raw, seen)),
-        }
+        },
+        tcp: section.section("tcp", tcp),
+        tls: section.optional("tls", |section| tls(section, claimed)),
     }
+}
 
-    /// A text as it is, or bytes in hexadecimal behind `0x`: RFC 5001 §2.3 leaves open what is in it.
-    fn nsid(&self, raw: &Spanned<String>) -> Option<Box<[u8]>> {
-        let text = raw.get_ref();
-        let bytes = match text.strip_prefix("0x") {
-            Some(digits) => from_hex(digits),
-            None => Some(text.as_bytes().into()),
-        };
-        let problem = match bytes {
-            None => Problem::Hex(text.clone()),
-            Some(bytes) if bytes.is_empty() || bytes.len() > MAX_NSID => {
-                Problem::Length { max: MAX_NSID }
-            }
-            Some(bytes) => return Some(bytes),
-        };
-        self.note(raw.span(), "dns.nsid", problem);
-        None
+/// A text as it is, or bytes in hexadecimal after `0x`: RFC 5001 §2.3 leaves the contents open.
+fn nsid(text: &str) -> Result<Box<[u8]>, ConfigProblem> {
+    let bytes = match text.strip_prefix("0x") {
+        Some(digits) => from_hex(digits).ok_or_else(|| ConfigProblem::Hex(text.into()))?,
+        None => text.as_bytes().into(),
+    };
+    if (1..=MAX_NSID).contains(&bytes.len()) {
+        return Ok(bytes);
     }
+    Err(ConfigProblem::Length { max: MAX_NSID })
+}
 
-    /// A text of 1 to `max` bytes.
-    fn short_text(&self, raw: Option<Spanned<String>>, key: &str, max: usize) -> Option<String> {
-        let raw = raw?;
-        if (1..=max).contains(&raw.get_ref().len()) {
-            return Some(raw.into_inner());
-        }
-        self.note(raw.span(), key, Problem::Length { max });
-        None
+fn identity_text(text: &str) -> Result<String, ConfigProblem> {
+    if (1..=MAX_IDENTITY_TEXT).contains(&text.len()) {
+        return Ok(text.into());
     }
+    let max = MAX_IDENTITY_TEXT;
+    Err(ConfigProblem::Length { max })
 }
 
 fn from_hex(digits: &str) -> Option<Box<[u8]>> {

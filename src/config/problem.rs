@@ -1,21 +1,17 @@
-//! What can be wrong with a configuration, and how it is told: one line, with the place in front.
+//! What can be wrong with a configuration: one line for each fault, which begins with its place.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::MAX_FILE_LEN;
-use super::listen::MAX_LISTEN;
-use super::process::MAX_ACCOUNT_LEN;
-use super::query_log::{MAX_IDENTITY_LEN, MAX_SOCKET_LEN};
-use super::rate_limit::MAX_EXEMPT;
-use super::redis::{MAX_URLS, MAX_WORD_LEN};
 use crate::base::name::{ZoneName, ZoneNameError};
-use crate::base::toml_text::MAX_FAULTS;
-use crate::dns::limits::rate_limit::PrefixError;
+use crate::base::prefix::PrefixError;
 use crate::link::OriginError;
 use crate::links::redis::RedisUrlError;
+
+/// The most faults that are reported at once.
+const MAX_FAULTS: usize = 50;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +25,14 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not a configuration file.
-    #[error("{}: larger than {MAX_FILE_LEN} bytes", .0.display())]
-    TooLarge(PathBuf),
-    /// The file cannot be read, and nobody knows why.
+    #[error("{}: larger than {max} bytes", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The most bytes.
+        max: u64,
+    },
+    /// The file holds no configuration, for a reason that is not known.
     #[error("{}: not a configuration file", .0.display())]
     Unreadable(PathBuf),
     /// Something in the file is wrong.
@@ -39,12 +40,12 @@ pub enum ConfigError {
     Invalid(Faults),
 }
 
-/// All that is wrong with a configuration, a line a fault.
+/// All that is wrong with a configuration, with a line for each fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
-    /// In the order of the file: at least one, and at most `MAX_FAULTS`.
+    /// In the order of the file: at least one, at most 50.
     pub shown: Vec<Fault>,
-    /// How many more were met; there may be others yet.
+    /// How many more were found; there may be others.
     pub more: usize,
 }
 
@@ -61,7 +62,7 @@ pub struct Fault {
     /// The key with the names of its tables, as `zone.origin`; empty where there is none.
     pub key: String,
     /// What is wrong.
-    pub problem: Problem,
+    pub problem: ConfigProblem,
 }
 
 impl Faults {
@@ -99,18 +100,18 @@ impl fmt::Display for Faults {
 
 /// What is wrong with a value of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// A byte sequence that is not UTF-8.
+pub enum ConfigProblem {
+    /// The file is not UTF-8.
     #[error("not UTF-8 text")]
     NotUtf8,
-    /// TOML does not allow it, the key is unknown, or the value is of another type.
+    /// The text is not TOML, a key is unknown, or a value is of another type.
     #[error("{0}")]
     Toml(String),
-    /// A key that has no default is not there.
+    /// A key without a default is missing.
     #[error("missing; {part} needs {key:?}")]
     Missing {
         /// What needs the key.
-        part: &'static str,
+        part: String,
         /// The key.
         key: &'static str,
     },
@@ -123,27 +124,34 @@ pub enum Problem {
     /// The name server has to listen somewhere.
     #[error("at least one address is needed")]
     NoAddress,
-    /// Too many addresses for one part.
-    #[error("{0} addresses; at most {MAX_LISTEN} are allowed")]
-    TooManyAddresses(usize),
-    /// The address is listened on already.
-    #[error("{address} is already in line {line}")]
+    /// A list that is too long.
+    #[error("{found} {items}; at most {max} are allowed")]
+    TooMany {
+        /// How many items it has.
+        found: usize,
+        /// What they are, in the plural.
+        items: &'static str,
+        /// How many it may have.
+        max: usize,
+    },
+    /// Another section or line has the address.
+    #[error("{address} is already used in line {line}")]
     DuplicateAddress {
         /// The address.
         address: SocketAddr,
-        /// Where it stands first.
+        /// The line where it is first.
         line: usize,
     },
-    /// The address is one that another part listens on by default.
-    #[error("{address} is already the default of {key}; give that another one")]
+    /// Another section listens on the address by default.
+    #[error("{address} is the default of {key}; set that key to another address")]
     DefaultAddress {
         /// The address.
         address: SocketAddr,
-        /// The key that is not in the file.
-        key: &'static str,
+        /// The key of that section, which is not in the file.
+        key: String,
     },
     /// Not an even number of hexadecimal digits.
-    #[error("{0:?} is not bytes in hexadecimal behind 0x")]
+    #[error("{0:?} is not an even number of hexadecimal digits after 0x")]
     Hex(String),
     /// A text that is empty or too long.
     #[error("not 1 to {max} bytes long")]
@@ -155,22 +163,23 @@ pub enum Problem {
     #[error("at least one zone is needed; leave the key out for the default zone")]
     NoZone,
     /// No zone holds links.
-    #[error("no zone has a redirect_host, so there is none to hold links")]
+    #[error("no zone has a redirect_host, so no zone can hold links; set it in one of them")]
     NoLinkZone,
     /// Not the name of a zone.
     #[error(transparent)]
     Origin(ZoneNameError),
     /// Not the origin of a zone that holds links.
     #[error(
-        "{0}; with redirect_host the names of the zone stand in URLs, so its origin has letters, digits, hyphens and underscores only; without it any name will do"
+        "{0}; redirect_host puts the origin into URLs, where only letters, digits, hyphens and underscores are \
+         allowed; without redirect_host any name is allowed"
     )]
     LinkOrigin(OriginError),
-    /// The origin has a zone already.
-    #[error("{origin} is already in line {line}")]
+    /// Another zone has the origin.
+    #[error("{origin} is already the origin of the zone in line {line}")]
     DuplicateOrigin {
         /// The origin.
         origin: ZoneName,
-        /// Where it stands first.
+        /// The line where it is first.
         line: usize,
     },
     /// Not a host label.
@@ -180,7 +189,7 @@ pub enum Problem {
     #[error("{0:?} and the origin leave no room for a code of 63 characters")]
     RedirectHostTooLong(String),
     /// Out of range.
-    #[error("{value} is not within {min} to {max}{unit}")]
+    #[error("{value} is not within {min} to {max}{}{unit}", Blank(unit))]
     Range {
         /// The value.
         value: i64,
@@ -188,7 +197,7 @@ pub enum Problem {
         min: u32,
         /// The highest allowed.
         max: u32,
-        /// Empty, or a blank and the unit.
+        /// The unit; empty for a number without one.
         unit: &'static str,
     },
     /// Not one of the words allowed here.
@@ -196,10 +205,10 @@ pub enum Problem {
     Choice {
         /// The word.
         found: String,
-        /// The allowed ones, as a phrase.
-        known: &'static str,
+        /// The allowed words, as a phrase.
+        known: String,
     },
-    /// A key of another store than the one that is chosen.
+    /// A key of another store than the chosen one.
     #[error("belongs to the {belongs:?} store, and kind is {kind:?}")]
     OtherStore {
         /// The store that has this key.
@@ -207,25 +216,22 @@ pub enum Problem {
         /// The store of this configuration.
         kind: &'static str,
     },
-    /// An existence filter for a store of which not all changes are seen.
-    #[error("only with kind = \"sqlite\"")]
+    /// An existence filter for a store that does not show all changes.
+    #[error("needs the \"sqlite\" store, and kind is \"dynamodb\"")]
     NoFilter,
     /// Not a prefix of addresses.
     #[error("{0:?}: {1}")]
     Prefix(String, PrefixError),
-    /// Too many prefixes.
-    #[error("{0} prefixes; at most {MAX_EXEMPT} are allowed")]
-    TooManyPrefixes(usize),
     /// Not a name that DynamoDB allows.
-    #[error("{0:?} is not a table's name: 3 to 255 letters, digits, and any of \"_-.\"")]
+    #[error("{0:?} is not the name of a table: 3 to 255 letters, digits, and any of \"_-.\"")]
     Table(String),
     /// Not the name of a region.
     #[error("{0:?} is not the name of a region, such as \"eu-central-1\"")]
     Region(String),
-    /// Not a place to send requests to.
+    /// Not the URL of a service.
     #[error("{0:?} is not an http or https URL, such as \"http://127.0.0.1:8000\"")]
     Endpoint(String),
-    /// A key of another mode than the one that is chosen.
+    /// A key of another mode than the chosen one.
     #[error("belongs to the mode {belongs:?}, and mode is {mode:?}")]
     OtherMode {
         /// The mode that has this key.
@@ -236,54 +242,87 @@ pub enum Problem {
     /// Not the URL of a Redis server. The text is not shown: it may have a password in it.
     #[error(transparent)]
     RedisUrl(RedisUrlError),
-    /// Redis has to be somewhere.
+    /// The list of Redis servers is empty.
     #[error("at least one URL is needed")]
     NoUrl,
-    /// Too many URLs.
-    #[error("{0} URLs; at most {MAX_URLS} are allowed")]
-    TooManyUrls(usize),
-    /// One server has one URL.
+    /// Several URLs for one server.
     #[error("{0} URLs; the mode \"node\" takes one")]
     NotOneUrl(usize),
-    /// The server has a URL already.
-    #[error("the server {0} is there twice")]
+    /// Two URLs lead to one server.
+    #[error("the server {0} is listed twice")]
     DuplicateServer(String),
     /// Some URLs are for TLS and some are not.
-    #[error("redis:// and rediss:// do not go together")]
+    #[error("redis:// and rediss:// cannot be mixed; use one of them in all URLs")]
     MixedSchemes,
-    /// The URLs lead to one thing, but not to the same part of it, or not as the same user.
+    /// The URLs differ in the database or the user.
     #[error("user, password and database have to be the same in all URLs")]
     OtherAccount,
     /// A database other than 0.
-    #[error("a cluster has no database but 0; leave it out of the URL")]
+    #[error("a cluster has only database 0; leave the number out of the URL")]
     ClusterDatabase,
     /// Certificates, but no TLS.
-    #[error("belongs to rediss:// URLs, and these are redis://")]
+    #[error("only for TLS; use rediss:// URLs, or remove this key")]
     NoTls,
     /// Not a user or group.
     #[error(
-        "{0:?} is not the name or number of a user or group: 1 to {MAX_ACCOUNT_LEN} bytes without \
-         blanks and colons"
+        "{text:?} is not the name or number of a user or group: 1 to {max} bytes without blanks and \
+         colons"
     )]
-    Account(String),
-    /// Not a name that can be a part of keys, or that sentinels allow.
-    #[error("not 1 to {MAX_WORD_LEN} letters, digits, and any of \"_-.\"")]
-    RedisWord,
-    /// The query log has to go somewhere.
+    Account {
+        /// The text.
+        text: String,
+        /// The most bytes.
+        max: usize,
+    },
+    /// Not a name that can be a part of keys, or that sentinels allow. The text is not shown.
+    #[error("not 1 to {max} letters, digits, and any of \"_-.\"")]
+    RedisWord {
+        /// The most characters.
+        max: usize,
+    },
+    /// The query log has no destination.
     #[error("missing; [query_log] needs \"file\" or \"socket\"")]
     NoDestination,
-    /// The query log goes to one place.
-    #[error("the log goes to a file or to a socket, and there is a file in line {0}")]
+    /// The query log has two destinations.
+    #[error(
+        "the log goes to a file or to a socket, and line {0} names a file; remove one of the two"
+    )]
     TwoDestinations(usize),
-    /// A bound for a file where there is none.
+    /// A limit for a file, and no file.
     #[error("belongs to \"file\", and the log goes to a socket")]
     NoLogFile,
     /// Longer than the path of a socket can be.
-    #[error("{0} bytes; the path of a socket has at most {MAX_SOCKET_LEN}")]
-    SocketPath(usize),
+    #[error("{len} bytes; the path of a socket has at most {max}")]
+    SocketPath {
+        /// Its length in bytes.
+        len: usize,
+        /// The most bytes.
+        max: usize,
+    },
     /// Not a name of a server.
-    #[error("{0:?} is not 1 to {MAX_IDENTITY_LEN} bytes without control characters")]
-    Identity(String),
+    #[error("{text:?} is not 1 to {max} bytes without control characters")]
+    Identity {
+        /// The text.
+        text: String,
+        /// The most bytes.
+        max: usize,
+    },
+}
+
+impl ConfigProblem {
+    /// The problem of a list with more items than `max`; `items` is what they are, in the plural.
+    pub(super) fn too_many(found: usize, items: &'static str, max: usize) -> Self {
+        Self::TooMany { found, items, max }
+    }
+}
+
+/// A blank before a unit, if there is a unit.
+struct Blank<'a>(&'a str);
+
+impl fmt::Display for Blank<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "" } else { " " })
+    }
 }
 
 /// The key in front of a message, if there is one.

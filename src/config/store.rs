@@ -1,22 +1,22 @@
-//! `[store]`: where links are kept. Each store has keys of its own; those of another are refused.
+//! `[store]`: where links are kept. Each store has keys of its own, and refuses those of another.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use toml::Spanned;
-
-use super::problem::Problem;
-use super::raw::RawStore;
-use super::reader::{ConfigReader, is_word};
+use super::problem::ConfigProblem;
+use super::section::{Section, is_word};
 use crate::store::DynamoConfig;
 
-const DEFAULT_STORE_PATH: &str = "data/links.sqlite";
-/// The article's table.
+const SQLITE: &str = "sqlite";
+const DYNAMODB: &str = "dynamodb";
+
+const DEFAULT_PATH: &str = "data/links.sqlite";
+/// The table of the article that describes such links.
 const DEFAULT_TABLE: &str = "tinyUrl";
 /// A new table with on-demand billing takes 12,000 reads of a link a second: a flood of random names
 /// leaves room for other servers and programs.
 const DEFAULT_READS_PER_SECOND: u32 = 1_000;
-/// More than a table gives, but a number that a typing mistake does not exceed by accident.
+/// More than a table gives, but a typing mistake hardly stays below it.
 const MAX_READS_PER_SECOND: u32 = 1_000_000;
 
 /// Where the links are kept.
@@ -31,69 +31,58 @@ pub enum StoreConfig {
     DynamoDb(DynamoConfig),
 }
 
-impl ConfigReader<'_> {
-    /// The store, and how many look-ups a second for queries may go to it, if that has a bound.
-    pub(super) fn store(&self, raw: RawStore) -> (StoreConfig, Option<NonZeroU32>) {
-        let (sqlite, dynamodb) = ("sqlite", "dynamodb");
-        let known = "\"sqlite\" or \"dynamodb\"";
-        let kind = self.choice(raw.kind.clone(), "store.kind", known, |word| match word {
-            None | Some("sqlite") => Some(sqlite),
-            Some("dynamodb") => Some(dynamodb),
-            Some(_) => None,
-        });
-        let span = |raw: &Option<Spanned<String>>| raw.as_ref().map(Spanned::span);
-        for (key, belongs, place) in [
-            ("store.path", sqlite, span(&raw.path)),
-            ("store.table", dynamodb, span(&raw.table)),
-            ("store.region", dynamodb, span(&raw.region)),
-            ("store.endpoint_url", dynamodb, span(&raw.endpoint_url)),
-            (
-                "store.create_table",
-                dynamodb,
-                raw.create_table.as_ref().map(Spanned::span),
-            ),
-            (
-                "store.reads_per_second",
-                dynamodb,
-                raw.reads_per_second.as_ref().map(Spanned::span),
-            ),
-        ] {
-            // Which keys belong to an unknown store nobody knows, either.
-            let other = kind.filter(|kind| *kind != belongs);
-            if let (Some(place), Some(kind)) = (place, other) {
-                self.note(place, key, Problem::OtherStore { belongs, kind });
-            }
-        }
-        if kind == Some(dynamodb) {
-            let (key, range) = ("store.reads_per_second", (0, MAX_READS_PER_SECOND));
-            let (raw_reads, unit) = (raw.reads_per_second.clone(), " look-ups a second");
-            let reads = self.number(raw_reads, key, range, unit, DEFAULT_READS_PER_SECOND);
-            let config = StoreConfig::DynamoDb(self.dynamodb(raw));
-            return (config, NonZeroU32::new(reads));
-        }
-        let path = self.file(raw.path, "store.path", DEFAULT_STORE_PATH);
-        (StoreConfig::Sqlite { path }, None)
+/// The store, and how many look-ups a second for queries may go to it; none for no limit.
+pub(super) fn store(section: &Section<'_>) -> (StoreConfig, Option<NonZeroU32>) {
+    let kinds = [(SQLITE, SQLITE), (DYNAMODB, DYNAMODB)];
+    let kind = section.choice("kind", &kinds);
+    // If the kind is unknown, nobody knows which keys belong to another store.
+    let only_of = |belongs| {
+        let other = kind.filter(|kind| *kind != belongs);
+        section.refusing(other.map(|kind| ConfigProblem::OtherStore { belongs, kind }))
+    };
+    let path = only_of(SQLITE).file("path", DEFAULT_PATH);
+    let (table, reads_per_second) = dynamodb(&only_of(DYNAMODB));
+    if kind == Some(DYNAMODB) {
+        return (StoreConfig::DynamoDb(table), reads_per_second);
     }
+    (StoreConfig::Sqlite { path }, None)
+}
 
-    fn dynamodb(&self, raw: RawStore) -> DynamoConfig {
-        let table = |text: &str| (3..=255).contains(&text.len()) && is_word(text, "_-.");
-        let region = |text: &str| (1..=63).contains(&text.len()) && is_word(text, "-");
-        let endpoint = |text: &str| {
-            url::Url::parse(text)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        };
-        DynamoConfig {
-            table: self
-                .text(raw.table, "store.table", table, Problem::Table)
-                .unwrap_or_else(|| DEFAULT_TABLE.into()),
-            region: self.text(raw.region, "store.region", region, Problem::Region),
-            endpoint_url: self.text(
-                raw.endpoint_url,
-                "store.endpoint_url",
-                endpoint,
-                Problem::Endpoint,
-            ),
-            create_table: raw.create_table.is_some_and(Spanned::into_inner),
-        }
-    }
+fn dynamodb(section: &Section<'_>) -> (DynamoConfig, Option<NonZeroU32>) {
+    let config = DynamoConfig {
+        table: section
+            .parsed("table", table)
+            .unwrap_or_else(|| DEFAULT_TABLE.into()),
+        region: section.parsed("region", region),
+        endpoint_url: section.parsed("endpoint_url", endpoint),
+        create_table: section.flag("create_table", false),
+    };
+    let reads_per_second = section.number(
+        "reads_per_second",
+        0..=MAX_READS_PER_SECOND,
+        "look-ups a second",
+        DEFAULT_READS_PER_SECOND,
+    );
+    (config, NonZeroU32::new(reads_per_second))
+}
+
+fn table(text: &str) -> Result<String, ConfigProblem> {
+    let is_good = (3..=255).contains(&text.len()) && is_word(text, "_-.");
+    is_good
+        .then(|| text.into())
+        .ok_or_else(|| ConfigProblem::Table(text.into()))
+}
+
+fn region(text: &str) -> Result<String, ConfigProblem> {
+    let is_good = (1..=63).contains(&text.len()) && is_word(text, "-");
+    is_good
+        .then(|| text.into())
+        .ok_or_else(|| ConfigProblem::Region(text.into()))
+}
+
+fn endpoint(text: &str) -> Result<String, ConfigProblem> {
+    let url = url::Url::parse(text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .map(|_| text.into())
+        .ok_or_else(|| ConfigProblem::Endpoint(text.into()))
 }

@@ -20,7 +20,6 @@ use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics, Outcome, Reload};
 use crate::base::name::ZoneName;
 use crate::config::{Config, StoreConfig, TlsConfig};
-use crate::dns::Pulse;
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::transport::server::{DnsServer, Listener};
@@ -34,6 +33,8 @@ use crate::http::{Front, ServeLimits, admin_router, redirect_router, serve};
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, WarmStatus};
 use crate::server::sockets::{Sockets, StreamListener};
+use crate::server::system::manager::ServiceManager;
+use crate::server::watchdog;
 use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
 use crate::zone::{Diagnostic, LoadError, Signings, ZoneConfig, ZoneSet, Zones};
 
@@ -251,9 +252,9 @@ impl Running {
         &self.redirect
     }
 
-    /// Whether the threads that answer queries still come round.
-    pub fn pulse(&self) -> Pulse {
-        self.handler.pulse().clone()
+    /// Sends watchdog pings to the service manager for as long as the threads that answer queries are alive.
+    pub fn watchdog(&self, manager: ServiceManager) -> impl Future<Output = ()> + use<> {
+        watchdog::ping(manager, self.handler.pulse().clone())
     }
 
     /// How far the load of all links into Redis is, where there is one.

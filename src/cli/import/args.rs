@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use url::Url;
 
-use super::super::AccessArgs;
+use super::super::access::AccessArgs;
 use super::columns::{Column, Delimiter};
 use crate::cli::api_client;
 use crate::link::Origin;

@@ -10,9 +10,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::columns::{Columns, Layout};
 use super::encoding::{self, Text};
+use super::piece::{Identity, PIECE_RECORDS, Piece, Position};
 use super::record::Record;
 use super::rows::{MAX_LEN, Read, Rows};
-use super::source::{Identity, PIECE_RECORDS, Piece, Position};
 use crate::base::progress::Extent;
 
 /// How much of a file its identity looks at, in bytes.

@@ -26,13 +26,13 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::links::Client;
+use super::super::client::Client;
 use super::super::transfer::{Patience, Screen, Server};
 use super::record::{Called, Flaw, Record, Terms};
 use super::report::{Done, Outcome, Why};
 use super::targets::{Destination, Targets};
 use crate::base::clock::{Clock, UnixTime};
-use crate::cli::api_client::{Batch, LineResult, NewLink, Problem, is_passing};
+use crate::cli::api_client::{Batch, LineResult, NewLink, ProblemDocument, is_passing};
 use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
 
 /// How many lines one request has at most.
@@ -347,7 +347,7 @@ fn rfc3339(time: UnixTime) -> anyhow::Result<String> {
 }
 
 /// What a line came to that made no link.
-fn refusal(terms: &Terms, problem: Option<&Problem>, now: UnixTime) -> Outcome {
+fn refusal(terms: &Terms, problem: Option<&ProblemDocument>, now: UnixTime) -> Outcome {
     match problem {
         // It ended while the line was on its way.
         Some(problem) if problem.kind() == "expiry-refused" && is_over(terms, now) => {

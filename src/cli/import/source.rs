@@ -13,62 +13,20 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::super::transfer::{Patience, Screen};
+use super::file::File;
+use super::piece::{Identity, PIECE_RECORDS, Piece, Position};
 use super::record::Record;
 use crate::base::progress::Extent;
 use crate::store::Segment;
 use crate::store::dynamodb::{ForeignPage, ForeignTable};
 
-/// How many records a piece has at most.
-pub(super) const PIECE_RECORDS: usize = 500;
 /// How many pieces may wait. A page of DynamoDB has 1 MiB at most.
 const QUEUED: usize = 4;
 /// Into how many segments a table is divided.
 const SEGMENTS: u32 = 4;
-
-/// Where a part of a source is to be read from.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Position {
-    Begin,
-    /// Behind this byte of a file, in this line.
-    File {
-        offset: u64,
-        line: u64,
-    },
-    /// Behind this key of a segment.
-    Key(String),
-    /// There is no more.
-    End,
-}
-
-/// What a source is, so that nobody takes the state of another one for its own.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum Identity {
-    /// A file: its name, its length and the MD5 digest of its beginning.
-    File {
-        format: String,
-        name: String,
-        size: u64,
-        begins: String,
-    },
-    /// A table, and where it is.
-    Table { name: String, place: String },
-}
-
-/// Some records in a row.
-#[derive(Debug)]
-pub(super) struct Piece {
-    /// Which part of the source they are from.
-    pub(super) part: usize,
-    pub(super) records: Vec<Record>,
-    /// Where the next piece of that part begins.
-    pub(super) next: Position,
-}
 
 /// The pieces as they are read; an error ends them.
 pub(super) type Pieces = mpsc::Receiver<anyhow::Result<Piece>>;
@@ -81,7 +39,7 @@ pub(super) struct Table {
 
 /// A source that is open, and not yet read.
 pub(super) enum Source {
-    File(super::file::File),
+    File(File),
     Table(Table),
 }
 
@@ -200,11 +158,4 @@ impl Scan {
             }
         }
     }
-}
-
-/// Says that reading has ended before the end; it cannot, unless a reader broke down.
-pub(super) fn check_all_read(positions: &[Position]) -> anyhow::Result<()> {
-    let all = positions.iter().all(|position| *position == Position::End);
-    anyhow::ensure!(all, "reading broke down");
-    Ok(())
 }

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use super::piece::{Identity, Position};
 use super::report::Counts;
-use super::source::{Identity, Position};
 use crate::base::files::{self, read_whole};
 
 /// What the file is; another number is another program's.

@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::print;
+use super::output::print;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::name::ZoneName;
 use crate::config::Config;

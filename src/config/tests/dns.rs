@@ -49,7 +49,7 @@ fn what_replies_cannot_be_like() {
     ] {
         refused(
             &format!("nsid = \"{hex}\""),
-            &format!("dns.nsid: {shown} is not bytes in hexadecimal behind 0x"),
+            &format!("dns.nsid: {shown} is not an even number of hexadecimal digits after 0x"),
         );
     }
     for nsid in ["", "0x", &"x".repeat(129)] {

@@ -92,8 +92,8 @@ fn what_is_wrong_with_a_query_log() {
         ),
         (
             "file = \"a\"\nsocket = \"b\"",
-            "t.toml:3: query_log.socket: the log goes to a file or to a socket, and there is a file \
-             in line 2",
+            "t.toml:3: query_log.socket: the log goes to a file or to a socket, and line 2 names a \
+             file; remove one of the two",
         ),
         (
             "file = \"\"",
@@ -125,8 +125,8 @@ fn what_is_wrong_with_a_query_log() {
         ),
         (
             "file = \"a\"\nmessages = \"all\"",
-            "t.toml:3: query_log.messages: unknown value \"all\", expected \"queries\", \
-             \"responses\" or \"both\"",
+            "t.toml:3: query_log.messages: unknown value \"all\", expected \"both\", \
+             \"queries\" or \"responses\"",
         ),
         (
             "file = \"a\"\nidentity = \"\"",

@@ -199,11 +199,11 @@ fn check_second_url(url: &str, expected: &str) {
 #[test]
 fn redis_urls_go_together() {
     for same in ["redis://u:secret@a", "redis://u:secret@A:6379/0"] {
-        check_second_url(same, "the server a:6379 is there twice");
+        check_second_url(same, "the server a:6379 is listed twice");
     }
     check_second_url(
         "rediss://u:secret@b",
-        "redis:// and rediss:// do not go together",
+        "redis:// and rediss:// cannot be mixed; use one of them in all URLs",
     );
     for other in [
         "redis://b",
@@ -218,7 +218,7 @@ fn redis_urls_go_together() {
     }
     check_second_url(
         "redis://u:secret@b/1",
-        "a cluster has no database but 0; leave it out of the URL",
+        "a cluster has only database 0; leave the number out of the URL",
     );
     let sentinels = "mode = \"sentinel\"\nsentinel_master = \"m\"\nurl = ";
     check_redis(
@@ -260,7 +260,7 @@ fn check_line(line: &str, expected: &str) {
 #[test]
 fn the_rest_of_redis_is_checked() {
     check_line("password_file = \"\"", "a path must not be empty");
-    let expected = "belongs to rediss:// URLs, and these are redis://";
+    let expected = "only for TLS; use rediss:// URLs, or remove this key";
     check_line("ca_file = \"ca.pem\"", expected);
     check_redis(
         "url = \"rediss://a\"\nca_file = \"\"",

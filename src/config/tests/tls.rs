@@ -56,7 +56,7 @@ fn what_tls_needs() {
         (
             "listen",
             "listen = \"127.0.0.1:5300\"",
-            "dns.tls.listen: 127.0.0.1:5300 is already the default of dns.listen; give that another one",
+            "dns.tls.listen: 127.0.0.1:5300 is the default of dns.listen; set that key to another address",
         ),
         (
             "certificate",

@@ -62,7 +62,7 @@ group = "a:b"
             "t.toml:3:1: dns.listn: unknown key; did you mean \"listen\"? Known here: listen, \
              udp_payload, nsid, version, identity, tcp, tls",
             "t.toml:4:15: dns.udp_payload: 100 is not within 512 to 4096 bytes",
-            "t.toml:5:8: dns.nsid: \"0xz\" is not bytes in hexadecimal behind 0x",
+            "t.toml:5:8: dns.nsid: \"0xz\" is not an even number of hexadecimal digits after 0x",
             "t.toml:7:8: dns.tcp.idle: invalid type: string \"10\", expected a whole number",
             "t.toml:8:12: dns.tcp.lifetime: -1 is not within 0 to 604800 seconds",
             "t.toml:9:1: dns.tls: missing; [dns.tls] needs \"certificate\"",
@@ -82,15 +82,15 @@ group = "a:b"
              Known here: keys, signature_validity, signature_jitter, inception_offset, \
              dnskey_ttl, propagation_delay",
             "t.toml:24:8: store.path: belongs to the \"sqlite\" store, and kind is \"dynamodb\"",
-            "t.toml:25:9: store.table: \"a b\" is not a table's name: 3 to 255 letters, digits, \
+            "t.toml:25:9: store.table: \"a b\" is not the name of a table: 3 to 255 letters, digits, \
              and any of \"_-.\"",
             "t.toml:26:20: store.reads_per_second: -1 is not within 0 to 1000000 look-ups a \
              second",
             "t.toml:29:21: redis.url: not a redis:// or rediss:// URL with a host, such as \
              \"redis://127.0.0.1:6379\"",
-            "t.toml:29:33: redis.url: a cluster has no database but 0; leave it out of the URL",
+            "t.toml:29:33: redis.url: a cluster has only database 0; leave the number out of the URL",
             "t.toml:30:8: redis.keep: 0 is not within 1 to 604800 seconds",
-            "t.toml:32:10: cache.filter: only with kind = \"sqlite\"",
+            "t.toml:32:10: cache.filter: needs the \"sqlite\" store, and kind is \"dynamodb\"",
             "t.toml:33:11: cache.refresh: 0 is not within 1 to 86400 seconds",
             "t.toml:35:8: rate_limit.slip: 11 is not within 0 to 10",
             "t.toml:36:24: rate_limit.exempt: \"net\": not a prefix, such as \"192.0.2.0/24\" or \

@@ -1,0 +1,234 @@
+//! Requests to the admin API, and how their answers are read.
+
+use std::io;
+use std::time::Duration;
+
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+use url::Url;
+
+use super::error::ApiError;
+use super::messages::{Answer, Link, NewLink, Page, ProblemDocument, Readiness, Zones};
+use super::scheme::other_scheme;
+use crate::link::{Code, Origin};
+
+/// The longest time for connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time for a whole request; the server itself gives up after 25 seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time for a health check.
+pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest answer that is read, in bytes. A link has a URL of at most 2,048 bytes.
+pub(super) const MAX_ANSWER_LEN: u64 = 64 * 1024;
+/// The largest page of links, in bytes.
+const MAX_PAGE_LEN: u64 = 16 * 1024 * 1024;
+/// How many links a page has; the API gives no more.
+const PAGE_LINKS: &str = "1000";
+
+/// An admin API.
+pub(crate) struct Api {
+    server: Url,
+    pub(super) agent: Agent,
+}
+
+impl Api {
+    /// The API at this URL; nothing is sent yet.
+    pub(crate) fn new(server: Url) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .build();
+        Self {
+            server,
+            agent: config.new_agent(),
+        }
+    }
+
+    /// Makes a link.
+    pub(crate) fn create(
+        &self,
+        token: &str,
+        zone: Option<&Origin>,
+        new: &NewLink<'_>,
+    ) -> Result<Answer, ApiError> {
+        let url = self.url("v1/links", zone)?;
+        let response = self
+            .agent
+            .post(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .content_type("application/json")
+            .send(serde_json::to_string(new)?);
+        self.link(response)
+    }
+
+    /// Looks a link up.
+    pub(crate) fn get(
+        &self,
+        token: &str,
+        zone: Option<&Origin>,
+        code: &Code,
+    ) -> Result<Answer, ApiError> {
+        let url = self.url(&format!("v1/links/{code}"), zone)?;
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        self.link(response)
+    }
+
+    /// Where the API is.
+    pub(crate) fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// The zones that hold links; the first is the default.
+    pub(crate) fn zones(&self, token: &str) -> Result<Vec<Origin>, ApiError> {
+        let url = self.url("v1/zones", None)?;
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &json));
+        }
+        let zones = serde_json::from_str::<Zones>(&json).map_err(|_| self.foreign(status))?;
+        let origins = zones.zones.iter().map(|zone| Origin::parse(&zone.origin));
+        match origins.collect::<Result<Vec<_>, _>>() {
+            Ok(origins) if !origins.is_empty() => Ok(origins),
+            _ => Err(self.foreign(status)),
+        }
+    }
+
+    /// A page of the links of a zone.
+    pub(crate) fn list(
+        &self,
+        token: &str,
+        zone: &Origin,
+        cursor: Option<&str>,
+    ) -> Result<Page, ApiError> {
+        let mut url = self.url("v1/links", Some(zone))?;
+        url.query_pairs_mut().append_pair("limit", PAGE_LINKS);
+        if let Some(cursor) = cursor {
+            url.query_pairs_mut().append_pair("cursor", cursor);
+        }
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        let (status, json) = self.read(response, MAX_PAGE_LEN)?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &json));
+        }
+        match serde_json::from_str::<Page>(&json) {
+            Ok(page) if page.links.iter().all(Link::is_sound) => Ok(page),
+            _ => Err(self.foreign(status)),
+        }
+    }
+
+    /// Asks how the server stands.
+    pub(crate) fn readiness(&self) -> Result<Readiness, ApiError> {
+        let url = self.url("readyz", None)?;
+        let response = self
+            .agent
+            .get(url.as_str())
+            .config()
+            .timeout_global(Some(HEALTH_TIMEOUT))
+            .build()
+            .call();
+        let (status, body) = self.read(response, MAX_ANSWER_LEN)?;
+        let expected = |said: &Readiness| match said.serves {
+            true => status == StatusCode::OK,
+            false => status == StatusCode::SERVICE_UNAVAILABLE,
+        };
+        match serde_json::from_str::<Readiness>(&body) {
+            Ok(said) if expected(&said) => Ok(said),
+            _ => Err(self.refusal(status, &body)),
+        }
+    }
+
+    pub(super) fn url(&self, path: &str, zone: Option<&Origin>) -> Result<Url, ApiError> {
+        let mut url = self.server.join(path)?;
+        if let Some(zone) = zone {
+            url.query_pairs_mut().append_pair("zone", zone.as_str());
+        }
+        Ok(url)
+    }
+
+    /// The link in a response.
+    fn link(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Answer, ApiError> {
+        let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
+        if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
+            return Err(self.refusal(status, &json));
+        }
+        match serde_json::from_str::<Link>(&json) {
+            Ok(link) if link.is_sound() => Ok(Answer {
+                link,
+                created: status == StatusCode::CREATED,
+                json,
+            }),
+            _ => Err(self.foreign(status)),
+        }
+    }
+
+    pub(super) fn read(
+        &self,
+        response: Result<Response<Body>, ureq::Error>,
+        limit: u64,
+    ) -> Result<(StatusCode, String), ApiError> {
+        let mut response = response.map_err(|e| self.failure(e))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(limit);
+        match body.read_to_string() {
+            Ok(body) => Ok((status, body)),
+            Err(ureq::Error::BodyExceedsLimit(_)) => Err(self.foreign(status)),
+            Err(e) => Err(self.failure(e)),
+        }
+    }
+
+    pub(super) fn refusal(&self, status: StatusCode, body: &str) -> ApiError {
+        let problem = serde_json::from_str::<ProblemDocument>(body).ok();
+        match problem.and_then(|problem| problem.reason()) {
+            Some(reason) => ApiError::Refused { status, reason },
+            None => self.foreign(status),
+        }
+    }
+
+    pub(super) fn foreign(&self, status: StatusCode) -> ApiError {
+        let server = self.server.clone();
+        // So do many servers answer to plain HTTP at a port of TLS.
+        if server.scheme() == "http"
+            && status == StatusCode::BAD_REQUEST
+            && let Some(other) = other_scheme(&self.server)
+        {
+            return ApiError::WrongScheme { server, other };
+        }
+        ApiError::Foreign { server, status }
+    }
+
+    pub(super) fn failure(&self, source: ureq::Error) -> ApiError {
+        let server = self.server.clone();
+        match source {
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                ApiError::NotRunning { server }
+            }
+            ureq::Error::Timeout(_) => ApiError::TimedOut { server },
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
+                ApiError::TimedOut { server }
+            }
+            source => match other_scheme(&self.server) {
+                Some(other) => ApiError::WrongScheme { server, other },
+                None => ApiError::Unreachable {
+                    server,
+                    source: source.into(),
+                },
+            },
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Many links in one request: a body of lines, and an answer with a line for each.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::time::Duration;
+
+use ureq::http::StatusCode;
+
+use super::api::{Api, MAX_ANSWER_LEN};
+use super::error::ApiError;
+use super::messages::{Batch, LineResult, Link};
+use crate::link::Origin;
+
+/// The longest time for a batch of some hundred links. The server creates 64 at once, and each may take ten seconds
+/// while its store is slow.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// The media type of lines of JSON.
+const NDJSON: &str = "application/x-ndjson";
+
+impl Api {
+    /// Makes many links: `body` has `lines` lines, each a [`NewLink`].
+    ///
+    /// The API answers while it is still being sent to, and stops reading where nobody takes its
+    /// answers, as this client does not before all is sent. So a body has to be so small that the
+    /// answers fit into what the two ends buffer: see [`super::import`].
+    pub(crate) fn batch(&self, token: &str, zone: &Origin, body: &str, lines: usize) -> Batch {
+        let mut results = Vec::with_capacity(lines);
+        let failure = self.send_batch(token, zone, body, lines, &mut results);
+        Batch {
+            results,
+            failure: failure.err(),
+        }
+    }
+
+    fn send_batch(
+        &self,
+        token: &str,
+        zone: &Origin,
+        body: &str,
+        lines: usize,
+        results: &mut Vec<LineResult>,
+    ) -> Result<(), ApiError> {
+        let url = self.url("v1/links:batch", Some(zone))?;
+        let response = self
+            .agent
+            .post(url.as_str())
+            .config()
+            .timeout_global(Some(BATCH_TIMEOUT))
+            .build()
+            .header("authorization", format!("Bearer {token}"))
+            .content_type(NDJSON)
+            .send(body);
+        let response = response.map_err(|e| self.failure(e))?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let (_, body) = self.read(Ok(response), MAX_ANSWER_LEN)?;
+            return Err(self.refusal(status, &body));
+        }
+        let mut answers = BufReader::new(response.into_body().into_reader());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let mut limited = answers.by_ref().take(MAX_ANSWER_LEN);
+            let read = limited.read_until(b'\n', &mut line);
+            let read = read.map_err(|e| self.failure(e.into()))?;
+            if read == 0 && results.len() == lines {
+                return Ok(());
+            }
+            if !line.ends_with(b"\n") && read < MAX_ANSWER_LEN as usize {
+                let broken = io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off");
+                return Err(self.failure(ureq::Error::Io(broken)));
+            }
+            match serde_json::from_slice::<LineResult>(&line) {
+                Ok(result)
+                    if results.len() < lines
+                        && result.line == results.len() as u64 + 1
+                        && result.link.as_ref().is_none_or(Link::is_sound) =>
+                {
+                    results.push(result);
+                }
+                _ => return Err(self.foreign(status)),
+            }
+        }
+    }
+}

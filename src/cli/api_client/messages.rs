@@ -1,0 +1,144 @@
+//! What the admin API is sent, and what it answers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ApiError;
+use crate::base::text::one_line;
+use crate::link::LinkName;
+
+/// A link to be made, as the admin API takes it.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewLink<'a> {
+    pub(crate) url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<u32>,
+}
+
+/// A link, as the admin API shows it and an export writes it.
+#[derive(Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) code: Option<String>,
+    pub(crate) name: String,
+    pub(crate) short_url: Option<String>,
+    pub(crate) url: String,
+    pub(crate) created_at: Option<String>,
+    pub(crate) expires_at: Option<String>,
+    pub(crate) ttl: Option<u32>,
+    pub(crate) version: Option<u64>,
+    /// False in the answer to a change that other servers do not show yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) visible_elsewhere: Option<bool>,
+}
+
+impl Link {
+    /// Whether its name is one: it goes into a command line for people to copy, and into files.
+    pub(super) fn is_sound(&self) -> bool {
+        LinkName::parse(&self.name).is_ok()
+    }
+}
+
+/// A page of links.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    pub(crate) links: Vec<Link>,
+    /// What to ask for the next one with, if there is one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// What became of one line of a batch.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LineResult {
+    pub(super) line: u64,
+    pub(crate) status: u16,
+    pub(crate) link: Option<Link>,
+    pub(crate) problem: Option<ProblemDocument>,
+}
+
+/// What became of a batch, as far as that is known.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The results of the first lines, in their order.
+    pub(crate) results: Vec<LineResult>,
+    /// Why there are no more, if that is not all. Lines without a result may have been done.
+    pub(crate) failure: Option<ApiError>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Zones {
+    pub(super) zones: Vec<Zone>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Zone {
+    pub(super) origin: String,
+}
+
+/// An answer that holds a link.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The link.
+    pub(crate) link: Link,
+    /// Whether the request made it.
+    pub(crate) created: bool,
+    /// The body as it came.
+    pub(crate) json: String,
+}
+
+/// What `/readyz` says.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Readiness {
+    status: String,
+    pub(super) serves: bool,
+    takes_changes: bool,
+    #[serde(default)]
+    reasons: Vec<String>,
+}
+
+impl Readiness {
+    /// Whether the server does what it is asked about.
+    pub(crate) fn is_well(&self, with_changes: bool) -> bool {
+        self.serves && (self.takes_changes || !with_changes)
+    }
+}
+
+/// The state and its reasons, in one line.
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line(&self.status))?;
+        if !self.reasons.is_empty() {
+            write!(f, ": {}", one_line(&self.reasons.join("; ")))?;
+        }
+        if self.serves && !self.takes_changes {
+            f.write_str(" (queries are answered; changes of links are refused)")?;
+        }
+        Ok(())
+    }
+}
+
+/// A problem document (RFC 9457 §3.1), as far as it is shown.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ProblemDocument {
+    r#type: Option<String>,
+    title: Option<String>,
+    detail: Option<String>,
+}
+
+impl ProblemDocument {
+    /// What the API calls it, such as `code-taken`; empty where it is not one of ours.
+    pub(crate) fn kind(&self) -> &str {
+        let kind = self.r#type.as_deref().unwrap_or_default();
+        kind.strip_prefix("urn:tinyns:problem:").unwrap_or_default()
+    }
+
+    /// What is wrong, in one line.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let reason = self.detail.as_ref().or(self.title.as_ref());
+        reason.map(|reason| one_line(reason))
+    }
+}

@@ -1,0 +1,22 @@
+//! The client of the admin API.
+//!
+//! It blocks, since most commands make one request and end; commands that make many use threads. It follows no
+//! redirects and uses no proxy of the environment: either would send the token to a server that the operator did not
+//! name.
+
+mod api;
+mod batch;
+mod error;
+mod messages;
+mod scheme;
+mod url;
+
+pub(crate) use self::api::Api;
+pub(crate) use self::error::{ApiError, is_passing};
+pub(crate) use self::messages::{Answer, Batch, LineResult, Link, NewLink, Page, ProblemDocument};
+pub(crate) use self::url::{http_url, is_loopback, parse_server};
+
+#[cfg(test)]
+pub(in crate::cli) mod testing;
+#[cfg(test)]
+mod tests;

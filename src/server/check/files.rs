@@ -1,0 +1,134 @@
+//! The files that the server reads and writes.
+
+use std::fs;
+use std::path::Path;
+
+use super::Findings;
+use crate::access::AdminToken;
+use crate::base::clock::Clock;
+use crate::base::environment;
+use crate::base::files::{self, is_open_to_others};
+use crate::config::{Config, StoreConfig};
+use crate::dns::CookieSecrets;
+use crate::dns::query_log::QueryLog;
+use crate::dnssec::keys::{KeyRing, KeysError};
+use crate::links::redis;
+use crate::server::TOKEN_VARIABLE;
+use crate::store::sqlite;
+use crate::zone::ZoneSet;
+
+impl Findings {
+    /// Warns of a file with a secret that others than its owner can read.
+    fn exposure(&mut self, file: &Path, secret: &str) {
+        if is_open_to_others(file) {
+            let file = file.display();
+            self.warnings.push(format!(
+                "{file}: users other than its owner can read {secret}; set its mode to 0600"
+            ));
+        }
+    }
+
+    /// The zone files, and the keys of signed zones.
+    pub(super) fn zones(&mut self, config: &Config) {
+        match ZoneSet::load(config.zones.clone()) {
+            Ok((zones, warnings)) => {
+                let warnings = warnings.iter().map(ToString::to_string);
+                self.warnings.extend(warnings.chain(zones.ttls_beyond()));
+            }
+            Err(error) => {
+                let errors = error.errors.iter().map(ToString::to_string);
+                self.errors.extend(errors);
+            }
+        }
+        for ring in keys(config) {
+            if let Some(ring) = self.take(ring) {
+                self.warnings.extend_from_slice(ring.warnings());
+            }
+        }
+    }
+
+    /// The secrets of cookies, and the certificate of DNS over TLS.
+    pub(super) fn secrets(&mut self, config: &Config) {
+        if let Some(file) = &config.cookie_secrets {
+            self.take(CookieSecrets::load(file));
+            self.exposure(file, "the secrets of DNS cookies");
+        }
+        if let Some(tls) = &config.dns.tls {
+            let warnings = self.take(tls.files.check(Clock::default().now()));
+            let warnings = warnings.unwrap_or_default();
+            self.warnings
+                .extend(warnings.iter().map(ToString::to_string));
+        }
+    }
+
+    /// The file of the embedded store.
+    pub(super) fn store(&mut self, config: &Config) {
+        if let StoreConfig::Sqlite { path } = &config.store
+            && let Some(Some(missing)) = self.take(sqlite::check_file(path))
+        {
+            self.warnings.push(format!(
+                "{}: the directory {} does not exist; the server would create it, with a new store without \
+                 links",
+                path.display(),
+                missing.display()
+            ));
+        }
+    }
+
+    /// The password and the certificates for Redis.
+    pub(super) fn redis(&mut self, config: &Config) {
+        if let Some(config) = &config.redis {
+            self.take(redis::check(config));
+            if let Some(file) = &config.password_file {
+                self.exposure(file, "the Redis password");
+            }
+        }
+    }
+
+    /// The file or socket of the query log.
+    pub(super) fn query_log(&mut self, config: &Config) {
+        if let Some(config) = &config.query_log {
+            self.take(QueryLog::check(config));
+        }
+    }
+
+    /// The admin token: the environment or a file holds it, and the server creates the file if it is missing.
+    pub(super) fn token(&mut self, config: &Config) {
+        match environment::text(TOKEN_VARIABLE) {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                let read = AdminToken::from_text(&text);
+                let what = "is not a token";
+                self.take(read.map_err(|e| anyhow::anyhow!("{TOKEN_VARIABLE} {what}: {e}")));
+                return;
+            }
+            Err(_) => {
+                self.errors
+                    .push(format!("{TOKEN_VARIABLE} is not UTF-8 text"));
+                return;
+            }
+        }
+        let file = &config.admin.token_file;
+        if fs::symlink_metadata(file).is_ok() {
+            self.take(AdminToken::load(file));
+            self.exposure(file, "the token");
+            return;
+        }
+        if let Err(error) = files::check_new(file, true) {
+            let file = file.display();
+            self.errors.push(format!(
+                "the token file {file} does not exist and cannot be created: {error}"
+            ));
+        }
+    }
+}
+
+/// The keys of all signed zones.
+fn keys(config: &Config) -> impl Iterator<Item = Result<KeyRing, KeysError>> {
+    let signed = config
+        .zones
+        .iter()
+        .filter_map(|zone| Some((zone, zone.dnssec.as_ref()?)));
+    let now = Clock::default().now();
+    signed.map(move |(zone, dnssec)| KeyRing::load(dnssec, &zone.origin, now))
+}
