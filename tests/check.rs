@@ -299,11 +299,11 @@ fn what_would_do_harm_is_warned_of() {
     );
     let lines = warnings(&config);
     assert_eq!(lines.len(), 3, "{lines:#?}");
-    let expected = "warning: DIR/new/links.sqlite: the directory DIR/new is not there; ";
+    let expected = "warning: DIR/new/links.sqlite: the directory DIR/new does not exist; ";
     assert!(lines[0].starts_with(expected), "{lines:#?}");
     let expected = "warning: DIR/token: users other than its owner can read the token; ";
     assert!(lines[1].starts_with(expected), "{lines:#?}");
-    let expected = "warning: admin.listen: the admin API speaks plain HTTP on 0.0.0.0:8053: ";
+    let expected = "warning: admin.listen: the admin API speaks plain HTTP on 0.0.0.0:8053, ";
     assert!(lines[2].starts_with(expected), "{lines:#?}");
     // The check has made nothing.
     assert!(!place.path().join("new").exists());

@@ -2,7 +2,7 @@
 //! they say where something is wrong, and their exit codes.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ fn get_takes_what_add_printed() {
     check_failed(
         &on(&server, &zones),
         2,
-        "the link is one of the zone t.example.net, and --zone says s.example.com",
+        "the link is in the zone t.example.net, and --zone is s.example.com",
     );
     check_failed(
         &on(&server, &["get", "x.other.example"]),
@@ -160,7 +160,7 @@ fn options_that_were_ignored_are_told_three_times() {
     assert!(
         again
             .out
-            .contains("note       the link was there already and is unchanged\n"),
+            .contains("note       the link exists already and was not changed\n"),
         "{again:?}"
     );
     assert!(!again.out.contains("ignored"), "{again:?}");
@@ -184,7 +184,7 @@ fn options_that_were_ignored_are_told_three_times() {
     );
     assert_eq!(
         told.err,
-        "tinyns: the link was there already and is unchanged; ignored: --expires, --ttl\n"
+        "tinyns: the link exists already and was not changed; ignored: --expires, --ttl\n"
     );
     let told = on(&server, &[&other[..], &["--json"]].concat());
     assert_eq!(told.code, Some(3), "{told:?}");
@@ -216,25 +216,60 @@ fn options_that_were_ignored_are_told_three_times() {
     check_failed(&on(&server, &taken), 1, "refused (409 Conflict)");
 }
 
-/// A server of HTTPS that is not ours.
-fn https_server(dir: &Path) -> (Process, SocketAddr) {
-    let file = |name: &str| dir.join(name).display().to_string();
-    let (key, certificate) = (file("key.pem"), file("cert.pem"));
-    let new =
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=tests";
-    let mut args: Vec<_> = new.split(' ').collect();
-    args.extend(["-keyout", &key, "-out", &certificate]);
+/// A server of HTTPS that is not ours, with a certificate for 127.0.0.1, and the file of the authority that issued it.
+struct HttpsServer {
+    _process: Process,
+    address: SocketAddr,
+    authority: PathBuf,
+}
+
+fn openssl(args: &str, more: &[&str]) {
+    let args: Vec<_> = args.split(' ').chain(more.iter().copied()).collect();
     run("openssl", &args);
+}
+
+fn https_server(dir: &Path, authority: &str) -> HttpsServer {
+    let file = |name: &str| {
+        dir.join(format!("{authority}-{name}"))
+            .display()
+            .to_string()
+    };
+    let (ca_key, ca) = (file("ca.key"), file("ca.pem"));
+    let (key, request, certificate) = (file("key.pem"), file("request.pem"), file("cert.pem"));
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(
+        &format!("req -x509 {new} -days 2 -subj /CN={authority}"),
+        &["-keyout", &ca_key, "-out", &ca],
+    );
+    let name = "-subj /CN=tests -addext subjectAltName=IP:127.0.0.1";
+    openssl(
+        &format!("req {new} {name}"),
+        &["-keyout", &key, "-out", &request],
+    );
+    openssl(
+        "x509 -req -days 2 -copy_extensions copyall",
+        &[
+            "-in",
+            &request,
+            "-CA",
+            &ca,
+            "-CAkey",
+            &ca_key,
+            "-out",
+            &certificate,
+        ],
+    );
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let process = Command::new("openssl")
         .args([
             "s_server",
             "-quiet",
-            "-www",
+            "-HTTP",
             "-accept",
             &address.to_string(),
         ])
         .args(["-key", &key, "-cert", &certificate])
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -244,17 +279,61 @@ fn https_server(dir: &Path) -> (Process, SocketAddr) {
     eventually("the HTTPS server listens", PATIENCE, || {
         TcpStream::connect(address).is_ok()
     });
-    (process, address)
+    HttpsServer {
+        _process: process,
+        address,
+        authority: ca.into(),
+    }
+}
+
+/// A private authority works if the system trusts it, here by `SSL_CERT_FILE`.
+#[test]
+fn the_authorities_of_the_system_are_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = https_server(dir.path(), "ours");
+    let other = https_server(dir.path(), "other");
+    // The file is a whole response.
+    let ready = r#"{"status":"ready","serves":true,"takes_changes":true}"#;
+    let length = ready.len();
+    let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{ready}");
+    std::fs::write(dir.path().join("readyz"), response).unwrap();
+    let health = |trusted: &Path| {
+        let mut command = tinyns();
+        command
+            .arg("health")
+            .env("TINYNS_SERVER", format!("https://{}", ours.address))
+            .env("SSL_CERT_FILE", trusted)
+            .env_remove("SSL_CERT_DIR");
+        said(command)
+    };
+    let trusted = health(&ours.authority);
+    assert_eq!(
+        (trusted.code, trusted.out.as_str()),
+        (Some(0), "ready\n"),
+        "{trusted:?}"
+    );
+
+    let expected = format!(
+        "tinyns: cannot trust the certificate of https://{}/: this system does not trust the authority that issued \
+         it; add the authority's certificate to those of the system, or name its file in SSL_CERT_FILE\n",
+        ours.address
+    );
+    check_failed(&health(&other.authority), 1, &expected);
+    let empty = dir.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let expected = "this system has no certificates of authorities; add";
+    check_failed(&health(&empty), 1, expected);
 }
 
 #[test]
 fn the_wrong_scheme_of_a_server_is_called_that() {
     let server = Server::start();
     let admin = server.admin;
-    let plain = format!("https://{admin}/ does not speak TLS there: write http://{admin}/\n");
+    let plain = format!("https://{admin}/ does not speak TLS: write http://{admin}/\n");
     let dir = tempfile::tempdir().unwrap();
-    let (_https, tls) = https_server(dir.path());
-    let secure = format!("http://{tls}/ speaks TLS there: write https://{tls}/\n");
+    let https = https_server(dir.path(), "tests");
+    let tls = https.address;
+    let secure = format!("http://{tls}/ speaks TLS: write https://{tls}/\n");
     for args in [
         &["add", "https://example.net/"][..],
         &["get", "sale"],

@@ -266,7 +266,7 @@ fn a_stop_finishes_the_request_that_was_begun() {
     stream.write_all(early.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     server.signal(Signal::SIGTERM);
-    server.log().wait_for("finishing what was begun");
+    server.log().wait_for("finishing the requests in progress");
     std::thread::sleep(Duration::from_millis(200));
     stream.write_all(late.as_bytes()).unwrap();
     let mut reply = String::new();

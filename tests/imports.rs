@@ -167,12 +167,12 @@ fn a_forgotten_quote_costs_its_line() {
         assert_eq!(
             *line,
             format!(
-                "(line {opened}) : refused: a quote is opened in line {opened} and not closed; the next line is \
-                 read anew"
+                "(line {opened}) : refused: a quote is opened in line {opened} and not closed; close it, or \
+                 double it if it belongs to the text"
             )
         );
     }
-    assert!(!said.stderr.contains("start it again"), "{}", said.stderr);
+    assert!(!said.stderr.contains("to continue"), "{}", said.stderr);
     let found = links(&server, "s.example.com");
     for code in ["a1", "a3", "a4999", "b1", "b3", "b5"] {
         assert!(found.contains_key(code), "{code}");
@@ -291,5 +291,5 @@ fn what_would_fail_again_is_not_to_be_started_again() {
         "{}",
         said.stderr
     );
-    assert!(!said.stderr.contains("start it again"), "{}", said.stderr);
+    assert!(!said.stderr.contains("to continue"), "{}", said.stderr);
 }

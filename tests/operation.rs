@@ -292,7 +292,7 @@ fn signals_to_stop_that_come_together_are_one() {
     server.signal(Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(60));
     server.signal(Signal::SIGTERM);
-    server.log().wait_for("finishing what was begun");
+    server.log().wait_for("finishing the requests in progress");
     let body = b"{\"url\":\"https://example.net/\"}";
     assert_eq!(body.len(), 30);
     request.write_all(body).unwrap();
@@ -307,7 +307,7 @@ fn a_second_signal_to_stop_ends_at_once() {
     let mut server = Server::start();
     let _request = unfinished(&server);
     server.signal(Signal::SIGTERM);
-    server.log().wait_for("finishing what was begun");
+    server.log().wait_for("finishing the requests in progress");
     std::thread::sleep(Duration::from_millis(700));
     server.signal(Signal::SIGTERM);
     assert_eq!(server.stop_began().code(), Some(1));

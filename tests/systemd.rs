@@ -231,7 +231,7 @@ fn check_told(manager: &Manager, mut server: Server) {
     check_reloading();
     let told = manager.told();
     assert!(
-        told.starts_with("READY=1\nSTATUS=serving what there was"),
+        told.starts_with("READY=1\nSTATUS=serving the old state"),
         "{told}"
     );
     server.signal(Signal::SIGTERM);

@@ -1,13 +1,13 @@
-//! The admin token: where it comes from, and who has shown it.
+//! The admin token: its sources, and its comparison with the token of a request.
 //!
-//! The comparison takes the same time whatever is presented, and says nothing about the token's
-//! length: both sides are laid into buffers of the greatest length a token may have and all bytes
-//! are compared, and the lengths besides. Comparing digests instead would do as well, but needs a
-//! hash that is still held to be sound, which is a dependency, for a result no better than this.
+//! The comparison takes the same time for every text, and reveals nothing about the token's length: both texts
+//! are copied into buffers of the greatest length that a token may have; then all bytes and the lengths are
+//! compared. A comparison of digests would be as good, but it needs a sound hash function, which is one more
+//! dependency.
 //!
-//! The token file appears complete or not at all: it is written under another name and then linked
-//! to its own. A link fails where the name exists, just as `O_EXCL` does, but a second process that
-//! starts in the same instant finds the whole token and never an empty file.
+//! The token file appears complete or not at all: it is written under another name and then hard-linked to its
+//! own name. A link fails if the name exists, as `O_EXCL` does, but a second process that starts at the same
+//! time finds the whole token and never an empty file.
 
 use std::fmt;
 use std::fs;
@@ -24,53 +24,53 @@ use crate::base::files::{Draft, directory, open_regular};
 const MIN_LEN: usize = 16;
 /// The longest token accepted, in characters.
 const MAX_LEN: usize = 512;
-/// The entropy of a token made here, in bytes; it is written as twice as many hex digits.
+/// The entropy of a new token, in bytes; the file has twice as many hex digits.
 const MADE_BYTES: usize = 32;
-/// How much of a token file is read, in bytes: the longest token, its line end and some blanks.
+/// The most bytes that are read of a token file: the longest token, its line end and some blanks.
 const MAX_FILE_BYTES: u64 = 1_024;
 
-/// The secret that opens the admin API.
+/// The secret that authorises requests to the admin API.
 #[derive(Clone)]
 pub struct AdminToken(Box<Padded>);
 
-/// A text of at most [`MAX_LEN`] bytes, and the zero bytes behind it.
+/// A text of at most [`MAX_LEN`] bytes, padded with zero bytes.
 #[derive(Clone)]
 struct Padded {
     bytes: [u8; MAX_LEN],
     len: u64,
 }
 
-/// Why a text is not a token. The text itself is not told: it may be a secret with a typo.
+/// Why a text is not a token. The messages do not show the text: it may be a secret with a typo.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenTextError {
     /// Nothing but blanks.
     #[error("it is empty")]
     Empty,
-    /// Bytes that are not text.
+    /// Bytes that are not UTF-8.
     #[error("it is not UTF-8 text")]
     NotText,
     /// Too easily guessed.
     #[error("it has {0} characters; a token has at least {MIN_LEN}")]
     TooShort(usize),
-    /// Longer than the comparison's buffers.
+    /// Longer than the buffers of the comparison.
     #[error("it has {0} characters; a token has at most {MAX_LEN}")]
     TooLong(usize),
-    /// A blank within it, a control character or a character that is not ASCII.
+    /// A blank, a control character or a character that is not ASCII.
     #[error("it has a character that is not visible ASCII (at byte {0})")]
     BadCharacter(usize),
 }
 
-/// Why no token came from a file.
+/// Why a file gave no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file could not be read or made.
+    /// The file could not be read or created.
     #[error("cannot {action} the token file {}: {source}", .path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// The file's first line is not a token.
@@ -82,12 +82,12 @@ pub enum TokenError {
         source: TokenTextError,
     },
     /// The system gives no random bytes.
-    #[error("cannot make a token: {0}")]
+    #[error("cannot create a token: {0}")]
     Random(getrandom::Error),
 }
 
 impl AdminToken {
-    /// The token that a text holds, without the blanks around it.
+    /// The token in a text, without the blanks around it.
     ///
     /// # Errors
     /// [`TokenTextError`] says which rule the text breaks.
@@ -108,8 +108,8 @@ impl AdminToken {
         Ok(Self(Padded::new(text.as_bytes()).into()))
     }
 
-    /// The token in the first line of a file; without such a file a new token, which is put there
-    /// with mode 0600. Also tells whether it was made just now.
+    /// The token in the first line of a file. If the file does not exist, creates it with a new token and mode
+    /// 0600. Also returns whether the file is new.
     ///
     /// # Errors
     /// [`TokenError`] says what is wrong with the file.
@@ -118,7 +118,7 @@ impl AdminToken {
             Ok(_) => Ok((Self::load(path)?, false)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let created = create(path)?;
-                // What is in the file holds, also where another process was faster.
+                // The token in the file counts, even if another process has created the file.
                 Ok((Self::load(path)?, created))
             }
             Err(source) => Err(failed("read", path)(source)),
@@ -135,7 +135,7 @@ impl AdminToken {
         if metadata.permissions().mode() & 0o044 != 0 {
             tracing::warn!(
                 path = %path.display(),
-                "the token file can be read by others than its owner; mode 0600 would prevent it"
+                "users other than its owner can read the token file; set its mode to 0600"
             );
         }
         let mut bytes = Vec::new();
@@ -150,7 +150,7 @@ impl AdminToken {
         })
     }
 
-    /// Whether this is the token, in a time that does not depend on how much of it is right.
+    /// Whether this is the token. The time does not depend on how much of it is right.
     pub fn matches(&self, presented: &[u8]) -> bool {
         let presented = Padded::new(presented);
         let same = self.0.bytes[..].ct_eq(&presented.bytes[..]);
@@ -165,7 +165,7 @@ impl fmt::Debug for AdminToken {
 }
 
 impl Padded {
-    /// What is beyond the buffer is dropped; the length tells that it was there.
+    /// Bytes beyond the buffer are dropped; the length counts them.
     fn new(text: &[u8]) -> Self {
         let mut bytes = [0; MAX_LEN];
         let kept = text.len().min(MAX_LEN);
@@ -185,14 +185,14 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Tok
     }
 }
 
-/// Makes a token file; false where there is one by now.
+/// Creates a token file; false if it exists by now.
 fn create(path: &Path) -> Result<bool, TokenError> {
     let mut secret = [0; MADE_BYTES];
     let mut salt = [0; 8];
     getrandom::fill(&mut secret).map_err(TokenError::Random)?;
     getrandom::fill(&mut salt).map_err(TokenError::Random)?;
     let directory = directory(path);
-    fs::create_dir_all(directory).map_err(failed("make the directory of", path))?;
+    fs::create_dir_all(directory).map_err(failed("create the directory of", path))?;
     let draft = directory.join(format!(".admin-token-{}", hex(&salt)));
     let create = || -> io::Result<bool> {
         let mut new = Draft::create(path, draft, 0o600)?;
@@ -207,14 +207,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// What the `Authorization` of a request comes to.
+/// The result of reading the `Authorization` header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// The token was shown.
+    /// The request has the token.
     Granted,
-    /// No bearer token was shown (or several headers, which none may read as one).
+    /// The request has no bearer token, or several such headers, none of which may count.
     NoToken,
-    /// A bearer token was shown that is not ours.
+    /// The request has another bearer token.
     WrongToken,
 }
 

@@ -15,8 +15,8 @@ pub(crate) fn one_line(text: &str) -> String {
     })
 }
 
-/// An error and its causes, as `effect: cause: …`. An error whose own text has several lines, such as the faults of
-/// zone files, keeps them. A cause that the effect already quotes is left out.
+/// An error and its causes, as `effect: cause: …`. An error whose own text has several lines, such as the
+/// faults of zone files, keeps them. A cause that the effect already quotes is left out.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -7,19 +7,19 @@ use url::Url;
 
 use super::api_client;
 
-/// Where the admin API is, and what opens it.
+/// The admin API, and the file with its token.
 #[derive(Debug, Args)]
 pub(super) struct AccessArgs {
     #[command(flatten)]
     pub(super) server: ServerArgs,
-    /// A file whose first line is the admin API's token
+    /// A file whose first line is the token of the admin API
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// The admin API; without it the one of the configuration
+    /// The URL of the admin API; by default that of the configuration
     #[arg(
         long,
         env = "TINYNS_SERVER",

@@ -21,32 +21,33 @@ Examples:
   tinyns add https://example.net/a/long/path
   tinyns add https://example.net/sale --code sale --expires 30d
   tinyns get sale
-  tinyns import dynamodb --table tinyUrl      take the article's table over
+  tinyns import dynamodb --table tinyUrl      copy the links of a DynamoDB table
   tinyns import urls list.txt > short.txt     shorten each URL of a list
   tinyns export -o links.ndjson
-  tinyns keys generate                        a signed zone begins with a key
+  tinyns keys generate                        create the first key of a signed zone
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
 
 Exit codes:
   0  done
   1  refused or failed; one line on standard error says why
   2  the command line is wrong
-  3  add: the link was there already, and options that were given do not hold for it";
+  3  add: the link exists already, and some of the options were ignored";
 
 const SERVE_HELP: &str = "\
 Signals:
-  SIGHUP            read the zone files, the keys of signed zones, the secrets of cookies and the
-                    certificate again; if one of a kind is wrong, the old ones serve on. Opens the
-                    query log anew
-  SIGTERM, SIGINT   stop, after what was begun is finished; a second one stops at once. Those that
-                    come within half a second after the first are the same stop
+  SIGHUP            read the zone files, the keys of signed zones, the cookie secrets, the certificate, and
+                    the password and certificates for Redis again, and reopen the query log. If a file is
+                    bad, the server keeps what it has read before of that kind, and logs why
+  SIGTERM, SIGINT   finish the requests in progress, then stop. A second signal stops at once, unless it
+                    comes within half a second after the first
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the admin API's token; without it the token file holds it
+  TINYNS_ADMIN_TOKEN  the token of the admin API; it takes precedence over the token file
   LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
                       sockets that the service manager has bound (sd_listen_fds(3))
   NOTIFY_SOCKET, WATCHDOG_USEC
-                      where it wants to be told of start, reload and stop (sd_notify(3))";
+                      set by a service manager that wants notifications of start, reload and stop, and
+                      watchdog pings (sd_notify(3))";
 
 const ADD_HELP: &str = "\
 Examples:
@@ -54,18 +55,18 @@ Examples:
   tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
   tinyns add https://example.net/ --json | jq -r .short_url
 
-The first line of the output is the short name. A URL that has a link already gets that link, which
-stays as it is: --expires and --ttl are then ignored where the link has them otherwise, and the
-output says so. With --json that is in the members \"created\" and \"ignored\".
+The first line of the output is the short name. If a link to this URL exists already, add prints that link
+and does not change it. If its expiry or TTL differ from --expires or --ttl, the output lists these options
+as ignored; with --json, the members \"created\" and \"ignored\" say so.
 
 Exit codes:
-  0  the link is there as it was asked for
+  0  the link exists as requested
   1  refused or failed
   2  the command line is wrong
-  3  the link was there already, and options were ignored
+  3  the link existed already, and options were ignored
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
 
 const GET_HELP: &str = "\
 Examples:
@@ -74,7 +75,7 @@ Examples:
   tinyns get http://gh7k2m9x.s.example.com/
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
 
 const EXPORT_HELP: &str = "\
 Examples:
@@ -83,7 +84,7 @@ Examples:
   tinyns export | TINYNS_SERVER=http://[::1]:8053 tinyns import ndjson - --token-file other.token
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file comes before it, the configuration's behind it";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
 
 /// An authoritative DNS name server for short links: the short URL is a DNS name.
 #[derive(Debug, Parser)]
@@ -98,10 +99,10 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct GlobalArgs {
-    /// The configuration file; without one every default holds
+    /// The configuration file; without it, all settings have their defaults
     #[arg(long, global = true, env = "TINYNS_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// How log lines look
+    /// The format of log lines
     #[arg(
         long,
         global = true,
@@ -111,7 +112,7 @@ pub(super) struct GlobalArgs {
         value_name = "auto|human|json"
     )]
     pub(super) log_format: logging::Format,
-    /// What is logged, as in "info,tinyns=debug"
+    /// Which messages to log, such as "info,tinyns=debug"
     #[arg(
         long,
         global = true,
@@ -124,42 +125,41 @@ pub(super) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the server; this is what happens without a command
+    /// Run the server; this is the default command
     #[command(after_help = SERVE_HELP)]
     Serve,
-    /// Make a link to URL and print its short name
+    /// Create a link to a URL and print its short name
     #[command(after_help = ADD_HELP)]
     Add(AddArgs),
     /// Show a link
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
-    /// Take links over from a DynamoDB table or a file, or shorten a list of URLs
+    /// Import links from a DynamoDB table or a file, or shorten a list of URLs
     #[command(subcommand, after_help = IMPORT_HELP)]
     Import(ImportCommand),
     /// Write all links, for `import` or for other programs
     #[command(after_help = EXPORT_HELP)]
     Export(ExportArgs),
-    /// Read the configuration and the files that it names, and say what is wrong with them
+    /// Check the configuration and the files that it names, and report faults
     Check,
-    /// Make the keys of signed zones, show them, and replace them
+    /// Create, list and replace the keys of signed zones
     #[command(subcommand, after_help = KEYS_HELP)]
     Keys(KeysCommand),
-    /// Ask a running server whether it answers queries, and with --changes whether it takes changes as well;
-    /// for health checks
+    /// Ask a running server whether it answers queries and, with --changes, accepts changes; for health checks
     Health(HealthArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
-    /// Where the link is to lead: an http or https URL
+    /// The destination: an http or https URL
     pub(super) url: String,
-    /// Your own code: 1 to 63 letters, digits and inner hyphens; without it one is made
+    /// A code of your choice: 1 to 63 letters, digits and inner hyphens; by default the server makes one
     #[arg(long, value_parser = Code::parse)]
     pub(super) code: Option<Code>,
-    /// When the link is to end: a time as in RFC 3339, or a span from now such as 30d or 12h
+    /// When the link expires: an RFC 3339 time, or a time from now such as 30d or 12h
     #[arg(long, value_name = "WHEN")]
     pub(super) expires: Option<Expires>,
-    /// The TTL of the link's records: seconds, or a span such as 5m or 1h; without it the zone's
+    /// The TTL of the link's records: seconds, or 5m, 1h and the like; by default that of the zone
     #[arg(long, value_name = "TTL", value_parser = span::ttl)]
     pub(super) ttl: Option<u32>,
     #[command(flatten)]
@@ -168,7 +168,7 @@ pub(super) struct AddArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
-    /// The link: its code, its full name or its short URL
+    /// The link: its code, full name or short URL
     pub(super) link: LinkRef,
     #[command(flatten)]
     pub(super) client: ClientArgs,
@@ -176,10 +176,10 @@ pub(super) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ClientArgs {
-    /// The zone of the link; without it the server's first zone
+    /// The zone of the link; by default the server's first zone
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(super) zone: Option<Origin>,
-    /// Print the server's JSON instead; of `add` with "created" and "ignored"
+    /// Print the server's JSON; `add` appends "created" and "ignored"
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -188,7 +188,7 @@ pub(super) struct ClientArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// What to write
+    /// The output format
     #[arg(
         long,
         value_enum,
@@ -197,29 +197,29 @@ pub(super) struct ExportArgs {
         value_name = "ndjson|csv"
     )]
     pub(super) format: ExportFormat,
-    /// The links of this zone alone; without it those of all zones
+    /// Export only the links of this zone; by default those of all zones
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(super) zone: Option<Origin>,
-    /// The file to write, which is there when all is in it; - or nothing is standard output
+    /// The file to write, which appears once it is complete; - or no option is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) access: AccessArgs,
 }
 
-/// What an export is written as.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum ExportFormat {
-    /// A link a line, in JSON as the API shows it
+    /// One link per line, in JSON as the API shows it
     #[default]
     Ndjson,
-    /// A row a link, under a header
+    /// A header, and one row per link
     Csv,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
-    /// Fail unless the server takes changes of links as well
+    /// Fail unless the server also accepts changes of links
     #[arg(long)]
     pub(super) changes: bool,
     #[command(flatten)]

@@ -15,25 +15,29 @@ use crate::base::files::read_regular;
 use crate::config::Config;
 use crate::server::TOKEN_VARIABLE;
 
-/// How much of a token file is read, in bytes; its first line is the token.
+/// The most bytes that are read of a token file; its first line is the token.
 const MAX_TOKEN_FILE_LEN: u64 = 1_024;
 
-/// Why a request cannot even be made.
+/// Why no request can be made.
 #[derive(Debug, thiserror::Error)]
 enum ClientError {
-    #[error("the configuration switches the admin API off (admin.listen); name one with --server")]
+    #[error(
+        "the configuration turns the admin API off (admin.listen = []); name a server with --server"
+    )]
     NoAdmin,
-    #[error("no token for {0}: set {TOKEN_VARIABLE} or name a file with --token-file")]
+    #[error("no token for {0}: set {TOKEN_VARIABLE}, or name a file with --token-file")]
     NoToken(Url),
     #[error("{TOKEN_VARIABLE} is not UTF-8 text")]
     TokenVariable,
-    #[error("cannot read the token file {}; the server makes it on its first start", .file.display())]
+    #[error("cannot read the token file {}; the server creates it at its first start", .file.display())]
     NoTokenFile { file: PathBuf, source: io::Error },
-    #[error("the first line of {0} is not a token: visible ASCII characters and no blanks")]
+    #[error(
+        "the first line of {0} is not a token: a token has visible ASCII characters and no blanks"
+    )]
     NotAToken(String),
 }
 
-/// An admin API with what it takes to use it.
+/// An admin API, and the token for it.
 pub(super) struct Client {
     pub(super) api: Api,
     pub(super) token: String,
@@ -57,8 +61,8 @@ impl Client {
         if let Some(server) = args.server.server.clone() {
             let token = match named {
                 Some(token) => token,
-                // The token of this machine's server is not for any other server, unless the
-                // operator says so by naming the configuration that holds it.
+                // Other servers do not get the token of this machine's server, unless the operator names its
+                // configuration.
                 None if path.is_none() && !is_loopback(&server) => {
                     return Err(ClientError::NoToken(server).into());
                 }
@@ -84,14 +88,14 @@ impl Client {
     }
 }
 
-/// The admin API that a configuration describes, as seen from its own machine.
+/// The URL of the admin API of a configuration, on its own machine.
 pub(super) fn admin_url(config: &Config) -> anyhow::Result<Url> {
     let address = config.admin.listen.first().ok_or(ClientError::NoAdmin)?;
     let url = format!("http://{}", reachable(*address));
-    parse_server(&url).with_context(|| format!("cannot make a URL of {address}"))
+    parse_server(&url).with_context(|| format!("{address} does not fit into a URL"))
 }
 
-/// Where a listener is reached from its own machine: "any address" is none to connect to.
+/// The address to connect to on the listener's own machine. The unspecified address becomes the loopback address.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -114,8 +118,8 @@ fn token_in(file: &Path) -> Result<String, ClientError> {
     )
 }
 
-/// A text's first line as a token. It goes into a header, so it must not hold a line break; what it
-/// is instead is not shown, since it may be a secret with a typo.
+/// The first line of a text as a token. The token goes into a header, so it must not contain a line break. A
+/// bad token is not shown, since it may be a secret with a typo.
 fn first_line(text: &str, origin: &str) -> Result<String, ClientError> {
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
@@ -145,7 +149,7 @@ mod tests {
         );
         assert_eq!(
             url("[]").unwrap_err(),
-            "the configuration switches the admin API off (admin.listen); name one with --server"
+            "the configuration turns the admin API off (admin.listen = []); name a server with --server"
         );
     }
 
@@ -157,14 +161,14 @@ mod tests {
         for text in ["", "\n", "\nsecret", "a b", "a\u{e9}", "a\u{7f}"] {
             assert_eq!(
                 first_line(text, "x").unwrap_err().to_string(),
-                "the first line of x is not a token: visible ASCII characters and no blanks",
+                "the first line of x is not a token: a token has visible ASCII characters and no blanks",
                 "{text:?}"
             );
         }
         let error = anyhow::Error::new(token_in(Path::new("/nonexistent/t")).unwrap_err());
         assert_eq!(
             format!("{error:#}"),
-            "cannot read the token file /nonexistent/t; the server makes it on its first start: \
+            "cannot read the token file /nonexistent/t; the server creates it at its first start: \
              No such file or directory (os error 2)"
         );
     }
@@ -179,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_server_does_not_get_this_machines_token() {
-        // The variable would be a token that was named; the test says nothing where it is set.
+    fn other_servers_do_not_get_this_machines_token() {
+        // The test needs an environment without the variable.
         if environment::value(TOKEN_VARIABLE).is_some() {
             return;
         }
@@ -190,10 +194,10 @@ mod tests {
         };
         assert_eq!(
             refused("https://dns.example/"),
-            "no token for https://dns.example/: set TINYNS_ADMIN_TOKEN or name a file with \
+            "no token for https://dns.example/: set TINYNS_ADMIN_TOKEN, or name a file with \
              --token-file"
         );
-        // Loopback gets as far as looking for the default token file, which is there where a server has run.
+        // For a loopback address the default token file is read. It exists if a server has run here.
         if !Path::new("data/admin.token").exists() {
             assert!(refused("http://127.0.0.1:1/").starts_with("cannot read the token file data/"));
         }

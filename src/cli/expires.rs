@@ -1,4 +1,4 @@
-//! When a link is to end, as people write it.
+//! The expiry of a link on the command line.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,8 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::span::{self, DAY, SpanError};
 use crate::base::clock::UnixTime;
 
-/// The longest span from now: about a hundred years, which is more than a link lives and less than
-/// what reaches the end of RFC 3339's calendar.
+/// The longest span from now: about a hundred years. No link needs more, and the calendar of RFC 3339 ends later.
 const MAX_SPAN: Duration = Duration::from_secs(100 * 366 * DAY);
 
 /// A point in time, or a span from now.
@@ -26,9 +25,9 @@ pub(super) enum Expires {
 pub(super) enum ExpiresError {
     #[error("neither a time such as 2030-01-31T12:00:00Z nor a span such as 30d, 12h or 90m")]
     Syntax,
-    #[error("a span may have at most 100 years")]
+    #[error("a span has at most 100 years")]
     TooLong,
-    #[error("the link would end beyond the year 9999")]
+    #[error("the link would expire after the year 9999")]
     BeyondCalendar,
 }
 
@@ -48,7 +47,7 @@ impl FromStr for Expires {
 }
 
 impl Expires {
-    /// The end in RFC 3339, in UTC and whole seconds.
+    /// The time in RFC 3339, in UTC and whole seconds.
     pub(super) fn rfc3339(self, now: UnixTime) -> Result<String, ExpiresError> {
         let at = match self {
             Self::At(at) => Some(at),

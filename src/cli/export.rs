@@ -1,9 +1,8 @@
 //! `tinyns export`: all links of a running server, page by page, in a form that `import` reads.
 //!
-//! A link of NDJSON is as the API shows it; a row of CSV has the same members without the short URL
-//! and the version. A file gets its name only when all is in it: one that ends early looks like one
-//! that is whole. Links that are made or deleted meanwhile may be in it or not; every other is,
-//! once.
+//! A line of NDJSON is a link as the API shows it; a row of CSV has the same members without the short URL and
+//! the version. A file gets its name only once it is complete, since a reader could not tell that it is cut
+//! short. Links that are created or deleted during the export may be missing; every other link is in it once.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -23,7 +22,7 @@ use crate::base::files::Draft;
 use crate::base::progress::{Extent, Progress};
 use crate::link::Origin;
 
-/// The mode of a file that is written, less what the umask takes.
+/// The mode of a new file, before the umask.
 const MODE: u32 = 0o666;
 /// The header of CSV.
 const HEADER: &str = "code,name,url,created_at,expires_at,ttl\r\n";
@@ -31,7 +30,7 @@ const HEADER: &str = "code,name,url,created_at,expires_at,ttl\r\n";
 /// Writes all links.
 ///
 /// # Errors
-/// Where a zone cannot be read to its end, or the output not be written.
+/// A zone cannot be read to its end, or the output cannot be written.
 pub(super) fn run(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<()> {
     let client = Arc::new(Client::new(&args.access, config)?);
     transfer::run(async {
@@ -79,14 +78,14 @@ async fn export(args: &ExportArgs, client: Arc<Client>, output: &Output) -> anyh
     Ok(())
 }
 
-/// A page, however long the server is away within reason.
+/// A page of links; the call is repeated while the server is away for a short time.
 async fn page(server: &Server, zone: &Origin, cursor: Option<String>) -> anyhow::Result<Page> {
     let zone = zone.clone();
     let list = move |client: &Client| client.api.list(&client.token, &zone, cursor.as_deref());
     Ok(server.insist(list).await??)
 }
 
-/// A link as a line, with the line's end.
+/// A link as a line, with its end.
 fn written(link: &Link, format: ExportFormat) -> String {
     match format {
         // Texts and numbers always serialise.
@@ -115,10 +114,10 @@ fn quoted(field: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where the links are written to.
+/// The output.
 enum Output {
     Stdout,
-    /// A device or a pipe, or a file that will be one when all is in it.
+    /// A device or a pipe, or a draft that becomes the file once it is complete.
     File {
         file: Arc<File>,
         draft: Option<Draft>,
@@ -130,8 +129,8 @@ impl Output {
         let Some(path) = path.filter(|path| path != Path::new("-")) else {
             return Ok(Self::Stdout);
         };
-        // What is no file keeps its name: nobody wants a file in the place of /dev/null. A link's
-        // own file is written, and not the link.
+        // Anything but a regular file is written to directly: nobody wants a file in place of /dev/null. Of a
+        // symbolic link, the file that it points to is replaced.
         let draft = match fs::metadata(&path) {
             Ok(about) if !about.is_file() => None,
             _ => {
@@ -154,8 +153,8 @@ impl Output {
         Ok(Self::File { file, draft })
     }
 
-    /// Writes whole lines; gives whether anybody wants more. A reader of standard output that has
-    /// read enough and gone is no failure.
+    /// Writes whole lines. Returns false if the reader of standard output has closed it early, which is no
+    /// failure.
     async fn write(&self, screen: &Screen, text: String) -> anyhow::Result<bool> {
         let written = match self {
             Self::Stdout => screen.write(io::stdout(), text).await?.map(drop),
@@ -168,7 +167,7 @@ impl Output {
         }
     }
 
-    /// Gives a file its name if it is whole, and removes it if not.
+    /// Gives the file its name if it is complete, and removes it otherwise.
     fn end(self, whole: bool) -> anyhow::Result<()> {
         match self {
             Self::File {

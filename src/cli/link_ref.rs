@@ -1,8 +1,6 @@
-//! A link as people name it: what `add` printed, whichever line of it.
-//!
-//! Commands that ask for a link take its code, its full name with or without the last dot, or its
-//! short URL. The zone is in the latter two; a bare code lies in the zone of `--zone`, or in the
-//! server's first one.
+//! A link on the command line, in any form that `add` printed: its code, its full name with or without the last
+//! dot, or its short URL. Names and URLs contain the zone; a bare code is in the zone of `--zone`, or in the
+//! first zone of the server.
 
 use std::str::FromStr;
 
@@ -10,17 +8,17 @@ use url::{Host, Url};
 
 use crate::link::{Code, CodeError, Origin, OriginError};
 
-/// The path by which the redirect host shows a link without going there.
+/// The path at which the redirect host shows the destination of a link instead of redirecting.
 const PREVIEW: &str = "/+";
 
-/// A link, by its code and, where that was said, its zone.
+/// A link: its code and, if given, its zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkRef {
     pub(super) code: Code,
     zone: Option<Origin>,
 }
 
-/// Why a text names no link.
+/// Why a text is not a link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LinkRefError {
     #[error("{0}")]
@@ -31,15 +29,17 @@ pub(super) enum LinkRefError {
     Url(#[from] url::ParseError),
     #[error("a short URL begins with http:// or https://")]
     Scheme,
-    #[error("a short URL has its code in the host, and {0} is an address")]
+    #[error("the code of a short URL is in its host, and {0} is an address")]
     Address(String),
-    #[error("a short URL has its code in the host and no path; this one has the path {0}")]
+    #[error(
+        "the code of a short URL is in its host, and it has no path; this URL has the path {0}"
+    )]
     Path(String),
 }
 
-/// The link was named with a zone, and `--zone` says another.
+/// The link contains a zone, and `--zone` names another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the link is one of the zone {named}, and --zone says {asked}")]
+#[error("the link is in the zone {named}, and --zone is {asked}")]
 pub(super) struct OtherZone {
     named: Origin,
     asked: Origin,
@@ -54,7 +54,7 @@ impl FromStr for LinkRef {
             return of_url(text);
         }
         match (text.contains('/'), text.split_once('.')) {
-            // As browsers show it.
+            // A URL without its scheme, as browsers show it.
             (true, _) => of_url(&format!("http://{text}")),
             (false, Some((code, zone))) => of_name(code, zone),
             (false, None) => Ok(Self {
@@ -66,10 +66,10 @@ impl FromStr for LinkRef {
 }
 
 impl LinkRef {
-    /// The zone to ask for the link in, where `asked` is that of `--zone`.
+    /// The zone of the link; `asked` is that of `--zone`.
     ///
     /// # Errors
-    /// The link lies in another zone than was asked for.
+    /// The link is in another zone than `--zone`.
     pub(super) fn zone(&self, asked: Option<Origin>) -> Result<Option<Origin>, OtherZone> {
         match (self.zone.clone(), asked) {
             (Some(named), Some(asked)) if named != asked => Err(OtherZone { named, asked }),
@@ -151,11 +151,11 @@ mod tests {
         );
         check(
             "https://s.example.com/sale",
-            "a short URL has its code in the host and no path; this one has the path /sale",
+            "the code of a short URL is in its host, and it has no path; this URL has the path /sale",
         );
         check(
             "http://127.0.0.1:8053/",
-            "a short URL has its code in the host, and 127.0.0.1 is an address",
+            "the code of a short URL is in its host, and 127.0.0.1 is an address",
         );
         check("http://localhost/", "an origin needs at least one label");
     }
@@ -175,7 +175,7 @@ mod tests {
         check(
             "a.b.c",
             Some("d.e"),
-            Err("the link is one of the zone b.c, and --zone says d.e"),
+            Err("the link is in the zone b.c, and --zone is d.e"),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `tinyns add`, `get` and `health`: one request to the admin API, and its answer for people.
+//! `tinyns add`, `get` and `health`: one request to the admin API, and its answer in a form for people.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use super::output::{print, say};
 use crate::base::clock::Clock;
 use crate::base::text::one_line;
 
-/// Makes a link, and prints it.
+/// Creates a link, and prints it.
 pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let expires_at = match args.expires {
         Some(expires) => Some(expires.rfc3339(Clock::default().now())?),
@@ -39,16 +39,16 @@ pub(super) fn add(args: AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> 
         return Ok(Exit::Done);
     }
     say(&format!(
-        "the link was there already and is unchanged; ignored: {}",
+        "the link exists already and was not changed; ignored: {}",
         options(&ignored)
     ));
     Ok(Exit::Ignored)
 }
 
-/// An option of `add`, and what the API calls it.
+/// An option of `add`, and its name in the API.
 type AddOption = (&'static str, &'static str);
 
-/// The options that were given and do not hold, since the link was there already and has it otherwise.
+/// The options that were ignored, since the link existed already and differs from them.
 fn ignored(asked: &NewLink<'_>, answer: &Answer) -> Vec<AddOption> {
     let link = &answer.link;
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
@@ -77,7 +77,7 @@ fn options(ignored: &[AddOption]) -> String {
     names.join(", ")
 }
 
-/// Looks a link up, and prints it.
+/// Looks up a link, and prints it.
 pub(super) fn get(args: GetArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let zone = args.link.zone(args.client.zone);
     let zone = zone.map_err(|error| UsageError(error.to_string()))?;
@@ -92,7 +92,7 @@ pub(super) fn get(args: GetArgs, config: Option<&Path>) -> anyhow::Result<Exit> 
     Ok(Exit::Done)
 }
 
-/// Asks how the server stands, and prints it where that is well.
+/// Asks for the state of the server, and prints it if the server is healthy.
 pub(super) fn health(args: HealthArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let server = match args.server.server {
         Some(server) => server,
@@ -108,25 +108,25 @@ fn json(answer: &Answer) -> String {
     format!("{}\n", answer.json.trim_end())
 }
 
-/// What `add --json` prints: the API's answer with two members more. They are put behind its own as text, which keeps
-/// those as they came.
+/// What `add --json` prints: the API's answer with two more members. They are appended as text, so the API's own
+/// members stay as they are.
 fn added_json(answer: &Answer, ignored: &[AddOption]) -> String {
     let names: Vec<_> = ignored
         .iter()
         .map(|(_, name)| format!("\"{name}\""))
         .collect();
     let (created, names) = (answer.created, names.join(","));
-    // The answer was read as an object that has members; so this is its last bracket.
+    // The answer was parsed as an object with members, so it ends with this bracket.
     let link = answer.json.trim_end();
     let link = link.strip_suffix('}').unwrap_or(link);
     format!("{link},\"created\":{created},\"ignored\":[{names}]}}\n")
 }
 
-/// What `add` prints. The name stands alone in the first line, where a script finds it.
+/// What `add` prints. The first line has only the name, for scripts.
 fn added(answer: &Answer, ignored: &[AddOption], dns: Option<SocketAddr>) -> String {
     let mut text = describe(answer, dns);
     if !answer.created {
-        let note = "the link was there already and is unchanged";
+        let note = "the link exists already and was not changed";
         row(&mut text, "note", note);
     }
     if !ignored.is_empty() {
@@ -136,7 +136,7 @@ fn added(answer: &Answer, ignored: &[AddOption], dns: Option<SocketAddr>) -> Str
         row(
             &mut text,
             "note",
-            "other servers do not show it yet: this one cannot announce it through Redis; see /readyz",
+            "other servers do not show it yet: this server cannot announce it through Redis; see /readyz",
         );
     }
     text
@@ -173,11 +173,11 @@ fn row(text: &mut String, label: &str, value: &str) {
     let _ = writeln!(text, "  {label:<9}  {}", one_line(value));
 }
 
-/// The command that resolves a name; without a server's address it asks the system's resolver.
+/// The command that resolves a name; without the address of a server it asks the system's resolver.
 fn dig(name: &str, dns: Option<SocketAddr>) -> String {
     match dns {
         Some(dns) if dns.port() == 53 => format!("dig @{} TXT {name} +short", dns.ip()),
-        // Port 0 stands for one that only the server's log tells.
+        // With port 0 only the log of the server has the port.
         Some(dns) if dns.port() != 0 => {
             format!("dig @{} -p {} TXT {name} +short", dns.ip(), dns.port())
         }
@@ -223,7 +223,7 @@ mod tests {
              ends       2027-01-01T00:00:00Z\n  \
              TTL        60 seconds\n  \
              look up    dig TXT sale.s.example.com +short\n  \
-             note       the link was there already and is unchanged\n  \
+             note       the link exists already and was not changed\n  \
              ignored    --ttl\n"
         );
     }

@@ -1,9 +1,9 @@
 //! The command line: its commands, and one `match` over them.
 //!
-//! `serve` is the server. `add`, `get`, `import`, `export` and `health` are clients of the admin API and know nothing
-//! of the store, so the running server knows at once each link that they create. (`import dynamodb` reads the table of
-//! another program, and writes nothing to it.) `check` reads what the server would read, and reports faults. `keys`
-//! writes to the directories of the keys of signed zones, which the server only reads.
+//! `serve` is the server. `add`, `get`, `import`, `export` and `health` are clients of the admin API and know
+//! nothing of the store, so the running server knows at once each link that they create. (`import dynamodb`
+//! reads the table of another program, and writes nothing to it.) `check` reads what the server would read, and
+//! reports faults. `keys` writes to the directories of the keys of signed zones, which the server only reads.
 //!
 //! The result goes to standard output, and everything else to standard error. `outcome` has the exit codes.
 

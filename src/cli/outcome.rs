@@ -1,4 +1,5 @@
-//! How commands end: 0 done, 1 refused or failed, 2 the command line is wrong, 3 done, but some options were ignored.
+//! How commands end: 0 done, 1 refused or failed, 2 the command line is wrong, 3 done, but some options were
+//! ignored.
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

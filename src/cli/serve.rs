@@ -1,4 +1,4 @@
-//! `tinyns serve`: the process around the server, which is its runtime, its signals and its end.
+//! `tinyns serve`: the process around the server, with its runtime and its signals.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,22 +20,22 @@ use crate::server::system::manager::ServiceManager;
 use crate::server::system::privileges::{self, Identity};
 use crate::server::{Running, SocketError, Sockets};
 
-/// What the service manager shows of a server in order.
+/// The status for the service manager while all is well.
 const SERVING: &str = "serving";
-/// What it shows of one that a reload has left with something old.
+/// The status after a reload that has not taken all files.
 const NOT_RELOADED: &str =
-    "serving what there was: a file that was read again has faults, which the log tells";
-/// How often the bar of the warm load is drawn.
+    "serving the old state: a file that was read again has faults; see the log";
+/// The time between two updates of the progress bar of the warm load.
 const DRAW_TIME: Duration = Duration::from_millis(200);
 
-/// What a server has before it starts.
+/// What the server needs privileges for, ready before it starts.
 pub(super) struct Ready {
     sockets: Sockets,
     identity: Identity,
 }
 
-/// Does what needs privileges, and gives them up. To be called while the process has one thread: each
-/// has rights of its own, and new ones have those of the one that makes them.
+/// Does what needs privileges, and then gives them up. To be called while the process has one thread: each
+/// thread has privileges of its own, and a new thread takes over those of its creator.
 pub(super) fn prepare(config: &Config) -> anyhow::Result<Ready> {
     privileges::forbid_new().context("cannot forbid new privileges")?;
     let handed = Handed::from_env().map_err(SocketError::from)?;
@@ -53,14 +53,14 @@ pub(super) fn run(config: Config, ready: Ready, status: Option<StatusLine>) -> a
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(serve(config, ready.sockets, status));
-    // What had to be finished is finished by now, or the operator does not want to wait for it:
-    // dropping the runtime would wait for every call that still blocks.
+    // Either the requests in progress are finished, or the operator does not want to wait for them. Dropping the
+    // runtime would wait for every blocking call.
     runtime.shutdown_background();
     outcome
 }
 
 async fn serve(config: Config, sockets: Sockets, status: Option<StatusLine>) -> anyhow::Result<()> {
-    // Before anything is served, so that no signal finds the server unprepared.
+    // Before the server serves anything, so that no signal finds it unprepared.
     let mut signals = Signals::new().context("cannot handle signals")?;
     let manager = ServiceManager::from_env();
     let mut running = tokio::select! {
@@ -98,23 +98,23 @@ async fn stop(
         }
         name = signals.stop.recv() => {
             warn!("second signal, {name}: stopping at once");
-            outcome.and(Err(anyhow!("stopped by a second signal with work unfinished")))
+            outcome.and(Err(anyhow!("stopped by a second signal before all requests were finished")))
         }
     }
 }
 
-/// Tells as whom the process runs, where that is not plain.
+/// Logs the user that the process runs as, if the configuration changes it or if it is root.
 fn log_identity(identity: &Identity) {
     match identity {
         Identity::Starter | Identity::RootAsTold => {}
         Identity::Became { uid, gid } => info!(%uid, %gid, "root's privileges given up"),
         Identity::Root => {
-            warn!("running as root; \"user\" in [process] names whom to become instead");
+            warn!("running as root; set \"user\" in [process] to run as another user");
         }
     }
 }
 
-/// One line a listener: with port 0, and with several addresses, this is where to look them up.
+/// Logs a line for each listener: with port 0 the log is the only place that has the port.
 fn announce(running: &Running) {
     for address in running.dns() {
         info!(%address, "DNS over UDP and TCP");
@@ -130,7 +130,7 @@ fn announce(running: &Running) {
     }
 }
 
-/// Obeys signals; returns when it is time to stop, with an error if that was not asked for.
+/// Obeys signals. Returns when the server is to stop, with an error if no signal asked for it.
 async fn watch(
     running: &mut Running,
     signals: &mut Signals,
@@ -153,7 +153,7 @@ async fn watch(
                     reloaded = running.reload() => {
                         manager.ready(if reloaded { SERVING } else { NOT_RELOADED }).await;
                     }
-                    // The files may be large, or on a file system that does not answer.
+                    // Reading may take long: files may be large, or on a file system that does not respond.
                     name = signals.stop.recv() => return stopping(name),
                 }
             }
@@ -163,10 +163,10 @@ async fn watch(
     }
 }
 
-/// The bar of the warm load, below the log.
+/// The progress bar of the warm load, below the log.
 struct WarmBar {
     line: StatusLine,
-    /// While it is under way.
+    /// None unless the load is running.
     progress: Option<Progress>,
 }
 
@@ -202,17 +202,17 @@ impl Drop for WarmBar {
 }
 
 fn stopping(name: &str) -> anyhow::Result<()> {
-    info!("{name}: finishing what was begun");
+    info!("{name}: finishing the requests in progress");
     Ok(())
 }
 
-/// The signals that the server obeys. SIGPIPE is not among them: the standard library ignores it,
-/// and a broken pipe is an error of the write that meets it.
+/// The signals that the server obeys. The standard library ignores SIGPIPE, so that a broken pipe is an error
+/// of the write.
 struct Signals {
     hangup: Signal,
     stop: Stop,
-    /// Heard so that it does not end the process: a file that may not grow any more (`ulimit -f`) is then an
-    /// error of the write, as a full disk is.
+    /// Handled so that it does not end the process: a file at its size limit (`ulimit -f`) is then an error of the
+    /// write, as on a full disk.
     _file_size: Signal,
 }
 

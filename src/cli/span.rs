@@ -1,4 +1,4 @@
-//! Spans of time, as people write them on the command line.
+//! Spans of time on the command line.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ pub(super) const DAY: u64 = 86_400;
 /// Why a text is not a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpanError {
-    /// It is not digits and a unit.
+    /// The text is not a number and a unit.
     Syntax,
-    /// It has more seconds than a number holds.
+    /// The span has more seconds than a `u64` holds.
     TooLong,
 }
 
-/// Reads digits with one of the units `s`, `m`, `h`, `d` and `w` behind them.
+/// Reads a number followed by one of the units `s`, `m`, `h`, `d` and `w`.
 ///
 /// # Errors
-/// [`SpanError`] says which of the two is wrong.
+/// [`SpanError`] says why the text is not a span.
 pub(super) fn parse(text: &str) -> Result<Duration, SpanError> {
     let unit = match text.chars().last() {
         Some('s') => 1,
@@ -39,7 +39,7 @@ fn number(digits: &str) -> Result<u64, SpanError> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(SpanError::Syntax);
     }
-    // The digits are digits, so that only a number too large for its type fails to parse.
+    // All characters are digits, so parsing fails only for a number that is too large.
     digits.parse().map_err(|_| SpanError::TooLong)
 }
 
@@ -55,7 +55,7 @@ pub(super) enum TtlError {
 /// Reads a TTL, in seconds or as a span.
 ///
 /// # Errors
-/// [`TtlError`], also for one that is longer than [`Ttl::MAX`].
+/// [`TtlError`], also for a TTL above [`Ttl::MAX`].
 pub(super) fn ttl(text: &str) -> Result<u32, TtlError> {
     let seconds = match number(text) {
         Err(SpanError::Syntax) => parse(text).map(|span| span.as_secs()),

@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals to stop that come within this time after one of them are the same one.
+/// Signals that come within this time after another count as the same signal.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// The signals that mean the same: stop.
+/// SIGINT and SIGTERM, which both mean: stop.
 ///
-/// A stop has often two senders, such as a service manager and a shell, or a terminal and what runs in it. So
-/// signals that come together are one.
+/// A stop often has two senders, such as a service manager and a shell, or a terminal and a program that runs
+/// in it. So signals that come close together count as one.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    /// When the last one came.
+    /// When the last signal came.
     last: Option<Instant>,
 }
 
 impl Stop {
-    /// From now on these signals do not end the process by themselves.
+    /// From now on the signals do not end the process by themselves.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -29,7 +29,7 @@ impl Stop {
         })
     }
 
-    /// Waits for one of them and gives its name.
+    /// Waits for a signal, and returns its name.
     pub(super) async fn recv(&mut self) -> &'static str {
         loop {
             let name = tokio::select! {

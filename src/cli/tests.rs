@@ -188,8 +188,8 @@ fn bad_values_are_usage_errors() {
     );
     check_refused(
         "tinyns import csv x --delimiter ab",
-        "error: invalid value 'ab' for '--delimiter <CHARACTER>': neither one ASCII character that may \
-         stand between two fields nor \"tab\"",
+        "error: invalid value 'ab' for '--delimiter <CHARACTER>': write one ASCII punctuation \
+         character, a blank, or \"tab\"",
     );
     check_refused(
         "tinyns import xml x",

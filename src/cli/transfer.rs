@@ -1,9 +1,8 @@
-//! What import and export share: a server that may be away for a while, a line that shows how far
-//! they are, and a signal that ends them.
+//! What import and export share: retries while the server is away, a progress line, and signals that end them.
 //!
-//! Both are one task that asks, waits and writes; the calls of the admin API block, and have
-//! threads of their own. What is asked may be asked again: reading changes nothing, and making a
-//! link that is there changes nothing either. So a signal simply drops the task wherever it waits.
+//! Each of them is one task that sends requests, waits and writes; the calls of the admin API block, so they
+//! run on threads of their own. All requests can be repeated: reading changes nothing, and neither does
+//! creating a link that exists. So a signal simply drops the task wherever it waits.
 
 use std::io::{self, Stderr, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,19 +16,19 @@ use super::client::Client;
 use super::stop::Stop;
 use crate::base::progress::{Meter, Progress};
 
-/// For how long calls that fail are made again: a server that is started anew is back by then.
+/// How long failed calls are repeated: enough for a server to restart.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// The wait before the second try; it doubles for each one that follows.
+/// The pause before the second try; each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest wait between two tries.
+/// The longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How often there is a look at whether the line about the progress has to be drawn.
+/// The time between two updates of the progress line.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Runs a task to its end, or until a signal: SIGINT or SIGTERM.
+/// Runs a task on a runtime of its own.
 ///
 /// # Errors
-/// The task's own, or one that names the signal.
+/// The errors of the task.
 pub(super) fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -37,12 +36,12 @@ pub(super) fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Res
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(work);
-    // A call that still blocks is not waited for: nobody would hear its answer.
+    // Do not wait for calls that still block: nobody would use their results.
     runtime.shutdown_background();
     outcome
 }
 
-/// Does a piece of work unless a signal comes first.
+/// Runs some work, unless a signal comes first.
 pub(super) async fn unless_stopped<T>(
     stop: &mut Stop,
     work: impl Future<Output = anyhow::Result<T>>,
@@ -53,42 +52,42 @@ pub(super) async fn unless_stopped<T>(
     }
 }
 
-/// A signal has ended the work.
+/// A signal ended the work.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped by {0}")]
 pub(super) struct Stopped(&'static str);
 
-/// How long to go on trying.
+/// How long to repeat a call that fails.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// When the first try failed, and what the next pause is.
+    /// When the first try failed, and the next pause.
     since: Option<(Instant, Duration)>,
 }
 
 impl Patience {
-    /// A try has failed at `now`: how long to wait before the next one, if there is to be one.
+    /// Notes a failed try at `now`; returns the pause before the next try, or none if it is time to give up.
     pub(super) fn pause(&mut self, now: Instant) -> Option<Duration> {
         let (since, pause) = self.since.unwrap_or((now, FIRST_PAUSE));
         self.since = Some((since, (pause * 2).min(MAX_PAUSE)));
         (now.duration_since(since) < PATIENCE).then_some(pause)
     }
 
-    /// Whether no try has failed yet.
+    /// Whether no try has failed so far.
     pub(super) fn is_fresh(&self) -> bool {
         self.since.is_none()
     }
 }
 
-/// The two streams for people: what was asked for, and the rest with the line about the progress.
+/// Standard output, and standard error with the progress line.
 #[derive(Clone)]
 pub(super) struct Screen {
     meter: Arc<Mutex<Meter<Stderr>>>,
-    /// Whether somebody else writes just now, perhaps to the same terminal.
+    /// Whether a write to standard output is in progress, perhaps to the same terminal.
     busy: Arc<AtomicBool>,
 }
 
 impl Screen {
-    /// Shows a progress from now on, by a task of the runtime.
+    /// Shows the progress from now on, in a task of the runtime.
     pub(super) fn begin(label: &'static str, progress: Progress) -> Self {
         let meter = Meter::on_stderr(label, progress, Instant::now());
         let screen = Self {
@@ -117,19 +116,18 @@ impl Screen {
         self.meter().update(done, at, Instant::now());
     }
 
-    /// Says something on standard error, in a line of its own.
+    /// Writes a line to standard error.
     pub(super) fn say(&self, text: &str) {
         let mut meter = self.meter();
         meter.clear();
-        // Nobody is left to be told where standard error is closed.
+        // A closed standard error is no failure.
         let _ = writeln!(io::stderr().lock(), "tinyns: {text}");
     }
 
-    /// Writes on a thread where that may block: a reader may take its time, and a signal is still
-    /// obeyed meanwhile.
+    /// Writes on a thread that may block, so that a signal is obeyed even while the reader is slow.
     ///
     /// # Errors
-    /// The writer's own.
+    /// The errors of the writer.
     pub(super) async fn write<W: Write + Send + 'static>(
         &self,
         mut out: W,
@@ -147,13 +145,13 @@ impl Screen {
         };
         let written = tokio::task::spawn_blocking(write).await;
         self.busy.store(false, Ordering::SeqCst);
-        written.context("a write broke down")
+        written.context("the writing thread has panicked")
     }
 
-    /// Waits before another try, and says so before the first one.
+    /// Waits before another try, and reports the failure before the first pause.
     ///
     /// # Errors
-    /// The failure, where it has lasted too long.
+    /// The failure itself, if it has lasted too long.
     pub(super) async fn wait<E>(&self, patience: &mut Patience, failure: E) -> anyhow::Result<()>
     where
         E: std::error::Error + Send + Sync + 'static,
@@ -172,13 +170,13 @@ impl Screen {
         }
     }
 
-    /// Shows nothing any more.
+    /// Removes the progress line.
     pub(super) fn end(&self) {
         self.meter().end();
     }
 }
 
-/// A server, and where to say that it is away.
+/// A server, and the screen for its failures.
 #[derive(Clone)]
 pub(super) struct Server {
     client: Arc<Client>,
@@ -190,7 +188,7 @@ impl Server {
         Self { client, screen }
     }
 
-    /// Makes one call, on a thread where it may block.
+    /// Makes one call, on a thread that may block.
     pub(super) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Client) -> T + Send + 'static,
@@ -213,7 +211,7 @@ impl Server {
     }
 }
 
-/// Makes one call of the admin API, on a thread where it may block.
+/// Makes one call of the admin API, on a thread that may block.
 pub(super) async fn ask<T: Send + 'static>(
     client: &Arc<Client>,
     call: impl FnOnce(&Client) -> T + Send + 'static,
@@ -221,7 +219,7 @@ pub(super) async fn ask<T: Send + 'static>(
     let client = Arc::clone(client);
     tokio::task::spawn_blocking(move || call(&client))
         .await
-        .context("a call of the admin API broke down")
+        .context("the thread of an API call has panicked")
 }
 
 #[cfg(test)]

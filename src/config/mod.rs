@@ -1,12 +1,12 @@
 //! The configuration: a TOML file, read once into a [`Config`] that holds nothing bad.
 //!
-//! The `toml` crate parses the text into tables whose keys and values know their places. There is a module for each
-//! section of the file; it asks for its keys one by one (`section`) and builds the settings that the part of the
-//! program uses. Each [`Fault`] is one line, `<file>:<line>:<column>: <key>: <problem>` (`problem`). All of them are
-//! reported at once: a bad value is noted (`reader`), and reading goes on with the default.
+//! The `toml` crate parses the text into tables whose keys and values know their places. There is a module for
+//! each section of the file; it asks for its keys one by one (`section`) and builds the settings that the part
+//! of the program uses. Each [`Fault`] is one line, `<file>:<line>:<column>: <key>: <problem>` (`problem`). All
+//! of them are reported at once: a bad value is noted (`reader`), and reading goes on with the default.
 //!
-//! A key that the file does not have takes its default, as in [`Config::default`]. Relative paths are relative to the
-//! working directory of the process, not to the file.
+//! A key that the file does not have takes its default, as in [`Config::default`]. Relative paths are relative
+//! to the working directory of the process, not to the file.
 
 mod admin;
 mod cache;
@@ -140,8 +140,8 @@ impl Config {
     }
 }
 
-/// Reads all sections, in the order in which messages list them. Bad values are noted, so the result counts only if
-/// nothing was noted.
+/// Reads all sections, in the order in which messages list them. Bad values are noted, so the result counts
+/// only if nothing was noted.
 fn config(file: &Section<'_>) -> Option<Config> {
     let mut claimed = Claimed::new();
     let mut dns = file.section("dns", |section| dns::dns(section, &mut claimed));

@@ -1,7 +1,7 @@
 //! `[process]`: the user that the server becomes once its sockets are bound.
 //!
-//! Whether this system knows the user and the group is no question of the file: the start of the server and `tinyns
-//! check` look them up.
+//! Whether this system knows the user and the group is no question of the file: the start of the server and
+//! `tinyns check` look them up.
 
 use super::problem::ConfigProblem;
 use super::section::Section;

@@ -1,7 +1,7 @@
 //! `[redis]`: where Redis is, how it is reached, and for how long it keeps links.
 //!
-//! A URL may have a password in it, and a password may have slipped into another key. So except for the one word of
-//! `mode`, no message shows a text of this section: file, line and key are enough to find it.
+//! A URL may have a password in it, and a password may have slipped into another key. So except for the one
+//! word of `mode`, no message shows a text of this section: file, line and key are enough to find it.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -4,8 +4,9 @@
 //! A call returns a value that holds nothing bad. It notes what is wrong with its place, and reading goes on with
 //! the default, so that an operator learns of all faults at once. A key that no call has asked for is unknown.
 //!
-//! Structs that serde fills would need less code here, but then each key would have a field, a name for messages and
-//! a place where its value is checked; serde also stops at the first fault, and its messages name types of Rust.
+//! Structs that serde fills would need less code here, but then each key would have a field, a name for
+//! messages and a place where its value is checked; serde also stops at the first fault, and its messages name
+//! types of Rust.
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};

@@ -1,8 +1,8 @@
-//! The short code: one DNS label, folded from the URL by MD5 or chosen by the caller.
+//! The short code: one DNS label, derived from the URL by MD5 or chosen by the client.
 //!
-//! DNS compares names without case and resolvers randomise it (0x20), so the base62 codes of the
-//! article would collide with each other. Codes here are base36 in lower case; eight digits hold
-//! 36^8, some 2.8 * 10^12 values, a little over 41 bits of the fold's 48.
+//! DNS compares names without case, and resolvers randomise the case (0x20), so base62 codes would collide with
+//! each other. Codes here are base36 in lower case. Eight digits have 36^8 values, some 2.8 * 10^12, a little
+//! over 41 of the 48 bits of the hash.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use md5::{Digest, Md5};
 
 use super::TargetUrl;
 
-/// The number of digits of a code that is folded from a URL.
+/// The number of digits of a code that is derived from a URL.
 const FOLDED_LEN: usize = 8;
-/// 36^8: how many codes of [`FOLDED_LEN`] digits there are.
+/// 36^8: the number of codes with [`FOLDED_LEN`] digits.
 const FOLDED_SPACE: u64 = 36_u64.pow(FOLDED_LEN as u32);
 /// The longest DNS label, in bytes (RFC 1035 §2.3.4).
 const MAX_LEN: usize = 63;
@@ -25,7 +25,7 @@ pub struct Code(Box<str>);
 /// Why a text is not a code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodeError {
-    /// There is no character in it.
+    /// It is empty.
     #[error("a code needs at least one character")]
     Empty,
     /// It is longer than a DNS label can be.
@@ -40,7 +40,7 @@ pub enum CodeError {
 }
 
 impl Code {
-    /// A caller's own code, folded to lower case.
+    /// A code that a client has chosen, in lower case.
     ///
     /// # Errors
     /// [`CodeError`] says which rule the text breaks.
@@ -49,7 +49,7 @@ impl Code {
         Ok(Self(text.to_ascii_lowercase().into()))
     }
 
-    /// Whether a text can be a code, in whatever case.
+    /// Whether a text can be a code, in any case.
     ///
     /// # Errors
     /// [`CodeError`] says which rule the text breaks.
@@ -72,12 +72,11 @@ impl Code {
         Ok(())
     }
 
-    /// The code that a URL folds to at the given attempt; attempt 0 is the ordinary case.
+    /// The code of a URL at the given attempt; attempt 0 is the ordinary case.
     ///
-    /// The article's fold: of the 32 hex digits of the MD5 digest, the first 10, the middle 12 and
-    /// the last 10, each read as one number, are XORed to 48 bits. Attempt n > 0, for a code that
-    /// another URL holds, hashes the URL followed by a NUL byte (which no URL contains) and the
-    /// decimal n.
+    /// Of the 32 hex digits of the MD5 digest, the first 10, the middle 12 and the last 10 are each read as a
+    /// number, and these numbers are XORed to 48 bits. Attempt n > 0, for a code that another URL has, hashes
+    /// the URL followed by a NUL byte (which no URL contains) and the decimal n.
     pub fn fold(url: &TargetUrl, attempt: u32) -> Self {
         let mut md5 = Md5::new();
         md5.update(url.as_str());

@@ -1,8 +1,8 @@
-//! What a link is: plain values that cannot hold anything bad, and no I/O.
+//! The values of a link. They cannot hold anything invalid, and do no I/O.
 //!
-//! A [`Link`] joins a [`LinkName`] to a [`TargetUrl`]. Each type checks its precondition once, when
-//! it is made, so that no other part has to ask again whether a code is a legal DNS label or a
-//! destination is a URL that may be handed to a browser.
+//! A [`Link`] joins a [`LinkName`] to a [`TargetUrl`]. Each type checks its precondition once, when a value is
+//! created. So no other part has to check again that a code is a legal DNS label, or that a destination is a
+//! URL that a browser may follow.
 
 mod code;
 mod name;
@@ -21,25 +21,25 @@ use crate::base::clock::UnixTime;
 /// A short link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The name that is the link; also its key in every store.
+    /// The name of the link; also its key in every store.
     pub name: LinkName,
-    /// Where it leads.
+    /// The destination.
     pub target: TargetUrl,
-    /// When this link was first made.
+    /// When the link was created.
     pub created_at: UnixTime,
-    /// Who made it, as the admin API knows them. Shared where many links are held, for there are few
-    /// who make them.
+    /// The creator, by the name that the admin API uses. Shared between the links in memory, since there are few
+    /// creators.
     pub created_by: Arc<str>,
-    /// From this second on the link counts as absent, whether or not a store has swept it.
+    /// From this second on the link counts as absent, even if a store has not removed it yet.
     pub expires_at: Option<UnixTime>,
     /// The TTL of its records; without one the zone's `link_ttl` holds.
     pub ttl: Option<Ttl>,
-    /// Which state of the link this is.
+    /// The version of this state of the link.
     pub version: Version,
 }
 
 impl Link {
-    /// Whether the link has ended: true from the very second of `expires_at`.
+    /// Whether the link has expired: true from the second of `expires_at` on.
     pub fn is_expired(&self, now: UnixTime) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
@@ -49,8 +49,9 @@ impl Link {
         self.ttl.map_or(zone_ttl, Ttl::as_secs)
     }
 
-    /// `ttl`, cut to what is left of the link's life at `now`, so that no cache holds a link that has ended. That
-    /// second may be nearly over, so it does not count: in its last second a link is not to be cached at all.
+    /// `ttl`, limited to the remaining lifetime of the link at `now`, so that no cache holds an expired link.
+    /// The current second may be nearly over, so it does not count: in its last second a link must not be
+    /// cached at all.
     pub fn cap_ttl(&self, ttl: u32, now: UnixTime) -> u32 {
         match self.expires_at {
             Some(end) => {
@@ -62,13 +63,11 @@ impl Link {
     }
 }
 
-/// Which state of a link a value shows; a cache takes a value only if its version is higher than
-/// that of what it holds.
+/// The version of a state of a link. A cache replaces its value only by one with a higher version.
 ///
-/// A hybrid logical clock: microseconds since the epoch at the time of the write, or the last
-/// version of that name plus one where the clock has not moved on. For one name it only ever grows,
-/// also over a delete and a new creation. It stays below 2^53 until the year 2255, so JSON numbers
-/// hold it exactly.
+/// A hybrid logical clock: microseconds since the epoch at the time of the write, or the last version of that
+/// name plus one if the clock has not advanced. The versions of a name only grow, also across a deletion and a
+/// new creation. They stay below 2^53 until the year 2255, so JSON numbers hold them exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -88,10 +87,10 @@ impl fmt::Display for Version {
     }
 }
 
-/// The TTL that a link asks for: 0 to 604,800 seconds.
+/// The TTL of a link: 0 to 604,800 seconds.
 ///
-/// The wire has room for 2^31 - 1 (RFC 2181 §8), but resolvers cap at a week, and a longer promise
-/// could not be taken back when the link is changed.
+/// The wire format allows 2^31 - 1 (RFC 2181 §8), but resolvers limit TTLs to a week, and a change of the link
+/// would show only after a longer time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ttl(u32);
 

@@ -1,7 +1,7 @@
 //! Names of links: a code below the origin of a zone.
 //!
-//! This is text, not the wire form: stores and the HTTP side use it as it is, and only the DNS side
-//! turns it into labels.
+//! Names are text and not in wire format: stores and HTTP use the text, and only the DNS side turns it into
+//! labels.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::{Code, CodeError};
 
 /// The longest name in text form without the last dot (RFC 1035 §2.3.4: 255 bytes on the wire).
 const MAX_NAME_LEN: usize = 253;
-/// The longest code and the dot behind it.
+/// The longest code and the dot after it.
 const CODE_ROOM: usize = 64;
 
-/// The origin of a zone: lower case, without the last dot, at least one label, and short enough
-/// that any code fits in front of it.
+/// The origin of a zone: lower case, without the last dot, at least one label, and short enough that any code
+/// fits before it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Arc<str>);
 
@@ -33,16 +33,16 @@ pub enum OriginError {
     /// A character that is neither letter, digit, hyphen nor underscore.
     #[error("the origin {0:?} has the character {1:?}")]
     BadCharacter(String, char),
-    /// No room for a code of 63 characters in front of it.
+    /// No room for a code of 63 characters before it.
     #[error("the origin {0:?} is longer than {max} characters", max = MAX_NAME_LEN - CODE_ROOM)]
     TooLong(String),
 }
 
 impl Origin {
-    /// Reads an origin; one trailing dot is dropped, letters are folded to lower case.
+    /// Reads an origin. Drops one trailing dot, and folds letters to lower case.
     ///
     /// # Errors
-    /// [`OriginError`] says what is wrong with the text.
+    /// [`OriginError`] says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, OriginError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.is_empty() {
@@ -78,15 +78,15 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The full name of a link, `<code>.<origin>`, in lower case and without the last dot: the link's
-/// key in every store (`miniUrl` in the article's table).
+/// The full name of a link, `<code>.<origin>`, in lower case and without the last dot: the key of the link in
+/// every store (`miniUrl` in DynamoDB).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkName(Box<str>);
 
 /// Why a text is not the name of a link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkNameError {
-    /// There is no dot in it.
+    /// It has no dot.
     #[error("{0:?} is not a code below an origin")]
     NoOrigin(String),
     /// The first label is not a code.
@@ -103,10 +103,10 @@ impl LinkName {
         Self(format!("{code}.{origin}").into())
     }
 
-    /// Reads a name as a store holds it.
+    /// Reads a name from a store.
     ///
     /// # Errors
-    /// [`LinkNameError`] where the text is not a code, a dot and an origin.
+    /// [`LinkNameError`] if the text is not a code, a dot and an origin.
     pub fn parse(text: &str) -> Result<Self, LinkNameError> {
         let (code, origin) = text
             .split_once('.')
@@ -126,13 +126,13 @@ impl LinkName {
         self.split().0
     }
 
-    /// The origin of the zone: everything behind the first label.
+    /// The origin of the zone: everything after the first label.
     pub fn origin(&self) -> &str {
         self.split().1
     }
 
     fn split(&self) -> (&str, &str) {
-        // Both constructors put a dot behind the code, and a code has none.
+        // Both constructors put a dot after the code, and a code has none.
         self.0.split_once('.').unwrap_or((&self.0, ""))
     }
 }

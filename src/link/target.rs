@@ -1,8 +1,8 @@
-//! Where a link leads: an absolute `http` or `https` URL.
+//! The destination of a link: an absolute `http` or `https` URL.
 //!
-//! The `url` crate parses and serialises it as browsers do (WHATWG URL), before it is hashed and
-//! stored. Two spellings of one address then fold to one code, and what we hand out in TXT, URI and
-//! `Location` is plain ASCII without control characters or spaces, whatever was sent to us.
+//! The `url` crate parses and serialises the URL as browsers do (WHATWG URL), before it is hashed and stored.
+//! So two spellings of one URL get one code, and TXT, URI and `Location` contain plain ASCII without control
+//! characters or spaces, whatever the client sent.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use url::{Host, Url};
 const MAX_LABEL_LEN: usize = 63;
 /// The longest name in DNS as text without its last dot, in bytes: 255 on the wire (RFC 1035 §2.3.4).
 const MAX_HOST_LEN: usize = 253;
-/// How much of a host a message shows, in characters.
+/// The most characters of a host that a message shows.
 const MAX_SHOWN: usize = 100;
 
-/// A destination that links may lead to.
+/// A valid destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetUrl(Box<str>);
 
@@ -28,18 +28,18 @@ pub enum TargetUrlError {
     /// A C0 control, DEL or C1 control character.
     #[error("the URL has the control character U+{0:04X} at byte {1}")]
     ControlCharacter(u32, usize),
-    /// No scheme, or a host where the scheme should stand. The hint is what was probably meant, if that would be
-    /// accepted.
+    /// No scheme, or a host in its place. The hint is the URL that was probably meant, if it would be accepted.
     #[error("the URL has no scheme: it has to begin with https:// or http://{hint}", hint = hint(.0))]
     NoScheme(Option<String>),
-    /// Not an absolute URL at all.
+    /// Not an absolute URL.
     #[error("not an absolute URL: {0}")]
     Invalid(url::ParseError),
     /// A host with a character that no host name has.
     #[error("the host {0:?} has the character {1:?}, which no host name has")]
     HostCharacter(String, char),
-    /// A host with two dots in a row, or one at its start. Here and below a host that is long is shown in part.
-    #[error("the host {0:?} has an empty label, which no name in DNS has: look for a dot too many")]
+    /// A host with two dots in a row, or a dot at its start. Here and below, messages show only a part of a
+    /// long host.
+    #[error("the host {0:?} has an empty label, which no DNS name has; remove the extra dot")]
     EmptyLabel(String),
     /// A label of the host is over 63 bytes, in its ASCII form.
     #[error(
@@ -52,7 +52,7 @@ pub enum TargetUrlError {
     /// `javascript:`, `data:`, `ftp:` and all others.
     #[error("the scheme {0:?} is not accepted; only http and https are")]
     Scheme(String),
-    /// A name or password in front of the host.
+    /// A user name or password before the host.
     #[error("the URL has user info (a name or password before the host)")]
     UserInfo,
     /// No host.
@@ -76,8 +76,8 @@ impl TargetUrl {
         Ok(Self(url.as_str().into()))
     }
 
-    /// Parses and serialises the URL of a link that a store or a cache holds. Its host may be one that [`Self::parse`]
-    /// refuses: such links were accepted once, other programs write them, and neither are damaged.
+    /// Parses and serialises the URL of a link from a store or a cache. [`Self::parse`] may refuse its host:
+    /// earlier versions accepted such links, and other programs write them; they are not damaged.
     ///
     /// # Errors
     /// [`TargetUrlError`] says which rule the text breaks.
@@ -106,13 +106,13 @@ impl fmt::Display for TargetUrl {
     }
 }
 
-/// A URL by all rules but those for the names of hosts.
+/// Applies all rules except those for the names of hosts.
 fn read(text: &str) -> Result<Url, TargetUrlError> {
     if text.len() > TargetUrl::MAX_LEN {
         return Err(TargetUrlError::TooLong(text.len()));
     }
-    // The WHATWG parser drops tabs and line ends in silence; such a text is a mistake or an
-    // attack, and either way not what its sender believes it to be.
+    // The WHATWG parser silently drops tabs and line ends. A text with them is a mistake or an attack; in both
+    // cases it is not the URL that its sender sees.
     if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
         return Err(TargetUrlError::ControlCharacter(c.into(), at));
     }
@@ -139,7 +139,7 @@ fn read(text: &str) -> Result<Url, TargetUrlError> {
     Ok(url)
 }
 
-/// Whether a text is a URL whose scheme was left out: `example.com/path`, and also `localhost:80` and
+/// Whether a text is a URL without its scheme: `example.com/path`, and also `localhost:80` and
 /// `example.com:80`, which parse as URLs of the schemes `localhost` and `example.com`.
 pub(crate) fn lacks_scheme(text: &str) -> bool {
     match Url::parse(text) {
@@ -149,21 +149,21 @@ pub(crate) fn lacks_scheme(text: &str) -> bool {
     }
 }
 
-/// What a text without a scheme probably meant, if that would be accepted.
+/// The URL that a text without a scheme probably means, if it would be accepted.
 fn with_scheme(text: &str) -> Option<String> {
     let rest = text.strip_prefix("//").unwrap_or(text);
     let meant = format!("https://{rest}");
     (!rest.starts_with('/') && TargetUrl::parse(&meant).is_ok()).then_some(meant)
 }
 
-/// The end of a message that says what was probably meant.
+/// The end of the message: the URL that was probably meant.
 fn hint(meant: &Option<String>) -> String {
     meant
         .as_ref()
         .map_or_else(String::new, |meant| format!(", as in {meant}"))
 }
 
-/// What is wrong with the host of a text that is no URL, if its characters are.
+/// The bad character in the host of a text that is not a URL, if there is one.
 fn bad_host(text: &str) -> Option<TargetUrlError> {
     let (_, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '?', '#', '\\']).next()?;
@@ -172,12 +172,12 @@ fn bad_host(text: &str) -> Option<TargetUrlError> {
         return None;
     }
     let host = host.split(':').next()?;
-    // The forbidden domain code points of the WHATWG URL standard that may stand here at all.
+    // The forbidden domain code points of the WHATWG URL standard that can occur here.
     let bad = host.chars().find(|c| " \"<>[]^`|{}".contains(*c))?;
     Some(TargetUrlError::HostCharacter(shortened(host), bad))
 }
 
-/// Refuses a host that cannot be a name in DNS, in its ASCII form; its last dot may be there.
+/// Refuses a host that cannot be a DNS name. The host is in its ASCII form, with or without a last dot.
 fn check_name(host: &str) -> Result<(), TargetUrlError> {
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.split('.').any(str::is_empty) {
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn rfc1035_2_3_4_hosts_are_names_in_dns() {
         let empty = |host: &str| {
-            let why = "has an empty label, which no name in DNS has: look for a dot too many";
+            let why = "has an empty label, which no DNS name has; remove the extra dot";
             check_message(
                 &format!("http://{host}/"),
                 &format!("the host {host:?} {why}"),

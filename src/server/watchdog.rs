@@ -8,7 +8,8 @@ use tracing::error;
 use super::system::manager::ServiceManager;
 use crate::dns::Pulse;
 
-/// The shortest time between two checks of the workers. Each worker marks that it is alive within a tenth of a second.
+/// The shortest time between two checks of the workers. Each worker marks that it is alive within a tenth of a
+/// second.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Sends pings for as long as every worker is alive. Ends at once if the service manager asks for none.

@@ -10,6 +10,7 @@ use url::Url;
 use super::error::ApiError;
 use super::messages::{Answer, Link, NewLink, Page, ProblemDocument, Readiness, Zones};
 use super::scheme::other_scheme;
+use super::trust;
 use crate::link::{Code, Origin};
 
 /// The longest time for connecting.
@@ -32,7 +33,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// The API at this URL; nothing is sent yet.
+    /// The API at this URL; sends nothing.
     pub(crate) fn new(server: Url) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -40,6 +41,7 @@ impl Api {
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(REQUEST_TIMEOUT))
+            .tls_config(trust::of_the_system())
             .build();
         Self {
             server,
@@ -47,7 +49,7 @@ impl Api {
         }
     }
 
-    /// Makes a link.
+    /// Creates a link.
     pub(crate) fn create(
         &self,
         token: &str,
@@ -64,7 +66,7 @@ impl Api {
         self.link(response)
     }
 
-    /// Looks a link up.
+    /// Looks up a link.
     pub(crate) fn get(
         &self,
         token: &str,
@@ -80,7 +82,7 @@ impl Api {
         self.link(response)
     }
 
-    /// Where the API is.
+    /// The URL of the API.
     pub(crate) fn server(&self) -> &Url {
         &self.server
     }
@@ -132,7 +134,7 @@ impl Api {
         }
     }
 
-    /// Asks how the server stands.
+    /// Asks for the state of the server.
     pub(crate) fn readiness(&self) -> Result<Readiness, ApiError> {
         let url = self.url("readyz", None)?;
         let response = self
@@ -202,7 +204,7 @@ impl Api {
 
     pub(super) fn foreign(&self, status: StatusCode) -> ApiError {
         let server = self.server.clone();
-        // So do many servers answer to plain HTTP at a port of TLS.
+        // Many servers of HTTPS answer so to plain HTTP.
         if server.scheme() == "http"
             && status == StatusCode::BAD_REQUEST
             && let Some(other) = other_scheme(&self.server)
@@ -214,6 +216,9 @@ impl Api {
 
     pub(super) fn failure(&self, source: ureq::Error) -> ApiError {
         let server = self.server.clone();
+        if let Some(reason) = trust::refusal(&source) {
+            return ApiError::Untrusted { server, reason };
+        }
         match source {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
                 ApiError::NotRunning { server }

@@ -10,18 +10,18 @@ use super::error::ApiError;
 use super::messages::{Batch, LineResult, Link};
 use crate::link::Origin;
 
-/// The longest time for a batch of some hundred links. The server creates 64 at once, and each may take ten seconds
-/// while its store is slow.
+/// The longest time for a batch of some hundred links. The server creates 64 at once, and each may take ten
+/// seconds while its store is slow.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The media type of lines of JSON.
 const NDJSON: &str = "application/x-ndjson";
 
 impl Api {
-    /// Makes many links: `body` has `lines` lines, each a [`NewLink`].
+    /// Creates many links: `body` has `lines` lines, each a [`NewLink`](super::NewLink).
     ///
-    /// The API answers while it is still being sent to, and stops reading where nobody takes its
-    /// answers, as this client does not before all is sent. So a body has to be so small that the
-    /// answers fit into what the two ends buffer: see [`super::import`].
+    /// The API answers lines while it still receives others, and stops reading while its answers are not read.
+    /// This client reads only after it has sent the whole body. So the answers to a body have to fit into the
+    /// buffers of both ends: see `MAX_BODY` in `cli::import::register`.
     pub(crate) fn batch(&self, token: &str, zone: &Origin, body: &str, lines: usize) -> Batch {
         let mut results = Vec::with_capacity(lines);
         let failure = self.send_batch(token, zone, body, lines, &mut results);
@@ -66,7 +66,7 @@ impl Api {
                 return Ok(());
             }
             if !line.ends_with(b"\n") && read < MAX_ANSWER_LEN as usize {
-                let broken = io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off");
+                let broken = io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ended early");
                 return Err(self.failure(ureq::Error::Io(broken)));
             }
             match serde_json::from_slice::<LineResult>(&line) {

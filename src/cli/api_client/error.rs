@@ -7,7 +7,7 @@ use url::Url;
 
 use super::url::is_loopback;
 
-/// Why a request to the admin API did not do what it was for.
+/// Why a request to the admin API failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error("cannot reach the admin API at {server}: is `tinyns serve` running?")]
@@ -19,29 +19,34 @@ pub(crate) enum ApiError {
     },
     #[error("the admin API at {server} did not answer in time")]
     TimedOut { server: Url },
-    /// There is a server, and it speaks HTTP by the other scheme.
+    /// The server's certificate is bad, or its authority is not trusted.
+    #[error("cannot trust the certificate of {server}: {reason}")]
+    Untrusted { server: Url, reason: String },
+    /// The server speaks HTTP by the other scheme.
     #[error("{server} {}", wrong_scheme(server, other))]
     WrongScheme { server: Url, other: Box<Url> },
     #[error("refused ({}): {reason}", Status(*status))]
     Refused { status: StatusCode, reason: String },
-    #[error("{server} answers {}, but not as an admin API of tinyns does", Status(*status))]
+    #[error("{server} answers {}, but is not an admin API of tinyns; check the URL", Status(*status))]
     Foreign { server: Url, status: StatusCode },
     #[error("the request cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
-    #[error("the URL of the admin API cannot be made longer")]
+    #[error("cannot append a path to the URL of the admin API")]
     Url(#[from] url::ParseError),
 }
 
 impl ApiError {
-    /// Whether the same request may succeed a little later.
+    /// Whether the same request may succeed after a short time.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::NotRunning { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => true,
-            // A proxy in front of a server that is away answers in its own words.
+            // While the server is away, a proxy in front of it answers in a form of its own.
             Self::Refused { status, .. } | Self::Foreign { status, .. } => {
                 is_passing(status.as_u16())
             }
-            Self::WrongScheme { .. } | Self::Encode(_) | Self::Url(_) => false,
+            Self::Untrusted { .. } | Self::WrongScheme { .. } | Self::Encode(_) | Self::Url(_) => {
+                false
+            }
         }
     }
 
@@ -51,24 +56,24 @@ impl ApiError {
     }
 }
 
-/// What is wrong with a scheme, and what to write.
+/// What is wrong with the scheme, and what to write instead.
 fn wrong_scheme(server: &Url, other: &Url) -> String {
     match server.scheme() {
-        "https" if is_loopback(server) => format!("does not speak TLS there: write {other}"),
+        "https" if is_loopback(server) => format!("does not speak TLS: write {other}"),
         "https" => format!(
-            "does not speak TLS there: put a proxy with TLS in front of it, or write {other}, by which the token \
-             crosses the network in the clear"
+            "does not speak TLS: put a proxy with TLS in front of it, or write {other}, which sends the token \
+             unencrypted over the network"
         ),
-        _ => format!("speaks TLS there: write {other}"),
+        _ => format!("speaks TLS: write {other}"),
     }
 }
 
-/// Whether a status says that another try may succeed: of the API, or of a proxy before it.
+/// Whether another try may succeed after this status, of the API or of a proxy in front of it.
 pub(crate) fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 
-/// A status with the phrase that belongs to it.
+/// A status code with its reason phrase.
 struct Status(StatusCode);
 
 impl fmt::Display for Status {

@@ -1,4 +1,4 @@
-//! What the admin API is sent, and what it answers.
+//! The requests and answers of the admin API.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::error::ApiError;
 use crate::base::text::one_line;
 use crate::link::LinkName;
 
-/// A link to be made, as the admin API takes it.
+/// The body of a request that creates a link.
 #[derive(Debug, Serialize)]
 pub(crate) struct NewLink<'a> {
     pub(crate) url: &'a str,
@@ -37,7 +37,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Whether its name is one: it goes into a command line for people to copy, and into files.
+    /// Whether its name is valid. Commands print it for people to copy, and write it to files.
     pub(super) fn is_sound(&self) -> bool {
         LinkName::parse(&self.name).is_ok()
     }
@@ -47,11 +47,11 @@ impl Link {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page {
     pub(crate) links: Vec<Link>,
-    /// What to ask for the next one with, if there is one.
+    /// The cursor of the next page, if there is one.
     pub(crate) next_cursor: Option<String>,
 }
 
-/// What became of one line of a batch.
+/// The result of one line of a batch.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LineResult {
     pub(super) line: u64,
@@ -60,12 +60,12 @@ pub(crate) struct LineResult {
     pub(crate) problem: Option<ProblemDocument>,
 }
 
-/// What became of a batch, as far as that is known.
+/// The known results of a batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The results of the first lines, in their order.
+    /// The results of the first lines, in order.
     pub(crate) results: Vec<LineResult>,
-    /// Why there are no more, if that is not all. Lines without a result may have been done.
+    /// Why results are missing, if they are. The server may have processed lines without a result.
     pub(crate) failure: Option<ApiError>,
 }
 
@@ -86,11 +86,11 @@ pub(crate) struct Answer {
     pub(crate) link: Link,
     /// Whether the request made it.
     pub(crate) created: bool,
-    /// The body as it came.
+    /// The body, unchanged.
     pub(crate) json: String,
 }
 
-/// What `/readyz` says.
+/// The answer of `/readyz`.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Readiness {
     status: String,
@@ -101,7 +101,7 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Whether the server does what it is asked about.
+    /// Whether the server answers queries and, if asked for, accepts changes.
     pub(crate) fn is_well(&self, with_changes: bool) -> bool {
         self.serves && (self.takes_changes || !with_changes)
     }
@@ -121,7 +121,7 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// A problem document (RFC 9457 §3.1), as far as it is shown.
+/// The members of a problem document (RFC 9457 §3.1) that messages use.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ProblemDocument {
     r#type: Option<String>,
@@ -130,7 +130,7 @@ pub(crate) struct ProblemDocument {
 }
 
 impl ProblemDocument {
-    /// What the API calls it, such as `code-taken`; empty where it is not one of ours.
+    /// The kind of problem in the API, such as `code-taken`; empty for problems of other servers.
     pub(crate) fn kind(&self) -> &str {
         let kind = self.r#type.as_deref().unwrap_or_default();
         kind.strip_prefix("urn:tinyns:problem:").unwrap_or_default()

@@ -1,14 +1,15 @@
 //! The client of the admin API.
 //!
 //! It blocks, since most commands make one request and end; commands that make many use threads. It follows no
-//! redirects and uses no proxy of the environment: either would send the token to a server that the operator did not
-//! name.
+//! redirects and uses no proxy of the environment: either would send the token to a server that the operator
+//! did not name.
 
 mod api;
 mod batch;
 mod error;
 mod messages;
 mod scheme;
+mod trust;
 mod url;
 
 pub(crate) use self::api::Api;

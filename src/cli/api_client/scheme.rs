@@ -10,9 +10,9 @@ use url::Url;
 /// The longest time for a request by the other scheme.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The server's URL with the other scheme, if it speaks HTTP by that. What fails when a client speaks TLS and the
-/// server does not, or the other way round, depends on both of them; so this asks. It sends no token, and
-/// believes nothing but that there was an answer, so that the server's certificate does not matter.
+/// The server's URL with the other scheme, if the server speaks HTTP by that scheme. If one end speaks TLS and
+/// the other does not, the error depends on both ends, so this function sends a request. The request has no
+/// token, and only the fact of an answer counts, so the certificate need not be valid.
 pub(super) fn other_scheme(server: &Url) -> Option<Box<Url>> {
     let port = server.port_or_known_default();
     let mut other = server.clone();
@@ -35,7 +35,7 @@ pub(super) fn other_scheme(server: &Url) -> Option<Box<Url>> {
         .get(other.join("healthz").ok()?.as_str())
         .call();
     match asked {
-        // That, again, is how a server of TLS may answer.
+        // Many servers of HTTPS answer so to plain HTTP.
         Ok(answer) if scheme == "http" && answer.status() == StatusCode::BAD_REQUEST => None,
         asked => asked.is_ok().then(|| other.into()),
     }

@@ -75,10 +75,7 @@ fn zones() {
     assert_eq!(ask(two), Ok(expected));
     for bad in ["{}", r#"{"zones":[]}"#, r#"{"zones":[{"origin":"a..b"}]}"#] {
         let error = ask(bad).unwrap_err();
-        assert!(
-            error.contains("not as an admin API of tinyns does"),
-            "{error}"
-        );
+        assert!(error.contains("is not an admin API of tinyns"), "{error}");
     }
 }
 
@@ -137,7 +134,7 @@ fn a_batch_and_its_results() {
 }
 
 #[test]
-fn a_batch_that_breaks_off_keeps_what_is_known() {
+fn a_batch_that_ends_early_keeps_its_results() {
     let line = |number: u32| format!("{{\"line\":{number},\"status\":503}}\n");
     // The length promises more than comes, as when a server is killed.
     let cut = |body: &str| http("200 OK", &line(1).repeat(2)).replace(&line(1).repeat(2), body);
@@ -156,7 +153,7 @@ fn a_batch_that_breaks_off_keeps_what_is_known() {
 }
 
 #[test]
-fn a_batch_that_others_answer() {
+fn a_batch_that_another_server_answers() {
     let line = |number: u32| format!("{{\"line\":{number},\"status\":201}}\n");
     let foreign = [
         line(2),
@@ -222,9 +219,10 @@ fn refusals_are_one_line() {
 }
 
 #[test]
-fn other_servers_are_told_apart() {
-    let foreign =
-        |status: &str| format!("URL answers {status}, but not as an admin API of tinyns does");
+fn answers_of_other_servers_are_recognised() {
+    let foreign = |status: &str| {
+        format!("URL answers {status}, but is not an admin API of tinyns; check the URL")
+    };
     check(http("200 OK", "<html>"), &foreign("200 OK"));
     check(http("404 Not Found", "<html>"), &foreign("404 Not Found"));
     check(
@@ -240,7 +238,7 @@ fn other_servers_are_told_apart() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_server_that_does_not_run() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
@@ -327,10 +325,7 @@ fn readiness() {
     let lies = r#"{"status":"not ready","serves":false,"takes_changes":false}"#;
     for body in ["ok", "{}", r#"{"status":"ready"}"#, lies] {
         let error = ask(http("200 OK", body)).unwrap_err();
-        assert!(
-            error.contains("not as an admin API of tinyns does"),
-            "{error}"
-        );
+        assert!(error.contains("is not an admin API of tinyns"), "{error}");
     }
 }
 
@@ -348,7 +343,7 @@ fn server_urls() {
     assert_eq!(err("file:///x"), "the scheme must be http or https");
     assert_eq!(
         err("http://u:p@a/"),
-        "the token goes into TINYNS_ADMIN_TOKEN or --token-file, not into the URL"
+        "the URL has a user name or password; the token goes into TINYNS_ADMIN_TOKEN or --token-file"
     );
 }
 

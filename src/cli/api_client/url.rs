@@ -4,7 +4,7 @@ use url::{Host, Url};
 
 use crate::link::lacks_scheme;
 
-/// Reads the URL of an admin API; a path in it is kept, for a server behind a proxy.
+/// Reads the URL of an admin API. It may have a path, for a server behind a proxy.
 pub(crate) fn parse_server(text: &str) -> Result<Url, ServerUrlError> {
     let mut url = http_url(text)?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -19,7 +19,7 @@ pub(crate) fn parse_server(text: &str) -> Result<Url, ServerUrlError> {
     Ok(url)
 }
 
-/// Reads a URL of HTTP, as one of a server has to be.
+/// Reads an http or https URL.
 pub(crate) fn http_url(text: &str) -> Result<Url, ServerUrlError> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
@@ -40,11 +40,13 @@ pub(crate) enum ServerUrlError {
     Url(#[from] url::ParseError),
     #[error("the scheme must be http or https")]
     Scheme,
-    #[error("the token goes into TINYNS_ADMIN_TOKEN or --token-file, not into the URL")]
+    #[error(
+        "the URL has a user name or password; the token goes into TINYNS_ADMIN_TOKEN or --token-file"
+    )]
     UserInfo,
 }
 
-/// Whether a URL leads to this very machine.
+/// Whether a URL leads to this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -1,4 +1,4 @@
-//! What the columns of a CSV file mean: by the names in its header, or as the command line says.
+//! The columns of a CSV file: which member of a link each has, by the header or by the command line.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -10,22 +10,21 @@ use super::record::{KEYS, Record, URLS, member};
 use super::rows::{Fields, MAX_LEN, Read};
 use crate::base::text::one_line;
 
-/// What may stand between two fields where the command line does not say, in the order in which it
-/// is tried.
+/// The delimiters that are tried in this order, unless the command line names one.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
-/// The members that a column can be by the command line.
+/// The members that `--column` can name.
 const NAMED: [&str; 5] = ["code", "name", "url", "expires_at", "ttl"];
 /// How much of a header a message shows, in characters.
 const MAX_SHOWN: usize = 200;
 
-/// What the command line says of a CSV file.
+/// The options for a CSV file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) columns: Vec<Column>,
     pub(super) delimiter: Option<Delimiter>,
 }
 
-/// Which column a member of a link stands in.
+/// A member of a link, and the column that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Column {
     member: &'static str,
@@ -33,7 +32,7 @@ pub(in crate::cli) struct Column {
     name: String,
 }
 
-/// What stands between two fields.
+/// The character between two fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Delimiter(u8);
 
@@ -42,9 +41,9 @@ pub(in crate::cli) struct Delimiter(u8);
 pub(in crate::cli) enum LayoutError {
     #[error("not of the form MEMBER=NAME, such as code=Slug")]
     Form,
-    #[error("{0:?} is no member of a link; there are {known}", known = NAMED.join(", "))]
+    #[error("{0:?} is not a member of a link; use one of {known}", known = NAMED.join(", "))]
     Member(String),
-    #[error("neither one ASCII character that may stand between two fields nor \"tab\"")]
+    #[error("write one ASCII punctuation character, a blank, or \"tab\"")]
     Delimiter,
     #[error("--column {0}= is given twice")]
     Twice(&'static str),
@@ -81,10 +80,10 @@ impl FromStr for Delimiter {
 }
 
 impl Layout {
-    /// What the command line says.
+    /// The options as they were given.
     ///
     /// # Errors
-    /// It says of two columns that they are the same member.
+    /// Two columns are given for one member.
     pub(super) fn new(
         columns: Vec<Column>,
         delimiter: Option<Delimiter>,
@@ -100,7 +99,7 @@ impl Layout {
         Ok(Self { columns, delimiter })
     }
 
-    /// What may stand between two fields, in the order in which it is to be tried.
+    /// The delimiters to try, in this order.
     pub(super) fn delimiters(&self) -> Cow<'static, [u8]> {
         match self.delimiter {
             Some(Delimiter(delimiter)) => vec![delimiter].into(),
@@ -108,7 +107,7 @@ impl Layout {
         }
     }
 
-    /// For the state of an import: what tells one reading of a file from another.
+    /// The options in a form for the state of an import: with other options the file has other records.
     pub(super) fn describe(&self) -> String {
         let mut text = "csv".to_owned();
         for Column { member, name } in &self.columns {
@@ -121,22 +120,21 @@ impl Layout {
     }
 }
 
-/// Which member stands in which column.
+/// The member in each column.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns(Vec<Option<&'static str>>);
 
 impl Columns {
-    /// Reads a header. The letters' case, blanks, hyphens and underscores do not matter, and columns
-    /// of other names are not looked at. What the command line says of a member comes before what
-    /// the header seems to say.
+    /// Reads a header. Letter case, blanks, hyphens and underscores do not matter, and columns of other names are
+    /// ignored. `--column` takes precedence over the names in the header.
     ///
     /// # Errors
-    /// What is missing in the header, or in it twice.
+    /// A column is missing, or a name occurs twice.
     pub(super) fn read(header: Option<Read<Fields>>, layout: &Layout) -> anyhow::Result<Self> {
         let header = match header {
             Some(Read::Whole(header)) => header,
             Some(Read::NotClosed(line)) => {
-                bail!("a quote in the header, in line {line}, is not closed")
+                bail!("line {line}: a quote in the header is not closed; close it, or remove it")
             }
             Some(Read::TooLong) => bail!("the header has more than {MAX_LEN} bytes"),
             None => bail!("there is no header line"),
@@ -157,14 +155,14 @@ impl Columns {
         let any = |wanted: &[&str]| columns.iter().flatten().any(|name| wanted.contains(name));
         if !any(&KEYS) {
             bail!(
-                "the header {shown:?} has no column for the code, as {} are; name it with --column code=NAME, \
-                 and take `tinyns import urls` for URLs without codes",
+                "the header {shown:?} has no column for the code, such as {}; name the column with --column code=NAME, \
+                 or use `tinyns import urls` for URLs without codes",
                 KEYS.join(", ")
             );
         }
         if !any(&URLS) {
             bail!(
-                "the header {shown:?} has no column for the URL, as {} are; name it with --column url=NAME",
+                "the header {shown:?} has no column for the URL, such as {}; name the column with --column url=NAME",
                 URLS.join(", ")
             );
         }
@@ -176,12 +174,13 @@ impl Columns {
         Self::read(Some(Read::Whole(fields.clone())), layout).is_ok()
     }
 
-    /// What the names say, but for those members of which the command line says something.
+    /// The members by the names in the header, without those that `--column` names.
     fn by_name(
         names: &[Cow<'_, str>],
         layout: &Layout,
     ) -> anyhow::Result<Vec<Option<&'static str>>> {
-        // Where the code has a column, no other name of a code counts; the same with the URL.
+        // If `--column` names the column of the code, other columns with names of a code do not count; nor
+        // those of the URL and the end.
         let kind = |name: &str| match name {
             name if KEYS.contains(&name) => "code",
             name if URLS.contains(&name) => "url",
@@ -209,12 +208,12 @@ impl Columns {
 
     /// The record of a row.
     pub(super) fn record(&self, line: u64, fields: Fields) -> Record {
-        // What is behind the last column may be the rest of a URL with a comma in it. Without that rest the link
+        // A field beyond the last column may be the end of a URL that has a comma in it. Without that end the link
         // would lead elsewhere.
         let beyond = fields.iter().skip(self.0.len()).flatten();
         if !beyond.copied().all(|byte| byte.is_ascii_whitespace()) {
             let reason = format!(
-                "it has {} fields, and the header has {}: a field with the delimiter in it has to be in double quotes",
+                "it has {} fields, and the header has {}; put fields that contain the delimiter in double quotes",
                 fields.len(),
                 self.0.len()
             );
@@ -234,19 +233,19 @@ impl Columns {
     }
 }
 
-/// Whether the names of a header are text: there are files of other kinds by the name of `.csv`, and where lines
-/// end otherwise than they do here, the whole file would be the header.
+/// Refuses a header that is not text: files of other kinds may be called `.csv`, and if lines have other ends, the
+/// whole file would be the header.
 fn check_text(header: &Fields) -> anyhow::Result<()> {
     for name in header {
         for (index, byte) in name.iter().enumerate() {
             match (byte, name.get(index + 1)) {
                 (b'\t' | b'\n', _) | (b'\r', Some(b'\n')) => {}
                 (b'\r', _) => bail!(
-                    "a carriage return stands within the header: lines have to end with a line feed, with a carriage \
-                     return before it or without; `tr '\\r' '\\n'` makes such lines of those of old Macs"
+                    "the header contains a carriage return that does not end a line; end lines with LF or CRLF, for \
+                     instance with `tr '\\r' '\\n'`"
                 ),
                 (byte, _) if byte.is_ascii_control() => bail!(
-                    "the header has the control character {byte:#04x}, so this is no text: save the file as CSV in \
+                    "the header has the control character {byte:#04x}, so this is not text; save the file as CSV in \
                      UTF-8, or in UTF-16 with a byte order mark"
                 ),
                 _ => {}
@@ -349,7 +348,7 @@ mod tests {
         );
         assert_eq!(
             parse("tags=Tags"),
-            "\"tags\" is no member of a link; there are code, name, url, expires_at, ttl"
+            "\"tags\" is not a member of a link; use one of code, name, url, expires_at, ttl"
         );
         let twice = ["code=a", "code=b"].map(|column| column.parse().unwrap());
         assert_eq!(

@@ -1,14 +1,14 @@
 //! Text in UTF-16, as spreadsheets save it, becomes UTF-8 while it is read.
 //!
-//! It is known by its byte order mark; everything else is taken as UTF-8. What is no character in
-//! UTF-16 becomes a byte that no text in UTF-8 has, so that the record it stands in is refused and
-//! no other character takes its place.
+//! A byte order mark says that a file is in UTF-16; any other file is read as UTF-8. A unit that is not a
+//! character in UTF-16 becomes a byte that is not valid in UTF-8, so the import refuses the record that
+//! contains it and does not replace the character.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 /// How much is read at once, in bytes.
 const BUFFER_LEN: usize = 256 * 1024;
-/// What stands for that which is no character.
+/// Replaces a unit that is not a character.
 const NO_CHARACTER: u8 = 0xFF;
 
 /// The order of the two bytes of a unit of UTF-16.
@@ -59,7 +59,7 @@ struct Utf16<R> {
     half: Option<u8>,
     /// The first surrogate of a pair whose second is still to come.
     high: Option<u16>,
-    /// What was decoded, of which so much was handed out.
+    /// The decoded bytes; those before `start` were read already.
     decoded: Vec<u8>,
     start: usize,
 }
@@ -76,7 +76,7 @@ impl<R: BufRead> Utf16<R> {
         }
     }
 
-    /// Decodes some more; at the end of the input there is nothing.
+    /// Decodes some more bytes; at the end of the input none.
     fn decode(&mut self) -> io::Result<()> {
         self.decoded.clear();
         self.start = 0;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_character_is_no_text() {
+    fn invalid_utf_16_is_not_text() {
         let check = |units: &[u16], rest: &[u8], expected: &[u8]| {
             let units = units.iter().flat_map(|unit| unit.to_be_bytes());
             let bytes: Vec<u8> = [0xFE, 0xFF].into_iter().chain(units).collect();

@@ -15,21 +15,21 @@ use super::record::Record;
 use super::rows::{MAX_LEN, Read, Rows};
 use crate::base::progress::Extent;
 
-/// How much of a file its identity looks at, in bytes.
+/// How many bytes at the beginning of a file belong to its identity.
 const IDENTITY_LEN: u64 = 64 * 1024;
 /// How much is read at once, in bytes.
 const BUFFER_LEN: usize = 256 * 1024;
-/// How many bytes of a file a piece has at most, but for its last record.
+/// The most bytes of a file in a piece, without its last record.
 const PIECE_LEN: u64 = 512 * 1024;
 
 /// What the lines of a file are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Rows under a header.
+    /// A header and rows.
     Csv(Layout),
-    /// A link a line, in JSON.
+    /// One link per line, in JSON.
     Ndjson,
-    /// A URL a line, and nothing else.
+    /// One URL per line, and nothing else.
     Urls,
 }
 
@@ -42,12 +42,12 @@ pub(super) struct File {
 
 #[derive(Debug)]
 enum Input {
-    /// A file of a known length, in which one can go to and fro.
+    /// A file of a known length, with random access.
     Regular {
         file: fs::File,
         path: PathBuf,
         size: u64,
-        /// Whether it is in UTF-16; positions in it are those of the text in UTF-8.
+        /// Whether it is in UTF-16. Positions are always those of the text in UTF-8.
         utf_16: bool,
     },
     /// A pipe or a device.
@@ -72,7 +72,7 @@ impl File {
         let file = fs::File::open(path).with_context(|| format!("cannot open {shown}"))?;
         let about = file
             .metadata()
-            .with_context(|| format!("cannot look at {shown}"))?;
+            .with_context(|| format!("cannot read the metadata of {shown}"))?;
         if about.is_dir() {
             bail!("{shown} is a directory");
         }
@@ -91,8 +91,8 @@ impl File {
         Ok(Self { format, input })
     }
 
-    /// See [`super::source::Source::identity`]. Name and length alone would take one month's export
-    /// for another's.
+    /// See [`super::source::Source::identity`]. Name and length alone could not tell the exports of two months
+    /// apart.
     pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
         let Input::Regular {
             file, path, size, ..
@@ -126,7 +126,7 @@ impl File {
                 utf_16: false,
                 ..
             } => Extent::Bytes(*size),
-            // The file's bytes are not those that are counted.
+            // Progress counts bytes of UTF-8, and the file has others.
             Input::Regular { .. } | Input::Stream { .. } | Input::Stdin => Extent::Unknown,
         }
     }
@@ -168,7 +168,7 @@ impl File {
     }
 }
 
-/// So many of a file's first bytes; it is read from its beginning afterwards.
+/// The first bytes of a file, which is rewound afterwards.
 fn beginning(mut file: &fs::File, len: u64) -> io::Result<Vec<u8>> {
     let mut beginning = Vec::new();
     file.take(len).read_to_end(&mut beginning)?;
@@ -176,10 +176,10 @@ fn beginning(mut file: &fs::File, len: u64) -> io::Result<Vec<u8>> {
     Ok(beginning)
 }
 
-/// The text of a file behind so many bytes of it.
+/// The text of a file from an offset on, in bytes of UTF-8.
 fn text_from(mut file: &fs::File, offset: u64, utf_16: bool) -> io::Result<Text<'_>> {
     if utf_16 {
-        // How long that is in UTF-16 nobody knows who has not read it.
+        // The length of that text in UTF-16 is known only after reading it.
         file.rewind()?;
         let mut text = encoding::text(file)?;
         io::copy(&mut text.by_ref().take(offset), &mut io::sink())?;
@@ -189,14 +189,14 @@ fn text_from(mut file: &fs::File, offset: u64, utf_16: bool) -> io::Result<Text<
     Ok(BufReader::with_capacity(BUFFER_LEN, Box::new(file)))
 }
 
-/// Makes records of what stands in a file.
+/// Reads the records of a file.
 struct RecordReader<R> {
     rows: Rows<R>,
     lines: Lines,
     name: String,
 }
 
-/// What a line or a row is.
+/// How lines or rows become records.
 enum Lines {
     Csv(Columns),
     Ndjson,
@@ -204,7 +204,7 @@ enum Lines {
 }
 
 impl<'a> RecordReader<Text<'a>> {
-    /// Reads from the beginning: the header, if there is to be one.
+    /// Reads from the beginning, including the header of CSV.
     fn open(format: &Format, input: impl io::Read + 'a, name: String) -> anyhow::Result<Self> {
         let cannot = || format!("cannot read {name}");
         let mut rows = Rows::new(encoding::text(input).with_context(cannot)?, 0, 1);
@@ -271,7 +271,7 @@ impl<R: BufRead> RecordReader<R> {
     }
 }
 
-/// The record of what was read, if that is whole.
+/// The record of a line or row, or a bad record if it is not whole.
 fn whole<T>(line: u64, read: Read<T>, record: impl FnOnce(T) -> Record) -> Record {
     match read {
         Read::Whole(read) => record(read),
@@ -279,7 +279,7 @@ fn whole<T>(line: u64, read: Read<T>, record: impl FnOnce(T) -> Record) -> Recor
         Read::NotClosed(opened) => Record::bad(
             Some(line),
             format!(
-                "a quote is opened in line {opened} and not closed; the next line is read anew"
+                "a quote is opened in line {opened} and not closed; close it, or double it if it belongs to the text"
             ),
         ),
     }
@@ -331,11 +331,11 @@ mod tests {
         csv("code,name,url\nx,,u\n", &["2 x u"]);
         // A row without a code has one made, one without a URL is none.
         csv("code,url\n,u\n", &["2  u"]);
-        let none = "it has no URL: none of fullUrl, url, longUrl, destinationUrl, destination, originalUrl";
+        let none = "it has no URL; it needs one of fullUrl, url, longUrl, destinationUrl, destination, originalUrl";
         csv("code,url\nx\n", &[&format!("2 x  Bad({none:?})")]);
         csv("code,url\nx,u,, \n,,\ny,v\n", &["2 x u", "4 y v"]);
         // The rest of a URL with a comma in it is not left out without a word.
-        let more = "it has 4 fields, and the header has 2: a field with the delimiter in it has to be in double quotes";
+        let more = "it has 4 fields, and the header has 2; put fields that contain the delimiter in double quotes";
         csv("code,url\nx,u,v,w\n", &[&format!("2   Bad({more:?})")]);
         csv("code,url\n", &[]);
     }
@@ -351,19 +351,19 @@ mod tests {
             &"x".repeat(MAX_LEN + 1),
             "the header has more than 65536 bytes",
         );
-        let old = "a carriage return stands within the header: lines have to end with a line feed, with a carriage \
-                   return before it or without; `tr '\\r' '\\n'` makes such lines of those of old Macs";
+        let old = "the header contains a carriage return that does not end a line; end lines with LF or CRLF, for instance \
+                   with `tr '\\r' '\\n'`";
         refused("code,url,title\rx,u,t\ry,v,t\r", old);
-        let no_text = "the header has the control character 0x00, so this is no text: save the file as CSV in \
+        let no_text = "the header has the control character 0x00, so this is not text; save the file as CSV in \
                        UTF-8, or in UTF-16 with a byte order mark";
         refused("c\0o\0d\0e\0,\0u\0r\0l\0\r\0\n\0", no_text);
-        let code = "as miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink, link are; name it \
-                    with --column code=NAME, and take `tinyns import urls` for URLs without codes";
+        let code = "such as miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink, link; name the \
+                    column with --column code=NAME, or use `tinyns import urls` for URLs without codes";
         refused(
             "slug;url\nx;u\n",
             &format!("the header \"slug;url\" has no column for the code, {code}"),
         );
-        let url = "as fullUrl, url, longUrl, destinationUrl, destination, originalUrl are; name it with \
+        let url = "such as fullUrl, url, longUrl, destinationUrl, destination, originalUrl; name the column with \
                    --column url=NAME";
         refused(
             "code,uri\n",
@@ -375,13 +375,13 @@ mod tests {
         );
         refused(
             "code,\"url\nx,u\n",
-            "a quote in the header, in line 1, is not closed",
+            "line 1: a quote in the header is not closed; close it, or remove it",
         );
     }
 
     #[test]
     fn a_quote_that_is_not_closed_costs_its_line() {
-        let bad = "a quote is opened in line 3 and not closed; the next line is read anew";
+        let bad = "a quote is opened in line 3 and not closed; close it, or double it if it belongs to the text";
         check(
             csv(),
             "code,url\nx,u\ny,\"v\nz,w\n",

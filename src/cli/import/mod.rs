@@ -1,19 +1,18 @@
-//! `tinyns import`: links of the article's table, or of a file, become links of a running server.
+//! `tinyns import`: the links of a DynamoDB table or of a file become links of a running server.
 //!
 //! ```text
-//!   source ── pieces ── Registrar ── outcomes ──┬── report: what is not as it was
+//!   source ── pieces ── Registrar ── outcomes ──┬── report: links with another code, refusals
 //!                           │                   ├── counts, state, progress
 //!                       admin API               └── summary
 //! ```
 //!
-//! It is a client of the admin API, as `add` is: the server judges each link by its own rules and
-//! knows of it at once, and no store is written to past it. All of it can be repeated: what is
-//! there already is left as it is. So an import that ended early can be started again, and with
-//! `--state` it goes on from the piece that was under way.
+//! The import is a client of the admin API, as `add` is: the server applies its own rules to each link and
+//! serves it at once, and nothing bypasses it to write to the store. An import can be repeated, since existing
+//! links are not changed. So an import that ended early can be started again, and with `--state` it continues
+//! from the piece that was in progress.
 //!
-//! No record is lost in silence. Each one is counted as one of: made, there already, renamed,
-//! merged, skipped, refused; and those that are not to be found under their own code are told one
-//! by one.
+//! No record is lost silently. Each record is counted as one of: made, there already, renamed, merged, skipped,
+//! refused. The report names each record whose code is not the code of its link.
 
 pub(super) mod args;
 mod columns;
@@ -55,10 +54,10 @@ use crate::base::progress::Progress;
 use crate::store::DynamoConfig;
 use crate::store::dynamodb::{ForeignTable, ReadError};
 
-/// Imports, tells what became of each record that is not as it was, and at the end of all.
+/// Imports, reports each record that did not become a link with its own code, and prints the totals.
 ///
 /// # Errors
-/// Where it ended early, and where a link was refused.
+/// If the import ended early, or a link was refused.
 pub(super) fn run(command: ImportCommand, config: Option<&Path>) -> anyhow::Result<()> {
     let (from, args) = match command {
         ImportCommand::Dynamodb { table, import } => (From::Table(table), import),
@@ -85,7 +84,7 @@ pub(super) fn run(command: ImportCommand, config: Option<&Path>) -> anyhow::Resu
     })
 }
 
-/// What is to be read.
+/// The source that the command line names.
 enum From {
     Table(TableArgs),
     File(Format, PathBuf),
@@ -116,17 +115,17 @@ struct Import {
     registrar: Registrar,
     screen: Screen,
     json: bool,
-    /// Whether each URL's short URL is wanted, and not a report of what is otherwise than it was.
+    /// Whether to print each short URL instead of a report.
     list: bool,
     ledger: Ledger,
-    /// The parts of which a first piece is still to come, since a state was taken up: that piece
-    /// may have been under way when the state was left.
+    /// The parts whose first piece has not come since the import continued from a state: that piece may have been
+    /// sent before the import ended.
     resumed: Vec<usize>,
     file: Option<StateFile>,
 }
 
 impl Import {
-    /// Finds server, source and state, and begins to read.
+    /// Connects to the server, opens the source, loads the state, and begins to read.
     async fn open(
         from: From,
         args: &ImportArgs,
@@ -150,7 +149,7 @@ impl Import {
         let screen = Screen::begin("import", progress);
         if let (Some(file), true) = (&file, ledger.counts.read > 0) {
             let state = file.path().display();
-            screen.say(&format!("going on after {done} records, as {state} says"));
+            screen.say(&format!("continuing after {done} records, as {state} says"));
         }
         let server = Server::new(client, screen.clone());
         let pieces = source.read(&ledger.parts, &screen);
@@ -166,7 +165,7 @@ impl Import {
         Ok((import, pieces))
     }
 
-    /// Takes over piece by piece, to the end.
+    /// Imports piece by piece, to the end.
     async fn work(&mut self, mut pieces: Pieces) -> anyhow::Result<()> {
         while let Some(piece) = pieces.recv().await {
             self.take(piece?).await?;
@@ -174,7 +173,7 @@ impl Import {
         check_all_read(&self.ledger.parts)
     }
 
-    /// Takes over one piece. It is done when all of it is told and the state is saved.
+    /// Imports one piece. It is done when it is reported and the state is saved.
     async fn take(&mut self, piece: Piece) -> anyhow::Result<()> {
         let repeated = self.resumed.contains(&piece.part);
         let all = self.registrar.register(&piece.records, repeated).await?;
@@ -182,11 +181,11 @@ impl Import {
         let mut counts = self.ledger.counts;
         for (record, done) in piece.records.iter().zip(&all) {
             counts.count(&done.outcome);
-            text.extend(self.told(record, done));
+            text.extend(self.line(record, done));
         }
         if !text.is_empty() {
-            let told = self.screen.write(io::stdout(), text).await?;
-            told.context("cannot write the report to standard output")?;
+            let written = self.screen.write(io::stdout(), text).await?;
+            written.context("cannot write the report to standard output")?;
         }
         let at = match &piece.next {
             Position::File { offset, .. } => *offset,
@@ -205,14 +204,14 @@ impl Import {
         }
     }
 
-    /// What standard output gets to know of a record.
-    fn told(&self, record: &Record, done: &Done) -> Option<String> {
+    /// The line of a record on standard output.
+    fn line(&self, record: &Record, done: &Done) -> Option<String> {
         if !self.list {
             return report::line(record, &done.outcome, self.json);
         }
         match report::shortened_line(record, done, self.json) {
             Ok(line) => Some(line),
-            // On standard output there are short URLs and nothing else.
+            // Standard output gets short URLs and nothing else.
             Err(refused) => {
                 self.screen.say(&refused);
                 None
@@ -220,7 +219,7 @@ impl Import {
         }
     }
 
-    /// Says what became of all.
+    /// Prints the totals, and how to continue after an early end.
     fn end(self, ended: anyhow::Result<()>) -> anyhow::Result<()> {
         self.screen.end();
         let counts = self.ledger.counts;
@@ -239,30 +238,33 @@ impl Import {
         }
     }
 
-    /// How to go on after an import that ended early, behind what has ended it. What would end it
-    /// once more has to be mended first.
+    /// How to continue after an early end, appended to its reason. A reason that would end the import again has to
+    /// be fixed first.
     fn advice(&self, error: &anyhow::Error) -> String {
         let (passes, state) = (passes(error), self.file.as_ref().map(StateFile::path));
         let how = match (passes, state) {
             (true, Some(state)) => format!(
-                "to go on, start it again with the same --state {}",
+                "to continue, run the same command again with --state {}",
                 state.display()
             ),
-            (true, None) => "to go on, start it again from the beginning; what is there already is not made twice"
+            (true, None) => "to continue, run the same command again; it starts from the beginning and does not make \
+                             links twice"
                 .into(),
-            // There is nothing to go on with.
+            // Nothing was imported yet, so nothing is left to continue.
             (false, _) if self.ledger.counts.read == 0 => return String::new(),
             (false, Some(state)) => format!(
-                "once that is mended, it goes on with the same --state {}",
+                "fix that, and run the same command again with --state {}",
                 state.display()
             ),
-            (false, None) => "once that is mended, import all of it; what is there already is not made twice".into(),
+            (false, None) => "fix that, and run the same command again; it starts from the beginning and does not make \
+                              links twice"
+                .into(),
         };
         format!("; the import is not finished: {how}")
     }
 }
 
-/// Whether the same import may come further another time, without anything being changed.
+/// Whether the same import may get further another time although nobody has changed anything.
 fn passes(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<Stopped>()
@@ -281,13 +283,13 @@ fn target(args: &ImportArgs, client: &Client, targets: &Targets) -> Target {
 }
 
 fn state_file(path: &Path, source: &Source, target: Target) -> anyhow::Result<StateFile> {
-    let identity = source
-        .identity()?
-        .ok_or_else(|| anyhow!("--state needs a file that can be read again from the middle"))?;
+    let identity = source.identity()?.ok_or_else(|| {
+        anyhow!("--state needs a regular file, which can be read again from the middle")
+    })?;
     Ok(StateFile::new(path.into(), identity, target))
 }
 
-/// Where to begin, and the parts that were begun before.
+/// The positions to begin at, and the parts that an earlier run has begun.
 fn resume(source: &Source, file: Option<&StateFile>) -> anyhow::Result<(Ledger, Vec<usize>)> {
     let new = Ledger::new(source.beginning());
     let Some(file) = file else {
@@ -296,7 +298,7 @@ fn resume(source: &Source, file: Option<&StateFile>) -> anyhow::Result<(Ledger, 
     match file.load(new.parts.len())? {
         Some(ledger) => Ok((ledger, (0..new.parts.len()).collect())),
         None => {
-            // Where it cannot be written it is better to know now.
+            // If the file cannot be written, the import should fail now and not later.
             file.save(&new)?;
             Ok((new, Vec::new()))
         }
@@ -322,7 +324,7 @@ mod tests {
         };
         assert!(passes(&away().into()));
         assert!(passes(
-            &anyhow::Error::new(away()).context("cannot read on")
+            &anyhow::Error::new(away()).context("cannot read the table")
         ));
         assert!(!passes(&wrong().into()));
         assert!(!passes(&anyhow!("the header has no column")));

@@ -1,28 +1,29 @@
-//! What a source hands over: pieces, with the position where each ends.
+//! The pieces of a source, each with the position of the next one.
 
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 
-/// How many records a piece has at most.
+/// The most records of a piece.
 pub(super) const PIECE_RECORDS: usize = 500;
-/// Where a part of a source is to be read from.
+
+/// A position in a part of a source, from which it can be read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Position {
     Begin,
-    /// Behind this byte of a file, in this line.
+    /// After so many bytes of a file, in this line.
     File {
         offset: u64,
         line: u64,
     },
-    /// Behind this key of a segment.
+    /// After this key of a segment.
     Key(String),
-    /// There is no more.
+    /// The end of the part.
     End,
 }
 
-/// What a source is, so that nobody takes the state of another one for its own.
+/// The identity of a source, so that an import refuses the state of another source.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Identity {
@@ -33,23 +34,23 @@ pub(super) enum Identity {
         size: u64,
         begins: String,
     },
-    /// A table, and where it is.
+    /// A table, and its region or endpoint.
     Table { name: String, place: String },
 }
 
-/// Some records in a row.
+/// Consecutive records.
 #[derive(Debug)]
 pub(super) struct Piece {
-    /// Which part of the source they are from.
+    /// The part of the source that they are from.
     pub(super) part: usize,
     pub(super) records: Vec<Record>,
     /// Where the next piece of that part begins.
     pub(super) next: Position,
 }
 
-/// Says that reading has ended before the end; it cannot, unless a reader broke down.
+/// Checks that all parts were read to their end, which fails only if a reader has panicked.
 pub(super) fn check_all_read(positions: &[Position]) -> anyhow::Result<()> {
     let all = positions.iter().all(|position| *position == Position::End);
-    anyhow::ensure!(all, "reading broke down");
+    anyhow::ensure!(all, "a thread that reads the source has panicked");
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! One link as a source has it, whatever the source.
+//! One link as a source describes it, the same for all sources.
 //!
-//! All sources come down to named members with a text or a number in them: an item of DynamoDB, a
-//! line of JSON, a row of CSV under its header. So the names, the types and the rules are read in
-//! one place. A record that is bad keeps what is known of it, for the report.
+//! An item of DynamoDB, a line of JSON and a row of CSV all have named members, each a text or a number. So
+//! this is the one place for their names, types and rules. A bad record keeps its key and URL for the report,
+//! if it has them.
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -11,9 +11,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::base::clock::UnixTime;
 use crate::link::Ttl;
 
-/// What a link may be called by; the first that has a value counts. `miniUrl` is the article's; a
-/// name says more than a code. Behind ours stand those of Shlink, YOURLS and Bitly: codes, and then
-/// short URLs.
+/// The members that identify a link; the first that has a value counts. `miniUrl` is that of the DynamoDB
+/// table; a name comes before a code, since it has the zone as well. The names of Shlink, YOURLS and Bitly
+/// follow: codes, then short URLs.
 pub(super) const KEYS: [&str; 9] = [
     "miniUrl",
     "name",
@@ -25,7 +25,7 @@ pub(super) const KEYS: [&str; 9] = [
     "bitlink",
     "link",
 ];
-/// Where it may lead.
+/// The members for the URL.
 pub(super) const URLS: [&str; 6] = [
     "fullUrl",
     "url",
@@ -34,20 +34,20 @@ pub(super) const URLS: [&str; 6] = [
     "destination",
     "originalUrl",
 ];
-/// When it may end.
+/// The members for the expiry.
 const ENDS: [&str; 2] = ["expiresAt", "expires_at"];
 const TTL: &str = "ttl";
 const VERSION: &str = "version";
 const DELETED_AT: &str = "deletedAt";
 
-/// Every member that is looked at.
+/// All members that count.
 fn members() -> impl Iterator<Item = &'static str> {
     let rest = [TTL, VERSION, DELETED_AT];
     KEYS.into_iter().chain(URLS).chain(ENDS).chain(rest)
 }
 
-/// The member that a file calls by this name: letter case, blanks, hyphens and underscores do not
-/// matter, so that `Long URL` and `long_url` are `longUrl`.
+/// The member with this name in a file: letter case, blanks, hyphens and underscores do not matter, so `Long
+/// URL` and `long_url` are `longUrl`.
 pub(super) fn member(name: &str) -> Option<&'static str> {
     let plain = |text: &str| -> Vec<u8> {
         let bytes = text.bytes().filter(|b| !matches!(b, b' ' | b'-' | b'_'));
@@ -59,51 +59,51 @@ pub(super) fn member(name: &str) -> Option<&'static str> {
     })
 }
 
-/// How a source calls a link.
+/// What kind of key a source has for a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Called {
-    /// By its full name: a code and a zone.
+    /// A full name: a code and a zone.
     Name,
-    /// By a code, which may be a full name or a short URL as well.
+    /// A code, or a full name or short URL in its place.
     Code,
-    /// Not at all: it is only a URL.
+    /// None: the source has only a URL.
     Nothing,
 }
 
-/// A link as its source has it.
+/// A link as its source describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The line of a file where it begins.
+    /// The line of the file where the record begins.
     pub(super) line: Option<u64>,
-    /// What the source calls it; may be empty.
+    /// The key in the source; may be empty.
     pub(super) key: String,
     pub(super) called: Called,
-    /// Where it leads; may be empty where the record is bad.
+    /// The URL; may be empty if the record is bad.
     pub(super) url: String,
-    /// The rest, or why there is no link.
+    /// The other members, or why the record is not a link.
     pub(super) terms: Result<Terms, Flaw>,
 }
 
-/// What else there is to a link.
+/// The optional members of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) expires_at: Option<UnixTime>,
     pub(super) ttl: Option<Ttl>,
-    /// Its version, where the source is a tinyns.
+    /// Its version, if the source is tinyns.
     pub(super) version: Option<u64>,
 }
 
-/// Why a record is no link.
+/// Why a record is not a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// It is what a deletion has left.
+    /// The item only marks a deleted link.
     Deleted,
-    /// Something is wrong with it.
+    /// The record is bad, for this reason.
     Bad(String),
 }
 
 impl Record {
-    /// A record of which nothing is known but what is wrong with it.
+    /// A record of which only the fault is known.
     pub(super) fn bad(line: Option<u64>, reason: impl Into<String>) -> Self {
         Self {
             line,
@@ -114,7 +114,7 @@ impl Record {
         }
     }
 
-    /// A URL that stands alone in its line, with blanks around it or none.
+    /// A line with a URL, and perhaps blanks around it.
     pub(super) fn from_url(line: u64, text: Vec<u8>) -> Self {
         let bad = || Self::bad(Some(line), "the line is not UTF-8 text");
         let url = String::from_utf8(text).map(|text| Self {
@@ -126,8 +126,8 @@ impl Record {
         url.unwrap_or_else(|_| bad())
     }
 
-    /// Reads a line of JSON: a link as the API shows it, an item as plain JSON, or an item as
-    /// DynamoDB's exports have it.
+    /// Reads a line of JSON: a link as the API shows it, an item as plain JSON, or an item in the form of
+    /// DynamoDB's exports.
     pub(super) fn from_json(line: u64, text: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(text) {
             Ok(Value::Object(mut members)) => {
@@ -151,8 +151,8 @@ impl Record {
             Ok(Some((_, text))) => text.clone(),
             _ => String::new(),
         };
-        // In the article's table a key is a code, whatever stands in it. In ours it is a name, and an
-        // item has a version.
+        // Without a version the table is not one of tinyns, and its key is a code, whatever it looks like.
+        // Items of tinyns have a version, and a name as key.
         let called = match &key {
             Ok(Some(("name", _))) => Called::Name,
             Ok(Some(("miniUrl", _))) if members.contains_key(VERSION) => Called::Name,
@@ -172,14 +172,14 @@ impl Record {
     }
 }
 
-/// The members under the names that we know, where a file has others for them.
+/// The members under the names of this program, where a file uses other spellings.
 fn renamed(given: Map<String, Value>) -> Map<String, Value> {
     let mut members = Map::new();
     for (name, value) in given {
         let Some(known) = member(&name) else {
             continue;
         };
-        // Where a file has two spellings, ours counts.
+        // If a file has two spellings, the name of this program counts.
         if known == name || !members.contains_key(known) {
             members.insert(known.to_owned(), value);
         }
@@ -187,7 +187,7 @@ fn renamed(given: Map<String, Value>) -> Map<String, Value> {
     members
 }
 
-/// The rest, where key and URL are there or not, or bad.
+/// The optional members. `key` and `url` say whether the record has a key and a URL, or why they are bad.
 fn terms(
     members: &Map<String, Value>,
     key: Result<bool, String>,
@@ -196,17 +196,17 @@ fn terms(
     if url == Ok(false) && given(members, DELETED_AT).is_some() {
         return Err(Flaw::Deleted);
     }
-    // A link whose key is there and empty is one without a code of its own; where the key is not
-    // even there, its name may be written otherwise, and all links would lose their codes.
+    // A link with an empty key has no code of its own. If the key is missing, the file may have another name
+    // for it; an import without it would change the codes of all links.
     if !key.map_err(Flaw::Bad)? && !KEYS.iter().any(|key| members.contains_key(*key)) {
         return Err(Flaw::Bad(format!(
-            "it has no code: none of {}",
+            "it has no code; it needs one of {}",
             KEYS.join(", ")
         )));
     }
     if !url.map_err(Flaw::Bad)? {
         return Err(Flaw::Bad(format!(
-            "it has no URL: none of {}",
+            "it has no URL; it needs one of {}",
             URLS.join(", ")
         )));
     }
@@ -217,7 +217,7 @@ fn terms(
     })
 }
 
-/// The value without the name of its type, as DynamoDB's JSON has it: `{"S": "x"}`, `{"N": "7"}`.
+/// The value without the type that DynamoDB's JSON puts around it: `{"S": "x"}`, `{"N": "7"}`.
 fn untagged(value: Value) -> Value {
     let Value::Object(tagged) = &value else {
         return value;
@@ -256,7 +256,7 @@ fn text<'a>(
     Ok(None)
 }
 
-/// When the link ends: epoch seconds, as a number or in digits, or a time of RFC 3339.
+/// The expiry: epoch seconds, as a number or in digits, or a time of RFC 3339.
 fn end(members: &Map<String, Value>) -> Result<Option<UnixTime>, String> {
     let found = ENDS
         .iter()
@@ -268,13 +268,13 @@ fn end(members: &Map<String, Value>) -> Result<Option<UnixTime>, String> {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.parse().ok().or_else(|| {
             let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-            // Before 1970 is long past, as 1970 is.
+            // A time before 1970 has passed, as 1970 has.
             Some(u64::try_from(time.unix_timestamp()).unwrap_or(0))
         }),
         _ => None,
     };
     match end.map(UnixTime) {
-        // Milliseconds, most likely.
+        // Most likely milliseconds.
         Some(end) if end > UnixTime::MAX => Err(format!("{name} is beyond the year 9999: {end}")),
         Some(end) => Ok(Some(end)),
         None => {
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link() {
+    fn bad_records() {
         let bad = |reason: &str| Flaw::Bad(reason.into());
         let deleted = json!({"miniUrl": "x.s.example.com", "deletedAt": 7, "version": 8});
         check_flaw(deleted, "x.s.example.com", "", Flaw::Deleted);
@@ -463,7 +463,7 @@ mod tests {
             "x",
             "",
             bad(
-                "it has no URL: none of fullUrl, url, longUrl, destinationUrl, destination, originalUrl",
+                "it has no URL; it needs one of fullUrl, url, longUrl, destinationUrl, destination, originalUrl",
             ),
         );
         check_flaw(
@@ -471,7 +471,7 @@ mod tests {
             "",
             "u",
             bad(
-                "it has no code: none of miniUrl, name, code, shortCode, keyword, customLink, shortUrl, \
+                "it has no code; it needs one of miniUrl, name, code, shortCode, keyword, customLink, shortUrl, \
                  bitlink, link",
             ),
         );

@@ -1,25 +1,25 @@
-//! A piece of records becomes links, by batches of the admin API.
+//! Creates links for a piece of records, in batches of the admin API.
 //!
 //! ```text
 //!   records ── wanted ── batch, with their codes ──┬── made, there already, merged, refused
 //!                                                  │
-//!                                                  └── the code is taken: by which URL?
+//!                                                  └── code taken: to which URL does it lead?
 //!                                                         │
 //!                                                      batch, without codes ── renamed, refused
 //! ```
 //!
-//! One request is under way at a time, and the next piece is read meanwhile. The server makes 64
-//! links of a batch at once, which is all that its DynamoDB store takes; two batches would only
-//! turn each other away, and with SQLite a second one gained some 15 percent when it was measured.
+//! There is one request at a time; meanwhile the next piece is read. The server creates 64 links of a batch at
+//! once, which is the limit of its DynamoDB store, so of two batches each would only delay the other. With
+//! SQLite a second batch gained some 15 percent when it was measured.
 //!
 //! # Merged, or there already
 //!
-//! The API answers the same to both: the link was there. Links that are older than the first one
-//! that this import has made were there before; versions tell, for they are times. A younger one
-//! was made by another record of the same import, which differs in case. Two kinds are told apart
-//! from these: lines that were sent once already, which may have made their link themselves, and
-//! items that bear the link's own version. The latter are met where the import reads the very table
-//! that the server writes, as the article's table may become the server's.
+//! The API gives the same answer in both cases: the link exists. Versions are times, so they distinguish the
+//! cases. A link older than the first link of this import was there already. A younger link was made by another
+//! record of the same import, whose code differs in case: the records are merged. There are two exceptions,
+//! which count as there already: lines that were sent before, which may have made the link themselves, and
+//! items with the very version of the link. Such items occur when the import reads the table that the server
+//! writes to.
 
 use std::collections::HashSet;
 
@@ -35,14 +35,14 @@ use crate::base::clock::{Clock, UnixTime};
 use crate::cli::api_client::{Batch, LineResult, NewLink, ProblemDocument, is_passing};
 use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
 
-/// How many lines one request has at most.
+/// The most lines of one request.
 const MAX_LINES: usize = 500;
-/// How long the body of one request is at most, in bytes, but for its last line. The answers to so
-/// much fit into what server and kernel buffer, so that the server never stops reading because this
-/// client has not yet begun to.
+/// The most bytes of the body of one request, without its last line. The answers to such a body fit into the
+/// buffers of the server and the kernel, so the server never stops reading because this client does not read
+/// yet.
 const MAX_BODY: usize = 128 * 1024;
 
-/// Makes links of records.
+/// Creates the links of records.
 pub(super) struct Registrar {
     server: Server,
     screen: Screen,
@@ -52,23 +52,23 @@ pub(super) struct Registrar {
     pub(super) first_made: Option<u64>,
 }
 
-/// A link that is to be made.
+/// A link to create.
 struct Wanted<'a> {
-    /// Of which record.
+    /// The index of its record.
     index: usize,
     url: &'a str,
     zone: Origin,
-    /// Its code; without one it is folded from the URL.
+    /// Its code; without one the server derives it from the URL.
     code: Option<Code>,
-    /// Why it has no code, though its record has one.
+    /// Why it cannot have the code of its record.
     why: Option<Why>,
     terms: Terms,
 }
 
-/// What the API said to a line.
+/// The answer of the API to a line.
 struct Answer {
     result: LineResult,
-    /// Whether the line was sent before, and nobody knows what became of it.
+    /// Whether the line was sent before with an unknown outcome.
     repeated: bool,
 }
 
@@ -88,11 +88,11 @@ impl Registrar {
         }
     }
 
-    /// Makes the links of a piece; gives what became of each record. `repeated` says that the piece
-    /// may have been sent before.
+    /// Creates the links of a piece, and returns the outcome of each record. `repeated` says that the piece may
+    /// have been sent before.
     ///
     /// # Errors
-    /// Where the API fails for good. Some of the piece may then be done; doing it again is safe.
+    /// The API fails for good. A part of the piece may be done; sending it again is safe.
     pub(super) async fn register(
         &mut self,
         records: &[Record],
@@ -114,10 +114,10 @@ impl Registrar {
             let (now, later) = rounds(wanted);
             wanted = later;
             let answers = self.send_all(&now, repeated).await?;
-            let mut homeless = Vec::new();
+            let mut without_code = Vec::new();
             for (link, answer) in now.into_iter().zip(answers) {
                 match self.why_not(&link, &answer).await? {
-                    Some(why) => homeless.push(Wanted {
+                    Some(why) => without_code.push(Wanted {
                         code: None,
                         why: Some(why),
                         ..link
@@ -125,8 +125,8 @@ impl Registrar {
                     None => outcomes[link.index] = Some(self.judge(&link, answer)),
                 }
             }
-            let answers = self.send_all(&homeless, repeated).await?;
-            for (link, answer) in homeless.iter().zip(answers) {
+            let answers = self.send_all(&without_code, repeated).await?;
+            for (link, answer) in without_code.iter().zip(answers) {
                 outcomes[link.index] = Some(self.judge(link, answer));
             }
         }
@@ -137,7 +137,7 @@ impl Registrar {
             .collect())
     }
 
-    /// Sends lines to their zones; gives the answers in the order of the lines.
+    /// Sends lines to their zones, and returns the answers in the order of the lines.
     async fn send_all(
         &mut self,
         wanted: &[Wanted<'_>],
@@ -212,7 +212,7 @@ impl Registrar {
         self.server.call(send).await
     }
 
-    /// Why the code that a link asked for is not to be had, if that was the answer.
+    /// Why a link cannot have its code, if the API refused the code.
     async fn why_not(&self, link: &Wanted<'_>, answer: &Answer) -> anyhow::Result<Option<Why>> {
         let (Some(code), Some(problem)) = (&link.code, &answer.result.problem) else {
             return Ok(None);
@@ -225,7 +225,7 @@ impl Registrar {
                     .insist(move |client| client.api.get(&client.token, Some(&zone), &asked));
                 let url = match holder.await? {
                     Ok(holder) => Some(holder.link.url),
-                    // It has ended meanwhile.
+                    // The other link has expired meanwhile.
                     Err(error) if error.is_not_found() => None,
                     Err(error) => return Err(error.into()),
                 };
@@ -237,7 +237,7 @@ impl Registrar {
         }
     }
 
-    /// What an answer means that is the last one.
+    /// The outcome by the last answer to a link.
     fn judge(&self, link: &Wanted<'_>, answer: Answer) -> Done {
         let Answer { result, repeated } = answer;
         let found = match (result.status, result.link) {
@@ -261,12 +261,12 @@ impl Registrar {
     }
 }
 
-/// The API cannot do it just now.
+/// The API cannot create links at the moment.
 #[derive(Debug, thiserror::Error)]
-#[error("the server cannot make links: {0}")]
+#[error("the server cannot create links: {0}")]
 pub(super) struct Failed(String);
 
-/// What a record asks for, or what became of it already.
+/// The link that a record asks for, or its outcome if no request is needed.
 fn want<'a>(
     index: usize,
     record: &'a Record,
@@ -288,7 +288,7 @@ fn want<'a>(
     let place = targets.place(&record.key, record.called);
     let Destination { zone, code } = place.map_err(Outcome::Refused)?;
     let (code, why) = match code {
-        // It never had a code that it could lose.
+        // It had no code, so it has not lost one.
         _ if record.called == Called::Nothing => (None, None),
         Ok(code) => (Some(code), None),
         Err(_) if record.key.trim().is_empty() => (None, Some("it has no code".to_owned())),
@@ -304,8 +304,8 @@ fn want<'a>(
     })
 }
 
-/// Those that can go out together, and those that have to wait: two of the same code must not, for
-/// the server works on many at once, and the first of the source is to have it.
+/// The links that can be sent together, and those that have to wait. Two links with one code cannot be sent
+/// together: the server creates many links at once, and the first record of the source is to get the code.
 fn rounds(wanted: Vec<Wanted<'_>>) -> (Vec<Wanted<'_>>, Vec<Wanted<'_>>) {
     let mut taken = HashSet::new();
     wanted.into_iter().partition(|link| match &link.code {
@@ -318,7 +318,7 @@ fn is_over(terms: &Terms, now: UnixTime) -> bool {
     terms.expires_at.is_some_and(|end| end <= now)
 }
 
-/// The body of a request for the first of these links, and how many they are: at least one.
+/// The body of a request for the first of these links, and their number: at least one.
 fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)> {
     let mut body = String::new();
     let mut lines = 0;
@@ -340,16 +340,16 @@ fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)
     Ok((body, lines))
 }
 
-/// A time as the API takes it. A record has none that is beyond the calendar.
+/// A time in the form of the API. Records have no time beyond the calendar.
 fn rfc3339(time: UnixTime) -> anyhow::Result<String> {
     let seconds = i64::try_from(time.0)?;
     Ok(OffsetDateTime::from_unix_timestamp(seconds)?.format(&Rfc3339)?)
 }
 
-/// What a line came to that made no link.
+/// The outcome of a line that created no link.
 fn refusal(terms: &Terms, problem: Option<&ProblemDocument>, now: UnixTime) -> Outcome {
     match problem {
-        // It ended while the line was on its way.
+        // The link expired while the request was in progress.
         Some(problem) if problem.kind() == "expiry-refused" && is_over(terms, now) => {
             Outcome::Expired
         }
@@ -460,7 +460,7 @@ mod tests {
         check(
             &elsewhere,
             refused(
-                "the name lies in \"example.org\", and links go to s.example.com, t.example.net",
+                "the name is in the zone \"example.org\", and links go into s.example.com, t.example.net",
             ),
         );
     }

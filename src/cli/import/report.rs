@@ -1,7 +1,7 @@
-//! What became of each record: counted, and told where it is not what the source had.
+//! The outcome of each record: counted, and reported if the link differs from the record.
 //!
-//! Whoever reads the report has all links that go by another code than before, or are not there.
-//! The counts add up: what was read is the sum of everything else.
+//! The report names all links that have another code than in the source, and all records without a link. The
+//! number of records read is the sum of the other counts.
 
 use std::fmt;
 
@@ -10,41 +10,41 @@ use serde::{Deserialize, Serialize};
 use super::record::Record;
 use crate::base::text::one_line;
 
-/// The longest key or URL that is shown, in characters; in an item of DynamoDB it may have 400 KB.
+/// The most characters of a key or URL that a report shows; in an item of DynamoDB they may have 400 KB.
 const MAX_SHOWN: usize = 2_048;
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The link was made.
+    /// The import created the link.
     Made,
-    /// It was there before.
+    /// The link existed before the import.
     There,
-    /// It has another code than in the source.
+    /// The link has another code than in the source.
     Renamed {
         why: Why,
         /// Its name.
         name: String,
     },
-    /// Another record of the same import has made this very link.
+    /// Another record of the same import has created this link.
     Merged {
         /// Its name.
         name: String,
     },
-    /// It had ended before.
+    /// The link has expired already.
     Expired,
-    /// It is what a deletion has left.
+    /// The item only marks a deleted link.
     Deleted,
-    /// There is no such link, for this reason.
+    /// The record has no link, for this reason.
     Refused(String),
 }
 
 /// Why a link has another code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The code leads elsewhere; it is known where to, if it still did when that was asked.
+    /// The code leads elsewhere. The URL is none if that link has expired meanwhile.
     Taken { code: String, url: Option<String> },
-    /// It cannot have that code.
+    /// The link cannot have that code, for this reason.
     Unfit(String),
 }
 
@@ -61,11 +61,11 @@ impl fmt::Display for Why {
     }
 }
 
-/// What became of a record, and its link.
+/// The outcome of a record, and its link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Done {
     pub(super) outcome: Outcome,
-    /// Its short URL, or where the server has none, its name; none where there is no link.
+    /// The short URL of the link, or its name if the server has no redirect host; none without a link.
     pub(super) short: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl From<Outcome> for Done {
     }
 }
 
-/// How many records came to what.
+/// How many records had each outcome.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Counts {
@@ -91,7 +91,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts a record and what became of it.
+    /// Counts the outcome of a record.
     pub(super) fn count(&mut self, outcome: &Outcome) {
         self.read += 1;
         *match outcome {
@@ -143,7 +143,7 @@ struct Line<'a> {
     name: Option<&'a str>,
 }
 
-/// What is printed of a list's URL as JSON.
+/// The line of a URL of a list, as JSON.
 #[derive(Serialize)]
 struct Shortened<'a> {
     outcome: &'static str,
@@ -156,8 +156,8 @@ struct Shortened<'a> {
     reason: Option<&'a str>,
 }
 
-/// What is printed of a list's URL, with the end of the line: for standard output its short URL, or
-/// else for standard error why it has none.
+/// The line of a URL of a list: its short URL for standard output, with the line's end, or as an error the
+/// reason why it has none, for standard error.
 pub(super) fn shortened_line(record: &Record, done: &Done, json: bool) -> Result<String, String> {
     let (url, short) = (shortened(&record.url), done.short.as_deref());
     let (outcome, reason) = match &done.outcome {
@@ -187,7 +187,7 @@ pub(super) fn shortened_line(record: &Record, done: &Done, json: bool) -> Result
     }
 }
 
-/// What the report says of a record, with the end of the line; nothing where all is as it was.
+/// The line of a record in the report, with its end; none if the link is as in the source.
 pub(super) fn line(record: &Record, outcome: &Outcome, json: bool) -> Option<String> {
     let (kind, reason, name, taken_by) = match outcome {
         Outcome::Made | Outcome::There | Outcome::Expired | Outcome::Deleted => return None,
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_was_is_counted_alone() {
+    fn links_as_in_the_source_are_only_counted() {
         let mut counts = Counts::default();
         for outcome in [
             Outcome::Made,

@@ -1,101 +1,103 @@
-//! Lines and rows out of a file, with a bound for each: the file may be anything.
+//! Reads the lines or the CSV rows of a file, with a bound for each.
 //!
-//! A row is one of CSV as RFC 4180 has it, which may go over several lines where a field is quoted.
-//! What is too long is passed over and told of, so that what follows is read all the same. It is
-//! read here and not by a library, since those that there are keep a row however long it is: one
-//! quote that is never closed would put the rest of the file into memory.
+//! A row of CSV (RFC 4180) has several lines if a quoted field contains line breaks. A row that is too long is
+//! reported and skipped, and the rows after it are read.
 //!
-//! A quote that somebody forgot costs its line and no more. The reader looks ahead, and believes
-//! that a field goes over several lines only where its closing quote is followed by the end of the
-//! field, within [`MAX_LEN`] bytes. Else the line in which the quote was opened is bad, and the next
-//! row begins behind that.
+//! A missing quote spoils only the line in which the quote was opened. The reader looks ahead: a field has
+//! several lines only if its closing quote is followed by the end of the field, within [`MAX_LEN`] bytes.
+//! Otherwise the line with the opening quote is bad, and the next row begins after that line.
+//!
+//! The `csv` crate keeps a row of any length in memory, so one unclosed quote could load the rest of the file.
+//! `csv-core` works with a bounded buffer, but at the end of a field it says neither whether a quote was still
+//! open nor what follows a closing quote, nor where the quote was opened. To report an unclosed quote with its
+//! line, this module would have to track the quotes of every row beside `csv-core`, which is most of the work
+//! of reading a row.
 
 use std::io::{self, BufRead};
 
-/// The longest line or row, in bytes. A URL has at most 2,048; the rest is room for whatever else a
-/// program has written beside it.
+/// The longest line or row, in bytes. A URL has at most 2,048; other programs may write much else beside it.
 pub(super) const MAX_LEN: usize = 64 * 1024;
-/// What some programs put before the first line.
+/// Some programs write it before the first line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The fields of a row.
 pub(super) type Fields = Vec<Vec<u8>>;
 
-/// What was read.
+/// The result of reading a line or a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Read<T> {
     Whole(T),
     /// It has more than [`MAX_LEN`] bytes.
     TooLong,
-    /// A quote is opened in this line and not closed. What is read next is the line behind it.
+    /// A quote is opened in this line and not closed. Reading continues with the next line.
     NotClosed(u64),
 }
 
-/// A reader that knows where it is.
+/// A reader that knows its position.
 #[derive(Debug)]
 pub(super) struct Rows<R> {
     input: R,
-    /// What was read from the input: from `start` on it is still to be handed out.
+    /// Bytes that were read from the input; those from `start` on were not returned yet.
     ahead: Vec<u8>,
     start: usize,
-    /// How many bytes were handed out.
+    /// How many bytes were returned.
     offset: u64,
-    /// The number of the line that is handed out next; the first is 1.
+    /// The number of the next line; the first is 1.
     line: u64,
-    /// What stands between two fields.
+    /// The byte between two fields.
     delimiter: u8,
 }
 
-/// Where a byte of a row stands.
+/// The state before a byte of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     /// At the beginning of a field.
     Begin,
-    /// In a field without quotes, or behind the quotes of one.
+    /// In a field without quotes, or after the closing quote of a field.
     Plain,
     /// Between quotes.
     Quoted,
-    /// Behind a quote within quotes: the field ends, or it was the first of two.
+    /// After a quote within quotes: it closes the field, or is the first of two.
     Quote,
 }
 
-/// A row as it grows.
+/// A row while it is read.
 #[derive(Debug)]
 struct Row {
     delimiter: u8,
     at: At,
     fields: Fields,
     field: Vec<u8>,
-    /// How long all of it is.
+    /// The length of all fields and delimiters, in bytes.
     len: usize,
     /// How many of its lines have ended.
     lines: u64,
-    /// The last quote that was opened: behind how many bytes of the row, and behind how many lines.
+    /// The last opening quote: how many bytes and how many lines of the row come before it.
     opened: (usize, u64),
 }
 
-/// What a byte means for a row.
+/// The effect of a byte on a row.
 enum Step {
-    /// It goes on.
+    /// The row continues.
     More,
-    /// It is whole.
+    /// The row is complete.
     End,
-    /// Its last quote was not closed by the quote that seemed to close it.
+    /// The last opening quote is not closed: the next quote does not close it.
     NotClosed,
 }
 
-/// What lies ahead.
+/// The result of looking ahead.
 enum Ahead {
-    /// A row of so many bytes.
+    /// A row, and its length in bytes.
     Row(Fields, usize),
-    /// One that has more than [`MAX_LEN`]: so many bytes of it were seen, with its end or without.
+    /// A row of more than [`MAX_LEN`] bytes: how many of its bytes were seen, and whether its end is among them.
     TooLong(usize, bool),
-    /// A quote that is not closed; see [`Row::opened`].
+    /// An unclosed quote; see [`Row::opened`].
     NotClosed(usize, u64),
 }
 
 impl<R: BufRead> Rows<R> {
-    /// Reads from a place in the file; the first byte is at 0, in line 1.
+    /// Reads from a position in the file; the first byte is at 0, in line 1.
     pub(super) fn new(input: R, offset: u64, line: u64) -> Self {
         Self {
             input,
@@ -107,22 +109,22 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
-    /// The same with another delimiter than the comma.
+    /// Sets the delimiter; the default is a comma.
     pub(super) fn delimited(self, delimiter: u8) -> Self {
         Self { delimiter, ..self }
     }
 
-    /// What stands between two fields.
+    /// The byte between two fields.
     pub(super) fn delimiter(&self) -> u8 {
         self.delimiter
     }
 
-    /// How many bytes of the file were handed out, and the number of the next line.
+    /// How many bytes of the file were returned, and the number of the next line.
     pub(super) fn position(&self) -> (u64, u64) {
         (self.offset, self.line)
     }
 
-    /// Passes over a byte order mark.
+    /// Skips a byte order mark.
     fn skip_mark(&mut self) -> io::Result<()> {
         if self.offset > 0 {
             return Ok(());
@@ -138,7 +140,7 @@ impl<R: BufRead> Rows<R> {
         &self.ahead[self.start..]
     }
 
-    /// Reads some more; gives whether there was any.
+    /// Reads more bytes; returns false at the end of the input.
     fn read_ahead(&mut self) -> io::Result<bool> {
         self.ahead.drain(..self.start);
         self.start = 0;
@@ -149,7 +151,7 @@ impl<R: BufRead> Rows<R> {
         Ok(len > 0)
     }
 
-    /// Hands out so many bytes of what was read ahead.
+    /// Marks so many bytes of `ahead` as returned.
     fn consume(&mut self, len: usize) {
         let lines = self.rest()[..len].iter().filter(|b| **b == b'\n');
         self.line += lines.count() as u64;
@@ -157,7 +159,7 @@ impl<R: BufRead> Rows<R> {
         self.offset += len as u64;
     }
 
-    /// Passes over the rest of a line, however long it is.
+    /// Skips the rest of a line of any length.
     fn skip_line(&mut self) -> io::Result<()> {
         loop {
             let end = self.rest().iter().position(|b| *b == b'\n');
@@ -200,8 +202,8 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
-    /// The first row that is not blank, read with the first of these delimiters by which it is a
-    /// header that fits; if none does, with the first of all. From then on rows are read with it.
+    /// The first row that is not blank. It is split by the first of these delimiters that makes it a header
+    /// that fits; if none does, by the first delimiter. All further rows are split by the same delimiter.
     pub(super) fn header(
         &mut self,
         delimiters: &[u8],
@@ -264,7 +266,7 @@ impl<R: BufRead> Rows<R> {
         })
     }
 
-    /// Looks at the next row, and hands nothing out.
+    /// Looks at the next row without consuming it.
     fn look(&mut self) -> io::Result<Ahead> {
         let mut row = Row::new(self.delimiter);
         let mut seen = 0;
@@ -308,7 +310,7 @@ impl Row {
         }
     }
 
-    /// Takes the byte behind so many others of the row.
+    /// Takes the next byte; `behind` is the number of bytes before it.
     fn take(&mut self, byte: u8, behind: usize) -> Step {
         let lines = self.lines;
         self.lines += u64::from(byte == b'\n');
@@ -332,10 +334,10 @@ impl Row {
                 At::Begin
             }
             (_, b'\n') => return Step::End,
-            // Lines lie between the two quotes, and the field goes on: the second one is rather the
-            // first one of another field, and the first one was not closed in its line.
+            // There are line breaks between the two quotes, and more text after the second: the second quote
+            // rather opens another field, and the first was not closed in its line.
             (At::Quote, byte) if byte != b'\r' && lines > self.opened.1 => return Step::NotClosed,
-            // What stands behind a closing quote is taken as part of the field, as others do.
+            // Text after a closing quote belongs to the field, as in other readers.
             (_, byte) => {
                 self.push(byte);
                 At::Plain
@@ -352,7 +354,7 @@ impl Row {
     }
 
     fn end_field(&mut self) {
-        // Empty fields take memory, too.
+        // Empty fields take memory as well.
         self.len += 1;
         if self.len <= MAX_LEN {
             self.fields.push(std::mem::take(&mut self.field));
@@ -364,10 +366,9 @@ impl Row {
         Ahead::NotClosed(len, lines)
     }
 
-    /// The row is over, after so many bytes.
+    /// The row ends after so many bytes.
     fn end(mut self, len: usize) -> Ahead {
-        // The first half of a line's end, or of none. A carriage return that ends a quoted field
-        // goes as well, which no URL has.
+        // The carriage return of CRLF. One at the end of a quoted field is removed as well; no URL has any.
         if self.field.last() == Some(&b'\r') {
             self.field.pop();
             self.len = self.len.saturating_sub(1);
@@ -380,7 +381,7 @@ impl Row {
     }
 }
 
-/// Whether nothing is in it. Spreadsheets write the delimiters of empty rows as well.
+/// Whether all fields are blank. Spreadsheets write delimiters for empty rows.
 fn is_blank(fields: &[Vec<u8>]) -> bool {
     fields.iter().flatten().all(u8::is_ascii_whitespace)
 }

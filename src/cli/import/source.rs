@@ -1,4 +1,4 @@
-//! What an import reads, in pieces.
+//! The sources of an import, which are read in pieces.
 //!
 //! ```text
 //!   file ──────── one thread ───────┐
@@ -6,9 +6,9 @@
 //!   table ─── four tasks that scan ─┘
 //! ```
 //!
-//! A source has parts, each read in order: a file has one, a table one for each of its segments. A
-//! piece belongs to a part and says where the next one begins, so that an import that has done it
-//! can go on from there another day. Reading runs ahead of registering by some pieces and no more.
+//! A source has parts, and each part is read in order: a file has one part, a table has one for each segment. A
+//! piece belongs to a part and has the position of the next piece, so that an import can continue from there
+//! another day. Reading is ahead of registering by a few pieces at most.
 
 use std::sync::Arc;
 
@@ -23,28 +23,28 @@ use crate::base::progress::Extent;
 use crate::store::Segment;
 use crate::store::dynamodb::{ForeignPage, ForeignTable};
 
-/// How many pieces may wait. A page of DynamoDB has 1 MiB at most.
+/// The most pieces that wait. A page of DynamoDB has at most 1 MiB.
 const QUEUED: usize = 4;
-/// Into how many segments a table is divided.
+/// The number of segments of a table.
 const SEGMENTS: u32 = 4;
 
-/// The pieces as they are read; an error ends them.
+/// The pieces in the order of reading; an error is the last item.
 pub(super) type Pieces = mpsc::Receiver<anyhow::Result<Piece>>;
 
-/// A table that is open.
+/// An open table.
 pub(super) struct Table {
     pub(super) table: ForeignTable,
     pub(super) name: String,
 }
 
-/// A source that is open, and not yet read.
+/// An open source, before it is read.
 pub(super) enum Source {
     File(File),
     Table(Table),
 }
 
 impl Source {
-    /// What it is; none where it can be read but once.
+    /// Its identity; none if it can be read only once.
     pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
         match self {
             Self::File(file) => file.identity(),
@@ -55,7 +55,7 @@ impl Source {
         }
     }
 
-    /// Where its parts begin.
+    /// The positions where its parts begin.
     pub(super) fn beginning(&self) -> Vec<Position> {
         let parts = match self {
             Self::File(_) => 1,
@@ -64,7 +64,7 @@ impl Source {
         vec![Position::Begin; parts]
     }
 
-    /// How much there is to read.
+    /// How much it has to read.
     pub(super) fn extent(&self) -> Extent {
         match self {
             Self::File(file) => file.extent(),
@@ -72,7 +72,7 @@ impl Source {
         }
     }
 
-    /// Reads on from these positions, one for each part.
+    /// Reads from these positions, one for each part.
     pub(super) fn read(self, from: &[Position], screen: &Screen) -> Pieces {
         let (pieces, received) = mpsc::channel(QUEUED);
         match self {
@@ -80,7 +80,7 @@ impl Source {
                 let from = from.first().cloned().unwrap_or(Position::Begin);
                 tokio::task::spawn_blocking(move || {
                     if let Err(error) = file.read(&from, &pieces) {
-                        // Where nobody listens any more, nobody wants to know.
+                        // An import that has ended does not need the error.
                         let _ = pieces.blocking_send(Err(error));
                     }
                 });
@@ -105,7 +105,7 @@ impl Source {
     }
 }
 
-/// One segment of a table as it is read.
+/// The scan of one segment of a table.
 struct Scan {
     table: Arc<ForeignTable>,
     segment: Segment,
@@ -144,7 +144,7 @@ impl Scan {
         Ok(())
     }
 
-    /// One page, with as much patience as for the admin API.
+    /// One page, with the same retries as calls of the admin API.
     async fn page(&self, after: Option<&str>) -> anyhow::Result<ForeignPage> {
         let mut patience = Patience::default();
         loop {
@@ -154,7 +154,7 @@ impl Scan {
                 Err(error) if error.may_pass() => {
                     self.screen.wait(&mut patience, error).await?;
                 }
-                Err(error) => return Err(error).context("cannot read on"),
+                Err(error) => return Err(error).context("cannot read the table"),
             }
         }
     }

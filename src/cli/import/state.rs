@@ -1,11 +1,10 @@
-//! Where an import is, in a file, so that it can go on from there.
+//! The progress of an import, in a file from which the import can continue.
 //!
-//! It is written after each piece that is wholly done, and as a whole: beside its place and then
-//! moved there. So whatever ends the import, the file has some true state, at the worst that of the
-//! piece before. What was done of the piece under way is done once more, and changes nothing then.
+//! The import replaces the file atomically after each piece that is done. So however the import ends, the file
+//! has a true state, at worst that of the piece before. The piece in progress is then sent once more, which
+//! changes nothing.
 //!
-//! The state of another source or for another server is refused. To go on with it would pass over
-//! links that nobody has taken over, and nothing would tell.
+//! The state of another source or for another server is refused: to continue from it would silently skip links.
 
 use std::fs;
 use std::io;
@@ -18,26 +17,26 @@ use super::piece::{Identity, Position};
 use super::report::Counts;
 use crate::base::files::{self, read_whole};
 
-/// What the file is; another number is another program's.
+/// The version of the file's format.
 const FORMAT: u32 = 1;
-/// The largest file that is read, in bytes: there is little in it, but the keys of DynamoDB have up
-/// to 2,048 bytes.
+/// The largest file that is read, in bytes: it holds a position for each part, and a key of DynamoDB has up to
+/// 2,048 bytes.
 const MAX_LEN: u64 = 256 * 1024;
-/// The mode of the file, less what the umask takes.
+/// The mode of the file, before the umask.
 const MODE: u32 = 0o644;
 
-/// Where an import is, and what became of what it has read.
+/// The progress of an import, and the outcomes so far.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ledger {
-    /// Where each part of the source goes on.
+    /// The position to continue from in each part of the source.
     pub(super) parts: Vec<Position>,
     pub(super) counts: Counts,
-    /// The version of the first link that this import has made.
+    /// The version of the first link that this import has created.
     pub(super) first_made: Option<u64>,
 }
 
-/// Which import it is.
+/// Which import the file belongs to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Heading {
@@ -46,7 +45,7 @@ struct Heading {
     target: Target,
 }
 
-/// Where the links go.
+/// The server and the zone of the links.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
@@ -54,11 +53,11 @@ pub(super) struct Target {
     pub(super) server: String,
     /// The zone of bare codes.
     pub(super) zone: String,
-    /// Whether links go into that zone alone.
+    /// Whether all links go into that zone.
     pub(super) only: bool,
 }
 
-/// What the file has.
+/// The contents of the file.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Document<H, L> {
@@ -70,13 +69,13 @@ struct Document<H, L> {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    /// Beside it, so that it can be moved there.
+    /// The file that is written first, and then renamed to `path`.
     draft: PathBuf,
     heading: Heading,
 }
 
 impl Ledger {
-    /// Nothing is done yet.
+    /// The state before the first piece.
     pub(super) fn new(parts: Vec<Position>) -> Self {
         Self {
             parts,
@@ -106,10 +105,10 @@ impl StateFile {
         &self.path
     }
 
-    /// What the file has, if it is there.
+    /// Reads the file, if it exists; `parts` is the number of parts of the source.
     ///
     /// # Errors
-    /// Where it cannot be read, or has the state of another import than of one in so many parts.
+    /// The file cannot be read, or has the state of another import.
     pub(super) fn load(&self, parts: usize) -> anyhow::Result<Option<Ledger>> {
         let shown = self.path.display();
         let text = match read_whole(&self.path, MAX_LEN) {
@@ -122,9 +121,7 @@ impl StateFile {
         let found: Document<Heading, Ledger> = serde_json::from_slice(&text)
             .with_context(|| format!("{shown} is not the state of an import"))?;
         let (old, new) = (&found.import, &self.heading);
-        if old.tinyns_import != FORMAT {
-            bail!("{shown} is the state of an import by another version of tinyns");
-        }
+        let is_ours = old.tinyns_import == FORMAT && found.ledger.parts.len() == parts;
         for (what, old, new) in [
             ("of", json(&old.source), json(&new.source)),
             ("to", json(&old.target), json(&new.target)),
@@ -136,13 +133,15 @@ impl StateFile {
                 );
             }
         }
-        if found.ledger.parts.len() != parts {
-            bail!("{shown} is the state of an import by another version of tinyns");
+        if !is_ours {
+            bail!(
+                "{shown} is the state of an import by another version of tinyns; remove it or name another file"
+            );
         }
         Ok(Some(found.ledger))
     }
 
-    /// Replaces what the file has.
+    /// Replaces the contents of the file.
     pub(super) fn save(&self, ledger: &Ledger) -> anyhow::Result<()> {
         let write = || -> io::Result<()> {
             let document = Document {
@@ -162,7 +161,7 @@ impl StateFile {
     }
 }
 
-/// For a message; texts and numbers always serialise.
+/// A value for a message. Texts and numbers always serialise.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -229,7 +228,7 @@ mod tests {
         let said = complaint(&file(&path, "tinyUrl", "http://b/"));
         assert!(said.contains("not to {\"server\":\"http://b/\""), "{said}");
         ours.save(&Ledger::new(vec![Position::Begin; 3])).unwrap();
-        let other = "FILE is the state of an import by another version of tinyns";
+        let other = "FILE is the state of an import by another version of tinyns; remove it or name another file";
         assert_eq!(complaint(&ours), other);
         let text = fs::read_to_string(&path).unwrap();
         let text = text.replace("\"tinyns_import\":1", "\"tinyns_import\":2");
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_told_of() {
+    fn a_file_that_cannot_be_written_is_an_error() {
         let file = file(Path::new("/proc/nowhere/state"), "tinyUrl", "http://a/");
         assert_eq!(file.load(2).unwrap(), None);
         let said = file.save(&Ledger::new(Vec::new())).unwrap_err().to_string();

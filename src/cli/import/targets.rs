@@ -1,10 +1,9 @@
-//! From what a source calls a link to its name here: a zone and a code.
+//! Turns the key of a link in a source into its name here: a zone and a code.
 //!
-//! Sources know three forms: a bare code, as the article's table has it; a full name, as our own
-//! table and exports have it; and a short URL, with its scheme or without, which is what people have
-//! bookmarked. DNS has no case, so that a code is folded to lower case. What is no label at all, as
-//! `resume.pdf`, cannot be a code; such a link gets the code that is folded from its URL, and the
-//! report says so.
+//! Sources have keys of three forms: bare codes, in most tables; full names, in the tables and exports of
+//! tinyns; and short URLs, with or without a scheme, which is what people have bookmarked. DNS ignores case, so
+//! codes are folded to lower case. A key that is not a DNS label, such as `resume.pdf`, cannot be a code; its
+//! link gets a code derived from the URL, and the report says so.
 
 use url::{Host, Url};
 
@@ -14,32 +13,31 @@ use crate::link::{Code, Origin};
 /// The zones that an import puts links into.
 #[derive(Clone, Debug)]
 pub(super) struct Targets {
-    /// Where bare codes go.
+    /// The zone of bare codes.
     default: Origin,
-    /// Where full names may lie.
+    /// The zones that full names may be in.
     zones: Vec<Origin>,
 }
 
-/// Where a link goes.
+/// The zone and the code of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Destination {
     pub(super) zone: Origin,
-    /// Its code, or why it cannot have the one that it had.
+    /// Its code, or why it cannot have the code of its record.
     pub(super) code: Result<Code, String>,
 }
 
 /// Why there are no [`Targets`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
-    #[error("the server has no zone {0} that holds links; it has {list}", list = list(.1))]
+    #[error("the server has no zone {0} with links; its zones with links are {list}", list = list(.1))]
     NoSuchZone(Origin, Vec<Origin>),
-    #[error("the server has no zone that holds links")]
+    #[error("the server has no zone with links; set redirect_host in one of its zones")]
     NoZones,
 }
 
 impl Targets {
-    /// The one zone that was asked for, or all that the server has, of which the first is the
-    /// default.
+    /// The zone of `--zone`, or all zones of the server, of which the first is the default.
     pub(super) fn new(zones: Vec<Origin>, asked: Option<&Origin>) -> Result<Self, TargetError> {
         match asked {
             Some(asked) if zones.contains(asked) => Ok(Self {
@@ -59,21 +57,21 @@ impl Targets {
         &self.default
     }
 
-    /// Where a link goes that its source calls `key`.
+    /// The destination of the link with this key.
     ///
     /// # Errors
-    /// Why it goes nowhere: its name lies elsewhere, or it is a URL of no link.
+    /// The name is in another zone, or the key is a URL that cannot be a short URL.
     pub(super) fn place(&self, key: &str, called: Called) -> Result<Destination, String> {
         let key = key.trim();
         let lower = key.to_ascii_lowercase();
         if lower.starts_with("http://") || lower.starts_with("https://") {
-            let url = Url::parse(key).map_err(|e| format!("its key is no URL: {e}"))?;
+            let url = Url::parse(key).map_err(|e| format!("its key is not a URL: {e}"))?;
             return self.place_url(&url);
         }
         if let Some(url) = without_scheme(key) {
             return self.place_url(&url);
         }
-        // A dot makes a name of it only where the rest is a zone, or where it can be nothing else.
+        // A key with a dot is a name only if the part after the dot is a zone, or if the member holds names only.
         match self.zone_of(key) {
             Some((code, zone)) => Ok(place(zone, code)),
             None if called == Called::Name && key.contains('.') => Err(self.elsewhere(key)),
@@ -85,7 +83,7 @@ impl Targets {
         place(&self.default, code)
     }
 
-    /// A URL: the last segment of its path is the code, or if it has none, its host is the name.
+    /// A URL: the last segment of its path is the code; without a path its host is the name.
     fn place_url(&self, url: &Url) -> Result<Destination, String> {
         let mut segments = url.path_segments().into_iter().flatten();
         if let Some(code) = segments.rfind(|segment| !segment.is_empty()) {
@@ -96,7 +94,7 @@ impl Targets {
         Ok(place(zone, code))
     }
 
-    /// The code and the zone of a full name, with or without its last dot, that lies in one.
+    /// The code and the zone of a full name, with or without its last dot.
     fn zone_of<'a>(&self, name: &'a str) -> Option<(&'a str, &Origin)> {
         let (code, rest) = split(name)?;
         let mut zones = self.zones.iter();
@@ -104,11 +102,11 @@ impl Targets {
         Some((code, zone))
     }
 
-    /// Why a name lies nowhere.
+    /// The message for a name in another zone.
     fn elsewhere(&self, name: &str) -> String {
         let (_, rest) = split(name).unwrap_or((name, ""));
         let zones = list(&self.zones);
-        format!("the name lies in {rest:?}, and links go to {zones}")
+        format!("the name is in the zone {rest:?}, and links go into {zones}")
     }
 }
 
@@ -124,8 +122,8 @@ fn split(name: &str) -> Option<(&str, &str)> {
     name.strip_suffix('.').unwrap_or(name).split_once('.')
 }
 
-/// A short URL without its scheme, as `short.example/abc`: there is a dot before the first slash,
-/// and it can be a host. A code may have slashes, too, but there is none like that.
+/// A short URL without its scheme, such as `short.example/abc`: the part before the first slash has a dot and
+/// can be a host. Codes may have slashes too, but none with a dot before.
 fn without_scheme(key: &str) -> Option<Url> {
     let (host, _) = key.split_once('/')?;
     let url = Url::parse(&format!("http://{key}")).ok()?;
@@ -179,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_has_no_code() {
+    fn keys_that_are_not_labels_have_no_code() {
         let no = |key: &str, reason: &str| check(key, &format!("{reason}, in s.example.com"));
         no(
             "a_b",
@@ -198,23 +196,26 @@ mod tests {
     }
 
     #[test]
-    fn full_names_lie_in_a_zone() {
+    fn full_names_contain_a_zone() {
         check("aB3xY9zQ.s.example.com", "ab3xy9zq in s.example.com");
         check("aB3xY9zQ.S.Example.COM.", "ab3xy9zq in s.example.com");
         check("x.t.example.net", "x in t.example.net");
         let elsewhere = |key: &str, rest: &str| {
-            let zones = "links go to s.example.com, t.example.net";
-            check(key, &format!("the name lies in {rest:?}, and {zones}"));
+            let zones = "links go into s.example.com, t.example.net";
+            check(
+                key,
+                &format!("the name is in the zone {rest:?}, and {zones}"),
+            );
         };
         elsewhere("x.example.org", "example.org");
         elsewhere("x.y.s.example.com", "y.s.example.com");
         elsewhere("s.example.com", "example.com");
         elsewhere("v1.2", "2");
         elsewhere("x.", "");
-        // Where one zone was asked for, another is elsewhere, too.
+        // With --zone, every other zone is refused.
         assert_eq!(
             shown(Some("s.example.com"), "x.t.example.net"),
-            "the name lies in \"t.example.net\", and links go to s.example.com"
+            "the name is in the zone \"t.example.net\", and links go into s.example.com"
         );
     }
 
@@ -227,13 +228,13 @@ mod tests {
         check("https://s.example.com/aB3", "ab3 in s.example.com");
         check(
             "https://tiny.example/",
-            "the name lies in \"example\", and links go to s.example.com, t.example.net",
+            "the name is in the zone \"example\", and links go into s.example.com, t.example.net",
         );
         check(
             "http://192.0.2.1/",
-            "the name lies in \"0.2.1\", and links go to s.example.com, t.example.net",
+            "the name is in the zone \"0.2.1\", and links go into s.example.com, t.example.net",
         );
-        check("https://", "its key is no URL: empty host");
+        check("https://", "its key is not a URL: empty host");
         check(
             "https://tiny.example/a%20b",
             "a code has only letters, digits and hyphens; this one has '%', in s.example.com",
@@ -291,7 +292,7 @@ mod tests {
         let asked = Origin::parse("example.org").unwrap();
         assert_eq!(
             Targets::new(zones(), Some(&asked)).unwrap_err().to_string(),
-            "the server has no zone example.org that holds links; it has s.example.com, \
+            "the server has no zone example.org with links; its zones with links are s.example.com, \
              t.example.net"
         );
         assert!(Targets::new(Vec::new(), None).is_err());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::dnssec::DnssecConfig;
 
-/// The lines of a section, the first of which is line 5.
+/// A section with these lines, which begin in line 5.
 fn section(lines: &str) -> String {
     format!(
         "[[zone]]\norigin = \"a\"\nfile = \"a\"\n[zone.dnssec]\n{lines}\n\

@@ -36,7 +36,7 @@ fn the_example_for_the_open_internet_is_valid() {
     assert!(config.dns.settings.rate_limit.is_some());
 }
 
-/// What is handed over has to be what the configuration lists.
+/// The sockets that systemd hands over have to be those that the configuration lists.
 #[test]
 fn the_socket_unit_has_the_addresses_of_the_example() {
     let unit = include_str!("../../../zones/tinyns.socket");
@@ -48,7 +48,7 @@ fn the_socket_unit_has_the_addresses_of_the_example() {
     }
 }
 
-/// The defaults, but for listening on every address of a container.
+/// The defaults, except that all addresses of a container are listened on.
 fn in_a_container() -> Config {
     Config {
         dns: DnsConfig {

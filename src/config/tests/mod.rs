@@ -75,7 +75,7 @@ fn documented(section: &str) -> String {
         "" => None,
         _ => Some(line.strip_prefix("# ").unwrap_or(line)),
     });
-    // The rest of the first line is a comment.
+    // A comment follows the header in its line.
     std::iter::once(header.as_str())
         .chain(lines)
         .collect::<Vec<_>>()
@@ -132,7 +132,7 @@ fn the_defaults_are_those_of_the_documentation() {
 }
 
 #[test]
-fn every_key_is_heard() {
+fn every_key_has_an_effect() {
     let config = ok(r#"
 [dns]
 listen = ["[::1]:53", "192.0.2.1:53"]
@@ -309,7 +309,7 @@ fn types() {
     );
 }
 
-/// The message for a file with these bytes, the directory left out.
+/// Loads a file with these bytes; the message is without the directory.
 fn load(bytes: &[u8]) -> Result<Config, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.toml");

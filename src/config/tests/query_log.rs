@@ -32,7 +32,7 @@ fn the_defaults_of_the_query_log_are_those_of_the_documentation() {
     let documented = documented("query_log");
     assert_eq!(ok(&documented).query_log, Some(defaults()));
     assert_eq!(query_log("file = \"data/queries.dnstap\""), defaults());
-    // What has no default is documented in a comment within.
+    // Keys without a default are commented out in the example.
     let all = documented
         .replace("\n# ", "\n")
         .replace("file = ", "# file = ")
@@ -46,7 +46,7 @@ fn the_defaults_of_the_query_log_are_those_of_the_documentation() {
 }
 
 #[test]
-fn every_key_of_the_query_log_is_heard() {
+fn every_key_of_the_query_log_has_an_effect() {
     let config = query_log(
         "file = \"/var/log/q\"\nmax_file_mib = 1\nsample = 1000000000\nmessages = \"queries\"\n\
          identity = \"a b\"\nanonymise = true",
@@ -73,7 +73,7 @@ fn every_key_of_the_query_log_is_heard() {
 }
 
 #[test]
-fn without_an_identity_it_is_the_nsid_if_that_is_text() {
+fn the_default_identity_is_the_nsid_if_it_is_text() {
     for (nsid, expected) in [("fra1", Some("fra1")), ("0x6101", None), ("0xff", None)] {
         let text = format!("[dns]\nnsid = \"{nsid}\"\n[query_log]\nfile = \"a\"\n");
         let config = ok(&text).query_log.unwrap();
@@ -84,7 +84,7 @@ fn without_an_identity_it_is_the_nsid_if_that_is_text() {
 }
 
 #[test]
-fn what_is_wrong_with_a_query_log() {
+fn bad_query_logs_are_refused() {
     for (lines, expected) in [
         (
             "",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::dns::limits::rate_limit::{RateLimitConfig, Rates};
 
-/// A section with these lines, the first of them being line 2.
+/// A section with these lines, which begin in line 2.
 fn section(lines: &str) -> String {
     format!("[rate_limit]\n{lines}\n")
 }
@@ -48,7 +48,7 @@ fn the_defaults_are_those_of_the_documentation() {
 }
 
 #[test]
-fn every_key_is_heard() {
+fn every_key_has_an_effect() {
     let all = "\
 responses_per_second = 1
 nodata_per_second = 2
@@ -85,7 +85,7 @@ dry_run = true";
     assert_eq!(exempt, ["192.0.2.0/24".parse().unwrap()]);
 }
 
-/// The other rates are that of answers, and all of them together forty times that.
+/// By default the other rates equal that of answers, and the rate of all replies is forty times that.
 #[test]
 fn rates_follow_that_of_answers() {
     let rates = |lines| rate_limit(lines).rates;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A section with these lines, the first of them being line 2.
+/// A section with these lines, which begin in line 2.
 fn section(lines: &str) -> String {
     format!("[redis]\n{lines}\n")
 }
@@ -40,7 +40,7 @@ fn the_defaults_of_redis_are_those_of_the_documentation() {
     assert_eq!(ok(&documented()).redis, Some(defaults()));
     let url = "url = \"redis://127.0.0.1:6379\"";
     assert_eq!(redis(url), defaults());
-    // What has no default is documented in a comment within.
+    // Keys without a default are commented out in the example.
     let all = documented()
         .replace("\n# ", "\n")
         .replace("redis://", "rediss://")
@@ -60,7 +60,7 @@ fn the_defaults_of_redis_are_those_of_the_documentation() {
 }
 
 #[test]
-fn every_key_of_redis_is_heard() {
+fn every_key_of_redis_has_an_effect() {
     let config = redis(
         r#"url = ["rediss://tinyns@a.example:26379", "rediss://tinyns@b.example:26379/"]
 mode = "sentinel"
@@ -190,7 +190,7 @@ fn redis_urls_are_checked() {
     );
 }
 
-/// A message on the second URL of a cluster, whose first is `redis://u:secret@a/`.
+/// Checks the message for the second URL of a cluster; the first is `redis://u:secret@a/`.
 fn check_second_url(url: &str, expected: &str) {
     let lines = format!("mode = \"cluster\"\nurl = [\n\"redis://u:secret@a/\",\n\"{url}\"]");
     check_redis(&lines, &format!("t.toml:5: redis.url: {expected}"));
@@ -248,7 +248,7 @@ fn keys_of_another_mode_are_refused() {
     check_redis(&lines, &format!("{expected} \"cluster\""));
 }
 
-/// A line that is refused below a good URL.
+/// Checks the message for a line after a good URL.
 fn check_line(line: &str, expected: &str) {
     let (key, _) = line.split_once(' ').unwrap();
     check_redis(
@@ -294,7 +294,7 @@ fn the_rest_of_redis_is_checked() {
     assert_eq!(times, expected);
 }
 
-/// Wherever in the section it has come, but for the one word of `mode`.
+/// In every place of the section except the one word of `mode`.
 #[test]
 fn passwords_are_not_in_messages() {
     let url = "redis://u:secret@a/";
@@ -325,7 +325,7 @@ fn passwords_are_not_in_messages() {
 }
 
 #[test]
-fn links_are_held_for_as_long_as_changes_are_told() {
+fn times_depend_on_whether_changes_are_announced() {
     let cache = |store: &str, redis: bool, cache: &str| {
         let redis = if redis {
             "[redis]\nurl = \"redis://a\"\n"
@@ -342,7 +342,7 @@ fn links_are_held_for_as_long_as_changes_are_told() {
         assert_eq!(cache("sqlite", redis, other), [20, 30, 30]);
     }
     assert_eq!(cache("dynamodb", false, ""), [1, 1, 1]);
-    // The operator has said how old answers may be, and there is nothing to be told.
+    // The operator has said how old answers may be, and there are no announcements.
     assert_eq!(cache("dynamodb", false, other), [20, 30, 30]);
     assert_eq!(cache("dynamodb", true, ""), [60, 5, 1]);
     assert_eq!(cache("dynamodb", true, other), [20, 30, 1]);

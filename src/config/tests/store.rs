@@ -7,7 +7,7 @@ fn stores() {
     let check_dynamodb = |lines: &str, expected: DynamoConfig| {
         let config = ok(&format!("[store]\nkind = \"dynamodb\"\n{lines}"));
         assert_eq!(config.store, StoreConfig::DynamoDb(expected), "{lines}");
-        // Others may write to the table, and nobody tells.
+        // Other programs may write to the table without an announcement.
         assert_eq!(config.cache, MemoryLimits::for_shared_store());
         assert_eq!(config.store_reads_per_second, NonZeroU32::new(1_000));
     };

@@ -1,4 +1,4 @@
-//! All that is wrong with a file is reported at once, and nothing besides.
+//! All faults of a file are reported at once, each once.
 
 use super::*;
 
@@ -108,7 +108,7 @@ group = "a:b"
     );
 }
 
-/// What is missing only since it is misspelt or of the wrong type is not told twice.
+/// A key that is misspelt or of the wrong type is not reported as missing as well.
 #[test]
 fn a_fault_has_no_other_fault_in_its_wake() {
     let zone = "origin = \"a\"\nfile = \"a\"\nredirect_host = \"r\"\n";
@@ -160,7 +160,7 @@ fn columns_are_counted_in_characters() {
     );
 }
 
-/// Every line that is no TOML, and every key that is there twice; with the latter the rest is read, too.
+/// Each line with a fault of syntax, and each duplicate key. In spite of duplicates, the other keys are read.
 #[test]
 fn faults_of_syntax() {
     let lines = |text: &str| -> Vec<_> {
@@ -170,7 +170,7 @@ fn faults_of_syntax() {
     assert_eq!(lines("[dns]\nlisten =\n[admin]\nlisten\n"), [2, 4]);
     let twice = "[admin]\nlisten = []\nlisten = []\nport = 1\n[admin]\ntoken_file = \"\"\n";
     assert_eq!(lines(twice), [3, 4, 5, 6]);
-    // What is behind the quote may be anything.
+    // After an unclosed quote nothing can be read.
     assert_eq!(lines("[dns]\nversion = \"1\nudp_payload = 1\n"), [2]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A zone with this text between a good start and a good end, the first line being line 2.
+/// Checks the message for a zone with these lines, which begin in line 2.
 fn check_zone(lines: &str, expected: &str) {
     check(&format!("[[zone]]\n{lines}\n[store]\n"), expected);
 }
@@ -25,7 +25,7 @@ fn zones_are_checked() {
         "origin = \"a..b\"\nfile = \"a\"\nredirect_host = \"r\"",
         "t.toml:2: zone.origin: \"a..b\" is not a domain name: it has an empty label",
     );
-    // RFC 2317 §4 has such names, and URLs have not.
+    // RFC 2317 §4 uses such names, which URLs cannot have.
     check_zone(
         "origin = \"0/25.a\"\nfile = \"a\"\nredirect_host = \"r\"",
         "t.toml:2: zone.origin: the origin \"0/25.a\" has the character '/'; redirect_host puts the \

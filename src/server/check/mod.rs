@@ -1,5 +1,5 @@
-//! What the start of the server would refuse: reads what it would read, and stops before it would make, bind or connect
-//! to anything.
+//! What the start of the server would refuse: reads what it would read, and stops before it would make, bind or
+//! connect to anything.
 
 mod addresses;
 mod files;
@@ -19,8 +19,8 @@ pub struct Findings {
     pub hints: Vec<String>,
 }
 
-/// Checks what a valid configuration names: zones and their keys, secrets and certificate, the store, the token, the
-/// files of Redis and of the query log, addresses, and the user that the server is to become.
+/// Checks what a valid configuration names: zones and their keys, secrets and certificate, the store, the
+/// token, the files of Redis and of the query log, addresses, and the user that the server is to become.
 pub fn check(config: &Config) -> Findings {
     let mut found = Findings::default();
     found.take(Account::find(&config.process));
