@@ -17,7 +17,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use tinyns::zone::{Diagnostic, Layout, LoadError, Problem, ZoneSet};
+use tinyns::zone::{Defect, Diagnostic, Layout, LoadError, ZoneSet};
 
 use super::assert_one_line;
 use super::message::{MIN_UDP, Message, assert_reply_form, query, rcode, wire_name};
@@ -189,8 +189,8 @@ fn check_diagnostic(diagnostic: &Diagnostic, text: &[u8]) {
     let shown = diagnostic.to_string();
     assert_one_line(&shown);
     let is_whole = matches!(
-        diagnostic.problem,
-        Problem::NoSoa(_) | Problem::NoNs(_) | Problem::NoTemplate(_) | Problem::More(_)
+        diagnostic.defect,
+        Defect::NoSoa(_) | Defect::NoNs(_) | Defect::NoTemplate(_) | Defect::More(_)
     );
     let Some(line) = diagnostic.line else {
         assert!(is_whole, "no line: {shown}");

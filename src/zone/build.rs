@@ -1,8 +1,8 @@
-//! From records to a zone: everything that is wrong with them together.
+//! From records to a zone: the checks that concern several records.
 //!
-//! All errors are found before the first is reported. What the records of a file mean beyond a zone
-//! cut (RFC 1034 §4.2.1) is settled here, once: glue is kept, the rest is left out with a warning,
-//! so that the search need not tell one from the other.
+//! All errors are collected before any is reported. Records at and below zone cuts (RFC 1034 §4.2.1) are sorted
+//! out here, once: glue is kept, and other records are dropped with a warning, so the search need not distinguish
+//! them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hickory_proto::rr::{LowerName, Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 
 use super::ZoneConfig;
-use super::diagnostic::{Diagnostic, Problem};
+use super::diagnostic::{Defect, Diagnostic};
 use super::master::FileRecord;
 use super::tree::{APEX, Kind, RrSet, Tree};
 use crate::base::name::wire::{self, WireName};
@@ -20,9 +20,9 @@ use crate::base::name::{MAX_NAME_LEN, Shown};
 /// The room that a message has for one RRset: 65,535 bytes (RFC 1035 §4.2.2) without the header, a
 /// question and an OPT record.
 const MAX_RRSET_LEN: usize = 65_535 - 12 - (MAX_NAME_LEN + 4) - 11;
-/// The most names of a zone: a record of a name with many labels can make a hundred of them.
+/// The most names of a zone, including empty non-terminals: one owner with many labels can make a hundred of them.
 const MAX_NAMES: usize = 4_000_000;
-/// What a record has beside its owner and its data: type, class, TTL and RDLENGTH.
+/// The size of type, class, TTL and RDLENGTH of a record, in bytes.
 const RECORD_OVERHEAD: usize = 10;
 
 /// The records of one name and type.
@@ -41,7 +41,7 @@ impl Set {
 
 /// The records of one name.
 struct Owner {
-    /// As the first record has it.
+    /// As the first record spells it.
     name: Box<Shown>,
     lower: LowerName,
     key: Box<[u8]>,
@@ -58,7 +58,7 @@ impl Owner {
     }
 }
 
-/// What stands above a name and takes it away from the zone, by its place in the list of owners.
+/// The name at or above another that takes it away from the zone, by its place in the list of owners.
 #[derive(Clone, Copy, PartialEq)]
 enum Above {
     Nothing,
@@ -66,12 +66,12 @@ enum Above {
     Dname(usize),
 }
 
-/// The parts of a zone that a build gives.
+/// The result of a build.
 pub(super) struct Built {
     pub(super) tree: Tree,
     pub(super) redirect_host: Option<usize>,
     pub(super) soa: FileRecord,
-    /// The hosts in the zone that records point to, to be asked for addresses.
+    /// The hosts in the zone that records point to; their addresses are checked later.
     pub(super) hosts: Vec<Host>,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Host {
     pub(super) record: FileRecord,
 }
 
-/// The records of a zone on their way to become one.
+/// Builds a zone from its records.
 pub(super) struct Builder<'c> {
     config: &'c ZoneConfig,
     origin: LowerName,
@@ -95,7 +95,8 @@ pub(super) struct Builder<'c> {
 }
 
 impl<'c> Builder<'c> {
-    /// A zone without records; `origin` and `redirect_host` are the names of the configuration.
+    /// A zone without records. `origin_key` and `redirect_key` are the wire forms of the origin and of the
+    /// redirect host.
     pub(super) fn new(
         config: &'c ZoneConfig,
         origin: &LowerName,
@@ -114,8 +115,8 @@ impl<'c> Builder<'c> {
         }
     }
 
-    /// Checks the records and puts them together. Errors and warnings are left in the builder; with
-    /// an error there is no zone.
+    /// Checks the records and builds the zone. Errors and warnings are left in the builder; with an error there is
+    /// no zone.
     pub(super) fn build(&mut self, records: Vec<FileRecord>) -> Option<Built> {
         for record in records {
             self.add(record);
@@ -128,7 +129,7 @@ impl<'c> Builder<'c> {
             if let Above::Dname(dname) = *above {
                 let dname = self.owners[dname].name.clone();
                 self.errors.extend(owner.sets.iter().map(|set| {
-                    set.first().diagnose(Problem::BelowDname {
+                    set.first().diagnose(Defect::BelowDname {
                         owner: owner.name.clone(),
                         dname: dname.clone(),
                     })
@@ -146,17 +147,17 @@ impl<'c> Builder<'c> {
         }
     }
 
-    /// Puts a record to the others of its name and type.
+    /// Adds a record to the RRset of its name and type.
     fn add(&mut self, record: FileRecord) {
         let key = WireName::from_labels(record.owner.iter());
         let inside =
             key.filter(|key| wire::ancestors(key.as_bytes()).any(|a| *a == *self.origin_key));
         let Some(key) = inside else {
-            let problem = Problem::OutOfZone {
+            let defect = Defect::OutOfZone {
                 owner: Box::new(record.owner.clone().into()),
                 origin: self.config.origin.clone(),
             };
-            self.errors.push(record.diagnose(problem));
+            self.errors.push(record.diagnose(defect));
             return;
         };
         let owners = &mut self.owners;
@@ -181,7 +182,7 @@ impl<'c> Builder<'c> {
         }
     }
 
-    /// Gives every set one TTL and leaves out what stands in it twice.
+    /// Gives every RRset one TTL and drops repeated records.
     fn merge_sets(&mut self) {
         for owner in &mut self.owners {
             for set in &mut owner.sets {
@@ -194,7 +195,7 @@ impl<'c> Builder<'c> {
                 self.warnings
                     .extend(set.records.iter().filter(|record| record.ttl != first).map(
                         |record| {
-                            record.diagnose(Problem::TtlDiffers {
+                            record.diagnose(Defect::TtlDiffers {
                                 owner: name.clone(),
                                 rtype,
                                 ttl: record.ttl,
@@ -213,8 +214,8 @@ impl<'c> Builder<'c> {
                     let again = repeated.next().unwrap_or(false);
                     if again {
                         let owner = name.clone();
-                        let problem = Problem::Duplicate { owner, rtype };
-                        self.warnings.push(record.diagnose(problem));
+                        let defect = Defect::Duplicate { owner, rtype };
+                        self.warnings.push(record.diagnose(defect));
                     }
                     !again
                 });
@@ -222,13 +223,14 @@ impl<'c> Builder<'c> {
         }
     }
 
-    /// RFC 1035 §5.2: one SOA, at the apex; RFC 1034 §4.2.1: NS at the apex.
+    /// Checks that the zone has one SOA record, at the apex (RFC 1035 §5.2), and NS records there (RFC 1034
+    /// §4.2.1).
     fn check_apex(&mut self) -> Option<FileRecord> {
         for owner in self.owners.iter().filter(|o| o.key != self.origin_key) {
             let soas = owner.set(RecordType::SOA).into_iter();
             self.errors.extend(
                 soas.flat_map(|set| &set.records)
-                    .map(|record| record.diagnose(Problem::SoaBelowApex(owner.name.clone()))),
+                    .map(|record| record.diagnose(Defect::SoaBelowApex(owner.name.clone()))),
             );
         }
         let apex = self.by_key.get(&self.origin_key).map(|&i| &self.owners[i]);
@@ -236,29 +238,29 @@ impl<'c> Builder<'c> {
         if let Some(soa) = soa {
             let others = soa.records.iter().skip(1);
             self.errors
-                .extend(others.map(|record| record.diagnose(Problem::SecondSoa)));
+                .extend(others.map(|record| record.diagnose(Defect::SecondSoa)));
         }
         let soa = soa.map(|soa| soa.first().clone());
         let has_ns = apex.is_some_and(|apex| apex.set(RecordType::NS).is_some());
         let origin = || self.config.origin.clone();
         let mut missing = Vec::new();
         if soa.is_none() {
-            missing.push(Problem::NoSoa(origin()));
+            missing.push(Defect::NoSoa(origin()));
         }
         if !has_ns {
-            missing.push(Problem::NoNs(origin()));
+            missing.push(Defect::NoNs(origin()));
         }
         self.errors
-            .extend(missing.into_iter().map(|problem| Diagnostic {
+            .extend(missing.into_iter().map(|defect| Diagnostic {
                 file: Arc::from(&*self.config.file),
                 line: None,
                 column: None,
-                problem,
+                defect,
             }));
         soa
     }
 
-    /// The highest cut at or above a name, or DNAME above it.
+    /// The highest zone cut at or above a name, or DNAME above it.
     fn above(&self, owner: usize) -> Above {
         let key = &self.owners[owner].key;
         let mut found = Above::Nothing;
@@ -280,7 +282,7 @@ impl<'c> Builder<'c> {
         found
     }
 
-    /// What would take the names of links away from them.
+    /// Refuses records that would take names away from links, and warns if browsers could not reach the links.
     fn check_links(&mut self) {
         let Some(redirect_key) = self.redirect_key.clone() else {
             return;
@@ -292,11 +294,11 @@ impl<'c> Builder<'c> {
             let Some(owner) = at(key) else { return };
             for set in rtypes.iter().filter_map(|&rtype| owner.set(rtype)) {
                 let (name, rtype) = (owner.name.clone(), set.rtype);
-                let problem = match is_template {
-                    true => Problem::TemplateType { owner: name, rtype },
-                    false => Problem::RedirectHostType { owner: name, rtype },
+                let defect = match is_template {
+                    true => Defect::TemplateType { owner: name, rtype },
+                    false => Defect::RedirectHostType { owner: name, rtype },
                 };
-                errors.push(set.first().diagnose(problem));
+                errors.push(set.first().diagnose(defect));
             }
         };
         use RecordType as T;
@@ -316,45 +318,45 @@ impl<'c> Builder<'c> {
                     Box::new(name.unwrap_or_default().into())
                 }
             };
-            let problem = Problem::NoTemplate(name);
+            let defect = Defect::NoTemplate(name);
             self.warnings.push(match first {
-                Some(set) => set.first().diagnose(problem),
+                Some(set) => set.first().diagnose(defect),
                 None => Diagnostic {
                     file: Arc::from(&*self.config.file),
                     line: None,
                     column: None,
-                    problem,
+                    defect,
                 },
             });
         }
         self.errors.extend(errors);
     }
 
-    /// Records of DNSSEC that are legal, and mean nothing or harm where they are.
+    /// Warns of DNSSEC records that are legal, but have no effect or do harm.
     fn warn_of_dnssec(&mut self, above: &[Above]) {
         for (owner, above) in self.owners.iter().zip(above) {
-            // What a cut hides has a warning of its own.
+            // `drop_occluded` warns of records below a cut.
             if matches!(above, Above::Cut(_)) {
                 continue;
             }
             let name = || owner.name.clone();
             let warnings = owner.sets.iter().filter_map(|set| {
                 let (owner, rtype) = (name(), set.rtype);
-                let problem = match rtype {
-                    RecordType::DS => Problem::DsWithoutCut(owner),
+                let defect = match rtype {
+                    RecordType::DS => Defect::DsWithoutCut(owner),
                     RecordType::DNSKEY | RecordType::CDS | RecordType::CDNSKEY => {
-                        Problem::Unsigned { owner, rtype }
+                        Defect::Unsigned { owner, rtype }
                     }
                     _ => return None,
                 };
-                Some(set.first().diagnose(problem))
+                Some(set.first().diagnose(defect))
             });
             self.warnings.extend(warnings);
         }
     }
 
-    /// RFC 1034 §4.2.1: at and below a cut this zone has the NS records of the cut, its DS, and the
-    /// addresses of name servers. Nothing else there is data of this zone.
+    /// Drops the records at and below zone cuts, except for the NS and DS records of the cut and the addresses of
+    /// name servers (RFC 1034 §4.2.1).
     fn drop_occluded(&mut self, above: &[Above]) {
         let glue = self.name_servers(above);
         for (place, &above) in above.iter().enumerate() {
@@ -370,7 +372,7 @@ impl<'c> Builder<'c> {
                     _ => false,
                 };
                 if !kept {
-                    warnings.push(set.first().diagnose(Problem::Occluded {
+                    warnings.push(set.first().diagnose(Defect::Occluded {
                         owner: owner.name.clone(),
                         rtype: set.rtype,
                         cut: cut_name.clone(),
@@ -399,22 +401,22 @@ impl<'c> Builder<'c> {
             .collect()
     }
 
-    /// Makes the tree of a zone without errors; none if it has too many names.
+    /// Makes the tree of a zone that has no errors; none if it has too many names.
     fn plant(&mut self, soa: FileRecord) -> Option<Built> {
         let mut tree = Tree::new(&self.origin, &self.origin_key, MAX_NAMES);
         let redirect_host = self.redirect_key.as_ref().and_then(|key| {
             let label = wire::first_label(key);
             let name = self.origin.prepend_label(label).unwrap_or_default();
-            // Links are below it, so it exists whatever the file says.
+            // Links are below it, so it exists even if the file does not have it.
             tree.ensure(&LowerName::from(name), key)
         });
         let mut hosts = Vec::new();
         for owner in self.owners.drain(..).filter(|owner| !owner.sets.is_empty()) {
             let Some(place) = tree.ensure(&owner.lower, &owner.key) else {
-                let problem = Problem::TooManyNames(MAX_NAMES);
+                let defect = Defect::TooManyNames(MAX_NAMES);
                 let last = owner.sets.first();
                 self.errors
-                    .extend(last.map(|set| set.first().diagnose(problem)));
+                    .extend(last.map(|set| set.first().diagnose(defect)));
                 return None;
             };
             let entry = tree.entry_mut(place);
@@ -441,27 +443,27 @@ impl<'c> Builder<'c> {
     }
 }
 
-/// What is wrong with the records of a name, wherever it stands.
+/// Checks the records of a name against each other.
 fn check_owner(owner: &Owner, origin: &[u8]) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     let name = || owner.name.clone();
     if let Some(cname) = owner.set(RecordType::CNAME) {
         for other in owner.sets.iter().filter(|s| s.rtype != RecordType::CNAME) {
-            // RFC 2181 §10.1. Reported at whichever comes later: that is what was added.
+            // RFC 2181 §10.1. Reported at the later one, which was probably added to the file last.
             let (cname, first) = (cname.first(), other.first());
             let later = match cname.file == first.file && cname.line > first.line {
                 true => cname,
                 false => first,
             };
-            errors.push(later.diagnose(Problem::CnameAndOther {
+            errors.push(later.diagnose(Defect::CnameAndOther {
                 owner: name(),
                 other: other.rtype,
             }));
         }
     }
-    // RFC 4592 §4.1: the apex is no source of synthesis, whatever its name.
+    // RFC 4592 §4.1: the apex is not a source of synthesis, even if its first label is `*`.
     let is_wildcard = owner.is_wildcard() && *owner.key != *origin;
-    // A wildcard's records get the name that is asked for.
+    // A wildcard's records get the name of the query as owner.
     let owner_len = match is_wildcard {
         true => MAX_NAME_LEN,
         false => owner.key.len(),
@@ -473,12 +475,12 @@ fn check_owner(owner: &Owner, origin: &[u8]) -> Vec<Diagnostic> {
             let owner = name();
             errors.extend(more.map(|record| {
                 let owner = owner.clone();
-                record.diagnose(Problem::Second { owner, rtype })
+                record.diagnose(Defect::Second { owner, rtype })
             }));
         }
         if matches!(rtype, RecordType::NS | RecordType::DNAME) && is_wildcard {
             let owner = name();
-            errors.push(set.first().diagnose(Problem::WildcardType { owner, rtype }));
+            errors.push(set.first().diagnose(Defect::WildcardType { owner, rtype }));
         }
         // Hickory compresses the first 120 names of a message and writes all further ones in full.
         let lens = set
@@ -487,7 +489,7 @@ fn check_owner(owner: &Owner, origin: &[u8]) -> Vec<Diagnostic> {
             .map(|r| owner_len + RECORD_OVERHEAD + data_len(&r.rdata));
         let bytes = lens.sum();
         if bytes > MAX_RRSET_LEN {
-            errors.push(set.first().diagnose(Problem::LargeRrset {
+            errors.push(set.first().diagnose(Defect::LargeRrset {
                 owner: name(),
                 rtype,
                 bytes,
@@ -503,7 +505,7 @@ fn data_len(rdata: &RData) -> usize {
     let mut wire = Vec::new();
     let mut encoder = BinEncoder::new(&mut wire);
     encoder.set_name_encoding(NameEncoding::Uncompressed);
-    // The reader has taken only what can be encoded.
+    // The reader accepts only data that can be encoded.
     match rdata.emit(&mut encoder) {
         Ok(()) => wire.len(),
         Err(_) => usize::from(u16::MAX),

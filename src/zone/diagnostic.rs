@@ -1,4 +1,4 @@
-//! What can be wrong with a zone, and where: one line for each thing, `file:line: what`.
+//! Defects of zones: a message for each, `file:line:column: what is wrong`.
 
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,15 +7,16 @@ use std::sync::Arc;
 use domain::base::iana::Rtype;
 use hickory_proto::rr::RecordType;
 
-pub use super::master::GenerateProblem;
+pub use super::master::template::GenerateProblem;
 pub use crate::base::name::NameProblem;
 use crate::base::name::{Shown, ZoneName};
 use crate::link::{CodeError, OriginError};
 
-/// The most diagnostics of one kind that a load reports; a file of the wrong sort has one a line.
+/// The most errors, and the most warnings, that a load reports; a file that is not a zone file has one in each
+/// line.
 pub(super) const MAX_DIAGNOSTICS: usize = 100;
 
-/// Something wrong at a place in a file: an error or a warning, as the list that holds it says.
+/// A defect at a place in a file. It is an error or a warning, depending on the list that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The zone file, or the file included there.
@@ -25,7 +26,7 @@ pub struct Diagnostic {
     /// The column in bytes, from 1, where it is known.
     pub column: Option<u32>,
     /// What is wrong.
-    pub problem: Problem,
+    pub defect: Defect,
 }
 
 impl fmt::Display for Diagnostic {
@@ -37,12 +38,12 @@ impl fmt::Display for Diagnostic {
                 write!(f, ":{column}")?;
             }
         }
-        write!(f, ": {}", OneLine(&self.problem))
+        write!(f, ": {}", OneLine(&self.defect))
     }
 }
 
-/// Something without its control characters: a quoted field may hold a line break or what a terminal obeys, and
-/// messages repeat fields.
+/// Shows a value with its control characters escaped: messages repeat fields, and a quoted field may contain line
+/// breaks and escape sequences for terminals.
 struct OneLine<T>(T);
 
 impl<T: fmt::Display> fmt::Display for OneLine<T> {
@@ -57,7 +58,7 @@ impl<T: fmt::Display> fmt::Display for OneLine<T> {
     }
 }
 
-/// Why zones were not loaded: all errors that were found, at least one.
+/// Why zones were not loaded: all errors, at least one.
 #[derive(Clone, Debug)]
 pub struct LoadError {
     /// In the order of the files and their lines.
@@ -80,7 +81,7 @@ impl fmt::Display for LoadError {
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum Defect {
     // Reading the file.
     /// The file cannot be read.
     #[error("the file cannot be read: {0}")]
@@ -88,83 +89,82 @@ pub enum Problem {
     /// A directory, a device, a pipe.
     #[error("this is not a regular file")]
     NotAFile,
-    /// The zone's files together are larger than we read.
+    /// The zone's files together are too large.
     #[error("the zone's files have more than {0} bytes together")]
     TooLarge(u64),
-    /// More records than we hold.
+    /// Too many records.
     #[error("the zone has more than {0} records")]
     TooManyRecords(usize),
-    /// More names than we hold.
-    #[error("the zone has more than {0} names, with those that are only on the way to others")]
+    /// Too many names.
+    #[error("the zone has more than {0} names, including empty non-terminals")]
     TooManyNames(usize),
     /// `$INCLUDE` of a file that cannot be read.
     #[error("the included file {} cannot be read: {why}", file.display())]
     Include {
-        /// The path, seen from where the server runs.
+        /// The path, relative to the server's working directory if it is not absolute.
         file: PathBuf,
-        /// What the system says.
+        /// The system's message.
         why: String,
     },
-    /// A file that includes itself, over others or not.
+    /// A file that includes itself, directly or through others.
     #[error("{} includes itself", .0.display())]
     IncludeCycle(PathBuf),
-    /// Files that include files that include files.
-    #[error("more than {0} files include one another")]
+    /// Included files that include further files.
+    #[error("$INCLUDE is nested more than {0} levels deep")]
     IncludeDepth(usize),
-
-    /// Files that include files many times.
-    #[error("more than {0} files are included")]
+    /// Too many `$INCLUDE` directives.
+    #[error("the zone includes files more than {0} times")]
     TooManyIncludes(usize),
 
     // Text.
-    /// Too long for anything.
+    /// A field that is longer than any record.
     #[error("the field has more than {0} bytes")]
     LongToken(usize),
-    /// A character that cannot stand there.
+    /// A character that is not allowed there.
     #[error("{}", bad_byte(*.0))]
     BadByte(u8),
-    /// A backslash with nothing behind it that it could escape.
-    #[error("after a backslash stands one character or a number from 000 to 255")]
+    /// A backslash that begins no escape.
+    #[error("a backslash must be followed by one character or a number from 000 to 255")]
     BadEscape,
-    /// A quote without its other half in the same line.
-    #[error("the quote that opens here is not closed in its line; a line break in a text is \\010")]
+    /// An opening quote without a closing one in the same line.
+    #[error("the quote that opens here is not closed in its line; write a line break as \\010")]
     UnclosedQuote,
-    /// A parenthesis without its other half.
+    /// An opening parenthesis without a closing one.
     #[error("the parenthesis that opens here is never closed")]
     UnclosedParenthesis,
-    /// A parenthesis without its other half.
-    #[error("there is no \"(\" to this \")\"")]
+    /// A closing parenthesis without an opening one.
+    #[error("unmatched \")\"")]
     UnopenedParenthesis,
     /// Too many tokens.
     #[error("the entry has more than {0} fields")]
     LongEntry(usize),
     /// A directive that RFC 1035 and RFC 2308 do not have.
-    #[error("the directive {0} is not supported; there are $ORIGIN, $TTL, $INCLUDE and $GENERATE")]
+    #[error("the directive {0} is not supported, only $ORIGIN, $TTL, $INCLUDE and $GENERATE")]
     UnknownDirective(String),
     /// `$ORIGIN` without a name, and so on.
     #[error("{directive} needs {needs}")]
     Directive {
         /// Its name.
         directive: &'static str,
-        /// What must follow it.
+        /// The field that must follow it.
         needs: &'static str,
     },
-    /// Something behind the end of a directive.
-    #[error("{0:?} is left behind the directive")]
+    /// A field behind the end of a directive.
+    #[error("unexpected {0:?} behind the directive")]
     Trailing(String),
-    /// A `$GENERATE` that makes nothing.
+    /// A `$GENERATE` that makes no record.
     #[error("{0}")]
     Generate(GenerateProblem),
     /// A record that a `$GENERATE` makes.
-    #[error("with {number} for $: {problem}")]
+    #[error("with {number} for $: {defect}")]
     Generated {
         /// The number.
         number: u32,
-        /// What is wrong with the record.
-        problem: Box<Problem>,
+        /// The defect of the record.
+        defect: Box<Defect>,
     },
     /// An indented line before any owner.
-    #[error("the line begins with a blank, but there is no owner before it to take over")]
+    #[error("the line begins with a blank, but no line before it has an owner")]
     NoOwner,
     /// Not a name.
     #[error("{0:?} is not a name: {1}")]
@@ -172,10 +172,10 @@ pub enum Problem {
     /// The record ends before its type.
     #[error("the record has no type")]
     NoType,
-    /// Neither class, TTL nor type.
+    /// A field that is neither a class, a TTL nor a type.
     #[error("{0:?} is not a record type")]
     UnknownType(String),
-    /// Only the Internet has links.
+    /// A class other than IN.
     #[error("the class {0} is not served, only IN")]
     Class(String),
     /// Two classes or two TTLs.
@@ -187,39 +187,39 @@ pub enum Problem {
     /// RFC 2181 §8.
     #[error("the TTL {0} is more than 2147483647 (RFC 2181 §8)")]
     LongTtl(u32),
-    /// Nothing tells the TTL.
-    #[error("the record has no TTL, and there is neither a $TTL nor a TTL before it")]
+    /// A record without a TTL, where no default is known.
+    #[error("the record has no TTL, and neither $TTL nor an earlier record sets one")]
     NoTtl,
     /// The data of a record.
     #[error("bad {} data: {why}", mnemonic(*.rtype))]
     Rdata {
         /// The type of the record.
         rtype: RecordType,
-        /// What is wrong with it.
+        /// Why its data is wrong.
         why: Box<str>,
     },
-    /// More than RDLENGTH can tell.
+    /// Longer than RDLENGTH can express.
     #[error("the data has {0} bytes; at most 65535 fit a record")]
     LongRdata(usize),
-    /// Types that exist in messages alone.
-    #[error("{} is for queries and messages; it cannot stand in a zone", mnemonic(*.0))]
+    /// A type that exists only in messages.
+    #[error("{} exists only in queries and messages; a zone cannot have it", mnemonic(*.0))]
     MetaType(RecordType),
-    /// Signatures and their chain.
-    #[error("{} is of a signed zone; give the file as it is before it is signed, and tinyns signs it ([zone.dnssec]){}", mnemonic(*.rtype), and_more(*.more))]
+    /// Signatures and denial records.
+    #[error("{} belongs to a signed zone; use the unsigned file, and let tinyns sign it ([zone.dnssec]){}", mnemonic(*.rtype), and_more(*.more))]
     SigningType {
         /// The type.
         rtype: RecordType,
-        /// How many records more have it.
+        /// How many further records have it.
         more: usize,
     },
 
     // The zone as a whole.
     /// Another zone has this origin.
-    #[error("there is another zone {0}")]
+    #[error("the configuration has another zone {0}")]
     SameOrigin(ZoneName),
-    /// It takes the names of the links of another zone.
+    /// It would take the names of the links of another zone.
     #[error(
-        "there can be no zone {origin}: it is the redirect host of {links}, whose links are below it"
+        "there can be no zone {origin}: that name is the redirect host of {links}, whose links are below it"
     )]
     AtRedirectHost {
         /// Its origin.
@@ -229,14 +229,14 @@ pub enum Problem {
     },
     /// The origin is a name that cannot stand in URLs.
     #[error(
-        "{0}; a zone that holds links has letters, digits, hyphens and underscores only, because its names stand in URLs, and room for a code"
+        "{0}; the name of a zone that holds links may have only letters, digits, hyphens and underscores, because it stands in URLs, and must leave room for a code"
     )]
     LinkOrigin(OriginError),
     /// `redirect_host` is not one lower-case label.
-    #[error("redirect_host {0:?} is not one label in lower case")]
+    #[error("redirect_host {0:?} must be one label in lower case")]
     RedirectHostCase(Box<str>),
     /// `redirect_host` is not a label that a host can have.
-    #[error("redirect_host {0:?} is not a host's label: {1}")]
+    #[error("redirect_host {0:?} is not a label that a host can have: {1}")]
     RedirectHost(Box<str>, CodeError),
     /// A code would not fit in front of the redirect host.
     #[error("{redirect_host}.{origin} leaves no room for a code of 63 bytes (RFC 1035 §2.3.4)")]
@@ -249,7 +249,7 @@ pub enum Problem {
     /// A name of another zone.
     #[error("{owner} is outside of the zone {origin}")]
     OutOfZone {
-        /// Whose record it is.
+        /// The owner of the record.
         owner: Box<Shown>,
         /// The zone.
         origin: ZoneName,
@@ -275,7 +275,7 @@ pub enum Problem {
         other: RecordType,
     },
     /// RFC 2181 §10.1, RFC 6672 §2.4.
-    #[error("{owner} has a second {}; there can be but one", mnemonic(*.rtype))]
+    #[error("{owner} has a second {}; only one is allowed", mnemonic(*.rtype))]
     Second {
         /// The name.
         owner: Box<Shown>,
@@ -290,7 +290,7 @@ pub enum Problem {
         /// The owner of the DNAME.
         dname: Box<Shown>,
     },
-    /// RFC 4592 §4.2 and §4.4 leave open what these would mean.
+    /// RFC 4592 §4.2 and §4.4 do not define the meaning of these.
     #[error("the wildcard {owner} cannot have {} (RFC 4592 §4)", mnemonic(*.rtype))]
     WildcardType {
         /// The wildcard.
@@ -298,19 +298,19 @@ pub enum Problem {
         /// NS or DNAME.
         rtype: RecordType,
     },
-    /// More than a message can carry.
+    /// More data than a message can carry.
     #[error("the {} records of {owner} take up to {bytes} bytes; a message has room for {max}", mnemonic(*.rtype))]
     LargeRrset {
         /// The name.
         owner: Box<Shown>,
         /// The type.
         rtype: RecordType,
-        /// Their size at the most, names uncompressed.
+        /// Their largest size, with names uncompressed, in bytes.
         bytes: usize,
-        /// The room.
+        /// The largest size that fits, in bytes.
         max: usize,
     },
-    /// The redirect host leads elsewhere, so there is no room for links below it.
+    /// A type that would leave no room for links below the redirect host.
     #[error("{owner} cannot have {}: the links of this zone are below it", mnemonic(*.rtype))]
     RedirectHostType {
         /// The redirect host's name, or the apex for DNAME.
@@ -318,7 +318,7 @@ pub enum Problem {
         /// CNAME, DNAME or NS.
         rtype: RecordType,
     },
-    /// The name of every link would lead elsewhere, or own what the link itself owns.
+    /// A type that would hide or replace the records of every link.
     #[error("{owner} cannot have {}: {}", mnemonic(*.rtype), template_reason(*.rtype))]
     TemplateType {
         /// The wildcard below the redirect host.
@@ -333,8 +333,8 @@ pub enum Problem {
         "the record has no TTL, and there is no $TTL; records without one get the SOA's minimum, {0} (RFC 1035 §3.3.13)"
     )]
     MinimumAsTtl(u32),
-    /// Keys without signatures.
-    #[error("{owner} has {} in the file, which means nothing: a zone without [zone.dnssec] is served unsigned, and one with it has records of its own", mnemonic(*.rtype))]
+    /// Keys in a zone file, which cannot belong to signatures.
+    #[error("{owner} has {} in the file, which has no effect: a zone without [zone.dnssec] is served unsigned, and for a zone with it tinyns makes these records", mnemonic(*.rtype))]
     Unsigned {
         /// The name.
         owner: Box<Shown>,
@@ -345,29 +345,29 @@ pub enum Problem {
     #[error("{0} has a DS record, but is not delegated by this zone (RFC 4035 §2.4)")]
     DsWithoutCut(Box<Shown>),
     /// RFC 2181 §10.3, RFC 2782.
-    #[error("the {} of {owner} leads to {target}, which is an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
+    #[error("the {} of {owner} points to {target}, which is an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
     TargetIsAlias {
         /// The name.
         owner: Box<Shown>,
         /// MX or SRV.
         rtype: RecordType,
-        /// Where it leads.
+        /// The name that it points to.
         target: Box<Shown>,
     },
-    /// RFC 2181 §10.3, RFC 6672 §2.3: what is below a DNAME is an alias.
-    #[error("the {} of {owner} leads to {target}, which is below the DNAME of {dname}, and so an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
+    /// RFC 2181 §10.3, RFC 6672 §2.3: names below a DNAME are aliases.
+    #[error("the {} of {owner} points to {target}, which is below the DNAME of {dname} and therefore an alias (RFC 2181 §10.3)", mnemonic(*.rtype))]
     TargetBelowDname {
         /// The name.
         owner: Box<Shown>,
         /// NS, MX or SRV.
         rtype: RecordType,
-        /// Where it leads.
+        /// The name that it points to.
         target: Box<Shown>,
         /// The owner of the DNAME.
         dname: Box<Shown>,
     },
     /// RFC 2181 §5.2.
-    #[error("the TTL {ttl} is not that of the other {} records of {owner}; they all get {used}, the lowest (RFC 2181 §5.2)", mnemonic(*.rtype))]
+    #[error("the TTL {ttl} differs from that of the other {} records of {owner}; all get the lowest, {used} (RFC 2181 §5.2)", mnemonic(*.rtype))]
     TtlDiffers {
         /// The name.
         owner: Box<Shown>,
@@ -375,7 +375,7 @@ pub enum Problem {
         rtype: RecordType,
         /// The TTL of this record.
         ttl: u32,
-        /// The TTL of them all.
+        /// The TTL that all of them get.
         used: u32,
     },
     /// The same record twice.
@@ -386,7 +386,7 @@ pub enum Problem {
         /// The type.
         rtype: RecordType,
     },
-    /// Data beyond a zone cut that is no glue.
+    /// Data at or below a zone cut that is not glue.
     #[error("{} of {owner} is not served: {cut} is delegated", mnemonic(*.rtype))]
     Occluded {
         /// The name.
@@ -396,36 +396,38 @@ pub enum Problem {
         /// The delegation.
         cut: Box<Shown>,
     },
-    /// A name server in this zone that nobody can reach.
-    #[error("the name server {0} is in this zone, but has no address in it")]
+    /// A name server in this zone without an address.
+    #[error("the name server {0} is in this zone, but has no A or AAAA record in it")]
     NsWithoutAddress(Box<Shown>),
     /// Browsers would find no address for any link.
-    #[error("{0} has neither A, AAAA nor HTTPS: browsers cannot follow the links of this zone")]
+    #[error(
+        "{0} has no A, AAAA or HTTPS record: browsers cannot follow the links of this zone; add the addresses of the redirect host"
+    )]
     NoTemplate(Box<Shown>),
     /// RFC 1034 §4.3.5: "The serial […] always advances whenever any change is made to the zone".
     #[error(
-        "the zone has changed and its serial has not; raise it above {0}, for that is what others go by (RFC 1034 §4.3.5)"
+        "the zone has changed and its serial has not; raise it above {0}, because other programs detect changes by it (RFC 1034 §4.3.5)"
     )]
     SerialUnchanged(u32),
     /// RFC 1982 §3.2.
     #[error(
-        "the serial {is} is not higher than {was}, which the zone had before (RFC 1982 §3.2); raise it above that"
+        "the serial {is} is not higher than {was}, which the zone had before (RFC 1982 §3.2); raise it above {was}"
     )]
     SerialLowered {
-        /// That of the zone that was served.
+        /// The serial of the zone that was served before.
         was: u32,
-        /// That of the new one.
+        /// The serial of the new zone.
         is: u32,
     },
-    /// The list was cut.
+    /// The list was cut at [`MAX_DIAGNOSTICS`].
     #[error("there are {0} more like these")]
     More(usize),
 }
 
-/// The name of a type; hickory shows every type that it has no variant for as `Unknown`.
+/// The name of a type. Hickory cannot give it: it shows every type that it has no variant for as `Unknown`.
 fn mnemonic(rtype: RecordType) -> String {
     match Rtype::from_int(rtype.into()) {
-        // RFC 1706 §6; `domain` has it without the hyphen.
+        // RFC 1706 §6; `domain` spells it without the hyphen.
         Rtype::NSAPPTR => "NSAP-PTR".into(),
         rtype => rtype.to_string(),
     }
@@ -440,7 +442,7 @@ fn and_more(more: usize) -> String {
 
 fn bad_byte(byte: u8) -> String {
     match byte {
-        b'\r' => "there is a carriage return that ends no line".into(),
+        b'\r' => "unexpected carriage return within a line".into(),
         0x80.. => format!(
             "the byte 0x{byte:02X} can stand only in quotes; in a name use punycode, or \\{byte:03} for the byte"
         ),

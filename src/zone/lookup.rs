@@ -1,9 +1,8 @@
-//! The search for a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672), and the places in
-//! it that belong to links.
+//! The search for a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672), and the names in it that belong
+//! to links.
 //!
-//! The search tells what a zone says about a name and leaves out types, for which the caller asks
-//! the node. Whether a link owns a name is not the zone's to know: where one could, the search says
-//! so and adds what holds if there is none.
+//! The search does not look at types: the caller asks the node for them. A zone does not know which links exist.
+//! Where a link could own a name, the result says so, and also what the answer is if there is no such link.
 
 use hickory_proto::rr::{LowerName, Name, RecordType};
 
@@ -12,7 +11,7 @@ use super::tree::{APEX, Entry, Kind, Node};
 use crate::base::name::wire::WireName;
 use crate::link::Code;
 
-/// Where the name of a link stands.
+/// Which of the two names of a link a name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkPlace {
     /// `<code>.<origin>`
@@ -28,7 +27,7 @@ pub enum Lookup<'z> {
     Delegation {
         /// The zone cut, the highest one on the way.
         cut: &'z LowerName,
-        /// Its NS records, and DS if there are any. Its addresses, if it has them, are glue.
+        /// Its NS records, and DS records if there are any. Its address records, if any, are glue.
         node: &'z Node,
         /// Whether the name is the cut itself: a query for DS is answered here (RFC 4035 §3.1.4.1).
         at_cut: bool,
@@ -48,14 +47,14 @@ pub enum Lookup<'z> {
         code: Code,
         /// Which of its two names it is.
         place: LinkPlace,
-        /// What holds if there is no such link; without it the name does not exist.
+        /// The wildcard that answers if there is no such link. Without one the name then does not exist.
         wildcard: Option<&'z Node>,
     },
     /// The name is below that of a link, and so does not exist if there is a link with this code.
     BelowLink {
         /// The code.
         code: Code,
-        /// What holds if there is no such link.
+        /// The wildcard that answers if there is no such link.
         wildcard: &'z Node,
     },
     /// The wildcard below the closest encloser covers the name (RFC 4592 §3.3.1).
@@ -73,7 +72,7 @@ impl Zone {
         }
     }
 
-    /// What [`Zone::lookup`] gives, for a name in wire form.
+    /// The same as [`Zone::lookup`], for a name in wire form.
     pub(crate) fn search(&self, name: &WireName) -> Lookup<'_> {
         if name.labels() < self.apex_labels || name.suffix(self.apex_labels) != &*self.apex_key {
             return Lookup::NoName;
@@ -112,13 +111,13 @@ impl Zone {
         Lookup::Exact(&tree.entry(encloser).node)
     }
 
-    /// Whether a name is one of the file's own, rather than one that was synthesised or is somebody else's.
+    /// Whether the zone file has this name, or names below it.
     pub(crate) fn has_name(&self, name: &WireName) -> bool {
         self.tree.place(name.as_bytes()).is_some()
     }
 
-    /// The code of the link that alone decides about a name: what [`Zone::search`] calls a link without
-    /// a wildcard. For the common case, and without allocating anything.
+    /// The code of the link that alone decides whether a name exists: the code for which [`Zone::search`] returns
+    /// a link without a wildcard. This is the fast path, which allocates nothing.
     pub(crate) fn link_at<'n>(&self, name: &'n WireName) -> Option<&'n str> {
         let redirect_host = self.redirect_host?;
         let below_apex = self.apex_labels + 1;
@@ -141,15 +140,15 @@ impl Zone {
         (is_link && Code::check(code).is_ok()).then_some(code)
     }
 
-    /// What holds for a name of which no more than the closest encloser exists; `depth` is the
-    /// number of labels of the first name that does not.
+    /// The result for a name that does not exist. `encloser` is its closest encloser, and `depth` the number of
+    /// labels of the next name, which does not exist.
     fn missing(&self, name: &WireName, depth: usize, encloser: usize) -> Lookup<'_> {
         let wildcard = self.tree.wildcard(encloser);
         let is_next = depth == name.labels();
         if let Some(redirect_host) = self.redirect_host {
             let code = || code_of(name.label(depth));
             if encloser == redirect_host {
-                // `*` below the redirect host is a template for links and no wildcard.
+                // `*` below the redirect host is the template for links, not a wildcard.
                 return match code() {
                     Some(code) if is_next => Lookup::Link {
                         code,
@@ -177,7 +176,7 @@ impl Zone {
         wildcard.map_or(Lookup::NoName, Lookup::Wildcard)
     }
 
-    /// Whether a name is below a zone cut, or at one: its addresses are another's.
+    /// Whether a name is at or below a zone cut. Its address records are glue.
     pub(crate) fn is_glue(&self, name: &Name) -> bool {
         matches!(
             self.lookup(&LowerName::new(name)),
@@ -185,8 +184,8 @@ impl Zone {
         )
     }
 
-    /// The node that has addresses of a name, to be sent along with records that point to it: data
-    /// of this zone, or glue, which no query finds.
+    /// The node with the addresses of a name, for the additional section of replies whose records point to it. The
+    /// addresses are data of this zone, or glue, which [`Zone::lookup`] does not find.
     pub fn addresses(&self, name: &LowerName) -> Option<&Node> {
         let name = WireName::from_labels(name.iter())?;
         let node = match self.search(&name) {
@@ -197,13 +196,13 @@ impl Zone {
         node.has_addresses().then_some(node)
     }
 
-    /// The records that every link's own name below the redirect host has beside those made from the
-    /// link: the node `*.<redirect_host>`.
+    /// The records that the target name of every link has beside those made from the link: the node
+    /// `*.<redirect_host>`.
     pub fn link_template(&self) -> Option<&Node> {
         self.tree.wildcard(self.redirect_host?)
     }
 
-    /// Whether the file has a name that leaves no room for a link of this code.
+    /// Whether the zone file decides about a name, so that no link can have it.
     pub(super) fn has_static(&self, name: &WireName) -> bool {
         !matches!(
             self.search(name),
@@ -211,9 +210,8 @@ impl Zone {
         )
     }
 
-    /// Whether an address can be found for a name server of this zone that serves `cut`, which is
-    /// the zone's own origin or a delegation, given what the zone says of its name. An alias has none (RFC 2181
-    /// §10.3).
+    /// Whether resolvers can find an address for the name server `name`, which serves `cut`: the zone's own origin
+    /// or a delegation. `found` is the result of the search for `name`. An alias has no address (RFC 2181 §10.3).
     pub(super) fn can_find_address(
         &self,
         found: Lookup<'_>,
@@ -222,7 +220,8 @@ impl Zone {
     ) -> bool {
         match found {
             Lookup::Exact(node) | Lookup::Wildcard(node) => node.has_addresses(),
-            // Below its own cut it needs glue; below another, that one's servers know (RFC 9471 §3).
+            // RFC 9471 §3: below its own cut it needs glue. Below another, the servers of that zone know its
+            // address.
             Lookup::Delegation { cut: other, .. } => other != cut || self.addresses(name).is_some(),
             Lookup::Link { wildcard, .. } => wildcard.is_some_and(Node::has_addresses),
             Lookup::BelowLink { wildcard, .. } => wildcard.has_addresses(),
@@ -231,7 +230,7 @@ impl Zone {
     }
 }
 
-/// Whether the file says that the name that was looked for is an alias by itself.
+/// Whether the name that was searched for has a CNAME record in the zone file.
 pub(super) fn is_alias(found: &Lookup<'_>) -> bool {
     match found {
         Lookup::Exact(node) | Lookup::Wildcard(node) => node.rrset(RecordType::CNAME).is_some(),

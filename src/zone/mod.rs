@@ -1,17 +1,18 @@
-//! Zones: what the master files say, and how it is searched.
+//! Zones: reading master files, and searching for names.
 //!
 //! ```text
-//!   master/  bytes -> records, each with its file and line      diagnostic  what was wrong where
-//!   build    records -> names, or everything wrong with them    tree, wire  the names
-//!   lookup   name -> what the zone says about it                set         all zones, and reload
+//!   master/  bytes -> records, each with its file and line    diagnostic  defects, and their messages
+//!   build    records -> names, or a list of defects           tree        the names
+//!   lookup   name -> what the zone has for it                 set         all zones, and reload
+//!   taken    codes of links that a file takes                 serial      the check of serials
 //! ```
 //!
-//! A [`Zone`] is never changed once it is loaded: a reload makes new ones and swaps them in whole,
-//! so an answer comes from one state of a file. Links are not in it. The zone only knows where
-//! their names are, and which of those the file has taken: static names always win.
+//! A [`Zone`] never changes once it is loaded: a reload makes new zones and replaces all of them at once, so an
+//! answer comes from one state of the files. Links are not in it. The zone knows which names can belong to links,
+//! and which of those are static names of its file: static names always win.
 //!
-//! Hickory's own `InMemoryZoneHandler` was turned down: its search has open bugs at wildcards and
-//! zone cuts, and walks all keys on a negative answer.
+//! Hickory's `InMemoryZoneHandler` is not used: its search has open bugs at wildcards and zone cuts, and it walks
+//! all keys for a negative answer.
 
 mod build;
 mod diagnostic;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
-pub use self::diagnostic::{Diagnostic, GenerateProblem, LoadError, NameProblem, Problem};
+pub use self::diagnostic::{Defect, Diagnostic, GenerateProblem, LoadError, NameProblem};
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{Signings, ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
@@ -46,16 +47,16 @@ use crate::link::{Code, Origin};
 /// How a zone is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneConfig {
-    /// Its apex: any name, but for a zone with links one that makes an [`Origin`].
+    /// Its apex: any name. For a zone with links it must be a legal [`Origin`].
     pub origin: ZoneName,
     /// Its master file.
     pub file: PathBuf,
-    /// The label below which links have their data, one host label in lower case; a zone without it
-    /// serves only its file.
+    /// The label below which links have their records: one host label in lower case. A zone without it serves only
+    /// its file.
     pub redirect_host: Option<Box<str>>,
     /// Which names a link has.
     pub layout: Layout,
-    /// The TTL of a link's records, in seconds, where the link has none of its own.
+    /// The TTL of the records of links without a TTL of their own, in seconds.
     pub link_ttl: u32,
     /// How it is signed; none if it is not.
     pub dnssec: Option<DnssecConfig>,
@@ -81,13 +82,13 @@ pub struct Zone {
     link_origin: Option<Origin>,
     redirect_name: Option<Name>,
     redirect_host: Option<usize>,
-    /// What the labels of its stand-ins are made of.
+    /// The byte that the labels of its stand-in names consist of, see [`Zone::stand_in`].
     stand_in_fill: u8,
     negative_soa: Record,
     serial: ZoneSerial,
     /// The SOA record's own TTL, in seconds.
     soa_ttl: u32,
-    /// The types of records that it has beyond those that are in common use, in order.
+    /// The types of its records from [`RARE_TYPES`] upwards, sorted.
     rare_types: Box<[u16]>,
     tree: Tree,
     /// How it is signed, if it is.
@@ -102,11 +103,11 @@ struct ZoneSerial {
     line: u32,
 }
 
-/// The first type of records beyond those in common use: those below have been given out one after the other (RFC
-/// 6895 §3.1), and those above are few or for private use.
+/// The first rare type: types below it were assigned in sequence (RFC 6895 §3.1), and of those above only few are
+/// assigned or in private use.
 const RARE_TYPES: u16 = 300;
 
-/// What a load gives: what was made, and warnings in the order of the files and their lines.
+/// The result of a load: a zone or zones, and warnings in the order of the files and their lines.
 type Loaded<T> = Result<(T, Vec<Diagnostic>), LoadError>;
 
 impl Zone {
@@ -130,12 +131,12 @@ impl Zone {
     }
 
     fn make(config: &ZoneConfig, read: impl FnOnce(&[u8]) -> Master) -> Loaded<Self> {
-        let names = Names::of(config).map_err(|problem| LoadError {
-            errors: vec![in_file(config, problem)],
+        let names = Names::of(config).map_err(|defect| LoadError {
+            errors: vec![in_file(config, defect)],
         })?;
         let master = read(&names.origin_key);
         if master.incomplete {
-            // With records missing, whatever else seems to be wrong may be right.
+            // Records are missing, so further checks could report defects that do not exist.
             return Err(LoadError {
                 errors: master.errors,
             });
@@ -173,7 +174,7 @@ impl Zone {
             negative_soa.ttl = negative_soa.ttl.min(data.minimum);
         }
         let zone = Self {
-            // Hickory's own count leaves a `*` out.
+            // Hickory's count of labels leaves out a `*`.
             apex_labels: config.origin.labels().count(),
             origin: names.origin,
             apex_key: names.origin_key,
@@ -195,7 +196,7 @@ impl Zone {
         (zone, warnings)
     }
 
-    /// What is wrong with the host in this zone that a record points to.
+    /// The defect, if any, of a host in this zone that a record points to.
     fn check_host(&self, host: &Host) -> Option<Diagnostic> {
         let Host {
             owner,
@@ -205,22 +206,22 @@ impl Zone {
         let name = || Box::new(Shown::from(target));
         let of = || Box::new(Shown::from(owner));
         let rtype = record.rdata.record_type();
-        let problem = match self.lookup(target) {
-            Lookup::Dname { owner: dname, .. } => Some(Problem::TargetBelowDname {
+        let defect = match self.lookup(target) {
+            Lookup::Dname { owner: dname, .. } => Some(Defect::TargetBelowDname {
                 owner: of(),
                 rtype,
                 target: name(),
                 dname: Box::new(Shown::from(dname)),
             }),
             found if rtype == RecordType::NS => (!self.can_find_address(found, target, owner))
-                .then(|| Problem::NsWithoutAddress(name())),
-            found => is_alias(&found).then(|| Problem::TargetIsAlias {
+                .then(|| Defect::NsWithoutAddress(name())),
+            found => is_alias(&found).then(|| Defect::TargetIsAlias {
                 owner: of(),
                 rtype,
                 target: name(),
             }),
         };
-        problem.map(|problem| record.diagnose(problem))
+        defect.map(|defect| record.diagnose(defect))
     }
 
     /// The name of the apex.
@@ -266,45 +267,46 @@ impl Zone {
             .ok()
     }
 
-    /// A name that stands for all names of this zone that are as long as this one.
-    /// Apart from the origin it has no label in common with the negative SOA, so that in an answer that was
-    /// encoded behind it no name leads into its own labels, which are another's in each reply.
+    /// A placeholder for all names of this zone that have the same length as `name`. Kept answers are encoded with
+    /// the placeholder as question, and each reply then gets the name of its query. Apart from the origin, the
+    /// placeholder has no label in common with the SOA record of negative answers, so no compressed name points
+    /// into its labels.
     pub(crate) fn stand_in(&self, name: &WireName) -> WireName {
         name.stand_in(self.apex_labels, self.stand_in_fill)
     }
 
-    /// Whether a type is one of those beyond the common ones, of which there are too many to keep an answer for
-    /// each, and nothing in the zone has it: what a name has to say is then the same as for all other such types.
+    /// Whether a type is rare and the zone has no records of it. There are too many such types to keep an answer
+    /// for each, and a name has the same answer for all of them.
     pub(crate) fn is_strange(&self, qtype: u16) -> bool {
         qtype >= RARE_TYPES && self.rare_types.binary_search(&qtype).is_err()
     }
 
-    /// Whether there is a TTL, of the file or of links that have none of their own, that signed answers have to
-    /// cut; for people.
+    /// A warning for operators if signed answers have to cut TTLs: those of the file, or the TTL of links that
+    /// have none of their own.
     pub fn ttl_beyond(&self, dnssec: &DnssecConfig) -> Option<String> {
         let (largest, most) = (self.tree.max_ttl().max(self.link_ttl), dnssec.max_ttl());
         (largest > most).then(|| {
             format!(
-                "{}: TTLs up to {largest} are cut to {most} in signed answers, a quarter of \
-                 signature_validity; before it is signed, lower them for as long as the largest",
+                "{}: signed answers cut TTLs of up to {largest} to {most}, a quarter of signature_validity; \
+                 lower them, and sign the zone only {largest} seconds later",
                 Shown::from(&self.origin)
             )
         })
     }
 
-    /// The TTL of the SOA record where it is asked for, in seconds.
+    /// The TTL of the SOA record in answers to queries for it, in seconds.
     pub(crate) fn soa_ttl(&self) -> u32 {
         self.soa_ttl
     }
 
-    /// The SOA record for negative answers: its TTL is how long they may be kept (RFC 2308 §5).
+    /// The SOA record for negative answers. Its TTL is how long caches may keep them (RFC 2308 §5).
     pub fn negative_soa(&self) -> &Record {
         &self.negative_soa
     }
 }
 
-/// A byte of which no label in the data of a SOA record is made alone.
-/// There are 161 of those that no name of a host has; only two names made for it could take them all.
+/// A byte such that no label in the data of this SOA record consists of it alone. 161 bytes cannot stand in the
+/// name of a host, so one is always free, unless the names in the record were chosen to prevent it.
 fn stand_in_fill(soa: &Record) -> u8 {
     let RData::SOA(soa) = &soa.data else { return 0 };
     let is_taken = |byte: u8| {
@@ -315,23 +317,23 @@ fn stand_in_fill(soa: &Record) -> u8 {
     bytes.find(|byte| !is_taken(*byte)).unwrap_or(0)
 }
 
-/// The names that a zone's configuration tells.
+/// The names in a zone's configuration.
 struct Names {
     origin: LowerName,
     origin_key: Box<[u8]>,
-    /// The origin of the links, if it holds any.
+    /// The origin of the links, if the zone holds links.
     links: Option<Origin>,
-    /// The redirect host's, with its wire form.
+    /// The name of the redirect host, and its wire form.
     redirect: Option<(Name, Box<[u8]>)>,
 }
 
 impl Names {
-    fn of(config: &ZoneConfig) -> Result<Self, Problem> {
-        // A name of the configuration is no longer than one may be, and so are its labels.
+    fn of(config: &ZoneConfig) -> Result<Self, Defect> {
+        // The configuration has checked the length of the name and of its labels.
         let origin = Name::from_labels(config.origin.labels()).unwrap_or_default();
         let (links, redirect) = match &config.redirect_host {
             Some(label) => {
-                let links = Origin::parse(config.origin.as_str()).map_err(Problem::LinkOrigin)?;
+                let links = Origin::parse(config.origin.as_str()).map_err(Defect::LinkOrigin)?;
                 (Some(links), Some(redirect_name(config, label, &origin)?))
             }
             None => (None, None),
@@ -350,13 +352,13 @@ fn redirect_name(
     config: &ZoneConfig,
     label: &str,
     origin: &Name,
-) -> Result<(Name, Box<[u8]>), Problem> {
-    // The rule for codes is that for the labels of hosts.
-    let code = Code::parse(label).map_err(|why| Problem::RedirectHost(label.into(), why))?;
+) -> Result<(Name, Box<[u8]>), Defect> {
+    // Codes follow the rule for labels of hosts.
+    let code = Code::parse(label).map_err(|why| Defect::RedirectHost(label.into(), why))?;
     if code.as_str() != label {
-        return Err(Problem::RedirectHostCase(label.into()));
+        return Err(Defect::RedirectHostCase(label.into()));
     }
-    let no_room = || Problem::NoRoomForCodes {
+    let no_room = || Defect::NoRoomForCodes {
         redirect_host: label.into(),
         origin: config.origin.clone(),
     };
@@ -371,16 +373,16 @@ fn redirect_name(
 }
 
 /// A diagnostic of the whole file.
-fn in_file(config: &ZoneConfig, problem: Problem) -> Diagnostic {
+fn in_file(config: &ZoneConfig, defect: Defect) -> Diagnostic {
     Diagnostic {
         file: Arc::from(&*config.file),
         line: None,
         column: None,
-        problem,
+        defect,
     }
 }
 
-/// Sorts diagnostics by file and line, and cuts a list that nobody would read to its end.
+/// Sorts diagnostics by file and line, and cuts the list at [`MAX_DIAGNOSTICS`].
 fn in_order(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
     all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     if all.len() > MAX_DIAGNOSTICS {
@@ -390,7 +392,7 @@ fn in_order(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
             all.push(Diagnostic {
                 line: None,
                 column: None,
-                problem: Problem::More(more),
+                defect: Defect::More(more),
                 ..last
             });
         }

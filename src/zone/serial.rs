@@ -1,28 +1,28 @@
-//! Whether a zone that was loaded again has a serial that tells that it has changed.
+//! Whether a zone that has changed has a higher serial than before.
 
-use super::diagnostic::{Diagnostic, Problem};
+use super::diagnostic::{Defect, Diagnostic};
 use super::{Zone, ZoneSerial};
 
-/// What there is to say of the serial of a zone that takes the place of another: nothing if it is higher, or if
-/// nothing has changed.
+/// A warning if the serial of a zone that replaces another is wrong; none if it is higher, or if the zone has not
+/// changed.
 pub(super) fn check(old: &Zone, new: &Zone) -> Option<Diagnostic> {
     let (was, is) = (old.serial.number, new.serial.number);
-    let problem = match is_higher(is, was) {
+    let defect = match is_higher(is, was) {
         true => return None,
-        false if is != was => Problem::SerialLowered { was, is },
+        false if is != was => Defect::SerialLowered { was, is },
         false if old.tree.has_same_records(&new.tree) => return None,
-        false => Problem::SerialUnchanged(is),
+        false => Defect::SerialUnchanged(is),
     };
     let ZoneSerial { file, line, .. } = &new.serial;
     Some(Diagnostic {
         file: file.clone(),
         line: Some(*line),
         column: None,
-        problem,
+        defect,
     })
 }
 
-/// RFC 1982 §3.2. Where it leaves open which of two is higher, neither is.
+/// RFC 1982 §3.2. Where the RFC does not define which of two serials is higher, neither is.
 fn is_higher(serial: u32, than: u32) -> bool {
     (1..1 << 31).contains(&serial.wrapping_sub(than))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use hickory_proto::rr::{LowerName, RecordType};
 
-use super::diagnostic::{Diagnostic, LoadError, Problem};
+use super::diagnostic::{Defect, Diagnostic, LoadError};
 use super::lookup::Lookup;
 use super::{Loaded, Zone, ZoneConfig, in_file, serial};
 use crate::base::name::ZoneName;
@@ -24,8 +24,8 @@ pub struct Zones {
     /// In the order of the configuration.
     zones: Vec<Arc<Zone>>,
     by_origin: HashMap<Box<[u8]>, usize>,
-    /// How many labels the shortest and the longest origin have: no other ancestor of a name need be
-    /// looked for.
+    /// The numbers of labels of the shortest and the longest origin. Only ancestors of a name with so many labels
+    /// can be origins.
     labels: (usize, usize),
 }
 
@@ -40,12 +40,12 @@ impl Zones {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for (place, config) in configs.iter().enumerate() {
             if configs[..place].iter().any(|c| c.origin == config.origin) {
-                let problem = Problem::SameOrigin(config.origin.clone());
-                errors.push(in_file(config, problem));
+                let defect = Defect::SameOrigin(config.origin.clone());
+                errors.push(in_file(config, defect));
                 continue;
             }
-            if let Some(problem) = at_redirect_host(config, configs) {
-                errors.push(in_file(config, problem));
+            if let Some(defect) = at_redirect_host(config, configs) {
+                errors.push(in_file(config, defect));
             }
             match Zone::load(config) {
                 Ok((mut zone, more)) => {
@@ -75,14 +75,14 @@ impl Zones {
         self.zones.iter().map(|zone| &**zone)
     }
 
-    /// The zone that answers a query: the deepest at or above the name, but for DS at the origin of a
-    /// zone the one above it, if that delegates the name. DS is on the parent's side of a zone cut,
-    /// and a server of both sides answers from there (RFC 4035 §3.1.4.1).
+    /// The zone that answers a query: the deepest zone at or above the name. A query for DS at the origin of a
+    /// zone is answered from the zone above it, if that zone delegates the name: DS records are on the parent's
+    /// side of a zone cut, and a server of both zones answers from there (RFC 4035 §3.1.4.1).
     pub fn find(&self, name: &LowerName, qtype: RecordType) -> Option<&Arc<Zone>> {
         self.find_for(&WireName::from_labels(name.iter())?, qtype)
     }
 
-    /// What [`Zones::find`] gives, for a name in wire form.
+    /// The same as [`Zones::find`], for a name in wire form.
     pub(crate) fn find_for(&self, name: &WireName, qtype: RecordType) -> Option<&Arc<Zone>> {
         let zone = self.find_wire(name)?;
         if qtype != RecordType::DS || name.labels() != zone.apex_labels {
@@ -112,7 +112,7 @@ impl Zones {
             .map(|&place| &self.zones[place])
     }
 
-    /// The zone of an origin that holds links.
+    /// The zone with this origin, if it holds links.
     fn link_zone(&self, origin: &str) -> Option<&Zone> {
         let name = WireName::from_labels(origin.split('.').map(str::as_bytes))?;
         let place = *self.by_origin.get(name.as_bytes())?;
@@ -120,11 +120,11 @@ impl Zones {
         zone.link_origin().map(|_| &**zone)
     }
 
-    /// Whether a name is in another zone than this or is a name of its file.
+    /// Whether a name is in another zone, or is a static name of this zone.
     fn is_taken(&self, zone: &Zone, labels: &[&[u8]]) -> bool {
         let suffix = zone.origin().iter();
         let name = WireName::from_labels(labels.iter().copied().chain(suffix));
-        // A name that is too long has no room for a link either.
+        // A link cannot have a name that is too long.
         name.is_none_or(|name| {
             let found = self.find_wire(&name);
             !found.is_some_and(|found| std::ptr::eq(&**found, zone)) || zone.has_static(&name)
@@ -148,7 +148,7 @@ impl Zones {
 
     fn classify_host(&self, host: &str) -> Host {
         let host = host.strip_suffix('.').unwrap_or(host);
-        // Hosts of other scripts come in punycode (RFC 5891 §5.5).
+        // RFC 5891 §5.5: hosts with letters of other scripts are in punycode.
         let name = host
             .is_ascii()
             .then(|| WireName::from_labels(host.split('.').map(str::as_bytes)))
@@ -160,7 +160,7 @@ impl Zones {
             return Host::Foreign;
         };
         let Some(origin) = zone.link_origin() else {
-            // What a zone delegates is not served here: with the root zone, that is all the world.
+            // Delegated names are not served here; with the root zone, those are nearly all names.
             return match zone.search(&name) {
                 Lookup::Delegation { .. } => Host::Foreign,
                 _ => Host::Inside,
@@ -176,29 +176,30 @@ impl Zones {
     }
 }
 
-/// Where a zone would take the names of all links of another one. One below it takes that of one code, as a name of
-/// the file does.
-fn at_redirect_host(config: &ZoneConfig, all: &[ZoneConfig]) -> Option<Problem> {
+/// The defect of a zone at the redirect host of another zone, whose links are all below that name. A zone below
+/// the redirect host is allowed: it takes the name of one code, as a name of the file does.
+fn at_redirect_host(config: &ZoneConfig, all: &[ZoneConfig]) -> Option<Defect> {
     let at_redirect_host = |links: &&ZoneConfig| {
         let redirect_host = links.redirect_host.as_ref();
         redirect_host
             .is_some_and(|label| config.origin.as_str() == format!("{label}.{}", links.origin))
     };
     let links = all.iter().find(at_redirect_host)?;
-    Some(Problem::AtRedirectHost {
+    Some(Defect::AtRedirectHost {
         origin: config.origin.clone(),
         links: links.origin.clone(),
     })
 }
 
-/// The zones that a server shares among its parts: always whole, and replaced by a reload.
+/// The zones that the parts of a server share. A reload replaces all of them at once.
 #[derive(Debug)]
 pub struct ZoneSet {
     configs: Vec<ZoneConfig>,
     /// How zones are signed, by their origins.
     signings: Signings,
     current: ArcSwap<Zones>,
-    /// Held during a reload: of two at the same time, the one that read first must not win.
+    /// Held during a reload, so that of two reloads the one that reads the files later also stores its zones
+    /// later.
     reloading: Mutex<()>,
 }
 
@@ -211,7 +212,7 @@ impl ZoneSet {
         Self::load_signed(configs, Signings::default())
     }
 
-    /// Loads all zones, of which these are signed.
+    /// Loads all zones. Those in `signings` are signed.
     ///
     /// # Errors
     /// [`LoadError`] with everything that is wrong in all of them.
@@ -226,7 +227,7 @@ impl ZoneSet {
         Ok((set, warnings))
     }
 
-    /// What there is to say of the TTLs of zones that are to be signed.
+    /// Warnings for zones with `[zone.dnssec]` whose TTLs signed answers have to cut, a line each.
     pub fn ttls_beyond(&self) -> Vec<String> {
         let zones = self.current();
         let pairs = self.configs.iter().zip(zones.iter());
@@ -239,21 +240,21 @@ impl ZoneSet {
         &self.signings
     }
 
-    /// The zones as they are now. Hold it for one answer, not longer.
+    /// The current zones. Hold the guard for one answer, not longer.
     pub fn current(&self) -> Guard<Arc<Zones>> {
         self.current.load()
     }
 
-    /// The zones as they are now, to be held for longer.
+    /// The current zones, for holding them longer than one answer.
     pub fn snapshot(&self) -> Arc<Zones> {
         self.current.load_full()
     }
 
-    /// Reads all files again; reads files, so not on a thread that answers queries. The new zones
-    /// replace the old ones all at once, and warnings are returned.
+    /// Reads all files again and replaces all zones at once. Returns warnings. This reads files, so do not call it
+    /// on a thread that answers queries.
     ///
     /// # Errors
-    /// [`LoadError`] if any file has an error: all zones are then as they were.
+    /// [`LoadError`] if any file has an error. All zones then stay as they were.
     pub fn reload(&self) -> Result<Vec<Diagnostic>, LoadError> {
         let _one_at_a_time = self
             .reloading
@@ -271,7 +272,7 @@ impl ZoneSet {
 
 impl Namespace for ZoneSet {
     fn origins(&self) -> Vec<Origin> {
-        // Which zones hold links is told by the configuration, which no reload changes.
+        // The configuration says which zones hold links, and no reload changes it.
         let zones = self.current();
         let holding = zones.iter().filter_map(Zone::link_origin);
         holding.cloned().collect()

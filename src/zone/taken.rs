@@ -1,7 +1,7 @@
-//! The codes that the zone files have taken: a link of such a name is not served, for static names win.
+//! The codes that zone files take: a link with such a name is not served, because static names win.
 //!
-//! No code is registered that is taken, but a file may take one that a link has. What is found here is compared
-//! with the links once for each load, so the list has a bound.
+//! A taken code cannot be registered, but a changed file can take the code of an existing link. Each load compares
+//! this list with the links, so the list has a bound.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::links::TakenNames;
 const MAX_TAKEN: usize = 1_000;
 
 impl Zones {
-    /// The names of links that static names or other zones have taken, and had not `before`; at most 1,000.
+    /// The names of links that static names or other zones take now and did not take `before`; at most 1,000.
     pub fn taken_names(&self, before: Option<&Zones>) -> TakenNames {
         let mut taken = TakenNames::default();
         let mut seen = HashSet::new();

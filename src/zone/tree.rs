@@ -1,10 +1,9 @@
-//! The names of a zone, each with what it owns.
+//! The names of a zone, each with its records.
 //!
-//! A hash table from the wire form of a name to its node. Every name between a node and the apex has
-//! a node of its own, empty if the file gives it nothing (an empty non-terminal, RFC 4592 §2.2.2),
-//! so the first name that is missing on the way down ends a search. A sorted map would find the
-//! closest encloser in one step, but compares whole names log n times for what is almost always a
-//! single label below the apex.
+//! A hash table maps the wire form of a name to its node. Every name between a node and the apex has a node as
+//! well; it is empty if the file has no records for it (an empty non-terminal, RFC 4592 §2.2.2). So a search from
+//! the apex down ends at the first missing name. A sorted map would find the closest encloser in one step, but
+//! compares whole names log n times, and most names are a single label below the apex.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -33,7 +32,7 @@ impl RrSet {
             b.serial = a.serial;
             return *a == b;
         }
-        // Each stands there once.
+        // An RRset has each record once.
         let records: HashSet<&RData> = other.rdata.iter().collect();
         self.rdata.len() == records.len() && self.rdata.iter().all(|data| records.contains(data))
     }
@@ -76,14 +75,14 @@ impl Node {
     }
 }
 
-/// What a search does at a name.
+/// How a search goes on at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Goes on.
+    /// It goes on to names below.
     Plain,
-    /// Stops: the name and all below it are delegated.
+    /// It stops: the name and all names below it are delegated.
     Cut,
-    /// Stops if it is for a name below.
+    /// It stops if it is for a name below.
     Dname,
 }
 
@@ -121,8 +120,8 @@ impl Tree {
         tree
     }
 
-    /// The place of a name, which is at or below the apex; it and the names between are made if they
-    /// are not there. None if the tree has too many names then.
+    /// The place of a name at or below the apex. If the name or a name between is missing, it is added. None if
+    /// the tree would have too many names.
     pub(super) fn ensure(&mut self, name: &LowerName, key: &[u8]) -> Option<usize> {
         if let Some(&place) = self.places.get(key) {
             return Some(place);
@@ -172,13 +171,12 @@ impl Tree {
         &self.entries[place]
     }
 
-    /// All names, those between included.
+    /// All names, including empty non-terminals.
     pub(super) fn names(&self) -> impl Iterator<Item = &LowerName> {
         self.entries.iter().map(|entry| &entry.name)
     }
 
-    /// Whether another tree has the same names and records, in whatever order. The serial of the SOA record does not
-    /// count.
+    /// Whether another tree has the same names and records, in any order. The serial of the SOA record is ignored.
     pub(super) fn has_same_records(&self, other: &Self) -> bool {
         let mut places = self.places.iter();
         self.entries.len() == other.entries.len()
@@ -195,7 +193,7 @@ impl Tree {
         ttls.max().unwrap_or(0)
     }
 
-    /// The types of all records, from this one on, in order.
+    /// The types of all records, from type `first` upwards, sorted.
     pub(super) fn types_from(&self, first: u16) -> Box<[u16]> {
         let nodes = self.entries.iter().map(|entry| &entry.node);
         let types = nodes.flat_map(Node::rrsets);
@@ -228,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_on_the_way_count() {
+    fn empty_non_terminals_count_as_names() {
         let name = |text: &str| LowerName::from(Name::from_ascii(text).unwrap());
         let mut tree = Tree::new(&name("example."), b"\x07example\0", 4);
         let place = tree.ensure(&name("c.b.a.example."), b"\x01c\x01b\x01a\x07example\0");

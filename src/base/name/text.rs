@@ -1,11 +1,8 @@
 //! Domain names in the text form of RFC 1035 §5.1.
 //!
-//! `domain`'s scanner takes `a..b` for a name with an empty label and a lone `@` in rdata for a
-//! label, so names are read here and handed to it absolute and escaped.
+//! They are read here and not by `domain`, whose scanner accepts the empty label in `a..b` and reads a lone `@` in
+//! rdata as a label.
 
-use std::fmt::Write as _;
-
-use super::wire::labels;
 use super::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
 /// Why a text is no name.
@@ -21,7 +18,7 @@ pub enum NameProblem {
     #[error("it has more than {MAX_NAME_LEN} bytes on the wire")]
     LongName,
     /// `\DDD` with fewer than three digits or beyond 255.
-    #[error("after a backslash stands one character or a number from 000 to 255")]
+    #[error("a backslash must be followed by one character or a number from 000 to 255")]
     BadEscape,
     /// A quote in or around it.
     #[error("names are not quoted")]
@@ -117,26 +114,6 @@ pub(crate) fn unescape(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((number.parse().ok()?, tail))
 }
 
-/// A name in wire form as absolute text, with everything escaped that could have a meaning.
-pub(crate) fn to_text(wire: &[u8]) -> String {
-    let mut text = String::with_capacity(wire.len() + 1);
-    for label in labels(wire) {
-        for &byte in label {
-            if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
-                text.push(char::from(byte));
-            } else {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\{byte:03}");
-            }
-        }
-        text.push('.');
-    }
-    if text.is_empty() {
-        text.push('.');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -188,15 +165,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_wire_are_inverse(labels in prop::collection::vec(
-            prop::collection::vec(any::<u8>(), 1..20), 0..12)) {
+        fn escaped_text_gives_the_bytes_of_its_labels(labels in prop::collection::vec(
+            prop::collection::vec(any::<u8>(), 1..20), 1..12)) {
             let mut wire = Vec::new();
+            let mut text = String::new();
             for label in &labels {
                 wire.push(label.len() as u8);
                 wire.extend_from_slice(label);
+                text.extend(label.iter().map(|byte| format!("\\{byte:03}")));
+                text.push('.');
             }
             wire.push(0);
-            prop_assert_eq!(parse(to_text(&wire).as_bytes(), ORIGIN), Ok(wire));
+            prop_assert_eq!(parse(text.as_bytes(), ORIGIN), Ok(wire));
         }
 
         #[test]

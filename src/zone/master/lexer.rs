@@ -1,22 +1,22 @@
-//! Cuts a master file into entries and tokens (RFC 1035 §5.1) and knows where each of them stands.
+//! Splits a master file into entries and tokens, each with its place (RFC 1035 §5.1).
 //!
-//! An entry is a line, or several where parentheses join them. Everything about lines is settled
-//! here: parentheses, comments, quoted strings and line ends. What follows sees only tokens, so an
-//! error in one entry cannot take the next one with it, and every message can name the true line.
+//! An entry is a line, or several lines that parentheses join. This module alone deals with lines: parentheses,
+//! comments, quoted strings and line ends. Later steps see only tokens, so an error in one entry does not affect
+//! the next one, and every message can name the right line.
 
-use super::super::diagnostic::Problem;
+use super::super::diagnostic::Defect;
 
-/// The most tokens in an entry: 65,535 bytes of rdata written in RFC 3597 form with a blank between
-/// all of their hex digits, and the fields in front of them.
+/// The most tokens in an entry: 65,535 bytes of rdata in RFC 3597 form with a blank behind each hexadecimal digit,
+/// and the fields before them.
 const MAX_ENTRY_TOKENS: usize = 2 * 65_535 + 16;
 
-/// The longest token, in bytes: as much rdata in one string of `\DDD`, and its quotes. What is longer
-/// is no record, but a quote that is closed too late.
+/// The longest token, in bytes: 65,535 bytes of rdata, each written as `\DDD`, and quotes. A longer token is the
+/// result of a quote that is closed too late.
 pub(super) const MAX_TOKEN_LEN: usize = 4 * 65_535 + 2;
 /// How much of a token a message shows, in bytes.
 const MAX_SHOWN_LEN: usize = 100;
 
-/// A place in a file, both counted from 1; the column in bytes.
+/// A place in a file. Line and column are counted from 1, columns in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) line: u32,
@@ -28,13 +28,12 @@ pub(super) struct Position {
 pub(super) struct Token<'t> {
     pub(super) raw: &'t [u8],
     pub(super) place: Position,
-    /// Whether white space stands before it; `"a""b"` is two tokens without.
+    /// Whether white space stands before it. `"a""b"` is two tokens, the second without white space.
     pub(super) spaced: bool,
 }
 
 impl Token<'_> {
-    /// Whether the token starts with a quote. Others may hold one behind their first character
-    /// (`alpn="h2"`).
+    /// Whether the token starts with a quote. Other tokens may contain quotes (`alpn="h2"`).
     pub(super) fn is_quoted(&self) -> bool {
         self.raw.first() == Some(&b'"')
     }
@@ -53,19 +52,19 @@ impl Token<'_> {
     }
 }
 
-/// A record or a directive; at least one token.
+/// A record or a directive; it has at least one token.
 #[derive(Debug)]
 pub(super) struct Entry<'t> {
-    /// Whether it begins with white space: then it has the owner of the entry before it.
+    /// Whether it begins with white space, and so inherits the owner of the entry before it.
     pub(super) indented: bool,
     pub(super) tokens: Vec<Token<'t>>,
 }
 
-/// Something that is wrong with the text.
+/// An error in the text.
 #[derive(Debug)]
 pub(super) struct LexError {
     pub(super) place: Position,
-    pub(super) problem: Problem,
+    pub(super) defect: Defect,
     /// Whether the rest of the file can still be read.
     pub(super) go_on: bool,
 }
@@ -87,7 +86,7 @@ pub(super) struct Lexer<'t> {
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t [u8]) -> Self {
-        // A byte order mark is no part of the text (RFC 3629 §6), whichever editor left it there.
+        // RFC 3629 §6: a byte order mark is not part of the text. Some editors write one.
         let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
         Self {
             text,
@@ -97,8 +96,8 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// The next entry, or none at the end of the file. After an error that lets it go on, reading
-    /// continues with the line after it.
+    /// The next entry, or none at the end of the file. After an error with `go_on`, reading continues with the
+    /// next line.
     pub(super) fn next_entry(&mut self) -> Result<Option<Entry<'t>>, LexError> {
         while self.at < self.text.len() {
             let mut open = Open::default();
@@ -106,7 +105,7 @@ impl<'t> Lexer<'t> {
                 Ok(Some(entry)) => return Ok(Some(entry)),
                 Ok(None) => {}
                 Err(mut error) => {
-                    // Within parentheses nothing tells where the next entry begins.
+                    // Within parentheses there is no sign of where the next entry begins.
                     error.go_on &= open.depth == 0;
                     self.skip_line();
                     return Err(error);
@@ -116,8 +115,7 @@ impl<'t> Lexer<'t> {
         Ok(None)
     }
 
-    /// Reads up to the end of the line, or of the last of several in parentheses; none if there is
-    /// no token.
+    /// Reads up to the end of the line, or of the last line that parentheses join; none if there is no token.
     fn entry(&mut self, open: &mut Open) -> Result<Option<Entry<'t>>, LexError> {
         let indented = matches!(self.peek(), Some(b' ' | b'\t'));
         let mut tokens: Vec<Token<'t>> = Vec::new();
@@ -142,13 +140,13 @@ impl<'t> Lexer<'t> {
                 }
                 b')' => {
                     if open.depth == 0 {
-                        return Err(self.error(Problem::UnopenedParenthesis));
+                        return Err(self.error(Defect::UnopenedParenthesis));
                     }
                     open.depth -= 1;
                     self.at += 1;
                 }
                 _ if tokens.len() >= MAX_ENTRY_TOKENS => {
-                    return Err(self.error(Problem::LongEntry(MAX_ENTRY_TOKENS)));
+                    return Err(self.error(Defect::LongEntry(MAX_ENTRY_TOKENS)));
                 }
                 _ => {
                     tokens.push(self.token(spaced)?);
@@ -161,7 +159,7 @@ impl<'t> Lexer<'t> {
         if let (Some(place), 1..) = (open.outermost, open.depth) {
             return Err(LexError {
                 place,
-                problem: Problem::UnclosedParenthesis,
+                defect: Defect::UnclosedParenthesis,
                 go_on: false,
             });
         }
@@ -181,18 +179,19 @@ impl<'t> Lexer<'t> {
                     b'\\' => self.escape()?,
                     b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
                     0x21..=0x7E => self.at += 1,
-                    _ => return Err(self.error(Problem::BadByte(byte))),
+                    _ => return Err(self.error(Defect::BadByte(byte))),
                 }
             }
             if self.at == start {
-                // A carriage return that ends no line; a bare one would hide what follows it.
-                return Err(self.error(Problem::BadByte(b'\r')));
+                // A carriage return that ends no line. A terminal would overwrite the line with the text behind
+                // it.
+                return Err(self.error(Defect::BadByte(b'\r')));
             }
         }
         if self.at - start > MAX_TOKEN_LEN {
             return Err(LexError {
                 place,
-                problem: Problem::LongToken(MAX_TOKEN_LEN),
+                defect: Defect::LongToken(MAX_TOKEN_LEN),
                 go_on: true,
             });
         }
@@ -203,9 +202,9 @@ impl<'t> Lexer<'t> {
         })
     }
 
-    /// Reads a quoted string. Any byte may stand in it but a line end: RFC 1035 §5.1 lets a text go over lines,
-    /// but two forgotten quotes would then make all records between them one text, without a word. BIND refuses
-    /// it as well.
+    /// Reads a quoted string, which may contain any byte except a line end. RFC 1035 §5.1 allows line ends, but
+    /// then two forgotten quotes would turn all records between them into one string without an error. BIND
+    /// refuses line ends as well.
     fn quoted(&mut self) -> Result<(), LexError> {
         let place = self.place();
         self.at += 1;
@@ -222,15 +221,15 @@ impl<'t> Lexer<'t> {
         }
         Err(LexError {
             place,
-            problem: Problem::UnclosedQuote,
+            defect: Defect::UnclosedQuote,
             go_on: true,
         })
     }
 
-    /// Steps over a backslash and the character that it frees of its meaning.
+    /// Skips a backslash and the character that it escapes.
     fn escape(&mut self) -> Result<(), LexError> {
         match self.text.get(self.at + 1) {
-            None | Some(b'\r' | b'\n') => Err(self.error(Problem::BadEscape)),
+            None | Some(b'\r' | b'\n') => Err(self.error(Defect::BadEscape)),
             Some(_) => {
                 self.at += 2;
                 Ok(())
@@ -249,10 +248,10 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn error(&self, problem: Problem) -> LexError {
+    fn error(&self, defect: Defect) -> LexError {
         LexError {
             place: self.place(),
-            problem,
+            defect,
             go_on: true,
         }
     }
@@ -263,7 +262,7 @@ impl<'t> Lexer<'t> {
         self.line_start = self.at;
     }
 
-    /// Goes to the end of the line, but not over it.
+    /// Goes to the end of the line, and leaves the line end.
     fn skip_comment(&mut self) {
         while self.peek().is_some_and(|byte| byte != b'\n') {
             self.at += 1;
@@ -317,7 +316,7 @@ mod tests {
             }
         };
         assert_eq!(error.place, Position { line, column }, "{text:?}");
-        assert!(error.problem.to_string().contains(message), "{error:?}");
+        assert!(error.defect.to_string().contains(message), "{error:?}");
     }
 
     #[test]
@@ -354,9 +353,9 @@ mod tests {
     }
 
     #[test]
-    fn errors_stand_where_the_mistake_is() {
+    fn errors_have_the_place_of_the_mistake() {
         check_error("a\nb (\nc\nd\n", 2, 3, "never closed");
-        check_error("a\nb )\n", 2, 3, "no \"(\"");
+        check_error("a\nb )\n", 2, 3, "unmatched \")\"");
         check_error("a\n\nb \"c\nd", 3, 3, "quote");
         check_error("a \"b\nc \"d\"\ne \"f\"\n", 1, 3, "quote");
         check_error("a \"b\nc d\ne f\"\n", 1, 3, "quote");
@@ -371,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_costs_one_entry() {
+    fn reading_goes_on_with_the_entry_after_an_error() {
         let mut lexer = Lexer::new(b"a )\nb c\n");
         assert!(lexer.next_entry().unwrap_err().go_on);
         let entry = lexer.next_entry().unwrap().unwrap();

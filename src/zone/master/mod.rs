@@ -1,22 +1,22 @@
 //! The reader of master files (RFC 1035 §5, RFC 2308 §4, RFC 3597 §5).
 //!
 //! ```text
-//!   bytes -> lexer: entries of tokens -> here: directives, owner, TTL, class, type -> rdata
+//!   bytes -> lexer: entries of tokens -> this file: directives, owner, TTL, class, type -> rdata
 //! ```
 //!
-//! A record that is wrong costs an error and nothing more: reading goes on with the next entry, so
-//! that one run shows all mistakes. Nothing is dropped in silence.
+//! After an error, reading goes on with the next entry, so one run shows all mistakes. No record is dropped
+//! without an error.
 //!
-//! An included file is read with the origin, `$TTL` and last TTL of the place that includes it, and
-//! changes none of them there; RFC 1035 §5.1 says so of the origin, and the rest would surprise. It
-//! does not take over the owner before it.
+//! An included file is read with the origin, `$TTL` and last TTL at the place of the `$INCLUDE`, and changes none
+//! of them for the lines behind it. RFC 1035 §5.1 requires this for the origin; anything else would be surprising
+//! for the TTLs. An included file does not inherit the owner before it.
 //!
-//! `$GENERATE` is BIND's own, but files that users bring have it: see [`generate`].
+//! `$GENERATE` is an extension of BIND that existing zone files use: see [`generate`].
 
 mod generate;
 mod lexer;
 mod rdata;
-mod template;
+pub(super) mod template;
 mod ttl;
 mod types;
 
@@ -28,25 +28,23 @@ use domain::base::iana::Rtype;
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, RecordType};
 
-pub use template::GenerateProblem;
-
 use self::lexer::{Entry, Lexer, Position, Token};
-use super::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Problem};
+use super::diagnostic::{Defect, Diagnostic, MAX_DIAGNOSTICS};
 use crate::base::files::{is_irregular, open_regular};
 use crate::base::name::{NameProblem, text as name, wire};
 
-/// The most bytes that the files of one zone have together.
+/// The largest total size of the files of a zone, in bytes.
 const MAX_ZONE_BYTES: u64 = 64 * 1024 * 1024;
 /// The most records of one zone.
 const MAX_RECORDS: usize = 1_000_000;
-/// How many files may be open within one another.
+/// How deeply `$INCLUDE` may be nested.
 const MAX_INCLUDE_DEPTH: usize = 8;
-/// How often files are included: those without a byte count with no other bound.
+/// The most `$INCLUDE` directives of a zone. Empty files are limited by no other bound.
 const MAX_INCLUDES: usize = 10_000;
 /// The highest TTL, in seconds (RFC 2181 §8).
 const MAX_TTL: u32 = (1 << 31) - 1;
 
-/// A record and where it stands.
+/// A record and its place.
 #[derive(Clone, Debug)]
 pub(super) struct FileRecord {
     pub(super) owner: Name,
@@ -57,25 +55,25 @@ pub(super) struct FileRecord {
 }
 
 impl FileRecord {
-    /// Says of this record that something is wrong with it.
-    pub(super) fn diagnose(&self, problem: Problem) -> Diagnostic {
+    /// A diagnostic at the line of this record.
+    pub(super) fn diagnose(&self, defect: Defect) -> Diagnostic {
         Diagnostic {
             file: Arc::clone(&self.file),
             line: Some(self.line),
             column: None,
-            problem,
+            defect,
         }
     }
 }
 
-/// What the files of a zone hold.
+/// The contents of the files of a zone.
 #[derive(Debug, Default)]
 pub(super) struct Master {
     /// In the order of the files.
     pub(super) records: Vec<FileRecord>,
     pub(super) errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
-    /// Whether a record was not understood, so that it may be missing elsewhere.
+    /// Whether an error may hide a record that further checks need.
     pub(super) incomplete: bool,
 }
 
@@ -85,22 +83,22 @@ pub(super) fn read_file(file: &Path, origin: &[u8]) -> Master {
     match reader.slurp(file) {
         Ok(text) => reader.read_root(file, &text, origin),
         Err(why) => {
-            let problem = match why {
-                Slurp::Io(why) => Problem::Unreadable(why),
-                Slurp::Problem(problem) => problem,
+            let defect = match why {
+                Slurp::Io(why) => Defect::Unreadable(why),
+                Slurp::Defect(defect) => defect,
             };
             reader.fail(Diagnostic {
                 file: file.into(),
                 line: None,
                 column: None,
-                problem,
+                defect,
             });
         }
     }
     reader.master
 }
 
-/// Reads a zone from text; `file` is its name in messages, and includes are relative to it.
+/// Reads a zone from text. Messages name it `file`, and included files are relative to that path.
 pub(super) fn read_text(file: &Path, text: &[u8], origin: &[u8]) -> Master {
     let mut reader = ZoneReader::default();
     reader.read_root(file, text, origin);
@@ -110,10 +108,10 @@ pub(super) fn read_text(file: &Path, text: &[u8], origin: &[u8]) -> Master {
 /// Why a file was not read.
 enum Slurp {
     Io(String),
-    Problem(Problem),
+    Defect(Defect),
 }
 
-/// The state that lasts over all files of a zone.
+/// The state that all files of a zone share.
 #[derive(Default)]
 struct ZoneReader {
     master: Master,
@@ -121,10 +119,10 @@ struct ZoneReader {
     /// The files that are being read, the innermost last.
     open: Vec<PathBuf>,
     stopped: bool,
-    /// How many files were included so far.
+    /// How many files have been included.
     included: usize,
-    /// The types of signed zones that were met: of each the place of its error, and how many records
-    /// more have it. A signed zone is one mistake, and not one a record.
+    /// The types of signed zones that the files contain, each with the place of its error and the number of
+    /// further records. A signed zone is reported once for each type, not once for each record.
     signing: Vec<(RecordType, usize, usize)>,
 }
 
@@ -141,8 +139,8 @@ struct Scope {
     last_owner: Option<Name>,
 }
 
-/// Something wrong in an entry; without a place, at its last token.
-type EntryError = (Option<Position>, Problem);
+/// A defect in an entry, with its place; without a place, it is at the last token.
+type EntryError = (Option<Position>, Defect);
 
 impl ZoneReader {
     fn read_root(&mut self, file: &Path, text: &[u8], origin: &[u8]) {
@@ -156,7 +154,7 @@ impl ZoneReader {
         };
         self.read(text, scope);
         for &(rtype, place, more) in &self.signing {
-            self.master.errors[place].problem = Problem::SigningType { rtype, more };
+            self.master.errors[place].defect = Defect::SigningType { rtype, more };
         }
     }
 
@@ -168,7 +166,7 @@ impl ZoneReader {
                 Ok(None) => return,
                 Ok(Some(entry)) => self.entry(&entry, &mut scope),
                 Err(error) => {
-                    self.fail_at(&scope, error.place, error.problem);
+                    self.fail_at(&scope, error.place, error.defect);
                     if !error.go_on {
                         return;
                     }
@@ -186,25 +184,25 @@ impl ZoneReader {
         } else {
             self.record(entry, scope)
         };
-        if let Err((place, problem)) = done {
-            self.fail_at(scope, place.unwrap_or(last.place), problem);
+        if let Err((place, defect)) = done {
+            self.fail_at(scope, place.unwrap_or(last.place), defect);
         }
     }
 
-    fn fail_at(&mut self, scope: &Scope, place: Position, problem: Problem) {
+    fn fail_at(&mut self, scope: &Scope, place: Position, defect: Defect) {
         self.fail(Diagnostic {
             file: Arc::clone(&scope.file),
             line: Some(place.line),
             column: Some(place.column),
-            problem,
+            defect,
         });
     }
 
     fn fail(&mut self, error: Diagnostic) {
-        match error.problem {
-            // Nothing follows from a type that is refused; the rest may hide a record that is needed.
-            Problem::MetaType(_) => {}
-            Problem::SigningType { rtype, .. } => {
+        match error.defect {
+            // No further check needs a record of a refused type. Any other error may hide a record that one needs.
+            Defect::MetaType(_) => {}
+            Defect::SigningType { rtype, .. } => {
                 let known = self.signing.iter_mut().find(|(other, ..)| *other == rtype);
                 if let Some((_, _, more)) = known {
                     *more += 1;
@@ -247,8 +245,8 @@ impl ZoneReader {
             }
             "$GENERATE" => self.generate(fields, scope)?,
             _ => {
-                let problem = Problem::UnknownDirective(directive.shown());
-                return Err((Some(directive.place), problem));
+                let defect = Defect::UnknownDirective(directive.shown());
+                return Err((Some(directive.place), defect));
             }
         }
         Ok(())
@@ -256,33 +254,33 @@ impl ZoneReader {
 
     /// Reads the file that an `$INCLUDE` names, relative to the file it stands in.
     fn include(&mut self, token: &Token, origin: Vec<u8>, scope: &Scope) -> Result<(), EntryError> {
-        let at = |problem| (Some(token.place), problem);
+        let at = |defect| (Some(token.place), defect);
         let path = unquote(token).and_then(|path| String::from_utf8(path).ok());
-        let path = path.ok_or_else(|| at(Problem::BadEscape))?;
+        let path = path.ok_or_else(|| at(Defect::BadEscape))?;
         let directory = scope.file.parent().unwrap_or(Path::new(""));
         let path = directory.join(path);
         let key = canonical(&path);
         if self.open.contains(&key) {
-            return Err(at(Problem::IncludeCycle(path)));
+            return Err(at(Defect::IncludeCycle(path)));
         }
         self.included += 1;
         if self.included > MAX_INCLUDES {
             self.stopped = true;
-            return Err(at(Problem::TooManyIncludes(MAX_INCLUDES)));
+            return Err(at(Defect::TooManyIncludes(MAX_INCLUDES)));
         }
         if self.open.len() > MAX_INCLUDE_DEPTH {
-            return Err(at(Problem::IncludeDepth(MAX_INCLUDE_DEPTH)));
+            return Err(at(Defect::IncludeDepth(MAX_INCLUDE_DEPTH)));
         }
         let text = self.slurp(&path).map_err(|why| match why {
-            Slurp::Io(why) => at(Problem::Include {
+            Slurp::Io(why) => at(Defect::Include {
                 file: path.clone(),
                 why,
             }),
-            Slurp::Problem(Problem::NotAFile) => at(Problem::Include {
+            Slurp::Defect(Defect::NotAFile) => at(Defect::Include {
                 file: path.clone(),
-                why: Problem::NotAFile.to_string(),
+                why: Defect::NotAFile.to_string(),
             }),
-            Slurp::Problem(problem) => at(problem),
+            Slurp::Defect(defect) => at(defect),
         })?;
         self.open.push(key);
         let inner = Scope {
@@ -302,21 +300,20 @@ impl ZoneReader {
         let room = MAX_ZONE_BYTES.saturating_sub(self.bytes);
         let mut text = Vec::new();
         let file = open_regular(path).map_err(|error| match is_irregular(&error) {
-            true => Slurp::Problem(Problem::NotAFile),
+            true => Slurp::Defect(Defect::NotAFile),
             false => io(error),
         })?;
         file.take(room + 1).read_to_end(&mut text).map_err(io)?;
-        self.count_bytes(text.len() as u64)
-            .map_err(Slurp::Problem)?;
+        self.count_bytes(text.len() as u64).map_err(Slurp::Defect)?;
         Ok(text)
     }
 
     /// Counts bytes of text with the others of the zone.
-    fn count_bytes(&mut self, more: u64) -> Result<(), Problem> {
+    fn count_bytes(&mut self, more: u64) -> Result<(), Defect> {
         self.bytes += more;
         if self.bytes > MAX_ZONE_BYTES {
             self.stopped = true;
-            return Err(Problem::TooLarge(MAX_ZONE_BYTES));
+            return Err(Defect::TooLarge(MAX_ZONE_BYTES));
         }
         Ok(())
     }
@@ -325,11 +322,11 @@ impl ZoneReader {
     fn record(&mut self, entry: &Entry, scope: &mut Scope) -> Result<(), EntryError> {
         let mut fields = &entry.tokens[..];
         if !entry.indented {
-            let (owner, rest) = fields.split_first().ok_or((None, Problem::NoType))?;
-            // Should this not be a name, the lines below belong to it, not to the owner before.
+            let (owner, rest) = fields.split_first().ok_or((None, Defect::NoType))?;
+            // If this is not a name, indented lines below must not get the owner before it.
             scope.last_owner = None;
             let wire = read_name(owner, scope)?;
-            let long = |_| Problem::Name(owner.shown(), NameProblem::LongName);
+            let long = |_| Defect::Name(owner.shown(), NameProblem::LongName);
             let name = Name::from_labels(wire::labels(&wire));
             scope.last_owner = Some(name.map_err(|e| (Some(owner.place), long(e)))?);
             fields = rest;
@@ -341,17 +338,17 @@ impl ZoneReader {
         let ttl = ttl.or(scope.default_ttl).or(scope.last_ttl);
         let owner = scope.last_owner.clone().ok_or((
             entry.tokens.first().map(|token| token.place),
-            Problem::NoOwner,
+            Defect::NoOwner,
         ))?;
         let rdata = rdata::read(rtype, fields, &scope.origin)?;
         let ttl = match (ttl, &rdata) {
             (Some(ttl), _) => ttl,
             (None, RData::SOA(soa)) => self.minimum_as_ttl(soa, first_line, scope),
-            (None, _) => return Err((None, Problem::NoTtl)),
+            (None, _) => return Err((None, Defect::NoTtl)),
         };
         if self.master.records.len() >= MAX_RECORDS {
             self.stopped = true;
-            return Err((None, Problem::TooManyRecords(MAX_RECORDS)));
+            return Err((None, Defect::TooManyRecords(MAX_RECORDS)));
         }
         self.master.records.push(FileRecord {
             owner,
@@ -363,8 +360,8 @@ impl ZoneReader {
         Ok(())
     }
 
-    /// The TTL of a zone that tells none: before there was a `$TTL`, the MINIMUM of the SOA record was
-    /// that of all records (RFC 1035 §3.3.13), and BIND reads old files so to this day.
+    /// The default TTL of a zone without `$TTL` and without a TTL of its SOA record: the MINIMUM field of the SOA
+    /// record (RFC 1035 §3.3.13). BIND still reads such old files in this way.
     fn minimum_as_ttl(&mut self, soa: &SOA, line: u32, scope: &mut Scope) -> u32 {
         let ttl = soa.minimum.min(MAX_TTL);
         scope.default_ttl = Some(ttl);
@@ -372,13 +369,13 @@ impl ZoneReader {
             file: Arc::clone(&scope.file),
             line: Some(line),
             column: None,
-            problem: Problem::MinimumAsTtl(ttl),
+            defect: Defect::MinimumAsTtl(ttl),
         });
         ttl
     }
 }
 
-/// Reads what stands between the owner and the data, and gives the data's tokens.
+/// Reads TTL, class and type, and returns the tokens of the data with TTL and type.
 fn head<'e, 't>(
     fields: &'e [Token<'t>],
 ) -> Result<(Option<u32>, Rtype, &'e [Token<'t>]), EntryError> {
@@ -386,32 +383,32 @@ fn head<'e, 't>(
     let mut class = false;
     let mut rest = fields;
     while let Some((field, tail)) = rest.split_first() {
-        let at = |problem| (Some(field.place), problem);
+        let at = |defect| (Some(field.place), defect);
         let text = field.text();
         rest = tail;
-        // No type and no class begins with a digit.
+        // A field that begins with a digit is a TTL: no type or class begins with one.
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             if time.replace(read_ttl(field)?).is_some() {
-                return Err(at(Problem::Twice("TTLs")));
+                return Err(at(Defect::Twice("TTLs")));
             }
         } else if let Some(is_internet) = class_of(&text) {
             if !is_internet {
-                return Err(at(Problem::Class(field.shown())));
+                return Err(at(Defect::Class(field.shown())));
             }
             if std::mem::replace(&mut class, true) {
-                return Err(at(Problem::Twice("classes")));
+                return Err(at(Defect::Twice("classes")));
             }
         } else {
             let rtype =
-                types::parse(&text).ok_or_else(|| at(Problem::UnknownType(field.shown())))?;
+                types::parse(&text).ok_or_else(|| at(Defect::UnknownType(field.shown())))?;
             check_type(rtype).map_err(at)?;
             return Ok((time, rtype, tail));
         }
     }
-    Err((None, Problem::NoType))
+    Err((None, Defect::NoType))
 }
 
-/// Whether a text is a class, and then whether it is IN.
+/// Whether a text is the class IN; none if it is not a class.
 fn class_of(text: &str) -> Option<bool> {
     let text = text.to_ascii_uppercase();
     match text.as_str() {
@@ -425,21 +422,19 @@ fn class_of(text: &str) -> Option<bool> {
     }
 }
 
-/// Refuses the types that cannot stand in a file.
-fn check_type(rtype: Rtype) -> Result<(), Problem> {
+/// Refuses types that are not allowed in zone files.
+fn check_type(rtype: Rtype) -> Result<(), Defect> {
     let shown = rdata::to_record_type(rtype);
     match rtype {
-        Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM => {
-            Err(Problem::SigningType {
-                rtype: shown,
-                more: 0,
-            })
-        }
+        Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM => Err(Defect::SigningType {
+            rtype: shown,
+            more: 0,
+        }),
         // RFC 1035 §3.3.10: "NULL RRs are not allowed in master files."
-        Rtype::NULL | Rtype::OPT => Err(Problem::MetaType(shown)),
+        Rtype::NULL | Rtype::OPT => Err(Defect::MetaType(shown)),
         _ => match rtype.to_int() {
             // RFC 6895 §3.1: 0 and 65535 are reserved, 128 to 255 are question and meta types.
-            0 | 128..=255 | 65_535 => Err(Problem::MetaType(shown)),
+            0 | 128..=255 | 65_535 => Err(Defect::MetaType(shown)),
             _ => Ok(()),
         },
     }
@@ -447,34 +442,34 @@ fn check_type(rtype: Rtype) -> Result<(), Problem> {
 
 fn read_name(token: &Token, scope: &Scope) -> Result<Vec<u8>, EntryError> {
     name::parse(token.raw, &scope.origin)
-        .map_err(|why| (Some(token.place), Problem::Name(token.shown(), why)))
+        .map_err(|why| (Some(token.place), Defect::Name(token.shown(), why)))
 }
 
 fn read_ttl(token: &Token) -> Result<u32, EntryError> {
     match ttl::parse(token.raw) {
         Some(ttl) if ttl <= MAX_TTL => Ok(ttl),
-        Some(ttl) => Err((Some(token.place), Problem::LongTtl(ttl))),
-        None => Err((Some(token.place), Problem::BadTtl(token.shown()))),
+        Some(ttl) => Err((Some(token.place), Defect::LongTtl(ttl))),
+        None => Err((Some(token.place), Defect::BadTtl(token.shown()))),
     }
 }
 
-fn needs(directive: &'static str, needs: &'static str) -> Problem {
-    Problem::Directive { directive, needs }
+fn needs(directive: &'static str, needs: &'static str) -> Defect {
+    Defect::Directive { directive, needs }
 }
 
-/// The fields of a directive, if there are as many as it takes.
+/// The fields of a directive, if their number is right.
 fn exactly<'e, 't, const N: usize>(
     fields: &'e [Token<'t>],
-    missing: Problem,
+    missing: Defect,
 ) -> Result<&'e [Token<'t>; N], EntryError> {
     if let Some(extra) = fields.get(N) {
-        return Err((Some(extra.place), Problem::Trailing(extra.shown())));
+        return Err((Some(extra.place), Defect::Trailing(extra.shown())));
     }
     fields.try_into().map_err(|_| (None, missing))
 }
 
-/// What a token means, without its quotes and escapes; none if an escape is wrong, or if it is not
-/// quoted as a whole.
+/// The bytes that a token stands for, without its quotes and escapes; none if an escape is wrong, or if quotes
+/// enclose only a part of it.
 fn unquote(token: &Token) -> Option<Vec<u8>> {
     unquote_bytes(token.raw)
 }
@@ -497,7 +492,7 @@ fn unquote_bytes(raw: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// One path for a file, however it is written; as it is where there is no such file.
+/// The canonical path of a file; the path itself if there is no such file.
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.into())
 }

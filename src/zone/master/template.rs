@@ -1,33 +1,33 @@
-//! The range of a `$GENERATE`, and text with places for its numbers: see [`super::generate`].
+//! The range of a `$GENERATE`, and text with placeholders for its numbers: see [`super::generate`].
 
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 
 /// The highest number (BIND's).
 const MAX_NUMBER: u32 = (1 << 31) - 1;
-/// What a number and its offset may be together (BIND's).
+/// The range of a number plus its offset (BIND's).
 const SUMS: RangeInclusive<i64> = i32::MIN as i64..=i32::MAX as i64;
-/// The widest number, in characters: a name has no more.
+/// The largest width of a number, in characters: a name is not longer.
 const MAX_WIDTH: usize = 255;
 
-/// Why something cannot be generated.
+/// Why a `$GENERATE` makes no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateProblem {
     /// Not a range.
     #[error(
-        "the range is start-stop or start-stop/step, numbers up to {MAX_NUMBER}, the stop not below the start"
+        "the range must be start-stop or start-stop/step, with numbers up to {MAX_NUMBER} and the stop not below the start"
     )]
     Range,
-    /// `${` and something else.
+    /// `${` without a legal modifier.
     #[error(
-        "behind ${{ stand an offset, a width up to {MAX_WIDTH} and one of d o x X n N, all but the first optional, and }}"
+        "a modifier must be ${{offset}}, ${{offset,width}} or ${{offset,width,base}}, with a width up to {MAX_WIDTH} and one of d o x X n N as base"
     )]
     Modifier,
     /// Out of the range of 32 bits with a sign.
-    #[error("number and offset are together below -2147483648 or above {MAX_NUMBER}")]
+    #[error("the number plus its offset is below -2147483648 or above {MAX_NUMBER}")]
     Number,
     /// A comment, a line end or a parenthesis in quoted data.
-    #[error("it makes no single record")]
+    #[error("the text does not make exactly one record")]
     NotOne,
 }
 
@@ -50,7 +50,7 @@ impl Range {
         (start <= stop && step > 0).then_some(Self { start, stop, step })
     }
 
-    /// How many they are.
+    /// How many numbers it has.
     pub(super) fn len(self) -> usize {
         let len = (self.stop - self.start) / self.step + 1;
         usize::try_from(len).unwrap_or(usize::MAX)
@@ -67,7 +67,7 @@ fn number(text: &str) -> Option<u32> {
     number.filter(|number| *number <= MAX_NUMBER)
 }
 
-/// Text with places for the number.
+/// Text with placeholders for the number.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -92,13 +92,13 @@ enum Base {
 }
 
 impl Template {
-    /// Reads a token, or what was quoted in one.
+    /// Reads a token, or the text between its quotes.
     pub(super) fn parse(mut raw: &[u8]) -> Result<Self, GenerateProblem> {
         let mut pieces = Vec::new();
         let mut text = Vec::new();
         while let Some((&byte, rest)) = raw.split_first() {
             match (byte, rest) {
-                // The escape is read with the text that is made.
+                // The lexer reads the escape when it reads the generated text.
                 (b'\\', [escaped, rest @ ..]) => {
                     text.extend([b'\\', *escaped]);
                     raw = rest;
@@ -123,7 +123,7 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// Text without places for the number.
+    /// Text without placeholders.
     pub(super) fn plain(raw: &[u8]) -> Self {
         Self(vec![Piece::Text(raw.to_vec())])
     }
@@ -151,8 +151,8 @@ impl Template {
 }
 
 impl Base {
-    /// Writes a number within [`SUMS`]. In decimal, one below zero has its sign within the width; in the other bases
-    /// it is what 32 bits hold of it.
+    /// Writes a number within [`SUMS`]. For a negative number the width of a decimal includes the sign; the other
+    /// bases show its 32 bits in two's complement.
     fn write(self, decimal: i64, width: usize, text: &mut Vec<u8>) {
         let number = decimal as u32;
         // Writing to a Vec cannot fail.
@@ -173,8 +173,8 @@ impl Base {
     }
 }
 
-/// Digits from the last to the first with dots between, and zeros up to a width that counts the dots.
-/// An even width ends with a dot.
+/// Writes digits from the last to the first, with dots between them, and zeros up to a width that includes the
+/// dots. An even width ends with a dot.
 fn nibbles(digits: &str, width: usize, text: &mut Vec<u8>) {
     let end = text.len() + width;
     let mut digits = digits.bytes().rev();
@@ -192,7 +192,7 @@ fn nibbles(digits: &str, width: usize, text: &mut Vec<u8>) {
     }
 }
 
-/// Reads what stands behind a `$`.
+/// Reads the modifier behind a `$`, if there is one.
 fn place(raw: &[u8]) -> Result<(Piece, &[u8]), GenerateProblem> {
     let plain = Piece::Number {
         offset: 0,
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_modifier() {
+    fn wrong_modifiers_are_refused() {
         for bad in [
             "${",
             "${}",

@@ -1,7 +1,7 @@
 //! Times in master files.
 
-/// Reads a time in seconds: a number, or numbers with the units `w d h m s`, as BIND, NSD and Knot
-/// read them. None if the text is neither or does not fit 32 bits.
+/// Reads a time in seconds: a number, or numbers with the units `w d h m s`, as BIND, NSD and Knot read them. None
+/// if the text is neither, or if the time does not fit 32 bits.
 pub(super) fn parse(raw: &[u8]) -> Option<u32> {
     let mut total: Option<u32> = None;
     let mut number: Option<u32> = None;
@@ -23,7 +23,7 @@ pub(super) fn parse(raw: &[u8]) -> Option<u32> {
         total = Some(total.unwrap_or(0).checked_add(seconds)?);
     }
     match (total, number) {
-        // A number without a unit stands alone: `1h30` could mean anything.
+        // `1h30` is refused: the unit of the last number is not clear.
         (Some(_), Some(_)) => None,
         (total, number) => total.or(number),
     }
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn no_times() {
+    fn other_texts_are_not_times() {
         for text in [
             "",
             "h",

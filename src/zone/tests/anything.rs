@@ -1,8 +1,8 @@
-//! Text and names of any sort: nothing panics, nothing is dropped.
+//! Random text and names: no input causes a panic, and no record is dropped without an error.
 
 use super::*;
 
-/// What master files are made of.
+/// Pieces of master files.
 const WORDS: &str = "@ . a * *.r r sub a..b x.example. y.test. IN CH 60 1h 0 1 255 65535 99999999999 A AAAA \
     NS SOA CNAME DNAME MX TXT SRV HTTPS SVCB CAA NAPTR IPSECKEY DS DNSKEY CDS TLSA SSHFP \
     URI RP HINFO OPENPGPKEY ZONEMD TYPE1 TYPE16 TYPE65280 \\# 192.0.2.1 2001:db8::1 abcd \
@@ -10,7 +10,7 @@ const WORDS: &str = "@ . a * *.r r sub a..b x.example. y.test. IN CH 60 1h 0 1 2
     mandatory=alpn ipv4hint=192.0.2.1 ech=AQID port= = key issue $TTL $ORIGIN $INCLUDE \
     $GENERATE 1-3 a$ ${0,2,x} ${-1 é \u{0} #";
 
-/// Text that looks like a master file, more or less.
+/// Text that resembles a master file.
 fn almost_a_zone() -> impl Strategy<Value = String> {
     let word = prop::sample::select(WORDS.split(' ').collect::<Vec<_>>());
     let blank = prop::sample::select(vec![
@@ -32,7 +32,7 @@ const TYPES: &str = "A AAAA NS SOA CNAME DNAME MX TXT SRV HTTPS SVCB CAA NAPTR M
     ISDN NSAP NSAP-PTR PX AMTRELAY AVC DLV KEY WKS SINK DOA DSYNC TALINK KX TYPE29 TYPE37 TYPE42 \
     TYPE55 TYPE62 TYPE260";
 
-/// One record that looks right, more or less.
+/// Text that resembles a record.
 fn almost_a_record() -> impl Strategy<Value = String> {
     let rtype = prop::sample::select(TYPES.split(' ').collect::<Vec<_>>());
     let field = prop_oneof![
@@ -87,7 +87,7 @@ proptest! {
 
     #[test]
     fn what_looks_like_a_record_is_served_or_refused(text in almost_a_record()) {
-        // Nothing is dropped in silence: either there is an error, or the record is there.
+        // Either there is an error, or the zone has the record.
         if let Ok((zone, _)) = Zone::parse(&config("example", None), &text) {
             let name = lower("x.example.");
             let found = zone.lookup(&name);

@@ -1,4 +1,4 @@
-//! Files: includes, and what is no zone file.
+//! Files: includes, and files that are not zone files.
 
 use super::*;
 
@@ -102,7 +102,7 @@ fn includes_that_lead_nowhere() {
     );
     check_file_errors(
         &[("z.zone", &root("a b c"))],
-        &["z.zone:3:12: \"b\" is left behind"],
+        &["z.zone:3:12: unexpected \"b\" behind"],
     );
     let chain: Vec<_> = (0..10)
         .map(|i| (i.to_string(), format!("$INCLUDE {}", i + 1)))
@@ -113,7 +113,10 @@ fn includes_that_lead_nowhere() {
         .collect();
     let first = root("0");
     all.push(("z.zone", &first));
-    check_file_errors(&all, &["7:1:10: more than 8 files include one another"]);
+    check_file_errors(
+        &all,
+        &["7:1:10: $INCLUDE is nested more than 8 levels deep"],
+    );
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn files_that_are_no_zone() {
         &[("z.zone", &binary)],
         &["z.zone:3:1: the byte 0x7F can stand only in quotes"],
     );
-    // Latin-1 in a comment harms nobody.
+    // Latin-1 in a comment does no harm.
     let mut latin = HEAD.as_bytes().to_vec();
     latin.extend_from_slice(b"; caf\xE9\nx 1 A 1");
     check_file_errors(&[("z.zone", &latin)], &["z.zone:4:7: bad A data"]);
@@ -145,7 +148,7 @@ fn files_that_are_no_zone() {
 fn a_zone_of_too_many_bytes_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = fs::File::create(directory.path().join("z.zone")).unwrap();
-    // Sparse: it takes no room on the disk.
+    // A sparse file, which takes no room on the disk.
     file.set_len(64 * 1024 * 1024 + 1).unwrap();
     let config = file_config(directory.path(), "example", "z.zone", false);
     let error = Zone::load(&config).unwrap_err().to_string();
@@ -156,18 +159,18 @@ fn a_zone_of_too_many_bytes_is_refused() {
 }
 
 #[test]
-fn includes_are_bounded_also_where_there_is_nothing_in_them() {
+fn includes_of_empty_files_are_bounded() {
     let many = |file: &str| format!("$INCLUDE {file}\n").repeat(200).into_bytes();
     let root = [HEAD.as_bytes(), &many("a")].concat();
     // 200 of `a`, each with 200 of `b`: the first 49 take 9,849 of them, and the next 150 the rest.
     check_file_errors(
         &[("z.zone", &root), ("a", &many("b")), ("b", b"")],
-        &["a:151:10: more than 10000 files are included"],
+        &["a:151:10: the zone includes files more than 10000 times"],
     );
 }
 
 #[test]
-fn what_is_no_file_does_not_make_us_wait() {
+fn a_pipe_is_refused_without_waiting() {
     let directory = files(&[(
         "z.zone",
         format!("{HEAD}$INCLUDE pipe\n$INCLUDE zero\n").as_bytes(),

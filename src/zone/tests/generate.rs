@@ -1,8 +1,8 @@
-//! `$GENERATE`: what it makes, as BIND makes it, and where its mistakes are reported.
+//! `$GENERATE`: the records, which are those that BIND makes, and the places of its errors.
 
 use super::*;
 
-/// The TXT, A, CNAME or MX data of a name, or what else the zone says of it.
+/// The TXT, A, CNAME or MX data of a name, or another result of its search.
 fn data(zone: &Zone, name: &str) -> String {
     match zone.lookup(&lower(name)) {
         Lookup::Exact(node) => {
@@ -47,7 +47,7 @@ c A 192.0.2.1
     check("a1", "60 192.0.2.1");
     check("a2", "60 192.0.2.2");
     check("a3", "no name");
-    // The line below takes over the owner above, which is not one of those that were made.
+    // The line below inherits the owner above, not a generated one.
     check("p", "60 192.0.2.9; 60 192.0.2.8");
     check("h00a", "60 10.11.example.");
     check("h014", "60 20.21.example.");
@@ -61,7 +61,7 @@ c A 192.0.2.1
     check("x.F.1.0.0.y", "60 192.0.2.1");
     check("0.sub", "60 192.0.2.1");
     check("c.sub", "60 192.0.2.1");
-    // A dollar is no letter of a name as it is written here.
+    // A dollar sign in a name.
     let labels = |first: &[u8]| Name::from_labels([first, b"example"]).unwrap();
     for name in [&b"d$1"[..], b"$e1"] {
         let found = zone.lookup(&LowerName::new(&labels(name)));
@@ -70,27 +70,27 @@ c A 192.0.2.1
 }
 
 #[test]
-fn errors_stand_at_the_field_that_makes_them() {
+fn errors_have_the_place_of_their_field() {
     check_errors(
         "$GENERATE 3-1 a$ A 192.0.2.$",
-        &["t.zone:3:11: the range is start-stop"],
+        &["t.zone:3:11: the range must be start-stop"],
     );
     check_errors("$GENERATE 1-3", &["t.zone:3:11: the record has no type"]);
     check_errors("$GENERATE", &["t.zone:3:1: $GENERATE needs a range"]);
     check_errors("$GENERATE 1-3 a$", &["t.zone:3:15: the record has no type"]);
     check_errors(
         "$GENERATE 1-3 a$ NSEC a",
-        &["t.zone:3:18: NSEC is of a signed zone"],
+        &["t.zone:3:18: NSEC belongs to a signed zone"],
     );
     check_errors(
         "$GENERATE 1-3 a${0,1,q} A 192.0.2.$",
-        &["t.zone:3:15: behind ${ stand an offset"],
+        &["t.zone:3:15: a modifier must be ${offset}"],
     );
     check_errors(
         "$TTL 5\n$GENERATE 1-3 a$ A 192.0.2.${-2}",
         &["t.zone:4:20: with 1 for $: bad A data"],
     );
-    // The first number that is wrong, and no other.
+    // Only the first wrong number is reported.
     check_errors(
         "$TTL 5\n$GENERATE 250-300 a$ A (\n 192.0.2.$ )\nb A 1",
         &[
@@ -112,7 +112,7 @@ fn quoted_data_makes_one_record() {
             "the quote that opens here is not closed in its line",
         ),
         ("\"a (\"", "the parenthesis that opens here is never closed"),
-        ("\"a )\"", "there is no \"(\""),
+        ("\"a )\"", "unmatched \")\""),
         ("\"\\\"a\"", "the quote that opens here is not closed"),
     ] {
         let text = plain_text(&format!("$TTL 5\n$GENERATE 1-3 a$ TXT {data}\n"));
@@ -126,7 +126,7 @@ fn quoted_data_makes_one_record() {
 }
 
 #[test]
-fn what_is_made_has_the_bounds_of_what_is_written() {
+fn generated_records_count_towards_the_bounds() {
     check_errors(
         "$TTL 5\n$GENERATE 0-2147483647 a$ A 192.0.2.1",
         &["t.zone:4:11: the zone has more than 1000000 records"],

@@ -1,4 +1,4 @@
-//! What a zone says about a name: RFC 1034 §4.3.2, RFC 4592, RFC 6672, RFC 2308, and links.
+//! The search for names: RFC 1034 §4.3.2, RFC 4592, RFC 6672, RFC 2308, and links.
 
 use super::*;
 
@@ -245,7 +245,7 @@ fn a_zone_without_links_has_none() {
 }
 
 #[test]
-fn what_a_zone_tells_of_itself() {
+fn a_zone_gives_its_properties() {
     let zone = link_zone("");
     assert_eq!(zone.origin(), &lower("example."));
     assert_eq!(zone.layout(), Layout::Cname);
@@ -257,7 +257,7 @@ fn what_a_zone_tells_of_itself() {
 }
 
 #[test]
-fn the_redirect_host_is_there_even_if_the_file_says_nothing() {
+fn the_redirect_host_exists_even_if_the_file_does_not_have_it() {
     let config = config("example", Some("r"));
     let (zone, warnings) = load(&config, &plain_text(""));
     check_lookup(&zone, "r.example.", "exact nothing");
@@ -266,7 +266,8 @@ fn the_redirect_host_is_there_even_if_the_file_says_nothing() {
     assert_eq!(
         warnings,
         [
-            "t.zone: *.r.example. has neither A, AAAA nor HTTPS: browsers cannot follow the links of this zone"
+            "t.zone: *.r.example. has no A, AAAA or HTTPS record: browsers cannot follow the links of this zone; \
+             add the addresses of the redirect host"
         ]
     );
 }

@@ -163,7 +163,7 @@ fn a_reload_takes_all_zones_or_none() {
     let write = |file: &str, text: &str| {
         fs::write(directory.path().join(file), format!("{HEAD}{text}")).unwrap();
     };
-    // One file is better, another worse: all stays as it was.
+    // One file is now right, another wrong: all zones stay as they were.
     write("links", &format!("{LINKS}abc 1 A 192.0.2.1\n"));
     write("plain", "\nx 1 A 1\n");
     let held = set.current();
@@ -173,7 +173,7 @@ fn a_reload_takes_all_zones_or_none() {
         "{error}"
     );
     assert!(!set.is_reserved(&abc));
-    // With the second mended, both are taken, and who looks at the old ones still does.
+    // With the second corrected, both are loaded. Readers of the old zones keep them.
     write("plain", "x 1 A 192.0.2.1\nx 2 A 192.0.2.2\n");
     let warnings = set.reload().unwrap();
     // A TTL, and the serials of two zones that have changed.
@@ -214,8 +214,8 @@ fn rfc_1034_4_3_5_a_changed_zone_has_a_higher_serial() {
     let (a, b) = ("x 1 A 192.0.2.1\n", "x 1 A 192.0.2.2\n");
     let unchanged = |serial: u32| {
         format!(
-            "plain:2: the zone has changed and its serial has not; raise it above {serial}, for that is what others \
-             go by (RFC 1034 §4.3.5)"
+            "plain:2: the zone has changed and its serial has not; raise it above {serial}, because other programs \
+             detect changes by it (RFC 1034 §4.3.5)"
         )
     };
     assert_eq!(write(1, ""), "", "nothing has changed");
@@ -233,7 +233,7 @@ fn rfc_1034_4_3_5_a_changed_zone_has_a_higher_serial() {
     assert_eq!(write(2, "y 2 TXT a\n"), unchanged(2), "another name");
     // RFC 1982 §3.2
     let lower = "plain:2: the serial 1 is not higher than 2, which the zone had before (RFC 1982 §3.2); \
-                 raise it above that";
+                 raise it above 2";
     assert_eq!(write(1, "y 2 TXT a\n"), lower);
     assert_eq!(write(1 << 31, ""), "", "half way round");
     assert_eq!(write(0, "").lines().count(), 1, "neither is higher");
@@ -289,20 +289,20 @@ fn errors_of_all_zones_are_reported() {
         file_config(directory.path(), "A.test", "b", false),
     ];
     let error = ZoneSet::load(configs).unwrap_err();
-    let lines: Vec<_> = error.errors.iter().map(|e| e.problem.to_string()).collect();
+    let lines: Vec<_> = error.errors.iter().map(|e| e.defect.to_string()).collect();
     assert_eq!(
         lines,
         [
             "the record has no type",
             "the record has no type",
-            "there is another zone a.test"
+            "the configuration has another zone a.test"
         ]
     );
 }
 
-/// Links have two names each, of which one is below the redirect host; another zone there would have them all.
+/// Each link has a name below the redirect host. Another zone there would own all of these names.
 #[test]
-fn no_zone_is_where_links_are() {
+fn a_zone_at_the_redirect_host_of_another_is_refused() {
     let directory = files(&[
         ("links", format!("{HEAD}{LINKS}").as_bytes()),
         ("other", HEAD.as_bytes()),
@@ -315,9 +315,9 @@ fn no_zone_is_where_links_are() {
     };
     for origin in ["r.example", "R.Example"] {
         let error = load(origin).unwrap_err();
-        let problem = "there can be no zone r.example: it is the redirect host of example, \
+        let defect = "there can be no zone r.example: that name is the redirect host of example, \
                        whose links are below it";
-        assert!(error.ends_with(&format!("other: {problem}")), "{error}");
+        assert!(error.ends_with(&format!("other: {defect}")), "{error}");
     }
     for origin in [
         "x.r.example",

@@ -1,7 +1,7 @@
-//! Zones from text, searched and refused. Here are the checks; the modules hold the cases:
-//! `lookup` what a zone says about a name, `text` what is read and where a mistake is reported,
-//! `types` the data of each type, `whole` records that are wrong together, `files` includes, `many` several zones and reload,
-//! `generate` records from a shorthand, `origins` zones of any name, `anything` random input.
+//! Tests of zones. This file has the checks, and the modules have the cases: `lookup` the search for names, `text`
+//! reading and the places of errors, `types` the data of each type, `whole` records that contradict each other,
+//! `files` includes, `many` several zones and reload, `generate` `$GENERATE`, `origins` zones with unusual names,
+//! `anything` random input.
 
 mod anything;
 mod files;
@@ -44,7 +44,7 @@ fn lower(name: &str) -> LowerName {
     LowerName::from(Name::from_labels(labels.map(str::as_bytes)).unwrap())
 }
 
-/// The node that was found, if its records are the zone's own or those of a cut.
+/// The node of a search result, if it has one.
 fn node<'z>(found: &Lookup<'z>) -> &'z Node {
     match found {
         Lookup::Exact(node) | Lookup::Delegation { node, .. } => node,
@@ -98,7 +98,7 @@ fn check_lookup(zone: &Zone, name: &str, expected: &str) {
     check_link_at(zone, &lower(name));
 }
 
-/// The short way to a link gives what the search gives.
+/// `Zone::link_at` agrees with the search.
 #[track_caller]
 fn check_link_at(zone: &Zone, name: &LowerName) {
     let wire = WireName::from_labels(name.iter()).unwrap();

@@ -1,4 +1,4 @@
-//! Zones whose names no host has.
+//! Zones whose names no host can have.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn rfc_2317_4_a_zone_of_an_address_range() {
     assert_eq!(show(&zone.lookup(&name)), "exact PTR");
 }
 
-/// What a message says of a name is what a file would have.
+/// Messages show names in the form of zone files.
 #[test]
 fn names_are_shown_with_their_escapes() {
     let config = config(r"a\.b\195.example", None);
@@ -74,7 +74,7 @@ fn the_root_zone() {
     assert_eq!(origin("."), ".");
     assert_eq!(origin("y.z."), ".");
     assert_eq!(origin("a.example."), "example.");
-    // What the root delegates is the world's, and links may lead there.
+    // Names that the root delegates belong to others, and links may point there.
     assert_eq!(set.classify_host("www.test"), Host::Foreign);
     assert_eq!(set.classify_host("x"), Host::Inside);
     assert_eq!(set.origins().len(), 1);
@@ -95,8 +95,8 @@ fn a_zone_that_is_named_as_a_wildcard() {
 }
 
 #[test]
-fn links_want_a_name_that_stands_in_urls() {
-    let reason = "t.zone: the origin \"0/25.example\" has the character '/'; a zone that holds links has letters";
+fn a_zone_with_links_needs_a_name_that_can_stand_in_urls() {
+    let reason = "t.zone: the origin \"0/25.example\" has the character '/'; the name of a zone that holds links may";
     check_errors_of(
         &config("0/25.example", Some("r")),
         &plain_text(""),
@@ -105,6 +105,6 @@ fn links_want_a_name_that_stands_in_urls() {
     check_errors_of(
         &config(".", Some("r")),
         &plain_text(""),
-        &["t.zone: an origin needs at least one label; a zone that holds links has"],
+        &["t.zone: an origin needs at least one label; the name of a zone that holds links may"],
     );
 }

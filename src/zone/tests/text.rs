@@ -1,4 +1,4 @@
-//! The text of master files: what is read, and where a mistake is reported.
+//! The text of master files: reading, and the places of errors.
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn rfc_1035_5_1_the_last_stated_ttl_holds_without_dollar_ttl() {
 }
 
 #[test]
-fn rfc_1035_3_3_13_the_minimum_is_the_ttl_where_none_is_told() {
+fn rfc_1035_3_3_13_the_minimum_is_the_default_ttl() {
     let text =
         "@ IN SOA ns.test. host.test. 1 2 3 4 5\n@ NS ns.test.\na 7 A 192.0.2.1\nb A 192.0.2.1\n";
     let (zone, warnings) = load(&config("example", None), text);
@@ -211,9 +211,9 @@ fn rfc_3597_5_unknown_types() {
     );
 }
 
-/// What hickory does not know, or changes, is sent as the bytes that it is.
+/// Data that hickory does not know, or would change, stays a sequence of bytes.
 #[test]
-fn what_hickory_knows_is_typed() {
+fn data_that_hickory_knows_is_typed() {
     let is_unknown = |record: &str| {
         let text = plain_text(&format!("x 60 IN {record}\n"));
         let (zone, _) = load(&config("example", None), &text);
@@ -251,7 +251,7 @@ fn errors_before_the_data_have_their_place() {
     check_errors("www 60 IN A 192.0.2", &["t.zone:3:13: bad A data"]);
     check_errors(
         "www 60 IN A 192.0.2.1 x",
-        &["t.zone:3:23: bad A data: there is something left"],
+        &["t.zone:3:23: bad A data: unexpected field"],
     );
     check_errors(
         "\n\nwww 60 IN AA 192.0.2.1",
@@ -288,14 +288,14 @@ fn errors_before_the_data_have_their_place() {
     check_errors("$TTL", &["t.zone:3:1: $TTL needs a time"]);
     check_errors(
         "$ORIGIN a b",
-        &["t.zone:3:11: \"b\" is left behind the directive"],
+        &["t.zone:3:11: unexpected \"b\" behind the directive"],
     );
     check_errors(
         "$ORIGIN a..b",
         &["t.zone:3:9: \"a..b\" is not a name: it has an empty"],
     );
     check_errors("$FOO", &["t.zone:3:1: the directive $FOO is not supported"]);
-    // A quoted part may have anything in it; the message is one line all the same.
+    // A quoted part may contain any byte; the message is still one line.
     let odd = &["t.zone:3:1: the directive $F\"\\r\\u{1b}\" is not supported"];
     check_errors("$F\"\r\u{1b}\"", odd);
 }
@@ -329,7 +329,7 @@ fn errors_of_names_and_strings_have_their_place() {
     check_errors(
         "x 60 TXT a)\nb\n",
         &[
-            "t.zone:3:11: there is no \"(\"",
+            "t.zone:3:11: unmatched \")\"",
             "t.zone:4:1: the record has no",
         ],
     );
@@ -353,22 +353,73 @@ fn errors_of_names_and_strings_have_their_place() {
         "x 60 TXT a\u{e9}",
         &["t.zone:3:11: the byte 0xC3 can stand only in quotes"],
     );
-    check_errors("x 60 TXT \"\\256\"", &["t.zone:3:10: after a backslash"]);
+    check_errors("x 60 TXT \"\\256\"", &["t.zone:3:10: a backslash must"]);
+}
+
+/// BIND and NSD read these as well: a quote begins a string, also without a blank before it.
+#[test]
+fn rfc_1035_5_1_quotes_within_a_token() {
+    check_rdata("TXT a\"b c\"d", 16, b"\x01a\x03b c\x01d");
+    check_rdata("TXT \"a\"b\"\\\"\"", 16, b"\x01a\x01b\x01\"");
+    check_rdata("HINFO a\\\"b\"c\"", 13, b"\x03a\"b\x01c");
+    check_errors(
+        "x 60 MX 1 a\"b\"",
+        &["t.zone:3:11: \"a\\\"b\\\"\" is not a name: names are not quoted"],
+    );
+}
+
+/// A field that `domain` refuses is named by its column, and so is the last field if one is missing.
+#[test]
+fn errors_of_domain_have_their_place() {
+    check_errors(
+        "x 60 IPSECKEY 10 1 2 192.0.2 AQID",
+        &["t.zone:3:22: bad IPSECKEY data: expected IPv4 address"],
+    );
+    check_errors(
+        "x 60 IPSECKEY 10 1 2",
+        &["t.zone:3:20: bad IPSECKEY data: a field is missing"],
+    );
+    check_errors(
+        "x 60 SRV 1 65536 3 a",
+        &["t.zone:3:12: bad SRV data: decimal number overflow"],
+    );
+    check_errors("x 60 MX \\049 a", &["t.zone:3:9: bad MX data: "]);
+    check_errors(
+        "x 60 OPENPGPKEY AQI",
+        &["t.zone:3:17: bad OPENPGPKEY data: "],
+    );
+    check_errors("x 60 CAA 0 iss-ue a", &["t.zone:3:12: bad CAA data: "]);
+    check_errors(
+        "@ 60 SOA a. b. 1 2 3x 4 5",
+        &["t.zone:3:20: \"3x\" is not a time in seconds"],
+    );
+    check_errors(
+        "@ 60 SOA a. b. 1 2 3 4",
+        &["t.zone:3:22: bad SOA data: the minimum is missing"],
+    );
+    check_errors(
+        "x 60 ATMA a b",
+        &["t.zone:3:11: bad ATMA data: only its RFC 3597 form is read"],
+    );
+    check_errors(
+        "@ 60 SOA a. b. x 2 3 4 5",
+        &["t.zone:3:16: bad SOA data: the serial must be a number up to 4294967295"],
+    );
 }
 
 #[test]
 fn rfc_7553_4_2_errors_of_uri_have_their_place() {
     check_errors(
         "x 60 URI 1 \"a\"",
-        &["t.zone:3:12: bad URI data: the weight is a number up to 65535"],
+        &["t.zone:3:12: bad URI data: the weight must be a number up to 65535"],
     );
     check_errors(
         "x 60 URI 1 2 a",
-        &["t.zone:3:14: bad URI data: the target stands in quotes"],
+        &["t.zone:3:14: bad URI data: the target must be in quotes"],
     );
     check_errors(
         "x 60 URI 1 65536 \"a\"",
-        &["t.zone:3:12: bad URI data: the weight is a number up to 65535"],
+        &["t.zone:3:12: bad URI data: the weight must be a number up to 65535"],
     );
     check_errors(
         "x 60 URI 1 2 \"\"",
@@ -377,7 +428,7 @@ fn rfc_7553_4_2_errors_of_uri_have_their_place() {
 }
 
 #[test]
-fn lines_are_true_behind_parentheses_and_strings() {
+fn lines_are_right_behind_parentheses_and_strings() {
     check_errors(
         "a 60 TXT ( \"x\"\n\"y\" ; (\n\n z )\nb 60 A 192.0.2\n",
         &["t.zone:7:8: bad A data"],
@@ -389,7 +440,7 @@ fn lines_are_true_behind_parentheses_and_strings() {
     );
     check_errors(
         "a 60 TXT ( \"x\"\n\"y\" \"z\"\n \\999 )\n",
-        &["t.zone:5:2: after a backslash"],
+        &["t.zone:5:2: a backslash must"],
     );
     check_errors(
         "a 60 MX ( 1\n b..c )\n",
@@ -397,9 +448,9 @@ fn lines_are_true_behind_parentheses_and_strings() {
     );
     check_errors(
         "a 60 MX ( 1\n b c )\n",
-        &["t.zone:4:4: bad MX data: there is something left"],
+        &["t.zone:4:4: bad MX data: unexpected field"],
     );
-    // `domain` has gone on to the next field when it finds these.
+    // Errors of a field that is not the last one.
     check_errors(
         &format!("a 60 HINFO (\n {}\n b )\n", "x".repeat(256)),
         &["t.zone:4:2: bad HINFO data: a string has more"],
@@ -416,7 +467,7 @@ fn lines_are_true_behind_parentheses_and_strings() {
 }
 
 #[test]
-fn a_message_shows_no_more_of_a_token_than_anybody_reads() {
+fn a_message_shows_only_the_beginning_of_a_long_token() {
     let long = "a".repeat(70_000);
     let text = plain_text(&format!("{long} 60 A 192.0.2.1\n"));
     let error = Zone::parse(&config("example", None), &text).unwrap_err();

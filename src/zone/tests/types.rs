@@ -1,12 +1,11 @@
-//! The text forms of the types that zone files have: what each becomes on the wire, and what is said of
-//! those that are wrong.
+//! The text forms of all types: their wire forms, and the errors of wrong ones.
 
 use super::*;
 
-/// Data, the code of its type, and its bytes as `named-compilezone` of BIND 9.18 makes them of it.
+/// Data, the code of its type, and the bytes that `named-compilezone` of BIND 9.18 makes from it.
 /// `a` and `foo` are below the origin.
 #[test]
-fn data_of_all_types_is_what_bind_makes_of_it() {
+fn data_of_all_types_has_the_bytes_that_bind_makes() {
     for (record, code, hex) in [
         (
             "LOC 52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m",
@@ -266,7 +265,7 @@ fn data_of_all_types_is_what_bind_makes_of_it() {
         // RFC 3597 §5: the same bytes in the form that every type has.
         let generic = format!(r"TYPE{code} \# {} {hex}", expected.len());
         check_rdata(&generic, code, &expected);
-        // One byte more or less is often data of this type as well, but never makes a panic.
+        // One byte more or less may also be data of this type. It never causes a panic.
         for len in [expected.len().saturating_sub(1), expected.len() + 1] {
             let mut bytes = expected.clone();
             bytes.resize(len, 1);
@@ -279,7 +278,7 @@ fn data_of_all_types_is_what_bind_makes_of_it() {
     }
 }
 
-/// RFC 3597 §5: bytes of a type that is known are data of that type.
+/// RFC 3597 §5: the bytes of a known type must be data of that type.
 #[test]
 fn rfc_3597_5_bytes_that_are_no_data_of_their_type() {
     for bad in [
@@ -333,7 +332,7 @@ fn rfc_3597_5_bytes_that_are_no_data_of_their_type() {
     }
 }
 
-/// Each is one line; the message names the field, and its column.
+/// Each message names the field and its column.
 #[test]
 fn errors_of_all_types_name_their_field() {
     let mut wrong = Vec::new();
@@ -349,14 +348,14 @@ fn errors_of_all_types_name_their_field() {
     assert_eq!(wrong, [""; 0]);
 }
 
-/// Data that is wrong, the column where (that of LOC begins in column 9), and a part of what is said.
+/// Wrong data, the column of the error (the data of LOC begins in column 9), and a part of the message.
 const ERRORS: [(&str, u32, &str); 69] = [
     ("LOC", 5, "the latitude is missing"),
     ("LOC N", 9, "the latitude has no degrees"),
     (
         "LOC 91 N 1 W 0",
         9,
-        "the degrees of the latitude are up to 90",
+        "the degrees of the latitude must be a number up to 90",
     ),
     ("LOC 1.5 N 1 W 0", 9, "the degrees of the latitude"),
     (
@@ -367,77 +366,81 @@ const ERRORS: [(&str, u32, &str); 69] = [
     (
         "LOC 1 60 N 1 W 0",
         11,
-        "the minutes of the latitude are up to 59",
+        "the minutes of the latitude must be a number up to 59",
     ),
     ("LOC 1 2 60 N 1 W 0", 13, "the seconds of the latitude"),
     ("LOC 1 2 3.1234 N 1 W 0", 13, "the seconds of the latitude"),
     (
         "LOC 1 2 3 4 N 1 W 0",
         15,
-        "the direction of the latitude is N or S",
+        "the direction of the latitude must be N or S",
     ),
     ("LOC 1 E 1 W 0", 11, "the minutes of the latitude"),
     (
         "LOC 1 N 181 W 0",
         13,
-        "the degrees of the longitude are up to 180",
+        "the degrees of the longitude must be a number up to 180",
     ),
     ("LOC 1 N 1 W", 15, "the altitude is missing"),
     (
         "LOC 1 N 1 W -100000.01m",
         17,
-        "the altitude is in metres, -100000 to 42849672",
+        "the altitude must be in metres, from -100000 to 42849672",
     ),
-    ("LOC 1 N 1 W 42849672.96", 17, "the altitude is in metres"),
+    (
+        "LOC 1 N 1 W 42849672.96",
+        17,
+        "the altitude must be in metres",
+    ),
     (
         "LOC 1 N 1 W 0 -1",
         19,
-        "the size is in metres, 0 to 90000000",
+        "the size must be in metres, from 0 to 90000000",
     ),
-    (
-        "LOC 1 N 1 W 0 1 2 3 4",
-        25,
-        "there is something left behind it",
-    ),
+    ("LOC 1 N 1 W 0 1 2 3 4", 25, "unexpected field"),
     ("CERT PKIX 1 8", 17, "the certificate is missing"),
     (
         "CERT PKIX 65536 8 AQID",
         15,
-        "the key tag is a number up to 65535",
+        "the key tag must be a number up to 65535",
     ),
     (
         "CERT X509 1 8 AQID",
         10,
-        "the certificate type is a number up to 65535 or one of its names",
+        "the certificate type must be a number up to 65535 or one of its names",
     ),
     ("CERT PKIX 1 8 AQI", 19, "the certificate is not in base 64"),
-    ("APL 1:192.0.2.1/33", 9, "a prefix is [!]1:IPv4/length"),
-    ("APL 1:192.0.2.1/8 2:192.0.2.1/8", 23, "a prefix is"),
-    ("APL 3:abcd/3", 9, "a prefix is"),
-    ("APL 1:192.0.2.1", 9, "a prefix is"),
+    ("APL 1:192.0.2.1/33", 9, "a prefix must be [!]1:IPv4/length"),
+    ("APL 1:192.0.2.1/8 2:192.0.2.1/8", 23, "a prefix must be"),
+    ("APL 3:abcd/3", 9, "a prefix must be"),
+    ("APL 1:192.0.2.1", 9, "a prefix must be"),
     ("CSYNC 66 3 A NSS", 18, r#""NSS" is not a type"#),
     (
         "CSYNC 4294967296 3 A",
         11,
-        "the serial is a number up to 4294967295",
+        "the serial must be a number up to 4294967295",
     ),
     (
         "EUI48 00:00:5e:00:53:2a",
         11,
-        "the address is 6 pairs of hexadecimal digits",
+        "the address must be 6 pairs of hexadecimal digits",
     ),
-    ("EUI48 00-00-5e-00-53", 11, "the address is 6 pairs"),
-    ("EUI64 0-0-5e-ef-10-00-00-2a", 11, "the address is 8 pairs"),
-    ("NID 10 1:2:3", 12, "the identifier is four groups"),
+    ("EUI48 00-00-5e-00-53", 11, "the address must be 6 pairs"),
+    (
+        "EUI64 0-0-5e-ef-10-00-00-2a",
+        11,
+        "the address must be 8 pairs",
+    ),
+    ("NID 10 1:2:3", 12, "the identifier must be four groups"),
     (
         "L64 10 2001:0DB8::1000",
         12,
-        "the identifier is four groups",
+        "the identifier must be four groups",
     ),
     (
         "L64 10 2001:0DB8:1:+100",
         12,
-        "the identifier is four groups",
+        "the identifier must be four groups",
     ),
     (
         "L32 10 10.1.2.256",
@@ -447,7 +450,7 @@ const ERRORS: [(&str, u32, &str); 69] = [
     (
         "HIP 256 20 AQID",
         9,
-        "the public key algorithm is a number up to 255",
+        "the public key algorithm must be a number up to 255",
     ),
     (
         "HIP 2 2 AQID",
@@ -456,27 +459,27 @@ const ERRORS: [(&str, u32, &str); 69] = [
     ),
     ("HIP 2 20 AQ", 14, "the public key is not in base 64"),
     ("HIP 2 20 AQID a..b", 19, r#""a..b" is not a name"#),
-    ("X25 311", 9, "the address has digits alone, four or more"),
-    ("X25 abcd", 9, "the address has digits alone"),
-    ("ISDN a b c", 14, "there is something left"),
-    ("NSAP 47000580", 10, "the address begins with 0x"),
+    (
+        "X25 311",
+        9,
+        "the address must consist of four or more digits",
+    ),
+    ("X25 abcd", 9, "the address must consist of four"),
+    ("ISDN a b c", 14, "unexpected field"),
+    ("NSAP 47000580", 10, "the address must begin with 0x"),
     ("NSAP 0x4", 10, "the address is not in hexadecimal digits"),
     ("PX 10 a", 11, "the X.400 domain is missing"),
     (
         "AMTRELAY 10 2 1 192.0.2.1",
         17,
-        "the discovery bit is 0 or 1",
+        "the discovery bit must be 0 or 1",
     ),
     (
         "AMTRELAY 10 0 4 abcd",
         19,
-        "the relay type is 0 (none), 1 (IPv4), 2 (IPv6) or 3 (name)",
+        "the relay type must be 0 (none), 1 (IPv4), 2 (IPv6) or 3 (name)",
     ),
-    (
-        "AMTRELAY 10 0 0 a",
-        21,
-        "the relay of type 0 is written as a dot",
-    ),
+    ("AMTRELAY 10 0 0 a", 21, "the relay of type 0 must be a dot"),
     (
         "AMTRELAY 10 0 2 192.0.2.1",
         21,
@@ -485,18 +488,18 @@ const ERRORS: [(&str, u32, &str); 69] = [
     (
         "DS 1 8 2 aabb",
         14,
-        "the digest has 2 bytes; of type 2 it has 32",
+        "the digest has 2 bytes; with type 2 it must have 32",
     ),
     (
         "DS 1 RSA 9 aabb",
         10,
-        "the algorithm is a number up to 255 or one of its names",
+        "the algorithm must be a number up to 255 or one of its names",
     ),
     ("DS 1 8 9", 12, "the digest is missing"),
     (
         "SSHFP 1 1 aabb",
         15,
-        "the fingerprint has 2 bytes; of type 1 it has 20",
+        "the fingerprint has 2 bytes; with type 1 it must have 20",
     ),
     ("DNSKEY 256 3 8", 18, "the public key is missing"),
     (
@@ -512,21 +515,17 @@ const ERRORS: [(&str, u32, &str); 69] = [
     (
         "WKS 10.0.0.1 icmpp 1",
         18,
-        "the protocol is tcp, udp or a number up to 255",
+        "the protocol must be tcp, udp or a number up to 255",
     ),
-    (
-        "WKS 10.0.0.1 tcp 65536",
-        22,
-        r#"no port is known for "65536""#,
-    ),
+    ("WKS 10.0.0.1 tcp 65536", 22, r#"unknown service "65536""#),
     ("DSYNC CDSS NOTIFY 1 a", 11, "the type is not a type"),
     (
         "DSYNC CDS PUSH 1 a",
         15,
-        "the scheme is a number up to 255 or one of its names",
+        "the scheme must be a number up to 255 or one of its names",
     ),
-    ("URI 1 1 ftp://a", 13, "the target stands in quotes"),
-    (r#"URI 1 1 "a" "b""#, 17, "there is something left"),
+    ("URI 1 1 ftp://a", 13, "the target must be in quotes"),
+    (r#"URI 1 1 "a" "b""#, 17, "unexpected field"),
     (
         "SVCB 1 foo alpn",
         16,
@@ -540,17 +539,17 @@ const ERRORS: [(&str, u32, &str); 69] = [
     (
         "SVCB 1 foo alpn=h2 foo=1",
         24,
-        r#""foo" is no key; other keys are keyNNNNN"#,
+        r#""foo" is not a known key; write other keys as keyNNNNN"#,
     ),
     (
         "SVCB 1 foo port=1 port=1",
         23,
-        "this parameter is there already",
+        "this parameter occurs twice",
     ),
     (
         "SVCB 1 foo mandatory=port alpn=h2",
         16,
-        "a mandatory key is not there",
+        "a key that mandatory lists is missing",
     ),
     (
         "SVCB 1 foo no-default-alpn",
@@ -562,6 +561,10 @@ const ERRORS: [(&str, u32, &str); 69] = [
         16,
         "the value of dohpath is not a path",
     ),
-    ("SVCB 65536 foo", 10, "the priority is a number up to 65535"),
+    (
+        "SVCB 65536 foo",
+        10,
+        "the priority must be a number up to 65535",
+    ),
     ("SPF", 5, "the text is missing"),
 ];

@@ -1,4 +1,4 @@
-//! What is wrong with records that are right one by one.
+//! Records that are right on their own and contradict each other.
 
 use super::*;
 
@@ -145,7 +145,7 @@ fn types_that_cannot_stand_in_a_file() {
             "{rtype}: {error}"
         );
         assert!(
-            error.to_string().contains("is for queries"),
+            error.to_string().contains("exists only in queries"),
             "{rtype}: {error}"
         );
     }
@@ -158,20 +158,20 @@ fn a_signed_zone_is_refused_once_for_each_type() {
     check_errors(
         &format!("{signatures}x 1 NSEC a A\nx 1 TYPE46 a\n@ 1 NSEC3PARAM 1 0 0 -\n"),
         &[
-            "t.zone:3:5: RRSIG is of a signed zone; give the file as it is before it is signed, and tinyns signs it ([zone.dnssec]) (200 more records have this type)",
-            "t.zone:203:5: NSEC is of a signed zone; give the file as it is before it is signed, and tinyns signs it ([zone.dnssec])",
-            "t.zone:205:5: NSEC3PARAM is of a signed zone",
+            "t.zone:3:5: RRSIG belongs to a signed zone; use the unsigned file, and let tinyns sign it ([zone.dnssec]) (200 more records have this type)",
+            "t.zone:203:5: NSEC belongs to a signed zone; use the unsigned file, and let tinyns sign it ([zone.dnssec])",
+            "t.zone:205:5: NSEC3PARAM belongs to a signed zone",
         ],
     );
 }
 
 #[test]
-fn rfc_4035_2_4_records_of_dnssec_that_mean_nothing_are_warned_of() {
+fn rfc_4035_2_4_dnssec_records_without_effect_are_warned_of() {
     check_warnings(
         "@ 60 DNSKEY 257 3 8 AQID\n@ 60 CDS 0 0 0 00\n@ 60 DS 1 8 9 AA\nx 60 DS 1 8 9 AA\nsub 60 NS ns.test.\nsub 60 DS 1 8 9 AA\n",
         &[
-            "t.zone:3: example. has DNSKEY in the file, which means nothing",
-            "t.zone:4: example. has CDS in the file, which means nothing",
+            "t.zone:3: example. has DNSKEY in the file, which has no effect",
+            "t.zone:4: example. has CDS in the file, which has no effect",
             "t.zone:5: example. has a DS record, but is not delegated by this zone",
             "t.zone:6: x.example. has a DS record, but is not delegated by this zone",
         ],
@@ -179,13 +179,13 @@ fn rfc_4035_2_4_records_of_dnssec_that_mean_nothing_are_warned_of() {
 }
 
 #[test]
-fn rfc_2181_10_3_aliases_that_records_lead_to_are_warned_of() {
+fn rfc_2181_10_3_targets_that_are_aliases_are_warned_of() {
     check_warnings(
         "mx 60 MX 1 www\nmx 60 MX 2 host\nmx 60 MX 3 www.test.\nmx 60 MX 4 none\ns 60 SRV 1 1 1 a.wild\n\
          www 60 CNAME host\nhost 60 A 192.0.2.1\n*.wild 60 CNAME host\n",
         &[
-            "t.zone:3: the MX of mx.example. leads to www.example., which is an alias (RFC 2181 §10.3)",
-            "t.zone:7: the SRV of s.example. leads to a.wild.example., which is an alias",
+            "t.zone:3: the MX of mx.example. points to www.example., which is an alias (RFC 2181 §10.3)",
+            "t.zone:7: the SRV of s.example. points to a.wild.example., which is an alias",
         ],
     );
 }
@@ -206,7 +206,7 @@ fn warnings_name_their_record() {
     check_warnings(
         "x 60 A 192.0.2.1\nx 30 A 192.0.2.2\nX 60 A 192.0.2.1\n",
         &[
-            "t.zone:4: the TTL 30 is not that of the other A records of x.example.; they all get 30",
+            "t.zone:4: the TTL 30 differs from that of the other A records of x.example.; all get the lowest, 30",
             "t.zone:5: x.example. has this A record already",
         ],
     );
@@ -290,7 +290,7 @@ fn what_the_redirect_host_cannot_have() {
     );
 
     let text = plain_text("*.r 1 CAA 0 issue \"x\"\n");
-    let expected = ["t.zone:3: *.r.example. has neither A, AAAA nor HTTPS"];
+    let expected = ["t.zone:3: *.r.example. has no A, AAAA or HTTPS record"];
     check_warnings_of(&config("example", Some("r")), &text, &expected);
     check_warnings_of(
         &config("example", Some("r")),
@@ -309,17 +309,17 @@ fn what_a_redirect_host_cannot_be() {
     check(
         "example",
         "R",
-        "t.zone: redirect_host \"R\" is not one label in lower case",
+        "t.zone: redirect_host \"R\" must be one label in lower case",
     );
     check(
         "example",
         "a.b",
-        "t.zone: redirect_host \"a.b\" is not a host's label",
+        "t.zone: redirect_host \"a.b\" is not a label that a host can have",
     );
     check(
         "example",
         "",
-        "t.zone: redirect_host \"\" is not a host's label",
+        "t.zone: redirect_host \"\" is not a label that a host can have",
     );
     // An origin can have 189 characters, 191 bytes on the wire: with a code no label fits.
     let long = format!("{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(61));
@@ -367,27 +367,27 @@ fn rrsets_that_no_message_can_hold_are_refused() {
         &addresses("x", 2_700),
         &["t.zone:3: the A records of x.example. take up to 67500 bytes"],
     );
-    // The owner is then the name that was asked for.
+    // A wildcard's records get the name of the query as owner.
     check_errors(
         &addresses("*", 260),
         &["t.zone:3: the A records of *.example. take up to 69940 bytes"],
     );
 }
 
-/// RFC 2181 §10.3, RFC 6672 §2.3: what is below a DNAME is an alias, and no host to point to.
+/// RFC 2181 §10.3, RFC 6672 §2.3: a name below a DNAME is an alias, to which records must not point.
 #[test]
 fn a_target_below_a_dname_is_warned_of() {
     let text = plain_text(
         "d 1 DNAME elsewhere.test.\n@ 1 MX 1 mx.d\nsub 1 NS ns.d\n_s._tcp 1 SRV 1 1 1 d\n_t._tcp 1 SRV 1 1 1 x.y.d\n",
     );
     let (_, warnings) = load(&config("example", None), &text);
-    let end = "which is below the DNAME of d.example., and so an alias (RFC 2181 §10.3)";
+    let end = "which is below the DNAME of d.example. and therefore an alias (RFC 2181 §10.3)";
     assert_eq!(
         warnings,
         [
-            format!("t.zone:4: the MX of example. leads to mx.d.example., {end}"),
-            format!("t.zone:5: the NS of sub.example. leads to ns.d.example., {end}"),
-            format!("t.zone:7: the SRV of _t._tcp.example. leads to x.y.d.example., {end}"),
+            format!("t.zone:4: the MX of example. points to mx.d.example., {end}"),
+            format!("t.zone:5: the NS of sub.example. points to ns.d.example., {end}"),
+            format!("t.zone:7: the SRV of _t._tcp.example. points to x.y.d.example., {end}"),
         ]
     );
 }

@@ -1,5 +1,5 @@
-//! Identifiers and addresses of hosts and of what they offer: RFC 6742 (NID, L32, L64), RFC 7043
-//! (EUI48, EUI64), RFC 8005 (HIP), RFC 8777 (AMTRELAY), RFC 7553 (URI).
+//! Identifiers and addresses of hosts and services: RFC 6742 (NID, L32, L64), RFC 7043 (EUI48, EUI64),
+//! RFC 8005 (HIP), RFC 8777 (AMTRELAY), RFC 7553 (URI).
 
 use super::super::unquote;
 use super::RdataError;
@@ -35,7 +35,7 @@ pub(super) const AMTRELAY: Own = Own {
     read: relay,
     take: take_relay,
 };
-/// RFC 7553 §4.3 and §4.4: the target, in quotes, and without a length before it on the wire.
+/// RFC 7553 §4.3 and §4.4: the target; in quotes in text, without a length before it on the wire.
 pub(super) const URI: Own = Own {
     read: uri,
     take: |wire| {
@@ -58,7 +58,8 @@ fn groups(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     };
     let all: Option<Vec<u16>> = text.split(':').map(number).collect();
     let all = all.filter(|all| all.len() == 4).ok_or_else(|| {
-        let why = "the identifier is four groups of up to four hexadecimal digits, as 0:0:0:1";
+        let why =
+            "the identifier must be four groups of up to four hexadecimal digits, such as 0:0:0:1";
         fields.bad(token, why)
     })?;
     for group in all {
@@ -80,7 +81,8 @@ fn eui(fields: &mut Fields<'_, '_>, len: usize) -> Result<(), RdataError> {
     };
     let all: Option<Vec<u8>> = text.split('-').map(number).collect();
     let all = all.filter(|all| all.len() == len).ok_or_else(|| {
-        let why = format!("the address is {len} pairs of hexadecimal digits, joined by hyphens");
+        let why =
+            format!("the address must be {len} pairs of hexadecimal digits, joined by hyphens");
         fields.bad(token, &why)
     })?;
     fields.wire.extend(all);
@@ -91,10 +93,10 @@ fn hip(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     let algorithm = fields.take("public key algorithm")?;
     let number = decimal(algorithm.raw).filter(|number| *number <= u8::MAX.into());
     let number = number.ok_or_else(|| {
-        let why = "the public key algorithm is a number up to 255";
+        let why = "the public key algorithm must be a number up to 255";
         fields.bad(algorithm, why)
     })?;
-    // The lengths are on the wire before what they are of.
+    // On the wire the lengths of both come before the data.
     let tag = fields.take("host identity tag")?;
     let key = fields.take("public key")?;
     fields.hex("host identity tag", std::slice::from_ref(tag))?;
@@ -139,7 +141,7 @@ fn relay(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     let is_optional = match discovery.raw {
         b"0" => 0,
         b"1" => DISCOVERY,
-        _ => return Err(fields.bad(discovery, "the discovery bit is 0 or 1")),
+        _ => return Err(fields.bad(discovery, "the discovery bit must be 0 or 1")),
     };
     let kind = fields.take("relay type")?;
     let number = match kind.raw {
@@ -148,7 +150,7 @@ fn relay(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
         b"2" => 2,
         b"3" => 3,
         _ => {
-            let why = "the relay type is 0 (none), 1 (IPv4), 2 (IPv6) or 3 (name)";
+            let why = "the relay type must be 0 (none), 1 (IPv4), 2 (IPv6) or 3 (name)";
             return Err(fields.bad(kind, why));
         }
     };
@@ -158,11 +160,11 @@ fn relay(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
         2 => fields.ipv6("relay"),
         3 => fields.name("relay"),
         _ => {
-            // RFC 8777 §4.3.1: a dot, for nothing.
+            // RFC 8777 §4.3.1: a dot stands for no relay.
             let relay = fields.take("relay")?;
             match relay.raw {
                 b"." => Ok(()),
-                _ => Err(fields.bad(relay, "the relay of type 0 is written as a dot")),
+                _ => Err(fields.bad(relay, "the relay of type 0 must be a dot")),
             }
         }
     }
@@ -175,7 +177,7 @@ fn take_relay(wire: &mut Wire<'_>) -> Option<()> {
         1 => wire.take(4).map(drop),
         2 => wire.take(16).map(drop),
         3 => wire.name(),
-        // Types to come have lengths that nobody knows.
+        // The lengths of future types are not known.
         _ => {
             wire.0 = &[];
             Some(())
@@ -186,7 +188,7 @@ fn take_relay(wire: &mut Wire<'_>) -> Option<()> {
 fn uri(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     let target = fields.take("target")?;
     if !target.is_quoted() {
-        return Err(fields.bad(target, "the target stands in quotes"));
+        return Err(fields.bad(target, "the target must be in quotes"));
     }
     let bytes = unquote(target).ok_or_else(|| bad_escape(target))?;
     if bytes.is_empty() {

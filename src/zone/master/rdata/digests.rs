@@ -1,5 +1,5 @@
-//! Digests, which have the length that their type tells: RFC 4034 (DS and its kin), RFC 4255 (SSHFP).
-//! One that was cut short in copying fits nothing, and nobody would be told.
+//! Digests, whose type determines their length: RFC 4034 (DS, CDS, DLV, TA), RFC 4255 (SSHFP). A digest that was
+//! cut short in copying would match no key, and no other check would report it.
 
 use super::RdataError;
 use super::fields::{Field, Fields, Own, Wire, Words};
@@ -35,7 +35,7 @@ const OF_KEY_NAMES: Words = &[
     ("SHA-384", 4),
     ("SHA384", 4),
 ];
-/// The types whose length is known, with it, in bytes.
+/// Digest types with the lengths of their digests, in bytes.
 type Lens = [(u8, usize)];
 /// SHA-1, SHA-256, GOST R 34.11-94, SHA-384.
 const OF_KEY_LENS: [(u8, usize); 4] = [(1, 20), (2, 32), (3, 32), (4, 48)];
@@ -56,7 +56,8 @@ fn read(
     let len = fields.wire.len() - start;
     match (first, len_of(number, lens)) {
         (Some(first), Some(expected)) if len != expected => {
-            let why = format!("the {digest} has {len} bytes; of type {number} it has {expected}");
+            let why =
+                format!("the {digest} has {len} bytes; with type {number} it must have {expected}");
             Err(fields.bad(first, &why))
         }
         _ => Ok(()),

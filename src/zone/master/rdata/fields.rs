@@ -1,7 +1,7 @@
-//! The fields that the data of records is made of: how each kind is read from text, and what it must
-//! be on the wire, which is asked of data in the form of RFC 3597.
+//! The fields that the data of records consists of: how each kind is read from text, and what it must be on the
+//! wire, which is checked where data is given in the form of RFC 3597.
 //!
-//! Messages name the field: "the key tag is a number up to 65535".
+//! Messages name the field: "the key tag must be a number up to 65535".
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use std::str::FromStr;
 use domain::base::iana::Rtype;
 use domain::utils::{base16, base64};
 
-use super::super::super::diagnostic::Problem;
+use super::super::super::diagnostic::Defect;
 use super::super::lexer::{Position, Token};
-use super::super::{name, types, unquote};
-use super::{RdataError, rdata_problem};
+use super::super::{name, ttl, types, unquote};
+use super::{MORE_FIELDS, RdataError, rdata_defect};
 use crate::base::name::wire::WireName;
 
 /// The longest character-string, in bytes (RFC 1035 §3.3).
@@ -20,14 +20,16 @@ const MAX_STRING_LEN: usize = 255;
 /// The most bytes of a window of a type bitmap (RFC 4034 §4.1.2).
 const MAX_WINDOW_LEN: usize = 32;
 
-/// A field, with its name for messages. Those that take the rest of the record come last.
+/// A field, with its name for messages. A field that takes the rest of the record comes last.
 pub(super) enum Field {
     /// A number of 1, 2 or 4 bytes.
     Number(&'static str, usize),
-    /// The same, for which words may stand.
+    /// A number that can also be written as one of these words.
     Coded(&'static str, usize, Words),
-    /// The number of a type, by its name.
+    /// The number of a type, written as the type's name.
     Type(&'static str),
+    /// A time in seconds, in 4 bytes; units are allowed.
+    Time(&'static str),
     /// A domain name, never compressed (RFC 3597 §4).
     Name(&'static str),
     /// A character-string.
@@ -44,28 +46,28 @@ pub(super) enum Field {
     Hex(&'static str),
     /// The rest: types, if any, as a bitmap (RFC 4034 §4.1.2).
     Types,
-    /// One or more fields that a type has for itself.
+    /// One or more fields in a form that only this type has.
     Own(&'static Own),
 }
 
-/// Words that may stand for a number; in any letter case.
+/// Words with the numbers that they stand for; in any letter case.
 pub(super) type Words = &'static [(&'static str, u8)];
 
-/// Fields that a type has for itself.
+/// Fields in a form that only one type has.
 pub(super) struct Own {
     /// Reads them from text.
     pub(super) read: fn(&mut Fields<'_, '_>) -> Result<(), RdataError>,
-    /// Takes them from the wire; none if they are not there.
+    /// Takes them from the wire; none if the bytes are something else.
     pub(super) take: fn(&mut Wire<'_>) -> Option<()>,
 }
 
-/// The data of one record, half read.
+/// The data of one record while it is being read.
 pub(super) struct Fields<'e, 't> {
     rtype: Rtype,
     tokens: &'e [Token<'t>],
     next: usize,
     origin: &'e [u8],
-    /// What was read, as it is on the wire.
+    /// The fields that have been read, in wire form.
     pub(super) wire: Vec<u8>,
 }
 
@@ -80,14 +82,14 @@ impl<'e, 't> Fields<'e, 't> {
         }
     }
 
-    /// Reads all fields; none may be left.
+    /// Reads all fields. The record must have no others.
     pub(super) fn read(mut self, fields: &[Field]) -> Result<Vec<u8>, RdataError> {
         for field in fields {
             self.field(field)?;
         }
         match self.peek() {
             None => Ok(self.wire),
-            Some(extra) => Err(self.bad(extra, "there is something left behind it")),
+            Some(extra) => Err(self.bad(extra, MORE_FIELDS)),
         }
     }
 
@@ -96,6 +98,7 @@ impl<'e, 't> Fields<'e, 't> {
             Field::Number(what, len) => self.number(what, *len),
             Field::Coded(what, len, words) => self.coded(what, *len, words),
             Field::Type(what) => self.rtype(what),
+            Field::Time(what) => self.time(what),
             Field::Name(what) => self.name(what),
             Field::Text(what) => self.text(what),
             Field::MaybeText(what) => match self.peek() {
@@ -138,7 +141,7 @@ impl<'e, 't> Fields<'e, 't> {
         token.ok_or_else(|| self.lacks(what))
     }
 
-    /// All tokens that are left, at least one.
+    /// All remaining tokens, at least one.
     fn rest(&mut self, what: &str) -> Result<&'e [Token<'t>], RdataError> {
         let tokens = self.tokens.get(self.next..).unwrap_or_default();
         self.next = self.tokens.len();
@@ -151,16 +154,16 @@ impl<'e, 't> Fields<'e, 't> {
     fn lacks(&self, what: &str) -> RdataError {
         (
             None,
-            rdata_problem(self.rtype, &format!("the {what} is missing")),
+            rdata_defect(self.rtype, &format!("the {what} is missing")),
         )
     }
 
-    /// Says of a token that something is wrong with it.
+    /// The error for a wrong token.
     pub(super) fn bad(&self, token: &Token<'_>, why: &str) -> RdataError {
-        (Some(token.place), rdata_problem(self.rtype, why))
+        (Some(token.place), rdata_defect(self.rtype, why))
     }
 
-    /// Writes the last bytes of a number.
+    /// Writes the low-order `len` bytes of a number.
     pub(super) fn put(&mut self, number: u64, len: usize) {
         let bytes = number.to_be_bytes();
         self.wire.extend_from_slice(&bytes[bytes.len() - len..]);
@@ -187,7 +190,10 @@ impl<'e, 't> Fields<'e, 't> {
             } else {
                 " or one of its names"
             };
-            self.bad(token, &format!("the {what} is a number up to {max}{known}"))
+            self.bad(
+                token,
+                &format!("the {what} must be a number up to {max}{known}"),
+            )
         })?;
         self.put(number, len);
         Ok(())
@@ -201,11 +207,20 @@ impl<'e, 't> Fields<'e, 't> {
         Ok(())
     }
 
+    /// Reads a time in seconds, with or without units.
+    fn time(&mut self, what: &str) -> Result<(), RdataError> {
+        let token = self.take(what)?;
+        let seconds = ttl::parse(token.raw)
+            .ok_or_else(|| (Some(token.place), Defect::BadTtl(token.shown())))?;
+        self.put(seconds.into(), 4);
+        Ok(())
+    }
+
     /// Reads a name; a relative one is completed with the origin.
     pub(super) fn name(&mut self, what: &str) -> Result<(), RdataError> {
         let token = self.take(what)?;
         let wire = name::parse(token.raw, self.origin)
-            .map_err(|why| (Some(token.place), Problem::Name(token.shown(), why)))?;
+            .map_err(|why| (Some(token.place), Defect::Name(token.shown(), why)))?;
         self.wire.extend_from_slice(&wire);
         Ok(())
     }
@@ -274,12 +289,12 @@ impl<'e, 't> Fields<'e, 't> {
             None => {
                 let place = tokens.first().map(|token| token.place);
                 let why = format!("the {what} is not {how}");
-                Err((place, rdata_problem(self.rtype, &why)))
+                Err((place, rdata_defect(self.rtype, &why)))
             }
         }
     }
 
-    /// Reads types up to the end.
+    /// Reads all remaining tokens as types.
     fn types(&mut self) -> Result<(), RdataError> {
         let mut all = Vec::new();
         while let Some(token) = self.peek() {
@@ -293,8 +308,8 @@ impl<'e, 't> Fields<'e, 't> {
     }
 }
 
-pub(super) fn bad_escape(token: &Token<'_>) -> (Option<Position>, Problem) {
-    (Some(token.place), Problem::BadEscape)
+pub(super) fn bad_escape(token: &Token<'_>) -> (Option<Position>, Defect) {
+    (Some(token.place), Defect::BadEscape)
 }
 
 /// A number without a sign.
@@ -309,7 +324,7 @@ fn joined(tokens: &[Token<'_>]) -> String {
     tokens.iter().map(Token::text).collect()
 }
 
-/// Types as a bitmap: windows of 256 types, each with as many bytes as it needs (RFC 4034 §4.1.2).
+/// Types as a bitmap: windows of 256 types, each only as long as its last type needs (RFC 4034 §4.1.2).
 fn bitmap(mut types: Vec<u16>) -> Vec<u8> {
     types.sort_unstable();
     let mut wire = Vec::new();
@@ -328,11 +343,11 @@ fn bitmap(mut types: Vec<u16>) -> Vec<u8> {
     wire
 }
 
-/// Data on the wire of which a part has been looked at.
+/// The part of data in wire form that has not been checked yet.
 pub(super) struct Wire<'w>(pub(super) &'w [u8]);
 
 impl<'w> Wire<'w> {
-    /// Whether these fields are all there is.
+    /// Whether the data is these fields and nothing else.
     pub(super) fn holds(mut self, fields: &[Field]) -> bool {
         let all = fields.iter().try_for_each(|field| self.field(field));
         all.is_some() && self.0.is_empty()
@@ -342,6 +357,7 @@ impl<'w> Wire<'w> {
         match field {
             Field::Number(_, len) | Field::Coded(_, len, _) => self.take(*len).map(drop),
             Field::Type(_) => self.take(2).map(drop),
+            Field::Time(_) => self.take(4).map(drop),
             Field::Name(_) => self.name(),
             Field::Text(_) => self.text(),
             Field::MaybeText(_) if self.0.is_empty() => Some(()),
@@ -375,7 +391,7 @@ impl<'w> Wire<'w> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    /// A name without a pointer: there is no message to point into.
+    /// Takes a name that is not compressed: there is no message to point into.
     pub(super) fn name(&mut self) -> Option<()> {
         let len = WireName::read(self.0)?.as_bytes().len();
         self.take(len).map(drop)
@@ -392,7 +408,7 @@ impl<'w> Wire<'w> {
             let window = self.byte()?;
             let len = self.byte()?;
             let bits = self.take(len.into())?;
-            // RFC 4034 §4.1.2: in order, and without a zero at the end.
+            // RFC 4034 §4.1.2: windows in order, and no zero byte at the end of one.
             let is_next = last.is_none_or(|last| last < window);
             let fits = bits.len() <= MAX_WINDOW_LEN && bits.last().is_some_and(|last| *last != 0);
             if !is_next || !fits {

@@ -1,14 +1,14 @@
-//! The types whose data is read here, field by field: those that `domain` does not read, and those
-//! where it takes less than every other server does (algorithms by their names), or more than there
-//! can be (a digest of two bytes).
+//! The types whose data is read here, field by field: those that `domain` does not read, those where it reads
+//! fewer forms than other servers (names of algorithms, times such as `1h`), and those where it accepts data
+//! that cannot be right (a digest of two bytes).
 //!
-//! What is not read in a form of its own has gone out of use, as SIG and NXT, or was never in it, as A6, ATMA
-//! and UNSPEC; it is taken in the form of RFC 3597.
+//! SIG and NXT are obsolete, and A6, ATMA and UNSPEC never came into use. They are read in the form of RFC 3597
+//! only.
 
 use domain::base::iana::Rtype;
 
 use super::fields::Field::{
-    Base64, Coded, Hex, MaybeBase64, MaybeText, Name, Number, Own, Text, Texts, Type, Types,
+    Base64, Coded, Hex, MaybeBase64, MaybeText, Name, Number, Own, Text, Texts, Time, Type, Types,
 };
 use super::fields::{Field, Words};
 use super::{addresses, digests, location, old, prefixes, service};
@@ -72,13 +72,23 @@ const TLSA: &[Field] = &[
 ];
 const TEXTS: &[Field] = &[Texts("text")];
 
-/// The fields of a type's data; none if `domain` is to read it, if anybody is.
+/// The fields of a type's data; none if `domain` reads it, or if it is read in the form of RFC 3597 only.
 pub(super) fn of(rtype: Rtype) -> Option<&'static [Field]> {
     Some(match rtype {
-        // RFC 4034, RFC 7344, RFC 4431; TA was never more than a draft.
+        // RFC 1035 §3.3.13; times may have units, as for BIND, Knot and NSD.
+        Rtype::SOA => &[
+            Name("primary server"),
+            Name("mailbox"),
+            Number("serial", 4),
+            Time("refresh interval"),
+            Time("retry interval"),
+            Time("expire interval"),
+            Time("minimum"),
+        ],
+        // RFC 4034, RFC 7344, RFC 4431; TA remained a draft.
         Rtype::DS | Rtype::CDS | Rtype::DLV | Rtype::TA => DS,
         Rtype::DNSKEY | Rtype::CDNSKEY => DNSKEY,
-        // RFC 2535 §3.1: without a key where the flags say so.
+        // RFC 2535 §3.1: flags can say that there is no key.
         Rtype::KEY => &[
             Number("flags", 2),
             Number("protocol", 1),
@@ -104,7 +114,7 @@ pub(super) fn of(rtype: Rtype) -> Option<&'static [Field]> {
         ],
         // RFC 4701
         Rtype::DHCID => &[Base64("identifier")],
-        // RFC 9374 and RFC 9575 have these
+        // RFC 9374, RFC 9575
         Rtype::HHIT | Rtype::BRID => &[Base64("data")],
         // RFC 7477
         Rtype::CSYNC => &[Number("serial", 4), Number("flags", 2), Types],
@@ -134,13 +144,13 @@ pub(super) fn of(rtype: Rtype) -> Option<&'static [Field]> {
             Number("weight", 2),
             Own(&addresses::URI),
         ],
-        // Names alone: RFC 1183, RFC 2230, RFC 6742, RFC 2163, RFC 1706.
+        // Only names: RFC 1183, RFC 2230, RFC 6742, RFC 2163, RFC 1706.
         Rtype::AFSDB => &[Number("subtype", 2), Name("host")],
         Rtype::RT | Rtype::KX | Rtype::LP => &[PREFERENCE, Name("host")],
         Rtype::PX => &[PREFERENCE, Name("RFC 822 domain"), Name("X.400 domain")],
         Rtype::NSAPPTR => &[Name("name")],
         Rtype::TALINK => &[Name("previous name"), Name("next name")],
-        // Strings alone: RFC 7208, RFC 9606, and types of the registry.
+        // Only strings: RFC 7208, RFC 9606, and types of the IANA registry.
         Rtype::SPF | Rtype::AVC | Rtype::NINFO | Rtype::RESINFO | Rtype::WALLET => TEXTS,
         Rtype::CLA => TEXTS,
         // RFC 1183 §3, RFC 1712

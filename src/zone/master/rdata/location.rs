@@ -1,4 +1,4 @@
-//! LOC: where something is on the globe (RFC 1876).
+//! LOC: a location on the globe (RFC 1876).
 
 use super::RdataError;
 use super::fields::{Fields, Own, Wire};
@@ -10,11 +10,11 @@ pub(super) const LOC: Own = Own { read, take };
 const DEGREE: u32 = 3_600_000;
 /// The equator, and the prime meridian (RFC 1876 §2).
 const MIDDLE: u32 = 1 << 31;
-/// The altitude of zero, in centimetres below the spheroid.
+/// The lowest altitude, in centimetres below the spheroid (RFC 1876 §2); altitudes are counted from there.
 const ALTITUDE_BASE: i64 = 10_000_000;
 /// The largest size or precision, in centimetres.
 const MAX_SIZE: i64 = 9_000_000_000;
-/// Size, horizontal and vertical precision where they are not given (RFC 1876 §3): 1 m, 10 km, 10 m.
+/// The default size, horizontal precision and vertical precision (RFC 1876 §3): 1 m, 10 km, 10 m.
 const DEFAULTS: [(&str, u8); 3] = [
     ("size", 0x12),
     ("horizontal precision", 0x16),
@@ -37,12 +37,12 @@ fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     }
     fields.put(latitude.into(), 4);
     fields.put(longitude.into(), 4);
-    // Within its bounds it is not negative, and fits 32 bits.
+    // `metres` has checked the bounds, so the sum is not negative and fits 32 bits.
     fields.put(altitude.wrapping_add(ALTITUDE_BASE) as u64, 4);
     Ok(())
 }
 
-/// RFC 1876 §2: version 0, sizes of two digits that are digits, and angles that there are.
+/// RFC 1876 §2: version 0, sizes of two decimal digits, and angles within the globe.
 fn take(wire: &mut Wire<'_>) -> Option<()> {
     let version = wire.byte()?;
     let sizes = wire.take(3)?;
@@ -55,8 +55,8 @@ fn take(wire: &mut Wire<'_>) -> Option<()> {
     is_legal.then_some(())
 }
 
-/// Reads `degrees [minutes [seconds]] direction`, the second direction being that of less than the
-/// middle.
+/// Reads `degrees [minutes [seconds]] direction`. Angles in the first direction are above the middle, those in
+/// the second direction below it.
 fn angle(
     fields: &mut Fields<'_, '_>,
     what: &str,
@@ -90,7 +90,7 @@ fn angle(
         }
         let Some((unit, thousandths, max)) = units.next() else {
             let directions = [more, less].map(String::from_utf8_lossy).join(" or ");
-            let why = format!("the direction of the {what} is {directions}");
+            let why = format!("the direction of the {what} must be {directions}");
             return Err(fields.bad(token, &why));
         };
         // Only seconds have a fraction.
@@ -98,14 +98,17 @@ fn angle(
         let number = fixed(token.raw, digits, 3).filter(|number| *number <= max);
         let number = number.ok_or_else(|| {
             let max = max / 1_000;
-            fields.bad(token, &format!("the {unit} of the {what} are up to {max}"))
+            fields.bad(
+                token,
+                &format!("the {unit} of the {what} must be a number up to {max}"),
+            )
         })?;
-        // At most 180 degrees.
+        // The check above keeps the sum below 181 degrees.
         total += (number as u64 * u64::from(thousandths) / 1_000) as u32;
     }
 }
 
-/// Reads a length in metres with or without `m`, between these bounds; in centimetres.
+/// Reads a length in metres, with or without `m`. The bounds and the result are in centimetres.
 fn metres(fields: &mut Fields<'_, '_>, what: &str, min: i64, max: i64) -> Result<i64, RdataError> {
     let token = fields.take(what)?;
     let raw = token.raw;
@@ -122,7 +125,9 @@ fn metres(fields: &mut Fields<'_, '_>, what: &str, min: i64, max: i64) -> Result
         let (min, max) = (min / 100, max / 100);
         fields.bad(
             token,
-            &format!("the {what} is in metres, {min} to {max}, and with two decimals at most"),
+            &format!(
+                "the {what} must be in metres, from {min} to {max}, with at most two decimals"
+            ),
         )
     })
 }
@@ -136,7 +141,7 @@ fn fixed(raw: &[u8], digits: usize, scale: u32) -> Option<i64> {
         || !is_number(whole)
         || !is_number(fraction)
         || fraction.len() > digits
-        // More than any number here has; and no sum below overflows.
+        // No number here has more digits; and the sum below cannot overflow.
         || whole.len() > 10
     {
         return None;
@@ -153,7 +158,7 @@ fn fixed(raw: &[u8], digits: usize, scale: u32) -> Option<i64> {
     Some(whole * 10_i64.pow(scale) + part(&padded).ok()?)
 }
 
-/// Centimetres as a digit and a power of ten (RFC 1876 §2); what that cannot hold is cut off.
+/// Centimetres as a digit and a power of ten (RFC 1876 §2); lower digits are cut off.
 fn code_of(centimetres: i64) -> u8 {
     let mut digit = centimetres;
     let mut power = 0;

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   tokens ─┬─ forms: the fields of a type ── fields, and a module for each odd kind ─┬─ wire
-//!           └─ scan: by `domain`, what is not there; `\#` of any type ────────────────┘
+//!           └─ scan: all other types, by `domain`; `\#` of any type ─────────────────┘
 //! ```
 //!
-//! NLnet Labs' `domain` knows the text form of the common types. What it does not read is read here,
-//! field by field. Hickory's own parser was turned down: it drops records silently and knows no URI,
-//! DNAME or RFC 3597 data.
+//! NLnet Labs' `domain` reads the text form of the common types. The types that it does not read are read here,
+//! field by field. Hickory's own parser is not used: it drops some records without an error, and does not read
+//! URI, DNAME and RFC 3597 data.
 
 mod addresses;
 mod digests;
@@ -19,7 +19,6 @@ mod prefixes;
 mod scan;
 mod service;
 
-use bytes::Bytes;
 use domain::base::ParsedName;
 use domain::base::iana::Rtype;
 use domain::base::rdata::{ComposeRecordData, ParseRecordData};
@@ -32,16 +31,18 @@ use hickory_proto::serialize::binary::{
 };
 
 use self::fields::{Fields, Wire};
-use super::super::diagnostic::Problem;
+use super::super::diagnostic::Defect;
 use super::lexer::{Position, Token};
 
 /// The most rdata of a record, in bytes: RDLENGTH has 16 bits (RFC 1035 §3.2.1).
 const MAX_RDATA_LEN: usize = 65_535;
 /// The marker of RFC 3597 §5.
 const UNKNOWN_MARKER: &[u8] = b"\\#";
+/// The message for a field behind the last one.
+const MORE_FIELDS: &str = "unexpected field behind the end of the data";
 
-/// Something wrong in the data of a record, and where it stands if not at its last token.
-pub(super) type RdataError = (Option<Position>, Problem);
+/// A defect in the data of a record, with its place; without a place, it is at the last token.
+pub(super) type RdataError = (Option<Position>, Defect);
 
 /// Reads the data of a record of type `rtype`; relative names are completed with `origin`.
 pub(super) fn read(rtype: Rtype, tokens: &[Token], origin: &[u8]) -> Result<RData, RdataError> {
@@ -50,34 +51,33 @@ pub(super) fn read(rtype: Rtype, tokens: &[Token], origin: &[u8]) -> Result<RDat
         .is_some_and(|first| first.raw == UNKNOWN_MARKER);
     let wire = match forms::of(rtype) {
         Some(fields) if !generic => Fields::new(rtype, tokens, origin).read(fields)?,
-        _ => scan::scan(rtype, tokens, generic, origin)?,
+        _ => scan::scan(rtype, tokens, origin)?,
     };
     if wire.len() > MAX_RDATA_LEN {
-        return Err((None, Problem::LongRdata(wire.len())));
+        return Err((None, Defect::LongRdata(wire.len())));
     }
     if generic && !is_data_of(rtype, &wire) {
         let why = "the bytes are not data of this type";
-        return Err((None, rdata_problem(rtype, why)));
+        return Err((None, rdata_defect(rtype, why)));
     }
     Ok(to_hickory(rtype, wire))
 }
 
-fn rdata_problem(rtype: Rtype, why: &str) -> Problem {
-    Problem::Rdata {
+fn rdata_defect(rtype: Rtype, why: &str) -> Defect {
+    Defect::Rdata {
         rtype: to_record_type(rtype),
         why: why.into(),
     }
 }
 
-/// RFC 3597 §5: data in generic form of a type that is known must be data of that type; and §4:
-/// no name in it may be compressed, since there is no message to point into.
+/// Whether bytes in generic form are data of their type, which a known type requires (RFC 3597 §5). No name in
+/// them may be compressed (§4): there is no message to point into.
 fn is_data_of(rtype: Rtype, wire: &[u8]) -> bool {
     if let Some(fields) = forms::of(rtype) {
         return Wire(wire).holds(fields);
     }
-    let octets = Bytes::copy_from_slice(wire);
-    let mut parser = Parser::from_ref(&octets);
-    let parsed = ZoneRecordData::<Bytes, ParsedName<Bytes>>::parse_rdata(rtype, &mut parser);
+    let mut parser = Parser::from_ref(wire);
+    let parsed = ZoneRecordData::<&[u8], ParsedName<&[u8]>>::parse_rdata(rtype, &mut parser);
     let Ok(Some(parsed)) = parsed else {
         return false;
     };
@@ -87,17 +87,17 @@ fn is_data_of(rtype: Rtype, wire: &[u8]) -> bool {
     parser.remaining() == 0 && composed == wire
 }
 
-/// The type as hickory knows it.
+/// Hickory's value for the type.
 pub(super) fn to_record_type(rtype: Rtype) -> RecordType {
     RecordType::from(rtype.to_int())
 }
 
-/// Hands the data over to hickory; what it does not know, or would send with other bytes than the
-/// file gave, is kept as the bytes that it is.
+/// Turns the data into hickory's `RData`. Data that hickory does not know, or would send with other bytes than
+/// the file gave, stays a sequence of bytes.
 fn to_hickory(rtype: Rtype, wire: Vec<u8>) -> RData {
     let code = to_record_type(rtype);
     let mut decoder = BinDecoder::new(&wire);
-    // The length is within 16 bits by now.
+    // `read` has checked that the length fits 16 bits.
     match RData::read(&mut decoder, code, Restrict::new(wire.len() as u16)) {
         Ok(rdata) if rdata.record_type() == code && encode(&rdata).as_ref() == Some(&wire) => rdata,
         _ => RData::Unknown {

@@ -1,5 +1,5 @@
-//! Types of another age, which zone files still have: RFC 1035 (WKS), RFC 1183 (X25), RFC 1706 (NSAP),
-//! and DOA, which did not become an RFC.
+//! Obsolete types that zone files still have: RFC 1035 (WKS), RFC 1183 (X25), RFC 1706 (NSAP), and DOA, which
+//! did not become an RFC.
 
 use super::RdataError;
 use super::fields::{Field, Fields, Own, Wire, decimal};
@@ -12,7 +12,7 @@ pub(super) const X25: Own = Own {
         wire.take(len.into()).map(drop)
     },
 };
-/// RFC 1706 §5: "0x" and hexadecimal digits, with dots between them for people.
+/// RFC 1706 §5: "0x" and hexadecimal digits, with dots between them for readability.
 pub(super) const NSAP: Own = Own {
     read: nsap,
     take: rest,
@@ -31,9 +31,9 @@ pub(super) const DOA_DATA: Own = Own {
     },
 };
 
-/// The protocols that have ports (RFC 1035 §3.4.2 has their names), with their numbers.
+/// The protocols that have ports, by their names in RFC 1035 §3.4.2, with their numbers.
 const PROTOCOLS: [(&str, u8); 2] = [("tcp", 6), ("udp", 17)];
-/// The services of RFC 1010, as far as they are still known, with their ports. Others by number.
+/// The services of RFC 1010 that are still known, with their ports. Zone files write others as numbers.
 const SERVICES: [(&str, u16); 24] = [
     ("echo", 7),
     ("discard", 9),
@@ -60,7 +60,7 @@ const SERVICES: [(&str, u16); 24] = [
     ("imap2", 143),
     ("https", 443),
 ];
-/// The bytes of a bitmap of all ports.
+/// The length of a bitmap of all ports, in bytes.
 const MAX_BITMAP_LEN: usize = 65_536 / 8;
 
 fn rest(wire: &mut Wire<'_>) -> Option<()> {
@@ -74,7 +74,7 @@ fn x25(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     let digits = fields.wire.get(1..).unwrap_or_default();
     match token {
         Some(token) if digits.len() < 4 || !digits.iter().all(u8::is_ascii_digit) => {
-            Err(fields.bad(token, "the address has digits alone, four or more"))
+            Err(fields.bad(token, "the address must consist of four or more digits"))
         }
         _ => Ok(()),
     }
@@ -84,7 +84,7 @@ fn nsap(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     let mut token = *fields.take("address")?;
     let text = token.text();
     let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"));
-    let digits = digits.ok_or_else(|| fields.bad(&token, "the address begins with 0x"))?;
+    let digits = digits.ok_or_else(|| fields.bad(&token, "the address must begin with 0x"))?;
     let digits = digits.replace('.', "");
     token.raw = digits.as_bytes();
     fields.hex("address", std::slice::from_ref(&token))
@@ -98,8 +98,12 @@ fn wks(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     let number = number.map(|(_, number)| u64::from(*number));
     let number = number.or_else(|| decimal(protocol.raw));
     let number = number.filter(|number| *number <= u8::MAX.into());
-    let number = number
-        .ok_or_else(|| fields.bad(protocol, "the protocol is tcp, udp or a number up to 255"))?;
+    let number = number.ok_or_else(|| {
+        fields.bad(
+            protocol,
+            "the protocol must be tcp, udp or a number up to 255",
+        )
+    })?;
     fields.put(number, 1);
     let mut bits = vec![0_u8; MAX_BITMAP_LEN];
     let mut len = 0;
@@ -110,7 +114,7 @@ fn wks(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
         let port = port.or_else(|| u16::try_from(decimal(token.raw)?).ok());
         let port = port.ok_or_else(|| {
             let shown = token.shown();
-            let why = format!("no port is known for {shown:?}; write its number, up to 65535");
+            let why = format!("unknown service {shown:?}; write its port number, up to 65535");
             fields.bad(token, &why)
         })?;
         let port = usize::from(port);

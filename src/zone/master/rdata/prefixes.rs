@@ -6,10 +6,10 @@ use std::str::FromStr;
 use super::RdataError;
 use super::fields::{Fields, Own, Wire, decimal};
 
-/// RFC 3123 §4 and §5: any number of prefixes, also none.
+/// RFC 3123 §4 and §5: zero or more prefixes.
 pub(super) const APL: Own = Own { read, take };
 
-/// The address families that have a text form (RFC 3123 §4), with the bits of their addresses.
+/// The address families that have a text form (RFC 3123 §4), with the lengths of their addresses in bits.
 const FAMILIES: [(u16, u8); 2] = [(1, 32), (2, 128)];
 
 fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
@@ -18,7 +18,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
         let item = prefix(&text).ok_or_else(|| {
             fields.bad(
                 token,
-                "a prefix is [!]1:IPv4/length or [!]2:IPv6/length (RFC 3123 §5)",
+                "a prefix must be [!]1:IPv4/length or [!]2:IPv6/length (RFC 3123 §5)",
             )
         })?;
         fields.take("prefix")?;
@@ -27,7 +27,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     Ok(())
 }
 
-/// `[!]family:address/length` as it is on the wire: without the zeros at the end of the address.
+/// Turns `[!]family:address/length` into wire form, which leaves out the zeros at the end of the address.
 fn prefix(text: &str) -> Option<Vec<u8>> {
     let (negated, text) = match text.strip_prefix('!') {
         Some(text) => (0x80, text),
@@ -61,7 +61,7 @@ fn take(wire: &mut Wire<'_>) -> Option<()> {
         let bits = FAMILIES.iter().find(|(number, _)| *number == family);
         let is_legal =
             bits.is_none_or(|&(_, bits)| length <= bits && address.len() <= usize::from(bits / 8));
-        // RFC 3123 §4: without zeros at the end.
+        // RFC 3123 §4: no zeros at the end.
         if !is_legal || address.last() == Some(&0) {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The parameters of service bindings: SVCB and HTTPS (RFC 9460).
 //!
-//! `domain` reads them, too, but takes what is written with a key's number (`key1=\002h2`), which is
-//! its value as it is on the wire, for text of the key's own form, and so sends another value.
+//! `domain` reads them as well, but misreads values behind a key's number (`key1=\002h2`): these are in wire
+//! form, and it reads them in the text form of the key.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,7 +14,7 @@ use super::super::unquote_bytes;
 use super::RdataError;
 use super::fields::{Fields, Own, Wire, decimal};
 
-/// RFC 9460 §2.1 and §2.2: any number of parameters.
+/// RFC 9460 §2.1 and §2.2: zero or more parameters.
 pub(super) const PARAMETERS: Own = Own { read, take };
 
 const MANDATORY: u16 = 0;
@@ -64,7 +64,7 @@ const KEYS: [Key; 10] = [
     key(9, "tls-supported-groups", Form::Groups),
 ];
 
-/// The value of a parameter, and where it stands.
+/// The value of a parameter, and its token for messages.
 struct Parameter<'e, 't> {
     value: Vec<u8>,
     token: &'e Token<'t>,
@@ -75,7 +75,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     while let Some(token) = fields.peek() {
         let (key, value) = parameter(token.raw).map_err(|why| fields.bad(token, &why))?;
         if all.insert(key, Parameter { value, token }).is_some() {
-            return Err(fields.bad(token, "this parameter is there already"));
+            return Err(fields.bad(token, "this parameter occurs twice"));
         }
         fields.take("parameter")?;
     }
@@ -94,7 +94,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Result<(), RdataError> {
     Ok(())
 }
 
-/// RFC 9460 §2.2: in the order of their keys, each once.
+/// RFC 9460 §2.2: the parameters in the order of their keys, each key once.
 fn take(wire: &mut Wire<'_>) -> Option<()> {
     let mut all: Vec<(u16, &[u8])> = Vec::new();
     while !wire.0.is_empty() {
@@ -110,7 +110,7 @@ fn take(wire: &mut Wire<'_>) -> Option<()> {
     contradiction(&all).is_none().then_some(())
 }
 
-/// Reads `key` or `key=value`; the value as it is on the wire.
+/// Reads `key` or `key=value` and returns the value in wire form.
 fn parameter(raw: &[u8]) -> Result<(u16, Vec<u8>), String> {
     let split = raw.iter().position(|&byte| byte == b'=');
     let (name, value) = match split {
@@ -123,7 +123,8 @@ fn parameter(raw: &[u8]) -> Result<(u16, Vec<u8>), String> {
         Some(key) => Some(key.number),
         None => numbered(&name),
     };
-    let number = number.ok_or_else(|| format!("{name:?} is no key; other keys are keyNNNNN"))?;
+    let number = number
+        .ok_or_else(|| format!("{name:?} is not a known key; write other keys as keyNNNNN"))?;
     let value = unquote_bytes(value);
     let wire = value.and_then(|value| match known {
         Some(key) => encode(key.form, value),
@@ -135,7 +136,7 @@ fn parameter(raw: &[u8]) -> Result<(u16, Vec<u8>), String> {
     Ok((number, wire))
 }
 
-/// The number of `keyNNNNN`, which has no zeros in front.
+/// The number of `keyNNNNN`, which has no leading zeros.
 fn numbered(name: &str) -> Option<u16> {
     let digits = name.strip_prefix("key")?;
     let number = u16::try_from(decimal(digits.as_bytes())?).ok()?;
@@ -163,7 +164,7 @@ fn expected(number: u16) -> &'static str {
     }
 }
 
-/// Brings a value into its form on the wire; none if it is not of the form that it should have.
+/// Turns a value into wire form; none if its text does not have the right form.
 fn encode(form: Form, value: Vec<u8>) -> Option<Vec<u8>> {
     let text = || std::str::from_utf8(&value).ok();
     Some(match form {
@@ -188,7 +189,7 @@ fn encode(form: Form, value: Vec<u8>) -> Option<Vec<u8>> {
             };
             let keys: Option<Vec<u16>> = text()?.split(',').map(number).collect();
             let mut keys = keys?;
-            // RFC 9460 §8: on the wire in order.
+            // RFC 9460 §8: the wire form is sorted.
             keys.sort_unstable();
             keys.into_iter().flat_map(u16::to_be_bytes).collect()
         }
@@ -200,8 +201,8 @@ fn list<const N: usize>(text: &str, item: impl Fn(&str) -> Option<[u8; N]>) -> O
     Some(items?.concat())
 }
 
-/// Names of protocols, each with its length before it. A list is escaped once more than the string
-/// that it is written as (RFC 9460 appendix A.1).
+/// Names of protocols, each with its length before it. The list has escapes of its own, beside those of the
+/// string that contains it (RFC 9460 appendix A.1).
 fn protocols(list: &[u8]) -> Option<Vec<u8>> {
     let mut names = vec![Vec::new()];
     let mut bytes = list.iter();
@@ -220,7 +221,7 @@ fn protocols(list: &[u8]) -> Option<Vec<u8>> {
     Some(wire)
 }
 
-/// Whether a value on the wire is one of this key.
+/// Whether a value in wire form is legal for this key.
 fn is_legal(key: u16, value: &[u8]) -> bool {
     let is_list = |len: usize| !value.is_empty() && value.len().is_multiple_of(len);
     match form_of(key) {
@@ -230,12 +231,12 @@ fn is_legal(key: u16, value: &[u8]) -> bool {
         Some(Form::Ipv4) => is_list(4),
         Some(Form::Ipv6) => is_list(16),
         Some(Form::Config) => !value.is_empty(),
-        // RFC 9461 §5: a template "MUST contain a 'dns' variable"; the rest is the client's to read.
+        // RFC 9461 §5: a template "MUST contain a 'dns' variable". Clients check the rest.
         Some(Form::Path) => {
             let text = std::str::from_utf8(value);
             text.is_ok_and(|text| text.starts_with('/') && text.contains("dns"))
         }
-        // RFC 9460 §8: "in strictly increasing numeric order", and without itself.
+        // RFC 9460 §8: "in strictly increasing numeric order", and without the key `mandatory`.
         Some(Form::Keys) => {
             let keys = value.chunks(2);
             is_list(2) && value[..2] != [0, 0] && keys.is_sorted_by(|a, b| a < b)
@@ -249,7 +250,7 @@ fn is_legal(key: u16, value: &[u8]) -> bool {
     }
 }
 
-/// RFC 9460 §7.1.1: names of one byte or more, at least one, each with its length before it.
+/// RFC 9460 §7.1.1: one or more names, each of one or more bytes with its length before it.
 fn are_protocols(value: &[u8]) -> bool {
     let mut rest = value;
     while let Some((&len, tail)) = rest.split_first() {
@@ -261,16 +262,16 @@ fn are_protocols(value: &[u8]) -> bool {
     !value.is_empty()
 }
 
-/// Parameters, in the order of their keys, that cannot stand together: the key of the one to blame, and why.
+/// Checks parameters, in the order of their keys, against each other. Returns the key of a wrong one, and why.
 fn contradiction(all: &[(u16, &[u8])]) -> Option<(u16, &'static str)> {
     let find = |wanted: u16| all.binary_search_by_key(&wanted, |&(key, _)| key);
     let has = |key| find(key).is_ok();
     let listed = find(MANDATORY).map_or(&[][..], |place| all[place].1);
     let is_missing = |key: &[u8]| !has(u16::from_be_bytes([key[0], key[1]]));
-    // Their values are legal by now: of even length.
+    // The values have been checked: this one has an even length.
     if listed.chunks_exact(2).any(is_missing) {
         // RFC 9460 §8
-        return Some((MANDATORY, "a mandatory key is not there"));
+        return Some((MANDATORY, "a key that mandatory lists is missing"));
     }
     if has(NO_DEFAULT_ALPN) && !has(ALPN) {
         // RFC 9460 §7.1.1
