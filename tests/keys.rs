@@ -118,10 +118,10 @@ fn from_the_first_key_to_a_zone_without_signatures() {
     assert_eq!(ds[0]["tag"].to_string(), old);
     assert_eq!(ds[0]["digest"], out[start.len()..].trim());
     let (out, _) = operator.does(&format!("keys ds --seen {old} --ttl 0"));
-    assert!(out.contains("that is early"), "{out}");
+    assert!(out.contains("was published too early"), "{out}");
     let told = operator.refused(&format!("keys retire {old}"));
     assert!(
-        told.contains("no other key could sign the DNSKEY records"),
+        told.contains("no other key could then sign the DNSKEY records"),
         "{told}"
     );
 
@@ -129,7 +129,9 @@ fn from_the_first_key_to_a_zone_without_signatures() {
     let new = operator.generate("");
     let told = operator.refused(&format!("keys retire {old}"));
     assert!(
-        told.contains(&format!("its successor {new} has no DS record")),
+        told.contains(&format!(
+            "the DS record of its successor {new} is not confirmed"
+        )),
         "{told}"
     );
     assert_eq!(operator.does("keys ds").0.lines().count(), 2);
@@ -163,19 +165,19 @@ fn from_the_first_key_to_a_zone_without_signatures() {
     assert!(told.contains("signs the DNSKEY records"), "{told}");
     let (out, _) = operator.does("keys retire --all");
     assert!(
-        out.contains("is asked to remove all DS records of s.example.com"),
+        out.contains("ask the parent zone to remove all DS records of s.example.com"),
         "{out}"
     );
     let (out, err) = operator.does("keys ds");
     assert!(
-        out.is_empty() && err.contains("is to have no DS record"),
+        out.is_empty() && err.contains("should publish no DS record"),
         "{out}{err}"
     );
     let told = operator.refused("keys generate");
-    assert!(told.contains("is being unsigned since"), "{told}");
+    assert!(told.contains("is being unsigned"), "{told}");
     let (out, _) = operator.does(&format!("keys ds --gone {new}"));
     assert!(
-        out.contains("[zone.dnssec] can be taken out of the configuration"),
+        out.contains("[zone.dnssec] can be removed from the configuration"),
         "{out}"
     );
     assert!(operator.list()["unsigning"].is_string());
@@ -188,7 +190,7 @@ fn two_keys_with_a_role_each() {
     let ksk = operator.generate("--role ksk --algorithm ed25519");
     let told = operator.refused("keys generate --role zsk --algorithm ecdsap256sha256");
     assert!(
-        told.contains("all keys of a zone have one algorithm"),
+        told.contains("all keys of a zone must have the same algorithm"),
         "{told}"
     );
     assert_eq!(operator.run("check").status.code(), Some(1));
@@ -209,7 +211,7 @@ fn two_keys_with_a_role_each() {
     for args in ["check", "keys list"] {
         let (_, told) = operator.does(args);
         let warning = format!(
-            "{}: others than the file's owner can read or change this private key; mode 0600 would prevent it",
+            "{}: users other than the owner can read or change this private key; set its mode to 0600",
             pem.display()
         );
         assert!(told.contains(&warning), "{args}: {told}");
@@ -240,8 +242,8 @@ fn a_list_that_is_lost_is_no_new_beginning() {
     std::fs::remove_file(keys.join("keys.toml")).unwrap();
     let told = format!(
         "tinyns: DIR/keys/s.example.com: keys.toml is missing, but there is \
-         DIR/keys/s.example.com/Ks.example.com.+013+{old:0>5}.pem; bring it back, for without it nobody knows \
-         which key signs the zone; if none of the keys is in use, remove them"
+         DIR/keys/s.example.com/Ks.example.com.+013+{old:0>5}.pem; restore keys.toml, which \
+         says when each key signs the zone; if no key is in use, remove the keys"
     );
     for args in ["keys generate", "keys list", "keys ds"] {
         assert_eq!(operator.refused(args), told, "{args}");

@@ -211,12 +211,12 @@ fn bad_values_are_usage_errors() {
     );
     check_refused(
         "tinyns keys generate --role sep",
-        "error: invalid value 'sep' for '--role <csk|ksk|zsk>': neither csk nor ksk nor zsk",
+        "error: invalid value 'sep' for '--role <csk|ksk|zsk>': must be csk, ksk or zsk",
     );
     check_refused(
         "tinyns keys generate --algorithm rsasha256",
-        "error: invalid value 'rsasha256' for '--algorithm <ecdsap256sha256|ed25519>': neither \
-         ecdsap256sha256 nor ed25519",
+        "error: invalid value 'rsasha256' for '--algorithm <ecdsap256sha256|ed25519>': must be \
+         ecdsap256sha256 or ed25519",
     );
     check_refused(
         "tinyns keys retire 1 --at tomorrow",

@@ -1,9 +1,9 @@
-//! Denial of existence: compact, as RFC 9824 has it. One NSEC record at the very name that was asked for says
-//! which types it has, or that there is no such name.
+//! Compact denial of existence (RFC 9824). One NSEC record at the name of the query says which types the name has,
+//! or that the name does not exist.
 //!
-//! Nobody learns another name from it, so a zone cannot be walked; and where NSEC3 would hide names behind
-//! hashes that can be computed for guesses, here is nothing to guess at. It takes one signature a denial; the
-//! three NSEC3 records of RFC 7129 §5.5 would take three, for longer replies (RFC 9824 §4).
+//! The record names no other name, so nobody can walk the zone. NSEC3 would only hide names behind hashes, which
+//! can be computed for guessed names. A denial takes one signature; the three NSEC3 records of RFC 7129 §5.5 would
+//! take three, and make replies longer (RFC 9824 §4).
 
 use crate::base::name::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
@@ -14,24 +14,24 @@ pub const TYPE_RRSIG: u16 = 46;
 /// The mark of a name that does not exist (RFC 9824 §2).
 pub const TYPE_NXNAME: u16 = 128;
 
-/// How the name right behind another is made.
+/// How the next name behind another is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Successor {
-    /// The very next one, which is below it (RFC 9824 §3.1).
+    /// The next name in canonical order, which is below the name (RFC 9824 §3.1).
     Below,
-    /// The next one that is not below it: what is below a zone cut is somebody else's (RFC 9824 §3.4).
+    /// The next name that is not below the name: names below a zone cut belong to another zone (RFC 9824 §3.4).
     Beside,
 }
 
-/// The data of an NSEC record (RFC 4034 §4.1) for a name in lower case in the zone with this apex, which has
-/// these types beside NSEC and RRSIG.
+/// The data of an NSEC record (RFC 4034 §4.1) for a name in the zone with this apex. The name has these types
+/// beside NSEC and RRSIG. Names are in wire form and lower case.
 pub fn nsec(owner: &[u8], apex: &[u8], successor: Successor, types: &[u16]) -> Vec<u8> {
     let mut data = next_name(owner, apex, successor);
     push_bitmap(&mut data, types);
     data
 }
 
-/// The name behind another in a zone, in lower case and wire form.
+/// The name behind another in a zone, in wire form and lower case.
 fn next_name(owner: &[u8], apex: &[u8], successor: Successor) -> Vec<u8> {
     let has_room = |bytes: usize| owner.len() + bytes <= MAX_NAME_LEN;
     if successor == Successor::Below && has_room(2) {
@@ -44,14 +44,14 @@ fn next_name(owner: &[u8], apex: &[u8], successor: Successor) -> Vec<u8> {
     incremented(label, rest, apex)
 }
 
-/// The next name where no byte can be added (RFC 4471 §3.1.2): the last byte of the label is made larger. One
-/// that cannot be is left out, as is a label that has none left.
+/// The next name where no byte can be added (RFC 4471 §3.1.2): the last byte of the label is incremented. A byte
+/// of 0xFF is removed instead, and so is a label without bytes.
 fn incremented(label: &[u8], rest: &[u8], apex: &[u8]) -> Vec<u8> {
     match label.split_last() {
         Some((0xFF, shorter)) => incremented(shorter, rest, apex),
         Some((&byte, shorter)) => {
             let next = match byte + 1 {
-                // Upper case sorts as lower case does (RFC 4034 §6.1).
+                // RFC 4034 §6.1: upper case sorts as lower case.
                 b'A'..=b'Z' => b'Z' + 1,
                 next => next,
             };
@@ -61,7 +61,7 @@ fn incremented(label: &[u8], rest: &[u8], apex: &[u8]) -> Vec<u8> {
             let (label, rest) = split(rest);
             incremented(label, rest, apex)
         }
-        // RFC 4034 §4.1.1: behind the last name of a zone comes its apex.
+        // RFC 4034 §4.1.1: the apex follows the last name of the zone.
         None => apex.to_vec(),
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc4034_6_1_whatever_the_name_the_next_one_is_behind_it_and_legal() {
+    fn rfc4034_6_1_the_next_name_is_legal_and_sorts_behind() {
         let label = |byte: u8, len: usize| [&[len as u8][..], &vec![byte; len]].concat();
         for byte in [0, 1, b'@', b'a', b'z', 0xFE, 0xFF] {
             for tail in [49, 50, 51, 52] {

@@ -1,7 +1,7 @@
-//! DS records: what a parent zone has of a key (RFC 4034 §5), and the CDS records that ask for them
-//! (RFC 7344 §3.1), whose data are the same.
+//! DS records: the digest of a key in the parent zone (RFC 4034 §5). The CDS records that ask the parent for them
+//! have the same data (RFC 7344 §3.1).
 //!
-//! The digest is SHA-256 (RFC 4509), which every validator knows and every registry takes (RFC 8624 §3.3).
+//! The digest is SHA-256 (RFC 4509), which every validator supports and every registry accepts (RFC 8624 §3.3).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::base::name::ZoneName;
 
 /// The data of the CDS record that asks for all DS records to be removed: `0 0 0 00` (RFC 8078 §4).
 pub const DELETE_CDS: [u8; 5] = [0; 5];
-/// The data of the CDNSKEY record that asks for the same: `0 3 0 AA==` (RFC 8078 §4).
+/// The data of the CDNSKEY record with the same meaning: `0 3 0 AA==` (RFC 8078 §4).
 pub const DELETE_CDNSKEY: [u8; 5] = [0, 0, 3, 0, 0];
 
 /// The data of a DS record.
@@ -30,7 +30,7 @@ impl Ds {
     /// The digest type of SHA-256 (RFC 4509 §2.2).
     pub const DIGEST_TYPE: u8 = 2;
 
-    /// That of a key of the zone of this origin.
+    /// The DS record of a key of the zone with this origin.
     pub fn of(origin: &ZoneName, key: &SigningKey) -> Self {
         Self {
             tag: key.tag(),
@@ -49,7 +49,7 @@ impl Ds {
         .concat()
     }
 
-    /// The digest in hexadecimal, in upper case as registries show it.
+    /// The digest in upper-case hexadecimal digits, as registries show it.
     pub fn hex_digest(&self) -> String {
         self.digest
             .iter()
@@ -73,7 +73,7 @@ fn key_digest(origin: &ZoneName, dnskey: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
     let mut text = origin.wire().to_vec();
     text.extend(dnskey);
     let mut bytes = [0; SHA256_OUTPUT_LEN];
-    // SHA-256 has as many bytes as the array.
+    // A SHA-256 digest has the length of the array.
     bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
     bytes
 }
@@ -112,7 +112,7 @@ mod tests {
         );
     }
 
-    /// RFC 8080 §6.1; case does not count (RFC 4034 §6.2).
+    /// RFC 8080 §6.1; the letter case of the name does not matter (RFC 4034 §6.2).
     #[test]
     fn ds_of_ed25519() {
         check(

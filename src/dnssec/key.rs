@@ -16,7 +16,7 @@ const SECURE_ENTRY_POINT: u16 = 0x0001;
 /// The length of a signature of either algorithm, in bytes (RFC 6605 §4, RFC 8080 §4).
 pub const SIGNATURE_LEN: usize = 64;
 
-/// How a key signs. Both sign fast and shortly, which is what signing online takes (RFC 9824 §8).
+/// The algorithm of a key. Both are fast and make short signatures, which online signing needs (RFC 9824 §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// ECDSA over P-256 with SHA-256 (RFC 6605).
@@ -25,7 +25,7 @@ pub enum Algorithm {
     Ed25519,
 }
 
-/// What a key is for.
+/// The role of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Signs everything, and has a DS record in the parent zone (a combined signing key, RFC 6781 §3.1).
@@ -36,7 +36,7 @@ pub enum Role {
     Zsk,
 }
 
-/// What a key may have to sign.
+/// The records that a key may have to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
     /// The DNSKEY, CDS and CDNSKEY records.
@@ -45,14 +45,14 @@ pub enum Duty {
     Zone,
 }
 
-/// A private key that could not be used.
+/// Why a private key cannot be used or made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is no key of this algorithm.
-    #[error("it is not a private key of {0} in PKCS#8")]
+    /// It is not a key of this algorithm.
+    #[error("not a private key of {0} in PKCS#8")]
     NotAKey(Algorithm),
-    /// The system had no random numbers for a signature or a key.
-    #[error("the system gives no random numbers")]
+    /// The operating system had no random numbers for a signature or a key.
+    #[error("the operating system provides no random numbers")]
     NoRandom,
 }
 
@@ -87,7 +87,7 @@ impl Algorithm {
         }
     }
 
-    /// That of this name, in any case.
+    /// The algorithm of this name, in any letter case.
     pub fn parse(name: &str) -> Option<Self> {
         let all = [Self::EcdsaP256Sha256, Self::Ed25519];
         all.into_iter()
@@ -122,13 +122,13 @@ impl Role {
         }
     }
 
-    /// That of this name.
+    /// The role of this name.
     pub fn parse(name: &str) -> Option<Self> {
         let all = [Self::Csk, Self::Ksk, Self::Zsk];
         all.into_iter().find(|role| role.name() == name)
     }
 
-    /// What a key with this role has to sign.
+    /// The records that a key with this role signs.
     pub fn duties(self) -> &'static [Duty] {
         match self {
             Self::Csk => &[Duty::Keys, Duty::Zone],
@@ -137,14 +137,14 @@ impl Role {
         }
     }
 
-    /// Whether the parent zone has a DS record of such a key.
+    /// Whether a key with this role has a DS record in the parent zone.
     pub fn has_ds(self) -> bool {
         self.duties().contains(&Duty::Keys)
     }
 }
 
 impl Duty {
-    /// The role of a key that has this duty alone.
+    /// The role of a key that has only this duty.
     pub fn role(self) -> Role {
         match self {
             Self::Keys => Role::Ksk,
@@ -163,7 +163,7 @@ impl fmt::Display for Duty {
 }
 
 impl SigningKey {
-    /// A key from its PKCS#8 document in DER (RFC 5958), with the public half in it or without.
+    /// A key from its PKCS#8 document in DER (RFC 5958), with or without the public half.
     ///
     /// # Errors
     /// [`KeyError::NotAKey`].
@@ -174,13 +174,13 @@ impl SigningKey {
                 let random = SystemRandom::new();
                 let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
                 let pair = EcdsaKeyPair::from_pkcs8(curve, der, &random).map_err(no_key)?;
-                // Without the first byte, which says that it is not compressed (RFC 6605 §4).
+                // RFC 6605 §4: without the first byte, which says that the point is not compressed.
                 let public = pair.public_key().as_ref().split_first();
                 let public = public.map_or(Vec::new(), |(_, point)| point.to_vec());
                 (Pair::Ecdsa(pair), public)
             }
             Algorithm::Ed25519 => {
-                // What other programs write has no public half; this one makes it.
+                // Keys that other programs write have no public half. Ring computes it.
                 let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(no_key)?;
                 let public = pair.public_key().as_ref().to_vec();
                 (Pair::Ed25519(pair), public)
@@ -198,12 +198,12 @@ impl SigningKey {
         })
     }
 
-    /// What it is for.
+    /// Its role.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// How it signs.
+    /// Its algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -218,7 +218,7 @@ impl SigningKey {
         &self.dnskey
     }
 
-    /// Signs.
+    /// Signs a message.
     ///
     /// # Errors
     /// [`KeyError::NoRandom`].
@@ -260,9 +260,9 @@ pub fn key_tag(dnskey: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    /// RFC 8080 §6.1, and RFC 6605 §6.1 for the tag of a key that is not ours.
+    /// The keys of RFC 8080 §6.1 and RFC 6605 §6.1.
     #[test]
-    fn tags_are_those_of_the_rfcs() {
+    fn rfc4034_appendix_b_key_tags() {
         use domain::utils::base64;
         let seed: Vec<u8> = base64::decode("ODIyNjAzODQ2MjgwODAxMjI2NDUxOTAyMDQxNDIyNjI=").unwrap();
         let head = [

@@ -1,12 +1,12 @@
-//! DNSSEC (RFC 9364): zones are signed as they are answered from.
+//! DNSSEC (RFC 9364): the server signs answers as it makes them.
 //!
 //! ```text
-//!   keys     directory of a zone ── which keys there are, and what each does when ── ZoneKeys at a time
-//!   key      one key: its file, its tag, its signatures
-//!   ds       what the parent zone has of a key
-//!   sign     an RRset in canonical form ── RRSIG
-//!   denial   a name and its types ── NSEC
-//!   signing  a zone's keys as they are now
+//!   keys/         directory of a zone ── its keys and their times ── the keys that sign at a time
+//!   key           one key: its role, its tag, its signatures
+//!   ds            the DS record of a key
+//!   rrsig         an RRset in canonical form ── RRSIG
+//!   denial        a name and its types ── NSEC
+//!   zone_signing  the keys that sign a zone now
 //! ```
 
 pub mod denial;
@@ -27,21 +27,21 @@ pub struct DnssecConfig {
     pub keys: PathBuf,
     /// For how long a signature is valid after it is made; 1 hour to 90 days.
     pub signature_validity: u32,
-    /// By how much that is shortened at most, so that not all signatures end at once; less than a quarter of
-    /// the validity.
+    /// The most by which the validity of a signature is shortened, so that not all signatures expire at once; less
+    /// than a quarter of the validity.
     pub signature_jitter: u32,
-    /// By how much signatures begin before they are made, for validators whose clocks are slow; 0 to 1 day.
+    /// How long before its creation a signature becomes valid, for validators whose clocks are slow; 0 to 1 day.
     pub inception_offset: u32,
     /// The TTL of the DNSKEY, CDS and CDNSKEY records; 1 to a quarter of the validity.
     pub dnskey_ttl: u32,
-    /// How long it takes at most until all servers of the zone answer with a change of its keys; 0 to 7 days.
+    /// The longest time until all servers of the zone answer with changed keys; 0 to 7 days.
     pub propagation_delay: u32,
 }
 
 impl DnssecConfig {
     /// The largest TTL that a signed record may have, in seconds: a quarter of the validity of signatures. A
-    /// signature is made anew when half of its time is over, and may be shorter by another quarter; what is
-    /// left then is as long as it may be in a cache.
+    /// signature is replaced when half of its life is over, and the jitter may take another quarter. A cache may
+    /// keep it for the last quarter.
     pub fn max_ttl(&self) -> u32 {
         self.signature_validity / 4
     }

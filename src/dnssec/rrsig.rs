@@ -16,38 +16,37 @@ pub struct CanonicalSet<'a> {
     pub owner: &'a [u8],
     /// The type.
     pub rtype: u16,
-    /// The TTL that the set has in the zone, in seconds.
+    /// The TTL of the set in the zone, in seconds.
     pub ttl: u32,
     /// The data of the records in canonical form, see [`canonical`], sorted, each once.
     pub data: &'a [Vec<u8>],
 }
 
-/// How long signatures are valid, and when they are made anew.
+/// How long signatures are valid, and when they are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// From when a signature is made until it ends, in seconds.
+    /// The time from the creation of a signature to its expiration, in seconds.
     pub validity: u32,
-    /// By how much less this may be, so that not all of them end at once, in seconds; less than a quarter of
-    /// the validity.
+    /// The most by which that time is shortened, in seconds, so that not all signatures expire at once; less than
+    /// a quarter of the validity.
     pub jitter: u32,
-    /// How long before it is made a signature is valid already, in seconds: for resolvers whose clocks are
-    /// behind.
+    /// How long before its creation a signature becomes valid, in seconds, for resolvers whose clocks are slow.
     pub inception_offset: u32,
 }
 
 /// When a signature is valid, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// From then on.
+    /// The first time at which it is valid.
     pub inception: UnixTime,
-    /// Up to then.
+    /// The time up to which it is valid.
     pub expiration: UnixTime,
-    /// From then on it is to be made anew: half of its life is over.
+    /// The time from which it should be replaced: half of its life is over.
     pub renewal: UnixTime,
 }
 
 impl Validity {
-    /// The period of a signature that is made now; `spread` chooses within the jitter.
+    /// The period of a signature that is made now. `spread`, any number, chooses the point within the jitter.
     pub fn period(&self, now: UnixTime, spread: u64) -> Period {
         let early = spread % (u64::from(self.jitter) + 1);
         let life = u64::from(self.validity).saturating_sub(early);
@@ -59,7 +58,7 @@ impl Validity {
     }
 }
 
-/// Signs an RRset with each of these keys; gives the data of the RRSIG records. `signer` is the name of the
+/// Signs an RRset with each of these keys and returns the data of the RRSIG records. `signer` is the name of the
 /// zone in wire form and lower case.
 ///
 /// # Errors
@@ -107,13 +106,13 @@ fn push_records(to: &mut Vec<u8>, set: &CanonicalSet<'_>) {
         to.extend(set.rtype.to_be_bytes());
         to.extend(CLASS_IN.to_be_bytes());
         to.extend(set.ttl.to_be_bytes());
-        // Data has 65,535 bytes at most.
+        // The data of a record has 65,535 bytes at most.
         to.extend((data.len() as u16).to_be_bytes());
         to.extend(data);
     }
 }
 
-/// The number of labels of an owner (RFC 4034 §3.1.3): without the root, and without a `*` in front.
+/// The number of labels of an owner (RFC 4034 §3.1.3), without the root and without a leading `*`.
 fn labels(owner: &[u8]) -> u8 {
     let is_wildcard = owner.starts_with(b"\x01*");
     let mut rest = owner;
@@ -125,9 +124,9 @@ fn labels(owner: &[u8]) -> u8 {
     number - u8::from(is_wildcard)
 }
 
-/// Where the names stand in the data of a type whose names are in lower case in canonical form: behind so
-/// many bytes, so many of them (RFC 4034 §6.2, RFC 6840 §5.1). The types that a zone can have; NAPTR has
-/// strings before its name.
+/// The names that canonical form has in lower case in the data of a type (RFC 4034 §6.2, RFC 6840 §5.1): the
+/// number of bytes before the first, and the number of names. Only types that a zone can have; NAPTR is not here,
+/// because it has strings before its name.
 fn names_of(rtype: u16) -> Option<(usize, usize)> {
     Some(match rtype {
         // NS, MD, MF, CNAME, MB, MG, MR, PTR, DNAME
@@ -146,7 +145,7 @@ fn names_of(rtype: u16) -> Option<(usize, usize)> {
 
 const TYPE_NAPTR: u16 = 35;
 
-/// Brings the data of a record, whose names are not compressed, into canonical form.
+/// Turns the data of a record, with uncompressed names, into canonical form.
 pub fn canonical(rtype: u16, mut data: Vec<u8>) -> Vec<u8> {
     let place = match rtype {
         TYPE_NAPTR => Some((4 + strings_len(data.get(4..).unwrap_or_default(), 3), 1)),
@@ -160,7 +159,7 @@ pub fn canonical(rtype: u16, mut data: Vec<u8>) -> Vec<u8> {
     data
 }
 
-/// How long so many character-strings are, in bytes.
+/// The length of the first character-strings of the data, in bytes.
 fn strings_len(mut data: &[u8], strings: usize) -> usize {
     let all = data.len();
     for _ in 0..strings {
@@ -170,7 +169,7 @@ fn strings_len(mut data: &[u8], strings: usize) -> usize {
     all - data.len()
 }
 
-/// Brings the name at this place into lower case; gives the place behind it.
+/// Turns the name at this place into lower case and returns the place behind it.
 fn lower_name(data: &mut [u8], mut at: usize) -> usize {
     while let Some(&len @ 1..) = data.get(at) {
         let label = at + 1..at + 1 + usize::from(len);
@@ -220,10 +219,10 @@ mod tests {
             b"ABCD\x01U\x03SIP\0\x01A\0",
             b"ABCD\x01U\x03SIP\0\x01a\0",
         );
-        // RFC 6840 §5.1: not NSEC; nor what is no name.
+        // RFC 6840 §5.1: names in NSEC records stay as they are, and so does data that is not a name.
         check(47, b"\x01A\0", b"\x01A\0");
         check(16, b"\x01A", b"\x01A");
-        // What is cut off makes no trouble.
+        // Truncated data.
         check(15, b"A", b"A");
         check(5, b"\x05A", b"\x05A");
         check(35, b"ABCD\x09U", b"ABCD\x09U");

@@ -1,4 +1,4 @@
-//! How a zone is signed now.
+//! The keys that sign a zone now.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,13 +11,12 @@ use super::rrsig::Validity;
 use crate::base::clock::UnixTime;
 use crate::base::name::ZoneName;
 
-/// The keys of a zone as they are now, and how long signatures are valid.
+/// The current keys of a zone, and how long signatures are valid.
 #[derive(Debug)]
 pub struct Signing {
     config: DnssecConfig,
     origin: ZoneName,
-    /// All keys, and what they do when. Held while the ones that sign are exchanged, so that of two readers of
-    /// the clock the later one wins.
+    /// All keys and their times. Locked while `keys` is replaced, so that the later of two replacements stays.
     ring: Mutex<KeyRing>,
     keys: ArcSwap<ZoneKeys>,
 }
@@ -37,12 +36,12 @@ impl Signing {
         })
     }
 
-    /// Reads the keys again. What was made with the old ones is to be forgotten afterwards.
+    /// Reads the keys again. The caller must then drop all signatures that were made with the old keys.
     ///
     /// # Errors
-    /// As [`KeyRing::load`]; and [`KeysError::Lost`] where the list does not have a key that signs now, as after a
-    /// new beginning in an empty directory: the DS record in the parent zone may be of that key. The keys are then as
-    /// they were.
+    /// As [`KeyRing::load`]; and [`KeysError::Lost`] if a key that signs now is missing in the list, for example
+    /// because keys were made in a new directory: the DS record in the parent zone may be that of the missing key.
+    /// After an error the keys are as before.
     pub fn reload(&self, now: UnixTime) -> Result<(), KeysError> {
         let new = KeyRing::load(&self.config, &self.origin, now)?;
         let keys = self.keys.load();
@@ -59,10 +58,10 @@ impl Signing {
         Ok(())
     }
 
-    /// Has those keys sign whose time it is. Returns whether they are others than before; what was made with
-    /// those is to be forgotten then.
+    /// Switches to the keys that sign at this time. Returns whether they have changed; the caller must then drop
+    /// all signatures that were made with the old keys.
     pub fn turn(&self, now: UnixTime) -> bool {
-        // Also where a clock that was ahead was set right.
+        // `now` is before `from` if the clock was ahead and has been set back.
         let is_due = |keys: &ZoneKeys| {
             keys.until.is_some_and(|until| until <= now) || keys.from.is_some_and(|from| now < from)
         };
@@ -74,13 +73,13 @@ impl Signing {
         true
     }
 
-    /// What there is to say of the files of the keys, a line each.
+    /// Warnings about the files of the keys, a line each.
     pub fn warnings(&self) -> Vec<String> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.warnings().to_vec()
     }
 
-    /// The keys. Hold them for one answer, not longer.
+    /// The current keys. Hold the guard for one answer, not longer.
     pub fn keys(&self) -> Guard<Arc<ZoneKeys>> {
         self.keys.load()
     }

@@ -1,7 +1,7 @@
-//! `tinyns keys`: the keys of signed zones, from the first to the last.
+//! `tinyns keys`: makes, shows and retires the keys of signed zones.
 //!
-//! Only `generate`, `retire` and what `ds` is told change anything, and all that they change is in the
-//! directory of the keys. A server need not run. One that does takes the change over on SIGHUP.
+//! `generate`, `retire`, `ds --seen` and `ds --gone` change the directory of the keys, and nothing else. A server
+//! need not run. A running server reads the directory again on SIGHUP.
 
 mod report;
 
@@ -19,25 +19,25 @@ use crate::dnssec::DnssecConfig;
 use crate::dnssec::ds::Ds;
 use crate::dnssec::key::{Algorithm, Role};
 use crate::dnssec::keys::KeysError;
-use crate::dnssec::keys::directory::{LockedDirectory, key_file, read_key};
+use crate::dnssec::keys::directory::{LockedDirectory, key_file, read_key, read_list};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
-use crate::dnssec::keys::plan::DEFAULT_DS_TTL;
+use crate::dnssec::keys::parent::DEFAULT_DS_TTL;
 
 /// The largest TTL (RFC 2181 §8), in seconds.
 const MAX_DS_TTL: i64 = 0x7FFF_FFFF;
 
 pub(super) const KEYS_HELP: &str = "\
 Examples:
-  tinyns keys generate                  the first key signs at once; a further one is to replace it
-  tinyns keys list                      what each key does, and what can be done when
-  tinyns keys ds                        what the parent zone is to be given
-  tinyns keys ds --seen 12345           it has it now
-  tinyns keys retire 12345              the next one signs; refused as long as that is not safe
-  tinyns keys retire --all              the way back to a zone without signatures
+  tinyns keys generate                  make the first key, which signs at once, or a successor
+  tinyns keys list                      show the state of each key, and the next steps
+  tinyns keys ds                        print the DS records for the parent zone
+  tinyns keys ds --seen 12345           confirm that the parent zone publishes the DS record
+  tinyns keys retire 12345              let the successor sign; refused while that is not safe
+  tinyns keys retire --all              begin to unsign the zone
 
 A zone is signed if [[zone]] has a section [zone.dnssec], which names the directory of its keys. Run
-these commands as the user that the server runs as, with its configuration. A server takes changes over
-on SIGHUP; other servers of the zone need a copy of the directory: the .pem files first, keys.toml last.";
+these commands as the user that the server runs as, with its configuration. A server reads changes on
+SIGHUP. Other servers of the zone need a copy of the directory: the .pem files first, keys.toml last.";
 
 const GENERATE_HELP: &str = "\
 Examples:
@@ -45,8 +45,8 @@ Examples:
   tinyns keys generate --algorithm ed25519
   tinyns keys generate --role ksk && tinyns keys generate --role zsk
 
-The first key of a zone signs at once. A further one is in the DNSKEY records at once, and signs when
-another one is retired. All keys of a zone have one algorithm.";
+The first key of a zone signs at once. A further key enters the DNSKEY records at once, and signs when
+another key is retired. All keys of a zone have the same algorithm.";
 
 const LIST_HELP: &str = "\
 Examples:
@@ -55,13 +55,13 @@ Examples:
 
 const DS_HELP: &str = "\
 Examples:
-  tinyns keys ds                              DS records that the parent zone is to have
+  tinyns keys ds                              print the DS records that the parent zone needs
   tinyns keys ds 12345 --json
-  tinyns keys ds --seen 12345 --ttl 3600      all its servers have that of this key since now
+  tinyns keys ds --seen 12345 --ttl 3600      confirm that all its servers publish the record
   tinyns keys ds --gone 12345 --since 2030-01-31T12:00:00Z
 
-What the parent zone has nobody can derive from the keys: look there (dig DS ZONE @SERVER, for each of its
-servers), and say so. Much depends on it that this is true.";
+tinyns cannot see what the parent publishes. Check every parent server first (dig DS ZONE @SERVER);
+a wrong confirmation can make the zone bogus.";
 
 const RETIRE_HELP: &str = "\
 Examples:
@@ -69,38 +69,38 @@ Examples:
   tinyns keys retire 12345 --at 2030-01-31T12:00:00Z
   tinyns keys retire --all
 
-It is refused, with the time from which on it is safe, as long as a resolver may have something in its
-cache that would not fit. The key leaves the DNSKEY records by itself when none needs it any more.";
+While a resolver may have records in its cache that the successor does not fit, the command is refused,
+with the time from which it is safe. The key leaves the DNSKEY records by itself when no cache needs it.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a key
     #[command(after_help = GENERATE_HELP)]
     Generate(GenerateArgs),
-    /// Show the keys, and what can be done with them when
+    /// Show the keys, their states, and the next steps
     #[command(after_help = LIST_HELP)]
     List(ListArgs),
-    /// Print DS records for the parent zone, or tell what it has
+    /// Print DS records for the parent zone, or confirm what it publishes
     #[command(after_help = DS_HELP)]
     Ds(DsArgs),
-    /// Have a key sign no more, and another one in its place
+    /// Replace a key by its successor, or begin to unsign the zone
     #[command(after_help = RETIRE_HELP)]
     Retire(RetireArgs),
 }
 
 #[derive(Debug, Args)]
 struct ZoneArgs {
-    /// The zone; needed where several are signed
+    /// The zone; needed if several zones are signed
     #[arg(long, value_name = "ORIGIN", value_parser = ZoneName::parse)]
     zone: Option<ZoneName>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
-    /// What it is for: all, the keys, or the zone's records
+    /// What it signs: everything (csk), the DNSKEY records (ksk), or all other records (zsk)
     #[arg(long, value_name = "csk|ksk|zsk", default_value = "csk", value_parser = parse_role)]
     role: Role,
-    /// How it signs; without it as the zone's other keys, or by ECDSA
+    /// Its algorithm [default: that of the zone's other keys, or ecdsap256sha256]
     #[arg(long, value_name = "ecdsap256sha256|ed25519", value_parser = parse_algorithm)]
     algorithm: Option<Algorithm>,
     #[command(flatten)]
@@ -118,26 +118,26 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DsArgs {
-    /// The key; without it those of which the parent zone is to have the DS record
-    #[arg(conflicts_with = "told")]
+    /// The key [default: all keys whose DS records the parent zone needs]
+    #[arg(conflicts_with = "confirmation")]
     tag: Option<u16>,
     /// Print JSON instead
-    #[arg(long, conflicts_with = "told")]
+    #[arg(long, conflicts_with = "confirmation")]
     json: bool,
-    /// All servers of the parent zone have the DS record of this key
-    #[arg(long, value_name = "TAG", group = "told")]
+    /// Confirm that all servers of the parent zone publish the DS record of this key
+    #[arg(long, value_name = "TAG", group = "confirmation")]
     seen: Option<u16>,
-    /// No server of the parent zone has the DS record of this key any more
-    #[arg(long, value_name = "TAG", group = "told")]
+    /// Confirm that no server of the parent zone publishes the DS record of this key any more
+    #[arg(long, value_name = "TAG", group = "confirmation")]
     gone: Option<u16>,
-    /// Since when, as in 2030-01-31T12:00:00Z; without it since now
-    #[arg(long, value_name = "TIME", requires = "told", value_parser = parse_time)]
+    /// The time from which that is so, such as 2030-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", requires = "confirmation", value_parser = parse_time)]
     since: Option<UnixTime>,
-    /// The TTL of the DS records in the parent zone; without it a day
+    /// The TTL of the DS records in the parent zone [default: a day]
     #[arg(
         long,
         value_name = "SECONDS",
-        requires = "told",
+        requires = "confirmation",
         value_parser = clap::value_parser!(u32).range(0..=MAX_DS_TTL)
     )]
     ttl: Option<u32>,
@@ -150,10 +150,10 @@ pub(super) struct RetireArgs {
     /// The key
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     tag: Option<u16>,
-    /// Unsign the zone: have the parent zone asked to remove all DS records, and sign on until it has
+    /// Unsign the zone: ask the parent zone to remove all DS records, and go on signing until it has
     #[arg(long)]
     all: bool,
-    /// When, as in 2030-01-31T12:00:00Z; without it now
+    /// The time of the step, such as 2030-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
     #[command(flatten)]
@@ -162,9 +162,9 @@ pub(super) struct RetireArgs {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ArgumentError {
-    #[error("neither csk nor ksk nor zsk")]
+    #[error("must be csk, ksk or zsk")]
     Role,
-    #[error("neither ecdsap256sha256 nor ed25519")]
+    #[error("must be ecdsap256sha256 or ed25519")]
     Algorithm,
     #[error("not a time such as 2030-01-31T12:00:00Z")]
     Time,
@@ -189,7 +189,7 @@ struct Zone<'a> {
     now: UnixTime,
 }
 
-/// Does what the command line says.
+/// Runs a command.
 pub(super) fn run(command: KeysCommand, config: &Config) -> anyhow::Result<()> {
     let now = Clock::default().now();
     let (text, notes) = match command {
@@ -208,15 +208,15 @@ pub(super) fn run(command: KeysCommand, config: &Config) -> anyhow::Result<()> {
     };
     let mut out = io::stderr().lock();
     for note in notes {
-        // The exit code tells the outcome even where nobody reads the lines.
+        // If standard error is closed, the exit code still shows the outcome.
         let _ = writeln!(out, "note: {note}");
     }
     drop(out);
     print(&text)
 }
 
-/// What goes to standard output, and what is to be noted besides.
-type Said = anyhow::Result<(String, Vec<String>)>;
+/// The text for standard output, and notes for standard error.
+type Output = anyhow::Result<(String, Vec<String>)>;
 
 impl<'a> Zone<'a> {
     fn find(config: &'a Config, args: &ZoneArgs, now: UnixTime) -> anyhow::Result<Self> {
@@ -249,9 +249,9 @@ impl<'a> Zone<'a> {
         }
     }
 
-    fn generate(&self, role: Role, algorithm: Option<Algorithm>) -> Said {
+    fn generate(&self, role: Role, algorithm: Option<Algorithm>) -> Output {
         let directory = LockedDirectory::open(&self.config.keys, true)?;
-        let mut list = match KeyList::read(self.config, self.origin, self.now) {
+        let mut list = match read_list(self.config, self.origin, self.now) {
             Err(KeysError::NoKeys(_)) => KeyList::new(self.origin.clone(), self.config),
             read => read?,
         };
@@ -281,18 +281,18 @@ impl<'a> Zone<'a> {
         let forgotten = forgotten.map(|key| {
             let file = key_file(&self.config.keys, self.origin, key);
             format!(
-                "{} is not needed any more, and can be deleted",
+                "{} is not needed any more and can be deleted",
                 file.display()
             )
         });
         Ok((text, forgotten.collect()))
     }
 
-    /// What is to be done after a key was made.
+    /// The steps after a key was made.
     fn next(&self, list: &KeyList, tag: u16) -> Vec<String> {
         let mut steps = vec![match list.key(tag).and_then(|key| key.active) {
             Some(_) => format!(
-                "start the servers of {} anew within {}",
+                "restart the servers of {} within {}",
                 self.origin,
                 self.delay()
             ),
@@ -304,8 +304,8 @@ impl<'a> Zone<'a> {
         steps
     }
 
-    fn list(&self, json: bool) -> Said {
-        let list = KeyList::read(self.config, self.origin, self.now)?;
+    fn list(&self, json: bool) -> Output {
+        let list = read_list(self.config, self.origin, self.now)?;
         let records = self.records(&list.keys)?;
         let notes = report::notes(&self.config.keys, &list)?;
         let text = match json {
@@ -315,18 +315,18 @@ impl<'a> Zone<'a> {
         Ok((text, notes))
     }
 
-    fn ds(&self, args: &DsArgs) -> Said {
+    fn ds(&self, args: &DsArgs) -> Output {
         let since = args.since.unwrap_or(self.now);
         if let Some(tag) = args.seen {
             let ttl = args.ttl.unwrap_or(DEFAULT_DS_TTL);
             let list = self.change(|list| Ok(list.ds_seen(tag, since, ttl, self.now)?))?;
-            return Ok((report::told(&list, tag, self.now), Vec::new()));
+            return Ok((report::confirmed(&list, tag, self.now), Vec::new()));
         }
         if let Some(tag) = args.gone {
             let list = self.change(|list| Ok(list.ds_gone(tag, since, args.ttl, self.now)?))?;
-            return Ok((report::told(&list, tag, self.now), Vec::new()));
+            return Ok((report::confirmed(&list, tag, self.now), Vec::new()));
         }
-        let list = KeyList::read(self.config, self.origin, self.now)?;
+        let list = read_list(self.config, self.origin, self.now)?;
         let keys: Vec<KeyEntry> = match args.tag {
             Some(tag) => vec![list.key_with_ds(tag)?.clone()],
             None => list.wanted_ds(self.now).cloned().collect(),
@@ -339,7 +339,7 @@ impl<'a> Zone<'a> {
         Ok((text, report::ds_notes(&list, &keys, self.now)))
     }
 
-    fn retire(&self, tag: u16, at: Option<UnixTime>) -> Said {
+    fn retire(&self, tag: u16, at: Option<UnixTime>) -> Output {
         let at = at.unwrap_or(self.now);
         let mut successors = Vec::new();
         let list = self.change(|list| {
@@ -350,7 +350,7 @@ impl<'a> Zone<'a> {
         Ok((format!("{text}{}\n", self.reload()), Vec::new()))
     }
 
-    fn retire_all(&self, at: Option<UnixTime>) -> Said {
+    fn retire_all(&self, at: Option<UnixTime>) -> Output {
         let at = at.unwrap_or(self.now);
         let list = self.change(|list| Ok(list.retire_all(at, self.now)?))?;
         let mut text = String::new();
@@ -358,7 +358,7 @@ impl<'a> Zone<'a> {
             let origin = self.origin;
             let _ = writeln!(
                 text,
-                "the parent zone is asked to remove all DS records of {origin}"
+                "CDS and CDNSKEY records ask the parent zone to remove all DS records of {origin}"
             );
         }
         let of_zone = report::steps(&list, self.now).into_iter();
@@ -368,13 +368,13 @@ impl<'a> Zone<'a> {
         Ok((format!("{text}{}\n", self.reload()), Vec::new()))
     }
 
-    /// Changes the list, which has to be there.
+    /// Changes the list, which must exist.
     fn change(
         &self,
         change: impl FnOnce(&mut KeyList) -> anyhow::Result<()>,
     ) -> anyhow::Result<KeyList> {
         let directory = LockedDirectory::open(&self.config.keys, false)?;
-        let mut list = KeyList::read(self.config, self.origin, self.now)?;
+        let mut list = read_list(self.config, self.origin, self.now)?;
         change(&mut list)?;
         directory.write_list(&list)?;
         Ok(list)
@@ -390,7 +390,7 @@ impl<'a> Zone<'a> {
 
     fn reload(&self) -> String {
         let delay = self.delay();
-        format!("have the servers take it over within {delay}: copy the directory, then SIGHUP")
+        format!("reload all servers within {delay}: copy the directory, then send SIGHUP")
     }
 
     fn delay(&self) -> String {

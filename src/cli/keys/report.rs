@@ -1,4 +1,4 @@
-//! What `tinyns keys` prints.
+//! The output of `tinyns keys`.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -10,12 +10,13 @@ use crate::dnssec::ds::Ds;
 use crate::dnssec::keys::KeysError;
 use crate::dnssec::keys::directory::{exposed, key_file, strangers};
 use crate::dnssec::keys::list::{KeyEntry, KeyList};
-use crate::dnssec::keys::plan::{KeyState, Refused, Succession};
+use crate::dnssec::keys::plan::{KeyState, Succession};
+use crate::dnssec::keys::refused::Refused;
 
-/// What can be done, and from when on; or what happens by itself.
+/// A step that the operator can take, and when; or a step that happens by itself.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// The key that it is about; none where it is about the zone.
+    /// The key that it concerns; none if it concerns the zone.
     pub(super) tag: Option<u16>,
     text: String,
 }
@@ -29,7 +30,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// All that can be done with the keys of a zone, and what is to come.
+/// All steps that are possible with the keys of a zone, and those that will happen by themselves.
 pub(super) fn steps(list: &KeyList, now: UnixTime) -> Vec<Step> {
     let missing = list.missing_duty().map(|duty| Step {
         tag: None,
@@ -69,7 +70,7 @@ fn key_steps(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Vec<String> {
     steps
 }
 
-/// When it may sign.
+/// When a published key can sign.
 fn published(key: &KeyEntry, now: UnixTime) -> Option<String> {
     match key.active {
         Some(at) => Some(format!("takes over at {}", at.rfc3339())),
@@ -78,7 +79,7 @@ fn published(key: &KeyEntry, now: UnixTime) -> Option<String> {
     }
 }
 
-/// When it may be retired; nothing where there is no other key yet, for then nobody thinks of that.
+/// When an active key can be retired; none if the zone has no successor yet.
 fn active(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
     let tag = key.tag;
     if let Some(at) = key.retired {
@@ -93,13 +94,13 @@ fn active(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
             ))
         }
         Err(Refused::DsNotSeen { successor, .. }) => Some(format!(
-            "can be retired once the parent zone has the DS record of {successor}"
+            "can be retired once the DS record of {successor} is confirmed"
         )),
         Err(_) => None,
     }
 }
 
-/// What the parent zone is to do with its DS record.
+/// The step for the DS record of a key in the parent zone.
 fn ds_step(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
     let tag = key.tag;
     if !key.role.has_ds() || key.ds_gone.is_some() {
@@ -110,23 +111,23 @@ fn ds_step(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
         .filter(|_| key.state(now) >= KeyState::Retired)
     {
         return Some(format!(
-            "its DS record can be taken out of the parent zone {}; when it is gone from all servers of the \
-             parent, `tinyns keys ds --gone {tag}` says so",
+            "its DS record can be removed from the parent zone {}; when no server of the parent publishes it any \
+             more, confirm that with `tinyns keys ds --gone {tag}`",
             from_on(from, now)
         ));
     }
-    // A zone of which the parent knows only a key that does not sign yet cannot be validated.
+    // If the parent published only a key that does not sign yet, no resolver could validate the zone.
     let mut others = list.keys.iter();
     let first = others.find(|other| other.role.has_ds() && other.state(now) == KeyState::Active);
     let first = first.filter(|first| first.tag != tag && first.ds_seen.is_none());
     match (first, key.ds_seen, key.cds) {
         (Some(first), None, Some(_)) => Some(format!(
-            "its DS record can be given to the parent zone together with that of {}, or later",
+            "its DS record can be published in the parent zone together with that of {}, or later",
             first.tag
         )),
         (None, None, Some(cds)) => Some(format!(
-            "its DS record can be given to the parent zone {} (`tinyns keys ds {tag}`); when all servers of \
-             the parent have it, `tinyns keys ds --seen {tag}` says so",
+            "its DS record can be published in the parent zone {} (`tinyns keys ds {tag}`); when all servers of \
+             the parent publish it, confirm that with `tinyns keys ds --seen {tag}`",
             from_on(cds, now)
         )),
         _ => None,
@@ -136,21 +137,21 @@ fn ds_step(list: &KeyList, key: &KeyEntry, now: UnixTime) -> Option<String> {
 fn unsigning_steps(list: &KeyList, since: UnixTime, now: UnixTime) -> Vec<String> {
     if now < since {
         return vec![format!(
-            "from {} on the parent zone is asked to remove all DS records",
+            "from {} on CDS and CDNSKEY records ask the parent zone to remove all DS records",
             since.rfc3339()
         )];
     }
     match list.unsigned_from(since) {
         Ok(from) => vec![format!(
-            "[zone.dnssec] can be taken out of the configuration {}",
+            "[zone.dnssec] can be removed from the configuration {}",
             from_on(from, now)
         )],
         Err(there) => there
             .into_iter()
             .map(|tag| {
                 format!(
-                    "when the DS record of {tag} is gone from all servers of the parent zone, \
-                     `tinyns keys ds --gone {tag}` says so"
+                    "when no server of the parent zone publishes the DS record of {tag} any more, confirm that \
+                     with `tinyns keys ds --gone {tag}`"
                 )
             })
             .collect(),
@@ -169,7 +170,7 @@ fn tags(tags: &[u16]) -> String {
     tags.join(" and ")
 }
 
-/// The table of keys, and what can be done.
+/// The table of keys, and the next steps.
 pub(super) fn list(list: &KeyList, directory: &Path, now: UnixTime) -> String {
     let mut text = format!("{}, keys in {}\n\n", list.origin, directory.display());
     let header = ["TAG", "ROLE", "ALGORITHM", "STATE", "SINCE", "UNTIL", "DS"];
@@ -177,7 +178,7 @@ pub(super) fn list(list: &KeyList, directory: &Path, now: UnixTime) -> String {
     let rows = list.keys.iter().map(|key| row(key, now));
     for row in std::iter::once(header).chain(rows) {
         let [tag, role, algorithm, state, since, until, ds] = row;
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "{tag:>5}  {role:4}  {algorithm:15}  {state:9}  {since:20}  {until:20}  {ds}"
@@ -207,7 +208,7 @@ fn row(key: &KeyEntry, now: UnixTime) -> [String; 7] {
     ]
 }
 
-/// Since when it is in its state, and until when, if that is known.
+/// When its state began, and when the state ends, if that is known.
 fn span(key: &KeyEntry, now: UnixTime) -> (Option<UnixTime>, Option<UnixTime>) {
     match key.state(now) {
         KeyState::Published => (Some(key.publish), key.active.or(key.removed)),
@@ -221,8 +222,8 @@ fn ds_word(key: &KeyEntry) -> String {
     match (key.ds_seen, key.ds_gone) {
         _ if !key.role.has_ds() => "-".into(),
         (_, Some(gone)) => format!("gone since {}", gone.rfc3339()),
-        (Some(seen), None) => format!("there since {}", seen.rfc3339()),
-        (None, None) => "not seen".into(),
+        (Some(seen), None) => format!("present since {}", seen.rfc3339()),
+        (None, None) => "not confirmed".into(),
     }
 }
 
@@ -264,18 +265,18 @@ pub(super) fn list_json(list: &KeyList, records: &[Ds], directory: &Path, now: U
     }))
 }
 
-/// What is odd about the files.
+/// Notes about files that are not as they should be.
 pub(super) fn notes(directory: &Path, list: &KeyList) -> Result<Vec<String>, KeysError> {
     let strangers = strangers(directory, list)?.into_iter();
     let strangers =
-        strangers.map(|file| format!("{} is not in keys.toml, and not used", file.display()));
+        strangers.map(|file| format!("{} is not in keys.toml and is not used", file.display()));
     Ok(exposed(directory, list)
         .into_iter()
         .chain(strangers)
         .collect())
 }
 
-/// DS records as a master file has them.
+/// DS records in the form of a master file.
 pub(super) fn ds(list: &KeyList, records: &[Ds]) -> String {
     let line = |ds: &Ds| format!("{} IN DS {ds}\n", list.origin.absolute());
     records.iter().map(line).collect()
@@ -297,12 +298,12 @@ pub(super) fn ds_json(list: &KeyList, keys: &[KeyEntry], records: &[Ds]) -> Stri
     lines(&Value::from(records.collect::<Vec<_>>()))
 }
 
-/// What is to be known before those records are given to the parent zone.
+/// Notes for the operator before the parent zone publishes these records.
 pub(super) fn ds_notes(list: &KeyList, keys: &[KeyEntry], now: UnixTime) -> Vec<String> {
     if let Some(since) = list.unsigning.filter(|since| *since <= now) {
         let since = since.rfc3339();
         return vec![format!(
-            "the zone is being unsigned since {since}: the parent zone is to have no DS record"
+            "the zone is being unsigned since {since}: the parent zone should publish no DS record"
         )];
     }
     let early = keys.iter().filter_map(|key| {
@@ -315,23 +316,23 @@ pub(super) fn ds_notes(list: &KeyList, keys: &[KeyEntry], now: UnixTime) -> Vec<
     let late = keys.iter().filter_map(|key| {
         let from = key.cds_removed.filter(|removed| *removed <= now)?;
         let (tag, from) = (key.tag, from.rfc3339());
-        Some(format!("the DS record of {tag} is of no use since {from}"))
+        Some(format!("the DS record of {tag} is not needed since {from}"))
     });
     early.chain(late).collect()
 }
 
-/// What comes of what the operator has told of a DS record.
-pub(super) fn told(list: &KeyList, tag: u16, now: UnixTime) -> String {
+/// The consequences of a confirmation about a DS record.
+pub(super) fn confirmed(list: &KeyList, tag: u16, now: UnixTime) -> String {
     let mut text = String::new();
     if let Some(key) = list.key(tag) {
         let word = ds_word(key);
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{tag}: the DS record in the parent zone: {word}");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{tag}: DS record in the parent zone: {word}");
         if let Some(cds) = key.cds.filter(|cds| key.ds_gone.is_none() && now < *cds) {
             let _ = writeln!(
                 text,
-                "{tag}: that is early: until {} resolvers may have records without signatures, which they now \
-                 reject",
+                "{tag}: the DS record was published too early: until {} resolvers may have records without \
+                 signatures in their caches, and now reject them",
                 cds.rfc3339()
             );
         }
@@ -339,7 +340,8 @@ pub(super) fn told(list: &KeyList, tag: u16, now: UnixTime) -> String {
         if let Some(removed) = key.cds_removed.filter(is_early) {
             let _ = writeln!(
                 text,
-                "{tag}: that is early: until {} resolvers may have DNSKEY records that only it has signed",
+                "{tag}: the DS record was removed too early: until {} resolvers may have DNSKEY records in their \
+                 caches that only this key has signed",
                 removed.rfc3339()
             );
         }
@@ -350,13 +352,13 @@ pub(super) fn told(list: &KeyList, tag: u16, now: UnixTime) -> String {
     text
 }
 
-/// What comes of a retirement.
+/// The consequences of a retirement.
 pub(super) fn retired(list: &KeyList, tag: u16, successors: &[u16]) -> String {
     let mut text = String::new();
     let Some(key) = list.key(tag) else {
         return text;
     };
-    // Writing to a String does not fail.
+    // Writing to a String cannot fail.
     if let Some(at) = key.retired {
         let _ = writeln!(text, "{tag}: signs until {}", at.rfc3339());
         for successor in successors {
@@ -370,7 +372,7 @@ pub(super) fn retired(list: &KeyList, tag: u16, successors: &[u16]) -> String {
         let at = at.rfc3339();
         let _ = writeln!(
             text,
-            "{tag}: its DS record has to stay in the parent zone until {at}"
+            "{tag}: its DS record must stay in the parent zone until {at}"
         );
     }
     text

@@ -1,9 +1,9 @@
-//! The directory of a zone's keys, and how it is written.
+//! Reading and writing the directory of a zone's keys.
 //!
-//! Whoever changes it has a lock on it, from the reading of what is there to the writing of what is to be
-//! there. Files appear complete or not at all: each is written under another name, synced and then renamed.
-//! A private key comes before the list that has it, so that whatever interrupts a command leaves a list
-//! whose keys are all there; a key that is in no list is not used.
+//! A command that changes the directory locks it before it reads the list, and until it has written it. Files
+//! appear complete or not at all: each is written under another name, synced, and renamed. A private key is
+//! written before the list that contains it, so all keys of a list exist even if a command was interrupted. A key
+//! that is not in the list is not used.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 use nix::unistd::geteuid;
 
 use super::error::KeysError;
-use super::list::{KeyEntry, KeyList, LIST_FILE};
+use super::list::{KeyEntry, KeyList, LIST_FILE, MAX_LIST_LEN};
 use super::pem;
-use crate::base::files::Draft;
+use crate::base::clock::UnixTime;
+use crate::base::files::{Draft, read_regular};
 use crate::base::name::ZoneName;
+use crate::base::toml_text::line_of;
+use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Role, SigningKey};
 
 /// The name of a file that is being written.
@@ -27,28 +30,29 @@ const DRAFT: &str = ".draft";
 const KEY_MODE: u32 = 0o600;
 /// The mode of the list, which has no secrets.
 const LIST_MODE: u32 = 0o644;
-/// How long another command may take before this one gives up.
+/// How long a command waits for another one to end.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the lock is tried meanwhile.
+/// The pause between two attempts to lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// How many keys are made until one has a tag that no other has. Each fails with a chance of one in two
-/// thousand at most.
+/// The most keys that are made to get one with a new tag. Each attempt fails with a probability of at most 1 in
+/// 2,000.
 const ATTEMPTS: usize = 16;
 
 /// The directory, locked against other commands for as long as this lives.
 #[derive(Debug)]
 pub struct LockedDirectory {
     path: PathBuf,
-    /// The directory itself, which bears the lock.
+    /// The open directory, which is locked.
     handle: File,
 }
 
 impl LockedDirectory {
-    /// Locks a directory, and makes it before where that is wanted. Waits for another command, for 10 seconds
-    /// at most.
+    /// Locks a directory. With `make`, creates it if it does not exist. Waits up to 10 seconds for another
+    /// command.
     ///
     /// # Errors
-    /// [`KeysError::Busy`] after that, [`KeysError::Io`].
+    /// [`KeysError::Busy`] if the other command takes longer, [`KeysError::NoKeys`] if there is no directory,
+    /// [`KeysError::Io`].
     pub fn open(path: &Path, make: bool) -> Result<Self, KeysError> {
         if make {
             let mut builder = DirBuilder::new();
@@ -78,11 +82,11 @@ impl LockedDirectory {
         })
     }
 
-    /// Makes a private key that can be told from those of the list, and writes it. It is to be added to the
+    /// Makes a private key with a tag that no key of the list has, and writes its file. The caller adds it to the
     /// list.
     ///
     /// # Errors
-    /// [`KeysError`], with the file to blame.
+    /// [`KeysError`] with the file that is wrong.
     pub fn make_key(
         &self,
         list: &KeyList,
@@ -90,7 +94,7 @@ impl LockedDirectory {
         role: Role,
     ) -> Result<(PathBuf, SigningKey), KeysError> {
         for _ in 0..ATTEMPTS {
-            let (text, key) = pem::generate(algorithm, role)?;
+            let (text, key) = pem::generate(algorithm, role).map_err(KeysError::Make)?;
             let name = pem::file_name(&list.origin, algorithm, key.tag());
             let file = self.path.join(&name);
             let is_taken = list.key(key.tag()).is_some() || fs::symlink_metadata(&file).is_ok();
@@ -102,10 +106,10 @@ impl LockedDirectory {
         Err(KeysError::NoTag(self.path.clone()))
     }
 
-    /// Writes the list, in place of that before.
+    /// Replaces the list.
     ///
     /// # Errors
-    /// [`KeysError::Io`]; then the one before is there.
+    /// [`KeysError::Io`]; the list is then as before.
     pub fn write_list(&self, list: &KeyList) -> Result<(), KeysError> {
         self.write(LIST_FILE, list.to_toml().as_bytes(), LIST_MODE)
     }
@@ -114,10 +118,10 @@ impl LockedDirectory {
         let file = self.path.join(name);
         let draft = self.path.join(DRAFT);
         let write = || -> io::Result<()> {
-            // The lock says that no other command writes there now.
+            // The lock keeps other commands from writing the same draft.
             let mut new = Draft::create(&file, draft, mode)?;
             if geteuid().is_root() {
-                // Whom the directory belongs to is to read it: the server, as a rule.
+                // The owner of the directory must be able to read the file: normally the server.
                 let owner = self.handle.metadata()?;
                 fchown(&*new.file(), Some(owner.uid()), Some(owner.gid()))?;
             }
@@ -128,10 +132,38 @@ impl LockedDirectory {
     }
 }
 
+/// Reads the list of the zone with this origin, and adapts it to TTLs that have become larger.
+///
+/// # Errors
+/// [`KeysError::NoKeys`] if there is none; [`KeysError::List`] with the line and the problem.
+pub fn read_list(
+    config: &DnssecConfig,
+    origin: &ZoneName,
+    now: UnixTime,
+) -> Result<KeyList, KeysError> {
+    let file = config.keys.join(LIST_FILE);
+    let bytes = read_regular(&file, MAX_LIST_LEN).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => without_list(&config.keys, origin),
+        _ => KeysError::Io {
+            action: "read",
+            path: file.clone(),
+            source,
+        },
+    })?;
+    let list = KeyList::parse(&bytes, origin).map_err(|(at, problem)| KeysError::List {
+        file,
+        line: line_of(&bytes, at),
+        problem,
+    });
+    let mut list = list?;
+    list.adapt(config, now);
+    Ok(list)
+}
+
 /// Reads the private key of an entry of the list.
 ///
 /// # Errors
-/// [`KeysError::KeyFile`] where it is not there, or is another.
+/// [`KeysError::KeyFile`] if the file cannot be read or holds another key.
 pub fn read_key(
     directory: &Path,
     origin: &ZoneName,
@@ -139,6 +171,7 @@ pub fn read_key(
 ) -> Result<SigningKey, KeysError> {
     let file = key_file(directory, origin, entry);
     pem::read(&file, entry.algorithm, entry.role, entry.tag)
+        .map_err(|problem| KeysError::KeyFile { file, problem })
 }
 
 /// The file of a private key.
@@ -146,7 +179,7 @@ pub fn key_file(directory: &Path, origin: &ZoneName, entry: &KeyEntry) -> PathBu
     directory.join(pem::file_name(origin, entry.algorithm, entry.tag))
 }
 
-/// The files in the directory that look like private keys of a zone and are in no list, by their names.
+/// The `.pem` files in the directory that are not in the list, sorted by name.
 ///
 /// # Errors
 /// [`KeysError::Io`].
@@ -170,8 +203,8 @@ pub fn strangers(directory: &Path, list: &KeyList) -> Result<Vec<PathBuf>, KeysE
     Ok(strangers)
 }
 
-/// Why there is no list in a directory: no key has been made, or the list was lost.
-pub(super) fn without_list(directory: &Path, origin: &ZoneName) -> KeysError {
+/// The error for a directory without a list: no key has been made, or the list was lost.
+fn without_list(directory: &Path, origin: &ZoneName) -> KeysError {
     let is_key = |file: &PathBuf| {
         let name = file.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| pem::is_file_name(name, origin))
@@ -187,7 +220,7 @@ pub(super) fn without_list(directory: &Path, origin: &ZoneName) -> KeysError {
     }
 }
 
-/// What there is to say of private keys that others than their files' owner can read or change, a line a file.
+/// Warnings about private keys that other users can read or change, a line for each file.
 pub fn exposed(directory: &Path, list: &KeyList) -> Vec<String> {
     let files = list
         .keys
@@ -199,7 +232,7 @@ pub fn exposed(directory: &Path, list: &KeyList) -> Vec<String> {
     };
     let line = |file: PathBuf| {
         format!(
-            "{}: others than the file's owner can read or change this private key; mode 0600 would prevent it",
+            "{}: users other than the owner can read or change this private key; set its mode to 0600",
             file.display()
         )
     };

@@ -1,37 +1,34 @@
-//! `keys.toml`: which keys a zone has, and when each of them does what.
+//! `keys.toml`: the keys of a zone and their times.
 //!
-//! All times are absolute and were worked out by the command that wrote them, with the delays and TTLs that
-//! held then. So nothing that is changed in the configuration later can bring a change of keys forward.
+//! All times are absolute. The command that wrote them computed them from the delays and TTLs of that time, so a
+//! later change of the configuration cannot make a change of keys happen earlier.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::directory::without_list;
-use super::error::{KeysError, ListProblem};
 use crate::base::clock::UnixTime;
-use crate::base::files::read_regular;
 use crate::base::name::ZoneName;
 use crate::base::text::one_line;
 use crate::base::toml_text::{line_of, read_toml};
 use crate::dnssec::DnssecConfig;
-use crate::dnssec::key::{Algorithm, Role};
+use crate::dnssec::key::{Algorithm, Duty, Role};
 
 /// The file's name in its directory.
 pub const LIST_FILE: &str = "keys.toml";
-/// The most keys: those of a roll-over, and what is left of those of the last years. Each may be tried by
-/// validators, so a DNSKEY set must not grow without bound (RFC 4035 §5.3.3; CVE-2023-50387).
+/// The most keys: those of a roll-over, and the removed keys of the last years. Validators may try each key, so a
+/// DNSKEY set must not grow without bound (RFC 4035 §5.3.3; CVE-2023-50387).
 pub(super) const MAX_KEYS: usize = 32;
-/// The longest file, in bytes; a key takes some 500.
+/// The largest file, in bytes; a key takes about 500.
 pub(super) const MAX_LIST_LEN: u64 = 64 * 1024;
 
-/// What stands at the head of the file.
+/// The comment at the head of the file.
 const HEAD: &str = "\
-# The keys of a signed zone, and when each of them does what. `tinyns keys` writes this file; servers
-# read it at their start and on SIGHUP, and go by their clocks. To bring it to other servers, copy the
-# .pem files first, and this file last.
+# The keys of a signed zone, and the times at which they do their work. `tinyns keys` writes this file.
+# Servers read it when they start and on SIGHUP, and then follow their clocks. To copy it to other
+# servers, copy the .pem files first, and this file last.
 ";
 
 /// The keys of a zone.
@@ -39,50 +36,50 @@ const HEAD: &str = "\
 pub struct KeyList {
     /// The zone.
     pub origin: ZoneName,
-    /// The TTL of the DNSKEY records when the list was changed last, in seconds.
+    /// The TTL of the DNSKEY records when the list was last changed, in seconds.
     pub dnskey_ttl: u32,
     /// The largest TTL of the zone's records at that time, in seconds.
     pub max_ttl: u32,
-    /// Until when caches may have records of this zone with TTLs larger than those, from before they were
-    /// made smaller.
+    /// The time until which caches may have records with larger TTLs than those, from before the TTLs were
+    /// lowered.
     pub settled: Option<UnixTime>,
-    /// Since when the parent zone is asked to remove all DS records, so that the zone can be unsigned.
+    /// The time from which CDS and CDNSKEY records ask the parent zone to remove all DS records, so that the zone
+    /// can be unsigned.
     pub unsigning: Option<UnixTime>,
-    /// The keys, in the order in which they were made. No two have one tag; all have one algorithm.
+    /// The keys, in the order of their creation. All have different tags and the same algorithm.
     pub keys: Vec<KeyEntry>,
 }
 
-/// A key, and its times.
+/// A key and its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
     /// Its tag (RFC 4034 appendix B).
     pub tag: u16,
-    /// How it signs.
+    /// Its algorithm.
     pub algorithm: Algorithm,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// When it was made.
     pub created: UnixTime,
-    /// From when on it is in the DNSKEY set.
+    /// When it enters the DNSKEY set.
     pub publish: UnixTime,
-    /// From when on no cache has a DNSKEY set without it.
+    /// When no cache has a DNSKEY set without it any more.
     pub ready: UnixTime,
-    /// From when on it signs; none if that is not known yet.
+    /// When it begins to sign; none if that is not planned yet.
     pub active: Option<UnixTime>,
-    /// From when on it does not sign any more; only with `active`.
+    /// When it stops signing; only with `active`.
     pub retired: Option<UnixTime>,
-    /// From when on it is not in the DNSKEY set any more; with `retired`, or without `active` for a key
-    /// that was never used.
+    /// When it leaves the DNSKEY set; with `retired`, or without `active` for a key that was never used.
     pub removed: Option<UnixTime>,
-    /// From when on there are CDS and CDNSKEY records of it.
+    /// When CDS and CDNSKEY records for it appear.
     pub cds: Option<UnixTime>,
-    /// From when on there are none any more; only with `cds`.
+    /// When these records disappear; only with `cds`.
     pub cds_removed: Option<UnixTime>,
-    /// Since when the parent zone has its DS record, as the operator says.
+    /// The time from which the parent zone publishes its DS record, as the operator has confirmed.
     pub ds_seen: Option<UnixTime>,
-    /// The TTL of that, in seconds; with `ds_seen` and `ds_gone`, and only then.
+    /// The TTL of the DS record, in seconds; with `ds_seen` or `ds_gone`, and only then.
     pub ds_ttl: Option<u32>,
-    /// Since when the parent zone does not have it any more, as the operator says.
+    /// The time from which the parent zone does not publish it any more, as the operator has confirmed.
     pub ds_gone: Option<UnixTime>,
 }
 
@@ -117,11 +114,11 @@ struct RawKey {
     ds_gone: Option<Spanned<Datetime>>,
 }
 
-/// A problem, and the byte where it is.
+/// A value, or a problem with its place in the file, in bytes.
 pub(super) type Found<T> = Result<T, (usize, ListProblem)>;
 
 impl KeyList {
-    /// That of a zone without keys.
+    /// The list of a zone without keys.
     pub fn new(origin: ZoneName, config: &DnssecConfig) -> Self {
         Self {
             origin,
@@ -131,34 +128,6 @@ impl KeyList {
             unsigning: None,
             keys: Vec::new(),
         }
-    }
-
-    /// Reads the list of the zone with this origin, as it is to be read now.
-    ///
-    /// # Errors
-    /// [`KeysError::NoKeys`] where there is none; [`KeysError::List`] says where and what is wrong.
-    pub fn read(
-        config: &DnssecConfig,
-        origin: &ZoneName,
-        now: UnixTime,
-    ) -> Result<Self, KeysError> {
-        let file = config.keys.join(LIST_FILE);
-        let bytes = read_regular(&file, MAX_LIST_LEN).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => without_list(&config.keys, origin),
-            _ => KeysError::Io {
-                action: "read",
-                path: file.clone(),
-                source,
-            },
-        })?;
-        let list = Self::parse(&bytes, origin).map_err(|(at, problem)| KeysError::List {
-            file,
-            line: line_of(&bytes, at),
-            problem,
-        });
-        let mut list = list?;
-        list.adapt(config, now);
-        Ok(list)
     }
 
     pub(super) fn parse(bytes: &[u8], origin: &ZoneName) -> Found<Self> {
@@ -222,11 +191,16 @@ impl KeyList {
         self.keys.iter().find(|key| key.tag == tag)
     }
 
+    /// The key with this tag, to be changed.
+    pub(super) fn key_mut(&mut self, tag: u16) -> Option<&mut KeyEntry> {
+        self.keys.iter_mut().find(|key| key.tag == tag)
+    }
+
     /// The text of the file.
     pub fn to_toml(&self) -> String {
         let mut text = String::from(HEAD);
-        // Writing to a String does not fail.
-        // Of backslashes and quotes, which the name may have, TOML and Rust have the same escapes.
+        // Writing to a String cannot fail.
+        // The name may have backslashes and quotes; TOML and Rust escape them in the same way.
         let _ = writeln!(text, "origin = {:?}", self.origin.as_str());
         let _ = writeln!(text, "dnskey_ttl = {}", self.dnskey_ttl);
         let _ = writeln!(text, "max_ttl = {}", self.max_ttl);
@@ -271,7 +245,7 @@ impl KeyEntry {
         Ok(key)
     }
 
-    /// Whether its times agree with each other.
+    /// Checks the order of its times.
     fn check(&self) -> Result<(), ListProblem> {
         let (publish, removed) = (Some(self.publish), self.removed);
         for (earlier, from, later, to) in [
@@ -293,7 +267,7 @@ impl KeyEntry {
         self.check_presence()
     }
 
-    /// Whether those are there that others need.
+    /// Checks that no time is missing that another needs.
     fn check_presence(&self) -> Result<(), ListProblem> {
         let (active, retired) = (self.active.is_some(), self.retired.is_some());
         let (removed, cds) = (self.removed.is_some(), self.cds.is_some());
@@ -338,7 +312,7 @@ impl KeyEntry {
             ("ds_gone", self.ds_gone),
         ] {
             if let Some(time) = time {
-                // Writing to a String does not fail.
+                // Writing to a String cannot fail.
                 let _ = writeln!(text, "{name} = {}", time.rfc3339());
             }
         }
@@ -386,4 +360,128 @@ fn time(raw: &Spanned<Datetime>, key: &'static str) -> Found<UnixTime> {
 
 fn optional_time(raw: Option<&Spanned<Datetime>>, key: &'static str) -> Found<Option<UnixTime>> {
     raw.map(|raw| time(raw, key)).transpose()
+}
+
+/// What is wrong with `keys.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListProblem {
+    /// Probably not a list of keys.
+    #[error("larger than {MAX_LIST_LEN} bytes")]
+    TooLarge,
+    /// Bytes that are not UTF-8.
+    #[error("not UTF-8 text")]
+    NotUtf8,
+    /// Wrong TOML, an unknown key, or a value of a wrong type.
+    #[error("{}{message}", Prefix(.key))]
+    Toml {
+        /// The key with the names of its tables; empty where there is none.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The keys are those of another zone.
+    #[error("origin: these are the keys of {found}, but the zone is {wanted}")]
+    OtherOrigin {
+        /// The origin in the file.
+        found: String,
+        /// The origin in the configuration.
+        wanted: ZoneName,
+    },
+    /// A number that is too small or too large.
+    #[error("{key}: {value} is not within {min} to {max}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: i64,
+        /// The lowest allowed.
+        min: u32,
+        /// The highest allowed.
+        max: u32,
+    },
+    /// A time without a date or without an offset, or one before 1970.
+    #[error("{key}: {found} is not a time such as 2030-01-31T12:00:00Z")]
+    Time {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+    },
+    /// A word that is not allowed there.
+    #[error("{key}: unknown value {found:?}, expected {known}")]
+    Choice {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// The allowed words, as a phrase.
+        known: &'static str,
+    },
+    /// Too many keys.
+    #[error("key: {0} keys; at most {MAX_KEYS} are allowed")]
+    TooMany(usize),
+    /// Two keys that validators could not distinguish.
+    #[error("tag: {tag} is already in line {line}")]
+    DuplicateTag {
+        /// The tag.
+        tag: u16,
+        /// Where it stands first.
+        line: usize,
+    },
+    /// Keys of two algorithms (RFC 4035 §2.2).
+    #[error(
+        "algorithm: {found}, but the keys before have {first}; all keys of a zone must have the same algorithm, and \
+         tinyns cannot replace it by another"
+    )]
+    OtherAlgorithm {
+        /// The algorithm of this key.
+        found: Algorithm,
+        /// The algorithm of the first key.
+        first: Algorithm,
+    },
+    /// Times that contradict each other.
+    #[error("{later}: earlier than {earlier}")]
+    Order {
+        /// The key whose time must be earlier.
+        earlier: &'static str,
+        /// The key whose time must be later.
+        later: &'static str,
+    },
+    /// A time that needs another.
+    #[error("{key}: needs {needs:?}, which is missing")]
+    Without {
+        /// The key that is there.
+        key: &'static str,
+        /// The key that is missing.
+        needs: &'static str,
+    },
+    /// A zone signing key has no DS record.
+    #[error("{0}: a key with the role \"zsk\" has no DS record")]
+    NoDs(&'static str),
+    /// Records would be without signatures.
+    #[error("from {} on no key signs {duty}", .from.rfc3339())]
+    Unsigned {
+        /// The time from which that would be so.
+        from: UnixTime,
+        /// The records.
+        duty: Duty,
+    },
+    /// Records have no signatures at any time.
+    #[error("no key signs {duty}; `tinyns keys generate --role {}` makes one", .duty.role().name())]
+    NeverSigned {
+        /// The records.
+        duty: Duty,
+    },
+}
+
+/// The key before a message, if there is one.
+struct Prefix<'a>(&'a str);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            key => write!(f, "{key}: "),
+        }
+    }
 }

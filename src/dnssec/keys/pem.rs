@@ -1,8 +1,9 @@
 //! The file of a private key: PKCS#8 in PEM, as `openssl pkey` and `openssl genpkey` read and write it.
 //!
-//! Ring writes Ed25519 keys with their public half (RFC 5958), which OpenSSL before 3.5 does not read; so
-//! these are put together here, in the older form without it (RFC 8410 §7), which everybody reads.
+//! Ring writes Ed25519 keys with their public half (RFC 5958), which OpenSSL before 3.5 does not read. So this
+//! module writes the older form without it (RFC 8410 §7), which all programs read.
 
+use std::io;
 use std::path::Path;
 
 use domain::utils::base64;
@@ -11,21 +12,51 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 
-use super::error::{KeyFileProblem, KeysError};
+use super::list::LIST_FILE;
 use crate::base::files::read_regular;
 use crate::base::name::ZoneName;
 use crate::dnssec::key::{Algorithm, KeyError, Role, SigningKey};
 
-/// The largest file, in bytes; a key has some 250.
-pub(super) const MAX_PEM_LEN: u64 = 8 * 1024;
-/// The characters of a line of PEM (RFC 7468 §2).
+/// The largest file, in bytes; a key has about 250.
+const MAX_PEM_LEN: u64 = 8 * 1024;
+/// The length of a line of PEM, in characters (RFC 7468 §2).
 const LINE_LEN: usize = 64;
-/// What stands before the seed of an Ed25519 key in PKCS#8 of version 1 (RFC 8410 §7).
+/// The bytes before the seed of an Ed25519 key in PKCS#8 of version 1 (RFC 8410 §7).
 const ED25519_HEAD: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 /// The length of that seed, in bytes (RFC 8032 §5.1.5).
 const ED25519_SEED_LEN: usize = 32;
+
+/// What is wrong with the file of a private key. No message shows the key itself.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileProblem {
+    /// It cannot be read.
+    #[error("cannot read this private key, which {LIST_FILE} lists: {0}")]
+    Io(io::Error),
+    /// Probably not a key.
+    #[error("larger than {MAX_PEM_LEN} bytes")]
+    TooLarge,
+    /// It is not PEM.
+    #[error("not PEM")]
+    Pem,
+    /// It has no key, an encrypted key, or a key in another form.
+    #[error("the file has no unencrypted private key in PKCS#8 (BEGIN PRIVATE KEY)")]
+    NoKey,
+    /// It is not a key of the algorithm in the list.
+    #[error("{0}")]
+    Key(KeyError),
+    /// It is another key.
+    #[error("the tag of this key is {found} as {}, but {LIST_FILE} has {listed}", .role.name())]
+    OtherTag {
+        /// The tag of the key.
+        found: u16,
+        /// The tag in the list.
+        listed: u16,
+        /// The role, on which the tag depends.
+        role: Role,
+    },
+}
 
 /// The name of a key's file.
 pub fn file_name(origin: &ZoneName, algorithm: Algorithm, tag: u16) -> String {
@@ -36,18 +67,15 @@ pub fn file_name(origin: &ZoneName, algorithm: Algorithm, tag: u16) -> String {
     )
 }
 
-/// Whether a file of this name may be that of a key of this zone.
+/// Whether this is the name of a file for a key of this zone.
 pub(super) fn is_file_name(name: &str, origin: &ZoneName) -> bool {
     let rest = name.strip_prefix(&format!("K{}+", origin.file_part()));
     rest.is_some_and(|rest| rest.ends_with(".pem"))
 }
 
-/// A new private key, in PEM, and what it is with this role.
-pub(super) fn generate(
-    algorithm: Algorithm,
-    role: Role,
-) -> Result<(String, SigningKey), KeysError> {
-    let no_random = |_| KeysError::Make(KeyError::NoRandom);
+/// Makes a private key: its text in PEM, and the key with this role.
+pub(super) fn generate(algorithm: Algorithm, role: Role) -> Result<(String, SigningKey), KeyError> {
+    let no_random = |_| KeyError::NoRandom;
     let random = SystemRandom::new();
     let der = match algorithm {
         Algorithm::EcdsaP256Sha256 => {
@@ -61,30 +89,26 @@ pub(super) fn generate(
             [&ED25519_HEAD[..], &seed].concat()
         }
     };
-    let key = SigningKey::from_pkcs8(algorithm, role, &der).map_err(KeysError::Make)?;
+    let key = SigningKey::from_pkcs8(algorithm, role, &der)?;
     Ok((to_pem(&der), key))
 }
 
-/// Reads a private key that has this algorithm, role and tag, or so the list says.
+/// Reads a private key and checks it against algorithm, role and tag of its entry in the list.
 pub(super) fn read(
     file: &Path,
     algorithm: Algorithm,
     role: Role,
     tag: u16,
-) -> Result<SigningKey, KeysError> {
-    let failed = |problem| KeysError::KeyFile {
-        file: file.into(),
-        problem,
-    };
-    let bytes = read_regular(file, MAX_PEM_LEN).map_err(|e| failed(KeyFileProblem::Io(e)))?;
-    let key = parse(&bytes, algorithm, role).map_err(failed)?;
+) -> Result<SigningKey, KeyFileProblem> {
+    let bytes = read_regular(file, MAX_PEM_LEN).map_err(KeyFileProblem::Io)?;
+    let key = parse(&bytes, algorithm, role)?;
     match key.tag() == tag {
         true => Ok(key),
-        false => Err(failed(KeyFileProblem::OtherTag {
+        false => Err(KeyFileProblem::OtherTag {
             found: key.tag(),
             listed: tag,
             role,
-        })),
+        }),
     }
 }
 

@@ -1,186 +1,30 @@
-//! What may be done with the keys of a zone and when, and what comes of it. All of this is a matter of
-//! times in a list; nothing here reads a clock or a file.
+//! What may be done with the keys of a zone, and when. All of it is a matter of times in the list: nothing here
+//! reads a clock or a file.
 //!
-//! The rule behind all others: whatever a resolver has in its caches has to fit together, and what it may
-//! have there is what some server has sent within a TTL. So a step that makes something old worthless waits
-//! until that is in no cache. The waits are those of RFC 7583 §3:
-//!
-//! * from a change of keys on, some servers answer without it for `propagation_delay` at most;
-//! * what they have sent by then is in caches for a TTL: that of the DNSKEY records, for a DNSKEY set; the
-//!   largest of the zone, for a signature or for a record that had none; the parent's, for a DS set.
+//! One rule is behind all others: all that a resolver may have in its caches has to fit together. A resolver may
+//! have anything that any server has sent within its TTL. So a step that makes old records or signatures useless
+//! waits until no cache has them. [`super::waits`] has the times.
 
-use super::error::ListProblem;
 use super::list::{KeyEntry, KeyList, MAX_KEYS};
-use super::ring::phases;
+use super::phases::phases;
+use super::refused::{Cached, Refused};
 use crate::base::clock::UnixTime;
 use crate::dnssec::DnssecConfig;
 use crate::dnssec::key::{Algorithm, Duty, Role, SigningKey};
 
-/// The TTL of DS records in the parent zone where nobody has said it, in seconds: a day, which is the most
-/// that is common.
-pub const DEFAULT_DS_TTL: u32 = 86_400;
-/// For how long a removed key stays in the list, in seconds: for whoever looks into what has happened.
+/// How long a removed key stays in the list, in seconds, so that operators can see what happened.
 const REMEMBERED: u64 = 30 * 86_400;
 
-/// Why something is not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is no such key.
-    #[error("there is no key with the tag {0}")]
-    NoSuchKey(u16),
-    /// The zone has keys of another algorithm.
-    #[error(
-        "the keys of this zone have the algorithm {0}; all keys of a zone have one algorithm \
-         (RFC 4035 §2.2), and replacing it by another is not offered"
-    )]
-    OtherAlgorithm(Algorithm),
-    /// Too many keys.
-    #[error("there are {MAX_KEYS} keys already, which is the most")]
-    TooMany,
-    /// The zone is about to be signed no more.
-    #[error("the zone is being unsigned since {}", .0.rfc3339())]
-    Unsigning(UnixTime),
-    /// It has been done.
-    #[error("{tag} is retired since {}", .since.rfc3339())]
-    Retired {
-        /// The key.
-        tag: u16,
-        /// Since when.
-        since: UnixTime,
-    },
-    /// The key is gone.
-    #[error("{tag} is removed since {}", .since.rfc3339())]
-    Removed {
-        /// The key.
-        tag: u16,
-        /// Since when.
-        since: UnixTime,
-    },
-    /// Somebody counts on the key.
-    #[error("{tag} cannot be retired: it takes over at {}", .at.rfc3339())]
-    TakesOver {
-        /// The key.
-        tag: u16,
-        /// When.
-        at: UnixTime,
-    },
-    /// Nobody would sign.
-    #[error(
-        "{tag} cannot be retired: no other key could sign {duty} then; \
-         `tinyns keys generate --role {}` makes one", .wanted.name()
-    )]
-    NoSuccessor {
-        /// The key.
-        tag: u16,
-        /// What would not be signed.
-        duty: Duty,
-        /// The role of a key that is missing.
-        wanted: Role,
-    },
-    /// The parent zone does not know the key that would sign, as far as anybody has said.
-    #[error(
-        "{tag} cannot be retired: its successor {successor} has no DS record in the parent zone yet; \
-         once all servers of the parent have it, `tinyns keys ds --seen {successor}` is to say so"
-    )]
-    DsNotSeen {
-        /// The key.
-        tag: u16,
-        /// The key that would sign.
-        successor: u16,
-    },
-    /// There may be something in caches that would be worthless.
-    #[error(
-        "{tag} cannot be retired before {}: until then resolvers may have {what} without its successor \
-         {successor} in their caches", .from.rfc3339()
-    )]
-    TooEarly {
-        /// The key.
-        tag: u16,
-        /// The key that would sign.
-        successor: u16,
-        /// From when on it can be done.
-        from: UnixTime,
-        /// What they may have.
-        what: Cached,
-    },
-    /// A time that does not fit what is to happen then.
-    #[error("{} is past", .0.rfc3339())]
-    Past(UnixTime),
-    /// A time that does not fit what has happened then.
-    #[error("{} is yet to come", .0.rfc3339())]
-    Future(UnixTime),
-    /// The key was not there yet.
-    #[error("at {} there was no key {tag} yet", .time.rfc3339())]
-    BeforeKey {
-        /// The key.
-        tag: u16,
-        /// That time.
-        time: UnixTime,
-    },
-    /// A DS record cannot go before it comes.
-    #[error("the DS record of {tag} was seen later, at {}", .seen.rfc3339())]
-    SeenLater {
-        /// The key.
-        tag: u16,
-        /// When it was seen.
-        seen: UnixTime,
-    },
-    /// A plan counts on the DS record being there earlier.
-    #[error(
-        "{tag} takes over at {}, and until {} resolvers may have DS records without it in their caches; \
-         that it takes over has to be put off first, by `tinyns keys retire` with a later `--at`",
-        .at.rfc3339(), .everywhere.rfc3339()
-    )]
-    TakesOverBefore {
-        /// The key.
-        tag: u16,
-        /// When it is to sign.
-        at: UnixTime,
-        /// When all have its DS record.
-        everywhere: UnixTime,
-    },
-    /// A zone signing key has no DS record.
-    #[error("{0} is a ZSK, which has no DS record")]
-    NoDs(u16),
-    /// Validators need it.
-    #[error(
-        "{0} signs the DNSKEY records, or is to; without its DS record in the parent zone nothing of \
-         this zone can be validated, so if it is missing there, it has to be put back"
-    )]
-    DsNeeded(u16),
-    /// What would come of it cannot be right.
-    #[error(transparent)]
-    Inconsistent(#[from] ListProblem),
-}
-
-/// What caches may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cached {
-    /// A DNSKEY set.
-    Dnskeys,
-    /// A DS set.
-    Ds,
-}
-
-impl std::fmt::Display for Cached {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Dnskeys => "DNSKEY records",
-            Self::Ds => "DS records",
-        })
-    }
-}
-
-/// How far a key is.
+/// The state of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyState {
-    /// In the DNSKEY set, and not signing yet.
+    /// It is in the DNSKEY set and does not sign yet.
     Published,
-    /// Signing.
+    /// It signs.
     Active,
-    /// Not signing any more, and still in the DNSKEY set.
+    /// It does not sign any more, and is still in the DNSKEY set.
     Retired,
-    /// Not in the DNSKEY set any more.
+    /// It is not in the DNSKEY set any more.
     Removed,
 }
 
@@ -196,92 +40,21 @@ impl KeyState {
     }
 }
 
-/// Who takes over from a key, and from when on that is safe.
+/// The keys that take over from a key, and when that is safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Succession {
-    /// From when on the key can be retired.
+    /// The first time at which the key can be retired.
     pub from: UnixTime,
-    /// The keys that sign then.
+    /// The tags of the keys that then sign.
     pub successors: Vec<u16>,
 }
 
-/// How long things are in caches.
-struct Waits {
-    propagation: u64,
-    dnskey_ttl: u64,
-    max_ttl: u64,
-    /// Until when there may be something with a TTL of before.
-    settled: Option<UnixTime>,
-}
-
-impl Waits {
-    /// When no cache has a DNSKEY set of before this time any more.
-    fn dnskeys_gone(&self, time: UnixTime) -> UnixTime {
-        let gone = time.after(self.propagation + self.dnskey_ttl);
-        self.settled.map_or(gone, |settled| gone.max(settled))
-    }
-
-    /// When no cache has any record or signature of before this time any more.
-    fn records_gone(&self, time: UnixTime) -> UnixTime {
-        let gone = time.after(self.propagation + self.max_ttl);
-        self.dnskeys_gone(time).max(gone)
-    }
-}
-
 impl KeyList {
-    /// Takes over what the configuration says of TTLs, and gives what follows from that.
-    fn waits(&mut self, config: &DnssecConfig, now: UnixTime) -> Waits {
-        let propagation = u64::from(config.propagation_delay);
-        let (dnskey_ttl, max_ttl) = (config.dnskey_ttl, config.max_ttl());
-        // When a TTL was made smaller nobody knows, but that it was before now.
-        for (before, ttl) in [(self.dnskey_ttl, dnskey_ttl), (self.max_ttl, max_ttl)] {
-            if ttl < before {
-                let gone = now.after(propagation + u64::from(before));
-                self.settled = self.settled.max(Some(gone));
-            }
-        }
-        self.settled = self.settled.filter(|settled| *settled > now);
-        (self.dnskey_ttl, self.max_ttl) = (dnskey_ttl, max_ttl);
-        Waits {
-            propagation,
-            dnskey_ttl: dnskey_ttl.into(),
-            max_ttl: max_ttl.into(),
-            settled: self.settled,
-        }
-    }
-
-    /// Puts off the end of retired keys where TTLs have become larger since that was worked out: servers send
-    /// signatures with those TTLs until the key is retired, which may be planned for later. What has gone stays so.
-    pub(super) fn adapt(&mut self, config: &DnssecConfig, now: UnixTime) {
-        if config.dnskey_ttl <= self.dnskey_ttl && config.max_ttl() <= self.max_ttl {
-            return;
-        }
-        let waits = Waits {
-            propagation: config.propagation_delay.into(),
-            dnskey_ttl: config.dnskey_ttl.into(),
-            max_ttl: config.max_ttl().into(),
-            settled: None,
-        };
-        for key in &mut self.keys {
-            let Some(retired) = key.retired else { continue };
-            let has_gone = |time: &UnixTime| *time <= now;
-            let (cds_removed, removed) = (key.cds_removed, key.removed);
-            key.retire(retired, &waits);
-            key.cds_removed = match cds_removed.filter(has_gone) {
-                None => key.cds.and(key.cds_removed.max(cds_removed)),
-                gone => gone,
-            };
-            key.removed = match removed.filter(has_gone) {
-                None => key.removed.max(removed),
-                gone => gone,
-            };
-        }
-    }
-
     /// Whether a key of this algorithm can be added.
     ///
     /// # Errors
-    /// [`Refused`] while the zone is being unsigned, and for a key that does not go with the others.
+    /// [`Refused`] while the zone is being unsigned, for another algorithm than that of the other keys, and for
+    /// too many keys.
     pub fn may_add(&self, algorithm: Algorithm, now: UnixTime) -> Result<(), Refused> {
         self.not_unsigning(now)?;
         let others = self.keys.first().map(|first| first.algorithm);
@@ -292,7 +65,7 @@ impl KeyList {
         }
     }
 
-    /// Adds a key: in the DNSKEY set at once, and signing at once if nothing else does what it is for.
+    /// Adds a key. It is in the DNSKEY set at once, and signs at once if no other key has its duties.
     ///
     /// # Errors
     /// As [`KeyList::may_add`].
@@ -311,7 +84,7 @@ impl KeyList {
         };
         let is_first = !role.duties().iter().all(is_done);
         if is_first {
-            // The zone is signed from now on only: a DS set has to wait until nothing unsigned is in caches.
+            // The zone is signed only from now on: DS records must wait until caches have nothing unsigned.
             let signed = waits.records_gone(now);
             for other in &mut self.keys {
                 other.cds = other.cds.map(|cds| cds.max(signed));
@@ -349,114 +122,11 @@ impl KeyList {
         Ok(())
     }
 
-    /// Takes down that the parent zone has the DS record of a key since then, with this TTL in seconds.
+    /// Plans that a key stops signing at a time and others sign in its place, and returns their tags. The key
+    /// leaves the DNSKEY set when no cache needs it any more; a key that was never used leaves it at once.
     ///
     /// # Errors
-    /// [`Refused`] for a key that has none or is gone, and for times that cannot be.
-    pub fn ds_seen(
-        &mut self,
-        tag: u16,
-        since: UnixTime,
-        ttl: u32,
-        now: UnixTime,
-    ) -> Result<(), Refused> {
-        let key = self.key_with_ds_at(tag, since, now)?;
-        if let Some(since) = key.removed.filter(|removed| *removed <= now) {
-            return Err(Refused::Removed { tag, since });
-        }
-        let everywhere = since.after(ttl.into());
-        match key.active {
-            Some(at) if now < at && at < everywhere => Err(Refused::TakesOverBefore {
-                tag,
-                at,
-                everywhere,
-            }),
-            _ => {
-                (key.ds_seen, key.ds_ttl, key.ds_gone) = (Some(since), Some(ttl), None);
-                Ok(())
-            }
-        }
-    }
-
-    /// Takes down that the parent zone does not have the DS record of a key any more since then; its TTL, in
-    /// seconds, if it is not the one that is known.
-    ///
-    /// # Errors
-    /// [`Refused`] while it is needed, for a key that has none, and for times that cannot be.
-    pub fn ds_gone(
-        &mut self,
-        tag: u16,
-        since: UnixTime,
-        ttl: Option<u32>,
-        now: UnixTime,
-    ) -> Result<(), Refused> {
-        let is_unsigning = self.unsigning.is_some_and(|from| from <= now);
-        let key = self.key_with_ds_at(tag, since, now)?;
-        // It signs, or a plan has it sign.
-        let is_needed = key.active.is_some() && key.retired.is_none_or(|at| now < at);
-        if is_needed && !is_unsigning {
-            return Err(Refused::DsNeeded(tag));
-        }
-        if let Some(seen) = key.ds_seen.filter(|seen| since < *seen) {
-            return Err(Refused::SeenLater { tag, seen });
-        }
-        key.ds_ttl = Some(ttl.or(key.ds_ttl).unwrap_or(DEFAULT_DS_TTL));
-        key.ds_gone = Some(since);
-        Ok(())
-    }
-
-    /// A key that has a DS record.
-    ///
-    /// # Errors
-    /// [`Refused`] where there is no key with this tag, and for a zone signing key.
-    pub fn key_with_ds(&self, tag: u16) -> Result<&KeyEntry, Refused> {
-        let key = self.key(tag).ok_or(Refused::NoSuchKey(tag))?;
-        match key.role.has_ds() {
-            true => Ok(key),
-            false => Err(Refused::NoDs(tag)),
-        }
-    }
-
-    /// The keys whose DS records the parent zone is to have, or is to have later; none where it is asked to
-    /// remove all.
-    pub fn wanted_ds(&self, now: UnixTime) -> impl Iterator<Item = &KeyEntry> {
-        let is_unsigning = self.unsigning.is_some_and(|from| from <= now);
-        let is_wanted = move |key: &&KeyEntry| {
-            key.cds.is_some() && key.cds_removed.is_none_or(|removed| now < removed)
-        };
-        self.keys
-            .iter()
-            .filter(move |_| !is_unsigning)
-            .filter(is_wanted)
-    }
-
-    /// What no key signs, if the zone does not have keys enough yet.
-    pub fn missing_duty(&self) -> Option<Duty> {
-        match phases(self) {
-            Err(ListProblem::NeverSigned { duty }) => Some(duty),
-            _ => None,
-        }
-    }
-
-    fn key_with_ds_at(
-        &mut self,
-        tag: u16,
-        since: UnixTime,
-        now: UnixTime,
-    ) -> Result<&mut KeyEntry, Refused> {
-        let created = self.key_with_ds(tag)?.created;
-        match since {
-            _ if since > now => Err(Refused::Future(since)),
-            _ if since < created => Err(Refused::BeforeKey { tag, time: since }),
-            _ => self.key_mut(tag),
-        }
-    }
-
-    /// Has a key sign no more from then on, and others in its place; it leaves the DNSKEY set when no cache
-    /// needs it any more. A key that was never used leaves it then.
-    ///
-    /// # Errors
-    /// [`Refused`] where there is nobody to take over, or not yet.
+    /// [`Refused`] if no other key can take over at that time.
     pub fn retire(
         &mut self,
         tag: u16,
@@ -474,17 +144,17 @@ impl KeyList {
         for successor in &succession.successors {
             changed.take_over(tag, *successor, at, now)?;
         }
-        changed.key_mut(tag)?.retire(at, &waits);
+        let key = changed.key_mut(tag).ok_or(Refused::NoSuchKey(tag))?;
+        key.retire(at, &waits);
         phases(&changed)?;
         *self = changed;
         Ok(succession.successors)
     }
 
-    /// Who would take over from a key and from when on; who that is may depend on the time at which it is
-    /// wanted.
+    /// The keys that can take over from a key, and when. The choice may depend on the wanted time.
     ///
     /// # Errors
-    /// [`Refused`] where there is nobody, or nobody can tell when.
+    /// [`Refused`] if there is no such key, if the time is not known, and if the wanted time is too early.
     pub fn succession(
         &self,
         tag: u16,
@@ -523,9 +193,9 @@ impl KeyList {
         Ok(succession)
     }
 
-    /// Who takes a duty of a key over, from when on, and what that time waits for. Rather one that can at
-    /// this time, rather one with the same role, rather one that signs already; in the end, the first that
-    /// can.
+    /// The key that takes over a duty, the first time at which it can, and the records that this time waits for.
+    /// In this order, preferred are keys that can take over at the time `at`, keys with the same role, keys that
+    /// already sign, and the key that can take over first.
     fn successor(
         &self,
         key: &KeyEntry,
@@ -566,7 +236,7 @@ impl KeyList {
         Ok((successor, from, what))
     }
 
-    /// Has a key sign from then on, because another one does not.
+    /// Plans that a key signs from a time on, because the key `from` then stops.
     fn take_over(
         &mut self,
         from: u16,
@@ -577,57 +247,27 @@ impl KeyList {
         let planned = self.key(tag).and_then(|key| key.active);
         let stays = planned.is_some_and(|planned| {
             let mut others = self.keys.iter().filter(|other| other.tag != from);
-            // Where a plan has it sign earlier, that may be for the sake of a third.
+            // It may be planned to sign earlier, to replace a third key.
             let is_for_others = others.any(|other| other.retired == Some(planned));
             planned <= now || (planned <= at && is_for_others)
         });
         if !stays {
-            self.key_mut(tag)?.active = Some(at);
+            let key = self.key_mut(tag).ok_or(Refused::NoSuchKey(tag))?;
+            key.active = Some(at);
         }
         Ok(())
     }
 
-    /// Has the parent zone asked, from then on, to remove all DS records, and signs on.
-    ///
-    /// # Errors
-    /// [`Refused`] where that has been done.
-    pub fn retire_all(&mut self, at: UnixTime, now: UnixTime) -> Result<(), Refused> {
-        self.not_unsigning(now)?;
-        if at < now {
-            return Err(Refused::Past(at));
-        }
-        self.unsigning = Some(at);
-        Ok(())
-    }
-
-    /// From when on nobody expects signatures any more, if the zone is being unsigned and all DS records are
-    /// known to be gone; else the keys whose are not.
-    ///
-    /// # Errors
-    /// The tags of keys whose DS records are still to be seen gone.
-    pub fn unsigned_from(&self, unsigning: UnixTime) -> Result<UnixTime, Vec<u16>> {
-        let known =
-            |key: &&KeyEntry| key.ds_seen.is_some() || key.cds.is_some_and(|cds| cds < unsigning);
-        let known: Vec<&KeyEntry> = self.keys.iter().filter(known).collect();
-        let there = known.iter().filter(|key| key.ds_gone.is_none());
-        let there: Vec<u16> = there.map(|key| key.tag).collect();
-        if !there.is_empty() {
-            return Err(there);
-        }
-        let gone = known.iter().filter_map(|key| key.ds_gone_everywhere());
-        Ok(gone.max().unwrap_or(unsigning).max(unsigning))
-    }
-
-    /// Takes out of the list what has been removed for a month; gives the tags.
+    /// Takes keys out of the list that were removed a month ago or earlier, and returns their tags.
     pub fn forget(&mut self, now: UnixTime) -> Vec<u16> {
         let is_past = |key: &KeyEntry| {
             let is_old = |removed: UnixTime| removed.after(REMEMBERED) <= now;
-            // Whoever unsigns the zone has to know of each DS record that the parent may still have.
+            // To unsign the zone, the operator has to know each DS record that the parent may still publish.
             let ds_is_gone = (key.ds_seen.is_none() && key.cds.is_none())
                 || key.ds_gone_everywhere().is_some_and(|gone| gone <= now);
             key.removed.is_some_and(is_old) && ds_is_gone
         };
-        // In the order in which they signed, so that what is left has no gap.
+        // In the order in which they signed, so that the times in the list have no gap.
         let mut removed: Vec<&KeyEntry> = self.keys.iter().collect();
         removed.retain(|key| key.removed.is_some());
         removed.sort_by_key(|key| key.retired);
@@ -636,23 +276,10 @@ impl KeyList {
         self.keys.retain(|key| !past.contains(&key.tag));
         past
     }
-
-    fn not_unsigning(&self, now: UnixTime) -> Result<(), Refused> {
-        match self.unsigning {
-            Some(since) if since <= now => Err(Refused::Unsigning(since)),
-            _ => Ok(()),
-        }
-    }
-
-    fn key_mut(&mut self, tag: u16) -> Result<&mut KeyEntry, Refused> {
-        let mut keys = self.keys.iter_mut();
-        keys.find(|key| key.tag == tag)
-            .ok_or(Refused::NoSuchKey(tag))
-    }
 }
 
 impl KeyEntry {
-    /// How far it is at this time.
+    /// Its state at this time.
     pub fn state(&self, time: UnixTime) -> KeyState {
         let reached = |milestone: Option<UnixTime>| milestone.is_some_and(|at| at <= time);
         match () {
@@ -663,27 +290,13 @@ impl KeyEntry {
         }
     }
 
-    /// From when on no cache has a DS set without it any more, as far as the operator has said.
-    pub fn ds_everywhere(&self) -> Option<UnixTime> {
-        match (self.ds_seen, self.ds_ttl, self.ds_gone) {
-            (Some(seen), Some(ttl), None) => Some(seen.after(ttl.into())),
-            _ => None,
-        }
-    }
-
-    /// From when on no cache has its DS record any more, as far as the operator has said.
-    pub fn ds_gone_everywhere(&self) -> Option<UnixTime> {
-        let (gone, ttl) = self.ds_gone.zip(self.ds_ttl)?;
-        Some(gone.after(ttl.into()))
-    }
-
-    /// Whether it signs or is to, and nothing is planned about an end of that.
+    /// Whether it signs or is planned to, and no end of that is planned.
     fn stays_active(&self) -> bool {
         self.active.is_some() && self.retired.is_none()
     }
 
-    /// From when on it can have a duty without any cache being in the way, and what that time waits for; none
-    /// where nobody has said that the parent zone knows it.
+    /// The first time at which caches allow it to take over a duty, and the records that this time waits for; none
+    /// if its DS record is needed and not confirmed.
     fn able_from(&self, duty: Duty) -> Option<(UnixTime, Cached)> {
         match duty {
             Duty::Zone => Some((self.ready, Cached::Dnskeys)),
@@ -695,19 +308,5 @@ impl KeyEntry {
                 }
             }
         }
-    }
-
-    fn retire(&mut self, at: UnixTime, waits: &Waits) {
-        let was_used = self.active.is_some();
-        let dnskeys_gone = if was_used { waits.dnskeys_gone(at) } else { at };
-        let removed = match was_used && self.role.duties().contains(&Duty::Zone) {
-            true => waits.records_gone(at),
-            false => dnskeys_gone,
-        };
-        self.retired = was_used.then_some(at);
-        self.removed = Some(removed);
-        // What has not begun by its end never does.
-        self.cds = self.cds.filter(|cds| *cds < dnskeys_gone);
-        self.cds_removed = self.cds.and(Some(dnskeys_gone));
     }
 }

@@ -1,10 +1,10 @@
-//! All that resolvers may have in their caches, while an operator does whatever is allowed at any time.
+//! A model of everything that resolvers may have in their caches, while an operator gives random commands.
 //!
-//! The operator gives commands by chance, and most often as early as they are accepted. Servers know of
-//! each a while later, each at a time of its own. The parent zone has any DS records that it is asked for,
-//! as late as it likes. Every second everything is looked at that somebody may have in a cache: each DS
-//! set, each DNSKEY set and each signature have to fit together. A resolver may have got them from another
-//! resolver, so they are validated as they are now, and not when they were sent.
+//! The operator gives most commands as early as they are accepted. Each server learns of a command a while later,
+//! at a time of its own. The parent zone publishes the DS records that it is asked for, at any later time. Every
+//! second the test checks everything that may be in a cache: each DS set, each DNSKEY set and each signature must
+//! fit together. A resolver may have received them from another resolver, so they are validated now, and not when
+//! they were sent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -18,31 +18,31 @@ const BEGIN: u64 = 1_000;
 /// Tags of keys.
 type Tags = BTreeSet<u16>;
 
-/// DNSKEY records, and what has signed them.
+/// DNSKEY records, and the keys that have signed them.
 type Dnskeys = (Tags, Tags);
 
-/// What the zone is like from one command to the next.
+/// The state of the zone from one command to the next.
 struct Version {
     ring: KeyRing,
     dnskey_ttl: u64,
     max_ttl: u64,
-    /// Since when there is a newer one.
+    /// The time from which there is a newer one.
     replaced: Option<u64>,
-    /// What it says, and until when that is so.
+    /// Its current content, and the time until which that holds.
     current: Option<(Current, Option<UnixTime>)>,
 }
 
-/// What a server of a version sends.
+/// The records that a server with this version sends.
 #[derive(Clone)]
 struct Current {
     dnskeys: Dnskeys,
     zone_signers: Tags,
 }
 
-/// Things with the times at which the last of each ends.
+/// Cached things, each with the time at which the last copy expires.
 struct Cache<T> {
     ends: HashMap<T, u64>,
-    /// Whether something has come since it was looked at.
+    /// Whether something was added since the last check.
     is_new: bool,
 }
 
@@ -72,17 +72,17 @@ struct World {
     ds_ttl: u32,
     list: KeyList,
     versions: Vec<Version>,
-    /// When the zone began to be signed, and when that ended.
+    /// When signing began, and when it ended.
     signed: Option<u64>,
     unsigned: Option<u64>,
-    /// Until when it is not to end.
+    /// The time until which signing must not end.
     end: u64,
     /// The largest TTL of the zone without signatures.
     unsigned_ttl: u64,
     parent: Tags,
     ds: Cache<Tags>,
     dnskeys: Cache<Dnskeys>,
-    /// What has signed records; nothing for records without signatures.
+    /// The keys that have signed records; empty for records without signatures.
     records: Cache<Tags>,
     retirements: usize,
     is_hurried: bool,
@@ -144,19 +144,19 @@ impl World {
         }
     }
 
-    /// Makes what the list and the configuration say known.
+    /// Publishes the list and the configuration.
     fn publish(&mut self, now: u64) {
         let text = self.list.to_toml();
         let mut list = self.list.clone();
         if self.random.u32(0..10) == 0 {
-            // What is read is what was written.
+            // Reading the list gives what was written.
             let read = KeyList::parse(text.as_bytes(), &self.list.origin).unwrap();
             assert_eq!(read, list);
         }
         list.adapt(&self.config, at(now));
         let ttl = self.config.dnskey_ttl;
         let Ok(ring) = KeyRing::new(&list, keys_of(&list), ttl) else {
-            // Only as long as there are not keys enough.
+            // Only while keys are missing.
             assert_eq!(self.signed, None, "{text}");
             return;
         };
@@ -173,7 +173,7 @@ impl World {
         });
     }
 
-    /// Tells what there is to tell of DS records, at once, and replaces keys as early as that is accepted.
+    /// Confirms DS records at once, and replaces keys as early as that is accepted.
     fn hurry(&mut self, now: u64) {
         let (time, ttl) = (at(now), self.ds_ttl);
         let mut changed = false;
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// Some command, at any time or as early as it is accepted.
+    /// Gives a random command.
     fn operate(&mut self, now: u64) {
         let time = at(now);
         self.list.adapt(&self.config, time);
@@ -229,7 +229,7 @@ impl World {
             50..70 => {
                 let delay = self.random.u64(0..3) * self.random.u64(0..20);
                 let active = self.list.key(tag).unwrap().active.is_some();
-                // Unused keys are thrown away less often, or none would ever be used.
+                // Unused keys are retired less often; else none would ever be used.
                 let wanted = active || self.random.u32(0..20) == 0;
                 let retired = wanted
                     && self
@@ -240,7 +240,7 @@ impl World {
                 retired
             }
             70 if now > self.end => self.list.retire_all(at(now + 3), time).is_ok(),
-            // Commands have to see what TTLs there are; else nobody could know of them.
+            // A command has to run while the TTLs are in force; else no list would record them.
             71..74 if (self.list.dnskey_ttl, self.list.max_ttl) == (ttl, max_ttl) => {
                 self.config.dnskey_ttl = self.random.u32(1..6);
                 self.config.signature_validity = 4 * self.random.u32(6..12);
@@ -259,7 +259,7 @@ impl World {
             .keys
             .iter()
             .filter(|key| key.active.is_none() && key.removed.is_none());
-        // More than anybody would have, but not so many that none is ever used.
+        // More keys than in practice, but not so many that none is ever used.
         if pending.count() >= 4 {
             return;
         }
@@ -273,7 +273,7 @@ impl World {
         }
     }
 
-    /// The parent zone follows the CDS records, whenever it likes and record by record.
+    /// The parent zone follows the CDS records at a random time, record by record.
     fn follow(&mut self, keys: &ZoneKeys) {
         if self.random.u32(0..4) > 0 {
             return;
@@ -290,10 +290,10 @@ impl World {
             assert!(wanted.is_subset(&tags_of_data(&keys.dnskeys)));
         }
         if wanted.is_empty() && !is_delete {
-            // RFC 7344 §4.1: nothing is asked for.
+            // RFC 7344 §4.1: no records ask for no change.
             return;
         }
-        // DS records of keys that do not sign yet are neither given alone nor left alone.
+        // The DS record of a key that does not sign yet is never the only one.
         let whole = self.parent.is_empty() || is_delete || self.random.bool();
         let changes: Vec<u16> = self.parent.symmetric_difference(&wanted).copied().collect();
         for tag in changes {
@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// What all servers may send in this second.
+    /// Adds everything to the caches that a server may send in this second.
     fn send(&mut self, now: u64) {
         let delay = u64::from(self.config.propagation_delay);
         self.ds
@@ -315,7 +315,7 @@ impl World {
             self.unsigned_ttl = self.config.max_ttl().into();
         }
         if self.signed.is_none_or(|signed| now <= signed + delay) || self.unsigned.is_some() {
-            // Some servers have not been started anew.
+            // Some servers have not been restarted.
             self.records.add(Tags::new(), now + self.unsigned_ttl);
         }
         if self.unsigned.is_some_and(|unsigned| now > unsigned + delay) {
@@ -335,7 +335,7 @@ impl World {
         }
     }
 
-    /// Whether all fits together.
+    /// Checks that everything in caches fits together.
     fn check(&self, now: u64) {
         if !(self.ds.is_new || self.dnskeys.is_new || self.records.is_new) {
             return;
@@ -373,11 +373,11 @@ impl World {
         }
     }
 
-    /// Runs for a while; returns whether keys were retired, and whether the zone was unsigned in the end.
+    /// Runs for a while. Returns how many keys were retired, and whether the zone was unsigned in the end.
     fn run(mut self) -> (usize, bool) {
         let mut before = None;
         for now in BEGIN..BEGIN + 500 {
-            // What changes in this second is sent as it was before, too.
+            // In the second of a change, servers may still send the old records.
             self.send(now);
             if let Some(version) = self.versions.last().filter(|_| self.unsigned.is_none()) {
                 let keys = version.ring.at(at(now));
@@ -403,10 +403,10 @@ impl World {
     }
 }
 
-/// What a zone is signed with, but for when that ends.
+/// The keys of a zone, without the time at which that state ends.
 type State = ((Tags, Tags), [Vec<Vec<u8>>; 3]);
 
-/// As long as nobody changes the list, what is so changes when it was said that it would, and only then.
+/// While the list does not change, the state changes exactly at the time that was announced.
 fn check_until(before: &mut Option<(State, Option<u64>)>, keys: &ZoneKeys, now: u64, same: bool) {
     let signers = (tags(&keys.key_signers), tags(&keys.zone_signers));
     let records = [&keys.dnskeys, &keys.cds, &keys.cdnskeys].map(Clone::clone);
@@ -423,12 +423,12 @@ fn check_until(before: &mut Option<(State, Option<u64>)>, keys: &ZoneKeys, now: 
 }
 
 #[test]
-fn whatever_is_allowed_leaves_nothing_in_a_cache_that_does_not_fit() {
+fn after_all_allowed_commands_caches_fit_together() {
     let runs = std::env::var("KEYS_RUNS").map_or(60, |runs| runs.parse().unwrap());
     let outcomes: Vec<_> = (0..runs).map(|seed| World::new(seed).run()).collect();
     let retirements: usize = outcomes.iter().map(|(retirements, _)| retirements).sum();
     let unsigned = outcomes.iter().filter(|(_, unsigned)| *unsigned).count();
-    // A world in which nothing is allowed would pass as well.
+    // A model that refuses all commands would pass as well.
     assert!(retirements > 2 * outcomes.len(), "{retirements}");
     assert!(unsigned > outcomes.len() / 20, "{unsigned}");
 }

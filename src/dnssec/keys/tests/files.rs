@@ -1,4 +1,4 @@
-//! Private keys and lists on disk: what is read, what is refused, and what interrupted commands leave.
+//! Private keys and lists on disk: reading, refusing, and interrupted commands.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::*;
-use crate::dnssec::keys::directory::{LockedDirectory, strangers};
+use crate::dnssec::keys::directory::{LockedDirectory, read_list, strangers};
 use crate::dnssec::keys::list::LIST_FILE;
 use crate::dnssec::keys::{KeyRing, KeysError};
 
@@ -36,7 +36,7 @@ impl Keys {
     }
 
     fn list(&self) -> Result<KeyList, KeysError> {
-        KeyList::read(&self.config, &origin(), at(0))
+        read_list(&self.config, &origin(), at(0))
     }
 
     fn load(&self) -> Result<KeyRing, KeysError> {
@@ -47,7 +47,7 @@ impl Keys {
         self.config.keys.join(name)
     }
 
-    /// The message of a directory that is refused.
+    /// The message for a directory that is refused.
     fn refused(&self) -> String {
         let message = self.load().unwrap_err().to_string();
         message.replace(&self.dir.path().display().to_string(), "DIR")
@@ -67,7 +67,7 @@ fn openssl(args: &[&str]) -> Vec<u8> {
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::EcdsaP256Sha256, Algorithm::Ed25519];
 
 #[test]
-fn what_is_written_is_private_and_is_read_again() {
+fn written_keys_are_private_and_can_be_read() {
     for algorithm in ALGORITHMS {
         let keys = Keys::new();
         let (file, tag) = keys.generate(algorithm, Role::Csk, 1_000);
@@ -94,7 +94,7 @@ fn public_by_openssl(file: &Path, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn openssl_reads_what_is_written() {
+fn openssl_reads_written_keys() {
     for (algorithm, len) in ALGORITHMS.into_iter().zip([64, 32]) {
         let keys = Keys::new();
         let (file, _) = keys.generate(algorithm, Role::Csk, 1_000);
@@ -104,7 +104,7 @@ fn openssl_reads_what_is_written() {
 }
 
 #[test]
-fn what_openssl_writes_is_read() {
+fn keys_of_openssl_are_read() {
     let ec = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let ed = ["-algorithm", "ED25519"];
     for (algorithm, args) in ALGORITHMS.into_iter().zip([&ec[..], &ed[..]]) {
@@ -112,7 +112,7 @@ fn what_openssl_writes_is_read() {
         let made = dir.path().join("key.pem");
         let out = ["-out", made.to_str().unwrap()];
         openssl(&[&["genpkey"], args, &out[..]].concat());
-        // The tag is told by the complaint about a wrong one.
+        // The error for a wrong tag names the right one.
         let read = |tag| pem::read(&made, algorithm, Role::Zsk, tag);
         let complaint = read(0).or_else(|_| read(1)).unwrap_err().to_string();
         let tag = complaint
@@ -131,7 +131,7 @@ fn what_openssl_writes_is_read() {
 }
 
 #[test]
-fn what_is_no_private_key_is_refused() {
+fn files_without_a_private_key_are_refused() {
     let keys = Keys::new();
     let (file, tag) = keys.generate(Algorithm::EcdsaP256Sha256, Role::Csk, 1_000);
     let name = format!("DIR/keys/Ks.example.com.+013+{tag:05}.pem");
@@ -148,9 +148,8 @@ fn what_is_no_private_key_is_refused() {
         "-pkeyopt",
         "ec_paramgen_curve:P-384",
     ];
-    let no_key =
-        "there is no private key in PKCS#8 in it that is not encrypted (BEGIN PRIVATE KEY)";
-    let other_kind = "it is not a private key of ECDSAP256SHA256 in PKCS#8";
+    let no_key = "the file has no unencrypted private key in PKCS#8 (BEGIN PRIVATE KEY)";
+    let other_kind = "not a private key of ECDSAP256SHA256 in PKCS#8";
     for (text, problem) in [
         (Vec::new(), no_key),
         (b"# nothing".to_vec(), no_key),
@@ -176,7 +175,7 @@ fn what_is_no_private_key_is_refused() {
         "{told}"
     );
     assert!(
-        told.ends_with(&format!(" as csk, and keys.toml has {tag}")),
+        told.ends_with(&format!(" as csk, but keys.toml has {tag}")),
         "{told}"
     );
 
@@ -184,7 +183,7 @@ fn what_is_no_private_key_is_refused() {
     assert_eq!(
         keys.refused(),
         format!(
-            "{name}: cannot read this private key, which keys.toml has: No such file or directory (os error 2)"
+            "{name}: cannot read this private key, which keys.toml lists: No such file or directory (os error 2)"
         )
     );
     fs::create_dir(&file).unwrap();
@@ -192,12 +191,12 @@ fn what_is_no_private_key_is_refused() {
     assert!(told.contains("this is not a regular file"), "{told}");
     fs::remove_dir(&file).unwrap();
     fs::write(&file, good).unwrap();
-    // That others may read it is warned of, and no more.
+    // A file that other users can read causes a warning, not an error.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     keys.load().unwrap();
 }
 
-/// With this instead of a line of the list, which is that of a key in operation.
+/// Replaces a line of the list of a zone with an active key, and checks the error.
 fn check_list(line: &str, instead: &str, expected: &str) {
     let keys = Keys::new();
     keys.generate(Algorithm::Ed25519, Role::Csk, 1_000);
@@ -222,7 +221,7 @@ fn lists_are_read_strictly() {
     check_list(
         "origin",
         "origin = \"other.example\"",
-        "4: origin: these are the keys of other.example, and the \
+        "4: origin: these are the keys of other.example, but the \
          zone is s.example.com",
     );
     check_list("origin", "", "1: missing field `origin`");
@@ -276,11 +275,11 @@ fn lists_are_read_strictly() {
     for (instead, expected) in [
         (
             "retired = 1970-01-01T00:20:00Z",
-            "retired: without \"active\"",
+            "retired: needs \"active\", which is missing",
         ),
         (
             "removed = 1970-01-01T00:20:00Z",
-            "removed: without \"cds_removed\"",
+            "removed: needs \"cds_removed\", which is missing",
         ),
         (
             "cds_removed = 1970-01-01T00:20:00Z",
@@ -288,16 +287,16 @@ fn lists_are_read_strictly() {
         ),
         (
             "ds_seen = 1970-01-01T00:20:00Z",
-            "ds_seen: without \"ds_ttl\"",
+            "ds_seen: needs \"ds_ttl\", which is missing",
         ),
-        ("ds_ttl = 5", "ds_ttl: without \"ds_seen\""),
+        ("ds_ttl = 5", "ds_ttl: needs \"ds_seen\", which is missing"),
     ] {
         check_list("active", instead, &format!("8: {expected}"));
     }
     check_list(
         "active",
         "active = 1970-01-01T00:17:00Z\nretired = 1970-01-01T00:18:00Z",
-        "8: retired: without \"removed\"",
+        "8: retired: needs \"removed\", which is missing",
     );
 }
 
@@ -321,8 +320,8 @@ fn keys_that_do_not_go_together_are_refused() {
     );
     assert_eq!(
         keys.refused(),
-        "DIR/keys/keys.toml:20: algorithm: ECDSAP256SHA256, and the keys before have ED25519; all keys of a zone \
-         have one algorithm, and replacing it by another is not offered"
+        "DIR/keys/keys.toml:20: algorithm: ECDSAP256SHA256, but the keys before have ED25519; all keys of a zone \
+         must have the same algorithm, and tinyns cannot replace it by another"
     );
     let zsk = key
         .replace("\"csk\"", "\"zsk\"")
@@ -357,7 +356,7 @@ fn keys_that_do_not_go_together_are_refused() {
         keys.refused()
             .starts_with("DIR/keys: keys.toml is missing, but there is DIR/keys/Ks.example.com.+")
     );
-    // Of another zone, and no key at all.
+    // A key of another zone, and a file that is not a key.
     fs::remove_dir_all(&keys.config.keys).unwrap();
     fs::create_dir(&keys.config.keys).unwrap();
     for file in [
@@ -406,11 +405,11 @@ fn a_command_waits_for_the_one_before() {
 }
 
 #[test]
-fn a_command_that_dies_leaves_what_was_there() {
+fn an_interrupted_command_changes_nothing() {
     let keys = Keys::new();
     keys.generate(Algorithm::Ed25519, Role::Csk, 1_000);
     let before = keys.list().unwrap();
-    // It dies between the key and the list.
+    // It is killed between the key and the list.
     let directory = LockedDirectory::open(&keys.config.keys, false).unwrap();
     let (file, _) = directory
         .make_key(&before, Algorithm::Ed25519, Role::Csk)
@@ -420,7 +419,7 @@ fn a_command_that_dies_leaves_what_was_there() {
     keys.load().unwrap();
     let left = strangers(&keys.config.keys, &before).unwrap();
     assert_eq!(left, std::slice::from_ref(&file));
-    // It dies while it writes, with a draft for whose name somebody has other plans.
+    // It is killed while it writes, and something else has the name of the draft.
     let elsewhere = keys.dir.path().join("elsewhere");
     fs::write(&elsewhere, "untouched").unwrap();
     symlink(&elsewhere, keys.path(".draft")).unwrap();
@@ -444,9 +443,9 @@ fn a_directory_that_is_not_there_has_no_keys() {
     assert!(told.contains("cannot make the directory"), "{told}");
 }
 
-/// Root's commands leave files that the server can read.
+/// After commands by root the server can read the files.
 #[test]
-fn files_belong_to_whom_the_directory_belongs_to() {
+fn files_have_the_owner_of_the_directory() {
     use std::os::unix::fs::{MetadataExt as _, chown};
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: only root can give files away");

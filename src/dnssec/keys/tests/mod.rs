@@ -1,4 +1,4 @@
-//! Keys on disk, and what they do in time.
+//! Keys on disk, and their states over time.
 
 mod caches;
 mod files;
@@ -38,7 +38,7 @@ fn at(seconds: u64) -> UnixTime {
     UnixTime(seconds)
 }
 
-/// Some keys of each role, no two with one tag: making one takes a while.
+/// Keys of each role, all with different tags. They are shared, because making a key takes a while.
 static KEYS: LazyLock<Vec<Arc<SigningKey>>> = LazyLock::new(|| {
     let mut keys: Vec<Arc<SigningKey>> = Vec::new();
     while keys.len() < 36 {

@@ -1,12 +1,13 @@
-//! Each kind of roll-over once, with its times; and what is refused, with the time from which on it is not.
+//! Each kind of roll-over, with its times; and steps that are refused until a time.
 
 use super::*;
 use crate::dnssec::key::Duty;
-use crate::dnssec::keys::plan::{Cached, KeyState, Refused};
+use crate::dnssec::keys::plan::KeyState;
+use crate::dnssec::keys::refused::{Cached, Refused};
 use crate::dnssec::keys::{KeyRing, ListProblem, ZoneKeys};
 
-/// What is in the list's zone at a time, by the places of the keys in the list: the DNSKEY, CDS records,
-/// and what signs keys and zone.
+/// Checks the zone of a list at a time. `expected` has the places in the list of the keys with DNSKEY records,
+/// with CDS records, and of those that sign the keys and the zone.
 fn check(list: &KeyList, time: u64, expected: [&[usize]; 4]) {
     let keys = keys_of(list);
     let ring = KeyRing::new(list, keys.clone(), 600).unwrap();
@@ -34,7 +35,7 @@ fn check(list: &KeyList, time: u64, expected: [&[usize]; 4]) {
     assert_eq!(found, expected, "at {time} of\n{}", list.to_toml());
 }
 
-/// The same just before a time, and from it on.
+/// The same just before a time, and at that time.
 fn turn(list: &KeyList, time: u64, before: [&[usize]; 4], from: [&[usize]; 4]) {
     check(list, time - 1, before);
     check(list, time, from);
@@ -70,7 +71,7 @@ impl Zone {
         self.list.retire(tag, at(now), &self.config, at(now))
     }
 
-    /// It can be done from a time on, and not a second earlier.
+    /// Checks that a key can be retired from a time on, and not a second earlier.
     fn retire_from(&mut self, tag: u16, from: u64, what: Cached, successor: u16) {
         let expected = Refused::TooEarly {
             tag,
@@ -114,7 +115,7 @@ fn a_zsk_is_replaced_by_pre_publication() {
     let ksk = zone.generate(Role::Ksk, 1_000);
     assert_eq!(zone.list.missing_duty(), Some(Duty::Zone));
     let old = zone.generate(Role::Zsk, 2_000);
-    // The zone is signed since the second key is there, so everything waits from then on.
+    // The zone is signed from the second key on, so all waits begin then.
     turn(
         &zone.list,
         27_200,
@@ -156,7 +157,7 @@ fn a_csk_is_replaced_by_double_ds() {
     let new = zone.generate(Role::Csk, 50_000);
     let pending: [&[usize]; 4] = [&[0, 1], &[0], &[0], &[0]];
     check(&zone.list, 50_000, pending);
-    // Both DS records are asked for once everybody can use both.
+    // CDS records ask for both DS records once all resolvers can use both keys.
     let both: [&[usize]; 4] = [&[0, 1], &[0, 1], &[0], &[0]];
     turn(&zone.list, 54_200, pending, both);
     let refused = Refused::DsNotSeen {
@@ -241,7 +242,7 @@ fn one_key_is_replaced_by_two_and_two_by_one() {
     let new = zone.generate(Role::Csk, 200_000);
     zone.seen(new, 210_000);
     assert_eq!(zone.retire(ksk, 220_000), Ok(vec![new]));
-    // As long as there is a key for the zone alone, it signs the zone alone.
+    // While there is a zone signing key, it alone signs the zone.
     check(&zone.list, 220_000, [&[1, 2, 3], &[1, 3], &[3], &[2]]);
     assert_eq!(zone.retire(zsk, 220_000), Ok(vec![new]));
     check(&zone.list, 220_000, [&[1, 2, 3], &[1, 3], &[3], &[3]]);
@@ -268,7 +269,7 @@ fn a_retirement_can_be_planned_and_planned_anew() {
     turn(&zone.list, 95_000, before, [&[0, 1], &[0, 1], &[1], &[1]]);
     check(&zone.list, 120_199, [&[0, 1], &[1], &[1], &[1]]);
     check(&zone.list, 120_200, [&[1], &[1], &[1], &[1]]);
-    // Somebody counts on the new key, and on its DS record.
+    // The plan needs the new key and its DS record.
     let refused = Refused::TakesOver {
         tag: new,
         at: at(95_000),
@@ -329,7 +330,7 @@ fn a_zone_is_unsigned_when_no_cache_has_a_ds() {
         zone.retire(new, 200_000),
         Err(Refused::Unsigning(at(200_000)))
     );
-    // Nobody has said that the first one's is gone.
+    // It is not confirmed that the DS record of the first key is gone.
     assert_eq!(zone.list.unsigned_from(at(200_000)), Err(vec![old, new]));
     assert_eq!(
         zone.list.ds_gone(new, at(210_000), None, at(210_000)),
@@ -347,7 +348,7 @@ fn a_zone_is_unsigned_when_no_cache_has_a_ds() {
 }
 
 #[test]
-fn what_the_operator_tells_has_to_be_possible() {
+fn impossible_confirmations_are_refused() {
     let mut zone = Zone::new();
     let csk = zone.generate(Role::Csk, 1_000);
     let zsk = zone.generate(Role::Zsk, 1_000);
@@ -374,14 +375,14 @@ fn what_the_operator_tells_has_to_be_possible() {
         .unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "the keys of this zone have the algorithm ED25519; all keys of a zone have one algorithm \
-         (RFC 4035 §2.2), and replacing it by another is not offered"
+        "the keys of this zone have the algorithm ED25519; all keys of a zone must have the same algorithm \
+         (RFC 4035 §2.2), and tinyns cannot replace it by another"
     );
 }
 
 /// A TTL that was larger a moment ago may still be in caches.
 #[test]
-fn smaller_ttls_hold_when_the_larger_ones_are_over() {
+fn smaller_ttls_count_when_caches_have_no_larger_ones() {
     let mut zone = Zone::new();
     let old = zone.generate(Role::Csk, 1_000);
     zone.config.dnskey_ttl = 1;
@@ -396,7 +397,7 @@ fn smaller_ttls_hold_when_the_larger_ones_are_over() {
 
 /// A TTL that is made larger while signatures are still made with a key keeps them in caches for longer.
 #[test]
-fn larger_ttls_put_the_end_of_a_key_off() {
+fn larger_ttls_postpone_the_removal_of_a_key() {
     let mut zone = Zone::new();
     let old = zone.generate(Role::Zsk, 1_000);
     zone.generate(Role::Ksk, 1_000);
@@ -414,7 +415,7 @@ fn larger_ttls_put_the_end_of_a_key_off() {
 }
 
 #[test]
-fn what_is_long_past_is_forgotten() {
+fn keys_leave_the_list_a_month_after_their_removal() {
     let mut zone = Zone::new();
     let first = zone.generate(Role::Csk, 1_000);
     let second = zone.generate(Role::Csk, 50_000);
@@ -438,7 +439,7 @@ fn what_is_long_past_is_forgotten() {
 }
 
 #[test]
-fn a_list_by_which_nobody_signs_is_refused() {
+fn a_list_that_leaves_records_unsigned_is_refused() {
     let problem = |list: &KeyList| KeyRing::new(list, keys_of(list), 600).unwrap_err();
     let mut zone = Zone::new();
     let never = |duty| ListProblem::NeverSigned { duty };
@@ -468,7 +469,7 @@ fn refusals_say_what_to_do() {
             duty: Duty::Keys,
             wanted: Role::Csk,
         },
-        "1 cannot be retired: no other key could sign the DNSKEY records then; `tinyns keys generate --role csk` \
+        "1 cannot be retired: no other key could then sign the DNSKEY records; `tinyns keys generate --role csk` \
          makes one",
     );
     check(
@@ -476,8 +477,8 @@ fn refusals_say_what_to_do() {
             tag: 1,
             successor: 2,
         },
-        "1 cannot be retired: its successor 2 has no DS record in the parent zone yet; once all servers of the \
-         parent have it, `tinyns keys ds --seen 2` is to say so",
+        "1 cannot be retired: the DS record of its successor 2 is not confirmed; when all servers of the parent \
+         zone publish it, confirm that with `tinyns keys ds --seen 2`",
     );
     check(
         Refused::TooEarly {

@@ -17,7 +17,7 @@ use crate::dns::limits::rate_limit::SignatureLimits;
 use crate::dns::pipeline::packet::Fate;
 use crate::dns::pipeline::tally::Tally;
 use crate::dnssec::key::{Role, SigningKey};
-use crate::dnssec::keys::directory::LockedDirectory;
+use crate::dnssec::keys::directory::{LockedDirectory, read_list};
 use crate::dnssec::keys::list::KeyList;
 use crate::dnssec::{DnssecConfig, Signing};
 
@@ -279,7 +279,7 @@ fn servers_with_copies_of_the_keys_agree_at_any_time() {
     let origin = ZoneName::parse("s.example.com").unwrap();
     let config = config(fixture.directory.path(), &origin);
     let directory = LockedDirectory::open(&config.keys, false).unwrap();
-    let mut list = KeyList::read(&config, &origin, NOW).unwrap();
+    let mut list = read_list(&config, &origin, NOW).unwrap();
     let old = list.keys[0].tag;
     let made = directory.make_key(&list, Algorithm::EcdsaP256Sha256, Role::Csk);
     let (_, key) = made.unwrap();
@@ -326,7 +326,7 @@ fn keys_take_turns_and_everything_is_signed_at_any_time() {
     let signing = &fixture.zones.signings()[&origin];
     let config = config(fixture.directory.path(), &origin);
     let directory = LockedDirectory::open(&config.keys, false).unwrap();
-    let mut list = KeyList::read(&config, &origin, NOW).unwrap();
+    let mut list = read_list(&config, &origin, NOW).unwrap();
     let old = list.keys[0].tag;
     let (_, key) = directory
         .make_key(&list, Algorithm::EcdsaP256Sha256, Role::Csk)
