@@ -11,8 +11,8 @@ use crate::redis::{Fault, Fleet, LONG_MEMORY, Wire, followed, setup};
 
 /// `[redis]` with the time-out of real life.
 const STRICT: &str = "warm_load = false\n";
-/// How long it may take until others see what a server has changed without Redis: it leaves a notice
-/// within a second, they look every second, and the machine is busy.
+/// How long it may take until others see what a server has changed without Redis: it leaves a notice at once, they look
+/// every second, and the machine is busy.
 const BY_NOTICE: Duration = Duration::from_secs(10);
 const HEADER: &str = "tinyns-visible-elsewhere";
 
@@ -124,6 +124,22 @@ fn what_a_server_changes_without_redis_is_seen_by_the_others_within_seconds() {
     let changed = away.redirect_to("k1", &url(1, 2));
     assert_eq!(changed.json()["visible_elsewhere"], Value::Null);
     one.comes_to_tell(&name(1), &Told::Url(url(1, 2)), PATIENCE);
+}
+
+#[test]
+fn a_server_that_is_killed_right_after_a_change_has_left_a_notice() {
+    const LINKS: usize = 3;
+    let fleet = Fleet::start();
+    let (wire, one, mut away) = two_servers(&fleet, LINKS);
+    cut(&wire, &away);
+    for number in 0..LINKS {
+        let changed = away.redirect_to(&code(number), &url(number, 1));
+        assert_eq!(changed.status, 200, "{changed:?}");
+    }
+    away.crash();
+    for number in 0..LINKS {
+        one.comes_to_tell(&name(number), &Told::Url(url(number, 1)), BY_NOTICE);
+    }
 }
 
 #[test]

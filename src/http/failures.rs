@@ -1,4 +1,4 @@
-//! The log's lines about calls that the store has failed: one when it begins, then one every ten seconds
+//! The log's lines about calls of the API that the store has failed: one when it begins, then one every ten seconds
 //! with the number of those in between. A batch makes a hundred thousand such calls while a disk is full.
 
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// How often there is a line at most.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Of the whole process: both HTTP parts have one store behind them.
+/// Of the whole process: there is one store. Look-ups for redirects are not among these; `links` logs their failures.
 pub(super) static FAILURES: FailureLog = FailureLog(Mutex::new(State {
     told: None,
     untold: 0,

@@ -1,7 +1,7 @@
 //! Changing links: the rules for them, and how a change passes through the tiers.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Links;
 use super::deadline::{ADMIN_DEADLINE, within};
@@ -13,6 +13,9 @@ use super::settle::Evidence;
 use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
+
+/// The part of a caller's deadline that is left for the reply when a change has waited for its notice.
+const REPLY_TIME: Duration = Duration::from_secs(1);
 
 impl Links {
     /// Changes the store, and then updates or drops the name in the other tiers. One task does all of this, so
@@ -31,6 +34,7 @@ impl Links {
         let (health, metrics) = (self.write_health.clone(), self.metrics.clone());
         let settler = self.settler.clone();
         let name = name.clone();
+        let until = Instant::now() + ADMIN_DEADLINE - REPLY_TIME;
         let task = self.writes.spawn(async move {
             let claim = match &redis {
                 Some(redis) => Some(redis.begin(&name).await),
@@ -59,8 +63,11 @@ impl Links {
                     }
                 }
             }
-            // Last: flights from now on fill memory from Redis, which must be right by then.
+            // After Redis: flights from now on fill memory from it.
             drop(forget);
+            if let Some(redis) = &redis {
+                redis.await_notice(&name, until).await;
+            }
             written
         });
         match tokio::time::timeout(ADMIN_DEADLINE, task).await {

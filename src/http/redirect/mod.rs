@@ -29,7 +29,6 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 
 use super::ShortUrls;
-use super::failures::FAILURES;
 use super::host;
 use super::serve::request_log::{Observer, observe};
 use crate::base::clock::UnixTime;
@@ -180,8 +179,8 @@ fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response {
         .into_response()
 }
 
+/// The page for a look-up that failed; [`Links::resolve`] has logged the failure.
 fn failed(error: &StoreError) -> Response {
-    FAILURES.note(error);
     match error {
         StoreError::Corrupt { .. } => pages::unreadable().into_response(),
         StoreError::Unreachable(_)

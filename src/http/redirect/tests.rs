@@ -1,5 +1,7 @@
 //! The redirect host as browsers see it.
 
+use std::sync::{Arc, Mutex};
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
@@ -245,6 +247,52 @@ async fn a_failure_of_the_store_is_no_404() {
         reason: "secret".into(),
     };
     check(corrupt, 500).await;
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn failed_look_ups_are_one_line_a_second_in_the_log() {
+    let server = with_link().await;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    server
+        .store
+        .fail(Some(|| StoreError::Unavailable("down".into())));
+    let lines = |text: &str| {
+        let log = log.0.lock().unwrap();
+        String::from_utf8_lossy(&log).matches(text).count()
+    };
+    for second in 1..=10 {
+        server.clock.set(UnixTime(NOW.0 + second));
+        let before = lines("links cannot be resolved");
+        for _ in 0..5 {
+            check(&server, "x.s.example.com", "/", 503).await;
+        }
+        assert_eq!(lines("the link store failed"), 0, "the same once more");
+        if lines("links cannot be resolved") == before + 1 {
+            return;
+        }
+        // Another test may have registered the place that logs while no subscriber was listening.
+        tracing::callsite::rebuild_interest_cache();
+    }
+    panic!("{:?}", lines("links cannot be resolved"));
 }
 
 #[tokio::test]

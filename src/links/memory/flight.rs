@@ -1,4 +1,4 @@
-//! A flight: one look-up behind the memory, and how those who wait for it get its result.
+//! A flight: one look-up of a name in the tiers behind the memory, and the result that all waiting queries share.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -8,17 +8,17 @@ use tokio::sync::Notify;
 use crate::link::Link;
 use crate::store::StoreError;
 
-/// What is known of a name: its link, expired or not, or that there is none.
+/// The state of a name: its link, which may have ended, or none.
 pub(in crate::links) type Known = Option<Arc<Link>>;
 
-/// What a flight brings.
+/// The result of a flight.
 pub(in crate::links) type Landing = Result<Known, Missed>;
 
-/// Why a flight has not found out what there is.
+/// Why a flight failed.
 #[derive(Clone, Debug)]
 pub(in crate::links) struct Missed {
     pub(in crate::links) error: StoreError,
-    /// The link that there was before a change that is under way.
+    /// The link from before a change that is under way.
     pub(in crate::links) was: Known,
 }
 
@@ -28,8 +28,7 @@ impl From<StoreError> for Missed {
     }
 }
 
-/// Where a flight lands. A `watch` channel would do, but it is made for crowds that keep watching, and
-/// takes half a kilobyte for each of the flights.
+/// The place of a flight's result. A `watch` channel would do as well, but takes half a kilobyte for each flight.
 #[derive(Debug, Default)]
 pub(super) struct Strip {
     landing: OnceLock<Landing>,
@@ -37,34 +36,34 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// Tells those who wait, and those who will; what came first stays.
+    /// Sets the result, unless there is one, and wakes all who wait.
     pub(super) fn land(&self, landing: Landing) {
         if self.landing.set(landing).is_ok() {
             self.landed.notify_waiters();
         }
     }
 
-    /// Whether it has landed.
+    /// Whether there is a result.
     pub(super) fn has_landed(&self) -> bool {
         self.landing.get().is_some()
     }
 }
 
-/// The end of a flight, to wait for.
+/// A flight to wait for.
 #[derive(Debug)]
 pub(in crate::links) struct Wait {
     pub(super) strip: Arc<Strip>,
-    /// When the flight began: that is how old its result will be.
+    /// When the flight began, which is the age of its result.
     pub(in crate::links) since: Instant,
-    /// What was held before, for the case that the flight fails.
+    /// The link in memory, for the case that the flight fails.
     pub(in crate::links) stale: Known,
 }
 
 impl Wait {
-    /// Waits for the flight's end.
+    /// Waits for the result.
     pub(in crate::links) async fn landing(&self) -> Landing {
         loop {
-            // Before the look: what is told in between is heard.
+            // Before the check, so that a result that is set in between wakes this.
             let landed = self.strip.landed.notified();
             if let Some(landing) = self.strip.landing.get() {
                 return landing.clone();

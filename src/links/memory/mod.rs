@@ -1,28 +1,28 @@
-//! Links in memory: the first tier, and the place where many queries for one name become one flight
-//! to the tiers behind.
+//! Links in memory: the first tier, and the place where all queries for one name share one flight to the tiers
+//! behind.
 //!
-//! # How nothing old comes back
+//! # No old state comes back
 //!
-//! Memory is filled by flights and by nothing else. Whoever changes a link calls [`Memory::forget`]
-//! after the change is committed: it drops what is held for the name, and it takes the name's flight
-//! off the board, so that what the flight brings still reaches those who wait for it but is not
-//! kept. A flight that begins later reads what was committed. There is thus no moment at which a
-//! slow read can put an old value over a new one, whatever the order in which they end, and no
-//! version has to be compared. (Putting the new value in directly would save the next read, but two
-//! changes whose ends overtake each other would then need tombstones, and tombstones can be evicted
-//! by a flood.)
+//! Only flights fill the memory. After the commit of a change, [`Memory::forget`] drops the name and ends its
+//! flight: the result of that flight still reaches the queries that wait for it, but is not kept. A flight that
+//! begins later reads what was committed. So no slow read can replace a new state by an old one, in whatever order
+//! reads and changes end, and no versions have to be compared. (A change could put the new state in directly,
+//! which would save the next look-up. But then two changes whose ends overtake each other would need tombstones,
+//! which a flood of names could evict.)
 //!
-//! Changes that other servers make are heard of by [`Memory::forget_older`]. Where some may have been
-//! missed, [`Memory::revalidate_all`] has everything looked up again before it is used; it stays for the case
-//! that the tiers behind fail. And while nobody tells of changes at all ([`Memory::set_notified`]), what is
-//! held is used for a shorter time. Each of these moves on the [stamps](super::stamps) by which others
-//! know that what they have made of a link is to be made anew; the memory is what they make it of.
+//! [`Memory::forget_older`] does the same for changes of other servers. If some of these may have been missed,
+//! [`Memory::revalidate_all`] makes memory look everything up again before it uses it; the old state stays for the
+//! case that the tiers behind fail. While the server is not notified of changes at all ([`Memory::set_notified`]),
+//! memory uses what it holds for a shorter time. Each of these advances [stamps](super::stamps), so that
+//! everything that was derived from the links is made again.
 //!
-//! # What is bounded
+//! # Bounds
 //!
-//! Links and absent names have bounds of their own, so that a flood of random names cannot push a
-//! link out; each is kept by [`Sieve`]. Flights are bounded too. All of it is divided into shards by
-//! the hash of the name.
+//! Links and absent names have separate bounds, so that a flood of random names cannot push links out; a [`Sieve`]
+//! keeps each of the two. The number of flights is bounded as well. All of it is divided into shards by the hash
+//! of the name.
+//!
+//! [`Sieve`]: super::sieve::Sieve
 
 mod flight;
 mod limits;
@@ -41,29 +41,29 @@ use super::stamps::Stamps;
 use crate::link::{Link, LinkName, Version};
 use crate::store::StoreError;
 
-/// Into how many parts the memory is divided, each under a lock of its own.
+/// The number of shards, each of which has its own lock.
 const SHARDS: usize = 16;
-/// What the memory says of a name.
+/// What the memory knows of a name.
 #[derive(Debug)]
 pub(super) enum Look {
-    /// This, and there is no need to look further until then.
+    /// This state, which may be used without a look-up until then.
     Fresh(Known, Instant),
-    /// It is being looked up already.
+    /// A flight is under way.
     Join(Wait),
-    /// It has to be looked up, and the caller is to do it.
+    /// A flight has to begin, and the caller has to begin it.
     Lead(Ticket, Wait),
-    /// This, which is old; but to look it up has just failed, or cannot be begun now.
+    /// This link, which is stale: its look-up has just failed, or no flight can begin now.
     Stale(Arc<Link>),
-    /// It would have to be looked up, but too many names are.
+    /// Nothing usable, and too many flights are under way.
     Full,
 }
 
-/// The right and the duty to end a flight. Dropped without that, the flight has failed.
+/// The right and the duty to end a flight. If it is dropped before, the flight fails.
 #[derive(Debug)]
 pub(super) struct Ticket {
     name: LinkName,
     number: u64,
-    /// The version of the link that is held.
+    /// The version of the link in memory.
     held: Option<Version>,
     strip: Arc<Strip>,
     memory: Arc<Memory>,
@@ -76,14 +76,14 @@ pub(super) struct Memory {
     hasher: RandomState,
     limits: MemoryLimits,
     began: Instant,
-    /// What was looked up before this is to be looked up again: nanoseconds from `began`.
+    /// Look-ups that began before this must be repeated: nanoseconds from `began`.
     valid_since: AtomicU64,
-    /// Whether somebody tells of the changes of others.
+    /// Whether the server is notified of the changes of others.
     notified: AtomicBool,
     stamps: Stamps,
 }
 
-/// How much there is in the memory.
+/// How much the memory holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) links: usize,
@@ -107,28 +107,28 @@ impl Memory {
         }
     }
 
-    /// Sets whether somebody tells of the changes that others make.
+    /// Sets whether the server is notified of the changes of others.
     pub(super) fn set_notified(&self, notified: bool) {
         let before = self.notified.swap(notified, Ordering::AcqRel);
         if before && !notified {
-            // What was made of links may have been meant to hold longer than is right from now on.
+            // Leases that were given out may be longer than is right from now on.
             self.stamps.change_all();
         }
     }
 
-    /// The stamps of what is made of the links that are held here.
+    /// The stamps of everything that is derived from links.
     pub(super) fn stamps(&self) -> &Stamps {
         &self.stamps
     }
 
-    /// Has everything that was looked up before `now` looked up again before it is used.
+    /// Makes everything that was looked up before `now` be looked up again before it is used.
     pub(super) fn revalidate_all(&self, now: Instant) {
         let now = Moment::new(self.began, now);
         self.valid_since.fetch_max(now.0, Ordering::AcqRel);
         self.stamps.change_all();
     }
 
-    /// Until when a look-up that began at `since` may be used, if it is not overtaken by a change.
+    /// Until when the result of a look-up that began at `since` may be used, unless the name changes.
     pub(super) fn good_until(&self, known: &Known, since: Instant) -> Instant {
         let rules = self.rules();
         let until = rules.good_until(known.is_some(), rules.moment(since));
@@ -150,7 +150,7 @@ impl Memory {
         }
     }
 
-    /// What is known of a name; and if that is not enough, who is to find out.
+    /// What the memory knows of a name. If that is not enough, the caller joins the name's flight or begins it.
     pub(super) fn look(self: &Arc<Self>, name: &LinkName, now: Instant) -> Look {
         let mut shard = self.shard(name);
         let rules = self.rules();
@@ -160,8 +160,8 @@ impl Memory {
             Held::Stale(link) => Some(link),
             Held::Nothing => None,
         };
-        // What a flight brings that is doubted itself is not for those who ask from now on, whose stamps
-        // say that they know of the doubt: another flight takes its place.
+        // The result of a flight from before `valid_since` is not for callers that take their stamps now: another
+        // flight takes its place.
         let flight = shard.flights.get(name);
         if let Some(flight) = flight.filter(|one| rules.moment(one.since) >= rules.valid_since) {
             return Look::Join(Wait {
@@ -197,8 +197,8 @@ impl Memory {
         Look::Lead(ticket, wait)
     }
 
-    /// Drops what is held for a name, and keeps what its flight brings from being held. To be
-    /// called after every change of the name, once it is committed.
+    /// Drops a name, and keeps the result of its flight from being held. Must be called after the commit of every
+    /// change of the name.
     pub(super) fn forget(&self, name: &LinkName) {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
@@ -208,8 +208,8 @@ impl Memory {
         self.stamps.change(name);
     }
 
-    /// What [`Memory::forget`] does, but for a link of this version or a newer one: another server has
-    /// made this version.
+    /// The same as [`Memory::forget`], but keeps a link of this version or a newer one: another server has made
+    /// the change to this version.
     pub(super) fn forget_older(&self, name: &LinkName, version: Version) {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
@@ -222,9 +222,9 @@ impl Memory {
         self.stamps.change(name);
     }
 
-    /// Has a name looked up again before what is held of it is used, as nobody knows whether a change of it was
-    /// made. A link stays for the case that it cannot be found out; an absence does not, for a negative answer
-    /// must never be wrong.
+    /// Makes a name be looked up again before it is used, because it is not known whether a change of it was made.
+    /// A link stays for the case that the look-up fails. An absence does not: a negative answer must never be
+    /// wrong.
     pub(super) fn revalidate(&self, name: &LinkName) {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
@@ -236,12 +236,12 @@ impl Memory {
         self.stamps.change(name);
     }
 
-    /// Whether a link is held of this name, fresh or not.
+    /// Whether memory holds a link of this name, fresh or not.
     pub(super) fn holds_link(&self, name: &LinkName) -> bool {
         self.shard(name).links.peek(name.as_str()).is_some()
     }
 
-    /// How much there is.
+    /// How much the memory holds.
     pub(super) fn size(&self) -> Size {
         let mut size = Size::default();
         for shard in &self.shards {
@@ -261,24 +261,24 @@ impl Memory {
     }
 }
 
-/// Nothing under these locks panics half-way; a poisoned one is as good as any.
+/// No code panics while it holds one of these locks, so a poisoned one is still sound.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ticket {
-    /// The name that is to be looked up.
+    /// The name to look up.
     pub(super) fn name(&self) -> &LinkName {
         &self.name
     }
 
-    /// The version of the link that memory holds, if it does.
+    /// The version of the link in memory, if there is one.
     pub(super) fn held(&self) -> Option<Version> {
         self.held
     }
 
-    /// Ends the flight: tells those who wait, and keeps what it brought unless the name was
-    /// forgotten meanwhile. `since` is when the look-up began: that is how old its result is.
+    /// Ends the flight: hands its result to those who wait, and keeps it unless the name was forgotten meanwhile.
+    /// `since` is when the look-up began, which is the age of its result.
     pub(super) fn land(self, mut landing: Landing, since: Instant) {
         let mut shard = self.memory.shard(&self.name);
         let current = shard.flights.get(&self.name);
@@ -293,7 +293,7 @@ impl Ticket {
         }
         drop(shard);
         self.strip.land(landing);
-        // Dropping the ticket takes the flight off the board.
+        // Dropping the ticket ends the flight.
     }
 }
 

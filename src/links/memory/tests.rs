@@ -79,7 +79,7 @@ async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
         ticket.land(Ok(landing), now);
         assert!(
             wait.landing().await.is_ok(),
-            "those who waited are notified all the same"
+            "those who waited get its result all the same"
         );
         assert_eq!(fresh(&memory, "a", now), Some(2));
         memory.forget(&name("a"));

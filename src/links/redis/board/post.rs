@@ -3,25 +3,57 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Board, MAX_CHANGES, Memo, Posted, in_time};
+use super::{Board, MAX_AWAITED, NOTICE_WAIT, in_time};
 use crate::base::clock::UnixTime;
+use crate::link::{LinkName, Version};
 use crate::links::redis::RedisCache;
 use crate::store::Notice;
 
+/// How many changes a notice names at most; [`Notice::fit`] bounds their length.
+const MAX_CHANGES: usize = 16_384;
+
+/// The content of the own notice, to see whether it has to be replaced.
+#[derive(PartialEq, Eq)]
+pub(super) struct Posted {
+    number: usize,
+    changes: Vec<(LinkName, Version)>,
+}
+
 impl RedisCache {
+    /// If the last change of this name could not be announced, waits until this node's notice names it: until
+    /// `until` and for [`NOTICE_WAIT`] at most, and not at all while [`MAX_AWAITED`] changes or more are
+    /// unannounced. A notice that could not be posted is posted later.
+    pub(in crate::links) async fn await_notice(&self, name: &LinkName, until: Instant) {
+        let Some(board) = &self.board else {
+            return;
+        };
+        let is_awaited =
+            self.repairs.is_unannounced(name) && self.repairs.has_fewer_unannounced(MAX_AWAITED);
+        if is_awaited {
+            let until = until.min(Instant::now() + NOTICE_WAIT);
+            let _ = tokio::time::timeout_at(until.into(), board.update()).await;
+        }
+    }
+
     /// Posts, updates or withdraws this node's notice.
-    pub(super) async fn post_notice(&self, board: &Board, memo: &mut Memo) {
+    pub(super) async fn update_notice(&self, board: &Board, posted: &mut Option<Posted>) {
+        board.begin_update();
+        self.post_notice(board, posted).await;
+        board.end_update();
+    }
+
+    async fn post_notice(&self, board: &Board, last: &mut Option<Posted>) {
         let (changes, number) = self.repairs.unannounced(Instant::now(), MAX_CHANGES);
         if number == 0 {
             board.unposted.store(false, Ordering::Release);
-            if memo.posted.is_some() && self.withdraw_notice(board, &self.node).await {
-                memo.posted = None;
+            if last.is_some() && self.withdraw_notice(board, &self.node).await {
+                *last = None;
                 tracing::info!("other servers know of all changes again");
             }
             return;
         }
         let posted = Posted { number, changes };
-        if memo.posted.as_ref() == Some(&posted) {
+        if last.as_ref() == Some(&posted) {
             return;
         }
         let all_named = posted.changes.len() == number;
@@ -37,14 +69,14 @@ impl RedisCache {
         let failed_before = board.unposted.swap(result.is_err(), Ordering::AcqRel);
         match result {
             Ok(()) => {
-                if memo.posted.is_none() {
+                if last.is_none() {
                     tracing::warn!(
                         changes = number,
                         "changes cannot be announced through Redis; other servers read them from a notice in \
                          the store"
                     );
                 }
-                memo.posted = Some(posted);
+                *last = Some(posted);
             }
             Err(_) if failed_before => {}
             Err(error) => tracing::warn!(

@@ -1,14 +1,30 @@
 //! The notices of other nodes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Board, FAILURES, Memo, Seen, in_time};
+use super::{Board, in_time};
 use crate::link::{LinkName, Version};
 use crate::links::redis::RedisCache;
 use crate::links::redis::repairs::{Announced, Repair};
 use crate::store::Notice;
+
+/// After how many failed reads in a row the notices count as not read.
+const FAILURES: u32 = 5;
+
+/// What a node remembers of the notices of others.
+#[derive(Default)]
+pub(super) struct Memo {
+    seen: HashMap<Box<str>, Seen>,
+    failures: u32,
+}
+
+/// A notice of another node that was applied.
+struct Seen {
+    number: u64,
+    changes: HashSet<(LinkName, Version)>,
+}
 
 impl RedisCache {
     /// Reads the notices and applies them.

@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{INTERVAL, Memo};
+use super::INTERVAL;
+use super::read::Memo;
 use crate::links::redis::RedisCache;
 
 impl RedisCache {
@@ -11,17 +12,29 @@ impl RedisCache {
         let Some(board) = &self.board else {
             return;
         };
-        let mut memo = Memo::default();
-        let work = async {
+        let mut posted = None;
+        let posting = async {
             loop {
-                // The first round comes at once: a node that starts while another is cut off must not trust Redis
+                self.update_notice(board, &mut posted).await;
+                // A change that waits for the notice ends the pause.
+                let _ = tokio::time::timeout(INTERVAL, board.wake.notified()).await;
+            }
+        };
+        let reading = async {
+            let mut memo = Memo::default();
+            loop {
+                // The first look comes at once: a node that starts while another is cut off must not trust Redis
                 // until it has read the notices.
-                self.post_notice(board, &mut memo).await;
                 self.read_notices(board, &mut memo).await;
                 tokio::time::sleep(INTERVAL).await;
             }
         };
-        shutdown.run_until_cancelled(work).await;
-        self.post_notice(board, &mut memo).await;
+        tokio::select! {
+            () = posting => {}
+            () = reading => {}
+            () = shutdown.cancelled() => {}
+        }
+        self.update_notice(board, &mut posted).await;
+        board.end_updates();
     }
 }

@@ -100,6 +100,18 @@ impl Repairs {
         self.pending() > 0 && self.lock().pending.get(name).is_some_and(unannounced)
     }
 
+    /// Whether fewer than `limit` changes of this node are not announced. Looks at no more of them than that.
+    pub(in crate::links::redis) fn has_fewer_unannounced(&self, limit: usize) -> bool {
+        let state = self.lock();
+        let is_unannounced = |name: &&LinkName| {
+            let pending = state.pending.get(*name);
+            pending.is_some_and(|pending| pending.repair.is_unannounced())
+        };
+        // The newest first: the older ones may be mostly changes of other nodes.
+        let unannounced = state.order.values().rev().filter(is_unannounced);
+        unannounced.take(limit).count() < limit
+    }
+
     /// How many names are pending.
     pub(in crate::links::redis) fn pending(&self) -> usize {
         self.pending.load(Ordering::Acquire)

@@ -1,9 +1,9 @@
-//! Claims: who puts what, and what never comes back.
+//! Claims: which node may put a value, and which states never come back.
 
 use super::*;
 
 #[tokio::test]
-async fn what_is_read_is_put_once_and_readable() {
+async fn one_reader_puts_what_it_has_read_and_all_can_read_it() {
     let fixture = Fixture::start();
     let (one, two) = (fixture.node().await, fixture.node().await);
     assert_eq!(found(&one).await, None);
@@ -21,7 +21,7 @@ async fn what_is_read_is_put_once_and_readable() {
 }
 
 #[tokio::test]
-async fn lives_end_with_the_link_and_absences_are_short() {
+async fn values_expire_with_their_link_and_absences_soon() {
     let fixture = Fixture::start();
     let node = fixture.node().await;
     let check = async |found: Option<Link>, life| {
@@ -42,12 +42,12 @@ async fn lives_end_with_the_link_and_absences_are_short() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_puts_nothing_once_the_name_has_changed() {
+async fn a_slow_reader_puts_nothing_after_a_change_of_the_name() {
     let fixture = Fixture::start();
     let (reader, writer) = (fixture.node().await, fixture.node().await);
     for evicted in [false, true] {
         let claim = reader.claim_read(&name()).await.unwrap();
-        // The store gave the reader version 1; now it changes.
+        // The store gave the reader version 1; now the link changes.
         writer.begin(&name()).await.finish(&written(2)).await;
         if evicted {
             fixture.evict(&name());
@@ -58,7 +58,7 @@ async fn a_slow_reader_puts_nothing_once_the_name_has_changed() {
         assert_eq!(found(&reader).await, expected, "evicted: {evicted}");
         let _ = fixture.cli(&["FLUSHALL"]);
     }
-    // Nor while the change is under way, nor after a deletion.
+    // Nor during a change, nor after a deletion.
     let claim = reader.claim_read(&name()).await.unwrap();
     let change = writer.begin(&name()).await;
     reader.fill(&name(), claim, Some(&link(1)));
@@ -74,17 +74,17 @@ async fn a_slow_reader_puts_nothing_once_the_name_has_changed() {
 }
 
 #[tokio::test]
-async fn writers_that_overtake_each_other_leave_nothing_old() {
+async fn writers_that_overtake_each_other_leave_no_old_value() {
     let fixture = Fixture::start();
     let (one, two) = (fixture.node().await, fixture.node().await);
-    // The store has 1 first and then 2; Redis is told in the other order.
+    // The store makes version 1 first and then 2; the nodes finish in the other order.
     let first = one.begin(&name()).await;
     let second = two.begin(&name()).await;
     second.finish(&written(2)).await;
     assert_ne!(found(&one).await, Some(1));
     first.finish(&written(1)).await;
     assert_eq!(found(&one).await, None, "the store has to be asked");
-    // The same where the claims have been evicted meanwhile.
+    // The same if the claims have been evicted meanwhile.
     for (held, expected) in [(None, None), (Some(2), Some(2)), (Some(0), None)] {
         let _ = fixture.cli(&["FLUSHALL"]);
         let late = one.begin(&name()).await;
@@ -97,7 +97,7 @@ async fn writers_that_overtake_each_other_leave_nothing_old() {
         late.finish(&written(1)).await;
         assert_eq!(found(&one).await, expected, "held: {held:?}");
     }
-    // A reader whose claim came after the eviction may have read something newer, or older.
+    // A reader whose claim came after the eviction may have read a newer version, or an older one.
     let _ = fixture.cli(&["FLUSHALL"]);
     let late = one.begin(&name()).await;
     fixture.evict(&name());
@@ -109,7 +109,7 @@ async fn writers_that_overtake_each_other_leave_nothing_old() {
 }
 
 #[tokio::test]
-async fn a_change_that_was_none_gives_its_claim_back_and_one_unknown_keeps_it() {
+async fn a_change_without_effect_removes_its_claim_and_one_with_an_unknown_outcome_keeps_it() {
     let fixture = Fixture::start();
     let node = fixture.node().await;
     node.begin(&name()).await.finish(&Written::Nothing).await;
@@ -118,7 +118,7 @@ async fn a_change_that_was_none_gives_its_claim_back_and_one_unknown_keeps_it() 
     node.begin(&name()).await.finish(&kept).await;
     assert_eq!(found(&node).await, Some(3));
     assert_eq!(fixture.cli(&["XLEN", "t:changes"]), "1", "the node's own");
-    // The task that wrote has gone.
+    // The task of the change has gone.
     drop(node.begin(&name()).await);
     assert!(fixture.held(&name()).contains("writes"));
     assert_eq!(get(&node, &name()).await, Err(Failure::Skipped));
@@ -131,7 +131,7 @@ async fn a_change_that_was_none_gives_its_claim_back_and_one_unknown_keeps_it() 
 }
 
 #[tokio::test]
-async fn a_claim_that_changed_nothing_leaves_all_as_it_was() {
+async fn restoring_a_claim_leaves_everything_as_it_was() {
     let fixture = Fixture::start();
     let (one, two) = (fixture.node().await, fixture.node().await);
     one.begin(&name()).await.finish(&written(1)).await;
@@ -139,7 +139,7 @@ async fn a_claim_that_changed_nothing_leaves_all_as_it_was() {
     let changes = fixture.cli(&["XLEN", "t:changes"]);
 
     let change = one.begin(&name()).await;
-    // Nobody believes it meanwhile; but it is what was there before.
+    // No node trusts Redis meanwhile, but the claim contains the former link.
     let Ok(Held::Changing(old)) = get(&two, &name()).await else {
         panic!("{}", fixture.held(&name()));
     };
@@ -152,14 +152,14 @@ async fn a_claim_that_changed_nothing_leaves_all_as_it_was() {
     assert_eq!(found(&two).await, Some(1));
     assert_eq!(fixture.cli(&["XLEN", "t:changes"]), changes);
 
-    // What one of two writers has replaced may be older than what the other has made.
+    // The value that one of two writers has replaced may be older than what the other one has written.
     let (first, second) = (one.begin(&name()).await, two.begin(&name()).await);
     assert_eq!(get(&two, &name()).await, Ok(Held::Nothing));
     second.finish(&written(2)).await;
     first.restore().await;
     assert_eq!(found(&two).await, None);
 
-    // Nothing is restored beyond its time, nor what has been evicted.
+    // A value is not restored after its life, nor after an eviction.
     let _ = fixture.cli(&["FLUSHALL"]);
     one.begin(&name()).await.finish(&written(3)).await;
     let key = format!("t:link:{}", name());
@@ -176,7 +176,7 @@ async fn a_claim_that_changed_nothing_leaves_all_as_it_was() {
 }
 
 #[tokio::test]
-async fn nonsense_is_replaced() {
+async fn unknown_texts_and_types_are_replaced() {
     let fixture = Fixture::start();
     let node = fixture.node().await;
     let key = format!("t:link:{}", name());
@@ -200,10 +200,10 @@ async fn nonsense_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_writer_that_meets_anothers_claim_leaves_it_to_nobody() {
+async fn a_writer_that_finds_the_claim_of_another_makes_it_a_shared_one() {
     let fixture = Fixture::start();
     let (one, two) = (fixture.node().await, fixture.node().await);
-    // The claim of the one is lost; the store then has 1 of the other, and 2 of the one.
+    // The claim of `one` is lost. The store then makes version 1 for `two`, and version 2 for `one`.
     let first = one.begin(&name()).await;
     fixture.evict(&name());
     let second = two.begin(&name()).await;
@@ -211,7 +211,7 @@ async fn a_writer_that_meets_anothers_claim_leaves_it_to_nobody() {
     second.finish(&written(1)).await;
     assert_eq!(found(&one).await, None);
     assert!(fixture.held(&name()).contains("several"));
-    // The same where the one is told later.
+    // The same if `one` repairs later.
     let _ = fixture.cli(&["FLUSHALL"]);
     let second = two.begin(&name()).await;
     one.drop_older(&name(), Version(2));

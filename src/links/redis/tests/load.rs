@@ -1,12 +1,12 @@
-//! What the warm load needs of Redis.
+//! The calls of the warm load.
 
 use super::*;
 
 #[tokio::test]
-async fn the_load_puts_over_nothing_and_what_is_older() {
+async fn a_load_replaces_only_nothing_and_older_values() {
     let fixture = Fixture::start();
     let node = fixture.node().await;
-    // What is found after a load.
+    // The value after a load.
     let load = async |version| {
         node.load(&[link(version)]).await.unwrap();
         found(&node).await
@@ -18,7 +18,7 @@ async fn the_load_puts_over_nothing_and_what_is_older() {
         .await
         .finish(&Written::Deleted(Version(7)))
         .await;
-    assert_eq!(load(6).await, Some(0), "a deletion is remembered");
+    assert_eq!(load(6).await, Some(0), "the tombstone stays");
     let change = node.begin(&name()).await;
     assert_eq!(load(8).await, None, "a change is under way");
     change.finish(&written(9)).await;
@@ -26,7 +26,7 @@ async fn the_load_puts_over_nothing_and_what_is_older() {
 }
 
 #[tokio::test]
-async fn one_node_loads_at_a_time_and_the_next_goes_on() {
+async fn one_node_loads_at_a_time_and_the_next_one_continues() {
     let fixture = Fixture::start();
     let (one, two) = (fixture.node().await, fixture.node().await);
     let lease = one.lease_load().await.unwrap().unwrap();
@@ -42,7 +42,7 @@ async fn one_node_loads_at_a_time_and_the_next_goes_on() {
     one.begin_load(3).await.unwrap();
     one.note_load(1, &at).await.unwrap();
     one.note_load(2, &Cursor::End).await.unwrap();
-    // It dies; the lease ends.
+    // The node dies, and its lease expires.
     let _ = fixture.cli(&["DEL", "t:warm-load"]);
     let taken = two.lease_load().await.unwrap().unwrap();
     assert!(!one.renew_load(&lease).await.unwrap());
@@ -55,7 +55,7 @@ async fn one_node_loads_at_a_time_and_the_next_goes_on() {
     assert!(two.renew_load(&taken).await.unwrap(), "not another's");
     let cursors = two.begin_load(3).await.unwrap();
     assert_eq!(cursors, [Cursor::Start, at, Cursor::End]);
-    // Parts of another size begin anew.
+    // A load with another number of parts begins at the start.
     let cursors = two.begin_load(2).await.unwrap();
     assert_eq!(cursors, [Cursor::Start, Cursor::Start]);
     assert_eq!(two.loaded_at().await, Ok(None));

@@ -1,8 +1,9 @@
-//! The protocol against a real redis-server, step by step: what the processes of the integration tests
-//! do at random is done here in the order that would go wrong.
+//! The protocol against a real redis-server, step by step. The integration tests run several processes at random;
+//! here the steps come in the orders that could go wrong.
 
 mod claims;
 mod load;
+mod notices;
 mod outages;
 mod rights;
 mod stores;
@@ -19,15 +20,15 @@ use crate::store::{
     Change, Changed, Created, Deleted, Identity, NewLink, Page, Segment, StoreError,
 };
 
-/// Where the servers' ports lie: below those that the system gives away, so that nobody takes the port of
-/// one that is down for a moment; and below those of the integration tests.
+/// The ports of the servers. They are below those that the system chooses, so that no other program takes the port
+/// of a server that is down for a moment, and below those of the integration tests.
 const PORTS: std::ops::Range<u16> = 15_000..20_000;
 
-/// A port that is free, and that no other test of this process gets.
+/// A free port that no other test of this process gets.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let count = PORTS.end - PORTS.start;
-    // Another run of the tests at the same time begins elsewhere.
+    // Another run at the same time begins elsewhere.
     let begin = u16::try_from(std::process::id() * 199 % u32::from(count)).unwrap();
     for _ in 0..count {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % count;
@@ -39,7 +40,7 @@ fn free_port() -> u16 {
     panic!("no port is free");
 }
 
-/// A server of its own, on a socket of loopback; killed when dropped.
+/// A redis-server on a loopback port; killed when dropped.
 struct Server {
     child: Child,
     port: u16,
@@ -71,7 +72,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Starts it again after a stop, empty.
+    /// Starts it again, without data.
     fn start_again(&mut self) {
         self.child = Self::spawn(self.port);
     }
@@ -86,7 +87,7 @@ impl Server {
             .unwrap_or_else(|e| panic!("redis-server: {e}; tests/run.sh installs it"))
     }
 
-    /// Whether it serves, and not another one in its place.
+    /// Whether this server answers, and not another one on its port.
     fn has_answered(&self) -> bool {
         let port = self.port.to_string();
         let output = Command::new("redis-cli")
@@ -158,7 +159,23 @@ impl Store for Named {
     }
 }
 
-/// One or several nodes on one server, and a look at what it holds.
+fn config(url: &str) -> RedisConfig {
+    RedisConfig {
+        mode: RedisMode::Node,
+        urls: vec![RedisUrl::parse(url).unwrap()],
+        password_file: None,
+        ca_file: None,
+        certificate: None,
+        key: None,
+        prefix: "t".into(),
+        keep: Duration::from_secs(3_600),
+        timeout: Duration::from_millis(1_000),
+        warm_load: false,
+        warm_load_rate: 0,
+    }
+}
+
+/// A redis-server for one or several nodes, and a look at its values.
 struct Fixture {
     server: Server,
     tasks: TaskTracker,
@@ -178,22 +195,6 @@ impl Fixture {
         }
     }
 
-    fn config(&self, url: &str) -> RedisConfig {
-        RedisConfig {
-            mode: RedisMode::Node,
-            urls: vec![RedisUrl::parse(url).unwrap()],
-            password_file: None,
-            ca_file: None,
-            certificate: None,
-            key: None,
-            prefix: "t".into(),
-            keep: Duration::from_secs(3_600),
-            timeout: Duration::from_millis(1_000),
-            warm_load: false,
-            warm_load_rate: 0,
-        }
-    }
-
     async fn node(&self) -> Arc<RedisCache> {
         self.node_of(1).await
     }
@@ -208,7 +209,7 @@ impl Fixture {
     }
 
     async fn node_with(&self, store: Arc<Named>) -> Arc<RedisCache> {
-        let config = self.config(&format!("redis://127.0.0.1:{}", self.server.port));
+        let config = config(&format!("redis://127.0.0.1:{}", self.server.port));
         let memory = Arc::new(Memory::new(MemoryLimits::default()));
         let metrics = Arc::new(Metrics::new());
         let absent_for = Duration::from_secs(5);
@@ -226,7 +227,7 @@ impl Fixture {
         panic!("the node does not connect");
     }
 
-    /// What redis-cli says.
+    /// The output of redis-cli.
     fn cli(&self, args: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.server.port.to_string()])
@@ -244,7 +245,7 @@ impl Fixture {
         assert_eq!(self.cli(&["DEL", &format!("t:link:{name}")]), "1");
     }
 
-    /// The life of what is held, in seconds.
+    /// The remaining life of a value, in seconds.
     fn life(&self, name: &LinkName) -> u64 {
         let millis: u64 = self
             .cli(&["PTTL", &format!("t:link:{name}")])
@@ -274,7 +275,7 @@ fn written(version: u64) -> Written {
     Written::Link(link(version).into())
 }
 
-/// What a node finds: the version of a link, 0 for an absence, none if the store has to be asked.
+/// What a node reads: the version of a link, 0 for an absence, none if the store has to be asked.
 async fn found(node: &RedisCache) -> Option<u64> {
     match get(node, &name()).await.unwrap() {
         Held::Link(link) => Some(link.version.0),
@@ -287,7 +288,7 @@ async fn get(node: &RedisCache, name: &LinkName) -> Result<Held, Failure> {
     node.get_many(&[name]).await.remove(0)
 }
 
-/// A fill is put by a task; waits for it, by asking something that is put behind it.
+/// Waits for a fill, which is put in the background: by calls that are put behind it.
 async fn filled(node: &RedisCache) {
     for n in 0..8 {
         let other = LinkName::parse(&format!("other{n}.s.example.com")).unwrap();
@@ -296,7 +297,7 @@ async fn filled(node: &RedisCache) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Waits until something holds.
+/// Waits for a condition.
 async fn eventually(holds: impl Fn() -> bool) {
     for _ in 0..1_000 {
         if holds() {
@@ -304,5 +305,5 @@ async fn eventually(holds: impl Fn() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it never holds");
+    panic!("it never happens");
 }

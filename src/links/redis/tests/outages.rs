@@ -1,9 +1,9 @@
-//! Redis that is away, comes back with old values, or refuses writes.
+//! A Redis server that is away, comes back with old values, or refuses writes.
 
 use super::*;
 
 #[tokio::test]
-async fn what_redis_was_not_told_is_not_believed_and_told_later() {
+async fn after_a_failed_call_redis_is_not_trusted_until_it_is_repaired() {
     let mut fixture = Fixture::start();
     let node = fixture.node().await;
     node.begin(&name()).await.finish(&written(1)).await;
@@ -12,7 +12,7 @@ async fn what_redis_was_not_told_is_not_believed_and_told_later() {
     node.begin(&name()).await.finish(&written(2)).await;
     assert_eq!(node.repairs_pending(), 1);
     assert!(get(&node, &name()).await.is_err());
-    // It comes back with what it held.
+    // The server comes back with the old value.
     fixture.server.start_again();
     for _ in 0..500 {
         if fixture.cli(&["SET", &format!("t:link:{}", name()), &saved]) == "OK" {
@@ -33,7 +33,7 @@ async fn what_redis_was_not_told_is_not_believed_and_told_later() {
 }
 
 #[tokio::test]
-async fn what_a_server_has_read_from_a_file_when_it_was_started_counts_as_nothing() {
+async fn values_from_before_the_start_of_the_redis_server_are_ignored() {
     let mut fixture = Fixture::start();
     let node = fixture.node().await;
     let key = format!("t:link:{}", name());
@@ -46,7 +46,7 @@ async fn what_a_server_has_read_from_a_file_when_it_was_started_counts_as_nothin
     eventually(|| fixture.cli(&["SET", &key, &saved]) == "OK").await;
     eventually(|| node.down().0 == 0).await;
     assert_eq!(found(&node).await, None);
-    // And it is in nobody's way, nor is an absence.
+    // The old values, also an absence, prevent nothing.
     let absent = "{\"version\":7,\"absent\":true,\"at\":1800000000,\"of\":\"0000000000000001\"}";
     for old in [saved.as_str(), absent] {
         let _ = fixture.cli(&["SET", &key, old]);
@@ -67,12 +67,12 @@ async fn a_server_that_answers_but_refuses_writes_counts_as_down() {
     node.begin(&name()).await.finish(&written(1)).await;
     assert_eq!(found(&node).await, Some(1));
     let _ = fixture.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
-    // Another node may know the new state only from the store: nobody is to read the old one here.
+    // Another node may know the new state only from the store, so the old value must not be read here.
     eventually(|| node.down().0 == 1).await;
     node.begin(&name()).await.finish(&written(2)).await;
     assert!(get(&node, &name()).await.is_err());
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(node.down().0, 1, "that it answers is not enough");
+    assert_eq!(node.down().0, 1, "an answer is not enough");
     let _ = fixture.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     eventually(|| node.down().0 == 0 && node.repairs_pending() == 0).await;
     assert_eq!(found(&node).await, None);

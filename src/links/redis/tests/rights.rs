@@ -5,7 +5,7 @@ use crate::links::redis::connection::Connector;
 use crate::links::redis::rights;
 
 #[tokio::test]
-async fn each_right_that_is_documented_is_needed_and_missed() {
+async fn each_documented_right_is_needed_and_its_lack_is_noticed() {
     let fixture = Fixture::start();
     let manual = include_str!("../../../../docs/configuration.md");
     let line = manual
@@ -23,7 +23,7 @@ async fn each_right_that_is_documented_is_needed_and_missed() {
         "redis://tinyns:{password}@127.0.0.1:{}",
         fixture.server.port
     );
-    let config = fixture.config(&url);
+    let config = config(&url);
     let connector = Connector::new(&config).unwrap();
     let missing = async || {
         let mut connection = connector.connect(Duration::from_secs(5)).await.unwrap();

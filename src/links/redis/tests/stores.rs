@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_another_store_has_put_counts_as_nothing_whatever_its_version() {
+async fn values_of_another_store_are_ignored_whatever_their_version() {
     let fixture = Fixture::start();
     let (ours, theirs) = (fixture.node_of(1).await, fixture.node_of(2).await);
     let put_by_theirs = async |text: Written| {
@@ -12,7 +12,7 @@ async fn what_another_store_has_put_counts_as_nothing_whatever_its_version() {
         assert_eq!(found(&ours).await, None, "{text:?}");
     };
     for text in [written(9), Written::Deleted(Version(9))] {
-        // It keeps nobody from reading, nor from a change of a lower version.
+        // They prevent neither a read claim nor a change to a lower version.
         put_by_theirs(text.clone()).await;
         let claim = ours.claim_read(&name()).await.unwrap();
         ours.fill(&name(), claim, Some(&link(6)));
@@ -25,21 +25,21 @@ async fn what_another_store_has_put_counts_as_nothing_whatever_its_version() {
         put_by_theirs(text.clone()).await;
         ours.load(&[link(5)]).await.unwrap();
         assert_eq!(found(&ours).await, Some(5));
-        // What it puts in the midst of a change is no more than an eviction.
+        // If the other store puts a value during a change, that is like an eviction.
         let change = ours.begin(&name()).await;
         put_by_theirs(text).await;
         change.finish(&written(8)).await;
         assert_ne!(found(&ours).await, Some(5));
         let _ = fixture.cli(&["FLUSHALL"]);
     }
-    // Each sees that the other is there.
+    // Each node notices the other store.
     eventually(|| !ours.doubts().is_empty() && !theirs.doubts().is_empty()).await;
     let third = fixture.node_of(1).await;
     assert_eq!(found(&third).await, None);
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_asked_is_the_one_that_was_there_before() {
+async fn a_store_that_cannot_be_asked_counts_as_the_last_one_at_its_place() {
     let fixture = Fixture::start();
     let known = fixture.node_of(1).await;
     known.begin(&name()).await.finish(&written(7)).await;
@@ -49,11 +49,11 @@ async fn a_store_that_cannot_be_asked_is_the_one_that_was_there_before() {
     };
     let elsewhere = fixture.node_with(away(2)).await;
     assert_eq!(get(&elsewhere, &name()).await, Err(Failure::Skipped));
-    assert_eq!(elsewhere.doubts().len(), 1, "it says so");
+    assert_eq!(elsewhere.doubts().len(), 1, "it is reported");
     let store = away(1);
     let node = fixture.node_with(store.clone()).await;
     assert_eq!(found(&node).await, Some(7));
-    // It turns out to be another one.
+    // The store turns out to be another one.
     *store.0.lock().unwrap() = Identity::Shared {
         id: Some(3),
         place: 1,
@@ -64,5 +64,5 @@ async fn a_store_that_cannot_be_asked_is_the_one_that_was_there_before() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it goes on with what another store has put");
+    panic!("the node still uses values of another store");
 }
