@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_not_sent_or_was_refused_is_certain() {
+    fn only_calls_that_were_not_sent_or_were_refused_are_certain() {
         let check = |error: StoreError, certain: bool| {
             assert_eq!(error.is_certain(), certain, "{error}");
         };

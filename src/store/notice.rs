@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_too_long_is_no_list() {
+    fn a_notice_has_room_for_all_changes_or_names_none() {
         let many = |n| Notice::fit((0..n).map(change).collect());
         assert_eq!(many(5_000).map(|changes| changes.len()), Some(5_000));
         assert_eq!(many(20_000), None);

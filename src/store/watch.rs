@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generation_is_vouched_for_until_others_write_or_nobody_looks() {
+    fn a_generation_is_vouched_for_until_others_write_or_the_last_look_is_old() {
         let began = Instant::now();
         let watch = Watch::new(began);
         let at = |secs| began + Duration::from_secs(secs);

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link() {
+    fn only_valid_values_are_links() {
         let check = |text: &str, expected| {
             assert_eq!(
                 parse(&name(), text.as_bytes(), validity(0)),
@@ -240,7 +240,7 @@ mod tests {
         let old = |old: &str| {
             format!("{{\"version\":0,\"writes\":\"n-1\",\"until\":7,\"old\":{old},{of}}}")
         };
-        // No absence is told on the strength of a claim, nor one claim within another.
+        // A claim that replaced an absence, or another claim, is just a claim.
         let absent = old(&absent(Version(7), UnixTime(1), mark()));
         let nested = old(&old(&format!(
             "{{\"version\":1,\"url\":\"https://a/\",\"at\":1,{of}}}"

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sound_items_count() {
+    fn only_valid_items_are_links() {
         let check = |item: &Item, key: &str, reason: &str| {
             let bad = decode(item).unwrap_err();
             assert_eq!(bad.key, key, "{item:?}");

@@ -224,12 +224,12 @@ impl DynamoStore {
 
     /// Tries to open the table until it succeeds or the store is closed. Logs a failure when it is another one
     /// than before. It also retries after failures that need an operator, who may replace the table.
-    fn open_later(&self, create: bool, told: String) {
+    fn open_later(&self, create: bool, logged: String) {
         let (client, table) = (self.writes.client.clone(), self.table.clone());
         let (state, closed) = (self.state.clone(), self.closed.clone());
         let opening = async move {
             let (client, table) = (&client, &table);
-            let mut told = told;
+            let mut logged = logged;
             loop {
                 tokio::time::sleep(OPEN_RETRY).await;
                 match Box::pin(Admin { client, table }.prepare(create)).await {
@@ -240,11 +240,11 @@ impl DynamoStore {
                     }
                     Err(error) => {
                         let text = error.to_string();
-                        if text != told {
+                        if text != logged {
                             tracing::error!("{text}");
                         }
                         state.send_replace(State::Away(text.clone()));
-                        told = text;
+                        logged = text;
                     }
                 }
             }
@@ -536,14 +536,15 @@ impl Admin<'_> {
                     table,
                     place,
                     attribute,
-                    "the table's TTL is not on expiresAt"
+                    "the table's TTL is not on expiresAt: links that have ended and tombstones stay in it for ever"
                 );
             }
             _ if enable => self.enable_time_to_live().await?,
             _ => tracing::warn!(
                 table,
                 place,
-                "the table's TTL is off: links that have ended and tombstones stay in it for ever"
+                "the table's TTL is off: links that have ended and tombstones stay in it for ever; enable it for \
+                 expiresAt"
             ),
         }
         Ok(())

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_codes_are_told_from_names() {
+    fn bare_codes_are_distinguished_from_names() {
         let item = |key: &str, with_url: bool| {
             let mut item = Item::from([(KEY.into(), item::text(key))]);
             if with_url {

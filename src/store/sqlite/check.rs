@@ -120,7 +120,7 @@ mod tests {
     use crate::store::SqliteStore;
 
     #[tokio::test]
-    async fn stores_are_told_apart_from_other_files() {
+    async fn stores_are_distinguished_from_other_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let new = path("a/b/links.sqlite");

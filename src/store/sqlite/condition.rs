@@ -166,7 +166,7 @@ impl Condition {
 pub(super) struct WriteHealth {
     failing: Option<Failing>,
     /// When the log last said that writes fail.
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -174,7 +174,7 @@ struct Failing {
     since: Instant,
     refused: u64,
     /// Whether the log has said so since they began to fail.
-    told: bool,
+    logged: bool,
 }
 
 impl WriteHealth {
@@ -188,20 +188,20 @@ impl WriteHealth {
         let failing = self.failing.get_or_insert(Failing {
             since: now,
             refused: 0,
-            told: false,
+            logged: false,
         });
         failing.refused += writes as u64;
         condition.set_writes(Some(refusal(reason)));
-        if self.told.is_some_and(|told| now - told < REPORT) {
+        if self.logged.is_some_and(|logged| now - logged < REPORT) {
             return;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         let (refused, seconds) = (failing.refused, failing.since.elapsed().as_secs());
-        match failing.told {
+        match failing.logged {
             false => tracing::error!(refused, "{}", refusal(reason)),
             true => tracing::error!(refused, seconds, "still, {}", refusal(reason)),
         }
-        failing.told = true;
+        failing.logged = true;
     }
 
     /// A write has been committed.
@@ -210,7 +210,7 @@ impl WriteHealth {
             return;
         };
         condition.set_writes(None);
-        if failing.told {
+        if failing.logged {
             let (refused, seconds) = (failing.refused, failing.since.elapsed().as_secs());
             tracing::info!(refused, seconds, "the link store takes changes again");
         }
@@ -252,10 +252,10 @@ mod tests {
         health.worked(&condition);
         assert_eq!(condition.writes(), None);
         // Within the minute, writes fail again: `/readyz` shows it, the log does not.
-        let told = health.told;
+        let logged = health.logged;
         health.failed(&condition, 1, "disk I/O error");
         assert!(condition.writes().unwrap().contains("disk I/O error"));
-        assert_eq!(health.told, told);
+        assert_eq!(health.logged, logged);
     }
 
     #[test]

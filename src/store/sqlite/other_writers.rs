@@ -59,7 +59,7 @@ impl Lookout {
                 have_written
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot see whether others write to the store");
+                tracing::warn!(%error, "cannot check whether other programs write to the link store");
                 false
             }
         }

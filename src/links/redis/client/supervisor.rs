@@ -18,8 +18,8 @@ use super::{
 };
 
 impl Client {
-    /// Connects, tries, and connects again, until it is told to stop. `recovered` is called when
-    /// something works again, just before it is used.
+    /// Connects, probes and reconnects until `shutdown`. Calls `recovered` when a part works again, just before it
+    /// is used.
     pub(in crate::links::redis) async fn supervise(
         &self,
         shutdown: CancellationToken,
