@@ -1,13 +1,12 @@
-//! A bounded map that keeps what is asked for: SIEVE (Zhang et al., NSDI 2024).
+//! A bounded map that evicts by the SIEVE algorithm (Zhang et al., NSDI 2024).
 //!
-//! Entries stand in a queue in the order of their arrival. A hit sets the entry's mark and moves
-//! nothing. To make room, a hand walks from the oldest entry to the newest, takes marks away, and
-//! evicts the first entry it finds without one; it stays where it stopped. Names that are asked for
-//! once pass through without pushing out those that are asked for often, which LRU does not give:
-//! a scan of random names turns an LRU over entirely. Against LRU it also spares the list surgery on
-//! every hit.
+//! The entries form a queue in the order of their arrival. A hit marks the entry as visited, and moves nothing. To
+//! make room, a hand walks from the oldest entry to the newest, removes these marks, and evicts the first entry
+//! without one; the next walk continues from there. Names that are asked for once pass through without evicting
+//! those that are asked for often. LRU does not achieve that: a scan of random names replaces all of its entries.
+//! SIEVE also avoids the changes of the list that LRU makes at every hit.
 //!
-//! The bound is on weight, in whatever unit the values are weighed.
+//! The bound is a weight, in any unit.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -27,8 +26,8 @@ const NONE: u32 = u32::MAX;
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Sieve<V> {
-    /// Places in `slots`, by the hash of the value's key. SipHash with a random key: names come from
-    /// anybody, and must not be able to meet in one bucket.
+    /// Indexes of `slots`, by the hash of the value's key. The hash is SipHash with a random key, because clients
+    /// choose the names and must not be able to choose names of one bucket.
     table: HashTable<u32>,
     hasher: RandomState,
     slots: Vec<Slot<V>>,
@@ -65,18 +64,18 @@ impl<V: Keyed> Sieve<V> {
         }
     }
 
-    /// The value of a key; a hit.
+    /// The value of a key; counts as a hit.
     pub(super) fn get(&mut self, key: &str) -> Option<&V> {
         self.get_mut(key).map(|value| &*value)
     }
 
-    /// The value of a key, for somebody who does not use it; no hit.
+    /// The value of a key; does not count as a hit.
     pub(super) fn peek(&self, key: &str) -> Option<&V> {
         let place = self.find(key)?;
         self.slots.get(place as usize)?.value.as_ref()
     }
 
-    /// The value of a key, of which neither the key nor the weight may be changed; a hit.
+    /// The value of a key, whose key and weight must not be changed; counts as a hit.
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         let place = self.find(key)?;
         let slot = self.slots.get_mut(place as usize)?;
@@ -84,8 +83,8 @@ impl<V: Keyed> Sieve<V> {
         slot.value.as_mut()
     }
 
-    /// Puts a value in, in place of the one with its key if there is one; returns how many others
-    /// had to go. A value that is heavier than the whole bound is not kept.
+    /// Inserts a value, or replaces the one with its key; returns how many others were evicted. A value heavier
+    /// than the bound is not kept.
     pub(super) fn insert(&mut self, value: V) -> usize {
         if value.weight() > self.max_weight {
             self.remove(value.key());
@@ -110,7 +109,7 @@ impl<V: Keyed> Sieve<V> {
         evicted
     }
 
-    /// Takes a value out.
+    /// Removes a value.
     pub(super) fn remove(&mut self, key: &str) -> Option<V> {
         let place = self.find(key)?;
         self.take_out(place)
@@ -121,7 +120,7 @@ impl<V: Keyed> Sieve<V> {
         self.table.len()
     }
 
-    /// What they weigh together.
+    /// The weight of all values.
     pub(super) fn weight(&self) -> usize {
         self.weight
     }
@@ -149,7 +148,8 @@ impl<V: Keyed> Sieve<V> {
         evicted
     }
 
-    /// Walks the hand to the next entry without a mark. Ends, since it takes each mark it passes.
+    /// Walks the hand to the next entry that was not visited. This ends, because the hand removes the marks that
+    /// it passes.
     fn next_victim(&mut self) -> Option<u32> {
         let mut place = match self.hand {
             NONE => self.oldest,
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heavier_than_the_bound_is_not_kept() {
+    fn a_value_heavier_than_the_bound_is_not_kept() {
         let mut sieve = Sieve::new(10);
         sieve.insert(value("a", 5));
         assert_eq!(sieve.insert(value("b", 11)), 0);
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!((sieve.len(), sieve.weight()), (0, 0));
     }
 
-    /// SIEVE as the paper writes it, over a plain list: the oldest is first.
+    /// SIEVE as the paper describes it, over a list that begins with the oldest entry.
     #[derive(Debug, Default)]
     struct Plain {
         queue: Vec<(String, usize, bool)>,
@@ -300,7 +300,7 @@ mod tests {
             self.queue.remove(at);
             self.hand = self.hand.and_then(|hand| match hand {
                 hand if hand > at => Some(hand - 1),
-                // The next newer one has moved into its place, if there is one.
+                // The next newer entry, if there is one, has moved to this index.
                 hand => Some(hand).filter(|hand| *hand < self.queue.len()),
             });
         }
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    /// What a sieve holds, the oldest first, without touching any mark.
+    /// The entries of a sieve, the oldest first, with their marks.
     fn contents(sieve: &Sieve<(String, usize)>) -> Vec<(String, usize, bool)> {
         let mut all = Vec::new();
         let mut place = sieve.oldest;
@@ -344,7 +344,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the paper's algorithm: the same entries in the same order with the same marks.
+        /// The same entries in the same order with the same marks as by the paper's algorithm.
         #[test]
         fn evicts_what_the_paper_evicts(
             steps in prop::collection::vec((0_u8..8, 0_u8..30, 1_usize..30), 1..400),
@@ -379,7 +379,7 @@ mod tests {
             }
         }
 
-        /// Against a plain map: what is found is what was put in last, and the bound holds.
+        /// Look-ups find the value that was inserted last, and the bound holds.
         #[test]
         fn agrees_with_a_map(
             steps in prop::collection::vec((0_u8..4, 0_u8..40, 1_usize..30), 1..400),

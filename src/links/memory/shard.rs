@@ -1,4 +1,4 @@
-//! What one part of the memory holds, and until when it may be used.
+//! A shard: one part of what the memory holds, and how long it may be used.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ const CREATORS: usize = 4;
 /// proposes 30 s; but here the changes of others should show soon after the store is back.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A flight that was refused within this time has delayed nobody.
+/// A flight that is refused within this time has not delayed any query.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-/// Until when what is held may be used.
+/// How long links and absences may be used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) fresh_for: Duration,
     pub(super) absent_for: Duration,
     pub(super) stale_for: Duration,
-    /// What was looked up before is doubted.
+    /// Results of look-ups that began before this must be revalidated.
     pub(super) valid_since: Moment,
     pub(super) began: Instant,
 }
 
 impl Rules {
-    /// Until when what was looked up at `since` is used without asking.
+    /// Until when the result of a look-up at `since` may be used without another one.
     pub(super) fn good_until(&self, is_link: bool, since: Moment) -> Moment {
         since.after(match is_link {
             true => self.fresh_for,
@@ -85,8 +85,8 @@ pub(super) struct HeldAbsent {
     since: Moment,
 }
 
-/// A time in nanoseconds since the memory's beginning: half of what an `Instant` takes, and there are
-/// many. Earlier times are the beginning.
+/// A time in nanoseconds since the start of the memory: half the size of an `Instant`, of which there would be
+/// many. Earlier times count as the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(pub(super) u64);
 
@@ -135,13 +135,13 @@ impl Keyed for HeldAbsent {
 pub(super) enum Held {
     Fresh(Known, Instant),
     Stale(Arc<Link>),
-    /// Stale, and to look it up has failed a moment ago.
+    /// A stale link whose look-up has failed within [`RETRY_AFTER`].
     Unconfirmed(Arc<Link>),
     Nothing,
 }
 
 impl Shard {
-    /// An empty one with these bounds for links and for absent names, in bytes.
+    /// An empty shard with these bounds for links and for absent names, in bytes.
     pub(super) fn new(links: usize, absent: usize) -> Self {
         Self {
             links: Sieve::new(links),
@@ -218,9 +218,9 @@ impl Shard {
         }
     }
 
-    /// Notes that a flight that began at `since` has failed, so that not everybody waits for the next.
+    /// Notes that a flight that began at `since` has failed, so that later queries do not wait for the next one.
     fn keep_missed(&mut self, name: &LinkName, missed: &Missed, since: Moment, began: Instant) {
-        // What was told at once has delayed nobody.
+        // A refusal at once has not delayed any query.
         let took = Instant::now().saturating_duration_since(since.instant(began));
         let was_slow = !matches!(missed.error, StoreError::Overloaded) || took > AT_ONCE;
         if let Some(held) = self.links.get_mut(name.as_str()) {

@@ -40,7 +40,7 @@ fn lead(memory: &Arc<Memory>, code: &str, now: Instant) -> (Ticket, Wait) {
     }
 }
 
-/// What is held and fresh: the version of a link, 0 for an absent name, none if nothing is.
+/// The fresh state of a name: the version of its link, 0 for an absence, none if there is no fresh state.
 fn fresh(memory: &Arc<Memory>, code: &str, now: Instant) -> Option<u64> {
     match memory.look(&name(code), now) {
         Look::Fresh(known, _) => Some(known.map_or(0, |link| link.version.0)),
@@ -73,7 +73,7 @@ async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
     for landing in [Some(link("a", 1)), None] {
         let (ticket, wait) = lead(&memory, "a", now);
         memory.forget(&name("a"));
-        // A look-up that begins behind the change is another flight, and wins.
+        // A look-up that begins after the change is another flight, whose result is kept.
         let (second, _) = lead(&memory, "a", now);
         second.land(Ok(Some(link("a", 2))), now);
         ticket.land(Ok(landing), now);
@@ -87,7 +87,7 @@ async fn a_flight_that_was_overtaken_by_a_change_is_not_kept() {
 }
 
 #[tokio::test]
-async fn an_abandoned_flight_fails_those_who_wait_and_blocks_nobody() {
+async fn an_abandoned_flight_fails_its_waiters_and_blocks_no_other_flight() {
     let (memory, now) = (memory(), Instant::now());
     let (ticket, wait) = lead(&memory, "a", now);
     drop(ticket);
@@ -97,7 +97,7 @@ async fn an_abandoned_flight_fails_those_who_wait_and_blocks_nobody() {
 }
 
 #[test]
-fn a_failed_flight_leaves_what_is_held() {
+fn a_failed_flight_leaves_the_link_in_memory() {
     let (memory, now) = (memory(), Instant::now());
     lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
     let later = now + LIMITS.fresh_for;
@@ -112,7 +112,7 @@ fn a_failed_flight_leaves_what_is_held() {
 }
 
 #[test]
-fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
+fn while_look_ups_fail_a_stale_link_is_looked_up_now_and_then() {
     let (memory, now) = (memory(), Instant::now());
     lead(&memory, "a", now).0.land(Ok(Some(link("a", 1))), now);
     let mut at = now + LIMITS.fresh_for;
@@ -124,12 +124,12 @@ fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
         assert!(matches!(look, Look::Stale(_)), "{look:?}");
         at += RETRY_AFTER;
     }
-    // Too many calls at once say nothing of the next one.
+    // A refusal because of too many calls says nothing about the next look-up.
     let (ticket, _) = lead(&memory, "a", at);
     ticket.land(Err(StoreError::Overloaded.into()), at);
     let (ticket, _) = lead(&memory, "a", at);
     ticket.land(Err(StoreError::DeadlineExceeded.into()), at);
-    // A change that is made here is seen at once all the same, and a success ends it.
+    // A change that this server makes shows at once, and a success ends the pause.
     memory.forget(&name("a"));
     lead(&memory, "a", at).0.land(Ok(Some(link("a", 2))), at);
     assert_eq!(fresh(&memory, "a", at), Some(2));
@@ -137,7 +137,7 @@ fn while_look_ups_fail_an_old_link_is_looked_up_now_and_then() {
 }
 
 #[test]
-fn changes_of_others_drop_what_is_older_and_no_more() {
+fn changes_of_other_servers_drop_older_links_only() {
     let (memory, now) = (memory(), Instant::now());
     lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
     lead(&memory, "b", now).0.land(Ok(None), now);
@@ -145,7 +145,7 @@ fn changes_of_others_drop_what_is_older_and_no_more() {
     assert_eq!(fresh(&memory, "a", now), Some(5), "its own echo");
     memory.forget_older(&name("a"), Version(6));
     memory.forget_older(&name("b"), Version(1));
-    // A flight that was under way may bring what is older.
+    // A flight that is under way may have read an older version.
     let (slow, _) = lead(&memory, "a", now);
     memory.forget_older(&name("a"), Version(7));
     slow.land(Ok(Some(link("a", 6))), now);
@@ -154,7 +154,7 @@ fn changes_of_others_drop_what_is_older_and_no_more() {
 }
 
 #[test]
-fn what_is_doubted_is_looked_up_again_and_kept_for_the_worst_case() {
+fn links_that_must_be_revalidated_stay_for_the_case_that_look_ups_fail() {
     let (memory, now) = (memory(), Instant::now());
     let soon = now + Duration::from_secs(1);
     lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
@@ -172,7 +172,7 @@ fn what_is_doubted_is_looked_up_again_and_kept_for_the_worst_case() {
 }
 
 #[test]
-fn whatever_may_have_changed_moves_the_stamps_on() {
+fn every_possible_change_advances_the_stamps() {
     let (memory, now) = (memory(), Instant::now());
     memory.set_notified(true);
     let check = |change: &dyn Fn(), of_others: bool| {
@@ -189,13 +189,13 @@ fn whatever_may_have_changed_moves_the_stamps_on() {
 }
 
 #[test]
-fn what_is_doubted_is_not_waited_for() {
+fn a_flight_from_before_a_revalidation_is_not_joined() {
     let (memory, now) = (memory(), Instant::now());
     let soon = now + Duration::from_secs(1);
     let (old, _) = lead(&memory, "a", now);
     memory.revalidate_all(soon);
-    // What this one brings may be from before the changes that were missed, and whoever asks from now
-    // on has a stamp of the time after them.
+    // This flight may have read the state from before the missed changes, and callers now take stamps from after
+    // them.
     let (new, _) = lead(&memory, "a", soon);
     new.land(Ok(Some(link("a", 2))), soon);
     old.land(Ok(Some(link("a", 1))), now);
@@ -203,7 +203,7 @@ fn what_is_doubted_is_not_waited_for() {
 }
 
 #[test]
-fn while_nobody_tells_of_changes_links_are_looked_up_sooner() {
+fn without_notification_of_changes_links_are_looked_up_sooner() {
     let limits = MemoryLimits {
         unnotified: Duration::from_secs(1),
         ..LIMITS
@@ -223,7 +223,7 @@ fn while_nobody_tells_of_changes_links_are_looked_up_sooner() {
 }
 
 #[test]
-fn absent_names_are_remembered_briefly_and_push_no_link_out() {
+fn absent_names_stay_briefly_and_push_no_link_out() {
     let (memory, now) = (memory(), Instant::now());
     for n in 0..500 {
         let code = format!("link{n}");
