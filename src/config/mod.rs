@@ -14,6 +14,7 @@ mod connections;
 mod cookies;
 mod dns;
 mod dnssec;
+mod features;
 mod listen;
 mod prefixes;
 mod problem;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::admin::AdminConfig;
 pub use self::dns::DnsConfig;
+use self::features::Features;
 use self::listen::Claimed;
 pub use self::problem::{ConfigError, ConfigProblem, Fault, Faults};
 pub use self::process::ProcessConfig;
@@ -127,7 +129,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] has all faults and their places.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let reader = ConfigReader::new(text, path);
+        Self::parse_for(Features::BUILT, text, path)
+    }
+
+    fn parse_for(features: Features, text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let reader = ConfigReader::new(features, text, path);
         let config = reader
             .table()
             .and_then(|table| Section::whole(&reader, &table, config));

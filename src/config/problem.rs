@@ -216,6 +216,9 @@ pub enum ConfigProblem {
         /// The store of this configuration.
         kind: &'static str,
     },
+    /// The configuration needs a feature that the program was built without.
+    #[error("built without {0}: build with --features {0}")]
+    NotBuilt(&'static str),
     /// An existence filter for a store that does not show all changes.
     #[error("needs the \"sqlite\" store, and kind is \"dynamodb\"")]
     NoFilter,

@@ -7,21 +7,24 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::features::Features;
 use super::problem::{ConfigProblem, Fault, Faults};
 use crate::base::text::one_line;
 use crate::base::toml_text::{column_of, line_of, parse_toml};
 
 /// Knows which line and column a byte of the file is in, and collects what is wrong.
 pub(super) struct ConfigReader<'a> {
+    pub(super) features: Features,
     text: &'a str,
     path: &'a Path,
     faults: RefCell<Vec<Fault>>,
 }
 
 impl<'a> ConfigReader<'a> {
-    /// Of the text of a file; `path` is only for the messages.
-    pub(super) fn new(text: &'a str, path: &'a Path) -> Self {
+    /// Of the text of a file, for a program with these features; `path` is only for the messages.
+    pub(super) fn new(features: Features, text: &'a str, path: &'a Path) -> Self {
         Self {
+            features,
             text,
             path,
             faults: RefCell::default(),

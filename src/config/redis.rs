@@ -54,6 +54,9 @@ impl Mode {
 
 /// None without a good URL.
 pub(super) fn redis(section: &Section<'_>) -> Option<RedisConfig> {
+    if !section.features().redis {
+        section.note_whole(ConfigProblem::NotBuilt("redis"));
+    }
     let urls = section.texts(URL, "a URL or a list of URLs, as strings");
     let mode = section.choice("mode", &Mode::ALL);
     let master = master(section, mode);

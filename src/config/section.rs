@@ -17,6 +17,7 @@ use serde::de::Unexpected;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::features::Features;
 use super::problem::ConfigProblem;
 use super::reader::ConfigReader;
 use crate::base::text::one_line;
@@ -101,6 +102,11 @@ impl<'s> Section<'s> {
             span: self.span.clone(),
             ..*self
         }
+    }
+
+    /// What the program was built with.
+    pub(super) fn features(&self) -> Features {
+        self.reader.features
     }
 
     /// A key with the names of its tables.

@@ -43,6 +43,9 @@ pub(super) fn store(section: &Section<'_>) -> (StoreConfig, Option<NonZeroU32>) 
     let path = only_of(SQLITE).file("path", DEFAULT_PATH);
     let (table, reads_per_second) = dynamodb(&only_of(DYNAMODB));
     if kind == Some(DYNAMODB) {
+        if !section.features().dynamodb {
+            section.note("kind", ConfigProblem::NotBuilt(DYNAMODB));
+        }
         return (StoreConfig::DynamoDb(table), reads_per_second);
     }
     (StoreConfig::Sqlite { path }, None)

@@ -27,6 +27,11 @@
 //! * A **stamp** shows whether a name has changed since something was derived from its link; see `stamps`.
 //! * An **unsettled** change is one of which it is not known whether the store made it; see `settle`.
 
+#![cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "much of this part serves Redis alone")
+)]
+
 mod batch;
 mod budget;
 mod deadline;
@@ -36,6 +41,10 @@ mod hidden;
 mod memory;
 mod namespace;
 mod readiness;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "redis/absent.rs"]
 pub mod redis;
 mod request;
 mod resolve;

@@ -612,7 +612,7 @@ async fn open_store(config: StoreConfig, clock: &Clock) -> Result<Arc<dyn Store>
             let clock = clock.clone();
             Arc::new(aside(move || SqliteStore::open(&path, clock)).await?)
         }
-        StoreConfig::DynamoDb(table) => Arc::new(DynamoStore::open_or_wait(&table).await?),
+        StoreConfig::DynamoDb(table) => DynamoStore::open_or_wait(&table).await?,
     })
 }
 

@@ -15,6 +15,10 @@
 //! * Every call ends: a backend has bounded queues, and returns [`StoreError::Overloaded`] when they are full. It
 //!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+#[cfg(not(feature = "dynamodb"))]
+#[path = "dynamodb/absent.rs"]
 pub mod dynamodb;
 mod error;
 mod identity;

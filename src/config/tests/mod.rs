@@ -16,7 +16,11 @@ use crate::store::DynamoConfig;
 use crate::zone::Layout;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
-    Config::parse(text, Path::new("t.toml"))
+    let features = Features {
+        dynamodb: true,
+        redis: true,
+    };
+    Config::parse_for(features, text, Path::new("t.toml"))
 }
 
 fn ok(text: &str) -> Config {

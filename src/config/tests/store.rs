@@ -39,6 +39,22 @@ fn stores() {
 }
 
 #[test]
+fn a_program_without_a_client_refuses_a_configuration_that_needs_it() {
+    let features = Features {
+        dynamodb: false,
+        redis: false,
+    };
+    let parse = |text: &str| Config::parse_for(features, text, Path::new("t.toml"));
+    let text = "[store]\nkind = \"dynamodb\"\n[redis]\nurl = \"redis://127.0.0.1\"\n";
+    assert_eq!(
+        parse(text).unwrap_err().to_string(),
+        "t.toml:2:8: store.kind: built without dynamodb: build with --features dynamodb\n\
+         t.toml:3:1: redis: built without redis: build with --features redis"
+    );
+    assert!(parse("").is_ok());
+}
+
+#[test]
 fn reads_of_the_store_have_a_bound_or_none() {
     let reads = |value: &str| format!("[store]\nkind = \"dynamodb\"\nreads_per_second = {value}\n");
     for (text, expected) in [("0", 0), ("1", 1), ("1000000", 1_000_000)] {

@@ -39,11 +39,12 @@ use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{Cmd, RedisResult, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Failure};
+use super::client::Client;
 use super::connection::Connection;
 use super::error::{is_full, text};
 use super::repairs::{Announced, Repair, Repairs};
 use super::scripts::{self, Run};
+use super::terms::Failure;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};

@@ -10,15 +10,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::RedisCache;
-use super::client::Failure;
 use super::mark::Mark;
 use super::scripts::{self, Run, millis};
+use super::terms::{Cursor, Failure, LEASE};
 use super::value::{self, ANY_VERSION};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 
-/// How long the lease lives; its holder renews it in time.
-pub(in crate::links) const LEASE: Duration = Duration::from_secs(30);
 /// How long the progress of an interrupted load is kept.
 const PROGRESS: Duration = Duration::from_secs(60 * 60);
 /// How many links are put in one call: some milliseconds of Redis's time, for which other calls wait.
@@ -34,17 +32,6 @@ const DONE: &str = "";
 /// The right to load, until it expires.
 #[derive(Debug)]
 pub(in crate::links) struct Lease(String);
-
-/// Where the load of a part continues.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::links) enum Cursor {
-    /// At the beginning.
-    Start,
-    /// After this link.
-    After(LinkName),
-    /// The part is done.
-    End,
-}
 
 impl RedisCache {
     /// Takes the lease; none if another node has it.

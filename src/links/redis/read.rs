@@ -5,27 +5,14 @@ use std::time::Duration;
 
 use super::RedisCache;
 use super::board::Board;
-use super::client::Failure;
 use super::mark::Validity;
 use super::scripts::{self, Run, millis};
+use super::terms::{Failure, Held};
 use super::value::{self, Value};
 use crate::link::{Link, LinkName, Version};
 
 /// How long a read claim lives: longer than a query waits for the store.
 const READ_CLAIM: Duration = Duration::from_secs(5);
-
-/// What Redis holds for a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::links) enum Held {
-    /// This link, which may have ended.
-    Link(Arc<Link>),
-    /// There is no link; the version is that of its tombstone, or 0 if there is none.
-    Absent(Version),
-    /// Nothing that can be used: ask the store.
-    Nothing,
-    /// A claim: ask the store. Before the change, the link was this one.
-    Changing(Arc<Link>),
-}
 
 /// The text of a read claim.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RedisCache;
-use super::client::Failure;
 use super::repairs::{Announced, Repair};
 use super::scripts::{self, Run, millis};
+use super::terms::{Failure, Written};
 use super::value::{self, ANY_VERSION};
 use crate::link::{Link, LinkName, Version};
 use crate::links::deadline::LATE_WRITE;
@@ -61,21 +61,6 @@ impl Drop for WriteClaim {
             self.cache.repair_unknown(&self.name);
         }
     }
-}
-
-/// The outcome of a change.
-#[derive(Clone, Debug)]
-pub(in crate::links) enum Written {
-    /// The link is now this one.
-    Link(Box<Link>),
-    /// Nothing was changed; the link is this one.
-    Kept(Box<Link>),
-    /// The link was deleted; this is the version of its absence.
-    Deleted(Version),
-    /// Nothing was changed; there is no link.
-    Nothing,
-    /// There is no readable link, and the version of its absence is unknown.
-    Gone,
 }
 
 impl RedisCache {

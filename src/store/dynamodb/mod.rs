@@ -48,6 +48,7 @@
 //! containers, EC2. SSO and `credential_process` are not built in: they are for people at their desks. TLS is
 //! rustls with ring, which the HTTP client of the command line needs as well.
 
+mod config;
 mod credentials;
 mod failure;
 mod identity;
@@ -71,6 +72,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::config::DynamoConfig;
 pub use self::import_source::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
@@ -111,19 +113,6 @@ const READ_BACKOFF: Duration = Duration::from_millis(20);
 const WRITE_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// The name and place of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DynamoConfig {
-    /// Its name.
-    pub table: String,
-    /// Its region; none for the region of the environment, the profile or the machine.
-    pub region: Option<String>,
-    /// The URL of DynamoDB; none for the region's endpoint. If no region is known, requests to this URL are signed
-    /// for `us-east-1`; emulators accept any region.
-    pub endpoint_url: Option<String>,
-    /// Whether to create a missing table, and to enable its TTL.
-    pub create_table: bool,
-}
 
 /// A link store in a DynamoDB table; see the [module](self).
 pub struct DynamoStore {

@@ -33,6 +33,7 @@ use super::{
     READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, State, Table,
     WRITE_ATTEMPT_TIME, WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, failure, scan,
 };
+use crate::store::Store;
 
 /// The region for a configured endpoint if none is set; emulators accept any.
 const EMULATOR_REGION: &str = "us-east-1";
@@ -157,7 +158,7 @@ impl DynamoStore {
     ///
     /// # Errors
     /// As [`DynamoStore::open`], if the failure will not pass by itself.
-    pub async fn open_or_wait(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
+    pub async fn open_or_wait(config: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
         let store = Self::unopened(config, Self::settings()).await?;
         match Box::pin(store.admin().prepare(config.create_table)).await {
             Ok(()) => {
@@ -174,7 +175,7 @@ impl DynamoStore {
             Err(error) => return Err(error),
         }
         store.look_for_bare_codes();
-        Ok(store)
+        Ok(Arc::new(store))
     }
 
     /// A store whose table has not been checked yet.

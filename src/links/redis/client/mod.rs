@@ -32,6 +32,7 @@ use super::mark::Validity;
 use super::rights::Missing;
 use super::scripts::Run;
 use super::store_mark::StoreMark;
+use super::terms::Failure;
 use crate::base::clock::Clock;
 use crate::base::metrics::{Metrics, RedisOutcome};
 
@@ -57,17 +58,6 @@ const MAX_ADAPTED: Duration = Duration::from_millis(500);
 /// The warning while it is not known when the Redis server started.
 pub(super) const AGE_UNKNOWN: &str = "Redis refuses INFO, so it is not known how old its links are: none is read \
     from it; grant its user the right +info";
-
-/// A call failed. It may have been carried out all the same, and its failure says nothing about any link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::links) enum Failure {
-    /// It was not sent: Redis is down, or too many calls wait.
-    Skipped,
-    /// It failed or timed out.
-    Failed,
-    /// The Redis server is full and may not evict: it refuses everything that needs memory.
-    Full,
-}
 
 /// See the [module](self).
 pub(super) struct Client {

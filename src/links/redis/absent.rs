@@ -1,0 +1,176 @@
+//! Takes the place of [`redis`](self) in a build without the feature `redis`.
+//!
+//! A [`RedisCache`] cannot exist here, so the rest of [`crate::links`] is the same in both builds and the compiler
+//! removes what would use one. A configuration with `[redis]` is refused before [`RedisCache::new`] is called.
+
+mod config;
+mod terms;
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
+pub(super) use self::terms::{Cursor, Failure, Held, LEASE, Written};
+use super::memory::Memory;
+use crate::base::clock::{Clock, UnixTime};
+use crate::base::metrics::Metrics;
+use crate::link::{Link, LinkName, Version};
+use crate::store::{Seal, Store};
+
+/// The program has no Redis client.
+#[derive(Debug, thiserror::Error)]
+#[error("built without redis: build with --features redis")]
+pub struct RedisOpenError;
+
+/// Refuses every configuration.
+///
+/// # Errors
+/// [`RedisOpenError`], always.
+pub fn check(_: &RedisConfig) -> Result<(), RedisOpenError> {
+    Err(RedisOpenError)
+}
+
+#[derive(Debug)]
+pub(super) struct Claim(Infallible);
+
+#[derive(Debug)]
+pub(super) struct Lease(Infallible);
+
+#[derive(Debug)]
+pub(super) struct WriteClaim(Infallible);
+
+#[derive(Debug)]
+pub(super) struct RedisCache(Infallible);
+
+impl WriteClaim {
+    pub(super) async fn restore(self) {
+        match self.0 {}
+    }
+
+    pub(super) async fn hold(&self) {
+        match self.0 {}
+    }
+
+    pub(super) async fn finish(self, _: &Written) {
+        match self.0 {}
+    }
+}
+
+impl RedisCache {
+    pub(super) fn new(
+        _: &RedisConfig,
+        _: Arc<Memory>,
+        _: &Arc<dyn Store>,
+        _: Duration,
+        _: Clock,
+        _: Arc<Metrics>,
+    ) -> Result<Self, RedisOpenError> {
+        Err(RedisOpenError)
+    }
+
+    pub(super) fn start(
+        self: &Arc<Self>,
+        _: &TaskTracker,
+        _: &CancellationToken,
+        _: impl Fn() + Send + Sync + 'static,
+    ) {
+        match self.0 {}
+    }
+
+    pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
+        match self.0 {}
+    }
+
+    pub(super) fn is_visible_elsewhere(&self, _: &LinkName) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) async fn hand_over(&self, _: &Seal) {
+        match self.0 {}
+    }
+
+    pub(super) fn down(&self) -> (usize, usize) {
+        match self.0 {}
+    }
+
+    pub(super) fn repairs_pending(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn troubles(&self) -> Vec<Cow<'static, str>> {
+        match self.0 {}
+    }
+
+    pub(super) async fn get_many(&self, _: &[&LinkName]) -> Vec<Result<Held, Failure>> {
+        match self.0 {}
+    }
+
+    pub(super) async fn holds_link(&self, _: &LinkName) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) async fn claim_read(&self, _: &LinkName) -> Option<Claim> {
+        match self.0 {}
+    }
+
+    pub(super) fn fill(&self, _: &LinkName, _: Claim, _: Option<&Link>) {
+        match self.0 {}
+    }
+
+    pub(super) fn drop_older(&self, _: &LinkName, _: Version) {
+        match self.0 {}
+    }
+
+    pub(super) async fn begin(self: &Arc<Self>, _: &LinkName) -> WriteClaim {
+        match self.0 {}
+    }
+
+    pub(super) async fn lease_load(&self) -> Result<Option<Lease>, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn renew_load(&self, _: &Lease) -> Result<bool, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn end_load(&self, _: Lease, _: bool) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn loaded_at(&self) -> Result<Option<UnixTime>, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn begin_load(&self, _: u32) -> Result<Vec<Cursor>, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn note_load(&self, _: u32, _: &Cursor) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn load(&self, _: &[Link]) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn changes_end(&self) -> Result<String, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn drop_changed(&self, _: &str, _: &[LinkName]) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn holds(&self, _: &[LinkName]) -> Result<usize, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        match self.0 {}
+    }
+}

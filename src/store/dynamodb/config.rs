@@ -1,0 +1,15 @@
+//! Which table holds the links. Builds without DynamoDB have this as well, because they check such a configuration.
+
+/// The name and place of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamoConfig {
+    /// Its name.
+    pub table: String,
+    /// Its region; none for the region of the environment, the profile or the machine.
+    pub region: Option<String>,
+    /// The URL of DynamoDB; none for the region's endpoint. If no region is known, requests to this URL are signed
+    /// for `us-east-1`; emulators accept any region.
+    pub endpoint_url: Option<String>,
+    /// Whether to create a missing table, and to enable its TTL.
+    pub create_table: bool,
+}
