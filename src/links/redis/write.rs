@@ -8,7 +8,7 @@ use super::repairs::{Announced, Repair};
 use super::scripts::{self, Run, millis};
 use super::terms::{Failure, Written};
 use super::value::{self, ANY_VERSION};
-use crate::link::{Link, LinkName, Version};
+use crate::link::{LinkName, Version};
 use crate::links::deadline::LATE_WRITE;
 
 /// How long a write claim lives: longer than a change may take.
