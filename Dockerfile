@@ -1,22 +1,21 @@
-# The build stage has the Rust tools and a C compiler, for SQLite and ring, and stays behind.
+# The build stage has the Rust tools and a C compiler, which SQLite and ring need. The image does not contain them.
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
-# The caches outlive a build; what is to be kept is copied out of them.
+# Docker keeps the cache directories for the next build, but not in the stage: the program is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin tinyns \
+    cargo build --profile dist --locked --bin tinyns \
     && mkdir -p /image/srv/tinyns/data /image/usr/local/bin \
-    && cp target/release/tinyns /image/usr/local/bin/
+    && cp target/dist/tinyns /image/usr/local/bin/
 COPY zones /image/srv/tinyns/zones
 
-# Distroless has the C library of the build stage's Debian release and nothing else: no shell and no
-# package manager to be kept up to date, or to be used by an intruder. debian:bookworm-slim would
-# bring both for no use: the health check is a command of tinyns itself.
+# Distroless has the C library of the same Debian release as the build stage, but no shell and no package manager,
+# which would need updates and would help an intruder. tinyns needs neither: its health check is a command of its own.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /image/usr /usr
-# Belongs to the image's user, 65532, and so does a volume that is made from it.
+# The image's user, 65532, owns these files, and so the files of a volume that Docker creates from them.
 COPY --from=build --chown=65532:65532 /image/srv /srv
 WORKDIR /srv/tinyns
 ENV TINYNS_CONFIG=/srv/tinyns/zones/container.toml

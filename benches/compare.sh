@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Compares tinyns with other name servers under load. On Debian and its kin this script first installs
-# those that are missing, without starting them as services; then it builds tinyns, unless a build is
-# named by --tinyns. Arguments go to benches/compare.py, whose --help says what they are.
+# Compares tinyns with other name servers under load. On Debian and its derivatives, this script first installs those
+# that are missing, without starting their services. Then it builds tinyns with the profile release, unless --tinyns
+# names a program. It passes its arguments to benches/compare.py; see --help.
 set -euo pipefail
 
-# Paths in arguments are relative to where we were called, as is CARGO_TARGET_DIR.
+# Paths in arguments, and CARGO_TARGET_DIR, are relative to the working directory, so the script must not change it.
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-# Servers live where only root looks by default.
+# Servers are in directories that are only in root's PATH by default.
 PATH="$PATH:/usr/sbin:/sbin"
 
-# Which Debian package has which command, and which service comes with it.
+# Each line: a command or a file, its Debian package, and the service in that package, if there is one.
 # shellcheck disable=SC2034  # packages.sh reads it
 readonly TOOLS="
 cc gcc
@@ -37,10 +37,10 @@ for argument in "$@"; do
     esac
 done
 
-# Standard output is for the tables.
+# The results go to standard output, everything else to standard error.
 need_tools >&2
 if [[ $build == yes ]]; then
-    command -v cargo >/dev/null || fail "cargo is not there; see https://rustup.rs"
+    command -v cargo >/dev/null || fail "cargo is missing; see https://rustup.rs"
     cargo build --release --locked --manifest-path "$root/Cargo.toml" >&2
 fi
 

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Installs commands that a script needs, from Debian's packages. For tests/run.sh and
-# benches/compare.sh, which source it after they have set `script`, the name by which errors are told,
-# and `TOOLS`, with a line for each command: its name, or a pattern of the path of a file that is no
-# command; the Debian package that has it; the service that comes with it, if one does.
+# Installs the commands that a script needs from Debian packages. tests/run.sh and benches/compare.sh source this file
+# after they have set two variables: `script` is the name of the script, for error messages. `TOOLS` has a line for
+# each command with two or three words: the command, or a pattern for the path of a file that is not a command; its
+# Debian package; the service in that package, if there is one.
 
 fail() {
-    # shellcheck disable=SC2154  # the script sets it
+    # shellcheck disable=SC2154  # the sourcing script sets it
     printf '%s: %s\n' "$script" "$*" >&2
     exit 1
 }
 
-# The lines of TOOLS whose command or file is not there.
+# Prints the lines of TOOLS whose command or file is missing.
 missing() {
     local tool rest
     while read -r tool rest; do
@@ -24,16 +24,16 @@ as_root() {
     if [[ $EUID -eq 0 ]]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        # Ask for a password only where somebody can type one.
+        # Ask for a password only on a terminal.
         if [[ -t 0 ]]; then sudo "$@"; else sudo -n "$@"; fi
     else
-        fail "root is needed to run: $*"
+        fail "this needs root; run it by root, or install sudo: $*"
     fi
 }
 
-# Installs what lines of TOOLS name, without starting the services that come with it: a name server
-# would take port 53, unbound port 5353 from the tests, and all would come back at every boot, as would
-# Redis at its port. A service that was there before is none of our business.
+# Installs the packages of some lines of TOOLS, and neither starts nor enables their services: name servers would take
+# port 53, unbound also port 5353, which the tests use, and Redis port 6379. Services that were installed before stay as
+# they are.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d packages services
     mapfile -t packages < <(cut -d' ' -f2 <<<"$1" | sort -u)
@@ -41,7 +41,7 @@ install_packages() {
     printf 'installing: %s\n' "${packages[*]}"
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-        # shellcheck disable=SC2064  # the path is wanted as it is now
+        # shellcheck disable=SC2064  # the trap needs the present value of the path
         trap "as_root rm -f '$policy'" EXIT
         as_root chmod 755 "$policy"
     fi
@@ -57,14 +57,14 @@ install_packages() {
     fi
 }
 
-# Sees to it that everything in TOOLS is there, or ends with a message.
+# Installs what is missing of TOOLS; exits with a message if that is impossible.
 need_tools() {
     local lacking
     lacking=$(missing)
     if [[ -n $lacking ]]; then
-        command -v apt-get >/dev/null || fail "these are needed and missing:
+        command -v apt-get >/dev/null || fail "these commands are missing; please install them:
 $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')
-On Debian they are in: $(cut -d' ' -f2 <<<"$lacking" | sort -u | paste -sd' ')"
+On Debian they are in the packages: $(cut -d' ' -f2 <<<"$lacking" | sort -u | paste -sd' ')"
         install_packages "$lacking"
         lacking=$(missing)
         [[ -z $lacking ]] || fail "still missing: $(cut -d' ' -f1 <<<"$lacking" | paste -sd' ')"

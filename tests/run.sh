@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Runs all tests. They put real clients before the server, so on Debian and its kin this script
-# first installs those that are missing. Arguments go to `cargo test`; with `--tools-only` instead of
-# them nothing is run.
+# Runs all tests. They use real clients and servers; on Debian and its derivatives, this script first installs those that
+# are missing. It passes its arguments to `cargo test`. With `--tools-only` it only installs.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# unbound lives where only root looks by default.
+# unbound is in a directory that is only in root's PATH by default.
 PATH="$PATH:/usr/sbin:/sbin"
 
-# Which Debian package has which command, and which service comes with it.
+# Each line: a command, its Debian package, and the service in that package, if there is one.
 readonly TOOLS="
 cc gcc
 c++ g++
@@ -49,7 +48,7 @@ readonly script=tests/run.sh
 # shellcheck source=tests/packages.sh
 source tests/packages.sh
 
-command -v cargo >/dev/null || fail "cargo is not there; see https://rustup.rs"
+command -v cargo >/dev/null || fail "cargo is missing; see https://rustup.rs"
 
 need_tools
 
@@ -57,36 +56,36 @@ if [[ ${1-} == --tools-only ]]; then
     exit
 fi
 
-# The DynamoDB emulator cannot be a dev-dependency: its libsqlite3-sys collides with ours. The
-# program is small either way, and built for tests; optimising it across crates takes minutes.
+# The DynamoDB emulator cannot be a dev-dependency: it needs another version of libsqlite3-sys, and a program can link
+# only one. Its own profile optimises across crates, which takes minutes and which tests do not need.
 readonly EMULATOR=3.2.0
 tools="${CARGO_TARGET_DIR:-target}/tools"
 if ! cargo install --root "$tools" --list | grep -q "^dynoxide-rs v$EMULATOR:"; then
-    printf 'building the DynamoDB emulator, once; this takes some minutes\n'
+    printf 'building the DynamoDB emulator; this takes some minutes, once\n'
     CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
         cargo install --quiet --locked --root "$tools" dynoxide-rs --version "$EMULATOR" \
         --no-default-features --features native-sqlite,http-server,cli
 fi
 
-# Debian 12 has a DNSViz of 2021. What it needs its package does not say, so it is said here.
+# The DNSViz of Debian 12 is from 2021, so this one is from PyPI. Its package does not list all of its dependencies.
 readonly DNSVIZ="dnsviz==0.11.2 dnspython==2.9.2 cryptography==50.0.2"
 dnsviz="$tools/dnsviz"
 if [[ $(cat "$dnsviz/made-of" 2>/dev/null) != "$DNSVIZ" ]]; then
     printf 'installing DNSViz from PyPI, once\n'
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        command -v apt-get >/dev/null || fail "python3 lacks its module venv, which DNSViz needs"
+        command -v apt-get >/dev/null || fail "the Python module venv is missing; DNSViz needs it"
         install_packages "venv python3-venv"
     fi
-    # shellcheck disable=SC2086  # these are several words
+    # shellcheck disable=SC2086  # DNSVIZ has several words
     if ! { python3 -m venv --clear "$dnsviz" &&
         "$dnsviz/bin/pip" install --quiet --disable-pip-version-check $DNSVIZ; }; then
-        fail "no environment with $DNSVIZ could be made in $dnsviz; it takes PyPI and Python 3.9 or later"
+        fail "cannot install $DNSVIZ in $dnsviz; this needs access to PyPI, and Python 3.9 or later"
     fi
     printf '%s' "$DNSVIZ" >"$dnsviz/made-of"
 fi
 
 if [[ $EUID -ne 0 ]]; then
-    printf '%s: not run by root: the tests of giving up privileges and of port 53 are passed over\n' \
+    printf '%s: not root, so skipping the tests that drop privileges and those of port 53\n' \
         "$script"
 fi
 cargo test --locked "$@"
