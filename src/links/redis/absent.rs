@@ -9,7 +9,7 @@ mod terms;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -127,6 +127,10 @@ impl RedisCache {
     }
 
     pub(super) async fn begin(self: &Arc<Self>, _: &LinkName) -> WriteClaim {
+        match self.0 {}
+    }
+
+    pub(super) async fn await_notice(&self, _: &LinkName, _: Instant) {
         match self.0 {}
     }
 
