@@ -267,10 +267,10 @@ impl Zone {
             .ok()
     }
 
-    /// A placeholder for all names of this zone that have the same length as `name`. Kept answers are encoded with
-    /// the placeholder as question, and each reply then gets the name of its query. Apart from the origin, the
-    /// placeholder has no label in common with the SOA record of negative answers, so no compressed name points
-    /// into its labels.
+    /// A placeholder for all names of this zone that have the same length as `name`. An answer that a name does not
+    /// exist is kept once, encoded for the placeholder, and each reply gets the name of its query. Apart from the
+    /// origin, the placeholder has no label in common with the SOA record of negative answers, so no compressed
+    /// name points into its labels.
     pub(crate) fn stand_in(&self, name: &WireName) -> WireName {
         name.stand_in(self.apex_labels, self.stand_in_fill)
     }
