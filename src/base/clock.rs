@@ -1,7 +1,7 @@
 //! The one source of time.
 //!
-//! Expiry is decided to the second and versions grow with the clock, so every part asks the same
-//! [`Clock`], and a test can hold the hands of it.
+//! Links expire to the second and versions grow with the clock, so all parts use the same [`Clock`], and tests can
+//! set it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,29 +19,28 @@ impl UnixTime {
     /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// The time that a text in the form of RFC 3339 tells, without fractions of a second; none for other
-    /// texts and for times before 1970.
+    /// Reads a time in RFC 3339 form and drops fractions of a second; none for other texts and for times before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         Some(Self(time.unix_timestamp().try_into().ok()?))
     }
 
-    /// The time in the form of RFC 3339, in UTC; what is later than [`UnixTime::MAX`] is told as that.
+    /// The time in RFC 3339 form, in UTC. Times after [`UnixTime::MAX`] are shown as that.
     pub fn rfc3339(self) -> String {
         let seconds = i64::try_from(self.min(Self::MAX).0).unwrap_or(0);
-        // RFC 3339 and `time` both end with the year 9999, so this never falls back.
+        // The year 9999 is the last of both RFC 3339 and `time`, so this does not fail.
         let time =
             OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, (hour, minute, second)) = (time.date(), time.to_hms());
         format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
-    /// So many seconds later, or [`UnixTime::MAX`].
+    /// This many seconds later, at most [`UnixTime::MAX`].
     pub fn after(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds)).min(Self::MAX)
     }
 
-    /// Seconds from `self` to `later`; zero where `later` is not later.
+    /// Seconds from `self` to `later`; zero if `later` is not later.
     pub fn until(self, later: Self) -> u64 {
         later.0.saturating_sub(self.0)
     }
@@ -53,7 +52,7 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// Tells the time: the system's, or in tests one that is set by hand.
+/// A clock: the system's, or in tests one that is set by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 

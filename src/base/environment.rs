@@ -1,5 +1,5 @@
-//! Environment variables. One that is empty counts as unset, everywhere: a container's or a unit's file that
-//! passes on a variable that the caller does not have makes it empty.
+//! Environment variables. An empty variable always counts as unset: container and unit files that pass on a variable
+//! that is not set make it empty.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,12 +8,12 @@ use std::ffi::{OsStr, OsString};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotText;
 
-/// The value of a variable; none where it is unset or empty.
+/// The value of a variable; none if it is unset or empty.
 pub(crate) fn value(name: impl AsRef<OsStr>) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The text of a variable; none where it is unset or empty.
+/// The text of a variable; none if it is unset or empty.
 ///
 /// # Errors
 /// [`NotText`].

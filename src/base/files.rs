@@ -1,8 +1,8 @@
-//! Files that an operator has written, and files that are replaced: how they are opened, and how far they are read.
+//! Opening, reading and replacing files.
 //!
-//! Whatever comes by a name of the configuration or the command line is opened here. Only regular files are: to
-//! open a pipe would wait for its other end, and a device has no end. That is looked up on the open file, since
-//! what is behind a name may change. How much is read has a bound.
+//! This module opens all files that are named in the configuration or on the command line. It accepts only regular
+//! files: opening a pipe waits for its other end, and a device may have no end. The check is done on the open file,
+//! because the file behind a name may change. The number of bytes read has a bound.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,10 +13,10 @@ use nix::libc::O_NONBLOCK;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
-/// Opens a regular file for reading. Waits for nothing but the disk.
+/// Opens a regular file for reading. It waits only for the disk.
 ///
 /// # Errors
-/// What the system says, or that it is no regular file.
+/// The error of the system, or that it is not a regular file.
 pub(crate) fn open_regular(file: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let open = options.read(true).custom_flags(O_NONBLOCK).open(file)?;
@@ -27,13 +27,12 @@ pub(crate) fn open_regular(file: &Path) -> io::Result<File> {
     Ok(open)
 }
 
-/// Whether something could not be opened since it is a directory, a pipe or a device.
+/// Whether [`open_regular`] failed because of a directory, a pipe or a device.
 pub(crate) fn is_irregular(error: &io::Error) -> bool {
     error.raw_os_error().is_none() && error.kind() == io::ErrorKind::InvalidInput
 }
 
-/// Reads a regular file; of one that is longer than `most` bytes, one byte more than those, by which that can
-/// be told.
+/// Reads a regular file, or the first `most` + 1 bytes of a longer one, so that the caller can see that it is longer.
 ///
 /// # Errors
 /// As [`open_regular`].
@@ -58,7 +57,7 @@ pub(crate) fn read_whole(file: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What somebody needs to do with a file or a directory.
+/// What the process needs to do with a file or a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Write to a file.
@@ -67,10 +66,10 @@ pub(crate) enum Need {
     Entries,
 }
 
-/// Whether this process may do something with what is there, by its effective user.
+/// Whether the effective user of this process may do this with a file or directory.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(crate) fn check_access(path: &Path, need: Need) -> io::Result<()> {
     let access = match need {
         Need::Write => Access::WRITE_OK,
@@ -82,17 +81,17 @@ pub(crate) fn check_access(path: &Path, need: Need) -> io::Result<()> {
         }
     };
     match accessat(CWD, path, access, AtFlags::EACCESS) {
-        // The system cannot say for a user other than the one who started the process.
+        // The system cannot check this for an effective user other than the real one.
         Err(Errno::NOSYS) => Ok(()),
         said => Ok(said?),
     }
 }
 
-/// Whether a file that is not there could be made, with its directories if `with_directories`. Gives the first
-/// directory that is not there.
+/// Checks whether a new file could be created, with its directories if `with_directories`. Returns the topmost
+/// directory that is missing.
 ///
 /// # Errors
-/// What the system says of the first thing in the way, with its name.
+/// The error of the system for the first obstacle, with its name.
 pub(crate) fn check_new(path: &Path, with_directories: bool) -> io::Result<Option<PathBuf>> {
     let mut missing = None;
     let mut above = directory(path);
@@ -112,7 +111,7 @@ pub(crate) fn check_new(path: &Path, with_directories: bool) -> io::Result<Optio
     }
 }
 
-/// Whether others than its owner may read a file; false where that cannot be seen.
+/// Whether users other than the owner may read a file; false if that cannot be found out.
 pub(crate) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o044 != 0)
 }
@@ -125,8 +124,8 @@ pub(crate) fn directory(path: &Path) -> &Path {
     }
 }
 
-/// A new file beside the one whose place it is to take: nobody ever sees a part of it, and after a crash there is
-/// the whole of the old file or the whole of the new one. Dropped without having taken its place, it is removed.
+/// A new file that will replace another one. No reader ever sees a part of it, and after a crash there is either the
+/// whole old file or the whole new one. If it is dropped before it has replaced the other file, it is removed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: File,
@@ -135,11 +134,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Makes a file by the name `draft`, with this mode, for the place `path`, which is in the same directory.
-    /// A draft that is there was left by a process that has ended: only one may write to a place.
+    /// Creates the file `draft` with this mode. It will replace `path`, which must be in the same directory. If
+    /// there is a draft already, a process that has ended left it, because only one process may write to a path.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(crate) fn create(path: &Path, draft: PathBuf, mode: u32) -> io::Result<Self> {
         match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -154,35 +153,35 @@ impl Draft {
         })
     }
 
-    /// What is to be written to.
+    /// The file to write to.
     pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// The place that it is for.
+    /// The path that it will replace.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts the file in the place of the one there, if there is one. When this returns, that is on the disk.
+    /// Replaces the old file, if there is one. When this returns, the new file is on disk under its name.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.draft, &self.path)?;
-        // So that the name, too, is on the disk.
+        // This writes the name to the disk, too.
         sync_directory(&self.path)
     }
 
-    /// Puts the file in its place, unless there is one; false where there is. When this returns, that is on
-    /// the disk.
+    /// Gives the file its name, unless there is a file with that name; then it returns false. When this returns, the
+    /// new file is on disk under its name.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(crate) fn keep_if_new(self) -> io::Result<bool> {
         self.file.sync_all()?;
-        // Fails where the name is taken, as a rename does not.
+        // Unlike a rename, this fails if the name is taken.
         match fs::hard_link(&self.draft, &self.path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
@@ -196,7 +195,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Where it has taken its place it is no longer there.
+        // After `replace` or `keep_if_new` the draft no longer exists.
         let _ = fs::remove_file(&self.draft);
     }
 }
@@ -244,7 +243,7 @@ mod tests {
         let path = directory.path().join("file");
         let draft = directory.path().join("draft");
         let names = || fs::read_dir(directory.path()).unwrap().count();
-        // What a process has left that was killed.
+        // The remains of a process that was killed.
         fs::write(&draft, b"half").unwrap();
         replace(&path, draft.clone(), 0o600, b"one").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");

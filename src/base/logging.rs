@@ -1,15 +1,15 @@
-//! Logs: events of `tracing` on standard error, for people on a terminal and as JSON elsewhere.
+//! Logs: events of `tracing` on standard error, as text for people on a terminal and as JSON elsewhere.
 //!
-//! Standard output belongs to what a command was asked for; logs stay out of it.
+//! Standard output is for the results of commands; logs never go there.
 //!
 //! ```text
 //!   events ── Queue, bounded ── one thread ── standard error
 //! ```
 //!
-//! A thread of its own writes the lines. Standard error may be a pipe whose reader has stopped, and
-//! a write to it then waits for as long as the reader does: were the events written where they
-//! arise, a few hundred requests to the redirect host would leave no thread to answer queries. So
-//! where the reader is too slow, lines are lost and counted, and the answers go on.
+//! A separate thread writes the lines. Standard error may be a pipe whose reader has stopped; then a write waits
+//! until the reader goes on. If the threads that serve requests wrote the lines themselves, a few hundred requests
+//! to the redirect host would block all threads that answer queries. So if the reader is too slow, lines are lost
+//! and counted, and the server goes on answering.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -23,23 +23,22 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// What is logged unless the operator says otherwise.
+/// The default filter.
 pub const DEFAULT_FILTER: &str = "info";
-/// What is left out where a filter takes `info` or `warn` from everybody and says nothing else of these libraries:
-/// lines that strangers cause, without a bound, who could fill the disk with them. hickory logs every response at
-/// `info`, which costs more than answering, and at `warn` a line for each packet with a source port of zero or with
-/// broken EDNS options; h2 logs at `warn` a line for each frame of 17 bytes that answers a PING which was never sent.
+/// Libraries that log only errors if the filter has `info` or `warn` for all targets and does not name them. Clients
+/// can cause their lines without a bound, and so fill the disk. hickory logs every response at `info`, which takes
+/// longer than the response itself, and at `warn` a line for each packet with source port zero or with broken EDNS
+/// options. h2 logs at `warn` a line for each 17-byte frame that answers a PING which was never sent.
 const QUIET: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,h2=error";
 
-/// How many lines may wait to be written. A line has some hundred bytes, a few of them a few
-/// thousand.
+/// How many lines may wait to be written. A line has some hundred bytes, rarely a few thousand.
 const QUEUE_LINES: usize = 8_192;
 /// How long the end of the process waits for the last lines to be written.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// How long it waits before it looks again for room in a full queue.
+/// How long it waits between two attempts to put a mark into a full queue.
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// `human` on a terminal, `json` otherwise
@@ -51,10 +50,10 @@ pub enum Format {
     Json,
 }
 
-/// Why there are no logs.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter is not one.
+    /// The filter is not valid.
     #[error("the log filter {filter:?} is not valid")]
     Filter {
         /// The filter.
@@ -62,15 +61,15 @@ pub enum LogError {
         /// What is wrong with it.
         source: ParseError,
     },
-    /// The process logs already.
+    /// Logging has started already.
     #[error("cannot start logging")]
     Init(#[from] TryInitError),
-    /// There is no thread for it.
+    /// The thread cannot be started.
     #[error("cannot start the thread that writes the log")]
     Thread(#[from] io::Error),
 }
 
-/// Logging at work. When it is dropped, the lines that wait are written, within a bound.
+/// The running log. When it is dropped, the waiting lines are written, within a time limit.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost unless it is kept to the end"]
 pub struct Logs {
@@ -78,14 +77,14 @@ pub struct Logs {
     terminal: bool,
 }
 
-/// The last line of a terminal, below the log, which is drawn again and again.
+/// The last line of a terminal, below the log, which can be replaced.
 #[derive(Clone, Debug)]
 pub struct StatusLine(Queue);
 
 impl StatusLine {
-    /// Shows this text, or nothing. It must have no line break, and fit.
+    /// Shows this text, or nothing. The text must have no line break, and fit into one line.
     pub fn show(&self, text: Option<String>) {
-        // Where the log has no room, the next text will do.
+        // If the queue is full, the text is skipped: the next one replaces it anyway.
         let _ = self.0.lines.try_send(Item::Status(text));
     }
 }
@@ -100,7 +99,7 @@ impl Logs {
 /// Starts logging for the whole process.
 ///
 /// # Errors
-/// [`LogError`], where the filter is wrong or something has started logging before.
+/// [`LogError`], if the filter is not valid or logging has started before.
 pub fn init(format: Format, filter: &str) -> Result<Logs, LogError> {
     let terminal = io::stderr().is_terminal();
     let json = match format {
@@ -108,7 +107,7 @@ pub fn init(format: Format, filter: &str) -> Result<Logs, LogError> {
         Format::Human => false,
         Format::Json => true,
     };
-    // https://no-color.org: set and not empty, whatever it says.
+    // https://no-color.org: set and not empty, whatever the value is.
     let plain = crate::base::environment::value("NO_COLOR").is_some();
     let filter = parse(filter)?;
     let queue = Queue::start(io::stderr())?;
@@ -122,20 +121,20 @@ impl Drop for Logs {
     }
 }
 
-/// Lines on their way to the thread that writes them.
+/// The queue of lines for the thread that writes them.
 #[derive(Clone, Debug)]
 struct Queue {
     lines: SyncSender<Item>,
-    /// How many lines found no room, since the start.
+    /// How many lines were lost because the queue was full, since the start.
     lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 enum Item {
     Line(Vec<u8>),
-    /// What the last line of the terminal is to be.
+    /// The new status line of the terminal.
     Status(Option<String>),
-    /// Tells that everything before it is written.
+    /// Signals that everything before it is written.
     Mark(SyncSender<()>),
 }
 
@@ -151,7 +150,7 @@ impl Queue {
         Ok(Self { lines, lost })
     }
 
-    /// Waits until all lines are written that wait now, but not for ever.
+    /// Waits until all lines that are in the queue now are written, at most for `patience`.
     fn flush(&self, patience: Duration) {
         let end = Instant::now() + patience;
         let (mark, reached) = sync_channel(1);
@@ -167,8 +166,8 @@ impl Queue {
     }
 }
 
-/// What the thread does: line after line. A line that cannot be written is dropped: nobody is left
-/// to be told, and the next may find its reader again.
+/// The work of the thread: it writes line after line. A line that cannot be written is dropped, because the failure
+/// cannot be reported anywhere. The next line may succeed.
 fn write_lines(waiting: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) {
     let mut reported = 0;
     let mut status = Status::default();
@@ -186,15 +185,15 @@ fn write_lines(waiting: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) 
     }
 }
 
-/// The status line as it stands on the terminal.
+/// The status line that is on the terminal.
 #[derive(Default)]
 struct Status(Option<String>);
 
-/// Back to the first column, and clear what is there (ECMA-48, EL).
+/// Goes to the first column and erases the line (ECMA-48, EL).
 const CLEAR_LINE: &[u8] = b"\r\x1b[K";
 
 impl Status {
-    /// Writes a line of the log where the status is, and the status below it.
+    /// Writes a line of the log in the place of the status, and the status below it.
     fn write_above(&self, out: &mut impl Write, line: &[u8]) -> io::Result<()> {
         let Some(status) = &self.0 else {
             return out.write_all(line);
@@ -244,7 +243,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
             .iter()
             .any(|w| word.eq_ignore_ascii_case(w))
     };
-    // What the operator says of a library comes later, and so counts.
+    // The operator's directives come last, so they take precedence.
     let whole = match words.any(is_usual) {
         true => format!("{QUIET},{filter}"),
         false => filter.to_owned(),
@@ -257,9 +256,8 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
         })
 }
 
-/// The subscriber. It does not report events that it could not format: it would do so with
-/// `eprintln!`, which panics when standard error is a pipe that nobody reads any more, and a server
-/// must outlive the reader of its logs.
+/// The subscriber. It does not report events that it cannot format: it would use `eprintln!`, which panics if
+/// standard error is a closed pipe, and a server must outlive the reader of its log.
 fn subscriber<W>(json: bool, ansi: bool, filter: EnvFilter, writer: W) -> Box<Subscriber>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -297,9 +295,10 @@ mod tests {
         }
     }
 
-    /// What is logged by a few events of several parts.
+    /// The log of a few events of several targets.
     fn logged(json: bool, filter: &str) -> String {
-        // What another test hears of a place in the code at the same moment could be taken for what all hear.
+        // tracing caches for each call site whether any subscriber wants it, so tests at the same moment disturb
+        // each other.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _one = ONE_AT_A_TIME.lock();
         let sink = Sink::default();
@@ -347,7 +346,7 @@ mod tests {
         assert_eq!(logged(false, "tinyns=debug").lines().count(), 2);
         assert_eq!(logged(false, "trace").lines().count(), 6);
         assert_eq!(logged(false, "debug").lines().count(), 6);
-        // What strangers cause is logged only where the filter asks for that.
+        // Lines that clients can cause are logged only if the filter names the library.
         assert_eq!(logged(false, "warn").lines().count(), 1);
         assert_eq!(logged(false, "info,tinyns=debug").lines().count(), 3);
         assert_eq!(logged(false, "tinyns=debug,INFO").lines().count(), 3);
@@ -375,12 +374,12 @@ mod tests {
         assert_eq!(text, expected);
     }
 
-    /// A writer that nobody reads from until its gate is opened.
+    /// A writer that blocks until its gate is opened.
     struct Gated(Sink, Receiver<()>);
 
     impl Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // An error is an open gate: its other half is gone.
+            // An error means that the gate is open: its other half was dropped.
             let _ = self.1.recv();
             self.0.write(bytes)
         }
@@ -391,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_stopped_holds_up_nobody() {
+    fn a_reader_that_has_stopped_blocks_no_caller() {
         let sink = Sink::default();
         let (gate, closed) = sync_channel(0);
         let queue = Queue::start(Gated(sink.clone(), closed)).unwrap();
@@ -407,7 +406,7 @@ mod tests {
             "{:?}",
             begin.elapsed()
         );
-        // The line that the thread holds leaves room for one more, if it was quick enough.
+        // If the thread has already taken a line, there is room for one more.
         let lost = queue.lost.load(Ordering::Relaxed);
         assert!((99..=100).contains(&lost), "{lost}");
 

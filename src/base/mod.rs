@@ -1,4 +1,4 @@
-//! The ground: what every other part may use, and what uses no part of the product itself.
+//! The foundation: every other part may use it, and it uses no other part.
 
 pub mod admission;
 pub mod clock;

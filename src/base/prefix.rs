@@ -1,31 +1,30 @@
-//! Prefixes of addresses: those of clients, and those that are exempt.
+//! Prefixes of addresses: of clients, and of exempt clients.
 //!
-//! All are prefixes of IPv6 addresses: an IPv4 address is taken as the IPv6 address that is mapped to it
-//! (RFC 4291 §2.5.5.2), which is also how it comes from a socket of both families. So there is one client,
-//! whichever way its address is written.
+//! All are prefixes of IPv6 addresses. An IPv4 address is treated as its IPv4-mapped IPv6 address (RFC 4291
+//! §2.5.5.2), which is also what a socket of both families reports. So a client is the same in both forms.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// How many bits stand before an IPv4 address that is written as an IPv6 address.
+/// The bits before the IPv4 address in an IPv4-mapped IPv6 address.
 const MAPPED_LEN: u8 = 96;
 
 /// A prefix of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix {
     bits: u128,
-    /// How many of the bits count.
+    /// The length of the prefix, in bits.
     len: u8,
 }
 
 /// Why a text is not a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
-    /// Not an address, or no length behind it.
+    /// Not an address, or no valid length behind it.
     #[error("not a prefix, such as \"192.0.2.0/24\" or \"2001:db8::/32\"")]
     Form,
-    /// There are addresses behind the prefix.
+    /// Bits are set behind the prefix.
     #[error("the address has bits beyond the length of the prefix")]
     HostBits,
 }
@@ -41,7 +40,7 @@ impl Prefix {
         }
     }
 
-    /// Its bits, with zeros behind them.
+    /// The bits of the prefix, followed by zeros.
     pub(crate) fn bits(&self) -> u128 {
         self.bits
     }
@@ -102,7 +101,7 @@ impl fmt::Debug for Prefix {
     }
 }
 
-/// A set of addresses, as ranges in order that do not touch.
+/// A set of addresses, as sorted ranges that do not overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Addresses(Box<[(u128, u128)]>);
 
@@ -121,7 +120,7 @@ impl Addresses {
         Self(ranges.into())
     }
 
-    /// Whether an address is among them.
+    /// Whether the set has this address.
     pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         if self.0.is_empty() {
             return false;
@@ -133,7 +132,7 @@ impl Addresses {
     }
 }
 
-/// An address as an IPv6 address, and whether it is one of IPv4.
+/// An address as an IPv6 address, and whether it is an IPv4 address.
 fn mapped(ip: IpAddr) -> (u128, bool) {
     let ip = match ip {
         IpAddr::V4(ip) => return (ip.to_ipv6_mapped().to_bits(), true),
@@ -200,14 +199,14 @@ mod tests {
         assert_eq!(of("2001:db8:0:12::1"), of("2001:db8:0:34:5::"));
         assert_eq!(of("2001:db8:0:12::1").to_string(), "2001:db8::/56");
         assert_ne!(of("2001:db8:0:100::"), of("2001:db8::"));
-        // Not the address of the form before that, which nobody uses any more.
+        // This is the IPv4-compatible form, which is deprecated.
         assert_eq!(of("::192.0.2.1").to_string(), "::/56");
         let exempt = Addresses::of(&[prefix("192.0.2.0/24")]);
         assert!(exempt.contains("::ffff:192.0.2.200".parse().unwrap()));
     }
 
     fn prefixes() -> impl Strategy<Value = Prefix> {
-        // Few bits that differ, so that some are within others.
+        // Few bits differ, so that some prefixes contain others.
         (any::<u128>(), 0_u8..=128, any::<bool>()).prop_map(|(bits, len, is_v4)| {
             let bits = bits & 0x8000_0001_u128 << 96 | bits & 3;
             match is_v4 {

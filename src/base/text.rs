@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-/// The text with its control characters escaped, for one line of a terminal or a log: a quoted key
-/// may hold a line break, and what a server sends may hold anything.
+/// Escapes the control characters of a text, for one line of a terminal or a log: a quoted key may contain a line
+/// break, and a reply of a server may contain anything.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().fold(String::new(), |mut line, c| {
         if c.is_control() {

@@ -1,18 +1,19 @@
-//! The log's lines about calls of the API that the store has failed: one when it begins, then one every ten seconds
-//! with the number of those in between. A batch makes a hundred thousand such calls while a disk is full.
+//! Log lines about calls of the API that the store has failed: one for the first failure, then at most one every ten
+//! seconds with the number of failures since the last line. While a disk is full, a batch can fail a hundred thousand
+//! times.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::store::StoreError;
 
-/// How often there is a line at most.
+/// The least time between two lines.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Of the whole process: there is one store. Look-ups for redirects are not among these; `links` logs their failures.
+/// One for the whole process, because there is one store. It does not log failed look-ups of redirects: `links` does.
 pub(super) static FAILURES: FailureLog = FailureLog(Mutex::new(State {
-    told: None,
-    untold: 0,
+    logged: None,
+    failures: 0,
 }));
 
 /// See the [module](self).
@@ -21,29 +22,30 @@ pub(super) struct FailureLog(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    told: Option<Instant>,
-    /// Failures since the last line.
-    untold: u64,
+    /// When the last line was logged.
+    logged: Option<Instant>,
+    /// Failures since then.
+    failures: u64,
 }
 
 impl FailureLog {
-    /// A call has failed.
+    /// Counts a failed call, and logs a line if one is due.
     pub(super) fn note(&self, error: &StoreError) {
         if let Some(failures) = self.due(Instant::now()) {
             tracing::warn!(%error, failures, "the link store failed");
         }
     }
 
-    /// How many failures a line has to tell of, where one is due.
+    /// The number of failures for the line, if a line is due.
     fn due(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.untold += 1;
-        let waits = |told: Instant| now.saturating_duration_since(told) < EVERY;
-        if state.told.is_some_and(waits) {
+        state.failures += 1;
+        let is_recent = |logged: Instant| now.saturating_duration_since(logged) < EVERY;
+        if state.logged.is_some_and(is_recent) {
             return None;
         }
-        state.told = Some(now);
-        Some(std::mem::take(&mut state.untold))
+        state.logged = Some(now);
+        Some(std::mem::take(&mut state.failures))
     }
 }
 
@@ -52,10 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_thousand_failures_are_a_few_lines() {
+    fn a_hundred_thousand_failures_are_logged_in_a_few_lines() {
         let log = FailureLog(Mutex::new(State {
-            told: None,
-            untold: 0,
+            logged: None,
+            failures: 0,
         }));
         let began = Instant::now();
         let lines: Vec<u64> = (0..100_000)

@@ -1,8 +1,8 @@
 //! Which host a request is for (RFC 9112 §3.2, RFC 9113 §8.3.1).
 //!
-//! The parser of the HTTP library leaves `Host` alone. What is missing, doubled or malformed is
-//! refused here, as the RFC demands: a proxy that read another host out of the same request than we
-//! do could be made to store our answer under a wrong name.
+//! hyper does not check `Host`. This module refuses requests whose `Host` is missing, doubled or malformed, as the
+//! RFC demands. Otherwise an attacker could make a proxy, which reads another host from the same request, store our
+//! response under a wrong name.
 
 use std::net::Ipv6Addr;
 
@@ -14,7 +14,7 @@ const MAX_HOST_LEN: usize = 254;
 /// The digits of 65535.
 const MAX_PORT_DIGITS: usize = 5;
 
-/// Why it is not known which host is meant.
+/// Why the host of a request is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HostError {
     #[error("the request names no host")]
@@ -39,7 +39,7 @@ pub(super) fn requested(
     };
     let authority = uri.authority().map(|a| a.as_str());
     match (authority, header) {
-        // RFC 9113 §8.3.1: where both are there they must say the same.
+        // RFC 9113 §8.3.1: if both are present, they must agree.
         (Some(authority), Some(header)) if version >= Version::HTTP_2 => {
             if authority.eq_ignore_ascii_case(header) {
                 host_of(authority)
@@ -50,7 +50,7 @@ pub(super) fn requested(
         (Some(authority), None) if version >= Version::HTTP_2 => host_of(authority),
         // RFC 9112 §3.2: an HTTP/1.1 request without Host is refused, whatever its target says.
         (_, None) if version == Version::HTTP_11 => Err(HostError::Missing),
-        // RFC 9112 §3.2.2: the target in absolute form wins over Host, which must be sound itself.
+        // RFC 9112 §3.2.2: a target in absolute form takes precedence over Host, which must be valid all the same.
         (Some(authority), Some(header)) => host_of(header).and_then(|_| host_of(authority)),
         (Some(text), None) | (None, Some(text)) => host_of(text),
         (None, None) => Err(HostError::Missing),
@@ -74,7 +74,7 @@ fn host_of(text: &str) -> Result<String, HostError> {
         }
         (host, port)
     };
-    // RFC 3986 §3.2.3: the digits may be missing behind the colon.
+    // RFC 3986 §3.2.3: there may be no digits after the colon.
     let digits = match port.strip_prefix(':') {
         Some(digits) => digits,
         None if port.is_empty() => "",

@@ -6,22 +6,22 @@
 //!   redirect port  ─┘                └─ observe ─ redirect (host name → link → page) ───────┘
 //! ```
 //!
-//! * [`serve`](serve()) serves connections and bounds them: how many ([`Front`]), how long a head may take,
-//!   how long a request, how long a silence. It knows no route.
-//! * `observe` wraps every request of either part: request id, access log, counter, the headers that
-//!   all responses share, and the rendering of problem documents.
-//! * [`admin_router`] is the API for those who hold the token; [`redirect_router`] is for everybody.
+//! * [`serve`](serve()) serves connections and bounds their number ([`Front`]), the time for a head, for a request,
+//!   and for silence. It knows no routes.
+//! * `observe` wraps every request of both parts: request id, access log, counter, the headers of all responses, and
+//!   the rendering of problem documents.
+//! * [`admin_router`] is the API for clients with the token; [`redirect_router`] is public.
 //!
 //! # Invariants
 //!
-//! * A failure of the store is never told as the absence of a link: it is a 503 (or, for an item that
-//!   cannot be read, a 500), which no cache keeps.
+//! * A failure of the store never looks like an absent link: the response is 503 (or 500, for an item that cannot be
+//!   read), which no cache stores.
 //! * The token, the query of a request and its body are never logged.
-//! * Nothing that a client sends stands unescaped in a page or decides where a redirect goes: its
-//!   destination is a [`TargetUrl`](crate::link::TargetUrl) from the store and nothing else.
+//! * Nothing that a client sends appears unescaped in a page, or decides where a redirect leads: the destination is
+//!   always a [`TargetUrl`](crate::link::TargetUrl) from the store.
 //!
-//! Deliberately absent: TLS (a proxy in front has the certificates; the admin listener is on the
-//! loopback by default), CORS (no browser has business with the admin API) and cookies.
+//! Deliberately absent: TLS (a proxy in front of tinyns has the certificates; by default the admin API listens on the
+//! loopback interface only), CORS (the admin API is not for browsers), and cookies.
 
 mod api;
 mod failures;
@@ -45,7 +45,7 @@ use crate::link::LinkName;
 pub struct ShortUrls {
     /// The scheme.
     pub scheme: Scheme,
-    /// The port, where it is not to be the scheme's own.
+    /// The port, unless it is the default of the scheme.
     pub port: Option<u16>,
 }
 
@@ -68,12 +68,12 @@ impl fmt::Display for Scheme {
 }
 
 impl ShortUrls {
-    /// The short URL of a link; the scheme's own port is left out.
+    /// The short URL of a link, without the port if that is the default of the scheme.
     pub fn url_of(&self, name: &LinkName) -> String {
         self.url_of_host(name.as_str())
     }
 
-    /// The same for any host, also one that stands for many.
+    /// The same for any host name, also for a pattern such as `<code>.s.example.com`.
     fn url_of_host(&self, host: &str) -> String {
         let default = match self.scheme {
             Scheme::Http => 80,

@@ -1,8 +1,8 @@
-//! What went wrong, as a problem document (RFC 9457): the one place where errors become statuses.
+//! Errors as problem documents (RFC 9457). Only this module turns errors into HTTP statuses.
 //!
-//! A [`Problem`] as a response has a status and no body: it travels in the response's extensions to
-//! `observe`, which knows the request id and writes the document. So no handler has to hand the id
-//! down to where the error arises.
+//! The response of a [`Problem`] has a status and no body. The problem is in the response's extensions, from which
+//! `observe`, which knows the request id, makes the document. So handlers need not pass the id to the places where
+//! errors arise.
 
 use std::borrow::Cow;
 
@@ -19,12 +19,12 @@ use crate::store::StoreError;
 
 /// The media type of problem documents (RFC 9457 §3).
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
-/// What `type` begins with.
+/// The beginning of `type`.
 const TYPE_PREFIX: &str = "urn:tinyns:problem:";
-/// When a call that failed for now may be tried again, in seconds.
+/// When a client may try again after a temporary failure, in seconds.
 const RETRY_AFTER_SECS: &str = "1";
 
-/// Every kind of problem that the admin API tells of. The names in `type` are part of the interface.
+/// Every kind of problem in the admin API. Their names in `type` are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     InvalidHost,
@@ -116,11 +116,11 @@ pub(super) struct Problem {
     kind: Kind,
     detail: Cow<'static, str>,
     field: Option<&'static str>,
-    /// The link's version where that is the problem; told as `ETag`.
+    /// The link's version, if that is the problem; sent as `ETag`.
     current: Option<Version>,
 }
 
-/// The problem as it is written.
+/// The problem document.
 #[derive(Debug, Serialize)]
 pub(super) struct Document<'a> {
     r#type: String,
@@ -142,7 +142,7 @@ impl Problem {
         }
     }
 
-    /// The same, with the field, parameter or header that is to blame.
+    /// The same, with the field, parameter or header at fault.
     pub(super) fn of(self, field: &'static str) -> Self {
         Self {
             field: Some(field),
@@ -150,7 +150,7 @@ impl Problem {
         }
     }
 
-    /// The same, with a detail that says more.
+    /// The same with another detail.
     pub(super) fn because(self, detail: String) -> Self {
         Self {
             detail: detail.into(),

@@ -1,10 +1,20 @@
-//! The running server: what it starts, in which order, what it reads again, and how it stops.
+//! The running server: what it starts and in which order, what it reads again, and how it stops.
+//!
+//! [`Sockets`] binds the sockets. [`start`](start()) opens everything and serves; its result is [`Running`], which
+//! reloads and stops. [`check`](check::check) finds what the start would refuse.
 
+mod blocking;
 pub mod check;
+mod key_turns;
+mod notices;
+mod reload;
+mod running;
 pub mod sockets;
 pub mod start;
 pub mod system;
+mod tasks;
 mod watchdog;
 
+pub use running::Running;
 pub use sockets::{SocketError, Sockets};
-pub use start::{Running, StartError, TOKEN_VARIABLE, start};
+pub use start::{StartError, TOKEN_VARIABLE, start};

@@ -1,7 +1,7 @@
-//! The sockets of a server: bound by itself, or by its service manager.
+//! The sockets of a server, bound by the server or by its service manager.
 //!
-//! They are a step of their own, before [`start`](fn@crate::server::start): binding is what needs privileges, and
-//! whatever comes later is to be done without them (see [`system::privileges`](crate::server::system::privileges)).
+//! This is a separate step before [`start`](fn@crate::server::start): binding needs privileges, and everything later
+//! must work without them (see [`system::privileges`](crate::server::system::privileges)).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,25 +10,25 @@ use crate::config::Config;
 use crate::dns::transport::server::{Listener, MAX_UDP_SOCKETS, bind_tcp};
 use crate::server::system::handed::{Address, Handed, HandedError, Part};
 
-/// Why there are no sockets. Those that were bound already are closed again.
+/// Why the sockets cannot be opened. Sockets that were bound before the error are closed again.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// An address cannot be listened on.
+    /// The server cannot listen on an address.
     #[error("cannot listen on {address} for {service}: {source}")]
     Listen {
-        /// What for.
+        /// The service that it is for.
         service: &'static str,
         /// The configured address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The service manager has handed over others than are needed.
+    /// The service manager has handed over other sockets than the configuration needs.
     #[error("the service manager's sockets do not fit the configuration: {0}")]
     Handed(#[from] HandedError),
 }
 
-/// All sockets of a server, bound, and not yet served.
+/// All sockets of a server, bound and not yet served.
 #[derive(Debug)]
 pub struct Sockets {
     pub(crate) dns: Vec<Listener>,
@@ -37,7 +37,7 @@ pub struct Sockets {
     pub(crate) redirect: Vec<StreamListener>,
 }
 
-/// A socket of a part that speaks TCP alone: HTTP, or DNS over TLS.
+/// A socket of a part that uses TCP only: HTTP, or DNS over TLS.
 #[derive(Debug)]
 pub(crate) struct StreamListener {
     pub(crate) listener: TcpListener,
@@ -45,7 +45,7 @@ pub(crate) struct StreamListener {
 }
 
 impl Sockets {
-    /// Takes what was handed over, and binds the addresses of the parts for which nothing was.
+    /// Takes the sockets that were handed over, and binds the addresses of all parts without such sockets.
     ///
     /// # Errors
     /// [`SocketError`] names the address, or the socket that does not fit.

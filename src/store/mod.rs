@@ -1,6 +1,6 @@
 //! The store: where links are kept.
 //!
-//! [`Store`] is the contract of every backend, and the battery in `tests/store.rs` checks each backend against it.
+//! [`Store`] is the contract of every backend, and the battery in `tests/store/mod.rs` checks each backend against it.
 //! A store knows neither DNS nor HTTP, and it does not judge: [`crate::links`] decides what may be a link, and
 //! what the end of a link means to a caller.
 //!

@@ -1,4 +1,4 @@
-//! The listening socket: takes connections, and survives what that may bring.
+//! The listening socket: it takes connections, and goes on after errors.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::seats::Seats;
 
-/// How long to wait before accepting again when something is short; twice as long each time in a row.
+/// How long to wait before the next `accept` when descriptors or memory are short; doubled for each error in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long connections must be accepted without an error before the log says that it is over.
+/// How long connections must be accepted without an error before the log says that the shortage is over.
 const CALM_TIME: Duration = Duration::from_secs(10);
 
-/// What an accept loop works with.
+/// The surroundings of an accept loop.
 pub(crate) struct Listening<'a> {
     pub(crate) seats: &'a Seats,
-    /// Counts how often something was short.
+    /// Counts how often descriptors or memory were short.
     pub(crate) errors: &'a Counter,
     pub(crate) stop: &'a CancellationToken,
 }
@@ -30,12 +30,12 @@ pub(crate) struct Listening<'a> {
 /// What an error of `accept` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
-    /// Of the one connection that was to be accepted, which is gone.
+    /// It concerns only the connection to be accepted, which is gone.
     Gone,
-    /// Something that is needed for a connection is short: descriptors or memory. The connection is
-    /// still in the system's queue, so that without a pause the loop would spin.
+    /// Descriptors or memory are short. The connection is still in the system's queue, so without a pause the loop
+    /// would spin.
     Short,
-    /// The socket is no listener: it will not get better.
+    /// The socket is no listener. This does not change.
     Fatal,
 }
 
@@ -45,8 +45,8 @@ impl Trouble {
             return Self::Short;
         };
         match Errno::from_raw(code) {
-            // Linux hands errors of the network over that wait for the new socket; accept(2) has them
-            // treated as if nothing had come. EPERM: a firewall has forbidden it.
+            // Linux passes on pending network errors of the new socket; accept(2) says to treat them like EAGAIN.
+            // EPERM: a firewall forbids the connection.
             Errno::ECONNABORTED
             | Errno::ECONNRESET
             | Errno::EINTR
@@ -65,10 +65,10 @@ impl Trouble {
     }
 }
 
-/// Takes connections until it is to stop, and hands each to `receive`. The listener is closed when it returns.
+/// Takes connections until it is told to stop, and passes each to `receive`. The listener is closed when it returns.
 ///
 /// # Errors
-/// That the socket is no listener.
+/// Only if the socket is no listener.
 pub(crate) async fn accept_all(
     listener: TcpListener,
     listening: Listening<'_>,
@@ -95,7 +95,7 @@ pub(crate) async fn accept_all(
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 receive(stream, peer);
-                // Those that have been told to leave are to do so before the next one comes.
+                // Connections that were told to leave should do so before the next one is accepted.
                 if seats.is_any_leaving() {
                     tokio::task::yield_now().await;
                 }
@@ -120,8 +120,8 @@ pub(crate) async fn accept_all(
     }
 }
 
-/// Has the system give up what it has taken over for a client that is gone after this time: its memory, too, is
-/// to have a bound. Where the system refuses, the connection works all the same.
+/// Has the system drop data that a client has not acknowledged after this time, so that the system's memory has a
+/// bound, too. If the system refuses the option, the connection works without it.
 pub(crate) fn set_user_timeout(stream: &TcpStream, time: Duration) {
     #[cfg(target_os = "linux")]
     {
@@ -135,15 +135,15 @@ pub(crate) fn set_user_timeout(stream: &TcpStream, time: Duration) {
     let _ = (stream, time);
 }
 
-/// Has a connection reset when it is closed. Nothing of it stays: no data that nobody takes, and no state
-/// in TIME_WAIT (RFC 9210 §4.3), which a flood of connections would fill the system's tables with.
+/// Has the connection reset when it is closed. Nothing of it remains: no unread data, and no state in TIME_WAIT (RFC
+/// 9210 §4.3), with which a flood of connections would fill the system's tables.
 pub(crate) fn reset(stream: &TcpStream) {
     if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "SO_LINGER");
     }
 }
 
-/// A time in which connections cannot be accepted, for the log: a line when it begins, and one when it is over.
+/// A time in which connections cannot be accepted. The log gets a line when it begins, and one when it is over.
 struct Shortage {
     service: &'static str,
     /// The listener.
@@ -187,7 +187,7 @@ impl Shortage {
         );
     }
 
-    /// Waits until it is over; for ever where there is none.
+    /// Waits until the shortage is over; for ever if there is none.
     async fn over(&self) {
         match &self.current {
             Some(current) => sleep_until(current.last + CALM_TIME).await,
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_accept_are_told_apart() {
+    fn errors_of_accept_have_three_classes() {
         let of = |code: Errno| Trouble::of(&io::Error::from_raw_os_error(code as i32));
         for code in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
             assert_eq!(of(code), Trouble::Short, "{code}");
@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(of(code), Trouble::Gone, "{code}");
         }
         assert_eq!(of(Errno::EBADF), Trouble::Fatal);
-        // What we do not know is waited for: a loop that spins is worse than one that is slow.
+        // After an unknown error the loop pauses: a slow loop is better than one that spins.
         assert_eq!(of(Errno::EXDEV), Trouble::Short);
     }
 }

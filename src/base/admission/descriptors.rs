@@ -1,20 +1,19 @@
 //! How many connections the process's descriptors allow, and how the parts share them.
 //!
-//! The limit on open files is that of the whole process: DNS over TCP, the admin API and the redirect host need
-//! descriptors for their connections, and the store, Redis, files and UDP sockets need theirs, too. Many systems
-//! set a low limit that a process may raise by itself, up to a hard one (systemd: 1,024 and 524,288). So it is
-//! raised by as much as is needed. Where that does not go far enough, every part gets fewer connections than
-//! configured, in proportion: a crowd at one of them leaves the others theirs.
+//! The limit on open files is one for the whole process: DNS over TCP, the admin API and the redirect host need
+//! descriptors for their connections, and so do the store, Redis, files and UDP sockets. Many systems set a low
+//! limit, which a process may raise up to a hard limit (systemd: 1,024 and 524,288). So the server raises it as far
+//! as it needs. If the hard limit is too low, every part gets fewer connections than configured, in proportion, so
+//! that a crowd at one part takes nothing from the others.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// How many connections of a part may be on their way out, beyond those that have a seat; fewer where the part
-/// has fewer seats.
+/// How many connections of a part may be closing, besides those with a seat; fewer if the part has fewer seats.
 const MAX_LEAVING: u32 = 64;
-/// What part of all descriptors is for connections where there are not enough for all purposes.
+/// Connections get at least one in this many descriptors, if there are too few for all purposes.
 const LEAST_SHARE: u64 = 2;
 
-/// What one part wants and gets.
+/// How many connections a part wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The part, for the log.
@@ -23,14 +22,13 @@ pub struct Share {
     pub connections: u32,
 }
 
-/// How many connections may be on their way out where so many have a seat.
+/// How many connections may be closing while `connections` have a seat.
 pub(super) fn leaving(connections: u32) -> u32 {
     connections.min(MAX_LEAVING)
 }
 
-/// How many connections each part may have, where `others` descriptors are needed for everything but connections.
-/// Raises the process's limit on open files as far as that is necessary and allowed, and logs where it is too low
-/// all the same.
+/// How many connections each part may have if everything else needs `others` descriptors. Raises the process's limit
+/// on open files as far as necessary and allowed, and logs a warning if it is still too low.
 pub fn divide(wanted: &[Share], others: u64) -> Vec<u32> {
     let needed = wanted.iter().map(|share| descriptors(share.connections));
     let needed = needed.sum::<u64>().saturating_add(others);
@@ -44,19 +42,19 @@ pub fn divide(wanted: &[Share], others: u64) -> Vec<u32> {
                 wanted = share.connections,
                 files,
                 "fewer connections than configured: the limit on open files (LimitNOFILE= of systemd, ulimit -n) \
-                 is too low; all that is configured needs {needed}"
+                 is too low; the configured connections need {needed}"
             );
         }
     }
     given
 }
 
-/// How many descriptors so many connections may take at once.
+/// How many descriptors this many connections may take at once.
 fn descriptors(connections: u32) -> u64 {
     u64::from(connections) + u64::from(leaving(connections))
 }
 
-/// How many connections so many descriptors are enough for; at least one.
+/// How many connections this many descriptors are enough for; at least one.
 fn connections(descriptors: u64) -> u64 {
     let most_leaving = u64::from(MAX_LEAVING);
     match descriptors >= 2 * most_leaving {
@@ -65,7 +63,7 @@ fn connections(descriptors: u64) -> u64 {
     }
 }
 
-/// How many connections each part may have if so many files may be open, and `others` are needed elsewhere.
+/// How many connections each part may have if `files` may be open, of which `others` are needed elsewhere.
 fn fit(wanted: &[Share], files: u64, others: u64) -> Vec<u32> {
     let needed: u64 = wanted.iter().map(|one| descriptors(one.connections)).sum();
     let room = files.saturating_sub(others).max(files / LEAST_SHARE);
@@ -80,12 +78,12 @@ fn fit(wanted: &[Share], files: u64, others: u64) -> Vec<u32> {
     wanted.iter().map(fit_one).collect()
 }
 
-/// Raises the limit on open files to what is needed, as far as the process may; gives what it is then.
+/// Raises the limit on open files to `needed`, as far as the process may; returns the new limit.
 fn raise(needed: u64) -> u64 {
     let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok(limits) => limits,
         Err(error) => {
-            tracing::warn!(%error, "the limit on open files is not known");
+            tracing::warn!(%error, "cannot read the limit on open files");
             return u64::MAX;
         }
     };
@@ -96,7 +94,7 @@ fn raise(needed: u64) -> u64 {
     match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
         Ok(()) => wanted,
         Err(error) => {
-            tracing::warn!(%error, "the limit on open files stays at {soft}");
+            tracing::warn!(%error, "cannot raise the limit on open files; it stays at {soft}");
             soft
         }
     }
@@ -114,7 +112,7 @@ mod tests {
                 connections,
             });
             assert_eq!(fit(&wanted, files, 256), expected, "{files}");
-            // Together they take no more than they were given, and leave the others as much.
+            // Together they take no more than their share, and leave as much as the others need.
             let taken: u64 = expected.iter().map(|&one| descriptors(one)).sum();
             let left = files.saturating_sub(taken);
             assert!(files < 16 || left >= 256.min(files / 2), "{files}: {taken}");

@@ -1,6 +1,6 @@
-//! What the log says of limits that are reached. Strangers cause these lines, so there is a bound on them: one a
-//! minute about clients that reach their own limit, and one about all connections. Each names the network that
-//! it is about, and says how often the same has happened since the line before it.
+//! Log lines about connection limits that are reached. Anybody on the internet can cause these lines, so their
+//! number has a bound: one a minute about clients that reach their own limit, and one a minute about all
+//! connections. Each line names the client's network, and how often the same has happened since the line before.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::base::prefix::Prefix;
 
-/// How often the log speaks of one kind of limit.
+/// The least time between two lines about one kind of limit.
 const LOG_TIME: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
@@ -18,14 +18,14 @@ pub(super) struct Journal {
     all: Line,
 }
 
-/// When a kind of limit was logged last, and how often it was reached since.
+/// When a kind of limit was last logged, and how often it was reached since.
 #[derive(Debug, Default)]
 struct Line {
     last: Option<Instant>,
-    untold: u64,
+    unlogged: u64,
 }
 
-/// A line that is to be logged, once no lock is held.
+/// A line to be logged after the lock is released.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// A client has all connections that it may have.
@@ -36,7 +36,7 @@ pub(super) enum Notice {
     },
     /// All connections are taken.
     All {
-        /// The network that has most of them, and how many those are.
+        /// The network with the most connections, and their number.
         most: Option<(Prefix, usize)>,
         limit: u32,
         before: u64,
@@ -44,14 +44,14 @@ pub(super) enum Notice {
 }
 
 impl Line {
-    /// How often the same has happened since the last line, if there is to be a line now.
+    /// How often the same has happened since the last line, if a line is due.
     fn is_due(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now - last < LOG_TIME) {
-            self.untold = self.untold.saturating_add(1);
+            self.unlogged = self.unlogged.saturating_add(1);
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -70,7 +70,7 @@ impl Journal {
         })
     }
 
-    /// `most` is asked only where there is to be a line.
+    /// Calls `most` only if a line is due.
     pub(super) fn limit(
         &mut self,
         most: impl FnOnce() -> Option<(Prefix, usize)>,
@@ -87,7 +87,7 @@ impl Journal {
 }
 
 impl Notice {
-    /// Logs it, about connections to this service.
+    /// Logs the line, for connections to this service.
     pub(super) fn log(self, service: &'static str) {
         match self {
             Self::Client {
@@ -131,16 +131,16 @@ mod tests {
         let mut journal = Journal::default();
         let begin = Instant::now();
         let network = Prefix::of("192.0.2.1".parse().unwrap(), 32, 56);
-        let mut told = Vec::new();
+        let mut logged = Vec::new();
         for second in 0..150 {
             let now = begin + Duration::from_secs(second);
             if let Some(Notice::Client { before, .. }) = journal.client_limit(network, 8, now) {
-                told.push((second, before));
+                logged.push((second, before));
             }
-            // The other kind does not wait for this one.
+            // The two kinds do not wait for each other.
             let line = journal.limit(|| Some((network, 8)), 100, now);
             assert_eq!(line.is_some(), second % 60 == 0, "{second}");
         }
-        assert_eq!(told, [(0, 0), (60, 59), (120, 59)]);
+        assert_eq!(logged, [(0, 0), (60, 59), (120, 59)]);
     }
 }

@@ -1,13 +1,13 @@
-//! Which connections stay, and which have to leave for others.
+//! Decides which connections stay, and which have to leave for others.
 //!
-//! Every connection has a [`Seat`]. A seat knows since when its connection is *at rest*: since when the server
-//! waits for its client. At rest is also a client that sends a message byte by byte or does not read its replies:
-//! to be slow must not be a way to keep a seat.
+//! Every connection has a [`Seat`]. A seat knows since when its connection is *at rest*, that is, since when the
+//! server waits for its client. A connection is also at rest while the client sends a message byte by byte or does
+//! not read its replies: otherwise a slow client could keep its seat.
 //!
-//! The times at rest change with every message, and are looked at only when the seats are taken. So a
-//! connection writes its own into an atomic number, and the queues by which the longest is found note what
-//! they have seen last. A time only grows: if the earliest noted is still true, it is the earliest of all;
-//! if not, it is noted anew and the next one tried.
+//! The times at rest change with every message, but are needed only when all seats are taken. So each connection
+//! stores its own time in an atomic number, and the queues that find the connection at rest longest remember the
+//! times that they saw last. A time only grows. So if the earliest remembered time is still correct, it is the
+//! earliest of all; if not, the queue updates it and tries the next.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
@@ -25,46 +25,46 @@ use super::descriptors::leaving;
 use super::journal::{Journal, Notice};
 use crate::base::prefix::{Addresses, Prefix};
 
-/// The part of an IPv6 address that counts as one client, in bits: what a provider gives to a home
-/// (RIPE-690 §4.2). By /64 one home would be 256 clients.
+/// The prefix of an IPv6 address that counts as one client, in bits: providers give a /56 to a home (RIPE-690 §4.2).
+/// With a /64 one home would count as 256 clients.
 const V6_CLIENT_BITS: u8 = 56;
 const V4_CLIENT_BITS: u8 = 32;
-/// What part of the seats may be taken before the idle time shrinks.
+/// The share of the seats that may be taken before the idle time shrinks.
 const CALM: (usize, usize) = (3, 4);
-/// What the idle time shrinks to at the least. RFC 7766 §6.2.3 allows zero for a server under heavy load;
-/// but the longest at rest makes room anyway.
+/// The least idle time. RFC 7766 §6.2.3 allows zero for a server under heavy load, but the connection at rest longest
+/// makes room anyway.
 const LEAST_IDLE: Duration = Duration::from_secs(1);
-/// The time at rest of a connection that is not.
+/// The time at rest of a connection that is not at rest.
 const BUSY: u64 = u64::MAX;
 
-/// How many connections there may be.
+/// The limits on connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeatLimits {
-    /// How many there may be; at least one.
+    /// How many connections there may be; at least one.
     pub connections: u32,
-    /// How many of them one client may have, which is an IPv4 address or an IPv6 /56; at least one.
+    /// How many of them one client (an IPv4 address or an IPv6 /56) may have; at least one.
     pub connections_per_client: u32,
-    /// Clients that may have as many as there are, such as a proxy through which all clients come.
+    /// Clients without a limit of their own, such as a proxy for all clients.
     pub exempt: Vec<Prefix>,
 }
 
 /// Why a connection has to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// All seats are taken, and it is at rest longest.
+    /// All seats are taken, and it has been at rest longest.
     Limit,
-    /// The same, among those of one client.
+    /// The seats of its client are taken, and of these it has been at rest longest.
     ClientLimit,
-    /// The same as the first, where a descriptor is needed.
+    /// A descriptor is needed, and it has been at rest longest.
     Descriptors,
 }
 
 /// Why a connection gets no seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// All seats are taken, and no connection is at rest; or too many are on their way out.
+    /// All seats are taken and no connection is at rest, or too many are being closed.
     Full,
-    /// Its client has all it may have, and none of them at rest.
+    /// Its client has all the seats that it may have, and none of these connections is at rest.
     Client,
     /// The server stops.
     Stopping,
@@ -73,13 +73,13 @@ pub(crate) enum Refusal {
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// To go on.
+    /// Go on.
     None,
-    /// To leave, because another one needs its seat: to answer what is in work, and close.
+    /// Leave, because another connection needs the seat: answer the requests in work, and close.
     Leave(Reason),
-    /// To take no more requests, because the server stops: to answer what is in work, and close.
+    /// Take no more requests, because the server stops: answer the requests in work, and close.
     Stop,
-    /// To close at once.
+    /// Close at once.
     Cut,
 }
 
@@ -88,17 +88,17 @@ pub(crate) enum Order {
 pub(crate) struct Seats(Arc<Shared>);
 
 struct Shared {
-    /// What connections are for, for the log.
+    /// The service that the connections are for, for the log.
     service: &'static str,
     connections: u32,
     connections_per_client: u32,
     exempt: Addresses,
-    /// How many are open.
+    /// The number of open connections.
     open: Gauge,
-    /// From when times at rest are counted.
+    /// The time from which times at rest are counted.
     began: Instant,
-    /// How many seats are taken, and how many connections are on their way out; the table knows it as well, behind
-    /// its lock.
+    /// How many seats are taken, and how many connections are leaving. The table has the same numbers, behind its
+    /// lock.
     taken: AtomicUsize,
     leaving: AtomicUsize,
     table: Mutex<Table>,
@@ -109,29 +109,29 @@ struct Table {
     next: u64,
     all: Queue,
     clients: HashMap<Prefix, Queue>,
-    /// Those that have been told to leave or to close, and have not done so yet.
+    /// The connections that were told to leave or to close and have not done so yet.
     leaving: HashMap<u64, Arc<Place>>,
-    /// Whether none is let in any more.
+    /// Whether no more connections are admitted.
     is_closed: bool,
     journal: Journal,
 }
 
-/// What a connection and the table share.
+/// The state that a connection and the table share.
 struct Place {
-    /// Since when it is at rest, in milliseconds from `began`; or [`BUSY`].
+    /// Since when the connection is at rest, in milliseconds from `began`; or [`BUSY`].
     rest: AtomicU64,
     order: AtomicU8,
     waker: AtomicWaker,
 }
 
-/// A connection's right to be there, which ends when it is dropped.
+/// The right of a connection to exist. It ends when this is dropped.
 pub(crate) struct Seat {
     seats: Seats,
     id: u64,
     place: Arc<Place>,
 }
 
-/// Notes when a connection is at rest; it may outlive its seat.
+/// Notes since when a connection is at rest. It may outlive the seat.
 #[derive(Clone)]
 pub(crate) struct Rest {
     place: Arc<Place>,
@@ -139,7 +139,7 @@ pub(crate) struct Rest {
 }
 
 impl Seats {
-    /// Seats for connections to this service; `open` tells how many are open.
+    /// Seats for connections to this service. `open` shows how many are open.
     pub(crate) fn new(service: &'static str, limits: &SeatLimits, open: Gauge) -> Self {
         Self(Arc::new(Shared {
             service,
@@ -154,15 +154,15 @@ impl Seats {
         }))
     }
 
-    /// What the connections are for.
+    /// The service that the connections are for.
     pub(crate) fn service(&self) -> &'static str {
         self.0.service
     }
 
-    /// A seat for a connection of this client; if need be, another connection's is taken away.
+    /// Gives a seat to a connection of this client. If necessary, another connection is told to leave.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is no seat.
     pub(crate) fn admit(&self, client: IpAddr) -> Result<Seat, Refusal> {
         let network = Prefix::of(client, V4_CLIENT_BITS, V6_CLIENT_BITS);
         let is_exempt = self.0.exempt.contains(client);
@@ -193,12 +193,12 @@ impl Seats {
         seat
     }
 
-    /// Whether any connection is on its way out.
+    /// Whether any connection is leaving.
     pub(crate) fn is_any_leaving(&self) -> bool {
         self.0.leaving.load(Ordering::Relaxed) > 0
     }
 
-    /// Has the connection leave that is at rest longest, if any is: its descriptor is needed.
+    /// Tells the connection at rest longest, if there is any, to leave, because a descriptor is needed.
     pub(crate) fn free_descriptor(&self) {
         let now = self.millis();
         let mut table = self.table();
@@ -208,7 +208,7 @@ impl Seats {
         }
     }
 
-    /// Lets none in any more, and tells all connections what to do.
+    /// Admits no more connections, and gives an order to all.
     pub(crate) fn close(&self, order: Order) {
         let mut table = self.table();
         table.is_closed = true;
@@ -218,8 +218,8 @@ impl Seats {
         }
     }
 
-    /// For how long a connection may be idle that is at rest from now on, where it is `idle` with enough seats
-    /// left: the less, the fewer seats are left.
+    /// How long a connection may be idle from now on. This is `idle` while many seats are free, and less the fewer
+    /// seats are free.
     pub(crate) fn granted(&self, idle: Duration) -> Duration {
         let all = usize::try_from(self.0.connections).unwrap_or(usize::MAX);
         let calm = all / CALM.1 * CALM.0 + all % CALM.1 * CALM.0 / CALM.1;
@@ -250,8 +250,8 @@ impl Seats {
 }
 
 impl Table {
-    /// Has another one leave where that is necessary for one more connection of this client; and what is to be
-    /// logged of it.
+    /// Tells another connection to leave if that is necessary for one more connection of this client. Also returns
+    /// what to log about it.
     fn make_room(
         &mut self,
         client: Prefix,
@@ -283,7 +283,7 @@ impl Table {
         (Ok(()), None)
     }
 
-    /// Has this one leave, unless too many do already.
+    /// Tells this connection to leave, unless too many are leaving already.
     fn replace(
         &mut self,
         one: Result<u64, Refusal>,
@@ -314,7 +314,7 @@ impl Table {
         }
     }
 
-    /// Takes a connection out of the queues, if it is still there.
+    /// Removes a connection from the queues, if it is still there.
     fn stand_up(&mut self, id: u64) -> Option<Arc<Place>> {
         let Noted { client, place, .. } = self.all.remove(id)?;
         if let Some(own) = self.clients.get_mut(&client) {
@@ -327,7 +327,7 @@ impl Table {
     }
 }
 
-/// Connections by the time since which they are at rest, as far as was noted.
+/// Connections by the time since which they are at rest, as it was last seen.
 #[derive(Default)]
 struct Queue {
     order: BTreeSet<(u64, u64)>,
@@ -366,10 +366,10 @@ impl Queue {
         Some(noted)
     }
 
-    /// The one that is at rest longest; none if all are busy. What is noted is never later than the
-    /// truth by more than the millisecond in which it was looked at.
+    /// The connection at rest longest; none if all are busy. A remembered time is at most one millisecond later than
+    /// the true one.
     fn longest(&mut self, now: u64) -> Option<u64> {
-        // Each is noted anew at most once: what is busy goes behind all that is at rest.
+        // Each is updated at most once: busy connections move behind those at rest.
         for _ in 0..=self.noted.len() {
             let &(since, id) = self.order.first()?;
             if since > now {
@@ -401,18 +401,18 @@ impl Place {
 }
 
 impl Seat {
-    /// What the connection is told to do; later orders wake this one.
+    /// The order for the connection. A later order wakes this waker.
     pub(crate) fn order(&self, waker: &Waker) -> Order {
         self.place.waker.register(waker);
         Order::from(self.place.order.load(Ordering::Acquire))
     }
 
-    /// Notes that the connection is at rest since then, or that it is not.
+    /// Notes since when the connection is at rest, or that it is not.
     pub(crate) fn note_rest(&self, since: Option<Instant>) {
         self.place.note_rest(since, self.seats.0.began);
     }
 
-    /// What notes the times at rest where the seat itself is elsewhere.
+    /// A handle that notes the times at rest, for code that does not have the seat.
     pub(crate) fn rest(&self) -> Rest {
         Rest {
             place: Arc::clone(&self.place),
@@ -420,7 +420,7 @@ impl Seat {
         }
     }
 
-    /// Waits until the connection is told to do something.
+    /// Waits for an order.
     pub(crate) async fn ordered(&self) -> Order {
         poll_fn(|cx| match self.order(cx.waker()) {
             Order::None => Poll::Pending,
@@ -429,8 +429,8 @@ impl Seat {
         .await
     }
 
-    /// Makes room for another one; this one is about to leave. Returns whether it may take its time: those that do
-    /// leave half of the places of those on their way out to connections that have to leave.
+    /// Makes room for another connection, because this one is about to leave. Returns whether it may take its time:
+    /// connections that do may occupy only half of the places for leaving connections.
     pub(crate) fn give_up(&self) -> bool {
         let mut table = self.seats.table();
         if let Some(place) = table.stand_up(self.id) {
@@ -443,13 +443,13 @@ impl Seat {
 }
 
 impl Rest {
-    /// Notes that the connection is at rest since then, or that it is not.
+    /// Notes since when the connection is at rest, or that it is not.
     pub(crate) fn note(&self, since: Option<Instant>) {
         self.place.note_rest(since, self.began);
     }
 }
 
-/// How many milliseconds have passed; never as many as [`BUSY`].
+/// The milliseconds from `began` to `time`; always less than [`BUSY`].
 fn millis_between(began: Instant, time: Instant) -> u64 {
     let passed = time.saturating_duration_since(began).as_millis();
     u64::try_from(passed).unwrap_or(BUSY - 1).min(BUSY - 1)

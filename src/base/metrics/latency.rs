@@ -1,4 +1,5 @@
-//! How long replies take, counted without a lock: the library's histogram has one, and UDP workers would wait for it.
+//! How long replies take, counted without a lock. The library's histogram has a lock, for which UDP workers would
+//! wait.
 
 use std::array;
 use std::fmt;
@@ -9,9 +10,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::{Transport, TransportLabel};
+use super::labels::{Transport, TransportLabel};
 
-/// The upper ends of the buckets, in nanoseconds: from what a hot answer takes to the time that a query has.
+/// The upper ends of the buckets, in nanoseconds: from the time of a hot answer to the time limit of a query.
 const BOUNDS: [u64; 16] = [
     10_000,
     25_000,
@@ -30,10 +31,10 @@ const BOUNDS: [u64; 16] = [
     500_000_000,
     1_500_000_000,
 ];
-/// One more than there are bounds, for what takes longer.
+/// One more than there are bounds, for longer times.
 const BUCKETS: usize = BOUNDS.len() + 1;
 const NANOS_PER_SECOND: f64 = 1e9;
-/// How many batches a worker counts for itself before it tells the others' processors of them.
+/// How many batches a worker counts by itself before it adds them to the shared counters.
 const MAX_BATCHES: u32 = 32;
 
 /// How long replies took, by transport.
@@ -51,7 +52,7 @@ pub struct Times {
     nanos: AtomicU64,
 }
 
-/// What one thread has timed and not told yet.
+/// The times that one thread has counted and not yet added to the shared [`Times`].
 #[derive(Debug, Default)]
 pub struct LocalTimes {
     buckets: [u32; BUCKETS],
@@ -69,7 +70,7 @@ impl Default for Times {
 }
 
 impl ResponseTimes {
-    /// Those of a transport.
+    /// The times of one transport.
     pub fn of(&self, transport: Transport) -> &Times {
         match transport {
             Transport::Udp => &self.udp,
@@ -80,7 +81,7 @@ impl ResponseTimes {
 }
 
 impl Times {
-    /// Counts replies that took so long each.
+    /// Counts replies that took `took` each.
     pub fn add(&self, replies: u64, took: Duration) {
         let nanos = nanos(took);
         self.buckets[bucket(nanos)].fetch_add(replies, Ordering::Relaxed);
@@ -90,7 +91,7 @@ impl Times {
 }
 
 impl LocalTimes {
-    /// Counts the replies of a batch, which took so long each.
+    /// Counts the replies of a batch, which took `took` each.
     pub fn add(&mut self, replies: u32, took: Duration) {
         let nanos = nanos(took);
         self.buckets[bucket(nanos)] += replies;
@@ -99,12 +100,12 @@ impl LocalTimes {
         self.batches += 1;
     }
 
-    /// Whether there are so many batches that they should be told.
+    /// Whether it is time to call [`LocalTimes::tell`].
     pub fn is_full(&self) -> bool {
         self.batches >= MAX_BATCHES
     }
 
-    /// Adds what was counted to what all count.
+    /// Adds the counts to the shared ones, and begins at zero again.
     pub fn tell(&mut self, times: &Times) {
         if self.batches == 0 {
             return;
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_tells_what_it_has_timed_once() {
+    fn local_times_are_added_once() {
         let times = ResponseTimes::default();
         let mut local = LocalTimes::default();
         local.tell(times.of(Transport::Udp));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn many_batches_are_told_in_time() {
+    fn local_times_are_full_after_the_largest_number_of_batches() {
         let mut local = LocalTimes::default();
         for _ in 0..MAX_BATCHES {
             assert!(!local.is_full());

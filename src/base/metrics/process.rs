@@ -1,7 +1,7 @@
-//! What the process takes of the system, under the names that Prometheus's own client libraries have for it.
+//! What the process uses of the system, under the names that Prometheus's own client libraries give to it.
 //!
-//! It is read when it is asked for. What the system does not tell is left out: without `/proc`, all but the time of
-//! the processor and the limit on open files.
+//! The figures are read when they are rendered. A figure that the system does not offer is left out: without `/proc`,
+//! only the processor time and the limit on open files are there.
 
 use std::fmt;
 use std::fs;
@@ -20,14 +20,14 @@ const START_FIELD: usize = 22 - 3;
 const BYTES_PER_KB: u64 = 1_024;
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
-    /// In seconds since 1970. Found out once, so that it is the same at each look.
+    /// When the process began, in seconds since 1970. Calculated once, so that it is always the same.
     started: Option<f64>,
 }
 
-impl Process {
-    pub(super) fn new() -> Self {
+impl Default for Process {
+    fn default() -> Self {
         Self { started: started() }
     }
 }
@@ -39,7 +39,7 @@ impl Collector for Process {
             let seconds = ConstCounter::new(micros.num_microseconds() as f64 / 1e6);
             let (name, help) = (
                 "process_cpu_seconds",
-                "Time of processors that the process has taken, in seconds",
+                "Processor time that the process has used, in seconds",
             );
             let metric = encoder.encode_descriptor(name, help, None, seconds.metric_type())?;
             seconds.encode(metric)?;
@@ -56,7 +56,7 @@ impl Collector for Process {
         let bytes = |key| Some((figure(&status, key)? * BYTES_PER_KB) as f64);
         gauge(
             "process_resident_memory_bytes",
-            "Memory that is resident, in bytes",
+            "Resident memory, in bytes",
             bytes("VmRSS:"),
         )?;
         gauge(
@@ -91,17 +91,17 @@ fn figure(status: &str, key: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// How many descriptors are open, without the one by which that is found out.
+/// How many descriptors are open, without the one that reads the directory.
 fn open_files() -> Option<f64> {
     let open = fs::read_dir("/proc/self/fd").ok()?.count();
     Some(open.saturating_sub(1) as f64)
 }
 
-/// When the process began. The system tells how long after its own start that was, and how long ago that is; the time
-/// of its start stands in `/proc/stat`, which the unit file does not let us see.
+/// When the process began, in seconds since 1970: now, less the time since the system started, plus the time from
+/// there to the start of the process. `/proc/stat` has the time when the system started, but the unit file hides it.
 fn started() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name stands in parentheses, and may have some of its own.
+    // The program's name stands in parentheses, and may contain parentheses itself.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks: u64 = fields.split_whitespace().nth(START_FIELD)?.parse().ok()?;
     let after = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;

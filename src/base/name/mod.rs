@@ -1,8 +1,8 @@
 //! Domain names: as text (RFC 1035 §5.1), on the wire (RFC 1035 §3.1), and for messages.
 //!
-//! A name may hold any bytes (RFC 2181 §11), so text has escapes. Everything that shows a name shows it by
-//! [`Shown`] or a [`ZoneName`], in the form that can be put into a zone file or the configuration as it is.
-//! Hickory's own `Display` writes bytes beyond ASCII in octal, which every reader takes for decimal.
+//! A name may contain any bytes (RFC 2181 §11), so its text has escapes. Messages show names by [`Shown`] or
+//! [`ZoneName`], in a form that zone files and the configuration accept. Hickory's own `Display` writes bytes beyond
+//! ASCII in octal, which readers of zone files take for decimal.
 
 mod shown;
 pub(crate) mod text;

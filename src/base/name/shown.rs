@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use hickory_proto::rr::{LowerName, Name};
 
-/// A name that is shown with its last dot, and with the escapes of RFC 1035 §5.1.
+/// A name for display, with the final dot and the escapes of RFC 1035 §5.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown(pub Name);
 
@@ -35,7 +35,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// Writes a label so that a zone file reads it as it is. What is escaped is what BIND escapes.
+/// Writes a label in the form of zone files. It escapes the same characters as BIND.
 pub(super) fn write_label(label: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
     for &byte in label {
         match byte {

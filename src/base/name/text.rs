@@ -5,7 +5,7 @@
 
 use super::{MAX_LABEL_LEN, MAX_NAME_LEN};
 
-/// Why a text is no name.
+/// Why a text is not a domain name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameProblem {
     /// Two dots in a row, or one at the start.
@@ -26,14 +26,14 @@ pub enum NameProblem {
     /// No text at all.
     #[error("it is empty; the root is \".\"")]
     Empty,
-    /// A character that is no byte of a name as it is.
+    /// A character that names contain only as an escape.
     #[error(
         "it has the character {0:?}; write \\DDD for a byte, or punycode for letters of other scripts"
     )]
     BadCharacter(char),
 }
 
-/// Reads a name into wire form, as it is written; a relative one is completed with `origin`.
+/// Reads a name into wire form and keeps its case. A relative name is completed with `origin`.
 pub(crate) fn parse(raw: &[u8], origin: &[u8]) -> Result<Vec<u8>, NameProblem> {
     match raw {
         b"@" => Ok(origin.to_vec()),
@@ -41,7 +41,7 @@ pub(crate) fn parse(raw: &[u8], origin: &[u8]) -> Result<Vec<u8>, NameProblem> {
     }
 }
 
-/// Reads a name that stands for itself, as in the configuration; its last dot may be missing.
+/// Reads an absolute name, as in the configuration. The final dot may be missing.
 pub(super) fn parse_absolute(text: &str) -> Result<Vec<u8>, NameProblem> {
     if text.is_empty() {
         return Err(NameProblem::Empty);
@@ -85,7 +85,7 @@ fn read(raw: &[u8], origin: &[u8]) -> Result<Vec<u8>, NameProblem> {
     Ok(wire)
 }
 
-/// Writes the length of the label that has ended and makes room for that of the next.
+/// Writes the length of the label that has ended, and makes room for the length of the next.
 fn end_label(wire: &mut Vec<u8>, start: &mut usize) -> Result<(), NameProblem> {
     let len = wire.len() - *start - 1;
     if len == 0 {
@@ -100,7 +100,7 @@ fn end_label(wire: &mut Vec<u8>, start: &mut usize) -> Result<(), NameProblem> {
     Ok(())
 }
 
-/// The byte that an escape stands for, given what follows its backslash, and the rest.
+/// Reads an escape behind its backslash; returns the byte and the remaining text.
 pub(crate) fn unescape(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&first, tail) = text.split_first()?;
     if !first.is_ascii_digit() {
@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_none() {
+    fn invalid_names() {
         check_error("a..b", NameProblem::EmptyLabel);
         check_error(".a", NameProblem::EmptyLabel);
         check_error("..", NameProblem::EmptyLabel);
         check_error(&"a".repeat(64), NameProblem::LongLabel);
         check_error(&"a.".repeat(128), NameProblem::LongName);
-        // 84 labels of three bytes and the root make 253; relative to the origin it is too much.
+        // 84 labels of three bytes and the root make 253; with the origin it is too long.
         check_error(
             "ab.".repeat(84).trim_end_matches('.'),
             NameProblem::LongName,

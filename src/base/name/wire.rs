@@ -1,8 +1,8 @@
-//! Names in wire form, lower case: the keys by which zones are searched.
+//! Names in wire form and lower case: the keys by which zones are searched.
 //!
-//! A name in wire form ends with all of its ancestors, so walking a zone from the apex down takes
-//! slices of one array on the stack and allocates nothing. Searching by hickory's `LowerName` would
-//! build a new name for every label.
+//! A name in wire form ends with each of its ancestors. So a walk through a zone from the apex downwards takes
+//! slices of one array on the stack, and allocates nothing. A search by hickory's `LowerName` would build a new name
+//! for every label.
 
 use hickory_proto::rr::Name;
 
@@ -13,9 +13,9 @@ const MAX_LABELS: usize = 127;
 /// [`MAX_NAME_LEN`], rounded up to whole words of eight bytes.
 const PADDED_LEN: usize = 256;
 
-/// A name in lower-case wire form, with the place of each of its labels.
+/// A name in lower-case wire form, with the offset of each label.
 pub(crate) struct WireName {
-    /// Zero behind the name, so that it can be read by words.
+    /// The name, followed by zeros, so that it can be read by words.
     bytes: [u8; PADDED_LEN],
     len: usize,
     starts: [u8; MAX_LABELS],
@@ -23,7 +23,7 @@ pub(crate) struct WireName {
 }
 
 impl WireName {
-    /// Joins labels, the leftmost first; none if they make no legal name.
+    /// Joins labels, the leftmost first; none if they do not make a valid name.
     pub(crate) fn from_labels<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<Self> {
         let mut name = Self {
             bytes: [0; PADDED_LEN],
@@ -33,7 +33,7 @@ impl WireName {
         };
         for label in labels {
             let end = name.len + 1 + label.len();
-            // One byte is kept for the root.
+            // One byte is reserved for the root.
             if label.is_empty() || label.len() > MAX_LABEL_LEN || end + 1 > MAX_NAME_LEN {
                 return None;
             }
@@ -49,8 +49,8 @@ impl WireName {
         Some(name)
     }
 
-    /// Reads the name at the beginning of `wire`; none if it is cut off, longer than a name can be, or
-    /// has anything in it but plain labels (RFC 1035 §4.1.4: a pointer).
+    /// Reads the name at the beginning of `wire`; none if it is cut off, too long, or contains anything but plain
+    /// labels, such as a pointer (RFC 1035 §4.1.4).
     pub(crate) fn read(wire: &[u8]) -> Option<Self> {
         let mut name = Self {
             bytes: [0; PADDED_LEN],
@@ -64,7 +64,7 @@ impl WireName {
             if label_len == 0 {
                 break;
             }
-            // One byte is kept for the root.
+            // One byte is reserved for the root.
             if label_len > MAX_LABEL_LEN || at + label_len + 2 > MAX_NAME_LEN {
                 return None;
             }
@@ -74,7 +74,7 @@ impl WireName {
         }
         name.len = at + 1;
         name.bytes[..name.len].copy_from_slice(wire.get(..name.len)?);
-        // Lengths are no letters.
+        // Lengths are below the letters of ASCII.
         name.bytes[..name.len].make_ascii_lowercase();
         Some(name)
     }
@@ -84,7 +84,7 @@ impl WireName {
         self.labels
     }
 
-    /// The last `labels` labels and the root; the whole name if it has no more than that.
+    /// The last `labels` labels and the root; the whole name if it has no more labels.
     pub(crate) fn suffix(&self, labels: usize) -> &[u8] {
         let skipped = self.labels.saturating_sub(labels);
         let start = match labels {
@@ -116,13 +116,13 @@ impl WireName {
         Some(name)
     }
 
-    /// The whole name, with zeros behind it up to a whole number of words of eight bytes.
+    /// The whole name, followed by zeros up to a multiple of eight bytes.
     pub(crate) fn padded(&self) -> &[u8] {
         &self.bytes[..self.len.next_multiple_of(8)]
     }
 
-    /// A name of the same length that ends with the same `labels` labels, and is the same for all names
-    /// of which that is true. Its other labels are made of `fill` alone.
+    /// A name of the same length that ends with the same `labels` labels. Its other labels consist of `fill` alone,
+    /// so it is the same for all names with this length and these labels.
     pub(crate) fn stand_in(&self, labels: usize, fill: u8) -> Self {
         let mut name = Self {
             bytes: [0; PADDED_LEN],
@@ -135,7 +135,7 @@ impl WireName {
         let mut at = 0;
         while at < end {
             let left = end - at;
-            // A label takes two bytes at least, also the last one.
+            // Every label takes at least two bytes, also the last one.
             let len = match left.min(MAX_LABEL_LEN + 1) {
                 len if left - len == 1 => len - 1,
                 len => len,
@@ -155,7 +155,7 @@ impl WireName {
     }
 }
 
-/// Where the labels of a name in wire form begin, without the root.
+/// The offsets of the labels of a name in wire form, without the root.
 fn first_label_starts(key: &[u8]) -> impl Iterator<Item = usize> {
     ancestors(key)
         .filter(|ancestor| ancestor[0] != 0)
@@ -268,7 +268,7 @@ mod tests {
             other.stand_in(1, 7).as_bytes(),
             plain.stand_in(1, 7).as_bytes()
         );
-        // Of every length there is one, and it is a name.
+        // There is one for every length, and it is a valid name.
         for len in 2..=245 {
             let mut wire = Vec::new();
             while wire.len() + 3 < len {

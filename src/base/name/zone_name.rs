@@ -7,8 +7,8 @@ use super::shown::write_label;
 use super::text::{self, NameProblem};
 use super::wire;
 
-/// The name of a zone, which may be any domain name: the root, `0/25.2.0.192.in-addr.arpa` (RFC 2317 §4), one
-/// with bytes that need escapes. In lower case.
+/// The name of a zone, in lower case. It may be any domain name: the root, `0/25.2.0.192.in-addr.arpa` (RFC 2317
+/// §4), or a name with bytes that need escapes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ZoneName {
     wire: Arc<[u8]>,
@@ -26,7 +26,7 @@ pub struct ZoneNameError {
 }
 
 impl ZoneName {
-    /// Reads an absolute name in the form of RFC 1035 §5.1, of which the last dot may be missing; the root is `.`.
+    /// Reads an absolute name in the form of RFC 1035 §5.1. The final dot may be missing, except for the root, `.`.
     ///
     /// # Errors
     /// [`ZoneNameError`] says what is wrong with the text.
@@ -35,7 +35,7 @@ impl ZoneName {
             text: text.into(),
             why,
         })?;
-        // Lengths are no letters.
+        // Lengths are below the letters of ASCII.
         wire.make_ascii_lowercase();
         let mut shown = String::with_capacity(wire.len());
         for label in wire::labels(&wire) {
@@ -54,12 +54,12 @@ impl ZoneName {
         })
     }
 
-    /// The name as text, without its last dot; the root is `.`.
+    /// The name as text, without the final dot; the root is `.`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The name as text, with its last dot.
+    /// The name as text, with the final dot.
     pub fn absolute(&self) -> String {
         match self.is_root() {
             true => ".".into(),
@@ -77,8 +77,8 @@ impl ZoneName {
         wire::labels(&self.wire)
     }
 
-    /// The name, with its last dot, as a part of a file's name: all but letters, digits, `-` and `_` as `%XX`, as
-    /// BIND has it in the names of key files. For a name of letters, digits, `-` and `_` it is the name.
+    /// The name with the final dot, as a part of a file name: all bytes except letters, digits, `-` and `_` become
+    /// `%XX`, as in BIND's names of key files.
     pub fn file_part(&self) -> String {
         if self.is_root() {
             return ".".into();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name() {
+    fn invalid_names() {
         let why = |text: &str| ZoneName::parse(text).unwrap_err().why;
         assert_eq!(why(""), NameProblem::Empty);
         assert_eq!(why("a..b"), NameProblem::EmptyLabel);

@@ -1,56 +1,53 @@
-//! How far a long piece of work has come, for people and for logs.
+//! The progress of a long piece of work, for people and for logs.
 //!
-//! [`Progress`] is arithmetic and text alone: the caller says how far it is and what time it is,
-//! and gets a line with a bar, a plain line, or [`Figures`] for the fields of a log line. [`Meter`]
-//! puts such lines on a terminal or into a pipe, at a bearable pace.
+//! [`Progress`] only calculates and formats: the caller passes the state of the work and the time, and gets a line
+//! with a bar, a plain line, or [`Figures`] for the fields of a log line. [`Meter`] writes such lines to a terminal
+//! or into a pipe, a few times a second at most.
 //!
-//! The rate is that of the last seconds, not of the whole: it shows at once when the other side
-//! gets slower or stops, and the estimate of what is left follows it. What is counted and what the
-//! end is measured in need not be the same thing: a file tells its bytes, not its links. A total
-//! may also be wrong, as DynamoDB's is, which is some hours old. One that has been passed is no
-//! total, and is shown no more.
+//! The rate is that of the last seconds, not of the whole time: it shows at once when the other side gets slower or
+//! stops, and the estimate of the time left follows. The work may be counted in one unit and its end known in
+//! another: a file has a size in bytes, but not in links. A total may also be wrong: DynamoDB's is some hours old.
+//! Once the work has passed its total, the total is no longer shown.
+
+mod meter;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IsTerminal, Stderr, Write};
 use std::time::{Duration, Instant};
 
-/// The time over which the rate is taken.
+pub(crate) use self::meter::width;
+pub use self::meter::{Look, Meter};
+
+/// The rate is the average over this time.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// The least time between two samples, so that the window holds few.
 const SAMPLE_TIME: Duration = Duration::from_millis(200);
-/// The least time that tells a rate.
+/// Below this time there is no rate yet.
 const MIN_RATE_TIME: Duration = Duration::from_millis(500);
-/// The bar without its brackets, in characters, where there is room for it.
+/// The longest bar, without its brackets, in characters.
 const BAR_WIDTH: usize = 20;
-/// The least bar that tells something.
+/// The shortest bar; where there is less room, there is none.
 const MIN_BAR_WIDTH: usize = 5;
-/// How often a terminal's line is drawn at most.
-const DRAW_TIME: Duration = Duration::from_millis(100);
-/// How often a line is written where there is no terminal.
-const LINE_TIME: Duration = Duration::from_secs(10);
-/// The width of a terminal that does not tell it, in characters.
-const DEFAULT_WIDTH: usize = 80;
-/// More than this many seconds are no estimate but a guess: 99 days.
+/// The longest time left that is shown, in seconds: 99 days. Anything longer is a guess.
 const MAX_LEFT: f64 = 99.0 * 86_400.0;
 
-/// Where the end is.
+/// The end of a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Nobody knows.
+    /// It is not known.
     Unknown,
-    /// After about so many of what is counted.
+    /// After about this many of the things that are counted.
     Count(u64),
-    /// After so many bytes.
+    /// After this many bytes.
     Bytes(u64),
 }
 
-/// How far a piece of work is.
+/// The progress of a piece of work.
 #[derive(Clone, Debug)]
 pub struct Progress {
     extent: Extent,
     now: Sample,
-    /// Earlier states, the oldest first: one that is older than [`RATE_WINDOW`], and those in it.
+    /// Earlier states, the oldest first: one older than [`RATE_WINDOW`], and those within it.
     samples: VecDeque<Sample>,
 }
 
@@ -58,7 +55,7 @@ pub struct Progress {
 struct Sample {
     time: Instant,
     done: u64,
-    /// How far that is, in the unit of the extent.
+    /// The same in the unit of the extent.
     at: u64,
 }
 
@@ -79,17 +76,17 @@ pub struct Figures {
     pub done: u64,
     /// How many there are, if that is known.
     pub total: Option<u64>,
-    /// How much of the whole that is, 0 to 100, if the end is known.
+    /// The share of the whole, 0 to 100, if the end is known.
     pub percent: Option<u8>,
-    /// How many are done a second just now.
+    /// How many are done a second, at present.
     pub rate: u64,
-    /// How long the rest will take at that rate, to the second.
+    /// How long the remaining work takes at that rate, to the second.
     pub left: Option<Duration>,
 }
 
 impl Progress {
-    /// Work that begins at `now`, with so many done earlier; `at` is as in [`Progress::update`].
-    /// Both are 0 for work that is new.
+    /// Work that begins at `now`. `done` and `at` are as in [`Progress::update`], for the part of the work that was
+    /// done earlier; both are 0 for new work.
     pub fn new(extent: Extent, done: u64, at: u64, now: Instant) -> Self {
         let now = Sample::new(extent, done, at, now);
         Self {
@@ -99,8 +96,8 @@ impl Progress {
         }
     }
 
-    /// So many are done at `now`, and `at` is how far that is: bytes where the extent is in bytes,
-    /// and otherwise not looked at.
+    /// Sets how many things are done at `now`. `at` is the same in bytes where the extent is in bytes; otherwise it
+    /// is ignored.
     pub fn update(&mut self, done: u64, at: u64, now: Instant) {
         self.now = Sample::new(self.extent, done, at, now);
         let last = self.samples.back().map(|sample| sample.time);
@@ -120,7 +117,7 @@ impl Progress {
         let end = self.end();
         let left = end.and_then(|end| {
             let seconds = end.saturating_sub(self.now.at) as f64 / speed;
-            // Not a number and infinity, where nothing moves, are not below any bound.
+            // Where nothing moves this is NaN or infinite, which is not below any bound.
             (seconds < MAX_LEFT).then(|| Duration::from_secs(seconds.round() as u64))
         });
         Figures {
@@ -132,7 +129,7 @@ impl Progress {
         }
     }
 
-    /// Where the end is, unless that is unknown or was found to be wrong.
+    /// The end, unless it is unknown or the work has passed it.
     fn end(&self) -> Option<u64> {
         match self.extent {
             Extent::Count(0) | Extent::Bytes(0) | Extent::Unknown => None,
@@ -140,10 +137,9 @@ impl Progress {
         }
     }
 
-    /// What is done a second, and how far that goes in the unit of the extent.
+    /// How much is done a second: in things, and in the unit of the extent.
     fn rates(&self, now: Instant) -> (f64, f64) {
-        // The youngest that is old enough: where nobody reports anything, that is soon the last
-        // one.
+        // The latest that is old enough: without updates, that is soon the last one.
         let old = |sample: &&Sample| now.duration_since(sample.time) >= RATE_WINDOW;
         let Some(first) = self
             .samples
@@ -161,9 +157,8 @@ impl Progress {
         (rate(first.done, self.now.done), rate(first.at, self.now.at))
     }
 
-    /// A line for a terminal of `width` characters; it leaves the last column free, so that no
-    /// terminal goes to the next line. Where there is little room, the bar gets shorter, and then
-    /// what matters least goes.
+    /// A line for a terminal of `width` characters. It leaves the last column free, so that no terminal begins a new
+    /// line. Where there is little room, the bar gets shorter, and then the least important figures are left out.
     pub fn bar(&self, label: &str, width: usize, now: Instant) -> String {
         let figures = self.figures(now);
         let room = width.saturating_sub(1);
@@ -187,7 +182,7 @@ impl Progress {
         }
     }
 
-    /// A line for where there is no terminal.
+    /// A line for a log or a pipe.
     pub fn line(&self, label: &str, now: Instant) -> String {
         format!("{label}: {}", self.figures(now))
     }
@@ -204,7 +199,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// What there is to say beside the percentage, what matters most first.
+/// The figures besides the percentage, the most important first.
 fn parts(figures: &Figures) -> Vec<String> {
     let done = grouped(figures.done);
     let mut parts = vec![match figures.total {
@@ -218,7 +213,7 @@ fn parts(figures: &Figures) -> Vec<String> {
     parts
 }
 
-/// The inside of a bar. Its head is there until the end is reached.
+/// The inside of a bar. It has a head until the end is reached.
 fn drawn(percent: u8, width: usize) -> String {
     let full = width * usize::from(percent) / 100;
     let head = if percent < 100 { ">" } else { "" };
@@ -226,7 +221,7 @@ fn drawn(percent: u8, width: usize) -> String {
     format!("{bar:<width$}")
 }
 
-/// Rounded down: nothing is whole before it is.
+/// Rounded down, so that 100 % means the end.
 fn percent(at: u64, end: u64) -> u8 {
     let percent = u128::from(at) * 100 / u128::from(end.max(1));
     u8::try_from(percent.min(100)).unwrap_or(100)
@@ -245,7 +240,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// A time in its two largest units.
+/// A time in its two largest units, rounded down.
 fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -257,112 +252,11 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// Shows a [`Progress`] to people: redrawn in place on a terminal, a line now and then elsewhere.
-///
-/// Whoever writes to the same terminal calls [`Meter::clear`] first; the next [`Meter::tick`] draws
-/// the line again.
-#[derive(Debug)]
-pub struct Meter<W> {
-    label: &'static str,
-    progress: Progress,
-    out: W,
-    look: Look,
-    /// When it was shown last; at first, when it began.
-    shown: Option<Instant>,
-    /// Whether the line stands on the terminal.
-    drawn: bool,
-    began: Instant,
-}
-
-/// How a meter shows itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// A line that is redrawn in place; for a terminal.
-    InPlace,
-    /// A line every ten seconds.
-    Lines,
-    /// Not at all.
-    Hidden,
-}
-
-impl Meter<Stderr> {
-    /// A meter on standard error, in the look that it is for.
-    pub fn on_stderr(label: &'static str, progress: Progress, now: Instant) -> Self {
-        let look = match io::stderr().is_terminal() {
-            true => Look::InPlace,
-            false => Look::Lines,
-        };
-        Self::new(label, progress, io::stderr(), look, now)
-    }
-}
-
-impl<W: Write> Meter<W> {
-    /// A meter that writes to `out`.
-    pub fn new(label: &'static str, progress: Progress, out: W, look: Look, now: Instant) -> Self {
-        Self {
-            label,
-            progress,
-            out,
-            look,
-            shown: None,
-            drawn: false,
-            began: now,
-        }
-    }
-
-    /// Notes how far the work is; see [`Progress::update`].
-    pub fn update(&mut self, done: u64, at: u64, now: Instant) {
-        self.progress.update(done, at, now);
-    }
-
-    /// Shows it if it is time to. What cannot be written is left out: the work goes on.
-    pub fn tick(&mut self, now: Instant) {
-        let (pause, since) = match self.look {
-            Look::InPlace => (DRAW_TIME, self.shown),
-            Look::Lines => (LINE_TIME, Some(self.shown.unwrap_or(self.began))),
-            Look::Hidden => return,
-        };
-        if since.is_some_and(|since| now.duration_since(since) < pause) {
-            return;
-        }
-        self.shown = Some(now);
-        let _ = match self.look {
-            Look::InPlace => {
-                self.drawn = true;
-                let line = self.progress.bar(self.label, width(), now);
-                // Erases what a longer line has left (ECMA-48 §8.3.41, EL).
-                write!(self.out, "\r{line}\x1b[K").and_then(|()| self.out.flush())
-            }
-            _ => writeln!(self.out, "{}", self.progress.line(self.label, now)),
-        };
-    }
-
-    /// Takes the line off the terminal, for others to write there.
-    pub fn clear(&mut self) {
-        if std::mem::take(&mut self.drawn) {
-            self.shown = None;
-            let _ = write!(self.out, "\r\x1b[K").and_then(|()| self.out.flush());
-        }
-    }
-
-    /// Takes the line off the terminal for good.
-    pub fn end(&mut self) {
-        self.clear();
-        self.look = Look::Hidden;
-    }
-}
-
-/// How wide the terminal of standard error is just now.
-pub(crate) fn width() -> usize {
-    terminal_size::terminal_size_of(io::stderr())
-        .map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Work that has done 31,200 a second for as long as it takes, and is at `done`.
+    /// Work that has done 31,200 a second, and is at `done`.
     fn at(extent: Extent, done: u64, position: u64) -> (Progress, Instant) {
         let begin = Instant::now();
         let earlier = done.saturating_sub(31_200);
@@ -381,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_with_all_there_is_to_say() {
+    fn a_wide_terminal_gets_all_figures() {
         let million = Extent::Count(1_000_000);
         check(
             million,
@@ -407,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_gets_what_matters_most() {
+    fn a_narrow_terminal_gets_the_most_important_figures() {
         let check = |width, expected: &str| {
             check(Extent::Count(1_000_000), 470_000, 470_000, width, expected);
         };
@@ -427,7 +321,7 @@ mod tests {
     #[test]
     fn without_a_total_there_are_a_count_and_a_rate() {
         check(Extent::Unknown, 470_000, 0, 80, "import  470,000  31,200/s");
-        // DynamoDB says 0 of a table that was filled some hours ago.
+        // DynamoDB says 0 for a table that was filled since its last count.
         check(
             Extent::Count(0),
             470_000,
@@ -445,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_was_passed_is_none() {
+    fn a_total_that_was_passed_is_not_shown() {
         let of = Extent::Count(469_999);
         check(of, 470_000, 0, 80, "import  470,000  31,200/s");
         // A file that has grown.
@@ -454,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_tells_its_share_by_bytes() {
+    fn the_share_of_a_file_is_that_of_its_bytes() {
         let of = Extent::Bytes(2_000_000);
         let expected = "import  [##########>         ] 50%  62,400  31,200/s  2 s left";
         check(of, 62_400, 1_000_000, 80, expected);
@@ -498,7 +392,7 @@ mod tests {
             assert_eq!(progress.figures(now).rate, expected);
         }
         assert!(progress.samples.len() <= 30, "{}", progress.samples.len());
-        // Where nothing happens the rate falls although nobody reports it, and so does hope.
+        // Without updates the rate falls, too, and in the end no estimate is left.
         let now = begin + Duration::from_secs(120);
         assert_eq!(progress.figures(now).rate, 10);
         assert_eq!(progress.figures(now + Duration::from_secs(3)).rate, 4);
@@ -513,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_takes_time() {
+    fn there_is_no_rate_before_half_a_second() {
         let begin = Instant::now();
         let mut progress = Progress::new(Extent::Count(100), 0, 0, begin);
         let now = begin + Duration::from_millis(499);
@@ -524,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_before_is_no_speed() {
+    fn earlier_work_does_not_count_for_the_rate() {
         let begin = Instant::now();
         let mut progress = Progress::new(Extent::Count(1_000), 500, 500, begin);
         let now = begin + Duration::from_secs(1);
@@ -551,54 +445,5 @@ mod tests {
         check(3_600, "1 h 0 min");
         check(86_399, "23 h 59 min");
         check(90_000, "1 d 1 h");
-    }
-
-    fn meter(look: Look, now: Instant) -> Meter<Vec<u8>> {
-        let progress = Progress::new(Extent::Unknown, 0, 0, now);
-        Meter::new("import", progress, Vec::new(), look, now)
-    }
-
-    fn text(meter: &Meter<Vec<u8>>) -> &str {
-        std::str::from_utf8(&meter.out).unwrap()
-    }
-
-    #[test]
-    fn on_a_terminal_the_line_is_redrawn_ten_times_a_second() {
-        let begin = Instant::now();
-        let mut meter = meter(Look::InPlace, begin);
-        for milli in 0..1_000 {
-            let now = begin + Duration::from_millis(milli);
-            meter.update(milli, 0, now);
-            meter.tick(now);
-        }
-        assert_eq!(text(&meter).matches('\r').count(), 10, "{}", text(&meter));
-        assert!(text(&meter).starts_with("\rimport  0  0/s\x1b[K\r"));
-        // Others write below nothing, and the line comes back at once.
-        meter.out.clear();
-        meter.clear();
-        assert_eq!(text(&meter), "\r\x1b[K");
-        meter.clear();
-        assert_eq!(text(&meter), "\r\x1b[K");
-        let now = begin + Duration::from_millis(1_000);
-        meter.tick(now);
-        assert!(text(&meter).ends_with("/s\x1b[K"), "{}", text(&meter));
-        meter.out.clear();
-        meter.end();
-        meter.tick(now + LINE_TIME);
-        assert_eq!(text(&meter), "\r\x1b[K");
-    }
-
-    #[test]
-    fn elsewhere_there_is_a_line_every_ten_seconds() {
-        let begin = Instant::now();
-        let mut meter = meter(Look::Lines, begin);
-        for tenth in 0..=299 {
-            let now = begin + Duration::from_millis(100 * tenth);
-            meter.update(tenth, 0, now);
-            meter.tick(now);
-        }
-        meter.clear();
-        meter.end();
-        assert_eq!(text(&meter), "import: 100, 10/s\nimport: 200, 10/s\n");
     }
 }

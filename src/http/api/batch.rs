@@ -1,18 +1,17 @@
-//! Many links in one request: a line of JSON in, a line of JSON out.
+//! Many links in one request: one JSON object a line in the request, one a line in the response.
 //!
 //! ```text
 //!   body ─ Lines ─ parse ─ up to CONCURRENCY creations at once ─ results in order ─ response
 //! ```
 //!
-//! It is a stream from end to end. The response begins at once, and a result is sent when it is
-//! known, while the request still comes in. Nothing grows with the length of the batch, so there is
-//! no bound on it: what is held are [`CONCURRENCY`] parsed lines and one unfinished line. hyper asks
-//! for results only as fast as the client takes them, and for lines only as fast as results leave;
-//! a client that stops reading stops the store. Many creations are in flight at once so that the
-//! store can commit them together.
+//! Both are streams. The response begins at once, and each result is sent as soon as it is known, while the request
+//! still arrives. Memory does not grow with the length of the batch, so the length has no bound: at most
+//! [`CONCURRENCY`] parsed lines and one unfinished line are held. hyper takes results only as fast as the client
+//! reads them, and lines are read only as fast as results leave; so a client that stops reading causes no more work.
+//! Many creations are in flight at once, so that the store can commit them together.
 //!
-//! When the client goes away the response is dropped, and with it every creation that waits. One that
-//! the store has begun may still happen; sending the batch again is safe and tells.
+//! When the client disconnects, the response is dropped with every creation that waits. A creation that has begun at
+//! the store may still be done. It is safe to send the batch again; the results then show what was done.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,11 +35,11 @@ use crate::store::StoreError;
 
 /// How many creations of one batch are in flight at once.
 const CONCURRENCY: usize = 64;
-/// How many creations of all batches together are at the store. The others wait for their turn, in their order
-/// and without a bound of time: a client gets its results as they come. So neither do batches fail because there
-/// are several, nor do they keep single calls from the store.
+/// How many creations of all batches together are at the store at once. The others wait in order and without a time
+/// limit, while their clients receive the earlier results. So several batches do not make each other fail, and
+/// batches do not keep single calls from the store.
 pub(super) const AT_STORE: usize = 64;
-/// How many results that are ready together go out in one piece.
+/// How many results that are ready at the same time are sent in one piece.
 const MAX_JOINED: usize = 64;
 
 /// `POST /v1/links:batch`
@@ -52,12 +51,12 @@ pub(super) async fn create(
     let origin = admin.zone_of(request.uri())?;
     body::check_media_type(request.headers(), is_ndjson, "application/x-ndjson")?;
     let mut tally = Tally::new(id.clone());
-    // The stream outlives the request's span; what the store logs is to bear the request's id.
+    // The stream outlives the request's span, and log lines of the store need the request's id.
     let span = tracing::Span::current();
     let lines = Lines::new(request.into_body()).into_stream();
     let results = lines
         .map(move |read| {
-            // Parsed here and not in the future, so that a long line is let go of at once.
+            // Parsed here and not in the future, so that the memory of a long line is freed at once.
             let work = read.map(|line| (line.number, prepare(&admin, &origin, line)));
             let admin = Arc::clone(&admin);
             let id = id.clone();
@@ -69,7 +68,7 @@ pub(super) async fn create(
         })
         .buffered(CONCURRENCY)
         .map(Some)
-        // The end is an item of its own: without it the stream was dropped, for the client left.
+        // The end is an item, too: without it, the stream was dropped because the client disconnected.
         .chain(stream::iter([None]))
         .filter_map(move |result| {
             tally.count(result.as_ref());
@@ -82,7 +81,7 @@ pub(super) async fn create(
     Ok(([(CONTENT_TYPE, content_type)], body).into_response())
 }
 
-/// There is no registered type for lines of JSON; these are the names in use.
+/// No media type is registered for lines of JSON. These are the names in use.
 fn is_ndjson(essence: &str) -> bool {
     matches!(
         essence,
@@ -90,7 +89,7 @@ fn is_ndjson(essence: &str) -> bool {
     )
 }
 
-/// The result of one line, as it is written.
+/// The result of one line.
 #[derive(Serialize)]
 struct LineResult<'a> {
     line: u64,
@@ -101,7 +100,7 @@ struct LineResult<'a> {
     problem: Option<Document<'a>>,
 }
 
-/// Everything that can be said about a line without the store.
+/// Parses a line, and finds all problems that do not need the store.
 fn prepare(admin: &Admin, origin: &Origin, line: Line) -> Result<CreateLink, Problem> {
     if admin.draining.load(Ordering::Relaxed) {
         let detail = "the server is shutting down; send this line again";
@@ -116,13 +115,13 @@ fn prepare(admin: &Admin, origin: &Origin, line: Line) -> Result<CreateLink, Pro
     }
 }
 
-/// Makes the link when it is its turn. In a task of its own: a client that does not read its results stops the
-/// stream, and what the stream waits for stands still with it. A turn must not, for others wait for it. Where
-/// the client goes away, the task ends.
+/// Creates the link when it is its turn. A task does it: the stream makes no progress while the client does not read
+/// its results, and a future of the stream would hold its turn meanwhile, for which others wait. If the client
+/// disconnects, the task is aborted.
 async fn in_turn(admin: &Arc<Admin>, request: CreateLink) -> Result<Creation, Problem> {
     let admin = Arc::clone(admin);
     let creating = async move {
-        // It is never closed; and if it were, the store has bounds of its own.
+        // The semaphore is never closed. If it were, the store has limits of its own.
         let _turn = admin.batch_turns.acquire().await;
         admin.links.create(request).await
     };
@@ -131,7 +130,7 @@ async fn in_turn(admin: &Arc<Admin>, request: CreateLink) -> Result<Creation, Pr
     Ok(created.map_err(LinkError::from).flatten()?)
 }
 
-/// Makes the link, and writes the line of its result.
+/// Creates the link, and returns the line with the result.
 async fn finish(
     admin: &Arc<Admin>,
     id: &RequestId,
@@ -162,9 +161,9 @@ async fn finish(
     text
 }
 
-/// One piece of the response out of results that are ready together. If the request broke off, the
-/// results that are known still go out, and then the response breaks off, too. What is not known by
-/// then may still be done; sending the batch again tells.
+/// Joins results that are ready at the same time to one piece of the response. If the request was cut off, the known
+/// results are still sent, and then the response is cut off, too. Other lines may still be done; their results show
+/// when the batch is sent again.
 fn joined(results: Vec<Result<Vec<u8>, axum::Error>>) -> Vec<Result<Bytes, axum::Error>> {
     let mut text = Vec::new();
     let mut broken = None;
@@ -182,7 +181,7 @@ fn joined(results: Vec<Result<Vec<u8>, axum::Error>>) -> Vec<Result<Bytes, axum:
 struct Tally {
     id: RequestId,
     results: u64,
-    /// Whether the request broke off.
+    /// Whether the request was cut off.
     broken: bool,
     /// Whether every line that was read has its result.
     ended: bool,
@@ -221,20 +220,20 @@ impl Drop for Tally {
 /// One line that is not blank.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
-    /// Its number; the first line is 1, and blank ones count.
+    /// Its number, from 1. Blank lines count.
     number: u64,
-    /// The line without its end; none where it is too long.
+    /// The line without its line break; none if it is too long.
     text: Option<Bytes>,
 }
 
 /// Cuts a body into lines of at most [`MAX_BODY_BYTES`].
 struct Lines {
     body: BodyDataStream,
-    /// What was received and not yet looked at.
+    /// Received bytes that are not yet cut into lines.
     chunk: Bytes,
     /// The line that began in an earlier chunk.
     begun: Vec<u8>,
-    /// Whether that line is too long already; then it is not kept.
+    /// Whether that line is too long already. Then its text is not kept.
     too_long: bool,
     /// The number of the line being read.
     number: u64,
@@ -289,7 +288,7 @@ impl Lines {
         }
     }
 
-    /// Adds to the line that is not yet at its end.
+    /// Adds a part to the unfinished line.
     fn keep(&mut self, part: &[u8]) {
         if self.begun.len() + part.len() > MAX_BODY_BYTES {
             self.too_long = true;
@@ -300,7 +299,7 @@ impl Lines {
         }
     }
 
-    /// Ends the line with its last part; nothing comes of it where it is blank.
+    /// Completes the line with its last part; none if it is blank.
     fn complete(&mut self, last: Bytes) -> Option<Line> {
         let text = if self.begun.is_empty() && !self.too_long && last.len() <= MAX_BODY_BYTES {
             last
@@ -326,7 +325,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// The lines of a body that comes in these chunks: number, and length or -1 if too long.
+    /// The lines of a body that arrives in these chunks: number, and length or -1 if too long.
     async fn lines(chunks: Vec<String>) -> Vec<(u64, i64)> {
         let chunks = chunks.into_iter().map(Ok::<_, axum::Error>);
         let body = Body::from_stream(stream::iter(chunks));
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn chunks_do_not_matter() {
+    async fn lines_do_not_depend_on_chunks() {
         let text = "ab\n\n \r\ncde\r\n\nf";
         let expected = [(1, 2), (4, 4), (6, 1)];
         for size in 1..=text.len() {

@@ -1,8 +1,8 @@
-//! JSON in and out: the bodies of requests, read strictly, and links as they are shown.
+//! JSON: the bodies of requests, and links in responses.
 //!
-//! Strictly means: an unknown or doubled member is an error, and a member of the wrong type is told
-//! by name. Members are first taken as any JSON value and then looked at one by one: a derived
-//! reader would say no more than "expected a string at column 12".
+//! Bodies are read strictly: an unknown or doubled member is an error, and an error about the type of a member names
+//! the member. Members are read as any JSON value first and then checked one by one: a derived reader would only say
+//! "expected a string at column 12".
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ use crate::link::{Code, Link, Origin, TargetUrl, Ttl};
 use crate::links::CreateLink;
 use crate::store::Change;
 
-/// The largest body, and the longest line of a batch, in bytes. A URL has at most 2,048; the rest
-/// is room for escapes and for whatever a generator puts around it.
+/// The largest body, and the longest line of a batch, in bytes. A URL has at most 2,048; there is more room for
+/// escapes and white space.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// Who makes links through this API: there is one token, and so one name.
+/// The creator of all links that are made by this API: there is one token, and so one name.
 const CREATED_BY: &str = "admin";
-/// Bodies, to show what is expected.
+/// Example bodies for messages.
 const CREATE_EXAMPLE: &str = "{\"url\": \"https://example.net/\"}";
 const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}";
-/// A time, to show what is expected.
+/// An example time for messages.
 const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
 /// All members that a body may have.
 const MEMBERS: [&str; 4] = ["url", "code", "expires_at", "ttl"];
@@ -47,7 +47,7 @@ pub(super) struct LinkJson {
     expires_at: Option<String>,
     ttl: Option<u32>,
     version: u64,
-    /// Only in answers to changes, and only where it is false.
+    /// Only in responses to changes, and only if it is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     visible_elsewhere: Option<bool>,
 }
@@ -67,7 +67,7 @@ impl LinkJson {
         }
     }
 
-    /// The same in the answer to a change, which says whether the other servers know of it.
+    /// The same for the response to a change, which says whether other servers serve it.
     pub(super) fn changed(self, is_visible_elsewhere: bool) -> Self {
         Self {
             visible_elsewhere: (!is_visible_elsewhere).then_some(false),
@@ -108,7 +108,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 /// Reads the body of a creation, or a line of a batch. `null` is the same as absent.
 pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Problem> {
     let members: CreateMembers = object(body, CREATE_EXAMPLE)?;
-    // All types are looked at first: a body of the wrong shape is a 400, whatever is in it.
+    // All types are checked first: a body of the wrong shape is a 400, whatever its values are.
     let url = text(members.url, "url")?.flatten().ok_or_else(|| {
         invalid(format!(
             "\"url\" is missing; a link needs one, such as {CREATE_EXAMPLE}"
@@ -128,7 +128,7 @@ pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Proble
     })
 }
 
-/// Reads the body of a change: a merge patch (RFC 7396), where `null` clears.
+/// Reads the body of a change: a merge patch (RFC 7396), in which `null` removes a member.
 pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     let members: ChangeMembers = object(body, CHANGE_EXAMPLE)?;
     let url = match text(members.url, "url")? {
@@ -137,9 +137,9 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     };
     let expires_at = text(members.expires_at, "expires_at")?;
     let ttl = integer(members.ttl, "ttl")?;
-    // A change of nothing would still make a new version; it is rather a mistake.
+    // A patch without members would still make a new version. It is most likely a mistake.
     if url.is_none() && expires_at.is_none() && ttl.is_none() {
-        let detail = "the patch changes nothing; name \"url\", \"expires_at\" or \"ttl\", of which null clears the last two";
+        let detail = "the patch changes nothing; send \"url\", \"expires_at\" or \"ttl\" (null removes the last two)";
         return Err(invalid(detail));
     }
     Ok(Change {
@@ -155,9 +155,9 @@ fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Kind::InvalidBody, detail)
 }
 
-/// Reads an object; `example` shows one.
+/// Reads an object. `example` is for the message if it is none.
 fn object<T: for<'de> Deserialize<'de>>(body: &[u8], example: &str) -> Result<T, Problem> {
-    // A derived reader takes an array for its members in order; the API does not.
+    // A derived reader would accept an array of the members in order.
     let found = match body.trim_ascii_start().first() {
         Some(b'{') => None,
         None => Some("is empty"),
@@ -175,7 +175,7 @@ fn object<T: for<'de> Deserialize<'de>>(body: &[u8], example: &str) -> Result<T,
     serde_json::from_slice(body).map_err(|error| not_as_expected(&error, example))
 }
 
-/// What serde says, in the words of JSON.
+/// A message of serde, in the terms of JSON.
 fn not_as_expected(error: &serde_json::Error, example: &str) -> Problem {
     let text = error.to_string();
     if error.is_data() {
@@ -198,7 +198,7 @@ fn not_as_expected(error: &serde_json::Error, example: &str) -> Problem {
     ))
 }
 
-/// A string, `null` or nothing.
+/// Reads a member that is a string, `null` or absent.
 fn text(member: Option<Value>, name: &'static str) -> Result<Option<Option<String>>, Problem> {
     match member {
         None => Ok(None),
@@ -216,10 +216,10 @@ fn text(member: Option<Value>, name: &'static str) -> Result<Option<Option<Strin
     }
 }
 
-/// An integer, `null` or nothing. What is below zero or above all bounds is still an integer: it is
-/// of the right type and refused later, as `u64::MAX`. So is `300.0` (JSON Schema 2020-12 §6.1.1).
+/// Reads a member that is an integer, `null` or absent. Negative and huge integers have the right type, too; they
+/// become `u64::MAX`, which is refused later. `300.0` is an integer (JSON Schema 2020-12 §6.1.1).
 fn integer(member: Option<Value>, name: &'static str) -> Result<Option<Option<u64>>, Problem> {
-    /// Up to here a float holds every integer.
+    /// Up to this number a float can hold every integer.
     const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
     match member {
         None => Ok(None),
@@ -253,8 +253,8 @@ fn seconds(ttl: u64) -> Result<Ttl, Problem> {
     })
 }
 
-/// Reads an RFC 3339 time of any offset. A fraction of a second is dropped: a link does not live
-/// longer than it was asked to.
+/// Reads an RFC 3339 time with any offset. A fraction of a second is dropped, so that a link does not live longer
+/// than the client wanted.
 fn expiry(text: &str) -> Result<UnixTime, Problem> {
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| {
         let detail = format!("\"expires_at\" {}", why_no_time(text, &error.to_string()));

@@ -5,23 +5,23 @@ use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use crate::http::problem::{Kind, Problem};
 use crate::link::{Link, Version};
 
-/// What a header's list of entity tags asks for.
+/// The entity tags in a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tags {
-    /// `*`: whatever there is.
+    /// `*`: any version.
     Any,
     /// One of these.
     List(Vec<Tag>),
 }
 
-/// One entity tag that could be a version's; others match nothing and are left out.
+/// An entity tag that could be that of a version. Others match nothing and are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     version: Version,
     weak: bool,
 }
 
-/// Why a header is no list of entity tags. The text shown is part of the header.
+/// Why a header is no list of entity tags. The texts are parts of the header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TagError {
     #[error("it has characters other than visible ASCII")]
@@ -61,7 +61,7 @@ impl Tags {
     }
 
     fn read(headers: &HeaderMap, name: HeaderName) -> Result<Option<Self>, TagError> {
-        // RFC 9110 §5.3: several lines of a list are one list.
+        // RFC 9110 §5.3: several field lines form one list.
         let mut lines = Vec::new();
         for value in headers.get_all(name) {
             lines.push(value.to_str().map_err(|_| TagError::NotAscii)?);
@@ -84,7 +84,7 @@ impl Tags {
         }
     }
 
-    /// RFC 9110 §13.1.1: the versions that the strong comparison can match; none for "any".
+    /// RFC 9110 §13.1.1: the versions that the strong comparison can match; none for `*`.
     pub(super) fn strong(&self) -> Option<Vec<Version>> {
         match self {
             Self::Any => None,
@@ -129,7 +129,7 @@ fn shown(rest: &str) -> String {
     }
 }
 
-/// `1#entity-tag`; empty elements are allowed (RFC 9110 §5.6.1.2), but not only they.
+/// `1#entity-tag`: empty elements are allowed (RFC 9110 §5.6.1.2), but one element must not be empty.
 fn parse_list(text: &str) -> Result<Vec<Tag>, TagError> {
     let mut tags = Vec::new();
     let mut any = false;
@@ -166,7 +166,7 @@ fn parse_list(text: &str) -> Result<Vec<Tag>, TagError> {
     if any { Ok(tags) } else { Err(TagError::Empty) }
 }
 
-/// The version whose tag this is: entity tags are compared by character, so `007` is not `7`.
+/// The version with this tag. Entity tags are compared by character, so `007` is not `7`.
 fn version_of(opaque: &str) -> Option<Version> {
     let version = opaque.parse().map(Version).ok()?;
     (version.to_string() == opaque).then_some(version)

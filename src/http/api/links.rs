@@ -1,4 +1,4 @@
-//! The calls about single links, and the list.
+//! Calls about single links, and the list of links.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::http::problem::{Kind, Problem, etag};
 use crate::link::{Code, Link, LinkName, Origin, Version};
 use crate::links::{Creation, LinkError};
 
-/// How many links a page of the list has at most, and how many if the caller does not say.
+/// How many links a page of the list has at most, and by default.
 const MAX_LIMIT: usize = 1_000;
 const DEFAULT_LIMIT: usize = 100;
 
-/// The header of an answer to a change that other servers do not show yet; its value is then `no`.
+/// The header of a response to a change that other servers do not serve yet. Its value is `no`.
 const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-elsewhere");
 
 /// `POST /v1/links`
@@ -45,7 +45,7 @@ pub(super) async fn create(
     })
 }
 
-/// Where a new link can be read: with its zone, unless that is the default.
+/// The path of a new link, with its zone unless that is the default.
 fn location(admin: &Admin, link: &Link, origin: &Origin) -> String {
     let code = link.name.code();
     if admin.is_default(origin) {
@@ -149,7 +149,7 @@ fn limit(text: &str) -> Result<usize, Problem> {
         })
 }
 
-/// The name of the last link seen, in hex: so that nobody takes it for something to make up.
+/// A cursor is the name of the last link of a page. It is in hex, so that clients treat it as opaque.
 fn read_cursor(text: &str, origin: &Origin) -> Result<LinkName, Problem> {
     let nibble = |b: u8| {
         char::from(b)
@@ -174,7 +174,7 @@ fn read_cursor(text: &str, origin: &Origin) -> Result<LinkName, Problem> {
         })
 }
 
-/// A failure of a call with `If-Match`; if it is that this did not match, with the reason (RFC 9110 §13.1.1).
+/// The problem of a failed call with `If-Match`. If the tags did not match, it says why (RFC 9110 §13.1.1).
 fn failed(error: LinkError, tags: Option<&Tags>) -> Problem {
     let why = match (&error, tags) {
         (LinkError::VersionConflict(link), Some(tags)) => Some(tags.why_not(link)),
@@ -192,14 +192,15 @@ fn etag_header(version: Version) -> Option<[(HeaderName, HeaderValue); 1]> {
 }
 
 impl Admin {
-    /// The name that a path and a query mean. What cannot be a code is the code of no link.
+    /// The name of the link for a path and a query. A text that is not a valid code has no link, so the problem is
+    /// `no-such-link`.
     fn name(
         &self,
         code: Result<Path<String>, PathRejection>,
         uri: &Uri,
     ) -> Result<LinkName, Problem> {
         let origin = self.zone_of(uri)?;
-        let none = "there is no link of this code, nor can there be";
+        let none = "there is no link with this code: it is not a valid code";
         let code = code
             .ok()
             .and_then(|Path(code)| Code::parse(&code).ok())
@@ -212,7 +213,7 @@ impl Admin {
         (etag_header(link.version), json)
     }
 
-    /// The same in the answer to a change, which says if the other servers do not know of it yet.
+    /// The same for the response to a change, which says if other servers do not serve it yet.
     fn show_changed(&self, link: &Link) -> impl IntoResponse + use<> {
         let is_visible = self.links.is_visible_elsewhere(&link.name);
         let json = Json(body::LinkJson::new(link, self.short_urls).changed(is_visible));
@@ -225,9 +226,9 @@ impl Admin {
         (!is_visible).then(|| [(VISIBLE_ELSEWHERE, HeaderValue::from_static("no"))])
     }
 
-    /// The one version that `If-Match` lets us touch; none where any will do. Where it names several
-    /// (or none that could match), the link is read first: if it changes in between, the store finds
-    /// another version than this and refuses.
+    /// The version that the link must have because of `If-Match`; none if any version is allowed. If `If-Match` has
+    /// several tags (or none that could match), this reads the link first. If the link changes in between, the store
+    /// finds another version and refuses.
     async fn expected(
         &self,
         name: &LinkName,

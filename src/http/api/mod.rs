@@ -1,15 +1,14 @@
-//! The admin API: registering, reading, changing and deleting links, for those who hold the token.
+//! The admin API: clients with the token create, read, change and delete links.
 //!
 //! ```text
 //!   observe ── guard: Host, token, deadline ── routes ── links | batch | health, openapi
 //! ```
 //!
-//! Everything but [`OPEN_PATHS`] needs the token, also paths that do not exist: a route that is
-//! added and forgotten is closed. The guard decides by the head alone, so nothing of a body is read
-//! for somebody who may not send one.
+//! All paths except [`OPEN_PATHS`] need the token, also paths that do not exist. So a new route is closed unless it
+//! is listed there. The guard decides by the head of a request alone: without the token, no body is read.
 //!
-//! The OpenAPI document is written by hand, for people to read; the tests hold every response they
-//! ever see to it, and it to the routes.
+//! The OpenAPI document is written by hand, for people to read. The tests compare it with all responses that they
+//! see, and with the routes.
 
 mod batch;
 mod body;
@@ -42,7 +41,7 @@ use crate::link::Origin;
 use crate::links::{Links, Readiness};
 use crate::store::StoreError;
 
-/// What may be asked for without a token.
+/// The paths that need no token.
 const OPEN_PATHS: [&str; 5] = [
     "/healthz",
     "/readyz",
@@ -50,8 +49,8 @@ const OPEN_PATHS: [&str; 5] = [
     "/metrics",
     "/openapi.json",
 ];
-/// How long a request may take until its response begins. One call of the store may take 10 s, and
-/// creating a link whose fold collides takes several.
+/// How long a request may take until its response begins. One call of the store may take 10 s, and to create a link
+/// whose code collides takes several calls.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
 
 /// The OpenAPI document, with this program's version in it.
@@ -59,19 +58,19 @@ pub(crate) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
     include_str!("../openapi.json").replace("{{version}}", env!("CARGO_PKG_VERSION"))
 });
 
-/// What the handlers work with.
+/// The state of the handlers.
 struct Admin {
     links: Arc<Links>,
     token: AdminToken,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
-    /// The turns of the lines of all batches.
+    /// How many lines of all batches may be at the store at once.
     batch_turns: Semaphore,
 }
 
-/// The admin API. `draining` is set by the caller when it shuts down: `/readyz` then says so, and
-/// a batch takes no more lines.
+/// The admin API. The caller sets `draining` when it shuts down: then `/readyz` says so, and batches take no more
+/// lines.
 pub fn admin_router(
     links: Arc<Links>,
     token: AdminToken,
@@ -99,15 +98,15 @@ pub fn admin_router(
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(&admin));
-    // A layer of the inner router would be inside of what axum adds to its answers: Allow, which
-    // would tell those without a token what paths there are.
+    // Not a layer of the inner router: axum would add Allow outside of it, and show to clients without the token
+    // which paths there are.
     Router::new()
         .fallback_service(inner)
         .layer(from_fn_with_state(admin, guard))
         .layer(from_fn_with_state(observer, observe))
 }
 
-/// Every route there is; a list, so that a test can compare it with the OpenAPI document.
+/// All routes, as a list, so that a test can compare them with the OpenAPI document.
 fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 9] {
     [
         ("/v1/zones", get(zones)),
@@ -125,12 +124,12 @@ fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 9] {
     ]
 }
 
-/// Turns away whoever has no business here, before anything is looked at but the head.
+/// Refuses requests with a bad Host or without the token. It reads the head alone.
 async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
     match host::requested(request.version(), uri, headers) {
         Ok(_) => {}
-        // HTTP/1.0 did not know Host, and some health checks still speak it.
+        // HTTP/1.0 has no Host, and some health checks still use it.
         Err(HostError::Missing) if request.version() < Version::HTTP_11 => {}
         Err(error) => {
             let problem = Problem::new(Kind::InvalidHost, error.to_string());
@@ -153,7 +152,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     }
 }
 
-/// One body for all: it does not tell what was wrong with the token.
+/// The same body in all cases: it does not say what is wrong with the token.
 fn unauthorized(challenge: &'static str) -> Response {
     let problem = Problem::new(Kind::Unauthorized, "this needs the admin token");
     let challenge = HeaderValue::from_static(challenge);
@@ -169,7 +168,7 @@ async fn method_not_allowed() -> Problem {
     Problem::new(Kind::MethodNotAllowed, detail)
 }
 
-/// `GET /v1/zones`. Objects, so that a zone can tell more of itself one day.
+/// `GET /v1/zones`. Each zone is an object, so that it can get more members later.
 async fn zones(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
     let NoQuery {} = query(&uri)?;
     let origins = admin.links.namespace().origins();
@@ -189,13 +188,13 @@ async fn healthz() -> &'static str {
     "ok"
 }
 
-/// `GET /readyz`: 200 for as long as queries are answered.
+/// `GET /readyz`: 200 while queries are answered.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let readiness = admin.readiness().await;
     admin.show_readiness(&readiness, readiness.serves)
 }
 
-/// `GET /readyz/changes`: 200 for as long as changes of links are taken as well.
+/// `GET /readyz/changes`: 200 while changes of links are accepted, too.
 async fn readyz_changes(State(admin): State<Arc<Admin>>) -> Response {
     let readiness = admin.readiness().await;
     admin.show_readiness(&readiness, readiness.takes_changes)
@@ -206,29 +205,29 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let content_type = HeaderValue::from_static(content_type);
     admin.links.measure();
     let metrics = admin.metrics.clone();
-    // With many connections the list of open files is long.
+    // It lists the open files of the process, which are many with many connections.
     match tokio::task::spawn_blocking(move || metrics.render()).await {
         Ok(text) => ([(CONTENT_TYPE, content_type)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// The query of a call that takes nothing but a zone.
+/// The query of calls that have no parameter except the zone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ZoneQuery {
     zone: Option<String>,
 }
 
-/// The query of a call that takes nothing.
+/// The query of calls without parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoQuery {}
 
-/// All parameters of queries, of which a call may take some.
+/// The parameters of all calls.
 const PARAMETERS: [&str; 3] = ["zone", "limit", "cursor"];
 
-/// Reads a query; unknown and doubled parameters are errors, for they are typing errors.
+/// Reads a query. Unknown and doubled parameters are errors: most likely they are typing errors.
 fn query<T: for<'de> Deserialize<'de>>(uri: &Uri) -> Result<T, Problem> {
     let pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let mut counts = PARAMETERS.map(|name| (name, 0_usize));
@@ -260,8 +259,8 @@ impl Admin {
         self.links.readiness(stopping).await
     }
 
-    /// What is known of the server's state, and whether that is what was asked for. Reasons are told by kind
-    /// alone: whoever asks here has shown no token.
+    /// Shows the server's state, with status 200 or 503. The reasons name the kind of trouble only, because this
+    /// needs no token.
     fn show_readiness(&self, readiness: &Readiness, is_well: bool) -> Response {
         let mut body = json!({
             "status": readiness.status(),
@@ -300,12 +299,12 @@ impl Admin {
         })
     }
 
-    /// The zone that a call is about, where its query has nothing else.
+    /// The same, from a query that may have no other parameter.
     fn zone_of(&self, uri: &Uri) -> Result<Origin, Problem> {
         self.zone(query::<ZoneQuery>(uri)?.zone.as_deref())
     }
 
-    /// Whether this is the zone of calls that name none.
+    /// Whether this is the zone for calls that name none.
     fn is_default(&self, origin: &Origin) -> bool {
         self.links.namespace().origins().first() == Some(origin)
     }

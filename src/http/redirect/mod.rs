@@ -1,21 +1,20 @@
-//! The redirect host: a browser that opens the name of a link is sent where the link leads.
+//! The redirect host: it sends a browser that opens the name of a link to the link's destination.
 //!
 //! ```text
 //!   observe ── respond: method, Host ── decide ── Links ── pages
 //! ```
 //!
-//! The link is in the host name, so there are no routes: [`Redirect::decide`] looks at the host and
-//! the path and says what is to be told, and one `match` writes it. `/+` shows where a link leads
-//! without going there. The query is ignored.
+//! The host name identifies the link, so there are no routes: [`Redirect::decide`] decides by host and path, and one
+//! `match` writes the response. `/+` shows the destination of a link without going there. The query is ignored.
 //!
-//! How long an answer may be kept (RFC 9111 §5.2.2.1): a redirect at most [`MAX_AGE`], the TTL that the link's
-//! records have, and what is left of its life, so that a change of a link is seen about as soon as DNS shows it. 302
-//! and not 301, which browsers keep for good. That a link is missing, has ended or cannot be known is not
-//! kept at all: each may be otherwise in the next second.
+//! How long caches may keep a response (RFC 9111 §5.2.2.1): a redirect for [`MAX_AGE`], the TTL of the link's
+//! records, or the rest of the link's life, whichever is shortest, so that a change of a link takes effect about as
+//! soon as in DNS. The status is 302 and not 301, which browsers keep for ever. Responses about absent, expired and
+//! unknown links are not kept at all, because each may change in the next second.
 //!
-//! `Referrer-Policy` is left to the browser on the redirect itself, since it would change what the
-//! destination learns of the page that bore the link; our own pages send no referrer. All but the
-//! page of the zone ask robots not to list them: a short name is no place of its own.
+//! The redirect itself has no `Referrer-Policy`: that would change what the destination learns about the page with
+//! the link. All other pages have one, and send no referrer. All pages except that of the zone ask robots not to
+//! index them.
 
 mod pages;
 
@@ -38,44 +37,44 @@ use crate::links::{Host, Links, Resolution};
 use crate::store::StoreError;
 use pages::{Page, Robots};
 
-/// How long a redirect is kept at most, in seconds: long enough for a page that is reloaded, short
-/// beside the usual TTL of a link's records.
+/// How long caches keep a redirect at most, in seconds: long enough for a page that is reloaded, short compared to
+/// the usual TTL of a link's records.
 const MAX_AGE: u32 = 60;
-/// How long the page of a zone is kept, in seconds; it hardly ever changes.
+/// How long caches keep the page of a zone, in seconds.
 const ZONE_PAGE_AGE: u32 = 300;
-/// When to come back after a failure of the store, in seconds.
+/// When a client may try again after a failure of the store, in seconds.
 const RETRY_AFTER_SECS: &str = "1";
-/// Where a link's preview is.
+/// The path of a link's preview.
 const PREVIEW_PATH: &str = "/+";
 
-/// What the handler works with.
+/// The state of the handler.
 struct Redirect {
     links: Arc<Links>,
     short_urls: ShortUrls,
 }
 
-/// What is to be told about a host and a path.
+/// What the response for a host and a path is.
 #[derive(Debug)]
 enum Decision {
-    /// The link leads here.
+    /// A redirect to the link's destination.
     Go(Arc<Link>),
-    /// The link would lead here.
+    /// A page that shows the link's destination.
     Show(Arc<Link>),
-    /// The link has ended.
+    /// The link has expired.
     Ended(Arc<Link>),
-    /// The link leads into a zone served here, now if not when it was made.
+    /// The link leads into a zone of this server.
     Loop(LinkName),
     /// There is no such link.
     NoLink(LinkName),
-    /// There is nothing at this path of a link's or a zone's host.
+    /// The host of a link or zone has nothing at this path.
     NoPath,
     /// The bare name of a zone.
     Zone(Origin),
-    /// A name in our zones that no link can have.
+    /// A name in a zone of this server that no link can have.
     Inside,
-    /// A name that is not ours.
+    /// A name outside of the zones of this server.
     Foreign(String),
-    /// It cannot be known.
+    /// The store failed, so it is not known whether there is a link.
     Failed(StoreError),
 }
 
@@ -115,7 +114,7 @@ impl Redirect {
             Host::Inside => return Decision::Inside,
             Host::Foreign => return Decision::Foreign(host.to_owned()),
         };
-        // Asked before the store: what is not there for any link costs it nothing.
+        // Checked before the store is asked, which other paths need not load.
         if path != "/" && path != PREVIEW_PATH {
             return Decision::NoPath;
         }
@@ -129,8 +128,8 @@ impl Redirect {
         }
     }
 
-    /// Such a link is refused when it is made; but the zone may be newer than the link, and other
-    /// programs may write to the store.
+    /// Whether a link leads into a zone of this server. The API refuses such links, but the zone may be newer than
+    /// the link, and other programs may write to the store.
     fn leads_to_us(&self, link: &Link) -> bool {
         link.target
             .domain()
@@ -162,9 +161,9 @@ impl Redirect {
     }
 }
 
-/// The redirect (RFC 9110 §15.4.3); `zone_ttl` is that of links without a TTL of their own, in seconds.
+/// The redirect (RFC 9110 §15.4.3). `zone_ttl` is the TTL of links without a TTL of their own, in seconds.
 fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response {
-    // A TargetUrl is visible ASCII, and this holds it to that.
+    // A TargetUrl is visible ASCII, so this does not fail.
     let Ok(location) = HeaderValue::try_from(link.target.as_str()) else {
         tracing::error!(name = %link.name, "the target of a link does not fit a header");
         return pages::unreadable().into_response();
@@ -205,7 +204,7 @@ impl IntoResponse for Page {
         if self.robots == Robots::Unwelcome {
             headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
         }
-        // On a redirect it would decide what the destination learns of where the user came from.
+        // On a redirect it would change what the destination learns about the page with the link.
         if self.status == StatusCode::FOUND {
             headers.remove("referrer-policy");
         }

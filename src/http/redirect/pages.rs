@@ -1,13 +1,11 @@
-//! The pages of the redirect host: what is so, in plain HTML.
+//! The pages of the redirect host, in plain HTML.
 //!
-//! There is no script, and of style only what the page cannot do without: [`STYLE`] breaks lines
-//! wherever they must be broken, so that on a telephone the whole of a long URL is seen and not its
-//! harmless beginning alone, and keeps them short on a wide screen. Colours and the dark mode are
-//! the browser's own. The content security policy allows this one style sheet by its hash and
-//! forbids everything else.
+//! The pages have no script and little style: [`STYLE`] breaks long lines, so that a phone shows the whole of a long
+//! URL and not only its harmless beginning, and keeps lines short on a wide screen. Colours and dark mode are those
+//! of the browser. The content security policy allows this style sheet by its hash and forbids everything else.
 //!
-//! Whatever is not a literal goes through [`escape`], also what cannot hold anything bad by its
-//! type: the pages do not rely on what another part promises.
+//! Every text that is not a literal goes through [`escape`], also texts whose types cannot hold anything dangerous:
+//! the pages do not rely on the promises of other parts.
 
 use axum::http::StatusCode;
 
@@ -26,12 +24,12 @@ pre { padding: .75rem; border: thin solid; border-radius: .25rem; font-size: .87
 white-space: pre-wrap }
 ";
 
-/// The content security policy: [`STYLE`] and nothing else.
+/// The content security policy: it allows [`STYLE`] and nothing else.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-xtc+1LlICKYJUysjRWO/TvWS2GlDubs3jX+4FklATMo='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// How many zones a page names.
+/// How many zones a page names at most.
 const MAX_ORIGINS: usize = 8;
 
 /// The headers of every page.
@@ -56,7 +54,7 @@ pub(super) struct Page {
     pub(super) html: String,
 }
 
-/// Text as HTML, in an element or in a quoted attribute.
+/// Escapes text for HTML, in an element or in a quoted attribute.
 fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
@@ -72,7 +70,7 @@ fn escape(text: &str) -> String {
     html
 }
 
-/// A page of a title, which is text, and a body, which is HTML.
+/// A page with a title (text) and a body (HTML).
 fn page(status: StatusCode, title: &str, body: &str) -> Page {
     let title = escape(title);
     let html = format!(
@@ -101,21 +99,21 @@ fn page(status: StatusCode, title: &str, body: &str) -> Page {
     }
 }
 
-/// A time: for machines in the attribute, and without their T and Z for people.
+/// A time: in RFC 3339 form in the attribute, and without T and Z as the text.
 fn time(time: UnixTime) -> String {
     let exact = time.rfc3339();
     let plain = exact.replace('T', " ").replace('Z', " UTC");
     format!("<time datetime=\"{exact}\">{plain}</time>")
 }
 
-/// The body of a redirect, for whoever does not follow it by itself.
+/// The body of a redirect, for clients that do not follow it.
 pub(super) fn going(link: &Link) -> Page {
     let url = escape(link.target.as_str());
     let body = format!("<p>This link leads to <a href=\"{url}\">{url}</a>.</p>");
     page(StatusCode::FOUND, "Found", &body)
 }
 
-/// Where a link leads, without going there.
+/// The destination of a link, without going there.
 pub(super) fn preview(link: &Link, short_urls: ShortUrls) -> Page {
     let short = escape(&short_urls.url_of(&link.name));
     let url = escape(link.target.as_str());
@@ -136,7 +134,7 @@ pub(super) fn preview(link: &Link, short_urls: ShortUrls) -> Page {
     page(StatusCode::OK, "Where this link leads", &body)
 }
 
-/// A link that has ended. Where it led is not told: whoever set the end wanted that.
+/// A link that has expired. The page does not show the destination: the expiry was meant to end that.
 pub(super) fn ended(link: &Link) -> Page {
     let name = escape(link.name.as_str());
     let when = link
@@ -174,7 +172,7 @@ pub(super) fn leads_to_us(name: &LinkName) -> Page {
     )
 }
 
-/// What the bare host of a zone is.
+/// The page of a zone's origin.
 pub(super) fn zone(origin: &Origin, short_urls: ShortUrls) -> Page {
     let zone = escape(origin.as_str());
     let preview = escape(&short_urls.url_of_host(&format!("<code>.{origin}")));
@@ -198,8 +196,8 @@ pub(super) fn inside() -> Page {
     page(StatusCode::NOT_FOUND, "Not a link", body)
 }
 
-/// RFC 9110 §15.5.20: a request for a host that this server does not answer for. Most often a proxy has replaced the
-/// host that its client asked for, so the page is for those who run it as well.
+/// RFC 9110 §15.5.20: a request for a host that this server does not serve. Most often a proxy replaced the host of
+/// its client's request, so the page helps the operator as well.
 pub(super) fn foreign(host: &str, origins: &[Origin]) -> Page {
     let host = escape(host);
     let named = origins.iter().take(MAX_ORIGINS);
@@ -212,7 +210,7 @@ pub(super) fn foreign(host: &str, origins: &[Origin]) -> Page {
     };
     let zones = named.join(", ");
     let body = format!(
-        "<p>The request came with the host <strong>{host}</strong>, for which this server has no links. It has \
+        "<p>The request is for the host <strong>{host}</strong>, for which this server has no links. It has \
          those of {zones}{more}.</p>\n\
          <p>If you run this server behind a proxy: the short link is the host name, so the proxy has to pass \
          <code>Host</code> on as it came.</p>\n\
@@ -237,8 +235,8 @@ pub(super) fn method_not_allowed() -> Page {
 }
 
 pub(super) fn unavailable() -> Page {
-    let body = "<p>The link cannot be looked up just now. This does not mean that it does not \
-                exist. Please try again in a moment.</p>";
+    let body = "<p>The link cannot be looked up at the moment. It may exist all the same. Please try \
+                again in a moment.</p>";
     page(
         StatusCode::SERVICE_UNAVAILABLE,
         "Try again in a moment",
@@ -247,8 +245,8 @@ pub(super) fn unavailable() -> Page {
 }
 
 pub(super) fn unreadable() -> Page {
-    let body = "<p>What is stored for this link cannot be read. Those who run this server find the \
-                reason in its log.</p>";
+    let body = "<p>The server cannot read what is stored for this link. Its operator finds the reason in \
+                the log.</p>";
     page(
         StatusCode::INTERNAL_SERVER_ERROR,
         "This link cannot be read",

@@ -1,9 +1,9 @@
-//! What moves on a connection, and whom its requests wait for.
+//! The activity of a connection: when bytes move, and whether its requests wait for the client.
 //!
-//! A request waits for its client while it reads a body that has not come, and from the moment that its response is
-//! there until the client has taken it, but for the time in which the response itself is waited for: that of a
-//! batch is a stream. While every request of a connection waits for the client, or there is none, the connection is
-//! at rest, and may have to leave for another one (see [`crate::base::admission`]).
+//! A request waits for its client while it reads a body that has not arrived yet, and while the client has not yet
+//! read the part of the response that is ready. It does not wait for the client while the server produces the
+//! response, which for a batch is a stream. While all requests of a connection wait for the client, or there is no
+//! request, the connection is at rest, and may have to leave for another one (see [`crate::base::admission`]).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,12 +18,12 @@ use tokio::time::Instant;
 use super::ServeLimits;
 use crate::base::admission::Rest;
 
-/// What moves on a connection.
+/// The activity of one connection.
 pub(super) struct Activity {
     start: Instant,
     /// When the last byte moved, in milliseconds since `start`.
     moved: AtomicU64,
-    /// Whether the system takes no more bytes for the client.
+    /// Whether the system's send buffer is full, because the client does not read.
     unread: AtomicBool,
     requests: Mutex<Requests>,
     rest: Rest,
@@ -32,24 +32,24 @@ pub(super) struct Activity {
 /// The requests of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct Requests {
-    /// Whether there was any.
+    /// Whether any request has begun.
     begun: bool,
-    /// Those whose response has not ended.
+    /// How many have a response that has not ended.
     in_flight: usize,
-    /// Those of them that the server works on.
+    /// How many of these the server is working on.
     in_work: usize,
     /// When the last one ended, since `start`.
     ended: Duration,
 }
 
-/// What a connection waits for when nothing has moved for too long.
+/// What a connection waits for when no byte has moved for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// For the head of the first request.
+    /// The head of the first request.
     Head,
-    /// For another request.
+    /// Another request.
     Idle,
-    /// For a request or response in flight.
+    /// A request or response in flight.
     Stalled,
 }
 
@@ -64,7 +64,7 @@ impl Activity {
         }
     }
 
-    /// A byte has moved.
+    /// Notes that a byte has moved.
     pub(super) fn touch(&self) {
         let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(millis, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl Activity {
         self.requests().in_work > 0
     }
 
-    /// Notes whether the system takes no more bytes, because the client does not read.
+    /// Notes whether the system's send buffer is full.
     pub(super) fn set_unread(&self, unread: bool) {
         self.unread.store(unread, Ordering::Relaxed);
     }
@@ -84,8 +84,8 @@ impl Activity {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// When the watchdog looks next. What moves may also bring the deadline nearer, so it looks at
-    /// least as often as the shortest of its times, and is late by no more than that.
+    /// When the watchdog checks next. Activity may also bring the deadline nearer, so the watchdog checks at least as
+    /// often as the shortest of its times, and is late by no more than that.
     pub(super) fn look_again(&self, limits: &ServeLimits) -> Instant {
         let shortest = limits
             .head_timeout
@@ -94,12 +94,12 @@ impl Activity {
         self.deadline(limits).0.min(Instant::now() + shortest)
     }
 
-    /// When the connection is to be closed if nothing changes, and what for.
+    /// When the connection is to be closed if nothing changes, and for what reason.
     pub(super) fn deadline(&self, limits: &ServeLimits) -> (Instant, Silence) {
         let requests = *self.requests();
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let (allowed, silence) = if requests.in_flight > 0 {
-            // A response that has not begun has a bound of its own.
+            // Until the response begins, another time limit holds.
             let stall = limits.stall_timeout.max(limits.answer_timeout);
             (moved + stall, Silence::Stalled)
         } else if requests.begun {
@@ -110,7 +110,7 @@ impl Activity {
         (self.start + allowed, silence)
     }
 
-    /// What a connection waits for that has no request in flight.
+    /// What the connection waits for while no request is in flight.
     pub(super) fn silence(&self) -> Silence {
         let requests = *self.requests();
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
@@ -124,8 +124,8 @@ impl Activity {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more request is in work, or one less. The seat is told within the lock, for the streams of HTTP/2 are
-    /// tasks of their own.
+    /// Counts one more request in work, or one less. It updates the seat while it holds the lock, because the
+    /// streams of HTTP/2 are separate tasks.
     fn work(&self, requests: &mut Requests, more: bool) {
         if more {
             requests.in_work += 1;
@@ -141,8 +141,7 @@ impl Activity {
     }
 }
 
-/// A request, from its head to the end of its response. Its body, the making of its response and the response share
-/// it.
+/// A request, from its head to the end of its response. The request's body, the handler and the response share it.
 #[derive(Clone)]
 pub(super) struct InFlight(Arc<Flight>);
 
@@ -154,9 +153,9 @@ struct Flight {
 /// What a request waits for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waits {
-    /// Bytes of its body have been asked for that have not come.
+    /// For bytes of its body that have not arrived.
     for_body: bool,
-    /// The client is to take what there is of its response.
+    /// For the client to read the part of the response that is ready.
     for_reader: bool,
     has_ended: bool,
 }
@@ -201,7 +200,7 @@ impl InFlight {
     }
 }
 
-/// Ends the request when it is dropped: with its response, or before there is one.
+/// Ends the request when it is dropped: after the response, or earlier if there is none.
 pub(super) struct EndsRequest(InFlight);
 
 impl InFlight {
@@ -216,7 +215,7 @@ impl Drop for EndsRequest {
     }
 }
 
-/// A request's body, which knows whether it is waited for.
+/// A request's body that notes whether the handler waits for it.
 pub(super) struct RequestBody {
     pub(super) body: Incoming,
     pub(super) request: InFlight,
@@ -251,7 +250,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// A response's body; with it ends the request.
+/// A response's body. The request ends with it.
 pub(super) struct ResponseBody {
     body: Body,
     request: EndsRequest,

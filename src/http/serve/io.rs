@@ -1,5 +1,5 @@
-//! A connection whose every byte counts as activity. The stream is shared, so that it can be read on when HTTP is
-//! through with it.
+//! A connection that notes each byte as activity. The stream is shared, so that the server can go on reading when
+//! HTTP has ended.
 
 use std::io;
 use std::net::Shutdown;
@@ -83,7 +83,7 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The system flushes.
+        // The system sends by itself.
         Poll::Ready(Ok(()))
     }
 

@@ -1,31 +1,29 @@
-//! The loop that serves a router on a listener, with every wait and every number bounded.
+//! The loop that serves a router on a listener. Every wait and every number has a bound.
 //!
-//! [`crate::base::admission`] decides which connections stay, by the rules that DNS over TCP has: so many in all, so many
-//! for one client, and where those are taken the one leaves that has waited longest for its client. Each part, the
-//! admin API and the redirect host, has seats of its own ([`Front`]), so that a crowd at one takes nothing from the
-//! other.
+//! [`crate::base::admission`] decides which connections stay, by the same rules as for DNS over TCP: a limit on all
+//! connections and a limit for each client. Where a limit is reached, the connection that has waited longest for its
+//! client has to leave. The admin API and the redirect host have separate seats ([`Front`]), so that a crowd at one
+//! of them takes nothing from the other.
 //!
-//! axum's own `serve` bounds nothing: a client that connects and says nothing, sends its head a byte
-//! a minute or never reads its answer keeps its connection for ever. Here each connection has one
-//! watchdog. It knows from [`Activity`] whether a request is in flight and when the last byte
-//! moved, and closes the connection
+//! axum's own `serve` has no bounds: a client that connects and sends nothing, sends its head a byte a minute, or
+//! never reads the response keeps its connection for ever. Here each connection has one watchdog. It knows from
+//! [`Activity`] whether a request is in flight and when the last byte moved, and closes the connection
 //!
 //! * when no request has begun within [`ServeLimits::head_timeout`] of the connection's start;
-//! * when none is in flight for [`ServeLimits::idle_timeout`];
-//! * when one is, and no byte moves either way for [`ServeLimits::stall_timeout`].
+//! * when no request is in flight for [`ServeLimits::idle_timeout`];
+//! * when a request is in flight and no byte moves in either direction for [`ServeLimits::stall_timeout`].
 //!
-//! The last rule, and not a deadline for the whole response, is what bounds a stream: a batch may
-//! take an hour as long as it moves. Until a response begins, [`ServeLimits::answer_timeout`] holds.
-//! (hyper has a time-out for HTTP/1 heads, which is used, too; it does not cover the first bytes,
-//! by which HTTP/2 is told from HTTP/1, nor HTTP/2 itself.)
+//! The last rule bounds streams, instead of a deadline for the whole response: a batch may take an hour as long as
+//! bytes move. Until a response begins, [`ServeLimits::answer_timeout`] holds. (hyper's own time-out for HTTP/1
+//! heads is used, too. It covers neither the first bytes, which tell HTTP/2 from HTTP/1, nor HTTP/2 itself.)
 //!
-//! A connection that we close while its client is still sending would be reset, and the client could
-//! lose the very answer that told it to stop (RFC 9112 §9.6). So after the last response the reading
-//! side lingers for a moment and drops what comes.
+//! If the server closes a connection while the client is still sending, the system resets the connection, and the
+//! client may lose the response that told it to stop (RFC 9112 §9.6). So after the last response the server goes on
+//! reading for a moment and drops what arrives.
 //!
-//! HTTP/2 gives a client more to do harm with than connections: streams that it opens and resets at once
-//! (CVE-2023-44487), and heads without an end (CVE-2024-27316). The bounds on those are set here, and not left to
-//! what hyper has by default.
+//! An HTTP/2 client can do more harm than an HTTP/1 client: it can open streams and reset them at once
+//! (CVE-2023-44487), or send a head that does not end (CVE-2024-27316). This module sets the bounds on both itself
+//! and does not rely on hyper's defaults.
 
 mod activity;
 mod io;
@@ -73,25 +71,25 @@ const MAX_HEADERS: usize = 100;
 const MAX_STREAMS: u32 = 100;
 /// How much of one HTTP/2 response is held for a client that does not read, in bytes.
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// How many HTTP/2 streams that a client has reset before they were served are remembered; beyond them the connection
+/// How many HTTP/2 streams a client may have reset before the server has looked at them; with more, the connection
 /// ends (CVE-2023-44487).
 const MAX_PENDING_RESET_STREAMS: usize = 20;
-/// How many HTTP/2 streams we may reset for a client's mistakes before the connection ends.
+/// How many HTTP/2 streams the server resets because of a client's errors before the connection ends.
 const MAX_ERROR_RESET_STREAMS: usize = 100;
-/// How long a connection without a request is kept at shutdown. HTTP/1 needs none of it; HTTP/2
-/// takes a round trip to agree on which request was the last.
+/// How long a connection without a request stays open at shutdown. HTTP/1 does not need this; with HTTP/2 the two
+/// sides need a round trip to agree on the last request.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long, and for how many bytes, a closed connection is read on.
+/// How long, and for how many bytes, the server reads from a connection that it has closed for writing.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
 /// The times of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeLimits {
-    /// How long the head of a request may take, and how long a new connection may say nothing.
+    /// How long the head of a request may take, and how long a new connection may send nothing.
     pub head_timeout: Duration,
-    /// How long a connection is kept without a request. HTTP/1 connections are closed after
-    /// `head_timeout` where that is shorter.
+    /// How long a connection stays open without a request. HTTP/1 connections are closed after `head_timeout` if that
+    /// is shorter.
     pub idle_timeout: Duration,
     /// How long a request may take until its response begins; then it gets a 503.
     pub answer_timeout: Duration,
@@ -113,8 +111,8 @@ impl Default for ServeLimits {
     }
 }
 
-/// One part of HTTP: the seats of its connections, which all of its listeners share, and where it counts. Clones are
-/// the same.
+/// One part of HTTP: the seats of its connections, which all its listeners share, and its counters. Clones share
+/// them.
 #[derive(Clone)]
 pub struct Front {
     part: HttpPart,
@@ -124,7 +122,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// A part with so many connections.
+    /// A part with these limits on its connections.
     pub fn new(part: HttpPart, limits: &SeatLimits, metrics: Arc<Metrics>) -> Self {
         let label = HttpPartLabel { part };
         let open = metrics.http_connections.get_or_create(&label).clone();
@@ -137,12 +135,12 @@ impl Front {
         }
     }
 
-    /// What the part is called in the log.
+    /// The name of the part in the log.
     pub fn name(&self) -> &'static str {
         self.part.name()
     }
 
-    /// A seat for a connection of this client.
+    /// Gives a seat to a connection of this client.
     fn admit(&self, peer: SocketAddr) -> Result<Seat, HttpCloseReason> {
         let seat = self.seats.admit(peer.ip())?;
         let label = HttpPartLabel { part: self.part };
@@ -157,13 +155,13 @@ impl Front {
     }
 }
 
-/// Serves `router` to whoever connects, HTTP/1 and HTTP/2 without TLS, until `shutdown`; then
-/// finishes the requests in flight, but within [`ServeLimits::drain_timeout`].
+/// Serves `router` by HTTP/1 and HTTP/2 without TLS until `shutdown`. Then it finishes the requests in flight, within
+/// [`ServeLimits::drain_timeout`].
 ///
 /// Handlers find the client's address as `ConnectInfo<SocketAddr>`.
 ///
 /// # Errors
-/// That the socket is no listener; other errors that an accept may bring are survived.
+/// Only if the socket is no listener. After all other errors of `accept` it goes on.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -179,7 +177,7 @@ pub async fn serve(
         errors: &front.errors,
         stop: &shutdown,
     };
-    // Whoever connects once this is over is told so by the system.
+    // Once this ends, the listener is closed, and the system refuses new connections.
     let accepted = accept_all(listener, listening, |stream, peer| {
         let seat = match front.admit(peer) {
             Ok(seat) => seat,
@@ -212,7 +210,7 @@ pub async fn serve(
     accepted
 }
 
-/// Serves one connection to its end, and says why it ended.
+/// Serves one connection to its end, and returns the reason of the end.
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
@@ -221,7 +219,7 @@ async fn connection(
     mut limits: ServeLimits,
     [shutdown, cut]: [CancellationToken; 2],
 ) -> HttpCloseReason {
-    // Responses are written in one piece; waiting for more to send would only delay them.
+    // Responses are written in one piece, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     set_user_timeout(&stream, limits.stall_timeout);
     let stream = Arc::new(stream);
@@ -238,7 +236,7 @@ async fn connection(
     };
     let builder = builder(&limits);
     let mut connection = pin!(builder.serve_connection(io, service));
-    // Why it is to end once its requests are answered.
+    // The reason to end as soon as the requests in flight are answered.
     let mut ending = None;
     let (reason, finished) = loop {
         tokio::select! {
@@ -260,13 +258,13 @@ async fn connection(
                 if !activity.is_at_work() {
                     break (reason, false);
                 }
-                // A request has come just before it was told to leave.
+                // A request arrived just before the order to leave.
                 ending = Some(reason);
                 limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
                 connection.as_mut().graceful_shutdown();
             }
             () = sleep_until(activity.look_again(&limits)) => {
-                // Something may have moved since the deadline was worked out.
+                // Bytes may have moved since the deadline was calculated.
                 let (deadline, silence) = activity.deadline(&limits);
                 if deadline <= Instant::now() {
                     break (ending.unwrap_or(silence.into()), false);
@@ -279,13 +277,13 @@ async fn connection(
             let _ = timeout(LINGER, linger(&stream)).await;
         }
     } else if activity.is_unread() {
-        // What the client does not read is not to stay in the system's memory.
+        // Data that the client does not read must not stay in the system's memory.
         reset(&stream);
     }
     reason
 }
 
-/// Why HTTP has given a connection up.
+/// The reason why hyper gave up a connection.
 fn broken(error: &(dyn Error + 'static), activity: &Activity) -> HttpCloseReason {
     let is_late = |error: &hyper::Error| error.is_timeout();
     match error.downcast_ref::<hyper::Error>() {
@@ -366,7 +364,7 @@ async fn answer(
     Ok(response.map(|body| ResponseBody::new(body, end)))
 }
 
-/// The last resort: each part has closer bounds of its own, and better words.
+/// The response of last resort: each part has shorter time limits of its own, with better messages.
 fn overdue() -> Response<Body> {
     tracing::error!("a request took too long to answer");
     let mut response = Response::new(Body::empty());
@@ -377,7 +375,7 @@ fn overdue() -> Response<Body> {
     response
 }
 
-/// Drops what a client still sends, up to a limit or until it closes its side.
+/// Reads and drops what the client still sends, up to a limit or until it closes its side.
 async fn linger(stream: &TcpStream) -> std::io::Result<()> {
     let mut dropped = 0;
     let mut buffer = [0; 4_096];

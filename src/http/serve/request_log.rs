@@ -1,7 +1,7 @@
-//! What every request has, whichever part answers it: an id, a line in the log, a count, the headers
-//! common to all responses, and its problem document if there is one.
+//! What all requests of both parts have in common: an id, a line in the log, a counter, the headers of all responses,
+//! and the problem document if there is one.
 //!
-//! It is the outermost layer, so that what any layer below it answers passes through here.
+//! It is the outermost layer, so the responses of all other layers pass through it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,21 +26,21 @@ use crate::http::problem::Problem;
 
 /// The header that carries the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id taken over from a client, in characters.
+/// The longest id that is taken from a client, in characters.
 const MAX_ID_LEN: usize = 64;
 /// The size of an id made here, in bytes; it is written in hex.
 const MADE_ID_BYTES: usize = 12;
-/// How much of a path or a host goes to the log, in characters.
+/// How much of a path or a host is logged, in characters.
 const MAX_LOGGED: usize = 256;
 
-/// Which part is observed, and where it counts.
+/// The part that is observed, and its counter.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
     pub(crate) part: &'static str,
     pub(crate) requests: Family<HttpStatus, Counter>,
 }
 
-/// The id of a request, as it stands in the request's extensions.
+/// The id of a request, stored in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestId(Arc<str>);
 
@@ -49,7 +49,7 @@ impl RequestId {
         &self.0
     }
 
-    /// The client's own id where it has a sane one, else a random one.
+    /// The id that the client sent if it is a sane one, otherwise a random id.
     fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(REQUEST_ID).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -90,7 +90,7 @@ pub(crate) async fn observe(
 
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         *response.body_mut() = problem.body(id.as_str());
-        // A router below may have measured the response when it had no body yet.
+        // A router may have set the length when the response had no body yet.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     if head {
@@ -113,7 +113,7 @@ pub(crate) async fn observe(
     response
 }
 
-/// RFC 9110 §9.3.2: the answer to HEAD has the header section of GET, and no content.
+/// RFC 9110 §9.3.2: the response to HEAD has the headers of GET and no content.
 fn strip_body(response: &mut Response) {
     if let Some(len) = response.body().size_hint().exact()
         && !response.headers().contains_key(CONTENT_LENGTH)
@@ -123,8 +123,8 @@ fn strip_body(response: &mut Response) {
     *response.body_mut() = Body::empty();
 }
 
-/// One line of the access log, written when it is dropped: a request whose client went away before
-/// there was an answer has a line, too, but no status.
+/// One line of the access log, written when it is dropped. So a request whose client disconnected before the response
+/// has a line, too, without a status.
 struct AccessLine {
     part: &'static str,
     id: RequestId,
@@ -212,7 +212,7 @@ mod tests {
         assert_ne!(RequestId::made(), RequestId::made());
     }
 
-    /// What is logged, as JSON lines, while a request with a token and a query is answered.
+    /// The log of one request with a token and a query, as JSON lines.
     async fn logged() -> String {
         let log = Arc::new(Mutex::new(Vec::new()));
         let writer = {
@@ -225,8 +225,8 @@ mod tests {
             .with_writer(writer)
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        // The place in the code that logs goes unheard where another test makes it known at the same moment and
-        // nobody listens there.
+        // If another test, without a subscriber, registers the call site at the same moment, tracing may disable it
+        // here, too.
         for _ in 0..10 {
             Server::new().call(request()).await;
             if !log.lock().unwrap().is_empty() {

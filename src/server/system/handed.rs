@@ -1,13 +1,13 @@
 //! Sockets that the service manager has bound and hands over: the protocol of `sd_listen_fds(3)`.
 //!
-//! The manager binds port 53, so the server never needs a right to do it, and queries wait in the
-//! sockets while the server is restarted.
+//! The manager binds port 53, so the server does not need the privilege, and queries wait in the sockets while the
+//! server restarts.
 //!
-//! A socket belongs to the part of the server whose `listen` has its address; a name that is one of
-//! the parts' own (`FileDescriptorName=dns`, say) has to agree. A part gets all its sockets from the
-//! manager or none: with some of them, a forgotten line of a socket unit would be an address that is
-//! served until the day when the rights to bind it are gone. What fits nowhere fails the start, for
-//! somebody expects to be served there.
+//! A socket belongs to the part of the server that has its address in `listen`. If the socket has the name of a part
+//! (`FileDescriptorName=dns`, for example), the address must be one of that part. A part gets all its sockets from
+//! the manager, or none. Otherwise the server would bind an address that is missing in the socket unit by itself,
+//! which works only until it loses the privilege. A socket that fits no part fails the start, because clients would
+//! wait for answers there.
 
 use std::env;
 use std::io;
@@ -18,8 +18,7 @@ use socket2::SockRef;
 
 /// The first descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: usize = 3;
-/// The names of the parts. systemd calls sockets by their unit unless it is told otherwise, which is a
-/// name like any other.
+/// The names of the parts. By default systemd names sockets after their unit, which is none of these.
 const PART_NAMES: [&str; 4] = ["dns", "dns.tls", "admin", "redirect"];
 
 /// Why the sockets that were handed over cannot be used.
@@ -28,41 +27,40 @@ pub enum HandedError {
     /// Neither a UDP socket nor a TCP listener.
     #[error("{socket}: neither a UDP socket nor a TCP socket that listens (with Accept=no)")]
     Kind {
-        /// Which.
+        /// The socket.
         socket: String,
     },
-    /// The system says nothing about it.
+    /// The system reports no address or kind of the socket.
     #[error("{socket}: {source}")]
     System {
-        /// Which.
+        /// The socket.
         socket: String,
-        /// What it said instead.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A socket for two families: its IPv4 clients would look like IPv6 ones of one and the same
-    /// network.
+    /// A socket for both address families: all its IPv4 clients would look like clients of one IPv6 network.
     #[error("{socket}: it takes IPv4 as well; add BindIPv6Only=ipv6-only to its unit")]
     BothFamilies {
-        /// Which.
+        /// The socket.
         socket: String,
     },
     /// No part of the server listens there.
     #[error("{socket}: {nobody}")]
     NoPart {
-        /// Which.
+        /// The socket.
         socket: String,
-        /// Who does not listen there.
+        /// Which part does not listen there.
         nobody: String,
     },
-    /// UDP for a part that speaks TCP alone.
-    #[error("{socket}: [{part}] listens on TCP alone")]
+    /// A UDP socket for a part that uses TCP only.
+    #[error("{socket}: [{part}] listens on TCP only")]
     NoUdp {
-        /// Which.
+        /// The socket.
         socket: String,
         /// The section.
         part: &'static str,
     },
-    /// The part has some of its sockets, but not this one.
+    /// The part has some of its sockets, but this one is missing.
     #[error(
         "sockets for [{part}] were handed over, but none for {protocol} on {address}, where it is to \
          listen"
@@ -75,7 +73,7 @@ pub enum HandedError {
         /// The address.
         address: SocketAddr,
     },
-    /// More sockets for one address than are served.
+    /// More sockets for one address than the server uses.
     #[error("{number} {protocol} sockets for {address} were handed over, which are too many")]
     TooMany {
         /// How many there are.
@@ -90,11 +88,11 @@ pub enum HandedError {
 /// A part of the server that listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'c> {
-    /// What its sockets may be called, and its section in the configuration.
+    /// The name of its sockets, and of its section in the configuration.
     pub name: &'static str,
     /// Its addresses.
     pub listen: &'c [SocketAddr],
-    /// How many UDP sockets an address may have; zero if it speaks TCP alone.
+    /// How many UDP sockets an address may have; zero if the part uses TCP only.
     pub most_udp: usize,
 }
 
@@ -103,19 +101,19 @@ pub struct Part<'c> {
 pub struct Address {
     /// The address.
     pub local: SocketAddr,
-    /// The UDP sockets: none where the part speaks TCP alone, else at least one.
+    /// The UDP sockets: none if the part uses TCP only, otherwise at least one.
     pub udp: Vec<UdpSocket>,
     /// The TCP listener, which does not block.
     pub tcp: TcpListener,
 }
 
-/// The sockets that were handed over, and not yet taken.
+/// The sockets that were handed over and not yet taken.
 #[derive(Debug, Default)]
 pub struct Handed(Vec<Socket>);
 
 #[derive(Debug)]
 struct Socket {
-    /// How people are told which one it is.
+    /// The description for messages.
     shown: String,
     name: String,
     local: SocketAddr,
@@ -129,11 +127,11 @@ enum Kind {
 }
 
 impl Handed {
-    /// Those of the environment, if it has some for this process; it has none afterwards. To be called
-    /// by the only thread, since the environment is changed, and once: the sockets are ours then.
+    /// The sockets that the environment variables describe, if they are for this process. It removes the variables,
+    /// so call it once, and while the process has one thread.
     ///
     /// # Errors
-    /// [`HandedError`] names the first one that no server can use.
+    /// [`HandedError`] names the first socket that no server can use.
     pub fn from_env() -> Result<Self, HandedError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
@@ -145,17 +143,17 @@ impl Handed {
         sockets.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Takes the sockets of a part, in the order of its addresses; none if none is for it.
+    /// Takes the sockets of a part, in the order of its addresses; none if there are none for it.
     ///
     /// # Errors
-    /// [`HandedError`] if some are for it, but not those that it needs.
+    /// [`HandedError`] if there are some, but not those that the part needs.
     pub fn take(&mut self, part: Part<'_>) -> Result<Option<Vec<Address>>, HandedError> {
         let is_for = |socket: &mut Socket| socket.is_for(part);
         let mut sockets: Vec<Socket> = self.0.extract_if(.., is_for).collect();
         if sockets.is_empty() {
             return Ok(None);
         }
-        // Before what is missing: a wrong address is both.
+        // Checked before missing sockets: a wrong address is both.
         let is_stray = |socket: &&Socket| !part.listen.contains(&socket.local);
         if let Some(stray) = sockets.iter().find(is_stray) {
             return Err(HandedError::NoPart {
@@ -170,10 +168,10 @@ impl Handed {
         addresses.collect::<Result<_, _>>().map(Some)
     }
 
-    /// Sees to it that every socket has been taken.
+    /// Checks that all sockets were taken.
     ///
     /// # Errors
-    /// [`HandedError`] names one that has not.
+    /// [`HandedError`] names one that was not.
     pub fn finish(self) -> Result<(), HandedError> {
         match self.0.into_iter().next() {
             None => Ok(()),
@@ -186,7 +184,7 @@ impl Handed {
 }
 
 impl Socket {
-    /// The descriptor at this place, behind the first one.
+    /// Takes the descriptor at this index after the first one.
     fn take(fds: &mut ListenFd, place: usize, name: &str) -> Result<Self, HandedError> {
         let number = FIRST + place;
         let shown = match name {
@@ -232,7 +230,7 @@ impl Socket {
         })
     }
 
-    /// Whether it belongs to a part: by its name, if that is one of a part, else by its address.
+    /// Whether it belongs to a part: by its name if that is the name of a part, otherwise by its address.
     fn is_for(&self, part: Part<'_>) -> bool {
         match PART_NAMES.contains(&self.name.as_str()) {
             true => self.name == part.name,
@@ -242,7 +240,7 @@ impl Socket {
 }
 
 impl Address {
-    /// What a part has at one of its addresses.
+    /// The sockets of a part at one of its addresses.
     fn new(part: Part<'_>, local: SocketAddr, sockets: Vec<Socket>) -> Result<Self, HandedError> {
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         for Socket { shown, kind, .. } in sockets {
@@ -345,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_goes_by_its_address() {
+    fn a_socket_without_a_name_goes_to_the_part_with_its_address() {
         let admin = tcp("x", ANY.parse().unwrap());
         let redirect = tcp("", ANY.parse().unwrap());
         let listen = [[admin.local], [redirect.local]];
@@ -358,13 +356,13 @@ mod tests {
         handed.finish().unwrap();
     }
 
-    /// What is said of sockets that a part cannot take.
+    /// The error for sockets that a part cannot take.
     fn refused(sockets: Vec<Socket>, part: Part<'_>) -> String {
         Handed(sockets).take(part).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_name_of_another_part_goes_before_the_address() {
+    fn the_name_of_a_part_takes_precedence_over_the_address() {
         let socket = tcp("redirect", ANY.parse().unwrap());
         let (local, listen) = (socket.local, [socket.local]);
         let mut handed = Handed(vec![socket]);
@@ -378,10 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_to_be_right() {
+    fn each_address_needs_the_right_number_of_sockets() {
         let (handed, listen) = two();
         let said = refused(handed.0, part("dns", &listen, 0));
-        assert!(said.ends_with(": [dns] listens on TCP alone"), "{said}");
+        assert!(said.ends_with(": [dns] listens on TCP only"), "{said}");
 
         let (mut handed, listen) = two();
         handed.0.remove(0);
@@ -407,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_named() {
+    fn a_socket_that_no_part_takes_is_named() {
         let socket = udp("other");
         let local = socket.local;
         let said = Handed(vec![socket]).finish().unwrap_err().to_string();

@@ -1,9 +1,9 @@
-//! What the service manager is told: the protocol of `sd_notify(3)`.
+//! Messages to the service manager, by the protocol of `sd_notify(3)`.
 //!
-//! It has set `NOTIFY_SOCKET` if it wants to be told, and `WATCHDOG_USEC` if it wants to hear again and
-//! again that all is well. Without them nothing is sent. A manager that does not read is waited for
-//! only for a moment: answers matter more than what is told about them. (The crate sd-notify waits
-//! for ever, in the thread that calls it, and knows no abstract addresses.)
+//! The manager sets `NOTIFY_SOCKET` if it wants messages, and `WATCHDOG_USEC` if it wants regular signs of life.
+//! Without them nothing is sent. If the manager does not read, the server waits only for a moment, because answering
+//! queries is more important. (The crate sd-notify waits for ever in the calling thread, and does not support
+//! abstract addresses.)
 
 use std::ffi::OsString;
 use std::io;
@@ -21,16 +21,16 @@ use crate::base::environment;
 /// How long a service manager may take to accept a message.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The service manager, if there is one that wants to be told.
+/// The service manager, if there is one that wants messages.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceManager {
-    /// A path, or an abstract name behind `@`.
+    /// A path, or `@` and an abstract name.
     socket: Option<OsString>,
     watchdog: Option<Duration>,
 }
 
 impl ServiceManager {
-    /// The one of the environment.
+    /// The service manager that the environment variables describe.
     pub fn from_env() -> Self {
         let number = |name| environment::text(name).ok()??.parse::<u64>().ok();
         let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
@@ -41,20 +41,19 @@ impl ServiceManager {
         }
     }
 
-    /// How often it is to hear that all is well: twice in the time after which it would take the
-    /// server for dead.
+    /// How often to send a sign of life: half of the time after which the manager considers the server dead.
     pub fn beat(&self) -> Option<Duration> {
         self.socket.as_ref()?;
         let time = self.watchdog? / 2;
         Some(time.max(Duration::from_millis(1)))
     }
 
-    /// The server serves, after a start or a reload; `status` is a line for people.
+    /// Reports that the server serves, after a start or a reload. `status` is a line for people.
     pub async fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}\n")).await;
     }
 
-    /// Files are read again; [`ServiceManager::ready`] tells the end of it.
+    /// Reports that a reload begins; [`ServiceManager::ready`] reports its end.
     pub async fn reloading(&self) {
         match clock_gettime(ClockId::CLOCK_MONOTONIC) {
             Ok(now) => {
@@ -62,16 +61,16 @@ impl ServiceManager {
                 let message = format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n");
                 self.tell(&message).await;
             }
-            Err(error) => tracing::debug!(%error, "no time to tell the service manager"),
+            Err(error) => tracing::debug!(%error, "cannot read the clock for the service manager"),
         }
     }
 
-    /// The server finishes what was begun.
+    /// Reports that the server stops.
     pub async fn stopping(&self) {
         self.tell("STOPPING=1\n").await;
     }
 
-    /// All is well.
+    /// Sends a sign of life.
     pub async fn alive(&self) {
         self.tell("WATCHDOG=1\n").await;
     }
@@ -82,13 +81,15 @@ impl ServiceManager {
         };
         match timeout(PATIENCE, send(socket, message)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the service manager cannot be told"),
-            Err(_) => tracing::warn!("the service manager does not listen"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot send a message to the service manager")
+            }
+            Err(_) => tracing::warn!("the service manager does not read its messages"),
         }
     }
 }
 
-/// One message. The socket is made for each: the manager may have made itself a new one.
+/// Sends one message. Each has a new socket, because the manager may have replaced its own.
 async fn send(to: &OsString, message: &str) -> io::Result<()> {
     let address = match to.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,

@@ -1,12 +1,11 @@
-//! What the server asks of the system and of its service manager, beside files and sockets.
+//! The interface to the system and the service manager, except for files and sockets.
 //!
-//! * [`privileges`]: from root to an ordinary user, for good, once all sockets are bound.
+//! * [`privileges`]: the change from root to an ordinary user, for good, after all sockets are bound.
 //! * [`handed`]: sockets that the service manager has bound (`sd_listen_fds(3)`).
-//! * [`manager`]: what the service manager is told (`sd_notify(3)`).
+//! * [`manager`]: messages to the service manager (`sd_notify(3)`).
 //!
-//! Rights belong to a thread, as far as the kernel knows, and new threads take over those of the one
-//! that makes them. So what is given up here is given up while the process has one thread only: before
-//! the log has its thread, and before the runtime has its own.
+//! The kernel keeps privileges for each thread, and a new thread inherits those of its creator. So the process gives
+//! up its privileges while it has only one thread: before the threads of the log and of the runtime start.
 
 pub mod handed;
 pub mod manager;

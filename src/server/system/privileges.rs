@@ -1,19 +1,18 @@
-//! From root to an ordinary user, for good.
+//! The change from root to an ordinary user, for good.
 //!
-//! Only root may bind port 53, and nothing else that the server does needs root. So all sockets are
-//! bound first, then the user changes, and only then is a file read or made: what is written belongs
-//! to the user who will have to write to it again, and a zone file that this user may not read fails
-//! the start, rather than the first reload.
+//! Only root may bind port 53; the server needs root for nothing else. So the process binds all sockets first, then
+//! changes the user, and only then reads and creates files. Then the files belong to the user that has to write to
+//! them again, and a zone file that this user may not read fails the start instead of the first reload.
 //!
-//! The kernel keeps users, groups and capabilities for each thread. The C library changes users and
-//! groups in all threads (`nptl(7)`), which is why they are changed by nix, that calls it, and not by
-//! rustix, that does not; capabilities and `no_new_privs` nobody changes but in the thread itself. See
-//! the [module above](super) for what follows.
+//! The kernel keeps users, groups and capabilities for each thread. The C library changes users and groups in all
+//! threads (`nptl(7)`). So this module changes them by nix, which calls the C library, and not by rustix, which does
+//! not. Capabilities and `no_new_privs` always change in the calling thread only. See the [parent module](super) for
+//! the consequence.
 //!
-//! What is kept: the process cannot be read by others of the same user (`PR_SET_DUMPABLE` is cleared
-//! by the kernel when the user changes), since it holds the admin token. Turned down: `chroot`, which
-//! would take the zone files, the resolver's configuration and the certificate authorities out of
-//! reach; a service manager does the same by mounts, and better (see `zones/tinyns.service`).
+//! Other processes of the same user cannot read the memory of the server, which contains the admin token: the kernel
+//! clears `PR_SET_DUMPABLE` when the user changes, and the server leaves it so. `chroot` was not chosen: it would
+//! make the zone files, the resolver's configuration and the certificate authorities unreachable. A service manager
+//! does the same by mounts, and better (see `zones/tinyns.service`).
 
 use std::ffi::CString;
 use std::io;
@@ -25,7 +24,7 @@ use nix::unistd::{
 
 use crate::config::ProcessConfig;
 
-/// Why the server does not run as the user that it is to run as.
+/// Why the server cannot run as the configured user.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// There is no such user or group.
@@ -36,52 +35,54 @@ pub enum PrivilegeError {
         /// Its name.
         name: String,
     },
-    /// The numbers of a user are not known to the system, so there is no group of its own.
+    /// The user is a number without an entry on this system, so its group is not known.
     #[error("[process]: user {0} has no entry on this system, and so no group; add \"group\"")]
     NoGroup(Uid),
-    /// Only root may become somebody else.
+    /// Only root may change the user.
     #[error(
         "[process]: cannot become user {user} with group {group}: the server runs as user {uid} with \
          group {gid}, and only root may change that"
     )]
     NotRoot {
-        /// Whom to become.
+        /// The configured user.
         user: String,
-        /// With which group.
+        /// The configured group.
         group: Gid,
-        /// Who the server is.
+        /// The user of the process.
         uid: Uid,
-        /// Its group.
+        /// The group of the process.
         gid: Gid,
     },
-    /// The system refuses.
+    /// The system refused.
     #[error("[process]: cannot {step}: {source}")]
     Refused {
-        /// What was tried.
+        /// The step that failed.
         step: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The system did as it was told, and yet there is a way back.
-    #[error("root could be had back after its privileges were given up; this system is not safe")]
+    /// The system calls succeeded, but the process can become root again.
+    #[error(
+        "the process could become root again after it gave up root's privileges; this system is not safe"
+    )]
     WayBack,
 }
 
-/// As whom the server runs.
+/// The user that the server runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// As whoever has started it, who is not root.
+    /// The user that started it, which is not root.
     Starter,
-    /// As another user than root, who has started it.
+    /// Another user; root started it.
     Became {
         /// The user.
         uid: Uid,
         /// The user's group.
         gid: Gid,
     },
-    /// As root, since that is who has started it, and nobody has said who to become.
+    /// Root, because root started it and no user is configured.
     Root,
-    /// As root, as the configuration has it.
+    /// Root, because the configuration says so.
     RootAsTold,
 }
 
@@ -95,7 +96,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whom the server is to become; none where the configuration does not say.
+    /// The configured user and group; none if no user is configured.
     ///
     /// # Errors
     /// [`PrivilegeError`] if this system does not know the user or the group.
@@ -109,7 +110,7 @@ impl Account {
             (Some(user), _) => user,
             (None, Ok(uid)) => match User::from_uid(uid).map_err(refused("look up the user"))? {
                 Some(user) => user,
-                // A container, say, where nobody keeps a list of users.
+                // For example in a container without a list of users.
                 None => {
                     let gid = group.ok_or(PrivilegeError::NoGroup(uid))?;
                     let name = None;
@@ -125,26 +126,26 @@ impl Account {
         }))
     }
 
-    /// Becomes this user, with no way back.
+    /// Becomes this user, for good.
     fn assume(&self) -> Result<(), PrivilegeError> {
-        // While there is the right to: groups first, then the group, and the user last.
+        // The user last, because an ordinary user may not change the groups.
         let groups = match &self.name {
-            // Zone files may be for a group that the user is a member of.
+            // Zone files may be readable for another group that the user is a member of.
             Some(name) => CString::new(name.as_str())
                 .map_err(|_| unknown("user", name))
                 .map(|name| initgroups(&name, self.gid))?,
             None => setgroups(&[self.gid]),
         };
         groups.map_err(refused("give up the groups of root"))?;
-        // The saved identities, too: they are the way back.
+        // The saved identities, too: with them the process could become root again.
         let (uid, gid) = (self.uid, self.gid);
         setresgid(gid, gid, gid).map_err(refused("become the group"))?;
         setresuid(uid, uid, uid).map_err(refused("become the user"))?;
         self.check_way_back()
     }
 
-    /// Sees to it that nothing is left of root. A system call that did not do what it said would be a
-    /// fault of the kernel, or of a filter of system calls that feigns success; both have been seen.
+    /// Checks that nothing of root is left. A system call may report success without effect because of a bug of the
+    /// kernel or because of a system call filter; both have happened.
     fn check_way_back(&self) -> Result<(), PrivilegeError> {
         let users = getresuid().map_err(refused("ask who the user is"))?;
         let groups = getresgid().map_err(refused("ask who the group is"))?;
@@ -160,23 +161,22 @@ impl Account {
     }
 }
 
-/// Has the kernel grant no new rights to this process, whatever it may be made to execute. To be
-/// called by the only thread.
+/// Has the kernel grant no new privileges to this process, whatever program it executes. Call it while the process
+/// has one thread.
 ///
 /// # Errors
-/// What the system says; kernels before 3.5 do not know it.
+/// The error of the system; kernels before 3.5 do not know the call.
 pub fn forbid_new() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_no_new_privs()?;
     Ok(())
 }
 
-/// Becomes the user of the configuration, if there is one, and gives up whatever else a user who is
-/// not root may have been given, such as the right to bind port 53. To be called by the only thread,
-/// once all sockets are bound.
+/// Becomes the configured user, if there is one, and gives up all capabilities that an ordinary user may have, such
+/// as the right to bind port 53. Call it while the process has one thread, after all sockets are bound.
 ///
 /// # Errors
-/// [`PrivilegeError`]; whatever was given up by then is not had back.
+/// [`PrivilegeError`]. Privileges that were given up before the error do not come back.
 pub fn give_up(config: &ProcessConfig) -> Result<Identity, PrivilegeError> {
     let identity = match Account::find(config)? {
         None if geteuid().is_root() => return Ok(Identity::Root),
@@ -206,8 +206,8 @@ pub fn give_up(config: &ProcessConfig) -> Result<Identity, PrivilegeError> {
     Ok(identity)
 }
 
-/// Gives up all capabilities of this thread (`capabilities(7)`). A filter of system calls that forbids
-/// it is no obstacle where there are none.
+/// Gives up all capabilities of this thread (`capabilities(7)`). If there are none, it makes no system call that a
+/// filter might forbid.
 #[cfg(target_os = "linux")]
 fn give_up_capabilities() -> io::Result<()> {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
@@ -220,7 +220,7 @@ fn give_up_capabilities() -> io::Result<()> {
     if capabilities(None)? == none {
         return Ok(());
     }
-    // The ambient ones go with them.
+    // The kernel clears the ambient capabilities with them.
     set_capabilities(None, none)?;
     match capabilities(None)? == none {
         true => Ok(()),

@@ -1,6 +1,8 @@
-//! The admin API as its clients see it. Every reply is held to the OpenAPI document on the way.
+//! The admin API as its clients see it. Each reply is checked against the OpenAPI document.
 
 mod batch;
+mod conditions;
+mod lists;
 mod refusals;
 
 use std::collections::BTreeSet;
@@ -9,10 +11,8 @@ use std::sync::atomic::Ordering;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::base::clock::UnixTime;
 use crate::base::metrics::HttpStatus;
-use crate::http::testing::{Call, NOW, Server, contract, openapi};
-use crate::link::Version;
+use crate::http::testing::{Call, Reply, Server, contract, openapi};
 use crate::store::StoreError;
 
 const URL: &str = "https://example.net/";
@@ -50,11 +50,11 @@ async fn the_document_and_the_routes_agree() {
 }
 
 #[tokio::test]
-async fn the_document_bears_the_version_of_the_program() {
+async fn the_document_has_the_version_of_the_program() {
     let reply = Server::new().call(Call::get("/openapi.json")).await;
     assert_eq!(reply.json()["info"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(&reply.json(), openapi());
-    // Every reference leads somewhere.
+    // Every reference has a target.
     let text = reply.text();
     for reference in text.split("\"$ref\": \"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();
@@ -128,7 +128,7 @@ async fn the_same_url_is_the_same_link() {
 }
 
 #[tokio::test]
-async fn patches() {
+async fn a_patch_changes_only_the_members_that_it_has() {
     let server = Server::new();
     server
         .link(json!({"url": URL, "code": "x", "ttl": 5}))
@@ -152,112 +152,9 @@ async fn patches() {
     assert_eq!(read.json(), ends.json());
 }
 
-#[tokio::test]
-async fn conditions_on_reading() {
-    let server = Server::new();
-    server.link(json!({"url": URL, "code": "x"})).await;
-    let check = async |tags: &str, status: u16| {
-        let call = Call::get("/v1/links/x").header("if-none-match", tags);
-        let reply = server.call(call).await;
-        assert_eq!(reply.status, status, "{tags}");
-    };
-    check("\"1700000000000000\"", 304).await;
-    check("W/\"1700000000000000\"", 304).await;
-    check("\"1\", \"1700000000000000\"", 304).await;
-    check("*", 304).await;
-    check("\"1\"", 200).await;
-    check("1700000000000000", 400).await;
-    let absent = Call::get("/v1/links/y").header("if-none-match", "*");
-    assert_eq!(server.call(absent).await.status, 404);
-}
-
-#[tokio::test]
-async fn conditions_on_changing() {
-    let server = Server::new();
-    let now = "\"1700000000000000\"";
-    let check = async |tags: &str, status: u16| {
-        server.call(Call::delete("/v1/links/x")).await;
-        let version = Version(NOW.0 * 1_000_000);
-        server.link(json!({"url": URL, "code": "x"})).await;
-        // Put back to a version that is known, however often it was deleted.
-        let mut link = {
-            use crate::store::Store;
-            let name = crate::link::LinkName::parse("x.s.example.com").unwrap();
-            server.store.get(&name).await.unwrap().unwrap()
-        };
-        link.version = version;
-        server.store.put(link);
-        for (call, success) in [
-            (Call::patch("/v1/links/x").json(&json!({"ttl": 1})), 200),
-            (Call::delete("/v1/links/x"), 204),
-        ] {
-            let current = server.call(Call::get("/v1/links/x")).await;
-            let etag = current.header("etag").unwrap().to_owned();
-            let tags = tags.replace(now, &etag);
-            let reply = server.call(call.header("if-match", &tags)).await;
-            let expected = if status == 200 { success } else { status };
-            assert_eq!(reply.status, expected, "{tags}");
-            if status == 412 {
-                assert_eq!(reply.problem().0, "version-conflict");
-                assert_eq!(reply.header("etag"), Some(&*etag));
-                let after = server.call(Call::get("/v1/links/x")).await;
-                assert_eq!(after.json(), current.json());
-            }
-        }
-    };
-    check(now, 200).await;
-    check("*", 200).await;
-    check(&format!("\"1\", {now}"), 200).await;
-    check(&format!("W/\"1\", {now}"), 200).await;
-    check("\"1\"", 412).await;
-    check("\"1\", \"2\"", 412).await;
-    check("\"other\"", 412).await;
-    // RFC 9110 §13.1.1: the comparison is strong, and a weak tag never matches.
-    check(&format!("W/{now}"), 412).await;
-    check(&format!("W/{now}, \"1\""), 412).await;
-    check(&format!("W/{now}, W/\"1\""), 412).await;
-    check("1", 400).await;
-    check("\"1", 400).await;
-    for tags in ["\"1\"", "\"1\", \"2\"", "\"other\"", "*"] {
-        let absent = Call::delete("/v1/links/y").header("if-match", tags);
-        assert_eq!(server.call(absent).await.status, 404, "{tags}");
-    }
-}
-
 /// The detail of a problem.
-fn detail(reply: &crate::http::testing::Reply) -> String {
+fn detail(reply: &Reply) -> String {
     reply.json()["detail"].as_str().unwrap().to_owned()
-}
-
-#[tokio::test]
-async fn rfc_9110_13_1_1_the_reason_says_why_a_tag_does_not_match() {
-    let server = Server::new();
-    server.link(json!({"url": URL, "code": "x"})).await;
-    let current = server.call(Call::get("/v1/links/x")).await;
-    let now = current.header("etag").unwrap().to_owned();
-    let check = async |tags: &str, status: u16, expected: &[&str]| {
-        for call in [
-            Call::patch("/v1/links/x").json(&json!({"ttl": 1})),
-            Call::delete("/v1/links/x"),
-        ] {
-            let reply = server.call(call.header("if-match", tags)).await;
-            assert_eq!(reply.status, status, "{tags}");
-            assert_eq!(reply.problem().1.as_deref(), Some("If-Match"));
-            for part in expected {
-                assert!(detail(&reply).contains(part), "{part}: {}", detail(&reply));
-            }
-        }
-    };
-    let weak = format!("W/{now}");
-    let without = format!("send {now}, without W/");
-    check(&weak, 412, &[&weak, "never matches", &without]).await;
-    check(&format!("\"1\", {weak}"), 412, &[&weak, &without]).await;
-    let is_now = format!("its ETag is {now} now");
-    check("\"1\"", 412, &["x.s.example.com", &is_now]).await;
-    check("W/\"1\"", 412, &["x.s.example.com", &is_now]).await;
-    let bare = now.trim_matches('"');
-    check(bare, 400, &["If-Match", bare, "not in double quotes"]).await;
-    check(&format!("*, {now}"), 400, &["* stands alone"]).await;
 }
 
 #[tokio::test]
@@ -306,130 +203,7 @@ async fn problems_say_what_is_wrong_and_what_to_send() {
 }
 
 #[tokio::test]
-async fn the_list_goes_page_by_page() {
-    let server = Server::new();
-    for n in 0..25 {
-        let body = json!({"url": URL, "code": format!("c{n:02}")});
-        server.link(body).await;
-    }
-    let other = json!({"url": URL, "code": "other"});
-    server
-        .call(Call::post("/v1/links?zone=t.example.net").json(&other))
-        .await;
-    let mut found = Vec::new();
-    let mut next = "/v1/links?limit=10".to_owned();
-    let mut pages = 0;
-    loop {
-        let page = server.call(Call::get(&next)).await;
-        assert_eq!(page.status, 200);
-        let page = page.json();
-        let links = page["links"].as_array().unwrap().iter();
-        found.extend(links.map(|link| link["code"].as_str().unwrap().to_owned()));
-        pages += 1;
-        match page["next_cursor"].as_str() {
-            Some(cursor) => next = format!("/v1/links?limit=10&cursor={cursor}"),
-            None => break,
-        }
-    }
-    let expected: Vec<_> = (0..25).map(|n| format!("c{n:02}")).collect();
-    assert_eq!(found, expected);
-    assert_eq!(pages, 3);
-    let all = server.call(Call::get("/v1/links")).await.json();
-    assert_eq!(all["links"].as_array().unwrap().len(), 25);
-}
-
-#[tokio::test]
-async fn expired_links_are_neither_listed_nor_read() {
-    let server = Server::new();
-    let ends = json!({"url": URL, "code": "x", "expires_at": "2023-11-14T22:13:21Z"});
-    server.link(ends).await;
-    let count = async || {
-        let list = server.call(Call::get("/v1/links")).await.json();
-        list["links"].as_array().unwrap().len()
-    };
-    assert_eq!(count().await, 1);
-    server.clock.set(UnixTime(NOW.0 + 1));
-    assert_eq!(count().await, 0);
-    assert_eq!(server.call(Call::get("/v1/links/x")).await.status, 404);
-    assert_eq!(server.call(Call::delete("/v1/links/x")).await.status, 404);
-}
-
-#[tokio::test]
-async fn queries_are_read_strictly() {
-    let server = Server::new();
-    let check = async |query: &str, status: u16, field: Option<&str>| {
-        let reply = server.call(Call::get(&format!("/v1/links?{query}"))).await;
-        assert_eq!(reply.status, status, "{query}");
-        if status != 200 {
-            assert_eq!(reply.problem().1.as_deref(), field, "{query}");
-        }
-    };
-    check("", 200, None).await;
-    check("limit=1", 200, None).await;
-    check("limit=1000", 200, None).await;
-    check("zone=S.example.com.", 200, None).await;
-    check("zone=t.example.net", 200, None).await;
-    for limit in [
-        "0",
-        "1001",
-        "-1",
-        "+1",
-        "x",
-        "",
-        "1.0",
-        "99999999999999999999",
-    ] {
-        check(&format!("limit={limit}"), 400, Some("limit")).await;
-    }
-    let elsewhere = crate::access::token::hex(b"x.t.example.net");
-    for cursor in ["", "x", "abc", "ff", "C3A9", &elsewhere] {
-        check(&format!("cursor={cursor}"), 400, Some("cursor")).await;
-    }
-    check("limit=1&limit=2", 400, Some("limit")).await;
-    check(
-        "zone=s.example.com&limit=1&zone=s.example.com",
-        400,
-        Some("zone"),
-    )
-    .await;
-    check("limt=1", 400, None).await;
-    for zone in ["example.org", "", "x.s.example.com", "..", "%FF"] {
-        check(&format!("zone={zone}"), 404, Some("zone")).await;
-    }
-    let one = Call::get("/v1/links/x?limit=1");
-    assert_eq!(server.call(one).await.status, 400);
-}
-
-#[tokio::test]
-async fn each_zone_has_its_own_links() {
-    let server = Server::new();
-    let body = json!({"url": URL, "code": "x"});
-    let call = Call::post("/v1/links?zone=T.example.net.").json(&body);
-    let made = server.call(call).await;
-    assert_eq!(made.status, 201);
-    let location = made.header("location").unwrap().to_owned();
-    assert_eq!(location, "/v1/links/x?zone=t.example.net");
-    assert_eq!(server.call(Call::get(&location)).await.json(), made.json());
-    assert_eq!(made.json()["name"], "x.t.example.net");
-    assert_eq!(server.call(Call::get("/v1/links/x")).await.status, 404);
-}
-
-#[tokio::test]
-async fn the_zones_are_told_in_order() {
-    let server = Server::new();
-    let reply = server.call(Call::get("/v1/zones")).await;
-    assert_eq!(reply.status, 200);
-    let expected = json!({"zones": [{"origin": "s.example.com"}, {"origin": "t.example.net"}]});
-    assert_eq!(reply.json(), expected);
-    // The first is that of calls that name none.
-    let link = server.link(json!({"url": URL, "code": "x"})).await;
-    assert_eq!(link["name"], "x.s.example.com");
-    let refused = server.call(Call::get("/v1/zones?zone=s.example.com")).await;
-    assert_eq!(refused.status, 400);
-}
-
-#[tokio::test]
-async fn codes_that_cannot_be() {
+async fn a_code_that_is_not_valid_is_not_found() {
     let server = Server::new();
     for code in [
         "a_b",
@@ -526,7 +300,7 @@ async fn health_and_readiness() {
     check("not ready", false, false, &["shutting down"]).await;
     server.draining.store(false, Ordering::Relaxed);
 
-    // The table throttles: what memory holds is answered, and nobody should restart this server.
+    // While the table throttles, links in memory are still answered, so nobody should restart this server.
     let throttles = || StoreError::Throttled("the table tinyUrl".into());
     server.store.fail(Some(throttles));
     check("degraded", true, false, &["the link store throttles"]).await;
@@ -534,7 +308,7 @@ async fn health_and_readiness() {
     let refused = server.call(Call::post("/v1/links").json(&new)).await;
     assert_eq!(refused.problem().0, "store-throttled");
     server.store.fail(None);
-    // It can be read again, but the last change has failed.
+    // Reads work again, but the last change failed.
     check("degraded", true, false, &["the link store throttles"]).await;
     server.call(Call::post("/v1/links").json(&new)).await;
     check("ready", true, true, &[]).await;
@@ -573,7 +347,7 @@ async fn request_ids_are_echoed() {
 }
 
 #[tokio::test]
-async fn head_is_get_without_its_body() {
+async fn head_has_the_headers_of_get_and_no_body() {
     let server = Server::new();
     server.link(json!({"url": URL, "code": "x"})).await;
     for path in [

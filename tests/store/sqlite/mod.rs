@@ -1,9 +1,10 @@
-//! The SQLite store: the battery, the file in every bad state, locks, and kill -9.
+//! The SQLite store: its contract, its queue, its rows.
+
+mod files;
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tinyns::base::clock::Clock;
 use tinyns::store::watch::VALID_FOR;
-use tinyns::store::{NameSink, OpenError, SqliteStore};
+use tinyns::store::{NameSink, SqliteStore};
 
 use super::*;
 
@@ -47,15 +48,6 @@ impl Backend for Place {
 
 store_battery!(Place::new());
 
-/// Opening must fail; gives why, and checks that the message is one line that names the file.
-fn refused(path: &Path) -> OpenError {
-    let error = SqliteStore::open(path, Clock::default()).unwrap_err();
-    let message = error.to_string();
-    assert!(message.contains(path.to_str().unwrap()), "{message}");
-    assert_eq!(message.lines().count(), 1, "{message}");
-    error
-}
-
 #[tokio::test]
 async fn lists_are_in_order_of_codes() {
     let place = Place::new();
@@ -65,202 +57,6 @@ async fn lists_are_in_order_of_codes() {
     }
     let listed = codes(&list_all(&store, ZONE, 3).await);
     assert_eq!(listed, ["0", "9z", "a", "a-b", "ab", "b", "z"]);
-}
-
-#[tokio::test]
-async fn missing_directories_are_made_for_this_user_alone() {
-    let place = Place::new();
-    let path = place.0.path().join("a/b/links.sqlite");
-    let store = SqliteStore::open(&path, Clock::default()).unwrap();
-    make(&store, new("a", "1"), NOW).await;
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode(&path) & 0o077, 0, "{:o}", mode(&path));
-    for dir in path.ancestors().skip(1).take(2) {
-        assert_eq!(mode(dir) & 0o077, 0, "{dir:?} {:o}", mode(dir));
-    }
-}
-
-#[tokio::test]
-async fn a_second_opener_is_told_that_the_file_is_locked() {
-    let place = Place::new();
-    let store = place.store();
-    assert!(matches!(refused(&place.path()), OpenError::Locked { .. }));
-    // Another way to the same file does not lead around the lock.
-    let link = place.0.path().join("alias.sqlite");
-    symlink(place.path(), &link).unwrap();
-    assert!(matches!(refused(&link), OpenError::Locked { .. }));
-    // The one who has it is not disturbed.
-    make(&store, new("a", "1"), NOW).await;
-    store.close().await;
-    let store = SqliteStore::open(&link, Clock::default()).unwrap();
-    assert!(store.get(&name("a")).await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn a_file_in_another_programs_transaction_is_locked() {
-    let place = Place::new();
-    let foreign = place.foreign();
-    foreign.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    assert!(matches!(refused(&place.path()), OpenError::Locked { .. }));
-    foreign.execute_batch("ROLLBACK").unwrap();
-    place.store().ping().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_newer_schema_is_refused_and_left_alone() {
-    let place = Place::new();
-    place.store().close().await;
-    place
-        .foreign()
-        .execute_batch("PRAGMA user_version = 99")
-        .unwrap();
-    let before = fs::read(place.path()).unwrap();
-    match refused(&place.path()) {
-        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 2)),
-        other => panic!("{other}"),
-    }
-    assert_eq!(fs::read(place.path()).unwrap(), before);
-}
-
-#[test]
-fn files_of_other_programs_are_refused_and_left_alone() {
-    let check = |sql: &str, reason: &str| {
-        let place = Place::new();
-        place.foreign().execute_batch(sql).unwrap();
-        let before = fs::read(place.path()).unwrap();
-        let error = refused(&place.path());
-        assert!(
-            matches!(error, OpenError::ForeignDatabase { .. }),
-            "{error}"
-        );
-        assert!(error.to_string().contains(reason), "{error}");
-        assert_eq!(fs::read(place.path()).unwrap(), before, "{sql}");
-    };
-    check("CREATE TABLE music (title)", "tables");
-    check("PRAGMA application_id = 252006674", "0x0f055112");
-    check("PRAGMA user_version = 3", "user_version is 3");
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_sound_store_is_refused_and_left_alone() {
-    let place = Place::new();
-    let store = place.store();
-    for i in 0..200 {
-        make(&store, new(&format!("c{i}"), "1"), NOW).await;
-    }
-    store.close().await;
-    let sound = fs::read(place.path()).unwrap();
-
-    let check = |content: &[u8]| {
-        fs::write(place.path(), content).unwrap();
-        let error = refused(&place.path());
-        assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
-        assert_eq!(fs::read(place.path()).unwrap(), content, "{error}");
-    };
-    check(b"short");
-    check(&b"These are not links. ".repeat(1_000));
-    for cut in [50, 200, 4_096, 5_000, sound.len() - 4_096, sound.len() - 1] {
-        check(&sound[..cut]);
-    }
-    let mut wrong_magic = sound.clone();
-    wrong_magic[0] = b's';
-    check(&wrong_magic);
-
-    fs::write(place.path(), &sound).unwrap();
-    place.foreign().execute_batch("DROP TABLE meta").unwrap();
-    let error = refused(&place.path());
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains("no such table"), "{error}");
-}
-
-#[test]
-fn what_is_in_the_way_is_named() {
-    let place = Place::new();
-    let check = |path: &Path, reason: &str| {
-        let error = refused(path);
-        assert!(matches!(error, OpenError::Io { .. }), "{error}");
-        assert!(error.to_string().contains(reason), "{error}");
-    };
-    check(place.0.path(), "is a directory");
-    let file = place.0.path().join("file");
-    fs::write(&file, "").unwrap();
-    check(&file.join("links.sqlite"), "ot a directory");
-    check(&file.join("sub/links.sqlite"), "ot a directory");
-    let dangling = place.0.path().join("dangling");
-    symlink(place.0.path().join("nowhere"), &dangling).unwrap();
-    check(&dangling, "No such file");
-    check(Path::new("/dev/null"), "not a regular file");
-}
-
-/// The kernel lets not even the superuser, as whom tests often run, make anything in sysfs.
-#[test]
-#[cfg(target_os = "linux")]
-fn a_place_where_nothing_can_be_made_is_read_only() {
-    let error = refused(Path::new("/sys/kernel/tinyns/links.sqlite"));
-    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
-    let error = refused(Path::new("/sys/kernel/links.sqlite"));
-    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn missing_permission_is_read_only() {
-    let place = Place::new();
-    place.store().close().await;
-    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    allow(&place.path(), 0o444).unwrap();
-    let superuser = OpenOptions::new().write(true).open(place.path()).is_ok();
-    let check = || match SqliteStore::open(&place.path(), Clock::default()) {
-        Err(OpenError::ReadOnly { .. }) => assert!(!superuser),
-        // Permission bits do not bind the superuser.
-        Ok(_) => assert!(superuser),
-        Err(error) => panic!("{error}"),
-    };
-    check();
-    allow(&place.path(), 0o600).unwrap();
-    fs::remove_file(place.0.path().join("links.sqlite.lock")).unwrap();
-    allow(place.0.path(), 0o555).unwrap();
-    check();
-    allow(place.0.path(), 0o755).unwrap();
-    place.store().ping().await.unwrap();
-}
-
-#[tokio::test]
-async fn the_file_can_be_read_by_others_while_it_is_open() {
-    let place = Place::new();
-    let store = place.store();
-    make(&store, new("a", "1"), NOW).await;
-    let url: String = place
-        .foreign()
-        .query_row("SELECT url FROM link WHERE code = 'a'", [], |r| r.get(0))
-        .unwrap();
-    assert_eq!(url, "https://example.net/1");
-}
-
-#[tokio::test]
-async fn a_writer_from_outside_makes_writes_fail_and_reads_go_on() {
-    let place = Place::new();
-    let store = place.store();
-    let link = make(&store, new("a", "1"), NOW).await;
-    let foreign = place.foreign();
-    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
-
-    let begun = Instant::now();
-    let write = store.create(new("b", "1"), NOW);
-    let read = async {
-        check_get(&store, "a", Some(&link)).await;
-        begun.elapsed()
-    };
-    let (write, read_took) = tokio::join!(write, read);
-    // It has done nothing, and says so.
-    let StoreError::Refused(reason) = write.unwrap_err() else {
-        panic!("not refused");
-    };
-    assert_eq!(reason, "database is locked");
-    assert!(begun.elapsed() < Duration::from_secs(8), "it hung");
-    assert!(read_took < Duration::from_secs(1), "reads waited too");
-
-    foreign.execute_batch("ROLLBACK").unwrap();
-    make(&store, new("b", "1"), NOW).await;
 }
 
 #[tokio::test]
@@ -389,6 +185,7 @@ async fn a_bad_row_is_told_by_its_name_and_does_not_hide_the_others() {
 
 /// Tells the child process of the kill test which store to write to.
 const KILL_TEST_STORE: &str = "TINYNS_KILL_TEST_STORE";
+
 /// Tells it how to begin its codes.
 const KILL_TEST_ROUND: &str = "TINYNS_KILL_TEST_ROUND";
 

@@ -1,5 +1,6 @@
-//! DNS over TLS (RFC 7858, RFC 8310) and padding (RFC 7830, RFC 8467): kdig, openssl, unbound, and a client
-//! that sends what it likes.
+//! DNS over TLS: kdig, openssl and unbound as clients, and one of our own.
+
+mod certificates;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -12,7 +13,6 @@ use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::serialize::binary::BinEncodable;
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_rustls::rustls::crypto::ring;
@@ -22,16 +22,17 @@ use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
 };
 
-use crate::harness::{
-    PATIENCE, Server, Setup, eventually, output, parse, plain_query, query, run, tinyns,
-};
+use crate::harness::{PATIENCE, Server, Setup, eventually, output, parse, plain_query, query, run};
 use crate::redis::make_certificates;
 use crate::resolver::Unbound;
 
 const STATIC: &str = "ns1.s.example.com.";
+
 const HOSTNAME: &str = "ns1.s.example.com";
+
 /// The option of RFC 7830, by which a query asks for a padded reply.
 const PADDING: u16 = 12;
+
 /// RFC 8467 §4.1.
 const BLOCK: usize = 468;
 
@@ -468,120 +469,6 @@ fn rfc7858_3_1_the_port_is_for_tls_alone() {
     let text = secure.server.log().text();
     let told = |line: &&str| line.contains("handshake") && !line.contains("\"DEBUG\"");
     assert_eq!(text.lines().find(told), None, "a client writes no log");
-}
-
-#[test]
-fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
-    let secure = Secure::start();
-    let (server, old_trust) = (&secure.server, secure.trust());
-    let mut old = secure.connect();
-    old.is_served();
-    let reloads = |outcome| {
-        let labels = [("outcome", outcome)];
-        server.metric("tinyns_dns_tls_reloads_total", &labels)
-    };
-    let reload = |outcome, number| {
-        server.signal(Signal::SIGHUP);
-        eventually("it is reloaded", PATIENCE, || reloads(outcome) == number);
-    };
-    // The same again: sessions go on.
-    secure.connect_as(&old_trust).is_served();
-    reload("Success", 1.0);
-    server.log().wait_for("certificate reloaded: unchanged");
-    secure.connect_as(&old_trust).is_served();
-    assert_eq!(secure.handshakes("Resumed"), 1.0);
-    // A certificate without its key.
-    let key = secure.file("server.key");
-    let old_key = std::fs::read(&key).unwrap();
-    make_certificates(secure.dir.path());
-    let new_key = std::fs::read(&key).unwrap();
-    std::fs::write(&key, &old_key).unwrap();
-    reload("Failure", 1.0);
-    let line = server
-        .log()
-        .wait_for("not the key of the first certificate");
-    assert!(line.contains("server.key"), "{line}");
-    server.log().wait_for("the old one serves on");
-    secure.connect_as(&old_trust).is_served();
-    // And with it. Who has trusted the old one is not served by a session of that time.
-    std::fs::write(&key, &new_key).unwrap();
-    reload("Success", 2.0);
-    secure.connect().is_served();
-    let mut stale = secure.connect_as(&old_trust);
-    assert!(
-        stale
-            .0
-            .write_all(b"\0")
-            .and_then(|()| stale.0.flush())
-            .is_err()
-    );
-    old.is_served();
-}
-
-#[test]
-fn a_bad_certificate_is_told_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    make_certificates(dir.path());
-    let path = |name: &str| dir.path().join(name);
-    let zone = path("zone");
-    std::fs::write(&zone, crate::harness::ZONE).unwrap();
-    let config = path("tinyns.toml");
-    let text = format!(
-        "[dns]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = []\ntoken_file = \"{dir}/token\"\n\
-         [redirect]\nlisten = []\n[store]\npath = \"{dir}/links\"\n[[zone]]\n\
-         origin = \"s.example.com\"\nfile = \"{zone}\"\nredirect_host = \"r\"\n{tls}",
-        dir = dir.path().display(),
-        zone = zone.display(),
-        tls = section(dir.path()),
-    );
-    std::fs::write(&config, text).unwrap();
-    let said = |command: &str| {
-        let mut program = tinyns();
-        let output = program
-            .arg(command)
-            .arg("--config")
-            .arg(&config)
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(said).unwrap())
-    };
-    let (is_good, text) = said("check");
-    assert!(is_good && text.contains("ok: DNS over TLS: "), "{text}");
-    let good = std::fs::read(path("server.pem")).unwrap();
-    let der = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let cut = &good[..good.len() / 2];
-    let key = std::fs::read(path("server.key")).unwrap();
-    for (bytes, reason) in [
-        (None, "No such file"),
-        (
-            Some(&b"nothing\n"[..]),
-            "server.pem: there is no certificate in it",
-        ),
-        (
-            Some(der),
-            "server.pem: invalid peer certificate: BadEncoding",
-        ),
-        (Some(cut), "server.pem: not PEM: "),
-        (Some(&key), "server.pem: there is no certificate in it"),
-    ] {
-        match bytes {
-            None => std::fs::remove_file(path("server.pem")).unwrap(),
-            Some(bytes) => std::fs::write(path("server.pem"), bytes).unwrap(),
-        }
-        for command in ["check", "serve"] {
-            let (is_good, text) = said(command);
-            assert!(!is_good && text.contains(reason), "{command}: {text}");
-            assert!(text.contains("server.pem"), "{command}: {text}");
-        }
-    }
-    std::fs::write(path("server.pem"), &good).unwrap();
-    std::fs::write(path("server.key"), &good).unwrap();
-    let (is_good, text) = said("check");
-    assert!(
-        !is_good && text.contains("server.key: there is no private key"),
-        "{text}"
-    );
 }
 
 #[test]

@@ -30,24 +30,18 @@ const MIN_READ: usize = 50;
 /// The records that every zone has.
 const HEAD: &str = "$TTL 300\n@ SOA ns.example.net. host.example.net. 1 3600 600 604800 60\n\
                     @ NS ns.example.net.\n";
-const TYPES: &str = include_str!("differential/types.zone");
+const TYPES: &str = include_str!("types.zone");
 const TYPES_ORIGIN: &str = "types.test";
 
 fn zones() -> Vec<Zone<'static>> {
     let files = [
-        (
-            "wildcards.test",
-            include_str!("differential/wildcards.zone"),
-        ),
-        (
-            "delegations.test",
-            include_str!("differential/delegations.zone"),
-        ),
-        ("aliases.test", include_str!("differential/aliases.zone")),
-        ("apex.test", include_str!("differential/apex.zone")),
-        ("parent.test", include_str!("differential/parent.zone")),
-        ("child.parent.test", include_str!("differential/child.zone")),
-        ("text.test", include_str!("differential/text.zone")),
+        ("wildcards.test", include_str!("wildcards.zone")),
+        ("delegations.test", include_str!("delegations.zone")),
+        ("aliases.test", include_str!("aliases.zone")),
+        ("apex.test", include_str!("apex.zone")),
+        ("parent.test", include_str!("parent.zone")),
+        ("child.parent.test", include_str!("child.zone")),
+        ("text.test", include_str!("text.zone")),
     ];
     let files = files
         .into_iter()

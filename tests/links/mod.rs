@@ -1,4 +1,7 @@
-//! The admin API and the redirect host over the wire, together with what DNS then says.
+//! The admin API and the redirect host over the wire, and many clients at once.
+
+mod metrics;
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -7,11 +10,10 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use hickory_proto::serialize::binary::BinEncodable;
 use serde_json::{Value, json};
 
 use crate::dynamo::{self, Emulator, s};
-use crate::harness::{PATIENCE, Server, Setup, eventually, http, query, unhurried};
+use crate::harness::{Server, Setup, http, unhurried};
 
 /// What was accepted once, or what another program has written, is no damage.
 #[test]
@@ -41,6 +43,7 @@ const COLLIDING: [&str; 2] = [
     "https://example.net/c/684628",
     "https://example.net/c/2200340",
 ];
+
 const COLLIDING_CODE: &str = "4jd0wiol";
 
 fn txt(server: &Server, link: &Value) -> String {
@@ -94,194 +97,6 @@ fn register_resolve_change_delete() {
     let name = format!("{}.", link["name"].as_str().unwrap());
     let reply = server.ask(&name, RecordType::TXT);
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
-}
-
-#[test]
-fn what_is_refused_and_why() {
-    let server = Server::start();
-    let stored = server.add_with(&json!({"url": "https://example.net/kept", "code": "taken"}));
-    let long = format!("https://example.net/{}", "x".repeat(2_048));
-    let code64 = "a".repeat(64);
-    for (body, status, reason) in [
-        (json!({"url": "javascript:alert(1)"}), 422, "javascript"),
-        (json!({"url": "ftp://example.net/"}), 422, "ftp"),
-        (json!({"url": "https://"}), 422, "no host"),
-        (
-            json!({"url": "https://user@example.net/"}),
-            422,
-            "user info",
-        ),
-        (json!({"url": long}), 422, "2048"),
-        (json!({"url": "http://.example.com/"}), 422, "empty label"),
-        (json!({"url": "http://example..com/"}), 422, "empty label"),
-        (
-            json!({"url": format!("http://{code64}.example/")}),
-            422,
-            "of 64 bytes; a label in DNS has at most 63",
-        ),
-        (
-            json!({"url": format!("http://{}a.example/", "a.".repeat(123))}),
-            422,
-            "the host has 255 bytes; a name in DNS has at most 253",
-        ),
-        (
-            json!({"url": "http://exam ple.com/"}),
-            422,
-            "the character ' '",
-        ),
-        (
-            json!({"url": "example.com/path"}),
-            422,
-            "no scheme: it has to begin with https:// or http://, as in https://example.com/path",
-        ),
-        (
-            json!({"url": "https://x.s.example.com/"}),
-            422,
-            "zone served here",
-        ),
-        (
-            json!({"url": "https://S.EXAMPLE.COM./"}),
-            422,
-            "zone served here",
-        ),
-        (
-            json!({"url": "https://example.net/\r\nSet-Cookie: a=b"}),
-            422,
-            "control character",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "a.b"}),
-            422,
-            "'.'",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "a_b"}),
-            422,
-            "'_'",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": code64}),
-            422,
-            "63",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "-a"}),
-            422,
-            "hyphen",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "www"}),
-            422,
-            "name of the zone",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "NS1"}),
-            422,
-            "name of the zone",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "r"}),
-            422,
-            "name of the zone",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "deep"}),
-            422,
-            "name of the zone",
-        ),
-        (
-            json!({"url": "https://example.net/", "expires_at": "2001-01-01T00:00:00Z"}),
-            422,
-            "future",
-        ),
-        (
-            json!({"url": "https://example.net/", "ttl": 604_801}),
-            422,
-            "ttl",
-        ),
-        (
-            json!({"url": "https://example.net/", "code": "taken"}),
-            409,
-            "taken",
-        ),
-        (
-            json!({"url": "https://example.net/", "colour": "red"}),
-            400,
-            "colour",
-        ),
-        (json!({"url": 7}), 400, "url"),
-        (json!(["https://example.net/"]), 400, ""),
-    ] {
-        let reply = server.api("POST", "/v1/links", Some(&body));
-        assert_eq!(reply.status, status, "{body} {reply:?}");
-        assert_eq!(
-            reply.header("content-type"),
-            Some("application/problem+json")
-        );
-        let problem = reply.json();
-        assert_eq!(problem["status"], status);
-        let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(reason), "{body}: {detail}");
-    }
-    let raw = |kind, body: &[u8]| {
-        server
-            .api_raw("POST", "/v1/links", &[], Some((kind, body.to_vec())))
-            .status
-    };
-    assert_eq!(raw("application/json", b"{\"url\":"), 400);
-    assert_eq!(raw("text/plain", b"https://example.net/"), 415);
-    assert_eq!(raw("application/json", &vec![b' '; 1 << 20]), 413);
-    // Nothing of all that has touched what was there.
-    assert_eq!(server.api("GET", "/v1/links/taken", None).json(), stored);
-    assert_eq!(
-        server.api("GET", "/v1/links", None).json()["links"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-}
-
-#[test]
-fn no_token_no_hint() {
-    let server = Server::start();
-    let url = format!("http://{}/v1/links", server.admin);
-    let body = || {
-        Some((
-            "application/json",
-            br#"{"url":"https://example.net/"}"#.to_vec(),
-        ))
-    };
-    let mut bodies = Vec::new();
-    for authorization in [
-        None,
-        Some("Bearer wrong"),
-        Some("Bearer"),
-        Some("Basic dGVzdDp0ZXN0"),
-        Some("Bearer test-token-0123456789abcde"),
-        Some("Bearer test-token-0123456789abcdeff"),
-        Some(""),
-    ] {
-        let headers: Vec<_> = authorization
-            .iter()
-            .map(|a| ("authorization", *a))
-            .collect();
-        let reply = http("POST", &url, &headers, body());
-        assert_eq!(reply.status, 401, "{authorization:?}");
-        assert!(reply.header("www-authenticate").is_some());
-        let mut problem = reply.json();
-        problem.as_object_mut().unwrap().remove("request_id");
-        bodies.push(problem);
-    }
-    assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(
-        server.api("GET", "/v1/links", None).json()["links"],
-        json!([])
-    );
-    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
-        let open = http("GET", &format!("http://{}{path}", server.admin), &[], None);
-        assert_eq!(open.status, 200, "{path}");
-    }
 }
 
 #[test]
@@ -463,108 +278,6 @@ fn redirect_host() {
     });
     std::thread::sleep(Duration::from_millis(2_100));
     assert_eq!(get("GET", &soon, "/").status, 410);
-}
-
-#[test]
-fn metrics_count() {
-    let server = Server::start();
-    server.ask("nosuch.s.example.com.", RecordType::A);
-    server.ask("s.example.com.", RecordType::SOA);
-    let text = http(
-        "GET",
-        &format!("http://{}/metrics", server.admin),
-        &[],
-        None,
-    )
-    .body;
-    for line in [
-        "tinyns_dns_responses_total{transport=\"Udp\",rcode=\"3\"} 1",
-        "tinyns_dns_responses_total{transport=\"Udp\",rcode=\"0\"} 1",
-    ] {
-        assert!(text.contains(line), "{text}");
-    }
-    assert!(text.ends_with("# EOF\n"));
-    assert_eq!(text.matches("# EOF").count(), 1);
-}
-
-/// Of every reply it is told how long it took: of those that are sent at once, and of those that wait for the store.
-#[test]
-fn every_reply_is_timed() {
-    let server = Setup::new().section("[cache]\nfilter = false\n").start();
-    for number in 0..5 {
-        server.ask(&format!("x{number}.s.example.com."), RecordType::A);
-        server.ask("s.example.com.", RecordType::SOA);
-        let tcp = query("s.example.com.", RecordType::SOA);
-        server.tcp(&tcp.to_bytes().unwrap());
-    }
-    let tcp = query("fresh.s.example.com.", RecordType::TXT);
-    server.tcp(&tcp.to_bytes().unwrap());
-    for (transport, replies) in [("Udp", 10.0), ("Tcp", 6.0), ("Tls", 0.0)] {
-        let labels = [("transport", transport)];
-        let metric =
-            |end: &str| server.metric(&format!("tinyns_dns_response_seconds_{end}"), &labels);
-        eventually(transport, PATIENCE, || metric("count") == replies);
-        let last = [("transport", transport), ("le", "+Inf")];
-        let all = server.metric("tinyns_dns_response_seconds_bucket", &last);
-        assert_eq!(all, replies, "{transport}");
-        let seconds = metric("sum");
-        assert_eq!(seconds > 0.0, replies > 0.0, "{transport}: {seconds}");
-        assert!(
-            seconds < PATIENCE.as_secs_f64() * 16.0,
-            "{transport}: {seconds}"
-        );
-    }
-}
-
-/// The names are those of Prometheus's own client libraries, without a prefix.
-#[test]
-fn what_the_process_takes_is_told() {
-    let server = Server::start();
-    let read = || {
-        let text = http(
-            "GET",
-            &format!("http://{}/metrics", server.admin),
-            &[],
-            None,
-        )
-        .body;
-        let figure = |name: &str| -> f64 {
-            let lines = text.lines();
-            let found = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            let all: Vec<f64> = found.map(|value| value.parse().unwrap()).collect();
-            assert_eq!(all.len(), 1, "{name}: {text}");
-            all[0]
-        };
-        [
-            "process_cpu_seconds_total",
-            "process_resident_memory_bytes",
-            "process_virtual_memory_bytes",
-            "process_threads",
-            "process_open_fds",
-            "process_max_fds",
-            "process_start_time_seconds",
-        ]
-        .map(figure)
-    };
-    let [cpu, resident, virtual_memory, threads, open, max, started] = read();
-    let told = server.resident() as f64;
-    assert!(
-        resident > told / 4.0 && resident < told * 4.0,
-        "{resident}, not {told}"
-    );
-    assert!(virtual_memory >= resident && threads >= 3.0);
-    let fds = std::fs::read_dir(format!("/proc/{}/fd", server.pid()))
-        .unwrap()
-        .count();
-    assert!((open - fds as f64).abs() < 16.0, "{open}, not {fds}");
-    assert!(max >= open);
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let age = now.as_secs_f64() - started;
-    assert!((-1.0..3_600.0).contains(&age), "{age}");
-    let again = read();
-    assert!(again[0] >= cpu && again[6] == started);
 }
 
 #[test]

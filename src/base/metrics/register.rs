@@ -1,0 +1,311 @@
+//! The names of the figures and their help texts. `docs/operation.md` has a table of them.
+
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::Metrics;
+
+impl Metrics {
+    /// Registers all figures but those of the process. The registry puts `tinyns_` before each name, and
+    /// `_total` behind those of counters.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Which program this is", version);
+        registry.register_collector(Box::new(self.dns_response_times.clone()));
+        self.register_dns(registry);
+        self.register_dns_connections(registry);
+        self.register_links(registry);
+        self.register_memory(registry);
+        self.register_redis(registry);
+        self.register_http(registry);
+        self.register_operation(registry);
+    }
+
+    /// Replies by DNS.
+    fn register_dns(&self, registry: &mut Registry) {
+        registry.register(
+            "dns_responses",
+            "Replies sent, by transport and rcode",
+            self.dns_responses.clone(),
+        );
+        registry.register(
+            "dns_dropped",
+            "Queries that got no reply, by reason",
+            self.dns_dropped.clone(),
+        );
+        registry.register(
+            "dns_truncated",
+            "Replies that were cut short with TC",
+            self.dns_truncated.clone(),
+        );
+        registry.register(
+            "dns_hot_answers",
+            "Replies that were made from a hot answer",
+            self.dns_hot_answers.clone(),
+        );
+        registry.register(
+            "dns_hot_bytes",
+            "Memory that hot answers take, in bytes",
+            self.dns_hot_bytes.clone(),
+        );
+        registry.register(
+            "rate_limited",
+            "UDP replies above the rate limit, by kind and by what was done instead",
+            self.rate_limited.clone(),
+        );
+        registry.register(
+            "rate_limit_accounts",
+            "Accounts of the rate limit that owe something, as of the last quarter of a minute",
+            self.rate_limit_accounts.clone(),
+        );
+        registry.register(
+            "rate_limit_evictions",
+            "Accounts of the rate limit that owed something and were pushed out by others",
+            self.rate_limit_evictions.clone(),
+        );
+        registry.register(
+            "dnssec_signatures",
+            "Signatures made",
+            self.dnssec_signatures.clone(),
+        );
+        registry.register(
+            "dnssec_signatures_refused",
+            "Signatures refused because their number is limited",
+            self.dnssec_signatures_refused.clone(),
+        );
+    }
+
+    /// DNS over TCP and TLS.
+    fn register_dns_connections(&self, registry: &mut Registry) {
+        registry.register(
+            "dns_tcp_accepted",
+            "TCP connections accepted",
+            self.dns_tcp_accepted.clone(),
+        );
+        registry.register(
+            "dns_tcp_connections",
+            "TCP connections open now",
+            self.dns_tcp_connections.clone(),
+        );
+        registry.register(
+            "dns_tcp_closed",
+            "TCP connections that ended or were refused, by reason",
+            self.dns_tcp_closed.clone(),
+        );
+        registry.register(
+            "dns_tcp_accept_errors",
+            "TCP connections not accepted for want of descriptors or memory",
+            self.dns_tcp_accept_errors.clone(),
+        );
+        registry.register(
+            "dns_tls_handshakes",
+            "TLS handshakes, by how they ended",
+            self.dns_tls_handshakes.clone(),
+        );
+    }
+
+    /// Links, and the store.
+    fn register_links(&self, registry: &mut Registry) {
+        registry.register(
+            "serves",
+            "1 while queries are answered as they should be",
+            self.serves.clone(),
+        );
+        registry.register(
+            "takes_changes",
+            "1 while changes of links are taken",
+            self.takes_changes.clone(),
+        );
+        registry.register(
+            "link_failures",
+            "Queries that got SERVFAIL because no tier could tell whether there is a link",
+            self.link_failures.clone(),
+        );
+        registry.register(
+            "link_lookups",
+            "Look-ups of links, by tier and result",
+            self.link_lookups.clone(),
+        );
+        registry.register(
+            "link_lookup_seconds",
+            "How long look-ups behind the memory took, by tier",
+            self.link_lookup_seconds.0.clone(),
+        );
+        registry.register(
+            "store_reads_refused",
+            "Look-ups of the store that the budget refused",
+            self.store_reads_refused.clone(),
+        );
+        registry.register(
+            "store_errors",
+            "Calls of the link store that failed, by cause",
+            self.store_errors.clone(),
+        );
+        registry.register(
+            "changes_unsettled",
+            "Changes of which the server does not know yet whether the store has made them",
+            self.changes_unsettled.clone(),
+        );
+    }
+
+    /// The links in memory, and the existence filter.
+    fn register_memory(&self, registry: &mut Registry) {
+        registry.register(
+            "memory_entries",
+            "Links and absent names in memory",
+            self.memory_entries.clone(),
+        );
+        registry.register(
+            "memory_bytes",
+            "Weight of links and absent names in memory, in bytes",
+            self.memory_bytes.clone(),
+        );
+        registry.register(
+            "filter_links",
+            "Links in the existence filter",
+            self.filter_links.clone(),
+        );
+        registry.register(
+            "filter_bytes",
+            "Memory of existence filters, also of one that is being built, in bytes",
+            self.filter_bytes.clone(),
+        );
+        registry.register(
+            "filter_complete",
+            "1 while the existence filter is complete and denies",
+            self.filter_complete.clone(),
+        );
+        registry.register(
+            "filter_builds",
+            "How often an existence filter was built",
+            self.filter_builds.clone(),
+        );
+    }
+
+    /// Redis, and the changes of other servers.
+    fn register_redis(&self, registry: &mut Registry) {
+        registry.register(
+            "redis_calls",
+            "Calls of Redis, by call and outcome",
+            self.redis_calls.clone(),
+        );
+        registry.register(
+            "redis_breakers_open",
+            "Parts of Redis that are down: of 16 in a cluster, otherwise of 1",
+            self.redis_breakers_open.clone(),
+        );
+        registry.register(
+            "redis_repairs_pending",
+            "Changes that Redis has not received yet",
+            self.redis_repairs_pending.clone(),
+        );
+        registry.register(
+            "redis_round_trip_seconds",
+            "Shortest time of a reply by Redis, measured when the connection was made",
+            self.redis_round_trip.clone(),
+        );
+        registry.register(
+            "changes_seen",
+            "Changes of links that the stream brought, this server's own among them",
+            self.changes_seen.clone(),
+        );
+        registry.register(
+            "changes_gaps",
+            "How often changes may have been missed, so that all links were looked up again",
+            self.changes_gaps.clone(),
+        );
+        registry.register(
+            "changes_lag_seconds",
+            "Age of the last change when the stream brought it",
+            self.changes_lag.clone(),
+        );
+        registry.register(
+            "changes_following",
+            "1 while the server receives all changes by other servers",
+            self.changes_following.clone(),
+        );
+        registry.register(
+            "warm_load_links",
+            "Links that the warm load has read",
+            self.warm_load_links.clone(),
+        );
+        registry.register(
+            "warm_load_running",
+            "1 while this server is loading links into Redis",
+            self.warm_load_running.clone(),
+        );
+    }
+
+    /// The admin API and the redirect host.
+    fn register_http(&self, registry: &mut Registry) {
+        registry.register(
+            "http_accepted",
+            "HTTP connections accepted, by part",
+            self.http_accepted.clone(),
+        );
+        registry.register(
+            "http_connections",
+            "HTTP connections open now, by part",
+            self.http_connections.clone(),
+        );
+        registry.register(
+            "http_closed",
+            "HTTP connections that ended or were refused, by part and reason",
+            self.http_closed.clone(),
+        );
+        registry.register(
+            "http_accept_errors",
+            "HTTP connections not accepted for want of descriptors or memory, by part",
+            self.http_accept_errors.clone(),
+        );
+        registry.register(
+            "admin_requests",
+            "Requests to the admin API, by status",
+            self.admin_requests.clone(),
+        );
+        registry.register(
+            "redirect_requests",
+            "Requests to the redirect host, by status",
+            self.redirect_requests.clone(),
+        );
+    }
+
+    /// Reloads and the query log.
+    fn register_operation(&self, registry: &mut Registry) {
+        registry.register(
+            "zone_reloads",
+            "Reloads of the zone files, by outcome",
+            self.zone_reloads.clone(),
+        );
+        registry.register(
+            "dnssec_reloads",
+            "Reloads of the keys of signed zones, by outcome",
+            self.dnssec_reloads.clone(),
+        );
+        registry.register(
+            "dns_tls_reloads",
+            "Reloads of the certificate, by outcome",
+            self.dns_tls_reloads.clone(),
+        );
+        registry.register(
+            "query_log_queries",
+            "Queries in the query log",
+            self.query_log_queries.clone(),
+        );
+        registry.register(
+            "query_log_bytes",
+            "Bytes written to the query log",
+            self.query_log_bytes.clone(),
+        );
+        registry.register(
+            "query_log_dropped",
+            "Queries that were picked for the query log and are not in it, by reason",
+            self.query_log_dropped.clone(),
+        );
+        registry.register(
+            "query_log_up",
+            "1 while the query log is on and can be written",
+            self.query_log_up.clone(),
+        );
+    }
+}

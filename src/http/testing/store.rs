@@ -1,0 +1,187 @@
+//! A store in memory, which fails or waits when a test wants it to.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::link::{Link, LinkName, Origin, Version};
+use crate::store::{
+    Change, Changed, Created, Deleted, NewLink, Page, Seal, Segment, Store, StoreError, seconds,
+};
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub(in crate::http) struct MemoryStore {
+    slots: Mutex<BTreeMap<LinkName, Slot>>,
+    failure: Mutex<Option<fn() -> StoreError>>,
+    /// Calls of `create` wait while this is set.
+    pub(in crate::http) held: AtomicBool,
+    /// How many calls of `create` have begun.
+    pub(in crate::http) begun: AtomicU64,
+}
+
+/// The link of a name, if there is one, and the version of the name.
+#[derive(Clone, Debug)]
+struct Slot {
+    link: Option<Link>,
+    version: Version,
+}
+
+impl MemoryStore {
+    /// Has every call fail with this error from now on, or none.
+    pub(in crate::http) fn fail(&self, failure: Option<fn() -> StoreError>) {
+        *self.failure.lock().unwrap() = failure;
+    }
+
+    /// Stores a link, also one that `Links` would refuse.
+    pub(in crate::http) fn put(&self, link: Link) {
+        let version = link.version;
+        let link = Some(link);
+        let mut slots = self.slots.lock().unwrap();
+        let name = link.as_ref().unwrap().name.clone();
+        slots.insert(name, Slot { link, version });
+    }
+
+    pub(in crate::http) fn len(&self) -> usize {
+        let slots = self.slots.lock().unwrap();
+        slots.values().filter(|slot| slot.link.is_some()).count()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match *self.failure.lock().unwrap() {
+            Some(failure) => Err(failure()),
+            None => Ok(()),
+        }
+    }
+
+    /// Calls `work` with all slots, the live link of a name, and the next version of the name.
+    fn with<T>(
+        &self,
+        name: &LinkName,
+        now: u64,
+        work: impl FnOnce(&mut BTreeMap<LinkName, Slot>, Option<Link>, Version) -> T,
+    ) -> Result<T, StoreError> {
+        self.check()?;
+        let mut slots = self.slots.lock().unwrap();
+        let slot = slots.get(name).cloned();
+        let version = Version::next(slot.as_ref().map(|s| s.version), now);
+        let live = slot.and_then(|s| s.link);
+        let live = live.filter(|link| !link.is_expired(seconds(now)));
+        Ok(work(&mut slots, live, version))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn create(&self, new: NewLink, now: u64) -> Result<Created, StoreError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        while self.held.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let name = new.name.clone();
+        self.with(&name, now, |slots, live, version| match live {
+            Some(link) if link.target == new.target => Created::Same(link),
+            Some(link) => Created::Taken(link),
+            None => {
+                let link = Link {
+                    name: new.name,
+                    target: new.target,
+                    created_at: seconds(now),
+                    created_by: new.created_by.into(),
+                    expires_at: new.expires_at,
+                    ttl: new.ttl,
+                    version,
+                };
+                let slot = Slot {
+                    link: Some(link.clone()),
+                    version,
+                };
+                slots.insert(name.clone(), slot);
+                Created::New(link)
+            }
+        })
+    }
+
+    async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
+        self.check()?;
+        let slots = self.slots.lock().unwrap();
+        Ok(slots.get(name).and_then(|slot| slot.link.clone()))
+    }
+
+    async fn change(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        change: Change,
+        now: u64,
+    ) -> Result<Changed, StoreError> {
+        self.with(name, now, |slots, live, version| match live {
+            None => Changed::Absent,
+            Some(link) if expected.is_some_and(|v| v != link.version) => Changed::Conflict(link),
+            Some(mut link) => {
+                link.target = change.target.unwrap_or(link.target);
+                link.expires_at = change.expires_at.unwrap_or(link.expires_at);
+                link.ttl = change.ttl.unwrap_or(link.ttl);
+                link.version = version;
+                let slot = Slot {
+                    link: Some(link.clone()),
+                    version,
+                };
+                slots.insert(name.clone(), slot);
+                Changed::Changed(link)
+            }
+        })
+    }
+
+    async fn delete(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        now: u64,
+    ) -> Result<Deleted, StoreError> {
+        self.with(name, now, |slots, live, version| match live {
+            None => Deleted::Absent,
+            Some(link) if expected.is_some_and(|v| v != link.version) => Deleted::Conflict(link),
+            Some(_) => {
+                let link = None;
+                slots.insert(name.clone(), Slot { link, version });
+                Deleted::Deleted(version)
+            }
+        })
+    }
+
+    async fn list(
+        &self,
+        origin: &Origin,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.check()?;
+        let slots = self.slots.lock().unwrap();
+        let links = slots.values().filter_map(|slot| slot.link.clone());
+        let links = links.filter(|link| link.name.origin() == origin.as_str());
+        let mut links: Vec<_> = links
+            .filter(|link| after.is_none_or(|after| link.name > *after))
+            .take(limit + 1)
+            .collect();
+        let more = links.len() > limit;
+        links.truncate(limit);
+        let next = links.last().filter(|_| more).map(|link| link.name.clone());
+        Ok(Page { links, next })
+    }
+
+    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
+        Err(StoreError::Unavailable("HTTP does not scan".into()))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.check()
+    }
+
+    async fn close(&self) -> Option<Seal> {
+        None
+    }
+}

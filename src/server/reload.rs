@@ -1,0 +1,157 @@
+//! The reload: the server reads keys, zone files, secrets and certificates again. Each of them takes effect by
+//! itself; on an error the old state stays in use.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::metrics::{Outcome, Reload};
+use crate::dns::CookieSecrets;
+use crate::dns::transport::tls::Tls;
+use crate::server::blocking::blocking;
+use crate::server::notices::{log_certificate, log_key_files, log_keys, log_warnings};
+use crate::server::running::Running;
+
+impl Running {
+    /// Reads everything again that can be read again: the keys of signed zones, the zone files (the new zones are
+    /// used only if all of them are valid), the secrets of DNS cookies, the certificate, and the files for Redis.
+    /// Logs the outcomes, and returns whether all of them are successes. The query log is opened again, because its
+    /// file may have been renamed.
+    pub async fn reload(&self) -> bool {
+        if let Some(query_log) = &self.query_log {
+            query_log.reopen();
+        }
+        // The keys first: each reload of zones or keys discards the hot answers, and the new zones are to be signed
+        // with the new keys.
+        let keys_taken = self.reload_keys().await;
+        let zones_taken = self.reload_zones().await;
+        let secrets_taken = match self.cookie_secrets.clone() {
+            Some(file) => self.reload_cookie_secrets(file).await,
+            None => true,
+        };
+        let certificate_taken = match &self.tls {
+            Some(tls) => self.reload_certificate(tls).await,
+            None => true,
+        };
+        let redis_taken = self.reload_redis().await;
+        keys_taken && zones_taken && secrets_taken && certificate_taken && redis_taken
+    }
+
+    /// Reads the password and the certificates for Redis again, if there are any.
+    async fn reload_redis(&self) -> bool {
+        let links = self.links.clone();
+        match blocking(move || links.reload_redis()).await {
+            Ok(true) => {
+                tracing::info!(
+                    "password or certificates of Redis reloaded: connecting with the new ones"
+                );
+                true
+            }
+            Ok(false) => true,
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!(
+                    "password and certificates of Redis not reloaded; the old ones stay"
+                );
+                false
+            }
+        }
+    }
+
+    /// Reads the keys of all signed zones. An error in one zone does not affect the others.
+    async fn reload_keys(&self) -> bool {
+        let mut taken = true;
+        for (origin, signing) in self.zones.signings() {
+            let (signing, now) = (Arc::clone(signing), self.links.now());
+            match blocking(move || signing.reload(now)).await {
+                Ok(()) => {
+                    let signing = &self.zones.signings()[origin];
+                    log_keys(origin, signing);
+                    log_key_files(signing);
+                }
+                Err(error) => {
+                    for line in error.to_string().lines() {
+                        tracing::error!("{line}");
+                    }
+                    tracing::error!(zone = %origin, "keys not reloaded; the old ones sign on");
+                    taken = false;
+                }
+            }
+        }
+        self.handler.zones_replaced();
+        if !self.zones.signings().is_empty() {
+            let outcome = match taken {
+                true => Outcome::Success,
+                false => Outcome::Failure,
+            };
+            let reload = Reload { outcome };
+            self.metrics.dnssec_reloads.get_or_create(&reload).inc();
+        }
+        taken
+    }
+
+    async fn reload_cookie_secrets(&self, file: PathBuf) -> bool {
+        let secrets = blocking(move || CookieSecrets::load(&file)).await;
+        match secrets {
+            Ok(secrets) => {
+                tracing::info!(secrets = secrets.count(), "secrets of DNS cookies reloaded");
+                self.handler.set_cookie_secrets(secrets);
+                true
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("secrets of DNS cookies not reloaded; the old ones stay");
+                false
+            }
+        }
+    }
+
+    async fn reload_certificate(&self, tls: &Arc<Tls>) -> bool {
+        let (current, tls) = (Arc::clone(tls), Arc::clone(tls));
+        let outcome = match blocking(move || tls.reload()).await {
+            Ok(is_new) => {
+                let what = if is_new { "new" } else { "unchanged" };
+                tracing::info!("certificate reloaded: {what}");
+                log_certificate(&current, self.links.now());
+                Outcome::Success
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("certificate not reloaded; the old one serves on");
+                Outcome::Failure
+            }
+        };
+        let taken = outcome == Outcome::Success;
+        let reload = Reload { outcome };
+        self.metrics.dns_tls_reloads.get_or_create(&reload).inc();
+        taken
+    }
+
+    async fn reload_zones(&self) -> bool {
+        let zones = self.zones.clone();
+        let before = zones.snapshot();
+        let outcome = match tokio::task::spawn_blocking(move || zones.reload()).await {
+            Ok(Ok(warnings)) => {
+                self.handler.zones_replaced();
+                log_warnings(&warnings);
+                tracing::info!("zone files reloaded");
+                self.warn_of_hidden_links(Some(before));
+                Outcome::Success
+            }
+            Ok(Err(error)) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("zone files not reloaded; the old zones serve on");
+                Outcome::Failure
+            }
+            Err(error) => {
+                tracing::error!(%error, "zone files not reloaded; the old zones serve on");
+                Outcome::Failure
+            }
+        };
+        let taken = outcome == Outcome::Success;
+        let reload = Reload { outcome };
+        self.metrics.zone_reloads.get_or_create(&reload).inc();
+        taken
+    }
+}

@@ -1,0 +1,134 @@
+//! A running server: where it serves, what runs in the background, and how it stops.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::metrics::Metrics;
+use crate::dns::pipeline::handler::Handler;
+use crate::dns::query_log::QueryLogKeeper;
+use crate::dns::transport::tls::Tls;
+use crate::links::{Links, WarmStatus};
+use crate::server::blocking::blocking;
+use crate::server::key_turns::turn_keys;
+use crate::server::system::manager::ServiceManager;
+use crate::server::watchdog;
+use crate::store::Store;
+use crate::zone::{ZoneSet, Zones};
+
+/// A running server. Dropping it stops nothing; call [`Running::shutdown`].
+pub struct Running {
+    pub(super) dns: Vec<SocketAddr>,
+    pub(super) dns_tls: Vec<SocketAddr>,
+    pub(super) admin: Vec<SocketAddr>,
+    pub(super) redirect: Vec<SocketAddr>,
+    pub(super) zones: Arc<ZoneSet>,
+    pub(super) cookie_secrets: Option<PathBuf>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) handler: Handler,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) links: Arc<Links>,
+    pub(super) query_log: Option<QueryLogKeeper>,
+    pub(super) metrics: Arc<Metrics>,
+    /// While this is set, `/readyz` says that the server is not ready.
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    /// The tasks that do not serve requests. They end after those that do, which may still leave them work.
+    pub(super) background: TaskTracker,
+    pub(super) background_shutdown: CancellationToken,
+    pub(super) failures: mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// The addresses of DNS over UDP and TCP.
+    pub fn dns(&self) -> &[SocketAddr] {
+        &self.dns
+    }
+
+    /// The addresses of DNS over TLS.
+    pub fn dns_tls(&self) -> &[SocketAddr] {
+        &self.dns_tls
+    }
+
+    /// The addresses of the admin API.
+    pub fn admin(&self) -> &[SocketAddr] {
+        &self.admin
+    }
+
+    /// The addresses of the redirect host.
+    pub fn redirect(&self) -> &[SocketAddr] {
+        &self.redirect
+    }
+
+    /// Sends watchdog pings to the service manager for as long as the threads that answer queries are alive.
+    pub fn watchdog(&self, manager: ServiceManager) -> impl Future<Output = ()> + use<> {
+        watchdog::ping(manager, self.handler.pulse().clone())
+    }
+
+    /// The state of the warm load, which loads all links into Redis; none without Redis.
+    pub fn warm_load(&self) -> Option<WarmStatus> {
+        Some(self.links.redis_status()?.warm_load)
+    }
+
+    /// Starts the tasks that do not serve requests.
+    pub(super) fn start_background(&self) {
+        let stop = || self.background_shutdown.clone();
+        self.links
+            .start(&self.background, &self.background_shutdown);
+        self.warn_of_hidden_links(None);
+        let watch = self.handler.clone().watch_rate_limit(stop());
+        self.background.spawn(watch);
+        let watch = self.links.clone().watch_readiness(stop());
+        self.background.spawn(watch);
+        if !self.zones.signings().is_empty() {
+            let (zones, handler) = (self.zones.clone(), self.handler.clone());
+            let turns = turn_keys(zones, handler, self.links.clone());
+            let stop = stop();
+            let turns = async move { stop.run_until_cancelled(turns).await };
+            self.background.spawn(turns);
+        }
+        self.background.close();
+    }
+
+    /// Warns of links that the zone files hide, unless `before` hid them already. A task does it, because it asks the
+    /// store.
+    pub(super) fn warn_of_hidden_links(&self, before: Option<Arc<Zones>>) {
+        let (zones, links) = (self.zones.snapshot(), self.links.clone());
+        let stop = self.background_shutdown.clone();
+        self.background.spawn(async move {
+            let taken = blocking(move || zones.taken_names(before.as_deref())).await;
+            let warn = links.warn_of_hidden(taken);
+            stop.run_until_cancelled(warn).await
+        });
+    }
+
+    /// Waits until a listener fails for good, and returns the reason. It waits for ever while all listeners work.
+    pub async fn failed(&mut self) -> String {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops: accepts nothing new, finishes the requests that have begun (within a bound), and closes the store.
+    pub async fn shutdown(self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.shutdown.cancel();
+        self.tasks.wait().await;
+        self.links.finish_writes().await;
+        self.background_shutdown.cancel();
+        self.background.wait().await;
+        if let Some(seal) = self.store.close().await {
+            self.links.hand_over(&seal).await;
+        }
+        if let Some(query_log) = self.query_log {
+            query_log.end().await;
+        }
+    }
+}
