@@ -1,4 +1,4 @@
-//! What a reply allocates. Of hot answers, and of names that the existence filter denies: nothing.
+//! The memory allocations of a reply. Hot answers and names that the existence filter denies allocate nothing.
 //!
 //! | the reply | allocations |
 //! |---|---|
@@ -26,13 +26,13 @@ const CNAME: u16 = 5;
 /// With an OPT record that has no options, and without one.
 const EDNS: [Option<&[u8]>; 2] = [Some(&[]), None];
 const LINKS: u32 = 100;
-/// What it takes to look a name up: its code and its name, in several steps.
+/// The allocations of a look-up: the code and the name, in several steps.
 const LOOK_UP: u64 = 5;
-/// What it takes to make an answer anew.
+/// The allocations of a new answer.
 const ANEW: u64 = 30;
 
 mod counting {
-    // An allocator cannot be written without it. It does what the system's does, and counts.
+    // An allocator needs `unsafe`. This one calls the system's allocator, and counts.
     #![allow(unsafe_code)]
 
     use std::alloc::{GlobalAlloc, Layout, System};
@@ -79,7 +79,7 @@ mod counting {
         COUNT.set(COUNT.get() + 1);
     }
 
-    /// How often this thread allocates or reallocates in the course of a call, and what the call returns.
+    /// How often this thread allocates or reallocates during a call, and the result of the call.
     pub fn allocations<T>(call: impl FnOnce() -> T) -> (u64, T) {
         let before = COUNT.get();
         let value = call();
@@ -100,7 +100,7 @@ fn fixture(filter: bool, hot_bytes: usize) -> Fixture {
     Fixture::new(size(filter, hot_bytes))
 }
 
-/// How much is allocated for the reply to a packet, of which everything is known, and what it says.
+/// The allocations for the reply to a packet whose data is in memory, and the reply.
 fn reply_to(fixture: &Fixture, packet: &[u8], buffers: &mut Buffers) -> (u64, ResponseCode) {
     let (count, rcode) = allocations(|| {
         let reply = fixture.handler.reply_to(packet, CLIENT, Via::Udp, buffers);
@@ -225,7 +225,7 @@ fn an_answer_that_is_made_anew_allocates_within_a_bound() {
     assert!(anew > LINKS / 2, "{anew}");
 }
 
-/// Neither what is sent, nor what slips, nor what is dropped.
+/// Replies that are sent, slip or are dropped allocate nothing.
 #[test]
 fn the_rate_limit_allocates_nothing() {
     let rates = Rates {
@@ -256,7 +256,7 @@ fn the_rate_limit_allocates_nothing() {
         for number in [1, LINKS] {
             let packet = query(number, TXT, options);
             fixture.ask(&packet, &mut buffers);
-            // The log is told once when it begins.
+            // The log gets one line when limiting begins.
             for _ in 0..2_000 {
                 fixture.ask(&packet, &mut buffers);
             }

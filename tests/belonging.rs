@@ -1,5 +1,5 @@
-//! Whether what Redis holds is of this very store, and of its present: restored backups, kills, two stores
-//! with one prefix, a Redis whose age nobody knows.
+//! Redis may hold entries of another store, or of an undone state of this one: restored backups, kills, two stores
+//! with one prefix, a Redis of unknown age.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn restored(
         assert_eq!(server.told(&name("made")), Told::Absent);
     };
     check();
-    // A change is told to Redis, although it holds a higher version of an undone one.
+    // A change reaches Redis, although Redis holds a higher version of an undone one.
     assert_eq!(server.redirect_to("changed", &url("newer")).status, 200);
     let server = connected(server.restart());
     tells(&server, "changed", "newer");
@@ -278,7 +278,7 @@ fn a_redis_whose_age_is_not_known_is_not_believed() {
     assert_eq!(hits(&two, "Redis"), 0.0);
     assert!(reasons(&two).contains("+info"), "{}", reasons(&two));
     two.log().wait_for("Redis refuses INFO");
-    // It goes on to hear of changes, and to tell of them.
+    // It still receives changes, and announces its own.
     let ready = two.api("GET", "/readyz", None).json();
     assert_eq!(ready["takes_changes"], json!(true));
     // As soon as it may, it looks again.

@@ -1,8 +1,8 @@
-//! Redis between memory and the table, on ordinary days: what it holds, and how the changes of one
-//! server reach the others.
+//! Redis between memory and the table, without failures: its contents, and how the changes of one server reach the
+//! others.
 //!
-//! The servers of these tests would keep what they hold in memory for ten minutes, so that whatever
-//! is seen sooner was told through Redis.
+//! The servers of these tests keep links in memory for ten minutes, so any change that is visible earlier came
+//! through Redis.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -173,7 +173,7 @@ fn a_server_with_nothing_in_memory_answers_from_redis_while_the_table_is_cut_off
     assert_eq!(fresh.metric("tinyns_link_lookups_total", &from_redis), 1.0);
 }
 
-/// What a link's key may hold that no server has put there.
+/// Values of a link's key that no server writes.
 const NONSENSE: &[&str] = &[
     "",
     " ",
@@ -202,7 +202,7 @@ const NONSENSE: &[&str] = &[
      \"created_by\":\"\"}",
     "{\"version\":0,\"reads\":17}",
     "{\"version\":0,\"writes\":{}}",
-    // Sound, but nobody will ever finish what they announce, and they have no TTL.
+    // Valid announcements without a TTL, of changes that no server will ever finish.
     "{\"version\":0,\"reads\":\"somebody\"}",
     "{\"version\":0,\"writes\":\"somebody\"}",
 ];
@@ -289,7 +289,7 @@ fn keys_of_other_types_where_servers_keep_their_own_stop_nothing() {
     }
     assert_eq!(one.redirect_to("a", "https://example.net/b").status, 200);
     for server in [&one, &two] {
-        // Nobody can be told of it, so that memory must not be trusted for long.
+        // The change cannot be announced, so memory may be used for a short time only.
         server.comes_to_tell(&name, &Told::url("https://example.net/b"), PATIENCE);
     }
 }
@@ -369,7 +369,7 @@ fn tls_with_a_password() {
     }
 }
 
-/// A server that cannot get at its Redis serves from the table, and says what is wrong.
+/// A server that cannot use its Redis serves from the table, and logs the reason.
 fn serves_without_redis(fleet: &Fleet, setup: Setup, complaint: &str) {
     let server = setup.start();
     let line = server.log().wait_for("cannot connect to Redis");
@@ -434,7 +434,7 @@ fn a_server_that_starts_while_redis_is_down_serves_and_finds_it_later() {
     one.comes_to_tell(&name, &Told::url("https://example.net/late"), SOON);
 }
 
-/// What must hold however Redis is reached: links of one server are seen by the other, from Redis.
+/// With every kind of connection to Redis: the other server gets the links of one server from Redis.
 fn links_are_shared(one: &Server, two: &Server, held: impl Fn(&str) -> Option<Value>) {
     for number in 0..20 {
         let code = format!("shared{number}");

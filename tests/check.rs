@@ -1,4 +1,4 @@
-//! `tinyns check`: it refuses what the start refuses, in the same words, and warns of what would do harm.
+//! `tinyns check`: it refuses what the start refuses, with the same messages, and warns of dangerous settings.
 
 use std::path::Path;
 use std::process::Output;
@@ -25,7 +25,7 @@ impl Place {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 
-    /// What a command says of a configuration, in which DIR is this directory; in lines that are sorted.
+    /// The sorted output lines of a command for a configuration, in which DIR is this directory.
     fn say(&self, command: &str, config: &str, token: &str) -> (Output, Vec<String>) {
         let dir = self.path().display().to_string();
         self.write("tinyns.toml", &config.replace("DIR", &dir));
@@ -150,7 +150,7 @@ fn check_refuses_what_the_start_refuses_in_the_same_words() {
     );
 }
 
-/// The file and what the system says of it; around that a start tells what it was about.
+/// The file and the system's error. The message of a start has more around that.
 fn reason(line: &str) -> (String, String) {
     let file = line.split_whitespace().find(|word| word.contains('/'));
     let file = file.unwrap_or_default().trim_matches(':').to_owned();

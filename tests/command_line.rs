@@ -1,5 +1,5 @@
-//! The commands that make and show links, as scripts and people call them: what they print, what
-//! they say where something is wrong, and their exit codes.
+//! The commands that create and show links, as scripts and people call them: their output, their messages about
+//! errors, and their exit codes.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::harness::{
     PATIENCE, Process, Server, Setup, TOKEN, ZONE, eventually, free_port, run, tinyns,
 };
 
-/// What a command has said.
+/// The output of a command.
 #[derive(Debug)]
 struct Said {
     code: Option<i32>,
@@ -216,7 +216,8 @@ fn options_that_were_ignored_are_told_three_times() {
     check_failed(&on(&server, &taken), 1, "refused (409 Conflict)");
 }
 
-/// A server of HTTPS that is not ours, with a certificate for 127.0.0.1, and the file of the authority that issued it.
+/// A server of HTTPS that is not ours, with a certificate for 127.0.0.1, and the file of the authority that issued
+/// it.
 struct HttpsServer {
     _process: Process,
     address: SocketAddr,
@@ -348,7 +349,7 @@ fn the_wrong_scheme_of_a_server_is_called_that() {
     std::fs::write(&file, "code,url\n").unwrap();
     let args = ["import", "csv", file.to_str().unwrap()];
     check_failed(&at(&format!("https://{admin}"), &args), 1, &plain);
-    // Without a scheme it is said before anything is asked.
+    // A URL without a scheme is refused before the server is asked.
     let bare = at(&admin.to_string(), &["health"]);
     check_failed(
         &bare,

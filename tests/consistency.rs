@@ -1,9 +1,9 @@
-//! Three servers on one table and one Redis, with writers and readers, while Redis and the table have bad days: no
-//! answer is older than "Bad days" in docs/operation.md allows, and none is older than another before it.
+//! Three servers on one table and one Redis, with writers and readers, while Redis and the table fail: no answer is
+//! older than "Bad days" in docs/operation.md allows, and none is older than an earlier answer.
 //!
-//! A name has one writer, which writes by a server at random, notes what it writes before it is sent, and then
-//! when the server acknowledged it. So for each answer it is known by when it was overwritten. `CONSISTENCY_SEED`
-//! repeats the order of faults and writes, `CONSISTENCY_SECONDS` says how long it lasts.
+//! Each name has one writer, which writes through a random server. It notes the value before it sends it, and the
+//! time of the acknowledgement. So for each answer it is known by when it was overwritten. `CONSISTENCY_SEED`
+//! repeats the order of faults and writes, `CONSISTENCY_SECONDS` sets the duration.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -22,10 +22,10 @@ const WRITERS: usize = 6;
 const NAMES: usize = 200;
 /// How long it lasts by default, in seconds.
 const SECONDS: u64 = 40;
-/// What docs/operation.md says: two seconds until a server knows that it is cut off, one more for which it uses what it has,
-/// and what a look-up takes at most, 1.5 s.
+/// What docs/operation.md says: two seconds until a server knows that it is cut off, one more for which it uses what
+/// it has, and what a look-up takes at most, 1.5 s.
 const DOCUMENTED: Duration = Duration::from_millis(4_500);
-/// What a machine with other work to do may add.
+/// The delay that a busy machine may add.
 const SLACK: Duration = Duration::from_secs(5);
 /// For how long a server may take the table for failing after it has recovered.
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 struct Write {
     /// None for a deletion.
     url: Option<String>,
-    /// When the server said that it is done; none where it said that it cannot tell.
+    /// When the server acknowledged it; none if the server said that it does not know.
     acknowledged: Option<Instant>,
     /// The server said that nothing was done.
     void: bool,
@@ -113,7 +113,7 @@ impl World {
                     *is_held = !delete;
                     acknowledged += 1;
                 }
-                // Nothing was done: a write before, of which nobody could tell, was done or not.
+                // Nothing was done. An earlier write with an unknown outcome was done or not.
                 Some(404 | 409) => {
                     log.last_mut().unwrap().void = true;
                     *is_held = status == Some(409);
@@ -174,7 +174,7 @@ impl World {
     }
 }
 
-/// What a reader has seen.
+/// The answers that a reader has seen.
 #[derive(Default)]
 struct Seen {
     answers: usize,
@@ -280,7 +280,7 @@ fn no_answer_is_older_than_documented() {
         let (age, answer) = &oldest.oldest;
         assert!(*age <= DOCUMENTED + SLACK, "{age:?} old: {answer}");
     });
-    // When all is well again, all servers tell what the table has.
+    // When everything works again, all servers answer what the table has.
     for number in 0..NAMES {
         let name = format!("{}.s.example.com", code(number));
         let item = emulator.item(&name);

@@ -1,5 +1,4 @@
-//! DNS cookies that the servers of a fleet share (RFC 9018 §5), and their secrets, which are rolled over
-//! without a restart.
+//! DNS cookies that the servers of a fleet share (RFC 9018 §5), and the rollover of their secrets without a restart.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -42,7 +41,7 @@ impl Secrets {
         fs::set_permissions(&self.file, Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// A server that reads it, and answers a name once a second to who has no cookie of ours.
+    /// A server that reads the file, and answers a name only once a second to clients without a server cookie.
     fn server(&self) -> Server {
         let section = format!(
             "[cookies]\nsecret_file = \"{}\"\n\
@@ -53,7 +52,7 @@ impl Secrets {
     }
 }
 
-/// What a server replies to a client that sends this cookie.
+/// The reply of a server to a client with this cookie.
 fn ask(server: &Server, cookie: &[u8]) -> (ResponseCode, Option<Vec<u8>>) {
     let mut message = query("ns1.s.example.com", RecordType::A);
     let edns = message.edns.as_mut().unwrap();

@@ -1,5 +1,5 @@
-//! Clients that open more connections than they may have: the others are served, at the same listener and at all
-//! others.
+//! Clients that open more connections than they may have. All other clients are served, on the same listener and on
+//! the others.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -191,7 +191,7 @@ fn a_crowd_by_http_takes_no_descriptors_from_dns_over_tcp() {
     drop((redirect, admin));
 }
 
-/// The library for HTTP/2 has a line for each frame that answers a PING which nobody sent.
+/// The HTTP/2 library would log a line for each frame that answers a PING which was never sent.
 #[test]
 fn frames_of_a_client_do_not_fill_the_log() {
     const ANSWER_TO_PING: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0unasked!";

@@ -1,5 +1,5 @@
-//! Servers that are cut off from Redis, or far away from it: what they change is seen by the others within
-//! seconds, and whoever changes it is told when it is not.
+//! Servers that are cut off from Redis, or far away from it: the other servers see their changes within seconds, and
+//! the response to a change says so if they do not.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ fn what_a_server_changes_without_redis_is_seen_by_the_others_within_seconds() {
         &Told::url("https://example.net/new"),
         BY_NOTICE,
     );
-    // Redis is repaired by who can reach it, and nothing of this is a link.
+    // A server that reaches Redis repairs it, and the notices are not links.
     eventually("it is repaired", PATIENCE, || {
         one.metric("tinyns_redis_repairs_pending", &[]) == 0.0
     });
@@ -161,7 +161,7 @@ fn more_changes_than_a_notice_can_name_put_everything_in_doubt() {
         reasons(&one).contains("Redis is bypassed")
     });
     assert_eq!(one.metric("tinyns_changes_following", &[]), 0.0);
-    // What comes after that is seen as well.
+    // Later changes are visible, too.
     assert_eq!(away.redirect_to("k0", &url(0, 1)).status, 200);
     one.comes_to_tell(&name(0), &Told::Url(url(0, 1)), BY_NOTICE);
     wire.suffer(Fault::None);
@@ -212,7 +212,7 @@ fn a_redis_that_is_too_far_away_is_said_to_be() {
     eventually("it is said", PATIENCE, || {
         reasons(&far).contains("too slow for timeout_ms")
     });
-    // And what it changes is seen all the same.
+    // Its changes are visible all the same.
     let one = fleet.node();
     assert_eq!(one.told(&name(0)), Told::Absent);
     let new = json!({ "url": url(0, 0), "code": code(0) });

@@ -1,5 +1,5 @@
-//! What was acknowledged stays: kill -9 in a stream of registrations, restarts, and an orderly stop
-//! that finishes what was begun.
+//! Acknowledged links survive: kill -9 in a stream of registrations, restarts, and an orderly stop that finishes the
+//! requests that have begun.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Server, Setup, TOKEN, http};
 
-/// How many lines a batch has that nobody ends.
+/// How many lines an endless batch has.
 const MAX_BATCH_LINES: u64 = 1_000_000;
 
 /// Waits until something holds, but not for ever.
@@ -125,9 +125,9 @@ fn a_full_disk_refuses_new_links_and_loses_none() {
     server.add("https://example.net/there-is-room-again");
 }
 
-/// A batch whose lines go out without end, until the server or the reader of its results is gone.
-/// Each link that a result of status 201 tells goes into `acknowledged`; the other statuses are
-/// returned. The client leaves after `patience` results.
+/// Sends the lines of a batch without end, until the server or the reader of its results is gone. Each link of a
+/// result with status 201 goes into `acknowledged`; the other statuses are returned. The client disconnects after
+/// `patience` results.
 fn stream_batch(
     admin: std::net::SocketAddr,
     tag: u64,
@@ -169,7 +169,7 @@ fn stream_batch(
     others
 }
 
-/// Holds for every link: it is there as it was told.
+/// Checks that every acknowledged link is there.
 fn assert_all_there(server: &Server, links: &[Value]) {
     for link in links {
         let code = link["code"].as_str().unwrap();
@@ -359,7 +359,7 @@ fn memory_serves_on_while_the_store_fails() {
             .len(),
         2
     );
-    // What the store now has of it cannot be read.
+    // The store's entry for it can no longer be read.
     intruder(&server)
         .execute("UPDATE link SET url = 'nonsense'", [])
         .unwrap();
@@ -373,7 +373,7 @@ fn memory_serves_on_while_the_store_fails() {
                 .to_string()
                 .contains("https://example.net/")
         );
-        // RFC 8914 §4.4: that it is of what was known once is said each time, kept or not.
+        // RFC 8914 §4.4: every stale answer says so, kept hot or not.
         let error = reply.edns.unwrap();
         let error = format!("{:?}", error.option(15.into()));
         assert!(error.contains("[0, 3, "), "{error}");

@@ -145,7 +145,7 @@ pub async fn put(client: &Client, item: &[(&str, AttributeValue)]) {
     sent.send().await.unwrap();
 }
 
-/// What happens to one request.
+/// The fate of one request.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// It is answered.
@@ -156,7 +156,7 @@ pub enum Fate {
     Cut,
     /// The connection is cut after it was done.
     LoseReply,
-    /// It is answered as by a DynamoDB that does not tell what was in the way of a condition.
+    /// The reply of a DynamoDB that does not return the item for which a condition failed.
     WithoutItem,
     /// It waits for a while, and is then done and answered.
     Delay(Duration),
@@ -202,7 +202,7 @@ impl Gate {
         });
     }
 
-    /// Lets go what is held, and all that comes.
+    /// Releases the held requests, and all later ones.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
@@ -218,16 +218,16 @@ impl Gate {
 pub struct Proxy {
     pub address: SocketAddr,
     plan: Arc<Mutex<Plan>>,
-    /// What it runs on, where the test has no runtime.
+    /// Its runtime, if the test has none.
     _runtime: Option<Runtime>,
 }
 
 struct Plan {
-    /// What happens to the next requests.
+    /// The fates of the next requests.
     next: VecDeque<Fate>,
-    /// What happens to others of some operations, such as `GetItem`.
+    /// The fates of later requests for some operations, such as `GetItem`.
     operations: HashMap<String, Fate>,
-    /// What happens to all others.
+    /// The fate of all others.
     rest: Fate,
     /// How many requests have come.
     requests: usize,
@@ -246,7 +246,7 @@ impl Plan {
     }
 }
 
-/// What a request asks for, such as `GetItem`.
+/// The operation of a request, such as `GetItem`.
 fn operation(request: &[u8]) -> String {
     let text = String::from_utf8_lossy(request);
     let targets = text.lines().filter_map(|line| {
@@ -310,12 +310,12 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What happens to the next requests, one each.
+    /// Sets the fates of the next requests, one each.
     pub fn next(&self, fates: impl IntoIterator<Item = Fate>) {
         self.plan.lock().unwrap().next = fates.into_iter().collect();
     }
 
-    /// What happens to all requests from now on.
+    /// Sets the fate of all requests from now on.
     pub fn all(&self, fate: Fate) {
         let mut plan = self.plan.lock().unwrap();
         plan.next.clear();
@@ -323,19 +323,19 @@ impl Proxy {
         plan.rest = fate;
     }
 
-    /// What happens to all requests for one operation from now on, until [`Self::all`].
+    /// Sets the fate of all requests for one operation, until [`Self::all`].
     pub fn on(&self, operation: &str, fate: Fate) {
         let mut plan = self.plan.lock().unwrap();
         plan.operations.insert(operation.into(), fate);
     }
 
-    /// What happens to all reads by name from now on.
+    /// Sets the fate of all reads by name.
     pub fn on_reads(&self, fate: &Fate) {
         self.on("GetItem", fate.clone());
         self.on("BatchGetItem", fate.clone());
     }
 
-    /// What happens to all writes from now on.
+    /// Sets the fate of all writes.
     pub fn on_writes(&self, fate: &Fate) {
         self.on("PutItem", fate.clone());
         self.on("UpdateItem", fate.clone());
@@ -352,7 +352,7 @@ impl Proxy {
     }
 }
 
-/// Serves one connection until somebody closes it.
+/// Serves one connection until either side closes it.
 async fn serve(client: TcpStream, upstream: SocketAddr, plan: Arc<Mutex<Plan>>) -> Option<()> {
     let mut client = AsyncBufReader::new(client);
     loop {
@@ -394,7 +394,7 @@ async fn serve(client: TcpStream, upstream: SocketAddr, plan: Arc<Mutex<Plan>>) 
     }
 }
 
-/// A reply without the item that was in the way of a condition.
+/// A reply without the item for which a condition failed.
 fn without_item(reply: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(reply).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

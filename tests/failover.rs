@@ -7,8 +7,8 @@ use crate::harness::{PATIENCE, Server, Told, eventually};
 use crate::races::stress;
 use crate::redis::{LINES, LONG_MEMORY, MASTER, RedisCluster, Sentinels, followed, key, setup};
 
-/// How long others may tell what was before a change that happened while there was no master: until
-/// they have noticed that they hear nothing, and looked again.
+/// How long other servers may answer the state before a change that happened while there was no master: until they
+/// notice that they receive nothing, and look again.
 const BLIP: Duration = Duration::from_secs(5);
 /// How long there is stress, the failover in the middle of it.
 const STRESS: Duration = Duration::from_secs(9);

@@ -58,7 +58,7 @@ fn server_with_backup() -> (Server, PathBuf) {
     (server, copy)
 }
 
-/// The file is in a bad way: no change is acknowledged, and it is told once.
+/// The file is damaged: no change is acknowledged, and the log says so once.
 fn refuses(server: &Server, status: u16, reason: &str) {
     // At once, without the look of each second.
     assert_eq!(post(server, "late"), 503);
@@ -83,7 +83,7 @@ fn another_file_in_the_place_of_the_store() {
     fs::copy(&copy, store(&server)).unwrap();
     refuses(&server, 503, "another file is in the place");
     assert_eq!(readiness(&server).1["status"], "not ready");
-    // What the file had that is open is not the truth any more, nor is what the filter denies.
+    // Neither the open file nor the filter is current any more.
     eventually("nothing is denied", PATIENCE, || {
         matches!(server.told("never.s.example.com"), Told::Unknown(_))
     });
@@ -95,7 +95,7 @@ fn another_file_in_the_place_of_the_store() {
     );
     assert_eq!(server.told("after.s.example.com"), Told::Absent);
     assert_eq!(post(&server, "late"), 201);
-    // What was acknowledged is in the file to which it was written.
+    // Acknowledged links are in the file to which they were written.
     let old = server.dir().join("old.sqlite");
     let codes = run(
         "sqlite3",
@@ -134,7 +134,7 @@ fn a_deleted_store_acknowledges_nothing() {
     refuses(&server, 503, "deleted or renamed");
 }
 
-/// A backup that is copied into the file: device and inode are what they were.
+/// A backup is copied into the file: device and inode stay the same.
 fn content_is_replaced(replace: impl Fn(&Server, &Path)) {
     let (server, copy) = server_with_backup();
     // Some of it is in the file and some in the log.
@@ -339,7 +339,7 @@ fn a_full_disk_is_told_once_and_shows_until_there_is_room() {
         return;
     }
     fs::remove_file(&ballast).unwrap();
-    // Nobody calls, and it is found out all the same.
+    // The server notices without any call.
     server.log().wait_for("the link store takes changes again");
     eventually("it takes changes", PATIENCE + PATIENCE, || {
         server.api("GET", "/readyz/changes", None).status == 200

@@ -1,5 +1,5 @@
-//! The existence filter in the running server: what has no link is told without a look at the store, and
-//! what has one is told at every moment of starts, changes and the writing of others.
+//! The existence filter in the running server: it denies names without a link without asking the store, and never
+//! denies a link, at any moment of starts, changes, and writes by other programs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,14 +43,14 @@ fn made(server: &Server, code: &str) -> bool {
     reply.is_some_and(|reply| matches!(reply.status, 200 | 201))
 }
 
-/// What the redirect host says of a code.
+/// The response of the redirect host for a code.
 fn redirected(server: &Server, code: &str) -> u16 {
     let host = name(code);
     let place = format!("http://{}/", server.redirect);
     http("GET", &place, &[("host", &host)], None).status
 }
 
-/// A link is told by DNS and by HTTP.
+/// DNS and the redirect host both have the link.
 fn check_there(server: &Server, code: &str) {
     assert_eq!(server.told(&name(code)), Told::Url(url(code)), "{code}");
     assert_eq!(redirected(server, code), 302, "{code}");
@@ -94,7 +94,7 @@ fn what_has_no_link_is_told_without_a_look_at_memory_or_store() {
     assert!((0..20).all(register));
     assert_eq!(server.metric("tinyns_filter_links", &[]), 20.0);
     assert!(server.metric("tinyns_filter_bytes", &[]) >= 65_536.0);
-    // It was never built anew for what the server has written itself.
+    // The server's own writes never cause a new build.
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!((builds(&server), server.metric(COMPLETE, &[])), (1, 1.0));
 }
@@ -188,7 +188,7 @@ fn what_another_program_writes_is_told_soon() {
         check_there(server, "ours");
         check_absent(server, "absent");
     }
-    // What it reads is no reason.
+    // Reads cause no new build.
     let before = builds(&server);
     foreign(&server, "SELECT count(*) FROM link");
     std::thread::sleep(Duration::from_millis(1_500));
@@ -218,7 +218,7 @@ fn a_change_of_what_another_program_has_just_written_is_told_at_once() {
     }
 }
 
-/// When it goes on, it cannot know what it has missed before it has looked; others may ask first.
+/// When it continues, it does not know what it missed until it has looked, and a client may ask before that.
 #[test]
 fn a_server_that_was_stopped_for_a_while_denies_nothing_that_it_may_have_missed() {
     let server = complete(Server::start());

@@ -1,7 +1,7 @@
-//! The whole range of what dig and kdig can put into a query, by UDP and TCP: whatever they are told
-//! to send, they get the reply that is due, and have nothing to complain of.
+//! All query options of dig and kdig, by UDP and TCP: with each of them the programs get the right reply, and report
+//! no problem.
 //!
-//! The switches come from the programs' own help, so that those of other versions are tried as well.
+//! The options come from the help of the installed programs, so other versions are covered, too.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::harness::{Server, Setup, output, run};
 /// A reply about a link, as [`shown`] has it, with EDNS and without.
 const LINK: &str = "QUERY NOERROR, qr aa rd, 1 2 0 1";
 const PLAIN_LINK: &str = "QUERY NOERROR, qr aa rd, 1 2 0 0";
-/// The program is told to show no header.
+/// Options that suppress the header.
 const NO_HEADER: &str = "";
 
-/// Switches that need what is not tried here: another transport, a resolver.
+/// Options that need another transport or a resolver.
 const OTHERS: [&str; 9] = [
     "tls",
     "https",
@@ -39,7 +39,7 @@ const DIG_SWITCHES: [Case<'static>; 19] = [
     ("+noedns", PLAIN_LINK, "!EDNS"),
     ("+nordflag", "QUERY NOERROR, qr aa, 1 2 0 1", ""),
     ("+norecurse", "QUERY NOERROR, qr aa, 1 2 0 1", ""),
-    // RFC 7873 §5.4: no question, but a cookie, which is what it is about.
+    // RFC 7873 §5.4: a cookie without a question.
     ("+header-only", "QUERY NOERROR, qr rd, 0 0 0 1", "(good)"),
     ("+cookie", LINK, "(good)"),
     ("+nocookie", LINK, "!COOKIE"),
@@ -242,7 +242,7 @@ const KDIG_VALUES: [Case<'static>; 17] = [
     ("-q mid.s.example.com", PLAIN_LINK, "mmmmmm"),
 ];
 
-/// What the programs say when something is wrong with a reply, or missing.
+/// Messages of the programs about wrong or missing replies.
 const COMPLAINTS: [&str; 12] = [
     "malformed",
     "warning",
@@ -337,7 +337,7 @@ impl Client {
             .collect()
     }
 
-    /// What is wrong with the reply in one case.
+    /// The fault of the reply in one case.
     fn fault(&self, transport: &[&str], (words, expected, part): Case<'_>) -> Option<String> {
         let (ip, port) = (self.server.dns.ip(), self.server.dns.port().to_string());
         let once = match self.program {
@@ -410,7 +410,7 @@ fn kdig() {
     Client::new("kdig").check_all("--help", &KDIG_SWITCHES, &KDIG_VALUES, PLAIN_LINK);
 }
 
-/// What is not repeated by TCP has to be there, and be empty.
+/// A reply that is not repeated by TCP must be there, and be empty.
 #[test]
 fn rfc2181_9_what_is_cut_is_marked() {
     for (program, expected) in [

@@ -29,7 +29,7 @@ fn text(server: &Server, name: &str) -> String {
     shown(&server.ask(name, RecordType::TXT))
 }
 
-/// Waits until a server's answer is as it should be: it may hold what it knew for a second.
+/// Waits until a server's answer is this one. It may use its memory for a second.
 fn becomes(server: &Server, name: &str, right: impl Fn(&Message) -> bool) {
     let end = Instant::now() + PATIENCE;
     loop {

@@ -1,5 +1,5 @@
-//! A flood of random names: none of them is in memory or in Redis, and the table must not be asked
-//! for more of them than it is paid for. Those who ask for links that exist notice little of it.
+//! A flood of random names. None of them is in memory or in Redis, and the server must not ask the table more often
+//! than its budget allows. Clients that ask for existing links hardly notice the flood.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use crate::redis::{Fleet, followed, setup};
 
 /// How long the flood lasts, in seconds; TINYNS_TEST_FLOOD_SECONDS sets another time.
 const SECONDS: u64 = 4;
-/// How many queries a second are sent at most; TINYNS_TEST_FLOOD_RATE sets another number. What the
-/// program does not come round to is lost before it can tell a random name from a link, and without
-/// optimisation it comes round to a fraction.
+/// How many queries a second are sent at most; TINYNS_TEST_FLOOD_RATE sets another number. Queries
+/// that the program is too slow for are lost before it can distinguish a random name from a link, and a build without
+/// optimisation handles a fraction of them.
 const RATE: u64 = if cfg!(debug_assertions) {
     3_000
 } else {
@@ -26,8 +26,8 @@ const RATE: u64 = if cfg!(debug_assertions) {
 const SENDERS: u64 = 2;
 /// How many queries are sent between two looks at the clock.
 const BURST: u64 = 50;
-/// How many queries of a sender may be without a reply. It waits then, but not for long: on a machine that has much
-/// else to do the program is not to be given more than it comes round to.
+/// How many queries of a sender may be without a reply. Then the sender waits for a moment, so that the program on a
+/// busy machine does not get more queries than it can answer.
 const WINDOW: u64 = 500;
 const WINDOW_PATIENCE: Duration = Duration::from_millis(200);
 /// `reads_per_second` of `[store]`.

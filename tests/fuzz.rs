@@ -1,6 +1,5 @@
-//! The fuzz targets without a fuzzer: all their seeds, and for a short time what comes of them by chance.
-//! `cargo fuzz` and .ci/fuzz, which see what an input reaches in the program, get further; this tells
-//! within `cargo test` that a property is broken.
+//! The fuzz targets without a fuzzer: all their seeds, and for a short time random changes of them. `cargo fuzz` and
+//! .ci/fuzz see which code an input reaches, so they find more. This finds broken properties within `cargo test`.
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;

@@ -45,7 +45,7 @@ impl Operator {
         command.args(args.split_whitespace()).output().unwrap()
     }
 
-    /// What a command prints that is to work, and what it says besides.
+    /// Standard output and standard error of a command that must succeed.
     fn does(&self, args: &str) -> (String, String) {
         let output = self.run(args);
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -278,7 +278,7 @@ fn several_zones_have_to_be_named() {
     );
 }
 
-/// What the tools of others make of a key's file.
+/// Other tools calculate the same DS record from a key file.
 #[test]
 fn other_tools_get_the_same_ds() {
     let operator = Operator::new();

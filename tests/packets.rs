@@ -1,5 +1,5 @@
-//! One packet at a time, as a worker takes it but without a socket: what is replied to, now or later, what
-//! is dropped, and what is counted.
+//! One packet at a time, as a worker handles it, but without a socket: which packets get a reply, now or later,
+//! which are dropped, and which counters change.
 
 use std::net::SocketAddr;
 
@@ -71,7 +71,7 @@ fn what_is_read_first_is_replied_to_in_the_same_way() {
     }
 }
 
-/// RFC 1035 §4.1.1: what is shorter than a header is no message, and what has QR set is a reply.
+/// RFC 1035 §4.1.1: a packet shorter than a header is no message, and one with QR set is a reply.
 #[test]
 fn what_is_no_query_is_dropped() {
     let (fixture, mut buffers) = (fixture(), Buffers::default());

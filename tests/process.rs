@@ -1,5 +1,5 @@
-//! What the process has of the system: its user, its capabilities, its files. Most of it can only be
-//! seen by root; without root these tests say so and pass.
+//! The privileges of the process: its user, capabilities and files. Most of these tests need root; without root they
+//! say so and pass.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::harness::{PATIENCE, Server, Setup, TOKEN, ZONE, eventually, own_host, tinyns};
 
-/// The user that nobody is.
+/// The user `nobody`.
 struct Nobody {
     uid: u32,
     gid: u32,
 }
 
-/// Who `nobody` is, for a test that root runs; a message otherwise.
+/// The ids of `nobody` for a test that runs as root; a message otherwise.
 fn nobody() -> Option<Nobody> {
     if !geteuid().is_root() {
         println!("skipped: only root can become somebody else");
@@ -31,7 +31,7 @@ fn nobody() -> Option<Nobody> {
     })
 }
 
-/// A server on port 53 in a directory that belongs to nobody.
+/// A server on port 53 in a directory of the user `nobody`.
 fn setup(nobody: &Nobody) -> Setup {
     let setup = Setup::new().listen(&format!("[\"{}:53\"]", own_host()));
     chown(setup.dir(), Some(nobody.uid), Some(nobody.gid)).unwrap();
@@ -121,7 +121,7 @@ fn numbers_and_another_group_will_do() {
 fn a_capability_to_bind_port_53_is_given_up() {
     let Some(nobody) = nobody() else { return };
     let setup = setup(&nobody);
-    // Where nobody can execute it: the build's own directory may be closed.
+    // Copied to where `nobody` can execute it, because the directory of the build may be closed.
     let program = setup.dir().join("tinyns").display().to_string();
     let setup = setup.limits(&format!(
         "cp \"$1\" {program} && shift && exec setpriv --reuid=nobody --regid={} --clear-groups \
@@ -140,7 +140,7 @@ fn a_capability_to_bind_port_53_is_given_up() {
     }
 }
 
-/// Runs the server or the check of a configuration that does not do; returns what it says.
+/// Runs the server or `check` with a configuration that it must refuse; returns its output.
 fn refused(dir: &Path, section: &str, command: &mut Command, arguments: &[&str]) -> String {
     std::fs::write(dir.join("test.zone"), ZONE).unwrap();
     let config = dir.join("tinyns.toml");
@@ -204,7 +204,7 @@ fn files_that_the_user_may_not_have_fail_the_start() {
     }
     let section = "[process]\nuser = \"nobody\"\n";
     let dir = tempfile::tempdir().unwrap();
-    // Nobody may not even enter it.
+    // The user `nobody` may not even enter it.
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let said = refused(dir.path(), section, &mut tinyns(), &["serve"]);
     assert!(said.contains("DIR/test.zone"), "{said}");

@@ -1,5 +1,5 @@
-//! What the RFCs want of a reply to each kind of message, by raw packets, over UDP and over TCP: the tests of
-//! RFC 8906 §8, and those that other RFCs would have.
+//! What the RFCs require of replies to each kind of message, by raw packets over UDP and TCP: the tests of RFC 8906
+//! §8, and similar tests for other RFCs.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Packet {
     }
 }
 
-/// What is to be seen of a reply without knowing what it is about.
+/// The parts of a reply that do not depend on the question.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     flags: u16,
@@ -188,7 +188,7 @@ fn rfc8906_8_1_without_edns() {
     };
     // 8.1.1 and 8.1.5: over UDP and over TCP.
     assert_eq!(ask(&server, &soa), plain);
-    // 8.1.2: a type that nobody knows.
+    // 8.1.2: an unknown type.
     let unknown = ask(&server, &Packet::new(ZONE_NAME, 1_000));
     assert_eq!((unknown.rcode, unknown.counts), (0, [0, 1, 0]));
     // 8.1.3.1 to 8.1.3.4: AD, the reserved bit, CD and RD; RD alone is copied.
@@ -198,7 +198,7 @@ fn rfc8906_8_1_without_edns() {
     // An rcode in a query says nothing.
     assert_eq!(ask(&server, &soa.clone().flags(0xF)), plain);
     assert_eq!(ask(&server, &soa.clone().flags(RD)).flags, QR | AA | RD);
-    // 8.1.4: an opcode that nobody knows, and a header alone.
+    // 8.1.4: an unknown opcode, and a header alone.
     for opcode in [1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] {
         let seen = ask(&server, &Packet::header(opcode << 11));
         assert_eq!((seen.flags, seen.rcode), (QR | opcode << 11, 4));
@@ -219,7 +219,7 @@ fn rfc8906_8_2_with_edns() {
     };
     // 8.2.1
     assert_eq!(ask(&server, &soa.clone().opt(4_096, 0, 0, b"")), plain(0));
-    // 8.2.2: a version that nobody knows; the reply tells ours.
+    // 8.2.2: an unknown version; the reply has the server's version.
     let bad = Seen {
         flags: QR,
         rcode: 16,
@@ -229,7 +229,7 @@ fn rfc8906_8_2_with_edns() {
     for version in [1, 2, 100, 255] {
         assert_eq!(ask(&server, &soa.clone().opt(4_096, version, 0, b"")), bad);
     }
-    // 8.2.3: an option that nobody knows is not repeated.
+    // 8.2.3: an unknown option is not repeated.
     let unknown = b"\0\x64\0\x03abc\xFF\xFE\0\0";
     assert_eq!(
         ask(&server, &soa.clone().opt(4_096, 0, 0, unknown)),
@@ -340,7 +340,7 @@ fn rfc4892_class_ch() {
     assert_eq!(ask(&server, &Packet::new(ZONE_NAME, TXT).class(3)).rcode, 5);
 }
 
-/// RFC 1035 §4.1.1: what is malformed is FORMERR, with what could be read of it.
+/// RFC 1035 §4.1.1: a malformed query gets FORMERR, with the parts that could be read.
 #[test]
 fn rfc1035_4_1_malformed_messages() {
     let server = server();
@@ -377,7 +377,7 @@ fn rfc1035_4_1_malformed_messages() {
             assert_eq!(reply[5] == 1, has_question, "{bytes:02x?}");
             let error = seen.opt.map(|opt| opt.options);
             assert_eq!(error.is_some(), has_opt, "{bytes:02x?}");
-            // RFC 8914 §4.1: in words, for who looks.
+            // RFC 8914 §4.1: a text for people.
             assert!(error.is_none_or(|options| options.starts_with(&[0, 15])));
         }
     }
@@ -414,7 +414,7 @@ fn rfc6895_3_1_types_that_are_no_data() {
         let seen = ask(&server, &Packet::new(ZONE_NAME, qtype));
         assert_eq!((seen.rcode, seen.counts), (rcode, [0; 3]), "type {qtype}");
     }
-    // RFC 5936 §2.2.1: what is no zone of ours is another matter.
+    // RFC 5936 §2.2.1: for a zone that is not served the reply differs.
     for qtype in [251, 252] {
         for name in [CODE, b"\x07example\x03org\0"] {
             let seen = ask(&server, &Packet::new(name, qtype));
@@ -430,7 +430,7 @@ fn rfc6895_3_1_types_that_are_no_data() {
     }
 }
 
-/// RFC 7828 §3.2.1 and §3.3.2: by TCP for who asks, in units of 100 ms; by UDP never.
+/// RFC 7828 §3.2.1 and §3.3.2: by TCP for clients that ask, in units of 100 ms; never by UDP.
 #[test]
 fn rfc7828_3_keepalive() {
     let server = server();

@@ -1,5 +1,5 @@
-//! What happens at the same time: fills and changes, changes on several servers, and the death of a
-//! process between two steps of a change. The old value never comes back.
+//! Simultaneous events: fills and changes, changes on several servers, and the death of a process between two steps
+//! of a change. The old value never comes back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
@@ -23,8 +23,8 @@ fn behind(proxy: &Proxy, fleet: &Fleet) -> Server {
     followed(setup.section(LONG_MEMORY).start())
 }
 
-/// While the second server's read of the table is on its way back, `change` happens on the first;
-/// afterwards all tell `after`, whoever asks and wherever from.
+/// While the reply to the second server's read of the table is on its way, `change` happens on the first server.
+/// Afterwards all servers answer `after`.
 fn a_slow_fill_meets(
     before: Option<&str>,
     change: impl Fn(&Server) -> u16,
@@ -55,7 +55,7 @@ fn a_slow_fill_meets(
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(change(&one), status);
             assert_eq!(one.told(name), *after, "at once where it was changed");
-            // Who asked before may be told either.
+            // A query from before may get either answer.
             let told = slow.join().unwrap();
             assert!(told == old || told == *after, "{told:?}");
         });
@@ -116,7 +116,7 @@ fn a_slow_fill_does_not_undo_a_deletion_that_redis_has_forgotten() {
         let slow = scope.spawn(|| two.told(&name));
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(one.remove("raced").status, 204);
-        // Whatever stood in the way of the fill is evicted.
+        // The entry that prevented the fill is evicted.
         fleet.redis.cli(&["del", &key(&name)]);
         slow.join().unwrap();
     });
@@ -130,7 +130,7 @@ fn a_slow_fill_does_not_undo_a_deletion_that_redis_has_forgotten() {
     }
 }
 
-/// The states that a link has been in, one after another; each is told from all others.
+/// The states of a link, one after another. Each can be distinguished from all others.
 struct Course {
     code: String,
     name: String,
@@ -140,7 +140,7 @@ struct Course {
     begun: AtomicU64,
     /// When which state was acknowledged, and by which server.
     acknowledged: RwLock<Vec<(Instant, u64, usize)>>,
-    /// How long after it others may tell what was before.
+    /// How long after it other servers may answer the state before.
     delay: Duration,
 }
 
@@ -183,7 +183,7 @@ impl Course {
         acknowledged.push((Instant::now(), next, by));
     }
 
-    /// Asks a server, and checks what it tells against what it may tell.
+    /// Asks a server, and checks its answer against the allowed ones.
     fn check(&self, servers: &[Server], by: usize) {
         let asked = Instant::now();
         let told = servers[by].told(&self.name);
@@ -197,8 +197,8 @@ impl Course {
             let bound = acknowledged.iter().rev().find(binds);
             bound.map_or(0, |(_, number, _)| *number)
         };
-        // With more changes in the meantime than there are states between two absences, the absence
-        // tells nothing; the URLs tell all the more.
+        // If there were more changes meanwhile than there are states between two absences, an absence proves
+        // nothing. The URLs prove enough.
         let allowed = (oldest..=newest).any(|number| self.state(number) == told);
         assert!(
             allowed,
@@ -209,7 +209,7 @@ impl Course {
 }
 
 /// Writers step through the states of few names on all servers, while readers ask all servers.
-/// Others may tell an older state for `delay` after a change. Returns what is to be told at the end.
+/// Other servers may answer an older state for `delay` after a change. Returns the answers that are due at the end.
 pub fn stress(
     servers: &[Server],
     (time, delay): (Duration, Duration),
@@ -296,7 +296,7 @@ fn under_stress_no_server_goes_back() {
                 _ => Fate::Pass,
             });
         }
-        // Reads of the table are what makes races: Redis forgets now one name and now another.
+        // Races need reads of the table, so Redis forgets one name after another.
         if random(2) == 0 {
             let name = format!("s{}.s.example.com", random(3));
             fleet.redis.cli(&["del", &key(&name)]);
@@ -309,8 +309,8 @@ fn under_stress_no_server_goes_back() {
     }
 }
 
-/// How long others may tell an older state while the ways to Redis are bad: until a server notices
-/// that it hears nothing, and until another that could not tell has told.
+/// How long servers may answer an older state while the connections to Redis are bad: until a server notices that it
+/// receives nothing, and until another server has announced what it could not announce before.
 const NOTICED: Duration = Duration::from_secs(5);
 
 #[test]
@@ -346,8 +346,8 @@ fn under_stress_with_bad_ways_to_redis_no_server_goes_back_for_long() {
     }
 }
 
-/// Memory that is looked up again after two seconds: so long others may tell the old state of a link
-/// whose change nobody could announce.
+/// Memory that is refreshed after two seconds. For this time other servers may answer the old state of a link whose
+/// change could not be announced.
 const REFRESHED: &str = "[cache]\nrefresh = 2\nabsent = 2\n";
 const REFRESH: Duration = Duration::from_secs(2);
 
@@ -403,7 +403,7 @@ fn ready_to_change(fleet: &Fleet, dying: Server) -> [Server; 3] {
     servers
 }
 
-/// Waits until all servers tell this of all links.
+/// Waits until all servers answer this for all links.
 fn come_to(servers: &[&Server], outcome: &[Told; 3], patience: Duration) {
     let end = Instant::now() + patience;
     for server in servers {
@@ -414,7 +414,7 @@ fn come_to(servers: &[&Server], outcome: &[Told; 3], patience: Duration) {
     }
 }
 
-/// They tell nothing else for this time.
+/// They answer nothing else for this time.
 fn stays_so(servers: &[&Server], outcome: &[Told; 3], time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -423,8 +423,8 @@ fn stays_so(servers: &[&Server], outcome: &[Told; 3], time: Duration) {
     }
 }
 
-/// The first server dies when all its changes are held up; by then they are done in the table or
-/// not. The others come to tell the outcome, and nothing else for some time.
+/// The first server dies while all its changes are held up, when the table has done them or not. The others come to
+/// answer the outcome, and nothing else for some time.
 fn dies_in_its_changes(held: impl Fn(Gate) -> Fate, outcome: &[Told; 3], time: Duration) {
     let fleet = Fleet::start();
     let proxy = Proxy::spawn(&fleet.emulator);
@@ -435,14 +435,14 @@ fn dies_in_its_changes(held: impl Fn(Gate) -> Fate, outcome: &[Told; 3], time: D
     std::thread::scope(|scope| {
         let calls = CODES.map(|code| scope.spawn(|| make(&dying, code)));
         gate.wait(CODES.len());
-        // What was sent on has been done.
+        // The table has done the changes that were passed on.
         std::thread::sleep(Duration::from_millis(300));
         dying.signal(Signal::SIGKILL);
         assert_eq!(calls.map(|call| call.join().unwrap()), [None; 3]);
     });
     drop(proxy);
     dying.crash();
-    // Nothing was acknowledged, so that nobody can complain of the old state; but it ends.
+    // Nothing was acknowledged, so the old state is allowed; but only for some time.
     let fresh = fleet.node();
     come_to(&[&other, &another, &fresh], outcome, REFRESH + SOON);
     stays_so(&[&other, &another, &fresh], outcome, time);
@@ -467,7 +467,7 @@ fn a_server_dies_before_its_changes_reach_the_table() {
 
 #[test]
 fn a_server_dies_when_its_changes_are_in_the_table_and_nowhere_else() {
-    // Also when what the dead server has left in Redis ends.
+    // Also when the dead server's entries in Redis expire.
     dies_in_its_changes(Fate::HoldReply, &after(), CLAIM);
 }
 
@@ -509,7 +509,7 @@ fn a_server_loses_redis_in_its_changes_and_dies() {
 
 #[test]
 fn a_server_loses_redis_before_its_changes_and_dies() {
-    // Redis still holds what was before, and nobody else knows better.
+    // Redis still holds the old state, and no server knows a newer one.
     dies_behind_its_changes(true, KEPT + REFRESH + SOON);
 }
 

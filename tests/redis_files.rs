@@ -1,4 +1,4 @@
-//! The password and the certificates for Redis: what is refused, and what is read again on SIGHUP.
+//! The password and the certificates for Redis: which files are refused, and the reload by SIGHUP.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn a_changed_password_is_read_on_sighup() {
     let server = followed(setup(&fleet.emulator.url(), url, &lines).start());
     let other = fleet.node();
 
-    // What cannot be used leaves what there was.
+    // A file that cannot be used changes nothing.
     std::fs::write(file.path(), "").unwrap();
     server.signal(Signal::SIGHUP);
     let refused = server.log().wait_for("not one line of UTF-8 text");

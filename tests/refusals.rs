@@ -1,5 +1,5 @@
-//! What Redis refuses, all of it or a part of it: changes reach the other servers all the same, and each
-//! server says what is wrong.
+//! Redis refuses commands, as a whole or a part of it: changes reach the other servers all the same, and each server
+//! logs the reason.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ fn a_dead_shard_does_not_silence_the_changes_of_its_links() {
     }
     assert_eq!(two.metric("tinyns_changes_following", &[]), 1.0);
 
-    // It comes back with what it held, and nobody takes that for the truth.
+    // It comes back with its old data, and no server uses that.
     cluster.start_shard(shard);
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
@@ -95,7 +95,7 @@ fn fill(redis: &RedisServer) {
         .lines()
         .find_map(|line| line.strip_prefix("used_memory:"));
     let used: u64 = used.unwrap().trim().parse().unwrap();
-    // Far below what it has: some bytes that become free are no room.
+    // Far below its present size, so that a few freed bytes are not enough.
     set("maxmemory", &(used - 500_000).to_string());
     assert!(redis.refuses(&["set", "more", "x"]));
 }
@@ -169,7 +169,7 @@ fn reasons(server: &Server) -> String {
     ready.json()["reasons"].to_string()
 }
 
-/// A server whose user lacks a right says so, and what it changes is seen by the others all the same.
+/// A server whose user lacks a right says so, and its changes reach the other servers all the same.
 fn a_right_is_missing(taken: &str, named: &str) {
     let fleet = Fleet::start();
     let url_of_weak = user(&fleet.redis, &["~*", "&*", "+@all", taken]);

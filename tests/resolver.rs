@@ -75,7 +75,7 @@ impl Unbound {
         unbound
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
@@ -110,7 +110,7 @@ fn types(message: &Message) -> Vec<String> {
     types
 }
 
-/// What each type must give, from the server or from the resolver's cache.
+/// The answers for each type, from the server or from the resolver's cache.
 fn check(unbound: &Unbound, layout: &str, name: &str, qtype: RecordType) {
     let reply = unbound.ask(name, qtype);
     assert_eq!(
@@ -230,7 +230,7 @@ fn a_long_url_and_a_referral_pass_through() {
     assert_eq!(strings, url);
 }
 
-/// RFC 7766 §5: TCP is as good a way as UDP. A resolver that uses nothing else, and keeps its connections.
+/// RFC 7766 §5: TCP is as good as UDP. A resolver that uses TCP only, and keeps its connections open.
 #[test]
 fn rfc7766_5_a_resolver_may_ask_by_tcp_alone() {
     const LINKS: usize = 50;

@@ -1,5 +1,5 @@
-//! Under a service manager: sockets that it hands over, what it is told, and the unit files for it.
-//! systemd itself does not run here; its programs do what needs no manager.
+//! Under a service manager: the sockets that it hands over, the messages that it gets, and the unit files. systemd
+//! itself does not run here; some of its programs work without it.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
@@ -175,7 +175,7 @@ fn systemd_socket_activate_hands_over() {
         "--listen",
         &listen,
     ];
-    // It executes the server when somebody comes.
+    // It executes the server when the first client connects.
     let visitor = std::thread::spawn(move || {
         eventually("somebody listens", PATIENCE, || {
             TcpStream::connect(admin).is_ok()
@@ -188,7 +188,7 @@ fn systemd_socket_activate_hands_over() {
     server.add("https://example.net/");
 }
 
-/// A service manager that is told.
+/// A service manager that receives messages.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -198,7 +198,7 @@ impl Manager {
         Self(socket)
     }
 
-    /// The next message that tells something else than that the server lives.
+    /// The next message that is not a sign of life.
     fn told(&self) -> String {
         loop {
             let message = self.next();
@@ -215,7 +215,7 @@ impl Manager {
     }
 }
 
-/// What is told of a server that serves already.
+/// The messages about a server that serves already.
 fn check_told(manager: &Manager, mut server: Server) {
     let check_reloading = || {
         let told = manager.told();

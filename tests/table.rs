@@ -1,4 +1,4 @@
-//! Tables that are not as they should be, or not there yet: what a server says of them, and does all the same.
+//! Tables that are wrong or missing: what a server logs about them, and what it does all the same.
 
 use std::process::{Output, Stdio};
 
@@ -79,7 +79,7 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
             let two = setup(&proxy.url(), fleet.redis.url(), &lines).section(LONG_MEMORY);
             followed(two.start())
         };
-        // Redis keeps which table was at this endpoint.
+        // Redis remembers which table was at this endpoint.
         drop(second());
         // The second server comes back, and has nothing but Redis.
         proxy.all(fate);
@@ -147,7 +147,7 @@ fn a_table_with_bare_codes_as_keys_is_told_of() {
         let ready = server.api("GET", "/readyz", None);
         ready.status == 200 && ready.json()["reasons"].to_string().contains("bare codes")
     });
-    // What it says to do helps: after the next start there are names.
+    // The advice in the message helps: after the next start there are names.
     let done = import(&server, &emulator.url());
     assert!(done.status.success(), "{done:?}");
     assert_eq!(

@@ -1,8 +1,7 @@
-//! TCP as resolvers, and those who wish a server ill, use it (RFC 7766, RFC 9210): raw sockets against the
-//! real program.
+//! TCP as resolvers and attackers use it (RFC 7766, RFC 9210): raw sockets against the real program.
 //!
-//! Most of it is tried over a pipe in memory as well, beside the code (`src/dns/transport/tcp/tests`), where time can
-//! be made to pass. Here is what takes sockets, a process and other programs.
+//! Most of this has unit tests, too, over a pipe in memory and with simulated time (`src/dns/transport/tcp/tests`).
+//! These tests need sockets, a process and other programs.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -100,7 +99,7 @@ fn limited(lines: &str) -> Setup {
     Setup::new().section(&format!("[dns.tcp]\n{lines}"))
 }
 
-/// A server whose links are behind a table that waits when it is told to.
+/// A server with its links in a table that waits on command.
 fn slow() -> (Emulator, Proxy, Server) {
     let emulator = Emulator::start();
     let proxy = Proxy::spawn(&emulator);
@@ -181,13 +180,13 @@ fn what_is_no_query_closes_the_connection() {
     );
 }
 
-/// A socket that is closed with something in it that was not read is reset, and what was not sent then is
-/// lost: replies that were made before the end.
+/// If a socket is closed while it has unread data, the system resets the connection, and replies that are not yet
+/// sent are lost.
 #[test]
 fn the_end_costs_no_reply_that_is_on_its_way() {
     let server = Server::start();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // Much less than the replies, and than what the server's side of it holds.
+    // Much less than the replies, and less than the server's buffer holds.
     socket.set_recv_buffer_size(2_048).unwrap();
     socket.connect(&server.dns.into()).unwrap();
     let mut connection = Connection(socket.into());
@@ -465,7 +464,7 @@ fn a_stop_answers_what_is_in_work_and_a_start_does_not_wait_for_old_connections(
     gate.wait(1);
     server.signal(Signal::SIGTERM);
     assert_eq!(idle.told(), None);
-    // The listener is closed before, so a new client is told at once.
+    // The listener is closed before, so a new client is refused at once.
     eventually("nobody is let in", PATIENCE, || {
         TcpStream::connect(server.dns).is_err()
     });

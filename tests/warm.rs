@@ -164,7 +164,7 @@ fn the_load_goes_on_where_a_killed_server_left_it() {
     });
     eventually("the load is over", LOADING, || !is_loading(&second));
     let rest = loaded(&second);
-    // What was loaded just before the end may be loaded again.
+    // Links that were loaded just before the end may be loaded again.
     assert!(rest <= LINKS * 3 / 4, "the second has loaded {rest}");
 }
 
@@ -232,8 +232,8 @@ fn what_is_newer_than_the_load_stays() {
     }
 }
 
-/// A page of the load has been read, and does not arrive; all its links are deleted, and Redis loses
-/// what stands in the way of the page.
+/// A page of the load was read and is delayed. All its links are deleted, and Redis loses the entries that would
+/// prevent the page's entries.
 fn a_load_meets_a_loss(lose: impl Fn(&RedisServer)) {
     let fleet = full(20);
     let server = fleet.node();

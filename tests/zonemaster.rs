@@ -1,8 +1,7 @@
-//! Zonemaster, which registries judge delegations by: it finds no fault with a zone of ours.
+//! Zonemaster, with which registries check delegations, finds no fault with a zone of tinyns.
 //!
-//! It asks at port 53 and nowhere else, so this needs root. There is no parent and no root of the DNS
-//! here: the delegation is told to it, and the server itself stands in for the root, where it has
-//! nothing to say.
+//! It asks at port 53 only, so this test needs root. There is no parent zone and no DNS root here: the test passes
+//! the delegation to Zonemaster, and tinyns stands in for the root, for which it has no data.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +10,13 @@ use serde_json::Value;
 
 use crate::harness::{Setup, ZONE, output, own_host};
 
-/// What is wrong with servers on the loopback interface.
+/// Faults of any server on the loopback interface.
 const EXPECTED: [&str; 2] = [
     "ADDRESS01 NAMESERVER_IP_PRIVATE_NETWORK",
     "ADDRESS02 NAMESERVER_IP_WITHOUT_REVERSE",
 ];
 
-/// What it says when all is well; without these it would not have looked.
+/// Messages about successful checks; without these Zonemaster did not check.
 const WELL: [&str; 21] = [
     "BASIC02 HAS_NAMESERVERS",
     "CONSISTENCY01 ONE_SOA_SERIAL",

@@ -1,5 +1,4 @@
-//! Queries and replies in bytes, by no library: what is compared must not pass through the code of one
-//! of those that are compared.
+//! Queries and replies in bytes, without a library: none of the compared servers' code may read them.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,8 +1,8 @@
 //! The same questions to tinyns, to Knot DNS and to NSD, with the same zones.
 //!
-//! What differs is a mistake of one of them, or something that the RFCs leave open. The latter is in
-//! the rules of `differential/rules.rs`, each with its reason, and nothing else is let pass. What a
-//! record is on the wire is held against BIND's compiler of zones as well.
+//! A difference is an error of one of them, or something that the RFCs leave open. `rules.rs` lists the latter with
+//! the reasons; any other difference fails the test. The wire form of records is also compared with BIND's zone
+//! compiler.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ fn origin_of(zone: &Zone<'_>) -> Vec<u8> {
     name(&absolute(zone.0), b"")
 }
 
-/// Asks one server; what it sends must be a reply to this query.
+/// Asks one server; it must send a reply to this query.
 fn ask(client: &Client, query: &Query) -> Result<Reply, String> {
     let bytes = query.bytes();
     let reply = match query.way {
@@ -130,7 +130,7 @@ fn replies_from_zones_of_odd_names_are_those_of_knot_and_nsd() {
         ),
     ];
     compare(&zones, 1_000);
-    // By itself: what a zone without a delegation is to those below it is another matter.
+    // By itself, because its parent has no delegation.
     let root = "test NS ns.test\nns.test A 192.0.2.1\nx A 192.0.2.2\n*.w TXT \"a\"\n";
     compare(&[(".", text(root))], 300);
 }
@@ -179,7 +179,7 @@ fn compare(zones: &[Zone<'_>], at_least: usize) {
     report.end(all.len());
 }
 
-/// What was found, the first of each kind in full.
+/// The differences, the first of each kind in full.
 #[derive(Default)]
 struct Report {
     kinds: BTreeMap<String, (usize, String)>,
@@ -247,8 +247,8 @@ fn rfc_3597_data_of_all_types_is_the_same_everywhere() {
     }
 }
 
-/// The zone of all types for another server: in the form of RFC 3597 what it does not read, or reads
-/// wrong.
+/// The zone of all types for another server. Types that it cannot read, or reads wrongly, are in the form of RFC
+/// 3597.
 fn readable(program: &str, lines: &[(&str, &str)], compiled: &[(u16, Vec<u8>)]) -> Zone<'static> {
     let head = HEAD.lines().count();
     let mut generic: Vec<usize> = Vec::new();
@@ -275,7 +275,7 @@ fn readable(program: &str, lines: &[(&str, &str)], compiled: &[(u16, Vec<u8>)]) 
             return zone;
         }
         let before = generic.len();
-        // NSD finds what is missing at the end of a line in the next one.
+        // NSD reports a missing field of a line in the next line.
         let is_new = |place: &usize| !generic.contains(place);
         let blamed = |line: &usize| (0..line - head).rev().find(is_new);
         let blamed: Vec<_> = unread.iter().filter_map(blamed).collect();

@@ -1,4 +1,4 @@
-//! What is asked: every name of a zone, and names around it, in an order that only looks like chance.
+//! The queries: every name of a zone and names near it, in a pseudo-random order.
 
 use super::message::{A, AAAA, ANY, CNAME, DNAME, NS, SOA, name, text_of};
 
@@ -125,7 +125,7 @@ pub fn owners(text: &str, origin: &[u8]) -> Vec<Vec<u8>> {
 pub fn queries(owners: &[Vec<u8>], origin: &[u8], random: &mut Random) -> Vec<Query> {
     let mut names = Vec::new();
     for owner in owners {
-        // The name and what is above it, also above the zone.
+        // The name and its ancestors, also above the zone.
         let mut name = &owner[..];
         loop {
             names.push(name.to_vec());

@@ -1,4 +1,4 @@
-//! What the RFCs leave open, so that good servers differ in it.
+//! What the RFCs leave open, so that correct servers may differ.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{ask, must_ask};
 
 /// How many aliases tinyns follows.
 const MAX_ALIASES: usize = 16;
-/// What an OPT record without options takes, in bytes.
+/// The length of an OPT record without options, in bytes.
 const OPT_LEN: usize = 11;
 
 /// Records that a server reads as another one than is written.
@@ -30,7 +30,7 @@ pub struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// In what our reply differs from the other server's, if it is nothing that is left open.
+    /// The difference between tinyns' reply and the other server's, unless the RFCs leave it open.
     pub fn difference(&self, query: &Query, ours: &Reply, theirs: &Reply) -> Option<String> {
         // Knot 3.2 repeats the aliases of a loop.
         if let Some(record) = &ours.repeated {
@@ -174,7 +174,7 @@ impl Rules<'_> {
         must_ask(self.them.name, &self.them.client, &query).has(AA)
     }
 
-    /// What the other server tells of a record's name and type.
+    /// The records of the other server for a record's name and type.
     fn all_of(&self, record: &Record) -> BTreeSet<Record> {
         let query = Query::by_tcp(record.owner.clone(), record.rtype);
         let reply = must_ask(self.them.name, &self.them.client, &query);

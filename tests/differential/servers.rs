@@ -195,7 +195,7 @@ fn knot_config(dir: &Path, port: u16, zones: &[Zone<'_>]) -> String {
     );
     for (origin, _) in zones {
         let file = dir.join(file_name(origin));
-        // Checks are for what is legal; what this is about is what is served.
+        // No checks of legality: the test compares answers.
         writeln!(
             config,
             "  - domain: {origin}\n    file: {}\n    semantic-checks: off\n    zonefile-sync: -1\n    \
@@ -241,7 +241,7 @@ pub fn unread_lines(program: &str, zone: &Zone<'_>) -> Vec<usize> {
             command
         }
         _ => {
-            // Nobody listens there: the checker alone reads it.
+            // No server listens there: only the checker reads the configuration.
             let config = knot_config(dir.path(), 53, std::slice::from_ref(zone));
             std::fs::write(dir.path().join("knot.conf"), config).unwrap();
             let mut command = Command::new("knotc");

@@ -191,7 +191,7 @@ fn requests_that_are_no_queries() {
         assert_eq!(reply.edns.is_some(), message.edns.is_some(), "{message:?}");
         assert!(reply.answers.is_empty());
     };
-    // RFC 2136 §3.1.2: an UPDATE of a zone of another server; and what is not done for ours.
+    // RFC 2136 §3.1.2: an UPDATE of a zone that is not served; and of one that is, which is refused.
     for (opcode, ours, others) in [
         (OpCode::Status, "NOTIMP", "NOTIMP"),
         (OpCode::Unknown(6), "NOTIMP", "NOTIMP"),
@@ -235,7 +235,7 @@ fn requests_that_are_no_queries() {
         server.udp_within(&reply.to_bytes().unwrap(), patience),
         None
     );
-    // Garbage is answered with FORMERR or not at all, and harms nobody.
+    // Garbage gets FORMERR or no reply, and does no harm.
     assert_eq!(server.udp_within(b"\x12\x34\x01", patience), None);
     server.udp_within(&[0xFF; 40], patience);
     assert_eq!(

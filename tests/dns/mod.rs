@@ -13,7 +13,7 @@ const URI: RecordType = RecordType::Unknown(256);
 
 const TARGET: &str = "https://example.net/some/page?x=1";
 
-/// A reply in the form in which the tests below write it down: rcode and AA, then a line a record.
+/// A reply in the form of these tests: rcode and AA, then one line for each record.
 fn show(message: &Message) -> String {
     let aa = if message.metadata.authoritative {
         " aa"
@@ -41,7 +41,7 @@ fn rcode(message: &Message) -> &'static str {
         ResponseCode::FormErr => "FORMERR",
         ResponseCode::NotImp => "NOTIMP",
         ResponseCode::NotAuth => "NOTAUTH",
-        // 16 is BADSIG as well, which is what hickory reads; without TSIG it is BADVERS.
+        // 16 is also BADSIG, as hickory reads it; without TSIG it is BADVERS.
         ResponseCode::BADVERS | ResponseCode::BADSIG => "BADVERS",
         other => panic!("rcode {other}"),
     }

@@ -40,7 +40,7 @@ pub fn http(
     try_http(method, url, headers, body).unwrap_or_else(|e| panic!("{method} {url}: {e}"))
 }
 
-/// The same where there may be nobody who answers.
+/// The same, if there may be no server.
 pub(super) fn try_http(
     method: &str,
     url: &str,

@@ -30,11 +30,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The admin token of every test server.
 pub const TOKEN: &str = "test-token-0123456789abcdef";
 
-/// Where the ports of the tests' own servers lie: below those that the system gives to outgoing
-/// connections, so that nobody takes the port of a server that is down for a moment.
+/// The ports of test servers. They are below those that the system gives to outgoing connections, so that no
+/// connection takes the port of a server that is down for a moment.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// The text of the lines of the log that tell where DNS is served.
+/// The text of the log lines with the addresses of DNS.
 const DNS_LISTENER: &str = "DNS over UDP and TCP";
 
 /// The zone that tests use unless they bring their own.
@@ -86,7 +86,7 @@ pub fn own_host() -> Ipv4Addr {
     Ipv4Addr::new(127, 96 + u8::try_from(number).unwrap(), high, low)
 }
 
-/// Waits until something holds, for at most `patience`.
+/// Waits until a condition holds, for at most `patience`.
 pub fn eventually(what: &str, patience: Duration, holds: impl Fn() -> bool) {
     let end = Instant::now() + patience;
     while !holds() {
@@ -95,8 +95,8 @@ pub fn eventually(what: &str, patience: Duration, holds: impl Fn() -> bool) {
     }
 }
 
-/// Runs a trial that has to be over within `limit`, for the clock of the server goes on meanwhile. Where it was
-/// not, on a machine that has much else to do, its failure tells nothing, and it is run again, with another number.
+/// Runs a trial that must end within `limit`, because the server's clock goes on meanwhile. If it fails after more
+/// time than that, on a busy machine, the failure means nothing, and the trial runs again with another number.
 pub fn unhurried<T>(limit: Duration, trial: impl Fn(usize) -> T) -> T {
     for number in 0..20 {
         let began = Instant::now();

@@ -20,7 +20,7 @@ pub fn tinyns() -> Command {
     bare(Command::new(env!("CARGO_BIN_EXE_tinyns")))
 }
 
-/// Without what the environment of the tests might tell it.
+/// Without the variables of the tests' environment that would change its behaviour.
 pub(super) fn bare(mut command: Command) -> Command {
     command
         .stdin(Stdio::null())

@@ -81,7 +81,7 @@ impl Server {
         &self.config
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -209,19 +209,19 @@ impl Server {
         http(method, &format!("http://{}{path}", self.admin), &all, body)
     }
 
-    /// What it tells of a link's name.
+    /// Its answer about a link's name.
     pub fn told(&self, name: &str) -> Told {
         Told::of(&self.ask(name, RecordType::TXT))
     }
 
-    /// What it tells of a link's name within this time; none if it says nothing.
+    /// Its answer about a link's name; none if there is no reply within this time.
     pub fn told_within(&self, name: &str, patience: Duration) -> Option<Told> {
         let packet = query(name, RecordType::TXT).to_bytes().unwrap();
         let reply = self.udp_within(&packet, patience)?;
         Some(Told::of(&parse(&reply)))
     }
 
-    /// Asks again and again until this is told of a name, for at most `patience`.
+    /// Asks about a name again and again until the answer is this one, for at most `patience`.
     pub fn comes_to_tell(&self, name: &str, told: &Told, patience: Duration) {
         let end = Instant::now() + patience;
         loop {

@@ -11,7 +11,7 @@ use super::Server;
 use super::ZONE;
 use super::process::bare;
 
-/// What a test server is made of.
+/// The configuration and environment of a test server.
 pub struct Setup {
     dir: TempDir,
     zones: String,
@@ -116,7 +116,7 @@ impl Setup {
         self
     }
 
-    /// Keeps the links elsewhere than in a SQLite file of its own; the lines of `[store]`.
+    /// Sets the lines of `[store]`. The default is a SQLite file in the server's directory.
     pub fn store(mut self, lines: &str) -> Self {
         self.store = Some(lines.into());
         self

@@ -1,17 +1,17 @@
-//! What a server says about a link.
+//! Answers about links.
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
-/// What a server tells of a link's name. Whatever is none of these fails the test.
+/// A server's answer about a link's name. Any other reply fails the test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// It leads there.
     Url(String),
     /// There is no such link: NXDOMAIN.
     Absent,
-    /// That it cannot be known: SERVFAIL, with an extended error if there is one (RFC 8914).
+    /// The server cannot know: SERVFAIL, with the extended error if there is one (RFC 8914).
     Unknown(Option<u16>),
 }
 

@@ -27,7 +27,7 @@ fn metrics_count() {
     assert_eq!(text.matches("# EOF").count(), 1);
 }
 
-/// Of every reply it is told how long it took: of those that are sent at once, and of those that wait for the store.
+/// The time of every reply is counted, also of those that wait for the store.
 #[test]
 fn every_reply_is_timed() {
     let server = Setup::new().section("[cache]\nfilter = false\n").start();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::dynamo::{self, Emulator, s};
 use crate::harness::{Server, Setup, http, unhurried};
 
-/// What was accepted once, or what another program has written, is no damage.
+/// A URL that was accepted once, or that another program has written, is not refused.
 #[test]
 fn hosts_that_are_no_names_in_dns_serve_on_where_a_link_has_one() {
     let emulator = Emulator::start();
@@ -149,7 +149,7 @@ fn of_many_changes_to_one_version_one_wins() {
     assert_eq!(won.len(), 1);
     let now = server.api("GET", "/v1/links/race", None);
     assert_eq!(now.json(), won[0].json());
-    // The losers are told which version it has become.
+    // The losers get the new version.
     assert!(
         lost.iter()
             .all(|r| r.status == 412 && r.header("etag") == now.header("etag"))
@@ -165,7 +165,7 @@ fn urls_whose_fold_collides_both_live() {
     assert_ne!(first["code"], second["code"]);
     assert!(txt(&server, &first).contains(COLLIDING[0]));
     assert!(txt(&server, &second).contains(COLLIDING[1]));
-    // Each keeps its code when it is registered again.
+    // Each has the same code when it is registered again.
     assert_eq!(server.add(COLLIDING[0]), first);
     assert_eq!(server.add(COLLIDING[1]), second);
 }
@@ -312,7 +312,7 @@ fn memory_answers_and_a_change_is_seen_at_once() {
         assert!(txt(&server, &link).contains(&format!("/{number}")));
     }
     assert_eq!(figure(store_hits), 9);
-    // An absent name is remembered, until somebody takes it.
+    // An absent name is remembered until it is registered.
     let rcode = || {
         server
             .ask("late.s.example.com.", RecordType::TXT)

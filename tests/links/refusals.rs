@@ -139,7 +139,7 @@ fn what_is_refused_and_why() {
     assert_eq!(raw("application/json", b"{\"url\":"), 400);
     assert_eq!(raw("text/plain", b"https://example.net/"), 415);
     assert_eq!(raw("application/json", &vec![b' '; 1 << 20]), 413);
-    // Nothing of all that has touched what was there.
+    // None of these requests has changed a link.
     assert_eq!(server.api("GET", "/v1/links/taken", None).json(), stored);
     assert_eq!(
         server.api("GET", "/v1/links", None).json()["links"]

@@ -22,7 +22,7 @@ const ZONES: &str =
 
 const DNS: &str = "[dns]\nlisten = [\"127.0.0.1:0\"]\n";
 
-/// What a program says that is to end by itself; if it does not, it is killed.
+/// The output of a program that must end by itself; if it does not, it is killed.
 fn finished(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = Process(command.spawn().unwrap());
@@ -62,7 +62,7 @@ fn one_store_has_one_server() {
 }
 
 /// RFC 2317 §4: the zone of an address range has a slash in its name. Its names are the same in the configuration, on
-/// the wire and in what is said of them.
+/// the wire and in messages.
 #[test]
 fn a_zone_may_have_any_name() {
     let range = "$ORIGIN 0/25.2.0.192.in-addr.arpa.\n$TTL 60\n@ SOA ns.example. h.example. 1 2 3 4 60\n\
@@ -89,7 +89,7 @@ fn a_zone_may_have_any_name() {
         denied.contains("NXDOMAIN") && denied.contains("\n.\t"),
         "{denied}"
     );
-    // A link may lead to what the root delegates, which is all the world.
+    // A link may lead to any name that the root delegates.
     server.add("https://www.example/");
     let mut command = tinyns();
     let checked = finished(command.args(["check", "--config"]).arg(server.config()));
@@ -138,7 +138,7 @@ fn a_stalled_reader_of_the_log_stops_no_answer() {
     server.log().wait_for("redirect host");
     let log = server.log().clone();
     let stalled = log.stall();
-    // Each has a line in the log; together they are some times what a pipe holds.
+    // Each has a line in the log; together they are several times the size of a pipe.
     for _ in 0..100 {
         let mut stream = TcpStream::connect(server.redirect).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,4 +1,4 @@
-//! Configurations that the server and the commands refuse, and what they say.
+//! Configurations that the server and the commands refuse, and the messages.
 
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{DNS, REST, ZONES, finished};
 use crate::harness::{Setup, TOKEN, ZONE, free_port, tinyns};
 
-/// Runs `tinyns serve` with a configuration that it must refuse; returns what it said.
+/// Runs `tinyns serve` with a configuration that it must refuse; returns its message.
 fn refused(config: &str, zone: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let zone_file = dir.path().join("test.zone");
@@ -119,7 +119,7 @@ fn all_errors_of_a_configuration_are_told_at_once() {
     assert_eq!(places, expected, "{said}");
 }
 
-/// A pipe that nobody writes to would be waited for; nothing says how long.
+/// Opening a pipe without a writer would wait for ever.
 #[test]
 fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
             assert!(line.contains("not a regular file"), "{line}");
         }
     }
-    // The configuration itself, and what clients are given.
+    // The configuration itself, and the files for clients.
     for arguments in [
         &["check", "--config", &pipe][..],
         &[

@@ -52,7 +52,7 @@ fn sighup_reloads_all_zones_or_none() {
     assert_eq!(reply.status, 422, "{reply:?}");
 }
 
-/// Static names win. That a link is not served any more is said when its name is taken, and at each start.
+/// Static names take precedence. When a zone file takes the name of a link, the log says so, and again at each start.
 #[test]
 fn a_link_that_a_zone_file_hides_is_named() {
     let server = Server::start();
@@ -72,11 +72,11 @@ fn a_link_that_a_zone_file_hides_is_named() {
     write("abc IN A 192.0.2.97\nnolink IN A 192.0.2.97\n");
     server.signal(Signal::SIGHUP);
     server.log().wait_for(&hidden("abc"));
-    // The serial is what others go by.
+    // Secondary servers and tools compare the serial.
     server.log().wait_for(
         "s.example.com.zone:3: the zone has changed and its serial has not; raise it above 1",
     );
-    // What was taken before is not said again.
+    // Names that were taken before are not reported again.
     write("abc IN A 192.0.2.97\nheld.r IN A 192.0.2.98\n");
     server.signal(Signal::SIGHUP);
     server.log().wait_for(&hidden("held"));

@@ -1,4 +1,4 @@
-//! The stop: signals, and what it does not wait for.
+//! The stop: signals, and work that it does not wait for.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::{DNS, REST, ZONES};
 use crate::harness::{PATIENCE, Process, Server, TOKEN, ZONE, tinyns, wait};
 
-/// A request that has begun and not ended, which a stop waits for.
+/// An unfinished request, for which a stop waits.
 fn unfinished(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -60,7 +60,7 @@ fn a_second_signal_to_stop_ends_at_once() {
     );
 }
 
-/// A zone that takes a good while to read.
+/// A zone that takes long to read.
 fn large_zone() -> String {
     (0..300_000).fold(ZONE.to_owned(), |zone, host| {
         zone + &format!("h{host} IN A 192.0.2.1\n")

@@ -11,15 +11,13 @@ use crate::harness::{Server, Told};
 /// How long a change may take to be seen by others while all is well.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The same for servers that cannot hear of changes: they look again after a second, and what they
-/// look at takes its time.
+/// The same for servers that receive no changes: they look again after a second, and the look-up takes some time.
 const BY_LOOKING: Duration = Duration::from_secs(3);
 
-/// How long after Redis is back there may still be answers from what it held before.
+/// How long after the return of Redis answers may still come from its old data.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// What 99 of 100 queries may take while something is down. Resolvers wait for a second and more;
-/// tinyns gives up after 1.5 s.
+/// The time of 99 of 100 queries during an outage. Resolvers wait for a second or more; tinyns gives up after 1.5 s.
 const PROMPT: Duration = Duration::from_millis(500);
 
 /// `[redis]` with the time-out of real life.
@@ -66,7 +64,7 @@ fn change_all(server: &Server, links: usize, round: usize) {
     }
 }
 
-/// For as long as `time` no server tells anything but this round of any link.
+/// For this time no server answers anything but this round of any link.
 fn always(servers: &[&Server], links: usize, round: usize, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -79,7 +77,7 @@ fn always(servers: &[&Server], links: usize, round: usize, time: Duration) {
     }
 }
 
-/// Waits until all servers tell this round of all links.
+/// Waits until all servers answer this round of all links.
 fn come_to(servers: &[&Server], links: usize, round: usize, patience: Duration) {
     let end = Instant::now() + patience;
     for number in 0..links {

@@ -35,7 +35,7 @@ fn redis_goes_and_comes(go: impl Fn(&mut RedisServer), come: impl Fn(&mut RedisS
             && one.api("GET", "/readyz", None).json()["redis"] == "down"
     });
     change_all(&one, LINKS, 1);
-    // At once where it was changed; elsewhere by looking, since nobody can tell.
+    // At once on the server of the change; on others by looking again, since it cannot be announced.
     come_to(&[&one], LINKS, 1, Duration::ZERO);
     come_to(&[&two], LINKS, 1, BY_LOOKING);
     let late = two.register("late", "https://example.net/late");
@@ -52,7 +52,7 @@ fn redis_goes_and_comes(go: impl Fn(&mut RedisServer), come: impl Fn(&mut RedisS
     let servers = servers.each_ref();
     change_all(servers[1], LINKS, 2);
     come_to(&servers, LINKS, 2, SOON);
-    // And what Redis holds now is what it should.
+    // And Redis holds the right data now.
     for number in 0..LINKS {
         let held = fleet.redis.held(&name(number)).unwrap();
         assert_eq!(held["url"], url(number, 2).as_str());
@@ -79,8 +79,8 @@ fn redis_hangs_and_is_replaced() {
     redis_goes_and_comes(|redis| redis.pause(), RedisServer::restart_empty);
 }
 
-/// A fleet whose Redis has come back with the first state of all links, after a change of which all
-/// servers had been told and which Redis had held: nothing was left to be repaired.
+/// A fleet whose Redis has come back with the first state of all links. It had the change before, and all servers had
+/// received it, so nothing was left to be repaired.
 fn redis_has_lost_a_change(links: usize, between: impl Fn(&Server)) -> (Fleet, [Server; 2]) {
     let mut fleet = Fleet::start();
     let (one, two) = (fleet.node(), fleet.node());
@@ -99,7 +99,7 @@ fn redis_loses_its_last_minutes() {
     const LINKS: usize = 20;
     let (fleet, [one, two]) = redis_has_lost_a_change(LINKS, |_| {});
     std::thread::sleep(SETTLING);
-    // One that has nothing in memory comes first: what the others know must not be needed.
+    // A server without anything in memory comes first: it must not need what the others know.
     always(&[&fleet.node()], LINKS, 1, Duration::from_secs(1));
     always(&[&one, &two], LINKS, 1, Duration::from_secs(1));
     always(&[&fleet.node()], LINKS, 1, Duration::ZERO);
@@ -108,7 +108,7 @@ fn redis_loses_its_last_minutes() {
 #[test]
 fn what_memory_holds_is_not_undone_by_an_older_redis() {
     const LINKS: usize = 20;
-    // Who has made the changes can no longer repair them.
+    // The server that made the changes can no longer repair them.
     let dies = |one: &Server| one.signal(Signal::SIGKILL);
     let (_fleet, [_, two]) = redis_has_lost_a_change(LINKS, dies);
     always(&[&two], LINKS, 1, SETTLING);
@@ -162,7 +162,7 @@ fn is_cut_off(fault: Fault, meanwhile: impl Fn(&RedisServer)) -> Server {
     change_all(&one, LINKS, 1);
     assert_eq!(one.remove("gone").status, 204);
     one.register("new", "https://example.net/new");
-    // What it is asked for meanwhile it looks up in the table itself; the rest stays in memory.
+    // It looks up names that are asked for in the table; the others stay in memory.
     come_to(&[&away], LINKS / 2, 1, BY_LOOKING);
     meanwhile(&fleet.redis);
     wire.suffer(Fault::None);
@@ -280,7 +280,7 @@ fn servers_that_register_at_once_are_both_told_the_truth_behind_redis() {
         })
     };
     for number in 0..10 {
-        // The same URL, whose code nobody chooses.
+        // The same URL, without a chosen code.
         let same = json!({ "url": url(number, 0) });
         let [(found, first), (made, second)] = at_once([&same, &same]);
         assert_eq!((found, made), (200, 201));

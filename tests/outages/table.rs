@@ -55,7 +55,7 @@ fn table_fails(fate: &Fate) {
         let all = [create, change, delete].map(|call| call.join().unwrap());
         assert_eq!(all, [503; 3]);
     });
-    // Redis answers what it holds, so that nobody should restart the servers or send no queries here.
+    // Redis still answers, so an operator should neither restart the servers nor take them out of service.
     assert_eq!(one.api("GET", "/readyz/changes", None).status, 503);
     let ready = one.api("GET", "/readyz", None);
     assert_eq!(ready.status, 200, "{ready:?}");
@@ -97,7 +97,7 @@ fn table_fails(fate: &Fate) {
         );
     }
     one.log().wait_for("changes of links are taken again");
-    // What became of a change that timed out is known some seconds later.
+    // The outcome of a change that timed out is known some seconds later.
     eventually("all is well", PATIENCE, || {
         let paths = ["/readyz", "/readyz/changes"];
         paths
@@ -229,8 +229,8 @@ fn a_change_that_was_made_though_nobody_knows_is_seen_when_the_table_is_back_and
     }
 }
 
-/// How long it takes until a server that does not know what became of its change has others look
-/// again: as long as the table may take to have done it.
+/// How long it takes until a server that does not know the outcome of its change has others look again: as long as
+/// the table may take to do it.
 const UNKNOWN: Duration = Duration::from_secs(15);
 
 #[test]
@@ -245,7 +245,7 @@ fn a_change_whose_acknowledgement_is_lost_is_seen_as_it_is_in_the_table() {
             server.comes_to_tell(name, &Told::Url(url(0, 0)), SOON);
         }
     }
-    // Whatever the caller is told, it was done.
+    // The change was done, whatever the response was.
     proxy.on_writes(&Fate::LoseReply);
     std::thread::scope(|scope| {
         scope.spawn(|| one.redirect_to("a", &url(0, 1)));

@@ -32,7 +32,7 @@ impl Collector {
         ))
     }
 
-    /// Has it write what it has.
+    /// Has it write its data, and ends it.
     fn stop(mut self) {
         let pid = nix::unistd::Pid::from_raw(self.0.0.id().try_into().unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
@@ -61,7 +61,7 @@ fn a_collector_may_come_late_and_go_and_come_again() {
     }
     let collector = Collector::start(&socket, &outs[1]);
     has_logged(&server, 5);
-    // With the collector there, the end is told and acknowledged.
+    // If the collector is there, the end of the stream is announced and acknowledged.
     ask(server.dns, &packet);
     assert!(server.stop().success());
     collector.stop();
@@ -91,7 +91,7 @@ fn accept(listener: &UnixListener) -> UnixStream {
 
 #[test]
 fn a_collector_that_stalls_holds_up_nobody() {
-    // Some more than the queue has room for: 16 MiB, and what the sockets hold.
+    // More than the queue (16 MiB) and the sockets hold.
     const QUERIES: u32 = 5_000;
     let dir = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(dir.path().join("s")).unwrap();
@@ -106,7 +106,7 @@ fn a_collector_that_stalls_holds_up_nobody() {
     assert_eq!(slow, dropped(&server), "for no other reason");
     assert_eq!(server.metric("tinyns_query_log_up", &[]), 1.0);
     assert_eq!(server.ask(NAME, RecordType::A).answers.len(), 1);
-    // It reads on: what is left is there, and nothing but whole frames.
+    // It reads on: the queue's content is there, in whole frames.
     let reader = std::thread::spawn(move || {
         let mut frames = 0_u32;
         loop {

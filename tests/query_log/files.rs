@@ -45,7 +45,7 @@ fn a_file_is_gone_on_with_after_kills_and_restarts() {
     server.crash();
     assert_eq!(count(&path), (3, 3), "it can be read as it is");
     let whole = fs::read(&path).unwrap();
-    // What a crash in the midst of a write leaves.
+    // The result of a crash during a write.
     fs::write(
         &path,
         [&whole[..], &whole[START.len()..START.len() + 50]].concat(),

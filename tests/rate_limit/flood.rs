@@ -128,7 +128,7 @@ impl Flood {
     }
 }
 
-/// A client that wants answers, and does what resolvers do to get them.
+/// A client that behaves like a resolver.
 struct Resolver {
     socket: UdpSocket,
     server: SocketAddr,
@@ -164,8 +164,8 @@ impl Resolver {
         }
     }
 
-    /// Whether it has met the limit, and has what carries it past: a server cookie, or TCP. One outside of the
-    /// victim's network never meets the limit.
+    /// Whether it has met the limit and passed it by a server cookie or TCP. True also outside of the victim's
+    /// network, where the limit is never met.
     fn has_met_limit(&self) -> bool {
         match &self.cookie {
             Some(cookie) => cookie.len() > CLIENT_COOKIE.len(),
@@ -243,7 +243,7 @@ impl Resolver {
     }
 }
 
-/// What the server counted, as soon as it counts no more.
+/// Counters of the server, read when they no longer change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counted {
     /// Replies that it sent by UDP.
@@ -279,12 +279,12 @@ impl Counted {
     }
 }
 
-/// Three resolvers ask while an attacker floods the server from the victim's addresses: one in the victim's network
-/// that uses cookies, one there that does not, and one elsewhere.
+/// Three resolvers ask while an attacker floods the server from the victim's addresses: two in the victim's network,
+/// with and without cookies, and one elsewhere.
 ///
-/// What the test asserts holds on any machine. A busy one loses packets and pauses for seconds, so the test compares
-/// what the server counted with what the clients received, and never with what they sent or with the clock; but for
-/// the rate itself, which is a limit by the clock.
+/// The assertions hold on any machine. A busy one loses packets and pauses for seconds, so the test compares the
+/// server's counters with the packets that the clients received, and neither with those that they sent nor with the
+/// clock. Only the rate itself is compared with the clock.
 #[test]
 fn a_flood_in_a_victims_name_harms_neither_the_victim_nor_resolvers() {
     let codes = ["flooded", "one", "two", "three"];
@@ -332,7 +332,7 @@ fn a_flood_in_a_victims_name_harms_neither_the_victim_nor_resolvers() {
     assert!(udp.whole > 0, "{udp:?}");
     assert_eq!((udp.truncated, udp.bad_cookie), (0, 0));
 
-    // The counters agree with what the clients got, but for replies that the system lost.
+    // The counters agree with the received packets, except for replies that the system lost.
     let truncated = replies.truncated + without.by_udp.truncated;
     let bad_cookie = with_cookies.by_udp.bad_cookie;
     let others = resolvers.iter().map(|one| one.by_udp.all());

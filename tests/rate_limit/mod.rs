@@ -63,7 +63,7 @@ fn limited(server: &Server, action: &str) -> u64 {
     server.metric("tinyns_rate_limited_total", &[("action", action)]) as u64
 }
 
-/// Keeps an account at its end while something else is done.
+/// Sends packets that exhaust an account of the limiter while `work` runs.
 fn exhausting<T>(
     server: &Server,
     network: [u8; 3],
@@ -181,7 +181,7 @@ fn unbound_goes_on_resolving_for_a_victim() {
     assert!(by_tcp > 0.0);
 }
 
-/// What is made up as it is asked for counts by zone, and what exists by name; and what is exempt not at all.
+/// Names that exist count by name, all other names by zone. Exempt clients are not limited.
 #[test]
 fn names_that_exist_count_by_themselves() {
     let names: Vec<_> = (0..20).map(|number| format!("n{number}")).collect();
@@ -220,7 +220,7 @@ exempt = [\"127.88.0.0/16\"]
             "{below} {qtype}: {count}"
         );
     };
-    // Links, and that they have no HINFO; a wildcard, and what it has none of; a zone cut; nothing.
+    // Links, also without data; a wildcard, also without data; a zone cut; a name that does not exist.
     all([127, 66, 1], 1, "", RecordType::TXT);
     all([127, 66, 1], 1, ".r", RecordType::HINFO);
     few(2, ".wild", RecordType::TXT);

@@ -1,4 +1,4 @@
-//! One packet at a time: what becomes of the replies that are too many, to the byte.
+//! One packet at a time: the replies above the limit, to the byte.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -126,7 +126,7 @@ fn rcode(reply: &[u8]) -> u16 {
         .into()
 }
 
-/// The question of a query or a reply, and what stands before it: all but id and flags.
+/// The question of a query or a reply and the header before it, without id and flags.
 fn question(packet: &[u8]) -> &[u8] {
     let name = packet[12..].iter().position(|byte| *byte == 0).unwrap();
     &packet[12..12 + name + 5]
@@ -300,7 +300,7 @@ fn a_slip_of_an_error_is_the_error() {
     });
 }
 
-/// What has waited for a link counts when it is answered.
+/// A reply that waits for a link counts when it is made.
 #[test]
 fn replies_that_had_to_wait() {
     unhurried(|| {

@@ -71,13 +71,13 @@ impl RedisCluster {
         node.cli(&[&["-c"], command].concat())
     }
 
-    /// Whether somebody serves a key just now.
+    /// Whether a master serves this key now.
     pub fn serves(&self, key: &str) -> bool {
         let mut running = self.nodes.iter().filter(|node| node.process.is_some());
         running.all(|node| node.try_cli(&["-c", "type", key]).is_some())
     }
 
-    /// What it holds for a link's name.
+    /// The value for a link's name.
     pub fn held(&self, name: &str) -> Option<Value> {
         let text = self.cli(&["get", &key(name)]);
         (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
@@ -113,8 +113,8 @@ impl RedisCluster {
         self.master_of(slot.parse().unwrap())
     }
 
-    /// Has the master that serves a key save what it holds, and kills it and its replica, so that nobody
-    /// takes its place. Returns the master's port.
+    /// Has the master of a key save its data, and kills it and its replica, so that no other master takes its place.
+    /// Returns the master's port.
     pub fn stop_shard_of(&mut self, key: &str) -> u16 {
         let port = self.master_of_key(key);
         let nodes = self.cli(&["cluster", "nodes"]);
@@ -141,7 +141,7 @@ impl RedisCluster {
         port
     }
 
-    /// Starts a master again with what it had saved.
+    /// Starts a master again with its saved data.
     pub fn start_shard(&mut self, port: u16) {
         let master = self.nodes.iter_mut().find(|node| node.port == port);
         master.unwrap().restart_with_saved();

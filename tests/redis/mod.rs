@@ -134,7 +134,7 @@ impl RedisServer {
         }
     }
 
-    /// What it has logged.
+    /// Its log.
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -178,7 +178,7 @@ impl RedisServer {
         self.process = None;
     }
 
-    /// Writes what it holds to disk, for [`Self::restart_with_saved`].
+    /// Writes its data to disk, for [`Self::restart_with_saved`].
     pub fn save(&self) {
         assert_eq!(self.cli(&["save"]), "OK");
     }
@@ -190,7 +190,7 @@ impl RedisServer {
         self.run();
     }
 
-    /// Kills it if it runs, and starts it on the same port with what was saved last.
+    /// Kills it if it runs, and starts it on the same port with the data that was saved last.
     pub fn restart_with_saved(&mut self) {
         self.kill();
         assert!(self.dir.path().join("dump.rdb").exists());
@@ -227,7 +227,7 @@ impl RedisServer {
         self.cli(&["keys", "*"]).lines().map(Into::into).collect()
     }
 
-    /// What it holds for a link's name; none if nothing. It must be JSON.
+    /// Its value for a link's name, if there is one. It must be JSON.
     pub fn held(&self, name: &str) -> Option<Value> {
         let text = self.cli(&["get", &key(name)]);
         let json = |text| serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
@@ -306,17 +306,16 @@ pub fn make_certificates(dir: &Path) {
     ]);
 }
 
-/// Runs a program that tells its progress on standard error.
+/// Runs a program that reports its progress on standard error.
 fn run_quietly(program: &str, args: &[&str]) {
     let output = output(program, args);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {said}");
 }
 
-/// What servers in these tests have in `[redis]` unless it is what is tested. The machine may have
-/// other things to do than to answer in a tenth of a second.
+/// The default lines of `[redis]` in tests. A busy machine may take more than a tenth of a second to answer.
 pub const LINES: &str = "timeout_ms = 500\nwarm_load = false\n";
-/// Memory that is not looked up again while a test lasts, unless somebody tells of a change.
+/// Memory that is not refreshed during a test, except after an announced change.
 pub const LONG_MEMORY: &str = "[cache]\nrefresh = 600\nabsent = 600\n";
 
 /// A server with its links in the table at this endpoint, behind the Redis at this URL, or at one of
@@ -358,7 +357,7 @@ impl Fleet {
         followed(self.setup(LINES).section(LONG_MEMORY).start())
     }
 
-    /// The setup of such a server, without its memory. What else is in `[redis]` is to come next.
+    /// The setup of such a server, without the memory section. Further lines of `[redis]` may follow.
     pub fn setup(&self, redis_lines: &str) -> Setup {
         setup(&self.emulator.url(), self.redis.url(), redis_lines)
     }

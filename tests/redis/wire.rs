@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// What is wrong with a wire.
+/// The fault of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     None,
-    /// What is sent either way arrives after a while.
+    /// Bytes arrive late, in both directions.
     Delay(Duration),
     /// Nothing arrives; connections are taken all the same. It arrives when this is over.
     Hang,
@@ -54,7 +54,7 @@ impl Wire {
         format!("redis://{}", self.address)
     }
 
-    /// What is wrong with it from now on.
+    /// Sets the fault from now on.
     pub fn suffer(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
@@ -67,7 +67,7 @@ async fn connect(client: TcpStream, upstream: SocketAddr, fault: watch::Receiver
         let Ok(server) = TcpStream::connect(upstream).await else {
             return;
         };
-        // What is small goes out at once; a delay is for the wire to add.
+        // No Nagle's algorithm: only the fault delays bytes.
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();

@@ -1,4 +1,4 @@
-//! The battery that every store must pass, and below it what is particular to each backend.
+//! The battery that every store must pass; the modules below test each backend's own behaviour.
 //!
 //! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
 
@@ -185,7 +185,7 @@ async fn an_expired_link_counts_as_absent(backend: &dyn Backend) {
     // From its end on it does not, though the store may still have it.
     let changed = store.change(&name("a"), None, Change::default(), end).await;
     assert_eq!(changed.unwrap(), Changed::Absent);
-    // A stale version of what is absent is no conflict.
+    // A stale version of an absent link is no conflict.
     let deleted = store.delete(&name("a"), Some(Version(1)), end).await;
     assert_eq!(deleted.unwrap(), Deleted::Absent);
     let second = make(&*store, new("a", "1"), end).await;

@@ -1,4 +1,4 @@
-//! The certificate: what is refused at the start, and what a reload takes.
+//! The certificate: refusals at the start, and reloads.
 
 use std::io::Write;
 
@@ -41,7 +41,7 @@ fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
     assert!(line.contains("server.key"), "{line}");
     server.log().wait_for("the old one serves on");
     secure.connect_as(&old_trust).is_served();
-    // And with it. Who has trusted the old one is not served by a session of that time.
+    // And with it. A session from the time of the old certificate is not resumed.
     std::fs::write(&key, &new_key).unwrap();
     reload("Success", 2.0);
     secure.connect().is_served();

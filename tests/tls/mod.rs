@@ -67,7 +67,7 @@ impl Secure {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// What a client knows that trusts the authority.
+    /// The configuration of a client that trusts the authority.
     fn trust(&self) -> Arc<ClientConfig> {
         let ca = CertificateDer::from_pem_file(self.file("ca.pem")).unwrap();
         let mut roots = RootCertStore::empty();
@@ -303,7 +303,7 @@ fn rfc7858_6_versions_and_alpn_by_openssl() {
         let with = secure.s_client(&[version, "-alpn", "h2,dot"]);
         assert!(with.status.success(), "{with:?}");
         assert!(said(&with).contains("ALPN protocol: dot"), "{with:?}");
-        // RFC 7301 §3.2: who wants something else is told that it is not here.
+        // RFC 7301 §3.2: a client that wants another protocol gets an alert.
         let other = secure.s_client(&[version, "-alpn", "h2"]);
         assert!(!other.status.success(), "{other:?}");
         let error = String::from_utf8_lossy(&other.stderr);
@@ -313,7 +313,7 @@ fn rfc7858_6_versions_and_alpn_by_openssl() {
     let old = secure.s_client(&["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]);
     assert!(!old.status.success(), "{old:?}");
     let error = String::from_utf8_lossy(&old.stderr);
-    // Which of the two alerts it is depends on what else the client offers.
+    // Which of the two alerts depends on the client's other offers.
     let is_refused = ["alert protocol version", "alert handshake failure"];
     assert!(
         is_refused.iter().any(|alert| error.contains(alert)),
@@ -395,8 +395,7 @@ fn rfc7858_3_4_an_idle_connection_ends_with_close_notify() {
     assert_eq!(client.reply(), None);
 }
 
-/// A client that does not go on with its handshake has its seat as one that is idle: for as long as nobody
-/// else needs it, and for five seconds at most.
+/// A client that stalls in its handshake keeps its seat until another client needs it, and for five seconds at most.
 #[test]
 fn rfc7858_who_stalls_in_the_handshake_leaves() {
     let secure = Secure::with(Setup::new().section("[dns.tcp]\nconnections = 3\n"));
@@ -431,7 +430,7 @@ fn is_over(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Neither what is no TLS, nor another transport.
+/// Neither other bytes than TLS, nor another transport.
 #[test]
 fn rfc7858_3_1_the_port_is_for_tls_alone() {
     let secure = Secure::start();

@@ -40,7 +40,7 @@ fn files_become_links() {
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    // The first one of a file keeps its code.
+    // The first of two equal codes in a file keeps it.
     assert_eq!(report[0]["outcome"], "renamed");
     assert_eq!(
         (&report[0]["key"], &report[0]["line"]),

@@ -17,7 +17,7 @@ use super::{
 use crate::dynamo::{Fate, Proxy};
 use crate::harness::{PATIENCE, Process, Server, wait};
 
-/// How many records a state says are done.
+/// How many records are done, by the state file.
 fn done(state: &Path) -> u64 {
     let Ok(text) = std::fs::read_to_string(state) else {
         return 0;
@@ -26,7 +26,7 @@ fn done(state: &Path) -> u64 {
     state["ledger"]["counts"]["read"].as_u64().unwrap()
 }
 
-/// Waits until a state says that so many are done, which is not yet all.
+/// Waits until this many records are done, by the state file; some must be left.
 fn until_done(process: &mut Process, state: &Path, number: u64) {
     let end = Instant::now() + PATIENCE;
     while done(state) < number {
@@ -41,7 +41,7 @@ fn output(mut process: Process) -> Said {
     let mut stdout = String::new();
     let mut stderr = String::new();
     let (out, err) = (process.0.stdout.take(), process.0.stderr.take());
-    // What it says is little, and fits into the pipes.
+    // The output is short, and fits into the pipes.
     let status = wait(&mut process.0);
     out.unwrap().read_to_string(&mut stdout).unwrap();
     err.unwrap().read_to_string(&mut stderr).unwrap();
@@ -171,14 +171,14 @@ fn an_import_of_a_table_goes_on_after_a_kill() {
         PLAIN + 11,
         "{counts:?}"
     );
-    // What was done is not read again: some pages of the four segments are left.
+    // Finished pages are not read again: some pages of the four segments are left.
     let requests = proxy.requests();
     assert!(requests <= 1 + 20 + 8, "{requests} requests");
     assert!(!state.exists());
     check_links(&server);
 }
 
-/// What stands before a server that may go: one address, whatever becomes of what is behind it.
+/// A proxy with a fixed address before a server that may restart elsewhere.
 struct Front {
     address: SocketAddr,
     behind: Arc<Mutex<Behind>>,
@@ -221,7 +221,7 @@ impl Front {
     }
 }
 
-/// Hands on what either side says, until one of them has enough.
+/// Passes on the bytes of both sides, until one of them closes.
 fn join(client: TcpStream, server: TcpStream) {
     let pairs = [
         (client.try_clone().unwrap(), server.try_clone().unwrap()),
@@ -257,7 +257,7 @@ fn a_server_may_go_and_come_back() {
     assert_eq!(done(&state), stood);
     front.set(Some(server.admin));
     until_done(&mut process, &state, stood + 2_000);
-    // And once as it should be: what is under way is finished, and the rest is asked to come again.
+    // And an orderly stop: lines under way are finished, and the others have to be sent again.
     let server = server.restart();
     front.set(Some(server.admin));
     let said = output(process);

@@ -36,7 +36,7 @@ pub fn on(server: SocketAddr, args: &[&str]) -> Command {
     command
 }
 
-/// What a command says.
+/// The output of a command.
 pub struct Said {
     pub code: Option<i32>,
     pub stdout: String,
@@ -265,7 +265,7 @@ fn odd_items() -> Vec<Item<'static>> {
         ),
         vec![("miniUrl", s("badUrl04")), ("fullUrl", n(7))],
         vec![("miniUrl", s("badUrl05"))],
-        // What our own table has besides.
+        // Further attributes of tinyns' own tables.
         with("Ends0001", "expiresAt", n(1_893_456_000)),
         with("Ended001", "expiresAt", n(1_000_000_000)),
         with("HasTtl01", "ttl", n(60)),
@@ -293,7 +293,7 @@ fn odd_items() -> Vec<Item<'static>> {
     ]
 }
 
-/// How many items there are besides the odd ones.
+/// How many ordinary items there are.
 const PLAIN: u64 = 3_000;
 
 fn fill_with_everything(source: &Source) -> u64 {
@@ -304,7 +304,7 @@ fn fill_with_everything(source: &Source) -> u64 {
     number
 }
 
-/// What the import of everything has made, by the API and by DNS.
+/// Checks the links of the import of everything, by the API and by DNS.
 fn check_links(server: &Server) {
     let links = links(server, "s.example.com");
     // One for each that was made or renamed.

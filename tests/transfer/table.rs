@@ -30,7 +30,7 @@ fn the_articles_table_becomes_links() {
         said.stderr
     );
 
-    // Which of two spellings is met first is up to the table; either is told rightly.
+    // The order of two spellings in the table is not defined; either is reported correctly.
     let renamed = |from: &str, to: &str, why: &str| {
         let begins = format!("{from} -> {to} : {why}; registered as ");
         let found: Vec<_> = said
@@ -113,8 +113,8 @@ fn a_table_may_become_the_servers_own() {
         .start();
     let said = run(on(server.admin, &source.args(&url)));
     let counts = said.counts();
-    // What it makes it may meet again as it reads on, and that is no other spelling. The one item
-    // that was in the server's form already was its link before anything began.
+    // The import may read its own links again, which are not other spellings. The item in the server's form was a
+    // link of the server before the import.
     assert_eq!(counts.made, PLAIN + 8, "{}{}", said.stdout, said.stderr);
     assert_eq!((counts.renamed, counts.merged), (8, 2), "{}", said.stdout);
     assert_eq!((counts.ended, counts.deleted, counts.refused), (1, 1, 7));

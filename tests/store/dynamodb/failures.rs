@@ -30,7 +30,7 @@ async fn a_failed_write_says_whether_it_may_have_been_done() {
     check([broken(), broken(), broken()], "unavailable", false).await;
 }
 
-/// The kinds of failures that a caller tells apart.
+/// The kinds of failures that a caller can distinguish.
 fn kind(error: &StoreError) -> &'static str {
     match error {
         StoreError::Unreachable(_) => "unreachable",

@@ -15,10 +15,10 @@ use tinyns::store::{DynamoConfig, DynamoOpenError, DynamoStore};
 use super::*;
 use crate::dynamo::{self, Emulator, Fate, Proxy, TABLE, n, put, s};
 
-/// Longer than any read may take, also on a machine that has much else to do: what a query waits for its link.
+/// Longer than any read may take, also on a busy machine: the time for which a query waits for its link.
 const READ_LIMIT: Duration = Duration::from_secs(4);
 
-/// Longer than any write may take: what an administrator's call waits.
+/// Longer than any write may take: the time for which a call of the API waits.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 #[async_trait]
@@ -127,7 +127,7 @@ async fn a_table_of_another_key_is_refused() {
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_told_in_time() {
     let began = Instant::now();
-    // The discard port: nobody listens there.
+    // The discard port, where no server listens.
     let error = refused(&dynamo::config("http://127.0.0.1:9")).await;
     assert!(matches!(error, DynamoOpenError::Failed { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
@@ -187,7 +187,7 @@ async fn items_of_the_articles_script_are_links() {
         panic!("not changed");
     };
     assert_eq!((changed.target, changed.version), (url("2"), Version(NOW)));
-    // What the other program keeps there stays.
+    // Attributes of other programs stay.
     assert_eq!(raw(&client, "a").await.get("clicks"), Some(&n(7)));
 
     foreign_link(&client, "b", "1", &[]).await;
@@ -247,7 +247,7 @@ async fn garbage_is_told_and_left_out_of_lists() {
         );
     }
     assert_eq!(list_all(&*store, ZONE, 1).await, [good]);
-    // An administrator can still get rid of what has no more than a bad URL.
+    // An operator can still delete an item with a bad URL.
     let deleted = store.delete(&name("ftp"), None, NOW).await.unwrap();
     assert!(matches!(deleted, Deleted::Deleted(_)));
 }
@@ -443,7 +443,7 @@ async fn what_was_in_the_way_is_read_where_dynamodb_does_not_tell_it() {
     assert_eq!(absent.unwrap(), Changed::Absent);
     let absent = way.store.change(&name("ends"), None, change(), later).await;
     assert_eq!(absent.unwrap(), Changed::Absent);
-    // With a clock that is behind, and over what has ended.
+    // With a clock that is behind, and over an expired link.
     let changed = way.store.change(&name("a"), None, change(), NOW - 9).await;
     let Changed::Changed(changed) = changed.unwrap() else {
         panic!("not changed");

@@ -1,4 +1,4 @@
-//! The file: what is refused, and who may open it.
+//! The file: which files are refused, and which processes may open it.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -41,7 +41,7 @@ async fn a_second_opener_is_told_that_the_file_is_locked() {
     let link = place.0.path().join("alias.sqlite");
     symlink(place.path(), &link).unwrap();
     assert!(matches!(refused(&link), OpenError::Locked { .. }));
-    // The one who has it is not disturbed.
+    // The process that has it open is not disturbed.
     make(&store, new("a", "1"), NOW).await;
     store.close().await;
     let store = SqliteStore::open(&link, Clock::default()).unwrap();

@@ -189,7 +189,7 @@ const KILL_TEST_STORE: &str = "TINYNS_KILL_TEST_STORE";
 /// Tells it how to begin its codes.
 const KILL_TEST_ROUND: &str = "TINYNS_KILL_TEST_ROUND";
 
-/// What the parent knows of a link when the child is dead.
+/// What the parent knows about a link after the death of the child.
 #[derive(Debug, PartialEq)]
 enum Known {
     Made,
@@ -229,7 +229,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     assert!(known.values().any(|k| *k == Known::Made));
 }
 
-/// Starts the child, reads so many of its lines, kills it, and reads what else it had said.
+/// Starts the child, reads this many of its lines, kills it, and reads its remaining output.
 fn run_and_kill(path: &Path, round: usize, lines: usize, known: &mut BTreeMap<String, Known>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store::sqlite::child_that_writes_until_killed"])
@@ -265,8 +265,8 @@ fn run_and_kill(path: &Path, round: usize, lines: usize, known: &mut BTreeMap<St
     child.wait().unwrap();
 }
 
-/// Not a test: the program that the kill test starts and kills. Eight callers make links as fast as
-/// the store takes them, delete one in four again, and say what was acknowledged.
+/// Not a test, but the program that the kill test starts and kills. Eight callers create links as fast as the store
+/// accepts them, delete one in four again, and print what was acknowledged.
 #[test]
 #[ignore = "run by the kill test, as its child process"]
 fn child_that_writes_until_killed() {
@@ -356,7 +356,7 @@ async fn a_foreign_write_is_seen_with_and_without_writes_of_its_own() {
     put("b");
     assert_eq!(looked(&store).await, 1);
     assert_eq!(looked(&store).await, 1, "once is enough");
-    // Whoever is told of a change of ours can know what was written before it.
+    // A reader that learns of a change can read everything that was written before it.
     put("c");
     make(&store, new("d", "1"), NOW).await;
     assert_eq!(store.watch().unwrap().generation(), 2);
