@@ -94,7 +94,7 @@ impl Metrics {
         );
         registry.register(
             "dns_tcp_accept_errors",
-            "TCP connections not accepted for want of descriptors or memory",
+            "Failed attempts to accept a TCP connection, for want of descriptors or memory",
             self.dns_tcp_accept_errors.clone(),
         );
         registry.register(
@@ -255,7 +255,7 @@ impl Metrics {
         );
         registry.register(
             "http_accept_errors",
-            "HTTP connections not accepted for want of descriptors or memory, by part",
+            "Failed attempts to accept an HTTP connection, for want of descriptors or memory, by part",
             self.http_accept_errors.clone(),
         );
         registry.register(
