@@ -2,42 +2,42 @@
 //! atomic types, and quickly under Miri.
 
 #[cfg(not(feature = "loom"))]
-#[path = "../../src/dns/pipeline/hot/atomics.rs"]
-mod atomics;
+#[path = "../../src/dns/pipeline/hot/primitives.rs"]
+mod primitives;
 #[cfg(feature = "loom")]
-mod atomics;
+mod primitives;
 #[allow(dead_code, reason = "the server uses more of it")]
 #[path = "../../src/dns/pipeline/hot/ring/mod.rs"]
 mod ring;
 
-pub use foldhash::quality::RandomState;
-
+use primitives::HashState;
 use ring::{Key, Ring};
 
-/// A ring, used as the hot answers use it.
+/// A ring, used as the hot answers use it. Names are numbers, and values are words.
 pub struct HotRing {
     ring: Ring,
-    hasher: RandomState,
+    hasher: HashState,
 }
 
 impl HotRing {
-    /// A ring of so many words, whose index has at most so many buckets. loom needs the same hashes in each run, so the
-    /// hasher is made outside the model.
-    pub fn new(words: usize, buckets: usize, hasher: &RandomState) -> Self {
+    /// A ring of so many words, whose index has at most so many buckets.
+    pub fn new(words: usize, buckets: usize) -> Self {
+        let hasher = HashState::default();
         Self {
             ring: Ring::with_sizes(words, buckets, hasher.clone()),
-            hasher: hasher.clone(),
+            hasher,
         }
     }
 
-    /// Keeps a value of one word with its tags. Returns how many more bytes are in use now.
-    pub fn put(&self, name: u64, tags: [u64; 3], value: u64) -> usize {
+    /// Keeps a value with its tags. Returns how many more bytes are in use now.
+    pub fn put(&self, name: u64, tags: [u64; 3], value: &[u64]) -> usize {
         let name = name.to_le_bytes();
         let key = Key::new(&self.hasher, 1, &name);
-        self.ring.insert(&key, tags, &value.to_le_bytes())
+        let value: Vec<u8> = value.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.ring.insert(&key, tags, &value)
     }
 
-    /// The tags and the value of a name.
+    /// The tags, and the first word of the value.
     pub fn get(&self, name: u64) -> Option<([u64; 3], u64)> {
         let name = name.to_le_bytes();
         let key = Key::new(&self.hasher, 1, &name);

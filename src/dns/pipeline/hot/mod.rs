@@ -1,31 +1,30 @@
-//! Hot answers: what was encoded once, and is sent again as it is.
+//! Hot answers: encoded answers that are sent again as they are.
 //!
-//! An answer is kept under its owner name in lower case, its type, and whether it is the one for who wants
-//! signatures of a signed zone: the flags and counts of its header, and its records in the form they have
-//! behind a question of that length. They do not depend on the query in any other way: owner names lead
-//! to the question by compression (RFC 1035 §4.1.4), so that the letter case of each query comes back
-//! without being touched. Id, RD, question and OPT record are put on by [`crate::dns::wire::reply`] afterwards.
+//! The key of an answer is its owner name in lower case, its type, and its [form](Form). An answer is kept as the
+//! flags and counts of its header, and its records as they are encoded behind a question of that length. They do not
+//! depend on the query in any other way: owner names point to the question by compression (RFC 1035 §4.1.4), so that
+//! each reply has the letter case of its own query. [`crate::dns::wire::reply`] adds id, RD, question and OPT
+//! record.
 //!
-//! What may be served, and for how long:
+//! Which answers are kept, and for how long:
 //!
-//! * An answer about a link is kept with the [lease](Lease) under which the link was known, and is not
-//!   used once its stamp has moved on or its time is over. So a change shows at once, in all types of
-//!   both of the link's names, and nobody has to look for what is to be dropped.
-//! * TTLs are sent as they are in the zone, as authoritative servers do. Only that of a link that ends is
-//!   cut to what is left of its life, so an answer also says up to which second its TTLs are right.
-//! * The answer that there is no link is the same for all names of the same length, but for the
-//!   question. It is kept once, under a [stand-in](crate::zone::Zone::stand_in), not under each name: that
-//!   would let random names push out everything else. Which names are absent is for [`crate::links`]
-//!   to know, which has a bound for them. For the same reason nothing is kept of names that are made up
-//!   as they are asked for: below a wildcard, a DNAME or a zone cut. And for all the types that nobody has
-//!   heard of a name has one answer.
+//! * An answer about a link has the link's [lease](Lease), and is not used any more once its stamp has moved on or
+//!   its time is over. So a change shows at once, in all types of both of the link's names, without a search for the
+//!   answers that it affects.
+//! * TTLs are those of the zone, as on any authoritative server. Only the TTL of a link that expires is cut to the
+//!   rest of its life, so an answer also has the last second in which its TTLs are right.
+//! * The answer that there is no link is the same for all names of the same length, except for the question. It is
+//!   kept once, under a [stand-in](crate::zone::Zone::stand_in): random names, each with an answer of its own, would
+//!   evict all other answers. [`crate::links`] remembers which names are absent, within a bound. For the same reason
+//!   no answers about [made-up](super::made_up) names are kept, and all types that the zone has nowhere share one
+//!   answer for each name.
 //! * A failure is never kept.
-//! * Signatures are kept for themselves as well, for [`super::sign_answer`] to find; what they are of is part of
-//!   what they are found by, and their time is.
+//! * [`super::sign_answer`] keeps signatures of RRsets here as well, with a digest of the signed data and the time
+//!   of their renewal.
 //!
-//! All is bounded by bytes; see [`ring`] for what goes when it is full.
+//! The cache is bounded in bytes; [`ring`] explains which entries are evicted.
 
-mod atomics;
+mod primitives;
 mod ring;
 
 use std::ops::BitXor;
@@ -39,19 +38,18 @@ use crate::base::name::wire::WireName;
 use crate::links::{Lease, Stamp};
 use crate::zone::Zone;
 
-/// Into how many parts the bytes are divided; of those who want to keep something, one can do so in each
-/// part at a time.
+/// The number of rings that share the bytes. One thread at a time can write to each ring.
 const RINGS: usize = 8;
 
-/// The length of what is kept beside the records of an answer, in bytes: one word of a ring.
+/// The length of an answer's head, in bytes: one word of a ring.
 const HEAD_LEN: usize = 8;
 
-/// The time, as it is looked at once for many queries.
+/// The time, read once for many queries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// By which leases end.
+    /// For the ends of leases.
     pub(crate) instant: Instant,
-    /// By which links end.
+    /// For the expiry of links.
     pub(crate) unix: UnixTime,
 }
 
@@ -63,19 +61,19 @@ pub(crate) struct HotAnswers {
     began: Instant,
 }
 
-/// In which form something is kept of a name and a type.
+/// The form of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// The answer as it is for everybody.
+    /// The answer without signatures.
     Plain,
-    /// The answer for who has set DO, in a zone that is signed.
+    /// The answer for clients that set the DO bit, where any zone is signed.
     Signed,
-    /// The signatures of an RRset, for the answers that it is part of.
+    /// The signatures of an RRset.
     Signatures,
 }
 
 impl Form {
-    /// The kind of a key.
+    /// The kind of a key with this form and type.
     fn kind(self, rtype: u16) -> u32 {
         let form = match self {
             Self::Plain => 0,
@@ -86,19 +84,19 @@ impl Form {
     }
 }
 
-/// In the kind of a key, that it is for all types of which there are none in the zone.
+/// Marks the kind of a key for all types that are strange to the zone.
 const STRANGE: u32 = 1 << 20;
-/// In the kind of a key, that it is of a stand-in.
+/// Marks the kind of a key of a stand-in.
 const STAND_IN: u32 = 1 << 21;
 
-/// How an answer is found: by its owner name, its form, and its type or that it is the answer of a stand-in.
+/// The key of an entry: a name, a form, and a type or a mark.
 #[derive(Clone, Copy)]
 pub(crate) struct HotKey<'k>(Key<'k>);
 
-/// For how long an answer is right.
+/// How long an answer is right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validity {
-    /// How long its sources hold.
+    /// How long the link and the zones are known to be as they are.
     pub(crate) lease: Lease,
     /// The last second in which its TTLs are right.
     pub(crate) steady_until: UnixTime,
@@ -106,21 +104,21 @@ pub(crate) struct Validity {
 
 /// An answer that was found.
 pub(crate) struct HotAnswer {
-    /// What was kept beside its records: for a reply, its [`Head`](crate::dns::wire::reply::Head).
+    /// The head: for an answer, a [`Head`](crate::dns::wire::reply::Head) as bytes.
     pub(crate) head: [u8; HEAD_LEN],
     /// The length of its records, in bytes.
     pub(crate) len: usize,
 }
 
 impl HotKey<'_> {
-    /// Its hash, which is enough for [`HotAnswers::fetch`].
+    /// Its hash, for [`HotAnswers::fetch`].
     pub(crate) fn hash(&self) -> u64 {
         self.0.hash
     }
 }
 
 impl HotAnswers {
-    /// Room for so many bytes.
+    /// A cache of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let hasher = RandomState::default();
         let ring = |_| Ring::new(bytes / RINGS, hasher.clone());
@@ -146,7 +144,7 @@ impl HotAnswers {
         ))
     }
 
-    /// The same key again, whose hash is known.
+    /// The same key, with a hash that is known already.
     pub(crate) fn key_with_hash<'k>(
         name: &'k WireName,
         form: Form,
@@ -160,8 +158,8 @@ impl HotAnswers {
         })
     }
 
-    /// The key of the answer for all names that a stand-in stands for, of any type. Of a stand-in in another zone,
-    /// which may have the same labels, the key differs by the number of labels that its origin has.
+    /// The key of the answer for all names that a stand-in stands for, and for all types. Stand-ins of different
+    /// zones may have the same labels; the number of labels of the origin tells their keys apart.
     pub(crate) fn stand_in_key<'k>(
         &self,
         stand_in: &'k WireName,
@@ -172,7 +170,7 @@ impl HotAnswers {
         HotKey(Key::new(&self.hasher, kind, stand_in.padded()))
     }
 
-    /// Has the processor fetch what finding answers by these hashes of keys will need.
+    /// Brings the entries with these hashes into the processor's cache.
     pub(crate) fn fetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
         let index = |hash| self.ring_of(hash).fetch_index(hash);
         let entry = |hash| self.ring_of(hash).fetch_entry(hash);
@@ -181,9 +179,8 @@ impl HotAnswers {
         std::hint::black_box(loaded);
     }
 
-    /// Copies the records of an answer to the beginning of `to`, if it is there and right. Of one whose
-    /// records are longer than `limit` only the head is told. Some bytes behind the records are
-    /// overwritten.
+    /// Finds an answer that is still right, and copies its records to the beginning of `to`. If the records are
+    /// longer than `limit`, only the head is returned. Some bytes after the records are overwritten.
     pub(crate) fn find(
         &self,
         key: &HotKey<'_>,
@@ -205,7 +202,7 @@ impl HotAnswers {
         })
     }
 
-    /// Keeps an answer, if it can. Returns how many bytes this takes that have not been in use before.
+    /// Keeps an answer, if the ring takes it. Returns how many bytes are now in use that were not before.
     pub(crate) fn keep(
         &self,
         key: &HotKey<'_>,
@@ -224,12 +221,12 @@ impl HotAnswers {
     }
 
     fn ring_of(&self, hash: u64) -> &Ring {
-        // Bits that a ring does not make use of for its buckets, nor for its slots.
+        // A ring uses other bits for its buckets and its slots.
         &self.rings[(hash >> 16) as usize % RINGS]
     }
 
-    /// In an order in which any mixture with earlier tags of the same answer is harmless: while the old
-    /// stamp is current, nothing has changed that the answer is made of, and both ends are right.
+    /// The tags are in an order in which a mixture with earlier tags of the same answer does no harm: while the old
+    /// stamp is current, neither the link nor the zones have changed, so the old and the new ends are right.
     fn tags(&self, validity: Validity) -> Tags {
         let Lease { until, stamp } = validity.lease;
         let (slot, changes, all) = stamp.parts();
@@ -258,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// Under whichever of its conditions an answer is no longer right, it is not found.
+    /// An answer is not found if any of its conditions fails.
     #[test]
     fn an_answer_is_found_for_as_long_as_it_is_right() {
         let hot = HotAnswers::new(1 << 16);
@@ -295,7 +292,7 @@ mod tests {
         assert!(find(late, 1_000, true).is_none(), "its lease is over");
         assert!(find(early, 1_001, true).is_none(), "its TTLs are too long");
         assert!(find(early, 1_000, false).is_none(), "it is overtaken");
-        // And when it is right again it is found again.
+        // An answer that is renewed is found again.
         let longer = Lease {
             until: until + late,
             stamp,

@@ -9,84 +9,80 @@
 //!   bits of the hash
 //! ```
 //!
-//! New entries go to the head and overwrite what is behind the tail. Before that, the tail moves past
-//! what will be overwritten. A reader finds a position in the index, copies what it needs, and looks at
-//! the tail *afterwards*: if the tail is still at or before the position, nothing it has copied was
-//! overwritten; else it has read rubbish, and found nothing. All words are atomics, so that reading
-//! rubbish is no data race, and there is no `unsafe` in it.
+//! The writer puts a new entry at the head. Before it overwrites anything, it moves the tail past all entries that will
+//! be overwritten. A reader finds a position in the index, copies what it needs, and reads the tail *afterwards*: if the
+//! tail has not passed the position, the copy is whole; otherwise the copy may be mixed with a newer entry, and the
+//! reader discards it. All words are atomics, so a mixed copy is no data race, and the ring needs no `unsafe`. The models
+//! in `model/` check this protocol with loom, under the C11 memory model.
 //!
-//! Evicting is CLOCK with a few more marks: a hit gives the entry one of at most [`MAX_MARKS`] marks, and
-//! an entry with a mark that comes to the tail loses one and goes to the head again instead of going away.
-//! What is asked for once passes through in one lap, and a scan of such names does not push out what
-//! is asked for often. Marks are kept beside the index, not in the entry: a late mark then hits another
-//! entry at the worst, and never its bytes.
+//! Eviction is CLOCK with several marks: a hit gives the entry a mark, [`MAX_MARKS`] at most. When a marked entry
+//! reaches the tail, it loses one mark and moves to the head instead of being evicted. An entry that nobody asks for
+//! again is evicted after one lap, so a scan of such names does not evict popular entries. The marks are beside the
+//! index, not in the entry: a late mark may go to another entry, but never changes an entry's bytes.
 //!
-//! The index grows with the entries, a bucket at a time, by linear hashing (Litwin, 1980): the next bucket
-//! in turn is divided in two, by one bit more of the hashes. Nobody waits for that; a reader that still
-//! looks in the old bucket may miss what has just moved.
+//! The index grows with the entries, one bucket at a time, by linear hashing (Litwin, 1980): the next bucket in turn is
+//! divided in two by one more bit of the hashes. No reader waits for that; a reader that still searches the old bucket
+//! may miss an entry that has just moved.
 //!
-//! Writers take a lock, but never wait for it: while one writes, the others do without what they wanted to
-//! keep. What is read most is rarely written.
+//! Writers share a lock, but never wait for it: while one thread writes, the others do not keep their entries. Popular
+//! entries are rarely written.
 //!
-//! Turned down: a map of pointers to entries (an allocation each, a miss of the processor's cache more,
-//! and either locks or the reclamation of memory that readers may still hold), and a cache for each
-//! thread (all of them would hold the same popular names).
+//! Alternatives turned down: a map of pointers to entries (one allocation and one more cache miss for each entry, and
+//! either locks or deferred reclamation of memory that readers may still use), and a cache for each thread (each would
+//! hold the same popular names).
 
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::quality::RandomState;
-
-use super::atomics::{
-    AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence, zero_bytes, zero_words,
+use super::primitives::{
+    AtomicU8, AtomicU64, AtomicUsize, HashState, Mutex, Ordering, fence, zero_bytes, zero_words,
 };
 
-/// How many places of the index a hash may be at: those of one cache line.
+/// The slots of a bucket, which fill one cache line.
 const WAYS: usize = 8;
-/// How many slots of the index there are to be for each entry. Hashes are uneven, and buckets whose turn
-/// to be divided has not come hold twice as much as others; so one entry in a hundred finds its bucket
-/// full.
+/// The slots of the index for each entry. Hashes are uneven, and a bucket that has not been divided yet holds twice as
+/// many entries as others, so even with this many slots one entry in a hundred finds its bucket full.
 const SLOTS_PER_ENTRY: usize = 3;
-/// How long the entries of ordinary links are, in bytes. The index does not grow beyond what a ring full
-/// of those needs.
+/// The length of an ordinary link's entry, in bytes. The index does not grow beyond what a ring full of such entries
+/// needs.
 const ORDINARY_BYTES: usize = 176;
-/// What a slot takes: itself and its marks.
+/// The bytes of a slot with its marks.
 const SLOT_BYTES: usize = 9;
-/// How many marks an entry can have.
+/// The most marks of an entry.
 const MAX_MARKS: u8 = 3;
-/// How many marked entries an insertion moves at the most; then it gives up, and the next one goes on.
+/// How many marked entries an insertion moves at most. Then it gives up, and the next insertion goes on.
 const MAX_MOVES: u32 = 64;
-/// The words in front of an entry's key: its lengths, and what the caller wants to know of it.
+/// The words before an entry's key: its lengths and its tags.
 const HEADER: usize = 1 + TAGS;
-/// How many words the caller keeps with each entry, apart from key and value.
+/// The words of an entry's tags, which the caller chooses.
 pub(super) const TAGS: usize = 3;
 /// The longest entry, in words of eight bytes: longer than any reply by UDP.
 const MAX_WORDS: usize = 512;
 
-/// Of a slot, what is not the position. A ring finds nothing any more once its positions need more bits
-/// than are left: after 2^48 words, which at 100,000 insertions a second into one ring takes four years.
+/// The bits of a slot that hold a part of the hash. The position has the others: a ring finds nothing any more once its
+/// positions exceed 2^48 words, which takes four years at 100,000 insertions a second into one ring.
 const HASH_BITS: u32 = 16;
 const POSITION: u64 = u64::MAX >> HASH_BITS;
 
-/// What an entry is found by.
+/// The key of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'k> {
-    /// The hash of the rest.
+    /// The hash of kind and name.
     pub(super) hash: u64,
-    /// A number besides the name, of [`KIND_BITS`] bits.
+    /// A number of [`KIND_BITS`] bits.
     pub(super) kind: u32,
-    /// A whole number of words of eight bytes.
+    /// The name: a multiple of eight bytes.
     pub(super) name: &'k [u8],
 }
 
 impl<'k> Key<'k> {
     /// The key of a kind and a name.
-    pub(super) fn new(hasher: &RandomState, kind: u32, name: &'k [u8]) -> Self {
+    pub(super) fn new(hasher: &HashState, kind: u32, name: &'k [u8]) -> Self {
         let hash = hash_of(hasher, kind, words_of(name));
         Self { hash, kind, name }
     }
 }
 
-/// What is said of an entry besides its key and its value.
+/// What the caller keeps with an entry besides key and value, and can renew.
 pub(super) type Tags = [u64; TAGS];
 
 /// The bits of [`Key::kind`].
@@ -127,7 +123,7 @@ impl Lengths {
         self.field(16, 0) as usize
     }
 
-    /// Whether an entry of these lengths can have this key.
+    /// Whether an entry with these lengths can have this key.
     fn may_be(self, key: &Key<'_>) -> bool {
         self.kind() == key.kind && self.name_words() * 8 == key.name.len()
     }
@@ -139,30 +135,30 @@ pub(super) struct Ring {
     words: Box<[AtomicU64]>,
     index: Box<[AtomicU64]>,
     marks: Box<[AtomicU8]>,
-    /// How many buckets of the index are in use, one at the least.
+    /// How many buckets of the index are in use; at least one.
     buckets: AtomicUsize,
     /// The position of the oldest entry.
     tail: AtomicU64,
     writer: Mutex<Writer>,
-    /// What makes the hashes of the keys.
-    hasher: RandomState,
+    /// Makes the hashes of the keys.
+    hasher: HashState,
 }
 
 #[derive(Debug)]
 struct Writer {
     /// The position of the next entry.
     head: u64,
-    /// How many slots are in use.
+    /// How many slots of the index are in use.
     entries: usize,
-    /// Where an entry is while it is moved.
+    /// The copy of an entry that moves.
     moved: Vec<u64>,
 }
 
-/// An entry that was found; what it says is believed only once it has been [confirmed](Ring::find).
+/// An entry that a reader has found. Its contents are valid only after [`Ring::find`] has checked the tail.
 pub(super) struct Found<'r> {
     words: &'r [AtomicU64],
     lengths: Lengths,
-    /// What its writer has said of it.
+    /// The tags of the entry.
     pub(super) tags: Tags,
 }
 
@@ -172,8 +168,8 @@ impl Found<'_> {
         self.lengths.value_len()
     }
 
-    /// Copies the value from byte `8 * word` on to the beginning of `to`, in whole words: up to seven
-    /// bytes behind it are overwritten. Returns whether there was room.
+    /// Copies the value from its byte `8 * word` on to the beginning of `to`, in whole words, so that up to seven bytes
+    /// after the value are overwritten. Returns whether `to` had room.
     pub(super) fn copy(&self, word: usize, to: &mut [u8]) -> bool {
         let from = HEADER + self.lengths.name_words() + word;
         let words = self.words.get(from..).unwrap_or_default();
@@ -196,9 +192,9 @@ impl Found<'_> {
 }
 
 impl Ring {
-    /// A ring that takes at most so many bytes, with its index. Memory is taken as it is first used.
-    /// `hasher` is the one that all its keys are made with.
-    pub(super) fn new(bytes: usize, hasher: RandomState) -> Self {
+    /// A ring that, with its index, takes at most so many bytes. The system provides memory as it is first used. All
+    /// keys have to be made with `hasher`.
+    pub(super) fn new(bytes: usize, hasher: HashState) -> Self {
         let entries = bytes / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
         let buckets = (SLOTS_PER_ENTRY * entries / WAYS).max(1);
         let words = (bytes.saturating_sub(buckets * WAYS * SLOT_BYTES) / 8).max(MAX_WORDS);
@@ -206,8 +202,8 @@ impl Ring {
     }
 
     /// A ring of so many words, whose index grows to so many buckets. An entry may take an eighth of the words.
-    pub(super) fn with_sizes(words: usize, buckets: usize, hasher: RandomState) -> Self {
-        // From this position on, so that no slot of an entry is zero, which stands for none.
+    pub(super) fn with_sizes(words: usize, buckets: usize, hasher: HashState) -> Self {
+        // Positions begin here, so that no slot in use is zero: zero marks a free slot.
         let first = words as u64;
         Self {
             words: zero_words(words),
@@ -224,14 +220,14 @@ impl Ring {
         }
     }
 
-    /// Has the processor fetch what looking for keys will need. The loads for one key depend on each
-    /// other, but not on those for the others; side by side, all of them take little more time than one.
-    /// Returns something that is made of all that was loaded, and means nothing.
+    /// Brings the bucket of a hash into the processor's cache. The loads for one key depend on each other, but not on
+    /// the loads for other keys; side by side, all of them take little longer than one. The returned value depends on
+    /// what was loaded, so that the compiler keeps the loads, and has no other meaning.
     pub(super) fn fetch_index(&self, hash: u64) -> u64 {
         self.index[self.bucket(hash)].load(Ordering::Relaxed)
     }
 
-    /// What [`Ring::fetch_index`] does, for the entry: to be called when that has been called for all.
+    /// Brings the entry of a hash into the processor's cache. Call it after [`Ring::fetch_index`] for all hashes.
     pub(super) fn fetch_entry(&self, hash: u64) -> u64 {
         let first = self.bucket(hash);
         let slots = self.index[first..first + WAYS].iter();
@@ -239,7 +235,7 @@ impl Ring {
         let Some(slot) = slots.find(|slot| is_hash(*slot, hash)) else {
             return 0;
         };
-        // An ordinary entry lies on three lines.
+        // An ordinary entry covers three cache lines.
         let words = self.words_at(slot & POSITION);
         let line = |n: usize| {
             words
@@ -249,8 +245,8 @@ impl Ring {
         line(0) ^ line(1) ^ line(2)
     }
 
-    /// Looks for an entry, and has `read` look at it; what `read` returns is returned, unless the entry
-    /// was overwritten meanwhile.
+    /// Finds the entry of a key and calls `read` with it. Returns what `read` returns, but nothing if the entry was
+    /// overwritten meanwhile.
     pub(super) fn find<T>(
         &self,
         key: &Key<'_>,
@@ -279,10 +275,9 @@ impl Ring {
         None
     }
 
-    /// Keeps a value, in place of the one that this key has. Does nothing, not even to that, if another
-    /// thread is just keeping something, if the value is too long, or if too much would have to be moved:
-    /// what an old value is worth, its tags have to tell. Returns how many bytes this takes that have not
-    /// been in use before.
+    /// Keeps a value, in place of an earlier value of the same key. Keeps nothing, and leaves an earlier value as it is,
+    /// if another thread is writing, if the value is too long, or if too many entries would have to move; so the tags
+    /// have to tell readers whether a value still holds. Returns how many bytes are now in use that were not before.
     pub(super) fn insert(&self, key: &Key<'_>, tags: Tags, value: &[u8]) -> usize {
         let name_words = key.name.len() / 8;
         let words = HEADER + name_words + value.len().div_ceil(8);
@@ -317,21 +312,21 @@ impl Ring {
         self.used(&writer) - before
     }
 
-    /// The bytes of entries, of gaps between them, and of the index, that have ever been in use.
+    /// How many bytes of the entries, the gaps between them and the index have ever been in use.
     fn used(&self, writer: &Writer) -> usize {
         let words = self.words.len() as u64;
-        // Once around, and all of it has been used.
+        // After the first lap, all words have been used.
         let used = 8 * (writer.head - words).min(words) as usize;
         used + self.buckets.load(Ordering::Relaxed) * WAYS * SLOT_BYTES
     }
 
-    /// The first place of the bucket of a hash.
+    /// The first slot of the bucket of a hash.
     fn bucket(&self, hash: u64) -> usize {
         let buckets = self.buckets.load(Ordering::Acquire);
         WAYS * bucket_of(hash, buckets)
     }
 
-    /// Divides the next bucket in turn, if there are many entries for the buckets.
+    /// Divides the next bucket in turn, if there are too many entries for the buckets in use.
     fn grow_index(&self, writer: &Writer) {
         let buckets = self.buckets.load(Ordering::Relaxed);
         let is_wide = SLOTS_PER_ENTRY * writer.entries <= WAYS * buckets;
@@ -356,7 +351,7 @@ impl Ring {
         self.buckets.store(buckets + 1, Ordering::Release);
     }
 
-    /// The hash of the entry at a position. For writers.
+    /// The hash of the entry at a position. Only for the writer.
     fn hash_at(&self, position: u64) -> Option<u64> {
         let words = self.words_at(position);
         let lengths = Lengths(words.first()?.load(Ordering::Relaxed));
@@ -365,18 +360,18 @@ impl Ring {
         Some(hash_of(&self.hasher, lengths.kind(), name))
     }
 
-    /// Whether an entry at this position has not been overwritten up to now.
+    /// Whether the entry at this position was still whole when its words were read.
     fn is_intact(&self, position: u64) -> bool {
-        // What was read before is not moved behind this look at the tail; and with a word that a
-        // writer has stored after its own fence, the tail is seen that it has stored before.
+        // Pairs with the fence in `append`: if an earlier load has returned a word that was stored after that fence, this
+        // load returns the tail that was stored before the fence, or a later one.
         fence(Ordering::Acquire);
         position >= self.tail.load(Ordering::Relaxed)
     }
 
-    /// The entry at a position, if it has this key. It may be rubbish all the same.
+    /// The entry at a position, if it has this key. Until the tail is checked, any of it may belong to a newer entry.
     fn entry(&self, position: u64, key: &Key<'_>) -> Option<Found<'_>> {
         let words = self.words_at(position);
-        let lengths = Lengths(words.first()?.load(Ordering::Acquire));
+        let lengths = Lengths(words.first()?.load(Ordering::Relaxed));
         if !lengths.may_be(key) {
             return None;
         }
@@ -386,7 +381,7 @@ impl Ring {
         if !name.iter().zip(words_of(key.name)).all(same) {
             return None;
         }
-        // The first of them last written and first read: see `renew`.
+        // `renew` writes the first tag last, so it is read first.
         let tag = |n: usize, order| words.get(1 + n).map(|word| word.load(order));
         let tags = [
             tag(0, Ordering::Acquire)?,
@@ -405,7 +400,7 @@ impl Ring {
         &self.words[place..]
     }
 
-    /// The slot of a key that is kept. For writers: nothing is overwritten meanwhile.
+    /// The slot of a key that the ring holds. Only for the writer: nobody overwrites entries meanwhile.
     fn place_of(&self, key: &Key<'_>) -> Option<usize> {
         let first = self.bucket(key.hash);
         (first..first + WAYS).find(|&place| {
@@ -417,11 +412,12 @@ impl Ring {
         })
     }
 
-    /// Gives an entry new tags, if its value is the same; most of what is made anew is as it was.
+    /// Gives an entry new tags, if its value has not changed, as is true of most answers that are made again. Returns
+    /// whether it has.
     ///
-    /// A reader may see some of the old tags and some of the new ones. The first tag is written last and
-    /// read first, so whoever sees the new one sees the others too; with the old one, any of the others
-    /// may be seen, and the caller has to choose its tags so that this does no harm.
+    /// A reader may see old and new tags mixed. The first tag is written last and read first, so a reader that sees the
+    /// new first tag sees the other new tags too. With the old first tag it may see any of the others, so the caller
+    /// has to choose tags for which such a mixture does no harm.
     fn renew(
         &self,
         place: usize,
@@ -449,7 +445,7 @@ impl Ring {
         is_same
     }
 
-    /// Evicts until there is room for so many words, in one piece; returns whether there is.
+    /// Evicts entries until there is room for so many words in one piece. Returns whether there is.
     fn make_room(&self, writer: &mut Writer, words: usize) -> bool {
         let mut moves = 0;
         let size = self.words.len() as u64;
@@ -466,18 +462,17 @@ impl Ring {
         }
     }
 
-    /// How many words at the end of memory are too few for an entry of so many.
+    /// How many words at the end of memory to skip, because an entry of so many words does not fit there.
     fn skip(&self, head: u64, words: usize) -> usize {
         let left = self.words_at(head).len();
         if left < words { left } else { 0 }
     }
 
-    /// Moves the tail past the oldest entry, which goes to the head if it has a mark; returns whether it
-    /// does.
+    /// Moves the tail past the oldest entry. An entry with a mark moves to the head. Returns whether it has moved.
     fn evict(&self, writer: &mut Writer, tail: u64) -> bool {
         let oldest = self.words_at(tail);
         let lengths = Lengths(oldest[0].load(Ordering::Relaxed));
-        // Of what was skipped at the end of memory, the first word says how much it was.
+        // The first word of a gap at the end of memory has the length of the gap.
         let words = lengths.words().clamp(1, oldest.len());
         let place = match lengths.name_words() {
             0 => None,
@@ -495,7 +490,7 @@ impl Ring {
             writer.entries -= 1;
             return false;
         }
-        // By way of a copy: where it goes to may begin within where it was.
+        // Through a copy, since the new place may overlap the old one.
         let mut entry = std::mem::take(&mut writer.moved);
         entry.clear();
         let words_of_entry = oldest[..words].iter();
@@ -508,16 +503,16 @@ impl Ring {
         true
     }
 
-    /// The slot that leads to an entry, if one still does.
+    /// The slot that has this position, if there still is one.
     fn place_of_position(&self, position: u64) -> Option<usize> {
         let first = self.bucket(self.hash_at(position)?);
         (first..first + WAYS)
             .find(|&place| self.index[place].load(Ordering::Relaxed) & POSITION == position)
     }
 
-    /// Writes an entry to the head, for which there is room.
+    /// Writes an entry at the head, where there has to be room.
     fn append(&self, writer: &mut Writer, words: usize, entry: impl Iterator<Item = u64>) -> u64 {
-        // Whoever sees any word of what follows sees the tail that was stored before.
+        // Pairs with the fence in `is_intact`: a reader of any word stored below also sees the tail stored before.
         fence(Ordering::Release);
         let skip = self.skip(writer.head, words);
         if skip > 0 {
@@ -533,7 +528,7 @@ impl Ring {
         position
     }
 
-    /// The slot for a new entry: a free one, or the one that is worth least.
+    /// The slot for a new entry: a free slot, or that of the entry with the fewest marks, the oldest of these.
     fn victim(&self, hash: u64) -> usize {
         let first = self.bucket(hash);
         let worth = |&place: &usize| {
@@ -548,7 +543,7 @@ impl Ring {
     }
 }
 
-fn hash_of(hasher: &RandomState, kind: u32, name: impl Iterator<Item = u64>) -> u64 {
+fn hash_of(hasher: &HashState, kind: u32, name: impl Iterator<Item = u64>) -> u64 {
     let mut hasher = hasher.build_hasher();
     hasher.write_u32(kind);
     for word in name {
@@ -557,7 +552,7 @@ fn hash_of(hasher: &RandomState, kind: u32, name: impl Iterator<Item = u64>) -> 
     hasher.finish()
 }
 
-/// In which of so many buckets a hash is, by bits that neither slots nor [`super::HotAnswers`] use.
+/// The bucket of a hash among so many, by bits of the hash that neither slots nor the choice of the ring use.
 fn bucket_of(hash: u64, buckets: usize) -> usize {
     let hash = (hash >> 20) as usize;
     let mask = buckets.next_power_of_two() - 1;
@@ -576,7 +571,7 @@ fn slot_of(position: u64, hash: u64) -> u64 {
     hash << (64 - HASH_BITS) | position & POSITION
 }
 
-/// Bytes as words, the last one filled up with zeros.
+/// Bytes as words; zeros fill up the last word.
 fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.chunks(8).map(|chunk| {
         let mut word = [0; 8];

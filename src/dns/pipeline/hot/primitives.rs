@@ -1,7 +1,10 @@
-//! The types that the threads of a ring share. The model check in `model/` compiles the ring with loom's types instead.
+//! The types of a ring that its model check (`model/`) replaces: those that threads share, and the hashes.
 
 pub(super) use std::sync::Mutex;
 pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// Makes the hashes of keys. Its seed is random, so nobody can choose names that share a bucket.
+pub(super) type HashState = foldhash::quality::RandomState;
 
 /// So many zeros. The system provides each page of them when it is first used.
 pub(super) fn zero_words(len: usize) -> Box<[AtomicU64]> {

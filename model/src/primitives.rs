@@ -1,7 +1,9 @@
-//! loom's types, in place of those of the standard library.
+//! loom's types, and hashes that are the same in each run of a model.
 
 pub(super) use loom::sync::Mutex;
 pub(super) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+
+pub(super) type HashState = foldhash::quality::FixedState;
 
 pub(super) fn zero_words(len: usize) -> Box<[AtomicU64]> {
     (0..len).map(|_| AtomicU64::new(0)).collect()
