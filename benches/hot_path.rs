@@ -1,16 +1,16 @@
-//! What a packet costs, in its parts and as a whole, without sockets.
+//! The time for one packet, in parts and as a whole, without sockets.
 //!
 //! ```text
 //!   read     a packet is read, and its answer's hash made
 //!   answer   the reply to a packet that was read
 //!   whole    both
-//!   hickory  the same by hickory's decoder and encoder, which take what the short way leaves
+//!   hickory  the same by hickory's decoder and encoder, which serve the general path
 //! ```
 //!
-//! Names are asked for at random, so that among a million of them the processor's caches do not help.
-//! Packets are made beforehand, some at a time, outside what is measured. A worker of the server does
-//! better than the sum: it reads the clock once a batch and not once a packet (`clock` tells what that is
-//! worth), and it has the memory of some packets fetched at once, where here each waits for its own.
+//! The names are random, so that with a million of them the processor's caches do not help. Packets are made in
+//! advance, some at a time, outside the measurement. A worker of the server is faster than the sum: it reads the
+//! clock once for each batch instead of each packet (`clock` measures the difference), and it fetches the memory for
+//! several packets at once, while here each packet waits for its own.
 //!
 //!     cargo bench --bench hot_path
 //!     cargo bench --bench hot_path -- whole       what has `whole` in its name
@@ -34,17 +34,16 @@ use tinyns::dns::pipeline::via::Via;
 
 use self::fixture::{CLIENT, Fixture, Size, TXT, code, query};
 
-/// How many packets are made at a time, so few that they stay in the processor's caches.
+/// How many packets are made at a time: few enough to stay in the processor's caches.
 const CHUNK: usize = 64;
-/// How many links there are, if there are many.
+/// The number of links, where there are many.
 const MANY: u32 = 1_000_000;
 const FEWER: u32 = 100_000;
-/// How much an answer takes, with its share of the index; more than enough.
+/// The bytes of a hot answer with its share of the index, generously.
 const BYTES_EACH: usize = 256;
-/// Where the code stands in a query for its name: behind header and length.
+/// The place of the code in a query: after the header and the length of the label.
 const CODE_AT: usize = 13;
-/// An option whose data hickory looks into (RFC 6975 §3: DAU, no algorithms), so that the short way
-/// leaves the packet to it.
+/// An option that only hickory reads (RFC 6975 §3: DAU, no algorithms).
 const FOR_HICKORY: &[u8] = &[0, 5, 0, 0];
 
 fn main() {
@@ -67,7 +66,7 @@ fn main() {
 /// Queries in random order.
 struct Queries {
     packets: Vec<Vec<u8>>,
-    /// The numbers of the links that they ask for: from the first to before the second.
+    /// The range of the numbers of the links that they ask for.
     numbers: (u32, u32),
     random: u64,
 }
@@ -81,12 +80,12 @@ impl Queries {
         }
     }
 
-    /// The next ones, at most so many.
+    /// The next queries, at most so many.
     fn next(&mut self, most: u64) -> &[Vec<u8>] {
         let count = usize::try_from(most).map_or(CHUNK, |most| most.min(CHUNK));
         let (first, end) = self.numbers;
         for packet in &mut self.packets[..count] {
-            // xorshift64 (Marsaglia 2003): neither good nor to be foreseen by the processor.
+            // xorshift64 (Marsaglia 2003): random enough that the processor cannot predict it.
             self.random ^= self.random << 13;
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
@@ -95,7 +94,7 @@ impl Queries {
         &self.packets[..count]
     }
 
-    /// Measures what is done with each of them.
+    /// Measures the work on each of them.
     fn each(&mut self, bencher: &mut Bencher<'_>, mut work: impl FnMut(&[u8])) {
         self.chunks(bencher, |packets| {
             let began = Instant::now();
@@ -104,7 +103,7 @@ impl Queries {
         });
     }
 
-    /// Measures what is done with each of them once it is read.
+    /// Measures the work on each of them after it has been read.
     fn each_read(
         &mut self,
         bencher: &mut Bencher<'_>,
@@ -139,7 +138,7 @@ impl Queries {
     }
 }
 
-/// Makes of a query one that asks for the link of another number.
+/// Changes a query to ask for the link of another number.
 fn ask_for(packet: &mut [u8], number: u32) {
     let code = code(number);
     packet[CODE_AT..CODE_AT + code.len()].copy_from_slice(code.as_bytes());
@@ -196,8 +195,8 @@ fn hot(criterion: &mut Criterion, links: u32) {
     }
 }
 
-/// Hot answers behind a rate limit: all of them sent, and nearly none. To be compared with `whole/hot`, where
-/// there is no limit.
+/// Hot answers with a rate limit that lets all of them pass, and with one that refuses nearly all. Compare with
+/// `whole/hot`, which has no limit.
 fn limited(criterion: &mut Criterion) {
     for (name, rate, numbers) in [
         ("whole/limited/sent", 100_000, (0, FEWER)),
@@ -244,7 +243,7 @@ fn limited(criterion: &mut Criterion) {
     }
 }
 
-/// Of the answers that are to be hot, nearly all must be: else something else would be measured.
+/// Checks that nearly all answers are hot, so that the benchmark measures hot answers.
 fn check_hot(fixture: &Fixture, links: u32) {
     let (mut buffers, before) = (Buffers::default(), fixture.metrics.dns_hot_answers.get());
     let mut queries = Queries::new((0, links), None);
@@ -263,7 +262,7 @@ fn whole(fixture: &Fixture, packet: &[u8], buffers: &mut Buffers) {
     black_box(reply.is_ok());
 }
 
-/// Codes that no link has, each asked for once or so.
+/// Codes without links, each asked for about once.
 fn absent(criterion: &mut Criterion) {
     for (name, filter) in [
         ("whole/absent/filter", true),
@@ -281,7 +280,7 @@ fn absent(criterion: &mut Criterion) {
         };
         let mut buffers = Buffers::default();
         let mut packet = query(0, TXT, None);
-        // What memory is to know it has to be asked for; of the filter's, the first is enough.
+        // Memory learns absent names only from queries; the filter needs just the first.
         for number in absent.0..absent.0 + FEWER {
             ask_for(&mut packet, number);
             fixture.ask(&packet, &mut buffers);
@@ -293,7 +292,7 @@ fn absent(criterion: &mut Criterion) {
     }
 }
 
-/// Links in memory, and hardly any room for hot answers. Those of the same names by hickory besides.
+/// Links in memory, with hardly any room for hot answers; and the same names by hickory.
 fn anew(criterion: &mut Criterion) {
     let fixture = Fixture::new(Size {
         links: FEWER,
@@ -315,7 +314,7 @@ fn anew(criterion: &mut Criterion) {
     }
 }
 
-/// hickory alone: what it takes to decode the query, and to encode the reply of its records.
+/// hickory alone: decoding the query, and encoding the reply.
 fn hickory(criterion: &mut Criterion) {
     let fixture = Fixture::new(Size {
         links: 1,

@@ -11,13 +11,14 @@
 //! * [`transport`]: the sockets. `udp` receives and sends many packets with one system call; `tcp` has the
 //!   connections, and `tls` those that are encrypted.
 //! * [`pipeline`]: from one packet to its reply. `fast` reads nearly every query itself and finds its answer in
-//!   `hot`; `general` has hickory's decoder read the rest. `respond` is what both share: it finds the zone and the link,
-//!   and has the answer signed (`sign_answer`), encoded and kept.
-//! * [`answer`]: the decision, which is a pure function, and the only place that decides.
-//! * [`wire`]: bytes to values and back. `message` takes apart what is no ordinary query, and refuses what is malformed or not
-//!   offered; `reply` puts replies together.
-//! * [`limits`]: what a network gets at most, and cookies, by which clients show that their address is theirs.
+//!   `hot`; `general` has hickory's decoder read all other queries. Both use `respond`, which finds the zone and the
+//!   link, and has the answer signed (`sign_answer`), encoded and kept.
+//! * [`answer`]: the decision. It is a pure function, and the only place that decides what a reply says.
+//! * [`wire`]: bytes to values and back. `message` takes messages apart that are no ordinary queries, and refuses
+//!   malformed messages and services that are not offered; `reply` puts replies together.
+//! * [`limits`]: the rate limits of each network, and cookies, by which clients prove their address.
 //! * [`query_log`]: writes queries and replies for other programs.
+//! * [`watchdog`]: whether the UDP workers make progress.
 
 pub mod answer;
 pub mod limits;

@@ -1,8 +1,8 @@
-//! Whether the UDP workers, and what signs for them, still come round.
+//! Whether the UDP workers and the signing threads make progress.
 //!
-//! A worker that is caught in a loop or a deadlock ends nothing and reports nothing; only its share of
-//! the clients gets no answers any more. So each leaves a mark whenever it comes round, which it
-//! does several times a second even without queries, and whoever watches takes the marks away again.
+//! A worker in an endless loop or a deadlock reports nothing; only its share of the clients gets no replies any
+//! more. So each worker sets its mark in each pass of its loop, several times a second even without queries, and the
+//! watchdog clears the marks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,8 +16,7 @@ pub struct Pulse(Arc<Mutex<Vec<Weak<AtomicBool>>>>);
 pub(crate) struct Mark(Arc<AtomicBool>);
 
 impl Pulse {
-    /// The mark of a worker that begins. When it is dropped, the worker has ended, and is missed no
-    /// more.
+    /// The mark of a new worker. The worker drops it when it ends; then the watchdog expects it no more.
     pub(crate) fn mark(&self) -> Mark {
         let mark = Arc::new(AtomicBool::new(true));
         let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,8 +24,8 @@ impl Pulse {
         Mark(mark)
     }
 
-    /// Whether every worker has come round since this was asked last. To be asked a few times a second
-    /// at the most.
+    /// Whether every worker has set its mark since the last call. Call it at most a few times a second, since an
+    /// idle worker sets its mark only that often.
     pub fn is_there(&self) -> bool {
         let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = true;
@@ -42,9 +41,9 @@ impl Pulse {
 }
 
 impl Mark {
-    /// The worker has come round.
+    /// Says that the worker has made another pass.
     pub(crate) fn leave(&self) {
-        // Most of the time it is there already, and nobody else's cache is to be disturbed.
+        // Mostly the mark is still set; not storing again leaves its cache line shared.
         if !self.0.load(Ordering::Relaxed) {
             self.0.store(true, Ordering::Relaxed);
         }
@@ -56,11 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_does_not_come_round_is_missed_until_it_ends() {
+    fn a_stalled_worker_is_noticed_until_it_ends() {
         let pulse = Pulse::default();
         assert!(pulse.is_there());
         let (one, two) = (pulse.mark(), pulse.mark());
-        assert!(pulse.is_there(), "they have only begun");
+        assert!(pulse.is_there(), "new workers have their marks");
         assert!(!pulse.is_there());
         one.leave();
         assert!(!pulse.is_there());

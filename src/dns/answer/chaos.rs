@@ -1,7 +1,6 @@
-//! What this server tells of itself in class CH, as BIND began it and others do (RFC 4892 §2).
+//! What the server says of itself in class CH, by the names that BIND introduced (RFC 4892 §2).
 //!
-//! Off unless the operator has said what to tell: which version runs here is of more use to an attacker
-//! than to anybody else.
+//! It says nothing by default: a version number helps attackers more than anybody else.
 
 use crate::base::name::wire::WireName;
 
@@ -12,17 +11,17 @@ pub(crate) const CLASS_CHAOS: u16 = 3;
 /// The longest text, in bytes: that of a character-string (RFC 1035 §3.3).
 pub const MAX_TEXT: usize = 255;
 
-/// What the server tells of itself.
+/// The texts that the server says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// To who asks for `version.bind` or `version.server`; at most [`MAX_TEXT`] bytes.
+    /// The answer for `version.bind` and `version.server`; at most [`MAX_TEXT`] bytes.
     pub version: Option<String>,
-    /// To who asks for `id.server` or `hostname.bind` (RFC 4892 §2); at most [`MAX_TEXT`] bytes.
+    /// The answer for `id.server` and `hostname.bind` (RFC 4892 §2); at most [`MAX_TEXT`] bytes.
     pub id: Option<String>,
 }
 
-/// The record that answers a question of class CH, its owner being a pointer to the question; none if it
-/// is not to be answered.
+/// The record that answers a question of class CH, with a pointer to the question as its owner; none if the server
+/// does not answer it.
 pub(crate) fn answer(name: &WireName, qtype: u16, identity: &Identity) -> Option<Vec<u8>> {
     if !matches!(qtype, TYPE_TXT | TYPE_ANY) {
         return None;
@@ -36,7 +35,7 @@ pub(crate) fn answer(name: &WireName, qtype: u16, identity: &Identity) -> Option
     let mut record = vec![0xC0, 12];
     record.extend(TYPE_TXT.to_be_bytes());
     record.extend(CLASS_CHAOS.to_be_bytes());
-    // Not to be kept by anybody.
+    // A TTL of zero: nobody is to cache it.
     record.extend([0; 4]);
     record.extend((u16::from(len) + 1).to_be_bytes());
     record.push(len);

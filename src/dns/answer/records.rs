@@ -12,7 +12,7 @@ pub const URI: RecordType = RecordType::Unknown(256);
 
 /// The longest character-string, in bytes (RFC 1035 §3.3).
 const MAX_STRING: usize = 255;
-/// Priority and weight of a URI record: there is only ever one, so any will do.
+/// Priority and weight of a URI record. A link has one URI record, so they have no effect.
 const URI_PRIORITY: u16 = 10;
 const URI_WEIGHT: u16 = 1;
 
@@ -36,7 +36,7 @@ pub fn uri(target: &TargetUrl) -> RData {
     }
 }
 
-/// Data that is in wire form already.
+/// Data in wire form.
 pub fn raw(rtype: RecordType, data: Vec<u8>) -> RData {
     RData::Unknown {
         code: rtype,
@@ -44,8 +44,8 @@ pub fn raw(rtype: RecordType, data: Vec<u8>) -> RData {
     }
 }
 
-/// The DNAME of a node, and where it leads. hickory knows the type but keeps its data as plain
-/// bytes; the zone loader has seen to it that they are one uncompressed name.
+/// The DNAME of a node, and its target. hickory knows the type but has its data as plain bytes; the zone loader has
+/// checked that they are one uncompressed name.
 pub fn dname_target(node: &Node) -> Option<(&RrSet, Name)> {
     let rrset = node.rrset(RecordType::DNAME)?;
     let RData::Unknown { rdata, .. } = rrset.rdata.first()? else {

@@ -1,8 +1,9 @@
-//! The general path: from a query that is out of the ordinary, by way of hickory's decoder, to its reply.
+//! The general path: from a query that is not [ordinary](crate::dns::wire::query), through hickory's decoder, to its
+//! reply.
 //!
-//! [`Message`] has taken the message apart already and knows what needs no look-up: that it is malformed, or
-//! that this server does not do such things. What is left is a query of class IN with something odd about it.
-//! hickory decodes it, and [`super::respond`] makes the reply.
+//! [`Message`] takes the message apart and refuses it if it is malformed or asks for a service that is not offered.
+//! All other messages are queries of class IN with something odd about them. hickory decodes them, and
+//! [`super::respond`] makes the replies.
 
 use std::net::SocketAddr;
 
@@ -21,8 +22,8 @@ use crate::dns::wire::query::Query;
 use crate::dns::wire::reply::Sent;
 
 impl Handler {
-    /// Makes the reply to a packet that is no ordinary query, or finds that it has to wait; none if the packet
-    /// gets no reply.
+    /// Makes the reply to a packet that is no ordinary query, or returns what the reply waits for; none if the
+    /// packet gets no reply.
     pub(crate) fn reply_odd(
         &self,
         (packet, peer, via): (&[u8], SocketAddr, Via),
@@ -58,7 +59,7 @@ impl Handler {
     }
 }
 
-/// The query as hickory decodes it, whose parts `message` has; none if hickory cannot decode it.
+/// Decodes the query with hickory; none if hickory cannot decode it.
 fn decode<'p>(
     message: &Message<'p>,
     packet: &[u8],
@@ -67,11 +68,11 @@ fn decode<'p>(
 ) -> Option<Query<'p>> {
     let protocol = match via {
         Via::Udp => Protocol::Udp,
-        // hickory makes no difference between them.
+        // hickory treats both alike.
         Via::Tcp { .. } | Via::Tls { .. } => Protocol::Tcp,
     };
     let read = |bytes| Request::from_bytes(bytes, peer, protocol).ok();
-    // A name may lead into the options, and then needs them.
+    // A compressed name may point into the options; then hickory needs them.
     let request = read(message.without_options(packet)).or_else(|| read(packet.to_vec()))?;
     let question: &LowerQuery = match request.queries.queries() {
         [question] => question,

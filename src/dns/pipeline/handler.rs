@@ -1,8 +1,8 @@
-//! What all queries share: zones, links, hot answers, settings and limits.
+//! The state that all queries share: zones, links, hot answers, settings and limits.
 //!
-//! [`Handler`] is what transports hold; [`super::packet`] has its entry points, and `respond` makes the
-//! replies. hickory's `Catalog` with a `ZoneHandler` is not used, because it turns a failing backend into NODATA,
-//! ignores the query's class, and obeys any UDP size that the client names.
+//! Transports hold a [`Handler`]; [`super::packet`] has its entry points, and `respond` makes the replies. tinyns
+//! does not use hickory's `Catalog` with a `ZoneHandler`, because it turns a failing backend into NODATA, ignores
+//! the query's class, and obeys any UDP size that the client names.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,14 +34,14 @@ use crate::links::Links;
 use crate::store::StoreError;
 use crate::zone::ZoneSet;
 
-/// How many requests may be in work at once. What comes beyond waits if it came by TCP; else it is dropped,
-/// and resolvers ask again. A request in work holds some 10 KiB.
+/// How many queries may wait for their links at once. Further queries wait if they came by TCP; by UDP they are
+/// dropped, and resolvers ask again. A waiting query holds some 10 KiB.
 const MAX_IN_FLIGHT: u32 = 16_384;
 
-/// How often the rate limit is looked after.
+/// How often the rate limit clears old accounts and logs.
 const RATE_LIMIT_TICK: Duration = Duration::from_secs(1);
 
-/// Answers requests from the zones and their links; and where they are logged, if they are.
+/// Answers queries from the zones and their links, and has the query log.
 #[derive(Clone, Debug)]
 pub struct Handler(pub(crate) Arc<Shared>, QueryLog);
 
@@ -61,13 +61,13 @@ pub(crate) struct Shared {
     pulse: Pulse,
 }
 
-/// Whether a client wants signatures and proofs with whatever it is told (RFC 3225 §3).
+/// Whether a client wants signatures and proofs (RFC 3225 §3).
 fn wants_dnssec(edns: Option<QueryEdns<'_>>) -> bool {
     edns.is_some_and(|edns| edns.dnssec_ok)
 }
 
 impl Handler {
-    /// A handler for these zones and links. Answers that are kept take at most `hot_bytes` bytes.
+    /// A handler for these zones and links. Hot answers take at most `hot_bytes` bytes.
     pub fn new(
         zones: Arc<ZoneSet>,
         links: Arc<Links>,
@@ -96,7 +96,7 @@ impl Handler {
         Self(Arc::new(shared), QueryLog::off())
     }
 
-    /// Has queries logged there.
+    /// The same handler with this query log.
     #[must_use]
     pub fn with_query_log(self, log: QueryLog) -> Self {
         Self(self.0, log)
@@ -107,7 +107,7 @@ impl Handler {
         self.0.has_signed
     }
 
-    /// Where queries are logged.
+    /// The query log.
     pub(crate) fn query_log(&self) -> &QueryLog {
         &self.1
     }
@@ -122,7 +122,7 @@ impl Handler {
         self.0.time()
     }
 
-    /// Waits for the link of a query, which is being looked up.
+    /// Waits for the link of a query, whose look-up has begun.
     pub(crate) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
         Answerable {
             zones: unanswered.zones,
@@ -131,38 +131,38 @@ impl Handler {
         }
     }
 
-    /// Has the links looked up that these requests wait for. To be called within a runtime.
+    /// Begins the look-ups of the links that these queries wait for. Call it within a runtime.
     pub(crate) fn look_up<'a>(&self, unanswered: impl IntoIterator<Item = &'a mut Unanswered>) {
         let links = unanswered.into_iter().map(|one| &mut one.link);
         self.0.links.look_up(links);
     }
 
-    /// Room for one more request in work; none if there are too many, or the server stops.
+    /// A permit for one more waiting query; none if there are too many, or the server stops.
     pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.in_flight).try_acquire_owned().ok()
     }
 
-    /// Has answers made anew, since the zones have been replaced.
+    /// Makes all hot answers invalid, after the zones have been replaced.
     pub fn zones_replaced(&self) {
         self.0.links.renew_all();
     }
 
-    /// Room for one more request in work, when there is some; none if the server stops.
+    /// Waits for a permit for one more waiting query; none if the server stops.
     pub(crate) async fn permit_later(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.in_flight).acquire_owned().await.ok()
     }
 
-    /// Whether the workers still come round.
+    /// The marks of the UDP workers.
     pub fn pulse(&self) -> &Pulse {
         &self.0.pulse
     }
 
-    /// Makes DNS cookies under these secrets from now on.
+    /// Makes DNS cookies with these secrets from now on.
     pub fn set_cookie_secrets(&self, secrets: CookieSecrets) {
         self.0.cookies.set(secrets);
     }
 
-    /// Looks after the limits of replies and signatures, until it is told to stop.
+    /// Clears old accounts of the limits on replies and signatures, until `shutdown`.
     pub async fn watch_rate_limit(self, shutdown: CancellationToken) {
         let mut sweep = Sweep::default();
         let mut part = 0_usize;
@@ -178,15 +178,15 @@ impl Handler {
         }
     }
 
-    /// Where to count.
+    /// The metrics.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
 
-    /// Takes no more requests, and waits until those in work are answered, but no longer than
-    /// `patience`. Returns whether all were.
+    /// Lets no more queries wait, and waits for those that do, but no longer than `patience`. Returns whether all
+    /// have ended.
     pub async fn drain(&self, patience: Duration) -> bool {
-        // The semaphore is fair: once all permits are asked for, no request gets one any more.
+        // The semaphore is fair: once all permits are requested, no query gets one any more.
         let all = self.0.in_flight.acquire_many(MAX_IN_FLIGHT);
         match tokio::time::timeout(patience, all).await {
             Ok(Ok(permits)) => {
@@ -202,7 +202,7 @@ impl Handler {
 }
 
 impl Shared {
-    /// What a reply is besides the answer.
+    /// The frame of a reply: all of it but the answer.
     pub(crate) fn frame<'a>(
         &'a self,
         echo: &'a Echo<'a>,
@@ -223,10 +223,10 @@ impl Shared {
         let options = echo.edns.map_or_else(Options::default, |edns| Options {
             cookie: cookie.map(|checked| checked.cookie),
             nsid: self.settings.nsid.as_deref().filter(|_| edns.nsid),
-            // RFC 7828 §3.2.1: by UDP it means nothing.
+            // RFC 7828 §3.2.1: servers ignore the option in queries by UDP.
             keepalive: keepalive.filter(|_| edns.keepalive),
             error: None,
-            // RFC 7830 §6: where everybody can read it, it hides nothing and costs something.
+            // RFC 7830 §6: without encryption, padding hides nothing and costs bandwidth.
             padding: edns.padding && via.is_encrypted(),
         });
         Frame {
@@ -238,25 +238,26 @@ impl Shared {
         }
     }
 
-    /// What limits replies that go this way: by TCP, a client has shown that it is where it says it is.
+    /// The limiter of replies by this transport. By TCP there is none: the handshake has proved the client's
+    /// address.
     pub(crate) fn limiter_for(&self, via: Via) -> Option<&RateLimiter> {
         self.limiter.as_ref().filter(|_| via == Via::Udp)
     }
 
-    /// What a message is told that needs no look-up.
+    /// The refusal of a message that needs no look-up.
     pub(crate) fn refusal(&self, message: &Message<'_>, frame: &Frame<'_>) -> Option<Refusal> {
         message.refusal(&self.settings.identity, frame.cookie_check(), |name| {
             self.zones.current().has_apex(name)
         })
     }
 
-    /// What an answer is to know of a link that could not be looked up.
+    /// Counts a failed look-up, and gives the decision its reason.
     pub(crate) fn unknown(&self, error: &StoreError) -> Known {
         self.metrics.link_failures.inc();
         Known::Unknown(explain(error))
     }
 
-    /// Which of the answers to a query its client wants.
+    /// The form of the answer that a client wants.
     pub(crate) fn form_of(&self, edns: Option<QueryEdns<'_>>) -> Form {
         match self.has_signed && wants_dnssec(edns) {
             true => Form::Signed,
@@ -264,14 +265,14 @@ impl Shared {
         }
     }
 
-    /// Keeps an answer hot, if it can be.
+    /// Keeps an answer hot, if the cache takes it.
     pub(crate) fn keep(&self, key: &HotKey<'_>, encoded: &Encoded<'_>, validity: Validity) {
         let head = encoded.head.to_bytes();
         let more = self.hot.keep(key, head, encoded.records, validity);
         self.count_hot_bytes(more);
     }
 
-    /// Counts bytes that kept answers take in addition.
+    /// Adds to the bytes that hot answers take.
     pub(crate) fn count_hot_bytes(&self, more: usize) {
         if more > 0 {
             let more = i64::try_from(more).unwrap_or(i64::MAX);
@@ -287,8 +288,8 @@ impl Shared {
     }
 }
 
-/// Cookies under a secret that is drawn now, if there are to be any. Where the system has no random bytes
-/// for it, we are a server without.
+/// Cookies with a new random secret, if cookies are enabled. Without random bytes from the system there are no
+/// cookies.
 fn drawn_cookies(enabled: bool) -> Cookies {
     let cookies = Cookies::default();
     if enabled {
@@ -300,7 +301,7 @@ fn drawn_cookies(enabled: bool) -> Cookies {
     cookies
 }
 
-/// Tells the operator of a resolver why there is no answer (RFC 8914).
+/// Why there is no answer, for the operator of the resolver (RFC 8914).
 fn explain(error: &StoreError) -> ExtendedError {
     let (code, text) = match error {
         StoreError::Unreachable(_) | StoreError::Unavailable(_) => {

@@ -1,4 +1,4 @@
-//! What becomes of one packet.
+//! The fate of one packet: a reply, a wait, or nothing.
 //!
 //! ```text
 //!   read ─┬─ ordinary query ── fast path ─────┬─ reply, in the buffers
@@ -7,9 +7,9 @@
 //!         └─ no query ────────────────────────┴─ dropped
 //! ```
 //!
-//! This module knows no socket. The workers of `udp` take packets in groups, and wait for many links at once; the
-//! connections of `tcp` take message by message, and so do benches, fuzzers and tests, by
-//! [`Handler::reply_to`]. The decisions, the bytes and the counters are the same for all.
+//! This module knows no socket. The UDP workers take packets in groups, and wait for many links at once. TCP
+//! connections take one message at a time, and so do benchmarks, fuzz targets and tests, with [`Handler::reply_to`].
+//! The decisions, the bytes and the counters are the same for all.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,30 +29,30 @@ use crate::dns::wire::message::{Message, Refusal};
 use crate::dns::wire::query::HEADER_LEN;
 use crate::dns::wire::reply::{Frame, Head, ReplyBuffer, Sent};
 
-/// What an answer is encoded in at first, in bytes: more than most of them need.
+/// The initial size of the buffer for an encoded answer, in bytes: more than most answers need.
 pub(crate) const ENCODING: usize = 1_024;
 
-/// A packet that has come, and was looked at.
+/// A packet that has been read.
 pub struct Packet<'p> {
     bytes: &'p [u8],
     peer: SocketAddr,
     via: Via,
-    /// What it asks, if it is an ordinary query.
+    /// Its query, if it is an ordinary query.
     query: Option<Prepared<'p>>,
 }
 
-/// What becomes of a packet.
+/// The fate of a packet.
 pub(crate) enum Fate {
-    /// A reply, in its buffer.
+    /// Its reply is in the buffer.
     Replied,
-    /// A reply that has to wait for a link.
+    /// Its reply waits for a link.
     Waits(Waiting),
-    /// A reply that has to be signed, elsewhere.
+    /// Its reply needs a signature from another thread.
     Signs {
-        /// Whether others go first; see [`Pending::Signature`].
+        /// Whether other queries go first; see [`Pending::Signature`].
         is_made_up: bool,
     },
-    /// None.
+    /// It gets no reply.
     Dropped,
 }
 
@@ -66,7 +66,7 @@ pub struct Waiting {
     unanswered: Box<Unanswered>,
 }
 
-/// A query whose link was waited for. It holds no buffer: there may be many of them.
+/// A query whose link has been looked up. It holds no buffer, since there may be many of them.
 pub(crate) struct Resolved {
     /// When it was read.
     began: Instant,
@@ -76,8 +76,7 @@ pub(crate) struct Resolved {
     answerable: Answerable,
 }
 
-/// Where replies are made, one after the other; to be used again, so that nothing is allocated for a
-/// reply.
+/// The buffers in which replies are made, one after the other. They are used again, so no reply needs an allocation.
 pub struct Buffers {
     reply: ReplyBuffer,
     encoding: Vec<u8>,
@@ -95,12 +94,12 @@ impl Default for Buffers {
 }
 
 impl Packet<'_> {
-    /// What it asks, if it is an ordinary query.
+    /// Its query, if it is an ordinary query.
     pub(crate) fn query(&self) -> Option<&Prepared<'_>> {
         self.query.as_ref()
     }
 
-    /// Who gets its reply.
+    /// What the rate limit knows of the reply's addressee.
     fn addressee(&self) -> Addressee<'_> {
         let query = self.query.as_ref();
         Addressee {
@@ -127,10 +126,10 @@ impl Handler {
         }
     }
 
-    /// The reply to one packet that has come from this client; none if it is to be dropped.
+    /// The reply to one packet from this client; none if the packet is dropped.
     ///
     /// # Errors
-    /// What there is to wait for, by [`Handler::reply_after`], if it cannot be said at once.
+    /// The waiting query, for [`Handler::reply_after`], if the reply needs a look-up.
     pub fn reply_to<'b>(
         &self,
         packet: &[u8],
@@ -141,7 +140,7 @@ impl Handler {
         self.reply_to_read(&self.read(packet, peer, via), buffers)
     }
 
-    /// What [`Handler::reply_to`] gives, for a packet that was read.
+    /// [`Handler::reply_to`] for a packet that has been read.
     ///
     /// # Errors
     /// As [`Handler::reply_to`].
@@ -165,8 +164,8 @@ impl Handler {
         }
     }
 
-    /// The reply to a query that has to wait for its link, which is looked up; none if it is to be
-    /// dropped. To be called within a runtime.
+    /// Looks up the link of a waiting query, and makes the reply; none if the query is dropped. Call it within a
+    /// runtime.
     pub async fn reply_after<'b>(
         &self,
         mut waiting: Waiting,
@@ -184,7 +183,7 @@ impl Handler {
         is_made.then(|| buffers.reply.as_bytes())
     }
 
-    /// Decides about one packet, and counts what is sent in the tally.
+    /// Decides about one packet, and counts its reply in the tally.
     pub(crate) fn take(
         &self,
         packet: &Packet<'_>,
@@ -196,8 +195,8 @@ impl Handler {
         let &Packet {
             bytes, peer, via, ..
         } = packet;
-        // RFC 1035 §4.1.1: what has QR set is a reply. Answering it could make two servers talk to
-        // each other for ever. Port 0 cannot be replied to.
+        // RFC 1035 §4.1.1: a message with QR set is a reply. If servers answered replies, two of them could send
+        // messages to each other for ever. No reply can reach port 0.
         let is_query = bytes.len() >= HEADER_LEN && bytes[2] & 0x80 == 0;
         if !is_query || peer.port() == 0 {
             self.count_drops(DropReason::NotAQuery, 1);
@@ -232,8 +231,8 @@ impl Handler {
         }
     }
 
-    /// Makes the reply to a packet that would have to be signed, where that cannot be done: too many wait for
-    /// it. Returns whether there is one.
+    /// Makes a truncated reply to a packet whose reply needs a signature, where the queue of the signing thread is
+    /// full. Returns whether there is a reply to send.
     pub(crate) fn take_unsigned(
         &self,
         packet: &Packet<'_>,
@@ -274,8 +273,8 @@ impl Handler {
         })
     }
 
-    /// Sees to it that no network gets too many replies by UDP. Returns what is sent in the end, which is
-    /// then in the buffer; none if nothing is.
+    /// Applies the rate limit to a reply in the buffer. Returns the reply that is sent, perhaps a shorter one that
+    /// has replaced it in the buffer; none if it is dropped.
     fn limit(
         &self,
         packet: &Packet<'_>,
@@ -285,7 +284,7 @@ impl Handler {
         tally: &mut Tally,
     ) -> Option<Sent> {
         let limiter = self.0.limiter_for(packet.via);
-        // Who has a cookie of ours is where it says it is (RFC 7873 §1).
+        // A client with a valid cookie has proved its address (RFC 7873 §1).
         let Some(limiter) = limiter.filter(|_| !sent.has_valid_cookie) else {
             return Some(sent);
         };
@@ -325,7 +324,7 @@ impl Handler {
 }
 
 impl Waiting {
-    /// What it waits for.
+    /// The link that it waits for.
     pub(crate) fn unanswered(&mut self) -> &mut Unanswered {
         &mut self.unanswered
     }
@@ -335,18 +334,18 @@ impl Waiting {
         self.began
     }
 
-    /// Says that it was read earlier than it was looked at.
+    /// Sets the time at which it was read, if that was earlier.
     pub(crate) fn set_began(&mut self, began: Instant) {
         self.began = began;
     }
 
-    /// Waits for the link, which is being looked up, and makes the reply. Returns whether there is one to send;
-    /// if not, that has been counted.
+    /// Waits for the link, whose look-up has begun, and makes the reply. Returns whether there is a reply to send;
+    /// if not, the drop has been counted.
     pub(crate) async fn end(self, handler: &Handler, scratch: Scratch<'_>) -> bool {
         self.resolve(handler).await.reply(handler, scratch)
     }
 
-    /// Waits for the link, which is being looked up.
+    /// Waits for the link, whose look-up has begun.
     pub(crate) async fn resolve(self, handler: &Handler) -> Resolved {
         Resolved {
             began: self.began,
@@ -364,7 +363,7 @@ impl Resolved {
         self.began
     }
 
-    /// Makes the reply. Returns whether there is one to send; if not, that has been counted.
+    /// Makes the reply. Returns whether there is a reply to send; if not, the drop has been counted.
     pub(crate) fn reply(self, handler: &Handler, mut scratch: Scratch<'_>) -> bool {
         let Self {
             packet,
@@ -395,14 +394,14 @@ impl Resolved {
     }
 }
 
-/// What is sent in place of a reply that is too much. It is no longer than its query, but for the cookie of a
-/// client that had none.
+/// The short reply in place of one that the rate limit refuses. It is no longer than its query, except for a new
+/// cookie.
 enum Slip {
-    /// To come again with the cookie, by UDP.
+    /// BADCOOKIE: the client asks again by UDP, with the cookie.
     BadCookie,
-    /// To come by TCP.
+    /// TC: the client asks again by TCP.
     Truncated,
-    /// The same without its explanations: it has no records, and TCP would bring none.
+    /// The same error without its explanation. It has no records, and would have none by TCP.
     Error(u16),
 }
 
@@ -422,7 +421,7 @@ impl Slip {
         }
     }
 
-    /// Puts it in place of the reply that is in the buffer.
+    /// Replaces the reply in the buffer.
     fn make(&self, frame: &Frame<'_>, reply: &mut ReplyBuffer) -> Sent {
         match *self {
             Self::BadCookie => reply.refuse(frame, &Refusal::bad_cookie()),
@@ -434,7 +433,7 @@ impl Slip {
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the zones.
+        // The zones are left out.
         f.debug_struct("Waiting")
             .field("link", &self.unanswered.link)
             .finish_non_exhaustive()

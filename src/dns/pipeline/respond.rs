@@ -5,12 +5,14 @@
 //!    └─ answer ── sign ── encode ── keep it hot ──────────────┴─ complete ── out
 //! ```
 //!
-//! [`decide`](crate::dns::answer::decide) alone decides what the reply says. This module finds what the decision needs, has the
-//! answer signed and encoded, and knows which answers can be used again. [`Reading`] is the only difference
-//! between the fast path and the general one: an odd query neither uses nor fills what is kept.
+//! [`decide`](crate::dns::answer::decide) alone decides what the reply says. This module finds the zone and the link
+//! that the decision needs, has the answer signed and encoded, and knows which answers can be used again.
+//! [`Reading`] is the only difference between the fast path and the general path: an odd query neither uses nor
+//! fills the hot answers.
 //!
-//! The UDP workers do not sign. They hand a query that needs a signature to a thread for signing, which begins
-//! anew. Only denials of a signed zone are put together by hand, since every made-up name needs one of its own.
+//! The UDP workers do not sign. They hand a query that needs a signature to the signing thread, which begins again
+//! from the packet. Only the denials of a signed zone are put together here, since each made-up name needs a proof
+//! of its own.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,15 +41,15 @@ use crate::link::{Code, LinkName};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
 use crate::zone::Zone;
 
-/// Where an answer is encoded, and its reply put together.
+/// The buffers for one reply.
 pub(crate) struct Scratch<'a> {
     /// The reply.
     pub(crate) reply: &'a mut ReplyBuffer,
-    /// A buffer that is used again and again.
+    /// The encoded answer.
     pub(crate) encoding: &'a mut Vec<u8>,
 }
 
-/// The zone that a query is about, and what it is signed with.
+/// The zone of a query, with its keys if it is signed.
 struct ServedZone<'z> {
     zone: &'z Zone,
     keys: Option<Guard<Arc<ZoneKeys>>>,
@@ -63,34 +65,34 @@ impl<'z> ServedZone<'z> {
 /// How a query was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// By our own reader: it has nothing in it that is out of the ordinary, and its answer may be kept.
+    /// By [`Query::read`]: it is an ordinary query, and its answer may be kept.
     Ordinary,
-    /// By hickory's decoder: its answer is neither looked for among the hot ones nor kept, its name counts
-    /// as made up for the limit on signatures, and all such queries of a client share one rate limit.
+    /// By hickory's decoder. Its reply neither uses nor fills the hot answers, its name counts as made up for the
+    /// limit on signatures, and all odd queries of a client share one rate limit.
     Odd,
 }
 
-/// A query, and what is needed for its reply.
+/// A query, and all that its reply needs.
 pub(crate) struct Response<'a, 'p> {
     shared: &'a Shared,
     query: &'a Query<'p>,
     reading: Reading,
-    /// Which of the answers to it the client wants.
+    /// Which form of the answer the client wants.
     form: Form,
     /// The client's address, and the transport.
     from: (IpAddr, Via),
     now: &'a Now,
     scratch: Scratch<'a>,
-    /// The parts of the reply besides the answer, without an extended error.
+    /// The frame of the reply, without an extended error.
     frame: Frame<'a>,
-    /// From the time before the zones were looked at: a reload moves it on once it has replaced them.
+    /// From before the zones were read: a reload moves the stamp on after it has replaced them.
     stamp: Stamp,
     /// Whether the query type is [strange](Zone::is_strange) to the zone.
     is_strange: bool,
 }
 
 impl Scratch<'_> {
-    /// The same, to be lent.
+    /// The same buffers, borrowed again.
     pub(crate) fn lend(&mut self) -> Scratch<'_> {
         Scratch {
             reply: self.reply,
@@ -100,7 +102,7 @@ impl Scratch<'_> {
 }
 
 impl<'a, 'p> Response<'a, 'p> {
-    /// The response to a query of this client, from the zones and links as they are from now on.
+    /// The response to a query of this client, from the current zones and links.
     pub(crate) fn new(
         shared: &'a Shared,
         (query, reading): (&'a Query<'p>, Reading),
@@ -123,8 +125,7 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// The reply to a query whose link has been looked up; none if no zone has its name, which had one when
-    /// the look-up began.
+    /// The reply to a query whose link has been looked up; none if the zones have no place for its name any more.
     pub(crate) fn after(mut self, answerable: Answerable) -> Option<Sent> {
         let Answerable {
             zones,
@@ -138,14 +139,14 @@ impl<'a, 'p> Response<'a, 'p> {
         Some(self.classed(sent))
     }
 
-    /// The reply, or what it has to wait for.
+    /// The reply, or what it waits for.
     pub(crate) fn now(mut self, signatures: Signatures) -> Result<Sent, Pending> {
         let sent = self.anew(signatures)?;
         Ok(self.classed(sent))
     }
 
-    /// Which replies the rate limit counts this one with. Nothing is known of the name of an odd query, so all
-    /// of them count together.
+    /// Sets the rate limit's class. The rate limit does not look at the name of an odd query, so all odd queries of
+    /// a client count together.
     fn classed(&self, sent: Sent) -> Sent {
         match self.reading {
             Reading::Ordinary => sent,
@@ -156,7 +157,7 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// A reply made of a hot answer.
+    /// A reply from a hot answer, if there is one.
     pub(crate) fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
         if self.reading == Reading::Odd {
             return None;
@@ -170,7 +171,7 @@ impl<'a, 'p> Response<'a, 'p> {
         self.scratch.reply.complete_hot(&self.frame, head, hot.len)
     }
 
-    /// A reply that no hot answer could be found for.
+    /// A reply for which there was no hot answer.
     fn anew(&mut self, signatures: Signatures) -> Result<Sent, Pending> {
         let links = &self.shared.links;
         let zones = self.shared.zones.current();
@@ -188,11 +189,11 @@ impl<'a, 'p> Response<'a, 'p> {
         let place = ServedZone::of(zone);
         if self.signs(&place) && signatures == Signatures::Later {
             if self.reading == Reading::Odd {
-                // Only programs that try things out ask in such ways.
+                // Resolvers do not send such queries, so others go first.
                 return Err(Pending::Signature { is_made_up: true });
             }
             let kind = NameKind::of(&self.query.name, zone, links);
-            // What will be refused is not to fill the queue.
+            // A query whose signature will be refused is not to fill the queue.
             let is_proved = kind == NameKind::MadeUp && self.proves(&place);
             return match is_proved && !self.has_room_for_made_up() {
                 true => {
@@ -235,7 +236,7 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// Whether there may be another signature of a name that is made up.
+    /// Whether the limit allows another signature for a made-up name.
     fn has_room_for_made_up(&self) -> bool {
         let purpose = Purpose {
             is_made_up: true,
@@ -246,24 +247,24 @@ impl<'a, 'p> Response<'a, 'p> {
         limiter.has_room(purpose, self.now.instant)
     }
 
-    /// Whether the client has shown that it is there, by TCP or by a cookie.
+    /// Whether the client has proved its address, by TCP or by a cookie.
     fn is_known(&self) -> bool {
         self.from.1 != Via::Udp || self.frame.has_valid_cookie
     }
 
-    /// Whether whatever this zone answers is to be signed, and what it denies proved.
+    /// Whether the answer has to be signed, and a denial proved.
     fn proves(&self, place: &ServedZone<'_>) -> bool {
         place.keys.is_some() && self.form == Form::Signed
     }
 
-    /// Whether there may be something to sign, if only because signatures are asked for.
+    /// Whether the answer may need signatures, if only because the client asks for RRSIG records.
     fn signs(&self, place: &ServedZone<'_>) -> bool {
         let is_asked = || self.query.record_type() == RecordType::RRSIG;
         self.proves(place) || place.keys.is_some() && is_asked()
     }
 
-    /// The reply that there is no such name, which is the same for all names of the same length, if it is not
-    /// signed. `answer` is the answer if it has been made already.
+    /// The reply that there is no such name. Unsigned, it is the same for all names of the same length. `answer` is
+    /// the answer, if it has been made already.
     fn no_name(&mut self, place: &ServedZone<'_>, answer: Option<Answer>) -> Sent {
         let sent = match self.proves(place) {
             true => self.denied(place),
@@ -292,8 +293,8 @@ impl<'a, 'p> Response<'a, 'p> {
         self.send_as(&answer, name, &key, lease.map(Reuse::new))
     }
 
-    /// The reply that there is no such name, with a proof of its own: the SOA record and its signature are the
-    /// same for all names of the same length, and an NSEC record is at the name itself (RFC 9824 §3.1).
+    /// The signed reply that there is no such name. The SOA record and its signature are the same for all names of
+    /// the same length; the NSEC record is at the name itself (RFC 9824 §3.1).
     fn denied(&mut self, place: &ServedZone<'_>) -> Sent {
         match self.try_denied(place) {
             Ok(sent) => sent,
@@ -304,14 +305,14 @@ impl<'a, 'p> Response<'a, 'p> {
     fn try_denied(&mut self, place: &ServedZone<'_>) -> Result<Sent, Unsigned> {
         if let RecordType::NSEC | RecordType::RRSIG = self.query.record_type() {
             let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
-            // What is asked for is the proof itself.
+            // The client asks for the proof itself.
             let Step::Ready(mut answer) = self.answer(place, Some(&Known::Absent)) else {
                 return Err(Unsigned::Failed);
             };
             signer.sign(&mut answer, self.query.record_type())?;
             return Ok(self.send_and_keep(&answer, None));
         }
-        // It is the same for all names, and kept; what is made for this one alone comes last.
+        // The SOA record is kept for all names; the proof for this name follows it.
         let (mut head, len) = self.signed_soa(place)?;
         let signer = self.signer(place, true).ok_or(Unsigned::Failed)?;
         let proof = signer.proof_of_absence(&self.query.name)?;
@@ -325,8 +326,8 @@ impl<'a, 'p> Response<'a, 'p> {
         Ok(self.scratch.reply.complete(&self.frame, head, len))
     }
 
-    /// Puts the SOA record that says that there is no such name, and its signatures, where the records of the
-    /// reply are; gives the head of such an answer, and their length.
+    /// Writes the SOA record of a denial, with its signatures, to the records of the reply. Returns the head of the
+    /// answer, and the length of the records.
     fn signed_soa(&mut self, place: &ServedZone<'_>) -> Result<(Head, usize), Unsigned> {
         let stand_in = place.zone.stand_in(&self.query.name);
         let key = self
@@ -367,7 +368,7 @@ impl<'a, 'p> Response<'a, 'p> {
         Ok((encoded.head, encoded.records.len()))
     }
 
-    /// What signs answers of this zone, if it is signed.
+    /// The signer of this zone, if it is signed.
     fn signer<'s>(&'s self, place: &'s ServedZone<'_>, is_made_up: bool) -> Option<Signer<'s>> {
         Some(Signer {
             shared: self.shared,
@@ -383,7 +384,7 @@ impl<'a, 'p> Response<'a, 'p> {
         })
     }
 
-    /// The reply where there is no signature: to come by TCP, or else that it has failed.
+    /// The reply in place of one that cannot be signed: truncated, so that the client asks by TCP, or SERVFAIL.
     fn unsigned(&mut self, zone: &Zone, error: Unsigned, is_made_up: bool) -> Sent {
         let via_udp = self.from.1 == Via::Udp;
         let sent = if via_udp && error == Unsigned::TooMany {
@@ -399,7 +400,7 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// A reply for which a link was looked up.
+    /// The reply, with the link that was looked up.
     fn with_link(&mut self, place: &ServedZone<'_>, resolved: Resolved) -> Sent {
         let is_absent = matches!(
             resolved.outcome,
@@ -457,8 +458,8 @@ impl<'a, 'p> Response<'a, 'p> {
         self.send_and_keep(&Answer::empty(ResponseCode::ServFail, None), None)
     }
 
-    /// The reply of an answer of this zone, signed if it is to be; see [`Response::send_and_keep`]. `end` is when the
-    /// link ends that it is about.
+    /// Makes the reply from an answer of this zone, signed if need be; see [`Response::send_and_keep`]. `end` is
+    /// when the answer's link expires.
     fn send(
         &mut self,
         place: &ServedZone<'_>,
@@ -488,7 +489,7 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// Makes the reply of an answer, and keeps the answer for as long.
+    /// Makes the reply from an answer, and keeps the answer for that long.
     fn send_and_keep(&mut self, answer: &Answer, kept: Option<Reuse>) -> Sent {
         let hot = &self.shared.hot;
         let key = match self.is_strange {
@@ -501,8 +502,8 @@ impl<'a, 'p> Response<'a, 'p> {
         }
     }
 
-    /// [`Response::send_and_keep`], encoded as if the question were about `name`, which is as long as the
-    /// query's, and kept under this key.
+    /// [`Response::send_and_keep`] with the answer encoded behind a question about `name`, which is as long as the
+    /// query's name, and kept under this key.
     fn send_as(
         &mut self,
         answer: &Answer,
@@ -512,7 +513,7 @@ impl<'a, 'p> Response<'a, 'p> {
     ) -> Sent {
         let Scratch { reply, encoding } = &mut self.scratch;
         let question = EncodedQuestion::query(name, self.query.record_type());
-        // None if no message can hold it.
+        // None if no message can hold the answer.
         if let Some(encoded) = Encoded::of(answer, question.clone(), encoding) {
             let is_kept =
                 self.reading == Reading::Ordinary && answer.rcode != ResponseCode::ServFail;
@@ -528,7 +529,7 @@ impl<'a, 'p> Response<'a, 'p> {
         self.send_less(answer, question)
     }
 
-    /// The reply of an answer that is too long as a whole.
+    /// The reply from an answer that is too long as a whole.
     fn send_less(&mut self, answer: &Answer, question: EncodedQuestion) -> Sent {
         let Scratch { reply, encoding } = &mut self.scratch;
         // RFC 2181 §9: TC is not for additional records that are merely useful.
@@ -547,7 +548,7 @@ impl<'a, 'p> Response<'a, 'p> {
     }
 }
 
-/// Whether an answer says that a name does not exist, and nothing else.
+/// Whether an answer is NXDOMAIN without aliases.
 fn is_name_error(answer: &Answer) -> bool {
     answer.rcode == ResponseCode::NXDomain && answer.answers.is_empty()
 }

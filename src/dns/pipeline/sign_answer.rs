@@ -1,11 +1,10 @@
-//! From an answer to a signed one: the signatures, and the proofs of what is not there (RFC 4035 §3.1,
-//! RFC 9824).
+//! Signs answers, and proves denials (RFC 4035 §3.1, RFC 9824).
 //!
-//! A signature costs more than everything else about an answer. So those of names that exist are kept
-//! with the hot answers, each for the RRset that it is about, whatever answers that is part of; an answer that
-//! is made anew, since its link was looked up again or since another type was asked for, costs no new ones.
-//! What they were made of is part of what they are found by, so no change can be missed, and none makes others
-//! go. They are kept until half of their life is over.
+//! A signature costs more than all other work on an answer. So the signatures of names that exist are kept with the
+//! hot answers, each for its RRset. An answer that is made again, because its link was looked up again or the client
+//! asks for another type, uses the kept signatures of the RRsets in it. A kept signature has the digest of the data
+//! that it covers, so a change is never missed, and invalidates no other signature. Signatures are renewed when half
+//! of their life is over.
 
 use std::hash::Hasher;
 use std::iter;
@@ -34,28 +33,28 @@ use crate::dnssec::rrsig::{self, CanonicalSet};
 use crate::links::{Lease, Stamp};
 use crate::zone::Zone;
 
-/// The most bytes of signatures that are kept for an RRset: those of two keys, if the zone has the longest name.
+/// The most bytes of signatures that are kept for an RRset: two signatures in a zone with the longest possible name.
 const MAX_KEPT: usize = 768;
-/// What a proof takes in most cases, in bytes.
+/// The usual length of a proof, in bytes.
 const PROOF_LEN: usize = 256;
-/// The name of the question, which is behind the header (RFC 1035 §4.1.4).
+/// A pointer to the name of the question, which follows the header (RFC 1035 §4.1.4).
 const POINTER_TO_QUESTION: [u8; 2] = [0xC0, HEADER_LEN as u8];
-/// How many bytes behind what is kept may be overwritten.
+/// How many bytes after kept signatures may be overwritten.
 const SLACK: usize = 16;
-/// The longest that signatures are kept, in seconds. They are found as long as they are right.
+/// The longest time for which signatures are kept, in seconds.
 const MAX_KEPT_FOR: u64 = 30 * 86_400;
 
 /// Why an answer is not signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsigned {
-    /// There are more signatures to be made than there may be.
+    /// The limit on signatures is reached.
     TooMany,
-    /// It cannot be signed.
+    /// The answer cannot be encoded or signed.
     Failed,
 }
 
 impl Unsigned {
-    /// What the client is told of it (RFC 8914).
+    /// The extended error for the client (RFC 8914).
     pub(crate) fn explained(self) -> ExtendedError {
         let (code, text) = match self {
             Self::TooMany => (ExtendedError::NOT_READY, "too many signatures are wanted"),
@@ -65,7 +64,7 @@ impl Unsigned {
     }
 }
 
-/// The data of RRSIG records, from when on they hold, and when they are to be made anew.
+/// The data of RRSIG records, when their validity begins, and when to renew them.
 struct Signatures {
     data: Vec<Vec<u8>>,
     inception: UnixTime,
@@ -76,7 +75,7 @@ struct Signatures {
 pub(crate) struct Proof {
     /// In wire form.
     pub(crate) bytes: Vec<u8>,
-    /// How many they are.
+    /// The number of records.
     pub(crate) records: u16,
 }
 
@@ -87,15 +86,15 @@ pub(crate) struct Signer<'a> {
     pub(crate) signing: &'a Signing,
     pub(crate) keys: &'a ZoneKeys,
     pub(crate) now: &'a Now,
-    /// Of the time before the zones were looked at.
+    /// From before the zones were read.
     pub(crate) stamp: Stamp,
-    /// Who asks.
+    /// The client.
     pub(crate) client: IpAddr,
-    /// Whether it has shown that it is there, by TCP or by a cookie.
+    /// Whether the client has proved its address, by TCP or by a cookie.
     pub(crate) is_known: bool,
-    /// Whether the name that is asked for is one of those of which there is no end.
+    /// Whether the query name is [made up](super::made_up).
     pub(crate) is_made_up: bool,
-    /// Whether it has set DO.
+    /// Whether the client has set the DO bit.
     pub(crate) wants_dnssec: bool,
 }
 
@@ -121,15 +120,15 @@ impl Signer<'_> {
         let has_dname = answer.answers.iter().any(is_dname);
         let mut is_own = |set: &[Record], all: &[Record]| match set {
             [cname, ..] if cname.record_type() == RecordType::CNAME && has_dname => {
-                // RFC 6672 §5.3.1: the CNAME that a DNAME stands for is not signed.
+                // RFC 6672 §5.3.1: the CNAME that is synthesised from a DNAME is not signed.
                 let is_made =
                     |above: &Record| is_dname(above) && is_below(&cname.name, &above.name);
                 !all.iter().any(is_made)
             }
             _ => true,
         };
-        // RFC 4034 §3.1.4: signed is the TTL that the records have as a rule, so that one signature does to the end
-        // of a link.
+        // RFC 4034 §3.1.4: the signature covers the full TTL, so one signature is valid until the link expires,
+        // while the TTL is cut from second to second.
         let full_ttl = |first: &Record| answer.full_ttl(first);
         answer.answers =
             self.sign_section(&answer.answers, &full_ttl, &mut renewal, &mut is_own)?;
@@ -149,7 +148,7 @@ impl Signer<'_> {
         answer.additionals =
             self.sign_section(&answer.additionals, &full_ttl, &mut renewal, &mut is_own)?;
         if qtype == RecordType::RRSIG {
-            // Aliases have led there, but the NSEC record was not asked for.
+            // The query was for signatures alone, so the NSEC record at the end of the aliases is not wanted.
             let is_asked = |record: &Record| record.record_type() != RecordType::NSEC;
             answer.answers.retain(is_asked);
         }
@@ -157,8 +156,8 @@ impl Signer<'_> {
         Ok(renewal)
     }
 
-    /// Has the signatures in an answer that are asked for, and nothing else of DNSSEC: to who has not set DO they are
-    /// records like any others (RFC 4035 §3.1).
+    /// Answers a query for RRSIG records without the DO bit: they are records like any others, and nothing else is
+    /// signed (RFC 4035 §3.1).
     fn sign_asked(&self, answer: &mut Answer) -> Result<UnixTime, Unsigned> {
         let mut renewal = UnixTime(u64::MAX);
         let is_nsec = |record: &Record| record.record_type() == RecordType::NSEC;
@@ -170,7 +169,7 @@ impl Signer<'_> {
         Ok(renewal)
     }
 
-    /// The records of a section, with the signatures of each RRset that is to have some behind it.
+    /// The records of a section, with the signatures of each RRset after it.
     fn sign_section(
         &self,
         records: &[Record],
@@ -207,7 +206,7 @@ impl Signer<'_> {
         Ok(signed)
     }
 
-    /// The signatures of an RRset, whose TTL is `ttl` as a rule, kept or new.
+    /// The signatures of an RRset whose full TTL is `ttl`, kept or new.
     fn signatures(&self, set: &[Record], ttl: u32) -> Result<Signatures, Unsigned> {
         let first = set.first().ok_or(Unsigned::Failed)?;
         let rtype = u16::from(first.record_type());
@@ -217,7 +216,8 @@ impl Signer<'_> {
         // RFC 4034 §6.3
         data.sort_unstable();
         data.dedup();
-        // RFC 4034 §3.1.4: the TTL of the zone, also where a denial has the SOA record with a lower one.
+        // RFC 4034 §3.1.4: the signature covers the SOA record's TTL in the zone; denials have the record with a
+        // lower TTL.
         let ttl = match first.record_type() {
             RecordType::SOA => self.zone.soa_ttl().max(ttl),
             _ => ttl,
@@ -242,7 +242,7 @@ impl Signer<'_> {
         Ok(signatures)
     }
 
-    /// The proof that a name does not exist, in the form in which it stands in a reply whose question it is.
+    /// The proof that a name does not exist, as bytes for a reply whose question has that name.
     pub(crate) fn proof_of_absence(&self, name: &WireName) -> Result<Proof, Unsigned> {
         let ttl = self.zone.negative_soa().ttl;
         let ttl = ttl.min(self.signing.max_ttl());
@@ -276,7 +276,7 @@ impl Signer<'_> {
         Ok(proof)
     }
 
-    /// Signs.
+    /// Makes new signatures.
     fn make(&self, set: &CanonicalSet<'_>) -> Result<Signatures, Unsigned> {
         let purpose = Purpose {
             is_made_up: self.is_made_up,
@@ -305,16 +305,16 @@ impl Signer<'_> {
     }
 
     fn keys_for(&self, rtype: u16) -> &[Arc<SigningKey>] {
-        // RFC 7344 §4.1: what tells the parent of keys is signed by those that it knows.
+        // RFC 7344 §4.1: CDS and CDNSKEY are signed by the keys that the parent knows.
         match RecordType::from(rtype) {
             RecordType::DNSKEY | RecordType::CDS | RecordType::CDNSKEY => &self.keys.key_signers,
             _ => &self.keys.zone_signers,
         }
     }
 
-    /// Signatures that are kept and were made of the same.
+    /// The kept signatures of data with this digest.
     fn kept(&self, key: &HotKey<'_>, digest: u64) -> Option<Signatures> {
-        // Nothing that changes makes a signature wrong: it is found by what it was made of.
+        // No change makes a kept signature wrong: the digest covers all its data.
         let is_current = |_| true;
         let mut bytes = [0; MAX_KEPT + SLACK];
         let hot = &self.shared.hot;
@@ -324,7 +324,7 @@ impl Signer<'_> {
         }
         let (inception, rest) = bytes.get(..found.len)?.split_first_chunk()?;
         let (renewal, mut rest) = rest.split_first_chunk()?;
-        // By a clock that was ahead.
+        // Made while the clock was ahead.
         if u64::from_le_bytes(*inception) > self.now.unix.0 {
             return None;
         }
@@ -363,7 +363,7 @@ impl Signer<'_> {
         }
     }
 
-    /// What signatures are made of, but for the time.
+    /// The digest of all that a signature depends on, except the time.
     fn digest(&self, set: &CanonicalSet<'_>) -> u64 {
         let mut hasher = self.shared.signatures.hasher();
         hasher.write(self.zone.apex_key());
@@ -390,8 +390,8 @@ fn canonical(rtype: u16, rdata: &RData) -> Option<Vec<u8>> {
     Some(rrsig::canonical(rtype, wire))
 }
 
-/// Whether a name is below another one.
+/// Whether a name is below another name.
 fn is_below(name: &Name, above: &Name) -> bool {
-    // An asterisk is no label to `num_labels`.
+    // `num_labels` does not count an asterisk.
     name.iter().len() > above.iter().len() && above.zone_of(name)
 }

@@ -1,5 +1,5 @@
-//! What a worker counts by itself, and adds to the counters of all once for each batch: those are found
-//! by a hash of their labels and behind a lock, and shared by all cores.
+//! Counters of one worker, which it adds to the metrics once for each batch. The metrics are behind a lock and a
+//! hash of their labels, and all cores share them.
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -9,7 +9,7 @@ use crate::base::metrics::{
 };
 use crate::dns::wire::reply::Sent;
 
-/// The rcodes that we send are below this: those of a header, and BADVERS and BADCOOKIE.
+/// All rcodes that the server sends are below this: those of a header, BADVERS and BADCOOKIE.
 const RCODES: usize = 24;
 
 /// See the [module](self).
@@ -21,7 +21,7 @@ pub(crate) struct Tally {
     truncated: u32,
     hot: u32,
     limited: [[u32; LimitAction::ALL.len()]; LimitKind::ALL.len()],
-    /// Whether there is anything in `limited`.
+    /// Whether any count in `limited` is not zero.
     is_limiting: bool,
     dropped: u32,
 }
@@ -29,10 +29,10 @@ pub(crate) struct Tally {
 /// Replies by one transport.
 #[derive(Default)]
 struct Replies {
-    /// Whether there is anything in `counts`.
+    /// Whether any count in `counts` is not zero.
     is_counting: bool,
     counts: [u32; RCODES],
-    /// The counters of the rcodes that there were.
+    /// The counters of the rcodes that have occurred.
     counters: [Option<Counter>; RCODES],
 }
 
@@ -50,14 +50,14 @@ impl Tally {
         self.hot += u32::from(sent.hot);
     }
 
-    /// Counts that a reply was too many; `is_dropped` if nothing was sent for it.
+    /// Counts a reply that the rate limit refuses; `is_dropped` if nothing is sent in its place.
     pub(crate) fn count_limited(&mut self, kind: LimitKind, action: LimitAction, is_dropped: bool) {
         self.limited[kind as usize][action as usize] += 1;
         self.is_limiting = true;
         self.dropped += u32::from(is_dropped);
     }
 
-    /// Tells what was counted since the last time.
+    /// Adds the counts to the metrics, and begins again at zero.
     pub(crate) fn tell(&mut self, metrics: &Metrics) {
         if self.is_limiting {
             self.tell_limited(metrics);

@@ -1,8 +1,7 @@
-//! dnstap: what is told of a query and its reply, as protobuf messages (dnstap.info, `dnstap.proto`).
+//! dnstap: queries and replies as protobuf messages (dnstap.info, `dnstap.proto`).
 //!
-//! The few rules of protobuf's wire format that are needed here are written out: only three kinds of
-//! fields are written, and none is ever read. `prost` would do it, too, for three crates more, a derive
-//! macro among them, and as many lines to say which field is which.
+//! This module writes protobuf's wire format itself: it needs only three kinds of fields, and reads none. `prost`
+//! would add three crates, one of them a derive macro, and need as many lines to define the fields.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
@@ -10,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::{Messages, Record, frames};
 use crate::base::metrics::Transport;
 
-/// How much of a client's address is left where it is not to be known: the lengths to which resolvers
-/// cut addresses that they tell us (RFC 7871 §11.1), in bytes.
+/// How many bytes of a client's address remain when addresses are cut: the lengths that resolvers use for client
+/// subnets (RFC 7871 §11.1).
 const PREFIX_V4: usize = 3;
 const PREFIX_V6: usize = 7;
 /// UPDATE (RFC 2136 §1.3), whose messages have types of their own.
@@ -53,13 +52,13 @@ enum Kind {
     UpdateResponse = 14,
 }
 
-/// Makes messages of what is logged.
+/// Encodes records of the log.
 pub(super) struct Encoder {
     messages: Messages,
     anonymise: bool,
     /// The fields of `Dnstap` that are always the same, encoded.
     envelope: Vec<u8>,
-    /// Where a `Message` is encoded: its length has to be known before.
+    /// The buffer of a `Message`, whose length has to be known before it is written.
     message: Vec<u8>,
 }
 
@@ -81,8 +80,8 @@ impl Encoder {
         }
     }
 
-    /// Adds the data frames about a query: one of the query, and one of the reply if there is one, as far
-    /// as they are wanted.
+    /// Adds the data frames of a record: one for the query, and one for the reply if there is one, as far as they
+    /// are wanted.
     pub(super) fn encode(&mut self, record: &Record, frames: &mut Vec<u8>) {
         let (query, reply) = record.bytes.split_at(record.query_len);
         let is_update = query
@@ -108,7 +107,7 @@ impl Encoder {
         }
     }
 
-    /// Begins a message with the fields that queries and replies have in common.
+    /// Begins a message with the fields that queries and replies share.
     fn begin(&mut self, kind: Kind, record: &Record) {
         let message = &mut self.message;
         message.clear();
@@ -124,7 +123,7 @@ impl Encoder {
         let protocol = match record.ends.transport {
             Transport::Udp => 1,
             Transport::Tcp => 2,
-            // DOT.
+            // DOT, DNS over TLS.
             Transport::Tls => 3,
         };
         put_number(message, field::SOCKET_PROTOCOL, protocol);
@@ -148,7 +147,7 @@ impl Encoder {
     }
 }
 
-/// The network that an address is in.
+/// The network of an address.
 fn prefix(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -165,7 +164,7 @@ fn prefix(address: IpAddr) -> IpAddr {
 }
 
 fn since_epoch(time: SystemTime) -> Duration {
-    // A clock before 1970 is not worth an error.
+    // A clock before 1970 is no reason for an error.
     time.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
 }

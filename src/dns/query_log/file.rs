@@ -1,13 +1,12 @@
-//! The log as a file, which is at any time one stream that readers can read: START, whole frames, and
-//! STOP once it is complete.
+//! The log as a file. At any time the file is one stream that readers can read: START, whole frames, and STOP when
+//! it is complete.
 //!
-//! A file that is there already is gone on with, since two streams in one file are more than readers
-//! understand: its STOP is cut off, and so is the piece of a frame that a kill or a crash may have left.
-//! Readers do not miss a STOP. To begin anew at every start, as other servers do, would throw the log
-//! away just when it is needed.
+//! An existing file is continued, since readers do not understand two streams in one file: its STOP is cut off, and
+//! so is the part of a frame that a kill or a crash may have left. Readers do not need a STOP. Other servers begin a
+//! new file at each start, which discards the log just when it is needed.
 //!
-//! At its bound the file becomes `<file>.1`, in the place of the one before, and a new one is begun: the
-//! two are all the room that the log takes, and hold the latest.
+//! At its maximum length the file is renamed to `<file>.1`, which replaces an earlier one, and a new file begins. So
+//! the log takes no more than these two files, and they hold the latest queries.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,14 +17,14 @@ use std::path::{Path, PathBuf};
 use super::frames::{Control, MAX_DATA, NUMBER};
 use crate::base::files::{Need, check_access, check_new, is_irregular, open_regular};
 
-/// Its owner and group may read it: clients' addresses are in it.
+/// The mode of the file: only its owner and group may read it, because it has clients' addresses.
 const MODE: u32 = 0o640;
 
-/// A log file, and where it is.
+/// A log file with its path.
 #[derive(Debug)]
 pub(super) struct FileSink {
     path: PathBuf,
-    /// How long it may become, in bytes.
+    /// Its maximum length, in bytes.
     max_len: u64,
     state: State,
 }
@@ -33,21 +32,20 @@ pub(super) struct FileSink {
 #[derive(Debug)]
 enum State {
     Closed,
-    /// Opened, and found to be a log; not yet gone on with.
+    /// Opened, and found to be a log; not yet continued.
     Found(File),
     Open {
         file: File,
-        /// Where its last whole frame ends.
+        /// The end of its last whole frame.
         len: u64,
     },
 }
 
 impl FileSink {
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     ///
     /// # Errors
-    /// What the system says; and where something else is there than a log, or another process writes
-    /// to it.
+    /// The error of the system; or the path is no log, or another process writes to it.
     pub(super) fn new(path: PathBuf, max_len: u64) -> io::Result<Self> {
         let state = State::Found(find(&path)?);
         Ok(Self {
@@ -57,13 +55,13 @@ impl FileSink {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is open, and has its name still: then there is no need to open it again, for which all of
-    /// it would be read.
+    /// Whether the file is open and still has its name. Then it need not be opened again, which would read all of
+    /// it.
     pub(super) fn is_in_place(&self) -> bool {
         let State::Open { file, .. } = &self.state else {
             return false;
@@ -76,7 +74,7 @@ impl FileSink {
         open.is_some() && open == place(fs::metadata(&self.path))
     }
 
-    /// Gets it ready for frames, if it is not.
+    /// Prepares the file for frames, if need be.
     pub(super) fn open(&mut self) -> io::Result<()> {
         let file = match std::mem::replace(&mut self.state, State::Closed) {
             State::Closed => find(&self.path)?,
@@ -91,7 +89,7 @@ impl FileSink {
         Ok(())
     }
 
-    /// Writes these frames, or none of them. Gives their length.
+    /// Writes all of these frames or none. Returns their length.
     pub(super) fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
         let stop_len = Control::Stop.frame().len();
         let more = (frames.len() + stop_len) as u64;
@@ -109,7 +107,7 @@ impl FileSink {
                 Ok(frames.len())
             }
             Err(error) => {
-                // Where even this fails, the file is closed, and mended when it is opened again.
+                // If even this fails, the file is closed, and repaired when it is opened again.
                 if file.set_len(*len).is_err() {
                     self.state = State::Closed;
                 }
@@ -123,38 +121,41 @@ impl FileSink {
         if let State::Open { file, len } = &mut self.state
             && file.write_all(&Control::Stop.frame()).is_err()
         {
-            // The disk is full; readers do without, but not with a piece of it.
+            // The disk is full. Readers do not need STOP, but a part of it would confuse them.
             let _ = file.set_len(*len);
         }
         self.state = State::Closed;
     }
 
-    /// Puts the full file aside, and begins a new one.
+    /// Renames the full file, and begins a new one.
     fn rotate(&mut self) -> io::Result<()> {
         let aside = aside(&self.path);
         match fs::rename(&self.path, &aside) {
             Ok(()) => {}
-            // Somebody else has put it aside.
+            // Another process has renamed the file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                let text = format!("it cannot be put aside as {}: {error}", aside.display());
+                let text = format!(
+                    "cannot rename the full file to {}: {error}",
+                    aside.display()
+                );
                 return Err(io::Error::new(error.kind(), text));
             }
         }
-        // The end of the stream goes to the open file, whatever its name is now.
+        // STOP goes to the open file, whatever its name is now.
         self.close();
         self.open()
     }
 }
 
-/// Where a full file goes.
+/// The path of the last full file.
 fn aside(path: &Path) -> PathBuf {
     let mut aside = OsString::from(path);
     aside.push(".1");
     aside.into()
 }
 
-/// Opens a file, or makes it, and takes it for this process alone. What is no log is left as it is.
+/// Opens or creates a file, and locks it for this process. A file that is no log stays as it is.
 fn find(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -169,7 +170,7 @@ fn find(path: &Path) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(no_file());
     }
-    // Some network file systems have no locks, and have to be trusted.
+    // Some network file systems have no locks; there the log goes on without one.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         let error = "another process writes to it";
         return Err(io::Error::new(io::ErrorKind::WouldBlock, error));
@@ -178,10 +179,10 @@ fn find(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a file could be opened, or made. It is left as it is.
+/// Checks that a file can be opened or created, and leaves it as it is.
 ///
 /// # Errors
-/// As [`FileSink::new`], but that another process may write to it: that is the server, as a rule.
+/// As [`FileSink::new`]; but another process may write to the file, since that is usually the server.
 pub(super) fn check(path: &Path) -> io::Result<()> {
     let file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -195,23 +196,23 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
 }
 
 fn no_file() -> io::Error {
-    let error = "it is there already, and no file";
+    let error = "the path exists and is no regular file";
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
-/// Whether a file is a log, or may become one.
+/// Checks that a file is a log or empty.
 fn check_head(file: &File) -> io::Result<()> {
     let start = Control::Start.frame();
     let mut head = Vec::new();
     file.take(start.len() as u64).read_to_end(&mut head)?;
     if !start.starts_with(&head) {
-        let error = "it is there already, and no query log";
+        let error = "the file exists and is no query log; choose another path";
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
     Ok(())
 }
 
-/// Cuts off what follows the last whole frame of a file, and begins one that has none. Gives its length.
+/// Cuts a file after its last whole frame; writes START if there is none. Returns the new length.
 fn resume(mut file: &File, path: &Path) -> io::Result<u64> {
     let found = file.metadata()?.len();
     let whole = whole_len(file, found)?;
@@ -229,12 +230,12 @@ fn resume(mut file: &File, path: &Path) -> io::Result<u64> {
         file.set_len(whole)?;
     }
     if cut > 0 && cut != Control::Stop.frame().len() as u64 {
-        tracing::info!(file = %path.display(), bytes = cut, "query log: an unfinished end was cut off");
+        tracing::info!(file = %path.display(), bytes = cut, "query log: cut off an incomplete frame at the end of the file");
     }
     Ok(whole)
 }
 
-/// Where the last whole frame of a file of this length ends: zero where not even START is whole.
+/// The end of the last whole frame of a file of this length; zero if even START is incomplete.
 fn whole_len(mut file: &File, len: u64) -> io::Result<u64> {
     let mut whole = Control::Start.frame().len() as u64;
     if len < whole {
@@ -252,7 +253,7 @@ fn whole_len(mut file: &File, len: u64) -> io::Result<u64> {
         }
         let length = u32::from_be_bytes(number);
         let next = whole + (NUMBER as u64) + u64::from(length);
-        // STOP begins with a length of zero; so does what a crash of the machine may leave.
+        // STOP begins with a length of zero, and so may the zeros that a crash of the machine leaves.
         if length == 0 || length as usize > MAX_DATA || next > len {
             break;
         }
@@ -368,11 +369,14 @@ mod tests {
         for content in [&b"SQLite format 3\0"[..], b"\0\0\0\0\0\0\0\x21", &other] {
             fs::write(&place.path, content).unwrap();
             let error = FileSink::new(place.path.clone(), MAX_LEN).unwrap_err();
-            assert_eq!(error.to_string(), "it is there already, and no query log");
+            assert_eq!(
+                error.to_string(),
+                "the file exists and is no query log; choose another path"
+            );
             assert_eq!(place.read(), content);
         }
         let error = FileSink::new("/dev/null".into(), MAX_LEN).unwrap_err();
-        assert_eq!(error.to_string(), "it is there already, and no file");
+        assert_eq!(error.to_string(), "the path exists and is no regular file");
         FileSink::new(std::env::temp_dir(), MAX_LEN).unwrap_err();
     }
 

@@ -1,5 +1,4 @@
-//! Frame Streams, the container of dnstap: frames of data with their length in front, between frames of
-//! control.
+//! Frame Streams, the container format of dnstap: data frames, each with its length, between control frames.
 //!
 //! ```text
 //!   data frame      length, 4 bytes, not 0 │ data
@@ -7,18 +6,18 @@
 //!   field           kind, 4 bytes │ length, 4 bytes │ value
 //! ```
 //!
-//! All numbers are big-endian. A stream in a file is START, data, STOP. Over a socket the sender says
-//! READY and the receiver ACCEPT before that, and FINISH after it.
+//! All numbers are big-endian. A stream in a file is START, data, STOP. Over a socket, the sender first sends READY
+//! and the receiver replies ACCEPT; after STOP the receiver sends FINISH.
 
 use std::io::{self, Read};
 
-/// What the frames hold.
+/// The content type of dnstap.
 const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
-/// The one kind of field that there is: a content type.
+/// The only kind of field: a content type.
 const FIELD_CONTENT_TYPE: u32 = 1;
-/// The longest control frame that readers take, without the two numbers in front of it, in bytes.
+/// The longest control frame that readers accept, without the two numbers before it, in bytes.
 const MAX_CONTROL: usize = 512;
-/// The longest data frame that readers take, in bytes.
+/// The longest data frame that readers accept, in bytes.
 pub(super) const MAX_DATA: usize = 1 << 20;
 /// The length of a number, in bytes.
 pub(super) const NUMBER: usize = 4;
@@ -34,7 +33,7 @@ pub(super) enum Control {
 }
 
 impl Control {
-    /// The whole frame, with the content type in those that tell it.
+    /// The whole frame, with a content type in the kinds of frames that have one.
     pub(super) fn frame(self) -> Vec<u8> {
         let mut body = (self as u32).to_be_bytes().to_vec();
         if matches!(self, Self::Accept | Self::Start | Self::Ready) {
@@ -46,20 +45,20 @@ impl Control {
     }
 }
 
-/// Begins a data frame; gives its place, for [`end_data`].
+/// Begins a data frame. Returns its place, for [`end_data`].
 pub(super) fn begin_data(frames: &mut Vec<u8>) -> usize {
     let at = frames.len();
     frames.extend(number(0));
     at
 }
 
-/// Ends a data frame: what came since its beginning is its data.
+/// Ends a data frame. All bytes since its beginning are its data.
 pub(super) fn end_data(frames: &mut [u8], at: usize) {
     let length = frames.len() - at - NUMBER;
     frames[at..at + NUMBER].copy_from_slice(&number(length));
 }
 
-/// How many of the first `limit` bytes of these data frames are whole frames.
+/// The length of the whole frames within the first `limit` bytes of these data frames.
 pub(super) fn whole_data(frames: &[u8], limit: usize) -> usize {
     let mut whole = 0;
     while let Some(length) = frames[whole..].first_chunk() {
@@ -72,10 +71,10 @@ pub(super) fn whole_data(frames: &[u8], limit: usize) -> usize {
     whole
 }
 
-/// Reads the control frame that has to come next.
+/// Reads the next control frame, which has to be of this type.
 ///
 /// # Errors
-/// Where there is none, where it is of another type, and where it is about another content.
+/// There is no control frame, or it has another type or another content type.
 pub(super) fn expect_control(stream: &mut impl Read, expected: Control) -> io::Result<()> {
     let bad = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let mut head = [0; 2 * NUMBER];
@@ -99,7 +98,7 @@ pub(super) fn expect_control(stream: &mut impl Read, expected: Control) -> io::R
     }
 }
 
-/// The content types in a control frame; none where it is damaged.
+/// The content types in a control frame; none if the frame is damaged.
 fn content_types(mut fields: &[u8]) -> Option<Vec<&[u8]>> {
     let mut types = Vec::new();
     while !fields.is_empty() {
@@ -114,7 +113,7 @@ fn content_types(mut fields: &[u8]) -> Option<Vec<&[u8]>> {
     Some(types)
 }
 
-/// Nothing here is longer than four bytes can tell.
+/// All lengths here fit four bytes.
 fn number(length: usize) -> [u8; NUMBER] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }
@@ -137,7 +136,7 @@ mod tests {
         }
     }
 
-    /// What becomes of a frame where ACCEPT is expected.
+    /// The outcome of a frame where ACCEPT is expected.
     fn accept(frame: &[u8]) -> Result<(), String> {
         expect_control(&mut &frame[..], Control::Accept).map_err(|error| error.to_string())
     }
@@ -145,7 +144,11 @@ mod tests {
     #[test]
     fn what_is_accepted() {
         let none = b"\0\0\0\0\0\0\0\x04\0\0\0\x01";
-        assert_eq!(accept(none), Ok(()), "no content type is any");
+        assert_eq!(
+            accept(none),
+            Ok(()),
+            "without a content type, any is accepted"
+        );
         assert_eq!(accept(&Control::Accept.frame()), Ok(()));
         let two = b"\0\0\0\0\0\0\0\x2B\0\0\0\x01\0\0\0\x01\0\0\0\x01x\0\0\0\x01\0\0\0\x16\
                     protobuf:dnstap.Dnstap";
@@ -154,7 +157,7 @@ mod tests {
         longest[6..8].copy_from_slice(&[2, 0]);
         longest.extend([0, 0, 0, 2, 0, 0, 1, 0xCD]);
         longest.resize(MAX_CONTROL + 8, 0);
-        assert_eq!(accept(&longest), Ok(()), "a field that is not known");
+        assert_eq!(accept(&longest), Ok(()), "an unknown field");
     }
 
     #[test]

@@ -1,22 +1,21 @@
-//! The query log: some of the queries and what was replied, as dnstap, which Knot DNS, NSD, BIND and
-//! Unbound write as well and tools such as `dnstap-read` read.
+//! The query log: a sample of queries and replies as dnstap, which Knot DNS, NSD, BIND and Unbound also write and
+//! tools such as `dnstap-read` read.
 //!
 //! ```text
 //!   worker ── QueryLog::sample ── Sampled ─┬─ replied ──┬─ queue, bounded ── one thread ─┬─ file
 //!                                          └─ dropped ──┘                                └─ Unix socket
 //! ```
 //!
-//! Nobody who answers queries ever waits for the log. Off, it is one look at a pointer for a batch of
-//! packets, or for a message by TCP. On, a query that is picked is copied, its reply is added when it is known, and both are
-//! put into a queue; where that is full, they are lost and counted. The thread behind it encodes and
-//! writes (`writer`), and a disk or a collector that stalls holds up this thread alone.
+//! No worker ever waits for the log. While it is off, it costs the check of a pointer for each batch of packets, or
+//! for each message by TCP. While it is on, a query that is picked is copied, its reply is added, and both go into a
+//! queue; if the queue is full, they are dropped and counted. One thread encodes and writes them (`writer`), and
+//! only this thread waits for a slow disk or collector.
 //!
-//! What is picked is left to chance, each packet by itself. To take every thousandth would be cheaper by
-//! a little, and wrong where queries come in patterns: of clients that ask for A and AAAA in turn, every
-//! second one is always the same.
+//! Each packet is picked at random. Picking every thousandth packet would be a little cheaper, but wrong where
+//! queries come in patterns: of clients that ask for A and AAAA in turn, every second query has the same type.
 //!
-//! Picked is a packet, whatever becomes of it: what is no query or is not answered is logged, too, as a
-//! query without a reply.
+//! Packets are picked before they are read, so the log also has packets that are no queries or get no reply: as
+//! queries without a reply.
 
 mod dnstap;
 mod file;
@@ -38,51 +37,50 @@ use std::time::SystemTime;
 pub use self::writer::QueryLogKeeper;
 use crate::base::metrics::{Metrics, QueryLogDrop, QueryLogDropReason, Transport};
 
-/// How much may wait to be written, in bytes: some 40,000 queries with their replies.
+/// The bound of the queue, in bytes: some 40,000 queries with their replies.
 const QUEUE_BYTES: usize = 16 << 20;
-/// The writer is woken early where as much waits; else it comes by itself, several times a second.
+/// The number of waiting bytes that wakes the writer early. Otherwise it wakes by itself several times a second.
 const WAKE_BYTES: usize = QUEUE_BYTES / 4;
-/// What a record counts for beside the messages in it, in bytes: what it takes in memory and in the
-/// queue.
+/// What a record counts for besides its messages, in bytes: its own memory and its place in the queue.
 const RECORD_BYTES: usize = 256;
 
-/// What is logged, and where to.
+/// The settings of the query log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryLogConfig {
-    /// Where to.
+    /// Where the log goes.
     pub to: Destination,
     /// One in so many queries is logged.
     pub sample: NonZeroU32,
-    /// What of it.
+    /// Which messages of it are logged.
     pub messages: Messages,
-    /// What this server is called in it; without it, by the host's name.
+    /// The server's name in the log; by default the host's name.
     pub identity: Option<String>,
-    /// Whether clients' addresses are cut to the networks that they are in.
+    /// Whether clients' addresses are cut to their networks.
     pub anonymise: bool,
 }
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Into a file.
+    /// To a file.
     File {
         /// Its path.
         path: PathBuf,
-        /// How long it may become, in bytes, before it is put aside.
+        /// Its maximum length, in bytes, after which it is renamed.
         max_bytes: u64,
     },
     /// To a collector that listens on a Unix socket.
     Socket(PathBuf),
 }
 
-/// What of a query is logged.
+/// Which messages of a query are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Messages {
     /// The query.
     Queries,
     /// The reply.
     Responses,
-    /// A message for each of them.
+    /// Both.
     Both,
 }
 
@@ -99,7 +97,7 @@ impl Messages {
 /// Why there is no query log.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryLogError {
-    /// The file cannot be used.
+    /// The file cannot be opened or is no log.
     #[error("cannot write the query log {}: {source}", path.display())]
     File {
         /// The file.
@@ -107,23 +105,23 @@ pub enum QueryLogError {
         /// Why not.
         source: io::Error,
     },
-    /// There is no thread for it.
+    /// The system starts no thread.
     #[error("cannot start the thread that writes the query log: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// Who has sent a query, and to whom.
+/// The addresses of a query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
     /// The client.
     pub(crate) client: SocketAddr,
-    /// The address of ours that was asked; none where that is not known.
+    /// The server's address that was asked; none if it is not known.
     pub(crate) server: Option<SocketAddr>,
-    /// How.
+    /// The transport.
     pub(crate) transport: Transport,
 }
 
-/// Where queries are logged, if they are.
+/// The query log, if there is one.
 #[derive(Clone, Debug, Default)]
 pub struct QueryLog(Option<Arc<Queue>>);
 
@@ -136,7 +134,7 @@ impl QueryLog {
     /// Starts the log and the thread that writes it.
     ///
     /// # Errors
-    /// [`QueryLogError`]. A collector that is not there is none: it is waited for.
+    /// [`QueryLogError`]. A collector that cannot be reached is no error: the writer tries again.
     pub fn start(
         config: &QueryLogConfig,
         metrics: Arc<Metrics>,
@@ -145,7 +143,7 @@ impl QueryLog {
         Ok((Self(Some(queue)), keeper))
     }
 
-    /// Whether a log could be started; nothing is opened for writing. Who listens at a socket is not asked.
+    /// Checks that a log could be started, without writing to a file. A collector is not contacted.
     ///
     /// # Errors
     /// [`QueryLogError::File`].
@@ -167,7 +165,7 @@ impl QueryLog {
         self.0.is_some()
     }
 
-    /// Takes a query that has just come, if it is picked.
+    /// Picks a query that has just come, or not.
     #[inline]
     pub(crate) fn sample(&self, query: &[u8], ends: Ends) -> Option<Sampled> {
         let queue = self.0.as_ref()?;
@@ -175,8 +173,7 @@ impl QueryLog {
     }
 }
 
-/// A query that is to be logged once it is known what becomes of it. Where it is dropped, it is logged as
-/// one that has got no reply.
+/// A picked query whose reply is not known yet. Dropping it logs the query without a reply.
 #[derive(Debug)]
 pub(crate) struct Sampled {
     queue: Arc<Queue>,
@@ -198,7 +195,7 @@ impl Sampled {
         }
     }
 
-    /// Logs it with its reply, which is about to be sent.
+    /// Logs the query with its reply, which is about to be sent.
     pub(crate) fn replied(mut self, reply: &[u8]) {
         let Some(record) = &mut self.record else {
             return;
@@ -219,20 +216,20 @@ impl Drop for Sampled {
     }
 }
 
-/// What is logged of a query.
+/// A record of the log: a query and its reply.
 struct Record {
     ends: Ends,
     asked_at: SystemTime,
-    /// None where there is no reply.
+    /// When the reply was sent; none without a reply.
     replied_at: Option<SystemTime>,
-    /// The query, and behind it the reply.
+    /// The query, followed by the reply.
     bytes: Vec<u8>,
     /// How many of the bytes are the query.
     query_len: usize,
 }
 
 impl Record {
-    /// What it counts for in the queue, in bytes.
+    /// Its weight in the queue, in bytes.
     fn weight(&self) -> usize {
         RECORD_BYTES + self.bytes.len()
     }
@@ -240,39 +237,39 @@ impl Record {
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the bytes.
+        // The bytes are left out.
         f.debug_struct("Record")
             .field("ends", &self.ends)
             .finish_non_exhaustive()
     }
 }
 
-/// Between those who answer and the thread that writes.
+/// The queue between the workers and the writer.
 #[derive(Debug)]
 struct Queue {
-    /// Nobody ever waits at its other end, so that to put something in wakes nobody.
+    /// The writer never blocks on it, so adding a record wakes no thread.
     records: SyncSender<Box<Record>>,
-    /// What waits in it, in bytes.
+    /// The bytes that wait in it.
     weight: AtomicUsize,
     sample: u32,
     messages: Messages,
-    /// Whether the file or the collector takes what is written.
+    /// Whether the file or the collector accepts writes.
     is_up: AtomicBool,
-    /// The thread that writes.
+    /// The writer thread.
     writer: OnceLock<Thread>,
-    /// Orders for it.
+    /// Orders for the writer.
     reopen: AtomicBool,
     stop: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
 impl Queue {
-    /// Whether the next query is to be logged.
+    /// Whether to pick the next query.
     fn picks(&self) -> bool {
         fastrand::u32(..self.sample) == 0
     }
 
-    /// Puts a record in if there is room, and never waits for that.
+    /// Adds a record if there is room, without waiting.
     fn push(&self, record: Box<Record>) {
         if record.replied_at.is_none() && !self.messages.queries() {
             return;
@@ -288,7 +285,7 @@ impl Queue {
         }
     }
 
-    /// Counts a query that was picked and is not logged.
+    /// Counts a picked query that is not logged.
     fn count_lost(&self) {
         let reason = match self.is_up.load(Ordering::Relaxed) {
             true => QueryLogDropReason::TooSlow,

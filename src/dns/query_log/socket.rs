@@ -5,8 +5,8 @@
 //!   collector          ACCEPT                        FINISH
 //! ```
 //!
-//! A collector that is slow is waited for in short steps, so that the writer sees to other things in
-//! between. What waits meanwhile is bounded, as it is while there is no collector.
+//! The writer waits for a slow collector in short steps, so that it can obey orders in between. The queue stays
+//! bounded meanwhile, as without a collector.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -18,12 +18,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::frames::{Control, expect_control};
 
-/// How long a collector may take to accept a connection, and for each of its words.
+/// How long a collector may take to accept a connection, and for each control frame.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a write waits for room.
 const WRITE_STEP: Duration = Duration::from_millis(100);
 
-/// A collector, and where it is.
+/// A collector with its path.
 #[derive(Debug)]
 pub(super) struct SocketSink {
     path: PathBuf,
@@ -35,7 +35,7 @@ impl SocketSink {
         Self { path, stream: None }
     }
 
-    /// Where the collector is.
+    /// The path of the collector's socket.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -58,8 +58,8 @@ impl SocketSink {
         Ok(())
     }
 
-    /// Writes some of these bytes; gives how many, which may be none where the collector is slow. After
-    /// an error there is no connection any more.
+    /// Writes some of these bytes. Returns how many, which may be zero if the collector is slow. An error closes the
+    /// connection.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(stream) = &mut self.stream else {
             return Err(io::ErrorKind::NotConnected.into());
@@ -74,8 +74,8 @@ impl SocketSink {
         }
     }
 
-    /// Ends the stream, if it `is_whole`, and the connection. The collector is given the time to say that it
-    /// has everything.
+    /// Ends the stream, if it `is_whole`, and closes the connection. Waits within a bound for the collector's
+    /// FINISH.
     pub(super) fn close(&mut self, is_whole: bool) {
         let Some(mut stream) = self.stream.take().filter(|_| is_whole) else {
             return;
@@ -84,12 +84,12 @@ impl SocketSink {
             .write_all(&Control::Stop.frame())
             .and_then(|()| expect_control(&mut stream, Control::Finish));
         if let Err(error) = ended {
-            tracing::debug!(%error, "query log: the collector does not say that it has everything");
+            tracing::debug!(%error, "query log: the collector did not confirm the end of the stream");
         }
     }
 }
 
-/// Whether there was no room within the time for it.
+/// Whether the write timed out.
 fn is_slow(error: &io::Error) -> bool {
     matches!(
         error.kind(),

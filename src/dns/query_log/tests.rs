@@ -98,7 +98,7 @@ fn record(ends: Ends, query: &[u8], reply: Option<&[u8]>) -> Record {
     }
 }
 
-/// What is told of a record, each message with what is around it.
+/// The messages of a record, each with the fields around it.
 fn told(record: &Record, messages: Messages, anonymise: bool) -> Vec<(Fields, Fields)> {
     let mut frames = Vec::new();
     Encoder::new(messages, anonymise, "ns1").encode(record, &mut frames);
@@ -178,7 +178,7 @@ fn ipv6_and_tcp() {
 type Ipv6 = std::net::Ipv6Addr;
 
 #[test]
-fn an_address_of_ours_that_is_not_known_is_left_out() {
+fn an_unknown_local_address_is_left_out() {
     let ends = Ends {
         server: None,
         ..ends(V4, Transport::Tcp)
@@ -189,7 +189,7 @@ fn an_address_of_ours_that_is_not_known_is_left_out() {
 }
 
 #[test]
-fn clients_are_cut_to_their_networks_where_that_is_wanted() {
+fn clients_addresses_are_cut_to_networks_if_configured() {
     let network: Ipv6 = "2001:db8:1::".parse().unwrap();
     let server: Ipv6 = "2001:db8::53".parse().unwrap();
     for (pair, client, server) in [
@@ -210,7 +210,7 @@ fn clients_are_cut_to_their_networks_where_that_is_wanted() {
 }
 
 #[test]
-fn what_is_told_is_what_is_wanted() {
+fn only_the_configured_messages_are_written() {
     let kinds = |record: &Record, messages| {
         let told = told(record, messages, false);
         let kinds = told.iter().map(|(_, message)| message[&1].clone());
@@ -240,7 +240,7 @@ fn without_an_identity_there_is_none() {
     assert!(!fields(&data(&frames)[0]).contains_key(&1));
 }
 
-/// A log that nobody writes.
+/// A log without a writer.
 fn unwritten(sample: u32, messages: Messages) -> (QueryLog, Receiver<Box<Record>>, Arc<Metrics>) {
     let (sender, records) = sync_channel(QUEUE_BYTES / RECORD_BYTES);
     let metrics = Arc::new(Metrics::new());
@@ -312,7 +312,7 @@ fn one_in_so_many_is_picked() {
 }
 
 #[test]
-fn what_has_no_room_is_lost_and_counted() {
+fn records_without_room_are_dropped_and_counted() {
     let (log, records, metrics) = unwritten(1, Messages::Both);
     let ends = ends(V4, Transport::Tcp);
     let reply = vec![0; 65_000];
@@ -362,7 +362,7 @@ fn started(to: Destination) -> (QueryLog, QueryLogKeeper, Arc<Metrics>) {
 }
 
 #[tokio::test]
-async fn what_was_logged_is_written_at_the_end() {
+async fn waiting_records_are_written_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("q");
     let max_bytes = 1 << 30;
@@ -453,7 +453,7 @@ async fn a_connection_that_breaks_within_a_frame_loses_no_other() {
 }
 
 #[tokio::test]
-async fn a_collector_that_takes_something_else_is_no_collector() {
+async fn a_collector_of_another_content_type_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();

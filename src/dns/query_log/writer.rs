@@ -1,9 +1,9 @@
 //! The thread that writes the log.
 //!
-//! It comes by itself several times a second, takes what waits, encodes it and writes it. While the file
-//! or the collector takes nothing, it leaves what waits in the queue and tries again, at growing
-//! intervals: a collector that is restarted misses only what the system held for it, as long as the queue
-//! has room. Of a buffer that was written in part, the rest goes on from the last frame that was whole.
+//! It wakes several times a second, takes the waiting records, encodes them and writes them. While the file or the
+//! collector fails, the records stay in the queue, and the writer tries again at growing intervals. So a restart of
+//! the collector loses only what the system's buffers held, as long as the queue has room. After a partial write,
+//! writing goes on from the last whole frame.
 
 use std::io;
 use std::path::Path;
@@ -22,16 +22,16 @@ use super::socket::SocketSink;
 use super::{Destination, QUEUE_BYTES, QueryLogConfig, QueryLogError, Queue, RECORD_BYTES, Record};
 use crate::base::metrics::Metrics;
 
-/// How often the writer looks whether something waits.
+/// How often the writer checks the queue.
 const LOOK: Duration = Duration::from_millis(200);
-/// How much is encoded before it is written, in bytes; one record more may be.
+/// How many bytes are encoded before they are written, give or take one record.
 const CHUNK: usize = 64 << 10;
-/// How long it is before what failed is tried again: at first, and at most.
+/// The first and the longest pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How long the writer goes on writing once it is told to stop.
+/// How long the writer goes on writing after the order to stop.
 const LAST_WRITES: Duration = Duration::from_secs(2);
-/// How long the server waits for it: longer by what a collector may take for its last word.
+/// How long the server waits for the writer: longer than that by the time for the collector's FINISH.
 const END_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Starts the thread.
@@ -40,7 +40,7 @@ pub(super) fn start(
     metrics: Arc<Metrics>,
 ) -> Result<(Arc<Queue>, QueryLogKeeper), QueryLogError> {
     let sink = Sink::new(&config.to)?;
-    // None weighs less, so that it is the weight alone that bounds the queue.
+    // Every record weighs at least this much, so the weight bounds the queue before its capacity does.
     let (sender, records) = sync_channel(QUEUE_BYTES / RECORD_BYTES);
     let queue = Arc::new(Queue {
         records: sender,
@@ -69,11 +69,11 @@ pub(super) fn start(
         .name("query-log".into())
         .spawn(move || {
             writer.run();
-            // Nobody waits for it where the server has lost patience.
+            // The server may no longer wait for the answer.
             let _ = done.send(());
         })
         .map_err(QueryLogError::Thread)?;
-    // It was empty.
+    // The channel was just created, so it is empty.
     let _ = queue.writer.set(thread.thread().clone());
     let keeper = QueryLogKeeper {
         queue: Arc::clone(&queue),
@@ -89,7 +89,7 @@ fn host_name() -> String {
         .unwrap_or_default()
 }
 
-/// Commands the thread that writes.
+/// Sends orders to the writer.
 #[derive(Debug)]
 pub struct QueryLogKeeper {
     queue: Arc<Queue>,
@@ -97,29 +97,31 @@ pub struct QueryLogKeeper {
 }
 
 impl QueryLogKeeper {
-    /// Has the file closed and opened again under its name, for it may have been renamed; or the
-    /// collector called again.
+    /// Makes the writer reopen the file by its name, for it may have been renamed, or connect to the collector
+    /// again.
     pub fn reopen(&self) {
         self.queue.reopen.store(true, Ordering::Release);
         self.queue.wake();
     }
 
-    /// Has the rest written, and waits for that within a bound. To be called when nothing is logged any
-    /// more.
+    /// Makes the writer write the remaining records and end, and waits for it within a bound. Call it after the last
+    /// query.
     pub async fn end(self) {
         self.queue.stop.store(true, Ordering::Release);
         self.queue.wake();
-        // An error here is a writer that is gone.
+        // An error means that the writer has ended.
         if tokio::time::timeout(END_PATIENCE, self.ended)
             .await
             .is_err()
         {
-            tracing::warn!("query log: it does not end, and its last part may be missing");
+            tracing::warn!(
+                "query log: the writer did not end in time; the last queries may be missing"
+            );
         }
     }
 }
 
-/// Where frames go.
+/// The destination of frames.
 #[derive(Debug)]
 enum Sink {
     File(FileSink),
@@ -140,11 +142,11 @@ impl Sink {
         })
     }
 
-    /// Whether to open it again would lead to what is open already.
+    /// Whether the open file still has the configured name.
     fn is_in_place(&self) -> bool {
         match self {
             Self::File(file) => file.is_in_place(),
-            // Who listens there may be another one by now.
+            // Another collector may listen there now.
             Self::Socket(_) => false,
         }
     }
@@ -163,7 +165,7 @@ impl Sink {
         }
     }
 
-    /// Writes some of these frames; gives how many bytes.
+    /// Writes some of these frames. Returns the number of bytes.
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.write(frames),
@@ -179,13 +181,13 @@ impl Sink {
     }
 }
 
-/// Frames on their way.
+/// Frames that are being written.
 #[derive(Default)]
 struct Pending {
     frames: Vec<u8>,
     /// How many bytes of them are written.
     written: usize,
-    /// How many queries they are about.
+    /// How many queries they have.
     queries: u64,
 }
 
@@ -194,7 +196,7 @@ impl Pending {
         self.frames.is_empty()
     }
 
-    /// Goes back to the beginning of the frame that is written in part; tells whether there is none.
+    /// Goes back to the beginning of a partly written frame. Returns whether there was no such frame.
     fn rewind(&mut self) -> bool {
         let whole = whole_data(&self.frames, self.written);
         std::mem::replace(&mut self.written, whole) == whole
@@ -204,9 +206,9 @@ impl Pending {
 /// Whether the sink works.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
-    /// It was not tried yet.
+    /// Not tried yet.
     Unknown,
-    /// Since then.
+    /// Failed, since then.
     Up(Instant),
     Down,
 }
@@ -218,7 +220,7 @@ struct Writer {
     pending: Pending,
     sink: Sink,
     health: Health,
-    /// How long the next failure is waited for.
+    /// The pause after the next failure.
     pause: Duration,
     retry_at: Instant,
 }
@@ -227,7 +229,7 @@ impl Writer {
     fn run(mut self) {
         let mut give_up = None;
         loop {
-            // Before the queue is looked at: what came before the order is then seen.
+            // Orders first, so that all records from before an order are then in the queue.
             if self.queue.stop.load(Ordering::Acquire) {
                 give_up.get_or_insert_with(|| Instant::now() + LAST_WRITES);
                 self.retry_at = Instant::now();
@@ -240,7 +242,7 @@ impl Writer {
             let has_written = self.write();
             if let Some(give_up) = give_up {
                 let is_done = is_drained && self.pending.is_empty();
-                // What has just failed is tried once more; what failed before is not.
+                // A write that fails only now is tried once more; an earlier failure is not.
                 let is_down = was_down && self.health == Health::Down;
                 if is_done || is_down || Instant::now() >= give_up {
                     break;
@@ -253,8 +255,7 @@ impl Writer {
         self.end();
     }
 
-    /// Encodes what waits, unless there is something that was encoded before. Tells whether nothing waits
-    /// any more.
+    /// Encodes waiting records, unless encoded frames are left. Returns whether the queue is empty.
     fn gather(&mut self) -> bool {
         if !self.pending.is_empty() {
             return false;
@@ -271,8 +272,7 @@ impl Writer {
         false
     }
 
-    /// Writes what is encoded, unless the time for that has not come. Tells whether something was
-    /// written.
+    /// Writes the encoded frames, unless the pause after a failure goes on. Returns whether anything was written.
     fn write(&mut self) -> bool {
         if self.health == Health::Down && Instant::now() < self.retry_at {
             return false;
@@ -290,7 +290,7 @@ impl Writer {
     }
 
     fn try_write(&mut self) -> io::Result<usize> {
-        // Also without anything to write: whether it works is known before it is needed.
+        // Also without frames to write, so that failures show before the log is needed.
         self.sink.open()?;
         let pending = &mut self.pending;
         if pending.is_empty() {
@@ -319,14 +319,13 @@ impl Writer {
     fn is_down(&mut self, error: &io::Error) {
         let now = Instant::now();
         let is_new = self.health != Health::Down;
-        // What works for a moment only is tried no more often, and told no more often, than what does
-        // not work at all.
+        // A sink that works only for moments is tried and reported no more often than one that does not work at all.
         if let Health::Up(since) = self.health
             && now.duration_since(since) > LONGEST_PAUSE
         {
             self.pause = FIRST_PAUSE;
         }
-        // Who is told by the log may look at the metrics next.
+        // The metric before the log line, for programs that react to the line by reading metrics.
         self.set_health(Health::Down);
         if is_new {
             let to = self.sink.path().display();

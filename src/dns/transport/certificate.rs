@@ -1,5 +1,5 @@
-//! The time within which certificates are valid (RFC 5280 §4.1.2.5). The TLS library leaves that to clients, who
-//! refuse a certificate that has ended; so the server has to tell its operator before.
+//! The validity of certificates (RFC 5280 §4.1.2.5). The TLS library leaves it to clients, which refuse an expired
+//! certificate; so the server warns its operator in time.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use time::{Date, Month, Time};
 
 use crate::base::clock::UnixTime;
 
-/// How long before its end a certificate is warned of, in seconds: two weeks.
+/// How long before its expiry to warn of a certificate, in seconds: two weeks.
 const NEAR_END: u64 = 14 * 24 * 60 * 60;
 
 const SEQUENCE: u8 = 0x30;
@@ -59,7 +59,7 @@ impl fmt::Display for CertificateWarning {
     }
 }
 
-/// What is to be said now of the certificates of a file, in DER.
+/// Warnings about the certificates of a file, which are in DER.
 pub(crate) fn warnings<'a>(
     file: &Path,
     chain: impl Iterator<Item = &'a [u8]>,
@@ -84,11 +84,12 @@ pub(crate) fn warnings<'a>(
     (1..).zip(chain).filter_map(warning).collect()
 }
 
-/// When a certificate in DER begins and ends; none where it is not of the form of RFC 5280 §4.1.
+/// The beginning and the end of the validity of a certificate in DER; none if it does not have the form of RFC 5280
+/// §4.1.
 fn validity(der: &[u8]) -> Option<(UnixTime, UnixTime)> {
     let certificate = Elements(der).of(SEQUENCE)?;
     let mut fields = Elements(Elements(certificate).of(SEQUENCE)?);
-    // version, which is left out for version 1, and the serial number
+    // the version, which is left out for version 1, and the serial number
     let (first, _) = fields.next()?;
     if first == VERSION {
         fields.next()?;
@@ -98,17 +99,17 @@ fn validity(der: &[u8]) -> Option<(UnixTime, UnixTime)> {
     Some((time(times.next()?)?, time(times.next()?)?))
 }
 
-/// What is left of a list of elements in DER (X.690 §8.1).
+/// The remainder of a list of DER elements (X.690 §8.1).
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Elements<'a> {
-    /// The tag and the contents of the next one.
+    /// The tag and the contents of the next element.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = match first {
             0..=0x7F => (usize::from(first), rest),
-            // So many bytes of length; four have room for any file.
+            // The length has so many bytes; four suffice for any file.
             0x81..=0x84 => {
                 let (len, rest) = rest.split_at_checked(usize::from(first & 0x7F))?;
                 let len = len
@@ -123,14 +124,14 @@ impl<'a> Elements<'a> {
         Some((tag, contents))
     }
 
-    /// The contents of the next one, which has to have this tag.
+    /// The contents of the next element, which must have this tag.
     fn of(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (found, contents) = self.next()?;
         (found == tag).then_some(contents)
     }
 }
 
-/// A time, to the second and in UTC (RFC 5280 §4.1.2.5.1 and .2). What is before 1970 is 1970.
+/// A time, to the second and in UTC (RFC 5280 §4.1.2.5.1 and .2). A time before 1970 counts as 1970.
 fn time((tag, text): (u8, &[u8])) -> Option<UnixTime> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let (year, rest) = match tag {

@@ -15,14 +15,14 @@ use crate::dns::pipeline::handler::Handler;
 
 /// The queue of connections not yet accepted.
 const TCP_BACKLOG: i32 = 1_024;
-/// How often both protocols are tried on a port that the system chooses.
+/// How often to try a port that the system chooses, until both protocols are free on it.
 const PORT_ATTEMPTS: u32 = 16;
-/// How long requests in work may take once the server is told to stop.
+/// How long queries that wait may take after the server begins to stop.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long the last replies by UDP may take from there to their sockets.
+/// How long the last replies by UDP may take to their sockets after that.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// How many UDP sockets one address has at the most, each with a thread.
+/// The most UDP sockets of one address, each with a thread.
 pub const MAX_UDP_SOCKETS: usize = 16;
 
 /// The UDP sockets and the TCP socket of one address.
@@ -38,7 +38,7 @@ impl Listener {
     /// for both.
     ///
     /// # Errors
-    /// What the system says, with the protocol in front.
+    /// The error of the system, with the protocol in front.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..PORT_ATTEMPTS {
@@ -56,7 +56,7 @@ impl Listener {
         let named = |protocol: &'static str| {
             move |error: io::Error| io::Error::new(error.kind(), format!("{protocol}: {error}"))
         };
-        // TCP first: its port is ours alone, which those of UDP, being several, cannot be.
+        // TCP first: it takes the port for this process alone, which UDP sockets with SO_REUSEPORT cannot.
         let tcp = bind_tcp(address).map_err(named("TCP"))?;
         let local = tcp.local_addr()?;
         let bind_udp = |_| {
@@ -65,8 +65,8 @@ impl Listener {
             socket.set_reuse_port(true)?;
             let udp = UdpSocket::from(socket);
             if local.ip().is_unspecified() {
-                // Before the first packet can come: of one that was there earlier, the system does not know
-                // which address it has asked. If it fails, the worker will say so.
+                // Before the first packet can come: the system does not report the destination of packets that came
+                // earlier. If this fails, the worker warns.
                 let _ = tell_local(&udp);
             }
             SockRef::from(&udp).bind(&local.into())?;
@@ -76,11 +76,11 @@ impl Listener {
         Self::new(udp.map_err(named("UDP"))?, tcp)
     }
 
-    /// Sockets that are bound already, all to the address of the TCP listener, which does not block. If
-    /// there are fewer UDP sockets than workers, some of these share one.
+    /// Sockets that are bound already, all to the address of the TCP listener, which is non-blocking. If there are
+    /// fewer UDP sockets than workers, some workers share a socket.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn new(mut udp: Vec<UdpSocket>, tcp: TcpListener) -> io::Result<Self> {
         let local = tcp.local_addr()?;
         for socket in &udp {
@@ -93,12 +93,12 @@ impl Listener {
         Ok(Self { udp, tcp, local })
     }
 
-    /// How many descriptors its sockets have.
+    /// The number of its file descriptors.
     pub fn descriptors(&self) -> usize {
         self.udp.len() + 1
     }
 
-    /// The address it is bound to.
+    /// The address to which it is bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -109,9 +109,9 @@ fn udp_workers() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get().min(MAX_UDP_SOCKETS))
 }
 
-/// Has a socket believe nobody who says that a path takes only small packets. Whoever forges such an
-/// ICMP message could have replies sent in fragments, and then replace the second one by his own (RFC
-/// 9715 §3.1 and appendix B); by default replies are small enough for every path.
+/// Makes a socket ignore ICMP messages that announce a small path MTU. With a forged one, an attacker could have
+/// replies sent in fragments and replace the second fragment (RFC 9715 §3.1 and appendix B). By default replies are
+/// small enough for every path.
 #[cfg(target_os = "linux")]
 fn pass_fragments_by(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
     use rustix::net::sockopt::{
@@ -129,13 +129,13 @@ fn pass_fragments_by(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// A TCP listener that does not block.
+/// A non-blocking TCP listener.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;
-    // A restart must not wait for connections of the last run to fade.
+    // A restart must not wait until connections of the last run are out of TIME-WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(TCP_BACKLOG)?;
@@ -145,14 +145,14 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
-        // `[::]` and `0.0.0.0` can then be bound side by side, whatever the system's default.
+        // So `[::]` and `0.0.0.0` can be bound side by side, whatever the system's default.
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// The DNS side at work.
+/// The running DNS server.
 pub struct DnsServer {
     tcp: TcpListeners,
     udp: UdpWorkers,
@@ -163,7 +163,7 @@ impl DnsServer {
     /// Serves on these sockets.
     ///
     /// # Errors
-    /// Where the runtime cannot take a socket.
+    /// The runtime cannot take a socket.
     pub fn start(
         listeners: Vec<Listener>,
         tls: Option<TlsSockets>,
@@ -180,7 +180,7 @@ impl DnsServer {
         Ok(Self { tcp, udp, handler })
     }
 
-    /// Waits until a socket fails for good; a server in order never returns.
+    /// Waits until a socket fails for good, which normally never happens.
     pub async fn failed(&mut self) -> String {
         tokio::select! {
             failure = self.tcp.failed() => failure,
@@ -188,13 +188,13 @@ impl DnsServer {
         }
     }
 
-    /// Answers what is in work, takes nothing new, and closes the sockets.
+    /// Takes no new queries, answers those that wait, and closes the sockets.
     pub async fn shutdown(self) {
         let Self { tcp, udp, handler } = self;
         let rest = async {
             let senders = udp.stop().await;
             let all_answered = handler.drain(DRAIN).await;
-            // Whoever had to wait has its reply by now, but that may not be sent yet.
+            // The replies to queries that waited are made by now, but may not be sent yet.
             let _ = timeout(FLUSH, join_all(senders)).await;
             all_answered
         };
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn rfc9715_3_1_nobody_has_replies_sent_in_fragments() {
+    fn rfc9715_3_1_icmp_cannot_make_the_server_fragment_replies() {
         use rustix::net::sockopt::{
             Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu_discover, ipv6_mtu_discover,
         };
@@ -259,6 +259,6 @@ mod tests {
         };
         assert!(told("0.0.0.0:0"));
         assert!(told("[::]:0"));
-        assert!(!told("127.0.0.1:0"), "it has one address");
+        assert!(!told("127.0.0.1:0"), "bound to one address");
     }
 }

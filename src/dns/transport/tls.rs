@@ -1,14 +1,13 @@
-//! What DNS over TLS needs besides a connection (RFC 7858, RFC 8310): a certificate, its key, and the
-//! sessions that clients may resume.
+//! The TLS configuration of DNS over TLS (RFC 7858, RFC 8310): a certificate, its key, and the resumption of
+//! sessions.
 //!
-//! There is one certificate for all names, so that nothing depends on the name that a client sends or leaves
-//! out. Both files are read again when the operator says so, and connections that there are go on with what
-//! they have begun with.
+//! There is one certificate for all names, so nothing depends on the server name that a client sends or leaves out.
+//! A reload reads both files again; existing connections go on with the certificate that they began with.
 //!
-//! Sessions are resumed by tickets (RFC 5077, RFC 8446 §4.6.1): what there is to know about a session is with
-//! the client, encrypted. So no number of clients takes memory here. The keys for that are drawn at the
-//! start and every six hours, and a ticket holds for twelve at the most; a new certificate ends them all,
-//! since whoever resumes a session does not see it. Early data (RFC 8446 §2.3) is not taken.
+//! Sessions are resumed by tickets (RFC 5077, RFC 8446 §4.6.1): the client keeps the encrypted state of the session,
+//! so sessions take no memory here. The server draws new ticket keys at the start and every six hours, and a ticket
+//! is valid for at most twelve hours. A new certificate invalidates all tickets, because a resumed session does not
+//! show the certificate. Early data (RFC 8446 §2.3) is not accepted.
 
 use std::fmt;
 use std::io;
@@ -30,20 +29,20 @@ use crate::base::files::read_whole;
 
 /// The largest file, in bytes: a hundred times what a long chain has.
 const MAX_FILE_LEN: u64 = 1 << 20;
-/// The name of this protocol for ALPN (RFC 7858 §6, as registered). Clients that name none are served, too;
-/// those that name only others are not: they want another service.
+/// The registered name of this protocol for ALPN (RFC 7858 §6). Clients without ALPN are served too; clients that
+/// offer only other protocols are refused.
 const ALPN: &[u8] = b"dot";
 
-/// Where certificate and key are.
+/// The files of certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, followed by those that lead to one that clients know; PEM.
+    /// The certificate, followed by the intermediate certificates; PEM.
     pub certificate: PathBuf,
     /// The certificate's key; PEM, not encrypted.
     pub key: PathBuf,
 }
 
-/// Why there is no certificate that can be used.
+/// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -65,10 +64,10 @@ pub enum TlsError {
     /// There is no certificate in the file.
     #[error("{}: there is no certificate in it (BEGIN CERTIFICATE)", .0.display())]
     NoCertificate(PathBuf),
-    /// There is no key in the file.
-    #[error("{}: there is no private key in it that is not encrypted (BEGIN PRIVATE KEY)", .0.display())]
+    /// There is no unencrypted key in the file.
+    #[error("{}: there is no unencrypted private key in it (BEGIN PRIVATE KEY)", .0.display())]
     NoKey(PathBuf),
-    /// What is in the file is of no use.
+    /// The contents of the file cannot be used.
     #[error("{}: {source}", file.display())]
     Unusable {
         /// The file.
@@ -76,7 +75,7 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
-    /// The key is that of another certificate.
+    /// The key belongs to another certificate.
     #[error("{}: not the key of the first certificate in {}", key.display(), certificate.display())]
     OtherKey {
         /// The key's file.
@@ -89,7 +88,7 @@ pub enum TlsError {
     Library(#[from] rustls::Error),
 }
 
-/// The certificate at work.
+/// The certificate in use.
 pub struct Tls {
     files: TlsFiles,
     current: ArcSwap<Current>,
@@ -101,7 +100,7 @@ struct Current {
 }
 
 impl TlsFiles {
-    /// Whether certificate and key can be used, and what is to be said now of the certificate's time.
+    /// Checks certificate and key, and returns warnings about the certificates' validity.
     ///
     /// # Errors
     /// [`TlsError`], with the file to blame.
@@ -159,14 +158,13 @@ impl Tls {
         Ok(Self { files, current })
     }
 
-    /// Reads certificate and key again, and takes them for connections to come; returns whether they are
-    /// others than before.
+    /// Reads certificate and key again, and uses them for new connections. Returns whether they have changed.
     ///
     /// # Errors
-    /// [`TlsError`], with the file to blame; then those that there were stay in use.
+    /// [`TlsError`], with the file to blame; the old certificate and key then stay in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let certified = self.files.read()?;
-        // A certificate has one key.
+        // The certificate tells whether anything has changed: it has one key.
         if certified.cert == self.current.load().chain {
             return Ok(false);
         }
@@ -174,12 +172,12 @@ impl Tls {
         Ok(true)
     }
 
-    /// What is to be said now of the time within which the certificate is valid.
+    /// Warnings about the validity of the certificates, as of now.
     pub fn warnings(&self, now: UnixTime) -> Vec<CertificateWarning> {
         self.files.warnings(&self.current.load().chain, now)
     }
 
-    /// What a connection begins with.
+    /// The acceptor of new connections.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
     }
@@ -188,7 +186,7 @@ impl Tls {
 impl Current {
     fn new(certified: CertifiedKey) -> Result<Self, TlsError> {
         let chain = certified.cert.clone();
-        // RFC 8310 §7.1, BCP 195: nothing before 1.2.
+        // RFC 8310 §7.1, BCP 195: no version below TLS 1.2.
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
@@ -204,7 +202,7 @@ impl Current {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the key.
+        // The key is left out.
         let files = &self.files;
         f.debug_struct("Tls")
             .field("files", files)

@@ -1,20 +1,19 @@
-//! EDNS(0) (RFC 6891): what the OPT record of a query says, and the sizes that replies keep to.
+//! EDNS(0) (RFC 6891): the OPT records of queries, and the size limits of replies.
 //!
-//! Reading takes no allocation, and no option is refused for what is in it, unless its own RFC wants that:
-//! options that we do not know, or do not act upon, are passed over (RFC 6891 §6.1.2). What replies say in
-//! their OPT records is in `reply`.
+//! Reading allocates nothing. The contents of an option are an error only where the option's RFC says so; unknown
+//! and unused options are ignored (RFC 6891 §6.1.2). `reply` writes the OPT records of replies.
 
 use crate::dns::limits::cookie::{Cookie, OPTION_COOKIE};
 
-/// The largest UDP reply, and the largest UDP request we say we take, unless the operator has chosen
-/// another size; in bytes: what passes every common path in one piece (DNS flag day 2020, RFC 9715 §3.1).
+/// The default for the largest UDP reply and the largest UDP query, in bytes. It passes every common path without
+/// fragmentation (DNS flag day 2020, RFC 9715 §3.1).
 pub const DEFAULT_UDP_PAYLOAD: u16 = 1_232;
-/// The largest UDP message without EDNS, in bytes (RFC 1035 §4.2.1); no size that a client or an operator
-/// names makes it less (RFC 6891 §6.2.3).
+/// The largest UDP message without EDNS, in bytes (RFC 1035 §4.2.1). Smaller sizes of clients and operators count as
+/// this (RFC 6891 §6.2.3).
 pub const MIN_UDP_PAYLOAD: u16 = 512;
-/// The most that an operator may choose for UDP, in bytes: what RFC 6891 §6.2.5 recommends at the most.
+/// The largest size that an operator may choose for UDP, in bytes: the largest that RFC 6891 §6.2.5 recommends.
 pub const MAX_UDP_PAYLOAD: u16 = 4_096;
-/// The longest name server identifier, in bytes: it is sent whole, in replies of 512 bytes as well.
+/// The longest name server identifier, in bytes. It is sent whole, even in replies of 512 bytes.
 pub const MAX_NSID: usize = 128;
 
 /// The type OPT (RFC 6891 §6.1.1).
@@ -35,24 +34,24 @@ pub(crate) const OPTION_PADDING: u16 = 12;
 /// The option code of extended DNS errors (RFC 8914 §2).
 pub(crate) const OPTION_EXTENDED_ERROR: u16 = 15;
 
-/// What the OPT record of a query says.
+/// The contents of a query's OPT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueryEdns<'p> {
-    /// The largest UDP message that the client takes, in bytes.
+    /// The largest UDP message that the client accepts, in bytes.
     pub(crate) udp_payload: u16,
-    /// The version of EDNS; we know 0 alone.
+    /// The version of EDNS. The server supports version 0.
     pub(crate) version: u8,
     /// The DO bit (RFC 3225 §3).
     pub(crate) dnssec_ok: bool,
     /// The CO bit (RFC 9824 §5.1).
     pub(crate) compact_ok: bool,
-    /// The client's cookie, and the server's if it has one.
+    /// The client's cookie, with the server's part if there is one.
     pub(crate) cookie: Option<Cookie<'p>>,
-    /// Whether it asks which server this is (RFC 5001 §2.1).
+    /// Whether the client asks for the name server identifier (RFC 5001 §2.1).
     pub(crate) nsid: bool,
-    /// Whether it asks how long a connection may be idle (RFC 7828 §3.2.1).
+    /// Whether the client asks how long a connection may be idle (RFC 7828 §3.2.1).
     pub(crate) keepalive: bool,
-    /// Whether it is padded, or asks for a reply that is (RFC 7830 §4).
+    /// Whether the query has the padding option, and so wants a padded reply (RFC 7830 §4).
     pub(crate) padding: bool,
 }
 
@@ -64,13 +63,13 @@ impl<'p> QueryEdns<'p> {
     /// Reads the class, the TTL and the options of an OPT record.
     ///
     /// # Errors
-    /// Where the options are cut off, or the cookie has no length that one can have (RFC 7873 §5.2.2).
+    /// The options are cut off, or the length of the cookie is not allowed (RFC 7873 §5.2.2).
     pub(crate) fn read(
         class: [u8; 2],
         ttl: [u8; 4],
         mut options: &'p [u8],
     ) -> Result<Self, BadOptions> {
-        // The upper bits of the rcode mean nothing in a query, nor do other flags (RFC 6891 §6.1.4).
+        // The upper bits of the rcode and all other flags have no meaning in a query (RFC 6891 §6.1.4).
         let [_, version, flags, _] = ttl;
         let mut edns = Self {
             udp_payload: u16::from_be_bytes(class),
@@ -90,10 +89,10 @@ impl<'p> QueryEdns<'p> {
                 OPTION_COOKIE if edns.cookie.is_none() => {
                     edns.cookie = Some(Cookie::read(data).ok_or(BadOptions)?);
                 }
-                // RFC 5001 §2.1 and RFC 7828 §3.2.1 want both empty in a query, and no error if not.
+                // RFC 5001 §2.1 and RFC 7828 §3.2.1: both are empty in a query, but other contents are no error.
                 OPTION_NSID => edns.nsid = true,
                 OPTION_KEEPALIVE => edns.keepalive = true,
-                // RFC 7830 §3: of any length, and what is in it does not matter.
+                // RFC 7830 §3: any length and any contents.
                 OPTION_PADDING => edns.padding = true,
                 _ => {}
             }
@@ -106,8 +105,7 @@ impl<'p> QueryEdns<'p> {
     }
 }
 
-/// The largest UDP reply, in bytes, to a message whose EDNS has this size, if it has EDNS, where the
-/// operator wants no more than `cap`.
+/// The largest UDP reply, in bytes, for a query with this EDNS size, or without EDNS. `cap` is the operator's limit.
 pub(crate) fn udp_limit(size: Option<u16>, cap: u16) -> u16 {
     // RFC 6891 §6.2.3: sizes below 512 are read as 512.
     size.map_or(MIN_UDP_PAYLOAD, |size| size.min(cap).max(MIN_UDP_PAYLOAD))

@@ -1,20 +1,19 @@
 //! Ordinary queries, read without hickory: one question of class IN, an OPT record or none, and nothing
 //! else.
 //!
-//! Nearly every packet is one. Reading it takes no allocation, and leaves the name in the form in which
-//! answers and zones are searched. [`Query::read`] gives up at the first thing that is out of the
-//! ordinary, and whatever it gives up on is for the general path and hickory's decoder, which know how
-//! each case is to be answered. So nothing here decides what is an error; but what is read here has to
-//! be a query that those would answer in the same way.
+//! Nearly every packet is an ordinary query. Reading it allocates nothing, and yields the name in the form by which
+//! hot answers and zones are searched. [`Query::read`] gives up on anything unusual, and leaves it to the general
+//! path and hickory's decoder. So nothing here decides what is an error; but the general path has to answer each
+//! query that is read here in the same way.
 
 use hickory_proto::rr::{LowerName, Name, RecordType};
 
 use super::edns::{OPT_LEN, QueryEdns, TYPE_OPT};
 use crate::base::name::wire::WireName;
 
-/// The length of a header (RFC 1035 §4.1.1); what is shorter is no message.
+/// The length of a header (RFC 1035 §4.1.1), which is the shortest message.
 pub(crate) const HEADER_LEN: usize = 12;
-/// Type and class behind the name of a question.
+/// The length of type and class, which follow the name of a question.
 pub(crate) const QUESTION_TAIL: usize = 4;
 pub(crate) const CLASS_IN: u16 = 1;
 /// RD, in the third byte of a header (RFC 1035 §4.1.1).
@@ -28,24 +27,24 @@ pub(crate) struct Query<'p> {
     pub(crate) name: WireName,
     /// The query type.
     pub(crate) qtype: u16,
-    /// What its reply repeats.
+    /// The parts that its reply repeats.
     pub(crate) echo: Echo<'p>,
 }
 
-/// What a reply repeats of the message that it replies to, and the EDNS that both have or have not.
+/// The parts of a message that its reply repeats, and its EDNS: a reply has EDNS if its query has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Echo<'p> {
     id: [u8; 2],
     /// Opcode and RD (RFC 1035 §4.1.1).
     flags: u8,
-    /// The question as it came, with its letter case; empty where there is none that could be repeated.
+    /// The question in its original letter case; empty if there is no question that can be repeated.
     pub(crate) question: &'p [u8],
-    /// What the OPT record says, if there is one.
+    /// The contents of the OPT record, if there is one.
     pub(crate) edns: Option<QueryEdns<'p>>,
 }
 
 impl<'p> Echo<'p> {
-    /// Of a message with this header, without question and EDNS.
+    /// The echo of a message with this header, without question and EDNS.
     pub(crate) fn new(header: &[u8; HEADER_LEN]) -> Self {
         Self {
             id: [header[0], header[1]],
@@ -55,8 +54,8 @@ impl<'p> Echo<'p> {
         }
     }
 
-    /// Writes itself to the beginning of a reply: id, opcode and RD into the header, and the question
-    /// behind it. The rest of the header is there already.
+    /// Writes id, opcode and RD into the header of a reply, and the question after the header. The other fields of
+    /// the header are set already.
     pub(crate) fn stamp(&self, reply: &mut [u8]) {
         reply[..2].copy_from_slice(&self.id);
         reply[2] = reply[2] & !(OPCODE | RECURSION_DESIRED) | self.flags;
@@ -69,8 +68,8 @@ impl<'p> Query<'p> {
     pub(crate) fn read(packet: &'p [u8]) -> Option<Self> {
         let (header, body) = packet.split_first_chunk::<HEADER_LEN>()?;
         let [_, _, flags, _, counts @ ..] = *header;
-        // A query (RFC 1035 §4.1.1: QR 0, opcode 0) that is not cut short. Of the other flags RD alone
-        // has an effect on the reply.
+        // A query (RFC 1035 §4.1.1: QR 0, opcode 0) without TC. Of the other flags, only RD has an effect on the
+        // reply.
         if flags & 0b1111_1010 != 0 {
             return None;
         }
@@ -104,27 +103,26 @@ impl<'p> Query<'p> {
         Some(Self { name, qtype, echo })
     }
 
-    /// The query name in lower case, and its key, as hickory has names; none where hickory thinks that
-    /// they are no names, which does not happen.
+    /// The query name and its lower-case key in hickory's form; none if hickory does not accept them, which does not
+    /// happen.
     pub(crate) fn names(&self) -> Option<(Name, LowerName)> {
         let name = self.name.to_name()?;
         let key = LowerName::from(&name);
         Some((name, key))
     }
 
-    /// The query type, as hickory has types.
+    /// The query type in hickory's form.
     pub(crate) fn record_type(&self) -> RecordType {
         self.qtype.into()
     }
 }
 
-/// Whether a type is data, or one of which any server knows what is meant: not OPT, and no other
-/// meta-type or query type but ANY (RFC 6895 §3.1).
+/// Whether a type is a data type or ANY: not OPT, nor any other meta-type or query type (RFC 6895 §3.1).
 fn is_ordinary(qtype: u16) -> bool {
     !matches!(qtype, 0 | TYPE_OPT | 128..255)
 }
 
-/// Reads an OPT record of version 0, which is the last thing in the message.
+/// Reads an OPT record of version 0 at the end of the message.
 fn read_opt(record: &[u8]) -> Option<QueryEdns<'_>> {
     let (fixed, options) = record.split_first_chunk::<OPT_LEN>()?;
     let [0, t0, t1, s0, s1, rcode, version @ 0, flags, z, l0, l1] = *fixed else {

@@ -1,10 +1,9 @@
-//! The one place that decides what a query is told.
+//! The one place that decides what a reply says.
 //!
-//! [`answer`] gets a question, the zone it falls into and what is known of the link it asks for,
-//! and returns records and an rcode. It does no I/O and knows no socket, no cache and no clock, so
-//! that every rule below can be read, and tested, as a function. Where a link is needed and nothing
-//! is known of it yet, it says which ([`Step::NeedsLink`]) and is called again; the walk through
-//! the static names is cheap enough to repeat.
+//! [`answer`] gets a question, its zone and what is known of its link, and returns records and an rcode. It does no
+//! I/O and knows no socket, no cache and no clock, so that every rule below can be read and tested as a function. If
+//! the answer depends on a link that has not been looked up, it returns [`Step::NeedsLink`]; the caller looks the
+//! link up and calls again. The walk through the static names is cheap enough to repeat.
 //!
 //! The algorithm is that of RFC 1034 §4.3.2, with links as a second source of names between the
 //! exact names of the zone file and its wildcards.
@@ -24,14 +23,14 @@ use crate::dnssec::denial::{Successor, TYPE_NXNAME};
 use crate::link::{Code, Link, LinkName};
 use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, Zone};
 
-/// How many aliases of a zone are followed for one query. Longer chains are a mistake or a loop;
-/// what was found so far is returned and the resolver goes on from there.
+/// How many aliases within a zone are followed for one query. A longer chain is a mistake or a loop; the answer has
+/// the records found so far, and the resolver goes on from there.
 const MAX_ALIASES: usize = 16;
 
 /// Answers a question about a name at or below the zone's origin.
 ///
-/// `known` is what is known of the link that an earlier call with the same zone and question asked
-/// for, and `now` the time by which TTLs are kept within a link's life.
+/// `known` is what is known of the link that an earlier call with the same zone and question has named. No TTL
+/// reaches beyond a link's expiry, counted from `now`.
 pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: UnixTime) -> Step {
     let mut walk = Walk {
         zone,
@@ -66,7 +65,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
     Step::Ready(walk.reply)
 }
 
-/// What one name of a chain of aliases led to.
+/// The outcome of one name in a chain of aliases.
 enum Turn {
     Done,
     Alias(Name),
@@ -81,18 +80,18 @@ struct Walk<'a> {
     /// Whether the walk is at the apex.
     is_apex: bool,
     known: Option<&'a Known>,
-    /// The code that `known` is about, once the walk has come to it: the first.
+    /// The first code on the walk, which is the code that `known` is about.
     met: Option<Code>,
     now: UnixTime,
     reply: Answer,
 }
 
 impl Walk<'_> {
-    /// Adds what `owner` has to say; `key` is the same name in lower case.
+    /// Adds the records of `owner` to the answer; `key` is the same name in lower case.
     fn name(&mut self, owner: &Name, key: &LowerName) -> Turn {
         self.is_apex = key == self.zone.origin();
         match self.zone.lookup(key) {
-            // RFC 4035 §3.1.4.1: DS is the one type that lives on the parent's side of a cut.
+            // RFC 4035 §3.1.4.1: DS is the one type that belongs to the parent's side of a cut.
             Lookup::Delegation { node, at_cut, .. } if at_cut && self.qtype == RecordType::DS => {
                 self.delegation_signer(owner, node)
             }
@@ -134,21 +133,22 @@ impl Walk<'_> {
         self.no_data(owner, types)
     }
 
-    /// Whether records of this type here are not those of the file, but of the keys that the zone is signed with.
+    /// Whether the records of this type come from the keys of the zone, not from its file.
     fn is_of_keys(&self, rtype: RecordType) -> bool {
         let types = [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY];
         self.is_apex && self.signed.is_some() && types.contains(&rtype)
     }
 
-    /// What a name of a signed zone has by being signed: at the apex the keys, everywhere NSEC and RRSIG;
-    /// none where something else is asked for. `types` are those of the file.
+    /// Answers a query for types that a name has because its zone is signed: at the apex the types of keys,
+    /// everywhere NSEC and RRSIG; none for other types. `types` are those of the file.
     fn of_signing(&mut self, owner: &Name, types: impl FnOnce() -> Vec<u16>) -> Option<Turn> {
         let signed = self.signed?;
         let data = match self.qtype {
             RecordType::DNSKEY if self.is_apex => &signed.keys.dnskeys,
             RecordType::CDS if self.is_apex => &signed.keys.cds,
             RecordType::CDNSKEY if self.is_apex => &signed.keys.cdnskeys,
-            // Of all signatures at a name those of its NSEC record, as of all data for ANY: RFC 8482 §4.1.
+            // A query for all signatures gets those of the NSEC record alone, as a query for ANY gets one RRset (RFC
+            // 8482 §4.1).
             RecordType::NSEC | RecordType::RRSIG => {
                 let denial = self.denial(owner, types(), Successor::Below);
                 self.push_nsec(denial);
@@ -167,7 +167,7 @@ impl Walk<'_> {
         Some(Turn::Done)
     }
 
-    /// DS at a zone cut, or that it is not there.
+    /// A query for DS at a zone cut.
     fn delegation_signer(&mut self, owner: &Name, node: &Node) -> Turn {
         if let Some(ds) = node.rrset(RecordType::DS) {
             self.push_rrset(owner, ds);
@@ -178,9 +178,9 @@ impl Walk<'_> {
         Turn::Done
     }
 
-    /// RFC 1034 §4.3.2 step 3b: the name is somebody else's; say whose.
+    /// RFC 1034 §4.3.2 step 3b: other name servers have the name; refer the client to them.
     fn referral(&mut self, cut: &LowerName, node: &Node) -> Turn {
-        // Behind an alias the answer section is ours, and with it the AA bit.
+        // After an alias the answer section has records of this zone, so AA stays set.
         self.reply.authoritative = !self.reply.answers.is_empty();
         let Some(ns) = node.rrset(RecordType::NS) else {
             return Turn::Done;
@@ -208,7 +208,7 @@ impl Walk<'_> {
         Turn::Done
     }
 
-    /// RFC 6672 §3.1 and §3.2: the DNAME itself and the CNAME that it stands for.
+    /// RFC 6672 §3.1 and §3.2: the DNAME, and the CNAME that is synthesised from it.
     fn dname(&mut self, owner: &Name, above: &LowerName, node: &Node) -> Turn {
         let Some((dname, target)) = records::dname_target(node) else {
             return self.no_data(owner, Vec::new);
@@ -222,14 +222,14 @@ impl Walk<'_> {
                 let rdata = RData::CNAME(CNAME(target.clone()));
                 let cname = Record::from_rdata(owner.clone(), dname.ttl, rdata);
                 self.reply.answers.push(cname);
-                // The query was for the alias itself. One for ANY goes on, as Knot, NSD and BIND do too: RFC
-                // 6672 §3.2 makes no difference there.
+                // A query for CNAME asks for the alias itself. A query for ANY follows it, as in Knot, NSD and BIND:
+                // RFC 6672 §3.2 makes no exception for ANY.
                 match self.qtype {
                     RecordType::CNAME => Turn::Done,
                     _ => Turn::Alias(target),
                 }
             }
-            // RFC 6672 §2.2: the new name is too long to be one.
+            // RFC 6672 §2.2: the new name is too long.
             None => {
                 self.reply.rcode = ResponseCode::YXDomain;
                 Turn::Done
@@ -237,7 +237,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A name that a link may own.
+    /// A name that belongs to a link, if the link exists.
     fn link(
         &mut self,
         owner: &Name,
@@ -258,8 +258,8 @@ impl Walk<'_> {
     /// A live link, at its short name or at its name below the redirect host.
     fn live_link(&mut self, owner: &Name, link: &Link, place: LinkPlace) -> Turn {
         match (place, self.zone.layout()) {
-            // A name with a CNAME has nothing else (RFC 1034 §3.6.2), so TXT and URI live at the
-            // alias' target, and caches that hold the CNAME still find them.
+            // A name with a CNAME has nothing else (RFC 1034 §3.6.2), so TXT and URI are at the alias' target, where
+            // caches that hold the CNAME find them.
             (LinkPlace::Short, Layout::Cname) => {
                 let types = || vec![RecordType::CNAME.into()];
                 if let Some(turn) = self.of_signing(owner, types) {
@@ -276,7 +276,7 @@ impl Walk<'_> {
                 match self.qtype {
                     // RFC 8482 §4.1 for ANY.
                     RecordType::CNAME | RecordType::ANY => Turn::Done,
-                    // Not to the link's data at once: a reload may have given the name to the file.
+                    // Through the zone again, not to the link's data: the file may own the target name.
                     _ => Turn::Alias(target),
                 }
             }
@@ -321,10 +321,10 @@ impl Walk<'_> {
         Turn::Done
     }
 
-    /// The TTL of an RRset of a link, cut to what is left of its life.
+    /// The TTL of an RRset of a link, cut to the rest of the link's life.
     fn cut_ttl(&mut self, owner: &Name, rtype: RecordType, link: &Link, ttl: u32) -> u32 {
         let cut = link.cap_ttl(ttl, self.now);
-        // For who signs it.
+        // Signatures cover the full TTL.
         if cut < ttl && self.signed.is_some_and(|signed| signed.wanted) {
             self.reply.full_ttls.push(FullTtl {
                 owner: owner.clone(),
@@ -335,8 +335,8 @@ impl Walk<'_> {
         cut
     }
 
-    /// A name below a code: it never exists, unless there is no such link and a wildcard of the
-    /// whole zone speaks for all names that do not exist (RFC 4592 §2.2.1).
+    /// A name below a code. It does not exist, unless there is no such link and a wildcard of the whole zone matches
+    /// (RFC 4592 §2.2.1).
     fn below_link(&mut self, owner: &Name, code: &Code, wildcard: &Node) -> Turn {
         match self.resolved(code) {
             Err(turn) => turn,
@@ -345,10 +345,10 @@ impl Walk<'_> {
         }
     }
 
-    /// The link of a code, or that there is none; where that is not known, how the name ends.
+    /// The link of a code, or none if it does not exist. If that is not known, the error is the outcome of the name.
     fn resolved(&mut self, code: &Code) -> Result<Option<Arc<Link>>, Turn> {
-        // An alias (of the wildcard, or of a static name in a link's place) can lead from one code
-        // to another, of which nothing is known here. The resolver goes on from there.
+        // An alias (of the wildcard, or of a static name in a link's place) can lead from one code to another.
+        // `known` is not about the second code; the resolver goes on from there.
         if self.met.get_or_insert_with(|| code.clone()) != code {
             return Err(Turn::Done);
         }
@@ -363,12 +363,12 @@ impl Walk<'_> {
     fn needs_link(&self, code: &Code) -> Turn {
         match self.zone.link_origin() {
             Some(origin) => Turn::NeedsLink(LinkName::new(code, origin)),
-            // Only zones with an origin for links have names for them.
+            // Unreachable: only zones with an origin for links have names of links.
             None => Turn::Done,
         }
     }
 
-    /// RFC 2308 §2.2: the name is there, with these types, but not with the one that is asked for.
+    /// RFC 2308 §2.2: the name exists with these types, but not with the query type.
     fn no_data(&mut self, owner: &Name, types: impl FnOnce() -> Vec<u16>) -> Turn {
         if self.signed.is_some_and(|signed| signed.wanted) {
             self.deny(owner, types(), Successor::Below);
@@ -381,7 +381,7 @@ impl Walk<'_> {
     fn name_error(&mut self, owner: &Name) -> Turn {
         let wanted = self.signed.is_some_and(|signed| signed.wanted);
         if wanted && matches!(self.qtype, RecordType::NSEC | RecordType::RRSIG) {
-            // To deny what is in its own proof would be a contradiction.
+            // The proof would contain the type that it denies, so the proof is the answer.
             let types = vec![TYPE_NXNAME];
             let (owner, successor) = (owner.clone(), Successor::Below);
             self.push_nsec(Denial {
@@ -397,14 +397,14 @@ impl Walk<'_> {
         Turn::Done
     }
 
-    /// Has it proved that a name has these types and no other, if the client wants that.
+    /// Asks for a proof that a name has these types and no others, if the client wants proofs.
     fn deny(&mut self, owner: &Name, types: Vec<u16>, successor: Successor) {
         if self.signed.is_some_and(|signed| signed.wanted) {
             self.reply.denial = Some(Box::new(self.denial(owner, types, successor)));
         }
     }
 
-    /// That a name has these types of the file, and those that it has by being signed.
+    /// The denial for a name with these types of the file, and the types of keys at the apex.
     fn denial(&self, owner: &Name, mut types: Vec<u16>, successor: Successor) -> Denial {
         if let Some(Signed { keys, .. }) = self.signed.filter(|_| self.is_apex) {
             let own = [
@@ -427,7 +427,8 @@ impl Walk<'_> {
         self.reply.answers.extend(denial.record(self.zone));
     }
 
-    /// It cannot be known whether there is a link. Anything but SERVFAIL would be cached as a lie.
+    /// The look-up failed, so the server does not know whether the link exists. Resolvers would cache any other
+    /// answer than SERVFAIL.
     fn failure(&mut self, error: ExtendedError) -> Turn {
         self.reply = Answer::empty(ResponseCode::ServFail, Some(error));
         Turn::Done
@@ -438,8 +439,7 @@ impl Walk<'_> {
         self.reply.authorities.push(soa);
     }
 
-    /// Aliases can lead below the same DNAME again, and to its owner; RFC 2181 §5: its records are in the
-    /// answer once.
+    /// Aliases can lead to the same DNAME again. RFC 2181 §5: its records are in the answer once.
     fn push_rrset(&mut self, owner: &Name, rrset: &RrSet) {
         let again = |r: &Record| r.record_type() == rrset.rtype && r.name == *owner;
         if !self.reply.answers.iter().any(again) {
@@ -455,10 +455,10 @@ impl Walk<'_> {
         self.reply.answers.extend(records);
     }
 
-    /// RFC 1034 §4.3.2 step 6, RFC 1035 §3.3.9 and §3.3.11, RFC 2782 and RFC 9460 §4.1: addresses
-    /// of the hosts that were named, where this zone has them.
+    /// RFC 1034 §4.3.2 step 6, RFC 1035 §3.3.9 and §3.3.11, RFC 2782 and RFC 9460 §4.1: addresses of the hosts in
+    /// the records, where this zone has them.
     fn push_additionals(&mut self, owner: &Name, rrset: &RrSet) {
-        // RFC 2181 §5: no record twice, however many of the set name the same host.
+        // RFC 2181 §5: no record twice, even if several records have the same host.
         let mut named = HashSet::new();
         for rdata in &rrset.rdata {
             let host = match rdata {
@@ -466,7 +466,7 @@ impl Walk<'_> {
                 RData::MX(mx) => &mx.exchange,
                 RData::SRV(srv) => &srv.target,
                 RData::SVCB(svcb) | RData::HTTPS(HTTPS(svcb)) => match svcb.svc_priority {
-                    // RFC 9460 §2.5.2: a dot is the owner, unless it is an alias for nothing.
+                    // RFC 9460 §2.5.2: a dot stands for the owner, except in AliasMode.
                     1.. if svcb.target_name.is_root() => owner,
                     _ => &svcb.target_name,
                 },
@@ -493,7 +493,7 @@ impl Walk<'_> {
     }
 }
 
-/// The types that a zone cut has on this side (RFC 4035 §2.3).
+/// The types of a zone cut that belong to the parent (RFC 4035 §2.3).
 fn cut_types(node: &Node) -> Vec<u16> {
     let types = node.rrsets().map(|set| set.rtype);
     let own = types.filter(|rtype| matches!(*rtype, RecordType::NS | RecordType::DS));

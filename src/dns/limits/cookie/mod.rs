@@ -1,9 +1,8 @@
 //! DNS cookies (RFC 7873), in the form that servers of different makers share (RFC 9018).
 //!
-//! A client sends eight bytes of its own, and gets them back with sixteen of ours, which only somebody
-//! who receives packets at that address can know. Whoever sends both again has thereby shown that its
-//! address is no forgery. Nothing is stored for this: our bytes are a hash of the client's, the time,
-//! and the address, under a secret.
+//! A client sends eight bytes of its own, and gets them back with sixteen bytes of the server, which only a receiver
+//! of packets at the client's address can know. A client that sends both again has proved its address. The server
+//! stores nothing: its bytes are a hash of the client's bytes, the time and the address, under a secret.
 //!
 //! ```text
 //!   0       8 9  12      16      20      24
@@ -24,33 +23,32 @@ use crate::base::clock::UnixTime;
 
 /// The option code (RFC 7873 §4).
 pub(crate) const OPTION_COOKIE: u16 = 10;
-/// The length of a whole cookie as we make them, in bytes (RFC 9018 §4).
+/// The length of a whole cookie with a server part of this form, in bytes (RFC 9018 §4).
 pub(crate) const COOKIE_LEN: usize = CLIENT_LEN + SERVER_LEN;
 const CLIENT_LEN: usize = 8;
 const SERVER_LEN: usize = 16;
-/// The lengths that a server cookie of any maker can have (RFC 7873 §4).
+/// The lengths that the server part of a cookie can have (RFC 7873 §4).
 const ANY_SERVER_LEN: std::ops::RangeInclusive<usize> = 8..=32;
 /// Version 1, and three bytes that are zero (RFC 9018 §4.1, §4.2).
 const VERSION: [u8; 4] = [1, 0, 0, 0];
-/// How old a cookie may be, and how far ahead of our clock, in seconds (RFC 9018 §4.3).
+/// How old a cookie may be, and how far ahead of the server's clock, in seconds (RFC 9018 §4.3).
 const MAX_AGE: i32 = 60 * 60;
 const MAX_AHEAD: i32 = 5 * 60;
-/// From what age on a client is given a new one, in seconds (RFC 9018 §4.3).
+/// The age from which on a client gets a new cookie, in seconds (RFC 9018 §4.3).
 const RENEW_AGE: i32 = 30 * 60;
 
-/// Makes the server's cookies and knows them again. Without secrets, which is how it begins, there are no
-/// cookies.
+/// Makes and checks server cookies. Until it gets secrets, there are no cookies.
 #[derive(Debug, Default)]
 pub(crate) struct Cookies {
     secrets: ArcSwapOption<CookieSecrets>,
 }
 
-/// What a client's cookie comes to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checked {
     /// The whole cookie for the reply.
     pub(crate) cookie: [u8; COOKIE_LEN],
-    /// Whether the client has sent a cookie of ours, and so is where it says it is.
+    /// Whether the client has sent a valid cookie, and so has proved its address.
     pub(crate) is_valid: bool,
 }
 
@@ -58,18 +56,18 @@ pub(crate) struct Checked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cookie<'p> {
     client: [u8; CLIENT_LEN],
-    /// Empty if the client has none from us yet.
+    /// The server's part; empty if the client does not have one yet.
     server: &'p [u8],
 }
 
 impl<'p> Cookie<'p> {
-    /// Whether the client has one from a server.
+    /// Whether the client has sent a server's part.
     pub(crate) fn has_server(&self) -> bool {
         !self.server.is_empty()
     }
 
-    /// Reads the data of the option; none if they have no length that a cookie can have, which makes the
-    /// query malformed (RFC 7873 §5.2.2).
+    /// Reads the data of the option; none if no cookie can have their length, which makes the query malformed (RFC
+    /// 7873 §5.2.2).
     pub(crate) fn read(data: &'p [u8]) -> Option<Self> {
         let (client, server) = data.split_first_chunk()?;
         let is_whole = server.is_empty() || ANY_SERVER_LEN.contains(&server.len());
@@ -81,15 +79,15 @@ impl<'p> Cookie<'p> {
 }
 
 impl Cookies {
-    /// Makes cookies under these secrets from now on.
+    /// Uses these secrets from now on.
     pub(crate) fn set(&self, secrets: CookieSecrets) {
         self.secrets.store(Some(Arc::new(secrets)));
     }
 
-    /// Looks at a client's cookie. The one for the reply is the same if that is ours, of late, and under
-    /// the secret that makes cookies; else it is new.
+    /// Checks a client's cookie. The reply repeats the cookie if it is valid, recent, and made with the first
+    /// secret; otherwise the reply has a new cookie.
     pub(crate) fn check(&self, cookie: &Cookie<'_>, ip: IpAddr, now: UnixTime) -> Option<Checked> {
-        // RFC 9018 §4.3: serial number arithmetic, so the year 2106 is no end.
+        // RFC 9018 §4.3: serial number arithmetic, so the check goes on after 2106.
         let now = now.0 as u32;
         let secrets = self.secrets.load();
         let secrets = secrets.as_deref()?;
@@ -115,17 +113,17 @@ impl Cookies {
     }
 }
 
-/// A server's cookie that is ours.
+/// A valid server's part.
 #[derive(Clone, Copy)]
 struct OwnCookie {
-    /// Whether it was made under the secret that makes cookies.
+    /// Whether it was made with the first secret.
     is_of_first: bool,
-    /// In seconds; below zero if it is of a clock ahead of ours.
+    /// In seconds; below zero if it was made by a clock that is ahead.
     age: i32,
     server: [u8; SERVER_LEN],
 }
 
-/// What is known of the server's part of a client's cookie; none if it is not ours, or too old.
+/// Checks the server's part of a client's cookie; none if it is not valid, or too old.
 fn known(secrets: &CookieSecrets, cookie: &Cookie<'_>, ip: IpAddr, now: u32) -> Option<OwnCookie> {
     let server: [u8; SERVER_LEN] = cookie.server.try_into().ok()?;
     let [v0, r0, r1, r2, t0, t1, t2, t3, ..] = server;
@@ -134,9 +132,8 @@ fn known(secrets: &CookieSecrets, cookie: &Cookie<'_>, ip: IpAddr, now: u32) -> 
     if v0 != VERSION[0] || !(-MAX_AHEAD..=MAX_AGE).contains(&age) {
         return None;
     }
-    // The reserved bytes may be somebody else's; they are part of the hash (RFC 9018 §4.4). A forger
-    // learns nothing from how long the comparison takes: an address that gets our replies can have a cookie
-    // anyway.
+    // Other servers of a fleet may set the reserved bytes, which are part of the hash (RFC 9018 §4.4). The
+    // comparison need not take constant time: an attacker that receives the replies can have a cookie anyway.
     let is_ours = |secret: &SipHasher24| {
         server == server_part(secret, &cookie.client, [v0, r0, r1, r2], time, ip)
     };
@@ -149,7 +146,7 @@ fn known(secrets: &CookieSecrets, cookie: &Cookie<'_>, ip: IpAddr, now: u32) -> 
     })
 }
 
-/// The server's part of a cookie (RFC 9018 §4).
+/// Makes the server's part of a cookie (RFC 9018 §4).
 fn server_part(
     secret: &SipHasher24,
     client: &[u8; CLIENT_LEN],
@@ -163,12 +160,12 @@ fn server_part(
     let mut hasher = *secret;
     hasher.write(client);
     hasher.write(&part[..8]);
-    // However the socket tells it, so that all servers of a fleet see the same client.
+    // An IPv4 address may come mapped into IPv6; all servers of a fleet have to hash the same bytes.
     match ip.to_canonical() {
         IpAddr::V4(ip) => hasher.write(&ip.octets()),
         IpAddr::V6(ip) => hasher.write(&ip.octets()),
     }
-    // RFC 9018 §4.4 has the bytes as SipHash's own code writes them: the lowest first.
+    // RFC 9018 §4.4 takes the bytes as SipHash's reference code writes them: the lowest first.
     part[8..].copy_from_slice(&hasher.finish().to_le_bytes());
     part
 }

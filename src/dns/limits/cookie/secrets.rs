@@ -1,17 +1,16 @@
-//! The secrets under which server cookies are made: drawn at the start, or read from a file that the
-//! servers of a fleet share.
+//! The secrets of server cookies: random at each start, or read from a file that the servers of a fleet share.
 //!
-//! A client may meet another server of a fleet with each query (anycast, or a balancer in front), so all of
-//! them have to know each other's cookies (RFC 9018 §5). The file has a secret a line. The first one makes
-//! cookies, and those made under any of them are known again; so it is rolled over in three steps, and no
-//! cookie is refused in between:
+//! Each query of a client may reach another server of a fleet (anycast, or a load balancer), so each server has to
+//! accept the cookies of the others (RFC 9018 §5). The file has one secret on each line. The first secret makes
+//! cookies; cookies made with any of them are valid. So a secret is replaced in three steps, without a refused
+//! cookie in between:
 //!
 //! ```text
 //!   old          old, new          new, old            new
 //!         every server      every server      an hour, and every server
 //! ```
 //!
-//! The secrets are shown nowhere, also not in messages about a file that is wrong.
+//! No message shows a secret, not even a message about a wrong file.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -24,25 +23,25 @@ use crate::base::files::open_regular;
 
 /// The length of a secret, in bytes (RFC 9018 §4.4).
 const SECRET_LEN: usize = 16;
-/// The most secrets: the old and the new one, and those of a roll-over that was not finished. A forged
-/// cookie costs a hash for each of them.
+/// The most secrets: the old one, the new one, and those of an unfinished replacement. A forged cookie costs one
+/// hash for each secret.
 const MAX_SECRETS: usize = 4;
 /// The longest file, in bytes: the secrets, and room for comments.
 const MAX_FILE_LEN: u64 = 8 * 1024;
 
-/// The secrets of a server, each as a hasher.
+/// The secrets of a server, as hashers.
 #[derive(Clone)]
 pub struct CookieSecrets {
-    /// That under which cookies are made.
+    /// The secret that makes cookies.
     pub(super) first: SipHasher24,
-    /// Those under which they are only known again.
+    /// The secrets whose cookies are also valid.
     pub(super) others: Box<[SipHasher24]>,
 }
 
-/// Why there are no secrets.
+/// Why there are no cookie secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The system gives no random bytes.
+    /// The system has no random bytes.
     #[error("cannot draw a secret for DNS cookies: {0}")]
     Random(getrandom::Error),
     /// The file could not be read.
@@ -50,10 +49,10 @@ pub enum SecretsError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// What is in the file is wrong.
+    /// The contents of the file are wrong.
     #[error("{}:{line}: {problem}", .file.display())]
     Invalid {
         /// The file.
@@ -71,19 +70,19 @@ pub enum SecretsProblem {
     /// A line that is neither empty nor a comment nor a secret.
     #[error("not a secret for DNS cookies: 32 hexadecimal digits")]
     NotASecret,
-    /// More than anybody needs.
+    /// More than [`MAX_SECRETS`].
     #[error("more than {MAX_SECRETS} secrets for DNS cookies")]
     TooMany,
     /// No secret at all.
     #[error("no secret for DNS cookies in the file")]
     None,
-    /// It may be another file.
+    /// Too large; it may be a wrong file.
     #[error("larger than {MAX_FILE_LEN} bytes")]
     TooLarge,
 }
 
 impl CookieSecrets {
-    /// One secret, drawn now.
+    /// One random secret.
     ///
     /// # Errors
     /// [`SecretsError::Random`].
@@ -96,7 +95,7 @@ impl CookieSecrets {
     /// The secrets in a file, one a line, as 32 hexadecimal digits; a `#` begins a comment.
     ///
     /// # Errors
-    /// [`SecretsError`] says what is wrong, and in which line.
+    /// [`SecretsError`], with the line that is wrong.
     pub fn load(file: &Path) -> Result<Self, SecretsError> {
         let failed = |source| SecretsError::Io {
             file: file.into(),
@@ -143,7 +142,7 @@ impl CookieSecrets {
         }
     }
 
-    /// How many there are.
+    /// The number of secrets.
     pub fn count(&self) -> usize {
         1 + self.others.len()
     }

@@ -1,8 +1,8 @@
-//! What the log is told of networks that are limited: when it begins, and when it is over.
+//! Logs when the limiting of a network begins and ends.
 //!
-//! A flood that comes from everywhere begins in many networks at once, so there is a bound on the lines a
-//! second about beginnings, and one on the networks whose end is waited for, and told in a line as well. What
-//! goes beyond is told as a number. Nothing here keeps a worker waiting: at the worst a line is missing.
+//! A flood from forged addresses limits many networks at once. So the number of lines per second about beginnings is
+//! bounded, and so is the number of networks that are remembered for a line about the end; the log has the number of
+//! the others. No worker waits for the journal: at worst a line is missing.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
@@ -11,9 +11,9 @@ use super::Prefix;
 use crate::base::metrics::LimitKind;
 use crate::base::name::wire::WireName;
 
-/// How many limited networks are remembered, to tell when it is over.
+/// How many limited networks are remembered, to log the end.
 const MAX_LIMITED: usize = 256;
-/// How many lines there are between two ticks.
+/// The most lines between two ticks.
 const MAX_LINES: u32 = 10;
 
 /// See the [module](self).
@@ -27,7 +27,7 @@ pub(super) struct Journal {
 struct State {
     limited: Vec<Limited>,
     lines: u32,
-    /// How many beginnings had no line.
+    /// How many beginnings were not logged.
     untold: u64,
 }
 
@@ -52,8 +52,8 @@ impl Journal {
         }
     }
 
-    /// Tells that a network begins to be limited, by a reply to a query for this name; unless that was told
-    /// of this account, and is not over yet.
+    /// Logs that the limiting of a network begins, with a reply to a query for this name, unless the account is
+    /// remembered already.
     pub(super) fn start(
         &self,
         account: u64,
@@ -87,14 +87,14 @@ impl Journal {
         tracing::info!(%network, ?kind, name, dry_run, "replies are limited");
     }
 
-    /// Tells of what is over, by asking of each account whether it still owes something.
+    /// Logs the ends, by checking whether each remembered account still owes something.
     pub(super) fn tick(&self, now: Instant, owes: impl Fn(u64) -> bool) {
         let mut over = Vec::new();
         let untold = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = state.limited.extract_if(.., |one| !owes(one.account));
             over.extend(gone);
-            // Of those about the end none is left out: each had one about its beginning.
+            // Each end is logged, since each of these networks had a line about the beginning.
             state.lines = MAX_LINES;
             std::mem::take(&mut state.untold)
         };
@@ -139,7 +139,7 @@ mod tests {
         state.limited.iter().map(|one| one.account).collect()
     }
 
-    /// Accounts with these numbers begin to be limited.
+    /// Begins to limit the accounts with these numbers.
     fn start(journal: &Journal, accounts: std::ops::Range<u64>) {
         for account in accounts {
             let network = network(account);
@@ -151,7 +151,7 @@ mod tests {
     fn an_account_is_remembered_until_it_is_paid_up() {
         let journal = Journal::new(false);
         start(&journal, 1..4);
-        // Again, without an end in between.
+        // The same account again, before its end.
         start(&journal, 1..4);
         assert_eq!(limited(&journal), [1, 2, 3]);
         journal.tick(Instant::now(), |account| account != 2);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_the_log() {
+    fn a_worker_never_waits_for_the_journal() {
         let journal = Journal::new(false);
         let held = journal.state.lock().unwrap();
         start(&journal, 0..3);

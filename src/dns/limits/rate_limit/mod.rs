@@ -1,9 +1,9 @@
-//! Response rate limiting: how many replies of a kind a network gets by UDP.
+//! Response rate limiting: bounds the replies of each kind that a network gets by UDP.
 //!
-//! Whoever forges the address of a victim has us send replies there, larger ones than its own packets. A
-//! victim gets many such replies that are alike, and a resolver does not ask for the same thing again and
-//! again; so replies are counted by the client's network and by what makes them alike, and what goes
-//! beyond a rate is not sent (Vixie and Schryver, 2012; as BIND, NSD and Knot do).
+//! An attacker that forges a victim's address makes the server send replies to the victim, larger than the
+//! attacker's own packets. The victim gets many similar replies, while a resolver does not ask the same question
+//! again and again. So replies are counted by the client's network and by what makes them similar, and replies above
+//! a rate are not sent (Vixie and Schryver, 2012; as in BIND, NSD and Knot).
 //!
 //! ```text
 //!   reply made ── valid cookie? exempt? ──────────────────────────────┬─ sent
@@ -14,7 +14,7 @@
 //!                                    └─ dropped
 //! ```
 //!
-//! What is counted together for a network, which is a prefix of 24 bits with IPv4, of 56 with IPv6:
+//! Replies that are counted together for a network (by default a /24 of IPv4, or a /56 of IPv6):
 //!
 //! | kind | counted by | because |
 //! |---|---|---|
@@ -23,21 +23,19 @@
 //! | NXDOMAIN | zone | random names are all alike |
 //! | any other rcode | nothing else | it takes no zone to be refused |
 //!
-//! The query type does not count, for any type of a name gets an answer. NSD counts NODATA by zone; here
-//! that would punish resolvers that ask for the HTTPS records of links. There are no kinds of their own for
-//! ANY, which gets a single RRset (RFC 8482), nor for large replies: none by UDP is longer than
-//! `udp_payload`, which is 1,232 bytes unless the operator has chosen otherwise.
-//! So an attacker who knows many names gets the rate many times over, and against that there is one more
-//! account for all that a network gets.
+//! The query type does not matter: an attacker could use all types of a name. NSD counts NODATA by zone; here that
+//! would limit resolvers that ask for the HTTPS records of links. ANY is no kind of its own, since it gets a single
+//! RRset (RFC 8482), and neither are large replies: no reply by UDP is longer than `udp_payload`, by default 1,232
+//! bytes. An attacker who knows many names could get the rate many times over; so one more account counts all
+//! replies to a network.
 //!
-//! A slip is no answer, but keeps a resolver from being shut out by those who forge its address. One that
-//! is truncated makes it come by TCP. One that bears a client cookie gets BADCOOKIE and a server cookie
-//! (RFC 7873 §5.2.3), comes again with that by UDP, and then does not count at all. Errors slip as they
-//! are: they are as short, and TCP would get nothing else. No slip is longer than its query by more than a
-//! server cookie.
+//! A slip is a short reply instead of the real one. It lets a resolver through whose address is being forged: a
+//! truncated reply makes the resolver ask by TCP. A query with a client cookie gets BADCOOKIE and a server cookie
+//! (RFC 7873 §5.2.3); the resolver asks again with it by UDP, and is not limited. An error slips as it is, because
+//! it is as short, and TCP would bring the same. No slip is longer than its query by more than a server cookie.
 //!
-//! The limit is on replies, not on queries, so a flood still costs what it costs to answer it; that is
-//! little. See `table` for the accounts, and for what the figures are worth when many threads charge them.
+//! The limit is on replies, not on queries, so the server still makes the reply to each query of a flood, which
+//! costs little. See `table` for the accounts, and for their accuracy when many threads charge them.
 
 mod journal;
 mod signing_budget;
@@ -63,34 +61,33 @@ use crate::zone::Zone;
 /// The largest `slip`.
 pub const MAX_SLIP: u32 = 10;
 const _: () = assert!(MAX_SLIP <= table::MAX_SLIP);
-/// In so many parts the table is looked through, one part each time; all of it takes that many seconds.
+/// The number of parts in which the table is swept, one part each second.
 const PARTS: usize = 16;
 const MICROS: u64 = 1_000_000;
 
-/// What is limited, and how.
+/// The settings of the rate limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitConfig {
-    /// How many replies a second.
+    /// The rates, in replies a second.
     pub rates: Rates,
-    /// How many seconds' worth of them may come at once; 1 or more.
+    /// The burst, in seconds of the rate; 1 or more.
     pub burst: u32,
-    /// Of the refused replies the first slips, and then every one in so many, at most [`MAX_SLIP`]; none
-    /// if this is 0.
+    /// The first refused reply slips, and then one in so many, at most [`MAX_SLIP`]; none if this is 0.
     pub slip: u32,
-    /// How many bits of an IPv4 address make a network; 1 to 32.
+    /// The prefix length of an IPv4 network; 1 to 32.
     pub ipv4_prefix: u8,
-    /// How many bits of an IPv6 address make a network; 1 to 128.
+    /// The prefix length of an IPv6 network; 1 to 128.
     pub ipv6_prefix: u8,
     /// Clients that are not limited.
     pub exempt: Vec<Prefix>,
-    /// How much memory the accounts take, in bytes; eight for each.
+    /// The memory of the accounts, in bytes; eight for each.
     pub table_bytes: usize,
-    /// Whether all is counted and told as usual, but every reply sent.
+    /// Whether to count and log as usual, but send every reply.
     pub dry_run: bool,
 }
 
-/// How many replies a second a network gets, 0 for any number. A reply costs whole microseconds, so it is a
-/// little less than that: 0.1 % less at 999, and 9 % at 99,999.
+/// The replies a second that a network gets; 0 for no limit. The price of a reply is in whole microseconds, so the
+/// actual rate is a little lower: by 0.1 % at 999, and by 9 % at 99,999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// Answers with records, of each name.
@@ -107,14 +104,14 @@ pub struct Rates {
     pub all: u32,
 }
 
-/// What a reply is like.
+/// The class of a reply: its kind, and which replies are counted with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Class {
     pub(crate) kind: LimitKind,
     pub(crate) scope: Scope,
 }
 
-/// Which replies of a kind are alike.
+/// Which replies of a kind are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Those to queries for the same name.
@@ -126,10 +123,10 @@ pub(crate) enum Scope {
 }
 
 impl Class {
-    /// That of a reply with this rcode, with or without answers, with or without AA.
+    /// The class of a reply with this rcode, with or without answers, with or without AA.
     pub(crate) fn of(rcode: u16, has_answers: bool, is_authoritative: bool) -> Self {
         let kind = match rcode {
-            // RFC 6672 §2.2: YXDOMAIN comes with the DNAME that it is of.
+            // RFC 6672 §2.2: YXDOMAIN comes with its DNAME, so it counts as an answer.
             0 | 6 if has_answers => LimitKind::Answer,
             0 if is_authoritative => LimitKind::NoData,
             0 => LimitKind::Referral,
@@ -143,10 +140,10 @@ impl Class {
         Self { kind, scope }
     }
 
-    /// That of a reply about a name that is made up, as there are any number of in this zone.
+    /// The class of a reply about a made-up name of this zone.
     pub(crate) fn in_zone(self, zone: &Zone) -> Self {
         match self.scope {
-            // Where it is says which zone it is, until the zones are loaded again.
+            // The address of the zone identifies it until the next reload.
             Scope::Name => self.with(Scope::Zone(std::ptr::from_ref(zone).addr())),
             _ => self,
         }
@@ -158,34 +155,34 @@ impl Class {
     }
 }
 
-/// An answer to a query for a name that exists, which most replies are.
+/// An answer about an existing name, as most replies are.
 const ANSWER: Class = Class {
     kind: LimitKind::Answer,
     scope: Scope::Name,
 };
 
-/// All that a network gets.
+/// All replies to a network.
 const ALL: Class = Class {
     kind: LimitKind::All,
     scope: Scope::Kind,
 };
 
-/// Who gets a reply, and to what.
+/// The addressee of a reply, and its query name.
 #[derive(Clone, Copy)]
 pub(crate) struct Addressee<'n> {
     pub(crate) client: IpAddr,
-    /// The query name, where there is one.
+    /// The query name, if it has been read.
     pub(crate) name: Option<&'n WireName>,
-    /// What [`RateLimiter::accounts_of_answers`] gives, where that was asked for.
+    /// The result of [`RateLimiter::accounts_of_answers`], if it has been called.
     pub(crate) accounts: Option<[u64; 2]>,
 }
 
-/// That a reply is not to be sent.
+/// The refusal of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Of what there were too many.
+    /// The kind of which there were too many replies.
     pub(crate) kind: LimitKind,
-    /// Whether it is to slip, and not just to be dropped.
+    /// Whether a slip is sent; otherwise nothing is.
     pub(crate) slips: bool,
 }
 
@@ -199,18 +196,17 @@ pub(crate) struct RateLimiter {
     ipv6_prefix: u8,
     exempt: Addresses,
     is_dry_run: bool,
-    /// Of accounts: SipHash under a secret that the system gives, so nobody can choose whose replies are
-    /// counted together.
+    /// For accounts: SipHash with a random key, so an attacker cannot choose whose replies are counted together.
     hasher: RandomState,
-    /// Of names. Who finds two of the same hash has one account for both of them, so this may be a quicker
-    /// one.
+    /// For names. An attacker who finds two names with the same hash has one account for both, which is harmless, so
+    /// this hasher may be a faster one.
     names: foldhash::quality::RandomState,
     began: Instant,
     journal: Journal,
     accounts: Gauge,
 }
 
-/// How far a table was looked through.
+/// How far the table has been swept.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
     next: usize,
@@ -218,7 +214,7 @@ pub(crate) struct Sweep {
 }
 
 impl RateLimiter {
-    /// A limiter whose accounts are all paid up.
+    /// A limiter in which no account owes anything.
     pub(crate) fn new(config: &RateLimitConfig, metrics: &Metrics) -> Self {
         let burst = u64::from(config.burst.max(1));
         let terms = |kind: LimitKind| {
@@ -241,13 +237,13 @@ impl RateLimiter {
         }
     }
 
-    /// Whether what is refused is only counted, and sent all the same.
+    /// Whether refused replies are only counted, and sent all the same.
     pub(crate) fn is_dry_run(&self) -> bool {
         self.is_dry_run
     }
 
-    /// The accounts that are charged if the reply to a query for this name is an answer, so that they can be
-    /// fetched before: that of the name, and that of all. None if the client is exempt.
+    /// The accounts to charge if the reply to a query for this name is an answer, so that they can be fetched early:
+    /// the account of the name, and that of all replies. None if the client is exempt.
     pub(crate) fn accounts_of_answers(&self, client: IpAddr, name: &WireName) -> Option<[u64; 2]> {
         if self.exempt.contains(client) {
             return None;
@@ -256,18 +252,18 @@ impl RateLimiter {
         Some([ANSWER, ALL].map(|class| self.account(class, network, Some(name))))
     }
 
-    /// Has the processor fetch what charges to these accounts will need, side by side.
+    /// Brings these accounts into the processor's cache, all at once.
     pub(crate) fn fetch(&self, accounts: impl Iterator<Item = u64>) {
         let loaded = accounts.map(|account| self.table.fetch(account));
         std::hint::black_box(loaded.fold(0, BitXor::bitxor));
     }
 
-    /// Counts a reply; refused are those that are too many.
+    /// Counts a reply. Returns the refusal, if the reply is above a rate.
     pub(crate) fn charge(&self, class: Class, to: &Addressee<'_>, now: Instant) -> Option<Refusal> {
         if to.accounts.is_none() && self.exempt.contains(to.client) {
             return None;
         }
-        // What is refused is not sent, so it does not count as one that the network has got.
+        // A refused reply is not sent, so it does not count for the network.
         self.charge_as(class, to, now)
             .or_else(|| self.charge_as(ALL, to, now))
     }
@@ -292,8 +288,7 @@ impl RateLimiter {
         }
     }
 
-    /// Tells the log of networks that are limited no longer, and looks through the next part of the table.
-    /// To be called each second.
+    /// Logs the networks that are no longer limited, and sweeps the next part of the table. Call it each second.
     pub(crate) fn tick(&self, sweep: &mut Sweep, now: Instant) {
         let micros = self.micros(now);
         self.journal
@@ -310,7 +305,7 @@ impl RateLimiter {
         Prefix::of(client, self.ipv4_prefix, self.ipv6_prefix)
     }
 
-    /// The hash of what is counted together.
+    /// The hash that identifies an account.
     fn account(&self, class: Class, network: Prefix, name: Option<&WireName>) -> u64 {
         let (scope, subject) = match (class.scope, name) {
             (Scope::Name, Some(name)) => (1, self.names.hash_one(name.as_bytes())),
@@ -328,13 +323,13 @@ impl RateLimiter {
 
     fn micros(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.began);
-        // Half a million years.
+        // Enough for half a million years.
         since.as_micros() as u64
     }
 }
 
 impl Terms {
-    /// So many replies a second, and as many seconds' worth at once.
+    /// The terms for so many replies a second, with a burst of so many seconds.
     fn of(rate: u64, burst: u64, slip: u32) -> Self {
         let price = MICROS.div_ceil(rate);
         Self {

@@ -1,12 +1,11 @@
-//! How many signatures may be made: by signing as it answers, a server does much work for a small query, and
-//! nobody is to have it do nothing else.
+//! The limits on signatures. A server that signs as it answers does much work for a small query, so clients must not
+//! be able to keep it busy with signatures.
 //!
-//! Of names that exist there is an end: once they are signed, their signatures are kept, as far as there is room
-//! for hot answers. Of those that are made up there is none. So each kind has a bound of its own, and a flood of
-//! random names takes nothing from the links; and each has a second one for every network of clients, so that
-//! one of them takes nothing from the others. What is beyond a bound is cut short, and the client comes by TCP,
-//! where it has shown that it is where it says it is. There the same bounds hold once more, for those who do, and
-//! for those who do by a cookie.
+//! The number of existing names is finite: their signatures are kept, as far as hot answers have room. The number of
+//! made-up names is not. So each kind has a limit of its own, and a flood of random names takes nothing from links.
+//! Each kind also has a limit for each network of clients, so that one network takes nothing from the others. Beyond
+//! a limit the reply is truncated, and the client asks again by TCP, which proves its address. Clients with a proved
+//! address, by TCP or by a cookie, have the same limits once more for themselves.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -18,22 +17,22 @@ use prometheus_client::metrics::counter::Counter;
 use super::table::{Charged, Table, Terms};
 use super::{MICROS, PARTS, Prefix};
 
-/// How many bits of an address make a network of clients.
+/// The prefix lengths of a network of clients.
 const IPV4_BITS: u8 = 24;
 const IPV6_BITS: u8 = 56;
-/// For half a million networks.
+/// Enough for half a million networks.
 const TABLE_BYTES: usize = 4 << 20;
 
-/// How many signatures may be made a second; 0 for any number.
+/// The most signatures a second; 0 for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureLimits {
-    /// Of names that exist, for all clients.
+    /// For existing names, of all clients.
     pub per_second: u32,
-    /// Of names that exist, for each network (/24, or /56 of IPv6).
+    /// For existing names, of each network (IPv4 /24 or IPv6 /56).
     pub per_client: u32,
-    /// Of names that are made up, for all clients.
+    /// For made-up names, of all clients.
     pub made_up_per_second: u32,
-    /// Of names that are made up, for each network (/24, or /56 of IPv6).
+    /// For made-up names, of each network (IPv4 /24 or IPv6 /56).
     pub made_up_per_client: u32,
 }
 
@@ -58,31 +57,31 @@ pub(crate) struct SignatureLimiter {
     began: Instant,
 }
 
-/// The bounds on signatures of one kind.
+/// The limits on signatures of one kind.
 #[derive(Debug)]
 struct Bounds {
     all: Option<Terms>,
     client: Option<Terms>,
 }
 
-/// What a signature is for.
+/// The purpose of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Purpose {
     /// Whether the name is made up.
     pub(crate) is_made_up: bool,
-    /// Who asks.
+    /// The client.
     pub(crate) client: IpAddr,
-    /// Whether it has shown where it is, by TCP or by a cookie.
+    /// Whether the client has proved its address, by TCP or by a cookie.
     pub(crate) is_known: bool,
 }
 
 impl SignatureLimiter {
-    /// A limiter; one that is not `needed`, for no zone is signed, takes next to no memory.
+    /// A limiter. If it is not `needed`, because no zone is signed, it takes next to no memory.
     pub(crate) fn new(limits: &SignatureLimits, needed: bool) -> Self {
         let terms = |rate: u32| (rate > 0).then(|| Terms::of(rate.into(), 1, 0));
         let bytes = if needed { TABLE_BYTES } else { 0 };
         Self {
-            // Who is pushed out is nobody's concern.
+            // Evictions are not counted here.
             table: Table::new(bytes, MICROS, Counter::default()),
             own: Bounds {
                 all: terms(limits.per_second),
@@ -97,17 +96,17 @@ impl SignatureLimiter {
         }
     }
 
-    /// Whether one more signature may be made, which is then counted.
+    /// Counts one more signature. Returns whether it may be made.
     pub(crate) fn take(&self, purpose: Purpose, now: Instant) -> bool {
         let now = self.micros(now);
-        // The network first: what it is refused is not to be taken from the others.
+        // The network's account first: a refusal there is not to charge the account of all.
         self.accounts(purpose)
             .into_iter()
             .flatten()
             .all(|(terms, account)| self.table.charge(account, terms, now) == Charged::Paid)
     }
 
-    /// Whether there is room for one more, as far as can be seen without counting it.
+    /// Whether one more signature would be allowed, without counting it.
     pub(crate) fn has_room(&self, purpose: Purpose, now: Instant) -> bool {
         let now = self.micros(now);
         self.accounts(purpose)
@@ -116,7 +115,7 @@ impl SignatureLimiter {
             .all(|(terms, account)| self.table.debt(account, now) + terms.price <= terms.most)
     }
 
-    /// What is charged for a signature, and on what terms: the accounts of the network and of all.
+    /// The accounts to charge for a signature, with their terms: that of the network, and that of all.
     fn accounts(&self, purpose: Purpose) -> [Option<(&Terms, u64)>; 2] {
         let bounds = match purpose.is_made_up {
             true => &self.made_up,
@@ -132,7 +131,7 @@ impl SignatureLimiter {
         ]
     }
 
-    /// Looks through a part of the table. To be called each second, with one part after the other.
+    /// Sweeps a part of the table. Call it each second, with one part after the other.
     pub(crate) fn sweep(&self, part: usize, now: Instant) {
         self.table.sweep(part % PARTS, PARTS, self.micros(now));
     }
@@ -192,7 +191,11 @@ mod tests {
         for network in 3..100 {
             taken(purpose(true, network, false), now);
         }
-        assert_eq!(taken(purpose(true, 100, false), now), 0, "that of all");
+        assert_eq!(
+            taken(purpose(true, 100, false), now),
+            0,
+            "the limit of all clients"
+        );
         assert_eq!(taken(purpose(false, 1, false), now), 10, "names that exist");
         assert_eq!(taken(purpose(true, 1, true), now), 5, "by TCP");
         let later = now + Duration::from_secs(1);

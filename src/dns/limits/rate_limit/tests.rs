@@ -13,7 +13,7 @@ const ERROR: Class = Class {
     scope: Scope::Kind,
 };
 
-/// Two replies of each kind at once, but for those of all.
+/// A burst of two replies of each kind, except for the account of all replies.
 fn config() -> RateLimitConfig {
     RateLimitConfig {
         rates: Rates {
@@ -56,7 +56,7 @@ impl Case {
         assert!(name.is_some());
         let client = client.parse().unwrap();
         let name = name.as_ref();
-        // Known before for some, and for others not.
+        // The accounts are computed early for some queries, and late for others.
         let accounts = name
             .filter(|name| name.as_bytes().len() % 2 == 0)
             .and_then(|name| self.limiter.accounts_of_answers(client, name));
@@ -85,7 +85,7 @@ fn networks_are_independent_and_their_clients_are_not() {
     assert_eq!(case.sent("2001:db8::1", ANSWER, "a.test"), 2);
     assert_eq!(case.sent("2001:db8:0:ff::1", ANSWER, "a.test"), 0);
     assert_eq!(case.sent("2001:db8:0:100::1", ANSWER, "a.test"), 2);
-    // Of the same bits as an address of IPv4, but for those before them.
+    // An IPv6 address that ends with the bits of the IPv4 address.
     assert_eq!(case.sent("::192.0.2.1", ANSWER, "a.test"), 2);
 }
 
@@ -134,7 +134,7 @@ fn answers_count_by_name_denials_by_zone_and_errors_alone() {
 }
 
 #[test]
-fn all_that_a_network_gets_has_a_rate_of_its_own() {
+fn all_replies_to_a_network_have_a_rate_of_their_own() {
     let mut config = config();
     config.rates.all = 5;
     let mut case = Case::new(&config);
@@ -147,7 +147,7 @@ fn all_that_a_network_gets_has_a_rate_of_its_own() {
     assert_eq!(case.sent("192.0.3.2", ANSWER, "e.test"), 2);
     case.now += Duration::from_secs(1);
     assert_eq!(sent(&case).iter().sum::<usize>(), 5);
-    // What was refused as one of its kind has not counted as one of all.
+    // A reply that its kind's account refuses is not charged to the account of all.
     case.now += Duration::from_secs(1);
     for _ in 0..100 {
         case.charge(client, ANSWER, "z.test");
@@ -162,7 +162,7 @@ fn a_rate_of_zero_is_no_limit() {
     let case = Case::new(&config);
     assert_eq!(case.sent("192.0.2.1", ANSWER, "a.test"), 10);
     assert_eq!(case.sent("192.0.2.1", ERROR, "a.test"), 2);
-    // But all of them may have one.
+    // All replies together may still have one.
     config.rates.all = 3;
     let case = Case::new(&config);
     assert_eq!(case.sent("192.0.2.1", ANSWER, "a.test"), 3);
@@ -179,7 +179,7 @@ fn clients_that_are_exempt() {
     for client in ["192.0.2.200", "::ffff:192.0.2.200", "2001:db8:1::1"] {
         assert_eq!(case.sent(client, ANSWER, "a.test"), 10, "{client}");
     }
-    // What they get does not count for their neighbours.
+    // Their replies do not count for other clients of the network.
     assert_eq!(case.sent("192.0.2.1", ANSWER, "a.test"), 2);
     assert_eq!(case.sent("2001:db9::1", ANSWER, "a.test"), 2);
 }
@@ -205,7 +205,7 @@ fn secrets_differ() {
 }
 
 #[test]
-fn accounts_are_told_of_until_they_are_paid_up() {
+fn limited_accounts_are_remembered_until_they_are_paid_up() {
     let mut case = Case::new(&config());
     let mut sweep = Sweep::default();
     let mut accounts = |case: &Case| {

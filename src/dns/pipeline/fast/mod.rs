@@ -1,12 +1,12 @@
-//! The fast path: from an ordinary query, which nearly every packet is, to its reply.
+//! The fast path: from an ordinary query to its reply. Nearly every packet is an ordinary query.
 //!
 //! ```text
 //!   read ── hot answer? ──────────── complete ── out
 //!             └─ respond ── keep ──────┘
 //! ```
 //!
-//! Our own reader takes the query apart, and a hot answer needs nothing more. Where there is none,
-//! [`super::respond`] makes the reply, as it does for queries read by hickory's decoder.
+//! [`Query::read`] reads the query, and a hot answer needs nothing more. Without a hot answer, [`super::respond`]
+//! makes the reply, as it does on the general path.
 
 use std::net::IpAddr;
 
@@ -18,18 +18,18 @@ use super::via::Via;
 use crate::dns::wire::query::Query;
 use crate::dns::wire::reply::Sent;
 
-/// An ordinary query, and the hash by which its answer is looked for.
+/// An ordinary query, and the hash of the key of its hot answer.
 pub(crate) struct Prepared<'p> {
     pub(crate) query: Query<'p>,
-    /// Which of the answers to it is wanted.
+    /// Which form of the answer the client wants.
     form: Form,
     hash: u64,
-    /// What the rate limit will charge, if there is one for this client and the reply is an answer.
+    /// The accounts that the rate limit charges if the reply is an answer; none if the client has no limit.
     pub(crate) accounts: Option<[u64; 2]>,
 }
 
 impl Handler {
-    /// Reads a packet of this client; none if it is no ordinary query.
+    /// Reads a packet from this client; none if it is no ordinary query.
     pub(crate) fn prepare<'p>(
         &self,
         packet: &'p [u8],
@@ -48,7 +48,7 @@ impl Handler {
         })
     }
 
-    /// Makes the replies to these queries quicker, which are to come next.
+    /// Brings the memory that the replies to these queries need into the processor's cache.
     pub(crate) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
         self.0
             .hot
@@ -58,7 +58,7 @@ impl Handler {
         }
     }
 
-    /// Makes the reply to an ordinary query, or finds that it has to wait.
+    /// Makes the reply to an ordinary query, or returns what the reply waits for.
     pub(crate) fn reply_now(
         &self,
         prepared: &Prepared<'_>,
@@ -82,7 +82,7 @@ impl Handler {
         }
     }
 
-    /// Makes the reply to an ordinary query whose link has been looked up; none if no zone has its name any more.
+    /// Makes the reply to an ordinary query whose link has been looked up; none if no zone has the name any more.
     pub(crate) fn reply_with(
         &self,
         query: &Query<'_>,

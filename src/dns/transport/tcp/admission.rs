@@ -1,5 +1,5 @@
-//! The seats of connections by TCP and TLS, with what belongs to DNS alone: its limits, and its counters. See
-//! [`crate::base::admission`] for who stays and who leaves.
+//! The seats of TCP and TLS connections, with the limits and counters of DNS. [`crate::base::admission`] decides
+//! which connections stay.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) use crate::base::admission::Order;
 use crate::base::admission::{self, Reason, Refusal, SeatLimits};
 use crate::base::metrics::{Metrics, TcpClose, TcpCloseReason};
 
-/// What connections are for, in the log.
+/// The service of the connections, in the log.
 pub(super) const SERVICE: &str = "DNS over TCP";
 
 /// All seats. Clones share them.
@@ -24,7 +24,7 @@ pub(super) struct Seats {
     metrics: Arc<Metrics>,
 }
 
-/// A connection's right to be there, which ends when it is dropped.
+/// The seat of one connection. Dropping it frees the seat.
 pub(super) struct Seat {
     seat: admission::Seat,
     seats: Seats,
@@ -45,7 +45,7 @@ impl Seats {
         }
     }
 
-    /// Those that other protocols have as well.
+    /// The counters that other protocols have as well.
     pub(super) fn shared(&self) -> &admission::Seats {
         &self.seats
     }
@@ -54,10 +54,10 @@ impl Seats {
         &self.limits
     }
 
-    /// A seat for a connection of this client; if need be, another connection's is taken away.
+    /// A seat for a connection of this client; if need be, another connection loses its seat.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no seat.
     pub(super) fn admit(&self, client: IpAddr) -> Result<Seat, TcpCloseReason> {
         let seat = self.seats.admit(client)?;
         self.metrics.dns_tcp_accepted.inc();
@@ -67,13 +67,12 @@ impl Seats {
         })
     }
 
-    /// Lets none in any more, and tells all connections what to do.
+    /// Admits no more connections, and gives all of them this order.
     pub(super) fn close(&self, order: Order) {
         self.seats.close(order);
     }
 
-    /// For how long a connection may be idle that is at rest from now on: the less, the fewer seats are
-    /// left.
+    /// How long a connection that is at rest from now on may stay idle: less while few seats are left.
     pub(super) fn granted_idle(&self) -> Duration {
         self.seats.granted(self.limits.idle)
     }
@@ -90,17 +89,17 @@ impl Seat {
         &self.seats
     }
 
-    /// What the connection is told to do; later orders wake this one.
+    /// The connection's order; a new order wakes its task.
     pub(super) fn order(&self, waker: &Waker) -> Order {
         self.seat.order(waker)
     }
 
-    /// Notes that the connection is at rest since then, or that it is not.
+    /// Notes since when the connection is at rest, or that it is not.
     pub(super) fn note_rest(&self, since: Option<Instant>) {
         self.seat.note_rest(since);
     }
 
-    /// Makes room for another one; this one is about to leave. Returns whether it may take its time.
+    /// Frees the seat early, because the connection is about to end. Returns whether the end may take its time.
     pub(super) fn give_up(&self) -> bool {
         self.seat.give_up()
     }

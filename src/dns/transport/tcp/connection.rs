@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its end. It knows no socket: any stream of bytes will do.
+//! One connection, from its first byte to its end. It works on any stream of bytes, not only on sockets.
 //!
 //! ```text
 //!            ┌────────────────── input: an incomplete message ◄─────────────┐
@@ -9,10 +9,10 @@
 //!            └── not while too much is in work or unsent ── output: what the client does not take yet
 //! ```
 //!
-//! All of it is one future that is polled when something may have moved. It obeys what it is told, takes the
-//! replies of queries that have waited, reads and answers what has come, writes what is ready, and looks at
-//! the time. Nothing in it waits by itself, so no part holds another one up: queries are read while earlier
-//! ones wait for their links, and are answered as they come to be ready, out of order (RFC 7766 §7).
+//! A connection is one future, polled whenever something may have changed. A poll obeys orders, takes the links that
+//! have been looked up, reads and answers messages, writes replies, and checks the deadlines. No step waits for
+//! another: the connection reads queries while earlier ones wait for their links, and answers them out of order, as
+//! their links come (RFC 7766 §7).
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -37,23 +37,23 @@ use crate::dns::pipeline::via::Via;
 use crate::dns::query_log::{Ends, Sampled};
 use crate::dns::wire::query::HEADER_LEN;
 
-/// How many queries of one connection may wait for their links at once. Beyond it nothing is read, until
-/// one is answered.
+/// How many queries of one connection may wait for their links at once. The connection is not read while so many
+/// wait.
 const MAX_IN_WORK: usize = 64;
-/// How many bytes of replies may wait for the client before nothing more is read from it.
+/// How many bytes of replies may wait for the client. The connection is not read while more wait.
 pub(super) const MAX_UNSENT: usize = 16 << 10;
-/// How long a message may take to arrive once its first byte is there.
+/// How long a message may take to arrive after its first byte.
 const MESSAGE_TIME: Duration = Duration::from_secs(5);
-/// How long a client may take to read the replies that it has been sent.
+/// How long a client may take to read the replies that are ready.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
-/// How long a query may wait for room among all that are in work. Those end within 1.5 seconds.
+/// How long a query may wait for a permit. The queries that hold permits end within 1.5 seconds.
 const ROOM_TIME: Duration = Duration::from_secs(2);
-/// How long, and for how many bytes, a client is listened to that still sends after the last reply.
+/// How long, and for how many bytes, the server reads from a client that still sends after the last reply.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 << 10;
-/// How often in a row a connection is looked after before others have their turn.
+/// How many steps a connection makes before other connections have their turn.
 const ROUNDS: usize = 8;
-/// The length in front of a message (RFC 1035 §4.2.2).
+/// The length of the length field before a message (RFC 1035 §4.2.2).
 const LENGTH_LEN: usize = 2;
 /// QR, in the third byte of a message.
 const QR: u8 = 0x80;
@@ -64,15 +64,15 @@ const KEEPALIVE_UNIT_MS: u128 = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) reason: TcpCloseReason,
-    /// Whether to make an end without any ceremony: the client does not listen.
+    /// Whether to reset the connection at once, because the client does not read.
     pub(super) abrupt: bool,
-    /// Whether the client may still be sending. To close a socket of which not all is read resets the
-    /// connection, and the client may lose the last replies.
+    /// Whether the client may still be sending. Closing a socket with unread data resets the connection, and the
+    /// client may lose the last replies.
     lingers: bool,
 }
 
 impl End {
-    /// The end of a connection that has never been asked anything.
+    /// The end of a connection without a query.
     pub(super) fn of(reason: TcpCloseReason, abrupt: bool) -> Self {
         Self {
             reason,
@@ -82,7 +82,7 @@ impl End {
     }
 }
 
-/// Serves a connection until it is over, and closes the stream where that takes a word of farewell.
+/// Serves a connection until it ends, and closes the stream.
 pub(super) async fn serve<S>(stream: &mut S, ends: Ends, seat: &Seat, handler: Handler) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -92,13 +92,13 @@ where
     drop(connection);
     if !end.abrupt {
         let may_linger = end.lingers && seat.give_up();
-        // Whoever does not take its leave is left.
+        // A client that does not read the close in time is reset.
         let _ = timeout(LINGER_TIME, farewell(stream, may_linger)).await;
     }
     end
 }
 
-/// Says that there will be no more replies, and hears the client out if there is something to hear.
+/// Shuts the writing side down, and reads what the client still sends, within bounds.
 async fn farewell<S>(stream: &mut S, lingers: bool) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -121,34 +121,34 @@ struct Connection<'s, S> {
     seat: &'s Seat,
     handler: Handler,
     begun: Instant,
-    /// Of what was read: the first message that is not complete, or that has to wait, and what follows.
+    /// The bytes that have been read but not taken: from the first message that is incomplete, or that has to wait.
     input: Vec<u8>,
-    /// Since when the message is incomplete that `input` begins with, and we would read on.
+    /// Since when the server waits for the rest of the first message in `input`.
     incomplete_since: Option<Instant>,
-    /// Whether the client has said all that it has to say.
+    /// Whether the client has shut its writing side.
     is_read: bool,
     in_work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Queries whose links are there, and whose replies have to wait for the client.
+    /// Queries whose links are known, and whose replies have to wait for the client.
     done: VecDeque<(Resolved, Option<Sampled>)>,
-    /// Whether one of those in work waits for room among all that are in work.
+    /// Whether one of the waiting queries waits for a permit.
     is_crowded: bool,
-    /// Whether a moment has been granted for others to be ready.
+    /// Whether the connection has waited a moment for further links.
     has_gathered: bool,
     output: Output,
     /// When the last query was taken or answered.
     rest_since: Instant,
-    /// For how long it may be idle since then.
+    /// How long it may be idle since then.
     idle: Duration,
-    /// Why no more is read, where it is we who want no more.
+    /// Why the server reads no more, if it has decided so.
     ending: Option<TcpCloseReason>,
-    /// Whether there were replies to come at that time.
+    /// Whether replies were outstanding at that time.
     owed_replies: bool,
     timer: Pin<Box<Sleep>>,
 }
 
-/// A query whose link is there.
+/// A query whose link has been looked up.
 struct Done {
-    /// None if there was no room for it.
+    /// None if the query got no permit.
     query: Option<(Resolved, Option<Sampled>)>,
     was_crowded: bool,
 }
@@ -208,12 +208,12 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 return self.watch(cx);
             }
         }
-        // Others have their turn.
+        // Other connections have their turn.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Does what it is told; gives the end, if that is an end at once.
+    /// Obeys the connection's order. Returns the end, if the connection ends at once.
     fn obey(&mut self, cx: &mut Context<'_>) -> Option<End> {
         match self.seat.order(cx.waker()) {
             Order::None => None,
@@ -229,12 +229,12 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// Makes the replies of queries that have waited, as far as there is room for them. The first of several
-    /// is given a moment: a link that many have waited for, or an answer about many links, makes a crowd of
-    /// them, and they are to go out together. Returns whether that moment is to be waited for.
+    /// Makes the replies to queries whose links have been looked up, while there is room for replies. After the
+    /// first it waits a moment: many queries may wait for the same link, or for the same reply of Redis, and their
+    /// replies are to be sent together. Returns whether to wait that moment.
     fn harvest(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let before = self.done.len();
-        // Also where there is no room: what is no longer in work is not to keep others from it.
+        // Also without room for replies: a query whose link is known has to give its place to others.
         while let Poll::Ready(Some(done)) = self.in_work.poll_next_unpin(cx) {
             self.rest_since = now;
             self.is_crowded &= !done.was_crowded;
@@ -270,7 +270,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         false
     }
 
-    /// Reads and answers what has come, and writes what is ready. Returns whether anything moved.
+    /// Reads and answers messages, and writes replies. Returns whether anything changed.
     fn exchange(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         Desk::lend(|desk| {
             let Desk {
@@ -304,7 +304,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         })
     }
 
-    /// Takes the messages of what was just read, which follows what was read before.
+    /// Takes messages from the bytes that were just read, which follow those in `input`.
     fn take_fresh(&mut self, fresh: &[u8], output: &mut Vec<u8>, tools: &mut Tools, now: Instant) {
         if self.input.is_empty() {
             let taken = self.take(fresh, output, tools, now);
@@ -318,13 +318,13 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// Keeps what cannot be taken yet; nothing of which takes no memory.
+    /// Keeps the bytes that cannot be taken yet. Without such bytes `input` takes no memory.
     fn keep(&mut self, bytes: Vec<u8>) {
         self.input = if bytes.is_empty() { Vec::new() } else { bytes };
     }
 
-    /// Whether one more message may be taken, where there are replies of so many bytes that are not written
-    /// yet, and so many queries that are to be in work.
+    /// Whether one more message may be taken, with so many bytes of unwritten replies, and so many queries about to
+    /// wait.
     fn takes(&self, replies: usize, waiting: usize) -> bool {
         self.ending.is_none()
             && !self.is_crowded
@@ -332,8 +332,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             && self.output.len() + replies < MAX_UNSENT
     }
 
-    /// Takes messages from these bytes for as long as there are any and they may be taken; returns how
-    /// many bytes they had.
+    /// Takes messages from these bytes while there are any and the bounds allow it. Returns how many bytes they had.
     fn take(
         &mut self,
         bytes: &[u8],
@@ -349,8 +348,8 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             taken += LENGTH_LEN + message.len();
             self.incomplete_since = None;
             let sampled = self.handler.query_log().sample(message, self.ends);
-            // What is no query did not come from a client of ours, and what is shorter than a header can
-            // be no message: whatever else follows, it is not to be trusted.
+            // A client sends queries only, and no message is shorter than a header. So the stream is out of step,
+            // and nothing after this can be trusted.
             if message.len() < HEADER_LEN || message[2] & QR != 0 {
                 self.handler.count_drops(DropReason::NotAQuery, 1);
                 self.finish(TcpCloseReason::NotAQuery);
@@ -386,7 +385,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         taken
     }
 
-    /// How a message has come.
+    /// How messages come.
     fn via(&self, now: Instant) -> Via {
         let keepalive = self.keepalive(now);
         match self.ends.transport {
@@ -395,7 +394,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// For how long the connection may be idle behind the next reply, in units of 100 ms.
+    /// How long the connection may be idle after the next reply, in units of 100 ms.
     fn keepalive(&self, now: Instant) -> u16 {
         let left = self
             .end_of_life()
@@ -408,7 +407,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         Some(self.begun + self.seat.seats().limits().lifetime?)
     }
 
-    /// Notes since when the client owes the rest of a message. While it is we who do not read, it does not.
+    /// Notes since when the client owes the rest of a message. It owes nothing while the server does not read.
     fn watch_input(&mut self, replies: usize, now: Instant) {
         if self.input.is_empty() || self.is_read || !self.takes(replies, 0) {
             self.incomplete_since = None;
@@ -417,7 +416,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// Reads no more; what is in work is still answered, and so this is never the end at once.
+    /// Reads no more. Waiting queries are still answered before the connection ends.
     fn finish(&mut self, reason: TcpCloseReason) -> Option<End> {
         if self.ending.is_none() {
             self.ending = Some(reason);
@@ -426,7 +425,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         None
     }
 
-    /// Whether there are replies that the client does not have yet.
+    /// Whether replies are outstanding or unwritten.
     fn owes_replies(&self) -> bool {
         !self.in_work.is_empty() || !self.done.is_empty() || !self.output.is_sent()
     }
@@ -437,7 +436,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             return None;
         }
         if let Some(reason) = self.ending {
-            // In the midst of what the client sends.
+            // While the client sends.
             let is_rude = matches!(reason, TcpCloseReason::NotAQuery | TcpCloseReason::Overload);
             return Some(End {
                 reason,
@@ -449,7 +448,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         is_over.then(|| self.end_at_once(TcpCloseReason::Client))
     }
 
-    /// The end, whatever there may be left to do.
+    /// The end, whatever remains to be done.
     fn end_at_once(&self, reason: TcpCloseReason) -> End {
         End {
             reason,
@@ -458,7 +457,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// Waits until something moves, but not for ever.
+    /// Waits for the next event or deadline.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let Some((deadline, reason)) = self.deadline() else {
@@ -471,7 +470,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 self.finish(reason);
                 continue;
             }
-            // A deadline that has moved on needs no new timer: it is looked at again when the old one ends.
+            // A later deadline needs no new timer: the deadline is checked again when the old timer ends.
             if self.timer.is_elapsed() || deadline < self.timer.deadline() {
                 self.timer.as_mut().reset(deadline);
             }
@@ -479,7 +478,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         }
     }
 
-    /// When time is up, and for what reason.
+    /// The next deadline, and the reason for the end that it causes.
     fn deadline(&self) -> Option<(Instant, TcpCloseReason)> {
         let since = |since: Instant, time, reason| (since + time, reason);
         let writes = self.output.waits_since();
@@ -499,7 +498,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
     }
 }
 
-/// Waits for a query's link, and before that for room among all that are in work, if there is none.
+/// Waits for a permit, if there is none, and then for the query's link.
 async fn wait(
     handler: Handler,
     (query, sampled): (Waiting, Option<Sampled>),
@@ -520,13 +519,13 @@ async fn wait(
     Done { query, was_crowded }
 }
 
-/// The first message in these bytes, if it is there as a whole.
+/// The first message in these bytes, if it is complete.
 fn first_message(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH_LEN>()?;
     rest.get(..u16::from_be_bytes(*length).into())
 }
 
-/// Reads into a buffer; gives how much, which is nothing at the stream's end.
+/// Reads into a buffer. Returns how many bytes, which is zero at the end of the stream.
 fn poll_read(
     cx: &mut Context<'_>,
     stream: &mut (impl AsyncRead + Unpin),
@@ -534,8 +533,8 @@ fn poll_read(
 ) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(buffer);
     match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
-        // TLS without close_notify. Each message has its length in front, so whoever cuts a connection off
-        // can take nothing from one.
+        // TLS without close_notify counts as an end: each message has its length, so an attacker who cuts the
+        // connection cannot shorten one.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
         read => read?,
     }

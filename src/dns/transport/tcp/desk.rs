@@ -1,9 +1,8 @@
-//! What a thread has for all the connections that it serves: buffers, of which a connection needs none
-//! while it waits.
+//! The buffers that a thread uses for all the connections that it serves. A connection needs none while it waits.
 //!
-//! A connection is looked after by one call at a time, which reads, answers and writes without a wait in
-//! between. So the large buffers belong to the threads, of which there are few, and a connection keeps only
-//! what is incomplete: the beginning of a message, or replies that the client does not take yet.
+//! One poll of a connection reads, answers and writes without waiting in between. So the large buffers belong to the
+//! few threads, and a connection only keeps what is incomplete: the beginning of a message, or replies that the
+//! client has not read yet.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -19,7 +18,7 @@ use crate::dns::pipeline::via::MAX_TCP_PAYLOAD;
 use crate::dns::query_log::Sampled;
 use crate::dns::wire::reply::ReplyBuffer;
 
-/// How much is read at once, in bytes: some hundred queries.
+/// How many bytes one call reads at most: some hundred queries.
 pub(super) const READ: usize = 16 << 10;
 
 thread_local! {
@@ -28,19 +27,19 @@ thread_local! {
 
 /// See the [module](self).
 pub(super) struct Desk {
-    /// Where the system puts what has come.
+    /// The bytes that were just read.
     pub(super) input: Box<[u8]>,
-    /// Replies with their lengths, which are about to be written.
+    /// Replies with their length fields, about to be written.
     pub(super) output: Vec<u8>,
     pub(super) tools: Tools,
 }
 
-/// What a reply is made with.
+/// The buffers and counters for making replies.
 pub(super) struct Tools {
     reply: ReplyBuffer,
     encoding: Vec<u8>,
     pub(super) tally: Tally,
-    /// When the first query was read of those that are being answered at once, and how many replies there are.
+    /// When the first of the queries that are answered now was read, and how many replies there are.
     made: Option<(Instant, u64)>,
 }
 
@@ -58,7 +57,7 @@ impl Desk {
         }
     }
 
-    /// Lends this thread's desk. It is not lent twice at a time: what has it must not lend it.
+    /// Calls a function with this thread's desk. The function must not call this again.
     pub(super) fn lend<T>(work: impl FnOnce(&mut Self) -> T) -> T {
         DESK.with_borrow_mut(work)
     }
@@ -72,7 +71,7 @@ impl Tools {
         }
     }
 
-    /// Decides about a message, and makes its reply if there is one at once.
+    /// Decides about a message, and makes its reply if it need not wait.
     pub(super) fn take(&mut self, handler: &Handler, packet: &Packet<'_>, now: &Now) -> Fate {
         let scratch = Scratch {
             reply: &mut self.reply,
@@ -86,12 +85,12 @@ impl Tools {
         fate
     }
 
-    /// Begins with a connection: what was made for another one, and could not be written, is not timed.
+    /// Begins with another connection: replies of the last one that could not be written are not timed.
     pub(super) fn begin(&mut self) {
         self.made = None;
     }
 
-    /// Counts how long the replies took that were made at once, as they have just been written.
+    /// Adds the times of the replies that have just been made and written.
     pub(super) fn count_times(&mut self, handler: &Handler, transport: Transport) {
         if let Some((began, replies)) = self.made.take() {
             let times = handler.metrics().dns_response_times.of(transport);
@@ -99,11 +98,11 @@ impl Tools {
         }
     }
 
-    /// Puts the reply that was made behind those that are about to be written, with its length in front
-    /// (RFC 1035 §4.2.2), and logs it, if its query is to be logged.
+    /// Adds the reply, with its length field (RFC 1035 §4.2.2), to those that are about to be written, and logs it
+    /// if its query was picked.
     pub(super) fn push_reply(&self, output: &mut Vec<u8>, sampled: Option<Sampled>) {
         let reply = self.reply.as_bytes();
-        // A buffer holds no more than a message by TCP may have.
+        // The buffer has the maximum length of a message by TCP.
         let Ok(len) = u16::try_from(reply.len()) else {
             return;
         };

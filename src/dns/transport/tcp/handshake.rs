@@ -1,9 +1,8 @@
-//! The beginning of a connection by TLS (RFC 7858 §3.2), before it is one as any other.
+//! TLS handshakes (RFC 7858 §3.2).
 //!
-//! A client without a handshake has its seat as any client that is waited for: it is at rest, and leaves when
-//! others need the seat. What a handshake costs is not memory but time: it takes as much of it as hundreds of
-//! queries do, whoever asks. So only as many are computed at once as leave half of the threads to queries and
-//! all else; the others wait for their turn, and nobody has a turn while it is the client that is waited for.
+//! A connection without a handshake has a seat and is at rest, so it loses its seat when others need one. A
+//! handshake takes as much processor time as hundreds of queries. So at most half of the threads compute handshakes
+//! at a time, and other handshakes wait for their turn. A handshake that waits for its client does not hold a turn.
 
 use std::future::poll_fn;
 use std::io;
@@ -58,7 +57,7 @@ impl Handshakes {
         let shaken = timeout(HANDSHAKE_TIME, self.shake(stream, seat)).await;
         let (result, outcome) = match shaken {
             Ok(Ok(Ok(stream))) => (result_of(&stream), Ok(stream)),
-            // The client has been told why.
+            // TLS has sent the client an alert.
             Ok(Ok(Err(error))) => {
                 tracing::debug!(%error, "TLS handshake");
                 let end = End::of(TcpCloseReason::Handshake, false);
@@ -78,10 +77,10 @@ impl Handshakes {
         }
     }
 
-    /// Comes to an agreement with a client.
+    /// Performs the handshake with a client.
     ///
     /// # Errors
-    /// Why it is to leave before.
+    /// Why the connection ends before that.
     async fn shake<S>(
         &self,
         stream: S,
@@ -92,12 +91,12 @@ impl Handshakes {
     {
         let acceptor = TlsAcceptor::from(self.tls.config());
         let mut accepting = pin!(acceptor.accept_with(stream, |session| {
-            // What the client does not take is to wait with the connection's own output.
+            // Limits what TLS buffers, so that unread replies wait in the connection's own output.
             session.set_buffer_limit(Some(MAX_UNSENT));
         }));
         let mut turns = PollSemaphore::new(Arc::clone(&self.turns));
         let mut step = |cx: &mut Context<'_>| {
-            // It is never closed, and if it were, would be none that is in the way.
+            // The semaphore is never closed; if it were, handshakes would go on without it.
             let _turn = ready!(turns.poll_acquire(cx));
             accepting.as_mut().poll(cx)
         };

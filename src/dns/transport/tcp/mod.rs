@@ -1,4 +1,4 @@
-//! TCP (RFC 7766, RFC 9210) and TLS (RFC 7858): one accept loop a listener, one task a connection.
+//! TCP (RFC 7766, RFC 9210) and TLS (RFC 7858): one accept loop for each listener, one task for each connection.
 //!
 //! ```text
 //!                                                      ┌─ TLS: handshake ─┐
@@ -6,42 +6,42 @@
 //!                                           └─ reset
 //! ```
 //!
-//! * [`crate::base::admission`] takes connections from the system, and decides which of them stay; `admission` adds the
-//!   limits and counters of DNS, and `reception` has connections served.
-//! * `handshake` begins one by TLS.
-//! * `connection` serves one: it reads, answers and writes. It knows no socket, so that TLS will do as well.
-//! * `desk` is what a thread has for all connections that it serves; `output` holds what one client does not
-//!   take yet.
+//! * [`crate::base::admission`] takes connections from the system, and decides which of them stay; `admission` adds
+//!   the limits and counters of DNS, and `reception` starts the task of each connection.
+//! * `handshake` performs TLS handshakes.
+//! * `connection` serves one connection: it reads, answers and writes, by TCP and TLS alike.
+//! * `desk` has the buffers that a thread uses for all its connections; `output` has the replies that one client has
+//!   not read yet.
 //!
-//! hickory's listener is not used: it has no limits, spins while the process has no descriptors, and gives
-//! up what is in work when it stops.
+//! hickory's listener is not used: it has no limits, spins while the process has no descriptors, and drops waiting
+//! queries when it stops.
 //!
 //! # Rules
 //!
-//! **Seats.** There are so many connections in all (`connections`), and so many for one client
-//! (`connections_per_client`). Which one leaves where they are taken is decided by [`crate::base::admission`]: a
-//! connection is *at rest* while none of its queries is in work, whether it is silent, or in the midst of a
-//! message, or does not read.
+//! **Seats.** The number of connections is bounded in all (`connections`) and for each client
+//! (`connections_per_client`). When no seat is free, [`crate::base::admission`] decides which connection leaves. A
+//! connection is *at rest* while none of its queries waits: it is silent, or in the middle of a message, or does not
+//! read.
 //!
-//! Connections by TCP and by TLS share the seats. One that has no handshake yet is at rest as well.
+//! TCP and TLS connections share the seats. A connection before its handshake is at rest as well.
 //!
-//! **Time.** A connection ends when it is idle for the time that it was granted with its last query
-//! (`idle`, RFC 7766 §6.2.3; told by RFC 7828). That time shrinks when less than a quarter of all seats is
-//! left, to a second at the least. It ends when a message is not complete five seconds after its first byte,
-//! when the client has not read in ten seconds what there was for it, and when it has lasted for `lifetime`
-//! (RFC 9210 §4.2); what is in work is answered first. There is no bound on queries: those who ask most
-//! would be cut off first, and `lifetime` bounds the same.
+//! **Time.** A connection ends when it has been idle for the time that its last reply granted (`idle`, RFC 7766
+//! §6.2.3; announced by RFC 7828). That time shrinks, down to one second, while less than a quarter of all seats is
+//! free. A connection also ends when a message is not complete five seconds after its first byte, when the client
+//! has not read the replies that are ready within ten seconds, and after `lifetime` (RFC 9210 §4.2); waiting queries
+//! are answered first. The number of queries has no bound: it would cut off the busiest clients first, and
+//! `lifetime` serves the same purpose.
 //!
-//! **Work.** 64 queries of a connection may wait for their links, and some 16 KiB of replies for the client;
-//! beyond either nothing more is read, and nothing is lost. Where too many queries are in work in all (16,384, UDP
-//! among them), one query of each connection waits for room, and the connection is not read; those by UDP
-//! are dropped. If there is none in two seconds, the query counts as dropped for overload, and the connection
-//! closes when its other queries are answered: no query is lost in silence.
+//! **Work.** 64 queries of a connection may wait for their links, and some 16 KiB of replies for the client. The
+//! connection is not read beyond either bound, so nothing is lost. While 16,384 queries wait in all, UDP included,
+//! one query of each connection waits for a permit, and the connection is not read; queries by UDP are dropped.
+//! Without a permit after two seconds, the query counts as dropped for overload, and the connection closes when its
+//! other queries are answered: no query is lost in silence.
 //!
-//! **Ends.** A client that shuts its writing side is answered all it has asked (RFC 7766 §6.2.4). What is
-//! not a query, or shorter than a header, closes the connection; it gets no answer, and what was asked before
-//! it gets its own. A message that cannot be read is FORMERR, and the connection goes on, since it
-//! is known where the next one begins. At a stop, no more is read, and what is in work is answered.
+//! **Ends.** A client that shuts its writing side gets the replies to all its queries (RFC 7766 §6.2.4). A message
+//! that is no query, or is shorter than a header, gets no reply and closes the connection; earlier queries are still
+//! answered. A malformed query gets FORMERR, and the connection goes on, since the next message can be found. When
+//! the server stops, it reads no more, and answers waiting queries.
 
 mod admission;
 mod connection;
@@ -67,7 +67,7 @@ use super::tls::Tls;
 use crate::base::admission::Share;
 use crate::dns::pipeline::handler::Handler;
 
-/// How long connections have to end that are cut.
+/// How long connections may take to end after they were cut.
 const CUT_TIME: Duration = Duration::from_secs(1);
 
 /// The bounds of all TCP connections together.
@@ -75,11 +75,11 @@ const CUT_TIME: Duration = Duration::from_secs(1);
 pub struct TcpLimits {
     /// How many there may be; at least one.
     pub connections: u32,
-    /// How many of them one client may have, which is an IPv4 address or an IPv6 /56; at least one.
+    /// How many of them one client (an IPv4 address, or an IPv6 /56) may have; at least one.
     pub connections_per_client: u32,
-    /// How long one may be without a query (RFC 7766 §6.2.3).
+    /// How long a connection may stay without a query (RFC 7766 §6.2.3).
     pub idle: Duration,
-    /// How long one may last (RFC 9210 §4.2); none for no bound.
+    /// How long a connection may last (RFC 9210 §4.2); none for no bound.
     pub lifetime: Option<Duration>,
 }
 
@@ -95,7 +95,7 @@ impl Default for TcpLimits {
 }
 
 impl TcpLimits {
-    /// How many connections there are to be, for the division of descriptors among all parts.
+    /// The wanted number of connections, for the division of file descriptors among all parts.
     #[must_use]
     pub fn share(&self) -> Share {
         Share {
@@ -105,7 +105,7 @@ impl TcpLimits {
     }
 }
 
-/// Sockets for connections by TLS, which do not block.
+/// Listeners for TLS, which are non-blocking.
 pub struct TlsSockets {
     /// The sockets.
     pub listeners: Vec<TcpListener>,
@@ -120,10 +120,10 @@ pub(crate) struct TcpListeners {
 }
 
 impl TcpListeners {
-    /// Serves on these sockets, which do not block. To be called within a runtime.
+    /// Serves on these sockets, which are non-blocking. Call it within a runtime.
     ///
     /// # Errors
-    /// Where the runtime cannot take a socket.
+    /// The runtime cannot take a socket.
     pub(crate) fn start(
         listeners: Vec<TcpListener>,
         tls: Option<TlsSockets>,
@@ -171,7 +171,7 @@ impl TcpListeners {
                     Ok(Err(error)) => error.to_string(),
                     Err(error) => error.to_string(),
                 };
-                // One failure is enough; whoever comes second need not be heard.
+                // The first failure stops the server; others need no report.
                 let _ = failed.try_send(format!("{name} on {local}: {failure}"));
             });
         }
@@ -189,8 +189,8 @@ impl TcpListeners {
         }
     }
 
-    /// Takes no more connections and no more queries, and answers those that are in work, but no longer than
-    /// `patience`. Returns whether all were.
+    /// Takes no more connections and queries, and answers the waiting queries, but no longer than `patience`.
+    /// Returns whether all were answered.
     pub(crate) async fn stop(self, patience: Duration) -> bool {
         let Reception {
             seats,
@@ -204,7 +204,7 @@ impl TcpListeners {
         let all_ended = timeout(patience, connections.wait()).await.is_ok();
         if !all_ended {
             seats.close(Order::Cut);
-            // Nothing in a connection blocks; and if it did, the process would end all the same.
+            // No connection blocks; if one did, the process would end all the same.
             let _ = timeout(CUT_TIME, connections.wait()).await;
         }
         all_ended

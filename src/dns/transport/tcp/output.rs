@@ -1,4 +1,4 @@
-//! Replies on their way to a client, which may be slow to take them.
+//! Replies on their way to a client that may read slowly.
 
 use std::io;
 use std::pin::Pin;
@@ -7,21 +7,21 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-/// What the client has not taken yet; empty and without memory nearly always.
+/// The bytes that the client has not taken yet. Nearly always empty, without memory.
 #[derive(Default)]
 pub(super) struct Output {
     unsent: Vec<u8>,
-    /// How much of that is written already.
+    /// How many of them are written.
     begin: usize,
-    /// Whether the stream may hold something back: TLS does.
+    /// Whether the stream may buffer written bytes, as TLS does.
     unflushed: bool,
     /// How many bytes were written, in all.
     written: u64,
     mark: Option<Mark>,
 }
 
-/// When all that there was at a time has to be written. It is not enough that *something* is: a byte now
-/// and then would keep a connection for ever.
+/// The deadline by which all bytes that waited at one time have to be written. Progress alone is not enough: a
+/// client could keep the connection for ever by reading a byte now and then.
 struct Mark {
     written: u64,
     since: Instant,
@@ -48,15 +48,15 @@ impl Output {
         Some(self.mark.as_ref()?.since)
     }
 
-    /// Where replies may be put that are to be written later.
+    /// The buffer for replies that are to be written later.
     pub(super) fn later(&mut self) -> &mut Vec<u8> {
         self.unsent.drain(..self.begin);
         self.begin = 0;
         &mut self.unsent
     }
 
-    /// Writes what waits, and then these replies, as far as the stream takes them; the rest waits. What
-    /// is ready goes out together (RFC 7766 §8). Returns whether anything was written.
+    /// Writes the waiting bytes, and then these replies, as far as the stream takes them, and keeps the remainder.
+    /// All that is ready is written together (RFC 7766 §8). Returns whether anything was written.
     pub(super) fn write(
         &mut self,
         cx: &mut Context<'_>,
@@ -86,7 +86,7 @@ impl Output {
         Ok(self.written > before)
     }
 
-    /// Writes these bytes, or else what waits; returns how much the stream has taken.
+    /// Writes these bytes, or else the waiting bytes. Returns how many the stream has taken.
     fn write_some(
         &mut self,
         cx: &mut Context<'_>,
@@ -123,7 +123,7 @@ impl Output {
     }
 
     fn mark_progress(&mut self, now: Instant) {
-        // What a stream holds back that was written to it is not with the client.
+        // Bytes that the stream still buffers have not reached the client.
         let reached = |mark: &Mark| self.written >= mark.written && self.len() > 0;
         if self.is_sent() {
             self.mark = None;

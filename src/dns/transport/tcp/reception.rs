@@ -1,4 +1,4 @@
-//! Where a connection begins: it has a seat, or is refused.
+//! Receives new connections: each gets a seat and a task, or is refused.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::base::metrics::Transport;
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::Ends;
 
-/// What the accept loops of all listeners share, but for the last.
+/// The state that the accept loops of all listeners share.
 #[derive(Clone)]
 pub(super) struct Reception {
     pub(super) seats: Seats,
@@ -24,15 +24,15 @@ pub(super) struct Reception {
     /// The connections.
     pub(super) connections: TaskTracker,
     pub(super) stop: CancellationToken,
-    /// Where connections are by TLS.
+    /// For listeners of TLS.
     pub(super) handshakes: Option<Arc<Handshakes>>,
 }
 
 impl Reception {
-    /// Takes connections until it is told to stop.
+    /// Takes connections until the server stops.
     ///
     /// # Errors
-    /// That the socket is no listener.
+    /// The socket is no listener.
     pub(super) async fn accept_all(self, listener: TcpListener) -> io::Result<()> {
         let listening = Listening {
             seats: self.seats.shared(),
@@ -45,7 +45,7 @@ impl Reception {
         .await
     }
 
-    /// Has a connection served, or closes it if there is no room.
+    /// Starts the task of a connection, or closes the connection if it gets no seat.
     fn receive(&self, stream: TcpStream, peer: SocketAddr) {
         match self.seats.admit(peer.ip()) {
             Ok(seat) => {
@@ -72,7 +72,7 @@ async fn serve(
     prepare(&stream);
     let ends = Ends {
         client: peer,
-        // Nobody but the log needs it.
+        // Only the query log needs the address.
         server: match handler.query_log().is_on() {
             true => stream.local_addr().ok(),
             false => None,
@@ -90,14 +90,14 @@ async fn serve(
     if end.abrupt {
         reset(&stream);
     }
-    // Before the seat, which is for a descriptor.
+    // The socket closes before the seat is freed, since the seat stands for its descriptor.
     drop(stream);
     seat.seats().count_close(end.reason);
 }
 
-/// Sets what a connection needs. Where the system refuses, it works all the same, only worse.
+/// Sets the options of a socket. Without them the connection works too, only less well.
 fn prepare(stream: &TcpStream) {
-    // Replies are written together where they are ready together: waiting for more would only delay them.
+    // The server writes replies together by itself, so Nagle's algorithm would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }

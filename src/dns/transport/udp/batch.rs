@@ -1,5 +1,5 @@
-//! Many packets by one system call where the system has one for it, and one by one elsewhere. The
-//! buffers are made once.
+//! Receives and sends many packets with one system call where the system has such a call, and one by one elsewhere.
+//! The buffers are allocated once.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -7,37 +7,36 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use crate::dns::wire::edns::MAX_UDP_PAYLOAD;
 use crate::dns::wire::reply::ReplyBuffer;
 
-/// The largest query that is taken whole, in bytes; what is longer is cut, and then no message.
-/// Queries have some fifty bytes, and we never tell clients a higher limit (RFC 6891 §6.2.3).
+/// The largest query that is received whole, in bytes. A longer query is cut, and then malformed. Queries have some
+/// fifty bytes, and the server never announces a higher limit (RFC 6891 §6.2.3).
 const PACKET: usize = MAX_UDP_PAYLOAD as usize;
 
-/// Where a packet has come from, and where its reply goes to.
+/// The source of a packet, to which its reply goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The client's address.
     pub(crate) address: SocketAddr,
-    /// Which of our addresses it has asked, where the socket is bound to all of them: the reply has to
-    /// come from there (RFC 2181 §4), which is not what the system would choose by itself.
+    /// The address that the client has asked, where the socket is bound to all addresses: the reply has to come from
+    /// it (RFC 2181 §4), but the system might choose another.
     pub(crate) local: Option<Local>,
-    /// The place of its packet among those that have come together.
+    /// The place of its packet in the batch.
     pub(crate) place: usize,
 }
 
-/// An address of ours.
+/// An address of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Local {
     ip: IpAddr,
-    /// The index of the interface, for addresses that are only good on a link; else zero, and the reply
-    /// goes by whatever interface leads to the client.
+    /// The index of the interface, for link-local addresses; otherwise zero, and the system chooses the interface.
     interface: u32,
 }
 
-/// Packets that have come.
+/// Packets that have been received.
 pub(crate) struct Inbox {
     buffers: Vec<Box<[u8; PACKET]>>,
-    /// Length and sender of each packet of the last call.
+    /// Length and source of each packet of the last call.
     received: Vec<(usize, Peer)>,
-    /// Whether the socket tells which address was asked.
+    /// Whether the socket reports the destination address.
     #[cfg(target_os = "linux")]
     tells_local: bool,
     #[cfg(target_os = "linux")]
@@ -47,14 +46,14 @@ pub(crate) struct Inbox {
 /// Replies that are to be sent.
 pub(crate) struct Outbox {
     buffers: Vec<ReplyBuffer>,
-    /// Where each of the replies goes that are ready.
+    /// The destination of each reply that is ready.
     peers: Vec<Peer>,
     #[cfg(target_os = "linux")]
     headers: linux::SendHeaders,
 }
 
 impl Peer {
-    /// A client of a socket that has one address only.
+    /// A client of a socket that is bound to one address.
     #[cfg_attr(target_os = "linux", cfg(test))]
     fn of(address: SocketAddr) -> Self {
         Self {
@@ -72,11 +71,11 @@ impl Local {
     }
 }
 
-/// Has a socket tell of each packet which address was asked, if it is bound to all of them; returns
-/// whether it does.
+/// Makes a socket that is bound to all addresses report the destination address of each packet. Returns whether it
+/// does.
 ///
 /// # Errors
-/// What the system says; replies then leave from an address that it chooses.
+/// The error of the system; replies then leave from an address that the system chooses.
 pub(crate) fn tell_local(socket: &UdpSocket) -> io::Result<bool> {
     if !socket.local_addr()?.ip().is_unspecified() {
         return Ok(false);
@@ -88,7 +87,7 @@ pub(crate) fn tell_local(socket: &UdpSocket) -> io::Result<bool> {
 }
 
 impl Inbox {
-    /// Room for so many packets at once.
+    /// Buffers for so many packets.
     #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
     pub(crate) fn new(packets: usize, tells_local: bool) -> Self {
         Self {
@@ -101,7 +100,7 @@ impl Inbox {
         }
     }
 
-    /// Waits for packets, and takes as many as there are and fit.
+    /// Waits for packets, and receives as many as are there, up to the number of buffers.
     pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
         self.received.clear();
         #[cfg(target_os = "linux")]
@@ -129,7 +128,7 @@ impl Inbox {
         }
     }
 
-    /// The packets of the last call, and who has sent them.
+    /// The packets of the last call, with their sources.
     pub(crate) fn packets(&self) -> impl Iterator<Item = (&[u8], Peer)> {
         let received = self.buffers.iter().zip(&self.received);
         received.map(|(buffer, &(length, peer))| (&buffer[..length.min(PACKET)], peer))
@@ -137,7 +136,7 @@ impl Inbox {
 }
 
 impl Outbox {
-    /// Room for so many replies at once, of at most `limit` bytes each.
+    /// Buffers for so many replies of at most `limit` bytes each.
     pub(crate) fn new(packets: usize, limit: usize) -> Self {
         Self {
             buffers: (0..packets).map(|_| ReplyBuffer::new(limit)).collect(),
@@ -147,13 +146,12 @@ impl Outbox {
         }
     }
 
-    /// The buffer for the next reply, if there is one left: there are as many as packets are taken at
-    /// once.
+    /// The buffer for the next reply, if there is one left: there are as many as packets in a batch.
     pub(crate) fn next(&mut self) -> Option<&mut ReplyBuffer> {
         self.buffers.get_mut(self.peers.len())
     }
 
-    /// For as many replies as these, which have buffers of their own.
+    /// An outbox of these replies, which bring their own buffers.
     pub(crate) fn of(replies: impl ExactSizeIterator<Item = (ReplyBuffer, Peer)>) -> Self {
         #[cfg(target_os = "linux")]
         let headers = linux::SendHeaders::new(replies.len());
@@ -166,12 +164,12 @@ impl Outbox {
         }
     }
 
-    /// What was written to that buffer is a reply to this client.
+    /// Takes the contents of that buffer as a reply to this client.
     pub(crate) fn commit(&mut self, peer: Peer) {
         self.peers.push(peer);
     }
 
-    /// The replies that are ready, and where they go.
+    /// The replies that are ready, with their destinations.
     pub(crate) fn replies(&self) -> impl Iterator<Item = (&[u8], &Peer)> {
         let buffers = self.buffers.iter().map(ReplyBuffer::as_bytes);
         buffers.zip(&self.peers)
@@ -182,14 +180,14 @@ impl Outbox {
         self.peers.len()
     }
 
-    /// Sends all replies; gives how many could not be sent.
+    /// Sends all replies. Returns how many could not be sent.
     pub(crate) fn send(&mut self, socket: &UdpSocket) -> usize {
         let mut done = 0;
         let mut unsent = 0;
         while done < self.peers.len() {
             match self.send_from(socket, done) {
                 Ok(sent) if sent > 0 => done += sent,
-                // It concerns the first of them: its address cannot be reached, say.
+                // The error concerns the first of them, for example an unreachable address.
                 Ok(_) | Err(_) => {
                     unsent += 1;
                     done += 1;
@@ -232,8 +230,8 @@ mod linux {
 
     pub(crate) type Headers = MultiHeaders<SockaddrStorage>;
 
-    /// Headers of replies, made when they are first needed: those that tell where a reply is to come
-    /// from have room for that, and the system takes what is in that room.
+    /// The headers of replies, made when they are first needed. Only headers of replies that need a source address
+    /// have room for it, since the system reads whatever is in that room.
     pub(crate) struct SendHeaders {
         packets: usize,
         plain: Option<Headers>,
@@ -275,12 +273,12 @@ mod linux {
             .iter_mut()
             .map(|buffer| [IoSliceMut::new(&mut buffer[..])])
             .collect();
-        // Waits for the first packet alone.
+        // The call waits only for the first packet.
         let flags = MsgFlags::MSG_WAITFORONE;
         let results = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?;
         for message in results {
             let client = message.address.as_ref().and_then(address);
-            // One that cannot be replied to keeps its place, for the buffers are in order.
+            // A packet without a usable source keeps its place, so that the buffers stay in order.
             let unknown = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
             let peer = Peer {
                 address: client.unwrap_or(unknown),
@@ -292,8 +290,8 @@ mod linux {
         Ok(())
     }
 
-    /// Sends the first of these replies, together with those behind it that come from the same address;
-    /// returns how many were sent.
+    /// Sends the first of these replies, together with those after it that have the same source address. Returns how
+    /// many were sent.
     pub(crate) fn send(
         socket: &UdpSocket,
         headers: &mut SendHeaders,
@@ -359,7 +357,7 @@ mod linux {
         }
     }
 
-    /// Which of our addresses a packet was sent to, if the socket tells.
+    /// The destination address of a packet, if the socket reports it.
     fn local(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Local> {
         message.cmsgs().ok()?.find_map(|control| match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => Some(Local {
@@ -382,9 +380,9 @@ mod linux {
         })
     }
 
-    /// The address of ours that was asked: for what was sent to many that is not the one in the packet's
-    /// header. But of a packet that was there before the socket was to tell, which a service manager may have
-    /// bound long ago, only that one is known.
+    /// The local address for the reply. For a multicast or broadcast packet it differs from the address in the
+    /// packet's header. A packet that came before the socket was set to report addresses (a service manager may have
+    /// bound it earlier) has only the address of the header.
     fn asked(info: in_pktinfo) -> Ipv4Addr {
         let address = |raw: in_addr| Ipv4Addr::from(raw.s_addr.to_ne_bytes());
         let (ours, in_header) = (address(info.ipi_spec_dst), address(info.ipi_addr));
@@ -474,7 +472,7 @@ mod tests {
         assert_eq!(lengths, [PACKET, 0]);
     }
 
-    /// What a client that asks an address of ours is answered from.
+    /// The address from which a client that asks this address gets its reply.
     #[cfg(target_os = "linux")]
     fn check_local(bind: &str, asked: &[&str]) {
         let server = UdpSocket::bind(bind).unwrap();

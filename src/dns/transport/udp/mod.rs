@@ -1,4 +1,4 @@
-//! UDP: one thread and one socket a core, many packets a system call.
+//! UDP: one thread and one socket for each core, many packets with one system call.
 //!
 //! ```text
 //!   socket ── receive up to BATCH ── decode ─┬─ reply at once ─────────── send all of them ── socket
@@ -6,15 +6,14 @@
 //!                                            └─ to be signed ── queue ── signer: sends all ───┘
 //! ```
 //!
-//! hickory's own loop spawns a task and makes some thirty allocations a packet, and sends each reply by
-//! a call of its own. Here a reply that needs no waiting, which is nearly every one, is made on the
-//! thread that has received the query, and goes out together with the others of its batch. What has to
-//! wait for a link is a task, of which there is a bound; so a store that hangs does not slow what is in
-//! memory. Those replies go out together with others that are ready by then.
+//! hickory's own loop spawns a task for each packet, makes some thirty allocations, and sends each reply with a
+//! system call of its own. Here the thread that has received a query makes its reply, and sends it together with the
+//! other replies of the batch. Only a query that waits for its link becomes a task. The number of such tasks is
+//! bounded, and a store that hangs does not slow down replies from memory. The sender sends the replies of all tasks
+//! that are ready together.
 //!
-//! The kernel divides clients among the sockets by their addresses. A port is guarded by its TCP
-//! listener, which no other process can bind: SO_REUSEPORT alone would let a second server of the same
-//! user take a share of the queries.
+//! The kernel divides clients among the sockets by their addresses. SO_REUSEPORT would let a second server of the
+//! same user take a share of the queries; the TCP listener prevents that, since no other process can bind its port.
 
 mod batch;
 mod samples;
@@ -46,20 +45,19 @@ use crate::dns::query_log::Sampled;
 use crate::dns::watchdog::Mark;
 use crate::dns::wire::reply::ReplyBuffer;
 
-/// How many packets are taken by one system call.
+/// How many packets one system call receives at most.
 const BATCH: usize = 64;
-/// How many packets are read before the first of them is replied to, so that what their answers need is
-/// fetched from memory for all at once.
+/// How many packets are read before the first reply is made, so that the memory for all their answers is fetched at
+/// once.
 const GROUP: usize = 16;
-/// How often a worker without queries looks whether it is to stop.
+/// How often a worker without queries checks whether to stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
-/// How much the system is asked to hold for a socket, in bytes: some thousand queries, for the time in
-/// which a worker is not scheduled. It gives what `net.core.rmem_max` allows.
+/// The receive buffer of a socket, in bytes: room for some thousand queries while its worker is not scheduled. The
+/// system grants at most `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 2 << 20;
-/// How many replies of tasks may wait to be sent; as many as there can be tasks would be no bound worth
-/// the name, for sending does not wait.
+/// How many replies of tasks may wait for the sender. It does not block, so they need not have room for all tasks.
 const SENDER_QUEUE: usize = 4_096;
-/// How many errors in a row end a worker: each is waited for a little.
+/// How many errors in a row end a worker. It pauses after each.
 const MAX_ERRORS: u32 = 50;
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
@@ -72,8 +70,7 @@ pub(crate) struct UdpWorkers {
 }
 
 impl UdpWorkers {
-    /// Starts a thread for each of these sockets. To be called within a runtime, which the requests
-    /// that wait are tasks of.
+    /// Starts a thread for each of these sockets. Call it within a runtime: queries that wait become its tasks.
     pub(crate) fn start(sockets: Vec<UdpSocket>, handler: &Handler) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (failed, failures) = mpsc::channel(1);
@@ -106,8 +103,8 @@ impl UdpWorkers {
         }
     }
 
-    /// Takes no more queries, and waits until the threads have ended. Returns what sends the replies to queries
-    /// that have waited; each ends when it has sent the last.
+    /// Takes no more queries, and waits until the threads have ended. Returns the senders of tasks' replies; each
+    /// ends after its last reply.
     pub(crate) async fn stop(self) -> Vec<tokio::task::JoinHandle<()>> {
         self.stop.store(true, Ordering::Release);
         let joined = tokio::task::spawn_blocking(move || {
@@ -124,7 +121,7 @@ impl UdpWorkers {
     }
 }
 
-/// Starts a thread whose failure is told.
+/// Starts a thread that reports its failure.
 fn spawn(
     name: String,
     failed: mpsc::Sender<String>,
@@ -138,12 +135,13 @@ fn spawn(
     })
 }
 
-/// Tells that a worker has failed, also by a panic: its share of the clients would get no answers.
+/// Reports the failure of a worker, also by a panic: without the worker, its share of the clients would get no
+/// replies.
 struct Alarm(mpsc::Sender<String>);
 
 impl Alarm {
     fn tell(&self, failure: String) {
-        // One failure is enough; whoever comes second need not be heard.
+        // The first failure stops the server; others need no report.
         let _ = self.0.try_send(failure);
     }
 }
@@ -156,22 +154,22 @@ impl Drop for Alarm {
     }
 }
 
-/// Gets a socket ready for a worker.
+/// Prepares a socket for a worker.
 fn prepare(socket: &UdpSocket) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(STOP_LOOK))?;
     let reference = SockRef::from(socket);
-    // The system tells twice what it was asked for, to count its own needs in. A service manager may
-    // have got more than it would give us.
+    // The system reports twice the requested size, to include its own needs. A service manager may have set a larger
+    // size than tinyns is allowed to.
     if reference
         .recv_buffer_size()
         .is_ok_and(|size| size >= 2 * RECEIVE_BUFFER)
     {
         return Ok(());
     }
-    // The default does as well, only for fewer packets.
+    // The default size works too, with room for fewer packets.
     if let Err(error) = reference.set_recv_buffer_size(RECEIVE_BUFFER) {
-        tracing::debug!(%error, "the receive buffer stays as it is");
+        tracing::debug!(%error, "cannot enlarge the UDP receive buffer");
     }
     Ok(())
 }
@@ -185,7 +183,7 @@ struct Worker {
     mark: Mark,
     /// To the sender of this socket.
     replies: mpsc::Sender<Later>,
-    /// To what signs, if a zone is signed.
+    /// To the signing thread, if a zone is signed.
     signer: Option<Queue>,
 }
 
@@ -207,7 +205,7 @@ impl Worker {
         prepare(&socket)?;
         let socket = Arc::new(socket);
         let (replies, waiting) = mpsc::channel(SENDER_QUEUE);
-        // Ends when the worker and all its tasks have.
+        // The sender ends when the worker and all its tasks have ended.
         let sender = runtime.spawn(send_all(waiting, socket.clone(), handler.clone()));
         let mark = handler.pulse().mark();
         let worker = Self {
@@ -222,7 +220,7 @@ impl Worker {
         Ok((worker, sender))
     }
 
-    /// Has something sign for it.
+    /// Makes the signer of this worker.
     fn add_signer(&mut self) -> Signer {
         let (queue, signer) = Signer::new(
             self.socket.clone(),
@@ -234,11 +232,11 @@ impl Worker {
         signer
     }
 
-    /// Serves until it is told to stop.
+    /// Serves until the stop flag is set.
     fn run(self) -> io::Result<()> {
         let _entered = self.runtime.enter();
         let tells_local = tell_local(&self.socket).unwrap_or_else(|error| {
-            tracing::warn!(%error, "replies may leave from another address than was asked");
+            tracing::warn!(%error, "cannot learn the destination addresses of UDP queries; replies may leave from another address");
             false
         });
         let mut inbox = Inbox::new(BATCH, tells_local);
@@ -257,13 +255,13 @@ impl Worker {
                     times.tell(self.times());
                     continue;
                 }
-                // An ICMP message about an earlier reply, or memory that is short for a moment.
+                // An ICMP error about an earlier reply, or a short lack of memory.
                 Err(error) => {
                     errors += 1;
                     if errors == MAX_ERRORS {
                         return Err(error);
                     }
-                    tracing::debug!(%error, "receiving by UDP");
+                    tracing::debug!(%error, "cannot receive by UDP");
                     thread::sleep(ERROR_PAUSE);
                     continue;
                 }
@@ -319,7 +317,8 @@ impl Worker {
             self.dropped(DropReason::Unsendable, unsent);
             tally.tell(self.handler.metrics());
             if let Some(sent @ 1..) = replies.checked_sub(unsent) {
-                // Replies of a batch are read together and sent together, so this is the time of each.
+                // The queries of a batch are read together and their replies sent together, so all have the same
+                // time.
                 times.add(sent as u32, now.instant.elapsed());
                 if times.is_full() {
                     times.tell(self.times());
@@ -330,12 +329,12 @@ impl Worker {
         Ok(())
     }
 
-    /// How long replies by UDP took.
+    /// The histogram of the times of replies by UDP.
     fn times(&self) -> &Times {
         self.handler.metrics().dns_response_times.of(Transport::Udp)
     }
 
-    /// The next packets, with what they need being fetched; none if there are no more.
+    /// The next group of packets, whose answers are being fetched into the cache; none if there are no more.
     fn group<'p>(
         &self,
         packets: &mut impl Iterator<Item = (&'p [u8], Peer)>,
@@ -351,7 +350,7 @@ impl Worker {
         Some(group)
     }
 
-    /// Has a query signed; gives it back if there are too many.
+    /// Hands a query to the signer; returns it if the queue is full.
     fn sign(&self, query: Unsigned, is_made_up: bool) -> Result<(), Unsigned> {
         match &self.signer {
             Some(signer) => signer.put(query, is_made_up),
@@ -366,7 +365,7 @@ impl Worker {
     }
 }
 
-/// Has a task wait for the link and reply.
+/// Spawns a task that waits for the link and replies.
 fn wait(
     handler: &Handler,
     replies: &mpsc::Sender<Later>,
@@ -397,12 +396,12 @@ fn wait(
     });
 }
 
-/// The sender of one socket: whatever replies are ready go out together.
+/// The sender of one socket. It sends all replies that are ready together.
 async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, handler: Handler) {
     let mut replies = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut replies, BATCH).await > 0 {
-        // The runtime wakes the sender for the first reply, before the tasks that are about to have
-        // others: a link that many wait for, or an answer of Redis about many, makes a crowd of them.
+        // The runtime wakes the sender for the first reply, while other tasks are about to finish theirs: many
+        // queries may wait for the same link, or for the same reply of Redis.
         tokio::task::yield_now().await;
         while replies.len() < BATCH
             && let Ok(reply) = waiting.try_recv()
@@ -419,7 +418,7 @@ async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, ha
     }
 }
 
-/// Counts how long replies took that have just been sent, of queries that were read at these times.
+/// Adds the times of replies that have just been sent; `begun` says when their queries were read.
 fn count_times(handler: &Handler, begun: &[Instant]) {
     let now = Instant::now();
     let times = handler.metrics().dns_response_times.of(Transport::Udp);
@@ -428,7 +427,7 @@ fn count_times(handler: &Handler, begun: &[Instant]) {
     }
 }
 
-/// Whether nothing has come for a while.
+/// Whether the error only means that no packet has come.
 fn is_idle(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,8 +1,7 @@
 //! The packets of a batch that are logged.
 //!
-//! They are picked before the batch is looked at, and found again by their places when it is done. So
-//! the way from a packet to its reply knows nothing of the log, and where none of a batch is picked,
-//! which is always so where there is no log, nothing is left to do.
+//! They are picked before the batch is read, and found again by their places after the replies are made. So the path
+//! from a packet to its reply does not know the log, and a batch without picked packets costs nothing more.
 
 use std::net::SocketAddr;
 
@@ -14,7 +13,7 @@ use crate::dns::query_log::{Ends, QueryLog, Sampled};
 pub(super) struct Samples(Vec<(usize, Option<Sampled>)>);
 
 impl Samples {
-    /// Picks from what has come, to a socket with this address; none if nothing is picked.
+    /// Picks from the packets of a socket with this address; none if no packet is picked.
     pub(super) fn of(log: &QueryLog, inbox: &Inbox, socket: SocketAddr) -> Option<Self> {
         if !log.is_on() {
             return None;

@@ -1,8 +1,8 @@
-//! Where replies are signed: a thread beside each worker, so that a signature, which takes as long as some ten
-//! replies, holds nobody up who needs none.
+//! Signs replies: a thread beside each worker, so that a signature, which takes as long as some ten replies, does
+//! not delay clients that need none.
 //!
-//! What waits for it has a bound. Beyond that a reply is cut short, which costs no signature. Queries for names that
-//! exist go before those for names that are made up, of which there is no end, and have a bound of their own.
+//! The queue is bounded. When it is full, a client gets a truncated reply, which costs no signature. Queries for
+//! existing names go before queries for made-up names, and have a bound of their own.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,7 +25,7 @@ use crate::dns::pipeline::via::Via;
 use crate::dns::query_log::Sampled;
 use crate::dns::watchdog::Mark;
 
-/// How many queries of either kind may wait: what is signed in some hundredths of a second.
+/// How many queries of either kind may wait. Signing them takes some hundredths of a second.
 const QUEUE: usize = 1_024;
 
 /// A query whose reply has to be signed.
@@ -37,26 +37,26 @@ pub(crate) struct Unsigned {
     pub(crate) sampled: Option<Sampled>,
 }
 
-/// Where queries wait for their signatures. When it is dropped, no more come.
+/// The worker's end of the queue. When the worker drops it, no more queries come.
 pub(crate) struct Queue(Arc<Waiting>);
 
-/// What a queue and its signer share.
+/// The state that the queue and its signer share.
 #[derive(Default)]
 struct Waiting {
     lines: Mutex<Lines>,
-    /// Whether there is something in a line, or nothing comes any more.
+    /// Signals that a query waits, or that no more queries come.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Lines {
-    /// For names that exist, or may.
+    /// Queries for names that exist, or may exist.
     own: VecDeque<Unsigned>,
     made_up: VecDeque<Unsigned>,
     is_closed: bool,
 }
 
-/// Signs what is in its queue.
+/// Signs and sends the replies to the queries in its queue.
 pub(crate) struct Signer {
     waiting: Arc<Waiting>,
     socket: Arc<UdpSocket>,
@@ -68,7 +68,7 @@ pub(crate) struct Signer {
 }
 
 impl Queue {
-    /// Puts a query in; gives it back if there is no room.
+    /// Puts a query in; returns it if there is no room.
     pub(crate) fn put(&self, query: Unsigned, is_made_up: bool) -> Result<(), Unsigned> {
         let mut lines = self.0.lines();
         let line = match is_made_up {
@@ -97,8 +97,8 @@ impl Waiting {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves what goes first into `batch`, which is empty, as soon as there is something, or after a while.
-    /// Returns whether anything may still come.
+    /// Moves the first queries into `batch`, which is empty, and waits for them at most for a while. Returns whether
+    /// more queries may come.
     fn take(&self, batch: &mut Vec<Unsigned>) -> bool {
         let lines = self.lines();
         let is_idle = |lines: &mut Lines| {
@@ -134,7 +134,7 @@ impl Signer {
         (Queue(waiting), signer)
     }
 
-    /// Signs until there is no worker any more.
+    /// Signs until the worker has ended.
     pub(crate) fn run(self) -> io::Result<()> {
         let _entered = self.runtime.enter();
         let mut outbox = Outbox::new(BATCH, self.handler.udp_payload());

@@ -1,16 +1,14 @@
-//! Messages that are no ordinary queries: what is in them, and what they are told before anything is looked
-//! up.
+//! Messages that are no ordinary queries: their parts, and the refusals that need no look-up.
 //!
 //! ```text
 //!   packet ── parts ── opcode? ── well-formed? ── EDNS version? ── TSIG? ── question? ── class? ── type?
 //!                                                                                      └─ a query after all
 //! ```
 //!
-//! [`Message::read`] walks a message from end to end by its own structure, so that a reply to a bad one
-//! still repeats what could be read of it: the question, and that there was EDNS. [`Message::refusal`]
-//! then decides, in the order of the picture. What passes all of it is a query of class IN with something
-//! odd about it (records where queries have none, a meta-type), for the general path and
-//! hickory's decoder.
+//! [`Message::read`] walks through a message, so that the reply to a malformed message still repeats the parts that
+//! could be read: the question, and that there was EDNS. [`Message::refusal`] then decides, in the order of the
+//! picture. A message that passes all checks is a query of class IN with something odd about it (records where
+//! queries have none, a meta-type); the general path and hickory's decoder handle it.
 
 use std::ops::Range;
 
@@ -21,11 +19,11 @@ use crate::base::name::wire::WireName;
 use crate::dns::answer::chaos::{self, CLASS_CHAOS, Identity};
 use crate::dns::answer::outcome::ExtendedError;
 
-/// An option code that means nothing to anybody else (RFC 6891 §9).
+/// A reserved option code, without a meaning for anyone (RFC 6891 §9).
 const OPTION_FOR_LOCAL_USE: [u8; 2] = 65_001_u16.to_be_bytes();
 const CLASS_ANY: u16 = 255;
 const TYPE_SOA: u16 = 6;
-/// RFC 9824 §3.1: a mark in denials of existence, and nothing that anybody could ask for.
+/// RFC 9824 §3.1: a mark in denials of existence. No name has records of this type.
 const TYPE_NXNAME: u16 = 128;
 const TYPE_TKEY: u16 = 249;
 const TYPE_TSIG: u16 = 250;
@@ -49,22 +47,22 @@ const REFUSED: u16 = 5;
 const NOT_AUTH: u16 = 9;
 const BAD_VERS: u16 = 16;
 const BAD_COOKIE: u16 = 23;
-/// The TSIG error for a key that we do not have (RFC 8945 §3).
+/// The TSIG error for an unknown key (RFC 8945 §3).
 const BAD_KEY: u16 = 17;
 
-/// A message, taken apart as far as that goes.
+/// The parts of a message, as far as it can be read.
 pub(crate) struct Message<'p> {
     opcode: u8,
     counts: [u16; 4],
-    /// The one question, if it is written in full; a pointer in it could lead only into the header, and a
-    /// reply that repeats it has another header there.
+    /// The question, if there is one without compression. A pointer in it could only lead into the header, and the
+    /// reply has another header.
     question: Option<AskedQuestion>,
-    /// What a reply repeats.
+    /// The parts that a reply repeats.
     pub(crate) echo: Echo<'p>,
     /// Where the options of its OPT record are, if it has one.
     options: Range<usize>,
     tsig: Option<Tsig<'p>>,
-    /// What is wrong with it.
+    /// Why it is malformed, if it is.
     fault: Option<&'static str>,
 }
 
@@ -75,9 +73,10 @@ struct AskedQuestion {
     class: u16,
 }
 
-/// The parts of a TSIG record that are needed to say that its key is unknown.
+/// The parts of a TSIG record that the reply about an unknown key needs.
 struct Tsig<'p> {
-    /// In full, as the algorithm. RFC 8945 §4.2 forbids to compress either; others read it nevertheless.
+    /// Uncompressed, like the algorithm. RFC 8945 §4.2 forbids compression, but other servers accept it, and so does
+    /// this one.
     owner: Vec<u8>,
     algorithm: Vec<u8>,
     /// Time signed and fudge.
@@ -85,23 +84,23 @@ struct Tsig<'p> {
     original_id: &'p [u8],
 }
 
-/// What came of the cookie of a message.
+/// The result of the cookie check of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CookieCheck {
-    /// It has none, or we are a server without.
+    /// The message has no cookie, or cookies are off.
     None,
-    /// The client has none from us yet.
+    /// The client has no server cookie yet.
     New,
-    /// The client has one of ours.
+    /// The client has a valid cookie.
     Valid,
-    /// The client has one that is not ours, or too old.
+    /// The client has an invalid or expired cookie.
     Invalid,
 }
 
 /// A reply that needs no look-up.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The rcode, with the bits that stand in the OPT record.
+    /// The rcode, with the bits that are in the OPT record.
     pub(crate) rcode: u16,
     /// The AA bit.
     pub(crate) authoritative: bool,
@@ -109,12 +108,12 @@ pub(crate) struct Refusal {
     pub(crate) answer: Option<Vec<u8>>,
     /// A TSIG record for the end.
     pub(crate) tsig: Option<Vec<u8>>,
-    /// Why, where that would be asked.
+    /// The extended error, if there is one.
     pub(crate) error: Option<ExtendedError>,
 }
 
 impl Refusal {
-    /// This rcode, and not a word more.
+    /// A refusal with this rcode and nothing else.
     pub(crate) fn new(rcode: u16) -> Self {
         Self {
             rcode,
@@ -132,17 +131,17 @@ impl Refusal {
         }
     }
 
-    /// RFC 8914 §4.1: there is no code for what may be wrong with a message, but there is room for words.
+    /// RFC 8914 §4.1: no code fits a malformed message, so the text explains it.
     fn malformed(text: &'static str) -> Self {
         Self::because(FORM_ERR, ExtendedError::OTHER, text)
     }
 
-    /// Of what we can read and hickory cannot.
+    /// For a message that this module can read and hickory cannot.
     pub(crate) fn unreadable() -> Self {
         Self::malformed("")
     }
 
-    /// RFC 7873 §5.2.3: to come again with the cookie that is in the reply.
+    /// RFC 7873 §5.2.3: the client is to ask again with the cookie in the reply.
     pub(crate) fn bad_cookie() -> Self {
         Self::new(BAD_COOKIE)
     }
@@ -157,7 +156,7 @@ impl Refusal {
 }
 
 impl<'p> Message<'p> {
-    /// Takes a message apart; none if it is shorter than a header.
+    /// Reads the parts of a message; none if it is shorter than a header.
     pub(crate) fn read(packet: &'p [u8]) -> Option<Self> {
         let header = packet.first_chunk::<HEADER_LEN>()?;
         let [_, _, flags, _, counts @ ..] = *header;
@@ -180,7 +179,7 @@ impl<'p> Message<'p> {
         Some(message)
     }
 
-    /// Reads all sections, as far as they are what they should be.
+    /// Reads all sections, up to the first error.
     fn walk(&mut self, walk: &mut Walk<'p>) -> Result<(), &'static str> {
         let [questions, answers, authorities, additionals] = self.counts;
         match questions {
@@ -189,7 +188,8 @@ impl<'p> Message<'p> {
                 self.echo.question = wire;
                 self.question = Some(asked);
             }
-            // A reply repeats one or none. What is behind them is read nevertheless: whether there is EDNS.
+            // A reply repeats one question or none. The sections after it are read all the same, to find the OPT
+            // record.
             _ => (0..questions).try_for_each(|_| walk.skip_question())?,
         }
         for _ in 0..u32::from(answers) + u32::from(authorities) {
@@ -220,12 +220,12 @@ impl<'p> Message<'p> {
         }
         match walk.packet.len() - walk.at {
             0 => Ok(()),
-            _ => Err("there are bytes behind the message"),
+            _ => Err("there are bytes after the end of the message"),
         }
     }
 
     fn take_opt(&mut self, record: &Record<'p>) -> Result<(), &'static str> {
-        // RFC 6891 §6.1.1: more than one is an error. The reply has what the first has asked for.
+        // RFC 6891 §6.1.1: more than one is an error. The reply follows the first OPT record.
         if self.echo.edns.is_some() {
             return Err("there is more than one OPT record");
         }
@@ -239,14 +239,15 @@ impl<'p> Message<'p> {
             return Err("the owner of OPT is not the root");
         }
         match read {
-            // RFC 6891 §6.1.3: what options are like in another version, nobody here knows.
+            // RFC 6891 §6.1.3: other versions may have options in another form.
             Err(_) if ttl[1] == 0 => Err("an EDNS option is malformed"),
             _ => Ok(()),
         }
     }
 
-    /// A well-formed message whose EDNS options mean nothing, for hickory: they were read here, and it would
-    /// refuse queries for what is in options of no use to us (RFC 6891 §6.1.2). Nothing else in it moves.
+    /// A copy of a well-formed message, for hickory, in which all EDNS options have a meaningless code. They have
+    /// been read here, and hickory would refuse queries because of options that should be ignored (RFC 6891 §6.1.2).
+    /// All bytes stay in their places.
     pub(crate) fn without_options(&self, packet: &[u8]) -> Vec<u8> {
         let mut bare = packet.to_vec();
         let mut options = bare.get_mut(self.options.clone()).unwrap_or_default();
@@ -259,26 +260,26 @@ impl<'p> Message<'p> {
         bare
     }
 
-    /// What it is told at once; none if it is a query that has to be looked up. `is_ours` tells whether a
-    /// name is the apex of a zone of ours.
+    /// The refusal of this message; none if it is a query that needs a look-up. `is_ours` says whether a name is the
+    /// apex of one of the server's zones.
     pub(crate) fn refusal(
         &self,
         identity: &Identity,
         cookie: CookieCheck,
         is_ours: impl Fn(&WireName) -> bool,
     ) -> Option<Refusal> {
-        // RFC 8906 §3.1.3: before all else, since nobody knows what a message of an unknown opcode is like.
+        // RFC 8906 §3.1.3: before all other checks, since a message with an unknown opcode may have any form.
         if !matches!(self.opcode, QUERY | NOTIFY | UPDATE) {
             return Some(Refusal::not_supported("opcode"));
         }
         if let Some(fault) = self.fault {
             return Some(Refusal::malformed(fault));
         }
-        // RFC 6891 §6.1.3: the reply tells our version.
+        // RFC 6891 §6.1.3: the reply has the supported version.
         if self.echo.edns.is_some_and(|edns| edns.version > 0) {
             return Some(Refusal::new(BAD_VERS));
         }
-        // RFC 8945 §5.2.1: we have no keys.
+        // RFC 8945 §5.2.1: the server has no TSIG keys.
         if let Some(tsig) = &self.tsig {
             return Some(Refusal {
                 tsig: Some(tsig.bad_key()),
@@ -298,7 +299,7 @@ impl<'p> Message<'p> {
         is_ours: impl Fn(&WireName) -> bool,
     ) -> Option<Refusal> {
         let Some(asked) = &self.question else {
-            // RFC 7873 §5.4: a client may ask for a cookie alone, or whether the one that it has is good.
+            // RFC 7873 §5.4: a query without a question asks for a cookie, or whether a cookie is valid.
             return Some(match (self.counts[0], cookie) {
                 (0, CookieCheck::New | CookieCheck::Valid) => Refusal::new(NO_ERROR),
                 (0, CookieCheck::Invalid) => Refusal::bad_cookie(),
@@ -308,7 +309,7 @@ impl<'p> Message<'p> {
         };
         match asked.class {
             CLASS_IN => match asked.qtype {
-                // RFC 5936 §2.2.1: of a zone that is not ours there is nothing to transfer.
+                // RFC 5936 §2.2.1: a transfer of a zone that the server does not have.
                 TYPE_AXFR | TYPE_IXFR if !is_ours(&asked.name) => Some(Refusal::because(
                     NOT_AUTH,
                     ExtendedError::NOT_AUTHORITATIVE,
@@ -322,7 +323,7 @@ impl<'p> Message<'p> {
                     answer: Some(answer),
                     ..Refusal::new(NO_ERROR)
                 },
-                None => Refusal::prohibited("class CH tells nothing here"),
+                None => Refusal::prohibited("this server does not answer class CH"),
             }),
             _ => Some(Refusal::because(
                 REFUSED,
@@ -332,15 +333,15 @@ impl<'p> Message<'p> {
         }
     }
 
-    /// NOTIFY and UPDATE: zones are changed by their files alone.
+    /// NOTIFY and UPDATE. Zones change only by their files.
     fn change_refusal(&self, is_ours: impl Fn(&WireName) -> bool) -> Refusal {
         // RFC 1996 §3.7 and RFC 2136 §2.3: both name one zone, by its SOA.
         let Some(zone) = self.question.as_ref().filter(|q| q.qtype == TYPE_SOA) else {
-            return Refusal::malformed("it names no zone");
+            return Refusal::malformed("the message names no zone");
         };
         match (zone.class == CLASS_IN && is_ours(&zone.name), self.opcode) {
-            // RFC 2136 §3.1.2; RFC 1996 leaves open what a server says that is no secondary of the zone, and
-            // this is what others say.
+            // RFC 2136 §3.1.2. RFC 1996 does not say how a server replies that is no secondary of the zone; other
+            // servers reply NOTAUTH, too.
             (false, _) => Refusal::because(NOT_AUTH, ExtendedError::NOT_AUTHORITATIVE, ""),
             (true, UPDATE) => Refusal::prohibited("zones are not updated by DNS"),
             (true, _) => Refusal::prohibited("this server is primary for the zone"),
@@ -348,18 +349,18 @@ impl<'p> Message<'p> {
     }
 }
 
-/// What a query of class IN is told for its type alone.
+/// The refusal of a query of class IN because of its type.
 fn type_refusal(qtype: u16) -> Option<Refusal> {
     match qtype {
-        // RFC 1035 §4.1.1: what is not done for reasons of policy, "e.g., zone transfer", is refused.
+        // RFC 1035 §4.1.1: REFUSED is for operations that policy forbids, "e.g., zone transfer".
         TYPE_AXFR | TYPE_IXFR => Some(Refusal::prohibited("zone transfer is not offered")),
-        // RFC 6891 §6.1.1, RFC 8945 §4.2, RFC 9824 §3.5: none of them is data.
+        // RFC 6891 §6.1.1, RFC 8945 §4.2, RFC 9824 §3.5: none of them is a data type.
         TYPE_OPT | TYPE_TSIG | TYPE_NXNAME => Some(Refusal::because(
             FORM_ERR,
             ExtendedError::INVALID_QUERY_TYPE,
             "",
         )),
-        // RFC 2930 §4 (key negotiation); RFC 1035 §3.2.3, obsolete for decades.
+        // RFC 2930 §4 (key negotiation); RFC 1035 §3.2.3 (obsolete mail types).
         TYPE_TKEY | TYPE_MAILA | TYPE_MAILB => Some(Refusal::not_supported("query type")),
         _ => None,
     }
@@ -373,7 +374,7 @@ struct Walk<'p> {
 
 /// A record.
 struct Record<'p> {
-    /// The owner's bytes, as they are: they may end in a pointer.
+    /// The bytes of the owner, which may end in a pointer.
     owner: &'p [u8],
     rtype: u16,
     class: [u8; 2],
@@ -423,11 +424,11 @@ impl<'p> Walk<'p> {
         self.take(QUESTION_TAIL).map(|_| ())
     }
 
-    /// The next name, as far as a pointer.
+    /// The next name, up to a pointer.
     fn name(&mut self) -> Result<&'p [u8], &'static str> {
         let rest = self.packet.get(self.at..).unwrap_or_default();
         let (name, pointer) = whole_name(rest)?;
-        // RFC 1035 §4.1.4: to a prior occurrence of a name, which is behind the header.
+        // RFC 1035 §4.1.4: a pointer leads to an earlier name, so not into the header.
         if pointer.is_some_and(|to| !(HEADER_LEN..self.at).contains(&to)) {
             return Err(BAD_NAME);
         }
@@ -452,8 +453,8 @@ impl<'p> Walk<'p> {
     }
 }
 
-/// The bytes of the name at the beginning of `wire`, up to the root or a pointer, and where that leads; it
-/// is not followed.
+/// The bytes of the name at the beginning of `wire`, up to the root or a pointer, and the target of the pointer,
+/// which is not followed.
 fn whole_name(wire: &[u8]) -> Result<(&[u8], Option<usize>), &'static str> {
     let mut at = 0;
     while at < MAX_NAME_LEN {
@@ -465,7 +466,7 @@ fn whole_name(wire: &[u8]) -> Result<(&[u8], Option<usize>), &'static str> {
             }
             (0xC0.., None) => return Err(CUT_OFF),
             (len @ ..=63, _) => at += 1 + usize::from(len),
-            // RFC 6891 §5 and RFC 6895 §3.1: other kinds of labels were tried, and have been given up.
+            // RFC 6891 §5 and RFC 6895 §3.1: all other kinds of labels are obsolete.
             _ => break,
         }
     }
@@ -473,8 +474,9 @@ fn whole_name(wire: &[u8]) -> Result<(&[u8], Option<usize>), &'static str> {
     Err(BAD_NAME)
 }
 
-/// The name at the beginning of some bytes of a packet, in full; none if there is none. The first pointer leads to
-/// before `last`, and each one further back than the one before (RFC 1035 §4.1.4: "a prior occurrence"), so this ends.
+/// The uncompressed name at the beginning of some bytes of a packet; none if they have no name. The first pointer
+/// must lead to before `last`, and each further pointer must lead further back (RFC 1035 §4.1.4: "a prior
+/// occurrence"), so the loop ends.
 fn expand<'p>(mut part: &'p [u8], packet: &'p [u8], mut last: usize) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(MAX_NAME_LEN);
     loop {
@@ -494,7 +496,7 @@ fn expand<'p>(mut part: &'p [u8], packet: &'p [u8], mut last: usize) -> Option<V
 }
 
 impl<'p> Tsig<'p> {
-    /// Takes a TSIG record of this packet apart (RFC 8945 §4.2); none if it is not one.
+    /// Reads the parts of a TSIG record of this packet (RFC 8945 §4.2); none if the record is malformed.
     fn read(record: &Record<'p>, packet: &'p [u8]) -> Option<Self> {
         let data = record.data;
         let (algorithm, _) = whole_name(data).ok()?;
@@ -519,7 +521,7 @@ impl<'p> Tsig<'p> {
         })
     }
 
-    /// The record that says that we do not know the key: without a signature (RFC 8945 §5.2.1, §5.3.2).
+    /// The TSIG record for the reply about an unknown key, without a signature (RFC 8945 §5.2.1, §5.3.2).
     fn bad_key(&self) -> Vec<u8> {
         let mut record = self.owner.clone();
         let data_len = self.algorithm.len() + self.time.len() + 2 + 2 + 2 + 2;

@@ -9,7 +9,7 @@ const OPT: &[u8] = b"\0\0\x29\x04\xD0\0\0\0\0\0\0";
 /// A record of type A at the root.
 const RECORD: &[u8] = b"\0\0\x01\0\x01\0\0\0\0\0\x04\xC0\0\x02\x01";
 
-/// A message: opcode, counts, and what stands behind the header.
+/// A message: opcode, counts, and the bytes after the header.
 fn message(opcode: u8, counts: [u16; 4], parts: &[&[u8]]) -> Vec<u8> {
     let mut packet = vec![0xAB, 0xCD, opcode << 3 | 1, 0];
     packet.extend(counts.iter().flat_map(|count| count.to_be_bytes()));
@@ -30,7 +30,7 @@ fn refusal(packet: &[u8], identity: &Identity) -> Option<Refusal> {
     message.refusal(identity, CookieCheck::None, |name| name.as_bytes() == OURS)
 }
 
-/// Whether a message is refused with this rcode; none for one that is to be looked up.
+/// The rcode with which a message is refused; none if it needs a look-up.
 #[track_caller]
 fn check(packet: &[u8], rcode: Option<u16>) {
     let refused = refusal(packet, &Identity::default());
@@ -92,7 +92,7 @@ fn rfc1035_2_3_4_sizes_of_names() {
 }
 
 #[test]
-fn whatever_is_cut_off_or_has_more_behind_it() {
+fn messages_that_are_cut_off_or_have_trailing_bytes() {
     let options = b"\0\x03\0\0\0\x0a\0\x08cookies!";
     let opt = [&OPT[..9], &[0, options.len() as u8], &options[..]].concat();
     let parts = [&question(NAME, 16, CLASS_IN), RECORD, RECORD, &opt];
@@ -103,7 +103,7 @@ fn whatever_is_cut_off_or_has_more_behind_it() {
         assert_eq!(refused.rcode, FORM_ERR, "{len} bytes of it");
     }
     let longer = [&whole[..], &[0]].concat();
-    check_fault(&longer, "there are bytes behind the message");
+    check_fault(&longer, "there are bytes after the end of the message");
     let echo = Message::read(&longer).unwrap().echo;
     assert_eq!(echo.question, parts[0]);
     assert!(echo.edns.is_some_and(|edns| edns.nsid));
@@ -139,7 +139,7 @@ fn rfc6891_6_1_1_one_opt_at_the_root_in_the_additional_section() {
     assert!(Message::read(&packet).unwrap().echo.edns.is_some());
 }
 
-/// RFC 6891 §6.1.3: BADVERS comes before everything that the query is about, and behind what makes it none.
+/// RFC 6891 §6.1.3: BADVERS comes before all checks of the question, and after those of the message's form.
 #[test]
 fn rfc6891_6_1_3_versions() {
     for (name, qtype) in [(NAME, 16), (NAME, TYPE_AXFR), (NAME, TYPE_OPT)] {
@@ -148,7 +148,7 @@ fn rfc6891_6_1_3_versions() {
         let question = question(name, qtype, CLASS_IN);
         let packet = message(QUERY, [1, 0, 0, 1], &[&question, &opt]);
         check(&packet, Some(BAD_VERS));
-        // What options look like in another version, nobody here knows.
+        // Other versions may have options in another form.
         let strange = [&opt[..10], b"\x03\0\x03\0"].concat();
         let packet = message(QUERY, [1, 0, 0, 1], &[&question, &strange]);
         check(&packet, Some(BAD_VERS));
@@ -200,7 +200,7 @@ fn rfc6895_3_1_types_that_are_no_data() {
     for (qtype, rcode) in cases {
         check(&query(qtype, CLASS_IN), Some(rcode));
     }
-    // RFC 5936 §2.2.1: what is not there is not what is not offered.
+    // RFC 5936 §2.2.1: a missing zone is not the same as a transfer that is not offered.
     for qtype in [TYPE_AXFR, TYPE_IXFR] {
         let packet = message(QUERY, [1, 0, 0, 0], &[&question(OURS, qtype, CLASS_IN)]);
         check(&packet, Some(REFUSED));
@@ -325,7 +325,7 @@ fn rfc8945_5_2_1_no_key_is_known() {
     }
 }
 
-/// RFC 8945 §4.2 forbids compression here; Knot DNS, NSD and BIND read it all the same.
+/// RFC 8945 §4.2 forbids compression here; Knot DNS, NSD and BIND accept it all the same.
 #[test]
 fn a_compressed_tsig_record_is_read() {
     let question = question(NAME, 16, CLASS_IN);
@@ -376,7 +376,8 @@ fn a_compressed_tsig_record_is_read() {
 }
 
 proptest! {
-    /// Whatever comes, what is repeated of it is in it, and a question is repeated whole or not at all.
+    /// For any bytes: the parts that a reply repeats are in the message, and a question is repeated whole or not at
+    /// all.
     #[test]
     fn any_bytes(packet in prop::collection::vec(any::<u8>(), HEADER_LEN..80), questions in 0_u8..3) {
         let mut packet = packet;
@@ -390,12 +391,12 @@ proptest! {
     }
 }
 
-/// RFC 6891 §6.1.2: what is in an option that means nothing to us is no reason to refuse a query.
+/// RFC 6891 §6.1.2: the contents of an option that the server ignores are no reason to refuse a query.
 #[test]
 fn rfc6891_6_1_2_options_are_not_for_hickory() {
     use hickory_proto::op::Message as Decoded;
 
-    // A client's subnet that is none.
+    // A malformed client subnet.
     let options = b"\0\x08\0\x03\0\x01\xFF\0\x03\0\0";
     let opt = [&OPT[..9], &[0, options.len() as u8], options].concat();
     let question = question(NAME, 16, CLASS_IN);

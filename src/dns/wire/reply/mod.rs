@@ -1,7 +1,7 @@
-//! Replies in bytes: what hickory encodes of an answer, and what each reply adds to that of its own.
+//! Replies in wire form: the records that hickory encodes, and the parts that each reply adds.
 //!
-//! hickory-proto writes the records. A reply to an ordinary query is then put together from them, the
-//! query's own header and question, and an OPT record.
+//! hickory-proto encodes the records. A reply is put together from them, the query's id, flags and question, and an
+//! OPT record.
 
 use std::iter;
 
@@ -20,7 +20,7 @@ use crate::dns::limits::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use crate::dns::limits::rate_limit::{Class, Scope};
 use crate::zone::Zone;
 
-/// How many bytes behind the records of a hot answer may be overwritten.
+/// How many bytes after the records of a hot answer may be overwritten.
 const SLACK: usize = 16;
 /// QR, AA and TC, in the third byte of a header (RFC 1035 §4.1.1).
 const RESPONSE: u8 = 0x80;
@@ -31,17 +31,17 @@ const RCODE: u8 = 0x0F;
 /// NOERROR and NXDOMAIN.
 const NO_ERROR: u8 = 0;
 const NX_DOMAIN: u8 = 3;
-/// The code and length of an option.
+/// The length of an option's code and length fields.
 const OPTION_HEADER_LEN: usize = 4;
-/// The INFO-CODE of an extended error (RFC 8914 §2).
+/// The length of the INFO-CODE of an extended error (RFC 8914 §2).
 const INFO_CODE_LEN: usize = 2;
-/// The time that a connection may be idle (RFC 7828 §3.1).
+/// The length of the idle time of a connection (RFC 7828 §3.1).
 const KEEPALIVE_LEN: usize = 2;
 
-/// Padded replies have a multiple of this length, in bytes (RFC 8467 §4.1).
+/// The length of a padded reply is a multiple of this, in bytes (RFC 8467 §4.1).
 pub(crate) const PADDED_BLOCK: usize = 468;
 
-/// What an answer says in the header of its replies, and what else is to be known of it to complete one.
+/// The parts of an answer that are not in its records, but are needed to complete a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The AA bit.
@@ -50,13 +50,13 @@ pub(crate) struct Head {
     pub(crate) rcode: u8,
     /// How many records the answer section has.
     pub(crate) answers: u16,
-    /// The same of the authority section.
+    /// How many records the authority section has.
     pub(crate) authorities: u16,
-    /// The same of the additional section, without OPT.
+    /// How many records the additional section has, without OPT.
     pub(crate) additionals: u16,
-    /// Whether the answer is what was known once, which its replies say (RFC 8914 §4.4).
+    /// Whether the answer is stale, which replies have to say (RFC 8914 §4.4).
     pub(crate) is_stale: bool,
-    /// Whether the answer is signed. If it says that there is no such name, its denial is compact (RFC 9824).
+    /// Whether the answer is signed. A signed NXDOMAIN is a compact denial (RFC 9824).
     pub(crate) is_signed: bool,
 }
 
@@ -65,7 +65,7 @@ impl Head {
     const STALE: u8 = 2;
     const SIGNED: u8 = 4;
 
-    /// Of an answer, as if it had no records but those of the answer section.
+    /// The head of an answer, without counts of authority and additional records.
     pub(crate) fn of(answer: &Answer) -> Self {
         Self {
             authoritative: answer.authoritative,
@@ -78,7 +78,7 @@ impl Head {
         }
     }
 
-    /// The form in which it is kept with a hot answer.
+    /// The form that is kept with a hot answer.
     pub(crate) fn to_bytes(self) -> [u8; 8] {
         let mut bits = 0;
         for (is_set, bit) in [
@@ -93,7 +93,7 @@ impl Head {
         [bits, self.rcode, a0, a1, n0, n1, d0, d1]
     }
 
-    /// What [`Head::to_bytes`] was made of.
+    /// The inverse of [`Head::to_bytes`].
     pub(crate) fn from_bytes([bits, rcode, a0, a1, n0, n1, d0, d1]: [u8; 8]) -> Self {
         Self {
             authoritative: bits & Self::AUTHORITATIVE != 0,
@@ -106,7 +106,7 @@ impl Head {
         }
     }
 
-    /// The same without records.
+    /// The same head, without records.
     fn without_records(self) -> Self {
         Self {
             answers: 0,
@@ -116,37 +116,37 @@ impl Head {
         }
     }
 
-    /// The lower bits of the rcode that a reply has.
+    /// The lower bits of a reply's rcode.
     fn rcode_in(self, frame: &Frame<'_>) -> u8 {
         rcode_with(self.is_signed, self.rcode, frame.echo.edns)
     }
 
-    /// Which replies a reply is like.
+    /// The rate limit's class of a reply.
     fn class(self) -> Class {
         Class::of(self.rcode.into(), self.answers > 0, self.authoritative)
     }
 }
 
-/// An answer in the form in which it stands in replies, behind their questions.
+/// An encoded answer, as it follows the question of a reply.
 pub(crate) struct Encoded<'b> {
-    /// What it says in the header.
+    /// The head.
     pub(crate) head: Head,
     /// The records of all sections.
     pub(crate) records: &'b [u8],
 }
 
-/// What a reply is besides the answer: what it repeats of its query, its OPT record, and its size.
+/// The parts of a reply besides the answer: what it repeats of its query, its OPT record, and its size.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<'a> {
-    /// What it repeats. It has an OPT record if the query has one (RFC 6891 §7).
+    /// The parts that the reply repeats. It has an OPT record if the query has one (RFC 6891 §7).
     pub(crate) echo: &'a Echo<'a>,
-    /// The size that we name in an OPT record, in bytes.
+    /// The UDP payload size in the OPT record, in bytes.
     pub(crate) udp_payload: u16,
-    /// The options in an OPT record.
+    /// The options in the OPT record.
     pub(crate) options: Options<'a>,
-    /// The most bytes that it may have.
+    /// The maximum length of the reply, in bytes.
     pub(crate) limit: usize,
-    /// Whether the client has sent a cookie of ours, and so is where it says it is.
+    /// Whether the client has sent a valid cookie, and so has proved its address.
     pub(crate) has_valid_cookie: bool,
 }
 
@@ -161,52 +161,51 @@ pub(crate) struct Options<'a> {
     pub(crate) keepalive: Option<u16>,
     /// RFC 8914.
     pub(crate) error: Option<ExtendedError>,
-    /// Whether the reply is padded (RFC 7830). What that takes is no part of their length: it makes no
-    /// reply shorter.
+    /// Whether the reply is padded (RFC 7830). Padding is no part of the options' length, because it never displaces
+    /// records.
     pub(crate) padding: bool,
 }
 
 /// How a reply was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
-    /// Its rcode, with the bits of the OPT record.
+    /// Its rcode, with the bits that are in the OPT record.
     pub(crate) rcode: u16,
-    /// Whether it was cut short, with TC.
+    /// Whether it was truncated, with TC.
     pub(crate) truncated: bool,
-    /// Whether it was made of a hot answer.
+    /// Whether it was made from a hot answer.
     pub(crate) hot: bool,
-    /// Which replies it is like.
+    /// The rate limit's class.
     pub(crate) class: Class,
-    /// Whether it goes to a client that is where it says it is.
+    /// Whether the client has proved its address by a cookie.
     pub(crate) has_valid_cookie: bool,
 }
 
 impl Sent {
-    /// The same, about a name of this zone that is made up.
+    /// The same reply, about a made-up name of this zone.
     pub(crate) fn in_zone(self, zone: &Zone) -> Self {
         let class = self.class.in_zone(zone);
         Self { class, ..self }
     }
 }
 
-/// What is to be known for an OPT record beside the frame.
+/// The parts of an OPT record that are not in the frame.
 #[derive(Clone, Copy, Default)]
 struct Opt {
     /// The upper bits of the rcode (RFC 6891 §6.1.3).
     high_rcode: u8,
-    /// How many bytes will follow.
+    /// How many bytes follow the record.
     behind: usize,
 }
 
-/// A reply in the making, in a buffer that is used again and again.
+/// The buffer in which replies are put together, one after the other.
 pub(crate) struct ReplyBuffer {
     bytes: Box<[u8]>,
     len: usize,
 }
 
 impl<'b> Encoded<'b> {
-    /// Has an answer to a question about this name encoded, in a buffer for that; none if no message
-    /// can hold it.
+    /// Encodes an answer to this question into `buffer`; none if no message can hold it.
     pub(crate) fn of(answer: &Answer, question: Question, buffer: &'b mut Vec<u8>) -> Option<Self> {
         let sections = [&answer.answers, &answer.authorities, &answer.additionals];
         if sections.iter().all(|section| section.is_empty()) {
@@ -231,7 +230,7 @@ impl<'b> Encoded<'b> {
             None,
             &mut encoder,
         );
-        // Truncated by hickory: there are more than 64 KiB of it.
+        // hickory has truncated the answer: it is longer than 64 KiB.
         if header.ok()?.metadata.truncation {
             return None;
         }
@@ -250,8 +249,8 @@ impl<'b> Encoded<'b> {
     }
 }
 
-/// The rcode of a reply whose answer has this one. RFC 9824 §3.1 and §5.1: with a compact denial it is NOERROR,
-/// unless the client has said that it takes NXDOMAIN, too.
+/// The rcode of a reply whose answer has this rcode. RFC 9824 §3.1 and §5.1: a compact denial has NOERROR, unless
+/// the client has set the CO bit.
 pub(crate) fn rcode_with(signed: bool, rcode: u8, edns: Option<QueryEdns<'_>>) -> u8 {
     let takes_it = edns.is_some_and(|edns| edns.compact_ok && edns.dnssec_ok);
     match rcode {
@@ -267,7 +266,7 @@ fn question_len(name: &Name) -> usize {
 }
 
 impl ReplyBuffer {
-    /// For replies of at most so many bytes.
+    /// A buffer for replies of at most so many bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             bytes: vec![0; limit + SLACK].into(),
@@ -280,20 +279,20 @@ impl ReplyBuffer {
         &self.bytes[..self.len]
     }
 
-    /// Puts a reply in.
+    /// Puts a whole reply into the buffer.
     #[cfg(test)]
     pub(crate) fn set(&mut self, reply: &[u8]) {
         self.len = 0;
         self.push(reply);
     }
 
-    /// Where the records of a reply go.
+    /// The place of a reply's records.
     pub(crate) fn records_mut(&mut self, echo: &Echo<'_>) -> &mut [u8] {
         &mut self.bytes[HEADER_LEN + echo.question.len()..]
     }
 
-    /// Completes a reply whose records are in their place already. None if it is too long and has to
-    /// be encoded again: with additional records that it could do without.
+    /// Completes a reply from a hot answer whose records are in their place already. None if it is too long and has
+    /// to be encoded again, without its additional records.
     pub(crate) fn complete_hot(
         &mut self,
         frame: &Frame<'_>,
@@ -317,7 +316,7 @@ impl ReplyBuffer {
         Some(Sent { hot: true, ..sent })
     }
 
-    /// Makes a reply of an answer; none if it is longer than it may be.
+    /// Makes a reply from an answer; none if it would be too long.
     pub(crate) fn write(&mut self, frame: &Frame<'_>, encoded: &Encoded<'_>) -> Option<Sent> {
         let records = encoded.records;
         if records.len() > frame.room() {
@@ -327,8 +326,8 @@ impl ReplyBuffer {
         Some(self.complete(frame, encoded.head, records.len()))
     }
 
-    /// Makes a reply that tells the client to come by TCP: without records, which could pass for all
-    /// there are (RFC 2181 §9).
+    /// Makes a truncated reply, so that the client asks by TCP. It has no records, which a client could take for the
+    /// whole answer (RFC 2181 §9).
     pub(crate) fn truncate(&mut self, frame: &Frame<'_>, head: Head) -> Sent {
         let sent = self.complete(frame, head.without_records(), 0);
         self.bytes[2] |= TRUNCATED;
@@ -339,11 +338,11 @@ impl ReplyBuffer {
         }
     }
 
-    /// Cuts the reply that is in the buffer to one that tells the client to come by TCP.
+    /// Truncates the reply in the buffer, so that the client asks by TCP.
     pub(crate) fn cut(&mut self, frame: &Frame<'_>) -> Sent {
         let head = Head {
             authoritative: self.bytes[2] & AUTHORITATIVE != 0,
-            // What a compact denial has here is final already.
+            // The rcode of a compact denial is final already.
             rcode: self.bytes[3] & RCODE,
             answers: 0,
             authorities: 0,
@@ -369,7 +368,7 @@ impl ReplyBuffer {
             is_signed: false,
         };
         self.records_mut(frame.echo)[..answer.len()].copy_from_slice(answer);
-        // A key's name can be so long that it does not fit. Without it the rcode says enough.
+        // The TSIG record of a long key name may not fit. Without it the rcode says enough.
         let fits = |tsig: &&Vec<u8>| answer.len() + tsig.len() <= frame.room();
         let tsig = refusal.tsig.as_ref().filter(fits);
         let behind = tsig.map_or(0, Vec::len);
@@ -382,7 +381,7 @@ impl ReplyBuffer {
             self.push(tsig);
             self.count_additional();
         }
-        // Where there is no answer, it is an error, or a cookie alone (RFC 7873 §5.4).
+        // Without an answer, this is an error or a reply with a cookie alone (RFC 7873 §5.4).
         let class = Class::of(refusal.rcode, refusal.answer.is_some(), true);
         Sent {
             rcode: refusal.rcode,
@@ -393,7 +392,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// Puts header, question and OPT record to the records, which are in their place.
+    /// Adds header, question and OPT record to the records, which are in their place.
     pub(crate) fn complete(&mut self, frame: &Frame<'_>, head: Head, records_len: usize) -> Sent {
         self.complete_with(frame, head, records_len, Opt::default());
         Sent {
@@ -422,8 +421,8 @@ impl ReplyBuffer {
         self.push_opt(frame, head.is_signed, opt);
     }
 
-    /// Adds an OPT record if the query has one: version 0, our own size, DO repeated (RFC 3225 §3), CO as well
-    /// where its meaning is followed (RFC 9824 §5.1), all other flags zero (RFC 6891 §6.1.4).
+    /// Adds an OPT record if the query has one: version 0, the server's size, DO as in the query (RFC 3225 §3), CO
+    /// where the server follows it (RFC 9824 §5.1), all other flags zero (RFC 6891 §6.1.4).
     fn push_opt(&mut self, frame: &Frame<'_>, is_signed: bool, opt: Opt) {
         let Some(edns) = frame.echo.edns else {
             return;
@@ -493,8 +492,8 @@ impl ReplyBuffer {
 }
 
 impl Frame<'_> {
-    /// The same with an extended error, if that leaves room for so many bytes of records: it is not worth
-    /// a truncated reply (RFC 8914 §3).
+    /// The same frame with an extended error, if that leaves room for so many bytes of records. An extended error
+    /// must not cause truncation (RFC 8914 §3).
     pub(crate) fn with_error(&self, error: Option<ExtendedError>, records_len: usize) -> Self {
         let mut frame = *self;
         frame.options.error = error;
@@ -504,7 +503,7 @@ impl Frame<'_> {
         frame
     }
 
-    /// The same without options but for the cookie.
+    /// The same frame, with the cookie as its only option.
     pub(crate) fn short(self) -> Self {
         let cookie = self.options.cookie;
         Self {
@@ -516,7 +515,7 @@ impl Frame<'_> {
         }
     }
 
-    /// What came of the query's cookie.
+    /// The result of the cookie check.
     pub(crate) fn cookie_check(&self) -> CookieCheck {
         let sent = self.echo.edns.and_then(|edns| edns.cookie);
         match sent.filter(|_| self.options.cookie.is_some()) {
@@ -527,7 +526,7 @@ impl Frame<'_> {
         }
     }
 
-    /// How many bytes of records a reply has room for.
+    /// How many bytes of records the reply has room for.
     pub(crate) fn room(&self) -> usize {
         let fixed = HEADER_LEN + self.echo.question.len() + self.opt_len();
         self.limit.saturating_sub(fixed)
@@ -539,9 +538,9 @@ impl Frame<'_> {
     }
 }
 
-/// How many bytes of padding a message takes that has so many without that option, and may have so many;
-/// none if there is no room even for an empty option. Nearest the limit there may be no whole block left;
-/// the message is then as long as it may be (RFC 8467 §4.1).
+/// The number of padding bytes for a message of `len` bytes without the option and at most `limit` bytes with it;
+/// none without room for an empty option. Where the next multiple of a block exceeds the limit, padding fills the
+/// message up to the limit (RFC 8467 §4.1).
 fn padding(len: usize, limit: usize) -> Option<usize> {
     let least = len + OPTION_HEADER_LEN;
     let padded = least.next_multiple_of(PADDED_BLOCK).min(limit);

@@ -26,7 +26,7 @@ fn frame<'a>(echo: &'a Echo<'a>, limit: usize) -> Frame<'a> {
     }
 }
 
-/// Of an answer with so many records in the answer section.
+/// The head of an answer with so many records in the answer section.
 fn head(answers: u16) -> Head {
     Head {
         authoritative: false,
@@ -64,7 +64,7 @@ fn rfc8467_4_1_replies_of_all_lengths_are_whole_blocks() {
     let echo = echo();
     let frame = frame(&echo, 65_535);
     let mut buffer = ReplyBuffer::new(65_535);
-    // What an earlier reply has left behind is not to show.
+    // The bytes of an earlier reply must not show.
     buffer.bytes.fill(0xFF);
     let fixed = HEADER_LEN + QUESTION.len();
     for records in 0..=frame.room() {
@@ -90,7 +90,7 @@ fn rfc8467_4_1_replies_of_all_lengths_are_whole_blocks() {
 
 #[test]
 fn rfc7830_3_padding_at_the_edges() {
-    // An empty option is enough where it fits exactly, and takes a whole block where it does not.
+    // An empty option is enough if it fits exactly; otherwise it takes a whole block.
     assert_eq!(padding(464, 65_535), Some(0));
     for len in 465..=468 {
         assert_eq!(padding(len, 65_535), Some(468 + 464 - len));
@@ -104,9 +104,9 @@ fn rfc7830_3_padding_at_the_edges() {
     assert_eq!(padding(65_535, 65_535), None);
 }
 
-/// It makes no reply shorter, and nothing stands behind it but a record that has to be last.
+/// Padding displaces no records, and only a record that has to be last follows it.
 #[test]
-fn rfc7830_4_padding_comes_behind_all_else() {
+fn rfc7830_4_padding_is_the_last_option() {
     let echo = echo();
     let mut frame = frame(&echo, 65_535);
     let room = frame.room();

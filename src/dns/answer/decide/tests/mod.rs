@@ -139,7 +139,7 @@ fn asks_for_a_link_only_where_one_may_be() {
 }
 
 #[test]
-fn what_cannot_be_known_is_servfail_without_records() {
+fn a_failed_look_up_is_servfail_without_records() {
     let unknown = Known::Unknown(ExtendedError {
         code: ExtendedError::NETWORK_ERROR,
         text: "down",
@@ -442,7 +442,7 @@ fn a_static_name_in_a_links_place_below_the_redirect_host_wins() {
 }
 
 #[test]
-fn aliases_that_go_round_end() {
+fn a_loop_of_aliases_ends() {
     check(
         "loop1.s.example.com.",
         RecordType::A,

@@ -5,42 +5,38 @@
 //!   account: | tag 23 bits | told 1 | slips 4 | paid up at 36 bits, in microseconds |
 //! ```
 //!
-//! An account is a token bucket in the form of one time: when it will have been *paid up* if nothing more
-//! is charged to it (the theoretical arrival time of the generic cell rate algorithm, ITU-T I.371). What it
-//! owes is the time from now until then, and each reply adds its price, the second divided by the rate. So
-//! there is nothing to refill, and an account that owes nothing is the same as none at all: its word is
-//! free for another.
+//! An account is a token bucket in the form of one time: the time when it will be *paid up* if nothing more is
+//! charged to it (the theoretical arrival time of the generic cell rate algorithm, ITU-T I.371). It owes the time
+//! from now until then, and each reply adds its price, which is a second divided by the rate. So buckets need no
+//! refill, and an account that owes nothing is the same as no account: its word is free for another key.
 //!
-//! All of it is one word, changed by compare-and-exchange, so that no charge undoes another or counts twice.
-//! Three things are not exact. Two threads that open an account for the same key at the same moment may open
-//! two, of which the first is then used; the threads' clocks differ by the age of their batches; and a charge
-//! that loses to others 64 times in a row is as good as paid, without a trace. The first can give away one
-//! burst, the second some milliseconds' worth, and the last a reply now and then.
+//! An account is one word, changed by compare-and-exchange, so no charge undoes another or counts twice. Three
+//! things are not exact. Two threads that open an account for the same key at the same moment may open two, of which
+//! only the first is used afterwards; this gives away one burst at most. The threads' clocks differ by the age of
+//! their batches; this gives away some milliseconds. And a charge that loses to other threads 64 times in a row
+//! counts as paid; this gives away a reply now and then.
 //!
-//! Which set a key belongs to and which tag it has is told by a hash under a secret key, so nobody can
-//! choose keys that meet in one set. Another key's account is taken for one's own only where set and tag are
-//! the same: in a full table for one key in a million.
+//! A hash with a secret key determines the set and the tag of a key, so an attacker cannot choose keys that share a
+//! set. Two keys share an account only if both set and tag are equal: in a full table, for one key in a million.
 //!
-//! A key that finds its set full takes the word of the account that owes least, and its debt with it, as
-//! counters are taken over in the algorithm Space-Saving (Metwally, Agrawal, El Abbadi, 2005). So nobody is
-//! ever paid more than a burst and the rate, also not by having others push its account out; and a flood from
-//! random addresses, of which each owes for one reply, pushes out accounts of its own kind, never one that
-//! owes much. What is taken over is next to nothing while there is room, for the debts of a set all shrink at
-//! the same time: a set pays off eight rates. Only when about as many replies a second are charged as there
-//! are accounts times the rate do those pay who owe nothing. With the defaults, 524,288 accounts and 50 a
-//! second, that would be 26 million a second.
+//! A key whose set is full takes over the account that owes least, with its debt, as in the algorithm Space-Saving
+//! (Metwally, Agrawal, El Abbadi, 2005). So no key ever gets more than a burst and the rate, even if other keys
+//! evict its account; and a flood from random addresses, each of which owes one reply, evicts accounts like its own,
+//! never one that owes much. While there is room, the debt taken over is next to nothing, because the debts of a set
+//! all shrink at the same time: a set pays off eight rates. Innocent keys pay only when the replies a second
+//! approach the number of accounts times the rate. With the defaults, 524,288 accounts and a rate of 50, that is 26
+//! million replies a second.
 //!
-//! Turned down: a count-min sketch, which has no tags and makes the innocent pay for those whose counters
-//! they share; and a map behind locks, which a flood makes grow, or makes evict in the order of its
-//! choosing.
+//! Alternatives turned down: a count-min sketch, which has no tags, so that innocent keys pay for others with the
+//! same counters; and a map behind locks, which a flood makes grow, or evict entries in an order of its choice.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
-/// How many accounts a set has: those of one cache line.
+/// The accounts of a set, which fill one cache line.
 const WAYS: usize = 8;
-/// What a set takes, in bytes.
+/// The bytes of a set.
 pub(super) const SET_BYTES: usize = WAYS * 8;
 
 const TIME_BITS: u32 = 36;
@@ -48,21 +44,21 @@ const SLIP_BITS: u32 = 4;
 const TOLD_SHIFT: u32 = TIME_BITS + SLIP_BITS;
 const TAG_SHIFT: u32 = TOLD_SHIFT + 1;
 const TIME: u64 = (1 << TIME_BITS) - 1;
-/// The largest `slip` that there is room to count to.
+/// The largest `slip` for which an account has bits.
 pub(super) const MAX_SLIP: u32 = (1 << SLIP_BITS) - 1;
 
-/// By how much a thread's clock may be behind another's, in microseconds: it looks at it once for a batch.
-/// What lies further ahead than that and a burst is no time that any thread has written; the clock of 36
-/// bits has gone around, which takes 19 hours. [`Table::sweep`] leaves nothing that old.
+/// How far a thread's clock may be behind another's, in microseconds: a thread reads its clock once for each batch.
+/// No thread writes a time further ahead than this and a burst. Such a time means that the clock of 36 bits has
+/// wrapped around, which takes 19 hours; [`Table::sweep`] leaves no account that old.
 const SKEW: u64 = 60 * 1_000_000;
-/// How often a charge is tried while other threads change the same account.
+/// How often to try a charge while other threads change the same account.
 const MAX_TRIES: u32 = 64;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Table {
     sets: Box<[Set]>,
-    /// What accounts may owe, in microseconds; some microseconds more or less are due to rounding.
+    /// What accounts may owe, in microseconds, give or take rounding.
     burst: u64,
     evictions: Counter,
 }
@@ -71,32 +67,32 @@ pub(super) struct Table {
 #[repr(align(64))]
 struct Set([AtomicU64; WAYS]);
 
-/// On what terms replies of a kind are charged.
+/// The terms on which replies of a kind are charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
-    /// What one of them costs, in microseconds.
+    /// The price of one reply, in microseconds.
     pub(super) price: u64,
-    /// How much an account may owe, in microseconds: whole prices, and one at least.
+    /// How much an account may owe, in microseconds: a multiple of the price, at least one price.
     pub(super) most: u64,
-    /// Of the charges that are refused the first slips, and then every one in so many; none if this is 0.
+    /// The first refused charge slips, and then one in so many; none if this is 0.
     pub(super) slip: u32,
 }
 
-/// What came of a charge.
+/// The outcome of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charged {
-    /// It was paid.
+    /// The charge was accepted.
     Paid,
-    /// The account owes too much already, and was charged nothing.
+    /// The account owes too much already, and was not charged.
     Refused {
-        /// Whether this is the first time since it was paid up.
+        /// Whether this is the first refusal since the account was paid up.
         first: bool,
-        /// Whether it is its turn to slip.
+        /// Whether this reply slips.
         slips: bool,
     },
 }
 
-/// The word of an account; zero where there is none.
+/// The word of an account; zero for no account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Account(u64);
 
@@ -115,7 +111,7 @@ impl Account {
         self.0 >> TOLD_SHIFT & 1 == 1
     }
 
-    /// How many charges were refused since the last that slipped.
+    /// How many charges were refused since the last slip.
     fn slips(self) -> u32 {
         (self.0 >> TIME_BITS) as u32 & MAX_SLIP
     }
@@ -129,8 +125,8 @@ impl Account {
 }
 
 impl Table {
-    /// As many sets as there is room for in so many bytes, and one at least. Accounts may owe about
-    /// `burst` microseconds. Those that are pushed out while they owe something are counted.
+    /// A table of as many sets as fit so many bytes, at least one. Accounts may owe about `burst` microseconds.
+    /// `evicted` counts accounts that are evicted while they owe something.
     pub(super) fn new(bytes: usize, burst: u64, evictions: Counter) -> Self {
         let sets = (bytes / SET_BYTES).max(1);
         Self {
@@ -149,7 +145,7 @@ impl Table {
             let (is_own, debt) = (account.is_of(tag), account.debt(now, self.burst));
             let (is_told, slips) = match is_own && debt > 0 {
                 true => (account.is_told(), account.slips()),
-                // As good as new.
+                // The same as a new account.
                 false => (false, 0),
             };
             let (new, charged) = if debt + terms.price <= terms.most {
@@ -171,12 +167,12 @@ impl Table {
                 return charged;
             }
         }
-        // Nobody is refused for what others do.
+        // No client is refused because of contention.
         Charged::Paid
     }
 
-    /// Has the processor fetch what a charge to the account of this hash will need. Returns something that is
-    /// made of what was loaded, and means nothing.
+    /// Brings the set of this hash into the processor's cache. The returned value depends on what was loaded, so
+    /// that the compiler keeps the load, and has no other meaning.
     pub(super) fn fetch(&self, hash: u64) -> u64 {
         load(&self.set(hash)[0]).0
     }
@@ -188,8 +184,8 @@ impl Table {
         own.map_or(0, |account| account.debt(now, self.burst))
     }
 
-    /// Looks through one of `parts` parts of the table and frees what is paid up; returns how many accounts
-    /// are left in it. All parts have to be looked through within some hours.
+    /// Sweeps one of `parts` parts of the table: frees the accounts that are paid up, and returns how many others
+    /// there are. All parts have to be swept within some hours.
     pub(super) fn sweep(&self, part: usize, parts: usize, now: u64) -> usize {
         let size = self.sets.len().div_ceil(parts.max(1));
         let sets = self.sets.iter().skip(part * size).take(size);
@@ -197,18 +193,18 @@ impl Table {
         words.filter(|word| self.is_owing(word, now)).count()
     }
 
-    /// Whether an account owes something; it is freed if it does not.
+    /// Whether an account owes something. An account that does not is freed.
     fn is_owing(&self, word: &AtomicU64, now: u64) -> bool {
         let (account, order) = (load(word), Ordering::Relaxed);
         if account.0 == 0 || account.debt(now, self.burst) > 0 {
             return account.0 != 0;
         }
-        // Where another thread has just used it, it is left alone.
+        // If another thread has just changed the account, it stays.
         word.compare_exchange(account.0, 0, order, order).is_err()
     }
 
-    /// The account of the key with this hash, or else the one that gives way to it. Without branches for the
-    /// single words, which the processor could not foresee.
+    /// The account of the key with this hash, or else the account that it takes over. There are no branches on
+    /// single words, since the processor could not predict them.
     fn place(&self, hash: u64, now: u64) -> (&AtomicU64, Account) {
         let set = self.set(hash);
         let accounts = set.each_ref().map(load);
@@ -229,7 +225,7 @@ impl Table {
     }
 
     fn set(&self, hash: u64) -> &[AtomicU64; WAYS] {
-        // By the lower half, since tags are of the upper one (Lemire, 2019).
+        // By the lower half of the hash, since tags use the upper half (Lemire, 2019).
         let place = ((hash & u64::from(u32::MAX)) * self.sets.len() as u64) >> 32;
         &self.sets[place as usize].0
     }
@@ -243,7 +239,7 @@ fn load(word: &AtomicU64) -> Account {
     Account(word.load(Ordering::Relaxed))
 }
 
-/// The count of refusals after this one.
+/// The count of refusals after this refusal.
 fn next(slips: u32, slip: u32) -> u32 {
     if slips + 1 < slip { slips + 1 } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! The table alone, with clocks that are set by hand.
+//! The table alone, with clocks that the tests set.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64 as Counted;
@@ -33,7 +33,7 @@ fn hash(number: u64) -> u64 {
     z ^ z >> 31
 }
 
-/// How many of so many charges at the same time are paid.
+/// How many of so many charges at the same time are accepted.
 fn paid(table: &Table, hash: u64, terms: &Terms, charges: u64, now: u64) -> u64 {
     let charges = (0..charges).map(|_| table.charge(hash, terms, now));
     charges.filter(|one| *one == Charged::Paid).count() as u64
@@ -48,7 +48,7 @@ fn the_size_is_what_was_asked_for() {
     }
 }
 
-/// Whatever the rate, exactly what it says is paid: the burst at once, and then so many each second.
+/// The table accepts exactly the rate: the burst at once, and then so many each second.
 #[test]
 fn the_rate_is_held_over_a_day() {
     for rate in [1, 3, 7, 20, 50, 999, 10_000] {
@@ -89,14 +89,14 @@ fn credit_comes_back_and_is_no_more_than_a_burst() {
     check(2_100, 10);
     check(4_100, 20);
     check(100_000, 20);
-    // A clock that is behind that of another thread takes nothing away, and gives nothing.
+    // A clock that is behind another thread's changes no credit.
     check(99_900, 0);
     check(100_000, 0);
     check(100_100, 1);
 }
 
 #[test]
-fn every_so_many_refusals_one_slips_and_the_first_is_told() {
+fn one_in_so_many_refusals_slips_and_the_first_is_marked() {
     for (slip, expected) in [
         (0, "......."),
         (1, "sssssss"),
@@ -117,10 +117,10 @@ fn every_so_many_refusals_one_slips_and_the_first_is_told() {
         };
         assert_eq!(table.charge(3, &terms, 1), Charged::Paid);
         assert_eq!(slips(2), expected);
-        // Once it is paid up, all begins anew.
+        // Once the account is paid up, the count begins again.
         assert_eq!(table.charge(3, &terms, 9 * SECOND), Charged::Paid);
         assert_eq!(slips(9 * SECOND + 1), expected);
-        // Credit for a single reply in between is no end of it.
+        // Credit for a single reply does not end the limiting.
         assert_eq!(
             table.charge(3, &terms, 10 * SECOND - 1),
             Charged::Refused {
@@ -141,7 +141,7 @@ fn the_clock_goes_around() {
     let mut count = 0;
     let mut busy = began;
     while now < began + 3 * round {
-        // As a server does, but at longer intervals: it takes minutes for all parts.
+        // Sweeps as a server does, but at longer intervals.
         table.sweep(0, 1, now);
         assert_eq!(paid(&table, hash(1), &terms, 11, now), 10, "at {now}");
         for second in 0..4 {
@@ -152,7 +152,7 @@ fn the_clock_goes_around() {
     }
     let hours = (busy - began) / (3_600 * SECOND) + 1;
     assert_eq!(count, hours * (10 + 3 * 5));
-    // Also where nothing was asked for a day, and another round of the clock is about to end.
+    // Also after a day without queries, when the clock is about to wrap around again.
     for before in [0, 1, SECOND, 61 * SECOND] {
         let table = self::table(1, 2);
         assert_eq!(paid(&table, hash(7), &terms, 11, 1), 10);
@@ -166,7 +166,7 @@ fn the_clock_goes_around() {
 }
 
 #[test]
-fn a_sweep_frees_what_is_paid_up_and_nothing_else() {
+fn a_sweep_frees_only_accounts_that_are_paid_up() {
     let (table, terms) = (table(100, 1), terms(1, 1, 0));
     for key in 0..50 {
         table.charge(hash(key), &terms, 1);
@@ -232,7 +232,7 @@ fn a_flood_of_random_keys_lets_no_heavy_hitter_escape() {
     assert!(flood(20_000) > 0);
 }
 
-/// More heavy hitters than there are accounts: none gains by being pushed out.
+/// More heavy hitters than accounts: none gains by the eviction of its account.
 #[test]
 fn heavy_hitters_that_overrun_a_set_pay_for_each_other() {
     let (table, terms) = (table(1, 4), terms(10, 4, 0));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn both_ways_agree() {
+fn both_paths_send_the_same_bytes() {
     for layout in [Layout::Cname, Layout::Direct] {
         let fixture = filled(layout);
         let codes = ["abc", "short", "later", "lengthy", "longest", "none"];
@@ -46,7 +46,7 @@ fn both_ways_agree() {
 }
 
 #[test]
-fn both_ways_have_the_same_cookies() {
+fn both_paths_send_the_same_cookies() {
     let fixture = filled(Layout::Cname);
     for name in [
         "abc.s.example.com",
@@ -85,7 +85,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
 
     #[test]
-    fn both_ways_agree_on_any_name(
+    fn both_paths_agree_on_any_name(
         queries in prop::collection::vec(
             (
                 prop::collection::vec(prop::sample::select(&LABELS[..]), 0..4),
@@ -102,7 +102,7 @@ proptest! {
             let mut name = labels.join(".");
             name.push_str(".s.example.com");
             let name = name.trim_start_matches('.').to_owned();
-            // As resolvers do (0x20).
+            // Random letter case, as resolvers use it (0x20).
             let mixed: String = name
                 .char_indices()
                 .map(|(n, c)| match case >> (n % 64) & 1 {
@@ -117,7 +117,7 @@ proptest! {
 
 /// RFC 1035 §3.1: a label may hold any bytes, and so may those of a zone's own names.
 #[test]
-fn a_stand_in_gives_its_labels_to_nobody() {
+fn rfc1035_3_1_a_stand_in_never_shows_its_labels() {
     for host in ["\\000", "\\000.\\000", "\\000\\000\\000\\000"] {
         let text = format!(
             "$TTL 300\n@ IN SOA {host} hostmaster 1 3600 600 604800 60\n@ IN NS ns\nns IN A 192.0.2.1\n"
@@ -142,7 +142,7 @@ fn rfc7873_5_4_a_cookie_alone() {
     assert_eq!(reply[..4], [1, 2, 0x80, 0], "NOERROR");
     let at = reply.windows(12).position(|w| w == b"\0\x0a\0\x18ABCDEFGH");
     let cookie = reply[at.unwrap() + 4..][..24].to_vec();
-    // Whether it is a good one may be asked as well: BADCOOKIE is 23, of which the upper bits are in OPT.
+    // A client may also ask whether its cookie is valid. BADCOOKIE is 23; its upper bits are in OPT.
     for (last, rcode) in [(cookie[23], (0, 0)), (cookie[23] ^ 1, (7, 1))] {
         let mut packet = vec![1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         packet.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\x1c\0\x0a\0\x18");

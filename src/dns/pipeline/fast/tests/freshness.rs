@@ -47,7 +47,7 @@ fn ttls_never_reach_beyond_the_end_of_a_link() {
         let message = fixture.message("later.s.example.com", RecordType::TXT);
         message.answers.iter().map(|record| record.ttl).max()
     };
-    // It ends after 100 seconds, and links have 300.
+    // The link ends after 100 seconds; the TTL of links is 300.
     for second in [0, 0, 1, 1, 50, 98, 99, 99] {
         fixture.clock.set(UnixTime(NOW.0 + second));
         let left = u32::try_from(99 - second).unwrap();
@@ -57,7 +57,7 @@ fn ttls_never_reach_beyond_the_end_of_a_link() {
     assert_eq!(ttl(&fixture), None);
     assert_eq!(fixture.txt("later"), None);
 
-    // One that ends later than its TTL is as it is, until then.
+    // A link that ends later has its full TTL until its end is nearer than that.
     fixture.add(
         "far",
         "https://example.net/",
@@ -105,9 +105,9 @@ fn a_reload_shows_at_once() {
     }
 }
 
-/// A query that has seen the old zones, and whose link was looked up when there were new ones.
+/// The query began with the old zones, and its link came after the reload.
 #[test]
-fn what_was_made_of_old_zones_is_not_kept() {
+fn an_answer_from_replaced_zones_is_not_kept() {
     let fixture = filled(Layout::Cname);
     let packet = query("abc.s.example.com", 1, None);
     let handler = &fixture.handler;
@@ -151,10 +151,10 @@ fn what_was_made_of_old_zones_is_not_kept() {
     assert!(!sent.hot && shown(&wire));
 }
 
-/// Links are changed and deleted, and the zone is reloaded, while others ask: nobody is told what is older
-/// than what was acknowledged before the question.
+/// Links change and go, and the zone is reloaded, while other threads ask: no reply is older than the last change
+/// acknowledged before its query.
 #[test]
-fn nothing_older_than_what_was_acknowledged_is_told() {
+fn no_reply_is_older_than_an_acknowledged_change() {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     const ROUNDS: u64 = 400;
     let fixture = filled(Layout::Cname);
@@ -198,11 +198,10 @@ fn nothing_older_than_what_was_acknowledged_is_told() {
                                 .unwrap();
                             assert!(told >= before, "{name}: {told} after {before}");
                         }
-                        // Deleted in between, before the round was acknowledged; what is asked next is at
-                        // least that round.
+                        // The link was deleted in between. The next query gets at least this round.
                         None => assert_eq!(sent.rcode, 3, "{name}"),
                     }
-                    // Those that depend on no link, and those of the stand-in.
+                    // Answers that depend on no link, and those of the stand-in.
                     let before = serial.load(Ordering::Acquire);
                     let name = [
                         "s.example.com",

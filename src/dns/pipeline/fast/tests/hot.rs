@@ -20,7 +20,7 @@ fn the_second_reply_is_a_hot_answer_in_the_case_of_its_own_query() {
 }
 
 #[test]
-fn names_that_are_not_there_share_an_answer() {
+fn absent_names_of_a_length_share_an_answer() {
     let fixture = filled(Layout::Cname);
     let asked: Vec<_> = (0..50)
         .map(|n| fixture.ask(&query(&format!("absent{n:02}.s.example.com"), 16, None)))
@@ -31,17 +31,17 @@ fn names_that_are_not_there_share_an_answer() {
             .iter()
             .all(|(sent, _)| sent.hot && sent.rcode == 3)
     );
-    // Of whatever type, and whatever labels they are made of.
+    // Whatever the type and the number of labels.
     let (sent, _) = fixture.ask(&query("x.absent.s.example.com", 28, None));
     assert!(sent.hot && sent.rcode == 3);
-    // But a name that leads to what is not there has an answer of its own.
+    // But an alias to an absent name has an answer of its own.
     let (sent, wire) = fixture.ask(&query("x.old.s.example.com", 28, None));
     assert_eq!((sent.hot, sent.rcode), (false, 3));
     assert_eq!(Message::from_vec(&wire).unwrap().answers.len(), 2);
 }
 
 #[test]
-fn names_that_are_made_up_are_not_kept() {
+fn answers_for_made_up_names_are_not_kept() {
     let fixture = filled(Layout::Cname);
     for (name, is_kept) in [
         ("x.wild.s.example.com", false),
@@ -58,9 +58,9 @@ fn names_that_are_made_up_are_not_kept() {
     }
 }
 
-/// Also where they lead to a link, which is kept: it is one, and they are without end.
+/// Also if they lead to a link: the link's own answer is kept, but not those of the endless names that lead to it.
 #[test]
-fn names_that_are_made_up_are_not_kept_for_the_sake_of_a_link() {
+fn answers_for_made_up_names_of_a_link_are_not_kept() {
     let text = format!("{ZONE}*.go IN CNAME abc\n* IN TXT any\ngone IN DNAME r\n");
     let zone = ("s.example.com", text, Some("r"), Layout::Direct);
     let fixture = Fixture::of(&[zone]);
@@ -86,9 +86,9 @@ fn names_that_are_made_up_are_not_kept_for_the_sake_of_a_link() {
     }
 }
 
-/// There are 65,535 types. What a name has to say of those that nobody has is kept once.
+/// There are 65,535 types. A name has one answer for all types that its zone does not have.
 #[test]
-fn types_that_nobody_has_have_one_answer() {
+fn types_that_the_zone_does_not_have_share_an_answer() {
     for layout in [Layout::Cname, Layout::Direct] {
         let text = format!("{ZONE}ns IN TYPE1000 \\# 1 00\nmail IN TYPE65280 \\# 1 01\n");
         let fixture = Fixture::of(&[("s.example.com", text, Some("r"), layout)]);
@@ -106,7 +106,7 @@ fn types_that_nobody_has_have_one_answer() {
                 assert_eq!(sent.hot, times > 0, "{name} {qtype}");
                 check_both(&fixture, name, qtype, None);
             }
-            // There is something of these, though not everywhere.
+            // The zone has these types, though not at each name.
             for qtype in [1_000, 65_280] {
                 let (sent, _) = fixture.ask(&query(name, qtype, None));
                 assert!(!sent.hot, "{name} {qtype}");
@@ -121,7 +121,7 @@ fn types_that_nobody_has_have_one_answer() {
         };
         assert_eq!((answers("ns", 1_000), answers("ns", 1_001)), (1, 0));
         assert_eq!((answers("mail", 65_280), answers("mail", 1_000)), (1, 0));
-        // A reload may bring records of a type that nobody had.
+        // A reload may bring records of a new type.
         let file = fixture.directory.path().join("zone");
         let more = format!(
             "{}ns IN TYPE999 \\# 1 02\n",

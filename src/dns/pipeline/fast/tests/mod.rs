@@ -1,5 +1,5 @@
-//! The fast path against the general one: both have to send the same bytes. And kept answers against what happens
-//! to links and zones meanwhile.
+//! The fast path against the general path: both have to send the same bytes. And hot answers against changes of
+//! links and zones.
 
 mod agreement;
 mod freshness;
@@ -73,7 +73,7 @@ impl Fixture {
         Self::of(&[("s.example.com", text, Some("r"), layout)])
     }
 
-    /// With these zones: of each the origin, the text, the redirect host if it holds links, the layout.
+    /// With these zones. Each has an origin, a text, a redirect host if it holds links, and a layout.
     fn of(zones: &[(&str, String, Option<&str>, Layout)]) -> Self {
         Self::signed_by(zones, None, Settings::default())
     }
@@ -226,7 +226,7 @@ impl Fixture {
         self.metrics.dns_hot_answers.get()
     }
 
-    /// The URL that a TXT query is told; none if there is no such name.
+    /// The URL in the answer for TXT; none if there is no such name.
     fn txt(&self, code: &str) -> Option<String> {
         let message = self.message(&format!("{code}.s.example.com"), RecordType::TXT);
         let record = message
@@ -250,7 +250,7 @@ fn link_name(code: &str) -> LinkName {
     LinkName::new(&Code::parse(code).unwrap(), &origin())
 }
 
-/// A query; with the size and the DO bit of an OPT record, if it has one.
+/// A query; `edns` has the size and the DO bit of an OPT record.
 fn query(name: &str, qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
@@ -288,8 +288,8 @@ fn query_for(name: &[u8], qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
     packet
 }
 
-/// What a message says, without the letter case of names in data, which compression may take from the
-/// question: all but the additional records, and those.
+/// The contents of a message: all but the additional records, and the additional records. Names are in lower case,
+/// since compression may take their letters from the question.
 fn said(wire: &[u8]) -> (String, Vec<String>) {
     let message = Message::from_vec(wire).unwrap();
     let section = |records: &[Record]| -> Vec<String> {
@@ -307,14 +307,14 @@ fn said(wire: &[u8]) -> (String, Vec<String>) {
     (text, section(&message.additionals))
 }
 
-/// Asks both ways, and the short one twice, so that what was kept is looked at as well.
+/// Asks by both paths, and twice by the fast path, so that the second reply comes from a hot answer.
 fn check_both(fixture: &Fixture, name: &str, qtype: u16, edns: Option<(u16, bool)>) {
     let limit = edns.map_or(512, |(size, _)| size.clamp(512, 1_232));
     let context = format!("{name} {qtype} {edns:?}");
     check_packet(fixture, &query(name, qtype, edns), limit, &context);
 }
 
-/// [`check_both`], of a packet whose reply may have no more than `limit` bytes.
+/// [`check_both`] for a packet whose reply has at most `limit` bytes.
 fn check_packet(fixture: &Fixture, packet: &[u8], limit: u16, context: &str) {
     let (_, long) = fixture.ask_generally(packet);
     for time in 0..2 {

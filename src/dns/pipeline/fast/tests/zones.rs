@@ -1,12 +1,12 @@
-//! Both ways again, in zones of many shapes: nested, with and without links, with wildcards, DNAMEs and cuts
-//! at random, asked for names and with options that nobody in their right mind would send.
+//! Both paths again, in random zones: nested, with and without links, with wildcards, DNAMEs and zone cuts. The
+//! queries have random names and options.
 
 use std::time::Instant;
 
 use super::*;
 use crate::zone::Zone;
 
-/// For how long, in seconds, and from where on; `FUZZ_SECONDS` and `FUZZ_SEED` choose others.
+/// The duration in seconds, and the seed; `FUZZ_SECONDS` and `FUZZ_SEED` choose others.
 const SECONDS: u64 = 2;
 const SEED: u64 = 1;
 
@@ -101,14 +101,14 @@ const NAME_LABELS: [&[u8]; 30] = [
     b"svc",
 ];
 
-/// What a zone is made of: see [`Fixture::of`].
+/// The parts of a zone; see [`Fixture::of`].
 pub(super) type ZoneParts = (&'static str, String, Option<&'static str>, Layout);
 
-/// Numbers that look like chance (Marsaglia's xorshift), the same for the same seed.
+/// Pseudorandom numbers (Marsaglia's xorshift), the same for the same seed.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    /// Below `n`.
+    /// A number below `n`.
     pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -129,7 +129,7 @@ impl Random {
     }
 }
 
-/// The first of the origins, and some of the others.
+/// A zone for the first origin, and for some of the others.
 pub(super) fn zones(random: &mut Random) -> Vec<ZoneParts> {
     let mut zones = Vec::new();
     for (n, origin) in ORIGINS.into_iter().enumerate() {
@@ -142,7 +142,7 @@ pub(super) fn zones(random: &mut Random) -> Vec<ZoneParts> {
     zones
 }
 
-/// A master file of a third of the lines, without those that do not load beside the others.
+/// A zone file of a third of the lines, without lines that make it invalid.
 fn text(random: &mut Random, origin: &str, host: Option<&str>, layout: Layout) -> String {
     let config = ZoneConfig {
         origin: ZoneName::parse(origin).unwrap(),
@@ -162,7 +162,7 @@ fn text(random: &mut Random, origin: &str, host: Option<&str>, layout: Layout) -
     text
 }
 
-/// Links of all kinds, where the zone has room for them.
+/// Adds links of all kinds, where static names leave room for them.
 pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
     for (code, expires_at, ttl) in [
         ("abc", None, None),
@@ -181,7 +181,7 @@ pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
             ttl: ttl.and_then(Ttl::from_secs),
             created_by: "test".into(),
         };
-        // A static name may have it.
+        // The name may be a static name.
         let _ = fixture.runtime.block_on(fixture.links.create(request));
     }
 }
@@ -219,7 +219,7 @@ fn short_prefix(random: &mut Random) -> Vec<u8> {
     prefix
 }
 
-/// As long as it can be, or nearly; some of them below what renames.
+/// A prefix of the maximum length, or a little less; sometimes below a DNAME.
 fn long_prefix(random: &mut Random, room: usize) -> Vec<u8> {
     let below = match random.one_in(2) {
         true => random.of(&[&b"\x03old"[..], b"\x04wild", b"\x01r", b"\x04OLD3"]),
@@ -236,7 +236,7 @@ fn long_prefix(random: &mut Random, room: usize) -> Vec<u8> {
     prefix
 }
 
-/// A query for a name, and how long its reply may be.
+/// A query for a name, and the maximum length of its reply.
 fn packet(random: &mut Random, name: &[u8]) -> (Vec<u8>, u16) {
     let flags = [random.of(&[0, 1, 4, 5]), random.byte()];
     let mut packet = vec![random.byte(), random.byte(), flags[0], flags[1]];
@@ -267,7 +267,7 @@ fn packet(random: &mut Random, name: &[u8]) -> (Vec<u8>, u16) {
 fn options(random: &mut Random) -> Vec<u8> {
     let mut options = Vec::new();
     for _ in 0..random.of(&[0, 0, 1, 2, 3]) {
-        // Not 5 to 8: hickory looks into those, and does not like what it finds.
+        // Not 5 to 8: hickory reads these options and refuses malformed ones.
         let code: u16 = random.of(&[10, 10, 10, 3, 15, 11, 12, 9, 13, 20, 65_001, 0]);
         let len: u16 = random.of(&[0, 8, 16, 24, 40, 7, 41, 2]);
         options.extend(code.to_be_bytes());
@@ -277,7 +277,7 @@ fn options(random: &mut Random) -> Vec<u8> {
     options
 }
 
-/// For how long, and from where on.
+/// The duration in seconds, and the seed.
 pub(super) fn seconds_and_seed() -> (u64, u64) {
     let number = |variable, default| {
         let text = std::env::var(variable);
@@ -287,7 +287,7 @@ pub(super) fn seconds_and_seed() -> (u64, u64) {
 }
 
 #[test]
-fn both_ways_agree_in_zones_of_many_shapes() {
+fn both_paths_agree_in_random_zones() {
     let (seconds, seed) = seconds_and_seed();
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let began = Instant::now();

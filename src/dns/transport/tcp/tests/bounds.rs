@@ -1,21 +1,21 @@
-//! What there may be of everything.
+//! The bounds of a connection.
 
 use tokio::time::sleep;
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn so_many_queries_are_in_work_and_none_is_lost() {
+async fn waiting_queries_are_bounded_and_none_is_lost() {
     let rig = Rig::new();
     let (mut client, _) = rig.connect();
-    // Each for a link of its own, so that the store sees how many there are.
+    // Each query is for a link of its own, so that the store counts them.
     let queries: Vec<_> = (0..200)
         .map(|id| query(id, &format!("w1000-{id}")))
         .collect();
     client.send(&queries.concat()).await;
     sleep(Duration::from_millis(500)).await;
     assert_eq!(rig.store.asked.load(Ordering::Relaxed), 64);
-    // Not even what could be answered at once: it is not read.
+    // Nor can a query be answered that needs no look-up, since the connection is not read.
     client.send(&query(200, "ns")).await;
     let mut ids = Vec::new();
     for _ in 0..=200 {
@@ -29,7 +29,7 @@ async fn so_many_queries_are_in_work_and_none_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_read_is_not_read() {
+async fn a_client_that_does_not_read_is_not_read() {
     let rig = Rig::new();
     let (near, far) = duplex(1_000);
     let _task = rig.serve(far, CLIENT).unwrap();
@@ -43,12 +43,12 @@ async fn who_does_not_read_is_not_read() {
         sent += query.len();
         assert!(sent < 1 << 20, "there is no end");
     }
-    // Two pipes, a read, and as many queries as make 16 KiB of replies.
+    // The two pipes, one read, and the queries for 16 KiB of replies.
     assert!(sent < 40_000, "{sent}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_waits_for_room_and_closes_the_connection_if_there_is_none() {
+async fn a_query_without_a_permit_in_time_closes_the_connection() {
     let rig = Rig::new();
     let mut taken: Vec<_> = std::iter::from_fn(|| rig.handler.permit()).collect();
     assert!(taken.len() > 1_000);
@@ -78,7 +78,7 @@ async fn a_query_waits_for_room_and_closes_the_connection_if_there_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_on_sending_after_the_end_is_heard_out_for_a_moment_only() {
+async fn a_client_that_sends_after_the_end_is_read_only_briefly() {
     let rig = Rig::new();
     let (near, far) = duplex(1_000);
     let task = rig.serve(far, CLIENT).unwrap();
@@ -101,7 +101,7 @@ async fn who_goes_on_sending_after_the_end_is_heard_out_for_a_moment_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_read_keeps_no_room_from_others() {
+async fn a_client_that_does_not_read_holds_no_permits() {
     let rig = Rig::new();
     let room = || {
         // Held until all are counted.
@@ -112,7 +112,7 @@ async fn who_does_not_read_keeps_no_room_from_others() {
     let (near, far) = duplex(4_000);
     let task = rig.serve(far, CLIENT).unwrap();
     let (mut reads, mut writes) = tokio::io::split(near);
-    // More replies than there is room for, with others behind them that have to wait.
+    // More replies than the bound, and further queries that have to wait.
     for id in 0..150 {
         writes.write_all(&query(id, "ns")).await.unwrap();
     }

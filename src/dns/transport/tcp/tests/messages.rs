@@ -1,4 +1,4 @@
-//! What is read, and how it is answered.
+//! How messages are read and answered.
 
 use std::io;
 use std::pin::Pin;
@@ -9,8 +9,7 @@ use tokio::io::ReadBuf;
 
 use super::*;
 
-/// RFC 7766 §6.2.1.1 and §7: queries are taken while earlier ones are in work, and answered as they come
-/// to be ready.
+/// RFC 7766 §6.2.1.1 and §7: queries are taken while earlier ones wait, and answered as their links come.
 #[tokio::test(start_paused = true)]
 async fn rfc7766_7_answers_come_out_of_order() {
     let rig = Rig::new();
@@ -46,7 +45,7 @@ async fn rfc7766_8_messages_come_in_pieces() {
     }
 }
 
-/// RFC 1035 §4.2.2: the longest message there is; and one behind it, in the same piece.
+/// RFC 1035 §4.2.2: the longest possible message, and another one in the same piece.
 #[tokio::test(start_paused = true)]
 async fn rfc1035_4_2_2_the_longest_message_is_read() {
     let rig = Rig::new();
@@ -111,7 +110,7 @@ fn noted(rig: &Rig) -> (Client, Arc<Mutex<Vec<usize>>>) {
 /// Replies to queries for links whose look-ups end one after the other. A runtime of several threads wakes
 /// the connection after the first of them, before the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn replies_that_come_shortly_after_each_other_go_out_together() {
+async fn replies_in_quick_succession_are_written_together() {
     let rig = Rig::new();
     let (mut client, writes) = noted(&rig);
     let queries: Vec<_> = (0..40).map(|id| query(id, &format!("w100-{id}"))).collect();
@@ -141,7 +140,7 @@ async fn rfc7766_8_replies_go_out_together() {
     }
 }
 
-/// RFC 7766 §6.2.4: who has said all it wants to say is answered all of it.
+/// RFC 7766 §6.2.4: a client that shuts its writing side gets all its replies.
 #[tokio::test(start_paused = true)]
 async fn rfc7766_6_2_4_a_half_closed_connection_is_answered() {
     let rig = Rig::new();
@@ -160,7 +159,7 @@ async fn rfc7766_6_2_4_a_half_closed_connection_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_query_closes_the_connection_behind_what_was_asked_before() {
+async fn a_message_that_is_no_query_closes_the_connection_after_earlier_replies() {
     let rig = Rig::new();
     let mut reply = query(9, "ns");
     reply[4] |= 0x80;
@@ -181,9 +180,9 @@ async fn what_is_no_query_closes_the_connection_behind_what_was_asked_before() {
     }
 }
 
-/// RFC 1035 §4.1.1: "the name server was unable to interpret the query"; where the next one begins is known.
+/// RFC 1035 §4.1.1: "the name server was unable to interpret the query"; the next message can be found.
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_a_format_error_and_no_end() {
+async fn a_malformed_query_gets_formerr_and_the_connection_goes_on() {
     let rig = Rig::new();
     let (mut client, _) = rig.connect();
     let bad = framed(&query(1, "ns")[2..20]);
@@ -192,9 +191,9 @@ async fn what_cannot_be_read_is_a_format_error_and_no_end() {
     assert_eq!(client.told().await, Some((2, 0)));
 }
 
-/// RFC 7828 §3.2.2: who asks is told for how long the connection may be idle.
+/// RFC 7828 §3.2.2: a client that asks gets the time for which the connection may be idle.
 #[tokio::test(start_paused = true)]
-async fn rfc7828_the_idle_time_is_told_to_who_asks() {
+async fn rfc7828_3_2_2_a_client_that_asks_gets_the_idle_time() {
     let keepalive = [0, 11, 0, 0];
     let lifetime = Some(Duration::from_secs(15));
     let rig = Rig::with(TcpLimits {

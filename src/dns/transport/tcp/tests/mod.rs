@@ -1,5 +1,5 @@
-//! Connections over a pipe in memory, with time that passes only while everything waits: what is read and
-//! answered when, and what ends a connection.
+//! Connections over a pipe in memory, with a clock that advances only while all tasks wait: when a connection reads
+//! and answers, and what ends it.
 
 mod bounds;
 mod messages;
@@ -41,8 +41,7 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
 /// The size of a pipe that is never full.
 const WIDE: usize = 1 << 20;
 
-/// A store in which every code leads somewhere. A look-up of the code `w500` or `w500-1` takes 500
-/// milliseconds.
+/// A store in which every code is a link. A look-up of the code `w500` or `w500-1` takes 500 milliseconds.
 #[derive(Debug, Default)]
 struct Sleepy {
     asked: AtomicUsize,
@@ -210,7 +209,7 @@ impl Client {
         Some((u16::from_be_bytes([reply[0], reply[1]]), reply[3] & 0x0F))
     }
 
-    /// The ids of all replies that are still to come.
+    /// The ids of all further replies.
     async fn ids(&mut self) -> Vec<u16> {
         let mut ids = Vec::new();
         while let Some((id, rcode)) = self.told().await {
@@ -221,7 +220,7 @@ impl Client {
     }
 }
 
-/// A query for the TXT records of a name in the zone, with this id and its length in front.
+/// A query for the TXT records of a name in the zone, with this id, after its length field.
 fn query(id: u16, label: &str) -> Vec<u8> {
     query_with(id, label, &[])
 }

@@ -1,4 +1,4 @@
-//! Who may come in, and who leaves for it.
+//! Which connections get a seat, and which leave.
 
 use std::net::Ipv6Addr;
 
@@ -35,7 +35,7 @@ async fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
     for number in 0..3 {
         seated.push(come(&rig, other(number)).await.unwrap());
     }
-    // The first has something in work, the second was heard last: the third is at rest longest.
+    // The first has a waiting query, and the second sent last: the third has been at rest the longest.
     seated[0].0.send(&query(1, "w1000")).await;
     sleep(Duration::from_millis(10)).await;
     seated[1].0.send(&query(1, "ns")).await;
@@ -57,7 +57,7 @@ async fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nobody_is_at_rest_the_new_one_is_refused() {
+async fn without_a_connection_at_rest_the_new_one_is_refused() {
     let rig = Rig::with(limits(2, 2));
     let mut seated = Vec::new();
     for number in 0..2 {
@@ -95,9 +95,9 @@ async fn a_client_makes_room_for_itself_and_not_for_others() {
     assert!(come(&rig, CLIENT).await.is_ok());
 }
 
-/// To be slow is to be at rest: who drips a message, or does not read, is not safe by that.
+/// A slow connection is at rest, whether it sends a message byte by byte or does not read.
 #[tokio::test(start_paused = true)]
-async fn who_is_slow_leaves_as_well() {
+async fn a_slow_connection_leaves_as_well() {
     let rig = Rig::with(limits(2, 2));
     let (mut dripping, drips) = come(&rig, other(1)).await.unwrap();
     dripping.send(&[0]).await;
@@ -122,7 +122,7 @@ async fn a_v6_client_is_a_56() {
     let (_two, _task) = come(&rig, v6("2001:db8:0:200::1")).await.unwrap();
     let (_three, _task) = come(&rig, v6("2001:db8:0:1ff:ffff::")).await.unwrap();
     assert_eq!(first.await.unwrap().reason, TcpCloseReason::ClientLimit);
-    // What IPv6 sockets call an IPv4 client is an IPv4 client.
+    // An IPv4-mapped address is an IPv4 client.
     let (_four, fourth) = come(&rig, v6("::ffff:192.0.2.99")).await.unwrap();
     let (_five, _task) = come(&rig, CLIENT).await.unwrap();
     assert_eq!(fourth.await.unwrap().reason, TcpCloseReason::ClientLimit);
@@ -141,7 +141,7 @@ async fn the_idle_time_shrinks_when_seats_run_out() {
     assert_eq!(granted[34], 5);
     assert_eq!(granted[39], 1);
     assert!(granted.is_sorted_by(|a, b| a >= b));
-    // What was granted is kept; who comes last goes first.
+    // Granted times stay, so the latest connection ends first.
     let (_last, last) = seated.pop().unwrap();
     let (_first, first) = seated.swap_remove(0);
     tokio::select! {
@@ -164,7 +164,7 @@ async fn a_descriptor_is_freed_by_the_longest_idle_one() {
 #[tokio::test(start_paused = true)]
 async fn there_are_never_many_more_connections_than_seats() {
     let rig = Rig::with(limits(10, 10));
-    // Without a pause in which those that are to leave could do so.
+    // Without a pause in which connections could leave.
     let mut ends = Vec::new();
     sleep(Duration::from_millis(10)).await;
     for number in 0..1_000_u32 {

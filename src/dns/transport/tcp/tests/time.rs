@@ -32,7 +32,7 @@ async fn rfc7766_6_2_3_an_idle_connection_ends() {
 async fn a_message_has_to_arrive_in_time() {
     let rig = Rig::new();
     let message = query(1, "ns");
-    // However little is missing, and however often something comes.
+    // However little is missing, and however often bytes arrive.
     for (length, pause) in [
         (1, 0),
         (2, 0),
@@ -71,7 +71,7 @@ async fn the_time_for_a_message_begins_with_its_own_first_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_in_work_is_answered_before_a_slow_message_ends_the_connection() {
+async fn waiting_queries_are_answered_before_a_slow_message_ends_the_connection() {
     let rig = Rig::new();
     let (mut client, task) = rig.connect();
     client.send(&[1]).await;
@@ -158,7 +158,7 @@ async fn rfc9210_4_2_a_connection_lasts_for_its_lifetime() {
     let begin = Instant::now();
     let mut asked = 0;
     loop {
-        // In work when time is up.
+        // Waiting when the time is up.
         client.send(&query(asked, "w700")).await;
         if client.told().await != Some((asked, 0)) {
             break;
@@ -188,7 +188,7 @@ async fn rfc9210_4_2_a_connection_lasts_for_its_lifetime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_answers_what_is_in_work() {
+async fn a_stop_answers_waiting_queries() {
     let rig = Rig::new();
     let (mut busy, busy_task) = rig.connect();
     let (mut idle, idle_task) = rig.connect();
@@ -208,7 +208,7 @@ async fn a_stop_answers_what_is_in_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_let_a_stop_end_is_cut() {
+async fn a_client_that_delays_the_stop_is_cut() {
     let rig = Rig::new();
     let (near, far) = duplex(100);
     let task = rig.serve(far, CLIENT).unwrap();

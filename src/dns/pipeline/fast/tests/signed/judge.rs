@@ -11,16 +11,16 @@ use crate::dnssec::key::key_tag;
 use crate::dnssec::rrsig;
 use crate::zone::Signings;
 
-/// What a judge finds in a reply.
+/// What the validator finds in a reply.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The names with NSEC records, and the types that they have.
     pub(super) nsec: Vec<(String, Vec<u16>)>,
-    /// How many signatures there are.
+    /// The number of signatures.
     pub(super) signatures: usize,
 }
 
-/// One who knows the keys of all zones, and the time.
+/// The validator: the published keys of all zones, and the time.
 pub(super) struct Judge<'a> {
     signings: &'a Signings,
     now: UnixTime,
@@ -34,7 +34,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Looks at all sections of a reply. What has no signature is passed over, if it may be without.
+    /// Validates all sections of a reply. RRsets without signatures are skipped where signatures are optional.
     pub(super) fn look(&self, message: &Message) -> Found {
         let mut found = Found::default();
         let may_be_unsigned: [&dyn Fn(&Record) -> bool; 3] = [
@@ -92,7 +92,7 @@ impl Judge<'_> {
         let (original_ttl, expiration, inception) = (number(4), number(8), number(12));
         let now = self.now.0 as u32;
         assert!(inception <= now && now <= expiration, "{first}");
-        // RFC 4035 §5.3.3: no cache keeps it for longer than it is valid.
+        // RFC 4035 §5.3.3: no cache keeps the RRset for longer than its signature is valid.
         assert!(
             first.ttl <= original_ttl && first.ttl <= expiration - now,
             "{first}"
@@ -140,7 +140,7 @@ impl Judge<'_> {
         assert!(verified.is_ok(), "bogus: {first} {signature}");
     }
 
-    /// Asks, and looks whether the reply proves what it says.
+    /// Asks, and checks that the reply is valid and proves its denial.
     pub(super) fn ask(&self, fixture: &Fixture, packet: &[u8]) -> (Message, Found) {
         let (_, wire) = fixture.ask(packet);
         let message = Message::from_vec(&wire).unwrap();
@@ -151,7 +151,7 @@ impl Judge<'_> {
         let query = &message.queries[0];
         let qtype = u16::from(query.query_type());
         let mut last = query.name().clone();
-        // Also where aliases go round.
+        // Bounded, since aliases may form a loop.
         for _ in 0..=message.answers.len() {
             let is_alias =
                 |record: &&Record| record.name == last && record.record_type() == RecordType::CNAME;
@@ -167,7 +167,7 @@ impl Judge<'_> {
         (message, found)
     }
 
-    /// Looks whether a reply proves what it says of the last name of its aliases.
+    /// Checks that a reply proves what it says of the last name of its aliases.
     fn prove(&self, message: &Message, found: &Found, (last, qtype): (&Name, u16)) {
         let is_answer = |record: &Record| {
             record.name == *last && (qtype == 255 || u16::from(record.record_type()) == qtype)
@@ -182,7 +182,7 @@ impl Judge<'_> {
             found.nsec.iter().find(|(other, _)| *other == name)
         };
         if let Some(ns) = message.authorities.iter().find(is_ns) {
-            // RFC 4035 §3.1.4: it says whether what is below is signed.
+            // RFC 4035 §3.1.4: a referral says whether the zone below is signed.
             let is_ds = |r: &Record| r.record_type() == RecordType::DS && r.name == ns.name;
             let unsigned = proof(&ns.name).is_some_and(|(_, types)| !types.contains(&43));
             assert!(

@@ -1,7 +1,7 @@
-//! Signed zones: every reply has to hold before a judge who knows the keys and nothing else of us, over zones
-//! of many shapes, changes, and time.
+//! Signed zones: every reply has to satisfy a validator that knows only the published keys, over random zones,
+//! changes, and time.
 //!
-//! The judges that others wrote are in the integration tests; this one looks at far more replies.
+//! The integration tests use validators by others; this one checks far more replies.
 
 mod judge;
 
@@ -54,7 +54,7 @@ fn fixture(layout: Layout, algorithm: Algorithm) -> Fixture {
 }
 
 #[test]
-fn all_kinds_of_answers_hold() {
+fn all_kinds_of_answers_are_valid() {
     let algorithms = [Algorithm::EcdsaP256Sha256, Algorithm::Ed25519];
     for (layout, algorithm) in [Layout::Cname, Layout::Direct].into_iter().zip(algorithms) {
         let fixture = fixture(layout, algorithm);
@@ -81,7 +81,7 @@ fn all_kinds_of_answers_hold() {
                     "{name}"
                 );
                 assert!(found.signatures > 0, "{name} {qtype}: {message:#?}");
-                // It is the same without signatures, and by hickory's way.
+                // The unsigned reply and the general path agree with it.
                 let (_, plain) = fixture.ask(&query(&name, qtype, Some((1_232, false))));
                 let plain = Message::from_vec(&plain).unwrap();
                 let is_missing = found.nsec.iter().any(|(_, types)| types.contains(&NXNAME));
@@ -164,7 +164,7 @@ fn a_signature_is_made_once_and_again_when_half_of_its_life_is_over() {
 }
 
 #[test]
-fn what_a_clock_that_was_ahead_has_signed_is_not_told_before_its_time() {
+fn signatures_made_while_the_clock_was_ahead_are_not_used() {
     let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
     fixture.add("abc", "https://example.net/", None, None);
     let ask = || {
@@ -175,12 +175,12 @@ fn what_a_clock_that_was_ahead_has_signed_is_not_told_before_its_time() {
     fixture.clock.set(UnixTime(NOW.0 + 10_000));
     ask();
     fixture.clock.set(NOW);
-    // As the server does when it sees that.
+    // As the server does when the clock goes back.
     fixture.handler.zones_replaced();
     ask();
 }
 
-/// RFC 4034 §3.1.4: the TTL that is signed is the zone's, so that it need not be signed anew for every second.
+/// RFC 4034 §3.1.4: the signature covers the zone's TTL, so a TTL that shrinks each second needs no new signature.
 #[test]
 fn a_link_that_ends_soon_is_signed_once() {
     for layout in [Layout::Cname, Layout::Direct] {
@@ -210,9 +210,10 @@ fn a_link_that_ends_soon_is_signed_once() {
     }
 }
 
-/// Where queries are received nothing is signed: what is not kept waits, and is cut short where it cannot.
+/// UDP workers sign nothing. A query that needs a new signature waits for the signing thread, or gets a truncated
+/// reply if the queue is full.
 #[test]
-fn what_has_to_be_signed_is_handed_over() {
+fn replies_that_need_signatures_go_to_the_signing_thread() {
     let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
     fixture.add("abc", "https://example.net/", None, None);
     let handler = &fixture.handler;
@@ -246,7 +247,7 @@ fn what_has_to_be_signed_is_handed_over() {
     let mut odd = link.clone();
     odd[2] |= 2;
     let absent = query("nosuch.s.example.com", 16, EDNS);
-    // There is no filter here, by which a link would be known to be absent.
+    // There is no filter here, so the link may exist.
     for packet in [&link, &absent] {
         assert_eq!(take(packet), "to be signed");
     }
@@ -264,7 +265,7 @@ fn what_has_to_be_signed_is_handed_over() {
     }
     assert_eq!(made(), 0);
     assert_eq!(fixture.metrics.dnssec_signatures_refused.get(), 18);
-    // Without DO nothing is signed, and what was is kept.
+    // Without DO nothing is signed. Kept signatures stay.
     assert_eq!(take(&query("ns.s.example.com", 1, None)), "replied");
     fixture.ask(&link);
     let before = made();
@@ -272,7 +273,7 @@ fn what_has_to_be_signed_is_handed_over() {
     assert_eq!(made(), before);
 }
 
-/// A fleet shares the directory by copying it, and does the same at the same time.
+/// The servers of a fleet have copies of the directory, and do the same at the same time.
 #[test]
 fn servers_with_copies_of_the_keys_agree_at_any_time() {
     let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
@@ -317,9 +318,9 @@ fn servers_with_copies_of_the_keys_agree_at_any_time() {
     assert!(phases.len() >= 3, "{}", phases.len());
 }
 
-/// Without a key that holds at a time, nothing does: the judge has the keys that are published then.
+/// The validator has the keys that are published at each time, so every reply needs a signature by one of them.
 #[test]
-fn keys_take_turns_and_everything_is_signed_at_any_time() {
+fn replies_stay_valid_during_a_key_rollover() {
     let fixture = fixture(Layout::Cname, Algorithm::EcdsaP256Sha256);
     fixture.add("abc", "https://example.net/", None, None);
     let origin = ZoneName::parse("s.example.com").unwrap();
@@ -388,7 +389,7 @@ fn keys_take_turns_and_everything_is_signed_at_any_time() {
 }
 
 #[test]
-fn what_is_too_much_is_cut_short_and_links_are_told() {
+fn beyond_the_limit_replies_are_truncated_but_not_those_of_links() {
     let zone = ("s.example.com", ZONE.to_owned(), Some("r"), Layout::Cname);
     let settings = Settings {
         signatures: SignatureLimits {
@@ -409,7 +410,7 @@ fn what_is_too_much_is_cut_short_and_links_are_told() {
         for name in [format!("nosuch{n}"), format!("made-up{n}.wild")] {
             let (sent, wire) = ask(&name);
             assert_eq!(sent.rcode, 0);
-            // RFC 2181 §9: nothing that could pass for all there is.
+            // RFC 2181 §9: a truncated reply has no records.
             assert!(!sent.truncated || wire[6..10] == [0, 0, 0, 0]);
             cut += u64::from(sent.truncated);
         }
@@ -421,7 +422,7 @@ fn what_is_too_much_is_cut_short_and_links_are_told() {
     assert!(sent.hot);
 }
 
-/// Names that are made up are so also where they lead to a link; what they cost is not charged to links.
+/// Made-up names that lead to a link count as made up: their signatures are not charged to links.
 #[test]
 fn names_that_lead_to_a_link_take_nothing_from_links() {
     let text = format!("{ZONE}*.go IN CNAME abc\n* IN TXT any\n");
@@ -450,7 +451,7 @@ fn names_that_lead_to_a_link_take_nothing_from_links() {
     assert!(!sent.truncated, "a link that was not signed before");
 }
 
-/// RFC 6672 §5.3.1, whatever the name is that is rewritten.
+/// RFC 6672 §5.3.1, for any name below the DNAME.
 #[test]
 fn the_alias_that_a_dname_stands_for_has_no_signature() {
     let fixture = fixture(Layout::Cname, Algorithm::Ed25519);
@@ -467,10 +468,9 @@ fn the_alias_that_a_dname_stands_for_has_no_signature() {
     }
 }
 
-/// Zones of many shapes, each signed, and names and types at random: all that is said is proved, and is what is
-/// said without DO.
+/// Random signed zones, names and types: every reply is valid, and says the same as the reply without DO.
 #[test]
-fn whatever_the_zones_are_every_reply_holds() {
+fn replies_of_random_zones_are_valid() {
     let (seconds, seed) = seconds_and_seed();
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let began = Instant::now();
@@ -506,11 +506,11 @@ fn whatever_the_zones_are_every_reply_holds() {
                 let (plain, _) = fixture.ask(&query_for(&name, qtype, Some((1_232, false))));
                 let is_missing = found.nsec.iter().any(|(_, types)| types.contains(&NXNAME));
                 let is_limited = message.metadata.truncation;
-                // The proof of a name that does not exist can be asked for itself.
+                // A query for NSEC or RRSIG asks for the proof itself.
                 if !is_limited && ![NSEC, RRSIG].contains(&qtype) {
                     assert_eq!(is_missing, plain.rcode == 3, "{message:#?}");
                 }
-                // The same again, from what was kept.
+                // The same again, from kept signatures.
                 judge.ask(&fixture, &packet);
             }));
             if let Err(error) = told {
