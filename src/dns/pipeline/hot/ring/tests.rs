@@ -7,8 +7,6 @@ use proptest::prelude::*;
 use super::*;
 
 const KIB: usize = 1 << 10;
-/// Miri runs some thousand times slower, and finds races in few rounds.
-const SLOWNESS: u64 = if cfg!(miri) { 400 } else { 1 };
 
 struct Fixture {
     ring: Ring,
@@ -83,7 +81,8 @@ fn the_same_value_again_takes_no_more_room() {
     let name = padded("a");
     let key = Key::new(&ring.hasher, 16, &name);
     assert!(ring.ring.insert(&key, [1, 1, 1], b"value") > 0);
-    for n in 0..1_000 / SLOWNESS {
+    let renewals = if cfg!(miri) { 10 } else { 1_000 };
+    for n in 0..renewals {
         assert_eq!(ring.ring.insert(&key, [n, n, n], b"value"), 0);
     }
 }
@@ -145,6 +144,7 @@ fn a_ring_takes_the_bytes_that_it_may_and_fills_them() {
 
 /// One thread overwrites all entries again and again. Readers must never see a value of another name, or a mixture.
 #[test]
+#[cfg_attr(miri, ignore = "takes too long; the models cover it")]
 fn values_are_whole_while_one_writer_overwrites_them() {
     let ring = Fixture::new(8 * KIB);
     let done = AtomicBool::new(false);
@@ -174,7 +174,7 @@ fn values_are_whole_while_one_writer_overwrites_them() {
                 })
             })
             .collect();
-        for round in 0..4_000 / SLOWNESS {
+        for round in 0..4_000 {
             for n in 0..50 {
                 let (tags, value) = value_of(n, round);
                 ring.put(&format!("name{n}"), tags, &value);
@@ -182,13 +182,14 @@ fn values_are_whole_while_one_writer_overwrites_them() {
         }
         done.store(true, Ordering::Relaxed);
         let hits: usize = readers.into_iter().map(|r| r.join().unwrap()).sum();
-        assert!(hits > 0 || cfg!(miri));
+        assert!(hits > 0);
     });
 }
 
 /// Several threads write and several read, while the index grows and the head makes many laps. A value that is found was
 /// put under its name, is whole, and has tags in the order that a renewal guarantees.
 #[test]
+#[cfg_attr(miri, ignore = "takes too long; the models cover it")]
 fn values_are_whole_with_several_writers_and_readers() {
     const NAMES: u64 = 300;
     for bytes in [0, 8 * KIB, 64 * KIB, 200 * KIB] {
@@ -230,7 +231,7 @@ fn values_are_whole_with_several_writers_and_readers() {
                 .map(|writer| {
                     let (ring, value_of) = (&ring, &value_of);
                     scope.spawn(move || {
-                        for round in 0..400 / SLOWNESS {
+                        for round in 0..400 {
                             for n in (writer..NAMES).step_by(2) {
                                 let tag = n << 32 | round;
                                 ring.put(&format!("name{n}"), [tag; TAGS], &value_of(n, round));
@@ -244,7 +245,7 @@ fn values_are_whole_with_several_writers_and_readers() {
                 .for_each(|writer| writer.join().unwrap());
             done.store(true, Ordering::Relaxed);
         });
-        assert!(hits.into_inner() > 0 || bytes < 8 * KIB || cfg!(miri));
+        assert!(hits.into_inner() > 0 || bytes < 8 * KIB);
         check_order(&ring.ring);
     }
 }
