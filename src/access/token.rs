@@ -335,7 +335,7 @@ mod tests {
         let (again, created) = AdminToken::load_or_create(&path).unwrap();
         assert!(!created);
         assert!(again.matches(text.trim_end().as_bytes()));
-        // Nothing is left of the draft.
+        // The draft is gone.
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 

@@ -35,19 +35,20 @@ Exit codes:
 
 const SERVE_HELP: &str = "\
 Signals:
-  SIGHUP            read the zone files, the keys of signed zones, the cookie secrets, the certificate, and
-                    the password and certificates for Redis again, and reopen the query log. If a file is
-                    bad, the server keeps what it has read before of that kind, and logs why
-  SIGTERM, SIGINT   finish the requests in progress, then stop. A second signal stops at once, unless it
-                    comes within half a second after the first
+  SIGHUP            read the zone files, the keys of signed zones, the cookie secrets, the
+                    certificate, and the password and certificates for Redis again, and reopen the
+                    query log. If a file is bad, the server keeps what it has read before of that
+                    kind, and logs why
+  SIGTERM, SIGINT   finish the requests in progress, then stop. A second signal stops at once,
+                    unless it comes within half a second after the first
 
 Environment:
   TINYNS_ADMIN_TOKEN  the token of the admin API; it takes precedence over the token file
   LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
                       sockets that the service manager has bound (sd_listen_fds(3))
   NOTIFY_SOCKET, WATCHDOG_USEC
-                      set by a service manager that wants notifications of start, reload and stop, and
-                      watchdog pings (sd_notify(3))";
+                      set by a service manager that wants notifications of start, reload and
+                      stop, and watchdog pings (sd_notify(3))";
 
 const ADD_HELP: &str = "\
 Examples:
@@ -55,9 +56,9 @@ Examples:
   tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
   tinyns add https://example.net/ --json | jq -r .short_url
 
-The first line of the output is the short name. If a link to this URL exists already, add prints that link
-and does not change it. If its expiry or TTL differ from --expires or --ttl, the output lists these options
-as ignored; with --json, the members \"created\" and \"ignored\" say so.
+The first line of the output is the short name. If a link to this URL exists already, add prints
+that link and does not change it. If its expiry or TTL differ from --expires or --ttl, the output
+lists these options as ignored; with --json, the members \"created\" and \"ignored\" say so.
 
 Exit codes:
   0  the link exists as requested
@@ -66,7 +67,8 @@ Exit codes:
   3  the link existed already, and options were ignored
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 const GET_HELP: &str = "\
 Examples:
@@ -75,7 +77,8 @@ Examples:
   tinyns get http://gh7k2m9x.s.example.com/
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 const EXPORT_HELP: &str = "\
 Examples:
@@ -84,7 +87,8 @@ Examples:
   tinyns export | TINYNS_SERVER=http://[::1]:8053 tinyns import ndjson - --token-file other.token
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 /// An authoritative DNS name server for short links: the short URL is a DNS name.
 #[derive(Debug, Parser)]
@@ -179,7 +183,7 @@ pub(super) struct ClientArgs {
     /// The zone of the link; by default the server's first zone
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(super) zone: Option<Origin>,
-    /// Print the server's JSON; `add` appends "created" and "ignored"
+    /// Print the JSON of the server
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]

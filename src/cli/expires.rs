@@ -66,7 +66,7 @@ impl Expires {
 mod tests {
     use super::*;
 
-    /// Seen from 2026-01-01T00:00:00Z.
+    /// The current time is 2026-01-01T00:00:00Z.
     fn check(text: &str, expected: Result<&str, ExpiresError>) {
         let now = UnixTime(1_767_225_600);
         let found = text.parse::<Expires>().and_then(|e| e.rfc3339(now));

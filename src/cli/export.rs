@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_its_name_when_it_is_whole() {
+    fn a_file_gets_its_name_once_it_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("links");
         fs::write(&path, "old").unwrap();
@@ -254,10 +254,10 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), expected);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
-        // As with `import`, and not a file of that name.
+        // `-` is standard output and not a file of that name.
         let stdout = Output::open(Some("-".into())).unwrap();
         assert!(matches!(stdout, Output::Stdout));
-        // A device stays what it is.
+        // A device is not replaced.
         let device = Output::open(Some("/dev/null".into())).unwrap();
         assert!(matches!(&device, Output::File { draft: None, .. }));
         device.end(true).unwrap();

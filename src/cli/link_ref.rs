@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_link_says_why() {
+    fn bad_links_say_why() {
         let check = |text: &str, expected: &str| {
             let error = text.parse::<LinkRef>().unwrap_err();
             assert_eq!(error.to_string(), expected, "{text}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_zone_is_the_one_that_is_said() {
+    fn the_zone_of_a_link() {
         let check = |text: &str, asked: Option<&str>, expected: Result<Option<&str>, &str>| {
             let named: LinkRef = text.parse().unwrap();
             let zone = named.zone(asked.map(origin)).map_err(|e| e.to_string());

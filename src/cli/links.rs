@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_do_not_hold() {
+    fn ignored_options() {
         let check = |created: bool, code, expires_at, ttl, expected: &[&str]| {
             let new = NewLink {
                 url: "https://example.net/",
@@ -290,7 +290,7 @@ mod tests {
             Some(5),
             &["--code", "--expires", "--ttl"],
         );
-        // What the link has anyway is not ignored.
+        // An option that the link already has is not ignored.
         let same = Some("2027-01-01T01:00:00+01:00");
         check(false, Some("sale"), same, Some(60), &[]);
         check(false, None, same, Some(61), &["--ttl"]);

@@ -1,4 +1,4 @@
-//! What may be typed.
+//! Tests of the arguments.
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -17,7 +17,7 @@ fn command(line: &str) -> Command {
     cli.command.unwrap_or(Command::Serve)
 }
 
-/// The first line of the complaint; the exit code is 2.
+/// Checks the first line of the error; the exit code is 2.
 fn check_refused(line: &str, expected: &str) {
     let error = parse(line).unwrap_err();
     assert_eq!(error.exit_code(), 2, "{line}");
@@ -41,7 +41,7 @@ fn serve_is_the_default() {
 }
 
 #[test]
-fn the_configuration_is_named_before_or_behind_the_command() {
+fn the_configuration_is_named_before_or_after_the_command() {
     for line in [
         "tinyns --config a.toml check",
         "tinyns check --config a.toml",
@@ -249,7 +249,7 @@ fn bad_values_are_usage_errors() {
 }
 
 #[test]
-fn complaints_tell_every_cause_once() {
+fn complaints_have_every_cause_once() {
     let check = |error: anyhow::Error, expected: &str| {
         assert_eq!(complaint(&error), expected);
     };

@@ -16,6 +16,9 @@ const URL: &str = "url";
 const MASTER: &str = "sentinel_master";
 const CERTIFICATE: &str = "certificate";
 const KEY: &str = "key";
+const NODE: &str = "node";
+const CLUSTER: &str = "cluster";
+const SENTINEL: &str = "sentinel";
 
 /// The most URLs: more than any set of sentinels has, and a few nodes of a cluster know all others.
 const MAX_URLS: usize = 64;
@@ -36,29 +39,14 @@ const DEFAULT_WARM_LOAD_RATE: u32 = 20_000;
 /// More links than there are, but a typing mistake hardly stays below it.
 const MAX_WARM_LOAD_RATE: u32 = 10_000_000;
 
-/// The words of `mode`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Node,
-    Cluster,
-    Sentinel,
-}
-
-impl Mode {
-    const ALL: [(&str, Self); 3] = [
-        ("node", Self::Node),
-        ("cluster", Self::Cluster),
-        ("sentinel", Self::Sentinel),
-    ];
-}
-
 /// None without a good URL.
 pub(super) fn redis(section: &Section<'_>) -> Option<RedisConfig> {
     if !section.features().redis {
         section.note_whole(ConfigProblem::NotBuilt("redis"));
     }
     let urls = section.texts(URL, "a URL or a list of URLs, as strings");
-    let mode = section.choice("mode", &Mode::ALL);
+    let modes = [NODE, CLUSTER, SENTINEL].map(|mode| (mode, mode));
+    let mode = section.choice("mode", &modes);
     let master = master(section, mode);
     let urls = match urls {
         Some(texts) => redis_urls(section, texts, mode),
@@ -83,10 +71,10 @@ pub(super) fn redis(section: &Section<'_>) -> Option<RedisConfig> {
     let timeout_ms = section.number("timeout_ms", timeout, "milliseconds", DEFAULT_TIMEOUT_MS);
     let config = RedisConfig {
         mode: match (mode, master) {
-            (Some(Mode::Cluster), _) => RedisMode::Cluster,
-            (Some(Mode::Sentinel), Some(master)) => RedisMode::Sentinel { master },
-            // Anything but the node was noted.
-            (None | Some(Mode::Node | Mode::Sentinel), _) => RedisMode::Node,
+            (Some(CLUSTER), _) => RedisMode::Cluster,
+            (Some(SENTINEL), Some(master)) => RedisMode::Sentinel { master },
+            // Anything but "node" was noted.
+            _ => RedisMode::Node,
         },
         password_file,
         ca_file,
@@ -108,17 +96,15 @@ pub(super) fn redis(section: &Section<'_>) -> Option<RedisConfig> {
 }
 
 /// The name of the master that sentinels know, for the mode that needs it and for no other.
-fn master(section: &Section<'_>, mode: Option<Mode>) -> Option<Box<str>> {
+fn master(section: &Section<'_>, mode: Option<&'static str>) -> Option<Box<str>> {
     let master = section.parsed(MASTER, redis_word);
-    let (sentinel, _) = Mode::ALL[2];
     match mode {
-        Some(Mode::Sentinel) if !section.mentions(MASTER) => {
-            let part = format!("the mode {sentinel:?}");
+        Some(SENTINEL) if !section.mentions(MASTER) => {
+            let part = format!("the mode {SENTINEL:?}");
             section.note_whole(ConfigProblem::Missing { part, key: MASTER });
         }
-        Some(mode @ (Mode::Node | Mode::Cluster)) if master.is_some() => {
-            let word = Mode::ALL.into_iter().find(|(_, other)| *other == mode);
-            let (belongs, mode) = (sentinel, word.map_or("", |(word, _)| word));
+        Some(mode) if mode != SENTINEL && master.is_some() => {
+            let belongs = SENTINEL;
             section.note(MASTER, ConfigProblem::OtherMode { belongs, mode });
         }
         _ => {}
@@ -141,12 +127,12 @@ fn note_half_a_pair(section: &Section<'_>) {
 fn redis_urls(
     section: &Section<'_>,
     texts: Vec<Spanned<&str>>,
-    mode: Option<Mode>,
+    mode: Option<&str>,
 ) -> Vec<RedisUrl> {
     let problem = match texts.len() {
         0 if section.is_empty_list(URL) => Some(ConfigProblem::NoUrl),
         number if number > MAX_URLS => Some(ConfigProblem::too_many(number, "URLs", MAX_URLS)),
-        number if number > 1 && mode == Some(Mode::Node) => Some(ConfigProblem::NotOneUrl(number)),
+        number if number > 1 && mode == Some(NODE) => Some(ConfigProblem::NotOneUrl(number)),
         _ => None,
     };
     if let Some(problem) = problem {
@@ -165,7 +151,7 @@ fn redis_urls(
         };
         let first = urls.first().unwrap_or(&url);
         let server = url.server();
-        let problem = if mode == Some(Mode::Cluster) && url.has_database() {
+        let problem = if mode == Some(CLUSTER) && url.has_database() {
             Some(ConfigProblem::ClusterDatabase)
         } else if url.is_tls() != first.is_tls() {
             Some(ConfigProblem::MixedSchemes)

@@ -278,7 +278,7 @@ mod tests {
         check("example.com:8080/x", ", as in https://example.com:8080/x");
         check("localhost:8080", ", as in https://localhost:8080");
         check("bücher.example", ", as in https://bücher.example");
-        // What is no host is none with a scheme before it, either.
+        // A text that is not a host gets no hint with a scheme before it.
         check("/relative", "");
         check("", "");
         check("a b", "");
@@ -327,7 +327,7 @@ mod tests {
             &format!("http://{}/", name(62)),
             "the host has 254 bytes; a name in DNS has at most 253",
         );
-        // Names in other scripts are judged as they are looked up: 60 letters, and 63 bytes or more.
+        // The limit holds for the ASCII form of names in other scripts: 60 letters, and 63 bytes or more.
         let letters = format!("ü{}", label(59));
         let error = TargetUrl::parse(&format!("http://{letters}.example/")).unwrap_err();
         let TargetUrlError::LongLabel(ascii, len) = &error else {

@@ -92,7 +92,7 @@ fn a_page_of_links() {
     assert!(request.starts_with(line), "{request}");
 }
 
-/// Sends two lines; gives the statuses of the results, and what else went wrong.
+/// Sends two lines; returns the statuses of the results, the failure, and the request.
 fn batch(response: String) -> (Vec<u16>, Option<ApiError>, String) {
     let (server, thread) = one_answer(response);
     let api = Api::new(server);
@@ -136,7 +136,7 @@ fn a_batch_and_its_results() {
 #[test]
 fn a_batch_that_ends_early_keeps_its_results() {
     let line = |number: u32| format!("{{\"line\":{number},\"status\":503}}\n");
-    // The length promises more than comes, as when a server is killed.
+    // The body is shorter than its length, as when a server is killed.
     let cut = |body: &str| http("200 OK", &line(1).repeat(2)).replace(&line(1).repeat(2), body);
     for body in [line(1), line(1) + "{\"line\":2,", String::new()] {
         let (statuses, failure, _) = batch(cut(&body));
@@ -146,7 +146,7 @@ fn a_batch_that_ends_early_keeps_its_results() {
         );
         assert!(failure.unwrap().may_pass(), "{body:?}");
     }
-    // It ends in good order, and too early.
+    // The body is complete, but a line has no result.
     let (statuses, failure, _) = batch(http("200 OK", &line(1)));
     assert_eq!(statuses, [503]);
     assert!(failure.unwrap().may_pass());
@@ -184,14 +184,14 @@ fn a_batch_that_another_server_answers() {
 }
 
 #[test]
-fn a_link_that_was_there() {
+fn a_link_that_exists() {
     let answer = get(http("200 OK", LINK)).unwrap();
     assert!(!answer.created);
     assert_eq!(answer.link.url, "https://example.net/");
     assert_eq!(answer.link.expires_at, None);
 }
 
-/// The whole message; the server's URL stands as `URL`.
+/// Checks the whole message, with `URL` for the URL of the server.
 fn check(response: String, expected: &str) {
     assert_eq!(get(response.clone()).unwrap_err(), expected, "{response}");
 }
@@ -252,7 +252,7 @@ fn a_server_that_does_not_run() {
 }
 
 #[test]
-fn a_silent_server_is_not_waited_for() {
+fn a_silent_server_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let begin = Instant::now();
@@ -271,7 +271,7 @@ fn a_silent_server_is_not_waited_for() {
 }
 
 #[test]
-fn a_connection_that_breaks() {
+fn a_connection_that_is_closed_early() {
     let message = get(String::new()).unwrap_err();
     assert!(
         message.starts_with("cannot reach the admin API at URL: "),
@@ -312,7 +312,7 @@ fn readiness() {
     );
     assert!(!said.is_well(false) && !said.is_well(true));
 
-    // The guard in front of it answers with a problem, as it does for every path.
+    // The overload guard answers with a problem document, as for every path.
     let error = ask(http(
         "503 Service Unavailable",
         r#"{"detail":"the store is slow"}"#,
@@ -321,7 +321,7 @@ fn readiness() {
         error.unwrap_err(),
         "refused (503 Service Unavailable): the store is slow"
     );
-    // Some other server that is well is no server of ours.
+    // A healthy server of another kind is refused.
     let lies = r#"{"status":"not ready","serves":false,"takes_changes":false}"#;
     for body in ["ok", "{}", r#"{"status":"ready"}"#, lies] {
         let error = ask(http("200 OK", body)).unwrap_err();

@@ -17,10 +17,10 @@ Examples:
   zcat export/data/*.json.gz | tinyns import ndjson -
   tinyns import urls list.txt | cut -f 1
 
-Codes become lower case, since DNS ignores case. If the code already leads elsewhere or cannot be a DNS
-label, the link gets a code made from its URL. The report on standard output has a line for each renamed
-link, for each link that two records share, and for each refused link; keep it. The last line on standard
-error has the totals. Existing links are not changed.
+Codes become lower case, since DNS ignores case. If the code already leads elsewhere or cannot be
+a DNS label, the link gets a code made from its URL. The report on standard output has a line for
+each renamed link, for each link that two records share, and for each refused link; keep it. The
+last line on standard error has the totals. Existing links are not changed.
 
 Exit codes:
   0  all links exist
@@ -28,7 +28,8 @@ Exit codes:
   2  the command line is wrong
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 const DYNAMODB_HELP: &str = "\
 Examples:
@@ -36,12 +37,14 @@ Examples:
   tinyns import dynamodb --table tinyUrl --region eu-central-1 --state import.state > report
   tinyns import dynamodb --table tinyUrl --endpoint-url http://127.0.0.1:8000
 
-An item has miniUrl (S: a code, a full name or a short URL) and fullUrl (S), and may have expiresAt
-(N, epoch seconds) and ttl (N, seconds). The table is only read, with DescribeTable and Scan.
+An item has miniUrl (S: a code, a full name or a short URL) and fullUrl (S), and may have
+expiresAt (N, epoch seconds) and ttl (N, seconds). The table is only read, with DescribeTable and
+Scan.
 
 Environment:
   AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, as for the AWS tools
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 const CSV_HELP: &str = "\
 Examples:
@@ -51,30 +54,33 @@ Examples:
   tinyns import csv bitly.csv                   Link,Custom Link,Destination URL,...
   tinyns import csv other.csv --column code=Slug --column url=Target --delimiter ';'
 
-The first line names the columns. The column of the code, full name or short URL is called miniUrl, name,
-code, shortCode, keyword, customLink, shortUrl, bitlink or link; the first of these that has a value counts.
-The column of the URL is called fullUrl, url, longUrl, destinationUrl, destination or originalUrl. The
-columns expires_at (RFC 3339 or epoch seconds) and ttl (seconds) are optional. Letter case, blanks, hyphens
-and underscores in these names do not matter. Other columns are ignored.
+The first line names the columns. The column of the code, full name or short URL is called
+miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink or link; the first of
+these that has a value counts. The column of the URL is called fullUrl, url, longUrl,
+destinationUrl, destination or originalUrl. The columns expires_at (RFC 3339 or epoch seconds)
+and ttl (seconds) are optional. Letter case, blanks, hyphens and underscores in these names do
+not matter. Other columns are ignored.
 
-Without --delimiter, the import uses the first of , ; tab and | that splits the header into such columns.
-Text is UTF-8, or UTF-16 with a byte order mark. If a quote is not closed, the line in which it was opened
-is refused.
+Without --delimiter, the import uses the first of , ; tab and | that splits the header into such
+columns. Text is UTF-8, or UTF-16 with a byte order mark. If a quote is not closed, the line in
+which it was opened is refused.
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 const NDJSON_HELP: &str = "\
 Examples:
   tinyns import ndjson links.ndjson --state import.state > report
   zcat export/data/*.json.gz | tinyns import ndjson - > report
 
-Each line is a link as the API and `tinyns export` write it, or an item of DynamoDB: as plain JSON with
-miniUrl and fullUrl, or in the form of a DynamoDB export to S3. Members may also have the names that
-`tinyns import csv` knows, as in the APIs of Shlink and Bitly.
+Each line is a link as the API and `tinyns export` write it, or an item of DynamoDB: as plain
+JSON with miniUrl and fullUrl, or in the form of a DynamoDB export to S3. Members may also have
+the names that `tinyns import csv` knows, as in the APIs of Shlink and Bitly.
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 const URLS_HELP: &str = "\
 Examples:
@@ -82,10 +88,11 @@ Examples:
   grep -o 'https://[^ ]*' page.txt | tinyns import urls - | cut -f 1
   tinyns import urls list.txt --json | jq -r 'select(.outcome != \"refused\").short_url'
 
-Each line of the file is a URL. Standard output gets a line for each link, in the order of the file: the
-short URL, a tab, and the URL. For a URL that has a link already, it is that link. Refused URLs are reported
-on standard error, with their line and the reason. With --json, all lines go to standard output, with the
-members outcome (made, there or refused), line, url, and short_url or reason.
+Each line of the file is a URL. Standard output gets a line for each link, in the order of the
+file: the short URL, a tab, and the URL. For a URL that has a link already, it is that link.
+Refused URLs are reported on standard error, with their line and the reason. With --json, all
+lines go to standard output, with the members outcome (made, there or refused), line, url, and
+short_url or reason.
 
 Exit codes:
   0  each URL has a link
@@ -93,7 +100,8 @@ Exit codes:
   2  the command line is wrong
 
 Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the configuration's token file comes last";
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last";
 
 /// The source of an import.
 #[derive(Debug, Subcommand)]

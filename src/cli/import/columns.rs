@@ -280,7 +280,7 @@ mod tests {
             let found: Vec<_> = found.into_iter().flatten().collect();
             assert_eq!(found, expected, "{header}");
         };
-        // Shlink's web client, and what Shlink itself imports.
+        // The exports of Shlink's web client, and the imports of Shlink itself.
         check(
             "createdAt,title,shortUrl,domain,shortCode,longUrl,tags,visits",
             &["shortUrl", "shortCode", "longUrl"],
@@ -289,16 +289,16 @@ mod tests {
             "Long URL,Tags,Domain,Short code,Title",
             &["longUrl", "shortCode"],
         );
-        // The table of YOURLS, and what its plugins make of it.
+        // The table of YOURLS, and the exports of its plugins.
         check("keyword,url,title,timestamp,ip,clicks", &["keyword", "url"]);
-        // Bitly's page, and its API.
+        // The page of Bitly, and its API.
         check(
             "Link,Custom Link,Destination URL,Title",
             &["link", "customLink", "destinationUrl"],
         );
         check("created_at,id,link,long_url,title", &["link", "longUrl"]);
         check("BITLINK,LONG_URL", &["bitlink", "longUrl"]);
-        // Ours.
+        // The exports of tinyns.
         check(
             "code,name,url,created_at,expires_at,ttl",
             &["code", "name", "url", "expires_at", "ttl"],
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_line_says_comes_first() {
+    fn the_command_line_takes_precedence() {
         let all = |header: &str, given: &[&str]| read(header, given).unwrap();
         assert_eq!(
             all("Slug,Target,code", &["code=slug", "url=TARGET"]),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_tells_one_reading_from_another() {
+    fn the_options_are_part_of_the_state() {
         assert_eq!(layout(&[]).describe(), "csv");
         let delimiter = Some(Delimiter(b'\t'));
         let other = Layout {

@@ -156,7 +156,7 @@ impl<R: BufRead> Read for Utf16<R> {
 mod tests {
     use super::*;
 
-    /// UTF-16 with its mark.
+    /// A text in UTF-16, with a byte order mark.
     fn encoded(text: &str, order: Order) -> Vec<u8> {
         let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
         let bytes = units.map(|unit| match order {
@@ -169,7 +169,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Vec<u8> {
         let mut found = Vec::new();
         text(bytes).unwrap().read_to_end(&mut found).unwrap();
-        // And whatever the pieces are in which it comes.
+        // The input may arrive in pieces of any size.
         for size in [1, 2, 3, 5] {
             if let Some(order) = order(bytes) {
                 let input = BufReader::with_capacity(size, &bytes[2..]);

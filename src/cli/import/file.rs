@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::columns::{Columns, Layout};
 use super::encoding::{self, Text};
-use super::piece::{Identity, PIECE_RECORDS, Piece, Position};
+use super::piece::{PIECE_RECORDS, Piece, Position, SourceIdentity};
 use super::record::Record;
 use super::rows::{MAX_LEN, Read, Rows};
 use crate::base::progress::Extent;
@@ -93,7 +93,7 @@ impl File {
 
     /// See [`super::source::Source::identity`]. Name and length alone could not tell the exports of two months
     /// apart.
-    pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
+    pub(super) fn identity(&self) -> anyhow::Result<Option<SourceIdentity>> {
         let Input::Regular {
             file, path, size, ..
         } = &self.input
@@ -103,7 +103,7 @@ impl File {
         let beginning = beginning(file, IDENTITY_LEN)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Some(Identity::File {
+        Ok(Some(SourceIdentity::File {
             format: match &self.format {
                 Format::Csv(layout) => layout.describe(),
                 Format::Ndjson => "ndjson".into(),
@@ -293,7 +293,7 @@ mod tests {
         Format::Csv(Layout::default())
     }
 
-    /// What stands in a text: line, key, URL, or what is wrong.
+    /// The records of a text: line, key, URL, or the fault.
     fn records(format: Format, text: &str) -> anyhow::Result<Vec<String>> {
         records_of(&format, text.as_bytes())
     }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_under_its_header() {
+    fn csv_with_a_header() {
         let csv = |text: &str, expected: &[&str]| check(csv(), text, expected);
         csv(
             "miniUrl,fullUrl\naB3,u\n\"x\",\"v,w\"\n",
@@ -329,12 +329,12 @@ mod tests {
             &["2 x.s.example.com u"],
         );
         csv("code,name,url\nx,,u\n", &["2 x u"]);
-        // A row without a code has one made, one without a URL is none.
+        // A row may have an empty code, but it needs a URL.
         csv("code,url\n,u\n", &["2  u"]);
         let none = "it has no URL; it needs one of fullUrl, url, longUrl, destinationUrl, destination, originalUrl";
         csv("code,url\nx\n", &[&format!("2 x  Bad({none:?})")]);
         csv("code,url\nx,u,, \n,,\ny,v\n", &["2 x u", "4 y v"]);
-        // The rest of a URL with a comma in it is not left out without a word.
+        // The end of a URL with a comma is not silently dropped.
         let more = "it has 4 fields, and the header has 2; put fields that contain the delimiter in double quotes";
         csv("code,url\nx,u,v,w\n", &[&format!("2   Bad({more:?})")]);
         csv("code,url\n", &[]);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_costs_its_line() {
+    fn an_unclosed_quote_spoils_its_line() {
         let bad = "a quote is opened in line 3 and not closed; close it, or double it if it belongs to the text";
         check(
             csv(),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn semicolons_tabs_and_what_the_command_line_says() {
+    fn delimiters_and_columns_of_the_command_line() {
         check(csv(), "code;url\nx;u,v\n", &["2 x u,v"]);
         check(csv(), "code\turl\r\nx\tu\r\n", &["2 x u"]);
         check(csv(), "code|url\nx|u\n", &["2 x u"]);
@@ -401,7 +401,7 @@ mod tests {
             "Target~slug\nu;v~x\n",
             &["2 x u;v"],
         );
-        // Without the delimiter it is found out, from these columns as well.
+        // Without --delimiter the delimiter is found by these columns as well.
         let layout = Layout {
             delimiter: None,
             ..layout
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_in_pieces_from_any_of_them_on() {
+    fn reading_can_start_at_any_piece() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.csv");
         let mut text = "code,url\n".to_owned();
@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(pieces(&path, &all[0].1), all[1..]);
         assert_eq!(pieces(&path, &all[1].1), all[2..]);
         assert_eq!(pieces(&path, &Position::End), []);
-        // In UTF-16, positions are those of the text.
+        // Positions in UTF-16 are those of the text in UTF-8.
         fs::write(&path, utf_16(&text)).unwrap();
         assert_eq!(pieces(&path, &Position::Begin), all);
         assert_eq!(pieces(&path, &all[1].1), all[2..]);
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_known_by_more_than_its_name() {
+    fn the_identity_of_a_file_has_its_contents() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.csv");
         let identity = |text: &str| {
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(first, identity("code,url\nx,u\n"));
         assert_ne!(first, identity("code,url\ny,u\n"));
         assert_ne!(first, identity("code,url\nx,u\n\n"));
-        // Looking at it does not move it.
+        // Reading the identity does not move the position.
         let file = File::open(csv(), &path).unwrap();
         file.identity().unwrap();
         let Input::Regular { file, .. } = file.input else {

@@ -60,7 +60,7 @@ use crate::store::dynamodb::{ForeignTable, ReadError};
 /// If the import ended early, or a link was refused.
 pub(super) fn run(command: ImportCommand, config: Option<&Path>) -> anyhow::Result<()> {
     let (from, args) = match command {
-        ImportCommand::Dynamodb { table, import } => (From::Table(table), import),
+        ImportCommand::Dynamodb { table, import } => (SourceArgs::Table(table), import),
         ImportCommand::Csv {
             file,
             columns,
@@ -69,10 +69,10 @@ pub(super) fn run(command: ImportCommand, config: Option<&Path>) -> anyhow::Resu
         } => {
             let layout = Layout::new(columns, delimiter);
             let layout = layout.map_err(|error| UsageError(error.to_string()))?;
-            (From::File(Format::Csv(layout), file), import)
+            (SourceArgs::File(Format::Csv(layout), file), import)
         }
-        ImportCommand::Ndjson { file, import } => (From::File(Format::Ndjson, file), import),
-        ImportCommand::Urls { file, import } => (From::File(Format::Urls, file), import),
+        ImportCommand::Ndjson { file, import } => (SourceArgs::File(Format::Ndjson, file), import),
+        ImportCommand::Urls { file, import } => (SourceArgs::File(Format::Urls, file), import),
     };
     let client = Arc::new(Client::new(&args.access, config)?);
     transfer::run(async {
@@ -85,12 +85,12 @@ pub(super) fn run(command: ImportCommand, config: Option<&Path>) -> anyhow::Resu
 }
 
 /// The source that the command line names.
-enum From {
+enum SourceArgs {
     Table(TableArgs),
     File(Format, PathBuf),
 }
 
-impl From {
+impl SourceArgs {
     async fn open(self) -> anyhow::Result<Source> {
         Ok(match self {
             Self::File(format, path) => Source::File(File::open(format, &path)?),
@@ -127,13 +127,13 @@ struct Import {
 impl Import {
     /// Connects to the server, opens the source, loads the state, and begins to read.
     async fn open(
-        from: From,
+        from: SourceArgs,
         args: &ImportArgs,
         client: Arc<Client>,
     ) -> anyhow::Result<(Self, Pieces)> {
         let zones = transfer::ask(&client, |client| client.api.zones(&client.token)).await??;
         let targets = Targets::new(zones, args.zone.as_ref())?;
-        let list = matches!(from, From::File(Format::Urls, _));
+        let list = matches!(from, SourceArgs::File(Format::Urls, _));
         let source = from.open().await?;
         let file = match &args.state {
             Some(path) => Some(state_file(path, &source, target(args, &client, &targets))?),
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_to_be_started_again() {
+    fn only_temporary_errors_advise_a_new_run() {
         let server = Url::parse("http://127.0.0.1:8053/").unwrap();
         let away = || ApiError::TimedOut {
             server: server.clone(),

@@ -26,7 +26,7 @@ pub(super) enum Position {
 /// The identity of a source, so that an import refuses the state of another source.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum Identity {
+pub(super) enum SourceIdentity {
     /// A file: its name, its length and the MD5 digest of its beginning.
     File {
         format: String,

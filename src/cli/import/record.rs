@@ -338,7 +338,7 @@ mod tests {
         check(link, "sale.s.example.com", "https://example.net/", all);
         let link = json!({"code": "sale", "url": "u", "expires_at": null, "ttl": null});
         check(link, "sale", "u", Terms::default());
-        // Without a code of its own, on purpose.
+        // An empty code is allowed.
         let link = json!({"code": null, "url": "u"});
         check(link, "", "u", Terms::default());
     }
@@ -347,7 +347,7 @@ mod tests {
     fn items_of_dynamodb() {
         let bare = json!({"miniUrl": "aB3", "fullUrl": "u", "clicks": [1]});
         check(bare, "aB3", "u", Terms::default());
-        // The article's key comes before a column that happens to be called name.
+        // miniUrl takes precedence over a column called name.
         let named = json!({"miniUrl": "aB3", "fullUrl": "u", "name": "My page", "url": "v"});
         check(named, "aB3", "u", Terms::default());
         let item = json!({"Item": {"miniUrl": {"S": "aB3"}, "fullUrl": {"S": "u"},
@@ -355,7 +355,7 @@ mod tests {
             "tags": {"SS": ["x"]}}});
         let all = terms(Some(1_893_456_000), Some(60), Some(9));
         check(item.clone(), "aB3", "u", all);
-        // Without the frame, as scans print it.
+        // Without the member Item, as scans print it.
         check(item["Item"].clone(), "aB3", "u", all);
         let null = json!({"Item": {"miniUrl": {"S": "x"}, "fullUrl": {"S": "u"},
             "ttl": {"NULL": true}}});
@@ -372,13 +372,13 @@ mod tests {
         check(bitly, "https://bit.ly/aB3", "u", Terms::default());
         let yourls = json!({"keyword": "aB3", "url": "u", "clicks": "7"});
         check(yourls, "aB3", "u", Terms::default());
-        // Ours come first, in whatever order they stand.
+        // The names of tinyns take precedence, in any order.
         let both = json!({"Code": "b", "code": "a", "URL": "v", "url": "u"});
         check(both, "a", "u", Terms::default());
     }
 
     #[test]
-    fn how_links_are_called() {
+    fn kinds_of_keys() {
         let check = |value: Value, expected: Called| {
             assert_eq!(record(value.clone()).called, expected, "{value}");
         };
@@ -437,7 +437,7 @@ mod tests {
         };
         assert_eq!(ttl(json!(0)), Ok(Some(0)));
         assert_eq!(ttl(json!("604800")), Ok(Some(604_800)));
-        // Other programs keep the table's TTL, a time, in an attribute of that name.
+        // Other programs store the TTL of the item, a time, in an attribute of that name.
         for bad in [json!(604_801), json!(1_893_456_000), json!("x"), json!(-1)] {
             let expected = format!("ttl is not 0 to 604800 seconds: {bad}");
             assert_eq!(ttl(bad), Err(Flaw::Bad(expected)));
@@ -455,7 +455,7 @@ mod tests {
         let bad = |reason: &str| Flaw::Bad(reason.into());
         let deleted = json!({"miniUrl": "x.s.example.com", "deletedAt": 7, "version": 8});
         check_flaw(deleted, "x.s.example.com", "", Flaw::Deleted);
-        // Another program has given the name a URL again.
+        // Another program has set a URL again.
         let back = json!({"miniUrl": "x", "deletedAt": 7, "fullUrl": "u"});
         check(back, "x", "u", Terms::default());
         check_flaw(

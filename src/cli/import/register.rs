@@ -66,7 +66,7 @@ struct Wanted<'a> {
 }
 
 /// The answer of the API to a line.
-struct Answer {
+struct LineAnswer {
     result: LineResult,
     /// Whether the line was sent before with an unknown outcome.
     repeated: bool,
@@ -142,8 +142,8 @@ impl Registrar {
         &mut self,
         wanted: &[Wanted<'_>],
         repeated: bool,
-    ) -> anyhow::Result<Vec<Answer>> {
-        let mut answers: Vec<Option<Answer>> = wanted.iter().map(|_| None).collect();
+    ) -> anyhow::Result<Vec<LineAnswer>> {
+        let mut answers: Vec<Option<LineAnswer>> = wanted.iter().map(|_| None).collect();
         let mut zones: Vec<&Origin> = wanted.iter().map(|link| &link.zone).collect();
         zones.sort();
         zones.dedup();
@@ -153,7 +153,7 @@ impl Registrar {
             self.send(zone, wanted, left, repeated, &mut answers)
                 .await?;
         }
-        let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+        let answers: Vec<LineAnswer> = answers.into_iter().flatten().collect();
         let made = answers.iter().filter(|a| a.result.status == 201);
         let versions = made.filter_map(|a| a.result.link.as_ref()?.version);
         self.first_made = versions.chain(self.first_made).min();
@@ -167,7 +167,7 @@ impl Registrar {
         wanted: &[Wanted<'_>],
         mut left: Vec<usize>,
         repeated: bool,
-        answers: &mut [Option<Answer>],
+        answers: &mut [Option<LineAnswer>],
     ) -> anyhow::Result<()> {
         let mut sent = vec![repeated; wanted.len()];
         let mut patience = Patience::default();
@@ -184,7 +184,7 @@ impl Registrar {
                         failed = failed.or(result.problem.and_then(|p| p.reason()));
                         again.push(index);
                     }
-                    Some(result) => answers[index] = Some(Answer { result, repeated }),
+                    Some(result) => answers[index] = Some(LineAnswer { result, repeated }),
                     None => again.push(index),
                 }
             }
@@ -213,7 +213,7 @@ impl Registrar {
     }
 
     /// Why a link cannot have its code, if the API refused the code.
-    async fn why_not(&self, link: &Wanted<'_>, answer: &Answer) -> anyhow::Result<Option<Why>> {
+    async fn why_not(&self, link: &Wanted<'_>, answer: &LineAnswer) -> anyhow::Result<Option<Why>> {
         let (Some(code), Some(problem)) = (&link.code, &answer.result.problem) else {
             return Ok(None);
         };
@@ -238,8 +238,8 @@ impl Registrar {
     }
 
     /// The outcome by the last answer to a link.
-    fn judge(&self, link: &Wanted<'_>, answer: Answer) -> Done {
-        let Answer { result, repeated } = answer;
+    fn judge(&self, link: &Wanted<'_>, answer: LineAnswer) -> Done {
+        let LineAnswer { result, repeated } = answer;
         let found = match (result.status, result.link) {
             (200 | 201, Some(found)) => found,
             _ => return refusal(&link.terms, result.problem.as_ref(), self.clock.now()).into(),
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_as_the_api_takes_them() {
+    fn lines_have_the_form_of_the_api() {
         let mut records = [
             record("aB3", "https://example.net/\"1"),
             record("a_b", "u"),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_server() {
+    fn outcomes_without_a_request() {
         let check = |record: &Record, expected: Outcome| {
             let found = want(0, record, &targets(), UnixTime(7));
             assert_eq!(found.err(), Some(expected), "{record:?}");
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_a_code_goes_first() {
+    fn the_first_record_gets_the_code() {
         let records = [
             record("aB3", "1"),
             record("Ab3", "2"),

@@ -392,7 +392,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything in a text, whatever the size of the reader's buffer.
+    /// Checks all rows of a text, with buffers of several sizes.
     fn check_rows(text: &str, expected: &[(u64, &[&str])]) {
         for size in [1, 2, 3, 7, 8_192] {
             let mut rows = Rows::new(BufReader::with_capacity(size.max(3), text.as_bytes()), 0, 1);
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_too_long_is_passed_over_alone() {
+    fn only_the_row_that_is_too_long_is_skipped() {
         let long = "x".repeat(MAX_LEN);
         for (text, whole) in [
             (format!("a\n{long}\nb\n"), false),
@@ -455,7 +455,7 @@ mod tests {
         }
     }
 
-    /// What is read of a text: the first line of each row with its fields, or what is wrong.
+    /// The rows of a text: the first line of each row with its fields, or the fault.
     fn rows(text: &str) -> Vec<String> {
         let mut found = Vec::new();
         for size in [3, 7, 8_192, 1 << 20] {
@@ -479,15 +479,15 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_costs_its_line() {
+    fn an_unclosed_quote_spoils_its_line() {
         let check = |text: &str, expected: &[&str]| assert_eq!(rows(text), expected, "{text:?}");
-        // Nothing closes it, up to the end, or for longer than a row may be.
+        // No quote closes it up to the end of the file, or within the length of a row.
         check("a\n\"b\nc\nd", &["1 a", "2 opened in 2", "3 c", "4 d"]);
         let many = "d,e\n".repeat(MAX_LEN);
         let found = rows(&format!("a\nx,\"b\nc\n{many}"));
         assert_eq!(found[..4], ["1 a", "2 opened in 2", "3 c", "4 d|e"]);
         assert_eq!(found.len(), 3 + MAX_LEN);
-        // The first quote of another field seems to close it.
+        // The opening quote of another field seems to close it.
         check(
             "x,\"b\ny,c\nz,\"d,e\"\n",
             &["1 opened in 1", "2 y|c", "3 z|d,e"],
@@ -500,14 +500,14 @@ mod tests {
             "x,\"b\ny,\"c\nz,\"d\"\n",
             &["1 opened in 1", "2 opened in 2", "3 z|d"],
         );
-        // A field over two lines that is well, and a quote in the second line.
+        // A good field of two lines, and an unclosed quote in the second line.
         check("x,\"b\nc\",\"d\ne,f\n", &["1 opened in 2", "3 e|f"]);
-        // A field over several lines may be followed by each kind of end.
+        // A field of several lines may be followed by any kind of end.
         check("\"a\nb\"\r\nc\n", &["1 a\nb", "3 c"]);
         check("\"a\nb\",c\n", &["1 a\nb|c"]);
         check("\"a\nb\"", &["1 a\nb"]);
         check("\"a\n\"\"b\"\"\",c\n", &["1 a\n\"b\"|c"]);
-        // A line that is too long besides goes as a whole.
+        // An unclosed quote in a line that is too long spoils the whole line.
         let long = "x".repeat(MAX_LEN);
         let found = rows(&format!("a\n\"{long}{long},y\nb\n"));
         assert_eq!(found, ["1 a", "2 too long", "3 b"]);
@@ -536,7 +536,7 @@ mod tests {
             &["c,d", "e"],
         );
         check("a\tb\r\nc\t\"d\te\"\n", b'\t', &["a", "b"], &["c", "d\te"]);
-        // What fits by none is read with the first.
+        // If no delimiter fits, the first is used.
         check("a;b;c\nd,e\n", b',', &["a;b;c"], &["d", "e"]);
         let mut rows = Rows::new(&b" \n\n"[..], 0, 1);
         assert_eq!(rows.header(b",;", |_| true).unwrap(), None);
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_from_a_position() {
+    fn reading_continues_from_a_position() {
         let text = "a\n\"b\nc\"\nd\ne\n";
         let mut rows = Rows::new(text.as_bytes(), 0, 1);
         rows.next_row().unwrap();

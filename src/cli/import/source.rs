@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::super::transfer::{Patience, Screen};
 use super::file::File;
-use super::piece::{Identity, PIECE_RECORDS, Piece, Position};
+use super::piece::{PIECE_RECORDS, Piece, Position, SourceIdentity};
 use super::record::Record;
 use crate::base::progress::Extent;
 use crate::store::Segment;
@@ -45,10 +45,10 @@ pub(super) enum Source {
 
 impl Source {
     /// Its identity; none if it can be read only once.
-    pub(super) fn identity(&self) -> anyhow::Result<Option<Identity>> {
+    pub(super) fn identity(&self) -> anyhow::Result<Option<SourceIdentity>> {
         match self {
             Self::File(file) => file.identity(),
-            Self::Table(Table { table, name }) => Ok(Some(Identity::Table {
+            Self::Table(Table { table, name }) => Ok(Some(SourceIdentity::Table {
                 name: name.clone(),
                 place: table.place().to_owned(),
             })),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::piece::{Identity, Position};
+use super::piece::{Position, SourceIdentity};
 use super::report::Counts;
 use crate::base::files::{self, read_whole};
 
@@ -41,7 +41,7 @@ pub(super) struct Ledger {
 #[serde(deny_unknown_fields)]
 struct Heading {
     tinyns_import: u32,
-    source: Identity,
+    source: SourceIdentity,
     target: Target,
 }
 
@@ -86,7 +86,7 @@ impl Ledger {
 }
 
 impl StateFile {
-    pub(super) fn new(path: PathBuf, source: Identity, target: Target) -> Self {
+    pub(super) fn new(path: PathBuf, source: SourceIdentity, target: Target) -> Self {
         let mut draft = path.clone().into_os_string();
         draft.push(".new");
         let heading = Heading {
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn file(path: &Path, name: &str, server: &str) -> StateFile {
-        let source = Identity::Table {
+        let source = SourceIdentity::Table {
             name: name.into(),
             place: "eu-central-1".into(),
         };
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_comes_back_as_it_was() {
+    fn a_state_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let file = file(&dir.path().join("state"), "tinyUrl", "http://a/");
         assert_eq!(file.load(2).unwrap(), None);
@@ -207,7 +207,7 @@ mod tests {
         };
         file.save(&ledger).unwrap();
         assert_eq!(file.load(2).unwrap(), Some(ledger));
-        // Nothing else is left lying about.
+        // No other file is left.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         file.remove().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

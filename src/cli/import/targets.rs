@@ -146,7 +146,7 @@ mod tests {
         vec![parse("s.example.com"), parse("t.example.net")]
     }
 
-    /// The code and its zone, or what is wrong with the code and the zone, or what is wrong.
+    /// The code and its zone, or the fault of the code and the zone, or the fault.
     fn shown_as(called: Called, asked: Option<&str>, key: &str) -> String {
         let asked = asked.map(|asked| Origin::parse(asked).unwrap());
         let targets = Targets::new(zones(), asked.as_ref()).unwrap();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_with_dots_are_no_names_unless_they_lie_in_a_zone() {
+    fn codes_with_dots_are_names_only_in_a_zone() {
         let check = |key: &str, expected: &str| {
             assert_eq!(shown_as(Called::Code, None, key), expected, "{key}");
         };
@@ -276,7 +276,7 @@ mod tests {
             check("bit.ly/aB3/", "ab3 in s.example.com");
             check("short.example:8080/u/aB3?x", "ab3 in s.example.com");
             check("aB3.t.example.net/", "ab3 in t.example.net");
-            // Codes of several segments, and what is no host.
+            // Codes of several segments, and texts that are not hosts.
             let slash = "a code has only letters, digits and hyphens; this one has";
             check("docs/api", &format!("{slash} '/', in s.example.com"));
         }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_that_are_not_there() {
+    fn unknown_zones_are_refused() {
         let asked = Origin::parse("example.org").unwrap();
         assert_eq!(
             Targets::new(zones(), Some(&asked)).unwrap_err().to_string(),

@@ -1,4 +1,4 @@
-//! Sections in files of their own; what concerns the whole file is here.
+//! Tests of the whole file; each section has a file of its own.
 
 use std::fs::File;
 use std::io::Write;

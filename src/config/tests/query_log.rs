@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::dns::query_log::{Destination, Messages, QueryLogConfig};
 
-/// A section with these lines, the first of them being line 2.
+/// A section with these lines, which begin in line 2.
 fn query_log(lines: &str) -> QueryLogConfig {
     ok(&format!("[query_log]\n{lines}\n")).query_log.unwrap()
 }

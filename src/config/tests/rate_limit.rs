@@ -173,7 +173,7 @@ fn cookies() {
     assert_eq!(cookies(""), (true, None));
     assert_eq!(cookies(file), (true, Some("/etc/tinyns/cookies".into())));
     assert_eq!(cookies("enabled = false"), (false, None));
-    // So that they can be turned off and on again by one line.
+    // One line turns cookies off and on again.
     assert_eq!(cookies(&format!("{file}\nenabled = false")), (false, None));
     check(
         "[cookies]\nsecret_file = \"\"",
