@@ -14,8 +14,8 @@ use tinyns::cli;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// How long the last words may take: standard error may be a pipe that nobody reads.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the program waits until its error is printed: standard error may be a pipe that nobody reads.
+const PRINT_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let ended = cli::run(cli::read());
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             complain(&complaint);
             done.send(())
         });
-        let _ = written.recv_timeout(LAST_WORDS);
+        let _ = written.recv_timeout(PRINT_TIME);
     }
     cli::exit_code(&ended).into()
 }
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 fn complain(complaint: &str) {
     let mut out = std::io::stderr().lock();
     for line in complaint.lines() {
-        // Nobody is left to be told where standard error is closed; eprintln! would panic.
+        // If standard error is closed, the error cannot be reported anywhere. eprintln! would panic.
         let _ = writeln!(out, "tinyns: {line}");
     }
 }
