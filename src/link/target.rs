@@ -85,6 +85,11 @@ impl TargetUrl {
         Ok(Self(read(text)?.as_str().into()))
     }
 
+    /// The URL of a text that [`Self::as_str`] has given; it is not checked again.
+    pub(crate) fn of_valid(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The URL, serialised: ASCII without spaces or control characters.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -14,8 +14,8 @@ use hashbrown::HashTable;
 
 /// A value that knows its own key, so that the key is stored once.
 pub(super) trait Keyed {
-    /// The key.
-    fn key(&self) -> &str;
+    /// The key, as bytes of text.
+    fn key(&self) -> &[u8];
     /// What it counts against the bound.
     fn weight(&self) -> usize;
 }
@@ -31,6 +31,8 @@ pub(super) struct Sieve<V> {
     table: HashTable<u32>,
     hasher: RandomState,
     slots: Vec<Slot<V>>,
+    /// Which of the slots have a mark; in a slot of its own each would take eight bytes.
+    marks: Vec<bool>,
     /// The first free slot; the others follow by `newer`.
     free: u32,
     oldest: u32,
@@ -45,7 +47,6 @@ struct Slot<V> {
     value: Option<V>,
     older: u32,
     newer: u32,
-    marked: bool,
 }
 
 impl<V: Keyed> Sieve<V> {
@@ -55,6 +56,7 @@ impl<V: Keyed> Sieve<V> {
             table: HashTable::new(),
             hasher: RandomState::new(),
             slots: Vec::new(),
+            marks: Vec::new(),
             free: NONE,
             oldest: NONE,
             newest: NONE,
@@ -71,23 +73,24 @@ impl<V: Keyed> Sieve<V> {
 
     /// The value of a key; does not count as a hit.
     pub(super) fn peek(&self, key: &str) -> Option<&V> {
-        let place = self.find(key)?;
+        let place = self.find(key.as_bytes())?;
         self.slots.get(place as usize)?.value.as_ref()
     }
 
     /// The value of a key, whose key and weight must not be changed; counts as a hit.
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
-        let place = self.find(key)?;
-        let slot = self.slots.get_mut(place as usize)?;
-        slot.marked = true;
-        slot.value.as_mut()
+        let place = self.find(key.as_bytes())?;
+        self.marks[place as usize] = true;
+        self.slots.get_mut(place as usize)?.value.as_mut()
     }
 
     /// Inserts a value, or replaces the one with its key; returns how many others were evicted. A value heavier
     /// than the bound is not kept.
     pub(super) fn insert(&mut self, value: V) -> usize {
         if value.weight() > self.max_weight {
-            self.remove(value.key());
+            if let Some(place) = self.find(value.key()) {
+                self.take_out(place);
+            }
             return 0;
         }
         if let Some(place) = self.find(value.key()) {
@@ -95,7 +98,7 @@ impl<V: Keyed> Sieve<V> {
             if let Some(old) = self.slots[place as usize].value.replace(value) {
                 self.weight -= old.weight();
             }
-            self.slots[place as usize].marked = true;
+            self.marks[place as usize] = true;
             return self.make_room(0);
         }
         let evicted = self.make_room(value.weight());
@@ -111,7 +114,7 @@ impl<V: Keyed> Sieve<V> {
 
     /// Removes a value.
     pub(super) fn remove(&mut self, key: &str) -> Option<V> {
-        let place = self.find(key)?;
+        let place = self.find(key.as_bytes())?;
         self.take_out(place)
     }
 
@@ -125,7 +128,7 @@ impl<V: Keyed> Sieve<V> {
         self.weight
     }
 
-    fn find(&self, key: &str) -> Option<u32> {
+    fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let same = |place: &u32| {
             let slot = self.slots.get(*place as usize);
@@ -155,12 +158,11 @@ impl<V: Keyed> Sieve<V> {
             NONE => self.oldest,
             hand => hand,
         };
-        while let Some(slot) = self.slots.get_mut(place as usize) {
-            if !slot.marked {
+        while let Some(slot) = self.slots.get(place as usize) {
+            if !std::mem::take(&mut self.marks[place as usize]) {
                 self.hand = place;
                 return Some(place);
             }
-            slot.marked = false;
             place = match slot.newer {
                 NONE => self.oldest,
                 newer => newer,
@@ -200,15 +202,16 @@ impl<V: Keyed> Sieve<V> {
             value: Some(value),
             older: NONE,
             newer: NONE,
-            marked: false,
         };
         if let Some(free) = self.slots.get_mut(self.free as usize) {
             let place = self.free;
             self.free = free.newer;
             *free = slot;
+            self.marks[place as usize] = false;
             return place;
         }
         self.slots.push(slot);
+        self.marks.push(false);
         // Four thousand million entries would not fit into any memory.
         (self.slots.len() - 1) as u32
     }
@@ -237,8 +240,8 @@ mod tests {
     use super::*;
 
     impl Keyed for (String, usize) {
-        fn key(&self) -> &str {
-            &self.0
+        fn key(&self) -> &[u8] {
+            self.0.as_bytes()
         }
 
         fn weight(&self) -> usize {
@@ -337,7 +340,7 @@ mod tests {
         let mut place = sieve.oldest;
         while let Some(slot) = sieve.slots.get(place as usize) {
             let (key, weight) = slot.value.clone().unwrap();
-            all.push((key, weight, slot.marked));
+            all.push((key, weight, sieve.marks[place as usize]));
             place = slot.newer;
         }
         all

@@ -26,6 +26,7 @@
 
 mod flight;
 mod limits;
+mod packed;
 mod shard;
 
 use std::hash::{BuildHasher, RandomState};
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 use self::flight::Strip;
 pub(super) use self::flight::{Known, Landing, Missed, Wait};
 pub use self::limits::MemoryLimits;
-use self::shard::{Flight, Held, Moment, Rules, Shard};
+use self::shard::{Flight, Held, Lapse, Moment, Rules, Shard};
 use super::stamps::Stamps;
 use crate::link::{Link, LinkName, Version};
 use crate::store::StoreError;
@@ -214,7 +215,7 @@ impl Memory {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
         let held = shard.links.peek(name.as_str());
-        if held.is_some_and(|held| held.link.version < version) {
+        if held.is_some_and(|held| held.link.version() < version) {
             shard.links.remove(name.as_str());
         }
         shard.absent.remove(name.as_str());
@@ -229,7 +230,7 @@ impl Memory {
         let mut shard = self.shard(name);
         shard.flights.remove(name);
         if let Some(held) = shard.links.get_mut(name.as_str()) {
-            (held.must_revalidate, held.failed) = (true, Moment::NEVER);
+            (held.must_revalidate, held.failed) = (true, Lapse::NONE);
         }
         shard.absent.remove(name.as_str());
         drop(shard);
@@ -279,15 +280,10 @@ impl Ticket {
 
     /// Ends the flight: hands its result to those who wait, and keeps it unless the name was forgotten meanwhile.
     /// `since` is when the look-up began, which is the age of its result.
-    pub(super) fn land(self, mut landing: Landing, since: Instant) {
+    pub(super) fn land(self, landing: Landing, since: Instant) {
         let mut shard = self.memory.shard(&self.name);
         let current = shard.flights.get(&self.name);
         if current.is_some_and(|flight| flight.number == self.number) {
-            if let Ok(Some(link)) = &mut landing
-                && let Some(link) = Arc::get_mut(link)
-            {
-                shard.share_creator(&mut link.created_by);
-            }
             let since = Moment::new(self.memory.began, since);
             shard.keep(&self.name, &landing, since, self.memory.began);
         }

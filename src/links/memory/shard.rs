@@ -5,19 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::flight::{Known, Landing, Missed, Strip};
+use super::packed::PackedLink;
 use crate::link::{Link, LinkName};
 use crate::links::sieve::{Keyed, Sieve};
 use crate::store::StoreError;
 
-/// What a link takes beyond its text, in bytes: the `Link`, its places in the map, and what the
-/// allocator adds to the pieces. The resident size of a process with 1,000,000 links gave 188 with the
-/// slots nearly full and 8 bytes less in each, and there are some 45 more just after those have doubled.
-const LINK_OVERHEAD: usize = 240;
-/// The same for an absent name; measured 67.
+/// What a link takes beyond its packed form, in bytes: its places in the map, and what the allocator adds. The
+/// resident size of a process with 1,000,000 links gave 61 with the slots nearly full, and there are some 45 more
+/// just after those have doubled.
+const LINK_OVERHEAD: usize = 112;
+/// What an absent name takes beyond its text, in bytes; measured 67.
 const ABSENT_OVERHEAD: usize = 96;
-
-/// How many makers of links each part knows, whose links share their names.
-const CREATORS: usize = 4;
 
 /// How long after the beginning of a flight that failed an old link is used without asking again.
 /// Without such a pause, every query for a link in memory would wait while a store hangs. RFC 8767 §5
@@ -57,7 +55,6 @@ pub(super) struct Shard {
     pub(super) links: Sieve<HeldLink>,
     pub(super) absent: Sieve<HeldAbsent>,
     pub(super) flights: HashMap<LinkName, Flight>,
-    creators: [Arc<str>; CREATORS],
     /// The number of the last flight.
     pub(super) number: u64,
 }
@@ -71,10 +68,10 @@ pub(super) struct Flight {
 
 #[derive(Debug)]
 pub(super) struct HeldLink {
-    pub(super) link: Arc<Link>,
+    pub(super) link: PackedLink,
     since: Moment,
-    /// When the last flight began, if it failed.
-    pub(super) failed: Moment,
+    /// How long after `since` the last flight began, if it failed.
+    pub(super) failed: Lapse,
     /// It may have changed: it is to be looked up again before it is used.
     pub(super) must_revalidate: bool,
 }
@@ -91,9 +88,6 @@ pub(super) struct HeldAbsent {
 pub(super) struct Moment(pub(super) u64);
 
 impl Moment {
-    /// Of what has not happened: after everything that has, by centuries.
-    pub(super) const NEVER: Self = Self(u64::MAX);
-
     pub(super) fn new(began: Instant, at: Instant) -> Self {
         let nanos = at.saturating_duration_since(began).as_nanos();
         Self(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -110,21 +104,40 @@ impl Moment {
     }
 }
 
+/// A time in whole milliseconds, up to 49 days, or [`Lapse::NONE`]: a quarter of what an `Option<Duration>` takes.
+/// No link is held that long: the longest `refresh` and `serve_stale` are eight days together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lapse(u32);
+
+impl Lapse {
+    /// No time has passed, for what it would end with has not happened.
+    pub(super) const NONE: Self = Self(u32::MAX);
+    const ZERO: Self = Self(0);
+
+    fn between(from: Moment, to: Moment) -> Self {
+        let millis = to.0.saturating_sub(from.0) / 1_000_000;
+        Self(u32::try_from(millis).unwrap_or(u32::MAX - 1))
+    }
+
+    /// The time that is so long after `from`.
+    fn after(self, from: Moment) -> Option<Moment> {
+        (self != Self::NONE).then(|| from.after(Duration::from_millis(self.0.into())))
+    }
+}
+
 impl Keyed for HeldLink {
-    fn key(&self) -> &str {
-        self.link.name.as_str()
+    fn key(&self) -> &[u8] {
+        self.link.name()
     }
 
     fn weight(&self) -> usize {
-        let link = &self.link;
-        let text = link.name.as_str().len() + link.target.as_str().len() + link.created_by.len();
-        LINK_OVERHEAD + text
+        LINK_OVERHEAD + self.link.len()
     }
 }
 
 impl Keyed for HeldAbsent {
-    fn key(&self) -> &str {
-        self.name.as_str()
+    fn key(&self) -> &[u8] {
+        self.name.as_str().as_bytes()
     }
 
     fn weight(&self) -> usize {
@@ -147,7 +160,6 @@ impl Shard {
             links: Sieve::new(links),
             absent: Sieve::new(absent),
             flights: HashMap::new(),
-            creators: std::array::from_fn(|_| Arc::from("")),
             number: 0,
         }
     }
@@ -158,14 +170,14 @@ impl Shard {
             let until = rules.good_until(true, held.since);
             if now < until && held.since >= rules.valid_since && !held.must_revalidate {
                 let until = until.instant(rules.began);
-                return Held::Fresh(Some(Arc::clone(&held.link)), until);
+                return Held::Fresh(Some(held.link.unpack(name)), until);
             }
             if now >= held.since.after(rules.fresh_for + rules.stale_for) {
                 return Held::Nothing;
             }
-            let link = Arc::clone(&held.link);
-            let is_time = held.failed == Moment::NEVER || now >= held.failed.after(RETRY_AFTER);
-            return match is_time {
+            let link = held.link.unpack(name);
+            let failed = held.failed.after(held.since);
+            return match failed.is_none_or(|failed| now >= failed.after(RETRY_AFTER)) {
                 true => Held::Stale(link),
                 false => Held::Unconfirmed(link),
             };
@@ -177,17 +189,6 @@ impl Shard {
         match now < until && held.since >= rules.valid_since {
             true => Held::Fresh(None, until.instant(rules.began)),
             false => Held::Nothing,
-        }
-    }
-
-    /// Has links of one maker share its name. Of several, those of the last ones do.
-    pub(super) fn share_creator(&mut self, creator: &mut Arc<str>) {
-        match self.creators.iter().find(|known| *known == creator) {
-            Some(known) => *creator = Arc::clone(known),
-            None => {
-                self.creators.rotate_right(1);
-                self.creators[0] = Arc::clone(creator);
-            }
         }
     }
 
@@ -203,9 +204,9 @@ impl Shard {
             Ok(Some(link)) => {
                 self.absent.remove(name.as_str());
                 self.links.insert(HeldLink {
-                    link: Arc::clone(link),
+                    link: PackedLink::of(link),
                     since,
-                    failed: Moment::NEVER,
+                    failed: Lapse::NONE,
                     must_revalidate: false,
                 });
             }
@@ -225,14 +226,14 @@ impl Shard {
         let was_slow = !matches!(missed.error, StoreError::Overloaded) || took > AT_ONCE;
         if let Some(held) = self.links.get_mut(name.as_str()) {
             if was_slow {
-                held.failed = since;
+                held.failed = Lapse::between(held.since, since);
             }
         } else if let Some(link) = &missed.was {
             self.absent.remove(name.as_str());
             self.links.insert(HeldLink {
-                link: Arc::clone(link),
+                link: PackedLink::of(link),
                 since,
-                failed: if was_slow { since } else { Moment::NEVER },
+                failed: if was_slow { Lapse::ZERO } else { Lapse::NONE },
                 must_revalidate: true,
             });
         }

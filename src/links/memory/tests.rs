@@ -262,36 +262,3 @@ fn flights_are_bounded() {
     drop(tickets);
     assert_eq!(memory.size().flights, 0);
 }
-
-#[test]
-fn links_of_one_maker_share_its_name() {
-    let memory = memory();
-    let now = Instant::now();
-    let land = |code: &str, creator: &str| {
-        let Look::Lead(ticket, _) = memory.look(&name(code), now) else {
-            panic!("{code} is known");
-        };
-        let mut link = Arc::unwrap_or_clone(link(code, 1));
-        link.created_by = creator.into();
-        ticket.land(Ok(Some(Arc::new(link))), now);
-        match memory.look(&name(code), now) {
-            Look::Fresh(Some(link), _) => Arc::clone(&link.created_by),
-            look => panic!("{look:?}"),
-        }
-    };
-    let makers: Vec<_> = (0..200).map(|n| land(&format!("c{n}"), "me")).collect();
-    let mut places: Vec<_> = makers
-        .iter()
-        .map(|maker| Arc::as_ptr(maker).cast::<u8>())
-        .collect();
-    places.sort();
-    places.dedup();
-    assert!(places.len() <= SHARDS);
-    // Of many, each has its own.
-    for n in 0..20 {
-        assert_eq!(
-            &*land(&format!("d{n}"), &format!("maker {n}")),
-            format!("maker {n}")
-        );
-    }
-}
