@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 pub(super) trait Keyed {
     /// The key, as bytes of text.
     fn key(&self) -> &[u8];
-    /// What it counts against the bound.
+    /// Its weight.
     fn weight(&self) -> usize;
 }
 
@@ -31,9 +31,9 @@ pub(super) struct Sieve<V> {
     table: HashTable<u32>,
     hasher: RandomState,
     slots: Vec<Slot<V>>,
-    /// Which of the slots have a mark; in a slot of its own each would take eight bytes.
+    /// Whether the entry in each slot was visited. As a field of the slot, each would take eight bytes.
     marks: Vec<bool>,
-    /// The first free slot; the others follow by `newer`.
+    /// The first free slot; the field `newer` leads to the next ones.
     free: u32,
     oldest: u32,
     newest: u32,
@@ -212,7 +212,7 @@ impl<V: Keyed> Sieve<V> {
         }
         self.slots.push(slot);
         self.marks.push(false);
-        // Four thousand million entries would not fit into any memory.
+        // There are fewer entries than 2^32: so many would not fit into any memory.
         (self.slots.len() - 1) as u32
     }
 

@@ -5,22 +5,23 @@
 //!   name | expires_at 8, if any | ttl 4, if any | URL | created_by
 //! ```
 //!
-//! Numbers are little-endian. A [`Link`] has its texts in three pieces and is itself a fourth, each of which the
-//! allocator rounds up: an ordinary link takes 270 bytes in that form and 128 in this one. Memory holds many links and
-//! rarely hands one out, for the encoded answers come first, so it makes the `Link` when it is asked for.
+//! Numbers are little-endian. A [`Link`] consists of four allocations, three of them for its texts, and the
+//! allocator rounds each of them up: an ordinary link takes 270 bytes in that form and 128 in this one. Memory
+//! holds many links and rarely returns one, because most queries are answered from encoded answers. So it makes a
+//! `Link` only on request.
 
 use std::sync::Arc;
 
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
 
-/// The length of what is in front of the name, in bytes.
+/// The length of the fields before the name, in bytes.
 const FIXED: usize = 20;
-/// Where the length of the name is.
+/// The place of the length of the name.
 const NAME_LEN: usize = 18;
-/// In the flags: the link has an end.
+/// The flag of a link that has an end.
 const EXPIRES: u8 = 1;
-/// In the flags: the link has a TTL of its own.
+/// The flag of a link that has a TTL of its own.
 const HAS_TTL: u8 = 2;
 
 const _: () = assert!(TargetUrl::MAX_LEN <= u16::MAX as usize);
@@ -36,7 +37,7 @@ impl PackedLink {
         let expires_at = link.expires_at.map(|end| end.0.to_le_bytes());
         let ttl = link.ttl.map(|ttl| ttl.as_secs().to_le_bytes());
         let flags = expires_at.map_or(0, |_| EXPIRES) | ttl.map_or(0, |_| HAS_TTL);
-        // Neither is cut off: a name has at most 253 bytes, and the URL's bound is checked above.
+        // Neither length is truncated: a name has at most 253 bytes, and the bound of the URL is checked above.
         let (url_len, name_len) = (url.len() as u16, name.len() as u8);
         let parts: [&[u8]; 8] = [
             &link.version.0.to_le_bytes(),
@@ -68,12 +69,12 @@ impl PackedLink {
         Version(u64::from_le_bytes(take(&mut &self.0[..])))
     }
 
-    /// How many bytes it takes.
+    /// Its size in bytes.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The link, whose name the caller has already.
+    /// The link. The caller has its name already.
     pub(super) fn unpack(&self, name: &LinkName) -> Arc<Link> {
         let mut rest = &self.0[..];
         let version = Version(u64::from_le_bytes(take(&mut rest)));
@@ -96,7 +97,7 @@ impl PackedLink {
     }
 }
 
-/// Takes the first bytes off; there are as many.
+/// Splits the first `N` bytes off, which must be there.
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     match bytes.split_first_chunk() {
         Some((first, rest)) => {

@@ -10,16 +10,16 @@ use crate::link::{Link, LinkName};
 use crate::links::sieve::{Keyed, Sieve};
 use crate::store::StoreError;
 
-/// What a link takes beyond its packed form, in bytes: its places in the map, and what the allocator adds. The
-/// resident size of a process with 1,000,000 links gave 61 with the slots nearly full, and there are some 45 more
-/// just after those have doubled.
+/// The size of a link beyond its packed form, in bytes: its places in the map, and what the allocator adds.
+/// Measured by the resident size of a process with 1,000,000 links: 61 with the slots nearly full, and some 45
+/// more just after the slots have doubled.
 const LINK_OVERHEAD: usize = 112;
-/// What an absent name takes beyond its text, in bytes; measured 67.
+/// The size of an absent name beyond its text, in bytes; measured: 67.
 const ABSENT_OVERHEAD: usize = 96;
 
-/// How long after the beginning of a flight that failed an old link is used without asking again.
-/// Without such a pause, every query for a link in memory would wait while a store hangs. RFC 8767 §5
-/// proposes 30 s; but here the changes of others should show soon after the store is back.
+/// How long a stale link is used without another look-up after the start of a flight that failed. Without this
+/// pause, every query for a link in memory would wait while the store hangs. RFC 8767 §5 proposes 30 s, but here
+/// the changes of other servers should show soon after the store is back.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A flight that is refused within this time has not delayed any query.
@@ -70,9 +70,9 @@ pub(super) struct Flight {
 pub(super) struct HeldLink {
     pub(super) link: PackedLink,
     since: Moment,
-    /// How long after `since` the last flight began, if it failed.
+    /// How long after `since` the last flight began, if that flight failed.
     pub(super) failed: Lapse,
-    /// It may have changed: it is to be looked up again before it is used.
+    /// Whether the link must be looked up again before it is used, because it may have changed.
     pub(super) must_revalidate: bool,
 }
 
@@ -104,13 +104,13 @@ impl Moment {
     }
 }
 
-/// A time in whole milliseconds, up to 49 days, or [`Lapse::NONE`]: a quarter of what an `Option<Duration>` takes.
-/// No link is held that long: the longest `refresh` and `serve_stale` are eight days together.
+/// A duration in whole milliseconds, up to 49 days, or [`Lapse::NONE`]: a quarter of the size of an
+/// `Option<Duration>`. No link is held that long: the longest `refresh` and `serve_stale` together are eight days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lapse(u32);
 
 impl Lapse {
-    /// No time has passed, for what it would end with has not happened.
+    /// No duration: the event at its end has not happened.
     pub(super) const NONE: Self = Self(u32::MAX);
     const ZERO: Self = Self(0);
 
@@ -119,7 +119,7 @@ impl Lapse {
         Self(u32::try_from(millis).unwrap_or(u32::MAX - 1))
     }
 
-    /// The time that is so long after `from`.
+    /// The end of the duration if it starts at `from`; none for [`Lapse::NONE`].
     fn after(self, from: Moment) -> Option<Moment> {
         (self != Self::NONE).then(|| from.after(Duration::from_millis(self.0.into())))
     }
@@ -192,7 +192,7 @@ impl Shard {
         }
     }
 
-    /// Keeps what a flight brought that began at `since`.
+    /// Keeps the result of a flight that began at `since`.
     pub(super) fn keep(
         &mut self,
         name: &LinkName,
