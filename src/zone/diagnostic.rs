@@ -419,7 +419,7 @@ pub enum Defect {
         /// The serial of the new zone.
         is: u32,
     },
-    /// The list was cut at [`MAX_DIAGNOSTICS`].
+    /// The list was cut at `MAX_DIAGNOSTICS`.
     #[error("there are {0} more like these")]
     More(usize),
 }

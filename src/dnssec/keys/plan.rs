@@ -3,7 +3,7 @@
 //!
 //! One rule is behind all others: all that a resolver may have in its caches has to fit together. A resolver may
 //! have anything that any server has sent within its TTL. So a step that makes old records or signatures useless
-//! waits until no cache has them. [`super::waits`] has the times.
+//! waits until no cache has them. `waits` has the times.
 
 use super::list::{KeyEntry, KeyList, MAX_KEYS};
 use super::phases::phases;
