@@ -70,7 +70,7 @@ pub enum SecretsProblem {
     /// A line that is neither empty nor a comment nor a secret.
     #[error("not a secret for DNS cookies: 32 hexadecimal digits")]
     NotASecret,
-    /// More than [`MAX_SECRETS`].
+    /// More than `MAX_SECRETS`.
     #[error("more than {MAX_SECRETS} secrets for DNS cookies")]
     TooMany,
     /// No secret at all.
