@@ -11,6 +11,9 @@ use tinyns::cli;
 /// Links come from many threads, each among short-lived pieces, and stay; the system's allocator then
 /// keeps the gaps. With 1,000,000 links in memory glibc 2.36 had 516 MiB resident and this one 279, and
 /// filling them took a tenth less time.
+///
+/// Its feature `no_thp` keeps it from asking for huge pages. It uses a little memory in many places, so that an empty
+/// server would take 18 MiB more. The encoded answers, which need huge pages, ask for their own.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

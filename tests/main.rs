@@ -65,6 +65,8 @@ mod keys;
 mod links;
 // Start, reload and stop, and the messages about configurations that are refused.
 mod operation;
+// Memory of an empty server, and of one with hot links.
+mod memory;
 // Outages of Redis and of the table.
 mod outages;
 // Redis with entries of another store, or of an undone state.

@@ -2,7 +2,7 @@
 //! atomic types, and quickly under Miri.
 
 #[cfg(not(feature = "loom"))]
-#[path = "../../src/dns/pipeline/hot/primitives.rs"]
+#[path = "plain.rs"]
 mod primitives;
 #[cfg(feature = "loom")]
 mod primitives;
@@ -24,7 +24,7 @@ impl HotRing {
     pub fn new(words: usize, buckets: usize) -> Self {
         let hasher = HashState::default();
         Self {
-            ring: Ring::with_sizes(words, buckets, hasher.clone()),
+            ring: Ring::with_sizes(1, words, buckets, &hasher).remove(0),
             hasher,
         }
     }

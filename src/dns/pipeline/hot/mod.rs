@@ -26,6 +26,7 @@
 
 mod primitives;
 mod ring;
+mod room;
 
 use std::ops::BitXor;
 use std::time::Instant;
@@ -121,9 +122,8 @@ impl HotAnswers {
     /// A cache of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let hasher = RandomState::default();
-        let ring = |_| Ring::new(bytes / RINGS, hasher.clone());
         Self {
-            rings: (0..RINGS).map(ring).collect(),
+            rings: Ring::side_by_side(RINGS, bytes / RINGS, &hasher),
             hasher,
             began: Instant::now(),
         }

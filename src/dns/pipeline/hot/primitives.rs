@@ -3,15 +3,22 @@
 pub(super) use std::sync::Mutex;
 pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 
+use super::room::Room;
+
+/// Words that all threads read and write.
+pub(super) type Words = Room<AtomicU64>;
+/// Bytes that all threads read and write.
+pub(super) type Bytes = Room<AtomicU8>;
+
 /// Makes the hashes of keys. Its seed is random, so nobody can choose names that share a bucket.
 pub(super) type HashState = foldhash::quality::RandomState;
 
 /// So many zeros. The system provides each page of them when it is first used.
-pub(super) fn zero_words(len: usize) -> Box<[AtomicU64]> {
-    bytemuck::zeroed_slice_box(len)
+pub(super) fn zero_words(len: usize) -> Words {
+    Room::zeroed(len)
 }
 
 /// So many zeros; see [`zero_words`].
-pub(super) fn zero_bytes(len: usize) -> Box<[AtomicU8]> {
-    bytemuck::zeroed_slice_box(len)
+pub(super) fn zero_bytes(len: usize) -> Bytes {
+    Room::zeroed(len)
 }

@@ -27,14 +27,23 @@
 //! Writers share a lock, but never wait for it: while one thread writes, the others do not keep their entries. Popular
 //! entries are rarely written.
 //!
+//! The rings of a server share their tables, in stripes of words and bucket by bucket. They grow at the same pace, so
+//! the parts in use of all rings lie on few pages.
+//!
+//! ```text
+//!   words: | ring 0 | ring 1 | ... | ring 7 | ring 0 | ring 1 | ...      a stripe of 64 KiB each
+//!   index: | ring 0 | ring 1 | ... | ring 7 | ring 0 | ring 1 | ...      a bucket of 64 bytes each
+//! ```
+//!
 //! Alternatives turned down: a map of pointers to entries (one allocation and one more cache miss for each entry, and
 //! either locks or deferred reclamation of memory that readers may still use), and a cache for each thread (each would
 //! hold the same popular names).
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 use super::primitives::{
-    AtomicU8, AtomicU64, AtomicUsize, HashState, Mutex, Ordering, fence, zero_bytes, zero_words,
+    AtomicU64, AtomicUsize, Bytes, HashState, Mutex, Ordering, Words, fence, zero_bytes, zero_words,
 };
 
 /// The slots of a bucket, which fill one cache line.
@@ -55,6 +64,9 @@ const MAX_MOVES: u32 = 64;
 const HEADER: usize = 1 + TAGS;
 /// The words of an entry's tags, which the caller chooses.
 pub(super) const TAGS: usize = 3;
+/// The words of a ring that lie in one piece; the last stripe may be shorter. An entry does not cross the end of a
+/// stripe, so that each stripe has a gap of about half an entry at its end.
+const STRIPE: usize = 1 << 13;
 /// The longest entry, in words of eight bytes: longer than any reply by UDP.
 const MAX_WORDS: usize = 512;
 
@@ -132,9 +144,14 @@ impl Lengths {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Ring {
-    words: Box<[AtomicU64]>,
-    index: Box<[AtomicU64]>,
-    marks: Box<[AtomicU8]>,
+    tables: Arc<Tables>,
+    /// Which of the rings that share the tables this is, and how many they are.
+    number: usize,
+    rings: usize,
+    /// How many words this ring has.
+    size: usize,
+    /// How many buckets of the index this ring has.
+    most_buckets: usize,
     /// How many buckets of the index are in use; at least one.
     buckets: AtomicUsize,
     /// The position of the oldest entry.
@@ -142,6 +159,14 @@ pub(super) struct Ring {
     writer: Mutex<Writer>,
     /// Makes the hashes of the keys.
     hasher: HashState,
+}
+
+/// The memory of all rings of a server.
+#[derive(Debug)]
+struct Tables {
+    words: Words,
+    index: Words,
+    marks: Bytes,
 }
 
 #[derive(Debug)]
@@ -192,23 +217,41 @@ impl Found<'_> {
 }
 
 impl Ring {
-    /// A ring that, with its index, takes at most so many bytes. The system provides memory as it is first used. All
-    /// keys have to be made with `hasher`.
-    pub(super) fn new(bytes: usize, hasher: HashState) -> Self {
+    /// So many rings, each of which takes at most so many bytes with its index. The system provides memory as it is
+    /// first used. All keys have to be made with `hasher`.
+    pub(super) fn side_by_side(rings: usize, bytes: usize, hasher: &HashState) -> Vec<Self> {
         let entries = bytes / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
         let buckets = (SLOTS_PER_ENTRY * entries / WAYS).max(1);
         let words = (bytes.saturating_sub(buckets * WAYS * SLOT_BYTES) / 8).max(MAX_WORDS);
-        Self::with_sizes(words, buckets, hasher)
+        Self::with_sizes(rings, words, buckets, hasher)
     }
 
-    /// A ring of so many words, whose index grows to so many buckets. An entry may take an eighth of the words.
-    pub(super) fn with_sizes(words: usize, buckets: usize, hasher: HashState) -> Self {
+    /// So many rings of so many words each, whose indexes grow to so many buckets each. An entry may take an eighth of
+    /// the words.
+    pub(super) fn with_sizes(
+        rings: usize,
+        words: usize,
+        buckets: usize,
+        hasher: &HashState,
+    ) -> Vec<Self> {
+        // Each stripe has room for every entry, also the last one.
+        let size = match words % STRIPE {
+            last if last < MAX_WORDS && words > STRIPE => words - last,
+            _ => words,
+        };
+        let tables = Arc::new(Tables {
+            words: zero_words(rings * size),
+            index: zero_words(rings * buckets * WAYS),
+            marks: zero_bytes(rings * buckets * WAYS),
+        });
         // Positions begin here, so that no slot in use is zero: zero marks a free slot.
-        let first = words as u64;
-        Self {
-            words: zero_words(words),
-            index: zero_words(buckets * WAYS),
-            marks: zero_bytes(buckets * WAYS),
+        let first = size as u64;
+        let ring = |number| Self {
+            tables: tables.clone(),
+            number,
+            rings,
+            size,
+            most_buckets: buckets,
             buckets: AtomicUsize::new(1),
             tail: AtomicU64::new(first),
             writer: Mutex::new(Writer {
@@ -216,21 +259,22 @@ impl Ring {
                 entries: 0,
                 moved: Vec::with_capacity(MAX_WORDS),
             }),
-            hasher,
-        }
+            hasher: hasher.clone(),
+        };
+        (0..rings).map(ring).collect()
     }
 
     /// Brings the bucket of a hash into the processor's cache. The loads for one key depend on each other, but not on
     /// the loads for other keys; side by side, all of them take little longer than one. The returned value depends on
     /// what was loaded, so that the compiler keeps the loads, and has no other meaning.
     pub(super) fn fetch_index(&self, hash: u64) -> u64 {
-        self.index[self.bucket(hash)].load(Ordering::Relaxed)
+        self.tables.index[self.bucket(hash)].load(Ordering::Relaxed)
     }
 
     /// Brings the entry of a hash into the processor's cache. Call it after [`Ring::fetch_index`] for all hashes.
     pub(super) fn fetch_entry(&self, hash: u64) -> u64 {
         let first = self.bucket(hash);
-        let slots = self.index[first..first + WAYS].iter();
+        let slots = self.tables.index[first..first + WAYS].iter();
         let mut slots = slots.map(|slot| slot.load(Ordering::Relaxed));
         let Some(slot) = slots.find(|slot| is_hash(*slot, hash)) else {
             return 0;
@@ -254,7 +298,7 @@ impl Ring {
     ) -> Option<T> {
         let first = self.bucket(key.hash);
         for place in first..first + WAYS {
-            let slot = self.index[place].load(Ordering::Acquire);
+            let slot = self.tables.index[place].load(Ordering::Acquire);
             if !is_hash(slot, key.hash) {
                 continue;
             }
@@ -266,9 +310,9 @@ impl Ring {
             if !self.is_intact(position) {
                 return None;
             }
-            let marks = self.marks[place].load(Ordering::Relaxed);
+            let marks = self.tables.marks[place].load(Ordering::Relaxed);
             if value.is_some() && marks < MAX_MARKS {
-                self.marks[place].store(marks + 1, Ordering::Relaxed);
+                self.tables.marks[place].store(marks + 1, Ordering::Relaxed);
             }
             return value;
         }
@@ -281,7 +325,7 @@ impl Ring {
     pub(super) fn insert(&self, key: &Key<'_>, tags: Tags, value: &[u8]) -> usize {
         let name_words = key.name.len() / 8;
         let words = HEADER + name_words + value.len().div_ceil(8);
-        if words > MAX_WORDS.min(self.words.len() / 8) {
+        if words > MAX_WORDS.min(self.size / 8) {
             return 0;
         }
         let Ok(mut writer) = self.writer.try_lock() else {
@@ -303,18 +347,18 @@ impl Ring {
         let position = self.append(&mut writer, words, all);
         let slot = slot_of(position, key.hash);
         let place = place.unwrap_or_else(|| self.victim(key.hash));
-        if self.index[place].load(Ordering::Relaxed) == 0 {
+        if self.tables.index[place].load(Ordering::Relaxed) == 0 {
             writer.entries += 1;
         }
-        self.marks[place].store(0, Ordering::Relaxed);
-        self.index[place].store(slot, Ordering::Release);
+        self.tables.marks[place].store(0, Ordering::Relaxed);
+        self.tables.index[place].store(slot, Ordering::Release);
         self.grow_index(&writer);
         self.used(&writer) - before
     }
 
     /// How many bytes of the entries, the gaps between them and the index have ever been in use.
     fn used(&self, writer: &Writer) -> usize {
-        let words = self.words.len() as u64;
+        let words = self.size as u64;
         // After the first lap, all words have been used.
         let used = 8 * (writer.head - words).min(words) as usize;
         used + self.buckets.load(Ordering::Relaxed) * WAYS * SLOT_BYTES
@@ -323,28 +367,34 @@ impl Ring {
     /// The first slot of the bucket of a hash.
     fn bucket(&self, hash: u64) -> usize {
         let buckets = self.buckets.load(Ordering::Acquire);
-        WAYS * bucket_of(hash, buckets)
+        self.place(bucket_of(hash, buckets))
+    }
+
+    /// The first place of a bucket of this ring.
+    fn place(&self, bucket: usize) -> usize {
+        WAYS * (bucket * self.rings + self.number)
     }
 
     /// Divides the next bucket in turn, if there are too many entries for the buckets in use.
     fn grow_index(&self, writer: &Writer) {
         let buckets = self.buckets.load(Ordering::Relaxed);
         let is_wide = SLOTS_PER_ENTRY * writer.entries <= WAYS * buckets;
-        if is_wide || WAYS * (buckets + 1) > self.index.len() {
+        if is_wide || buckets == self.most_buckets {
             return;
         }
         let divided = buckets - (1 << buckets.ilog2());
-        let mut free = WAYS * buckets;
-        for place in WAYS * divided..WAYS * (divided + 1) {
-            let slot = self.index[place].load(Ordering::Relaxed);
+        let mut free = self.place(buckets);
+        let first = self.place(divided);
+        for place in first..first + WAYS {
+            let slot = self.tables.index[place].load(Ordering::Relaxed);
             let Some(hash) = (slot != 0).then(|| self.hash_at(slot & POSITION)).flatten() else {
                 continue;
             };
             if bucket_of(hash, buckets + 1) == buckets {
-                let marks = self.marks[place].load(Ordering::Relaxed);
-                self.marks[free].store(marks, Ordering::Relaxed);
-                self.index[free].store(slot, Ordering::Release);
-                self.index[place].store(0, Ordering::Relaxed);
+                let marks = self.tables.marks[place].load(Ordering::Relaxed);
+                self.tables.marks[free].store(marks, Ordering::Relaxed);
+                self.tables.index[free].store(slot, Ordering::Release);
+                self.tables.index[place].store(0, Ordering::Relaxed);
                 free += 1;
             }
         }
@@ -396,15 +446,18 @@ impl Ring {
     }
 
     fn words_at(&self, position: u64) -> &[AtomicU64] {
-        let place = (position % self.words.len() as u64) as usize;
-        &self.words[place..]
+        let place = (position % self.size as u64) as usize;
+        let before = place / STRIPE * STRIPE;
+        let stripe = STRIPE.min(self.size - before);
+        let begin = before * self.rings + stripe * self.number;
+        &self.tables.words[begin + (place - before)..begin + stripe]
     }
 
     /// The slot of a key that the ring holds. Only for the writer: nobody overwrites entries meanwhile.
     fn place_of(&self, key: &Key<'_>) -> Option<usize> {
         let first = self.bucket(key.hash);
         (first..first + WAYS).find(|&place| {
-            let slot = self.index[place].load(Ordering::Relaxed);
+            let slot = self.tables.index[place].load(Ordering::Relaxed);
             let position = slot & POSITION;
             is_hash(slot, key.hash)
                 && self.is_intact(position)
@@ -426,7 +479,7 @@ impl Ring {
         tags: Tags,
         value: &[u8],
     ) -> bool {
-        let position = self.index[place].load(Ordering::Relaxed) & POSITION;
+        let position = self.tables.index[place].load(Ordering::Relaxed) & POSITION;
         let words = self.words_at(position);
         let from = HEADER + key.name.len() / 8;
         let (Some(first), Some(old)) = (words.first(), words.get(from..lengths.words())) else {
@@ -448,7 +501,7 @@ impl Ring {
     /// Evicts entries until there is room for so many words in one piece. Returns whether there is.
     fn make_room(&self, writer: &mut Writer, words: usize) -> bool {
         let mut moves = 0;
-        let size = self.words.len() as u64;
+        let size = self.size as u64;
         loop {
             let skip = self.skip(writer.head, words) as u64;
             let tail = self.tail.load(Ordering::Relaxed);
@@ -462,7 +515,7 @@ impl Ring {
         }
     }
 
-    /// How many words at the end of memory to skip, because an entry of so many words does not fit there.
+    /// How many words at the end of a stripe to skip, because an entry of so many words does not fit there.
     fn skip(&self, head: u64, words: usize) -> usize {
         let left = self.words_at(head).len();
         if left < words { left } else { 0 }
@@ -472,7 +525,7 @@ impl Ring {
     fn evict(&self, writer: &mut Writer, tail: u64) -> bool {
         let oldest = self.words_at(tail);
         let lengths = Lengths(oldest[0].load(Ordering::Relaxed));
-        // The first word of a gap at the end of memory has the length of the gap.
+        // The first word of a gap at the end of a stripe has the length of the gap.
         let words = lengths.words().clamp(1, oldest.len());
         let place = match lengths.name_words() {
             0 => None,
@@ -482,11 +535,11 @@ impl Ring {
         let Some(place) = place else {
             return false;
         };
-        let marks = self.marks[place].load(Ordering::Relaxed);
+        let marks = self.tables.marks[place].load(Ordering::Relaxed);
         let skip = self.skip(writer.head, words) as u64;
-        let has_room = writer.head + skip <= tail + self.words.len() as u64;
+        let has_room = writer.head + skip <= tail + self.size as u64;
         if marks == 0 || !has_room {
-            self.index[place].store(0, Ordering::Relaxed);
+            self.tables.index[place].store(0, Ordering::Relaxed);
             writer.entries -= 1;
             return false;
         }
@@ -497,9 +550,9 @@ impl Ring {
         entry.extend(words_of_entry.map(|word| word.load(Ordering::Relaxed)));
         let position = self.append(writer, words, entry.iter().copied());
         writer.moved = entry;
-        let hash = self.index[place].load(Ordering::Relaxed) & !POSITION;
-        self.marks[place].store(marks - 1, Ordering::Relaxed);
-        self.index[place].store(hash | position, Ordering::Release);
+        let hash = self.tables.index[place].load(Ordering::Relaxed) & !POSITION;
+        self.tables.marks[place].store(marks - 1, Ordering::Relaxed);
+        self.tables.index[place].store(hash | position, Ordering::Release);
         true
     }
 
@@ -507,7 +560,7 @@ impl Ring {
     fn place_of_position(&self, position: u64) -> Option<usize> {
         let first = self.bucket(self.hash_at(position)?);
         (first..first + WAYS)
-            .find(|&place| self.index[place].load(Ordering::Relaxed) & POSITION == position)
+            .find(|&place| self.tables.index[place].load(Ordering::Relaxed) & POSITION == position)
     }
 
     /// Writes an entry at the head, where there has to be room.
@@ -532,10 +585,13 @@ impl Ring {
     fn victim(&self, hash: u64) -> usize {
         let first = self.bucket(hash);
         let worth = |&place: &usize| {
-            let slot = self.index[place].load(Ordering::Relaxed);
+            let slot = self.tables.index[place].load(Ordering::Relaxed);
             let position = slot & POSITION;
             match slot != 0 && self.is_intact(position) {
-                true => (1 + self.marks[place].load(Ordering::Relaxed), position),
+                true => (
+                    1 + self.tables.marks[place].load(Ordering::Relaxed),
+                    position,
+                ),
                 false => (0, 0),
             }
         };

@@ -16,7 +16,7 @@ struct Fixture {
 impl Fixture {
     fn new(bytes: usize) -> Self {
         let hasher = HashState::default();
-        let ring = Ring::new(bytes, hasher.clone());
+        let ring = Ring::side_by_side(1, bytes, &hasher).remove(0);
         Self { ring, hasher }
     }
 
@@ -126,7 +126,7 @@ fn values_that_are_too_long_are_not_kept() {
 fn a_ring_takes_the_bytes_that_it_may_and_fills_them() {
     const BYTES: usize = 1 << 20;
     let ring = Fixture::new(BYTES);
-    let own = 8 * ring.ring.words.len() + SLOT_BYTES * ring.ring.index.len();
+    let own = 8 * ring.ring.size + SLOT_BYTES * WAYS * ring.ring.most_buckets;
     assert!(own <= BYTES && own > BYTES * 99 / 100, "{own}");
     // Entries of ordinary links: a header of 32 bytes, a name of 24 and a value of 120.
     let entries = BYTES * 95 / 100 / (ORDINARY_BYTES + SLOTS_PER_ENTRY * SLOT_BYTES);
@@ -254,11 +254,10 @@ fn values_are_whole_with_several_writers_and_readers() {
 fn check_order(ring: &Ring) {
     let writer = ring.writer.lock().unwrap();
     let tail = ring.tail.load(Ordering::Relaxed);
-    assert!(tail <= writer.head && writer.head - tail <= ring.words.len() as u64);
+    assert!(tail <= writer.head && writer.head - tail <= ring.size as u64);
     let used = WAYS * ring.buckets.load(Ordering::Relaxed);
-    let slots: Vec<_> = ring
-        .index
-        .iter()
+    let slots: Vec<_> = (0..ring.most_buckets)
+        .flat_map(|bucket| &ring.tables.index[ring.place(bucket)..][..WAYS])
         .map(|slot| slot.load(Ordering::Relaxed))
         .collect();
     assert!(slots[used..].iter().all(|slot| *slot == 0));
@@ -273,8 +272,49 @@ fn check_order(ring: &Ring) {
         assert!((tail..writer.head).contains(&position), "{position}");
         let hash = ring.hash_at(position).unwrap();
         assert!(is_hash(*slot, hash));
-        assert_eq!(ring.bucket(hash), place - place % WAYS);
+        assert_eq!(ring.bucket(hash), ring.place(place / WAYS));
     }
+}
+
+/// Rings that share their memory lie between each other's stripes and buckets.
+#[test]
+fn rings_side_by_side_do_not_touch_each_other() {
+    const RINGS: usize = 3;
+    // More than one stripe each, and a shorter one.
+    let bytes = 8 * (5 * STRIPE / 2);
+    let hasher = HashState::default();
+    let rings = Ring::side_by_side(RINGS, bytes, &hasher);
+    assert!(rings[0].size > STRIPE && !rings[0].size.is_multiple_of(STRIPE));
+    let names: Vec<_> = (0..20_000).map(|n| padded(&format!("name{n}"))).collect();
+    for (n, name) in names.iter().enumerate() {
+        let key = Key::new(&hasher, 16, name);
+        for (number, ring) in rings.iter().enumerate() {
+            ring.insert(
+                &key,
+                [n as u64, number as u64, 0],
+                &vec![number as u8; n % 700],
+            );
+        }
+    }
+    let mut found = [0; RINGS];
+    for (n, name) in names.iter().enumerate() {
+        let key = Key::new(&hasher, 16, name);
+        for (number, ring) in rings.iter().enumerate() {
+            let value = ring.find(&key, |value| {
+                let mut bytes = vec![0xEE; value.value_len() + 8];
+                value.copy(0, &mut bytes).then_some(())?;
+                bytes.truncate(value.value_len());
+                Some((value.tags, bytes))
+            });
+            if let Some(value) = value {
+                let expected = ([n as u64, number as u64, 0], vec![number as u8; n % 700]);
+                assert_eq!(value, expected);
+                found[number] += 1;
+            }
+        }
+    }
+    assert!(found.iter().all(|count| *count > 100), "{found:?}");
+    rings.iter().for_each(check_order);
 }
 
 proptest! {
@@ -299,8 +339,8 @@ proptest! {
             }
             let found = ring.get(&name);
             prop_assert!(found.as_ref().is_none_or(|found| puts.contains(found)));
-            let is_large = ring.ring.words.len() > 8 * 600;
-            if is_large && used < ring.ring.words.len() / 4 && step > 0 {
+            let is_large = ring.ring.size > 8 * 600;
+            if is_large && used < ring.ring.size / 4 && step > 0 {
                 prop_assert_eq!(found.as_ref(), puts.last());
             }
         }
