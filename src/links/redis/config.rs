@@ -222,6 +222,7 @@ mod tests {
     }
 
     /// Passwords as typed and as percent-encoded, and what Redis gets.
+    #[cfg(feature = "redis")]
     #[test]
     fn passwords_with_any_characters() {
         for (typed, password) in [
