@@ -117,7 +117,7 @@ fn a_bad_certificate_is_told_at_once() {
     std::fs::write(path("server.key"), &good).unwrap();
     let (is_good, text) = said("check");
     assert!(
-        !is_good && text.contains("server.key: there is no private key"),
+        !is_good && text.contains("server.key: there is no unencrypted private key"),
         "{text}"
     );
 }

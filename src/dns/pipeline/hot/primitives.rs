@@ -1,4 +1,4 @@
-//! The types of a ring that its model check (`model/`) replaces: those that threads share, and the hashes.
+//! The types of a ring that its model check (`tests/model/`) replaces: those that threads share, and the hashes.
 
 pub(super) use std::sync::Mutex;
 pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};

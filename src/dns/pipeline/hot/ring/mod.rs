@@ -13,7 +13,7 @@
 //! be overwritten. A reader finds a position in the index, copies what it needs, and reads the tail *afterwards*: if the
 //! tail has not passed the position, the copy is whole; otherwise the copy may be mixed with a newer entry, and the
 //! reader discards it. All words are atomics, so a mixed copy is no data race, and the ring needs no `unsafe`. The models
-//! in `model/` check this protocol with loom, under the C11 memory model.
+//! in `tests/model/` check this protocol with loom, under the C11 memory model.
 //!
 //! Eviction is CLOCK with several marks: a hit gives the entry a mark, [`MAX_MARKS`] at most. When a marked entry
 //! reaches the tail, it loses one mark and moves to the head instead of being evicted. An entry that nobody asks for

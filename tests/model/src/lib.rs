@@ -7,7 +7,7 @@ mod primitives;
 #[cfg(feature = "loom")]
 mod primitives;
 #[allow(dead_code, reason = "the server uses more of it")]
-#[path = "../../src/dns/pipeline/hot/ring/mod.rs"]
+#[path = "../../../src/dns/pipeline/hot/ring/mod.rs"]
 mod ring;
 
 use primitives::HashState;
