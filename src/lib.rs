@@ -6,17 +6,18 @@
 //! point down, so no two parts use each other. `tests/architecture.rs` compares the list with the code.
 //!
 //! ```text
-//! cli    -> server config dnssec links link store
-//! server -> config access dns dnssec http links store zone
-//! config -> dns dnssec http link links store zone
-//! http   -> access link links store
-//! access ->
-//! dns    -> dnssec link links store zone
-//! zone   -> dnssec link links
-//! links  -> link store
-//! dnssec ->
-//! store  -> link
-//! link   ->
+//! cli          -> server config dnssec links link store
+//! server       -> config access certificates dns dnssec http link links store zone
+//! config       -> certificates dns dnssec http link links store zone
+//! http         -> access certificates link links store
+//! access       ->
+//! dns          -> certificates dnssec link links store zone
+//! zone         -> dnssec link links
+//! links        -> link store
+//! certificates ->
+//! dnssec       ->
+//! store        -> link
+//! link         ->
 //! ```
 //!
 //! * [`cli`]: one file for each command. `serve` is the process around the server; `add`, `get`, `import` and `export`
@@ -26,6 +27,7 @@
 //! * [`config`]: TOML to the ready settings of each part, once. Only `cli` and `server` use it.
 //! * [`http`]: the admin API and the redirect host. [`access`]: the token that callers of the API need.
 //! * [`dns`]: packets to replies. [`dns::answer`] alone decides what a reply says, and is a pure function.
+//! * [`certificates`]: certificates and TLS, for DNS and HTTP.
 //! * [`dnssec`]: the keys of signed zones, when each of them signs, and its signatures.
 //! * [`zone`]: the names of the zone files, and where links fit between them. It implements
 //!   [`links::Namespace`], so that `links` need not know zones.
@@ -56,6 +58,7 @@
 
 pub mod access;
 pub mod base;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod dns;

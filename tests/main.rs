@@ -10,6 +10,7 @@ mod fixture;
 mod dynamo;
 // A tinyns of its own for each test.
 mod harness;
+mod https;
 // Redis servers, clusters and sentinels, and faults of the connections to them.
 mod redis;
 

@@ -128,6 +128,9 @@ fn announce(running: &Running) {
     for address in running.redirect() {
         info!(%address, "redirect host");
     }
+    for address in running.https() {
+        info!(%address, "redirect host by HTTPS");
+    }
 }
 
 /// Obeys signals. Returns when the server is to stop, with an error if no signal asked for it.

@@ -15,6 +15,7 @@ mod cookies;
 mod dns;
 mod dnssec;
 mod features;
+mod https;
 mod listen;
 mod prefixes;
 mod problem;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 pub use self::admin::AdminConfig;
 pub use self::dns::DnsConfig;
 use self::features::Features;
+pub use self::https::HttpsConfig;
 use self::listen::Claimed;
 pub use self::problem::{ConfigError, ConfigProblem, Fault, Faults};
 pub use self::process::ProcessConfig;
@@ -83,6 +85,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[redirect]`
     pub redirect: RedirectConfig,
+    /// `[https]`, if it is there.
+    pub https: Option<HttpsConfig>,
     /// `[process]`
     pub process: ProcessConfig,
 }
@@ -163,8 +167,9 @@ fn config(file: &Section<'_>) -> Option<Config> {
     dns.settings.cookies = cookies;
     let query_log = file.optional("query_log", |section| query_log::query_log(section, &dns));
     let admin = file.section("admin", |section| admin::admin(section, &mut claimed));
+    let https = file.optional("https", |section| https::https(section, &mut claimed));
     let redirect = file.section("redirect", |section| {
-        redirect::redirect(section, &mut claimed)
+        redirect::redirect(section, https.is_some(), &mut claimed)
     });
     let process = file.section("process", process::process);
     Some(Config {
@@ -180,6 +185,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         query_log: query_log.flatten(),
         admin,
         redirect: redirect?,
+        https,
         process,
     })
 }

@@ -15,8 +15,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub struct RedirectConfig {
     /// Where it listens; without an address it is off.
     pub listen: Vec<SocketAddr>,
-    /// How short URLs are written: with `https` where a proxy in front of the redirect host ends TLS, and with a
-    /// port that is not the scheme's own.
+    /// How short URLs are written: with `https` if there is an `[https]` section, or where a proxy in front of the
+    /// redirect host ends TLS, and with a port that is not the scheme's own.
     pub short_urls: ShortUrls,
     /// How many connections there may be.
     pub connections: SeatLimits,
@@ -32,9 +32,17 @@ pub(super) fn default_connections() -> SeatLimits {
 }
 
 /// None if something was noted.
-pub(super) fn redirect(section: &Section<'_>, claimed: &mut Claimed) -> Option<RedirectConfig> {
+pub(super) fn redirect(
+    section: &Section<'_>,
+    has_https: bool,
+    claimed: &mut Claimed,
+) -> Option<RedirectConfig> {
     let listen = listen(section, DEFAULT_LISTEN, claimed);
-    let schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
+    let mut schemes = [("http", Scheme::Http), ("https", Scheme::Https)];
+    // The first is the default.
+    if has_https {
+        schemes.reverse();
+    }
     let scheme = section.choice("short_url_scheme", &schemes);
     let port = section.optional_number("short_url_port", 1..=u16::MAX, "");
     let connections = connections(section, &default_connections());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::listen::{Claimed, required_listen};
 use super::section::Section;
-use crate::dns::transport::tls::TlsFiles;
+use crate::certificates::CertificateFiles;
 
 /// DNS over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,13 +12,13 @@ pub struct TlsConfig {
     /// Where it listens; at least one address.
     pub listen: Vec<SocketAddr>,
     /// Its certificate.
-    pub files: TlsFiles,
+    pub files: CertificateFiles,
 }
 
 pub(super) fn tls(section: &Section<'_>, claimed: &mut Claimed) -> TlsConfig {
     TlsConfig {
         listen: required_listen(section, claimed),
-        files: TlsFiles {
+        files: CertificateFiles {
             certificate: section.required_file("certificate"),
             key: section.required_file("key"),
         },

@@ -20,8 +20,8 @@
 //! * Nothing that a client sends appears unescaped in a page, or decides where a redirect leads: the destination is
 //!   always a [`TargetUrl`](crate::link::TargetUrl) from the store.
 //!
-//! Deliberately absent: TLS (a proxy in front of tinyns has the certificates; by default the admin API listens on the
-//! loopback interface only), CORS (the admin API is not for browsers), and cookies.
+//! Deliberately absent: TLS for the admin API (by default it listens on the loopback interface only; elsewhere a proxy
+//! in front of it has the certificate), CORS (the admin API is not for browsers), and cookies.
 
 mod api;
 mod failures;
@@ -34,7 +34,7 @@ mod testing;
 
 pub use api::admin_router;
 pub use redirect::redirect_router;
-pub use serve::{Front, ServeLimits, serve};
+pub use serve::{Front, Https, ServeLimits, serve};
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::clock::UnixTime;
 use crate::base::name::ZoneName;
-use crate::dns::transport::tls::Tls;
+use crate::certificates::Tls;
 use crate::dnssec::Signing;
 use crate::dnssec::key::SigningKey;
 use crate::zone::Diagnostic;
@@ -38,9 +38,9 @@ pub(super) fn log_warnings(warnings: &[Diagnostic]) {
     }
 }
 
-/// Warns if the certificate has expired, or will soon.
-pub(super) fn log_certificate(tls: &Tls, now: UnixTime) {
-    for warning in tls.warnings(now) {
+/// Warns if the certificate has expired or will soon, and if it lacks the names of these zones.
+pub(super) fn log_certificate<'a>(tls: &Tls, zones: impl Iterator<Item = &'a str>, now: UnixTime) {
+    for warning in tls.warnings(zones, now) {
         tracing::warn!("{warning}");
     }
 }

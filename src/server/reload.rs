@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::metrics::{Outcome, Reload};
+use crate::certificates::{Service, Tls};
 use crate::dns::CookieSecrets;
-use crate::dns::transport::tls::Tls;
+use crate::link::Origin;
 use crate::server::blocking::blocking;
 use crate::server::notices::{log_certificate, log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
@@ -28,12 +29,20 @@ impl Running {
             Some(file) => self.reload_cookie_secrets(file).await,
             None => true,
         };
-        let certificate_taken = match &self.tls {
-            Some(tls) => self.reload_certificate(tls).await,
+        let dns_certificate_taken = match &self.dns_certificate {
+            Some(tls) => self.reload_certificate(tls, &[]).await,
             None => true,
         };
+        let https_certificate_taken = match &self.https_certificate {
+            Some(tls) => {
+                let zones = self.links.namespace().origins();
+                self.reload_certificate(tls, &zones).await
+            }
+            None => true,
+        };
+        let certificates_taken = dns_certificate_taken && https_certificate_taken;
         let redis_taken = self.reload_redis().await;
-        keys_taken && zones_taken && secrets_taken && certificate_taken && redis_taken
+        keys_taken && zones_taken && secrets_taken && certificates_taken && redis_taken
     }
 
     /// Reads the password and the certificates for Redis again, if there are any.
@@ -105,24 +114,29 @@ impl Running {
         }
     }
 
-    async fn reload_certificate(&self, tls: &Arc<Tls>) -> bool {
+    /// Reads the certificate of a service again; `zones` are those for whose links it should be.
+    async fn reload_certificate(&self, tls: &Arc<Tls>, zones: &[Origin]) -> bool {
+        let service = tls.service();
+        let reloads = match service {
+            Service::Dns => &self.metrics.dns_tls_reloads,
+            Service::Https => &self.metrics.https_reloads,
+        };
         let (current, tls) = (Arc::clone(tls), Arc::clone(tls));
         let outcome = match blocking(move || tls.reload()).await {
             Ok(is_new) => {
                 let what = if is_new { "new" } else { "unchanged" };
-                tracing::info!("certificate reloaded: {what}");
-                log_certificate(&current, self.links.now());
+                tracing::info!("certificate of {service} reloaded: {what}");
+                log_certificate(&current, zones.iter().map(Origin::as_str), self.links.now());
                 Outcome::Success
             }
             Err(error) => {
                 tracing::error!("{error}");
-                tracing::error!("certificate not reloaded; the old one serves on");
+                tracing::error!("certificate of {service} not reloaded; the old one serves on");
                 Outcome::Failure
             }
         };
         let taken = outcome == Outcome::Success;
-        let reload = Reload { outcome };
-        self.metrics.dns_tls_reloads.get_or_create(&reload).inc();
+        reloads.get_or_create(&Reload { outcome }).inc();
         taken
     }
 

@@ -9,13 +9,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
+use crate::certificates::{Handshakes, Tls};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::QueryLogKeeper;
-use crate::dns::transport::tls::Tls;
-use crate::links::{Links, WarmStatus};
+use crate::http::Https;
+use crate::link::Origin;
+use crate::links::{Host, Links, WarmStatus};
 use crate::server::blocking::blocking;
 use crate::server::key_turns::turn_keys;
+use crate::server::notices::log_certificate;
 use crate::server::system::manager::ServiceManager;
 use crate::server::watchdog;
 use crate::store::Store;
@@ -27,9 +31,13 @@ pub struct Running {
     pub(super) dns_tls: Vec<SocketAddr>,
     pub(super) admin: Vec<SocketAddr>,
     pub(super) redirect: Vec<SocketAddr>,
+    pub(super) https: Vec<SocketAddr>,
     pub(super) zones: Arc<ZoneSet>,
     pub(super) cookie_secrets: Option<PathBuf>,
-    pub(super) tls: Option<Arc<Tls>>,
+    /// The certificate of DNS over TLS.
+    pub(super) dns_certificate: Option<Arc<Tls>>,
+    /// The certificate of HTTPS.
+    pub(super) https_certificate: Option<Arc<Tls>>,
     pub(super) handler: Handler,
     pub(super) store: Arc<dyn Store>,
     pub(super) links: Arc<Links>,
@@ -66,6 +74,11 @@ impl Running {
         &self.redirect
     }
 
+    /// The addresses of HTTPS.
+    pub fn https(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
     /// Sends watchdog pings to the service manager for as long as the threads that answer queries are alive.
     pub fn watchdog(&self, manager: ServiceManager) -> impl Future<Output = ()> + use<> {
         watchdog::ping(manager, self.handler.pulse().clone())
@@ -94,6 +107,28 @@ impl Running {
             self.background.spawn(turns);
         }
         self.background.close();
+    }
+
+    /// The connections of HTTPS, with this certificate.
+    pub(super) fn https_connections(&self, tls: Arc<Tls>, handshakes: Handshakes) -> Https {
+        let links = self.links.clone();
+        Https {
+            tls,
+            handshakes,
+            is_served: Arc::new(move |host| links.namespace().classify_host(host) != Host::Foreign),
+            results: self.metrics.https_handshakes.clone(),
+        }
+    }
+
+    /// Warns of certificates that clients refuse, or soon will.
+    pub(super) fn warn_of_certificates(&self, now: UnixTime) {
+        if let Some(tls) = &self.dns_certificate {
+            log_certificate(tls, std::iter::empty(), now);
+        }
+        if let Some(tls) = &self.https_certificate {
+            let zones = self.links.namespace().origins();
+            log_certificate(tls, zones.iter().map(Origin::as_str), now);
+        }
     }
 
     /// Warns of links that the zone files hide, unless `before` hid them already. A task does it, because it asks the

@@ -35,6 +35,7 @@ pub struct Sockets {
     pub(crate) dns_tls: Vec<StreamListener>,
     pub(crate) admin: Vec<StreamListener>,
     pub(crate) redirect: Vec<StreamListener>,
+    pub(crate) https: Vec<StreamListener>,
 }
 
 /// A socket of a part that uses TCP only: HTTP, or DNS over TLS.
@@ -83,12 +84,15 @@ impl Sockets {
             stream("redirect", &config.redirect.listen),
             "the redirect host",
         )?;
+        let https = config.https.as_ref().map(|https| &https.listen[..]);
+        let https = open_stream(stream("https", https.unwrap_or_default()), "HTTPS")?;
         handed.finish()?;
         Ok(Self {
             dns,
             dns_tls,
             admin,
             redirect,
+            https,
         })
     }
 }

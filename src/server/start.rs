@@ -12,12 +12,12 @@ use crate::access::{AdminToken, TokenError, TokenTextError};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics};
-use crate::config::{Config, StoreConfig, TlsConfig};
+use crate::certificates::{CertificateError, CertificateFiles, Handshakes, Service, Tls};
+use crate::config::{Config, StoreConfig};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::transport::server::Listener;
 use crate::dns::transport::tcp::TlsSockets;
-use crate::dns::transport::tls::{Tls, TlsError};
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
@@ -25,7 +25,7 @@ use crate::http::{Front, admin_router, redirect_router};
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
 use crate::server::blocking::blocking;
-use crate::server::notices::{log_certificate, log_key_files, log_keys, log_warnings};
+use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
 use crate::server::tasks::{ConnectionLimits, Tasks};
@@ -45,9 +45,9 @@ pub enum StartError {
     /// The keys of a zone cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The certificate for DNS over TLS cannot be used.
-    #[error("DNS over TLS: {0}")]
-    Tls(#[from] TlsError),
+    /// The certificate of a service cannot be used.
+    #[error("{0}: {1}")]
+    Certificate(Service, CertificateError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -85,7 +85,12 @@ pub async fn start(
     let now = clock.now();
     let connections = ConnectionLimits::of(&config, &sockets);
     let zones = open_zones(std::mem::take(&mut config.zones), now).await?;
-    let tls = load_tls(config.dns.tls.take(), now).await?;
+    let dns_tls = config.dns.tls.take().map(|tls| tls.files);
+    let dns_certificate = load_certificate(dns_tls, Service::Dns).await?;
+    let https = config.https.take();
+    let hsts = https.as_ref().and_then(|https| https.hsts);
+    let https_files = https.map(|https| https.files);
+    let https_certificate = load_certificate(https_files, Service::Https).await?;
     // The store before the token: it creates a directory that only its owner can read.
     let store = open_store(&config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
@@ -114,9 +119,11 @@ pub async fn start(
         dns_tls: sockets.dns_tls.iter().map(|tls| tls.local).collect(),
         admin: sockets.admin.iter().map(|http| http.local).collect(),
         redirect: sockets.redirect.iter().map(|http| http.local).collect(),
+        https: sockets.https.iter().map(|https| https.local).collect(),
         zones,
         cookie_secrets: config.cookie_secrets,
-        tls,
+        dns_certificate,
+        https_certificate,
         handler,
         store,
         links,
@@ -133,8 +140,10 @@ pub async fn start(
     let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
     let routes = Routes {
         admin: admin_router(links.clone(), token, urls, counts.clone(), stopping.clone()),
-        redirect: redirect_router(links.clone(), urls, counts.clone()),
+        redirect: redirect_router(links.clone(), urls, None, counts.clone()),
+        https: redirect_router(links.clone(), urls, hsts, counts.clone()),
     };
+    running.warn_of_certificates(now);
     running.start_background();
     serve(&running, failed, sockets, &connections, &routes);
     Ok(running)
@@ -144,6 +153,7 @@ pub async fn start(
 struct Routes {
     admin: Router,
     redirect: Router,
+    https: Router,
 }
 
 /// Serves all sockets.
@@ -164,17 +174,24 @@ fn serve(
         dns_tls,
         admin,
         redirect,
+        https,
     } = sockets;
-    let tls = running.tls.clone().map(|tls| TlsSockets {
+    let handshakes = Handshakes::default();
+    let tls = running.dns_certificate.clone().map(|tls| TlsSockets {
         listeners: dns_tls.into_iter().map(|tls| tls.listener).collect(),
         tls,
+        handshakes: handshakes.clone(),
     });
     tasks.serve_dns((dns, tls), running.handler.clone(), connections.tcp);
     let front = |part, limits| Front::new(part, limits, running.metrics.clone());
     let admin_front = front(HttpPart::Admin, &connections.admin);
     let redirect_front = front(HttpPart::Redirect, &connections.redirect);
-    tasks.serve_http(&admin_front, admin, &routes.admin);
-    tasks.serve_http(&redirect_front, redirect, &routes.redirect);
+    tasks.serve_http(&admin_front, None, admin, &routes.admin);
+    tasks.serve_http(&redirect_front, None, redirect, &routes.redirect);
+    let tls = running.https_certificate.clone();
+    let tls = tls.map(|tls| running.https_connections(tls, handshakes));
+    // The same seats as without TLS.
+    tasks.serve_http(&redirect_front, tls, https, &routes.https);
     tasks.tracker.close();
 }
 
@@ -202,16 +219,16 @@ async fn open_zones(configs: Vec<ZoneConfig>, now: UnixTime) -> Result<Arc<ZoneS
     Ok(Arc::new(zones))
 }
 
-/// Reads the certificate, if DNS over TLS is configured.
-async fn load_tls(
-    config: Option<TlsConfig>,
-    now: UnixTime,
+/// Reads the certificate of a service that is configured.
+async fn load_certificate(
+    files: Option<CertificateFiles>,
+    service: Service,
 ) -> Result<Option<Arc<Tls>>, StartError> {
-    let Some(TlsConfig { files, .. }) = config else {
+    let Some(files) = files else {
         return Ok(None);
     };
-    let tls = blocking(move || Tls::load(files)).await?;
-    log_certificate(&tls, now);
+    let loaded = blocking(move || Tls::load(files, service)).await;
+    let tls = loaded.map_err(|error| StartError::Certificate(service, error))?;
     Ok(Some(Arc::new(tls)))
 }
 

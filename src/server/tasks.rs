@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::transport::server::{DnsServer, Listener};
 use crate::dns::transport::tcp::{TcpLimits, TlsSockets};
-use crate::http::{Front, ServeLimits, serve};
+use crate::http::{Front, Https, ServeLimits, serve};
 use crate::server::sockets::{Sockets, StreamListener};
 
 /// How many descriptors are reserved for everything but connections of clients: files, UDP sockets, the store, Redis.
@@ -53,16 +53,17 @@ impl Tasks {
     pub(super) fn serve_http(
         &self,
         front: &Front,
+        https: Option<Https>,
         listeners: Vec<StreamListener>,
         routes: &Router,
     ) {
         for StreamListener { listener, local } in listeners {
             let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
-            let (routes, front) = (routes.clone(), front.clone());
+            let (routes, front, https) = (routes.clone(), front.clone(), https.clone());
             self.tracker.spawn(async move {
                 let (limits, service) = (ServeLimits::default(), front.name());
                 let served = match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, routes, front, limits, shutdown).await,
+                    Ok(listener) => serve(listener, routes, front, https, limits, shutdown).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = served {
@@ -85,7 +86,8 @@ impl ConnectionLimits {
     /// no share of the open files.
     pub(super) fn of(config: &Config, sockets: &Sockets) -> Self {
         let dns = sockets.dns.iter().map(Listener::descriptors).sum::<usize>();
-        let listening = dns + sockets.dns_tls.len() + sockets.admin.len() + sockets.redirect.len();
+        let listening = dns + sockets.dns_tls.len() + sockets.admin.len();
+        let listening = listening + sockets.redirect.len() + sockets.https.len();
         let others = u64::try_from(listening).unwrap_or(u64::MAX);
         let others = others.saturating_add(OTHER_DESCRIPTORS);
         let mut limits = Self {
@@ -99,11 +101,13 @@ impl ConnectionLimits {
         };
         let mut wanted = vec![limits.tcp.share()];
         let mut places = vec![&mut limits.tcp.connections];
-        for (part, listeners, seats) in [
-            (HttpPart::Admin, &sockets.admin, &mut limits.admin),
-            (HttpPart::Redirect, &sockets.redirect, &mut limits.redirect),
+        let serves_admin = !sockets.admin.is_empty();
+        let serves_redirects = !sockets.redirect.is_empty() || !sockets.https.is_empty();
+        for (part, is_served, seats) in [
+            (HttpPart::Admin, serves_admin, &mut limits.admin),
+            (HttpPart::Redirect, serves_redirects, &mut limits.redirect),
         ] {
-            if !listeners.is_empty() {
+            if is_served {
                 wanted.push(share(part, seats.connections));
                 places.push(&mut seats.connections);
             }

@@ -247,6 +247,11 @@ pub fn key(name: &str) -> String {
 
 /// An authority, and a certificate for 127.0.0.1 and the name server's name that it has signed.
 pub fn make_certificates(dir: &Path) {
+    make_certificates_for(dir, "IP:127.0.0.1,DNS:ns1.s.example.com");
+}
+
+/// The same with these names, as openssl writes a subjectAltName.
+pub fn make_certificates_for(dir: &Path, names: &str) {
     let file = |name: &str| dir.join(name).display().to_string();
     let (ca, ca_key) = (file("ca.pem"), file("ca.key"));
     let new = [
@@ -282,11 +287,7 @@ pub fn make_certificates(dir: &Path) {
     ];
     openssl(&[&new[..], &asked].concat());
     let extensions = file("extensions");
-    std::fs::write(
-        &extensions,
-        "subjectAltName=IP:127.0.0.1,DNS:ns1.s.example.com\n",
-    )
-    .unwrap();
+    std::fs::write(&extensions, format!("subjectAltName={names}\n")).unwrap();
     openssl(&[
         "x509",
         "-req",

@@ -25,7 +25,9 @@ fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
     // The same again: sessions go on.
     secure.connect_as(&old_trust).is_served();
     reload("Success", 1.0);
-    server.log().wait_for("certificate reloaded: unchanged");
+    server
+        .log()
+        .wait_for("certificate of DNS over TLS reloaded: unchanged");
     secure.connect_as(&old_trust).is_served();
     assert_eq!(secure.handshakes("Resumed"), 1.0);
     // A certificate without its key.

@@ -141,7 +141,7 @@ pub enum QueryLogDropReason {
     Unavailable,
 }
 
-/// The label of [`Metrics::dns_tls_handshakes`].
+/// The label of [`Metrics::dns_tls_handshakes`] and [`Metrics::https_handshakes`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TlsHandshake {
     /// How it ended.
@@ -157,6 +157,8 @@ pub enum HandshakeResult {
     Resumed,
     /// The client sent no handshake, or none with a common version and cipher, or broke it off.
     Failed,
+    /// HTTPS only: the client named no host, or one that is not served or that the certificate is not for.
+    UnknownName,
     /// It took too long.
     TimedOut,
     /// The server broke it off: another client needed the seat, or the server stops.
@@ -292,6 +294,8 @@ pub enum HttpCloseReason {
     SlowHead,
     /// A request was in flight, and no byte moved for too long.
     Stalled,
+    /// The TLS handshake failed or took too long.
+    Handshake,
     /// The network or the client broke it, or the client sent something that is not HTTP.
     Error,
     /// The server stops.
@@ -308,7 +312,8 @@ pub enum HttpCloseReason {
     ClientRefused,
 }
 
-/// The label of [`Metrics::zone_reloads`], [`Metrics::dns_tls_reloads`] and [`Metrics::dnssec_reloads`].
+/// The label of [`Metrics::zone_reloads`], [`Metrics::dns_tls_reloads`], [`Metrics::https_reloads`] and
+/// [`Metrics::dnssec_reloads`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
     /// Whether the new state is in use.

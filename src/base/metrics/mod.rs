@@ -66,6 +66,10 @@ pub struct Metrics {
     pub dns_tls_handshakes: Family<TlsHandshake, Counter>,
     /// Reloads of the certificate, by outcome.
     pub dns_tls_reloads: Family<Reload, Counter>,
+    /// TLS handshakes of HTTPS, by result.
+    pub https_handshakes: Family<TlsHandshake, Counter>,
+    /// Reloads of the certificate of HTTPS, by outcome.
+    pub https_reloads: Family<Reload, Counter>,
     /// Queries that got SERVFAIL because no tier could tell whether there is a link.
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.

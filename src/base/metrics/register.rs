@@ -102,6 +102,11 @@ impl Metrics {
             "TLS handshakes, by how they ended",
             self.dns_tls_handshakes.clone(),
         );
+        registry.register(
+            "https_handshakes",
+            "TLS handshakes of HTTPS, by how they ended",
+            self.https_handshakes.clone(),
+        );
     }
 
     /// Links, and the store.
@@ -284,8 +289,13 @@ impl Metrics {
         );
         registry.register(
             "dns_tls_reloads",
-            "Reloads of the certificate, by outcome",
+            "Reloads of the certificate of DNS over TLS, by outcome",
             self.dns_tls_reloads.clone(),
+        );
+        registry.register(
+            "https_reloads",
+            "Reloads of the certificate of HTTPS, by outcome",
+            self.https_reloads.clone(),
         );
         registry.register(
             "query_log_queries",

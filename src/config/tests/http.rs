@@ -1,6 +1,7 @@
 //! `[admin]` and `[redirect]`.
 
 use super::*;
+use crate::certificates::CertificateFiles;
 
 #[test]
 fn http_has_so_many_connections_as_a_process_can_have() {
@@ -23,6 +24,41 @@ fn http_has_so_many_connections_as_a_process_can_have() {
             ),
         );
     }
+}
+
+#[test]
+fn https_has_a_certificate() {
+    let files = "certificate = \"c.pem\"\nkey = \"c.key\"\n";
+    let config = ok(&format!(
+        "[https]\nlisten = \"[::]:443\"\n{files}hsts = 3600\n"
+    ));
+    let expected = HttpsConfig {
+        listen: addresses(&["[::]:443"]),
+        files: CertificateFiles {
+            certificate: "c.pem".into(),
+            key: "c.key".into(),
+        },
+        hsts: Some(3600),
+    };
+    assert_eq!(config.https, Some(expected));
+    // Short URLs follow, unless the file says otherwise.
+    assert_eq!(config.redirect.short_urls.scheme, Scheme::Https);
+    let other = ok(&format!(
+        "[https]\nlisten = \"[::]:443\"\n{files}[redirect]\nshort_url_scheme = \"http\"\n"
+    ));
+    assert_eq!(other.redirect.short_urls.scheme, Scheme::Http);
+    check(
+        &format!("[https]\n{files}"),
+        "t.toml:1: https: missing; [https] needs \"listen\"",
+    );
+    check(
+        &format!("[https]\nlisten = \"127.0.0.1:8080\"\n{files}"),
+        "t.toml:2: https.listen: 127.0.0.1:8080 is the default of redirect.listen; set that key to another address",
+    );
+    check(
+        &format!("[https]\nlisten = \"[::]:443\"\n{files}hsts = 63072001\n"),
+        "t.toml:5: https.hsts: 63072001 is not within 1 to 63072000 seconds",
+    );
 }
 
 #[test]

@@ -126,6 +126,7 @@ fn the_defaults_are_those_of_the_documentation() {
             },
             connections: redirect::default_connections(),
         },
+        https: None,
         process: ProcessConfig::default(),
     };
     assert_eq!(Config::default(), expected);
@@ -229,6 +230,7 @@ group = "dns"
             },
             connections: seats(5000, 10, &["192.0.2.1", "2001:db8::/32"]),
         },
+        https: None,
         process: ProcessConfig {
             user: Some("tinyns".into()),
             group: Some("dns".into()),
@@ -242,7 +244,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, redis, cache, \
-         rate_limit, signatures, cookies, query_log, admin, redirect, process",
+         rate_limit, signatures, cookies, query_log, admin, https, redirect, process",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",

@@ -1,7 +1,7 @@
 //! `[dns.tls]`.
 
 use super::*;
-use crate::dns::transport::tls::TlsFiles;
+use crate::certificates::CertificateFiles;
 
 #[test]
 fn where_tls_is_served() {
@@ -9,7 +9,7 @@ fn where_tls_is_served() {
                 certificate = \"/etc/chain.pem\"\nkey = \"key.pem\"\n";
     let expected = TlsConfig {
         listen: addresses(&["[::1]:853", "192.0.2.1:853"]),
-        files: TlsFiles {
+        files: CertificateFiles {
             certificate: "/etc/chain.pem".into(),
             key: "key.pem".into(),
         },

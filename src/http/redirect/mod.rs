@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, LOCATION, RETRY_AFTER};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, HeaderValue, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+};
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -51,6 +53,8 @@ const PREVIEW_PATH: &str = "/+";
 struct Redirect {
     links: Arc<Links>,
     short_urls: ShortUrls,
+    /// `Strict-Transport-Security` of all responses (RFC 6797 §6.1).
+    hsts: Option<HeaderValue>,
 }
 
 /// What the response for a host and a path is.
@@ -78,8 +82,15 @@ enum Decision {
     Failed(StoreError),
 }
 
-/// The redirect host.
-pub fn redirect_router(links: Arc<Links>, short_urls: ShortUrls, metrics: Arc<Metrics>) -> Router {
+/// The redirect host. By HTTPS, `hsts` is for how many seconds browsers are to use nothing else for a host; a response
+/// without TLS must not have that header (RFC 6797 §7.2).
+pub fn redirect_router(
+    links: Arc<Links>,
+    short_urls: ShortUrls,
+    hsts: Option<u32>,
+    metrics: Arc<Metrics>,
+) -> Router {
+    let hsts = hsts.map(|seconds| HeaderValue::try_from(format!("max-age={seconds}")));
     let observer = Observer {
         part: "redirect",
         requests: metrics.redirect_requests.clone(),
@@ -87,25 +98,39 @@ pub fn redirect_router(links: Arc<Links>, short_urls: ShortUrls, metrics: Arc<Me
     Router::new()
         .fallback(respond)
         .layer(from_fn_with_state(observer, observe))
-        .with_state(Arc::new(Redirect { links, short_urls }))
+        .with_state(Arc::new(Redirect {
+            links,
+            short_urls,
+            hsts: hsts.and_then(Result::ok),
+        }))
 }
 
 async fn respond(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let allow = [(ALLOW, HeaderValue::from_static("GET, HEAD"))];
-        return (allow, pages::method_not_allowed()).into_response();
+    let mut response = redirect.respond(request).await;
+    if let Some(hsts) = &redirect.hsts {
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
-    let (version, uri) = (request.version(), request.uri());
-    match host::requested(version, uri, request.headers()) {
-        Ok(host) => {
-            let decision = redirect.decide(&host, uri.path()).await;
-            redirect.tell(decision)
-        }
-        Err(error) => pages::bad_host(&error.to_string()).into_response(),
-    }
+    response
 }
 
 impl Redirect {
+    async fn respond(&self, request: Request) -> Response {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let allow = [(ALLOW, HeaderValue::from_static("GET, HEAD"))];
+            return (allow, pages::method_not_allowed()).into_response();
+        }
+        let (version, uri) = (request.version(), request.uri());
+        match host::requested(version, uri, request.headers()) {
+            Ok(host) => {
+                let decision = self.decide(&host, uri.path()).await;
+                self.tell(decision)
+            }
+            Err(error) => pages::bad_host(&error.to_string()).into_response(),
+        }
+    }
+
     async fn decide(&self, host: &str, path: &str) -> Decision {
         let name = match self.links.namespace().classify_host(host) {
             Host::Link(name) => name,

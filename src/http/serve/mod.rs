@@ -26,6 +26,7 @@
 //! and does not rely on hyper's defaults.
 
 mod activity;
+mod https;
 mod io;
 
 pub(crate) mod request_log;
@@ -47,6 +48,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +56,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use self::activity::{Activity, InFlight, RequestBody, ResponseBody, Silence};
+pub use self::https::Https;
+use self::https::is_http2;
 use self::io::Io;
 use crate::base::admission::{
     Listening, Order, Reason, Refusal, Seat, SeatLimits, Seats, accept_all, reset, set_user_timeout,
@@ -155,7 +159,7 @@ impl Front {
     }
 }
 
-/// Serves `router` by HTTP/1 and HTTP/2 without TLS until `shutdown`. Then it finishes the requests in flight, within
+/// Serves `router` by HTTP/1 and HTTP/2 until `shutdown`, by TLS if there is an `https`. Then it finishes the requests in flight, within
 /// [`ServeLimits::drain_timeout`].
 ///
 /// Handlers find the client's address as `ConnectInfo<SocketAddr>`.
@@ -166,6 +170,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     front: Front,
+    https: Option<Https>,
     limits: ServeLimits,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -186,11 +191,19 @@ pub async fn serve(
                 return reset(&stream);
             }
         };
-        let (front, router) = (front.clone(), router.clone());
+        let (front, router, https) = (front.clone(), router.clone(), https.clone());
         let tokens = [shutdown.clone(), cut.clone()];
         connections.spawn(async move {
-            let reason = connection(stream, peer, seat, router, limits, tokens).await;
-            front.count_close(reason);
+            let connection = Connection {
+                activity: Arc::new(Activity::new(seat.rest())),
+                stream: Arc::new(stream),
+                peer,
+                seat,
+                router,
+                limits,
+                tokens,
+            };
+            front.count_close(connection.serve(https.as_ref()).await);
         });
     })
     .await;
@@ -210,77 +223,128 @@ pub async fn serve(
     accepted
 }
 
-/// Serves one connection to its end, and returns the reason of the end.
-async fn connection(
-    stream: TcpStream,
+/// A connection and what it needs.
+struct Connection {
+    stream: Arc<TcpStream>,
+    activity: Arc<Activity>,
     peer: SocketAddr,
     seat: Seat,
     router: Router,
-    mut limits: ServeLimits,
-    [shutdown, cut]: [CancellationToken; 2],
-) -> HttpCloseReason {
-    // Responses are written in one piece, so Nagle's algorithm would only delay them.
-    let _ = stream.set_nodelay(true);
-    set_user_timeout(&stream, limits.stall_timeout);
-    let stream = Arc::new(stream);
-    let activity = Arc::new(Activity::new(seat.rest()));
-    let io = TokioIo::new(Io {
-        stream: Arc::clone(&stream),
-        activity: Arc::clone(&activity),
-    });
-    let service = {
-        let activity = Arc::clone(&activity);
-        service_fn(move |request| {
-            answer(request, peer, router.clone(), limits, Arc::clone(&activity))
-        })
-    };
-    let builder = builder(&limits);
-    let mut connection = pin!(builder.serve_connection(io, service));
-    // The reason to end as soon as the requests in flight are answered.
-    let mut ending = None;
-    let (reason, finished) = loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                let reason = match &ended {
-                    Ok(()) => HttpCloseReason::Client,
-                    Err(error) => broken(error.as_ref(), &activity),
-                };
-                break (ending.unwrap_or(reason), ended.is_ok());
+    limits: ServeLimits,
+    /// The first one ends the connection when the requests in flight are answered, the second one at once.
+    tokens: [CancellationToken; 2],
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    reason: HttpCloseReason,
+    /// Whether the client is to get all that was written.
+    in_order: bool,
+}
+
+impl Connection {
+    /// Serves the connection to its end, and returns the reason of the end.
+    async fn serve(self, https: Option<&Https>) -> HttpCloseReason {
+        // Responses are written in one piece, so Nagle's algorithm would only delay them.
+        let _ = self.stream.set_nodelay(true);
+        set_user_timeout(&self.stream, self.limits.stall_timeout);
+        let io = Io {
+            stream: Arc::clone(&self.stream),
+            activity: Arc::clone(&self.activity),
+        };
+        let ended = match https {
+            None => self.requests(io, builder(&self.limits)).await,
+            // On the heap: a connection without TLS needs none of its memory.
+            Some(https) => Box::pin(self.requests_by_tls(io, https)).await,
+        };
+        if ended.in_order {
+            if self.seat.give_up() {
+                let _ = timeout(LINGER, linger(&self.stream)).await;
             }
-            () = cut.cancelled() => break (HttpCloseReason::Stop, false),
-            () = shutdown.cancelled(), if ending.is_none() => {
-                ending = Some(HttpCloseReason::Stop);
-                limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
-                connection.as_mut().graceful_shutdown();
-            }
-            order = seat.ordered(), if ending.is_none() => {
-                let reason = reason_of(order);
-                if !activity.is_at_work() {
-                    break (reason, false);
-                }
-                // A request arrived just before the order to leave.
-                ending = Some(reason);
-                limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
-                connection.as_mut().graceful_shutdown();
-            }
-            () = sleep_until(activity.look_again(&limits)) => {
-                // Bytes may have moved since the deadline was calculated.
-                let (deadline, silence) = activity.deadline(&limits);
-                if deadline <= Instant::now() {
-                    break (ending.unwrap_or(silence.into()), false);
-                }
-            }
+        } else if self.activity.is_unread() {
+            // Data that the client does not read must not stay in the system's memory.
+            reset(&self.stream);
         }
-    };
-    if finished {
-        if seat.give_up() {
-            let _ = timeout(LINGER, linger(&stream)).await;
-        }
-    } else if activity.is_unread() {
-        // Data that the client does not read must not stay in the system's memory.
-        reset(&stream);
+        ended.reason
     }
-    reason
+
+    /// Performs the TLS handshake, then serves requests.
+    async fn requests_by_tls(&self, io: Io, https: &Https) -> Ended {
+        let [shutdown, cut] = &self.tokens;
+        let ended = |reason, in_order| Ended { reason, in_order };
+        let session = tokio::select! {
+            session = https.accept(io) => session,
+            () = cut.cancelled() => return ended(HttpCloseReason::Stop, false),
+            () = shutdown.cancelled() => return ended(HttpCloseReason::Stop, false),
+            order = self.seat.ordered() => return ended(reason_of(order), false),
+        };
+        match session {
+            Ok(session) => {
+                // The client has named the protocol, so its first bytes need not be waited for.
+                let builder = match is_http2(&session) {
+                    true => builder(&self.limits).http2_only(),
+                    false => builder(&self.limits).http1_only(),
+                };
+                self.requests(session, builder).await
+            }
+            Err(none) => ended(HttpCloseReason::Handshake, none.alerted),
+        }
+    }
+
+    /// Serves the requests that come on `io`.
+    async fn requests<S>(&self, io: S, builder: auto::Builder<TokioExecutor>) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (seat, activity, mut limits) = (&self.seat, &self.activity, self.limits);
+        let [shutdown, cut] = &self.tokens;
+        let service = {
+            let (peer, router) = (self.peer, self.router.clone());
+            let activity = Arc::clone(activity);
+            service_fn(move |request| {
+                answer(request, peer, router.clone(), limits, Arc::clone(&activity))
+            })
+        };
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        // The reason to end as soon as the requests in flight are answered.
+        let mut ending = None;
+        let (reason, in_order) = loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    let reason = match &ended {
+                        Ok(()) => HttpCloseReason::Client,
+                        Err(error) => broken(error.as_ref(), activity),
+                    };
+                    break (ending.unwrap_or(reason), ended.is_ok());
+                }
+                () = cut.cancelled() => break (HttpCloseReason::Stop, false),
+                () = shutdown.cancelled(), if ending.is_none() => {
+                    ending = Some(HttpCloseReason::Stop);
+                    limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
+                    connection.as_mut().graceful_shutdown();
+                }
+                order = seat.ordered(), if ending.is_none() => {
+                    let reason = reason_of(order);
+                    if !activity.is_at_work() {
+                        break (reason, false);
+                    }
+                    // A request arrived just before the order to leave.
+                    ending = Some(reason);
+                    limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(activity.look_again(&limits)) => {
+                    // Bytes may have moved since the deadline was calculated.
+                    let (deadline, silence) = activity.deadline(&limits);
+                    if deadline <= Instant::now() {
+                        break (ending.unwrap_or(silence.into()), false);
+                    }
+                }
+            }
+        };
+        Ended { reason, in_order }
+    }
 }
 
 /// The reason why hyper gave up a connection.

@@ -138,8 +138,10 @@ struct AccessLine {
 
 impl AccessLine {
     fn new(part: &'static str, id: &RequestId, request: &Request) -> Self {
-        let host = request.headers().get(HOST).map(|host| {
-            let bytes = host.as_bytes();
+        let header = request.headers().get(HOST).map(HeaderValue::as_bytes);
+        // HTTP/2 has the host in the request target (RFC 9113 §8.3.1).
+        let authority = || Some(request.uri().authority()?.as_str().as_bytes());
+        let host = header.or_else(authority).map(|bytes| {
             String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LOGGED)]).into_owned()
         });
         Self {

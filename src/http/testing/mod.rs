@@ -125,7 +125,7 @@ impl Server {
                 metrics.clone(),
                 draining.clone(),
             ),
-            redirect: redirect_router(links, SHORT_URLS, metrics.clone()),
+            redirect: redirect_router(links, SHORT_URLS, None, metrics.clone()),
             store,
             clock,
             metrics,

@@ -40,7 +40,9 @@ impl Findings {
 
 fn listened(config: &Config) -> impl Iterator<Item = &SocketAddr> {
     let tls = config.dns.tls.iter().flat_map(|tls| &tls.listen);
+    let https = config.https.iter().flat_map(|https| &https.listen);
     let http = config.admin.listen.iter().chain(&config.redirect.listen);
+    let http = http.chain(https);
     config.dns.listen.iter().chain(tls).chain(http)
 }
 

@@ -1,13 +1,14 @@
 //! The files that the server reads and writes.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, iter};
 
 use super::Findings;
 use crate::access::AdminToken;
 use crate::base::clock::Clock;
 use crate::base::environment;
 use crate::base::files::{self, is_open_to_others};
+use crate::certificates::CertificateFiles;
 use crate::config::{Config, StoreConfig};
 use crate::dns::CookieSecrets;
 use crate::dns::query_log::QueryLog;
@@ -47,18 +48,31 @@ impl Findings {
         }
     }
 
-    /// The secrets of cookies, and the certificate of DNS over TLS.
+    /// The secrets of cookies, and the certificates.
     pub(super) fn secrets(&mut self, config: &Config) {
         if let Some(file) = &config.cookie_secrets {
             self.take(CookieSecrets::load(file));
             self.exposure(file, "the secrets of DNS cookies");
         }
         if let Some(tls) = &config.dns.tls {
-            let warnings = self.take(tls.files.check(Clock::default().now()));
-            let warnings = warnings.unwrap_or_default();
-            self.warnings
-                .extend(warnings.iter().map(ToString::to_string));
+            self.certificate(&tls.files, iter::empty());
         }
+        if let Some(https) = &config.https {
+            let zones = config.zones.iter();
+            let zones = zones.filter(|zone| zone.redirect_host.is_some());
+            let zones: Vec<_> = zones.map(|zone| zone.origin.to_string()).collect();
+            let zones = zones.iter().map(|zone| zone.trim_end_matches('.'));
+            self.certificate(&https.files, zones);
+        }
+    }
+
+    /// A certificate, which should be for the links of these zones.
+    fn certificate<'a>(&mut self, files: &CertificateFiles, zones: impl Iterator<Item = &'a str>) {
+        let warnings = self.take(files.check(zones, Clock::default().now()));
+        let warnings = warnings.unwrap_or_default();
+        self.warnings
+            .extend(warnings.iter().map(ToString::to_string));
+        self.exposure(&files.key, "the certificate's key");
     }
 
     /// The file of the embedded store.

@@ -19,7 +19,7 @@ use socket2::SockRef;
 /// The first descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: usize = 3;
 /// The names of the parts. By default systemd names sockets after their unit, which is none of these.
-const PART_NAMES: [&str; 4] = ["dns", "dns.tls", "admin", "redirect"];
+const PART_NAMES: [&str; 5] = ["dns", "dns.tls", "admin", "redirect", "https"];
 
 /// Why the sockets that were handed over cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,48 +1,34 @@
-//! TLS handshakes (RFC 7858 §3.2).
+//! The TLS handshake of a connection (RFC 7858 §3.2); what follows is a connection like any other.
 //!
-//! A connection without a handshake has a seat and is at rest, so it loses its seat when others need one. A
-//! handshake takes as much processor time as hundreds of queries. So at most half of the threads compute handshakes
-//! at a time, and other handshakes wait for their turn. A handshake that waits for its client does not hold a turn.
+//! A connection without a handshake has a seat and is at rest, so it loses its seat when others need one.
+//! [`crate::certificates::Handshakes`] bounds the processor time of handshakes.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::thread;
-use std::time::Duration;
+use std::task::Poll;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::PollSemaphore;
 
 use super::admission::{Order, Seat};
 use super::connection::{self, End, MAX_UNSENT};
 use crate::base::metrics::{HandshakeResult, TcpCloseReason, TlsHandshake};
+use crate::certificates::{HANDSHAKE_TIME, Handshakes, Tls};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::Ends;
-use crate::dns::transport::tls::Tls;
 
-/// How long a handshake may take.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-
-/// The handshakes of all connections.
-pub(super) struct Handshakes {
-    tls: Arc<Tls>,
-    turns: Arc<Semaphore>,
+/// The TLS of all connections.
+pub(super) struct TlsConnections {
+    pub(super) tls: Arc<Tls>,
+    pub(super) handshakes: Handshakes,
 }
 
-impl Handshakes {
-    pub(super) fn new(tls: Arc<Tls>) -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let turns = Arc::new(Semaphore::new((threads / 2).max(1)));
-        Self { tls, turns }
-    }
-
+impl TlsConnections {
     /// Serves a connection by TLS until it is over.
     pub(super) async fn serve<S>(
         &self,
@@ -90,18 +76,13 @@ impl Handshakes {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = TlsAcceptor::from(self.tls.config());
-        let mut accepting = pin!(acceptor.accept_with(stream, |session| {
+        let accepting = acceptor.accept_with(stream, |session| {
             // Limits what TLS buffers, so that unread replies wait in the connection's own output.
             session.set_buffer_limit(Some(MAX_UNSENT));
-        }));
-        let mut turns = PollSemaphore::new(Arc::clone(&self.turns));
-        let mut step = |cx: &mut Context<'_>| {
-            // The semaphore is never closed; if it were, handshakes would go on without it.
-            let _turn = ready!(turns.poll_acquire(cx));
-            accepting.as_mut().poll(cx)
-        };
+        });
+        let mut shaking = pin!(self.handshakes.run(accepting));
         poll_fn(|cx| match seat.order(cx.waker()) {
-            Order::None => step(cx).map(Ok),
+            Order::None => shaking.as_mut().poll(cx).map(Ok),
             Order::Leave(reason) => Poll::Ready(Err(reason.into())),
             Order::Stop | Order::Cut => Poll::Ready(Err(TcpCloseReason::Stop)),
         })

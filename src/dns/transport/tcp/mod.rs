@@ -61,10 +61,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::admission::{Order, SERVICE, Seats};
-use self::handshake::Handshakes;
+use self::handshake::TlsConnections;
 use self::reception::Reception;
-use super::tls::Tls;
 use crate::base::admission::Share;
+use crate::certificates::{Handshakes, Tls};
 use crate::dns::pipeline::handler::Handler;
 
 /// How long connections may take to end after they were cut.
@@ -111,6 +111,8 @@ pub struct TlsSockets {
     pub listeners: Vec<TcpListener>,
     /// Their certificate.
     pub tls: Arc<Tls>,
+    /// The turns of their handshakes.
+    pub handshakes: Handshakes,
 }
 
 /// All TCP listeners and their connections.
@@ -133,33 +135,33 @@ impl TcpListeners {
         let reception = Reception {
             seats: Seats::new(limits, handler.metrics().clone()),
             handler: handler.clone(),
-            handshakes: None,
+            tls: None,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         let (failed, failures) = mpsc::channel(1);
         let plain = listeners.into_iter().map(|listener| (listener, None));
         let mut all: Vec<_> = plain.collect();
-        if let Some(TlsSockets { listeners, tls }) = tls {
-            let handshakes = Arc::new(Handshakes::new(tls));
-            all.extend(
-                listeners
-                    .into_iter()
-                    .map(|one| (one, Some(handshakes.clone()))),
-            );
+        if let Some(sockets) = tls {
+            let tls = Arc::new(TlsConnections {
+                tls: sockets.tls,
+                handshakes: sockets.handshakes,
+            });
+            let listeners = sockets.listeners.into_iter();
+            all.extend(listeners.map(|one| (one, Some(tls.clone()))));
         }
-        let taken = |(listener, handshakes)| {
+        let taken = |(listener, tls)| {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            Ok((listener, handshakes))
+            Ok((listener, tls))
         };
         let all = all.into_iter().map(taken);
-        for (listener, handshakes) in all.collect::<io::Result<Vec<_>>>()? {
+        for (listener, tls) in all.collect::<io::Result<Vec<_>>>()? {
             let failed = failed.clone();
             let reception = Reception {
-                handshakes,
+                tls,
                 ..reception.clone()
             };
-            let name = match &reception.handshakes {
+            let name = match &reception.tls {
                 None => "TCP",
                 Some(_) => "TLS",
             };

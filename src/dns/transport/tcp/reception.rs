@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Seat, Seats};
 use super::connection;
-use super::handshake::Handshakes;
+use super::handshake::TlsConnections;
 use crate::base::admission::{Listening, accept_all, reset, set_user_timeout};
 use crate::base::metrics::Transport;
 use crate::dns::pipeline::handler::Handler;
@@ -25,7 +25,7 @@ pub(super) struct Reception {
     pub(super) connections: TaskTracker,
     pub(super) stop: CancellationToken,
     /// For listeners of TLS.
-    pub(super) handshakes: Option<Arc<Handshakes>>,
+    pub(super) tls: Option<Arc<TlsConnections>>,
 }
 
 impl Reception {
@@ -49,8 +49,8 @@ impl Reception {
     fn receive(&self, stream: TcpStream, peer: SocketAddr) {
         match self.seats.admit(peer.ip()) {
             Ok(seat) => {
-                let (handler, handshakes) = (self.handler.clone(), self.handshakes.clone());
-                let served = serve(stream, peer, seat, handler, handshakes);
+                let (handler, tls) = (self.handler.clone(), self.tls.clone());
+                let served = serve(stream, peer, seat, handler, tls);
                 self.connections.spawn(served);
             }
             Err(reason) => {
@@ -67,7 +67,7 @@ async fn serve(
     peer: SocketAddr,
     seat: Seat,
     handler: Handler,
-    handshakes: Option<Arc<Handshakes>>,
+    tls: Option<Arc<TlsConnections>>,
 ) {
     prepare(&stream);
     let ends = Ends {
@@ -77,12 +77,12 @@ async fn serve(
             true => stream.local_addr().ok(),
             false => None,
         },
-        transport: match handshakes {
+        transport: match tls {
             None => Transport::Tcp,
             Some(_) => Transport::Tls,
         },
     };
-    let end = match handshakes {
+    let end = match tls {
         None => connection::serve(&mut stream, ends, &seat, handler).await,
         // On the heap, so that it takes no memory where there is none.
         Some(tls) => Box::pin(tls.serve(&mut stream, ends, &seat, handler)).await,

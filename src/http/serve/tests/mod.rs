@@ -36,7 +36,14 @@ impl Running {
         let shutdown = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
         let front = Front::new(HttpPart::Redirect, &seats, Arc::clone(&metrics));
-        let done = tokio::spawn(serve(listener, router, front, limits, shutdown.clone()));
+        let done = tokio::spawn(serve(
+            listener,
+            router,
+            front,
+            None,
+            limits,
+            shutdown.clone(),
+        ));
         Self {
             address,
             shutdown,

@@ -1,5 +1,6 @@
-//! The validity of certificates (RFC 5280 §4.1.2.5). The TLS library leaves it to clients, which refuse an expired
-//! certificate; so the server warns its operator in time.
+//! Warnings about certificates that clients refuse, or soon will: for want of a name (RFC 9525 §6.3), or because of
+//! their validity (RFC 5280 §4.1.2.5). The TLS library leaves both checks to clients; so the server warns its operator
+//! in time.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,39 +23,57 @@ pub struct CertificateWarning {
     file: PathBuf,
     /// Its place in the file, from 1.
     place: usize,
-    problem: Problem,
+    reason: Refusal,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
+/// Why clients refuse a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refusal {
     NotYet(UnixTime),
     Ended(UnixTime),
     EndsSoon(UnixTime),
+    /// It lacks this name.
+    Name(Box<str>),
+}
+
+impl CertificateWarning {
+    /// The first certificate of the file lacks a DNS name.
+    pub(super) fn lacks_name(file: &Path, name: &str) -> Self {
+        Self {
+            file: file.into(),
+            place: 1,
+            reason: Refusal::Name(name.into()),
+        }
+    }
 }
 
 impl fmt::Display for CertificateWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, place, .. } = self;
         write!(f, "{}: certificate {place} ", file.display())?;
-        match self.problem {
-            Problem::NotYet(from) => {
+        match &self.reason {
+            Refusal::NotYet(from) => {
                 let from = from.rfc3339();
                 write!(
                     f,
                     "is not valid before {from}; clients refuse it until then"
                 )
             }
-            Problem::Ended(end) => {
+            Refusal::Ended(end) => {
                 let end = end.rfc3339();
                 write!(
                     f,
                     "ended at {end}; clients refuse it, replace it and send SIGHUP"
                 )
             }
-            Problem::EndsSoon(end) => {
+            Refusal::EndsSoon(end) => {
                 let end = end.rfc3339();
                 write!(f, "ends at {end}; replace it before and send SIGHUP")
             }
+            Refusal::Name(name) => write!(
+                f,
+                "lacks the name {name}; browsers refuse it there, use a certificate with that name"
+            ),
         }
     }
 }
@@ -65,12 +84,12 @@ pub(crate) fn warnings<'a>(
     chain: impl Iterator<Item = &'a [u8]>,
     now: UnixTime,
 ) -> Vec<CertificateWarning> {
-    let problem = |der: &[u8]| {
+    let reason = |der: &[u8]| {
         let (from, end) = validity(der)?;
         match () {
-            () if now < from => Some(Problem::NotYet(from)),
-            () if end < now => Some(Problem::Ended(end)),
-            () if now.until(end) < NEAR_END => Some(Problem::EndsSoon(end)),
+            () if now < from => Some(Refusal::NotYet(from)),
+            () if end < now => Some(Refusal::Ended(end)),
+            () if now.until(end) < NEAR_END => Some(Refusal::EndsSoon(end)),
             () => None,
         }
     };
@@ -78,7 +97,7 @@ pub(crate) fn warnings<'a>(
         Some(CertificateWarning {
             file: file.into(),
             place,
-            problem: problem(der)?,
+            reason: reason(der)?,
         })
     };
     (1..).zip(chain).filter_map(warning).collect()

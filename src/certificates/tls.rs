@@ -1,0 +1,154 @@
+//! TLS with the certificate in use (RFC 8446, RFC 5246; RFC 9325 for the choice of versions).
+//!
+//! The operator's files are read again on demand, and connections that exist go on with what they began with.
+//!
+//! Clients resume sessions by tickets (RFC 5077, RFC 8446 §4.6.1): the state of a session is with the client,
+//! encrypted, so no number of clients takes memory here. The ticket keys are drawn at the start and every six
+//! hours, and a ticket is valid for twelve hours at most. A new certificate ends all tickets, because a client
+//! that resumes a session does not see it. Early data (RFC 8446 §2.3) is not accepted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+
+use super::files::{CertificateError, CertificateFiles};
+use super::library::{covers, provider};
+use super::warning::CertificateWarning;
+use crate::base::clock::UnixTime;
+
+/// What is spoken by TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// DNS over TLS.
+    Dns,
+    /// HTTP/2 and HTTP/1.1.
+    Https,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dns => "DNS over TLS",
+            Self::Https => "HTTPS",
+        })
+    }
+}
+
+impl Service {
+    /// The protocol names for ALPN (RFC 7301), preferred first. Clients that offer no names are served as well;
+    /// clients that offer only other names want another service and are refused.
+    fn protocols(self) -> &'static [&'static [u8]] {
+        match self {
+            // RFC 7858 §6, as registered.
+            Self::Dns => &[b"dot"],
+            Self::Https => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+/// The certificate in use of one service.
+pub struct Tls {
+    files: CertificateFiles,
+    service: Service,
+    current: ArcSwap<Current>,
+}
+
+struct Current {
+    chain: Vec<CertificateDer<'static>>,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// [`CertificateError`] names the file that cannot be used.
+    pub fn load(files: CertificateFiles, service: Service) -> Result<Self, CertificateError> {
+        let current = ArcSwap::from_pointee(Current::new(files.read()?, service)?);
+        Ok(Self {
+            files,
+            service,
+            current,
+        })
+    }
+
+    /// Reads certificate and key again and uses them for new connections. Returns whether they differ from
+    /// those in use.
+    ///
+    /// # Errors
+    /// [`CertificateError`] names the file that cannot be used; the old certificate then stays in use.
+    pub fn reload(&self) -> Result<bool, CertificateError> {
+        let certified = self.files.read()?;
+        // A certificate has one key.
+        if certified.cert == self.current.load().chain {
+            return Ok(false);
+        }
+        let current = Current::new(certified, self.service)?;
+        self.current.store(Arc::new(current));
+        Ok(true)
+    }
+
+    /// Warnings about the certificate in use: about its time, and about each of these zones for whose links clients
+    /// would refuse it.
+    pub fn warnings<'a>(
+        &self,
+        zones: impl Iterator<Item = &'a str>,
+        now: UnixTime,
+    ) -> Vec<CertificateWarning> {
+        self.files.warnings(&self.current.load().chain, zones, now)
+    }
+
+    /// The service whose certificate this is.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// The settings for a new connection.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// The settings for a new connection of a client that expects this host (RFC 6066 §3); none if the certificate
+    /// is for other hosts.
+    pub(crate) fn config_for(&self, host: &str) -> Option<Arc<ServerConfig>> {
+        let current = self.current.load();
+        let leaf = current.chain.first()?;
+        covers(leaf, host).then(|| Arc::clone(&current.config))
+    }
+}
+
+impl Current {
+    fn new(certified: CertifiedKey, service: Service) -> Result<Self, CertificateError> {
+        let chain = certified.cert.clone();
+        // RFC 8310 §7.1, RFC 9325 §3.1: nothing before TLS 1.2.
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = service
+            .protocols()
+            .iter()
+            .map(|name| name.to_vec())
+            .collect();
+        config.ticketer = ring::Ticketer::new()?;
+        Ok(Self {
+            chain,
+            config: Arc::new(config),
+        })
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key must not get into a log.
+        f.debug_struct("Tls")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! HTTPS: the TLS handshake of a connection, before HTTP begins on it.
+//!
+//! The client names the host that it expects (RFC 6066 §3). A host in none of the served zones, or one that the
+//! certificate is not for, gets the alert `unrecognized_name`, and a client that names no host gets
+//! `missing_extension` (RFC 8446 §9.2): no client sees a certificate that it did not ask for. Both alerts come before
+//! any of the expensive work of a handshake.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::{Acceptor, ClientHello};
+use tokio_rustls::rustls::{AlertDescription, HandshakeKind, ServerConfig};
+use tokio_rustls::server::TlsStream;
+
+use crate::base::metrics::{HandshakeResult, TlsHandshake};
+use crate::certificates::{HANDSHAKE_TIME, Handshakes, Tls};
+
+/// Whether a host, as clients write it, is in one of the served zones.
+pub(crate) type IsServed = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What the connections of an HTTPS listener need. Clones share it.
+#[derive(Clone)]
+pub struct Https {
+    /// The certificate in use.
+    pub tls: Arc<Tls>,
+    /// The turns of handshakes.
+    pub handshakes: Handshakes,
+    /// The hosts for which there may be a certificate.
+    pub is_served: IsServed,
+    /// How handshakes end.
+    pub results: Family<TlsHandshake, Counter>,
+}
+
+/// The end of a handshake that leads to no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoSession {
+    /// Whether the client was sent an alert that it should get to read.
+    pub(super) alerted: bool,
+}
+
+/// Why a client gets an alert instead of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unnamed {
+    /// It names no host.
+    Missing,
+    /// The host that it names is not served.
+    Unknown,
+}
+
+impl Https {
+    /// Performs the handshake of a connection, within [`HANDSHAKE_TIME`].
+    pub(super) async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, NoSession>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Dropped by the caller for a reason of its own, unless it comes to an end.
+        let mut counted = Counted(self, HandshakeResult::Dropped);
+        let (result, session) = match timeout(HANDSHAKE_TIME, self.handshake(stream)).await {
+            Ok(Ok(Ok(session))) => (result_of(&session), Ok(session)),
+            Ok(Ok(Err(unnamed))) => {
+                tracing::debug!(?unnamed, "TLS handshake");
+                (
+                    HandshakeResult::UnknownName,
+                    Err(NoSession { alerted: true }),
+                )
+            }
+            // The library has sent an alert.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake");
+                (HandshakeResult::Failed, Err(NoSession { alerted: true }))
+            }
+            Err(_) => (HandshakeResult::TimedOut, Err(NoSession { alerted: false })),
+        };
+        counted.1 = result;
+        session
+    }
+
+    async fn handshake<S>(&self, stream: S) -> io::Result<Result<TlsStream<S>, Unnamed>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        match self.config(&hello.client_hello()) {
+            Ok(config) => self.handshakes.run(hello.into_stream(config)).await.map(Ok),
+            Err(unnamed) => {
+                hello.io.write_all(&unnamed.alert()).await?;
+                hello.io.shutdown().await?;
+                Ok(Err(unnamed))
+            }
+        }
+    }
+
+    fn config(&self, hello: &ClientHello<'_>) -> Result<Arc<ServerConfig>, Unnamed> {
+        let host = hello.server_name().ok_or(Unnamed::Missing)?;
+        let served = (self.is_served)(host).then(|| self.tls.config_for(host));
+        served.flatten().ok_or(Unnamed::Unknown)
+    }
+}
+
+impl Unnamed {
+    /// The record of a fatal alert (RFC 8446 §5.1, §6). It is the first record that the client gets, so it is not
+    /// encrypted, in TLS 1.2 as in TLS 1.3.
+    fn alert(self) -> [u8; 7] {
+        const ALERT: u8 = 21;
+        const FATAL: u8 = 2;
+        let description = match self {
+            Self::Missing => AlertDescription::MissingExtension,
+            Self::Unknown => AlertDescription::UnrecognisedName,
+        };
+        [ALERT, 3, 3, 0, 2, FATAL, description.into()]
+    }
+}
+
+/// Counts a handshake when it is dropped.
+struct Counted<'a>(&'a Https, HandshakeResult);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let result = self.1;
+        self.0.results.get_or_create(&TlsHandshake { result }).inc();
+    }
+}
+
+fn result_of<S>(session: &TlsStream<S>) -> HandshakeResult {
+    match session.get_ref().1.handshake_kind() {
+        Some(HandshakeKind::Resumed) => HandshakeResult::Resumed,
+        _ => HandshakeResult::Full,
+    }
+}
+
+/// Whether client and server have agreed on HTTP/2 (RFC 9113 §3.2).
+pub(super) fn is_http2<S>(session: &TlsStream<S>) -> bool {
+    session.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+impl fmt::Debug for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Https")
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
