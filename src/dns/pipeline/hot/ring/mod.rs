@@ -39,9 +39,12 @@
 //! either locks or deferred reclamation of memory that readers may still use), and a cache for each thread (each would
 //! hold the same popular names).
 
-use std::hash::{BuildHasher, Hasher};
+mod entry;
+
 use std::sync::Arc;
 
+pub(super) use self::entry::{Key, TAGS, Tags};
+use self::entry::{Lengths, hash_of, words_of};
 use super::primitives::{
     AtomicU64, AtomicUsize, Bytes, HashState, Mutex, Ordering, Words, fence, zero_bytes, zero_words,
 };
@@ -62,8 +65,6 @@ const MAX_MARKS: u8 = 3;
 const MAX_MOVES: u32 = 64;
 /// The words before an entry's key: its lengths and its tags.
 const HEADER: usize = 1 + TAGS;
-/// The words of an entry's tags, which the caller chooses.
-pub(super) const TAGS: usize = 3;
 /// The words of a ring that lie in one piece; the last stripe may be shorter. An entry does not cross the end of a
 /// stripe, so that each stripe has a gap of about half an entry at its end.
 const STRIPE: usize = 1 << 13;
@@ -74,72 +75,6 @@ const MAX_WORDS: usize = 512;
 /// positions exceed 2^48 words, which takes four years at 100,000 insertions a second into one ring.
 const HASH_BITS: u32 = 16;
 const POSITION: u64 = u64::MAX >> HASH_BITS;
-
-/// The key of an entry.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Key<'k> {
-    /// The hash of kind and name.
-    pub(super) hash: u64,
-    /// A number of [`KIND_BITS`] bits.
-    pub(super) kind: u32,
-    /// The name: a multiple of eight bytes.
-    pub(super) name: &'k [u8],
-}
-
-impl<'k> Key<'k> {
-    /// The key of a kind and a name.
-    pub(super) fn new(hasher: &HashState, kind: u32, name: &'k [u8]) -> Self {
-        let hash = hash_of(hasher, kind, words_of(name));
-        Self { hash, kind, name }
-    }
-}
-
-/// What the caller keeps with an entry besides key and value, and can renew.
-pub(super) type Tags = [u64; TAGS];
-
-/// The bits of [`Key::kind`].
-const KIND_BITS: u32 = 24;
-
-/// The first word of an entry: `words:16, kind:24, name words:8, value bytes:16`. A name has 32 words at most.
-#[derive(Clone, Copy)]
-struct Lengths(u64);
-
-impl Lengths {
-    fn new(words: usize, kind: u32, name_words: usize, value_len: usize) -> Self {
-        let field = |value: u64, bits: u32, shift: u32| (value & ((1 << bits) - 1)) << shift;
-        Self(
-            field(words as u64, 16, 48)
-                | field(kind.into(), KIND_BITS, 24)
-                | field(name_words as u64, 8, 16)
-                | field(value_len as u64, 16, 0),
-        )
-    }
-
-    fn field(self, bits: u32, shift: u32) -> u64 {
-        self.0 >> shift & ((1 << bits) - 1)
-    }
-
-    fn words(self) -> usize {
-        self.field(16, 48) as usize
-    }
-
-    fn kind(self) -> u32 {
-        self.field(KIND_BITS, 24) as u32
-    }
-
-    fn name_words(self) -> usize {
-        self.field(8, 16) as usize
-    }
-
-    fn value_len(self) -> usize {
-        self.field(16, 0) as usize
-    }
-
-    /// Whether an entry with these lengths can have this key.
-    fn may_be(self, key: &Key<'_>) -> bool {
-        self.kind() == key.kind && self.name_words() * 8 == key.name.len()
-    }
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -599,15 +534,6 @@ impl Ring {
     }
 }
 
-fn hash_of(hasher: &HashState, kind: u32, name: impl Iterator<Item = u64>) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write_u32(kind);
-    for word in name {
-        hasher.write_u64(word);
-    }
-    hasher.finish()
-}
-
 /// The bucket of a hash among so many, by bits of the hash that neither slots nor the choice of the ring use.
 fn bucket_of(hash: u64, buckets: usize) -> usize {
     let hash = (hash >> 20) as usize;
@@ -625,15 +551,6 @@ fn is_hash(slot: u64, hash: u64) -> bool {
 
 fn slot_of(position: u64, hash: u64) -> u64 {
     hash << (64 - HASH_BITS) | position & POSITION
-}
-
-/// Bytes as words; zeros fill up the last word.
-fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    })
 }
 
 #[cfg(test)]
