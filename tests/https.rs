@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Server, Setup, eventually, http, output};
+use crate::harness::{PATIENCE, Server, Setup, eventually, http, output, tinyns};
 use crate::redis::make_certificates_for;
 
 /// The names of a certificate for all links of the zone.
@@ -253,6 +253,12 @@ fn a_certificate_without_the_names_of_the_zone_is_warned_of() {
         "{line}"
     );
     assert!(line.contains("WARN"), "{line}");
+    let config = server.config().display().to_string();
+    let checked = tinyns().args(["check", "--config", &config]).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
+    assert!(said.contains("lacks the name *.s.example.com"), "{said}");
+    assert!(said.contains("ok: HTTPS: "), "{said}");
 }
 
 #[test]

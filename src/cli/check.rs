@@ -52,6 +52,10 @@ fn summary(config: &Config, warnings: usize) -> String {
         let file = tls.files.certificate.display();
         let _ = writeln!(text, "ok: DNS over TLS: {file}");
     }
+    if let Some(https) = &config.https {
+        let file = https.files.certificate.display();
+        let _ = writeln!(text, "ok: HTTPS: {file}");
+    }
     let _ = writeln!(
         text,
         "ok: {}, {}, links in {store}",
