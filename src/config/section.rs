@@ -394,7 +394,7 @@ impl<'s> Section<'s> {
     /// The meaning of one of a few words, of which the first is the default. None if something else is there.
     pub(super) fn choice<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let Some(value) = self.value(key) else {
-            // Nobody knows what a misspelt key chooses.
+            // It is unknown which word a misspelt key was meant to have.
             let default = words.first().filter(|_| !self.mentions(key))?;
             return Some(default.1);
         };

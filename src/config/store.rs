@@ -35,7 +35,7 @@ pub enum StoreConfig {
 pub(super) fn store(section: &Section<'_>) -> (StoreConfig, Option<NonZeroU32>) {
     let kinds = [(SQLITE, SQLITE), (DYNAMODB, DYNAMODB)];
     let kind = section.choice("kind", &kinds);
-    // If the kind is unknown, nobody knows which keys belong to another store.
+    // If the kind is unknown, it is unknown which keys belong to another store.
     let only_of = |belongs| {
         let other = kind.filter(|kind| *kind != belongs);
         section.refusing(other.map(|kind| ConfigProblem::OtherStore { belongs, kind }))

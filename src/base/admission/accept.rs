@@ -65,7 +65,7 @@ impl Trouble {
     }
 }
 
-/// Takes connections until it is told to stop, and passes each to `receive`. The listener is closed when it returns.
+/// Takes connections until `stop` is cancelled, and passes each to `receive`. The listener is closed when it returns.
 ///
 /// # Errors
 /// Only if the socket is no listener.
@@ -95,7 +95,7 @@ pub(crate) async fn accept_all(
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 receive(stream, peer);
-                // Connections that were told to leave should do so before the next one is accepted.
+                // Connections that were ordered to leave should do so before the next one is accepted.
                 if seats.is_any_leaving() {
                     tokio::task::yield_now().await;
                 }

@@ -70,7 +70,7 @@ pub(crate) enum Refusal {
     Stopping,
 }
 
-/// What a connection is told to do.
+/// An order to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Go on.
@@ -109,7 +109,7 @@ struct Table {
     next: u64,
     all: Queue,
     clients: HashMap<Prefix, Queue>,
-    /// The connections that were told to leave or to close and have not done so yet.
+    /// The connections that were ordered to leave or to close and have not done so yet.
     leaving: HashMap<u64, Arc<Place>>,
     /// Whether no more connections are admitted.
     is_closed: bool,
@@ -159,7 +159,7 @@ impl Seats {
         self.0.service
     }
 
-    /// Gives a seat to a connection of this client. If necessary, another connection is told to leave.
+    /// Gives a seat to a connection of this client. If necessary, another connection is ordered to leave.
     ///
     /// # Errors
     /// The reason why there is no seat.

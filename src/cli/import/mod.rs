@@ -264,7 +264,7 @@ impl Import {
     }
 }
 
-/// Whether the same import may get further another time although nobody has changed anything.
+/// Whether the same import may succeed at another time without any change.
 fn passes(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<Stopped>()

@@ -35,7 +35,7 @@ pub(crate) fn answer(name: &WireName, qtype: u16, identity: &Identity) -> Option
     let mut record = vec![0xC0, 12];
     record.extend(TYPE_TXT.to_be_bytes());
     record.extend(CLASS_CHAOS.to_be_bytes());
-    // A TTL of zero: nobody is to cache it.
+    // A TTL of zero: caches must not keep it.
     record.extend([0; 4]);
     record.extend((u16::from(len) + 1).to_be_bytes());
     record.push(len);

@@ -3,7 +3,7 @@
 //! Redis may outlive the store that it caches: an operator restores a backup of the store while Redis runs on, or
 //! gives another store the same prefix. The values in Redis then look sound but are wrong. So every value, claim
 //! and announced change carries a *mark*, a number that identifies the store and its history. Nodes and scripts
-//! ignore everything with another mark, whatever its version. Nobody has to clean up: such values expire or are
+//! ignore everything with another mark, whatever its version. No clean-up is needed: such values expire or are
 //! overwritten.
 //!
 //! * **A shared store** has an id that changes when it is restored from a backup (DynamoDB's table id). The mark

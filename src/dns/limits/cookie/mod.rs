@@ -320,7 +320,7 @@ mod tests {
         let (first, mut now) = (bytes("2464c4abcf10c957"), NOW);
         let mut sent = look(&servers[0], &first, IP, now).cookie;
         for stage in [&[SECRET, NEW][..], &[NEW, SECRET], &[NEW]] {
-            // One server after the other is told.
+            // The servers get it one after the other.
             for told in &servers {
                 let secrets = cookies(stage).secrets.load_full();
                 told.secrets.store(secrets);

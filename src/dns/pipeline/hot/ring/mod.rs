@@ -16,8 +16,8 @@
 //! in `tests/model/` check this protocol with loom, under the C11 memory model.
 //!
 //! Eviction is CLOCK with several marks: a hit gives the entry a mark, [`MAX_MARKS`] at most. When a marked entry
-//! reaches the tail, it loses one mark and moves to the head instead of being evicted. An entry that nobody asks for
-//! again is evicted after one lap, so a scan of such names does not evict popular entries. The marks are beside the
+//! reaches the tail, it loses one mark and moves to the head instead of being evicted. An entry without another
+//! hit is evicted after one lap, so a scan of such names does not evict popular entries. The marks are beside the
 //! index, not in the entry: a late mark may go to another entry, but never changes an entry's bytes.
 //!
 //! The index grows with the entries, one bucket at a time, by linear hashing (Litwin, 1980): the next bucket in turn is
