@@ -145,37 +145,9 @@ fn raise_floor(conn: &Connection, version: i64) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::TargetUrl;
-    use crate::store::sqlite::schema;
+    use crate::store::sqlite::testing::{conn, made, name, new};
 
     const SECOND: u64 = 1_000_000;
-
-    fn conn() -> Connection {
-        let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn, schema::MIGRATIONS).unwrap();
-        conn
-    }
-
-    fn name(code: &str) -> LinkName {
-        LinkName::parse(&format!("{code}.s.example.com")).unwrap()
-    }
-
-    fn new(code: &str, path: &str, expires_at: Option<u64>) -> NewLink {
-        NewLink {
-            name: name(code),
-            target: TargetUrl::parse(&format!("https://example.net/{path}")).unwrap(),
-            created_by: "test".into(),
-            expires_at: expires_at.map(UnixTime),
-            ttl: None,
-        }
-    }
-
-    fn made(created: Created) -> Link {
-        match created {
-            Created::New(link) => link,
-            other => panic!("not new: {other:?}"),
-        }
-    }
 
     #[test]
     fn a_sweep_removes_only_links_that_ended_long_ago_and_keeps_their_versions() {

@@ -50,6 +50,8 @@ mod reader;
 mod row;
 mod schema;
 mod session;
+#[cfg(test)]
+mod testing;
 mod warden;
 mod writer;
 

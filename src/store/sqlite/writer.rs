@@ -235,40 +235,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::link::{Link, LinkName, TargetUrl};
     use crate::store::sqlite::call::Call;
     use crate::store::sqlite::change::create;
     use crate::store::sqlite::condition::Condition;
     use crate::store::sqlite::other_writers::Lookout;
-    use crate::store::sqlite::{reader, schema};
-    use crate::store::{Created, NewLink};
-
-    fn conn() -> Connection {
-        let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn, schema::MIGRATIONS).unwrap();
-        conn
-    }
-
-    fn name(code: &str) -> LinkName {
-        LinkName::parse(&format!("{code}.s.example.com")).unwrap()
-    }
-
-    fn new(code: &str, path: &str, expires_at: Option<u64>) -> NewLink {
-        NewLink {
-            name: name(code),
-            target: TargetUrl::parse(&format!("https://example.net/{path}")).unwrap(),
-            created_by: "test".into(),
-            expires_at: expires_at.map(UnixTime),
-            ttl: None,
-        }
-    }
-
-    fn made(created: Created) -> Link {
-        match created {
-            Created::New(link) => link,
-            other => panic!("not new: {other:?}"),
-        }
-    }
+    use crate::store::sqlite::reader;
+    use crate::store::sqlite::testing::{conn, made, name, new};
 
     type Reply<T> = oneshot::Receiver<Result<T, StoreError>>;
 
