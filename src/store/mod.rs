@@ -15,6 +15,7 @@
 //! * Every call ends: a backend has bounded queues, and returns [`StoreError::Overloaded`] when they are full. It
 //!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
 
+pub mod document;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 #[cfg(not(feature = "dynamodb"))]
@@ -26,6 +27,7 @@ pub mod notice;
 pub mod sqlite;
 pub mod watch;
 
+pub use document::{Document, DocumentPut};
 pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Identity, Seal};
@@ -244,6 +246,23 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// All notices, including those that are over. Reads one key if there are none.
     async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
         Ok(Vec::new())
+    }
+
+    /// The document of that key; see [`document`].
+    async fn document(&self, _key: &str) -> Result<Option<Document>, StoreError> {
+        Err(StoreError::Unavailable("it keeps no documents".into()))
+    }
+
+    /// Puts the content of a document if the document has the revision `expected`, or if there is none and `expected`
+    /// is none. `key` is 1 to [`document::MAX_KEY_LEN`] visible ASCII characters, `content` at most
+    /// [`document::MAX_CONTENT_LEN`] bytes long; others are [`StoreError::Refused`].
+    async fn put_document(
+        &self,
+        _key: &str,
+        _expected: Option<u64>,
+        _content: Vec<u8>,
+    ) -> Result<DocumentPut, StoreError> {
+        Err(StoreError::Unavailable("it keeps no documents".into()))
     }
 
     /// Whether the store can be read.

@@ -2,6 +2,7 @@
 //!
 //! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
 
+mod documents;
 mod dynamodb;
 mod sqlite;
 
@@ -13,6 +14,11 @@ use futures_util::future::join_all;
 use tinyns::base::clock::UnixTime;
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
+
+use self::documents::{
+    a_document_has_a_largest_size, documents_are_no_links_and_outlive_the_store,
+    documents_are_put_by_revision, of_concurrent_puts_of_a_document_one_wins,
+};
 
 /// One second in the unit of `now_micros`.
 const SECOND: u64 = 1_000_000;
@@ -48,6 +54,10 @@ macro_rules! store_battery {
             the_longest_values_come_back_as_they_were
             what_is_absent_is_absent
             reopening_keeps_every_field
+            documents_are_put_by_revision
+            of_concurrent_puts_of_a_document_one_wins
+            documents_are_no_links_and_outlive_the_store
+            a_document_has_a_largest_size
             a_closed_store_says_so
         }
     };
@@ -572,4 +582,7 @@ async fn a_closed_store_says_so(backend: &dyn Backend) {
     assert!(unavailable(store.get(&name("a")).await.unwrap_err()));
     let create = store.create(new("b", "1"), NOW).await;
     assert!(unavailable(create.unwrap_err()));
+    assert!(unavailable(store.document("k").await.unwrap_err()));
+    let put = store.put_document("k", None, Vec::new()).await;
+    assert!(unavailable(put.unwrap_err()));
 }

@@ -50,6 +50,7 @@
 
 mod config;
 mod credentials;
+mod documents;
 mod failure;
 mod identity;
 mod import_source;
@@ -78,8 +79,8 @@ pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use self::table::Table;
 use super::{
-    Change, Changed, Created, Deleted, Effect, Identity, NewLink, Notice, Page, Seal, Segment,
-    Store, StoreError, Trouble,
+    Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Identity, NewLink, Notice,
+    Page, Seal, Segment, Store, StoreError, Trouble, document,
 };
 use crate::link::{Link, LinkName, Origin, Version};
 
@@ -292,6 +293,24 @@ impl Store for DynamoStore {
     async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
         let work = notice::read(&self.reads.client, &self.table);
         self.call(&self.reads, Box::pin(work)).await
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
+        let work = documents::get(&self.reads.client, &self.table, key);
+        self.call(&self.reads, Box::pin(work)).await
+    }
+
+    async fn put_document(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        content: Vec<u8>,
+    ) -> Result<DocumentPut, StoreError> {
+        if let Some(reason) = document::refusal(key, &content) {
+            return Err(StoreError::Refused(reason));
+        }
+        let work = documents::put(&self.writes.client, &self.table, key, expected, content);
+        self.call(&self.writes, Box::pin(work)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

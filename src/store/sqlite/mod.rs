@@ -44,6 +44,7 @@ mod call;
 mod change;
 mod check;
 mod condition;
+mod documents;
 mod guard;
 mod other_writers;
 mod reader;
@@ -76,8 +77,8 @@ pub use self::schema::OpenError;
 use self::warden::Warden;
 use self::writer::Writer;
 use super::{
-    Change, Changed, Created, Deleted, Identity, NamePlace, NameSink, NewLink, Page, Seal, Segment,
-    Store, StoreError, Trouble, Watch,
+    Change, Changed, Created, Deleted, Document, DocumentPut, Identity, NamePlace, NameSink,
+    NewLink, Page, Seal, Segment, Store, StoreError, Trouble, Watch, document,
 };
 use crate::base::clock::Clock;
 use crate::link::{LinkName, Origin, Version};
@@ -338,6 +339,25 @@ impl Store for SqliteStore {
     ) -> Result<Option<NamePlace>, StoreError> {
         let limit = limit.clamp(1, MAX_NAMES);
         self.read(move |conn| reader::names(conn, after.as_ref(), limit, &*sink))
+            .await
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
+        let key = key.to_owned();
+        self.read(move |conn| documents::get(conn, &key)).await
+    }
+
+    async fn put_document(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        content: Vec<u8>,
+    ) -> Result<DocumentPut, StoreError> {
+        if let Some(reason) = document::refusal(key, &content) {
+            return Err(StoreError::Refused(reason));
+        }
+        let key = key.to_owned();
+        self.write(move |conn| documents::put(conn, &key, expected, &content))
             .await
     }
 

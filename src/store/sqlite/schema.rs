@@ -17,7 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
-use super::{change, reader, session};
+use super::{change, documents, reader, session};
 use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
@@ -28,7 +28,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -56,6 +56,15 @@ const V1: &str = "
 
 /// See [`session`].
 const V2: &str = "INSERT INTO meta (key, value) VALUES ('identity', random());";
+
+/// See [`crate::store::document`]. With a rowid, because contents may be longer than a page.
+const V3: &str = "
+    CREATE TABLE document (
+        key      TEXT NOT NULL PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        content  BLOB NOT NULL
+    ) STRICT;
+";
 
 /// Why a file cannot be the link store.
 #[derive(Debug, thiserror::Error)]
@@ -371,7 +380,8 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 /// Whether each statement of tinyns compiles against the tables of the file.
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let statements = reader::STATEMENTS.iter().chain(change::STATEMENTS);
-    for sql in statements.chain(session::STATEMENTS) {
+    let statements = statements.chain(session::STATEMENTS);
+    for sql in statements.chain(documents::STATEMENTS) {
         conn.prepare(sql)
             .map_err(|error| match error.sqlite_error_code() {
                 // The generic code means "no such table" or "no such column" here.
