@@ -14,7 +14,7 @@
 //! dns          -> certificates dnssec link links store zone
 //! zone         -> dnssec link links
 //! links        -> link store
-//! certificates ->
+//! certificates -> link store
 //! dnssec       ->
 //! store        -> link
 //! link         ->

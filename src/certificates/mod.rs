@@ -3,12 +3,14 @@
 //! DNS over TLS and HTTPS share this part: [`Tls`] is the certificate in use of one of them, and [`Handshakes`]
 //! bounds the work of TLS handshakes of both together.
 
+mod challenges;
 mod files;
 mod handshake;
 mod library;
 mod tls;
 mod warning;
 
+pub use self::challenges::Challenges;
 pub use self::files::{CertificateError, CertificateFiles};
 pub(crate) use self::handshake::HANDSHAKE_TIME;
 pub use self::handshake::Handshakes;

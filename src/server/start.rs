@@ -12,7 +12,9 @@ use crate::access::{AdminToken, TokenError, TokenTextError};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics};
-use crate::certificates::{CertificateError, CertificateFiles, Handshakes, Service, Tls};
+use crate::certificates::{
+    CertificateError, CertificateFiles, Challenges, Handshakes, Service, Tls,
+};
 use crate::config::{Config, StoreConfig};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
@@ -100,6 +102,7 @@ pub async fn start(
     };
 
     let metrics = Arc::new(Metrics::new());
+    let challenges = Challenges::new(store.clone(), clock.clone());
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
     let handler = Handler::new(
@@ -110,6 +113,7 @@ pub async fn start(
         metrics.clone(),
     )
     .with_query_log(query_log);
+    handler.set_challenges(Arc::new(challenges));
     if let Some(secrets) = secrets {
         handler.set_cookie_secrets(secrets);
     }

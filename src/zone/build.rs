@@ -11,6 +11,7 @@ use hickory_proto::rr::{LowerName, Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 
 use super::ZoneConfig;
+use super::additions::{CHALLENGE_LABEL, OwnRecords};
 use super::diagnostic::{Defect, Diagnostic};
 use super::master::FileRecord;
 use super::tree::{APEX, Kind, RrSet, Tree};
@@ -73,6 +74,8 @@ pub(super) struct Built {
     pub(super) soa: FileRecord,
     /// The hosts in the zone that records point to; their addresses are checked later.
     pub(super) hosts: Vec<Host>,
+    /// The records at names of additions.
+    pub(super) own: OwnRecords,
 }
 
 /// A host that an NS, MX or SRV record points to.
@@ -410,6 +413,7 @@ impl<'c> Builder<'c> {
             // Links are below it, so it exists even if the file does not have it.
             tree.ensure(&LowerName::from(name), key)
         });
+        let own = self.own_records();
         let mut hosts = Vec::new();
         for owner in self.owners.drain(..).filter(|owner| !owner.sets.is_empty()) {
             let Some(place) = tree.ensure(&owner.lower, &owner.key) else {
@@ -439,7 +443,21 @@ impl<'c> Builder<'c> {
             redirect_host,
             soa,
             hosts,
+            own,
         })
+    }
+
+    /// The records at names for which there are additions.
+    fn own_records(&self) -> OwnRecords {
+        let at = |key: &[u8]| self.by_key.get(key).map(|&i| &self.owners[i]);
+        let length = [CHALLENGE_LABEL.len() as u8];
+        let challenge = [&length, CHALLENGE_LABEL, &self.origin_key].concat();
+        let first = at(&challenge).and_then(|owner| owner.sets.first());
+        let caa = at(&self.origin_key).and_then(|apex| apex.set(RecordType::CAA));
+        OwnRecords {
+            challenge: first.map(|set| set.first().clone()),
+            caa: caa.map_or_else(Vec::new, |set| set.records.clone()),
+        }
     }
 }
 

@@ -327,6 +327,46 @@ pub enum Defect {
         rtype: RecordType,
     },
 
+    // Additions.
+    /// The zone file has the name of challenges.
+    #[error("{owner} has {}, but [https.acme] answers this name itself: remove this name from the file", mnemonic(*.rtype))]
+    ChallengeTaken {
+        /// The name.
+        owner: Box<Shown>,
+        /// The type of its first record.
+        rtype: RecordType,
+    },
+    /// A zone of the configuration is at the name of challenges of another.
+    #[error(
+        "there can be no zone {origin}: [https.acme] answers this name itself, for the certificates of {links}; remove this zone"
+    )]
+    ChallengeZone {
+        /// Its origin.
+        origin: ZoneName,
+        /// The origin of the other zone.
+        links: ZoneName,
+    },
+    /// RFC 8659 §4.2 and §4.3, RFC 8657.
+    #[error(
+        "the CAA records forbid a certificate for {name}: none with the property {tag} allows this issuer, account and method; add `CAA 0 {tag} \"{value}\"`, or remove the CAA records of the origin, and tinyns answers its own"
+    )]
+    CaaForbids {
+        /// The name of the certificate.
+        name: Box<str>,
+        /// The property that decides.
+        tag: &'static str,
+        /// A value that allows the certificate.
+        value: Box<str>,
+    },
+    /// RFC 8659 §4.1.
+    #[error(
+        "the CAA property {tag:?} is critical, and certificate authorities do not know it, so they issue no certificate for this zone (RFC 8659 §4.1); remove it or its flag 128"
+    )]
+    CaaCritical {
+        /// The tag of the property.
+        tag: Box<str>,
+    },
+
     // Warnings.
     /// RFC 1035 §3.3.13, RFC 2308 §4.
     #[error(

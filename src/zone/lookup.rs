@@ -7,6 +7,7 @@
 use hickory_proto::rr::{LowerName, Name, RecordType};
 
 use super::Zone;
+use super::additions::CHALLENGE_LABEL;
 use super::tree::{APEX, Entry, Kind, Node};
 use crate::base::name::wire::WireName;
 use crate::link::Code;
@@ -41,6 +42,8 @@ pub enum Lookup<'z> {
     },
     /// The name is in the zone; without records it is an empty non-terminal.
     Exact(&'z Node),
+    /// The name of challenges, which are in the store (see [`ZoneAdditions`](super::ZoneAdditions)).
+    Challenge,
     /// The name is that of a link, if there is a link with this code.
     Link {
         /// The code.
@@ -85,6 +88,9 @@ impl Zone {
                 node: &apex.node,
             };
         }
+        if name.labels() == self.apex_labels + 1 && self.is_challenge(name) {
+            return Lookup::Challenge;
+        }
         let mut encloser = APEX;
         for depth in self.apex_labels + 1..=name.labels() {
             let Some(place) = tree.place(name.suffix(depth)) else {
@@ -108,12 +114,18 @@ impl Zone {
                 Kind::Dname | Kind::Plain => encloser = place,
             }
         }
-        Lookup::Exact(&tree.entry(encloser).node)
+        Lookup::Exact(self.node(encloser))
     }
 
-    /// Whether the zone file has this name, or names below it.
+    /// Whether a name below the origin is the name of challenges, or is below it.
+    fn is_challenge(&self, name: &WireName) -> bool {
+        self.additions.challenge && name.label(self.apex_labels + 1) == CHALLENGE_LABEL
+    }
+
+    /// Whether the name exists without regard to links: the zone file has it or names below it, or it is the name of
+    /// challenges.
     pub(crate) fn has_name(&self, name: &WireName) -> bool {
-        self.tree.place(name.as_bytes()).is_some()
+        self.tree.place(name.as_bytes()).is_some() || matches!(self.search(name), Lookup::Challenge)
     }
 
     /// The code of the link that alone decides whether a name exists: the code for which [`Zone::search`] returns
@@ -144,6 +156,7 @@ impl Zone {
     /// labels of the next name, which does not exist.
     fn missing(&self, name: &WireName, depth: usize, encloser: usize) -> Lookup<'_> {
         let wildcard = self.tree.wildcard(encloser);
+        let wildcard = wildcard.map(|place| self.node(place));
         let is_next = depth == name.labels();
         if let Some(redirect_host) = self.redirect_host {
             let code = || code_of(name.label(depth));
@@ -172,6 +185,10 @@ impl Zone {
                 };
             }
         }
+        // The name of challenges exists, so it is the closest encloser.
+        if encloser == APEX && self.is_challenge(name) {
+            return Lookup::NoName;
+        }
         // RFC 4592 §3.3.1: the wildcard below the closest encloser, and no other.
         wildcard.map_or(Lookup::NoName, Lookup::Wildcard)
     }
@@ -199,7 +216,8 @@ impl Zone {
     /// The records that the target name of every link has beside those made from the link: the node
     /// `*.<redirect_host>`.
     pub fn link_template(&self) -> Option<&Node> {
-        self.tree.wildcard(self.redirect_host?)
+        let place = self.tree.wildcard(self.redirect_host?)?;
+        Some(self.node(place))
     }
 
     /// Whether the zone file decides about a name, so that no link can have it.
@@ -225,7 +243,7 @@ impl Zone {
             Lookup::Delegation { cut: other, .. } => other != cut || self.addresses(name).is_some(),
             Lookup::Link { wildcard, .. } => wildcard.is_some_and(Node::has_addresses),
             Lookup::BelowLink { wildcard, .. } => wildcard.has_addresses(),
-            Lookup::Dname { .. } | Lookup::NoName => false,
+            Lookup::Dname { .. } | Lookup::Challenge | Lookup::NoName => false,
         }
     }
 }

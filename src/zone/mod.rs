@@ -5,16 +5,19 @@
 //!   build    records -> names, or a list of defects           tree        the names
 //!   lookup   name -> what the zone has for it                 set         all zones, and reload
 //!   taken    codes of links that a file takes                 serial      the check of serials
+//!   additions  what a zone answers beyond its file           caa         whether a file allows an issuer
 //! ```
 //!
-//! A [`Zone`] never changes once it is loaded: a reload makes new zones and replaces all of them at once, so an
+//! A [`Zone`] never changes once it is made: a reload makes new zones and replaces all of them at once, so an
 //! answer comes from one state of the files. Links are not in it. The zone knows which names can belong to links,
 //! and which of those are static names of its file: static names always win.
 //!
 //! Hickory's `InMemoryZoneHandler` is not used: its search has open bugs at wildcards and zone cuts, and it walks
 //! all keys for a negative answer.
 
+pub(crate) mod additions;
 mod build;
+mod caa;
 mod diagnostic;
 mod lookup;
 mod master;
@@ -28,11 +31,14 @@ use std::sync::Arc;
 
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
+pub use self::additions::ZoneAdditions;
+pub use self::caa::CaaAddition;
 pub use self::diagnostic::{Defect, Diagnostic, GenerateProblem, LoadError, NameProblem};
 pub use self::lookup::{LinkPlace, Lookup};
 pub use self::set::{Signings, ZoneSet, Zones};
 pub use self::tree::{Node, RrSet};
 
+use self::additions::{Added, OwnRecords};
 use self::build::{Builder, Built, Host};
 use self::diagnostic::MAX_DIAGNOSTICS;
 use self::lookup::is_alias;
@@ -71,8 +77,8 @@ pub enum Layout {
     Direct,
 }
 
-/// A zone as its file describes it.
-#[derive(Debug)]
+/// A zone as its file describes it, and its additions.
+#[derive(Clone, Debug)]
 pub struct Zone {
     origin: LowerName,
     apex_key: Box<[u8]>,
@@ -90,13 +96,18 @@ pub struct Zone {
     soa_ttl: u32,
     /// The types of its records from [`RARE_TYPES`] upwards, sorted.
     rare_types: Box<[u16]>,
-    tree: Tree,
+    tree: Arc<Tree>,
     /// How it is signed, if it is.
     signing: Option<Arc<Signing>>,
+    /// The records of the file at names of additions.
+    own: Arc<OwnRecords>,
+    additions: ZoneAdditions,
+    /// The nodes that additions change, by their places in the tree.
+    added: Added,
 }
 
 /// The serial of a zone, and where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ZoneSerial {
     number: u32,
     file: Arc<Path>,
@@ -188,8 +199,11 @@ impl Zone {
             serial,
             soa_ttl,
             rare_types: built.tree.types_from(RARE_TYPES),
-            tree: built.tree,
+            tree: Arc::new(built.tree),
             signing: None,
+            own: Arc::new(built.own),
+            additions: ZoneAdditions::default(),
+            added: Arc::default(),
         };
         let warnings = built.hosts.iter();
         let warnings = warnings.filter_map(|host| zone.check_host(host)).collect();

@@ -1,11 +1,12 @@
 //! All zones of a server: finding the one for a name, and reloading them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use hickory_proto::rr::{LowerName, RecordType};
 
+use super::additions::{CHALLENGE_LABEL, ZoneAdditions};
 use super::diagnostic::{Defect, Diagnostic, LoadError};
 use super::lookup::Lookup;
 use super::{Loaded, Zone, ZoneConfig, in_file, serial};
@@ -18,8 +19,11 @@ use crate::links::{Host, Namespace};
 /// How zones are signed, by their origins; those that are not signed are missing.
 pub type Signings = HashMap<ZoneName, Arc<Signing>>;
 
+/// What zones with links answer beyond their files, by their origins; those without additions are missing.
+type Additions = HashMap<Origin, ZoneAdditions>;
+
 /// The zones of a server at one time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Zones {
     /// In the order of the configuration.
     zones: Vec<Arc<Zone>>,
@@ -35,6 +39,14 @@ impl Zones {
     /// # Errors
     /// [`LoadError`] with everything that is wrong in all of them.
     pub fn load(configs: &[ZoneConfig], signings: &Signings) -> Loaded<Self> {
+        Self::load_with(configs, signings, &Additions::new())
+    }
+
+    fn load_with(
+        configs: &[ZoneConfig],
+        signings: &Signings,
+        additions: &Additions,
+    ) -> Loaded<Self> {
         let mut zones: Vec<Arc<Zone>> = Vec::with_capacity(configs.len());
         let mut by_origin = HashMap::new();
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
@@ -50,6 +62,11 @@ impl Zones {
             match Zone::load(config) {
                 Ok((mut zone, more)) => {
                     zone.signing = signings.get(&config.origin).cloned();
+                    let additions = zone.link_origin().and_then(|origin| additions.get(origin));
+                    if let Some(additions) = additions {
+                        errors.extend(refusals(&zone, additions, configs));
+                        zone = zone.with_additions(additions);
+                    }
                     warnings.extend(more);
                     by_origin.insert(zone.apex_key.clone(), zones.len());
                     zones.push(Arc::new(zone));
@@ -114,10 +131,14 @@ impl Zones {
 
     /// The zone with this origin, if it holds links.
     fn link_zone(&self, origin: &str) -> Option<&Zone> {
+        Some(&self.zones[self.link_place(origin)?])
+    }
+
+    /// The place of the zone with this origin, if it holds links.
+    fn link_place(&self, origin: &str) -> Option<usize> {
         let name = WireName::from_labels(origin.split('.').map(str::as_bytes))?;
         let place = *self.by_origin.get(name.as_bytes())?;
-        let zone = &self.zones[place];
-        zone.link_origin().map(|_| &**zone)
+        self.zones[place].link_origin().map(|_| place)
     }
 
     /// Whether a name is in another zone, or is a static name of this zone.
@@ -191,6 +212,29 @@ fn at_redirect_host(config: &ZoneConfig, all: &[ZoneConfig]) -> Option<Defect> {
     })
 }
 
+/// What forbids these additions to a zone: in its file, or in the configuration.
+fn refusals(zone: &Zone, additions: &ZoneAdditions, all: &[ZoneConfig]) -> Vec<Diagnostic> {
+    let mut found = zone.refusals(additions);
+    let labels = zone.origin().iter();
+    let name = WireName::from_labels([CHALLENGE_LABEL].into_iter().chain(labels));
+    let at_challenge = |config: &&ZoneConfig| {
+        let origin = config.origin.wire();
+        name.as_ref().is_some_and(|name| name.as_bytes() == origin)
+    };
+    let of = |wire: &[u8]| all.iter().find(|config| config.origin.wire() == wire);
+    if additions.challenge
+        && let Some(config) = all.iter().find(at_challenge)
+        && let Some(links) = of(zone.apex_key())
+    {
+        let defect = Defect::ChallengeZone {
+            origin: config.origin.clone(),
+            links: links.origin.clone(),
+        };
+        found.push(in_file(config, defect));
+    }
+    found
+}
+
 /// The zones that the parts of a server share. A reload replaces all of them at once.
 #[derive(Debug)]
 pub struct ZoneSet {
@@ -199,8 +243,8 @@ pub struct ZoneSet {
     signings: Signings,
     current: ArcSwap<Zones>,
     /// Held during a reload, so that of two reloads the one that reads the files later also stores its zones
-    /// later.
-    reloading: Mutex<()>,
+    /// later. A reload keeps the additions.
+    reloading: Mutex<Additions>,
 }
 
 impl ZoneSet {
@@ -222,7 +266,7 @@ impl ZoneSet {
             configs,
             signings,
             current: ArcSwap::from_pointee(zones),
-            reloading: Mutex::new(()),
+            reloading: Mutex::default(),
         };
         Ok((set, warnings))
     }
@@ -256,17 +300,56 @@ impl ZoneSet {
     /// # Errors
     /// [`LoadError`] if any file has an error. All zones then stay as they were.
     pub fn reload(&self) -> Result<Vec<Diagnostic>, LoadError> {
-        let _one_at_a_time = self
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (zones, mut warnings) = Zones::load(&self.configs, &self.signings)?;
+        let additions = self.lock();
+        let (zones, mut warnings) = Zones::load_with(&self.configs, &self.signings, &additions)?;
         // Both have all zones, in the order of the configuration.
         let before = self.current.load_full();
         let pairs = before.iter().zip(zones.iter());
         warnings.extend(pairs.filter_map(|(old, new)| serial::check(old, new)));
         self.current.store(Arc::new(zones));
         Ok(warnings)
+    }
+
+    /// What the zone of these links answers beyond its file.
+    pub fn additions(&self, origin: &Origin) -> ZoneAdditions {
+        self.lock().get(origin).cloned().unwrap_or_default()
+    }
+
+    /// Sets what the zone of these links answers beyond its file, and returns whether that is a change. Reloads
+    /// keep it. After a change the caller must discard what was derived from the zone before (`zones_replaced` of
+    /// the DNS handler). Reads no files, and takes no longer than a copy of two names of the zone.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the zone file or the configuration forbids it: the former additions stay.
+    pub fn set_additions(
+        &self,
+        origin: &Origin,
+        additions: ZoneAdditions,
+    ) -> Result<bool, LoadError> {
+        let mut all = self.lock();
+        let zones = self.current.load_full();
+        let Some(place) = zones.link_place(origin.as_str()) else {
+            return Ok(false);
+        };
+        let zone = &zones.zones[place];
+        if *zone.additions() == additions {
+            return Ok(false);
+        }
+        let errors = refusals(zone, &additions, &self.configs);
+        if !errors.is_empty() {
+            return Err(LoadError { errors });
+        }
+        let mut changed = Zones::clone(&zones);
+        changed.zones[place] = Arc::new(zone.with_additions(&additions));
+        self.current.store(Arc::new(changed));
+        all.insert(origin.clone(), additions);
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Additions> {
+        self.reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -66,6 +66,13 @@ impl Node {
         self.rrsets.len() == other.rrsets.len() && pairs().all(|(a, b)| a.has_same_records(b))
     }
 
+    /// The same node with one more RRset, of a type that it does not have.
+    pub(super) fn with(&self, set: RrSet) -> Self {
+        let mut node = self.clone();
+        node.insert(set);
+        node
+    }
+
     pub(super) fn insert(&mut self, set: RrSet) {
         let code = |rtype: RecordType| u16::from(rtype);
         let place = self
@@ -211,11 +218,9 @@ impl Tree {
         self.place(key).map(|place| self.entry(place))
     }
 
-    /// The node of `*` below a name.
-    pub(super) fn wildcard(&self, place: usize) -> Option<&Node> {
-        self.entries[place]
-            .wildcard
-            .map(|place| &self.entries[place].node)
+    /// The place of `*` below a name.
+    pub(super) fn wildcard(&self, place: usize) -> Option<usize> {
+        self.entries[place].wildcard
     }
 }
 

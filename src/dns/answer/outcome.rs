@@ -1,4 +1,4 @@
-//! What a decision yields: the answer, or the link that it needs first.
+//! What a decision yields: the answer, or what it needs first.
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
@@ -6,7 +6,7 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use super::records;
 use crate::base::name::wire::WireName;
 use crate::dnssec::denial::{self, Successor};
-use crate::link::LinkName;
+use crate::link::{LinkName, Origin};
 use crate::zone::Zone;
 
 /// The outcome of one call of [`answer`](super::decide::answer).
@@ -16,6 +16,8 @@ pub enum Step {
     Ready(Answer),
     /// The answer depends on this link: look it up and call again.
     NeedsLink(LinkName),
+    /// The answer depends on the challenges of the zone of these links: read them and call again.
+    NeedsChallenges(Origin),
 }
 
 /// An answer, before it is signed and encoded.
@@ -116,18 +118,18 @@ pub struct Denial {
     pub types: Vec<u16>,
     /// The next name: no name between the two exists.
     pub successor: Successor,
+    /// The TTL of the record, in seconds.
+    pub ttl: u32,
 }
 
 impl Denial {
-    /// The NSEC record; none if the owner does not fit a name, which does not happen. Its TTL is that of other denials
-    /// (RFC 9077 §3).
+    /// The NSEC record; none if the owner does not fit a name, which does not happen.
     pub(crate) fn record(&self, zone: &Zone) -> Option<Record> {
         let owner = WireName::from_labels(self.owner.iter())?;
         let apex = zone.apex_key();
         let data = denial::nsec(owner.as_bytes(), apex, self.successor, &self.types);
-        let ttl = zone.negative_soa().ttl;
         let rdata = records::raw(RecordType::NSEC, data);
-        Some(Record::from_rdata(self.owner.clone(), ttl, rdata))
+        Some(Record::from_rdata(self.owner.clone(), self.ttl, rdata))
     }
 }
 

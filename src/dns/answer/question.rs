@@ -1,4 +1,4 @@
-//! What a decision depends on: the question, and what is known of the link.
+//! What a decision depends on: the question, and what is known of the link or of the challenges.
 
 use std::sync::Arc;
 
@@ -30,13 +30,15 @@ pub struct Signed<'a> {
     pub wanted: bool,
 }
 
-/// What is known of a link.
+/// What is known of a link, or of the challenges of a zone.
 #[derive(Clone, Debug)]
 pub enum Known {
     /// The link is live.
     Live(Arc<Link>),
     /// The link does not exist, or has expired.
     Absent,
+    /// The values of the challenges.
+    Challenges(Vec<Box<str>>),
     /// The look-up failed.
     Unknown(ExtendedError),
 }

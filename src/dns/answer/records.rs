@@ -1,4 +1,4 @@
-//! Record data that tinyns makes itself: those of a link, and the alias of a DNAME.
+//! Record data that tinyns makes itself: those of a link, challenges, and the alias of a DNAME.
 
 use hickory_proto::rr::rdata::{NULL, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -20,6 +20,13 @@ const URI_WEIGHT: u16 = 1;
 pub fn txt(target: &TargetUrl) -> RData {
     RData::TXT(TXT::from_bytes(
         target.as_str().as_bytes().chunks(MAX_STRING).collect(),
+    ))
+}
+
+/// A challenge as TXT. Values are shorter than a character-string can be.
+pub fn challenge(value: &str) -> RData {
+    RData::TXT(TXT::from_bytes(
+        value.as_bytes().chunks(MAX_STRING).collect(),
     ))
 }
 

@@ -5,7 +5,7 @@
 //! the query's class, and obeys any UDP size that the client names.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,12 +13,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
-use super::pending::{Answerable, Unanswered};
+use super::pending::{Answerable, Found, Unanswered, Wanted};
 use super::settings::Settings;
 use super::signing_state::SigningState;
 use super::via::{MAX_TCP_PAYLOAD, Via};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
+use crate::certificates::Challenges;
 use crate::dns::answer::outcome::ExtendedError;
 use crate::dns::answer::question::Known;
 use crate::dns::limits::cookie::Cookies;
@@ -30,6 +31,7 @@ use crate::dns::wire::edns::{QueryEdns, udp_limit};
 use crate::dns::wire::message::{Message, Refusal};
 use crate::dns::wire::query::Echo;
 use crate::dns::wire::reply::{Encoded, Frame, Options};
+use crate::link::Origin;
 use crate::links::Links;
 use crate::store::StoreError;
 use crate::zone::ZoneSet;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) zones: Arc<ZoneSet>,
     pub(crate) links: Arc<Links>,
     pub(crate) hot: HotAnswers,
+    /// The reader of challenges, once it is known.
+    challenges: OnceLock<Arc<Challenges>>,
     settings: Settings,
     cookies: Cookies,
     limiter: Option<RateLimiter>,
@@ -86,6 +90,7 @@ impl Handler {
             zones,
             links,
             hot,
+            challenges: OnceLock::new(),
             cookies: drawn_cookies(settings.cookies),
             limiter,
             settings,
@@ -122,18 +127,32 @@ impl Handler {
         self.0.time()
     }
 
-    /// Waits for the link of a query, whose look-up has begun.
+    /// Waits for the look-up of a query. That of a link has begun.
     pub(crate) async fn resolve(&self, unanswered: Box<Unanswered>) -> Answerable {
+        let Unanswered {
+            zones,
+            stamp,
+            wanted,
+        } = *unanswered;
+        let found = match wanted {
+            Wanted::Link(link) => Found::Link(self.0.links.resolve_later(link).await),
+            Wanted::Challenges(origin) => Found::Challenges(self.0.challenges(&origin).await),
+        };
         Answerable {
-            zones: unanswered.zones,
-            stamp: unanswered.stamp,
-            resolved: self.0.links.resolve_later(unanswered.link).await,
+            zones,
+            stamp,
+            found,
         }
     }
 
     /// Begins the look-ups of the links that these queries wait for. Call it within a runtime.
     pub(crate) fn look_up<'a>(&self, unanswered: impl IntoIterator<Item = &'a mut Unanswered>) {
-        let links = unanswered.into_iter().map(|one| &mut one.link);
+        let links = unanswered
+            .into_iter()
+            .filter_map(|one| match &mut one.wanted {
+                Wanted::Link(link) => Some(link),
+                Wanted::Challenges(_) => None,
+            });
         self.0.links.look_up(links);
     }
 
@@ -155,6 +174,11 @@ impl Handler {
     /// The marks of the UDP workers.
     pub fn pulse(&self) -> &Pulse {
         &self.0.pulse
+    }
+
+    /// Answers queries for challenges from this reader. Only the first call has an effect.
+    pub fn set_challenges(&self, challenges: Arc<Challenges>) {
+        let _ = self.0.challenges.set(challenges);
     }
 
     /// Makes DNS cookies with these secrets from now on.
@@ -249,6 +273,14 @@ impl Shared {
         message.refusal(&self.settings.identity, frame.cookie_check(), |name| {
             self.zones.current().has_apex(name)
         })
+    }
+
+    /// The challenges of the zone of these links.
+    async fn challenges(&self, origin: &Origin) -> Result<Vec<Box<str>>, StoreError> {
+        match self.challenges.get() {
+            Some(challenges) => challenges.values(origin).await,
+            None => Err(StoreError::Unavailable("nothing reads challenges".into())),
+        }
     }
 
     /// Counts a failed look-up, and gives the decision its reason.

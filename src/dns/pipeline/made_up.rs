@@ -11,7 +11,7 @@ use crate::zone::{Lookup, Zone};
 /// What a zone knows of a name before the look-up of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameKind {
-    /// A name of the zone file or of a link that may exist. Their number is bounded.
+    /// A name of the zone file, of a link that may exist, or of challenges. Their number is bounded.
     Own,
     /// Below a zone cut. The reply has the records of the cut, whose signatures are kept.
     BelowCut,
@@ -32,7 +32,9 @@ impl NameKind {
             return of_link(code, origin);
         }
         match (zone.search(name), zone.link_origin()) {
-            (Lookup::Exact(_) | Lookup::Delegation { at_cut: true, .. }, _) => Self::Own,
+            (Lookup::Exact(_) | Lookup::Challenge | Lookup::Delegation { at_cut: true, .. }, _) => {
+                Self::Own
+            }
             (Lookup::Delegation { .. }, _) => Self::BelowCut,
             (Lookup::Link { code, .. }, Some(origin)) => of_link(code.as_str(), origin),
             _ => Self::MadeUp,
@@ -45,7 +47,7 @@ pub(super) fn link_at<'n>(zone: &'n Zone, name: &'n WireName) -> Option<(&'n str
     Some((zone.link_at(name)?, zone.link_origin()?))
 }
 
-/// Whether a name is of the zone file, or of a link that exists; every other name is made up. `is_live` says whether
+/// Whether a name exists without regard to links, or is that of a link that exists; every other name is made up. `is_live` says whether
 /// the link that was looked up for the name exists.
 pub(super) fn is_own(zone: &Zone, name: &WireName, is_live: bool) -> bool {
     let is_of_link = || {

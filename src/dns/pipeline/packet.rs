@@ -221,7 +221,7 @@ impl Handler {
                 None => Fate::Dropped,
             },
             Err(Pending::Signature { is_made_up }) => Fate::Signs { is_made_up },
-            Err(Pending::Link(unanswered)) => Fate::Waits(Waiting {
+            Err(Pending::LookUp(unanswered)) => Fate::Waits(Waiting {
                 began: now.instant,
                 packet: bytes.into(),
                 peer,
@@ -435,7 +435,7 @@ impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The zones are left out.
         f.debug_struct("Waiting")
-            .field("link", &self.unanswered.link)
+            .field("wanted", &self.unanswered.wanted)
             .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,16 @@
-//! Replies that have to wait for a link or for a signature.
+//! Replies that have to wait for a link, for challenges or for a signature.
 
 use std::sync::Arc;
 
+use crate::link::Origin;
 use crate::links::{Resolved, Stamp, Unresolved};
+use crate::store::StoreError;
 use crate::zone::Zones;
 
 /// What a reply waits for.
 pub(crate) enum Pending {
-    /// A link.
-    Link(Box<Unanswered>),
+    /// A link, or challenges.
+    LookUp(Box<Unanswered>),
     /// A signature. Making one takes too long for the thread that receives queries.
     Signature {
         /// Whether the name is or may be [made up](super::made_up), so that other names go first.
@@ -16,21 +18,39 @@ pub(crate) enum Pending {
     },
 }
 
-/// A query that waits for its link.
+/// A query that waits for a look-up.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
     pub(crate) zones: Arc<Zones>,
     /// From before the zones were read.
     pub(crate) stamp: Stamp,
-    pub(crate) link: Unresolved,
+    pub(crate) wanted: Wanted,
 }
 
-/// A query whose link has been looked up.
+/// What a query waits for.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// A link.
+    Link(Unresolved),
+    /// The challenges of the zone of these links.
+    Challenges(Origin),
+}
+
+/// What was looked up for a query.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A link, or its absence.
+    Link(Resolved),
+    /// The values of challenges.
+    Challenges(Result<Vec<Box<str>>, StoreError>),
+}
+
+/// A query whose look-up has ended.
 pub(crate) struct Answerable {
     pub(crate) zones: Arc<Zones>,
     /// From before the zones were read.
     pub(crate) stamp: Stamp,
-    pub(crate) resolved: Resolved,
+    pub(crate) found: Found,
 }
 
 /// Where the signatures of an answer are made.

@@ -24,7 +24,7 @@ use hickory_proto::rr::{Name, RecordType};
 use super::handler::Shared;
 use super::hot::{Form, HotKey, Now};
 use super::made_up::{NameKind, is_own, link_at};
-use super::pending::{Answerable, Pending, Signatures, Unanswered};
+use super::pending::{Answerable, Found, Pending, Signatures, Unanswered, Wanted};
 use super::reuse::{Reuse, static_lease};
 use super::sign_answer::{Signer, Unsigned};
 use super::via::Via;
@@ -39,7 +39,8 @@ use crate::dnssec::Signing;
 use crate::dnssec::keys::ZoneKeys;
 use crate::link::{Code, LinkName};
 use crate::links::{Lease, Resolution, Resolved, Stamp};
-use crate::zone::Zone;
+use crate::store::StoreError;
+use crate::zone::{Zone, Zones};
 
 /// The buffers for one reply.
 pub(crate) struct Scratch<'a> {
@@ -130,12 +131,16 @@ impl<'a, 'p> Response<'a, 'p> {
         let Answerable {
             zones,
             stamp,
-            resolved,
+            found,
         } = answerable;
         let zone = zones.find_for(&self.query.name, self.query.record_type())?;
         self.stamp = stamp;
         self.is_strange = zone.is_strange(self.query.qtype);
-        let sent = self.with_link(&ServedZone::of(zone), resolved);
+        let place = ServedZone::of(zone);
+        let sent = match found {
+            Found::Link(resolved) => self.with_link(&place, resolved),
+            Found::Challenges(values) => self.with_challenges(&place, values),
+        };
         Some(self.classed(sent))
     }
 
@@ -215,6 +220,9 @@ impl<'a, 'p> Response<'a, 'p> {
             },
             None => match self.answer(&place, None) {
                 Step::NeedsLink(name) => links.resolve_now(&name),
+                Step::NeedsChallenges(origin) => {
+                    return Err(self.waits(&zones, Wanted::Challenges(origin)));
+                }
                 Step::Ready(answer) if is_name_error(&answer) => {
                     return Ok(self.no_name(&place, Some(answer)));
                 }
@@ -227,13 +235,18 @@ impl<'a, 'p> Response<'a, 'p> {
         };
         match resolved {
             Ok(resolved) => Ok(self.with_link(&place, resolved)),
-            // Held to the end: a reload in between does not change what this query sees.
-            Err(link) => Err(Pending::Link(Box::new(Unanswered {
-                zones: Arc::clone(&zones),
-                stamp: self.stamp,
-                link,
-            }))),
+            Err(link) => Err(self.waits(&zones, Wanted::Link(link))),
         }
+    }
+
+    /// The query waits for a look-up. It holds the zones to the end: a reload in between does not change what the
+    /// query sees.
+    fn waits(&self, zones: &Arc<Zones>, wanted: Wanted) -> Pending {
+        Pending::LookUp(Box::new(Unanswered {
+            zones: Arc::clone(zones),
+            stamp: self.stamp,
+            wanted,
+        }))
     }
 
     /// Whether the limit allows another signature for a made-up name.
@@ -429,8 +442,27 @@ impl<'a, 'p> Response<'a, 'p> {
                 let lease = resolved.lease.filter(|_| is_own && !is_absent);
                 self.send(place, answer, lease, end, !is_own)
             }
-            // A chain of aliases ends before a second link.
-            Step::NeedsLink(_) => self.fail(),
+            // A chain of aliases ends before a second look-up.
+            Step::NeedsLink(_) | Step::NeedsChallenges(_) => self.fail(),
+        }
+    }
+
+    /// The reply, with the challenges that were read. It is never kept: the next query may see others.
+    fn with_challenges(
+        &mut self,
+        place: &ServedZone<'_>,
+        values: Result<Vec<Box<str>>, StoreError>,
+    ) -> Sent {
+        let known = match values {
+            Ok(values) => Known::Challenges(values),
+            Err(error) => self.shared.unknown(&error),
+        };
+        match self.answer(place, Some(&known)) {
+            Step::Ready(answer) => {
+                let is_own = is_own(place.zone, &self.query.name, false);
+                self.send(place, answer, None, None, !is_own)
+            }
+            Step::NeedsLink(_) | Step::NeedsChallenges(_) => self.fail(),
         }
     }
 

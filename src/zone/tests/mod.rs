@@ -1,8 +1,9 @@
 //! Tests of zones. This file has the checks, and the modules have the cases: `lookup` the search for names, `text`
 //! reading and the places of errors, `types` the data of each type, `whole` records that contradict each other,
 //! `files` includes, `many` several zones and reload, `generate` `$GENERATE`, `origins` zones with unusual names,
-//! `anything` random input.
+//! `anything` random input, `additions` what zones answer beyond their files.
 
+mod additions;
 mod anything;
 mod files;
 mod generate;
@@ -80,6 +81,7 @@ fn show(lookup: &Lookup) -> String {
             format!("below link {code} or {}", types(wildcard))
         }
         Lookup::Wildcard(node) => format!("wildcard {}", types(node)),
+        Lookup::Challenge => "challenge".into(),
         Lookup::NoName => "no name".into(),
     }
 }

@@ -20,7 +20,7 @@ use super::question::{Known, Question, Signed};
 use super::records;
 use crate::base::clock::UnixTime;
 use crate::dnssec::denial::{Successor, TYPE_NXNAME};
-use crate::link::{Code, Link, LinkName};
+use crate::link::{Code, Link, LinkName, Origin};
 use crate::zone::{Layout, LinkPlace, Lookup, Node, RrSet, Zone};
 
 /// How many aliases within a zone are followed for one query. A longer chain is a mistake or a loop; the answer has
@@ -29,14 +29,15 @@ const MAX_ALIASES: usize = 16;
 
 /// Answers a question about a name at or below the zone's origin.
 ///
-/// `known` is what is known of the link that an earlier call with the same zone and question has named. No TTL
-/// reaches beyond a link's expiry, counted from `now`.
+/// `known` is what is known of the link that an earlier call with the same zone and question has named, or of the
+/// challenges that it has asked for. No TTL reaches beyond a link's expiry, counted from `now`.
 pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: UnixTime) -> Step {
     let mut walk = Walk {
         zone,
         qtype: question.qtype,
         signed: question.signed,
         is_apex: false,
+        is_challenge: false,
         known,
         met: None,
         now,
@@ -52,6 +53,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
         let next = match walk.name(&owner, &key) {
             Turn::Done => break,
             Turn::NeedsLink(name) => return Step::NeedsLink(name),
+            Turn::NeedsChallenges(origin) => return Step::NeedsChallenges(origin),
             Turn::Alias(target) => target,
         };
         // RFC 1034 §4.3.2 step 3a: go on with the canonical name, as far as this zone knows it.
@@ -70,6 +72,14 @@ enum Turn {
     Done,
     Alias(Name),
     NeedsLink(LinkName),
+    NeedsChallenges(Origin),
+}
+
+/// What `known` is about.
+#[derive(PartialEq)]
+enum Subject {
+    Link(Code),
+    Challenges,
 }
 
 /// An answer in the making.
@@ -79,9 +89,11 @@ struct Walk<'a> {
     signed: Option<Signed<'a>>,
     /// Whether the walk is at the apex.
     is_apex: bool,
+    /// Whether the walk is at the name of challenges.
+    is_challenge: bool,
     known: Option<&'a Known>,
-    /// The first code on the walk, which is the code that `known` is about.
-    met: Option<Code>,
+    /// The first code on the walk, or the challenges if they come first: `known` is about that.
+    met: Option<Subject>,
     now: UnixTime,
     reply: Answer,
 }
@@ -90,7 +102,9 @@ impl Walk<'_> {
     /// Adds the records of `owner` to the answer; `key` is the same name in lower case.
     fn name(&mut self, owner: &Name, key: &LowerName) -> Turn {
         self.is_apex = key == self.zone.origin();
-        match self.zone.lookup(key) {
+        let found = self.zone.lookup(key);
+        self.is_challenge = matches!(found, Lookup::Challenge);
+        match found {
             // RFC 4035 §3.1.4.1: DS is the one type that belongs to the parent's side of a cut.
             Lookup::Delegation { node, at_cut, .. } if at_cut && self.qtype == RecordType::DS => {
                 self.delegation_signer(owner, node)
@@ -98,6 +112,7 @@ impl Walk<'_> {
             Lookup::Delegation { cut, node, .. } => self.referral(cut, node),
             Lookup::Dname { owner: above, node } => self.dname(owner, above, node),
             Lookup::Exact(node) | Lookup::Wildcard(node) => self.static_node(owner, node),
+            Lookup::Challenge => self.challenge(owner),
             Lookup::Link {
                 code,
                 place,
@@ -237,6 +252,44 @@ impl Walk<'_> {
         }
     }
 
+    /// The name at which certificate authorities look for the challenges of an order (RFC 8555 §8.4). It exists
+    /// also while there are none. Nobody may keep what the server says of it, since the values change from second to
+    /// second: the TTL of the records is 0, and so are those of denials. A resolver that has asked too early would
+    /// otherwise deny them for as long as the SOA record says (RFC 2308 §5), or, by an NSEC record, also for types
+    /// that it has not asked for (RFC 8198).
+    fn challenge(&mut self, owner: &Name) -> Turn {
+        let is_value = matches!(self.qtype, RecordType::TXT | RecordType::ANY);
+        let is_proof = matches!(self.qtype, RecordType::NSEC | RecordType::RRSIG);
+        let is_proved = |signed: Signed<'_>| signed.wanted || is_proof;
+        if !is_value && !self.signed.is_some_and(is_proved) {
+            return self.no_data(owner, Vec::new);
+        }
+        let values = match (self.is_about(Subject::Challenges), self.known) {
+            (true, Some(Known::Challenges(values))) => values,
+            (true, Some(Known::Unknown(error))) => return self.failure(*error),
+            (true, None) => {
+                let origin = self.zone.link_origin();
+                return origin.map_or(Turn::Done, |of| Turn::NeedsChallenges(of.clone()));
+            }
+            // The alias of a link has led here; the resolver goes on.
+            (_, Some(Known::Live(_) | Known::Absent)) | (false, _) => return Turn::Done,
+        };
+        let types = || match values.is_empty() {
+            true => Vec::new(),
+            false => vec![RecordType::TXT.into()],
+        };
+        if let Some(turn) = self.of_signing(owner, types) {
+            return turn;
+        }
+        if !is_value || values.is_empty() {
+            return self.no_data(owner, types);
+        }
+        let data = values.iter().map(|value| records::challenge(value));
+        let records = data.map(|data| Record::from_rdata(owner.clone(), 0, data));
+        self.reply.answers.extend(records);
+        Turn::Done
+    }
+
     /// A name that belongs to a link, if the link exists.
     fn link(
         &mut self,
@@ -349,14 +402,27 @@ impl Walk<'_> {
     fn resolved(&mut self, code: &Code) -> Result<Option<Arc<Link>>, Turn> {
         // An alias (of the wildcard, or of a static name in a link's place) can lead from one code to another.
         // `known` is not about the second code; the resolver goes on from there.
-        if self.met.get_or_insert_with(|| code.clone()) != code {
+        if !self.is_about(Subject::Link(code.clone())) {
             return Err(Turn::Done);
         }
         match self.known {
             None => Err(self.needs_link(code)),
             Some(Known::Unknown(error)) => Err(self.failure(*error)),
+            // Not about a link.
+            Some(Known::Challenges(_)) => Err(Turn::Done),
             Some(Known::Absent) => Ok(None),
             Some(Known::Live(link)) => Ok(Some(Arc::clone(link))),
+        }
+    }
+
+    /// Whether `known` is about this.
+    fn is_about(&mut self, subject: Subject) -> bool {
+        match &self.met {
+            Some(met) => *met == subject,
+            None => {
+                self.met = Some(subject);
+                true
+            }
         }
     }
 
@@ -388,6 +454,7 @@ impl Walk<'_> {
                 owner,
                 types,
                 successor,
+                ttl: self.negative_ttl(),
             });
             return Turn::Done;
         }
@@ -420,6 +487,15 @@ impl Walk<'_> {
             owner: owner.clone(),
             types,
             successor,
+            ttl: self.negative_ttl(),
+        }
+    }
+
+    /// The TTL of denials, in seconds: of the SOA record (RFC 2308 §5) and of NSEC records (RFC 9077 §3).
+    fn negative_ttl(&self) -> u32 {
+        match self.is_challenge {
+            true => 0,
+            false => self.zone.negative_soa().ttl,
         }
     }
 
@@ -435,7 +511,8 @@ impl Walk<'_> {
     }
 
     fn push_soa(&mut self) {
-        let soa = self.zone.negative_soa().clone();
+        let mut soa = self.zone.negative_soa().clone();
+        soa.ttl = self.negative_ttl();
         self.reply.authorities.push(soa);
     }
 

@@ -1,6 +1,7 @@
 //! A change, a reload or the end of a link shows in the next reply.
 
 use super::*;
+use crate::dns::pipeline::pending::Found;
 
 #[test]
 fn a_change_shows_at_once_in_all_types_and_names() {
@@ -120,7 +121,7 @@ fn an_answer_from_replaced_zones_is_not_kept() {
     };
     let now = handler.time();
     let unanswered = handler.reply_now(&prepared, from, &now, scratch, Signatures::Now);
-    let Err(Pending::Link(mut unanswered)) = unanswered else {
+    let Err(Pending::LookUp(mut unanswered)) = unanswered else {
         panic!("something is known of the link");
     };
     fixture
@@ -137,7 +138,7 @@ fn an_answer_from_replaced_zones_is_not_kept() {
     let answerable = Answerable {
         zones: unanswered.zones,
         stamp: unanswered.stamp,
-        resolved: fixture.links.resolve_now(&name).expect("it is in memory"),
+        found: Found::Link(fixture.links.resolve_now(&name).expect("it is in memory")),
     };
     let scratch = Scratch {
         reply: &mut reply,

@@ -1,6 +1,7 @@
 //! The fast path against the general path: both have to send the same bytes. And hot answers against changes of
 //! links and zones.
 
+mod additions;
 mod agreement;
 mod freshness;
 mod hot;
@@ -20,14 +21,15 @@ use super::*;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
 use crate::base::name::ZoneName;
+use crate::certificates::Challenges;
 use crate::dns::Settings;
 use crate::dns::pipeline::packet::Buffers;
 use crate::dns::wire::reply::ReplyBuffer;
 use crate::dnssec::key::Algorithm;
 use crate::link::{Code, LinkName, Origin, TargetUrl, Ttl};
 use crate::links::{CreateLink, LinkLimits, Links, Resolution};
-use crate::store::{Change, SqliteStore};
-use crate::zone::{Layout, ZoneConfig, ZoneSet};
+use crate::store::{Change, SqliteStore, Store};
+use crate::zone::{CaaAddition, Layout, ZoneAdditions, ZoneConfig, ZoneSet};
 
 const ZONE: &str = "\
 $TTL 300
@@ -58,6 +60,8 @@ struct Fixture {
     handler: Handler,
     links: Arc<Links>,
     zones: Arc<ZoneSet>,
+    store: Arc<dyn Store>,
+    challenges: Arc<Challenges>,
     clock: Clock,
     metrics: Arc<Metrics>,
     directory: TempDir,
@@ -117,8 +121,10 @@ impl Fixture {
         let metrics = Arc::new(Metrics::new());
         let _entered = runtime.enter();
         let store = SqliteStore::open(&directory.path().join("links"), clock.clone()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let challenges = Arc::new(Challenges::new(store.clone(), clock.clone()));
         let links = Arc::new(Links::new(
-            Arc::new(store),
+            store.clone(),
             zones.clone(),
             LinkLimits::default(),
             clock.clone(),
@@ -126,12 +132,15 @@ impl Fixture {
         ));
         let (all, known) = (zones.clone(), links.clone());
         let handler = Handler::new(all, known, 1 << 20, settings, metrics.clone());
+        handler.set_challenges(challenges.clone());
         drop(_entered);
         Self {
             runtime,
             handler,
             links,
             zones,
+            store,
+            challenges,
             clock,
             metrics,
             directory,
@@ -177,7 +186,7 @@ impl Fixture {
         let sent = match handler.reply_now(&prepared, from, &now, scratch, Signatures::Now) {
             Ok(sent) => sent,
             Err(Pending::Signature { .. }) => panic!("it was to be signed at once"),
-            Err(Pending::Link(mut unanswered)) => {
+            Err(Pending::LookUp(mut unanswered)) => {
                 let answerable = self.runtime.block_on(async {
                     handler.look_up([&mut *unanswered]);
                     handler.resolve(unanswered).await
@@ -207,7 +216,7 @@ impl Fixture {
         let sent = match sent.expect("a message") {
             Ok(sent) => sent,
             Err(Pending::Signature { .. }) => panic!("it was to be signed at once"),
-            Err(Pending::Link(mut unanswered)) => {
+            Err(Pending::LookUp(mut unanswered)) => {
                 let answerable = self.runtime.block_on(async {
                     handler.look_up([&mut *unanswered]);
                     handler.resolve(unanswered).await

@@ -22,7 +22,7 @@ const ORIGINS: [&str; 6] = [
 const HEAD: &str = "$TTL 300\n@ 3600 IN SOA ns hostmaster 1 3600 600 604800 60\n\
                     @ IN NS ns\nns IN A 192.0.2.1\n@ IN NS a\\.b\\000\n";
 
-const LINES: [&str; 43] = [
+const LINES: [&str; 48] = [
     "* IN A 192.0.2.77",
     "* IN CNAME abc",
     "* IN CNAME x.old",
@@ -66,9 +66,14 @@ const LINES: [&str; 43] = [
     "mx IN MX 10 \\000.s.example.com.",
     "mx IN MX 10 \\000\\000\\000",
     "svc IN SVCB 1 _tcp",
+    "promo7 IN CNAME _acme-challenge",
+    "abc.r IN CNAME _acme-challenge",
+    "x._acme-challenge IN A 192.0.2.8",
+    "_acme-challenge IN CNAME abc",
+    "@ IN CAA 0 issue ca.example",
 ];
 
-const NAME_LABELS: [&[u8]; 30] = [
+const NAME_LABELS: [&[u8]; 33] = [
     b"abc",
     b"x",
     b"later",
@@ -99,6 +104,9 @@ const NAME_LABELS: [&[u8]; 30] = [
     b"\0\0\0",
     b"a.b\0",
     b"svc",
+    b"promo7",
+    b"_acme-challenge",
+    b"_acme-challenge",
 ];
 
 /// The parts of a zone; see [`Fixture::of`].
@@ -184,6 +192,27 @@ pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
         // The name may be a static name.
         let _ = fixture.runtime.block_on(fixture.links.create(request));
     }
+}
+
+/// Additions of all kinds, where the zone file leaves room for them, and sometimes challenges.
+pub(super) fn add_additions(random: &mut Random, fixture: &Fixture, origin: &str) {
+    let origin = Origin::parse(origin).unwrap();
+    let additions = ZoneAdditions {
+        challenge: random.one_in(2),
+        caa: random
+            .one_in(2)
+            .then(|| CaaAddition::new(["ca.example"], "https://ca.example/acct/1"))
+            .flatten(),
+        https: random.one_in(2),
+    };
+    let _ = fixture.zones.set_additions(&origin, additions);
+    fixture.handler.zones_replaced();
+    let values = ["first", "second"];
+    let values = &values[..random.below(3)];
+    let offer = fixture
+        .challenges
+        .offer(&origin, values, UnixTime(NOW.0 + 200_000));
+    fixture.runtime.block_on(offer).unwrap();
 }
 
 /// A name in wire form, mostly at or below this origin.
@@ -298,6 +327,7 @@ fn both_paths_agree_in_random_zones() {
         for (origin, _, host, _) in &zones {
             if host.is_some() {
                 add_links(&mut random, &fixture, origin);
+                add_additions(&mut random, &fixture, origin);
             }
         }
         for _ in 0..400 {

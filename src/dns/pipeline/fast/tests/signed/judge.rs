@@ -199,7 +199,7 @@ impl Judge<'_> {
     }
 }
 
-pub(super) fn wire_of(rdata: &RData) -> Vec<u8> {
+pub(in super::super) fn wire_of(rdata: &RData) -> Vec<u8> {
     let mut wire = Vec::new();
     let mut encoder = BinEncoder::new(&mut wire);
     encoder.set_name_encoding(NameEncoding::Uncompressed);

@@ -3,6 +3,7 @@
 //!
 //! The integration tests use validators by others; this one checks far more replies.
 
+mod additions;
 mod judge;
 
 use std::path::Path;
@@ -10,8 +11,9 @@ use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
 
-use self::judge::{Judge, wire_of};
-use super::zones::{Random, add_links, name, seconds_and_seed, zones};
+use self::judge::Judge;
+pub(super) use self::judge::wire_of;
+use super::zones::{Random, add_additions, add_links, name, seconds_and_seed, zones};
 use super::*;
 use crate::dns::limits::rate_limit::SignatureLimits;
 use crate::dns::pipeline::packet::Fate;
@@ -482,6 +484,7 @@ fn replies_of_random_zones_are_valid() {
         for (origin, _, host, _) in &zones {
             if host.is_some() {
                 add_links(&mut random, &fixture, origin);
+                add_additions(&mut random, &fixture, origin);
             }
         }
         let judge = Judge::of(&fixture);
