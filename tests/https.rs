@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Output;
 
+use hickory_proto::rr::{Record, RecordType};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Server, Setup, eventually, http, output, tinyns};
+use crate::harness::{PATIENCE, Server, Setup, ZONE, eventually, http, output, tinyns};
 use crate::redis::make_certificates_for;
 
 /// The names of a certificate for all links of the zone.
@@ -30,10 +31,15 @@ impl Secure {
     }
 
     fn with(lines: &str) -> Self {
+        Self::of(Setup::new(), lines)
+    }
+
+    /// With further lines of `[https]`.
+    fn of(setup: Setup, lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         make_certificates_for(dir.path(), NAMES);
         let section = format!("{}{lines}", section(dir.path()));
-        let server = Setup::new().section(&section).start();
+        let server = setup.section(&section).start();
         let line = server.log().wait_for("\"redirect host by HTTPS\"");
         let line: Value = serde_json::from_str(&line).unwrap();
         let address = line["address"].as_str().unwrap().parse().unwrap();
@@ -239,6 +245,44 @@ fn a_new_certificate_is_used_after_sighup_and_a_bad_one_is_not() {
     std::fs::write(secure.dir.path().join("ca.pem"), new_ca).unwrap();
     reload("Success", 1.0);
     secure.response("sale.s.example.com", "/", &[]);
+}
+
+/// RFC 9460: browsers ask for HTTPS records along with addresses, and follow the link's alias to them in one reply.
+#[test]
+fn rfc9460_links_have_https_records_while_the_certificate_is_for_them() {
+    let text = ZONE.replace("*.r          IN HTTPS 1 . alpn=\"h2\"\n", "");
+    let setup = Setup::empty().zone("s.example.com", "redirect_host = \"r\"\n", &text);
+    let secure = Secure::of(setup, "");
+    let asks = |name: &str| {
+        let reply = secure.server.ask(name, RecordType::HTTPS);
+        let shown = |record: &Record| format!("{} {} {}", record.name, record.ttl, record.data);
+        reply.answers.iter().map(shown).collect::<Vec<_>>()
+    };
+    let record = "sale.r.s.example.com. 300 1 . alpn=h2,http/1.1,";
+    let expected = ["sale.s.example.com. 300 sale.r.s.example.com.", record];
+    for _ in 0..2 {
+        assert_eq!(asks("sale.s.example.com."), expected);
+        assert_eq!(asks("sale.r.s.example.com."), [record]);
+        assert!(asks("absent.s.example.com.").is_empty());
+        assert!(asks("s.example.com.").is_empty());
+    }
+    // A certificate for the zone's own name is not for links.
+    let change = |names: &str, number: f64| {
+        make_certificates_for(secure.dir.path(), names);
+        secure.server.signal(Signal::SIGHUP);
+        let labels = [("outcome", "Success")];
+        eventually("the certificate is reloaded", PATIENCE, || {
+            secure.server.metric("tinyns_https_reloads_total", &labels) == number
+        });
+    };
+    change("DNS:s.example.com", 1.0);
+    eventually("there are no HTTPS records", PATIENCE, || {
+        asks("sale.s.example.com.") == expected[..1]
+    });
+    change(NAMES, 2.0);
+    eventually("there are HTTPS records", PATIENCE, || {
+        asks("sale.s.example.com.") == expected
+    });
 }
 
 /// Browsers would refuse it, so the operator learns of it before they do.

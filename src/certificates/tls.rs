@@ -104,6 +104,13 @@ impl Tls {
         self.files.warnings(&self.current.load().chain, zones, now)
     }
 
+    /// Whether the certificate in use is for every link of this zone.
+    pub fn covers_links(&self, zone: &str) -> bool {
+        let leaf = self.current.load();
+        let leaf = leaf.chain.first();
+        leaf.is_some_and(|leaf| covers(leaf, &format!("link.{zone}")))
+    }
+
     /// The service whose certificate this is.
     pub fn service(&self) -> Service {
         self.service

@@ -5,6 +5,7 @@
 
 mod blocking;
 pub mod check;
+mod https_records;
 mod key_turns;
 mod notices;
 mod reload;

@@ -9,6 +9,7 @@ use crate::certificates::{Service, Tls};
 use crate::dns::CookieSecrets;
 use crate::link::Origin;
 use crate::server::blocking::blocking;
+use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_certificate, log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
 
@@ -36,7 +37,11 @@ impl Running {
         let https_certificate_taken = match &self.https_certificate {
             Some(tls) => {
                 let zones = self.links.namespace().origins();
-                self.reload_certificate(tls, &zones).await
+                let is_taken = self.reload_certificate(tls, &zones).await;
+                if set_https_records(&self.zones, tls) {
+                    self.handler.zones_replaced();
+                }
+                is_taken
             }
             None => true,
         };

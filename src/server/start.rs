@@ -27,6 +27,7 @@ use crate::http::{Front, admin_router, redirect_router};
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
 use crate::server::blocking::blocking;
+use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
@@ -93,6 +94,9 @@ pub async fn start(
     let hsts = https.as_ref().and_then(|https| https.hsts);
     let https_files = https.map(|https| https.files);
     let https_certificate = load_certificate(https_files, Service::Https).await?;
+    if let Some(tls) = &https_certificate {
+        set_https_records(&zones, tls);
+    }
     // The store before the token: it creates a directory that only its owner can read.
     let store = open_store(&config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
