@@ -10,7 +10,7 @@
 //! server       -> config access certificates dns dnssec http link links store zone
 //! config       -> certificates dns dnssec http link links store zone
 //! http         -> access certificates link links store
-//! access       ->
+//! access       -> link store
 //! dns          -> certificates dnssec link links store zone
 //! zone         -> dnssec link links
 //! links        -> link store
@@ -25,7 +25,7 @@
 //! * [`server`]: binds the sockets, starts the parts, reads them again on SIGHUP, and stops them. [`server::system`]
 //!   gives up privileges and talks to the service manager.
 //! * [`config`]: TOML to the ready settings of each part, once. Only `cli` and `server` use it.
-//! * [`http`]: the admin API and the redirect host. [`access`]: the token that callers of the API need.
+//! * [`http`]: the admin API and the redirect host. [`access`]: the tokens of the API's callers, and their roles.
 //! * [`dns`]: packets to replies. [`dns::answer`] alone decides what a reply says, and is a pure function.
 //! * [`certificates`]: certificates and TLS, for DNS and HTTP.
 //! * [`dnssec`]: the keys of signed zones, when each of them signs, and its signatures.

@@ -101,6 +101,7 @@ mod tcp;
 // DNS over TLS: kdig, openssl, unbound; padding, certificates, stalled handshakes.
 mod tls;
 // Import and export: the article's table, files, kills and restarts.
+mod tokens;
 mod transfer;
 // The warm load of Redis at the start.
 mod warm;

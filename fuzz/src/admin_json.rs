@@ -27,7 +27,7 @@ use axum::http::{HeaderMap, Request};
 use futures_util::stream;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tinyns::access::AdminToken;
+use tinyns::access::{AdminToken, Gate, Tokens};
 use tinyns::base::metrics::Metrics;
 use tinyns::http::{Scheme, ShortUrls, admin_router};
 use tinyns::link::{Code, TargetUrl};
@@ -104,9 +104,11 @@ impl Server {
             scheme: Scheme::Http,
             port: None,
         };
+        let token = AdminToken::from_text(TOKEN).expect("a token");
+        let tokens = Tokens::new(names.store.clone(), names.clock.clone());
         let api = admin_router(
             names.links.clone(),
-            AdminToken::from_text(TOKEN).expect("a token"),
+            Gate::new(token, Arc::new(tokens)),
             urls,
             Arc::new(Metrics::new()),
             Arc::new(AtomicBool::new(false)),

@@ -32,13 +32,18 @@ pub(super) enum Kind {
     InvalidQuery,
     InvalidCondition,
     Unauthorized,
+    TooManyGuesses,
+    Forbidden,
     NoSuchPath,
     NoSuchZone,
     NoSuchLink,
+    NoSuchToken,
     MethodNotAllowed,
     RequestTimeout,
     CodeTaken,
     NoFreeCode,
+    TokenExists,
+    TooManyTokens,
     VersionConflict,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -48,6 +53,7 @@ pub(super) enum Kind {
     CodeReserved,
     ExpiryRefused,
     TtlRefused,
+    TokenRefused,
     CorruptLink,
     StoreUnavailable,
     StoreOverloaded,
@@ -66,9 +72,15 @@ impl Kind {
             Self::InvalidQuery => (S::BAD_REQUEST, "invalid-query", "Invalid query"),
             Self::InvalidCondition => (S::BAD_REQUEST, "invalid-condition", "Invalid condition"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
+            Self::TooManyGuesses => {
+                let status = S::TOO_MANY_REQUESTS;
+                (status, "too-many-guesses", "Too many wrong tokens")
+            }
+            Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchZone => (S::NOT_FOUND, "no-such-zone", "No such zone"),
             Self::NoSuchLink => (S::NOT_FOUND, "no-such-link", "No such link"),
+            Self::NoSuchToken => (S::NOT_FOUND, "no-such-token", "No such token"),
             Self::MethodNotAllowed => {
                 let status = S::METHOD_NOT_ALLOWED;
                 (status, "method-not-allowed", "Method not allowed")
@@ -76,6 +88,8 @@ impl Kind {
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
             Self::CodeTaken => (S::CONFLICT, "code-taken", "Code taken"),
             Self::NoFreeCode => (S::CONFLICT, "no-free-code", "No free code"),
+            Self::TokenExists => (S::CONFLICT, "token-exists", "Token exists"),
+            Self::TooManyTokens => (S::CONFLICT, "too-many-tokens", "Too many tokens"),
             Self::VersionConflict => {
                 let status = S::PRECONDITION_FAILED;
                 (status, "version-conflict", "Version conflict")
@@ -91,6 +105,7 @@ impl Kind {
             Self::CodeReserved => (S::UNPROCESSABLE_ENTITY, "code-reserved", "Code reserved"),
             Self::ExpiryRefused => (S::UNPROCESSABLE_ENTITY, "expiry-refused", "Expiry refused"),
             Self::TtlRefused => (S::UNPROCESSABLE_ENTITY, "ttl-refused", "TTL refused"),
+            Self::TokenRefused => (S::UNPROCESSABLE_ENTITY, "token-refused", "Token refused"),
             Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
             Self::StoreUnavailable => {
                 let status = S::SERVICE_UNAVAILABLE;
@@ -248,19 +263,24 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 27] = [
+    pub(in crate::http) const ALL: [Kind; 33] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
         Kind::InvalidCondition,
         Kind::Unauthorized,
+        Kind::TooManyGuesses,
+        Kind::Forbidden,
         Kind::NoSuchPath,
         Kind::NoSuchZone,
         Kind::NoSuchLink,
+        Kind::NoSuchToken,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
         Kind::CodeTaken,
         Kind::NoFreeCode,
+        Kind::TokenExists,
+        Kind::TooManyTokens,
         Kind::VersionConflict,
         Kind::BodyTooLarge,
         Kind::UnsupportedMediaType,
@@ -270,6 +290,7 @@ pub(super) mod tests {
         Kind::CodeReserved,
         Kind::ExpiryRefused,
         Kind::TtlRefused,
+        Kind::TokenRefused,
         Kind::CorruptLink,
         Kind::StoreUnavailable,
         Kind::StoreOverloaded,

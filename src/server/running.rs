@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Tokens;
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
 use crate::certificates::{Handshakes, Tls};
@@ -25,6 +27,9 @@ use crate::server::watchdog;
 use crate::store::Store;
 use crate::zone::{ZoneSet, Zones};
 
+/// How often the times at which tokens were used are stored.
+const TOKEN_USES_EVERY: Duration = Duration::from_secs(60);
+
 /// A running server. Dropping it stops nothing; call [`Running::shutdown`].
 pub struct Running {
     pub(super) dns: Vec<SocketAddr>,
@@ -40,6 +45,7 @@ pub struct Running {
     pub(super) https_certificate: Option<Arc<Tls>>,
     pub(super) handler: Handler,
     pub(super) store: Arc<dyn Store>,
+    pub(super) tokens: Arc<Tokens>,
     pub(super) links: Arc<Links>,
     pub(super) query_log: Option<QueryLogKeeper>,
     pub(super) metrics: Arc<Metrics>,
@@ -99,6 +105,8 @@ impl Running {
         self.background.spawn(watch);
         let watch = self.links.clone().watch_readiness(stop());
         self.background.spawn(watch);
+        let keep = keep_token_uses(self.tokens.clone(), stop());
+        self.background.spawn(keep);
         if !self.zones.signings().is_empty() {
             let (zones, handler) = (self.zones.clone(), self.handler.clone());
             let turns = turn_keys(zones, handler, self.links.clone());
@@ -164,6 +172,18 @@ impl Running {
         }
         if let Some(query_log) = self.query_log {
             query_log.end().await;
+        }
+    }
+}
+
+/// Stores when tokens were last used: every minute, and when the server stops.
+async fn keep_token_uses(tokens: Arc<Tokens>, stop: CancellationToken) {
+    loop {
+        let pause = stop.run_until_cancelled(tokio::time::sleep(TOKEN_USES_EVERY));
+        let is_over = pause.await.is_none();
+        tokens.keep_uses().await;
+        if is_over {
+            return;
         }
     }
 }

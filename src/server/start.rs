@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{AdminToken, TokenError, TokenTextError};
+use crate::access::{AdminToken, Gate, TokenError, TokenTextError, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics};
@@ -107,6 +107,7 @@ pub async fn start(
 
     let metrics = Arc::new(Metrics::new());
     let challenges = Challenges::new(store.clone(), clock.clone());
+    let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
     let handler = Handler::new(
@@ -134,6 +135,7 @@ pub async fn start(
         https_certificate,
         handler,
         store,
+        tokens: tokens.clone(),
         links,
         query_log: query_log_keeper,
         metrics,
@@ -145,9 +147,10 @@ pub async fn start(
         failures,
     };
     let urls = config.redirect.short_urls;
+    let gate = Gate::new(token, tokens);
     let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
     let routes = Routes {
-        admin: admin_router(links.clone(), token, urls, counts.clone(), stopping.clone()),
+        admin: admin_router(links.clone(), gate, urls, counts.clone(), stopping.clone()),
         redirect: redirect_router(links.clone(), urls, None, counts.clone()),
         https: redirect_router(links.clone(), urls, hsts, counts.clone()),
     };

@@ -72,6 +72,7 @@ fn register_resolve_change_delete() {
         "short_url",
         "url",
         "created_at",
+        "created_by",
         "expires_at",
         "ttl",
         "version",

@@ -259,6 +259,22 @@ pub struct HttpStatus {
     pub status: u16,
 }
 
+/// The label of [`Metrics::auth_failures`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AuthFailureLabel {
+    /// Why the call was refused.
+    pub reason: AuthFailure,
+}
+
+/// Why a call of the admin API was refused that had a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum AuthFailure {
+    /// The token is wrong, was revoked, or has ended.
+    WrongToken,
+    /// The client's network had sent too many wrong tokens.
+    TooManyGuesses,
+}
+
 /// The label of [`Metrics::http_accepted`], [`Metrics::http_connections`] and [`Metrics::http_accept_errors`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpPartLabel {

@@ -21,10 +21,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use self::labels::{
-    DnsDrop, DnsResponse, DropReason, HandshakeResult, HttpClose, HttpCloseReason, HttpPart,
-    HttpPartLabel, HttpStatus, LimitAction, LimitKind, LinkLookup, LinkSet, LookupResult,
-    MemorySet, Outcome, QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome,
-    Reload, StoreFailure, TcpClose, TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport,
+    AuthFailure, AuthFailureLabel, DnsDrop, DnsResponse, DropReason, HandshakeResult, HttpClose,
+    HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, LimitAction, LimitKind, LinkLookup,
+    LinkSet, LookupResult, MemorySet, Outcome, QueryLogDrop, QueryLogDropReason, RateLimited,
+    RedisCall, RedisOutcome, Reload, StoreFailure, TcpClose, TcpCloseReason, Tier, TierLabel,
+    TlsHandshake, Transport,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -128,6 +129,8 @@ pub struct Metrics {
     pub query_log_up: Gauge,
     /// Requests to the admin API, by status.
     pub admin_requests: Family<HttpStatus, Counter>,
+    /// Calls of the admin API that were refused for their token, by reason.
+    pub auth_failures: Family<AuthFailureLabel, Counter>,
     /// Requests to the redirect host, by status.
     pub redirect_requests: Family<HttpStatus, Counter>,
     /// HTTP connections that were accepted and got a seat, by part.
@@ -174,6 +177,12 @@ impl Metrics {
     pub fn count_store_error(&self, cause: &'static str) {
         let failure = StoreFailure { cause };
         self.store_errors.get_or_create(&failure).inc();
+    }
+
+    /// Counts a call of the admin API that was refused for its token.
+    pub fn count_auth_failure(&self, reason: AuthFailure) {
+        let label = AuthFailureLabel { reason };
+        self.auth_failures.get_or_create(&label).inc();
     }
 
     /// Counts calls of Redis with the same outcome.

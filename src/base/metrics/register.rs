@@ -269,6 +269,11 @@ impl Metrics {
             self.admin_requests.clone(),
         );
         registry.register(
+            "admin_auth_failures",
+            "Calls of the admin API that were refused for their token, by reason",
+            self.auth_failures.clone(),
+        );
+        registry.register(
             "redirect_requests",
             "Requests to the redirect host, by status",
             self.redirect_requests.clone(),

@@ -27,6 +27,7 @@ use tracing::Instrument;
 
 use super::body::{self, LinkJson, MAX_BODY_BYTES};
 use super::{Admin, Problem};
+use crate::access::Caller;
 use crate::http::problem::{Document, Kind};
 use crate::http::serve::request_log::RequestId;
 use crate::link::Origin;
@@ -46,9 +47,10 @@ const MAX_JOINED: usize = 64;
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     Extension(id): Extension<RequestId>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let origin = admin.zone_of(request.uri())?;
+    let origin = admin.zone_of(&caller, request.uri())?;
     body::check_media_type(request.headers(), is_ndjson, "application/x-ndjson")?;
     let mut tally = Tally::new(id.clone());
     // The stream outlives the request's span, and log lines of the store need the request's id.
@@ -57,7 +59,7 @@ pub(super) async fn create(
     let results = lines
         .map(move |read| {
             // Parsed here and not in the future, so that the memory of a long line is freed at once.
-            let work = read.map(|line| (line.number, prepare(&admin, &origin, line)));
+            let work = read.map(|line| (line.number, prepare(&admin, &caller, &origin, line)));
             let admin = Arc::clone(&admin);
             let id = id.clone();
             let work = async move {
@@ -101,13 +103,18 @@ struct LineResult<'a> {
 }
 
 /// Parses a line, and finds all problems that do not need the store.
-fn prepare(admin: &Admin, origin: &Origin, line: Line) -> Result<CreateLink, Problem> {
+fn prepare(
+    admin: &Admin,
+    caller: &Caller,
+    origin: &Origin,
+    line: Line,
+) -> Result<CreateLink, Problem> {
     if admin.draining.load(Ordering::Relaxed) {
         let detail = "the server is shutting down; send this line again";
         return Err(Problem::new(Kind::ShuttingDown, detail));
     }
     match line.text {
-        Some(text) => body::creation(&text, origin.clone()),
+        Some(text) => body::creation(&text, origin.clone(), caller),
         None => {
             let detail = format!("the line has more than {MAX_BODY_BYTES} bytes");
             Err(Problem::new(Kind::BodyTooLarge, detail))

@@ -14,6 +14,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::access::Caller;
 use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::problem::{Kind, Problem};
@@ -26,15 +27,13 @@ use crate::store::Change;
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// The creator of all links that are made by this API: there is one token, and so one name.
-const CREATED_BY: &str = "admin";
 /// Example bodies for messages.
 const CREATE_EXAMPLE: &str = "{\"url\": \"https://example.net/\"}";
 const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}";
 /// An example time for messages.
 const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
 /// All members that a body may have.
-const MEMBERS: [&str; 4] = ["url", "code", "expires_at", "ttl"];
+const MEMBERS: [&str; 7] = ["url", "code", "expires_at", "ttl", "name", "role", "zones"];
 
 /// A link as the API shows it.
 #[derive(Debug, Serialize)]
@@ -44,6 +43,7 @@ pub(super) struct LinkJson {
     short_url: String,
     url: String,
     created_at: String,
+    created_by: String,
     expires_at: Option<String>,
     ttl: Option<u32>,
     version: u64,
@@ -60,6 +60,7 @@ impl LinkJson {
             short_url: short_urls.url_of(&link.name),
             url: link.target.to_string(),
             created_at: link.created_at.rfc3339(),
+            created_by: link.created_by.to_string(),
             expires_at: link.expires_at.map(UnixTime::rfc3339),
             ttl: link.ttl.map(Ttl::as_secs),
             version: link.version.0,
@@ -101,12 +102,18 @@ struct ChangeMembers {
     ttl: Option<Value>,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
 /// Reads the body of a creation, or a line of a batch. `null` is the same as absent.
-pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Problem> {
+pub(super) fn creation(
+    body: &[u8],
+    origin: Origin,
+    caller: &Caller,
+) -> Result<CreateLink, Problem> {
     let members: CreateMembers = object(body, CREATE_EXAMPLE)?;
     // All types are checked first: a body of the wrong shape is a 400, whatever its values are.
     let url = text(members.url, "url")?.flatten().ok_or_else(|| {
@@ -124,7 +131,7 @@ pub(super) fn creation(body: &[u8], origin: Origin) -> Result<CreateLink, Proble
         code: code.as_deref().map(own_code).transpose()?,
         expires_at: expires_at.as_deref().map(expiry).transpose()?,
         ttl: ttl.map(seconds).transpose()?,
-        created_by: CREATED_BY.into(),
+        created_by: caller.name().into(),
     })
 }
 
@@ -156,7 +163,10 @@ fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
 }
 
 /// Reads an object. `example` is for the message if it is none.
-fn object<T: for<'de> Deserialize<'de>>(body: &[u8], example: &str) -> Result<T, Problem> {
+pub(super) fn object<T: for<'de> Deserialize<'de>>(
+    body: &[u8],
+    example: &str,
+) -> Result<T, Problem> {
     // A derived reader would accept an array of the members in order.
     let found = match body.trim_ascii_start().first() {
         Some(b'{') => None,
@@ -199,7 +209,10 @@ fn not_as_expected(error: &serde_json::Error, example: &str) -> Problem {
 }
 
 /// Reads a member that is a string, `null` or absent.
-fn text(member: Option<Value>, name: &'static str) -> Result<Option<Option<String>>, Problem> {
+pub(super) fn text(
+    member: Option<Value>,
+    name: &'static str,
+) -> Result<Option<Option<String>>, Problem> {
     match member {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),
@@ -255,7 +268,7 @@ fn seconds(ttl: u64) -> Result<Ttl, Problem> {
 
 /// Reads an RFC 3339 time with any offset. A fraction of a second is dropped, so that a link does not live longer
 /// than the client wanted.
-fn expiry(text: &str) -> Result<UnixTime, Problem> {
+pub(super) fn expiry(text: &str) -> Result<UnixTime, Problem> {
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| {
         let detail = format!("\"expires_at\" {}", why_no_time(text, &error.to_string()));
         Problem::new(Kind::ExpiryRefused, detail).of("expires_at")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conditions::Tags;
 use super::{Admin, body, query};
+use crate::access::Caller;
 use crate::access::token::hex;
 use crate::http::problem::{Kind, Problem, etag};
 use crate::link::{Code, Link, LinkName, Origin, Version};
@@ -27,18 +28,17 @@ const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-el
 /// `POST /v1/links`
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let origin = admin.zone_of(request.uri())?;
+    let origin = admin.zone_of(&caller, request.uri())?;
     body::check_media_type(request.headers(), body::is_json, "application/json")?;
     let bytes = body::read(request.into_body()).await?;
-    let creation = admin
-        .links
-        .create(body::creation(&bytes, origin.clone())?)
-        .await?;
+    let creation = body::creation(&bytes, origin.clone(), &caller)?;
+    let creation = admin.links.create(creation).await?;
     Ok(match creation {
         Creation::New(link) => {
-            let location = [(LOCATION, location(&admin, &link, &origin))];
+            let location = [(LOCATION, location(&admin, &caller, &link, &origin))];
             (StatusCode::CREATED, location, admin.show_changed(&link)).into_response()
         }
         Creation::Same(link) => admin.show_changed(&link).into_response(),
@@ -46,9 +46,9 @@ pub(super) async fn create(
 }
 
 /// The path of a new link, with its zone unless that is the default.
-fn location(admin: &Admin, link: &Link, origin: &Origin) -> String {
+fn location(admin: &Admin, caller: &Caller, link: &Link, origin: &Origin) -> String {
     let code = link.name.code();
-    if admin.is_default(origin) {
+    if admin.is_default(caller, origin) {
         format!("/v1/links/{code}")
     } else {
         format!("/v1/links/{code}?zone={origin}")
@@ -58,11 +58,12 @@ fn location(admin: &Admin, link: &Link, origin: &Origin) -> String {
 /// `GET /v1/links/{code}`
 pub(super) async fn read(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     code: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let name = admin.name(code, &uri)?;
+    let name = admin.name(&caller, code, &uri)?;
     let unless = Tags::if_none_match(&headers)?;
     let link = admin.links.get(&name).await?;
     // RFC 9110 §15.4.5: the 304 has the ETag that the 200 would have had.
@@ -75,10 +76,11 @@ pub(super) async fn read(
 /// `PATCH /v1/links/{code}`
 pub(super) async fn change(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     code: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = admin.name(code, request.uri())?;
+    let name = admin.name(&caller, code, request.uri())?;
     let tags = Tags::if_match(request.headers())?;
     let accepted = "application/json or application/merge-patch+json";
     body::check_media_type(request.headers(), body::is_merge_patch, accepted)?;
@@ -93,11 +95,12 @@ pub(super) async fn change(
 /// `DELETE /v1/links/{code}`
 pub(super) async fn delete(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     code: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let name = admin.name(code, &uri)?;
+    let name = admin.name(&caller, code, &uri)?;
     let tags = Tags::if_match(&headers)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
     let deleted = admin.links.delete(&name, expected).await;
@@ -121,9 +124,13 @@ struct List {
 }
 
 /// `GET /v1/links`
-pub(super) async fn list(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let query: ListQuery = query(&uri)?;
-    let origin = admin.zone(query.zone.as_deref())?;
+    let origin = admin.zone(&caller, query.zone.as_deref())?;
     let limit = query.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), limit)?;
     let after = query.cursor.map(|c| read_cursor(&c, &origin)).transpose()?;
     let page = admin.links.list(&origin, after.as_ref(), limit).await?;
@@ -196,10 +203,11 @@ impl Admin {
     /// `no-such-link`.
     fn name(
         &self,
+        caller: &Caller,
         code: Result<Path<String>, PathRejection>,
         uri: &Uri,
     ) -> Result<LinkName, Problem> {
-        let origin = self.zone_of(uri)?;
+        let origin = self.zone_of(caller, uri)?;
         let none = "there is no link with this code: it is not a valid code";
         let code = code
             .ok()

@@ -1,11 +1,12 @@
-//! The admin API: clients with the token create, read, change and delete links.
+//! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── guard: Host, token, deadline ── routes ── links | batch | health, openapi
+//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | tokens | health, openapi
 //! ```
 //!
-//! All paths except [`OPEN_PATHS`] need the token, also paths that do not exist. So a new route is closed unless it
-//! is listed there. The guard decides by the head of a request alone: without the token, no body is read.
+//! All paths except [`OPEN_PATHS`] need a token, also paths that do not exist. So a new route is closed unless it
+//! is listed there. The guard decides by the head of a request alone: without a token, no body is read. Each route says
+//! what role its methods need, and the zone of a call is found in one place, which knows the caller.
 //!
 //! The OpenAPI document is written by hand, for people to read. The tests compare it with all responses that they
 //! see, and with the routes.
@@ -13,33 +14,33 @@
 mod batch;
 mod body;
 mod conditions;
+mod guard;
 mod links;
+mod tokens;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use axum::http::{StatusCode, Uri, Version};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{Extension, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use self::guard::{Route, guard};
 use super::ShortUrls;
-use super::host::{self, HostError};
 use super::problem::{Kind, Problem};
 use super::serve::request_log::{Observer, observe};
-use crate::access::AdminToken;
-use crate::access::token::{Access, access};
+use crate::access::{Caller, Gate, Permission};
 use crate::base::metrics::Metrics;
 use crate::link::Origin;
 use crate::links::{Links, Readiness};
-use crate::store::StoreError;
 
 /// The paths that need no token.
 const OPEN_PATHS: [&str; 5] = [
@@ -61,7 +62,7 @@ pub(crate) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
 /// The state of the handlers.
 struct Admin {
     links: Arc<Links>,
-    token: AdminToken,
+    gate: Gate,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -73,7 +74,7 @@ struct Admin {
 /// lines.
 pub fn admin_router(
     links: Arc<Links>,
-    token: AdminToken,
+    gate: Gate,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -84,7 +85,7 @@ pub fn admin_router(
     };
     let admin = Arc::new(Admin {
         links,
-        token,
+        gate,
         short_urls,
         metrics,
         draining,
@@ -92,13 +93,13 @@ pub fn admin_router(
     });
     let inner = routes()
         .into_iter()
-        .fold(Router::new(), |router, (path, methods)| {
-            router.route(path, methods)
+        .fold(Router::new(), |router, route| {
+            router.route(route.path, route.guarded())
         })
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(&admin));
-    // Not a layer of the inner router: axum would add Allow outside of it, and show to clients without the token
+    // Not a layer of the inner router: axum would add Allow outside of it, and show to clients without a token
     // which paths there are.
     Router::new()
         .fallback_service(inner)
@@ -106,57 +107,40 @@ pub fn admin_router(
         .layer(from_fn_with_state(observer, observe))
 }
 
-/// All routes, as a list, so that a test can compare them with the OpenAPI document.
-fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 9] {
+/// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
+fn routes() -> [Route; 11] {
+    use Permission::{Administer, Read, Write};
+    const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
+    const LINK: &[(Method, Permission)] = &[
+        (Method::GET, Read),
+        (Method::PATCH, Write),
+        (Method::DELETE, Write),
+    ];
+    const TOKENS: &[(Method, Permission)] =
+        &[(Method::GET, Administer), (Method::POST, Administer)];
+    let link = get(links::read).patch(links::change).delete(links::delete);
+    let tokens = get(tokens::list).post(tokens::create);
     [
-        ("/v1/zones", get(zones)),
-        ("/v1/links", post(links::create).get(links::list)),
-        ("/v1/links:batch", post(batch::create)),
-        (
-            "/v1/links/{code}",
-            get(links::read).patch(links::change).delete(links::delete),
+        Route::new("/v1/zones", &[(Method::GET, Read)], get(zones)),
+        Route::new("/v1/links", LINKS, post(links::create).get(links::list)),
+        Route::new(
+            "/v1/links:batch",
+            &[(Method::POST, Write)],
+            post(batch::create),
         ),
-        ("/openapi.json", get(openapi)),
-        ("/healthz", get(healthz)),
-        ("/readyz", get(readyz)),
-        ("/readyz/changes", get(readyz_changes)),
-        ("/metrics", get(metrics)),
+        Route::new("/v1/links/{code}", LINK, link),
+        Route::new("/v1/tokens", TOKENS, tokens),
+        Route::new(
+            "/v1/tokens/{name}",
+            &[(Method::DELETE, Administer)],
+            delete(tokens::revoke),
+        ),
+        Route::open("/openapi.json", get(openapi)),
+        Route::open("/healthz", get(healthz)),
+        Route::open("/readyz", get(readyz)),
+        Route::open("/readyz/changes", get(readyz_changes)),
+        Route::open("/metrics", get(metrics)),
     ]
-}
-
-/// Refuses requests with a bad Host or without the token. It reads the head alone.
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let (uri, headers) = (request.uri(), request.headers());
-    match host::requested(request.version(), uri, headers) {
-        Ok(_) => {}
-        // HTTP/1.0 has no Host, and some health checks still use it.
-        Err(HostError::Missing) if request.version() < Version::HTTP_11 => {}
-        Err(error) => {
-            let problem = Problem::new(Kind::InvalidHost, error.to_string());
-            return problem.of("Host").into_response();
-        }
-    }
-    if !OPEN_PATHS.contains(&uri.path()) {
-        match access(headers, &admin.token) {
-            Access::Granted => {}
-            // RFC 6750 §3.1: without a token the challenge has no error code.
-            Access::NoToken => return unauthorized("Bearer realm=\"tinyns\""),
-            Access::WrongToken => {
-                return unauthorized("Bearer realm=\"tinyns\", error=\"invalid_token\"");
-            }
-        }
-    }
-    match tokio::time::timeout(ANSWER_DEADLINE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::from(StoreError::DeadlineExceeded).into_response(),
-    }
-}
-
-/// The same body in all cases: it does not say what is wrong with the token.
-fn unauthorized(challenge: &'static str) -> Response {
-    let problem = Problem::new(Kind::Unauthorized, "this needs the admin token");
-    let challenge = HeaderValue::from_static(challenge);
-    ([(WWW_AUTHENTICATE, challenge)], problem).into_response()
 }
 
 async fn no_such_path() -> Problem {
@@ -169,11 +153,14 @@ async fn method_not_allowed() -> Problem {
 }
 
 /// `GET /v1/zones`. Each zone is an object, so that it can get more members later.
-async fn zones(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
+async fn zones(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let NoQuery {} = query(&uri)?;
-    let origins = admin.links.namespace().origins();
-    let zones: Vec<_> = origins
-        .iter()
+    let zones: Vec<_> = admin
+        .zones_of(&caller)
         .map(|origin| json!({"origin": origin.as_str()}))
         .collect();
     Ok(Json(json!({"zones": zones})).into_response())
@@ -284,29 +271,42 @@ impl Admin {
         }
     }
 
+    /// The zones that hold links and that the caller may use, the default first.
+    fn zones_of(&self, caller: &Caller) -> impl Iterator<Item = Origin> {
+        let origins = self.links.namespace().origins().into_iter();
+        origins.filter(|origin| caller.may_use(origin))
+    }
+
     /// The zone that a call is about.
-    fn zone(&self, asked: Option<&str>) -> Result<Origin, Problem> {
-        let mut origins = self.links.namespace().origins().into_iter();
-        let found = match asked {
-            None => origins.next(),
-            Some(text) => {
-                let asked = Origin::parse(text).ok();
-                origins.find(|origin| Some(origin) == asked.as_ref())
-            }
+    fn zone(&self, caller: &Caller, asked: Option<&str>) -> Result<Origin, Problem> {
+        let asked = asked.map(Origin::parse);
+        let found = match &asked {
+            None => self.zones_of(caller).next(),
+            Some(asked) => self
+                .zones_of(caller)
+                .find(|origin| asked.as_ref() == Ok(origin)),
         };
-        found.ok_or_else(|| {
-            Problem::new(Kind::NoSuchZone, "no zone of this origin holds links").of("zone")
+        found.ok_or_else(|| match caller.is_of_all_zones() {
+            true => Problem::new(Kind::NoSuchZone, "no zone of this origin holds links").of("zone"),
+            // The same for zones that do not exist.
+            false => {
+                let name = caller.name();
+                let detail = format!(
+                    "the token {name:?} does not allow this zone; GET /v1/zones lists the zones that it allows"
+                );
+                Problem::new(Kind::Forbidden, detail).of("zone")
+            }
         })
     }
 
     /// The same, from a query that may have no other parameter.
-    fn zone_of(&self, uri: &Uri) -> Result<Origin, Problem> {
-        self.zone(query::<ZoneQuery>(uri)?.zone.as_deref())
+    fn zone_of(&self, caller: &Caller, uri: &Uri) -> Result<Origin, Problem> {
+        self.zone(caller, query::<ZoneQuery>(uri)?.zone.as_deref())
     }
 
     /// Whether this is the zone for calls that name none.
-    fn is_default(&self, origin: &Origin) -> bool {
-        self.links.namespace().origins().first() == Some(origin)
+    fn is_default(&self, caller: &Caller, origin: &Origin) -> bool {
+        self.zones_of(caller).next().as_ref() == Some(origin)
     }
 }
 

@@ -21,8 +21,11 @@ fn template(path: &str) -> Option<&'static str> {
     if let Some((known, _)) = paths.get_key_value(path) {
         return Some(known);
     }
-    let code = path.strip_prefix("/v1/links/")?;
-    (!code.is_empty() && !code.contains('/')).then_some("/v1/links/{code}")
+    let below = |parent: &str, template| {
+        let name = path.strip_prefix(parent)?;
+        (!name.is_empty() && !name.contains('/')).then_some(template)
+    };
+    below("/v1/links/", "/v1/links/{code}").or_else(|| below("/v1/tokens/", "/v1/tokens/{name}"))
 }
 
 fn resolved(value: &'static Value) -> &'static Value {
@@ -59,6 +62,8 @@ fn response_of(path: &str, method: &Method, status: u16) -> &'static Value {
         return match status {
             400 => &shared["BadRequest"],
             401 => &shared["Unauthorized"],
+            403 => &shared["Forbidden"],
+            429 => &shared["TooManyGuesses"],
             404 => &shared["NoSuchPath"],
             _ => panic!("{status} at {path}, which the document does not have"),
         };

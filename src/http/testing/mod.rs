@@ -18,7 +18,7 @@ use tower::ServiceExt;
 pub(super) use self::contract::openapi;
 pub(super) use self::store::MemoryStore;
 use super::{Scheme, ShortUrls, admin_router, redirect_router};
-use crate::access::AdminToken;
+use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
 use crate::link::{Code, LinkName, Origin};
@@ -117,10 +117,11 @@ impl Server {
         let links = Links::new(store.clone(), names, limits, clock.clone(), metrics.clone());
         let links = Arc::new(links);
         let token = AdminToken::from_text(TOKEN).unwrap();
+        let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
         Self {
             admin: admin_router(
                 links.clone(),
-                token,
+                Gate::new(token, tokens),
                 SHORT_URLS,
                 metrics.clone(),
                 draining.clone(),

@@ -9,13 +9,15 @@ use async_trait::async_trait;
 
 use crate::link::{Link, LinkName, Origin, Version};
 use crate::store::{
-    Change, Changed, Created, Deleted, NewLink, Page, Seal, Segment, Store, StoreError, seconds,
+    Change, Changed, Created, Deleted, Document, DocumentPut, NewLink, Page, Seal, Segment, Store,
+    StoreError, seconds,
 };
 
 /// A store in memory.
 #[derive(Debug, Default)]
 pub(in crate::http) struct MemoryStore {
     slots: Mutex<BTreeMap<LinkName, Slot>>,
+    documents: Mutex<BTreeMap<String, Document>>,
     failure: Mutex<Option<fn() -> StoreError>>,
     /// Calls of `create` wait while this is set.
     pub(in crate::http) held: AtomicBool,
@@ -175,6 +177,28 @@ impl Store for MemoryStore {
 
     async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
         Err(StoreError::Unavailable("HTTP does not scan".into()))
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
+        self.check()?;
+        Ok(self.documents.lock().unwrap().get(key).cloned())
+    }
+
+    async fn put_document(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        content: Vec<u8>,
+    ) -> Result<DocumentPut, StoreError> {
+        self.check()?;
+        let mut documents = self.documents.lock().unwrap();
+        let found = documents.get(key).cloned();
+        if found.as_ref().map(|document| document.revision) != expected {
+            return Ok(DocumentPut::Conflict(found));
+        }
+        let revision = expected.unwrap_or(0) + 1;
+        documents.insert(key.into(), Document { revision, content });
+        Ok(DocumentPut::Written(revision))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ mod batch;
 mod conditions;
 mod lists;
 mod refusals;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -25,11 +26,14 @@ fn unavailable() -> StoreError {
 async fn the_document_and_the_routes_agree() {
     let server = Server::new();
     let documented = contract::operations();
-    let served: BTreeSet<_> = super::routes().into_iter().map(|(path, _)| path).collect();
+    let served: BTreeSet<_> = super::routes()
+        .into_iter()
+        .map(|route| route.path)
+        .collect();
     assert_eq!(documented.keys().copied().collect::<BTreeSet<_>>(), served);
 
     for (path, methods) in documented {
-        let path = path.replace("{code}", "abc");
+        let path = path.replace("{code}", "abc").replace("{name}", "abc");
         let mut allowed = methods.clone();
         if methods.contains("GET") {
             allowed.insert("HEAD".into());
@@ -73,7 +77,7 @@ async fn a_link_from_its_creation_to_its_end() {
     let expected = format!(
         "{{\"code\":\"spring\",\"name\":\"spring.s.example.com\",\
          \"short_url\":\"http://spring.s.example.com:8080/\",\"url\":\"{URL}\",\
-         \"created_at\":\"2023-11-14T22:13:20Z\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
+         \"created_at\":\"2023-11-14T22:13:20Z\",\"created_by\":\"admin\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
          \"ttl\":60,\"version\":1700000000000000}}"
     );
     assert_eq!(reply.text(), expected);
