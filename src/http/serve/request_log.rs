@@ -21,6 +21,7 @@ use prometheus_client::metrics::family::Family;
 use tracing::Instrument;
 
 use crate::access::token::hex;
+use crate::base::logging::REQUESTS;
 use crate::base::metrics::HttpStatus;
 use crate::http::problem::Problem;
 
@@ -164,6 +165,7 @@ impl Drop for AccessLine {
     fn drop(&mut self) {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
+            target: REQUESTS,
             part = self.part,
             request_id = self.id.as_str(),
             method = self.method.as_str(),
@@ -171,7 +173,7 @@ impl Drop for AccessLine {
             path = self.path,
             status = self.status.map(|s| s.as_u16()),
             micros,
-            peer = self.peer.map(tracing::field::display),
+            peer = self.peer.map(|peer| peer.to_string()),
             "{}",
             if self.status.is_some() {
                 "request"

@@ -6,22 +6,28 @@
 //!   events ── Queue, bounded ── one thread ── standard error
 //! ```
 //!
+//! * `queue` gathers lines into blocks, and has the thread that writes them.
+//! * `requests` formats the lines about HTTP requests, of which there are as many as requests.
+//!
 //! A separate thread writes the lines. Standard error may be a pipe whose reader has stopped; then a write waits
 //! until the reader goes on. If the threads that serve requests wrote the lines themselves, a few hundred requests
 //! to the redirect host would block all threads that answer queries. So if the reader is too slow, lines are lost
 //! and counted, and the server goes on answering.
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
+mod queue;
+mod requests;
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use self::queue::Queue;
+pub(crate) use self::requests::TARGET as REQUESTS;
+use self::requests::WithRequests;
 
 /// The default filter.
 pub const DEFAULT_FILTER: &str = "info";
@@ -31,12 +37,8 @@ pub const DEFAULT_FILTER: &str = "info";
 /// options. h2 logs at `warn` a line for each 17-byte frame that answers a PING which was never sent.
 const QUIET: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,h2=error";
 
-/// How many lines may wait to be written. A line has some hundred bytes, rarely a few thousand.
-const QUEUE_LINES: usize = 8_192;
 /// How long the end of the process waits for the last lines to be written.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// How long it waits between two attempts to put a mark into a full queue.
-const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -84,8 +86,7 @@ pub struct StatusLine(Queue);
 impl StatusLine {
     /// Shows this text, or nothing. The text must have no line break, and fit into one line.
     pub fn show(&self, text: Option<String>) {
-        // If the queue is full, the text is skipped: the next one replaces it anyway.
-        let _ = self.0.lines.try_send(Item::Status(text));
+        self.0.show_status(text);
     }
 }
 
@@ -121,121 +122,6 @@ impl Drop for Logs {
     }
 }
 
-/// The queue of lines for the thread that writes them.
-#[derive(Clone, Debug)]
-struct Queue {
-    lines: SyncSender<Item>,
-    /// How many lines were lost because the queue was full, since the start.
-    lost: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Line(Vec<u8>),
-    /// The new status line of the terminal.
-    Status(Option<String>),
-    /// Signals that everything before it is written.
-    Mark(SyncSender<()>),
-}
-
-impl Queue {
-    /// Starts the thread.
-    fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (lines, waiting) = sync_channel(QUEUE_LINES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&lost);
-        thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write_lines(&waiting, &counter, out))?;
-        Ok(Self { lines, lost })
-    }
-
-    /// Waits until all lines that are in the queue now are written, at most for `patience`.
-    fn flush(&self, patience: Duration) {
-        let end = Instant::now() + patience;
-        let (mark, reached) = sync_channel(1);
-        let mut item = Item::Mark(mark);
-        while let Err(TrySendError::Full(back)) = self.lines.try_send(item) {
-            if Instant::now() >= end {
-                return;
-            }
-            thread::sleep(FLUSH_PAUSE);
-            item = back;
-        }
-        let _ = reached.recv_timeout(end.saturating_duration_since(Instant::now()));
-    }
-}
-
-/// The work of the thread: it writes line after line. A line that cannot be written is dropped, because the failure
-/// cannot be reported anywhere. The next line may succeed.
-fn write_lines(waiting: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) {
-    let mut reported = 0;
-    let mut status = Status::default();
-    for item in waiting {
-        match item {
-            Item::Line(line) => drop(status.write_above(&mut out, &line)),
-            Item::Status(text) => drop(status.replace(&mut out, text)),
-            Item::Mark(mark) => drop(mark.try_send(())),
-        }
-        let total = lost.load(Ordering::Relaxed);
-        if total > reported {
-            reported = total;
-            tracing::warn!(total, "log lines were lost: their reader was too slow");
-        }
-    }
-}
-
-/// The status line that is on the terminal.
-#[derive(Default)]
-struct Status(Option<String>);
-
-/// Goes to the first column and erases the line (ECMA-48, EL).
-const CLEAR_LINE: &[u8] = b"\r\x1b[K";
-
-impl Status {
-    /// Writes a line of the log in the place of the status, and the status below it.
-    fn write_above(&self, out: &mut impl Write, line: &[u8]) -> io::Result<()> {
-        let Some(status) = &self.0 else {
-            return out.write_all(line);
-        };
-        out.write_all(&[CLEAR_LINE, line, status.as_bytes()].concat())?;
-        out.flush()
-    }
-
-    fn replace(&mut self, out: &mut impl Write, text: Option<String>) -> io::Result<()> {
-        if self.0 == text {
-            return Ok(());
-        }
-        let shown = text.as_deref().unwrap_or_default().as_bytes();
-        let written = out.write_all(&[CLEAR_LINE, shown].concat());
-        self.0 = text;
-        written?;
-        out.flush()
-    }
-}
-
-/// The subscriber formats an event as a whole line and writes it in one call.
-impl Write for &Queue {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(Item::Line(line.into())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Queue {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let mut words = filter.split(',').map(str::trim);
     let is_usual = |word: &str| {
@@ -268,7 +154,10 @@ where
         .with_ansi(ansi)
         .log_internal_errors(false);
     match json {
-        true => Box::new(builder.json().flatten_event(true).finish()),
+        true => {
+            let builder = builder.json().flatten_event(true);
+            Box::new(builder.map_event_format(WithRequests).finish())
+        }
         false => Box::new(builder.finish()),
     }
 }
@@ -277,7 +166,8 @@ type Subscriber = dyn tracing::Subscriber + Send + Sync;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
@@ -353,68 +243,5 @@ mod tests {
         assert_eq!(logged(false, "info,h2=warn").lines().count(), 3);
         let message = parse("info,tinyns=loud").unwrap_err().to_string();
         assert_eq!(message, "the log filter \"info,tinyns=loud\" is not valid");
-    }
-
-    #[test]
-    fn the_status_stays_below_the_log() {
-        let sink = Sink::default();
-        let queue = Queue::start(sink.clone()).unwrap();
-        let line = StatusLine(queue.clone());
-        let log = |text: &str| (&queue).write_all(text.as_bytes()).unwrap();
-        log("one\n");
-        line.show(Some("10%".into()));
-        line.show(Some("10%".into()));
-        log("two\n");
-        line.show(None);
-        log("three\n");
-        queue.flush(Duration::from_secs(5));
-        let clear = "\r\u{1b}[K";
-        let expected = format!("one\n{clear}10%{clear}two\n10%{clear}three\n");
-        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text, expected);
-    }
-
-    /// A writer that blocks until its gate is opened.
-    struct Gated(Sink, Receiver<()>);
-
-    impl Write for Gated {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // An error means that the gate is open: its other half was dropped.
-            let _ = self.1.recv();
-            self.0.write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_reader_that_has_stopped_blocks_no_caller() {
-        let sink = Sink::default();
-        let (gate, closed) = sync_channel(0);
-        let queue = Queue::start(Gated(sink.clone(), closed)).unwrap();
-        let begin = Instant::now();
-        for number in 0..QUEUE_LINES + 100 {
-            (&queue)
-                .write_all(format!("{number}\n").as_bytes())
-                .unwrap();
-        }
-        queue.flush(Duration::from_millis(50));
-        assert!(
-            begin.elapsed() < FLUSH_PATIENCE * 5,
-            "{:?}",
-            begin.elapsed()
-        );
-        // If the thread has already taken a line, there is room for one more.
-        let lost = queue.lost.load(Ordering::Relaxed);
-        assert!((99..=100).contains(&lost), "{lost}");
-
-        drop(gate);
-        queue.flush(FLUSH_PATIENCE * 20);
-        let written = sink.0.lock().unwrap();
-        let lines = written.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(lines as u64 + lost, QUEUE_LINES as u64 + 100);
-        assert!(written.starts_with(b"0\n1\n2\n"));
     }
 }
