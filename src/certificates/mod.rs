@@ -14,5 +14,6 @@ pub use self::challenges::Challenges;
 pub use self::files::{CertificateError, CertificateFiles};
 pub(crate) use self::handshake::HANDSHAKE_TIME;
 pub use self::handshake::Handshakes;
+pub(crate) use self::tls::Current;
 pub use self::tls::{Service, Tls};
 pub use self::warning::CertificateWarning;

@@ -59,7 +59,8 @@ pub struct Tls {
     current: ArcSwap<Current>,
 }
 
-struct Current {
+/// A certificate, and TLS with it.
+pub(crate) struct Current {
     chain: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
 }
@@ -121,12 +122,11 @@ impl Tls {
         Arc::clone(&self.current.load().config)
     }
 
-    /// The settings for a new connection of a client that expects this host (RFC 6066 §3); none if the certificate
-    /// is for other hosts.
-    pub(crate) fn config_for(&self, host: &str) -> Option<Arc<ServerConfig>> {
+    /// The certificate for a new connection of a client that expects this host (RFC 6066 §3); none if there is none
+    /// for it.
+    pub(crate) fn current_for(&self, host: &str) -> Option<Arc<Current>> {
         let current = self.current.load();
-        let leaf = current.chain.first()?;
-        covers(leaf, host).then(|| Arc::clone(&current.config))
+        current.covers(host).then(|| Arc::clone(&current))
     }
 }
 
@@ -148,6 +148,16 @@ impl Current {
             chain,
             config: Arc::new(config),
         })
+    }
+
+    /// The settings for a connection.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Whether clients accept the certificate for this host.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        self.chain.first().is_some_and(|leaf| covers(leaf, host))
     }
 }
 

@@ -1,16 +1,16 @@
 //! HTTP: the admin API, the redirect host, and the loop that serves both.
 //!
 //! ```text
-//!   admin listener ─┐                ┌─ observe ─ guard (token) ─ api::{links, batch, …} ───┐
-//!                   ├─ serve ─ axum ─┤                                                      ├─ Links
-//!   redirect port  ─┘                └─ observe ─ redirect (host name → link → page) ───────┘
+//!   admin listener ── serve ── axum ── observe ── guard (token) ── api::{links, batch, …} ──┐
+//!                                                                                           ├─ Links
+//!   redirect host  ── serve ── redirect (host name → link → redirect or page) ──────────────┘
 //! ```
 //!
 //! * [`serve`](serve()) serves connections and bounds their number ([`Front`]), the time for a head, for a request,
 //!   and for silence. It knows no routes.
-//! * `observe` wraps every request of both parts: request id, access log, counter, the headers of all responses, and
-//!   the rendering of problem documents.
-//! * [`admin_router`] is the API for clients with the token; [`redirect_router`] is public.
+//! * `request_log` has what all requests of both parts get: a request id, a line in the log, a counter, and the headers
+//!   of all responses. `observe` is the middleware of the API that does this, and renders problem documents.
+//! * [`admin_router`] is the API for clients with the token; [`RedirectHost`] is public.
 //!
 //! # Invariants
 //!
@@ -33,8 +33,8 @@ mod serve;
 mod testing;
 
 pub use api::admin_router;
-pub use redirect::redirect_router;
-pub use serve::{Front, Https, ServeLimits, serve};
+pub use redirect::RedirectHost;
+pub use serve::{Front, Https, ServeLimits, Site, serve};
 
 use std::fmt;
 

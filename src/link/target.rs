@@ -95,13 +95,17 @@ impl TargetUrl {
         &self.0
     }
 
-    /// The host, if it is a domain name: lower case, in its ASCII form, without a last dot.
-    pub fn domain(&self) -> Option<String> {
-        let url = Url::parse(&self.0).ok()?;
-        match url.host()? {
-            Host::Domain(name) => Some(name.trim_end_matches('.').to_owned()),
-            Host::Ipv4(_) | Host::Ipv6(_) => None,
-        }
+    /// The host, if it is a domain name: lower case, in its ASCII form, without last dots.
+    pub fn domain(&self) -> Option<&str> {
+        // The URL is serialised and has no user info, so the host follows the scheme.
+        let (_, rest) = self.0.split_once("://")?;
+        let end = rest.find(['/', '?', '#', ':']).unwrap_or(rest.len());
+        let host = rest[..end].trim_end_matches('.');
+        // A host whose last label is a number is an IPv4 address (WHATWG URL, "ends in a number"), and only one with a
+        // bracket is an IPv6 address.
+        let last = host.rsplit('.').next()?;
+        let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+        (!is_number && !host.starts_with('[')).then_some(host)
     }
 }
 
@@ -377,16 +381,40 @@ mod tests {
 
     #[test]
     fn domain_is_what_dns_would_look_up() {
-        let domain = |text: &str| TargetUrl::parse(text).unwrap().domain();
-        assert_eq!(
-            domain("https://A.Example.net./x").as_deref(),
-            Some("a.example.net")
-        );
-        assert_eq!(domain("https://192.0.2.1/"), None);
-        assert_eq!(domain("https://[2001:db8::1]/"), None);
+        let check = |text: &str, domain: Option<&str>| {
+            let url = TargetUrl::parse(text).unwrap();
+            assert_eq!(url.domain(), domain, "{text}");
+        };
+        check("https://A.Example.net./x", Some("a.example.net"));
+        check("http://a.example.net:8080", Some("a.example.net"));
+        check("http://a.example.net?x:y", Some("a.example.net"));
+        check("http://a.example.net#x/", Some("a.example.net"));
+        check("https://münchen.example/", Some("xn--mnchen-3ya.example"));
+        check("https://192.0.2.1/", None);
+        check("https://192.0.2.1./", None);
+        check("https://0x7f.1:80/", None);
+        check("https://[2001:db8::1]/", None);
+        check("https://[2001:db8::1]:8080/", None);
+        check("https://192.0.2.1.example/", Some("192.0.2.1.example"));
+    }
+
+    /// What the parser says about a host.
+    fn parsed_domain(text: &str) -> Option<String> {
+        match Url::parse(text).unwrap().host()? {
+            Host::Domain(name) => Some(name.trim_end_matches('.').to_owned()),
+            Host::Ipv4(_) | Host::Ipv6(_) => None,
+        }
     }
 
     proptest! {
+        #[test]
+        fn the_domain_is_that_of_the_parser(text in "https?://([a-z0-9x]{1,4}\\.){0,3}[a-z0-9]{1,3}\\.?(:[0-9]{1,4})?[/?#]?\\PC{0,20}") {
+            if let Ok(url) = TargetUrl::parse(&text) {
+                let parsed = parsed_domain(url.as_str());
+                prop_assert_eq!(url.domain(), parsed.as_deref());
+            }
+        }
+
         #[test]
         fn whatever_is_accepted_is_safe_to_hand_out(text in "https?://[a-z]{1,9}\\.net/\\PC{0,80}") {
             if let Ok(url) = TargetUrl::parse(&text) {

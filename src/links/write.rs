@@ -237,8 +237,8 @@ impl Links {
     /// Refuses a destination in a zone served here: browsers would go in circles.
     fn check_target(&self, target: &TargetUrl) -> Result<(), LinkError> {
         match target.domain() {
-            Some(domain) if self.namespace.classify_host(&domain) != Host::Foreign => {
-                Err(LinkError::OwnZone(domain))
+            Some(domain) if self.namespace.classify_host(domain) != Host::Foreign => {
+                Err(LinkError::OwnZone(domain.into()))
             }
             _ => Ok(()),
         }

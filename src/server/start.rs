@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::Router;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +22,7 @@ use crate::dns::transport::tcp::TlsSockets;
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
-use crate::http::{Front, admin_router, redirect_router};
+use crate::http::{Front, RedirectHost, Site, admin_router};
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
 use crate::server::blocking::blocking;
@@ -149,22 +148,23 @@ pub async fn start(
     let urls = config.redirect.short_urls;
     let gate = Gate::new(token, tokens);
     let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
-    let routes = Routes {
-        admin: admin_router(links.clone(), gate, urls, counts.clone(), stopping.clone()),
-        redirect: redirect_router(links.clone(), urls, None, counts.clone()),
-        https: redirect_router(links.clone(), urls, hsts, counts.clone()),
+    let admin = admin_router(links.clone(), gate, urls, counts.clone(), stopping.clone());
+    let sites = Sites {
+        admin: Arc::new(admin),
+        redirect: Arc::new(RedirectHost::new(links.clone(), urls, None, counts)),
+        https: Arc::new(RedirectHost::new(links.clone(), urls, hsts, counts)),
     };
     running.warn_of_certificates(now);
     running.start_background();
-    serve(&running, failed, sockets, &connections, &routes);
+    serve(&running, failed, sockets, &connections, &sites);
     Ok(running)
 }
 
 /// What the HTTP listeners answer.
-struct Routes {
-    admin: Router,
-    redirect: Router,
-    https: Router,
+struct Sites {
+    admin: Arc<dyn Site>,
+    redirect: Arc<dyn Site>,
+    https: Arc<dyn Site>,
 }
 
 /// Serves all sockets.
@@ -173,7 +173,7 @@ fn serve(
     failed: mpsc::Sender<String>,
     sockets: Sockets,
     connections: &ConnectionLimits,
-    routes: &Routes,
+    sites: &Sites,
 ) {
     let tasks = Tasks {
         tracker: running.tasks.clone(),
@@ -197,12 +197,12 @@ fn serve(
     let front = |part, limits| Front::new(part, limits, running.metrics.clone());
     let admin_front = front(HttpPart::Admin, &connections.admin);
     let redirect_front = front(HttpPart::Redirect, &connections.redirect);
-    tasks.serve_http(&admin_front, None, admin, &routes.admin);
-    tasks.serve_http(&redirect_front, None, redirect, &routes.redirect);
+    tasks.serve_http(&admin_front, None, admin, &sites.admin);
+    tasks.serve_http(&redirect_front, None, redirect, &sites.redirect);
     let tls = running.https_certificate.clone();
     let tls = tls.map(|tls| running.https_connections(tls, handshakes));
     // The same seats as without TLS.
-    tasks.serve_http(&redirect_front, tls, https, &routes.https);
+    tasks.serve_http(&redirect_front, tls, https, &sites.https);
     tasks.tracker.close();
 }
 

@@ -1,6 +1,7 @@
 //! The tasks that serve the sockets, and how many connections each part may have.
 
-use axum::Router;
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::transport::server::{DnsServer, Listener};
 use crate::dns::transport::tcp::{TcpLimits, TlsSockets};
-use crate::http::{Front, Https, ServeLimits, serve};
+use crate::http::{Front, Https, ServeLimits, Site, serve};
 use crate::server::sockets::{Sockets, StreamListener};
 
 /// How many descriptors are reserved for everything but connections of clients: files, UDP sockets, the store, Redis.
@@ -55,15 +56,15 @@ impl Tasks {
         front: &Front,
         https: Option<Https>,
         listeners: Vec<StreamListener>,
-        routes: &Router,
+        site: &Arc<dyn Site>,
     ) {
         for StreamListener { listener, local } in listeners {
             let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
-            let (routes, front, https) = (routes.clone(), front.clone(), https.clone());
+            let (site, front, https) = (Arc::clone(site), front.clone(), https.clone());
             self.tracker.spawn(async move {
                 let (limits, service) = (ServeLimits::default(), front.name());
                 let served = match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, routes, front, https, limits, shutdown).await,
+                    Ok(listener) => serve(listener, site, front, https, limits, shutdown).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = served {

@@ -1,11 +1,16 @@
 //! The redirect host: it sends a browser that opens the name of a link to the link's destination.
 //!
 //! ```text
-//!   observe ── respond: method, Host ── decide ── Links ── pages
+//!   place: method, Host, path ──┬─ a page
+//!                               └─ Links ── outcome ── a redirect or a page
 //! ```
 //!
-//! The host name identifies the link, so there are no routes: [`Redirect::decide`] decides by host and path, and one
-//! `match` writes the response. `/+` shows the destination of a link without going there. The query is ignored.
+//! The host name identifies the link, so there are no routes: [`Redirect::place`] decides by host and path which link is
+//! asked for, if any, and one `match` writes the response. `/+` shows the destination of a link without going there. The
+//! query is ignored. Paths below `/.well-known/` belong to the server itself (RFC 8615) and never lead anywhere.
+//!
+//! A link in memory is answered at once. Nearly all requests are for such links, and an answer costs few allocations:
+//! there is no router, no task and no future, and most header values are static.
 //!
 //! How long caches may keep a response (RFC 9111 §5.2.2.1): a redirect for [`MAX_AGE`], the TTL of the link's
 //! records, or the rest of the link's life, whichever is shortest, so that a change of a link takes effect about as
@@ -20,18 +25,18 @@ mod pages;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::body::Bytes;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, HeaderValue, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
 };
-use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 
 use super::ShortUrls;
 use super::host;
-use super::serve::request_log::{Observer, observe};
+use super::serve::request_log::{Line, Observer, RequestId, WaitingLine};
+use super::serve::{Answer, Call, Content, Site};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName, Origin};
@@ -42,22 +47,39 @@ use pages::{Page, Robots};
 /// How long caches keep a redirect at most, in seconds: long enough for a page that is reloaded, short compared to
 /// the usual TTL of a link's records.
 const MAX_AGE: u32 = 60;
-/// How long caches keep the page of a zone, in seconds.
-const ZONE_PAGE_AGE: u32 = 300;
+const MAX_AGE_CACHE: &str = "public, max-age=60";
+/// How long caches keep the page of a zone.
+const ZONE_PAGE_CACHE: &str = "public, max-age=300";
+/// How many headers a response has, with room for those that hyper adds.
+const HEADERS: usize = 10;
+const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 /// When a client may try again after a failure of the store, in seconds.
 const RETRY_AFTER_SECS: &str = "1";
 /// The path of a link's preview.
 const PREVIEW_PATH: &str = "/+";
 
-/// The state of the handler.
+/// The redirect host. Clones share it.
+#[derive(Clone)]
+pub struct RedirectHost(Arc<Redirect>);
+
 struct Redirect {
     links: Arc<Links>,
     short_urls: ShortUrls,
     /// `Strict-Transport-Security` of all responses (RFC 6797 §6.1).
     hsts: Option<HeaderValue>,
+    observer: Observer,
 }
 
-/// What the response for a host and a path is.
+/// What a host and a path stand for.
+#[derive(Debug)]
+enum Place {
+    /// A link, or its preview.
+    Link { name: LinkName, preview: bool },
+    /// Something else.
+    Other(Decision),
+}
+
+/// What the response is.
 #[derive(Debug)]
 enum Decision {
     /// A redirect to the link's destination.
@@ -77,74 +99,127 @@ enum Decision {
     /// A name in a zone of this server that no link can have.
     Inside,
     /// A name outside of the zones of this server.
-    Foreign(String),
+    Foreign(Box<str>),
+    /// A name that is not in the certificate of the client's connection.
+    OtherCertificate(Box<str>),
+    /// The request names no host, or is not well-formed.
+    BadHost(host::HostError),
+    /// Neither GET nor HEAD.
+    BadMethod,
     /// The store failed, so it is not known whether there is a link.
     Failed(StoreError),
 }
 
-/// The redirect host. By HTTPS, `hsts` is for how many seconds browsers are to use nothing else for a host; a response
-/// without TLS must not have that header (RFC 6797 §7.2).
-pub fn redirect_router(
-    links: Arc<Links>,
-    short_urls: ShortUrls,
-    hsts: Option<u32>,
-    metrics: Arc<Metrics>,
-) -> Router {
-    let hsts = hsts.map(|seconds| HeaderValue::try_from(format!("max-age={seconds}")));
-    let observer = Observer {
-        part: "redirect",
-        requests: metrics.redirect_requests.clone(),
-    };
-    Router::new()
-        .fallback(respond)
-        .layer(from_fn_with_state(observer, observe))
-        .with_state(Arc::new(Redirect {
+impl RedirectHost {
+    /// The redirect host. By HTTPS, `hsts` is for how many seconds browsers are to use nothing else for a host; a
+    /// response without TLS must not have that header (RFC 6797 §7.2).
+    pub fn new(
+        links: Arc<Links>,
+        short_urls: ShortUrls,
+        hsts: Option<u32>,
+        metrics: &Metrics,
+    ) -> Self {
+        let hsts = hsts.map(|seconds| HeaderValue::try_from(format!("max-age={seconds}")));
+        Self(Arc::new(Redirect {
             links,
             short_urls,
             hsts: hsts.and_then(Result::ok),
+            observer: Observer {
+                part: "redirect",
+                requests: metrics.redirect_requests.clone(),
+            },
         }))
+    }
+
+    /// Answers a request of the client with this address, if it is known. `may_ask_for` says which hosts the client may
+    /// ask for on its connection.
+    pub(super) fn respond<B>(
+        &self,
+        request: &Request<B>,
+        peer: Option<&str>,
+        may_ask_for: impl Fn(&str) -> bool,
+    ) -> Answer {
+        let redirect = &*self.0;
+        let id = RequestId::of(request.headers());
+        let line = Line::of(redirect.observer.part, request, peer);
+        let is_head = *request.method() == Method::HEAD;
+        let (name, preview) = match redirect.place(request, may_ask_for) {
+            Place::Link { name, preview } => (name, preview),
+            Place::Other(decision) => {
+                return Answer::Now(redirect.finish(decision, is_head, id, &line));
+            }
+        };
+        match redirect.links.resolve_now(&name) {
+            Ok(resolved) => {
+                let decision = redirect.decide(name, preview, resolved.outcome);
+                Answer::Now(redirect.finish(decision, is_head, id, &line))
+            }
+            Err(mut unresolved) => {
+                let line = line.into_owned();
+                let host = self.clone();
+                Answer::Later(Box::pin(async move {
+                    let redirect = &*host.0;
+                    let mut waiting = WaitingLine {
+                        line,
+                        id: id.clone(),
+                        status: None,
+                    };
+                    redirect.links.look_up([&mut unresolved]);
+                    let resolved = redirect.links.resolve_later(unresolved).await;
+                    let decision = redirect.decide(name, preview, resolved.outcome);
+                    let mut response = redirect.tell(decision, is_head);
+                    waiting.status = Some(response.status());
+                    redirect.observer.finish(&mut response, id);
+                    response
+                }))
+            }
+        }
+    }
 }
 
-async fn respond(State(redirect): State<Arc<Redirect>>, request: Request) -> Response {
-    let mut response = redirect.respond(request).await;
-    if let Some(hsts) = &redirect.hsts {
-        response
-            .headers_mut()
-            .insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+impl Site for RedirectHost {
+    fn answer(&self, request: Request<Incoming>, call: &Call<'_>) -> Answer {
+        let client = call.client;
+        let may_ask_for = |host: &str| client.may_ask_for(host);
+        self.respond(&request, Some(&client.text), may_ask_for)
     }
-    response
 }
 
 impl Redirect {
-    async fn respond(&self, request: Request) -> Response {
+    /// Decides by method, host and path.
+    fn place<B>(&self, request: &Request<B>, may_ask_for: impl Fn(&str) -> bool) -> Place {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let allow = [(ALLOW, HeaderValue::from_static("GET, HEAD"))];
-            return (allow, pages::method_not_allowed()).into_response();
+            return Place::Other(Decision::BadMethod);
         }
-        let (version, uri) = (request.version(), request.uri());
-        match host::requested(version, uri, request.headers()) {
-            Ok(host) => {
-                let decision = self.decide(&host, uri.path()).await;
-                self.tell(decision)
+        let (uri, headers) = (request.uri(), request.headers());
+        let host = match host::requested(request.version(), uri, headers) {
+            Ok(host) => host,
+            Err(error) => return Place::Other(Decision::BadHost(error)),
+        };
+        let path = uri.path();
+        Place::Other(match self.links.namespace().classify_host(host) {
+            Host::Foreign => Decision::Foreign(host.into()),
+            _ if !may_ask_for(host) => Decision::OtherCertificate(host.into()),
+            Host::Inside => Decision::Inside,
+            Host::Origin(origin) if path == "/" => Decision::Zone(origin),
+            Host::Link(name) if path == "/" || path == PREVIEW_PATH => {
+                let preview = path == PREVIEW_PATH;
+                return Place::Link { name, preview };
             }
-            Err(error) => pages::bad_host(&error.to_string()).into_response(),
-        }
+            // Known without the store, which other paths need not load.
+            Host::Origin(_) | Host::Link(_) => Decision::NoPath,
+        })
     }
 
-    async fn decide(&self, host: &str, path: &str) -> Decision {
-        let name = match self.links.namespace().classify_host(host) {
-            Host::Link(name) => name,
-            Host::Origin(origin) if path == "/" => return Decision::Zone(origin),
-            Host::Origin(_) => return Decision::NoPath,
-            Host::Inside => return Decision::Inside,
-            Host::Foreign => return Decision::Foreign(host.to_owned()),
-        };
-        // Checked before the store is asked, which other paths need not load.
-        if path != "/" && path != PREVIEW_PATH {
-            return Decision::NoPath;
-        }
-        match self.links.resolve(&name).await {
-            Ok(Resolution::Live(link)) if path == PREVIEW_PATH => Decision::Show(link),
+    /// Decides by the state of the link.
+    fn decide(
+        &self,
+        name: LinkName,
+        preview: bool,
+        outcome: Result<Resolution, StoreError>,
+    ) -> Decision {
+        match outcome {
+            Ok(Resolution::Live(link)) if preview => Decision::Show(link),
             Ok(Resolution::Live(link)) if self.leads_to_us(&link) => Decision::Loop(name),
             Ok(Resolution::Live(link)) => Decision::Go(link),
             Ok(Resolution::Expired(link)) => Decision::Ended(link),
@@ -153,85 +228,141 @@ impl Redirect {
         }
     }
 
+    /// Makes the response, and logs the request.
+    fn finish(
+        &self,
+        decision: Decision,
+        is_head: bool,
+        id: RequestId,
+        line: &Line<'_>,
+    ) -> Response<Content> {
+        let mut response = self.tell(decision, is_head);
+        line.log(&id, Some(response.status()));
+        self.observer.finish(&mut response, id);
+        response
+    }
+
     /// Whether a link leads into a zone of this server. The API refuses such links, but the zone may be newer than
     /// the link, and other programs may write to the store.
     fn leads_to_us(&self, link: &Link) -> bool {
         link.target
             .domain()
-            .is_some_and(|domain| self.links.namespace().classify_host(&domain) != Host::Foreign)
+            .is_some_and(|domain| self.links.namespace().classify_host(domain) != Host::Foreign)
     }
 
-    fn tell(&self, decision: Decision) -> Response {
-        match decision {
+    /// The response, without the headers of all responses.
+    fn tell(&self, decision: Decision, is_head: bool) -> Response<Content> {
+        let mut response = match decision {
             Decision::Go(link) => {
                 let ttl = self.links.namespace().link_ttl(&link.name);
                 go(&link, ttl, self.links.now())
             }
-            Decision::Show(link) => pages::preview(&link, self.short_urls).into_response(),
-            Decision::Ended(link) => pages::ended(&link).into_response(),
-            Decision::Loop(name) => pages::leads_to_us(&name).into_response(),
-            Decision::NoLink(name) => pages::no_link(&name).into_response(),
-            Decision::NoPath => pages::no_path().into_response(),
-            Decision::Zone(origin) => {
-                let age = [(CACHE_CONTROL, format!("public, max-age={ZONE_PAGE_AGE}"))];
-                (age, pages::zone(&origin, self.short_urls)).into_response()
-            }
-            Decision::Inside => pages::inside().into_response(),
-            Decision::Foreign(host) => {
-                let origins = self.links.namespace().origins();
-                pages::foreign(&host, &origins).into_response()
-            }
-            Decision::Failed(error) => failed(&error),
+            other => self.page(other),
+        };
+        if is_head {
+            strip_body(&mut response);
         }
+        if let Some(hsts) = &self.hsts {
+            let headers = response.headers_mut();
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        response
+    }
+
+    /// The page of everything but a redirect.
+    fn page(&self, decision: Decision) -> Response<Content> {
+        let mut header = None;
+        let page = match decision {
+            Decision::Show(link) | Decision::Go(link) => pages::preview(&link, self.short_urls),
+            Decision::Ended(link) => pages::ended(&link),
+            Decision::Loop(name) => pages::leads_to_us(&name),
+            Decision::NoLink(name) => pages::no_link(&name),
+            Decision::NoPath => pages::no_path(),
+            Decision::Zone(origin) => {
+                header = Some((CACHE_CONTROL, HeaderValue::from_static(ZONE_PAGE_CACHE)));
+                pages::zone(&origin, self.short_urls)
+            }
+            Decision::Inside => pages::inside(),
+            Decision::Foreign(host) => pages::foreign(&host, &self.links.namespace().origins()),
+            Decision::OtherCertificate(host) => pages::other_certificate(&host),
+            Decision::BadHost(error) => pages::bad_host(&error.to_string()),
+            Decision::BadMethod => {
+                header = Some((ALLOW, HeaderValue::from_static("GET, HEAD")));
+                pages::method_not_allowed()
+            }
+            // `Links` has logged the failure.
+            Decision::Failed(StoreError::Corrupt { .. }) => pages::unreadable(),
+            Decision::Failed(
+                StoreError::Unreachable(_)
+                | StoreError::Refused(_)
+                | StoreError::Throttled(_)
+                | StoreError::Unavailable(_)
+                | StoreError::Overloaded
+                | StoreError::DeadlineExceeded,
+            ) => {
+                header = Some((RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS)));
+                pages::unavailable()
+            }
+        };
+        let mut response = page.into_response();
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 }
 
 /// The redirect (RFC 9110 §15.4.3). `zone_ttl` is the TTL of links without a TTL of their own, in seconds.
-fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response {
+fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response<Content> {
     // A TargetUrl is visible ASCII, so this does not fail.
-    let Ok(location) = HeaderValue::try_from(link.target.as_str()) else {
+    let Ok(location) = HeaderValue::from_str(link.target.as_str()) else {
         tracing::error!(name = %link.name, "the target of a link does not fit a header");
         return pages::unreadable().into_response();
     };
+    let mut response = pages::going(link).into_response();
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
     let age = link.cap_ttl(link.full_ttl(zone_ttl).min(MAX_AGE), now);
-    let cache = format!("public, max-age={age}");
-    (
-        [(LOCATION, location)],
-        [(CACHE_CONTROL, cache)],
-        pages::going(link),
-    )
-        .into_response()
+    let cache = match age {
+        MAX_AGE => HeaderValue::from_static(MAX_AGE_CACHE),
+        // Digits are always a valid value.
+        age => HeaderValue::try_from(format!("public, max-age={age}"))
+            .unwrap_or(HeaderValue::from_static("no-store")),
+    };
+    headers.insert(CACHE_CONTROL, cache);
+    response
 }
 
-/// The page for a look-up that failed; [`Links::resolve`] has logged the failure.
-fn failed(error: &StoreError) -> Response {
-    match error {
-        StoreError::Corrupt { .. } => pages::unreadable().into_response(),
-        StoreError::Unreachable(_)
-        | StoreError::Refused(_)
-        | StoreError::Throttled(_)
-        | StoreError::Unavailable(_)
-        | StoreError::Overloaded
-        | StoreError::DeadlineExceeded => {
-            let retry = [(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS))];
-            (retry, pages::unavailable()).into_response()
-        }
+/// RFC 9110 §9.3.2: the response to HEAD has the headers of GET and no content.
+fn strip_body(response: &mut Response<Content>) {
+    if let Content::Whole(body) =
+        std::mem::replace(response.body_mut(), Content::Whole(Bytes::new()))
+    {
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, body.len().into());
     }
 }
 
-impl IntoResponse for Page {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, self.html).into_response();
+impl Page {
+    fn into_response(self) -> Response<Content> {
+        let mut response = Response::new(Content::Whole(self.html.into()));
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        for (name, value) in pages::HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
+        headers.reserve(HEADERS);
+        let is_redirect = self.status == StatusCode::FOUND;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(pages::CONTENT_TYPE));
+        let policy = match is_redirect {
+            true => pages::BARE_POLICY,
+            false => pages::POLICY,
+        };
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        // On a redirect it would change what the destination learns about the page with the link.
+        if !is_redirect {
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
         if self.robots == Robots::Unwelcome {
-            headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
-        }
-        // On a redirect it would change what the destination learns about the page with the link.
-        if self.status == StatusCode::FOUND {
-            headers.remove("referrer-policy");
+            headers.insert(ROBOTS_TAG, HeaderValue::from_static("noindex"));
         }
         response
     }

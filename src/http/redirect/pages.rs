@@ -25,19 +25,17 @@ white-space: pre-wrap }
 ";
 
 /// The content security policy: it allows [`STYLE`] and nothing else.
-const POLICY: &str = "default-src 'none'; \
+pub(super) const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-xtc+1LlICKYJUysjRWO/TvWS2GlDubs3jX+4FklATMo='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// How many zones a page names at most.
 const MAX_ORIGINS: usize = 8;
 
-/// The headers of every page.
-pub(super) const HEADERS: [(&str, &str); 3] = [
-    ("content-type", "text/html; charset=utf-8"),
-    ("content-security-policy", POLICY),
-    ("referrer-policy", "no-referrer"),
-];
+/// The policy of the body of a redirect, which has no style.
+pub(super) const BARE_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+/// The type of every page.
+pub(super) const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
 /// Whether search engines may list a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +55,26 @@ pub(super) struct Page {
 /// Escapes text for HTML, in an element or in a quoted attribute.
 fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
-        }
-    }
+    push_escaped(&mut html, text);
     html
+}
+
+/// Adds text to HTML, and escapes it.
+fn push_escaped(html: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        html.push_str(&rest[..at]);
+        html.push_str(match rest.as_bytes()[at] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        });
+        // These characters have one byte.
+        rest = &rest[at + 1..];
+    }
+    html.push_str(rest);
 }
 
 /// A page with a title (text) and a body (HTML).
@@ -106,11 +113,20 @@ fn time(time: UnixTime) -> String {
     format!("<time datetime=\"{exact}\">{plain}</time>")
 }
 
-/// The body of a redirect, for clients that do not follow it.
+/// The body of a redirect, for clients that do not follow it: a note with a link (RFC 9110 §15.4.3), in one line.
 pub(super) fn going(link: &Link) -> Page {
-    let url = escape(link.target.as_str());
-    let body = format!("<p>This link leads to <a href=\"{url}\">{url}</a>.</p>");
-    page(StatusCode::FOUND, "Found", &body)
+    const BEFORE: &str = "<a href=\"";
+    const AFTER: &str = "\">Found</a>\n";
+    let url = link.target.as_str();
+    let mut html = String::with_capacity(BEFORE.len() + url.len() + AFTER.len());
+    html.push_str(BEFORE);
+    push_escaped(&mut html, url);
+    html.push_str(AFTER);
+    Page {
+        status: StatusCode::FOUND,
+        robots: Robots::Unwelcome,
+        html,
+    }
 }
 
 /// The destination of a link, without going there.
@@ -222,6 +238,21 @@ pub(super) fn foreign(host: &str, origins: &[Origin]) -> Page {
          </dl>"
     );
     page(StatusCode::MISDIRECTED_REQUEST, "Not served here", &body)
+}
+
+/// RFC 9110 §15.5.20: a request for a host that the certificate of its connection is not for. Clients that share a
+/// connection among hosts (RFC 9113 §9.1.1) try again on one of their own.
+pub(super) fn other_certificate(host: &str) -> Page {
+    let host = escape(host);
+    let body = format!(
+        "<p>The certificate of this connection is not for <strong>{host}</strong>. Please open the link on a connection \
+         of its own.</p>"
+    );
+    page(
+        StatusCode::MISDIRECTED_REQUEST,
+        "Another connection needed",
+        &body,
+    )
 }
 
 pub(super) fn bad_host(reason: &str) -> Page {

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::ServeLimits;
+use super::content::Content;
 use crate::base::admission::Rest;
 
 /// The activity of one connection.
@@ -34,6 +35,8 @@ pub(super) struct Activity {
 struct Requests {
     /// Whether any request has begun.
     begun: bool,
+    /// Whether requests come by HTTP/1.
+    http1: bool,
     /// How many have a response that has not ended.
     in_flight: usize,
     /// How many of these the server is working on.
@@ -102,6 +105,16 @@ impl Activity {
             // Until the response begins, another time limit holds.
             let stall = limits.stall_timeout.max(limits.answer_timeout);
             (moved + stall, Silence::Stalled)
+        } else if requests.http1 {
+            // The head of the next request counts as a part of the wait for it.
+            let idle = limits.idle_timeout.min(limits.head_timeout);
+            let is_silent = moved <= requests.ended + Duration::from_millis(1);
+            let silence = if is_silent {
+                Silence::Idle
+            } else {
+                Silence::Head
+            };
+            (requests.ended + idle, silence)
         } else if requests.begun {
             (requests.ended + limits.idle_timeout, Silence::Idle)
         } else {
@@ -110,14 +123,9 @@ impl Activity {
         (self.start + allowed, silence)
     }
 
-    /// What the connection waits for while no request is in flight.
-    pub(super) fn silence(&self) -> Silence {
-        let requests = *self.requests();
-        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
-        match requests.begun && moved <= requests.ended + Duration::from_millis(1) {
-            true => Silence::Idle,
-            false => Silence::Head,
-        }
+    /// Notes that requests come by HTTP/1.
+    pub(super) fn note_http1(&self) {
+        self.requests().http1 = true;
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {
@@ -201,17 +209,52 @@ impl InFlight {
 }
 
 /// Ends the request when it is dropped: after the response, or earlier if there is none.
-pub(super) struct EndsRequest(InFlight);
+pub(super) struct EndsRequest(Begun);
+
+enum Begun {
+    /// Its response was ready at once, so the server never worked on it.
+    Answered(Arc<Activity>),
+    InFlight(InFlight),
+}
 
 impl InFlight {
     pub(super) fn guard(&self) -> EndsRequest {
-        EndsRequest(self.clone())
+        EndsRequest(Begun::InFlight(self.clone()))
+    }
+}
+
+impl EndsRequest {
+    /// Begins a request whose response is ready.
+    pub(super) fn answered(activity: Arc<Activity>) -> Self {
+        let mut requests = activity.requests();
+        requests.begun = true;
+        requests.in_flight += 1;
+        drop(requests);
+        Self(Begun::Answered(activity))
+    }
+
+    /// Notes whether the request waits for the client to read.
+    fn wait_for_reader(&self, waits: bool) {
+        if let Begun::InFlight(request) = &self.0 {
+            request.set(|all| all.for_reader = waits);
+        }
     }
 }
 
 impl Drop for EndsRequest {
     fn drop(&mut self) {
-        self.0.end();
+        match &self.0 {
+            Begun::Answered(activity) => {
+                let now = Instant::now();
+                let mut requests = activity.requests();
+                requests.in_flight = requests.in_flight.saturating_sub(1);
+                requests.ended = now.saturating_duration_since(activity.start);
+                if requests.in_work == 0 {
+                    activity.rest.note(Some(now));
+                }
+            }
+            Begun::InFlight(request) => request.end(),
+        }
     }
 }
 
@@ -252,14 +295,14 @@ impl Drop for RequestBody {
 
 /// A response's body. The request ends with it.
 pub(super) struct ResponseBody {
-    body: Body,
+    content: Content,
     request: EndsRequest,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, request: EndsRequest) -> Self {
-        request.0.set(|waits| waits.for_reader = true);
-        Self { body, request }
+    pub(super) fn new(content: Content, request: EndsRequest) -> Self {
+        request.wait_for_reader(true);
+        Self { content, request }
     }
 }
 
@@ -271,17 +314,16 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let for_reader = polled.is_ready();
-        self.request.0.set(|waits| waits.for_reader = for_reader);
+        let polled = Pin::new(&mut self.content).poll_frame(cx);
+        self.request.wait_for_reader(polled.is_ready());
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.content.size_hint()
     }
 }

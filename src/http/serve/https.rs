@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::{Acceptor, ClientHello};
-use tokio_rustls::rustls::{AlertDescription, HandshakeKind, ServerConfig};
+use tokio_rustls::rustls::{AlertDescription, HandshakeKind};
 use tokio_rustls::server::TlsStream;
 
 use crate::base::metrics::{HandshakeResult, TlsHandshake};
-use crate::certificates::{HANDSHAKE_TIME, Handshakes, Tls};
+use crate::certificates::{Current, HANDSHAKE_TIME, Handshakes, Tls};
 
 /// Whether a host, as clients write it, is in one of the served zones.
 pub(crate) type IsServed = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -35,6 +35,22 @@ pub struct Https {
     pub is_served: IsServed,
     /// How handshakes end.
     pub results: Family<TlsHandshake, Counter>,
+}
+
+/// What a TLS session is for.
+pub(super) struct Session {
+    /// The host that the client named in the handshake.
+    host: Box<str>,
+    /// The certificate that the server has shown, in this session or in the one that this one resumes.
+    certificate: Arc<Current>,
+}
+
+impl Session {
+    /// Whether the client may ask for this host: the one that it named, or another one of the certificate.
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        self.host.eq_ignore_ascii_case(host) || self.certificate.covers(host)
+    }
 }
 
 /// The end of a handshake that leads to no session.
@@ -55,14 +71,14 @@ enum Unnamed {
 
 impl Https {
     /// Performs the handshake of a connection, within [`HANDSHAKE_TIME`].
-    pub(super) async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, NoSession>
+    pub(super) async fn accept<S>(&self, stream: S) -> Result<(TlsStream<S>, Session), NoSession>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         // Dropped by the caller for a reason of its own, unless it comes to an end.
         let mut counted = Counted(self, HandshakeResult::Dropped);
         let (result, session) = match timeout(HANDSHAKE_TIME, self.handshake(stream)).await {
-            Ok(Ok(Ok(session))) => (result_of(&session), Ok(session)),
+            Ok(Ok(Ok((stream, session)))) => (result_of(&stream), Ok((stream, session))),
             Ok(Ok(Err(unnamed))) => {
                 tracing::debug!(?unnamed, "TLS handshake");
                 (
@@ -81,13 +97,17 @@ impl Https {
         session
     }
 
-    async fn handshake<S>(&self, stream: S) -> io::Result<Result<TlsStream<S>, Unnamed>>
+    async fn handshake<S>(&self, stream: S) -> io::Result<Result<(TlsStream<S>, Session), Unnamed>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        match self.config(&hello.client_hello()) {
-            Ok(config) => self.handshakes.run(hello.into_stream(config)).await.map(Ok),
+        match self.session(&hello.client_hello()) {
+            Ok(session) => {
+                let stream = hello.into_stream(session.certificate.config());
+                let stream = self.handshakes.run(stream).await?;
+                Ok(Ok((stream, session)))
+            }
             Err(unnamed) => {
                 hello.io.write_all(&unnamed.alert()).await?;
                 hello.io.shutdown().await?;
@@ -96,10 +116,12 @@ impl Https {
         }
     }
 
-    fn config(&self, hello: &ClientHello<'_>) -> Result<Arc<ServerConfig>, Unnamed> {
+    fn session(&self, hello: &ClientHello<'_>) -> Result<Session, Unnamed> {
         let host = hello.server_name().ok_or(Unnamed::Missing)?;
-        let served = (self.is_served)(host).then(|| self.tls.config_for(host));
-        served.flatten().ok_or(Unnamed::Unknown)
+        let served = (self.is_served)(host).then(|| self.tls.current_for(host));
+        let certificate = served.flatten().ok_or(Unnamed::Unknown)?;
+        let host = host.into();
+        Ok(Session { host, certificate })
     }
 }
 
@@ -127,16 +149,16 @@ impl Drop for Counted<'_> {
     }
 }
 
-fn result_of<S>(session: &TlsStream<S>) -> HandshakeResult {
-    match session.get_ref().1.handshake_kind() {
+fn result_of<S>(stream: &TlsStream<S>) -> HandshakeResult {
+    match stream.get_ref().1.handshake_kind() {
         Some(HandshakeKind::Resumed) => HandshakeResult::Resumed,
         _ => HandshakeResult::Full,
     }
 }
 
 /// Whether client and server have agreed on HTTP/2 (RFC 9113 §3.2).
-pub(super) fn is_http2<S>(session: &TlsStream<S>) -> bool {
-    session.get_ref().1.alpn_protocol() == Some(b"h2")
+pub(super) fn is_http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
 impl fmt::Debug for Https {

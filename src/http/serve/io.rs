@@ -1,5 +1,8 @@
 //! A connection that notes each byte as activity. The stream is shared, so that the server can go on reading when
 //! HTTP has ended.
+//!
+//! It is tokio's half for reading, because that one knows after a read of fewer bytes than there is room for that none
+//! are left. A [`TcpStream`] that is shared in another way would ask the system once more for each request.
 
 use std::io;
 use std::net::Shutdown;
@@ -9,33 +12,25 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 
 use super::activity::Activity;
 
 /// See the [module](self).
 pub(super) struct Io {
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) stream: OwnedReadHalf,
     pub(super) activity: Arc<Activity>,
 }
 
 impl AsyncRead for Io {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buffer.initialize_unfilled()) {
-                Ok(len) => {
-                    buffer.advance(len);
-                    self.activity.touch();
-                    return Poll::Ready(Ok(()));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Poll::Ready(Err(e)),
-            }
-        }
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.activity.touch();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -45,11 +40,12 @@ impl Io {
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        let stream: &TcpStream = self.stream.as_ref();
         loop {
-            let writable = self.stream.poll_write_ready(cx);
+            let writable = stream.poll_write_ready(cx);
             self.activity.set_unread(writable.is_pending());
             ready!(writable)?;
-            match write(&self.stream) {
+            match write(stream) {
                 Ok(len) => {
                     self.activity.touch();
                     return Poll::Ready(Ok(len));
@@ -88,6 +84,6 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+        Poll::Ready(socket2::SockRef::from(self.stream.as_ref()).shutdown(Shutdown::Write))
     }
 }

@@ -1,4 +1,4 @@
-//! The loop that serves a router on a listener. Every wait and every number has a bound.
+//! The loop that serves a [`Site`] on a listener. Every wait and every number has a bound.
 //!
 //! [`crate::base::admission`] decides which connections stay, by the same rules as for DNS over TCP: a limit on all
 //! connections and a limit for each client. Where a limit is reached, the connection that has waited longest for its
@@ -14,8 +14,9 @@
 //! * when a request is in flight and no byte moves in either direction for [`ServeLimits::stall_timeout`].
 //!
 //! The last rule bounds streams, instead of a deadline for the whole response: a batch may take an hour as long as
-//! bytes move. Until a response begins, [`ServeLimits::answer_timeout`] holds. (hyper's own time-out for HTTP/1
-//! heads is used, too. It covers neither the first bytes, which tell HTTP/2 from HTTP/1, nor HTTP/2 itself.)
+//! bytes move. Until a response begins, [`ServeLimits::answer_timeout`] holds. hyper's own time-out for HTTP/1 heads
+//! is not used: it sets a timer for each request, and covers neither the first bytes, which tell HTTP/2 from HTTP/1,
+//! nor HTTP/2 itself.
 //!
 //! If the server closes a connection while the client is still sending, the system resets the connection, and the
 //! client may lose the response that told it to stop (RFC 9112 §9.6). So after the last response the server goes on
@@ -26,39 +27,40 @@
 //! and does not rely on hyper's defaults.
 
 mod activity;
+mod content;
 mod https;
 mod io;
+mod service;
+mod site;
 
 pub(crate) mod request_log;
 
-use std::convert::Infallible;
-use std::error::Error;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
-use axum::http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
-use self::activity::{Activity, InFlight, RequestBody, ResponseBody, Silence};
+use self::activity::{Activity, Silence};
+pub(crate) use self::content::Content;
 pub use self::https::Https;
-use self::https::is_http2;
+use self::https::{Session, is_http2};
 use self::io::Io;
+use self::service::{Requests, Streams};
+use self::site::Client;
+pub use self::site::Site;
+pub(crate) use self::site::{Answer, Call};
 use crate::base::admission::{
     Listening, Order, Reason, Refusal, Seat, SeatLimits, Seats, accept_all, reset, set_user_timeout,
 };
@@ -159,16 +161,14 @@ impl Front {
     }
 }
 
-/// Serves `router` by HTTP/1 and HTTP/2 until `shutdown`, by TLS if there is an `https`. Then it finishes the requests in flight, within
-/// [`ServeLimits::drain_timeout`].
-///
-/// Handlers find the client's address as `ConnectInfo<SocketAddr>`.
+/// Serves `site` by HTTP/1 and HTTP/2 until `shutdown`, by TLS if there is an `https`. Then it finishes the requests in
+/// flight, within [`ServeLimits::drain_timeout`], on all listeners of this front.
 ///
 /// # Errors
 /// Only if the socket is no listener. After all other errors of `accept` it goes on.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    site: Arc<dyn Site>,
     front: Front,
     https: Option<Https>,
     limits: ServeLimits,
@@ -176,7 +176,6 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let local = listener.local_addr()?;
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
     let listening = Listening {
         seats: &front.seats,
         errors: &front.errors,
@@ -191,22 +190,22 @@ pub async fn serve(
                 return reset(&stream);
             }
         };
-        let (front, router, https) = (front.clone(), router.clone(), https.clone());
-        let tokens = [shutdown.clone(), cut.clone()];
+        let (front, site, https) = (front.clone(), Arc::clone(&site), https.clone());
         connections.spawn(async move {
+            let (reading, stream) = stream.into_split();
             let connection = Connection {
                 activity: Arc::new(Activity::new(seat.rest())),
-                stream: Arc::new(stream),
+                stream,
                 peer,
                 seat,
-                router,
+                site,
                 limits,
-                tokens,
             };
-            front.count_close(connection.serve(https.as_ref()).await);
+            front.count_close(connection.serve(reading, https.as_ref()).await);
         });
     })
     .await;
+    front.seats.close(Order::Stop);
     connections.close();
     if timeout(limits.drain_timeout, connections.wait())
         .await
@@ -217,7 +216,7 @@ pub async fn serve(
             connections = connections.len(),
             "requests are still in flight at the end of the drain time; closing them"
         );
-        cut.cancel();
+        front.seats.close(Order::Cut);
         connections.wait().await;
     }
     accepted
@@ -225,14 +224,13 @@ pub async fn serve(
 
 /// A connection and what it needs.
 struct Connection {
-    stream: Arc<TcpStream>,
+    /// The other half of the stream that HTTP uses.
+    stream: OwnedWriteHalf,
     activity: Arc<Activity>,
     peer: SocketAddr,
     seat: Seat,
-    router: Router,
+    site: Arc<dyn Site>,
     limits: ServeLimits,
-    /// The first one ends the connection when the requests in flight are answered, the second one at once.
-    tokens: [CancellationToken; 2],
 }
 
 /// How a connection ends.
@@ -245,114 +243,122 @@ struct Ended {
 
 impl Connection {
     /// Serves the connection to its end, and returns the reason of the end.
-    async fn serve(self, https: Option<&Https>) -> HttpCloseReason {
+    async fn serve(self, reading: OwnedReadHalf, https: Option<&Https>) -> HttpCloseReason {
+        let stream: &TcpStream = self.stream.as_ref();
         // Responses are written in one piece, so Nagle's algorithm would only delay them.
-        let _ = self.stream.set_nodelay(true);
-        set_user_timeout(&self.stream, self.limits.stall_timeout);
+        let _ = stream.set_nodelay(true);
+        set_user_timeout(stream, self.limits.stall_timeout);
         let io = Io {
-            stream: Arc::clone(&self.stream),
+            stream: reading,
             activity: Arc::clone(&self.activity),
         };
         let ended = match https {
-            None => self.requests(io, builder(&self.limits)).await,
+            None => self.requests(io, None, builder()).await,
             // On the heap: a connection without TLS needs none of its memory.
             Some(https) => Box::pin(self.requests_by_tls(io, https)).await,
         };
         if ended.in_order {
             if self.seat.give_up() {
-                let _ = timeout(LINGER, linger(&self.stream)).await;
+                let _ = timeout(LINGER, linger(stream)).await;
             }
         } else if self.activity.is_unread() {
             // Data that the client does not read must not stay in the system's memory.
-            reset(&self.stream);
+            reset(stream);
         }
+        // Otherwise the half would send what a reset must not send.
+        self.stream.forget();
         ended.reason
     }
 
     /// Performs the TLS handshake, then serves requests.
     async fn requests_by_tls(&self, io: Io, https: &Https) -> Ended {
-        let [shutdown, cut] = &self.tokens;
         let ended = |reason, in_order| Ended { reason, in_order };
-        let session = tokio::select! {
-            session = https.accept(io) => session,
-            () = cut.cancelled() => return ended(HttpCloseReason::Stop, false),
-            () = shutdown.cancelled() => return ended(HttpCloseReason::Stop, false),
+        let accepted = tokio::select! {
+            accepted = https.accept(io) => accepted,
             order = self.seat.ordered() => return ended(reason_of(order), false),
         };
-        match session {
-            Ok(session) => {
+        match accepted {
+            Ok((stream, session)) => {
                 // The client has named the protocol, so its first bytes need not be waited for.
-                let builder = match is_http2(&session) {
-                    true => builder(&self.limits).http2_only(),
-                    false => builder(&self.limits).http1_only(),
+                let builder = match is_http2(&stream) {
+                    true => builder().http2_only(),
+                    false => builder().http1_only(),
                 };
-                self.requests(session, builder).await
+                self.requests(stream, Some(session), builder).await
             }
             Err(none) => ended(HttpCloseReason::Handshake, none.alerted),
         }
     }
 
     /// Serves the requests that come on `io`.
-    async fn requests<S>(&self, io: S, builder: auto::Builder<TokioExecutor>) -> Ended
+    async fn requests<S>(
+        &self,
+        io: S,
+        session: Option<Session>,
+        builder: auto::Builder<Streams>,
+    ) -> Ended
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (seat, activity, mut limits) = (&self.seat, &self.activity, self.limits);
-        let [shutdown, cut] = &self.tokens;
-        let service = {
-            let (peer, router) = (self.peer, self.router.clone());
-            let activity = Arc::clone(activity);
-            service_fn(move |request| {
-                answer(request, peer, router.clone(), limits, Arc::clone(&activity))
-            })
+        let (activity, mut limits) = (&self.activity, self.limits);
+        let requests = Requests {
+            site: Arc::clone(&self.site),
+            client: Client::new(self.peer, session),
+            limits,
+            activity: Arc::clone(activity),
         };
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), requests));
+        let mut watchdog = pin!(sleep_until(activity.look_again(&limits)));
+        let mut last = Order::None;
         // The reason to end as soon as the requests in flight are answered.
         let mut ending = None;
         let (reason, in_order) = loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
-                    let reason = match &ended {
+                    let reason = match ended {
                         Ok(()) => HttpCloseReason::Client,
-                        Err(error) => broken(error.as_ref(), activity),
+                        Err(_) => HttpCloseReason::Error,
                     };
                     break (ending.unwrap_or(reason), ended.is_ok());
                 }
-                () = cut.cancelled() => break (HttpCloseReason::Stop, false),
-                () = shutdown.cancelled(), if ending.is_none() => {
-                    ending = Some(HttpCloseReason::Stop);
-                    limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
-                    connection.as_mut().graceful_shutdown();
-                }
-                order = seat.ordered(), if ending.is_none() => {
+                order = self.order_after(last) => {
+                    last = order;
                     let reason = reason_of(order);
-                    if !activity.is_at_work() {
+                    let may_go_on = match order {
+                        Order::Cut => false,
+                        // A request may arrive just before the order to leave.
+                        Order::Leave(_) => activity.is_at_work(),
+                        Order::None | Order::Stop => true,
+                    };
+                    if !may_go_on {
                         break (reason, false);
                     }
-                    // A request arrived just before the order to leave.
-                    ending = Some(reason);
+                    ending.get_or_insert(reason);
                     limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
                     connection.as_mut().graceful_shutdown();
+                    watchdog.as_mut().reset(activity.look_again(&limits));
                 }
-                () = sleep_until(activity.look_again(&limits)) => {
+                () = watchdog.as_mut() => {
                     // Bytes may have moved since the deadline was calculated.
                     let (deadline, silence) = activity.deadline(&limits);
                     if deadline <= Instant::now() {
                         break (ending.unwrap_or(silence.into()), false);
                     }
+                    watchdog.as_mut().reset(activity.look_again(&limits));
                 }
             }
         };
         Ended { reason, in_order }
     }
-}
 
-/// The reason why hyper gave up a connection.
-fn broken(error: &(dyn Error + 'static), activity: &Activity) -> HttpCloseReason {
-    let is_late = |error: &hyper::Error| error.is_timeout();
-    match error.downcast_ref::<hyper::Error>() {
-        Some(error) if is_late(error) => activity.silence().into(),
-        _ => HttpCloseReason::Error,
+    /// Waits for an order other than the last one.
+    async fn order_after(&self, last: Order) -> Order {
+        poll_fn(|cx| match self.seat.order(cx.waker()) {
+            order if order == last => Poll::Pending,
+            order => Poll::Ready(order),
+        })
+        .await
     }
 }
 
@@ -385,12 +391,14 @@ impl From<Silence> for HttpCloseReason {
     }
 }
 
-fn builder(limits: &ServeLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder() -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams);
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
+        // The watchdog bounds the time of heads.
+        .header_read_timeout(None)
+        // Most bodies are a few bytes, which are copied more quickly than they are written from two places.
+        .writev(false)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
     builder
@@ -402,41 +410,6 @@ fn builder(limits: &ServeLimits) -> auto::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(MAX_PENDING_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_ERROR_RESET_STREAMS);
     builder
-}
-
-/// Answers one request.
-async fn answer(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    router: Router,
-    limits: ServeLimits,
-    activity: Arc<Activity>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let in_flight = InFlight::begin(activity);
-    let end = in_flight.guard();
-    let mut request = request.map(|body| {
-        Body::new(RequestBody {
-            body,
-            request: in_flight,
-        })
-    });
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let response = match timeout(limits.answer_timeout, router.oneshot(request)).await {
-        Ok(Ok(response)) => response,
-        Err(_) => overdue(),
-    };
-    Ok(response.map(|body| ResponseBody::new(body, end)))
-}
-
-/// The response of last resort: each part has shorter time limits of its own, with better messages.
-fn overdue() -> Response<Body> {
-    tracing::error!("a request took too long to answer");
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    response
 }
 
 /// Reads and drops what the client still sends, up to a limit or until it closes its side.

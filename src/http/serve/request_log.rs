@@ -3,19 +3,19 @@
 //!
 //! It is the outermost layer, so the responses of all other layers pass through it.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, Request, Response, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tracing::Instrument;
@@ -31,6 +31,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const MAX_ID_LEN: usize = 64;
 /// The size of an id made here, in bytes; it is written in hex.
 const MADE_ID_BYTES: usize = 12;
+/// For how many ids a thread asks the system for random bytes at once.
+const IDS_AT_ONCE: usize = 64;
 /// How much of a path or a host is logged, in characters.
 const MAX_LOGGED: usize = 256;
 
@@ -41,50 +43,90 @@ pub(crate) struct Observer {
     pub(crate) requests: Family<HttpStatus, Counter>,
 }
 
-/// The id of a request, stored in the request's extensions.
+/// The id of a request, stored in the request's extensions. It has visible ASCII characters only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RequestId(Arc<str>);
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The value of the header.
+    pub(crate) fn into_header(self) -> HeaderValue {
+        self.0
     }
 
     /// The id that the client sent if it is a sane one, otherwise a random id.
-    fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(REQUEST_ID).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Self::made();
         };
         let sane = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        match value.to_str() {
-            Ok(id) if (1..=MAX_ID_LEN).contains(&id.len()) && id.as_bytes().iter().all(sane) => {
-                Self(id.into())
-            }
-            _ => Self::made(),
+        let id = value.as_bytes();
+        match (1..=MAX_ID_LEN).contains(&id.len()) && id.iter().all(sane) {
+            true => Self(value.clone()),
+            false => Self::made(),
         }
     }
 
     fn made() -> Self {
         /// Numbers the requests of a system that has no random bytes to give.
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut bytes = [0; MADE_ID_BYTES];
-        match getrandom::fill(&mut bytes) {
-            Ok(()) => Self(hex(&bytes).into()),
-            Err(_) => Self(COUNT.fetch_add(1, Ordering::Relaxed).to_string().into()),
+        let text = match random_bytes() {
+            Some(bytes) => hex(&bytes),
+            None => COUNT.fetch_add(1, Ordering::Relaxed).to_string(),
+        };
+        // Digits and letters are always a valid value.
+        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0")))
+    }
+}
+
+/// Random bytes for one id; none if the system has none to give. A thread asks the system for those of many ids at once.
+fn random_bytes() -> Option<[u8; MADE_ID_BYTES]> {
+    thread_local! {
+        static WAITING: RefCell<Vec<[u8; MADE_ID_BYTES]>> = const { RefCell::new(Vec::new()) };
+    }
+    WAITING.with_borrow_mut(|waiting| {
+        if waiting.is_empty() {
+            let mut bytes = [[0; MADE_ID_BYTES]; IDS_AT_ONCE];
+            getrandom::fill(bytes.as_flattened_mut()).ok()?;
+            waiting.extend_from_slice(&bytes);
         }
+        waiting.pop()
+    })
+}
+
+impl Observer {
+    /// Adds the headers of all responses, and counts the response.
+    pub(crate) fn finish<B>(&self, response: &mut Response<B>, id: RequestId) {
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id.into_header());
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        let status = response.status().as_u16();
+        self.requests.get_or_create(&HttpStatus { status }).inc();
     }
 }
 
 /// The middleware.
 pub(crate) async fn observe(
     State(observer): State<Observer>,
-    mut request: Request,
+    mut request: Request<Body>,
     next: Next,
-) -> Response {
+) -> Response<Body> {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let mut line = AccessLine::new(observer.part, &id, &request);
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map(|info| info.0.to_string());
+    let mut line = WaitingLine {
+        line: Line::of(observer.part, &request, peer.as_deref()).into_owned(),
+        id: id.clone(),
+        status: None,
+    };
     let head = request.method() == Method::HEAD;
     let span = tracing::info_span!("request", request_id = id.as_str());
     let mut response = next.run(request).instrument(span).await;
@@ -97,25 +139,13 @@ pub(crate) async fn observe(
     if head {
         strip_body(&mut response);
     }
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(REQUEST_ID, value);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    let status = response.status().as_u16();
-    observer
-        .requests
-        .get_or_create(&HttpStatus { status })
-        .inc();
     line.status = Some(response.status());
+    observer.finish(&mut response, id);
     response
 }
 
 /// RFC 9110 §9.3.2: the response to HEAD has the headers of GET and no content.
-fn strip_body(response: &mut Response) {
+fn strip_body(response: &mut Response<Body>) {
     if let Some(len) = response.body().size_hint().exact()
         && !response.headers().contains_key(CONTENT_LENGTH)
     {
@@ -124,69 +154,95 @@ fn strip_body(response: &mut Response) {
     *response.body_mut() = Body::empty();
 }
 
-/// One line of the access log, written when it is dropped. So a request whose client disconnected before the response
-/// has a line, too, without a status.
-struct AccessLine {
+/// What a line of the request log says, except for the id and the result.
+#[derive(Clone, Debug)]
+pub(crate) struct Line<'a> {
     part: &'static str,
-    id: RequestId,
     method: Method,
-    host: Option<String>,
-    path: String,
-    peer: Option<SocketAddr>,
+    host: Option<Cow<'a, str>>,
+    path: Cow<'a, str>,
+    peer: Option<Cow<'a, str>>,
     started: Instant,
-    status: Option<StatusCode>,
 }
 
-impl AccessLine {
-    fn new(part: &'static str, id: &RequestId, request: &Request) -> Self {
+impl<'a> Line<'a> {
+    /// The line about a request that begins now. `peer` is the client's address.
+    pub(crate) fn of<B>(
+        part: &'static str,
+        request: &'a Request<B>,
+        peer: Option<&'a str>,
+    ) -> Self {
         let header = request.headers().get(HOST).map(HeaderValue::as_bytes);
         // HTTP/2 has the host in the request target (RFC 9113 §8.3.1).
         let authority = || Some(request.uri().authority()?.as_str().as_bytes());
-        let host = header.or_else(authority).map(|bytes| {
-            String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LOGGED)]).into_owned()
-        });
+        let host = header.or_else(authority);
+        let path = request.uri().path();
+        let end = match path.len() > MAX_LOGGED {
+            true => path.char_indices().nth(MAX_LOGGED).map(|(at, _)| at),
+            false => None,
+        };
         Self {
             part,
-            id: id.clone(),
             method: request.method().clone(),
-            host,
-            path: request.uri().path().chars().take(MAX_LOGGED).collect(),
-            peer: request
-                .extensions()
-                .get::<ConnectInfo<SocketAddr>>()
-                .map(|info| info.0),
+            host: host.map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LOGGED)])),
+            path: Cow::Borrowed(&path[..end.unwrap_or(path.len())]),
+            peer: peer.map(Cow::Borrowed),
             started: Instant::now(),
-            status: None,
         }
     }
-}
 
-impl Drop for AccessLine {
-    fn drop(&mut self) {
+    /// The same, without the request.
+    pub(crate) fn into_owned(self) -> Line<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Line {
+            part: self.part,
+            method: self.method,
+            host: self.host.map(own),
+            path: own(self.path),
+            peer: self.peer.map(own),
+            started: self.started,
+        }
+    }
+
+    /// Logs the line. Without a status, the client disconnected before the response.
+    pub(crate) fn log(&self, id: &RequestId, status: Option<StatusCode>) {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             target: REQUESTS,
             part = self.part,
-            request_id = self.id.as_str(),
+            request_id = id.as_str(),
             method = self.method.as_str(),
-            host = self.host,
-            path = self.path,
-            status = self.status.map(|s| s.as_u16()),
+            host = self.host.as_deref(),
+            path = &*self.path,
+            status = status.map(|s| s.as_u16()),
             micros,
-            peer = self.peer.map(|peer| peer.to_string()),
+            peer = self.peer.as_deref(),
             "{}",
-            if self.status.is_some() {
-                "request"
-            } else {
-                "request abandoned by its client"
+            match status {
+                Some(_) => "request",
+                None => "request abandoned by its client",
             }
         );
     }
 }
 
+/// The line of a request that is waited for. It is logged when it is dropped, so a request whose client disconnected
+/// before the response has a line, too.
+pub(crate) struct WaitingLine {
+    pub(crate) line: Line<'static>,
+    pub(crate) id: RequestId,
+    pub(crate) status: Option<StatusCode>,
+}
+
+impl Drop for WaitingLine {
+    fn drop(&mut self) {
+        self.line.log(&self.id, self.status);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
     use crate::http::testing::{Call, Server, TOKEN};

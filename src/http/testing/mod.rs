@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
 pub(super) use self::contract::openapi;
 pub(super) use self::store::MemoryStore;
-use super::{Scheme, ShortUrls, admin_router, redirect_router};
+use super::serve::{Answer, Content};
+use super::{RedirectHost, Scheme, ShortUrls, admin_router};
 use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
@@ -86,14 +89,14 @@ impl Namespace for Names {
     }
 }
 
-/// Both routers over one store, with a clock that stands still at [`NOW`].
+/// Both parts over one store, with a clock that stands still at [`NOW`].
 pub(super) struct Server {
     pub(super) store: Arc<MemoryStore>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) admin: Router,
-    pub(super) redirect: Router,
+    pub(super) redirect: RedirectHost,
 }
 
 impl Server {
@@ -126,7 +129,7 @@ impl Server {
                 metrics.clone(),
                 draining.clone(),
             ),
-            redirect: redirect_router(links, SHORT_URLS, None, metrics.clone()),
+            redirect: RedirectHost::new(links, SHORT_URLS, None, &metrics),
             store,
             clock,
             metrics,
@@ -227,6 +230,19 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) async fn of(router: &Router, request: Request<Body>) -> Self {
         let response = router.clone().oneshot(request).await.unwrap();
+        Self::read(response.map(Content::Stream)).await
+    }
+
+    /// The response of the redirect host.
+    pub(super) async fn of_redirect(host: &RedirectHost, request: Request<Body>) -> Self {
+        Self::read(match host.respond(&request, None, |_| true) {
+            Answer::Now(response) => response,
+            Answer::Later(response) => response.await,
+        })
+        .await
+    }
+
+    async fn read(response: Response<Content>) -> Self {
         let (head, body) = response.into_parts();
         Self {
             status: head.status,

@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,11 +29,11 @@ struct Running {
 }
 
 impl Running {
-    async fn new(router: Router, limits: ServeLimits) -> Self {
-        Self::with(router, limits, seats(1_024, 1_024)).await
+    async fn new(site: impl Site + 'static, limits: ServeLimits) -> Self {
+        Self::with(site, limits, seats(1_024, 1_024)).await
     }
 
-    async fn with(router: Router, limits: ServeLimits, seats: SeatLimits) -> Self {
+    async fn with(site: impl Site + 'static, limits: ServeLimits, seats: SeatLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -38,7 +41,7 @@ impl Running {
         let front = Front::new(HttpPart::Redirect, &seats, Arc::clone(&metrics));
         let done = tokio::spawn(serve(
             listener,
-            router,
+            Arc::new(site),
             front,
             None,
             limits,
