@@ -222,7 +222,8 @@ def free_port():
     raise Fault("no port is free for both TCP and UDP")
 
 
-def _listens(port):
+def listens(port):
+    """Whether connections to a port are accepted."""
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False
@@ -236,7 +237,7 @@ class Redis(Program):
         super().__init__(
             ["redis-server", "--bind", HOST, "--port", str(self.port), "--save", "",
              "--appendonly", "no"], directory, core)
-        self.wait_until(lambda: _listens(self.port))
+        self.wait_until(lambda: listens(self.port))
 
     def section(self, more=""):
         """The [redis] section that leads to it."""
@@ -282,7 +283,7 @@ class Emulator(Program):
     def __init__(self, program, directory):
         self.port = free_port()
         super().__init__([program, "serve", "--host", HOST, "--port", str(self.port)], directory)
-        self.wait_until(lambda: _listens(self.port))
+        self.wait_until(lambda: listens(self.port))
 
     def section(self):
         """The [store] section that leads to it. There is no bound on reads, since none is measured."""
@@ -292,9 +293,9 @@ class Emulator(Program):
 
 class Tinyns(Program):
     """A node with the zone of the repository; its configuration is the default but for `sections`.
-    It runs under the command `under` if there is one."""
+    It runs under the command `under` if there is one. `redirect` is the section of the redirect host."""
 
-    def __init__(self, binary, directory, sections, core=None, under=()):
+    def __init__(self, binary, directory, sections, core=None, under=(), redirect="listen = []"):
         config = tempfile.NamedTemporaryFile("w", dir=directory, suffix=".toml", delete=False)
         with config:
             config.write(
@@ -302,7 +303,7 @@ class Tinyns(Program):
                 f'[[zone]]\norigin = "{ORIGIN}"\nredirect_host = "r"\n'
                 f'file = "{ROOT}/zones/{ORIGIN}.zone"\n'
                 f'[admin]\nlisten = "{HOST}:0"\ntoken_file = "{directory}/admin.token"\n'
-                f'[redirect]\nlisten = []\n{sections}')
+                f'[redirect]\n{redirect}\n{sections}')
         # Nothing of the user's own settings: neither for tinyns nor for AWS.
         env = {
             "PATH": os.environ["PATH"], "HOME": directory, "TINYNS_ADMIN_TOKEN": TOKEN,
@@ -314,13 +315,17 @@ class Tinyns(Program):
 
     def _ports(self):
         """Where it listens, as its log tells; none as long as it does not."""
-        found = {}
+        found = [self.port_of(what) for what in ("DNS over UDP and TCP", "admin API")]
+        return all(found) and found
+
+    def port_of(self, what):
+        """The port of a service, as its log tells; none as long as it does not."""
         for line in self.said().splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
-                found[event.get("message")] = event.get("address", "")
-        addresses = [found.get(what) for what in ("DNS over UDP and TCP", "admin API")]
-        return all(addresses) and [int(address.rpartition(":")[2]) for address in addresses]
+                if event.get("message") == what:
+                    return int(event["address"].rpartition(":")[2])
+        return None
 
     def read(self, path):
         """What it says at a path that needs no token."""
