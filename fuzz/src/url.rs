@@ -70,7 +70,7 @@ fn check_form(url: &TargetUrl) {
     assert!(!authority.is_empty() && !authority.contains('@'), "{text}");
     assert_eq!(TargetUrl::parse(text).as_ref(), Ok(url), "read again");
     if let Some(domain) = url.domain() {
-        assert!(authority.starts_with(&domain), "{domain} of {text}");
+        assert!(authority.starts_with(domain), "{domain} of {text}");
         assert!(!domain.ends_with('.'), "{domain} of {text}");
         assert_eq!(domain, domain.to_ascii_lowercase(), "{text}");
         // RFC 1035 §2.3.4: what is no name in DNS leads nowhere.
