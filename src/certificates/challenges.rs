@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::base::clock::{Clock, UnixTime};
@@ -38,8 +38,9 @@ const QUERY_DEADLINE: Duration = Duration::from_millis(1_500);
 const READ_DEADLINE: Duration = Duration::from_millis(1_500);
 /// The least time between the beginnings of two reads of a zone: at most 20 reads a second.
 const READ_DISTANCE: Duration = Duration::from_millis(50);
-/// How many queries may wait for the reads of a zone. Further queries are refused.
-const MAX_WAITING: usize = 1_024;
+/// How many queries may wait for the reads of all zones together. Further queries are refused. It is half of what DNS
+/// lets wait in all, so that links have room.
+const MAX_WAITING: usize = 8_192;
 /// How often a put is tried again when another server has changed the values meanwhile.
 const MAX_PUTS: usize = 8;
 
@@ -53,6 +54,8 @@ pub struct Challenges {
     clock: Clock,
     /// By origin. Only zones of the configuration have challenges, so their number is bounded.
     readers: Mutex<HashMap<Origin, Arc<Reader>>>,
+    /// One for each query that waits.
+    seats: Semaphore,
 }
 
 /// A value with its end.
@@ -72,11 +75,11 @@ struct Content {
 impl Challenges {
     /// The challenges in this store. Their ends are judged by this clock.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        let readers = Mutex::default();
         Self {
             store,
             clock,
-            readers,
+            readers: Mutex::default(),
+            seats: Semaphore::new(MAX_WAITING),
         }
     }
 
@@ -85,6 +88,8 @@ impl Challenges {
     /// # Errors
     /// [`StoreError`] if they are not known.
     pub async fn values(&self, origin: &Origin) -> Result<Vec<Box<str>>, StoreError> {
+        let seat = self.seats.try_acquire();
+        let _seat = seat.map_err(|_| StoreError::Overloaded)?;
         let reader = {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(readers.entry(origin.clone()).or_default())
@@ -222,8 +227,6 @@ struct Reads {
     next: Option<watch::Sender<Option<Outcome>>>,
     /// Whether a task reads, or is about to.
     is_running: bool,
-    /// How many queries wait, for this read or for the next.
-    waiting: usize,
     /// When the last read began.
     last: Option<Instant>,
 }
@@ -234,16 +237,12 @@ impl Reader {
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
-        let (mut result, _seat, starts) = {
+        let (mut result, starts) = {
             let mut reads = self.reads();
-            if reads.waiting >= MAX_WAITING {
-                return Err(StoreError::Overloaded);
-            }
-            reads.waiting += 1;
             let next = reads.next.get_or_insert_with(|| watch::channel(None).0);
             let result = next.subscribe();
             let starts = !std::mem::replace(&mut reads.is_running, true);
-            (result, Seat(Arc::clone(&self)), starts)
+            (result, starts)
         };
         if starts {
             tokio::spawn(Arc::clone(&self).run(read));
@@ -295,15 +294,6 @@ impl Reader {
 
     fn reads(&self) -> MutexGuard<'_, Reads> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A query that waits.
-struct Seat(Arc<Reader>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.reads().waiting -= 1;
     }
 }
 
