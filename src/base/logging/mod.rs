@@ -20,9 +20,9 @@ mod requests;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use self::queue::Queue;
@@ -63,6 +63,9 @@ pub enum LogError {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// The filter chooses spans or fields.
+    #[error("the log filter {0:?} has brackets; it can only choose levels and targets")]
+    Spans(String),
     /// Logging has started already.
     #[error("cannot start logging")]
     Init(#[from] TryInitError),
@@ -122,43 +125,48 @@ impl Drop for Logs {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    let mut words = filter.split(',').map(str::trim);
-    let is_usual = |word: &str| {
+/// The filter. It chooses by level and target only: `EnvFilter`, which also chooses by spans and their fields, would
+/// bring a library for regular expressions.
+fn parse(filter: &str) -> Result<Targets, LogError> {
+    let words = filter.split(',').map(str::trim);
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    if words.iter().any(|word| word.contains('[')) {
+        return Err(LogError::Spans(filter.into()));
+    }
+    let is_usual = |word: &&str| {
         ["info", "warn"]
             .iter()
             .any(|w| word.eq_ignore_ascii_case(w))
     };
     // The operator's directives come last, so they take precedence.
-    let whole = match words.any(is_usual) {
-        true => format!("{QUIET},{filter}"),
-        false => filter.to_owned(),
+    let whole = match (words.iter().any(is_usual), words.join(",")) {
+        (true, words) => format!("{QUIET},{words}"),
+        (false, words) if words.is_empty() => "error".into(),
+        (false, words) => words,
     };
-    EnvFilter::builder()
-        .parse(whole)
-        .map_err(|source| LogError::Filter {
-            filter: filter.into(),
-            source,
-        })
+    whole.parse().map_err(|source| LogError::Filter {
+        filter: filter.into(),
+        source,
+    })
 }
 
 /// The subscriber. It does not report events that it cannot format: it would use `eprintln!`, which panics if
 /// standard error is a closed pipe, and a server must outlive the reader of its log.
-fn subscriber<W>(json: bool, ansi: bool, filter: EnvFilter, writer: W) -> Box<Subscriber>
+fn subscriber<W>(json: bool, ansi: bool, filter: Targets, writer: W) -> Box<Subscriber>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(writer)
         .with_ansi(ansi)
         .log_internal_errors(false);
     match json {
         true => {
             let builder = builder.json().flatten_event(true);
-            Box::new(builder.map_event_format(WithRequests).finish())
+            Box::new(builder.map_event_format(WithRequests).finish().with(filter))
         }
-        false => Box::new(builder.finish()),
+        false => Box::new(builder.finish().with(filter)),
     }
 }
 
@@ -233,6 +241,7 @@ mod tests {
     #[test]
     fn the_filter_is_obeyed() {
         assert_eq!(logged(false, "off"), "");
+        assert_eq!(logged(false, "").lines().count(), 1, "errors only");
         assert_eq!(logged(false, "tinyns=debug").lines().count(), 2);
         assert_eq!(logged(false, "trace").lines().count(), 6);
         assert_eq!(logged(false, "debug").lines().count(), 6);
@@ -243,5 +252,7 @@ mod tests {
         assert_eq!(logged(false, "info,h2=warn").lines().count(), 3);
         let message = parse("info,tinyns=loud").unwrap_err().to_string();
         assert_eq!(message, "the log filter \"info,tinyns=loud\" is not valid");
+        let spans = parse("info,[request]=debug");
+        assert!(matches!(spans, Err(LogError::Spans(_))));
     }
 }

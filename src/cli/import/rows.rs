@@ -3,17 +3,18 @@
 //! A row of CSV (RFC 4180) has several lines if a quoted field contains line breaks. A row that is too long is
 //! reported and skipped, and the rows after it are read.
 //!
-//! A missing quote spoils only the line in which the quote was opened. The reader looks ahead: a field has
-//! several lines only if its closing quote is followed by the end of the field, within [`MAX_LEN`] bytes.
-//! Otherwise the line with the opening quote is bad, and the next row begins after that line.
+//! `csv-core` reads the fields, into a buffer with a bound; the `csv` crate would keep a row of any length in memory, so
+//! one unclosed quote could load the whole file.
 //!
-//! The `csv` crate keeps a row of any length in memory, so one unclosed quote could load the rest of the file.
-//! `csv-core` works with a bounded buffer, but at the end of a field it says neither whether a quote was still
-//! open nor what follows a closing quote, nor where the quote was opened. To report an unclosed quote with its
-//! line, this module would have to track the quotes of every row beside `csv-core`, which is most of the work
-//! of reading a row.
+//! A missing quote spoils only the line in which the quote was opened. The reader looks ahead: a field has several
+//! lines only if its closing quote is followed by the end of the field, within [`MAX_LEN`] bytes. Otherwise the line with
+//! the opening quote is bad, and the next row begins after that line. `csv-core` does not report this, but it can be seen
+//! from outside: a quote is open if the end of a line does not end the row, and text after a closing quote makes a field
+//! longer than its quotes allow (`is_closed`).
 
 use std::io::{self, BufRead};
+
+use csv_core::{ReadFieldResult, Reader, ReaderBuilder, Terminator};
 
 /// The longest line or row, in bytes. A URL has at most 2,048; other programs may write much else beside it.
 pub(super) const MAX_LEN: usize = 64 * 1024;
@@ -46,44 +47,25 @@ pub(super) struct Rows<R> {
     line: u64,
     /// The byte between two fields.
     delimiter: u8,
-}
-
-/// The state before a byte of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// At the beginning of a field.
-    Begin,
-    /// In a field without quotes, or after the closing quote of a field.
-    Plain,
-    /// Between quotes.
-    Quoted,
-    /// After a quote within quotes: it closes the field, or is the first of two.
-    Quote,
+    csv: Reader,
+    /// The current field.
+    field: Box<[u8]>,
 }
 
 /// A row while it is read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Row {
-    delimiter: u8,
-    at: At,
     fields: Fields,
-    field: Vec<u8>,
-    /// The length of all fields and delimiters, in bytes.
+    /// The length of all complete fields and their delimiters, in bytes.
     len: usize,
+    /// How many of its bytes were read.
+    seen: usize,
     /// How many of its lines have ended.
     lines: u64,
-    /// The last opening quote: how many bytes and how many lines of the row come before it.
-    opened: (usize, u64),
-}
-
-/// The effect of a byte on a row.
-enum Step {
-    /// The row continues.
-    More,
-    /// The row is complete.
-    End,
-    /// The last opening quote is not closed: the next quote does not close it.
-    NotClosed,
+    /// Where the current field begins: how many bytes and how many lines of the row come before it.
+    begin: (usize, u64),
+    /// How many bytes of the current field are in the buffer.
+    written: usize,
 }
 
 /// The result of looking ahead.
@@ -92,7 +74,7 @@ enum Ahead {
     Row(Fields, usize),
     /// A row of more than [`MAX_LEN`] bytes: how many of its bytes were seen, and whether its end is among them.
     TooLong(usize, bool),
-    /// An unclosed quote; see [`Row::opened`].
+    /// An unclosed quote: how many bytes and how many lines of the row come before it.
     NotClosed(usize, u64),
 }
 
@@ -106,12 +88,20 @@ impl<R: BufRead> Rows<R> {
             offset,
             line,
             delimiter: b',',
+            csv: csv_by(b','),
+            field: vec![0; MAX_LEN + 1].into(),
         }
     }
 
     /// Sets the delimiter; the default is a comma.
-    pub(super) fn delimited(self, delimiter: u8) -> Self {
-        Self { delimiter, ..self }
+    pub(super) fn delimited(mut self, delimiter: u8) -> Self {
+        self.set_delimiter(delimiter);
+        self
+    }
+
+    fn set_delimiter(&mut self, delimiter: u8) {
+        self.delimiter = delimiter;
+        self.csv = csv_by(delimiter);
     }
 
     /// The byte between two fields.
@@ -217,13 +207,13 @@ impl<R: BufRead> Rows<R> {
             self.consume(len);
         }
         for delimiter in delimiters {
-            self.delimiter = *delimiter;
+            self.set_delimiter(*delimiter);
             if let Ahead::Row(fields, _) = self.look()?
                 && fits(&fields)
             {
                 break;
             }
-            self.delimiter = delimiters[0];
+            self.set_delimiter(delimiters[0]);
         }
         Ok(self.next_row()?.map(|(_, row)| row))
     }
@@ -268,117 +258,109 @@ impl<R: BufRead> Rows<R> {
 
     /// Looks at the next row without consuming it.
     fn look(&mut self) -> io::Result<Ahead> {
-        let mut row = Row::new(self.delimiter);
-        let mut seen = 0;
+        if self.rest().is_empty() {
+            self.read_ahead()?;
+        }
+        // csv-core skips empty rows, but their lines count.
+        if matches!(self.rest().first(), None | Some(b'\n')) {
+            return Ok(Ahead::Row(vec![Vec::new()], self.rest().len().min(1)));
+        }
+        self.csv.reset();
+        let mut row = Row::default();
         loop {
-            while let Some(byte) = self.ahead.get(self.start + seen) {
-                let step = row.take(*byte, seen);
-                seen += 1;
-                match step {
-                    Step::More => {}
-                    Step::End => return Ok(row.end(seen)),
-                    Step::NotClosed => return Ok(row.not_closed()),
-                }
-                if row.len > MAX_LEN {
-                    let quoted = matches!(row.at, At::Quoted | At::Quote);
-                    return Ok(match quoted && row.lines > row.opened.1 {
-                        true => row.not_closed(),
-                        false => Ahead::TooLong(seen, false),
-                    });
-                }
+            let is_end = row.seen == self.rest().len() && !self.read_ahead()?;
+            let input = match is_end {
+                true => b"\n",
+                false => &self.ahead[self.start + row.seen..],
+            };
+            let (result, used, written) =
+                self.csv.read_field(input, &mut self.field[row.written..]);
+            row.written += written;
+            if !is_end {
+                row.seen += used;
+                row.lines += input[..used].iter().filter(|b| **b == b'\n').count() as u64;
             }
-            if !self.read_ahead()? {
-                return Ok(match row.at {
-                    At::Quoted => row.not_closed(),
-                    _ => row.end(seen),
-                });
+            let raw = &self.ahead[self.start..][row.begin.0..row.seen];
+            let record_end = match result {
+                ReadFieldResult::Field { record_end } => record_end,
+                // The line break is within quotes.
+                _ if is_end => return Ok(row.not_closed()),
+                _ if row.len + row.written > MAX_LEN => return Ok(row.overflow(raw)),
+                _ => continue,
+            };
+            let raw = &raw[..raw.len() - usize::from(!is_end)];
+            let field = &self.field[..row.written];
+            if raw.contains(&b'\n') && !is_closed(raw, field) {
+                return Ok(row.not_closed());
+            }
+            if record_end {
+                return Ok(row.end(field));
+            }
+            row.end_field(field);
+            if row.len > MAX_LEN {
+                return Ok(Ahead::TooLong(row.seen, false));
             }
         }
     }
 }
 
 impl Row {
-    fn new(delimiter: u8) -> Self {
-        Self {
-            delimiter,
-            at: At::Begin,
-            fields: Vec::new(),
-            field: Vec::new(),
-            len: 0,
-            lines: 0,
-            opened: (0, 0),
-        }
-    }
-
-    /// Takes the next byte; `behind` is the number of bytes before it.
-    fn take(&mut self, byte: u8, behind: usize) -> Step {
-        let lines = self.lines;
-        self.lines += u64::from(byte == b'\n');
-        self.at = match (self.at, byte) {
-            (At::Begin, b'"') => {
-                self.opened = (behind, lines);
-                At::Quoted
-            }
-            (At::Quoted, b'"') => At::Quote,
-            (At::Quoted, byte) => {
-                self.push(byte);
-                At::Quoted
-            }
-            // RFC 4180 §2, 7: two quotes are one.
-            (At::Quote, b'"') => {
-                self.push(b'"');
-                At::Quoted
-            }
-            (_, byte) if byte == self.delimiter => {
-                self.end_field();
-                At::Begin
-            }
-            (_, b'\n') => return Step::End,
-            // There are line breaks between the two quotes, and more text after the second: the second quote
-            // rather opens another field, and the first was not closed in its line.
-            (At::Quote, byte) if byte != b'\r' && lines > self.opened.1 => return Step::NotClosed,
-            // Text after a closing quote belongs to the field, as in other readers.
-            (_, byte) => {
-                self.push(byte);
-                At::Plain
-            }
-        };
-        Step::More
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.len += 1;
-        if self.len <= MAX_LEN {
-            self.field.push(byte);
-        }
-    }
-
-    fn end_field(&mut self) {
+    fn end_field(&mut self, field: &[u8]) {
         // Empty fields take memory as well.
-        self.len += 1;
+        self.len += field.len() + 1;
         if self.len <= MAX_LEN {
-            self.fields.push(std::mem::take(&mut self.field));
+            self.fields.push(field.to_vec());
         }
+        self.begin = (self.seen, self.lines);
+        self.written = 0;
     }
 
+    /// The quote at the beginning of the current field is not closed.
     fn not_closed(self) -> Ahead {
-        let (len, lines) = self.opened;
+        let (len, lines) = self.begin;
         Ahead::NotClosed(len, lines)
     }
 
-    /// The row ends after so many bytes.
-    fn end(mut self, len: usize) -> Ahead {
-        // The carriage return of CRLF. One at the end of a quoted field is removed as well; no URL has any.
-        if self.field.last() == Some(&b'\r') {
-            self.field.pop();
-            self.len = self.len.saturating_sub(1);
-        }
-        self.end_field();
-        match self.len <= MAX_LEN {
-            true => Ahead::Row(self.fields, len),
-            false => Ahead::TooLong(len, true),
+    /// The row has more than [`MAX_LEN`] bytes, and its current field so far is `raw` in the file.
+    fn overflow(self, raw: &[u8]) -> Ahead {
+        match raw.contains(&b'\n') {
+            true => self.not_closed(),
+            false => Ahead::TooLong(self.seen, false),
         }
     }
+
+    /// The row ends with this field.
+    fn end(mut self, field: &[u8]) -> Ahead {
+        // The carriage return of CRLF. One at the end of a quoted field is removed as well; no URL has any.
+        self.end_field(field.strip_suffix(b"\r").unwrap_or(field));
+        match self.len <= MAX_LEN {
+            true => Ahead::Row(self.fields, self.seen),
+            false => Ahead::TooLong(self.seen, true),
+        }
+    }
+}
+
+/// A reader of rows with this delimiter.
+fn csv_by(delimiter: u8) -> Reader {
+    ReaderBuilder::new()
+        .delimiter(delimiter)
+        .terminator(Terminator::Any(b'\n'))
+        .build()
+}
+
+/// Whether the closing quote of a field of several lines, `raw` in the file, is its last byte but for the carriage return
+/// of CRLF. Otherwise the quote rather opens another field, and the first quote was not closed in its line.
+fn is_closed(raw: &[u8], field: &[u8]) -> bool {
+    let (raw, field) = match (raw.strip_suffix(b"\"\r"), field.strip_suffix(b"\r")) {
+        (Some(_), Some(field)) => (&raw[..raw.len() - 1], field),
+        _ => (raw, field),
+    };
+    let text = raw
+        .strip_prefix(b"\"")
+        .and_then(|raw| raw.strip_suffix(b"\""));
+    // RFC 4180 §2, 7: within quotes, two quotes are one. After the closing quote they are not, and the text ends with one.
+    let quotes = field.iter().filter(|b| **b == b'"').count();
+    text.is_some_and(|text| text.len() == field.len() + quotes)
 }
 
 /// Whether all fields are blank. Spreadsheets write delimiters for empty rows.

@@ -87,7 +87,9 @@ pub(super) struct Ring {
     size: usize,
     /// How many buckets of the index this ring has.
     most_buckets: usize,
-    /// How many buckets of the index are in use; at least one.
+    /// How many buckets of the index are in use; at least one. It is released after the slots of a new bucket, so that a
+    /// reader of the new number finds the entries that have moved there. Relaxed operations would only cost hits, which
+    /// the models allow: the slots themselves publish the entries, and a bucket of an old number still exists.
     buckets: AtomicUsize,
     /// The position of the oldest entry.
     tail: AtomicU64,
