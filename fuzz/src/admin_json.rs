@@ -4,7 +4,7 @@
 //!   and the headers are as the document says they are, and an error is a problem document (RFC 9457) with
 //!   the status of the response.
 //! * What is accepted is what the document says is accepted, and no more. What was created or changed has
-//!   the URL, the code, the end and the TTL that the body asked for, and is read back as it was told.
+//!   the URL, the code, the end and the TTL that the body asked for, and GET returns the same link.
 //! * What is refused has changed nothing.
 //! * A patch (RFC 7396) whose `If-Match` (RFC 9110 §13.1.1) is not met is refused; otherwise it makes a
 //!   new version, and leaves alone what it does not name.
@@ -168,7 +168,7 @@ impl Server {
     /// All links of both zones.
     fn all(&self) -> Vec<Value> {
         let zones = ORIGINS.map(|origin| format!("?zone={origin}"));
-        // Not held to the document, which takes more time than all the rest: each link is, when it is made.
+        // Not compared with the OpenAPI document, which would take most of the time: each link is compared when it is made.
         let page = |zone: String| self.send(Call::get("/v1/links", &zone), Body::empty());
         let pages = zones.map(|zone| page(zone).json());
         pages
@@ -258,8 +258,8 @@ fn check_create(server: &mut Server, zone: &str, body: &[u8]) {
     );
     if reply.status == 201 {
         let location = format!("/v1/links/{code}{zone}");
-        let told = reply.headers.get(LOCATION).map(|value| value.as_bytes());
-        assert_eq!(told, Some(location.as_bytes()), "{context}");
+        let stated = reply.headers.get(LOCATION).map(|value| value.as_bytes());
+        assert_eq!(stated, Some(location.as_bytes()), "{context}");
         assert_eq!(server.all().len(), before.len() + 1, "{context}");
     } else {
         assert!(before.contains(&link), "{context}");
@@ -289,10 +289,10 @@ fn check_end_and_ttl(link: &Value, asked: &Value, context: &str) {
     assert_eq!(link["ttl"].as_f64(), asked["ttl"].as_f64(), "{context}");
     match (link["expires_at"].as_str(), asked["expires_at"].as_str()) {
         (None, None) => {}
-        (Some(told), Some(asked)) => {
+        (Some(stated), Some(asked)) => {
             // Both have the same form then, which sorts by time.
-            assert!(told > NOW, "{context}");
-            assert!(told == asked || told.len() != asked.len() || !asked.ends_with('Z'));
+            assert!(stated > NOW, "{context}");
+            assert!(stated == asked || stated.len() != asked.len() || !asked.ends_with('Z'));
         }
         _ => panic!("{context}: {link}"),
     }

@@ -15,7 +15,7 @@
 //! * [`packet`]: a packet, or several, to a server with zones and links, and the replies.
 //! * [`zone_text`]: a master file, and the zone that is made of it.
 //! * [`admin_json`]: a body that is sent to the admin API.
-//! * [`url`]: where a link is to lead, from the text that somebody sends to the TXT record.
+//! * [`url`]: the URL of a link, from the text in a request to the TXT record.
 //! * [`config`]: a configuration file.
 //!
 //! `message` reads replies by rules of its own, so that hickory's decoder, which tinyns is built on, is

@@ -1,4 +1,4 @@
-//! The text of a URL that somebody wants to be led to.
+//! The text of the URL of a new link.
 //!
 //! * What is refused is refused in one line.
 //! * What is accepted is `http` or `https` with a host and without user info, in printable ASCII, at most
@@ -148,7 +148,7 @@ fn check_record(server: &mut NameServer, name: &LinkName, url: &TargetUrl, qtype
     let (Some(record), None) = (found.next(), found.next()) else {
         panic!("not one record: {message}");
     };
-    let told = match &record.data {
+    let text = match &record.data {
         RData::TXT(txt) => {
             assert!(txt.txt_data.iter().all(|s| (1..=255).contains(&s.len())));
             txt.txt_data.concat()
@@ -156,7 +156,7 @@ fn check_record(server: &mut NameServer, name: &LinkName, url: &TargetUrl, qtype
         RData::Unknown { rdata, .. } => rdata.anything[4..].to_vec(),
         other => panic!("another type: {other}"),
     };
-    assert_eq!(told, url.as_str().as_bytes(), "type {qtype}");
+    assert_eq!(text, url.as_str().as_bytes(), "type {qtype}");
 }
 
 fn ask(server: &mut NameServer, name: &LinkName, qtype: u16) -> Vec<u8> {

@@ -28,7 +28,7 @@ use tokio::runtime::{self, Runtime};
 
 /// The time at which every input starts: 2023-11-14T22:13:20Z.
 pub const NOW: UnixTime = UnixTime(1_700_000_000);
-/// Who asks.
+/// The address of the client.
 pub const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99)), 5_353);
 /// The version of links that were there from the start.
 const FIRST: Version = Version(NOW.0 * 1_000_000);
@@ -252,7 +252,7 @@ impl MemoryStore {
 
     fn check(&self) -> Result<(), StoreError> {
         match self.fails.load(Ordering::SeqCst) {
-            true => Err(StoreError::Unavailable("it was told to fail".into())),
+            true => Err(StoreError::Unavailable("the test makes it fail".into())),
             false => Ok(()),
         }
     }

@@ -73,8 +73,8 @@ impl Contract {
         if media == "application/problem+json" {
             assert_eq!(body["status"], reply.status, "{context}");
             let id = reply.headers.get("x-request-id").map(|id| id.as_bytes());
-            let told = body["request_id"].as_str().map(str::as_bytes);
-            assert_eq!(told, id, "{context}");
+            let echoed = body["request_id"].as_str().map(str::as_bytes);
+            assert_eq!(echoed, id, "{context}");
         }
     }
 

@@ -147,7 +147,7 @@ fn check_record(
         (_, OPT) => true,
         (0, CNAME) => section.iter().any(is_made),
         (1, NS) => true,
-        // Glue, or what somebody has below a zone cut.
+        // Glue, or records below a zone cut.
         (2, _) => is_below_cut(message, &owner),
         _ => false,
     };

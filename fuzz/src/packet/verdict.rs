@@ -116,7 +116,7 @@ fn by_question(packet: &[u8], expected: &Expected) -> (Option<u16>, &'static str
             false => (Some(rcode::NOT_AUTH), "transfer of another zone"),
         },
         (1, OPT | TSIG | 128) => (Some(rcode::FORM_ERR), "a type that is no data"),
-        (1, 249 | 253 | 254) => (Some(rcode::NOT_IMP), "a type that nobody has"),
+        (1, 249 | 253 | 254) => (Some(rcode::NOT_IMP), "a query type without records"),
         (1, _) if !is_decoded(packet) => (Some(rcode::FORM_ERR), "hickory"),
         (1, _) => (None, "a query"),
         (3, 16 | 255) if chaos.contains(&&question.name.to_ascii_lowercase()[..]) => {
@@ -136,7 +136,7 @@ fn is_decoded(packet: &[u8]) -> bool {
     let Ok(Some(options)) = skim.message() else {
         return false;
     };
-    // As options that nobody knows.
+    // Like unknown options.
     let (mut bare, mut at) = (packet.to_vec(), options.start);
     while at < options.end {
         bare[at..at + 2].copy_from_slice(&[0xFF, 0xFE]);
@@ -270,7 +270,7 @@ impl<'p> Skim<'p> {
         expected.dnssec_ok = fixed[6] & 0x80 != 0;
         expected.compact_ok = fixed[6] & 0x40 != 0;
         self.version = fixed[5];
-        // RFC 6891 §6.1.3: of another version nobody knows what options are like.
+        // RFC 6891 §6.1.3: the options of another version have an unknown format.
         let options = match (read_options(data), self.version) {
             (Ok(options), _) => options,
             (Err(fault), 0) => return Err(fault),

@@ -92,7 +92,7 @@ return put(ARGV[2], ARGV[3])
 script!(
     /// Puts a write claim. It contains the value that it replaces, and when that would have expired, for the case
     /// that nothing is changed. If there is a write claim already, puts a shared claim that neither node can end,
-    /// because nobody can tell whose change comes last. The shared claim expires. It contains no value: the one
+    /// because the order of the changes is unknown. The shared claim expires. It contains no value: the one
     /// that the first node replaced may be older than what the second one writes. ARGV: claim, life in ms, shared
     /// claim.
     CLAIM,

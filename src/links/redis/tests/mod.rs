@@ -7,18 +7,17 @@ mod notices;
 mod outages;
 mod rights;
 mod stores;
+mod table;
 
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU16;
 
+use self::table::Table;
 use super::*;
 use crate::base::clock::UnixTime;
-use crate::link::{Origin, TargetUrl, Version};
+use crate::link::{TargetUrl, Version};
 use crate::links::MemoryLimits;
-use crate::store::{
-    Change, Changed, Created, Deleted, Identity, NewLink, Page, Segment, StoreError,
-};
+use crate::store::Identity;
 
 /// The ports of the servers. They are below those that the system chooses, so that no other program takes the port
 /// of a server that is down for a moment, and below those of the integration tests.
@@ -105,60 +104,6 @@ impl Drop for Server {
     }
 }
 
-/// A store that has an identity and nothing else.
-#[derive(Debug)]
-struct Named(Mutex<Identity>);
-
-#[async_trait::async_trait]
-impl Store for Named {
-    fn identity(&self) -> Identity {
-        self.0.lock().unwrap().clone()
-    }
-
-    async fn create(&self, _: NewLink, _: u64) -> Result<Created, StoreError> {
-        unreachable!()
-    }
-
-    async fn get(&self, _: &LinkName) -> Result<Option<Link>, StoreError> {
-        unreachable!()
-    }
-
-    async fn change(
-        &self,
-        _: &LinkName,
-        _: Option<Version>,
-        _: Change,
-        _: u64,
-    ) -> Result<Changed, StoreError> {
-        unreachable!()
-    }
-
-    async fn delete(
-        &self,
-        _: &LinkName,
-        _: Option<Version>,
-        _: u64,
-    ) -> Result<Deleted, StoreError> {
-        unreachable!()
-    }
-
-    async fn list(&self, _: &Origin, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
-        unreachable!()
-    }
-
-    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
-        unreachable!()
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn close(&self) -> Option<Seal> {
-        None
-    }
-}
-
 fn config(url: &str) -> RedisConfig {
     RedisConfig {
         mode: RedisMode::Node,
@@ -205,10 +150,10 @@ impl Fixture {
             id: Some(id),
             place: id,
         };
-        self.node_with(Arc::new(Named(Mutex::new(identity)))).await
+        self.node_with(Table::of(identity)).await
     }
 
-    async fn node_with(&self, store: Arc<Named>) -> Arc<RedisCache> {
+    async fn node_with(&self, store: Arc<Table>) -> Arc<RedisCache> {
         let config = config(&format!("redis://127.0.0.1:{}", self.server.port));
         let memory = Arc::new(Memory::new(MemoryLimits::default()));
         let metrics = Arc::new(Metrics::new());

@@ -1,110 +1,7 @@
 //! Notices of changes that cannot be announced. No Redis server is needed: nothing listens at the address.
 
+use super::table::Mood;
 use super::*;
-use crate::store::Notice;
-
-/// What a table does with notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
-    Works,
-    Fails,
-    Hangs,
-}
-
-/// A shared store that takes notices, and nothing else.
-#[derive(Debug)]
-struct Table {
-    mood: Mutex<Mood>,
-    /// The last notice.
-    notice: Mutex<Option<Notice>>,
-    posts: AtomicU64,
-}
-
-impl Table {
-    fn new(mood: Mood) -> Arc<Self> {
-        Arc::new(Self {
-            mood: Mutex::new(mood),
-            notice: Mutex::default(),
-            posts: AtomicU64::new(0),
-        })
-    }
-
-    fn posts(&self) -> u64 {
-        self.posts.load(Ordering::SeqCst)
-    }
-
-    /// The changes that the last notice names.
-    fn named(&self) -> Vec<(LinkName, Version)> {
-        let notice = self.notice.lock().unwrap().clone();
-        notice.and_then(|notice| notice.changes).unwrap_or_default()
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Table {
-    fn identity(&self) -> Identity {
-        let id = Some(1);
-        Identity::Shared { id, place: 1 }
-    }
-
-    fn takes_notices(&self) -> bool {
-        true
-    }
-
-    async fn post_notice(&self, notice: &Notice) -> Result<(), StoreError> {
-        self.posts.fetch_add(1, Ordering::SeqCst);
-        let mood = *self.mood.lock().unwrap();
-        match mood {
-            Mood::Works => *self.notice.lock().unwrap() = Some(notice.clone()),
-            Mood::Fails => return Err(StoreError::DeadlineExceeded),
-            Mood::Hangs => std::future::pending().await,
-        }
-        Ok(())
-    }
-
-    async fn create(&self, _: NewLink, _: u64) -> Result<Created, StoreError> {
-        unreachable!()
-    }
-
-    async fn get(&self, _: &LinkName) -> Result<Option<Link>, StoreError> {
-        unreachable!()
-    }
-
-    async fn change(
-        &self,
-        _: &LinkName,
-        _: Option<Version>,
-        _: Change,
-        _: u64,
-    ) -> Result<Changed, StoreError> {
-        unreachable!()
-    }
-
-    async fn delete(
-        &self,
-        _: &LinkName,
-        _: Option<Version>,
-        _: u64,
-    ) -> Result<Deleted, StoreError> {
-        unreachable!()
-    }
-
-    async fn list(&self, _: &Origin, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
-        unreachable!()
-    }
-
-    async fn scan(&self, _: Segment, _: Option<&LinkName>, _: usize) -> Result<Page, StoreError> {
-        unreachable!()
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn close(&self) -> Option<Seal> {
-        None
-    }
-}
 
 /// A node of this store that cannot reach Redis, in the midst of the pause after its first round.
 async fn cut_off(table: &Arc<Table>) -> (Arc<RedisCache>, CancellationToken) {
@@ -136,7 +33,7 @@ fn other(n: usize) -> LinkName {
 
 #[tokio::test]
 async fn a_change_is_in_the_notice_before_it_is_acknowledged() {
-    let table = Table::new(Mood::Works);
+    let table = Table::with_notices(Mood::Works);
     let (node, shutdown) = cut_off(&table).await;
     for n in 0..3 {
         let took = change(&node, &other(n)).await;
@@ -151,7 +48,7 @@ async fn a_change_is_in_the_notice_before_it_is_acknowledged() {
 #[tokio::test]
 async fn a_table_that_hangs_or_fails_delays_a_change_but_does_not_fail_it() {
     for mood in [Mood::Hangs, Mood::Fails] {
-        let table = Table::new(mood);
+        let table = Table::with_notices(mood);
         let (node, shutdown) = cut_off(&table).await;
         let took = change(&node, &name()).await;
         assert!(took < Duration::from_secs(3), "{mood:?}: {took:?}");
@@ -167,7 +64,7 @@ async fn a_table_that_hangs_or_fails_delays_a_change_but_does_not_fail_it() {
 
 #[tokio::test]
 async fn many_unannounced_changes_do_not_wait_for_the_notice() {
-    let table = Table::new(Mood::Works);
+    let table = Table::with_notices(Mood::Works);
     let (node, shutdown) = cut_off(&table).await;
     for n in 0..1_000 {
         node.begin(&other(n)).await.finish(&written(1)).await;

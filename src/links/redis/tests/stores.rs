@@ -45,7 +45,7 @@ async fn a_store_that_cannot_be_asked_counts_as_the_last_one_at_its_place() {
     known.begin(&name()).await.finish(&written(7)).await;
     let away = |place| {
         let identity = Identity::Shared { id: None, place };
-        Arc::new(Named(Mutex::new(identity)))
+        Table::of(identity)
     };
     let elsewhere = fixture.node_with(away(2)).await;
     assert_eq!(get(&elsewhere, &name()).await, Err(Failure::Skipped));
@@ -54,10 +54,10 @@ async fn a_store_that_cannot_be_asked_counts_as_the_last_one_at_its_place() {
     let node = fixture.node_with(store.clone()).await;
     assert_eq!(found(&node).await, Some(7));
     // The store turns out to be another one.
-    *store.0.lock().unwrap() = Identity::Shared {
+    store.becomes(Identity::Shared {
         id: Some(3),
         place: 1,
-    };
+    });
     for _ in 0..500 {
         if found(&node).await.is_none() {
             return;
