@@ -78,7 +78,7 @@ def _interrupt(_number, _frame):
 
 @contextlib.contextmanager
 def _shield():
-    """Puts a signal off, so that no program is started that nobody knows of."""
+    """Delays a signal until a started program is known, so that the program can be stopped."""
     global _shielded
     _shielded = True
     try:

@@ -29,7 +29,7 @@ tail    how long answers take at 80 % of the rate that Knot reaches at most, by 
 
 In each round all servers are started anew, so that no figure hangs on where things came to lie in
 memory, and then are loaded one after the other, in another order each round. Ratios are taken within
-a round, since what the machine does beside changes over time, and the median of those is told. Before a
+a round, since what the machine does beside changes over time, and the result is their median. Before a
 server is loaded it must give right answers; a run with other rcodes than it should have, or with more
 than a thousandth of its queries lost, does not count and makes the exit status 1. It wants a machine
 that does nothing else; all of it takes three quarters of an hour.
@@ -611,11 +611,11 @@ def ask_by_the_clock(program, server, queries, rate, seconds):
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if run.returncode != 0:
         raise Fault(f"openloop fails: {run.stderr}")
-    told = json.loads(run.stdout)
-    if told["wrong"] or not told["answered"]:
-        raise Fault(f"of {told['answered']} answers {told['wrong']} are not NOERROR")
-    lost = 100 * (1 - told["answered"] / told["sent"])
-    return Tail(*(told[key] for key in ("p50", "p99", "p999", "max")), lost, told["late_p99"])
+    result = json.loads(run.stdout)
+    if result["wrong"] or not result["answered"]:
+        raise Fault(f"of {result['answered']} answers {result['wrong']} are not NOERROR")
+    lost = 100 * (1 - result["answered"] / result["sent"])
+    return Tail(*(result[key] for key in ("p50", "p99", "p999", "max")), lost, result["late_p99"])
 
 
 def print_tail(table):
@@ -654,10 +654,10 @@ def count_instructions(bench):
         with bench.fault_of(entrant.label, "callgrind"):
             for queries in sizes.traced:
                 counts.append(traced(bench, entrant, data, queries))
-        told = "cannot be run under callgrind"
+        result = "cannot be run under callgrind"
         if len(counts) == len(sizes.traced):
-            told = number(round((counts[1] - counts[0]) / (sizes.traced[1] - sizes.traced[0])))
-        print(f"| {entrant.label} | {told} |", flush=True)
+            result = number(round((counts[1] - counts[0]) / (sizes.traced[1] - sizes.traced[0])))
+        print(f"| {entrant.label} | {result} |", flush=True)
         tell(f"callgrind: {entrant.label} done")
 
 
@@ -691,7 +691,7 @@ def instructions(path):
     with open(path, encoding="utf-8", errors="replace") as file:
         found = re.findall(r"^(?:summary|totals): (\d+)", file.read(), re.MULTILINE)
     if not found:
-        raise Fault("callgrind has told nothing")
+        raise Fault("callgrind has no output")
     return int(found[-1])
 
 

@@ -7,7 +7,7 @@
  *     openloop PORT FILE RATE SECONDS
  *
  * FILE has lines "name TXT", as for dnsperf. RATE is in queries a second. The server is at 127.0.0.1.
- * What is told: how many were sent and answered, how many answers had another rcode than NOERROR, the
+ * The result: how many were sent and answered, how many answers had another rcode than NOERROR, the
  * quantiles of the latency, and how late the client itself was in sending: where that is much, the
  * other figures are the client's. All times are in microseconds. */
 

@@ -55,7 +55,7 @@ def quantile(values, part):
 
 
 def tell(text):
-    """Progress, for whoever waits."""
+    """Shows the progress."""
     print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 

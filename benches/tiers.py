@@ -7,8 +7,8 @@ Four questions, each answered by the real programs on one machine and its loopba
                emulator). Of 1,000 changes by one node every second is a link whose absence the other
                has just answered, and every other a new URL for a link that the other has just
                answered. These answers must have come from memory: else there would be nothing to be
-               told. Once the API has replied the other node is asked without pause until it gives the
-               new URL. Two times are told: from the reply, which is what somebody sees who registers
+               seen. Once the API has replied the other node is asked without pause until it gives the
+               new URL. Two times are measured: from the reply, which a client sees that registers
                a link and passes it on, and from the sending of the request. A question and its answer
                are part of both.
 
@@ -78,7 +78,7 @@ from apparatus import (
 from report import Figures, quantile, tell
 
 # How long a change may take to show, in seconds. It is less than the time for which a node takes a
-# name to be absent, so that no change can seem to be told that was only forgotten.
+# name to be absent, so that an expired entry cannot look like a change that was seen.
 VISIBLE_SECONDS = 4
 # The part of all answers that must have come from where a configuration says.
 LEAST_SHARE = 0.9
@@ -205,7 +205,7 @@ def watch_changes(near, far, start, count):
             now = time.perf_counter()
             seen.append(Seen(now - replied, now - sent, asked == 1))
             old += asked - 1
-    check_told(before, far.metrics(), count, old)
+    check_seen(before, far.metrics(), count, old)
     return seen
 
 
@@ -229,8 +229,8 @@ def wait_for(resolver, link, edition, since):
             raise Fault(f"{code(link)} does not show within {VISIBLE_SECONDS} s")
 
 
-def check_told(before, after, count, old):
-    """The other node must have held what was changed, and have heard of the change by the stream."""
+def check_seen(before, after, count, old):
+    """The other node must have held the changed links, and have received the changes by the stream."""
     def grown(figure):
         return figure(after) - figure(before)
 
@@ -238,10 +238,10 @@ def check_told(before, after, count, old):
     held = grown(lambda metrics: metrics.hits("Memory") + metrics.hits("Answers")) - old
     if held < 0.99 * count:
         raise Fault(f"the other node held {held:.0f} of {count} links and absences")
-    told = grown(lambda metrics: metrics.of("changes_seen_total"))
+    seen = grown(lambda metrics: metrics.of("changes_seen_total"))
     gaps = grown(lambda metrics: metrics.of("changes_gaps_total"))
-    if told < count or gaps or after.of("changes_following") != 1:
-        raise Fault(f"the other node was told of {told:.0f} of {count} changes, with {gaps:.0f} gaps")
+    if seen < count or gaps or after.of("changes_following") != 1:
+        raise Fault(f"the other node has seen {seen:.0f} of {count} changes, with {gaps:.0f} gaps")
 
 
 def report_visible(figures, seen):
@@ -544,7 +544,7 @@ def run_part(name, bench):
             tell(f"{name}: FAULT: {fault}")
             return False
         except (OSError, http.client.HTTPException):
-            # A server that broke off, most likely; where that was is all that can be told.
+            # Most likely the server broke off. Only the place of that is known.
             tell(f"{name}: FAULT: {traceback.format_exc()}")
             return False
     print(f"| **{part.title}** | | | |", *figures.rows(), sep="\n", flush=True)

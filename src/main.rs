@@ -17,7 +17,7 @@ use tinyns::cli;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// How long the program waits until its error is printed: standard error may be a pipe that nobody reads.
+/// How long the program waits until its error is printed: standard error may be a pipe without a reader.
 const PRINT_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {

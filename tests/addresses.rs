@@ -119,7 +119,7 @@ fn both_families_share_a_port() {
 }
 
 #[test]
-fn an_address_of_one_link_is_listened_on() {
+fn link_local_addresses_are_listened_on() {
     let Some(address) = link_local().into_iter().next() else {
         return println!("skipped: this machine has no link-local IPv6 address");
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::dynamo::{Emulator, TABLE, once};
-use crate::harness::{PATIENCE, Server, Setup, Told, eventually, run};
+use crate::harness::{Answer, PATIENCE, Server, Setup, eventually, run};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, RedisServer, followed, key, setup};
 
 /// A server with a store in a file and this Redis before it.
@@ -43,7 +43,7 @@ fn name(code: &str) -> String {
 }
 
 fn tells(server: &Server, code: &str, text: &str) {
-    assert_eq!(server.told(&name(code)), Told::Url(url(text)), "{code}");
+    assert_eq!(server.answer(&name(code)), Answer::Url(url(text)), "{code}");
 }
 
 /// How many look-ups a tier has answered.
@@ -82,7 +82,7 @@ fn a_clean_restart_keeps_redis_warm() {
 }
 
 #[test]
-fn after_a_kill_redis_is_not_believed() {
+fn after_a_kill_entries_of_redis_are_not_used() {
     let redis = RedisServer::start();
     let server = connected(on_file(&redis, LINES).start());
     server.register("a", &url("a"));
@@ -126,14 +126,14 @@ fn restored(
     let check = || {
         tells(&server, "changed", "old");
         tells(&server, "deleted", "deleted");
-        assert_eq!(server.told(&name("made")), Told::Absent);
+        assert_eq!(server.answer(&name("made")), Answer::Absent);
     };
     check();
     // A change reaches Redis, although Redis holds a higher version of an undone one.
     assert_eq!(server.redirect_to("changed", &url("newer")).status, 200);
     let server = connected(server.restart());
     tells(&server, "changed", "newer");
-    assert_eq!(server.told(&name("made")), Told::Absent);
+    assert_eq!(server.answer(&name("made")), Answer::Absent);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -142,7 +142,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_backup_that_is_put_back_undoes_what_redis_holds() {
+fn a_restored_backup_invalidates_the_contents_of_redis() {
     for lines in [LINES, "timeout_ms = 500\n"] {
         let back_up = |server: &mut Server, file: &Path| {
             shell(&store(server), &format!(".backup '{}'", file.display()));
@@ -155,7 +155,7 @@ fn a_backup_that_is_put_back_undoes_what_redis_holds() {
 }
 
 #[test]
-fn a_copy_that_was_made_while_the_server_was_down_undoes_what_redis_holds() {
+fn a_copy_restored_while_the_server_was_down_invalidates_the_contents_of_redis() {
     let back_up = |server: &mut Server, file: &Path| {
         assert!(server.stop().success());
         copy(&store(server), file);
@@ -169,7 +169,7 @@ fn a_copy_that_was_made_while_the_server_was_down_undoes_what_redis_holds() {
 }
 
 #[test]
-fn what_another_program_changes_while_the_server_is_down_shows_at_once() {
+fn changes_by_another_program_while_the_server_is_down_show_at_once() {
     let redis = RedisServer::start();
     let mut server = connected(on_file(&redis, LINES).start());
     server.register("a", &url("old"));
@@ -205,7 +205,7 @@ fn two_stores_with_one_prefix_answer_their_own_links() {
         for (who, server) in servers {
             tells(server, "same", &format!("{who}-{round}"));
             for (stranger, _) in servers.iter().filter(|(other, _)| *other != who) {
-                assert_eq!(server.told(&name(stranger)), Told::Absent);
+                assert_eq!(server.answer(&name(stranger)), Answer::Absent);
             }
         }
         redis.cli(&["del", &key(&name("other"))]);
@@ -220,7 +220,7 @@ fn two_stores_with_one_prefix_answer_their_own_links() {
     // With memory that is empty as well.
     let file = connected(file.restart());
     tells(&file, "same", "file-4");
-    assert_eq!(file.told(&name("table")), Told::Absent);
+    assert_eq!(file.answer(&name("table")), Answer::Absent);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_table_that_was_made_anew_has_none_of_the_links_before() {
             .unwrap();
     });
     let server = fleet.node();
-    assert_eq!(server.told(&name("a")), Told::Absent);
+    assert_eq!(server.answer(&name("a")), Answer::Absent);
     server.register("a", &url("b"));
     // All servers of it agree.
     let second = fleet.node();
@@ -258,7 +258,7 @@ fn redis_holds(fleet: &Fleet, code: &str) -> bool {
 const WITHOUT_INFO: &str = "user tiny on >word ~* &* +@all -@dangerous\n";
 
 #[test]
-fn a_redis_whose_age_is_not_known_is_not_believed() {
+fn entries_of_a_redis_of_unknown_age_are_not_used() {
     let mut fleet = Fleet::with(RedisServer::with(WITHOUT_INFO));
     let url_with_user = format!("redis://tiny:word@{}", fleet.redis.address());
     let node = || {
@@ -283,7 +283,7 @@ fn a_redis_whose_age_is_not_known_is_not_believed() {
     assert_eq!(ready["takes_changes"], json!(true));
     // As soon as it may, it looks again.
     fleet.redis.cli(&["acl", "setuser", "tiny", "+info"]);
-    eventually("it is believed", PATIENCE, || {
+    eventually("Redis is used", PATIENCE, || {
         !reasons(&two).contains("+info")
     });
     std::thread::sleep(Duration::from_millis(100));

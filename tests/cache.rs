@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::dynamo::{Emulator, Fate, Proxy};
-use crate::harness::{PATIENCE, Server, Setup, Told, eventually, unhurried};
+use crate::harness::{Answer, PATIENCE, Server, Setup, eventually, unhurried};
 use crate::redis::{
     Fleet, LINES, LONG_MEMORY, MASTER, PASSWORD, RedisCluster, RedisServer, Sentinels, followed,
     key, setup,
@@ -25,13 +25,17 @@ fn a_new_link_is_seen_where_its_name_was_known_to_be_absent() {
     let (one, two) = (fleet.node(), fleet.node());
     let name = "fresh.s.example.com";
     for server in [&one, &two] {
-        assert_eq!(server.told(name), Told::Absent);
+        assert_eq!(server.answer(name), Answer::Absent);
     }
     assert_eq!(fleet.redis.held(name).unwrap()["absent"], true);
     let url = "https://example.net/fresh";
     one.register("fresh", url);
-    assert_eq!(one.told(name), Told::url(url), "at once where it was made");
-    two.comes_to_tell(name, &Told::url(url), SOON);
+    assert_eq!(
+        one.answer(name),
+        Answer::url(url),
+        "at once where it was made"
+    );
+    two.wait_for_answer(name, &Answer::url(url), SOON);
     let held = fleet.redis.held(name).unwrap();
     assert_eq!(held["url"], url, "{held}");
 }
@@ -49,26 +53,26 @@ fn changes_are_seen_by_servers_that_hold_the_link_in_memory() {
         } else {
             (&two, &one)
         };
-        there.told(&name);
+        there.answer(&name);
         assert_eq!(here.redirect_to("c", &url).status, 200);
         assert_eq!(
-            here.told(&name),
-            Told::url(&url),
+            here.answer(&name),
+            Answer::url(&url),
             "at once where it was changed"
         );
-        there.comes_to_tell(&name, &Told::url(&url), SOON);
+        there.wait_for_answer(&name, &Answer::url(&url), SOON);
         assert_eq!(fleet.redis.held(&name).unwrap()["url"], url.as_str());
     }
     let version = fleet.redis.held(&name).unwrap()["version"].as_u64();
     assert_eq!(one.remove("c").status, 204);
-    assert_eq!(one.told(&name), Told::Absent);
-    two.comes_to_tell(&name, &Told::Absent, SOON);
+    assert_eq!(one.answer(&name), Answer::Absent);
+    two.wait_for_answer(&name, &Answer::Absent, SOON);
     let held = fleet.redis.held(&name).unwrap();
     assert_eq!(held["absent"], true, "{held}");
     assert!(held["version"].as_u64() > version, "{held}");
     // And once more from absent to there.
     two.register("c", "https://example.net/again");
-    one.comes_to_tell(&name, &Told::url("https://example.net/again"), SOON);
+    one.wait_for_answer(&name, &Answer::url("https://example.net/again"), SOON);
     assert!(two.metric("tinyns_changes_seen_total", &[]) >= 1.0);
 }
 
@@ -88,12 +92,12 @@ fn put_now(mut held: Value) -> Value {
 }
 
 #[test]
-fn what_was_read_lies_in_redis_for_people_to_read() {
+fn entries_in_redis_are_readable_text() {
     let fleet = Fleet::start();
     let server = fleet.node();
     let name = "read.s.example.com";
     fleet.emulator.insert(name, "https://example.net/read");
-    assert_eq!(server.told(name), Told::url("https://example.net/read"));
+    assert_eq!(server.answer(name), Answer::url("https://example.net/read"));
     let held = fleet.redis.held(name).unwrap();
     let item = json!({
         "version": 0, "url": "https://example.net/read", "created_at": 0, "created_by": "",
@@ -108,7 +112,7 @@ fn what_was_read_lies_in_redis_for_people_to_read() {
     });
     let link = server.add_with(&request);
     let name = link["name"].as_str().unwrap();
-    assert_eq!(server.told(name), Told::url("https://example.net/full"));
+    assert_eq!(server.answer(name), Answer::url("https://example.net/full"));
     let held = fleet.redis.held(name).unwrap();
     assert_eq!(held["version"], link["version"]);
     assert_eq!(held["expires_at"], end);
@@ -126,18 +130,18 @@ fn a_link_does_not_outlive_its_end_in_redis() {
         });
         server.add_with(&made);
         let name = format!("{code}.s.example.com");
-        assert_eq!(server.told(&name), Told::url("https://example.net/"));
+        assert_eq!(server.answer(&name), Answer::url("https://example.net/"));
         let ttl = fleet.redis.pttl(&key(&name));
         assert!((1..=4_000).contains(&ttl), "{ttl}");
         name
     });
-    server.comes_to_tell(&name, &Told::Absent, PATIENCE);
+    server.wait_for_answer(&name, &Answer::Absent, PATIENCE);
     // An end that is set later holds as well.
     server.register("later", "https://example.net/later");
     let change = json!({ "expires_at": rfc3339(now() + 60) });
     let changed = server.api("PATCH", "/v1/links/later", Some(&change));
     assert_eq!(changed.status, 200, "{changed:?}");
-    server.told("later.s.example.com");
+    server.answer("later.s.example.com");
     let ttl = fleet.redis.pttl(&key("later.s.example.com"));
     assert!((1..=60_000).contains(&ttl), "{ttl}");
 }
@@ -148,14 +152,14 @@ fn an_absent_name_is_marked_for_a_short_time() {
     let node = || followed(fleet.setup(LINES).start());
     let (one, two) = (node(), node());
     let name = "nothing.s.example.com";
-    assert_eq!(one.told(name), Told::Absent);
+    assert_eq!(one.answer(name), Answer::Absent);
     let held = fleet.redis.held(name).unwrap();
     assert_eq!(put_now(held), json!({ "version": 0, "absent": true }));
     let ttl = fleet.redis.pttl(&key(name));
     assert!((1..=5_000).contains(&ttl), "{ttl}");
     // It saves others the look-up.
     let reads = |server: &Server| server.metric("tinyns_link_lookups_total", &[("tier", "Store")]);
-    assert_eq!(two.told(name), Told::Absent);
+    assert_eq!(two.answer(name), Answer::Absent);
     assert_eq!((reads(&one), reads(&two)), (1.0, 0.0));
 }
 
@@ -164,11 +168,11 @@ fn a_server_with_nothing_in_memory_answers_from_redis_while_the_table_is_cut_off
     let fleet = Fleet::start();
     let first = fleet.node();
     let name = first.register("kept", "https://example.net/kept");
-    assert_eq!(first.told(&name), Told::url("https://example.net/kept"));
+    assert_eq!(first.answer(&name), Answer::url("https://example.net/kept"));
     let proxy = Proxy::spawn(&fleet.emulator);
     let fresh = followed(setup(&proxy.url(), fleet.redis.url(), LINES).start());
     proxy.all(Fate::Cut);
-    assert_eq!(fresh.told(&name), Told::url("https://example.net/kept"));
+    assert_eq!(fresh.answer(&name), Answer::url("https://example.net/kept"));
     let from_redis = [("tier", "Redis"), ("result", "Hit")];
     assert_eq!(fresh.metric("tinyns_link_lookups_total", &from_redis), 1.0);
 }
@@ -217,7 +221,7 @@ const OTHER_TYPES: &[&[&str]] = &[
 ];
 
 #[test]
-fn nonsense_in_redis_is_never_believed_and_breaks_nothing() {
+fn invalid_values_in_redis_are_never_used_and_do_no_harm() {
     let fleet = Fleet::start();
     let nodes = [&fleet.node(), &fleet.node()];
     let strings = NONSENSE.iter().map(|value| vec!["set", "KEY", value]);
@@ -250,8 +254,8 @@ fn spoilt_is_answered_all_the_same(fleet: &Fleet, nodes: [&Server; 2], code: &st
     let spoilt = spoil();
     for server in nodes {
         assert_eq!(
-            server.told(&name),
-            Told::url("https://example.net/right"),
+            server.answer(&name),
+            Answer::url("https://example.net/right"),
             "{spoilt:?}"
         );
     }
@@ -259,17 +263,17 @@ fn spoilt_is_answered_all_the_same(fleet: &Fleet, nodes: [&Server; 2], code: &st
     let changed = nodes[0].redirect_to(code, "https://example.net/changed");
     assert_eq!(changed.status, 200, "{spoilt:?}: {changed:?}");
     for server in nodes {
-        server.comes_to_tell(&name, &Told::url("https://example.net/changed"), SOON);
+        server.wait_for_answer(&name, &Answer::url("https://example.net/changed"), SOON);
     }
     spoil();
     assert_eq!(nodes[1].remove(code).status, 204, "{spoilt:?}");
     for server in nodes {
-        server.comes_to_tell(&name, &Told::Absent, SOON);
+        server.wait_for_answer(&name, &Answer::Absent, SOON);
     }
 }
 
 #[test]
-fn keys_of_other_types_where_servers_keep_their_own_stop_nothing() {
+fn keys_of_other_types_in_place_of_the_servers_own_do_no_harm() {
     let fleet = Fleet::start();
     for key in [
         "changes",
@@ -285,17 +289,17 @@ fn keys_of_other_types_where_servers_keep_their_own_stop_nothing() {
     let (one, two) = (fleet.setup(all).start(), fleet.setup(all).start());
     let name = one.register("a", "https://example.net/a");
     for server in [&one, &two] {
-        server.comes_to_tell(&name, &Told::url("https://example.net/a"), SOON);
+        server.wait_for_answer(&name, &Answer::url("https://example.net/a"), SOON);
     }
     assert_eq!(one.redirect_to("a", "https://example.net/b").status, 200);
     for server in [&one, &two] {
         // The change cannot be announced, so memory may be used for a short time only.
-        server.comes_to_tell(&name, &Told::url("https://example.net/b"), PATIENCE);
+        server.wait_for_answer(&name, &Answer::url("https://example.net/b"), PATIENCE);
     }
 }
 
 #[test]
-fn servers_with_different_prefixes_do_not_meet() {
+fn servers_with_different_prefixes_do_not_share_links() {
     let redis = RedisServer::start();
     let tables = [Emulator::start(), Emulator::start()];
     let node = |number: usize| {
@@ -304,11 +308,11 @@ fn servers_with_different_prefixes_do_not_meet() {
     };
     let (one, two) = (node(0), node(1));
     let name = one.register("same", "https://example.net/one");
-    assert_eq!(two.told(&name), Told::Absent);
+    assert_eq!(two.answer(&name), Answer::Absent);
     two.register("same", "https://example.net/two");
     for _ in 0..2 {
-        assert_eq!(one.told(&name), Told::url("https://example.net/one"));
-        assert_eq!(two.told(&name), Told::url("https://example.net/two"));
+        assert_eq!(one.answer(&name), Answer::url("https://example.net/one"));
+        assert_eq!(two.answer(&name), Answer::url("https://example.net/two"));
         // From Redis as well, not from memory alone.
         std::thread::sleep(Duration::from_millis(1_100));
     }
@@ -321,7 +325,7 @@ fn servers_with_different_prefixes_do_not_meet() {
 }
 
 #[test]
-fn all_keys_but_the_stream_end_by_themselves() {
+fn all_keys_but_the_stream_expire() {
     let fleet = Fleet::start();
     let server = fleet.node();
     fleet
@@ -330,10 +334,10 @@ fn all_keys_but_the_stream_end_by_themselves() {
     let loading = fleet.setup("timeout_ms = 500\nwarm_load = true\n").start();
     server.register("made", "https://example.net/made");
     server.register("gone", "https://example.net/gone");
-    server.told("made.s.example.com");
-    server.told("absent.s.example.com");
+    server.answer("made.s.example.com");
+    server.answer("absent.s.example.com");
     assert_eq!(server.remove("gone").status, 204);
-    loading.told("gone.s.example.com");
+    loading.answer("gone.s.example.com");
     eventually("the table is loaded", PATIENCE, || {
         fleet.redis.held("table.s.example.com").is_some()
     });
@@ -358,7 +362,7 @@ fn tls_with_a_password() {
     let setup = fleet.setup(&ca).env("TINYNS_REDIS_PASSWORD", PASSWORD);
     let by_environment = followed(setup.start());
     let name = by_file.register("tls", "https://example.net/tls");
-    by_environment.comes_to_tell(&name, &Told::url("https://example.net/tls"), SOON);
+    by_environment.wait_for_answer(&name, &Answer::url("https://example.net/tls"), SOON);
     assert_eq!(
         fleet.redis.held(&name).unwrap()["url"],
         "https://example.net/tls"
@@ -376,8 +380,11 @@ fn serves_without_redis(fleet: &Fleet, setup: Setup, complaint: &str) {
     assert!(line.contains("WARN") && line.contains(complaint), "{line}");
     assert!(!server.log().text().contains("wrong-password"));
     let name = server.register("plain", "https://example.net/plain");
-    assert_eq!(server.told(&name), Told::url("https://example.net/plain"));
-    assert_eq!(server.told("absent.s.example.com"), Told::Absent);
+    assert_eq!(
+        server.answer(&name),
+        Answer::url("https://example.net/plain")
+    );
+    assert_eq!(server.answer("absent.s.example.com"), Answer::Absent);
     assert_eq!(server.api("GET", "/readyz", None).status, 200);
     assert_eq!(state(&server), "down");
     assert_eq!(fleet.redis.keys(), Vec::<String>::new());
@@ -385,7 +392,7 @@ fn serves_without_redis(fleet: &Fleet, setup: Setup, complaint: &str) {
 }
 
 #[test]
-fn a_wrong_password_or_authority_is_said_and_the_table_serves_on() {
+fn a_wrong_password_or_authority_is_logged_and_the_table_answers() {
     let fleet = Fleet::with(RedisServer::secured());
     let ca = format!("{LINES}ca_file = \"{}\"\n", fleet.redis.ca_file());
     let wrong = fleet
@@ -419,19 +426,19 @@ fn a_server_that_starts_while_redis_is_down_serves_and_finds_it_later() {
     let setup = fleet.setup("warm_load = false\n").section(LONG_MEMORY);
     let one = setup.start();
     let name = one.register("early", "https://example.net/early");
-    assert_eq!(one.told(&name), Told::url("https://example.net/early"));
-    assert_eq!(one.told("absent.s.example.com"), Told::Absent);
+    assert_eq!(one.answer(&name), Answer::url("https://example.net/early"));
+    assert_eq!(one.answer("absent.s.example.com"), Answer::Absent);
     assert_eq!(one.api("GET", "/readyz", None).status, 200);
     assert_eq!(state(&one), "down");
     fleet.redis.restart_empty();
     let (one, two) = (followed(one), fleet.node());
     assert_eq!(state(&one), "up");
-    assert_eq!(one.told(&name), Told::url("https://example.net/early"));
+    assert_eq!(one.answer(&name), Answer::url("https://example.net/early"));
     assert_eq!(
         two.redirect_to("early", "https://example.net/late").status,
         200
     );
-    one.comes_to_tell(&name, &Told::url("https://example.net/late"), SOON);
+    one.wait_for_answer(&name, &Answer::url("https://example.net/late"), SOON);
 }
 
 /// With every kind of connection to Redis: the other server gets the links of one server from Redis.
@@ -439,16 +446,16 @@ fn links_are_shared(one: &Server, two: &Server, held: impl Fn(&str) -> Option<Va
     for number in 0..20 {
         let code = format!("shared{number}");
         let name = format!("{code}.s.example.com");
-        assert_eq!(two.told(&name), Told::Absent);
+        assert_eq!(two.answer(&name), Answer::Absent);
         let url = format!("https://example.net/{number}");
         one.register(&code, &url);
-        two.comes_to_tell(&name, &Told::url(&url), SOON);
+        two.wait_for_answer(&name, &Answer::url(&url), SOON);
         let url = format!("{url}/changed");
         assert_eq!(two.redirect_to(&code, &url).status, 200);
-        one.comes_to_tell(&name, &Told::url(&url), SOON);
+        one.wait_for_answer(&name, &Answer::url(&url), SOON);
         assert_eq!(held(&name).unwrap()["url"], url.as_str());
         assert_eq!(one.remove(&code).status, 204);
-        two.comes_to_tell(&name, &Told::Absent, SOON);
+        two.wait_for_answer(&name, &Answer::Absent, SOON);
     }
 }
 
@@ -512,9 +519,9 @@ fn little_room(policy: &str) {
             }
         }
         for number in 0..LINKS {
-            let told = Told::Url(url(number, if number % 3 == 0 { round } else { 0 }));
+            let expected = Answer::Url(url(number, if number % 3 == 0 { round } else { 0 }));
             for server in [&one, &two] {
-                server.comes_to_tell(&format!("l{number}.s.example.com"), &told, SOON);
+                server.wait_for_answer(&format!("l{number}.s.example.com"), &expected, SOON);
             }
         }
     }

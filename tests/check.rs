@@ -134,7 +134,7 @@ fn check_refuses_what_the_start_refuses_in_the_same_words() {
         assert_eq!(errors, reasons, "{config}");
         assert!(!reasons.is_empty(), "{config}");
         for made in ["links.sqlite", "token"] {
-            // The start makes them before it comes to the fault.
+            // The start makes these files before it finds the fault.
             let _ = std::fs::remove_file(place.path().join(made));
         }
     }
@@ -245,7 +245,7 @@ fn day(days: i64) -> String {
 }
 
 #[test]
-fn certificates_that_clients_refuse_are_warned_of() {
+fn certificates_that_clients_refuse_give_a_warning() {
     let place = Place::new();
     let dir = place.path().display().to_string();
     let tls = format!(
@@ -282,7 +282,7 @@ fn certificates_that_clients_refuse_are_warned_of() {
 }
 
 #[test]
-fn what_would_do_harm_is_warned_of() {
+fn harmful_settings_give_a_warning() {
     let place = Place::new();
     let admin = ADMIN.replace("127.0.0.1:0", "0.0.0.0:8053");
     let store = STORE.replace("DIR/", "DIR/new/");

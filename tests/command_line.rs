@@ -100,7 +100,7 @@ fn a_ttl_may_be_a_span() {
 }
 
 #[test]
-fn get_takes_what_add_printed() {
+fn get_accepts_the_output_of_add() {
     let config = "redirect_host = \"r\"\n";
     let other = ZONE.replace("s.example.com", "t.example.net");
     let server = Setup::new().zone("t.example.net", config, &other).start();
@@ -148,7 +148,7 @@ fn get_takes_what_add_printed() {
 }
 
 #[test]
-fn options_that_were_ignored_are_told_three_times() {
+fn ignored_options_are_reported_in_three_ways() {
     let server = Server::start();
     let url = "https://example.net/page";
     let plain = ["add", url, "--code", "page", "--ttl", "60"];
@@ -175,20 +175,23 @@ fn options_that_were_ignored_are_told_three_times() {
         "--expires",
         "30d",
     ];
-    let told = on(&server, &other);
-    assert_eq!(told.code, Some(3), "{told:?}");
-    assert!(told.out.starts_with("page.s.example.com\n"), "{told:?}");
+    let outcome = on(&server, &other);
+    assert_eq!(outcome.code, Some(3), "{outcome:?}");
     assert!(
-        told.out.contains("ignored    --expires, --ttl\n"),
-        "{told:?}"
+        outcome.out.starts_with("page.s.example.com\n"),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome.out.contains("ignored    --expires, --ttl\n"),
+        "{outcome:?}"
     );
     assert_eq!(
-        told.err,
+        outcome.err,
         "tinyns: the link exists already and was not changed; ignored: --expires, --ttl\n"
     );
-    let told = on(&server, &[&other[..], &["--json"]].concat());
-    assert_eq!(told.code, Some(3), "{told:?}");
-    let link: Value = serde_json::from_str(&told.out).unwrap();
+    let outcome = on(&server, &[&other[..], &["--json"]].concat());
+    assert_eq!(outcome.code, Some(3), "{outcome:?}");
+    let link: Value = serde_json::from_str(&outcome.out).unwrap();
     assert_eq!(link["created"], false);
     assert_eq!(link["ignored"], json!(["expires_at", "ttl"]));
     assert_eq!(
@@ -327,7 +330,7 @@ fn the_authorities_of_the_system_are_trusted() {
 }
 
 #[test]
-fn the_wrong_scheme_of_a_server_is_called_that() {
+fn a_wrong_scheme_in_the_url_of_the_server_is_reported() {
     let server = Server::start();
     let admin = server.admin;
     let plain = format!("https://{admin}/ does not speak TLS: write http://{admin}/\n");

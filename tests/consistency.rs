@@ -14,7 +14,7 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::dynamo::{Emulator, Fate, Proxy};
-use crate::harness::{PATIENCE, Reply, Server, Told};
+use crate::harness::{Answer, PATIENCE, Reply, Server};
 use crate::redis::{RedisServer, followed, setup};
 
 const SERVERS: usize = 3;
@@ -136,11 +136,11 @@ impl World {
             let number = rng.usize(0..NAMES);
             let name = format!("{}.s.example.com", code(number));
             let asked = Instant::now();
-            let told = self.servers[server].told_within(&name, ANSWER);
-            let url = match told {
-                Some(Told::Url(url)) => Some(url),
-                Some(Told::Absent) => None,
-                Some(Told::Unknown(_)) => {
+            let answer = self.servers[server].answer_within(&name, ANSWER);
+            let url = match answer {
+                Some(Answer::Url(url)) => Some(url),
+                Some(Answer::Absent) => None,
+                Some(Answer::Unknown(_)) => {
                     seen.unknown += 1;
                     continue;
                 }
@@ -153,10 +153,10 @@ impl World {
                 Some(at) => log[at].url == url && !log[at].void,
             };
             let candidates: Vec<usize> = (0..=log.len()).filter(is_it).collect();
-            let told = || format!("server {server}: {name}: {url:?}\n{log:#?}");
+            let answer = || format!("server {server}: {name}: {url:?}\n{log:#?}");
             let not_before = candidates.iter().find(|at| **at >= newest[number]);
             let Some(not_before) = not_before else {
-                panic!("older than what the server has said before: {}", told());
+                panic!("older than what the server has said before: {}", answer());
             };
             // A deletion that is under way may turn out to have done nothing.
             if url.is_some() || *not_before < log.len() {
@@ -167,7 +167,7 @@ impl World {
             let overwritten = log[*latest..].iter().find_map(|write| write.acknowledged);
             let age = overwritten.map_or(Duration::ZERO, |at| self.healthy(at, asked));
             if age > seen.oldest.0 {
-                seen.oldest = (age, told());
+                seen.oldest = (age, answer());
             }
         }
         seen
@@ -285,9 +285,9 @@ fn no_answer_is_older_than_documented() {
         let name = format!("{}.s.example.com", code(number));
         let item = emulator.item(&name);
         let url = item.as_ref().and_then(|item| item.get("fullUrl"));
-        let expected = url.map_or(Told::Absent, |url| Told::url(url.as_s().unwrap()));
+        let expected = url.map_or(Answer::Absent, |url| Answer::url(url.as_s().unwrap()));
         for server in &world.servers {
-            server.comes_to_tell(&name, &expected, PATIENCE);
+            server.wait_for_answer(&name, &expected, PATIENCE);
         }
         let log = world.logs[number].lock().unwrap();
         let last = log.iter().rposition(|write| write.acknowledged.is_some());
@@ -296,13 +296,13 @@ fn no_answer_is_older_than_documented() {
             .iter()
             .any(|write| match (&write.url, &expected) {
                 _ if write.void => false,
-                (Some(url), Told::Url(told)) => url == told,
-                (None, Told::Absent) => true,
+                (Some(url), Answer::Url(answer)) => url == answer,
+                (None, Answer::Absent) => true,
                 _ => false,
             });
         let never = log.iter().all(|write| write.acknowledged.is_none());
         assert!(
-            possible || (never && expected == Told::Absent),
+            possible || (never && expected == Answer::Absent),
             "{name}: {expected:?}\n{log:#?}"
         );
     }

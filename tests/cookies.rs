@@ -99,8 +99,8 @@ fn rfc9018_5_a_fleet_rolls_its_secret_over() {
     for (number, stage) in stages.into_iter().enumerate() {
         secrets.write(stage);
         // One server after the other; a client that meets both of them is known to both.
-        for told in &servers {
-            reload(told, number + 1);
+        for server in &servers {
+            reload(server, number + 1);
             for server in &servers {
                 assert!(knows(server, &cookie), "{stage:?}");
                 cookie = ask(server, &cookie).1.unwrap();

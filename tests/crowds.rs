@@ -84,7 +84,7 @@ fn lines(server: &Server, text: &str, other: &str) -> Vec<String> {
 }
 
 #[test]
-fn half_sent_heads_of_one_client_keep_no_other_out() {
+fn unfinished_requests_of_one_client_keep_no_other_client_out() {
     let server = Server::start();
     for (listener, part, service, limit) in [
         (server.redirect, "Redirect", "the redirect host", 64.0),
@@ -105,9 +105,12 @@ fn half_sent_heads_of_one_client_keep_no_other_out() {
         assert!(gone.iter().sum::<f64>() >= MANY as f64 - limit, "{gone:?}");
         assert!(gone[0] > 0.0);
         assert_eq!(closed(&server, part, "Limit"), 0.0);
-        let told = lines(&server, "has reached connections_per_client", service);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("\"network\":\"127.0.0.1/32\""), "{told:?}");
+        let logged = lines(&server, "has reached connections_per_client", service);
+        assert_eq!(logged.len(), 1, "{logged:?}");
+        assert!(
+            logged[0].contains("\"network\":\"127.0.0.1/32\""),
+            "{logged:?}"
+        );
         drop(held);
         eventually("all have left", PATIENCE, || open(&server, part) <= 1.0);
     }
@@ -115,7 +118,7 @@ fn half_sent_heads_of_one_client_keep_no_other_out() {
 
 /// A request that the server works on is not cut off; the next ones of the client are refused at once.
 #[test]
-fn requests_in_work_of_one_client_keep_no_other_out() {
+fn requests_in_progress_of_one_client_keep_no_other_client_out() {
     let emulator = Emulator::start();
     let proxy = Proxy::spawn(&emulator);
     let store = format!(
@@ -152,7 +155,7 @@ fn requests_in_work_of_one_client_keep_no_other_out() {
 
 /// Where descriptors are few, each part has its own.
 #[test]
-fn a_crowd_by_http_takes_no_descriptors_from_dns_over_tcp() {
+fn many_http_connections_take_no_descriptors_from_dns_over_tcp() {
     let server = Setup::new().limits("ulimit -n 256").start();
     server.log().wait_for("fewer connections than configured");
     let fewer = |service| lines(&server, "fewer connections than configured", service).len();
@@ -211,6 +214,6 @@ fn frames_of_a_client_do_not_fill_the_log() {
         read.extend(&buffer[..length]);
     }
     assert_eq!(get(OTHER, server.redirect, "/nothing"), "404");
-    let told = lines(&server, "PING", "");
-    assert!(told.is_empty(), "{} lines", told.len());
+    let logged = lines(&server, "PING", "");
+    assert!(logged.is_empty(), "{} lines", logged.len());
 }

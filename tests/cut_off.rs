@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::dynamo::Emulator;
-use crate::harness::{PATIENCE, Server, Told, eventually};
+use crate::harness::{Answer, PATIENCE, Server, eventually};
 use crate::redis::{Fault, Fleet, LONG_MEMORY, Wire, followed, setup};
 
 /// `[redis]` with the time-out of real life.
@@ -36,7 +36,7 @@ fn two_servers(fleet: &Fleet, links: usize) -> (Wire, Server, Server) {
     for number in 0..links {
         one.register(&code(number), &url(number, 0));
         for server in [&one, &away] {
-            server.comes_to_tell(&name(number), &Told::Url(url(number, 0)), PATIENCE);
+            server.wait_for_answer(&name(number), &Answer::Url(url(number, 0)), PATIENCE);
         }
     }
     (wire, one, away)
@@ -62,13 +62,13 @@ fn servers_with_notices(emulator: &Emulator) -> usize {
 }
 
 #[test]
-fn what_a_server_changes_without_redis_is_seen_by_the_others_within_seconds() {
+fn changes_made_without_redis_are_seen_by_other_servers_within_seconds() {
     const LINKS: usize = 20;
     let fleet = Fleet::start();
     let (wire, one, away) = two_servers(&fleet, LINKS);
-    let told = away.redirect_to("k0", &url(0, 0));
+    let reply = away.redirect_to("k0", &url(0, 0));
     assert_eq!(
-        (told.header(HEADER), &told.json()["visible_elsewhere"]),
+        (reply.header(HEADER), &reply.json()["visible_elsewhere"]),
         (None, &Value::Null)
     );
     cut(&wire, &away);
@@ -93,12 +93,12 @@ fn what_a_server_changes_without_redis_is_seen_by_the_others_within_seconds() {
     );
 
     for number in 1..LINKS {
-        one.comes_to_tell(&name(number), &Told::Url(url(number, 1)), BY_NOTICE);
+        one.wait_for_answer(&name(number), &Answer::Url(url(number, 1)), BY_NOTICE);
     }
-    one.comes_to_tell(&name(0), &Told::Absent, BY_NOTICE);
-    one.comes_to_tell(
+    one.wait_for_answer(&name(0), &Answer::Absent, BY_NOTICE);
+    one.wait_for_answer(
         "new.s.example.com",
-        &Told::url("https://example.net/new"),
+        &Answer::url("https://example.net/new"),
         BY_NOTICE,
     );
     // A server that reaches Redis repairs it, and the notices are not links.
@@ -107,7 +107,7 @@ fn what_a_server_changes_without_redis_is_seen_by_the_others_within_seconds() {
     });
     let fresh = fleet.node();
     for number in 1..LINKS {
-        assert_eq!(fresh.told(&name(number)), Told::Url(url(number, 1)));
+        assert_eq!(fresh.answer(&name(number)), Answer::Url(url(number, 1)));
     }
     assert_eq!(servers_with_notices(&fleet.emulator), 1);
     let list = one.api("GET", "/v1/links", None).json();
@@ -123,7 +123,7 @@ fn what_a_server_changes_without_redis_is_seen_by_the_others_within_seconds() {
     });
     let changed = away.redirect_to("k1", &url(1, 2));
     assert_eq!(changed.json()["visible_elsewhere"], Value::Null);
-    one.comes_to_tell(&name(1), &Told::Url(url(1, 2)), PATIENCE);
+    one.wait_for_answer(&name(1), &Answer::Url(url(1, 2)), PATIENCE);
 }
 
 #[test]
@@ -138,12 +138,12 @@ fn a_server_that_is_killed_right_after_a_change_has_left_a_notice() {
     }
     away.crash();
     for number in 0..LINKS {
-        one.comes_to_tell(&name(number), &Told::Url(url(number, 1)), BY_NOTICE);
+        one.wait_for_answer(&name(number), &Answer::Url(url(number, 1)), BY_NOTICE);
     }
 }
 
 #[test]
-fn more_changes_than_a_notice_can_name_put_everything_in_doubt() {
+fn more_changes_than_a_notice_can_name_bypass_redis() {
     const MANY: usize = 3_500;
     const AT_ONCE: usize = 500;
     let fleet = Fleet::start();
@@ -157,18 +157,18 @@ fn more_changes_than_a_notice_can_name_put_everything_in_doubt() {
         let made = away.api_raw("POST", "/v1/links:batch", &[], body);
         assert_eq!(made.status, 200);
     }
-    eventually("nothing of Redis is believed", PATIENCE, || {
+    eventually("Redis is bypassed", PATIENCE, || {
         reasons(&one).contains("Redis is bypassed")
     });
     assert_eq!(one.metric("tinyns_changes_following", &[]), 0.0);
     // Later changes are visible, too.
     assert_eq!(away.redirect_to("k0", &url(0, 1)).status, 200);
-    one.comes_to_tell(&name(0), &Told::Url(url(0, 1)), BY_NOTICE);
+    one.wait_for_answer(&name(0), &Answer::Url(url(0, 1)), BY_NOTICE);
     wire.suffer(Fault::None);
     eventually("all is well again", 2 * PATIENCE, || {
         reasons(&one) == "null" && reasons(&away) == "null"
     });
-    followed(one).comes_to_tell(&name(0), &Told::Url(url(0, 1)), PATIENCE);
+    followed(one).wait_for_answer(&name(0), &Answer::Url(url(0, 1)), PATIENCE);
 }
 
 #[test]
@@ -189,12 +189,12 @@ fn a_redis_that_is_150_milliseconds_away_is_used() {
         let new = json!({ "url": url(number, 0), "code": code(number) });
         let made = one.api("POST", "/v1/links", Some(&new));
         assert_eq!((made.status, made.header(HEADER)), (201, None));
-        two.comes_to_tell(&name(number), &Told::Url(url(number, 0)), PATIENCE);
+        two.wait_for_answer(&name(number), &Answer::Url(url(number, 0)), PATIENCE);
         let changed = one.redirect_to(&code(number), &url(number, 1));
         assert_eq!((changed.status, changed.header(HEADER)), (200, None));
-        two.comes_to_tell(
+        two.wait_for_answer(
             &name(number),
-            &Told::Url(url(number, 1)),
+            &Answer::Url(url(number, 1)),
             Duration::from_secs(5),
         );
     }
@@ -202,7 +202,7 @@ fn a_redis_that_is_150_milliseconds_away_is_used() {
 }
 
 #[test]
-fn a_redis_that_is_too_far_away_is_said_to_be() {
+fn a_redis_that_is_too_far_away_is_reported() {
     let fleet = Fleet::start();
     let wire = Wire::to(fleet.redis.address());
     wire.suffer(Fault::Delay(Duration::from_millis(350)));
@@ -214,10 +214,10 @@ fn a_redis_that_is_too_far_away_is_said_to_be() {
     });
     // Its changes are visible all the same.
     let one = fleet.node();
-    assert_eq!(one.told(&name(0)), Told::Absent);
+    assert_eq!(one.answer(&name(0)), Answer::Absent);
     let new = json!({ "url": url(0, 0), "code": code(0) });
     assert_eq!(far.api("POST", "/v1/links", Some(&new)).status, 201);
-    one.comes_to_tell(&name(0), &Told::Url(url(0, 0)), BY_NOTICE);
+    one.wait_for_answer(&name(0), &Answer::Url(url(0, 0)), BY_NOTICE);
     let times = far
         .log()
         .text()

@@ -179,7 +179,7 @@ fn assert_all_there(server: &Server, links: &[Value]) {
 }
 
 #[test]
-fn kill_9_loses_no_line_of_a_batch_that_was_acknowledged() {
+fn kill_9_loses_no_acknowledged_line_of_a_batch() {
     let mut server = Server::start();
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     for round in 0..3 {
@@ -215,7 +215,7 @@ fn a_stop_in_a_batch_refuses_its_further_lines_and_keeps_the_rest() {
 }
 
 #[test]
-fn the_log_tells_whether_a_batch_was_complete() {
+fn the_log_shows_whether_a_batch_was_complete() {
     let server = Server::start();
     let body = json!({"url": "https://example.net/"}).to_string();
     let body = Some(("application/x-ndjson", body.into_bytes()));
@@ -285,7 +285,7 @@ fn intruder(server: &Server) -> rusqlite::Connection {
 }
 
 #[test]
-fn what_cannot_be_read_is_servfail_and_never_nxdomain() {
+fn unreadable_links_are_servfail_and_never_nxdomain() {
     let server = Server::start();
     for code in ["good", "damaged"] {
         server.add_with(&json!({"url": format!("https://example.net/{code}"), "code": code}));

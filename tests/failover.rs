@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::dynamo::Emulator;
-use crate::harness::{PATIENCE, Server, Told, eventually};
+use crate::harness::{Answer, PATIENCE, Server, eventually};
 use crate::races::stress;
 use crate::redis::{LINES, LONG_MEMORY, MASTER, RedisCluster, Sentinels, followed, key, setup};
 
@@ -54,7 +54,7 @@ fn a_shard_fails(of: &str) {
         );
         let name = one.register(&code, &url);
         for server in [&two, &fresh] {
-            server.comes_to_tell(&name, &Told::url(&url), Duration::from_secs(1));
+            server.wait_for_answer(&name, &Answer::url(&url), Duration::from_secs(1));
         }
         assert_eq!(cluster.held(&name).unwrap()["url"], url.as_str());
     }
@@ -103,7 +103,7 @@ fn the_master_of_the_sentinels_fails_over() {
         );
         let name = one.register(&code, &url);
         for server in [&two, &fresh] {
-            server.comes_to_tell(&name, &Told::url(&url), Duration::from_secs(1));
+            server.wait_for_answer(&name, &Answer::url(&url), Duration::from_secs(1));
         }
         assert_eq!(sentinels.second.held(&name).unwrap()["url"], url.as_str());
     }

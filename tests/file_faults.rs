@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, Setup, Told, eventually, run};
+use crate::harness::{Answer, PATIENCE, Server, Setup, eventually, run};
 
 fn store(server: &Server) -> PathBuf {
     server.dir().join("data/links.sqlite")
@@ -69,11 +69,11 @@ fn refuses(server: &Server, status: u16, reason: &str) {
     std::thread::sleep(Duration::from_millis(2_200));
     let file = format!("\"file\":\"{}\"", store(server).display());
     let log = server.log().text();
-    let told = log
+    let lines = log
         .lines()
         .filter(|l| l.contains("ERROR") && l.contains(&file))
         .count();
-    assert_eq!(told, 1, "{log}");
+    assert_eq!(lines, 1, "{log}");
 }
 
 #[test]
@@ -85,15 +85,15 @@ fn another_file_in_the_place_of_the_store() {
     assert_eq!(readiness(&server).1["status"], "not ready");
     // Neither the open file nor the filter is current any more.
     eventually("nothing is denied", PATIENCE, || {
-        matches!(server.told("never.s.example.com"), Told::Unknown(_))
+        matches!(server.answer("never.s.example.com"), Answer::Unknown(_))
     });
     let server = server.restart();
     assert_eq!(readiness(&server).0, 200);
     assert_eq!(
-        server.told("before.s.example.com"),
-        Told::url("https://example.net/before")
+        server.answer("before.s.example.com"),
+        Answer::url("https://example.net/before")
     );
-    assert_eq!(server.told("after.s.example.com"), Told::Absent);
+    assert_eq!(server.answer("after.s.example.com"), Answer::Absent);
     assert_eq!(post(&server, "late"), 201);
     // Acknowledged links are in the file to which they were written.
     let old = server.dir().join("old.sqlite");
@@ -112,8 +112,8 @@ fn a_store_that_was_put_back_serves_on() {
     refuses(&server, 503, "deleted or renamed");
     // The file that is open has all that was acknowledged.
     assert_eq!(
-        server.told("after.s.example.com"),
-        Told::url("https://example.net/after")
+        server.answer("after.s.example.com"),
+        Answer::url("https://example.net/after")
     );
     fs::rename(&aside, store(&server)).unwrap();
     eventually("it is ready", PATIENCE, || {
@@ -122,8 +122,8 @@ fn a_store_that_was_put_back_serves_on() {
     assert_eq!(post(&server, "late"), 201);
     let server = server.crash_and_restart();
     assert_eq!(
-        server.told("late.s.example.com"),
-        Told::url("https://example.net/late")
+        server.answer("late.s.example.com"),
+        Answer::url("https://example.net/late")
     );
 }
 
@@ -142,10 +142,10 @@ fn content_is_replaced(replace: impl Fn(&Server, &Path)) {
     refuses(&server, 503, "has replaced the content");
     let server = server.restart();
     assert_eq!(
-        server.told("before.s.example.com"),
-        Told::url("https://example.net/before")
+        server.answer("before.s.example.com"),
+        Answer::url("https://example.net/before")
     );
-    assert_eq!(server.told("after.s.example.com"), Told::Absent);
+    assert_eq!(server.answer("after.s.example.com"), Answer::Absent);
     assert_eq!(post(&server, "late"), 201);
     let sound = run(
         "sqlite3",
@@ -197,14 +197,14 @@ fn a_file_whose_times_are_set_is_the_same_file() {
     for code in ["before", "after", "between", "latefalse", "latetrue"] {
         let url = format!("https://example.net/{code}");
         assert_eq!(
-            server.told(&format!("{code}.s.example.com")),
-            Told::Url(url)
+            server.answer(&format!("{code}.s.example.com")),
+            Answer::Url(url)
         );
     }
 }
 
 #[test]
-fn a_file_that_was_cut_off_acknowledges_nothing() {
+fn a_truncated_file_acknowledges_nothing() {
     let (server, _) = server_with_backup();
     let file = fs::OpenOptions::new()
         .write(true)
@@ -222,21 +222,21 @@ fn a_log_that_was_deleted_loses_nothing_and_acknowledges_nothing() {
         refuses(&server, 200, "log");
         assert_eq!(readiness(&server).1["takes_changes"], false);
         assert_eq!(
-            server.told("after.s.example.com"),
-            Told::url("https://example.net/after")
+            server.answer("after.s.example.com"),
+            Answer::url("https://example.net/after")
         );
         // It was saved as soon as that was seen.
         let server = server.crash_and_restart();
         assert_eq!(
-            server.told("after.s.example.com"),
-            Told::url("https://example.net/after")
+            server.answer("after.s.example.com"),
+            Answer::url("https://example.net/after")
         );
         assert_eq!(post(&server, "late"), 201);
     }
 }
 
 #[test]
-fn what_other_programs_may_do_is_no_fault() {
+fn permitted_actions_of_other_programs_are_no_fault() {
     let (server, _) = server_with_backup();
     let file = store(&server);
     let shell = |sql: &str| run("sqlite3", &[file.to_str().unwrap(), sql]);
@@ -282,7 +282,7 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_shows_until_there_is_room() {
+fn a_full_disk_is_logged_once_and_shown_until_there_is_room() {
     let setup = Setup::new();
     // Without the right to mount, a limit on the size of files stands for it; that one does not end.
     let small = Small::mount(&setup);

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use tinyns::store::watch::VALID_FOR;
 
-use crate::harness::{PATIENCE, Server, Setup, Told, eventually, http, run};
+use crate::harness::{Answer, PATIENCE, Server, Setup, eventually, http, run};
 
 const COMPLETE: &str = "tinyns_filter_complete";
 
@@ -52,12 +52,12 @@ fn redirected(server: &Server, code: &str) -> u16 {
 
 /// DNS and the redirect host both have the link.
 fn check_there(server: &Server, code: &str) {
-    assert_eq!(server.told(&name(code)), Told::Url(url(code)), "{code}");
+    assert_eq!(server.answer(&name(code)), Answer::Url(url(code)), "{code}");
     assert_eq!(redirected(server, code), 302, "{code}");
 }
 
 fn check_absent(server: &Server, code: &str) {
-    assert_eq!(server.told(&name(code)), Told::Absent, "{code}");
+    assert_eq!(server.answer(&name(code)), Answer::Absent, "{code}");
     assert_eq!(redirected(server, code), 404, "{code}");
 }
 
@@ -78,14 +78,14 @@ fn insert(code: &str) -> String {
 }
 
 #[test]
-fn what_has_no_link_is_told_without_a_look_at_memory_or_store() {
+fn names_without_a_link_are_denied_without_a_look_up() {
     let server = complete(Server::start());
     for number in 0..50 {
         check_absent(&server, &format!("random{number}"));
         // Of any case, as resolvers send it.
         assert_eq!(
-            server.told(&format!("RanDom{number}.S.example.com")),
-            Told::Absent
+            server.answer(&format!("RanDom{number}.S.example.com")),
+            Answer::Absent
         );
     }
     assert_eq!(lookups(&server, "Filter"), 150);
@@ -100,7 +100,7 @@ fn what_has_no_link_is_told_without_a_look_at_memory_or_store() {
 }
 
 #[test]
-fn a_link_is_told_as_soon_as_it_is_made_and_made_again() {
+fn a_link_is_answered_as_soon_as_it_is_made_and_made_again() {
     let server = complete(Server::start());
     for round in 0..20 {
         let code = format!("new{round}");
@@ -116,7 +116,7 @@ fn a_link_is_told_as_soon_as_it_is_made_and_made_again() {
 }
 
 #[test]
-fn links_are_told_at_every_moment_of_a_start() {
+fn links_are_answered_at_every_moment_of_a_start() {
     let mut server = Server::start();
     let codes: Vec<_> = (0..100).map(|number| format!("c{number}")).collect();
     assert!(codes.iter().all(|code| made(&server, code)));
@@ -126,7 +126,7 @@ fn links_are_told_at_every_moment_of_a_start() {
             _ => server.restart(),
         };
         for code in &codes {
-            assert_eq!(server.told(&name(code)), Told::Url(url(code)), "{code}");
+            assert_eq!(server.answer(&name(code)), Answer::Url(url(code)), "{code}");
         }
         server = complete(server);
         codes
@@ -138,7 +138,7 @@ fn links_are_told_at_every_moment_of_a_start() {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_kill_is_never_denied_after_it() {
+fn links_acknowledged_before_a_kill_are_never_denied_after_it() {
     let mut server = complete(Server::start());
     let mut all = Vec::new();
     for round in 0..4 {
@@ -162,24 +162,24 @@ fn what_was_acknowledged_before_a_kill_is_never_denied_after_it() {
         });
         server = server.crash_and_restart();
         all.extend(acknowledged.into_inner().unwrap());
-        let told = |code: &String| server.told(&name(code)) == Told::Url(url(code));
-        assert!(all.iter().all(told), "while it is built");
+        let answer = |code: &String| server.answer(&name(code)) == Answer::Url(url(code));
+        assert!(all.iter().all(answer), "while it is built");
         server = complete(server);
-        let told = |code: &String| server.told(&name(code)) == Told::Url(url(code));
-        assert!(all.iter().all(told), "when it is complete");
+        let answer = |code: &String| server.answer(&name(code)) == Answer::Url(url(code));
+        assert!(all.iter().all(answer), "when it is complete");
     }
     assert!(all.len() > 40, "{}", all.len());
 }
 
 #[test]
-fn what_another_program_writes_is_told_soon() {
+fn links_written_by_another_program_are_answered_soon() {
     let server = complete(Server::start());
     assert!(made(&server, "ours"));
     for code in ["theirs1", "theirs2", "theirs3"] {
         check_absent(&server, code);
         let before = builds(&server);
         foreign(&server, &insert(code));
-        server.comes_to_tell(&name(code), &Told::Url(url(code)), PATIENCE);
+        server.wait_for_answer(&name(code), &Answer::Url(url(code)), PATIENCE);
         // Not only because the filter stands aside: it comes back, with the link in it.
         eventually("built anew", PATIENCE, || builds(&server) > before);
         let server = &server;
@@ -199,12 +199,12 @@ fn what_another_program_writes_is_told_soon() {
         server.metric("tinyns_filter_links", &[]) == 1.0
     });
     let denied = lookups(&server, "Filter");
-    server.comes_to_tell(link, &Told::Absent, PATIENCE);
+    server.wait_for_answer(link, &Answer::Absent, PATIENCE);
     assert!(lookups(&server, "Filter") > denied, "memory still holds it");
 }
 
 #[test]
-fn a_change_of_what_another_program_has_just_written_is_told_at_once() {
+fn a_change_to_a_link_of_another_program_is_answered_at_once() {
     let server = complete(Server::start());
     for round in 0..10 {
         let code = format!("theirs{round}");
@@ -213,14 +213,14 @@ fn a_change_of_what_another_program_has_just_written_is_told_at_once() {
             server.redirect_to(&code, "https://example.net/new").status,
             200
         );
-        let told = server.told(&name(&code));
-        assert_eq!(told, Told::url("https://example.net/new"), "{code}");
+        let answer = server.answer(&name(&code));
+        assert_eq!(answer, Answer::url("https://example.net/new"), "{code}");
     }
 }
 
 /// When it continues, it does not know what it missed until it has looked, and a client may ask before that.
 #[test]
-fn a_server_that_was_stopped_for_a_while_denies_nothing_that_it_may_have_missed() {
+fn a_server_that_was_suspended_denies_no_name_that_may_have_been_created() {
     let server = complete(Server::start());
     check_absent(&server, "theirs");
     server.signal(Signal::SIGSTOP);
@@ -228,7 +228,7 @@ fn a_server_that_was_stopped_for_a_while_denies_nothing_that_it_may_have_missed(
     std::thread::sleep(VALID_FOR + Duration::from_millis(500));
     let asked = std::thread::scope(|scope| {
         let asked: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| server.told(&name("theirs"))))
+            .map(|_| scope.spawn(|| server.answer(&name("theirs"))))
             .collect();
         // They wait in the socket already.
         std::thread::sleep(Duration::from_millis(200));
@@ -238,11 +238,11 @@ fn a_server_that_was_stopped_for_a_while_denies_nothing_that_it_may_have_missed(
             .map(|asked| asked.join().unwrap())
             .collect::<Vec<_>>()
     });
-    assert_eq!(asked, vec![Told::Url(url("theirs")); 4]);
+    assert_eq!(asked, vec![Answer::Url(url("theirs")); 4]);
 }
 
 #[test]
-fn own_links_are_told_while_another_program_goes_on_writing() {
+fn own_links_are_answered_while_another_program_keeps_writing() {
     let server = Arc::new(complete(Server::start()));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -264,7 +264,7 @@ fn own_links_are_told_while_another_program_goes_on_writing() {
                         assert!(made(server, &code));
                         check_there(server, &code);
                         let earlier = format!("ours{writer}-{}", number / 2);
-                        assert_eq!(server.told(&name(&earlier)), Told::Url(url(&earlier)));
+                        assert_eq!(server.answer(&name(&earlier)), Answer::Url(url(&earlier)));
                     }
                 })
             })
@@ -277,7 +277,7 @@ fn own_links_are_told_while_another_program_goes_on_writing() {
 }
 
 #[test]
-fn it_can_be_left_out() {
+fn the_filter_can_be_turned_off() {
     let server = Setup::new().section("[cache]\nfilter = false\n").start();
     check_absent(&server, "absent");
     assert_eq!(lookups(&server, "Store"), 1);

@@ -412,7 +412,7 @@ fn kdig() {
 
 /// A reply that is not repeated by TCP must be there, and be empty.
 #[test]
-fn rfc2181_9_what_is_cut_is_marked() {
+fn rfc2181_9_truncated_replies_have_tc() {
     for (program, expected) in [
         ("dig", "QUERY NOERROR, qr aa tc rd, 1 0 0 1"),
         ("kdig", "QUERY NOERROR, qr aa tc rd, 1 0 0 0"),
@@ -429,7 +429,7 @@ fn rfc2181_9_what_is_cut_is_marked() {
 }
 
 #[test]
-fn complaints_are_seen() {
+fn complaints_of_dig_are_detected() {
     let text = ";; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 1\n\
                 ;; flags: qr rd; MBZ: 0x4; QUERY: 1, ANSWER: 0, AUTHORITY: 0, ADDITIONAL: 1\n\
                 ;; WARNING: recursion requested but not available\n";

@@ -71,7 +71,7 @@ fn a_link_of_one_server_is_answered_by_the_other() {
 }
 
 #[test]
-fn servers_that_register_at_once_are_both_told_the_truth() {
+fn servers_that_register_one_code_at_once_both_get_the_true_outcome() {
     let emulator = Emulator::start();
     let (one, two) = (node(&emulator), node(&emulator));
     for i in 0..10 {
@@ -94,14 +94,14 @@ fn servers_that_register_at_once_are_both_told_the_truth() {
     }
 }
 
-type Told = (u16, serde_json::Value);
+type Answer = (u16, serde_json::Value);
 
 fn at_once(
     one: &Server,
     two: &Server,
     first: &serde_json::Value,
     second: &serde_json::Value,
-) -> (Told, Told) {
+) -> (Answer, Answer) {
     let post = |server: &Server, body| {
         let reply = server.api("POST", "/v1/links", Some(body));
         (reply.status, reply.json())
@@ -118,7 +118,7 @@ fn sorted(a: u16, b: u16) -> (u16, u16) {
 }
 
 #[test]
-fn a_table_that_cannot_be_told_is_servfail() {
+fn an_unreachable_table_is_servfail() {
     let emulator = Emulator::start();
     let server = node(&emulator);
     let link = server.add("https://example.net/");
@@ -134,7 +134,7 @@ fn a_table_that_cannot_be_told_is_servfail() {
 }
 
 #[test]
-fn batches_at_once_make_all_their_links_and_leave_room_for_single_calls() {
+fn concurrent_batches_make_all_their_links_and_leave_room_for_single_calls() {
     const BATCHES: usize = 4;
     const LINES: usize = 250;
     let emulator = Emulator::start();

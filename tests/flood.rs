@@ -9,7 +9,7 @@ use hickory_proto::rr::RecordType;
 use hickory_proto::serialize::binary::BinEncodable;
 
 use crate::dynamo::Proxy;
-use crate::harness::{Server, Told, query};
+use crate::harness::{Answer, Server, query};
 use crate::redis::{Fleet, followed, setup};
 
 /// How long the flood lasts, in seconds; TINYNS_TEST_FLOOD_SECONDS sets another time.
@@ -96,12 +96,12 @@ fn url(number: usize) -> String {
 }
 
 /// Asks as a resolver does.
-fn resolve(server: &Server, name: &str) -> Told {
+fn resolve(server: &Server, name: &str) -> Answer {
     let mut tries = Vec::new();
     for _ in 0..TRIES {
         let next = Instant::now() + TRY;
-        match server.told_within(name, TRY) {
-            Some(told @ (Told::Url(_) | Told::Absent)) => return told,
+        match server.answer_within(name, TRY) {
+            Some(answer @ (Answer::Url(_) | Answer::Absent)) => return answer,
             other => tries.push(other),
         }
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -126,7 +126,7 @@ fn a_flood_of_random_names_costs_no_link_its_answer_and_the_table_little() {
     }
     // Half of them are in memory; the others are in Redis alone.
     for number in 0..LINKS / 2 {
-        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
+        assert_eq!(server.answer(&name(number)), Answer::Url(url(number)));
     }
     let before = server.resident();
     let refused = || server.metric("tinyns_store_reads_refused_total", &[]);
@@ -148,7 +148,7 @@ fn a_flood_of_random_names_costs_no_link_its_answer_and_the_table_little() {
             let mut asked = 0;
             while !over.load(Ordering::Relaxed) {
                 let number = asked % LINKS;
-                assert_eq!(resolve(&server, &name(number)), Told::Url(url(number)));
+                assert_eq!(resolve(&server, &name(number)), Answer::Url(url(number)));
                 asked += 1;
             }
             asked
@@ -176,7 +176,7 @@ fn a_flood_of_random_names_costs_no_link_its_answer_and_the_table_little() {
     let grown = server.resident().saturating_sub(before);
     assert!(grown <= (MEMORY_MIB << 20) * 3 / 2, "{grown} bytes more");
     for number in 0..LINKS {
-        assert_eq!(resolve(&server, &name(number)), Told::Url(url(number)));
+        assert_eq!(resolve(&server, &name(number)), Answer::Url(url(number)));
     }
-    assert_eq!(resolve(&server, "absent.s.example.com"), Told::Absent);
+    assert_eq!(resolve(&server, "absent.s.example.com"), Answer::Absent);
 }

@@ -173,7 +173,7 @@ fn sessions_are_resumed() {
 }
 
 #[test]
-fn a_client_that_stalls_in_the_handshake_is_cut_and_holds_nobody_up() {
+fn a_client_that_stalls_in_the_handshake_is_disconnected_and_delays_no_other() {
     let secure = Secure::start();
     let mut silent = TcpStream::connect(secure.address).unwrap();
     silent.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -199,7 +199,7 @@ fn a_client_that_stalls_in_the_handshake_is_cut_and_holds_nobody_up() {
 }
 
 #[test]
-fn plain_http_gets_an_alert_and_no_secret() {
+fn plain_http_gets_a_tls_alert() {
     let secure = Secure::start();
     let mut stream = TcpStream::connect(secure.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -287,7 +287,7 @@ fn rfc9460_links_have_https_records_while_the_certificate_is_for_them() {
 
 /// Browsers would refuse it, so the operator learns of it before they do.
 #[test]
-fn a_certificate_without_the_names_of_the_zone_is_warned_of() {
+fn a_certificate_without_the_names_of_the_zone_gives_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     make_certificates_for(dir.path(), "DNS:s.example.com");
     let server = Setup::new().section(&section(dir.path())).start();

@@ -143,7 +143,7 @@ fn files_of_spreadsheets_and_of_all_others() {
 }
 
 #[test]
-fn a_forgotten_quote_costs_its_line() {
+fn an_unclosed_quote_spoils_only_its_line() {
     let server = Server::start();
     let mut text = "code,url\na1,https://example.net/1\na2,\"https://example.net/2\n".to_owned();
     // More than a row may have, and quotes that look as if they closed the first one.
@@ -274,7 +274,7 @@ fn a_list_of_urls_is_shortened() {
 }
 
 #[test]
-fn what_would_fail_again_is_not_to_be_started_again() {
+fn errors_that_would_repeat_do_not_advise_to_continue() {
     let server = Server::start();
     // A reader of the report that takes nothing.
     let mut command = on(server.admin, &["import", "urls", "-"]);

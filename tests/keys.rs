@@ -119,27 +119,27 @@ fn from_the_first_key_to_a_zone_without_signatures() {
     assert_eq!(ds[0]["digest"], out[start.len()..].trim());
     let (out, _) = operator.does(&format!("keys ds --seen {old} --ttl 0"));
     assert!(out.contains("was published too early"), "{out}");
-    let told = operator.refused(&format!("keys retire {old}"));
+    let message = operator.refused(&format!("keys retire {old}"));
     assert!(
-        told.contains("no other key could then sign the DNSKEY records"),
-        "{told}"
+        message.contains("no other key could then sign the DNSKEY records"),
+        "{message}"
     );
 
     // Its successor.
     let new = operator.generate("");
-    let told = operator.refused(&format!("keys retire {old}"));
+    let message = operator.refused(&format!("keys retire {old}"));
     assert!(
-        told.contains(&format!(
+        message.contains(&format!(
             "the DS record of its successor {new} is not confirmed"
         )),
-        "{told}"
+        "{message}"
     );
     assert_eq!(operator.does("keys ds").0.lines().count(), 2);
     operator.does(&format!("keys ds --seen {new} --ttl 3600"));
-    let told = operator.refused(&format!("keys retire {old}"));
+    let message = operator.refused(&format!("keys retire {old}"));
     assert!(
-        told.contains("may have DS records without its successor"),
-        "{told}"
+        message.contains("may have DS records without its successor"),
+        "{message}"
     );
     operator.does(&format!("keys ds --seen {new} --ttl 2"));
     std::thread::sleep(std::time::Duration::from_secs(3));
@@ -161,8 +161,8 @@ fn from_the_first_key_to_a_zone_without_signatures() {
     operator.does(&format!("keys ds --gone {old}"));
 
     // The end.
-    let told = operator.refused(&format!("keys ds --gone {new}"));
-    assert!(told.contains("signs the DNSKEY records"), "{told}");
+    let message = operator.refused(&format!("keys ds --gone {new}"));
+    assert!(message.contains("signs the DNSKEY records"), "{message}");
     let (out, _) = operator.does("keys retire --all");
     assert!(
         out.contains("ask the parent zone to remove all DS records of s.example.com"),
@@ -173,8 +173,8 @@ fn from_the_first_key_to_a_zone_without_signatures() {
         out.is_empty() && err.contains("should publish no DS record"),
         "{out}{err}"
     );
-    let told = operator.refused("keys generate");
-    assert!(told.contains("is being unsigned"), "{told}");
+    let message = operator.refused("keys generate");
+    assert!(message.contains("is being unsigned"), "{message}");
     let (out, _) = operator.does(&format!("keys ds --gone {new}"));
     assert!(
         out.contains("[zone.dnssec] can be removed from the configuration"),
@@ -188,10 +188,10 @@ fn from_the_first_key_to_a_zone_without_signatures() {
 fn two_keys_with_a_role_each() {
     let operator = Operator::new();
     let ksk = operator.generate("--role ksk --algorithm ed25519");
-    let told = operator.refused("keys generate --role zsk --algorithm ecdsap256sha256");
+    let message = operator.refused("keys generate --role zsk --algorithm ecdsap256sha256");
     assert!(
-        told.contains("all keys of a zone must have the same algorithm"),
-        "{told}"
+        message.contains("all keys of a zone must have the same algorithm"),
+        "{message}"
     );
     assert_eq!(operator.run("check").status.code(), Some(1));
     let (out, _) = operator.does("keys list");
@@ -201,20 +201,20 @@ fn two_keys_with_a_role_each() {
     );
     let zsk = operator.generate("--role zsk");
     std::fs::create_dir(operator.dir.path().join("data")).unwrap();
-    let (_, told) = operator.does("check");
-    assert_eq!(told, "");
+    let (_, message) = operator.does("check");
+    assert_eq!(message, "");
     let files = std::fs::read_dir(operator.dir.path().join("keys/s.example.com")).unwrap();
     let mut keys = files.map(|file| file.unwrap().path());
     let pem = keys.find(|file| file.extension().is_some_and(|end| end == "pem"));
     let pem = pem.unwrap();
     std::fs::set_permissions(&pem, Permissions::from_mode(0o640)).unwrap();
     for args in ["check", "keys list"] {
-        let (_, told) = operator.does(args);
+        let (_, message) = operator.does(args);
         let warning = format!(
             "{}: users other than the owner can read or change this private key; set its mode to 0600",
             pem.display()
         );
-        assert!(told.contains(&warning), "{args}: {told}");
+        assert!(message.contains(&warning), "{args}: {message}");
     }
     assert_eq!(
         operator.states(),
@@ -225,28 +225,28 @@ fn two_keys_with_a_role_each() {
         out.starts_with(&format!("s.example.com. IN DS {ksk} 15 2 ")),
         "{out}"
     );
-    let told = operator.refused(&format!("keys ds {zsk}"));
+    let message = operator.refused(&format!("keys ds {zsk}"));
     assert_eq!(
-        told,
+        message,
         format!("tinyns: {zsk} is a ZSK, which has no DS record")
     );
 }
 
 /// Without the list a new key would sign alone, while the parent zone has the DS record of another.
 #[test]
-fn a_list_that_is_lost_is_no_new_beginning() {
+fn a_lost_key_list_is_an_error() {
     let operator = Operator::new();
     let old = operator.generate("");
     let keys = operator.dir.path().join("keys/s.example.com");
     let list = std::fs::read(keys.join("keys.toml")).unwrap();
     std::fs::remove_file(keys.join("keys.toml")).unwrap();
-    let told = format!(
+    let message = format!(
         "tinyns: DIR/keys/s.example.com: keys.toml is missing, but there is \
          DIR/keys/s.example.com/Ks.example.com.+013+{old:0>5}.pem; restore keys.toml, which \
          says when each key signs the zone; if no key is in use, remove the keys"
     );
     for args in ["keys generate", "keys list", "keys ds"] {
-        assert_eq!(operator.refused(args), told, "{args}");
+        assert_eq!(operator.refused(args), message, "{args}");
     }
     assert_eq!(operator.run("check").status.code(), Some(1));
     std::fs::write(keys.join("keys.toml"), list).unwrap();
@@ -254,7 +254,7 @@ fn a_list_that_is_lost_is_no_new_beginning() {
 }
 
 #[test]
-fn several_zones_have_to_be_named() {
+fn with_several_zones_the_zone_must_be_named() {
     let operator = Operator::new();
     let unsigned = "[[zone]]\norigin = \"plain.example\"\nfile = \"plain\"\n";
     let text = std::fs::read_to_string(&operator.config).unwrap();

@@ -18,7 +18,7 @@ const LINK: u64 = 800;
 /// How many queries are under way at once.
 const WINDOW: u64 = 32;
 
-/// Whether the system has huge pages for memory that nobody has asked them for. An allocator that takes little from
+/// Whether the system uses huge pages for memory without a request. An allocator that takes little from
 /// many places then has many of them.
 fn has_huge_pages_for_all() -> bool {
     let path = "/sys/kernel/mm/transparent_hugepage/enabled";

@@ -39,7 +39,7 @@ fn drops(fixture: &Fixture) -> u64 {
 /// A query that is read in the short way and one that hickory reads wait once, and are then replied to at
 /// once.
 #[test]
-fn a_link_is_waited_for_once() {
+fn queries_that_wait_for_one_link_share_one_look_up() {
     for options in [None, Some(&[][..]), Some(ODD)] {
         let (fixture, mut buffers) = (fixture(), Buffers::default());
         let packet = query(1, TXT, options);
@@ -60,7 +60,7 @@ fn a_link_is_waited_for_once() {
 }
 
 #[test]
-fn what_is_read_first_is_replied_to_in_the_same_way() {
+fn a_query_read_in_advance_gets_the_same_reply() {
     let (fixture, mut buffers) = (fixture(), Buffers::default());
     for options in [None, Some(&[][..]), Some(ODD)] {
         let packet = query(1, TXT, options);
@@ -73,7 +73,7 @@ fn what_is_read_first_is_replied_to_in_the_same_way() {
 
 /// RFC 1035 §4.1.1: a packet shorter than a header is no message, and one with QR set is a reply.
 #[test]
-fn what_is_no_query_is_dropped() {
+fn messages_that_are_no_queries_are_dropped() {
     let (fixture, mut buffers) = (fixture(), Buffers::default());
     let packet = query(1, TXT, None);
     let mut reply = packet.clone();
@@ -97,7 +97,7 @@ fn what_is_no_query_is_dropped() {
 
 /// RFC 1035 §4.1.1: "the name server was unable to interpret the query".
 #[test]
-fn what_cannot_be_read_is_a_format_error() {
+fn unreadable_messages_are_formerr() {
     let (fixture, mut buffers) = (fixture(), Buffers::default());
     let packet = query(1, TXT, None);
     let reply = fixture.ask(&packet[..packet.len() - 1], &mut buffers);

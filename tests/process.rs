@@ -21,7 +21,7 @@ struct Nobody {
 /// The ids of `nobody` for a test that runs as root; a message otherwise.
 fn nobody() -> Option<Nobody> {
     if !geteuid().is_root() {
-        println!("skipped: only root can become somebody else");
+        println!("skipped: only root can change its user");
         return None;
     }
     let user = User::from_name("nobody").unwrap().expect("user nobody");
@@ -84,7 +84,7 @@ fn check_serves(server: &Server) {
 }
 
 #[test]
-fn root_binds_port_53_and_becomes_somebody_else() {
+fn root_binds_port_53_and_changes_its_user() {
     let Some(nobody) = nobody() else { return };
     let server = setup(&nobody)
         .section("[process]\nuser = \"nobody\"\n")
@@ -93,7 +93,7 @@ fn root_binds_port_53_and_becomes_somebody_else() {
     server.log().wait_for("root's privileges given up");
     check_serves(&server);
     check_threads(&server, nobody.uid, nobody.gid);
-    // Nothing but root may write to what it writes, and it may itself.
+    // Only root and the server itself may write to its files.
     let mut files = 0;
     for file in std::fs::read_dir(server.dir().join("data")).unwrap() {
         let metadata = file.unwrap().metadata().unwrap();
@@ -165,7 +165,7 @@ fn refused(dir: &Path, section: &str, command: &mut Command, arguments: &[&str])
 }
 
 #[test]
-fn a_user_that_is_not_there_is_told_by_the_check_and_at_the_start() {
+fn a_missing_user_is_reported_by_the_check_and_at_the_start() {
     for (section, expected) in [
         (
             "[process]\nuser = \"no-such-user\"\n",
@@ -217,7 +217,7 @@ fn files_that_the_user_may_not_have_fail_the_start() {
 }
 
 #[test]
-fn only_root_becomes_somebody_else() {
+fn only_root_can_change_its_user() {
     let Some(nobody) = nobody() else { return };
     let dir = tempfile::tempdir().unwrap();
     chown(dir.path(), Some(nobody.uid), Some(nobody.gid)).unwrap();
@@ -244,7 +244,7 @@ fn only_root_becomes_somebody_else() {
 }
 
 #[test]
-fn root_without_a_user_is_warned_of() {
+fn root_without_a_user_gives_a_warning() {
     let server = Server::start();
     if geteuid().is_root() {
         server.log().wait_for("running as root");

@@ -289,7 +289,7 @@ fn rfc6891_7_opt_in_truncated_replies() {
 }
 
 #[test]
-fn rfc5001_2_nsid_for_who_asks() {
+fn rfc5001_2_nsid_for_queries_that_ask_for_it() {
     let server = server();
     let query = Packet::new(CODE, TXT).opt(1_232, 0, 0, b"\0\x03\0\0");
     for _ in 0..2 {

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::dynamo::{Fate, Gate, Proxy};
-use crate::harness::{PATIENCE, Server, Told};
+use crate::harness::{Answer, PATIENCE, Server};
 use crate::redis::{Fault, Fleet, LINES, LONG_MEMORY, Wire, followed, key, setup};
 
 /// After which a change that was acknowledged is seen by all.
@@ -28,7 +28,7 @@ fn behind(proxy: &Proxy, fleet: &Fleet) -> Server {
 fn a_slow_fill_meets(
     before: Option<&str>,
     change: impl Fn(&Server) -> u16,
-    (status, after): (u16, &Told),
+    (status, after): (u16, &Answer),
 ) {
     let fleet = Fleet::start();
     let proxy = Proxy::spawn(&fleet.emulator);
@@ -41,11 +41,11 @@ fn a_slow_fill_meets(
         }
         // Neither Redis nor memory know it, as after an eviction.
         fleet.redis.cli(&["del", &key(name)]);
-        let old = before.map_or(Told::Absent, Told::url);
+        let old = before.map_or(Answer::Absent, Answer::url);
         proxy.on_reads(&Fate::Late(LATE));
         proxy.reads();
         std::thread::scope(|scope| {
-            let slow = scope.spawn(|| two.told(name));
+            let slow = scope.spawn(|| two.answer(name));
             let end = Instant::now() + PATIENCE;
             while proxy.reads() == 0 {
                 assert!(Instant::now() < end, "it does not read");
@@ -54,24 +54,24 @@ fn a_slow_fill_meets(
             // The old state has been read, or will be in an instant.
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(change(&one), status);
-            assert_eq!(one.told(name), *after, "at once where it was changed");
+            assert_eq!(one.answer(name), *after, "at once where it was changed");
             // A query from before may get either answer.
-            let told = slow.join().unwrap();
-            assert!(told == old || told == *after, "{told:?}");
+            let answer = slow.join().unwrap();
+            assert!(answer == old || answer == *after, "{answer:?}");
         });
         proxy.all(Fate::Pass);
         let settled = Instant::now() + SOON;
-        two.comes_to_tell(name, after, SOON);
+        two.wait_for_answer(name, after, SOON);
         while Instant::now() < settled {
-            assert_eq!(two.told(name), *after);
-            assert_eq!(one.told(name), *after);
+            assert_eq!(two.answer(name), *after);
+            assert_eq!(one.answer(name), *after);
             std::thread::sleep(Duration::from_millis(20));
         }
         // One that has nothing in memory has it from Redis or from the table.
         let held = fleet.redis.held(name);
         let held = held.map(|held| match held["url"].as_str() {
-            Some(url) => Told::url(url),
-            None => Told::Absent,
+            Some(url) => Answer::url(url),
+            None => Answer::Absent,
         });
         assert!(held.is_none_or(|held| held == *after));
     }
@@ -80,7 +80,7 @@ fn a_slow_fill_meets(
 #[test]
 fn a_slow_fill_does_not_undo_a_change() {
     let change = |one: &Server| one.redirect_to("raced", "https://example.net/new").status;
-    let after = Told::url("https://example.net/new");
+    let after = Answer::url("https://example.net/new");
     a_slow_fill_meets(Some("https://example.net/old"), change, (200, &after));
 }
 
@@ -90,7 +90,7 @@ fn a_slow_fill_does_not_undo_a_deletion() {
     a_slow_fill_meets(
         Some("https://example.net/old"),
         delete,
-        (204, &Told::Absent),
+        (204, &Answer::Absent),
     );
 }
 
@@ -100,7 +100,7 @@ fn a_slow_fill_does_not_undo_a_creation() {
         let body = json!({ "url": "https://example.net/new", "code": "raced" });
         one.api("POST", "/v1/links", Some(&body)).status
     };
-    let after = Told::url("https://example.net/new");
+    let after = Answer::url("https://example.net/new");
     a_slow_fill_meets(None, create, (201, &after));
 }
 
@@ -113,7 +113,7 @@ fn a_slow_fill_does_not_undo_a_deletion_that_redis_has_forgotten() {
     fleet.redis.cli(&["del", &key(&name)]);
     proxy.on_reads(&Fate::Late(LATE));
     std::thread::scope(|scope| {
-        let slow = scope.spawn(|| two.told(&name));
+        let slow = scope.spawn(|| two.answer(&name));
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(one.remove("raced").status, 204);
         // The entry that prevented the fill is evicted.
@@ -122,11 +122,11 @@ fn a_slow_fill_does_not_undo_a_deletion_that_redis_has_forgotten() {
     });
     proxy.all(Fate::Pass);
     for server in [&one, &two, &fleet.node()] {
-        server.comes_to_tell(&name, &Told::Absent, SOON);
+        server.wait_for_answer(&name, &Answer::Absent, SOON);
     }
     std::thread::sleep(SOON);
     for server in [&one, &two, &fleet.node()] {
-        assert_eq!(server.told(&name), Told::Absent);
+        assert_eq!(server.answer(&name), Answer::Absent);
     }
 }
 
@@ -157,10 +157,10 @@ impl Course {
     }
 
     /// In every fifth state there is no link, and so at the beginning.
-    fn state(&self, number: u64) -> Told {
+    fn state(&self, number: u64) -> Answer {
         match number % 5 {
-            0 => Told::Absent,
-            _ => Told::Url(format!("https://example.net/{}/{number}", self.code)),
+            0 => Answer::Absent,
+            _ => Answer::Url(format!("https://example.net/{}/{number}", self.code)),
         }
     }
 
@@ -170,15 +170,15 @@ impl Course {
         let next = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let server = &servers[by];
         let status = match self.state(next) {
-            Told::Url(url) if *there => server.redirect_to(&self.code, &url).status,
-            Told::Url(url) => {
+            Answer::Url(url) if *there => server.redirect_to(&self.code, &url).status,
+            Answer::Url(url) => {
                 let body = json!({ "url": url, "code": self.code });
                 server.api("POST", "/v1/links", Some(&body)).status
             }
             _ => server.remove(&self.code).status,
         };
         assert!(matches!(status, 200 | 201 | 204), "{status}");
-        *there = self.state(next) != Told::Absent;
+        *there = self.state(next) != Answer::Absent;
         let mut acknowledged = self.acknowledged.write().unwrap();
         acknowledged.push((Instant::now(), next, by));
     }
@@ -186,7 +186,7 @@ impl Course {
     /// Asks a server, and checks its answer against the allowed ones.
     fn check(&self, servers: &[Server], by: usize) {
         let asked = Instant::now();
-        let told = servers[by].told(&self.name);
+        let answer = servers[by].answer(&self.name);
         let newest = self.begun.load(Ordering::SeqCst);
         let oldest = {
             let acknowledged = self.acknowledged.read().unwrap();
@@ -199,10 +199,10 @@ impl Course {
         };
         // If there were more changes meanwhile than there are states between two absences, an absence proves
         // nothing. The URLs prove enough.
-        let allowed = (oldest..=newest).any(|number| self.state(number) == told);
+        let allowed = (oldest..=newest).any(|number| self.state(number) == answer);
         assert!(
             allowed,
-            "server {by} tells {told:?} of {}, but it is in state {oldest} to {newest}",
+            "server {by} tells {answer:?} of {}, but it is in state {oldest} to {newest}",
             self.name
         );
     }
@@ -214,7 +214,7 @@ pub fn stress(
     servers: &[Server],
     (time, delay): (Duration, Duration),
     mut disturb: impl FnMut(),
-) -> Vec<(String, Told)> {
+) -> Vec<(String, Answer)> {
     const NAMES: usize = 3;
     const WRITERS: usize = 3;
     let courses: Vec<_> = (0..NAMES)
@@ -253,7 +253,7 @@ pub fn stress(
         let last = course.begun.load(Ordering::SeqCst);
         assert!(last > 10, "{last} changes are no stress");
         for server in servers {
-            assert_eq!(server.told(&course.name), course.state(last));
+            assert_eq!(server.answer(&course.name), course.state(last));
         }
         (course.name.clone(), course.state(last))
     });
@@ -279,7 +279,7 @@ impl Drop for SetAtEnd<'_> {
 }
 
 #[test]
-fn under_stress_no_server_goes_back() {
+fn under_stress_no_server_returns_to_an_older_state() {
     let fleet = Fleet::start();
     let proxies = [Proxy::spawn(&fleet.emulator), Proxy::spawn(&fleet.emulator)];
     let servers = proxies.each_ref().map(|proxy| behind(proxy, &fleet));
@@ -304,8 +304,8 @@ fn under_stress_no_server_goes_back() {
         std::thread::sleep(Duration::from_millis(10));
     });
     let fresh = fleet.node();
-    for (name, told) in last {
-        assert_eq!(fresh.told(&name), told);
+    for (name, answer) in last {
+        assert_eq!(fresh.answer(&name), answer);
     }
 }
 
@@ -314,7 +314,7 @@ fn under_stress_no_server_goes_back() {
 const NOTICED: Duration = Duration::from_secs(5);
 
 #[test]
-fn under_stress_with_bad_ways_to_redis_no_server_goes_back_for_long() {
+fn under_stress_with_bad_connections_to_redis_no_server_returns_to_an_older_state_for_long() {
     let fleet = Fleet::start();
     let wires = [(); 2].map(|()| Wire::to(fleet.redis.address()));
     let proxies = [(); 2].map(|()| Proxy::spawn(&fleet.emulator));
@@ -341,8 +341,8 @@ fn under_stress_with_bad_ways_to_redis_no_server_goes_back_for_long() {
         }
     });
     let fresh = fleet.node();
-    for (name, told) in last {
-        assert_eq!(fresh.told(&name), told);
+    for (name, answer) in last {
+        assert_eq!(fresh.answer(&name), answer);
     }
 }
 
@@ -364,14 +364,14 @@ fn name(code: &str) -> String {
     format!("{code}.s.example.com")
 }
 
-fn before() -> [Told; 3] {
-    let old = Told::url("https://example.net/old");
-    [old.clone(), old, Told::Absent]
+fn before() -> [Answer; 3] {
+    let old = Answer::url("https://example.net/old");
+    [old.clone(), old, Answer::Absent]
 }
 
-fn after() -> [Told; 3] {
-    let new = Told::url("https://example.net/new");
-    [new.clone(), Told::Absent, new]
+fn after() -> [Answer; 3] {
+    let new = Answer::url("https://example.net/new");
+    [new.clone(), Answer::Absent, new]
 }
 
 /// Makes one of the changes; the status, if there is an answer.
@@ -396,26 +396,26 @@ fn ready_to_change(fleet: &Fleet, dying: Server) -> [Server; 3] {
         servers[1].register(code, "https://example.net/old");
     }
     for server in &servers {
-        for (code, told) in CODES.iter().zip(before()) {
-            server.comes_to_tell(&name(code), &told, SOON);
+        for (code, answer) in CODES.iter().zip(before()) {
+            server.wait_for_answer(&name(code), &answer, SOON);
         }
     }
     servers
 }
 
 /// Waits until all servers answer this for all links.
-fn come_to(servers: &[&Server], outcome: &[Told; 3], patience: Duration) {
+fn come_to(servers: &[&Server], outcome: &[Answer; 3], patience: Duration) {
     let end = Instant::now() + patience;
     for server in servers {
-        for (code, told) in CODES.iter().zip(outcome) {
+        for (code, answer) in CODES.iter().zip(outcome) {
             let left = end.saturating_duration_since(Instant::now());
-            server.comes_to_tell(&name(code), told, left);
+            server.wait_for_answer(&name(code), answer, left);
         }
     }
 }
 
 /// They answer nothing else for this time.
-fn stays_so(servers: &[&Server], outcome: &[Told; 3], time: Duration) {
+fn stays_so(servers: &[&Server], outcome: &[Answer; 3], time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
         come_to(servers, outcome, Duration::ZERO);
@@ -425,7 +425,7 @@ fn stays_so(servers: &[&Server], outcome: &[Told; 3], time: Duration) {
 
 /// The first server dies while all its changes are held up, when the table has done them or not. The others come to
 /// answer the outcome, and nothing else for some time.
-fn dies_in_its_changes(held: impl Fn(Gate) -> Fate, outcome: &[Told; 3], time: Duration) {
+fn dies_in_its_changes(held: impl Fn(Gate) -> Fate, outcome: &[Answer; 3], time: Duration) {
     let fleet = Fleet::start();
     let proxy = Proxy::spawn(&fleet.emulator);
     let dying = behind(&proxy, &fleet);
@@ -455,7 +455,7 @@ fn dies_in_its_changes(held: impl Fn(Gate) -> Fate, outcome: &[Told; 3], time: D
     for (number, code) in CODES.iter().enumerate() {
         assert_eq!(make(&other, code), Some(statuses[number]), "{code}");
         for server in [&other, &another, &fresh] {
-            server.comes_to_tell(&name(code), &after()[number], SOON);
+            server.wait_for_answer(&name(code), &after()[number], SOON);
         }
     }
 }
@@ -493,8 +493,8 @@ fn dies_behind_its_changes(lose_redis_first: bool, patience: Duration) {
         let statuses = calls.map(|call| call.join().unwrap());
         assert_eq!(statuses, [Some(200), Some(204), Some(201)]);
     });
-    for (code, told) in CODES.iter().zip(after()) {
-        assert_eq!(dying.told(&name(code)), told);
+    for (code, answer) in CODES.iter().zip(after()) {
+        assert_eq!(dying.answer(&name(code)), answer);
     }
     dying.crash();
     let fresh = fleet.node();
@@ -514,7 +514,7 @@ fn a_server_loses_redis_before_its_changes_and_dies() {
 }
 
 #[test]
-fn a_server_that_starts_again_after_its_death_tells_what_it_has_acknowledged() {
+fn a_server_restarted_after_a_kill_answers_every_acknowledged_change() {
     let fleet = Fleet::start();
     let proxy = Proxy::spawn(&fleet.emulator);
     let dying = behind(&proxy, &fleet);
@@ -524,7 +524,7 @@ fn a_server_that_starts_again_after_its_death_tells_what_it_has_acknowledged() {
         assert_eq!(dying.redirect_to("changed", &url).status, 200);
         dying = followed(dying.crash_and_restart());
         for server in [&dying, &other, &another] {
-            server.comes_to_tell(&name("changed"), &Told::url(&url), SOON);
+            server.wait_for_answer(&name("changed"), &Answer::url(&url), SOON);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{PATIENCE, Server, Setup, Told, eventually, tinyns};
+use crate::harness::{Answer, PATIENCE, Server, Setup, eventually, tinyns};
 use crate::redis::{Fleet, LINES, PASSWORD, RedisServer, followed, setup};
 
 fn state(server: &Server) -> String {
@@ -37,7 +37,7 @@ fn a_changed_password_is_read_on_sighup() {
     assert!(refused.contains("ERROR"), "{refused}");
     server.log().wait_for("not reloaded; the old ones stay");
     let name = server.register("a", "https://example.net/a");
-    other.comes_to_tell(&name, &Told::url("https://example.net/a"), PATIENCE);
+    other.wait_for_answer(&name, &Answer::url("https://example.net/a"), PATIENCE);
 
     // The new one is used by connections that are made anew.
     give("second-password");
@@ -50,7 +50,7 @@ fn a_changed_password_is_read_on_sighup() {
     eventually("it is connected", PATIENCE, || state(&server) == "up");
     let server = followed(server);
     let name = server.register("b", "https://example.net/b");
-    other.comes_to_tell(&name, &Told::url("https://example.net/b"), PATIENCE);
+    other.wait_for_answer(&name, &Answer::url("https://example.net/b"), PATIENCE);
     eventually("Redis has it", PATIENCE, || {
         fleet.redis.held(&name).is_some()
     });
@@ -65,10 +65,10 @@ fn a_refused_password_is_named_in_every_mode() {
         let url = format!("redis://tinyns:wrong-password@{}", fleet.redis.address());
         let lines = format!("{LINES}mode = \"{mode}\"\n");
         let server = setup(&fleet.emulator.url(), url, &lines).start();
-        let told = server.log().wait_for("cannot connect to Redis");
+        let logged = server.log().wait_for("cannot connect to Redis");
         assert!(
-            told.contains("it refuses the user or the password"),
-            "{told}"
+            logged.contains("it refuses the user or the password"),
+            "{logged}"
         );
         let log = server.log().text();
         assert!(!log.contains("wrong-password"), "{log}");
@@ -112,7 +112,7 @@ fn refused(setup: &Setup) -> String {
 }
 
 #[test]
-fn files_without_what_they_are_for_are_refused() {
+fn files_without_a_certificate_or_key_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     crate::redis::make_certificates(dir.path());
     let file = |name: &str| dir.path().join(name);

@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use crate::dynamo::Emulator;
-use crate::harness::{PATIENCE, Server, Told, eventually, free_port};
+use crate::harness::{Answer, PATIENCE, Server, eventually, free_port};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, RedisCluster, RedisServer, followed, key, setup};
 
 /// How long a change may take to be seen by others: they hear of it, and look in the table.
 const SOON: Duration = Duration::from_secs(3);
 
-fn url(number: usize, round: usize) -> Told {
-    Told::Url(format!("https://example.net/{number}/{round}"))
+fn url(number: usize, round: usize) -> Answer {
+    Answer::Url(format!("https://example.net/{number}/{round}"))
 }
 
 fn text(number: usize, round: usize) -> String {
@@ -35,7 +35,7 @@ fn change(server: &Server, numbers: impl IntoIterator<Item = usize>, round: usiz
 }
 
 #[test]
-fn a_dead_shard_does_not_silence_the_changes_of_its_links() {
+fn changes_to_links_of_a_dead_shard_still_reach_other_servers() {
     let emulator = Emulator::start();
     let mut cluster = RedisCluster::start();
     cluster.set_all("cluster-require-full-coverage", "no");
@@ -55,13 +55,13 @@ fn a_dead_shard_does_not_silence_the_changes_of_its_links() {
     for number in &links {
         one.register(&code(*number), &text(*number, 0));
         for server in [&one, &two] {
-            server.comes_to_tell(&name(*number), &url(*number, 0), SOON);
+            server.wait_for_answer(&name(*number), &url(*number, 0), SOON);
         }
     }
     let shard = cluster.stop_shard_of(&key(&name(links[0])));
     change(&one, links.iter().copied(), 1);
     for number in &links {
-        two.comes_to_tell(&name(*number), &url(*number, 1), SOON);
+        two.wait_for_answer(&name(*number), &url(*number, 1), SOON);
     }
     assert_eq!(two.metric("tinyns_changes_following", &[]), 1.0);
 
@@ -70,7 +70,7 @@ fn a_dead_shard_does_not_silence_the_changes_of_its_links() {
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
         for number in &links {
-            assert_eq!(two.told(&name(*number)), url(*number, 1));
+            assert_eq!(two.answer(&name(*number)), url(*number, 1));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -81,7 +81,7 @@ fn a_dead_shard_does_not_silence_the_changes_of_its_links() {
     });
     let fresh = node();
     for number in &links {
-        assert_eq!(fresh.told(&name(*number)), url(*number, 1));
+        assert_eq!(fresh.answer(&name(*number)), url(*number, 1));
     }
 }
 
@@ -101,14 +101,14 @@ fn fill(redis: &RedisServer) {
 }
 
 #[test]
-fn a_full_redis_that_may_not_evict_keeps_no_change_from_the_others() {
+fn a_full_redis_that_may_not_evict_hides_no_change_from_other_servers() {
     const LINKS: usize = 40;
     let fleet = Fleet::start();
     let (one, two) = (fleet.node(), fleet.node());
     for number in 0..LINKS {
         one.register(&code(number), &text(number, 0));
         for server in [&one, &two] {
-            server.comes_to_tell(&name(number), &url(number, 0), SOON);
+            server.wait_for_answer(&name(number), &url(number, 0), SOON);
         }
     }
     fill(&fleet.redis);
@@ -118,7 +118,7 @@ fn a_full_redis_that_may_not_evict_keeps_no_change_from_the_others() {
     for round in 1..=3 {
         change(&one, 0..LINKS, round);
         for number in 0..LINKS {
-            two.comes_to_tell(&name(number), &url(number, round), SOON);
+            two.wait_for_answer(&name(number), &url(number, round), SOON);
         }
     }
     assert_eq!(two.metric("tinyns_changes_following", &[]), 1.0);
@@ -126,7 +126,7 @@ fn a_full_redis_that_may_not_evict_keeps_no_change_from_the_others() {
     // One that has nothing in memory finds nothing old in Redis.
     let fresh = fleet.node();
     for number in 0..LINKS {
-        assert_eq!(fresh.told(&name(number)), url(number, 3));
+        assert_eq!(fresh.answer(&name(number)), url(number, 3));
     }
     fleet.redis.cli(&["config", "set", "maxmemory", "0"]);
     eventually("it is taken back", PATIENCE, || {
@@ -135,12 +135,12 @@ fn a_full_redis_that_may_not_evict_keeps_no_change_from_the_others() {
 }
 
 #[test]
-fn while_redis_takes_no_writes_a_server_does_not_say_that_it_hears_of_changes() {
+fn while_redis_refuses_writes_changes_following_is_zero() {
     let fleet = Fleet::start();
     let (one, two) = (fleet.node(), fleet.node());
     one.register(&code(0), &text(0, 0));
     for server in [&one, &two] {
-        server.comes_to_tell(&name(0), &url(0, 0), SOON);
+        server.wait_for_answer(&name(0), &url(0, 0), SOON);
     }
     fleet
         .redis
@@ -149,11 +149,11 @@ fn while_redis_takes_no_writes_a_server_does_not_say_that_it_hears_of_changes() 
         two.metric("tinyns_changes_following", &[]) == 0.0
     });
     change(&one, [0], 1);
-    two.comes_to_tell(&name(0), &url(0, 1), SOON);
+    two.wait_for_answer(&name(0), &url(0, 1), SOON);
     fleet
         .redis
         .cli(&["config", "set", "min-replicas-to-write", "0"]);
-    followed(two).comes_to_tell(&name(0), &url(0, 1), SOON);
+    followed(two).wait_for_answer(&name(0), &url(0, 1), SOON);
 }
 
 /// A user of a Redis with the rights that these words give.
@@ -181,17 +181,17 @@ fn a_right_is_missing(taken: &str, named: &str) {
     for number in 0..10 {
         one.register(&code(number), &text(number, 0));
         for server in [&one, &weak] {
-            server.comes_to_tell(&name(number), &url(number, 0), PATIENCE);
+            server.wait_for_answer(&name(number), &url(number, 0), PATIENCE);
         }
     }
     change(&weak, 0..10, 1);
     for number in 0..10 {
         // By the stream, or by a notice.
-        one.comes_to_tell(&name(number), &url(number, 1), Duration::from_secs(10));
+        one.wait_for_answer(&name(number), &url(number, 1), Duration::from_secs(10));
     }
     let fresh = fleet.node();
     for number in 0..10 {
-        fresh.comes_to_tell(&name(number), &url(number, 1), SOON);
+        fresh.wait_for_answer(&name(number), &url(number, 1), SOON);
     }
     user(&fleet.redis, &["+@all"]);
     weak.log()
@@ -249,9 +249,9 @@ fn the_documented_rights_are_enough() {
     });
     change(&one, 0..10, 1);
     for number in 0..10 {
-        two.comes_to_tell(&name(number), &url(number, 1), SOON);
+        two.wait_for_answer(&name(number), &url(number, 1), SOON);
         assert_eq!(one.remove(&code(number)).status, 204);
-        two.comes_to_tell(&name(number), &Told::Absent, SOON);
+        two.wait_for_answer(&name(number), &Answer::Absent, SOON);
     }
     for server in [&one, &two] {
         assert_eq!(reasons(server), "null");
@@ -264,7 +264,7 @@ fn the_documented_rights_are_enough() {
 }
 
 #[test]
-fn a_warm_load_does_not_wait_in_silence() {
+fn a_warm_load_that_waits_logs_the_reason() {
     let fleet = Fleet::start();
     let url_of_weak = user(&fleet.redis, &["~*", "&*", "+@all", "-set"]);
     let weak = setup(&fleet.emulator.url(), url_of_weak, "timeout_ms = 500\n").start();
@@ -273,7 +273,7 @@ fn a_warm_load_does_not_wait_in_silence() {
 }
 
 #[test]
-fn a_member_of_a_cluster_that_is_taken_for_a_server_of_its_own() {
+fn a_cluster_member_configured_as_a_single_node_is_not_used() {
     let bus = free_port();
     let member = RedisServer::with(&format!("cluster-enabled yes\ncluster-port {bus}\n"));
     let emulator = Emulator::start();
@@ -284,5 +284,5 @@ fn a_member_of_a_cluster_that_is_taken_for_a_server_of_its_own() {
         reasons(&server).contains("member of a Redis Cluster")
     });
     let name = server.register("a", "https://example.net/a");
-    assert_eq!(server.told(&name), Told::url("https://example.net/a"));
+    assert_eq!(server.answer(&name), Answer::url("https://example.net/a"));
 }

@@ -232,7 +232,7 @@ fn a_long_url_and_a_referral_pass_through() {
 
 /// RFC 7766 §5: TCP is as good as UDP. A resolver that uses TCP only, and keeps its connections open.
 #[test]
-fn rfc7766_5_a_resolver_may_ask_by_tcp_alone() {
+fn rfc7766_5_a_resolver_may_use_tcp_only() {
     const LINKS: usize = 50;
     let server = Server::start();
     let unbound = Unbound::with(&server, "tcp-upstream: yes");

@@ -177,7 +177,7 @@ fn systemd_socket_activate_hands_over() {
     ];
     // It executes the server when the first client connects.
     let visitor = std::thread::spawn(move || {
-        eventually("somebody listens", PATIENCE, || {
+        eventually("the port is open", PATIENCE, || {
             TcpStream::connect(admin).is_ok()
         });
     });
@@ -199,7 +199,7 @@ impl Manager {
     }
 
     /// The next message that is not a sign of life.
-    fn told(&self) -> String {
+    fn notification(&self) -> String {
         loop {
             let message = self.next();
             if message != "WATCHDOG=1\n" {
@@ -210,52 +210,57 @@ impl Manager {
 
     fn next(&self) -> String {
         let mut buffer = [0; 1_024];
-        let length = self.0.recv(&mut buffer).expect("nothing is told");
+        let length = self.0.recv(&mut buffer).expect("no notification");
         String::from_utf8(buffer[..length].into()).unwrap()
     }
 }
 
 /// The messages about a server that serves already.
-fn check_told(manager: &Manager, mut server: Server) {
+fn check_notifications(manager: &Manager, mut server: Server) {
     let check_reloading = || {
-        let told = manager.told();
-        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
-        assert!(time.trim_end().parse::<u64>().unwrap() > 0, "{told}");
+        let notification = manager.notification();
+        let time = notification
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .unwrap();
+        assert!(
+            time.trim_end().parse::<u64>().unwrap() > 0,
+            "{notification}"
+        );
     };
     server.signal(Signal::SIGHUP);
     check_reloading();
-    assert_eq!(manager.told(), "READY=1\nSTATUS=serving\n");
+    assert_eq!(manager.notification(), "READY=1\nSTATUS=serving\n");
     let zone = server.dir().join("s.example.com.zone");
     std::fs::write(&zone, format!("{ZONE}bad IN A nonsense\n")).unwrap();
     server.signal(Signal::SIGHUP);
     check_reloading();
-    let told = manager.told();
+    let notification = manager.notification();
     assert!(
-        told.starts_with("READY=1\nSTATUS=serving the old state"),
-        "{told}"
+        notification.starts_with("READY=1\nSTATUS=serving the old state"),
+        "{notification}"
     );
     server.signal(Signal::SIGTERM);
-    assert_eq!(manager.told(), "STOPPING=1\n");
+    assert_eq!(manager.notification(), "STOPPING=1\n");
     assert!(server.stop_began().success());
 }
 
 #[test]
-fn the_manager_is_told_of_start_reload_and_stop() {
+fn the_service_manager_is_notified_of_start_reload_and_stop() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     let manager = Manager::at(&UnixAddress::from_pathname(&path).unwrap());
     let server = Setup::new()
         .env("NOTIFY_SOCKET", &path.display().to_string())
         .start();
-    assert_eq!(manager.told(), "READY=1\nSTATUS=serving\n");
-    check_told(&manager, server);
+    assert_eq!(manager.notification(), "READY=1\nSTATUS=serving\n");
+    check_notifications(&manager, server);
 }
 
 #[test]
 fn a_manager_with_an_abstract_address_and_a_watchdog() {
     let name = format!("tinyns-test-{}", std::process::id());
     let manager = Manager::at(&UnixAddress::from_abstract_name(&name).unwrap());
-    // A signed zone, for whose sake there are threads beside the workers, which have to come round as well.
+    // A signed zone has signer threads beside the workers. The watchdog checks them as well.
     let setup = Setup::empty();
     let keys = setup.dir().join("keys");
     let keys = format!("[zone.dnssec]\nkeys = \"{}\"\n", keys.display());
@@ -283,11 +288,11 @@ fn a_manager_with_an_abstract_address_and_a_watchdog() {
         let is_proof = |record: &Record| record.record_type() == RecordType::NSEC;
         assert!(reply.authorities.iter().any(is_proof), "{reply:?}");
     }
-    check_told(&manager, server);
+    check_notifications(&manager, server);
 }
 
 #[test]
-fn a_manager_that_is_not_there_or_does_not_read_keeps_nobody_waiting() {
+fn a_service_manager_that_is_absent_or_does_not_read_delays_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     for is_there in [false, true] {

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
 use serde_json::json;
 
 use crate::dynamo::{Emulator, Fate, Proxy, TABLE, once, put, s};
-use crate::harness::{PATIENCE, Server, Setup, TOKEN, Told, eventually, tinyns};
+use crate::harness::{Answer, PATIENCE, Server, Setup, TOKEN, eventually, tinyns};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, followed, setup};
 
 /// The setup of a server on this table, without Redis.
@@ -73,7 +73,7 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
         let names: Vec<String> = (0..LINKS)
             .map(|n| one.register(&format!("k{n}"), "https://example.net/"))
             .collect();
-        let url = Told::url("https://example.net/");
+        let url = Answer::url("https://example.net/");
         let lines = LINES.replace("warm_load = false", "warm_load = true");
         let second = || {
             let two = setup(&proxy.url(), fleet.redis.url(), &lines).section(LONG_MEMORY);
@@ -85,10 +85,10 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
         proxy.all(fate);
         let two = second();
         for name in &names {
-            two.comes_to_tell(name, &url, PATIENCE);
+            two.wait_for_answer(name, &url, PATIENCE);
         }
-        let told = two.told("absent.s.example.com");
-        assert!(matches!(told, Told::Unknown(Some(_))), "{told:?}");
+        let answer = two.answer("absent.s.example.com");
+        assert!(matches!(answer, Answer::Unknown(Some(_))), "{answer:?}");
         let ready = two.api("GET", "/readyz", None);
         assert_eq!(ready.status, 200, "{ready:?}");
         assert_eq!(ready.json()["status"], "degraded");
@@ -103,9 +103,9 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
         });
         two.log().wait_for("can be used now");
         assert_eq!(two.api("POST", "/v1/links", Some(&new)).status, 201);
-        one.comes_to_tell(
+        one.wait_for_answer(
             "new.s.example.com",
-            &Told::url("https://example.net/new"),
+            &Answer::url("https://example.net/new"),
             PATIENCE,
         );
         eventually("the links are loaded", PATIENCE, || {
@@ -115,7 +115,7 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
 }
 
 #[test]
-fn what_an_operator_has_to_mend_fails_the_start() {
+fn faults_that_only_an_operator_can_repair_fail_the_start() {
     let emulator = Emulator::start();
     let missing = refused(&on_table(&emulator.url()));
     assert!(missing.contains("does not exist"), "{missing}");
@@ -129,7 +129,7 @@ fn what_an_operator_has_to_mend_fails_the_start() {
 }
 
 #[test]
-fn a_table_with_bare_codes_as_keys_is_told_of() {
+fn a_table_with_bare_codes_as_keys_is_reported() {
     let emulator = Emulator::start();
     once(create(&emulator, &["miniUrl"]));
     for code in ["aB3x_", "Zz9"] {
@@ -151,8 +151,8 @@ fn a_table_with_bare_codes_as_keys_is_told_of() {
     let done = import(&server, &emulator.url());
     assert!(done.status.success(), "{done:?}");
     assert_eq!(
-        server.told("zz9.s.example.com"),
-        Told::url("https://example.net/")
+        server.answer("zz9.s.example.com"),
+        Answer::url("https://example.net/")
     );
     let server = server.restart();
     server
@@ -189,8 +189,8 @@ fn a_table_with_the_code_as_its_sort_key_is_imported_and_not_served() {
     let done = import(&server, &emulator.url());
     assert!(done.status.success(), "{done:?}");
     for number in [0, 7, 1_199] {
-        let told = server.told(&format!("c{number}.s.example.com"));
-        assert_eq!(told, Told::Url(format!("https://example.net/{number}")));
+        let answer = server.answer(&format!("c{number}.s.example.com"));
+        assert_eq!(answer, Answer::Url(format!("https://example.net/{number}")));
     }
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(said.contains("read 1200: made 1200"), "{said}");

@@ -44,7 +44,7 @@ impl Connection {
     }
 
     /// The id and rcode of the next reply; none at the end of the connection.
-    fn told(&mut self) -> Option<(u16, ResponseCode)> {
+    fn next_reply(&mut self) -> Option<(u16, ResponseCode)> {
         let mut length = [0; 2];
         match self.0.read_exact(&mut length) {
             Ok(()) => {}
@@ -57,14 +57,14 @@ impl Connection {
         Some((reply.metadata.id, reply.metadata.response_code))
     }
 
-    fn is_told(&mut self, id: u16) {
-        assert_eq!(self.told(), Some((id, ResponseCode::NoError)));
+    fn expect_reply(&mut self, id: u16) {
+        assert_eq!(self.next_reply(), Some((id, ResponseCode::NoError)));
     }
 
     /// Whether the server still serves it.
     fn is_served(&mut self) -> bool {
         let asked = self.0.write_all(&framed(7, STATIC)).is_ok();
-        asked && self.told().is_some()
+        asked && self.next_reply().is_some()
     }
 }
 
@@ -113,18 +113,18 @@ fn slow() -> (Emulator, Proxy, Server) {
 const LINK: &str = "here.s.example.com.";
 
 #[test]
-fn rfc7766_7_a_query_that_waits_holds_no_other_one_up() {
+fn rfc7766_7_a_query_that_waits_delays_no_other() {
     let (_emulator, proxy, server) = slow();
     let gate = Gate::new();
     proxy.on_reads(&Fate::Hold(gate.clone()));
     let mut connection = Connection::to(&server);
     connection.send(&[framed(1, LINK), framed(2, STATIC)].concat());
-    connection.is_told(2);
+    connection.expect_reply(2);
     gate.wait(1);
     connection.send(&framed(3, STATIC));
-    connection.is_told(3);
+    connection.expect_reply(3);
     gate.open();
-    connection.is_told(1);
+    connection.expect_reply(1);
 }
 
 #[test]
@@ -134,11 +134,11 @@ fn rfc7766_8_messages_in_any_pieces() {
     for byte in framed(1, STATIC) {
         connection.send(&[byte]);
     }
-    connection.is_told(1);
+    connection.expect_reply(1);
     let many: Vec<_> = (0..1_000).map(|id| framed(id, STATIC)).collect();
     connection.send(&many.concat());
     for id in 0..1_000 {
-        connection.is_told(id);
+        connection.expect_reply(id);
     }
 }
 
@@ -149,13 +149,13 @@ fn rfc7766_6_2_4_a_half_closed_connection_is_answered() {
     let mut connection = Connection::to(&server);
     connection.send(&[framed(1, LINK), framed(2, STATIC)].concat());
     connection.0.shutdown(Shutdown::Write).unwrap();
-    connection.is_told(2);
-    connection.is_told(1);
-    assert_eq!(connection.told(), None);
+    connection.expect_reply(2);
+    connection.expect_reply(1);
+    assert_eq!(connection.next_reply(), None);
 }
 
 #[test]
-fn what_is_no_query_closes_the_connection() {
+fn a_message_that_is_no_query_closes_the_connection() {
     let server = Server::start();
     let mut reply = framed(9, STATIC);
     reply[4] |= 0x80;
@@ -168,8 +168,8 @@ fn what_is_no_query_closes_the_connection() {
     for bad in bad {
         let mut connection = Connection::to(&server);
         connection.send(&[framed(1, STATIC), bad, framed(2, STATIC)].concat());
-        connection.is_told(1);
-        assert_eq!(connection.told(), None);
+        connection.expect_reply(1);
+        assert_eq!(connection.next_reply(), None);
     }
     eventually("they are counted", PATIENCE, || {
         closed(&server, "NotAQuery") == 4.0
@@ -183,7 +183,7 @@ fn what_is_no_query_closes_the_connection() {
 /// If a socket is closed while it has unread data, the system resets the connection, and replies that are not yet
 /// sent are lost.
 #[test]
-fn the_end_costs_no_reply_that_is_on_its_way() {
+fn a_stop_loses_no_reply_in_progress() {
     let server = Server::start();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     // Much less than the replies, and less than the server's buffer holds.
@@ -197,28 +197,28 @@ fn the_end_costs_no_reply_that_is_on_its_way() {
     all.resize(all.len() + (40 << 10), 0);
     connection.send(&all);
     for id in 0..400 {
-        connection.is_told(id);
+        connection.expect_reply(id);
     }
-    assert_eq!(connection.told(), None);
+    assert_eq!(connection.next_reply(), None);
 }
 
 /// RFC 7766 §6.2.3, and the rule for messages that never end. Neither is cut off before its time, which the
 /// tests beside the code measure.
 #[test]
-fn rfc7766_6_2_3_who_says_nothing_or_no_end_is_closed() {
+fn rfc7766_6_2_3_idle_and_slow_connections_are_closed() {
     let server = limited("idle = 1\n").start();
     let mut idle = Connection::to(&server);
     let mut slow = Connection::to(&server);
     slow.send(&framed(1, STATIC)[..20]);
-    assert_eq!(idle.told(), None);
+    assert_eq!(idle.next_reply(), None);
     has_closed(&server, "Idle", 1.0);
-    assert_eq!(slow.told(), None);
+    assert_eq!(slow.next_reply(), None);
     has_closed(&server, "SlowMessage", 1.0);
     has_open(&server, 0.0);
 }
 
 #[test]
-fn who_does_not_read_is_cut_off_and_harms_nobody() {
+fn clients_that_do_not_read_are_disconnected() {
     let server = Server::start();
     let mut deaf = TcpStream::connect(server.dns).unwrap();
     deaf.set_write_timeout(Some(Duration::from_secs(1)))
@@ -240,12 +240,12 @@ fn who_does_not_read_is_cut_off_and_harms_nobody() {
 }
 
 #[test]
-fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
+fn rfc9210_4_2_the_longest_idle_connection_is_closed_for_a_new_one() {
     let server = limited("connections = 4\n").start();
     let mut first: Vec<_> = (0..4).map(|_| Connection::to(&server)).collect();
     for (id, connection) in (0..).zip(&mut first) {
         connection.send(&framed(id, STATIC));
-        connection.is_told(id);
+        connection.expect_reply(id);
         sleep(Duration::from_millis(20));
     }
     // The first of them is no longer the one that was idle longest.
@@ -253,7 +253,7 @@ fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
     sleep(Duration::from_millis(20));
     let mut new = Connection::to(&server);
     assert!(new.is_served());
-    assert_eq!(first[1].told(), None);
+    assert_eq!(first[1].next_reply(), None);
     for number in [0, 2, 3] {
         assert!(first[number].is_served(), "{number}");
     }
@@ -263,7 +263,7 @@ fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
 }
 
 #[test]
-fn rfc9210_4_2_a_client_has_so_many_connections() {
+fn rfc9210_4_2_the_connections_of_a_client_are_limited() {
     let server = limited("connections_per_client = 2\n").start();
     let connect_from = |address: [u8; 4]| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -285,7 +285,7 @@ fn rfc9210_4_2_a_client_has_so_many_connections() {
         })
         .collect();
     for connection in &mut own[..3] {
-        assert_eq!(connection.told(), None);
+        assert_eq!(connection.next_reply(), None);
     }
     for connection in own[3..].iter_mut().chain([&mut other]) {
         assert!(connection.is_served());
@@ -294,7 +294,7 @@ fn rfc9210_4_2_a_client_has_so_many_connections() {
 }
 
 #[test]
-fn where_nobody_is_at_rest_a_new_connection_is_refused() {
+fn without_an_idle_connection_a_new_one_is_refused() {
     let (emulator, proxy, server) = slow();
     drop(server);
     let url = proxy.url();
@@ -317,7 +317,7 @@ fn where_nobody_is_at_rest_a_new_connection_is_refused() {
     assert!(refused >= 1.0);
     gate.open();
     for connection in &mut busy {
-        connection.is_told(1);
+        connection.expect_reply(1);
     }
     assert!(Connection::to(&server).is_served());
     drop(emulator);
@@ -325,7 +325,7 @@ fn where_nobody_is_at_rest_a_new_connection_is_refused() {
 
 /// Thousands of idle and slow connections take little memory and nothing from UDP.
 #[test]
-fn thousands_of_connections_do_udp_no_harm() {
+fn thousands_of_connections_do_not_harm_udp() {
     const CROWD: usize = 2_000;
     raise_descriptors();
     let lines = "connections = 4000\nconnections_per_client = 4000\nidle = 600\n";
@@ -374,7 +374,7 @@ fn raise_descriptors() {
 
 /// accept(2): EMFILE leaves the connection in the queue.
 #[test]
-fn without_descriptors_the_listener_neither_spins_nor_ends() {
+fn without_descriptors_the_listener_keeps_running_without_a_busy_loop() {
     let server = Server::start();
     let mut early: Vec<_> = (0..5).map(|_| Connection::to(&server)).collect();
     for connection in &mut early {
@@ -453,7 +453,7 @@ fn a_low_soft_limit_on_open_files_is_raised() {
 }
 
 #[test]
-fn a_stop_answers_what_is_in_work_and_a_start_does_not_wait_for_old_connections() {
+fn a_stop_answers_queries_in_progress_and_a_start_does_not_wait_for_old_connections() {
     let (_emulator, proxy, mut server) = slow();
     let gate = Gate::new();
     proxy.on_reads(&Fate::Hold(gate.clone()));
@@ -463,14 +463,14 @@ fn a_stop_answers_what_is_in_work_and_a_start_does_not_wait_for_old_connections(
     busy.send(&framed(1, LINK));
     gate.wait(1);
     server.signal(Signal::SIGTERM);
-    assert_eq!(idle.told(), None);
+    assert_eq!(idle.next_reply(), None);
     // The listener is closed before, so a new client is refused at once.
     eventually("nobody is let in", PATIENCE, || {
         TcpStream::connect(server.dns).is_err()
     });
     gate.open();
-    busy.is_told(1);
-    assert_eq!(busy.told(), None);
+    busy.expect_reply(1);
+    assert_eq!(busy.next_reply(), None);
     assert!(server.stop_began().success());
     assert!(!server.log().text().contains("unanswered"));
 
@@ -484,7 +484,7 @@ fn a_stop_answers_what_is_in_work_and_a_start_does_not_wait_for_old_connections(
 }
 
 #[test]
-fn a_client_that_does_not_read_does_not_hold_a_stop_up() {
+fn a_client_that_does_not_read_does_not_delay_a_stop() {
     let mut server = Server::start();
     let mut deaf = TcpStream::connect(server.dns).unwrap();
     deaf.set_write_timeout(Some(Duration::from_millis(500)))

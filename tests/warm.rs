@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 
 use crate::dynamo::{Emulator, Fate, Gate, Proxy, TABLE, once, s};
-use crate::harness::{PATIENCE, Server, Setup, Told, eventually};
+use crate::harness::{Answer, PATIENCE, Server, Setup, eventually};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, RedisServer, key, setup};
 
 /// How long a load of a few thousand links may take on a busy machine.
@@ -97,7 +97,7 @@ fn all_links_are_soon_in_redis_and_one_server_alone_loads_them() {
     // Nothing is left to be read from the table.
     let fresh = without_load(&fleet);
     for number in (0..LINKS).step_by(100) {
-        assert_eq!(fresh.told(&name(number)), Told::Url(url(number)));
+        assert_eq!(fresh.answer(&name(number)), Answer::Url(url(number)));
     }
     assert_eq!(
         fresh.metric("tinyns_link_lookups_total", &[("tier", "Store")]),
@@ -110,7 +110,7 @@ fn all_links_are_soon_in_redis_and_one_server_alone_loads_them() {
 }
 
 #[test]
-fn what_is_no_live_link_does_not_stop_the_load() {
+fn items_that_are_no_live_links_do_not_stop_the_warm_load() {
     let fleet = full(200);
     once(async {
         let client = fleet.emulator.foreign().await;
@@ -137,16 +137,16 @@ fn what_is_no_live_link_does_not_stop_the_load() {
     eventually("all links are in Redis", LOADING, || {
         (0..200).all(|n| fleet.redis.cli(&["exists", &key(&name(n))]) == "1")
     });
-    assert_eq!(server.told("ended.s.example.com"), Told::Absent);
-    assert_eq!(server.told("deleted.s.example.com"), Told::Absent);
+    assert_eq!(server.answer("ended.s.example.com"), Answer::Absent);
+    assert_eq!(server.answer("deleted.s.example.com"), Answer::Absent);
     assert!(matches!(
-        server.told("nonsense.s.example.com"),
-        Told::Unknown(Some(_))
+        server.answer("nonsense.s.example.com"),
+        Answer::Unknown(Some(_))
     ));
 }
 
 #[test]
-fn the_load_goes_on_where_a_killed_server_left_it() {
+fn a_warm_load_continues_where_a_killed_server_left_it() {
     // Several pages of each of the parts that are read side by side.
     const LINKS: usize = 16_000;
     let fleet = full(LINKS);
@@ -189,7 +189,7 @@ fn readiness_shows_the_load_and_does_not_wait_for_it() {
         assert!(Instant::now() < end, "{load}");
         // Queries do not wait either.
         let number = number % LINKS;
-        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
+        assert_eq!(server.answer(&name(number)), Answer::Url(url(number)));
         std::thread::sleep(Duration::from_millis(20));
     }
     seen.dedup();
@@ -198,7 +198,7 @@ fn readiness_shows_the_load_and_does_not_wait_for_it() {
 }
 
 #[test]
-fn what_is_newer_than_the_load_stays() {
+fn a_warm_load_does_not_replace_newer_entries() {
     let fleet = full(20);
     let server = fleet.node();
     let proxy = Proxy::spawn(&fleet.emulator);
@@ -210,7 +210,7 @@ fn what_is_newer_than_the_load_stays() {
     gate.wait(1);
     // Changed, deleted, made anew: with and without having been in Redis before.
     for number in 0..10 {
-        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
+        assert_eq!(server.answer(&name(number)), Answer::Url(url(number)));
     }
     for number in (0..20).step_by(2) {
         let changed = server.redirect_to(&format!("w{number}"), "https://example.net/new");
@@ -225,9 +225,9 @@ fn what_is_newer_than_the_load_stays() {
     let fresh = fleet.node();
     for number in (0..20).step_by(2) {
         for server in [&server, &loading, &fresh] {
-            let told = server.told(&name(number));
-            assert_eq!(told, Told::url("https://example.net/new"));
-            assert_eq!(server.told(&name(number + 1)), Told::Absent);
+            let answer = server.answer(&name(number));
+            assert_eq!(answer, Answer::url("https://example.net/new"));
+            assert_eq!(server.answer(&name(number + 1)), Answer::Absent);
         }
     }
 }
@@ -254,13 +254,13 @@ fn a_load_meets_a_loss(lose: impl Fn(&RedisServer)) {
     });
     for server in [&server, &loading, &fleet.node()] {
         for number in 0..20 {
-            assert_eq!(server.told(&name(number)), Told::Absent);
+            assert_eq!(server.answer(&name(number)), Answer::Absent);
         }
     }
 }
 
 #[test]
-fn a_load_does_not_bring_back_what_redis_has_evicted() {
+fn a_warm_load_does_not_restore_evicted_entries() {
     a_load_meets_a_loss(|redis| {
         for number in 0..20 {
             redis.cli(&["del", &key(&name(number))]);
@@ -269,7 +269,7 @@ fn a_load_does_not_bring_back_what_redis_has_evicted() {
 }
 
 #[test]
-fn a_load_does_not_bring_back_what_was_flushed() {
+fn a_warm_load_does_not_restore_flushed_entries() {
     a_load_meets_a_loss(|redis| assert_eq!(redis.cli(&["flushall"]), "OK"));
 }
 
@@ -306,7 +306,7 @@ fn is_loaded_anew_after(lose: impl Fn(&mut RedisServer)) {
     lose(&mut fleet.redis);
     eventually("all links are in Redis", LOADING, || held(&fleet) == LINKS);
     for number in (0..LINKS).step_by(100) {
-        assert_eq!(server.told(&name(number)), Told::Url(url(number)));
+        assert_eq!(server.answer(&name(number)), Answer::Url(url(number)));
     }
 }
 

@@ -129,7 +129,7 @@ impl Output {
         let Some(path) = path.filter(|path| path != Path::new("-")) else {
             return Ok(Self::Stdout);
         };
-        // Anything but a regular file is written to directly: nobody wants a file in place of /dev/null. Of a
+        // Anything but a regular file is written to directly: a file must not replace /dev/null. Of a
         // symbolic link, the file that it points to is replaced.
         let draft = match fs::metadata(&path) {
             Ok(about) if !about.is_file() => None,

@@ -106,7 +106,7 @@ async fn stop(
 /// Logs the user that the process runs as, if the configuration changes it or if it is root.
 fn log_identity(identity: &Identity) {
     match identity {
-        Identity::Starter | Identity::RootAsTold => {}
+        Identity::Starter | Identity::RootAsConfigured => {}
         Identity::Became { uid, gid } => info!(%uid, %gid, "root's privileges given up"),
         Identity::Root => {
             warn!("running as root; set \"user\" in [process] to run as another user");

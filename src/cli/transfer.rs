@@ -36,7 +36,7 @@ pub(super) fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Res
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(work);
-    // Do not wait for calls that still block: nobody would use their results.
+    // Do not wait for calls that still block: their results are not needed.
     runtime.shutdown_background();
     outcome
 }

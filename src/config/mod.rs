@@ -3,12 +3,11 @@
 //! The `toml` crate parses the text into tables whose keys and values know their places. There is a module for
 //! each section of the file; it asks for its keys one by one (`section`) and builds the settings that the part
 //! of the program uses. Each [`Fault`] is one line, `<file>:<line>:<column>: <key>: <problem>` (`problem`). All
-//! of them are reported at once: a bad value is noted (`reader`), and reading goes on with the default.
+//! of them are reported at once: the reader notes a bad value (`reader`), and continues with the default.
 //!
 //! A key that the file does not have takes its default, as in [`Config::default`]. Relative paths are relative
 //! to the working directory of the process, not to the file.
 
-mod acme;
 mod admin;
 mod cache;
 mod connections;
@@ -39,7 +38,7 @@ use std::path::{Path, PathBuf};
 pub use self::admin::AdminConfig;
 pub use self::dns::DnsConfig;
 use self::features::Features;
-pub use self::https::{HttpsCertificates, HttpsConfig};
+pub use self::https::HttpsConfig;
 use self::listen::Claimed;
 pub use self::problem::{ConfigError, ConfigProblem, Fault, Faults};
 pub use self::process::ProcessConfig;
@@ -168,9 +167,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
     dns.settings.cookies = cookies;
     let query_log = file.optional("query_log", |section| query_log::query_log(section, &dns));
     let admin = file.section("admin", |section| admin::admin(section, &mut claimed));
-    let https = file.optional("https", |section| {
-        https::https(section, &store, &mut claimed)
-    });
+    let https = file.optional("https", |section| https::https(section, &mut claimed));
     let redirect = file.section("redirect", |section| {
         redirect::redirect(section, https.is_some(), &mut claimed)
     });
@@ -188,7 +185,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         query_log: query_log.flatten(),
         admin,
         redirect: redirect?,
-        https: https.flatten(),
+        https,
         process,
     })
 }

@@ -1,7 +1,7 @@
 //! Takes the values of one table of the file, key by key. Each key of the configuration is spelled in one place:
 //! the call that reads it, which also gives its type, its range and its default.
 //!
-//! A call returns a value that holds nothing bad. It notes what is wrong with its place, and reading goes on with
+//! A call returns a value that holds nothing bad. It notes a fault with its place, and continues with
 //! the default, so that an operator learns of all faults at once. A key that no call has asked for is unknown.
 //!
 //! Structs that serde fills would need less code here, but then each key would have a field, a name for

@@ -1,7 +1,7 @@
 //! Compact denial of existence (RFC 9824). One NSEC record at the name of the query says which types the name has,
 //! or that the name does not exist.
 //!
-//! The record names no other name, so nobody can walk the zone. NSEC3 would only hide names behind hashes, which
+//! The record names no other name, so the zone cannot be walked. NSEC3 would only hide names behind hashes, which
 //! can be computed for guessed names. A denial takes one signature; the three NSEC3 records of RFC 7129 §5.5 would
 //! take three, and make replies longer (RFC 9824 §4).
 

@@ -223,10 +223,8 @@ impl Links {
             return;
         };
         let lost = Arc::new(Notify::new());
-        let told = lost.clone();
-        redis
-            .cache
-            .start(tasks, shutdown, move || told.notify_one());
+        let gap = lost.clone();
+        redis.cache.start(tasks, shutdown, move || gap.notify_one());
         if redis.warm_load {
             let load = WarmLoad {
                 cache: redis.cache.clone(),

@@ -91,7 +91,7 @@ impl Stamps {
 
     /// Whether nothing has changed since this stamp was taken.
     pub(super) fn is_current(&self, stamp: Stamp) -> bool {
-        // Acquire: whoever sees the newer stamp also sees what was done before it advanced.
+        // Acquire: a thread that sees the newer stamp also sees all that was done before the stamp advanced.
         let slot = &self.slots[usize::from(stamp.slot) % SLOTS];
         slot.load(Ordering::Acquire) == stamp.changes
             && self.all.load(Ordering::Acquire) == stamp.all

@@ -42,7 +42,7 @@ impl Watch {
 
     /// Records the result of a look that began at this time.
     pub fn note_look(&self, began: Instant, others_have_written: bool) {
-        // The generation first: whoever sees the time of this look must also see what it found.
+        // The generation first: a thread that sees the time of this look must also see its result.
         if others_have_written {
             self.generation.fetch_add(1, Ordering::Release);
         }

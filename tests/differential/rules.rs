@@ -76,7 +76,7 @@ impl Rules<'_> {
 
     /// RFC 2181 §9: a reply with TC is not to be used, so what is in it is left open, and when it is
     /// needed depends on how well names are compressed. We send nothing in it, and it must have been
-    /// needed; for the rest, the replies by TCP must agree.
+    /// needed; the replies by TCP must agree.
     fn truncated(&self, query: &Query, ours: &Reply, theirs: &Reply) -> Option<String> {
         let by_tcp = Query {
             way: Way::Tcp,

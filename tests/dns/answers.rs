@@ -225,7 +225,7 @@ fn an_alias_in_the_zone_leads_to_a_link() {
 }
 
 #[test]
-fn a_wildcard_of_the_zone_speaks_only_for_names_that_do_not_exist() {
+fn a_wildcard_of_the_zone_applies_only_to_names_that_do_not_exist() {
     let zone = format!("{ZONE}* IN TXT \"nothing here\"\n");
     let server = Setup::empty()
         .zone("s.example.com", "redirect_host = \"r\"", &zone)

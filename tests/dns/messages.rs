@@ -84,7 +84,7 @@ fn rfc2181_9_useful_additional_records_are_left_out_before_tc() {
 }
 
 #[test]
-fn what_no_message_can_hold_is_cut_as_well() {
+fn rrsets_too_large_for_any_message_are_truncated() {
     // 1,000 hosts with two addresses each are more than 64 KiB; their names alone are not.
     let hosts = |kind: &str| -> String {
         (0..1_000)

@@ -1,4 +1,4 @@
-//! What a validator is told to trust: the DS records of a zone, in the form of each program.
+//! Trust anchors: the DS records of a zone, in the format of each validator.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::harness::run;
 
-/// The keys of a zone, as its parent knows them.
+/// The DS records of a zone.
 pub struct Anchor {
     /// The zone, without its last dot.
     pub origin: String,
@@ -18,7 +18,7 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// From DS records in the form of master files.
+    /// From DS records in the master file format.
     pub fn from_ds(origin: &str, text: &str) -> Self {
         let ds = text.lines().filter(|line| !line.starts_with(';'));
         let ds = ds.filter_map(|line| line.split_once("DS"));
@@ -36,18 +36,18 @@ impl Anchor {
         }
     }
 
-    /// From DNSKEY records in the form of master files.
+    /// From DNSKEY records in the master file format.
     pub fn from_dnskeys(origin: &str, text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("dnskey");
         std::fs::write(&file, format!("{text}\n")).unwrap();
         let file = file.to_str().unwrap();
-        // Without -A those alone that have DS records by custom.
+        // Without -A, the tool makes DS records only of keys with the SEP flag.
         let text = run("dnssec-dsfromkey", &["-A", "-2", "-f", file, origin]);
         Self::from_ds(origin, &text)
     }
 
-    /// From the keys that a server has, whoever it may be.
+    /// From the DNSKEY records that a server of any kind publishes.
     pub fn from_server(address: SocketAddr, origin: &str) -> Self {
         Self::from_dnskeys(origin, &dnskeys(address, origin))
     }
@@ -58,7 +58,7 @@ impl Anchor {
         self.ds.iter().map(tag).collect()
     }
 
-    /// One that is like it, but for one bit of each digest.
+    /// The same DS records with one bit of each digest changed.
     pub fn falsified(&self) -> Self {
         let falsify = |ds: &String| {
             let (rest, last) = ds.split_at(ds.len() - 1);
@@ -69,7 +69,7 @@ impl Anchor {
         Self::from_ds(&self.origin, &text)
     }
 
-    /// The DS records in the form of master files.
+    /// The DS records in the master file format.
     pub fn records(&self) -> String {
         let mut text = String::new();
         for ds in &self.ds {
@@ -78,12 +78,12 @@ impl Anchor {
         text
     }
 
-    /// A file of them for unbound and drill.
+    /// A file with the DS records for unbound and drill.
     pub fn ds_file(&self) -> PathBuf {
         self.file("ds", &self.records())
     }
 
-    /// A file of them for delv.
+    /// A file with the DS records for delv.
     pub fn delv_file(&self) -> PathBuf {
         let anchor = |ds: &String| {
             let (numbers, digest) = ds.rsplit_once(' ').unwrap();
@@ -93,7 +93,7 @@ impl Anchor {
         self.file("delv", &format!("trust-anchors {{ {anchors}}};\n"))
     }
 
-    /// A file of the keys that a server has now, for `drill -D`, which takes no DS records.
+    /// A file with the keys that a server publishes now, for `drill -D`, which accepts no DS records.
     pub fn key_file(&self, address: SocketAddr) -> PathBuf {
         self.file("dnskey", &dnskeys(address, &self.origin))
     }
@@ -105,7 +105,7 @@ impl Anchor {
     }
 }
 
-/// The DNSKEY records that a server has, in the form of master files.
+/// The DNSKEY records of a server in the master file format.
 pub fn dnskeys(address: SocketAddr, origin: &str) -> String {
     let at = format!("@{}", address.ip());
     let port = address.port().to_string();

@@ -1,4 +1,4 @@
-//! Every kind of answer is secure to every judge.
+//! All validators find every kind of answer secure.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -22,24 +22,23 @@ fn check(way: Way, programs: &[Program]) {
 }
 
 #[test]
-fn all_are_secure_with_aliases() {
+fn all_answers_are_secure_with_aliases() {
     check(WAYS[0], &Program::ALL);
 }
 
 #[test]
-fn all_are_secure_without_aliases() {
+fn all_answers_are_secure_without_aliases() {
     check(WAYS[3], &Program::ALL);
 }
 
 #[test]
-fn all_are_secure_in_the_other_ways() {
+fn all_answers_are_secure_with_other_layouts_and_algorithms() {
     check(WAYS[1], &[]);
     check(WAYS[2], &[]);
 }
 
-/// RFC 4035 §5.2: from the parent's anchor, by the DS records that one and the same server has above the
-/// cut. What is below a cut without DS is insecure, and what is below one with DS and has no signatures
-/// is bogus.
+/// RFC 4035 §5.2: the trust anchor is that of the parent zone, which the same server serves with the DS records of the
+/// child. Names below a zone cut without DS are insecure. Unsigned names below a zone cut with DS are bogus.
 #[test]
 fn rfc4035_5_2_a_chain_leads_from_the_parent() {
     let signed = Signed::start(WAYS[0]);
@@ -70,7 +69,7 @@ fn rfc4035_5_2_a_chain_leads_from_the_parent() {
     ];
     let zones = [&others[1..], &[(ORIGIN, signed.server.dns), others[0]]].concat();
     let powerdns = Resolver::start_with(Kind::PowerDns, &signed.parent, &zones);
-    // It asks for DS records where it is to ask for what is below the cut, so it stays above.
+    // drill asks the parent's server for DS records only, so it never follows the cut.
     let knot = Resolver::start_with(Kind::Knot, &signed.parent, &others[..1]);
     for (question, expected) in expected {
         let mut judgements = vec![by_unbound(&unbound, question), powerdns.judge(question)];
@@ -83,8 +82,8 @@ fn rfc4035_5_2_a_chain_leads_from_the_parent() {
     }
 }
 
-/// The TTL of a link that ends soon falls with every second; RFC 4034 §3.1.4 has the signature say which TTL
-/// it was made for, which is that of other links, and RFC 4035 §5.3.3 has no resolver take more than it is given.
+/// The TTL of a link that expires soon falls with every second. Its signature still contains the ordinary TTL of links
+/// (RFC 4034 §3.1.4), and resolvers use the smaller of both (RFC 4035 §5.3.3).
 #[test]
 fn rfc4034_3_1_4_a_link_that_ends_soon_is_secure_to_its_end() {
     const SECONDS: i64 = 5;
@@ -112,7 +111,7 @@ fn rfc4034_3_1_4_a_link_that_ends_soon_is_secure_to_its_end() {
             });
             ttls.into_inner()
         };
-        // On a machine that has much else to do, a link may be over before somebody has asked twice.
+        // On a busy machine, a link may expire between two queries.
         let mut trials = (0..10).map(|number| ttls_until_its_end(&format!("ends{number}")));
         let ttls = trials.find(|ttls| ttls.len() > 1);
         let ttls = ttls.expect("two seconds of the life of one of the links were seen");
@@ -120,7 +119,7 @@ fn rfc4034_3_1_4_a_link_that_ends_soon_is_secure_to_its_end() {
     }
 }
 
-/// RFC 4509 §2.1: the DS records that the parent is given are those that BIND's tool makes of the keys.
+/// RFC 4509 §2.1: `tinyns keys ds` prints the same DS records as BIND's dnssec-dsfromkey.
 #[test]
 fn rfc4509_2_1_ds_records_are_of_the_keys() {
     for way in [WAYS[0], WAYS[1]] {
@@ -132,7 +131,7 @@ fn rfc4509_2_1_ds_records_are_of_the_keys() {
     }
 }
 
-/// dig and kdig read what they get, and have no complaints.
+/// dig and kdig read the signed answers without a warning.
 #[test]
 fn dig_and_kdig_read_signed_answers() {
     let signed = Signed::start(WAYS[0]);

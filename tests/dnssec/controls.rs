@@ -1,5 +1,4 @@
-//! The judges themselves: zones that Knot DNS has signed are secure to all of them, and with the wrong
-//! anchor bogus.
+//! Tests of the validators: zones that Knot DNS has signed are secure, and with a wrong trust anchor bogus.
 
 use std::net::SocketAddr;
 
@@ -10,15 +9,15 @@ use super::{ORIGIN, PARENT, QUESTIONS, parent, zone};
 use crate::differential::servers::Other;
 use crate::harness::Server;
 
-/// Knot DNS with the zone and its parent, and the zone's anchor.
+/// Knot DNS with the zone and its parent, and the trust anchor of the zone.
 pub fn knot(online: bool) -> (Other, Anchor) {
-    // What it generates is not known before it runs; the parent of this zone has no DS records.
+    // Knot generates the keys when it starts, so the parent of this zone has no DS records.
     let knot = Other::knot_signing(&[(ORIGIN, zone()), (PARENT, parent(""))], online);
     let anchor = Anchor::from_server(knot.address(), ORIGIN);
     (knot, anchor)
 }
 
-/// The questions whose answers are not secure to all resolvers and these programs, and what they say.
+/// The questions whose answers some validators do not find secure, with the verdict of each.
 pub fn dissent(
     server: SocketAddr,
     anchor: &Anchor,
@@ -50,18 +49,18 @@ pub fn dissent(
 }
 
 #[test]
-fn a_zone_of_knots_is_secure() {
+fn a_zone_signed_by_knot_dns_is_secure() {
     for online in [false, true] {
         let (knot, anchor) = knot(online);
         let mut questions = QUESTIONS.to_vec();
-        // In a chain of NSEC records drill takes the parent of a wildcard for what the wildcard makes.
+        // drill takes the NSEC record of a wildcard's parent for one of the expanded name.
         questions.retain(|&(name, _)| online || name != "wild.s.example.com");
         let dissent = dissent(knot.address(), &anchor, &questions, &Program::ALL);
         assert!(dissent.is_empty(), "{}", dissent.join("\n"));
     }
 }
 
-/// What nobody can find secure.
+/// Questions whose answers no validator can find secure.
 fn check_bogus(server: SocketAddr, anchor: &Anchor) {
     for question in [("s.example.com", "A"), ("nosuch.s.example.com", "A")] {
         let unbound = unbound(anchor, server, "");
@@ -77,12 +76,12 @@ fn check_bogus(server: SocketAddr, anchor: &Anchor) {
 }
 
 #[test]
-fn with_another_anchor_it_is_bogus() {
+fn with_another_trust_anchor_the_zone_is_bogus() {
     let (knot, anchor) = knot(false);
     check_bogus(knot.address(), &anchor.falsified());
 }
 
-/// A zone that has to be signed and is not.
+/// An unsigned zone whose parent has DS records.
 #[test]
 fn a_zone_without_signatures_is_bogus() {
     let (_knot, anchor) = knot(false);

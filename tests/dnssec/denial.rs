@@ -1,4 +1,4 @@
-//! How existence is denied: compactly (RFC 9824), and to the bit.
+//! Compact denial of existence (RFC 9824): the exact NSEC records of negative answers.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ const ABSENT: [&str; 8] = [
     "\\000.s.example.com.",
 ];
 
-/// Names that have nothing, and are above names that have something.
+/// Empty non-terminals: names without records that have names below them.
 const EMPTY: [&str; 4] = [
     "deep.s.example.com.",
     "b.deep.s.example.com.",
@@ -49,8 +49,7 @@ fn types(of: &[u16]) -> BTreeSet<u16> {
     of.iter().copied().collect()
 }
 
-/// That the authority section has just an SOA record and one NSEC record, at the name itself, both of
-/// them signed.
+/// Checks that the authority section has exactly an SOA record and one NSEC record at the name itself, both signed.
 fn check_proof(reply: &Reply, owner: &[u8]) {
     let apex = wire("s.example.com.");
     let expected = BTreeSet::from([(apex, SOA), (owner.to_vec(), NSEC)]);
@@ -70,7 +69,7 @@ fn rfc9824_3_1_a_name_that_does_not_exist_has_nxname() {
             assert!(reply.has(AA) && reply.edns == Some(true), "{reply}");
             let owner = wire(owner);
             let section = match qtype {
-                // Who asks for it gets it (RFC 9824 §3.1.1).
+                // A query for NSEC gets the NSEC record (RFC 9824 §3.1.1).
                 NSEC if !reply.answer.is_empty() => &reply.answer,
                 _ => {
                     assert!(reply.answer.is_empty(), "{reply}");
@@ -86,7 +85,7 @@ fn rfc9824_3_1_a_name_that_does_not_exist_has_nxname() {
     }
 }
 
-/// The filter is asked where a query is received and where it is signed, which is one look-up.
+/// The server consults the filter twice, when it receives and when it signs; the metric counts one look-up.
 #[test]
 fn a_denial_of_the_filter_counts_once() {
     const QUERIES: usize = 20;
@@ -121,9 +120,9 @@ fn rfc9824_3_3_an_empty_non_terminal_has_no_nxname() {
     }
 }
 
-/// RFC 4034 §4.1.2: what an NSEC record says of a name is what the server says when it is asked.
+/// RFC 4034 §4.1.2: the types in the NSEC record of a name are the types that the server has at the name.
 #[test]
-fn rfc4034_4_1_2_bitmaps_say_what_there_is() {
+fn rfc4034_4_1_2_bitmaps_list_the_types_that_exist() {
     for way in [WAYS[0], WAYS[2]] {
         let signed = Signed::start(way);
         let server = signed.server.dns;
@@ -147,7 +146,7 @@ fn rfc4034_4_1_2_bitmaps_say_what_there_is() {
             };
             let nsec = nsec(section);
             assert_eq!(nsec.owner, wire(owner), "{way:?}: {reply}");
-            // DS records are the parent's (RFC 4035 §2.4), which is here as well.
+            // DS records belong to the parent zone (RFC 4035 §2.4), which this server serves as well.
             let asked = TYPES.into_iter();
             let asked = asked.filter(|&rtype| rtype != DS || owner != "s.example.com.");
             let there = asked.filter(|&rtype| {
@@ -161,7 +160,7 @@ fn rfc4034_4_1_2_bitmaps_say_what_there_is() {
     }
 }
 
-/// The type of a record if it has this owner.
+/// The type of a record with this owner; none for other owners.
 fn of_owner(record: &crate::differential::message::Record, owner: &str) -> Option<u16> {
     (record.owner == wire(owner)).then_some(record.rtype)
 }
@@ -184,14 +183,14 @@ fn nodata_names_the_types_that_are_there() {
         check_proof(&reply, &wire(owner));
         assert_eq!(nsec(&reply.authority).types, types(there), "{reply}");
     }
-    // Behind an alias as well.
+    // At the end of an alias chain as well.
     let reply = ask(signed.server.dns, "abc.s.example.com.", MX, DO);
     check_proof(&reply, &wire("abc.r.s.example.com."));
     assert_eq!(nsec(&reply.authority).types, types(&link), "{reply}");
 }
 
 #[test]
-fn rfc9824_3_5_nobody_asks_for_nxname() {
+fn rfc9824_3_5_queries_for_nxname_are_formerr() {
     let signed = Signed::start(WAYS[0]);
     for owner in ["nosuch.s.example.com.", "abc.s.example.com."] {
         let reply = ask(signed.server.dns, owner, NXNAME, DO);
@@ -204,9 +203,9 @@ fn rfc9824_3_5_nobody_asks_for_nxname() {
     assert!(text.contains("EDE: 30"), "{text}");
 }
 
-/// RFC 9824 §5.1: who says that compact answers are understood gets NXDOMAIN besides.
+/// RFC 9824 §5.1: a query with the CO bit gets the rcode NXDOMAIN.
 #[test]
-fn rfc9824_5_1_the_rcode_is_restored_for_who_asks() {
+fn rfc9824_5_1_the_rcode_is_restored_for_queries_with_co() {
     let signed = Signed::start(WAYS[0]);
     let server = signed.server.dns;
     for owner in ABSENT {
@@ -223,11 +222,11 @@ fn rfc9824_5_1_the_rcode_is_restored_for_who_asks() {
         assert_eq!(reply.rcode, NO_ERROR, "{reply}");
         assert_eq!(reply.edns_flags, DO | CO, "{reply}");
     }
-    // An answer is one whoever asks.
+    // A positive answer does not depend on the CO bit.
     let reply = ask(server, "abc.s.example.com.", TXT, DO | CO);
     let same = ask(server, "abc.s.example.com.", TXT, DO);
     assert_eq!((reply.rcode, &reply.answer), (NO_ERROR, &same.answer));
-    // As dig asks.
+    // As dig sends it.
     let port = server.port().to_string();
     let args = ["@127.0.0.1", "-p", &port, "+dnssec", "nosuch.s.example.com"];
     let status = |switch: &str| run("dig", &[&args[..], &[switch]].concat());
@@ -235,9 +234,9 @@ fn rfc9824_5_1_the_rcode_is_restored_for_who_asks() {
     assert!(status("+nocoflag").contains("status: NOERROR"));
 }
 
-/// RFC 4035 §3.1: without DO nothing is different from a zone without keys.
+/// RFC 4035 §3.1: without the DO bit, replies are those of an unsigned zone.
 #[test]
-fn rfc4035_3_1_who_does_not_ask_for_it_gets_none_of_it() {
+fn rfc4035_3_1_without_do_there_are_no_dnssec_records() {
     let signed = Signed::start(WAYS[0]);
     let server = signed.server.dns;
     for flags in [0, CO] {
@@ -263,7 +262,7 @@ fn rfc4035_3_1_who_does_not_ask_for_it_gets_none_of_it() {
             let found = sections.into_iter().flatten().map(|r| r.rtype);
             assert!(!found.into_iter().any(|r| is_dnssec(&r)), "{reply}");
         }
-        // To who asks for signatures they are records like others, of names that exist.
+        // With the DO bit, they are records of names that exist.
         for owner in ["abc.s.example.com.", "mail.s.example.com."] {
             let reply = ask(server, owner, RRSIG, flags);
             let rrsig = of_type(&reply.answer, RRSIG);
@@ -286,14 +285,14 @@ fn rfc4035_3_1_who_does_not_ask_for_it_gets_none_of_it() {
         }
         let reply = ask(server, "www.s.example.com.", RRSIG, flags);
         assert!(of_type(&reply.answer, RRSIG).len() == 1, "{reply}");
-        // Who asks for them by their types gets them.
+        // Queries for these types get the records.
         let reply = ask(server, "s.example.com.", DNSKEY, flags);
         assert_eq!(of_type(&reply.answer, DNSKEY).len(), 1, "{reply}");
     }
 }
 
-/// RFC 4035 §3.1.4, RFC 9824 §3.4: a cut shows its DS records or that there are none; its NS records and
-/// glue are not signed.
+/// RFC 4035 §3.1.4, RFC 9824 §3.4: a referral has the DS records of the cut, or an NSEC record that denies them. NS
+/// records and glue are not signed.
 #[test]
 fn rfc4035_3_1_4_referrals() {
     let signed = Signed::start(WAYS[0]);
@@ -307,7 +306,7 @@ fn rfc4035_3_1_4_referrals() {
         assert_eq!(signatures, [(cut.clone(), NSEC)].into());
         let nsec = nsec(&reply.authority);
         assert_eq!(nsec.types, types(&[NS, RRSIG, NSEC]), "{reply}");
-        // What is below the cut is not denied.
+        // The server denies no name below the cut.
         assert_eq!(nsec.next, wire("sub\\000.s.example.com."), "{reply}");
         check_glue(&reply);
     }
@@ -320,7 +319,7 @@ fn rfc4035_3_1_4_referrals() {
         assert_eq!(signatures, [(cut.clone(), DS)].into());
         check_glue(&reply);
     }
-    // RFC 4035 §3.1.4.1: of DS the parent's side of a cut speaks.
+    // RFC 4035 §3.1.4.1: the parent side of a cut answers queries for DS.
     let reply = ask(server, "safe.s.example.com.", DS, DO);
     assert!(reply.has(AA), "{reply}");
     let (found, signatures) = sets(&reply.answer);
@@ -341,7 +340,7 @@ fn check_glue(reply: &Reply) {
     assert!(of_type(&reply.additional, RRSIG).is_empty(), "{reply}");
 }
 
-/// A name that is too long for a name below it, and labels that are full.
+/// A name of the greatest length, and labels of the greatest length.
 fn long_names() -> Vec<String> {
     let label = |length: usize| "l".repeat(length);
     let full = [label(63), label(63), label(63)].join(".");
@@ -375,7 +374,7 @@ fn the_longest_names_of_knots_are_denied() {
     are_secure(knot.address(), &anchor);
 }
 
-/// RFC 4471 §3.1: names that have no room for a name below them have others behind them.
+/// RFC 4471 §3.1: the next name of a name that is too long for a subdomain.
 #[test]
 fn rfc4471_3_1_the_longest_names_are_denied() {
     let signed = Signed::start(WAYS[0]);

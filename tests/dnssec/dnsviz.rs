@@ -1,9 +1,8 @@
-//! DNSViz, which people look at signed zones with: it finds no fault with one of ours.
+//! DNSViz, a checker of signed zones, reports no error.
 //!
-//! It asks the servers that it is told, for the parent zone and for the zone, and goes to the addresses
-//! of their NS records besides, which are on this machine. `grok` needs no graphviz as long as it is not
-//! told keys to trust: whether the parent's DS records fit, and whether each signature does, it says
-//! without.
+//! `dnsviz probe` queries the given servers of the zone and of its parent, and the addresses of their NS records, which
+//! are on this machine. `dnsviz grok` needs graphviz only with trusted keys. Without any, it still checks the DS records
+//! of the parent and each signature.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,7 +15,7 @@ use super::judges::bounded;
 use super::relay::{Change, Relay};
 use super::{ORIGIN, PARENT, Signed, TXT, WAYS};
 
-/// Where tests/run.sh puts it.
+/// The directory in which tests/run.sh installs DNSViz.
 fn program() -> String {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let program = target.with_file_name("tools").join("dnsviz/bin/dnsviz");
@@ -28,8 +27,8 @@ fn program() -> String {
     program.to_str().unwrap().into()
 }
 
-/// Names with every kind of answer, apart from those below zone cuts, whose servers do not exist. DNSViz
-/// 0.11.2 fails where it comes to a zone before it has come to the hosts of its MX records.
+/// Names with every kind of answer, apart from those below zone cuts, whose servers do not exist. DNSViz 0.11.2 fails if
+/// it analyses a zone before the hosts of the zone's MX records.
 const NAMES: [&str; 11] = [
     "mail.s.example.com",
     ORIGIN,
@@ -44,7 +43,7 @@ const NAMES: [&str; 11] = [
     "*.wild.s.example.com",
 ];
 
-/// What DNSViz thinks of what a server says.
+/// The analysis of DNSViz.
 struct Analysis(Value);
 
 impl Analysis {
@@ -56,7 +55,7 @@ impl Analysis {
             let hosts = hosts.iter().map(|host| format!("{host}={server}"));
             format!("{zone}:{}", hosts.collect::<Vec<_>>().join(","))
         };
-        // Nobody is asked about what is above the parent.
+        // DNSViz does not query the zones above the parent.
         let parent = zone(&format!("{PARENT}+"), &["ns.example.com"]);
         let child = zone(ORIGIN, &["ns1.s.example.com", "ns2.s.example.com"]);
         let program = program();
@@ -68,20 +67,20 @@ impl Analysis {
         Self(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
     }
 
-    /// The codes of all errors and warnings, each with its explanation and where it stands.
+    /// The codes of all errors and warnings, each with its explanation and its place.
     fn faults(&self) -> BTreeSet<String> {
         let mut faults = BTreeSet::new();
         collect(&self.0, "", &mut faults);
         faults
     }
 
-    /// What it says of the zone's delegation.
+    /// The status of the delegation of the zone.
     fn delegation(&self) -> &str {
         let zone = &self.0[format!("{ORIGIN}.")];
         zone["delegation"]["status"].as_str().unwrap()
     }
 
-    /// How many signatures it finds valid.
+    /// The number of valid signatures.
     fn valid(&self) -> usize {
         self.0.to_string().matches("\"status\":\"VALID\"").count()
     }
@@ -118,7 +117,7 @@ fn collect(value: &Value, place: &str, faults: &mut BTreeSet<String>) {
     }
 }
 
-/// What is altered on the way it sees.
+/// DNSViz detects records that a relay has changed.
 #[test]
 fn dnsviz_finds_what_is_wrong() {
     let (knot, _) = knot(true);

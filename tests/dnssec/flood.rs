@@ -1,4 +1,4 @@
-//! A flood of random names with DO: there are only so many signatures for them, and links are told as ever.
+//! A flood of queries with DO for random names: the number of their signatures is limited, and links are answered.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,12 @@ use super::wire::{DO, SIZE, ask, query, sets, wire};
 use super::{Plan, Signed, TXT, WAYS};
 use crate::differential::message::{Reply, TC};
 
-/// How many links are asked for meanwhile, each for the first time.
+/// The number of links that are queried during the flood, each for the first time.
 const LINKS: usize = 40;
-/// The longest that the flood lasts; it ends with the last of them.
+/// The longest time of the flood. It ends with the last of these links.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Sends from several networks until it is told to stop; gives the replies that are whole, and those that are
-/// not.
+/// Sends queries from several networks until `stop` is set. Returns the number of complete and of truncated replies.
 fn flood(signed: &Signed, is_over: &AtomicBool) -> (usize, usize) {
     let sockets: Vec<_> = (1..=8)
         .map(|net| {
@@ -86,7 +85,7 @@ fn random_names_have_so_many_signatures_and_links_theirs() {
         .server
         .metric("tinyns_dnssec_signatures_refused_total", &[]);
     assert!(refused >= cut as f64, "{refused}");
-    // Who comes by TCP has shown where it is, and is told.
+    // The server does not limit TCP, because the address of a TCP client is not forged.
     let query = query(&wire("by-tcp.s.example.com."), TXT, SIZE, DO);
     let reply = Reply::read(signed.server.tcp(&query)).unwrap();
     assert!(!reply.has(TC) && reply.rcode == 0, "{reply}");

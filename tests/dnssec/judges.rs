@@ -1,11 +1,10 @@
-//! Programs that validate: unbound, delv and drill. What they say comes down to three words.
+//! Validators: unbound, delv and drill. Each result is one of three verdicts.
 //!
-//! * unbound is a resolver: AD (RFC 4035 §3.2.3), or SERVFAIL (§5.5).
-//! * delv has BIND's validator. It takes the server for a resolver and asks it for every name of a chain,
-//!   which an authoritative server answers as well; it cannot follow referrals so. What it succeeds in
-//!   is to find something out, so that its words count.
-//! * `drill -S` climbs from an answer to the anchor; of a chain it takes the first name alone.
-//!   `drill -D` looks at one answer with the keys it is given.
+//! * unbound is a resolver: it sets AD (RFC 4035 §3.2.3), or replies SERVFAIL (§5.5).
+//! * delv contains BIND's validator. It queries the server as if it were a resolver, for every name of a chain, so it
+//!   cannot follow referrals. Its exit code says only whether it reached a result, so the tests read its output.
+//! * `drill -S` follows the chain of trust from an answer up to the anchor. Of an alias chain it checks only the first
+//!   name. `drill -D` checks one answer with given keys.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -18,15 +17,14 @@ use crate::differential::message::Reply;
 use crate::harness::{PATIENCE, output};
 use crate::resolver::Unbound;
 
-/// A program may take this long, in seconds.
+/// The time-out of a program, in seconds.
 const SECONDS: &str = "60";
-/// Recursion Desired, and Authentic Data: it is asked whether it is (RFC 6840 §5.7). As they stand in the
-/// header.
+/// The header flags RD and AD; AD in a query asks for AD in the reply (RFC 6840 §5.7).
 const RD_AD: [u8; 2] = [0x01, 0x20];
 const AD: u16 = 0x0020;
 const SERV_FAIL: u16 = 2;
 
-/// What a validator thinks of an answer (RFC 4035 §4.3).
+/// The verdict of a validator about an answer (RFC 4035 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Secure,
@@ -34,13 +32,13 @@ pub enum Verdict {
     Bogus,
 }
 
-/// A name without its last dot, and a type.
+/// A name without its final dot, and a type.
 pub type Question<'q> = (&'q str, &'q str);
 
-/// A judgement, and what was said for it.
+/// A verdict, and the output that it was read from.
 pub type Judgement = (Verdict, String);
 
-/// A program of its own for each question.
+/// Validators that run once for each question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Delv,
@@ -56,7 +54,7 @@ pub fn bounded(program: &str, args: &[&str]) -> Output {
 impl Program {
     pub const ALL: [Self; 3] = [Self::Delv, Self::DrillChase, Self::DrillVerify];
 
-    /// What it thinks of what a server says.
+    /// The verdict about the answer of a server.
     pub fn judge(self, server: SocketAddr, anchor: &Anchor, question: Question<'_>) -> Judgement {
         let (name, qtype) = question;
         let at = format!("@{}", server.ip());
@@ -94,9 +92,8 @@ impl Program {
         (verdict, format!("{text}{errors}"))
     }
 
-    /// Whether it can do anything with the answer to a question. Drill takes one type at a time,
-    /// `drill -S` does not know that the alias that comes of a DNAME has no signature (RFC 6672
-    /// §5.3.1), and `drill -D` knows nothing of aliases.
+    /// Whether the program supports a question. drill takes one type at a time. `drill -S` does not know that a CNAME
+    /// record synthesised from a DNAME record has no signature (RFC 6672 §5.3.1), and `drill -D` does not know aliases.
     pub fn can_judge(self, server: SocketAddr, (name, qtype): Question<'_>) -> bool {
         let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
         let args = [&at, "-p", &port, "+noall", "+answer", qtype, name];
@@ -111,7 +108,7 @@ impl Program {
     }
 }
 
-/// That there is nothing is a failure to delv as well, of which it tells as of others.
+/// Reads the output of delv, which also reports a negative answer as a failure.
 fn of_delv(text: &str, errors: &str) -> Verdict {
     let failures = errors.split("resolution failed: ").skip(1);
     let failed = failures.filter(|why| !why.starts_with("ncache")).count() > 0;
@@ -125,13 +122,13 @@ fn of_delv(text: &str, errors: &str) -> Verdict {
     }
 }
 
-/// An unbound that trusts an anchor and asks a server for `s.example.com`, with further lines for its
-/// section `server`.
+/// An unbound with a trust anchor that queries a server about `s.example.com`. `lines` are added to its section
+/// `server`.
 pub fn unbound(anchor: &Anchor, server: SocketAddr, lines: &str) -> Unbound {
     unbound_with(anchor, server, &[], lines)
 }
 
-/// The same with servers of further zones.
+/// Like [`Unbound::start`], with servers of further zones.
 pub fn unbound_with(
     anchor: &Anchor,
     server: SocketAddr,
@@ -144,7 +141,7 @@ pub fn unbound_with(
         stubs += &format!("stub-zone:\n  name: \"{zone}\"\n{}", stub(*server));
     }
     let file = anchor.ds_file();
-    // Whether the anchor is known is no business of others (RFC 8145).
+    // Do not signal the trust anchor to servers (RFC 8145).
     let validator = format!(
         "module-config: \"validator iterator\"\n  trust-anchor-file: \"{}\"\n  \
          trust-anchor-signaling: no\n  val-log-level: 2\n  {lines}",
@@ -153,14 +150,14 @@ pub fn unbound_with(
     Unbound::start_with(&stubs, &validator)
 }
 
-/// What unbound thinks of the answer to a question.
+/// The verdict of unbound about the answer to a question.
 pub fn by_unbound(unbound: &Unbound, (name, qtype): Question<'_>) -> Judgement {
     let reply = ask_resolver(unbound.address, name, number(qtype), PATIENCE);
     let reply = reply.unwrap_or_else(|| panic!("no reply:\n{}", unbound.log()));
     (of_reply(&reply), format!("{reply}\n{}", unbound.log()))
 }
 
-/// The reply of a resolver, if there is one in this time.
+/// The reply of a resolver; none after the time-out.
 pub fn ask_resolver(
     resolver: SocketAddr,
     name: &str,
@@ -178,7 +175,7 @@ pub fn ask_resolver(
     Some(Reply::read(buffer[..length].to_vec()).unwrap())
 }
 
-/// What a resolver thinks that says this.
+/// The verdict that a resolver expresses by a reply.
 pub fn of_reply(reply: &Reply) -> Verdict {
     match reply.rcode {
         SERV_FAIL => Verdict::Bogus,
@@ -187,7 +184,7 @@ pub fn of_reply(reply: &Reply) -> Verdict {
     }
 }
 
-/// The number of a type that tests ask for.
+/// The number of a type that the tests query.
 pub fn number(qtype: &str) -> u16 {
     match qtype {
         "A" => 1,

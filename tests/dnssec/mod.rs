@@ -1,8 +1,8 @@
-//! Signed zones before programs that nobody here wrote: unbound, delv, drill, dnsviz, ldns-walk, and the
-//! reader of messages that Knot DNS and NSD are compared with.
+//! Signed zones, checked by independent programs: unbound, delv, drill, DNSViz, ldns-walk, and the message reader of the
+//! comparison with Knot DNS and NSD.
 //!
-//! Each judge is first held against zones that Knot DNS has signed: it has to find those secure, and
-//! what was altered on the way bogus. Then the only unknown is tinyns.
+//! Each validator is first tested with zones that Knot DNS has signed: it must find these secure, and changed records
+//! bogus. After that, a wrong verdict is a fault of tinyns.
 
 mod anchor;
 mod answers;
@@ -42,11 +42,11 @@ const PARENT: &str = "example.com";
 const TARGET: &str = "https://example.net/some/page?x=1";
 /// A link's code.
 const CODE: &str = "abc";
-/// Other links, which nobody asks for; their names must not come out.
+/// Other links, which no test queries; no reply may reveal their names.
 const SECRETS: [&str; 3] = ["abd", "b7z9q2", "zzzz"];
 
-/// What the zone has besides [`ZONE`]: aliases of a tree, and zone cuts without and with DS. Nobody
-/// serves what is below the cuts.
+/// Further records of the zone besides [`ZONE`]: a DNAME record, and zone cuts with and without DS. No server serves
+/// the zones below the cuts.
 const FURTHER: &str = "\
 moved        IN DNAME wild
 safe         IN NS   ns.safe
@@ -54,7 +54,7 @@ safe         IN DS   12345 13 2 0123456789abcdef0123456789abcdef0123456789abcdef
 ns.safe      IN A    127.0.0.1
 ";
 
-/// How links look and which keys there are, all ways.
+/// All combinations of link layout and key algorithm.
 const WAYS: [Way; 4] = [
     Way("cname", "ecdsap256sha256"),
     Way("cname", "ed25519"),
@@ -78,7 +78,7 @@ const QUESTIONS: [Question<'static>; 35] = [
     ("s.example.com", "NSEC3PARAM"),
     ("mail.s.example.com", "TXT"),
     ("ns1.s.example.com", "NSEC"),
-    // No such name, one below a name, one below a link and an alias.
+    // NXDOMAIN: no such name, also below a name, below a link and below an alias.
     ("nosuch.s.example.com", "A"),
     ("nosuch.s.example.com", "TXT"),
     ("nosuch.s.example.com", "NSEC"),
@@ -91,7 +91,7 @@ const QUESTIONS: [Question<'static>; 35] = [
     ("b.deep.s.example.com", "TXT"),
     ("a.b.deep.s.example.com", "TXT"),
     ("wild.s.example.com", "TXT"),
-    // From a wildcard, and what it does not have.
+    // A wildcard, and types that it does not have.
     ("x.wild.s.example.com", "TXT"),
     ("x.y.wild.s.example.com", "TXT"),
     ("x.wild.s.example.com", "A"),
@@ -107,7 +107,7 @@ const QUESTIONS: [Question<'static>; 35] = [
     ("safe.s.example.com", "DS"),
 ];
 
-/// Questions for links, for those that do not exist, and for what is around them.
+/// Questions for links, for links that do not exist, and for names above and below them.
 const LINKS: [Question<'static>; 18] = [
     ("abc.s.example.com", "TXT"),
     ("abc.s.example.com", "URI"),
@@ -133,8 +133,7 @@ const LINKS: [Question<'static>; 18] = [
 #[derive(Clone, Copy, Debug)]
 struct Way(&'static str, &'static str);
 
-/// The text of the zone. Its servers' addresses are on this machine, for there are programs that go
-/// there.
+/// The text of the zone. The addresses of its servers are on this machine, because some programs query them.
 fn zone() -> String {
     let zone = ZONE.replace("192.0.2.1\n", "127.0.0.1\n");
     let zone = zone.replace("192.0.2.2\n", "127.0.0.1\n");
@@ -150,12 +149,12 @@ fn parent(ds: &str) -> String {
     )
 }
 
-/// How a zone is served, and its parent.
+/// The settings of a zone and of its parent.
 struct Plan {
     way: Way,
-    /// The keys of the zone; its parent has one for all.
+    /// The keys of the zone; the parent has one combined key.
     roles: &'static [&'static str],
-    /// Of all records, in seconds, if not that of the texts.
+    /// The TTL of all records, in seconds; without it, the TTLs of the texts.
     ttl: Option<u32>,
     /// Further lines of `[zone.dnssec]`.
     lines: &'static str,
@@ -177,7 +176,7 @@ impl Plan {
         }
     }
 
-    /// The text of a zone with the TTLs that are planned.
+    /// The text of a zone with the TTL of these settings.
     fn text(&self, text: &str) -> String {
         let Some(ttl) = self.ttl else {
             return text.into();
@@ -190,9 +189,9 @@ impl Plan {
 /// A tinyns with a signed zone of links and its signed parent.
 struct Signed {
     server: Server,
-    /// Of the zone of links.
+    /// The trust anchor of the zone of links.
     anchor: Anchor,
-    /// Of its parent.
+    /// The trust anchor of its parent.
     parent: Anchor,
 }
 
@@ -230,12 +229,12 @@ impl Signed {
     }
 }
 
-/// Where the keys of a zone are.
+/// The key directory of a zone.
 fn keys_dir(dir: &Path, origin: &str) -> PathBuf {
     dir.join(format!("keys-{origin}"))
 }
 
-/// Makes a zone's first keys.
+/// Generates the first keys of a zone.
 fn generate(config: &Path, origin: &str, roles: &[&str], algorithm: &str) -> Anchor {
     for role in roles {
         let args = ["generate", "--role", role, "--algorithm", algorithm];
@@ -244,7 +243,7 @@ fn generate(config: &Path, origin: &str, roles: &[&str], algorithm: &str) -> Anc
     Anchor::from_ds(origin, &keys(config, origin, &["ds"]).unwrap())
 }
 
-/// What `tinyns keys` prints, or why it does not do what it is told.
+/// Runs `tinyns keys`. Returns its output, or its error message.
 fn keys(config: &Path, origin: &str, args: &[&str]) -> Result<String, String> {
     let output = tinyns()
         .arg("keys")

@@ -1,4 +1,4 @@
-//! Somebody on the way between a server and who asks it, who changes replies.
+//! A relay between a client and a server that changes replies.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -10,33 +10,33 @@ use std::time::Duration;
 use super::{RRSIG, TXT};
 use crate::harness::PATIENCE;
 
-/// How long it may take until the relay sees that it is to stop.
+/// The interval at which the relay checks whether it is to stop.
 const TICK: Duration = Duration::from_millis(50);
-/// The largest message.
+/// The largest message, in bytes.
 const MAX_MESSAGE: usize = 65_535;
-/// Type, class, TTL and length (RFC 1035 §4.1.3).
+/// The length of type, class, TTL and RDLENGTH (RFC 1035 §4.1.3), in bytes.
 const FIXED: usize = 10;
-/// The header (RFC 1035 §4.1.1).
+/// The length of the header (RFC 1035 §4.1.1), in bytes.
 const HEADER: usize = 12;
-/// What precedes the signer's name in a signature's data (RFC 4034 §3.1).
+/// The length of the fields before the signer's name in RRSIG rdata (RFC 4034 §3.1), in bytes.
 const SIGNATURE_HEAD: usize = 18;
 
-/// What is changed in each reply that has such a record: one bit.
+/// The one bit that the relay changes in each reply that has such a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
     None,
-    /// In the last byte of the data of the first record of this type.
+    /// In the last byte of the rdata of the first record of this type.
     Data(u16),
     /// In the last byte of the first signature over records of this type.
     Signature(u16),
-    /// In the time until which the first signature over records of this type holds.
+    /// In the expiration time of the first signature over records of this type.
     Expiration(u16),
 }
 
-/// Passes queries on by UDP, and replies back.
+/// Forwards queries and replies by UDP.
 pub struct Relay {
-    /// Where it takes queries.
+    /// The address for queries.
     pub address: SocketAddr,
     changed: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
@@ -44,12 +44,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// At a port that the system chooses.
+    /// A relay at a port that the system chooses.
     pub fn to(server: SocketAddr, change: Change) -> Self {
         Self::between(SocketAddr::from(([127, 0, 0, 1], 0)), server, change)
     }
 
-    /// At this address.
+    /// A relay at this address.
     pub fn between(address: SocketAddr, server: SocketAddr, change: Change) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(TICK)).unwrap();
@@ -69,7 +69,7 @@ impl Relay {
                 let length = upstream.recv(&mut buffer).unwrap();
                 let reply = &mut buffer[..length];
                 count.fetch_add(usize::from(change.apply(reply)), Ordering::Relaxed);
-                // Whoever asked may have gone.
+                // The client may have closed its socket.
                 let _ = socket.send_to(reply, client);
             }
         });
@@ -81,7 +81,7 @@ impl Relay {
         }
     }
 
-    /// How many replies it has changed.
+    /// The number of changed replies.
     pub fn changed(&self) -> usize {
         self.changed.load(Ordering::Relaxed)
     }
@@ -96,7 +96,7 @@ impl Drop for Relay {
 }
 
 impl Change {
-    /// Changes a reply, and says whether there was anything to change.
+    /// Changes a reply. Returns whether it has such a record.
     fn apply(self, reply: &mut [u8]) -> bool {
         let found = records(reply).into_iter().find_map(|record| {
             let Range { start, end } = record.data;
@@ -117,13 +117,13 @@ impl Change {
     }
 }
 
-/// A record, and where its data is.
+/// A record, and the place of its rdata.
 struct Record {
     rtype: u16,
     data: Range<usize>,
 }
 
-/// The records of a message whose form is right.
+/// The records of a well-formed message.
 fn records(message: &[u8]) -> Vec<Record> {
     let u16_at = |at: usize| u16::from_be_bytes([message[at], message[at + 1]]);
     let [questions, counts @ ..] = [4, 6, 8, 10].map(u16_at);
@@ -144,7 +144,7 @@ fn records(message: &[u8]) -> Vec<Record> {
     records
 }
 
-/// Where a name ends.
+/// The position after a name.
 fn after_name(message: &[u8], mut at: usize) -> usize {
     loop {
         match message[at] {
@@ -156,7 +156,7 @@ fn after_name(message: &[u8], mut at: usize) -> usize {
 }
 
 #[test]
-fn one_bit_is_changed_where_it_is_wanted() {
+fn the_relay_changes_exactly_one_bit() {
     let name = b"\x01s\x00";
     let signature = [
         &TXT.to_be_bytes()[..],

@@ -1,5 +1,5 @@
-//! Two more resolvers that validate, each with a validator of its own: PowerDNS Recursor, and Knot
-//! Resolver, which makes answers of its own from NSEC records that it has seen (RFC 8198).
+//! Two more validating resolvers: PowerDNS Recursor, and Knot Resolver, which synthesises answers from cached NSEC
+//! records (RFC 8198).
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,7 +14,7 @@ use super::anchor::Anchor;
 use super::judges::{Judgement, Question, ask_resolver, number, of_reply};
 use crate::harness::{PATIENCE, Process, free_port};
 
-/// Which of them.
+/// The program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     PowerDns,
@@ -32,9 +32,9 @@ pub struct Resolver {
 impl Kind {
     pub const ALL: [Self; 2] = [Self::PowerDns, Self::Knot];
 
-    /// Whether it can do anything with a question. Knot Resolver does not ask for all there is.
-    /// PowerDNS Recursor 4.8 does not know RT (21) and PX (26), so it leaves names there as they are; and it
-    /// brings those of LP (107) into lower case, which is for the types of RFC 4034 §6.2 alone.
+    /// Whether the program supports a question. Knot Resolver does not forward all types. PowerDNS Recursor 4.8 does not
+    /// know RT (21) and PX (26), so it does not lower the case of the names in their rdata; and it lowers the case of the
+    /// names in LP (107), which only the types of RFC 4034 §6.2 need.
     pub fn can_judge(self, (_, qtype): Question<'_>) -> bool {
         match self {
             Self::PowerDns => !["TYPE21", "TYPE26", "TYPE107"].contains(&qtype),
@@ -63,7 +63,7 @@ impl Kind {
                 command
             }
             Self::Knot => {
-                // Whatever would have it ask the servers of the root is off.
+                // All features that query the root servers are off.
                 let mut lua = format!(
                     "net.listen('127.0.0.1', {port}, {{ kind = 'dns' }})\ncache.size = 10 * MB\n\
                      modules.unload('priming')\nmodules.unload('ta_update')\n\
@@ -94,12 +94,12 @@ impl Kind {
 }
 
 impl Resolver {
-    /// One that trusts an anchor and asks a server for `s.example.com`.
+    /// A resolver with a trust anchor that queries a server about `s.example.com`.
     pub fn start(kind: Kind, anchor: &Anchor, server: SocketAddr) -> Self {
         Self::start_with(kind, anchor, &[(super::ORIGIN, server)])
     }
 
-    /// The same with servers of any zones; those of subzones come first.
+    /// A resolver with servers of several zones, subzones first.
     pub fn start_with(kind: Kind, anchor: &Anchor, zones: &[(&str, SocketAddr)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -136,7 +136,7 @@ impl Resolver {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// What it thinks of the answer to a question.
+    /// The verdict about the answer to a question.
     pub fn judge(&self, (name, qtype): Question<'_>) -> Judgement {
         let reply = ask_resolver(self.address, name, number(qtype), PATIENCE);
         let reply = reply.unwrap_or_else(|| panic!("no reply:\n{}", self.log()));

@@ -27,8 +27,8 @@ const CDS: u16 = 59;
 const CDNSKEY: u16 = 60;
 /// The TTL of all records, in seconds.
 const TTL: u32 = 1;
-/// The delays of a zone whose keys are replaced. The propagation delay makes a step that comes too early be
-/// refused for an hour, so on a slow machine as well; no cache waits for it.
+/// The delays of a zone whose keys are replaced. With this propagation delay, `tinyns keys` refuses a step that comes
+/// too early for an hour, also on a slow machine. No cache waits for it.
 const DELAYS: &str = "dnskey_ttl = 1\npropagation_delay = 3600\n";
 /// After this time all records have left the caches.
 const CACHES: Duration = Duration::from_millis(2_500);
@@ -189,7 +189,7 @@ impl<'w> Watch<'w> {
         }
     }
 
-    /// What is wrong with the answer to a question, if anything is.
+    /// The fault of the answer to a question, if it has one.
     fn doubt(&self, question: (&str, &str), is_fine: fn(Verdict) -> bool) -> Option<String> {
         let step = *self.step.lock().unwrap();
         let begin = Instant::now();

@@ -1,13 +1,13 @@
-//! Signed replies fit into one datagram where the URL is an ordinary one, and are whole by TCP where not.
+//! Signed replies with an ordinary URL fit into one datagram. Larger replies are complete by TCP.
 
 use super::judges::{Program, Verdict, by_unbound, unbound};
 use super::wire::{DO, SIZE, ask, query, sets, wire};
 use super::{CODE, DNSKEY, Signed, TXT, WAYS};
 use crate::differential::message::{Reply, TC};
 
-/// The longest URL of those that people shorten, nearly all; in bytes.
+/// The length of a long but ordinary URL, in bytes.
 const ORDINARY: usize = 400;
-/// The longest URL that there may be, in bytes.
+/// The longest URL of a link, in bytes.
 const LONGEST: usize = 2_048;
 
 fn url(length: usize) -> String {
@@ -15,7 +15,7 @@ fn url(length: usize) -> String {
     format!("{start}{}", "p".repeat(length - start.len()))
 }
 
-/// The reply by UDP, with this much room for it.
+/// The reply by UDP to a query with this EDNS payload size.
 fn by_udp(signed: &Signed, code: &str, size: u16) -> Reply {
     let query = query(&wire(&format!("{code}.s.example.com.")), TXT, size, DO);
     Reply::read(signed.server.udp(&query)).unwrap()
@@ -26,7 +26,7 @@ fn by_tcp(signed: &Signed, code: &str) -> Reply {
     Reply::read(signed.server.tcp(&query)).unwrap()
 }
 
-/// Whether it has all RRsets of a link, each signed.
+/// Whether a reply has all RRsets of a link, each signed.
 fn is_whole(reply: &Reply, layout: &str) -> bool {
     let (found, signed) = sets(&reply.answer);
     assert_eq!(found, signed, "{reply}");
@@ -46,9 +46,9 @@ fn an_ordinary_url_needs_one_datagram() {
     }
 }
 
-/// RFC 4035 §3.1.1, RFC 2181 §9: what does not fit is marked, and signatures are not left out in silence.
+/// RFC 4035 §3.1.1, RFC 2181 §9: a reply that does not fit has TC. The server never omits signatures without it.
 #[test]
-fn rfc4035_3_1_1_what_does_not_fit_is_marked() {
+fn rfc4035_3_1_1_replies_that_do_not_fit_have_tc() {
     for way in WAYS {
         let signed = Signed::start(way);
         let (mut whole, mut cut) = (0, 0);
@@ -79,16 +79,16 @@ fn the_longest_url_is_secure() {
         let question = ("long.s.example.com", "TXT");
         let server = signed.server.dns;
         let unbound = unbound(&signed.anchor, server, "");
-        // It takes no room for more from us, so that the verdict comes with what fits.
+        // The resolver offers the server no larger payload, so its verdict is about a truncated reply and its retry.
         let (verdict, text) = by_unbound(&unbound, question);
         assert_eq!(verdict, Verdict::Secure, "{text}");
-        // Drill does not come by TCP unless it is told to from the start.
+        // drill uses TCP only with the option -t.
         let (verdict, text) = Program::Delv.judge(server, &signed.anchor, question);
         assert_eq!(verdict, Verdict::Secure, "{text}");
     }
 }
 
-/// The denial of the longest name, and the keys with their signatures, need no TCP.
+/// The denial of the longest name, and the signed DNSKEY RRset, fit into one datagram.
 #[test]
 fn denials_and_keys_need_one_datagram() {
     let longest = format!("{}.s.example.com.", ["l"; 120].join("."));

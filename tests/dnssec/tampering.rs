@@ -1,4 +1,4 @@
-//! What is altered on the way, and what is too old or too new, is bogus to every judge.
+//! Changed records, and signatures that are expired or not yet valid, are bogus for every validator.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use super::{DNSKEY, NSEC, SOA, Signed, TXT, WAYS};
 const DAY: i64 = 86_400;
 const A: u16 = 1;
 
-/// Alterations, each with a question whose answer comes to be bogus, and who does not look there.
+/// Changes, each with a question whose answer becomes bogus, and the validators that do not check it.
 const CHANGES: [(Change, Question<'static>, &[Judge]); 9] = [
     (Change::Data(TXT), ("x.wild.s.example.com", "TXT"), &[]),
     (Change::Signature(TXT), ("x.wild.s.example.com", "TXT"), &[]),
@@ -23,13 +23,13 @@ const CHANGES: [(Change, Question<'static>, &[Judge]); 9] = [
         ("x.wild.s.example.com", "TXT"),
         &[],
     ),
-    // Drill takes the alias alone.
+    // drill checks only the first alias.
     (Change::Data(A), ("www.s.example.com", "A"), &[Judge::Drill]),
     (Change::Data(NSEC), ("nosuch.s.example.com", "A"), &[]),
     (Change::Signature(NSEC), ("mail.s.example.com", "TXT"), &[]),
     (Change::Signature(SOA), ("s.example.com", "SOA"), &[]),
     (Change::Data(DNSKEY), ("s.example.com", "A"), &[]),
-    // Where the DS record vouches for the key, these ask for no more.
+    // These validators accept a key with a matching DS record without checking the signature over it.
     (
         Change::Signature(DNSKEY),
         ("s.example.com", "A"),
@@ -67,7 +67,7 @@ impl Judge {
     }
 }
 
-/// Through a relay that alters something it is bogus, and through one that alters nothing secure.
+/// Checks that answers through a relay that changes a bit are bogus, and through one that changes nothing secure.
 fn check(server: SocketAddr, anchor: &Anchor) {
     for (change, question, excused) in CHANGES {
         let judges = Judge::ALL.into_iter();
@@ -87,7 +87,7 @@ fn check(server: SocketAddr, anchor: &Anchor) {
     }
 }
 
-/// An unbound whose clock is off says this of an answer.
+/// The verdict of an unbound whose clock is wrong by so many seconds.
 fn at(server: SocketAddr, anchor: &Anchor, seconds: i64, question: Question<'_>) -> Verdict {
     let time = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
     let (date, hour) = (time.date(), time.time());
@@ -100,7 +100,7 @@ fn at(server: SocketAddr, anchor: &Anchor, seconds: i64, question: Question<'_>)
         hour.minute(),
         hour.second()
     );
-    // Without the grace that it has for clocks that are off.
+    // Without the tolerance of unbound for wrong clocks.
     let lines =
         format!("val-override-date: \"{date}\"\n  val-sig-skew-min: 0\n  val-sig-skew-max: 0");
     let unbound = unbound(anchor, server, &lines);
@@ -114,13 +114,13 @@ const QUESTIONS: [Question<'static>; 3] = [
 ];
 
 #[test]
-fn an_altered_answer_of_knots_is_bogus() {
+fn an_altered_answer_of_knot_dns_is_bogus() {
     let (knot, anchor) = knot(true);
     check(knot.address(), &anchor);
 }
 
 #[test]
-fn an_answer_of_knots_holds_for_a_time() {
+fn signatures_of_knot_dns_expire() {
     let (knot, anchor) = knot(true);
     for question in QUESTIONS {
         let at = |seconds| at(knot.address(), &anchor, seconds, question);
@@ -138,8 +138,8 @@ fn an_altered_answer_is_bogus() {
     }
 }
 
-/// RFC 4034 §3.1.5. By default a signature holds for 14 days, from an hour ago on; at any time half of it
-/// is left.
+/// RFC 4034 §3.1.5. By default a signature is valid for 14 days, beginning an hour before it is made. The server
+/// replaces it when half of the time is left.
 #[test]
 fn rfc4034_3_1_5_an_answer_holds_for_its_time() {
     let signed = Signed::start(WAYS[0]);

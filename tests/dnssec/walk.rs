@@ -1,5 +1,4 @@
-//! Nobody learns a code from denials: neither ldns-walk, which goes from NSEC record to NSEC record, nor
-//! somebody who does so with more patience.
+//! NSEC records reveal no code: neither to ldns-walk, which follows them from name to name, nor to a more patient walker.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,10 +13,10 @@ use super::{CODE, NSEC, SECRETS, Signed, TXT, WAYS};
 use crate::differential::message::text_of;
 use crate::harness::own_host;
 
-/// After so many steps a walker gives up.
+/// The most steps of a walk.
 const MAX_STEPS: usize = 300;
 
-/// The names that NSEC records tell of, from this one on.
+/// The names that NSEC records contain, beginning at this name.
 fn names_behind(server: SocketAddr, start: &[u8], qtype: u16) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut here = start.to_vec();
@@ -33,7 +32,7 @@ fn names_behind(server: SocketAddr, start: &[u8], qtype: u16) -> BTreeSet<String
         here = match nearest {
             Some(nsec) if names.insert(text_of(&nsec.next)) => nsec.next,
             Some(_) => break,
-            // A zone cut: on with what follows it.
+            // A zone cut: continue with the name after it.
             None => {
                 let (length, rest) = here.split_first().unwrap();
                 let (label, rest) = rest.split_at(usize::from(*length));
@@ -44,7 +43,7 @@ fn names_behind(server: SocketAddr, start: &[u8], qtype: u16) -> BTreeSet<String
     names
 }
 
-/// Where walks begin: before all codes, and right before each.
+/// The starts of walks: before all codes, and immediately before each code.
 fn starts() -> Vec<Vec<u8>> {
     let before = |code: &&str| {
         let (rest, last) = code.split_at(code.len() - 1);
@@ -61,9 +60,9 @@ fn tells(name: &str) -> bool {
     SECRETS.contains(&label) || label == CODE
 }
 
-/// What the walk finds in a zone that can be walked.
+/// The walk works: it finds the names of a zone with ordinary NSEC records.
 #[test]
-fn a_chain_of_knots_can_be_walked() {
+fn an_nsec_chain_of_knot_dns_can_be_walked() {
     let (knot, _) = knot(false);
     let names = names_behind(knot.address(), &wire("s.example.com."), NSEC);
     assert!(names.contains("a.b.deep.s.example.com."), "{names:?}");
@@ -78,14 +77,14 @@ fn a_zone_with_links_cannot_be_walked() {
             for qtype in [NSEC, TXT] {
                 let names = names_behind(signed.server.dns, &start, qtype);
                 assert!(!names.is_empty() || qtype == TXT, "{}", text_of(&start));
-                let told: Vec<_> = names.iter().filter(|name| tells(name)).collect();
-                assert!(told.is_empty(), "{told:?}");
+                let revealing: Vec<_> = names.iter().filter(|name| tells(name)).collect();
+                assert!(revealing.is_empty(), "{revealing:?}");
             }
         }
     }
 }
 
-/// What ldns-walk makes of a server. It asks at port 53 and nowhere else.
+/// The output of ldns-walk about a server, which must be at port 53.
 fn ldns_walk(server: SocketAddr, start: Option<&str>) -> String {
     let address = own_host();
     let _relay = Relay::between((address, 53).into(), server, Change::None);
@@ -97,7 +96,7 @@ fn ldns_walk(server: SocketAddr, start: Option<&str>) -> String {
 }
 
 #[test]
-fn ldns_walk_learns_nothing() {
+fn ldns_walk_finds_no_code() {
     if !geteuid().is_root() {
         return println!("skipped: only root may listen on port 53");
     }
@@ -113,8 +112,8 @@ fn ldns_walk_learns_nothing() {
         {
             let text = ldns_walk(signed.server.dns, start);
             assert!(text.contains("s.example.com."), "{start:?}: {text}");
-            let told = text.split_whitespace().filter(|word| tells(word));
-            assert_eq!(told.count(), 0, "{start:?}: {text}");
+            let revealing = text.split_whitespace().filter(|word| tells(word));
+            assert_eq!(revealing.count(), 0, "{start:?}: {text}");
         }
     }
 }

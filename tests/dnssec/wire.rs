@@ -1,4 +1,4 @@
-//! Signed replies in bytes, by no library that tinyns has anything to do with.
+//! Signed replies in bytes, read without any library that tinyns uses.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::differential::servers::Client;
 pub const DO: u16 = 0x8000;
 /// Compact Answers OK (RFC 9824 §5.1).
 pub const CO: u16 = 0x4000;
-/// The size that a query by UDP allows for the reply, in bytes, unless a test is about sizes.
+/// The EDNS payload size of queries by UDP, in bytes, unless a test is about sizes.
 pub const SIZE: u16 = 1_232;
 
 /// A query with EDNS.
@@ -23,18 +23,18 @@ pub fn query(owner: &[u8], qtype: u16, size: u16, flags: u16) -> Vec<u8> {
     [&header[..], owner, &qtype, &[0, 1], &opt, &flags, &[0, 0]].concat()
 }
 
-/// A name that ends in a dot, in wire form.
+/// A name with its final dot, in wire format.
 pub fn wire(text: &str) -> Vec<u8> {
     assert!(text.ends_with('.'), "{text}");
     name(text, b"")
 }
 
-/// The reply by UDP to a query with these flags in its EDNS.
+/// The reply by UDP to a query with these EDNS flags.
 pub fn ask(server: SocketAddr, owner: &str, qtype: u16, flags: u16) -> Reply {
     ask_for(server, &wire(owner), qtype, flags)
 }
 
-/// The same for a name in wire form.
+/// Like [`ask`], for a name in wire format.
 pub fn ask_for(server: SocketAddr, owner: &[u8], qtype: u16, flags: u16) -> Reply {
     let query = query(owner, qtype, SIZE, flags);
     Reply::read(Client::new(server).udp(&query).unwrap()).unwrap()
@@ -45,7 +45,7 @@ pub fn of_type(section: &BTreeSet<Record>, rtype: u16) -> Vec<&Record> {
     section.iter().filter(|r| r.rtype == rtype).collect()
 }
 
-/// Which RRsets a section has, and which of them are signed.
+/// The RRsets of a section, and which of them are signed.
 pub fn sets(section: &BTreeSet<Record>) -> (BTreeSet<Set>, BTreeSet<Set>) {
     let (signatures, others): (Vec<_>, Vec<_>) = section.iter().partition(|r| r.rtype == RRSIG);
     let sets = others.iter().map(|r| (r.owner.clone(), r.rtype));
@@ -56,12 +56,12 @@ pub fn sets(section: &BTreeSet<Record>) -> (BTreeSet<Set>, BTreeSet<Set>) {
 /// The owner and the type of an RRset.
 pub type Set = (Vec<u8>, u16);
 
-/// The type that a signature is for (RFC 4034 §3.1.1).
+/// The type covered by a signature (RFC 4034 §3.1.1).
 pub fn covered(rrsig: &Record) -> u16 {
     u16::from_be_bytes([rrsig.rdata[0], rrsig.rdata[1]])
 }
 
-/// What an NSEC record says (RFC 4034 §4).
+/// The contents of an NSEC record (RFC 4034 §4).
 #[derive(Debug)]
 pub struct Nsec {
     pub owner: Vec<u8>,
@@ -82,7 +82,7 @@ pub fn nsec(section: &BTreeSet<Record>) -> Nsec {
     nsecs.remove(0)
 }
 
-/// The labels of a name from the last to the first, by which names are in order (RFC 4034 §6.1).
+/// The labels of a name from the last to the first, for the canonical order (RFC 4034 §6.1).
 pub fn order(mut name: &[u8]) -> Vec<Vec<u8>> {
     let mut labels = Vec::new();
     while let Some((&length, rest)) = name.split_first().filter(|(length, _)| **length > 0) {

@@ -1,19 +1,19 @@
 //! A tinyns of its own for each test: the real program, on ports that the system chooses, with a
 //! directory that is removed with it.
 
+mod answer;
 mod http;
 mod log;
 mod process;
 mod server;
 mod setup;
-mod told;
 
+pub use self::answer::Answer;
 pub use self::http::{Reply, http};
 pub use self::log::Log;
 pub use self::process::{Process, output, run, tinyns, wait};
 pub use self::server::Server;
 pub use self::setup::Setup;
-pub use self::told::Told;
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::http::try_http;
 use super::log::address_in;
+use super::{Answer, Log, Process, Reply, Setup, http, tinyns, wait};
 use super::{DNS_LISTENER, PATIENCE, TOKEN, parse, query};
-use super::{Log, Process, Reply, Setup, Told, http, tinyns, wait};
 
 /// A running server; it is killed when dropped.
 pub struct Server {
@@ -210,26 +210,26 @@ impl Server {
     }
 
     /// Its answer about a link's name.
-    pub fn told(&self, name: &str) -> Told {
-        Told::of(&self.ask(name, RecordType::TXT))
+    pub fn answer(&self, name: &str) -> Answer {
+        Answer::of(&self.ask(name, RecordType::TXT))
     }
 
     /// Its answer about a link's name; none if there is no reply within this time.
-    pub fn told_within(&self, name: &str, patience: Duration) -> Option<Told> {
+    pub fn answer_within(&self, name: &str, patience: Duration) -> Option<Answer> {
         let packet = query(name, RecordType::TXT).to_bytes().unwrap();
         let reply = self.udp_within(&packet, patience)?;
-        Some(Told::of(&parse(&reply)))
+        Some(Answer::of(&parse(&reply)))
     }
 
     /// Asks about a name again and again until the answer is this one, for at most `patience`.
-    pub fn comes_to_tell(&self, name: &str, told: &Told, patience: Duration) {
+    pub fn wait_for_answer(&self, name: &str, expected: &Answer, patience: Duration) {
         let end = Instant::now() + patience;
         loop {
-            let now = self.told(name);
-            if now == *told {
+            let now = self.answer(name);
+            if now == *expected {
                 return;
             }
-            assert!(Instant::now() < end, "{name}: {now:?}, not {told:?}");
+            assert!(Instant::now() < end, "{name}: {now:?}, not {expected:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

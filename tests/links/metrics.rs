@@ -58,7 +58,7 @@ fn every_reply_is_timed() {
 
 /// The names are those of Prometheus's own client libraries, without a prefix.
 #[test]
-fn what_the_process_takes_is_told() {
+fn metrics_show_the_memory_and_descriptors_of_the_process() {
     let server = Server::start();
     let read = || {
         let text = http(
@@ -87,10 +87,10 @@ fn what_the_process_takes_is_told() {
         .map(figure)
     };
     let [cpu, resident, virtual_memory, threads, open, max, started] = read();
-    let told = server.resident() as f64;
+    let expected = server.resident() as f64;
     assert!(
-        resident > told / 4.0 && resident < told * 4.0,
-        "{resident}, not {told}"
+        resident > expected / 4.0 && resident < expected * 4.0,
+        "{resident}, not {expected}"
     );
     assert!(virtual_memory >= resident && threads >= 3.0);
     let fds = std::fs::read_dir(format!("/proc/{}/fd", server.pid()))

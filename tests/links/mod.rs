@@ -17,7 +17,7 @@ use crate::harness::{Server, Setup, http, unhurried};
 
 /// A URL that was accepted once, or that another program has written, is not refused.
 #[test]
-fn hosts_that_are_no_names_in_dns_serve_on_where_a_link_has_one() {
+fn links_with_host_names_outside_dns_syntax_keep_working() {
     let emulator = Emulator::start();
     let url = emulator.url();
     let server = Setup::new()
@@ -129,7 +129,7 @@ fn fifty_clients_register_one_url_at_once() {
 }
 
 #[test]
-fn of_many_changes_to_one_version_one_wins() {
+fn of_many_changes_to_one_version_exactly_one_succeeds() {
     let server = Arc::new(Server::start());
     let link = server.add_with(&json!({"url": "https://example.net/", "code": "race"}));
     let etag = format!("\"{}\"", link["version"]);
@@ -158,7 +158,7 @@ fn of_many_changes_to_one_version_one_wins() {
 }
 
 #[test]
-fn urls_whose_fold_collides_both_live() {
+fn urls_that_differ_only_in_case_both_work() {
     let server = Server::start();
     let first = server.add(COLLIDING[0]);
     let second = server.add(COLLIDING[1]);

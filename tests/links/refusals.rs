@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::{Server, http};
 
 #[test]
-fn what_is_refused_and_why() {
+fn refusals_and_their_reasons() {
     let server = Server::start();
     let stored = server.add_with(&json!({"url": "https://example.net/kept", "code": "taken"}));
     let long = format!("https://example.net/{}", "x".repeat(2_048));
@@ -151,7 +151,7 @@ fn what_is_refused_and_why() {
 }
 
 #[test]
-fn no_token_no_hint() {
+fn without_a_token_the_reply_reveals_nothing() {
     let server = Server::start();
     let url = format!("http://{}/v1/links", server.admin);
     let body = || {

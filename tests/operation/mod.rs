@@ -133,7 +133,7 @@ fn a_zone_may_have_any_name() {
 }
 
 #[test]
-fn a_stalled_reader_of_the_log_stops_no_answer() {
+fn a_stalled_reader_of_the_log_delays_no_reply() {
     let mut server = Server::start();
     server.log().wait_for("redirect host");
     let log = server.log().clone();
@@ -160,7 +160,7 @@ fn a_stalled_reader_of_the_log_stops_no_answer() {
 }
 
 #[test]
-fn without_descriptors_udp_goes_on_and_the_rest_recovers() {
+fn without_descriptors_udp_keeps_working_and_tcp_recovers() {
     let server = Setup::new().limits("ulimit -n 64").start();
     let udp = || {
         let reply = server.ask("ns1.s.example.com.", RecordType::A);

@@ -103,7 +103,7 @@ fn refusals_are_one_clear_line() {
 }
 
 #[test]
-fn all_errors_of_a_configuration_are_told_at_once() {
+fn all_errors_of_a_configuration_are_reported_at_once() {
     let config = format!("[dns]\nlisten = \"localhost:53\"\nnsid = \"\"\n{ZONES}{REST}\n[cash]\n");
     let said = refused(&config, ZONE);
     let places: Vec<_> = said
@@ -121,7 +121,7 @@ fn all_errors_of_a_configuration_are_told_at_once() {
 
 /// Opening a pipe without a writer would wait for ever.
 #[test]
-fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+fn files_that_are_not_regular_are_refused_without_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let pipe = path("pipe");

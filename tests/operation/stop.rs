@@ -30,7 +30,7 @@ const TOGETHER: Duration = Duration::from_millis(500);
 
 /// As a service manager and a shell send them.
 #[test]
-fn signals_to_stop_that_come_together_are_one() {
+fn two_signals_at_once_are_one_request_to_stop() {
     // A machine that pauses between the signals makes the last one a second signal.
     unhurried(TOGETHER, |_| {
         let mut server = Server::start();

@@ -6,7 +6,7 @@ mod table;
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Server, Told};
+use crate::harness::{Answer, Server};
 
 /// How long a change may take to be seen by others while all is well.
 const SOON: Duration = Duration::from_secs(1);
@@ -43,7 +43,10 @@ fn p99(server: &Server, links: usize, queries: usize, round: usize) -> Duration 
     let ask = |query: usize| {
         let number = query % links;
         let begin = Instant::now();
-        assert_eq!(server.told(&name(number)), Told::Url(url(number, round)));
+        assert_eq!(
+            server.answer(&name(number)),
+            Answer::Url(url(number, round))
+        );
         begin.elapsed()
     };
     let mut times: Vec<_> = (0..queries).map(ask).collect();
@@ -70,7 +73,10 @@ fn always(servers: &[&Server], links: usize, round: usize, time: Duration) {
     while Instant::now() < end {
         for number in 0..links {
             for server in servers {
-                assert_eq!(server.told(&name(number)), Told::Url(url(number, round)));
+                assert_eq!(
+                    server.answer(&name(number)),
+                    Answer::Url(url(number, round))
+                );
             }
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -83,7 +89,7 @@ fn come_to(servers: &[&Server], links: usize, round: usize, patience: Duration) 
     for number in 0..links {
         for server in servers {
             let left = end.saturating_duration_since(Instant::now());
-            server.comes_to_tell(&name(number), &Told::Url(url(number, round)), left);
+            server.wait_for_answer(&name(number), &Answer::Url(url(number, round)), left);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     BY_LOOKING, PROMPT, SETTLING, SHORT_MEMORY, SOON, STRICT, always, change_all, code, come_to,
     name, p99, register_all, url,
 };
-use crate::harness::{PATIENCE, Server, Told, eventually};
+use crate::harness::{Answer, PATIENCE, Server, eventually};
 use crate::redis::{Fault, Fleet, LONG_MEMORY, RedisServer, Wire, followed, key, setup};
 
 /// Redis goes away in some way, links are changed meanwhile, and it comes back in some way.
@@ -31,7 +31,7 @@ fn redis_goes_and_comes(go: impl Fn(&mut RedisServer), come: impl Fn(&mut RedisS
         assert_eq!(server.api("GET", "/readyz", None).status, 200);
     }
     eventually("it is noticed", PATIENCE, || {
-        one.told("absent.s.example.com") == Told::Absent
+        one.answer("absent.s.example.com") == Answer::Absent
             && one.api("GET", "/readyz", None).json()["redis"] == "down"
     });
     change_all(&one, LINKS, 1);
@@ -39,7 +39,7 @@ fn redis_goes_and_comes(go: impl Fn(&mut RedisServer), come: impl Fn(&mut RedisS
     come_to(&[&one], LINKS, 1, Duration::ZERO);
     come_to(&[&two], LINKS, 1, BY_LOOKING);
     let late = two.register("late", "https://example.net/late");
-    one.comes_to_tell(&late, &Told::url("https://example.net/late"), BY_LOOKING);
+    one.wait_for_answer(&late, &Answer::url("https://example.net/late"), BY_LOOKING);
 
     come(&mut fleet.redis);
     std::thread::sleep(SETTLING);
@@ -65,12 +65,12 @@ fn redis_stops_and_comes_back_empty() {
 }
 
 #[test]
-fn redis_stops_and_comes_back_with_what_it_had() {
+fn redis_stops_and_comes_back_with_its_data() {
     redis_goes_and_comes(RedisServer::kill, RedisServer::restart_with_saved);
 }
 
 #[test]
-fn redis_hangs_and_goes_on() {
+fn redis_hangs_and_recovers() {
     redis_goes_and_comes(|redis| redis.pause(), |redis| redis.resume());
 }
 
@@ -106,7 +106,7 @@ fn redis_loses_its_last_minutes() {
 }
 
 #[test]
-fn what_memory_holds_is_not_undone_by_an_older_redis() {
+fn an_older_redis_does_not_replace_links_in_memory() {
     const LINKS: usize = 20;
     // The server that made the changes can no longer repair them.
     let dies = |one: &Server| one.signal(Signal::SIGKILL);
@@ -149,10 +149,10 @@ fn is_cut_off(fault: Fault, meanwhile: impl Fn(&RedisServer)) -> Server {
     let (one, away) = (fleet.node(), followed(away.start()));
     register_all(&one, LINKS);
     let gone = one.register("gone", "https://example.net/gone");
-    let (new, url_of_new) = ("new.s.example.com", Told::url("https://example.net/new"));
+    let (new, url_of_new) = ("new.s.example.com", Answer::url("https://example.net/new"));
     come_to(&[&one, &away], LINKS, 0, SOON);
-    assert_eq!(away.told(&gone), Told::url("https://example.net/gone"));
-    assert_eq!(away.told(new), Told::Absent);
+    assert_eq!(away.answer(&gone), Answer::url("https://example.net/gone"));
+    assert_eq!(away.answer(new), Answer::Absent);
 
     wire.suffer(fault);
     // It does not know at once that nothing reaches it.
@@ -170,24 +170,24 @@ fn is_cut_off(fault: Fault, meanwhile: impl Fn(&RedisServer)) -> Server {
         away.metric("tinyns_changes_following", &[]) == 1.0
     });
     always(&[&one, &away], LINKS, 1, Duration::from_secs(1));
-    assert_eq!(away.told(&gone), Told::Absent);
-    assert_eq!(away.told(new), url_of_new);
+    assert_eq!(away.answer(&gone), Answer::Absent);
+    assert_eq!(away.answer(new), url_of_new);
     away
 }
 
 #[test]
-fn a_server_cut_off_from_redis_drops_what_changed_meanwhile() {
+fn a_server_cut_off_from_redis_drops_links_that_changed_meanwhile() {
     let away = is_cut_off(Fault::Cut, |_| {});
     assert_eq!(away.metric("tinyns_changes_gaps_total", &[]), 0.0);
 }
 
 #[test]
-fn a_server_that_hears_nothing_drops_what_changed_meanwhile() {
+fn a_server_that_receives_no_changes_drops_links_that_changed_meanwhile() {
     is_cut_off(Fault::Hang, |_| {});
 }
 
 #[test]
-fn a_server_drops_all_if_the_changes_that_it_missed_are_no_longer_known() {
+fn a_server_drops_all_links_if_the_missed_changes_are_no_longer_listed() {
     let away = is_cut_off(Fault::Cut, |redis| {
         assert_eq!(redis.cli(&["del", "tinyns:changes"]), "1");
     });
@@ -195,7 +195,7 @@ fn a_server_drops_all_if_the_changes_that_it_missed_are_no_longer_known() {
 }
 
 #[test]
-fn what_a_server_changes_while_it_is_cut_off_from_redis_is_told_when_it_is_back() {
+fn changes_made_while_cut_off_from_redis_are_announced_after_reconnection() {
     const LINKS: usize = 20;
     let fleet = Fleet::start();
     let wire = Wire::to(fleet.redis.address());
@@ -209,7 +209,7 @@ fn what_a_server_changes_while_it_is_cut_off_from_redis_is_told_when_it_is_back(
     assert!(away.metric("tinyns_redis_repairs_pending", &[]) >= 1.0);
     wire.suffer(Fault::None);
     come_to(&[&one], LINKS, 1, PATIENCE);
-    eventually("all is told", PATIENCE, || {
+    eventually("all changes are announced", PATIENCE, || {
         away.metric("tinyns_redis_repairs_pending", &[]) == 0.0
     });
     always(
@@ -237,7 +237,7 @@ fn a_flushed_redis_is_filled_again_by_reads() {
         for number in 0..LINKS {
             let round = if number < LINKS / 2 { round } else { 0 };
             for server in [&one, &two] {
-                server.comes_to_tell(&name(number), &Told::Url(url(number, round)), SOON);
+                server.wait_for_answer(&name(number), &Answer::Url(url(number, round)), SOON);
             }
         }
     }
@@ -245,7 +245,7 @@ fn a_flushed_redis_is_filled_again_by_reads() {
     let fresh = fleet.node();
     for number in 0..LINKS {
         let round = if number < LINKS / 2 { 3 } else { 0 };
-        assert_eq!(fresh.told(&name(number)), Told::Url(url(number, round)));
+        assert_eq!(fresh.answer(&name(number)), Answer::Url(url(number, round)));
         let held = fleet.redis.held(&name(number)).unwrap();
         assert_eq!(held["url"], url(number, round).as_str());
     }
@@ -259,11 +259,11 @@ fn a_flushed_redis_is_filled_again_by_reads() {
     change_all(&one, LINKS, 5);
     come_to(&[&one, &two, &fresh], LINKS, 5, SOON);
     fleet.redis.cli(&["del", &key(&name(0))]);
-    assert_eq!(fleet.node().told(&name(0)), Told::Url(url(0, 5)));
+    assert_eq!(fleet.node().answer(&name(0)), Answer::Url(url(0, 5)));
 }
 
 #[test]
-fn servers_that_register_at_once_are_both_told_the_truth_behind_redis() {
+fn servers_that_register_one_code_at_once_both_get_the_true_outcome_behind_redis() {
     let fleet = Fleet::start();
     let nodes = [&fleet.node(), &fleet.node()];
     let post = |server: &Server, body: &serde_json::Value| {
@@ -287,7 +287,7 @@ fn servers_that_register_at_once_are_both_told_the_truth_behind_redis() {
         assert_eq!(first, second, "one link");
         // Different URLs with one code, whose absence both have in memory.
         for server in nodes {
-            assert_eq!(server.told(&name(number)), Told::Absent);
+            assert_eq!(server.answer(&name(number)), Answer::Absent);
         }
         let body = |round| json!({ "url": url(number, round), "code": code(number) });
         let [(made, link), (refused, _)] = at_once([&body(1), &body(2)]);
@@ -296,7 +296,7 @@ fn servers_that_register_at_once_are_both_told_the_truth_behind_redis() {
         let truth = item["fullUrl"].as_s().unwrap();
         assert_eq!(link["url"], truth.as_str());
         for server in nodes {
-            server.comes_to_tell(&name(number), &Told::url(truth), SOON);
+            server.wait_for_answer(&name(number), &Answer::url(truth), SOON);
         }
         // Two at once may have left a claim there that ends by itself.
         let held = fleet.redis.held(&name(number)).unwrap();

@@ -10,7 +10,7 @@ use super::{
     url,
 };
 use crate::dynamo::{Fate, Proxy};
-use crate::harness::{PATIENCE, Server, Told, eventually, tinyns};
+use crate::harness::{Answer, PATIENCE, Server, eventually, tinyns};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, followed, setup};
 
 /// What `tinyns health` says of a server.
@@ -41,10 +41,10 @@ fn table_fails(fate: &Fate) {
     for server in [&one, &two] {
         let p99 = p99(server, LINKS, 300, 0);
         assert!(p99 < PROMPT, "{p99:?}");
-        let unknown = server.told(unread);
-        assert!(matches!(unknown, Told::Unknown(Some(_))), "{unknown:?}");
-        let unknown = server.told("absent.s.example.com");
-        assert!(matches!(unknown, Told::Unknown(Some(_))), "{unknown:?}");
+        let unknown = server.answer(unread);
+        assert!(matches!(unknown, Answer::Unknown(Some(_))), "{unknown:?}");
+        let unknown = server.answer("absent.s.example.com");
+        assert!(matches!(unknown, Answer::Unknown(Some(_))), "{unknown:?}");
     }
     let new = json!({ "url": "https://example.net/new", "code": "new" });
     std::thread::scope(|scope| {
@@ -66,10 +66,10 @@ fn table_fails(fate: &Fate) {
     );
     assert_eq!(ready["takes_changes"], false);
     assert!(health(&one, &[]).status.success());
-    let told = health(&one, &["--changes"]);
-    let text = String::from_utf8_lossy(&told.stderr);
+    let answer = health(&one, &["--changes"]);
+    let text = String::from_utf8_lossy(&answer.stderr);
     assert!(
-        !told.status.success() && text.contains("degraded"),
+        !answer.status.success() && text.contains("degraded"),
         "{text}"
     );
     eventually("metrics tell", PATIENCE, || {
@@ -80,8 +80,8 @@ fn table_fails(fate: &Fate) {
     proxy.all(Fate::Pass);
     assert!(fleet.emulator.item("new.s.example.com").is_none());
     for server in [&one, &two, &node()] {
-        server.comes_to_tell("new.s.example.com", &Told::Absent, PATIENCE);
-        server.comes_to_tell(unread, &Told::url("https://example.net/unread"), PATIENCE);
+        server.wait_for_answer("new.s.example.com", &Answer::Absent, PATIENCE);
+        server.wait_for_answer(unread, &Answer::url("https://example.net/unread"), PATIENCE);
         come_to(&[server], LINKS, 0, PATIENCE);
     }
     let held = fleet.redis.held("new.s.example.com");
@@ -90,9 +90,9 @@ fn table_fails(fate: &Fate) {
     change_all(&two, LINKS, 1);
     for server in [&one, &two] {
         come_to(&[server], LINKS, 1, SOON);
-        server.comes_to_tell(
+        server.wait_for_answer(
             "new.s.example.com",
-            &Told::url("https://example.net/new"),
+            &Answer::url("https://example.net/new"),
             SOON,
         );
     }
@@ -181,23 +181,22 @@ fn changes_that_fail_take_nothing_down(fate: &Fate) {
 }
 
 #[test]
-fn changes_that_the_table_throttles_take_nothing_down() {
+fn changes_that_the_table_throttles_do_not_affect_queries() {
     changes_that_fail_take_nothing_down(&Fate::error(400, "ThrottlingException"));
 }
 
 #[test]
-fn changes_that_are_cut_off_take_nothing_down() {
+fn changes_that_are_cut_off_do_not_affect_queries() {
     changes_that_fail_take_nothing_down(&Fate::Cut);
 }
 
 #[test]
-fn changes_that_hang_take_nothing_down() {
+fn changes_that_hang_do_not_affect_queries() {
     changes_that_fail_take_nothing_down(&Fate::Hang);
 }
 
 #[test]
-fn a_change_that_was_made_though_nobody_knows_is_seen_when_the_table_is_back_and_the_old_state_until_then()
- {
+fn a_change_with_an_unknown_outcome_is_seen_when_the_table_is_back_and_the_old_state_until_then() {
     const LINKS: usize = 5;
     let (fleet, proxy, servers) = three_with_links(LINKS);
     let all = servers.each_ref();
@@ -208,10 +207,10 @@ fn a_change_that_was_made_though_nobody_knows_is_seen_when_the_table_is_back_and
     });
     let made = fleet.emulator.item(&name(0)).unwrap();
     assert_eq!(made["fullUrl"].as_s().unwrap(), &url(0, 1), "it was made");
-    let told = all[0].api("GET", "/readyz", None).json();
+    let answer = all[0].api("GET", "/readyz", None).json();
     assert!(
-        told["reasons"].to_string().contains("not known yet"),
-        "{told}"
+        answer["reasons"].to_string().contains("not known yet"),
+        "{answer}"
     );
     always(&all, LINKS, 0, UNKNOWN);
     proxy.all(Fate::Pass);
@@ -242,7 +241,7 @@ fn a_change_whose_acknowledgement_is_lost_is_seen_as_it_is_in_the_table() {
     let (changed, deleted) = (one.register("a", &url(0, 0)), one.register("b", &url(0, 0)));
     for name in [&changed, &deleted] {
         for server in [&one, &two] {
-            server.comes_to_tell(name, &Told::Url(url(0, 0)), SOON);
+            server.wait_for_answer(name, &Answer::Url(url(0, 0)), SOON);
         }
     }
     // The change was done, whatever the response was.
@@ -253,13 +252,13 @@ fn a_change_whose_acknowledgement_is_lost_is_seen_as_it_is_in_the_table() {
     });
     proxy.all(Fate::Pass);
     for server in [&one, &two, &fleet.node()] {
-        server.comes_to_tell(&changed, &Told::Url(url(0, 1)), UNKNOWN);
-        server.comes_to_tell(&deleted, &Told::Absent, UNKNOWN);
+        server.wait_for_answer(&changed, &Answer::Url(url(0, 1)), UNKNOWN);
+        server.wait_for_answer(&deleted, &Answer::Absent, UNKNOWN);
     }
 }
 
 #[test]
-fn with_both_gone_memory_answers_on_and_readiness_tells() {
+fn without_redis_and_table_memory_answers_and_readyz_fails() {
     const LINKS: usize = 20;
     let mut fleet = Fleet::start();
     let proxy = Proxy::spawn(&fleet.emulator);
@@ -280,8 +279,8 @@ fn with_both_gone_memory_answers_on_and_readiness_tells() {
     // Once for each of them; what was answered is then kept for a second.
     assert!(server.metric("tinyns_link_lookups_total", &stale) >= LINKS as f64);
     for unknown in ["unread.s.example.com", "absent.s.example.com"] {
-        let told = server.told(unknown);
-        assert!(matches!(told, Told::Unknown(Some(_))), "{told:?}");
+        let answer = server.answer(unknown);
+        assert!(matches!(answer, Answer::Unknown(Some(_))), "{answer:?}");
     }
     assert_eq!(server.api("GET", "/healthz", None).status, 200);
     assert_eq!(server.api("GET", "/readyz", None).status, 503);
@@ -290,9 +289,9 @@ fn with_both_gone_memory_answers_on_and_readiness_tells() {
 
     fleet.redis.restart_empty();
     proxy.all(Fate::Pass);
-    let told = Told::url("https://example.net/unread");
-    server.comes_to_tell("unread.s.example.com", &told, PATIENCE);
-    server.comes_to_tell("new.s.example.com", &Told::Absent, PATIENCE);
+    let answer = Answer::url("https://example.net/unread");
+    server.wait_for_answer("unread.s.example.com", &answer, PATIENCE);
+    server.wait_for_answer("new.s.example.com", &Answer::Absent, PATIENCE);
     eventually("it is ready", PATIENCE, || {
         server.api("GET", "/readyz", None).status == 200
     });

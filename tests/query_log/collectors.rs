@@ -41,7 +41,7 @@ impl Collector {
 }
 
 #[test]
-fn a_collector_may_come_late_and_go_and_come_again() {
+fn a_collector_may_start_late_and_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, socket) = streaming(&dir);
     let outs = [1, 2].map(|number| dir.path().join(number.to_string()));
@@ -90,7 +90,7 @@ fn accept(listener: &UnixListener) -> UnixStream {
 }
 
 #[test]
-fn a_collector_that_stalls_holds_up_nobody() {
+fn a_stalled_collector_delays_no_reply() {
     // More than the queue (16 MiB) and the sockets hold.
     const QUERIES: u32 = 5_000;
     let dir = tempfile::tempdir().unwrap();
@@ -126,7 +126,7 @@ fn a_collector_that_stalls_holds_up_nobody() {
     });
     let logged = || server.metric("tinyns_query_log_queries_total", &[]);
     let sent = || f64::from(QUERIES) + 1.0 - dropped(&server);
-    eventually("the rest is written", PATIENCE, || logged() == sent());
+    eventually("all records are written", PATIENCE, || logged() == sent());
     let logged = logged();
     let mut server = server;
     assert!(server.stop().success());
@@ -149,7 +149,7 @@ fn a_stop_does_not_wait_for_a_collector_that_stalls() {
 }
 
 #[test]
-fn sighup_calls_a_collector_again() {
+fn sighup_connects_to_a_collector_again() {
     let dir = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(dir.path().join("s")).unwrap();
     let (server, _) = streaming(&dir);

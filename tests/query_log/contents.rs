@@ -14,7 +14,7 @@ use super::{NAME, ask, count, dropped, has_logged, logging, packet, read};
 use crate::harness::{PATIENCE, Server, Setup, eventually, query, run};
 
 #[test]
-fn dnstap_read_shows_what_was_asked_and_replied() {
+fn dnstap_read_shows_queries_and_replies() {
     let (server, path, _dir) = logging(Setup::new(), "identity = \"ns one\"");
     let packet = packet();
     let before = OffsetDateTime::now_utc() - Duration::from_secs(1);
@@ -73,7 +73,7 @@ fn kdig_reads_it_as_well() {
 }
 
 #[test]
-fn what_waits_for_its_link_is_logged_when_it_is_answered() {
+fn queries_that_wait_for_a_link_are_logged_when_answered() {
     let (server, path, _dir) = logging(Setup::new(), "");
     server.register("abc", "https://example.net/far");
     // The link is not in memory then.
@@ -96,7 +96,7 @@ fn what_waits_for_its_link_is_logged_when_it_is_answered() {
 }
 
 #[test]
-fn what_is_dropped_is_logged_without_a_reply() {
+fn dropped_queries_are_logged_without_a_reply() {
     let (server, path, _dir) = logging(Setup::new(), "");
     let mut reply = packet();
     reply[2] |= 0x80;
@@ -153,7 +153,7 @@ fn any_packet_can_be_logged_and_the_next_one_read() {
 }
 
 #[test]
-fn the_address_that_was_asked_is_told_and_clients_are_cut_to_networks() {
+fn the_server_address_is_logged_and_client_addresses_are_cut_to_networks() {
     let setup = Setup::new().listen("[\"0.0.0.0:0\"]");
     let (server, path, _dir) = logging(setup, "anonymise = true");
     let asked = SocketAddr::new("127.0.0.3".parse().unwrap(), server.dns.port());
@@ -185,7 +185,7 @@ fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn what_comes_by_tcp_is_logged_as_well() {
+fn queries_by_tcp_are_logged_as_well() {
     let setup = Setup::new().listen("[\"0.0.0.0:0\"]");
     let (server, path, _dir) = logging(setup, "");
     server.register("abc", "https://example.net/far");
@@ -245,7 +245,7 @@ fn one_in_so_many_is_logged() {
 }
 
 #[test]
-fn without_the_section_nothing_is_logged() {
+fn without_query_log_section_nothing_is_logged() {
     let server = Server::start();
     ask(server.dns, &packet());
     assert_eq!(server.metric("tinyns_query_log_queries_total", &[]), 0.0);

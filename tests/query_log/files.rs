@@ -8,7 +8,7 @@ use super::{START, STOP, ask, count, dropped, has_logged, large_packet, logging,
 use crate::harness::{PATIENCE, Setup, eventually, run};
 
 #[test]
-fn sighup_begins_a_new_file_after_a_rename() {
+fn sighup_opens_a_new_file_after_a_rename() {
     let (server, path, _dir) = logging(Setup::new(), "");
     let old = path.with_extension("old");
     let packet = packet();
@@ -35,7 +35,7 @@ fn sighup_begins_a_new_file_after_a_rename() {
 }
 
 #[test]
-fn a_file_is_gone_on_with_after_kills_and_restarts() {
+fn the_same_file_is_continued_after_kills_and_restarts() {
     let (mut server, path, _dir) = logging(Setup::new(), "");
     let packet = packet();
     for _ in 0..3 {
@@ -68,7 +68,7 @@ fn a_file_is_gone_on_with_after_kills_and_restarts() {
 }
 
 #[test]
-fn at_its_bound_a_file_is_put_aside() {
+fn a_full_file_is_rotated() {
     const BOUND: u64 = 1 << 20;
     const QUERIES: u32 = 600;
     let (server, path, dir) = logging(Setup::new(), "max_file_mib = 1\nmessages = \"queries\"");

@@ -117,7 +117,7 @@ fn dig(server: &Server, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn dig_comes_by_tcp_or_with_its_cookie() {
+fn dig_is_answered_by_tcp_or_with_its_cookie() {
     let server = start("responses_per_second = 1\nburst = 1\nslip = 1\n", &["busy"]);
     let name = name("busy");
     exhausting(&server, VICTIM, &[txt("busy")], || {
@@ -154,7 +154,7 @@ fn dig_comes_by_tcp_or_with_its_cookie() {
 
 /// unbound has no cookies for the servers that it asks.
 #[test]
-fn unbound_goes_on_resolving_for_a_victim() {
+fn unbound_still_resolves_for_a_victim() {
     let codes = ["one", "two", "three", "four", "five"];
     let server = start("responses_per_second = 1\nburst = 1\n", &codes);
     let unbound = Unbound::start(&server);
@@ -167,13 +167,13 @@ fn unbound_goes_on_resolving_for_a_victim() {
                 // The URL is long, but fits.
                 (reply.metadata.response_code == ResponseCode::NoError).then(|| url(&reply))
             };
-            let told = loop {
-                if let Some(told) = resolved() {
-                    break told;
+            let url = loop {
+                if let Some(url) = resolved() {
+                    break url;
                 }
                 assert!(Instant::now() < end, "unbound does not resolve {code}");
             };
-            assert_eq!(told, target(code));
+            assert_eq!(url, target(code));
         }
     });
     assert!(limited(&server, "Slipped") > 0 && limited(&server, "Dropped") > 0);
@@ -183,7 +183,7 @@ fn unbound_goes_on_resolving_for_a_victim() {
 
 /// Names that exist count by name, all other names by zone. Exempt clients are not limited.
 #[test]
-fn names_that_exist_count_by_themselves() {
+fn existing_names_have_accounts_of_their_own() {
     let names: Vec<_> = (0..20).map(|number| format!("n{number}")).collect();
     let codes: Vec<_> = names.iter().map(String::as_str).collect();
     let section = "\
@@ -241,7 +241,7 @@ exempt = [\"127.88.0.0/16\"]
 }
 
 #[test]
-fn check_tells_what_is_wrong_with_the_section() {
+fn check_reports_the_faults_of_the_section() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("tinyns.toml");
     std::fs::write(&config, "[rate_limit]\nslip = 11\n").unwrap();

@@ -142,7 +142,7 @@ fn foreign(options: Option<&[u8]>) -> Vec<u8> {
 }
 
 #[test]
-fn without_a_cookie_a_slip_is_truncated() {
+fn without_a_cookie_a_slipped_reply_is_truncated() {
     unhurried(|| {
         for options in [None, Some(&[][..]), Some(NSID)] {
             let mut case = Case::new(limit());
@@ -194,7 +194,7 @@ fn rfc7873_5_2_3_with_a_client_cookie_a_slip_is_badcookie() {
 }
 
 #[test]
-fn rfc7873_5_2_4_a_cookie_that_is_not_ours_is_none() {
+fn rfc7873_5_2_4_a_cookie_of_another_server_is_ignored() {
     unhurried(|| {
         let mut case = Case::new(limit());
         let mut forged = [COOKIE, &[7; 16]].concat();
@@ -207,7 +207,7 @@ fn rfc7873_5_2_4_a_cookie_that_is_not_ours_is_none() {
 }
 
 #[test]
-fn without_cookies_of_ours_a_slip_is_truncated() {
+fn with_cookies_turned_off_a_slipped_reply_is_truncated() {
     unhurried(|| {
         let settings = Settings {
             cookies: false,

@@ -59,7 +59,7 @@ fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
 }
 
 #[test]
-fn a_bad_certificate_is_told_at_once() {
+fn a_bad_certificate_is_reported_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     make_certificates(dir.path());
     let path = |name: &str| dir.path().join(name);

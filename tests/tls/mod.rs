@@ -177,7 +177,7 @@ fn codes(reply: &[u8]) -> Vec<u16> {
 }
 
 #[test]
-fn rfc7858_3_kdig_asks_by_tls() {
+fn rfc7858_3_kdig_uses_tls() {
     let secure = Secure::start();
     let link = secure.server.register("sale", "https://example.net/sale");
     let port = secure.address.port().to_string();
@@ -214,7 +214,7 @@ fn rfc7858_3_kdig_asks_by_tls() {
 
 /// Whatever the reply is.
 #[test]
-fn rfc8467_4_1_every_reply_by_tls_is_padded_that_is_asked_for_it() {
+fn rfc8467_4_1_replies_by_tls_are_padded_if_the_query_is() {
     let setup = Setup::new().dns_line("nsid = \"test\"");
     let secure = Secure::with(setup);
     let long = format!("https://example.net/{}", "x".repeat(1_500));
@@ -258,10 +258,10 @@ fn rfc8467_4_1_every_reply_by_tls_is_padded_that_is_asked_for_it() {
     for (query, rcode, blocks) in &queries {
         let query = query.to_bytes().unwrap();
         let reply = client.ask(&query);
-        let told = parse(&reply);
-        assert_eq!(told.metadata.response_code, *rcode, "{told:?}");
-        assert_eq!(reply.len(), blocks * BLOCK, "{told:?}");
-        assert_eq!(codes(&reply).last(), Some(&PADDING), "{told:?}");
+        let message = parse(&reply);
+        assert_eq!(message.metadata.response_code, *rcode, "{message:?}");
+        assert_eq!(reply.len(), blocks * BLOCK, "{message:?}");
+        assert_eq!(codes(&reply).last(), Some(&PADDING), "{message:?}");
     }
     // RFC 7830 §4 and §6: not without the query's, and not where everybody reads it.
     let bare = query(STATIC, RecordType::A).to_bytes().unwrap();
@@ -397,7 +397,7 @@ fn rfc7858_3_4_an_idle_connection_ends_with_close_notify() {
 
 /// A client that stalls in its handshake keeps its seat until another client needs it, and for five seconds at most.
 #[test]
-fn rfc7858_who_stalls_in_the_handshake_leaves() {
+fn rfc7858_a_client_that_stalls_in_the_handshake_is_disconnected() {
     let secure = Secure::with(Setup::new().section("[dns.tcp]\nconnections = 3\n"));
     // Silent, and in the midst of a record.
     let silent = secure.raw();
@@ -466,12 +466,12 @@ fn rfc7858_3_1_the_port_is_for_tls_alone() {
     assert!(udp.recv(&mut [0; 512]).is_err());
     secure.connect().is_served();
     let text = secure.server.log().text();
-    let told = |line: &&str| line.contains("handshake") && !line.contains("\"DEBUG\"");
-    assert_eq!(text.lines().find(told), None, "a client writes no log");
+    let message = |line: &&str| line.contains("handshake") && !line.contains("\"DEBUG\"");
+    assert_eq!(text.lines().find(message), None, "a client writes no log");
 }
 
 #[test]
-fn rfc8310_behind_a_resolver_that_asks_by_tls() {
+fn rfc8310_a_resolver_that_uses_tls_gets_answers() {
     let secure = Secure::start();
     let link = secure.server.register("sale", "https://example.net/sale");
     let stub = format!(

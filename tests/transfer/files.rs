@@ -104,7 +104,7 @@ fn files_become_links() {
 }
 
 #[test]
-fn what_cannot_be_imported_is_said_at_once() {
+fn unreadable_imports_fail_at_once() {
     let server = Server::start();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("links.csv");
@@ -153,7 +153,7 @@ fn what_cannot_be_imported_is_said_at_once() {
 }
 
 #[test]
-fn what_is_exported_can_be_imported() {
+fn an_export_can_be_imported() {
     let two = || {
         let config = "redirect_host = \"r\"\n";
         Setup::empty()

@@ -269,7 +269,7 @@ fn a_server_may_go_and_come_back() {
     );
     let counts = said.counts();
     assert_eq!(counts.made + counts.there, NUMBER, "{counts:?}");
-    // Of the lines under way some were made before anything was said of them.
+    // Some links of the interrupted lines were made, though the report does not mention them.
     assert!(counts.there <= 2 * 500, "{counts:?}");
     let links = links(&server, "s.example.com");
     assert_eq!(links.len() as u64, NUMBER);

@@ -4,7 +4,7 @@ use super::{Counts, PLAIN, Source, check_links, fill_with_everything, on, run, u
 use crate::harness::{Server, Setup};
 
 #[test]
-fn the_articles_table_becomes_links() {
+fn the_table_of_the_article_becomes_links() {
     let source = Source::new();
     let number = fill_with_everything(&source);
     let server = Server::start();
@@ -64,7 +64,7 @@ fn the_articles_table_becomes_links() {
     let reserved = "the code \"www\" is a name of the zone s.example.com itself";
     renamed("www", "https://example.net/reserved", reserved);
 
-    let told = |text: &str| {
+    let reports = |text: &str| {
         let found = said
             .report()
             .into_iter()
@@ -73,13 +73,15 @@ fn the_articles_table_becomes_links() {
         assert_eq!(found, 1, "{text} in {}", said.stdout);
     };
     // An item of ours has a name, and one of the article's a code, whatever it looks like.
-    told("own.other.example -> https://example.net/elsewhere : refused: the name is in the zone");
-    told("badUrl01 -> javascript:alert(1) : refused: the scheme \"javascript\" is not accepted");
-    told("badUrl02 -> https://x.s.example.com/ : refused: the URL points to");
-    told(" : refused: the URL has 3020 bytes; at most 2048 are accepted");
-    told("badUrl04 : refused: fullUrl is not a text");
-    told("badUrl05 : refused: it has no URL; it needs one of fullUrl, url,");
-    told("BadTtl01 -> https://example.net/of/ttl : refused: ttl is not 0 to 604800 seconds");
+    reports(
+        "own.other.example -> https://example.net/elsewhere : refused: the name is in the zone",
+    );
+    reports("badUrl01 -> javascript:alert(1) : refused: the scheme \"javascript\" is not accepted");
+    reports("badUrl02 -> https://x.s.example.com/ : refused: the URL points to");
+    reports(" : refused: the URL has 3020 bytes; at most 2048 are accepted");
+    reports("badUrl04 : refused: fullUrl is not a text");
+    reports("badUrl05 : refused: it has no URL; it needs one of fullUrl, url,");
+    reports("BadTtl01 -> https://example.net/of/ttl : refused: ttl is not 0 to 604800 seconds");
     let merged = said
         .report()
         .into_iter()

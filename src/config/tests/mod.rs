@@ -348,7 +348,6 @@ fn files() {
     );
 }
 
-mod acme;
 mod cache;
 mod dns;
 mod dnssec;

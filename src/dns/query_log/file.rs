@@ -170,7 +170,7 @@ fn find(path: &Path) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(no_file());
     }
-    // Some network file systems have no locks; there the log goes on without one.
+    // Some network file systems have no locks; the log works without one.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         let error = "another process writes to it";
         return Err(io::Error::new(io::ErrorKind::WouldBlock, error));

@@ -99,7 +99,7 @@ fn record(ends: Ends, query: &[u8], reply: Option<&[u8]>) -> Record {
 }
 
 /// The messages of a record, each with the fields around it.
-fn told(record: &Record, messages: Messages, anonymise: bool) -> Vec<(Fields, Fields)> {
+fn fields_of(record: &Record, messages: Messages, anonymise: bool) -> Vec<(Fields, Fields)> {
     let mut frames = Vec::new();
     Encoder::new(messages, anonymise, "ns1").encode(record, &mut frames);
     let outer = data(&frames).into_iter().map(|data| fields(&data));
@@ -114,7 +114,7 @@ fn told(record: &Record, messages: Messages, anonymise: bool) -> Vec<(Fields, Fi
 fn a_query_and_its_reply_field_by_field() {
     let query = b"\x12\x34\0\0a query";
     let long = [7; 300];
-    let told_of = told(
+    let messages = fields_of(
         &record(ends(V4, Transport::Udp), query, Some(&long)),
         Messages::Both,
         false,
@@ -144,20 +144,20 @@ fn a_query_and_its_reply_field_by_field() {
         (13, Fixed(8)),
         (14, bytes(&long)),
     ]);
-    assert_eq!(told_of, [(envelope.clone(), asked), (envelope, replied)]);
+    assert_eq!(messages, [(envelope.clone(), asked), (envelope, replied)]);
 }
 
 #[test]
 fn ipv6_and_tcp() {
-    let told_of = told(
+    let messages = fields_of(
         &record(ends(V6, Transport::Tcp), b"", Some(b"")),
         Messages::Both,
         false,
     );
     let client: Ipv6 = "2001:db8:1:2:3:4:5:6".parse().unwrap();
     let server: Ipv6 = "2001:db8::53".parse().unwrap();
-    assert_eq!(told_of.len(), 2);
-    for (_, message) in told_of {
+    assert_eq!(messages.len(), 2);
+    for (_, message) in messages {
         assert_eq!(message[&2], Number(2));
         assert_eq!(message[&3], Number(2));
         assert_eq!(message[&4], bytes(&client.octets()));
@@ -165,14 +165,14 @@ fn ipv6_and_tcp() {
         assert_eq!(message[&6], Number(65_535));
     }
     let mapped = ("[::ffff:192.0.2.77]:1", "[::ffff:192.0.2.1]:53");
-    let told_of = told(
+    let messages = fields_of(
         &record(ends(mapped, Transport::Udp), b"", None),
         Messages::Both,
         false,
     );
-    assert_eq!(told_of[0].1[&2], Number(1));
-    assert_eq!(told_of[0].1[&4], bytes(&[192, 0, 2, 77]));
-    assert_eq!(told_of[0].1[&5], bytes(&[192, 0, 2, 1]));
+    assert_eq!(messages[0].1[&2], Number(1));
+    assert_eq!(messages[0].1[&4], bytes(&[192, 0, 2, 77]));
+    assert_eq!(messages[0].1[&5], bytes(&[192, 0, 2, 1]));
 }
 
 type Ipv6 = std::net::Ipv6Addr;
@@ -183,8 +183,8 @@ fn an_unknown_local_address_is_left_out() {
         server: None,
         ..ends(V4, Transport::Tcp)
     };
-    let told_of = told(&record(ends, b"q", None), Messages::Both, false);
-    let fields: Vec<_> = told_of[0].1.keys().copied().collect();
+    let messages = fields_of(&record(ends, b"q", None), Messages::Both, false);
+    let fields: Vec<_> = messages[0].1.keys().copied().collect();
     assert_eq!(fields, [1, 2, 3, 4, 6, 8, 9, 10]);
 }
 
@@ -197,7 +197,7 @@ fn clients_addresses_are_cut_to_networks_if_configured() {
         (V6, &network.octets(), &server.octets()),
     ] {
         let record = record(ends(pair, Transport::Udp), b"q", Some(b"r"));
-        for (_, message) in told(&record, Messages::Both, true) {
+        for (_, message) in fields_of(&record, Messages::Both, true) {
             assert_eq!(message[&4], bytes(client), "{pair:?}");
             assert_eq!(message[&5], bytes(server), "{pair:?}");
         }
@@ -205,15 +205,15 @@ fn clients_addresses_are_cut_to_networks_if_configured() {
     let last_bit = ("[2001:db8:1:ff:ffff::1]:1", "[::1]:53");
     let record = record(ends(last_bit, Transport::Udp), b"q", None);
     let network: Ipv6 = "2001:db8:1::".parse().unwrap();
-    let told_of = told(&record, Messages::Both, true);
-    assert_eq!(told_of[0].1[&4], bytes(&network.octets()), "56 bits");
+    let messages = fields_of(&record, Messages::Both, true);
+    assert_eq!(messages[0].1[&4], bytes(&network.octets()), "56 bits");
 }
 
 #[test]
 fn only_the_configured_messages_are_written() {
     let kinds = |record: &Record, messages| {
-        let told = told(record, messages, false);
-        let kinds = told.iter().map(|(_, message)| message[&1].clone());
+        let fields_of = fields_of(record, messages, false);
+        let kinds = fields_of.iter().map(|(_, message)| message[&1].clone());
         kinds.collect::<Vec<_>>()
     };
     let ends = ends(V4, Transport::Udp);

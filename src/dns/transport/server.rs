@@ -249,7 +249,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn sockets_of_all_addresses_tell_from_the_first_packet_on_which_was_asked() {
-        let told = |address: &str| {
+        let is_reported = |address: &str| {
             let listener = Listener::bind(address.parse().unwrap()).unwrap();
             assert!(!listener.udp.is_empty());
             listener.udp.iter().all(|socket| match listener.local {
@@ -257,8 +257,8 @@ mod tests {
                 SocketAddr::V6(_) => getsockopt(socket, Ipv6RecvPacketInfo).unwrap(),
             })
         };
-        assert!(told("0.0.0.0:0"));
-        assert!(told("[::]:0"));
-        assert!(!told("127.0.0.1:0"), "bound to one address");
+        assert!(is_reported("0.0.0.0:0"));
+        assert!(is_reported("[::]:0"));
+        assert!(!is_reported("127.0.0.1:0"), "bound to one address");
     }
 }

@@ -147,7 +147,7 @@ impl Keeper {
             };
             tracing::debug!(?worn, "rebuilding the existence filter");
             if worn == Worn::Outdated {
-                // Nobody can use it, and the next one needs the memory.
+                // It is not used any more, and the next one needs the memory.
                 self.filter.clear();
                 pause = match began.elapsed() > CALM {
                     true => REBUILD,

@@ -82,7 +82,7 @@ use crate::store::{Store, Watch};
 
 /// See the [module](self).
 pub(super) struct Filter {
-    /// Keyed, so that nobody outside can find names that share bits.
+    /// Keyed, so that no attacker can find names that share bits.
     state: FixedState,
     watch: Arc<Watch>,
     /// The filter that denies.

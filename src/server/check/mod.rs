@@ -1,5 +1,5 @@
-//! What the start of the server would refuse: reads what it would read, and stops before it would make, bind or
-//! connect to anything.
+//! The checks of the start without its effects: reads all files that the server would read, and stops before the server
+//! would create a file, bind a socket or connect.
 
 mod addresses;
 mod files;

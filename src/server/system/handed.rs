@@ -45,12 +45,12 @@ pub enum HandedError {
         socket: String,
     },
     /// No part of the server listens there.
-    #[error("{socket}: {nobody}")]
+    #[error("{socket}: {reason}")]
     NoPart {
         /// The socket.
         socket: String,
         /// Which part does not listen there.
-        nobody: String,
+        reason: String,
     },
     /// A UDP socket for a part that uses TCP only.
     #[error("{socket}: [{part}] listens on TCP only")]
@@ -158,7 +158,7 @@ impl Handed {
         if let Some(stray) = sockets.iter().find(is_stray) {
             return Err(HandedError::NoPart {
                 socket: stray.shown.clone(),
-                nobody: format!("[{}] does not listen there", part.name),
+                reason: format!("[{}] does not listen there", part.name),
             });
         }
         let addresses = part.listen.iter().map(|&local| {
@@ -177,7 +177,7 @@ impl Handed {
             None => Ok(()),
             Some(socket) => Err(HandedError::NoPart {
                 socket: socket.shown,
-                nobody: "no section of the configuration listens there".into(),
+                reason: "no section of the configuration listens there".into(),
             }),
         }
     }

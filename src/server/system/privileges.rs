@@ -83,7 +83,7 @@ pub enum Identity {
     /// Root, because root started it and no user is configured.
     Root,
     /// Root, because the configuration says so.
-    RootAsTold,
+    RootAsConfigured,
 }
 
 /// A user and a group of this system.
@@ -182,7 +182,7 @@ pub fn give_up(config: &ProcessConfig) -> Result<Identity, PrivilegeError> {
         None if geteuid().is_root() => return Ok(Identity::Root),
         None => Identity::Starter,
         Some(account) if account.uid.is_root() && geteuid().is_root() => {
-            return Ok(Identity::RootAsTold);
+            return Ok(Identity::RootAsConfigured);
         }
         Some(account) if geteuid().is_root() => {
             account.assume()?;

@@ -4,7 +4,7 @@
 //! even if it gets the name of a deleted one. Some emulators have no table id. The table then has an item with an
 //! id, under a key that cannot be a link's name; the first server puts it.
 //!
-//! tinyns asks the table at the start, or as soon as it can be reached, and then once a minute: somebody may
+//! tinyns asks the table at the start, or as soon as it can be reached, and then once a minute: an operator may
 //! delete the table and create another one of that name.
 
 use std::fmt::Write as _;

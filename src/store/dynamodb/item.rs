@@ -12,7 +12,7 @@
 //! | `deletedAt` | N | epoch seconds; marks a tombstone if there is no `fullUrl` |
 //!
 //! Other programs write to the table as well. The script of the article that tinyns grew out of knows only the
-//! first two attributes. Such an item is a link that nobody made at time 0, with version 0, which is below every
+//! first two attributes. Such an item is a link without a creator, made at time 0, with version 0, which is below every
 //! version that tinyns writes. `createdAt` and `createdBy` decide nothing, so values of another type count as
 //! none. Everything else decides an answer and must be valid.
 

@@ -223,7 +223,7 @@ pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::R
     tx.commit()
 }
 
-/// Makes a directory and its parents, accessible for this user only: whoever can read the store knows all links.
+/// Makes a directory and its parents, accessible for this user only: a reader of the store knows all links.
 /// Each one is synced into its parent, because otherwise a power loss could remove the store with it.
 fn make_directories(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {

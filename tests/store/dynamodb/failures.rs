@@ -44,7 +44,7 @@ fn kind(error: &StoreError) -> &'static str {
 }
 
 #[tokio::test]
-async fn failures_are_told_apart_in_time_and_pass() {
+async fn failures_are_classified_in_time_and_end() {
     let way = Way::new().await;
     let link = make(&way.store, new("a", "1"), NOW).await;
     way.proxy.requests();
@@ -85,7 +85,7 @@ async fn failures_are_told_apart_in_time_and_pass() {
 }
 
 #[tokio::test]
-async fn writes_end_before_their_callers_give_up() {
+async fn writes_end_before_the_timeout_of_their_callers() {
     let way = Way::new().await;
     for (fate, expected) in [
         (Fate::Hang, "deadline"),
@@ -108,7 +108,7 @@ async fn writes_end_before_their_callers_give_up() {
 }
 
 #[tokio::test]
-async fn one_bad_moment_is_not_noticed() {
+async fn one_failed_request_is_repeated() {
     let way = Way::new().await;
     let link = make(&way.store, new("a", "1"), NOW).await;
     for fate in [
@@ -132,7 +132,7 @@ async fn one_bad_moment_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn a_write_whose_reply_is_lost_knows_itself() {
+async fn a_write_whose_reply_is_lost_recognises_its_own_item() {
     let way = Way::new().await;
     way.proxy.next([Fate::LoseReply]);
     let first = make(&way.store, new("a", "1"), NOW).await;
@@ -220,7 +220,7 @@ async fn calls_beyond_the_bound_wait_for_their_turn_and_end_in_time() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_what_was_begun() {
+async fn closing_waits_for_writes_in_progress() {
     let way = Way::new().await;
     way.proxy.all(Fate::Delay(Duration::from_millis(200)));
     let store = Arc::new(way.store);

@@ -125,7 +125,7 @@ async fn a_table_of_another_key_is_refused() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_told_in_time() {
+async fn an_unreachable_endpoint_is_reported_in_time() {
     let began = Instant::now();
     // The discard port, where no server listens.
     let error = refused(&dynamo::config("http://127.0.0.1:9")).await;
@@ -156,7 +156,7 @@ async fn raw(client: &Client, code: &str) -> HashMap<String, AttributeValue> {
 }
 
 #[tokio::test]
-async fn items_of_the_articles_script_are_links() {
+async fn items_of_the_script_in_the_article_are_links() {
     let emulator = Emulator::start();
     let store = emulator.open().await;
     let client = emulator.foreign().await;
@@ -197,7 +197,7 @@ async fn items_of_the_articles_script_are_links() {
 }
 
 #[tokio::test]
-async fn what_dynamodb_has_not_swept_yet_is_absent() {
+async fn expired_items_that_dynamodb_still_has_are_absent() {
     let emulator = Emulator::start();
     let store = emulator.open().await;
     let client = emulator.foreign().await;
@@ -215,7 +215,7 @@ async fn what_dynamodb_has_not_swept_yet_is_absent() {
 }
 
 #[tokio::test]
-async fn garbage_is_told_and_left_out_of_lists() {
+async fn garbage_is_reported_and_left_out_of_lists() {
     let emulator = Emulator::start();
     let store = emulator.open().await;
     let client = emulator.foreign().await;
@@ -284,7 +284,7 @@ async fn pages_get_past_keys_that_are_no_names() {
 }
 
 #[tokio::test]
-async fn a_tombstone_is_no_link_to_anybody() {
+async fn a_tombstone_is_never_answered_as_a_link() {
     let emulator = Emulator::start();
     let store = emulator.open().await;
     let client = emulator.foreign().await;
@@ -395,7 +395,7 @@ async fn many_names_at_once() {
 }
 
 #[tokio::test]
-async fn keys_that_dynamodb_leaves_undone_are_asked_for_again() {
+async fn unprocessed_keys_of_dynamodb_are_requested_again() {
     let way = Way::new().await;
     let link = make(&way.store, new("a", "1"), NOW).await;
     let key = serde_json::json!({ "miniUrl": { "S": name("a").as_str() } });
@@ -416,7 +416,7 @@ async fn keys_that_dynamodb_leaves_undone_are_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_was_in_the_way_is_read_where_dynamodb_does_not_tell_it() {
+async fn the_conflicting_item_is_read_if_dynamodb_does_not_return_it() {
     let way = Way::new().await;
     let link = make(&way.store, new("a", "1"), NOW).await;
     let soon = NewLink {

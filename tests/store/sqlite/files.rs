@@ -33,7 +33,7 @@ async fn missing_directories_are_made_for_this_user_alone() {
 }
 
 #[tokio::test]
-async fn a_second_opener_is_told_that_the_file_is_locked() {
+async fn a_second_process_gets_the_error_that_the_file_is_locked() {
     let place = Place::new();
     let store = place.store();
     assert!(matches!(refused(&place.path()), OpenError::Locked { .. }));
@@ -94,7 +94,7 @@ fn files_of_other_programs_are_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_sound_store_is_refused_and_left_alone() {
+async fn a_file_that_is_no_sound_store_is_refused_and_not_changed() {
     let place = Place::new();
     let store = place.store();
     for i in 0..200 {
@@ -126,7 +126,7 @@ async fn a_file_that_is_no_sound_store_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_in_the_way_is_named() {
+fn a_conflicting_link_is_named() {
     let place = Place::new();
     let check = |path: &Path, reason: &str| {
         let error = refused(path);

@@ -60,7 +60,7 @@ async fn lists_are_in_order_of_codes() {
 }
 
 #[tokio::test]
-async fn what_finds_no_place_in_the_queue_waits_for_one() {
+async fn writes_wait_for_a_place_in_the_queue() {
     let place = Place::new();
     let store = place.store();
     let foreign = place.foreign();
@@ -141,7 +141,7 @@ async fn a_cursor_of_another_zone_lies_before_or_behind() {
 }
 
 #[tokio::test]
-async fn a_bad_row_is_told_by_its_name_and_does_not_hide_the_others() {
+async fn a_bad_row_is_reported_by_name_and_other_rows_are_read() {
     let place = Place::new();
     let store = place.store();
     for code in ["a", "c"] {
@@ -314,7 +314,7 @@ async fn looked(store: &SqliteStore) -> u64 {
 }
 
 #[tokio::test]
-async fn what_this_store_does_itself_is_no_foreign_write() {
+async fn own_writes_are_not_counted_as_foreign() {
     let place = Place::new();
     let store = place.store();
     let reader = place.foreign();
@@ -377,16 +377,16 @@ async fn a_foreign_write_is_seen_with_and_without_writes_of_its_own() {
 /// All names in pages of this size.
 async fn walk(store: &SqliteStore, limit: usize) -> Vec<String> {
     let names = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let told = names.clone();
+    let seen = names.clone();
     let sink: NameSink = Arc::new(move |code: &str, origin: &str| {
-        told.lock().unwrap().push(format!("{code}.{origin}"));
+        seen.lock().unwrap().push(format!("{code}.{origin}"));
     });
     let mut after = None;
     loop {
         let before = names.lock().unwrap().len();
         after = store.names(after, limit, sink.clone()).await.unwrap();
-        let told = names.lock().unwrap().len() - before;
-        assert!(told <= limit.max(1), "{told} of {limit}");
+        let seen = names.lock().unwrap().len() - before;
+        assert!(seen <= limit.max(1), "{seen} of {limit}");
         if after.is_none() {
             return names.lock().unwrap().clone();
         }

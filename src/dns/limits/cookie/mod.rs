@@ -321,9 +321,9 @@ mod tests {
         let mut sent = look(&servers[0], &first, IP, now).cookie;
         for stage in [&[SECRET, NEW][..], &[NEW, SECRET], &[NEW]] {
             // The servers get it one after the other.
-            for told in &servers {
+            for server in &servers {
                 let secrets = cookies(stage).secrets.load_full();
-                told.secrets.store(secrets);
+                server.secrets.store(secrets);
                 for server in servers.iter().cycle().take(4) {
                     let checked = look(server, &sent, IP, now);
                     assert!(checked.is_valid, "{stage:?}");
@@ -332,7 +332,7 @@ mod tests {
                 }
             }
         }
-        // By then, what is made under the old one is worth nothing.
+        // By then, no cookie made with the old secret is accepted.
         let old = look(&cookies(&[SECRET]), &first, IP, now).cookie;
         assert!(!look(&servers[0], &old, IP, now).is_valid);
     }

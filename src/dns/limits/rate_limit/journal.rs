@@ -28,7 +28,7 @@ struct State {
     limited: Vec<Limited>,
     lines: u32,
     /// How many beginnings were not logged.
-    untold: u64,
+    unlogged: u64,
 }
 
 /// A network that is limited.
@@ -47,7 +47,7 @@ impl Journal {
             state: Mutex::new(State {
                 limited: Vec::with_capacity(MAX_LIMITED),
                 lines: MAX_LINES,
-                untold: 0,
+                unlogged: 0,
             }),
         }
     }
@@ -69,7 +69,7 @@ impl Journal {
             return;
         }
         if state.lines == 0 || state.limited.len() == MAX_LIMITED {
-            state.untold += 1;
+            state.unlogged += 1;
             return;
         }
         state.lines -= 1;
@@ -90,13 +90,13 @@ impl Journal {
     /// Logs the ends, by checking whether each remembered account still owes something.
     pub(super) fn tick(&self, now: Instant, owes: impl Fn(u64) -> bool) {
         let mut over = Vec::new();
-        let untold = {
+        let unlogged = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = state.limited.extract_if(.., |one| !owes(one.account));
             over.extend(gone);
             // Each end is logged, since each of these networks had a line about the beginning.
             state.lines = MAX_LINES;
-            std::mem::take(&mut state.untold)
+            std::mem::take(&mut state.unlogged)
         };
         for Limited {
             network,
@@ -108,9 +108,9 @@ impl Journal {
             let seconds = now.saturating_duration_since(since).as_secs();
             tracing::info!(%network, ?kind, seconds, "replies are no longer limited");
         }
-        if untold > 0 {
+        if unlogged > 0 {
             tracing::info!(
-                accounts = untold,
+                accounts = unlogged,
                 "replies are limited for more networks or names"
             );
         }
@@ -165,13 +165,13 @@ mod tests {
     #[test]
     fn lines_and_memory_have_a_bound() {
         let journal = Journal::new(false);
-        let untold = || journal.state.lock().unwrap().untold;
+        let unlogged = || journal.state.lock().unwrap().unlogged;
         start(&journal, 0..1_000);
         assert_eq!(limited(&journal).len(), MAX_LINES as usize);
-        assert_eq!(untold(), 1_000 - u64::from(MAX_LINES));
+        assert_eq!(unlogged(), 1_000 - u64::from(MAX_LINES));
         for _ in 0..100 {
             journal.tick(Instant::now(), |_| true);
-            assert_eq!(untold(), 0);
+            assert_eq!(unlogged(), 0);
             start(&journal, 0..1_000);
         }
         assert_eq!(limited(&journal).len(), MAX_LIMITED);

@@ -169,14 +169,14 @@ fn files_without_a_private_key_are_refused() {
 
     let (text, _) = pem::generate(Algorithm::EcdsaP256Sha256, Role::Csk).unwrap();
     fs::write(&file, text).unwrap();
-    let told = keys.refused();
+    let message = keys.refused();
     assert!(
-        told.starts_with(&format!("{name}: the tag of this key is ")),
-        "{told}"
+        message.starts_with(&format!("{name}: the tag of this key is ")),
+        "{message}"
     );
     assert!(
-        told.ends_with(&format!(" as csk, but keys.toml has {tag}")),
-        "{told}"
+        message.ends_with(&format!(" as csk, but keys.toml has {tag}")),
+        "{message}"
     );
 
     fs::remove_file(&file).unwrap();
@@ -187,8 +187,8 @@ fn files_without_a_private_key_are_refused() {
         )
     );
     fs::create_dir(&file).unwrap();
-    let told = keys.refused();
-    assert!(told.contains("this is not a regular file"), "{told}");
+    let message = keys.refused();
+    assert!(message.contains("this is not a regular file"), "{message}");
     fs::remove_dir(&file).unwrap();
     fs::write(&file, good).unwrap();
     // A file that other users can read causes a warning, not an error.
@@ -437,10 +437,10 @@ fn a_directory_that_is_not_there_has_no_keys() {
     assert!(matches!(error, KeysError::NoKeys(_)), "{error}");
     assert!(!keys.config.keys.exists());
     fs::write(&keys.config.keys, "a file").unwrap();
-    let told = LockedDirectory::open(&keys.config.keys, true)
+    let message = LockedDirectory::open(&keys.config.keys, true)
         .unwrap_err()
         .to_string();
-    assert!(told.contains("cannot make the directory"), "{told}");
+    assert!(message.contains("cannot make the directory"), "{message}");
 }
 
 /// After commands by root the server can read the files.

@@ -33,7 +33,7 @@ async fn check(server: &Server, body: Value, status: u16, kind: &str, field: &st
 }
 
 #[tokio::test]
-async fn what_is_refused_and_why() {
+async fn refusals_and_their_reasons() {
     let server = Server::new();
     let long = format!("https://a.example/{}", "x".repeat(2_100));
     for bad in [

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   set: eight accounts on one line of the processor's cache
-//!   account: | tag 23 bits | told 1 | slips 4 | paid up at 36 bits, in microseconds |
+//!   account: | tag 23 bits | logged 1 | slips 4 | paid up at 36 bits, in microseconds |
 //! ```
 //!
 //! An account is a token bucket in the form of one time: the time when it will be *paid up* if nothing more is
@@ -41,8 +41,8 @@ pub(super) const SET_BYTES: usize = WAYS * 8;
 
 const TIME_BITS: u32 = 36;
 const SLIP_BITS: u32 = 4;
-const TOLD_SHIFT: u32 = TIME_BITS + SLIP_BITS;
-const TAG_SHIFT: u32 = TOLD_SHIFT + 1;
+const LOGGED_SHIFT: u32 = TIME_BITS + SLIP_BITS;
+const TAG_SHIFT: u32 = LOGGED_SHIFT + 1;
 const TIME: u64 = (1 << TIME_BITS) - 1;
 /// The largest `slip` for which an account has bits.
 pub(super) const MAX_SLIP: u32 = (1 << SLIP_BITS) - 1;
@@ -97,18 +97,18 @@ pub(super) enum Charged {
 struct Account(u64);
 
 impl Account {
-    fn new(tag: u64, is_told: bool, slips: u32, paid_up: u64) -> Self {
-        let told = u64::from(is_told) << TOLD_SHIFT;
+    fn new(tag: u64, is_logged: bool, slips: u32, paid_up: u64) -> Self {
+        let logged = u64::from(is_logged) << LOGGED_SHIFT;
         let slips = u64::from(slips & MAX_SLIP) << TIME_BITS;
-        Self(tag << TAG_SHIFT | told | slips | paid_up & TIME)
+        Self(tag << TAG_SHIFT | logged | slips | paid_up & TIME)
     }
 
     fn is_of(self, tag: u64) -> bool {
         (self.0 >> TAG_SHIFT == tag) & (self.0 != 0)
     }
 
-    fn is_told(self) -> bool {
-        self.0 >> TOLD_SHIFT & 1 == 1
+    fn is_logged(self) -> bool {
+        self.0 >> LOGGED_SHIFT & 1 == 1
     }
 
     /// How many charges were refused since the last slip.
@@ -143,19 +143,19 @@ impl Table {
         for _ in 0..MAX_TRIES {
             let (word, account) = self.place(hash, now);
             let (is_own, debt) = (account.is_of(tag), account.debt(now, self.burst));
-            let (is_told, slips) = match is_own && debt > 0 {
-                true => (account.is_told(), account.slips()),
+            let (is_logged, slips) = match is_own && debt > 0 {
+                true => (account.is_logged(), account.slips()),
                 // The same as a new account.
                 false => (false, 0),
             };
             let (new, charged) = if debt + terms.price <= terms.most {
                 let paid_up = now + debt + terms.price;
-                let new = Account::new(tag, is_told, slips, paid_up);
+                let new = Account::new(tag, is_logged, slips, paid_up);
                 (new, Charged::Paid)
             } else {
                 let new = Account::new(tag, true, next(slips, terms.slip), now + debt);
                 let slips = slips == 0 && terms.slip > 0;
-                let first = !is_told;
+                let first = !is_logged;
                 (new, Charged::Refused { first, slips })
             };
             let order = Ordering::Relaxed;

@@ -207,8 +207,8 @@ proptest! {
     }
 }
 
-/// Random keys, so many a second and each asked for once, beside one that takes what it can get: one a
-/// second, as each of 1,024 accounts. Returns how many of the random keys were refused.
+/// Charges random keys, so many a second and each key once, beside one key that takes all it can get: one a second, as
+/// each of 1,024 accounts. Returns how many random keys were refused.
 fn flood(keys: u64) -> u64 {
     let evictions = Counter::default();
     let table = Table::new(128 * SET_BYTES, 2 * SECOND, evictions.clone());
@@ -226,8 +226,8 @@ fn flood(keys: u64) -> u64 {
 
 #[test]
 fn a_flood_of_random_keys_lets_no_heavy_hitter_escape() {
-    // Half of what all accounts together can pay for, which fills many a set.
-    assert_eq!(flood(512), 0, "who asks once is not refused");
+    // Half of what all accounts can pay for, which fills many sets.
+    assert_eq!(flood(512), 0, "a key that is charged once is not refused");
     // Far more than that.
     assert!(flood(20_000) > 0);
 }

@@ -190,14 +190,14 @@ fn no_reply_is_older_than_an_acknowledged_change() {
                     match txt {
                         Some(txt) => {
                             let text = txt.data.to_string();
-                            let told: u64 = text
+                            let version: u64 = text
                                 .trim_matches('"')
                                 .rsplit('/')
                                 .next()
                                 .unwrap()
                                 .parse()
                                 .unwrap();
-                            assert!(told >= before, "{name}: {told} after {before}");
+                            assert!(version >= before, "{name}: {version} after {before}");
                         }
                         // The link was deleted in between. The next query gets at least this round.
                         None => assert_eq!(sent.rcode, 3, "{name}"),
@@ -215,7 +215,7 @@ fn no_reply_is_older_than_an_acknowledged_change() {
                     let message = Message::from_vec(&wire).unwrap();
                     let mut all = message.answers.iter().chain(&message.authorities);
                     let soa = all.find(|r| r.record_type() == RecordType::SOA).unwrap();
-                    let told: u64 = soa
+                    let published: u64 = soa
                         .data
                         .to_string()
                         .split(' ')
@@ -223,7 +223,10 @@ fn no_reply_is_older_than_an_acknowledged_change() {
                         .unwrap()
                         .parse()
                         .unwrap();
-                    assert!(told >= before, "{name}: serial {told} after {before}");
+                    assert!(
+                        published >= before,
+                        "{name}: serial {published} after {before}"
+                    );
                 }
             });
         }

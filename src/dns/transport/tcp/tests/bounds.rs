@@ -19,7 +19,7 @@ async fn waiting_queries_are_bounded_and_none_is_lost() {
     client.send(&query(200, "ns")).await;
     let mut ids = Vec::new();
     for _ in 0..=200 {
-        let (id, rcode) = client.told().await.unwrap();
+        let (id, rcode) = client.next_reply().await.unwrap();
         assert_eq!(rcode, 0);
         ids.push(id);
     }
@@ -57,20 +57,20 @@ async fn a_query_without_a_permit_in_time_closes_the_connection() {
     client
         .send(&[query(1, "ns"), wait(2), query(3, "ns"), wait(4)].concat())
         .await;
-    assert_eq!(client.told().await, Some((1, 0)));
+    assert_eq!(client.next_reply().await, Some((1, 0)));
     sleep(Duration::from_secs(1)).await;
     // Enough for one at a time.
     drop(taken.pop());
-    let mut told = [(); 3].map(|()| None);
-    for told in &mut told {
-        *told = client.told().await;
+    let mut replies = [(); 3].map(|()| None);
+    for reply in &mut replies {
+        *reply = client.next_reply().await;
     }
-    assert_eq!(told, [Some((2, 0)), Some((3, 0)), Some((4, 0))]);
+    assert_eq!(replies, [Some((2, 0)), Some((3, 0)), Some((4, 0))]);
     let last = rig.handler.permit().unwrap();
     assert_eq!(rig.drops(DropReason::Overload), 0);
 
     client.send(&[wait(5), query(6, "ns")].concat()).await;
-    assert_eq!(client.told().await, None);
+    assert_eq!(client.next_reply().await, None);
     drop(client);
     assert_eq!(task.await.unwrap().reason, TcpCloseReason::Overload);
     assert_eq!(rig.drops(DropReason::Overload), 1);

@@ -17,11 +17,11 @@ async fn rfc7766_7_answers_come_out_of_order() {
     let queries = [query(1, "w900"), query(2, "w300"), query(3, "ns")];
     client.send(&queries.concat()).await;
     for id in [3, 2] {
-        assert_eq!(client.told().await, Some((id, 0)));
+        assert_eq!(client.next_reply().await, Some((id, 0)));
     }
     client.send(&query(4, "ns")).await;
     for id in [4, 1] {
-        assert_eq!(client.told().await, Some((id, 0)));
+        assert_eq!(client.next_reply().await, Some((id, 0)));
     }
 }
 
@@ -36,12 +36,12 @@ async fn rfc7766_8_messages_come_in_pieces() {
             client.send(piece).await;
             tokio::task::yield_now().await;
         }
-        let mut told = Vec::new();
+        let mut replies = Vec::new();
         for _ in 0..3 {
-            told.push(client.told().await.unwrap());
+            replies.push(client.next_reply().await.unwrap());
         }
-        told.sort_unstable();
-        assert_eq!(told, [(1, 0), (2, 0), (3, 0)], "{length}");
+        replies.sort_unstable();
+        assert_eq!(replies, [(1, 0), (2, 0), (3, 0)], "{length}");
     }
 }
 
@@ -56,8 +56,8 @@ async fn rfc1035_4_2_2_the_longest_message_is_read() {
         .send(&[framed(&message), query(2, "ns")].concat())
         .await;
     // What follows the question is no record.
-    assert_eq!(client.told().await, Some((1, 1)));
-    assert_eq!(client.told().await, Some((2, 0)));
+    assert_eq!(client.next_reply().await, Some((1, 1)));
+    assert_eq!(client.next_reply().await, Some((2, 0)));
 }
 
 /// Writes into a pipe, and notes how much in each call.
@@ -187,8 +187,8 @@ async fn a_malformed_query_gets_formerr_and_the_connection_goes_on() {
     let (mut client, _) = rig.connect();
     let bad = framed(&query(1, "ns")[2..20]);
     client.send(&[bad, query(2, "ns")].concat()).await;
-    assert_eq!(client.told().await, Some((1, 1)));
-    assert_eq!(client.told().await, Some((2, 0)));
+    assert_eq!(client.next_reply().await, Some((1, 1)));
+    assert_eq!(client.next_reply().await, Some((2, 0)));
 }
 
 /// RFC 7828 §3.2.2: a client that asks gets the time for which the connection may be idle.
@@ -212,5 +212,5 @@ async fn rfc7828_3_2_2_a_client_that_asks_gets_the_idle_time() {
         );
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-    assert_eq!(client.told().await, None);
+    assert_eq!(client.next_reply().await, None);
 }

@@ -203,7 +203,7 @@ impl Client {
     }
 
     /// The id and rcode of the next reply; none if there are no more.
-    async fn told(&mut self) -> Option<(u16, u8)> {
+    async fn next_reply(&mut self) -> Option<(u16, u8)> {
         let reply = self.reply().await?;
         assert_eq!(reply[2] & 0x80, 0x80, "a reply");
         Some((u16::from_be_bytes([reply[0], reply[1]]), reply[3] & 0x0F))
@@ -212,7 +212,7 @@ impl Client {
     /// The ids of all further replies.
     async fn ids(&mut self) -> Vec<u16> {
         let mut ids = Vec::new();
-        while let Some((id, rcode)) = self.told().await {
+        while let Some((id, rcode)) = self.next_reply().await {
             assert_eq!(rcode, 0);
             ids.push(id);
         }

@@ -29,7 +29,7 @@ async fn come(rig: &Rig, client: IpAddr) -> Result<(Client, JoinHandle<End>), Tc
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
+async fn rfc9210_4_2_the_longest_idle_connection_is_closed_for_a_new_one() {
     let rig = Rig::with(limits(3, 3));
     let mut seated = Vec::new();
     for number in 0..3 {
@@ -39,7 +39,7 @@ async fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
     seated[0].0.send(&query(1, "w1000")).await;
     sleep(Duration::from_millis(10)).await;
     seated[1].0.send(&query(1, "ns")).await;
-    assert_eq!(seated[1].0.told().await, Some((1, 0)));
+    assert_eq!(seated[1].0.next_reply().await, Some((1, 0)));
     let fourth = come(&rig, other(9)).await.unwrap();
     let (mut client, task) = seated.pop().unwrap();
     assert_eq!(client.reply().await, None);
@@ -51,7 +51,7 @@ async fn rfc9210_4_2_the_longest_idle_one_leaves_for_a_new_one() {
     assert_eq!(task.await.unwrap().reason, TcpCloseReason::Limit);
     let sixth = come(&rig, other(9)).await.unwrap();
     assert_eq!(fourth.1.await.unwrap().reason, TcpCloseReason::Limit);
-    assert_eq!(seated[0].0.told().await, Some((1, 0)));
+    assert_eq!(seated[0].0.next_reply().await, Some((1, 0)));
     drop((fifth, sixth));
     assert_eq!(rig.metrics.dns_tcp_accepted.get(), 6);
 }
@@ -69,7 +69,7 @@ async fn without_a_connection_at_rest_the_new_one_is_refused() {
     let refused = come(&rig, other(9)).await;
     assert_eq!(refused.err(), Some(TcpCloseReason::Refused));
     for (client, _) in &mut seated {
-        assert_eq!(client.told().await, Some((1, 0)));
+        assert_eq!(client.next_reply().await, Some((1, 0)));
     }
     assert!(come(&rig, other(9)).await.is_ok());
 }
@@ -88,8 +88,8 @@ async fn a_client_makes_room_for_itself_and_not_for_others() {
     let refused = come(&rig, CLIENT).await;
     assert_eq!(refused.err(), Some(TcpCloseReason::ClientRefused));
     foreign.send(&query(2, "ns")).await;
-    assert_eq!(foreign.told().await, Some((2, 0)));
-    assert_eq!(busy.told().await, Some((1, 0)));
+    assert_eq!(foreign.next_reply().await, Some((2, 0)));
+    assert_eq!(busy.next_reply().await, Some((1, 0)));
     drop(third);
     third_task.await.unwrap();
     assert!(come(&rig, CLIENT).await.is_ok());

@@ -66,7 +66,7 @@ async fn the_time_for_a_message_begins_with_its_own_first_byte() {
         sleep(Duration::from_secs(2)).await;
     }
     for id in 0..20 {
-        assert_eq!(client.told().await, Some((id, 0)));
+        assert_eq!(client.next_reply().await, Some((id, 0)));
     }
 }
 
@@ -86,8 +86,8 @@ async fn waiting_queries_are_answered_before_a_slow_message_ends_the_connection(
     client.send(&[query(1, "ns"), vec![0]].concat()).await;
     sleep(Duration::from_millis(4_500)).await;
     client.send(&[&message[1..], &[0]].concat()).await;
-    assert_eq!(client.told().await, Some((1, 0)));
-    assert_eq!(client.told().await, Some((1, 0)));
+    assert_eq!(client.next_reply().await, Some((1, 0)));
+    assert_eq!(client.next_reply().await, Some((1, 0)));
     assert_eq!(task.await.unwrap().reason, TcpCloseReason::SlowMessage);
 }
 
@@ -160,12 +160,12 @@ async fn rfc9210_4_2_a_connection_lasts_for_its_lifetime() {
     loop {
         // Waiting when the time is up.
         client.send(&query(asked, "w700")).await;
-        if client.told().await != Some((asked, 0)) {
+        if client.next_reply().await != Some((asked, 0)) {
             break;
         }
         asked += 1;
         client.send(&query(asked, &format!("w900-{asked}"))).await;
-        assert_eq!(client.told().await, Some((asked, 0)));
+        assert_eq!(client.next_reply().await, Some((asked, 0)));
         asked += 1;
     }
     assert!(asked > 50);
@@ -180,7 +180,7 @@ async fn rfc9210_4_2_a_connection_lasts_for_its_lifetime() {
     let (mut client, task) = rig.connect();
     for id in 0..1_000 {
         client.send(&query(id, "ns")).await;
-        assert_eq!(client.told().await, Some((id, 0)));
+        assert_eq!(client.next_reply().await, Some((id, 0)));
         sleep(Duration::from_secs(9)).await;
     }
     drop(client);
@@ -194,7 +194,7 @@ async fn a_stop_answers_waiting_queries() {
     let (mut idle, idle_task) = rig.connect();
     busy.send(&[query(1, "w500"), query(2, "ns")].concat())
         .await;
-    assert_eq!(busy.told().await, Some((2, 0)));
+    assert_eq!(busy.next_reply().await, Some((2, 0)));
     rig.seats.close(Order::Stop);
     assert_eq!(idle.reply().await, None);
     assert_eq!(end(idle_task).await, (TcpCloseReason::Stop, 0));

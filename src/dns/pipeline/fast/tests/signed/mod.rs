@@ -504,7 +504,7 @@ fn replies_of_random_zones_are_valid() {
                 continue;
             }
             let context = || eprintln!("seed {seed} {zones:#?} {packet:02x?}");
-            let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let (message, found) = judge.ask(&fixture, &packet);
                 let (plain, _) = fixture.ask(&query_for(&name, qtype, Some((1_232, false))));
                 let is_missing = found.nsec.iter().any(|(_, types)| types.contains(&NXNAME));
@@ -516,7 +516,7 @@ fn replies_of_random_zones_are_valid() {
                 // The same again, from kept signatures.
                 judge.ask(&fixture, &packet);
             }));
-            if let Err(error) = told {
+            if let Err(error) = outcome {
                 context();
                 std::panic::resume_unwind(error);
             }

@@ -6,7 +6,7 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
 /// A server's answer about a link's name. Any other reply fails the test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Answer {
     /// It leads there.
     Url(String),
     /// There is no such link: NXDOMAIN.
@@ -15,7 +15,7 @@ pub enum Told {
     Unknown(Option<u16>),
 }
 
-impl Told {
+impl Answer {
     /// It leads there.
     pub fn url(url: &str) -> Self {
         Self::Url(url.into())
