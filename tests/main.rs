@@ -14,6 +14,8 @@ mod https;
 // Redis servers, clusters and sentinels, and faults of the connections to them.
 mod redis;
 
+// Certificates by ACME, from Pebble: orders, renewal, failures, fleets.
+mod acme;
 // Where it listens, and which address replies come from.
 mod addresses;
 // The memory allocations of replies; it counts those of the whole binary.

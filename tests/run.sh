@@ -30,6 +30,7 @@ sqlite3 sqlite3
 redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
+pebble pebble
 setpriv util-linux
 systemd-analyze systemd
 systemd-socket-activate systemd

@@ -1,19 +1,27 @@
-//! Certificates: the files they are read from, when they end, and TLS with the one in use.
+//! Certificates: the files they are read from, or how the server gets them by itself, when they end, and TLS with
+//! those in use.
 //!
-//! DNS over TLS and HTTPS share this part: [`Tls`] is the certificate in use of one of them, and [`Handshakes`]
-//! bounds the work of TLS handshakes of both together.
+//! DNS over TLS and HTTPS share this part: [`Tls`] is the certificate of one of them from files, [`HostCertificates`]
+//! are those of HTTPS from either source, and [`Handshakes`] bounds the work of TLS handshakes of both together.
 
+pub mod acme;
 mod challenges;
 mod files;
 mod handshake;
+mod hosts;
+mod issued;
 mod library;
 mod tls;
 mod warning;
+mod x509;
 
 pub use self::challenges::Challenges;
 pub use self::files::{CertificateError, CertificateFiles};
 pub(crate) use self::handshake::HANDSHAKE_TIME;
 pub use self::handshake::Handshakes;
+pub use self::hosts::HostCertificates;
+pub use self::issued::Issued;
+pub(crate) use self::issued::NoCertificate;
 pub(crate) use self::tls::Current;
 pub use self::tls::{Service, Tls};
 pub use self::warning::CertificateWarning;

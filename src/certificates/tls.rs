@@ -71,7 +71,7 @@ impl Tls {
     /// # Errors
     /// [`CertificateError`] names the file that cannot be used.
     pub fn load(files: CertificateFiles, service: Service) -> Result<Self, CertificateError> {
-        let current = ArcSwap::from_pointee(Current::new(files.read()?, service)?);
+        let current = ArcSwap::from_pointee(Current::new(Arc::new(files.read()?), service)?);
         Ok(Self {
             files,
             service,
@@ -90,7 +90,7 @@ impl Tls {
         if certified.cert == self.current.load().chain {
             return Ok(false);
         }
-        let current = Current::new(certified, self.service)?;
+        let current = Current::new(Arc::new(certified), self.service)?;
         self.current.store(Arc::new(current));
         Ok(true)
     }
@@ -124,14 +124,17 @@ impl Tls {
 
     /// The certificate for a new connection of a client that expects this host (RFC 6066 §3); none if there is none
     /// for it.
-    pub(crate) fn current_for(&self, host: &str) -> Option<Arc<Current>> {
+    pub(super) fn current_for(&self, host: &str) -> Option<Arc<Current>> {
         let current = self.current.load();
         current.covers(host).then(|| Arc::clone(&current))
     }
 }
 
 impl Current {
-    fn new(certified: CertifiedKey, service: Service) -> Result<Self, CertificateError> {
+    pub(super) fn new(
+        certified: Arc<CertifiedKey>,
+        service: Service,
+    ) -> Result<Self, CertificateError> {
         let chain = certified.cert.clone();
         // RFC 8310 §7.1, RFC 9325 §3.1: nothing before TLS 1.2.
         let mut config = ServerConfig::builder_with_provider(provider())

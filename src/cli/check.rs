@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use anyhow::bail;
 
 use super::output::print;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, HttpsCertificates, StoreConfig};
 use crate::server::check;
 
 /// Checks what a valid configuration names. All findings go to standard error at once, with a line for each.
@@ -53,8 +53,11 @@ fn summary(config: &Config, warnings: usize) -> String {
         let _ = writeln!(text, "ok: DNS over TLS: {file}");
     }
     if let Some(https) = &config.https {
-        let file = https.files.certificate.display();
-        let _ = writeln!(text, "ok: HTTPS: {file}");
+        let from = match &https.certificates {
+            HttpsCertificates::Files(files) => files.certificate.display().to_string(),
+            HttpsCertificates::Acme(settings) => format!("certificates by {}", settings.directory),
+        };
+        let _ = writeln!(text, "ok: HTTPS: {from}");
     }
     let _ = writeln!(
         text,

@@ -8,6 +8,7 @@
 //! A key that the file does not have takes its default, as in [`Config::default`]. Relative paths are relative
 //! to the working directory of the process, not to the file.
 
+mod acme;
 mod admin;
 mod cache;
 mod connections;
@@ -38,7 +39,7 @@ use std::path::{Path, PathBuf};
 pub use self::admin::AdminConfig;
 pub use self::dns::DnsConfig;
 use self::features::Features;
-pub use self::https::HttpsConfig;
+pub use self::https::{HttpsCertificates, HttpsConfig};
 use self::listen::Claimed;
 pub use self::problem::{ConfigError, ConfigProblem, Fault, Faults};
 pub use self::process::ProcessConfig;
@@ -167,7 +168,9 @@ fn config(file: &Section<'_>) -> Option<Config> {
     dns.settings.cookies = cookies;
     let query_log = file.optional("query_log", |section| query_log::query_log(section, &dns));
     let admin = file.section("admin", |section| admin::admin(section, &mut claimed));
-    let https = file.optional("https", |section| https::https(section, &mut claimed));
+    let https = file.optional("https", |section| {
+        https::https(section, &store, &mut claimed)
+    });
     let redirect = file.section("redirect", |section| {
         redirect::redirect(section, https.is_some(), &mut claimed)
     });
@@ -185,7 +188,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         query_log: query_log.flatten(),
         admin,
         redirect: redirect?,
-        https,
+        https: https.flatten(),
         process,
     })
 }

@@ -302,6 +302,35 @@ pub enum ConfigProblem {
         /// The most bytes.
         max: usize,
     },
+    /// HTTPS without a certificate.
+    #[error("missing; [https] needs \"certificate\" and \"key\", or a section [https.acme]")]
+    NoCertificate,
+    /// HTTPS with two sources of certificates.
+    #[error(
+        "the certificate is the operator's or the server's own, and line {0} has [https.acme]; remove one of the two"
+    )]
+    TwoCertificates(usize),
+    /// Not the URL of an ACME directory.
+    #[error(
+        "{0:?} is not an https:// URL of an ACME directory, such as \
+         \"https://acme-v02.api.letsencrypt.org/directory\""
+    )]
+    Directory(String),
+    /// No consent to the terms of service.
+    #[error("has to be true; read the terms of service of the directory first, and then set it")]
+    Terms,
+    /// Not a contact.
+    #[error("{0:?} is not an e-mail address, such as \"admin@example.com\", or another URL")]
+    Contact(String),
+    /// Not a name of a profile.
+    #[error("{0:?} is not the name of a profile: letters, digits, and any of \"_-.\"")]
+    Profile(String),
+    /// Not an identifier of an external account.
+    #[error("not 1 to {max} bytes")]
+    KeyId {
+        /// The most bytes.
+        max: usize,
+    },
     /// Not a name of a server.
     #[error("{text:?} is not 1 to {max} bytes without control characters")]
     Identity {

@@ -3,6 +3,7 @@
 //! [`Sockets`] binds the sockets. [`start`](start()) opens everything and serves; its result is [`Running`], which
 //! reloads and stops. [`check`](check::check) finds what the start would refuse.
 
+mod acme;
 mod blocking;
 pub mod check;
 mod https_records;

@@ -13,12 +13,14 @@ use tokio_util::task::TaskTracker;
 use crate::access::Tokens;
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
-use crate::certificates::{Handshakes, Tls};
+use crate::certificates::acme::Acme;
+use crate::certificates::{Handshakes, HostCertificates, Tls};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::QueryLogKeeper;
 use crate::http::Https;
 use crate::link::Origin;
 use crate::links::{Host, Links, WarmStatus};
+use crate::server::acme::Engine;
 use crate::server::blocking::blocking;
 use crate::server::key_turns::turn_keys;
 use crate::server::notices::log_certificate;
@@ -41,8 +43,10 @@ pub struct Running {
     pub(super) cookie_secrets: Option<PathBuf>,
     /// The certificate of DNS over TLS.
     pub(super) dns_certificate: Option<Arc<Tls>>,
-    /// The certificate of HTTPS.
+    /// The certificate of HTTPS, if it is from files.
     pub(super) https_certificate: Option<Arc<Tls>>,
+    /// What gets the certificates of HTTPS, if they are not from files.
+    pub(super) acme: Option<Engine>,
     pub(super) handler: Handler,
     pub(super) store: Arc<dyn Store>,
     pub(super) tokens: Arc<Tokens>,
@@ -114,18 +118,33 @@ impl Running {
             let turns = async move { stop.run_until_cancelled(turns).await };
             self.background.spawn(turns);
         }
+        if let Some(acme) = self.acme.clone() {
+            let stop = stop();
+            let run = async move { stop.run_until_cancelled(acme.run()).await };
+            self.background.spawn(run);
+        }
         self.background.close();
     }
 
-    /// The connections of HTTPS, with this certificate.
-    pub(super) fn https_connections(&self, tls: Arc<Tls>, handshakes: Handshakes) -> Https {
+    /// What gets the certificates of HTTPS, if they are not from files.
+    pub fn acme(&self) -> Option<&Arc<Acme>> {
+        self.acme.as_ref().map(|engine| &engine.acme)
+    }
+
+    /// The connections of HTTPS, if they have certificates.
+    pub(super) fn https_connections(&self, handshakes: Handshakes) -> Option<Https> {
+        let certificates = match (&self.https_certificate, &self.acme) {
+            (Some(tls), _) => HostCertificates::Own(tls.clone()),
+            (None, Some(acme)) => HostCertificates::Issued(acme.acme.issued()),
+            (None, None) => return None,
+        };
         let links = self.links.clone();
-        Https {
-            tls,
+        Some(Https {
+            certificates,
             handshakes,
             is_served: Arc::new(move |host| links.namespace().classify_host(host) != Host::Foreign),
             results: self.metrics.https_handshakes.clone(),
-        }
+        })
     }
 
     /// Warns of certificates that clients refuse, or soon will.

@@ -11,10 +11,11 @@ use crate::access::{AdminToken, Gate, TokenError, TokenTextError, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics};
+use crate::certificates::acme::{AcmeError, AcmeSettings};
 use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Service, Tls,
 };
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, HttpsCertificates, HttpsConfig, StoreConfig};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::transport::server::Listener;
@@ -22,9 +23,10 @@ use crate::dns::transport::tcp::TlsSockets;
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
-use crate::http::{Front, RedirectHost, Site, admin_router};
+use crate::http::{Front, RedirectHost, ShortUrls, Site, admin_router};
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
+use crate::server::acme::{Engine, Parts};
 use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_key_files, log_keys, log_warnings};
@@ -50,6 +52,9 @@ pub enum StartError {
     /// The certificate of a service cannot be used.
     #[error("{0}: {1}")]
     Certificate(Service, CertificateError),
+    /// The engine that gets certificates cannot start.
+    #[error("HTTPS: {0}")]
+    Acme(#[from] AcmeError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -91,22 +96,26 @@ pub async fn start(
     let dns_certificate = load_certificate(dns_tls, Service::Dns).await?;
     let https = config.https.take();
     let hsts = https.as_ref().and_then(|https| https.hsts);
-    let https_files = https.map(|https| https.files);
-    let https_certificate = load_certificate(https_files, Service::Https).await?;
-    if let Some(tls) = &https_certificate {
-        set_https_records(&zones, tls);
-    }
+    let (https_certificate, acme) = open_https(https, &zones).await?;
     // The store before the token: it creates a directory that only its owner can read.
     let store = open_store(&config.store, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
-    let secrets = match config.cookie_secrets.clone() {
-        Some(file) => Some(blocking(move || CookieSecrets::load(&file)).await?),
+    let metrics = Arc::new(Metrics::new());
+    let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
+    let challenges = Arc::new(Challenges::new(store.clone(), clock.clone()));
+    let acme = match acme {
+        Some(settings) => {
+            let parts = Parts {
+                store: store.clone(),
+                challenges: challenges.clone(),
+                zones: zones.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+            };
+            Some(Engine::open(settings, parts).await?)
+        }
         None => None,
     };
-
-    let metrics = Arc::new(Metrics::new());
-    let challenges = Challenges::new(store.clone(), clock.clone());
-    let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
     let handler = Handler::new(
@@ -117,9 +126,12 @@ pub async fn start(
         metrics.clone(),
     )
     .with_query_log(query_log);
-    handler.set_challenges(Arc::new(challenges));
-    if let Some(secrets) = secrets {
-        handler.set_cookie_secrets(secrets);
+    handler.set_challenges(challenges);
+    if let Some(file) = config.cookie_secrets.clone() {
+        handler.set_cookie_secrets(blocking(move || CookieSecrets::load(&file)).await?);
+    }
+    if let Some(acme) = &acme {
+        acme.attach(handler.clone());
     }
     let (failed, failures) = mpsc::channel(1);
     let running = Running {
@@ -132,6 +144,7 @@ pub async fn start(
         cookie_secrets: config.cookie_secrets,
         dns_certificate,
         https_certificate,
+        acme,
         handler,
         store,
         tokens: tokens.clone(),
@@ -145,15 +158,12 @@ pub async fn start(
         background_shutdown: CancellationToken::new(),
         failures,
     };
-    let urls = config.redirect.short_urls;
-    let gate = Gate::new(token, tokens);
-    let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
-    let admin = admin_router(links.clone(), gate, urls, counts.clone(), stopping.clone());
-    let sites = Sites {
-        admin: Arc::new(admin),
-        redirect: Arc::new(RedirectHost::new(links.clone(), urls, None, counts)),
-        https: Arc::new(RedirectHost::new(links.clone(), urls, hsts, counts)),
-    };
+    let sites = Sites::of(
+        &running,
+        Gate::new(token, tokens),
+        config.redirect.short_urls,
+        hsts,
+    );
     running.warn_of_certificates(now);
     running.start_background();
     serve(&running, failed, sockets, &connections, &sites);
@@ -165,6 +175,18 @@ struct Sites {
     admin: Arc<dyn Site>,
     redirect: Arc<dyn Site>,
     https: Arc<dyn Site>,
+}
+
+impl Sites {
+    fn of(running: &Running, gate: Gate, urls: ShortUrls, hsts: Option<u32>) -> Self {
+        let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
+        let admin = admin_router(links.clone(), gate, urls, counts.clone(), stopping.clone());
+        Self {
+            admin: Arc::new(admin),
+            redirect: Arc::new(RedirectHost::new(links.clone(), urls, None, counts)),
+            https: Arc::new(RedirectHost::new(links.clone(), urls, hsts, counts)),
+        }
+    }
 }
 
 /// Serves all sockets.
@@ -199,8 +221,7 @@ fn serve(
     let redirect_front = front(HttpPart::Redirect, &connections.redirect);
     tasks.serve_http(&admin_front, None, admin, &sites.admin);
     tasks.serve_http(&redirect_front, None, redirect, &sites.redirect);
-    let tls = running.https_certificate.clone();
-    let tls = tls.map(|tls| running.https_connections(tls, handshakes));
+    let tls = running.https_connections(handshakes);
     // The same seats as without TLS.
     tasks.serve_http(&redirect_front, tls, https, &sites.https);
     tasks.tracker.close();
@@ -228,6 +249,24 @@ async fn open_zones(configs: Vec<ZoneConfig>, now: UnixTime) -> Result<Arc<ZoneS
         log_key_files(signing);
     }
     Ok(Arc::new(zones))
+}
+
+/// The certificate of HTTPS from files, or the settings for getting certificates, if one of them is configured.
+async fn open_https(
+    config: Option<HttpsConfig>,
+    zones: &ZoneSet,
+) -> Result<(Option<Arc<Tls>>, Option<AcmeSettings>), StartError> {
+    match config.map(|https| https.certificates) {
+        Some(HttpsCertificates::Files(files)) => {
+            let certificate = load_certificate(Some(files), Service::Https).await?;
+            if let Some(tls) = &certificate {
+                set_https_records(zones, tls);
+            }
+            Ok((certificate, None))
+        }
+        Some(HttpsCertificates::Acme(settings)) => Ok((None, Some(*settings))),
+        None => Ok((None, None)),
+    }
 }
 
 /// Reads the certificate of a service that is configured.

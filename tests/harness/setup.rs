@@ -103,6 +103,12 @@ impl Setup {
         self
     }
 
+    /// Replaces the sections that were added.
+    pub fn sections(mut self, text: &str) -> Self {
+        self.sections = text.into();
+        self
+    }
+
     /// Shell commands that run before the server, in its process: `ulimit` and the like. They hold
     /// for the first start only.
     pub fn limits(mut self, commands: &str) -> Self {

@@ -159,10 +159,33 @@ pub enum HandshakeResult {
     Failed,
     /// HTTPS only: the client named no host, or one that is not served or that the certificate is not for.
     UnknownName,
+    /// HTTPS only: the zone of the host has no certificate yet.
+    NoCertificate,
     /// It took too long.
     TimedOut,
     /// The server broke it off: another client needed the seat, or the server stops.
     Dropped,
+}
+
+/// The label of [`Metrics::acme_orders`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AcmeOrder {
+    /// Whether a certificate came of it.
+    pub result: Outcome,
+}
+
+/// The label of [`Metrics::acme_failures`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AcmeFailure {
+    /// What failed, in one word.
+    pub kind: &'static str,
+}
+
+/// The label of [`Metrics::certificate_ends`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ZoneLabel {
+    /// The origin of the zone, without the last dot.
+    pub zone: String,
 }
 
 /// The labels of [`Metrics::link_lookups`].

@@ -21,11 +21,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use self::labels::{
-    AuthFailure, AuthFailureLabel, DnsDrop, DnsResponse, DropReason, HandshakeResult, HttpClose,
-    HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, LimitAction, LimitKind, LinkLookup,
-    LinkSet, LookupResult, MemorySet, Outcome, QueryLogDrop, QueryLogDropReason, RateLimited,
-    RedisCall, RedisOutcome, Reload, StoreFailure, TcpClose, TcpCloseReason, Tier, TierLabel,
-    TlsHandshake, Transport,
+    AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, DnsDrop, DnsResponse, DropReason,
+    HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, LimitAction,
+    LimitKind, LinkLookup, LinkSet, LookupResult, MemorySet, Outcome, QueryLogDrop,
+    QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, Reload, StoreFailure, TcpClose,
+    TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -71,6 +71,12 @@ pub struct Metrics {
     pub https_handshakes: Family<TlsHandshake, Counter>,
     /// Reloads of the certificate of HTTPS, by outcome.
     pub https_reloads: Family<Reload, Counter>,
+    /// Orders of certificates that ended, by whether a certificate came of them.
+    pub acme_orders: Family<AcmeOrder, Counter>,
+    /// Failures of attempts to get a certificate, by kind.
+    pub acme_failures: Family<AcmeFailure, Counter>,
+    /// The ends of the certificates that the server got by itself, in seconds since the epoch, by zone.
+    pub certificate_ends: Family<ZoneLabel, Gauge>,
     /// Queries that got SERVFAIL because no tier could tell whether there is a link.
     pub link_failures: Counter,
     /// Look-ups of links, by tier and result.

@@ -107,6 +107,26 @@ impl Metrics {
             "TLS handshakes of HTTPS, by how they ended",
             self.https_handshakes.clone(),
         );
+        self.register_certificates(registry);
+    }
+
+    /// Certificates by ACME.
+    fn register_certificates(&self, registry: &mut Registry) {
+        registry.register(
+            "acme_orders",
+            "Orders of certificates that ended, by result",
+            self.acme_orders.clone(),
+        );
+        registry.register(
+            "acme_failures",
+            "Attempts to get a certificate that failed, by kind",
+            self.acme_failures.clone(),
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of a zone ends, in seconds since 1970",
+            self.certificate_ends.clone(),
+        );
     }
 
     /// Links, and the store.

@@ -34,10 +34,10 @@ fn https_has_a_certificate() {
     ));
     let expected = HttpsConfig {
         listen: addresses(&["[::]:443"]),
-        files: CertificateFiles {
+        certificates: HttpsCertificates::Files(CertificateFiles {
             certificate: "c.pem".into(),
             key: "c.key".into(),
-        },
+        }),
         hsts: Some(3600),
     };
     assert_eq!(config.https, Some(expected));

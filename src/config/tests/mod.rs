@@ -348,6 +348,7 @@ fn files() {
     );
 }
 
+mod acme;
 mod cache;
 mod dns;
 mod dnssec;

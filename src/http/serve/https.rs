@@ -2,8 +2,9 @@
 //!
 //! The client names the host that it expects (RFC 6066 §3). A host in none of the served zones, or one that the
 //! certificate is not for, gets the alert `unrecognized_name`, and a client that names no host gets
-//! `missing_extension` (RFC 8446 §9.2): no client sees a certificate that it did not ask for. Both alerts come before
-//! any of the expensive work of a handshake.
+//! `missing_extension` (RFC 8446 §9.2): no client sees a certificate that it did not ask for. While the certificate of a
+//! zone is still to be issued, clients get `internal_error`, because the host is a right one. All of these alerts come
+//! before any of the expensive work of a handshake.
 
 use std::fmt;
 use std::io;
@@ -19,7 +20,7 @@ use tokio_rustls::rustls::{AlertDescription, HandshakeKind};
 use tokio_rustls::server::TlsStream;
 
 use crate::base::metrics::{HandshakeResult, TlsHandshake};
-use crate::certificates::{Current, HANDSHAKE_TIME, Handshakes, Tls};
+use crate::certificates::{Current, HANDSHAKE_TIME, Handshakes, HostCertificates, NoCertificate};
 
 /// Whether a host, as clients write it, is in one of the served zones.
 pub(crate) type IsServed = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -27,8 +28,8 @@ pub(crate) type IsServed = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 /// What the connections of an HTTPS listener need. Clones share it.
 #[derive(Clone)]
 pub struct Https {
-    /// The certificate in use.
-    pub tls: Arc<Tls>,
+    /// The certificates in use.
+    pub certificates: HostCertificates,
     /// The turns of handshakes.
     pub handshakes: Handshakes,
     /// The hosts for which there may be a certificate.
@@ -67,6 +68,8 @@ enum Unnamed {
     Missing,
     /// The host that it names is not served.
     Unknown,
+    /// The certificate for the host is still to be issued.
+    NotYet,
 }
 
 impl Https {
@@ -81,10 +84,7 @@ impl Https {
             Ok(Ok(Ok((stream, session)))) => (result_of(&stream), Ok((stream, session))),
             Ok(Ok(Err(unnamed))) => {
                 tracing::debug!(?unnamed, "TLS handshake");
-                (
-                    HandshakeResult::UnknownName,
-                    Err(NoSession { alerted: true }),
-                )
+                (unnamed.result(), Err(NoSession { alerted: true }))
             }
             // The library has sent an alert.
             Ok(Err(error)) => {
@@ -118,14 +118,27 @@ impl Https {
 
     fn session(&self, hello: &ClientHello<'_>) -> Result<Session, Unnamed> {
         let host = hello.server_name().ok_or(Unnamed::Missing)?;
-        let served = (self.is_served)(host).then(|| self.tls.current_for(host));
-        let certificate = served.flatten().ok_or(Unnamed::Unknown)?;
+        if !(self.is_served)(host) {
+            return Err(Unnamed::Unknown);
+        }
+        let certificate = self.certificates.current_for(host);
+        let certificate = certificate.map_err(|reason| match reason {
+            NoCertificate::OtherHost => Unnamed::Unknown,
+            NoCertificate::NotYet => Unnamed::NotYet,
+        })?;
         let host = host.into();
         Ok(Session { host, certificate })
     }
 }
 
 impl Unnamed {
+    fn result(self) -> HandshakeResult {
+        match self {
+            Self::Missing | Self::Unknown => HandshakeResult::UnknownName,
+            Self::NotYet => HandshakeResult::NoCertificate,
+        }
+    }
+
     /// The record of a fatal alert (RFC 8446 §5.1, §6). It is the first record that the client gets, so it is not
     /// encrypted, in TLS 1.2 as in TLS 1.3.
     fn alert(self) -> [u8; 7] {
@@ -134,6 +147,7 @@ impl Unnamed {
         let description = match self {
             Self::Missing => AlertDescription::MissingExtension,
             Self::Unknown => AlertDescription::UnrecognisedName,
+            Self::NotYet => AlertDescription::InternalError,
         };
         [ALERT, 3, 3, 0, 2, FATAL, description.into()]
     }
@@ -164,7 +178,7 @@ pub(super) fn is_http2<S>(stream: &TlsStream<S>) -> bool {
 impl fmt::Debug for Https {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Https")
-            .field("tls", &self.tls)
+            .field("certificates", &self.certificates)
             .finish_non_exhaustive()
     }
 }

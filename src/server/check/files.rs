@@ -9,7 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::environment;
 use crate::base::files::{self, is_open_to_others};
 use crate::certificates::CertificateFiles;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, HttpsCertificates, StoreConfig};
 use crate::dns::CookieSecrets;
 use crate::dns::query_log::QueryLog;
 use crate::dnssec::keys::{KeyRing, KeysError};
@@ -62,7 +62,13 @@ impl Findings {
             let zones = zones.filter(|zone| zone.redirect_host.is_some());
             let zones: Vec<_> = zones.map(|zone| zone.origin.to_string()).collect();
             let zones = zones.iter().map(|zone| zone.trim_end_matches('.'));
-            self.certificate(&https.files, zones);
+            match &https.certificates {
+                HttpsCertificates::Files(files) => self.certificate(files, zones),
+                HttpsCertificates::Acme(settings) => {
+                    self.take(settings.check_files());
+                    self.exposure(&settings.key_file, "the key that seals private keys");
+                }
+            }
         }
     }
 

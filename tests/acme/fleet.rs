@@ -1,0 +1,146 @@
+//! Servers that share a table: one orders, and the others have the certificate as well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::pebble::{Options, Pebble};
+use super::proxy::{Proxy, Verdict};
+use super::{IN_USE, ORIGIN, https_of, name_server, sections, serial, setup};
+use crate::dynamo::Emulator;
+use crate::harness::{PATIENCE, Server, Setup, eventually, tinyns};
+
+/// The key file of all servers.
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+struct Fleet {
+    pebble: Pebble,
+    proxy: Proxy,
+    emulator: Emulator,
+    key: tempfile::NamedTempFile,
+}
+
+impl Fleet {
+    /// A fleet whose first server has this address.
+    fn new(dns: std::net::SocketAddr) -> Self {
+        let pebble = Pebble::start(&Options::new(dns));
+        let proxy = Proxy::start(&pebble.identity, pebble.address);
+        let key = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(key.path(), KEY).unwrap();
+        Self {
+            pebble,
+            proxy,
+            emulator: Emulator::start(),
+            key,
+        }
+    }
+
+    /// A server at this address; the name server of the zone is at `asked`.
+    fn setup(&self, dns: std::net::SocketAddr, asked: std::net::SocketAddr) -> Setup {
+        let file = format!("key_file = {:?}\n", self.key.path());
+        let sections = sections(&self.proxy.directory(), &self.pebble.identity, asked, &file);
+        let url = self.emulator.url();
+        let store = format!("kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n");
+        setup(dns, &sections).store(&store)
+    }
+
+    fn finalized(&self) -> usize {
+        self.proxy.count("/finalize-order/")
+    }
+}
+
+fn has_begun(server: &Server) -> bool {
+    server.log().text().contains("\"order begun\"")
+}
+
+#[test]
+fn another_server_finishes_the_order_of_one_that_died() {
+    // The zone's name server is the one that survives, so that the other can be killed.
+    let asked = name_server();
+    let fleet = Fleet::new(asked);
+    let hangs = Arc::new(AtomicBool::new(true));
+    let held = hangs.clone();
+    fleet.proxy.judge(move |request| {
+        let is_last_step = request.path.starts_with("/finalize-order/");
+        match is_last_step && held.load(Ordering::SeqCst) {
+            true => Verdict::Hang,
+            false => Verdict::Pass,
+        }
+    });
+    // Both serve the challenge at once, whichever orders.
+    let mut first = fleet.setup(name_server(), asked).start();
+    let second = fleet.setup(asked, asked).start();
+    eventually("the order waits for its certificate", PATIENCE, || {
+        fleet.finalized() > 0
+    });
+    assert!(has_begun(&first) && !has_begun(&second));
+    first.crash();
+    hangs.store(false, Ordering::SeqCst);
+    let orders = fleet.proxy.count("/order-plz");
+    // After the time of the lease.
+    let patience = PATIENCE + PATIENCE;
+    eventually("the certificate", patience, || {
+        second.log().text().contains(IN_USE)
+    });
+    // The same order, with the key that the first server has made.
+    assert!(!has_begun(&second));
+    assert_eq!(fleet.proxy.count("/order-plz"), orders);
+    assert_eq!(fleet.finalized(), 2);
+    assert_eq!(fleet.proxy.count("/sign-me-up"), 1);
+    let certificate = serial(https_of(&second), ORIGIN).unwrap();
+    // The first one has the certificate as soon as it is back.
+    let first = first.crash_and_restart();
+    assert_eq!(serial(https_of(&first), ORIGIN), Some(certificate));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(fleet.proxy.count("/order-plz"), orders);
+}
+
+#[test]
+fn one_server_orders_and_the_others_follow() {
+    let asked = name_server();
+    let fleet = Fleet::new(asked);
+    let servers = [
+        fleet.setup(asked, asked).start(),
+        fleet.setup(name_server(), asked).start(),
+        fleet.setup(name_server(), asked).start(),
+    ];
+    let patience = PATIENCE + PATIENCE;
+    for server in &servers {
+        eventually("a certificate", patience, || {
+            server.log().text().contains(IN_USE)
+        });
+    }
+    assert_eq!(servers.iter().filter(|server| has_begun(server)).count(), 1);
+    assert_eq!(fleet.finalized(), 1);
+    let serials: Vec<_> = servers
+        .iter()
+        .map(|server| serial(https_of(server), ORIGIN))
+        .collect();
+    assert!(serials[0].is_some());
+    assert!(
+        serials.iter().all(|serial| *serial == serials[0]),
+        "{serials:?}"
+    );
+}
+
+#[test]
+fn a_fleet_needs_the_key_file() {
+    let asked = name_server();
+    let fleet = Fleet::new(asked);
+    let setup = fleet.setup(asked, asked);
+    let config = setup.write();
+    std::fs::remove_file(fleet.key.path()).unwrap();
+    let output = tinyns()
+        .args(["serve", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{error}");
+    assert!(
+        error.contains("does not exist; copy it from another server of this store"),
+        "{error}"
+    );
+    assert!(!fleet.key.path().exists());
+    std::fs::write(fleet.key.path(), KEY).unwrap();
+}
