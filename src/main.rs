@@ -21,23 +21,18 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const PRINT_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let ended = cli::run(cli::read());
+    let cli = cli::read();
+    let form = cli.error_form();
+    let ended = cli::run(cli);
     if let Err(error) = &ended {
-        let complaint = cli::complaint(error);
+        let complaint = form.shown(error);
         let (done, written) = channel();
         std::thread::spawn(move || {
-            complain(&complaint);
+            // If standard error is closed, the error cannot be reported anywhere.
+            let _ = std::io::stderr().lock().write_all(complaint.as_bytes());
             done.send(())
         });
         let _ = written.recv_timeout(PRINT_TIME);
     }
     cli::exit_code(&ended).into()
-}
-
-fn complain(complaint: &str) {
-    let mut out = std::io::stderr().lock();
-    for line in complaint.lines() {
-        // If standard error is closed, the error cannot be reported anywhere. eprintln! would panic.
-        let _ = writeln!(out, "tinyns: {line}");
-    }
 }

@@ -32,6 +32,9 @@ redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
 pebble pebble
 setpriv util-linux
+script bsdutils
+stty coreutils
+groff groff-base
 systemd-analyze systemd
 systemd-socket-activate systemd
 zonemaster-cli zonemaster-cli

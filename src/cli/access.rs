@@ -7,6 +7,18 @@ use url::Url;
 
 use super::api_client;
 
+/// The end of the help of a command that needs the token.
+macro_rules! token_environment {
+    () => {
+        "
+
+Environment:
+  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
+                      configuration comes last"
+    };
+}
+pub(super) use token_environment;
+
 /// The admin API, and the file with its token.
 #[derive(Debug, Args)]
 pub(super) struct AccessArgs {

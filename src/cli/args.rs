@@ -4,15 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::access::{AccessArgs, ServerArgs};
-use super::expires::Expires;
+use super::access::{AccessArgs, token_environment};
+use super::add::{ADD_HELP, AddArgs};
+use super::completions::{COMPLETIONS_HELP, CompletionsArgs};
+use super::delete::{DELETE_HELP, DeleteArgs};
+use super::edit::{EDIT_HELP, EditArgs};
+use super::get::{GET_HELP, GetArgs};
+use super::health::HealthArgs;
 use super::import::args::{IMPORT_HELP, ImportCommand};
 use super::keys::{KEYS_HELP, KeysCommand};
-use super::link_ref::LinkRef;
-use super::span;
+use super::list::{LIST_HELP, ListArgs};
+use super::man::{MAN_HELP, ManArgs};
 use crate::base::logging;
 use crate::config::{Config, ConfigError};
-use crate::link::{Code, Origin};
+use crate::link::Origin;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +25,9 @@ Examples:
   tinyns serve --config /etc/tinyns.toml
   tinyns add https://example.net/a/long/path
   tinyns add https://example.net/sale --code sale --expires 30d
-  tinyns get sale
+  tinyns list
+  tinyns edit sale --url https://example.net/autumn
+  tinyns delete sale
   tinyns import dynamodb --table tinyUrl      copy the links of a DynamoDB table
   tinyns import urls list.txt > short.txt     shorten each URL of a list
   tinyns export -o links.ndjson
@@ -29,7 +36,7 @@ Examples:
 
 Exit codes:
   0  done
-  1  refused or failed; one line on standard error says why
+  1  refused or failed; standard error says why, as JSON if --json is given
   2  the command line is wrong
   3  add: the link exists already, and some of the options were ignored";
 
@@ -50,45 +57,14 @@ Environment:
                       set by a service manager that wants notifications of start, reload and
                       stop, and watchdog pings (sd_notify(3))";
 
-const ADD_HELP: &str = "\
-Examples:
-  tinyns add https://example.net/a/long/path
-  tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
-  tinyns add https://example.net/ --json | jq -r .short_url
-
-The first line of the output is the short name. If a link to this URL exists already, add prints
-that link and does not change it. If its expiry or TTL differ from --expires or --ttl, the output
-lists these options as ignored; with --json, the members \"created\" and \"ignored\" say so.
-
-Exit codes:
-  0  the link exists as requested
-  1  refused or failed
-  2  the command line is wrong
-  3  the link existed already, and options were ignored
-
-Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
-                      configuration comes last";
-
-const GET_HELP: &str = "\
-Examples:
-  tinyns get gh7k2m9x
-  tinyns get gh7k2m9x.s.example.com
-  tinyns get http://gh7k2m9x.s.example.com/
-
-Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
-                      configuration comes last";
-
-const EXPORT_HELP: &str = "\
+const EXPORT_HELP: &str = concat!(
+    "\
 Examples:
   tinyns export -o links.ndjson
   tinyns export --format csv --zone s.example.com > links.csv
-  tinyns export | TINYNS_SERVER=http://[::1]:8053 tinyns import ndjson - --token-file other.token
-
-Environment:
-  TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
-                      configuration comes last";
+  tinyns export | TINYNS_SERVER=http://[::1]:8053 tinyns import ndjson - --token-file other.token",
+    token_environment!()
+);
 
 /// An authoritative DNS name server for short links: the short URL is a DNS name.
 #[derive(Debug, Parser)]
@@ -132,12 +108,21 @@ pub(super) enum Command {
     /// Run the server; this is the default command
     #[command(after_help = SERVE_HELP)]
     Serve,
-    /// Create a link to a URL and print its short name
+    /// Create links to URLs and print their short names
     #[command(after_help = ADD_HELP)]
     Add(AddArgs),
+    /// List links
+    #[command(after_help = LIST_HELP)]
+    List(ListArgs),
     /// Show a link
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
+    /// Change the URL, the expiry or the TTL of a link
+    #[command(after_help = EDIT_HELP)]
+    Edit(EditArgs),
+    /// Delete links
+    #[command(after_help = DELETE_HELP)]
+    Delete(DeleteArgs),
     /// Import links from a DynamoDB table or a file, or shorten a list of URLs
     #[command(subcommand, after_help = IMPORT_HELP)]
     Import(ImportCommand),
@@ -151,31 +136,33 @@ pub(super) enum Command {
     Keys(KeysCommand),
     /// Ask a running server whether it answers queries and, with --changes, accepts changes; for health checks
     Health(HealthArgs),
+    /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Write the man pages into a directory; for packages
+    #[command(hide = true, after_help = MAN_HELP)]
+    Man(ManArgs),
 }
 
-#[derive(Debug, Args)]
-pub(super) struct AddArgs {
-    /// The destination: an http or https URL
-    pub(super) url: String,
-    /// A code of your choice: 1 to 63 letters, digits and inner hyphens; by default the server makes one
-    #[arg(long, value_parser = Code::parse)]
-    pub(super) code: Option<Code>,
-    /// When the link expires: an RFC 3339 time, or a time from now such as 30d or 12h
-    #[arg(long, value_name = "WHEN")]
-    pub(super) expires: Option<Expires>,
-    /// The TTL of the link's records: seconds, or 5m, 1h and the like; by default that of the zone
-    #[arg(long, value_name = "TTL", value_parser = span::ttl)]
-    pub(super) ttl: Option<u32>,
-    #[command(flatten)]
-    pub(super) client: ClientArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GetArgs {
-    /// The link: its code, full name or short URL
-    pub(super) link: LinkRef,
-    #[command(flatten)]
-    pub(super) client: ClientArgs,
+impl Command {
+    /// Whether the command writes JSON, also for errors.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::Add(args) => args.client.json,
+            Self::List(args) => args.json,
+            Self::Get(args) => args.client.json,
+            Self::Edit(args) => args.client.json,
+            Self::Delete(args) => args.client.json,
+            Self::Import(command) => command.is_json(),
+            Self::Keys(command) => command.is_json(),
+            Self::Serve
+            | Self::Export(_)
+            | Self::Check
+            | Self::Health(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -183,7 +170,7 @@ pub(super) struct ClientArgs {
     /// The zone of the link; by default the server's first zone
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(super) zone: Option<Origin>,
-    /// Print the JSON of the server
+    /// Print links, and errors, as JSON
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -219,15 +206,6 @@ pub(super) enum ExportFormat {
     Ndjson,
     /// A header, and one row per link
     Csv,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct HealthArgs {
-    /// Fail unless the server also accepts changes of links
-    #[arg(long)]
-    pub(super) changes: bool,
-    #[command(flatten)]
-    pub(super) server: ServerArgs,
 }
 
 /// Reads the configuration; without a file every default holds.

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use super::api_client::{Link, Page};
+use super::api_client::{Link, PAGE_LINKS, Page};
 use super::args::{ExportArgs, ExportFormat};
 use super::client::Client;
 use super::stop::Stop;
@@ -81,7 +81,10 @@ async fn export(args: &ExportArgs, client: Arc<Client>, output: &Output) -> anyh
 /// A page of links; the call is repeated while the server is away for a short time.
 async fn page(server: &Server, zone: &Origin, cursor: Option<String>) -> anyhow::Result<Page> {
     let zone = zone.clone();
-    let list = move |client: &Client| client.api.list(&client.token, &zone, cursor.as_deref());
+    let list = move |client: &Client| {
+        let (token, cursor) = (&client.token, cursor.as_deref());
+        client.api.list(token, &zone, cursor, PAGE_LINKS)
+    };
     Ok(server.insist(list).await??)
 }
 

@@ -2,6 +2,7 @@
 //! dot, or its short URL. Names and URLs contain the zone; a bare code is in the zone of `--zone`, or in the
 //! first zone of the server.
 
+use std::fmt;
 use std::str::FromStr;
 
 use url::{Host, Url};
@@ -61,6 +62,16 @@ impl FromStr for LinkRef {
                 code: Code::parse(text)?,
                 zone: None,
             }),
+        }
+    }
+}
+
+/// Its name if it has a zone, or its code.
+impl fmt::Display for LinkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            Some(zone) => write!(f, "{}.{zone}", self.code),
+            None => write!(f, "{}", self.code),
         }
     }
 }
@@ -128,6 +139,7 @@ mod tests {
             let named: LinkRef = text.parse().unwrap();
             assert_eq!(named.code.as_str(), "sale", "{text}");
             assert_eq!(named.zone, Some(origin("s.example.com")), "{text}");
+            assert_eq!(named.to_string(), "sale.s.example.com");
         }
         let bare: LinkRef = "Sale".parse().unwrap();
         assert_eq!((bare.code.as_str(), &bare.zone), ("sale", &None));

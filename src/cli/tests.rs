@@ -58,7 +58,7 @@ fn add_takes_all_its_options() {
     let Command::Add(args) = command(line) else {
         panic!("not add");
     };
-    assert_eq!(args.url, "https://example.net/");
+    assert_eq!(args.urls, ["https://example.net/"]);
     assert_eq!(args.code, Some(Code::parse("sale").unwrap()));
     assert_eq!(args.ttl, Some(60));
     assert!(args.expires.is_some());
@@ -172,6 +172,23 @@ fn bad_values_are_usage_errors() {
         "error: invalid value 'ftp://a/' for '--server <URL>': the scheme must be http or \
          https",
     );
+    check_refused(
+        "tinyns edit sale --expires soon",
+        "error: invalid value 'soon' for '--expires <WHEN>': neither a time such as \
+         2030-01-31T12:00:00Z nor a span such as 30d, 12h or 90m; write \"never\" to remove the expiry",
+    );
+    check_refused(
+        "tinyns edit sale",
+        "error: the following required arguments were not provided:",
+    );
+    check_refused(
+        "tinyns delete",
+        "error: the following required arguments were not provided:",
+    );
+    check_refused(
+        "tinyns list --limit 0",
+        "error: invalid value '0' for '--limit <NUMBER>': 0 is not in 1..18446744073709551615",
+    );
     check_refused("tinyns ad u", "error: unrecognized subcommand 'ad'");
     check_refused(
         "tinyns import dynamodb",
@@ -251,7 +268,7 @@ fn bad_values_are_usage_errors() {
 #[test]
 fn complaints_have_every_cause_once() {
     let check = |error: anyhow::Error, expected: &str| {
-        assert_eq!(complaint(&error), expected);
+        assert_eq!(failure::complaint(&error), expected);
     };
     check(anyhow::anyhow!("a"), "a");
     check(anyhow::anyhow!("a").context("b").context("c"), "c: b: a");
@@ -260,10 +277,49 @@ fn complaints_have_every_cause_once() {
 }
 
 #[test]
+fn an_error_of_the_command_line_in_one_line() {
+    let check = |line: &str, expected: &str| {
+        let error = parse(line).unwrap_err().to_string();
+        assert_eq!(first_paragraph(&error), expected);
+    };
+    check("tinyns ad u", "unrecognized subcommand 'ad'");
+    check(
+        "tinyns edit",
+        "the following required arguments were not provided: \
+         <--url <URL>|--expires <WHEN>|--ttl <TTL>> <LINK>",
+    );
+}
+
+#[test]
+fn the_form_of_errors_is_that_of_the_output() {
+    let check = |line: &str, expected: ErrorForm| {
+        assert_eq!(parse(line).unwrap().error_form(), expected, "{line}");
+    };
+    check("tinyns", ErrorForm::Text);
+    for command in [
+        "add u",
+        "list",
+        "get x",
+        "edit x --ttl default",
+        "delete x",
+        "import urls -",
+        "keys list",
+    ] {
+        check(&format!("tinyns {command}"), ErrorForm::Text);
+        check(&format!("tinyns {command} --json"), ErrorForm::Json);
+    }
+}
+
+#[test]
 fn help_is_there_and_names_the_exit_codes() {
     for line in [
         "tinyns --help",
         "tinyns add --help",
+        "tinyns list --help",
+        "tinyns edit --help",
+        "tinyns delete --help",
+        "tinyns completions --help",
+        "tinyns man --help",
         "tinyns serve --help",
         "tinyns import --help",
         "tinyns import dynamodb --help",
@@ -287,12 +343,16 @@ fn help_is_there_and_names_the_exit_codes() {
         "TINYNS_CONFIG",
         "serve",
         "add",
+        "list",
         "get",
+        "edit",
+        "delete",
         "import",
         "export",
         "check",
         "keys",
         "health",
+        "completions",
     ] {
         assert!(help.contains(word), "{word} in {help}");
     }

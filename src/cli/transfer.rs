@@ -13,6 +13,7 @@ use anyhow::Context;
 
 use super::api_client::ApiError;
 use super::client::Client;
+use super::counter::SILENCE;
 use super::stop::Stop;
 use crate::base::progress::{Meter, Progress};
 
@@ -87,7 +88,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Shows the progress from now on, in a task of the runtime.
+    /// Shows the progress once the work takes longer than [`SILENCE`], in a task of the runtime.
     pub(super) fn begin(label: &'static str, progress: Progress) -> Self {
         let meter = Meter::on_stderr(label, progress, Instant::now());
         let screen = Self {
@@ -96,6 +97,7 @@ impl Screen {
         };
         let shown = screen.clone();
         tokio::spawn(async move {
+            tokio::time::sleep(SILENCE).await;
             loop {
                 tokio::time::sleep(TICK).await;
                 let mut meter = shown.meter();

@@ -23,8 +23,8 @@ pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const MAX_ANSWER_LEN: u64 = 64 * 1024;
 /// The largest page of links, in bytes.
 const MAX_PAGE_LEN: u64 = 16 * 1024 * 1024;
-/// How many links a page has; the API gives no more.
-const PAGE_LINKS: &str = "1000";
+/// How many links a page has at most; the API gives no more.
+pub(crate) const PAGE_LINKS: u64 = 1_000;
 
 /// An admin API.
 pub(crate) struct Api {
@@ -107,15 +107,17 @@ impl Api {
         }
     }
 
-    /// A page of the links of a zone.
+    /// A page of at most `limit` links of a zone: 1 to [`PAGE_LINKS`].
     pub(crate) fn list(
         &self,
         token: &str,
         zone: &Origin,
         cursor: Option<&str>,
+        limit: u64,
     ) -> Result<Page, ApiError> {
         let mut url = self.url("v1/links", Some(zone))?;
-        url.query_pairs_mut().append_pair("limit", PAGE_LINKS);
+        let number = limit.to_string();
+        url.query_pairs_mut().append_pair("limit", &number);
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }
@@ -164,7 +166,10 @@ impl Api {
     }
 
     /// The link in a response.
-    fn link(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Answer, ApiError> {
+    pub(super) fn link(
+        &self,
+        response: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Answer, ApiError> {
         let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
             return Err(self.refusal(status, &json));
@@ -196,10 +201,8 @@ impl Api {
 
     pub(super) fn refusal(&self, status: StatusCode, body: &str) -> ApiError {
         let problem = serde_json::from_str::<ProblemDocument>(body).ok();
-        match problem.and_then(|problem| problem.reason()) {
-            Some(reason) => ApiError::Refused { status, reason },
-            None => self.foreign(status),
-        }
+        let refused = problem.and_then(|problem| ApiError::refused(status, problem));
+        refused.unwrap_or_else(|| self.foreign(status))
     }
 
     pub(super) fn foreign(&self, status: StatusCode) -> ApiError {

@@ -22,7 +22,13 @@ impl Api {
     /// The API answers lines while it still receives others, and stops reading while its answers are not read.
     /// This client reads only after it has sent the whole body. So the answers to a body have to fit into the
     /// buffers of both ends: see `MAX_BODY` in `cli::import::register`.
-    pub(crate) fn batch(&self, token: &str, zone: &Origin, body: &str, lines: usize) -> Batch {
+    pub(crate) fn batch(
+        &self,
+        token: &str,
+        zone: Option<&Origin>,
+        body: &str,
+        lines: usize,
+    ) -> Batch {
         let mut results = Vec::with_capacity(lines);
         let failure = self.send_batch(token, zone, body, lines, &mut results);
         Batch {
@@ -34,12 +40,12 @@ impl Api {
     fn send_batch(
         &self,
         token: &str,
-        zone: &Origin,
+        zone: Option<&Origin>,
         body: &str,
         lines: usize,
         results: &mut Vec<LineResult>,
     ) -> Result<(), ApiError> {
-        let url = self.url("v1/links:batch", Some(zone))?;
+        let url = self.url("v1/links:batch", zone)?;
         let response = self
             .agent
             .post(url.as_str())

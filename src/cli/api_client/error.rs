@@ -5,6 +5,7 @@ use std::fmt;
 use ureq::http::StatusCode;
 use url::Url;
 
+use super::messages::ProblemDocument;
 use super::url::is_loopback;
 
 /// Why a request to the admin API failed.
@@ -26,7 +27,11 @@ pub(crate) enum ApiError {
     #[error("{server} {}", wrong_scheme(server, other))]
     WrongScheme { server: Url, other: Box<Url> },
     #[error("refused ({}): {reason}", Status(*status))]
-    Refused { status: StatusCode, reason: String },
+    Refused {
+        status: StatusCode,
+        reason: String,
+        problem: Box<ProblemDocument>,
+    },
     #[error("{server} answers {}, but is not an admin API of tinyns; check the URL", Status(*status))]
     Foreign { server: Url, status: StatusCode },
     #[error("the request cannot be written as JSON")]
@@ -36,6 +41,23 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
+    /// The refusal that a problem document describes; none if the document has no reason.
+    pub(crate) fn refused(status: StatusCode, problem: ProblemDocument) -> Option<Self> {
+        Some(Self::Refused {
+            status,
+            reason: problem.reason()?,
+            problem: problem.into(),
+        })
+    }
+
+    /// The problem document of a refusal.
+    pub(crate) fn problem(&self) -> Option<&ProblemDocument> {
+        match self {
+            Self::Refused { problem, .. } => Some(problem),
+            _ => None,
+        }
+    }
+
     /// Whether the same request may succeed after a short time.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -52,7 +74,16 @@ impl ApiError {
 
     /// Whether the API said that there is no such link.
     pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
+        self.is(StatusCode::NOT_FOUND)
+    }
+
+    /// Whether the API said that the link has another version.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.is(StatusCode::PRECONDITION_FAILED)
+    }
+
+    fn is(&self, refusal: StatusCode) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == refusal)
     }
 }
 

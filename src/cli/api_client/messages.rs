@@ -20,6 +20,17 @@ pub(crate) struct NewLink<'a> {
     pub(crate) ttl: Option<u32>,
 }
 
+/// The body of a request that changes a link. Members that are none stay as they are, and `Some(None)` clears.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct LinkChange<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<Option<u32>>,
+}
+
 /// A link, as the admin API shows it and an export writes it.
 #[derive(Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(crate) struct Link {
@@ -121,12 +132,21 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// The members of a problem document (RFC 9457 §3.1) that messages use.
-#[derive(Debug, Deserialize)]
+/// The members of a problem document (RFC 9457 §3) of the admin API.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ProblemDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 impl ProblemDocument {

@@ -6,15 +6,18 @@
 
 mod api;
 mod batch;
+mod changes;
 mod error;
 mod messages;
 mod scheme;
 mod trust;
 mod url;
 
-pub(crate) use self::api::Api;
+pub(crate) use self::api::{Api, PAGE_LINKS};
 pub(crate) use self::error::{ApiError, is_passing};
-pub(crate) use self::messages::{Answer, Batch, LineResult, Link, NewLink, Page, ProblemDocument};
+pub(crate) use self::messages::{
+    Answer, Batch, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
+};
 pub(crate) use self::url::{http_url, is_loopback, parse_server};
 
 #[cfg(test)]

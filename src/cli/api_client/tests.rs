@@ -84,7 +84,9 @@ fn a_page_of_links() {
     let page = format!("{{\"links\":[{LINK}],\"next_cursor\":\"61\"}}");
     let (server, thread) = one_answer(http("200 OK", &page));
     let zone = origin("s.example.com");
-    let page = Api::new(server).list("secret", &zone, Some("6&0")).unwrap();
+    let page = Api::new(server)
+        .list("secret", &zone, Some("6&0"), 1_000)
+        .unwrap();
     assert_eq!(page.links, [serde_json::from_str::<Link>(LINK).unwrap()]);
     assert_eq!(page.next_cursor.as_deref(), Some("61"));
     let request = thread.join().unwrap();
@@ -96,7 +98,7 @@ fn a_page_of_links() {
 fn batch(response: String) -> (Vec<u16>, Option<ApiError>, String) {
     let (server, thread) = one_answer(response);
     let api = Api::new(server);
-    let batch = api.batch("secret", &origin("s.example.com"), "{}\n{}\n", 2);
+    let batch = api.batch("secret", Some(&origin("s.example.com")), "{}\n{}\n", 2);
     let statuses = batch.results.iter().map(|result| result.status);
     (statuses.collect(), batch.failure, thread.join().unwrap())
 }
@@ -110,7 +112,7 @@ fn a_batch_and_its_results() {
     );
     let (server, thread) = one_answer(http("200 OK", &body));
     let api = Api::new(server);
-    let batch = api.batch("secret", &origin("s.example.com"), "{}\n{}\n", 2);
+    let batch = api.batch("secret", Some(&origin("s.example.com")), "{}\n{}\n", 2);
     assert!(batch.failure.is_none(), "{:?}", batch.failure);
     let [made, refused] = &batch.results[..] else {
         panic!("{batch:?}");

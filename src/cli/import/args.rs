@@ -103,6 +103,18 @@ Environment:
   TINYNS_ADMIN_TOKEN  the token; --token-file takes precedence, and the token file of the
                       configuration comes last";
 
+impl ImportCommand {
+    /// Whether the report is JSON.
+    pub(in crate::cli) fn is_json(&self) -> bool {
+        match self {
+            Self::Dynamodb { import, .. }
+            | Self::Csv { import, .. }
+            | Self::Ndjson { import, .. }
+            | Self::Urls { import, .. } => import.json,
+        }
+    }
+}
+
 /// The source of an import.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ImportCommand {

@@ -46,8 +46,8 @@ use self::state::{Ledger, StateFile, Target};
 use self::targets::Targets;
 use super::api_client::ApiError;
 use super::client::Client;
+use super::failure::complaint;
 use super::outcome::UsageError;
-use super::output::complaint;
 use super::stop::Stop;
 use super::transfer::{self, Screen, Server, Stopped};
 use crate::base::progress::Progress;
@@ -321,6 +321,7 @@ mod tests {
         let wrong = || ApiError::Refused {
             status: StatusCode::UNAUTHORIZED,
             reason: "no".into(),
+            problem: Box::default(),
         };
         assert!(passes(&away().into()));
         assert!(passes(

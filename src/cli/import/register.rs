@@ -208,7 +208,8 @@ impl Registrar {
 
     async fn batch(&self, zone: &Origin, body: String, lines: usize) -> anyhow::Result<Batch> {
         let zone = zone.clone();
-        let send = move |client: &Client| client.api.batch(&client.token, &zone, &body, lines);
+        let send =
+            move |client: &Client| client.api.batch(&client.token, Some(&zone), &body, lines);
         self.server.call(send).await
     }
 

@@ -88,6 +88,17 @@ pub(super) enum KeysCommand {
     Retire(RetireArgs),
 }
 
+impl KeysCommand {
+    /// Whether the output is JSON.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::List(args) => args.json,
+            Self::Ds(args) => args.json,
+            Self::Generate(_) | Self::Retire(_) => false,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct ZoneArgs {
     /// The zone; needed if several zones are signed

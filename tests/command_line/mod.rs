@@ -1,6 +1,13 @@
 //! The commands that create and show links, as scripts and people call them: their output, their messages about
 //! errors, and their exit codes.
 
+mod changes;
+mod errors;
+mod lists;
+mod manuals;
+mod several;
+
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,6 +47,75 @@ fn said(mut command: Command) -> Said {
 
 fn on(server: &Server, args: &[&str]) -> Said {
     at(&format!("http://{}", server.admin), args)
+}
+
+/// The same with this on its standard input.
+fn piped(server: &Server, args: &[&str], input: &[u8]) -> Said {
+    let mut command = tinyns();
+    let child = command
+        .args(args)
+        .env("TINYNS_SERVER", format!("http://{}", server.admin))
+        .env("TINYNS_ADMIN_TOKEN", TOKEN)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // The command may end, or stop reading, before all of it is written.
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    let _ = writer.join().unwrap();
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The end of a question of a command.
+const QUESTION: &str = "] ";
+
+/// What a terminal of this width shows of a command, and its exit code. If there are keys, they are typed when the
+/// command asks.
+fn on_terminal(server: &Server, args: &str, columns: u16, keys: &str) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_tinyns");
+    let line = format!("stty rows 24 cols {columns} -echo; exec {program} {args}");
+    let mut command = tinyns();
+    let env: Vec<_> = command
+        .env("TINYNS_SERVER", format!("http://{}", server.admin))
+        .env("TINYNS_ADMIN_TOKEN", TOKEN)
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+        .collect();
+    let mut script = Command::new("script");
+    for (name, value) in env {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let child = script
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !keys.is_empty() && !text.ends_with(QUESTION.as_bytes()) {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "no question: {text:?}");
+        text.extend_from_slice(&byte);
+    }
+    stdin.write_all(keys.as_bytes()).unwrap();
+    stdout.read_to_end(&mut text).unwrap();
+    let status = child.wait().unwrap();
+    drop(stdin);
+    let text = String::from_utf8(text).unwrap();
+    (status.code(), text.replace("\r\n", "\n"))
 }
 
 /// It failed, with one line on standard error that has this.

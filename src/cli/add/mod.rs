@@ -1,0 +1,96 @@
+//! `tinyns add`: creates links.
+//!
+//! One URL is one request, and the output describes its link to people. Several URLs, or lines of standard input, go
+//! to the server in batches, and the output has a line for each link, for scripts.
+
+mod ignored;
+mod many;
+mod one;
+mod source;
+
+use std::path::Path;
+
+use clap::Args;
+
+use self::source::Source;
+use super::access::token_environment;
+use super::args::ClientArgs;
+use super::client::Client;
+use super::expires::Expires;
+use super::outcome::{Exit, UsageError};
+use super::span;
+use crate::base::clock::Clock;
+use crate::link::Code;
+
+/// Stands for standard input.
+const STDIN: &str = "-";
+
+pub(super) const ADD_HELP: &str = concat!(
+    "\
+Examples:
+  tinyns add https://example.net/a/long/path
+  tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
+  tinyns add https://example.net/ --json | jq -r .short_url
+  tinyns add https://example.net/a https://example.net/b
+  grep -o 'https://[^ ]*' page.txt | tinyns add - --expires 1w > short.txt
+
+For one URL, the first line of the output is the short name, and further lines describe the link.
+For several URLs, and for the lines of standard input, each link is a line with its short URL. If
+a URL is refused, add reports it on standard error with its line, goes on, and exits with 1. Blank
+lines are skipped.
+
+If a link to a URL exists already, add prints that link and does not change it. If its expiry or
+TTL differ from --expires or --ttl, add says which options were ignored; with --json, the members
+\"created\" and \"ignored\" of each link say so.
+
+Exit codes:
+  0  each link exists as requested
+  1  refused or failed, at least one URL
+  2  the command line is wrong
+  3  a link existed already, and options were ignored",
+    token_environment!()
+);
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// The destinations: http or https URLs; - reads one URL from each line of standard input
+    #[arg(required = true, value_name = "URL")]
+    pub(super) urls: Vec<String>,
+    /// A code of your choice: 1 to 63 letters, digits and inner hyphens; by default the server makes one
+    #[arg(long, value_parser = Code::parse)]
+    pub(super) code: Option<Code>,
+    /// When the links expire: an RFC 3339 time, or a time from now such as 30d or 12h
+    #[arg(long, value_name = "WHEN")]
+    pub(super) expires: Option<Expires>,
+    /// The TTL of the links' records: seconds, or 5m, 1h and the like; by default that of the zone
+    #[arg(long, value_name = "TTL", value_parser = span::ttl)]
+    pub(super) ttl: Option<u32>,
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+}
+
+/// Creates links, and prints them.
+///
+/// # Errors
+/// A URL has no link.
+pub(super) fn run(args: AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let from_stdin = args.urls.iter().any(|url| url == STDIN);
+    if from_stdin && args.urls.len() > 1 {
+        let text = "- stands for the lines of standard input, and cannot be one of several URLs";
+        return Err(UsageError(text.into()).into());
+    }
+    if args.code.is_some() && (from_stdin || args.urls.len() > 1) {
+        let text = "--code is the code of one link, and there are several URLs";
+        return Err(UsageError(text.into()).into());
+    }
+    let expires_at = match args.expires {
+        Some(expires) => Some(expires.rfc3339(Clock::default().now())?),
+        None => None,
+    };
+    let client = Client::new(&args.client.access, config)?;
+    match &args.urls[..] {
+        _ if from_stdin => many::add(&client, &args, expires_at.as_deref(), Source::stdin()?),
+        [url] => one::add(&client, &args, expires_at.as_deref(), url),
+        urls => many::add(&client, &args, expires_at.as_deref(), Source::urls(urls)),
+    }
+}

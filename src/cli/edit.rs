@@ -1,0 +1,140 @@
+//! `tinyns edit`: changes the URL, the end or the TTL of a link.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args};
+
+use super::access::token_environment;
+use super::api_client::LinkChange;
+use super::args::ClientArgs;
+use super::client::Client;
+use super::expires::{Expires, ExpiresError};
+use super::link_ref::LinkRef;
+use super::outcome::{Exit, UsageError};
+use super::output::print;
+use super::shown;
+use super::span::{self, TtlError};
+use crate::base::clock::Clock;
+
+pub(super) const EDIT_HELP: &str = concat!(
+    "\
+Examples:
+  tinyns edit sale --url https://example.net/autumn
+  tinyns edit sale.s.example.com --expires 30d --ttl 5m
+  tinyns edit sale --expires never --ttl default
+  tinyns edit sale --url https://example.net/ --if-version 1764451526000000
+
+The output is that of `get`. What no option names stays as it is. With --if-version the link is
+changed only if it still has that version, which `get` shows.",
+    token_environment!()
+);
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").args(["url", "expires", "ttl"]).required(true).multiple(true))]
+pub(super) struct EditArgs {
+    /// The link: its code, full name or short URL
+    pub(super) link: LinkRef,
+    /// The new destination: an http or https URL
+    #[arg(long)]
+    pub(super) url: Option<String>,
+    /// The new expiry: an RFC 3339 time, a time from now such as 30d or 12h, or "never"
+    #[arg(long, value_name = "WHEN")]
+    pub(super) expires: Option<NewEnd>,
+    /// The new TTL of the link's records: seconds, 5m, 1h and the like, or "default" for that of the zone
+    #[arg(long, value_name = "TTL")]
+    pub(super) ttl: Option<NewTtl>,
+    /// Change the link only if it has this version
+    #[arg(long, value_name = "VERSION")]
+    pub(super) if_version: Option<u64>,
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+}
+
+/// A new expiry; none is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewEnd(Option<Expires>);
+
+/// A new TTL, in seconds; none is that of the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewTtl(Option<u32>);
+
+/// Why a text is not a [`NewEnd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; write \"never\" to remove the expiry")]
+pub(super) struct NewEndError(ExpiresError);
+
+/// Why a text is not a [`NewTtl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; write \"default\" for the TTL of the zone")]
+pub(super) struct NewTtlError(TtlError);
+
+impl FromStr for NewEnd {
+    type Err = NewEndError;
+
+    fn from_str(text: &str) -> Result<Self, NewEndError> {
+        match text {
+            "never" => Ok(Self(None)),
+            text => text.parse().map(|end| Self(Some(end))).map_err(NewEndError),
+        }
+    }
+}
+
+impl FromStr for NewTtl {
+    type Err = NewTtlError;
+
+    fn from_str(text: &str) -> Result<Self, NewTtlError> {
+        match text {
+            "default" => Ok(Self(None)),
+            text => span::ttl(text)
+                .map(|ttl| Self(Some(ttl)))
+                .map_err(NewTtlError),
+        }
+    }
+}
+
+/// Changes a link, and prints it.
+pub(super) fn run(args: EditArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let zone = args.link.zone(args.client.zone);
+    let zone = zone.map_err(|error| UsageError(error.to_string()))?;
+    let now = Clock::default().now();
+    let end = args
+        .expires
+        .map(|NewEnd(end)| end.map(|end| end.rfc3339(now)));
+    // The end of a link that gets one, of one that loses it, or of one that keeps what it has.
+    let end = end.map(Option::transpose).transpose()?;
+    let change = LinkChange {
+        url: args.url.as_deref(),
+        expires_at: end.as_ref().map(Option::as_deref),
+        ttl: args.ttl.map(|NewTtl(ttl)| ttl),
+    };
+    let client = Client::new(&args.client.access, config)?;
+    let (token, code) = (&client.token, &args.link.code);
+    let version = args.if_version;
+    let answer = client
+        .api
+        .change(token, zone.as_ref(), code, &change, version)?;
+    print(&match args.client.json {
+        true => shown::json(&answer),
+        false => shown::link(&answer, client.dns),
+    })?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_and_ttls_can_be_cleared() {
+        assert_eq!("never".parse(), Ok(NewEnd(None)));
+        assert_eq!("default".parse(), Ok(NewTtl(None)));
+        assert_eq!("5m".parse(), Ok(NewTtl(Some(300))));
+        let ends: NewEnd = "30d".parse().unwrap();
+        assert_eq!(ends.0, Some("30d".parse().unwrap()));
+        let error = "soon".parse::<NewEnd>().unwrap_err().to_string();
+        assert!(error.ends_with("90m; write \"never\" to remove the expiry"));
+        let error = "never".parse::<NewTtl>().unwrap_err().to_string();
+        assert!(error.ends_with("write \"default\" for the TTL of the zone"));
+    }
+}
