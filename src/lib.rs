@@ -20,8 +20,8 @@
 //! link         ->
 //! ```
 //!
-//! * [`cli`]: one file for each command. `serve` is the process around the server; `add`, `get`, `import` and `export`
-//!   are clients of the admin API.
+//! * [`cli`]: one file for each command. `serve` is the process around the server; `add`, `list`, `import` and others are
+//!   clients of the admin API.
 //! * [`server`]: binds the sockets, starts the parts, reads them again on SIGHUP, and stops them. [`server::system`]
 //!   gives up privileges and talks to the service manager.
 //! * [`config`]: TOML to the ready settings of each part, once. Only `cli` and `server` use it.
@@ -34,7 +34,7 @@
 //! * [`links`]: the rules for links, the links in memory and in Redis, and the only way to the store.
 //! * [`store`]: the contract of the place that keeps links, and its backends: SQLite, embedded, and DynamoDB.
 //! * [`link`]: the values that make a link. They cannot hold anything invalid, and do no I/O.
-//! * [`base`]: clock, metrics, log, names, text, files, and which connections stay. It uses no other part.
+//! * [`base`]: clock, metrics, log, names, text, files, QR codes, and which connections stay. It uses no other part.
 //!
 //! A query goes `dns::transport` → `dns::pipeline` → `links` → `store` and back; a change goes `http::api` →
 //! `links` → `store`, and then to Redis and to the other servers. `docs/architecture.md` follows one of each through the files.

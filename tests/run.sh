@@ -35,6 +35,8 @@ setpriv util-linux
 script bsdutils
 stty coreutils
 groff groff-base
+zbarimg zbar-tools
+rsvg-convert librsvg2-bin
 systemd-analyze systemd
 systemd-socket-activate systemd
 zonemaster-cli zonemaster-cli

@@ -9,5 +9,6 @@ pub mod metrics;
 pub mod name;
 pub mod prefix;
 pub mod progress;
+pub(crate) mod qr;
 pub(crate) mod text;
 pub(crate) mod toml_text;

@@ -6,6 +6,7 @@ use clap::Args;
 use url::Url;
 
 use super::api_client;
+use crate::link::Origin;
 
 /// The end of the help of a command that needs the token.
 macro_rules! token_environment {
@@ -18,6 +19,19 @@ Environment:
     };
 }
 pub(super) use token_environment;
+
+/// What commands about links have in common.
+#[derive(Debug, Args)]
+pub(super) struct ClientArgs {
+    /// The zone of the link; by default the server's first zone
+    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
+    pub(super) zone: Option<Origin>,
+    /// Print links, and errors, as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) access: AccessArgs,
+}
 
 /// The admin API, and the file with its token.
 #[derive(Debug, Args)]

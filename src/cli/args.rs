@@ -1,6 +1,6 @@
 //! The arguments of the commands, and their help.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -15,8 +15,8 @@ use super::import::args::{IMPORT_HELP, ImportCommand};
 use super::keys::{KEYS_HELP, KeysCommand};
 use super::list::{LIST_HELP, ListArgs};
 use super::man::{MAN_HELP, ManArgs};
+use super::qr::{QR_HELP, QrArgs};
 use crate::base::logging;
-use crate::config::{Config, ConfigError};
 use crate::link::Origin;
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,7 @@ Examples:
   tinyns add https://example.net/sale --code sale --expires 30d
   tinyns list
   tinyns edit sale --url https://example.net/autumn
+  tinyns qr sale -o sale.svg
   tinyns delete sale
   tinyns import dynamodb --table tinyUrl      copy the links of a DynamoDB table
   tinyns import urls list.txt > short.txt     shorten each URL of a list
@@ -123,6 +124,9 @@ pub(super) enum Command {
     /// Delete links
     #[command(after_help = DELETE_HELP)]
     Delete(DeleteArgs),
+    /// Draw the QR code of a link's short URL, or write it to a file
+    #[command(after_help = QR_HELP)]
+    Qr(QrArgs),
     /// Import links from a DynamoDB table or a file, or shorten a list of URLs
     #[command(subcommand, after_help = IMPORT_HELP)]
     Import(ImportCommand),
@@ -156,6 +160,7 @@ impl Command {
             Self::Import(command) => command.is_json(),
             Self::Keys(command) => command.is_json(),
             Self::Serve
+            | Self::Qr(_)
             | Self::Export(_)
             | Self::Check
             | Self::Health(_)
@@ -163,18 +168,6 @@ impl Command {
             | Self::Man(_) => false,
         }
     }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ClientArgs {
-    /// The zone of the link; by default the server's first zone
-    #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
-    pub(super) zone: Option<Origin>,
-    /// Print links, and errors, as JSON
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -206,9 +199,4 @@ pub(super) enum ExportFormat {
     Ndjson,
     /// A header, and one row per link
     Csv,
-}
-
-/// Reads the configuration; without a file every default holds.
-pub(super) fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-    path.map_or_else(|| Ok(Config::default()), Config::load)
 }

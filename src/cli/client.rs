@@ -9,7 +9,7 @@ use url::Url;
 
 use super::access::AccessArgs;
 use super::api_client::{Api, is_loopback, parse_server};
-use super::args::load;
+use super::configuration::load;
 use crate::base::environment;
 use crate::base::files::read_regular;
 use crate::config::Config;

@@ -1,9 +1,8 @@
 //! `tinyns completions`: scripts by which shells complete commands and options.
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::args::Cli;
 use super::output::write;
 
 /// The name of the program in the scripts.
@@ -24,15 +23,14 @@ pub(super) struct CompletionsArgs {
 }
 
 /// Prints the script for a shell.
-pub(super) fn run(args: CompletionsArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: CompletionsArgs, all: &Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut visible(), PROGRAM, &mut script);
+    clap_complete::generate(args.shell, &mut visible(all), PROGRAM, &mut script);
     write(&script).map(drop)
 }
 
 /// The command line without hidden commands, which clap_complete would offer.
-fn visible() -> Command {
-    let all = Cli::command();
+fn visible(all: &Command) -> Command {
     let commands = all
         .get_subcommands()
         .filter(|command| !command.is_hide_set());

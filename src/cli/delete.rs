@@ -9,9 +9,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::access::token_environment;
+use super::access::{ClientArgs, token_environment};
 use super::api_client::{Answer, ApiError};
-use super::args::ClientArgs;
 use super::client::Client;
 use super::counter::Counter;
 use super::failure::{Failures, Place};

@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use clap::{ArgGroup, Args};
 
-use super::access::token_environment;
+use super::access::{ClientArgs, token_environment};
 use super::api_client::LinkChange;
-use super::args::ClientArgs;
 use super::client::Client;
 use super::expires::{Expires, ExpiresError};
 use super::link_ref::LinkRef;

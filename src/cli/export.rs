@@ -5,7 +5,6 @@
 //! short. Links that are created or deleted during the export may be missing; every other link is in it once.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +15,12 @@ use anyhow::Context;
 use super::api_client::{Link, PAGE_LINKS, Page};
 use super::args::{ExportArgs, ExportFormat};
 use super::client::Client;
+use super::output_file::OutputFile;
 use super::stop::Stop;
 use super::transfer::{self, Screen, Server};
-use crate::base::files::Draft;
 use crate::base::progress::{Extent, Progress};
 use crate::link::Origin;
 
-/// The mode of a new file, before the umask.
-const MODE: u32 = 0o666;
 /// The header of CSV.
 const HEADER: &str = "code,name,url,created_at,expires_at,ttl\r\n";
 
@@ -120,40 +117,15 @@ fn quoted(field: &str) -> Cow<'_, str> {
 /// The output.
 enum Output {
     Stdout,
-    /// A device or a pipe, or a draft that becomes the file once it is complete.
-    File {
-        file: Arc<File>,
-        draft: Option<Draft>,
-    },
+    File(OutputFile),
 }
 
 impl Output {
     fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
-        let Some(path) = path.filter(|path| path != Path::new("-")) else {
-            return Ok(Self::Stdout);
-        };
-        // Anything but a regular file is written to directly: a file must not replace /dev/null. Of a
-        // symbolic link, the file that it points to is replaced.
-        let draft = match fs::metadata(&path) {
-            Ok(about) if !about.is_file() => None,
-            _ => {
-                let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-                let mut draft = path.clone().into_os_string();
-                draft.push(".new");
-                let made = Draft::create(&path, draft.into(), MODE);
-                Some(made.with_context(|| format!("cannot write {}", path.display()))?)
-            }
-        };
-        let (draft, opened) = match draft {
-            Some(mut draft) => {
-                let file = draft.file().try_clone();
-                (Some(draft), file)
-            }
-            None => (None, File::options().write(true).open(&path)),
-        };
-        let file = opened.with_context(|| format!("cannot write {}", path.display()))?;
-        let file = Arc::new(file);
-        Ok(Self::File { file, draft })
+        match path.filter(|path| path != Path::new("-")) {
+            None => Ok(Self::Stdout),
+            Some(path) => Ok(Self::File(OutputFile::open(&path)?)),
+        }
     }
 
     /// Writes whole lines. Returns false if the reader of standard output has closed it early, which is no
@@ -161,7 +133,10 @@ impl Output {
     async fn write(&self, screen: &Screen, text: String) -> anyhow::Result<bool> {
         let written = match self {
             Self::Stdout => screen.write(io::stdout(), text).await?.map(drop),
-            Self::File { file, .. } => screen.write(Arc::clone(file), text).await?.map(drop),
+            Self::File(output) => screen
+                .write(Arc::clone(&output.file), text)
+                .await?
+                .map(drop),
         };
         match written {
             Ok(()) => Ok(true),
@@ -173,14 +148,7 @@ impl Output {
     /// Gives the file its name if it is complete, and removes it otherwise.
     fn end(self, whole: bool) -> anyhow::Result<()> {
         match self {
-            Self::File {
-                draft: Some(draft), ..
-            } if whole => {
-                let path = draft.path().display().to_string();
-                draft
-                    .replace()
-                    .with_context(|| format!("cannot write {path}"))
-            }
+            Self::File(output) if whole => output.keep(),
             _ => Ok(()),
         }
     }
@@ -188,6 +156,7 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use super::*;
@@ -199,6 +168,7 @@ mod tests {
             short_url: Some("http://x.s.example.com/".into()),
             url: url.into(),
             created_at: Some("2026-01-01T00:00:00Z".into()),
+            created_by: Some("admin".into()),
             expires_at: expires_at.map(Into::into),
             ttl,
             version: Some(9),
@@ -213,7 +183,7 @@ mod tests {
             written(&link, ExportFormat::Ndjson),
             "{\"code\":\"x\",\"name\":\"x.s.example.com\",\
              \"short_url\":\"http://x.s.example.com/\",\"url\":\"https://example.net/\",\
-             \"created_at\":\"2026-01-01T00:00:00Z\",\"expires_at\":null,\"ttl\":60,\
+             \"created_at\":\"2026-01-01T00:00:00Z\",\"created_by\":\"admin\",\"expires_at\":null,\"ttl\":60,\
              \"version\":9}\n"
         );
     }
@@ -248,10 +218,10 @@ mod tests {
         fs::write(&path, "old").unwrap();
         for (whole, expected) in [(false, "old"), (true, "new")] {
             let output = Output::open(Some(path.clone())).unwrap();
-            let Output::File { file, .. } = &output else {
+            let Output::File(written) = &output else {
                 panic!("no file");
             };
-            (&**file).write_all(b"new").unwrap();
+            (&*written.file).write_all(b"new").unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), "old");
             output.end(whole).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), expected);
@@ -262,7 +232,7 @@ mod tests {
         assert!(matches!(stdout, Output::Stdout));
         // A device is not replaced.
         let device = Output::open(Some("/dev/null".into())).unwrap();
-        assert!(matches!(&device, Output::File { draft: None, .. }));
+        assert!(matches!(&device, Output::File(file) if !file.is_draft()));
         device.end(true).unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }

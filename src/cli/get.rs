@@ -4,8 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::access::token_environment;
-use super::args::ClientArgs;
+use super::access::{ClientArgs, token_environment};
 use super::client::Client;
 use super::link_ref::LinkRef;
 use super::outcome::{Exit, UsageError};

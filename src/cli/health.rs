@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::access::ServerArgs;
 use super::api_client::Api;
-use super::args::load;
 use super::client::admin_url;
+use super::configuration::load;
 use super::outcome::Exit;
 use super::output::print;
 

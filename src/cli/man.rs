@@ -12,11 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-
-use super::args::Cli;
 
 /// The heading of the section that comes last.
 const EXAMPLES: &str = "EXAMPLES";
@@ -36,8 +34,8 @@ pub(super) struct ManArgs {
 }
 
 /// Writes the man pages.
-pub(super) fn run(args: ManArgs) -> anyhow::Result<()> {
-    let mut all = Cli::command().disable_help_subcommand(true);
+pub(super) fn run(args: ManArgs, all: Command) -> anyhow::Result<()> {
+    let mut all = all.disable_help_subcommand(true);
     // Gives the commands their full names and the global options.
     all.build();
     let directory = &args.directory;

@@ -1,6 +1,6 @@
 //! The command line: its commands, and one `match` over them.
 //!
-//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `import`, `export` and `health` are clients of the
+//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export` and `health` are clients of the
 //! admin API and know nothing of the store, so the running server knows at once each change that they make. (`import
 //! dynamodb` reads the table of another program, and writes nothing to it.) `check` reads what the server would read,
 //! and reports faults. `keys` writes to the directories of the keys of signed zones, which the server only reads.
@@ -16,6 +16,7 @@ mod args;
 mod check;
 mod client;
 mod completions;
+mod configuration;
 mod counter;
 mod delete;
 mod edit;
@@ -31,6 +32,8 @@ mod list;
 mod man;
 mod outcome;
 mod output;
+mod output_file;
+mod qr;
 mod serve;
 mod shown;
 mod span;
@@ -46,7 +49,8 @@ use crate::base::environment;
 use crate::base::logging;
 
 pub use self::args::Cli;
-use self::args::{Command, load};
+use self::args::Command;
+use self::configuration::load;
 pub use self::failure::ErrorForm;
 pub use self::outcome::{Exit, exit_code};
 
@@ -115,13 +119,14 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Get(args) => return get::run(args, config),
         Command::Edit(args) => return edit::run(args, config),
         Command::Delete(args) => return delete::run(args, config),
+        Command::Qr(args) => return qr::run(args, config),
         Command::Import(command) => import::run(command, config)?,
         Command::Export(args) => export::run(args, config)?,
         Command::Check => check::run(&load(config)?)?,
         Command::Keys(command) => keys::run(command, &load(config)?)?,
         Command::Health(args) => return health::run(args, config),
-        Command::Completions(args) => completions::run(args)?,
-        Command::Man(args) => man::run(args)?,
+        Command::Completions(args) => completions::run(args, &Cli::command())?,
+        Command::Man(args) => man::run(args, Cli::command())?,
     }
     Ok(Exit::Done)
 }

@@ -31,6 +31,9 @@ pub(super) fn link(answer: &Answer, dns: Option<SocketAddr>) -> String {
     if let Some(created) = &link.created_at {
         row(&mut text, "made", created);
     }
+    if let Some(creator) = &link.created_by {
+        row(&mut text, "made by", creator);
+    }
     if let Some(version) = link.version {
         row(&mut text, "version", &version.to_string());
     }

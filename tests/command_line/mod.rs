@@ -5,6 +5,7 @@ mod changes;
 mod errors;
 mod lists;
 mod manuals;
+mod qr;
 mod several;
 
 use std::io::{Read, Write};

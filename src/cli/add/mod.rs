@@ -13,8 +13,7 @@ use std::path::Path;
 use clap::Args;
 
 use self::source::Source;
-use super::access::token_environment;
-use super::args::ClientArgs;
+use super::access::{ClientArgs, token_environment};
 use super::client::Client;
 use super::expires::Expires;
 use super::outcome::{Exit, UsageError};

@@ -7,7 +7,7 @@ use ureq::http::StatusCode;
 
 use super::api::{Api, MAX_ANSWER_LEN};
 use super::error::ApiError;
-use super::messages::{Batch, LineResult, Link};
+use super::messages::{LineResult, Link};
 use crate::link::Origin;
 
 /// The longest time for a batch of some hundred links. The server creates 64 at once, and each may take ten
@@ -15,6 +15,15 @@ use crate::link::Origin;
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The media type of lines of JSON.
 const NDJSON: &str = "application/x-ndjson";
+
+/// The known results of a batch.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The results of the first lines, in order.
+    pub(crate) results: Vec<LineResult>,
+    /// Why results are missing, if they are. The server may have processed lines without a result.
+    pub(crate) failure: Option<ApiError>,
+}
 
 impl Api {
     /// Creates many links: `body` has `lines` lines, each a [`NewLink`](super::NewLink).

@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ApiError;
 use crate::base::text::one_line;
 use crate::link::LinkName;
 
@@ -39,6 +38,9 @@ pub(crate) struct Link {
     pub(crate) short_url: Option<String>,
     pub(crate) url: String,
     pub(crate) created_at: Option<String>,
+    /// The name of the token that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) created_by: Option<String>,
     pub(crate) expires_at: Option<String>,
     pub(crate) ttl: Option<u32>,
     pub(crate) version: Option<u64>,
@@ -69,15 +71,6 @@ pub(crate) struct LineResult {
     pub(crate) status: u16,
     pub(crate) link: Option<Link>,
     pub(crate) problem: Option<ProblemDocument>,
-}
-
-/// The known results of a batch.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// The results of the first lines, in order.
-    pub(crate) results: Vec<LineResult>,
-    /// Why results are missing, if they are. The server may have processed lines without a result.
-    pub(crate) failure: Option<ApiError>,
 }
 
 #[derive(Debug, Deserialize)]

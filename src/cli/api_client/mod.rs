@@ -14,9 +14,10 @@ mod trust;
 mod url;
 
 pub(crate) use self::api::{Api, PAGE_LINKS};
+pub(crate) use self::batch::Batch;
 pub(crate) use self::error::{ApiError, is_passing};
 pub(crate) use self::messages::{
-    Answer, Batch, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
+    Answer, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
 };
 pub(crate) use self::url::{http_url, is_loopback, parse_server};
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Tags;
-use super::{Admin, body, query};
+use super::{Admin, ZoneQuery, body, query};
 use crate::access::Caller;
 use crate::access::token::hex;
 use crate::http::problem::{Kind, Problem, etag};
@@ -194,7 +194,8 @@ fn failed(error: LinkError, tags: Option<&Tags>) -> Problem {
     }
 }
 
-fn etag_header(version: Version) -> Option<[(HeaderName, HeaderValue); 1]> {
+/// The header with a version as the entity tag.
+pub(super) fn etag_header(version: Version) -> Option<[(HeaderName, HeaderValue); 1]> {
     etag(version).map(|tag| [(ETAG, tag)])
 }
 
@@ -207,7 +208,17 @@ impl Admin {
         code: Result<Path<String>, PathRejection>,
         uri: &Uri,
     ) -> Result<LinkName, Problem> {
-        let origin = self.zone_of(caller, uri)?;
+        self.name_in(caller, code, query::<ZoneQuery>(uri)?.zone.as_deref())
+    }
+
+    /// The same for the zone of a query that has been read.
+    pub(super) fn name_in(
+        &self,
+        caller: &Caller,
+        code: Result<Path<String>, PathRejection>,
+        zone: Option<&str>,
+    ) -> Result<LinkName, Problem> {
+        let origin = self.zone(caller, zone)?;
         let none = "there is no link with this code: it is not a valid code";
         let code = code
             .ok()

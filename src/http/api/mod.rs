@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | tokens | health, openapi
+//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | qr | tokens | health, openapi
 //! ```
 //!
 //! All paths except [`OPEN_PATHS`] need a token, also paths that do not exist. So a new route is closed unless it
@@ -16,6 +16,7 @@ mod body;
 mod conditions;
 mod guard;
 mod links;
+mod qr;
 mod tokens;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,7 +109,7 @@ pub fn admin_router(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 11] {
+fn routes() -> [Route; 12] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -129,6 +130,7 @@ fn routes() -> [Route; 11] {
             post(batch::create),
         ),
         Route::new("/v1/links/{code}", LINK, link),
+        Route::new("/v1/links/{code}/qr", &[(Method::GET, Read)], get(qr::read)),
         Route::new("/v1/tokens", TOKENS, tokens),
         Route::new(
             "/v1/tokens/{name}",
@@ -212,7 +214,9 @@ struct ZoneQuery {
 struct NoQuery {}
 
 /// The parameters of all calls.
-const PARAMETERS: [&str; 3] = ["zone", "limit", "cursor"];
+const PARAMETERS: [&str; 7] = [
+    "zone", "limit", "cursor", "format", "scale", "margin", "level",
+];
 
 /// Reads a query. Unknown and doubled parameters are errors: most likely they are typing errors.
 fn query<T: for<'de> Deserialize<'de>>(uri: &Uri) -> Result<T, Problem> {

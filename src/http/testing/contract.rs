@@ -25,6 +25,11 @@ fn template(path: &str) -> Option<&'static str> {
         let name = path.strip_prefix(parent)?;
         (!name.is_empty() && !name.contains('/')).then_some(template)
     };
+    if let Some(link) = path.strip_suffix("/qr") {
+        return template(link)
+            .filter(|template| *template == "/v1/links/{code}")
+            .map(|_| "/v1/links/{code}/qr");
+    }
     below("/v1/links/", "/v1/links/{code}").or_else(|| below("/v1/tokens/", "/v1/tokens/{name}"))
 }
 
@@ -140,6 +145,8 @@ fn check_body(place: &str, response: &Value, reply: &Reply) {
         .unwrap_or_else(|| panic!("{place}: {media}"));
     let body = if media.ends_with("json") && media != "application/x-ndjson" {
         reply.json()
+    } else if media == "image/png" {
+        json!(String::from_utf8_lossy(&reply.body))
     } else {
         json!(reply.text())
     };

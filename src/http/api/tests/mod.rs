@@ -3,6 +3,7 @@
 mod batch;
 mod conditions;
 mod lists;
+mod qr;
 mod refusals;
 mod tokens;
 
