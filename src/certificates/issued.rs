@@ -88,3 +88,60 @@ impl fmt::Debug for Issued {
         f.debug_list().entries(zones.keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    use super::super::library::provider;
+    use super::*;
+
+    fn certified(origin: &str) -> Arc<CertifiedKey> {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![origin.into(), format!("*.{origin}")]).unwrap();
+        let der = params.self_signed(&key).unwrap().der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialized_der().to_vec()));
+        let key = provider().key_provider.load_private_key(key).unwrap();
+        Arc::new(CertifiedKey::new(vec![der], key))
+    }
+
+    #[test]
+    fn a_host_gets_the_certificate_of_its_zone() {
+        let origins = ["example.com", "a.example.com", "example.net"];
+        let origins = origins.map(|origin| Origin::parse(origin).unwrap());
+        let issued = Issued::new(&origins);
+        let found = |host: &str| issued.current_for(host);
+        let is_missing = |host, reason| assert_eq!(found(host).err(), Some(reason), "{host}");
+        is_missing("example.com", NoCertificate::NotYet);
+        is_missing("x.example.net", NoCertificate::NotYet);
+        for host in [
+            "com",
+            "",
+            ".",
+            "x.y.example.net",
+            "example.org",
+            "xexample.net",
+        ] {
+            is_missing(host, NoCertificate::OtherHost);
+        }
+        issued.set(&origins[0], certified("example.com")).unwrap();
+        let is_for = |host: &str| assert!(found(host).is_ok_and(|current| current.covers(host)));
+        is_for("example.com");
+        is_for("x.example.com");
+        is_for("X.EXAMPLE.com");
+        // The wildcard of the zone above.
+        is_for("a.example.com");
+        is_missing("x.a.example.com", NoCertificate::NotYet);
+        is_missing("x.y.example.com", NoCertificate::OtherHost);
+        is_missing("example.net", NoCertificate::NotYet);
+        issued.set(&origins[1], certified("a.example.com")).unwrap();
+        is_for("x.a.example.com");
+        let own = found("a.example.com").unwrap();
+        assert!(own.covers("x.a.example.com"));
+        // A new certificate takes the place of the old one.
+        let old = found("example.com").unwrap();
+        issued.set(&origins[0], certified("example.com")).unwrap();
+        assert!(!Arc::ptr_eq(&old, &found("example.com").unwrap()));
+    }
+}

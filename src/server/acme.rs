@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use hickory_proto::rr::{LowerName, Name, RData, RecordType};
+use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::start::StartError;
@@ -74,8 +75,8 @@ impl Engine {
         let _only_once = self.zones.handler.set(handler);
     }
 
-    /// Runs the engine, and has the zones answer what follows from its certificates. It never ends.
-    pub(super) async fn run(self) {
+    /// Runs the engine until the server stops, and has the zones answer what follows from its certificates.
+    pub(super) async fn run(self, stop: CancellationToken) {
         let mut changes = self.acme.changes();
         let follow = async {
             while changes.changed().await.is_ok() {
@@ -86,7 +87,7 @@ impl Engine {
                 }
             }
         };
-        tokio::join!(self.acme.clone().run(), follow);
+        tokio::join!(self.acme.run(&stop), stop.run_until_cancelled(follow));
     }
 
     /// What a zone answers beyond its file.

@@ -119,9 +119,7 @@ impl Running {
             self.background.spawn(turns);
         }
         if let Some(acme) = self.acme.clone() {
-            let stop = stop();
-            let run = async move { stop.run_until_cancelled(acme.run()).await };
-            self.background.spawn(run);
+            self.background.spawn(acme.run(stop()));
         }
         self.background.close();
     }

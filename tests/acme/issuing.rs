@@ -7,8 +7,9 @@ use hickory_proto::rr::RecordType;
 use super::local::Local;
 use super::pebble::{Identity, Options, Pebble};
 use super::proxy::{Proxy, Verdict};
-use super::{IN_USE, ORIGIN, curl, https_of, name_server, sections, serial, setup};
-use crate::harness::{PATIENCE, eventually, output};
+use super::{IN_USE, LINKS, ORIGIN, ZONE, curl, https_of, name_server, sections, serial, setup};
+use crate::harness::{PATIENCE, Setup, eventually, output, tinyns};
+use tinyns::certificates::acme::CertificateState;
 
 #[test]
 fn a_link_works_by_https_without_a_step() {
@@ -218,4 +219,69 @@ fn an_operator_has_a_certificate_ordered_at_once() {
         served.trim_start_matches('0'),
         expected.trim_start_matches('0')
     );
+}
+
+#[test]
+fn each_zone_has_its_own_certificate() {
+    let dns = name_server();
+    let pebble = Pebble::start(&Options::new(dns));
+    let sections = sections(&pebble.directory(), &pebble.identity, dns, "");
+    let origins = [
+        ORIGIN,
+        "t.example.com",
+        "deep.t.example.com",
+        "u.example.net",
+    ];
+    let mut setup = Setup::empty().listen(&format!("[\"{dns}\"]"));
+    for origin in origins {
+        setup = setup.zone(origin, LINKS, &ZONE.replace(ORIGIN, origin));
+    }
+    let local = Local::start(setup.section(&sections));
+    eventually("all certificates", PATIENCE, || {
+        let status = local.acme().status();
+        status
+            .iter()
+            .all(|zone| zone.state == CertificateState::Valid)
+    });
+    let status = local.acme().status();
+    assert_eq!(status.len(), origins.len());
+    let (https, root) = (local.running().https()[0], pebble.root_file());
+    let mut serials = Vec::new();
+    for origin in origins {
+        for host in [origin.to_owned(), format!("code.{origin}")] {
+            let reply = curl(https, &root, &host);
+            assert!(reply.status.success(), "{host}: {reply:?}");
+        }
+        serials.push(serial(https, origin).unwrap());
+    }
+    serials.sort_unstable();
+    serials.dedup();
+    assert_eq!(serials.len(), origins.len());
+}
+
+#[test]
+fn a_zone_file_with_the_name_of_the_challenge_is_refused() {
+    let dns = name_server();
+    let identity = Identity::new();
+    let sections = sections("https://localhost:1/dir", &identity, dns, "");
+    let zone = format!("{ZONE}_acme-challenge IN TXT \"old\"\n");
+    let setup = Setup::empty().zone(ORIGIN, LINKS, &zone);
+    let setup = setup.listen(&format!("[\"{dns}\"]")).section(&sections);
+    let config = setup.write();
+    for command in ["serve", "check"] {
+        let output = tinyns()
+            .args([command, "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{command}: {error}");
+        let line = error
+            .lines()
+            .find(|line| line.contains("s.example.com.zone:8"));
+        assert!(
+            line.is_some_and(|line| line.contains("remove this name")),
+            "{command}: {error}"
+        );
+    }
 }

@@ -9,18 +9,10 @@ use super::failure::{Failure, FailureKind};
 use super::http::DirectoryClient;
 use super::protocol::{failure, patiently};
 use super::settings::AcmeSettings;
+use super::zones::AccountFacts;
 
 /// The most directories whose accounts are kept: those that an operator changes between.
 const MAX_ACCOUNTS: usize = 8;
-
-/// What others need to know of the account, for CAA records (RFC 8659, RFC 8657).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountFacts {
-    /// Its URI (RFC 8555 §7.1.2).
-    pub uri: String,
-    /// The names of the certificate authority in CAA records, as the directory states them.
-    pub issuers: Vec<String>,
-}
 
 /// The document `acme:account`.
 #[derive(Clone, Default, Serialize, Deserialize)]

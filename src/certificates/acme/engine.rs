@@ -9,8 +9,9 @@ use futures_util::{StreamExt as _, stream};
 use instant_acme::ExternalAccountKey;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-use super::account::{AccountFacts, Accounts};
+use super::account::Accounts;
 use super::certificate::{Certificate, CertificateDocument};
 use super::documents::{Documents, Name, NotPut};
 use super::failure::{Cause, Failure};
@@ -19,7 +20,7 @@ use super::seal::SealingKey;
 use super::settings::{AcmeError, AcmeSettings};
 use super::state::ZoneState;
 use super::status::{CertificateStatus, status};
-use super::zones::CertificateZones;
+use super::zones::{AccountFacts, CertificateZones};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{Metrics, ZoneLabel};
 use crate::certificates::{Challenges, Issued};
@@ -160,9 +161,9 @@ impl Acme {
         }
     }
 
-    /// Orders certificates and follows those of other servers. It never ends.
-    pub async fn run(self: Arc<Self>) {
-        tokio::join!(self.follow(), self.order());
+    /// Orders certificates and follows those of other servers, until the server stops.
+    pub async fn run(&self, stop: &CancellationToken) {
+        tokio::join!(stop.run_until_cancelled(self.follow()), self.order(stop));
     }
 
     /// The certificates in use, for TLS.

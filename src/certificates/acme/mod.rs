@@ -34,7 +34,6 @@ mod state;
 mod status;
 mod zones;
 
-pub use self::account::AccountFacts;
 pub use self::certificate::CertificateFacts;
 pub use self::engine::{Acme, OrderNowError};
 pub use self::failure::FailureKind;
@@ -42,4 +41,4 @@ pub use self::seal::KeyFileError;
 pub use self::self_check::WrongAnswer;
 pub use self::settings::{AcmeError, AcmeSettings, ExternalAccount};
 pub use self::status::{CertificateFailure, CertificateState, CertificateStatus};
-pub use self::zones::{CertificateZones, NameServer};
+pub use self::zones::{AccountFacts, CertificateZones, NameServer};

@@ -23,7 +23,6 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::account::AccountFacts;
 use super::certificate::{Certificate, CertificateDocument, decode_key, encode_key, names_of};
 use super::documents::{Documents, Name, NotPut, Read, in_time};
 use super::failure::{Failure, FailureKind};
@@ -31,7 +30,7 @@ use super::http::DirectoryClient;
 use super::protocol::{failure, is_transient, patiently, text_of, type_of};
 use super::self_check;
 use super::settings::AcmeSettings;
-use super::zones::CertificateZones;
+use super::zones::{AccountFacts, CertificateZones};
 use crate::base::clock::{Clock, UnixTime};
 use crate::certificates::Challenges;
 use crate::link::Origin;

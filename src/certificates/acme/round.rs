@@ -6,6 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::account::{self, Registered};
 use super::certificate::{Certificate, CertificateDocument};
@@ -47,8 +48,9 @@ struct SuggestedWindow {
 }
 
 impl Acme {
-    /// Orders for zones that are due. It never ends.
-    pub(super) async fn order(&self) {
+    /// Orders for zones that are due, until the server stops. Then it gives the lease back, so that another server goes
+    /// on at once with an order that is under way.
+    pub(super) async fn order(&self, stop: &CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut not_before = Instant::now();
@@ -56,13 +58,14 @@ impl Acme {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.wake.notified() => {}
+                () = stop.cancelled() => return,
             }
             self.warn_of_ends();
             let due = self.due_zones();
             if due.is_empty() || Instant::now() < not_before {
                 continue;
             }
-            if !self.round(&due).await {
+            if !self.round(&due, stop).await {
                 not_before = Instant::now() + LEASE_PAUSE;
                 // The holder may be doing what is due.
                 for origin in &due {
@@ -86,7 +89,7 @@ impl Acme {
     }
 
     /// Takes the lease and does what is due. Returns whether this server had the lease.
-    async fn round(&self, due: &[Origin]) -> bool {
+    async fn round(&self, due: &[Origin], stop: &CancellationToken) -> bool {
         let lease = Lease::take(&self.documents, &self.clock, &self.holder).await;
         let mut lease = match lease {
             Ok(Some(lease)) => lease,
@@ -102,6 +105,7 @@ impl Acme {
         let is_lost = tokio::select! {
             lost = lease.keep() => Some(lost),
             () = attempts => None,
+            () = stop.cancelled() => None,
         };
         match is_lost {
             Some(lost) => {

@@ -13,6 +13,9 @@ use crate::link::Origin;
 /// How long an attempt may take, in seconds: a server that has begun one longer ago has died.
 pub(super) const LONGEST_ATTEMPT: u64 = 10 * 60;
 
+/// The longest delay after a failure, in seconds: a directory cannot ask for more than a week.
+const LONGEST_DELAY: u64 = 8 * 24 * 60 * 60;
+
 /// The document `acme:state:<origin>`. Times are in seconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -64,7 +67,12 @@ impl ZoneState {
         directory: &str,
         now: UnixTime,
     ) -> Due {
-        if self.next_order(origin, certificate, directory) <= now {
+        let next = self.next_order(origin, certificate, directory);
+        // A delay that no failure leads to was kept by a server whose clock was wrong.
+        let is_absurd = self
+            .not_before
+            .is_some_and(|at| now.after(LONGEST_DELAY).0 < at);
+        if next <= now || (is_absurd && certificate.is_none()) {
             return Due::Order;
         }
         let is_current = |certificate: &&Certificate| {
@@ -244,6 +252,10 @@ mod tests {
         assert_eq!(due(&state, None, NOW.after(18 * 60)), Due::Order);
         state.fail(&origin(), NOW, &failure);
         assert_eq!(due(&state, None, NOW.after(18 * 60)), Due::Nothing);
+        // The clock of the server that failed was a year ahead.
+        let mut early = state.clone();
+        early.fail(&origin(), NOW.after(365 * DAY), &failure);
+        assert_eq!(due(&early, None, NOW), Due::Order);
         state.force();
         assert_eq!(due(&state, None, NOW), Due::Order);
         assert_eq!(due(&state, Some(&certificate), NOW), Due::Order);

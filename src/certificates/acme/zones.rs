@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::account::AccountFacts;
 use crate::link::Origin;
 
 /// A name server of a zone.
@@ -13,6 +12,15 @@ pub struct NameServer {
     pub name: Box<str>,
     /// Its addresses, if they are in a zone of this server; else the system's resolver finds them.
     pub addresses: Vec<IpAddr>,
+}
+
+/// What others need to know of the account, for CAA records (RFC 8659, RFC 8657).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// Its URI (RFC 8555 §7.1.2).
+    pub uri: String,
+    /// The names of the certificate authority in CAA records, as the directory states them.
+    pub issuers: Vec<String>,
 }
 
 /// The zones that need certificates. A reload may change the answers at any time.

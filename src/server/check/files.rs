@@ -9,14 +9,14 @@ use crate::base::clock::Clock;
 use crate::base::environment;
 use crate::base::files::{self, is_open_to_others};
 use crate::certificates::CertificateFiles;
-use crate::config::{Config, HttpsCertificates, StoreConfig};
+use crate::config::{Config, HttpsCertificates, HttpsConfig, StoreConfig};
 use crate::dns::CookieSecrets;
 use crate::dns::query_log::QueryLog;
 use crate::dnssec::keys::{KeyRing, KeysError};
-use crate::links::redis;
+use crate::links::{Namespace as _, redis};
 use crate::server::TOKEN_VARIABLE;
 use crate::store::sqlite;
-use crate::zone::ZoneSet;
+use crate::zone::{LoadError, ZoneAdditions, ZoneSet};
 
 impl Findings {
     /// Warns of a file with a secret that others than its owner can read.
@@ -35,17 +35,39 @@ impl Findings {
             Ok((zones, warnings)) => {
                 let warnings = warnings.iter().map(ToString::to_string);
                 self.warnings.extend(warnings.chain(zones.ttls_beyond()));
+                if let Some(HttpsConfig {
+                    certificates: HttpsCertificates::Acme(_),
+                    ..
+                }) = &config.https
+                {
+                    self.challenges(&zones);
+                }
             }
-            Err(error) => {
-                let errors = error.errors.iter().map(ToString::to_string);
-                self.errors.extend(errors);
-            }
+            Err(error) => self.zone_errors(&error),
         }
         for ring in keys(config) {
             if let Some(ring) = self.take(ring) {
                 self.warnings.extend_from_slice(ring.warnings());
             }
         }
+    }
+
+    /// Whether the zones can answer the challenges of their certificates.
+    fn challenges(&mut self, zones: &ZoneSet) {
+        for origin in zones.origins() {
+            let additions = ZoneAdditions {
+                challenge: true,
+                ..zones.additions(&origin)
+            };
+            if let Err(error) = zones.set_additions(&origin, additions) {
+                self.zone_errors(&error);
+            }
+        }
+    }
+
+    fn zone_errors(&mut self, error: &LoadError) {
+        let errors = error.errors.iter().map(ToString::to_string);
+        self.errors.extend(errors);
     }
 
     /// The secrets of cookies, and the certificates.
