@@ -7,11 +7,12 @@ use hickory_proto::rr::{LowerName, Name, RData, RecordType};
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
-use super::start::StartError;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::certificates::Challenges;
-use crate::certificates::acme::{AccountFacts, Acme, AcmeSettings, CertificateZones, NameServer};
+use crate::certificates::acme::{
+    AccountFacts, Acme, AcmeError, AcmeSettings, CertificateZones, NameServer,
+};
 use crate::dns::pipeline::handler::Handler;
 use crate::link::Origin;
 use crate::links::Namespace as _;
@@ -25,6 +26,17 @@ pub(super) struct Parts {
     pub(super) zones: Arc<ZoneSet>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+}
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// One of its files cannot be used.
+    #[error("HTTPS: {0}")]
+    Acme(#[from] AcmeError),
+    /// A zone file does not let the zone answer challenges.
+    #[error(transparent)]
+    Zones(#[from] LoadError),
 }
 
 /// The engine, and the zones that answer for it. Clones share them.
@@ -44,7 +56,7 @@ struct LinkZones {
 
 impl Engine {
     /// Opens the engine with the certificates that are in the store, and has the zones answer challenges.
-    pub(super) async fn open(settings: AcmeSettings, parts: Parts) -> Result<Self, StartError> {
+    pub(super) async fn open(settings: AcmeSettings, parts: Parts) -> Result<Self, EngineError> {
         let Parts {
             store,
             challenges,

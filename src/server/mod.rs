@@ -17,6 +17,7 @@ pub mod system;
 mod tasks;
 mod watchdog;
 
+pub use acme::EngineError;
 pub use running::Running;
 pub use sockets::{SocketError, Sockets};
 pub use start::{StartError, TOKEN_VARIABLE, start};

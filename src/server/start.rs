@@ -11,7 +11,7 @@ use crate::access::{AdminToken, Gate, TokenError, TokenTextError, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics};
-use crate::certificates::acme::{AcmeError, AcmeSettings};
+use crate::certificates::acme::AcmeSettings;
 use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Service, Tls,
 };
@@ -26,7 +26,7 @@ use crate::dnssec::keys::KeysError;
 use crate::http::{Front, RedirectHost, ShortUrls, Site, admin_router};
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
-use crate::server::acme::{Engine, Parts};
+use crate::server::acme::{Engine, EngineError, Parts};
 use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_key_files, log_keys, log_warnings};
@@ -53,8 +53,8 @@ pub enum StartError {
     #[error("{0}: {1}")]
     Certificate(Service, CertificateError),
     /// The engine that gets certificates cannot start.
-    #[error("HTTPS: {0}")]
-    Acme(#[from] AcmeError),
+    #[error(transparent)]
+    Acme(#[from] EngineError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
