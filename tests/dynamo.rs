@@ -233,11 +233,16 @@ struct Plan {
     requests: usize,
     /// How many names were to be read, in whatever requests.
     reads: usize,
+    /// A text, and how many requests have contained it.
+    counted: Option<(String, usize)>,
 }
 
 impl Plan {
     fn fate(&mut self, request: &[u8]) -> Fate {
         self.requests += 1;
+        if let Some((text, count)) = &mut self.counted {
+            *count += usize::from(String::from_utf8_lossy(request).contains(&**text));
+        }
         let operation = operation(request);
         self.reads += names_read(&operation, request);
         let planned = self.next.pop_front();
@@ -283,6 +288,7 @@ impl Proxy {
             rest: Fate::Pass,
             requests: 0,
             reads: 0,
+            counted: None,
         }));
         let (upstream, shared) = (emulator.address, plan.clone());
         tokio::spawn(async move {
@@ -344,6 +350,17 @@ impl Proxy {
     /// How many names were to be read since this was asked last.
     pub fn reads(&self) -> usize {
         std::mem::take(&mut self.plan.lock().unwrap().reads)
+    }
+
+    /// Counts the requests that contain a text, from now on.
+    pub fn count(&self, text: &str) {
+        self.plan.lock().unwrap().counted = Some((text.into(), 0));
+    }
+
+    /// How many requests have contained the text of [`Self::count`].
+    pub fn counted(&self) -> usize {
+        let plan = self.plan.lock().unwrap();
+        plan.counted.as_ref().map_or(0, |(_, count)| *count)
     }
 
     /// How many requests have come since this was asked last.

@@ -22,6 +22,8 @@ mod addresses;
 mod allocations;
 // Which parts and files of the code use which.
 mod architecture;
+// The challenges of ACME in DNS, on one server and on a fleet.
+mod challenges;
 // Redis between memory and the table: its contents, and how changes reach other servers.
 mod cache;
 // Servers that are cut off from Redis or far away from it: when other servers see their changes.

@@ -4,6 +4,7 @@
 //! Each validator is first tested with zones that Knot DNS has signed: it must find these secure, and changed records
 //! bogus. After that, a wrong verdict is a fault of tinyns.
 
+mod additions;
 mod anchor;
 mod answers;
 mod controls;
