@@ -76,7 +76,6 @@ enum Turn {
 }
 
 /// What `known` is about.
-#[derive(PartialEq)]
 enum Subject {
     Link(Code),
     Challenges,
@@ -264,7 +263,9 @@ impl Walk<'_> {
         if !is_value && !self.signed.is_some_and(is_proved) {
             return self.no_data(owner, Vec::new);
         }
-        let values = match (self.is_about(Subject::Challenges), self.known) {
+        let is_first = matches!(self.met, None | Some(Subject::Challenges));
+        self.met.get_or_insert(Subject::Challenges);
+        let values = match (is_first, self.known) {
             (true, Some(Known::Challenges(values))) => values,
             (true, Some(Known::Unknown(error))) => return self.failure(*error),
             (true, None) => {
@@ -402,8 +403,10 @@ impl Walk<'_> {
     fn resolved(&mut self, code: &Code) -> Result<Option<Arc<Link>>, Turn> {
         // An alias (of the wildcard, or of a static name in a link's place) can lead from one code to another.
         // `known` is not about the second code; the resolver goes on from there.
-        if !self.is_about(Subject::Link(code.clone())) {
-            return Err(Turn::Done);
+        let subject = || Subject::Link(code.clone());
+        match self.met.get_or_insert_with(subject) {
+            Subject::Link(met) if met == code => {}
+            Subject::Link(_) | Subject::Challenges => return Err(Turn::Done),
         }
         match self.known {
             None => Err(self.needs_link(code)),
@@ -412,17 +415,6 @@ impl Walk<'_> {
             Some(Known::Challenges(_)) => Err(Turn::Done),
             Some(Known::Absent) => Ok(None),
             Some(Known::Live(link)) => Ok(Some(Arc::clone(link))),
-        }
-    }
-
-    /// Whether `known` is about this.
-    fn is_about(&mut self, subject: Subject) -> bool {
-        match &self.met {
-            Some(met) => *met == subject,
-            None => {
-                self.met = Some(subject);
-                true
-            }
         }
     }
 
