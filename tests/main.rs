@@ -36,7 +36,7 @@ mod check;
 mod consistency;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
-// The commands that create and show links: output, messages and exit codes.
+// The commands about links, completions and man pages: output, messages and exit codes.
 mod command_line;
 // More connections than a listener may have, by TCP and HTTP.
 mod crowds;

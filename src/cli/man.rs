@@ -4,8 +4,8 @@
 //! so that two builds of a package have the same bytes.
 //!
 //! clap_mangen writes the sections that all commands have. The text below the options of `--help` has blocks of two
-//! kinds: a heading with indented lines becomes a section whose lines stay as they are, and other text becomes part of
-//! the description.
+//! kinds: a heading with indented lines becomes a section, and other text becomes part of the description. The lines of
+//! examples stay as they are. Other sections are lists of terms and what they mean.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Command};
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 
 /// The heading of the section that comes last.
 const EXAMPLES: &str = "EXAMPLES";
@@ -48,7 +48,8 @@ fn write_pages(command: &Command, directory: &Path) -> io::Result<()> {
     for below in visible(command) {
         write_pages(below, directory)?;
     }
-    let man = Man::new(command.clone());
+    let source = concat!("tinyns ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).source(source);
     fs::write(directory.join(man.get_filename()), page(command, &man)?)
 }
 
@@ -72,7 +73,11 @@ fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut page)?;
     }
     for (heading, lines) in &sections {
-        section(heading, lines).to_writer(&mut page)?;
+        let section = match heading == EXAMPLES {
+            true => examples(heading, lines),
+            false => terms(heading, lines),
+        };
+        section.to_writer(&mut page)?;
     }
     Ok(page)
 }
@@ -114,8 +119,30 @@ fn described(prose: &[&str]) -> Roff {
     roff
 }
 
+/// A section of terms. A term ends at two blanks or at the end of its line, and lines that begin with blanks continue
+/// the line before.
+fn terms(heading: &str, lines: &[&str]) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", [heading]);
+    for line in lines {
+        let meaning = match line.split_once("  ") {
+            Some(("", continued)) => continued,
+            Some((term, meaning)) => {
+                roff.control("TP", []).text([bold(term)]);
+                meaning
+            }
+            None => {
+                roff.control("TP", []).text([bold(*line)]);
+                continue;
+            }
+        };
+        roff.text([roman(meaning.trim())]);
+    }
+    roff
+}
+
 /// A section whose lines are not filled.
-fn section(heading: &str, lines: &[&str]) -> Roff {
+fn examples(heading: &str, lines: &[&str]) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", [heading]).control("nf", []);
     for line in lines {
@@ -142,5 +169,19 @@ mod tests {
             ]
         );
         assert_eq!(parts(""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn terms_and_what_they_mean() {
+        let lines = [
+            "0  done",
+            "A, B",
+            "      set by",
+            "      others",
+            "C D  e  f",
+        ];
+        let text = terms("X", &lines).to_roff();
+        let expected = ".SH X\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fBA, B\\fR\nset by\nothers\n.TP\n\\fBC D\\fR\ne  f\n";
+        assert_eq!(text, expected);
     }
 }

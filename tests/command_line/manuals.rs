@@ -93,7 +93,7 @@ fn every_command_has_a_man_page() {
     for part in [
         "tinyns-add - Create links",
         "--expires <WHEN>",
-        "EXIT STATUS\n       0  each link exists as requested\n",
+        "EXIT STATUS\n       0      each link exists as requested\n",
         "EXAMPLES\n       tinyns add https://example.net/a/long/path\n       \
          tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m\n",
     ] {

@@ -1,5 +1,5 @@
-//! The commands that create and show links, as scripts and people call them: their output, their messages about
-//! errors, and their exit codes.
+//! The commands about links, as scripts and people call them: their output, their messages about errors, and their
+//! exit codes. Also the completions and man pages of all commands.
 
 mod changes;
 mod errors;

@@ -176,10 +176,7 @@ fn a_line_is_answered_before_the_next_one_comes() {
         writeln!(stdin, "https://example.net/{i}").unwrap();
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        assert!(
-            line.ends_with(".s.example.com:8080/\n") || line.contains(".s.example.com"),
-            "{line}"
-        );
+        assert!(line.contains(".s.example.com"), "{line}");
     }
     drop(stdin);
     assert!(child.wait().unwrap().success());
