@@ -29,6 +29,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tinyns::access::{AdminToken, Gate, Tokens};
 use tinyns::base::metrics::Metrics;
+use tinyns::certificates::{Overview, Source};
 use tinyns::http::{Scheme, ShortUrls, admin_router};
 use tinyns::link::{Code, TargetUrl};
 use tinyns::zone::{Layout, ZoneSet};
@@ -109,6 +110,7 @@ impl Server {
         let api = admin_router(
             names.links.clone(),
             Gate::new(token, Arc::new(tokens)),
+            Overview::new(Source::None, names.clock.clone()),
             urls,
             Arc::new(Metrics::new()),
             Arc::new(AtomicBool::new(false)),

@@ -6,22 +6,26 @@
 
 pub mod acme;
 mod challenges;
+mod facts;
 mod files;
 mod handshake;
 mod hosts;
 mod issued;
 mod library;
+mod overview;
 mod tls;
 mod warning;
 mod x509;
 
 pub use self::challenges::Challenges;
+pub use self::facts::CertificateFacts;
 pub use self::files::{CertificateError, CertificateFiles};
 pub(crate) use self::handshake::HANDSHAKE_TIME;
 pub use self::handshake::Handshakes;
 pub use self::hosts::HostCertificates;
 pub use self::issued::Issued;
 pub(crate) use self::issued::NoCertificate;
+pub use self::overview::{CertificateTrouble, OrderError, Overview, Source};
 pub(crate) use self::tls::Current;
 pub use self::tls::{Service, Tls};
 pub use self::warning::CertificateWarning;

@@ -17,9 +17,11 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
+use super::facts::CertificateFacts;
 use super::files::{CertificateError, CertificateFiles};
 use super::library::{covers, provider};
 use super::warning::CertificateWarning;
+use super::x509::Fields;
 use crate::base::clock::UnixTime;
 
 /// What is spoken by TLS.
@@ -107,9 +109,20 @@ impl Tls {
 
     /// Whether the certificate in use is for every link of this zone.
     pub fn covers_links(&self, zone: &str) -> bool {
+        self.covers(&format!("link.{zone}"))
+    }
+
+    /// Whether the certificate in use is for this host.
+    pub(super) fn covers(&self, host: &str) -> bool {
         let leaf = self.current.load();
-        let leaf = leaf.chain.first();
-        leaf.is_some_and(|leaf| covers(leaf, &format!("link.{zone}")))
+        leaf.chain.first().is_some_and(|leaf| covers(leaf, host))
+    }
+
+    /// What operators want to know of the certificate in use; none if it does not have the form of RFC 5280 §4.1.
+    pub fn facts(&self) -> Option<CertificateFacts> {
+        let current = self.current.load();
+        let fields = Fields::of(current.chain.first()?)?;
+        Some(CertificateFacts::of(&fields))
     }
 
     /// The service whose certificate this is.

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::access::{AccessArgs, token_environment};
 use super::add::{ADD_HELP, AddArgs};
+use super::certificates::{CERTIFICATES_HELP, CertificatesArgs};
 use super::completions::{COMPLETIONS_HELP, CompletionsArgs};
 use super::delete::{DELETE_HELP, DeleteArgs};
 use super::edit::{EDIT_HELP, EditArgs};
@@ -16,6 +17,7 @@ use super::keys::{KEYS_HELP, KeysCommand};
 use super::list::{LIST_HELP, ListArgs};
 use super::man::{MAN_HELP, ManArgs};
 use super::qr::{QR_HELP, QrArgs};
+use super::tokens::{TOKENS_HELP, TokensCommand};
 use crate::base::logging;
 use crate::link::Origin;
 
@@ -32,6 +34,8 @@ Examples:
   tinyns import dynamodb --table tinyUrl      copy the links of a DynamoDB table
   tinyns import urls list.txt > short.txt     shorten each URL of a list
   tinyns export -o links.ndjson
+  tinyns tokens add ann --role editor         make a token for a colleague
+  tinyns certificates                         show the certificates of HTTPS
   tinyns keys generate                        create the first key of a signed zone
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
 
@@ -138,6 +142,12 @@ pub(super) enum Command {
     /// Create, list and replace the keys of signed zones
     #[command(subcommand, after_help = KEYS_HELP)]
     Keys(KeysCommand),
+    /// Make, list and revoke the tokens of people and programs
+    #[command(subcommand, after_help = TOKENS_HELP)]
+    Tokens(TokensCommand),
+    /// Show the certificates of HTTPS, or have one ordered now
+    #[command(after_help = CERTIFICATES_HELP)]
+    Certificates(CertificatesArgs),
     /// Ask a running server whether it answers queries and, with --changes, accepts changes; for health checks
     Health(HealthArgs),
     /// Print the completions for a shell
@@ -159,6 +169,8 @@ impl Command {
             Self::Delete(args) => args.client.json,
             Self::Import(command) => command.is_json(),
             Self::Keys(command) => command.is_json(),
+            Self::Tokens(command) => command.is_json(),
+            Self::Certificates(args) => args.is_json(),
             Self::Serve
             | Self::Qr(_)
             | Self::Export(_)

@@ -44,6 +44,7 @@ pub(super) enum Kind {
     NoFreeCode,
     TokenExists,
     TooManyTokens,
+    NoAcme,
     VersionConflict,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -90,6 +91,7 @@ impl Kind {
             Self::NoFreeCode => (S::CONFLICT, "no-free-code", "No free code"),
             Self::TokenExists => (S::CONFLICT, "token-exists", "Token exists"),
             Self::TooManyTokens => (S::CONFLICT, "too-many-tokens", "Too many tokens"),
+            Self::NoAcme => (S::CONFLICT, "no-acme", "No ACME"),
             Self::VersionConflict => {
                 let status = S::PRECONDITION_FAILED;
                 (status, "version-conflict", "Version conflict")
@@ -263,7 +265,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 33] = [
+    pub(in crate::http) const ALL: [Kind; 34] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -281,6 +283,7 @@ pub(super) mod tests {
         Kind::NoFreeCode,
         Kind::TokenExists,
         Kind::TooManyTokens,
+        Kind::NoAcme,
         Kind::VersionConflict,
         Kind::BodyTooLarge,
         Kind::UnsupportedMediaType,

@@ -71,6 +71,7 @@ pub use self::hidden::TakenNames;
 use self::memory::Memory;
 pub use self::memory::MemoryLimits;
 pub use self::namespace::{Host, Namespace};
+use self::readiness::OtherTroubles;
 pub use self::readiness::Readiness;
 use self::redis::{RedisCache, RedisConfig, RedisOpenError};
 pub use self::request::{CreateLink, Creation, LinkError};
@@ -122,6 +123,7 @@ pub struct Links {
     /// The changes under way. They continue when a caller has gone.
     writes: TaskTracker,
     write_health: Arc<WriteHealth>,
+    other_troubles: OtherTroubles,
     settler: Arc<Settler>,
     namespace: Arc<dyn Namespace>,
     clock: Clock,
@@ -162,6 +164,7 @@ impl Links {
             redis: None,
             writes: TaskTracker::new(),
             write_health: Arc::default(),
+            other_troubles: OtherTroubles::default(),
             namespace,
             clock,
             memory_hits: metrics.link_lookups.get_or_create_owned(&MEMORY_HIT),

@@ -5,7 +5,8 @@
 //! table throttles, it would throw away the memory that still answers, on all servers of a fleet at once.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
@@ -73,6 +74,16 @@ impl Readiness {
         let details = self.details.iter().map(String::as_str);
         let reasons = self.reasons.iter().map(AsRef::as_ref);
         details.chain(reasons).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The troubles of parts of the server that do not concern links.
+#[derive(Default)]
+pub(super) struct OtherTroubles(OnceLock<Box<dyn Fn() -> Vec<Trouble> + Send + Sync>>);
+
+impl fmt::Debug for OtherTroubles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OtherTroubles")
     }
 }
 
@@ -150,13 +161,25 @@ impl Links {
         result
     }
 
-    /// The troubles that the store, Redis and the settler know of.
+    /// Has readiness show troubles of other parts of the server as well. Only the first call has an effect.
+    pub fn show_troubles(&self, others: impl Fn() -> Vec<Trouble> + Send + Sync + 'static) {
+        let _only_once = self.other_troubles.0.set(Box::new(others));
+    }
+
+    /// The troubles that the store, Redis, the settler and other parts of the server know of.
     fn troubles(&self) -> Vec<Trouble> {
         let redis = self.redis.iter().flat_map(|redis| redis.cache.troubles());
         let redis = redis.map(|reason| Trouble::new(Effect::Degraded, reason));
         let mut troubles = self.store.troubles();
         troubles.extend(self.settler.trouble());
         troubles.extend(redis);
+        troubles.extend(
+            self.other_troubles
+                .0
+                .get()
+                .into_iter()
+                .flat_map(|others| others()),
+        );
         troubles
     }
 

@@ -38,6 +38,7 @@ impl Running {
             Some(tls) => {
                 let zones = self.links.namespace().origins();
                 let is_taken = self.reload_certificate(tls, &zones).await;
+                self.measure_own_certificate();
                 if set_https_records(&self.zones, tls) {
                     self.handler.zones_replaced();
                 }

@@ -12,9 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Tokens;
 use crate::base::clock::UnixTime;
-use crate::base::metrics::Metrics;
+use crate::base::metrics::{Metrics, ZoneLabel};
 use crate::certificates::acme::Acme;
-use crate::certificates::{Handshakes, HostCertificates, Tls};
+use crate::certificates::{Handshakes, HostCertificates, Overview, Tls};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::QueryLogKeeper;
 use crate::http::Https;
@@ -47,6 +47,8 @@ pub struct Running {
     pub(super) https_certificate: Option<Arc<Tls>>,
     /// What gets the certificates of HTTPS, if they are not from files.
     pub(super) acme: Option<Engine>,
+    /// The certificates of HTTPS from either source.
+    pub(super) certificates: Overview,
     pub(super) handler: Handler,
     pub(super) store: Arc<dyn Store>,
     pub(super) tokens: Arc<Tokens>,
@@ -143,6 +145,26 @@ impl Running {
             is_served: Arc::new(move |host| links.namespace().classify_host(host) != Host::Foreign),
             results: self.metrics.https_handshakes.clone(),
         })
+    }
+
+    /// Sets the figures for the ends of the operator's own certificate. The engine sets those of its certificates.
+    pub(super) fn measure_own_certificate(&self) {
+        if self.https_certificate.is_none() {
+            return;
+        }
+        for status in self.certificates.list(&self.links.namespace().origins()) {
+            let label = ZoneLabel {
+                zone: status.origin.to_string(),
+            };
+            let ends = &self.metrics.certificate_ends;
+            match status.certificate {
+                Some(facts) => {
+                    let end = i64::try_from(facts.not_after.0).unwrap_or(i64::MAX);
+                    ends.get_or_create(&label).set(end);
+                }
+                None => drop(ends.remove(&label)),
+            }
+        }
     }
 
     /// Warns of certificates that clients refuse, or soon will.

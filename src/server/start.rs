@@ -13,7 +13,7 @@ use crate::base::environment;
 use crate::base::metrics::{HttpPart, Metrics};
 use crate::certificates::acme::AcmeSettings;
 use crate::certificates::{
-    CertificateError, CertificateFiles, Challenges, Handshakes, Service, Tls,
+    CertificateError, CertificateFiles, Challenges, Handshakes, Overview, Service, Source, Tls,
 };
 use crate::config::{Config, HttpsCertificates, HttpsConfig, StoreConfig};
 use crate::dns::pipeline::handler::Handler;
@@ -24,6 +24,7 @@ use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
 use crate::http::{Front, RedirectHost, ShortUrls, Site, admin_router};
+use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
 use crate::server::acme::{Engine, EngineError, Parts};
@@ -33,7 +34,7 @@ use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
 use crate::server::tasks::{ConnectionLimits, Tasks};
-use crate::store::{DynamoOpenError, DynamoStore, OpenError, SqliteStore, Store};
+use crate::store::{DynamoOpenError, DynamoStore, Effect, OpenError, SqliteStore, Store, Trouble};
 use crate::zone::{LoadError, Signings, ZoneConfig, ZoneSet};
 
 /// The environment variable that holds the admin token. It takes precedence over the token file. Empty is the same as
@@ -116,7 +117,9 @@ pub async fn start(
         }
         None => None,
     };
+    let certificates = overview(https_certificate.as_ref(), acme.as_ref(), &clock);
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
+    show_certificate_troubles(&links, zones.clone(), certificates.clone());
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
     let handler = Handler::new(
         zones.clone(),
@@ -145,6 +148,7 @@ pub async fn start(
         dns_certificate,
         https_certificate,
         acme,
+        certificates,
         handler,
         store,
         tokens: tokens.clone(),
@@ -165,6 +169,7 @@ pub async fn start(
         hsts,
     );
     running.warn_of_certificates(now);
+    running.measure_own_certificate();
     running.start_background();
     serve(&running, failed, sockets, &connections, &sites);
     Ok(running)
@@ -180,7 +185,15 @@ struct Sites {
 impl Sites {
     fn of(running: &Running, gate: Gate, urls: ShortUrls, hsts: Option<u32>) -> Self {
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
-        let admin = admin_router(links.clone(), gate, urls, counts.clone(), stopping.clone());
+        let certificates = running.certificates.clone();
+        let admin = admin_router(
+            links.clone(),
+            gate,
+            certificates,
+            urls,
+            counts.clone(),
+            stopping.clone(),
+        );
         Self {
             admin: Arc::new(admin),
             redirect: Arc::new(RedirectHost::new(links.clone(), urls, None, counts)),
@@ -267,6 +280,25 @@ async fn open_https(
         Some(HttpsCertificates::Acme(settings)) => Ok((None, Some(*settings))),
         None => Ok((None, None)),
     }
+}
+
+/// The certificates of HTTPS as operators see them.
+fn overview(files: Option<&Arc<Tls>>, acme: Option<&Engine>, clock: &Clock) -> Overview {
+    let source = match (files, acme) {
+        (Some(tls), _) => Source::Files(tls.clone()),
+        (None, Some(engine)) => Source::Acme(engine.acme.clone()),
+        (None, None) => Source::None,
+    };
+    Overview::new(source, clock.clone())
+}
+
+/// Has `/readyz` and the log show what is wrong with certificates. Queries are answered all the same.
+fn show_certificate_troubles(links: &Links, zones: Arc<ZoneSet>, certificates: Overview) {
+    links.show_troubles(move || {
+        let troubles = certificates.troubles(&zones.origins()).into_iter();
+        let degraded = troubles.map(|trouble| Trouble::new(Effect::Degraded, trouble.reason()));
+        degraded.collect()
+    });
 }
 
 /// Reads the certificate of a service that is configured.

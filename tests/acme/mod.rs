@@ -7,6 +7,7 @@ mod local;
 mod pebble;
 mod proxy;
 mod renewal;
+mod shown;
 
 use std::net::SocketAddr;
 use std::path::Path;

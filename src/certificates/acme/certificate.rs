@@ -9,13 +9,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
-use crate::base::clock::UnixTime;
+use crate::certificates::facts::CertificateFacts;
 use crate::certificates::library::{covers, provider};
 use crate::certificates::x509::Fields;
 use crate::link::Origin;
 
-/// By how many seconds the clock of the directory may be ahead.
-const CLOCK_SKEW: u64 = 60;
 /// The most certificates of a chain.
 const MAX_CHAIN: usize = 10;
 
@@ -41,19 +39,6 @@ pub(super) struct Certificate {
     /// The identifier for the renewal information and for orders that replace it (RFC 9773 §4.1), if it has one.
     pub(super) identifier: Option<String>,
     pub(super) certified: Arc<CertifiedKey>,
-}
-
-/// What operators want to know of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// Its serial number, in lower-case hexadecimal digits.
-    pub serial: String,
-    /// The name of its issuer.
-    pub issuer: String,
-    /// The beginning of its validity.
-    pub not_before: UnixTime,
-    /// The end of its validity.
-    pub not_after: UnixTime,
 }
 
 /// The names of the certificate for a zone: its origin and the wildcard below.
@@ -87,12 +72,7 @@ impl CertificateDocument {
             }
         }
         let fields = Fields::of(leaf).ok_or("the certificate cannot be read (RFC 5280 §4.1)")?;
-        let facts = CertificateFacts {
-            serial: hex(fields.serial),
-            issuer: fields.issuer(),
-            not_before: fields.from,
-            not_after: fields.end,
-        };
+        let facts = CertificateFacts::of(&fields);
         let identifier = fields.authority_key.map(|key| {
             let (key, serial) = (
                 URL_SAFE_NO_PAD.encode(key),
@@ -119,33 +99,13 @@ impl CertificateDocument {
     }
 }
 
-impl CertificateFacts {
-    /// Why clients refuse a certificate that was issued just now, if they do.
-    pub(super) fn refusal(&self, now: UnixTime) -> Option<String> {
-        let Self {
-            not_before,
-            not_after,
-            ..
-        } = self;
-        if now.after(CLOCK_SKEW) < *not_before {
-            let from = not_before.rfc3339();
-            return Some(format!("the new certificate is not valid before {from}"));
-        }
-        let end = not_after.rfc3339();
-        (*not_after <= now).then(|| format!("the new certificate ended at {end}"))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair};
     use time::OffsetDateTime;
 
     use super::*;
+    use crate::base::clock::UnixTime;
 
     fn document(names: &[&str], key: &KeyPair, other: Option<&KeyPair>) -> CertificateDocument {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();

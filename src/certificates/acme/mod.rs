@@ -34,7 +34,6 @@ mod state;
 mod status;
 mod zones;
 
-pub use self::certificate::CertificateFacts;
 pub use self::engine::{Acme, OrderNowError};
 pub use self::failure::FailureKind;
 pub use self::seal::KeyFileError;

@@ -170,7 +170,7 @@ mod tests {
     use tokio_rustls::rustls::sign::CertifiedKey;
 
     use super::*;
-    use crate::certificates::acme::certificate::CertificateFacts;
+    use crate::certificates::CertificateFacts;
     use crate::certificates::library::provider;
 
     const DAY: u64 = 24 * 60 * 60;

@@ -1,15 +1,12 @@
 //! What others show of the engine: the API, the command line, `/readyz`.
 
-use super::certificate::{Certificate, CertificateFacts, names_of};
+use super::certificate::{Certificate, names_of};
 use super::failure::FailureKind;
 use super::self_check::WrongAnswer;
 use super::state::ZoneState;
 use crate::base::clock::UnixTime;
+use crate::certificates::facts::CertificateFacts;
 use crate::link::Origin;
-
-/// How long before the end of a certificate to warn, in seconds: two weeks, but not more than a quarter of its
-/// lifetime, because the renewal of a short one begins later.
-const NEAR_END: u64 = 14 * 24 * 60 * 60;
 
 /// Whether a zone has a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +36,8 @@ pub struct CertificateStatus {
     pub ends_soon: bool,
     /// The last failure since the last success.
     pub failure: Option<CertificateFailure>,
-    /// When the next order is due, which may be a time that has passed.
+    /// When the next order is due, which may be a time that has passed. Without meaning if the operator provides
+    /// certificates.
     pub next_attempt: UnixTime,
 }
 
@@ -56,14 +54,6 @@ pub struct CertificateFailure {
     pub count: u32,
     /// The name servers that do not answer with the challenge.
     pub addresses: Vec<WrongAnswer>,
-}
-
-impl CertificateFacts {
-    /// Whether the certificate ends soon, or has ended.
-    pub(super) fn ends_soon(&self, now: UnixTime) -> bool {
-        let lifetime = self.not_before.until(self.not_after);
-        now.until(self.not_after) < NEAR_END.min(lifetime / 4)
-    }
 }
 
 /// The status of a zone.

@@ -6,19 +6,23 @@
 
 mod api;
 mod batch;
+mod certificates;
 mod changes;
 mod error;
 mod messages;
 mod scheme;
+mod tokens;
 mod trust;
 mod url;
 
 pub(crate) use self::api::{Api, PAGE_LINKS};
 pub(crate) use self::batch::Batch;
+pub(crate) use self::certificates::{Certificate, Certificates};
 pub(crate) use self::error::{ApiError, is_passing};
 pub(crate) use self::messages::{
     Answer, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
 };
+pub(crate) use self::tokens::{NewToken, Token};
 pub(crate) use self::url::{http_url, is_loopback, parse_server};
 
 #[cfg(test)]

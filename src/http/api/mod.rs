@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | qr | tokens | health, openapi
+//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | qr | tokens | certificates | health, openapi
 //! ```
 //!
 //! All paths except [`OPEN_PATHS`] need a token, also paths that do not exist. So a new route is closed unless it
@@ -13,6 +13,7 @@
 
 mod batch;
 mod body;
+mod certificates;
 mod conditions;
 mod guard;
 mod links;
@@ -40,6 +41,7 @@ use super::problem::{Kind, Problem};
 use super::serve::request_log::{Observer, observe};
 use crate::access::{Caller, Gate, Permission};
 use crate::base::metrics::Metrics;
+use crate::certificates::Overview;
 use crate::link::Origin;
 use crate::links::{Links, Readiness};
 
@@ -64,6 +66,7 @@ pub(crate) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
 struct Admin {
     links: Arc<Links>,
     gate: Gate,
+    certificates: Overview,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -76,6 +79,7 @@ struct Admin {
 pub fn admin_router(
     links: Arc<Links>,
     gate: Gate,
+    certificates: Overview,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -87,6 +91,7 @@ pub fn admin_router(
     let admin = Arc::new(Admin {
         links,
         gate,
+        certificates,
         short_urls,
         metrics,
         draining,
@@ -109,7 +114,7 @@ pub fn admin_router(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 12] {
+fn routes() -> [Route; 14] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -136,6 +141,16 @@ fn routes() -> [Route; 12] {
             "/v1/tokens/{name}",
             &[(Method::DELETE, Administer)],
             delete(tokens::revoke),
+        ),
+        Route::new(
+            "/v1/certificates",
+            &[(Method::GET, Administer)],
+            get(certificates::list),
+        ),
+        Route::new(
+            "/v1/certificates/{zone}/order",
+            &[(Method::POST, Administer)],
+            post(certificates::order),
         ),
         Route::open("/openapi.json", get(openapi)),
         Route::open("/healthz", get(healthz)),

@@ -21,16 +21,15 @@ fn template(path: &str) -> Option<&'static str> {
     if let Some((known, _)) = paths.get_key_value(path) {
         return Some(known);
     }
-    let below = |parent: &str, template| {
-        let name = path.strip_prefix(parent)?;
-        (!name.is_empty() && !name.contains('/')).then_some(template)
+    let fits = |known: &str| {
+        let parts = known.split('/').zip(path.split('/'));
+        let is_same = known.split('/').count() == path.split('/').count();
+        is_same
+            && parts
+                .into_iter()
+                .all(|(known, part)| known == part || (known.starts_with('{') && !part.is_empty()))
     };
-    if let Some(link) = path.strip_suffix("/qr") {
-        return template(link)
-            .filter(|template| *template == "/v1/links/{code}")
-            .map(|_| "/v1/links/{code}/qr");
-    }
-    below("/v1/links/", "/v1/links/{code}").or_else(|| below("/v1/tokens/", "/v1/tokens/{name}"))
+    paths.keys().map(String::as_str).find(|known| fits(known))
 }
 
 fn resolved(value: &'static Value) -> &'static Value {

@@ -24,6 +24,7 @@ use super::{RedirectHost, Scheme, ShortUrls, admin_router};
 use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
+use crate::certificates::{Overview, Source};
 use crate::link::{Code, LinkName, Origin};
 use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
 
@@ -125,6 +126,7 @@ impl Server {
             admin: admin_router(
                 links.clone(),
                 Gate::new(token, tokens),
+                Overview::new(Source::None, clock.clone()),
                 SHORT_URLS,
                 metrics.clone(),
                 draining.clone(),

@@ -1,0 +1,230 @@
+//! `tinyns tokens`: makes, lists and revokes the tokens of people and programs.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use super::access::{AccessArgs, token_environment};
+use super::api_client::{ApiError, NewToken, Token};
+use super::client::Client;
+use super::expires::Expires;
+use super::failure::{Failures, Place};
+use super::outcome::Exit;
+use super::output::{print, say};
+use crate::access::Role;
+use crate::base::clock::Clock;
+use crate::base::text::one_line;
+use crate::link::Origin;
+
+pub(super) const TOKENS_HELP: &str = concat!(
+    "\
+Examples:
+  tinyns tokens add ann --role editor
+  tinyns tokens add shop --role editor --zone s.example.com --expires 90d > shop.token
+  tinyns tokens list
+  tinyns tokens revoke ann
+
+A reader reads links. An editor makes, changes and deletes them as well. An admin manages tokens and
+certificates as well. The links of a token show its name as their creator.",
+    token_environment!()
+);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokensCommand {
+    /// Make a token and print its secret, which is shown only once
+    Add(AddArgs),
+    /// List the tokens
+    List(ListArgs),
+    /// Revoke tokens; all servers of the store refuse them within a second
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// The token's name: 1 to 64 letters, digits and . - _ @
+    name: String,
+    /// What the token allows
+    #[arg(long, value_name = "reader|editor|admin")]
+    role: Role,
+    /// A zone whose links the token allows to use; may be repeated. By default all zones
+    #[arg(long = "zone", value_name = "ORIGIN", value_parser = Origin::parse)]
+    zones: Vec<Origin>,
+    /// When the token ends: an RFC 3339 time, or a time from now such as 90d; by default never
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<Expires>,
+    /// Print the JSON of the API, and errors as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Print the JSON of the API, and errors as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeArgs {
+    /// The names of the tokens
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// Print errors as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+impl TokensCommand {
+    /// Whether `--json` was given.
+    pub(super) fn is_json(&self) -> bool {
+        match self {
+            Self::Add(args) => args.json,
+            Self::List(args) => args.json,
+            Self::Revoke(args) => args.json,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The API refuses it or cannot be reached.
+pub(super) fn run(command: TokensCommand, config: Option<&Path>) -> anyhow::Result<Exit> {
+    match command {
+        TokensCommand::Add(args) => add(&args, config),
+        TokensCommand::List(args) => list(&args, config),
+        TokensCommand::Revoke(args) => revoke(args, config),
+    }
+}
+
+fn add(args: &AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let now = Clock::default().now();
+    let expires_at = args.expires.map(|end| end.rfc3339(now)).transpose()?;
+    let zones = args.zones.iter().map(Origin::as_str).collect();
+    let new = NewToken {
+        name: &args.name,
+        role: args.role.name(),
+        zones: (!args.zones.is_empty()).then_some(zones),
+        expires_at: expires_at.as_deref(),
+    };
+    let client = Client::new(&args.access, config)?;
+    let (made, json) = client.api.make_token(&client.token, &new)?;
+    if args.json {
+        print(&format!("{}\n", json.trim_end()))?;
+        return Ok(Exit::Done);
+    }
+    // The secret alone, so that the output can be a token file.
+    print(&format!("{}\n", made.token.unwrap_or_default()))?;
+    say(&format!(
+        "token {} made, role {}, for {}, {}; its secret is not shown again",
+        made.name,
+        made.role,
+        zones_of(made.zones.as_deref()),
+        match &made.expires_at {
+            Some(end) => format!("ends at {}", one_line(end)),
+            None => "without an end".into(),
+        }
+    ));
+    Ok(Exit::Done)
+}
+
+fn list(args: &ListArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let client = Client::new(&args.access, config)?;
+    let (tokens, json) = client.api.tokens(&client.token)?;
+    match args.json {
+        true => print(&format!("{}\n", json.trim_end()))?,
+        false if tokens.is_empty() => {
+            say("there are no tokens but the root token; `tinyns tokens add NAME` makes one");
+        }
+        false => print(&table(&tokens))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn revoke(args: RevokeArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let client = Client::new(&args.access, config)?;
+    if let [name] = &args.names[..] {
+        client.api.revoke_token(&client.token, name)?;
+        return Ok(Exit::Done);
+    }
+    let wanted = args.names.len();
+    let mut failures = Failures::new(args.json);
+    for name in args.names {
+        match client.api.revoke_token(&client.token, &name) {
+            Ok(()) => {}
+            Err(error @ ApiError::Refused { .. }) => {
+                failures.add(&Place::Argument { argument: name }, &error);
+            }
+            // The other calls would fail in the same way.
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match failures.count() {
+        0 => Ok(Exit::Done),
+        count => anyhow::bail!("{count} of {wanted} tokens were not revoked; see above"),
+    }
+}
+
+fn zones_of(zones: Option<&[String]>) -> String {
+    zones.map_or("all zones".into(), |zones| one_line(&zones.join(", ")))
+}
+
+/// The tokens as a table.
+fn table(tokens: &[Token]) -> String {
+    let header = ["NAME", "ROLE", "ENDS", "LAST USED", "MADE BY", "ZONES"].map(String::from);
+    let row = |token: &Token| {
+        let time = |time: &Option<String>| time.as_deref().map_or("never".into(), one_line);
+        [
+            one_line(&token.name),
+            one_line(&token.role),
+            time(&token.expires_at),
+            time(&token.last_used_at),
+            one_line(&token.created_by),
+            zones_of(token.zones.as_deref()),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(header)
+        .chain(tokens.iter().map(row))
+        .collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_in_a_table() {
+        let json = r#"[{"name":"ann","role":"editor","zones":null,"created_at":"2026-01-01T00:00:00Z",
+            "created_by":"admin","expires_at":null,"last_used_at":"2026-01-02T00:00:00Z"},
+            {"name":"shop.example","role":"reader","zones":["s.example.com","t.example.com"],
+            "created_at":"2026-01-01T00:00:00Z","created_by":"ann","expires_at":"2027-01-01T00:00:00Z",
+            "last_used_at":null}]"#;
+        let tokens: Vec<Token> = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            table(&tokens),
+            "NAME          ROLE    ENDS                  LAST USED             MADE BY  ZONES\n\
+             ann           editor  never                 2026-01-02T00:00:00Z  admin    all zones\n\
+             shop.example  reader  2027-01-01T00:00:00Z  never                 ann      s.example.com, t.example.com\n"
+        );
+    }
+}
