@@ -16,6 +16,8 @@ tls     the same by TLS 1.3 (wrk)
 h2      HTTP/2 by TLS 1.3, 16 kept connections with 16 streams each, one link (h2load)
 full    TLS 1.3: a connection, a full handshake, one request, the end; 8 clients
 resumed the same, but each handshake resumes a session by a ticket
+flood   of tinyns alone: DNS queries beside a flood of ClientHellos, each of which makes the server compute a
+        full handshake that the client does not finish; dnsperf and the flood share the other core
 
 In each round all servers are started anew, and are loaded one after the other, in another order each
 round. Ratios are taken within a round, and the median of those is printed. A run with another status than
@@ -41,6 +43,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -60,6 +63,9 @@ LOADS = {
     "full": Load("TLS 1.3, full handshakes with one request each, 8 clients", "handshakes"),
     "resumed": Load("TLS 1.3, resumed handshakes with one request each, 8 clients", "handshakes"),
 }
+FLOOD = "flood"
+# The queries a second for the latencies beside a flood.
+FLOOD_QUERIES = 2_000
 CONNECTIONS = 64
 H2_CONNECTIONS, H2_STREAMS = 16, 16
 CLIENTS = 8
@@ -317,6 +323,26 @@ def shake(job):
     return number_
 
 
+def flood(job):
+    """One client of a flood: it sends the same ClientHello on one connection after the other, and closes
+    each when the server has answered. Gives the number of answers."""
+    port, host, end = job
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    hello = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    client = context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=host)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello, answers = hello.read(), 0
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port)) as tcp:
+            tcp.sendall(hello)
+            answers += bool(tcp.recv(1))
+            # No state is left in TIME_WAIT.
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return answers
+
+
 def load_once(bench, data, server, load, seconds):
     """Loads a server; gives the number of redirects or handshakes and the seconds."""
     if load in ("clear", "tls"):
@@ -352,6 +378,49 @@ def measure(bench, loads):
         tell(f"round {turn + 1} of {bench.sizes.rounds}")
     for load, table in tables.items():
         print_table(table, LOADS[load].unit)
+
+
+Beside = collections.namedtuple("Beside", "most latency lost handshakes")
+
+
+def measure_flood(bench):
+    """DNS alone, and beside a flood of handshakes."""
+    data = Data(os.path.join(bench.directory, "flooded"), 10_000, 0)
+    rows = {}
+    for turn in bench.rounds():
+        for entrant in bench.order(turn):
+            if not isinstance(entrant, Build):
+                continue
+            with bench.fault_of(entrant.label, FLOOD), entrant.start(bench, data) as server:
+                for beside in ("alone", "beside the flood"):
+                    run_ = dns_beside(bench, data, server, beside != "alone")
+                    rows.setdefault((entrant.label, beside), []).append(run_)
+            empty_logs(bench.directory)
+        tell(f"flood: round {turn + 1} of {bench.sizes.rounds}")
+    print("\n**DNS beside a flood of ClientHellos**\n\n| | | queries a second | latency at "
+          f"{number(FLOOD_QUERIES)} queries a second, ms | lost, % | handshakes a second |\n"
+          "|---|---|--:|--:|--:|--:|")
+    for (label, beside), runs in rows.items():
+        cells = [median([getattr(run_, figure) for run_ in runs]) for figure in Beside._fields]
+        print(f"| {label} | {beside} | {' | '.join(cells)} |", flush=True)
+
+
+def dns_beside(bench, data, server, flooded):
+    """The queries that a server answers, and how quickly at a low rate."""
+    seconds = bench.sizes.seconds
+    with multiprocessing.Pool(CLIENTS, initializer=reset_signals) as pool:
+        began = time.monotonic()
+        job = (server.tls, f"{data.codes[0]}.{ORIGIN}", began + 2 * seconds + 1)
+        flooding = pool.map_async(flood, [job] * CLIENTS, chunksize=1) if flooded else None
+        if flooded:
+            time.sleep(1)
+        most = dnsperf(server.dns, data.once, LOAD_CORE, seconds=seconds)
+        rate = dnsperf(server.dns, data.once, LOAD_CORE, seconds=seconds,
+                       more=("-Q", str(FLOOD_QUERIES)))
+        answers = sum(flooding.get()) if flooded else 0
+    took = time.monotonic() - began
+    lost = 100 * rate.lost / (rate.completed + rate.lost)
+    return Beside(most.per_second, rate.latency_ms, lost, answers / took)
 
 
 def empty_logs(directory):
@@ -427,7 +496,7 @@ def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loads", metavar="LOADS", type=lambda text: text.split(","),
-                        default=list(LOADS), help=f"some of {','.join(LOADS)}")
+                        default=[*LOADS, FLOOD], help=f"some of {','.join((*LOADS, FLOOD))}")
     parser.add_argument("--servers", metavar="SERVERS", type=lambda text: text.split(","),
                         default=["tinyns", "nginx", "caddy"],
                         help="some of tinyns,nginx,caddy; tinyns stands for all its builds")
@@ -441,7 +510,7 @@ def arguments():
                         "for temporary files")
     parser.add_argument("--self-test", action="store_true", help="check this program and nothing else")
     options = parser.parse_args()
-    for given, known, what in ((options.loads, LOADS, "loads"),
+    for given, known, what in ((options.loads, (*LOADS, FLOOD), "loads"),
                                (options.servers, ("tinyns", "nginx", "caddy"), "servers")):
         if unknown := set(given) - set(known):
             parser.error(f"--{what}: there is no {', '.join(sorted(unknown))}")
@@ -483,7 +552,10 @@ def main():
         bench = Bench(sizes, entrants, directory)
         print(*circumstances(bench), sep="\n", flush=True)
         with contextlib.chdir(directory):
-            measure(bench, options.loads)
+            if loads := [load for load in options.loads if load != FLOOD]:
+                measure(bench, loads)
+            if FLOOD in options.loads:
+                measure_flood(bench)
     return 1 if bench.faults else 0
 
 

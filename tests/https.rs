@@ -14,19 +14,19 @@ use crate::harness::{PATIENCE, Server, Setup, ZONE, eventually, http, output, ti
 use crate::redis::make_certificates_for;
 
 /// The names of a certificate for all links of the zone.
-const NAMES: &str = "DNS:s.example.com,DNS:*.s.example.com";
-const URL: &str = "https://example.net/sale";
+pub const NAMES: &str = "DNS:s.example.com,DNS:*.s.example.com";
+pub const URL: &str = "https://example.net/sale";
 
 /// A server with HTTPS, and a link `sale`.
-struct Secure {
-    server: Server,
-    address: SocketAddr,
+pub struct Secure {
+    pub server: Server,
+    pub address: SocketAddr,
     /// The authority, the certificate and its key.
-    dir: TempDir,
+    pub dir: TempDir,
 }
 
 impl Secure {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::with("hsts = 31536000\n")
     }
 
@@ -35,7 +35,7 @@ impl Secure {
     }
 
     /// With further lines of `[https]`.
-    fn of(setup: Setup, lines: &str) -> Self {
+    pub fn of(setup: Setup, lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         make_certificates_for(dir.path(), NAMES);
         let section = format!("{}{lines}", section(dir.path()));
@@ -62,20 +62,20 @@ impl Secure {
     }
 
     /// The same, for a response that has to come.
-    fn response(&self, host: &str, path: &str, more: &[&str]) -> String {
+    pub fn response(&self, host: &str, path: &str, more: &[&str]) -> String {
         let output = self.curl(host, path, more);
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn s_client(&self, more: &[&str]) -> Output {
+    pub fn s_client(&self, more: &[&str]) -> Output {
         let (address, ca) = (self.address.to_string(), self.dir.path().join("ca.pem"));
         let ca = ca.display().to_string();
         let base = ["s_client", "-connect", &address, "-CAfile", &ca];
         output("openssl", &[&base[..], more].concat())
     }
 
-    fn come_to_be(&self, result: &str, number: f64) {
+    pub fn come_to_be(&self, result: &str, number: f64) {
         let labels = [("result", result)];
         eventually(&format!("{number} {result}"), PATIENCE, || {
             self.server.metric("tinyns_https_handshakes_total", &labels) == number
@@ -83,7 +83,7 @@ impl Secure {
     }
 }
 
-fn section(dir: &Path) -> String {
+pub fn section(dir: &Path) -> String {
     let dir = dir.display();
     format!(
         "[https]\nlisten = \"127.0.0.1:0\"\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n"

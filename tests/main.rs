@@ -11,6 +11,8 @@ mod dynamo;
 // A tinyns of its own for each test.
 mod harness;
 mod https;
+// TLS sessions of HTTPS: versions, ciphers, tickets of a fleet, hosts that share a connection.
+mod https_sessions;
 // Redis servers, clusters and sentinels, and faults of the connections to them.
 mod redis;
 

@@ -82,7 +82,7 @@ impl CertificateFiles {
         zones: impl Iterator<Item = &'a str>,
         now: UnixTime,
     ) -> Result<Vec<CertificateWarning>, CertificateError> {
-        Ok(self.warnings(&self.read()?.cert, zones, now))
+        Ok(self.warnings(&self.read()?.0.cert, zones, now))
     }
 
     pub(super) fn warnings<'a>(
@@ -106,7 +106,8 @@ impl CertificateFiles {
         warnings
     }
 
-    pub(super) fn read(&self) -> Result<CertifiedKey, CertificateError> {
+    /// Reads the certificate with its key, and the key as it is in the file.
+    pub(super) fn read(&self) -> Result<(CertifiedKey, PrivateKeyDer<'static>), CertificateError> {
         let file = &self.certificate;
         let pem_error = |file: &Path, source| CertificateError::Pem {
             file: file.into(),
@@ -128,12 +129,12 @@ impl CertificateFiles {
             file: file.into(),
             source,
         };
-        let key = provider().key_provider.load_private_key(key);
-        let key = key.map_err(|source| unusable(&self.key, source))?;
-        let certified = CertifiedKey::new(chain, key);
+        let loaded = provider().key_provider.load_private_key(key.clone_key());
+        let loaded = loaded.map_err(|source| unusable(&self.key, source))?;
+        let certified = CertifiedKey::new(chain, loaded);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Ok(certified)
+                Ok((certified, key))
             }
             Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateError::OtherKey {
                 key: self.key.clone(),

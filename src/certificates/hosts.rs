@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::issued::{Issued, NoCertificate};
+use super::tickets::TicketKeys;
 use super::tls::{Current, Tls};
 
 /// The certificates of HTTPS.
@@ -15,6 +16,14 @@ pub enum HostCertificates {
 }
 
 impl HostCertificates {
+    /// The keys of session tickets of all certificates.
+    pub(super) fn tickets(&self) -> Vec<Arc<TicketKeys>> {
+        match self {
+            Self::Own(tls) => vec![tls.tickets()],
+            Self::Issued(issued) => issued.tickets(),
+        }
+    }
+
     /// The certificate for a new connection of a client that expects this host.
     pub(crate) fn current_for(&self, host: &str) -> Result<Arc<Current>, NoCertificate> {
         match self {

@@ -8,9 +8,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::files::CertificateError;
+use super::tickets::TicketKeys;
 use super::tls::{Current, Service};
 use crate::link::Origin;
 
@@ -43,7 +45,7 @@ impl Issued {
         }
     }
 
-    /// Uses a certificate for new connections to the hosts of a zone.
+    /// Uses a certificate, with its private key, for new connections to the hosts of a zone.
     ///
     /// # Errors
     /// The TLS library does not work.
@@ -51,16 +53,27 @@ impl Issued {
         &self,
         origin: &Origin,
         certified: Arc<CertifiedKey>,
+        key: &PrivateKeyDer<'_>,
     ) -> Result<(), CertificateError> {
-        let certificate = Current::new(certified, Service::Https)?;
         let _one_at_a_time = self
             .replacing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut zones = ByZone::clone(&self.current.load());
+        let before = zones.get(origin.as_str()).and_then(Option::as_deref);
+        let certificate = Current::new(certified, key, Service::Https, before)?;
         zones.insert(origin.as_str().into(), Some(Arc::new(certificate)));
         self.current.store(Arc::new(zones));
         Ok(())
+    }
+
+    /// The keys of session tickets of all certificates.
+    pub(super) fn tickets(&self) -> Vec<Arc<TicketKeys>> {
+        let zones = self.current.load();
+        let certificates = zones.values().flatten();
+        certificates
+            .map(|certificate| certificate.tickets())
+            .collect()
     }
 
     /// The certificate for a new connection of a client that expects this host.
@@ -92,18 +105,22 @@ impl fmt::Debug for Issued {
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair};
-    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
     use super::super::library::provider;
     use super::*;
 
-    fn certified(origin: &str) -> Arc<CertifiedKey> {
+    /// Uses a new certificate for the hosts of this zone.
+    fn certify(issued: &Issued, origin: &Origin) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![origin.into(), format!("*.{origin}")]).unwrap();
+        let names = vec![origin.to_string(), format!("*.{origin}")];
+        let params = CertificateParams::new(names).unwrap();
         let der = params.self_signed(&key).unwrap().der().clone();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialized_der().to_vec()));
-        let key = provider().key_provider.load_private_key(key).unwrap();
-        Arc::new(CertifiedKey::new(vec![der], key))
+        let provider = provider().key_provider;
+        let loaded = provider.load_private_key(key.clone_key()).unwrap();
+        let certified = Arc::new(CertifiedKey::new(vec![der], loaded));
+        issued.set(origin, certified, &key).unwrap();
     }
 
     #[test]
@@ -125,7 +142,7 @@ mod tests {
         ] {
             is_missing(host, NoCertificate::OtherHost);
         }
-        issued.set(&origins[0], certified("example.com")).unwrap();
+        certify(&issued, &origins[0]);
         let is_for = |host: &str| assert!(found(host).is_ok_and(|current| current.covers(host)));
         is_for("example.com");
         is_for("x.example.com");
@@ -135,13 +152,13 @@ mod tests {
         is_missing("x.a.example.com", NoCertificate::NotYet);
         is_missing("x.y.example.com", NoCertificate::OtherHost);
         is_missing("example.net", NoCertificate::NotYet);
-        issued.set(&origins[1], certified("a.example.com")).unwrap();
+        certify(&issued, &origins[1]);
         is_for("x.a.example.com");
         let own = found("a.example.com").unwrap();
         assert!(own.covers("x.a.example.com"));
         // A new certificate takes the place of the old one.
         let old = found("example.com").unwrap();
-        issued.set(&origins[0], certified("example.com")).unwrap();
+        certify(&issued, &origins[0]);
         assert!(!Arc::ptr_eq(&old, &found("example.com").unwrap()));
     }
 }

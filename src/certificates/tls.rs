@@ -3,23 +3,22 @@
 //! The operator's files are read again on demand, and connections that exist go on with what they began with.
 //!
 //! Clients resume sessions by tickets (RFC 5077, RFC 8446 §4.6.1): the state of a session is with the client,
-//! encrypted, so no number of clients takes memory here. The ticket keys are drawn at the start and every six
-//! hours, and a ticket is valid for twelve hours at most. A new certificate ends all tickets, because a client
-//! that resumes a session does not see it. Early data (RFC 8446 §2.3) is not accepted.
+//! encrypted, so no number of clients takes memory here. See [`tickets`](super::tickets) for the keys. A certificate with
+//! a new private key ends all tickets. Early data (RFC 8446 §2.3) is not accepted.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::facts::CertificateFacts;
 use super::files::{CertificateError, CertificateFiles};
 use super::library::{covers, provider};
+use super::tickets::{TicketKeys, TicketSeal};
 use super::warning::CertificateWarning;
 use super::x509::Fields;
 use crate::base::clock::UnixTime;
@@ -43,6 +42,14 @@ impl fmt::Display for Service {
 }
 
 impl Service {
+    /// Keeps the session tickets of services apart.
+    fn ticket_label(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Https => "https",
+        }
+    }
+
     /// The protocol names for ALPN (RFC 7301), preferred first. Clients that offer no names are served as well;
     /// clients that offer only other names want another service and are refused.
     fn protocols(self) -> &'static [&'static [u8]] {
@@ -65,6 +72,7 @@ pub struct Tls {
 pub(crate) struct Current {
     chain: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
+    tickets: Arc<TicketKeys>,
 }
 
 impl Tls {
@@ -73,7 +81,9 @@ impl Tls {
     /// # Errors
     /// [`CertificateError`] names the file that cannot be used.
     pub fn load(files: CertificateFiles, service: Service) -> Result<Self, CertificateError> {
-        let current = ArcSwap::from_pointee(Current::new(Arc::new(files.read()?), service)?);
+        let (certified, key) = files.read()?;
+        let current = Current::new(Arc::new(certified), &key, service, None)?;
+        let current = ArcSwap::from_pointee(current);
         Ok(Self {
             files,
             service,
@@ -87,12 +97,14 @@ impl Tls {
     /// # Errors
     /// [`CertificateError`] names the file that cannot be used; the old certificate then stays in use.
     pub fn reload(&self) -> Result<bool, CertificateError> {
-        let certified = self.files.read()?;
+        let (certified, key) = self.files.read()?;
+        let before = self.current.load_full();
         // A certificate has one key.
-        if certified.cert == self.current.load().chain {
+        if certified.cert == before.chain {
             return Ok(false);
         }
-        let current = Current::new(Arc::new(certified), self.service)?;
+        let certified = Arc::new(certified);
+        let current = Current::new(certified, &key, self.service, Some(&before))?;
         self.current.store(Arc::new(current));
         Ok(true)
     }
@@ -130,6 +142,11 @@ impl Tls {
         self.service
     }
 
+    /// The keys of session tickets.
+    pub(super) fn tickets(&self) -> Arc<TicketKeys> {
+        self.current.load().tickets()
+    }
+
     /// The settings for a new connection.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
@@ -144,10 +161,19 @@ impl Tls {
 }
 
 impl Current {
+    /// Uses a certificate. It takes over the ticket keys of the one before if the private keys are the same.
     pub(super) fn new(
         certified: Arc<CertifiedKey>,
+        key: &PrivateKeyDer<'_>,
         service: Service,
+        before: Option<&Self>,
     ) -> Result<Self, CertificateError> {
+        let seal = TicketSeal::of(key, service.ticket_label())?;
+        let before = before.filter(|before| before.tickets.seal().is_same(&seal));
+        let tickets = match before {
+            Some(before) => Arc::clone(&before.tickets),
+            None => Arc::new(TicketKeys::new(seal)?),
+        };
         let chain = certified.cert.clone();
         // RFC 8310 §7.1, RFC 9325 §3.1: nothing before TLS 1.2.
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -159,11 +185,17 @@ impl Current {
             .iter()
             .map(|name| name.to_vec())
             .collect();
-        config.ticketer = ring::Ticketer::new()?;
+        config.ticketer = Arc::<TicketKeys>::clone(&tickets);
         Ok(Self {
             chain,
             config: Arc::new(config),
+            tickets,
         })
+    }
+
+    /// The keys of session tickets.
+    pub(super) fn tickets(&self) -> Arc<TicketKeys> {
+        Arc::clone(&self.tickets)
     }
 
     /// The settings for a connection.

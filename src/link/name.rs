@@ -100,7 +100,12 @@ pub enum LinkNameError {
 impl LinkName {
     /// The name of the link with this code in the zone of this origin.
     pub fn new(code: &Code, origin: &Origin) -> Self {
-        Self(format!("{code}.{origin}").into())
+        let (code, origin) = (code.as_str(), origin.as_str());
+        let mut name = String::with_capacity(code.len() + 1 + origin.len());
+        name.push_str(code);
+        name.push('.');
+        name.push_str(origin);
+        Self(name.into())
     }
 
     /// Reads a name from a store.

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Tokens;
-use crate::base::clock::UnixTime;
+use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{Metrics, ZoneLabel};
 use crate::certificates::acme::Acme;
-use crate::certificates::{Handshakes, HostCertificates, Overview, Tls};
+use crate::certificates::{Handshakes, HostCertificates, Overview, TicketKeeper, Tls};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::QueryLogKeeper;
 use crate::http::Https;
@@ -102,7 +102,7 @@ impl Running {
     }
 
     /// Starts the tasks that do not serve requests.
-    pub(super) fn start_background(&self) {
+    pub(super) fn start_background(&self, tickets: Option<TicketKeeper>) {
         let stop = || self.background_shutdown.clone();
         self.links
             .start(&self.background, &self.background_shutdown);
@@ -123,6 +123,11 @@ impl Running {
         if let Some(acme) = self.acme.clone() {
             self.background.spawn(acme.run(stop()));
         }
+        if let Some(tickets) = tickets {
+            let stop = stop();
+            let keeping = async move { stop.run_until_cancelled(tickets.run()).await };
+            self.background.spawn(keeping);
+        }
         self.background.close();
     }
 
@@ -131,13 +136,25 @@ impl Running {
         self.acme.as_ref().map(|engine| &engine.acme)
     }
 
+    /// What keeps the keys of session tickets, if there is any certificate.
+    pub(super) fn ticket_keeper(&self, clock: Clock) -> Option<TicketKeeper> {
+        let dns = self.dns_certificate.clone().map(HostCertificates::Own);
+        let all: Vec<_> = dns.into_iter().chain(self.https_certificates()).collect();
+        (!all.is_empty()).then(|| TicketKeeper::new(self.store.clone(), clock, all))
+    }
+
+    /// The certificates of HTTPS, if there are any.
+    fn https_certificates(&self) -> Option<HostCertificates> {
+        match (&self.https_certificate, &self.acme) {
+            (Some(tls), _) => Some(HostCertificates::Own(tls.clone())),
+            (None, Some(acme)) => Some(HostCertificates::Issued(acme.acme.issued())),
+            (None, None) => None,
+        }
+    }
+
     /// The connections of HTTPS, if they have certificates.
     pub(super) fn https_connections(&self, handshakes: Handshakes) -> Option<Https> {
-        let certificates = match (&self.https_certificate, &self.acme) {
-            (Some(tls), _) => HostCertificates::Own(tls.clone()),
-            (None, Some(acme)) => HostCertificates::Issued(acme.acme.issued()),
-            (None, None) => return None,
-        };
+        let certificates = self.https_certificates()?;
         let links = self.links.clone();
         Some(Https {
             certificates,

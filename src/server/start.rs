@@ -118,6 +118,7 @@ pub async fn start(
         None => None,
     };
     let certificates = overview(https_certificate.as_ref(), acme.as_ref(), &clock);
+    let ticket_clock = clock.clone();
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
     show_certificate_troubles(&links, zones.clone(), certificates.clone());
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
@@ -170,7 +171,11 @@ pub async fn start(
     );
     running.warn_of_certificates(now);
     running.measure_own_certificate();
-    running.start_background();
+    let tickets = running.ticket_keeper(ticket_clock);
+    if let Some(tickets) = &tickets {
+        tickets.begin().await;
+    }
+    running.start_background(tickets);
     serve(&running, failed, sockets, &connections, &sites);
     Ok(running)
 }

@@ -38,26 +38,31 @@ where
         if event.metadata().target() != TARGET || context.lookup_current().is_some() {
             return self.0.format_event(context, writer, event);
         }
-        writer.write_str("{\"timestamp\":\"")?;
-        write_now(&mut writer)?;
-        writer.write_str("\",\"level\":\"")?;
-        writer.write_str(event.metadata().level().as_str())?;
-        writer.write_char('"')?;
-        let mut fields = Fields(&mut writer, Ok(()));
-        event.record(&mut fields);
-        fields.1?;
-        writer.write_str(",\"target\":\"")?;
-        writer.write_str(TARGET)?;
-        writer.write_str("\"}\n")
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            line.push_str("{\"timestamp\":\"");
+            push_now(line);
+            line.push_str("\",\"level\":\"");
+            line.push_str(event.metadata().level().as_str());
+            line.push('"');
+            event.record(&mut Fields(line));
+            line.push_str(",\"target\":\"");
+            line.push_str(TARGET);
+            line.push_str("\"}\n");
+            writer.write_str(line)
+        })
     }
 }
 
-/// Writes the current time, as the general format does: in RFC 3339 form, in UTC, with microseconds.
-fn write_now(writer: &mut Writer<'_>) -> fmt::Result {
-    thread_local! {
-        /// The last second and its text up to the seconds.
-        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
-    }
+thread_local! {
+    /// The line that is being written.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// The last second and its text up to the seconds.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+}
+
+/// Adds the current time, as the general format does: in RFC 3339 form, in UTC, with microseconds.
+fn push_now(line: &mut String) {
     let now = SystemTime::now();
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     SECOND.with_borrow_mut(|(second, text)| {
@@ -66,68 +71,82 @@ fn write_now(writer: &mut Writer<'_>) -> fmt::Result {
             *text = UnixTime(*second).rfc3339();
             text.pop();
         }
-        writer.write_str(text)
-    })?;
-    write!(writer, ".{:06}Z", now.subsec_micros())
+        line.push_str(text);
+    });
+    line.push('.');
+    push_number(line, now.subsec_micros().into(), 6);
+    line.push('Z');
+}
+
+/// Adds a number with this many digits at least.
+fn push_number(line: &mut String, mut number: u64, least: usize) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while number > 0 || digits.len() - at < least {
+        at -= 1;
+        // A digit is less than 10.
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    line.extend(digits[at..].iter().copied().map(char::from));
 }
 
 /// Writes the fields of an event.
-struct Fields<'a, 'w>(&'a mut Writer<'w>, fmt::Result);
+struct Fields<'a>(&'a mut String);
 
-impl Fields<'_, '_> {
-    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        let Self(writer, result) = self;
-        let write = || {
-            writer.write_str(",\"")?;
-            writer.write_str(field.name())?;
-            writer.write_str("\":")?;
-            value(writer)
-        };
-        if result.is_ok() {
-            *result = write();
-        }
+impl Fields<'_> {
+    fn push_name(&mut self, field: &Field) {
+        self.0.push_str(",\"");
+        self.0.push_str(field.name());
+        self.0.push_str("\":");
     }
 }
 
-impl Visit for Fields<'_, '_> {
+impl Visit for Fields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.write(field, |writer| {
-            writer.write_char('"')?;
-            Escaped(writer).write_str(value)?;
-            writer.write_char('"')
-        });
+        self.push_name(field);
+        self.0.push('"');
+        push_escaped(self.0, value);
+        self.0.push('"');
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.write(field, |writer| write!(writer, "{value}"));
+        self.push_name(field);
+        push_number(self.0, value, 1);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.write(field, |writer| {
-            writer.write_char('"')?;
-            write!(Escaped(writer), "{value:?}")?;
-            writer.write_char('"')
-        });
+        self.push_name(field);
+        self.0.push('"');
+        // Writing to a string does not fail.
+        let _ = write!(Escaped(self.0), "{value:?}");
+        self.0.push('"');
     }
 }
 
-/// Writes text as a part of a JSON string (RFC 8259 §7).
-struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+/// Adds text as a part of a JSON string (RFC 8259 §7).
+fn push_escaped(line: &mut String, text: &str) {
+    let is_special = |byte| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(is_special) {
+        line.push_str(&rest[..at]);
+        // Special characters have one byte.
+        let special = char::from(rest.as_bytes()[at]);
+        let _ = match special {
+            '"' | '\\' => write!(line, "\\{special}"),
+            control => write!(line, "\\u{:04x}", u32::from(control)),
+        };
+        rest = &rest[at + 1..];
+    }
+    line.push_str(rest);
+}
 
-impl Write for Escaped<'_, '_> {
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let is_special = |c: char| matches!(c, '"' | '\\' | '\0'..='\x1f');
-        let mut rest = text;
-        while let Some(at) = rest.find(is_special) {
-            self.0.write_str(&rest[..at])?;
-            // Special characters have one byte.
-            match rest.as_bytes()[at] {
-                special @ (b'"' | b'\\') => write!(self.0, "\\{}", char::from(special))?,
-                control => write!(self.0, "\\u{control:04x}")?,
-            }
-            rest = &rest[at + 1..];
-        }
-        self.0.write_str(rest)
+        push_escaped(self.0, text);
+        Ok(())
     }
 }
 

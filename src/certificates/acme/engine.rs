@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::account::Accounts;
-use super::certificate::{Certificate, CertificateDocument};
+use super::certificate::{Certificate, CertificateDocument, decode_key};
 use super::documents::{Documents, Name, NotPut};
 use super::failure::{Cause, Failure};
 use super::http::DirectoryClient;
@@ -276,7 +276,8 @@ impl Acme {
         let read = document.read(origin);
         let used = read.and_then(|certificate| {
             let certified = Arc::clone(&certificate.certified);
-            let set = self.issued.set(origin, certified);
+            let key = decode_key(&document.key).ok_or("the key is not base64")?;
+            let set = self.issued.set(origin, certified, &key.into());
             set.map(|()| certificate).map_err(|error| error.to_string())
         });
         let mut entries = self.entries();

@@ -84,10 +84,7 @@ pub fn admin_router(
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
 ) -> Router {
-    let observer = Observer {
-        part: "admin",
-        requests: metrics.admin_requests.clone(),
-    };
+    let observer = Observer::new("admin", metrics.admin_requests.clone());
     let admin = Arc::new(Admin {
         links,
         gate,

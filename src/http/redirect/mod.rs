@@ -124,10 +124,7 @@ impl RedirectHost {
             links,
             short_urls,
             hsts: hsts.and_then(Result::ok),
-            observer: Observer {
-                part: "redirect",
-                requests: metrics.redirect_requests.clone(),
-            },
+            observer: Observer::new("redirect", metrics.redirect_requests.clone()),
         }))
     }
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
@@ -40,7 +41,9 @@ const MAX_LOGGED: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
     pub(crate) part: &'static str,
-    pub(crate) requests: Family<HttpStatus, Counter>,
+    requests: Family<HttpStatus, Counter>,
+    /// That of redirects, which is used most.
+    found: Arc<OnceLock<Counter>>,
 }
 
 /// The id of a request, stored in the request's extensions. It has visible ASCII characters only.
@@ -99,6 +102,16 @@ fn random_bytes() -> Option<[u8; MADE_ID_BYTES]> {
 }
 
 impl Observer {
+    /// The part of this name, whose requests are counted here.
+    pub(crate) fn new(part: &'static str, requests: Family<HttpStatus, Counter>) -> Self {
+        let found = Arc::default();
+        Self {
+            part,
+            requests,
+            found,
+        }
+    }
+
     /// Adds the headers of all responses, and counts the response.
     pub(crate) fn finish<B>(&self, response: &mut Response<B>, id: RequestId) {
         let headers = response.headers_mut();
@@ -108,7 +121,11 @@ impl Observer {
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
         let status = response.status().as_u16();
-        self.requests.get_or_create(&HttpStatus { status }).inc();
+        let counter = || self.requests.get_or_create_owned(&HttpStatus { status });
+        match response.status() {
+            StatusCode::FOUND => self.found.get_or_init(counter).inc(),
+            _ => counter().inc(),
+        };
     }
 }
 

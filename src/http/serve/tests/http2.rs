@@ -172,3 +172,32 @@ async fn cve_2024_27316_a_head_without_an_end_ends_the_connection() {
     running.has_closed(HttpCloseReason::Error, 1).await;
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
+
+/// CVE-2019-9512 and CVE-2019-9515: each PING and each SETTINGS has to be answered. While the client does not read the
+/// answers, the server does not read more of them, and in the end it closes the connection.
+#[tokio::test]
+async fn answers_that_are_not_read_are_not_gathered() {
+    const PING: u8 = 6;
+    const SETTINGS: u8 = 4;
+    /// More than the system's buffers of both directions hold.
+    const TOO_MANY_BYTES: usize = 64 << 20;
+    let limits = ServeLimits {
+        head_timeout: Duration::from_secs(2),
+        ..limits()
+    };
+    for flood in [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 0, 0, &[])] {
+        let running = Running::new(router(), limits).await;
+        let mut stream = running.connect().await;
+        stream.write_all(PREFACE).await.unwrap();
+        let flood = flood.repeat(1_000);
+        let mut sent = 0;
+        let flooding = async {
+            while stream.write_all(&flood).await.is_ok() && sent < TOO_MANY_BYTES {
+                sent += flood.len();
+            }
+        };
+        assert!(timeout(PATIENCE, flooding).await.is_ok(), "not closed");
+        assert!(sent < TOO_MANY_BYTES, "{sent} bytes were read");
+        running.has_closed(HttpCloseReason::SlowHead, 1).await;
+    }
+}
