@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::pebble::{Options, Pebble};
 use super::proxy::{Proxy, Verdict};
 use super::{IN_USE, ORIGIN, https_of, name_server, sections, serial, setup};
@@ -93,6 +95,45 @@ fn another_server_finishes_the_order_of_one_that_died() {
     assert_eq!(serial(https_of(&first), ORIGIN), Some(certificate));
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(fleet.proxy.count("/order-plz"), orders);
+}
+
+#[test]
+fn a_server_that_slept_through_its_lease_does_no_harm() {
+    let asked = name_server();
+    let fleet = Fleet::new(asked);
+    let hangs = Arc::new(AtomicBool::new(true));
+    let held = hangs.clone();
+    fleet.proxy.judge(move |request| {
+        let is_last_step = request.path.starts_with("/finalize-order/");
+        match is_last_step && held.load(Ordering::SeqCst) {
+            true => Verdict::Hang,
+            false => Verdict::Pass,
+        }
+    });
+    let first = fleet.setup(name_server(), asked).start();
+    let second = fleet.setup(asked, asked).start();
+    eventually("the order waits for its certificate", PATIENCE, || {
+        fleet.finalized() > 0
+    });
+    first.signal(Signal::SIGSTOP);
+    hangs.store(false, Ordering::SeqCst);
+    let patience = PATIENCE + PATIENCE;
+    eventually("the certificate", patience, || {
+        second.log().text().contains(IN_USE)
+    });
+    first.signal(Signal::SIGCONT);
+    first
+        .log()
+        .wait_for("this server no longer orders certificates");
+    // It follows the other one.
+    eventually("the certificate", patience, || {
+        first.log().text().contains(IN_USE)
+    });
+    let certificate = serial(https_of(&second), ORIGIN);
+    assert!(certificate.is_some());
+    assert_eq!(serial(https_of(&first), ORIGIN), certificate);
+    assert_eq!(fleet.finalized(), 2);
+    assert_eq!(fleet.proxy.count("/order-plz"), 1);
 }
 
 #[test]

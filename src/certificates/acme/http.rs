@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::http::Request;
-use hyper::http::header::{HeaderMap, RETRY_AFTER};
+use hyper::http::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -35,6 +35,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 const MAX_RESPONSE: usize = 1 << 20;
 /// The largest file with certificates of authorities, in bytes.
 const MAX_CA_FILE: u64 = 4 << 20;
+
+const USER_AGENT_TEXT: &str = concat!("tinyns/", env!("CARGO_PKG_VERSION"), " instant-acme");
 
 type HttpsClient = Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>;
 
@@ -147,9 +149,14 @@ impl DirectoryClient {
         }
     }
 
-    async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
-        let uri = request.uri().clone();
-        let url = uri.to_string();
+    async fn exchange(
+        &self,
+        mut request: Request<BodyWrapper<Bytes>>,
+    ) -> Result<BytesResponse, Error> {
+        let url = request.uri().to_string();
+        // RFC 8555 §6.1: the names of the client and of its library.
+        let agent = HeaderValue::from_static(USER_AGENT_TEXT);
+        request.headers_mut().insert(USER_AGENT, agent);
         let failed = |reason: String| Error::Other(format!("{url}: {reason}").into());
         self.seen().retry_after = None;
         let exchange = async {
