@@ -7,6 +7,7 @@ mod lists;
 mod manuals;
 mod qr;
 mod several;
+mod tokens;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
