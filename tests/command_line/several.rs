@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
 use super::{check_failed, on, piped};
-use crate::harness::{Server, TOKEN, tinyns};
+use crate::harness::{PATIENCE, Server, TOKEN, tinyns};
 
 fn short(code: &str, server: &Server) -> String {
     let said = on(server, &["get", code, "--json"]);
@@ -171,11 +172,16 @@ fn a_line_is_answered_before_the_next_one_comes() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        stdout
+            .lines()
+            .try_for_each(|line| sender.send(line.unwrap()))
+    });
     for i in 0..3 {
         writeln!(stdin, "https://example.net/{i}").unwrap();
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
+        let line = lines.recv_timeout(PATIENCE).unwrap();
         assert!(line.contains(".s.example.com"), "{line}");
     }
     drop(stdin);
