@@ -1,8 +1,8 @@
 //! One order, from its beginning to the certificate (RFC 8555 §7.4).
 //!
 //! The store keeps the order's URL and the key of its certificate before any challenge is set ready. So a server that
-//! takes over from one that died finishes the same order, whatever state it is in, and no certificate is issued that
-//! nobody has the key of.
+//! takes over from one that died finishes the same order, whatever state it is in, and has the key of every certificate
+//! that the directory issues.
 //!
 //! ```text
 //! pending     values in the store -> self-check -> challenges set ready -> the directory validates
