@@ -31,6 +31,8 @@ redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
 pebble pebble
+chromium chromium
+certutil libnss3-tools
 setpriv util-linux
 script bsdutils
 stty coreutils

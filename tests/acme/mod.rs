@@ -1,5 +1,6 @@
 //! Certificates by ACME: tinyns, which answers the challenges, and Pebble, which asks it.
 
+mod browser;
 mod failures;
 mod fleet;
 mod issuing;
