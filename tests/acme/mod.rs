@@ -9,6 +9,7 @@ mod pebble;
 mod proxy;
 mod renewal;
 mod shown;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::path::Path;

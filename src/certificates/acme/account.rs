@@ -109,17 +109,21 @@ pub(super) async fn ensure(
     })
 }
 
-/// Forgets the account at a directory that does not know it any more; the next attempt registers a new one.
-pub(super) async fn forget(documents: &Documents, directory: &str) -> Result<(), Failure> {
+/// Forgets the account with this URI, which the directory does not know any more; [`ensure`] then registers a new one.
+/// Returns whether the store had it.
+pub(super) async fn forget(documents: &Documents, uri: &str) -> Result<bool, Failure> {
     let Read { revision, value } = documents.read::<Accounts>(Name::Account).await?;
     let Some(mut accounts) = value else {
-        return Ok(());
+        return Ok(false);
     };
-    accounts
-        .accounts
-        .retain(|entry| entry.directory != directory);
+    let before = accounts.accounts.len();
+    accounts.accounts.retain(|entry| entry.uri != uri);
+    if accounts.accounts.len() == before {
+        return Ok(false);
+    }
     match documents.put(Name::Account, revision, &accounts).await {
-        Ok(_) | Err(NotPut::Conflict) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(NotPut::Conflict) => Ok(false),
         Err(NotPut::Failure(failure)) => Err(failure),
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::account::Accounts;
 use super::certificate::{Certificate, CertificateDocument, decode_key};
 use super::documents::{Documents, Name, NotPut};
-use super::failure::{Cause, Failure};
+use super::failure::{Cause, Failure, FailureKind};
 use super::http::DirectoryClient;
 use super::seal::SealingKey;
 use super::settings::{AcmeError, AcmeSettings};
@@ -58,8 +58,8 @@ pub struct Acme {
     entries: Mutex<BTreeMap<Origin, Entry>>,
     account: ArcSwapOption<AccountFacts>,
     changes: watch::Sender<()>,
-    /// The last failure of the store that was logged.
-    store_failure: Mutex<Option<String>>,
+    /// The last failures of the store that were logged: of reads, and of writes.
+    store_failures: Mutex<[Option<String>; 2]>,
 }
 
 /// What this server knows of a zone.
@@ -72,6 +72,13 @@ pub(super) struct Entry {
     state_revision: Option<u64>,
     /// When the log has warned of its end.
     warned: Option<UnixTime>,
+}
+
+/// How the store is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
 }
 
 /// Why an order cannot be asked for.
@@ -119,7 +126,7 @@ impl Acme {
             entries: Mutex::new(origins.into_iter().map(|o| (o, Entry::default())).collect()),
             account: ArcSwapOption::empty(),
             changes: watch::Sender::new(()),
-            store_failure: Mutex::default(),
+            store_failures: Mutex::default(),
             settings,
             zones,
             clock,
@@ -150,7 +157,7 @@ impl Acme {
                 ..
             })) => Err(AcmeError::OtherKey(reason)),
             Ok(Err(failure)) => {
-                self.note_store(Some(&failure));
+                self.note_store(Access::Read, Some(&failure));
                 Ok(())
             }
             Ok(Ok(())) => Ok(()),
@@ -226,7 +233,7 @@ impl Acme {
                 sleep(ZONE_PAUSE).await;
                 last = self.refresh(&origin).await;
             }
-            self.note_store(last.err().as_ref());
+            self.note_store(Access::Read, last.err().as_ref());
         }
     }
 
@@ -250,6 +257,10 @@ impl Acme {
     pub(super) async fn refresh(&self, origin: &Origin) -> Result<(), Failure> {
         let name = Name::Certificate(origin);
         let certificate = self.documents.read::<CertificateDocument>(name).await?;
+        // An older one is of a backup that was restored. The newer one stays in use, and the next one replaces both.
+        if let Some(entry) = self.entries().get_mut(origin) {
+            entry.revision = entry.revision.min(certificate.revision);
+        }
         if let (Some(revision), Some(document)) = (certificate.revision, certificate.value) {
             self.install(origin, revision, &document);
         }
@@ -328,7 +339,13 @@ impl Acme {
                     }
                     return Ok(());
                 }
-                Err(NotPut::Conflict) => self.refresh_state(origin).await?,
+                Err(NotPut::Conflict) => {
+                    // What the store has counts, even if that is older: a backup may have been restored.
+                    if let Some(entry) = self.entries().get_mut(origin) {
+                        entry.state_revision = None;
+                    }
+                    self.refresh_state(origin).await?;
+                }
                 Err(NotPut::Failure(failure)) => {
                     if let Some(entry) = self.entries().get_mut(origin) {
                         entry.state = state;
@@ -337,7 +354,14 @@ impl Acme {
                 }
             }
         }
-        Ok(())
+        // Without its delay the next attempt would follow at once.
+        if let Some((state, _)) = self.changed_state(origin, &change)
+            && let Some(entry) = self.entries().get_mut(origin)
+        {
+            entry.state = state;
+        }
+        let reason = "other servers change the state of the zone again and again";
+        Err(Failure::new(FailureKind::Store, reason))
     }
 
     fn changed_state(
@@ -373,21 +397,26 @@ impl Acme {
         }
     }
 
-    /// Logs a failure of the store, and its end, once.
-    pub(super) fn note_store(&self, failure: Option<&Failure>) {
+    /// Logs a failure of reads or writes of the store, and its end, once.
+    pub(super) fn note_store(&self, access: Access, failure: Option<&Failure>) {
         let failure = failure.map(|failure| failure.reason.clone());
-        let mut last = self
-            .store_failure
+        let mut failures = self
+            .store_failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let last = &mut failures[access as usize];
         if *last == failure {
             return;
         }
-        match &failure {
-            Some(reason) => tracing::warn!(
+        match (&failure, access) {
+            (Some(reason), Access::Read) => tracing::warn!(
                 "certificates in the store cannot be read; those in use stay: {reason}"
             ),
-            None => tracing::info!("certificates in the store can be read again"),
+            (None, Access::Read) => tracing::info!("certificates in the store can be read again"),
+            (Some(reason), Access::Write) => tracing::warn!(
+                "certificates cannot be ordered, because the store does not keep them; those in use stay: {reason}"
+            ),
+            (None, Access::Write) => tracing::info!("the store keeps certificates again"),
         }
         *last = failure;
     }

@@ -19,6 +19,9 @@ use crate::base::clock::{Clock, UnixTime};
 
 /// How long a lease lasts, in seconds: after this time another server takes over from one that died.
 const LEASE_TIME: u64 = 30;
+/// A lease that lasts longer, in seconds, is that of a server whose clock was wrong. If that server died, no other one
+/// would order until then.
+const LONGEST_LEASE: u64 = 60 * 60;
 /// How often the holder renews it: two failures in succession lose nothing.
 const RENEWAL: Duration = Duration::from_secs(LEASE_TIME / 3);
 
@@ -53,7 +56,8 @@ impl<'a> Lease<'a> {
     ) -> Result<Option<Self>, Failure> {
         let read = documents.read::<Content>(Name::Lease).await?;
         let now = clock.now();
-        let is_taken = |lease: &Content| lease.holder != holder && lease.until > now.0;
+        let lasts = |until: u64| until > now.0 && until <= now.after(LONGEST_LEASE).0;
+        let is_taken = |lease: &Content| lease.holder != holder && lasts(lease.until);
         if read.value.as_ref().is_some_and(is_taken) {
             return Ok(None);
         }
@@ -169,6 +173,11 @@ mod tests {
         clock.set(NOW.after(LEASE_TIME + 40));
         assert!(take("first").await.is_none());
         second.give_back().await;
+        assert!(take("first").await.is_some());
+        // The clock of this one is a year ahead, and it dies.
+        clock.set(NOW.after(365 * 24 * 60 * 60));
+        let _ahead = take("ahead").await.unwrap();
+        clock.set(NOW);
         assert!(take("first").await.is_some());
     }
 

@@ -378,17 +378,25 @@ impl Ordering<'_> {
             key: open.document.key,
         };
         let read = document.read(self.origin);
-        let refusal = match read {
-            Ok(certificate) => certificate.facts.refusal(self.clock.now()),
-            Err(reason) => Some(reason),
+        let now = self.clock.now();
+        let (refusal, is_early) = match read {
+            Ok(certificate) => (
+                certificate.facts.refusal(now),
+                certificate.facts.not_before > now,
+            ),
+            Err(reason) => (Some(reason), false),
         };
-        match refusal {
-            None => Ok(document),
-            Some(reason) => {
-                self.put(Some(open.revision), None).await?;
-                Err(Failure::new(FailureKind::Certificate, reason))
-            }
+        let Some(reason) = refusal else {
+            return Ok(document);
+        };
+        // A new order would have the same result, because this server's clock is wrong; and directories limit how many
+        // certificates they issue for the same names. The next attempt takes this certificate.
+        if is_early {
+            let reason = format!("{reason}; set the clock of this server right");
+            return Err(Failure::new(FailureKind::Certificate, reason));
         }
+        self.put(Some(open.revision), None).await?;
+        Err(Failure::new(FailureKind::Certificate, reason))
     }
 
     /// Why the directory has given up an order.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::account::{self, Registered};
 use super::certificate::{Certificate, CertificateDocument};
 use super::documents::{Name, NotPut};
-use super::engine::Acme;
+use super::engine::{Access, Acme};
 use super::failure::{Cause, Failure, FailureKind};
 use super::lease::Lease;
 use super::order::Ordering;
@@ -32,6 +32,8 @@ const CONCURRENT_ORDERS: usize = 4;
 #[derive(Default)]
 struct Round {
     account: OnceCell<Result<Registered, Failure>>,
+    /// Held while an account is registered in place of one that the directory does not know any more.
+    replacing: Mutex<()>,
 }
 
 /// The answer to a look at the renewal information (RFC 9773 §4.2).
@@ -70,7 +72,7 @@ impl Acme {
                 // The holder may be doing what is due.
                 for origin in &due {
                     if let Err(failure) = self.refresh(origin).await {
-                        self.note_store(Some(&failure));
+                        self.note_store(Access::Read, Some(&failure));
                         break;
                     }
                 }
@@ -91,13 +93,10 @@ impl Acme {
     /// Takes the lease and does what is due. Returns whether this server had the lease.
     async fn round(&self, due: &[Origin], stop: &CancellationToken) -> bool {
         let lease = Lease::take(&self.documents, &self.clock, &self.holder).await;
+        self.note_store(Access::Write, lease.as_ref().err());
         let mut lease = match lease {
             Ok(Some(lease)) => lease,
-            Ok(None) => return false,
-            Err(failure) => {
-                self.note_store(Some(&failure));
-                return false;
-            }
+            Ok(None) | Err(_) => return false,
         };
         let round = Round::default();
         let attempts = stream::iter(due)
@@ -145,8 +144,11 @@ impl Acme {
     }
 
     async fn order_for(&self, origin: &Origin, current: Option<&Certificate>, round: &Round) {
-        let now = self.clock.now();
-        if let Err(failure) = self.change_state(origin, |state| state.begin(now)).await {
+        let (now, directory) = (self.clock.now(), &self.settings.directory);
+        if let Err(failure) = self
+            .change_state(origin, |state| state.begin(now, directory))
+            .await
+        {
             self.fail(origin, &failure).await;
             return;
         }
@@ -160,7 +162,7 @@ impl Acme {
             Ok(end) => {
                 let now = self.clock.now();
                 let changed = self.change_state(origin, |state| state.succeed(now, end));
-                self.note_store(changed.await.err().as_ref());
+                self.note_store(Access::Write, changed.await.err().as_ref());
                 let outcome = Outcome::Success;
                 self.count_order(outcome);
             }
@@ -192,12 +194,17 @@ impl Acme {
                 cause: Cause::UnknownAccount,
                 ..
             }) => {
-                tracing::warn!(
-                    account = registered.facts().uri,
-                    "the directory does not know the ACME account any more; registering a new one"
-                );
-                account::forget(&self.documents, &self.settings.directory).await?;
+                let unknown = registered.facts().uri;
+                let one_at_a_time = round.replacing.lock().await;
+                // The order of another zone may have replaced it by now.
+                if account::forget(&self.documents, &unknown).await? {
+                    tracing::warn!(
+                        account = unknown,
+                        "the directory does not know the ACME account any more; registering a new one"
+                    );
+                }
                 let registered = ensure().await?;
+                drop(one_at_a_time);
                 self.obtain_with(origin, current, &registered).await
             }
             obtained => obtained,
@@ -267,7 +274,7 @@ impl Acme {
         });
         let (now, retry_after) = (self.clock.now(), client.retry_after());
         let changed = self.change_state(origin, |state| state.look(now, window, retry_after));
-        self.note_store(changed.await.err().as_ref());
+        self.note_store(Access::Write, changed.await.err().as_ref());
     }
 
     /// The window that the directory suggests; none if it suggests none (RFC 9773 §4).
@@ -306,7 +313,7 @@ impl Acme {
             .and_then(|entry| entry.state.failure.clone());
         let now = self.clock.now();
         let changed = self.change_state(origin, |state| state.fail(origin, now, failure));
-        self.note_store(changed.await.err().as_ref());
+        self.note_store(Access::Write, changed.await.err().as_ref());
         let is_new = before.is_none_or(|before| {
             (before.kind, before.reason.as_str()) != (failure.kind, failure.reason.as_str())
         });

@@ -20,6 +20,8 @@ const LONGEST_DELAY: u64 = 8 * 24 * 60 * 60;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct ZoneState {
+    /// The directory of the attempts; none before the first one.
+    pub(super) directory: Option<String>,
     /// When the attempt began that is under way.
     pub(super) began: Option<u64>,
     /// When the last certificate came.
@@ -67,19 +69,20 @@ impl ZoneState {
         directory: &str,
         now: UnixTime,
     ) -> Due {
-        let next = self.next_order(origin, certificate, directory);
-        // A delay that no failure leads to was kept by a server whose clock was wrong.
-        let is_absurd = self
-            .not_before
-            .is_some_and(|at| now.after(LONGEST_DELAY).0 < at);
-        if next <= now || (is_absurd && certificate.is_none()) {
+        if self.next_order(origin, certificate, directory, now) <= now {
             return Due::Order;
         }
         let is_current = |certificate: &&Certificate| {
             certificate.directory == directory && now < certificate.facts.not_after
         };
         match certificate.filter(is_current) {
-            Some(_) if self.next_look.is_none_or(|at| at <= now.0) => Due::Look,
+            Some(_)
+                if self
+                    .next_look
+                    .is_none_or(|at| at <= now.0 || is_absurd(at, now)) =>
+            {
+                Due::Look
+            }
             _ => Due::Nothing,
         }
     }
@@ -90,6 +93,7 @@ impl ZoneState {
         origin: &Origin,
         certificate: Option<&Certificate>,
         directory: &str,
+        now: UnixTime,
     ) -> UnixTime {
         if self.is_forced {
             return UnixTime(0);
@@ -101,7 +105,11 @@ impl ZoneState {
             }
             _ => UnixTime(0),
         };
-        wanted.max(UnixTime(self.not_before.unwrap_or(0)))
+        let is_other = self.directory.as_deref().is_some_and(|of| of != directory);
+        let delay = self
+            .not_before
+            .filter(|at| !is_other && !is_absurd(*at, now));
+        wanted.max(UnixTime(delay.unwrap_or(0)))
     }
 
     /// When a certificate is to be renewed.
@@ -118,14 +126,23 @@ impl ZoneState {
         began.is_some_and(|began| began.until(now) < LONGEST_ATTEMPT)
     }
 
-    /// The state at the beginning of an attempt.
-    pub(super) fn begin(&mut self, now: UnixTime) {
+    /// The state at the beginning of an attempt at this directory. What another directory has answered before says
+    /// nothing about this one.
+    pub(super) fn begin(&mut self, now: UnixTime, directory: &str) {
+        if self.directory.as_deref() != Some(directory) {
+            *self = Self {
+                directory: Some(directory.into()),
+                is_forced: self.is_forced,
+                ..Self::default()
+            };
+        }
         self.began = Some(now.0);
     }
 
     /// The state after a success with a certificate that ends at `end`.
     pub(super) fn succeed(&mut self, now: UnixTime, end: UnixTime) {
         *self = Self {
+            directory: self.directory.take(),
             succeeded: Some(now.0),
             not_before: Some(schedule::after_success(now, end).0),
             ..Self::default()
@@ -158,6 +175,11 @@ impl ZoneState {
         self.window = window.or(self.window);
         self.next_look = Some(now.after(schedule::info_delay(retry_after)).0);
     }
+}
+
+/// Whether no delay leads to this time: a server whose clock was wrong has kept it.
+fn is_absurd(at: u64, now: UnixTime) -> bool {
+    now.after(LONGEST_DELAY).0 < at
 }
 
 #[cfg(test)]
@@ -242,7 +264,7 @@ mod tests {
     fn failures_delay_and_successes_forget_them() {
         let certificate = certificate();
         let mut state = ZoneState::default();
-        state.begin(NOW);
+        state.begin(NOW, DIRECTORY);
         assert!(state.is_under_way(NOW.after(LONGEST_ATTEMPT - 1)));
         assert!(!state.is_under_way(NOW.after(LONGEST_ATTEMPT)));
         let failure = Failure::new(FailureKind::Challenge, "why");
@@ -256,6 +278,10 @@ mod tests {
         let mut early = state.clone();
         early.fail(&origin(), NOW.after(365 * DAY), &failure);
         assert_eq!(due(&early, None, NOW), Due::Order);
+        let late = NOW.after(85 * DAY);
+        assert_eq!(due(&early, Some(&certificate), late), Due::Order);
+        early.look(NOW.after(365 * DAY), None, None);
+        assert_eq!(due(&early, Some(&certificate), NOW), Due::Look);
         state.force();
         assert_eq!(due(&state, None, NOW), Due::Order);
         assert_eq!(due(&state, Some(&certificate), NOW), Due::Order);
@@ -270,6 +296,35 @@ mod tests {
         state.look(NOW, Some(window), None);
         assert_eq!(due(&state, Some(&certificate), NOW.after(60)), Due::Nothing);
         assert_eq!(due(&state, Some(&certificate), NOW.after(DAY)), Due::Order);
+    }
+
+    #[test]
+    fn delays_are_those_of_a_directory() {
+        let certificate = certificate();
+        let other = "https://production.test/dir";
+        let mut state = ZoneState::default();
+        state.begin(NOW, DIRECTORY);
+        state.succeed(NOW, certificate.facts.not_after);
+        let later = NOW.after(60);
+        let due_at = |state: &ZoneState, directory| {
+            state.due(&origin(), Some(&certificate), directory, later)
+        };
+        assert_eq!(due_at(&state, DIRECTORY), Due::Look);
+        // From the directory for tests to the one for production.
+        assert_eq!(due_at(&state, other), Due::Order);
+        state.force();
+        state.begin(NOW, DIRECTORY);
+        let limited = Failure {
+            retry_after: Some(7 * DAY),
+            ..Failure::new(FailureKind::RateLimit, "too many certificates")
+        };
+        state.fail(&origin(), NOW, &limited);
+        assert_eq!(due_at(&state, other), Due::Order);
+        state.begin(later, other);
+        assert_eq!((state.failures, state.failure.as_ref()), (0, None));
+        // A delay of the other directory holds.
+        state.fail(&origin(), later, &limited);
+        assert_eq!(due_at(&state, other), Due::Nothing);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct CertificateStatus {
     pub ends_soon: bool,
     /// The last failure since the last success.
     pub failure: Option<CertificateFailure>,
-    /// When the next order is due, which may be a time that has passed. Without meaning if the operator provides
+    /// When the next order is due; now if it is overdue. Without meaning if the operator provides
     /// certificates.
     pub next_attempt: UnixTime,
 }
@@ -84,6 +84,8 @@ pub(super) fn status(
         ends_soon: facts.as_ref().is_some_and(|facts| facts.ends_soon(now)),
         certificate: facts,
         failure,
-        next_attempt: state.next_order(origin, certificate, directory),
+        next_attempt: state
+            .next_order(origin, certificate, directory, now)
+            .max(now),
     }
 }
