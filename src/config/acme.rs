@@ -70,10 +70,11 @@ fn key_file(section: &Section<'_>, store: &StoreConfig) -> (PathBuf, bool) {
     }
 }
 
+/// The URL in its normal form: the client for HTTP knows only ASCII, and no blanks.
 fn directory(text: &str) -> Result<String, ConfigProblem> {
     let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_TEXT_LEN);
     url.filter(|url| url.scheme() == "https" && url.has_host())
-        .map(|_| text.into())
+        .map(String::from)
         .ok_or_else(|| ConfigProblem::Directory(text.into()))
 }
 

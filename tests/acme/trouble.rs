@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::local::Local;
 use super::pebble::{Options, Pebble};
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Verdict, problem};
 use super::{LINKS, ORIGIN, ZONE, name_server, sections, setup};
 use crate::harness::{PATIENCE, Setup, eventually, run};
 use tinyns::base::clock::{Clock, UnixTime};
@@ -119,4 +119,38 @@ fn a_store_that_was_restored_under_a_running_server_makes_no_series_of_orders() 
     });
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(proxy.count(NEW_ORDER), orders + 1);
+}
+
+#[test]
+fn a_directory_with_something_else_than_urls_stops_one_attempt_only() {
+    let dns = name_server();
+    let pebble = Pebble::start(&Options::new(dns));
+    let proxy = Proxy::start(&pebble.identity, pebble.address);
+    let sections = sections(&proxy.directory(), &pebble.identity, dns, "");
+    let with_nonce = |url: &'static str| {
+        proxy.judge(move |request| match request.path.as_str() {
+            "/dir" => Verdict::Change(Box::new(|directory| directory["newNonce"] = url.into())),
+            _ => Verdict::Pass,
+        });
+    };
+    with_nonce("no URL");
+    let local = Local::start(setup(dns, &sections));
+    let mut failed = local.fails(None).failure.unwrap();
+    assert_eq!(failed.kind, FailureKind::Directory);
+    let expected = "newNonce is \"no URL\" and not a URL with https";
+    assert!(failed.reason.contains(expected), "{failed:?}");
+    for url in ["http://localhost/nonce", "/nonce", ""] {
+        with_nonce(url);
+        local.travel_to_next();
+        failed = local.fails(Some(failed.at)).failure.unwrap();
+        assert!(failed.reason.contains("newNonce is"), "{failed:?}");
+    }
+    // A problem in place of the directory is given as the reason.
+    proxy.judge(|_| problem(503, "serverInternal", "down for maintenance", None));
+    local.travel_to_next();
+    failed = local.fails(Some(failed.at)).failure.unwrap();
+    assert!(failed.reason.contains("down for maintenance"), "{failed:?}");
+    proxy.judge(|_| Verdict::Pass);
+    local.travel_to_next();
+    local.gets_a_certificate();
 }

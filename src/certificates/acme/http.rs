@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::http::Request;
 use hyper::http::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::http::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -57,14 +57,39 @@ struct Seen {
     directory: Option<Directory>,
 }
 
-/// The fields of a directory that instant-acme does not show (RFC 8555 §7.1.1).
+/// The fields of a directory that instant-acme does not show, or does not check (RFC 8555 §7.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Directory {
+    #[serde(rename = "newNonce")]
+    new_nonce: String,
+    #[serde(rename = "newAccount")]
+    new_account: String,
+    #[serde(rename = "newOrder")]
+    new_order: String,
     /// RFC 9773 §3.
     #[serde(rename = "renewalInfo")]
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
     pub(super) meta: Meta,
+}
+
+impl Directory {
+    /// Reads a directory. Its URLs have to be some, because instant-acme panics over others.
+    fn read(body: &[u8]) -> Result<Self, String> {
+        let directory: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        let urls = [
+            ("newNonce", &directory.new_nonce),
+            ("newAccount", &directory.new_account),
+            ("newOrder", &directory.new_order),
+        ];
+        for (name, url) in urls {
+            let is_https = |url: &Uri| url.scheme_str() == Some("https");
+            if !url.parse().is_ok_and(|url| is_https(&url)) {
+                return Err(format!("{name} is {url:?} and not a URL with https"));
+            }
+        }
+        Ok(directory)
+    }
 }
 
 /// The metadata of a directory.
@@ -174,14 +199,25 @@ impl DirectoryClient {
         let mut seen = self.seen();
         seen.retry_after = retry_after(&parts.headers, &self.clock);
         let status = parts.status;
-        if status.is_success() && url == *self.directory {
-            let directory = serde_json::from_slice(&body)
-                .map_err(|error| failed(format!("this is no ACME directory: {error}")))?;
-            seen.directory = Some(directory);
-        }
-        // An error of something between here and the directory has no problem document.
-        if !status.is_success() && serde_json::from_slice::<Problem>(&body).is_err() {
-            return Err(failed(format!("HTTP status {status}")));
+        let is_directory = self
+            .directory
+            .parse::<Uri>()
+            .is_ok_and(|of| of.to_string() == url);
+        match (
+            status.is_success(),
+            serde_json::from_slice::<Problem>(&body),
+        ) {
+            (true, _) if is_directory => {
+                let directory = Directory::read(&body);
+                let directory = directory
+                    .map_err(|reason| failed(format!("this is no ACME directory: {reason}")))?;
+                seen.directory = Some(directory);
+            }
+            // The library takes this document for the directory.
+            (false, Ok(problem)) if is_directory => return Err(problem.into()),
+            // An error of something between here and the directory has no problem document.
+            (false, Err(_)) => return Err(failed(format!("HTTP status {status}"))),
+            (true, _) | (false, Ok(_)) => {}
         }
         let body = Box::new(body);
         Ok(BytesResponse { parts, body })

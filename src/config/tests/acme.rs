@@ -38,6 +38,18 @@ fn two_lines_are_enough() {
     assert_eq!(beside, Path::new("/var/lib/tinyns/certificates.key"));
 }
 
+/// The client for HTTP panics over URLs that are not in their normal form.
+#[test]
+fn the_directory_is_a_url_in_its_normal_form() {
+    for (written, expected) in [
+        (" https:ca.test/a dir", "https://ca.test/a%20dir"),
+        ("HTTPS://CÄ.test:443", "https://xn--c-0fa.test/"),
+    ] {
+        let section = ACME.replace("https://ca.test/dir", written);
+        assert_eq!(settings(&format!("{HTTPS}{section}")).directory, expected);
+    }
+}
+
 #[test]
 fn all_keys() {
     let lines = "contact = [\"a@example.com\", \"mailto:b@example.com\", \"https://example.com/form\"]\n\
