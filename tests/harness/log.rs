@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
+/// Longer than lines stay in the server before it writes them.
+const GATHERED: Duration = Duration::from_millis(400);
+
 /// The lines of a server's log, as they come.
 #[derive(Clone)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
@@ -25,8 +28,9 @@ impl Log {
         log
     }
 
-    /// All of it so far.
+    /// All that the server has logged so far. The server gathers lines for a tenth of a second, so this waits longer.
     pub fn text(&self) -> String {
+        std::thread::sleep(GATHERED);
         // Also after a test has failed that held it.
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.join("\n")
