@@ -25,7 +25,7 @@ pub struct CertificateFacts {
 impl CertificateFacts {
     pub(super) fn of(fields: &Fields<'_>) -> Self {
         Self {
-            serial: hex(fields.serial),
+            serial: hex(unsigned(fields.serial)),
             issuer: fields.issuer(),
             not_before: fields.from,
             not_after: fields.end,
@@ -51,6 +51,14 @@ impl CertificateFacts {
         }
         let end = not_after.rfc3339();
         (*not_after <= now).then(|| format!("the new certificate ended at {end}"))
+    }
+}
+
+/// An integer of DER without the byte that only says that it is not negative, as other programs show it.
+fn unsigned(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        _ => bytes,
     }
 }
 
