@@ -47,8 +47,8 @@ pub(super) fn link_at<'n>(zone: &'n Zone, name: &'n WireName) -> Option<(&'n str
     Some((zone.link_at(name)?, zone.link_origin()?))
 }
 
-/// Whether a name exists without regard to links, or is that of a link that exists; every other name is made up. `is_live` says whether
-/// the link that was looked up for the name exists.
+/// Whether a name exists: in the zone file, or as the name of a link that exists. All other names count as made up.
+/// `is_live` says whether the link that was looked up for the name exists.
 pub(super) fn is_own(zone: &Zone, name: &WireName, is_live: bool) -> bool {
     let is_of_link = || {
         // An alias may lead further, but the link that was looked up is the first on the way.
