@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 use url::Url;
@@ -90,20 +91,11 @@ impl Api {
     /// The zones that hold links; the first is the default.
     pub(crate) fn zones(&self, token: &str) -> Result<Vec<Origin>, ApiError> {
         let url = self.url("v1/zones", None)?;
-        let response = self
-            .agent
-            .get(url.as_str())
-            .header("authorization", format!("Bearer {token}"))
-            .call();
-        let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
-        if status != StatusCode::OK {
-            return Err(self.refusal(status, &json));
-        }
-        let zones = serde_json::from_str::<Zones>(&json).map_err(|_| self.foreign(status))?;
+        let (zones, _) = self.get_json::<Zones>(token, &url, MAX_ANSWER_LEN)?;
         let origins = zones.zones.iter().map(|zone| Origin::parse(&zone.origin));
         match origins.collect::<Result<Vec<_>, _>>() {
             Ok(origins) if !origins.is_empty() => Ok(origins),
-            _ => Err(self.foreign(status)),
+            _ => Err(self.foreign(StatusCode::OK)),
         }
     }
 
@@ -121,18 +113,10 @@ impl Api {
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }
-        let response = self
-            .agent
-            .get(url.as_str())
-            .header("authorization", format!("Bearer {token}"))
-            .call();
-        let (status, json) = self.read(response, MAX_PAGE_LEN)?;
-        if status != StatusCode::OK {
-            return Err(self.refusal(status, &json));
-        }
-        match serde_json::from_str::<Page>(&json) {
-            Ok(page) if page.links.iter().all(Link::is_sound) => Ok(page),
-            _ => Err(self.foreign(status)),
+        let (page, _) = self.get_json::<Page>(token, &url, MAX_PAGE_LEN)?;
+        match page.links.iter().all(Link::is_sound) {
+            true => Ok(page),
+            false => Err(self.foreign(StatusCode::OK)),
         }
     }
 
@@ -154,6 +138,28 @@ impl Api {
         match serde_json::from_str::<Readiness>(&body) {
             Ok(said) if expected(&said) => Ok(said),
             _ => Err(self.refusal(status, &body)),
+        }
+    }
+
+    /// Gets what the API has at this URL. Returns it with the body of the answer, of at most `limit` bytes.
+    pub(super) fn get_json<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        url: &Url,
+        limit: u64,
+    ) -> Result<(T, String), ApiError> {
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        let (status, json) = self.read(response, limit)?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &json));
+        }
+        match serde_json::from_str(&json) {
+            Ok(read) => Ok((read, json)),
+            Err(_) => Err(self.foreign(status)),
         }
     }
 

@@ -45,19 +45,7 @@ impl Api {
     /// The certificates of all zones, with the body of the answer.
     pub(crate) fn certificates(&self, token: &str) -> Result<(Certificates, String), ApiError> {
         let url = self.url("v1/certificates", None)?;
-        let response = self
-            .agent
-            .get(url.as_str())
-            .header("authorization", format!("Bearer {token}"))
-            .call();
-        let (status, json) = self.read(response, MAX_LIST_LEN)?;
-        if status != StatusCode::OK {
-            return Err(self.refusal(status, &json));
-        }
-        match serde_json::from_str::<Certificates>(&json) {
-            Ok(list) => Ok((list, json)),
-            Err(_) => Err(self.foreign(status)),
-        }
+        self.get_json(token, &url, MAX_LIST_LEN)
     }
 
     /// Has a certificate ordered now.

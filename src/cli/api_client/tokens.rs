@@ -67,19 +67,8 @@ impl Api {
     /// All tokens, with the body of the answer.
     pub(crate) fn tokens(&self, token: &str) -> Result<(Vec<Token>, String), ApiError> {
         let url = self.url("v1/tokens", None)?;
-        let response = self
-            .agent
-            .get(url.as_str())
-            .header("authorization", format!("Bearer {token}"))
-            .call();
-        let (status, json) = self.read(response, MAX_LIST_LEN)?;
-        if status != StatusCode::OK {
-            return Err(self.refusal(status, &json));
-        }
-        match serde_json::from_str::<Tokens>(&json) {
-            Ok(list) => Ok((list.tokens, json)),
-            Err(_) => Err(self.foreign(status)),
-        }
+        let (list, json) = self.get_json::<Tokens>(token, &url, MAX_LIST_LEN)?;
+        Ok((list.tokens, json))
     }
 
     /// Revokes a token.
