@@ -240,8 +240,8 @@ fn permitted_actions_of_other_programs_are_no_fault() {
     let (server, _) = server_with_backup();
     let file = store(&server);
     let shell = |sql: &str| run("sqlite3", &[file.to_str().unwrap(), sql]);
-    let put = "INSERT INTO link VALUES ('s.example.com', 'shell', 'https://example.net/shell', 1, \
-               'me', NULL, NULL, 7)";
+    let put = "INSERT INTO link (origin, code, url, created_at, created_by, version) \
+               VALUES ('s.example.com', 'shell', 'https://example.net/shell', 1, 'me', 7)";
     for sql in [
         put,
         "VACUUM",

@@ -74,7 +74,10 @@ with sqlite3.connect(sys.argv[1], timeout=10) as file:
 
 fn insert(code: &str) -> String {
     let url = url(code);
-    format!("INSERT INTO link VALUES ('s.example.com', '{code}', '{url}', 1, 'me', NULL, NULL, 7)")
+    format!(
+        "INSERT INTO link (origin, code, url, created_at, created_by, version) \
+         VALUES ('s.example.com', '{code}', '{url}', 1, 'me', 7)"
+    )
 }
 
 #[test]

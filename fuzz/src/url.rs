@@ -111,6 +111,7 @@ fn check_link(server: &mut NameServer, url: &TargetUrl) {
         code: None,
         expires_at: None,
         ttl: None,
+        about: tinyns::link::About::default(),
         created_by: "fuzz".into(),
     };
     let link = match server.wait(server.links.create(request)) {

@@ -233,6 +233,7 @@ impl MemoryStore {
             created_by: "fuzz".into(),
             expires_at: first.ends_in.map(|seconds| UnixTime(NOW.0 + seconds)),
             ttl: first.ttl.and_then(Ttl::from_secs),
+            about: tinyns::link::About::default(),
             version: FIRST,
         };
         let name = link.name.clone();
@@ -286,6 +287,7 @@ impl Store for MemoryStore {
                     created_by: new.created_by.into(),
                     expires_at: new.expires_at,
                     ttl: new.ttl,
+                    about: new.about,
                     version,
                 };
                 self.set(&link.name, Some(link.clone()), version);

@@ -54,6 +54,7 @@ pub(super) enum Kind {
     CodeReserved,
     ExpiryRefused,
     TtlRefused,
+    TextRefused,
     TokenRefused,
     CorruptLink,
     StoreUnavailable,
@@ -107,6 +108,7 @@ impl Kind {
             Self::CodeReserved => (S::UNPROCESSABLE_ENTITY, "code-reserved", "Code reserved"),
             Self::ExpiryRefused => (S::UNPROCESSABLE_ENTITY, "expiry-refused", "Expiry refused"),
             Self::TtlRefused => (S::UNPROCESSABLE_ENTITY, "ttl-refused", "TTL refused"),
+            Self::TextRefused => (S::UNPROCESSABLE_ENTITY, "text-refused", "Text refused"),
             Self::TokenRefused => (S::UNPROCESSABLE_ENTITY, "token-refused", "Token refused"),
             Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
             Self::StoreUnavailable => {
@@ -265,7 +267,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 34] = [
+    pub(in crate::http) const ALL: [Kind; 35] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -293,6 +295,7 @@ pub(super) mod tests {
         Kind::CodeReserved,
         Kind::ExpiryRefused,
         Kind::TtlRefused,
+        Kind::TextRefused,
         Kind::TokenRefused,
         Kind::CorruptLink,
         Kind::StoreUnavailable,

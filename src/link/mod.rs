@@ -4,10 +4,12 @@
 //! created. So no other part has to check again that a code is a legal DNS label, or that a destination is a
 //! URL that a browser may follow.
 
+mod about;
 mod code;
 mod name;
 mod target;
 
+pub use about::{About, AboutChange, AboutError, Note, Tag, Tags, Title};
 pub use code::{Code, CodeError};
 pub use name::{LinkName, LinkNameError, Origin, OriginError};
 pub(crate) use target::lacks_scheme;
@@ -34,6 +36,8 @@ pub struct Link {
     pub expires_at: Option<UnixTime>,
     /// The TTL of its records; without one the zone's `link_ttl` holds.
     pub ttl: Option<Ttl>,
+    /// What people say about it. Only the store keeps this: a link from memory or from Redis has nothing here.
+    pub about: About,
     /// The version of this state of the link.
     pub version: Version,
 }
@@ -125,6 +129,7 @@ mod tests {
             created_by: "test".into(),
             expires_at: expires_at.map(UnixTime),
             ttl: ttl.and_then(Ttl::from_secs),
+            about: About::default(),
             version: Version(1),
         }
     }

@@ -1,7 +1,7 @@
 //! Requests for changes of links, their outcomes, and why they are refused.
 
 use crate::base::clock::UnixTime;
-use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl};
+use crate::link::{About, Code, Link, LinkName, Origin, TargetUrl, Ttl};
 use crate::store::StoreError;
 
 /// How many folds of one URL are tried as codes. With 10^12 links, one code in three is taken; 16 collisions in a
@@ -21,6 +21,8 @@ pub struct CreateLink {
     pub expires_at: Option<UnixTime>,
     /// The TTL of the link's records.
     pub ttl: Option<Ttl>,
+    /// What people say about the link.
+    pub about: About,
     /// Who makes the request.
     pub created_by: Box<str>,
 }
@@ -31,7 +33,7 @@ pub enum Creation {
     /// The link was made.
     New(Link),
     /// There was already a link with this destination, and with this code if the request names one. It was not
-    /// changed: its end and TTL are still its own.
+    /// changed: its end, its TTL and the texts about it are still its own.
     Same(Link),
 }
 

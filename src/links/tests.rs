@@ -35,6 +35,7 @@ impl OneLink {
             created_by: "test".into(),
             expires_at: None,
             ttl: None,
+            about: crate::link::About::default(),
             version: Version(1),
         };
         Arc::new(Self {
@@ -211,6 +212,7 @@ async fn a_request_that_finds_an_existing_link_updates_memory() {
         code: Some(Code::parse("abc").unwrap()),
         expires_at: None,
         ttl: None,
+        about: crate::link::About::default(),
         created_by: "test".into(),
     };
     let made = links.create(request).await.unwrap();

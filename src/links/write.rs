@@ -153,6 +153,7 @@ impl Links {
             created_by: request.created_by.clone(),
             expires_at: request.expires_at,
             ttl: request.ttl,
+            about: request.about.clone(),
         };
         let (store, now) = (self.store.clone(), self.clock.micros());
         let name = new.name.clone();

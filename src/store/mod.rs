@@ -41,7 +41,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::base::clock::UnixTime;
-use crate::link::{Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 
 /// A link to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct NewLink {
     pub expires_at: Option<UnixTime>,
     /// The TTL of its records; none for that of the zone.
     pub ttl: Option<Ttl>,
+    /// What people say about it.
+    pub about: About,
 }
 
 /// The result of [`Store::create`]. Only `New` has changed anything.
@@ -78,6 +80,8 @@ pub struct Change {
     pub expires_at: Option<Option<UnixTime>>,
     /// A new TTL, or `Some(None)` for the zone's.
     pub ttl: Option<Option<Ttl>>,
+    /// What to change of the texts about it.
+    pub about: AboutChange,
 }
 
 /// The result of [`Store::change`].

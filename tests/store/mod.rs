@@ -12,7 +12,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tinyns::base::clock::UnixTime;
-use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use tinyns::link::{
+    About, AboutChange, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version,
+};
 use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
 
 use self::documents::{
@@ -95,7 +97,17 @@ fn new(code: &str, path: &str) -> NewLink {
         created_by: "battery".into(),
         expires_at: None,
         ttl: None,
+        about: About::default(),
     }
+}
+
+/// The texts of a link; empty for none.
+fn about(title: &str, tags: &[&str], note: &str) -> About {
+    About::new(
+        Title::parse(title).ok(),
+        Tags::parse(tags.iter().copied()).unwrap(),
+        Note::parse(note).ok(),
+    )
 }
 
 fn ending(code: &str, path: &str, end_micros: u64) -> NewLink {
@@ -277,6 +289,39 @@ async fn change_is_partial(backend: &dyn Backend) {
     check(expires_at(None), |link| link.expires_at = None).await;
     check(ttl(None), |link| link.ttl = None).await;
     check(Change::default(), |_| {}).await;
+    let texts = |about| Change {
+        about,
+        ..Change::default()
+    };
+    let title = AboutChange {
+        title: Some(Title::parse("Sale").ok()),
+        ..AboutChange::default()
+    };
+    check(texts(title), |link| link.about = about("Sale", &[], "")).await;
+    let rest = AboutChange {
+        title: None,
+        tags: Some(Tags::parse(["b", "a"]).unwrap()),
+        note: Some(Note::parse("one\ntwo").ok()),
+    };
+    check(texts(rest), |link| {
+        link.about = about("Sale", &["a", "b"], "one\ntwo");
+    })
+    .await;
+    check(target("4"), |link| link.target = url("4")).await;
+    let title = AboutChange {
+        title: Some(None),
+        ..AboutChange::default()
+    };
+    check(texts(title), |link| {
+        link.about = about("", &["a", "b"], "one\ntwo");
+    })
+    .await;
+    let rest = AboutChange {
+        title: None,
+        tags: Some(Tags::default()),
+        note: Some(None),
+    };
+    check(texts(rest), |link| link.about = About::default()).await;
 }
 
 async fn change_and_delete_heed_the_expected_version(backend: &dyn Backend) {
@@ -520,12 +565,19 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
     let target = format!("{base}{}", "x".repeat(TargetUrl::MAX_LEN - base.len()));
     let label = "y".repeat(63);
     let zone = [label.as_str(), &label, "z".repeat(61).as_str()].join(".");
+    let tags: [String; Tags::MAX] =
+        std::array::from_fn(|n| format!("{n:02}\"{}", "\u{1f517}".repeat(29)));
     let long = NewLink {
         name: name_in(&"c".repeat(63), &zone),
         target: TargetUrl::parse(&target).unwrap(),
         created_by: "grüße \u{1f517} 'or 1=1; --".into(),
         expires_at: Some(UnixTime::MAX),
         ttl: Ttl::from_secs(u64::from(Ttl::MAX)),
+        about: about(
+            &"\u{1f517}".repeat(Title::MAX),
+            &tags.each_ref().map(String::as_str),
+            &"'\"\n\\\u{1f517}".repeat(Note::MAX / 5),
+        ),
     };
     let link = make(&*store, long.clone(), NOW).await;
     assert_eq!(link.name.as_str().len(), 253);
@@ -538,6 +590,7 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
     assert_eq!(*link.created_by, *long.created_by);
     assert_eq!(link.expires_at, long.expires_at);
     assert_eq!(link.ttl, long.ttl);
+    assert_eq!(link.about, long.about);
 }
 
 async fn what_is_absent_is_absent(backend: &dyn Backend) {
@@ -559,6 +612,7 @@ async fn reopening_keeps_every_field(backend: &dyn Backend) {
     let plain = make(&*store, new("plain", "1"), NOW).await;
     let rich = NewLink {
         ttl: Ttl::from_secs(20),
+        about: about("Sale", &["print", "2026"], "one\ntwo"),
         ..ending("rich", "2", NOW + SECOND)
     };
     let rich = make(&*store, rich, NOW).await;

@@ -18,7 +18,9 @@ use crate::access::Caller;
 use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::problem::{Kind, Problem};
-use crate::link::{Code, Link, Origin, TargetUrl, Ttl};
+use crate::link::{
+    About, AboutChange, AboutError, Code, Link, Note, Origin, Tags, TargetUrl, Title, Ttl,
+};
 use crate::links::CreateLink;
 use crate::store::Change;
 
@@ -33,7 +35,18 @@ const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}"
 /// An example time for messages.
 const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
 /// All members that a body may have.
-const MEMBERS: [&str; 7] = ["url", "code", "expires_at", "ttl", "name", "role", "zones"];
+const MEMBERS: [&str; 10] = [
+    "url",
+    "code",
+    "expires_at",
+    "ttl",
+    "title",
+    "tags",
+    "note",
+    "name",
+    "role",
+    "zones",
+];
 
 /// A link as the API shows it.
 #[derive(Debug, Serialize)]
@@ -46,6 +59,9 @@ pub(super) struct LinkJson {
     created_by: String,
     expires_at: Option<String>,
     ttl: Option<u32>,
+    title: Option<String>,
+    tags: Vec<String>,
+    note: Option<String>,
     version: u64,
     /// Only in responses to changes, and only if it is false.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +79,9 @@ impl LinkJson {
             created_by: link.created_by.to_string(),
             expires_at: link.expires_at.map(UnixTime::rfc3339),
             ttl: link.ttl.map(Ttl::as_secs),
+            title: link.about.title().map(|title| title.as_str().to_owned()),
+            tags: link.about.tags().iter().map(ToOwned::to_owned).collect(),
+            note: link.about.note().map(|note| note.as_str().to_owned()),
             version: link.version.0,
             visible_elsewhere: None,
         }
@@ -89,6 +108,12 @@ struct CreateMembers {
     expires_at: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     ttl: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    title: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    tags: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    note: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -100,6 +125,12 @@ struct ChangeMembers {
     expires_at: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     ttl: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    title: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    tags: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    note: Option<Value>,
 }
 
 pub(super) fn present<'de, D: Deserializer<'de>>(
@@ -125,12 +156,14 @@ pub(super) fn creation(
     let code = text(members.code, "code")?.flatten();
     let expires_at = text(members.expires_at, "expires_at")?.flatten();
     let ttl = integer(members.ttl, "ttl")?.flatten();
+    let about = AboutMembers::read(members.title, members.tags, members.note)?;
     Ok(CreateLink {
         origin,
         target: target(&url)?,
         code: code.as_deref().map(own_code).transpose()?,
         expires_at: expires_at.as_deref().map(expiry).transpose()?,
         ttl: ttl.map(seconds).transpose()?,
+        about: About::default().changed(about.change()?),
         created_by: caller.name().into(),
     })
 }
@@ -144,9 +177,11 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     };
     let expires_at = text(members.expires_at, "expires_at")?;
     let ttl = integer(members.ttl, "ttl")?;
+    let about = AboutMembers::read(members.title, members.tags, members.note)?;
     // A patch without members would still make a new version. It is most likely a mistake.
-    if url.is_none() && expires_at.is_none() && ttl.is_none() {
-        let detail = "the patch changes nothing; send \"url\", \"expires_at\" or \"ttl\" (null removes the last two)";
+    if url.is_none() && expires_at.is_none() && ttl.is_none() && about == AboutMembers::default() {
+        let detail = "the patch changes nothing; send \"url\", \"expires_at\", \"ttl\", \"title\", \"tags\" or \"note\" \
+            (null removes all but the URL)";
         return Err(invalid(detail));
     }
     Ok(Change {
@@ -155,7 +190,56 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
             .map(|time| time.as_deref().map(expiry).transpose())
             .transpose()?,
         ttl: ttl.map(|ttl| ttl.map(seconds).transpose()).transpose()?,
+        about: about.change()?,
     })
+}
+
+/// The members with the texts about a link, which have the right types. `None` is absent, `Some(None)` is `null`.
+#[derive(Default, PartialEq, Eq)]
+struct AboutMembers {
+    title: Option<Option<String>>,
+    tags: Option<Option<Vec<String>>>,
+    note: Option<Option<String>>,
+}
+
+impl AboutMembers {
+    fn read(
+        title: Option<Value>,
+        tags: Option<Value>,
+        note: Option<Value>,
+    ) -> Result<Self, Problem> {
+        Ok(Self {
+            title: text(title, "title")?,
+            tags: texts(tags, "tags")?,
+            note: text(note, "note")?,
+        })
+    }
+
+    /// The values, if they are valid.
+    fn change(self) -> Result<AboutChange, Problem> {
+        let refused = |error: AboutError, field| {
+            let mut detail = error.to_string();
+            if let AboutError::Empty(_) = error {
+                detail += "; leave it out, or send null to remove it";
+            }
+            Problem::new(Kind::TextRefused, detail).of(field)
+        };
+        let title = self.title.map(|title| title.as_deref().map(Title::parse));
+        let tags = self.tags.map(Option::unwrap_or_default);
+        let tags = tags.map(|tags| Tags::parse(tags.iter().map(String::as_str)));
+        let note = self.note.map(|note| note.as_deref().map(Note::parse));
+        Ok(AboutChange {
+            title: title
+                .map(Option::transpose)
+                .transpose()
+                .map_err(|e| refused(e, "title"))?,
+            tags: tags.transpose().map_err(|e| refused(e, "tags"))?,
+            note: note
+                .map(Option::transpose)
+                .transpose()
+                .map_err(|e| refused(e, "note"))?,
+        })
+    }
 }
 
 fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
@@ -227,6 +311,30 @@ pub(super) fn text(
             Err(invalid(format!("{name:?} is not a string; put it in double quotes")).of(name))
         }
     }
+}
+
+/// Reads a member that is an array of strings, `null` or absent.
+fn texts(
+    member: Option<Value>,
+    name: &'static str,
+) -> Result<Option<Option<Vec<String>>>, Problem> {
+    let texts = match member {
+        None => return Ok(None),
+        Some(Value::Null) => return Ok(Some(None)),
+        Some(Value::Array(values)) => values
+            .into_iter()
+            .map(|value| match value {
+                Value::String(text) => Some(text),
+                _ => None,
+            })
+            .collect(),
+        Some(_) => None,
+    };
+    let wrong = || {
+        let detail = format!("{name:?} is not an array of strings, such as [\"print\", \"2026\"]");
+        invalid(detail).of(name)
+    };
+    texts.map(|texts| Some(Some(texts))).ok_or_else(wrong)
 }
 
 /// Reads a member that is an integer, `null` or absent. Negative and huge integers have the right type, too; they

@@ -227,6 +227,7 @@ async fn no_redirect_into_our_own_zones() {
             created_by: "another program".into(),
             expires_at: None,
             ttl: Ttl::from_secs(5),
+            about: crate::link::About::default(),
             version: Version(1),
         });
         check(&server, &format!("{code}.s.example.com"), "/", 508).await;

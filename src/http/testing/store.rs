@@ -95,6 +95,7 @@ impl Store for MemoryStore {
                     created_by: new.created_by.into(),
                     expires_at: new.expires_at,
                     ttl: new.ttl,
+                    about: new.about,
                     version,
                 };
                 let slot = Slot {
@@ -127,6 +128,7 @@ impl Store for MemoryStore {
                 link.target = change.target.unwrap_or(link.target);
                 link.expires_at = change.expires_at.unwrap_or(link.expires_at);
                 link.ttl = change.ttl.unwrap_or(link.ttl);
+                link.about = link.about.changed(change.about);
                 link.version = version;
                 let slot = Slot {
                     link: Some(link.clone()),

@@ -193,6 +193,7 @@ impl Bench {
             code: Some(Code::parse(code).unwrap()),
             expires_at: None,
             ttl: None,
+            about: crate::link::About::default(),
             created_by: "test".into(),
         };
         self.links.create(request).await.unwrap();

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::base::clock::UnixTime;
-use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
+use crate::link::{About, Link, LinkName, TargetUrl, Ttl, Version};
 
 /// The length of the fields before the name, in bytes.
 const FIXED: usize = 20;
@@ -92,6 +92,7 @@ impl PackedLink {
             created_by: String::from_utf8_lossy(creator).into(),
             expires_at: expires_at.map(UnixTime),
             ttl: ttl.and_then(|seconds| Ttl::from_secs(seconds.into())),
+            about: About::default(),
             version,
         })
     }
@@ -131,6 +132,7 @@ mod tests {
                 created_by: creator.into(),
                 expires_at: expires_at.map(UnixTime),
                 ttl: ttl.and_then(Ttl::from_secs),
+                about: About::default(),
                 version: Version(times[1]),
             };
             let packed = PackedLink::of(&link);
@@ -150,6 +152,7 @@ mod tests {
             created_by: "admin".into(),
             expires_at: None,
             ttl: None,
+            about: About::default(),
             version: Version(1_700_000_000_000_000),
         };
         let text = link.name.as_str().len() + link.target.as_str().len() + link.created_by.len();

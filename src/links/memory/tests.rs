@@ -25,6 +25,7 @@ fn link(code: &str, version: u64) -> Arc<Link> {
         created_by: "test".into(),
         expires_at: None,
         ttl: None,
+        about: crate::link::About::default(),
         version: Version(version),
     })
 }

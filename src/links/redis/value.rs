@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::{Mark, Validity};
 use crate::base::clock::UnixTime;
-use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
+use crate::link::{About, Link, LinkName, TargetUrl, Ttl, Version};
 
 /// The highest version that is accepted: the largest integer that a script's numbers hold exactly. Versions reach
 /// it in the year 2255.
@@ -157,6 +157,7 @@ fn parse_one(name: &LinkName, text: &[u8], validity: Validity) -> Option<Value> 
         created_by: text.created_by.unwrap_or_default().into(),
         expires_at: text.expires_at.map(UnixTime),
         ttl,
+        about: About::default(),
         version: Version(text.version),
     }))
 }
@@ -189,6 +190,7 @@ mod tests {
             created_by: "me \"myself\" \\ \u{e4}".into(),
             expires_at: Some(UnixTime(2)),
             ttl: Ttl::from_secs(3),
+            about: About::default(),
             version: Version(1_795_466_289_695_389),
         };
         let bare = Link {

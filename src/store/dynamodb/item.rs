@@ -9,19 +9,21 @@
 //! | `expiresAt` | N | epoch seconds; the table's TTL attribute |
 //! | `ttl` | N | TTL of the link's records, in seconds |
 //! | `version` | N | see [`Version`] |
+//! | `title`, `note` | S | see [`About`] |
+//! | `tags` | SS | see [`About`] |
 //! | `deletedAt` | N | epoch seconds; marks a tombstone if there is no `fullUrl` |
 //!
 //! Other programs write to the table as well. The script of the article that tinyns grew out of knows only the
 //! first two attributes. Such an item is a link without a creator, made at time 0, with version 0, which is below every
-//! version that tinyns writes. `createdAt` and `createdBy` decide nothing, so values of another type count as
-//! none. Everything else decides an answer and must be valid.
+//! version that tinyns writes. `createdAt`, `createdBy`, `title`, `tags` and `note` decide nothing, so values that are not
+//! valid count as none. Everything else decides an answer and must be valid.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::base::clock::UnixTime;
-use crate::link::{Link, LinkName, TargetUrl, Ttl, Version};
+use crate::link::{About, Link, LinkName, Note, Tags, TargetUrl, Title, Ttl, Version};
 use crate::store::StoreError;
 
 pub(super) const KEY: &str = "miniUrl";
@@ -33,10 +35,12 @@ pub(super) const EXPIRES_AT: &str = "expiresAt";
 pub(super) const TTL: &str = "ttl";
 pub(super) const VERSION: &str = "version";
 pub(super) const DELETED_AT: &str = "deletedAt";
+pub(super) const TITLE: &str = "title";
+pub(super) const TAGS: &str = "tags";
+pub(super) const NOTE: &str = "note";
 
 /// All attributes above, for reads: items of other programs may have many more.
-pub(super) const PROJECTION: &str =
-    "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt";
+pub(super) const PROJECTION: &str = "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt, title, tags, note";
 
 /// The beginning of the keys of tinyns's own items, which are no links. No link's name begins like that.
 pub(super) const OWN: &str = "tinyns:";
@@ -130,7 +134,26 @@ pub(super) fn encode(link: &Link) -> Item {
     if let Some(ttl) = link.ttl {
         item.insert(TTL.into(), number(ttl.as_secs().into()));
     }
+    let about = &link.about;
+    let texts = [
+        (TITLE, about.title().map(Title::as_str)),
+        (NOTE, about.note().map(Note::as_str)),
+    ];
+    for (attribute, value) in texts {
+        if let Some(value) = value {
+            item.insert(attribute.into(), text(value));
+        }
+    }
+    if let Some(tags) = tags(about.tags()) {
+        item.insert(TAGS.into(), tags);
+    }
     item
+}
+
+/// Tags as a set; none if there are none, because DynamoDB has no empty sets.
+pub(super) fn tags(tags: &Tags) -> Option<AttributeValue> {
+    let set = || AttributeValue::Ss(tags.iter().map(ToOwned::to_owned).collect());
+    (!tags.is_empty()).then(set)
 }
 
 /// The content of an item.
@@ -198,8 +221,20 @@ fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
         },
         expires_at,
         ttl: ttl.transpose()?,
+        about: about(item),
         version,
     }))
+}
+
+fn about(item: &Item) -> About {
+    let text = |attribute| item.get(attribute).and_then(|value| value.as_s().ok());
+    let tags = item.get(TAGS).and_then(|value| value.as_ss().ok());
+    let tags = tags.and_then(|tags| Tags::parse(tags.iter().map(String::as_str)).ok());
+    About::new(
+        text(TITLE).and_then(|title| Title::parse(title).ok()),
+        tags.unwrap_or_default(),
+        text(NOTE).and_then(|note| Note::parse(note).ok()),
+    )
 }
 
 /// A whole number from 0 up; none if the attribute is missing.
@@ -248,11 +283,17 @@ mod tests {
             created_by: "me".into(),
             expires_at: Some(UnixTime(2)),
             ttl: Ttl::from_secs(3),
+            about: About::new(
+                Title::parse("t").ok(),
+                Tags::parse(["a", "b"]).unwrap(),
+                Note::parse("n\nm").ok(),
+            ),
             version: Version(4),
         };
         let bare = Link {
             expires_at: None,
             ttl: None,
+            about: About::default(),
             ..whole.clone()
         };
         for link in [whole, bare] {
@@ -270,12 +311,19 @@ mod tests {
             assert_eq!(link.created_at, UnixTime(created_at));
             assert_eq!(&*link.created_by, created_by);
             assert_eq!((link.expires_at, link.ttl), (None, None));
+            assert_eq!(link.about, About::default());
         };
         check(&[], 0, "");
         check(&[("clicks", number(7))], 0, "");
         check(&[(CREATED_AT, number(7)), (CREATED_BY, text("x"))], 7, "x");
         // Attributes that decide nothing may have any type.
         let odd = [(CREATED_AT, text("2026-01-01")), (CREATED_BY, number(7))];
+        check(&odd, 0, "");
+        let odd = [
+            ("title", number(7)),
+            ("tags", text("a")),
+            ("note", text("")),
+        ];
         check(&odd, 0, "");
     }
 

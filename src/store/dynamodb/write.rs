@@ -19,7 +19,7 @@ use super::item::{self, Entry, Item, KEY, TTL, number, text};
 use super::read;
 use super::table::Table;
 use crate::base::clock::UnixTime;
-use crate::link::{Link, LinkName, Version};
+use crate::link::{AboutChange, Link, LinkName, Version};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
 
 /// How long a tombstone stays, in seconds: seven days. No server's clock is behind by as much.
@@ -53,6 +53,7 @@ pub(super) async fn create(
         created_by: new.created_by.into(),
         expires_at: new.expires_at,
         ttl: new.ttl,
+        about: new.about,
         version: version_above(Version(0), now_micros),
     };
     for _ in 0..MAX_TRIES {
@@ -358,6 +359,7 @@ impl Expression {
             Edit::Delete => {
                 set.extend(["deletedAt = :now", "expiresAt = :sweep"]);
                 remove.extend(["fullUrl", "createdAt", "createdBy", "#ttl"]);
+                remove.extend(["title", "tags", "note"]);
                 values.insert(":sweep".into(), number(sweep_time(step.version(), now).0));
             }
         }
@@ -403,6 +405,32 @@ fn edit_change(
         Some(None) => remove.push("#ttl"),
         None => {}
     }
+    edit_about(&change.about, set, remove, values);
+}
+
+fn edit_about(
+    change: &AboutChange,
+    set: &mut Vec<&'static str>,
+    remove: &mut Vec<&'static str>,
+    values: &mut HashMap<String, AttributeValue>,
+) {
+    let mut put =
+        |change: Option<Option<AttributeValue>>, attribute, assignment, value: &str| match change {
+            Some(Some(new)) => {
+                set.push(assignment);
+                values.insert(value.into(), new);
+            }
+            Some(None) => remove.push(attribute),
+            None => {}
+        };
+    let title = change.title.as_ref().map(Option::as_ref);
+    let title = title.map(|title| title.map(|title| text(title.as_str())));
+    put(title, "title", "title = :title", ":title");
+    let tags = change.tags.as_ref().map(item::tags);
+    put(tags, "tags", "tags = :tags", ":tags");
+    let note = change.note.as_ref().map(Option::as_ref);
+    let note = note.map(|note| note.map(|note| text(note.as_str())));
+    put(note, "note", "note = :note", ":note");
 }
 
 /// When DynamoDB may sweep a tombstone. If the version is ahead of the clock, the time counts from the version:

@@ -51,6 +51,7 @@ pub(super) fn create(conn: &Connection, new: NewLink, now: u64) -> Result<Create
         created_by: new.created_by.into(),
         expires_at: new.expires_at,
         ttl: new.ttl,
+        about: new.about,
         version: Version::next(Some(last), now),
     };
     put(conn, &link)?;
@@ -80,6 +81,7 @@ pub(super) fn change(
     if let Some(ttl) = change.ttl {
         link.ttl = ttl;
     }
+    link.about = link.about.changed(change.about);
     link.version = Version::next(Some(link.version), now);
     put(conn, &link)?;
     Ok(Changed::Changed(link))

@@ -95,7 +95,8 @@ const WRITE_WAIT: Duration = Duration::from_secs(8);
 const READ_WAIT: Duration = Duration::from_millis(1_500);
 /// The most reader threads. Look-ups find their pages in the cache, so more threads than cores gain nothing.
 const MAX_READERS: usize = 4;
-/// The most links of one page: with URLs of 2 KiB some 2 MiB, and a few milliseconds of a reader's time.
+/// The most links of one page: with the longest URLs and notes some 10 MiB, usually 200 KiB, and a few milliseconds of a
+/// reader's time.
 const MAX_PAGE: usize = 1_000;
 /// The most names of one page: they are not copied, and each costs a reader about a microsecond.
 const MAX_NAMES: usize = 4_000;

@@ -7,14 +7,17 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
 
 use crate::base::clock::UnixTime;
-use crate::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::link::{
+    About, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version,
+};
 use crate::store::StoreError;
 
 /// A `SELECT` of whole links, for [`decode`].
 macro_rules! select_links {
     ($rest:literal) => {
         concat!(
-            "SELECT origin, code, url, created_at, created_by, expires_at, ttl, version FROM link ",
+            "SELECT origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note \
+             FROM link ",
             $rest
         )
     };
@@ -23,8 +26,8 @@ pub(super) use select_links;
 
 /// Writes a link over any row of its name.
 pub(super) const PUT: &str = "INSERT OR REPLACE INTO link \
-    (origin, code, url, created_at, created_by, expires_at, ttl, version) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 /// A row that is not a valid link.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,6 +74,9 @@ pub(super) fn put(conn: &Connection, link: &Link) -> Result<(), StoreError> {
         link.expires_at.map(|end| integer(end.0)).transpose()?,
         link.ttl.map(Ttl::as_secs),
         integer(link.version.0)?,
+        link.about.title().map(Title::as_str),
+        tags_text(link.about.tags()),
+        link.about.note().map(Note::as_str),
     ))?;
     Ok(())
 }
@@ -106,8 +112,34 @@ fn values(row: &Row<'_>, name: &LinkName) -> Result<Link, String> {
         created_by: created_by.into(),
         expires_at: optional_number(row, 5)?.map(UnixTime),
         ttl: ttl.transpose()?,
+        about: about(row),
         version: Version(number(row, 7)?),
     })
+}
+
+/// The texts about a link. They decide no answer, so a text that another program has written wrongly counts as none,
+/// and the link works all the same.
+fn about(row: &Row<'_>) -> About {
+    let text = |index| {
+        let value = row.get_ref(index).ok();
+        value.and_then(|value| value.as_str_or_null().ok().flatten())
+    };
+    let title = text(8).and_then(|text| Title::parse(text).ok());
+    let tags = text(9).and_then(read_tags).unwrap_or_default();
+    let note = text(10).and_then(|text| Note::parse(text).ok());
+    About::new(title, tags, note)
+}
+
+/// Tags as a JSON array, which SQLite's own functions can read; none if there are none.
+fn tags_text(tags: &Tags) -> Option<String> {
+    // An array of strings always serialises.
+    let text = || serde_json::to_string(&tags.iter().collect::<Vec<_>>()).unwrap_or_default();
+    (!tags.is_empty()).then(text)
+}
+
+fn read_tags(text: &str) -> Option<Tags> {
+    let tags: Vec<String> = serde_json::from_str(text).ok()?;
+    Tags::parse(tags.iter().map(String::as_str)).ok()
 }
 
 fn column<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, String> {
@@ -157,65 +189,71 @@ mod tests {
 
     #[test]
     fn only_valid_rows_are_links() {
-        check("'s.x', 'a', 'http://y/', 1, 'me', NULL, NULL, 7", Ok(7));
-        check("'s.x', 'a', 'http://y/', 1, '', 2, 604800, 8", Ok(8));
+        check(
+            "'s.x', 'a', 'http://y/', 1, 'me', NULL, NULL, 7, NULL, NULL, NULL",
+            Ok(7),
+        );
+        check(
+            "'s.x', 'a', 'http://y/', 1, '', 2, 604800, 8, 't', '[\"a\"]', 'n'",
+            Ok(8),
+        );
         let bad = |values, key, named, reason| check(values, Err((key, named, reason)));
         bad(
-            "'s.x', 'a', 'ftp://y/', 1, '', 2, 3, 4",
+            "'s.x', 'a', 'ftp://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
             "a.s.x",
             true,
             "ftp",
         );
         bad(
-            "'s.x', 'a', 'http://y/', -1, '', 2, 3, 4",
+            "'s.x', 'a', 'http://y/', -1, '', 2, 3, 4, NULL, NULL, NULL",
             "a.s.x",
             true,
             "-1",
         );
         bad(
-            "'s.x', 'a', 'http://y/', 1, '', 2, 604801, 4",
+            "'s.x', 'a', 'http://y/', 1, '', 2, 604801, 4, NULL, NULL, NULL",
             "a.s.x",
             true,
             "604801",
         );
         bad(
-            "'s.x', 'a', 'http://y/', 1, '', 2, 3, NULL",
+            "'s.x', 'a', 'http://y/', 1, '', 2, 3, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "NULL",
         );
         bad(
-            "'s.x', 'a', 'http://y/', 1, '', 'z', 3, 4",
+            "'s.x', 'a', 'http://y/', 1, '', 'z', 3, 4, NULL, NULL, NULL",
             "a.s.x",
             true,
             "Text",
         );
         bad(
-            "'s.x', 'a', cast(x'ff' as text), 1, '', 2, 3, 4",
+            "'s.x', 'a', cast(x'ff' as text), 1, '', 2, 3, 4, NULL, NULL, NULL",
             "a.s.x",
             true,
             "utf-8",
         );
         bad(
-            "'s.x', 'A', 'http://y/', 1, '', 2, 3, 4",
+            "'s.x', 'A', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
             "A.s.x",
             false,
             "lower case",
         );
         bad(
-            "'s.x', 'a_b', 'http://y/', 1, '', 2, 3, 4",
+            "'s.x', 'a_b', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
             "a_b.s.x",
             false,
             "'_'",
         );
         bad(
-            "'s.x.', 'a', 'http://y/', 1, '', 2, 3, 4",
+            "'s.x.', 'a', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
             "a.s.x.",
             false,
             "lower case",
         );
         bad(
-            "'', cast(x'ff' as text), 'http://y/', 1, '', 2, 3, 4",
+            "'', cast(x'ff' as text), 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
             "\u{fffd}.",
             false,
             "utf-8",

@@ -28,7 +28,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -64,6 +64,14 @@ const V3: &str = "
         revision INTEGER NOT NULL,
         content  BLOB NOT NULL
     ) STRICT;
+";
+
+/// See [`crate::link::About`]. `tags` is a JSON array. The columns are the last ones, so that a look-up for a query,
+/// which needs none of them, finds the others at the beginning of a long row.
+const V4: &str = "
+    ALTER TABLE link ADD COLUMN title TEXT;
+    ALTER TABLE link ADD COLUMN tags  TEXT;
+    ALTER TABLE link ADD COLUMN note  TEXT;
 ";
 
 /// Why a file cannot be the link store.
@@ -438,8 +446,9 @@ mod tests {
 
     use super::*;
 
-    const NEXT: &str = "ALTER TABLE link ADD COLUMN note TEXT NOT NULL DEFAULT 'none'";
-    const PUT: &str = "INSERT INTO link VALUES (?1, ?2, 'http://y/', 1, 'me', NULL, NULL, 7)";
+    const NEXT: &str = "ALTER TABLE link ADD COLUMN mark TEXT NOT NULL DEFAULT 'none'";
+    const PUT: &str = "INSERT INTO link (origin, code, url, created_at, created_by, version) \
+        VALUES (?1, ?2, 'http://y/', 1, 'me', 7)";
 
     #[test]
     fn an_older_file_is_migrated_and_keeps_its_links() {
@@ -447,10 +456,10 @@ mod tests {
         migrate(&mut conn, &[V1]).unwrap();
         conn.execute(PUT, ("s.x", "a")).unwrap();
         migrate(&mut conn, &[V1, NEXT]).unwrap();
-        let note: String = conn
-            .query_row("SELECT note FROM link WHERE code = 'a'", [], |r| r.get(0))
+        let mark: String = conn
+            .query_row("SELECT mark FROM link WHERE code = 'a'", [], |r| r.get(0))
             .unwrap();
-        assert_eq!(note, "none");
+        assert_eq!(mark, "none");
         assert_eq!(user_version(&conn).unwrap(), 2);
         // A second run changes nothing.
         migrate(&mut conn, &[V1, NEXT]).unwrap();
@@ -463,7 +472,7 @@ mod tests {
         migrate(&mut conn, &[V1]).unwrap();
         migrate(&mut conn, &[V1, NEXT, "CREATE TABLE link (again)"]).unwrap_err();
         assert_eq!(user_version(&conn).unwrap(), 1);
-        conn.prepare("SELECT note FROM link").unwrap_err();
+        conn.prepare("SELECT mark FROM link").unwrap_err();
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) fn new(code: &str, path: &str, expires_at: Option<u64>) -> NewLink {
         created_by: "test".into(),
         expires_at: expires_at.map(UnixTime),
         ttl: None,
+        about: crate::link::About::default(),
     }
 }
 

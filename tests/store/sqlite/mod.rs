@@ -147,7 +147,8 @@ async fn a_bad_row_is_reported_by_name_and_other_rows_are_read() {
     for code in ["a", "c"] {
         make(&store, new(code, "1"), NOW).await;
     }
-    let insert = "INSERT INTO link VALUES ('s.example.com', ?1, ?2, 1, '', NULL, NULL, 1)";
+    let insert = "INSERT INTO link (origin, code, url, created_at, created_by, version) \
+        VALUES ('s.example.com', ?1, ?2, 1, '', 1)";
     let foreign = place.foreign();
     for code in ["b", "d"] {
         foreign
@@ -348,8 +349,8 @@ async fn a_foreign_write_is_seen_with_and_without_writes_of_its_own() {
     make(&store, new("a", "1"), NOW).await;
     let foreign = place.foreign();
     let put = |code: &str| {
-        let sql =
-            "INSERT INTO link VALUES (?1, ?2, 'https://example.net/', 1, 'me', NULL, NULL, 7)";
+        let sql = "INSERT INTO link (origin, code, url, created_at, created_by, version) \
+             VALUES (?1, ?2, 'https://example.net/', 1, 'me', 7)";
         foreign.execute(sql, (ZONE, code)).unwrap();
     };
     assert_eq!(looked(&store).await, 0);

@@ -80,7 +80,7 @@ async fn a_link_from_its_creation_to_its_end() {
         "{{\"code\":\"spring\",\"name\":\"spring.s.example.com\",\
          \"short_url\":\"http://spring.s.example.com:8080/\",\"url\":\"{URL}\",\
          \"created_at\":\"2023-11-14T22:13:20Z\",\"created_by\":\"admin\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
-         \"ttl\":60,\"version\":1700000000000000}}"
+         \"ttl\":60,\"title\":null,\"tags\":[],\"note\":null,\"version\":1700000000000000}}"
     );
     assert_eq!(reply.text(), expected);
     assert_eq!(reply.header("etag"), Some("\"1700000000000000\""));
@@ -113,6 +113,39 @@ async fn a_link_from_its_creation_to_its_end() {
         assert_eq!(reply.status, 404);
         assert_eq!(reply.problem().0, "no-such-link");
     }
+}
+
+#[tokio::test]
+async fn a_link_has_a_title_tags_and_a_note() {
+    let server = Server::new();
+    let about = json!({"url": URL, "code": "x", "title": " Sale ", "tags": ["Print", "a", "print"],
+        "note": "one\r\ntwo\n"});
+    let made = server.link(about).await;
+    assert_eq!(made["title"], "Sale");
+    assert_eq!(made["tags"], json!(["a", "print"]));
+    assert_eq!(made["note"], "one\ntwo");
+    // The texts of the link that exists stay, and so do its other members.
+    let again = json!({"url": URL, "code": "x", "title": "Other", "tags": []});
+    let again = server.call(Call::post("/v1/links").json(&again)).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(again.json(), made);
+    let change = async |body: Value| {
+        let reply = server.call(Call::patch("/v1/links/x").json(&body)).await;
+        assert_eq!(reply.status, 200, "{body}");
+        let link = reply.json();
+        [&link["title"], &link["tags"], &link["note"]].map(ToString::to_string)
+    };
+    let changed = change(json!({"title": "Autumn"})).await;
+    assert_eq!(
+        changed,
+        ["\"Autumn\"", "[\"a\",\"print\"]", "\"one\\ntwo\""]
+    );
+    let changed = change(json!({"tags": ["b"], "note": null})).await;
+    assert_eq!(changed, ["\"Autumn\"", "[\"b\"]", "null"]);
+    let changed = change(json!({"title": null, "tags": null})).await;
+    assert_eq!(changed, ["null", "[]", "null"]);
+    let listed = server.call(Call::get("/v1/links")).await.json();
+    assert_eq!(listed["links"][0]["tags"], json!([]));
 }
 
 #[tokio::test]

@@ -81,6 +81,22 @@ async fn refusals_and_their_reasons() {
         )
         .await;
     }
+    for (member, bad) in [
+        ("title", json!("")),
+        ("title", json!("a\nb")),
+        ("title", json!("x".repeat(201))),
+        ("tags", json!(["a,b"])),
+        ("tags", json!([""])),
+        (
+            "tags",
+            json!((0..17).map(|n| n.to_string()).collect::<Vec<_>>()),
+        ),
+        ("note", json!("\u{1b}[2J")),
+        ("note", json!("x".repeat(2_001))),
+    ] {
+        let body = json!({"url": URL, member: bad});
+        check(&server, body, 422, "text-refused", member).await;
+    }
     assert_eq!(server.store.len(), 0);
 }
 
@@ -99,6 +115,15 @@ async fn bodies_of_another_shape() {
         "code",
     )
     .await;
+    for (member, bad) in [
+        ("title", json!(7)),
+        ("tags", json!("print")),
+        ("tags", json!(["print", 7])),
+        ("note", json!(["x"])),
+    ] {
+        let body = json!({"url": URL, member: bad});
+        check(&server, body, 400, "invalid-body", member).await;
+    }
     let bad = json!({"url": URL, "expires_at": 1_800_000_000});
     check(&server, bad, 400, "invalid-body", "expires_at").await;
     check(

@@ -212,6 +212,7 @@ fn link(version: u64) -> Link {
         created_by: "test".into(),
         expires_at: None,
         ttl: None,
+        about: crate::link::About::default(),
         version: Version(version),
     }
 }

@@ -58,6 +58,7 @@ fn live_under(name: LinkName, expires_at: Option<UnixTime>) -> Known {
         created_by: "test".into(),
         expires_at,
         ttl: None,
+        about: crate::link::About::default(),
         version: Version(1),
     }))
 }

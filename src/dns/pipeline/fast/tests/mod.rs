@@ -154,6 +154,7 @@ impl Fixture {
             code: Some(Code::parse(code).unwrap()),
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
+            about: crate::link::About::default(),
             created_by: "test".into(),
         };
         self.runtime.block_on(self.links.create(request)).unwrap();

@@ -187,6 +187,7 @@ pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
             code: Some(Code::parse(code).unwrap()),
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
+            about: crate::link::About::default(),
             created_by: "test".into(),
         };
         // The name may be a static name.

@@ -61,6 +61,7 @@ impl Store for Sleepy {
             created_by: "test".into(),
             expires_at: None,
             ttl: None,
+            about: crate::link::About::default(),
             version: Version(1),
         }))
     }
