@@ -227,11 +227,11 @@ fn happen(servers: &Servers, event: Event) {
                     target: TargetUrl::parse(CHANGED).ok(),
                     ..Change::default()
                 };
-                let changed = server.wait(server.links.change(&name, None, change));
+                let changed = server.wait(server.links.change(&name, None, change, &"fuzz".into()));
                 changed.expect("it is there");
             }
             Event::LinkGoes => {
-                let deleted = server.wait(server.links.delete(&name, None));
+                let deleted = server.wait(server.links.delete(&name, None, &"fuzz".into()));
                 deleted.expect("it is there");
             }
             Event::TimePasses(seconds) => server.clock.set(UnixTime(NOW.0 + seconds)),
@@ -253,7 +253,7 @@ fn undo(servers: &Servers, event: Event) {
                 ttl: Some(None),
                 ..Change::default()
             };
-            let changed = server.wait(server.links.change(&name, None, change));
+            let changed = server.wait(server.links.change(&name, None, change, &"fuzz".into()));
             changed.expect("it is there");
         }
     }

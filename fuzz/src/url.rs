@@ -125,7 +125,7 @@ fn check_link(server: &mut NameServer, url: &TargetUrl) {
     for qtype in [TXT, URI] {
         check_record(server, &link.name, url, qtype);
     }
-    let deleted = server.wait(server.links.delete(&link.name, None));
+    let deleted = server.wait(server.links.delete(&link.name, None, &"fuzz".into()));
     deleted.unwrap_or_else(|error| panic!("{url}: {error}"));
     let reply = ask(server, &link.name, TXT);
     assert_eq!(assert_reply_form(&reply).rcode(), rcode::NX_DOMAIN, "{url}");

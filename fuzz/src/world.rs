@@ -20,6 +20,7 @@ pub use tinyns::dns::pipeline::via::Via;
 use tinyns::dns::{Identity, Settings};
 use tinyns::link::{Code, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 use tinyns::links::{LinkLimits, Links, MemoryLimits};
+use tinyns::store::audit::Actor;
 use tinyns::store::{
     Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError, seconds,
 };
@@ -284,7 +285,7 @@ impl Store for MemoryStore {
                     name: new.name,
                     target: new.target,
                     created_at: seconds(now),
-                    created_by: new.created_by.into(),
+                    created_by: new.created_by.name,
                     expires_at: new.expires_at,
                     ttl: new.ttl,
                     about: new.about,
@@ -306,6 +307,7 @@ impl Store for MemoryStore {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        _: &Actor,
         now: u64,
     ) -> Result<Changed, StoreError> {
         let (live, version) = self.look(name, now)?;
@@ -327,6 +329,7 @@ impl Store for MemoryStore {
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        _: &Actor,
         now: u64,
     ) -> Result<Deleted, StoreError> {
         let (live, version) = self.look(name, now)?;

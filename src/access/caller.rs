@@ -1,10 +1,12 @@
 //! Who calls the API, and what the caller may do.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::link::Origin;
+use crate::store::audit::Actor;
 
 /// The name of the caller that has the token of the file or the environment.
 pub const ROOT_NAME: &str = "admin";
@@ -82,6 +84,8 @@ pub struct Caller {
     role: Role,
     /// None for all zones.
     zones: Option<Arc<[Origin]>>,
+    address: Option<IpAddr>,
+    request_id: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -96,6 +100,26 @@ impl Caller {
             name: name.into(),
             role,
             zones: zones.map(Into::into),
+            address: None,
+            request_id: None,
+        }
+    }
+
+    /// The same caller with the client's address and the id of the request, for the audit log.
+    pub fn with_request(self, address: Option<IpAddr>, request_id: &str) -> Self {
+        Self {
+            address: address.map(|address| address.to_canonical()),
+            request_id: Some(request_id.into()),
+            ..self
+        }
+    }
+
+    /// The caller as the audit log names it.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            name: self.name.clone(),
+            address: self.address,
+            request_id: self.request_id.clone(),
         }
     }
 

@@ -52,6 +52,33 @@ impl fmt::Display for UnixTime {
     }
 }
 
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The millisecond of a time in microseconds.
+    pub fn of_micros(micros: u64) -> Self {
+        Self(micros / 1_000)
+    }
+
+    /// Reads a time in RFC 3339 form and drops what is below a millisecond; none for other texts and for times
+    /// before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+        Some(Self(millis.try_into().ok()?))
+    }
+
+    /// The time in RFC 3339 form, in UTC, with three digits after the second. Times after [`UnixTime::MAX`] are
+    /// shown as that.
+    pub fn rfc3339(self) -> String {
+        let mut text = UnixTime(self.0 / 1_000).rfc3339();
+        text.pop();
+        format!("{text}.{:03}Z", self.0 % 1_000)
+    }
+}
+
 /// A clock: the system's, or in tests one that is set by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
@@ -76,6 +103,11 @@ impl Clock {
         if let Source::Manual(micros) = &self.0 {
             micros.store(now.0 * 1_000_000, Ordering::SeqCst);
         }
+    }
+
+    /// Whole milliseconds since the epoch.
+    pub fn millis(&self) -> UnixMillis {
+        UnixMillis::of_micros(self.micros())
     }
 
     /// Whole seconds since the epoch.
@@ -121,6 +153,13 @@ mod tests {
             assert_eq!(UnixTime::parse(text), None, "{text}");
         }
         assert_eq!(UnixTime(u64::MAX).rfc3339(), "9999-12-31T23:59:59Z");
+        let (text, millis) = ("2026-01-01T00:00:00.045Z", UnixMillis(1_767_225_600_045));
+        assert_eq!(millis.rfc3339(), text);
+        for text in [text, "2026-01-01T02:00:00.0459+02:00"] {
+            assert_eq!(UnixMillis::parse(text), Some(millis));
+        }
+        assert_eq!(UnixMillis::parse("1969-12-31T23:59:59.999Z"), None);
+        assert_eq!(UnixMillis::of_micros(1_999), UnixMillis(1));
         assert_eq!(UnixTime(5).after(u64::MAX), UnixTime::MAX);
         assert_eq!(UnixTime(5).after(2), UnixTime(7));
     }

@@ -8,6 +8,7 @@ use super::facts::CertificateFacts;
 use super::tls::Tls;
 use crate::base::clock::{Clock, UnixTime};
 use crate::link::Origin;
+use crate::store::audit::Actor;
 
 /// Where the certificates of HTTPS come from, and what is known of them. Clones share them.
 #[derive(Clone)]
@@ -123,10 +124,10 @@ impl Overview {
     ///
     /// # Errors
     /// [`OrderError`] says why that is not possible.
-    pub async fn order_now(&self, origin: &Origin) -> Result<(), OrderError> {
+    pub async fn order_now(&self, origin: &Origin, by: &Actor) -> Result<(), OrderError> {
         match &self.source {
             Source::None | Source::Files(_) => Err(OrderError::NoAcme),
-            Source::Acme(acme) => Ok(acme.order_now(origin).await?),
+            Source::Acme(acme) => Ok(acme.order_now(origin, by).await?),
         }
     }
 

@@ -85,6 +85,7 @@ use self::write_health::WriteHealth;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
 use crate::link::{Link, LinkName, Origin};
+use crate::store::audit::{AuditPage, AuditQuery};
 use crate::store::{Page, Seal, Store, StoreError};
 
 const MEMORY_HIT: LinkLookup = LinkLookup {
@@ -347,6 +348,14 @@ impl Links {
         let now = self.now();
         page.links.retain(|link| !link.is_expired(now));
         Ok(page)
+    }
+
+    /// A page of the audit log; see [`Store::audit`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or keeps no log.
+    pub async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        self.counted(within(ADMIN_DEADLINE, self.store.audit(query)).await)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::base::clock::UnixTime;
 use crate::link::{About, Code, Link, LinkName, Origin, TargetUrl, Ttl};
 use crate::store::StoreError;
+use crate::store::audit::Actor;
 
 /// How many folds of one URL are tried as codes. With 10^12 links, one code in three is taken; 16 collisions in a
 /// row then have a chance of 10^-8.
@@ -24,7 +25,7 @@ pub struct CreateLink {
     /// What people say about the link.
     pub about: About,
     /// Who makes the request.
-    pub created_by: Box<str>,
+    pub created_by: Actor,
 }
 
 /// The outcome of a request for a new link.

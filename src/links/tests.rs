@@ -7,6 +7,7 @@ use super::deadline::RESOLVE_DEADLINE;
 use super::resolve::STALE_PATIENCE;
 use super::*;
 use crate::link::{Code, TargetUrl, Version};
+use crate::store::audit::Actor;
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Segment};
 
 /// How the store behaves.
@@ -71,6 +72,7 @@ impl Store for OneLink {
         _: &LinkName,
         _: Option<Version>,
         _: Change,
+        _: &Actor,
         _: u64,
     ) -> Result<Changed, StoreError> {
         let changed = {
@@ -90,6 +92,7 @@ impl Store for OneLink {
         &self,
         _: &LinkName,
         _: Option<Version>,
+        _: &Actor,
         _: u64,
     ) -> Result<Deleted, StoreError> {
         Err(not_asked())
@@ -174,7 +177,9 @@ async fn after_a_change_that_panics_memory_does_not_hide_its_result() {
     let links = links(&store, Duration::from_secs(60));
     assert_eq!(version(&links).await, 1);
     store.set(Mood::Breaks);
-    let changed = links.change(&name(), None, Change::default()).await;
+    let changed = links
+        .change(&name(), None, Change::default(), &"test".into())
+        .await;
     assert!(matches!(changed, Err(LinkError::Store(_))), "{changed:?}");
     assert_eq!(version(&links).await, 2);
 }

@@ -12,6 +12,7 @@ use super::request::{CreateLink, Creation, LinkError, MAX_FOLDS};
 use super::settle::Evidence;
 use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
+use crate::store::audit::Actor;
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
 
 /// The part of a caller's deadline that is left for the reply when a change has waited for its notice.
@@ -188,13 +189,15 @@ impl Links {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        by: &Actor,
     ) -> Result<Link, LinkError> {
         if let Some(target) = &change.target {
             self.check_target(target)?;
         }
         self.check_expiry(change.expires_at.flatten())?;
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
-        let call = async move { store.change(&key, expected, change, now).await };
+        let by = by.clone();
+        let call = async move { store.change(&key, expected, change, &by, now).await };
         let changed = self.write(
             name,
             Evidence::Version(now),
@@ -220,9 +223,11 @@ impl Links {
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        by: &Actor,
     ) -> Result<(), LinkError> {
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
-        let call = async move { store.delete(&key, expected, now).await };
+        let by = by.clone();
+        let call = async move { store.delete(&key, expected, &by, now).await };
         let deleted = self.write(name, Evidence::Absence, call, |deleted| match deleted {
             Deleted::Deleted(version) => Written::Deleted(*version),
             Deleted::Conflict(link) => Written::Kept(link.clone().into()),

@@ -9,12 +9,14 @@
 //! * What a call has acknowledged is durable: it survives the loss of the process and of power.
 //! * A name's [`Version`] only grows, also over a deletion and a new creation, and also if the clock is set back.
 //!   Caches depend on that.
+//! * A change of a link and its entry in the [audit log](audit) are made together, unless no log is kept.
 //! * A link that has ended counts as absent for `create`, `change` and `delete`. `get`, `list` and `scan` may
 //!   still return it; the caller checks [`Link::is_expired`].
 //! * The error of a write says whether the write may have been made: [`StoreError::is_certain`].
 //! * Every call ends: a backend has bounded queues, and returns [`StoreError::Overloaded`] when they are full. It
 //!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
 
+pub mod audit;
 pub mod document;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::audit::{Actor, AuditPage, AuditQuery, Event};
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 
@@ -51,7 +54,7 @@ pub struct NewLink {
     /// Its destination.
     pub target: TargetUrl,
     /// Who makes it.
-    pub created_by: Box<str>,
+    pub created_by: Actor,
     /// When it ends; none for never.
     pub expires_at: Option<UnixTime>,
     /// The TTL of its records; none for that of the zone.
@@ -161,6 +164,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        by: &Actor,
         now_micros: u64,
     ) -> Result<Changed, StoreError>;
 
@@ -169,6 +173,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        by: &Actor,
         now_micros: u64,
     ) -> Result<Deleted, StoreError>;
 
@@ -262,11 +267,28 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`document::MAX_CONTENT_LEN`] bytes long; others are [`StoreError::Refused`].
     async fn put_document(
         &self,
+        key: &str,
+        expected: Option<u64>,
+        content: Vec<u8>,
+    ) -> Result<DocumentPut, StoreError> {
+        self.put_document_noting(key, expected, content, None).await
+    }
+
+    /// The same as [`Store::put_document`], together with an entry of the audit log.
+    async fn put_document_noting(
+        &self,
         _key: &str,
         _expected: Option<u64>,
         _content: Vec<u8>,
+        _event: Option<Event>,
     ) -> Result<DocumentPut, StoreError> {
         Err(StoreError::Unavailable("it keeps no documents".into()))
+    }
+
+    /// A page of the audit log; see [`audit`]. A backend bounds pages by itself, and the rows that a page looks at, so
+    /// a page may have few entries or none although more follow.
+    async fn audit(&self, _query: AuditQuery) -> Result<AuditPage, StoreError> {
+        Err(StoreError::Unavailable("it keeps no audit log".into()))
     }
 
     /// Whether the store can be read.

@@ -52,9 +52,9 @@ impl Local {
 
     pub fn order_now(&self) {
         let origin = self.status().origin;
-        self.runtime
-            .block_on(self.acme().order_now(&origin))
-            .unwrap();
+        let by = "test".into();
+        let ordered = self.acme().order_now(&origin, &by);
+        self.runtime.block_on(ordered).unwrap();
     }
 
     pub fn reload(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
 
+mod audit;
 mod documents;
 mod dynamodb;
 mod sqlite;
@@ -15,8 +16,13 @@ use tinyns::base::clock::UnixTime;
 use tinyns::link::{
     About, AboutChange, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version,
 };
+use tinyns::store::audit::Actor;
 use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
 
+use self::audit::{
+    a_document_and_its_entry_are_put_together, concurrent_changes_have_an_entry_each,
+    each_change_has_one_entry, entries_are_filtered_and_come_newest_first,
+};
 use self::documents::{
     a_document_has_a_largest_size, documents_are_no_links_and_outlive_the_store,
     documents_are_put_by_revision, of_concurrent_puts_of_a_document_one_wins,
@@ -74,6 +80,19 @@ macro_rules! store_battery {
 }
 use store_battery;
 
+/// The same for the part of the battery that is about the audit log.
+macro_rules! audit_battery {
+    ($make:expr) => {
+        $crate::store::store_battery! { $make;
+            each_change_has_one_entry
+            a_document_and_its_entry_are_put_together
+            entries_are_filtered_and_come_newest_first
+            concurrent_changes_have_an_entry_each
+        }
+    };
+}
+use audit_battery;
+
 fn origin(text: &str) -> Origin {
     Origin::parse(text).unwrap()
 }
@@ -110,6 +129,11 @@ fn about(title: &str, tags: &[&str], note: &str) -> About {
     )
 }
 
+/// Who makes the changes.
+fn by() -> Actor {
+    "battery".into()
+}
+
 fn ending(code: &str, path: &str, end_micros: u64) -> NewLink {
     NewLink {
         expires_at: Some(UnixTime(end_micros / SECOND)),
@@ -127,7 +151,7 @@ async fn make(store: &dyn Store, new: NewLink, now: u64) -> Link {
 
 /// Deletes a link that must be there; gives the version of its absence.
 async fn remove(store: &dyn Store, code: &str, now: u64) -> Version {
-    match store.delete(&name(code), None, now).await.unwrap() {
+    match store.delete(&name(code), None, &by(), now).await.unwrap() {
         Deleted::Deleted(version) => version,
         other => panic!("not deleted: {other:?}"),
     }
@@ -201,14 +225,18 @@ async fn an_expired_link_counts_as_absent(backend: &dyn Backend) {
     let last = end - 1;
     let taken = store.create(new("a", "2"), last).await.unwrap();
     assert_eq!(taken, Created::Taken(first.clone()));
-    let conflict = store.delete(&name("a"), Some(Version(1)), last).await;
+    let conflict = store
+        .delete(&name("a"), Some(Version(1)), &by(), last)
+        .await;
     assert_eq!(conflict.unwrap(), Deleted::Conflict(first.clone()));
 
     // From its end on it does not, though the store may still have it.
-    let changed = store.change(&name("a"), None, Change::default(), end).await;
+    let changed = store
+        .change(&name("a"), None, Change::default(), &by(), end)
+        .await;
     assert_eq!(changed.unwrap(), Changed::Absent);
     // A stale version of an absent link is no conflict.
-    let deleted = store.delete(&name("a"), Some(Version(1)), end).await;
+    let deleted = store.delete(&name("a"), Some(Version(1)), &by(), end).await;
     assert_eq!(deleted.unwrap(), Deleted::Absent);
     let second = make(&*store, new("a", "1"), end).await;
     assert_eq!(second.created_at, UnixTime(end / SECOND));
@@ -228,7 +256,9 @@ async fn versions_grow_over_delete_reopening_and_a_clock_set_back(backend: &dyn 
         let now = NOW - round * 60 * SECOND;
         let store = backend.open().await;
         grown(make(&*store, new("a", "1"), now).await.version);
-        let change = store.change(&name("a"), None, Change::default(), now).await;
+        let change = store
+            .change(&name("a"), None, Change::default(), &by(), now)
+            .await;
         let Changed::Changed(link) = change.unwrap() else {
             panic!("not changed");
         };
@@ -256,7 +286,10 @@ async fn change_is_partial(backend: &dyn Backend) {
     let mut expected = make(&*store, new("a", "1"), NOW).await;
     let mut check = async |change: Change, edit: fn(&mut Link)| {
         let before = expected.version;
-        let changed = store.change(&name("a"), None, change, NOW).await.unwrap();
+        let changed = store
+            .change(&name("a"), None, change, &by(), NOW)
+            .await
+            .unwrap();
         let Changed::Changed(link) = changed else {
             panic!("not changed: {changed:?}");
         };
@@ -333,22 +366,30 @@ async fn change_and_delete_heed_the_expected_version(backend: &dyn Backend) {
     };
 
     let wrong = Some(Version(first.version.0 - 1));
-    let conflict = store.change(&name("a"), wrong, change("2"), NOW).await;
+    let conflict = store
+        .change(&name("a"), wrong, change("2"), &by(), NOW)
+        .await;
     assert_eq!(conflict.unwrap(), Changed::Conflict(first.clone()));
     check_get(&*store, "a", Some(&first)).await;
 
     let right = Some(first.version);
-    let changed = store.change(&name("a"), right, change("2"), NOW).await;
+    let changed = store
+        .change(&name("a"), right, change("2"), &by(), NOW)
+        .await;
     let Changed::Changed(second) = changed.unwrap() else {
         panic!("not changed");
     };
-    let again = store.change(&name("a"), right, change("3"), NOW).await;
+    let again = store
+        .change(&name("a"), right, change("3"), &by(), NOW)
+        .await;
     assert_eq!(again.unwrap(), Changed::Conflict(second.clone()));
-    let stale = store.delete(&name("a"), right, NOW).await;
+    let stale = store.delete(&name("a"), right, &by(), NOW).await;
     assert_eq!(stale.unwrap(), Deleted::Conflict(second.clone()));
     check_get(&*store, "a", Some(&second)).await;
 
-    let deleted = store.delete(&name("a"), Some(second.version), NOW).await;
+    let deleted = store
+        .delete(&name("a"), Some(second.version), &by(), NOW)
+        .await;
     let Deleted::Deleted(absence) = deleted.unwrap() else {
         panic!("not deleted");
     };
@@ -404,7 +445,7 @@ async fn of_concurrent_changes_with_a_version_one_wins(backend: &dyn Backend) {
             target: Some(url(&i.to_string())),
             ..Change::default()
         };
-        store.change(&name("a"), expected, change, NOW).await
+        store.change(&name("a"), expected, change, &by(), NOW).await
     })
     .await;
     let mut winners = Vec::new();
@@ -424,7 +465,7 @@ async fn of_concurrent_deletes_one_wins(backend: &dyn Backend) {
     let store = backend.open().await;
     make(&*store, new("a", "1"), NOW).await;
     let results = at_once(&store, |store, _| async move {
-        store.delete(&name("a"), None, NOW).await
+        store.delete(&name("a"), None, &by(), NOW).await
     })
     .await;
     let absent = results.iter().filter(|r| **r == Deleted::Absent).count();
@@ -514,7 +555,9 @@ async fn zones_do_not_mix(backend: &dyn Backend) {
         assert!(links.iter().all(|link| link.target == url(zone)));
     }
     assert_eq!(list_all(&*store, "example.com", 10).await, []);
-    let deleted = store.delete(&name_in("a", zones[1]), None, NOW).await;
+    let deleted = store
+        .delete(&name_in("a", zones[1]), None, &by(), NOW)
+        .await;
     assert!(matches!(deleted.unwrap(), Deleted::Deleted(_)));
     assert!(store.get(&name_in("a", zones[1])).await.unwrap().is_none());
     assert!(store.get(&name_in("a", zones[0])).await.unwrap().is_some());
@@ -587,7 +630,7 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
         list_all(&*store, &zone, 1).await,
         std::slice::from_ref(&link)
     );
-    assert_eq!(*link.created_by, *long.created_by);
+    assert_eq!(link.created_by, long.created_by.name);
     assert_eq!(link.expires_at, long.expires_at);
     assert_eq!(link.ttl, long.ttl);
     assert_eq!(link.about, long.about);
@@ -597,12 +640,16 @@ async fn what_is_absent_is_absent(backend: &dyn Backend) {
     let store = backend.open().await;
     store.ping().await.unwrap();
     check_get(&*store, "a", None).await;
-    let change = store.change(&name("a"), None, Change::default(), NOW).await;
+    let change = store
+        .change(&name("a"), None, Change::default(), &by(), NOW)
+        .await;
     assert_eq!(change.unwrap(), Changed::Absent);
     let some = Some(Version(1));
-    let change = store.change(&name("a"), some, Change::default(), NOW).await;
+    let change = store
+        .change(&name("a"), some, Change::default(), &by(), NOW)
+        .await;
     assert_eq!(change.unwrap(), Changed::Absent);
-    let delete = store.delete(&name("a"), None, NOW).await.unwrap();
+    let delete = store.delete(&name("a"), None, &by(), NOW).await.unwrap();
     assert_eq!(delete, Deleted::Absent);
     check_get(&*store, "a", None).await;
 }

@@ -7,6 +7,7 @@ use super::super::secret::SecretDigest;
 use crate::base::clock::UnixTime;
 use crate::link::Origin;
 use crate::store::StoreError;
+use crate::store::audit::Facts;
 
 /// How many tokens there may be. A document has room for about three times as many.
 pub const MAX_TOKENS: usize = 500;
@@ -147,6 +148,23 @@ pub(super) fn encode(tokens: &[Token]) -> Result<Vec<u8>, StoreError> {
     });
     let tokens = kept.collect();
     serde_json::to_vec(&KeptList { tokens }).map_err(|e| StoreError::Refused(e.to_string()))
+}
+
+/// A token as the audit log shows it.
+pub(super) fn facts(token: &Token) -> Facts {
+    let zones = token.zones.as_ref();
+    Facts::of(&TokenFacts {
+        role: token.role.name(),
+        zones: zones.map(|zones| zones.iter().map(Origin::as_str).collect()),
+        expires_at: token.expires_at.map(UnixTime::rfc3339),
+    })
+}
+
+#[derive(Serialize)]
+struct TokenFacts<'a> {
+    role: &'static str,
+    zones: Option<Vec<&'a str>>,
+    expires_at: Option<String>,
 }
 
 /// Reads the content of a document.

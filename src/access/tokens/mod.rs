@@ -20,6 +20,7 @@ use self::uses::Uses;
 use super::caller::Caller;
 use super::secret::{self, SecretDigest};
 use crate::base::clock::{Clock, UnixTime};
+use crate::store::audit::{Action, Actor, Event, Object};
 use crate::store::{DocumentPut, Store, StoreError};
 
 /// How old the copy of the list may be that decides about a call.
@@ -146,7 +147,7 @@ impl Tokens {
                 return Err(TokenChangeError::Full);
             }
             tokens.push(token.clone());
-            Ok(())
+            Ok(self.event(by.actor(), None, Some(&token)))
         })
         .await?;
         Ok((token, secret))
@@ -156,16 +157,30 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenChangeError`]; nothing was changed unless the store's error is uncertain.
-    pub async fn revoke(&self, name: &str) -> Result<(), TokenChangeError> {
+    pub async fn revoke(&self, name: &str, by: &Caller) -> Result<(), TokenChangeError> {
         self.update(|tokens| {
-            let before = tokens.len();
-            tokens.retain(|token| *token.name != *name);
-            match tokens.len() == before {
-                true => Err(TokenChangeError::Absent(name.to_owned())),
-                false => Ok(()),
-            }
+            let place = tokens.iter().position(|token| *token.name == *name);
+            let absent = || TokenChangeError::Absent(name.to_owned());
+            let token = tokens.remove(place.ok_or_else(absent)?);
+            Ok(self.event(by.actor(), Some(&token), None))
         })
         .await
+    }
+
+    /// The change of a token for the audit log.
+    fn event(&self, actor: Actor, before: Option<&Token>, after: Option<&Token>) -> Event {
+        let name = before.or(after).map_or("", |token| &*token.name);
+        Event {
+            at: self.clock.millis(),
+            actor,
+            action: match before {
+                None => Action::TokenAdded,
+                Some(_) => Action::TokenRevoked,
+            },
+            object: Object::Token(name.into()),
+            before: before.map(list::facts),
+            after: after.map(list::facts),
+        }
     }
 
     /// Adds the times of last use to those in the store. To be called once a minute, and when the server stops. A
@@ -184,19 +199,21 @@ impl Tokens {
         }
     }
 
-    /// Changes the list in the store.
+    /// Changes the list in the store, with an entry of the audit log.
     async fn update(
         &self,
-        edit: impl Fn(&mut Vec<Token>) -> Result<(), TokenChangeError>,
+        edit: impl Fn(&mut Vec<Token>) -> Result<Event, TokenChangeError>,
     ) -> Result<(), TokenChangeError> {
         for _ in 0..MAX_TRIES {
             let (revision, tokens) = self.read().await?;
             let mut tokens = tokens.to_vec();
-            edit(&mut tokens)?;
+            let event = Some(edit(&mut tokens)?);
             let content = list::encode(&tokens)?;
             let since = Instant::now();
-            let put = self.store.put_document(list::KEY, revision, content).await;
-            if let DocumentPut::Written(_) = put? {
+            let put = self
+                .store
+                .put_document_noting(list::KEY, revision, content, event);
+            if let DocumentPut::Written(_) = put.await? {
                 self.keep(since, tokens.into());
                 return Ok(());
             }

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::failure::{Failure, FailureKind};
 use super::seal::SealingKey;
 use crate::link::Origin;
+use crate::store::audit::Event;
 use crate::store::{DocumentPut, Store, StoreError};
 
 /// How long a call of the store may take.
@@ -126,6 +127,20 @@ impl Documents {
         expected: Option<u64>,
         value: &T,
     ) -> Result<u64, NotPut> {
+        self.put_noting(name, expected, value, None).await
+    }
+
+    /// The same, together with an entry of the audit log.
+    ///
+    /// # Errors
+    /// As for [`Documents::put`].
+    pub(super) async fn put_noting<T: Serialize + Sync>(
+        &self,
+        name: Name<'_>,
+        expected: Option<u64>,
+        value: &T,
+        event: Option<Event>,
+    ) -> Result<u64, NotPut> {
         let key = name.to_string();
         let failed = |reason: String| NotPut::Failure(Failure::new(FailureKind::Store, reason));
         let mut content = serde_json::to_vec(value).map_err(|error| failed(error.to_string()))?;
@@ -133,8 +148,10 @@ impl Documents {
             let sealed = self.key.seal(&key, &content);
             content = sealed.map_err(|error| failed(error.to_string()))?;
         }
-        let put = in_time(self.store.put_document(&key, expected, content)).await;
-        match put.map_err(NotPut::Failure)? {
+        let put = self
+            .store
+            .put_document_noting(&key, expected, content, event);
+        match in_time(put).await.map_err(NotPut::Failure)? {
             DocumentPut::Written(revision) => Ok(revision),
             DocumentPut::Conflict(_) => Err(NotPut::Conflict),
         }

@@ -26,6 +26,7 @@ use crate::base::metrics::{Metrics, ZoneLabel};
 use crate::certificates::{Challenges, Issued};
 use crate::link::Origin;
 use crate::store::Store;
+use crate::store::audit::{Action, Actor, Event, Object};
 
 /// How often a server looks for certificates of other servers.
 const POLL: Duration = Duration::from_secs(30);
@@ -211,12 +212,22 @@ impl Acme {
     ///
     /// # Errors
     /// [`OrderNowError`] if there is no such zone, or if the store does not take the request.
-    pub async fn order_now(&self, origin: &Origin) -> Result<(), OrderNowError> {
+    pub async fn order_now(&self, origin: &Origin, by: &Actor) -> Result<(), OrderNowError> {
         if !self.entries().contains_key(origin) {
             return Err(OrderNowError::UnknownZone(origin.clone()));
         }
-        let changed = self.change_state(origin, ZoneState::force).await;
-        changed.map_err(|failure| OrderNowError::Store(failure.reason))?;
+        let event = Event {
+            at: self.clock.millis(),
+            actor: by.clone(),
+            action: Action::CertificateOrdered,
+            object: Object::Certificate(origin.as_str().into()),
+            before: None,
+            after: None,
+        };
+        let changed = self.change_state_noting(origin, ZoneState::force, Some(event));
+        changed
+            .await
+            .map_err(|failure| OrderNowError::Store(failure.reason))?;
         self.wake.notify_one();
         Ok(())
     }
@@ -323,13 +334,23 @@ impl Acme {
         origin: &Origin,
         change: impl Fn(&mut ZoneState),
     ) -> Result<(), Failure> {
+        self.change_state_noting(origin, change, None).await
+    }
+
+    /// The same, together with an entry of the audit log.
+    async fn change_state_noting(
+        &self,
+        origin: &Origin,
+        change: impl Fn(&mut ZoneState),
+        event: Option<Event>,
+    ) -> Result<(), Failure> {
         for _ in 0..PUT_TRIES {
             let Some((state, revision)) = self.changed_state(origin, &change) else {
                 return Ok(());
             };
             match self
                 .documents
-                .put(Name::State(origin), revision, &state)
+                .put_noting(Name::State(origin), revision, &state, event.clone())
                 .await
             {
                 Ok(revision) => {

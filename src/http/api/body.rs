@@ -164,7 +164,7 @@ pub(super) fn creation(
         expires_at: expires_at.as_deref().map(expiry).transpose()?,
         ttl: ttl.map(seconds).transpose()?,
         about: About::default().changed(about.change()?),
-        created_by: caller.name().into(),
+        created_by: caller.actor(),
     })
 }
 

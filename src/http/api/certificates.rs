@@ -111,7 +111,7 @@ pub(super) async fn order(
     let no_zone = || Problem::new(Kind::NoSuchZone, "no zone of this origin holds links");
     let origin = zone.ok().and_then(|Path(zone)| Origin::parse(&zone).ok());
     let origin = origin.ok_or_else(no_zone)?;
-    let ordered = admin.certificates.order_now(&origin).await;
+    let ordered = admin.certificates.order_now(&origin, &caller.actor()).await;
     ordered.map_err(|error| {
         let detail = error.to_string();
         match error {

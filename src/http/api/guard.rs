@@ -15,6 +15,7 @@ use crate::access::{Caller, Permission, Refusal};
 use crate::base::metrics::AuthFailure;
 use crate::http::host::{self, HostError};
 use crate::http::problem::{Kind, Problem};
+use crate::http::serve::request_log::RequestId;
 use crate::store::StoreError;
 
 /// A route of the API.
@@ -118,7 +119,13 @@ pub(super) async fn guard(
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let ip = peer.map(|peer| peer.0.ip());
         match admin.gate.admit(headers, ip).await {
-            Ok(caller) => drop(request.extensions_mut().insert(caller)),
+            Ok(caller) => {
+                let id = request.extensions().get::<RequestId>();
+                let id = id.map_or("", RequestId::as_str).to_owned();
+                request
+                    .extensions_mut()
+                    .insert(caller.with_request(ip, &id));
+            }
             Err(refusal) => return admin.refuse(refusal),
         }
     }

@@ -87,7 +87,8 @@ pub(super) async fn change(
     let bytes = body::read(request.into_body()).await?;
     let change = body::change(&bytes)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
-    let changed = admin.links.change(&name, expected, change).await;
+    let by = caller.actor();
+    let changed = admin.links.change(&name, expected, change, &by).await;
     let link = changed.map_err(|error| failed(error, tags.as_ref()))?;
     Ok(admin.show_changed(&link).into_response())
 }
@@ -103,7 +104,8 @@ pub(super) async fn delete(
     let name = admin.name(&caller, code, &uri)?;
     let tags = Tags::if_match(&headers)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
-    let deleted = admin.links.delete(&name, expected).await;
+    let by = caller.actor();
+    let deleted = admin.links.delete(&name, expected, &by).await;
     deleted.map_err(|error| failed(error, tags.as_ref()))?;
     let visibility = admin.visibility_header(&name);
     Ok((StatusCode::NO_CONTENT, visibility, ()).into_response())

@@ -110,7 +110,7 @@ pub(super) async fn revoke(
     let NoQuery {} = query(&uri)?;
     let none = || Problem::new(Kind::NoSuchToken, "there is no token of this name");
     let Path(name) = name.map_err(|_| none())?;
-    admin.gate.tokens().revoke(&name).await?;
+    admin.gate.tokens().revoke(&name, &caller).await?;
     tracing::info!(token = name, by = caller.name(), "token revoked");
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::link::{Link, LinkName, Origin, Version};
+use crate::store::audit::{Actor, AuditPage, AuditQuery, Entry, EntryId, Event};
 use crate::store::{
     Change, Changed, Created, Deleted, Document, DocumentPut, NewLink, Page, Seal, Segment, Store,
     StoreError, seconds,
@@ -18,6 +19,7 @@ use crate::store::{
 pub(in crate::http) struct MemoryStore {
     slots: Mutex<BTreeMap<LinkName, Slot>>,
     documents: Mutex<BTreeMap<String, Document>>,
+    entries: Mutex<Vec<Entry>>,
     failure: Mutex<Option<fn() -> StoreError>>,
     /// Calls of `create` wait while this is set.
     pub(in crate::http) held: AtomicBool,
@@ -50,6 +52,13 @@ impl MemoryStore {
     pub(in crate::http) fn len(&self) -> usize {
         let slots = self.slots.lock().unwrap();
         slots.values().filter(|slot| slot.link.is_some()).count()
+    }
+
+    fn note(&self, event: Event) {
+        let mut entries = self.entries.lock().unwrap();
+        let (at, number) = (event.at, entries.len() as u64 + 1);
+        let id = EntryId { at, number };
+        entries.push(Entry { id, event });
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -92,7 +101,7 @@ impl Store for MemoryStore {
                     name: new.name,
                     target: new.target,
                     created_at: seconds(now),
-                    created_by: new.created_by.into(),
+                    created_by: new.created_by.name.clone(),
                     expires_at: new.expires_at,
                     ttl: new.ttl,
                     about: new.about,
@@ -103,6 +112,13 @@ impl Store for MemoryStore {
                     version,
                 };
                 slots.insert(name.clone(), slot);
+                self.note(Event::of_link(
+                    &name,
+                    None,
+                    Some(&link),
+                    &new.created_by,
+                    now,
+                ));
                 Created::New(link)
             }
         })
@@ -119,12 +135,14 @@ impl Store for MemoryStore {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        by: &Actor,
         now: u64,
     ) -> Result<Changed, StoreError> {
         self.with(name, now, |slots, live, version| match live {
             None => Changed::Absent,
             Some(link) if expected.is_some_and(|v| v != link.version) => Changed::Conflict(link),
-            Some(mut link) => {
+            Some(before) => {
+                let mut link = before.clone();
                 link.target = change.target.unwrap_or(link.target);
                 link.expires_at = change.expires_at.unwrap_or(link.expires_at);
                 link.ttl = change.ttl.unwrap_or(link.ttl);
@@ -135,6 +153,7 @@ impl Store for MemoryStore {
                     version,
                 };
                 slots.insert(name.clone(), slot);
+                self.note(Event::of_link(name, Some(&before), Some(&link), by, now));
                 Changed::Changed(link)
             }
         })
@@ -144,14 +163,16 @@ impl Store for MemoryStore {
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        by: &Actor,
         now: u64,
     ) -> Result<Deleted, StoreError> {
         self.with(name, now, |slots, live, version| match live {
             None => Deleted::Absent,
             Some(link) if expected.is_some_and(|v| v != link.version) => Deleted::Conflict(link),
-            Some(_) => {
+            Some(before) => {
                 let link = None;
                 slots.insert(name.clone(), Slot { link, version });
+                self.note(Event::of_link(name, Some(&before), None, by, now));
                 Deleted::Deleted(version)
             }
         })
@@ -186,11 +207,12 @@ impl Store for MemoryStore {
         Ok(self.documents.lock().unwrap().get(key).cloned())
     }
 
-    async fn put_document(
+    async fn put_document_noting(
         &self,
         key: &str,
         expected: Option<u64>,
         content: Vec<u8>,
+        event: Option<Event>,
     ) -> Result<DocumentPut, StoreError> {
         self.check()?;
         let mut documents = self.documents.lock().unwrap();
@@ -200,7 +222,29 @@ impl Store for MemoryStore {
         }
         let revision = expected.unwrap_or(0) + 1;
         documents.insert(key.into(), Document { revision, content });
+        if let Some(event) = event {
+            self.note(event);
+        }
         Ok(DocumentPut::Written(revision))
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        self.check()?;
+        let entries = self.entries.lock().unwrap();
+        let (since, before) = (query.since, query.before());
+        let wanted = |entry: &&Entry| {
+            let is_in_time = entry.id < before && since.is_none_or(|since| since <= entry.id.at);
+            is_in_time && query.takes(&entry.event)
+        };
+        let mut found: Vec<Entry> = entries.iter().filter(wanted).cloned().collect();
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.id));
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let next = found.last().filter(|_| more).map(|entry| entry.id);
+        Ok(AuditPage {
+            entries: found,
+            next,
+        })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use crate::base::clock::Clock;
 use crate::link::{Code, Link, Origin, TargetUrl, Version};
 use crate::links::tests::{NoNames, OneLink, origin};
 use crate::links::{CreateLink, LinkLimits, Links, Resolution};
+use crate::store::audit::Actor;
 use crate::store::watch::VALID_FOR;
 use crate::store::{
     Change, Changed, Created, Deleted, NamePlace, NameSink, NewLink, Page, Segment, SqliteStore,
@@ -86,19 +87,21 @@ impl Store for Slow {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        by: &Actor,
         now: u64,
     ) -> Result<Changed, StoreError> {
-        self.inner.change(name, expected, change, now).await
+        self.inner.change(name, expected, change, by, now).await
     }
 
     async fn delete(
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        by: &Actor,
         now: u64,
     ) -> Result<Deleted, StoreError> {
         self.there.write().unwrap().retain(|there| there != name);
-        self.inner.delete(name, expected, now).await
+        self.inner.delete(name, expected, by, now).await
     }
 
     async fn list(
@@ -397,7 +400,11 @@ async fn the_filter_grows_and_shrinks_with_the_links_up_to_its_limit() {
     bench.eventually("grown", || builds() == 2).await;
     let gone: Vec<_> = there.drain(..6).collect();
     for name in &gone {
-        bench.links.delete(name, None).await.unwrap();
+        bench
+            .links
+            .delete(name, None, &"test".into())
+            .await
+            .unwrap();
     }
     bench.eventually("shrunk", || links() == Some(6)).await;
     assert!(gone.iter().all(|name| bench.denies(name)));
@@ -475,7 +482,11 @@ async fn no_link_is_denied_under_concurrent_writes_and_builds() {
                 let resolved = bench.links.resolve(&made).await.unwrap();
                 assert!(matches!(resolved, Resolution::Live(_)), "{resolved:?}");
                 if round % 3 == 0 {
-                    bench.links.delete(&made, None).await.unwrap();
+                    bench
+                        .links
+                        .delete(&made, None, &"test".into())
+                        .await
+                        .unwrap();
                     let resolved = bench.links.resolve(&made).await.unwrap();
                     assert_eq!(resolved, Resolution::Absent);
                     bench.create(made.code()).await;

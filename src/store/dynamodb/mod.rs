@@ -78,6 +78,7 @@ pub use self::import_source::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use self::table::Table;
+use super::audit::{Actor, Event};
 use super::{
     Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Identity, NewLink, Notice,
     Page, Seal, Segment, Store, StoreError, Trouble, document,
@@ -214,6 +215,7 @@ impl Store for DynamoStore {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        _by: &Actor,
         now_micros: u64,
     ) -> Result<Changed, StoreError> {
         let (client, table) = (&self.writes.client, &self.table);
@@ -225,6 +227,7 @@ impl Store for DynamoStore {
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        _by: &Actor,
         now_micros: u64,
     ) -> Result<Deleted, StoreError> {
         let work = write::delete(&self.writes.client, &self.table, name, expected, now_micros);
@@ -300,11 +303,12 @@ impl Store for DynamoStore {
         self.call(&self.reads, Box::pin(work)).await
     }
 
-    async fn put_document(
+    async fn put_document_noting(
         &self,
         key: &str,
         expected: Option<u64>,
         content: Vec<u8>,
+        _event: Option<Event>,
     ) -> Result<DocumentPut, StoreError> {
         if let Some(reason) = document::refusal(key, &content) {
             return Err(StoreError::Refused(reason));

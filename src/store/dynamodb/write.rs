@@ -50,7 +50,7 @@ pub(super) async fn create(
         name: new.name,
         target: new.target,
         created_at: now,
-        created_by: new.created_by.into(),
+        created_by: new.created_by.name,
         expires_at: new.expires_at,
         ttl: new.ttl,
         about: new.about,

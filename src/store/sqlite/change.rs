@@ -2,10 +2,12 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::audit::Log;
 use super::reader;
 use super::row::{PUT, integer, put};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
+use crate::store::audit::{Actor, Event};
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
 
 /// How long a link is kept after its end, in seconds: seven days. During that time the redirect host can reply
@@ -37,7 +39,12 @@ pub(super) fn probe(conn: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// See [`crate::store::Store::create`].
-pub(super) fn create(conn: &Connection, new: NewLink, now: u64) -> Result<Created, StoreError> {
+pub(super) fn create(
+    conn: &Connection,
+    log: Log,
+    new: NewLink,
+    now: u64,
+) -> Result<Created, StoreError> {
     let last = match reader::get(conn, &new.name)? {
         Some(link) if link.is_expired(seconds(now)) => link.version,
         Some(link) if link.target == new.target => return Ok(Created::Same(link)),
@@ -48,30 +55,34 @@ pub(super) fn create(conn: &Connection, new: NewLink, now: u64) -> Result<Create
         name: new.name,
         target: new.target,
         created_at: seconds(now),
-        created_by: new.created_by.into(),
+        created_by: new.created_by.name.clone(),
         expires_at: new.expires_at,
         ttl: new.ttl,
         about: new.about,
         version: Version::next(Some(last), now),
     };
     put(conn, &link)?;
+    log.note(conn, || {
+        Event::of_link(&link.name, None, Some(&link), &new.created_by, now)
+    })?;
     Ok(Created::New(link))
 }
 
 /// See [`crate::store::Store::change`].
 pub(super) fn change(
     conn: &Connection,
+    log: Log,
     name: &LinkName,
-    expected: Option<Version>,
-    change: Change,
-    now: u64,
+    (expected, change): (Option<Version>, Change),
+    (by, now): (&Actor, u64),
 ) -> Result<Changed, StoreError> {
-    let Some(mut link) = live(conn, name, now)? else {
+    let Some(before) = live(conn, name, now)? else {
         return Ok(Changed::Absent);
     };
-    if expected.is_some_and(|version| version != link.version) {
-        return Ok(Changed::Conflict(link));
+    if expected.is_some_and(|version| version != before.version) {
+        return Ok(Changed::Conflict(before));
     }
+    let mut link = before.clone();
     if let Some(target) = change.target {
         link.target = target;
     }
@@ -84,15 +95,19 @@ pub(super) fn change(
     link.about = link.about.changed(change.about);
     link.version = Version::next(Some(link.version), now);
     put(conn, &link)?;
+    log.note(conn, || {
+        Event::of_link(name, Some(&before), Some(&link), by, now)
+    })?;
     Ok(Changed::Changed(link))
 }
 
 /// See [`crate::store::Store::delete`].
 pub(super) fn delete(
     conn: &Connection,
+    log: Log,
     name: &LinkName,
     expected: Option<Version>,
-    now: u64,
+    (by, now): (&Actor, u64),
 ) -> Result<Deleted, StoreError> {
     let Some(link) = live(conn, name, now)? else {
         return Ok(Deleted::Absent);
@@ -105,6 +120,7 @@ pub(super) fn delete(
     raise_floor(conn, integer(gone.0)?)?;
     conn.prepare_cached(DELETE)?
         .execute((name.origin(), name.code()))?;
+    log.note(conn, || Event::of_link(name, Some(&link), None, by, now))?;
     Ok(Deleted::Deleted(gone))
 }
 
@@ -147,7 +163,7 @@ fn raise_floor(conn: &Connection, version: i64) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::testing::{conn, made, name, new};
+    use crate::store::sqlite::testing::{LOG, conn, made, name, new};
 
     const SECOND: u64 = 1_000_000;
 
@@ -155,9 +171,9 @@ mod tests {
     fn a_sweep_removes_only_links_that_ended_long_ago_and_keeps_their_versions() {
         let mut conn = conn();
         let end = 1_000;
-        let old = made(create(&conn, new("old", "", Some(end)), 2_000 * SECOND).unwrap());
-        create(&conn, new("late", "", Some(end + 1)), 0).unwrap();
-        create(&conn, new("ever", "", None), 0).unwrap();
+        let old = made(create(&conn, LOG, new("old", "", Some(end)), 2_000 * SECOND).unwrap());
+        create(&conn, LOG, new("late", "", Some(end + 1)), 0).unwrap();
+        create(&conn, LOG, new("ever", "", None), 0).unwrap();
 
         let check = |conn: &mut Connection, now: u64, swept: usize| {
             assert_eq!(sweep(conn, UnixTime(now)).unwrap(), swept, "at {now}");
@@ -171,7 +187,7 @@ mod tests {
         check(&mut conn, UnixTime::MAX.0, 1);
         assert!(reader::get(&conn, &name("ever")).unwrap().is_some());
 
-        let again = made(create(&conn, new("old", "", None), 0).unwrap());
+        let again = made(create(&conn, LOG, new("old", "", None), 0).unwrap());
         assert!(again.version > old.version);
     }
 
@@ -179,7 +195,7 @@ mod tests {
     fn one_sweep_is_bounded() {
         let mut conn = conn();
         for i in 0..SWEEP_ROWS + 7 {
-            create(&conn, new(&format!("c{i}"), "", Some(1)), 0).unwrap();
+            create(&conn, LOG, new(&format!("c{i}"), "", Some(1)), 0).unwrap();
         }
         let swept = [(); 3].map(|()| sweep(&mut conn, UnixTime::MAX).unwrap());
         assert_eq!(swept, [SWEEP_ROWS as usize, 7, 0]);

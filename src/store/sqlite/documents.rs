@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::audit::Log;
 use super::row::integer;
+use crate::store::audit::Event;
 use crate::store::{Document, DocumentPut, StoreError};
 
 const GET: &str = "SELECT revision, content FROM document WHERE key = ?1";
@@ -28,9 +30,10 @@ pub(super) fn get(conn: &Connection, key: &str) -> Result<Option<Document>, Stor
     Ok(Some(Document { revision, content }))
 }
 
-/// See [`crate::store::Store::put_document`].
+/// See [`crate::store::Store::put_document`]; with the entry of the audit log, if there is an event.
 pub(super) fn put(
     conn: &Connection,
+    (log, event): (Log, Option<Event>),
     key: &str,
     expected: Option<u64>,
     content: &[u8],
@@ -45,6 +48,11 @@ pub(super) fn put(
     };
     match rows {
         0 => Ok(DocumentPut::Conflict(get(conn, key)?)),
-        _ => Ok(DocumentPut::Written(expected.unwrap_or(0) + 1)),
+        _ => {
+            if let Some(event) = event {
+                log.note(conn, || event)?;
+            }
+            Ok(DocumentPut::Written(expected.unwrap_or(0) + 1))
+        }
     }
 }

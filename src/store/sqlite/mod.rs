@@ -40,6 +40,7 @@
 //! Not chosen: an async SQLite crate (sqlx), whose pool hides which connection writes, and which commits each
 //! write by itself; and a lock around one connection, which makes reads wait for syncs.
 
+mod audit;
 mod call;
 mod change;
 mod check;
@@ -69,6 +70,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::audit::Log;
 use self::call::{Call, Job};
 pub use self::check::check as check_file;
 use self::condition::Condition;
@@ -76,6 +78,7 @@ use self::other_writers::Lookout;
 pub use self::schema::OpenError;
 use self::warden::Warden;
 use self::writer::Writer;
+use super::audit::{Actor, AuditPage, AuditQuery, Event, Retention};
 use super::{
     Change, Changed, Created, Deleted, Document, DocumentPut, Identity, NamePlace, NameSink,
     NewLink, Page, Seal, Segment, Store, StoreError, Trouble, Watch, document,
@@ -100,6 +103,8 @@ const MAX_READERS: usize = 4;
 const MAX_PAGE: usize = 1_000;
 /// The most names of one page: they are not copied, and each costs a reader about a microsecond.
 const MAX_NAMES: usize = 4_000;
+/// The most entries of one page of the audit log.
+const MAX_ENTRIES: usize = 1_000;
 
 /// A link store in one SQLite file; see the [module](self).
 pub struct SqliteStore {
@@ -109,6 +114,7 @@ pub struct SqliteStore {
     /// The faults of the file.
     condition: Arc<Condition>,
     identity: Identity,
+    log: Log,
     /// The threads behind `queues`; none once they have ended.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
@@ -158,20 +164,34 @@ struct Threads {
 }
 
 impl SqliteStore {
-    /// Opens the store in the file at `path`. Makes the file and its directories if they are missing. Blocks for
-    /// as long as the disk takes. `clock` is used only for the sweep of links that have ended.
+    /// Opens the store in the file at `path`, with an audit log that has the default bounds; see
+    /// [`SqliteStore::open_with`].
     ///
     /// # Errors
     /// [`OpenError`] if the file cannot be used; it was then not changed.
     pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_with(path, clock, Some(Retention::default()))
+    }
+
+    /// Opens the store in the file at `path`. Makes the file and its directories if they are missing. Blocks for
+    /// as long as the disk takes. `clock` is used only for the sweep of links that have ended and of old entries of
+    /// the audit log. Without `retention` no audit log is kept.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the file cannot be used; it was then not changed.
+    pub fn open_with(
+        path: &Path,
+        clock: Clock,
+        retention: Option<Retention>,
+    ) -> Result<Self, OpenError> {
         let opened = schema::open(path, reader_count())?;
-        Self::start(path, opened, clock).map_err(|error| OpenError::Io {
+        Self::start(path, opened, clock, Log { retention }).map_err(|error| OpenError::Io {
             path: path.to_owned(),
             error,
         })
     }
 
-    fn start(path: &Path, opened: schema::Opened, clock: Clock) -> io::Result<Self> {
+    fn start(path: &Path, opened: schema::Opened, clock: Clock, log: Log) -> io::Result<Self> {
         let lookout = Lookout::new(&opened.writer).map_err(io::Error::other)?;
         let watch = lookout.watch();
         let condition = Arc::new(Condition::new(path.to_owned()));
@@ -195,7 +215,7 @@ impl SqliteStore {
             .name("sqlite-writer".into())
             .spawn(move || {
                 let conn = opened.writer;
-                Writer { conn, warden }.run(&waiting, &clock, writer::SWEEP_INTERVAL)
+                Writer { conn, warden, log }.run(&waiting, &clock, writer::SWEEP_INTERVAL)
             })?;
         Ok(Self {
             queues: RwLock::new(Some(Queues {
@@ -205,6 +225,7 @@ impl SqliteStore {
             watch,
             condition,
             identity,
+            log,
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
                 writer,
@@ -263,7 +284,8 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
-        self.write(move |conn| change::create(conn, new, now_micros))
+        let log = self.log;
+        self.write(move |conn| change::create(conn, log, new, now_micros))
             .await
     }
 
@@ -277,10 +299,12 @@ impl Store for SqliteStore {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
+        by: &Actor,
         now_micros: u64,
     ) -> Result<Changed, StoreError> {
-        let name = name.clone();
-        self.write(move |conn| change::change(conn, &name, expected, change, now_micros))
+        let (log, name, by) = (self.log, name.clone(), by.clone());
+        let wanted = (expected, change);
+        self.write(move |conn| change::change(conn, log, &name, wanted, (&by, now_micros)))
             .await
     }
 
@@ -288,11 +312,12 @@ impl Store for SqliteStore {
         &self,
         name: &LinkName,
         expected: Option<Version>,
+        by: &Actor,
         now_micros: u64,
     ) -> Result<Deleted, StoreError> {
-        let name = name.clone();
+        let (log, name, by) = (self.log, name.clone(), by.clone());
         let deleted = self
-            .write(move |conn| change::delete(conn, &name, expected, now_micros))
+            .write(move |conn| change::delete(conn, log, &name, expected, (&by, now_micros)))
             .await?;
         if let Deleted::Deleted(_) = deleted {
             self.watch.note_removed(1);
@@ -348,18 +373,25 @@ impl Store for SqliteStore {
         self.read(move |conn| documents::get(conn, &key)).await
     }
 
-    async fn put_document(
+    async fn put_document_noting(
         &self,
         key: &str,
         expected: Option<u64>,
         content: Vec<u8>,
+        event: Option<Event>,
     ) -> Result<DocumentPut, StoreError> {
         if let Some(reason) = document::refusal(key, &content) {
             return Err(StoreError::Refused(reason));
         }
-        let key = key.to_owned();
-        self.write(move |conn| documents::put(conn, &key, expected, &content))
+        let (entry, key) = ((self.log, event), key.to_owned());
+        self.write(move |conn| documents::put(conn, entry, &key, expected, &content))
             .await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        let limit = query.limit.clamp(1, MAX_ENTRIES);
+        let query = AuditQuery { limit, ..query };
+        self.read(move |conn| audit::page(conn, &query)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
-use super::{change, documents, reader, session};
+use super::{audit, change, documents, reader, session};
 use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
@@ -28,7 +28,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -72,6 +72,26 @@ const V4: &str = "
     ALTER TABLE link ADD COLUMN title TEXT;
     ALTER TABLE link ADD COLUMN tags  TEXT;
     ALTER TABLE link ADD COLUMN note  TEXT;
+";
+
+/// See [`crate::store::audit`]. A rowid ends each key of an index, so all of them are in the order of the log.
+const V5: &str = "
+    CREATE TABLE audit (
+        id         INTEGER PRIMARY KEY,
+        at         INTEGER NOT NULL, -- milliseconds since 1970
+        actor      TEXT NOT NULL,
+        address    TEXT,
+        request_id TEXT,
+        action     TEXT NOT NULL,
+        zone       TEXT,
+        code       TEXT,
+        token      TEXT,
+        before     TEXT,             -- JSON, as after
+        after      TEXT
+    ) STRICT;
+    CREATE INDEX audit_time ON audit (at);
+    CREATE INDEX audit_actor ON audit (actor, at);
+    CREATE INDEX audit_code ON audit (code, at) WHERE code IS NOT NULL;
 ";
 
 /// Why a file cannot be the link store.
@@ -389,7 +409,8 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let statements = reader::STATEMENTS.iter().chain(change::STATEMENTS);
     let statements = statements.chain(session::STATEMENTS);
-    for sql in statements.chain(documents::STATEMENTS) {
+    let statements = statements.chain(documents::STATEMENTS);
+    for sql in statements.chain(audit::STATEMENTS) {
         conn.prepare(sql)
             .map_err(|error| match error.sqlite_error_code() {
                 // The generic code means "no such table" or "no such column" here.

@@ -2,10 +2,14 @@
 
 use rusqlite::Connection;
 
+use super::audit::Log;
 use super::schema;
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl};
 use crate::store::{Created, NewLink};
+
+/// No audit log.
+pub(super) const LOG: Log = Log { retention: None };
 
 /// A database in memory with the tables of a store.
 pub(super) fn conn() -> Connection {

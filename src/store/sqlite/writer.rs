@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
+use super::audit::Log;
 use super::call::Job;
 use super::change::sweep;
 use super::condition::Fault;
@@ -20,10 +21,15 @@ pub(super) const WRITE_BATCH: usize = 256;
 /// How often links that ended are swept. The first sweep comes one interval after the start, when a clock that was
 /// wrong at boot has been set.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The pause between two steps that remove entries of the audit log, while there are more to remove. So the log
+/// shrinks by up to 10,000 entries a second, faster than links can be made.
+const PRUNE_PAUSE: Duration = Duration::from_millis(50);
+
 /// The state of the writer thread.
 pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) warden: Warden,
+    pub(super) log: Log,
 }
 
 impl Writer {
@@ -35,9 +41,10 @@ impl Writer {
         sweep_interval: Duration,
     ) -> Self {
         let mut next_sweep = Instant::now() + sweep_interval;
+        let mut next_prune = next_sweep;
         loop {
             let now = Instant::now();
-            let idle = next_sweep.saturating_duration_since(now);
+            let idle = next_sweep.min(next_prune).saturating_duration_since(now);
             match queue.recv_timeout(idle.min(self.warden.due_in(now))) {
                 Ok(first) => self.write_batch(first, queue),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -52,7 +59,25 @@ impl Writer {
                 self.sweep(clock.now());
                 next_sweep = Instant::now() + sweep_interval;
             }
+            if Instant::now() >= next_prune {
+                let pause = match self.prune(clock.now()) {
+                    true => PRUNE_PAUSE,
+                    false => sweep_interval,
+                };
+                next_prune = Instant::now() + pause;
+            }
         }
+    }
+
+    /// Removes some entries of the audit log. True if more are to be removed.
+    fn prune(&mut self, now: UnixTime) -> bool {
+        if self.warden.health.is_failing() || self.warden.look_at_file(&self.conn).is_some() {
+            return false;
+        }
+        self.log.prune(&mut self.conn, now).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot remove old entries of the audit log");
+            false
+        })
     }
 
     fn sweep(&mut self, now: UnixTime) {
@@ -235,12 +260,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::store::audit::Retention;
     use crate::store::sqlite::call::Call;
     use crate::store::sqlite::change::create;
     use crate::store::sqlite::condition::Condition;
     use crate::store::sqlite::other_writers::Lookout;
     use crate::store::sqlite::reader;
-    use crate::store::sqlite::testing::{conn, made, name, new};
+    use crate::store::sqlite::testing::{LOG, conn, made, name, new};
 
     type Reply<T> = oneshot::Receiver<Result<T, StoreError>>;
 
@@ -256,7 +282,11 @@ mod tests {
         let condition = Arc::new(Condition::new("links.sqlite".into()));
         let lookout = Lookout::new(&conn).unwrap();
         let warden = Warden::new(lookout, None, condition, (1, false));
-        Writer { conn, warden }
+        Writer {
+            conn,
+            warden,
+            log: LOG,
+        }
     }
 
     /// Runs jobs as one batch.
@@ -274,7 +304,7 @@ mod tests {
     fn the_writer_sweeps_whether_it_is_idle_or_busy() {
         let check = |busy: bool| {
             let conn = conn();
-            create(&conn, new("old", "", Some(1)), 0).unwrap();
+            create(&conn, LOG, new("old", "", Some(1)), 0).unwrap();
             let clock = Clock::manual(UnixTime::MAX);
             let (queue, waiting) = std::sync::mpsc::sync_channel(1);
             let interval = Duration::from_millis(20);
@@ -302,9 +332,9 @@ mod tests {
     #[test]
     fn a_failing_job_leaves_the_others_of_its_batch_alone() {
         let mut writer = writer(conn());
-        let (good, good_reply) = job(|conn| create(conn, new("good", "", None), 7));
+        let (good, good_reply) = job(|conn| create(conn, LOG, new("good", "", None), 7));
         // A version that SQLite's integers cannot hold.
-        let (bad, bad_reply) = job(|conn| create(conn, new("bad", "", None), u64::MAX));
+        let (bad, bad_reply) = job(|conn| create(conn, LOG, new("bad", "", None), u64::MAX));
         batch(&mut writer, vec![bad, good]);
         assert!(matches!(
             bad_reply.blocking_recv().unwrap(),
@@ -318,13 +348,13 @@ mod tests {
     #[test]
     fn a_transaction_that_sqlite_rolls_back_fails_the_whole_batch() {
         let mut writer = writer(conn());
-        let (before, before_reply) = job(|conn| create(conn, new("before", "", None), 7));
+        let (before, before_reply) = job(|conn| create(conn, LOG, new("before", "", None), 7));
         // SQLite does this by itself after some I/O errors.
         let (fatal, fatal_reply) = job(|conn| {
             conn.execute_batch("ROLLBACK")?;
             Err::<(), _>(StoreError::Unavailable("disk I/O error".into()))
         });
-        let (behind, behind_reply) = job(|conn| create(conn, new("behind", "", None), 7));
+        let (behind, behind_reply) = job(|conn| create(conn, LOG, new("behind", "", None), 7));
         batch(&mut writer, vec![before, fatal, behind]);
         let reason = before_reply.blocking_recv().unwrap().unwrap_err();
         assert!(reason.to_string().contains("disk I/O error"), "{reason}");
@@ -340,11 +370,43 @@ mod tests {
     }
 
     #[test]
+    fn a_change_whose_entry_fails_is_undone_with_its_batch() {
+        let log = Log {
+            retention: Some(Retention::default()),
+        };
+        let mut writer = writer(conn());
+        let make = |code: &'static str| job(move |conn| create(conn, log, new(code, "", None), 7));
+        let (good, reply) = make("good");
+        batch(&mut writer, vec![good]);
+        made(reply.blocking_recv().unwrap().unwrap());
+        writer
+            .conn
+            .execute_batch(
+                "CREATE TRIGGER refuse BEFORE INSERT ON audit WHEN new.code = 'b' \
+                BEGIN SELECT RAISE(FAIL, 'no entry'); END",
+            )
+            .unwrap();
+        let (first, first_reply) = make("a");
+        let (second, second_reply) = make("b");
+        let (third, third_reply) = make("c");
+        batch(&mut writer, vec![first, second, third]);
+        let error = first_reply.blocking_recv().unwrap().unwrap_err();
+        assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+        assert!(second_reply.blocking_recv().unwrap().is_err());
+        assert!(third_reply.blocking_recv().unwrap().is_err());
+        let count = |table: &str| -> i64 {
+            let sql = format!("SELECT count(*) FROM {table}");
+            writer.conn.query_row(&sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!((count("link"), count("audit")), (1, 1));
+    }
+
+    #[test]
     fn a_write_whose_caller_has_gone_is_skipped() {
         let mut writer = writer(conn());
-        let (gone, reply) = job(|conn| create(conn, new("gone", "", None), 7));
+        let (gone, reply) = job(|conn| create(conn, LOG, new("gone", "", None), 7));
         drop(reply);
-        let (here, reply) = job(|conn| create(conn, new("here", "", None), 7));
+        let (here, reply) = job(|conn| create(conn, LOG, new("here", "", None), 7));
         batch(&mut writer, vec![gone, here]);
         made(reply.blocking_recv().unwrap().unwrap());
         assert_eq!(reader::get(&writer.conn, &name("gone")).unwrap(), None);
@@ -356,7 +418,7 @@ mod tests {
         let fill = |writer: &mut Writer, code: &str| {
             let (job, reply) = job({
                 let new = new(code, &"x".repeat(2_000), None);
-                move |conn| create(conn, new, 7)
+                move |conn| create(conn, LOG, new, 7)
             });
             batch(writer, vec![job]);
             reply.blocking_recv().unwrap()

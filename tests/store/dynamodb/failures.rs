@@ -16,7 +16,10 @@ async fn a_failed_write_says_whether_it_may_have_been_done() {
             ttl: Some(Ttl::from_secs(60)),
             ..Change::default()
         };
-        let error = way.store.change(&name("a"), None, change, NOW + 9).await;
+        let error = way
+            .store
+            .change(&name("a"), None, change, &by(), NOW + 9)
+            .await;
         let error = error.unwrap_err();
         assert_eq!(error.cause(), cause, "{fates:?}: {error}");
         assert_eq!(error.is_certain(), is_certain, "{fates:?}: {error}");
@@ -142,7 +145,10 @@ async fn a_write_whose_reply_is_lost_recognises_its_own_item() {
         target: Some(url("2")),
         ..Change::default()
     };
-    let changed = way.store.change(&name("a"), version, change, NOW).await;
+    let changed = way
+        .store
+        .change(&name("a"), version, change, &by(), NOW)
+        .await;
     let Changed::Changed(second) = changed.unwrap() else {
         panic!("a conflict with itself");
     };
@@ -168,11 +174,11 @@ async fn the_common_write_is_one_request() {
     way.store.create(new("a", "2"), NOW + 1).await.unwrap();
     check(1, "taken").await;
     let change = Change::default();
-    let a = name("a");
-    let changed = way.store.change(&a, None, change.clone(), NOW + 2);
+    let (a, me) = (name("a"), by());
+    let changed = way.store.change(&a, None, change.clone(), &me, NOW + 2);
     changed.await.unwrap();
     check(1, "change").await;
-    let stale = way.store.change(&a, Some(Version(1)), change, NOW + 3);
+    let stale = way.store.change(&a, Some(Version(1)), change, &me, NOW + 3);
     stale.await.unwrap();
     check(1, "conflict").await;
     remove(&way.store, "a", NOW + 4).await;

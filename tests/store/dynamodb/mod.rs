@@ -177,11 +177,11 @@ async fn items_of_the_script_in_the_article_are_links() {
         target: Some(url("2")),
         ..Change::default()
     };
-    let a = name("a");
-    let stale = store.change(&a, Some(Version(1)), change.clone(), NOW);
+    let (a, me) = (name("a"), by());
+    let stale = store.change(&a, Some(Version(1)), change.clone(), &me, NOW);
     assert_eq!(stale.await.unwrap(), Changed::Conflict(link));
     let changed = store
-        .change(&name("a"), Some(Version(0)), change, NOW)
+        .change(&name("a"), Some(Version(0)), change, &by(), NOW)
         .await;
     let Changed::Changed(changed) = changed.unwrap() else {
         panic!("not changed");
@@ -191,7 +191,7 @@ async fn items_of_the_script_in_the_article_are_links() {
     assert_eq!(raw(&client, "a").await.get("clicks"), Some(&n(7)));
 
     foreign_link(&client, "b", "1", &[]).await;
-    let deleted = store.delete(&name("b"), None, NOW).await.unwrap();
+    let deleted = store.delete(&name("b"), None, &by(), NOW).await.unwrap();
     assert_eq!(deleted, Deleted::Deleted(Version(NOW)));
     check_get(&*store, "b", None).await;
 }
@@ -204,9 +204,11 @@ async fn expired_items_that_dynamodb_still_has_are_absent() {
     let ended = [("expiresAt", n(NOW / SECOND))];
     foreign_link(&client, "a", "1", &ended).await;
     foreign_link(&client, "b", "1", &ended).await;
-    let deleted = store.delete(&name("a"), None, NOW).await.unwrap();
+    let deleted = store.delete(&name("a"), None, &by(), NOW).await.unwrap();
     assert_eq!(deleted, Deleted::Absent);
-    let changed = store.change(&name("a"), None, Change::default(), NOW).await;
+    let changed = store
+        .change(&name("a"), None, Change::default(), &by(), NOW)
+        .await;
     assert_eq!(changed.unwrap(), Changed::Absent);
     make(&*store, new("a", "2"), NOW).await;
     // A second earlier it still is.
@@ -240,7 +242,10 @@ async fn garbage_is_reported_and_left_out_of_lists() {
         assert!(!matches!(error, Ok(Created::New(_))), "{code}");
     }
     for code in ["nourl", "when", "which"] {
-        let error = store.delete(&name(code), None, NOW).await.unwrap_err();
+        let error = store
+            .delete(&name(code), None, &by(), NOW)
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, StoreError::Corrupt { .. }),
             "{code}: {error}"
@@ -248,7 +253,7 @@ async fn garbage_is_reported_and_left_out_of_lists() {
     }
     assert_eq!(list_all(&*store, ZONE, 1).await, [good]);
     // An operator can still delete an item with a bad URL.
-    let deleted = store.delete(&name("ftp"), None, NOW).await.unwrap();
+    let deleted = store.delete(&name("ftp"), None, &by(), NOW).await.unwrap();
     assert!(matches!(deleted, Deleted::Deleted(_)));
 }
 
@@ -303,7 +308,10 @@ async fn a_tombstone_is_never_answered_as_a_link() {
     ]);
     assert_eq!(raw(&client, "a").await, expected);
     assert_eq!(list_all(&*store, ZONE, 10).await, []);
-    let again = store.delete(&name("a"), Some(gone), NOW).await.unwrap();
+    let again = store
+        .delete(&name("a"), Some(gone), &by(), NOW)
+        .await
+        .unwrap();
     assert_eq!(again, Deleted::Absent);
 
     // A clock that is behind: one request more, and above it all the same.
@@ -330,7 +338,7 @@ async fn concurrent_changes_without_a_version_all_count() {
             target: Some(url(&i.to_string())),
             ..Change::default()
         };
-        store.change(&name("a"), None, change, NOW).await
+        store.change(&name("a"), None, change, &by(), NOW).await
     })
     .await;
     let versions: BTreeSet<Version> = results
@@ -435,21 +443,42 @@ async fn the_conflicting_item_is_read_if_dynamodb_does_not_return_it() {
         ..Change::default()
     };
     let wrong = Some(Version(1));
-    let conflict = way.store.change(&name("a"), wrong, change(), later).await;
+    let conflict = way
+        .store
+        .change(&name("a"), wrong, change(), &by(), later)
+        .await;
     assert_eq!(conflict.unwrap(), Changed::Conflict(link.clone()));
-    let conflict = way.store.delete(&name("a"), wrong, later).await.unwrap();
+    let conflict = way
+        .store
+        .delete(&name("a"), wrong, &by(), later)
+        .await
+        .unwrap();
     assert_eq!(conflict, Deleted::Conflict(link.clone()));
-    let absent = way.store.change(&name("b"), None, change(), later).await;
+    let absent = way
+        .store
+        .change(&name("b"), None, change(), &by(), later)
+        .await;
     assert_eq!(absent.unwrap(), Changed::Absent);
-    let absent = way.store.change(&name("ends"), None, change(), later).await;
+    let absent = way
+        .store
+        .change(&name("ends"), None, change(), &by(), later)
+        .await;
     assert_eq!(absent.unwrap(), Changed::Absent);
     // With a clock that is behind, and over an expired link.
-    let changed = way.store.change(&name("a"), None, change(), NOW - 9).await;
+    let changed = way
+        .store
+        .change(&name("a"), None, change(), &by(), NOW - 9)
+        .await;
     let Changed::Changed(changed) = changed.unwrap() else {
         panic!("not changed");
     };
     assert!(changed.version > link.version);
-    let Deleted::Deleted(gone) = way.store.delete(&name("a"), None, NOW - 9).await.unwrap() else {
+    let Deleted::Deleted(gone) = way
+        .store
+        .delete(&name("a"), None, &by(), NOW - 9)
+        .await
+        .unwrap()
+    else {
         panic!("not deleted");
     };
     assert!(gone > changed.version);

@@ -47,6 +47,7 @@ impl Backend for Place {
 }
 
 store_battery!(Place::new());
+audit_battery!(Place::new());
 
 #[tokio::test]
 async fn lists_are_in_order_of_codes() {
@@ -172,9 +173,16 @@ async fn a_bad_row_is_reported_by_name_and_other_rows_are_read() {
     };
     check(store.get(&name("b")).await.unwrap_err());
     check(store.create(new("b", "1"), NOW).await.unwrap_err());
-    let change = store.change(&name("b"), None, Change::default(), NOW).await;
+    let change = store
+        .change(&name("b"), None, Change::default(), &by(), NOW)
+        .await;
     check(change.unwrap_err());
-    check(store.delete(&name("b"), None, NOW).await.unwrap_err());
+    check(
+        store
+            .delete(&name("b"), None, &by(), NOW)
+            .await
+            .unwrap_err(),
+    );
     for limit in [1, 2, 3, 10] {
         let listed = codes(&list_all(&store, ZONE, limit).await);
         assert_eq!(listed, ["a", "c"], "pages of {limit}");

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::link::Origin;
+use crate::store::audit::Actor;
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Notice, Page, Segment, StoreError};
 
 /// How a table treats notices.
@@ -97,6 +98,7 @@ impl Store for Table {
         _: &LinkName,
         _: Option<Version>,
         _: Change,
+        _: &Actor,
         _: u64,
     ) -> Result<Changed, StoreError> {
         unreachable!()
@@ -106,6 +108,7 @@ impl Store for Table {
         &self,
         _: &LinkName,
         _: Option<Version>,
+        _: &Actor,
         _: u64,
     ) -> Result<Deleted, StoreError> {
         unreachable!()

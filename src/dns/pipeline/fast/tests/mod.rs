@@ -162,13 +162,15 @@ impl Fixture {
 
     fn delete(&self, code: &str) {
         let name = link_name(code);
-        let call = self.links.delete(&name, None);
+        let by = "test".into();
+        let call = self.links.delete(&name, None, &by);
         self.runtime.block_on(call).unwrap();
     }
 
     fn change(&self, code: &str, change: Change) {
         let name = link_name(code);
-        let call = self.links.change(&name, None, change);
+        let by = "test".into();
+        let call = self.links.change(&name, None, change, &by);
         self.runtime.block_on(call).unwrap();
     }
 

@@ -27,6 +27,7 @@ use crate::dns::pipeline::settings::Settings;
 use crate::dns::query_log::Ends;
 use crate::link::{Link, LinkName, Origin, TargetUrl, Version};
 use crate::links::{LinkLimits, Links};
+use crate::store::audit::Actor;
 use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
 use crate::zone::{Layout, ZoneConfig, ZoneSet};
 
@@ -75,6 +76,7 @@ impl Store for Sleepy {
         _: &LinkName,
         _: Option<Version>,
         _: Change,
+        _: &Actor,
         _: u64,
     ) -> Result<Changed, StoreError> {
         Err(read_only())
@@ -84,6 +86,7 @@ impl Store for Sleepy {
         &self,
         _: &LinkName,
         _: Option<Version>,
+        _: &Actor,
         _: u64,
     ) -> Result<Deleted, StoreError> {
         Err(read_only())
