@@ -1,7 +1,7 @@
 # The build stage has the Rust tools and a C compiler, which SQLite and ring need. The image does not contain them.
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock askama.toml ./
 COPY src ./src
 # Docker keeps the cache directories for the next build, but not in the stage: the program is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

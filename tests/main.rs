@@ -24,6 +24,8 @@ mod addresses;
 mod allocations;
 // Which parts and files of the code use which.
 mod architecture;
+// The pages in a browser: the rules of accessibility, content security policy, both colour schemes.
+mod browser;
 // The challenges of ACME in DNS, on one server and on a fleet.
 mod challenges;
 // Redis between memory and the table: its contents, and how changes reach other servers.
@@ -106,8 +108,9 @@ mod table;
 mod tcp;
 // DNS over TLS: kdig, openssl, unbound; padding, certificates, stalled handshakes.
 mod tls;
-// Import and export: the article's table, files, kills and restarts.
+// Tokens and their roles.
 mod tokens;
+// Import and export: the article's table, files, kills and restarts.
 mod transfer;
 // The warm load of Redis at the start.
 mod warm;

@@ -32,6 +32,8 @@ redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
 pebble pebble
 chromium chromium
+chromedriver chromium-driver
+npm npm
 certutil libnss3-tools
 setpriv util-linux
 script bsdutils
@@ -90,6 +92,21 @@ if [[ $(cat "$dnsviz/made-of" 2>/dev/null) != "$DNSVIZ" ]]; then
         fail "cannot install $DNSVIZ in $dnsviz; this needs access to PyPI, and Python 3.9 or later"
     fi
     printf '%s' "$DNSVIZ" >"$dnsviz/made-of"
+fi
+
+# axe-core checks the pages in the browser. Debian has no package of it.
+readonly AXE=4.14.1
+readonly AXE_SHA256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+axe="$tools/axe-core"
+if [[ $(cat "$axe/made-of" 2>/dev/null) != "$AXE $AXE_SHA256" ]]; then
+    printf 'installing axe-core from npm, once\n'
+    rm -rf "$axe" && mkdir -p "$axe"
+    if ! { (cd "$axe" && npm pack --silent "axe-core@$AXE" >/dev/null) &&
+        sha256sum --check --quiet <<<"$AXE_SHA256  $axe/axe-core-$AXE.tgz" &&
+        tar -xzf "$axe/axe-core-$AXE.tgz" -C "$axe" --strip-components=1 package/axe.min.js package/LICENSE; }; then
+        fail "cannot install axe-core $AXE in $axe; this needs access to the npm registry"
+    fi
+    printf '%s' "$AXE $AXE_SHA256" >"$axe/made-of"
 fi
 
 if [[ $EUID -ne 0 ]]; then

@@ -322,6 +322,9 @@ pub enum ConfigProblem {
     /// Not a contact.
     #[error("{0:?} is not an e-mail address, such as \"admin@example.com\", or another URL")]
     Contact(String),
+    /// Not a contact for reports of abuse.
+    #[error("{0:?} is neither an e-mail address nor a URL that begins with https:// or http://")]
+    AbuseContact(String),
     /// Not a name of a profile.
     #[error("{0:?} is not the name of a profile: letters, digits, and any of \"_-.\"")]
     Profile(String),

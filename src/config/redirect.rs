@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use super::connections::connections;
 use super::listen::{Claimed, listen};
+use super::problem::ConfigProblem;
 use super::section::Section;
 use crate::base::admission::SeatLimits;
-use crate::http::{Scheme, ShortUrls};
+use crate::http::{AbuseContact, Scheme, ShortUrls};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
@@ -18,6 +19,8 @@ pub struct RedirectConfig {
     /// How short URLs are written: with `https` if there is an `[https]` section, or where a proxy in front of the
     /// redirect host ends TLS, and with a port that is not the scheme's own.
     pub short_urls: ShortUrls,
+    /// Where people report links that lead to fraud or malware; the pages name it.
+    pub abuse_contact: Option<AbuseContact>,
     /// How many connections there may be.
     pub connections: SeatLimits,
 }
@@ -45,11 +48,15 @@ pub(super) fn redirect(
     }
     let scheme = section.choice("short_url_scheme", &schemes);
     let port = section.optional_number("short_url_port", 1..=u16::MAX, "");
+    let abuse_contact = section.parsed("abuse_contact", |text| {
+        AbuseContact::parse(text).ok_or_else(|| ConfigProblem::AbuseContact(text.into()))
+    });
     let connections = connections(section, &default_connections());
     let scheme = scheme?;
     Some(RedirectConfig {
         listen,
         short_urls: ShortUrls { scheme, port },
+        abuse_contact,
         connections,
     })
 }

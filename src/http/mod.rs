@@ -10,6 +10,7 @@
 //!   and for silence. It knows no routes.
 //! * `request_log` has what all requests of both parts get: a request id, a line in the log, a counter, and the headers
 //!   of all responses. `observe` is the middleware of the API that does this, and renders problem documents.
+//! * `look` is the part of the style sheet that all pages share. Pages are templates of askama, which escapes every text.
 //! * [`admin_router`] is the API for clients with the token; [`RedirectHost`] is public.
 //!
 //! # Invariants
@@ -26,6 +27,7 @@
 mod api;
 mod failures;
 mod host;
+mod look;
 mod problem;
 mod redirect;
 mod serve;
@@ -33,7 +35,7 @@ mod serve;
 mod testing;
 
 pub use api::admin_router;
-pub use redirect::RedirectHost;
+pub use redirect::{AbuseContact, RedirectHost};
 pub use serve::{Front, Https, ServeLimits, Site, serve};
 
 use std::fmt;

@@ -15,7 +15,7 @@ use crate::certificates::acme::AcmeSettings;
 use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Overview, Service, Source, Tls,
 };
-use crate::config::{Config, HttpsCertificates, HttpsConfig, StoreConfig};
+use crate::config::{Config, HttpsCertificates, HttpsConfig, RedirectConfig, StoreConfig};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::transport::server::Listener;
@@ -23,7 +23,7 @@ use crate::dns::transport::tcp::TlsSockets;
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
-use crate::http::{Front, RedirectHost, ShortUrls, Site, admin_router};
+use crate::http::{Front, RedirectHost, Site, admin_router};
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
@@ -163,12 +163,7 @@ pub async fn start(
         background_shutdown: CancellationToken::new(),
         failures,
     };
-    let sites = Sites::of(
-        &running,
-        Gate::new(token, tokens),
-        config.redirect.short_urls,
-        hsts,
-    );
+    let sites = Sites::of(&running, Gate::new(token, tokens), &config.redirect, hsts);
     running.warn_of_certificates(now);
     running.measure_own_certificate();
     let tickets = running.ticket_keeper(ticket_clock);
@@ -188,7 +183,8 @@ struct Sites {
 }
 
 impl Sites {
-    fn of(running: &Running, gate: Gate, urls: ShortUrls, hsts: Option<u32>) -> Self {
+    fn of(running: &Running, gate: Gate, redirect: &RedirectConfig, hsts: Option<u32>) -> Self {
+        let urls = redirect.short_urls;
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
         let certificates = running.certificates.clone();
         let admin = admin_router(
@@ -199,10 +195,20 @@ impl Sites {
             counts.clone(),
             stopping.clone(),
         );
+        let redirect_host = |hsts| {
+            let contact = redirect.abuse_contact.clone();
+            Arc::new(RedirectHost::new(
+                links.clone(),
+                urls,
+                contact,
+                hsts,
+                counts,
+            ))
+        };
         Self {
             admin: Arc::new(admin),
-            redirect: Arc::new(RedirectHost::new(links.clone(), urls, None, counts)),
-            https: Arc::new(RedirectHost::new(links.clone(), urls, hsts, counts)),
+            redirect: redirect_host(None),
+            https: redirect_host(hsts),
         }
     }
 }

@@ -74,3 +74,15 @@ fn short_urls_are_checked() {
         );
     }
 }
+
+#[test]
+fn the_contact_for_abuse_is_checked() {
+    let config = ok("[redirect]\nabuse_contact = \"https://example.com/report\"\n");
+    let contact = config.redirect.abuse_contact.unwrap();
+    assert_eq!(contact.url(), "https://example.com/report");
+    check(
+        "[redirect]\nabuse_contact = \"the operator\"\n",
+        "t.toml:2: redirect.abuse_contact: \"the operator\" is neither an e-mail address nor a URL that begins with \
+         https:// or http://",
+    );
+}

@@ -10,7 +10,7 @@ use crate::base::admission::SeatLimits;
 use crate::base::name::ZoneName;
 use crate::dns::Settings;
 use crate::dns::transport::tcp::TcpLimits;
-use crate::http::{Scheme, ShortUrls};
+use crate::http::{AbuseContact, Scheme, ShortUrls};
 use crate::links::redis::{RedisMode, RedisUrl};
 use crate::store::DynamoConfig;
 use crate::zone::Layout;
@@ -124,6 +124,7 @@ fn the_defaults_are_those_of_the_documentation() {
                 scheme: Scheme::Http,
                 port: None,
             },
+            abuse_contact: None,
             connections: redirect::default_connections(),
         },
         https: None,
@@ -169,6 +170,7 @@ connections_per_client = 200
 listen = ["[::]:80", "0.0.0.0:80"]
 short_url_scheme = "https"
 short_url_port = 8443
+abuse_contact = "abuse@example.com"
 connections = 5000
 connections_per_client = 10
 exempt = ["192.0.2.1", "2001:db8::/32"]
@@ -228,6 +230,7 @@ group = "dns"
                 scheme: Scheme::Https,
                 port: Some(8443),
             },
+            abuse_contact: AbuseContact::parse("abuse@example.com"),
             connections: seats(5000, 10, &["192.0.2.1", "2001:db8::/32"]),
         },
         https: None,
@@ -265,7 +268,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[redirect]\n\"a\\nb\" = 1\n",
         "t.toml:2: redirect.a\\nb: unknown key. Known here: listen, short_url_scheme, short_url_port, \
-         connections, connections_per_client, exempt",
+         abuse_contact, connections, connections_per_client, exempt",
     );
 }
 

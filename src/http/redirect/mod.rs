@@ -21,6 +21,7 @@
 //! the link. All other pages have one, and send no referrer. All pages except that of the zone ask robots not to
 //! index them.
 
+mod contact;
 mod pages;
 
 use std::sync::Arc;
@@ -42,7 +43,8 @@ use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName, Origin};
 use crate::links::{Host, Links, Resolution};
 use crate::store::StoreError;
-use pages::{Page, Robots};
+pub use contact::AbuseContact;
+use pages::{Page, Pages, Robots};
 
 /// How long caches keep a redirect at most, in seconds: long enough for a page that is reloaded, short compared to
 /// the usual TTL of a link's records.
@@ -64,7 +66,7 @@ pub struct RedirectHost(Arc<Redirect>);
 
 struct Redirect {
     links: Arc<Links>,
-    short_urls: ShortUrls,
+    pages: Pages,
     /// `Strict-Transport-Security` of all responses (RFC 6797 §6.1).
     hsts: Option<HeaderValue>,
     observer: Observer,
@@ -111,18 +113,22 @@ enum Decision {
 }
 
 impl RedirectHost {
-    /// The redirect host. By HTTPS, `hsts` is for how many seconds browsers are to use nothing else for a host; a
+    /// The redirect host. `contact` is for reports of abuse. By HTTPS, `hsts` is for how many seconds browsers are to use nothing else for a host; a
     /// response without TLS must not have that header (RFC 6797 §7.2).
     pub fn new(
         links: Arc<Links>,
         short_urls: ShortUrls,
+        contact: Option<AbuseContact>,
         hsts: Option<u32>,
         metrics: &Metrics,
     ) -> Self {
         let hsts = hsts.map(|seconds| HeaderValue::try_from(format!("max-age={seconds}")));
         Self(Arc::new(Redirect {
             links,
-            short_urls,
+            pages: Pages {
+                short_urls,
+                contact,
+            },
             hsts: hsts.and_then(Result::ok),
             observer: Observer::new("redirect", metrics.redirect_requests.clone()),
         }))
@@ -252,7 +258,8 @@ impl Redirect {
         let mut response = match decision {
             Decision::Go(link) => {
                 let ttl = self.links.namespace().link_ttl(&link.name);
-                go(&link, ttl, self.links.now())
+                let redirect = go(&link, ttl, self.links.now());
+                redirect.unwrap_or_else(|| self.pages.unreadable().into_response())
             }
             other => self.page(other),
         };
@@ -269,26 +276,27 @@ impl Redirect {
     /// The page of everything but a redirect.
     fn page(&self, decision: Decision) -> Response<Content> {
         let mut header = None;
+        let pages = &self.pages;
         let page = match decision {
-            Decision::Show(link) | Decision::Go(link) => pages::preview(&link, self.short_urls),
-            Decision::Ended(link) => pages::ended(&link),
-            Decision::Loop(name) => pages::leads_to_us(&name),
-            Decision::NoLink(name) => pages::no_link(&name),
-            Decision::NoPath => pages::no_path(),
+            Decision::Show(link) | Decision::Go(link) => pages.preview(&link),
+            Decision::Ended(link) => pages.ended(&link),
+            Decision::Loop(name) => pages.leads_to_us(&name),
+            Decision::NoLink(name) => pages.no_link(&name),
+            Decision::NoPath => pages.no_path(),
             Decision::Zone(origin) => {
                 header = Some((CACHE_CONTROL, HeaderValue::from_static(ZONE_PAGE_CACHE)));
-                pages::zone(&origin, self.short_urls)
+                pages.zone(&origin)
             }
-            Decision::Inside => pages::inside(),
-            Decision::Foreign(host) => pages::foreign(&host, &self.links.namespace().origins()),
-            Decision::OtherCertificate(host) => pages::other_certificate(&host),
-            Decision::BadHost(error) => pages::bad_host(&error.to_string()),
+            Decision::Inside => pages.inside(),
+            Decision::Foreign(host) => pages.foreign(&host, &self.links.namespace().origins()),
+            Decision::OtherCertificate(host) => pages.other_certificate(&host),
+            Decision::BadHost(error) => pages.bad_host(&error.to_string()),
             Decision::BadMethod => {
                 header = Some((ALLOW, HeaderValue::from_static("GET, HEAD")));
-                pages::method_not_allowed()
+                pages.method_not_allowed()
             }
             // `Links` has logged the failure.
-            Decision::Failed(StoreError::Corrupt { .. }) => pages::unreadable(),
+            Decision::Failed(StoreError::Corrupt { .. }) => pages.unreadable(),
             Decision::Failed(
                 StoreError::Unreachable(_)
                 | StoreError::Refused(_)
@@ -298,7 +306,7 @@ impl Redirect {
                 | StoreError::DeadlineExceeded,
             ) => {
                 header = Some((RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS)));
-                pages::unavailable()
+                pages.unavailable()
             }
         };
         let mut response = page.into_response();
@@ -309,12 +317,12 @@ impl Redirect {
     }
 }
 
-/// The redirect (RFC 9110 §15.4.3). `zone_ttl` is the TTL of links without a TTL of their own, in seconds.
-fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response<Content> {
+/// The redirect (RFC 9110 §15.4.3); none if the destination does not fit a header. `zone_ttl` is the TTL of links without a TTL of their own, in seconds.
+fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Option<Response<Content>> {
     // A TargetUrl is visible ASCII, so this does not fail.
     let Ok(location) = HeaderValue::from_str(link.target.as_str()) else {
         tracing::error!(name = %link.name, "the target of a link does not fit a header");
-        return pages::unreadable().into_response();
+        return None;
     };
     let mut response = pages::going(link).into_response();
     let headers = response.headers_mut();
@@ -327,7 +335,7 @@ fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Response<Content> {
             .unwrap_or(HeaderValue::from_static("no-store")),
     };
     headers.insert(CACHE_CONTROL, cache);
-    response
+    Some(response)
 }
 
 /// RFC 9110 §9.3.2: the response to HEAD has the headers of GET and no content.
@@ -350,10 +358,10 @@ impl Page {
         let is_redirect = self.status == StatusCode::FOUND;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(pages::CONTENT_TYPE));
         let policy = match is_redirect {
-            true => pages::BARE_POLICY,
-            false => pages::POLICY,
+            true => HeaderValue::from_static(pages::BARE_POLICY),
+            false => pages::POLICY.clone(),
         };
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
         // On a redirect it would change what the destination learns about the page with the link.
         if !is_redirect {
             headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -131,7 +131,7 @@ impl Server {
                 metrics.clone(),
                 draining.clone(),
             ),
-            redirect: RedirectHost::new(links, SHORT_URLS, None, &metrics),
+            redirect: RedirectHost::new(links, SHORT_URLS, None, None, &metrics),
             store,
             clock,
             metrics,
