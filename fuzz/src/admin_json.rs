@@ -30,7 +30,7 @@ use serde_json::Value;
 use tinyns::access::{AdminToken, Gate, Tokens};
 use tinyns::base::metrics::Metrics;
 use tinyns::certificates::{Overview, Source};
-use tinyns::http::{Scheme, ShortUrls, admin_router};
+use tinyns::http::{Scheme, ShortUrls, admin_api};
 use tinyns::link::{Code, TargetUrl};
 use tinyns::zone::{Layout, ZoneSet};
 use tower::ServiceExt;
@@ -107,9 +107,9 @@ impl Server {
         };
         let token = AdminToken::from_text(TOKEN).expect("a token");
         let tokens = Tokens::new(names.store.clone(), names.clock.clone());
-        let api = admin_router(
+        let (api, _) = admin_api(
             names.links.clone(),
-            Gate::new(token, Arc::new(tokens)),
+            Arc::new(Gate::new(token, Arc::new(tokens))),
             Overview::new(Source::None, names.clock.clone()),
             urls,
             Arc::new(Metrics::new()),

@@ -1,22 +1,26 @@
 //! Who a request comes from, by its token.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header::HeaderMap;
 
-use super::caller::Caller;
+use super::caller::{Caller, ROOT_NAME};
 use super::guesses::Guesses;
+use super::secret::SecretDigest;
+use super::sessions::{OpenError, Session, Sessions};
 use super::token::{AdminToken, bearer};
 use super::tokens::Tokens;
 use crate::store::StoreError;
 
-/// Checks the tokens of requests.
-#[derive(Debug)]
+/// Checks the tokens of requests, and the sessions that were opened with them.
 pub struct Gate {
     root: AdminToken,
+    root_digest: SecretDigest,
     tokens: Arc<Tokens>,
+    sessions: Sessions,
     guesses: Guesses,
 }
 
@@ -40,7 +44,9 @@ impl Gate {
     /// A gate for the root token and the tokens of the store.
     pub fn new(root: AdminToken, tokens: Arc<Tokens>) -> Self {
         Self {
+            root_digest: SecretDigest::compute(root.padded()),
             root,
+            sessions: Sessions::new(tokens.store().clone(), tokens.clock().clone()),
             tokens,
             guesses: Guesses::default(),
         }
@@ -57,6 +63,57 @@ impl Gate {
     /// [`Refusal`] says why there is no access.
     pub async fn admit(&self, headers: &HeaderMap, ip: Option<IpAddr>) -> Result<Caller, Refusal> {
         let presented = bearer(headers).ok_or(Refusal::NoToken)?;
+        Ok(self.check(presented, ip).await?.0)
+    }
+
+    /// Opens a session for the caller with this token. Returns the value that the browser is to keep. A wrong token
+    /// counts as one of the API.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why there is no access.
+    pub async fn open_session(
+        &self,
+        presented: &[u8],
+        ip: Option<IpAddr>,
+    ) -> Result<(Caller, String), Refusal> {
+        if presented.is_empty() {
+            return Err(Refusal::NoToken);
+        }
+        let (caller, digest) = self.check(presented, ip).await?;
+        let value = self.sessions.open(&caller, &digest).await;
+        let value = value.map_err(|error| match error {
+            OpenError::Random(error) => StoreError::Unavailable(error.to_string()),
+            OpenError::Store(error) => error,
+        });
+        Ok((caller, value.map_err(Refusal::Unknown)?))
+    }
+
+    /// The session with this value; none if it is not valid: it has ended, its token is no longer valid, or no server of
+    /// this store has made it.
+    ///
+    /// # Errors
+    /// The store does not say whether the session is valid.
+    pub async fn session(&self, value: &str) -> Result<Option<Session>, StoreError> {
+        let Some(unverified) = self.sessions.read(value).await? else {
+            return Ok(None);
+        };
+        let found = match &*unverified.name {
+            ROOT_NAME => Some((Caller::root(), self.root_digest)),
+            name => self.tokens.named(name).await?,
+        };
+        let session = found.and_then(|(caller, digest)| unverified.verify(caller, &digest));
+        if let Some(session) = &session {
+            self.tokens.note_use(&session.caller);
+        }
+        Ok(session)
+    }
+
+    /// The caller with this token, and the digest of its secret.
+    async fn check(
+        &self,
+        presented: &[u8],
+        ip: Option<IpAddr>,
+    ) -> Result<(Caller, SecretDigest), Refusal> {
         if let Some(ip) = ip {
             let checked = self.guesses.check(ip, Instant::now());
             checked.map_err(|spent| Refusal::TooManyGuesses {
@@ -64,15 +121,22 @@ impl Gate {
             })?;
         }
         if self.root.matches(presented) {
-            return Ok(Caller::root());
+            return Ok((Caller::root(), self.root_digest));
         }
-        let caller = self.tokens.caller(presented).await;
-        if let Some(caller) = caller.map_err(Refusal::Unknown)? {
-            return Ok(caller);
+        let found = self.tokens.with_secret(presented).await;
+        if let Some((caller, digest)) = found.map_err(Refusal::Unknown)? {
+            self.tokens.note_use(&caller);
+            return Ok((caller, digest));
         }
         if let Some(ip) = ip {
             self.guesses.note(ip, presented, Instant::now());
         }
         Err(Refusal::WrongToken)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
     }
 }

@@ -23,10 +23,15 @@ impl SecretDigest {
         is_ours.then(|| Self::compute(presented))
     }
 
-    fn compute(secret: &[u8]) -> Self {
+    /// The digest of any secret.
+    pub(super) fn compute(secret: &[u8]) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
         Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Reads the hex digits of [`SecretDigest::to_hex`].

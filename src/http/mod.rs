@@ -1,9 +1,9 @@
 //! HTTP: the admin API, the redirect host, and the loop that serves both.
 //!
 //! ```text
-//!   admin listener ── serve ── axum ── observe ── guard (token) ── api::{links, batch, …} ──┐
-//!                                                                                           ├─ Links
-//!   redirect host  ── serve ── redirect (host name → link → redirect or page) ──────────────┘
+//!   admin listener ─┬ serve ── axum ── observe ── guard (token) ── api::{links, batch, …} ──┐
+//!                   └ serve ── axum ── observe ── page (session) ── api ────────────────────┼─ Links
+//!   redirect host  ─── serve ── redirect (host name → link → redirect or page) ─────────────┘
 //! ```
 //!
 //! * [`serve`](serve()) serves connections and bounds their number ([`Front`]), the time for a head, for a request,
@@ -11,7 +11,7 @@
 //! * `request_log` has what all requests of both parts get: a request id, a line in the log, a counter, and the headers
 //!   of all responses. `observe` is the middleware of the API that does this, and renders problem documents.
 //! * `look` is the part of the style sheet that all pages share. Pages are templates of askama, which escapes every text.
-//! * [`admin_router`] is the API for clients with the token; [`RedirectHost`] is public.
+//! * [`admin_api`] is the API for clients with a token, and [`Page`] is the page for people; [`RedirectHost`] is public.
 //!
 //! # Invariants
 //!
@@ -22,19 +22,21 @@
 //!   always a [`TargetUrl`](crate::link::TargetUrl) from the store.
 //!
 //! Deliberately absent: TLS for the admin API (by default it listens on the loopback interface only; elsewhere a proxy
-//! in front of it has the certificate), CORS (the admin API is not for browsers), and cookies.
+//! in front of it has the certificate), CORS and cookies for the API, which is not for browsers. The page has a cookie.
 
 mod api;
 mod failures;
 mod host;
 mod look;
+mod page;
 mod problem;
 mod redirect;
 mod serve;
 #[cfg(test)]
 mod testing;
 
-pub use api::admin_router;
+pub use api::{InsideApi, admin_api};
+pub use page::{AdminSite, Page, PageHosts};
 pub use redirect::{AbuseContact, RedirectHost};
 pub use serve::{Front, Https, ServeLimits, Site, serve};
 

@@ -181,6 +181,16 @@ impl Problem {
         self.kind.facts().0
     }
 
+    /// The title of all problems of this kind.
+    pub(super) fn title(&self) -> &'static str {
+        self.kind.facts().2
+    }
+
+    /// What is wrong.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
         let (status, name, title) = self.kind.facts();
         Document {

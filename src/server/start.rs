@@ -23,7 +23,7 @@ use crate::dns::transport::tcp::TlsSockets;
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
-use crate::http::{Front, RedirectHost, Site, admin_router};
+use crate::http::{AdminSite, Front, Page, PageHosts, RedirectHost, Site, admin_api};
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
@@ -163,7 +163,8 @@ pub async fn start(
         background_shutdown: CancellationToken::new(),
         failures,
     };
-    let sites = Sites::of(&running, Gate::new(token, tokens), &config.redirect, hsts);
+    let gate = Arc::new(Gate::new(token, tokens));
+    let sites = Sites::of(&running, gate, &config.redirect, hsts);
     running.warn_of_certificates(now);
     running.measure_own_certificate();
     let tickets = running.ticket_keeper(ticket_clock);
@@ -183,13 +184,13 @@ struct Sites {
 }
 
 impl Sites {
-    fn of(running: &Running, gate: Gate, redirect: &RedirectConfig, hsts: Option<u32>) -> Self {
+    fn of(running: &Running, gate: Arc<Gate>, redirect: &RedirectConfig, hsts: Option<u32>) -> Self {
         let urls = redirect.short_urls;
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
         let certificates = running.certificates.clone();
-        let admin = admin_router(
+        let (api, inside) = admin_api(
             links.clone(),
-            gate,
+            gate.clone(),
             certificates,
             urls,
             counts.clone(),
@@ -205,8 +206,9 @@ impl Sites {
                 counts,
             ))
         };
+        let page = Page::new(inside, gate, PageHosts::default(), counts.clone());
         Self {
-            admin: Arc::new(admin),
+            admin: Arc::new(AdminSite::new(api, &page)),
             redirect: redirect_host(None),
             https: redirect_host(hsts),
         }

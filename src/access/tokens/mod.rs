@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use self::list::MAX_TOKENS;
 pub use self::list::{NewToken, Token, TokenRule};
 use self::uses::Uses;
-use super::caller::Caller;
+use super::caller::{Caller, ROOT_NAME};
 use super::secret::{self, SecretDigest};
 use crate::base::clock::{Clock, UnixTime};
 use crate::store::audit::{Action, Actor, Event, Object};
@@ -85,23 +85,55 @@ impl Tokens {
         }
     }
 
-    /// The caller with this secret; none if no valid token has it.
+    /// The caller with this secret, and the digest of the secret; none if no valid token has it.
     ///
     /// # Errors
     /// The list cannot be read.
-    pub async fn caller(&self, presented: &[u8]) -> Result<Option<Caller>, StoreError> {
-        let Some(digest) = SecretDigest::of(presented) else {
-            return Ok(None);
-        };
+    pub(super) async fn with_secret(
+        &self,
+        presented: &[u8],
+    ) -> Result<Option<(Caller, SecretDigest)>, StoreError> {
+        match SecretDigest::of(presented) {
+            Some(digest) => self.valid(|token| token.digest == digest).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The caller with the token of this name, and the digest of its secret; none if there is no valid one.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(super) async fn named(
+        &self,
+        name: &str,
+    ) -> Result<Option<(Caller, SecretDigest)>, StoreError> {
+        self.valid(|token| *token.name == *name).await
+    }
+
+    async fn valid(
+        &self,
+        is_it: impl Fn(&Token) -> bool,
+    ) -> Result<Option<(Caller, SecretDigest)>, StoreError> {
         let now = self.clock.now();
         let tokens = self.current().await?;
-        let of_digest = |token: &&Token| token.digest == digest;
-        let token = tokens.iter().find(of_digest);
-        let Some(token) = token.filter(|token| !token.is_expired(now)) else {
-            return Ok(None);
-        };
-        self.uses.note(&token.name, now);
-        Ok(Some(token.caller()))
+        let token = tokens.iter().find(|token| is_it(token));
+        let token = token.filter(|token| !token.is_expired(now));
+        Ok(token.map(|token| (token.caller(), token.digest)))
+    }
+
+    /// Notes that this caller's token was used. The root token has no such time.
+    pub(super) fn note_use(&self, caller: &Caller) {
+        if caller.name() != ROOT_NAME {
+            self.uses.note(caller.name(), self.clock.now());
+        }
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// All tokens in the order in which they were made, each with the time of its last use as far as that is known,

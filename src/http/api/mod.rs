@@ -16,6 +16,7 @@ mod body;
 mod certificates;
 mod conditions;
 mod guard;
+mod inside;
 mod links;
 mod qr;
 mod tokens;
@@ -36,6 +37,8 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use self::guard::{Route, guard};
+pub use self::inside::InsideApi;
+pub(super) use self::inside::OnBehalf;
 use super::ShortUrls;
 use super::problem::{Kind, Problem};
 use super::serve::request_log::{Observer, observe};
@@ -65,7 +68,7 @@ pub(crate) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
 /// The state of the handlers.
 struct Admin {
     links: Arc<Links>,
-    gate: Gate,
+    gate: Arc<Gate>,
     certificates: Overview,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
@@ -74,16 +77,16 @@ struct Admin {
     batch_turns: Semaphore,
 }
 
-/// The admin API. The caller sets `draining` when it shuts down: then `/readyz` says so, and batches take no more
-/// lines.
-pub fn admin_router(
+/// The admin API, for clients with a token and for the page. The caller sets `draining` when it shuts down: then
+/// `/readyz` says so, and batches take no more lines.
+pub fn admin_api(
     links: Arc<Links>,
-    gate: Gate,
+    gate: Arc<Gate>,
     certificates: Overview,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
-) -> Router {
+) -> (Router, InsideApi) {
     let observer = Observer::new("admin", metrics.admin_requests.clone());
     let admin = Arc::new(Admin {
         links,
@@ -102,12 +105,14 @@ pub fn admin_router(
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(&admin));
+    let inside = InsideApi::new(inner.clone());
     // Not a layer of the inner router: axum would add Allow outside of it, and show to clients without a token
     // which paths there are.
-    Router::new()
+    let outer = Router::new()
         .fallback_service(inner)
         .layer(from_fn_with_state(admin, guard))
-        .layer(from_fn_with_state(observer, observe))
+        .layer(from_fn_with_state(observer, observe));
+    (outer, inside)
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
@@ -155,6 +160,11 @@ fn routes() -> [Route; 14] {
         Route::open("/readyz/changes", get(readyz_changes)),
         Route::open("/metrics", get(metrics)),
     ]
+}
+
+/// Whether a path is one of the API, or would be.
+pub(super) fn has_path(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/") || OPEN_PATHS.contains(&path)
 }
 
 async fn no_such_path() -> Problem {

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 pub(super) use self::contract::openapi;
 pub(super) use self::store::MemoryStore;
 use super::serve::{Answer, Content};
-use super::{RedirectHost, Scheme, ShortUrls, admin_router};
+use super::{RedirectHost, Scheme, ShortUrls, admin_api};
 use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
@@ -123,14 +123,15 @@ impl Server {
         let token = AdminToken::from_text(TOKEN).unwrap();
         let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
         Self {
-            admin: admin_router(
+            admin: admin_api(
                 links.clone(),
-                Gate::new(token, tokens),
+                Arc::new(Gate::new(token, tokens)),
                 Overview::new(Source::None, clock.clone()),
                 SHORT_URLS,
                 metrics.clone(),
                 draining.clone(),
-            ),
+            )
+            .0,
             redirect: RedirectHost::new(links, SHORT_URLS, None, None, &metrics),
             store,
             clock,

@@ -1,0 +1,176 @@
+//! The page for people: a small web application, rendered by the server.
+//!
+//! ```text
+//!   observe ── guard: Host, Origin, headers of all responses ── a handler ── InsideApi ── the routes of the API
+//!                                                                  └─ a template ── HTML
+//! ```
+//!
+//! A handler reads a form, calls the API as any other client would ([`InsideApi`]), and renders what comes back. So the
+//! rules about links and tokens, and who may do what, are in one place, and are not repeated here. The templates are
+//! compiled into the program (askama), which escapes every text that they show.
+//!
+//! # What protects it
+//!
+//! * A *session* ([`crate::access::Session`]) is a token, exchanged for a cookie that no script can read.
+//! * Other sites cannot use it: the cookie is not sent with their requests (`SameSite`), the guard refuses changes with
+//!   another `Origin`, and each form has a token of its session ([`form`]).
+//! * Other names cannot stand for it: the guard answers for hosts that it knows, so a site cannot have its own name lead
+//!   here (DNS rebinding). See [`hosts`].
+//! * The content security policy allows the style sheet and the script of this program, nothing else, and no frame.
+//!
+//! Without JavaScript everything works except for copying to the clipboard and progress bars.
+
+mod assets;
+mod cookie;
+mod extract;
+mod files;
+mod form;
+mod frame;
+mod guard;
+mod home;
+mod hosts;
+mod login;
+mod render;
+mod state;
+mod visitor;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::ACCEPT;
+use axum::http::{Method, Request};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+use hyper::body::Incoming;
+
+use self::extract::MaybeVisitor;
+use self::guard::guard;
+pub use self::hosts::PageHosts;
+use self::state::{Shared, State};
+use super::api::InsideApi;
+use super::serve::request_log::{Observer, observe};
+use super::serve::{Answer, Call, Site};
+use crate::access::Gate;
+use crate::base::metrics::Metrics;
+
+/// The first parts of the paths of the page.
+const FIRST_PARTS: [&str; 4] = ["", "assets", "login", "logout"];
+
+/// The page. Clones share it.
+#[derive(Clone)]
+pub struct Page(Shared);
+
+impl Page {
+    /// The page, for browsers that reach it under these hosts.
+    pub fn new(api: InsideApi, gate: Arc<Gate>, hosts: PageHosts, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(State {
+            api,
+            gate,
+            hosts,
+            metrics,
+            is_tls: false,
+        }))
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        let state = Arc::clone(&self.0);
+        let observer = Observer::new("page", state.metrics.admin_requests.clone());
+        Router::new()
+            .route("/", get(home::show))
+            .route("/login", get(login::show).post(login::log_in))
+            .route("/logout", post(login::log_out))
+            .route("/assets/{name}", get(files::serve))
+            .fallback(no_such_page)
+            .method_not_allowed_fallback(wrong_method)
+            .with_state(Arc::clone(&state))
+            .layer(from_fn_with_state(state, guard))
+            .layer(from_fn_with_state(observer, observe))
+    }
+}
+
+async fn no_such_page(MaybeVisitor(visitor): MaybeVisitor) -> Response {
+    render::not_found(visitor.as_ref())
+}
+
+async fn wrong_method(MaybeVisitor(visitor): MaybeVisitor) -> Response {
+    render::wrong_method(visitor.as_ref())
+}
+
+/// The admin listener: the API, and the page for browsers.
+pub struct AdminSite {
+    api: Router,
+    page: Router,
+}
+
+impl AdminSite {
+    /// A site of both.
+    pub fn new(api: Router, page: &Page) -> Self {
+        let page = page.router();
+        Self { api, page }
+    }
+}
+
+impl Site for AdminSite {
+    fn answer(&self, request: Request<Incoming>, call: &Call<'_>) -> Answer {
+        match is_for_page(&request) {
+            true => self.page.answer(request, call),
+            false => self.api.answer(request, call),
+        }
+    }
+}
+
+/// Whether the page answers a request: for its own paths, and for what a person looks for in vain.
+fn is_for_page<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    let first = path.trim_start_matches('/').split('/').next();
+    if FIRST_PARTS.iter().any(|part| first == Some(part)) {
+        return true;
+    }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    is_read && !super::api::has_path(path) && accepts_html(request)
+}
+
+fn accepts_html<B>(request: &Request<B>) -> bool {
+    let mut accepted = request.headers().get_all(ACCEPT).iter();
+    accepted.any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.contains("text/html"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn the_page_and_the_api_share_a_listener() {
+        let check = |method: Method, path: &str, accept: &str, expected: bool| {
+            let request = Request::builder().method(&method).uri(path);
+            let request = request.header(ACCEPT, accept).body(Body::empty()).unwrap();
+            assert_eq!(is_for_page(&request), expected, "{method} {path} {accept}");
+        };
+        const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+        check(Method::GET, "/", "*/*", true);
+        check(Method::POST, "/login", "*/*", true);
+        check(Method::GET, "/assets/style.css", "text/css", true);
+        check(Method::GET, "/favicon.ico", BROWSER, true);
+        check(Method::GET, "/favicon.ico", "*/*", false);
+        check(Method::POST, "/nothing", BROWSER, false);
+        for path in [
+            "/v1/links",
+            "/v1/nothing",
+            "/v1",
+            "/healthz",
+            "/readyz/changes",
+            "/metrics",
+        ] {
+            check(Method::GET, path, BROWSER, false);
+        }
+        check(Method::GET, "/openapi.json", BROWSER, false);
+    }
+}

@@ -1,0 +1,21 @@
+//! Who uses the page: the session of a request.
+
+#![allow(dead_code, reason = "the forms of the page follow")]
+
+use crate::access::{Permission, Session};
+use crate::http::api::OnBehalf;
+
+/// A request's visitor, who is logged in.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub(super) session: Session,
+    /// For calls of the API.
+    pub(super) on_behalf: OnBehalf,
+}
+
+impl Visitor {
+    /// Whether the visitor's role allows this. It decides what pages offer; the API itself decides what happens.
+    pub(super) fn may(&self, permission: Permission) -> bool {
+        self.session.caller.role().may(permission)
+    }
+}
