@@ -184,7 +184,12 @@ struct Sites {
 }
 
 impl Sites {
-    fn of(running: &Running, gate: Arc<Gate>, redirect: &RedirectConfig, hsts: Option<u32>) -> Self {
+    fn of(
+        running: &Running,
+        gate: Arc<Gate>,
+        redirect: &RedirectConfig,
+        hsts: Option<u32>,
+    ) -> Self {
         let urls = redirect.short_urls;
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
         let certificates = running.certificates.clone();

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -199,6 +200,26 @@ impl Browser {
         self.post("/actions", json!({ "actions": [keyboard] }));
     }
 
+    /// Presses a key while Control is held.
+    pub(super) fn press_with_control(&self, key: char) {
+        const CONTROL: char = '\u{e009}';
+        let action = |kind: &str, key: char| json!({ "type": kind, "value": key });
+        let actions = [
+            action("keyDown", CONTROL),
+            action("keyDown", key),
+            action("keyUp", key),
+            action("keyUp", CONTROL),
+        ];
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": actions });
+        self.post("/actions", json!({ "actions": [keyboard] }));
+    }
+
+    /// A picture of an element, as PNG.
+    pub(super) fn picture(&self, element: &Element) -> Vec<u8> {
+        let picture = self.get(&format!("/element/{}/screenshot", element.0));
+        png(picture.as_str().unwrap())
+    }
+
     /// Runs a function body in the page, and returns what it returns.
     pub(super) fn script(&self, body: &str, arguments: Value) -> Value {
         let call = json!({ "script": body, "args": arguments });
@@ -301,6 +322,13 @@ fn capabilities(host_rules: &str, javascript: bool, files: &TempDir) -> Value {
             },
         },
     } } })
+}
+
+/// The bytes of a picture that the driver has sent.
+pub(super) fn png(base64: &str) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD
+        .decode(base64)
+        .unwrap()
 }
 
 fn millis(time: Duration) -> u64 {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::driver::Browser;
+use super::driver::{Browser, png};
 
 /// The environment variable with the directory for screenshots. Without it there are none.
 const SCREENSHOTS: &str = "TINYNS_SCREENSHOTS";
@@ -99,7 +99,11 @@ impl Visit {
         for scheme in SCHEMES {
             self.browser.devtools(
                 "Emulation.setEmulatedMedia",
-                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+                json!({ "features": [
+                    { "name": "prefers-color-scheme", "value": scheme },
+                    // A picture in the middle of a transition has neither set of colours.
+                    { "name": "prefers-reduced-motion", "value": "reduce" },
+                ] }),
             );
             self.screenshot(&format!("{name}-{}-{scheme}", self.variant()));
             faults.extend(self.accessibility(scheme));
@@ -128,9 +132,8 @@ impl Visit {
             json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
         let parameters = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let shot = self.browser.devtools("Page.captureScreenshot", parameters);
-        let image = shot["data"].as_str().unwrap();
-        let image = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, image);
-        std::fs::write(directory.join(format!("{name}.png")), image.unwrap()).unwrap();
+        let image = png(shot["data"].as_str().unwrap());
+        std::fs::write(directory.join(format!("{name}.png")), image).unwrap();
     }
 
     /// The violations that axe-core finds.
@@ -188,7 +191,11 @@ impl Visit {
                 && text.contains("responded with a status of")
                 && (url == opened || url.ends_with("/favicon.ico"))
         };
-        let lines = lines.iter().filter(|line| !is_status(line));
+        // Advice, such as that of a field for a user name beside a password.
+        let is_advice = |line: &Value| line["source"] == "recommendation";
+        let lines = lines
+            .iter()
+            .filter(|line| !is_status(line) && !is_advice(line));
         lines.map(|line| format!("console: {line}")).collect()
     }
 

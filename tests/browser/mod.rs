@@ -8,7 +8,10 @@
 #[allow(dead_code)]
 mod driver;
 mod inspect;
+mod journey;
 mod judge;
+#[allow(dead_code)]
+mod person;
 mod redirect;
 
 use std::path::{Path, PathBuf};
