@@ -12,6 +12,7 @@ use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::audit::all_entries;
 use crate::harness::{PATIENCE, Server, Setup, TOKEN, http};
 
 /// How many lines an endless batch has.
@@ -42,6 +43,32 @@ fn try_add(admin: std::net::SocketAddr, url: &str) -> Option<Value> {
     let (head, body) = reply.split_once("\r\n\r\n")?;
     assert!(head.starts_with("HTTP/1.1 201"), "{reply}");
     serde_json::from_str(body).ok()
+}
+
+/// Checks that the audit log has an entry for each link, acknowledged or not, and none for anything else. No link was
+/// changed or deleted.
+fn assert_each_link_has_its_entry(server: &Server) {
+    let mut urls = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = server
+            .api("GET", &format!("/v1/links?limit=1000{cursor}"), None)
+            .json();
+        let links = page["links"].as_array().unwrap().iter();
+        urls.extend(links.map(|link| link["url"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next_cursor"].as_str() else {
+            break;
+        };
+        cursor = format!("&cursor={next}");
+    }
+    let entries = all_entries(server);
+    let mut noted: Vec<_> = entries
+        .iter()
+        .map(|entry| entry["after"]["url"].as_str().unwrap().to_owned())
+        .collect();
+    urls.sort();
+    noted.sort();
+    assert_eq!(noted, urls);
 }
 
 #[test]
@@ -85,6 +112,7 @@ fn kill_9_loses_no_acknowledged_link() {
         let reply = server.api("GET", &format!("/v1/links/{code}"), None);
         assert_eq!((reply.status, &reply.json()), (200, link), "{url}");
     }
+    assert_each_link_has_its_entry(&server);
     // And one of them by DNS, for good measure.
     let name = format!("{}.", all[0].0["name"].as_str().unwrap());
     assert_eq!(server.ask(&name, RecordType::TXT).answers.len(), 2);
@@ -193,6 +221,7 @@ fn kill_9_loses_no_acknowledged_line_of_a_batch() {
         assert!(client.join().unwrap().is_empty(), "round {round}");
     }
     assert_all_there(&server, &acknowledged.lock().unwrap());
+    assert_each_link_has_its_entry(&server);
 }
 
 #[test]

@@ -24,6 +24,8 @@ mod addresses;
 mod allocations;
 // Which parts and files of the code use which.
 mod architecture;
+// The audit log: kill -9 among changes.
+mod audit;
 // The pages in a browser: the rules of accessibility, content security policy, both colour schemes.
 mod browser;
 // The challenges of ACME in DNS, on one server and on a fleet.

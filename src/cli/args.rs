@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::access::{AccessArgs, token_environment};
 use super::add::{ADD_HELP, AddArgs};
+use super::audit::{AUDIT_HELP, AuditArgs};
 use super::certificates::{CERTIFICATES_HELP, CertificatesArgs};
 use super::completions::{COMPLETIONS_HELP, CompletionsArgs};
 use super::delete::{DELETE_HELP, DeleteArgs};
@@ -35,6 +36,7 @@ Examples:
   tinyns import urls list.txt > short.txt     shorten each URL of a list
   tinyns export -o links.ndjson
   tinyns tokens add ann --role editor         make a token for a colleague
+  tinyns audit --since 7d                     show who has changed what
   tinyns certificates                         show the certificates of HTTPS
   tinyns keys generate                        create the first key of a signed zone
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
@@ -145,6 +147,9 @@ pub(super) enum Command {
     /// Make, list and revoke the tokens of people and programs
     #[command(subcommand, after_help = TOKENS_HELP)]
     Tokens(TokensCommand),
+    /// Show who has changed what: the audit log, newest first
+    #[command(after_help = AUDIT_HELP)]
+    Audit(AuditArgs),
     /// Show the certificates of HTTPS, or have one ordered now
     #[command(after_help = CERTIFICATES_HELP)]
     Certificates(CertificatesArgs),
@@ -170,6 +175,7 @@ impl Command {
             Self::Import(command) => command.is_json(),
             Self::Keys(command) => command.is_json(),
             Self::Tokens(command) => command.is_json(),
+            Self::Audit(args) => args.is_json(),
             Self::Certificates(args) => args.is_json(),
             Self::Serve
             | Self::Qr(_)

@@ -47,6 +47,14 @@ impl FromStr for Expires {
 }
 
 impl Expires {
+    /// The same, with a span that ends now.
+    pub(super) fn before(self, now: UnixTime) -> Result<String, ExpiresError> {
+        match self {
+            Self::At(_) => self.rfc3339(now),
+            Self::After(span) => Ok(UnixTime(now.0.saturating_sub(span.as_secs())).rfc3339()),
+        }
+    }
+
     /// The time in RFC 3339, in UTC and whole seconds.
     pub(super) fn rfc3339(self, now: UnixTime) -> Result<String, ExpiresError> {
         let at = match self {

@@ -1,7 +1,7 @@
 //! The command line: its commands, and one `match` over them.
 //!
-//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export`, `tokens`, `certificates` and
-//! `health` are clients of the admin API and know nothing of the store, so the running server knows at once each change that they make. (`import
+//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export`, `tokens`, `audit`, `certificates`
+//! and `health` are clients of the admin API and know nothing of the store, so the running server knows at once each change that they make. (`import
 //! dynamodb` reads the table of another program, and writes nothing to it.) `check` reads what the server would read,
 //! and reports faults. `keys` writes to the directories of the keys of signed zones, which the server only reads.
 //! `completions` and `man` describe the command line itself.
@@ -13,6 +13,7 @@ mod access;
 mod add;
 mod api_client;
 mod args;
+mod audit;
 mod certificates;
 mod check;
 mod client;
@@ -127,6 +128,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check => check::run(&load(config)?)?,
         Command::Keys(command) => keys::run(command, &load(config)?)?,
         Command::Tokens(command) => return tokens::run(command, config),
+        Command::Audit(args) => return audit::run(args, config),
         Command::Certificates(args) => return certificates::run(args, config),
         Command::Health(args) => return health::run(args, config),
         Command::Completions(args) => completions::run(args, &Cli::command())?,

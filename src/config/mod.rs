@@ -10,6 +10,7 @@
 
 mod acme;
 mod admin;
+mod audit;
 mod cache;
 mod connections;
 mod cookies;
@@ -53,6 +54,7 @@ use crate::base::toml_text::{column_of, line_of};
 use crate::dns::query_log::QueryLogConfig;
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
+use crate::store::audit::Retention;
 use crate::zone::ZoneConfig;
 
 /// The largest configuration file, in bytes: room for some two thousand zones.
@@ -67,6 +69,8 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[audit]`; none if no audit log is kept.
+    pub audit: Option<Retention>,
     /// How many look-ups for queries may go to the store each second; none for no limit.
     pub store_reads_per_second: Option<NonZeroU32>,
     /// `[redis]`, if it is there.
@@ -158,6 +162,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
     let mut dns = file.section("dns", |section| dns::dns(section, &mut claimed));
     let zones = zone::zones(file);
     let (store, store_reads_per_second) = file.section("store", store::store);
+    let audit = file.section("audit", audit::audit);
     let redis = file.optional("redis", redis::redis);
     let cache = file.section("cache", |section| {
         cache::cache(section, &store, redis.is_some())
@@ -179,6 +184,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         dns,
         zones,
         store,
+        audit,
         store_reads_per_second,
         redis: redis.flatten(),
         cache: cache.memory,

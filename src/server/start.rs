@@ -34,6 +34,7 @@ use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
 use crate::server::tasks::{ConnectionLimits, Tasks};
+use crate::store::audit::Retention;
 use crate::store::{DynamoOpenError, DynamoStore, Effect, OpenError, SqliteStore, Store, Trouble};
 use crate::zone::{LoadError, Signings, ZoneConfig, ZoneSet};
 
@@ -99,7 +100,7 @@ pub async fn start(
     let hsts = https.as_ref().and_then(|https| https.hsts);
     let (https_certificate, acme) = open_https(https, &zones).await?;
     // The store before the token: it creates a directory that only its owner can read.
-    let store = open_store(&config.store, &clock).await?;
+    let store = open_store(&config.store, config.audit, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
     let metrics = Arc::new(Metrics::new());
     let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
@@ -332,11 +333,15 @@ async fn load_certificate(
     Ok(Some(Arc::new(tls)))
 }
 
-async fn open_store(config: &StoreConfig, clock: &Clock) -> Result<Arc<dyn Store>, StartError> {
+async fn open_store(
+    config: &StoreConfig,
+    audit: Option<Retention>,
+    clock: &Clock,
+) -> Result<Arc<dyn Store>, StartError> {
     Ok(match config {
         StoreConfig::Sqlite { path } => {
             let (path, clock) = (path.clone(), clock.clone());
-            Arc::new(blocking(move || SqliteStore::open(&path, clock)).await?)
+            Arc::new(blocking(move || SqliteStore::open_with(&path, clock, audit)).await?)
         }
         StoreConfig::DynamoDb(table) => DynamoStore::open_or_wait(table).await?,
     })

@@ -1,6 +1,7 @@
 //! The commands about links, as scripts and people call them: their output, their messages about errors, and their
 //! exit codes. Also the completions and man pages of all commands.
 
+mod audit;
 mod changes;
 mod errors;
 mod lists;

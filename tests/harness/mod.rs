@@ -12,7 +12,7 @@ pub use self::answer::Answer;
 pub use self::http::{Reply, http};
 pub use self::log::Log;
 pub use self::process::{Process, output, run, tinyns, wait};
-pub use self::server::Server;
+pub use self::server::{Server, try_api};
 pub use self::setup::Setup;
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};

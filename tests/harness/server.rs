@@ -188,11 +188,7 @@ impl Server {
 
     /// The same where the server may die before it answers.
     pub fn try_api(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Reply> {
-        let authorization = format!("Bearer {TOKEN}");
-        let headers = [("authorization", authorization.as_str())];
-        let url = format!("http://{}{path}", self.admin);
-        let body = body.map(|b| ("application/json", b.to_string().into_bytes()));
-        try_http(method, &url, &headers, body).ok()
+        try_api(self.admin, method, path, body)
     }
 
     /// Calls the admin API with the right token, any headers and any body.
@@ -305,4 +301,13 @@ impl Drop for Server {
             eprintln!("--- log of the server ---\n{}", self.log.text());
         }
     }
+}
+
+/// Calls the admin API at this address, where the server may die before it answers.
+pub fn try_api(admin: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Option<Reply> {
+    let authorization = format!("Bearer {TOKEN}");
+    let headers = [("authorization", authorization.as_str())];
+    let url = format!("http://{admin}{path}");
+    let body = body.map(|b| ("application/json", b.to_string().into_bytes()));
+    try_http(method, &url, &headers, body).ok()
 }

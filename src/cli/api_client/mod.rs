@@ -5,6 +5,7 @@
 //! did not name.
 
 mod api;
+mod audit;
 mod batch;
 mod certificates;
 mod changes;
@@ -16,6 +17,7 @@ mod trust;
 mod url;
 
 pub(crate) use self::api::{Api, PAGE_LINKS};
+pub(crate) use self::audit::{Entry, PAGE_ENTRIES};
 pub(crate) use self::batch::Batch;
 pub(crate) use self::certificates::{Certificate, Certificates};
 pub(crate) use self::error::{ApiError, is_passing};

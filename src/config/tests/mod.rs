@@ -106,6 +106,10 @@ fn the_defaults_are_those_of_the_documentation() {
         store: StoreConfig::Sqlite {
             path: "data/links.sqlite".into(),
         },
+        audit: Some(Retention {
+            keep: 400 * 24 * 60 * 60,
+            max_entries: 1_000_000,
+        }),
         store_reads_per_second: None,
         redis: None,
         cache: MemoryLimits::default(),
@@ -154,6 +158,8 @@ file = "static"
 link_ttl = 0
 [store]
 path = "/var/lib/tinyns/links"
+[audit]
+enabled = false
 [cache]
 memory_mib = 2
 answers_mib = 3
@@ -204,6 +210,7 @@ group = "dns"
         store: StoreConfig::Sqlite {
             path: "/var/lib/tinyns/links".into(),
         },
+        audit: None,
         store_reads_per_second: None,
         redis: None,
         hot_answer_bytes: 3 << 20,
@@ -243,10 +250,24 @@ group = "dns"
 }
 
 #[test]
+fn the_audit_log_has_bounds() {
+    let kept = ok("[audit]\nkeep_days = 1\nmax_entries = 7\n").audit;
+    let expected = Retention {
+        keep: 24 * 60 * 60,
+        max_entries: 7,
+    };
+    assert_eq!(kept, Some(expected));
+    check(
+        "[audit]\nkeep_days = 0\n",
+        "t.toml:2: audit.keep_days: 0 is not within 1 to 36500 days",
+    );
+}
+
+#[test]
 fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
-        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, redis, cache, \
+        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, audit, redis, cache, \
          rate_limit, signatures, cookies, query_log, admin, https, redirect, process",
     );
     check(

@@ -145,7 +145,9 @@ fn request(
     let bad = |_| Problem::new(Kind::NoSuchPath, "there is nothing at this path");
     let mut request = request.body(body).map_err(bad)?;
     let extensions = request.extensions_mut();
-    extensions.insert(on_behalf.caller.clone());
+    let ip = on_behalf.peer.map(|peer| peer.ip());
+    let caller = on_behalf.caller.clone();
+    extensions.insert(caller.with_request(ip, on_behalf.id.as_str()));
     extensions.insert(on_behalf.id.clone());
     if let Some(peer) = on_behalf.peer {
         extensions.insert(ConnectInfo(peer));

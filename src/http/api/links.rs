@@ -146,7 +146,8 @@ pub(super) async fn list(
     .into_response())
 }
 
-fn limit(text: &str) -> Result<usize, Problem> {
+/// Reads the number of items of a page.
+pub(super) fn limit(text: &str) -> Result<usize, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits
         .then(|| text.parse().ok())

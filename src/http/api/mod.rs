@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | qr | tokens | certificates | health, openapi
+//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | qr | tokens | audit | certificates | health, openapi
 //! ```
 //!
 //! All paths except [`OPEN_PATHS`] need a token, also paths that do not exist. So a new route is closed unless it
@@ -11,6 +11,7 @@
 //! The OpenAPI document is written by hand, for people to read. The tests compare it with all responses that they
 //! see, and with the routes.
 
+mod audit;
 mod batch;
 mod body;
 mod certificates;
@@ -116,7 +117,7 @@ pub fn admin_api(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 14] {
+fn routes() -> [Route; 15] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -144,6 +145,7 @@ fn routes() -> [Route; 14] {
             &[(Method::DELETE, Administer)],
             delete(tokens::revoke),
         ),
+        Route::new("/v1/audit", &[(Method::GET, Administer)], get(audit::list)),
         Route::new(
             "/v1/certificates",
             &[(Method::GET, Administer)],
@@ -236,8 +238,9 @@ struct ZoneQuery {
 struct NoQuery {}
 
 /// The parameters of all calls.
-const PARAMETERS: [&str; 7] = [
-    "zone", "limit", "cursor", "format", "scale", "margin", "level",
+const PARAMETERS: [&str; 12] = [
+    "zone", "limit", "cursor", "format", "scale", "margin", "level", "actor", "action", "code",
+    "since", "until",
 ];
 
 /// Reads a query. Unknown and doubled parameters are errors: most likely they are typing errors.

@@ -305,6 +305,10 @@ mod tests {
         let check = |busy: bool| {
             let conn = conn();
             create(&conn, LOG, new("old", "", Some(1)), 0).unwrap();
+            conn.execute_batch(
+                "INSERT INTO audit (at, actor, action, token) VALUES (0, 'a', 'token.added', 't')",
+            )
+            .unwrap();
             let clock = Clock::manual(UnixTime::MAX);
             let (queue, waiting) = std::sync::mpsc::sync_channel(1);
             let interval = Duration::from_millis(20);
@@ -312,9 +316,13 @@ mod tests {
             let writer = std::thread::spawn(move || writer.run(&waiting, &clock, interval));
             let end = Instant::now() + Duration::from_secs(20);
             loop {
-                let (job, reply) = job(|conn| reader::get(conn, &name("old")));
+                let (job, reply) = job(|conn| {
+                    let sql = "SELECT (SELECT count(*) FROM link) + (SELECT count(*) FROM audit)";
+                    let left: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+                    Ok(left)
+                });
                 queue.send(job).unwrap();
-                if reply.blocking_recv().unwrap().unwrap().is_none() {
+                if reply.blocking_recv().unwrap().unwrap() == 0 {
                     break;
                 }
                 assert!(Instant::now() < end, "not swept, busy: {busy}");

@@ -1,5 +1,6 @@
 //! The admin API as its clients see it. Each reply is checked against the OpenAPI document.
 
+mod audit;
 mod batch;
 mod conditions;
 mod lists;

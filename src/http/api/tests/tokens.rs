@@ -23,7 +23,7 @@ impl Call {
         self.header("authorization", &format!("Bearer {secret}"))
     }
 
-    fn from(mut self, peer: &str) -> Self {
+    pub(super) fn from(mut self, peer: &str) -> Self {
         let peer: SocketAddr = peer.parse().unwrap();
         self.request.extensions_mut().insert(ConnectInfo(peer));
         self
@@ -83,6 +83,7 @@ async fn what_changes_links_needs_an_editor_and_what_manages_tokens_an_admin() {
             let expected = match (route.path, method) {
                 (path, _) if path.starts_with("/v1/tokens") => Permission::Administer,
                 (path, _) if path.starts_with("/v1/certificates") => Permission::Administer,
+                ("/v1/audit", _) => Permission::Administer,
                 (_, &Method::GET) => Permission::Read,
                 _ => Permission::Write,
             };
