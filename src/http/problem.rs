@@ -55,6 +55,7 @@ pub(super) enum Kind {
     ExpiryRefused,
     TtlRefused,
     TextRefused,
+    SortRefused,
     TokenRefused,
     CorruptLink,
     StoreUnavailable,
@@ -109,6 +110,7 @@ impl Kind {
             Self::ExpiryRefused => (S::UNPROCESSABLE_ENTITY, "expiry-refused", "Expiry refused"),
             Self::TtlRefused => (S::UNPROCESSABLE_ENTITY, "ttl-refused", "TTL refused"),
             Self::TextRefused => (S::UNPROCESSABLE_ENTITY, "text-refused", "Text refused"),
+            Self::SortRefused => (S::UNPROCESSABLE_ENTITY, "sort-refused", "Sort refused"),
             Self::TokenRefused => (S::UNPROCESSABLE_ENTITY, "token-refused", "Token refused"),
             Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
             Self::StoreUnavailable => {
@@ -277,7 +279,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 35] = [
+    pub(in crate::http) const ALL: [Kind; 36] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -306,6 +308,7 @@ pub(super) mod tests {
         Kind::ExpiryRefused,
         Kind::TtlRefused,
         Kind::TextRefused,
+        Kind::SortRefused,
         Kind::TokenRefused,
         Kind::CorruptLink,
         Kind::StoreUnavailable,

@@ -95,6 +95,27 @@ impl TargetUrl {
         &self.0
     }
 
+    /// The host: a domain name in its ASCII form without last dots, an IPv4 address, or an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        // The URL is serialised and has no user info, so the host follows the scheme.
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let end = match rest.strip_prefix('[') {
+            Some(_) => rest.find(']').map(|end| end + 1),
+            None => rest.find(['/', '?', '#', ':']),
+        };
+        rest[..end.unwrap_or(rest.len())].trim_end_matches('.')
+    }
+
+    /// The host that a text names, in the form of [`TargetUrl::host`]; none if it is no host.
+    pub fn host_of(text: &str) -> Option<String> {
+        let plain = text.trim().trim_end_matches('.');
+        let is_plain = !plain.is_empty() && !plain.contains(['/', '?', '#', '@', '\\']);
+        let url = is_plain.then(|| Self::parse_stored(&format!("https://{plain}/")).ok())??;
+        // A port would have been read as one.
+        let has_port = url.as_str().len() != "https:///".len() + url.host().len();
+        (!has_port).then(|| url.host().to_owned())
+    }
+
     /// The host, if it is a domain name: lower case, in its ASCII form, without last dots.
     pub fn domain(&self) -> Option<&str> {
         // The URL is serialised and has no user info, so the host follows the scheme.
@@ -396,6 +417,32 @@ mod tests {
         check("https://[2001:db8::1]/", None);
         check("https://[2001:db8::1]:8080/", None);
         check("https://192.0.2.1.example/", Some("192.0.2.1.example"));
+    }
+
+    #[test]
+    fn hosts_are_in_one_form() {
+        let check = |url: &str, host: &str| {
+            assert_eq!(TargetUrl::parse_stored(url).unwrap().host(), host, "{url}");
+            assert_eq!(TargetUrl::host_of(host).as_deref(), Some(host));
+        };
+        check("https://EXAMPLE.net:8443/a", "example.net");
+        check("https://example.net./?q", "example.net");
+        check("http://bücher.example", "xn--bcher-kva.example");
+        check("http://192.0.2.1:80/", "192.0.2.1");
+        check("http://[2001:db8::1]:8080/:x", "[2001:db8::1]");
+        assert_eq!(
+            TargetUrl::host_of("Bücher.example."),
+            Some("xn--bcher-kva.example".into())
+        );
+        for bad in [
+            "",
+            "a b",
+            "https://example.net/",
+            "example.net:8443",
+            "u@example.net",
+        ] {
+            assert_eq!(TargetUrl::host_of(bad), None, "{bad:?}");
+        }
     }
 
     /// What the parser says about a host.

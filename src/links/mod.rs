@@ -84,9 +84,9 @@ pub use self::warm::{WarmPhase, WarmStatus};
 use self::write_health::WriteHealth;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
-use crate::link::{Link, LinkName, Origin};
+use crate::link::{Link, LinkName};
 use crate::store::audit::{AuditPage, AuditQuery};
-use crate::store::{Page, Seal, Store, StoreError};
+use crate::store::{Found, Place, Query, Seal, Store, StoreError};
 
 const MEMORY_HIT: LinkLookup = LinkLookup {
     tier: Tier::Memory,
@@ -332,22 +332,23 @@ impl Links {
             .ok_or_else(|| LinkError::NotFound(name.clone()))
     }
 
-    /// A page of the live links of a zone; see [`Store::list`] for the order. A page may hold fewer than `limit`
-    /// links although more follow.
+    /// A page of links; see [`Store::find`]. A page may hold fewer than `limit` links although more follow.
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.
-    pub async fn list(
+    pub async fn find(
         &self,
-        origin: &Origin,
-        after: Option<&LinkName>,
+        query: &Query,
+        after: Option<&Place>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        let page = within(ADMIN_DEADLINE, self.store.list(origin, after, limit)).await;
-        let mut page = self.counted(page)?;
-        let now = self.now();
-        page.links.retain(|link| !link.is_expired(now));
-        Ok(page)
+    ) -> Result<Found, StoreError> {
+        let page = within(ADMIN_DEADLINE, self.store.find(query, after, limit)).await;
+        self.counted(page)
+    }
+
+    /// Whether the store can list links by code and by time.
+    pub fn sorts(&self) -> bool {
+        self.store.sorts()
     }
 
     /// A page of the audit log; see [`Store::audit`].

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use super::deadline::RESOLVE_DEADLINE;
 use super::resolve::STALE_PATIENCE;
 use super::*;
-use crate::link::{Code, TargetUrl, Version};
+use crate::link::{Code, Origin, TargetUrl, Version};
 use crate::store::audit::Actor;
-use crate::store::{Change, Changed, Created, Deleted, NewLink, Segment};
+use crate::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment};
 
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ pub mod dynamodb;
 mod error;
 mod identity;
 pub mod notice;
+mod query;
 pub mod sqlite;
 pub mod watch;
 
@@ -34,6 +35,7 @@ pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Identity, Seal};
 pub use notice::Notice;
+pub use query::{Found, Order, Place, Query, SearchText, SearchTextError, State};
 pub use sqlite::{OpenError, SqliteStore};
 pub use watch::Watch;
 
@@ -190,6 +192,25 @@ pub trait Store: Send + Sync + fmt::Debug {
         after: Option<&LinkName>,
         limit: usize,
     ) -> Result<Page, StoreError>;
+
+    /// At most `limit` links that a query asks for, after `after`, in the query's order. A link that existed all the time
+    /// and was not changed is on exactly one of the pages up to the end; one that was changed is on one at most.
+    ///
+    /// The work for a page is bounded, so a page may have few links, or none, although more follow. A store that does not
+    /// [sort](Store::sorts) has an order of its own.
+    async fn find(
+        &self,
+        query: &Query,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Found, StoreError> {
+        query::by_list(self, query, after, limit).await
+    }
+
+    /// Whether [`Store::find`] can list links by code and by time.
+    fn sorts(&self) -> bool {
+        false
+    }
 
     /// At most `limit` links of one part of the whole store, of all zones, for the warm load and for export. The
     /// segments together are the whole store, and may be read in parallel. A segment that does not exist (`index`

@@ -5,6 +5,7 @@
 mod audit;
 mod documents;
 mod dynamodb;
+mod find;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,9 @@ use self::audit::{
 use self::documents::{
     a_document_has_a_largest_size, documents_are_no_links_and_outlive_the_store,
     documents_are_put_by_revision, of_concurrent_puts_of_a_document_one_wins,
+};
+use self::find::{
+    filters_apply_together_and_pages_are_stable, unchanged_links_are_found_once_while_others_change,
 };
 
 /// One second in the unit of `now_micros`.
@@ -58,6 +62,8 @@ macro_rules! store_battery {
             lists_stay_right_while_links_come_and_go
             a_limit_of_nothing_still_moves_on
             zones_do_not_mix
+            filters_apply_together_and_pages_are_stable
+            unchanged_links_are_found_once_while_others_change
             segments_are_disjoint_and_complete
             the_longest_values_come_back_as_they_were
             what_is_absent_is_absent

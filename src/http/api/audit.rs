@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::links::limit;
+use super::list::limit;
 use super::{Admin, query};
 use crate::base::clock::UnixMillis;
 use crate::http::problem::{Kind, Problem};

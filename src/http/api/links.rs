@@ -1,4 +1,4 @@
-//! Calls about single links, and the list of links.
+//! Calls about single links.
 
 use std::sync::Arc;
 
@@ -8,19 +8,13 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 
 use super::conditions::Tags;
 use super::{Admin, ZoneQuery, body, query};
 use crate::access::Caller;
-use crate::access::token::hex;
 use crate::http::problem::{Kind, Problem, etag};
 use crate::link::{Code, Link, LinkName, Origin, Version};
 use crate::links::{Creation, LinkError};
-
-/// How many links a page of the list has at most, and by default.
-const MAX_LIMIT: usize = 1_000;
-const DEFAULT_LIMIT: usize = 100;
 
 /// The header of a response to a change that other servers do not serve yet. Its value is `no`.
 const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-elsewhere");
@@ -109,79 +103,6 @@ pub(super) async fn delete(
     deleted.map_err(|error| failed(error, tags.as_ref()))?;
     let visibility = admin.visibility_header(&name);
     Ok((StatusCode::NO_CONTENT, visibility, ()).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    zone: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
-}
-
-#[derive(Serialize)]
-struct List {
-    links: Vec<body::LinkJson>,
-    next_cursor: Option<String>,
-}
-
-/// `GET /v1/links`
-pub(super) async fn list(
-    State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    let query: ListQuery = query(&uri)?;
-    let origin = admin.zone(&caller, query.zone.as_deref())?;
-    let limit = query.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), limit)?;
-    let after = query.cursor.map(|c| read_cursor(&c, &origin)).transpose()?;
-    let page = admin.links.list(&origin, after.as_ref(), limit).await?;
-    let links = page.links.iter();
-    Ok(Json(List {
-        links: links
-            .map(|link| body::LinkJson::new(link, admin.short_urls))
-            .collect(),
-        next_cursor: page.next.map(|name| hex(name.as_str().as_bytes())),
-    })
-    .into_response())
-}
-
-/// Reads the number of items of a page.
-pub(super) fn limit(text: &str) -> Result<usize, Problem> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .then(|| text.parse().ok())
-        .flatten()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| {
-            let detail = format!("\"limit\" is a number from 1 to {MAX_LIMIT}");
-            Problem::new(Kind::InvalidQuery, detail).of("limit")
-        })
-}
-
-/// A cursor is the name of the last link of a page. It is in hex, so that clients treat it as opaque.
-fn read_cursor(text: &str, origin: &Origin) -> Result<LinkName, Problem> {
-    let nibble = |b: u8| {
-        char::from(b)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let bytes: Option<Vec<u8>> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| match *pair {
-            [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
-            _ => None,
-        })
-        .collect();
-    bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|name| LinkName::parse(&name).ok())
-        .filter(|name| name.origin() == origin.as_str())
-        .ok_or_else(|| {
-            let detail = "\"cursor\" is not from a list of this zone";
-            Problem::new(Kind::InvalidQuery, detail).of("cursor")
-        })
 }
 
 /// The problem of a failed call with `If-Match`. If the tags did not match, it says why (RFC 9110 §13.1.1).

@@ -1,7 +1,8 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── guard: Host, token, deadline ── routes: role ── links | batch | qr | tokens | audit | certificates | health, openapi
+//!   observe ── guard: Host, token, deadline ── routes: role ── links | list | batch | qr | tokens | audit | certificates |
+//!                                                          health, openapi
 //! ```
 //!
 //! All paths except [`OPEN_PATHS`] need a token, also paths that do not exist. So a new route is closed unless it
@@ -19,6 +20,7 @@ mod conditions;
 mod guard;
 mod inside;
 mod links;
+mod list;
 mod qr;
 mod tokens;
 
@@ -131,7 +133,7 @@ fn routes() -> [Route; 15] {
     let tokens = get(tokens::list).post(tokens::create);
     [
         Route::new("/v1/zones", &[(Method::GET, Read)], get(zones)),
-        Route::new("/v1/links", LINKS, post(links::create).get(links::list)),
+        Route::new("/v1/links", LINKS, post(links::create).get(list::list)),
         Route::new(
             "/v1/links:batch",
             &[(Method::POST, Write)],
@@ -238,9 +240,25 @@ struct ZoneQuery {
 struct NoQuery {}
 
 /// The parameters of all calls.
-const PARAMETERS: [&str; 12] = [
-    "zone", "limit", "cursor", "format", "scale", "margin", "level", "actor", "action", "code",
-    "since", "until",
+const PARAMETERS: [&str; 18] = [
+    "zone",
+    "limit",
+    "cursor",
+    "q",
+    "tag",
+    "host",
+    "state",
+    "created_by",
+    "sort",
+    "format",
+    "scale",
+    "margin",
+    "level",
+    "actor",
+    "action",
+    "code",
+    "since",
+    "until",
 ];
 
 /// Reads a query. Unknown and doubled parameters are errors: most likely they are typing errors.

@@ -80,8 +80,8 @@ use self::scan::Wanted;
 use self::table::Table;
 use super::audit::{Actor, Event};
 use super::{
-    Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Identity, NewLink, Notice,
-    Page, Seal, Segment, Store, StoreError, Trouble, document,
+    Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Found, Identity, NewLink,
+    Notice, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, document,
 };
 use crate::link::{Link, LinkName, Origin, Version};
 
@@ -243,6 +243,19 @@ impl Store for DynamoStore {
         let wanted = Wanted::Zone(origin);
         let work = scan::page(&self.writes.client, &self.table, wanted, after, limit);
         self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn find(
+        &self,
+        query: &Query,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Found, StoreError> {
+        let after = after.map(|place| &place.name);
+        let wanted = Wanted::Query(query);
+        let work = scan::page(&self.writes.client, &self.table, wanted, after, limit);
+        let page = self.call(&self.writes, Box::pin(work)).await?;
+        Ok(query.filtered(page))
     }
 
     async fn scan(

@@ -16,8 +16,8 @@ use aws_sdk_dynamodb::Client;
 use super::failure::store_error;
 use super::item::{self, BadItem, Entry, Item, KEY, PROJECTION, TTL, URL};
 use super::table::Table;
-use crate::link::{LinkName, Origin};
-use crate::store::{Page, Segment, StoreError};
+use crate::link::{Link, LinkName, Origin};
+use crate::store::{Page, Query, Segment, StoreError};
 
 /// The most links of one page, and the most items that one request looks at. DynamoDB ends a request at 1 MiB
 /// anyway, which is 500 links of the greatest length.
@@ -38,6 +38,8 @@ const MAX_SEGMENTS: u32 = 1_000_000;
 pub(super) enum Wanted<'a> {
     /// The links of one zone, consistently: an administrator may have just added one and look for it.
     Zone(&'a Origin),
+    /// The links that a query asks for, as consistently.
+    Query(&'a Query),
     /// A part of all links, not consistently, at half the price: this is for bulk reads.
     Part(Segment),
 }
@@ -46,7 +48,16 @@ impl Wanted<'_> {
     fn takes(&self, name: &LinkName) -> bool {
         match self {
             Self::Zone(origin) => name.origin() == origin.as_str(),
+            Self::Query(query) => name.origin() == query.origin.as_str(),
             Self::Part(_) => true,
+        }
+    }
+
+    /// Whether a link of a name that it takes is wanted.
+    fn takes_link(&self, link: &Link) -> bool {
+        match self {
+            Self::Zone(_) | Self::Part(_) => true,
+            Self::Query(query) => query.matches(link),
         }
     }
 }
@@ -108,7 +119,7 @@ async fn request(
         .set_exclusive_start_key(start)
         .limit(i32::try_from(size).unwrap_or(i32::MAX));
     scan = match wanted {
-        Wanted::Zone(_) => scan.consistent_read(true),
+        Wanted::Zone(_) | Wanted::Query(_) => scan.consistent_read(true),
         Wanted::Part(Segment { index, total }) => {
             scan.segment(int(index)).total_segments(int(total))
         }
@@ -238,7 +249,8 @@ impl<'a> Collected<'a> {
             Err(_) => {}
         }
         match decoded {
-            Ok(Entry::Link(link)) => self.page.links.push(link),
+            Ok(Entry::Link(link)) if self.wanted.takes_link(&link) => self.page.links.push(link),
+            Ok(Entry::Link(_)) => {}
             Ok(Entry::Tombstone { .. }) => {}
             Err(bad) => {
                 self.bad += 1;

@@ -47,10 +47,12 @@ mod check;
 mod condition;
 mod documents;
 mod guard;
+mod indexing;
 mod other_writers;
 mod reader;
 mod row;
 mod schema;
+mod search;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -80,8 +82,8 @@ use self::warden::Warden;
 use self::writer::Writer;
 use super::audit::{Actor, AuditPage, AuditQuery, Event, Retention};
 use super::{
-    Change, Changed, Created, Deleted, Document, DocumentPut, Identity, NamePlace, NameSink,
-    NewLink, Page, Seal, Segment, Store, StoreError, Trouble, Watch, document,
+    Change, Changed, Created, Deleted, Document, DocumentPut, Found, Identity, NamePlace, NameSink,
+    NewLink, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, Watch, document,
 };
 use crate::base::clock::Clock;
 use crate::link::{LinkName, Origin, Version};
@@ -101,6 +103,8 @@ const MAX_READERS: usize = 4;
 /// The most links of one page: with the longest URLs and notes some 10 MiB, usually 200 KiB, and a few milliseconds of a
 /// reader's time.
 const MAX_PAGE: usize = 1_000;
+/// How many searches may be under way. Each takes up to some 50 ms of a reader's time.
+const MAX_SEARCHES: usize = 1;
 /// The most names of one page: they are not copied, and each costs a reader about a microsecond.
 const MAX_NAMES: usize = 4_000;
 /// The most entries of one page of the audit log.
@@ -115,6 +119,7 @@ pub struct SqliteStore {
     condition: Arc<Condition>,
     identity: Identity,
     log: Log,
+    searches: Semaphore,
     /// The threads behind `queues`; none once they have ended.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
@@ -226,6 +231,7 @@ impl SqliteStore {
             condition,
             identity,
             log,
+            searches: Semaphore::new(MAX_SEARCHES),
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
                 writer,
@@ -335,6 +341,25 @@ impl Store for SqliteStore {
         let limit = limit.clamp(1, MAX_PAGE);
         self.read(move |conn| reader::list(conn, &origin, after.as_ref(), limit))
             .await
+    }
+
+    async fn find(
+        &self,
+        query: &Query,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Found, StoreError> {
+        let (query, after) = (query.clone(), after.cloned());
+        let limit = limit.clamp(1, MAX_PAGE);
+        // Searches wait for each other and not for a reader, so that most readers stay free for queries.
+        let turn = tokio::time::timeout(READ_WAIT, self.searches.acquire()).await;
+        let _turn = turn.map_err(|_| StoreError::Overloaded)?;
+        self.read(move |conn| search::find(conn, &query, after.as_ref(), limit))
+            .await
+    }
+
+    fn sorts(&self) -> bool {
+        true
     }
 
     async fn scan(

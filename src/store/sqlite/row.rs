@@ -14,20 +14,24 @@ use crate::store::StoreError;
 
 /// A `SELECT` of whole links, for [`decode`].
 macro_rules! select_links {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note \
              FROM link ",
-            $rest
+            $($rest),+
         )
     };
 }
 pub(super) use select_links;
 
 /// Writes a link over any row of its name.
-pub(super) const PUT: &str = "INSERT OR REPLACE INTO link \
-    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+///
+/// Not `INSERT OR REPLACE`: that removes the former row without its triggers, and the indexes would keep it.
+pub(super) const PUT: &str = "INSERT INTO link \
+    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, id) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, (SELECT coalesce(max(id), 0) + 1 FROM link)) \
+    ON CONFLICT (origin, code) DO UPDATE SET url = ?3, created_at = ?4, created_by = ?5, expires_at = ?6, \
+    ttl = ?7, version = ?8, title = ?9, tags = ?10, note = ?11";
 
 /// A row that is not a valid link.
 #[derive(Debug, PartialEq, Eq)]

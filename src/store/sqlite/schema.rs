@@ -12,12 +12,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
-use super::{audit, change, documents, reader, session};
+use super::{audit, change, documents, indexing, reader, search, session};
 use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
@@ -27,8 +27,11 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of the log stays allocated after a checkpoint, in bytes. More is left from a past burst.
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
+/// From this number of links on, the steps below take longer than a second, and the log shows each of them.
+const MANY_LINKS: i64 = 50_000;
+
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -92,6 +95,88 @@ const V5: &str = "
     CREATE INDEX audit_time ON audit (at);
     CREATE INDEX audit_actor ON audit (actor, at);
     CREATE INDEX audit_code ON audit (code, at) WHERE code IS NOT NULL;
+";
+
+/// A number for each link, which the text index needs, and the host of its URL. The expressions for the host are those
+/// of [`TargetUrl::host`](crate::link::TargetUrl::host). Virtual columns take no room, except in an index.
+const V6: &str = "
+    ALTER TABLE link ADD COLUMN id INTEGER;
+    UPDATE link SET id = numbered.id
+        FROM (SELECT origin, code, row_number() OVER () AS id FROM link) AS numbered
+        WHERE link.origin = numbered.origin AND link.code = numbered.code;
+    ALTER TABLE link ADD COLUMN authority TEXT GENERATED ALWAYS AS (
+        substr(substr(url, instr(url, '://') + 3), 1,
+            instr(substr(url, instr(url, '://') + 3) || '/', '/') - 1)) VIRTUAL;
+    ALTER TABLE link ADD COLUMN host TEXT GENERATED ALWAYS AS (CASE
+        WHEN authority GLOB '[[]*' THEN substr(authority, 1, instr(authority, ']'))
+        ELSE rtrim(substr(authority, 1, instr(authority || ':', ':') - 1), '.') END) VIRTUAL;
+";
+
+/// The indexes of [`super::search`]. Each of them continues with the rest of the primary key, so they alone answer where
+/// the links of a list are.
+const V7: &str = "
+    CREATE UNIQUE INDEX link_id ON link (id, created_at);
+    CREATE INDEX link_created ON link (origin, created_at);
+    CREATE INDEX link_host ON link (origin, host, created_at);
+    CREATE INDEX link_creator ON link (origin, created_by, created_at);
+    CREATE TABLE link_tag (
+        origin     TEXT NOT NULL,
+        tag        TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        code       TEXT NOT NULL,
+        PRIMARY KEY (origin, tag, created_at, code)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO link_tag SELECT origin, value, created_at, code FROM link,
+        json_each(CASE WHEN json_valid(tags) THEN tags ELSE '[]' END) WHERE tags IS NOT NULL;
+";
+
+/// The text index, which has no copy of the texts; see [`super::indexing`]. The triggers keep everything right also if
+/// another program changes links. They say `ON CONFLICT DO NOTHING`, because the statement that fires a trigger overrides
+/// an `OR IGNORE` in it.
+const V8: &str = "
+    CREATE VIRTUAL TABLE link_text USING fts5 (
+        text, content = '', contentless_delete = 1, detail = 'none', tokenize = 'trigram');
+    CREATE TABLE link_todo (id INTEGER PRIMARY KEY) STRICT;
+    INSERT INTO link_todo SELECT id FROM link;
+
+    CREATE TRIGGER link_numbered AFTER INSERT ON link WHEN new.id IS NULL BEGIN
+        UPDATE link SET id = (SELECT coalesce(max(id), 0) + 1 FROM link)
+            WHERE origin = new.origin AND code = new.code;
+    END;
+    CREATE TRIGGER link_text_new AFTER INSERT ON link WHEN new.id IS NOT NULL BEGIN
+        INSERT INTO link_todo VALUES (new.id) ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER link_text_changed AFTER UPDATE OF id, url, title, code ON link
+        WHEN new.id IS NOT old.id OR new.url IS NOT old.url OR new.title IS NOT old.title OR new.code IS NOT old.code
+    BEGIN
+        INSERT INTO link_todo SELECT old.id WHERE old.id IS NOT NULL ON CONFLICT DO NOTHING;
+        INSERT INTO link_todo SELECT new.id WHERE new.id IS NOT NULL ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER link_text_gone AFTER DELETE ON link WHEN old.id IS NOT NULL BEGIN
+        INSERT INTO link_todo VALUES (old.id) ON CONFLICT DO NOTHING;
+    END;
+
+    CREATE TRIGGER link_tag_new AFTER INSERT ON link WHEN new.tags IS NOT NULL BEGIN
+        INSERT INTO link_tag SELECT new.origin, value, new.created_at, new.code
+            FROM json_each(CASE WHEN json_valid(new.tags) THEN new.tags ELSE '[]' END) WHERE type = 'text'
+            ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER link_tag_changed AFTER UPDATE OF origin, code, created_at, tags ON link
+        WHEN new.tags IS NOT old.tags OR new.created_at IS NOT old.created_at
+            OR new.origin IS NOT old.origin OR new.code IS NOT old.code
+    BEGIN
+        DELETE FROM link_tag WHERE (origin, tag, created_at, code) IN (
+            SELECT old.origin, value, old.created_at, old.code
+            FROM json_each(CASE WHEN json_valid(old.tags) THEN old.tags ELSE '[]' END));
+        INSERT INTO link_tag SELECT new.origin, value, new.created_at, new.code
+            FROM json_each(CASE WHEN json_valid(new.tags) THEN new.tags ELSE '[]' END) WHERE type = 'text'
+            ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER link_tag_gone AFTER DELETE ON link WHEN old.tags IS NOT NULL BEGIN
+        DELETE FROM link_tag WHERE (origin, tag, created_at, code) IN (
+            SELECT old.origin, value, old.created_at, old.code
+            FROM json_each(CASE WHEN json_valid(old.tags) THEN old.tags ELSE '[]' END));
+    END;
 ";
 
 /// Why a file cannot be the link store.
@@ -243,8 +328,28 @@ pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::R
     let Some(missing) = migrations.get(done..).filter(|m| !m.is_empty()) else {
         return Ok(());
     };
-    for migration in missing {
+    let links: i64 = match done {
+        0 => 0,
+        _ => tx.query_row("SELECT count(*) FROM link", [], |row| row.get(0))?,
+    };
+    for (migration, version) in missing.iter().zip(done + 1..) {
+        let began = Instant::now();
+        if links >= MANY_LINKS {
+            tracing::info!(
+                links,
+                version,
+                "the link store is updated to a new schema version; it cannot be used until then"
+            );
+        }
         tx.execute_batch(migration)?;
+        if links >= MANY_LINKS {
+            let seconds = began.elapsed().as_secs();
+            tracing::info!(
+                version,
+                seconds,
+                "the link store was updated to a new schema version"
+            );
+        }
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", migrations.len() as i64)?;
@@ -410,7 +515,9 @@ pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenErr
     let statements = reader::STATEMENTS.iter().chain(change::STATEMENTS);
     let statements = statements.chain(session::STATEMENTS);
     let statements = statements.chain(documents::STATEMENTS);
-    for sql in statements.chain(audit::STATEMENTS) {
+    let statements = statements.chain(audit::STATEMENTS).copied();
+    let statements = statements.chain(indexing::STATEMENTS.iter().copied());
+    for sql in statements.chain(search::statements()) {
         conn.prepare(sql)
             .map_err(|error| match error.sqlite_error_code() {
                 // The generic code means "no such table" or "no such column" here.

@@ -10,6 +10,7 @@ use super::audit::Log;
 use super::call::Job;
 use super::change::sweep;
 use super::condition::Fault;
+use super::indexing::{Schedule, index_piece};
 use super::warden::Warden;
 use super::{schema, session};
 use crate::base::clock::{Clock, UnixTime};
@@ -42,12 +43,20 @@ impl Writer {
     ) -> Self {
         let mut next_sweep = Instant::now() + sweep_interval;
         let mut next_prune = next_sweep;
+        let mut schedule = Schedule::new(Instant::now());
         loop {
             let now = Instant::now();
             let idle = next_sweep.min(next_prune).saturating_duration_since(now);
-            match queue.recv_timeout(idle.min(self.warden.due_in(now))) {
-                Ok(first) => self.write_batch(first, queue),
-                Err(RecvTimeoutError::Timeout) => {}
+            let idle = idle.min(self.warden.due_in(now));
+            match queue.recv_timeout(idle.min(schedule.pause(now))) {
+                Ok(first) => {
+                    self.write_batch(first, queue);
+                    schedule.note_writes();
+                    if schedule.is_overdue(Instant::now()) {
+                        self.index(&mut schedule);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.index(&mut schedule),
                 Err(RecvTimeoutError::Disconnected) => return self,
             }
             if self.warden.lookout.due_in(Instant::now()).is_zero() {
@@ -56,7 +65,7 @@ impl Writer {
             self.warden.probe(&mut self.conn);
             // Also on a server that is never idle: a sweep takes no longer than a batch.
             if Instant::now() >= next_sweep {
-                self.sweep(clock.now());
+                self.sweep(clock.now(), &mut schedule);
                 next_sweep = Instant::now() + sweep_interval;
             }
             if Instant::now() >= next_prune {
@@ -80,7 +89,25 @@ impl Writer {
         })
     }
 
-    fn sweep(&mut self, now: UnixTime) {
+    /// Brings some links into the text index, if it is time and some may be missing there.
+    fn index(&mut self, schedule: &mut Schedule) {
+        let now = Instant::now();
+        if !schedule.is_due(now) {
+            return;
+        }
+        if self.warden.health.is_failing() || self.warden.look_at_file(&self.conn).is_some() {
+            return schedule.failed(now);
+        }
+        match index_piece(&mut self.conn) {
+            Ok(more) => schedule.indexed(Instant::now(), more),
+            Err(error) => {
+                tracing::debug!(%error, "the text index of the link store is behind");
+                schedule.failed(now);
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: UnixTime, schedule: &mut Schedule) {
         if self.warden.health.is_failing() || self.warden.look_at_file(&self.conn).is_some() {
             return;
         }
@@ -89,6 +116,7 @@ impl Writer {
             Ok(links) => {
                 self.warden.lookout.watch().note_removed(links as u64);
                 tracing::debug!(links, "swept links that have ended");
+                schedule.note_writes();
             }
             Err(error) => tracing::warn!(%error, "cannot sweep links that have ended"),
         }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tinyns::base::clock::Clock;
-use tinyns::store::{OpenError, SqliteStore};
+use tinyns::store::{OpenError, Order, Query, SearchText, SqliteStore};
 
 use super::*;
+use crate::store::find::find_all;
 
 /// Opening must fail; gives why, and checks that the message is one line that names the file.
 fn refused(path: &Path) -> OpenError {
@@ -68,10 +69,67 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         .unwrap();
     let before = fs::read(place.path()).unwrap();
     match refused(&place.path()) {
-        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 5)),
+        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 8)),
         other => panic!("{other}"),
     }
     assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+/// The tables of schema version 3, with links.
+#[tokio::test]
+async fn links_of_an_earlier_schema_can_be_found() {
+    let place = Place::new();
+    let old = place.foreign();
+    old.execute_batch(
+        "CREATE TABLE link (
+            origin     TEXT NOT NULL CHECK (origin <> '' AND origin NOT GLOB '*[^-._a-z0-9]*'),
+            code       TEXT NOT NULL CHECK (length(code) BETWEEN 1 AND 63
+                           AND code NOT GLOB '*[^-a-z0-9]*' AND code NOT GLOB '-*' AND code NOT GLOB '*-'),
+            url        TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            created_by TEXT NOT NULL,
+            expires_at INTEGER,
+            ttl        INTEGER,
+            version    INTEGER NOT NULL,
+            PRIMARY KEY (origin, code)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX link_expiry ON link (expires_at) WHERE expires_at IS NOT NULL;
+        CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        INSERT INTO meta (key, value) VALUES ('version_floor', 7), ('identity', 1);
+        CREATE TABLE document (key TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, content BLOB NOT NULL) STRICT;
+        PRAGMA application_id = 0x746e7331;
+        PRAGMA user_version = 3;
+        WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 60000)
+        INSERT INTO link SELECT 's.example.com', 'c' || n, printf('https://h%d.example/p%d', n % 100, n), n, 'me', NULL, 60, n
+        FROM n;",
+    )
+    .unwrap();
+    drop(old);
+    let store = place.store();
+    // At once, before the text index has all links, and afterwards.
+    for wait in [0, 1_500] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let query = Query {
+            text: SearchText::parse("/P59999").ok(),
+            order: Order::Newest,
+            ..Query::all(origin(ZONE))
+        };
+        assert_eq!(find_all(&store, &query, 10).await, ["c59999"]);
+        let query = Query {
+            host: Some("h7.example".into()),
+            ..query
+        };
+        assert_eq!(find_all(&store, &query, 10).await, [""; 0]);
+        let query = Query {
+            text: None,
+            ..query
+        };
+        let found = find_all(&store, &query, 1_000).await;
+        assert_eq!((found.len(), &*found[0]), (600, "c59907"));
+    }
+    let link = store.get(&name("c1")).await.unwrap().unwrap();
+    assert_eq!((link.version, link.ttl), (Version(1), Ttl::from_secs(60)));
+    store.close().await;
 }
 
 #[test]

@@ -128,3 +128,73 @@ async fn the_zones_are_listed_in_the_configured_order() {
     let refused = server.call(Call::get("/v1/zones?zone=s.example.com")).await;
     assert_eq!(refused.status, 400);
 }
+
+#[tokio::test]
+async fn lists_have_filters() {
+    let server = Server::new();
+    for n in 0..6 {
+        let host = ["one.example", "two.example"][n % 2];
+        let tag = ["a", "b"][n / 3];
+        let body = json!({"url": format!("https://{host}/{n}"), "code": format!("c{n}"),
+            "title": format!("Title {n}"), "tags": [tag]});
+        server.link(body).await;
+    }
+    let check = async |query: &str, expected: &[&str]| {
+        let reply = server.call(Call::get(&format!("/v1/links?{query}"))).await;
+        assert_eq!(reply.status, 200, "{query}");
+        let json = reply.json();
+        let links = json["links"].as_array().unwrap().iter();
+        let codes: Vec<_> = links.map(|link| link["code"].as_str().unwrap()).collect();
+        assert_eq!(codes, expected, "{query}");
+    };
+    check("q=TITLE+3", &["c3"]).await;
+    check("tag=A&host=two.example.", &["c1"]).await;
+    check("tag=B&created_by=admin&state=live", &["c3", "c4", "c5"]).await;
+    check("state=ended", &[]).await;
+    check("q=%25", &[]).await;
+    let refuse = async |query: &str, status: u16, kind: &str, field: &str| {
+        let reply = server.call(Call::get(&format!("/v1/links?{query}"))).await;
+        assert_eq!(reply.status, status, "{query}");
+        let (found, at) = reply.problem();
+        assert_eq!((&*found, at.as_deref()), (kind, Some(field)), "{query}");
+    };
+    refuse("q=", 400, "invalid-query", "q").await;
+    refuse("q=a%00", 400, "invalid-query", "q").await;
+    refuse("tag=a,b", 400, "invalid-query", "tag").await;
+    refuse("host=https://one.example/", 400, "invalid-query", "host").await;
+    refuse("state=dead", 400, "invalid-query", "state").await;
+    refuse("created_by=", 400, "invalid-query", "created_by").await;
+    refuse("sort=url", 400, "invalid-query", "sort").await;
+    // The store of these tests has no order.
+    refuse("sort=newest", 422, "sort-refused", "sort").await;
+}
+
+#[tokio::test]
+async fn a_cursor_belongs_to_its_query() {
+    let server = Server::new();
+    for n in 0..4 {
+        server
+            .link(json!({"url": URL, "code": format!("c{n}")}))
+            .await;
+    }
+    let page = server.call(Call::get("/v1/links?limit=2&q=c")).await.json();
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let status = async |query: &str| {
+        let reply = server
+            .call(Call::get(&format!("/v1/links?{query}&cursor={cursor}")))
+            .await;
+        reply.status.as_u16()
+    };
+    assert_eq!(status("q=c").await, 200);
+    // The number of links of a page may change.
+    assert_eq!(status("q=C&limit=1").await, 200);
+    for other in [
+        "q=d",
+        "limit=2",
+        "q=c&tag=a",
+        "q=c&state=ended",
+        "q=c&zone=t.example.net",
+    ] {
+        assert_eq!(status(other).await, 400, "{other}");
+    }
+}

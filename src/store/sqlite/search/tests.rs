@@ -1,0 +1,250 @@
+use super::*;
+use crate::link::{About, Origin, Tag, Tags, TargetUrl, Title};
+use crate::store::sqlite::change;
+use crate::store::sqlite::indexing::index_piece;
+use crate::store::sqlite::testing::{LOG, conn, made, name, new};
+use crate::store::{Change, NewLink, SearchText, State};
+
+const SECOND: u64 = 1_000_000;
+
+fn query() -> Query {
+    Query::all(Origin::parse("s.example.com").unwrap())
+}
+
+/// A link made in that second.
+fn make(conn: &Connection, code: &str, second: u64, edit: impl FnOnce(&mut NewLink)) {
+    let mut new = new(code, code, None);
+    edit(&mut new);
+    made(change::create(conn, LOG, new, second * SECOND).unwrap());
+}
+
+/// The codes on all pages.
+fn codes(conn: &Connection, query: &Query, limit: usize) -> Vec<String> {
+    let mut codes = Vec::new();
+    let mut after = None;
+    loop {
+        let page = find(conn, query, after.as_ref(), limit).unwrap();
+        assert!(page.links.len() <= limit);
+        codes.extend(page.links.iter().map(|link| link.name.code().to_owned()));
+        match page.next {
+            Some(next) => assert_ne!(after.replace(next.clone()), Some(next)),
+            None => return codes,
+        }
+    }
+}
+
+/// All filters alone and together, in all orders, before and after the links are in the text index.
+#[test]
+fn lists_are_those_of_a_plain_comparison() {
+    let mut conn = conn();
+    let mut links = Vec::new();
+    for n in 0..300_u64 {
+        let code = format!("c{:03}", n * 7 % 300);
+        make(&conn, &code, n / 3, |new| {
+            let host = ["one.example", "two.example", "[2001:db8::1]:8080"][(n % 3) as usize];
+            new.target = TargetUrl::parse(&format!("https://{host}/Path/{code}%25")).unwrap();
+            new.created_by = ["ann", "bob"][(n % 2) as usize].into();
+            new.expires_at = (n % 5 == 0).then_some(UnixTime(200));
+            let title = Title::parse(&format!("Title ÄÖ {}", n % 10)).ok();
+            let tags = [["x", "even"], ["x", "odd"]][(n % 2) as usize];
+            new.about = About::new(title, Tags::parse(tags).unwrap(), None);
+        });
+        links.push(
+            crate::store::sqlite::reader::get(&conn, &name(&code))
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    let check_all = |conn: &Connection| {
+        let texts = [
+            "",
+            "c01",
+            "PATH/C2",
+            "äö 7",
+            "%",
+            "_",
+            "\"x\"",
+            "no such text",
+            "1",
+        ];
+        for text in texts {
+            for (tag, host, creator) in [
+                ("", "", ""),
+                ("even", "", ""),
+                ("", "two.example", "ann"),
+                ("x", "[2001:db8::1]", "bob"),
+                ("none", "", "ann"),
+            ] {
+                for state in [None, Some(State::Live), Some(State::Ended)] {
+                    for order in [Order::Code, Order::Newest, Order::Oldest] {
+                        let query = Query {
+                            text: SearchText::parse(text).ok(),
+                            tag: Tag::parse(tag).ok(),
+                            host: TargetUrl::host_of(host).map(Into::into),
+                            created_by: (!creator.is_empty()).then(|| creator.into()),
+                            state,
+                            order,
+                            now: UnixTime(250),
+                            ..query()
+                        };
+                        let mut expected: Vec<_> =
+                            links.iter().filter(|link| query.matches(link)).collect();
+                        expected.sort_by_key(|link| match order {
+                            Order::Code => (0, link.name.code()),
+                            _ => (link.created_at.0, link.name.code()),
+                        });
+                        if order == Order::Newest {
+                            expected.reverse();
+                        }
+                        let expected: Vec<_> =
+                            expected.into_iter().map(|link| link.name.code()).collect();
+                        assert_eq!(codes(conn, &query, 17), expected, "{query:?}");
+                    }
+                }
+            }
+        }
+    };
+    check_all(&conn);
+    while index_piece(&mut conn).unwrap() {}
+    let left: i64 = conn
+        .query_row("SELECT count(*) FROM link_todo", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+    check_all(&conn);
+}
+
+#[test]
+fn the_text_index_follows_changes() {
+    let mut conn = conn();
+    make(&conn, "a", 1, |_| {});
+    make(&conn, "b", 1, |_| {});
+    while index_piece(&mut conn).unwrap() {}
+    let search = |conn: &Connection, text: &str| {
+        let text = SearchText::parse(text).ok();
+        codes(conn, &Query { text, ..query() }, 10)
+    };
+    assert_eq!(search(&conn, "example.net/a"), ["a"]);
+    let target = TargetUrl::parse("https://other.example/").ok();
+    let edit = Change {
+        target,
+        ..Change::default()
+    };
+    let by = "me".into();
+    change::change(&conn, LOG, &name("a"), (None, edit), (&by, 2 * SECOND)).unwrap();
+    change::delete(&conn, LOG, &name("b"), None, (&by, 2 * SECOND)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(search(&conn, "example.net"), [""; 0]);
+        assert_eq!(search(&conn, "OTHER"), ["a"]);
+        while index_piece(&mut conn).unwrap() {}
+    }
+    // Its number is that of the deleted link.
+    make(&conn, "again", 3, |_| {});
+    assert_eq!(search(&conn, "net/b"), [""; 0]);
+    assert_eq!(search(&conn, "again"), ["again"]);
+    while index_piece(&mut conn).unwrap() {}
+    assert_eq!(search(&conn, "again"), ["again"]);
+    let entries: i64 = conn
+        .query_row("SELECT count(*) FROM link_text_docsize", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(entries, 2);
+}
+
+/// Another program uses no statement of ours.
+#[test]
+fn links_of_other_programs_are_found() {
+    let mut conn = conn();
+    let put = "INSERT OR REPLACE INTO link (origin, code, url, created_at, created_by, version, tags) \
+        VALUES ('s.example.com', 'x', ?1, 5, 'shell', 1, ?2)";
+    let found = |conn: &Connection, text: &str, tag: &str| {
+        let query = Query {
+            text: SearchText::parse(text).ok(),
+            tag: Tag::parse(tag).ok(),
+            ..query()
+        };
+        codes(conn, &query, 10)
+    };
+    for (url, tags) in [
+        ("https://one.example/", "[\"a\"]"),
+        ("https://two.example/", "[\"b\", 7]"),
+    ] {
+        conn.execute(put, (url, tags)).unwrap();
+        while index_piece(&mut conn).unwrap() {}
+    }
+    assert_eq!(found(&conn, "two.example", ""), ["x"]);
+    assert_eq!(found(&conn, "one.example", ""), [""; 0]);
+    assert_eq!(found(&conn, "", "a"), [""; 0]);
+    conn.execute("UPDATE link SET tags = 'not JSON'", [])
+        .unwrap();
+    assert_eq!(found(&conn, "", "b"), [""; 0]);
+    conn.execute("UPDATE link SET tags = '[\"c\"]', code = 'y'", [])
+        .unwrap();
+    assert_eq!(found(&conn, "", "c"), ["y"]);
+    conn.execute("DELETE FROM link", []).unwrap();
+    assert_eq!(found(&conn, "", "c"), [""; 0]);
+    let left: i64 = conn
+        .query_row("SELECT count(*) FROM link_tag WHERE tag = 'c'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_page_of_many_links_that_do_not_fit_ends_early() {
+    let conn = conn();
+    let rows = 2 * MAX_ROWS as i64 + 10;
+    let put = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1) \
+        INSERT INTO link (origin, code, url, created_at, created_by, version) \
+        SELECT 's.example.com', printf('c%06d', n), 'https://example.net/', n, 'me', 1 FROM n";
+    conn.execute(put, [rows]).unwrap();
+    let text = SearchText::parse("zz").ok();
+    for order in [Order::Code, Order::Newest, Order::Oldest] {
+        let query = Query {
+            text: text.clone(),
+            order,
+            ..query()
+        };
+        let mut after = None;
+        for _ in 0..2 {
+            let page = find(&conn, &query, after.as_ref(), 10).unwrap();
+            assert_eq!(page.links, []);
+            assert!(page.next.is_some());
+            after = page.next;
+        }
+        assert_eq!(find(&conn, &query, after.as_ref(), 10).unwrap().next, None);
+    }
+}
+
+#[test]
+fn searches_use_the_indexes() {
+    let conn = conn();
+    let plan = |sql: &str| {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let none = [None::<i64>; 5];
+        let count = statement.parameter_count();
+        let rows = statement.query_map(rusqlite::params_from_iter(&none[..count]), |row| {
+            row.get::<_, String>(3)
+        });
+        rows.unwrap()
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap()
+            .join("\n")
+    };
+    for sql in statements() {
+        let plan = plan(sql);
+        assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+        let is_scan = plan
+            .lines()
+            .any(|line| line.starts_with("SCAN link ") || line == "SCAN link");
+        assert!(!is_scan, "{sql}\n{plan}");
+    }
+    for way in [Way::Tag, Way::Host, Way::Creator, Way::Zone] {
+        let plan = plan(way.sql(Order::Newest).unwrap());
+        assert!(
+            plan.contains("created_at") && plan.contains("<(?,?)"),
+            "{plan}"
+        );
+    }
+}
