@@ -30,7 +30,7 @@ use serde_json::Value;
 use tinyns::access::{AdminToken, Gate, Tokens};
 use tinyns::base::metrics::Metrics;
 use tinyns::certificates::{Overview, Source};
-use tinyns::http::{Scheme, ShortUrls, admin_api};
+use tinyns::http::{ApiRules, Scheme, ShortUrls, admin_api};
 use tinyns::link::{Code, TargetUrl};
 use tinyns::zone::{Layout, ZoneSet};
 use tower::ServiceExt;
@@ -114,6 +114,7 @@ impl Server {
             urls,
             Arc::new(Metrics::new()),
             Arc::new(AtomicBool::new(false)),
+            ApiRules::default(),
         );
         let mut server = Self {
             names,

@@ -1,15 +1,24 @@
-//! `[admin]`: where the admin API listens, and where its token is.
+//! `[admin]`: where the admin API listens, where its token is, and its rules for callers.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::connections::connections;
 use super::listen::{Claimed, listen};
+use super::problem::ConfigProblem;
 use super::section::Section;
 use crate::base::admission::SeatLimits;
+use crate::http::{ApiRules, Rate};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
 const DEFAULT_TOKEN_FILE: &str = "data/admin.token";
+/// The most origins in `[admin.cors]`.
+const MAX_ORIGINS: usize = 64;
+/// The highest rate of a token, a second: more than a server can do.
+const MAX_RATE: u32 = 1_000_000;
+const DEFAULT_RATE: u32 = 50;
+/// How many seconds of its rate a token may burst by default.
+const BURST_SECONDS: u32 = 2;
 
 /// The admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +29,8 @@ pub struct AdminConfig {
     pub token_file: PathBuf,
     /// How many connections there may be.
     pub connections: SeatLimits,
+    /// The rules for callers.
+    pub rules: ApiRules,
 }
 
 /// For a few programs of the operator, most often all at one address.
@@ -36,5 +47,47 @@ pub(super) fn admin(section: &Section<'_>, claimed: &mut Claimed) -> AdminConfig
         listen: listen(section, DEFAULT_LISTEN, claimed),
         token_file: section.file("token_file", DEFAULT_TOKEN_FILE),
         connections: connections(section, &default_connections()),
+        rules: ApiRules {
+            origins: section.section("cors", origins),
+            require_if_match: section.flag("require_if_match", false),
+            rate: section.optional("rate", rate),
+        },
+    }
+}
+
+/// `[admin.cors]`
+fn origins(section: &Section<'_>) -> Vec<Box<str>> {
+    let key = "origins";
+    let expected = "a list of origins, such as [\"https://page.example\"]";
+    let texts = section.texts(key, expected).unwrap_or_default();
+    if texts.len() > MAX_ORIGINS {
+        let (count, max) = (texts.len(), MAX_ORIGINS);
+        section.note(key, ConfigProblem::TooManyOrigins { count, max });
+    }
+    for text in &texts {
+        if !is_origin(text.get_ref()) {
+            let problem = ConfigProblem::CorsOrigin((*text.get_ref()).into());
+            section.note_at(text.span(), key, problem);
+        }
+    }
+    texts.iter().map(|text| (*text.get_ref()).into()).collect()
+}
+
+/// Whether a text is an origin as browsers write it (RFC 6454 §6.2), with which it is compared byte by byte.
+fn is_origin(text: &str) -> bool {
+    let url = url::Url::parse(text);
+    url.is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+    })
+}
+
+/// `[admin.rate]`
+fn rate(section: &Section<'_>) -> Rate {
+    let unit = "requests a second";
+    let per_second = section.number("requests_per_second", 1..=MAX_RATE, unit, DEFAULT_RATE);
+    let burst = per_second.saturating_mul(BURST_SECONDS).min(MAX_RATE);
+    Rate {
+        per_second,
+        burst: section.number("burst", 1..=MAX_RATE, "requests", burst),
     }
 }

@@ -234,6 +234,20 @@ pub enum ConfigProblem {
     /// Not the URL of a service.
     #[error("{0:?} is not an http or https URL, such as \"http://127.0.0.1:8000\"")]
     Endpoint(String),
+    /// Not an origin as browsers write it.
+    #[error(
+        "{0:?} is not an origin: a scheme, a host in lower case, and a port unless it is the default, such as \
+        \"https://page.example\", without a path"
+    )]
+    CorsOrigin(String),
+    /// Too many origins.
+    #[error("there are {count} origins; at most {max} are possible")]
+    TooManyOrigins {
+        /// How many there are.
+        count: usize,
+        /// How many are possible.
+        max: usize,
+    },
     /// A key of another mode than the chosen one.
     #[error("belongs to the mode {belongs:?}, and mode is {mode:?}")]
     OtherMode {

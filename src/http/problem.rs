@@ -33,6 +33,7 @@ pub(super) enum Kind {
     InvalidCondition,
     Unauthorized,
     TooManyGuesses,
+    TooManyRequests,
     Forbidden,
     NoSuchPath,
     NoSuchZone,
@@ -46,6 +47,7 @@ pub(super) enum Kind {
     TooManyTokens,
     NoAcme,
     VersionConflict,
+    PreconditionRequired,
     BodyTooLarge,
     UnsupportedMediaType,
     UrlRefused,
@@ -79,6 +81,10 @@ impl Kind {
                 let status = S::TOO_MANY_REQUESTS;
                 (status, "too-many-guesses", "Too many wrong tokens")
             }
+            Self::TooManyRequests => {
+                let status = S::TOO_MANY_REQUESTS;
+                (status, "too-many-requests", "Too many requests")
+            }
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchZone => (S::NOT_FOUND, "no-such-zone", "No such zone"),
@@ -97,6 +103,10 @@ impl Kind {
             Self::VersionConflict => {
                 let status = S::PRECONDITION_FAILED;
                 (status, "version-conflict", "Version conflict")
+            }
+            Self::PreconditionRequired => {
+                let status = S::PRECONDITION_REQUIRED;
+                (status, "precondition-required", "Precondition required")
             }
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
             Self::UnsupportedMediaType => {
@@ -279,13 +289,14 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 36] = [
+    pub(in crate::http) const ALL: [Kind; 38] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
         Kind::InvalidCondition,
         Kind::Unauthorized,
         Kind::TooManyGuesses,
+        Kind::TooManyRequests,
         Kind::Forbidden,
         Kind::NoSuchPath,
         Kind::NoSuchZone,
@@ -299,6 +310,7 @@ pub(super) mod tests {
         Kind::TooManyTokens,
         Kind::NoAcme,
         Kind::VersionConflict,
+        Kind::PreconditionRequired,
         Kind::BodyTooLarge,
         Kind::UnsupportedMediaType,
         Kind::UrlRefused,

@@ -23,7 +23,7 @@ use crate::dns::transport::tcp::TlsSockets;
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
-use crate::http::{AdminSite, Front, Page, PageHosts, RedirectHost, Site, admin_api};
+use crate::http::{AdminSite, ApiRules, Front, Page, PageHosts, RedirectHost, Site, admin_api};
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
@@ -165,7 +165,13 @@ pub async fn start(
         failures,
     };
     let gate = Arc::new(Gate::new(token, tokens));
-    let sites = Sites::of(&running, gate, &config.redirect, hsts);
+    let sites = Sites::of(
+        &running,
+        gate,
+        config.admin.rules.clone(),
+        &config.redirect,
+        hsts,
+    );
     running.warn_of_certificates(now);
     running.measure_own_certificate();
     let tickets = running.ticket_keeper(ticket_clock);
@@ -188,6 +194,7 @@ impl Sites {
     fn of(
         running: &Running,
         gate: Arc<Gate>,
+        rules: ApiRules,
         redirect: &RedirectConfig,
         hsts: Option<u32>,
     ) -> Self {
@@ -201,6 +208,7 @@ impl Sites {
             urls,
             counts.clone(),
             stopping.clone(),
+            rules,
         );
         let redirect_host = |hsts| {
             let contact = redirect.abuse_contact.clone();

@@ -10,7 +10,7 @@ use crate::base::admission::SeatLimits;
 use crate::base::name::ZoneName;
 use crate::dns::Settings;
 use crate::dns::transport::tcp::TcpLimits;
-use crate::http::{AbuseContact, Scheme, ShortUrls};
+use crate::http::{AbuseContact, ApiRules, Rate, Scheme, ShortUrls};
 use crate::links::redis::{RedisMode, RedisUrl};
 use crate::store::DynamoConfig;
 use crate::zone::Layout;
@@ -121,6 +121,7 @@ fn the_defaults_are_those_of_the_documentation() {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
             connections: admin::default_connections(),
+            rules: ApiRules::default(),
         },
         redirect: RedirectConfig {
             listen: addresses(&["127.0.0.1:8080"]),
@@ -172,6 +173,9 @@ listen = []
 token_file = "/run/token"
 connections = 300
 connections_per_client = 200
+require_if_match = true
+cors = { origins = ["https://page.example", "http://localhost:3000"] }
+rate = { requests_per_second = 7 }
 [redirect]
 listen = ["[::]:80", "0.0.0.0:80"]
 short_url_scheme = "https"
@@ -230,6 +234,17 @@ group = "dns"
             listen: vec![],
             token_file: "/run/token".into(),
             connections: seats(300, 200, &[]),
+            rules: ApiRules {
+                origins: vec![
+                    "https://page.example".into(),
+                    "http://localhost:3000".into(),
+                ],
+                require_if_match: true,
+                rate: Some(Rate {
+                    per_second: 7,
+                    burst: 14,
+                }),
+            },
         },
         redirect: RedirectConfig {
             listen: addresses(&["[::]:80", "0.0.0.0:80"]),
@@ -247,6 +262,26 @@ group = "dns"
         },
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn origins_are_written_as_browsers_write_them() {
+    for bad in [
+        "https://page.example/",
+        "https://Page.example",
+        "https://page.example:443",
+        "page.example",
+        "*",
+        "null",
+    ] {
+        check(
+            &format!("[admin.cors]\norigins = [\"{bad}\"]\n"),
+            &format!(
+                "t.toml:2: admin.cors.origins: {bad:?} is not an origin: a scheme, a host in lower case, and a port \
+                 unless it is the default, such as \"https://page.example\", without a path"
+            ),
+        );
+    }
 }
 
 #[test]
@@ -284,7 +319,8 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[admin]\nport = 1\n",
         "t.toml:2: admin.port: unknown key. Known here: listen, token_file, connections, \
-         connections_per_client, exempt",
+         connections_per_client, exempt, \
+         cors, require_if_match, rate",
     );
     check(
         "[redirect]\n\"a\\nb\" = 1\n",

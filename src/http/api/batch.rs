@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Extension, Request, State};
@@ -128,6 +129,10 @@ fn prepare(
 async fn in_turn(admin: &Arc<Admin>, request: CreateLink) -> Result<Creation, Problem> {
     let admin = Arc::clone(admin);
     let creating = async move {
+        if let Some(rates) = &admin.rates {
+            let wait = rates.reserve(&request.created_by.name, Instant::now());
+            tokio::time::sleep(wait).await;
+        }
         // The semaphore is never closed. If it were, the store has limits of its own.
         let _turn = admin.batch_turns.acquire().await;
         admin.links.create(request).await

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -120,6 +121,9 @@ pub(super) async fn guard(
         let ip = peer.map(|peer| peer.0.ip());
         match admin.gate.admit(headers, ip).await {
             Ok(caller) => {
+                if let Some(Err(wait)) = admin.rate_of(&caller) {
+                    return too_many_requests(wait);
+                }
                 let id = request.extensions().get::<RequestId>();
                 let id = id.map_or("", RequestId::as_str).to_owned();
                 request
@@ -135,7 +139,22 @@ pub(super) async fn guard(
     }
 }
 
+/// RFC 6585 §4.
+fn too_many_requests(wait: Duration) -> Response {
+    let seconds = wait.as_secs().saturating_add(1);
+    let detail = "the token calls more often than the configuration of the server allows; call again after the time in \
+        Retry-After";
+    let problem = Problem::new(Kind::TooManyRequests, detail);
+    ([(RETRY_AFTER, HeaderValue::from(seconds))], problem).into_response()
+}
+
 impl Admin {
+    /// Whether the caller may call now; none without a limit.
+    fn rate_of(&self, caller: &Caller) -> Option<Result<(), Duration>> {
+        let rates = self.rates.as_ref()?;
+        Some(rates.take(caller.name(), Instant::now()))
+    }
+
     fn refuse(&self, refusal: Refusal) -> Response {
         let count = |failure| self.metrics.count_auth_failure(failure);
         match refusal {

@@ -76,6 +76,7 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let name = admin.name(&caller, code, request.uri())?;
     let tags = Tags::if_match(request.headers())?;
+    admin.rules.check_if_match(request.headers())?;
     let accepted = "application/json or application/merge-patch+json";
     body::check_media_type(request.headers(), body::is_merge_patch, accepted)?;
     let bytes = body::read(request.into_body()).await?;
@@ -97,6 +98,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let name = admin.name(&caller, code, &uri)?;
     let tags = Tags::if_match(&headers)?;
+    admin.rules.check_if_match(&headers)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
     let by = caller.actor();
     let deleted = admin.links.delete(&name, expected, &by).await;

@@ -1,8 +1,8 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── guard: Host, token, deadline ── routes: role ── links | list | batch | qr | tokens | audit | certificates |
-//!                                                          health, openapi
+//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | tokens | audit |
+//!                                                                        certificates | health, openapi
 //! ```
 //!
 //! All paths except [`OPEN_PATHS`] need a token, also paths that do not exist. So a new route is closed unless it
@@ -17,11 +17,14 @@ mod batch;
 mod body;
 mod certificates;
 mod conditions;
+mod cors;
 mod guard;
 mod inside;
 mod links;
 mod list;
 mod qr;
+mod rate;
+mod rules;
 mod tokens;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,9 +42,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use self::cors::cors;
 use self::guard::{Route, guard};
 pub use self::inside::InsideApi;
 pub(super) use self::inside::OnBehalf;
+pub use self::rate::Rate;
+use self::rate::Rates;
+pub use self::rules::ApiRules;
 use super::ShortUrls;
 use super::problem::{Kind, Problem};
 use super::serve::request_log::{Observer, observe};
@@ -76,6 +83,8 @@ struct Admin {
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    rules: ApiRules,
+    rates: Option<Rates>,
     /// How many lines of all batches may be at the store at once.
     batch_turns: Semaphore,
 }
@@ -89,6 +98,7 @@ pub fn admin_api(
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    rules: ApiRules,
 ) -> (Router, InsideApi) {
     let observer = Observer::new("admin", metrics.admin_requests.clone());
     let admin = Arc::new(Admin {
@@ -98,6 +108,8 @@ pub fn admin_api(
         short_urls,
         metrics,
         draining,
+        rates: rules.rate.map(Rates::new),
+        rules,
         batch_turns: Semaphore::new(batch::AT_STORE),
     });
     let inner = routes()
@@ -113,7 +125,8 @@ pub fn admin_api(
     // which paths there are.
     let outer = Router::new()
         .fallback_service(inner)
-        .layer(from_fn_with_state(admin, guard))
+        .layer(from_fn_with_state(Arc::clone(&admin), guard))
+        .layer(from_fn_with_state(admin, cors))
         .layer(from_fn_with_state(observer, observe));
     (outer, inside)
 }

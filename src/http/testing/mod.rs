@@ -20,7 +20,7 @@ use tower::ServiceExt;
 pub(super) use self::contract::openapi;
 pub(super) use self::store::MemoryStore;
 use super::serve::{Answer, Content};
-use super::{RedirectHost, Scheme, ShortUrls, admin_api};
+use super::{ApiRules, RedirectHost, Scheme, ShortUrls, admin_api};
 use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
@@ -102,6 +102,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new() -> Self {
+        Self::with_rules(ApiRules::default())
+    }
+
+    /// The same with rules of the operator.
+    pub(super) fn with_rules(rules: ApiRules) -> Self {
         let store = Arc::new(MemoryStore::default());
         let clock = Clock::manual(NOW);
         let metrics = Arc::new(Metrics::new());
@@ -130,6 +135,7 @@ impl Server {
                 SHORT_URLS,
                 metrics.clone(),
                 draining.clone(),
+                rules,
             )
             .0,
             redirect: RedirectHost::new(links, SHORT_URLS, None, None, &metrics),

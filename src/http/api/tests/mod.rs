@@ -2,6 +2,7 @@
 
 mod audit;
 mod batch;
+mod browsers;
 mod conditions;
 mod lists;
 mod qr;
