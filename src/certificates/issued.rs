@@ -147,6 +147,12 @@ mod tests {
         is_for("example.com");
         is_for("x.example.com");
         is_for("X.EXAMPLE.com");
+        // What the certificate has found out about its wildcard is true of one label.
+        is_for("y.example.com");
+        let one = found("example.com").unwrap();
+        for host in ["x.y.example.com", "com", "example.net", "x.example.net"] {
+            assert!(!one.covers(host), "{host}");
+        }
         // The wildcard of the zone above.
         is_for("a.example.com");
         is_missing("x.a.example.com", NoCertificate::NotYet);

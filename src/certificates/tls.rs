@@ -7,7 +7,7 @@
 //! a new private key ends all tickets. Early data (RFC 8446 §2.3) is not accepted.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ServerConfig;
@@ -73,6 +73,9 @@ pub(crate) struct Current {
     chain: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
     tickets: Arc<TicketKeys>,
+    /// A domain for which the certificate has a wildcard, once a host below it was asked for. Reading the certificate
+    /// again for each request would take longer than the request.
+    wildcard: OnceLock<Box<str>>,
 }
 
 impl Tls {
@@ -190,6 +193,7 @@ impl Current {
             chain,
             config: Arc::new(config),
             tickets,
+            wildcard: OnceLock::new(),
         })
     }
 
@@ -205,7 +209,22 @@ impl Current {
 
     /// Whether clients accept the certificate for this host.
     pub(crate) fn covers(&self, host: &str) -> bool {
-        self.chain.first().is_some_and(|leaf| covers(leaf, host))
+        let labels = host.split_once('.').filter(|(first, _)| !first.is_empty());
+        let parent = labels.map(|(_, parent)| parent);
+        let same = |known: &str| parent.is_some_and(|parent| known.eq_ignore_ascii_case(parent));
+        if self.wildcard.get().is_some_and(|known| same(known)) {
+            return true;
+        }
+        let covered = |host: &str| self.chain.first().is_some_and(|leaf| covers(leaf, host));
+        let is_covered = covered(host);
+        if let (true, Some(parent), None) = (is_covered, parent, self.wildcard.get()) {
+            // No certificate names a host that is made up here, so only a wildcard is for it.
+            let made_up = format!("x{:016x}.{parent}", fastrand::u64(..));
+            if covered(&made_up) {
+                let _ = self.wildcard.set(parent.into());
+            }
+        }
+        is_covered
     }
 }
 

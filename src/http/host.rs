@@ -58,7 +58,7 @@ pub(super) fn requested<'a>(
 }
 
 /// The host in `host[:port]` (RFC 3986 §3.2, without user info).
-fn host_of(text: &str) -> Result<&str, HostError> {
+pub(super) fn host_of(text: &str) -> Result<&str, HostError> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or(HostError::Malformed)?;
         if address.parse::<Ipv6Addr>().is_err() {

@@ -45,17 +45,59 @@ pub struct Link {
 impl Link {
     /// Whether the link has expired: true from the second of `expires_at` on.
     pub fn is_expired(&self, now: UnixTime) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+        self.destination().is_expired(now)
+    }
+
+    /// Where it leads, and for how long.
+    pub fn destination(&self) -> Destination<'_> {
+        Destination {
+            url: self.target.as_str(),
+            expires_at: self.expires_at,
+            ttl: self.ttl,
+        }
     }
 
     /// The TTL of its records, in seconds: its own or `zone_ttl`.
     pub fn full_ttl(&self, zone_ttl: u32) -> u32 {
-        self.ttl.map_or(zone_ttl, Ttl::as_secs)
+        self.destination().full_ttl(zone_ttl)
     }
 
     /// `ttl`, limited to the remaining lifetime of the link at `now`, so that no cache holds an expired link.
     /// The current second may be nearly over, so it does not count: in its last second a link must not be
     /// cached at all.
+    pub fn cap_ttl(&self, ttl: u32, now: UnixTime) -> u32 {
+        self.destination().cap_ttl(ttl, now)
+    }
+}
+
+/// Where a link leads, and for how long: what a redirect depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination<'a> {
+    /// The text of a [`TargetUrl`].
+    pub url: &'a str,
+    /// See [`Link::expires_at`].
+    pub expires_at: Option<UnixTime>,
+    /// See [`Link::ttl`].
+    pub ttl: Option<Ttl>,
+}
+
+impl<'a> Destination<'a> {
+    /// See [`Link::is_expired`].
+    pub fn is_expired(&self, now: UnixTime) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// See [`TargetUrl::domain`].
+    pub fn domain(&self) -> Option<&'a str> {
+        TargetUrl::domain_of(self.url)
+    }
+
+    /// See [`Link::full_ttl`].
+    pub fn full_ttl(&self, zone_ttl: u32) -> u32 {
+        self.ttl.map_or(zone_ttl, Ttl::as_secs)
+    }
+
+    /// See [`Link::cap_ttl`].
     pub fn cap_ttl(&self, ttl: u32, now: UnixTime) -> u32 {
         match self.expires_at {
             Some(end) => {

@@ -118,8 +118,13 @@ impl TargetUrl {
 
     /// The host, if it is a domain name: lower case, in its ASCII form, without last dots.
     pub fn domain(&self) -> Option<&str> {
+        Self::domain_of(&self.0)
+    }
+
+    /// The same for the text of a URL.
+    pub(super) fn domain_of(url: &str) -> Option<&str> {
         // The URL is serialised and has no user info, so the host follows the scheme.
-        let (_, rest) = self.0.split_once("://")?;
+        let (_, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?', '#', ':']).unwrap_or(rest.len());
         let host = rest[..end].trim_end_matches('.');
         // A host whose last label is a number is an IPv4 address (WHATWG URL, "ends in a number"), and only one with a

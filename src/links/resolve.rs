@@ -9,8 +9,9 @@ use super::deadline::{RESOLVE_DEADLINE, within};
 use super::memory::{Known, Look, Missed, Ticket, Wait};
 use super::stamps::Stamp;
 use super::tiers::{RedisAnswer, Tiers};
+use crate::base::clock::UnixTime;
 use crate::base::metrics::{LookupResult, Tier};
-use crate::link::{Link, LinkName, Origin};
+use crate::link::{Destination, Link, LinkName, Origin};
 use crate::store::StoreError;
 
 /// How long a query waits for a fresh state of a link if memory holds a stale one: long enough for tiers that
@@ -154,6 +155,25 @@ impl Links {
             ticket,
             wait,
         })
+    }
+
+    /// Passes the destination of a link to `read`, if memory has the link, it may be used without a look-up, and it has
+    /// not ended at `now`. None, of `read` or otherwise, says nothing about the name: then nothing is begun or counted.
+    /// `read` must be short, because the memory of the name is locked meanwhile.
+    pub fn with_live<R>(
+        &self,
+        name: &LinkName,
+        at: Instant,
+        now: UnixTime,
+        read: impl FnOnce(Destination<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let if_live = |destination: Destination<'_>| {
+            let is_live = !destination.is_expired(now);
+            is_live.then(|| read(destination)).flatten()
+        };
+        let found = self.memory.with_fresh(name, at, if_live)?;
+        self.memory_hits.inc();
+        Some(found)
     }
 
     /// The stamp for what depends on no link; it expires when everything has to be made again. Must be taken

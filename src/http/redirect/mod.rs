@@ -10,18 +10,20 @@
 //! query is ignored. Paths below `/.well-known/` belong to the server itself (RFC 8615) and never lead anywhere.
 //!
 //! A link in memory is answered at once. Nearly all requests are for such links, and an answer costs few allocations:
-//! there is no router, no task and no future, and most header values are static.
+//! there is no router, no task and no future, and most header values are static. The `direct` module answers the plain
+//! ones of these requests without hyper.
 //!
 //! How long caches may keep a response (RFC 9111 §5.2.2.1): a redirect for [`MAX_AGE`], the TTL of the link's
 //! records, or the rest of the link's life, whichever is shortest, so that a change of a link takes effect about as
 //! soon as in DNS. The status is 302 and not 301, which browsers keep for ever. Responses about absent, expired and
 //! unknown links are not kept at all, because each may change in the next second.
 //!
-//! The redirect itself has no `Referrer-Policy`: that would change what the destination learns about the page with
-//! the link. All other pages have one, and send no referrer. All pages except that of the zone ask robots not to
-//! index them.
+//! The redirect has no content, so it needs no headers about content. It has no `Referrer-Policy`: that would change what
+//! the destination learns about the page with the link. All pages have one, and send no referrer. All responses except
+//! the page of the zone ask robots not to index them.
 
 mod contact;
+mod direct;
 mod pages;
 
 use std::sync::Arc;
@@ -37,10 +39,10 @@ use hyper::body::Incoming;
 use super::ShortUrls;
 use super::host;
 use super::serve::request_log::{Line, Observer, RequestId, WaitingLine};
-use super::serve::{Answer, Call, Content, Site};
+use super::serve::{Answer, Call, Client, Content, Plain, Site};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
-use crate::link::{Link, LinkName, Origin};
+use crate::link::{Destination, Link, LinkName, Origin};
 use crate::links::{Host, Links, Resolution};
 use crate::store::StoreError;
 pub use contact::AbuseContact;
@@ -50,6 +52,8 @@ use pages::{Page, Pages, Robots};
 /// the usual TTL of a link's records.
 const MAX_AGE: u32 = 60;
 const MAX_AGE_CACHE: &str = "public, max-age=60";
+/// What search engines are asked of everything but the page of a zone.
+const NOINDEX: &str = "noindex";
 /// How long caches keep the page of a zone.
 const ZONE_PAGE_CACHE: &str = "public, max-age=300";
 /// How many headers a response has, with room for those that hyper adds.
@@ -186,6 +190,10 @@ impl Site for RedirectHost {
         let may_ask_for = |host: &str| client.may_ask_for(host);
         self.respond(&request, Some(&client.text), may_ask_for)
     }
+
+    fn answer_plain(&self, request: &Plain<'_>, client: &Client, out: &mut Vec<u8>) -> bool {
+        self.0.go_directly(request, client, out).is_some()
+    }
 }
 
 impl Redirect {
@@ -223,7 +231,9 @@ impl Redirect {
     ) -> Decision {
         match outcome {
             Ok(Resolution::Live(link)) if preview => Decision::Show(link),
-            Ok(Resolution::Live(link)) if self.leads_to_us(&link) => Decision::Loop(name),
+            Ok(Resolution::Live(link)) if self.leads_to_us(&link.destination()) => {
+                Decision::Loop(name)
+            }
             Ok(Resolution::Live(link)) => Decision::Go(link),
             Ok(Resolution::Expired(link)) => Decision::Ended(link),
             Ok(Resolution::Absent) => Decision::NoLink(name),
@@ -247,8 +257,8 @@ impl Redirect {
 
     /// Whether a link leads into a zone of this server. The API refuses such links, but the zone may be newer than
     /// the link, and other programs may write to the store.
-    fn leads_to_us(&self, link: &Link) -> bool {
-        link.target
+    fn leads_to_us(&self, destination: &Destination<'_>) -> bool {
+        destination
             .domain()
             .is_some_and(|domain| self.links.namespace().classify_host(domain) != Host::Foreign)
     }
@@ -257,10 +267,10 @@ impl Redirect {
     fn tell(&self, decision: Decision, is_head: bool) -> Response<Content> {
         let mut response = match decision {
             Decision::Go(link) => {
-                let ttl = self.links.namespace().link_ttl(&link.name);
-                let redirect = go(&link, ttl, self.links.now());
-                redirect.unwrap_or_else(|| self.pages.unreadable().into_response())
+                let age = self.age(&link.name, &link.destination(), self.links.now());
+                go(&link, age).unwrap_or_else(|| self.pages.unreadable().into_response())
             }
+
             other => self.page(other),
         };
         if is_head {
@@ -271,6 +281,12 @@ impl Redirect {
             headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         response
+    }
+
+    /// How long caches may keep the redirect, in seconds.
+    fn age(&self, name: &LinkName, destination: &Destination<'_>, now: UnixTime) -> u32 {
+        let zone_ttl = self.links.namespace().link_ttl(name);
+        destination.cap_ttl(destination.full_ttl(zone_ttl).min(MAX_AGE), now)
     }
 
     /// The page of everything but a redirect.
@@ -317,17 +333,19 @@ impl Redirect {
     }
 }
 
-/// The redirect (RFC 9110 §15.4.3); none if the destination does not fit a header. `zone_ttl` is the TTL of links without a TTL of their own, in seconds.
-fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Option<Response<Content>> {
+/// The redirect (RFC 9110 §15.4.3), which caches may keep for `age` seconds; none if the destination does not fit a
+/// header.
+fn go(link: &Link, age: u32) -> Option<Response<Content>> {
     // A TargetUrl is visible ASCII, so this does not fail.
     let Ok(location) = HeaderValue::from_str(link.target.as_str()) else {
         tracing::error!(name = %link.name, "the target of a link does not fit a header");
         return None;
     };
-    let mut response = pages::going(link).into_response();
+    let mut response = Response::new(Content::Whole(Bytes::new()));
+    *response.status_mut() = StatusCode::FOUND;
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(LOCATION, location);
-    let age = link.cap_ttl(link.full_ttl(zone_ttl).min(MAX_AGE), now);
     let cache = match age {
         MAX_AGE => HeaderValue::from_static(MAX_AGE_CACHE),
         // Digits are always a valid value.
@@ -335,6 +353,7 @@ fn go(link: &Link, zone_ttl: u32, now: UnixTime) -> Option<Response<Content>> {
             .unwrap_or(HeaderValue::from_static("no-store")),
     };
     headers.insert(CACHE_CONTROL, cache);
+    headers.insert(ROBOTS_TAG, HeaderValue::from_static(NOINDEX));
     Some(response)
 }
 
@@ -355,19 +374,11 @@ impl Page {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.reserve(HEADERS);
-        let is_redirect = self.status == StatusCode::FOUND;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(pages::CONTENT_TYPE));
-        let policy = match is_redirect {
-            true => HeaderValue::from_static(pages::BARE_POLICY),
-            false => pages::POLICY.clone(),
-        };
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
-        // On a redirect it would change what the destination learns about the page with the link.
-        if !is_redirect {
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        }
+        headers.insert(CONTENT_SECURITY_POLICY, pages::POLICY.clone());
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         if self.robots == Robots::Unwelcome {
-            headers.insert(ROBOTS_TAG, HeaderValue::from_static("noindex"));
+            headers.insert(ROBOTS_TAG, HeaderValue::from_static(NOINDEX));
         }
         response
     }

@@ -28,22 +28,24 @@ async fn ask(server: &Server, method: Method, host: &str, path: &str) -> Reply {
 fn check_form(method: &Method, reply: &Reply) {
     let place = format!("{reply:?}");
     assert_eq!(
-        reply.header("content-type"),
-        Some("text/html; charset=utf-8"),
-        "{place}"
-    );
-    assert_eq!(
-        reply.header("x-content-type-options"),
-        Some("nosniff"),
-        "{place}"
-    );
-    let policy = reply.header("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'none';"), "{place}");
-    assert_eq!(
         reply.header("location").is_some(),
         reply.status == 302,
         "{place}"
     );
+    let content = (reply.status != 302).then_some(("text/html; charset=utf-8", "nosniff"));
+    assert_eq!(
+        reply.header("content-type"),
+        content.map(|c| c.0),
+        "{place}"
+    );
+    assert_eq!(
+        reply.header("x-content-type-options"),
+        content.map(|c| c.1),
+        "{place}"
+    );
+    let policy = reply.header("content-security-policy");
+    let is_strict = |policy: &str| policy.starts_with("default-src 'none';");
+    assert_eq!(policy.map(is_strict), content.map(|_| true), "{place}");
     let cached = reply.header("cache-control").unwrap();
     let public = reply.status == 302 || reply.text().contains("Short links at");
     if *method == Method::HEAD {
@@ -54,11 +56,7 @@ fn check_form(method: &Method, reply: &Reply) {
     assert!(public || cached == "no-store", "{place}");
     let html = reply.text();
     if reply.status == 302 {
-        assert!(
-            html.starts_with("<a href=\"") && html.ends_with("\">Found</a>\n"),
-            "{place}"
-        );
-        assert_eq!(html.lines().count(), 1, "{place}");
+        assert_eq!(html, "", "{place}");
         return;
     }
     for part in [
@@ -98,8 +96,6 @@ async fn a_link_redirects_whatever_its_host_looks_like() {
         for path in ["/", "/?utm=1", "/?url=https://evil.example/"] {
             let reply = check(&server, host, path, 302).await;
             assert_eq!(reply.header("location"), Some(LOCATION));
-            let href = "href=\"https://example.net/a?x=1&amp;y=%27%3C%3E%22#top\"";
-            assert!(reply.text().contains(href), "{}", reply.text());
             assert_eq!(reply.header("referrer-policy"), None);
         }
     }

@@ -18,6 +18,8 @@
 //! is not used: it sets a timer for each request, and covers neither the first bytes, which tell HTTP/2 from HTTP/1,
 //! nor HTTP/2 itself.
 //!
+//! Plain HTTP/1.1 requests that the site answers from memory do not get to hyper (`direct`). It serves all others.
+//!
 //! If the server closes a connection while the client is still sending, the system resets the connection, and the
 //! client may lose the response that told it to stop (RFC 9112 §9.6). So after the last response the server goes on
 //! reading for a moment and drops what arrives.
@@ -28,8 +30,13 @@
 
 mod activity;
 mod content;
+mod date;
+mod direct;
+mod gathered;
 mod https;
 mod io;
+mod plain;
+mod rewound;
 mod service;
 mod site;
 
@@ -39,6 +46,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -54,13 +62,17 @@ use tokio_util::task::TaskTracker;
 
 use self::activity::{Activity, Silence};
 pub(crate) use self::content::Content;
+pub(crate) use self::date::push_date;
+use self::direct::Direct;
+use self::gathered::{Gathered, Gathering};
 pub use self::https::Https;
 use self::https::{Session, is_http2};
 use self::io::Io;
+pub use self::plain::Plain;
+use self::rewound::Rewound;
 use self::service::{Requests, Streams};
-use self::site::Client;
-pub use self::site::Site;
 pub(crate) use self::site::{Answer, Call};
+pub use self::site::{Client, Site};
 use crate::base::admission::{
     Listening, Order, Reason, Refusal, Seat, SeatLimits, Seats, accept_all, reset, set_user_timeout,
 };
@@ -253,7 +265,7 @@ impl Connection {
             activity: Arc::clone(&self.activity),
         };
         let ended = match https {
-            None => self.requests(io, None, builder()).await,
+            None => self.requests(io, None, Protocol::Unknown).await,
             // On the heap: a connection without TLS needs none of its memory.
             Some(https) => Box::pin(self.requests_by_tls(io, https)).await,
         };
@@ -280,23 +292,18 @@ impl Connection {
         match accepted {
             Ok((stream, session)) => {
                 // The client has named the protocol, so its first bytes need not be waited for.
-                let builder = match is_http2(&stream) {
-                    true => builder().http2_only(),
-                    false => builder().http1_only(),
+                let protocol = match is_http2(&stream) {
+                    true => Protocol::Http2,
+                    false => Protocol::Http1,
                 };
-                self.requests(stream, Some(session), builder).await
+                self.requests(stream, Some(session), protocol).await
             }
             Err(none) => ended(HttpCloseReason::Handshake, none.alerted),
         }
     }
 
     /// Serves the requests that come on `io`.
-    async fn requests<S>(
-        &self,
-        io: S,
-        session: Option<Session>,
-        builder: auto::Builder<Streams>,
-    ) -> Ended
+    async fn requests<S>(&self, io: S, session: Option<Session>, protocol: Protocol) -> Ended
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -307,7 +314,8 @@ impl Connection {
             limits,
             activity: Arc::clone(activity),
         };
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), requests));
+        let leaving = AtomicBool::new(false);
+        let mut connection = pin!(exchange(io, protocol, requests, &leaving));
         let mut watchdog = pin!(sleep_until(activity.look_again(&limits)));
         let mut last = Order::None;
         // The reason to end as soon as the requests in flight are answered.
@@ -317,10 +325,10 @@ impl Connection {
                 biased;
                 ended = connection.as_mut() => {
                     let reason = match ended {
-                        Ok(()) => HttpCloseReason::Client,
-                        Err(_) => HttpCloseReason::Error,
+                        true => HttpCloseReason::Client,
+                        false => HttpCloseReason::Error,
                     };
-                    break (ending.unwrap_or(reason), ended.is_ok());
+                    break (ending.unwrap_or(reason), ended);
                 }
                 order = self.order_after(last) => {
                     last = order;
@@ -336,7 +344,8 @@ impl Connection {
                     }
                     ending.get_or_insert(reason);
                     limits.idle_timeout = limits.idle_timeout.min(FAREWELL);
-                    connection.as_mut().graceful_shutdown();
+                    // The next turn of the loop polls the connection.
+                    leaving.store(true, Ordering::Relaxed);
                     watchdog.as_mut().reset(activity.look_again(&limits));
                 }
                 () = watchdog.as_mut() => {
@@ -391,7 +400,59 @@ impl From<Silence> for HttpCloseReason {
     }
 }
 
-fn builder() -> auto::Builder<Streams> {
+/// Which protocol client and server have agreed on in the TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+    /// None: the first bytes show it.
+    Unknown,
+}
+
+/// Serves the requests of a connection: those that the site answers directly, and all from the first other one by hyper.
+/// Returns whether the connection has ended in order. It ends soon after `leaving` was set and this was polled again.
+async fn exchange<S>(io: S, protocol: Protocol, requests: Requests, leaving: &AtomicBool) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (io, protocol) = match protocol {
+        Protocol::Http2 => (Rewound::new(io), protocol),
+        Protocol::Http1 | Protocol::Unknown => {
+            let direct = Direct {
+                io,
+                site: &*requests.site,
+                client: &requests.client,
+                activity: &requests.activity,
+                leaving,
+            };
+            match direct.serve().await {
+                Ok(Some(left)) if left.is_http1 => (left.io, Protocol::Http1),
+                Ok(Some(left)) => (left.io, protocol),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    };
+    let builder = builder(protocol);
+    // On the heap: connections whose requests are all answered directly need none of its memory.
+    let gathering = Gathering::default();
+    let io = TokioIo::new(Gathered {
+        io,
+        gathering: gathering.clone(),
+    });
+    let mut connection = Box::pin(builder.serve_connection(io, requests));
+    let mut has_left = false;
+    let ended = poll_fn(|cx| {
+        if !has_left && leaving.load(Ordering::Relaxed) {
+            has_left = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        gathering.poll(|| connection.as_mut().poll(cx))
+    });
+    ended.await.is_ok()
+}
+
+fn builder(protocol: Protocol) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(Streams);
     builder
         .http1()
@@ -409,7 +470,11 @@ fn builder() -> auto::Builder<Streams> {
         .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_ERROR_RESET_STREAMS);
-    builder
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+        Protocol::Unknown => builder,
+    }
 }
 
 /// Reads and drops what the client still sends, up to a limit or until it closes its side.

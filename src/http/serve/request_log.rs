@@ -21,10 +21,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tracing::Instrument;
 
-use crate::access::token::hex;
 use crate::base::logging::REQUESTS;
 use crate::base::metrics::HttpStatus;
 use crate::http::problem::Problem;
+use crate::http::serve::Plain;
 
 /// The header that carries the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,41 +48,65 @@ pub(crate) struct Observer {
 
 /// The id of a request, stored in the request's extensions. It has visible ASCII characters only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RequestId(HeaderValue);
+pub(crate) struct RequestId {
+    text: [u8; MAX_ID_LEN],
+    len: usize,
+}
 
 impl RequestId {
     pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
     }
 
     /// The value of the header.
     pub(crate) fn into_header(self) -> HeaderValue {
-        self.0
+        // Visible ASCII is always a valid value.
+        let value = HeaderValue::from_str(self.as_str());
+        let mut value = value.unwrap_or(HeaderValue::from_static("0"));
+        // No id comes again, so it must not take the place of other headers in HPACK's table (RFC 7541 §7.1.3).
+        value.set_sensitive(true);
+        value
     }
 
     /// The id that the client sent if it is a sane one, otherwise a random id.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(REQUEST_ID).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Self::made();
-        };
-        let sane = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let id = value.as_bytes();
-        match (1..=MAX_ID_LEN).contains(&id.len()) && id.iter().all(sane) {
-            true => Self(value.clone()),
-            false => Self::made(),
+        match (values.next(), values.next()) {
+            (Some(value), None) => Self::choose(Some(value.as_bytes())),
+            _ => Self::made(),
         }
+    }
+
+    /// The same, for a request that has this id, or none.
+    pub(crate) fn choose(sent: Option<&[u8]>) -> Self {
+        let sane = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        match sent {
+            Some(id @ [_, ..]) if id.len() <= MAX_ID_LEN && id.iter().all(sane) => Self::new(id),
+            _ => Self::made(),
+        }
+    }
+
+    /// An id of at most [`MAX_ID_LEN`] characters.
+    fn new(id: &[u8]) -> Self {
+        let mut text = [0; MAX_ID_LEN];
+        let len = id.len().min(MAX_ID_LEN);
+        text[..len].copy_from_slice(&id[..len]);
+        Self { text, len }
     }
 
     fn made() -> Self {
         /// Numbers the requests of a system that has no random bytes to give.
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let text = match random_bytes() {
-            Some(bytes) => hex(&bytes),
-            None => COUNT.fetch_add(1, Ordering::Relaxed).to_string(),
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let Some(bytes) = random_bytes() else {
+            return Self::new(COUNT.fetch_add(1, Ordering::Relaxed).to_string().as_bytes());
         };
-        // Digits and letters are always a valid value.
-        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0")))
+        let mut hex = [0; 2 * MADE_ID_BYTES];
+        for (digits, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 0xf)];
+        }
+        Self::new(&hex)
     }
 }
 
@@ -114,15 +138,26 @@ impl Observer {
 
     /// Adds the headers of all responses, and counts the response.
     pub(crate) fn finish<B>(&self, response: &mut Response<B>, id: RequestId) {
+        let status = response.status();
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id.into_header());
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if status != StatusCode::FOUND {
+            // A redirect has no content that a browser could take for something else.
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         headers
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
-        let status = response.status().as_u16();
-        let counter = || self.requests.get_or_create_owned(&HttpStatus { status });
-        match response.status() {
+        self.count(status);
+    }
+
+    /// Counts a response.
+    pub(crate) fn count(&self, status: StatusCode) {
+        let counter = || {
+            let status = status.as_u16();
+            self.requests.get_or_create_owned(&HttpStatus { status })
+        };
+        match status {
             StatusCode::FOUND => self.found.get_or_init(counter).inc(),
             _ => counter().inc(),
         };
@@ -179,7 +214,7 @@ pub(crate) struct Line<'a> {
     host: Option<Cow<'a, str>>,
     path: Cow<'a, str>,
     peer: Option<Cow<'a, str>>,
-    started: Instant,
+    pub(crate) started: Instant,
 }
 
 impl<'a> Line<'a> {
@@ -204,6 +239,18 @@ impl<'a> Line<'a> {
             host: host.map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LOGGED)])),
             path: Cow::Borrowed(&path[..end.unwrap_or(path.len())]),
             peer: peer.map(Cow::Borrowed),
+            started: Instant::now(),
+        }
+    }
+
+    /// The same for a plain request.
+    pub(crate) fn of_plain(part: &'static str, request: &Plain<'a>, peer: &'a str) -> Self {
+        Self {
+            part,
+            method: Method::GET,
+            host: Some(Cow::Borrowed(cut(request.host))),
+            path: Cow::Borrowed(cut(request.path)),
+            peer: Some(Cow::Borrowed(peer)),
             started: Instant::now(),
         }
     }
@@ -241,6 +288,11 @@ impl<'a> Line<'a> {
             }
         );
     }
+}
+
+/// The part of an ASCII text that is logged.
+fn cut(text: &str) -> &str {
+    text.get(..MAX_LOGGED).unwrap_or(text)
 }
 
 /// The line of a request that is waited for. It is logged when it is dropped, so a request whose client disconnected

@@ -21,11 +21,18 @@ use tower::ServiceExt;
 use super::activity::{Activity, InFlight, RequestBody};
 use super::content::Content;
 use super::https::Session;
+use super::plain::Plain;
 
 /// What answers the requests of a listener.
 pub trait Site: Send + Sync {
     /// Answers a request.
     fn answer(&self, request: Request<Incoming>, call: &Call<'_>) -> Answer;
+
+    /// Appends the response to a plain request, in the form of HTTP/1.1, if the site can make it at once. If not, it
+    /// returns false and has had no effect, and [`Site::answer`] gets the request. Both give the same response.
+    fn answer_plain(&self, _: &Plain<'_>, _: &Client, _: &mut Vec<u8>) -> bool {
+        false
+    }
 }
 
 /// The answer to a request.

@@ -101,23 +101,32 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Memory holds nothing, so a change of the store takes effect at once.
     pub(super) fn new() -> Self {
-        Self::with_rules(ApiRules::default())
+        Self::of(ApiRules::default(), Duration::ZERO)
     }
 
     /// The same with rules of the operator.
     pub(super) fn with_rules(rules: ApiRules) -> Self {
+        Self::of(rules, Duration::ZERO)
+    }
+
+    /// Memory uses what it holds for this time.
+    pub(super) fn with_memory(time: Duration) -> Self {
+        Self::of(ApiRules::default(), time)
+    }
+
+    fn of(rules: ApiRules, time: Duration) -> Self {
         let store = Arc::new(MemoryStore::default());
         let clock = Clock::manual(NOW);
         let metrics = Arc::new(Metrics::new());
         let draining = Arc::new(AtomicBool::new(false));
-        // Memory holds nothing, so a change of the store takes effect at once.
         let limits = LinkLimits {
             memory: MemoryLimits {
-                fresh_for: Duration::ZERO,
-                absent_for: Duration::ZERO,
-                stale_for: Duration::ZERO,
-                unnotified: Duration::ZERO,
+                fresh_for: time,
+                absent_for: time,
+                stale_for: time,
+                unnotified: time,
                 ..MemoryLimits::default()
             },
             ..LinkLimits::default()

@@ -39,7 +39,7 @@ pub(super) use self::flight::{Known, Landing, Missed, Wait};
 pub use self::limits::MemoryLimits;
 use self::shard::{Flight, Held, Lapse, Moment, Rules, Shard};
 use super::stamps::Stamps;
-use crate::link::{Link, LinkName, Version};
+use crate::link::{Destination, Link, LinkName, Version};
 use crate::store::StoreError;
 
 /// The number of shards, each of which has its own lock.
@@ -196,6 +196,18 @@ impl Memory {
             stale,
         };
         Look::Lead(ticket, wait)
+    }
+
+    /// Passes the destination of a link to `read`, if the link may be used without a look-up. The name is locked
+    /// meanwhile.
+    pub(super) fn with_fresh<R>(
+        &self,
+        name: &LinkName,
+        now: Instant,
+        read: impl FnOnce(Destination<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let mut shard = self.shard(name);
+        read(shard.fresh_link(name, now, &self.rules())?.destination()?)
     }
 
     /// Drops a name, and keeps the result of its flight from being held. Must be called after the commit of every

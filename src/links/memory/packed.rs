@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Link, LinkName, TargetUrl, Ttl, Version};
+use crate::link::{About, Destination, Link, LinkName, TargetUrl, Ttl, Version};
 
 /// The length of the fields before the name, in bytes.
 const FIXED: usize = 20;
@@ -72,6 +72,21 @@ impl PackedLink {
     /// Its size in bytes.
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Where the link leads; none if the URL is not UTF-8.
+    pub(super) fn destination(&self) -> Option<Destination<'_>> {
+        let mut rest = &self.0[NAME_LEN - 2..];
+        let url_len = usize::from(u16::from_le_bytes(take(&mut rest)));
+        let [name_len, flags] = take(&mut rest);
+        let mut rest = rest.get(usize::from(name_len)..)?;
+        let expires_at = (flags & EXPIRES != 0).then(|| u64::from_le_bytes(take(&mut rest)));
+        let ttl = (flags & HAS_TTL != 0).then(|| u32::from_le_bytes(take(&mut rest)));
+        Some(Destination {
+            url: std::str::from_utf8(rest.get(..url_len)?).ok()?,
+            expires_at: expires_at.map(UnixTime),
+            ttl: ttl.and_then(|seconds| Ttl::from_secs(seconds.into())),
+        })
     }
 
     /// The link. The caller has its name already.
@@ -139,6 +154,7 @@ mod tests {
             prop_assert_eq!(packed.name(), link.name.as_str().as_bytes());
             prop_assert_eq!(packed.version(), link.version);
             prop_assert_eq!(&*packed.unpack(&link.name), &link);
+            prop_assert_eq!(packed.destination(), Some(link.destination()));
         }
     }
 

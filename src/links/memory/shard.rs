@@ -125,6 +125,15 @@ impl Lapse {
     }
 }
 
+impl HeldLink {
+    /// Whether the link may be used without a look-up.
+    fn is_fresh(&self, now: Moment, rules: &Rules) -> bool {
+        now < rules.good_until(true, self.since)
+            && self.since >= rules.valid_since
+            && !self.must_revalidate
+    }
+}
+
 impl Keyed for HeldLink {
     fn key(&self) -> &[u8] {
         self.link.name()
@@ -167,9 +176,8 @@ impl Shard {
     pub(super) fn held(&mut self, name: &LinkName, now: Instant, rules: &Rules) -> Held {
         let now = rules.moment(now);
         if let Some(held) = self.links.get(name.as_str()) {
-            let until = rules.good_until(true, held.since);
-            if now < until && held.since >= rules.valid_since && !held.must_revalidate {
-                let until = until.instant(rules.began);
+            if held.is_fresh(now, rules) {
+                let until = rules.good_until(true, held.since).instant(rules.began);
                 return Held::Fresh(Some(held.link.unpack(name)), until);
             }
             if now >= held.since.after(rules.fresh_for + rules.stale_for) {
@@ -190,6 +198,18 @@ impl Shard {
             true => Held::Fresh(None, until.instant(rules.began)),
             false => Held::Nothing,
         }
+    }
+
+    /// The link of a name, if it may be used without a look-up.
+    pub(super) fn fresh_link(
+        &mut self,
+        name: &LinkName,
+        now: Instant,
+        rules: &Rules,
+    ) -> Option<&PackedLink> {
+        let held = self.links.get(name.as_str())?;
+        let is_fresh = held.is_fresh(rules.moment(now), rules);
+        is_fresh.then_some(&held.link)
     }
 
     /// Keeps the result of a flight that began at `since`.

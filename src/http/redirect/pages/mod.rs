@@ -39,8 +39,8 @@ pub(super) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 /// How many zones a page names at most.
 const MAX_ORIGINS: usize = 8;
 
-/// The policy of the body of a redirect, which has no style.
-pub(super) const BARE_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+/// The policy of pages without style.
+const BARE_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// The type of every page.
 pub(super) const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
@@ -140,46 +140,11 @@ impl Body<'_> {
     }
 }
 
-/// Adds text to HTML, and escapes it.
-fn push_escaped(html: &mut String, text: &str) {
-    let mut rest = text;
-    let is_special = |byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
-    while let Some(at) = rest.bytes().position(is_special) {
-        html.push_str(&rest[..at]);
-        html.push_str(match rest.as_bytes()[at] {
-            b'&' => "&amp;",
-            b'<' => "&lt;",
-            b'>' => "&gt;",
-            b'"' => "&quot;",
-            _ => "&#39;",
-        });
-        // These characters have one byte.
-        rest = &rest[at + 1..];
-    }
-    html.push_str(rest);
-}
-
 /// A time: in RFC 3339 form in the attribute, and without T and Z as the text.
 fn time(time: UnixTime) -> String {
     let exact = time.rfc3339();
     let plain = exact.replace('T', " ").replace('Z', " UTC");
     format!("<time datetime=\"{exact}\">{plain}</time>")
-}
-
-/// The body of a redirect, for clients that do not follow it: a note with a link (RFC 9110 §15.4.3), in one line.
-pub(super) fn going(link: &Link) -> Page {
-    const BEFORE: &str = "<a href=\"";
-    const AFTER: &str = "\">Found</a>\n";
-    let url = link.target.as_str();
-    let mut html = String::with_capacity(BEFORE.len() + url.len() + AFTER.len());
-    html.push_str(BEFORE);
-    push_escaped(&mut html, url);
-    html.push_str(AFTER);
-    Page {
-        status: StatusCode::FOUND,
-        robots: Robots::Unwelcome,
-        html,
-    }
 }
 
 impl Pages {
@@ -303,20 +268,6 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-
-    #[test]
-    fn escaping() {
-        let check = |text: &str, html: &str| {
-            let mut escaped = String::new();
-            push_escaped(&mut escaped, text);
-            assert_eq!(escaped, html);
-        };
-        check("plain-text_1.0", "plain-text_1.0");
-        check("?a=1&b=2", "?a=1&amp;b=2");
-        check("<script>", "&lt;script&gt;");
-        check("\"'", "&quot;&#39;");
-        check("&lt;", "&amp;lt;");
-    }
 
     fn pages() -> Pages {
         pages_of(crate::http::Scheme::Http, None)

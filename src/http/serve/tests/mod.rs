@@ -151,6 +151,7 @@ fn router() -> Router {
         .route("/never", never)
 }
 
+mod direct;
 mod http2;
 mod seats;
 
