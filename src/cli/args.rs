@@ -124,7 +124,7 @@ pub(super) enum Command {
     /// Show a link
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
-    /// Change the URL, the expiry or the TTL of a link
+    /// Change a link
     #[command(after_help = EDIT_HELP)]
     Edit(EditArgs),
     /// Delete links

@@ -1,4 +1,4 @@
-//! `tinyns edit`: changes the URL, the end or the TTL of a link.
+//! `tinyns edit`: changes a link.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -15,6 +15,7 @@ use super::output::print;
 use super::shown;
 use super::span::{self, TtlError};
 use crate::base::clock::Clock;
+use crate::link::{AboutError, Note, Tag, Title};
 
 pub(super) const EDIT_HELP: &str = concat!(
     "\
@@ -22,15 +23,17 @@ Examples:
   tinyns edit sale --url https://example.net/autumn
   tinyns edit sale.s.example.com --expires 30d --ttl 5m
   tinyns edit sale --expires never --ttl default
+  tinyns edit sale --title 'Autumn sale' --tag print --tag 2026 --note ''
   tinyns edit sale --url https://example.net/ --if-version 1764451526000000
 
-The output is that of `get`. What no option names stays as it is. With --if-version the link is
+The output is that of `get`. What no option names stays as it is. --tag names
+all tags that the link shall have. An empty text removes the title, the tags or the note. With --if-version the link is
 changed only if it still has that version, which `get` shows.",
     token_environment!()
 );
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").args(["url", "expires", "ttl"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("change").args(["url", "expires", "ttl", "title", "tags", "note"]).required(true).multiple(true))]
 pub(super) struct EditArgs {
     /// The link: its code, full name or short URL
     pub(super) link: LinkRef,
@@ -43,6 +46,15 @@ pub(super) struct EditArgs {
     /// The new TTL of the link's records: seconds, 5m, 1h and the like, or "default" for that of the zone
     #[arg(long, value_name = "TTL")]
     pub(super) ttl: Option<NewTtl>,
+    /// The new title; an empty text removes it
+    #[arg(long, value_name = "TEXT", value_parser = new_title)]
+    pub(super) title: Option<NewText<Title>>,
+    /// All tags that the link shall have; may be repeated. An empty text removes them
+    #[arg(long = "tag", value_name = "TAG", value_parser = new_tag)]
+    pub(super) tags: Option<Vec<NewText<Tag>>>,
+    /// The new note; an empty text removes it
+    #[arg(long, value_name = "TEXT", value_parser = new_note)]
+    pub(super) note: Option<NewText<Note>>,
     /// Change the link only if it has this version
     #[arg(long, value_name = "VERSION")]
     pub(super) if_version: Option<u64>,
@@ -57,6 +69,30 @@ pub(super) struct NewEnd(Option<Expires>);
 /// A new TTL, in seconds; none is that of the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NewTtl(Option<u32>);
+
+/// A new text; none to remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NewText<T>(Option<T>);
+
+fn new_title(text: &str) -> Result<NewText<Title>, AboutError> {
+    new_text(text, Title::parse)
+}
+
+fn new_tag(text: &str) -> Result<NewText<Tag>, AboutError> {
+    new_text(text, Tag::parse)
+}
+
+fn new_note(text: &str) -> Result<NewText<Note>, AboutError> {
+    new_text(text, Note::parse)
+}
+
+fn new_text<T>(
+    text: &str,
+    parse: fn(&str) -> Result<T, AboutError>,
+) -> Result<NewText<T>, AboutError> {
+    let text = (!text.is_empty()).then_some(text);
+    Ok(NewText(text.map(parse).transpose()?))
+}
 
 /// Why a text is not a [`NewEnd`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +142,18 @@ pub(super) fn run(args: EditArgs, config: Option<&Path>) -> anyhow::Result<Exit>
         url: args.url.as_deref(),
         expires_at: end.as_ref().map(Option::as_deref),
         ttl: args.ttl.map(|NewTtl(ttl)| ttl),
+        title: args
+            .title
+            .as_ref()
+            .map(|NewText(title)| title.as_ref().map(Title::as_str)),
+        tags: args.tags.as_ref().map(|tags| {
+            let tags = tags.iter().filter_map(|NewText(tag)| tag.as_ref());
+            tags.map(Tag::as_str).collect()
+        }),
+        note: args
+            .note
+            .as_ref()
+            .map(|NewText(note)| note.as_ref().map(Note::as_str)),
     };
     let client = Client::new(&args.client.access, config)?;
     let (token, code) = (&client.token, &args.link.code);

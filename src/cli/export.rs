@@ -22,7 +22,7 @@ use crate::base::progress::{Extent, Progress};
 use crate::link::Origin;
 
 /// The header of CSV.
-const HEADER: &str = "code,name,url,created_at,expires_at,ttl\r\n";
+const HEADER: &str = "code,name,url,created_at,expires_at,ttl,title,tags,note\r\n";
 
 /// Writes all links.
 ///
@@ -80,7 +80,7 @@ async fn page(server: &Server, zone: &Origin, cursor: Option<String>) -> anyhow:
     let zone = zone.clone();
     let list = move |client: &Client| {
         let (token, cursor) = (&client.token, cursor.as_deref());
-        client.api.list(token, &zone, cursor, PAGE_LINKS)
+        client.api.list(token, &zone, &[], cursor, PAGE_LINKS)
     };
     Ok(server.insist(list).await??)
 }
@@ -92,6 +92,7 @@ fn written(link: &Link, format: ExportFormat) -> String {
         ExportFormat::Ndjson => serde_json::to_string(link).unwrap_or_default() + "\n",
         ExportFormat::Csv => {
             let ttl = link.ttl.map(|ttl| ttl.to_string());
+            let tags = tags(&link.tags);
             let fields = [
                 link.code.as_deref(),
                 Some(link.name.as_str()),
@@ -99,10 +100,22 @@ fn written(link: &Link, format: ExportFormat) -> String {
                 link.created_at.as_deref(),
                 link.expires_at.as_deref(),
                 ttl.as_deref(),
+                link.title.as_deref(),
+                Some(tags.as_str()),
+                link.note.as_deref(),
             ];
             let fields = fields.map(|field| quoted(field.unwrap_or_default()));
             fields.join(",") + "\r\n"
         }
+    }
+}
+
+/// Tags in one field. The imports of other shorteners have `|` between two tags, so a single tag that has one gets a
+/// comma behind it.
+fn tags(tags: &[String]) -> String {
+    match tags {
+        [tag] if tag.contains('|') => format!("{tag},"),
+        tags => tags.join(","),
     }
 }
 
@@ -171,6 +184,9 @@ mod tests {
             created_by: Some("admin".into()),
             expires_at: expires_at.map(Into::into),
             ttl,
+            title: None,
+            tags: Vec::new(),
+            note: None,
             version: Some(9),
             visible_elsewhere: None,
         }
@@ -184,7 +200,7 @@ mod tests {
             "{\"code\":\"x\",\"name\":\"x.s.example.com\",\
              \"short_url\":\"http://x.s.example.com/\",\"url\":\"https://example.net/\",\
              \"created_at\":\"2026-01-01T00:00:00Z\",\"created_by\":\"admin\",\"expires_at\":null,\"ttl\":60,\
-             \"version\":9}\n"
+             \"title\":null,\"tags\":[],\"note\":null,\"version\":9}\n"
         );
     }
 
@@ -195,7 +211,7 @@ mod tests {
             assert_eq!(
                 written(&link, ExportFormat::Csv),
                 format!(
-                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,\r\n"
+                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,,,,\r\n"
                 )
             );
         };
@@ -209,6 +225,22 @@ mod tests {
                 .split(',')
                 .count()
         );
+    }
+
+    #[test]
+    fn titles_tags_and_notes_are_written() {
+        let link = Link {
+            title: Some("Sale, autumn".into()),
+            tags: vec!["a".into(), "b".into()],
+            note: Some("one\ntwo".into()),
+            ..link("u", None, None)
+        };
+        assert_eq!(
+            written(&link, ExportFormat::Csv),
+            "x,x.s.example.com,u,2026-01-01T00:00:00Z,,,\"Sale, autumn\",\"a,b\",\"one\ntwo\"\r\n"
+        );
+        assert_eq!(tags(&["a|b".into()]), "a|b,");
+        assert_eq!(tags(&["a".into()]), "a");
     }
 
     #[test]

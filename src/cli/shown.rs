@@ -56,6 +56,15 @@ pub(super) fn describe(link: &Link, dns: Option<SocketAddr>) -> String {
     if let Some(ttl) = link.ttl {
         row(&mut text, "TTL", &format!("{ttl} seconds"));
     }
+    if let Some(title) = &link.title {
+        row(&mut text, "title", title);
+    }
+    if !link.tags.is_empty() {
+        row(&mut text, "tags", &link.tags.join(", "));
+    }
+    if let Some(note) = &link.note {
+        row(&mut text, "remark", note);
+    }
     row(&mut text, "look up", &dig(&link.name, dns));
     text
 }

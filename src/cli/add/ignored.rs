@@ -13,6 +13,10 @@ pub(super) fn ignored(asked: &NewLink<'_>, link: &Link, created: bool) -> Vec<Ad
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     let same_end = |asked: &str| link.expires_at.as_deref().and_then(time) == time(asked);
     let same_code = |asked: &str| link.code.as_deref() == Some(asked);
+    let mut tags = asked.tags.clone();
+    tags.sort_unstable();
+    tags.dedup();
+    let same_tags = link.tags == tags;
     let holds = [
         (("--code", "code"), asked.code.is_none_or(same_code)),
         (
@@ -22,6 +26,15 @@ pub(super) fn ignored(asked: &NewLink<'_>, link: &Link, created: bool) -> Vec<Ad
         (
             ("--ttl", "ttl"),
             asked.ttl.is_none() || asked.ttl == link.ttl,
+        ),
+        (
+            ("--title", "title"),
+            asked.title.is_none() || asked.title == link.title.as_deref(),
+        ),
+        (("--tag", "tags"), asked.tags.is_empty() || same_tags),
+        (
+            ("--note", "note"),
+            asked.note.is_none() || asked.note == link.note.as_deref(),
         ),
     ];
     let broken = holds.into_iter().filter(|(_, holds)| !created && !holds);
@@ -52,6 +65,7 @@ mod tests {
                 code,
                 expires_at,
                 ttl,
+                ..NewLink::default()
             };
             let json = LINK.replace("\"ttl\":null", "\"ttl\":60").replace(
                 "\"expires_at\":null",
@@ -76,5 +90,23 @@ mod tests {
         let same = Some("2027-01-01T01:00:00+01:00");
         check(false, Some("sale"), same, Some(60), &[]);
         check(false, None, same, Some(61), &["--ttl"]);
+        let mut link: Link = serde_json::from_str(LINK).unwrap();
+        link.tags = vec!["a".into(), "b".into()];
+        link.title = Some("Sale".into());
+        let new = |title, tags: &[&'static str], note| NewLink {
+            title,
+            tags: tags.to_vec(),
+            note,
+            ..NewLink::default()
+        };
+        let check = |new: NewLink<'_>, expected: &[&str]| {
+            assert_eq!(members(&ignored(&new, &link, false)), expected, "{new:?}");
+        };
+        check(new(None, &[], None), &[]);
+        check(new(Some("Sale"), &["b", "a", "b"], None), &[]);
+        check(
+            new(Some("sale"), &["a"], Some("n")),
+            &["title", "tags", "note"],
+        );
     }
 }

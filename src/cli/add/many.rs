@@ -122,12 +122,7 @@ impl Work<'_> {
     }
 
     fn new_link<'u>(&'u self, url: &'u str) -> NewLink<'u> {
-        NewLink {
-            url,
-            code: None,
-            expires_at: self.expires_at,
-            ttl: self.args.ttl,
-        }
+        self.args.new_link(url, self.expires_at)
     }
 
     /// The line of a result on standard output. What went wrong goes to standard error.

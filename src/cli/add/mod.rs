@@ -14,12 +14,13 @@ use clap::Args;
 
 use self::source::Source;
 use super::access::{ClientArgs, token_environment};
+use super::api_client::NewLink;
 use super::client::Client;
 use super::expires::Expires;
 use super::outcome::{Exit, UsageError};
 use super::span;
 use crate::base::clock::Clock;
-use crate::link::Code;
+use crate::link::{Code, Note, Tag, Title};
 
 /// Stands for standard input.
 const STDIN: &str = "-";
@@ -29,6 +30,7 @@ pub(super) const ADD_HELP: &str = concat!(
 Examples:
   tinyns add https://example.net/a/long/path
   tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
+  tinyns add https://example.net/a --title 'Autumn sale' --tag print --tag 2026
   tinyns add https://example.net/ --json | jq -r .short_url
   tinyns add https://example.net/a https://example.net/b
   grep -o 'https://[^ ]*' page.txt | tinyns add - --expires 1w > short.txt
@@ -38,8 +40,8 @@ For several URLs, and for the lines of standard input, each link is a line with 
 a URL is refused, add reports it on standard error with its line, goes on, and exits with 1. Blank
 lines are skipped.
 
-If a link to a URL exists already, add prints that link and does not change it. If its expiry or
-TTL differ from --expires or --ttl, add says which options were ignored; with --json, the members
+If a link to a URL exists already, add prints that link and does not change it. If its expiry,
+TTL, title, tags or note differ from the options, add says which options were ignored; with --json, the members
 \"created\" and \"ignored\" of each link say so.
 
 Exit codes:
@@ -64,8 +66,32 @@ pub(super) struct AddArgs {
     /// The TTL of the links' records: seconds, or 5m, 1h and the like; by default that of the zone
     #[arg(long, value_name = "TTL", value_parser = span::ttl)]
     pub(super) ttl: Option<u32>,
+    /// A title of the links, for people
+    #[arg(long, value_name = "TEXT", value_parser = Title::parse)]
+    pub(super) title: Option<Title>,
+    /// A tag of the links; may be repeated
+    #[arg(long = "tag", value_name = "TAG", value_parser = Tag::parse)]
+    pub(super) tags: Vec<Tag>,
+    /// A note on the links, for people
+    #[arg(long, value_name = "TEXT", value_parser = Note::parse)]
+    pub(super) note: Option<Note>,
     #[command(flatten)]
     pub(super) client: ClientArgs,
+}
+
+impl AddArgs {
+    /// A link to this URL with the options that all links get.
+    fn new_link<'a>(&'a self, url: &'a str, expires_at: Option<&'a str>) -> NewLink<'a> {
+        NewLink {
+            url,
+            code: None,
+            expires_at,
+            ttl: self.ttl,
+            title: self.title.as_ref().map(Title::as_str),
+            tags: self.tags.iter().map(Tag::as_str).collect(),
+            note: self.note.as_ref().map(Note::as_str),
+        }
+    }
 }
 
 /// Creates links, and prints them.

@@ -18,10 +18,8 @@ pub(super) fn add(
     url: &str,
 ) -> anyhow::Result<Exit> {
     let new = NewLink {
-        url,
         code: args.code.as_ref().map(|code| code.as_str()),
-        expires_at,
-        ttl: args.ttl,
+        ..args.new_link(url, expires_at)
     };
     let zone = args.client.zone.as_ref();
     let answer = client.api.create(&client.token, zone, &new)?;

@@ -99,17 +99,20 @@ impl Api {
         }
     }
 
-    /// A page of at most `limit` links of a zone: 1 to [`PAGE_LINKS`].
+    /// A page of at most `limit` links of a zone: 1 to [`PAGE_LINKS`]. `filters` are further parameters of the query.
     pub(crate) fn list(
         &self,
         token: &str,
         zone: &Origin,
+        filters: &[(&str, &str)],
         cursor: Option<&str>,
         limit: u64,
     ) -> Result<Page, ApiError> {
         let mut url = self.url("v1/links", Some(zone))?;
         let number = limit.to_string();
-        url.query_pairs_mut().append_pair("limit", &number);
+        url.query_pairs_mut()
+            .append_pair("limit", &number)
+            .extend_pairs(filters);
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }

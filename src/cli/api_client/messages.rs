@@ -8,7 +8,7 @@ use crate::base::text::one_line;
 use crate::link::LinkName;
 
 /// The body of a request that creates a link.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct NewLink<'a> {
     pub(crate) url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,6 +17,12 @@ pub(crate) struct NewLink<'a> {
     pub(crate) expires_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<&'a str>,
 }
 
 /// The body of a request that changes a link. Members that are none stay as they are, and `Some(None)` clears.
@@ -28,6 +34,12 @@ pub(crate) struct LinkChange<'a> {
     pub(crate) expires_at: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<Option<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tags: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<Option<&'a str>>,
 }
 
 /// A link, as the admin API shows it and an export writes it.
@@ -43,6 +55,12 @@ pub(crate) struct Link {
     pub(crate) created_by: Option<String>,
     pub(crate) expires_at: Option<String>,
     pub(crate) ttl: Option<u32>,
+    #[serde(default)]
+    pub(crate) title: Option<String>,
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+    #[serde(default)]
+    pub(crate) note: Option<String>,
     pub(crate) version: Option<u64>,
     /// False in the answer to a change that other servers do not show yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

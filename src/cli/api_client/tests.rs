@@ -27,6 +27,7 @@ fn a_request_to_create() {
         code: Some("sale"),
         expires_at: None,
         ttl: Some(60),
+        ..NewLink::default()
     };
     let zone = Origin::parse("s.example.com").unwrap();
     let answer = Api::new(server)
@@ -85,12 +86,12 @@ fn a_page_of_links() {
     let (server, thread) = one_answer(http("200 OK", &page));
     let zone = origin("s.example.com");
     let page = Api::new(server)
-        .list("secret", &zone, Some("6&0"), 1_000)
+        .list("secret", &zone, &[("q", "a b")], Some("6&0"), 1_000)
         .unwrap();
     assert_eq!(page.links, [serde_json::from_str::<Link>(LINK).unwrap()]);
     assert_eq!(page.next_cursor.as_deref(), Some("61"));
     let request = thread.join().unwrap();
-    let line = "GET /base/v1/links?zone=s.example.com&limit=1000&cursor=6%260 HTTP/1.1\r\n";
+    let line = "GET /base/v1/links?zone=s.example.com&limit=1000&q=a+b&cursor=6%260 HTTP/1.1\r\n";
     assert!(request.starts_with(line), "{request}");
 }
 

@@ -38,7 +38,7 @@ Examples:
   tinyns import dynamodb --table tinyUrl --endpoint-url http://127.0.0.1:8000
 
 An item has miniUrl (S: a code, a full name or a short URL) and fullUrl (S), and may have
-expiresAt (N, epoch seconds) and ttl (N, seconds). The table is only read, with DescribeTable and
+expiresAt (N, epoch seconds), ttl (N, seconds), title and note (S) and tags (SS). The table is only read, with DescribeTable and
 Scan.
 
 Environment:
@@ -58,7 +58,7 @@ The first line names the columns. The column of the code, full name or short URL
 miniUrl, name, code, shortCode, keyword, customLink, shortUrl, bitlink or link; the first of
 these that has a value counts. The column of the URL is called fullUrl, url, longUrl,
 destinationUrl, destination or originalUrl. The columns expires_at (RFC 3339 or epoch seconds)
-and ttl (seconds) are optional. Letter case, blanks, hyphens and underscores in these names do
+ttl (seconds), title, tags (with commas or | between them) and note are optional. Letter case, blanks, hyphens and underscores in these names do
 not matter. Other columns are ignored.
 
 Without --delimiter, the import uses the first of , ; tab and | that splits the header into such
@@ -131,7 +131,7 @@ pub(in crate::cli) enum ImportCommand {
     Csv {
         /// The file; - is standard input
         file: PathBuf,
-        /// The column of the code, name, url, expires_at or ttl; may be repeated, once for each
+        /// The column of the code, name, url, expires_at, ttl, title, tags or note; may be repeated, once for each
         #[arg(long = "column", value_name = "MEMBER=NAME")]
         columns: Vec<Column>,
         /// The character between two fields, or "tab"; by default taken from the header

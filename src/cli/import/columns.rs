@@ -13,7 +13,16 @@ use crate::base::text::one_line;
 /// The delimiters that are tried in this order, unless the command line names one.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// The members that `--column` can name.
-const NAMED: [&str; 5] = ["code", "name", "url", "expires_at", "ttl"];
+const NAMED: [&str; 8] = [
+    "code",
+    "name",
+    "url",
+    "expires_at",
+    "ttl",
+    "title",
+    "tags",
+    "note",
+];
 /// How much of a header a message shows, in characters.
 const MAX_SHOWN: usize = 200;
 
@@ -283,20 +292,26 @@ mod tests {
         // The exports of Shlink's web client, and the imports of Shlink itself.
         check(
             "createdAt,title,shortUrl,domain,shortCode,longUrl,tags,visits",
-            &["shortUrl", "shortCode", "longUrl"],
+            &["title", "shortUrl", "shortCode", "longUrl", "tags"],
         );
         check(
             "Long URL,Tags,Domain,Short code,Title",
-            &["longUrl", "shortCode"],
+            &["longUrl", "tags", "shortCode", "title"],
         );
         // The table of YOURLS, and the exports of its plugins.
-        check("keyword,url,title,timestamp,ip,clicks", &["keyword", "url"]);
+        check(
+            "keyword,url,title,timestamp,ip,clicks",
+            &["keyword", "url", "title"],
+        );
         // The page of Bitly, and its API.
         check(
             "Link,Custom Link,Destination URL,Title",
-            &["link", "customLink", "destinationUrl"],
+            &["link", "customLink", "destinationUrl", "title"],
         );
-        check("created_at,id,link,long_url,title", &["link", "longUrl"]);
+        check(
+            "created_at,id,link,long_url,title",
+            &["link", "longUrl", "title"],
+        );
         check("BITLINK,LONG_URL", &["bitlink", "longUrl"]);
         // The exports of tinyns.
         check(
@@ -347,8 +362,8 @@ mod tests {
             "not of the form MEMBER=NAME, such as code=Slug"
         );
         assert_eq!(
-            parse("tags=Tags"),
-            "\"tags\" is not a member of a link; use one of code, name, url, expires_at, ttl"
+            parse("clicks=Clicks"),
+            "\"clicks\" is not a member of a link; use one of code, name, url, expires_at, ttl, title, tags, note"
         );
         let twice = ["code=a", "code=b"].map(|column| column.parse().unwrap());
         assert_eq!(

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::base::clock::UnixTime;
-use crate::link::Ttl;
+use crate::link::{About, Note, Tags, Title, Ttl};
 
 /// The members that identify a link; the first that has a value counts. `miniUrl` is that of the DynamoDB
 /// table; a name comes before a code, since it has the zone as well. The names of Shlink, YOURLS and Bitly
@@ -39,10 +39,13 @@ const ENDS: [&str; 2] = ["expiresAt", "expires_at"];
 const TTL: &str = "ttl";
 const VERSION: &str = "version";
 const DELETED_AT: &str = "deletedAt";
+const TITLE: &str = "title";
+const TAGS: &str = "tags";
+const NOTE: &str = "note";
 
 /// All members that count.
 fn members() -> impl Iterator<Item = &'static str> {
-    let rest = [TTL, VERSION, DELETED_AT];
+    let rest = [TTL, VERSION, DELETED_AT, TITLE, TAGS, NOTE];
     KEYS.into_iter().chain(URLS).chain(ENDS).chain(rest)
 }
 
@@ -85,12 +88,14 @@ pub(super) struct Record {
 }
 
 /// The optional members of a link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) expires_at: Option<UnixTime>,
     pub(super) ttl: Option<Ttl>,
     /// Its version, if the source is tinyns.
     pub(super) version: Option<u64>,
+    /// What people say about it.
+    pub(super) about: About,
 }
 
 /// Why a record is not a link.
@@ -214,6 +219,7 @@ fn terms(
         expires_at: end(members).map_err(Flaw::Bad)?,
         ttl: ttl(members).map_err(Flaw::Bad)?,
         version: given(members, VERSION).and_then(Value::as_u64),
+        about: about(members).map_err(Flaw::Bad)?,
     })
 }
 
@@ -229,6 +235,7 @@ fn untagged(value: Value) -> Value {
             Ok(number) => number.into(),
             Err(_) => digits.as_str().into(),
         },
+        (Some((tag, Value::Array(set))), None) if tag == "SS" => set.clone().into(),
         (Some((tag, _)), None) if tag == "NULL" => Value::Null,
         _ => value,
     }
@@ -284,6 +291,35 @@ fn end(members: &Map<String, Value>) -> Result<Option<UnixTime>, String> {
     }
 }
 
+/// The title, the tags and the note. Other shorteners take longer titles, which are cut off, since a link is worth more
+/// than the end of its title.
+fn about(members: &Map<String, Value>) -> Result<About, String> {
+    let title = text(members, &[TITLE])?.map(|(_, title)| {
+        let line = title.split(|c: char| c.is_control() || c.is_whitespace());
+        let words: Vec<_> = line.filter(|word| !word.is_empty()).collect();
+        words.join(" ").chars().take(Title::MAX).collect::<String>()
+    });
+    let title = title.filter(|title| !title.is_empty());
+    let title = title.map(|title| Title::parse(&title)).transpose();
+    let tags = match given(members, TAGS) {
+        None => Vec::new(),
+        Some(Value::Array(tags)) => tags.iter().filter_map(Value::as_str).collect(),
+        // An export of tinyns has commas between tags, and one of Shlink vertical bars.
+        Some(Value::String(tags)) if tags.contains(',') => tags.split(',').collect(),
+        Some(Value::String(tags)) => tags.split('|').collect(),
+        Some(_) => return Err(format!("{TAGS} is neither a list nor a text")),
+    };
+    let tags = Tags::parse(tags.into_iter().filter(|tag| !tag.trim().is_empty()));
+    let note = text(members, &[NOTE])?.map(|(_, note)| note);
+    let note = note.filter(|note| !note.trim().is_empty());
+    let note = note.map(|note| Note::parse(&note)).transpose();
+    Ok(About::new(
+        title.map_err(|e| e.to_string())?,
+        tags.map_err(|e| e.to_string())?,
+        note.map_err(|e| e.to_string())?,
+    ))
+}
+
 fn ttl(members: &Map<String, Value>) -> Result<Option<Ttl>, String> {
     let Some(value) = given(members, TTL) else {
         return Ok(None);
@@ -325,6 +361,7 @@ mod tests {
             expires_at: expires_at.map(UnixTime),
             ttl: ttl.and_then(Ttl::from_secs),
             version,
+            about: About::default(),
         }
     }
 
@@ -353,8 +390,11 @@ mod tests {
         let item = json!({"Item": {"miniUrl": {"S": "aB3"}, "fullUrl": {"S": "u"},
             "expiresAt": {"N": "1893456000"}, "ttl": {"N": "60"}, "version": {"N": "9"},
             "tags": {"SS": ["x"]}}});
-        let all = terms(Some(1_893_456_000), Some(60), Some(9));
-        check(item.clone(), "aB3", "u", all);
+        let all = Terms {
+            about: About::new(None, Tags::parse(["x"]).unwrap(), None),
+            ..terms(Some(1_893_456_000), Some(60), Some(9))
+        };
+        check(item.clone(), "aB3", "u", all.clone());
         // Without the member Item, as scans print it.
         check(item["Item"].clone(), "aB3", "u", all);
         let null = json!({"Item": {"miniUrl": {"S": "x"}, "fullUrl": {"S": "u"},
@@ -375,6 +415,31 @@ mod tests {
         // The names of tinyns take precedence, in any order.
         let both = json!({"Code": "b", "code": "a", "URL": "v", "url": "u"});
         check(both, "a", "u", Terms::default());
+    }
+
+    #[test]
+    fn titles_tags_and_notes() {
+        let about = |value: Value| record(value).terms.map(|terms| terms.about);
+        let expected = |title: &str, tags: &[&str], note: &str| {
+            let tags = Tags::parse(tags.iter().copied()).unwrap();
+            Ok(About::new(
+                Title::parse(title).ok(),
+                tags,
+                Note::parse(note).ok(),
+            ))
+        };
+        let link =
+            json!({"code": "x", "url": "u", "title": "T", "tags": ["b", "a"], "note": "n\nm"});
+        assert_eq!(about(link), expected("T", &["a", "b"], "n\nm"));
+        let shlink = json!({"shortCode": "x", "longUrl": "u", "title": "A\n B", "tags": "b|a"});
+        assert_eq!(about(shlink), expected("A B", &["a", "b"], ""));
+        let csv = json!({"code": "x", "url": "u", "title": "", "tags": "a|b,", "note": ""});
+        assert_eq!(about(csv), expected("", &["a|b"], ""));
+        let long = json!({"code": "x", "url": "u", "title": "t".repeat(300)});
+        assert_eq!(about(long), expected(&"t".repeat(200), &[], ""));
+        let bad = json!({"code": "x", "url": "u", "tags": "t".repeat(33)});
+        let reason = "the tag has 33 characters; at most 32 are accepted";
+        assert_eq!(about(bad), Err(Flaw::Bad(reason.into())));
     }
 
     #[test]

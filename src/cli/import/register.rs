@@ -33,7 +33,7 @@ use super::report::{Done, Outcome, Why};
 use super::targets::{Destination, Targets};
 use crate::base::clock::{Clock, UnixTime};
 use crate::cli::api_client::{Batch, LineResult, NewLink, ProblemDocument, is_passing};
-use crate::link::{Code, Origin, TargetUrl, TargetUrlError, Ttl};
+use crate::link::{Code, Note, Origin, TargetUrl, TargetUrlError, Title, Ttl};
 
 /// The most lines of one request.
 const MAX_LINES: usize = 500;
@@ -275,7 +275,7 @@ fn want<'a>(
     now: UnixTime,
 ) -> Result<Wanted<'a>, Outcome> {
     let terms = match &record.terms {
-        Ok(terms) => *terms,
+        Ok(terms) => terms.clone(),
         Err(Flaw::Deleted) => return Err(Outcome::Deleted),
         Err(Flaw::Bad(reason)) => return Err(Outcome::Refused(reason.clone())),
     };
@@ -328,11 +328,15 @@ fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)
             break;
         }
         let expires_at = link.terms.expires_at.map(rfc3339).transpose()?;
+        let about = &link.terms.about;
         let new = NewLink {
             url: link.url,
             code: link.code.as_ref().map(Code::as_str),
             expires_at: expires_at.as_deref(),
             ttl: link.terms.ttl.map(Ttl::as_secs),
+            title: about.title().map(Title::as_str),
+            tags: about.tags().iter().collect(),
+            note: about.note().map(Note::as_str),
         };
         body += &serde_json::to_string(&new)?;
         body.push('\n');
@@ -399,6 +403,7 @@ mod tests {
             expires_at: Some(UnixTime(1_893_456_000)),
             ttl: Ttl::from_secs(0),
             version: Some(9),
+            ..Terms::default()
         });
         let wanted = wanted(&records);
         let (body, lines) = body(&wanted, &[2, 0, 1, 3, 4]).unwrap();

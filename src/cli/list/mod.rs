@@ -26,6 +26,7 @@ pub(super) const LIST_HELP: &str = concat!(
 Examples:
   tinyns list
   tinyns list --zone s.example.com --limit 20
+  tinyns list --query autumn --tag print --sort newest
   tinyns list | cut -f 1,2                        names and URLs
   tinyns list --json | jq -r 'select(.expires_at == null).name'
 
@@ -40,6 +41,24 @@ pub(super) struct ListArgs {
     /// List only the links of this zone; by default those of all zones
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(super) zone: Option<Origin>,
+    /// List only links whose code, URL or title contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) query: Option<String>,
+    /// List only links with this tag
+    #[arg(long, value_name = "TAG")]
+    pub(super) tag: Option<String>,
+    /// List only links to this host, such as example.net
+    #[arg(long, value_name = "HOST")]
+    pub(super) host: Option<String>,
+    /// List links that are live, or those that have ended and are still kept; by default live ones
+    #[arg(long, value_name = "live|ended", value_parser = ["live", "ended"], hide_possible_values = true)]
+    pub(super) state: Option<String>,
+    /// List only links that were made with the token of this name
+    #[arg(long, value_name = "NAME")]
+    pub(super) created_by: Option<String>,
+    /// The order of the links of a zone; DynamoDB has an order of its own
+    #[arg(long, value_name = "code|newest|oldest", value_parser = ["code", "newest", "oldest"], hide_possible_values = true)]
+    pub(super) sort: Option<String>,
     /// List at most this many links; by default all
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit: Option<u64>,
@@ -48,6 +67,24 @@ pub(super) struct ListArgs {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) access: AccessArgs,
+}
+
+impl ListArgs {
+    /// The filters and the order, as parameters of the API.
+    fn filters(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("q", &self.query),
+            ("tag", &self.tag),
+            ("host", &self.host),
+            ("state", &self.state),
+            ("created_by", &self.created_by),
+            ("sort", &self.sort),
+        ];
+        let given = all.into_iter();
+        given
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+            .collect()
+    }
 }
 
 /// How links are written.
@@ -98,8 +135,9 @@ pub(super) fn run(args: ListArgs, config: Option<&Path>) -> anyhow::Result<Exit>
         (false, true) => Form::Table(Table::on_stdout()),
         (false, false) => Form::Fields,
     };
-    let zones = match args.zone {
-        Some(zone) => vec![zone],
+    let filters = args.filters();
+    let zones = match &args.zone {
+        Some(zone) => vec![zone.clone()],
         None => api.zones(token)?,
     };
     let mut left = args.limit.unwrap_or(u64::MAX);
@@ -107,7 +145,13 @@ pub(super) fn run(args: ListArgs, config: Option<&Path>) -> anyhow::Result<Exit>
     for zone in &zones {
         let mut cursor: Option<String> = None;
         while left > 0 {
-            let mut page = api.list(token, zone, cursor.as_deref(), left.min(PAGE_LINKS))?;
+            let mut page = api.list(
+                token,
+                zone,
+                &filters,
+                cursor.as_deref(),
+                left.min(PAGE_LINKS),
+            )?;
             page.links
                 .truncate(usize::try_from(left).unwrap_or(usize::MAX));
             let count = page.links.len() as u64;
@@ -125,7 +169,10 @@ pub(super) fn run(args: ListArgs, config: Option<&Path>) -> anyhow::Result<Exit>
     }
     counter.clear();
     if is_terminal && !args.json && counter.done() == 0 {
-        say("there are no links; `tinyns add URL` creates one");
+        say(match filters.is_empty() {
+            true => "there are no links; `tinyns add URL` creates one",
+            false => "no link fits; leave out some of the options",
+        });
     }
     Ok(Exit::Done)
 }

@@ -207,6 +207,7 @@ fn plain(item: Item) -> Map<String, Value> {
             Ok(number) => number.into(),
             Err(_) => digits.into(),
         },
+        AttributeValue::Ss(texts) => texts.into(),
         AttributeValue::Null(_) => Value::Null,
         _ => Value::Array(Vec::new()),
     };
@@ -233,6 +234,7 @@ mod tests {
         check(n("1E+3"), json!("1E+3"));
         check(AttributeValue::Null(true), Value::Null);
         check(AttributeValue::Bool(true), json!([]));
-        check(AttributeValue::Ss(vec!["x".into()]), json!([]));
+        check(AttributeValue::Ss(vec!["x".into()]), json!(["x"]));
+        check(AttributeValue::L(Vec::new()), json!([]));
     }
 }
