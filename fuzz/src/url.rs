@@ -109,6 +109,7 @@ fn check_link(server: &mut NameServer, url: &TargetUrl) {
         origin: origin(ORIGIN),
         target: url.clone(),
         code: None,
+        use_reserved: false,
         expires_at: None,
         ttl: None,
         about: tinyns::link::About::default(),

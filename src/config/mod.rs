@@ -18,6 +18,7 @@ mod dns;
 mod dnssec;
 mod features;
 mod https;
+mod links;
 mod listen;
 mod prefixes;
 mod problem;
@@ -52,6 +53,7 @@ pub use self::tls::TlsConfig;
 use crate::base::files::read_regular;
 use crate::base::toml_text::{column_of, line_of};
 use crate::dns::query_log::QueryLogConfig;
+use crate::link::ReservedCodes;
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
 use crate::store::audit::Retention;
@@ -69,6 +71,8 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[links]`: the codes that callers cannot take.
+    pub reserved_codes: ReservedCodes,
     /// `[audit]`; none if no audit log is kept.
     pub audit: Option<Retention>,
     /// How many look-ups for queries may go to the store each second; none for no limit.
@@ -162,6 +166,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
     let mut dns = file.section("dns", |section| dns::dns(section, &mut claimed));
     let zones = zone::zones(file);
     let (store, store_reads_per_second) = file.section("store", store::store);
+    let reserved_codes = file.section("links", links::links);
     let audit = file.section("audit", audit::audit);
     let redis = file.optional("redis", redis::redis);
     let cache = file.section("cache", |section| {
@@ -184,6 +189,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         dns,
         zones,
         store,
+        reserved_codes,
         audit,
         store_reads_per_second,
         redis: redis.flatten(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::name::{ZoneName, ZoneNameError};
 use crate::base::prefix::PrefixError;
-use crate::link::OriginError;
+use crate::link::{OriginError, ReservedCodeError};
 use crate::links::redis::RedisUrlError;
 
 /// The most faults that are reported at once.
@@ -225,6 +225,9 @@ pub enum ConfigProblem {
     /// Not a prefix of addresses.
     #[error("{0:?}: {1}")]
     Prefix(String, PrefixError),
+    /// Not a code that can be reserved.
+    #[error(transparent)]
+    ReservedCode(ReservedCodeError),
     /// Not a name that DynamoDB allows.
     #[error("{0:?} is not the name of a table: 3 to 255 letters, digits, and any of \"_-.\"")]
     Table(String),

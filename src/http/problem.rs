@@ -54,6 +54,7 @@ pub(super) enum Kind {
     OwnZone,
     CodeRefused,
     CodeReserved,
+    WordReserved,
     ExpiryRefused,
     TtlRefused,
     TextRefused,
@@ -117,6 +118,7 @@ impl Kind {
             Self::OwnZone => (S::UNPROCESSABLE_ENTITY, "own-zone", "URL in our own zone"),
             Self::CodeRefused => (S::UNPROCESSABLE_ENTITY, "code-refused", "Code refused"),
             Self::CodeReserved => (S::UNPROCESSABLE_ENTITY, "code-reserved", "Code reserved"),
+            Self::WordReserved => (S::CONFLICT, "word-reserved", "Word reserved"),
             Self::ExpiryRefused => (S::UNPROCESSABLE_ENTITY, "expiry-refused", "Expiry refused"),
             Self::TtlRefused => (S::UNPROCESSABLE_ENTITY, "ttl-refused", "TTL refused"),
             Self::TextRefused => (S::UNPROCESSABLE_ENTITY, "text-refused", "Text refused"),
@@ -266,6 +268,7 @@ impl From<LinkError> for Problem {
         match error {
             LinkError::Taken(_) => Self::new(Kind::CodeTaken, detail).of("code"),
             LinkError::Reserved(_) => Self::new(Kind::CodeReserved, detail).of("code"),
+            LinkError::ReservedWord(_) => Self::new(Kind::WordReserved, detail).of("code"),
             LinkError::OwnZone(_) => Self::new(Kind::OwnZone, detail).of("url"),
             LinkError::AlreadyExpired | LinkError::ExpiresTooLate => {
                 Self::new(Kind::ExpiryRefused, detail).of("expires_at")
@@ -289,7 +292,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 38] = [
+    pub(in crate::http) const ALL: [Kind; 39] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -317,6 +320,7 @@ pub(super) mod tests {
         Kind::OwnZone,
         Kind::CodeRefused,
         Kind::CodeReserved,
+        Kind::WordReserved,
         Kind::ExpiryRefused,
         Kind::TtlRefused,
         Kind::TextRefused,

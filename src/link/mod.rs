@@ -7,11 +7,13 @@
 mod about;
 mod code;
 mod name;
+mod reserved;
 mod target;
 
 pub use about::{About, AboutChange, AboutError, Note, Tag, Tags, Title};
 pub use code::{Code, CodeError};
 pub use name::{LinkName, LinkNameError, Origin, OriginError};
+pub use reserved::{ReservedCodeError, ReservedCodes};
 pub(crate) use target::lacks_scheme;
 pub use target::{TargetUrl, TargetUrlError};
 

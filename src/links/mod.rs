@@ -84,7 +84,7 @@ pub use self::warm::{WarmPhase, WarmStatus};
 use self::write_health::WriteHealth;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
-use crate::link::{Link, LinkName};
+use crate::link::{Link, LinkName, ReservedCodes};
 use crate::store::audit::{AuditPage, AuditQuery};
 use crate::store::{Found, Place, Query, Seal, Store, StoreError};
 
@@ -127,6 +127,7 @@ pub struct Links {
     other_troubles: OtherTroubles,
     settler: Arc<Settler>,
     namespace: Arc<dyn Namespace>,
+    reserved: ReservedCodes,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// The counter of look-ups that memory answers; resolved once because every query uses it.
@@ -167,6 +168,7 @@ impl Links {
             write_health: Arc::default(),
             other_troubles: OtherTroubles::default(),
             namespace,
+            reserved: ReservedCodes::none(),
             clock,
             memory_hits: metrics.link_lookups.get_or_create_owned(&MEMORY_HIT),
             metrics,
@@ -177,6 +179,12 @@ impl Links {
     /// Adds an existence filter if the store sees all changes of others; [`Links::start`] has it built.
     pub fn with_filter(mut self) -> Self {
         self.filter = Filter::new(&*self.store, &self.metrics);
+        self
+    }
+
+    /// Sets the codes that callers cannot take.
+    pub fn with_reserved(mut self, reserved: ReservedCodes) -> Self {
+        self.reserved = reserved;
         self
     }
 

@@ -18,6 +18,8 @@ pub struct CreateLink {
     pub target: TargetUrl,
     /// The code that the caller chose; none to fold one from the URL.
     pub code: Option<Code>,
+    /// Whether the code may be a reserved one.
+    pub use_reserved: bool,
     /// When the link ends.
     pub expires_at: Option<UnixTime>,
     /// The TTL of the link's records.
@@ -47,6 +49,13 @@ pub enum LinkError {
     /// A static name of the zone has this code.
     #[error("the code {:?} is a name of the zone {} itself", .0.code(), .0.origin())]
     Reserved(LinkName),
+    /// The configuration reserves this code.
+    #[error(
+        "the code {:?} is reserved by the configuration; choose another code, or ask an admin to create the link with \
+         \"use_reserved\": true (tinyns add --use-reserved)",
+        .0.code()
+    )]
+    ReservedWord(LinkName),
     /// The destination is in a zone served here: browsers would go in circles.
     #[error("the URL points to {0:?}, which is in a zone served here")]
     OwnZone(String),

@@ -215,6 +215,7 @@ async fn a_request_that_finds_an_existing_link_updates_memory() {
         origin: origin(),
         target: TargetUrl::parse("https://example.net/").unwrap(),
         code: Some(Code::parse("abc").unwrap()),
+        use_reserved: false,
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),

@@ -105,6 +105,9 @@ impl Links {
                 if self.namespace.is_reserved(&name) {
                     return Err(LinkError::Reserved(name));
                 }
+                if self.reserved.contains(code) && !request.use_reserved {
+                    return self.existing(&request.target, name).await;
+                }
                 self.try_create(&request, name)
                     .await?
                     .map_err(LinkError::Taken)
@@ -113,12 +116,21 @@ impl Links {
         }
     }
 
+    /// The link of a reserved code, if it is there and leads to this URL.
+    async fn existing(&self, target: &TargetUrl, name: LinkName) -> Result<Creation, LinkError> {
+        match self.get(&name).await {
+            Ok(link) if link.target == *target => Ok(Creation::Same(link)),
+            Ok(_) | Err(LinkError::NotFound(_)) => Err(LinkError::ReservedWord(name)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tries the folds of the URL until one is free or belongs to this URL.
     async fn create_folded(&self, request: &CreateLink) -> Result<Creation, LinkError> {
         for attempt in 0..MAX_FOLDS {
             let code = Code::fold(&request.target, attempt);
             let name = LinkName::new(&code, &request.origin);
-            if self.namespace.is_reserved(&name) {
+            if self.namespace.is_reserved(&name) || self.reserved.contains(&code) {
                 continue;
             }
             match self.try_create(request, name).await? {

@@ -368,6 +368,7 @@ fn open_links(
         store_reads_per_second: config.store_reads_per_second,
     };
     let mut links = Links::new(store, zones, limits, clock, metrics.clone());
+    links = links.with_reserved(config.reserved_codes.clone());
     if config.filter {
         links = links.with_filter();
     }

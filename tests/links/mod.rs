@@ -75,6 +75,9 @@ fn register_resolve_change_delete() {
         "created_by",
         "expires_at",
         "ttl",
+        "title",
+        "tags",
+        "note",
         "version",
     ];
     wanted.sort_unstable();

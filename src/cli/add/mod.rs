@@ -60,6 +60,9 @@ pub(super) struct AddArgs {
     /// A code of your choice: 1 to 63 letters, digits and inner hyphens; by default the server makes one
     #[arg(long, value_parser = Code::parse)]
     pub(super) code: Option<Code>,
+    /// Take the code even if the configuration of the server reserves it; needs the role admin
+    #[arg(long, requires = "code")]
+    pub(super) use_reserved: bool,
     /// When the links expire: an RFC 3339 time, or a time from now such as 30d or 12h
     #[arg(long, value_name = "WHEN")]
     pub(super) expires: Option<Expires>,
@@ -85,6 +88,7 @@ impl AddArgs {
         NewLink {
             url,
             code: None,
+            use_reserved: self.use_reserved,
             expires_at,
             ttl: self.ttl,
             title: self.title.as_ref().map(Title::as_str),

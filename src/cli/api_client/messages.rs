@@ -13,6 +13,8 @@ pub(crate) struct NewLink<'a> {
     pub(crate) url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) use_reserved: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -332,6 +332,7 @@ fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)
         let new = NewLink {
             url: link.url,
             code: link.code.as_ref().map(Code::as_str),
+            use_reserved: false,
             expires_at: expires_at.as_deref(),
             ttl: link.terms.ttl.map(Ttl::as_secs),
             title: about.title().map(Title::as_str),

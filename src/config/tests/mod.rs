@@ -106,6 +106,7 @@ fn the_defaults_are_those_of_the_documentation() {
         store: StoreConfig::Sqlite {
             path: "data/links.sqlite".into(),
         },
+        reserved_codes: ReservedCodes::default(),
         audit: Some(Retention {
             keep: 400 * 24 * 60 * 60,
             max_entries: 1_000_000,
@@ -214,6 +215,7 @@ group = "dns"
         store: StoreConfig::Sqlite {
             path: "/var/lib/tinyns/links".into(),
         },
+        reserved_codes: ReservedCodes::default(),
         audit: None,
         store_reads_per_second: None,
         redis: None,
@@ -302,7 +304,7 @@ fn the_audit_log_has_bounds() {
 fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
-        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, audit, redis, cache, \
+        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, links, audit, redis, cache, \
          rate_limit, signatures, cookies, query_log, admin, https, redirect, process",
     );
     check(
@@ -414,6 +416,7 @@ mod dns;
 mod dnssec;
 mod examples;
 mod http;
+mod links;
 mod listen;
 mod process;
 mod query_log;

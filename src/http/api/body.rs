@@ -14,7 +14,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::access::Caller;
+use crate::access::{Caller, Permission};
 use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::problem::{Kind, Problem};
@@ -35,7 +35,8 @@ const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}"
 /// An example time for messages.
 const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
 /// All members that a body may have.
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 11] = [
+    "use_reserved",
     "url",
     "code",
     "expires_at",
@@ -105,6 +106,8 @@ struct CreateMembers {
     #[serde(default, deserialize_with = "present")]
     code: Option<Value>,
     #[serde(default, deserialize_with = "present")]
+    use_reserved: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     expires_at: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     ttl: Option<Value>,
@@ -154,6 +157,7 @@ pub(super) fn creation(
         .of("url")
     })?;
     let code = text(members.code, "code")?.flatten();
+    let use_reserved = may_use_reserved(members.use_reserved, caller)?;
     let expires_at = text(members.expires_at, "expires_at")?.flatten();
     let ttl = integer(members.ttl, "ttl")?.flatten();
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
@@ -161,6 +165,7 @@ pub(super) fn creation(
         origin,
         target: target(&url)?,
         code: code.as_deref().map(own_code).transpose()?,
+        use_reserved,
         expires_at: expires_at.as_deref().map(expiry).transpose()?,
         ttl: ttl.map(seconds).transpose()?,
         about: About::default().changed(about.change()?),
@@ -356,6 +361,23 @@ fn integer(member: Option<Value>, name: &'static str) -> Result<Option<Option<u6
             "{name:?} is not an integer; it is in seconds, such as 300"
         ))
         .of(name)),
+    }
+}
+
+/// Whether the caller wants a code that the configuration reserves, which only admins get.
+fn may_use_reserved(member: Option<Value>, caller: &Caller) -> Result<bool, Problem> {
+    match member {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(false),
+        Some(Value::Bool(true)) if caller.role().may(Permission::Administer) => Ok(true),
+        Some(Value::Bool(true)) => {
+            let (name, role) = (caller.name(), caller.role());
+            let detail = format!(
+                "the token {name:?} has the role {role}; only the role admin may use reserved codes; choose another code, or \
+                 ask an admin to create the link"
+            );
+            Err(Problem::new(Kind::Forbidden, detail).of("use_reserved"))
+        }
+        Some(_) => Err(invalid("\"use_reserved\" is neither true nor false").of("use_reserved")),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
 use crate::certificates::{Overview, Source};
-use crate::link::{Code, LinkName, Origin};
+use crate::link::{Code, LinkName, Origin, ReservedCodes};
 use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
 
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -133,7 +133,7 @@ impl Server {
         };
         let names = Arc::new(Names);
         let links = Links::new(store.clone(), names, limits, clock.clone(), metrics.clone());
-        let links = Arc::new(links);
+        let links = Arc::new(links.with_reserved(ReservedCodes::default()));
         let token = AdminToken::from_text(TOKEN).unwrap();
         let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
         Self {

@@ -194,6 +194,7 @@ impl Bench {
             origin: origin(),
             target: TargetUrl::parse(&format!("https://example.net/{code}")).unwrap(),
             code: Some(Code::parse(code).unwrap()),
+            use_reserved: false,
             expires_at: None,
             ttl: None,
             about: crate::link::About::default(),

@@ -269,3 +269,48 @@ async fn a_body_is_not_read_without_the_token() {
         .unwrap();
     assert_eq!(Reply::of(&server.admin, request).await.status, 401);
 }
+
+#[tokio::test]
+async fn reserved_codes_are_for_admins() {
+    let server = Server::new();
+    let editor = json!({"name": "ed", "role": "editor"});
+    let made = server.call(Call::post("/v1/tokens").json(&editor)).await;
+    let secret = made.json()["token"].as_str().unwrap().to_owned();
+    let create = async |token: Option<&str>, body: Value| {
+        let mut call = Call::post("/v1/links").json(&body);
+        if let Some(token) = token {
+            call = call.header("authorization", &format!("Bearer {token}"));
+        }
+        server.call(call).await
+    };
+    let body = json!({"url": URL, "code": "WPAD"});
+    for token in [None, Some(&*secret)] {
+        let refused = create(token, body.clone()).await;
+        assert_eq!(refused.status, 409);
+        assert_eq!(
+            refused.problem(),
+            ("word-reserved".into(), Some("code".into()))
+        );
+        assert!(super::detail(&refused).contains("\"use_reserved\": true"));
+    }
+    let insisting = json!({"url": URL, "code": "WPAD", "use_reserved": true});
+    let refused = create(Some(&secret), insisting.clone()).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(
+        refused.problem(),
+        ("forbidden".into(), Some("use_reserved".into()))
+    );
+    assert_eq!(create(None, insisting).await.status, 201);
+    // It is there now, and works like any other link.
+    assert_eq!(create(Some(&secret), body).await.status, 200);
+    let other = json!({"url": "https://example.org/", "code": "wpad"});
+    assert_eq!(create(Some(&secret), other).await.status, 409);
+    let patch = Call::patch("/v1/links/wpad").json(&json!({"ttl": 5}));
+    let patch = patch.header("authorization", &format!("Bearer {secret}"));
+    assert_eq!(server.call(patch).await.status, 200);
+    let odd = create(None, json!({"url": URL, "use_reserved": "yes"})).await;
+    assert_eq!(
+        odd.problem(),
+        ("invalid-body".into(), Some("use_reserved".into()))
+    );
+}

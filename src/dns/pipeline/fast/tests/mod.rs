@@ -152,6 +152,7 @@ impl Fixture {
             origin: origin(),
             target: TargetUrl::parse(url).unwrap(),
             code: Some(Code::parse(code).unwrap()),
+            use_reserved: false,
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
             about: crate::link::About::default(),

@@ -185,6 +185,7 @@ pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
             origin: Origin::parse(origin).unwrap(),
             target: TargetUrl::parse(&url).unwrap(),
             code: Some(Code::parse(code).unwrap()),
+            use_reserved: false,
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
             about: crate::link::About::default(),
