@@ -101,9 +101,10 @@ const V5: &str = "
 /// of [`TargetUrl::host`](crate::link::TargetUrl::host). Virtual columns take no room, except in an index.
 const V6: &str = "
     ALTER TABLE link ADD COLUMN id INTEGER;
-    UPDATE link SET id = numbered.id
-        FROM (SELECT origin, code, row_number() OVER () AS id FROM link) AS numbered
-        WHERE link.origin = numbered.origin AND link.code = numbered.code;
+    CREATE TABLE numbered (origin TEXT, code TEXT, id INTEGER, PRIMARY KEY (origin, code)) STRICT, WITHOUT ROWID;
+    INSERT INTO numbered SELECT origin, code, row_number() OVER () FROM link ORDER BY origin, code;
+    UPDATE link SET id = (SELECT id FROM numbered WHERE origin = link.origin AND code = link.code);
+    DROP TABLE numbered;
     ALTER TABLE link ADD COLUMN authority TEXT GENERATED ALWAYS AS (
         substr(substr(url, instr(url, '://') + 3), 1,
             instr(substr(url, instr(url, '://') + 3) || '/', '/') - 1)) VIRTUAL;
