@@ -93,13 +93,14 @@ async fn ask(running: &Running, pieces: &[&[u8]]) -> String {
     stream.set_nodelay(true).unwrap();
     let (mut read, mut write) = stream.into_split();
     let send = async {
-        for piece in pieces {
+        let (last, before) = pieces.split_last().unwrap();
+        for piece in before {
             // The server may have closed the connection.
             let _ = write.write_all(piece).await;
             // The server usually reads the pieces one by one, which is what the test is about.
             sleep(Duration::from_millis(1)).await;
         }
-        let _ = write.write_all(LAST.as_bytes()).await;
+        let _ = write.write_all(&[last, LAST.as_bytes()].concat()).await;
         write
     };
     let mut bytes = Vec::new();
@@ -215,6 +216,12 @@ fn requests() -> Vec<String> {
     all
 }
 
+/// Whether the server may take what follows a head for a body.
+fn has_body(request: &str) -> bool {
+    let request = request.to_ascii_lowercase();
+    request.contains("content-length") || request.contains("transfer-encoding")
+}
+
 /// Compares both servers, and returns how many requests were answered directly.
 struct Pair {
     direct: Host,
@@ -256,9 +263,12 @@ async fn answers_are_those_of_hyper() {
     let pair = Pair::new().await;
     let pair_of = async |request: String| {
         pair.check(&[request.as_bytes()]).await;
-        // Between requests on one connection: one after the other, and all at once.
-        pair.check(&[PLAIN.as_bytes(), request.as_bytes(), PLAIN.as_bytes()])
-            .await;
+        // Between requests on one connection: one after the other, and all at once. hyper ends a connection if it has
+        // not yet read the body of a request that it has answered, so bodies come with their heads.
+        if !has_body(&request) {
+            pair.check(&[PLAIN.as_bytes(), request.as_bytes(), PLAIN.as_bytes()])
+                .await;
+        }
         let pipelined = format!("{PLAIN}{request}{PLAIN}");
         pair.check(&[pipelined.as_bytes()]).await;
     };
@@ -287,7 +297,9 @@ async fn damaged_requests_are_answered_as_by_hyper() {
         std::env::var("TINYNS_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
     eprintln!("TINYNS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let requests = requests();
+    // All of a case fits into one read.
+    let mut requests = requests();
+    requests.retain(|request| request.len() < 1_000);
     let mut all = Vec::new();
     for _ in 0..600 {
         let mut bytes = Vec::new();
