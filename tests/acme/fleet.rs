@@ -49,6 +49,41 @@ impl Fleet {
     fn finalized(&self) -> usize {
         self.proxy.count("/finalize-order/")
     }
+
+    /// Two servers, the second one at `asked`. The first one orders, and its last request hangs; others hang, too, until
+    /// the flag is cleared.
+    fn first_waits_for_its_certificate(
+        &self,
+        asked: std::net::SocketAddr,
+    ) -> (Server, Server, Arc<AtomicBool>) {
+        let (is_alone, hangs) = (
+            Arc::new(AtomicBool::new(true)),
+            Arc::new(AtomicBool::new(true)),
+        );
+        let (alone, held) = (is_alone.clone(), hangs.clone());
+        self.proxy.judge(move |request| {
+            // The name server of the zone has to run before the first server checks that it has the challenge.
+            while request.path.starts_with("/order-plz") && alone.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let is_last_step = request.path.starts_with("/finalize-order/");
+            match is_last_step && held.load(Ordering::SeqCst) {
+                true => Verdict::Hang,
+                false => Verdict::Pass,
+            }
+        });
+        let first = self.setup(name_server(), asked).start();
+        // It has the lease before another server can take it.
+        eventually("the first server orders", PATIENCE, || {
+            self.proxy.count("/order-plz") > 0
+        });
+        let second = self.setup(asked, asked).start();
+        is_alone.store(false, Ordering::SeqCst);
+        eventually("the order waits for its certificate", PATIENCE, || {
+            self.finalized() > 0
+        });
+        (first, second, hangs)
+    }
 }
 
 fn has_begun(server: &Server) -> bool {
@@ -60,21 +95,7 @@ fn another_server_finishes_the_order_of_one_that_died() {
     // The zone's name server is the one that survives, so that the other can be killed.
     let asked = name_server();
     let fleet = Fleet::new(asked);
-    let hangs = Arc::new(AtomicBool::new(true));
-    let held = hangs.clone();
-    fleet.proxy.judge(move |request| {
-        let is_last_step = request.path.starts_with("/finalize-order/");
-        match is_last_step && held.load(Ordering::SeqCst) {
-            true => Verdict::Hang,
-            false => Verdict::Pass,
-        }
-    });
-    // Both serve the challenge at once, whichever orders.
-    let mut first = fleet.setup(name_server(), asked).start();
-    let second = fleet.setup(asked, asked).start();
-    eventually("the order waits for its certificate", PATIENCE, || {
-        fleet.finalized() > 0
-    });
+    let (mut first, second, hangs) = fleet.first_waits_for_its_certificate(asked);
     assert!(has_begun(&first) && !has_begun(&second));
     first.crash();
     hangs.store(false, Ordering::SeqCst);
@@ -101,20 +122,7 @@ fn another_server_finishes_the_order_of_one_that_died() {
 fn a_server_that_slept_through_its_lease_does_no_harm() {
     let asked = name_server();
     let fleet = Fleet::new(asked);
-    let hangs = Arc::new(AtomicBool::new(true));
-    let held = hangs.clone();
-    fleet.proxy.judge(move |request| {
-        let is_last_step = request.path.starts_with("/finalize-order/");
-        match is_last_step && held.load(Ordering::SeqCst) {
-            true => Verdict::Hang,
-            false => Verdict::Pass,
-        }
-    });
-    let first = fleet.setup(name_server(), asked).start();
-    let second = fleet.setup(asked, asked).start();
-    eventually("the order waits for its certificate", PATIENCE, || {
-        fleet.finalized() > 0
-    });
+    let (first, second, hangs) = fleet.first_waits_for_its_certificate(asked);
     first.signal(Signal::SIGSTOP);
     hangs.store(false, Ordering::SeqCst);
     let patience = PATIENCE + PATIENCE;
