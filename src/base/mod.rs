@@ -10,5 +10,6 @@ pub mod name;
 pub mod prefix;
 pub mod progress;
 pub(crate) mod qr;
+pub(crate) mod span;
 pub(crate) mod text;
 pub(crate) mod toml_text;

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
-use super::span::{self, DAY, SpanError};
 use crate::base::clock::UnixTime;
+use crate::base::span::{self, DAY, SpanError};
 
 /// The longest span from now: about a hundred years. No link needs more, and the calendar of RFC 3339 ends later.
 const MAX_SPAN: Duration = Duration::from_secs(100 * 366 * DAY);

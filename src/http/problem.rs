@@ -200,6 +200,16 @@ impl Problem {
         self.kind.facts().2
     }
 
+    /// The field, parameter or header at fault.
+    pub(super) fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+
+    /// Whether the problem is of this kind.
+    pub(super) fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
+    }
+
     /// What is wrong.
     pub(super) fn detail(&self) -> &str {
         &self.detail

@@ -40,6 +40,7 @@ pub struct Running {
     pub(super) redirect: Vec<SocketAddr>,
     pub(super) https: Vec<SocketAddr>,
     pub(super) zones: Arc<ZoneSet>,
+    pub(super) clock: Clock,
     pub(super) cookie_secrets: Option<PathBuf>,
     /// The certificate of DNS over TLS.
     pub(super) dns_certificate: Option<Arc<Tls>>,

@@ -23,7 +23,9 @@ use crate::dns::transport::tcp::TlsSockets;
 use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
-use crate::http::{AdminSite, ApiRules, Front, Page, PageHosts, RedirectHost, Site, admin_api};
+use crate::http::{
+    AdminSite, ApiRules, Front, Page, PageHosts, PageSettings, RedirectHost, Site, admin_api,
+};
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links};
@@ -119,7 +121,7 @@ pub async fn start(
         None => None,
     };
     let certificates = overview(https_certificate.as_ref(), acme.as_ref(), &clock);
-    let ticket_clock = clock.clone();
+    let (ticket_clock, page_clock) = (clock.clone(), clock.clone());
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
     show_certificate_troubles(&links, zones.clone(), certificates.clone());
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
@@ -146,6 +148,7 @@ pub async fn start(
         redirect: sockets.redirect.iter().map(|http| http.local).collect(),
         https: sockets.https.iter().map(|https| https.local).collect(),
         zones,
+        clock: page_clock,
         cookie_secrets: config.cookie_secrets,
         dns_certificate,
         https_certificate,
@@ -220,7 +223,12 @@ impl Sites {
                 counts,
             ))
         };
-        let page = Page::new(inside, gate, PageHosts::default(), counts.clone());
+        let settings = PageSettings {
+            hosts: PageHosts::default(),
+            dns: running.dns.first().copied(),
+            clock: running.clock.clone(),
+        };
+        let page = Page::new(inside, gate, settings, counts.clone());
         Self {
             admin: Arc::new(AdminSite::new(api, &page)),
             redirect: redirect_host(None),

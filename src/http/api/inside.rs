@@ -4,14 +4,13 @@
 //! guard in front of them is missing, whose work the page has done. So there is one place for the rules about links and
 //! tokens, and each new rule of the API holds for the page as well.
 
-#![allow(dead_code, reason = "the forms of the page follow")]
-
 use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_TYPE, HOST, IF_MATCH};
+use axum::http::response::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
@@ -103,13 +102,8 @@ impl InsideApi {
         target: &str,
         sent: Sent,
     ) -> Result<InsideReply, Problem> {
-        let request = request(on_behalf, method, target, sent)?;
         let answer = async {
-            let Ok(response) = self.routes.clone().oneshot(request).await;
-            let (mut head, body) = response.into_parts();
-            if let Some(problem) = head.extensions.remove::<Problem>() {
-                return Err(problem);
-            }
+            let (head, body) = self.begin(on_behalf, method, target, sent).await?;
             let body = body.collect().await.map_err(|error| broken(&error))?;
             Ok(InsideReply {
                 status: head.status,
@@ -119,6 +113,36 @@ impl InsideApi {
         };
         let answer = tokio::time::timeout(ANSWER_DEADLINE, answer).await;
         answer.unwrap_or_else(|_| Err(StoreError::DeadlineExceeded.into()))
+    }
+
+    /// Posts to `target`, and returns the body of the response while it is made.
+    ///
+    /// # Errors
+    /// The problem of a response with a status of 400 or more.
+    pub(in crate::http) async fn post_stream(
+        &self,
+        on_behalf: &OnBehalf,
+        target: &str,
+        sent: Sent,
+    ) -> Result<Body, Problem> {
+        let begun = self.begin(on_behalf, Method::POST, target, sent).await?;
+        Ok(begun.1)
+    }
+
+    async fn begin(
+        &self,
+        on_behalf: &OnBehalf,
+        method: Method,
+        target: &str,
+        sent: Sent,
+    ) -> Result<(Parts, Body), Problem> {
+        let request = request(on_behalf, method, target, sent)?;
+        let Ok(response) = self.routes.clone().oneshot(request).await;
+        let (mut head, body) = response.into_parts();
+        match head.extensions.remove::<Problem>() {
+            Some(problem) => Err(problem),
+            None => Ok((head, body)),
+        }
     }
 }
 

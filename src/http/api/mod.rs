@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 use self::cors::cors;
 use self::guard::{Route, guard};
 pub use self::inside::InsideApi;
-pub(super) use self::inside::OnBehalf;
+pub(super) use self::inside::{OnBehalf, Sent};
 pub use self::rate::Rate;
 use self::rate::Rates;
 pub use self::rules::ApiRules;

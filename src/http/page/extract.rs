@@ -58,13 +58,15 @@ async fn visitor_of(parts: &Parts, state: &Shared) -> Result<Option<Visitor>, St
     };
     let session = state.gate.session(value).await?;
     let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map(|peer| peer.0);
     let id = extensions.get::<RequestId>().cloned();
-    Ok(session.map(|session| Visitor {
-        on_behalf: OnBehalf {
-            caller: session.caller.clone(),
-            peer: peer.map(|peer| peer.0),
-            id: id.unwrap_or_else(|| RequestId::of(&parts.headers)),
-        },
-        session,
+    let id = id.unwrap_or_else(|| RequestId::of(&parts.headers));
+    Ok(session.map(|session| {
+        let caller = session.caller.clone();
+        let caller = caller.with_request(peer.map(|peer| peer.ip()), id.as_str());
+        Visitor {
+            session,
+            on_behalf: OnBehalf { caller, peer, id },
+        }
     }))
 }

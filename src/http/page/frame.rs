@@ -2,13 +2,23 @@
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::visitor::Visitor;
-use crate::access::Permission;
+use crate::access::{Permission, Role};
 
 /// An entry of the menu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// The form for a new link.
     New,
+    /// The list of links, and the pages of one link.
+    Links,
+    /// Many links at once.
+    Bulk,
+    /// The tokens.
+    Tokens,
+    /// The audit log.
+    Audit,
+    /// How the server is.
+    Health,
     /// None of them.
     Elsewhere,
 }
@@ -25,7 +35,7 @@ pub(super) struct Frame {
 /// Who is logged in.
 struct Logged {
     name: String,
-    role: &'static str,
+    role: Role,
     form_token: String,
 }
 
@@ -54,7 +64,7 @@ impl Frame {
             title: title.into(),
             visitor: Some(Logged {
                 name: caller.name().to_owned(),
-                role: caller.role().name(),
+                role: caller.role(),
                 form_token: visitor.session.form_token.to_string(),
             }),
             place,
@@ -79,7 +89,9 @@ impl Frame {
     }
 
     pub(super) fn role(&self) -> &str {
-        self.visitor.as_ref().map_or("", |visitor| visitor.role)
+        self.visitor
+            .as_ref()
+            .map_or("", |visitor| visitor.role.name())
     }
 
     /// The token for the forms of the page.
@@ -95,10 +107,25 @@ impl Frame {
             label,
             is_here: self.place == place,
         };
-        match self.is_logged_in() {
-            true => vec![entry("/", "New link", Place::New)],
-            false => Vec::new(),
-        }
+        let all = [
+            (entry("/", "New link", Place::New), Permission::Write),
+            (entry("/links", "Links", Place::Links), Permission::Read),
+            (entry("/bulk", "Bulk", Place::Bulk), Permission::Write),
+            (
+                entry("/tokens", "Tokens", Place::Tokens),
+                Permission::Administer,
+            ),
+            (
+                entry("/audit", "Audit", Place::Audit),
+                Permission::Administer,
+            ),
+            (entry("/health", "Health", Place::Health), Permission::Read),
+        ];
+        let role = self.visitor.as_ref().map(|visitor| visitor.role);
+        let offered = all
+            .into_iter()
+            .filter(|(_, needed)| role.is_some_and(|role| role.may(*needed)));
+        offered.map(|(entry, _)| entry).collect()
     }
 
     pub(super) fn style(&self) -> String {

@@ -21,19 +21,32 @@
 //! Without JavaScript everything works except for copying to the clipboard and progress bars.
 
 mod assets;
+mod audit;
+mod bulk;
+mod bulk_input;
+mod calls;
 mod cookie;
 mod extract;
 mod files;
 mod form;
 mod frame;
 mod guard;
+mod health;
 mod home;
 mod hosts;
+mod link_form;
+mod list;
 mod login;
+mod multipart;
+mod one_link;
 mod render;
 mod state;
+mod tokens;
+mod values;
 mod visitor;
+mod when;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -52,23 +65,45 @@ use super::api::InsideApi;
 use super::serve::request_log::{Observer, observe};
 use super::serve::{Answer, Call, Site};
 use crate::access::Gate;
+use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 
 /// The first parts of the paths of the page.
-const FIRST_PARTS: [&str; 4] = ["", "assets", "login", "logout"];
+const FIRST_PARTS: [&str; 9] = [
+    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "tokens",
+];
 
 /// The page. Clones share it.
 #[derive(Clone)]
 pub struct Page(Shared);
 
+/// The settings of the page.
+#[derive(Clone, Debug)]
+pub struct PageSettings {
+    /// Under which hosts browsers reach it.
+    pub hosts: PageHosts,
+    /// Where this server answers DNS, for the commands that the page shows.
+    pub dns: Option<SocketAddr>,
+    /// The clock of the server.
+    pub clock: Clock,
+}
+
 impl Page {
-    /// The page, for browsers that reach it under these hosts.
-    pub fn new(api: InsideApi, gate: Arc<Gate>, hosts: PageHosts, metrics: Arc<Metrics>) -> Self {
+    /// The page.
+    pub fn new(
+        api: InsideApi,
+        gate: Arc<Gate>,
+        settings: PageSettings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let PageSettings { hosts, dns, clock } = settings;
         Self(Arc::new(State {
             api,
             gate,
             hosts,
             metrics,
+            clock,
+            dns,
             is_tls: false,
         }))
     }
@@ -81,7 +116,26 @@ impl Page {
             .route("/", get(home::show))
             .route("/login", get(login::show).post(login::log_in))
             .route("/logout", post(login::log_out))
+            .route("/links", get(list::show).post(home::create))
+            .route("/links/{code}", get(one_link::show))
+            .route("/links/{code}/qr", get(one_link::qr))
+            .route(
+                "/links/{code}/edit",
+                get(one_link::edit).post(one_link::change),
+            )
+            .route(
+                "/links/{code}/delete",
+                get(one_link::ask_delete).post(one_link::delete),
+            )
             .route("/assets/{name}", get(files::serve))
+            .route("/bulk", get(bulk::show).post(bulk::create))
+            .route("/tokens", get(tokens::show).post(tokens::create))
+            .route(
+                "/tokens/{name}/revoke",
+                get(tokens::ask_revoke).post(tokens::revoke),
+            )
+            .route("/audit", get(audit::show))
+            .route("/health", get(health::show))
             .fallback(no_such_page)
             .method_not_allowed_fallback(wrong_method)
             .with_state(Arc::clone(&state))

@@ -6,6 +6,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use axum::response::{IntoResponse, Response};
 
 use super::frame::{Frame, Place};
+use super::values::sentence;
 use super::visitor::Visitor;
 use crate::http::problem::Problem;
 
@@ -92,9 +93,16 @@ pub(super) fn not_a_form(visitor: Option<&Visitor>) -> Response {
 }
 
 pub(super) fn form_too_long(visitor: Option<&Visitor>) -> Response {
-    let texts = ["The form has more text than this page takes."];
+    let texts = ["The form has more text than this page takes, or took too long to arrive."];
     let status = StatusCode::PAYLOAD_TOO_LARGE;
     message(status, visitor, "Too much text", &texts)
+}
+
+/// A file that is no text.
+pub(super) fn not_text(visitor: &Visitor) -> Response {
+    let texts = ["The file is no text in UTF-8. Save it as CSV in UTF-8, and choose it again."];
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    message(status, Some(visitor), "This file cannot be read", &texts)
 }
 
 /// A form without the token of this session.
@@ -171,15 +179,7 @@ pub(super) fn problem(visitor: Option<&Visitor>, problem: &Problem) -> Response 
         StatusCode::INTERNAL_SERVER_ERROR => "Something is broken",
         _ => problem.title(),
     };
-    let detail = problem.detail();
-    let mut text = detail.to_owned();
-    // The details of the API begin with a small letter and have no full stop.
-    if let Some(first) = text.get(..1).map(str::to_uppercase) {
-        text.replace_range(..1, &first);
-    }
-    if !text.ends_with(['.', '!', '?']) {
-        text.push('.');
-    }
+    let text = sentence(problem.detail());
     let again = "Please try again in a moment.";
     let texts: &[&str] = match problem.status() {
         StatusCode::SERVICE_UNAVAILABLE => &[&text, again],

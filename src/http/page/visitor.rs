@@ -1,7 +1,5 @@
 //! Who uses the page: the session of a request.
 
-#![allow(dead_code, reason = "the forms of the page follow")]
-
 use crate::access::{Permission, Session};
 use crate::http::api::OnBehalf;
 

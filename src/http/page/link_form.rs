@@ -1,0 +1,245 @@
+//! The form of a link: what was typed, the body of the call that it makes, and what is wrong with it.
+
+use serde_json::{Map, Value, json};
+
+use super::form::Fields;
+use super::values::{LinkData, sentence};
+use super::when;
+use crate::base::clock::UnixTime;
+use crate::base::span;
+use crate::http::problem::Problem;
+
+/// What was typed into the form of a link.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LinkForm {
+    pub(super) zone: String,
+    pub(super) url: String,
+    pub(super) code: String,
+    pub(super) ends: String,
+    pub(super) ttl: String,
+    pub(super) title: String,
+    pub(super) tags: String,
+    pub(super) note: String,
+    /// The version that the form was made for.
+    pub(super) version: String,
+    /// What is wrong: the name of the field, or an empty one, and a sentence.
+    errors: Vec<(&'static str, String)>,
+}
+
+/// A field that is wrong, and why.
+pub(super) type Wrong = (&'static str, String);
+
+impl LinkForm {
+    pub(super) fn of_fields(fields: &Fields) -> Self {
+        let text = |name| fields.get(name).to_owned();
+        Self {
+            zone: text("zone"),
+            url: text("url"),
+            code: text("code"),
+            ends: text("ends"),
+            ttl: text("ttl"),
+            title: text("title"),
+            tags: text("tags"),
+            // Browsers send line ends of two characters.
+            note: text("note").replace("\r\n", "\n"),
+            version: text("version"),
+            errors: Vec::new(),
+        }
+    }
+
+    pub(super) fn of_link(link: &LinkData) -> Self {
+        let time = link.expires_at.as_ref();
+        Self {
+            zone: link.zone().to_owned(),
+            url: link.url.clone(),
+            code: link.code.clone(),
+            ends: time.map_or_else(String::new, |end| end.plain()),
+            ttl: link.ttl.map_or_else(String::new, |ttl| ttl.to_string()),
+            title: link.title.clone().unwrap_or_default(),
+            tags: link.tag_line(),
+            note: link.note.clone().unwrap_or_default(),
+            version: link.version.to_string(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The body of a creation.
+    pub(super) fn creation(&self, now: UnixTime) -> Result<Value, Wrong> {
+        let mut body = Map::new();
+        body.insert("url".into(), json!(self.url));
+        if !self.code.is_empty() {
+            body.insert("code".into(), json!(self.code));
+        }
+        for (name, value) in self.rest(now)? {
+            if !value.is_null() && value != json!([]) {
+                body.insert(name.into(), value);
+            }
+        }
+        Ok(Value::Object(body))
+    }
+
+    /// The body of a change: what differs from the link. None if nothing does.
+    pub(super) fn change(&self, link: &LinkData, now: UnixTime) -> Result<Option<Value>, Wrong> {
+        let was = Self::of_link(link);
+        let mut body = Map::new();
+        if self.url != was.url {
+            body.insert("url".into(), json!(self.url));
+        }
+        // The end of a link that has ended stays possible as long as it is not touched.
+        let is_touched = |name| match name {
+            "expires_at" => self.ends != was.ends,
+            "ttl" => self.ttl != was.ttl,
+            "title" => self.title != was.title,
+            "tags" => self.tags != was.tags,
+            _ => self.note != was.note,
+        };
+        for (name, value) in self.rest(now)? {
+            if is_touched(name) {
+                body.insert(name.into(), value);
+            }
+        }
+        Ok((!body.is_empty()).then_some(Value::Object(body)))
+    }
+
+    /// The members besides `url` and `code`; null for those that are empty.
+    fn rest(&self, now: UnixTime) -> Result<[(&'static str, Value); 5], Wrong> {
+        let text = |text: &str| match text {
+            "" => Value::Null,
+            text => json!(text),
+        };
+        let ends = match &*self.ends {
+            "" => Value::Null,
+            typed => json!(when::end(typed, now).map_err(|error| ("ends", error))?),
+        };
+        let ttl = match &*self.ttl {
+            "" => Value::Null,
+            typed => json!(seconds(typed)?),
+        };
+        let tags = self.tags.split(',').map(str::trim);
+        let tags: Vec<_> = tags.filter(|tag| !tag.is_empty()).collect();
+        Ok([
+            ("expires_at", ends),
+            ("ttl", ttl),
+            ("title", text(&self.title)),
+            ("tags", json!(tags)),
+            ("note", text(&self.note)),
+        ])
+    }
+
+    /// The same with what is wrong.
+    pub(super) fn with(mut self, (field, error): Wrong) -> Self {
+        self.errors.push((field, error));
+        self
+    }
+
+    /// The same with a problem of the API, at the field that is at fault.
+    pub(super) fn with_problem(self, problem: &Problem) -> Self {
+        let field = match problem.field() {
+            Some("expires_at") => "ends",
+            Some(field @ ("url" | "code" | "ttl" | "title" | "tags" | "note" | "zone")) => field,
+            Some(_) | None => "",
+        };
+        let detail = problem.detail();
+        let detail = detail.replace("expires_at", "the end");
+        self.with((field, sentence(&detail.replace("\"ttl\"", "the TTL"))))
+    }
+
+    /// What is wrong with a field.
+    pub(super) fn error(&self, field: &str) -> Option<&str> {
+        let mut errors = self.errors.iter();
+        let error = errors.find(|(name, _)| *name == field);
+        error.map(|(_, text)| &**text)
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Whether the optional fields are to be shown: if one has something in it, or is wrong.
+    pub(super) fn shows_more(&self) -> bool {
+        let more = [
+            &self.code,
+            &self.ends,
+            &self.ttl,
+            &self.title,
+            &self.tags,
+            &self.note,
+        ];
+        let is_wrong = |(field, _): &Wrong| !matches!(*field, "" | "url" | "zone");
+        more.iter().any(|text| !text.is_empty()) || self.errors.iter().any(is_wrong)
+    }
+
+    /// The attributes that tie a field to its hint and its error.
+    pub(super) fn aria(&self, field: &str) -> String {
+        match self.error(field) {
+            Some(_) => {
+                format!("aria-describedby=\"{field}-hint {field}-error\" aria-invalid=\"true\"")
+            }
+            None => format!("aria-describedby=\"{field}-hint\""),
+        }
+    }
+}
+
+/// Reads a TTL in seconds or as a span. The API says how long it may be.
+fn seconds(typed: &str) -> Result<u64, Wrong> {
+    let seconds = span::number(typed).or_else(|_| Ok(span::parse(typed)?.as_secs()));
+    seconds.map_err(|_: span::SpanError| {
+        let error = "Write seconds such as 300, or a span such as 90s, 5m, 1h or 7d.";
+        ("ttl", error.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::page::values::Moment;
+
+    const NOW: UnixTime = UnixTime(1_767_225_600);
+
+    fn form(text: &str) -> LinkForm {
+        LinkForm::of_fields(&Fields::parse(text.as_bytes()))
+    }
+
+    fn link() -> LinkData {
+        serde_json::from_value(json!({
+            "code": "a", "name": "a.s.example.com", "short_url": "http://a.s.example.com/",
+            "url": "https://example.net/", "created_at": "2025-01-01T00:00:00Z", "created_by": "ann",
+            "expires_at": "2025-06-01T00:00:00Z", "ttl": 300, "title": null, "tags": ["x", "y"],
+            "note": "n", "version": 7,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_creation_has_what_was_typed() {
+        let body = form("url=u&code=&ends=1d&ttl=5m&tags=+a+,,b&note=x%0D%0Ay").creation(NOW);
+        let expected = json!({
+            "url": "u", "expires_at": "2026-01-02T00:00:00Z", "ttl": 300, "tags": ["a", "b"], "note": "x\ny",
+        });
+        assert_eq!(body, Ok(expected));
+        assert_eq!(form("url=u").creation(NOW), Ok(json!({"url": "u"})));
+        assert_eq!(form("url=u&ttl=x").creation(NOW).unwrap_err().0, "ttl");
+        assert_eq!(form("url=u&ends=x").creation(NOW).unwrap_err().0, "ends");
+    }
+
+    #[test]
+    fn a_change_has_only_what_differs() {
+        let link = link();
+        let form = LinkForm::of_link(&link);
+        // An end that is past stays as it is.
+        assert_eq!(form.change(&link, NOW), Ok(None));
+        let changed = LinkForm {
+            ends: String::new(),
+            tags: "y".into(),
+            ..form.clone()
+        };
+        let expected = json!({"expires_at": null, "tags": ["y"]});
+        assert_eq!(changed.change(&link, NOW), Ok(Some(expected)));
+        assert_eq!(link.zone(), "s.example.com");
+        assert_eq!(link.shown(), "a.s.example.com");
+        let end = Moment("2025-06-01T00:00:00Z".into());
+        assert_eq!(link.expires_at, Some(end));
+        assert!(link.has_ended("2026-01-01T00:00:00Z"));
+        assert!(!link.has_ended("2025-05-31T23:59:59Z"));
+    }
+}

@@ -1,0 +1,146 @@
+//! What the API returns, as templates show it.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// A link.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct LinkData {
+    pub(super) code: String,
+    pub(super) name: String,
+    pub(super) short_url: String,
+    pub(super) url: String,
+    pub(super) created_at: Moment,
+    pub(super) created_by: String,
+    pub(super) expires_at: Option<Moment>,
+    pub(super) ttl: Option<u32>,
+    #[serde(default)]
+    pub(super) title: Option<String>,
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    #[serde(default)]
+    pub(super) note: Option<String>,
+    pub(super) version: u64,
+    #[serde(default)]
+    visible_elsewhere: Option<bool>,
+}
+
+impl LinkData {
+    /// The zone that the link is in.
+    pub(super) fn zone(&self) -> &str {
+        let below = self.name.strip_prefix(&*self.code);
+        below.map_or("", |rest| rest.trim_start_matches('.'))
+    }
+
+    /// The short URL as people write it: without scheme and last slash.
+    pub(super) fn shown(&self) -> &str {
+        let rest = self.short_url.split_once("://");
+        rest.map_or(&*self.short_url, |(_, rest)| rest.trim_end_matches('/'))
+    }
+
+    /// The path of the link's page, or of one below it (`/edit`).
+    pub(super) fn path(&self, below: &str) -> String {
+        format!("/links/{}{below}?zone={}", self.code, self.zone())
+    }
+
+    /// The list of links of the same zone with this tag.
+    pub(super) fn tagged(&self, tag: &str) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query
+            .append_pair("zone", self.zone())
+            .append_pair("tag", tag);
+        format!("/links?{}", query.finish())
+    }
+
+    /// The path of an image of the QR code.
+    pub(super) fn qr(&self, format: &str) -> String {
+        format!("{}&format={format}&scale=8", self.path("/qr"))
+    }
+
+    /// The tags in one line, as the form has them.
+    pub(super) fn tag_line(&self) -> String {
+        self.tags.join(", ")
+    }
+
+    /// Whether other servers do not show the last change yet.
+    pub(super) fn is_hidden_elsewhere(&self) -> bool {
+        self.visible_elsewhere == Some(false)
+    }
+
+    /// Whether the link has ended.
+    pub(super) fn has_ended(&self, now: &str) -> bool {
+        self.expires_at.as_ref().is_some_and(|end| *end.0 <= *now)
+    }
+}
+
+/// A time in the form of RFC 3339, in UTC and whole seconds, as the API writes it. Such texts compare as their times do.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub(super) struct Moment(pub(super) String);
+
+impl Moment {
+    /// The time as the field of a form has it.
+    pub(super) fn plain(&self) -> String {
+        self.0.replace('T', " ").replace('Z', "")
+    }
+}
+
+/// The element `time`. Its text is for people, its attribute for programs.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact: String = self.0.chars().filter(|c| is_of_time(*c)).collect();
+        let plain = exact.replace('T', " ");
+        let plain = plain.split(['Z', '.']).next().unwrap_or_default();
+        write!(f, "<time datetime=\"{exact}\">{plain} UTC</time>")
+    }
+}
+
+fn is_of_time(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, 'T' | 'Z' | ':' | '-' | '.' | '+')
+}
+
+/// Its text is an element, and has no characters that HTML would have escaped.
+impl askama::filters::HtmlSafe for Moment {}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct LinkPage {
+    pub(super) links: Vec<LinkData>,
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A sentence of a detail, which begins with a small letter and has no full stop.
+pub(super) fn sentence(detail: &str) -> String {
+    let mut text = detail.to_owned();
+    if let Some(first) = text.get(..1).map(str::to_uppercase) {
+        text.replace_range(..1, &first);
+    }
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_elements_and_nothing_else() {
+        let moment = Moment("2026-12-31T23:59:59Z".into());
+        let expected = "<time datetime=\"2026-12-31T23:59:59Z\">2026-12-31 23:59:59 UTC</time>";
+        assert_eq!(moment.to_string(), expected);
+        assert_eq!(moment.plain(), "2026-12-31 23:59:59");
+        let evil = Moment("\"><script>".into());
+        assert_eq!(evil.to_string(), "<time datetime=\"\"> UTC</time>");
+    }
+
+    #[test]
+    fn sentences() {
+        assert_eq!(sentence("it is empty"), "It is empty.");
+        assert_eq!(sentence("Why?"), "Why?");
+        assert_eq!(sentence("é"), "é.");
+        assert_eq!(sentence(""), ".");
+    }
+}
