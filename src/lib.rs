@@ -25,7 +25,7 @@
 //! * [`server`]: binds the sockets, starts the parts, reads them again on SIGHUP, and stops them. [`server::system`]
 //!   gives up privileges and talks to the service manager.
 //! * [`config`]: TOML to the ready settings of each part, once. Only `cli` and `server` use it.
-//! * [`http`]: the admin API and the redirect host. [`access`]: the tokens of the API's callers, and their roles.
+//! * [`http`]: the admin API, the page for people, and the redirect host. [`access`]: tokens, their roles, and sessions.
 //! * [`dns`]: packets to replies. [`dns::answer`] alone decides what a reply says, and is a pure function.
 //! * [`certificates`]: certificates and TLS, for DNS and HTTP.
 //! * [`dnssec`]: the keys of signed zones, when each of them signs, and its signatures.

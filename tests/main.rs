@@ -82,6 +82,8 @@ mod memory;
 mod outages;
 // Redis with entries of another store, or of an undone state.
 mod belonging;
+// The web page without JavaScript: its forms, sessions, and what attackers try.
+mod page;
 // Privileges of the process.
 mod process;
 // Simultaneous fills and changes, and deaths between the steps of a change.

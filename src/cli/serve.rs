@@ -1,6 +1,7 @@
 //! `tinyns serve`: the process around the server, with its runtime and its signals.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -125,12 +126,25 @@ fn announce(running: &Running) {
     for address in running.admin() {
         info!(%address, "admin API");
     }
+    if let Some(address) = running.admin().first() {
+        info!("the web page is at http://{}/", reachable(*address));
+    }
     for address in running.redirect() {
         info!(%address, "redirect host");
     }
     for address in running.https() {
         info!(%address, "redirect host by HTTPS");
     }
+}
+
+/// An address that browsers of this machine can open.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Obeys signals. Returns when the server is to stop, with an error if no signal asked for it.

@@ -20,6 +20,7 @@ mod features;
 mod https;
 mod links;
 mod listen;
+mod page;
 mod prefixes;
 mod problem;
 mod process;
@@ -43,6 +44,7 @@ pub use self::dns::DnsConfig;
 use self::features::Features;
 pub use self::https::{HttpsCertificates, HttpsConfig};
 use self::listen::Claimed;
+pub use self::page::PageConfig;
 pub use self::problem::{ConfigError, ConfigProblem, Fault, Faults};
 pub use self::process::ProcessConfig;
 use self::reader::ConfigReader;
@@ -96,6 +98,8 @@ pub struct Config {
     pub redirect: RedirectConfig,
     /// `[https]`, if it is there.
     pub https: Option<HttpsConfig>,
+    /// `[page]`
+    pub page: PageConfig,
     /// `[process]`
     pub process: ProcessConfig,
 }
@@ -184,6 +188,10 @@ fn config(file: &Section<'_>) -> Option<Config> {
     let redirect = file.section("redirect", |section| {
         redirect::redirect(section, https.is_some(), &mut claimed)
     });
+    let page = file.section("page", |section| {
+        let https = https.as_ref().and_then(Option::as_ref);
+        page::page(section, https, &zones)
+    });
     let process = file.section("process", process::process);
     Some(Config {
         dns,
@@ -201,6 +209,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         admin,
         redirect: redirect?,
         https: https.flatten(),
+        page,
         process,
     })
 }

@@ -342,6 +342,21 @@ pub enum ConfigProblem {
     /// Not a contact for reports of abuse.
     #[error("{0:?} is neither an e-mail address nor a URL that begins with https:// or http://")]
     AbuseContact(String),
+    /// Not a host name.
+    #[error("{0:?} is not a host name such as links.example.com")]
+    PageHost(String),
+    /// A page by HTTPS, and no HTTPS.
+    #[error(
+        "there is no [https] section to serve the page under this host; add one, or name the host of a proxy in front of \
+        [admin] in \"hosts\""
+    )]
+    PageWithoutHttps,
+    /// No certificate of ACME is for the host.
+    #[error(
+        "[https.acme] gets certificates for zones with links and the names one label below, and {0} is none of these; \
+        choose such a name, or use the keys certificate and key of [https]"
+    )]
+    PageCertificate(String),
     /// Not a name of a profile.
     #[error("{0:?} is not the name of a profile: letters, digits, and any of \"_-.\"")]
     Profile(String),

@@ -36,7 +36,7 @@ mod serve;
 mod testing;
 
 pub use api::{ApiRules, InsideApi, Rate, admin_api};
-pub use page::{AdminSite, Page, PageHosts, PageSettings};
+pub use page::{AdminSite, BesidePage, Page, PageHosts, PageSettings};
 pub use redirect::{AbuseContact, RedirectHost};
 pub use serve::{Front, Https, ServeLimits, Site, serve};
 

@@ -9,6 +9,7 @@ pub mod check;
 mod https_records;
 mod key_turns;
 mod notices;
+mod page;
 mod reload;
 mod running;
 pub mod sockets;
@@ -18,6 +19,7 @@ mod tasks;
 mod watchdog;
 
 pub use acme::EngineError;
+pub use page::PageHostError;
 pub use running::Running;
 pub use sockets::{SocketError, Sockets};
 pub use start::{StartError, TOKEN_VARIABLE, start};

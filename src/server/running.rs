@@ -39,6 +39,8 @@ pub struct Running {
     pub(super) admin: Vec<SocketAddr>,
     pub(super) redirect: Vec<SocketAddr>,
     pub(super) https: Vec<SocketAddr>,
+    /// The host under which HTTPS serves the web page.
+    pub(super) page_host: Option<Box<str>>,
     pub(super) zones: Arc<ZoneSet>,
     pub(super) clock: Clock,
     pub(super) cookie_secrets: Option<PathBuf>,
@@ -156,11 +158,15 @@ impl Running {
     /// The connections of HTTPS, if they have certificates.
     pub(super) fn https_connections(&self, handshakes: Handshakes) -> Option<Https> {
         let certificates = self.https_certificates()?;
-        let links = self.links.clone();
+        let (links, page) = (self.links.clone(), self.page_host.clone());
         Some(Https {
             certificates,
             handshakes,
-            is_served: Arc::new(move |host| links.namespace().classify_host(host) != Host::Foreign),
+            is_served: Arc::new(move |host| {
+                page.as_ref()
+                    .is_some_and(|page| page.eq_ignore_ascii_case(host))
+                    || links.namespace().classify_host(host) != Host::Foreign
+            }),
             results: self.metrics.https_handshakes.clone(),
         })
     }

@@ -15,7 +15,9 @@ use crate::certificates::acme::AcmeSettings;
 use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Overview, Service, Source, Tls,
 };
-use crate::config::{Config, HttpsCertificates, HttpsConfig, RedirectConfig, StoreConfig};
+use crate::config::{
+    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, StoreConfig,
+};
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
 use crate::dns::transport::server::Listener;
@@ -24,7 +26,8 @@ use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
 use crate::http::{
-    AdminSite, ApiRules, Front, Page, PageHosts, PageSettings, RedirectHost, Site, admin_api,
+    AdminSite, ApiRules, BesidePage, Front, Page, PageHosts, PageSettings, RedirectHost, Site,
+    admin_api,
 };
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
@@ -33,6 +36,7 @@ use crate::server::acme::{Engine, EngineError, Parts};
 use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_key_files, log_keys, log_warnings};
+use crate::server::page::{PageHostError, check_host};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
 use crate::server::tasks::{ConnectionLimits, Tasks};
@@ -53,6 +57,9 @@ pub enum StartError {
     /// The keys of a zone cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The host of the web page cannot be used.
+    #[error(transparent)]
+    Page(#[from] PageHostError),
     /// The certificate of a service cannot be used.
     #[error("{0}: {1}")]
     Certificate(Service, CertificateError),
@@ -96,6 +103,7 @@ pub async fn start(
     let now = clock.now();
     let connections = ConnectionLimits::of(&config, &sockets);
     let zones = open_zones(std::mem::take(&mut config.zones), now).await?;
+    check_host(config.page.host.as_deref(), &zones)?;
     let dns_tls = config.dns.tls.take().map(|tls| tls.files);
     let dns_certificate = load_certificate(dns_tls, Service::Dns).await?;
     let https = config.https.take();
@@ -140,6 +148,11 @@ pub async fn start(
     if let Some(acme) = &acme {
         acme.attach(handler.clone());
     }
+    let http = HttpConfigs {
+        rules: config.admin.rules,
+        redirect: config.redirect,
+        page: config.page,
+    };
     let (failed, failures) = mpsc::channel(1);
     let running = Running {
         dns: sockets.dns.iter().map(Listener::local_addr).collect(),
@@ -147,6 +160,7 @@ pub async fn start(
         admin: sockets.admin.iter().map(|http| http.local).collect(),
         redirect: sockets.redirect.iter().map(|http| http.local).collect(),
         https: sockets.https.iter().map(|https| https.local).collect(),
+        page_host: http.page.host.clone(),
         zones,
         clock: page_clock,
         cookie_secrets: config.cookie_secrets,
@@ -168,13 +182,7 @@ pub async fn start(
         failures,
     };
     let gate = Arc::new(Gate::new(token, tokens));
-    let sites = Sites::of(
-        &running,
-        gate,
-        config.admin.rules.clone(),
-        &config.redirect,
-        hsts,
-    );
+    let sites = Sites::of(&running, gate, http, hsts);
     running.warn_of_certificates(now);
     running.measure_own_certificate();
     let tickets = running.ticket_keeper(ticket_clock);
@@ -186,6 +194,13 @@ pub async fn start(
     Ok(running)
 }
 
+/// The configuration of what the HTTP listeners answer.
+struct HttpConfigs {
+    rules: ApiRules,
+    redirect: RedirectConfig,
+    page: PageConfig,
+}
+
 /// What the HTTP listeners answer.
 struct Sites {
     admin: Arc<dyn Site>,
@@ -194,13 +209,12 @@ struct Sites {
 }
 
 impl Sites {
-    fn of(
-        running: &Running,
-        gate: Arc<Gate>,
-        rules: ApiRules,
-        redirect: &RedirectConfig,
-        hsts: Option<u32>,
-    ) -> Self {
+    fn of(running: &Running, gate: Arc<Gate>, http: HttpConfigs, hsts: Option<u32>) -> Self {
+        let HttpConfigs {
+            rules,
+            redirect,
+            page,
+        } = http;
         let urls = redirect.short_urls;
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
         let certificates = running.certificates.clone();
@@ -213,7 +227,7 @@ impl Sites {
             stopping.clone(),
             rules,
         );
-        let redirect_host = |hsts| {
+        let redirect_host = |hsts| -> Arc<dyn Site> {
             let contact = redirect.abuse_contact.clone();
             Arc::new(RedirectHost::new(
                 links.clone(),
@@ -224,15 +238,21 @@ impl Sites {
             ))
         };
         let settings = PageSettings {
-            hosts: PageHosts::default(),
+            hosts: PageHosts::new(page.hosts.iter().chain(&page.host)),
             dns: running.dns.first().copied(),
             clock: running.clock.clone(),
         };
-        let page = Page::new(inside, gate, settings, counts.clone());
+        let people = Page::new(inside, gate, settings, counts.clone());
+        let (mut http, mut by_https) = (redirect_host(None), redirect_host(hsts));
+        if let Some(host) = &page.host {
+            http = Arc::new(BesidePage::redirecting(host, urls.port, http));
+            let page = people.by_tls(hsts).router();
+            by_https = Arc::new(BesidePage::serving(host, page, by_https));
+        }
         Self {
-            admin: Arc::new(AdminSite::new(api, &page)),
-            redirect: redirect_host(None),
-            https: redirect_host(hsts),
+            admin: Arc::new(AdminSite::new(api, &people)),
+            redirect: http,
+            https: by_https,
         }
     }
 }

@@ -134,6 +134,7 @@ fn the_defaults_are_those_of_the_documentation() {
             connections: redirect::default_connections(),
         },
         https: None,
+        page: PageConfig::default(),
         process: ProcessConfig::default(),
     };
     assert_eq!(Config::default(), expected);
@@ -185,6 +186,8 @@ abuse_contact = "abuse@example.com"
 connections = 5000
 connections_per_client = 10
 exempt = ["192.0.2.1", "2001:db8::/32"]
+[page]
+hosts = ["Links.example.com", "l.example.net."]
 [process]
 user = "tinyns"
 group = "dns"
@@ -258,6 +261,10 @@ group = "dns"
             connections: seats(5000, 10, &["192.0.2.1", "2001:db8::/32"]),
         },
         https: None,
+        page: PageConfig {
+            host: None,
+            hosts: vec!["links.example.com".into(), "l.example.net".into()],
+        },
         process: ProcessConfig {
             user: Some("tinyns".into()),
             group: Some("dns".into()),
@@ -305,7 +312,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, links, audit, redis, cache, \
-         rate_limit, signatures, cookies, query_log, admin, https, redirect, process",
+         rate_limit, signatures, cookies, query_log, admin, https, redirect, page, process",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",

@@ -17,7 +17,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::bulk_input::{self, MAX_ROWS, Row};
+use super::bulk_input::{self, Row};
 use super::form::{self, MAX_UPLOAD_BYTES};
 use super::frame::{Frame, Place};
 use super::state::Shared;
@@ -58,10 +58,6 @@ impl BulkPage {
     fn count(&self, kind: &str) -> usize {
         let of_kind = self.results.iter().filter(|result| result.kind == kind);
         of_kind.count()
-    }
-
-    fn max_rows(&self) -> usize {
-        MAX_ROWS
     }
 
     fn max_mib(&self) -> usize {
@@ -261,7 +257,7 @@ fn report_url(results: &[Outcome]) -> String {
             &result.short_url,
             &result.detail,
         ];
-        let cells = cells.map(|text| cell(text));
+        let cells = cells.map(cell);
         csv.push_str(&cells.join(","));
         csv.push_str("\r\n");
     }

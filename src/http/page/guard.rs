@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    REFERRER_POLICY, X_FRAME_OPTIONS,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS,
 };
 use axum::middleware::Next;
 use axum::response::Response;
@@ -33,8 +33,8 @@ pub(super) async fn guard(
     let (uri, headers) = (request.uri(), request.headers());
     let host = match host::requested(request.version(), uri, headers) {
         Ok(host) if state.hosts.include(host) => host,
-        Ok(host) => return with_headers(render::foreign_host(host)),
-        Err(error) => return with_headers(render::bad_host(&error.to_string())),
+        Ok(host) => return with_headers(&state, render::foreign_host(host)),
+        Err(error) => return with_headers(&state, render::bad_host(&error.to_string())),
     };
     let transport = Transport::of(state.is_tls, host, headers);
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -43,11 +43,11 @@ pub(super) async fn guard(
         let header = || headers.get(HOST).and_then(|host| host.to_str().ok());
         let authority = authority.or_else(header).unwrap_or_default();
         if !is_from_here(headers, authority) {
-            return with_headers(render::other_origin(origin(headers), authority));
+            return with_headers(&state, render::other_origin(origin(headers), authority));
         }
     }
     request.extensions_mut().insert(transport);
-    with_headers(next.run(request).await)
+    with_headers(&state, next.run(request).await)
 }
 
 /// Whether a request comes from a page of this host and port.
@@ -80,8 +80,11 @@ fn is_origin_of(origin: &str, authority: &str) -> bool {
     !rest.is_empty() && plain(rest) == plain(authority)
 }
 
-fn with_headers(mut response: Response) -> Response {
+fn with_headers(state: &Shared, mut response: Response) -> Response {
     let headers = response.headers_mut();
+    if let Some(hsts) = &state.hsts {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     let mut set = |name: HeaderName, value| {
         headers.insert(name, HeaderValue::from_static(value));
     };

@@ -22,6 +22,7 @@
 
 mod assets;
 mod audit;
+mod beside;
 mod bulk;
 mod bulk_input;
 mod calls;
@@ -50,13 +51,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, HeaderValue};
 use axum::http::{Method, Request};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use hyper::body::Incoming;
 
+pub use self::beside::BesidePage;
 use self::extract::MaybeVisitor;
 use self::guard::guard;
 pub use self::hosts::PageHosts;
@@ -105,6 +107,18 @@ impl Page {
             clock,
             dns,
             is_tls: false,
+            hsts: None,
+        }))
+    }
+
+    /// The same page, for browsers that reach it by TLS of this server. `hsts` is for how many seconds they are to use
+    /// nothing else for its host (RFC 6797).
+    pub fn by_tls(&self, hsts: Option<u32>) -> Self {
+        let hsts = hsts.map(|seconds| HeaderValue::try_from(format!("max-age={seconds}")));
+        Self(Arc::new(State {
+            is_tls: true,
+            hsts: hsts.and_then(Result::ok),
+            ..State::clone(&self.0)
         }))
     }
 

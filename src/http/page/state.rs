@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
+
 use super::hosts::PageHosts;
 use crate::access::Gate;
 use crate::base::clock::Clock;
@@ -10,6 +12,7 @@ use crate::base::metrics::Metrics;
 use crate::http::api::InsideApi;
 
 /// What the handlers need.
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) api: InsideApi,
     pub(super) gate: Arc<Gate>,
@@ -20,6 +23,8 @@ pub(super) struct State {
     pub(super) dns: Option<SocketAddr>,
     /// Whether browsers reach the page by TLS of this server.
     pub(super) is_tls: bool,
+    /// `Strict-Transport-Security` of all responses.
+    pub(super) hsts: Option<HeaderValue>,
 }
 
 /// What handlers get of the router.

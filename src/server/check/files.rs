@@ -15,6 +15,7 @@ use crate::dns::query_log::QueryLog;
 use crate::dnssec::keys::{KeyRing, KeysError};
 use crate::links::{Namespace as _, redis};
 use crate::server::TOKEN_VARIABLE;
+use crate::server::page::check_host;
 use crate::store::sqlite;
 use crate::zone::{LoadError, ZoneAdditions, ZoneSet};
 
@@ -35,6 +36,7 @@ impl Findings {
             Ok((zones, warnings)) => {
                 let warnings = warnings.iter().map(ToString::to_string);
                 self.warnings.extend(warnings.chain(zones.ttls_beyond()));
+                self.take(check_host(config.page.host.as_deref(), &zones));
                 if let Some(HttpsConfig {
                     certificates: HttpsCertificates::Acme(_),
                     ..
