@@ -83,6 +83,11 @@ impl Visit {
         }
     }
 
+    /// Whether the browser runs scripts of pages.
+    pub(super) fn javascript(&self) -> bool {
+        self.javascript
+    }
+
     /// Checks the page in both colour schemes, and saves screenshots of it under this name.
     pub(super) fn inspect(&self, name: &str) {
         let found = self.faults(name);

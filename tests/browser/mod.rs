@@ -4,13 +4,13 @@
 //! rules of axe-core in both colour schemes, no violation of the content security policy, no request to another host.
 //! With `TINYNS_SCREENSHOTS=DIRECTORY` the tests save a picture of every page that they check.
 
-// The tests of the web page use the rest of it.
-#[allow(dead_code)]
+mod colleagues;
 mod driver;
 mod inspect;
 mod journey;
 mod judge;
-#[allow(dead_code)]
+mod keyboard;
+mod links;
 mod person;
 mod redirect;
 

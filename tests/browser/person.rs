@@ -65,6 +65,20 @@ impl<'a> Person<'a> {
         self.visit.browser.click(&button);
     }
 
+    /// Chooses an option whose label begins with a text.
+    pub(super) fn choose(&self, label: &str) {
+        let option = format!("//label[starts-with(normalize-space(), {label:?})]/input");
+        self.visit.browser.click(&self.visit.browser.find(&option));
+    }
+
+    /// Opens the part of the page below a summary, unless it is open.
+    pub(super) fn unfold(&self, summary: &str) {
+        let closed = format!("//details[not(@open)]/summary[normalize-space()={summary:?}]");
+        if self.visit.browser.count(&closed) > 0 {
+            self.visit.browser.click(&self.visit.browser.find(&closed));
+        }
+    }
+
     /// Clicks the link with a text.
     pub(super) fn follow(&self, text: &str) {
         let link = self
