@@ -130,6 +130,16 @@ pub(super) async fn qr(
     Ok((headers.0, headers.1, reply.body).into_response())
 }
 
+/// Refuses a form to a visitor who may not send it.
+fn check_writer(visitor: &Visitor) -> Result<(), Response> {
+    if may_write(visitor) {
+        return Ok(());
+    }
+    let detail = "to change links, you need a token with the role editor";
+    let problem = Problem::new(Kind::Forbidden, detail);
+    Err(render::problem(Some(visitor), &problem))
+}
+
 /// `GET /links/{code}/edit`
 pub(super) async fn edit(
     State(state): State<Shared>,
@@ -137,6 +147,7 @@ pub(super) async fn edit(
     code: CodeInPath,
     uri: Uri,
 ) -> Result<Response, Response> {
+    check_writer(&visitor)?;
     let (code, query) = place(code, &uri);
     let link = state.link(&visitor, query.get("zone"), &code).await;
     let link = link.map_err(|problem| render::problem(Some(&visitor), &problem))?;
@@ -240,6 +251,7 @@ pub(super) async fn ask_delete(
     code: CodeInPath,
     uri: Uri,
 ) -> Result<Response, Response> {
+    check_writer(&visitor)?;
     let (code, query) = place(code, &uri);
     let link = state.link(&visitor, query.get("zone"), &code).await;
     let link = link.map_err(|problem| render::problem(Some(&visitor), &problem))?;
