@@ -115,6 +115,7 @@ pub fn config(url: &str) -> DynamoConfig {
         region: Some("us-east-1".into()),
         endpoint_url: Some(url.into()),
         create_table: true,
+        audit: None,
     }
 }
 

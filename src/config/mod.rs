@@ -169,9 +169,9 @@ fn config(file: &Section<'_>) -> Option<Config> {
     let mut claimed = Claimed::new();
     let mut dns = file.section("dns", |section| dns::dns(section, &mut claimed));
     let zones = zone::zones(file);
-    let (store, store_reads_per_second) = file.section("store", store::store);
+    let (mut store, store_reads_per_second) = file.section("store", store::store);
     let reserved_codes = file.section("links", links::links);
-    let audit = file.section("audit", audit::audit);
+    let audit = file.section("audit", |section| audit::audit(section, &mut store));
     let redis = file.optional("redis", redis::redis);
     let cache = file.section("cache", |section| {
         cache::cache(section, &store, redis.is_some())

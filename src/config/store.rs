@@ -7,8 +7,8 @@ use super::problem::ConfigProblem;
 use super::section::{Section, is_word};
 use crate::store::DynamoConfig;
 
-const SQLITE: &str = "sqlite";
-const DYNAMODB: &str = "dynamodb";
+pub(super) const SQLITE: &str = "sqlite";
+pub(super) const DYNAMODB: &str = "dynamodb";
 
 const DEFAULT_PATH: &str = "data/links.sqlite";
 /// The table of the article that describes such links.
@@ -59,6 +59,7 @@ fn dynamodb(section: &Section<'_>) -> (DynamoConfig, Option<NonZeroU32>) {
         region: section.parsed("region", region),
         endpoint_url: section.parsed("endpoint_url", endpoint),
         create_table: section.flag("create_table", false),
+        audit: None,
     };
     let reads_per_second = section.number(
         "reads_per_second",
@@ -69,7 +70,8 @@ fn dynamodb(section: &Section<'_>) -> (DynamoConfig, Option<NonZeroU32>) {
     (config, NonZeroU32::new(reads_per_second))
 }
 
-fn table(text: &str) -> Result<String, ConfigProblem> {
+/// The name of a table.
+pub(super) fn table(text: &str) -> Result<String, ConfigProblem> {
     let is_good = (3..=255).contains(&text.len()) && is_word(text, "_-.");
     is_good
         .then(|| text.into())

@@ -31,7 +31,7 @@ pub mod sqlite;
 pub mod watch;
 
 pub use document::{Document, DocumentPut};
-pub use dynamodb::{DynamoConfig, DynamoOpenError, DynamoStore};
+pub use dynamodb::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Identity, Seal};
 pub use notice::Notice;

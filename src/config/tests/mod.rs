@@ -274,6 +274,30 @@ group = "dns"
 }
 
 #[test]
+fn with_dynamodb_the_audit_log_has_a_table_of_its_own() {
+    let kept = |text: &str| match ok(&format!("[store]\nkind = \"dynamodb\"\n{text}")).store {
+        StoreConfig::DynamoDb(config) => config.audit,
+        StoreConfig::Sqlite { .. } => unreachable!(),
+    };
+    let table = |keep| {
+        let name = "log".into();
+        Some(crate::store::AuditTable { name, keep })
+    };
+    let day = 24 * 60 * 60;
+    assert_eq!(kept(""), None);
+    assert_eq!(kept("[audit]\ntable = \"log\"\n"), table(400 * day));
+    assert_eq!(
+        kept("[audit]\ntable = \"log\"\nkeep_days = 7\n"),
+        table(7 * day)
+    );
+    assert_eq!(kept("[audit]\ntable = \"log\"\nenabled = false\n"), None);
+    check(
+        "[audit]\ntable = \"log\"\n",
+        "t.toml:2: audit.table: belongs to the \"dynamodb\" store, and kind is \"sqlite\"",
+    );
+}
+
+#[test]
 fn origins_are_written_as_browsers_write_them() {
     for bad in [
         "https://page.example/",

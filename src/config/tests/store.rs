@@ -16,6 +16,7 @@ fn stores() {
         region: None,
         endpoint_url: None,
         create_table: false,
+        audit: None,
     };
     check_dynamodb("", default);
     check_dynamodb(
@@ -26,6 +27,7 @@ fn stores() {
             region: Some("eu-central-1".into()),
             endpoint_url: Some("http://127.0.0.1:8000".into()),
             create_table: true,
+            audit: None,
         },
     );
     check(

@@ -12,4 +12,15 @@ pub struct DynamoConfig {
     pub endpoint_url: Option<String>,
     /// Whether to create a missing table, and to enable its TTL.
     pub create_table: bool,
+    /// The table of the audit log; none if no log is kept.
+    pub audit: Option<AuditTable>,
+}
+
+/// The table that holds the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditTable {
+    /// Its name, in the region of the table of links.
+    pub name: String,
+    /// How long entries are kept, in seconds.
+    pub keep: u64,
 }

@@ -48,6 +48,7 @@
 //! containers, EC2. SSO and `credential_process` are not built in: they are for people at their desks. TLS is
 //! rustls with ring, which the HTTP client of the command line needs as well.
 
+mod audit;
 mod config;
 mod credentials;
 mod documents;
@@ -73,17 +74,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::config::DynamoConfig;
+pub use self::config::{AuditTable, DynamoConfig};
 pub use self::import_source::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
 use self::table::Table;
-use super::audit::{Actor, Event};
+use self::write::Write;
 use super::{
     Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Found, Identity, NewLink,
     Notice, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, document,
 };
 use crate::link::{Link, LinkName, Origin, Version};
+use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Event};
 
 /// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
 /// DynamoDB hangs, so many calls hang with it.
@@ -121,6 +123,8 @@ pub struct DynamoStore {
     table: Table,
     reads: Lane,
     writes: Lane,
+    /// The audit log, if one is kept.
+    log: Option<audit::Log>,
     /// The identity of the table.
     known: Arc<identity::Known>,
     /// Whether the table was checked and can be used.
@@ -193,7 +197,16 @@ fn closed() -> StoreError {
 #[async_trait]
 impl Store for DynamoStore {
     async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
-        let work = write::create(&self.writes.client, &self.table, new, now_micros);
+        let by = new.created_by.clone();
+        let work = async {
+            let client = &self.writes.client;
+            let created = write::create(client, &self.table, new, now_micros).await?;
+            if let (Created::New(link), Some(log)) = (&created, &self.log) {
+                let event = Event::of_link(&link.name, None, Some(link), &by, now_micros);
+                log.note(client, event).await?;
+            }
+            Ok(created)
+        };
         self.call(&self.writes, Box::pin(work)).await
     }
 
@@ -215,11 +228,24 @@ impl Store for DynamoStore {
         name: &LinkName,
         expected: Option<Version>,
         change: Change,
-        _by: &Actor,
+        by: &Actor,
         now_micros: u64,
     ) -> Result<Changed, StoreError> {
         let (client, table) = (&self.writes.client, &self.table);
-        let work = write::change(client, table, name, expected, change, now_micros);
+        let write = Write {
+            expected,
+            keeps_before: self.log.is_some(),
+            now_micros,
+        };
+        let work = async {
+            let (changed, before) = write::change(client, table, name, write, change).await?;
+            if let (Changed::Changed(link), Some(log)) = (&changed, &self.log) {
+                let event = Event::of_link(name, before.as_ref(), Some(link), by, now_micros);
+                let action = Action::LinkChanged;
+                log.note(client, Event { action, ..event }).await?;
+            }
+            Ok(changed)
+        };
         self.call(&self.writes, Box::pin(work)).await
     }
 
@@ -227,10 +253,24 @@ impl Store for DynamoStore {
         &self,
         name: &LinkName,
         expected: Option<Version>,
-        _by: &Actor,
+        by: &Actor,
         now_micros: u64,
     ) -> Result<Deleted, StoreError> {
-        let work = write::delete(&self.writes.client, &self.table, name, expected, now_micros);
+        let (client, table) = (&self.writes.client, &self.table);
+        let write = Write {
+            expected,
+            keeps_before: self.log.is_some(),
+            now_micros,
+        };
+        let work = async {
+            let (deleted, before) = write::delete(client, table, name, write).await?;
+            if let (Deleted::Deleted(_), Some(log)) = (&deleted, &self.log) {
+                let event = Event::of_link(name, before.as_ref(), None, by, now_micros);
+                let action = Action::LinkDeleted;
+                log.note(client, Event { action, ..event }).await?;
+            }
+            Ok(deleted)
+        };
         self.call(&self.writes, Box::pin(work)).await
     }
 
@@ -321,12 +361,28 @@ impl Store for DynamoStore {
         key: &str,
         expected: Option<u64>,
         content: Vec<u8>,
-        _event: Option<Event>,
+        event: Option<Event>,
     ) -> Result<DocumentPut, StoreError> {
         if let Some(reason) = document::refusal(key, &content) {
             return Err(StoreError::Refused(reason));
         }
-        let work = documents::put(&self.writes.client, &self.table, key, expected, content);
+        let work = async {
+            let client = &self.writes.client;
+            let put = documents::put(client, &self.table, key, expected, content).await?;
+            if let (DocumentPut::Written(_), Some(log), Some(event)) = (&put, &self.log, event) {
+                log.note(client, event).await?;
+            }
+            Ok(put)
+        };
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        let Some(log) = &self.log else {
+            let reason = "it keeps no audit log: name a table in [audit] of the configuration";
+            return Err(StoreError::Refused(reason.into()));
+        };
+        let work = log.page(&self.writes.client, &query);
         self.call(&self.writes, Box::pin(work)).await
     }
 

@@ -31,7 +31,7 @@ use super::item::{EXPIRES_AT, KEY};
 use super::{
     DynamoConfig, DynamoStore, Lane, MAX_ATTEMPTS, MAX_BACKOFF, MAX_READS, MAX_WRITES,
     READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, State, Table,
-    WRITE_ATTEMPT_TIME, WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, failure, scan,
+    WRITE_ATTEMPT_TIME, WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, audit, failure, scan,
 };
 use crate::store::Store;
 
@@ -139,7 +139,7 @@ impl DynamoStore {
         settings: ConfigLoader,
     ) -> Result<Self, DynamoOpenError> {
         let store = Self::unopened(config, settings).await?;
-        Box::pin(store.admin().prepare(config.create_table)).await?;
+        Box::pin(store.prepare(config.create_table)).await?;
         store.state.send_replace(State::Open);
         store.identify().await;
         Ok(store)
@@ -160,7 +160,7 @@ impl DynamoStore {
     /// As [`DynamoStore::open`], if the failure will not pass by itself.
     pub async fn open_or_wait(config: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
         let store = Self::unopened(config, Self::settings()).await?;
-        match Box::pin(store.admin().prepare(config.create_table)).await {
+        match Box::pin(store.prepare(config.create_table)).await {
             Ok(()) => {
                 store.state.send_replace(State::Open);
                 store.identify().await;
@@ -192,8 +192,16 @@ impl DynamoStore {
             limit: time + SECOND_REQUEST_TIME,
         };
         let read_wait = READ_TIME + SECOND_REQUEST_TIME;
+        let log = config.audit.as_ref().map(|audit| audit::Log {
+            table: Table {
+                name: audit.name.clone(),
+                place: table.place.clone(),
+            },
+            keep: audit.keep,
+        });
         Ok(Self {
             table,
+            log,
             reads: lane(
                 MAX_READS,
                 read_wait,
@@ -216,11 +224,9 @@ impl DynamoStore {
         })
     }
 
-    fn admin(&self) -> Admin<'_> {
-        Admin {
-            client: &self.writes.client,
-            table: &self.table,
-        }
+    /// Makes sure that the tables exist and can be used.
+    async fn prepare(&self, create: bool) -> Result<(), DynamoOpenError> {
+        prepare(&self.writes.client, &self.table, self.log.as_ref(), create).await
     }
 
     /// Tries to open the table until it succeeds or the store is closed. Logs a failure when it is another one
@@ -228,12 +234,13 @@ impl DynamoStore {
     fn open_later(&self, create: bool, logged: String) {
         let (client, table) = (self.writes.client.clone(), self.table.clone());
         let (state, closed) = (self.state.clone(), self.closed.clone());
+        let log = self.log.clone();
         let opening = async move {
             let (client, table) = (&client, &table);
             let mut logged = logged;
             loop {
                 tokio::time::sleep(OPEN_RETRY).await;
-                match Box::pin(Admin { client, table }.prepare(create)).await {
+                match Box::pin(prepare(client, table, log.as_ref(), create)).await {
                     Ok(()) => {
                         tracing::info!("{table} can be used now");
                         state.send_replace(State::Open);
@@ -276,6 +283,42 @@ impl DynamoStore {
             }
         };
         tokio::spawn(async move { closed.run_until_cancelled(looking).await });
+    }
+}
+
+/// Makes sure that the table of links and that of the audit log exist and can be used.
+async fn prepare(
+    client: &Client,
+    table: &Table,
+    log: Option<&audit::Log>,
+    create: bool,
+) -> Result<(), DynamoOpenError> {
+    Admin { client, table }
+        .prepare(TableKind::Links, create)
+        .await?;
+    match log {
+        Some(audit::Log { table, .. }) => {
+            let admin = Admin { client, table };
+            admin.prepare(TableKind::Audit, create).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TableKind {
+    Links,
+    Audit,
+}
+
+impl TableKind {
+    /// The attributes of the key, all of them strings.
+    fn key(self) -> &'static [(&'static str, KeyType)] {
+        match self {
+            Self::Links => &[(KEY, KeyType::Hash)],
+            Self::Audit => &[(audit::BUCKET, KeyType::Hash), (audit::ID, KeyType::Range)],
+        }
     }
 }
 
@@ -396,11 +439,11 @@ impl Admin<'_> {
     }
 
     /// Makes sure that the table exists and can be used.
-    async fn prepare(&self, create: bool) -> Result<(), DynamoOpenError> {
+    async fn prepare(&self, kind: TableKind, create: bool) -> Result<(), DynamoOpenError> {
         let found = match self.describe().await? {
             Some(found) => found,
             None if create => {
-                self.create().await?;
+                self.create(kind).await?;
                 tracing::info!(
                     table = self.table.name,
                     place = self.table.place,
@@ -414,7 +457,7 @@ impl Admin<'_> {
                 });
             }
         };
-        self.check_key(&found)?;
+        self.check_key(kind, &found)?;
         self.check_status(found).await?;
         self.time_to_live(create).await
     }
@@ -429,27 +472,25 @@ impl Admin<'_> {
     }
 
     /// Creates the table, or finds that another node is creating it.
-    async fn create(&self) -> Result<(), DynamoOpenError> {
-        let definition = AttributeDefinition::builder()
-            .attribute_name(KEY)
-            .attribute_type(ScalarAttributeType::S)
-            .build();
-        let key = KeySchemaElement::builder()
-            .attribute_name(KEY)
-            .key_type(KeyType::Hash)
-            .build();
+    async fn create(&self, kind: TableKind) -> Result<(), DynamoOpenError> {
         let unbuilt =
             |e: aws_sdk_dynamodb::error::BuildError| self.refused("create", e.to_string());
-        let sent = self
-            .client
-            .create_table()
-            .table_name(&self.table.name)
-            .attribute_definitions(definition.map_err(unbuilt)?)
-            .key_schema(key.map_err(unbuilt)?)
-            .billing_mode(BillingMode::PayPerRequest)
-            .send()
-            .await;
-        match sent {
+        let mut request = self.client.create_table().table_name(&self.table.name);
+        for (name, key_type) in kind.key() {
+            let definition = AttributeDefinition::builder()
+                .attribute_name(*name)
+                .attribute_type(ScalarAttributeType::S)
+                .build();
+            let key = KeySchemaElement::builder()
+                .attribute_name(*name)
+                .key_type(key_type.clone())
+                .build();
+            request = request
+                .attribute_definitions(definition.map_err(unbuilt)?)
+                .key_schema(key.map_err(unbuilt)?);
+        }
+        let request = request.billing_mode(BillingMode::PayPerRequest);
+        match request.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
                 Some(CreateTableError::ResourceInUseException(_)) => Ok(()),
@@ -494,10 +535,25 @@ impl Admin<'_> {
         }
     }
 
-    fn check_key(&self, found: &TableDescription) -> Result<(), DynamoOpenError> {
-        match TableKey::of(found) {
-            Some(TableKey::Name) => Ok(()),
-            _ => Err(self.wrong_key(found)),
+    fn check_key(&self, kind: TableKind, found: &TableDescription) -> Result<(), DynamoOpenError> {
+        let is_right = match kind {
+            TableKind::Links => TableKey::of(found) == Some(TableKey::Name),
+            TableKind::Audit => {
+                let keys = found.key_schema().iter();
+                let names = keys.map(|key| (key.attribute_name(), key.key_type().clone()));
+                let is_text = |name| attribute_type(found, name) == Some(&ScalarAttributeType::S);
+                let mut wanted = kind.key().iter();
+                names.eq(kind.key().iter().cloned()) && wanted.all(|(name, _)| is_text(name))
+            }
+        };
+        match (is_right, kind) {
+            (true, _) => Ok(()),
+            (false, TableKind::Links) => Err(self.wrong_key(found)),
+            (false, TableKind::Audit) => {
+                let reason =
+                    "its key is not bucket (S, HASH) and id (S, RANGE), as that of an audit log";
+                Err(self.refused("use", reason.into()))
+            }
         }
     }
 

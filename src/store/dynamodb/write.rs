@@ -74,41 +74,48 @@ pub(super) async fn create(
     Err(contended(table, &link.name))
 }
 
-/// See [`crate::store::Store::change`].
+/// The terms of a change.
+#[derive(Clone, Copy)]
+pub(super) struct Write {
+    /// The version that the link must have.
+    pub(super) expected: Option<Version>,
+    /// Whether the caller needs the state before the change.
+    pub(super) keeps_before: bool,
+    pub(super) now_micros: u64,
+}
+
+/// See [`crate::store::Store::change`]. With the link before the change, if it is wanted and known: it is unknown if
+/// the reply of a first attempt was lost.
 pub(super) async fn change(
     client: &Client,
     table: &Table,
     name: &LinkName,
-    expected: Option<Version>,
+    write: Write,
     change: Change,
-    now_micros: u64,
-) -> Result<Changed, StoreError> {
+) -> Result<(Changed, Option<Link>), StoreError> {
     let edit = Edit::Change(change);
-    Ok(
-        match update(client, table, name, expected, &edit, now_micros).await? {
-            Updated::Done(entry) => match entry.into_link() {
-                Some(link) => Changed::Changed(link),
-                None => Changed::Absent,
-            },
-            Updated::Absent => Changed::Absent,
-            Updated::Conflict(link) => Changed::Conflict(link),
+    Ok(match update(client, table, name, write, &edit).await? {
+        Updated::Done(entry, before) => match entry.into_link() {
+            Some(link) => (Changed::Changed(link), before),
+            None => (Changed::Absent, None),
         },
-    )
+        Updated::Absent => (Changed::Absent, None),
+        Updated::Conflict(link) => (Changed::Conflict(link), None),
+    })
 }
 
-/// See [`crate::store::Store::delete`].
+/// See [`crate::store::Store::delete`]; with the link before, as for [`change`].
 pub(super) async fn delete(
     client: &Client,
     table: &Table,
     name: &LinkName,
-    expected: Option<Version>,
-    now_micros: u64,
-) -> Result<Deleted, StoreError> {
+    write: Write,
+) -> Result<(Deleted, Option<Link>), StoreError> {
     Ok(
-        match update(client, table, name, expected, &Edit::Delete, now_micros).await? {
-            Updated::Done(entry) => Deleted::Deleted(entry.version()),
-            Updated::Absent => Deleted::Absent,
-            Updated::Conflict(link) => Deleted::Conflict(link),
+        match update(client, table, name, write, &Edit::Delete).await? {
+            Updated::Done(entry, before) => (Deleted::Deleted(entry.version()), before),
+            Updated::Absent => (Deleted::Absent, None),
+            Updated::Conflict(link) => (Deleted::Conflict(link), None),
         },
     )
 }
@@ -120,8 +127,8 @@ enum Edit {
 }
 
 enum Updated {
-    /// The item as it is now.
-    Done(Entry),
+    /// The item as it is now, and the link before, if that is wanted and known.
+    Done(Entry, Option<Link>),
     Absent,
     Conflict(Link),
 }
@@ -152,25 +159,37 @@ async fn update(
     client: &Client,
     table: &Table,
     name: &LinkName,
-    expected: Option<Version>,
+    write: Write,
     edit: &Edit,
-    now_micros: u64,
 ) -> Result<Updated, StoreError> {
+    let Write {
+        expected,
+        keeps_before,
+        now_micros,
+    } = write;
     let now = seconds(now_micros);
     let mut step = match expected {
         Some(expected) => Step::From(expected, version_above(expected, now_micros)),
         None => Step::UpTo(version_above(Version(0), now_micros)),
     };
     for _ in 0..MAX_TRIES {
-        let refusal = match send_update(client, table, name, step, edit, now).await? {
-            Ok(entry) => return Ok(Updated::Done(entry)),
+        let returned = match keeps_before {
+            true => ReturnValue::AllOld,
+            false => ReturnValue::AllNew,
+        };
+        let expression = Expression::new(step, edit, now);
+        let refusal = match send_update(client, table, name, expression, returned).await? {
+            Ok(item) if keeps_before => {
+                return edited(client, table, name, (step, edit, now), &item).await;
+            }
+            Ok(item) => return Ok(Updated::Done(item::decode(&item)?, None)),
             Err(refusal) => refusal,
         };
         let Some(old) = refusal.entry(client, table, name).await? else {
             return Ok(Updated::Absent);
         };
         if refusal.repeated && is_ours(&old, edit, step, now) {
-            return Ok(Updated::Done(old));
+            return Ok(Updated::Done(old, None));
         }
         let Some(link) = old.into_live(now) else {
             return Ok(Updated::Absent);
@@ -188,6 +207,45 @@ async fn update(
         }
     }
     Err(contended(table, name))
+}
+
+/// The result of an edit that has returned the item from before.
+async fn edited(
+    client: &Client,
+    table: &Table,
+    name: &LinkName,
+    (step, edit, now): (Step, &Edit, UnixTime),
+    old: &Item,
+) -> Result<Updated, StoreError> {
+    let old = item::decode(old).ok();
+    let version = match (step, &old) {
+        (Step::Beyond(_), Some(old)) => Version(old.version().0.saturating_add(1)),
+        _ => step.version(),
+    };
+    let before = old.and_then(Entry::into_link);
+    let after = match (edit, &before) {
+        (Edit::Delete, _) => Entry::Tombstone {
+            version,
+            deleted_at: now,
+        },
+        (Edit::Change(change), Some(link)) => {
+            let (link, change) = (link.clone(), change.clone());
+            Entry::Link(Link {
+                target: change.target.unwrap_or(link.target),
+                expires_at: change.expires_at.unwrap_or(link.expires_at),
+                ttl: change.ttl.unwrap_or(link.ttl),
+                about: link.about.changed(change.about),
+                version,
+                ..link
+            })
+        }
+        // The item was damaged, and the change may have mended it.
+        (Edit::Change(_), None) => match read::entry(client, table, name).await? {
+            Some(entry) => entry,
+            None => return Ok(Updated::Absent),
+        },
+    };
+    Ok(Updated::Done(after, before))
 }
 
 /// Whether the item that fails the condition of a repeated call is the result of that very call. Wrong only if
@@ -271,17 +329,15 @@ async fn put(
     }
 }
 
-/// Edits a live item; returns the edited item.
+/// Edits a live item; returns the item before or after that.
 async fn send_update(
     client: &Client,
     table: &Table,
     name: &LinkName,
-    step: Step,
-    edit: &Edit,
-    now: UnixTime,
-) -> Result<Result<Entry, Refusal>, StoreError> {
+    expression: Expression,
+    returned: ReturnValue,
+) -> Result<Result<Item, Refusal>, StoreError> {
     let attempts = Attempts::default();
-    let expression = Expression::new(step, edit, now);
     let sent = client
         .update_item()
         .table_name(&table.name)
@@ -290,17 +346,14 @@ async fn send_update(
         .update_expression(expression.update)
         .set_expression_attribute_names(expression.names)
         .set_expression_attribute_values(Some(expression.values))
-        .return_values(ReturnValue::AllNew)
+        .return_values(returned)
         .return_values_on_condition_check_failure(OnRefusal::AllOld)
         .customize()
         .interceptor(attempts.clone())
         .send()
         .await;
     match sent {
-        Ok(output) => {
-            let item = output.attributes.unwrap_or_default();
-            Ok(Ok(item::decode(&item)?))
-        }
+        Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
         Err(SdkError::ServiceError(error))
             if error.err().is_conditional_check_failed_exception() =>
         {

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
     ScalarAttributeType,
 };
-use tinyns::store::{DynamoConfig, DynamoOpenError, DynamoStore};
+use tinyns::store::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore};
 
 use super::*;
 use crate::dynamo::{self, Emulator, Fate, Proxy, TABLE, n, put, s};
@@ -29,6 +29,88 @@ impl Backend for Emulator {
 }
 
 store_battery!(Emulator::start());
+audit_battery!(WithAudit(Emulator::start()));
+
+/// A backend whose changes have entries in a table of their own.
+struct WithAudit(Emulator);
+
+#[async_trait]
+impl Backend for WithAudit {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(dynamo::open(&with_audit(&self.0.url())).await.unwrap())
+    }
+}
+
+/// The usual table and one for the audit log, which keeps entries for a hundred years.
+fn with_audit(url: &str) -> DynamoConfig {
+    let audit = AuditTable {
+        name: "audit".into(),
+        keep: 36_500 * 24 * 60 * 60,
+    };
+    DynamoConfig {
+        audit: Some(audit),
+        ..dynamo::config(url)
+    }
+}
+
+#[tokio::test]
+async fn entries_leave_the_table_of_links_alone_and_have_an_end() {
+    let emulator = Emulator::start();
+    let store = dynamo::open(&with_audit(&emulator.url())).await.unwrap();
+    make(&store, new("a", "1"), NOW).await;
+    remove(&store, "a", NOW + SECOND).await;
+    let foreign = emulator.foreign().await;
+    let scan = |table: &str| foreign.scan().table_name(table).send();
+    let links = scan(TABLE).await.unwrap();
+    let is_entry = |item: &HashMap<String, AttributeValue>| item.contains_key("bucket");
+    assert!(!links.items().iter().any(is_entry), "{links:?}");
+    let entries = scan("audit").await.unwrap();
+    assert_eq!(entries.count(), 2);
+    let end = NOW / SECOND + 36_500 * 24 * 60 * 60;
+    for entry in entries.items() {
+        let ends: u64 = entry["expiresAt"].as_n().unwrap().parse().unwrap();
+        assert!((end..=end + 1).contains(&ends), "{ends}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_whose_entry_fails_is_not_acknowledged() {
+    let emulator = Emulator::start();
+    let store = dynamo::open(&with_audit(&emulator.url())).await.unwrap();
+    make(&store, new("a", "1"), NOW).await;
+    let foreign = emulator.foreign().await;
+    foreign
+        .delete_table()
+        .table_name("audit")
+        .send()
+        .await
+        .unwrap();
+    let error = store.create(new("b", "1"), NOW).await.unwrap_err();
+    assert!(!error.is_certain(), "{error}");
+    assert!(error.to_string().contains("audit log"), "{error}");
+}
+
+#[tokio::test]
+async fn a_table_with_another_key_is_no_audit_log() {
+    let emulator = Emulator::start();
+    dynamo::open(&dynamo::config(&emulator.url()))
+        .await
+        .unwrap();
+    let mut config = with_audit(&emulator.url());
+    config.audit.as_mut().unwrap().name = TABLE.into();
+    let error = dynamo::open(&config).await.unwrap_err();
+    assert!(error.to_string().contains("bucket (S, HASH)"), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_table_for_it_there_is_no_audit_log() {
+    let emulator = Emulator::start();
+    let store = dynamo::open(&dynamo::config(&emulator.url()))
+        .await
+        .unwrap();
+    let error = store.audit(Default::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+}
 
 /// A store behind a proxy, and the table behind both.
 struct Way {
