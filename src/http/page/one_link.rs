@@ -130,14 +130,14 @@ pub(super) async fn qr(
     Ok((headers.0, headers.1, reply.body).into_response())
 }
 
-/// Refuses a form to a visitor who may not send it.
-fn check_writer(visitor: &Visitor) -> Result<(), Response> {
+/// The refusal of a form to a visitor who may not send it; none to others.
+fn refusal(visitor: &Visitor) -> Option<Response> {
     if may_write(visitor) {
-        return Ok(());
+        return None;
     }
     let detail = "to change links, you need a token with the role editor";
     let problem = Problem::new(Kind::Forbidden, detail);
-    Err(render::problem(Some(visitor), &problem))
+    Some(render::problem(Some(visitor), &problem))
 }
 
 /// `GET /links/{code}/edit`
@@ -147,7 +147,9 @@ pub(super) async fn edit(
     code: CodeInPath,
     uri: Uri,
 ) -> Result<Response, Response> {
-    check_writer(&visitor)?;
+    if let Some(refusal) = refusal(&visitor) {
+        return Err(refusal);
+    }
     let (code, query) = place(code, &uri);
     let link = state.link(&visitor, query.get("zone"), &code).await;
     let link = link.map_err(|problem| render::problem(Some(&visitor), &problem))?;
@@ -251,7 +253,9 @@ pub(super) async fn ask_delete(
     code: CodeInPath,
     uri: Uri,
 ) -> Result<Response, Response> {
-    check_writer(&visitor)?;
+    if let Some(refusal) = refusal(&visitor) {
+        return Err(refusal);
+    }
     let (code, query) = place(code, &uri);
     let link = state.link(&visitor, query.get("zone"), &code).await;
     let link = link.map_err(|problem| render::problem(Some(&visitor), &problem))?;
