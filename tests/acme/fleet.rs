@@ -130,10 +130,8 @@ fn a_server_that_slept_through_its_lease_does_no_harm() {
         second.log().text().contains(IN_USE)
     });
     first.signal(Signal::SIGCONT);
-    first
-        .log()
-        .wait_for("this server no longer orders certificates");
-    // It follows the other one.
+    // It finds that it has lost the lease, or that its request has taken too long, whichever comes first. Then it follows the
+    // other server.
     eventually("the certificate", patience, || {
         first.log().text().contains(IN_USE)
     });
