@@ -210,7 +210,8 @@ fn texts_of_links_are_no_markup() {
             URL,
             ("code", "evil"),
             ("title", evil),
-            ("tags", evil),
+            // A tag has at most 32 characters.
+            ("tags", "\"><script>1</script><b x='"),
             ("note", evil),
         ],
     );
