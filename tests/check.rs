@@ -116,6 +116,11 @@ fn check_refuses_what_the_start_refuses_in_the_same_words() {
         tls("DIR/none", "DIR/a.key"),
         tls("DIR/text", "DIR/a.key"),
         tls("DIR/directory", "DIR/a.key"),
+        // A link could take the name.
+        with(
+            "[https]\nlisten = \"127.0.0.1:0\"\ncertificate = \"DIR/a.pem\"\nkey = \"DIR/a.key\"\n\
+             [page]\nhost = \"free.s.example.com\"",
+        ),
         with("[process]\nuser = \"nobody-by-this-name\""),
         with("").replace("DIR/test.zone", "DIR/none.zone"),
         with("").replace("DIR/test.zone", "DIR/text"),

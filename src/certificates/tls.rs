@@ -218,9 +218,9 @@ impl Current {
         let covered = |host: &str| self.chain.first().is_some_and(|leaf| covers(leaf, host));
         let is_covered = covered(host);
         if let (true, Some(parent), None) = (is_covered, parent, self.wildcard.get()) {
-            // No certificate names a host that is made up here, so only a wildcard is for it.
-            let made_up = format!("x{:016x}.{parent}", fastrand::u64(..));
-            if covered(&made_up) {
+            // No certificate names a random host, so a certificate that covers it has a wildcard.
+            let random = format!("x{:016x}.{parent}", fastrand::u64(..));
+            if covered(&random) {
                 let _ = self.wildcard.set(parent.into());
             }
         }

@@ -86,3 +86,40 @@ fn the_contact_for_abuse_is_checked() {
          https:// or http://",
     );
 }
+
+#[test]
+fn the_page_has_a_name_that_a_certificate_can_have() {
+    let https = |rest: &str| {
+        format!(
+            "[[zone]]\norigin = \"s.example.com\"\nfile = \"z\"\nredirect_host = \"r\"\n\
+             [https]\nlisten = \"[::]:443\"\n{rest}"
+        )
+    };
+    let files = https("certificate = \"c.pem\"\nkey = \"c.key\"\n[page]\n");
+    let config = ok(&format!("{files}host = \"Links.example.net.\"\n"));
+    assert_eq!(config.page.host.as_deref(), Some("links.example.net"));
+    let acme =
+        https("[https.acme]\ndirectory = \"https://ca.test/dir\"\naccept_terms = true\n[page]\n");
+    for host in ["s.example.com", "admin.s.example.com"] {
+        let config = ok(&format!("{acme}host = \"{host}\"\n"));
+        assert_eq!(config.page.host.as_deref(), Some(host));
+    }
+    for host in ["links.example.net", "a.b.s.example.com"] {
+        check(
+            &format!("{acme}host = \"{host}\"\n"),
+            &format!(
+                "t.toml:11: page.host: [https.acme] gets certificates for zones with links and the names one label below, \
+                 and {host} is none of these; choose such a name, or use the keys certificate and key of [https]"
+            ),
+        );
+    }
+    check(
+        "[page]\nhost = \"links.example.net\"\n",
+        "t.toml:2: page.host: there is no [https] section to serve the page under this host; add one, or name the host of \
+         a proxy in front of [admin] in \"hosts\"",
+    );
+    check(
+        "[page]\nhosts = [\"a.example\", \"https://b.example/\"]\n",
+        "t.toml:2: page.hosts: \"https://b.example/\" is not a host name such as links.example.com",
+    );
+}

@@ -25,8 +25,8 @@ impl ApiRules {
         if headers.contains_key(IF_MATCH) || !(self.require_if_match || is_strict(headers)) {
             return Ok(());
         }
-        let detail = "this change needs If-Match: send the ETag of GET, so that nobody else's change is lost, \
-            or * for any version";
+        let detail = "this change needs If-Match: send the ETag of GET, so that the change is refused if the link has \
+            changed since, or * for any version";
         Err(Problem::new(Kind::PreconditionRequired, detail).of("If-Match"))
     }
 }

@@ -108,7 +108,7 @@ impl Frame {
             is_here: self.place == place,
         };
         let all = [
-            (entry("/", "New link", Place::New), Permission::Write),
+            (entry("/", "New", Place::New), Permission::Write),
             (entry("/links", "Links", Place::Links), Permission::Read),
             (entry("/bulk", "Bulk", Place::Bulk), Permission::Write),
             (

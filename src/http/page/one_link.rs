@@ -217,7 +217,7 @@ pub(super) async fn change(
 
 /// The page that shows both versions.
 fn conflict(visitor: &Visitor, link: LinkData, form: LinkForm) -> Response {
-    let title = "Somebody else has changed this link";
+    let title = "Someone else has changed this link";
     let page = Conflict {
         frame: Frame::new(title, visitor, Place::Links),
         theirs: LinkForm::of_link(&link),
