@@ -25,7 +25,7 @@ const SCHEMES: &[&str] = &["light", "dark"];
 /// The size of a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Screen {
-    /// 390 by 844 pixels, as a phone has.
+    /// 360 by 780 pixels, as a small phone has.
     Phone,
     /// 1280 by 800 pixels.
     Desktop,
@@ -41,7 +41,7 @@ impl Screen {
 
     fn size(self) -> (u32, u32) {
         match self {
-            Self::Phone => (390, 844),
+            Self::Phone => (360, 780),
             Self::Desktop => (1_280, 800),
         }
     }

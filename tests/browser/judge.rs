@@ -72,7 +72,7 @@ fn every_kind_of_fault_is_found() {
         ),
         (
             "<h1>x</h1><p style=\"width:2000px\">wide</p>",
-            "2008 pixels wide on 390",
+            "2008 pixels wide on 360",
         ),
     ];
     let bodies = faults.iter().map(|(body, _)| *body).chain([SOUND]);
