@@ -206,15 +206,20 @@ fn a_flood_of_queries_for_challenges_costs_few_reads() {
         });
         // Also if an assertion fails.
         let over = OnDrop(|| is_over.store(true, Ordering::Relaxed));
-        let mut asked = 0;
+        let (mut answered, mut failed) = (0, 0);
         while began.elapsed() < Duration::from_secs(3) {
-            // Links are answered meanwhile, and so are patient clients that ask for the challenge.
+            // Links are answered meanwhile, and so are clients that ask for the challenge by TCP.
             let link = parse(&server.tcp(&link));
             assert_eq!(link.metadata.response_code, ResponseCode::NoError);
-            asked += usize::from(values(&parse(&server.tcp(&packet))) == ["value"]);
+            let reply = parse(&server.tcp(&packet));
+            match reply.metadata.response_code {
+                // On a busy machine, a read of the emulator may take longer than a query waits.
+                ResponseCode::ServFail => failed += 1,
+                _ => answered += usize::from(values(&reply) == ["value"]),
+            }
         }
         drop(over);
-        assert!(asked > 0);
+        assert!(answered > failed, "{answered} answers, {failed} failures");
         flood.join().unwrap()
     });
     let (reads, bound) = (

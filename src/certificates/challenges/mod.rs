@@ -38,8 +38,8 @@ const QUERY_DEADLINE: Duration = Duration::from_millis(1_500);
 const READ_DEADLINE: Duration = Duration::from_millis(1_500);
 /// The least time between the beginnings of two reads of a zone: at most 20 reads a second.
 const READ_DISTANCE: Duration = Duration::from_millis(50);
-/// How many queries may wait for the reads of all zones together. Further queries are refused. It is half of what DNS
-/// lets wait in all, so that links have room.
+/// How many queries by UDP may wait for the reads of all zones together. It is half of what DNS lets wait in all, so
+/// that links have room, and so have queries by TCP.
 const MAX_WAITING: usize = 8_192;
 /// How often a put is tried again when another server has changed the values meanwhile.
 const MAX_PUTS: usize = 8;
@@ -54,7 +54,7 @@ pub struct Challenges {
     clock: Clock,
     /// By origin. Only zones of the configuration have challenges, so their number is bounded.
     readers: Mutex<HashMap<Origin, Arc<Reader>>>,
-    /// One for each query that waits.
+    /// One for each query by UDP that waits.
     seats: Semaphore,
 }
 
@@ -83,13 +83,23 @@ impl Challenges {
         }
     }
 
-    /// The values of a zone now, for an answer. Must be called within a runtime.
+    /// The values of a zone now, for an answer by UDP: anybody can send such queries in any number, with any sender.
+    /// Must be called within a runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] if too many queries wait; otherwise as [`Self::values`].
+    pub async fn values_if_room(&self, origin: &Origin) -> Result<Vec<Box<str>>, StoreError> {
+        let seat = self.seats.try_acquire();
+        let _seat = seat.map_err(|_| StoreError::Overloaded)?;
+        self.values(origin).await
+    }
+
+    /// The values of a zone now, for an answer by TCP: the number of connections bounds that of the queries. Must be
+    /// called within a runtime.
     ///
     /// # Errors
     /// [`StoreError`] if they are not known.
     pub async fn values(&self, origin: &Origin) -> Result<Vec<Box<str>>, StoreError> {
-        let seat = self.seats.try_acquire();
-        let _seat = seat.map_err(|_| StoreError::Overloaded)?;
         let reader = {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(readers.entry(origin.clone()).or_default())
@@ -101,6 +111,14 @@ impl Challenges {
             async move { read_live(&*store, &clock, &origin).await }
         };
         Ok(reader.next(read).await?.to_vec())
+    }
+
+    /// Holds the seats of all queries by UDP.
+    #[cfg(test)]
+    pub(crate) fn take_all_seats(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let all = u32::try_from(MAX_WAITING).unwrap_or(u32::MAX);
+        let seats = self.seats.try_acquire_many(all);
+        seats.expect("no query waits")
     }
 
     /// Adds values to those of a zone. They are in all answers to queries that come after this call has returned,

@@ -136,7 +136,9 @@ impl Handler {
         } = *unanswered;
         let found = match wanted {
             Wanted::Link(link) => Found::Link(self.0.links.resolve_later(link).await),
-            Wanted::Challenges(origin) => Found::Challenges(self.0.challenges(&origin).await),
+            Wanted::Challenges(origin, via) => {
+                Found::Challenges(self.0.challenges(&origin, via).await)
+            }
         };
         Answerable {
             zones,
@@ -151,7 +153,7 @@ impl Handler {
             .into_iter()
             .filter_map(|one| match &mut one.wanted {
                 Wanted::Link(link) => Some(link),
-                Wanted::Challenges(_) => None,
+                Wanted::Challenges(..) => None,
             });
         self.0.links.look_up(links);
     }
@@ -275,11 +277,14 @@ impl Shared {
         })
     }
 
-    /// The challenges of the zone of these links.
-    async fn challenges(&self, origin: &Origin) -> Result<Vec<Box<str>>, StoreError> {
-        match self.challenges.get() {
-            Some(challenges) => challenges.values(origin).await,
-            None => Err(StoreError::Unavailable("nothing reads challenges".into())),
+    /// The challenges of the zone of these links, for a reply by this transport.
+    async fn challenges(&self, origin: &Origin, via: Via) -> Result<Vec<Box<str>>, StoreError> {
+        let Some(challenges) = self.challenges.get() else {
+            return Err(StoreError::Unavailable("nothing reads challenges".into()));
+        };
+        match via {
+            Via::Udp => challenges.values_if_room(origin).await,
+            Via::Tcp { .. } | Via::Tls { .. } => challenges.values(origin).await,
         }
     }
 

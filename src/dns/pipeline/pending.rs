@@ -7,6 +7,8 @@ use crate::links::{Resolved, Stamp, Unresolved};
 use crate::store::StoreError;
 use crate::zone::Zones;
 
+use super::via::Via;
+
 /// What a reply waits for.
 pub(crate) enum Pending {
     /// A link, or challenges.
@@ -32,8 +34,8 @@ pub(crate) struct Unanswered {
 pub(crate) enum Wanted {
     /// A link.
     Link(Unresolved),
-    /// The challenges of the zone of these links.
-    Challenges(Origin),
+    /// The challenges of the zone of these links, for a reply by this transport.
+    Challenges(Origin, Via),
 }
 
 /// What was looked up for a query.

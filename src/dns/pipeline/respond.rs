@@ -221,7 +221,7 @@ impl<'a, 'p> Response<'a, 'p> {
             None => match self.answer(&place, None) {
                 Step::NeedsLink(name) => links.resolve_now(&name),
                 Step::NeedsChallenges(origin) => {
-                    return Err(self.waits(&zones, Wanted::Challenges(origin)));
+                    return Err(self.waits(&zones, Wanted::Challenges(origin, self.from.1)));
                 }
                 Step::Ready(answer) if is_name_error(&answer) => {
                     return Ok(self.no_name(&place, Some(answer)));
@@ -401,8 +401,7 @@ impl<'a, 'p> Response<'a, 'p> {
     fn unsigned(&mut self, zone: &Zone, error: Unsigned, is_made_up: bool) -> Sent {
         let via_udp = self.from.1 == Via::Udp;
         let sent = if via_udp && error == Unsigned::TooMany {
-            let head = Head::of(&Answer::cut());
-            self.scratch.reply.truncate(&self.frame, head)
+            self.truncated()
         } else {
             let answer = Answer::empty(ResponseCode::ServFail, Some(error.explained()));
             self.send_and_keep(&answer, None)
@@ -411,6 +410,12 @@ impl<'a, 'p> Response<'a, 'p> {
             true => sent.in_zone(zone),
             false => sent,
         }
+    }
+
+    /// A reply without records, so that the client asks by TCP.
+    fn truncated(&mut self) -> Sent {
+        let head = Head::of(&Answer::cut());
+        self.scratch.reply.truncate(&self.frame, head)
     }
 
     /// The reply, with the link that was looked up.
@@ -455,6 +460,11 @@ impl<'a, 'p> Response<'a, 'p> {
     ) -> Sent {
         let known = match values {
             Ok(values) => Known::Challenges(values),
+            // By TCP, a resolver is not refused because of a flood by UDP.
+            Err(StoreError::Overloaded) if self.from.1 == Via::Udp => {
+                self.shared.metrics.link_failures.inc();
+                return self.truncated();
+            }
             Err(error) => self.shared.unknown(&error),
         };
         match self.answer(place, Some(&known)) {

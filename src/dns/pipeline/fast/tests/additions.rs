@@ -355,3 +355,28 @@ fn additions_survive_a_reload_and_a_file_that_forbids_them_does_not_load() {
     assert!(error.contains("remove this name from the file"), "{error}");
     check(&fixture, CHALLENGE, 16, &["0", "_acme-challenge TXT 300 x"]);
 }
+
+/// A flood by UDP for the name makes resolvers ask by TCP, where the flood's senders cannot follow.
+#[test]
+fn too_many_queries_by_udp_for_challenges_leave_tcp_alone() {
+    let fixture = Fixture::plain("");
+    fixture.set_additions(all()).unwrap();
+    fixture.offer(&["one"]);
+    let packet = query(CHALLENGE, 16, None);
+    let ask = |via| {
+        let wire = fixture.ask_by(via, &packet).1;
+        let message = Message::from_vec(&wire).unwrap();
+        let metadata = message.metadata;
+        assert_eq!(u16::from(metadata.response_code), 0);
+        assert!(metadata.authoritative && message.authorities.is_empty());
+        (metadata.truncation, message.answers.len())
+    };
+    let tcp = Via::Tcp { keepalive: 0 };
+    let flood = fixture.challenges.take_all_seats();
+    let failures = fixture.metrics.link_failures.get();
+    assert_eq!(ask(Via::Udp), (true, 0));
+    assert_eq!(fixture.metrics.link_failures.get(), failures + 1);
+    assert_eq!(ask(tcp), (false, 1));
+    drop(flood);
+    assert_eq!(ask(Via::Udp), (false, 1));
+}

@@ -175,15 +175,20 @@ impl Fixture {
         self.runtime.block_on(call).unwrap();
     }
 
-    /// The reply by the fast path.
+    /// The reply by the fast path, by UDP.
     fn ask(&self, packet: &[u8]) -> (Sent, Vec<u8>) {
+        self.ask_by(Via::Udp, packet)
+    }
+
+    /// The reply by the fast path, by this transport.
+    fn ask_by(&self, via: Via, packet: &[u8]) -> (Sent, Vec<u8>) {
         let handler = &self.handler;
         let (mut reply, mut encoding) = (ReplyBuffer::new(1_232), Vec::new());
         let scratch = Scratch {
             reply: &mut reply,
             encoding: &mut encoding,
         };
-        let from = (CLIENT.ip(), Via::Udp);
+        let from = (CLIENT.ip(), via);
         let prepared = handler.prepare(packet, from).expect("an ordinary query");
         handler.fetch(std::iter::once(&prepared));
         let now = handler.time();
