@@ -24,6 +24,7 @@ pub mod dynamodb;
 #[path = "dynamodb/absent.rs"]
 pub mod dynamodb;
 mod error;
+pub mod idempotency;
 mod identity;
 pub mod notice;
 mod query;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::audit::{Actor, AuditPage, AuditQuery, Event};
+use self::idempotency::{Claim, Claimed, KeyId};
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version};
 
@@ -304,6 +306,42 @@ pub trait Store: Send + Sync + fmt::Debug {
         _event: Option<Event>,
     ) -> Result<DocumentPut, StoreError> {
         Err(StoreError::Unavailable("it keeps no documents".into()))
+    }
+
+    /// Claims an idempotency key for a request, if it is free or the lease of a request with the same payload is over;
+    /// see [`idempotency`]. After an error that is not certain the request may have the key until the lease ends.
+    async fn claim_key(&self, _claim: &Claim, _now: UnixTime) -> Result<Claimed, StoreError> {
+        Err(StoreError::Unavailable(
+            "it keeps no idempotency keys".into(),
+        ))
+    }
+
+    /// Sets the end of a holder's lease; a time that is not in the future gives the key up. False if the holder no longer
+    /// has the key.
+    async fn extend_key(
+        &self,
+        _id: KeyId,
+        _holder: u64,
+        _until: UnixTime,
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::Unavailable(
+            "it keeps no idempotency keys".into(),
+        ))
+    }
+
+    /// Keeps the outcome of the request that has the key, for [`idempotency::KEPT_FOR`] seconds from now. False if the
+    /// holder no longer has the key. An outcome of more than [`idempotency::MAX_OUTCOME_LEN`] bytes is
+    /// [`StoreError::Refused`].
+    async fn keep_outcome(
+        &self,
+        _id: KeyId,
+        _holder: u64,
+        _outcome: Vec<u8>,
+        _now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::Unavailable(
+            "it keeps no idempotency keys".into(),
+        ))
     }
 
     /// A page of the audit log; see [`audit`]. A backend bounds pages by itself, and the rows that a page looks at, so

@@ -6,6 +6,7 @@ mod audit;
 mod documents;
 mod dynamodb;
 mod find;
+mod idempotency;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,12 @@ use self::documents::{
 };
 use self::find::{
     filters_apply_together_and_pages_are_stable, unchanged_links_are_found_once_while_others_change,
+};
+
+use self::idempotency::{
+    a_caller_claims_a_limited_amount_a_day, a_key_is_claimed_once_and_finds_its_outcome_for_a_day,
+    a_key_whose_lease_is_over_goes_to_the_same_payload, keys_are_no_links_and_outlive_the_store,
+    of_concurrent_claims_one_wins,
 };
 
 /// One second in the unit of `now_micros`.
@@ -72,6 +79,11 @@ macro_rules! store_battery {
             of_concurrent_puts_of_a_document_one_wins
             documents_are_no_links_and_outlive_the_store
             a_document_has_a_largest_size
+            a_key_is_claimed_once_and_finds_its_outcome_for_a_day
+            a_key_whose_lease_is_over_goes_to_the_same_payload
+            of_concurrent_claims_one_wins
+            a_caller_claims_a_limited_amount_a_day
+            keys_are_no_links_and_outlive_the_store
             a_closed_store_says_so
         }
     };

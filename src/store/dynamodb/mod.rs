@@ -53,6 +53,7 @@ mod config;
 mod credentials;
 mod documents;
 mod failure;
+mod idempotency;
 mod identity;
 mod import_source;
 mod item;
@@ -84,8 +85,10 @@ use super::{
     Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Found, Identity, NewLink,
     Notice, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, document,
 };
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, Version};
 use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Event};
+use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 
 /// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
 /// DynamoDB hangs, so many calls hang with it.
@@ -374,6 +377,36 @@ impl Store for DynamoStore {
             }
             Ok(put)
         };
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn claim_key(&self, claim: &Claim, now: UnixTime) -> Result<Claimed, StoreError> {
+        let work = idempotency::claim(&self.writes.client, &self.table, claim, now);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn extend_key(
+        &self,
+        id: KeyId,
+        holder: u64,
+        until: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let work = idempotency::extend(&self.writes.client, &self.table, id, holder, until);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn keep_outcome(
+        &self,
+        id: KeyId,
+        holder: u64,
+        outcome: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        if let Some(reason) = refusal(&outcome) {
+            return Err(StoreError::Refused(reason));
+        }
+        let client = &self.writes.client;
+        let work = idempotency::keep(client, &self.table, (id, holder), outcome, now);
         self.call(&self.writes, Box::pin(work)).await
     }
 

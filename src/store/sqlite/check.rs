@@ -10,9 +10,10 @@ use rusqlite::OpenFlags;
 use rustix::io::Errno;
 
 use super::guard::beside;
+use super::migrations::MIGRATIONS;
 use super::schema::{
-    APPLICATION_ID, MIGRATIONS, OpenError, check_length, check_tables, connect, from_io,
-    from_sqlite, identify, real_path, user_version,
+    APPLICATION_ID, OpenError, check_length, check_tables, connect, from_io, from_sqlite, identify,
+    real_path, user_version,
 };
 use crate::base::files::{self, directory, open_regular};
 

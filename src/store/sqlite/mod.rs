@@ -47,7 +47,9 @@ mod check;
 mod condition;
 mod documents;
 mod guard;
+mod idempotency;
 mod indexing;
+mod migrations;
 mod other_writers;
 mod reader;
 mod row;
@@ -81,11 +83,12 @@ pub use self::schema::OpenError;
 use self::warden::Warden;
 use self::writer::Writer;
 use super::audit::{Actor, AuditPage, AuditQuery, Event, Retention};
+use super::idempotency::{Claim, Claimed, KeyId};
 use super::{
     Change, Changed, Created, Deleted, Document, DocumentPut, Found, Identity, NamePlace, NameSink,
     NewLink, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, Watch, document,
 };
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, UnixTime};
 use crate::link::{LinkName, Origin, Version};
 
 /// How many writes may wait. With [`writer::WRITE_BATCH`] and [`schema::BUSY_TIMEOUT`] the last of them waits ten
@@ -410,6 +413,36 @@ impl Store for SqliteStore {
         }
         let (entry, key) = ((self.log, event), key.to_owned());
         self.write(move |conn| documents::put(conn, entry, &key, expected, &content))
+            .await
+    }
+
+    async fn claim_key(&self, claim: &Claim, now: UnixTime) -> Result<Claimed, StoreError> {
+        let claim = *claim;
+        self.write(move |conn| idempotency::claim(conn, &claim, now))
+            .await
+    }
+
+    async fn extend_key(
+        &self,
+        id: KeyId,
+        holder: u64,
+        until: UnixTime,
+    ) -> Result<bool, StoreError> {
+        self.write(move |conn| idempotency::extend(conn, id, holder, until))
+            .await
+    }
+
+    async fn keep_outcome(
+        &self,
+        id: KeyId,
+        holder: u64,
+        outcome: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        if let Some(reason) = super::idempotency::refusal(&outcome) {
+            return Err(StoreError::Refused(reason));
+        }
+        self.write(move |conn| idempotency::keep(conn, id, holder, &outcome, now))
             .await
     }
 

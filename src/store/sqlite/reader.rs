@@ -247,7 +247,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::schema;
+    use crate::store::sqlite::{migrations, schema};
 
     #[test]
     fn segments_meet_without_gap_or_overlap() {
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_page_of_names_is_a_range_of_the_primary_key() {
         let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn, schema::MIGRATIONS).unwrap();
+        schema::migrate(&mut conn, migrations::MIGRATIONS).unwrap();
         let plan: Vec<String> = conn
             .prepare(&format!("EXPLAIN QUERY PLAN {NAMES}"))
             .unwrap()

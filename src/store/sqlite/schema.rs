@@ -1,4 +1,4 @@
-//! The file: whether it is a sound store of tinyns, its tables, its settings.
+//! The file: whether it is a sound store of tinyns, which version its tables have, its settings.
 //!
 //! A file is checked before anything is written to it. `application_id` distinguishes files of tinyns from those
 //! of other programs; `user_version` is the number of migrations that have run.
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
-use super::{audit, change, documents, indexing, reader, search, session};
+use super::migrations::MIGRATIONS;
+use super::{audit, change, documents, idempotency, indexing, reader, search, session};
 use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
@@ -29,156 +30,6 @@ const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
 /// From this number of links on, the steps below take longer than a second, and the log shows each of them.
 const MANY_LINKS: i64 = 50_000;
-
-/// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8];
-
-/// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
-/// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
-/// message.
-const V1: &str = "
-    CREATE TABLE link (
-        origin     TEXT NOT NULL CHECK (origin <> '' AND origin NOT GLOB '*[^-._a-z0-9]*'),
-        code       TEXT NOT NULL CHECK (length(code) BETWEEN 1 AND 63
-                       AND code NOT GLOB '*[^-a-z0-9]*' AND code NOT GLOB '-*' AND code NOT GLOB '*-'),
-        url        TEXT NOT NULL,
-        created_at INTEGER NOT NULL, -- seconds since 1970, as expires_at
-        created_by TEXT NOT NULL,
-        expires_at INTEGER,
-        ttl        INTEGER,          -- seconds
-        version    INTEGER NOT NULL,
-        PRIMARY KEY (origin, code)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX link_expiry ON link (expires_at) WHERE expires_at IS NOT NULL;
-    CREATE TABLE meta (
-        key   TEXT NOT NULL PRIMARY KEY,
-        value INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    INSERT INTO meta (key, value) VALUES ('version_floor', 0);
-";
-
-/// See [`session`].
-const V2: &str = "INSERT INTO meta (key, value) VALUES ('identity', random());";
-
-/// See [`crate::store::document`]. With a rowid, because contents may be longer than a page.
-const V3: &str = "
-    CREATE TABLE document (
-        key      TEXT NOT NULL PRIMARY KEY,
-        revision INTEGER NOT NULL,
-        content  BLOB NOT NULL
-    ) STRICT;
-";
-
-/// See [`crate::link::About`]. `tags` is a JSON array. The columns are the last ones, so that a look-up for a query,
-/// which needs none of them, finds the others at the beginning of a long row.
-const V4: &str = "
-    ALTER TABLE link ADD COLUMN title TEXT;
-    ALTER TABLE link ADD COLUMN tags  TEXT;
-    ALTER TABLE link ADD COLUMN note  TEXT;
-";
-
-/// See [`crate::store::audit`]. A rowid ends each key of an index, so all of them are in the order of the log.
-const V5: &str = "
-    CREATE TABLE audit (
-        id         INTEGER PRIMARY KEY,
-        at         INTEGER NOT NULL, -- milliseconds since 1970
-        actor      TEXT NOT NULL,
-        address    TEXT,
-        request_id TEXT,
-        action     TEXT NOT NULL,
-        zone       TEXT,
-        code       TEXT,
-        token      TEXT,
-        before     TEXT,             -- JSON, as after
-        after      TEXT
-    ) STRICT;
-    CREATE INDEX audit_time ON audit (at);
-    CREATE INDEX audit_actor ON audit (actor, at);
-    CREATE INDEX audit_code ON audit (code, at) WHERE code IS NOT NULL;
-";
-
-/// A number for each link, which the text index needs, and the host of its URL. The expressions for the host are those
-/// of [`TargetUrl::host`](crate::link::TargetUrl::host). Virtual columns take no room, except in an index.
-const V6: &str = "
-    ALTER TABLE link ADD COLUMN id INTEGER;
-    CREATE TABLE numbered (origin TEXT, code TEXT, id INTEGER, PRIMARY KEY (origin, code)) STRICT, WITHOUT ROWID;
-    INSERT INTO numbered SELECT origin, code, row_number() OVER () FROM link ORDER BY origin, code;
-    UPDATE link SET id = (SELECT id FROM numbered WHERE origin = link.origin AND code = link.code);
-    DROP TABLE numbered;
-    ALTER TABLE link ADD COLUMN authority TEXT GENERATED ALWAYS AS (
-        substr(substr(url, instr(url, '://') + 3), 1,
-            instr(substr(url, instr(url, '://') + 3) || '/', '/') - 1)) VIRTUAL;
-    ALTER TABLE link ADD COLUMN host TEXT GENERATED ALWAYS AS (CASE
-        WHEN authority GLOB '[[]*' THEN substr(authority, 1, instr(authority, ']'))
-        ELSE rtrim(substr(authority, 1, instr(authority || ':', ':') - 1), '.') END) VIRTUAL;
-";
-
-/// The indexes of [`super::search`]. Each of them continues with the rest of the primary key, so they alone answer where
-/// the links of a list are.
-const V7: &str = "
-    CREATE UNIQUE INDEX link_id ON link (id, created_at);
-    CREATE INDEX link_created ON link (origin, created_at);
-    CREATE INDEX link_host ON link (origin, host, created_at);
-    CREATE INDEX link_creator ON link (origin, created_by, created_at);
-    CREATE TABLE link_tag (
-        origin     TEXT NOT NULL,
-        tag        TEXT NOT NULL,
-        created_at INTEGER NOT NULL,
-        code       TEXT NOT NULL,
-        PRIMARY KEY (origin, tag, created_at, code)
-    ) STRICT, WITHOUT ROWID;
-    INSERT INTO link_tag SELECT origin, value, created_at, code FROM link,
-        json_each(CASE WHEN json_valid(tags) THEN tags ELSE '[]' END) WHERE tags IS NOT NULL;
-";
-
-/// The text index, which has no copy of the texts; see [`super::indexing`]. The triggers keep everything right also if
-/// another program changes links. They say `ON CONFLICT DO NOTHING`, because the statement that fires a trigger overrides
-/// an `OR IGNORE` in it.
-const V8: &str = "
-    CREATE VIRTUAL TABLE link_text USING fts5 (
-        text, content = '', contentless_delete = 1, detail = 'none', tokenize = 'trigram');
-    CREATE TABLE link_todo (id INTEGER PRIMARY KEY) STRICT;
-    INSERT INTO link_todo SELECT id FROM link;
-
-    CREATE TRIGGER link_numbered AFTER INSERT ON link WHEN new.id IS NULL BEGIN
-        UPDATE link SET id = (SELECT coalesce(max(id), 0) + 1 FROM link)
-            WHERE origin = new.origin AND code = new.code;
-    END;
-    CREATE TRIGGER link_text_new AFTER INSERT ON link WHEN new.id IS NOT NULL BEGIN
-        INSERT INTO link_todo VALUES (new.id) ON CONFLICT DO NOTHING;
-    END;
-    CREATE TRIGGER link_text_changed AFTER UPDATE OF id, url, title, code ON link
-        WHEN new.id IS NOT old.id OR new.url IS NOT old.url OR new.title IS NOT old.title OR new.code IS NOT old.code
-    BEGIN
-        INSERT INTO link_todo SELECT old.id WHERE old.id IS NOT NULL ON CONFLICT DO NOTHING;
-        INSERT INTO link_todo SELECT new.id WHERE new.id IS NOT NULL ON CONFLICT DO NOTHING;
-    END;
-    CREATE TRIGGER link_text_gone AFTER DELETE ON link WHEN old.id IS NOT NULL BEGIN
-        INSERT INTO link_todo VALUES (old.id) ON CONFLICT DO NOTHING;
-    END;
-
-    CREATE TRIGGER link_tag_new AFTER INSERT ON link WHEN new.tags IS NOT NULL BEGIN
-        INSERT INTO link_tag SELECT new.origin, value, new.created_at, new.code
-            FROM json_each(CASE WHEN json_valid(new.tags) THEN new.tags ELSE '[]' END) WHERE type = 'text'
-            ON CONFLICT DO NOTHING;
-    END;
-    CREATE TRIGGER link_tag_changed AFTER UPDATE OF origin, code, created_at, tags ON link
-        WHEN new.tags IS NOT old.tags OR new.created_at IS NOT old.created_at
-            OR new.origin IS NOT old.origin OR new.code IS NOT old.code
-    BEGIN
-        DELETE FROM link_tag WHERE (origin, tag, created_at, code) IN (
-            SELECT old.origin, value, old.created_at, old.code
-            FROM json_each(CASE WHEN json_valid(old.tags) THEN old.tags ELSE '[]' END));
-        INSERT INTO link_tag SELECT new.origin, value, new.created_at, new.code
-            FROM json_each(CASE WHEN json_valid(new.tags) THEN new.tags ELSE '[]' END) WHERE type = 'text'
-            ON CONFLICT DO NOTHING;
-    END;
-    CREATE TRIGGER link_tag_gone AFTER DELETE ON link WHEN old.tags IS NOT NULL BEGIN
-        DELETE FROM link_tag WHERE (origin, tag, created_at, code) IN (
-            SELECT old.origin, value, old.created_at, old.code
-            FROM json_each(CASE WHEN json_valid(old.tags) THEN old.tags ELSE '[]' END));
-    END;
-";
 
 /// Why a file cannot be the link store.
 #[derive(Debug, thiserror::Error)]
@@ -287,6 +138,8 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
     let put = session::put(&writer, session);
     if let Err(error) = &put {
         tracing::warn!(%error, "the link store was opened, but cannot be written yet");
+    } else if let Err(error) = idempotency::end_leases(&writer) {
+        tracing::debug!(%error, "leases of idempotency keys end by themselves");
     }
     let readers = (0..readers)
         .map(|_| connect_reader(&real))
@@ -516,6 +369,7 @@ pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenErr
     let statements = reader::STATEMENTS.iter().chain(change::STATEMENTS);
     let statements = statements.chain(session::STATEMENTS);
     let statements = statements.chain(documents::STATEMENTS);
+    let statements = statements.chain(idempotency::STATEMENTS);
     let statements = statements.chain(audit::STATEMENTS).copied();
     let statements = statements.chain(indexing::STATEMENTS.iter().copied());
     for sql in statements.chain(search::statements()) {
@@ -574,6 +428,7 @@ mod tests {
     use rusqlite::ffi;
 
     use super::*;
+    use crate::store::sqlite::migrations::V1;
 
     const NEXT: &str = "ALTER TABLE link ADD COLUMN mark TEXT NOT NULL DEFAULT 'none'";
     const PUT: &str = "INSERT INTO link (origin, code, url, created_at, created_by, version) \

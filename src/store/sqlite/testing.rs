@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::audit::Log;
-use super::schema;
+use super::{migrations, schema};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, TargetUrl};
 use crate::store::{Created, NewLink};
@@ -14,7 +14,7 @@ pub(super) const LOG: Log = Log { retention: None };
 /// A database in memory with the tables of a store.
 pub(super) fn conn() -> Connection {
     let mut conn = Connection::open_in_memory().unwrap();
-    schema::migrate(&mut conn, schema::MIGRATIONS).unwrap();
+    schema::migrate(&mut conn, migrations::MIGRATIONS).unwrap();
     conn
 }
 

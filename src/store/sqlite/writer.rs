@@ -12,7 +12,7 @@ use super::change::sweep;
 use super::condition::Fault;
 use super::indexing::{Schedule, index_piece};
 use super::warden::Warden;
-use super::{schema, session};
+use super::{idempotency, schema, session};
 use crate::base::clock::{Clock, UnixTime};
 use crate::store::{Seal, StoreError};
 
@@ -22,8 +22,8 @@ pub(super) const WRITE_BATCH: usize = 256;
 /// How often links that ended are swept. The first sweep comes one interval after the start, when a clock that was
 /// wrong at boot has been set.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// The pause between two steps that remove entries of the audit log, while there are more to remove. So the log
-/// shrinks by up to 10,000 entries a second, faster than links can be made.
+/// The pause between two steps that remove entries of the audit log and idempotency keys, while there are more to remove.
+/// So the log shrinks by up to 10,000 entries a second, faster than links can be made.
 const PRUNE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The state of the writer thread.
@@ -78,15 +78,20 @@ impl Writer {
         }
     }
 
-    /// Removes some entries of the audit log. True if more are to be removed.
+    /// Removes some entries of the audit log, and some idempotency keys. True if more are to be removed.
     fn prune(&mut self, now: UnixTime) -> bool {
         if self.warden.health.is_failing() || self.warden.look_at_file(&self.conn).is_some() {
             return false;
         }
-        self.log.prune(&mut self.conn, now).unwrap_or_else(|error| {
+        let entries = self.log.prune(&mut self.conn, now).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot remove old entries of the audit log");
             false
-        })
+        });
+        let keys = idempotency::prune(&mut self.conn, now).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot remove idempotency keys that have ended");
+            false
+        });
+        entries || keys
     }
 
     /// Brings some links into the text index, if it is time and some may be missing there.
