@@ -31,7 +31,12 @@ pub struct Zones {
     /// The numbers of labels of the shortest and the longest origin. Only ancestors of a name with so many labels
     /// can be origins.
     labels: (usize, usize),
+    /// The origins as hosts have them, in lower case and without the last dot; none if there are many.
+    tails: Option<Box<[Box<[u8]>]>>,
 }
+
+/// With up to so many zones, comparing a host with each origin is faster than looking for its zone.
+const MAX_TAILS: usize = 8;
 
 impl Zones {
     /// Loads all zones.
@@ -79,10 +84,16 @@ impl Zones {
         }
         let labels = || zones.iter().map(|zone| zone.apex_labels);
         let labels = (labels().min().unwrap_or(0), labels().max().unwrap_or(0));
+        let tail = |zone: &Arc<Zone>| {
+            let labels: Vec<_> = zone.origin().iter().collect();
+            labels.join(&b'.').into_boxed_slice()
+        };
+        let tails = (zones.len() <= MAX_TAILS).then(|| zones.iter().map(tail).collect());
         let zones = Self {
             zones,
             by_origin,
             labels,
+            tails,
         };
         Ok((zones, warnings))
     }
@@ -114,6 +125,17 @@ impl Zones {
     /// Whether a name is the origin of a zone.
     pub(crate) fn has_apex(&self, name: &WireName) -> bool {
         self.by_origin.contains_key(name.as_bytes())
+    }
+
+    /// Whether a host may be in a zone. This is a quick look at how it ends.
+    fn may_hold(&self, host: &str) -> bool {
+        let host = host.as_bytes();
+        let ends = |tail: &[u8]| {
+            let at = host.len().checked_sub(tail.len());
+            at.is_some_and(|at| host[at..].eq_ignore_ascii_case(tail))
+        };
+        let tails = self.tails.as_deref();
+        tails.is_none_or(|tails| tails.iter().any(|tail| ends(tail)))
     }
 
     fn find_wire(&self, name: &WireName) -> Option<&Arc<Zone>> {
@@ -169,6 +191,9 @@ impl Zones {
 
     fn classify_host(&self, host: &str) -> Host {
         let host = host.strip_suffix('.').unwrap_or(host);
+        if !self.may_hold(host) {
+            return Host::Foreign;
+        }
         // RFC 5891 §5.5: hosts with letters of other scripts are in punycode.
         let name = host
             .is_ascii()

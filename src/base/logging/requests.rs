@@ -88,7 +88,7 @@ fn push_number(line: &mut String, mut number: u64, least: usize) {
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
     }
-    line.extend(digits[at..].iter().copied().map(char::from));
+    line.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 /// Writes the fields of an event.
