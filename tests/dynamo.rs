@@ -226,6 +226,8 @@ pub struct Proxy {
 struct Plan {
     /// The fates of the next requests.
     next: VecDeque<Fate>,
+    /// The fates of later requests that contain a text.
+    texts: Vec<(String, Fate)>,
     /// The fates of later requests for some operations, such as `GetItem`.
     operations: HashMap<String, Fate>,
     /// The fate of all others.
@@ -247,6 +249,12 @@ impl Plan {
         let operation = operation(request);
         self.reads += names_read(&operation, request);
         let planned = self.next.pop_front();
+        let planned = planned.or_else(|| {
+            let text = String::from_utf8_lossy(request);
+            let mut fates = self.texts.iter();
+            let found = fates.find(|(part, _)| text.contains(&**part));
+            found.map(|(_, fate)| fate.clone())
+        });
         let planned = planned.or_else(|| self.operations.get(&operation).cloned());
         planned.unwrap_or_else(|| self.rest.clone())
     }
@@ -285,6 +293,7 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let plan = Arc::new(Mutex::new(Plan {
             next: VecDeque::new(),
+            texts: Vec::new(),
             operations: HashMap::new(),
             rest: Fate::Pass,
             requests: 0,
@@ -326,6 +335,7 @@ impl Proxy {
     pub fn all(&self, fate: Fate) {
         let mut plan = self.plan.lock().unwrap();
         plan.next.clear();
+        plan.texts.clear();
         plan.operations.clear();
         plan.rest = fate;
     }
@@ -334,6 +344,12 @@ impl Proxy {
     pub fn on(&self, operation: &str, fate: Fate) {
         let mut plan = self.plan.lock().unwrap();
         plan.operations.insert(operation.into(), fate);
+    }
+
+    /// Sets the fate of all requests that contain a text, until [`Self::all`].
+    pub fn on_text(&self, text: &str, fate: Fate) {
+        let mut plan = self.plan.lock().unwrap();
+        plan.texts.push((text.into(), fate));
     }
 
     /// Sets the fate of all reads by name.

@@ -68,6 +68,8 @@ mod flood;
 mod fuzz;
 // Registrations survive kill -9 and restarts; a stop finishes the requests that have begun.
 mod durability;
+// Requests with an Idempotency-Key: repeats, two servers at once, servers that die.
+mod idempotency;
 // Files of other shorteners and of spreadsheets, and lists of URLs.
 mod imports;
 // `tinyns keys`: the keys of signed zones, from the first to the last.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::secret::SecretDigest;
 use crate::link::Origin;
 use crate::store::audit::Actor;
 
@@ -84,6 +85,8 @@ pub struct Caller {
     role: Role,
     /// None for all zones.
     zones: Option<Arc<[Origin]>>,
+    /// None for the root token.
+    secret: Option<SecretDigest>,
     address: Option<IpAddr>,
     request_id: Option<Arc<str>>,
 }
@@ -100,9 +103,24 @@ impl Caller {
             name: name.into(),
             role,
             zones: zones.map(Into::into),
+            secret: None,
             address: None,
             request_id: None,
         }
+    }
+
+    /// The same caller, whose token has this secret.
+    pub(super) fn with_secret(self, digest: SecretDigest) -> Self {
+        Self {
+            secret: Some(digest),
+            ..self
+        }
+    }
+
+    /// The digest of the secret of the caller's token, which tells it from a later token of the same name. None for the
+    /// root token: its secret may be a text that can be guessed, so no digest of it is to be kept anywhere.
+    pub fn secret_digest(&self) -> Option<&[u8]> {
+        self.secret.as_ref().map(SecretDigest::as_bytes)
     }
 
     /// The same caller with the client's address and the id of the request, for the audit log.

@@ -31,9 +31,11 @@ pub(super) enum Kind {
     InvalidBody,
     InvalidQuery,
     InvalidCondition,
+    InvalidIdempotencyKey,
     Unauthorized,
     TooManyGuesses,
     TooManyRequests,
+    TooManyIdempotencyKeys,
     Forbidden,
     NoSuchPath,
     NoSuchZone,
@@ -46,9 +48,12 @@ pub(super) enum Kind {
     TokenExists,
     TooManyTokens,
     NoAcme,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     VersionConflict,
     PreconditionRequired,
     BodyTooLarge,
+    KeyedBatchTooLarge,
     UnsupportedMediaType,
     UrlRefused,
     OwnZone,
@@ -77,6 +82,10 @@ impl Kind {
             Self::InvalidBody => (S::BAD_REQUEST, "invalid-body", "Invalid body"),
             Self::InvalidQuery => (S::BAD_REQUEST, "invalid-query", "Invalid query"),
             Self::InvalidCondition => (S::BAD_REQUEST, "invalid-condition", "Invalid condition"),
+            Self::InvalidIdempotencyKey => {
+                let name = "invalid-idempotency-key";
+                (S::BAD_REQUEST, name, "Invalid idempotency key")
+            }
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             Self::TooManyGuesses => {
                 let status = S::TOO_MANY_REQUESTS;
@@ -85,6 +94,10 @@ impl Kind {
             Self::TooManyRequests => {
                 let status = S::TOO_MANY_REQUESTS;
                 (status, "too-many-requests", "Too many requests")
+            }
+            Self::TooManyIdempotencyKeys => {
+                let name = "too-many-idempotency-keys";
+                (S::TOO_MANY_REQUESTS, name, "Too many idempotency keys")
             }
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
@@ -101,6 +114,14 @@ impl Kind {
             Self::TokenExists => (S::CONFLICT, "token-exists", "Token exists"),
             Self::TooManyTokens => (S::CONFLICT, "too-many-tokens", "Too many tokens"),
             Self::NoAcme => (S::CONFLICT, "no-acme", "No ACME"),
+            Self::IdempotencyKeyInUse => {
+                let name = "idempotency-key-in-use";
+                (S::CONFLICT, name, "Idempotency key in use")
+            }
+            Self::IdempotencyKeyReused => {
+                let name = "idempotency-key-reused";
+                (S::UNPROCESSABLE_ENTITY, name, "Idempotency key reused")
+            }
             Self::VersionConflict => {
                 let status = S::PRECONDITION_FAILED;
                 (status, "version-conflict", "Version conflict")
@@ -110,6 +131,10 @@ impl Kind {
                 (status, "precondition-required", "Precondition required")
             }
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::KeyedBatchTooLarge => {
+                let name = "keyed-batch-too-large";
+                (S::PAYLOAD_TOO_LARGE, name, "Batch too large for a key")
+            }
             Self::UnsupportedMediaType => {
                 let status = S::UNSUPPORTED_MEDIA_TYPE;
                 (status, "unsupported-media-type", "Unsupported media type")
@@ -302,14 +327,16 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 39] = [
+    pub(in crate::http) const ALL: [Kind; 44] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
         Kind::InvalidCondition,
+        Kind::InvalidIdempotencyKey,
         Kind::Unauthorized,
         Kind::TooManyGuesses,
         Kind::TooManyRequests,
+        Kind::TooManyIdempotencyKeys,
         Kind::Forbidden,
         Kind::NoSuchPath,
         Kind::NoSuchZone,
@@ -322,9 +349,12 @@ pub(super) mod tests {
         Kind::TokenExists,
         Kind::TooManyTokens,
         Kind::NoAcme,
+        Kind::IdempotencyKeyInUse,
+        Kind::IdempotencyKeyReused,
         Kind::VersionConflict,
         Kind::PreconditionRequired,
         Kind::BodyTooLarge,
+        Kind::KeyedBatchTooLarge,
         Kind::UnsupportedMediaType,
         Kind::UrlRefused,
         Kind::OwnZone,

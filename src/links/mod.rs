@@ -38,6 +38,7 @@ mod deadline;
 mod failure_log;
 mod filter;
 mod hidden;
+mod keys;
 mod memory;
 mod namespace;
 mod readiness;
@@ -121,7 +122,7 @@ pub struct Links {
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
-    /// The changes under way. They continue when a caller has gone.
+    /// The changes under way, and requests that are carried out once. They continue when a caller has gone.
     writes: TaskTracker,
     write_health: Arc<WriteHealth>,
     other_troubles: OtherTroubles,

@@ -44,7 +44,8 @@ impl Token {
     }
 
     pub(super) fn caller(&self) -> Caller {
-        Caller::new(&self.name, self.role, self.zones.as_deref())
+        let caller = Caller::new(&self.name, self.role, self.zones.as_deref());
+        caller.with_secret(self.digest)
     }
 }
 

@@ -298,6 +298,30 @@ pub enum AuthFailure {
     TooManyGuesses,
 }
 
+/// The label of [`Metrics::key_uses`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyUseLabel {
+    /// What became of the request.
+    pub result: KeyUse,
+}
+
+/// What became of a request with an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum KeyUse {
+    /// It was carried out.
+    First,
+    /// It got the response of an earlier one.
+    Replayed,
+    /// It was refused because the key was used for another payload.
+    OtherPayload,
+    /// It was refused because an earlier one was in work.
+    InWork,
+    /// It was refused because its token had used up what it may on one day.
+    TooMany,
+    /// It was carried out, and its outcome could not be kept.
+    NotKept,
+}
+
 /// The label of [`Metrics::http_accepted`], [`Metrics::http_connections`] and [`Metrics::http_accept_errors`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpPartLabel {

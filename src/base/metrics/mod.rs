@@ -22,10 +22,10 @@ use prometheus_client::registry::Registry;
 
 pub use self::labels::{
     AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, DnsDrop, DnsResponse, DropReason,
-    HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, LimitAction,
-    LimitKind, LinkLookup, LinkSet, LookupResult, MemorySet, Outcome, QueryLogDrop,
-    QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, Reload, StoreFailure, TcpClose,
-    TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
+    HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, KeyUse,
+    KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupResult, MemorySet, Outcome,
+    QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, Reload, StoreFailure,
+    TcpClose, TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -137,6 +137,8 @@ pub struct Metrics {
     pub admin_requests: Family<HttpStatus, Counter>,
     /// Calls of the admin API that were refused for their token, by reason.
     pub auth_failures: Family<AuthFailureLabel, Counter>,
+    /// Requests with idempotency keys, by what became of them.
+    pub key_uses: Family<KeyUseLabel, Counter>,
     /// Requests to the redirect host, by status.
     pub redirect_requests: Family<HttpStatus, Counter>,
     /// HTTP connections that were accepted and got a seat, by part.
@@ -189,6 +191,11 @@ impl Metrics {
     pub fn count_auth_failure(&self, reason: AuthFailure) {
         let label = AuthFailureLabel { reason };
         self.auth_failures.get_or_create(&label).inc();
+    }
+
+    /// Counts a request with an idempotency key.
+    pub fn count_key_use(&self, result: KeyUse) {
+        self.key_uses.get_or_create(&KeyUseLabel { result }).inc();
     }
 
     /// Counts calls of Redis with the same outcome.

@@ -294,6 +294,11 @@ impl Metrics {
             self.auth_failures.clone(),
         );
         registry.register(
+            "admin_idempotency_keys",
+            "Requests with idempotency keys, by what became of them",
+            self.key_uses.clone(),
+        );
+        registry.register(
             "redirect_requests",
             "Requests to the redirect host, by status",
             self.redirect_requests.clone(),

@@ -474,16 +474,21 @@ pub(super) fn is_merge_patch(essence: &str) -> bool {
 
 /// The whole body, if it is small and comes in time.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
+    read_up_to(body, MAX_BODY_BYTES).await
+}
+
+/// The whole body, if it has at most `limit` bytes and comes in time.
+pub(super) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || {
-        let detail = format!("the body has more than {MAX_BODY_BYTES} bytes");
+        let detail = format!("the body has more than {limit} bytes");
         Problem::new(Kind::BodyTooLarge, detail)
     };
     // With a Content-Length it is known before anything is read.
     let announced = axum::body::HttpBody::size_hint(&body).lower();
-    if announced > MAX_BODY_BYTES as u64 {
+    if announced > limit as u64 {
         return Err(too_large());
     }
-    let whole = Limited::new(body, MAX_BODY_BYTES).collect();
+    let whole = Limited::new(body, limit).collect();
     match tokio::time::timeout(BODY_DEADLINE, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),

@@ -20,9 +20,11 @@ use super::Admin;
 
 /// What scripts may send.
 const METHODS: &str = "GET, POST, PATCH, DELETE";
-const HEADERS: &str = "Authorization, Content-Type, If-Match, If-None-Match, Prefer, X-Request-Id";
+const HEADERS: &str =
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Prefer, X-Request-Id";
 /// What scripts may read besides the headers that they always may.
-const EXPOSED: &str = "ETag, Location, Retry-After, Tinyns-Visible-Elsewhere, X-Request-Id";
+const EXPOSED: &str =
+    "ETag, Idempotent-Replayed, Location, Retry-After, Tinyns-Visible-Elsewhere, X-Request-Id";
 /// For how long a browser may keep the response to a preflight, in seconds.
 const MAX_AGE: &str = "600";
 

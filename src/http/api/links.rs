@@ -10,29 +10,56 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::conditions::Tags;
-use super::{Admin, ZoneQuery, body, query};
+use super::idempotency::{Key, Keyed, Turn, claim};
+use super::{Admin, VISIBLE_ELSEWHERE, ZoneQuery, body, query};
 use crate::access::Caller;
 use crate::http::problem::{Kind, Problem, etag};
+use crate::http::serve::request_log::RequestId;
 use crate::link::{Code, Link, LinkName, Origin, Version};
-use crate::links::{Creation, LinkError};
-
-/// The header of a response to a change that other servers do not serve yet. Its value is `no`.
-const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-elsewhere");
+use crate::links::{CreateLink, Creation, LinkError};
 
 /// `POST /v1/links`
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
+    Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let origin = admin.zone_of(&caller, request.uri())?;
+    let key = Key::of(request.headers())?;
     body::check_media_type(request.headers(), body::is_json, "application/json")?;
-    let bytes = body::read(request.into_body()).await?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(body).await?;
     let creation = body::creation(&bytes, origin.clone(), &caller)?;
+    let Some(key) = key else {
+        return make(&admin, &caller, creation).await;
+    };
+    let keyed = Keyed {
+        key,
+        caller: &caller,
+        id: &id,
+        method: &head.method,
+        path: head.uri.path(),
+        origin: &origin,
+        body: &bytes,
+        links: 1,
+    };
+    match claim(&admin, &keyed).await? {
+        Turn::Answered(response) => Ok(response),
+        Turn::Ours(held) => {
+            let work = async move { make(&admin, &caller, creation).await.into_response() };
+            held.carry_out(id, work).await
+        }
+    }
+}
+
+/// Makes a link, unless it is there.
+async fn make(admin: &Admin, caller: &Caller, creation: CreateLink) -> Result<Response, Problem> {
+    let origin = creation.origin.clone();
     let creation = admin.links.create(creation).await?;
     Ok(match creation {
         Creation::New(link) => {
-            let location = [(LOCATION, location(&admin, &caller, &link, &origin))];
+            let location = [(LOCATION, location(admin, caller, &link, &origin))];
             (StatusCode::CREATED, location, admin.show_changed(&link)).into_response()
         }
         Creation::Same(link) => admin.show_changed(&link).into_response(),

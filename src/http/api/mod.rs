@@ -19,6 +19,7 @@ mod certificates;
 mod conditions;
 mod cors;
 mod guard;
+mod idempotency;
 mod inside;
 mod links;
 mod list;
@@ -32,7 +33,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::{Extension, State};
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -70,6 +71,9 @@ const OPEN_PATHS: [&str; 5] = [
 /// whose code collides takes several calls.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
 
+/// The header of a response to a change that other servers do not serve yet. Its value is `no`.
+const VISIBLE_ELSEWHERE: HeaderName = HeaderName::from_static("tinyns-visible-elsewhere");
+
 /// The OpenAPI document, with this program's version in it.
 pub(crate) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
     include_str!("../openapi.json").replace("{{version}}", env!("CARGO_PKG_VERSION"))
@@ -87,6 +91,8 @@ struct Admin {
     rates: Option<Rates>,
     /// How many lines of all batches may be at the store at once.
     batch_turns: Semaphore,
+    /// How many requests with idempotency keys may be in work at once.
+    keyed: Arc<Semaphore>,
 }
 
 /// The admin API, for clients with a token and for the page. The caller sets `draining` when it shuts down: then
@@ -111,6 +117,7 @@ pub fn admin_api(
         rates: rules.rate.map(Rates::new),
         rules,
         batch_turns: Semaphore::new(batch::AT_STORE),
+        keyed: Arc::new(Semaphore::new(idempotency::MAX_IN_WORK)),
     });
     let inner = routes()
         .into_iter()

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, Version};
 use crate::store::audit::{Actor, AuditPage, AuditQuery, Entry, EntryId, Event};
+use crate::store::idempotency::{Claim, Claimed, KEPT_FOR, KeyId, LEASE};
 use crate::store::{
     Change, Changed, Created, Deleted, Document, DocumentPut, NewLink, Page, Seal, Segment, Store,
     StoreError, seconds,
@@ -20,7 +22,11 @@ pub(in crate::http) struct MemoryStore {
     slots: Mutex<BTreeMap<LinkName, Slot>>,
     documents: Mutex<BTreeMap<String, Document>>,
     entries: Mutex<Vec<Entry>>,
+    keys: Mutex<BTreeMap<[u8; 32], KeySlot>>,
+    /// Whether outcomes of requests with keys are refused.
+    pub(in crate::http) keeps_nothing: AtomicBool,
     failure: Mutex<Option<fn() -> StoreError>>,
+    create_failure: Mutex<Option<fn() -> StoreError>>,
     /// Calls of `create` wait while this is set.
     pub(in crate::http) held: AtomicBool,
     /// How many calls of `create` have begun.
@@ -34,10 +40,24 @@ struct Slot {
     version: Version,
 }
 
+/// A claimed key.
+#[derive(Clone, Debug)]
+struct KeySlot {
+    claim: Claim,
+    until: UnixTime,
+    ends_at: UnixTime,
+    outcome: Option<Vec<u8>>,
+}
+
 impl MemoryStore {
     /// Has every call fail with this error from now on, or none.
     pub(in crate::http) fn fail(&self, failure: Option<fn() -> StoreError>) {
         *self.failure.lock().unwrap() = failure;
+    }
+
+    /// Has every call of `create` fail with this error from now on, or none.
+    pub(in crate::http) fn fail_creations(&self, failure: Option<fn() -> StoreError>) {
+        *self.create_failure.lock().unwrap() = failure;
     }
 
     /// Stores a link, also one that `Links` would refuse.
@@ -91,6 +111,9 @@ impl Store for MemoryStore {
         self.begun.fetch_add(1, Ordering::SeqCst);
         while self.held.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if let Some(failure) = *self.create_failure.lock().unwrap() {
+            return Err(failure());
         }
         let name = new.name.clone();
         self.with(&name, now, |slots, live, version| match live {
@@ -226,6 +249,65 @@ impl Store for MemoryStore {
             self.note(event);
         }
         Ok(DocumentPut::Written(revision))
+    }
+
+    async fn claim_key(&self, claim: &Claim, now: UnixTime) -> Result<Claimed, StoreError> {
+        self.check()?;
+        let mut keys = self.keys.lock().unwrap();
+        let found = keys.get(&claim.id.0).filter(|slot| slot.ends_at > now);
+        match found {
+            Some(slot) if slot.claim.fingerprint != claim.fingerprint => {
+                return Ok(Claimed::OtherPayload);
+            }
+            Some(KeySlot {
+                outcome: Some(outcome),
+                ..
+            }) => return Ok(Claimed::Done(outcome.clone())),
+            Some(slot) if slot.until > now => return Ok(Claimed::InWork),
+            _ => {}
+        }
+        let slot = KeySlot {
+            claim: *claim,
+            until: now.after(LEASE),
+            ends_at: now.after(KEPT_FOR),
+            outcome: None,
+        };
+        keys.insert(claim.id.0, slot);
+        Ok(Claimed::Yours)
+    }
+
+    async fn extend_key(
+        &self,
+        id: KeyId,
+        holder: u64,
+        until: UnixTime,
+    ) -> Result<bool, StoreError> {
+        self.check()?;
+        let mut keys = self.keys.lock().unwrap();
+        let held = keys.get_mut(&id.0);
+        let held = held.filter(|slot| slot.claim.holder == holder && slot.outcome.is_none());
+        Ok(held.map(|slot| slot.until = until).is_some())
+    }
+
+    async fn keep_outcome(
+        &self,
+        id: KeyId,
+        holder: u64,
+        outcome: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        self.check()?;
+        if self.keeps_nothing.load(Ordering::SeqCst) {
+            return Err(StoreError::Refused("the disk is full".into()));
+        }
+        let mut keys = self.keys.lock().unwrap();
+        let held = keys.get_mut(&id.0);
+        let held = held.filter(|slot| slot.claim.holder == holder && slot.outcome.is_none());
+        let kept = held.map(|slot| {
+            slot.outcome = Some(outcome);
+            slot.ends_at = now.after(KEPT_FOR);
+        });
+        Ok(kept.is_some())
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {

@@ -4,6 +4,7 @@ mod audit;
 mod batch;
 mod browsers;
 mod conditions;
+mod keys;
 mod lists;
 mod qr;
 mod refusals;
