@@ -118,6 +118,27 @@ fn links_redirect_over_http_2_and_http_1() {
     assert_eq!(plain.header("strict-transport-security"), None);
 }
 
+/// RFC 7725 §4
+#[test]
+fn a_withheld_link_is_so_by_every_version_of_http() {
+    let secure = Secure::start();
+    let withheld = serde_json::json!({"withheld": {"kind": "legal", "reason": "Order 12"}});
+    let changed = secure
+        .server
+        .api("PATCH", "/v1/links/sale", Some(&withheld));
+    assert_eq!(changed.status, 200, "{changed:?}");
+    for (version, line) in [("--http2", "HTTP/2 451"), ("--http1.1", "HTTP/1.1 451")] {
+        for (path, more) in [("/", "-G"), ("/+", "-G"), ("/", "-I")] {
+            let response = secure.response("sale.s.example.com", path, &[version, more]);
+            assert!(response.starts_with(line), "{response}");
+            assert!(!response.contains(URL), "{response}");
+            let head = response.to_lowercase();
+            assert!(head.contains("rel=\"blocked-by\""), "{response}");
+            assert!(!head.contains("\nlocation:"), "{response}");
+        }
+    }
+}
+
 #[test]
 fn short_urls_are_https() {
     let secure = Secure::start();

@@ -235,6 +235,7 @@ impl MemoryStore {
             expires_at: first.ends_in.map(|seconds| UnixTime(NOW.0 + seconds)),
             ttl: first.ttl.and_then(Ttl::from_secs),
             about: tinyns::link::About::default(),
+            withheld: None,
             version: FIRST,
         };
         let name = link.name.clone();
@@ -289,6 +290,7 @@ impl Store for MemoryStore {
                     expires_at: new.expires_at,
                     ttl: new.ttl,
                     about: new.about,
+                    withheld: new.withheld,
                     version,
                 };
                 self.set(&link.name, Some(link.clone()), version);
@@ -314,10 +316,8 @@ impl Store for MemoryStore {
         Ok(match live {
             None => Changed::Absent,
             Some(link) if expected.is_some_and(|v| v != link.version) => Changed::Conflict(link),
-            Some(mut link) => {
-                link.target = change.target.unwrap_or(link.target);
-                link.expires_at = change.expires_at.unwrap_or(link.expires_at);
-                link.ttl = change.ttl.unwrap_or(link.ttl);
+            Some(link) => {
+                let mut link = change.made(link);
                 link.version = version;
                 self.set(name, Some(link.clone()), version);
                 Changed::Changed(link)

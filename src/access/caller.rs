@@ -19,7 +19,7 @@ pub enum Role {
     Reader,
     /// Makes, changes and deletes links.
     Editor,
-    /// Manages tokens and everything else that concerns all zones.
+    /// Withholds links, manages tokens and everything else that concerns all zones.
     Admin,
 }
 
@@ -138,6 +138,7 @@ impl Caller {
             name: self.name.clone(),
             address: self.address,
             request_id: self.request_id.clone(),
+            may_change_withheld: self.role.may(Permission::Administer),
         }
     }
 

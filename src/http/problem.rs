@@ -37,6 +37,7 @@ pub(super) enum Kind {
     TooManyRequests,
     TooManyIdempotencyKeys,
     Forbidden,
+    LinkWithheld,
     NoSuchPath,
     NoSuchZone,
     NoSuchLink,
@@ -63,6 +64,7 @@ pub(super) enum Kind {
     ExpiryRefused,
     TtlRefused,
     TextRefused,
+    WithheldRefused,
     SortRefused,
     TokenRefused,
     CorruptLink,
@@ -100,6 +102,7 @@ impl Kind {
                 (S::TOO_MANY_REQUESTS, name, "Too many idempotency keys")
             }
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
+            Self::LinkWithheld => (S::FORBIDDEN, "link-withheld", "Link withheld"),
             Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchZone => (S::NOT_FOUND, "no-such-zone", "No such zone"),
             Self::NoSuchLink => (S::NOT_FOUND, "no-such-link", "No such link"),
@@ -147,6 +150,10 @@ impl Kind {
             Self::ExpiryRefused => (S::UNPROCESSABLE_ENTITY, "expiry-refused", "Expiry refused"),
             Self::TtlRefused => (S::UNPROCESSABLE_ENTITY, "ttl-refused", "TTL refused"),
             Self::TextRefused => (S::UNPROCESSABLE_ENTITY, "text-refused", "Text refused"),
+            Self::WithheldRefused => {
+                let status = S::UNPROCESSABLE_ENTITY;
+                (status, "withheld-refused", "Withholding refused")
+            }
             Self::SortRefused => (S::UNPROCESSABLE_ENTITY, "sort-refused", "Sort refused"),
             Self::TokenRefused => (S::UNPROCESSABLE_ENTITY, "token-refused", "Token refused"),
             Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
@@ -314,6 +321,7 @@ impl From<LinkError> for Problem {
                 current: Some(link.version),
                 ..Self::new(Kind::VersionConflict, detail).of("If-Match")
             },
+            LinkError::Withheld(_) => Self::new(Kind::LinkWithheld, detail),
             LinkError::Store(error) => error.into(),
         }
     }
@@ -327,7 +335,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 44] = [
+    pub(in crate::http) const ALL: [Kind; 46] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -338,6 +346,7 @@ pub(super) mod tests {
         Kind::TooManyRequests,
         Kind::TooManyIdempotencyKeys,
         Kind::Forbidden,
+        Kind::LinkWithheld,
         Kind::NoSuchPath,
         Kind::NoSuchZone,
         Kind::NoSuchLink,
@@ -364,6 +373,7 @@ pub(super) mod tests {
         Kind::ExpiryRefused,
         Kind::TtlRefused,
         Kind::TextRefused,
+        Kind::WithheldRefused,
         Kind::SortRefused,
         Kind::TokenRefused,
         Kind::CorruptLink,

@@ -30,7 +30,7 @@ pub struct Tags(Box<[Tag]>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note(Box<str>);
 
-/// Why a text is no title, tag or note.
+/// Why a text is no title, tag or note, and no [reason](super::Reason).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AboutError {
     /// The text is empty, or white space.
@@ -173,7 +173,7 @@ impl Note {
 }
 
 /// The text, if it has 1 to `max` characters and no control characters except those that are `allowed`.
-fn bounded<'a>(
+pub(super) fn bounded<'a>(
     what: &'static str,
     text: &'a str,
     max: usize,

@@ -9,6 +9,7 @@ mod code;
 mod name;
 mod reserved;
 mod target;
+mod withheld;
 
 pub use about::{About, AboutChange, AboutError, Note, Tag, Tags, Title};
 pub use code::{Code, CodeError};
@@ -16,6 +17,7 @@ pub use name::{LinkName, LinkNameError, Origin, OriginError};
 pub use reserved::{ReservedCodeError, ReservedCodes};
 pub(crate) use target::lacks_scheme;
 pub use target::{TargetUrl, TargetUrlError};
+pub use withheld::{Grounds, Reason, Withheld, WithheldError};
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Link {
     pub ttl: Option<Ttl>,
     /// What people say about it. Only the store keeps this: a link from memory or from Redis has nothing here.
     pub about: About,
+    /// Why nobody gets its destination, if that is so. Few links have this, and for the others it is one word.
+    pub withheld: Option<Box<Withheld>>,
     /// The version of this state of the link.
     pub version: Version,
 }
@@ -174,6 +178,7 @@ mod tests {
             expires_at: expires_at.map(UnixTime),
             ttl: ttl.and_then(Ttl::from_secs),
             about: About::default(),
+            withheld: None,
             version: Version(1),
         }
     }

@@ -1,7 +1,7 @@
 //! Requests for changes of links, their outcomes, and why they are refused.
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Code, Link, LinkName, Origin, TargetUrl, Ttl};
+use crate::link::{About, Code, Link, LinkName, Origin, TargetUrl, Ttl, Withheld};
 use crate::store::StoreError;
 use crate::store::audit::Actor;
 
@@ -26,6 +26,8 @@ pub struct CreateLink {
     pub ttl: Option<Ttl>,
     /// What people say about the link.
     pub about: About,
+    /// Why the link is withheld from the start, if it is.
+    pub withheld: Option<Box<Withheld>>,
     /// Who makes the request.
     pub created_by: Actor,
 }
@@ -74,6 +76,12 @@ pub enum LinkError {
     /// The link has another version than the caller expected.
     #[error("the link {:?} has version {}, not the expected one", .0.name.as_str(), .0.version)]
     VersionConflict(Box<Link>),
+    /// The link is withheld, and the caller may not change that.
+    #[error(
+        "the link {:?} is withheld; only admins may change or delete it, or give it back",
+        .0.name.as_str()
+    )]
+    Withheld(Box<Link>),
     /// The store failed; the state of the link is unknown.
     #[error(transparent)]
     Store(#[from] StoreError),

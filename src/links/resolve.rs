@@ -26,6 +26,8 @@ const STALE_LEASE: Duration = Duration::from_secs(1);
 pub enum Resolution {
     /// A live link.
     Live(Arc<Link>),
+    /// A link that exists, but whose destination nobody may get.
+    Withheld(Arc<Link>),
     /// A link that has ended; for DNS the same as [`Resolution::Absent`].
     Expired(Arc<Link>),
     /// No link.
@@ -157,8 +159,8 @@ impl Links {
         })
     }
 
-    /// Passes the destination of a link to `read`, if memory has the link, it may be used without a look-up, and it has
-    /// not ended at `now`. None, of `read` or otherwise, says nothing about the name: then nothing is begun or counted.
+    /// Passes the destination of a link to `read`, if memory has the link, it may be used without a look-up, is not
+    /// withheld, and has not ended at `now`. None, of `read` or otherwise, says nothing about the name: then nothing is begun or counted.
     /// `read` must be short, because the memory of the name is locked meanwhile.
     pub fn with_live<R>(
         &self,
@@ -268,6 +270,7 @@ impl Links {
         let outcome = known.map(|known| match known {
             None => Resolution::Absent,
             Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
+            Some(link) if link.withheld.is_some() => Resolution::Withheld(link),
             Some(link) => Resolution::Live(link),
         });
         Resolved {

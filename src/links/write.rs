@@ -167,6 +167,7 @@ impl Links {
             expires_at: request.expires_at,
             ttl: request.ttl,
             about: request.about.clone(),
+            withheld: request.withheld.clone(),
         };
         let (store, now) = (self.store.clone(), self.clock.micros());
         let name = new.name.clone();
@@ -192,7 +193,8 @@ impl Links {
         })
     }
 
-    /// Changes a live link; if `expected` is given, only a link of that version.
+    /// Changes a live link; if `expected` is given, only a link of that version. A link that is withheld is changed only
+    /// by those who may do that.
     ///
     /// # Errors
     /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
@@ -216,7 +218,9 @@ impl Links {
             call,
             |changed| match changed {
                 Changed::Changed(link) => Written::Link(link.clone().into()),
-                Changed::Conflict(link) => Written::Kept(link.clone().into()),
+                Changed::Conflict(link) | Changed::Withheld(link) => {
+                    Written::Kept(link.clone().into())
+                }
                 Changed::Absent => Written::Nothing,
             },
         );
@@ -224,10 +228,12 @@ impl Links {
             Changed::Changed(link) => Ok(link),
             Changed::Absent => Err(LinkError::NotFound(name.clone())),
             Changed::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
+            Changed::Withheld(link) => Err(LinkError::Withheld(link.into())),
         }
     }
 
-    /// Deletes a live link; if `expected` is given, only a link of that version.
+    /// Deletes a live link; if `expected` is given, only a link of that version. See [`Links::change`] for those that are
+    /// withheld.
     ///
     /// # Errors
     /// [`LinkError`]; unless it is a [`LinkError::Store`], nothing was changed.
@@ -242,13 +248,14 @@ impl Links {
         let call = async move { store.delete(&key, expected, &by, now).await };
         let deleted = self.write(name, Evidence::Absence, call, |deleted| match deleted {
             Deleted::Deleted(version) => Written::Deleted(*version),
-            Deleted::Conflict(link) => Written::Kept(link.clone().into()),
+            Deleted::Conflict(link) | Deleted::Withheld(link) => Written::Kept(link.clone().into()),
             Deleted::Absent => Written::Nothing,
         });
         match deleted.await? {
             Deleted::Deleted(_) => Ok(()),
             Deleted::Absent => Err(LinkError::NotFound(name.clone())),
             Deleted::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
+            Deleted::Withheld(link) => Err(LinkError::Withheld(link.into())),
         }
     }
 

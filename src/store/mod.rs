@@ -12,6 +12,8 @@
 //! * A change of a link and its entry in the [audit log](audit) are made together, unless no log is kept.
 //! * A link that has ended counts as absent for `create`, `change` and `delete`. `get`, `list` and `scan` may
 //!   still return it; the caller checks [`Link::is_expired`].
+//! * While a link is withheld, only actors who [may change that](audit::Actor::may_change_withheld) change or delete it:
+//!   otherwise they could delete it and make it again.
 //! * The error of a write says whether the write may have been made: [`StoreError::is_certain`].
 //! * Every call ends: a backend has bounded queues, and returns [`StoreError::Overloaded`] when they are full. It
 //!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
@@ -48,7 +50,7 @@ use async_trait::async_trait;
 use self::audit::{Actor, AuditPage, AuditQuery, Event};
 use self::idempotency::{Claim, Claimed, KeyId};
 use crate::base::clock::UnixTime;
-use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version};
+use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
 
 /// A link to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct NewLink {
     pub ttl: Option<Ttl>,
     /// What people say about it.
     pub about: About,
+    /// Why it is withheld from the start, if it is.
+    pub withheld: Option<Box<Withheld>>,
 }
 
 /// The result of [`Store::create`]. Only `New` has changed anything.
@@ -89,6 +93,27 @@ pub struct Change {
     pub ttl: Option<Option<Ttl>>,
     /// What to change of the texts about it.
     pub about: AboutChange,
+    /// Why to withhold it, or `Some(None)` to give it back.
+    pub withheld: Option<Option<Box<Withheld>>>,
+}
+
+impl Change {
+    /// The link after the change. Its version is still the former one.
+    pub fn made(self, link: Link) -> Link {
+        Link {
+            target: self.target.unwrap_or(link.target),
+            expires_at: self.expires_at.unwrap_or(link.expires_at),
+            ttl: self.ttl.unwrap_or(link.ttl),
+            about: link.about.changed(self.about),
+            withheld: self.withheld.unwrap_or(link.withheld),
+            ..link
+        }
+    }
+}
+
+/// Whether the actor may not change or delete this link, because it is withheld.
+pub fn is_guarded(link: &Link, by: &Actor) -> bool {
+    link.withheld.is_some() && !by.may_change_withheld
 }
 
 /// The result of [`Store::change`].
@@ -100,6 +125,8 @@ pub enum Changed {
     Absent,
     /// The link has another version than expected. It is unchanged.
     Conflict(Link),
+    /// The link is withheld, and the actor may not change that. It is unchanged.
+    Withheld(Link),
 }
 
 /// The result of [`Store::delete`].
@@ -111,6 +138,8 @@ pub enum Deleted {
     Absent,
     /// The link has another version than expected. It is unchanged.
     Conflict(Link),
+    /// The link is withheld, and the actor may not change that. It is unchanged.
+    Withheld(Link),
 }
 
 /// One of the disjoint parts of a parallel [`Store::scan`].

@@ -25,7 +25,7 @@ pub struct Query {
     pub host: Option<Box<str>>,
     /// The name of the creator.
     pub created_by: Option<Box<str>>,
-    /// Whether the link has ended; none for both.
+    /// The state of the link; none for all.
     pub state: Option<State>,
     /// The order.
     pub order: Order,
@@ -33,11 +33,15 @@ pub struct Query {
     pub now: UnixTime,
 }
 
-/// Whether a link has ended.
+/// A state of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// The link has not ended: it is live or withheld.
+    Current,
     /// The link is served.
     Live,
+    /// The link has not ended, and is withheld.
+    Withheld,
     /// The link has ended, and the store still has it.
     Ended,
 }
@@ -158,7 +162,7 @@ impl Query {
                 || text.is_in(link.target.as_str())
                 || title.is_some_and(|title| text.is_in(title.as_str()))
         };
-        self.has_state(link.expires_at)
+        self.has_state(link.expires_at, link.withheld.is_some())
             && link.name.origin() == self.origin.as_str()
             && self
                 .tag
@@ -175,11 +179,13 @@ impl Query {
             && self.text.as_ref().is_none_or(has_text)
     }
 
-    /// Whether the query asks for links that end then.
-    pub fn has_state(&self, expires_at: Option<UnixTime>) -> bool {
+    /// Whether the query asks for links that end then, and are withheld or not.
+    pub fn has_state(&self, expires_at: Option<UnixTime>, is_withheld: bool) -> bool {
         let has_ended = expires_at.is_some_and(|end| end <= self.now);
         match self.state {
-            Some(State::Live) => !has_ended,
+            Some(State::Current) => !has_ended,
+            Some(State::Live) => !has_ended && !is_withheld,
+            Some(State::Withheld) => !has_ended && is_withheld,
             Some(State::Ended) => has_ended,
             None => true,
         }

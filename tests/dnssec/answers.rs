@@ -11,7 +11,7 @@ use super::controls::dissent;
 use super::judges::{Program, Question, Verdict, by_unbound, unbound_with};
 use super::resolvers::{Kind, Resolver};
 use super::wire::{DO, ask, covered, of_type};
-use super::{LINKS, ORIGIN, QUESTIONS, RRSIG, Signed, TARGET, TXT, WAYS, Way};
+use super::{CODE, LINKS, ORIGIN, QUESTIONS, RRSIG, Signed, TARGET, TXT, WAYS, Way};
 use crate::harness::{PATIENCE, Setup, eventually, run};
 
 fn check(way: Way, programs: &[Program]) {
@@ -35,6 +35,20 @@ fn all_answers_are_secure_without_aliases() {
 fn all_answers_are_secure_with_other_layouts_and_algorithms() {
     check(WAYS[1], &[]);
     check(WAYS[2], &[]);
+}
+
+/// A link that is withheld has neither TXT nor URI, and the proofs say so.
+#[test]
+fn links_that_are_withheld_are_secure() {
+    for (way, programs) in [(WAYS[0], &Program::ALL[..]), (WAYS[2], &[])] {
+        let signed = Signed::start(way);
+        let withheld = json!({"withheld": {"kind": "abuse", "reason": "Phishing"}});
+        let path = format!("/v1/links/{CODE}");
+        let changed = signed.server.api("PATCH", &path, Some(&withheld));
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let dissent = dissent(signed.server.dns, &signed.anchor, &LINKS, programs);
+        assert!(dissent.is_empty(), "{way:?}: {}", dissent.join("\n"));
+    }
 }
 
 /// RFC 4035 §5.2: the trust anchor is that of the parent zone, which the same server serves with the DS records of the

@@ -78,6 +78,7 @@ fn register_resolve_change_delete() {
         "title",
         "tags",
         "note",
+        "withheld",
         "version",
     ];
     wanted.sort_unstable();

@@ -6,7 +6,7 @@ use tinyns::base::clock::UnixTime;
 use tinyns::link::{AboutChange, Link, Tag, TargetUrl, Title};
 use tinyns::store::{Change, NewLink, Order, Query, SearchText, State, Store};
 
-use super::{Backend, NOW, SECOND, ZONE, about, make, name, new, origin, remove};
+use super::{Backend, NOW, SECOND, ZONE, about, make, name, new, origin, remove, withheld};
 
 /// The codes on all pages.
 pub(super) async fn find_all(store: &dyn Store, query: &Query, limit: usize) -> Vec<String> {
@@ -41,6 +41,9 @@ pub(super) async fn filters_apply_together_and_pages_are_stable(backend: &dyn Ba
                 &["all", ["a", "b"][(n % 2) as usize]],
                 "",
             ),
+            withheld: (n % 6 == 1)
+                .then(|| withheld("abuse", "Phishing", None))
+                .flatten(),
             ..new(&format!("c{}", n * 17 % 40), "")
         };
         links.push(make(&*store, new, NOW + n / 3 * SECOND).await);
@@ -61,7 +64,13 @@ pub(super) async fn filters_apply_together_and_pages_are_stable(backend: &dyn Ba
         ("", "all", "example", ""),
         ("", "", "", "bob"),
     ] {
-        for state in [None, Some(State::Live), Some(State::Ended)] {
+        for state in [
+            None,
+            Some(State::Current),
+            Some(State::Live),
+            Some(State::Withheld),
+            Some(State::Ended),
+        ] {
             for &order in orders {
                 let query = Query {
                     text: SearchText::parse(text).ok(),

@@ -8,6 +8,7 @@ mod dynamodb;
 mod find;
 mod idempotency;
 mod sqlite;
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tinyns::base::clock::UnixTime;
 use tinyns::link::{
-    About, AboutChange, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version,
+    About, AboutChange, Code, Link, LinkName, Note, Origin, Reason, Tags, TargetUrl, Title, Ttl,
+    Version, Withheld,
 };
 use tinyns::store::audit::Actor;
 use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Page, Segment, Store, StoreError};
@@ -32,6 +34,7 @@ use self::documents::{
 use self::find::{
     filters_apply_together_and_pages_are_stable, unchanged_links_are_found_once_while_others_change,
 };
+use self::withheld::a_withheld_link_is_kept_and_guarded;
 
 use self::idempotency::{
     a_caller_claims_a_limited_amount_a_day, a_key_is_claimed_once_and_finds_its_outcome_for_a_day,
@@ -73,6 +76,7 @@ macro_rules! store_battery {
             unchanged_links_are_found_once_while_others_change
             segments_are_disjoint_and_complete
             the_longest_values_come_back_as_they_were
+            a_withheld_link_is_kept_and_guarded
             what_is_absent_is_absent
             reopening_keeps_every_field
             documents_are_put_by_revision
@@ -135,6 +139,7 @@ fn new(code: &str, path: &str) -> NewLink {
         expires_at: None,
         ttl: None,
         about: About::default(),
+        withheld: None,
     }
 }
 
@@ -145,6 +150,11 @@ fn about(title: &str, tags: &[&str], note: &str) -> About {
         Tags::parse(tags.iter().copied()).unwrap(),
         Note::parse(note).ok(),
     )
+}
+
+/// Why a link is withheld.
+fn withheld(kind: &str, reason: &str, authority: Option<&str>) -> Option<Box<Withheld>> {
+    Some(Box::new(Withheld::parse(kind, reason, authority).unwrap()))
 }
 
 /// Who makes the changes.
@@ -472,7 +482,7 @@ async fn of_concurrent_changes_with_a_version_one_wins(backend: &dyn Backend) {
         match result {
             Changed::Changed(link) => winners.push(link),
             Changed::Conflict(_) => losers += 1,
-            Changed::Absent => panic!("the link is there"),
+            Changed::Absent | Changed::Withheld(_) => panic!("the link is there"),
         }
     }
     assert_eq!((winners.len(), losers), (1, 49));
@@ -639,6 +649,7 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
             &tags.each_ref().map(String::as_str),
             &"'\"\n\\\u{1f517}".repeat(Note::MAX / 5),
         ),
+        withheld: withheld("legal", &"\u{1f517}".repeat(Reason::MAX), Some(&target)),
     };
     let link = make(&*store, long.clone(), NOW).await;
     assert_eq!(link.name.as_str().len(), 253);
@@ -652,6 +663,7 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
     assert_eq!(link.expires_at, long.expires_at);
     assert_eq!(link.ttl, long.ttl);
     assert_eq!(link.about, long.about);
+    assert_eq!(link.withheld, long.withheld);
 }
 
 async fn what_is_absent_is_absent(backend: &dyn Backend) {

@@ -66,7 +66,8 @@ impl Answer {
         of.map_or(first.ttl, |full| full.ttl)
     }
 
-    /// Marks the answer as stale: made of the last known state of a link that cannot be looked up now.
+    /// Marks the answer as stale: made of the last known state of a link that cannot be looked up now. Another extended
+    /// error stays, because it explains more.
     pub fn mark_stale(&mut self) {
         self.error = self.error.or(Some(ExtendedError::STALE));
     }
@@ -150,6 +151,18 @@ impl ExtendedError {
         code: 3,
         text: "the link could not be looked up",
     };
+    /// RFC 8914 §4.16: the operator of this server withholds the link.
+    pub const BLOCKED: Self = Self {
+        code: 15,
+        text: "the link is withheld because of abuse",
+    };
+    /// RFC 8914 §4.17: somebody else demands it.
+    pub const CENSORED: Self = Self {
+        code: 16,
+        text: "the link is withheld for legal reasons",
+    };
+    /// Those of answers that are kept.
+    pub(crate) const KEPT: [Self; 3] = [Self::STALE, Self::BLOCKED, Self::CENSORED];
     /// RFC 8914 §4.15: the server is not fully functional at the moment.
     pub const NOT_READY: u16 = 14;
     /// RFC 8914 §4.19: this client, or this kind of query, is not served.

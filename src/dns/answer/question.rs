@@ -33,7 +33,7 @@ pub struct Signed<'a> {
 /// What is known of a link, or of the challenges of a zone.
 #[derive(Clone, Debug)]
 pub enum Known {
-    /// The link is live.
+    /// The link is live, or withheld: then its destination is in no answer.
     Live(Arc<Link>),
     /// The link does not exist, or has expired.
     Absent,

@@ -429,7 +429,8 @@ impl<'a, 'p> Response<'a, 'p> {
         }
         let mut end = None;
         let known = match resolved.outcome {
-            Ok(Resolution::Live(link)) => {
+            // The answer itself keeps the destination back.
+            Ok(Resolution::Live(link) | Resolution::Withheld(link)) => {
                 end = link.expires_at;
                 Known::Live(link)
             }

@@ -9,17 +9,19 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::members::{TIME_EXAMPLE, integer, invalid, present, text, texts};
+use super::withheld::{self, WithheldMember};
 use crate::access::{Caller, Permission};
 use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::problem::{Kind, Problem};
 use crate::link::{
-    About, AboutChange, AboutError, Code, Link, Note, Origin, Tags, TargetUrl, Title, Ttl,
+    About, AboutChange, AboutError, Code, Link, Note, Origin, Tags, TargetUrl, Title, Ttl, Withheld,
 };
 use crate::links::CreateLink;
 use crate::store::Change;
@@ -32,10 +34,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Example bodies for messages.
 const CREATE_EXAMPLE: &str = "{\"url\": \"https://example.net/\"}";
 const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}";
-/// An example time for messages.
-const TIME_EXAMPLE: &str = "2026-12-31T23:59:59Z";
 /// All members that a body may have.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "use_reserved",
     "url",
     "code",
@@ -44,6 +44,7 @@ const MEMBERS: [&str; 11] = [
     "title",
     "tags",
     "note",
+    withheld::MEMBER,
     "name",
     "role",
     "zones",
@@ -63,6 +64,7 @@ pub(super) struct LinkJson {
     title: Option<String>,
     tags: Vec<String>,
     note: Option<String>,
+    withheld: Option<Box<Withheld>>,
     version: u64,
     /// Only in responses to changes, and only if it is false.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +85,7 @@ impl LinkJson {
             title: link.about.title().map(|title| title.as_str().to_owned()),
             tags: link.about.tags().iter().map(ToOwned::to_owned).collect(),
             note: link.about.note().map(|note| note.as_str().to_owned()),
+            withheld: link.withheld.clone(),
             version: link.version.0,
             visible_elsewhere: None,
         }
@@ -117,6 +120,8 @@ struct CreateMembers {
     tags: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     note: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    withheld: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -134,12 +139,8 @@ struct ChangeMembers {
     tags: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     note: Option<Value>,
-}
-
-pub(super) fn present<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+    #[serde(default, deserialize_with = "present")]
+    withheld: Option<Value>,
 }
 
 /// Reads the body of a creation, or a line of a batch. `null` is the same as absent.
@@ -161,6 +162,7 @@ pub(super) fn creation(
     let expires_at = text(members.expires_at, "expires_at")?.flatten();
     let ttl = integer(members.ttl, "ttl")?.flatten();
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
+    let withheld = WithheldMember::read(members.withheld)?.creation(caller)?;
     Ok(CreateLink {
         origin,
         target: target(&url)?,
@@ -169,12 +171,13 @@ pub(super) fn creation(
         expires_at: expires_at.as_deref().map(expiry).transpose()?,
         ttl: ttl.map(seconds).transpose()?,
         about: About::default().changed(about.change()?),
+        withheld,
         created_by: caller.actor(),
     })
 }
 
 /// Reads the body of a change: a merge patch (RFC 7396), in which `null` removes a member.
-pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
+pub(super) fn change(body: &[u8], caller: &Caller) -> Result<Change, Problem> {
     let members: ChangeMembers = object(body, CHANGE_EXAMPLE)?;
     let url = match text(members.url, "url")? {
         Some(None) => return Err(invalid("a link cannot be without \"url\"").of("url")),
@@ -183,13 +186,17 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     let expires_at = text(members.expires_at, "expires_at")?;
     let ttl = integer(members.ttl, "ttl")?;
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
+    let withheld = WithheldMember::read(members.withheld)?;
     // A patch without members would still make a new version. It is most likely a mistake.
-    if url.is_none() && expires_at.is_none() && ttl.is_none() && about == AboutMembers::default() {
-        let detail = "the patch changes nothing; send \"url\", \"expires_at\", \"ttl\", \"title\", \"tags\" or \"note\" \
-            (null removes all but the URL)";
+    let has_terms = url.is_some() || expires_at.is_some() || ttl.is_some();
+    if !has_terms && about == AboutMembers::default() && withheld == WithheldMember::default() {
+        let detail = "the patch changes nothing; send \"url\", \"expires_at\", \"ttl\", \"title\", \"tags\", \"note\" or \
+            \"withheld\" (null removes all but the URL)";
         return Err(invalid(detail));
     }
+    let withheld = withheld.change(caller)?;
     Ok(Change {
+        withheld,
         target: url.as_deref().map(target).transpose()?,
         expires_at: expires_at
             .map(|time| time.as_deref().map(expiry).transpose())
@@ -247,10 +254,6 @@ impl AboutMembers {
     }
 }
 
-fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(Kind::InvalidBody, detail)
-}
-
 /// Reads an object. `example` is for the message if it is none.
 pub(super) fn object<T: for<'de> Deserialize<'de>>(
     body: &[u8],
@@ -295,73 +298,6 @@ fn not_as_expected(error: &serde_json::Error, example: &str) -> Problem {
     invalid(format!(
         "the body is not JSON: {text}; it has to be an object such as {example}"
     ))
-}
-
-/// Reads a member that is a string, `null` or absent.
-pub(super) fn text(
-    member: Option<Value>,
-    name: &'static str,
-) -> Result<Option<Option<String>>, Problem> {
-    match member {
-        None => Ok(None),
-        Some(Value::Null) => Ok(Some(None)),
-        Some(Value::String(text)) => Ok(Some(Some(text))),
-        Some(_) if name == "expires_at" => {
-            let detail = format!(
-                "\"expires_at\" is not a string; write the time in the form of RFC 3339, such as {TIME_EXAMPLE:?}"
-            );
-            Err(invalid(detail).of(name))
-        }
-        Some(_) => {
-            Err(invalid(format!("{name:?} is not a string; put it in double quotes")).of(name))
-        }
-    }
-}
-
-/// Reads a member that is an array of strings, `null` or absent.
-fn texts(
-    member: Option<Value>,
-    name: &'static str,
-) -> Result<Option<Option<Vec<String>>>, Problem> {
-    let texts = match member {
-        None => return Ok(None),
-        Some(Value::Null) => return Ok(Some(None)),
-        Some(Value::Array(values)) => values
-            .into_iter()
-            .map(|value| match value {
-                Value::String(text) => Some(text),
-                _ => None,
-            })
-            .collect(),
-        Some(_) => None,
-    };
-    let wrong = || {
-        let detail = format!("{name:?} is not an array of strings, such as [\"print\", \"2026\"]");
-        invalid(detail).of(name)
-    };
-    texts.map(|texts| Some(Some(texts))).ok_or_else(wrong)
-}
-
-/// Reads a member that is an integer, `null` or absent. Negative and huge integers have the right type, too; they
-/// become `u64::MAX`, which is refused later. `300.0` is an integer (JSON Schema 2020-12 §6.1.1).
-fn integer(member: Option<Value>, name: &'static str) -> Result<Option<Option<u64>>, Problem> {
-    /// Up to this number a float can hold every integer.
-    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-    match member {
-        None => Ok(None),
-        Some(Value::Null) => Ok(Some(None)),
-        Some(Value::Number(n)) if n.is_u64() || n.is_i64() => {
-            Ok(Some(Some(n.as_u64().unwrap_or(u64::MAX))))
-        }
-        Some(Value::Number(n)) if n.as_f64().is_some_and(|n| n.fract() == 0.0) => {
-            let in_range = n.as_f64().filter(|n| (0.0..=MAX_EXACT).contains(n));
-            Ok(Some(Some(in_range.map_or(u64::MAX, |n| n as u64))))
-        }
-        Some(_) => Err(invalid(format!(
-            "{name:?} is not an integer; it is in seconds, such as 300"
-        ))
-        .of(name)),
-    }
 }
 
 /// Whether the caller wants a code that the configuration reserves, which only admins get.

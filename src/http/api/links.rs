@@ -107,7 +107,7 @@ pub(super) async fn change(
     let accepted = "application/json or application/merge-patch+json";
     body::check_media_type(request.headers(), body::is_merge_patch, accepted)?;
     let bytes = body::read(request.into_body()).await?;
-    let change = body::change(&bytes)?;
+    let change = body::change(&bytes, &caller)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
     let by = caller.actor();
     let changed = admin.links.change(&name, expected, change, &by).await;

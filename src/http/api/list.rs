@@ -93,7 +93,7 @@ impl Parameters {
             state: Some(
                 self.state
                     .as_deref()
-                    .map_or(Ok(store::State::Live), state)?,
+                    .map_or(Ok(store::State::Current), state)?,
             ),
             order: self.sort.as_deref().map_or(Ok(Order::Code), order)?,
             origin,
@@ -142,8 +142,12 @@ fn creator(text: &str) -> Result<Box<str>, Problem> {
 fn state(text: &str) -> Result<store::State, Problem> {
     match text {
         "live" => Ok(store::State::Live),
+        "withheld" => Ok(store::State::Withheld),
         "ended" => Ok(store::State::Ended),
-        _ => Err(invalid("state", "\"state\" is \"live\" or \"ended\"")),
+        _ => Err(invalid(
+            "state",
+            "\"state\" is \"live\", \"withheld\" or \"ended\"",
+        )),
     }
 }
 

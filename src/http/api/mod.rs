@@ -23,10 +23,12 @@ mod idempotency;
 mod inside;
 mod links;
 mod list;
+mod members;
 mod qr;
 mod rate;
 mod rules;
 mod tokens;
+mod withheld;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Admin, NoQuery, body, query};
+use super::{Admin, NoQuery, body, members, query};
 use crate::access::{Caller, NewToken, NoRole, Token, TokenChangeError, TokenRule};
 use crate::base::clock::UnixTime;
 use crate::http::problem::{Kind, Problem};
@@ -54,13 +54,13 @@ impl<'a> TokenJson<'a> {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Members {
-    #[serde(default, deserialize_with = "body::present")]
+    #[serde(default, deserialize_with = "members::present")]
     name: Option<Value>,
-    #[serde(default, deserialize_with = "body::present")]
+    #[serde(default, deserialize_with = "members::present")]
     role: Option<Value>,
-    #[serde(default, deserialize_with = "body::present")]
+    #[serde(default, deserialize_with = "members::present")]
     zones: Option<Value>,
-    #[serde(default, deserialize_with = "body::present")]
+    #[serde(default, deserialize_with = "members::present")]
     expires_at: Option<Value>,
 }
 
@@ -122,10 +122,10 @@ fn read(bytes: &[u8]) -> Result<NewToken, Problem> {
         let detail = format!("{name:?} is missing; a token needs one, such as {EXAMPLE}");
         Problem::new(Kind::InvalidBody, detail).of(name)
     };
-    let name = body::text(members.name, "name")?.flatten();
-    let role = body::text(members.role, "role")?.flatten();
+    let name = members::text(members.name, "name")?.flatten();
+    let role = members::text(members.role, "role")?.flatten();
     let zones = texts(members.zones)?;
-    let expires_at = body::text(members.expires_at, "expires_at")?.flatten();
+    let expires_at = members::text(members.expires_at, "expires_at")?.flatten();
     let refused = |detail: String, field| Problem::new(Kind::TokenRefused, detail).of(field);
     let role = role.ok_or_else(|| missing("role"))?;
     let zones = zones.map(|zones| {

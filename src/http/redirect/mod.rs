@@ -15,8 +15,8 @@
 //!
 //! How long caches may keep a response (RFC 9111 §5.2.2.1): a redirect for [`MAX_AGE`], the TTL of the link's
 //! records, or the rest of the link's life, whichever is shortest, so that a change of a link takes effect about as
-//! soon as in DNS. The status is 302 and not 301, which browsers keep for ever. Responses about absent, expired and
-//! unknown links are not kept at all, because each may change in the next second.
+//! soon as in DNS. The status is 302 and not 301, which browsers keep for ever. Responses about links that are
+//! withheld, absent, expired or unknown are not kept at all, because each may change in the next second.
 //!
 //! The redirect has no content, so it needs no headers about content. It has no `Referrer-Policy`: that would change what
 //! the destination learns about the page with the link. All pages have one, and send no referrer. All responses except
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    HeaderValue, LINK, LOCATION, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
 };
 use axum::http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -42,7 +42,7 @@ use super::serve::request_log::{Line, Observer, RequestId, WaitingLine};
 use super::serve::{Answer, Call, Client, Content, Plain, Site};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
-use crate::link::{Destination, Link, LinkName, Origin};
+use crate::link::{Destination, Grounds, Link, LinkName, Origin};
 use crate::links::{Host, Links, Resolution};
 use crate::store::StoreError;
 pub use contact::AbuseContact;
@@ -92,6 +92,8 @@ enum Decision {
     Go(Arc<Link>),
     /// A page that shows the link's destination.
     Show(Arc<Link>),
+    /// Nobody gets the link's destination.
+    Withheld(Arc<Link>),
     /// The link has expired.
     Ended(Arc<Link>),
     /// The link leads into a zone of this server.
@@ -235,6 +237,7 @@ impl Redirect {
                 Decision::Loop(name)
             }
             Ok(Resolution::Live(link)) => Decision::Go(link),
+            Ok(Resolution::Withheld(link)) => Decision::Withheld(link),
             Ok(Resolution::Expired(link)) => Decision::Ended(link),
             Ok(Resolution::Absent) => Decision::NoLink(name),
             Err(error) => Decision::Failed(error),
@@ -295,6 +298,16 @@ impl Redirect {
         let pages = &self.pages;
         let page = match decision {
             Decision::Show(link) | Decision::Go(link) => pages.preview(&link),
+            Decision::Withheld(link) => {
+                let Some(withheld) = link.withheld.as_deref() else {
+                    return pages.unreadable().into_response();
+                };
+                header = match withheld.grounds {
+                    Grounds::Abuse => None,
+                    Grounds::Legal(_) => blocked_by(&pages.blocked_by(link.name.origin())),
+                };
+                pages.withheld(&link.name, withheld)
+            }
             Decision::Ended(link) => pages.ended(&link),
             Decision::Loop(name) => pages.leads_to_us(&name),
             Decision::NoLink(name) => pages.no_link(&name),
@@ -355,6 +368,13 @@ fn go(link: &Link, age: u32) -> Option<Response<Content>> {
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(ROBOTS_TAG, HeaderValue::from_static(NOINDEX));
     Some(response)
+}
+
+/// RFC 7725 §4: who has blocked the link, which is the operator of this server, and not who has demanded it.
+fn blocked_by(url: &str) -> Option<(HeaderName, HeaderValue)> {
+    // URLs are visible ASCII without angle brackets, so this does not fail.
+    let value = HeaderValue::try_from(format!("<{url}>; rel=\"blocked-by\""));
+    value.ok().map(|value| (LINK, value))
 }
 
 /// RFC 9110 §9.3.2: the response to HEAD has the headers of GET and no content.

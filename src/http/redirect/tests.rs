@@ -1,6 +1,7 @@
 //! The redirect host as browsers see it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -210,6 +211,62 @@ async fn an_expired_link_is_gone_to_the_second() {
     }
 }
 
+/// RFC 9110 §15.5.4, RFC 7725 §3 and §4
+#[tokio::test]
+async fn a_withheld_link_gives_its_reason_and_not_its_destination() {
+    for memory in [0, 3_600] {
+        let server = Server::with_memory(Duration::from_secs(memory));
+        let hold = async |withheld: serde_json::Value| {
+            let call = Call::patch("/v1/links/x").json(&json!({ "withheld": withheld }));
+            assert_eq!(server.call(call).await.status, 200);
+        };
+        server.link(json!({"url": TARGET, "code": "x"})).await;
+        check(&server, "x.s.example.com", "/", 302).await;
+        let legal = json!({"kind": "legal", "reason": "Order <12>", "authority": "https://court.example/12"});
+        for (withheld, status, reason) in [
+            (
+                json!({"kind": "abuse", "reason": "Phishing <b>"}),
+                403,
+                "Phishing &#60;b&#62;",
+            ),
+            (legal, 451, "Order &#60;12&#62;"),
+        ] {
+            hold(withheld).await;
+            for host in ["x.s.example.com", "X.r.s.example.com:80"] {
+                for path in ["/", "/?a=b", "/+"] {
+                    // Also from memory.
+                    for _ in 0..2 {
+                        let reply = check(&server, host, path, status).await;
+                        let html = reply.text();
+                        assert!(html.contains(reason), "{html}");
+                        let authority = "<a href=\"https://court.example/12\" rel=\"noopener noreferrer nofollow\">";
+                        assert_eq!(html.contains(authority), status == 451, "{html}");
+                        let shown = format!("{reply:?}");
+                        assert!(!shown.contains("example.net/a"), "{shown}");
+                        // This server blocks the link; the authority only demands it.
+                        let by = (status == 451)
+                            .then_some("<http://s.example.com:8080/>; rel=\"blocked-by\"");
+                        assert_eq!(reply.header("link"), by);
+                        assert_eq!(reply.header("x-robots-tag"), Some("noindex"));
+                        let head = ask(&server, Method::HEAD, host, path).await;
+                        assert_eq!((head.status, head.header("link")), (reply.status, by));
+                        let length = html.len().to_string();
+                        assert_eq!(head.header("content-length"), Some(&*length));
+                    }
+                }
+            }
+        }
+        hold(json!(null)).await;
+        check(&server, "x.s.example.com", "/", 302).await;
+        // The end of a link counts more.
+        hold(json!({"kind": "abuse", "reason": "Phishing"})).await;
+        let ends = json!({"expires_at": "2023-11-14T22:13:21Z"});
+        server.call(Call::patch("/v1/links/x").json(&ends)).await;
+        server.clock.set(UnixTime(NOW.0 + 1));
+        check(&server, "x.s.example.com", "/", 410).await;
+    }
+}
+
 #[tokio::test]
 async fn no_redirect_into_our_own_zones() {
     let server = Server::new();
@@ -228,6 +285,7 @@ async fn no_redirect_into_our_own_zones() {
             expires_at: None,
             ttl: Ttl::from_secs(5),
             about: crate::link::About::default(),
+            withheld: None,
             version: Version(1),
         });
         check(&server, &format!("{code}.s.example.com"), "/", 508).await;

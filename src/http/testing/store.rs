@@ -13,7 +13,7 @@ use crate::store::audit::{Actor, AuditPage, AuditQuery, Entry, EntryId, Event};
 use crate::store::idempotency::{Claim, Claimed, KEPT_FOR, KeyId, LEASE};
 use crate::store::{
     Change, Changed, Created, Deleted, Document, DocumentPut, NewLink, Page, Seal, Segment, Store,
-    StoreError, seconds,
+    StoreError, is_guarded, seconds,
 };
 
 /// A store in memory.
@@ -128,6 +128,7 @@ impl Store for MemoryStore {
                     expires_at: new.expires_at,
                     ttl: new.ttl,
                     about: new.about,
+                    withheld: new.withheld,
                     version,
                 };
                 let slot = Slot {
@@ -164,12 +165,9 @@ impl Store for MemoryStore {
         self.with(name, now, |slots, live, version| match live {
             None => Changed::Absent,
             Some(link) if expected.is_some_and(|v| v != link.version) => Changed::Conflict(link),
+            Some(link) if is_guarded(&link, by) => Changed::Withheld(link),
             Some(before) => {
-                let mut link = before.clone();
-                link.target = change.target.unwrap_or(link.target);
-                link.expires_at = change.expires_at.unwrap_or(link.expires_at);
-                link.ttl = change.ttl.unwrap_or(link.ttl);
-                link.about = link.about.changed(change.about);
+                let mut link = change.made(before.clone());
                 link.version = version;
                 let slot = Slot {
                     link: Some(link.clone()),
@@ -192,6 +190,7 @@ impl Store for MemoryStore {
         self.with(name, now, |slots, live, version| match live {
             None => Deleted::Absent,
             Some(link) if expected.is_some_and(|v| v != link.version) => Deleted::Conflict(link),
+            Some(link) if is_guarded(&link, by) => Deleted::Withheld(link),
             Some(before) => {
                 let link = None;
                 slots.insert(name.clone(), Slot { link, version });

@@ -198,6 +198,7 @@ impl Bench {
             expires_at: None,
             ttl: None,
             about: crate::link::About::default(),
+            withheld: None,
             created_by: "test".into(),
         };
         self.links.create(request).await.unwrap();

@@ -198,8 +198,8 @@ impl Memory {
         Look::Lead(ticket, wait)
     }
 
-    /// Passes the destination of a link to `read`, if the link may be used without a look-up. The name is locked
-    /// meanwhile.
+    /// Passes the destination of a link to `read`, if the link may be used without a look-up and is not withheld. The name
+    /// is locked meanwhile.
     pub(super) fn with_fresh<R>(
         &self,
         name: &LinkName,

@@ -1,7 +1,8 @@
 //! The value under a link's name in Redis: JSON, so that `redis-cli GET` shows it.
 //!
 //! ```text
-//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"at":3,"of":"…"}
+//!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"withheld":{…},
+//!    "at":3,"of":"…"}                      a link; the last members before "at" are there if the link has them
 //!   {"version":18,"absent":true,"at":3,"of":"…"}  no link; the version is that of its tombstone, or 0
 //!   {"version":0,"reads":"n1-7","of":"…"}         a read claim: a node is reading the link from the store
 //!   {"version":0,"writes":"n1-8","of":"…"}        a write claim: a node is changing the link
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::{Mark, Validity};
 use crate::base::clock::UnixTime;
-use crate::link::{About, Link, LinkName, TargetUrl, Ttl, Version};
+use crate::link::{About, Link, LinkName, TargetUrl, Ttl, Version, Withheld};
 
 /// The highest version that is accepted: the largest integer that a script's numbers hold exactly. Versions reach
 /// it in the year 2255.
@@ -51,6 +52,8 @@ struct LinkText<'a> {
     expires_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<&'a Withheld>,
     at: u64,
     of: String,
 }
@@ -66,6 +69,8 @@ struct AnyText<'a> {
     created_by: Option<Cow<'a, str>>,
     expires_at: Option<u64>,
     ttl: Option<u64>,
+    /// One that is not valid makes the whole text no value: ignored, it would give everybody the destination.
+    withheld: Option<Box<Withheld>>,
     absent: Option<bool>,
     #[serde(borrow)]
     reads: Option<Cow<'a, str>>,
@@ -85,6 +90,7 @@ pub(super) fn link(link: &Link, now: UnixTime, mark: Mark) -> String {
         created_by: &link.created_by,
         expires_at: link.expires_at.map(|end| end.0),
         ttl: link.ttl.map(Ttl::as_secs),
+        withheld: link.withheld.as_deref(),
         at: now.0,
         of: mark.to_string(),
     };
@@ -158,6 +164,7 @@ fn parse_one(name: &LinkName, text: &[u8], validity: Validity) -> Option<Value> 
         expires_at: text.expires_at.map(UnixTime),
         ttl,
         about: About::default(),
+        withheld: text.withheld,
         version: Version(text.version),
     }))
 }
@@ -191,12 +198,21 @@ mod tests {
             expires_at: Some(UnixTime(2)),
             ttl: Ttl::from_secs(3),
             about: About::default(),
+            // Its text has what the scripts look for.
+            withheld: Withheld::parse(
+                "legal",
+                "Order,\"old\":{},\"of\":\"0\"}",
+                Some("https://court.example/,%22at%22:1"),
+            )
+            .ok()
+            .map(Box::new),
             version: Version(1_795_466_289_695_389),
         };
         let bare = Link {
             expires_at: None,
             ttl: None,
             created_by: "".into(),
+            withheld: None,
             ..whole.clone()
         };
         for link in [whole, bare] {
@@ -267,6 +283,7 @@ mod tests {
             "{\"version\":-1,\"url\":\"https://a/\",\"of\":\"0000000000000007\"}",
             "{\"version\":1,\"url\":\"javascript:1\",\"of\":\"0000000000000007\"}",
             "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801,\"of\":\"0000000000000007\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"withheld\":true,\"of\":\"0000000000000007\"}",
             // Of a version that did not know whose it is.
             "{\"version\":1,\"absent\":true}",
             "{\"version\":1,\"absent\":false,\"of\":\"0000000000000007\"}",

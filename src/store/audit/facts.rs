@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::base::clock::UnixTime;
-use crate::link::{Link, Note, TargetUrl, Title, Ttl};
+use crate::link::{Link, Note, TargetUrl, Title, Ttl, Withheld};
 
 /// A JSON object with the state of a link, a token or a certificate, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ struct LinkFacts<'a> {
     tags: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<&'a Withheld>,
 }
 
 impl Facts {
@@ -35,6 +37,7 @@ impl Facts {
             title: link.about.title().map(Title::as_str),
             tags: link.about.tags().iter().collect(),
             note: link.about.note().map(Note::as_str),
+            withheld: link.withheld.as_deref(),
         })
     }
 

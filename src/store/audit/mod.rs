@@ -28,15 +28,18 @@ pub struct Actor {
     pub address: Option<IpAddr>,
     /// The id of the request.
     pub request_id: Option<Arc<str>>,
+    /// Whether the actor may change and delete links that are [withheld](crate::link::Withheld). The log does not keep it.
+    pub may_change_withheld: bool,
 }
 
 impl From<&str> for Actor {
-    /// An actor without a request.
+    /// An actor without a request, and without special rights.
     fn from(name: &str) -> Self {
         Self {
             name: name.into(),
             address: None,
             request_id: None,
+            may_change_withheld: false,
         }
     }
 }

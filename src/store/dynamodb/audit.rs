@@ -210,6 +210,7 @@ fn encode(id: EntryId, event: &Event, keep: u64) -> Item {
         name,
         address,
         request_id,
+        may_change_withheld: _,
     } = &event.actor;
     let mut item = Item::from([
         (BUCKET.into(), text(&bucket)),
@@ -269,9 +270,9 @@ fn decode(at: UnixMillis, item: &Item) -> Result<Event, String> {
     Ok(Event {
         at,
         actor: Actor {
-            name: needed("actor")?.into(),
             address: address.map_err(|_| "address is no IP address")?,
             request_id: get("request_id")?.map(Into::into),
+            ..Actor::from(needed("actor")?)
         },
         action: needed("action")?
             .parse::<Action>()

@@ -208,6 +208,7 @@ fn plain(item: Item) -> Map<String, Value> {
             Err(_) => digits.into(),
         },
         AttributeValue::Ss(texts) => texts.into(),
+        AttributeValue::M(members) => plain(members).into(),
         AttributeValue::Null(_) => Value::Null,
         _ => Value::Array(Vec::new()),
     };
@@ -236,5 +237,9 @@ mod tests {
         check(AttributeValue::Bool(true), json!([]));
         check(AttributeValue::Ss(vec!["x".into()]), json!(["x"]));
         check(AttributeValue::L(Vec::new()), json!([]));
+        check(
+            AttributeValue::M(Item::from([("y".into(), n("7"))])),
+            json!({"y": 7}),
+        );
     }
 }

@@ -11,6 +11,7 @@
 //! | `version` | N | see [`Version`] |
 //! | `title`, `note` | S | see [`About`] |
 //! | `tags` | SS | see [`About`] |
+//! | `withheld` | M | see [`Withheld`]: `kind` and `reason`, perhaps `authority`, each S |
 //! | `deletedAt` | N | epoch seconds; marks a tombstone if there is no `fullUrl` |
 //!
 //! Other programs write to the table as well. The script of the article that tinyns grew out of knows only the
@@ -23,7 +24,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Link, LinkName, Note, Tags, TargetUrl, Title, Ttl, Version};
+use crate::link::{About, Link, LinkName, Note, Tags, TargetUrl, Title, Ttl, Version, Withheld};
 use crate::store::StoreError;
 
 pub(super) const KEY: &str = "miniUrl";
@@ -38,9 +39,14 @@ pub(super) const DELETED_AT: &str = "deletedAt";
 pub(super) const TITLE: &str = "title";
 pub(super) const TAGS: &str = "tags";
 pub(super) const NOTE: &str = "note";
+pub(super) const WITHHELD: &str = "withheld";
+/// The members of `withheld`.
+const KIND: &str = "kind";
+const REASON: &str = "reason";
+const AUTHORITY: &str = "authority";
 
 /// All attributes above, for reads: items of other programs may have many more.
-pub(super) const PROJECTION: &str = "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt, title, tags, note";
+pub(super) const PROJECTION: &str = "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt, title, tags, note, withheld";
 
 /// The beginning of the keys of tinyns's own items, which are no links. No link's name begins like that.
 pub(super) const OWN: &str = "tinyns:";
@@ -147,7 +153,23 @@ pub(super) fn encode(link: &Link) -> Item {
     if let Some(tags) = tags(about.tags()) {
         item.insert(TAGS.into(), tags);
     }
+    if let Some(reason) = &link.withheld {
+        item.insert(WITHHELD.into(), withheld(reason));
+    }
     item
+}
+
+/// Why a link is withheld.
+pub(super) fn withheld(withheld: &Withheld) -> AttributeValue {
+    let authority = withheld.grounds.authority().map(TargetUrl::as_str);
+    let members = [
+        (KIND, Some(withheld.grounds.kind())),
+        (REASON, Some(withheld.reason.as_str())),
+        (AUTHORITY, authority),
+    ];
+    let members = members.into_iter();
+    let given = members.filter_map(|(name, value)| Some((name.into(), text(value?))));
+    AttributeValue::M(given.collect())
 }
 
 /// Tags as a set; none if there are none, because DynamoDB has no empty sets.
@@ -222,8 +244,25 @@ fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
         expires_at,
         ttl: ttl.transpose()?,
         about: about(item),
+        withheld: read_withheld(item)?,
         version,
     }))
+}
+
+/// Decides an answer, so it must be valid: if it were ignored, everybody would get the destination.
+fn read_withheld(item: &Item) -> Result<Option<Box<Withheld>>, String> {
+    let Some(value) = item.get(WITHHELD) else {
+        return Ok(None);
+    };
+    let members = value
+        .as_m()
+        .map_err(|_| format!("{WITHHELD} is not a map"))?;
+    let text = |name| members.get(name).and_then(|value| value.as_s().ok());
+    let needed = |name| text(name).ok_or_else(|| format!("{WITHHELD} has no {name}"));
+    let authority = text(AUTHORITY).map(String::as_str);
+    let withheld = Withheld::parse_stored(needed(KIND)?, needed(REASON)?, authority);
+    let withheld = withheld.map_err(|error| format!("{WITHHELD}: {error}"))?;
+    Ok(Some(Box::new(withheld)))
 }
 
 fn about(item: &Item) -> About {
@@ -288,12 +327,16 @@ mod tests {
                 Tags::parse(["a", "b"]).unwrap(),
                 Note::parse("n\nm").ok(),
             ),
+            withheld: Withheld::parse("legal", "Order 12", Some("https://court.example/"))
+                .ok()
+                .map(Box::new),
             version: Version(4),
         };
         let bare = Link {
             expires_at: None,
             ttl: None,
             about: About::default(),
+            withheld: None,
             ..whole.clone()
         };
         for link in [whole, bare] {
@@ -347,6 +390,10 @@ mod tests {
         check(&link(&[(VERSION, text("1"))]), NAME, "version");
         let highest = number(u64::MAX);
         check(&link(&[(VERSION, highest)]), NAME, "year 9999");
+        // Not as if it were not withheld.
+        check(&link(&[(WITHHELD, text("abuse"))]), NAME, "not a map");
+        let map = |kind: &str| AttributeValue::M(item(&[(KIND, text(kind))]));
+        check(&link(&[(WITHHELD, map("abuse"))]), NAME, "no reason");
         check(&link(&[(KEY, text("A.s.x"))]), "A.s.x", "lower case");
         check(&link(&[(KEY, text("a_b.s.x"))]), "a_b.s.x", "'_'");
         check(&link(&[(KEY, n("7"))]), "7", "miniUrl is not a string");

@@ -238,6 +238,7 @@ impl Store for DynamoStore {
         let write = Write {
             expected,
             keeps_before: self.log.is_some(),
+            spares_withheld: !by.may_change_withheld,
             now_micros,
         };
         let work = async {
@@ -263,6 +264,7 @@ impl Store for DynamoStore {
         let write = Write {
             expected,
             keeps_before: self.log.is_some(),
+            spares_withheld: !by.may_change_withheld,
             now_micros,
         };
         let work = async {

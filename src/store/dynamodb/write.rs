@@ -37,6 +37,8 @@ const FREE: &str = "attribute_not_exists(miniUrl) OR (\
 /// There is a link, and it has not ended.
 const LIVE: &str =
     "attribute_exists(fullUrl) AND (attribute_not_exists(expiresAt) OR expiresAt > :now)";
+/// The link is not withheld.
+const NOT_WITHHELD: &str = "attribute_not_exists(withheld)";
 
 /// See [`crate::store::Store::create`].
 pub(super) async fn create(
@@ -54,6 +56,7 @@ pub(super) async fn create(
         expires_at: new.expires_at,
         ttl: new.ttl,
         about: new.about,
+        withheld: new.withheld,
         version: version_above(Version(0), now_micros),
     };
     for _ in 0..MAX_TRIES {
@@ -81,6 +84,8 @@ pub(super) struct Write {
     pub(super) expected: Option<Version>,
     /// Whether the caller needs the state before the change.
     pub(super) keeps_before: bool,
+    /// Whether a link that is withheld stays as it is.
+    pub(super) spares_withheld: bool,
     pub(super) now_micros: u64,
 }
 
@@ -101,6 +106,7 @@ pub(super) async fn change(
         },
         Updated::Absent => (Changed::Absent, None),
         Updated::Conflict(link) => (Changed::Conflict(link), None),
+        Updated::Withheld(link) => (Changed::Withheld(link), None),
     })
 }
 
@@ -116,6 +122,7 @@ pub(super) async fn delete(
             Updated::Done(entry, before) => (Deleted::Deleted(entry.version()), before),
             Updated::Absent => (Deleted::Absent, None),
             Updated::Conflict(link) => (Deleted::Conflict(link), None),
+            Updated::Withheld(link) => (Deleted::Withheld(link), None),
         },
     )
 }
@@ -131,6 +138,7 @@ enum Updated {
     Done(Entry, Option<Link>),
     Absent,
     Conflict(Link),
+    Withheld(Link),
 }
 
 /// The version that a live item must have, and the version that it gets.
@@ -165,6 +173,7 @@ async fn update(
     let Write {
         expected,
         keeps_before,
+        spares_withheld,
         now_micros,
     } = write;
     let now = seconds(now_micros);
@@ -177,7 +186,7 @@ async fn update(
             true => ReturnValue::AllOld,
             false => ReturnValue::AllNew,
         };
-        let expression = Expression::new(step, edit, now);
+        let expression = Expression::new(step, edit, spares_withheld, now);
         let refusal = match send_update(client, table, name, expression, returned).await? {
             Ok(item) if keeps_before => {
                 return edited(client, table, name, (step, edit, now), &item).await;
@@ -196,6 +205,9 @@ async fn update(
         };
         if expected.is_some_and(|expected| expected != link.version) {
             return Ok(Updated::Conflict(link));
+        }
+        if spares_withheld && link.withheld.is_some() {
+            return Ok(Updated::Withheld(link));
         }
         if expected.is_none() {
             let ours = version_above(Version(0), now_micros);
@@ -229,15 +241,8 @@ async fn edited(
             deleted_at: now,
         },
         (Edit::Change(change), Some(link)) => {
-            let (link, change) = (link.clone(), change.clone());
-            Entry::Link(Link {
-                target: change.target.unwrap_or(link.target),
-                expires_at: change.expires_at.unwrap_or(link.expires_at),
-                ttl: change.ttl.unwrap_or(link.ttl),
-                about: link.about.changed(change.about),
-                version,
-                ..link
-            })
+            let link = change.clone().made(link.clone());
+            Entry::Link(Link { version, ..link })
         }
         // The item was damaged, and the change may have mended it.
         (Edit::Change(_), None) => match read::entry(client, table, name).await? {
@@ -378,7 +383,7 @@ struct Expression {
 }
 
 impl Expression {
-    fn new(step: Step, edit: &Edit, now: UnixTime) -> Self {
+    fn new(step: Step, edit: &Edit, spares_withheld: bool, now: UnixTime) -> Self {
         let mut set = Vec::new();
         let mut remove = Vec::new();
         let mut values = HashMap::from([(":now".to_owned(), number(now.0))]);
@@ -412,7 +417,7 @@ impl Expression {
             Edit::Delete => {
                 set.extend(["deletedAt = :now", "expiresAt = :sweep"]);
                 remove.extend(["fullUrl", "createdAt", "createdBy", "#ttl"]);
-                remove.extend(["title", "tags", "note"]);
+                remove.extend(["title", "tags", "note", "withheld"]);
                 values.insert(":sweep".into(), number(sweep_time(step.version(), now).0));
             }
         }
@@ -423,8 +428,12 @@ impl Expression {
         let names = update
             .contains("#ttl")
             .then(|| HashMap::from([("#ttl".to_owned(), TTL.to_owned())]));
+        let mut condition = format!("{LIVE} AND {version}");
+        if spares_withheld {
+            condition = format!("{condition} AND {NOT_WITHHELD}");
+        }
         Self {
-            condition: format!("{LIVE} AND {version}"),
+            condition,
             update,
             names,
             values,
@@ -456,6 +465,14 @@ fn edit_change(
             values.insert(":ttl".into(), number(ttl.as_secs().into()));
         }
         Some(None) => remove.push("#ttl"),
+        None => {}
+    }
+    match &change.withheld {
+        Some(Some(withheld)) => {
+            set.push("withheld = :withheld");
+            values.insert(":withheld".into(), item::withheld(withheld));
+        }
+        Some(None) => remove.push("withheld"),
         None => {}
     }
     edit_about(&change.about, set, remove, values);

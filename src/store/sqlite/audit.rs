@@ -122,6 +122,7 @@ fn insert(conn: &Connection, event: &Event) -> Result<(), StoreError> {
         name,
         address,
         request_id,
+        may_change_withheld: _,
     } = &event.actor;
     conn.prepare_cached(INSERT)?.execute((
         integer(event.at.0)?,
@@ -205,9 +206,9 @@ fn decode(row: &Row<'_>, at: UnixMillis) -> Result<Event, String> {
     Ok(Event {
         at,
         actor: Actor {
-            name: text(2)?.ok_or_else(|| missing("actor"))?.into(),
             address: address.transpose().map_err(|e| e.to_string())?,
             request_id: text(4)?.map(Into::into),
+            ..Actor::from(&*text(2)?.ok_or_else(|| missing("actor"))?)
         },
         action: action.parse::<Action>().map_err(|e| e.to_string())?,
         object,

@@ -8,7 +8,7 @@ use super::row::{PUT, integer, put};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::audit::{Actor, Event};
-use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, seconds};
+use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, is_guarded, seconds};
 
 /// How long a link is kept after its end, in seconds: seven days. During that time the redirect host can reply
 /// "gone" instead of "not found", and a clock that is fast deletes nothing.
@@ -59,6 +59,7 @@ pub(super) fn create(
         expires_at: new.expires_at,
         ttl: new.ttl,
         about: new.about,
+        withheld: new.withheld,
         version: Version::next(Some(last), now),
     };
     put(conn, &link)?;
@@ -82,17 +83,10 @@ pub(super) fn change(
     if expected.is_some_and(|version| version != before.version) {
         return Ok(Changed::Conflict(before));
     }
-    let mut link = before.clone();
-    if let Some(target) = change.target {
-        link.target = target;
+    if is_guarded(&before, by) {
+        return Ok(Changed::Withheld(before));
     }
-    if let Some(expires_at) = change.expires_at {
-        link.expires_at = expires_at;
-    }
-    if let Some(ttl) = change.ttl {
-        link.ttl = ttl;
-    }
-    link.about = link.about.changed(change.about);
+    let mut link = change.made(before.clone());
     link.version = Version::next(Some(link.version), now);
     put(conn, &link)?;
     log.note(conn, || {
@@ -114,6 +108,9 @@ pub(super) fn delete(
     };
     if expected.is_some_and(|version| version != link.version) {
         return Ok(Deleted::Conflict(link));
+    }
+    if is_guarded(&link, by) {
+        return Ok(Deleted::Withheld(link));
     }
     let gone = Version::next(Some(link.version), now);
     // The floor first: if the second statement fails, a floor that is too high does no harm.

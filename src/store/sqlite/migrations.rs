@@ -1,7 +1,7 @@
 //! The steps from each version of the tables to the next.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -169,4 +169,10 @@ const V9: &str = "
         claimed INTEGER NOT NULL,
         PRIMARY KEY (caller, day)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// See [`crate::link::Withheld`], as JSON. Few links have it, so the index is small.
+const V10: &str = "
+    ALTER TABLE link ADD COLUMN withheld TEXT;
+    CREATE INDEX link_withheld ON link (origin, created_at) WHERE withheld IS NOT NULL;
 ";

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 
 use crate::base::clock::UnixTime;
 use crate::link::{
-    About, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version,
+    About, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version, Withheld,
 };
 use crate::store::StoreError;
 
@@ -16,22 +16,25 @@ use crate::store::StoreError;
 macro_rules! select_links {
     ($($rest:literal),+) => {
         concat!(
-            "SELECT origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note \
-             FROM link ",
+            "SELECT origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, \
+             withheld FROM link ",
             $($rest),+
         )
     };
 }
 pub(super) use select_links;
 
+/// The place of the column `withheld` among those of [`select_links`].
+pub(super) const WITHHELD: usize = 11;
+
 /// Writes a link over any row of its name.
 ///
 /// Not `INSERT OR REPLACE`: that removes the former row without its triggers, and the indexes would keep it.
 pub(super) const PUT: &str = "INSERT INTO link \
-    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, id) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, (SELECT coalesce(max(id), 0) + 1 FROM link)) \
+    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld, id) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, (SELECT coalesce(max(id), 0) + 1 FROM link)) \
     ON CONFLICT (origin, code) DO UPDATE SET url = ?3, created_at = ?4, created_by = ?5, expires_at = ?6, \
-    ttl = ?7, version = ?8, title = ?9, tags = ?10, note = ?11";
+    ttl = ?7, version = ?8, title = ?9, tags = ?10, note = ?11, withheld = ?12";
 
 /// A row that is not a valid link.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +84,7 @@ pub(super) fn put(conn: &Connection, link: &Link) -> Result<(), StoreError> {
         link.about.title().map(Title::as_str),
         tags_text(link.about.tags()),
         link.about.note().map(Note::as_str),
+        withheld_text(link.withheld.as_deref()),
     ))?;
     Ok(())
 }
@@ -117,6 +121,7 @@ fn values(row: &Row<'_>, name: &LinkName) -> Result<Link, String> {
         expires_at: optional_number(row, 5)?.map(UnixTime),
         ttl: ttl.transpose()?,
         about: about(row),
+        withheld: withheld(row)?,
         version: Version(number(row, 7)?),
     })
 }
@@ -139,6 +144,21 @@ fn tags_text(tags: &Tags) -> Option<String> {
     // An array of strings always serialises.
     let text = || serde_json::to_string(&tags.iter().collect::<Vec<_>>()).unwrap_or_default();
     (!tags.is_empty()).then(text)
+}
+
+/// Why a link is withheld, as JSON.
+fn withheld_text(withheld: Option<&Withheld>) -> Option<String> {
+    // Strings always serialise. Otherwise the text would be no JSON, and nobody would get the destination.
+    withheld.map(|withheld| serde_json::to_string(withheld).unwrap_or_default())
+}
+
+/// Decides an answer, so it must be valid: if it were ignored, everybody would get the destination.
+fn withheld(row: &Row<'_>) -> Result<Option<Box<Withheld>>, String> {
+    let text: Option<String> = column(row, WITHHELD)?;
+    let withheld = text.map(|text| serde_json::from_str(&text));
+    withheld
+        .transpose()
+        .map_err(|error| format!("withheld: {error}"))
 }
 
 fn read_tags(text: &str) -> Option<Tags> {
@@ -194,70 +214,77 @@ mod tests {
     #[test]
     fn only_valid_rows_are_links() {
         check(
-            "'s.x', 'a', 'http://y/', 1, 'me', NULL, NULL, 7, NULL, NULL, NULL",
+            "'s.x', 'a', 'http://y/', 1, 'me', NULL, NULL, 7, NULL, NULL, NULL, NULL",
             Ok(7),
         );
         check(
-            "'s.x', 'a', 'http://y/', 1, '', 2, 604800, 8, 't', '[\"a\"]', 'n'",
+            "'s.x', 'a', 'http://y/', 1, '', 2, 604800, 8, 't', '[\"a\"]', 'n', '{\"kind\":\"abuse\",\"reason\":\"x\"}'",
             Ok(8),
         );
         let bad = |values, key, named, reason| check(values, Err((key, named, reason)));
         bad(
-            "'s.x', 'a', 'ftp://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'s.x', 'a', 'ftp://y/', 1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "ftp",
         );
         bad(
-            "'s.x', 'a', 'http://y/', -1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'s.x', 'a', 'http://y/', -1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "-1",
         );
         bad(
-            "'s.x', 'a', 'http://y/', 1, '', 2, 604801, 4, NULL, NULL, NULL",
+            "'s.x', 'a', 'http://y/', 1, '', 2, 604801, 4, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "604801",
         );
+        // Not as if it were not withheld.
         bad(
-            "'s.x', 'a', 'http://y/', 1, '', 2, 3, NULL, NULL, NULL, NULL",
+            "'s.x', 'a', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL, ''",
+            "a.s.x",
+            true,
+            "withheld",
+        );
+        bad(
+            "'s.x', 'a', 'http://y/', 1, '', 2, 3, NULL, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "NULL",
         );
         bad(
-            "'s.x', 'a', 'http://y/', 1, '', 'z', 3, 4, NULL, NULL, NULL",
+            "'s.x', 'a', 'http://y/', 1, '', 'z', 3, 4, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "Text",
         );
         bad(
-            "'s.x', 'a', cast(x'ff' as text), 1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'s.x', 'a', cast(x'ff' as text), 1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "a.s.x",
             true,
             "utf-8",
         );
         bad(
-            "'s.x', 'A', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'s.x', 'A', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "A.s.x",
             false,
             "lower case",
         );
         bad(
-            "'s.x', 'a_b', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'s.x', 'a_b', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "a_b.s.x",
             false,
             "'_'",
         );
         bad(
-            "'s.x.', 'a', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'s.x.', 'a', 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "a.s.x.",
             false,
             "lower case",
         );
         bad(
-            "'', cast(x'ff' as text), 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL",
+            "'', cast(x'ff' as text), 'http://y/', 1, '', 2, 3, 4, NULL, NULL, NULL, NULL",
             "\u{fffd}.",
             false,
             "utf-8",

@@ -54,16 +54,18 @@ pub(crate) struct Head {
     pub(crate) authorities: u16,
     /// How many records the additional section has, without OPT.
     pub(crate) additionals: u16,
-    /// Whether the answer is stale, which replies have to say (RFC 8914 §4.4).
-    pub(crate) is_stale: bool,
+    /// The place of the answer's extended error in [`ExtendedError::KEPT`], from 1; 0 for none. Replies from a hot answer
+    /// have to have it as well.
+    pub(crate) error: u8,
     /// Whether the answer is signed. A signed NXDOMAIN is a compact denial (RFC 9824).
     pub(crate) is_signed: bool,
 }
 
 impl Head {
     const AUTHORITATIVE: u8 = 1;
-    const STALE: u8 = 2;
-    const SIGNED: u8 = 4;
+    const SIGNED: u8 = 2;
+    /// Above these bits is the place of the error, counted from 1.
+    const ERROR_SHIFT: u32 = 2;
 
     /// The head of an answer, without counts of authority and additional records.
     pub(crate) fn of(answer: &Answer) -> Self {
@@ -73,17 +75,16 @@ impl Head {
             answers: u16::try_from(answer.answers.len()).unwrap_or(u16::MAX),
             authorities: 0,
             additionals: 0,
-            is_stale: answer.error == Some(ExtendedError::STALE),
+            error: answer.error.map_or(0, kept_place),
             is_signed: answer.signed,
         }
     }
 
     /// The form that is kept with a hot answer.
     pub(crate) fn to_bytes(self) -> [u8; 8] {
-        let mut bits = 0;
+        let mut bits = self.error << Self::ERROR_SHIFT;
         for (is_set, bit) in [
             (self.authoritative, Self::AUTHORITATIVE),
-            (self.is_stale, Self::STALE),
             (self.is_signed, Self::SIGNED),
         ] {
             bits |= if is_set { bit } else { 0 };
@@ -101,7 +102,7 @@ impl Head {
             answers: u16::from_be_bytes([a0, a1]),
             authorities: u16::from_be_bytes([n0, n1]),
             additionals: u16::from_be_bytes([d0, d1]),
-            is_stale: bits & Self::STALE != 0,
+            error: bits >> Self::ERROR_SHIFT,
             is_signed: bits & Self::SIGNED != 0,
         }
     }
@@ -125,6 +126,12 @@ impl Head {
     fn class(self) -> Class {
         Class::of(self.rcode.into(), self.answers > 0, self.authoritative)
     }
+}
+
+/// The place of an extended error among those of answers that are kept, from 1; 0 if it is none of them.
+fn kept_place(error: ExtendedError) -> u8 {
+    let place = ExtendedError::KEPT.iter().position(|kept| *kept == error);
+    place.map_or(0, |place| place as u8 + 1)
 }
 
 /// An encoded answer, as it follows the question of a reply.
@@ -300,10 +307,14 @@ impl ReplyBuffer {
         len: usize,
     ) -> Option<Sent> {
         let fits = len <= frame.room();
-        let marked = head.is_stale.then(|| {
+        let error = match head.error {
+            0 => None,
+            place => ExtendedError::KEPT.get(usize::from(place) - 1),
+        };
+        let marked = error.map(|error| {
             // A truncated reply has no records, and so has room for the extended error.
             let records = if fits { len } else { 0 };
-            frame.with_error(Some(ExtendedError::STALE), records)
+            frame.with_error(Some(*error), records)
         });
         let frame = marked.as_ref().unwrap_or(frame);
         if !fits && head.additionals > 0 {
@@ -347,7 +358,7 @@ impl ReplyBuffer {
             answers: 0,
             authorities: 0,
             additionals: 0,
-            is_stale: false,
+            error: 0,
             is_signed: false,
         };
         self.truncate(frame, head)
@@ -364,7 +375,7 @@ impl ReplyBuffer {
             answers: refusal.answer.is_some().into(),
             authorities: 0,
             additionals: 0,
-            is_stale: false,
+            error: 0,
             is_signed: false,
         };
         self.records_mut(frame.echo)[..answer.len()].copy_from_slice(answer);

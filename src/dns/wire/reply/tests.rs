@@ -34,7 +34,7 @@ fn head(answers: u16) -> Head {
         answers,
         authorities: 0,
         additionals: 0,
-        is_stale: false,
+        error: 0,
         is_signed: false,
     }
 }
@@ -165,15 +165,15 @@ fn rfc7830_4_no_padding_without_the_query_s() {
 
 #[test]
 fn a_head_comes_back_from_its_bytes() {
-    for bits in 0..8_u8 {
+    for bits in 0..16_u8 {
         let head = Head {
             authoritative: bits & 1 != 0,
             rcode: 3,
             answers: 0x0102,
             authorities: 0x0304,
             additionals: 0xFFFF,
-            is_stale: bits & 2 != 0,
-            is_signed: bits & 4 != 0,
+            is_signed: bits & 2 != 0,
+            error: bits >> 2,
         };
         assert_eq!(Head::from_bytes(head.to_bytes()), head);
     }

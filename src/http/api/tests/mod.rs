@@ -9,6 +9,7 @@ mod lists;
 mod qr;
 mod refusals;
 mod tokens;
+mod withheld;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -83,7 +84,7 @@ async fn a_link_from_its_creation_to_its_end() {
         "{{\"code\":\"spring\",\"name\":\"spring.s.example.com\",\
          \"short_url\":\"http://spring.s.example.com:8080/\",\"url\":\"{URL}\",\
          \"created_at\":\"2023-11-14T22:13:20Z\",\"created_by\":\"admin\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
-         \"ttl\":60,\"title\":null,\"tags\":[],\"note\":null,\"version\":1700000000000000}}"
+         \"ttl\":60,\"title\":null,\"tags\":[],\"note\":null,\"withheld\":null,\"version\":1700000000000000}}"
     );
     assert_eq!(reply.text(), expected);
     assert_eq!(reply.header("etag"), Some("\"1700000000000000\""));

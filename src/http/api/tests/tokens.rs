@@ -12,7 +12,7 @@ use crate::base::metrics::{AuthFailure, AuthFailureLabel};
 use crate::http::testing::{Call, NOW, Reply, Server};
 
 /// Makes a token and returns its secret.
-async fn make(server: &Server, body: Value) -> String {
+pub(super) async fn make(server: &Server, body: Value) -> String {
     let reply = server.call(Call::post("/v1/tokens").json(&body)).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     reply.json()["token"].as_str().unwrap().to_owned()

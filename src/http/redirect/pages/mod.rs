@@ -20,7 +20,7 @@ use super::contact::AbuseContact;
 use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::look::ground;
-use crate::link::{Link, LinkName, Origin};
+use crate::link::{Grounds, Link, LinkName, Origin, TargetUrl, Withheld};
 
 /// The style of every page, between the tags of its element.
 const STYLE: &str = concat!(ground!(), include_str!("style.css"));
@@ -86,6 +86,11 @@ enum Body<'a> {
         created: String,
         expires: Option<String>,
     },
+    Withheld {
+        name: &'a LinkName,
+        withheld: &'a Withheld,
+        authority: Option<&'a str>,
+    },
     Ended {
         name: &'a LinkName,
         end: Option<String>,
@@ -124,6 +129,7 @@ impl Body<'_> {
     fn zone(&self) -> Option<&str> {
         match self {
             Self::Preview { name, .. }
+            | Self::Withheld { name, .. }
             | Self::Ended { name, .. }
             | Self::NoLink { name }
             | Self::Circle { name } => Some(name.origin()),
@@ -182,6 +188,37 @@ impl Pages {
             expires: link.expires_at.map(time),
         };
         self.page(StatusCode::OK, "Where this link leads", body)
+    }
+
+    /// A link that is withheld. The page does not have the destination, and nothing that leads there.
+    ///
+    /// RFC 7725 §3: 451 if somebody demands that by law. Otherwise the operator refuses, and may change its mind, which is
+    /// 403 (RFC 9110 §15.5.4). 410 would say that the link is likely gone for ever (§15.5.11), and caches may keep that;
+    /// and 200, with which some shorteners show a warning, would make search engines and programs take the page for the
+    /// destination.
+    pub(super) fn withheld(&self, name: &LinkName, withheld: &Withheld) -> Page {
+        let (status, title) = match withheld.grounds {
+            Grounds::Abuse => (StatusCode::FORBIDDEN, "This link is blocked"),
+            Grounds::Legal(_) => {
+                let title = "Unavailable for legal reasons";
+                (StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, title)
+            }
+        };
+        let body = Body::Withheld {
+            name,
+            withheld,
+            authority: withheld.grounds.authority().map(TargetUrl::as_str),
+        };
+        self.page(status, title, body)
+    }
+
+    /// Who withholds links, as a URL: the contact, or else the page of the zone.
+    pub(super) fn blocked_by(&self, origin: &str) -> String {
+        let contact = self
+            .contact
+            .as_ref()
+            .map(|contact| contact.url().to_owned());
+        contact.unwrap_or_else(|| self.short_urls.url_of_host(origin))
     }
 
     /// A link that has expired. The page does not show the destination: the expiry was meant to end that.
@@ -302,6 +339,27 @@ mod tests {
             ..pages()
         };
         assert!(!without.no_path().html.contains("abuse"));
+    }
+
+    #[test]
+    fn who_blocks_a_link_can_be_asked() {
+        let name = LinkName::parse("x.s.example.com").unwrap();
+        let withheld = Withheld::parse("legal", "Order 12", None).unwrap();
+        let check = |contact: Option<&str>, url: &str, text: &str| {
+            let pages = Pages {
+                contact: contact.and_then(AbuseContact::parse),
+                ..pages()
+            };
+            assert_eq!(pages.blocked_by(name.origin()), url);
+            let page = pages.withheld(&name, &withheld);
+            assert!(page.html.contains(text), "{}", page.html);
+        };
+        check(
+            Some("abuse@example.com"),
+            "mailto:abuse@example.com",
+            "please write to <a class=\"breaks\" href=\"mailto:abuse@example.com\"",
+        );
+        check(None, "http://s.example.com/", "please tell the operator");
     }
 
     #[test]

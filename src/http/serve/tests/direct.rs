@@ -40,7 +40,7 @@ fn brief() -> ServeLimits {
     }
 }
 
-/// A server whose links `x` and `y` are in memory.
+/// A server whose links `x`, `y` and `held`, which is withheld, are in memory.
 struct Host {
     server: Server,
     running: Running,
@@ -53,6 +53,10 @@ impl Host {
         for (code, link) in [
             ("x", json!({"url": "https://example.net/a?x=1&y='<>\"#top"})),
             ("y", json!({"url": "http://example.org", "ttl": 7})),
+            (
+                "held",
+                json!({"url": "https://example.net/held", "withheld": {"kind": "abuse", "reason": "Phishing"}}),
+            ),
         ] {
             let mut link = link;
             link["code"] = json!(code);
@@ -65,10 +69,11 @@ impl Host {
             direct: Arc::clone(&direct),
         };
         let running = Running::new(site, limits).await;
-        for code in ["x", "y"] {
+        for (code, status) in [("x", 302), ("y", 302), ("held", 403)] {
             let head = format!("HEAD / HTTP/1.1\r\nHost: {code}.s.example.com\r\n\r\n");
             let reply = ask(&running, &[head.as_bytes()]).await;
-            assert!(reply.starts_with("HTTP/1.1 302 "), "{reply}");
+            assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+            assert!(!reply.contains("example.net/held"), "{reply}");
         }
         Self {
             server,
@@ -158,6 +163,7 @@ fn requests() -> Vec<String> {
         "Host: y.s.example.com\r\nX-Request-Id: a b\r\n",
         "Host: y.s.example.com\r\nX-Request-Id: a\r\nX-Request-Id: a\r\n",
         "Host: absent.s.example.com\r\n",
+        "Host: held.s.example.com\r\n",
         "Host: s.example.com\r\n",
         "Host: example.com\r\n",
         "Host: x.s.example.com\r\nHost: y.s.example.com\r\n",
@@ -247,7 +253,7 @@ impl Pair {
 
     /// Both count the same responses.
     fn check_counts(&self) {
-        for status in [200, 302, 400, 404, 405, 421] {
+        for status in [200, 302, 400, 403, 404, 405, 421] {
             assert_eq!(
                 self.direct.counted(status),
                 self.hyper.counted(status),

@@ -213,6 +213,7 @@ fn link(version: u64) -> Link {
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),
+        withheld: None,
         version: Version(version),
     }
 }

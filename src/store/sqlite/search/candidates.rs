@@ -25,6 +25,9 @@ const CREATOR: &str = "SELECT created_at, code FROM link INDEXED BY link_creator
     WHERE origin = ?1 AND created_by = ?2 LIMIT ?3";
 const ENDED: &str = "SELECT created_at, code FROM link INDEXED BY link_expiry \
     WHERE origin = ?1 AND expires_at <= ?2 LIMIT ?3";
+/// `?2` has no meaning. The index has few entries, since few links are withheld.
+const WITHHELD: &str = "SELECT created_at, code FROM link INDEXED BY link_withheld \
+    WHERE origin = ?1 AND withheld IS NOT NULL AND ?2 IS NULL LIMIT ?3";
 /// `?2` is the query, `?3` and `?4` are the bounds of the stretch, inclusive.
 const TEXT: &str = "SELECT link.created_at, link.code FROM link_text CROSS JOIN link INDEXED BY link_id \
     ON link.id = link_text.rowid AND link.origin = ?1 \
@@ -40,6 +43,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     HOST,
     CREATOR,
     ENDED,
+    WITHHELD,
     TEXT,
     LAST_ID,
     NOTED,
@@ -67,10 +71,18 @@ pub(super) fn candidates(
             return Ok(best);
         }
     }
-    if query.state == Some(State::Ended) {
-        let limit = best.as_ref().map_or(MAX_ENDED, Vec::len).min(MAX_ENDED);
-        let now = i64::try_from(query.now.0).unwrap_or(i64::MAX);
-        best = spots(conn, ENDED, &query.origin.as_str(), &now, limit)?.or(best);
+    let origin = query.origin.as_str();
+    match query.state {
+        Some(State::Ended) => {
+            let limit = best.as_ref().map_or(MAX_ENDED, Vec::len).min(MAX_ENDED);
+            let now = i64::try_from(query.now.0).unwrap_or(i64::MAX);
+            best = spots(conn, ENDED, &origin, &now, limit)?.or(best);
+        }
+        Some(State::Withheld) => {
+            let limit = best.as_ref().map_or(MAX_CANDIDATES, Vec::len);
+            best = spots(conn, WITHHELD, &origin, &None::<i64>, limit)?.or(best);
+        }
+        Some(State::Current | State::Live) | None => {}
     }
     if let Some(text) = &query.text {
         let limit = best.as_ref().map_or(MAX_CANDIDATES, Vec::len);

@@ -19,10 +19,11 @@
 mod candidates;
 mod trigrams;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql};
 
 use self::candidates::candidates;
-use super::row::{BadRow, decode, select_links};
+use super::row::{BadRow, WITHHELD, decode, select_links};
 use crate::base::clock::UnixTime;
 use crate::link::{Code, LinkName};
 use crate::store::{Found, Order, Place, Query, StoreError};
@@ -128,7 +129,7 @@ macro_rules! by_tag {
     ($compare:literal, $direction:literal) => {
         concat!(
             "SELECT link.origin, link.code, link.url, link.created_at, link.created_by, link.expires_at, link.ttl, \
-             link.version, link.title, link.tags, link.note FROM link_tag CROSS JOIN link \
+             link.version, link.title, link.tags, link.note, link.withheld FROM link_tag CROSS JOIN link \
              ON link.origin = link_tag.origin AND link.code = link_tag.code \
              WHERE link_tag.origin = ?1 AND link_tag.tag = ?2 AND (link_tag.created_at, link_tag.code) ",
             $compare,
@@ -311,9 +312,12 @@ impl<'a> Collected<'a> {
                 .and_then(|value| value.as_str().ok())
         };
         let ends: Option<Option<i64>> = row.get(5).ok();
+        let is_withheld = row
+            .get_ref(WITHHELD)
+            .is_ok_and(|value| value != ValueRef::Null);
         let state = ends.is_none_or(|ends| {
             let ends = ends.map(|end| UnixTime(u64::try_from(end).unwrap_or(0)));
-            self.query.has_state(ends)
+            self.query.has_state(ends, is_withheld)
         });
         let creator = self.query.created_by.as_deref();
         let creator = creator.is_none_or(|name| text(4).is_none_or(|found| found == name));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::link::{About, Origin, Tag, Tags, TargetUrl, Title};
+use crate::link::{About, Origin, Tag, Tags, TargetUrl, Title, Withheld};
 use crate::store::sqlite::change;
 use crate::store::sqlite::indexing::index_piece;
 use crate::store::sqlite::testing::{LOG, conn, made, name, new};
@@ -48,6 +48,8 @@ fn lists_are_those_of_a_plain_comparison() {
             let title = Title::parse(&format!("Title ÄÖ {}", n % 10)).ok();
             let tags = [["x", "even"], ["x", "odd"]][(n % 2) as usize];
             new.about = About::new(title, Tags::parse(tags).unwrap(), None);
+            new.withheld =
+                (n % 7 == 3).then(|| Withheld::parse("abuse", "a reason", None).unwrap().into());
         });
         links.push(
             crate::store::sqlite::reader::get(&conn, &name(&code))
@@ -75,7 +77,13 @@ fn lists_are_those_of_a_plain_comparison() {
                 ("x", "[2001:db8::1]", "bob"),
                 ("none", "", "ann"),
             ] {
-                for state in [None, Some(State::Live), Some(State::Ended)] {
+                for state in [
+                    None,
+                    Some(State::Current),
+                    Some(State::Live),
+                    Some(State::Withheld),
+                    Some(State::Ended),
+                ] {
                     for order in [Order::Code, Order::Newest, Order::Oldest] {
                         let query = Query {
                             text: SearchText::parse(text).ok(),

@@ -1,13 +1,15 @@
 mod wildcards;
+mod withheld;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::base::name::ZoneName;
-use crate::link::{TargetUrl, Version};
-use crate::zone::ZoneConfig;
+use crate::link::{Link, TargetUrl, Version};
+use crate::zone::{Layout, ZoneConfig};
 
 const ZONE: &str = "\
 $TTL 300
@@ -59,6 +61,7 @@ fn live_under(name: LinkName, expires_at: Option<UnixTime>) -> Known {
         expires_at,
         ttl: None,
         about: crate::link::About::default(),
+        withheld: None,
         version: Version(1),
     }))
 }

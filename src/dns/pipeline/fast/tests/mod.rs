@@ -6,6 +6,7 @@ mod agreement;
 mod freshness;
 mod hot;
 mod signed;
+mod withheld;
 mod zones;
 
 use std::fs;
@@ -156,6 +157,7 @@ impl Fixture {
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
             about: crate::link::About::default(),
+            withheld: None,
             created_by: "test".into(),
         };
         self.runtime.block_on(self.links.create(request)).unwrap();

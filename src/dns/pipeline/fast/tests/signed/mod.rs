@@ -5,6 +5,7 @@
 
 mod additions;
 mod judge;
+mod withheld;
 
 use std::path::Path;
 use std::time::Instant;
