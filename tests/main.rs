@@ -120,5 +120,7 @@ mod tokens;
 mod transfer;
 // The warm load of Redis at the start.
 mod warm;
+// Links that are withheld, in DNS, on the redirect host, on all servers, and in exports.
+mod withheld;
 // Zonemaster, with which registries check delegations.
 mod zonemaster;

@@ -15,7 +15,7 @@ use super::output::print;
 use super::shown;
 use super::span::{self, TtlError};
 use crate::base::clock::Clock;
-use crate::link::{AboutError, Note, Tag, Title};
+use crate::link::{AboutError, Note, Tag, Title, Withheld};
 
 pub(super) const EDIT_HELP: &str = concat!(
     "\
@@ -25,15 +25,22 @@ Examples:
   tinyns edit sale --expires never --ttl default
   tinyns edit sale --title 'Autumn sale' --tag print --tag 2026 --note ''
   tinyns edit sale --url https://example.net/ --if-version 1764451526000000
+  tinyns edit sale --withhold abuse --reason 'Phishing, reported on 1 December'
+  tinyns edit sale --withhold legal --reason 'Order 12/26' --authority https://court.example/
+  tinyns edit sale --release
 
 The output is that of `get`. What no option names stays as it is. --tag names
 all tags that the link shall have. An empty text removes the title, the tags or the note. With --if-version the link is
-changed only if it still has that version, which `get` shows.",
+changed only if it still has that version, which `get` shows.
+
+A link that is withheld leads nowhere, in DNS and in browsers, until it is released. Everyone who opens it
+reads the reason. --withhold and --release need the role admin, and so does every other change of
+such a link.",
     token_environment!()
 );
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").args(["url", "expires", "ttl", "title", "tags", "note"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("change").args(["url", "expires", "ttl", "title", "tags", "note", "withhold", "release"]).required(true).multiple(true))]
 pub(super) struct EditArgs {
     /// The link: its code, full name or short URL
     pub(super) link: LinkRef,
@@ -55,6 +62,18 @@ pub(super) struct EditArgs {
     /// The new note; an empty text removes it
     #[arg(long, value_name = "TEXT", value_parser = new_note)]
     pub(super) note: Option<NewText<Note>>,
+    /// Withhold the link, because of abuse or of a legal demand
+    #[arg(long, value_name = "abuse|legal", value_parser = ["abuse", "legal"], hide_possible_values = true, requires = "reason", conflicts_with = "release")]
+    pub(super) withhold: Option<String>,
+    /// Why the link is withheld: 1 to 200 characters, which everyone reads who opens it
+    #[arg(long, value_name = "TEXT", requires = "withhold")]
+    pub(super) reason: Option<String>,
+    /// Who demands it by law: the URL of the authority or of its demand
+    #[arg(long, value_name = "URL", requires = "withhold")]
+    pub(super) authority: Option<String>,
+    /// Give back a link that was withheld
+    #[arg(long)]
+    pub(super) release: bool,
     /// Change the link only if it has this version
     #[arg(long, value_name = "VERSION")]
     pub(super) if_version: Option<u64>,
@@ -128,8 +147,21 @@ impl FromStr for NewTtl {
     }
 }
 
+/// Why to withhold the link, or `Some(None)` to give it back.
+fn withheld(args: &EditArgs) -> Result<Option<Option<Withheld>>, UsageError> {
+    let Some(kind) = &args.withhold else {
+        return Ok(args.release.then_some(None));
+    };
+    let reason = args.reason.as_deref().unwrap_or_default();
+    let withheld = Withheld::parse(kind, reason, args.authority.as_deref());
+    withheld
+        .map(|withheld| Some(Some(withheld)))
+        .map_err(|error| UsageError(error.to_string()))
+}
+
 /// Changes a link, and prints it.
 pub(super) fn run(args: EditArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let withheld = withheld(&args)?;
     let zone = args.link.zone(args.client.zone);
     let zone = zone.map_err(|error| UsageError(error.to_string()))?;
     let now = Clock::default().now();
@@ -154,6 +186,7 @@ pub(super) fn run(args: EditArgs, config: Option<&Path>) -> anyhow::Result<Exit>
             .note
             .as_ref()
             .map(|NewText(note)| note.as_ref().map(Note::as_str)),
+        withheld: withheld.as_ref().map(Option::as_ref),
     };
     let client = Client::new(&args.client.access, config)?;
     let (token, code) = (&client.token, &args.link.code);

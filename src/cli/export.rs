@@ -19,10 +19,10 @@ use super::output_file::OutputFile;
 use super::stop::Stop;
 use super::transfer::{self, Screen, Server};
 use crate::base::progress::{Extent, Progress};
-use crate::link::Origin;
+use crate::link::{Origin, TargetUrl};
 
 /// The header of CSV.
-const HEADER: &str = "code,name,url,created_at,expires_at,ttl,title,tags,note\r\n";
+const HEADER: &str = "code,name,url,created_at,expires_at,ttl,title,tags,note,withheld,withheld_reason,withheld_authority\r\n";
 
 /// Writes all links.
 ///
@@ -93,6 +93,8 @@ fn written(link: &Link, format: ExportFormat) -> String {
         ExportFormat::Csv => {
             let ttl = link.ttl.map(|ttl| ttl.to_string());
             let tags = tags(&link.tags);
+            let withheld = link.withheld.as_ref();
+            let authority = withheld.and_then(|withheld| withheld.grounds.authority());
             let fields = [
                 link.code.as_deref(),
                 Some(link.name.as_str()),
@@ -103,6 +105,9 @@ fn written(link: &Link, format: ExportFormat) -> String {
                 link.title.as_deref(),
                 Some(tags.as_str()),
                 link.note.as_deref(),
+                withheld.map(|withheld| withheld.grounds.kind()),
+                withheld.map(|withheld| withheld.reason.as_str()),
+                authority.map(TargetUrl::as_str),
             ];
             let fields = fields.map(|field| quoted(field.unwrap_or_default()));
             fields.join(",") + "\r\n"
@@ -173,6 +178,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::link::Withheld;
 
     fn link(url: &str, expires_at: Option<&str>, ttl: Option<u32>) -> Link {
         Link {
@@ -187,6 +193,7 @@ mod tests {
             title: None,
             tags: Vec::new(),
             note: None,
+            withheld: None,
             version: Some(9),
             visible_elsewhere: None,
         }
@@ -200,7 +207,7 @@ mod tests {
             "{\"code\":\"x\",\"name\":\"x.s.example.com\",\
              \"short_url\":\"http://x.s.example.com/\",\"url\":\"https://example.net/\",\
              \"created_at\":\"2026-01-01T00:00:00Z\",\"created_by\":\"admin\",\"expires_at\":null,\"ttl\":60,\
-             \"title\":null,\"tags\":[],\"note\":null,\"version\":9}\n"
+             \"title\":null,\"tags\":[],\"note\":null,\"withheld\":null,\"version\":9}\n"
         );
     }
 
@@ -211,7 +218,7 @@ mod tests {
             assert_eq!(
                 written(&link, ExportFormat::Csv),
                 format!(
-                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,,,,\r\n"
+                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,,,,,,,\r\n"
                 )
             );
         };
@@ -228,16 +235,17 @@ mod tests {
     }
 
     #[test]
-    fn titles_tags_and_notes_are_written() {
+    fn texts_are_written() {
         let link = Link {
             title: Some("Sale, autumn".into()),
             tags: vec!["a".into(), "b".into()],
             note: Some("one\ntwo".into()),
+            withheld: Withheld::parse("legal", "Order 12", Some("https://court.example/")).ok(),
             ..link("u", None, None)
         };
         assert_eq!(
             written(&link, ExportFormat::Csv),
-            "x,x.s.example.com,u,2026-01-01T00:00:00Z,,,\"Sale, autumn\",\"a,b\",\"one\ntwo\"\r\n"
+            "x,x.s.example.com,u,2026-01-01T00:00:00Z,,,\"Sale, autumn\",\"a,b\",\"one\ntwo\",legal,Order 12,https://court.example/\r\n"
         );
         assert_eq!(tags(&["a|b".into()]), "a|b,");
         assert_eq!(tags(&["a".into()]), "a");

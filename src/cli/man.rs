@@ -65,7 +65,7 @@ fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    page.extend(synopsis(man)?);
     man.render_description_section(&mut page)?;
     described(&prose).to_writer(&mut page)?;
     man.render_options_section(&mut page)?;
@@ -80,6 +80,14 @@ fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
         section.to_writer(&mut page)?;
     }
     Ok(page)
+}
+
+/// The section with the usage, flush left: groff cannot stretch a line that is one long group of options, and warns.
+fn synopsis(man: &Man) -> io::Result<Vec<u8>> {
+    let mut section = b".ad l\n".to_vec();
+    man.render_synopsis_section(&mut section)?;
+    section.extend(b".ad b\n");
+    Ok(section)
 }
 
 /// The paragraphs of a help text, and its sections, each with its heading.

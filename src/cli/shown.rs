@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::api_client::{Answer, Link};
 use crate::base::text::one_line;
+use crate::link::Withheld;
 
 /// What commands say of a change that other servers do not show yet.
 pub(super) const NOT_VISIBLE: &str =
@@ -50,6 +51,9 @@ pub(super) fn describe(link: &Link, dns: Option<SocketAddr>) -> String {
         row(&mut text, "short URL", short_url);
     }
     row(&mut text, "leads to", &link.url);
+    if let Some(withheld) = &link.withheld {
+        row(&mut text, "withheld", &why(withheld));
+    }
     if let Some(expires) = &link.expires_at {
         row(&mut text, "ends", expires);
     }
@@ -67,6 +71,15 @@ pub(super) fn describe(link: &Link, dns: Option<SocketAddr>) -> String {
     }
     row(&mut text, "look up", &dig(&link.name, dns));
     text
+}
+
+/// Why a link is withheld.
+fn why(withheld: &Withheld) -> String {
+    let (kind, reason) = (withheld.grounds.kind(), withheld.reason.as_str());
+    match withheld.grounds.authority() {
+        Some(authority) => format!("{kind}: {reason} ({authority})"),
+        None => format!("{kind}: {reason}"),
+    }
 }
 
 /// Adds a row.

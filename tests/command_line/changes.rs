@@ -165,3 +165,64 @@ fn on_a_terminal_delete_asks() {
     let line = "other.s.example.com\thttps://example.net/b\n";
     assert_eq!((code, shown.as_str()), (Some(0), line));
 }
+
+#[test]
+fn edit_withholds_and_releases() {
+    let server = Server::start();
+    sale(&server);
+    let edit = |options: &[&str]| on(&server, &[&["edit", "sale"], options].concat());
+    let said = edit(&["--withhold", "abuse", "--reason", "Phishing"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.out.contains("\n  withheld   abuse: Phishing\n"),
+        "{said:?}"
+    );
+    let court = "https://court.example/12";
+    let legal = [
+        "--withhold",
+        "legal",
+        "--reason",
+        "Order 12",
+        "--authority",
+        court,
+    ];
+    let said = edit(&[&legal[..], &["--json"]].concat());
+    let link: Value = serde_json::from_str(&said.out).unwrap();
+    let withheld = json!({"kind": "legal", "reason": "Order 12", "authority": court});
+    assert_eq!(link["withheld"], withheld);
+    let shown = on(&server, &["get", "sale"]);
+    let row = format!("\n  withheld   legal: Order 12 ({court})\n");
+    assert!(shown.out.contains(&row), "{shown:?}");
+    let listed = on(&server, &["list", "--state", "withheld", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(listed["withheld"], withheld);
+    assert_eq!(on(&server, &["list", "--state", "live"]).out, "");
+    let (_, table) = on_terminal(&server, "list", 80, "");
+    assert!(table.contains("(withheld)"), "{table}");
+
+    let said = edit(&["--release"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!said.out.contains("withheld"), "{said:?}");
+    for (options, text) in [
+        (&["--withhold", "abuse"][..], "--reason <TEXT>"),
+        (
+            &["--withhold", "spam", "--reason", "x"],
+            "invalid value 'spam'",
+        ),
+        (
+            &["--withhold", "abuse", "--reason", "x", "--release"],
+            "cannot be used with",
+        ),
+        (
+            &["--withhold", "abuse", "--reason", " "],
+            "the reason is empty",
+        ),
+        (
+            &["--withhold", "abuse", "--reason", "x", "--authority", court],
+            "leave it out",
+        ),
+        (&["--reason", "x"], "--withhold <abuse|legal>"),
+    ] {
+        check_failed(&edit(options), 2, text);
+    }
+}

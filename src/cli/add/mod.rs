@@ -94,6 +94,7 @@ impl AddArgs {
             title: self.title.as_ref().map(Title::as_str),
             tags: self.tags.iter().map(Tag::as_str).collect(),
             note: self.note.as_ref().map(Note::as_str),
+            withheld: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::base::text::one_line;
-use crate::link::LinkName;
+use crate::link::{LinkName, Withheld};
 
 /// The body of a request that creates a link.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -25,6 +25,8 @@ pub(crate) struct NewLink<'a> {
     pub(crate) tags: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) withheld: Option<&'a Withheld>,
 }
 
 /// The body of a request that changes a link. Members that are none stay as they are, and `Some(None)` clears.
@@ -42,6 +44,8 @@ pub(crate) struct LinkChange<'a> {
     pub(crate) tags: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) withheld: Option<Option<&'a Withheld>>,
 }
 
 /// A link, as the admin API shows it and an export writes it.
@@ -63,6 +67,8 @@ pub(crate) struct Link {
     pub(crate) tags: Vec<String>,
     #[serde(default)]
     pub(crate) note: Option<String>,
+    #[serde(default)]
+    pub(crate) withheld: Option<Withheld>,
     pub(crate) version: Option<u64>,
     /// False in the answer to a change that other servers do not show yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -45,4 +45,4 @@ pub(in crate::cli) fn http(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
 }
 
-pub(in crate::cli) const LINK: &str = r#"{"code":"sale","name":"sale.s.example.com","short_url":"http://sale.s.example.com/","url":"https://example.net/","created_at":"2026-01-01T00:00:00Z","expires_at":null,"ttl":null,"title":null,"tags":[],"note":null,"version":1}"#;
+pub(in crate::cli) const LINK: &str = r#"{"code":"sale","name":"sale.s.example.com","short_url":"http://sale.s.example.com/","url":"https://example.net/","created_at":"2026-01-01T00:00:00Z","expires_at":null,"ttl":null,"title":null,"tags":[],"note":null,"withheld":null,"version":1}"#;

@@ -338,6 +338,7 @@ fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)
             title: about.title().map(Title::as_str),
             tags: about.tags().iter().collect(),
             note: about.note().map(Note::as_str),
+            withheld: link.terms.withheld.as_ref(),
         };
         body += &serde_json::to_string(&new)?;
         body.push('\n');

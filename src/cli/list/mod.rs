@@ -50,8 +50,8 @@ pub(super) struct ListArgs {
     /// List only links to this host, such as example.net
     #[arg(long, value_name = "HOST")]
     pub(super) host: Option<String>,
-    /// List links that are live, or those that have ended and are still kept; by default live ones
-    #[arg(long, value_name = "live|ended", value_parser = ["live", "ended"], hide_possible_values = true)]
+    /// List links that are live, withheld, or have ended and are still kept; by default all that have not ended
+    #[arg(long, value_name = "live|withheld|ended", value_parser = ["live", "withheld", "ended"], hide_possible_values = true)]
     pub(super) state: Option<String>,
     /// List only links that were made with the token of this name
     #[arg(long, value_name = "NAME")]

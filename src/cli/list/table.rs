@@ -23,6 +23,8 @@ const DAY: usize = 10;
 const MINUTE: usize = 16;
 /// What stands for an expiry that a link does not have.
 const NEVER: &str = "never";
+/// What stands for the expiry of a link that is withheld: it leads nowhere until then.
+const WITHHELD: &str = "(withheld)";
 
 /// A table that is being written.
 pub(super) struct Table {
@@ -57,7 +59,11 @@ impl Table {
         let names = *self.names.get_or_insert(names);
         let rows = links.iter().map(|link| {
             let made = day(link.created_at.as_deref().unwrap_or_default());
-            let ends = link.expires_at.as_deref().map_or(NEVER.into(), minute);
+            let ends = match (&link.withheld, &link.expires_at) {
+                (Some(_), _) => WITHHELD.into(),
+                (None, Some(end)) => minute(end),
+                (None, None) => NEVER.into(),
+            };
             self.row(names, &link.name, &made, &ends, &one_line(&link.url))
         });
         header + &rows.collect::<String>()
