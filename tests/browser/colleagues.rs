@@ -7,7 +7,7 @@ use hickory_proto::rr::RecordType;
 
 use super::inspect::Screen;
 use super::person::Person;
-use crate::harness::Server;
+use crate::harness::{Reply, Server, http};
 
 /// An administrator makes a token for a colleague, who looks at links and cannot change them, and revokes it.
 fn a_colleague(screen: Screen, javascript: bool) {
@@ -123,6 +123,61 @@ fn looking_back(screen: Screen, javascript: bool) {
     person.follow("Health");
     person.see("All is well");
     person.visit.inspect("page-health");
+}
+
+/// After a complaint, an administrator takes a link out of service, and gives it back.
+fn a_complaint(screen: Screen, javascript: bool) {
+    let server = Server::start();
+    server.register("sale", "https://example.net/sale");
+    let admin = Person::new(&server, screen, javascript);
+    let browser = &admin.visit.browser;
+    admin.log_in_as_root();
+    admin.open("/links/sale");
+    admin.press("Withhold");
+    admin.see("Withhold this link?");
+    admin.visit.inspect("page-withhold");
+    admin.fill("Reason", "Sold tickets that did not exist");
+    admin.fill("Who demands it", "https://court.example/12");
+    admin.press("Withhold");
+    admin.see("has an authority; leave it out");
+    admin.visit.inspect("page-withhold-refused");
+    admin.choose("legal");
+    admin.press("Withhold");
+    admin.see("The link leads nowhere now");
+    admin.see("Sold tickets that did not exist");
+    admin.visit.inspect("page-link-withheld");
+    let reply = http_of(&server, "sale.s.example.com");
+    assert_eq!(reply.status, 451, "{reply:?}");
+    admin.follow("Links");
+    admin.see("withheld");
+    assert_eq!(
+        browser.count("//ul[@id='links']//span[normalize-space()='withheld']"),
+        1
+    );
+    admin.visit.inspect("page-list-withheld");
+    admin.open("/links/sale");
+    admin.press("Release");
+    admin.see("This link is withheld");
+    admin.visit.inspect("page-release");
+    admin.press("Release");
+    admin.see("The link leads to its destination again");
+    assert_eq!(http_of(&server, "sale.s.example.com").status, 302);
+}
+
+/// What the redirect host says about this host.
+fn http_of(server: &Server, host: &str) -> Reply {
+    let url = format!("http://{}/", server.redirect);
+    http("GET", &url, &[("host", host)], None)
+}
+
+#[test]
+fn a_complaint_on_a_phone() {
+    a_complaint(Screen::Phone, true);
+}
+
+#[test]
+fn a_complaint_on_a_desktop_without_javascript() {
+    a_complaint(Screen::Desktop, false);
 }
 
 #[test]

@@ -30,6 +30,18 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "/+",
         "Where this link leads",
     ),
+    (
+        "blocked",
+        "fraud.s.example.com",
+        "/",
+        "This link is blocked",
+    ),
+    (
+        "legal",
+        "court.s.example.com",
+        "/+",
+        "Unavailable for legal reasons",
+    ),
     ("ended", "ended.s.example.com", "/", "This link has ended"),
     ("no-link", "none.s.example.com", "/", "No such link"),
     ("no-path", "sale.s.example.com", "/a/b", "Nothing here"),
@@ -51,6 +63,21 @@ fn server() -> Server {
     server.register("idn", "https://www.аррӏе.com/");
     let path = "very-long-word-".repeat(40);
     server.register("long", &format!("https://example.net/{path}"));
+    for (code, withheld) in [
+        (
+            "fraud",
+            json!({"kind": "abuse", "reason": "Phishing: the page looked like that of a bank"}),
+        ),
+        (
+            "court",
+            json!({"kind": "legal", "reason": "Order 12 O 345/26 of the regional court",
+            "authority": "https://court.example/orders/12-o-345-26"}),
+        ),
+    ] {
+        server.add_with(
+            &json!({ "url": "https://example.net/", "code": code, "withheld": withheld }),
+        );
+    }
     let ends = OffsetDateTime::now_utc() + Duration::from_secs(2);
     let ends = ends.format(&Rfc3339).unwrap();
     server.add_with(&json!({ "url": "https://example.net/", "code": "ended", "expires_at": ends }));

@@ -56,6 +56,7 @@ fn a_form_needs_the_token_of_its_session() {
         "/links",
         "/links/a/edit",
         "/links/a/delete",
+        "/links/a/withhold",
         "/tokens",
         "/tokens/a/revoke",
         "/logout",
@@ -223,6 +224,7 @@ fn texts_of_links_are_no_markup() {
         "/links/evil?zone=s.example.com&made=%3Cscript%3E",
         "/links/evil/edit",
         "/links/evil/delete",
+        "/links/evil/withhold",
         "/audit",
     ] {
         let page = visitor.get(path);

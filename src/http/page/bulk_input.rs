@@ -103,9 +103,14 @@ fn csv(text: &str, delimiter: u8, now: UnixTime) -> Result<Vec<Row>, String> {
     let columns: Vec<String> = header.iter().map(|name| plain(name)).collect();
     let mut rows = Vec::new();
     while let Some((line, fields)) = records.next()? {
-        let mut body = Map::new();
+        let (mut body, mut withheld) = (Map::new(), Map::new());
         for (column, field) in columns.iter().zip(&fields) {
             let field = field.trim();
+            if let Some(name) = member_of_withheld(column)
+                && !field.is_empty()
+            {
+                withheld.insert(name.into(), json!(field));
+            }
             if let Some((name, value)) = member(column, field, now)
                 && !field.is_empty()
             {
@@ -114,6 +119,10 @@ fn csv(text: &str, delimiter: u8, now: UnixTime) -> Result<Vec<Row>, String> {
         }
         if body.is_empty() {
             continue;
+        }
+        // Also if a part is missing: the API then refuses the row, instead of a link that leads somewhere again.
+        if !withheld.is_empty() {
+            body.insert("withheld".into(), Value::Object(withheld));
         }
         let url = body.get("url").and_then(Value::as_str);
         rows.push(Row {
@@ -151,6 +160,16 @@ fn member(column: &str, field: &str, now: UnixTime) -> Option<(&'static str, Val
         }
         _ => return None,
     })
+}
+
+/// The member of `withheld` that a column of an export has.
+fn member_of_withheld(column: &str) -> Option<&'static str> {
+    match column {
+        "withheld" => Some("kind"),
+        "withheld_reason" => Some("reason"),
+        "withheld_authority" => Some("authority"),
+        _ => None,
+    }
 }
 
 /// The records of a CSV text.

@@ -149,3 +149,8 @@ impl Frame {
 pub(super) fn may_write(visitor: &Visitor) -> bool {
     visitor.may(Permission::Write)
 }
+
+/// Whether a visitor may withhold links.
+pub(super) fn may_withhold(visitor: &Visitor) -> bool {
+    visitor.may(Permission::Administer)
+}

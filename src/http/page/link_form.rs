@@ -20,6 +20,8 @@ pub(super) struct LinkForm {
     pub(super) title: String,
     pub(super) tags: String,
     pub(super) note: String,
+    /// Why the link is withheld, as JSON. Nobody types it: a link that was deleted is made again as it was.
+    pub(super) withheld: String,
     /// The version that the form was made for.
     pub(super) version: String,
     /// What is wrong: the name of the field, or an empty one, and a sentence.
@@ -42,6 +44,7 @@ impl LinkForm {
             tags: text("tags"),
             // Browsers send line ends of two characters.
             note: text("note").replace("\r\n", "\n"),
+            withheld: text("withheld"),
             version: text("version"),
             errors: Vec::new(),
         }
@@ -58,6 +61,10 @@ impl LinkForm {
             title: link.title.clone().unwrap_or_default(),
             tags: link.tag_line(),
             note: link.note.clone().unwrap_or_default(),
+            // Strings always serialise.
+            withheld: link.withheld.as_ref().map_or_else(String::new, |withheld| {
+                serde_json::to_string(withheld).unwrap_or_default()
+            }),
             version: link.version.to_string(),
             errors: Vec::new(),
         }
@@ -69,6 +76,11 @@ impl LinkForm {
         body.insert("url".into(), json!(self.url));
         if !self.code.is_empty() {
             body.insert("code".into(), json!(self.code));
+        }
+        if !self.withheld.is_empty() {
+            // The API refuses what is no object.
+            let withheld = serde_json::from_str(&self.withheld);
+            body.insert("withheld".into(), withheld.unwrap_or_else(|_| json!("")));
         }
         for (name, value) in self.rest(now)? {
             if !value.is_null() && value != json!([]) {
@@ -213,6 +225,11 @@ mod tests {
     #[test]
     fn a_creation_has_what_was_typed() {
         let body = form("url=u&code=&ends=1d&ttl=5m&tags=+a+,,b&note=x%0D%0Ay").creation(NOW);
+        let again = form("url=u&withheld=%7B%22kind%22:%22abuse%22%7D").creation(NOW);
+        assert_eq!(
+            again,
+            Ok(json!({"url": "u", "withheld": {"kind": "abuse"}}))
+        );
         let expected = json!({
             "url": "u", "expires_at": "2026-01-02T00:00:00Z", "ttl": 300, "tags": ["a", "b"], "note": "x\ny",
         });

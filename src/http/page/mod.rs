@@ -46,6 +46,7 @@ mod tokens;
 mod values;
 mod visitor;
 mod when;
+mod withhold;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -140,6 +141,10 @@ impl Page {
             .route(
                 "/links/{code}/delete",
                 get(one_link::ask_delete).post(one_link::delete),
+            )
+            .route(
+                "/links/{code}/withhold",
+                get(withhold::show).post(withhold::change),
             )
             .route("/assets/{name}", get(files::serve))
             .route("/bulk", get(bulk::show).post(bulk::create))

@@ -9,7 +9,7 @@ use axum::http::{Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::form::{self, Fields};
-use super::frame::{Frame, Place, may_write};
+use super::frame::{Frame, Place, may_withhold, may_write};
 use super::link_form::LinkForm;
 use super::state::Shared;
 use super::values::LinkData;
@@ -24,9 +24,11 @@ struct OneLink {
     frame: Frame,
     link: LinkData,
     dig: String,
+    /// Whether the visitor may change and delete it.
     may_write: bool,
+    may_withhold: bool,
     has_ended: bool,
-    /// What has just happened to it: `new`, `there`, `unused`, `changed` or `same`.
+    /// What has just happened to it: `new`, `there`, `unused`, `changed`, `same`, `withheld` or `released`.
     made: String,
     is_hidden_elsewhere: bool,
 }
@@ -68,10 +70,10 @@ struct Deleted {
     form: LinkForm,
 }
 
-type CodeInPath = Result<Path<String>, PathRejection>;
+pub(super) type CodeInPath = Result<Path<String>, PathRejection>;
 
 /// The code in the path, and the zone in the query.
-fn place(code: CodeInPath, uri: &Uri) -> (String, Fields) {
+pub(super) fn place(code: CodeInPath, uri: &Uri) -> (String, Fields) {
     let code = code.map(|Path(code)| code).unwrap_or_default();
     let query = Fields::parse(uri.query().unwrap_or_default().as_bytes());
     (code, query)
@@ -90,7 +92,11 @@ pub(super) async fn show(
     let page = OneLink {
         frame: Frame::new(link.name.clone(), &visitor, Place::Links),
         dig: state.dig(&link.name),
-        may_write: may_write(&visitor),
+        may_write: match link.withheld {
+            None => may_write(&visitor),
+            Some(_) => may_withhold(&visitor),
+        },
+        may_withhold: may_withhold(&visitor),
         has_ended: link.has_ended(&state.clock.now().rfc3339()),
         made: query.get("made").to_owned(),
         is_hidden_elsewhere: query.get("elsewhere") == "no",
@@ -192,16 +198,7 @@ pub(super) async fn change(
         }
     };
     match state.change(&visitor, &link, &form.version, &body).await {
-        Ok(changed) => {
-            let elsewhere = match changed.is_hidden_elsewhere() {
-                true => "&elsewhere=no",
-                false => "",
-            };
-            let path = changed.path("");
-            Ok(render::see_other(&format!(
-                "{path}&made=changed{elsewhere}"
-            )))
-        }
+        Ok(changed) => Ok(after_change(&changed, "changed")),
         Err(problem) if problem.is(Kind::VersionConflict) => {
             let now = state.link(&visitor, &form.zone, &code).await;
             Ok(conflict(&visitor, now.map_err(failed)?, form))
@@ -213,6 +210,16 @@ pub(super) async fn change(
         }
         Err(problem) => Err(failed(problem)),
     }
+}
+
+/// Sends the browser to a link that was changed, and says what was done.
+pub(super) fn after_change(changed: &LinkData, made: &str) -> Response {
+    let elsewhere = match changed.is_hidden_elsewhere() {
+        true => "&elsewhere=no",
+        false => "",
+    };
+    let path = changed.path("");
+    render::see_other(&format!("{path}&made={made}{elsewhere}"))
 }
 
 /// The page that shows both versions.

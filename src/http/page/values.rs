@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::link::Withheld;
+
 /// A link.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct LinkData {
@@ -21,6 +23,8 @@ pub(super) struct LinkData {
     pub(super) tags: Vec<String>,
     #[serde(default)]
     pub(super) note: Option<String>,
+    #[serde(default)]
+    pub(super) withheld: Option<Withheld>,
     pub(super) version: u64,
     #[serde(default)]
     visible_elsewhere: Option<bool>,
