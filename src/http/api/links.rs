@@ -10,7 +10,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::conditions::Tags;
-use super::idempotency::{Key, Keyed, Turn, claim};
+use super::idempotency::{Key, Keyed, Turn, claim, place};
 use super::{Admin, VISIBLE_ELSEWHERE, ZoneQuery, body, query};
 use crate::access::Caller;
 use crate::http::problem::{Kind, Problem, etag};
@@ -44,7 +44,7 @@ pub(super) async fn create(
         body: &bytes,
         links: 1,
     };
-    match claim(&admin, &keyed).await? {
+    match claim(&admin, &keyed, place(&admin)?).await? {
         Turn::Answered(response) => Ok(response),
         Turn::Ours(held) => {
             let work = async move { make(&admin, &caller, creation).await.into_response() };

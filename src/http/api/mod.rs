@@ -93,8 +93,9 @@ struct Admin {
     rates: Option<Rates>,
     /// How many lines of all batches may be at the store at once.
     batch_turns: Semaphore,
-    /// How many requests with idempotency keys may be in work at once.
+    /// How many requests with idempotency keys may be in work at once, and how many batches with keys.
     keyed: Arc<Semaphore>,
+    keyed_batches: Arc<Semaphore>,
 }
 
 /// The admin API, for clients with a token and for the page. The caller sets `draining` when it shuts down: then
@@ -120,6 +121,7 @@ pub fn admin_api(
         rules,
         batch_turns: Semaphore::new(batch::AT_STORE),
         keyed: Arc::new(Semaphore::new(idempotency::MAX_IN_WORK)),
+        keyed_batches: Arc::new(Semaphore::new(batch::KEYED_AT_ONCE)),
     });
     let inner = routes()
         .into_iter()

@@ -8,6 +8,9 @@
 //! were made. Results that are too long for the store even if deflated are kept without their links: this takes a thousand
 //! links with long notes.
 
+use std::pin::pin;
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -18,12 +21,16 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{Batch, LineDone, MEDIA_TYPE, respond};
+use super::{Batch, LineDone, MEDIA_TYPE, Tally, respond};
 use crate::http::api::body;
 use crate::http::api::idempotency::{Held, Key, Keyed, Outcome, Turn, claim, is_final};
 use crate::http::problem::{Kind, Problem};
+use crate::store::StoreError;
 use crate::store::idempotency::MAX_OUTCOME_LEN;
 
+/// How many batches with keys may be in work at once; the others wait. Each has its body and its results in memory: usually
+/// some 2 MB, at worst 14 MB.
+pub(in crate::http::api) const KEYED_AT_ONCE: usize = 16;
 /// How many lines a batch with a key may have. Blank ones do not count.
 pub(in crate::http::api) const MAX_LINES: usize = 1_000;
 /// How long a batch with a key may be, in bytes.
@@ -39,6 +46,9 @@ impl Batch {
         request: Request,
     ) -> Result<Response, Problem> {
         let (head, body) = request.into_parts();
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.admin.keyed_batches).acquire_owned().await;
+        let place = place.map_err(|_| StoreError::Overloaded)?;
         let body = body::read_up_to(body, MAX_BYTES).await;
         let body = body.map_err(|problem| match problem.is(Kind::BodyTooLarge) {
             true => too_large(),
@@ -60,7 +70,7 @@ impl Batch {
             body: &body,
             links: u32::try_from(lines).unwrap_or(u32::MAX).max(1),
         };
-        match claim(&self.admin, &keyed).await? {
+        match claim(&self.admin, &keyed, place).await? {
             Turn::Answered(response) => Ok(response),
             Turn::Ours(held) => Ok(self.begin(held, body)),
         }
@@ -72,17 +82,24 @@ impl Batch {
         let (sender, receiver) = mpsc::channel(MAX_LINES);
         let links = self.admin.links.clone();
         let task = async move {
-            let results = self.results(Body::from(body));
-            let work = results.fold(Vec::new(), |mut all, done| {
-                // The body is in memory and cannot break off.
-                if let Ok(done) = done {
-                    // An error means that the client has gone.
-                    let _ = sender.try_send(done.text.clone());
-                    all.push(done);
+            let mut tally = Tally::new(self.id.clone());
+            let mut results = pin!(self.results(Body::from(body)));
+            let work = async {
+                let mut all = Vec::new();
+                while let Some(done) = results.next().await {
+                    tally.count(Some(&done));
+                    // The body is in memory and cannot break off.
+                    if let Ok(done) = done {
+                        // An error means that the client has gone.
+                        let _ = sender.try_send(done.text.clone());
+                        all.push(done);
+                    }
                 }
-                std::future::ready(all)
-            });
+                tally.count(None);
+                all
+            };
             let all = held.during(work).await;
+            drop(tally);
             let kept = tokio::task::spawn_blocking(move || pack(&all)).await;
             held.end(kept.ok().flatten(), || drop(sender)).await;
         };

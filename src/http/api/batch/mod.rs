@@ -31,6 +31,7 @@ use serde::Serialize;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+pub(super) use self::keyed::KEYED_AT_ONCE;
 use self::lines::{Line, Lines};
 use super::body::{self, LinkJson, MAX_BODY_BYTES};
 use super::idempotency::Key;

@@ -28,6 +28,7 @@ use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ring::digest::{Context, SHA256};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) use self::header::Key;
 use self::header::NAME;
@@ -42,7 +43,7 @@ use crate::link::Origin;
 use crate::store::StoreError;
 use crate::store::idempotency::{Claim, Claimed, DAY, KeyId, MAX_A_DAY};
 
-/// How many requests with keys may be in work at once. Each is a task with at most one batch of a thousand results.
+/// How many requests with keys may be in work at once, besides batches.
 pub(super) const MAX_IN_WORK: usize = 256;
 /// The header of a response that was sent before. Its value is `true`.
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -105,13 +106,21 @@ fn digest(texts: &[&[u8]]) -> [u8; 32] {
     bytes
 }
 
-/// Claims the key of a request.
+/// A place for a request of one link.
+pub(super) fn place(admin: &Admin) -> Result<OwnedSemaphorePermit, Problem> {
+    let place = Arc::clone(&admin.keyed).try_acquire_owned();
+    Ok(place.map_err(|_| StoreError::Overloaded)?)
+}
+
+/// Claims the key of a request, which has a place among those in work.
 ///
 /// # Errors
 /// The store does not say who has the key, so the request must not be carried out.
-pub(super) async fn claim(admin: &Arc<Admin>, request: &Keyed<'_>) -> Result<Turn, Problem> {
-    let place = Arc::clone(&admin.keyed).try_acquire_owned();
-    let place = place.map_err(|_| StoreError::Overloaded)?;
+pub(super) async fn claim(
+    admin: &Arc<Admin>,
+    request: &Keyed<'_>,
+    place: OwnedSemaphorePermit,
+) -> Result<Turn, Problem> {
     // Nothing was sent to the store.
     let holder = getrandom::u64().map_err(|e| StoreError::Refused(e.to_string()))?;
     let claim = request.claim(holder);

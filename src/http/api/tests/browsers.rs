@@ -37,7 +37,12 @@ async fn a_preflight_needs_no_token_and_an_origin_that_is_allowed() {
         Some("GET, POST, PATCH, DELETE")
     );
     let headers = reply.header("access-control-allow-headers").unwrap();
-    for name in ["Authorization", "Content-Type", "If-Match"] {
+    for name in [
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "If-Match",
+    ] {
         assert!(headers.contains(name), "{headers}");
     }
     assert_eq!(reply.header("vary"), Some("Origin"));
@@ -70,7 +75,13 @@ async fn scripts_of_an_allowed_origin_may_read_responses_and_errors() {
     assert_eq!(made.status, 201);
     assert_eq!(made.header("access-control-allow-origin"), Some(PAGE));
     let exposed = made.header("access-control-expose-headers").unwrap();
-    for name in ["ETag", "Location", "Retry-After", "X-Request-Id"] {
+    for name in [
+        "ETag",
+        "Idempotent-Replayed",
+        "Location",
+        "Retry-After",
+        "X-Request-Id",
+    ] {
         assert!(exposed.contains(name), "{exposed}");
     }
     let other = Call::get("/v1/links/a").header("origin", "https://other.example");

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use super::{URL, unavailable};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::{KeyUse, KeyUseLabel};
+use crate::http::api::batch::KEYED_AT_ONCE;
 use crate::http::testing::{Call, NOW, Reply, Server};
 use crate::store::StoreError;
 use crate::store::idempotency::{KEPT_FOR, LEASE};
@@ -154,4 +155,26 @@ async fn a_batch_is_kept_unless_a_line_failed() {
     check(&third, 200, true);
     assert_eq!(third.body, second.body);
     assert_eq!(third.header("content-type"), Some("application/x-ndjson"));
+}
+
+#[tokio::test]
+async fn batches_with_keys_wait_for_a_place() {
+    let server = Server::new();
+    server.store.held.store(true, Ordering::SeqCst);
+    let begin = |n: usize| {
+        let line = format!("{{\"url\":\"{URL}\",\"code\":\"c{n}\"}}\n");
+        let call = Call::post("/v1/links:batch").body("application/x-ndjson", line);
+        let call = call.header("idempotency-key", &n.to_string());
+        server.admin.clone().oneshot(call.request)
+    };
+    for n in 0..KEYED_AT_ONCE {
+        assert_eq!(begin(n).await.unwrap().status(), 200);
+    }
+    let mut next = Box::pin(begin(KEYED_AT_ONCE));
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut next).is_pending());
+        tokio::task::yield_now().await;
+    }
+    server.store.held.store(false, Ordering::SeqCst);
+    assert_eq!(next.await.unwrap().status(), 200);
 }
