@@ -76,6 +76,8 @@ mod imports;
 mod keys;
 // The admin API and the redirect host over the wire, and many clients at once.
 mod links;
+// The OpenAPI document, compared with the server by Schemathesis with a token of each role.
+mod openapi;
 // Start, reload and stop, and the messages about configurations that are refused.
 mod operation;
 // Memory of an empty server, and of one with hot links.

@@ -77,22 +77,32 @@ if ! cargo install --root "$tools" --list | grep -q "^dynoxide-rs v$EMULATOR:"; 
         --no-default-features --features native-sqlite,http-server,cli
 fi
 
-# The DNSViz of Debian 12 is from 2021, so this one is from PyPI. Its package does not list all of its dependencies.
-readonly DNSVIZ="dnsviz==0.11.2 dnspython==2.9.2 cryptography==50.0.2"
-dnsviz="$tools/dnsviz"
-if [[ $(cat "$dnsviz/made-of" 2>/dev/null) != "$DNSVIZ" ]]; then
-    printf 'installing DNSViz from PyPI, once\n'
+# Makes a Python environment in the directory of the tools, once, with packages of PyPI.
+# python_tool NAME DIRECTORY "PACKAGE==VERSION …"
+python_tool() {
+    local name=$1 directory="$tools/$2" packages=$3
+    if [[ $(cat "$directory/made-of" 2>/dev/null) == "$packages" ]]; then
+        return
+    fi
+    printf 'installing %s from PyPI, once\n' "$name"
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        command -v apt-get >/dev/null || fail "the Python module venv is missing; DNSViz needs it"
+        command -v apt-get >/dev/null || fail "the Python module venv is missing; $name needs it"
         install_packages "venv python3-venv"
     fi
-    # shellcheck disable=SC2086  # DNSVIZ has several words
-    if ! { python3 -m venv --clear "$dnsviz" &&
-        "$dnsviz/bin/pip" install --quiet --disable-pip-version-check $DNSVIZ; }; then
-        fail "cannot install $DNSVIZ in $dnsviz; this needs access to PyPI, and Python 3.9 or later"
+    # shellcheck disable=SC2086  # packages has several words
+    if ! { python3 -m venv --clear "$directory" &&
+        "$directory/bin/pip" install --quiet --disable-pip-version-check $packages; }; then
+        fail "cannot install $packages in $directory; this needs access to PyPI, and Python 3.10 or later"
     fi
-    printf '%s' "$DNSVIZ" >"$dnsviz/made-of"
-fi
+    printf '%s' "$packages" >"$directory/made-of"
+}
+
+# The DNSViz of Debian 12 is from 2021, so this one is from PyPI. Its package does not list all of its dependencies.
+python_tool DNSViz dnsviz "dnsviz==0.11.2 dnspython==2.9.2 cryptography==50.0.2"
+# Schemathesis calls the API as its OpenAPI document describes it. The versions of the packages that make its requests are
+# fixed, so that the same seed makes the same requests.
+python_tool Schemathesis schemathesis \
+    "schemathesis==4.32.5 hypothesis==6.170.17 jsonschema_rs==0.60.3 requests==2.34.2 urllib3==2.8.0"
 
 # axe-core checks the pages in the browser. Debian has no package of it.
 readonly AXE=4.14.1
