@@ -8,7 +8,7 @@
 //! ```text
 //! cli          -> server config access dnssec links link store
 //! server       -> config access certificates dns dnssec http link links store zone
-//! config       -> certificates dns dnssec http link links store zone
+//! config       -> access certificates dns dnssec http link links store zone
 //! http         -> access certificates link links store
 //! access       -> link store
 //! dns          -> certificates dnssec link links store zone

@@ -11,12 +11,7 @@ use crate::harness::{PATIENCE, Server, Setup};
 
 /// A server on the emulator's table.
 fn node(emulator: &Emulator) -> Server {
-    let url = emulator.url();
-    Setup::new()
-        .store(&format!(
-            "kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n"
-        ))
-        .start()
+    Setup::new().dynamodb(&emulator.url()).start()
 }
 
 /// The answer section as text.

@@ -24,11 +24,7 @@ fn status(server: &Server, method: &str, path: &str, secret: &str) -> u16 {
 #[test]
 fn a_token_of_one_server_is_accepted_by_the_other_until_either_revokes_it() {
     let emulator = Emulator::start();
-    let node = || {
-        let url = emulator.url();
-        let store = format!("kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n");
-        Setup::new().store(&store).start()
-    };
+    let node = || Setup::new().dynamodb(&emulator.url()).start();
     let (one, two) = (node(), node());
     for round in 0..3 {
         let name = format!("token-{round}");
@@ -45,6 +41,31 @@ fn a_token_of_one_server_is_accepted_by_the_other_until_either_revokes_it() {
         assert_eq!(status(&two, "GET", "/v1/links", &secret), 401);
         std::thread::sleep(Duration::from_secs(1));
         assert_eq!(status(&one, "GET", "/v1/links", &secret), 401);
+    }
+}
+
+#[test]
+fn the_rate_of_a_token_holds_on_all_servers_and_over_a_restart() {
+    let emulator = Emulator::start();
+    let node = |section: &str| {
+        let setup = Setup::new().dynamodb(&emulator.url());
+        setup.section(section).start()
+    };
+    // The rate of the token takes the place of a lower one, and of none.
+    let (one, two) = (
+        node("[admin.rate]\nrequests_per_second = 1\nburst = 1\n"),
+        node(""),
+    );
+    let body = json!({"name": "slow", "role": "reader", "rate": 1, "burst": 20});
+    let slow = make(&two, &body);
+    std::thread::sleep(Duration::from_secs(1));
+    let one = one.restart();
+    for server in [&one, &two] {
+        let statuses: Vec<u16> = (0..40)
+            .map(|_| status(server, "GET", "/v1/zones", &slow))
+            .collect();
+        assert_eq!(statuses[..20], [200; 20], "{statuses:?}");
+        assert_eq!(statuses[39], 429, "{statuses:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::rate::Rate;
 use super::secret::SecretDigest;
 use crate::link::Origin;
 use crate::store::audit::Actor;
@@ -87,6 +88,8 @@ pub struct Caller {
     zones: Option<Arc<[Origin]>>,
     /// None for the root token.
     secret: Option<SecretDigest>,
+    /// The rate of the token's own.
+    rate: Option<Rate>,
     address: Option<IpAddr>,
     request_id: Option<Arc<str>>,
 }
@@ -104,6 +107,7 @@ impl Caller {
             role,
             zones: zones.map(Into::into),
             secret: None,
+            rate: None,
             address: None,
             request_id: None,
         }
@@ -121,6 +125,11 @@ impl Caller {
     /// root token: its secret may be a text that can be guessed, so no digest of it is to be kept anywhere.
     pub fn secret_digest(&self) -> Option<&[u8]> {
         self.secret.as_ref().map(SecretDigest::as_bytes)
+    }
+
+    /// The same caller with a rate of its own; none for the rate that the configuration gives to all tokens.
+    pub fn with_rate(self, rate: Option<Rate>) -> Self {
+        Self { rate, ..self }
     }
 
     /// The same caller with the client's address and the id of the request, for the audit log.
@@ -150,6 +159,11 @@ impl Caller {
     /// The caller's role.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// The rate of the caller's own; none for the rate that the configuration gives to all tokens.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     /// Whether the caller may read and, with its role, change links of this zone.

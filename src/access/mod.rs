@@ -8,6 +8,7 @@
 mod caller;
 mod gate;
 mod guesses;
+mod rate;
 mod secret;
 mod sessions;
 pub mod token;
@@ -15,6 +16,7 @@ mod tokens;
 
 pub use self::caller::{Caller, NoRole, Permission, ROOT_NAME, Role};
 pub use self::gate::{Gate, Refusal};
+pub use self::rate::Rate;
 pub use self::sessions::{SESSION_SECS, Session};
 pub use self::token::{AdminToken, TokenError, TokenTextError};
 pub use self::tokens::{NewToken, Token, TokenChangeError, TokenRule, Tokens};

@@ -21,6 +21,7 @@ pub(super) const TOKENS_HELP: &str = concat!(
 Examples:
   tinyns tokens add ann --role editor
   tinyns tokens add shop --role editor --zone s.example.com --expires 90d > shop.token
+  tinyns tokens add robot --role reader --rate 5
   tinyns tokens list
   tinyns tokens revoke ann
 
@@ -63,6 +64,12 @@ pub(super) struct AddArgs {
 pub(super) struct ListArgs {
     /// Print the JSON of the API, and errors as JSON
     #[arg(long)]
+    /// How many requests a second the token may make, 1 to 1000000; by default the rate of the server's configuration
+    #[arg(long, value_name = "NUMBER")]
+    rate: Option<u32>,
+    /// How many requests may come at once, 1 to 1000000; by default 2 seconds of the rate
+    #[arg(long, value_name = "NUMBER", requires = "rate")]
+    burst: Option<u32>,
     json: bool,
     #[command(flatten)]
     access: AccessArgs,
@@ -125,6 +132,8 @@ fn add(args: &AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
         "token {} made, role {}, for {}, {}; its secret is not shown again",
         made.name,
         made.role,
+        rate: args.rate,
+        burst: args.burst,
         zones_of(made.zones.as_deref()),
         match &made.expires_at {
             Some(end) => format!("ends at {}", one_line(end)),
@@ -141,7 +150,10 @@ fn list(args: &ListArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
         true => print(&format!("{}\n", json.trim_end()))?,
         false if tokens.is_empty() => {
             say("there are no tokens but the root token; `tinyns tokens add NAME` makes one");
-        }
+        },
+        made.rate.map_or(String::new(), |rate| format!(
+            ", at most {rate} requests a second"
+        ))
         false => print(&table(&tokens))?,
     }
     Ok(Exit::Done)
@@ -214,11 +226,14 @@ mod tests {
 
     #[test]
     fn tokens_in_a_table() {
+            token
+                .rate
+                .map_or("default".into(), |rate| format!("{rate}/s")),
         let json = r#"[{"name":"ann","role":"editor","zones":null,"created_at":"2026-01-01T00:00:00Z",
             "created_by":"admin","expires_at":null,"last_used_at":"2026-01-02T00:00:00Z"},
             {"name":"shop.example","role":"reader","zones":["s.example.com","t.example.com"],
             "created_at":"2026-01-01T00:00:00Z","created_by":"ann","expires_at":"2027-01-01T00:00:00Z",
-            "last_used_at":null}]"#;
+            "rate":5,"burst":10,"last_used_at":null}]"#;
         let tokens: Vec<Token> = serde_json::from_str(json).unwrap();
         assert_eq!(
             table(&tokens),

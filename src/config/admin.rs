@@ -7,18 +7,15 @@ use super::connections::connections;
 use super::listen::{Claimed, listen};
 use super::problem::ConfigProblem;
 use super::section::Section;
+use crate::access::Rate;
 use crate::base::admission::SeatLimits;
-use crate::http::{ApiRules, Rate};
+use crate::http::ApiRules;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
 const DEFAULT_TOKEN_FILE: &str = "data/admin.token";
 /// The most origins in `[admin.cors]`.
 const MAX_ORIGINS: usize = 64;
-/// The highest rate of a token, a second: more than a server can do.
-const MAX_RATE: u32 = 1_000_000;
 const DEFAULT_RATE: u32 = 50;
-/// How many seconds of its rate a token may burst by default.
-const BURST_SECONDS: u32 = 2;
 
 /// The admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +81,10 @@ fn is_origin(text: &str) -> bool {
 /// `[admin.rate]`
 fn rate(section: &Section<'_>) -> Rate {
     let unit = "requests a second";
-    let per_second = section.number("requests_per_second", 1..=MAX_RATE, unit, DEFAULT_RATE);
-    let burst = per_second.saturating_mul(BURST_SECONDS).min(MAX_RATE);
+    let per_second = section.number("requests_per_second", Rate::RANGE, unit, DEFAULT_RATE);
+    let burst = Rate::default_burst(per_second);
     Rate {
         per_second,
-        burst: section.number("burst", 1..=MAX_RATE, "requests", burst),
+        burst: section.number("burst", Rate::RANGE, "requests", burst),
     }
 }

@@ -55,9 +55,32 @@ fn a_token_is_made_used_listed_and_revoked() {
     let rows: Vec<&str> = listed.out.lines().collect();
     assert_eq!(rows.len(), 2, "{listed:?}");
     assert!(rows[1].starts_with("ann   editor  20"), "{listed:?}");
+    let slow = ["tokens", "add", "b", "--role", "reader", "--rate", "0"];
+    check_failed(&on(&server, &slow), 1, "a rate is 1 to 1000000 requests");
+    let burst = ["tokens", "add", "b", "--role", "reader", "--burst", "5"];
+    check_failed(&on(&server, &burst), 2, "--rate");
     let json = on(&server, &["tokens", "list", "--json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["tokens"][0]["name"], "ann");
+
+    let robot = ["tokens", "add", "robot", "--role", "reader", "--rate", "5"];
+    let robot = on(&server, &robot);
+    assert!(
+        robot.err.contains("at most 5 requests a second"),
+        "{robot:?}"
+    );
+    let listed = on(&server, &["tokens", "list"]);
+    let row = listed.out.lines().find(|row| row.starts_with("robot"));
+    assert!(row.unwrap().contains("  5/s  "), "{listed:?}");
+    assert_eq!(on(&server, &["tokens", "revoke", "robot"]).code, Some(0));
+
+    assert_eq!(on(&server, &["tokens", "end-sessions"]).code, Some(0));
+    let by_ann = ["tokens", "end-sessions", "--token-file", &file];
+    check_failed(&on(&server, &by_ann), 1, "needs the role admin");
+    let log = server
+        .api("GET", "/v1/audit?action=sessions.ended", None)
+        .json();
+    assert_eq!(log["entries"].as_array().unwrap().len(), 1, "{log}");
 
     let again = on(&server, &["tokens", "add", "ann", "--role", "reader"]);
     check_failed(&again, 1, "there is a token \"ann\" already");

@@ -128,6 +128,13 @@ impl Setup {
         self
     }
 
+    /// Has the links in the table of a DynamoDB endpoint, and makes the table if it is not there.
+    pub fn dynamodb(self, url: &str) -> Self {
+        self.store(&format!(
+            "kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n"
+        ))
+    }
+
     /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));

@@ -14,6 +14,7 @@ fn a_token_is_shown_once_works_and_is_revoked() {
             ("role", "editor"),
             ("zones", "s.example.com"),
             ("ends", "90d"),
+            ("rate", "1000"),
         ],
     );
     assert_eq!(made.status, 201, "{made:?}");
@@ -23,6 +24,13 @@ fn a_token_is_shown_once_works_and_is_revoked() {
     let listed = server.api("GET", "/v1/tokens", None).json();
     assert_eq!(listed["tokens"][0]["zones"], json!(["s.example.com"]));
     assert!(listed["tokens"][0]["expires_at"].is_string());
+    assert_eq!(listed["tokens"][0]["rate"], 1_000);
+    assert!(
+        visitor
+            .get("/tokens")
+            .body
+            .contains("at most 1000 calls a second")
+    );
 
     let ann = Visitor::of(&server, secret);
     let link = ann.post(
@@ -64,6 +72,13 @@ fn errors_of_tokens_are_at_their_field() {
         422,
         "all zones",
     );
+    for rate in ["0", "-1", "2.5", "fast", "1000001"] {
+        check(
+            &[("name", "a"), role, ("rate", rate)],
+            422,
+            "id=\"rate-error\"",
+        );
+    }
     check(&[("name", "a"), ("role", "owner")], 422, "A role is");
 }
 

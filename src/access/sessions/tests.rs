@@ -1,6 +1,7 @@
 use super::*;
 use crate::access::{AdminToken, Gate, NewToken, Refusal, Role, Tokens};
 use crate::store::SqliteStore;
+use crate::store::audit::AuditQuery;
 
 const ROOT: &str = "0123456789abcdef0123456789abcdef";
 const NOW: UnixTime = UnixTime(1_700_000_000);
@@ -40,6 +41,7 @@ async fn make_token(gate: &Gate, name: &str, expires_at: Option<UnixTime>) -> St
         role: Role::Editor,
         zones: None,
         expires_at,
+        rate: None,
     };
     gate.tokens().create(new, &Caller::root()).await.unwrap().1
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::caller::{Caller, ROOT_NAME, Role};
+use super::super::rate::Rate;
 use super::super::secret::SecretDigest;
 use crate::base::clock::UnixTime;
 use crate::link::Origin;
@@ -34,6 +35,8 @@ pub struct Token {
     pub created_by: Box<str>,
     /// When it ends; none for never.
     pub expires_at: Option<UnixTime>,
+    /// How fast it may call; none for the rate that the configuration gives to all tokens.
+    pub rate: Option<Rate>,
     pub(super) digest: SecretDigest,
 }
 
@@ -45,7 +48,7 @@ impl Token {
 
     pub(super) fn caller(&self) -> Caller {
         let caller = Caller::new(&self.name, self.role, self.zones.as_deref());
-        caller.with_secret(self.digest)
+        caller.with_secret(self.digest).with_rate(self.rate)
     }
 }
 
@@ -76,6 +79,12 @@ pub enum TokenRule {
     /// The end is beyond the calendar.
     #[error("expires_at is beyond the year 9999")]
     ExpiresTooLate,
+    /// The rate is out of its range.
+    #[error("a rate is 1 to {max} requests a second", max = Rate::MAX)]
+    Rate,
+    /// The burst is out of its range.
+    #[error("a burst is 1 to {max} requests", max = Rate::MAX)]
+    Burst,
 }
 
 /// A token to make.
@@ -89,6 +98,8 @@ pub struct NewToken {
     pub zones: Option<Vec<Origin>>,
     /// When it ends; none for never.
     pub expires_at: Option<UnixTime>,
+    /// How fast it may call; none for the rate that the configuration gives to all tokens.
+    pub rate: Option<Rate>,
 }
 
 impl NewToken {
@@ -104,6 +115,11 @@ impl NewToken {
         match &self.zones {
             Some(_) if self.role == Role::Admin => return Err(TokenRule::AdminZones),
             Some(zones) if !(1..=MAX_ZONES).contains(&zones.len()) => return Err(TokenRule::Zones),
+            _ => {}
+        }
+        match self.rate {
+            Some(rate) if !Rate::RANGE.contains(&rate.per_second) => return Err(TokenRule::Rate),
+            Some(rate) if !Rate::RANGE.contains(&rate.burst) => return Err(TokenRule::Burst),
             _ => {}
         }
         match self.expires_at {
@@ -125,6 +141,9 @@ struct Kept {
     created_by: Box<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
+    /// The rate, and its burst, as `[5, 10]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate: Option<[u32; 2]>,
     sha256: String,
 }
 
@@ -145,6 +164,7 @@ pub(super) fn encode(tokens: &[Token]) -> Result<Vec<u8>, StoreError> {
         created_at: token.created_at.0,
         created_by: token.created_by.clone(),
         expires_at: token.expires_at.map(|end| end.0),
+        rate: token.rate.map(|rate| [rate.per_second, rate.burst]),
         sha256: token.digest.to_hex(),
     });
     let tokens = kept.collect();
@@ -158,6 +178,8 @@ pub(super) fn facts(token: &Token) -> Facts {
         role: token.role.name(),
         zones: zones.map(|zones| zones.iter().map(Origin::as_str).collect()),
         expires_at: token.expires_at.map(UnixTime::rfc3339),
+        rate: token.rate.map(|rate| rate.per_second),
+        burst: token.rate.map(|rate| rate.burst),
     })
 }
 
@@ -166,6 +188,10 @@ struct TokenFacts<'a> {
     role: &'static str,
     zones: Option<Vec<&'a str>>,
     expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<u32>,
 }
 
 /// Reads the content of a document.
@@ -181,7 +207,13 @@ pub(super) fn decode(content: &[u8]) -> Result<Vec<Token>, StoreError> {
             let zones = zones.iter().map(|zone| Origin::parse(zone));
             zones.collect::<Result<Vec<_>, _>>()
         });
+        let is_rate = |numbers: &[u32; 2]| numbers.iter().all(|n| Rate::RANGE.contains(n));
+        if !kept.rate.as_ref().is_none_or(is_rate) {
+            return Err(bad("rate"));
+        }
+        let rate = |[per_second, burst]: [u32; 2]| Rate { per_second, burst };
         Ok(Token {
+            rate: kept.rate.map(rate),
             role: kept.role.parse().map_err(|_| bad("role"))?,
             zones: zones.transpose().map_err(|_| bad("zone"))?,
             created_at: UnixTime(kept.created_at),
@@ -208,6 +240,7 @@ mod tests {
             role: Role::Editor,
             zones: None,
             expires_at: None,
+            rate: None,
         }
     }
 
@@ -242,6 +275,19 @@ mod tests {
         assert_eq!(ends(UnixTime(NOW.0 + 1)), Ok(()));
         let beyond = UnixTime(UnixTime::MAX.0 + 1);
         assert_eq!(ends(beyond), Err(TokenRule::ExpiresTooLate));
+        let rated = |per_second, burst| {
+            NewToken {
+                rate: Some(Rate { per_second, burst }),
+                ..new("a")
+            }
+            .check(NOW)
+        };
+        assert_eq!(rated(1, Rate::MAX), Ok(()));
+        assert_eq!(rated(Rate::MAX, 1), Ok(()));
+        for bad in [0, Rate::MAX + 1] {
+            assert_eq!(rated(bad, 1), Err(TokenRule::Rate));
+            assert_eq!(rated(1, bad), Err(TokenRule::Burst));
+        }
     }
 
     #[test]
@@ -256,6 +302,10 @@ mod tests {
                 created_at: NOW,
                 created_by: "x".repeat(MAX_NAME_LEN).into(),
                 expires_at: Some(UnixTime::MAX),
+                rate: Some(Rate {
+                    per_second: Rate::MAX,
+                    burst: Rate::MAX,
+                }),
                 digest: secret::make().unwrap().1,
             })
             .collect();
@@ -269,7 +319,13 @@ mod tests {
         let good = r#"{"tokens":[{"name":"a","role":"editor","created_at":1,"created_by":"admin","sha256":"XX"}]}"#;
         let good = good.replace("XX", &"0".repeat(64));
         assert_eq!(decode(good.as_bytes()).unwrap().len(), 1);
-        for (from, to) in [("editor", "owner"), ("00\"", "0\""), ("tokens", "token")] {
+        let changes = [
+            ("editor", "owner"),
+            ("00\"", "0\""),
+            ("tokens", "token"),
+            ("\"sha256\"", "\"rate\":[1,0],\"sha256\""),
+        ];
+        for (from, to) in changes {
             let bad = good.replace(from, to);
             let error = decode(bad.as_bytes()).unwrap_err();
             assert!(matches!(error, StoreError::Corrupt { .. }), "{bad}");

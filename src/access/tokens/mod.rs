@@ -167,6 +167,7 @@ impl Tokens {
             created_at: now,
             created_by: by.name().into(),
             expires_at: new.expires_at,
+            rate: new.rate,
             digest,
         };
         self.update(|tokens| {

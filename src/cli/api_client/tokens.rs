@@ -19,6 +19,10 @@ pub(crate) struct NewToken<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<&'a str>,
 }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) burst: Option<u32>,
 
 /// A token as the API shows it.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -29,6 +33,9 @@ pub(crate) struct Token {
     pub(crate) created_by: String,
     pub(crate) expires_at: Option<String>,
     #[serde(default)]
+    /// Requests a second; none for the rate of the server's configuration, and on servers of before.
+    #[serde(default)]
+    pub(crate) rate: Option<u32>,
     pub(crate) last_used_at: Option<String>,
     /// The secret, of a token that was made just now.
     #[serde(default)]
@@ -78,6 +85,16 @@ impl Api {
             path.push(name);
         }
         let response = self
+        self.remove(token, &url)
+    }
+
+    /// Ends all sessions of the page.
+    pub(crate) fn end_sessions(&self, token: &str) -> Result<(), ApiError> {
+        let url = self.url("v1/sessions", None)?;
+        self.remove(token, &url)
+    }
+
+    fn remove(&self, token: &str, url: &Url) -> Result<(), ApiError> {
             .agent
             .delete(url.as_str())
             .header("authorization", format!("Bearer {token}"))

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::access::Rate;
 use crate::base::admission::SeatLimits;
 use crate::base::name::ZoneName;
 use crate::dns::Settings;
 use crate::dns::transport::tcp::TcpLimits;
-use crate::http::{AbuseContact, ApiRules, Rate, Scheme, ShortUrls};
+use crate::http::{AbuseContact, ApiRules, Scheme, ShortUrls};
 use crate::links::redis::{RedisMode, RedisUrl};
 use crate::store::DynamoConfig;
 use crate::zone::Layout;

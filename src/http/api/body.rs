@@ -34,8 +34,10 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Example bodies for messages.
 const CREATE_EXAMPLE: &str = "{\"url\": \"https://example.net/\"}";
 const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}";
+/// What a TTL counts, for messages.
+const TTL_EXAMPLE: &str = "in seconds, such as 300";
 /// All members that a body may have.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 14] = [
     "use_reserved",
     "url",
     "code",
@@ -48,6 +50,8 @@ const MEMBERS: [&str; 12] = [
     "name",
     "role",
     "zones",
+    "rate",
+    "burst",
 ];
 
 /// A link as the API shows it.
@@ -160,7 +164,7 @@ pub(super) fn creation(
     let code = text(members.code, "code")?.flatten();
     let use_reserved = may_use_reserved(members.use_reserved, caller)?;
     let expires_at = text(members.expires_at, "expires_at")?.flatten();
-    let ttl = integer(members.ttl, "ttl")?.flatten();
+    let ttl = integer(members.ttl, "ttl", TTL_EXAMPLE)?.flatten();
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
     let withheld = WithheldMember::read(members.withheld)?.creation(caller)?;
     Ok(CreateLink {
@@ -184,7 +188,7 @@ pub(super) fn change(body: &[u8], caller: &Caller) -> Result<Change, Problem> {
         given => given.flatten(),
     };
     let expires_at = text(members.expires_at, "expires_at")?;
-    let ttl = integer(members.ttl, "ttl")?;
+    let ttl = integer(members.ttl, "ttl", TTL_EXAMPLE)?;
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
     let withheld = WithheldMember::read(members.withheld)?;
     // A patch without members would still make a new version. It is most likely a mistake.

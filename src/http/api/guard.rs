@@ -121,7 +121,7 @@ pub(super) async fn guard(
         let ip = peer.map(|peer| peer.0.ip());
         match admin.gate.admit(headers, ip).await {
             Ok(caller) => {
-                if let Some(Err(wait)) = admin.rate_of(&caller) {
+                if let Err(wait) = admin.rates.take(&caller, Instant::now()) {
                     return too_many_requests(wait);
                 }
                 let id = request.extensions().get::<RequestId>();
@@ -149,12 +149,6 @@ fn too_many_requests(wait: Duration) -> Response {
 }
 
 impl Admin {
-    /// Whether the caller may call now; none without a limit.
-    fn rate_of(&self, caller: &Caller) -> Option<Result<(), Duration>> {
-        let rates = self.rates.as_ref()?;
-        Some(rates.take(caller.name(), Instant::now()))
-    }
-
     fn refuse(&self, refusal: Refusal) -> Response {
         let count = |failure| self.metrics.count_auth_failure(failure);
         match refusal {

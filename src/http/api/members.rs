@@ -69,9 +69,12 @@ pub(super) fn texts(
 
 /// Reads a member that is an integer, `null` or absent. Negative and huge integers have the right type, too; they
 /// become `u64::MAX`, which is refused later. `300.0` is an integer (JSON Schema 2020-12 §6.1.1).
+///
+/// `unit` says what the number counts, with an example.
 pub(super) fn integer(
     member: Option<Value>,
     name: &'static str,
+    unit: &str,
 ) -> Result<Option<Option<u64>>, Problem> {
     /// Up to this number a float can hold every integer.
     const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
@@ -85,9 +88,6 @@ pub(super) fn integer(
             let in_range = n.as_f64().filter(|n| (0.0..=MAX_EXACT).contains(n));
             Ok(Some(Some(in_range.map_or(u64::MAX, |n| n as u64))))
         }
-        Some(_) => Err(invalid(format!(
-            "{name:?} is not an integer; it is in seconds, such as 300"
-        ))
-        .of(name)),
+        Some(_) => Err(invalid(format!("{name:?} is not an integer; it is {unit}")).of(name)),
     }
 }

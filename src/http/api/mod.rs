@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | tokens | audit |
+//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | tokens | sessions | audit |
 //!                                                                        certificates | health, openapi
 //! ```
 //!
@@ -49,7 +49,6 @@ use self::cors::cors;
 use self::guard::{Route, guard};
 pub use self::inside::InsideApi;
 pub(super) use self::inside::{OnBehalf, Sent};
-pub use self::rate::Rate;
 use self::rate::Rates;
 pub use self::rules::ApiRules;
 use super::ShortUrls;
@@ -90,7 +89,7 @@ struct Admin {
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
     rules: ApiRules,
-    rates: Option<Rates>,
+    rates: Rates,
     /// How many lines of all batches may be at the store at once.
     batch_turns: Semaphore,
     /// How many requests with idempotency keys may be in work at once, and how many batches with keys.
@@ -117,7 +116,7 @@ pub fn admin_api(
         short_urls,
         metrics,
         draining,
-        rates: rules.rate.map(Rates::new),
+        rates: Rates::new(rules.rate),
         rules,
         batch_turns: Semaphore::new(batch::AT_STORE),
         keyed: Arc::new(Semaphore::new(idempotency::MAX_IN_WORK)),

@@ -2,7 +2,7 @@
 
 use axum::http::header::{HeaderMap, HeaderName, IF_MATCH};
 
-use super::rate::Rate;
+use crate::access::Rate;
 use crate::http::problem::{Kind, Problem};
 
 /// A preference of the client (RFC 7240).
@@ -15,7 +15,7 @@ pub struct ApiRules {
     pub origins: Vec<Box<str>>,
     /// Whether changes and deletions of links need `If-Match`.
     pub require_if_match: bool,
-    /// How fast each token may call; none for no limit.
+    /// How fast each token may call that has no rate of its own; none for no limit.
     pub rate: Option<Rate>,
 }
 

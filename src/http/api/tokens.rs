@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Admin, NoQuery, body, members, query};
-use crate::access::{Caller, NewToken, NoRole, Token, TokenChangeError, TokenRule};
+use crate::access::{Caller, NewToken, NoRole, Rate, Token, TokenChangeError, TokenRule};
 use crate::base::clock::UnixTime;
 use crate::http::problem::{Kind, Problem};
 use crate::link::Origin;
@@ -29,6 +29,8 @@ struct TokenJson<'a> {
     created_at: String,
     created_by: &'a str,
     expires_at: Option<String>,
+    rate: Option<u32>,
+    burst: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_at: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +47,8 @@ impl<'a> TokenJson<'a> {
             created_at: token.created_at.rfc3339(),
             created_by: &token.created_by,
             expires_at: token.expires_at.map(UnixTime::rfc3339),
+            rate: token.rate.map(|rate| rate.per_second),
+            burst: token.rate.map(|rate| rate.burst),
             last_used_at: None,
             token: None,
         }
@@ -62,6 +66,10 @@ struct Members {
     zones: Option<Value>,
     #[serde(default, deserialize_with = "members::present")]
     expires_at: Option<Value>,
+    #[serde(default, deserialize_with = "members::present")]
+    rate: Option<Value>,
+    #[serde(default, deserialize_with = "members::present")]
+    burst: Option<Value>,
 }
 
 /// `GET /v1/tokens`
@@ -126,6 +134,9 @@ fn read(bytes: &[u8]) -> Result<NewToken, Problem> {
     let role = members::text(members.role, "role")?.flatten();
     let zones = texts(members.zones)?;
     let expires_at = members::text(members.expires_at, "expires_at")?.flatten();
+    let per_second = members::integer(members.rate, "rate", "in requests a second, such as 50")?;
+    let burst = members::integer(members.burst, "burst", "in requests, such as 100")?;
+    let rate = rate(per_second.flatten(), burst.flatten())?;
     let refused = |detail: String, field| Problem::new(Kind::TokenRefused, detail).of(field);
     let role = role.ok_or_else(|| missing("role"))?;
     let zones = zones.map(|zones| {
@@ -141,7 +152,24 @@ fn read(bytes: &[u8]) -> Result<NewToken, Problem> {
             .transpose()
             .map_err(|error| refused(error.to_string(), "zones"))?,
         expires_at: expires_at.as_deref().map(body::expiry).transpose()?,
+        rate,
     })
+}
+
+/// The rate with these numbers, whose ranges are checked with those of the other members.
+fn rate(per_second: Option<u64>, burst: Option<u64>) -> Result<Option<Rate>, Problem> {
+    let clamped = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    match (per_second.map(clamped), burst.map(clamped)) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            let detail = "a burst belongs to a rate; send \"rate\" as well, or leave \"burst\" out";
+            Err(Problem::new(Kind::TokenRefused, detail).of("burst"))
+        }
+        (Some(per_second), burst) => Ok(Some(Rate {
+            per_second,
+            burst: burst.unwrap_or_else(|| Rate::default_burst(per_second)),
+        })),
+    }
 }
 
 /// Reads a member that is a list of strings, `null` or absent.
@@ -187,6 +215,8 @@ impl From<TokenChangeError> for Problem {
                 let field = match rule {
                     TokenRule::Name | TokenRule::RootName => "name",
                     TokenRule::AdminZones | TokenRule::Zones => "zones",
+                    TokenRule::Rate => "rate",
+                    TokenRule::Burst => "burst",
                     TokenRule::AlreadyExpired | TokenRule::ExpiresTooLate => {
                         return Self::new(Kind::ExpiryRefused, detail).of("expires_at");
                     }

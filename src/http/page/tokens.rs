@@ -27,6 +27,8 @@ struct TokenData {
     created_at: Moment,
     created_by: String,
     expires_at: Option<Moment>,
+    /// Requests a second, if the token has a rate of its own.
+    rate: Option<u32>,
     #[serde(default)]
     last_used_at: Option<Moment>,
     /// The secret, only when it is new.
@@ -52,6 +54,7 @@ struct TokenForm {
     role: String,
     zones: Vec<String>,
     ends: String,
+    rate: String,
     /// What is wrong: the name of the field, or an empty one, and a sentence.
     error: Option<(&'static str, String)>,
 }
@@ -63,6 +66,7 @@ impl TokenForm {
             role: fields.get("role").to_owned(),
             zones: fields.all("zones").map(str::to_owned).collect(),
             ends: fields.get("ends").to_owned(),
+            rate: fields.get("rate").trim().to_owned(),
             error: None,
         }
     }
@@ -162,7 +166,7 @@ pub(super) async fn create(
                 Err(problem) => {
                     let field = match problem.field() {
                         Some("expires_at") => "ends",
-                        Some(field @ ("name" | "role" | "zones")) => field,
+                        Some(field @ ("name" | "role" | "zones" | "rate")) => field,
                         _ => "",
                     };
                     let detail = problem.detail().replace("expires_at", "the end");
@@ -170,7 +174,7 @@ pub(super) async fn create(
                 }
             }
         }
-        Err(error) => Err((StatusCode::UNPROCESSABLE_ENTITY, ("ends", error))),
+        Err(error) => Err((StatusCode::UNPROCESSABLE_ENTITY, error)),
     };
     let (status, new) = match made {
         Ok(token) => {
@@ -186,7 +190,8 @@ pub(super) async fn create(
     Ok(render::page(status, &page.map_err(failed)?))
 }
 
-fn body(state: &Shared, form: &TokenForm) -> Result<Value, String> {
+/// The body of the API's request; or the name of a field, and what is wrong with it.
+fn body(state: &Shared, form: &TokenForm) -> Result<Value, (&'static str, String)> {
     let mut body = Map::new();
     body.insert("name".into(), json!(form.name));
     body.insert("role".into(), json!(form.role));
@@ -194,8 +199,14 @@ fn body(state: &Shared, form: &TokenForm) -> Result<Value, String> {
         body.insert("zones".into(), json!(form.zones));
     }
     if !form.ends.is_empty() {
-        let end = when::end(&form.ends, state.clock.now())?;
+        let end = when::end(&form.ends, state.clock.now()).map_err(|error| ("ends", error))?;
         body.insert("expires_at".into(), json!(end));
+    }
+    if !form.rate.is_empty() {
+        let rate = form.rate.parse::<u64>();
+        let rate =
+            rate.map_err(|_| ("rate", "The rate is a whole number, such as 5.".to_owned()))?;
+        body.insert("rate".into(), json!(rate));
     }
     Ok(Value::Object(body))
 }

@@ -121,11 +121,11 @@ impl Batch {
             .map(move |read| {
                 // Parsed here and not in the future, so that the memory of a long line is freed at once.
                 let work = read.map(|line| (line.number, prepare(&admin, &caller, &origin, line)));
-                let admin = Arc::clone(&admin);
+                let (admin, caller) = (Arc::clone(&admin), caller.clone());
                 let id = id.clone();
                 let work = async move {
                     let (number, prepared) = work?;
-                    Ok(finish(&admin, &id, number, prepared).await)
+                    Ok(finish(&admin, &caller, &id, number, prepared).await)
                 };
                 work.instrument(span.clone())
             })
@@ -184,13 +184,15 @@ fn prepare(
 /// Creates the link when it is its turn. A task does it: the stream makes no progress while the client does not read
 /// its results, and a future of the stream would hold its turn meanwhile, for which others wait. If the client
 /// disconnects, the task is aborted.
-async fn in_turn(admin: &Arc<Admin>, request: CreateLink) -> Result<Creation, Problem> {
+async fn in_turn(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    request: CreateLink,
+) -> Result<Creation, Problem> {
     let admin = Arc::clone(admin);
+    let wait = admin.rates.reserve(caller, Instant::now());
     let creating = async move {
-        if let Some(rates) = &admin.rates {
-            let wait = rates.reserve(&request.created_by.name, Instant::now());
-            tokio::time::sleep(wait).await;
-        }
+        tokio::time::sleep(wait).await;
         // The semaphore is never closed. If it were, the store has limits of its own.
         let _turn = admin.batch_turns.acquire().await;
         admin.links.create(request).await
@@ -203,12 +205,13 @@ async fn in_turn(admin: &Arc<Admin>, request: CreateLink) -> Result<Creation, Pr
 /// Creates the link, and returns the line with the result.
 async fn finish(
     admin: &Arc<Admin>,
+    caller: &Caller,
     id: &RequestId,
     line: u64,
     prepared: Result<CreateLink, Problem>,
 ) -> LineDone {
     let created = match prepared {
-        Ok(request) => in_turn(admin, request).await,
+        Ok(request) => in_turn(admin, caller, request).await,
         Err(problem) => Err(problem),
     };
     let (status, link) = match &created {

@@ -3,7 +3,8 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::super::{ApiRules, Rate};
+use super::super::ApiRules;
+use crate::access::Rate;
 use crate::http::testing::{Call, Reply, Server};
 
 const PAGE: &str = "https://page.example";

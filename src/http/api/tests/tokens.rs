@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::{OPEN_PATHS, routes};
 use crate::access::{Permission, Role};
 use crate::base::metrics::{AuthFailure, AuthFailureLabel};
-use crate::http::testing::{Call, NOW, Reply, Server};
+use crate::http::testing::{Call, NOW, Reply, Server, TOKEN};
 
 /// Makes a token and returns its secret.
 pub(super) async fn make(server: &Server, body: Value) -> String {
@@ -111,7 +111,7 @@ async fn a_token_from_its_creation_to_its_end() {
     let expected = json!({"tokens": [{
         "name": "ann", "role": "editor", "zones": null,
         "created_at": "2023-11-14T22:13:20Z", "created_by": "admin",
-        "expires_at": "2023-11-14T22:13:30Z", "last_used_at": "2023-11-14T22:13:20Z",
+        "expires_at": "2023-11-14T22:13:30Z", "rate": null, "burst": null, "last_used_at": "2023-11-14T22:13:20Z",
     }]});
     assert_eq!(listed.json(), expected);
 
@@ -131,6 +131,48 @@ async fn a_token_from_its_creation_to_its_end() {
     assert_eq!(refused(&again), (404, "no-such-token".into()));
     let listed = server.call(Call::get("/v1/tokens")).await;
     assert_eq!(listed.json(), json!({"tokens": []}));
+}
+
+#[tokio::test]
+async fn a_token_with_a_rate_of_its_own_is_limited_and_others_are_not() {
+    let server = Server::new();
+    let body = json!({"name": "slow", "role": "editor", "rate": 1, "burst": 3});
+    let made = server.call(Call::post("/v1/tokens").json(&body)).await;
+    let made = made.json();
+    assert_eq!((&made["rate"], &made["burst"]), (&json!(1), &json!(3)));
+    let slow = made["token"].as_str().unwrap();
+    let other = make(
+        &server,
+        json!({"name": "other", "role": "editor", "rate": 7}),
+    )
+    .await;
+    let listed = server.call(Call::get("/v1/tokens")).await.json();
+    let shown = |n: usize| [&listed["tokens"][n]["rate"], &listed["tokens"][n]["burst"]];
+    assert_eq!(shown(0), [1, 3]);
+    assert_eq!(shown(1), [7, 14], "the burst by default");
+
+    let mut statuses = Vec::new();
+    for _ in 0..50 {
+        let reply = server.call(Call::get("/v1/zones").with(slow)).await;
+        statuses.push(reply.status.as_u16());
+    }
+    assert_eq!(statuses[..3], [200; 3]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    for token in [&*other, TOKEN] {
+        let reply = server.call(Call::get("/v1/zones").with(token)).await;
+        assert_eq!(reply.status, 200);
+    }
+    let log = server.call(Call::get("/v1/audit?actor=admin")).await.json();
+    let after = |n: usize| {
+        [
+            &log["entries"][n]["after"]["rate"],
+            &log["entries"][n]["after"]["burst"],
+        ]
+    };
+    assert_eq!(
+        (after(1), after(0)),
+        ([&json!(1), &json!(3)], [&json!(7), &json!(14)])
+    );
 }
 
 #[tokio::test]
@@ -220,6 +262,16 @@ async fn a_token_that_breaks_a_rule_is_refused() {
     check(admin, 422, "token-refused", "zones").await;
     let ended = json!({"name": "a", "role": "reader", "expires_at": "2023-11-14T22:13:20Z"});
     check(ended, 422, "expiry-refused", "expires_at").await;
+
+    let rate = |member: &str, value: Value| json!({"name": "a", "role": "reader", member: value});
+    check(rate("rate", json!("5")), 400, "invalid-body", "rate").await;
+    check(rate("rate", json!(0.5)), 400, "invalid-body", "rate").await;
+    for bad in [json!(0), json!(-1), json!(1_000_001), json!(1e300)] {
+        check(rate("rate", bad.clone()), 422, "token-refused", "rate").await;
+        let burst = json!({"name": "a", "role": "reader", "rate": 1, "burst": bad});
+        check(burst, 422, "token-refused", "burst").await;
+    }
+    check(rate("burst", json!(1)), 422, "token-refused", "burst").await;
 
     make(&server, role("ann", "reader")).await;
     check(role("Ann", "editor"), 409, "token-exists", "name").await;
