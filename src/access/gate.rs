@@ -108,6 +108,22 @@ impl Gate {
         Ok(session)
     }
 
+    /// Ends a session. When this returns, no server takes the session after half a second.
+    ///
+    /// # Errors
+    /// The store does not note it, or does not say whether it did.
+    pub async fn end_session(&self, session: &Session) -> Result<(), StoreError> {
+        self.sessions.end(session).await
+    }
+
+    /// Ends all sessions of the page, in the same way, with an entry of the audit log.
+    ///
+    /// # Errors
+    /// The store does not note it, or does not say whether it did.
+    pub async fn end_all_sessions(&self, by: &Caller) -> Result<(), StoreError> {
+        self.sessions.end_all(by).await
+    }
+
     /// The caller with this token, and the digest of its secret.
     async fn check(
         &self,

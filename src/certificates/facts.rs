@@ -1,7 +1,10 @@
 //! What operators want to know of a certificate.
 
+use serde::Serialize;
+
 use super::x509::Fields;
 use crate::base::clock::UnixTime;
+use crate::store::audit::Facts;
 
 /// By how many seconds the clock of the directory may be ahead.
 const CLOCK_SKEW: u64 = 60;
@@ -32,6 +35,16 @@ impl CertificateFacts {
         }
     }
 
+    /// The certificate as the audit log shows it, under the names of the API.
+    pub(super) fn audited(&self) -> Facts {
+        Facts::of(&AuditedFacts {
+            serial: &self.serial,
+            issuer: &self.issuer,
+            not_before: self.not_before.rfc3339(),
+            not_after: self.not_after.rfc3339(),
+        })
+    }
+
     /// Whether the certificate ends soon, or has ended.
     pub(super) fn ends_soon(&self, now: UnixTime) -> bool {
         let lifetime = self.not_before.until(self.not_after);
@@ -52,6 +65,14 @@ impl CertificateFacts {
         let end = not_after.rfc3339();
         (*not_after <= now).then(|| format!("the new certificate ended at {end}"))
     }
+}
+
+#[derive(Serialize)]
+struct AuditedFacts<'a> {
+    serial: &'a str,
+    issuer: &'a str,
+    not_before: String,
+    not_after: String,
 }
 
 /// An integer of DER without the byte that only says that it is not negative, as other programs show it.

@@ -38,6 +38,17 @@ pub(super) enum TokensCommand {
     List(ListArgs),
     /// Revoke tokens; all servers of the store refuse them within a second
     Revoke(RevokeArgs),
+    /// Log everybody out of the page; tokens stay valid
+    EndSessions(EndSessionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EndSessionsArgs {
+    /// Print errors as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +64,12 @@ pub(super) struct AddArgs {
     /// When the token ends: an RFC 3339 time, or a time from now such as 90d; by default never
     #[arg(long, value_name = "WHEN")]
     expires: Option<Expires>,
+    /// How many requests a second the token may make, 1 to 1000000; by default the rate of the server's configuration
+    #[arg(long, value_name = "NUMBER")]
+    rate: Option<u32>,
+    /// How many requests may come at once, 1 to 1000000; by default 2 seconds of the rate
+    #[arg(long, value_name = "NUMBER", requires = "rate")]
+    burst: Option<u32>,
     /// Print the JSON of the API, and errors as JSON
     #[arg(long)]
     json: bool,
@@ -64,12 +81,6 @@ pub(super) struct AddArgs {
 pub(super) struct ListArgs {
     /// Print the JSON of the API, and errors as JSON
     #[arg(long)]
-    /// How many requests a second the token may make, 1 to 1000000; by default the rate of the server's configuration
-    #[arg(long, value_name = "NUMBER")]
-    rate: Option<u32>,
-    /// How many requests may come at once, 1 to 1000000; by default 2 seconds of the rate
-    #[arg(long, value_name = "NUMBER", requires = "rate")]
-    burst: Option<u32>,
     json: bool,
     #[command(flatten)]
     access: AccessArgs,
@@ -94,6 +105,7 @@ impl TokensCommand {
             Self::Add(args) => args.json,
             Self::List(args) => args.json,
             Self::Revoke(args) => args.json,
+            Self::EndSessions(args) => args.json,
         }
     }
 }
@@ -107,6 +119,7 @@ pub(super) fn run(command: TokensCommand, config: Option<&Path>) -> anyhow::Resu
         TokensCommand::Add(args) => add(&args, config),
         TokensCommand::List(args) => list(&args, config),
         TokensCommand::Revoke(args) => revoke(args, config),
+        TokensCommand::EndSessions(args) => end_sessions(&args, config),
     }
 }
 
@@ -119,6 +132,8 @@ fn add(args: &AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
         role: args.role.name(),
         zones: (!args.zones.is_empty()).then_some(zones),
         expires_at: expires_at.as_deref(),
+        rate: args.rate,
+        burst: args.burst,
     };
     let client = Client::new(&args.access, config)?;
     let (made, json) = client.api.make_token(&client.token, &new)?;
@@ -129,16 +144,17 @@ fn add(args: &AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     // The secret alone, so that the output can be a token file.
     print(&format!("{}\n", made.token.unwrap_or_default()))?;
     say(&format!(
-        "token {} made, role {}, for {}, {}; its secret is not shown again",
+        "token {} made, role {}, for {}, {}{}; its secret is not shown again",
         made.name,
         made.role,
-        rate: args.rate,
-        burst: args.burst,
         zones_of(made.zones.as_deref()),
         match &made.expires_at {
             Some(end) => format!("ends at {}", one_line(end)),
             None => "without an end".into(),
-        }
+        },
+        made.rate.map_or(String::new(), |rate| format!(
+            ", at most {rate} requests a second"
+        ))
     ));
     Ok(Exit::Done)
 }
@@ -150,10 +166,7 @@ fn list(args: &ListArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
         true => print(&format!("{}\n", json.trim_end()))?,
         false if tokens.is_empty() => {
             say("there are no tokens but the root token; `tinyns tokens add NAME` makes one");
-        },
-        made.rate.map_or(String::new(), |rate| format!(
-            ", at most {rate} requests a second"
-        ))
+        }
         false => print(&table(&tokens))?,
     }
     Ok(Exit::Done)
@@ -183,13 +196,28 @@ fn revoke(args: RevokeArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     }
 }
 
+fn end_sessions(args: &EndSessionsArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let client = Client::new(&args.access, config)?;
+    client.api.end_sessions(&client.token)?;
+    Ok(Exit::Done)
+}
+
 fn zones_of(zones: Option<&[String]>) -> String {
     zones.map_or("all zones".into(), |zones| one_line(&zones.join(", ")))
 }
 
 /// The tokens as a table.
 fn table(tokens: &[Token]) -> String {
-    let header = ["NAME", "ROLE", "ENDS", "LAST USED", "MADE BY", "ZONES"].map(String::from);
+    let header = [
+        "NAME",
+        "ROLE",
+        "ENDS",
+        "LAST USED",
+        "MADE BY",
+        "RATE",
+        "ZONES",
+    ]
+    .map(String::from);
     let row = |token: &Token| {
         let time = |time: &Option<String>| time.as_deref().map_or("never".into(), one_line);
         [
@@ -198,19 +226,22 @@ fn table(tokens: &[Token]) -> String {
             time(&token.expires_at),
             time(&token.last_used_at),
             one_line(&token.created_by),
+            token
+                .rate
+                .map_or("default".into(), |rate| format!("{rate}/s")),
             zones_of(token.zones.as_deref()),
         ]
     };
     let rows: Vec<_> = std::iter::once(header)
         .chain(tokens.iter().map(row))
         .collect();
-    let mut widths = [0; 6];
+    let mut widths = [0; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |row: &[String; 6]| {
+    let line = |row: &[String; 7]| {
         let cells = row.iter().zip(widths);
         let line: String = cells
             .map(|(cell, width)| format!("{cell:<width$}  "))
@@ -226,9 +257,6 @@ mod tests {
 
     #[test]
     fn tokens_in_a_table() {
-            token
-                .rate
-                .map_or("default".into(), |rate| format!("{rate}/s")),
         let json = r#"[{"name":"ann","role":"editor","zones":null,"created_at":"2026-01-01T00:00:00Z",
             "created_by":"admin","expires_at":null,"last_used_at":"2026-01-02T00:00:00Z"},
             {"name":"shop.example","role":"reader","zones":["s.example.com","t.example.com"],
@@ -237,9 +265,9 @@ mod tests {
         let tokens: Vec<Token> = serde_json::from_str(json).unwrap();
         assert_eq!(
             table(&tokens),
-            "NAME          ROLE    ENDS                  LAST USED             MADE BY  ZONES\n\
-             ann           editor  never                 2026-01-02T00:00:00Z  admin    all zones\n\
-             shop.example  reader  2027-01-01T00:00:00Z  never                 ann      s.example.com, t.example.com\n"
+            "NAME          ROLE    ENDS                  LAST USED             MADE BY  RATE     ZONES\n\
+             ann           editor  never                 2026-01-02T00:00:00Z  admin    default  all zones\n\
+             shop.example  reader  2027-01-01T00:00:00Z  never                 ann      5/s      s.example.com, t.example.com\n"
         );
     }
 }

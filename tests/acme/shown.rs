@@ -35,6 +35,34 @@ fn command(server: &Server, args: &[&str]) -> (String, String, i32) {
     (text(output.stdout), text(output.stderr), code)
 }
 
+/// The audit log has who ordered, and each certificate that was issued.
+fn check_audit(server: &Server, first: &str, second: &str) {
+    let entries = |query: &str| {
+        let listed = server.api("GET", &format!("/v1/audit?{query}"), None);
+        listed.json()["entries"].as_array().unwrap().clone()
+    };
+    let issued = entries("actor=system:acme");
+    let serials: Vec<_> = issued
+        .iter()
+        .map(|entry| {
+            assert_eq!(entry["action"], "certificate.issued", "{entry}");
+            assert_eq!(entry["zone"], ORIGIN, "{entry}");
+            assert_eq!(entry["address"], Value::Null, "{entry}");
+            [&entry["before"]["serial"], &entry["after"]["serial"]]
+        })
+        .collect();
+    assert_eq!(
+        serials,
+        [
+            [&json!(first), &json!(second)],
+            [&Value::Null, &json!(first)]
+        ]
+    );
+    let ordered = entries("action=certificate.ordered");
+    assert_eq!(ordered.len(), 2, "{ordered:?}");
+    assert_eq!(ordered[0]["actor"], "admin", "{ordered:?}");
+}
+
 #[test]
 fn operators_see_why_there_is_no_certificate_and_then_the_certificate() {
     let dns = name_server();
@@ -89,6 +117,7 @@ fn operators_see_why_there_is_no_certificate_and_then_the_certificate() {
     eventually("another certificate", PATIENCE, || {
         certificate(&server)["serial"].as_str() != Some(&*first)
     });
+    check_audit(&server, &first, &serial(https_of(&server), ORIGIN).unwrap());
     let other = server.api("POST", "/v1/certificates/example.net/order", None);
     assert_eq!(other.status, 404, "{other:?}");
     let (_, error, code) = command(&server, &["order", "example.net"]);

@@ -59,6 +59,7 @@ fn a_form_needs_the_token_of_its_session() {
         "/links/a/withhold",
         "/tokens",
         "/tokens/a/revoke",
+        "/sessions/end",
         "/logout",
     ] {
         for token in ["", "x", other.form_token(), &visitor.form_token()[1..]] {

@@ -52,6 +52,7 @@ fn a_session_outlives_the_server_and_ends_at_the_logout() {
     let cookie_of = Visitor::root(&server).cookie().to_owned();
     let server = server.restart();
     let visitor = Visitor::with_cookie(&server, cookie_of.clone());
+    let form_token = visitor.form_token().to_owned();
     let out = visitor.post("/logout", &[]);
     assert_eq!(out.status, 303);
     let removed = out
@@ -59,19 +60,75 @@ fn a_session_outlives_the_server_and_ends_at_the_logout() {
         .iter()
         .filter(|(name, value)| name == "set-cookie" && value.contains("Max-Age=0"));
     assert_eq!(removed.count(), 2, "{out:?}");
+    // A copy of the cookie is of no use.
+    assert_eq!(visitor.get("/links").status, 303);
+    let server = server.restart();
+    let headers = [("cookie", &*cookie_of)];
+    assert_eq!(http("GET", &origin(&server), &headers, None).status, 303);
     let log = server.log().text();
     let secret = cookie_of.split_once('=').unwrap().1;
-    assert!(!log.contains(secret) && !log.contains(visitor.form_token()) && !log.contains(TOKEN));
+    assert!(!log.contains(secret) && !log.contains(&form_token) && !log.contains(TOKEN));
+}
+
+#[test]
+fn an_admin_ends_all_sessions_and_an_editor_cannot() {
+    let server = Server::start();
+    let body = json!({"name": "ann", "role": "editor"});
+    let made = server.api("POST", "/v1/tokens", Some(&body)).json();
+    let editor = Visitor::of(&server, made["token"].as_str().unwrap());
+    assert_eq!(editor.post("/sessions/end", &[]).status, 403);
+    assert_eq!(editor.get("/links").status, 200);
+
+    let admin = Visitor::root(&server);
+    let ask = admin.get("/sessions/end");
+    assert!(ask.body.contains("id=\"end-sessions\""), "{ask:?}");
+    let ended = admin.post("/sessions/end", &[]);
+    assert_eq!(ended.header("location"), Some("/login?all=yes"));
+    for visitor in [&editor, &admin] {
+        assert_eq!(visitor.get("/links").status, 303);
+    }
+    Visitor::root(&server);
+    let log = server.api("GET", "/v1/audit?action=sessions.ended", None);
+    let log = log.json();
+    let entry = &log["entries"][0];
+    assert_eq!(
+        (&entry["actor"], &entry["zone"]),
+        (&json!("admin"), &json!(null))
+    );
+    assert!(entry["address"].is_string(), "{entry}");
+}
+
+#[test]
+fn a_log_out_and_the_end_of_all_sessions_hold_on_all_servers() {
+    let emulator = Emulator::start();
+    let node = || Setup::new().dynamodb(&emulator.url()).start();
+    let (one, two) = (node(), node());
+    let cookies = [TOKEN; 3].map(|token| cookie(&log_in(&one, token)));
+    let enters = |server: &Server, cookie: &str| {
+        http("GET", &origin(server), &[("cookie", cookie)], None).status == 200
+    };
+    for cookie in &cookies {
+        assert!(enters(&one, cookie) && enters(&two, cookie));
+    }
+    let first = Visitor::with_cookie(&two, cookies[0].clone());
+    assert_eq!(first.post("/logout", &[]).status, 303);
+    assert!(!enters(&two, &cookies[0]));
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!enters(&one, &cookies[0]));
+    for server in [&one, &two] {
+        assert!(enters(server, &cookies[1]) && enters(server, &cookies[2]));
+    }
+    assert_eq!(one.api("DELETE", "/v1/sessions", None).status, 204);
+    std::thread::sleep(Duration::from_secs(1));
+    for server in [&one, &two] {
+        assert!(!enters(server, &cookies[1]) && !enters(server, &cookies[2]));
+    }
 }
 
 #[test]
 fn a_session_ends_with_its_token_on_all_servers() {
     let emulator = Emulator::start();
-    let node = || {
-        let url = emulator.url();
-        let store = format!("kind = \"dynamodb\"\nendpoint_url = \"{url}\"\ncreate_table = true\n");
-        Setup::new().store(&store).start()
-    };
+    let node = || Setup::new().dynamodb(&emulator.url()).start();
     let (one, two) = (node(), node());
     let body = json!({"name": "ann", "role": "editor"});
     let made = one.api("POST", "/v1/tokens", Some(&body)).json();

@@ -1,8 +1,11 @@
-//! The keys that sign sessions: a document in the store, which all its servers share.
+//! The keys that sign sessions, and the sessions that were ended: a document in the store, which all its servers share.
 //!
 //! The newest key signs. Once it is [`ROTATE_AFTER`] old, the server that opens the next session adds another one. A
-//! key stays for as long as a session that it signed can last. A server reads the document again when it meets a key
-//! that it does not know.
+//! key stays for as long as a session that it signed can last. To end all sessions at once, another key takes the place
+//! of all others.
+//!
+//! A server trusts its copy of the document for [`FRESH_FOR`]. So a session that another server has ended is refused within
+//! a second, and a server whose page nobody uses reads nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +13,10 @@ use std::time::{Duration, Instant};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use super::ended::EndedSessions;
 use crate::access::token::hex;
 use crate::base::clock::{Clock, UnixTime};
+use crate::store::audit::Event;
 use crate::store::{DocumentPut, Store, StoreError};
 
 /// How long a session lasts, in seconds.
@@ -24,8 +29,7 @@ const ROTATE_AFTER: u64 = 7 * 24 * 60 * 60;
 /// How old a key may get: it signs for a week, and each of its sessions lasts half a day. The rest is for servers whose
 /// clocks differ.
 const KEEP_FOR: u64 = ROTATE_AFTER + 2 * SESSION_SECS;
-/// How old the copy of the document may be in which a key is looked for in vain. It bounds how often values with a
-/// made-up key have the document read.
+/// How old the copy of the document may be that decides about a session.
 const FRESH_FOR: Duration = Duration::from_millis(500);
 /// How long a request waits for the document.
 const READ_TIME: Duration = Duration::from_secs(3);
@@ -44,10 +48,30 @@ pub(super) struct Key {
     made_at: u64,
 }
 
+/// The content of the document.
 #[derive(Clone, Default, Deserialize, Serialize)]
-struct KeyList {
+pub(super) struct KeyList {
     /// The newest last.
     keys: Vec<Key>,
+    #[serde(default, skip_serializing_if = "EndedSessions::is_empty")]
+    pub(super) ended: EndedSessions,
+}
+
+impl KeyList {
+    /// The key with this id; none if there is none, or if it is too old.
+    pub(super) fn find(&self, id: &str, now: UnixTime) -> Option<&Key> {
+        let key = self.keys.iter().find(|key| *key.id == *id);
+        key.filter(|key| key.age(now) < KEEP_FOR)
+    }
+
+    /// The same without what is too old to matter.
+    fn pruned(&self, now: UnixTime) -> Self {
+        let kept = self.keys.iter().filter(|key| key.age(now) < KEEP_FOR);
+        Self {
+            keys: kept.cloned().collect(),
+            ended: self.ended.pruned(now),
+        }
+    }
 }
 
 /// A copy of the document.
@@ -101,60 +125,90 @@ impl Keys {
         }
     }
 
-    /// The key with this id; none if there is none, or if it is too old.
-    pub(super) async fn find(&self, id: &str) -> Result<Option<Key>, StoreError> {
-        let now = self.clock.now();
-        let find = |known: &Known| {
-            let mut keys = known.list.keys.iter();
-            let key = keys.find(|key| *key.id == *id);
-            key.filter(|key| key.age(now) < KEEP_FOR).cloned()
-        };
-        if let Some(known) = self.known() {
-            let key = find(&known);
-            if key.is_some() || known.since.elapsed() < FRESH_FOR {
-                return Ok(key);
-            }
-        }
-        Ok(find(&self.fresh().await?))
+    /// The keys and the sessions that were ended, not older than [`FRESH_FOR`].
+    pub(super) async fn current(&self) -> Result<Arc<KeyList>, StoreError> {
+        Ok(self.fresh().await?.list)
     }
 
     /// The key that signs. Adds one if there is none, or if the newest is old.
     pub(super) async fn newest(&self) -> Result<Key, StoreError> {
-        let mut known = match self.known() {
-            Some(known) => known,
-            None => self.fresh().await?,
-        };
-        for _ in 0..MAX_TRIES {
-            let now = self.clock.now();
-            let newest = known.list.keys.last();
-            if let Some(key) = newest.filter(|key| key.age(now) < ROTATE_AFTER) {
-                return Ok(key.clone());
+        let is_young = |key: &&Key| key.age(self.clock.now()) < ROTATE_AFTER;
+        let known = self.fresh().await?;
+        if let Some(key) = known.list.keys.last().filter(is_young) {
+            return Ok(key.clone());
+        }
+        let list = self.update(None, |list| {
+            // Another server may have added it meanwhile.
+            if list.keys.last().is_none_or(|key| !is_young(&key)) {
+                list.keys.push(Key::make(self.clock.now())?);
             }
-            known = self.add(&known, now).await?;
+            Ok(())
+        });
+        let newest = list.await?.keys.last().cloned();
+        newest.ok_or_else(|| StoreError::Unavailable("there is no key for sessions".into()))
+    }
+
+    /// Ends a session.
+    pub(super) async fn end(
+        &self,
+        token: &str,
+        id: &str,
+        ends_at: UnixTime,
+    ) -> Result<(), StoreError> {
+        let ended = self.update(None, |list| {
+            list.ended.add(token, id, ends_at);
+            if list.ended.is_full() {
+                *list = self.without_sessions()?;
+            }
+            Ok(())
+        });
+        ended.await.map(drop)
+    }
+
+    /// Ends all sessions, with an entry of the audit log.
+    pub(super) async fn end_all(&self, event: Event) -> Result<(), StoreError> {
+        let ended = self.update(Some(event), |list| {
+            *list = self.without_sessions()?;
+            Ok(())
+        });
+        ended.await.map(drop)
+    }
+
+    /// A list that no session of before is valid with.
+    fn without_sessions(&self) -> Result<KeyList, StoreError> {
+        Ok(KeyList {
+            keys: vec![Key::make(self.clock.now())?],
+            ended: EndedSessions::default(),
+        })
+    }
+
+    /// Changes the document. Returns its content.
+    async fn update(
+        &self,
+        event: Option<Event>,
+        edit: impl Fn(&mut KeyList) -> Result<(), StoreError>,
+    ) -> Result<Arc<KeyList>, StoreError> {
+        for _ in 0..MAX_TRIES {
+            let known = self.read().await?;
+            let mut list = known.list.pruned(self.clock.now());
+            edit(&mut list)?;
+            let content = serde_json::to_vec(&list);
+            let content = content.map_err(|e| StoreError::Refused(e.to_string()))?;
+            let since = Instant::now();
+            let put =
+                self.store
+                    .put_document_noting(DOCUMENT, known.revision, content, event.clone());
+            if let DocumentPut::Written(revision) = put.await? {
+                let kept = self.keep(Known {
+                    since,
+                    revision: Some(revision),
+                    list: Arc::new(list),
+                });
+                return Ok(kept.list);
+            }
         }
         let reason = "other servers keep changing the keys of sessions; try again";
         Err(StoreError::Refused(reason.into()))
-    }
-
-    /// Puts a list with one more key. Returns the document as it then is, by this server or by another one.
-    async fn add(&self, known: &Known, now: UnixTime) -> Result<Known, StoreError> {
-        let kept = known.list.keys.iter();
-        let kept = kept.filter(|key| key.age(now) < KEEP_FOR).cloned();
-        let mut keys: Vec<Key> = kept.collect();
-        keys.push(Key::make(now)?);
-        let list = KeyList { keys };
-        let content = serde_json::to_vec(&list);
-        let content = content.map_err(|e| StoreError::Refused(e.to_string()))?;
-        let since = Instant::now();
-        let put = self.store.put_document(DOCUMENT, known.revision, content);
-        Ok(match put.await? {
-            DocumentPut::Written(revision) => self.keep(Known {
-                since,
-                revision: Some(revision),
-                list: Arc::new(list),
-            }),
-            DocumentPut::Conflict(_) => self.read().await?,
-        })
     }
 
     /// The document, not older than [`FRESH_FOR`].

@@ -9,9 +9,10 @@
 //! session ends with its token: once the token is revoked, has ended or has another secret, the signature is no longer
 //! valid. The keys are in the store, so that each server takes the sessions of all others ([`keys`]).
 //!
-//! A session cannot be ended alone. To log out makes the browser forget the value; a copy of it stays valid until
-//! its end, or until the token is revoked.
+//! A session can be ended alone: the store then names it until its end, so that a copy of the value is of no use to anybody
+//! ([`ended`]). All sessions together are ended by other keys.
 
+mod ended;
 mod keys;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::caller::Caller;
 use super::secret::SecretDigest;
 use super::token::hex;
 use crate::base::clock::{Clock, UnixTime};
+use crate::store::audit::{Action, Event, Object};
 use crate::store::{Store, StoreError};
 
 /// The longest value that is read, in bytes. A token's name has at most 64 characters.
@@ -48,6 +50,8 @@ pub struct Session {
     pub ends_at: UnixTime,
     /// A secret for the forms of the session: a page of another site cannot know it.
     pub form_token: Box<str>,
+    /// Distinguishes it from the other sessions of its token.
+    id: Box<str>,
 }
 
 /// Why no session was opened.
@@ -78,6 +82,7 @@ pub(super) struct Unverified {
     /// The name of the token.
     pub(super) name: String,
     ends_at: UnixTime,
+    id: Box<str>,
 }
 
 /// Opens and reads sessions.
@@ -122,23 +127,53 @@ impl Sessions {
             return Ok(None);
         };
         let Ok(Content {
-            n: name, e: end, ..
+            n: name,
+            e: end,
+            r: nonce,
         }) = serde_json::from_slice(&content)
         else {
             return Ok(None);
         };
-        let (name, ends_at) = (name.to_owned(), UnixTime(end));
-        if ends_at <= self.clock.now() {
+        let (now, ends_at) = (self.clock.now(), UnixTime(end));
+        if ends_at <= now {
             return Ok(None);
         }
-        let key = self.keys.find(id).await?;
+        let (name, nonce) = (name.to_owned(), Box::<str>::from(nonce));
+        let list = self.keys.current().await?;
+        let key = list.find(id, now).cloned();
+        let key = key.filter(|_| !list.ended.has(&name, &nonce, ends_at));
         Ok(key.map(|key| Unverified {
             key,
             content,
             signature,
             name,
             ends_at,
+            id: nonce,
         }))
+    }
+
+    /// Ends a session. When this returns, no server accepts its value after half a second.
+    pub(super) async fn end(&self, session: &Session) -> Result<(), StoreError> {
+        let Session {
+            caller,
+            ends_at,
+            id,
+            ..
+        } = session;
+        self.keys.end(caller.name(), id, *ends_at).await
+    }
+
+    /// Ends all sessions, in the same way.
+    pub(super) async fn end_all(&self, by: &Caller) -> Result<(), StoreError> {
+        let event = Event {
+            at: self.clock.millis(),
+            actor: by.actor(),
+            action: Action::SessionsEnded,
+            object: Object::Sessions,
+            before: None,
+            after: None,
+        };
+        self.keys.end_all(event).await
     }
 }
 
@@ -154,6 +189,7 @@ impl Unverified {
             caller,
             ends_at: self.ends_at,
             form_token: hex(form).into(),
+            id: self.id,
         })
     }
 }

@@ -166,6 +166,86 @@ async fn keys_are_replaced_and_old_sessions_last_until_their_end() {
     assert_eq!(key(&open(&one, ROOT).await), key(&next));
 }
 
+/// For how long another server may take a session that was ended.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(600);
+
+#[tokio::test]
+async fn a_session_can_be_ended_alone_on_all_servers() {
+    let place = Place::new();
+    let (one, other) = (place.gate(ROOT), place.gate(ROOT));
+    let (first, second) = (open(&one, ROOT).await, open(&one, ROOT).await);
+    let session = one.session(&first).await.unwrap().unwrap();
+    assert!(other.session(&first).await.unwrap().is_some());
+    one.end_session(&session).await.unwrap();
+    assert!(one.session(&first).await.unwrap().is_none());
+    tokio::time::sleep(MOMENT).await;
+    for gate in [&one, &other, &place.gate(ROOT)] {
+        assert!(gate.session(&first).await.unwrap().is_none());
+        assert!(gate.session(&second).await.unwrap().is_some());
+    }
+    // To end it again does nothing, and a session of later is another one.
+    other.end_session(&session).await.unwrap();
+    let third = open(&other, ROOT).await;
+    assert!(other.session(&third).await.unwrap().is_some());
+    // A new key does not bring it back.
+    place.clock.set(UnixTime(NOW.0 + SESSION_SECS - 1));
+    assert!(one.session(&first).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn many_ends_of_sessions_of_one_token_leave_those_of_others() {
+    let place = Place::new();
+    let gate = place.gate(ROOT);
+    let others = open(&gate, ROOT).await;
+    let secret = make_token(&gate, "ann", None).await;
+    let mut values = Vec::new();
+    for _ in 0..40 {
+        values.push(open(&gate, &secret).await);
+    }
+    for value in &values {
+        if let Some(session) = gate.session(value).await.unwrap() {
+            gate.end_session(&session).await.unwrap();
+        }
+    }
+    for value in &values {
+        assert!(gate.session(value).await.unwrap().is_none());
+    }
+    assert!(gate.session(&others).await.unwrap().is_some());
+    place.clock.set(UnixTime(NOW.0 + 1));
+    let later = open(&gate, &secret).await;
+    assert!(gate.session(&later).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn all_sessions_can_be_ended_together() {
+    let place = Place::new();
+    let (one, other) = (place.gate(ROOT), place.gate(ROOT));
+    let secret = make_token(&one, "ann", None).await;
+    let values = [open(&one, ROOT).await, open(&other, &secret).await];
+    one.end_all_sessions(&Caller::root()).await.unwrap();
+    let next = open(&one, ROOT).await;
+    tokio::time::sleep(MOMENT).await;
+    for gate in [&one, &other] {
+        for value in &values {
+            assert!(gate.session(value).await.unwrap().is_none());
+        }
+        assert!(gate.session(&next).await.unwrap().is_some());
+    }
+    let log = {
+        let query = AuditQuery {
+            limit: 1,
+            ..AuditQuery::default()
+        };
+        place.store.audit(query).await.unwrap()
+    };
+    let event = &log.entries[0].event;
+    assert_eq!(
+        (event.action, &event.object),
+        (Action::SessionsEnded, &Object::Sessions)
+    );
+    assert_eq!(&*event.actor.name, "admin");
+}
+
 #[tokio::test]
 async fn without_a_token_there_is_no_session() {
     let place = Place::new();

@@ -20,6 +20,7 @@ use super::state::{Due, LONGEST_ATTEMPT};
 use crate::base::clock::UnixTime;
 use crate::base::metrics::{AcmeFailure, AcmeOrder, Outcome};
 use crate::link::Origin;
+use crate::store::audit::{Action, Actor, Event, Object};
 
 /// How often the server checks whether a zone is due. It is also checked when an operator asks for an order.
 const TICK: Duration = Duration::from_secs(1);
@@ -249,9 +250,26 @@ impl Acme {
     ) -> Result<UnixTime, Failure> {
         let failed = |reason: String| Failure::new(FailureKind::Certificate, reason);
         let certificate = document.read(origin).map_err(failed)?;
-        let expected = self.entries().get(origin).and_then(|entry| entry.revision);
+        let (expected, before) = {
+            let entries = self.entries();
+            let entry = entries.get(origin);
+            let before = entry.and_then(|entry| entry.certificate.as_ref());
+            let before = before.map(|before| before.facts.audited());
+            (entry.and_then(|entry| entry.revision), before)
+        };
+        let event = Event {
+            at: self.clock.millis(),
+            actor: Actor::ACME.into(),
+            action: Action::CertificateIssued,
+            object: Object::Certificate(origin.as_str().into()),
+            before,
+            after: Some(certificate.facts.audited()),
+        };
         let name = Name::Certificate(origin);
-        match self.documents.put(name, expected, document).await {
+        let put = self
+            .documents
+            .put_noting(name, expected, document, Some(event));
+        match put.await {
             Ok(revision) => {
                 self.install(origin, revision, document);
                 Ok(certificate.facts.not_after)

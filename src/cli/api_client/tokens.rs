@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use ureq::http::StatusCode;
+use url::Url;
 
 use super::api::{Api, MAX_ANSWER_LEN};
 use super::error::ApiError;
@@ -18,11 +19,11 @@ pub(crate) struct NewToken<'a> {
     pub(crate) zones: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<&'a str>,
-}
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rate: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) burst: Option<u32>,
+}
 
 /// A token as the API shows it.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -32,10 +33,10 @@ pub(crate) struct Token {
     pub(crate) zones: Option<Vec<String>>,
     pub(crate) created_by: String,
     pub(crate) expires_at: Option<String>,
-    #[serde(default)]
     /// Requests a second; none for the rate of the server's configuration, and on servers of before.
     #[serde(default)]
     pub(crate) rate: Option<u32>,
+    #[serde(default)]
     pub(crate) last_used_at: Option<String>,
     /// The secret, of a token that was made just now.
     #[serde(default)]
@@ -84,7 +85,6 @@ impl Api {
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(name);
         }
-        let response = self
         self.remove(token, &url)
     }
 
@@ -95,6 +95,7 @@ impl Api {
     }
 
     fn remove(&self, token: &str, url: &Url) -> Result<(), ApiError> {
+        let response = self
             .agent
             .delete(url.as_str())
             .header("authorization", format!("Bearer {token}"))

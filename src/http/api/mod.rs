@@ -27,6 +27,7 @@ mod members;
 mod qr;
 mod rate;
 mod rules;
+mod sessions;
 mod tokens;
 mod withheld;
 
@@ -142,7 +143,7 @@ pub fn admin_api(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 15] {
+fn routes() -> [Route; 16] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -169,6 +170,11 @@ fn routes() -> [Route; 15] {
             "/v1/tokens/{name}",
             &[(Method::DELETE, Administer)],
             delete(tokens::revoke),
+        ),
+        Route::new(
+            "/v1/sessions",
+            &[(Method::DELETE, Administer)],
+            delete(sessions::end_all),
         ),
         Route::new("/v1/audit", &[(Method::GET, Administer)], get(audit::list)),
         Route::new(

@@ -17,13 +17,15 @@ use super::{calls, render};
 /// How many entries a page has.
 const PAGE_LEN: &str = "50";
 /// The actions that can be looked for, and what people call them.
-const ACTIONS: [(&str, &str); 6] = [
+const ACTIONS: [(&str, &str); 8] = [
     ("link.created", "link made"),
     ("link.changed", "link changed"),
     ("link.deleted", "link deleted"),
     ("token.added", "token made"),
     ("token.revoked", "token revoked"),
     ("certificate.ordered", "certificate ordered"),
+    ("certificate.issued", "certificate issued"),
+    ("sessions.ended", "all sessions ended"),
 ];
 
 #[derive(Deserialize)]
@@ -103,7 +105,7 @@ struct AuditPage {
 }
 
 impl AuditPage {
-    fn actions(&self) -> [(&'static str, &'static str); 6] {
+    fn actions(&self) -> [(&'static str, &'static str); 8] {
         ACTIONS
     }
 

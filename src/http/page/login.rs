@@ -18,6 +18,7 @@ use super::visitor::Visitor;
 use super::{cookie, render};
 use crate::access::Refusal;
 use crate::base::metrics::AuthFailure;
+use crate::http::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "page/templates/login.html")]
@@ -29,6 +30,8 @@ struct LoginPage {
     error: Option<String>,
     has_ended: bool,
     has_logged_out: bool,
+    /// Whether the visitor has ended all sessions.
+    has_ended_all: bool,
     /// Whether others can read along.
     is_plain: bool,
 }
@@ -41,6 +44,7 @@ impl LoginPage {
             error: None,
             has_ended: false,
             has_logged_out: false,
+            has_ended_all: false,
             is_plain: transport == Transport::Plain,
         }
     }
@@ -60,6 +64,7 @@ pub(super) async fn show(
     let page = LoginPage {
         has_ended: !query.get("ended").is_empty(),
         has_logged_out: !query.get("bye").is_empty(),
+        has_ended_all: !query.get("all").is_empty(),
         ..LoginPage::new(next, transport)
     };
     render::page(StatusCode::OK, &page)
@@ -120,13 +125,30 @@ pub(super) async fn log_in(
 }
 
 /// `POST /logout`
-pub(super) async fn log_out(visitor: Visitor, request: Request<Body>) -> Response {
+pub(super) async fn log_out(
+    State(state): State<Shared>,
+    visitor: Visitor,
+    request: Request<Body>,
+) -> Response {
     if let Err(page) = form::read(request, &visitor).await {
         return page;
     }
+    let page = match state.gate.end_session(&visitor.session).await {
+        Ok(()) => render::see_other("/login?bye=yes"),
+        // This browser forgets the session all the same: its user may be about to leave it to others.
+        Err(error) => {
+            let problem = Problem::from(error);
+            let detail = format!(
+                "this browser has forgotten your session, but the server could not end it ({}): if others may have a copy \
+                 of the cookie, revoke the token",
+                problem.detail()
+            );
+            render::problem(None, &problem.because(detail))
+        }
+    };
     let removals = cookie::remove().into_iter().flatten();
     let removals = AppendHeaders(removals.map(|cookie| (SET_COOKIE, cookie)));
-    (removals, render::see_other("/login?bye=yes")).into_response()
+    (removals, page).into_response()
 }
 
 /// A path of this page; `/` for everything else. A browser would take `//host` and `/\host` for another site.

@@ -41,6 +41,7 @@ mod login;
 mod multipart;
 mod one_link;
 mod render;
+mod sessions;
 mod state;
 mod tokens;
 mod values;
@@ -72,8 +73,8 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 
 /// The first parts of the paths of the page.
-const FIRST_PARTS: [&str; 9] = [
-    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "tokens",
+const FIRST_PARTS: [&str; 10] = [
+    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "sessions", "tokens",
 ];
 
 /// The page. Clones share it.
@@ -152,6 +153,10 @@ impl Page {
             .route(
                 "/tokens/{name}/revoke",
                 get(tokens::ask_revoke).post(tokens::revoke),
+            )
+            .route(
+                "/sessions/end",
+                get(sessions::ask_end_all).post(sessions::end_all),
             )
             .route("/audit", get(audit::show))
             .route("/health", get(health::show))

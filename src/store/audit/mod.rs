@@ -1,6 +1,6 @@
 //! The audit log: who has changed what, when, and from where.
 //!
-//! Each change of a link, of a token or of the orders of certificates makes one [`Entry`]. A store that keeps the log
+//! Each change of a link, of a token or of a certificate makes one [`Entry`], also one that no caller asks for. A store that keeps the log
 //! writes the entry together with the change, so that neither is there without the other. Entries are never changed.
 //! They are removed from the oldest on, by the bounds in [`Retention`]. No list, export or scan of links shows them.
 //!
@@ -17,12 +17,12 @@ use std::sync::Arc;
 pub use self::facts::Facts;
 pub use self::page::{AuditPage, AuditQuery, EntryId};
 use crate::base::clock::UnixMillis;
-use crate::link::{Link, LinkName};
+use crate::link::{Code, Link, LinkName, Origin};
 
 /// Who makes a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The name of the token.
+    /// The name of the token; or [`Actor::ACME`], which no token can have.
     pub name: Arc<str>,
     /// The address of the client, as this server sees it; none for changes that no request asks for.
     pub address: Option<IpAddr>,
@@ -30,6 +30,11 @@ pub struct Actor {
     pub request_id: Option<Arc<str>>,
     /// Whether the actor may change and delete links that are [withheld](crate::link::Withheld). The log does not keep it.
     pub may_change_withheld: bool,
+}
+
+impl Actor {
+    /// Who gets certificates without being asked. Names of tokens have no colon.
+    pub const ACME: &str = "system:acme";
 }
 
 impl From<&str> for Actor {
@@ -59,17 +64,23 @@ pub enum Action {
     TokenRevoked,
     /// A certificate was ordered by a caller.
     CertificateOrdered,
+    /// A certificate was issued and is in use, whether its order was due or a caller wanted it.
+    CertificateIssued,
+    /// All sessions of the page were ended.
+    SessionsEnded,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::LinkCreated,
         Self::LinkChanged,
         Self::LinkDeleted,
         Self::TokenAdded,
         Self::TokenRevoked,
         Self::CertificateOrdered,
+        Self::CertificateIssued,
+        Self::SessionsEnded,
     ];
 
     /// Its name in the API and in the stores.
@@ -81,6 +92,8 @@ impl Action {
             Self::TokenAdded => "token.added",
             Self::TokenRevoked => "token.revoked",
             Self::CertificateOrdered => "certificate.ordered",
+            Self::CertificateIssued => "certificate.issued",
+            Self::SessionsEnded => "sessions.ended",
         }
     }
 }
@@ -95,7 +108,7 @@ impl fmt::Display for Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no action of the audit log; there are link.created, link.changed, link.deleted, token.added, \
-    token.revoked and certificate.ordered"
+    token.revoked, certificate.ordered, certificate.issued and sessions.ended"
 )]
 pub struct NoAction(String);
 
@@ -117,15 +130,40 @@ pub enum Object {
     Token(Box<str>),
     /// The certificate of this zone.
     Certificate(Box<str>),
+    /// The sessions of the page.
+    Sessions,
 }
 
 impl Object {
+    /// The object of an action that was kept with these names.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn read(
+        action: Action,
+        zone: Option<&str>,
+        code: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<Self, String> {
+        match (zone, code, token) {
+            (Some(zone), Some(code), _) => {
+                let code = Code::parse(code).map_err(|e| e.to_string())?;
+                let origin = Origin::parse(zone).map_err(|e| e.to_string())?;
+                Ok(Self::Link(LinkName::new(&code, &origin)))
+            }
+            (_, _, Some(token)) => Ok(Self::Token(token.into())),
+            (Some(zone), None, None) => Ok(Self::Certificate(zone.into())),
+            (None, None, None) if action == Action::SessionsEnded => Ok(Self::Sessions),
+            (None, _, None) => Err("zone is missing".into()),
+        }
+    }
+
     /// The zone of a link or a certificate.
     pub fn zone(&self) -> Option<&str> {
         match self {
             Self::Link(name) => Some(name.origin()),
             Self::Certificate(zone) => Some(zone),
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Sessions => None,
         }
     }
 
@@ -133,7 +171,7 @@ impl Object {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Link(name) => Some(name.code()),
-            Self::Token(_) | Self::Certificate(_) => None,
+            Self::Token(_) | Self::Certificate(_) | Self::Sessions => None,
         }
     }
 
@@ -141,7 +179,7 @@ impl Object {
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::Token(name) => Some(name),
-            Self::Link(_) | Self::Certificate(_) => None,
+            Self::Link(_) | Self::Certificate(_) | Self::Sessions => None,
         }
     }
 }

@@ -28,7 +28,7 @@ use super::failure::store_error;
 use super::item::{EXPIRES_AT, Item, number, text};
 use super::table::Table;
 use crate::base::clock::UnixMillis;
-use crate::link::{Code, LinkName, Origin};
+use crate::link::Version;
 use crate::store::StoreError;
 use crate::store::audit::{
     Action, Actor, AuditPage, AuditQuery, Entry, EntryId, Event, Facts, Object,
@@ -256,16 +256,9 @@ fn decode(at: UnixMillis, item: &Item) -> Result<Event, String> {
             None => Err(format!("{name} is no JSON object")),
         },
     };
-    let object = match (get("zone")?, get("code")?, get("token")?) {
-        (Some(zone), Some(code), _) => {
-            let code = Code::parse(code).map_err(|e| e.to_string())?;
-            let origin = Origin::parse(zone).map_err(|e| e.to_string())?;
-            Object::Link(LinkName::new(&code, &origin))
-        }
-        (_, _, Some(token)) => Object::Token(token.into()),
-        (Some(zone), None, None) => Object::Certificate(zone.into()),
-        (None, _, None) => return Err("zone is missing".into()),
-    };
+    let action = needed("action")?.parse::<Action>();
+    let action = action.map_err(|e| e.to_string())?;
+    let object = Object::read(action, get("zone")?, get("code")?, get("token")?)?;
     let address = get("address")?.map(str::parse).transpose();
     Ok(Event {
         at,
@@ -274,9 +267,7 @@ fn decode(at: UnixMillis, item: &Item) -> Result<Event, String> {
             request_id: get("request_id")?.map(Into::into),
             ..Actor::from(needed("actor")?)
         },
-        action: needed("action")?
-            .parse::<Action>()
-            .map_err(|e| e.to_string())?,
+        action,
         object,
         before: facts("before")?,
         after: facts("after")?,
@@ -310,6 +301,7 @@ mod tests {
     }
 
     #[test]
+    use crate::link::LinkName;
     fn an_entry_comes_back_as_it_was() {
         let event = Event {
             at: UnixMillis(1_767_225_600_123),

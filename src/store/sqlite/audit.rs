@@ -15,10 +15,9 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::row::integer;
 use crate::base::clock::{UnixMillis, UnixTime};
-use crate::link::{Code, LinkName, Origin};
 use crate::store::StoreError;
 use crate::store::audit::{
-    Action, Actor, AuditPage, AuditQuery, Entry, EntryId, Event, Facts, Object, Retention,
+    Action, Actor, AuditPage, AuditQuery, Entry, EntryId, Event, Facts, NoAction, Object, Retention,
 };
 
 /// How many rows a page looks at, at most: some 15 milliseconds of a reader's time.
@@ -193,16 +192,9 @@ fn decode(row: &Row<'_>, at: UnixMillis) -> Result<Event, String> {
         },
     };
     let action = text(5)?.ok_or_else(|| missing("action"))?;
-    let object = match (text(6)?, text(7)?, text(8)?) {
-        (Some(zone), Some(code), _) => {
-            let code = Code::parse(&code).map_err(|e| e.to_string())?;
-            let origin = Origin::parse(&zone).map_err(|e| e.to_string())?;
-            Object::Link(LinkName::new(&code, &origin))
-        }
-        (_, _, Some(token)) => Object::Token(token.into()),
-        (Some(zone), None, None) => Object::Certificate(zone.into()),
-        (None, _, None) => return Err(missing("zone")),
-    };
+    let action: Action = action.parse().map_err(|e: NoAction| e.to_string())?;
+    let [zone, code, token] = [text(6)?, text(7)?, text(8)?];
+    let [zone, code, token] = [&zone, &code, &token].map(Option::as_deref);
     Ok(Event {
         at,
         actor: Actor {
@@ -210,8 +202,8 @@ fn decode(row: &Row<'_>, at: UnixMillis) -> Result<Event, String> {
             request_id: text(4)?.map(Into::into),
             ..Actor::from(&*text(2)?.ok_or_else(|| missing("actor"))?)
         },
-        action: action.parse::<Action>().map_err(|e| e.to_string())?,
-        object,
+        action,
+        object: Object::read(action, zone, code, token)?,
         before: facts(text(9)?)?,
         after: facts(text(10)?)?,
     })
