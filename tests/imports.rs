@@ -293,3 +293,36 @@ fn errors_that_would_repeat_do_not_advise_to_continue() {
     );
     assert!(!said.stderr.contains("to continue"), "{}", said.stderr);
 }
+
+#[test]
+fn reserved_codes_are_refused_unless_an_admin_wants_them() {
+    let server = Server::start();
+    let text = b"code,url\nwpad,https://example.net/1\nplain,https://example.net/2\n";
+    let refused = import_csv(&server, text, &[]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stdout.contains("reserve"), "{}", refused.stdout);
+    assert_eq!(refused.counts().made, 1);
+    let again = import_csv(&server, text, &["--use-reserved"]);
+    let (made, there) = (again.counts().made, again.counts().there);
+    assert_eq!(
+        (again.code, made, there),
+        (Some(0), 1, 1),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(url_of(&server, "wpad"), "https://example.net/1");
+
+    let body = json!({"name": "ann", "role": "editor"});
+    let made = server.api("POST", "/v1/tokens", Some(&body)).json();
+    let file = server.dir().join("ann.token");
+    std::fs::write(&file, made["token"].as_str().unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    let text = b"code,url\nautodiscover,https://example.net/3\n";
+    let editor = import_csv(&server, text, &["--use-reserved", "--token-file", file]);
+    assert_eq!(editor.code, Some(1), "{}", editor.stderr);
+    assert!(
+        editor.stdout.contains("only the role admin"),
+        "{}",
+        editor.stdout
+    );
+}

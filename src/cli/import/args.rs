@@ -179,6 +179,9 @@ pub(in crate::cli) struct ImportArgs {
     /// their own zones
     #[arg(long, value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(in crate::cli) zone: Option<Origin>,
+    /// Take codes that the server reserves, such as www; needs a token with the role admin
+    #[arg(long)]
+    pub(in crate::cli) use_reserved: bool,
     /// A file that records the progress. After an early end, the same command continues from there;
     /// a complete import removes the file
     #[arg(long, value_name = "FILE")]

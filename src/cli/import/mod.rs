@@ -155,7 +155,8 @@ impl Import {
         let server = Server::new(client, screen.clone());
         let pieces = source.read(&ledger.parts, &screen);
         let import = Self {
-            registrar: Registrar::new(server, screen.clone(), targets, ledger.first_made),
+            registrar: Registrar::new(server, screen.clone(), targets, ledger.first_made)
+                .with_reserved(args.use_reserved),
             screen,
             json: args.json,
             list,

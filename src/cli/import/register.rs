@@ -50,6 +50,8 @@ pub(super) struct Registrar {
     clock: Clock,
     /// The version of the first link that this import has made.
     pub(super) first_made: Option<u64>,
+    /// Whether links may have codes that the server reserves.
+    use_reserved: bool,
 }
 
 /// A link to create.
@@ -85,6 +87,15 @@ impl Registrar {
             targets,
             clock: Clock::default(),
             first_made,
+            use_reserved: false,
+        }
+    }
+
+    /// The same with links that may have codes which the server reserves, if `use_reserved` says so.
+    pub(super) fn with_reserved(self, use_reserved: bool) -> Self {
+        Self {
+            use_reserved,
+            ..self
         }
     }
 
@@ -172,7 +183,7 @@ impl Registrar {
         let mut sent = vec![repeated; wanted.len()];
         let mut patience = Patience::default();
         while !left.is_empty() {
-            let (body, lines) = body(wanted, &left)?;
+            let (body, lines) = body(wanted, &left, self.use_reserved)?;
             let batch = self.batch(zone, body, lines).await?;
             let mut failed = None;
             let mut again = Vec::new();
@@ -320,7 +331,11 @@ fn is_over(terms: &Terms, now: UnixTime) -> bool {
 }
 
 /// The body of a request for the first of these links, and their number: at least one.
-fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)> {
+fn body(
+    wanted: &[Wanted<'_>],
+    left: &[usize],
+    use_reserved: bool,
+) -> anyhow::Result<(String, usize)> {
     let mut body = String::new();
     let mut lines = 0;
     for link in left.iter().take(MAX_LINES).map(|index| &wanted[*index]) {
@@ -332,7 +347,8 @@ fn body(wanted: &[Wanted<'_>], left: &[usize]) -> anyhow::Result<(String, usize)
         let new = NewLink {
             url: link.url,
             code: link.code.as_ref().map(Code::as_str),
-            use_reserved: false,
+            // The server makes no code that is reserved.
+            use_reserved: use_reserved && link.code.is_some(),
             expires_at: expires_at.as_deref(),
             ttl: link.terms.ttl.map(Ttl::as_secs),
             title: about.title().map(Title::as_str),
@@ -408,10 +424,14 @@ mod tests {
             ..Terms::default()
         });
         let wanted = wanted(&records);
-        let (body, lines) = body(&wanted, &[2, 0, 1, 3, 4]).unwrap();
+        let (plain, lines) = body(&wanted, &[2, 0, 1, 3, 4], false).unwrap();
         assert_eq!(lines, 5);
+        let reserved = body(&wanted, &[3, 2], true).unwrap().0;
+        let with_code = "{\"url\":\"v\",\"code\":\"c4\",\"use_reserved\":true,";
+        assert!(reserved.starts_with("{\"url\":\"w\"}\n"), "{reserved}");
+        assert!(reserved.contains(with_code), "{reserved}");
         assert_eq!(
-            body,
+            plain,
             "{\"url\":\"v\",\"code\":\"c4\",\"expires_at\":\"2030-01-01T00:00:00Z\",\"ttl\":0}\n\
              {\"url\":\"https://example.net/\\\"1\",\"code\":\"ab3\"}\n\
              {\"url\":\"u\"}\n\
@@ -429,7 +449,7 @@ mod tests {
         let check = |url_len: usize, expected: usize| {
             let records = vec![record("x", &"u".repeat(url_len)); 600];
             let left: Vec<usize> = (0..600).collect();
-            let (body, lines) = body(&wanted(&records), &left).unwrap();
+            let (body, lines) = body(&wanted(&records), &left, false).unwrap();
             assert_eq!(lines, expected, "URLs of {url_len} bytes");
             assert_eq!(body.lines().count(), lines);
             assert!(body.len() < MAX_BODY + 2_100);
