@@ -6,6 +6,7 @@
 
 mod colleagues;
 mod driver;
+mod focus;
 mod inspect;
 mod journey;
 mod judge;

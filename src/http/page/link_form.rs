@@ -181,11 +181,19 @@ impl LinkForm {
         more.iter().any(|text| !text.is_empty()) || self.errors.iter().any(is_wrong)
     }
 
-    /// The attributes that tie a field to its hint and its error.
+    /// Whether no field is wrong.
+    pub(super) fn is_sound(&self) -> bool {
+        self.errors.iter().all(|(field, _)| field.is_empty())
+    }
+
+    /// The attributes that tie a field to its hint and its error. The focus goes to the field that is wrong; a form has one
+    /// error at a time.
     pub(super) fn aria(&self, field: &str) -> String {
         match self.error(field) {
             Some(_) => {
-                format!("aria-describedby=\"{field}-hint {field}-error\" aria-invalid=\"true\"")
+                format!(
+                    "aria-describedby=\"{field}-hint {field}-error\" aria-invalid=\"true\" autofocus"
+                )
             }
             None => format!("aria-describedby=\"{field}-hint\""),
         }
@@ -237,6 +245,19 @@ mod tests {
         assert_eq!(form("url=u").creation(NOW), Ok(json!({"url": "u"})));
         assert_eq!(form("url=u&ttl=x").creation(NOW).unwrap_err().0, "ttl");
         assert_eq!(form("url=u&ends=x").creation(NOW).unwrap_err().0, "ends");
+    }
+
+    #[test]
+    fn the_focus_goes_to_the_field_that_is_wrong() {
+        let wrong = form("url=u").with(("ttl", "No.".into()));
+        assert!(
+            wrong
+                .aria("ttl")
+                .ends_with("aria-invalid=\"true\" autofocus")
+        );
+        assert!(!wrong.aria("url").contains("autofocus"));
+        assert!(!wrong.is_sound());
+        assert!(form("url=u").with(("", "No.".into())).is_sound());
     }
 
     #[test]

@@ -88,9 +88,19 @@ struct ListPage {
     /// Whether the store has one order only.
     has_no_sort: bool,
     error: Option<String>,
+    /// The parameter that is wrong, if one is.
+    wrong: Option<&'static str>,
 }
 
 impl ListPage {
+    /// The attributes of a field that is wrong. The focus goes there.
+    fn aria(&self, field: &str) -> &'static str {
+        match self.wrong == Some(field) {
+            true => " aria-describedby=\"search-error\" aria-invalid=\"true\" autofocus",
+            false => "",
+        }
+    }
+
     /// Whether a choice of a list is the one that is shown.
     fn is_sort(&self, name: &str) -> bool {
         match &*self.search.sort {
@@ -111,11 +121,13 @@ pub(super) async fn show(
     let search = Search::of(&query);
     let zones = state.zones(&visitor).await.map_err(failed)?;
     let found = find(&state, &visitor, &search).await;
+    let mut wrong = None;
     let (status, found, has_no_sort, error) = match found {
         Ok((page, has_no_sort)) => (StatusCode::OK, Some(page), has_no_sort, None),
         // Something that was typed is not as it should be.
         Err(problem) if problem.field().is_some_and(|field| field != "zone") => {
             let error = Some(sentence(problem.detail()));
+            wrong = problem.field();
             (problem.status(), None, false, error)
         }
         Err(problem) => return Err(failed(problem)),
@@ -131,6 +143,7 @@ pub(super) async fn show(
         now: state.clock.now().rfc3339(),
         has_no_sort,
         error,
+        wrong,
     };
     Ok(render::page(status, &page))
 }
