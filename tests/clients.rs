@@ -1,8 +1,8 @@
 //! The programs that people use: dig, kdig, drill, nslookup and curl against the server itself.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Server, output, run};
+use crate::harness::{Server, Setup, TOKEN, output, run};
 
 const TARGET: &str = "https://example.net/some/page?x=1";
 
@@ -151,4 +151,190 @@ fn curl_through_the_redirect_host() {
         &url("abc.s.example.com", "/"),
     ]);
     assert!(two.starts_with("HTTP/2 302"), "{two}");
+}
+
+/// What curl prints of a call of the API: the head, and the body.
+fn curl_api(server: &Server, path: &str, args: &[&str]) -> (String, String) {
+    let url = format!("http://{}{path}", server.admin);
+    let text = run(
+        "curl",
+        &[&["-sSi", "--max-time", "30", &url], args].concat(),
+    );
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+#[test]
+fn curl_calls_the_api_as_a_page_of_another_origin() {
+    let server = Setup::new()
+        .section("[admin.cors]\norigins = [\"https://page.example\"]\n")
+        .start();
+    let preflight = |origin: &str, path: &str| {
+        let origin = format!("Origin: {origin}");
+        let method = "Access-Control-Request-Method: PATCH";
+        let headers = "Access-Control-Request-Headers: authorization,content-type,if-match";
+        let args = ["-X", "OPTIONS", "-H", &origin, "-H", method, "-H", headers];
+        curl_api(&server, path, &args)
+    };
+    let (head, body) = preflight("https://page.example", "/v1/links/a");
+    assert!(head.starts_with("http/1.1 204"), "{head}");
+    for line in [
+        "access-control-allow-origin: https://page.example",
+        "access-control-allow-methods: get, post, patch, delete",
+        "access-control-max-age: 600",
+        "vary: origin",
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line}: {head}");
+    }
+    let allowed = head
+        .lines()
+        .find(|line| line.starts_with("access-control-allow-headers"));
+    for header in ["authorization", "content-type", "if-match", "prefer"] {
+        assert!(allowed.unwrap().contains(header), "{head}");
+    }
+    assert!(!head.contains("access-control-allow-credentials"), "{head}");
+    assert_eq!(body, "");
+    // Another origin gets what a client without a token gets, and no header that would let its script read it.
+    for origin in ["https://evil.example", "https://page.example:444", "null"] {
+        let (head, _) = preflight(origin, "/v1/links/a");
+        assert!(head.starts_with("http/1.1 401"), "{origin}: {head}");
+        assert!(!head.contains("access-control-allow"), "{origin}: {head}");
+    }
+
+    let token = format!("Authorization: Bearer {TOKEN}");
+    let (origin, json) = (
+        "Origin: https://page.example",
+        "Content-Type: application/json",
+    );
+    let new = "{\"url\": \"https://example.net/\", \"code\": \"a\"}";
+    let args = ["-H", origin, "-H", &token, "-H", json, "-d", new];
+    let (head, _) = curl_api(&server, "/v1/links", &args);
+    assert!(head.starts_with("http/1.1 201"), "{head}");
+    assert!(
+        head.contains("access-control-allow-origin: https://page.example"),
+        "{head}"
+    );
+    let exposed = head
+        .lines()
+        .find(|line| line.starts_with("access-control-expose-headers"));
+    for header in ["etag", "location", "x-request-id"] {
+        assert!(exposed.unwrap().contains(header), "{head}");
+    }
+    // Scripts can read why they are refused.
+    let (head, body) = curl_api(&server, "/v1/links", &["-H", origin]);
+    assert!(head.starts_with("http/1.1 401"), "{head}");
+    assert!(
+        head.contains("access-control-allow-origin: https://page.example"),
+        "{head}"
+    );
+    assert!(body.contains("urn:tinyns:problem:unauthorized"), "{body}");
+
+    // Without the section there is no CORS.
+    let plain = Server::start();
+    let method = "Access-Control-Request-Method: GET";
+    let (head, _) = curl_api(
+        &plain,
+        "/v1/links",
+        &["-X", "OPTIONS", "-H", origin, "-H", method],
+    );
+    assert!(
+        head.starts_with("http/1.1 401") && !head.contains("access-control"),
+        "{head}"
+    );
+}
+
+#[test]
+fn curl_pages_through_the_audit_log_with_filters() {
+    let server = Server::start();
+    let made = server.api(
+        "POST",
+        "/v1/tokens",
+        Some(&json!({"name": "ann", "role": "editor"})),
+    );
+    let ann = made.json()["token"].as_str().unwrap().to_owned();
+    let [ann, root] = [&*ann, TOKEN].map(|token| format!("Authorization: Bearer {token}"));
+    let json_type = "Content-Type: application/json";
+    for number in 0..7 {
+        let token = if number % 2 == 0 { &ann } else { &root };
+        let new = format!("{{\"url\": \"https://example.net/{number}\", \"code\": \"c{number}\"}}");
+        let args = ["-H", token, "-H", json_type, "-d", &new];
+        let (head, _) = curl_api(&server, "/v1/links", &args);
+        assert!(head.starts_with("http/1.1 201"), "{head}");
+    }
+    for (code, token) in [("c0", &root), ("c1", &ann)] {
+        let args = ["-H", token, "-X", "DELETE"];
+        let (head, _) = curl_api(&server, &format!("/v1/links/{code}"), &args);
+        assert!(head.starts_with("http/1.1 204"), "{head}");
+    }
+    let page = |query: &str| -> Value {
+        let (head, body) = curl_api(&server, &format!("/v1/audit?{query}"), &["-H", &root]);
+        assert!(head.starts_with("http/1.1 200"), "{query}: {head}{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    // By pages of two, also while new entries come: each entry once, the newest first.
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = page(&format!("limit=2{cursor}"));
+        let entries = page["entries"].as_array().unwrap();
+        assert!(entries.len() <= 2, "{page}");
+        found.extend(entries.iter().map(describe));
+        server.add(&format!("https://example.net/later/{}", found.len()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut expected = vec!["token.added ann admin".to_owned()];
+    expected.extend((0..7).map(|n| {
+        let by = if n % 2 == 0 { "ann" } else { "admin" };
+        format!("link.created c{n} {by}")
+    }));
+    expected.extend(["link.deleted c0 admin", "link.deleted c1 ann"].map(String::from));
+    expected.reverse();
+    assert_eq!(found, expected);
+
+    let check = |query: &str, expected: &[&str]| {
+        let found = page(query);
+        let entries = found["entries"].as_array().unwrap().iter().map(describe);
+        assert_eq!(entries.collect::<Vec<_>>(), expected, "{query}");
+    };
+    check("code=C0", &["link.deleted c0 admin", "link.created c0 ann"]);
+    check("actor=ann&action=link.deleted", &["link.deleted c1 ann"]);
+    check("action=token.added&zone=s.example.com", &[]);
+    check("actor=ANN", &[]);
+    let deleted = page("action=link.deleted&limit=1")["entries"][0]["at"].clone();
+    let deleted = deleted.as_str().unwrap();
+    check(
+        &format!("code=c1&until={deleted}"),
+        &["link.created c1 admin"],
+    );
+    check(
+        &format!("code=c1&since={deleted}"),
+        &["link.deleted c1 ann"],
+    );
+    for bad in [
+        "action=link",
+        "limit=0",
+        "limit=1001",
+        "cursor=x",
+        "since=today",
+        "who=ann",
+        "actor=a&actor=b",
+    ] {
+        let (head, body) = curl_api(&server, &format!("/v1/audit?{bad}"), &["-H", &root]);
+        assert!(head.starts_with("http/1.1 400"), "{bad}: {head}");
+        assert!(
+            body.contains("urn:tinyns:problem:invalid-query"),
+            "{bad}: {body}"
+        );
+    }
+    let (head, _) = curl_api(&server, "/v1/audit", &["-H", &ann]);
+    assert!(head.starts_with("http/1.1 403"), "{head}");
+}
+
+/// What was done to what by whom.
+fn describe(entry: &Value) -> String {
+    let text = |member: &str| entry[member].as_str().unwrap_or_default().to_owned();
+    let object = text("code") + &text("token");
+    format!("{} {object} {}", text("action"), text("actor"))
 }

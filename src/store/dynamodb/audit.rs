@@ -3,7 +3,7 @@
 //! | attribute | type | meaning |
 //! |---|---|---|
 //! | `bucket` | S | the partition key: month and shard, such as `2026-11#3` |
-//! | `id` | S | the sort key: time and a random number, in hexadecimal digits |
+//! | `id` | S | the sort key: time, and a number that begins with the microsecond and is random otherwise, in hexadecimal digits |
 //! | `at` | N | epoch milliseconds |
 //! | `actor`, `action` | S | as in the API, as are `address`, `request_id`, `zone`, `code`, `token` if there are such values |
 //! | `before`, `after` | S | JSON, if there was or is something |
@@ -11,6 +11,9 @@
 //!
 //! The table of links has no sort key, so it cannot list entries by time; and entries in it would make each Scan of links
 //! dearer. One month of entries is spread over [`SHARDS`] partitions, because a partition takes 1,000 writes a second.
+//!
+//! The time of the entry of a link is the version of the link, which increases with each change by whatever server. So the
+//! entries of a link are in the order of its changes, also if several servers change it at the same time.
 //!
 //! An entry is written after its change and before the reply. So a change that a caller knows of has its entry, and no
 //! entry is without its change. If a server dies in between, or the entry fails, the change stays without one; the caller
@@ -46,6 +49,8 @@ const MAX_ENTRIES: usize = 1_000;
 const MAX_LOOKED_AT: i32 = 1_000;
 /// How many months a page looks at.
 const MAX_MONTHS: usize = 24;
+/// The random bits of an entry's number. The ten others hold the microsecond.
+const RANDOM_BITS: u32 = u64::BITS - 10;
 /// Milliseconds in a day.
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
@@ -58,17 +63,36 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Writes the entry of a change of a link that was made, which has this version since.
+    pub(super) async fn note_link(
+        &self,
+        client: &Client,
+        event: Event,
+        version: Version,
+    ) -> Result<(), StoreError> {
+        let event = Event {
+            at: UnixMillis::of_micros(version.0),
+            ..event
+        };
+        self.put(client, event, version.0 % 1_000).await
+    }
+
     /// Writes the entry of a change that was made. After an error it is unknown to the caller what was done.
     pub(super) async fn note(&self, client: &Client, event: Event) -> Result<(), StoreError> {
+        self.put(client, event, 0).await
+    }
+
+    /// `micros` is below 1,000: the place of the entry within its millisecond.
+    async fn put(&self, client: &Client, event: Event, micros: u64) -> Result<(), StoreError> {
         let failed = |reason: String| {
             StoreError::Unavailable(format!(
                 "the change was made, but not its entry in the audit log: {reason}"
             ))
         };
-        let number = getrandom::u64().map_err(|error| failed(error.to_string()))?;
+        let random = getrandom::u64().map_err(|error| failed(error.to_string()))?;
         let id = EntryId {
             at: event.at,
-            number,
+            number: micros << RANDOM_BITS | random >> (u64::BITS - RANDOM_BITS),
         };
         let put = client.put_item().table_name(&self.table.name);
         let put = put.set_item(Some(encode(id, &event, self.keep)));
@@ -277,6 +301,7 @@ fn decode(at: UnixMillis, item: &Item) -> Result<Event, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::LinkName;
 
     #[test]
     fn months_follow_each_other_back_to_the_first() {
@@ -301,7 +326,6 @@ mod tests {
     }
 
     #[test]
-    use crate::link::LinkName;
     fn an_entry_comes_back_as_it_was() {
         let event = Event {
             at: UnixMillis(1_767_225_600_123),

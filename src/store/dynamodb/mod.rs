@@ -206,7 +206,7 @@ impl Store for DynamoStore {
             let created = write::create(client, &self.table, new, now_micros).await?;
             if let (Created::New(link), Some(log)) = (&created, &self.log) {
                 let event = Event::of_link(&link.name, None, Some(link), &by, now_micros);
-                log.note(client, event).await?;
+                log.note_link(client, event, link.version).await?;
             }
             Ok(created)
         };
@@ -246,7 +246,8 @@ impl Store for DynamoStore {
             if let (Changed::Changed(link), Some(log)) = (&changed, &self.log) {
                 let event = Event::of_link(name, before.as_ref(), Some(link), by, now_micros);
                 let action = Action::LinkChanged;
-                log.note(client, Event { action, ..event }).await?;
+                let event = Event { action, ..event };
+                log.note_link(client, event, link.version).await?;
             }
             Ok(changed)
         };
@@ -269,10 +270,11 @@ impl Store for DynamoStore {
         };
         let work = async {
             let (deleted, before) = write::delete(client, table, name, write).await?;
-            if let (Deleted::Deleted(_), Some(log)) = (&deleted, &self.log) {
+            if let (Deleted::Deleted(version), Some(log)) = (&deleted, &self.log) {
                 let event = Event::of_link(name, before.as_ref(), None, by, now_micros);
                 let action = Action::LinkDeleted;
-                log.note(client, Event { action, ..event }).await?;
+                let event = Event { action, ..event };
+                log.note_link(client, event, *version).await?;
             }
             Ok(deleted)
         };
