@@ -6,7 +6,7 @@ use tinyns::store::{Change, Changed, Created, Deleted, Store};
 use super::{Backend, NOW, ZONE, by, check_get, list_all, make, name, new, url, withheld};
 
 /// Someone who may change links that are withheld.
-fn admin() -> Actor {
+pub(super) fn admin() -> Actor {
     Actor {
         may_change_withheld: true,
         ..by()

@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 use tinyns::store::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore};
 
+use super::withheld::admin;
 use super::*;
 use crate::dynamo::{self, Emulator, Fate, Proxy, TABLE, n, put, s};
 
@@ -377,10 +378,17 @@ async fn a_tombstone_is_never_answered_as_a_link() {
     let client = emulator.foreign().await;
     let rich = NewLink {
         ttl: Ttl::from_secs(5),
+        withheld: withheld("abuse", "Phishing", None),
         ..ending("a", "1", NOW + 60 * SECOND)
     };
     make(&*store, rich, NOW).await;
-    let gone = remove(&*store, "a", NOW + 5 * SECOND).await;
+    let deleted = store
+        .delete(&name("a"), None, &admin(), NOW + 5 * SECOND)
+        .await
+        .unwrap();
+    let Deleted::Deleted(gone) = deleted else {
+        panic!("not deleted");
+    };
     let week = 7 * 24 * 60 * 60;
     let expected = HashMap::from([
         ("miniUrl".into(), s(name("a").as_str())),
