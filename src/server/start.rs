@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,9 +40,12 @@ use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::page::{PageHostError, check_host};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
+use crate::server::system::manager::ServiceManager;
 use crate::server::tasks::{ConnectionLimits, Tasks};
 use crate::store::audit::Retention;
-use crate::store::{DynamoOpenError, DynamoStore, Effect, OpenError, SqliteStore, Store, Trouble};
+use crate::store::{
+    DynamoOpenError, DynamoStore, Effect, OpenError, SqliteStore, Store, StoreUpdate, Trouble,
+};
 use crate::zone::{LoadError, Signings, ZoneConfig, ZoneSet};
 
 /// The environment variable that holds the admin token. It takes precedence over the token file. Empty is the same as
@@ -377,7 +381,17 @@ async fn open_store(
     Ok(match config {
         StoreConfig::Sqlite { path } => {
             let (path, clock) = (path.clone(), clock.clone());
-            Arc::new(blocking(move || SqliteStore::open_with(&path, clock, audit)).await?)
+            let (manager, runtime) = (ServiceManager::from_env(), Handle::current());
+            // The manager would take a long start for a hung one, and end it each time.
+            let on_update = move |update: StoreUpdate| {
+                let status = format!(
+                    "updating the link store, {} links; serving begins after that",
+                    update.links
+                );
+                runtime.block_on(manager.starting(update.within, &status));
+            };
+            let open = move || SqliteStore::open_with(&path, clock, audit, &on_update);
+            Arc::new(blocking(open).await?)
         }
         StoreConfig::DynamoDb(table) => DynamoStore::open_or_wait(table).await?,
     })

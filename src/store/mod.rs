@@ -39,7 +39,7 @@ pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Identity, Seal};
 pub use notice::Notice;
 pub use query::{Found, Order, Place, Query, SearchText, SearchTextError, State};
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{OpenError, SqliteStore, StoreUpdate};
 pub use watch::Watch;
 
 use std::fmt;

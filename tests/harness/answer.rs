@@ -21,7 +21,7 @@ impl Answer {
         Self::Url(url.into())
     }
 
-    pub(super) fn of(reply: &Message) -> Self {
+    pub fn of(reply: &Message) -> Self {
         match reply.metadata.response_code {
             ResponseCode::NoError => {
                 let texts = reply

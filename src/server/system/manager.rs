@@ -48,6 +48,16 @@ impl ServiceManager {
         Some(time.max(Duration::from_millis(1)))
     }
 
+    /// Reports that the start goes on, for at most so much longer, however long the manager wanted to wait. `status` is a
+    /// line for people.
+    pub async fn starting(&self, within: Duration, status: &str) {
+        let microseconds = within.as_micros();
+        self.tell(&format!(
+            "EXTEND_TIMEOUT_USEC={microseconds}\nSTATUS={status}\n"
+        ))
+        .await;
+    }
+
     /// Reports that the server serves, after a start or a reload. `status` is a line for people.
     pub async fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}\n")).await;

@@ -21,10 +21,13 @@ use rusqlite::{Connection, TransactionBehavior};
 /// How many links go into the index in one transaction: some ten milliseconds of the writer's time.
 const PIECE: i64 = 500;
 
-/// How long the writer waits for a write before it indexes a piece. So a stream of registrations is not slowed down.
-const IDLE: Duration = Duration::from_millis(10);
+/// How long the writer is idle before it indexes a piece. A piece takes as long as some batches of registrations, and
+/// clients that wait for their replies leave short pauses between them, so those must not count.
+const IDLE: Duration = Duration::from_millis(100);
+/// The pause between two pieces while the writer stays idle.
+const BETWEEN: Duration = Duration::from_millis(5);
 /// How long the index may fall behind while the writer is never idle; then it indexes a piece all the same.
-const OVERDUE: Duration = Duration::from_secs(1);
+const OVERDUE: Duration = Duration::from_secs(5);
 /// The pause after a piece that could not be written, such as for a full disk.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How often the writer looks for links that another program has changed.
@@ -37,6 +40,8 @@ pub(super) struct Schedule {
     is_behind: bool,
     /// When it indexed its last piece.
     last: Instant,
+    /// When links were noted last.
+    written: Instant,
     /// Not before this time.
     not_before: Instant,
 }
@@ -47,14 +52,16 @@ impl Schedule {
         Self {
             is_behind: true,
             last: now,
+            written: now,
             not_before: now,
         }
     }
 
     /// How long the writer may wait for a write before it indexes a piece.
     pub(super) fn pause(&self, now: Instant) -> Duration {
+        let idle = (self.written + IDLE).saturating_duration_since(now);
         let pause = match self.is_behind {
-            true => IDLE,
+            true => idle.max(BETWEEN),
             false => (self.last + LOOK).saturating_duration_since(now),
         };
         pause.max(self.not_before.saturating_duration_since(now))
@@ -62,7 +69,8 @@ impl Schedule {
 
     /// Whether it is time for a piece when the writer is idle.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now >= self.not_before && (self.is_behind || now >= self.last + LOOK)
+        let is_idle = self.is_behind && now >= self.written + IDLE;
+        now >= self.not_before && (is_idle || self.is_overdue(now) || now >= self.last + LOOK)
     }
 
     /// Whether it is time for a piece although the writer is not idle.
@@ -71,8 +79,9 @@ impl Schedule {
     }
 
     /// Links may have been noted.
-    pub(super) fn note_writes(&mut self) {
+    pub(super) fn note_writes(&mut self, now: Instant) {
         self.is_behind = true;
+        self.written = now;
     }
 
     /// A piece is in the index, and more may be missing.
@@ -88,9 +97,10 @@ impl Schedule {
     }
 }
 
-/// The texts of a link in one, so that each link has one row. No trigram across a line feed is searched for.
+/// The texts of a link in one, so that each link has one row. No trigram across a line feed is searched for. With two line
+/// feeds at the end, each character begins a trigram, so that a search for one or two characters finds all of them.
 const ADD: &str = "INSERT INTO link_text (rowid, text) \
-    SELECT id, code || char(10) || url || char(10) || coalesce(title, '') FROM link \
+    SELECT id, code || char(10) || url || char(10) || coalesce(title || char(10), '') || char(10) FROM link \
     WHERE id IN (SELECT id FROM link_todo ORDER BY id LIMIT ?1)";
 const REMOVE: &str =
     "DELETE FROM link_text WHERE rowid IN (SELECT id FROM link_todo ORDER BY id LIMIT ?1)";

@@ -1,7 +1,7 @@
 //! The steps from each version of the tables to the next.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -88,7 +88,6 @@ const V6: &str = "
 const V7: &str = "
     CREATE UNIQUE INDEX link_id ON link (id, created_at);
     CREATE INDEX link_created ON link (origin, created_at);
-    CREATE INDEX link_host ON link (origin, host, created_at);
     CREATE INDEX link_creator ON link (origin, created_by, created_at);
     CREATE TABLE link_tag (
         origin     TEXT NOT NULL,
@@ -175,4 +174,44 @@ const V9: &str = "
 const V10: &str = "
     ALTER TABLE link ADD COLUMN withheld TEXT;
     CREATE INDEX link_withheld ON link (origin, created_at) WHERE withheld IS NOT NULL;
+";
+
+/// Searches for one or two characters, and the audit log by action. The text index is made anew, because its texts end with
+/// two more characters now, see [`super::indexing`]; `link_part` shows the trigrams in it, and takes no room.
+///
+/// Hosts are in a table as tags are: SQLite looks up the row for each entry of an index of a column that it computes, and
+/// the search needs the entries alone. (For a time, V7 made such an index.)
+const V11: &str = "
+    INSERT INTO link_text (link_text) VALUES ('delete-all');
+    INSERT INTO link_todo SELECT id FROM link WHERE true ON CONFLICT DO NOTHING;
+    CREATE VIRTUAL TABLE link_part USING fts5vocab (link_text, 'instance');
+
+    CREATE INDEX audit_action ON audit (action, at);
+    DROP INDEX link_expiry;
+    CREATE INDEX link_expiry ON link (expires_at, created_at) WHERE expires_at IS NOT NULL;
+
+    DROP INDEX IF EXISTS link_host;
+    CREATE TABLE link_host (
+        origin     TEXT NOT NULL,
+        host       TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        code       TEXT NOT NULL,
+        PRIMARY KEY (origin, host, created_at, code)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO link_host SELECT origin, host, created_at, code FROM link ORDER BY 1, 2, 3, 4;
+    CREATE TRIGGER link_host_new AFTER INSERT ON link BEGIN
+        INSERT INTO link_host VALUES (new.origin, new.host, new.created_at, new.code) ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER link_host_changed AFTER UPDATE OF origin, code, url, created_at ON link
+        WHEN new.host IS NOT old.host OR new.created_at IS NOT old.created_at
+            OR new.origin IS NOT old.origin OR new.code IS NOT old.code
+    BEGIN
+        DELETE FROM link_host WHERE origin = old.origin AND host = old.host
+            AND created_at = old.created_at AND code = old.code;
+        INSERT INTO link_host VALUES (new.origin, new.host, new.created_at, new.code) ON CONFLICT DO NOTHING;
+    END;
+    CREATE TRIGGER link_host_gone AFTER DELETE ON link BEGIN
+        DELETE FROM link_host WHERE origin = old.origin AND host = old.host
+            AND created_at = old.created_at AND code = old.code;
+    END;
 ";

@@ -79,7 +79,7 @@ use self::call::{Call, Job};
 pub use self::check::check as check_file;
 use self::condition::Condition;
 use self::other_writers::Lookout;
-pub use self::schema::OpenError;
+pub use self::schema::{OpenError, StoreUpdate};
 use self::warden::Warden;
 use self::writer::Writer;
 use super::audit::{Actor, AuditPage, AuditQuery, Event, Retention};
@@ -178,12 +178,13 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`] if the file cannot be used; it was then not changed.
     pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_with(path, clock, Some(Retention::default()))
+        Self::open_with(path, clock, Some(Retention::default()), &|_| {})
     }
 
     /// Opens the store in the file at `path`. Makes the file and its directories if they are missing. Blocks for
     /// as long as the disk takes. `clock` is used only for the sweep of links that have ended and of old entries of
-    /// the audit log. Without `retention` no audit log is kept.
+    /// the audit log. Without `retention` no audit log is kept. `on_update` is called before a file of an earlier version is
+    /// brought up to date, if that takes longer than a second.
     ///
     /// # Errors
     /// [`OpenError`] if the file cannot be used; it was then not changed.
@@ -191,8 +192,9 @@ impl SqliteStore {
         path: &Path,
         clock: Clock,
         retention: Option<Retention>,
+        on_update: &dyn Fn(StoreUpdate),
     ) -> Result<Self, OpenError> {
-        let opened = schema::open(path, reader_count())?;
+        let opened = schema::open(path, reader_count(), on_update)?;
         Self::start(path, opened, clock, Log { retention }).map_err(|error| OpenError::Io {
             path: path.to_owned(),
             error,

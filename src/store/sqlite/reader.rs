@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_page_of_names_is_a_range_of_the_primary_key() {
         let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn, migrations::MIGRATIONS).unwrap();
+        schema::migrate(&mut conn, migrations::MIGRATIONS, &|_| {}).unwrap();
         let plan: Vec<String> = conn
             .prepare(&format!("EXPLAIN QUERY PLAN {NAMES}"))
             .unwrap()

@@ -29,7 +29,11 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const LOG_KEPT: u32 = 16 * 1024 * 1024;
 
 /// From this number of links on, the steps below take longer than a second, and the log shows each of them.
-const MANY_LINKS: i64 = 50_000;
+const MANY_LINKS: u64 = 50_000;
+/// How long all steps together take at most, on a slow disk: a minute, and so long for each link. On a fast one a link
+/// takes a twentieth of that.
+const UPDATE_TIME: Duration = Duration::from_secs(60);
+const UPDATE_TIME_EACH: Duration = Duration::from_micros(500);
 
 /// Why a file cannot be the link store.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,15 @@ pub enum OpenError {
     },
 }
 
+/// A file of an earlier version is about to be brought up to date, which takes some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreUpdate {
+    /// How many links it has.
+    pub links: u64,
+    /// How long that takes at most, unless something is wrong with the disk.
+    pub within: Duration,
+}
+
 /// An opened file.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -105,7 +118,11 @@ pub(super) struct Opened {
 }
 
 /// Locks, checks and migrates the file, and opens the connections.
-pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    path: &Path,
+    readers: usize,
+    on_update: &dyn Fn(StoreUpdate),
+) -> Result<Opened, OpenError> {
     let io_error = |error| from_io(path, error);
     make_directories(directory(path)).map_err(io_error)?;
     let real = real_path(path).map_err(io_error)?;
@@ -129,7 +146,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Result<Opened, OpenError> {
         });
     }
     configure(&writer).map_err(sqlite_error)?;
-    migrate(&mut writer, MIGRATIONS).map_err(sqlite_error)?;
+    migrate(&mut writer, MIGRATIONS, on_update).map_err(sqlite_error)?;
     check_tables(&writer, path)?;
     let identity = session::identity(&writer).map_err(sqlite_error)?;
     let found = session::current(&writer).map_err(sqlite_error)?;
@@ -175,17 +192,28 @@ pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(!busy)
 }
 
-/// Runs the missing migrations, all or none.
-pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+/// Runs the missing migrations, all or none: in one transaction, so that a process that is killed meanwhile leaves the file
+/// as it was. Calls `on_update` before that if it takes longer than a second.
+pub(super) fn migrate(
+    conn: &mut Connection,
+    migrations: &[&str],
+    on_update: &dyn Fn(StoreUpdate),
+) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done: usize = user_version(&tx)?.try_into().unwrap_or(usize::MAX);
     let Some(missing) = migrations.get(done..).filter(|m| !m.is_empty()) else {
         return Ok(());
     };
-    let links: i64 = match done {
+    let links = match done {
         0 => 0,
-        _ => tx.query_row("SELECT count(*) FROM link", [], |row| row.get(0))?,
+        _ => tx.query_row("SELECT count(*) FROM link", [], |row| row.get::<_, i64>(0))?,
     };
+    let links = links.unsigned_abs();
+    if links >= MANY_LINKS {
+        let each = UPDATE_TIME_EACH.saturating_mul(u32::try_from(links).unwrap_or(u32::MAX));
+        let within = UPDATE_TIME + each;
+        on_update(StoreUpdate { links, within });
+    }
     for (migration, version) in missing.iter().zip(done + 1..) {
         let began = Instant::now();
         if links >= MANY_LINKS {
@@ -437,24 +465,24 @@ mod tests {
     #[test]
     fn an_older_file_is_migrated_and_keeps_its_links() {
         let mut conn = Connection::open_in_memory().unwrap();
-        migrate(&mut conn, &[V1]).unwrap();
+        migrate(&mut conn, &[V1], &|_| {}).unwrap();
         conn.execute(PUT, ("s.x", "a")).unwrap();
-        migrate(&mut conn, &[V1, NEXT]).unwrap();
+        migrate(&mut conn, &[V1, NEXT], &|_| {}).unwrap();
         let mark: String = conn
             .query_row("SELECT mark FROM link WHERE code = 'a'", [], |r| r.get(0))
             .unwrap();
         assert_eq!(mark, "none");
         assert_eq!(user_version(&conn).unwrap(), 2);
         // A second run changes nothing.
-        migrate(&mut conn, &[V1, NEXT]).unwrap();
+        migrate(&mut conn, &[V1, NEXT], &|_| {}).unwrap();
         assert_eq!(user_version(&conn).unwrap(), 2);
     }
 
     #[test]
     fn a_failing_migration_leaves_the_file_as_it_was() {
         let mut conn = Connection::open_in_memory().unwrap();
-        migrate(&mut conn, &[V1]).unwrap();
-        migrate(&mut conn, &[V1, NEXT, "CREATE TABLE link (again)"]).unwrap_err();
+        migrate(&mut conn, &[V1], &|_| {}).unwrap();
+        migrate(&mut conn, &[V1, NEXT, "CREATE TABLE link (again)"], &|_| {}).unwrap_err();
         assert_eq!(user_version(&conn).unwrap(), 1);
         conn.prepare("SELECT mark FROM link").unwrap_err();
     }
@@ -462,7 +490,7 @@ mod tests {
     #[test]
     fn keys_that_cannot_be_looked_up_are_refused_by_the_table() {
         let mut conn = Connection::open_in_memory().unwrap();
-        migrate(&mut conn, MIGRATIONS).unwrap();
+        migrate(&mut conn, MIGRATIONS, &|_| {}).unwrap();
         let check = |origin: &str, code: &str, accepted: bool| {
             let done = conn.execute(PUT, (origin, code));
             assert_eq!(done.is_ok(), accepted, "{code} below {origin}");
@@ -485,7 +513,7 @@ mod tests {
     #[test]
     fn a_commit_is_synced() {
         let dir = tempfile::tempdir().unwrap();
-        let opened = open(&dir.path().join("links.sqlite"), 1).unwrap();
+        let opened = open(&dir.path().join("links.sqlite"), 1, &|_| {}).unwrap();
         let setting = |name| -> String {
             let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
             match opened.writer.pragma_query_value(None, name, value).unwrap() {

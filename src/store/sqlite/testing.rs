@@ -14,7 +14,7 @@ pub(super) const LOG: Log = Log { retention: None };
 /// A database in memory with the tables of a store.
 pub(super) fn conn() -> Connection {
     let mut conn = Connection::open_in_memory().unwrap();
-    schema::migrate(&mut conn, migrations::MIGRATIONS).unwrap();
+    schema::migrate(&mut conn, migrations::MIGRATIONS, &|_| {}).unwrap();
     conn
 }
 

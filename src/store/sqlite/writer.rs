@@ -51,8 +51,9 @@ impl Writer {
             match queue.recv_timeout(idle.min(schedule.pause(now))) {
                 Ok(first) => {
                     self.write_batch(first, queue);
-                    schedule.note_writes();
-                    if schedule.is_overdue(Instant::now()) {
+                    let now = Instant::now();
+                    schedule.note_writes(now);
+                    if schedule.is_overdue(now) {
                         self.index(&mut schedule);
                     }
                 }
@@ -121,7 +122,7 @@ impl Writer {
             Ok(links) => {
                 self.warden.lookout.watch().note_removed(links as u64);
                 tracing::debug!(links, "swept links that have ended");
-                schedule.note_writes();
+                schedule.note_writes(Instant::now());
             }
             Err(error) => tracing::warn!(%error, "cannot sweep links that have ended"),
         }

@@ -69,7 +69,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         .unwrap();
     let before = fs::read(place.path()).unwrap();
     match refused(&place.path()) {
-        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 10)),
+        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 11)),
         other => panic!("{other}"),
     }
     assert_eq!(fs::read(place.path()).unwrap(), before);
@@ -79,38 +79,13 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 #[tokio::test]
 async fn links_of_an_earlier_schema_can_be_found() {
     let place = Place::new();
-    let old = place.foreign();
-    old.execute_batch(
-        "CREATE TABLE link (
-            origin     TEXT NOT NULL CHECK (origin <> '' AND origin NOT GLOB '*[^-._a-z0-9]*'),
-            code       TEXT NOT NULL CHECK (length(code) BETWEEN 1 AND 63
-                           AND code NOT GLOB '*[^-a-z0-9]*' AND code NOT GLOB '-*' AND code NOT GLOB '*-'),
-            url        TEXT NOT NULL,
-            created_at INTEGER NOT NULL,
-            created_by TEXT NOT NULL,
-            expires_at INTEGER,
-            ttl        INTEGER,
-            version    INTEGER NOT NULL,
-            PRIMARY KEY (origin, code)
-        ) STRICT, WITHOUT ROWID;
-        CREATE INDEX link_expiry ON link (expires_at) WHERE expires_at IS NOT NULL;
-        CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-        INSERT INTO meta (key, value) VALUES ('version_floor', 7), ('identity', 1);
-        CREATE TABLE document (key TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, content BLOB NOT NULL) STRICT;
-        PRAGMA application_id = 0x746e7331;
-        PRAGMA user_version = 3;
-        WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 60000)
-        INSERT INTO link SELECT 's.example.com', 'c' || n, printf('https://h%d.example/p%d', n % 100, n), n, 'me', NULL, 60, n
-        FROM n;",
-    )
-    .unwrap();
-    drop(old);
+    earlier::make(&place.path(), 60_000);
     let store = place.store();
     // At once, before the text index has all links, and afterwards.
     for wait in [0, 1_500] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let query = Query {
-            text: SearchText::parse("/P59999").ok(),
+            text: SearchText::parse("ID=59999").ok(),
             order: Order::Newest,
             ..Query::all(origin(ZONE))
         };

@@ -1,6 +1,9 @@
 //! The SQLite store: its contract, its queue, its rows.
 
+#[path = "../../../benches/fixture/earlier.rs"]
+mod earlier;
 mod files;
+mod migration;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -237,6 +237,13 @@ fn filters_take_what_they_name() {
         },
         &|n| n % 20 == 4,
     );
+    let deleted = AuditQuery {
+        action: Some(Action::LinkDeleted),
+        actor: Some("bob".into()),
+        zone: Some("s.example.com".into()),
+        ..none()
+    };
+    check(deleted, &|n| n % 3 == 2 && n % 4 == 0 && n % 5 != 0);
     let times = AuditQuery {
         since: Some(UnixMillis(10)),
         until: Some(UnixMillis(20)),
@@ -257,15 +264,14 @@ fn a_page_looks_at_a_bounded_number_of_rows() {
     let conn = conn();
     let total = MAX_LOOKED_AT as u64 + 10;
     for number in 0..total {
-        let action = if number == 0 {
-            Action::TokenAdded
-        } else {
-            Action::LinkCreated
-        };
-        insert(&conn, &event(number, action)).unwrap();
+        let mut event = event(number, Action::LinkCreated);
+        if number == 0 {
+            event.object = Object::Certificate("t.example.com".into());
+        }
+        insert(&conn, &event).unwrap();
     }
     let mut query = AuditQuery {
-        action: Some(Action::TokenAdded),
+        zone: Some("t.example.com".into()),
         limit: 10,
         ..AuditQuery::default()
     };
@@ -277,12 +283,38 @@ fn a_page_looks_at_a_bounded_number_of_rows() {
     assert_eq!((second.entries.len(), second.next), (1, None));
 }
 
+/// However many other entries there are.
+#[test]
+fn a_rare_action_is_on_the_first_page() {
+    let conn = conn();
+    for number in 0..MAX_LOOKED_AT as u64 + 10 {
+        let action = match number {
+            0 => Action::TokenRevoked,
+            _ => Action::LinkCreated,
+        };
+        insert(&conn, &event(number, action)).unwrap();
+    }
+    for (action, found) in [(Action::TokenRevoked, 1), (Action::LinkDeleted, 0)] {
+        for actor in [None, Some("ann".into())] {
+            let query = AuditQuery {
+                action: Some(action),
+                actor,
+                limit: 10,
+                ..AuditQuery::default()
+            };
+            let page = page(&conn, &query).unwrap();
+            assert_eq!((page.entries.len(), page.next), (found, None), "{query:?}");
+        }
+    }
+}
+
 #[test]
 fn pages_are_ranges_of_indexes() {
     let conn = conn();
     for (sql, index) in [
         (BY_TIME, "audit_time (at>? AND at<?)"),
         (BY_ACTOR, "audit_actor (actor=? AND at>? AND at<?)"),
+        (BY_ACTION, "audit_action (action=? AND at>? AND at<?)"),
         (BY_CODE, "audit_code (code=? AND at>? AND at<?)"),
     ] {
         let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -1,38 +1,66 @@
 //! Lists of links: by index, with a bound on the work for each page.
 //!
 //! ```text
-//!   filters ── few links by one index? ── yes: places of these links, sorted ──┐
-//!                     no                                                      ├─> rows ── all filters ── page
-//!                     └── walk along an index that has the order of the list ──┘
+//!   filters ── few links by one index? ── yes: places of these links, sorted ────┐
+//!                     no                                                        │
+//!                     ├── two indexes: what both have, in the order of time ─────┼─> rows ── all filters ── page
+//!                     └── walk along an index that has the order of the list ────┘
 //! ```
 //!
 //! A *place* is where a link is in the order of the list: the time of its creation and its code. Each index of a filter
-//! contains the places of its links ([`schema`](super::schema)). If one of the filters leaves at most
-//! [`MAX_CANDIDATES`], their places are sorted, and the page is taken from there. Otherwise links that fit are not rare,
-//! and the page is a walk along the index of a filter, or of the whole zone, in the order of the list. Both ways lead to
-//! the same pages, so the next page may come the other way.
+//! contains the places of its links ([`migrations`](super::migrations)). If one of the filters leaves at most
+//! [`Bounds::candidates`], their places are sorted, and the page is taken from there. Otherwise links that fit are not rare,
+//! and the page is a walk along the index of a filter, or of the whole zone, in the order of the list, or along the
+//! [indexes of several filters](meet). All ways lead to the same pages, so the next page may come another way.
 //!
 //! Each row of a page is compared with all filters by [`Query::matches`], so the indexes decide only how long the search
-//! takes. A page looks at [`MAX_ROWS`] rows at most. Then it ends early, and its cursor is the last place that it has
-//! looked at.
+//! takes. A page looks at [`Bounds::rows`] rows at most, and takes a bounded [time](Bounds::page_time). Then it ends early,
+//! and its cursor is the last place that it has looked at.
 
 mod candidates;
+mod meet;
+mod text;
 mod trigrams;
+
+use std::cmp::Ordering;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql};
 
 use self::candidates::candidates;
+use self::meet::{Direction, Meeting, Met};
 use super::row::{BadRow, WITHHELD, decode, select_links};
 use crate::base::clock::UnixTime;
 use crate::link::{Code, LinkName};
 use crate::store::{Found, Order, Place, Query, StoreError};
 
-/// The most places that are sorted: some ten milliseconds. Of a million links, one in a hundred fits a filter that leaves
-/// more, so a walk finds fifty in [`MAX_ROWS`].
-const MAX_CANDIDATES: usize = 10_000;
-/// The most rows that one page looks at: some twenty milliseconds.
-const MAX_ROWS: usize = 5_000;
+/// How much work one page may make.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// The most places that are sorted.
+    candidates: usize,
+    /// The most rows that are looked at.
+    rows: usize,
+    /// The most entries of indexes that are compared with each other.
+    entries: usize,
+    /// How long the search for [candidates] takes at most.
+    search_time: Duration,
+    /// How long the whole page takes at most. What is under way then is finished.
+    page_time: Duration,
+}
+
+/// Each of them some twenty milliseconds at most. Of a million links, one in a hundred fits a filter that leaves more than
+/// the candidates, so a walk through the rows finds fifty.
+const BOUNDS: Bounds = Bounds {
+    candidates: 10_000,
+    rows: 5_000,
+    entries: 60_000,
+    search_time: Duration::from_millis(25),
+    page_time: Duration::from_millis(40),
+};
+/// How many rows a page looks at however late it is, so that each page gets further.
+const MIN_ROWS: usize = 100;
 
 const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
 
@@ -44,6 +72,8 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     walks
         .flatten()
         .chain(candidates::STATEMENTS.iter().copied())
+        .chain(text::STATEMENTS.iter().copied())
+        .chain(meet::STATEMENTS.into_iter().flatten())
         .chain([GET])
 }
 
@@ -54,16 +84,27 @@ pub(super) fn find(
     after: Option<&Place>,
     limit: usize,
 ) -> Result<Found, StoreError> {
+    find_within(conn, query, after, (limit, BOUNDS))
+}
+
+fn find_within(
+    conn: &Connection,
+    query: &Query,
+    after: Option<&Place>,
+    (limit, bounds): (usize, Bounds),
+) -> Result<Found, StoreError> {
     // One state of the file for all statements.
     let conn = conn.unchecked_transaction()?;
-    let mut page = Collected::new(query, after, limit);
-    match candidates(&conn, query)? {
-        Some(mut spots) => {
-            spots.retain(|spot| page.is_ahead(spot));
-            spots.sort_unstable_by(|a, b| a.compare(b, query.order));
-            page.take_each(&conn, spots)?;
-        }
-        None => page.walk(&conn)?,
+    let began = Instant::now();
+    let mut page = Collected::new(query, after, limit, (bounds, began + bounds.page_time));
+    if let Some(mut spots) = candidates(&conn, query, (bounds, began + bounds.search_time))? {
+        spots.retain(|spot| page.is_ahead(spot));
+        spots.sort_unstable_by(|a, b| a.compare(b, query.order));
+        page.take_each(&conn, spots)?;
+    } else if let Some(meeting) = page.meeting(&conn) {
+        page.take_met(&conn, meeting)?;
+    } else {
+        page.walk(&conn)?;
     }
     Ok(page.found)
 }
@@ -87,12 +128,26 @@ impl Spot {
         })
     }
 
-    fn compare(&self, other: &Self, order: Order) -> std::cmp::Ordering {
-        let key = |spot: &Self| (spot.created_at, spot.code.clone());
+    /// Before all links in an order: no code is empty, and none is above the last character.
+    fn start(order: Order) -> Self {
+        match order {
+            Order::Code | Order::Oldest => Self {
+                created_at: i64::MIN,
+                code: "".into(),
+            },
+            Order::Newest => Self {
+                created_at: i64::MAX,
+                code: "\u{10ffff}".into(),
+            },
+        }
+    }
+
+    fn compare(&self, other: &Self, order: Order) -> Ordering {
+        let by_time = || (self.created_at, &self.code).cmp(&(other.created_at, &other.code));
         match order {
             Order::Code => self.code.cmp(&other.code),
-            Order::Oldest => (self.created_at, &self.code).cmp(&(other.created_at, &other.code)),
-            Order::Newest => key(other).cmp(&key(self)),
+            Order::Oldest => by_time(),
+            Order::Newest => by_time().reverse(),
         }
     }
 }
@@ -124,18 +179,21 @@ macro_rules! by_time {
     };
 }
 
-/// The same for tags, whose index is a table.
-macro_rules! by_tag {
-    ($compare:literal, $direction:literal) => {
+/// The same for tags and hosts, whose index is a table.
+macro_rules! by_table {
+    ($table:literal, $column:literal, $compare:literal, $direction:literal) => {
         concat!(
             "SELECT link.origin, link.code, link.url, link.created_at, link.created_by, link.expires_at, link.ttl, \
-             link.version, link.title, link.tags, link.note, link.withheld FROM link_tag CROSS JOIN link \
-             ON link.origin = link_tag.origin AND link.code = link_tag.code \
-             WHERE link_tag.origin = ?1 AND link_tag.tag = ?2 AND (link_tag.created_at, link_tag.code) ",
+             link.version, link.title, link.tags, link.note, link.withheld FROM ",
+            $table,
+            " AS found CROSS JOIN link ON link.origin = found.origin AND link.code = found.code \
+             AND link.created_at = found.created_at WHERE found.origin = ?1 AND found.",
+            $column,
+            " = ?2 AND (found.created_at, found.code) ",
             $compare,
-            " (?3, ?4) ORDER BY link_tag.created_at ",
+            " (?3, ?4) ORDER BY found.created_at ",
             $direction,
-            ", link_tag.code ",
+            ", found.code ",
             $direction
         )
     };
@@ -164,16 +222,16 @@ impl Way {
             }
             (Self::Zone, Order::Oldest) => by_time!("link_created", "?2 IS NULL", ">", "ASC"),
             (Self::Zone, Order::Newest) => by_time!("link_created", "?2 IS NULL", "<", "DESC"),
-            (Self::Host, Order::Oldest) => by_time!("link_host", "host = ?2", ">", "ASC"),
-            (Self::Host, Order::Newest) => by_time!("link_host", "host = ?2", "<", "DESC"),
+            (Self::Host, Order::Oldest) => by_table!("link_host", "host", ">", "ASC"),
+            (Self::Host, Order::Newest) => by_table!("link_host", "host", "<", "DESC"),
             (Self::Creator, Order::Oldest) => {
                 by_time!("link_creator", "created_by = ?2", ">", "ASC")
             }
             (Self::Creator, Order::Newest) => {
                 by_time!("link_creator", "created_by = ?2", "<", "DESC")
             }
-            (Self::Tag, Order::Oldest) => by_tag!(">", "ASC"),
-            (Self::Tag, Order::Newest) => by_tag!("<", "DESC"),
+            (Self::Tag, Order::Oldest) => by_table!("link_tag", "tag", ">", "ASC"),
+            (Self::Tag, Order::Newest) => by_table!("link_tag", "tag", "<", "DESC"),
             (Self::Tag | Self::Host | Self::Creator, Order::Code) => return None,
         })
     }
@@ -184,13 +242,20 @@ struct Collected<'a> {
     query: &'a Query,
     after: Option<Spot>,
     limit: usize,
+    bounds: Bounds,
     /// How many more rows the page may look at.
     room: usize,
+    deadline: Instant,
     found: Found,
 }
 
 impl<'a> Collected<'a> {
-    fn new(query: &'a Query, after: Option<&Place>, limit: usize) -> Self {
+    fn new(
+        query: &'a Query,
+        after: Option<&Place>,
+        limit: usize,
+        (bounds, deadline): (Bounds, Instant),
+    ) -> Self {
         let after = after.map(|place| Spot {
             created_at: i64::try_from(place.created_at.0).unwrap_or(i64::MAX),
             code: place.name.code().into(),
@@ -199,7 +264,9 @@ impl<'a> Collected<'a> {
             query,
             after,
             limit,
-            room: MAX_ROWS,
+            bounds,
+            room: bounds.rows,
+            deadline,
             found: Found {
                 links: Vec::new(),
                 next: None,
@@ -216,21 +283,63 @@ impl<'a> Collected<'a> {
 
     /// Reads the rows at these places.
     fn take_each(&mut self, conn: &Connection, spots: Vec<Spot>) -> Result<(), StoreError> {
-        let mut get = conn.prepare_cached(GET)?;
-        let origin = self.query.origin.as_str();
         let mut last: Option<Spot> = None;
         for spot in spots {
             if self.is_full() {
                 self.found.next = last.and_then(|last| self.place(&last));
                 return Ok(());
             }
-            let mut rows = get.query((origin, &*spot.code))?;
-            if let Some(row) = rows.next()? {
-                self.look_at(row)?;
-            }
+            self.take(conn, &spot)?;
             last = Some(spot);
         }
         Ok(())
+    }
+
+    /// Reads the row at a place.
+    fn take(&mut self, conn: &Connection, spot: &Spot) -> Result<(), StoreError> {
+        let mut get = conn.prepare_cached(GET)?;
+        let mut rows = get.query((self.query.origin.as_str(), &*spot.code))?;
+        match rows.next()? {
+            // Another program may have replaced the link, and left the entry of the former one.
+            Some(row) if row.get(3).is_ok_and(|at: i64| at == spot.created_at) => self.look_at(row),
+            _ => Ok(()),
+        }
+    }
+
+    /// The indexes of several filters, if the list has their order.
+    fn meeting<'b>(&self, conn: &'b Connection) -> Option<Meeting<'b>>
+    where
+        'a: 'b,
+    {
+        let direction = match self.query.order {
+            Order::Code => return None,
+            Order::Oldest => Direction::Oldest,
+            Order::Newest => Direction::Newest,
+        };
+        let after = self.after.clone();
+        let after = after.unwrap_or_else(|| Spot::start(self.query.order));
+        let bounds = (self.bounds.entries, self.deadline);
+        Meeting::of(conn, self.query, (direction, after), bounds)
+    }
+
+    /// Reads the rows of the links that several filters leave.
+    fn take_met(&mut self, conn: &Connection, mut meeting: Meeting<'_>) -> Result<(), StoreError> {
+        let mut last: Option<Spot> = None;
+        loop {
+            let met = meeting.next()?;
+            let full = self.is_full().then(|| last.take()).flatten();
+            match (met, full) {
+                (Met::End, _) => return Ok(()),
+                (Met::Link(_), Some(place)) | (Met::Pause(place), _) => {
+                    self.found.next = self.place(&place);
+                    return Ok(());
+                }
+                (Met::Link(spot), None) => {
+                    self.take(conn, &spot)?;
+                    last = Some(spot);
+                }
+            }
+        }
     }
 
     /// Walks along an index.
@@ -246,17 +355,8 @@ impl<'a> Collected<'a> {
             Way::Host => query.host.as_deref(),
             Way::Creator => query.created_by.as_deref(),
         };
-        // Before all links: no code is empty, and none is above this character.
-        let start = self.after.clone().unwrap_or_else(|| match query.order {
-            Order::Code | Order::Oldest => Spot {
-                created_at: i64::MIN,
-                code: "".into(),
-            },
-            Order::Newest => Spot {
-                created_at: i64::MAX,
-                code: "\u{10ffff}".into(),
-            },
-        });
+        let start = self.after.clone();
+        let start = start.unwrap_or_else(|| Spot::start(query.order));
         let parameters: [&dyn ToSql; 4] = [
             &query.origin.as_str(),
             &value,
@@ -284,7 +384,9 @@ impl<'a> Collected<'a> {
     }
 
     fn is_full(&self) -> bool {
-        self.found.links.len() == self.limit || self.room == 0
+        let has_moved = self.room <= self.bounds.rows.saturating_sub(MIN_ROWS);
+        let is_late = || has_moved && Instant::now() > self.deadline;
+        self.found.links.len() == self.limit || self.room == 0 || is_late()
     }
 
     /// Takes the link of a row if the query asks for it.
