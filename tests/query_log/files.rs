@@ -94,8 +94,8 @@ fn a_full_file_is_rotated() {
 #[test]
 fn a_full_disk_stops_no_answer_and_loses_nothing_that_has_room_in_the_queue() {
     const QUERIES: u32 = 100;
-    // A file may have 96 KiB, as if the disk were full then. In blocks of 512 bytes.
-    let setup = Setup::new().limits("ulimit -S -f 192");
+    // A file may have 224 KiB, as if the disk were full then. In blocks of 512 bytes. The store's files fit.
+    let setup = Setup::new().limits("ulimit -S -f 448");
     let (server, path, _dir) = logging(setup, "");
     let packet = large_packet();
     for _ in 0..QUERIES {

@@ -44,7 +44,7 @@ struct Bounds {
     rows: usize,
     /// The most entries of indexes that are compared with each other.
     entries: usize,
-    /// How long the search for [candidates] takes at most.
+    /// How long the search for [candidates](candidates()) takes at most.
     search_time: Duration,
     /// How long the whole page takes at most. What is under way then is finished.
     page_time: Duration,
