@@ -22,7 +22,8 @@
 //!   always a [`TargetUrl`](crate::link::TargetUrl) from the store.
 //!
 //! Deliberately absent: TLS for the admin API (by default it listens on the loopback interface only; elsewhere a proxy
-//! in front of it has the certificate), CORS and cookies for the API, which is not for browsers. The page has a cookie.
+//! in front of it has the certificate), and cookies for the API. The page has a cookie. Scripts of other origins may call
+//! the API only from the origins that the configuration names.
 
 mod api;
 mod failures;
