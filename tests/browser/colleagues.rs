@@ -140,6 +140,8 @@ fn a_complaint(screen: Screen, javascript: bool) {
     admin.fill("Who demands it", "https://court.example/12");
     admin.press("Withhold");
     admin.see("has an authority; leave it out");
+    let wrong = "//input[@aria-invalid='true' and contains(@aria-describedby, 'authority-error')]";
+    assert_eq!(browser.count(wrong), 1);
     admin.visit.inspect("page-withhold-refused");
     admin.choose("legal");
     admin.press("Withhold");

@@ -141,7 +141,8 @@ fn admins_withhold_a_link_and_release_it() {
     assert!(!page.body.contains("id=\"release-link\""), "{page:?}");
     let refused = send(&admin, &version(), &[kind, ("reason", "")]);
     assert_eq!(refused.status, 422, "{refused:?}");
-    assert!(refused.body.contains("The reason is empty"), "{refused:?}");
+    let error = "id=\"reason-error\">The reason is empty";
+    assert!(refused.body.contains(error), "{refused:?}");
     let late = send(&admin, "1", &[kind, reason]);
     assert_eq!(late.status, 412, "{late:?}");
     assert!(

@@ -52,6 +52,16 @@ impl WithholdForm {
         }
     }
 
+    /// What is wrong with this field, `reason` or `authority`. A browser sends no other kinds than those of the form, so
+    /// that a refusal of a valid reason is for the authority.
+    fn error(&self, field: &str) -> Option<&str> {
+        let wrong = match Reason::parse(&self.reason) {
+            Ok(_) => "authority",
+            Err(_) => "reason",
+        };
+        self.error.as_deref().filter(|_| field == wrong)
+    }
+
     /// Whether this kind is chosen.
     fn is_kind(&self, kind: &str) -> bool {
         match &*self.kind {
