@@ -30,7 +30,7 @@ pub struct Withheld {
 pub enum Grounds {
     /// The operator has decided so: the link leads to fraud, malware and the like.
     Abuse,
-    /// Somebody has demanded it by law (RFC 7725). The URL is that of the authority, or of its demand.
+    /// An authority or another party demands it by law (RFC 7725). The URL is that of the authority, or of its demand.
     Legal(Option<TargetUrl>),
 }
 

@@ -156,7 +156,7 @@ impl ExtendedError {
         code: 15,
         text: "the link is withheld because of abuse",
     };
-    /// RFC 8914 §4.17: somebody else demands it.
+    /// RFC 8914 §4.17: an authority or another party demands it, and not the operator.
     pub const CENSORED: Self = Self {
         code: 16,
         text: "the link is withheld for legal reasons",

@@ -100,7 +100,7 @@ impl Given {
 fn refused(error: WithheldError) -> Problem {
     let mut detail = error.to_string();
     if let WithheldError::Reason(AboutError::Empty(_)) = error {
-        detail += "; people who open the link are told why they cannot follow it";
+        detail += "; the page for people who open the link shows it";
     }
     Problem::new(Kind::WithheldRefused, detail).of(MEMBER)
 }

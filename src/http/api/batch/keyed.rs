@@ -1,7 +1,7 @@
 //! A batch with an `Idempotency-Key`: it is carried out once, and a repeat gets the same results.
 //!
-//! Whether a request is a repeat can only be told when its whole body is there, and its results are kept. So such a batch
-//! has a largest size, and is refused before anything is done if it is larger. A task makes the links; it goes on when the
+//! The server compares the whole body to recognise a repeat, and keeps the results. So it limits the size of such a batch,
+//! and refuses a larger one before it makes any link. A task makes the links; it goes on when the
 //! client disconnects. The response has the results as they come, and ends when they are kept.
 //!
 //! A batch of which a line failed for the server's reasons is not kept: the repeat is carried out, and finds the links that
