@@ -26,6 +26,7 @@ pub mod dynamodb;
 #[path = "dynamodb/absent.rs"]
 pub mod dynamodb;
 mod error;
+pub mod feed;
 pub mod idempotency;
 mod identity;
 pub mod notice;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::audit::{Actor, AuditPage, AuditQuery, Event};
+use self::feed::Feed;
 use self::idempotency::{Claim, Claimed, KeyId};
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
@@ -260,6 +262,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Reports changes that other programs make, if the store sees them all. It then has [`Store::names`] as well.
     fn watch(&self) -> Option<Arc<Watch>> {
+        None
+    }
+
+    /// The feed of changes, if the store has one.
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
         None
     }
 

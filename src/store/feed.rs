@@ -1,0 +1,126 @@
+//! The change feed: an ordered log of the names that have changed, by whichever program.
+//!
+//! A reader begins at the [end](Feed::end) of the feed, or at a [`Position`] that it has kept, and reads on from there.
+//! An entry does not have the new state: the reader looks that up if it needs it. A feed is bounded. A reader that comes
+//! back too late is told so ([`FeedPage::TooOld`]), and must then treat every name as changed.
+//!
+//! # Guarantees
+//!
+//! * Once a change can be read in the store, a read of the feed that begins then has the change's entry, or its position
+//!   is before that entry. So a page that [reaches the end](Entries::at_end) has left out no change that was committed
+//!   before the read began.
+//! * The entries of one name come in the order of its versions. Names may come more than once.
+//! * Positions are opaque to readers, and are comparable only by [`Feed::covers`].
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::link::{LinkName, Version};
+
+/// The longest text of a position, in bytes.
+pub const MAX_POSITION_LEN: usize = 1_024;
+
+/// A place in a feed: all entries up to it have been read. It stays good over restarts of the reader and of the store,
+/// until the feed has forgotten it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Position(Box<str>);
+
+impl Position {
+    /// The position with this text; none if the text is empty, is longer than [`MAX_POSITION_LEN`], or has others than
+    /// visible ASCII characters.
+    pub fn new(text: impl Into<Box<str>>) -> Option<Self> {
+        let text = text.into();
+        let is_valid = (1..=MAX_POSITION_LEN).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_valid.then_some(Self(text))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: LinkName,
+    /// The version of the new state; none if another program has removed the link, so that nothing has a version.
+    pub version: Option<Version>,
+}
+
+/// What a read of a feed has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedPage {
+    /// The entries that follow, if there are any.
+    Entries(Entries),
+    /// The feed does not reach back to that position, or the position is of another history: any name may have changed
+    /// since.
+    TooOld,
+}
+
+/// A page of entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entries {
+    /// In the order of the feed.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins.
+    pub position: Position,
+    /// Whether the page has all entries of changes that were committed before the read began.
+    pub at_end: bool,
+}
+
+/// Which servers read a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Each server reads it for itself.
+    Each,
+    /// Reading is expensive: one server of a region reads it, and passes the entries on through Redis.
+    OneOfRegion,
+}
+
+/// The feed of a store; see the [module](self).
+#[async_trait]
+pub trait Feed: Send + Sync + fmt::Debug {
+    /// Which servers should read it.
+    fn readers(&self) -> Readers;
+
+    /// A position that covers all changes that were committed before the call.
+    async fn end(&self) -> Result<Position, StoreError>;
+
+    /// At most `limit` entries after a position, which may be of another store or made up. A backend bounds pages by
+    /// itself, and treats a `limit` of 0 as 1.
+    async fn read(&self, after: &Position, limit: usize) -> Result<FeedPage, StoreError>;
+
+    /// Ends when there may be new entries. It may end too early, and it may miss entries: a reader reads once in a while
+    /// in any case.
+    async fn news(&self);
+
+    /// Whether a reader at `position` has read all that a reader at `other` has.
+    fn covers(&self, position: &Position, other: &Position) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_short_visible_text() {
+        let is_valid = |text: &str| Position::new(text).is_some();
+        assert!(is_valid("731.4"));
+        assert!(is_valid(&"x".repeat(MAX_POSITION_LEN)));
+        assert!(!is_valid(&"x".repeat(MAX_POSITION_LEN + 1)));
+        for bad in ["", "a b", "ä", "a\n"] {
+            assert!(!is_valid(bad), "{bad:?}");
+        }
+    }
+}
