@@ -31,6 +31,7 @@ pub mod idempotency;
 mod identity;
 pub mod notice;
 mod query;
+pub mod servers;
 pub mod sqlite;
 pub mod watch;
 
@@ -51,6 +52,7 @@ use async_trait::async_trait;
 use self::audit::{Actor, AuditPage, AuditQuery, Event};
 use self::feed::Feed;
 use self::idempotency::{Claim, Claimed, KeyId};
+use self::servers::{Announcement, Label, LiveServer};
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
 
@@ -314,6 +316,32 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// All notices, including those that are over. Reads one key if there are none.
     async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
         Ok(Vec::new())
+    }
+
+    /// Whether the store keeps the announcements of the servers that share it; see [`servers`].
+    fn keeps_servers(&self) -> bool {
+        false
+    }
+
+    /// Puts a server's announcement in the place of its former one. The lease begins anew.
+    async fn announce_server(&self, _server: &Announcement) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("it keeps no servers".into()))
+    }
+
+    /// Removes the announcement of the server with this id, if there is one.
+    async fn withdraw_server(&self, _id: &Label) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("it keeps no servers".into()))
+    }
+
+    /// All servers whose announcements count.
+    async fn servers(&self) -> Result<Vec<LiveServer>, StoreError> {
+        Err(StoreError::Unavailable("it keeps no servers".into()))
+    }
+
+    /// Ends when a server may have announced something new. It may end too early, and it may miss announcements, or
+    /// never end: callers look once in a while in any case.
+    async fn servers_news(&self) {
+        std::future::pending().await
     }
 
     /// The document of that key; see [`document`].
