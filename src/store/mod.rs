@@ -33,15 +33,17 @@ pub mod notice;
 mod query;
 pub mod servers;
 pub mod sqlite;
+pub mod transfer;
 pub mod watch;
 
 pub use document::{Document, DocumentPut};
 pub use dynamodb::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
-pub use identity::{Identity, Seal};
+pub use identity::{Facts, Identity, Seal};
 pub use notice::Notice;
 pub use query::{Found, Order, Place, Query, SearchText, SearchTextError, State};
 pub use sqlite::{OpenError, SqliteStore, StoreUpdate};
+pub use transfer::{Adopted, Examined};
 pub use watch::Watch;
 
 use std::fmt;
@@ -49,7 +51,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::audit::{Actor, AuditPage, AuditQuery, Event};
+use self::audit::{Actor, AuditPage, AuditQuery, Entry, Event};
 use self::feed::Feed;
 use self::idempotency::{Claim, Claimed, KeyId};
 use self::servers::{Announcement, Label, LiveServer};
@@ -421,6 +423,46 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// unknown one.
     fn identity(&self) -> Identity {
         Identity::Unknown
+    }
+
+    /// The store's identity, as an operator sees it.
+    async fn facts(&self) -> Result<Facts, StoreError> {
+        Err(StoreError::Unavailable("it has no identity".into()))
+    }
+
+    /// Begins a new epoch and returns it. From then on [`Store::identity`] is another one, on all servers that share the
+    /// store, within some seconds.
+    async fn begin_epoch(&self) -> Result<u64, StoreError> {
+        Err(StoreError::Unavailable("it has no epochs".into()))
+    }
+
+    /// Takes a link over from another store as it is there, with its version and all its times, also if it has ended.
+    /// Writes nothing unless what the store has of that name is older; see [`transfer`]. No entry of the audit log is
+    /// written.
+    async fn adopt(&self, _link: &Link) -> Result<Adopted, StoreError> {
+        Err(StoreError::Unavailable("it takes no links over".into()))
+    }
+
+    /// Takes an entry of an audit log over from another store, also one that is older than entries are kept. The number of
+    /// its id may become another one. An entry that is the same in all else is the same entry.
+    async fn adopt_entry(&self, _entry: &Entry) -> Result<Adopted, StoreError> {
+        Err(StoreError::Unavailable("it takes no entries over".into()))
+    }
+
+    /// The same as [`Store::scan`] of the whole store, but for a check: consistent, and with what is wrong with the items
+    /// that are no valid links.
+    async fn examine(
+        &self,
+        _after: Option<&LinkName>,
+        _limit: usize,
+    ) -> Result<Examined, StoreError> {
+        Err(StoreError::Unavailable("it cannot be examined".into()))
+    }
+
+    /// What is wrong with the store apart from its items: pages of a file, indexes. One line for each fault. Takes as long
+    /// as reading the whole store.
+    async fn check_integrity(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Finishes what has begun and closes; later calls return [`StoreError::Unavailable`]. Returns the seal that

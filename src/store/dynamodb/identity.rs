@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::TableDescription;
-use md5::{Digest, Md5};
 
 use super::failure::store_error;
 use super::item::{self, Item, KEY};
 use super::table::Table;
+use crate::store::identity::number;
 use crate::store::{Identity, StoreError};
 
 /// The key of the item with the id. It is no DNS name, and `item::is_own` recognises it.
@@ -136,20 +136,6 @@ async fn read(client: &Client, table: &Table) -> Result<Option<u64>, StoreError>
         .map(|id| number(&[&table.name, &table.place, &id])))
 }
 
-/// A number for these texts: the first 64 bits of their hash, and never 0.
-fn number(texts: &[&str]) -> u64 {
-    let mut hasher = Md5::new();
-    for text in texts {
-        hasher.update((text.len() as u64).to_be_bytes());
-        hasher.update(text.as_bytes());
-    }
-    let digest = hasher.finalize();
-    let first = digest.iter().take(8);
-    first
-        .fold(0, |number, byte| number << 8 | u64::from(*byte))
-        .max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::primitives::DateTime;
@@ -170,10 +156,5 @@ mod tests {
         assert_ne!(own_id(&table("a", 2)), Some(first));
         assert_ne!(own_id(&table("b", 1)), Some(first));
         assert_eq!(own_id(&TableDescription::builder().build()), None);
-    }
-
-    #[test]
-    fn texts_do_not_run_into_each_other() {
-        assert_ne!(number(&["ab", "c"]), number(&["a", "bc"]));
     }
 }
