@@ -36,6 +36,7 @@ mod batch;
 mod budget;
 mod deadline;
 mod failure_log;
+mod feed;
 mod filter;
 mod hidden;
 mod keys;
@@ -59,6 +60,7 @@ mod write_health;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
@@ -67,6 +69,8 @@ use tokio_util::task::TaskTracker;
 
 use self::deadline::{ADMIN_DEADLINE, within};
 use self::failure_log::FailureLog;
+use self::feed::Follower;
+pub use self::feed::{Applied, Following, LOOK_VALID_FOR};
 use self::filter::{Filter, Keeper};
 pub use self::hidden::TakenNames;
 use self::memory::Memory;
@@ -118,6 +122,8 @@ pub struct RedisStatus {
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
+    /// What was applied of the store's feed; none if the store has no feed.
+    applied: Option<Arc<Applied>>,
     filter: Option<Arc<Filter>>,
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
@@ -158,8 +164,10 @@ impl Links {
         let budget = limits.store_reads_per_second;
         let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
         let settler = Settler::new(store.clone(), memory.clone(), metrics.clone());
+        let feed = store.feed();
         Self {
             store,
+            applied: feed.map(|_| Arc::new(Applied::new(Instant::now()))),
             filter: None,
             memory,
             settler: Arc::new(settler),
@@ -222,9 +230,14 @@ impl Links {
         Ok(self)
     }
 
-    /// Starts the tasks beside the look-ups: the keeper of the filter, the connection to Redis, the stream of
-    /// changes, the warm load. They end at `shutdown`.
+    /// Starts the tasks beside the look-ups: the follower of the store's feed, the keeper of the filter, the connection
+    /// to Redis, the stream of changes, the warm load. They end at `shutdown`.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        if let (Some(feed), Some(applied)) = (self.store.feed(), &self.applied) {
+            let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
+            let follower = Follower::new(feed, memory, applied.clone(), metrics);
+            tasks.spawn(follower.run(shutdown.clone()));
+        }
         if let Some(filter) = &self.filter {
             let (store, metrics) = (self.store.clone(), self.metrics.clone());
             let keeper = Keeper::new(filter.clone(), store, metrics);
@@ -306,8 +319,16 @@ impl Links {
         &*self.namespace
     }
 
+    /// What this server has applied of the store's feed; none if the store has no feed.
+    pub fn applied(&self) -> Option<&Arc<Applied>> {
+        self.applied.as_ref()
+    }
+
     /// Updates the gauges.
     pub fn measure(&self) {
+        if let Some(applied) = &self.applied {
+            applied.measure(&self.metrics, Instant::now());
+        }
         if let Some(filter) = &self.filter {
             filter.measure(&self.metrics);
         }

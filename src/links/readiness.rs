@@ -166,11 +166,13 @@ impl Links {
         let _only_once = self.other_troubles.0.set(Box::new(others));
     }
 
-    /// The troubles that the store, Redis, the settler and other parts of the server know of.
+    /// The troubles that the store, its feed, Redis, the settler and other parts of the server know of.
     fn troubles(&self) -> Vec<Trouble> {
         let redis = self.redis.iter().flat_map(|redis| redis.cache.troubles());
         let redis = redis.map(|reason| Trouble::new(Effect::Degraded, reason));
         let mut troubles = self.store.troubles();
+        let applied = self.applied.as_ref();
+        troubles.extend(applied.and_then(|applied| applied.trouble(Instant::now())));
         troubles.extend(self.settler.trouble());
         troubles.extend(redis);
         troubles.extend(

@@ -5,10 +5,10 @@
 //! the store finds that other programs have written since the look before. A cache that was begun at one
 //! generation is valid as long as that generation lasts.
 //!
-//! A look says what happened before it, and nothing about what comes after. So its result is good for
-//! [`VALID_FOR`] and no longer. The user of the cache checks the age of the last look at the moment of use. So no
-//! old cache is used if the store hangs or the process was stopped for an hour, and no task has to run in time for
-//! that.
+//! A look says what happened before it, and nothing about what comes after. So its result is good for a time that the
+//! watch knows, [`VALID_FOR`] for the looks of a store, and no longer. The user of the cache checks the age of the last
+//! look at the moment of use. So no old cache is used if the store hangs or the process was stopped for an hour, and no
+//! task has to run in time for that.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,8 +22,9 @@ pub const VALID_FOR: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Watch {
     began: Instant,
+    valid_for: Duration,
     generation: AtomicU64,
-    /// When the last successful look began, in nanoseconds from `began`.
+    /// When the last successful look began, in nanoseconds from `began`, plus one; 0 before the first look.
     looked: AtomicU64,
     /// How many links the store's own calls have removed.
     removed: AtomicU64,
@@ -32,8 +33,16 @@ pub struct Watch {
 impl Watch {
     /// A watch of a store whose first look began at this time.
     pub fn new(first_look: Instant) -> Self {
+        let watch = Self::unlooked(first_look, VALID_FOR);
+        watch.note_look(first_look, false);
+        watch
+    }
+
+    /// A watch without a look yet. The result of a look is good for `valid_for`.
+    pub fn unlooked(now: Instant, valid_for: Duration) -> Self {
         Self {
-            began: first_look,
+            began: now,
+            valid_for,
             generation: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             removed: AtomicU64::new(0),
@@ -44,11 +53,22 @@ impl Watch {
     pub fn note_look(&self, began: Instant, others_have_written: bool) {
         // The generation first: a thread that sees the time of this look must also see its result.
         if others_have_written {
-            self.generation.fetch_add(1, Ordering::Release);
+            self.note_others();
         }
         let nanos = began.saturating_duration_since(self.began).as_nanos();
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1);
         self.looked.fetch_max(nanos, Ordering::Release);
+    }
+
+    /// Begins a new generation without a look: others may have written.
+    pub fn note_others(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// When the last look began; none before the first.
+    pub fn looked(&self) -> Option<Instant> {
+        let nanos = self.looked.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.began + Duration::from_nanos(nanos))
     }
 
     /// Records links that the store's own calls have removed.
@@ -66,10 +86,10 @@ impl Watch {
         self.removed.load(Ordering::Relaxed)
     }
 
-    /// Whether this generation is known to have lasted until at most [`VALID_FOR`] before `now`.
+    /// Whether this generation is known to have lasted until the last look, which is still good at `now`.
     pub fn vouches_for(&self, generation: u64, now: Instant) -> bool {
-        let looked = Duration::from_nanos(self.looked.load(Ordering::Acquire));
-        now.saturating_duration_since(self.began + looked) <= VALID_FOR
+        self.looked()
+            .is_some_and(|looked| now.saturating_duration_since(looked) <= self.valid_for)
             && self.generation() == generation
     }
 }
@@ -96,5 +116,19 @@ mod tests {
         // A slow look that ends after a later one does not turn the time back.
         watch.note_look(at(5), false);
         assert!(watch.vouches_for(1, at(14)));
+        watch.note_others();
+        assert!(!watch.vouches_for(1, at(11)));
+        assert_eq!(watch.looked(), Some(at(11)));
+    }
+
+    #[test]
+    fn nothing_is_vouched_for_before_the_first_look() {
+        let began = Instant::now();
+        let watch = Watch::unlooked(began, Duration::from_secs(1));
+        assert!(!watch.vouches_for(0, began));
+        assert_eq!(watch.looked(), None);
+        watch.note_look(began, false);
+        assert!(watch.vouches_for(0, began + Duration::from_secs(1)));
+        assert!(!watch.vouches_for(0, began + Duration::from_millis(1_001)));
     }
 }

@@ -109,6 +109,14 @@ pub struct Metrics {
     pub changes_lag: Gauge<f64, AtomicU64>,
     /// 1 while the server receives all changes by other servers.
     pub changes_following: Gauge,
+    /// Changes of links that the store's feed brought.
+    pub feed_entries: Counter,
+    /// How often the feed did not reach back to where this server had read.
+    pub feed_gaps: Counter,
+    /// For how long the server has not known that it has read the feed to its end, in seconds.
+    pub feed_lag: Gauge<f64, AtomicU64>,
+    /// 1 while the server follows the feed.
+    pub feed_following: Gauge,
     /// Links that the warm load has read, since the start.
     pub warm_load_links: Counter,
     /// 1 while this server is loading links into Redis.

@@ -250,6 +250,26 @@ impl Metrics {
             self.changes_following.clone(),
         );
         registry.register(
+            "feed_entries",
+            "Changes of links that the store's feed brought",
+            self.feed_entries.clone(),
+        );
+        registry.register(
+            "feed_gaps",
+            "How often changes may be missing in the store's feed, so that all links were looked up again",
+            self.feed_gaps.clone(),
+        );
+        registry.register(
+            "feed_lag_seconds",
+            "Time since the begin of the last read of the store's feed that reached its end",
+            self.feed_lag.clone(),
+        );
+        registry.register(
+            "feed_following",
+            "1 while the server reads the store's feed to its end at least once a second",
+            self.feed_following.clone(),
+        );
+        registry.register(
             "warm_load_links",
             "Links that the warm load has read",
             self.warm_load_links.clone(),

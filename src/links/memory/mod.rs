@@ -30,7 +30,7 @@ mod packed;
 mod shard;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,9 +79,18 @@ pub(super) struct Memory {
     began: Instant,
     /// Look-ups that began before this must be repeated: nanoseconds from `began`.
     valid_since: AtomicU64,
-    /// Whether the server is notified of the changes of others.
-    notified: AtomicBool,
+    /// Who notifies the server of the changes of others: the bits of [`Notifier`].
+    notified: AtomicU8,
     stamps: Stamps,
+}
+
+/// Something that notifies the server of the changes of others. One is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notifier {
+    /// The stream of changes in Redis.
+    Stream = 1,
+    /// The feed of the store.
+    Feed = 2,
 }
 
 /// How much the memory holds.
@@ -103,18 +112,23 @@ impl Memory {
             limits,
             began: Instant::now(),
             valid_since: AtomicU64::new(0),
-            notified: AtomicBool::new(false),
+            notified: AtomicU8::new(0),
             stamps: Stamps::new(),
         }
     }
 
-    /// Sets whether the server is notified of the changes of others.
-    pub(super) fn set_notified(&self, notified: bool) {
-        let before = self.notified.swap(notified, Ordering::AcqRel);
-        if before && !notified {
+    /// Sets whether this notifier tells the server of the changes of others. Returns whether it did before.
+    pub(super) fn set_notified(&self, by: Notifier, notified: bool) -> bool {
+        let bit = by as u8;
+        let before = match notified {
+            true => self.notified.fetch_or(bit, Ordering::AcqRel),
+            false => self.notified.fetch_and(!bit, Ordering::AcqRel),
+        };
+        if before == bit && !notified {
             // Leases that were given out may be longer than is right from now on.
             self.stamps.change_all();
         }
+        before & bit != 0
     }
 
     /// The stamps of everything that is derived from links.
@@ -139,8 +153,8 @@ impl Memory {
     fn rules(&self) -> Rules {
         let limits = &self.limits;
         let at_most = match self.notified.load(Ordering::Acquire) {
-            true => Duration::MAX,
-            false => limits.unnotified,
+            0 => limits.unnotified,
+            _ => Duration::MAX,
         };
         Rules {
             fresh_for: limits.fresh_for.min(at_most),

@@ -176,7 +176,7 @@ fn links_that_must_be_revalidated_stay_for_the_case_that_look_ups_fail() {
 #[test]
 fn every_possible_change_advances_the_stamps() {
     let (memory, now) = (memory(), Instant::now());
-    memory.set_notified(true);
+    memory.set_notified(Notifier::Stream, true);
     let check = |change: &dyn Fn(), of_others: bool| {
         let stamps = memory.stamps();
         let (own, other) = (stamps.of(&name("a")), stamps.of(&name("b")));
@@ -187,7 +187,12 @@ fn every_possible_change_advances_the_stamps() {
     check(&|| memory.forget(&name("a")), false);
     check(&|| memory.forget_older(&name("a"), Version(1)), false);
     check(&|| memory.revalidate_all(now), true);
-    check(&|| memory.set_notified(false), true);
+    check(
+        &|| {
+            memory.set_notified(Notifier::Stream, false);
+        },
+        true,
+    );
 }
 
 #[test]
@@ -217,10 +222,10 @@ fn without_notification_of_changes_links_are_looked_up_sooner() {
     assert_eq!(fresh(&memory, "a", now), Some(1));
     assert_eq!(fresh(&memory, "b", now), Some(0));
     lead(&memory, "a", later);
-    memory.set_notified(true);
+    memory.set_notified(Notifier::Stream, true);
     assert_eq!(fresh(&memory, "a", later), Some(1));
     assert_eq!(fresh(&memory, "b", later), Some(0));
-    memory.set_notified(false);
+    memory.set_notified(Notifier::Stream, false);
     lead(&memory, "b", later);
 }
 

@@ -48,7 +48,7 @@ use super::terms::Failure;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
-use crate::links::memory::Memory;
+use crate::links::memory::{Memory, Notifier};
 
 /// About how many entries the stream holds: several minutes of a busy fleet, some 15 MB.
 const STREAM_ENTRIES: usize = 100_000;
@@ -372,7 +372,7 @@ impl Changes {
     }
 
     fn set_following(&self, following: bool) {
-        self.memory.set_notified(following);
+        self.memory.set_notified(Notifier::Stream, following);
         self.following.store(following, Ordering::Relaxed);
         self.publish_following();
     }
