@@ -94,18 +94,14 @@ pub(super) fn may_pass<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// Whether DynamoDB could not be reached or throttles, so that no operator has to do anything here.
-pub(super) fn is_away<E>(error: &SdkError<E>) -> bool
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
+/// Whether a call at the start may succeed later. True also for what an operator has to put right outside of the
+/// configuration, such as credentials and rights: meanwhile the server answers what it can. False if the request itself is
+/// wrong, which only another configuration changes.
+pub(super) fn may_pass_at_start<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-        SdkError::DispatchFailure(failure) => {
-            client_error(error).is_some() || failure.is_timeout() || failure.is_io()
-        }
-        SdkError::ServiceError(_) => may_pass(error),
-        _ => false,
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::ServiceError(service) => service.err().code() != Some("ValidationException"),
+        _ => true,
     }
 }
 

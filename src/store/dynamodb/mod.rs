@@ -59,6 +59,7 @@ mod import_source;
 mod item;
 mod notice;
 mod open;
+mod opener;
 mod read;
 mod scan;
 mod table;
@@ -131,21 +132,12 @@ pub struct DynamoStore {
     /// The identity of the table.
     known: Arc<identity::Known>,
     /// Whether the table was checked and can be used.
-    state: Arc<watch::Sender<State>>,
+    state: Arc<watch::Sender<opener::State>>,
     /// Whether the table's keys seem to be bare codes instead of names.
     bare_codes: Arc<AtomicBool>,
     closed: CancellationToken,
     /// The calls under way.
     calls: TaskTracker,
-}
-
-/// Whether the store is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// The table can be used.
-    Open,
-    /// The table cannot be used yet, for this reason.
-    Away(String),
 }
 
 /// The calls of one kind: their number and time are bounded.
@@ -170,8 +162,8 @@ impl DynamoStore {
         if self.closed.is_cancelled() {
             return Err(closed());
         }
-        if let State::Away(reason) = &*self.state.borrow() {
-            return Err(StoreError::Unreachable(reason.clone()));
+        if let Some(reason) = self.state.borrow().forbids_calls() {
+            return Err(StoreError::Unreachable(reason.into()));
         }
         let began = Instant::now();
         let permit = tokio::time::timeout(lane.wait, lane.permits.acquire());
@@ -190,6 +182,17 @@ impl DynamoStore {
         tokio::time::timeout(limit, work)
             .await
             .unwrap_or(Err(StoreError::DeadlineExceeded))
+    }
+
+    /// Runs a change that has an entry in the audit log.
+    async fn noted<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if let Some(reason) = self.state.borrow().forbids_changes() {
+            return Err(StoreError::Unreachable(reason.into()));
+        }
+        self.call(&self.writes, work).await
     }
 }
 
@@ -210,7 +213,7 @@ impl Store for DynamoStore {
             }
             Ok(created)
         };
-        self.call(&self.writes, Box::pin(work)).await
+        self.noted(Box::pin(work)).await
     }
 
     async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
@@ -251,7 +254,7 @@ impl Store for DynamoStore {
             }
             Ok(changed)
         };
-        self.call(&self.writes, Box::pin(work)).await
+        self.noted(Box::pin(work)).await
     }
 
     async fn delete(
@@ -278,7 +281,7 @@ impl Store for DynamoStore {
             }
             Ok(deleted)
         };
-        self.call(&self.writes, Box::pin(work)).await
+        self.noted(Box::pin(work)).await
     }
 
     async fn list(
@@ -326,17 +329,19 @@ impl Store for DynamoStore {
     }
 
     async fn opened(&self) {
-        let mut state = self.state.subscribe();
-        // An error means that the store was dropped.
-        let _ = state.wait_for(|state| *state == State::Open).await;
+        opener::opened(&self.state).await;
     }
 
     fn troubles(&self) -> Vec<Trouble> {
         let reason =
             "the table's keys are bare codes, not names, so that no link is found: see the log";
         let bare_codes = self.bare_codes.load(Ordering::Relaxed);
-        let trouble = bare_codes.then(|| Trouble::new(Effect::Degraded, reason));
-        trouble.into_iter().collect()
+        let bare_codes = bare_codes.then(|| Trouble::new(Effect::Degraded, reason));
+        let reason =
+            "the table of the audit log cannot be used, so changes are refused: see the log";
+        let no_log = self.state.borrow().forbids_changes().is_some();
+        let no_log = no_log.then(|| Trouble::new(Effect::NoChanges, reason));
+        bare_codes.into_iter().chain(no_log).collect()
     }
 
     fn takes_notices(&self) -> bool {
@@ -381,7 +386,7 @@ impl Store for DynamoStore {
             }
             Ok(put)
         };
-        self.call(&self.writes, Box::pin(work)).await
+        self.noted(Box::pin(work)).await
     }
 
     async fn claim_key(&self, claim: &Claim, now: UnixTime) -> Result<Claimed, StoreError> {

@@ -6,7 +6,6 @@
 //! links that have ended and tombstones stay for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -28,19 +27,17 @@ use tokio_util::task::TaskTracker;
 
 use super::credentials::Steady;
 use super::item::{EXPIRES_AT, KEY};
+use super::opener::{Opener, State};
 use super::{
     DynamoConfig, DynamoStore, Lane, MAX_ATTEMPTS, MAX_BACKOFF, MAX_READS, MAX_WRITES,
-    READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, State, Table,
-    WRITE_ATTEMPT_TIME, WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, audit, failure, scan,
+    READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, Table, WRITE_ATTEMPT_TIME,
+    WRITE_BACKOFF, WRITE_TIME, WRITE_WAIT, audit, failure,
 };
-use crate::store::Store;
 
 /// The region for a configured endpoint if none is set; emulators accept any.
 const EMULATOR_REGION: &str = "us-east-1";
 /// How long the creation of a table may take. It usually takes some ten seconds.
 const TABLE_PATIENCE: Duration = Duration::from_secs(60);
-/// The pause between two attempts to open a table.
-const OPEN_RETRY: Duration = Duration::from_secs(2);
 /// The pause between two looks at a table that is being created.
 const TABLE_POLL: Duration = Duration::from_millis(500);
 
@@ -95,18 +92,19 @@ pub enum DynamoOpenError {
         table: String,
         /// Why not.
         reason: String,
-        /// Whether DynamoDB is away or throttles, so that the same call may succeed later.
+        /// Whether the same call may succeed later, without a change of the configuration.
         may_pass: bool,
     },
 }
 
 impl DynamoOpenError {
-    /// Whether the same may succeed later without any action.
-    fn may_pass(&self) -> bool {
+    /// Whether the same may succeed later: DynamoDB comes back, or an operator makes the table or grants a right. Otherwise
+    /// the configuration names a table that is not for links.
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Failed { may_pass, .. } => *may_pass,
-            Self::NotReady { .. } => true,
-            _ => false,
+            Self::NotReady { .. } | Self::Missing { .. } => true,
+            Self::NoRegion(_) | Self::NoTable { .. } | Self::KeySchema { .. } => false,
         }
     }
 }
@@ -139,47 +137,12 @@ impl DynamoStore {
         settings: ConfigLoader,
     ) -> Result<Self, DynamoOpenError> {
         let store = Self::unopened(config, settings).await?;
-        Box::pin(store.prepare(config.create_table)).await?;
-        store.state.send_replace(State::Open);
-        store.identify().await;
+        Box::pin(Opener::of(&store, config.create_table).open()).await?;
         Ok(store)
     }
 
-    /// Reads the identity of the table. After a failure it is read later.
-    async fn identify(&self) {
-        let asked = self.known.ask(&self.writes.client, &self.table);
-        if let Err(error) = Box::pin(asked).await {
-            tracing::warn!(%error, "cannot read the identity of the table; retrying");
-        }
-    }
-
-    /// Opens the store as [`DynamoStore::open`] does. If DynamoDB is away or throttles, returns a store that opens
-    /// itself later; until then its calls fail. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// As [`DynamoStore::open`], if the failure will not pass by itself.
-    pub async fn open_or_wait(config: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
-        let store = Self::unopened(config, Self::settings()).await?;
-        match Box::pin(store.prepare(config.create_table)).await {
-            Ok(()) => {
-                store.state.send_replace(State::Open);
-                store.identify().await;
-            }
-            Err(error) if error.may_pass() => {
-                tracing::error!(
-                    "{error}; the server starts without the table, answers from Redis, and tries again"
-                );
-                store.state.send_replace(State::Away(error.to_string()));
-                store.open_later(config.create_table, error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
-        store.look_for_bare_codes();
-        Ok(Arc::new(store))
-    }
-
     /// A store whose table has not been checked yet.
-    async fn unopened(
+    pub(super) async fn unopened(
         config: &DynamoConfig,
         settings: ConfigLoader,
     ) -> Result<Self, DynamoOpenError> {
@@ -223,91 +186,11 @@ impl DynamoStore {
             calls: TaskTracker::new(),
         })
     }
-
-    /// Makes sure that the tables exist and can be used.
-    async fn prepare(&self, create: bool) -> Result<(), DynamoOpenError> {
-        prepare(&self.writes.client, &self.table, self.log.as_ref(), create).await
-    }
-
-    /// Tries to open the table until it succeeds or the store is closed. Logs a failure when it is another one
-    /// than before. It also retries after failures that need an operator, who may replace the table.
-    fn open_later(&self, create: bool, logged: String) {
-        let (client, table) = (self.writes.client.clone(), self.table.clone());
-        let (state, closed) = (self.state.clone(), self.closed.clone());
-        let log = self.log.clone();
-        let opening = async move {
-            let (client, table) = (&client, &table);
-            let mut logged = logged;
-            loop {
-                tokio::time::sleep(OPEN_RETRY).await;
-                match Box::pin(prepare(client, table, log.as_ref(), create)).await {
-                    Ok(()) => {
-                        tracing::info!("{table} can be used now");
-                        state.send_replace(State::Open);
-                        return;
-                    }
-                    Err(error) => {
-                        let text = error.to_string();
-                        if text != logged {
-                            tracing::error!("{text}");
-                        }
-                        state.send_replace(State::Away(text.clone()));
-                        logged = text;
-                    }
-                }
-            }
-        };
-        tokio::spawn(async move { closed.run_until_cancelled(opening).await });
-    }
-
-    /// Checks, in a task of its own, whether the first items of the table have bare codes as keys, as other
-    /// programs write them: no look-up finds these.
-    fn look_for_bare_codes(&self) {
-        let (client, table) = (self.writes.client.clone(), self.table.clone());
-        let (mut state, found, closed) = (
-            self.state.subscribe(),
-            self.bare_codes.clone(),
-            self.closed.clone(),
-        );
-        let looking = async move {
-            if state.wait_for(|state| *state == State::Open).await.is_err() {
-                return;
-            }
-            match scan::bare_codes(&client, &table).await {
-                Ok(Some(codes)) => {
-                    tracing::warn!("{}", codes.explanation(&table));
-                    found.store(codes.no_names, Ordering::Relaxed);
-                }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "cannot check the keys of the table"),
-            }
-        };
-        tokio::spawn(async move { closed.run_until_cancelled(looking).await });
-    }
-}
-
-/// Makes sure that the table of links and that of the audit log exist and can be used.
-async fn prepare(
-    client: &Client,
-    table: &Table,
-    log: Option<&audit::Log>,
-    create: bool,
-) -> Result<(), DynamoOpenError> {
-    Admin { client, table }
-        .prepare(TableKind::Links, create)
-        .await?;
-    match log {
-        Some(audit::Log { table, .. }) => {
-            let admin = Admin { client, table };
-            admin.prepare(TableKind::Audit, create).await
-        }
-        None => Ok(()),
-    }
 }
 
 /// What a table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TableKind {
+pub(super) enum TableKind {
     Links,
     Audit,
 }
@@ -439,7 +322,11 @@ impl Admin<'_> {
     }
 
     /// Makes sure that the table exists and can be used.
-    async fn prepare(&self, kind: TableKind, create: bool) -> Result<(), DynamoOpenError> {
+    pub(super) async fn prepare(
+        &self,
+        kind: TableKind,
+        create: bool,
+    ) -> Result<(), DynamoOpenError> {
         let found = match self.describe().await? {
             Some(found) => found,
             None if create => {
@@ -635,7 +522,7 @@ impl Admin<'_> {
             what,
             table: self.table.to_string(),
             reason: failure::text(error),
-            may_pass: failure::is_away(error),
+            may_pass: failure::may_pass_at_start(error),
         }
     }
 

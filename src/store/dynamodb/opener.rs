@@ -1,0 +1,195 @@
+//! Opening a table that may be away: the server starts without it.
+//!
+//! A server must not fail to start because DynamoDB cannot be reached, the table is missing, or there are no credentials
+//! yet: it has static names to answer, and the links in Redis. So the start waits for the table for [`PATIENCE`] at most,
+//! and a task goes on trying. Only a fault that a change of the configuration has to repair ends the start, such as a table
+//! with another key, if it shows within that time.
+//!
+//! The table of the audit log may be away alone. Links are then read, and changes are refused, because each has an entry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use tokio::sync::{oneshot, watch};
+
+use super::open::{Admin, TableKind};
+use super::{DynamoConfig, DynamoOpenError, DynamoStore, Table, audit, identity, scan};
+use crate::store::Store;
+
+/// How long the start waits for the table.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The pause between two attempts to open it.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Whether the store is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The tables can be used.
+    Open,
+    /// Links can be read. The table of the audit log cannot be used yet, for this reason.
+    NoLog(String),
+    /// The table of links cannot be used yet, for this reason.
+    Away(String),
+}
+
+impl State {
+    /// Why no call can be made, if that is so.
+    pub(super) fn forbids_calls(&self) -> Option<&str> {
+        match self {
+            Self::Open | Self::NoLog(_) => None,
+            Self::Away(reason) => Some(reason),
+        }
+    }
+
+    /// Why no change can be made although links can be read, if that is so.
+    pub(super) fn forbids_changes(&self) -> Option<&str> {
+        match self {
+            Self::NoLog(reason) => Some(reason),
+            Self::Open | Self::Away(_) => None,
+        }
+    }
+}
+
+/// Waits until links can be read.
+pub(super) async fn opened(state: &watch::Sender<State>) {
+    let mut state = state.subscribe();
+    // An error means that the store was dropped.
+    let _ = state
+        .wait_for(|state| state.forbids_calls().is_none())
+        .await;
+}
+
+impl DynamoStore {
+    /// Opens the store as [`DynamoStore::open`] does, but waits for the table for some seconds only. If it cannot be used
+    /// by then, returns a store that opens itself later; until then its calls fail. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// As [`DynamoStore::open`], if the configuration has to change.
+    pub async fn open_or_wait(config: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
+        let store = Self::unopened(config, Self::settings()).await?;
+        let opener = Opener::of(&store, config.create_table);
+        let (table, closed) = (store.table.clone(), store.closed.clone());
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move { closed.run_until_cancelled(opener.insist(tell)).await });
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) if error.may_pass() => tracing::error!(
+                "{error}; the server starts without the table, answers from Redis, and tries again"
+            ),
+            Ok(Ok(Err(error))) => {
+                store.closed.cancel();
+                return Err(error);
+            }
+            Ok(Err(_)) | Err(_) => tracing::error!(
+                "{table} could not be opened within {} s; the server starts without the table, answers from \
+                 Redis, and goes on trying",
+                PATIENCE.as_secs()
+            ),
+        }
+        store.look_for_bare_codes();
+        Ok(Arc::new(store))
+    }
+
+    /// Checks, in a task of its own, whether the first items of the table have bare codes as keys, as other
+    /// programs write them: no look-up finds these.
+    fn look_for_bare_codes(&self) {
+        let (client, table) = (self.writes.client.clone(), self.table.clone());
+        let (state, found): (_, Arc<AtomicBool>) = (self.state.clone(), self.bare_codes.clone());
+        let closed = self.closed.clone();
+        let looking = async move {
+            opened(&state).await;
+            match scan::bare_codes(&client, &table).await {
+                Ok(Some(codes)) => {
+                    tracing::warn!("{}", codes.explanation(&table));
+                    found.store(codes.no_names, Ordering::Relaxed);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "cannot check the keys of the table"),
+            }
+        };
+        tokio::spawn(async move { closed.run_until_cancelled(looking).await });
+    }
+}
+
+/// Opens the tables of a store.
+pub(super) struct Opener {
+    client: Client,
+    table: Table,
+    log: Option<audit::Log>,
+    create: bool,
+    known: Arc<identity::Known>,
+    state: Arc<watch::Sender<State>>,
+}
+
+impl Opener {
+    pub(super) fn of(store: &DynamoStore, create: bool) -> Self {
+        Self {
+            client: store.writes.client.clone(),
+            table: store.table.clone(),
+            log: store.log.clone(),
+            create,
+            known: store.known.clone(),
+            state: store.state.clone(),
+        }
+    }
+
+    /// Makes sure that the tables exist and can be used, and reads the identity of the table of links.
+    pub(super) async fn open(&self) -> Result<(), DynamoOpenError> {
+        let outcome = self.prepare().await;
+        let state = match &outcome {
+            Ok(()) => State::Open,
+            Err((TableKind::Audit, error)) => State::NoLog(error.to_string()),
+            Err((TableKind::Links, error)) => State::Away(error.to_string()),
+        };
+        // Links that can be read are read on, also if the next look at their table fails.
+        let was_away = self.state.borrow().forbids_calls().is_some();
+        let is_away = state.forbids_calls().is_some();
+        if was_away || !is_away {
+            self.state.send_replace(state);
+        }
+        if was_away
+            && !is_away
+            && let Err(error) = Box::pin(self.known.ask(&self.client, &self.table)).await
+        {
+            // It is asked again later.
+            tracing::warn!(%error, "cannot read the identity of the table; retrying");
+        }
+        outcome.map_err(|(_, error)| error)
+    }
+
+    async fn prepare(&self) -> Result<(), (TableKind, DynamoOpenError)> {
+        let log = self.log.as_ref().map(|log| (TableKind::Audit, &log.table));
+        for (kind, table) in [(TableKind::Links, &self.table)].into_iter().chain(log) {
+            let client = &self.client;
+            let prepared = Box::pin(Admin { client, table }.prepare(kind, self.create)).await;
+            prepared.map_err(|error| (kind, error))?;
+        }
+        Ok(())
+    }
+
+    /// Tries to open the tables until it succeeds, and reports the outcome of the first attempt. Logs each later failure
+    /// that is another one than before. It also tries again after failures that need an operator, who may replace the
+    /// table.
+    async fn insist(self, first: oneshot::Sender<Result<(), DynamoOpenError>>) {
+        let outcome = self.open().await;
+        let mut logged = outcome.as_ref().err().map(ToString::to_string);
+        // The start has gone on without the outcome if it took too long.
+        match first.send(outcome) {
+            Ok(()) => {}
+            Err(Ok(())) => tracing::info!("{} can be used now", self.table),
+            Err(Err(error)) => tracing::error!("{error}"),
+        }
+        while let Some(last) = &logged {
+            tokio::time::sleep(RETRY).await;
+            let failure = self.open().await.err().map(|error| error.to_string());
+            match &failure {
+                Some(text) if text != last => tracing::error!("{text}"),
+                Some(_) => {}
+                None => tracing::info!("{} can be used now", self.table),
+            }
+            logged = failure;
+        }
+    }
+}
