@@ -82,6 +82,10 @@ impl TargetUrl {
     /// # Errors
     /// [`TargetUrlError`] says which rule the text breaks.
     pub fn parse_stored(text: &str) -> Result<Self, TargetUrlError> {
+        // Most stored URLs, and a query that is answered from Redis or the store parses one.
+        if is_plain(text) {
+            return Ok(Self(text.into()));
+        }
         Ok(Self(read(text)?.as_str().into()))
     }
 
@@ -141,6 +145,50 @@ impl fmt::Display for TargetUrl {
     }
 }
 
+/// Whether a text certainly is an accepted URL that is serialised as it stands: it has a usual domain name without a
+/// port, a path, and only characters that are never changed. Others may be accepted as well.
+fn is_plain(text: &str) -> bool {
+    let scheme = ["https://", "http://"];
+    let rest = scheme.iter().find_map(|scheme| text.strip_prefix(scheme));
+    let Some((host, rest)) = rest.and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    // A last label of letters alone is no number, so the host is no IPv4 address (WHATWG URL, "ends in a number").
+    let last = host.rsplit('.').next().unwrap_or_default();
+    text.len() <= TargetUrl::MAX_LEN
+        && last.bytes().all(|byte| byte.is_ascii_lowercase())
+        && host.len() <= MAX_HOST_LEN
+        && host.split('.').all(is_plain_label)
+        && has_plain_path(rest.as_bytes())
+}
+
+/// Whether a label of a host is plain ASCII, in lower case, and no A-label, which may be invalid (UTS #46).
+fn is_plain_label(label: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_LABEL_LEN).contains(&label.len())
+        && label.bytes().all(is_plain)
+        && !label.starts_with("xn--")
+}
+
+/// Whether a path after its first slash, with or without a query, has only characters that the parser keeps as they are
+/// (WHATWG URL, "path percent-encode set" and "special-query percent-encode set"), and no segment that may be `.` or
+/// `..` in one of their spellings.
+fn has_plain_path(path: &[u8]) -> bool {
+    let mut before = b'/';
+    let mut is_query = false;
+    path.iter().all(|&byte| {
+        let begins_segment = before == b'/' && !is_query;
+        before = byte;
+        is_query |= byte == b'?';
+        match byte {
+            b'.' | b'%' => !begins_segment,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+            | b'=' | b':' | b'@' | b'/' | b'?' => true,
+            byte => byte.is_ascii_alphanumeric(),
+        }
+    })
+}
+
 /// Applies all rules except those for the names of hosts.
 fn read(text: &str) -> Result<Url, TargetUrlError> {
     if text.len() > TargetUrl::MAX_LEN {
@@ -177,6 +225,9 @@ fn read(text: &str) -> Result<Url, TargetUrlError> {
 /// Whether a text is a URL without its scheme: `example.com/path`, and also `localhost:80` and
 /// `example.com:80`, which parse as URLs of the schemes `localhost` and `example.com`.
 pub(crate) fn lacks_scheme(text: &str) -> bool {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return false;
+    }
     match Url::parse(text) {
         Err(url::ParseError::RelativeUrlWithoutBase) => true,
         Ok(url) => url.scheme() == "localhost" || url.scheme().contains('.'),
@@ -450,6 +501,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn usual_urls_are_plain_and_those_that_the_parser_may_change_are_not() {
+        let check = |text: &str, expected: bool| assert_eq!(is_plain(text), expected, "{text}");
+        check("https://example.net/", true);
+        check("https://example.net/a/b-c_d~e.html?q=1&r=%C3%A4/../x", true);
+        check("http://a-1.example.net/a..b/c.%2e", true);
+        check("https://example.net", false);
+        check("https://example.net:8443/", false);
+        check("https://example.net./", false);
+        check("https://.example.net/", false);
+        check("https://EXAMPLE.net/", false);
+        check("https://xn--bcher-kva.example/", false);
+        check("https://192.0.2.1/", false);
+        check("https://example.0x7f/", false);
+        check("https://user@example.net/", false);
+        check("https://example.net/a/../b", false);
+        check("https://example.net/a/%2E%2e", false);
+        check("https://example.net/.", false);
+        check("https://example.net/a b", false);
+        check("https://example.net/\\a", false);
+        check("https://example.net/ä", false);
+        check("https://example.net/#top", false);
+        check("https:///a", false);
+        check("ftp://example.net/", false);
+        let sized = |len: usize| format!("https://a.example/{}", "x".repeat(len - 18));
+        check(&sized(2_048), true);
+        check(&sized(2_049), false);
+    }
+
     /// What the parser says about a host.
     fn parsed_domain(text: &str) -> Option<String> {
         match Url::parse(text).unwrap().host()? {
@@ -464,6 +544,15 @@ mod tests {
             if let Ok(url) = TargetUrl::parse(&text) {
                 let parsed = parsed_domain(url.as_str());
                 prop_assert_eq!(url.domain(), parsed.as_deref());
+            }
+        }
+
+        #[test]
+        fn a_plain_url_is_what_the_parser_makes_of_it(text in "https?://([a-zx0-9-]{1,4}\\.){0,2}[a-z0-9]{1,3}[.]?[/:]([a-zA-Z0-9/.%2eE?&=_~!$()*+,;:@'#^|-]{0,9}/?){0,3}") {
+            if is_plain(&text) {
+                let parsed = Url::parse(&text).unwrap();
+                prop_assert_eq!(parsed.as_str(), &text);
+                prop_assert!(read(&text).is_ok());
             }
         }
 
