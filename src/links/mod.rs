@@ -43,6 +43,7 @@ mod keys;
 mod memory;
 mod namespace;
 mod readiness;
+mod receipts;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(not(feature = "redis"))]
@@ -50,6 +51,7 @@ pub mod redis;
 pub mod redis;
 mod request;
 mod resolve;
+mod servers;
 mod settle;
 mod sieve;
 mod stamps;
@@ -60,7 +62,7 @@ mod write_health;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
@@ -78,9 +80,12 @@ pub use self::memory::MemoryLimits;
 pub use self::namespace::{Host, Namespace};
 use self::readiness::OtherTroubles;
 pub use self::readiness::Readiness;
+pub use self::receipts::{WAIT_TIME, Wait};
 use self::redis::{RedisCache, RedisConfig, RedisOpenError};
 pub use self::request::{CreateLink, Creation, LinkError};
 pub use self::resolve::{Lease, Resolution, Resolved, Unresolved};
+use self::servers::{Own, Servers};
+pub use self::servers::{ServerName, ServerStatus, Unknown, Visible};
 use self::settle::Settler;
 pub use self::stamps::Stamp;
 use self::tiers::Tiers;
@@ -128,6 +133,11 @@ pub struct Links {
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
+    /// What this server says about itself to others.
+    own: Arc<Own>,
+    servers: Arc<Servers>,
+    /// How long an absent name stays in memory.
+    absent_for: Duration,
     /// The changes under way, and requests that are carried out once. They continue when a caller has gone.
     writes: TaskTracker,
     write_health: Arc<WriteHealth>,
@@ -165,14 +175,26 @@ impl Links {
         let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
         let settler = Settler::new(store.clone(), memory.clone(), metrics.clone());
         let feed = store.feed();
+        let applied = feed.map(|_| Arc::new(Applied::new(Instant::now())));
+        let own = Arc::new(Own::new());
+        let servers = Servers::new(
+            ServerName::default(),
+            (&store, None),
+            own.clone(),
+            applied.as_ref(),
+            clock.now(),
+        );
         Self {
             store,
-            applied: feed.map(|_| Arc::new(Applied::new(Instant::now()))),
+            applied,
             filter: None,
             memory,
             settler: Arc::new(settler),
             tiers: Arc::new(tiers),
             redis: None,
+            own,
+            servers: Arc::new(servers),
+            absent_for: limits.memory.absent_for,
             writes: TaskTracker::new(),
             write_health: Arc::default(),
             other_troubles: OtherTroubles::default(),
@@ -212,6 +234,7 @@ impl Links {
             self.memory.clone(),
             &self.store,
             limits.memory.absent_for,
+            self.own.clone(),
             self.clock.clone(),
             self.metrics.clone(),
         )?);
@@ -227,15 +250,38 @@ impl Links {
             warm_load: config.warm_load,
             warm_load_rate: config.warm_load_rate,
         });
-        Ok(self)
+        let name = self.servers.called().clone();
+        Ok(self.with_name(name))
     }
 
-    /// Starts the tasks beside the look-ups: the follower of the store's feed, the keeper of the filter, the connection
+    /// Sets what operators call this server.
+    pub fn with_name(mut self, name: ServerName) -> Self {
+        let redis = self.redis.as_ref().map(|redis| &redis.cache);
+        self.servers = Arc::new(Servers::new(
+            name,
+            (&self.store, redis),
+            self.own.clone(),
+            self.applied.as_ref(),
+            self.clock.now(),
+        ));
+        self
+    }
+
+    /// Starts the tasks beside the look-ups: the announcements of this server, the follower of the store's feed, the keeper of the filter, the connection
     /// to Redis, the stream of changes, the warm load. They end at `shutdown`.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let namespace = self.namespace.clone();
+        let denied_for = move || {
+            let origins = namespace.origins().into_iter();
+            let ttls = origins.map(|origin| namespace.negative_ttl(origin.as_str()));
+            Duration::from_secs(ttls.max().unwrap_or(0).into())
+        };
+        let servers = self.servers.clone().run(denied_for, shutdown.clone());
+        tasks.spawn(servers);
         if let (Some(feed), Some(applied)) = (self.store.feed(), &self.applied) {
             let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
-            let follower = Follower::new(feed, memory, applied.clone(), metrics);
+            let own = self.own.clone();
+            let follower = Follower::new(feed, memory, own, applied.clone(), metrics);
             tasks.spawn(follower.run(shutdown.clone()));
         }
         if let Some(filter) = &self.filter {

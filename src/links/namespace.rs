@@ -18,6 +18,9 @@ pub trait Namespace: Send + Sync + fmt::Debug {
 
     /// The TTL in seconds of links without one of their own, in the zone of this name.
     fn link_ttl(&self, name: &LinkName) -> u32;
+
+    /// How long resolvers may keep the answer that there is no such name, in seconds, in the zone of this origin of links.
+    fn negative_ttl(&self, origin: &str) -> u32;
 }
 
 /// The kind of a host name.

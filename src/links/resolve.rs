@@ -88,6 +88,7 @@ impl Links {
         let may_exist = self.may_exist_uncounted(code, origin);
         if !may_exist && let Some(filter) = &self.filter {
             filter.count_denial();
+            self.own.denials.note(code, origin.as_str());
         }
         may_exist
     }
@@ -109,6 +110,7 @@ impl Links {
         if let Some(filter) = &self.filter
             && filter.denies(name.code().as_bytes(), name.origin())
         {
+            self.note_denial(name);
             return Ok(Resolved {
                 outcome: Ok(Resolution::Absent),
                 // The filter can be asked again at no cost.
@@ -257,6 +259,11 @@ impl Links {
         }
     }
 
+    /// Remembers that resolvers get a negative answer about a name.
+    fn note_denial(&self, name: &LinkName) {
+        self.own.denials.note(name.code().as_bytes(), name.origin());
+    }
+
     /// Turns what is known of a name into a result.
     fn judge(
         &self,
@@ -268,8 +275,14 @@ impl Links {
             self.failures.note(name, error, self.now());
         }
         let outcome = known.map(|known| match known {
-            None => Resolution::Absent,
-            Some(link) if link.is_expired(self.now()) => Resolution::Expired(link),
+            None => {
+                self.note_denial(name);
+                Resolution::Absent
+            }
+            Some(link) if link.is_expired(self.now()) => {
+                self.note_denial(name);
+                Resolution::Expired(link)
+            }
             Some(link) if link.withheld.is_some() => Resolution::Withheld(link),
             Some(link) => Resolution::Live(link),
         });

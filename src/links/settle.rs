@@ -152,7 +152,7 @@ impl Settler {
         match &found {
             Some(Some(link)) => self.memory.forget_older(name, link.version),
             Some(None) | None => self.memory.forget(name),
-        }
+        };
         let (Some(found), Some(claim)) = (found, claim) else {
             return;
         };

@@ -141,6 +141,10 @@ impl Namespace for NoNames {
     fn link_ttl(&self, _: &LinkName) -> u32 {
         300
     }
+
+    fn negative_ttl(&self, _: &str) -> u32 {
+        60
+    }
 }
 
 pub(super) fn origin() -> Origin {

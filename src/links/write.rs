@@ -9,6 +9,7 @@ use super::memory::Memory;
 use super::namespace::Host;
 use super::redis::{WriteClaim, Written};
 use super::request::{CreateLink, Creation, LinkError, MAX_FOLDS};
+use super::servers::Own;
 use super::settle::Evidence;
 use crate::base::clock::UnixTime;
 use crate::link::{Code, Link, LinkName, TargetUrl, Version};
@@ -30,7 +31,7 @@ impl Links {
         outcome: fn(&T) -> Written,
     ) -> Result<T, StoreError> {
         // Also after a panic: the store may have made the change.
-        let forget = ForgetAtEnd(Some((self.memory.clone(), name.clone())));
+        let forget = ForgetAtEnd(Some((self.memory.clone(), self.own.clone(), name.clone())));
         let redis = self.redis.as_ref().map(|redis| redis.cache.clone());
         let (health, metrics) = (self.write_health.clone(), self.metrics.clone());
         let settler = self.settler.clone();
@@ -286,7 +287,7 @@ async fn end(claim: Option<WriteClaim>, written: &Written) {
 }
 
 /// Makes memory forget a name when it is dropped.
-struct ForgetAtEnd(Option<(Arc<Memory>, LinkName)>);
+struct ForgetAtEnd(Option<(Arc<Memory>, Arc<Own>, LinkName)>);
 
 impl ForgetAtEnd {
     /// Leaves memory as it is.
@@ -297,8 +298,9 @@ impl ForgetAtEnd {
 
 impl Drop for ForgetAtEnd {
     fn drop(&mut self) {
-        if let Some((memory, name)) = &self.0 {
-            memory.forget(name);
+        if let Some((memory, own, name)) = &self.0 {
+            let was_flying = memory.forget(name);
+            own.note_change(name, was_flying);
         }
     }
 }

@@ -53,6 +53,23 @@ impl Label {
         (is_valid && !text.chars().any(char::is_control)).then_some(Self(text))
     }
 
+    /// The label that is closest to this text: without control characters, cut to the longest that is allowed, and
+    /// `unnamed` if nothing is left.
+    pub fn closest(text: &str) -> Self {
+        let visible = text.chars().filter(|c| !c.is_control());
+        let mut label = String::new();
+        for c in visible {
+            if label.len() + c.len_utf8() > MAX_LABEL_LEN {
+                break;
+            }
+            label.push(c);
+        }
+        match label.is_empty() {
+            true => Self("unnamed".into()),
+            false => Self(label.into()),
+        }
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -88,5 +105,15 @@ mod tests {
         for bad in ["", "a\nb", "a\u{7f}"] {
             assert!(!is_valid(bad), "{bad:?}");
         }
+    }
+    #[test]
+    fn any_text_has_a_closest_label() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(Label::closest(text).as_str(), expected, "{text:?}");
+        };
+        check("ns1", "ns1");
+        check("a\nb", "ab");
+        check("\n", "unnamed");
+        check(&"ä".repeat(200), &"ä".repeat(127));
     }
 }

@@ -396,10 +396,19 @@ impl Namespace for ZoneSet {
 
     fn link_ttl(&self, name: &LinkName) -> u32 {
         let zones = self.current();
-        let holds = |zone: &&Zone| {
-            let origin = zone.link_origin();
-            origin.is_some_and(|origin| origin.as_str() == name.origin())
-        };
-        zones.iter().find(holds).map_or(0, |zone| zone.link_ttl())
+        let zone = zones.iter().find(|zone| holds(zone, name.origin()));
+        zone.map_or(0, Zone::link_ttl)
     }
+
+    fn negative_ttl(&self, origin: &str) -> u32 {
+        let zones = self.current();
+        let zone = zones.iter().find(|zone| holds(zone, origin));
+        zone.map_or(0, |zone| zone.negative_soa().ttl)
+    }
+}
+
+/// Whether a zone has the links below this origin.
+fn holds(zone: &Zone, origin: &str) -> bool {
+    let links = zone.link_origin();
+    links.is_some_and(|links| links.as_str() == origin)
 }

@@ -88,6 +88,10 @@ impl Namespace for Names {
             _ => 300,
         }
     }
+
+    fn negative_ttl(&self, _: &str) -> u32 {
+        60
+    }
 }
 
 /// Both parts over one store, with a clock that stands still at [`NOW`].

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::applied::{Applied, Following, LOOK_VALID_FOR};
 use super::deadline::within;
 use super::memory::{Memory, Notifier};
+use super::servers::Own;
 use crate::base::metrics::Metrics;
 use crate::link::Version;
 use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position};
@@ -47,6 +48,8 @@ const TROUBLE_AFTER: Duration = Duration::from_secs(3);
 pub(super) struct Follower {
     feed: Arc<dyn Feed>,
     memory: Arc<Memory>,
+    /// Hears of the changes that were applied.
+    own: Arc<Own>,
     applied: Arc<Applied>,
     metrics: Arc<Metrics>,
 }
@@ -55,12 +58,14 @@ impl Follower {
     pub(super) fn new(
         feed: Arc<dyn Feed>,
         memory: Arc<Memory>,
+        own: Arc<Own>,
         applied: Arc<Applied>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             feed,
             memory,
+            own,
             applied,
             metrics,
         }
@@ -144,10 +149,9 @@ impl Follower {
     }
 
     fn apply(&self, entry: &Entry) {
-        match entry.version {
-            Some(version) => self.memory.forget_older(&entry.name, version),
-            None => self.memory.forget_older(&entry.name, Version(u64::MAX)),
-        }
+        let version = entry.version.unwrap_or(Version(u64::MAX));
+        let was_flying = self.memory.forget_older(&entry.name, version);
+        self.own.note_change(&entry.name, was_flying);
         self.metrics.feed_entries.inc();
     }
 

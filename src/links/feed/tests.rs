@@ -118,6 +118,7 @@ impl Fixture {
         let follower = Follower::new(
             feed.clone(),
             memory.clone(),
+            Arc::new(Own::new()),
             applied.clone(),
             metrics.clone(),
         );

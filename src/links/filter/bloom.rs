@@ -38,7 +38,7 @@ struct Block([AtomicU64; 4]);
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Bloom {
+pub(in crate::links) struct Bloom {
     blocks: Vec<Block>,
     /// The capacity, in links.
     capacity: u64,
@@ -48,7 +48,7 @@ pub(super) struct Bloom {
 
 impl Bloom {
     /// A filter with this capacity, but at most [`MAX_LINKS`]. Takes the time that clearing the memory takes.
-    pub(super) fn with_room_for(links: u64) -> Self {
+    pub(in crate::links) fn with_room_for(links: u64) -> Self {
         let capacity = links.min(MAX_LINKS);
         let blocks = (capacity * BITS_A_LINK).div_ceil(BLOCK_BITS).max(1);
         Self {
@@ -59,7 +59,7 @@ impl Bloom {
     }
 
     /// Inserts a hash.
-    pub(super) fn insert(&self, hash: u64) {
+    pub(in crate::links) fn insert(&self, hash: u64) {
         let (block, masks) = self.place(hash);
         let mut is_new = false;
         for (word, mask) in block.0.iter().zip(masks) {
@@ -72,8 +72,16 @@ impl Bloom {
         }
     }
 
+    /// Empties it. A hash that is inserted meanwhile may be lost.
+    pub(in crate::links) fn clear(&self) {
+        for word in self.blocks.iter().flat_map(|block| &block.0) {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.links.store(0, Ordering::Relaxed);
+    }
+
     /// Whether a hash may have been inserted; false is certain.
-    pub(super) fn may_hold(&self, hash: u64) -> bool {
+    pub(in crate::links) fn may_hold(&self, hash: u64) -> bool {
         let (block, masks) = self.place(hash);
         let words = block.0.iter().zip(masks);
         // No branches: the first word alone decides in only half of the look-ups of other names.
@@ -89,7 +97,7 @@ impl Bloom {
     }
 
     /// Whether it contains more links than its capacity, so that false positives become frequent.
-    pub(super) fn is_overfull(&self) -> bool {
+    pub(in crate::links) fn is_overfull(&self) -> bool {
         self.links() > self.capacity
     }
 

@@ -61,7 +61,7 @@
 //! once for a batch of queries, that it has read the stream to its end before it denies. Both cost a round trip,
 //! and both work only for a table that no other program writes to.
 
-mod bloom;
+pub(super) mod bloom;
 mod keeper;
 
 use std::collections::HashMap;
@@ -257,7 +257,7 @@ impl fmt::Debug for Filter {
 
 /// The hash of a name. It leaves the dot between code and origin out: two names that become equal that way share
 /// their bits, which never causes a denial.
-fn hash(state: &FixedState, code: &[u8], origin: &str) -> u64 {
+pub(super) fn hash(state: &FixedState, code: &[u8], origin: &str) -> u64 {
     let mut hasher = state.build_hasher();
     hasher.write(code);
     hasher.write(origin.as_bytes());

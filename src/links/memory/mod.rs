@@ -225,21 +225,22 @@ impl Memory {
     }
 
     /// Drops a name, and keeps the result of its flight from being held. Must be called after the commit of every
-    /// change of the name.
-    pub(super) fn forget(&self, name: &LinkName) {
+    /// change of the name. Returns whether a flight was under way: its result still reaches the queries that wait for it.
+    pub(super) fn forget(&self, name: &LinkName) -> bool {
         let mut shard = self.shard(name);
-        shard.flights.remove(name);
+        let was_flying = shard.flights.remove(name).is_some();
         shard.links.remove(name.as_str());
         shard.absent.remove(name.as_str());
         drop(shard);
         self.stamps.change(name);
+        was_flying
     }
 
     /// The same as [`Memory::forget`], but keeps a link of this version or a newer one: another server has made
     /// the change to this version.
-    pub(super) fn forget_older(&self, name: &LinkName, version: Version) {
+    pub(super) fn forget_older(&self, name: &LinkName, version: Version) -> bool {
         let mut shard = self.shard(name);
-        shard.flights.remove(name);
+        let was_flying = shard.flights.remove(name).is_some();
         let held = shard.links.peek(name.as_str());
         if held.is_some_and(|held| held.link.version() < version) {
             shard.links.remove(name.as_str());
@@ -247,6 +248,7 @@ impl Memory {
         shard.absent.remove(name.as_str());
         drop(shard);
         self.stamps.change(name);
+        was_flying
     }
 
     /// Makes a name be looked up again before it is used, because it is not known whether a change of it was made.

@@ -184,8 +184,8 @@ fn every_possible_change_advances_the_stamps() {
         assert!(!stamps.is_current(own));
         assert_eq!(stamps.is_current(other), !of_others);
     };
-    check(&|| memory.forget(&name("a")), false);
-    check(&|| memory.forget_older(&name("a"), Version(1)), false);
+    check(&|| _ = memory.forget(&name("a")), false);
+    check(&|| _ = memory.forget_older(&name("a"), Version(1)), false);
     check(&|| memory.revalidate_all(now), true);
     check(
         &|| {

@@ -49,6 +49,8 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
 use crate::links::memory::{Memory, Notifier};
+use crate::links::servers::Own;
+use crate::store::feed::Position;
 
 /// About how many entries the stream holds: several minutes of a busy fleet, some 15 MB.
 const STREAM_ENTRIES: usize = 100_000;
@@ -80,6 +82,8 @@ pub(super) struct Changes {
     node: Box<str>,
     memory: Arc<Memory>,
     repairs: Arc<Repairs>,
+    /// Hears of the changes that were applied.
+    own: Arc<Own>,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// Whether the stream is followed.
@@ -98,10 +102,10 @@ struct StreamPosition {
 impl Changes {
     pub(super) fn new(
         client: Arc<Client>,
-        key: String,
-        node: Box<str>,
+        (key, node): (String, Box<str>),
         memory: Arc<Memory>,
         repairs: Arc<Repairs>,
+        own: Arc<Own>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -111,6 +115,7 @@ impl Changes {
             node,
             memory,
             repairs,
+            own,
             clock,
             metrics,
             following: AtomicBool::new(false),
@@ -269,6 +274,7 @@ impl Changes {
         };
         loop {
             place.last = Some(last.clone());
+            self.own.set_followed(&last);
             let entries = self.read(&mut connection, &last).await?;
             let few = entries.len() < READ_COUNT;
             // Checked after the read: if the last entry is still there, none was lost between it and what was
@@ -340,7 +346,8 @@ impl Changes {
         }
         if let Some((name, version)) = change(entry) {
             self.note_repairs(entry, &name, version);
-            self.memory.forget_older(&name, version);
+            let was_flying = self.memory.forget_older(&name, version);
+            self.own.note_change(&name, was_flying);
             self.metrics.changes_seen.inc();
         }
         if let Some(lag) = lag(&entry.id, self.clock.micros()) {
@@ -391,6 +398,18 @@ impl Changes {
     }
 }
 
+/// Whether all entries up to `other` are among those up to `id`. Both are ids of entries.
+pub(super) fn covers(id: &Position, other: &Position) -> bool {
+    let numbers = |id: &Position| {
+        let (millis, number) = id.as_str().split_once('-')?;
+        Some((millis.parse::<u64>().ok()?, number.parse::<u64>().ok()?))
+    };
+    match (numbers(id), numbers(other)) {
+        (Some(id), Some(other)) => id >= other,
+        _ => false,
+    }
+}
+
 /// The change in an entry; none if it names no link, or not a valid name.
 fn change(entry: &StreamId) -> Option<(LinkName, Version)> {
     let name: String = entry.get("name")?;
@@ -408,6 +427,21 @@ fn lag(id: &str, now_micros: u64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_compared_as_numbers() {
+        let check = |id, other, expected| {
+            let [id, other] = [id, other].map(|id: &str| Position::new(id).unwrap());
+            assert_eq!(covers(&id, &other), expected, "{id} {other}");
+        };
+        check("1000-2", "1000-2", true);
+        check("1000-10", "1000-9", true);
+        check("1000-0", "999-7", true);
+        check("999-7", "1000-0", false);
+        // Another text covers nothing, and is covered by nothing.
+        check("x", "1000-0", false);
+        check("1000-0", "x", false);
+    }
 
     #[test]
     fn the_lag_is_the_age_of_the_entry() {

@@ -260,7 +260,11 @@ impl Connection {
     }
 
     /// Runs one script; loads it again if the server has lost it.
-    pub(super) async fn run(&mut self, run: &Run, validity: Validity) -> RedisResult<i64> {
+    pub(super) async fn run<T: FromRedisValue>(
+        &mut self,
+        run: &Run,
+        validity: Validity,
+    ) -> RedisResult<T> {
         let command = run.command(validity);
         match self.command(&command).await {
             Err(error) if is_no_script(&error) => {

@@ -87,6 +87,7 @@ mod read;
 mod repairs;
 mod rights;
 mod scripts;
+mod servers;
 mod store_mark;
 mod terms;
 mod troubles;
@@ -112,11 +113,13 @@ pub(super) use self::load::Lease;
 use self::mark::Mark;
 use self::repairs::Repairs;
 use self::scripts::{Run, millis};
+pub(super) use self::servers::stream_covers;
 use self::store_mark::StoreMark;
 pub(super) use self::terms::{Cursor, Failure, Held, LEASE, Written};
 pub(super) use self::write::WriteClaim;
 use super::batch::{BatchLimits, Batcher};
 use super::memory::Memory;
+use super::servers::Own;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName};
@@ -152,7 +155,8 @@ pub(super) struct RedisCache {
 
 impl RedisCache {
     /// A cache that is not connected yet; [`RedisCache::start`] connects it. Absences stay in Redis for
-    /// `absent_for`. If the store takes notices, the node leaves them there. Must be called within a runtime.
+    /// `absent_for`. If the store takes notices, the node leaves them there. `own` hears of the changes that this node
+    /// applies. Must be called within a runtime.
     ///
     /// # Errors
     /// [`RedisOpenError`] if a file that the configuration names cannot be read, or the client refuses the
@@ -162,6 +166,7 @@ impl RedisCache {
         memory: Arc<Memory>,
         store: &Arc<dyn Store>,
         absent_for: Duration,
+        own: Arc<Own>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -173,10 +178,10 @@ impl RedisCache {
         let repairs = Arc::new(Repairs::default());
         let changes = Changes::new(
             client.clone(),
-            keys.other("changes"),
-            node.clone(),
+            (keys.other("changes"), node.clone()),
             memory.clone(),
             repairs.clone(),
+            own,
             clock.clone(),
             metrics,
         );

@@ -229,6 +229,49 @@ return 1
 "#
 );
 
+script!(
+    /// Announces a server. PEXPIRE comes first, because a Redis server that is full and may not evict refuses HSET, but
+    /// not after another command that writes. ARGV: id, announcement, its life in ms, the life of the key in ms, and how
+    /// many others there may be: empty if this server is one of those that were announced before. Returns 0 if there
+    /// are too many others.
+    ANNOUNCE_SERVER,
+    r#"
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+local most = tonumber(ARGV[5])
+if most and #redis.call('HGETALL', KEYS[1]) / 2 > most then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', clock() + ARGV[3]) .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"#
+);
+
+script!(
+    /// The servers whose announcements count: for each how long that is, in ms, then the id and the announcement. Removes
+    /// the others. ARGV: the life of the key in ms.
+    SERVERS,
+    r#"
+local all, now = redis.call('HGETALL', KEYS[1]), clock()
+local live, kept = {}, {}
+for i = 1, #all, 2 do
+  local until_, text = string.match(all[i + 1], '^(%d+) (.*)$')
+  local left = (tonumber(until_) or 0) - now
+  if left > 0 then
+    live[#live + 1] = string.format('%.0f', left)
+    live[#live + 1] = all[i]
+    live[#live + 1] = text
+    kept[#kept + 1] = all[i]
+    kept[#kept + 1] = all[i + 1]
+  end
+end
+if #kept < #all then
+  redis.call('DEL', KEYS[1])
+  for i = 1, #kept, 2 do redis.call('HSET', KEYS[1], kept[i], kept[i + 1]) end
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return live
+"#
+);
+
 /// A call of a script.
 pub(super) struct Run {
     script: &'static LazyLock<Script>,
@@ -264,10 +307,23 @@ impl Run {
 }
 
 /// All scripts; they are loaded when a connection is made.
-pub(super) fn all() -> [&'static Script; 13] {
+pub(super) fn all() -> [&'static Script; 15] {
     [
-        &READ, &FILL, &CLAIM, &HOLD, &FINISH, &RELEASE, &RESTORE, &DROP, &LOAD, &RENEW, &UNLOCK,
-        &NOTE, &ANNOUNCE,
+        &READ,
+        &FILL,
+        &CLAIM,
+        &HOLD,
+        &FINISH,
+        &RELEASE,
+        &RESTORE,
+        &DROP,
+        &LOAD,
+        &RENEW,
+        &UNLOCK,
+        &NOTE,
+        &ANNOUNCE,
+        &ANNOUNCE_SERVER,
+        &SERVERS,
     ]
 }
 

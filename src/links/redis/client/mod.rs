@@ -310,6 +310,15 @@ impl Client {
 
     /// Runs one script.
     pub(super) async fn run(&self, call: &'static str, run: &Run) -> Result<i64, Failure> {
+        self.run_as(call, run).await
+    }
+
+    /// Runs one script whose result is not a number.
+    pub(super) async fn run_as<T: FromRedisValue>(
+        &self,
+        call: &'static str,
+        run: &Run,
+    ) -> Result<T, Failure> {
         let (Some(mut connection), Some(validity)) =
             (self.connection_for(run.key()), self.validity())
         else {

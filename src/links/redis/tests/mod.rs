@@ -6,6 +6,7 @@ mod load;
 mod notices;
 mod outages;
 mod rights;
+mod servers;
 mod stores;
 mod table;
 
@@ -154,18 +155,26 @@ impl Fixture {
     }
 
     async fn node_with(&self, store: Arc<Table>) -> Arc<RedisCache> {
+        self.node_and_own(store).await.0
+    }
+
+    /// A node, and what it says about itself.
+    async fn node_and_own(&self, store: Arc<Table>) -> (Arc<RedisCache>, Arc<Own>) {
         let config = config(&format!("redis://127.0.0.1:{}", self.server.port));
         let memory = Arc::new(Memory::new(MemoryLimits::default()));
         let metrics = Arc::new(Metrics::new());
         let absent_for = Duration::from_secs(5);
+        let own = Arc::new(Own::new());
+        let heard = own.clone();
         let store: Arc<dyn Store> = store;
         let clock = self.clock.clone();
-        let cache = RedisCache::new(&config, memory, &store, absent_for, clock, metrics).unwrap();
+        let cache =
+            RedisCache::new(&config, memory, &store, absent_for, own, clock, metrics).unwrap();
         let cache = Arc::new(cache);
         cache.start(&self.tasks, &self.shutdown, || {});
         for _ in 0..500 {
             if cache.down().0 == 0 {
-                return cache;
+                return (cache, heard);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -10,7 +10,8 @@ async fn cut_off(table: &Arc<Table>) -> (Arc<RedisCache>, CancellationToken) {
     let (clock, metrics) = (Clock::manual(NOW), Arc::new(Metrics::new()));
     let store: Arc<dyn Store> = table.clone();
     let absent_for = Duration::from_secs(5);
-    let cache = RedisCache::new(&config, memory, &store, absent_for, clock, metrics).unwrap();
+    let own = Arc::new(Own::new());
+    let cache = RedisCache::new(&config, memory, &store, absent_for, own, clock, metrics).unwrap();
     let (cache, shutdown) = (Arc::new(cache), CancellationToken::new());
     cache.start(&TaskTracker::new(), &shutdown, || {});
     tokio::time::sleep(Duration::from_millis(100)).await;
