@@ -444,7 +444,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Takes an entry of an audit log over from another store, also one that is older than entries are kept. The number of
-    /// its id may become another one. An entry that is the same in all else is the same entry.
+    /// its id may become another one. Taking the same entry of the same store over again changes nothing.
     async fn adopt_entry(&self, _entry: &Entry) -> Result<Adopted, StoreError> {
         Err(StoreError::Unavailable("it takes no entries over".into()))
     }

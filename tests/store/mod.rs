@@ -8,6 +8,7 @@ mod dynamodb;
 mod find;
 mod idempotency;
 mod sqlite;
+mod takeover;
 mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,11 @@ use self::documents::{
 };
 use self::find::{
     filters_apply_together_and_pages_are_stable, unchanged_links_are_found_once_while_others_change,
+};
+use self::takeover::{
+    a_later_state_is_not_replaced, a_link_is_taken_over_as_it_was, an_epoch_makes_another_identity,
+    entries_are_taken_over_once, of_concurrent_takeovers_the_latest_stays,
+    versions_grow_after_a_takeover,
 };
 use self::withheld::a_withheld_link_is_kept_and_guarded;
 
@@ -88,6 +94,11 @@ macro_rules! store_battery {
             of_concurrent_claims_one_wins
             a_caller_claims_a_limited_amount_a_day
             keys_are_no_links_and_outlive_the_store
+            a_link_is_taken_over_as_it_was
+            a_later_state_is_not_replaced
+            versions_grow_after_a_takeover
+            of_concurrent_takeovers_the_latest_stays
+            an_epoch_makes_another_identity
             a_closed_store_says_so
         }
     };
@@ -110,6 +121,7 @@ macro_rules! audit_battery {
             a_document_and_its_entry_are_put_together
             entries_are_filtered_and_come_newest_first
             concurrent_changes_have_an_entry_each
+            entries_are_taken_over_once
         }
     };
 }

@@ -101,6 +101,23 @@ impl Log {
             .map_err(|error| failed(store_error(&self.table, &error).to_string()))
     }
 
+    /// The entry of this id; none if there is none, or if it is damaged.
+    pub(super) async fn entry(
+        &self,
+        client: &Client,
+        id: EntryId,
+    ) -> Result<Option<Event>, StoreError> {
+        let get = client
+            .get_item()
+            .table_name(&self.table.name)
+            .key(BUCKET, text(&bucket(id)))
+            .key(ID, text(&sort_key(id)))
+            .consistent_read(true);
+        let output = get.send().await;
+        let output = output.map_err(|error| store_error(&self.table, &error))?;
+        Ok(output.item.and_then(|item| decode(id.at, &item).ok()))
+    }
+
     /// See [`crate::store::Store::audit`].
     pub(super) async fn page(
         &self,
@@ -228,8 +245,13 @@ fn id_of(item: &Item) -> Option<EntryId> {
     EntryId::parse(key)
 }
 
-fn encode(id: EntryId, event: &Event, keep: u64) -> Item {
-    let bucket = format!("{}#{}", month_of(id.at), id.number % SHARDS);
+/// The partition of an entry.
+fn bucket(id: EntryId) -> String {
+    format!("{}#{}", month_of(id.at), id.number % SHARDS)
+}
+
+/// The item of an entry, which DynamoDB removes `keep` seconds after the change.
+pub(super) fn encode(id: EntryId, event: &Event, keep: u64) -> Item {
     let Actor {
         name,
         address,
@@ -237,7 +259,7 @@ fn encode(id: EntryId, event: &Event, keep: u64) -> Item {
         may_change_withheld: _,
     } = &event.actor;
     let mut item = Item::from([
-        (BUCKET.into(), text(&bucket)),
+        (BUCKET.into(), text(&bucket(id))),
         (ID.into(), text(&sort_key(id))),
         ("at".into(), number(id.at.0)),
         ("actor".into(), text(name)),

@@ -1,11 +1,15 @@
 //! The identity of the table.
 //!
 //! DynamoDB gives each table an id. A table that is restored from a backup or to a point in time is a new table,
-//! even if it gets the name of a deleted one. Some emulators have no table id. The table then has an item with an
-//! id, under a key that cannot be a link's name; the first server puts it.
+//! even if it gets the name of a deleted one. Some emulators have no table id. Then the id is in an item, under a key
+//! that cannot be a link's name; the first server makes it. The same item has the epoch, if it is not the first.
+//!
+//! | key | attributes |
+//! |---|---|
+//! | `tinyns:identity` | `id` (S), only if the table has none of its own; `epoch` (N), only if it is not 1 |
 //!
 //! tinyns asks the table at the start, or as soon as it can be reached, and then once a minute: an operator may
-//! delete the table and create another one of that name.
+//! delete the table and create another one of that name. It asks for the epoch every few seconds, at one read unit.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,37 +17,61 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::types::TableDescription;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, TableDescription};
 
 use super::failure::store_error;
-use super::item::{self, Item, KEY};
+use super::item::{Item, KEY, number as numeric, text};
 use super::table::Table;
 use crate::store::identity::number;
-use crate::store::{Identity, StoreError};
+use crate::store::{Facts, Identity, StoreError};
 
-/// The key of the item with the id. It is no DNS name, and `item::is_own` recognises it.
+/// The `kind` of the store in the configuration.
+const DYNAMODB: &str = "dynamodb";
+/// The key of the item. It is no DNS name, and `item::is_own` recognises it.
 const IDENTITY_KEY: &str = "tinyns:identity";
-/// The item's attribute.
+/// The item's attributes.
 const ID: &str = "id";
-/// How often the table is asked while its id is known, and while it is not.
-const ASK_EVERY: Duration = Duration::from_secs(60);
+const EPOCH: &str = "epoch";
+/// How often the table is asked for its id, and the item for the epoch; and how often both while the id is not known.
+const ASK_TABLE_EVERY: Duration = Duration::from_secs(60);
+const ASK_EPOCH_EVERY: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The id of the table, as far as it is known.
+/// The identity of the table, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// 0 while it is not known.
-    id: AtomicU64,
-    asked: Mutex<Option<Instant>>,
+    /// The number for the id and the epoch; 0 while they are not known.
+    number: AtomicU64,
+    asked: Mutex<Asked>,
     asking: AtomicBool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    /// When the table was asked last, and the id that DynamoDB has given it.
+    table: Option<(Instant, Option<TableId>)>,
+    /// When the item was read last.
+    item: Option<Instant>,
+}
+
+/// The id that DynamoDB has given a table, and when it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TableId {
+    id: String,
+    made: String,
+}
+
+/// What the item says.
+struct Kept {
+    id: Option<String>,
+    epoch: u64,
 }
 
 impl Known {
     /// The identity as known now. Asks the table, for later calls, if that is due. Must be called within a
     /// runtime.
     pub(super) fn identity(self: &Arc<Self>, client: &Client, table: &Table) -> Identity {
-        let id = self.id.load(Ordering::Acquire);
+        let id = self.number.load(Ordering::Acquire);
         if self.is_due(id) && !self.asking.swap(true, Ordering::AcqRel) {
             let (known, client, table) = (Arc::clone(self), client.clone(), table.clone());
             tokio::spawn(async move {
@@ -59,81 +87,147 @@ impl Known {
         }
     }
 
-    /// Asks the table.
-    pub(super) async fn ask(&self, client: &Client, table: &Table) -> Result<(), StoreError> {
-        self.note_asked();
-        let sent = client.describe_table().table_name(&table.name).send();
-        let output = sent.await.map_err(|error| store_error(table, &error))?;
-        let id = match output.table.as_ref().and_then(own_id) {
-            Some(id) => id,
-            None => item_id(client, table).await?,
+    /// Asks the table, if it was not asked within the last minute, and the item.
+    pub(super) async fn ask(&self, client: &Client, table: &Table) -> Result<Facts, StoreError> {
+        let now = Instant::now();
+        let asked = {
+            let mut asked = self.asked();
+            asked.item = Some(now);
+            asked.table.clone()
         };
-        self.id.store(id, Ordering::Release);
-        Ok(())
+        let own = match asked {
+            Some((at, own)) if now.duration_since(at) < ASK_TABLE_EVERY => own,
+            _ => {
+                let sent = client.describe_table().table_name(&table.name).send();
+                let output = sent.await.map_err(|error| store_error(table, &error))?;
+                let own = output.table.as_ref().and_then(own_id);
+                self.asked().table = Some((now, own.clone()));
+                own
+            }
+        };
+        let kept = read(client, table).await?;
+        let (id, mut texts) = match own {
+            Some(TableId { id, made }) => (id.clone(), vec![id, made]),
+            None => {
+                let id = match kept.id {
+                    Some(id) => id,
+                    None => make_id(client, table).await?,
+                };
+                let texts = vec![table.name.clone(), table.place.clone(), id.clone()];
+                (id, texts)
+            }
+        };
+        // What versions of this program without epochs have kept stays good.
+        if kept.epoch != 1 {
+            texts.push(kept.epoch.to_string());
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        self.number.store(number(&texts), Ordering::Release);
+        Ok(Facts {
+            kind: DYNAMODB,
+            id: id.into(),
+            epoch: kept.epoch,
+            place: table.to_string().into(),
+        })
     }
 
-    fn note_asked(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Begins the next epoch, and returns it.
+    pub(super) async fn begin_epoch(
+        &self,
+        client: &Client,
+        table: &Table,
+    ) -> Result<u64, StoreError> {
+        let update = client
+            .update_item()
+            .table_name(&table.name)
+            .key(KEY, text(IDENTITY_KEY))
+            .update_expression("SET epoch = if_not_exists(epoch, :first) + :one")
+            .expression_attribute_values(":first", numeric(1))
+            .expression_attribute_values(":one", numeric(1))
+            .return_values(ReturnValue::AllNew);
+        let sent = update.send().await;
+        let output = sent.map_err(|error| store_error(table, &error))?;
+        let epoch = kept(output.attributes.as_ref())?.epoch;
+        self.ask(client, table).await?;
+        Ok(epoch)
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_due(&self, id: u64) -> bool {
-        let wait = if id == 0 { RETRY } else { ASK_EVERY };
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = if id == 0 { RETRY } else { ASK_EPOCH_EVERY };
+        let asked = self.asked().item;
         asked.is_none_or(|asked| asked.elapsed() > wait)
     }
 }
 
 /// The id that DynamoDB has given the table.
-fn own_id(found: &TableDescription) -> Option<u64> {
-    let id = found.table_id().filter(|id| !id.is_empty())?;
+fn own_id(found: &TableDescription) -> Option<TableId> {
+    let id = found.table_id().filter(|id| !id.is_empty())?.to_owned();
     let mut made = String::new();
     if let Some(time) = found.creation_date_time() {
         // Writing to a string does not fail.
         let _ = write!(made, "{}", time.as_nanos());
     }
-    Some(number(&[id, &made]))
+    Some(TableId { id, made })
 }
 
-/// The id in the item. Puts the item if there is none.
-async fn item_id(client: &Client, table: &Table) -> Result<u64, StoreError> {
-    if let Some(id) = read(client, table).await? {
-        return Ok(id);
-    }
+/// Makes an id in the item, unless another server is faster; returns the one that is there then.
+async fn make_id(client: &Client, table: &Table) -> Result<String, StoreError> {
     let random = getrandom::u64().map_err(|e| StoreError::Unavailable(e.to_string()))?;
-    let put = client
-        .put_item()
+    let update = client
+        .update_item()
         .table_name(&table.name)
-        .item(KEY, item::text(IDENTITY_KEY))
-        .item(ID, item::text(&format!("{random:016x}")))
-        .condition_expression("attribute_not_exists(miniUrl)");
-    match put.send().await {
-        Ok(_) => {}
-        Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => {}
-        Err(error) => return Err(store_error(table, &error)),
-    }
-    // If several servers put it at the same time, all of them read the one that was first.
-    let unreadable = || StoreError::Corrupt {
-        name: IDENTITY_KEY.into(),
-        reason: "it has no id; delete it".into(),
-    };
-    read(client, table).await?.ok_or_else(unreadable)
+        .key(KEY, text(IDENTITY_KEY))
+        .update_expression("SET id = if_not_exists(id, :id)")
+        .expression_attribute_values(":id", text(&format!("{random:016x}")))
+        .return_values(ReturnValue::AllNew);
+    let sent = update.send().await;
+    let output = sent.map_err(|error| store_error(table, &error))?;
+    let made = kept(output.attributes.as_ref())?.id;
+    made.ok_or_else(|| corrupt("it has no id"))
 }
 
-async fn read(client: &Client, table: &Table) -> Result<Option<u64>, StoreError> {
+async fn read(client: &Client, table: &Table) -> Result<Kept, StoreError> {
     let sent = client
         .get_item()
         .table_name(&table.name)
-        .key(KEY, item::text(IDENTITY_KEY))
+        .key(KEY, text(IDENTITY_KEY))
         .consistent_read(true);
     let output = sent
         .send()
         .await
         .map_err(|error| store_error(table, &error))?;
-    let text = |item: Item| Some(item.get(ID)?.as_s().ok()?.clone());
-    Ok(output
-        .item
-        .and_then(text)
-        .map(|id| number(&[&table.name, &table.place, &id])))
+    kept(output.item.as_ref())
+}
+
+/// What an item says. The epoch must be one: values of another history could come to be used otherwise.
+fn kept(item: Option<&Item>) -> Result<Kept, StoreError> {
+    let attribute = |name| item.and_then(|item: &Item| item.get(name));
+    let id = match attribute(ID) {
+        None => None,
+        Some(AttributeValue::S(id)) => Some(id.clone()),
+        Some(_) => return Err(corrupt("its id is no string")),
+    };
+    let epoch = match attribute(EPOCH) {
+        None => 1,
+        Some(AttributeValue::N(epoch)) => epoch
+            .parse()
+            .ok()
+            .filter(|epoch| *epoch >= 1)
+            .ok_or_else(|| corrupt("its epoch is not a number from 1 on"))?,
+        Some(_) => return Err(corrupt("its epoch is no number")),
+    };
+    Ok(Kept { id, epoch })
+}
+
+fn corrupt(reason: &str) -> StoreError {
+    StoreError::Corrupt {
+        name: IDENTITY_KEY.into(),
+        reason: format!("{reason}; delete it"),
+    }
 }
 
 #[cfg(test)]
@@ -151,10 +245,11 @@ mod tests {
                 .creation_date_time(made)
                 .build()
         };
-        let first = own_id(&table("a", 1)).unwrap();
-        assert_eq!(own_id(&table("a", 1)), Some(first));
-        assert_ne!(own_id(&table("a", 2)), Some(first));
-        assert_ne!(own_id(&table("b", 1)), Some(first));
+        let first = own_id(&table("a", 1));
+        assert!(first.is_some());
+        assert_eq!(own_id(&table("a", 1)), first);
+        assert_ne!(own_id(&table("a", 2)), first);
+        assert_ne!(own_id(&table("b", 1)), first);
         assert_eq!(own_id(&TableDescription::builder().build()), None);
     }
 }

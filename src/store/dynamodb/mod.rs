@@ -48,6 +48,7 @@
 //! containers, EC2. SSO and `credential_process` are not built in: they are for people at their desks. TLS is
 //! rustls with ring, which the HTTP client of the command line needs as well.
 
+mod adopt;
 mod audit;
 mod config;
 mod credentials;
@@ -62,6 +63,7 @@ mod open;
 mod opener;
 mod read;
 mod scan;
+mod state;
 mod table;
 mod write;
 
@@ -83,12 +85,13 @@ use self::scan::Wanted;
 use self::table::Table;
 use self::write::Write;
 use super::{
-    Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Found, Identity, NewLink,
-    Notice, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, document,
+    Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Examined, Facts,
+    Found, Identity, NewLink, Notice, Page, Place, Query, Seal, Segment, Store, StoreError,
+    Trouble, document,
 };
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, Version};
-use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Event};
+use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Entry, Event};
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 
 /// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
@@ -132,7 +135,7 @@ pub struct DynamoStore {
     /// The identity of the table.
     known: Arc<identity::Known>,
     /// Whether the table was checked and can be used.
-    state: Arc<watch::Sender<opener::State>>,
+    state: Arc<watch::Sender<state::State>>,
     /// Whether the table's keys seem to be bare codes instead of names.
     bare_codes: Arc<AtomicBool>,
     closed: CancellationToken,
@@ -193,6 +196,12 @@ impl DynamoStore {
             return Err(StoreError::Unreachable(reason.into()));
         }
         self.call(&self.writes, work).await
+    }
+
+    fn log(&self) -> Result<&audit::Log, StoreError> {
+        let reason = "it keeps no audit log: name a table in [audit] of the configuration";
+        let none = || StoreError::Refused(reason.into());
+        self.log.as_ref().ok_or_else(none)
     }
 }
 
@@ -329,7 +338,7 @@ impl Store for DynamoStore {
     }
 
     async fn opened(&self) {
-        opener::opened(&self.state).await;
+        state::opened(&self.state).await;
     }
 
     fn troubles(&self) -> Vec<Trouble> {
@@ -420,11 +429,7 @@ impl Store for DynamoStore {
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
-        let Some(log) = &self.log else {
-            let reason = "it keeps no audit log: name a table in [audit] of the configuration";
-            return Err(StoreError::Refused(reason.into()));
-        };
-        let work = log.page(&self.writes.client, &query);
+        let work = self.log()?.page(&self.writes.client, &query);
         self.call(&self.writes, Box::pin(work)).await
     }
 
@@ -435,6 +440,35 @@ impl Store for DynamoStore {
 
     fn identity(&self) -> Identity {
         self.known.identity(&self.writes.client, &self.table)
+    }
+
+    async fn facts(&self) -> Result<Facts, StoreError> {
+        let work = self.known.ask(&self.writes.client, &self.table);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn begin_epoch(&self) -> Result<u64, StoreError> {
+        let work = self.known.begin_epoch(&self.writes.client, &self.table);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
+        let work = adopt::link(&self.writes.client, &self.table, link);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {
+        let work = adopt::entry(&self.writes.client, self.log()?, entry);
+        self.call(&self.writes, Box::pin(work)).await
+    }
+
+    async fn examine(
+        &self,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Examined, StoreError> {
+        let work = scan::examine(&self.writes.client, &self.table, after, limit);
+        self.call(&self.writes, Box::pin(work)).await
     }
 
     async fn close(&self) -> Option<Seal> {

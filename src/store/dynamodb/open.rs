@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::credentials::Steady;
 use super::item::{EXPIRES_AT, KEY};
-use super::opener::{Opener, State};
+use super::state::State;
 use super::{
     DynamoConfig, DynamoStore, Lane, MAX_ATTEMPTS, MAX_BACKOFF, MAX_READS, MAX_WRITES,
     READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, Table, WRITE_ATTEMPT_TIME,
@@ -110,15 +110,6 @@ impl DynamoOpenError {
 }
 
 impl DynamoStore {
-    /// Opens the store with the region and the credentials that the AWS tools would use. Waits for the creation of
-    /// the table if that is configured; otherwise takes some seconds at most.
-    ///
-    /// # Errors
-    /// [`DynamoOpenError`] says in one line why the table cannot be used or reached.
-    pub async fn open(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
-        Self::open_with(config, Self::settings()).await
-    }
-
     /// The settings of [`DynamoStore::open`], for a caller that wants to change some of them, such as the source
     /// of the credentials.
     pub fn settings() -> ConfigLoader {
@@ -126,19 +117,6 @@ impl DynamoStore {
         // Pinned: a later version of the behaviour may change retries and time-outs.
         aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(HttpClientBuilder::new().tls_provider(tls).build_https())
-    }
-
-    /// Opens the store with these settings; those in `config` take precedence.
-    ///
-    /// # Errors
-    /// As [`DynamoStore::open`].
-    pub async fn open_with(
-        config: &DynamoConfig,
-        settings: ConfigLoader,
-    ) -> Result<Self, DynamoOpenError> {
-        let store = Self::unopened(config, settings).await?;
-        Box::pin(Opener::of(&store, config.create_table).open()).await?;
-        Ok(store)
     }
 
     /// A store whose table has not been checked yet.

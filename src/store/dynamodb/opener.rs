@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aws_config::ConfigLoader;
 use aws_sdk_dynamodb::Client;
 use tokio::sync::{oneshot, watch};
 
 use super::open::{Admin, TableKind};
+use super::state::{State, opened};
 use super::{DynamoConfig, DynamoOpenError, DynamoStore, Table, audit, identity, scan};
 use crate::store::Store;
 
@@ -23,45 +25,29 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The pause between two attempts to open it.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Whether the store is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// The tables can be used.
-    Open,
-    /// Links can be read. The table of the audit log cannot be used yet, for this reason.
-    NoLog(String),
-    /// The table of links cannot be used yet, for this reason.
-    Away(String),
-}
-
-impl State {
-    /// Why no call can be made, if that is so.
-    pub(super) fn forbids_calls(&self) -> Option<&str> {
-        match self {
-            Self::Open | Self::NoLog(_) => None,
-            Self::Away(reason) => Some(reason),
-        }
-    }
-
-    /// Why no change can be made although links can be read, if that is so.
-    pub(super) fn forbids_changes(&self) -> Option<&str> {
-        match self {
-            Self::NoLog(reason) => Some(reason),
-            Self::Open | Self::Away(_) => None,
-        }
-    }
-}
-
-/// Waits until links can be read.
-pub(super) async fn opened(state: &watch::Sender<State>) {
-    let mut state = state.subscribe();
-    // An error means that the store was dropped.
-    let _ = state
-        .wait_for(|state| state.forbids_calls().is_none())
-        .await;
-}
-
 impl DynamoStore {
+    /// Opens the store with the region and the credentials that the AWS tools would use. Waits for the creation of
+    /// the table if that is configured; otherwise takes some seconds at most.
+    ///
+    /// # Errors
+    /// [`DynamoOpenError`] says in one line why the table cannot be used or reached.
+    pub async fn open(config: &DynamoConfig) -> Result<Self, DynamoOpenError> {
+        Self::open_with(config, Self::settings()).await
+    }
+
+    /// Opens the store with these settings; those in `config` take precedence.
+    ///
+    /// # Errors
+    /// As [`DynamoStore::open`].
+    pub async fn open_with(
+        config: &DynamoConfig,
+        settings: ConfigLoader,
+    ) -> Result<Self, DynamoOpenError> {
+        let store = Self::unopened(config, settings).await?;
+        Box::pin(Opener::of(&store, config.create_table).open()).await?;
+        Ok(store)
+    }
+
     /// Opens the store as [`DynamoStore::open`] does, but waits for the table for some seconds only. If it cannot be used
     /// by then, returns a store that opens itself later; until then its calls fail. Must be called within a runtime.
     ///

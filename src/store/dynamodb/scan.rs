@@ -16,8 +16,9 @@ use aws_sdk_dynamodb::Client;
 use super::failure::store_error;
 use super::item::{self, BadItem, Entry, Item, KEY, PROJECTION, TTL, URL};
 use super::table::Table;
+use crate::base::text::one_line;
 use crate::link::{Link, LinkName, Origin};
-use crate::store::{Page, Query, Segment, StoreError};
+use crate::store::{Examined, Page, Query, Segment, StoreError};
 
 /// The most links of one page, and the most items that one request looks at. DynamoDB ends a request at 1 MiB
 /// anyway, which is 500 links of the greatest length.
@@ -42,6 +43,8 @@ pub(super) enum Wanted<'a> {
     Query(&'a Query),
     /// A part of all links, not consistently, at half the price: this is for bulk reads.
     Part(Segment),
+    /// All links, consistently, for a check.
+    Whole,
 }
 
 impl Wanted<'_> {
@@ -49,14 +52,14 @@ impl Wanted<'_> {
         match self {
             Self::Zone(origin) => name.origin() == origin.as_str(),
             Self::Query(query) => name.origin() == query.origin.as_str(),
-            Self::Part(_) => true,
+            Self::Part(_) | Self::Whole => true,
         }
     }
 
     /// Whether a link of a name that it takes is wanted.
     fn takes_link(&self, link: &Link) -> bool {
         match self {
-            Self::Zone(_) | Self::Part(_) => true,
+            Self::Zone(_) | Self::Part(_) | Self::Whole => true,
             Self::Query(query) => query.matches(link),
         }
     }
@@ -82,23 +85,25 @@ pub(super) async fn page(
             return Err(StoreError::Unavailable(text));
         }
     }
-    let began = Instant::now();
-    let limit = limit.clamp(1, MAX_PAGE);
-    let mut collected = Collected::new(wanted, limit);
-    let mut start = after.map(|name| Item::from([(KEY.into(), item::key(name))]));
-    let mut size = limit;
-    for _ in 0..MAX_REQUESTS {
-        let (items, next) = request(client, table, wanted, start, size).await?;
-        if let Some(page) = collected.take(items, next.is_some()) {
-            return Ok(page);
-        }
-        start = next;
-        size = (size * 2).min(MAX_PAGE);
-        if began.elapsed() > PAGE_TIME && collected.last.is_some() {
-            break;
-        }
-    }
-    collected.unfinished(table)
+    let mut collected = Collected::new(wanted, limit.clamp(1, MAX_PAGE));
+    collected.fill(client, table, after).await
+}
+
+/// See [`crate::store::Store::examine`].
+pub(super) async fn examine(
+    client: &Client,
+    table: &Table,
+    after: Option<&LinkName>,
+    limit: usize,
+) -> Result<Examined, StoreError> {
+    let mut collected = Collected::new(Wanted::Whole, limit.clamp(1, MAX_PAGE));
+    collected.faults = Some(Vec::new());
+    let Page { links, next } = collected.fill(client, table, after).await?;
+    Ok(Examined {
+        links,
+        faults: collected.faults.unwrap_or_default(),
+        next,
+    })
 }
 
 /// One request for at most `size` items; returns them, and where to continue.
@@ -119,7 +124,7 @@ async fn request(
         .set_exclusive_start_key(start)
         .limit(i32::try_from(size).unwrap_or(i32::MAX));
     scan = match wanted {
-        Wanted::Zone(_) | Wanted::Query(_) => scan.consistent_read(true),
+        Wanted::Zone(_) | Wanted::Query(_) | Wanted::Whole => scan.consistent_read(true),
         Wanted::Part(Segment { index, total }) => {
             scan.segment(int(index)).total_segments(int(total))
         }
@@ -202,6 +207,8 @@ struct Collected<'a> {
     /// program may be full of them.
     bad: usize,
     first_bad: Option<BadItem>,
+    /// What is wrong with all of them; none if the log tells it.
+    faults: Option<Vec<String>>,
 }
 
 impl<'a> Collected<'a> {
@@ -217,7 +224,32 @@ impl<'a> Collected<'a> {
             seen: 0,
             bad: 0,
             first_bad: None,
+            faults: None,
         }
+    }
+
+    /// Collects a page.
+    async fn fill(
+        &mut self,
+        client: &Client,
+        table: &Table,
+        after: Option<&LinkName>,
+    ) -> Result<Page, StoreError> {
+        let began = Instant::now();
+        let mut start = after.map(|name| Item::from([(KEY.into(), item::key(name))]));
+        let mut size = self.limit;
+        for _ in 0..MAX_REQUESTS {
+            let (items, next) = request(client, table, self.wanted, start, size).await?;
+            if let Some(page) = self.take(items, next.is_some()) {
+                return Ok(page);
+            }
+            start = next;
+            size = (size * 2).min(MAX_PAGE);
+            if began.elapsed() > PAGE_TIME && self.last.is_some() {
+                break;
+            }
+        }
+        self.unfinished(table)
     }
 
     /// Takes the items of a request; returns the page if it is full or nothing follows.
@@ -252,6 +284,10 @@ impl<'a> Collected<'a> {
             Ok(Entry::Link(link)) if self.wanted.takes_link(&link) => self.page.links.push(link),
             Ok(Entry::Link(_)) => {}
             Ok(Entry::Tombstone { .. }) => {}
+            Err(BadItem { key, reason }) if self.faults.is_some() => {
+                let fault = format!("{}: {}", one_line(&key), one_line(&reason));
+                self.faults.get_or_insert_default().push(fault);
+            }
             Err(bad) => {
                 self.bad += 1;
                 self.first_bad.get_or_insert(bad);
@@ -260,12 +296,13 @@ impl<'a> Collected<'a> {
     }
 
     /// The page so far, if it has a cursor.
-    fn unfinished(mut self, table: &Table) -> Result<Page, StoreError> {
+    fn unfinished(&mut self, table: &Table) -> Result<Page, StoreError> {
         if self.last.is_some() {
             return Ok(self.finish(true));
         }
         let seen = self.seen;
-        let key = self.first_bad.map(|bad| bad.key).unwrap_or_default();
+        let key = self.first_bad.take().map(|bad| bad.key);
+        let key = key.unwrap_or_default();
         let text = format!("{table}: {seen} items in a row, from {key:?} on, have no link's name");
         Err(StoreError::Unavailable(text))
     }

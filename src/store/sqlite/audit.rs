@@ -11,14 +11,14 @@
 
 use std::net::IpAddr;
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, TransactionBehavior};
 
 use super::row::integer;
 use crate::base::clock::{UnixMillis, UnixTime};
-use crate::store::StoreError;
 use crate::store::audit::{
     Action, Actor, AuditPage, AuditQuery, Entry, EntryId, Event, Facts, NoAction, Object, Retention,
 };
+use crate::store::{Adopted, StoreError};
 
 /// How many rows a page looks at, at most: some 20 milliseconds of a reader's time.
 const MAX_LOOKED_AT: usize = 20_000;
@@ -44,6 +44,13 @@ const BY_TIME: &str = select_entries!("");
 const BY_ACTOR: &str = select_entries!("actor = ?4 AND");
 const BY_ACTION: &str = select_entries!("action = ?4 AND");
 const BY_CODE: &str = select_entries!("code = ?4 AND");
+/// An entry that is the same but for its number: of a link, and of anything else.
+const SAME_OF_CODE: &str = "SELECT 1 FROM audit WHERE code = ?7 AND at = ?1 AND actor = ?2 AND address IS ?3 \
+    AND request_id IS ?4 AND action = ?5 AND zone IS ?6 AND token IS ?8 AND before IS ?9 AND after IS ?10 LIMIT 1";
+const SAME: &str = "SELECT 1 FROM audit WHERE code IS ?7 AND at = ?1 AND actor = ?2 AND address IS ?3 \
+    AND request_id IS ?4 AND action = ?5 AND zone IS ?6 AND token IS ?8 AND before IS ?9 AND after IS ?10 LIMIT 1";
+/// All entries, for a check.
+const ALL: &str = "SELECT id, at, actor, address, request_id, action, zone, code, token, before, after FROM audit";
 const ENDS: &str = "SELECT (SELECT min(id) FROM audit), (SELECT max(id) FROM audit)";
 const OLDEST: &str = "SELECT at FROM audit WHERE id = ?1";
 const PRUNE: &str = "DELETE FROM audit WHERE id <= ?1";
@@ -53,7 +60,18 @@ const LAST_OLD: &str =
 
 /// All statements of this module; `schema` checks them against the tables.
 pub(super) const STATEMENTS: &[&str] = &[
-    INSERT, BY_TIME, BY_ACTOR, BY_ACTION, BY_CODE, ENDS, OLDEST, PRUNE, LAST_OLD,
+    INSERT,
+    SAME_OF_CODE,
+    SAME,
+    ALL,
+    BY_TIME,
+    BY_ACTOR,
+    BY_ACTION,
+    BY_CODE,
+    ENDS,
+    OLDEST,
+    PRUNE,
+    LAST_OLD,
 ];
 
 /// The log, as the writer sees it.
@@ -118,25 +136,70 @@ fn ends(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
 }
 
 fn insert(conn: &Connection, event: &Event) -> Result<(), StoreError> {
+    with_values(event, |values| conn.prepare_cached(INSERT)?.execute(values))?;
+    Ok(())
+}
+
+/// See [`crate::store::Store::adopt_entry`].
+pub(super) fn adopt(conn: &Connection, event: &Event) -> Result<Adopted, StoreError> {
+    let same = match event.object.code() {
+        Some(_) => SAME_OF_CODE,
+        None => SAME,
+    };
+    if with_values(event, |values| conn.prepare_cached(same)?.exists(values))? {
+        return Ok(Adopted::Same);
+    }
+    insert(conn, event)?;
+    Ok(Adopted::Written)
+}
+
+/// How many entries cannot be read, and what is wrong with one of them.
+pub(super) fn damaged(conn: &Connection) -> Result<Option<(u64, String)>, StoreError> {
+    let mut statement = conn.prepare(ALL)?;
+    let mut rows = statement.query([])?;
+    let mut found: Option<(u64, String)> = None;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let at = row
+            .get::<_, i64>(1)
+            .ok()
+            .and_then(|at| u64::try_from(at).ok());
+        let read = match at {
+            Some(at) => decode(row, UnixMillis(at)).map(drop),
+            None => Err("at is no time".into()),
+        };
+        if let Err(reason) = read {
+            let (number, _) = found.get_or_insert((0, format!("entry {id}: {reason}")));
+            *number += 1;
+        }
+    }
+    Ok(found)
+}
+
+/// The values of an entry but its number, in the order of the columns.
+fn with_values<T>(
+    event: &Event,
+    run: impl FnOnce(&[&dyn ToSql]) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
     let Actor {
         name,
         address,
         request_id,
         may_change_withheld: _,
     } = &event.actor;
-    conn.prepare_cached(INSERT)?.execute((
-        integer(event.at.0)?,
-        &**name,
-        address.map(|address| address.to_string()),
-        request_id.as_deref(),
-        event.action.name(),
-        event.object.zone(),
-        event.object.code(),
-        event.object.token(),
-        event.before.as_ref().map(Facts::as_str),
-        event.after.as_ref().map(Facts::as_str),
-    ))?;
-    Ok(())
+    let done = run(&[
+        &integer(event.at.0)?,
+        &&**name,
+        &address.map(|address| address.to_string()),
+        &request_id.as_deref(),
+        &event.action.name(),
+        &event.object.zone(),
+        &event.object.code(),
+        &event.object.token(),
+        &event.before.as_ref().map(Facts::as_str),
+        &event.after.as_ref().map(Facts::as_str),
+    ]);
+    Ok(done?)
 }
 
 /// See [`crate::store::Store::audit`].

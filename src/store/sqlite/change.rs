@@ -8,7 +8,9 @@ use super::row::{PUT, integer, put};
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Version};
 use crate::store::audit::{Actor, Event};
-use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError, is_guarded, seconds};
+use crate::store::{
+    Adopted, Change, Changed, Created, Deleted, NewLink, StoreError, is_guarded, seconds,
+};
 
 /// How long a link is kept after its end, in seconds: seven days. During that time the redirect host can reply
 /// "gone" instead of "not found", and a clock that is fast deletes nothing.
@@ -119,6 +121,24 @@ pub(super) fn delete(
         .execute((name.origin(), name.code()))?;
     log.note(conn, || Event::of_link(name, Some(&link), None, by, now))?;
     Ok(Deleted::Deleted(gone))
+}
+
+/// See [`crate::store::Store::adopt`].
+pub(super) fn adopt(conn: &Connection, link: &Link) -> Result<Adopted, StoreError> {
+    match reader::get(conn, &link.name)? {
+        Some(found) if found == *link => return Ok(Adopted::Same),
+        Some(found) if found.version >= link.version => return Ok(Adopted::Newer),
+        Some(_) => {}
+        // The floor does not say which names were deleted, so it may have been this one.
+        None => {
+            let floor = floor(conn)?;
+            if floor > Version(0) && link.version <= floor {
+                return Ok(Adopted::Newer);
+            }
+        }
+    }
+    put(conn, link)?;
+    Ok(Adopted::Written)
 }
 
 /// Removes some of the links that ended more than [`EXPIRED_RETENTION`] ago; returns their number.

@@ -92,7 +92,7 @@ fn inspect(path: &Path, real: &Path) -> Result<(), OpenError> {
 }
 
 /// The URI of a file as an immutable one (<https://www.sqlite.org/uri.html>).
-fn immutable(real: &Path) -> PathBuf {
+pub(super) fn immutable(real: &Path) -> PathBuf {
     let mut uri = "file:".to_owned();
     for &byte in real.as_os_str().as_bytes() {
         match byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {

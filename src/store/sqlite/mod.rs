@@ -49,8 +49,12 @@ mod documents;
 mod guard;
 mod idempotency;
 mod indexing;
+mod integrity;
 mod migrations;
 mod other_writers;
+mod own;
+mod queue;
+mod read_only;
 mod reader;
 mod row;
 mod schema;
@@ -65,38 +69,39 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::mpsc::{TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use self::audit::Log;
-use self::call::{Call, Job};
+use self::call::Call;
 pub use self::check::check as check_file;
 use self::condition::Condition;
 use self::other_writers::Lookout;
+use self::own::Own;
+use self::queue::{Queue, Queues, start_readers};
 pub use self::schema::{OpenError, StoreUpdate};
 use self::warden::Warden;
 use self::writer::Writer;
-use super::audit::{Actor, AuditPage, AuditQuery, Event, Retention};
+use super::audit::{Actor, AuditPage, AuditQuery, Entry, Event, Retention};
 use super::idempotency::{Claim, Claimed, KeyId};
+use super::watch::VALID_FOR;
 use super::{
-    Change, Changed, Created, Deleted, Document, DocumentPut, Found, Identity, NamePlace, NameSink,
-    NewLink, Page, Place, Query, Seal, Segment, Store, StoreError, Trouble, Watch, document,
+    Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
+    Identity, NamePlace, NameSink, NewLink, Page, Place, Query, Seal, Segment, Store, StoreError,
+    Trouble, Watch, document,
 };
 use crate::base::clock::{Clock, UnixTime};
-use crate::link::{LinkName, Origin, Version};
+use crate::link::{Link, LinkName, Origin, Version};
 
 /// How many writes may wait. With [`writer::WRITE_BATCH`] and [`schema::BUSY_TIMEOUT`] the last of them waits ten
 /// seconds at worst, which is as long as an administrator's call does.
 const WRITE_QUEUE: usize = 1_024;
-/// How many reads may wait. A look-up takes well under 100 µs, so the last of them waits less than a tenth of a
-/// second; a resolver gives up after one or two seconds.
-const READ_QUEUE: usize = 1_024;
 /// How long a write may wait for a place in the queue: less than an administrator's call.
 const WRITE_WAIT: Duration = Duration::from_secs(8);
 /// The same for a read: as long as a query waits for its link.
@@ -113,6 +118,9 @@ const MAX_NAMES: usize = 4_000;
 /// The most entries of one page of the audit log.
 const MAX_ENTRIES: usize = 1_000;
 
+/// The `kind` of the store in the configuration.
+const SQLITE: &str = "sqlite";
+
 /// A link store in one SQLite file; see the [module](self).
 pub struct SqliteStore {
     /// `None` once the store is closed.
@@ -120,55 +128,21 @@ pub struct SqliteStore {
     watch: Arc<Watch>,
     /// The faults of the file.
     condition: Arc<Condition>,
-    identity: Identity,
+    own: Own,
+    /// Whether the file was opened only to be read while a server had it open.
+    in_use: bool,
     log: Log,
     searches: Semaphore,
     /// The threads behind `queues`; none once they have ended.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
 
-struct Queues {
-    writes: Queue,
-    reads: Queue,
-}
-
-/// The queue of one or several threads. Callers that find it full wait in order of arrival.
-#[derive(Clone)]
-struct Queue {
-    jobs: SyncSender<Box<dyn Job>>,
-    places: Arc<Semaphore>,
-    /// How long a call may wait for a place.
-    wait: Duration,
-}
-
-impl Queue {
-    fn new(jobs: SyncSender<Box<dyn Job>>, places: usize, wait: Duration) -> Self {
-        Self {
-            jobs,
-            places: Arc::new(Semaphore::new(places)),
-            wait,
-        }
-    }
-
-    /// A place in the queue, which is free again when the permit is dropped.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        // Free places go to waiting callers first, in their order.
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Ok(place);
-        }
-        let place = tokio::time::timeout(self.wait, self.places.clone().acquire_owned()).await;
-        place
-            .map_err(|_| StoreError::Overloaded)?
-            .map_err(|_| closed())
-    }
-}
-
 /// The threads. They end when the queues are dropped and all queued calls are done.
 struct Threads {
     readers: Vec<JoinHandle<()>>,
-    writer: JoinHandle<Writer>,
+    writer: Option<JoinHandle<Writer>>,
     /// The lock on the store; held until the threads have ended.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl SqliteStore {
@@ -205,21 +179,11 @@ impl SqliteStore {
         let lookout = Lookout::new(&opened.writer).map_err(io::Error::other)?;
         let watch = lookout.watch();
         let condition = Arc::new(Condition::new(path.to_owned()));
-        let identity = identity(&opened);
+        let own = Own::of(path, &opened);
         let guard = Some(opened.guard);
         let session = (opened.session, opened.has_session);
         let warden = Warden::new(lookout, guard, condition.clone(), session);
-        let (reads, waiting) = sync_channel(READ_QUEUE);
-        let waiting = Arc::new(Mutex::new(waiting));
-        let mut readers = Vec::with_capacity(opened.readers.len());
-        for (i, conn) in opened.readers.into_iter().enumerate() {
-            let waiting = Arc::clone(&waiting);
-            readers.push(
-                thread::Builder::new()
-                    .name(format!("sqlite-reader-{i}"))
-                    .spawn(move || reader::run(&conn, &waiting))?,
-            );
-        }
+        let (reads, readers) = start_readers(opened.readers)?;
         let (writes, waiting) = sync_channel(WRITE_QUEUE);
         let writer = thread::Builder::new()
             .name("sqlite-writer".into())
@@ -229,20 +193,57 @@ impl SqliteStore {
             })?;
         Ok(Self {
             queues: RwLock::new(Some(Queues {
-                writes: Queue::new(writes, WRITE_QUEUE, WRITE_WAIT),
-                reads: Queue::new(reads, READ_QUEUE, READ_WAIT),
+                writes: Some(Queue::new(writes, WRITE_QUEUE, WRITE_WAIT)),
+                reads,
             })),
             watch,
             condition,
-            identity,
+            own,
+            in_use: false,
             log,
             searches: Semaphore::new(MAX_SEARCHES),
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
-                writer,
+                writer: Some(writer),
+                _lock: Some(opened.lock),
+            })),
+        })
+    }
+
+    /// Opens the store in the file at `path` to read it, also while a server has it open. Nothing is changed, and changes
+    /// are refused. While no server has it open, none can open it until this store is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is no file, or it is no store of this version.
+    pub fn open_to_read(path: &Path) -> Result<Self, OpenError> {
+        let opened = read_only::open(path, reader_count())?;
+        let io_error = |error| OpenError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let (reads, readers) = start_readers(opened.readers).map_err(io_error)?;
+        Ok(Self {
+            queues: RwLock::new(Some(Queues {
+                writes: None,
+                reads,
+            })),
+            watch: Arc::new(Watch::unlooked(Instant::now(), VALID_FOR)),
+            condition: Arc::new(Condition::new(path.to_owned())),
+            own: Own::new(path, (opened.identity, opened.epoch), None),
+            in_use: opened.in_use,
+            log: Log { retention: None },
+            searches: Semaphore::new(MAX_SEARCHES),
+            threads: tokio::sync::Mutex::new(Some(Threads {
+                readers,
+                writer: None,
                 _lock: opened.lock,
             })),
         })
+    }
+
+    /// Whether a server had the file open when it was [opened to be read](Self::open_to_read).
+    pub fn is_in_use(&self) -> bool {
+        self.in_use
     }
 
     async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
@@ -250,7 +251,7 @@ impl SqliteStore {
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.call(|queues| &queues.writes, work).await
+        self.call(|queues| queues.writes.as_ref(), work).await
     }
 
     async fn read<T, W>(&self, work: W) -> Result<T, StoreError>
@@ -259,18 +260,23 @@ impl SqliteStore {
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         self.condition.check_reads()?;
-        self.call(|queues| &queues.reads, work).await
+        self.call(|queues| Some(&queues.reads), work).await
     }
 
     /// Queues `work` and waits for its result.
-    async fn call<T, W>(&self, queue: fn(&Queues) -> &Queue, work: W) -> Result<T, StoreError>
+    async fn call<T, W>(
+        &self,
+        queue: fn(&Queues) -> Option<&Queue>,
+        work: W,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let queue_now = || {
             let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-            queues.as_ref().map(queue).cloned().ok_or_else(closed)
+            let queue = queues.as_ref().map(queue).ok_or_else(closed)?;
+            queue.cloned().ok_or_else(only_read)
         };
         let place = queue_now()?.place().await?;
         let (call, reply) = Call::new(work, place);
@@ -300,7 +306,7 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn get(&self, name: &LinkName) -> Result<Option<crate::link::Link>, StoreError> {
+    async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
         let name = name.clone();
         self.read(move |conn| reader::get(conn, &name)).await
     }
@@ -464,9 +470,43 @@ impl Store for SqliteStore {
 
     fn identity(&self) -> Identity {
         match self.condition.check_reads() {
-            Ok(()) => self.identity.clone(),
+            Ok(()) => self.own.identity(),
             Err(_) => Identity::Unknown,
         }
+    }
+
+    async fn facts(&self) -> Result<Facts, StoreError> {
+        Ok(self.own.facts())
+    }
+
+    async fn begin_epoch(&self) -> Result<u64, StoreError> {
+        let epoch = self.write(session::begin_epoch).await?;
+        self.own.note_epoch(epoch);
+        Ok(epoch)
+    }
+
+    async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
+        let link = link.clone();
+        self.write(move |conn| change::adopt(conn, &link)).await
+    }
+
+    async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {
+        let event = entry.event.clone();
+        self.write(move |conn| audit::adopt(conn, &event)).await
+    }
+
+    async fn examine(
+        &self,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Examined, StoreError> {
+        let (after, limit) = (after.cloned(), limit.clamp(1, MAX_PAGE));
+        self.read(move |conn| reader::examine(conn, after.as_ref(), limit))
+            .await
+    }
+
+    async fn check_integrity(&self) -> Result<Vec<String>, StoreError> {
+        self.read(integrity::faults).await
     }
 
     async fn close(&self) -> Option<Seal> {
@@ -493,7 +533,7 @@ impl Threads {
                 tracing::error!("a reader thread of the link store panicked");
             }
         }
-        let Ok(writer) = self.writer.join() else {
+        let Ok(writer) = self.writer?.join() else {
             tracing::error!("the writer thread of the link store panicked");
             return None;
         };
@@ -525,12 +565,8 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-fn identity(opened: &schema::Opened) -> Identity {
-    let found = opened.found.zip(opened.state.as_ref());
-    Identity::Own {
-        id: opened.identity.cast_unsigned(),
-        found: found.map(|(session, state)| state.seal(session)),
-    }
+fn only_read() -> StoreError {
+    StoreError::Refused("its file was opened only to be read".into())
 }
 
 fn closed() -> StoreError {

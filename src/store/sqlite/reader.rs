@@ -15,8 +15,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::call::Job;
 use super::row::{self, decode, select_links};
+use crate::base::text::one_line;
 use crate::link::{Link, LinkName, Origin};
-use crate::store::{NamePlace, Page, Segment, StoreError};
+use crate::store::{Examined, NamePlace, Page, Segment, StoreError};
 
 const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
 /// The rows of one zone, above one code and up to another one (inclusive).
@@ -101,24 +102,27 @@ pub(super) fn scan(
     limit: usize,
 ) -> Result<Page, StoreError> {
     let mut walk = Walk::new(limit);
-    let Some((bottom, top)) = bounds(segment) else {
-        return Ok(walk.page(false));
-    };
-    let mut more = false;
-    let mut origin = after.map_or(BOTTOM, LinkName::origin).to_owned();
-    if let Some(name) = after {
-        more = walk.take(conn, &origin, name.code().max(&bottom), &top)?;
-    }
-    while !more {
-        let next = conn
-            .prepare_cached(NEXT_ORIGIN)?
-            .query_row([&origin], |row| row.get(0))
-            .optional()?;
-        let Some(next) = next else { break };
-        origin = next;
-        more = walk.take(conn, &origin, &bottom, &top)?;
-    }
+    let more = walk.segment(conn, segment, after)?;
     Ok(walk.page(more))
+}
+
+/// See [`crate::store::Store::examine`].
+pub(super) fn examine(
+    conn: &Connection,
+    after: Option<&LinkName>,
+    limit: usize,
+) -> Result<Examined, StoreError> {
+    let mut walk = Walk::new(limit);
+    walk.faults = Some(Vec::new());
+    let whole = Segment { index: 0, total: 1 };
+    let more = walk.segment(conn, whole, after)?;
+    let faults = walk.faults.take().unwrap_or_default();
+    let Page { links, next } = walk.page(more);
+    Ok(Examined {
+        links,
+        faults,
+        next,
+    })
 }
 
 /// See [`crate::store::Store::names`].
@@ -190,6 +194,8 @@ struct Walk {
     last: Option<LinkName>,
     /// How many more rows the page may take.
     room: usize,
+    /// What is wrong with bad rows; none if the log tells it.
+    faults: Option<Vec<String>>,
 }
 
 impl Walk {
@@ -198,7 +204,35 @@ impl Walk {
             links: Vec::new(),
             last: None,
             room: limit,
+            faults: None,
         }
+    }
+
+    /// Takes the rows of a segment, by zone and code. True if the page has no room for all of them.
+    fn segment(
+        &mut self,
+        conn: &Connection,
+        segment: Segment,
+        after: Option<&LinkName>,
+    ) -> Result<bool, StoreError> {
+        let Some((bottom, top)) = bounds(segment) else {
+            return Ok(false);
+        };
+        let mut more = false;
+        let mut origin = after.map_or(BOTTOM, LinkName::origin).to_owned();
+        if let Some(name) = after {
+            more = self.take(conn, &origin, name.code().max(&bottom), &top)?;
+        }
+        while !more {
+            let next = conn
+                .prepare_cached(NEXT_ORIGIN)?
+                .query_row([&origin], |row| row.get(0))
+                .optional()?;
+            let Some(next) = next else { break };
+            origin = next;
+            more = self.take(conn, &origin, &bottom, &top)?;
+        }
+        Ok(more)
     }
 
     /// Takes the rows of one zone, above one code and up to another. True if the page has no room for all of them.
@@ -225,7 +259,14 @@ impl Walk {
                     self.links.push(link);
                 }
                 Err(row::BadRow { key, name, reason }) => {
-                    tracing::warn!(name = ?key, %reason, "a stored item is not a valid link");
+                    match &mut self.faults {
+                        Some(faults) => {
+                            faults.push(format!("{}: {}", one_line(&key), one_line(&reason)))
+                        }
+                        None => {
+                            tracing::warn!(name = ?key, %reason, "a stored item is not a valid link");
+                        }
+                    }
                     if name.is_some() {
                         self.room -= 1;
                         self.last = name;

@@ -73,6 +73,19 @@ pub enum OpenError {
         /// The latest version that this version of tinyns knows.
         known: i64,
     },
+    /// An earlier version of tinyns has written it, and it was to be read only.
+    #[error(
+        "{}: the link store has schema version {found}; start the server once, which brings it up to version {known}",
+        path.display()
+    )]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// The version of the file.
+        found: i64,
+        /// The version that this version of tinyns reads.
+        known: i64,
+    },
     /// It is an SQLite file of another program.
     #[error("{}: the file belongs to another program: {reason}", path.display())]
     ForeignDatabase {
@@ -108,6 +121,7 @@ pub(super) struct Opened {
     pub(super) guard: Guard,
     pub(super) lock: File,
     pub(super) identity: i64,
+    pub(super) epoch: u64,
     /// The session that was in the file, if any, and the new one.
     pub(super) found: Option<i64>,
     pub(super) session: i64,
@@ -149,6 +163,7 @@ pub(super) fn open(
     migrate(&mut writer, MIGRATIONS, on_update).map_err(sqlite_error)?;
     check_tables(&writer, path)?;
     let identity = session::identity(&writer).map_err(sqlite_error)?;
+    let epoch = session::epoch(&writer).map_err(sqlite_error)?;
     let found = session::current(&writer).map_err(sqlite_error)?;
     let session = session::draw();
     // A full disk must not keep the server from answering. Each commit of links writes a session as well.
@@ -170,6 +185,7 @@ pub(super) fn open(
         guard,
         lock,
         identity,
+        epoch,
         found,
         session,
         has_session: put.is_ok(),
@@ -322,7 +338,7 @@ pub(super) fn connect(real: &Path, access: OpenFlags) -> rusqlite::Result<Connec
 
 /// A connection for reads. It reads at once, because SQLite opens the log with the first read, and that fails if
 /// the file has been renamed by then.
-fn connect_reader(real: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect_reader(real: &Path) -> rusqlite::Result<Connection> {
     let conn = connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let _: i64 = conn.query_row("SELECT count(*) FROM meta", [], |row| row.get(0))?;
     Ok(conn)

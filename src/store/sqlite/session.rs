@@ -1,6 +1,6 @@
-//! Two numbers in the file: the store's identity, and the session of the last commit.
+//! Three numbers in the file: the store's identity, its epoch, and the session of the last commit.
 //!
-//! The *identity* is drawn when the file is made, and never changes. The *session* is drawn when a server opens
+//! The *identity* is drawn when the file is made, and never changes. The *epoch* is 1 until an operator begins another one. The *session* is drawn when a server opens
 //! the file, increases by one with each of its commits, and is drawn again when the server has closed the file in
 //! order. So two copies of one store have the same identity. A copy that was made while a server ran, or before
 //! its last stop, has another session than the file has now. Caches outside of the file, such as Redis, remember
@@ -11,12 +11,17 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::row::integer;
+use crate::store::StoreError;
+
 const GET: &str = "SELECT value FROM meta WHERE key = ?1";
 const SET: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// The key of the identity in the table `meta`.
 const IDENTITY: &str = "identity";
+/// The key of the epoch, which a file in the first epoch need not have.
+const EPOCH: &str = "epoch";
 /// The key of the session.
 const SESSION: &str = "session";
 
@@ -26,6 +31,19 @@ pub(super) const STATEMENTS: &[&str] = &[GET, SET];
 /// The store's identity; 0 if an operator has removed it.
 pub(super) fn identity(conn: &Connection) -> rusqlite::Result<i64> {
     Ok(value(conn, IDENTITY)?.unwrap_or(0))
+}
+
+/// The store's epoch.
+pub(super) fn epoch(conn: &Connection) -> rusqlite::Result<u64> {
+    let epoch = value(conn, EPOCH)?.and_then(|epoch| u64::try_from(epoch).ok());
+    Ok(epoch.unwrap_or(1).max(1))
+}
+
+/// Begins the next epoch, and returns it.
+pub(super) fn begin_epoch(conn: &Connection) -> Result<u64, StoreError> {
+    let next = epoch(conn)?.saturating_add(1);
+    conn.prepare_cached(SET)?.execute((EPOCH, integer(next)?))?;
+    Ok(next)
 }
 
 /// The session in the file; none if no server has opened the file yet.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tinyns::base::clock::Clock;
-use tinyns::store::{OpenError, Order, Query, SearchText, SqliteStore};
+use tinyns::store::{Identity, OpenError, Order, Query, SearchText, SqliteStore};
 
 use super::*;
 use crate::store::find::find_all;
@@ -250,4 +250,112 @@ async fn a_writer_from_outside_makes_writes_fail_and_reads_go_on() {
 
     foreign.execute_batch("ROLLBACK").unwrap();
     make(&store, new("b", "1"), NOW).await;
+}
+
+#[tokio::test]
+async fn a_file_is_read_beside_a_server_after_a_kill_and_while_none_has_it() {
+    let place = Place::new();
+    let check = async |in_use: bool| {
+        let store = SqliteStore::open_to_read(&place.path()).unwrap();
+        assert_eq!(store.is_in_use(), in_use);
+        assert_eq!(store.examine(None, 9).await.unwrap().links.len(), 1);
+        assert_eq!(store.check_integrity().await.unwrap(), Vec::<String>::new());
+        let refused = store.create(new("b", "1"), NOW).await;
+        assert!(
+            matches!(refused, Err(StoreError::Refused(_))),
+            "{refused:?}"
+        );
+        assert!(store.begin_epoch().await.is_err());
+        store
+    };
+    let files = || {
+        let files = fs::read_dir(place.0.path()).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let server = place.store();
+    make(&server, new("a", "1"), NOW).await;
+    let facts = server.facts().await.unwrap();
+    let beside = check(true).await;
+    assert_eq!(beside.facts().await.unwrap(), facts);
+    assert_eq!(beside.identity().number(), server.identity().number());
+    make(&server, new("c", "1"), NOW).await;
+    assert_eq!(beside.examine(None, 9).await.unwrap().links.len(), 2);
+    remove(&server, "c", NOW).await;
+    // As a server leaves it that was killed.
+    let killed = tempfile::tempdir().unwrap();
+    for end in ["", "-wal", "-shm", ".lock"] {
+        let from = format!("{}{end}", place.path().display());
+        fs::copy(from, killed.path().join(format!("links.sqlite{end}"))).unwrap();
+    }
+    let after = SqliteStore::open_to_read(&killed.path().join("links.sqlite")).unwrap();
+    assert!(!after.is_in_use());
+    assert_eq!(after.examine(None, 9).await.unwrap().links.len(), 1);
+    drop((after, beside));
+
+    let seal = server.close().await;
+    assert!(seal.is_some());
+    drop(server);
+    let before = files();
+    let alone = check(false).await;
+    assert_eq!(files(), before);
+    // What it reads cannot change meanwhile.
+    let refused = SqliteStore::open(&place.path(), Clock::default());
+    assert!(
+        matches!(refused, Err(OpenError::Locked { .. })),
+        "{refused:?}"
+    );
+    drop(alone);
+    // Nothing was changed: the server finds the file as it left it.
+    match place.store().identity() {
+        Identity::Own { found, .. } => assert_eq!(found, seal),
+        other => panic!("{other:?}"),
+    }
+    let missing = SqliteStore::open_to_read(&place.0.path().join("none"));
+    assert!(matches!(missing, Err(OpenError::Io { .. })), "{missing:?}");
+    assert!(!place.0.path().join("none").exists());
+}
+
+#[tokio::test]
+async fn a_check_finds_what_is_wrong() {
+    let place = Place::new();
+    let store = place.store();
+    for code in ["a", "b", "c"] {
+        let mut link = new(code, code);
+        link.about = about("t", &["x", "y"], "");
+        make(&store, link, NOW).await;
+    }
+    assert_eq!(store.check_integrity().await.unwrap(), Vec::<String>::new());
+    let foreign = place.foreign();
+    foreign
+        .execute_batch(
+            "UPDATE link SET url = 'ftp://x/' WHERE code = 'a'; UPDATE audit SET action = 'eaten' WHERE code = 'b'; \
+             DELETE FROM link_tag WHERE code = 'a' AND tag = 'x'; \
+             INSERT INTO link_tag VALUES ('s.example.com', 'z', 1, 'c'); \
+             DELETE FROM link_host WHERE code = 'b'; \
+             INSERT INTO link_host VALUES ('s.example.com', 'h', 1, 'c'); \
+             DELETE FROM link_todo; UPDATE link SET id = 77 WHERE code = 'c'; DELETE FROM link_todo",
+        )
+        .unwrap();
+    drop(foreign);
+    let page = store.examine(None, 9).await.unwrap();
+    assert_eq!(codes(&page.links), ["b", "c"]);
+    assert_eq!(page.faults.len(), 1);
+    assert!(page.faults[0].starts_with("a.s.example.com: "), "{page:?}");
+    let found = store.check_integrity().await.unwrap();
+    let expected = [
+        "1 tags of links are missing in the index of tags",
+        "1 entries of the index of tags belong to no link",
+        "1 links are missing in the index of hosts",
+        "1 entries of the index of hosts belong to no link",
+        "links are missing in the index of texts",
+        "1 entries of the audit log cannot be read",
+    ];
+    for fault in expected {
+        assert!(
+            found.iter().any(|found| found.contains(fault)),
+            "{fault}: {found:?}"
+        );
+    }
 }
