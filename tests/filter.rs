@@ -62,7 +62,7 @@ fn check_absent(server: &Server, code: &str) {
 }
 
 /// What an operator's script does: another process that writes to the file.
-fn foreign(server: &Server, sql: &str) {
+pub fn foreign(server: &Server, sql: &str) {
     let program = "\
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1], timeout=10) as file:
@@ -72,7 +72,7 @@ with sqlite3.connect(sys.argv[1], timeout=10) as file:
     run("python3", &["-c", program, file.to_str().unwrap(), sql]);
 }
 
-fn insert(code: &str) -> String {
+pub fn insert(code: &str) -> String {
     let url = url(code);
     format!(
         "INSERT INTO link (origin, code, url, created_at, created_by, version) \

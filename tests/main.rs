@@ -54,6 +54,8 @@ mod dns;
 mod differential;
 // The death of a Redis master, in a cluster and with sentinels.
 mod failover;
+// The feed of changes: what servers hear of changes by other programs.
+mod feed;
 // The existence filter: what it denies, and what it must never deny.
 mod filter;
 // The store's file is replaced, deleted or cut off under the server, or its disk is full.

@@ -43,6 +43,29 @@ const MAX_RETRY: Duration = Duration::from_secs(2);
 /// For how long a follower may be behind before an operator is told: a look may be late on a busy machine.
 const TROUBLE_AFTER: Duration = Duration::from_secs(3);
 
+/// How often the log tells of gaps: with a store of one server, each write of another program makes one.
+const GAP_LOGGED: Duration = Duration::from_secs(60);
+
+/// Where a follower reads.
+#[derive(Debug, Default)]
+struct Reader {
+    /// None before the begin, and after a gap.
+    place: Option<Position>,
+    gap_logged: Option<Instant>,
+}
+
+impl Reader {
+    fn log_gap(&mut self, now: Instant) {
+        let is_due = |logged: Instant| now.saturating_duration_since(logged) >= GAP_LOGGED;
+        if self.gap_logged.is_none_or(is_due) {
+            self.gap_logged = Some(now);
+            tracing::warn!(
+                "another program has changed the link store, or changes were missed; looking up all links again"
+            );
+        }
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -81,10 +104,10 @@ impl Follower {
     }
 
     async fn follow(&self) -> std::convert::Infallible {
-        let mut place = None;
+        let mut reader = Reader::default();
         let mut retry = MIN_RETRY;
         loop {
-            match self.step(&mut place).await {
+            match self.step(&mut reader).await {
                 Ok(true) => {
                     retry = MIN_RETRY;
                     // Either may be late without harm: an early read finds nothing.
@@ -107,10 +130,10 @@ impl Follower {
     }
 
     /// Reads and applies a page, or finds a place to begin. Whether the end was reached.
-    async fn step(&self, place: &mut Option<Position>) -> Result<bool, StoreError> {
+    async fn step(&self, reader: &mut Reader) -> Result<bool, StoreError> {
         let began = Instant::now();
-        let Some(after) = place else {
-            *place = Some(self.begin().await?);
+        let Some(after) = &reader.place else {
+            reader.place = Some(self.begin().await?);
             return Ok(true);
         };
         match within(READ_TIME, self.feed.read(after, PAGE)).await? {
@@ -120,7 +143,7 @@ impl Follower {
                 at_end,
             }) => {
                 entries.iter().for_each(|entry| self.apply(entry));
-                *place = Some(position.clone());
+                reader.place = Some(position.clone());
                 self.applied.note(position, at_end.then_some(began));
                 if at_end {
                     self.memory.set_notified(Notifier::Feed, true);
@@ -128,9 +151,10 @@ impl Follower {
                 Ok(at_end)
             }
             FeedPage::TooOld => {
-                tracing::warn!("the feed of changes has a gap; looking up all links again");
+                reader.log_gap(began);
                 self.metrics.feed_gaps.inc();
-                *place = None;
+                self.applied.note_gap();
+                reader.place = None;
                 Ok(false)
             }
         }

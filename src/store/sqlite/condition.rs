@@ -234,6 +234,13 @@ fn refusal(reason: &str) -> String {
     )
 }
 
+/// In this module, every failure of SQLite itself means this to a caller.
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,6 +46,7 @@ mod change;
 mod check;
 mod condition;
 mod documents;
+mod feed;
 mod guard;
 mod idempotency;
 mod indexing;
@@ -82,6 +83,7 @@ use self::audit::Log;
 use self::call::Call;
 pub use self::check::check as check_file;
 use self::condition::Condition;
+use self::feed::Ring;
 use self::other_writers::Lookout;
 use self::own::Own;
 use self::queue::{Queue, Queues, start_readers};
@@ -89,6 +91,7 @@ pub use self::schema::{OpenError, StoreUpdate};
 use self::warden::Warden;
 use self::writer::Writer;
 use super::audit::{Actor, AuditPage, AuditQuery, Entry, Event, Retention};
+use super::feed::Feed;
 use super::idempotency::{Claim, Claimed, KeyId};
 use super::watch::VALID_FOR;
 use super::{
@@ -126,6 +129,7 @@ pub struct SqliteStore {
     /// `None` once the store is closed.
     queues: RwLock<Option<Queues>>,
     watch: Arc<Watch>,
+    changes: Arc<Ring>,
     /// The faults of the file.
     condition: Arc<Condition>,
     own: Own,
@@ -178,6 +182,7 @@ impl SqliteStore {
     fn start(path: &Path, opened: schema::Opened, clock: Clock, log: Log) -> io::Result<Self> {
         let lookout = Lookout::new(&opened.writer).map_err(io::Error::other)?;
         let watch = lookout.watch();
+        let changes = Arc::new(Ring::new(watch.clone()));
         let condition = Arc::new(Condition::new(path.to_owned()));
         let own = Own::of(path, &opened);
         let guard = Some(opened.guard);
@@ -185,11 +190,17 @@ impl SqliteStore {
         let warden = Warden::new(lookout, guard, condition.clone(), session);
         let (reads, readers) = start_readers(opened.readers)?;
         let (writes, waiting) = sync_channel(WRITE_QUEUE);
+        let of_writer = Arc::clone(&changes);
         let writer = thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || {
-                let conn = opened.writer;
-                Writer { conn, warden, log }.run(&waiting, &clock, writer::SWEEP_INTERVAL)
+                let writer = Writer {
+                    conn: opened.writer,
+                    warden,
+                    log,
+                    changes: of_writer,
+                };
+                writer.run(&waiting, &clock, writer::SWEEP_INTERVAL)
             })?;
         Ok(Self {
             queues: RwLock::new(Some(Queues {
@@ -197,6 +208,7 @@ impl SqliteStore {
                 reads,
             })),
             watch,
+            changes,
             condition,
             own,
             in_use: false,
@@ -222,12 +234,14 @@ impl SqliteStore {
             error,
         };
         let (reads, readers) = start_readers(opened.readers).map_err(io_error)?;
+        let watch = Arc::new(Watch::unlooked(Instant::now(), VALID_FOR));
         Ok(Self {
             queues: RwLock::new(Some(Queues {
                 writes: None,
                 reads,
             })),
-            watch: Arc::new(Watch::unlooked(Instant::now(), VALID_FOR)),
+            changes: Arc::new(Ring::new(watch.clone())),
+            watch,
             condition: Arc::new(Condition::new(path.to_owned())),
             own: Own::new(path, (opened.identity, opened.epoch), None),
             in_use: opened.in_use,
@@ -301,8 +315,8 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
-        let log = self.log;
-        self.write(move |conn| change::create(conn, log, new, now_micros))
+        let (log, changes, name) = (self.log, self.changes.clone(), new.name.clone());
+        self.write(move |conn| changes.noted(&name, change::create(conn, log, new, now_micros)))
             .await
     }
 
@@ -320,9 +334,12 @@ impl Store for SqliteStore {
         now_micros: u64,
     ) -> Result<Changed, StoreError> {
         let (log, name, by) = (self.log, name.clone(), by.clone());
-        let wanted = (expected, change);
-        self.write(move |conn| change::change(conn, log, &name, wanted, (&by, now_micros)))
-            .await
+        let (wanted, changes) = ((expected, change), self.changes.clone());
+        self.write(move |conn| {
+            let changed = change::change(conn, log, &name, wanted, (&by, now_micros));
+            changes.noted(&name, changed)
+        })
+        .await
     }
 
     async fn delete(
@@ -333,9 +350,12 @@ impl Store for SqliteStore {
         now_micros: u64,
     ) -> Result<Deleted, StoreError> {
         let (log, name, by) = (self.log, name.clone(), by.clone());
-        let deleted = self
-            .write(move |conn| change::delete(conn, log, &name, expected, (&by, now_micros)))
-            .await?;
+        let changes = self.changes.clone();
+        let deleted = self.write(move |conn| {
+            let deleted = change::delete(conn, log, &name, expected, (&by, now_micros));
+            changes.noted(&name, deleted)
+        });
+        let deleted = deleted.await?;
         if let Deleted::Deleted(_) = deleted {
             self.watch.note_removed(1);
         }
@@ -391,6 +411,10 @@ impl Store for SqliteStore {
 
     fn watch(&self) -> Option<Arc<Watch>> {
         Some(Arc::clone(&self.watch))
+    }
+
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        Some(self.changes.clone())
     }
 
     async fn names(
@@ -486,8 +510,9 @@ impl Store for SqliteStore {
     }
 
     async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
-        let link = link.clone();
-        self.write(move |conn| change::adopt(conn, &link)).await
+        let (link, changes) = (link.clone(), self.changes.clone());
+        self.write(move |conn| changes.adopted(&link, change::adopt(conn, &link)))
+            .await
     }
 
     async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {
@@ -555,13 +580,6 @@ impl Drop for SqliteStore {
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").finish_non_exhaustive()
-    }
-}
-
-/// In this module, every failure of SQLite itself means this to a caller.
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Unavailable(error.to_string())
     }
 }
 

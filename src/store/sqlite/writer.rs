@@ -1,5 +1,6 @@
 //! The writer: the one thread that changes the file.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::audit::Log;
 use super::call::Job;
 use super::change::sweep;
 use super::condition::Fault;
+use super::feed::Ring;
 use super::indexing::{Schedule, index_piece};
 use super::warden::Warden;
 use super::{idempotency, schema, session};
@@ -31,6 +33,7 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) warden: Warden,
     pub(super) log: Log,
+    pub(super) changes: Arc<Ring>,
 }
 
 impl Writer {
@@ -148,7 +151,9 @@ impl Writer {
     /// Runs and commits all jobs, and checks that the right file has them.
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let session = self.warden.session;
+        self.changes.begin_commit();
         let done = transact(&mut self.conn, &mut self.warden, batch);
+        self.changes.end_commit();
         let fault = self.warden.look_at_file(&self.conn);
         match (&done, fault) {
             (Ok(_), Some(fault)) => return Err(self.warden.condition.doubt(fault)),
@@ -315,8 +320,10 @@ mod tests {
     fn writer(conn: Connection) -> Writer {
         let condition = Arc::new(Condition::new("links.sqlite".into()));
         let lookout = Lookout::new(&conn).unwrap();
+        let watch = lookout.watch();
         let warden = Warden::new(lookout, None, condition, (1, false));
         Writer {
+            changes: Arc::new(Ring::new(watch)),
             conn,
             warden,
             log: LOG,

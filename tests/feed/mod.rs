@@ -1,0 +1,3 @@
+//! The feed of changes: servers hear of what other programs change, on every store.
+
+mod sqlite;
