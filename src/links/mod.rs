@@ -72,7 +72,7 @@ use tokio_util::task::TaskTracker;
 use self::deadline::{ADMIN_DEADLINE, within};
 use self::failure_log::FailureLog;
 use self::feed::Follower;
-pub use self::feed::{Applied, Following, LOOK_VALID_FOR};
+pub use self::feed::{Applied, Following, LOOK_VALID_FOR, REGION_LOOK_VALID_FOR};
 use self::filter::{Filter, Keeper};
 pub use self::hidden::TakenNames;
 use self::memory::Memory;
@@ -96,6 +96,7 @@ use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
 use crate::link::{Link, LinkName, ReservedCodes};
 use crate::store::audit::{AuditPage, AuditQuery};
+use crate::store::feed::Readers;
 use crate::store::{Found, Place, Query, Seal, Store, StoreError};
 
 const MEMORY_HIT: LinkLookup = LinkLookup {
@@ -175,7 +176,7 @@ impl Links {
         let tiers = Tiers::new(store.clone(), None, budget, metrics.clone());
         let settler = Settler::new(store.clone(), memory.clone(), metrics.clone());
         let feed = store.feed();
-        let applied = feed.map(|_| Arc::new(Applied::new(Instant::now())));
+        let applied = feed.map(|_| Arc::new(Applied::new(Instant::now(), LOOK_VALID_FOR)));
         let own = Arc::new(Own::new());
         let servers = Servers::new(
             ServerName::default(),
@@ -229,12 +230,19 @@ impl Links {
         config: &RedisConfig,
         limits: LinkLimits,
     ) -> Result<Self, RedisOpenError> {
+        // One server reads such a feed, and the others hear of it through Redis.
+        let feed = self.store.feed();
+        let for_region = feed.filter(|feed| feed.readers() == Readers::OneOfRegion);
+        let followed = for_region.map(|_| {
+            let applied = Applied::new(Instant::now(), REGION_LOOK_VALID_FOR);
+            self.applied.insert(Arc::new(applied)).clone()
+        });
         let cache = Arc::new(RedisCache::new(
             config,
             self.memory.clone(),
             &self.store,
             limits.memory.absent_for,
-            self.own.clone(),
+            (self.own.clone(), followed),
             self.clock.clone(),
             self.metrics.clone(),
         )?);
@@ -279,9 +287,15 @@ impl Links {
         let servers = self.servers.clone().run(denied_for, shutdown.clone());
         tasks.spawn(servers);
         if let (Some(feed), Some(applied)) = (self.store.feed(), &self.applied) {
-            let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
-            let own = self.own.clone();
-            let follower = Follower::new(feed, memory, own, applied.clone(), metrics);
+            let follower = Follower {
+                feed,
+                store: self.store.clone(),
+                memory: self.memory.clone(),
+                own: self.own.clone(),
+                redis: self.redis.as_ref().map(|redis| redis.cache.clone()),
+                applied: applied.clone(),
+                metrics: self.metrics.clone(),
+            };
             tasks.spawn(follower.run(shutdown.clone()));
         }
         if let Some(filter) = &self.filter {

@@ -3,6 +3,9 @@
 //! A *look* is a read of the feed that reached the end. All changes that were committed before the look began have been
 //! applied when it is noted here. So the begin of the last look says up to when this server knows everything, by its own
 //! monotonic clock, and the [position](Applied::position) says the same to other servers.
+//!
+//! If one server of a region reads the feed, the others follow it through the stream of changes in Redis. Their position is
+//! then that of the stream, and a look is one of the reader, of which the stream has told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +15,13 @@ use tokio::sync::watch;
 
 use crate::store::Watch;
 use crate::store::feed::Position;
+use crate::store::watch::VALID_FOR;
 
-/// How long the result of a look is good. What was derived from the feed, such as a denial by the filter, is used only
-/// while the last look began at most so long ago.
+/// How long the result of a look is good if each server reads the feed. What was derived from the feed, such as a denial
+/// by the filter, is used only while the last look began at most so long ago.
 pub const LOOK_VALID_FOR: Duration = Duration::from_secs(1);
+/// The same if one server reads the feed for its region: its looks are rarer, and others hear of them later.
+pub const REGION_LOOK_VALID_FOR: Duration = VALID_FOR;
 
 /// Whether a server follows the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +30,7 @@ pub enum Following {
     Starting,
     /// The last look is still good.
     Following,
-    /// There was no look for longer than [`LOOK_VALID_FOR`]; the feed can be read.
+    /// The last look is too old; the feed can be read.
     Behind,
     /// The same, and the last read failed.
     Failing,
@@ -35,15 +41,17 @@ pub enum Following {
 pub struct Applied {
     /// Has the looks. Its generation increases with each gap.
     looks: Arc<Watch>,
+    valid_for: Duration,
     position: watch::Sender<Option<Position>>,
     failing: AtomicBool,
 }
 
 impl Applied {
-    /// Nothing has been applied yet.
-    pub fn new(now: Instant) -> Self {
+    /// Nothing has been applied yet. A look is good for `valid_for`.
+    pub fn new(now: Instant, valid_for: Duration) -> Self {
         Self {
-            looks: Arc::new(Watch::unlooked(now, LOOK_VALID_FOR)),
+            looks: Arc::new(Watch::unlooked(now, valid_for)),
+            valid_for,
             position: watch::channel(None).0,
             failing: AtomicBool::new(false),
         }
@@ -83,7 +91,7 @@ impl Applied {
         self.position.subscribe()
     }
 
-    /// The looks, each good for [`LOOK_VALID_FOR`], with a generation that increases with each gap.
+    /// The looks, with a generation that increases with each gap.
     pub fn looks(&self) -> &Arc<Watch> {
         &self.looks
     }
@@ -97,7 +105,7 @@ impl Applied {
     /// Whether this server follows the feed.
     pub fn following(&self, now: Instant) -> Following {
         match (self.lag(now), self.failing.load(Ordering::Acquire)) {
-            (Some(lag), _) if lag <= LOOK_VALID_FOR => Following::Following,
+            (Some(lag), _) if lag <= self.valid_for => Following::Following,
             (_, true) => Following::Failing,
             (Some(_), false) => Following::Behind,
             (None, false) => Following::Starting,
@@ -117,7 +125,7 @@ mod tests {
     fn only_looks_count_for_the_lag() {
         let began = Instant::now();
         let at = |millis| began + Duration::from_millis(millis);
-        let applied = Applied::new(began);
+        let applied = Applied::new(began, LOOK_VALID_FOR);
         assert_eq!(applied.following(at(0)), Following::Starting);
         assert_eq!((applied.lag(at(5_000)), applied.position()), (None, None));
         applied.note_failure();
@@ -139,7 +147,7 @@ mod tests {
     #[test]
     fn a_gap_ends_what_was_derived_from_the_feed() {
         let now = Instant::now();
-        let applied = Applied::new(now);
+        let applied = Applied::new(now, LOOK_VALID_FOR);
         applied.note(position("1"), Some(now));
         let generation = applied.looks().generation();
         assert!(applied.looks().vouches_for(generation, now));
@@ -150,7 +158,7 @@ mod tests {
 
     #[test]
     fn waiters_are_woken_by_new_positions_only() {
-        let applied = Applied::new(Instant::now());
+        let applied = Applied::new(Instant::now(), LOOK_VALID_FOR);
         let mut positions = applied.positions();
         applied.note(position("1"), None);
         assert!(positions.has_changed().unwrap());

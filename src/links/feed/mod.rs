@@ -12,24 +12,31 @@
 //! comes twice, or comes after the announcement of the same change by Redis, and a follower may begin anywhere before the
 //! entries that it has not applied yet.
 //!
+//! If reading the feed costs much, one server of a region reads it, under a lease in Redis. It drops old values from Redis,
+//! and passes the names on through the stream of changes, with *beats* that say when it has read the feed to its end. The
+//! other servers apply the stream; see [`super::redis`]. A server without Redis reads such a feed for itself.
+//!
 //! While the follower cannot read the feed to its end, memory uses what it holds for a shorter time, unless Redis notifies
 //! the server of changes. A read that takes longer than `READ_TIME` counts as failed.
 
 mod applied;
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::applied::{Applied, Following, LOOK_VALID_FOR};
+pub use self::applied::{Applied, Following, LOOK_VALID_FOR, REGION_LOOK_VALID_FOR};
 use super::deadline::within;
 use super::memory::{Memory, Notifier};
+use super::redis::{FEED_LEASE, Lease, RedisCache};
 use super::servers::Own;
 use crate::base::metrics::Metrics;
-use crate::link::Version;
-use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position};
-use crate::store::{Effect, StoreError, Trouble};
+use crate::link::{LinkName, Version};
+use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position, Readers};
+use crate::store::{Effect, Identity, Store, StoreError, Trouble};
 
 /// How many entries are read at once.
 const PAGE: usize = 1_000;
@@ -43,18 +50,53 @@ const MAX_RETRY: Duration = Duration::from_secs(2);
 /// For how long a follower may be behind before an operator is told: a look may be late on a busy machine.
 const TROUBLE_AFTER: Duration = Duration::from_secs(3);
 
+/// How many pages may wait for Redis.
+const MAX_UNSETTLED: usize = 64;
+/// How often Redis keeps a new place, and the same place.
+const KEPT_EVERY: Duration = Duration::from_secs(2);
+const KEPT_AGAIN: Duration = Duration::from_secs(60);
 /// How often the log tells of gaps: with a store of one server, each write of another program makes one.
 const GAP_LOGGED: Duration = Duration::from_secs(60);
 
+/// A page that was applied to memory, while Redis is not right yet about some names.
+#[derive(Debug)]
+struct Unsettled {
+    position: Position,
+    /// When the read of the page began, if it reached the end.
+    look: Option<Instant>,
+    names: Vec<LinkName>,
+}
+
 /// Where a follower reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reader {
+    role: Role,
     /// None before the begin, and after a gap.
     place: Option<Position>,
+    /// Whether changes may be missing since the last begin.
+    has_gap: bool,
+    /// Whether Redis did not work at the begin, so that it is not known which of its values are too old.
+    lacks_redis: bool,
+    /// Pages that Redis does not know of yet, the oldest first.
+    unsettled: VecDeque<Unsettled>,
+    /// The place that Redis keeps, and since when.
+    kept: Option<(Instant, Position)>,
     gap_logged: Option<Instant>,
 }
 
 impl Reader {
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            place: None,
+            has_gap: false,
+            lacks_redis: false,
+            unsettled: VecDeque::new(),
+            kept: None,
+            gap_logged: None,
+        }
+    }
+
     fn log_gap(&mut self, now: Instant) {
         let is_due = |logged: Instant| now.saturating_duration_since(logged) >= GAP_LOGGED;
         if self.gap_logged.is_none_or(is_due) {
@@ -66,45 +108,69 @@ impl Reader {
     }
 }
 
+/// Whose changes a follower applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Each server reads the feed for itself.
+    OfServer,
+    /// This server reads it for all servers of its Redis, while it has the lease.
+    OfRegion,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Follower {
-    feed: Arc<dyn Feed>,
-    memory: Arc<Memory>,
+    pub(super) feed: Arc<dyn Feed>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) memory: Arc<Memory>,
     /// Hears of the changes that were applied.
-    own: Arc<Own>,
-    applied: Arc<Applied>,
-    metrics: Arc<Metrics>,
+    pub(super) own: Arc<Own>,
+    pub(super) redis: Option<Arc<RedisCache>>,
+    pub(super) applied: Arc<Applied>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Follower {
-    pub(super) fn new(
-        feed: Arc<dyn Feed>,
-        memory: Arc<Memory>,
-        own: Arc<Own>,
-        applied: Arc<Applied>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            feed,
-            memory,
-            own,
-            applied,
-            metrics,
-        }
-    }
-
     /// Follows the feed until `shutdown`.
     pub(super) async fn run(self, shutdown: CancellationToken) {
+        let work = async {
+            self.store.opened().await;
+            match (self.feed.readers(), &self.redis) {
+                (Readers::OneOfRegion, Some(redis)) => self.take_turns(redis).await,
+                (Readers::OneOfRegion, None) | (Readers::Each, _) => {
+                    self.follow(Role::OfServer).await
+                }
+            }
+        };
         tokio::select! {
-            never = self.follow() => match never {},
+            never = work => match never {},
             () = shutdown.cancelled() => {}
         }
         self.memory.set_notified(Notifier::Feed, false);
     }
 
-    async fn follow(&self) -> std::convert::Infallible {
-        let mut reader = Reader::default();
+    /// Reads the feed for the region whenever this server has the lease.
+    async fn take_turns(&self, redis: &RedisCache) -> Infallible {
+        // Which values in Redis are too old. The server that reads the feed tells of later changes of that.
+        while redis.fed_until().await.is_err() {
+            tokio::time::sleep(FEED_LEASE / 3).await;
+        }
+        loop {
+            if let Ok(Some(lease)) = redis.lease_feed().await {
+                tracing::debug!("this server reads the feed of changes for its region");
+                tokio::select! {
+                    never = self.follow(Role::OfRegion) => match never {},
+                    () = keep(redis, &lease) => {}
+                }
+                tracing::debug!("another server reads the feed of changes");
+                redis.end_feed(lease).await;
+            }
+            tokio::time::sleep(FEED_LEASE / 3).await;
+        }
+    }
+
+    async fn follow(&self, role: Role) -> Infallible {
+        let mut reader = Reader::new(role);
         let mut retry = MIN_RETRY;
         loop {
             match self.step(&mut reader).await {
@@ -116,11 +182,11 @@ impl Follower {
                 Ok(false) => {
                     retry = MIN_RETRY;
                     if self.applied.following(Instant::now()) != Following::Following {
-                        self.memory.set_notified(Notifier::Feed, false);
+                        self.notify(role, false);
                     }
                 }
                 Err(error) => {
-                    self.failed(&error, retry);
+                    self.failed(&error, role, retry);
                     // At different times on different servers.
                     tokio::time::sleep(retry.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                     retry = (2 * retry).min(MAX_RETRY);
@@ -132,22 +198,19 @@ impl Follower {
     /// Reads and applies a page, or finds a place to begin. Whether the end was reached.
     async fn step(&self, reader: &mut Reader) -> Result<bool, StoreError> {
         let began = Instant::now();
+        self.settle(reader).await;
         let Some(after) = &reader.place else {
-            reader.place = Some(self.begin().await?);
-            return Ok(true);
+            reader.place = Some(self.begin(reader).await?);
+            return Ok(false);
         };
+        if self.has_much_to_do(reader) {
+            return Ok(true);
+        }
         match within(READ_TIME, self.feed.read(after, PAGE)).await? {
-            FeedPage::Entries(Entries {
-                entries,
-                position,
-                at_end,
-            }) => {
-                entries.iter().for_each(|entry| self.apply(entry));
-                reader.place = Some(position.clone());
-                self.applied.note(position, at_end.then_some(began));
-                if at_end {
-                    self.memory.set_notified(Notifier::Feed, true);
-                }
+            FeedPage::Entries(page) => {
+                let at_end = page.at_end;
+                self.apply_page(reader, page, began);
+                self.settle(reader).await;
                 Ok(at_end)
             }
             FeedPage::TooOld => {
@@ -155,36 +218,196 @@ impl Follower {
                 self.metrics.feed_gaps.inc();
                 self.applied.note_gap();
                 reader.place = None;
+                reader.unsettled.clear();
+                reader.has_gap = true;
                 Ok(false)
             }
         }
     }
 
-    /// Begins at the end of the feed: what was looked up before is looked up again.
-    async fn begin(&self) -> Result<Position, StoreError> {
-        let began = Instant::now();
+    /// Applies a page whose read began at that time.
+    fn apply_page(&self, reader: &mut Reader, page: Entries, began: Instant) {
+        let Entries {
+            entries,
+            position,
+            at_end,
+        } = page;
+        let names = entries.into_iter();
+        let names = names.filter_map(|entry| self.apply(entry, reader.role));
+        let names: Vec<LinkName> = names.collect();
+        let look = at_end.then_some(began);
+        reader.place = Some(position.clone());
+        if reader.role == Role::OfServer {
+            self.applied.note(position.clone(), look);
+            if at_end {
+                self.notify(reader.role, true);
+            }
+        }
+        if self.redis_of_fleet().is_some() {
+            reader.unsettled.push_back(Unsettled {
+                position,
+                look,
+                names,
+            });
+        }
+    }
+
+    /// Finds the place where the feed is read on: where Redis was left, or else the end. What was looked up before is looked
+    /// up again.
+    async fn begin(&self, reader: &mut Reader) -> Result<Position, StoreError> {
         self.applied.note_gap();
         let end = within(READ_TIME, self.feed.end()).await?;
+        let place = match &self.redis {
+            Some(redis) => self.begin_with(redis, reader, &end).await,
+            None => None,
+        };
         // After the end is known: later changes are read, and earlier look-ups are not used.
         self.memory.revalidate_all(Instant::now());
-        self.applied.note(end.clone(), Some(began));
-        self.memory.set_notified(Notifier::Feed, true);
-        Ok(end)
+        reader.has_gap = false;
+        Ok(place.unwrap_or(end))
     }
 
-    fn apply(&self, entry: &Entry) {
-        let version = entry.version.unwrap_or(Version(u64::MAX));
-        let was_flying = self.memory.forget_older(&entry.name, version);
-        self.own.note_change(&entry.name, was_flying);
+    /// The place up to which the feed was applied to Redis. If it is not known, all values in Redis are ignored.
+    async fn begin_with(
+        &self,
+        redis: &RedisCache,
+        reader: &mut Reader,
+        end: &Position,
+    ) -> Option<Position> {
+        if !self.is_shared() {
+            // At the start the seal of the store says whether Redis has all changes.
+            if reader.has_gap {
+                redis.ignore_older();
+            }
+            return None;
+        }
+        let left = match reader.has_gap {
+            true => Ok(None),
+            false => redis.fed_until().await,
+        };
+        reader.lacks_redis = match left {
+            Ok(Some(left)) => {
+                reader.lacks_redis = false;
+                return Some(left);
+            }
+            Ok(None) => {
+                redis.ignore_older();
+                let told = redis.tell_floor(reader.role == Role::OfRegion).await;
+                told.is_err() || redis.keep_fed(end).await.is_err()
+            }
+            Err(_) => true,
+        };
+        None
+    }
+
+    /// Whether other servers use the store.
+    fn is_shared(&self) -> bool {
+        !matches!(self.store.identity(), Identity::Own { .. })
+    }
+
+    /// Redis, if other servers use the store as well. If this server alone uses it, its changes have put their values in
+    /// Redis, and those of other programs are no entries.
+    fn redis_of_fleet(&self) -> Option<&Arc<RedisCache>> {
+        self.redis.as_ref().filter(|_| self.is_shared())
+    }
+
+    /// Applies an entry. Returns its name if Redis has to be repaired.
+    fn apply(&self, entry: Entry, role: Role) -> Option<LinkName> {
+        let Entry { name, version } = entry;
+        // First: look-ups from then on must not use the old value in Redis.
+        let redis = self.redis_of_fleet();
+        let repairs =
+            redis.is_some_and(|redis| redis.note_fed(&name, version, role == Role::OfRegion));
+        let version = version.unwrap_or(Version(u64::MAX));
+        let was_flying = self.memory.forget_older(&name, version);
+        self.own.note_change(&name, was_flying);
         self.metrics.feed_entries.inc();
+        repairs.then_some(name)
     }
 
-    fn failed(&self, error: &StoreError, retry: Duration) {
+    /// Whether Redis has to catch up before the feed is read on.
+    fn has_much_to_do(&self, reader: &Reader) -> bool {
+        let is_full = |redis: &Arc<RedisCache>| redis.has_much_to_repair();
+        reader.unsettled.len() >= MAX_UNSETTLED
+            || reader.role == Role::OfRegion && self.redis.as_ref().is_some_and(is_full)
+    }
+
+    /// Tells of the pages whose names Redis is right about.
+    async fn settle(&self, reader: &mut Reader) {
+        let Some(redis) = &self.redis else {
+            return;
+        };
+        let for_region = reader.role == Role::OfRegion;
+        let (mut settled, mut look) = (None, None);
+        while let Some(page) = reader.unsettled.front_mut() {
+            page.names
+                .retain(|name| !redis.has_repaired(name, for_region));
+            if !page.names.is_empty() {
+                break;
+            }
+            look = page.look.or(look);
+            settled = reader.unsettled.pop_front();
+        }
+        if let Some(began) = look.filter(|_| for_region) {
+            redis.beat(began).await;
+        }
+        if let Some(page) = settled {
+            keep_place(redis, reader, &page.position).await;
+        }
+    }
+
+    /// The stream in Redis notifies a server whose region has one reader.
+    fn notify(&self, role: Role, notified: bool) {
+        if role == Role::OfServer {
+            self.memory.set_notified(Notifier::Feed, notified);
+        }
+    }
+
+    fn failed(&self, error: &StoreError, role: Role, retry: Duration) {
         self.metrics.count_store_error(error.cause());
         self.applied.note_failure();
-        self.memory.set_notified(Notifier::Feed, false);
+        self.notify(role, false);
         if retry == MIN_RETRY {
             tracing::debug!(%error, "cannot read the feed of changes; retrying");
+        }
+    }
+}
+
+/// Has Redis keep the place now and then.
+async fn keep_place(redis: &RedisCache, reader: &mut Reader, position: &Position) {
+    let is_due = reader.kept.as_ref().is_none_or(|(when, kept)| {
+        let pause = match kept == position {
+            true => KEPT_AGAIN,
+            false => KEPT_EVERY,
+        };
+        when.elapsed() >= pause
+    });
+    if !is_due {
+        return;
+    }
+    if reader.lacks_redis {
+        // If it works again, it may have values that are too old.
+        if redis.fed_until().await.is_ok() {
+            reader.place = None;
+        }
+        return;
+    }
+    // After a failure the next page tries it again.
+    if redis.keep_fed(position).await.is_ok() {
+        reader.kept = Some((Instant::now(), position.clone()));
+    }
+}
+
+/// Renews the lease; returns when it is lost.
+async fn keep(redis: &RedisCache, lease: &Lease) {
+    let mut renewed = Instant::now();
+    loop {
+        tokio::time::sleep(FEED_LEASE / 3).await;
+        match redis.renew_feed(lease).await {
+            Ok(true) => renewed = Instant::now(),
+            Ok(false) => return,
+            Err(_) if renewed.elapsed() >= FEED_LEASE => return,
+            Err(_) => {}
         }
     }
 }

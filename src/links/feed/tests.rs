@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::link::LinkName;
 use crate::links::memory::{Known, Look, MemoryLimits};
+use crate::links::tests::OneLink;
 use crate::store::feed::Readers;
 
 /// A feed that holds the entries after `first`.
@@ -113,15 +114,17 @@ impl Fixture {
             unnotified: Duration::ZERO,
             ..MemoryLimits::default()
         }));
-        let applied = Arc::new(Applied::new(Instant::now()));
+        let applied = Arc::new(Applied::new(Instant::now(), LOOK_VALID_FOR));
         let metrics = Arc::new(Metrics::new());
-        let follower = Follower::new(
-            feed.clone(),
-            memory.clone(),
-            Arc::new(Own::new()),
-            applied.clone(),
-            metrics.clone(),
-        );
+        let follower = Follower {
+            feed: feed.clone(),
+            store: OneLink::new(),
+            memory: memory.clone(),
+            own: Arc::new(Own::new()),
+            redis: None,
+            applied: applied.clone(),
+            metrics: metrics.clone(),
+        };
         let stop = CancellationToken::new();
         let task = tokio::spawn(follower.run(stop.clone()));
         Self {

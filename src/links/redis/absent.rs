@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
 pub(super) use self::terms::{Cursor, Failure, Held, LEASE, Written};
+use super::feed::Applied;
 use super::memory::Memory;
 use super::servers::Own;
 use crate::base::clock::{Clock, UnixTime};
@@ -44,6 +45,9 @@ pub(super) struct Claim(Infallible);
 #[derive(Debug)]
 pub(super) struct Lease(Infallible);
 
+/// See [`RedisCache::renew_feed`].
+pub(super) const FEED_LEASE: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 pub(super) struct WriteClaim(Infallible);
 
@@ -70,7 +74,7 @@ impl RedisCache {
         _: Arc<Memory>,
         _: &Arc<dyn Store>,
         _: Duration,
-        _: Arc<Own>,
+        _: (Arc<Own>, Option<Arc<Applied>>),
         _: Clock,
         _: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -147,6 +151,50 @@ impl RedisCache {
     }
 
     pub(super) async fn end_load(&self, _: Lease, _: bool) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) fn note_fed(&self, _: &LinkName, _: Option<Version>, _: bool) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn has_repaired(&self, _: &LinkName, _: bool) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn has_much_to_repair(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn ignore_older(&self) {
+        match self.0 {}
+    }
+
+    pub(super) async fn fed_until(&self) -> Result<Option<Position>, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn keep_fed(&self, _: &Position) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn tell_floor(&self, _: bool) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn beat(&self, _: Instant) {
+        match self.0 {}
+    }
+
+    pub(super) async fn lease_feed(&self) -> Result<Option<Lease>, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn renew_feed(&self, _: &Lease) -> Result<bool, Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn end_feed(&self, _: Lease) {
         match self.0 {}
     }
 

@@ -42,12 +42,14 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::connection::Connection;
 use super::error::{is_full, text};
+use super::fed::{BEAT, FLOOR, Heard};
 use super::repairs::{Announced, Repair, Repairs};
 use super::scripts::{self, Run};
 use super::terms::Failure;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
+use crate::links::feed::Applied;
 use crate::links::memory::{Memory, Notifier};
 use crate::links::servers::Own;
 use crate::store::feed::Position;
@@ -86,6 +88,9 @@ pub(super) struct Changes {
     own: Arc<Own>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    heard: Heard,
+    /// Where this node notes how far it has read, if one node reads the store's feed for all.
+    followed: Option<Arc<Applied>>,
     /// Whether the stream is followed.
     following: AtomicBool,
     /// Whether the notices of cut-off nodes are read, too.
@@ -118,9 +123,27 @@ impl Changes {
             own,
             clock,
             metrics,
+            heard: Heard::default(),
+            followed: None,
             following: AtomicBool::new(false),
             reads_notices: AtomicBool::new(true),
         }
+    }
+
+    /// Notes there how far it has read.
+    pub(super) fn followed_by(self, followed: Option<Arc<Applied>>) -> Self {
+        Self { followed, ..self }
+    }
+
+    /// Adds an entry that names no link, with a field.
+    pub(super) async fn add_field(&self, field: &str, value: String) -> Result<(), Failure> {
+        let mut entry = self.new_entry();
+        entry.arg(&[("node", &*self.node), (field, &value)]);
+        if let Some(mark) = self.client.store_mark().mark() {
+            entry.arg(&[(OF, mark.to_string())]);
+        }
+        let id: Result<Value, _> = self.client.command("announce", &self.key, &entry).await;
+        id.map(drop)
     }
 
     /// Adds an entry for a change. `is_lacking`: Redis may not have the change.
@@ -160,6 +183,11 @@ impl Changes {
         );
         let run = Run::new(&scripts::ANNOUNCE, self.key.clone(), args);
         self.client.run("announce", &run).await.map(drop)
+    }
+
+    /// The changes that the stream has brought lately.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Whether a call of [`Changes::announce`] would be sent.
@@ -234,6 +262,9 @@ impl Changes {
                 };
                 let Err(error) = ended;
                 self.set_following(false);
+                if let Some(followed) = &self.followed {
+                    followed.note_failure();
+                }
                 tracing::debug!(error = text(&error), "the stream of changes broke off");
                 if began.elapsed() > MAX_RETRY {
                     retry = MIN_RETRY;
@@ -266,26 +297,40 @@ impl Changes {
                 let marker = self.add_marker(&mut connection).await?;
                 // After the marker was added: later changes are read, and earlier look-ups are not used.
                 self.memory.revalidate_all(Instant::now());
+                self.note_gap();
                 if seen.is_some() {
                     gap();
                 }
                 marker
             }
         };
+        // When the last read began that has reached the end.
+        let mut looked: Option<Instant> = None;
         loop {
             place.last = Some(last.clone());
             self.own.set_followed(&last);
+            let began = Instant::now();
             let entries = self.read(&mut connection, &last).await?;
             let few = entries.len() < READ_COUNT;
             // Checked after the read: if the last entry is still there, none was lost between it and what was
             // read. Redis may have lost the stream and a new one may have been started.
             if !self.is_there(&mut connection, &last).await? {
                 self.memory.revalidate_all(Instant::now());
+                self.note_gap();
                 return Err(std::io::Error::other("entries were lost").into());
             }
+            let mut beat = None;
             for entry in entries {
-                self.apply(&entry);
+                beat = self.apply(&entry).or(beat);
                 last = entry.id;
+            }
+            // The beat was not there yet at that read.
+            let look = looked
+                .zip(beat)
+                .and_then(|(looked, age)| looked.checked_sub(age));
+            self.note_read(&last, look);
+            if few {
+                looked = Some(began);
             }
             // If this node cannot announce, other nodes may not be able to either.
             self.set_following(few && self.can_announce());
@@ -339,13 +384,35 @@ impl Changes {
         }
     }
 
-    /// Applies an entry.
-    fn apply(&self, entry: &StreamId) {
+    /// Notes that changes may be missing.
+    fn note_gap(&self) {
+        if let Some(followed) = &self.followed {
+            followed.note_gap();
+        }
+    }
+
+    /// Notes that everything up to the entry `last` was applied. `look`: up to when the store's feed was.
+    fn note_read(&self, last: &str, look: Option<Instant>) {
+        if let Some(followed) = &self.followed
+            && let Some(position) = Position::new(last)
+        {
+            followed.note(position, look);
+        }
+    }
+
+    /// Applies an entry. Returns the age in it, if it is a beat.
+    fn apply(&self, entry: &StreamId) -> Option<Duration> {
         if !self.is_ours(entry) {
-            return;
+            return None;
+        }
+        if let Some(floor) = entry.get(FLOOR).map(UnixTime) {
+            self.client.raise_floor(floor);
+            self.memory.revalidate_all(Instant::now());
+            self.note_gap();
         }
         if let Some((name, version)) = change(entry) {
             self.note_repairs(entry, &name, version);
+            self.heard.note(&name, version, Instant::now());
             let was_flying = self.memory.forget_older(&name, version);
             self.own.note_change(&name, was_flying);
             self.metrics.changes_seen.inc();
@@ -353,6 +420,7 @@ impl Changes {
         if let Some(lag) = lag(&entry.id, self.clock.micros()) {
             self.metrics.changes_lag.set(lag.as_secs_f64());
         }
+        entry.get(BEAT).map(Duration::from_millis)
     }
 
     /// Updates the repairs by an entry: whether Redis can be trusted about the name.

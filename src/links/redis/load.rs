@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::RedisCache;
+use super::lease::Lease;
 use super::mark::Mark;
 use super::scripts::{self, Run, millis};
 use super::terms::{Cursor, Failure, LEASE};
@@ -29,26 +30,15 @@ const VALIDITY: &str = "era";
 /// The cursor of a part that is done; no name is empty.
 const DONE: &str = "";
 
-/// The right to load, until it expires.
-#[derive(Debug)]
-pub(in crate::links) struct Lease(String);
-
 impl RedisCache {
     /// Takes the lease; none if another node has it.
     pub(in crate::links) async fn lease_load(&self) -> Result<Option<Lease>, Failure> {
-        let (key, token) = (self.keys.other("warm-load"), self.token());
-        let mut set = redis::cmd("SET");
-        set.arg(&key).arg(&token).arg("NX");
-        set.arg("PX").arg(millis(LEASE));
-        let taken: Option<String> = self.client.command("load", &key, &set).await?;
-        Ok(taken.map(|_| Lease(token)))
+        self.take_lease("load", "warm-load", LEASE).await
     }
 
     /// Renews the lease; false if it was lost.
     pub(in crate::links) async fn renew_load(&self, lease: &Lease) -> Result<bool, Failure> {
-        let args = vec![lease.0.clone(), millis(LEASE).to_string()];
-        let run = Run::new(&scripts::RENEW, self.keys.other("warm-load"), args);
-        Ok(self.client.run("load", &run).await? == 1)
+        self.renew_lease("load", lease, LEASE).await
     }
 
     /// Gives the lease back, and notes whether the load is `done`.
@@ -68,9 +58,7 @@ impl RedisCache {
             let del = redis::cmd("DEL").arg(&key).to_owned();
             self.client.command::<()>("load", &key, &del).await?;
         }
-        let key = self.keys.other("warm-load");
-        let run = Run::new(&scripts::UNLOCK, key, vec![lease.0]);
-        self.client.run("load", &run).await.map(drop)
+        self.give_back("load", lease).await
     }
 
     /// When the last complete load ended, as far as its links are valid.

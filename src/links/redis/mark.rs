@@ -49,8 +49,8 @@ impl fmt::Display for Mark {
 /// Which values in Redis are valid; see [`super`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Validity {
-    /// When the Redis server started, in seconds since the epoch; 0 if unknown. Older values come from a file and
-    /// are not valid.
+    /// When the Redis server started, in seconds since the epoch, or the floor of [`super::fed`] if that is later; 0 if
+    /// both are unknown. Older values come from a file, or lack changes, and are not valid.
     pub(super) started: u64,
     /// The mark that valid values carry.
     pub(super) mark: Mark,

@@ -17,6 +17,7 @@
 //! * The **mark** identifies a store and its history. Each value carries one; see `store_mark`.
 //! * To **announce** a change is to add it to the stream of changes; see `changes`.
 //! * A **repair** is what remains to be done in Redis for one name after a call failed; see `repairs`.
+//! * The **floor** is a time before which no value is trusted; see `fed`.
 //! * A **cut-off** node cannot write to Redis, so it cannot announce its changes. It leaves a **notice** of them
 //!   in the store; see `board`.
 //!
@@ -80,7 +81,9 @@ mod config;
 mod connection;
 mod credentials;
 mod error;
+mod fed;
 mod keys;
+mod lease;
 mod load;
 mod mark;
 mod read;
@@ -98,6 +101,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -108,8 +112,9 @@ pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
 pub use self::connection::check;
 pub use self::credentials::PASSWORD_VARIABLE;
 pub use self::error::RedisOpenError;
+pub(super) use self::fed::FEED_LEASE;
 use self::keys::Keys;
-pub(super) use self::load::Lease;
+pub(super) use self::lease::Lease;
 use self::mark::Mark;
 use self::repairs::Repairs;
 use self::scripts::{Run, millis};
@@ -118,6 +123,7 @@ use self::store_mark::StoreMark;
 pub(super) use self::terms::{Cursor, Failure, Held, LEASE, Written};
 pub(super) use self::write::WriteClaim;
 use super::batch::{BatchLimits, Batcher};
+use super::feed::Applied;
 use super::memory::Memory;
 use super::servers::Own;
 use crate::base::clock::Clock;
@@ -150,13 +156,16 @@ pub(super) struct RedisCache {
     claims: AtomicU64,
     keep: Duration,
     absent_for: Duration,
+    /// Notified when all values in Redis may be old.
+    gap: Notify,
     clock: Clock,
 }
 
 impl RedisCache {
     /// A cache that is not connected yet; [`RedisCache::start`] connects it. Absences stay in Redis for
     /// `absent_for`. If the store takes notices, the node leaves them there. `own` hears of the changes that this node
-    /// applies. Must be called within a runtime.
+    /// applies; `followed` of how far it has followed the stream, if one node reads the store's feed for all. Must be called
+    /// within a runtime.
     ///
     /// # Errors
     /// [`RedisOpenError`] if a file that the configuration names cannot be read, or the client refuses the
@@ -166,7 +175,7 @@ impl RedisCache {
         memory: Arc<Memory>,
         store: &Arc<dyn Store>,
         absent_for: Duration,
-        own: Arc<Own>,
+        (own, followed): (Arc<Own>, Option<Arc<Applied>>),
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -185,6 +194,7 @@ impl RedisCache {
             clock.clone(),
             metrics,
         );
+        let changes = changes.followed_by(followed);
         Ok(Self {
             memory,
             changes,
@@ -197,6 +207,7 @@ impl RedisCache {
             claims: AtomicU64::new(0),
             keep: config.keep,
             absent_for,
+            gap: Notify::new(),
             clock,
             client,
         })
@@ -211,6 +222,16 @@ impl RedisCache {
         gap: impl Fn() + Send + Sync + 'static,
     ) {
         let gap = Arc::new(gap);
+        let (cache, stop, lost) = (self.clone(), shutdown.clone(), gap.clone());
+        tasks.spawn(async move {
+            while stop
+                .run_until_cancelled(cache.gap.notified())
+                .await
+                .is_some()
+            {
+                lost();
+            }
+        });
         let (cache, stop, lost) = (self.clone(), shutdown.clone(), gap.clone());
         tasks.spawn(async move { cache.renew(stop, &*lost).await });
         let (cache, stop) = (self.clone(), shutdown.clone());

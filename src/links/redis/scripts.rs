@@ -189,7 +189,7 @@ return 1
 );
 
 script!(
-    /// Prolongs the lease of the warm load. ARGV: token, life in ms. Returns 1 if the token is still there.
+    /// Prolongs a lease. ARGV: token, life in ms. Returns 1 if the token is still there.
     RENEW,
     r#"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -198,7 +198,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 );
 
 script!(
-    /// Gives the lease of the warm load back. ARGV: token.
+    /// Gives a lease back. ARGV: token.
     UNLOCK,
     r#"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end

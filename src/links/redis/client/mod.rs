@@ -33,7 +33,7 @@ use super::rights::Missing;
 use super::scripts::Run;
 use super::store_mark::StoreMark;
 use super::terms::Failure;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{Metrics, RedisOutcome};
 
 /// The pause between probes while all is well.
@@ -88,6 +88,8 @@ pub(super) struct Client {
     renewed: Notify,
     /// When the Redis server started, in seconds since the epoch; 0 if unknown.
     started: AtomicU64,
+    /// Values from before this time, in seconds since the epoch, are ignored: they may lack changes of the store.
+    floor: AtomicU64,
     /// Whether the Redis server refuses to tell when it started.
     age_hidden: AtomicBool,
     store_mark: StoreMark,
@@ -132,6 +134,7 @@ impl Client {
             trouble: Notify::new(),
             renewed: Notify::new(),
             started: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
             age_hidden: AtomicBool::new(false),
             store_mark,
             keep: config.keep,
@@ -159,8 +162,23 @@ impl Client {
     /// Which values are valid; none while the store is not known.
     pub(super) fn validity(&self) -> Option<Validity> {
         let mark = self.store_mark.mark()?;
-        let started = self.started();
+        let started = self.started().max(self.floor());
         Some(Validity { started, mark })
+    }
+
+    /// The time before which values are ignored, in seconds since the epoch; 0 if there is none.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    /// Ignores the values that were put before `floor`.
+    pub(super) fn raise_floor(&self, floor: UnixTime) {
+        self.floor.fetch_max(floor.0, Ordering::AcqRel);
+    }
+
+    /// Ignores the values that were put up to and including `now`, by the second.
+    pub(super) fn ignore_until(&self, now: UnixTime) {
+        self.raise_floor(UnixTime(now.0.saturating_add(1)));
     }
 
     /// The same for reading links: none while it is not known how old the values may be, either.

@@ -31,7 +31,7 @@ use crate::link::{LinkName, Version};
 
 /// How many names may be pending. Further ones are given up, with an error in the log: Redis may hold their old
 /// values until these expire.
-const MAX_PENDING: usize = 65_536;
+pub(in crate::links::redis) const MAX_PENDING: usize = 65_536;
 /// How many recent changes are kept, and for how long. Replicas lag by milliseconds, saved files by minutes.
 const MAX_RECENT: usize = 16_384;
 const RECENT: Duration = Duration::from_secs(300);
@@ -127,6 +127,18 @@ impl Repairs {
     pub(in crate::links::redis) fn add(&self, name: LinkName, repair: Repair) {
         let mut state = self.lock();
         state.add(name, repair);
+        self.pending.store(state.pending.len(), Ordering::Release);
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Adds a repair that is not attempted before `at`. Until then another node may announce that it is done.
+    pub(in crate::links::redis) fn add_later(&self, name: LinkName, repair: Repair, at: Instant) {
+        let mut state = self.lock();
+        state.add(name.clone(), repair);
+        if let Some(pending) = state.pending_as(&name, &repair) {
+            pending.retry = at;
+        }
         self.pending.store(state.pending.len(), Ordering::Release);
         drop(state);
         self.work.notify_one();

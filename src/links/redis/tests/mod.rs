@@ -2,6 +2,7 @@
 //! here the steps come in the orders that could go wrong.
 
 mod claims;
+mod fed;
 mod load;
 mod notices;
 mod outages;
@@ -155,11 +156,24 @@ impl Fixture {
     }
 
     async fn node_with(&self, store: Arc<Table>) -> Arc<RedisCache> {
-        self.node_and_own(store).await.0
+        self.node_and_own(store, None).await.0
+    }
+
+    /// A node of the same store that notes how far it follows the stream.
+    async fn node_that_notes(&self, followed: Option<Arc<Applied>>) -> Arc<RedisCache> {
+        let identity = Identity::Shared {
+            id: Some(1),
+            place: 1,
+        };
+        self.node_and_own(Table::of(identity), followed).await.0
     }
 
     /// A node, and what it says about itself.
-    async fn node_and_own(&self, store: Arc<Table>) -> (Arc<RedisCache>, Arc<Own>) {
+    async fn node_and_own(
+        &self,
+        store: Arc<Table>,
+        followed: Option<Arc<Applied>>,
+    ) -> (Arc<RedisCache>, Arc<Own>) {
         let config = config(&format!("redis://127.0.0.1:{}", self.server.port));
         let memory = Arc::new(Memory::new(MemoryLimits::default()));
         let metrics = Arc::new(Metrics::new());
@@ -168,6 +182,7 @@ impl Fixture {
         let heard = own.clone();
         let store: Arc<dyn Store> = store;
         let clock = self.clock.clone();
+        let own = (own, followed);
         let cache =
             RedisCache::new(&config, memory, &store, absent_for, own, clock, metrics).unwrap();
         let cache = Arc::new(cache);

@@ -15,7 +15,9 @@ const A_WHILE: Duration = Duration::from_millis(300);
 
 /// A server that runs, and its Redis.
 async fn member(fixture: &Fixture) -> (Arc<RedisCache>, Arc<Servers>) {
-    let (cache, own) = fixture.node_and_own(Table::with_notices(Mood::Works)).await;
+    let (cache, own) = fixture
+        .node_and_own(Table::with_notices(Mood::Works), None)
+        .await;
     let store: Arc<dyn Store> = Table::with_notices(Mood::Works);
     let called = ServerName::default();
     let servers = Servers::new(called, (&store, Some(&cache)), own, None, NOW);
