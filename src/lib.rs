@@ -32,7 +32,8 @@
 //! * [`zone`]: the names of the zone files, and where links fit between them. It implements
 //!   [`links::Namespace`], so that `links` need not know zones.
 //! * [`links`]: the rules for links, the links in memory and in Redis, and the only way to the store.
-//! * [`store`]: the contract of the place that keeps links, and its backends: SQLite, embedded, and DynamoDB.
+//! * [`store`]: the contract of the place that keeps links, and its backends: SQLite, embedded, DynamoDB and
+//!   PostgreSQL.
 //! * [`link`]: the values that make a link. They cannot hold anything invalid, and do no I/O.
 //! * [`base`]: clock, metrics, log, names, text, files, QR codes, and which connections stay. It uses no other part.
 //!

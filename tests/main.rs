@@ -13,6 +13,8 @@ mod harness;
 mod https;
 // TLS sessions of HTTPS: versions, ciphers, tickets of a fleet, hosts that share a connection.
 mod https_sessions;
+// PostgreSQL servers, and replicas of them.
+mod postgres;
 // Redis servers, clusters and sentinels, and faults of the connections to them.
 mod redis;
 

@@ -52,6 +52,7 @@ named-compilezone bind9-utils
 dnssec-dsfromkey bind9-utils
 ldns-walk ldnsutils
 timeout coreutils
+/usr/lib/postgresql/*/bin/initdb postgresql postgresql.service
 "
 
 readonly script=tests/run.sh

@@ -1,6 +1,8 @@
 //! The foundation: every other part may use it, and it uses no other part.
 
 pub mod admission;
+pub(crate) mod batch;
+pub mod client_files;
 pub mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;

@@ -66,7 +66,9 @@ fn key_file(section: &Section<'_>, store: &StoreConfig) -> (PathBuf, bool) {
             let file = section.optional_file(KEY_FILE);
             (file.unwrap_or_else(|| beside.join(DEFAULT_KEY_FILE)), true)
         }
-        StoreConfig::DynamoDb(_) => (section.required_file(KEY_FILE), false),
+        StoreConfig::DynamoDb(_) | StoreConfig::Postgres(_) => {
+            (section.required_file(KEY_FILE), false)
+        }
     }
 }
 

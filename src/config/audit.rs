@@ -2,7 +2,7 @@
 
 use super::problem::ConfigProblem;
 use super::section::Section;
-use super::store::{DYNAMODB, SQLITE, StoreConfig, table};
+use super::store::{DYNAMODB, POSTGRESQL, SQLITE, StoreConfig, table};
 use crate::store::AuditTable;
 use crate::store::audit::Retention;
 
@@ -23,20 +23,27 @@ pub(super) fn audit(section: &Section<'_>, store: &mut StoreConfig) -> Option<Re
         Retention::DEFAULT_ENTRIES,
     );
     let keep = u64::from(days) * DAY;
+    let other = |kind| {
+        let belongs = DYNAMODB;
+        Some(ConfigProblem::OtherStore { belongs, kind })
+    };
     let refusal = match store {
-        StoreConfig::Sqlite { .. } => Some(ConfigProblem::OtherStore {
-            belongs: DYNAMODB,
-            kind: SQLITE,
-        }),
+        StoreConfig::Sqlite { .. } => other(SQLITE),
+        StoreConfig::Postgres(_) => other(POSTGRESQL),
         StoreConfig::DynamoDb(_) => None,
     };
     let name = section.refusing(refusal).parsed("table", table);
-    if let StoreConfig::DynamoDb(config) = store {
-        let name = name.filter(|_| enabled);
-        config.audit = name.map(|name| AuditTable { name, keep });
-    }
-    enabled.then(|| Retention {
+    let retention = enabled.then(|| Retention {
         keep,
         max_entries: entries.into(),
-    })
+    });
+    match store {
+        StoreConfig::Sqlite { .. } => {}
+        StoreConfig::Postgres(config) => config.audit = retention,
+        StoreConfig::DynamoDb(config) => {
+            let name = name.filter(|_| enabled);
+            config.audit = name.map(|name| AuditTable { name, keep });
+        }
+    }
+    retention
 }

@@ -2,7 +2,7 @@
 
 use super::problem::ConfigProblem;
 use super::section::{DAY, HOUR, Section};
-use super::store::StoreConfig;
+use super::store::{DYNAMODB, POSTGRESQL, StoreConfig};
 use crate::links::MemoryLimits;
 use crate::store::watch::VALID_FOR;
 
@@ -24,8 +24,12 @@ pub(super) struct CacheConfig {
 pub(super) fn cache(section: &Section<'_>, store: &StoreConfig, has_redis: bool) -> CacheConfig {
     let mut memory = match (store, has_redis) {
         (StoreConfig::Sqlite { .. }, _) => MemoryLimits::default(),
-        (StoreConfig::DynamoDb(_), false) => MemoryLimits::for_shared_store(),
-        (StoreConfig::DynamoDb(_), true) => MemoryLimits::for_shared_store_with_changes(),
+        (StoreConfig::DynamoDb(_) | StoreConfig::Postgres(_), false) => {
+            MemoryLimits::for_shared_store()
+        }
+        (StoreConfig::DynamoDb(_) | StoreConfig::Postgres(_), true) => {
+            MemoryLimits::for_shared_store_with_changes()
+        }
     };
     if let Some(bytes) = section.mib("memory_mib", 1..=MAX_MEMORY_MIB) {
         memory = memory.with_memory(bytes);
@@ -37,7 +41,7 @@ pub(super) fn cache(section: &Section<'_>, store: &StoreConfig, has_redis: bool)
     memory.absent_for = seconds("absent", 0..=HOUR, memory.absent_for);
     memory.stale_for = seconds("serve_stale", 0..=7 * DAY, memory.stale_for);
     // Without announcements of changes none can be missed, so only the operator's times count.
-    let has_announcements = has_redis && matches!(store, StoreConfig::DynamoDb(_));
+    let has_announcements = has_redis && !matches!(store, StoreConfig::Sqlite { .. });
     if !has_announcements {
         memory.unnotified = memory.fresh_for.max(memory.absent_for);
     }
@@ -53,13 +57,15 @@ pub(super) fn cache(section: &Section<'_>, store: &StoreConfig, has_redis: bool)
 fn filter(section: &Section<'_>, store: &StoreConfig, memory: &MemoryLimits) -> bool {
     let key = "filter";
     let wanted = section.optional_flag(key);
+    let refused = |kind| {
+        if wanted == Some(true) {
+            section.note(key, ConfigProblem::NoFilter(kind));
+        }
+        false
+    };
     match store {
         StoreConfig::Sqlite { .. } => wanted.unwrap_or(memory.absent_for >= VALID_FOR),
-        StoreConfig::DynamoDb(_) => {
-            if wanted == Some(true) {
-                section.note(key, ConfigProblem::NoFilter);
-            }
-            false
-        }
+        StoreConfig::DynamoDb(_) => refused(DYNAMODB),
+        StoreConfig::Postgres(_) => refused(POSTGRESQL),
     }
 }

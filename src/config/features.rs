@@ -5,6 +5,8 @@
 pub(super) struct Features {
     /// The client of DynamoDB.
     pub(super) dynamodb: bool,
+    /// The client of PostgreSQL.
+    pub(super) postgresql: bool,
     /// The client of Redis.
     pub(super) redis: bool,
 }
@@ -13,6 +15,7 @@ impl Features {
     /// The features of this program. Tests also read configurations for other programs.
     pub(super) const BUILT: Self = Self {
         dynamodb: cfg!(feature = "dynamodb"),
+        postgresql: cfg!(feature = "postgresql"),
         redis: cfg!(feature = "redis"),
     };
 }

@@ -9,6 +9,7 @@ use crate::base::name::{ZoneName, ZoneNameError};
 use crate::base::prefix::PrefixError;
 use crate::link::{OriginError, ReservedCodeError};
 use crate::links::redis::RedisUrlError;
+use crate::store::PostgresUrlError;
 
 /// The most faults that are reported at once.
 const MAX_FAULTS: usize = 50;
@@ -220,8 +221,8 @@ pub enum ConfigProblem {
     #[error("built without {0}: build with --features {0}")]
     NotBuilt(&'static str),
     /// An existence filter for a store that does not show all changes.
-    #[error("needs the \"sqlite\" store, and kind is \"dynamodb\"")]
-    NoFilter,
+    #[error("needs the \"sqlite\" store, and kind is {0:?}")]
+    NoFilter(&'static str),
     /// Not a prefix of addresses.
     #[error("{0:?}: {1}")]
     Prefix(String, PrefixError),
@@ -280,6 +281,18 @@ pub enum ConfigProblem {
     /// A database other than 0.
     #[error("a cluster has only database 0; leave the number out of the URL")]
     ClusterDatabase,
+    /// Not the URL of a PostgreSQL database. The text is not shown: it may have a password in it.
+    #[error(transparent)]
+    PostgresUrl(PostgresUrlError),
+    /// CA certificates, but no server's certificate is checked.
+    #[error(
+        "certificates are not checked with sslmode=disable or prefer, and prefer is the default for servers on this \
+         machine; use sslmode=verify-full in the URL, or remove this key"
+    )]
+    NoVerification,
+    /// A client certificate, but no TLS.
+    #[error("only for TLS; remove sslmode=disable from the URL, or this key")]
+    TlsDisabled,
     /// Certificates, but no TLS.
     #[error("only for TLS; use rediss:// URLs, or remove this key")]
     NoTls,

@@ -63,7 +63,7 @@ pub(super) fn redis(section: &Section<'_>) -> Option<RedisConfig> {
     let certificate = tls.optional_file(CERTIFICATE);
     let key = tls.optional_file(KEY);
     if is_tls {
-        note_half_a_pair(section);
+        section.note_half_a_pair("[redis]", CERTIFICATE, KEY);
     }
     let prefix = section.parsed("prefix", redis_word);
     let keep = section.seconds("keep", 1..=MAX_KEEP);
@@ -110,16 +110,6 @@ fn master(section: &Section<'_>, mode: Option<&'static str>) -> Option<Box<str>>
         _ => {}
     }
     master
-}
-
-/// Notes a certificate without its key, or a key without its certificate.
-fn note_half_a_pair(section: &Section<'_>) {
-    for (given, missing) in [(CERTIFICATE, KEY), (KEY, CERTIFICATE)] {
-        if section.has(given) && !section.mentions(missing) {
-            let part = "[redis]".into();
-            section.note(given, ConfigProblem::Missing { part, key: missing });
-        }
-    }
 }
 
 /// The URLs of one server, or of several that lead to the same data: whichever of them answers, the client has to

@@ -27,9 +27,9 @@ use crate::base::toml_text::{TomlProblem, is_misspelling};
 pub(super) const HOUR: u32 = 60 * 60;
 pub(super) const DAY: u32 = 24 * HOUR;
 
-/// Sections whose texts are never shown: a URL of `[redis]` may have a password in it, and a value of `[cookies]`
+/// Sections whose texts are never shown: a URL of `[redis]` or `[store]` may have a password in it, and a value of `[cookies]`
 /// may be a secret.
-const SECRET_SECTIONS: [&str; 2] = ["redis", "cookies"];
+const SECRET_SECTIONS: [&str; 3] = ["redis", "cookies", "store"];
 
 /// A table of the file while its keys are read.
 pub(super) struct Section<'s> {
@@ -170,6 +170,21 @@ impl<'s> Section<'s> {
             .get(key)
             .and_then(|value| value.get_ref().as_array());
         list.is_some_and(|list| list.is_empty())
+    }
+
+    /// Notes a certificate without its key, or a key without its certificate; `part` is how messages call the section.
+    pub(super) fn note_half_a_pair(
+        &self,
+        part: &str,
+        certificate: &'static str,
+        key: &'static str,
+    ) {
+        for (given, missing) in [(certificate, key), (key, certificate)] {
+            if self.has(given) && !self.mentions(missing) {
+                let part = part.into();
+                self.note(given, ConfigProblem::Missing { part, key: missing });
+            }
+        }
     }
 
     /// Where the value of a key is; without one, where the section is.

@@ -32,7 +32,6 @@
     allow(dead_code, reason = "much of this part serves Redis alone")
 )]
 
-mod batch;
 mod budget;
 mod deadline;
 mod failure_log;

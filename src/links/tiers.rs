@@ -10,10 +10,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::batch::{BatchLimits, Batcher};
 use super::budget::Budget;
 use super::memory::Known;
 use super::redis::{Failure, Held, RedisCache};
+use crate::base::batch::{BatchLimits, Batcher};
 use crate::base::metrics::{LookupResult, Metrics, Tier};
 use crate::link::{Link, LinkName, Version};
 use crate::store::{Store, StoreError};

@@ -48,7 +48,9 @@ impl Running {
         };
         let certificates_taken = dns_certificate_taken && https_certificate_taken;
         let redis_taken = self.reload_redis().await;
-        keys_taken && zones_taken && secrets_taken && certificates_taken && redis_taken
+        let store_taken = self.reload_store().await;
+        let services_taken = redis_taken && store_taken;
+        keys_taken && zones_taken && secrets_taken && certificates_taken && services_taken
     }
 
     /// Reads the password and the certificates for Redis again, if there are any.
@@ -66,6 +68,27 @@ impl Running {
                 tracing::error!("{error}");
                 tracing::error!(
                     "password and certificates of Redis not reloaded; the old ones stay"
+                );
+                false
+            }
+        }
+    }
+
+    /// Reads the password and the certificates for the store again, if there are any.
+    async fn reload_store(&self) -> bool {
+        let store = self.store.clone();
+        match blocking(move || store.reload_files()).await {
+            Ok(true) => {
+                tracing::info!(
+                    "password or certificates of the link store reloaded: connecting with the new ones"
+                );
+                true
+            }
+            Ok(false) => true,
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!(
+                    "password and certificates of the link store not reloaded; the old ones stay"
                 );
                 false
             }

@@ -44,7 +44,8 @@ use crate::server::system::manager::ServiceManager;
 use crate::server::tasks::{ConnectionLimits, Tasks};
 use crate::store::audit::Retention;
 use crate::store::{
-    DynamoOpenError, DynamoStore, Effect, OpenError, SqliteStore, Store, StoreUpdate, Trouble,
+    DynamoOpenError, DynamoStore, Effect, OpenError, PostgresOpenError, PostgresStore, SqliteStore,
+    Store, StoreUpdate, Trouble,
 };
 use crate::zone::{LoadError, Signings, ZoneConfig, ZoneSet};
 
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The DynamoDB table cannot be used.
     #[error(transparent)]
     DynamoDb(#[from] DynamoOpenError),
+    /// The PostgreSQL database cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] PostgresOpenError),
     /// The settings for Redis cannot be used.
     #[error(transparent)]
     Redis(#[from] RedisOpenError),
@@ -394,6 +398,9 @@ async fn open_store(
             Arc::new(blocking(open).await?)
         }
         StoreConfig::DynamoDb(table) => DynamoStore::open_or_wait(table).await?,
+        StoreConfig::Postgres(database) => {
+            Box::pin(PostgresStore::open_or_wait(database, clock.clone())).await?
+        }
     })
 }
 

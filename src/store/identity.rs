@@ -46,6 +46,10 @@ impl Identity {
 }
 
 /// A number for these texts: the first 64 bits of their hash, and never 0.
+#[cfg_attr(
+    not(any(feature = "dynamodb", feature = "postgresql")),
+    allow(dead_code, reason = "only the stores of fleets have one")
+)]
 pub(super) fn number(texts: &[&str]) -> u64 {
     let mut hasher = Md5::new();
     for text in texts {

@@ -19,6 +19,7 @@
 //!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
 
 pub mod audit;
+mod columns;
 pub mod document;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
@@ -30,7 +31,13 @@ pub mod feed;
 pub mod idempotency;
 mod identity;
 pub mod notice;
+#[cfg(feature = "postgresql")]
+pub mod postgres;
+#[cfg(not(feature = "postgresql"))]
+#[path = "postgres/absent.rs"]
+pub mod postgres;
 mod query;
+mod segments;
 pub mod servers;
 pub mod sqlite;
 pub mod transfer;
@@ -41,6 +48,9 @@ pub use dynamodb::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore};
 pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Facts, Identity, Seal};
 pub use notice::Notice;
+pub use postgres::{
+    PostgresConfig, PostgresOpenError, PostgresStore, PostgresUrl, PostgresUrlError,
+};
 pub use query::{Found, Order, Place, Query, SearchText, SearchTextError, State};
 pub use sqlite::{OpenError, SqliteStore, StoreUpdate};
 pub use transfer::{Adopted, Examined};
@@ -55,6 +65,7 @@ use self::audit::{Actor, AuditPage, AuditQuery, Entry, Event};
 use self::feed::Feed;
 use self::idempotency::{Claim, Claimed, KeyId};
 use self::servers::{Announcement, Label, LiveServer};
+use crate::base::client_files::ClientFileError;
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
 
@@ -414,6 +425,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// a page may have few entries or none although more follow.
     async fn audit(&self, _query: AuditQuery) -> Result<AuditPage, StoreError> {
         Err(StoreError::Unavailable("it keeps no audit log".into()))
+    }
+
+    /// Reads the files for connections again: passwords and certificates. Whether they have changed; later connections use
+    /// the new ones. After an error the old ones stay. Blocks while the files are read.
+    fn reload_files(&self) -> Result<bool, ClientFileError> {
+        Ok(false)
     }
 
     /// Whether the store can be read.

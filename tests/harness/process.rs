@@ -28,6 +28,7 @@ pub(super) fn bare(mut command: Command) -> Command {
         .env_remove("TINYNS_SERVER")
         .env_remove("TINYNS_ADMIN_TOKEN")
         .env_remove("TINYNS_REDIS_PASSWORD")
+        .env_remove("TINYNS_POSTGRESQL_PASSWORD")
         .env_remove("TINYNS_LOG");
     // Whatever AWS account the machine has is not for tests.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {

@@ -7,6 +7,7 @@ mod documents;
 mod dynamodb;
 mod find;
 mod idempotency;
+mod postgres;
 mod sqlite;
 mod takeover;
 mod withheld;

@@ -19,6 +19,7 @@ use crate::zone::Layout;
 fn parse(text: &str) -> Result<Config, ConfigError> {
     let features = Features {
         dynamodb: true,
+        postgresql: true,
         redis: true,
     };
     Config::parse_for(features, text, Path::new("t.toml"))
@@ -278,7 +279,7 @@ group = "dns"
 fn with_dynamodb_the_audit_log_has_a_table_of_its_own() {
     let kept = |text: &str| match ok(&format!("[store]\nkind = \"dynamodb\"\n{text}")).store {
         StoreConfig::DynamoDb(config) => config.audit,
-        StoreConfig::Sqlite { .. } => unreachable!(),
+        _ => unreachable!(),
     };
     let table = |keep| {
         let name = "log".into();

@@ -1,6 +1,10 @@
 //! `[store]`.
 
+use std::time::Duration;
+
 use super::*;
+use crate::store::audit::Retention;
+use crate::store::{PostgresConfig, PostgresUrl};
 
 #[test]
 fn stores() {
@@ -32,7 +36,7 @@ fn stores() {
     );
     check(
         "[store]\nkind = \"mysql\"\n",
-        "t.toml:2: store.kind: unknown value \"mysql\", expected \"sqlite\" or \"dynamodb\"",
+        "t.toml:2: store.kind: unknown value \"mysql\", expected \"sqlite\", \"dynamodb\" or \"postgresql\"",
     );
     check(
         "[store]\npath = \"\"\n",
@@ -44,6 +48,7 @@ fn stores() {
 fn a_program_without_a_client_refuses_a_configuration_that_needs_it() {
     let features = Features {
         dynamodb: false,
+        postgresql: false,
         redis: false,
     };
     let parse = |text: &str| Config::parse_for(features, text, Path::new("t.toml"));
@@ -63,6 +68,8 @@ fn reads_of_the_store_have_a_bound_or_none() {
         let config = ok(&reads(text));
         assert_eq!(config.store_reads_per_second, NonZeroU32::new(expected));
     }
+    let postgres = ok(&database("reads_per_second = 7"));
+    assert_eq!(postgres.store_reads_per_second, NonZeroU32::new(7));
     for text in ["-1", "1000001"] {
         check(
             &reads(text),
@@ -128,6 +135,125 @@ fn places_of_a_table_are_checked() {
     let message = parse(text).unwrap_err().to_string();
     assert!(
         message.starts_with("t.toml:3:16: store.create_table: "),
+        "{message}"
+    );
+}
+
+/// A configuration with a database and further lines of `[store]`.
+fn database(lines: &str) -> String {
+    format!("[store]\nkind = \"postgresql\"\nurl = \"postgresql://u:secret@db/x\"\n{lines}\n")
+}
+
+#[test]
+fn databases() {
+    let check = |lines: &str, expected: fn(&mut PostgresConfig)| {
+        let config = ok(&database(lines));
+        let StoreConfig::Postgres(found) = config.store else {
+            panic!("{:?}", config.store);
+        };
+        let mut wanted = PostgresConfig {
+            url: PostgresUrl::parse("postgresql://u:secret@db/x").unwrap(),
+            password_file: None,
+            ca_file: None,
+            certificate: None,
+            key: None,
+            pool: 12,
+            statement_timeout: Duration::from_secs(5),
+            audit: Some(Retention::default()),
+        };
+        expected(&mut wanted);
+        assert_eq!(*found, wanted, "{lines}");
+        assert_eq!(config.cache, MemoryLimits::for_shared_store());
+        assert_eq!(config.store_reads_per_second, NonZeroU32::new(1_000));
+    };
+    check("", |_| {});
+    check("password_file = \"p\"\nca_file = \"a\"", |config| {
+        config.password_file = Some("p".into());
+        config.ca_file = Some("a".into());
+    });
+    check("certificate = \"c\"\nkey = \"k\"", |config| {
+        (config.certificate, config.key) = (Some("c".into()), Some("k".into()));
+    });
+    check("pool = 4\nstatement_timeout = 60", |config| {
+        (config.pool, config.statement_timeout) = (4, Duration::from_secs(60));
+    });
+    check("[audit]\nenabled = false", |config| config.audit = None);
+    check("[audit]\nkeep_days = 2\nmax_entries = 3", |config| {
+        let (keep, max_entries) = (2 * 24 * 60 * 60, 3);
+        config.audit = Some(Retention { keep, max_entries });
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_database_is_said_without_its_url() {
+    let bad = |lines: &str, place: &str, problem: &str| {
+        let text = database(lines);
+        let message = parse(&text).unwrap_err().to_string();
+        assert!(!message.contains("secret"), "{message}");
+        assert!(message.starts_with(place), "{message}");
+        assert!(message.contains(problem), "{message}");
+    };
+    bad(
+        "pool = 3",
+        "t.toml:4:8: store.pool: ",
+        "4 to 400 connections",
+    );
+    bad(
+        "statement_timeout = 0",
+        "t.toml:4:21: store.statement_timeout: ",
+        "1 to 60 seconds",
+    );
+    bad(
+        "key = \"k\"",
+        "t.toml:4:7: store.key: ",
+        "needs \"certificate\"",
+    );
+    bad(
+        "path = \"p\"",
+        "t.toml:4:8: store.path: ",
+        "kind is \"postgresql\"",
+    );
+    bad(
+        "[audit]\ntable = \"log\"",
+        "t.toml:5:9: audit.table: ",
+        "kind is \"postgresql\"",
+    );
+    bad(
+        "[cache]\nfilter = true",
+        "t.toml:5:10: cache.filter: ",
+        "kind is \"postgresql\"",
+    );
+    let check_url = |url: &str, lines: &str, problem: &str| {
+        let text = format!("[store]\nkind = \"postgresql\"\nurl = {url:?}\n{lines}\n");
+        let message = parse(&text).unwrap_err().to_string();
+        assert!(message.contains(problem), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    };
+    check_url("secret", "", "store.url: not a postgresql:// URL");
+    let url = "postgresql://u:secret@db/x?sslmode=";
+    check_url(
+        &format!("{url}disable"),
+        "ca_file = \"a\"",
+        "store.ca_file: certificates are not checked",
+    );
+    check_url(
+        &format!("{url}prefer"),
+        "ca_file = \"a\"",
+        "store.ca_file: certificates are not checked",
+    );
+    check_url(
+        &format!("{url}disable"),
+        "certificate = \"c\"\nkey = \"k\"",
+        "store.certificate: only for TLS",
+    );
+    check(
+        "[store]\nkind = \"postgresql\"\n",
+        "t.toml:1: store: missing; [store] needs \"url\"",
+    );
+    let text = "[store]\nurl = \"postgresql://u:secret@db/x\"\n";
+    let message = parse(text).unwrap_err().to_string();
+    assert!(
+        message.contains("belongs to the \"postgresql\" store"),
         "{message}"
     );
 }

@@ -19,12 +19,13 @@ use redis::{
 };
 
 use super::config::{RedisConfig, RedisMode, RedisUrl};
-use super::credentials::Credentials;
+use super::credentials::{self, certificates};
 use super::error::{
     RedisOpenError, is_a_member, is_no_script, is_outage, is_refused, text, timed_out,
 };
 use super::mark::{Mark, Validity};
 use super::scripts::{self, Run};
+use crate::base::client_files::ClientSecrets;
 
 /// How long connecting may take, including TLS and sentinels: six round trips of half a second.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
@@ -39,7 +40,7 @@ const CLUSTER_RETRY_WAIT: u64 = 20;
 #[derive(Debug)]
 pub(super) struct Connector {
     config: RedisConfig,
-    credentials: ArcSwap<Credentials>,
+    credentials: ArcSwap<ClientSecrets>,
 }
 
 /// A connection; clones share it.
@@ -54,7 +55,7 @@ impl Connector {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, RedisOpenError> {
         let connector = Self {
             config: config.clone(),
-            credentials: ArcSwap::from_pointee(Credentials::read(config)?),
+            credentials: ArcSwap::from_pointee(credentials::read(config)?),
         };
         connector.check_settings()?;
         Ok(connector)
@@ -72,7 +73,7 @@ impl Connector {
 
     /// Reads the files again for later connections. Whether they have changed.
     pub(super) fn reload(&self) -> Result<bool, RedisOpenError> {
-        let read = Credentials::read(&self.config)?;
+        let read = credentials::read(&self.config)?;
         if read == **self.credentials.load() {
             return Ok(false);
         }
@@ -125,7 +126,7 @@ impl Connector {
             .response_timeout(patience)
             .retries(CLUSTER_RETRIES)
             .max_retry_wait(CLUSTER_RETRY_WAIT);
-        if let Some(certificates) = self.credentials.load().certificates() {
+        if let Some(certificates) = certificates(&self.credentials.load()) {
             builder = builder.certs(certificates);
         }
         builder.build()?.get_async_connection().await
@@ -164,7 +165,7 @@ impl Connector {
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_tls_mode(TlsMode::Secure);
         }
-        if let Some(certificates) = credentials.certificates() {
+        if let Some(certificates) = certificates(&credentials) {
             builder = builder
                 .set_client_to_sentinel_certificates(certificates.clone())
                 .set_client_to_redis_certificates(certificates);
@@ -197,7 +198,7 @@ impl Connector {
     }
 
     fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
-        match self.credentials.load().certificates() {
+        match certificates(&self.credentials.load()) {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
         }

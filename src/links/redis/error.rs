@@ -1,36 +1,15 @@
 //! Errors: why Redis cannot be used at all, and what the error of a call means.
 
-use std::path::PathBuf;
-
 use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::base::client_files::ClientFileError;
 
 /// Why the Redis settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisOpenError {
-    /// A file of the configuration cannot be read.
-    #[error("cannot read {what} {}", file.display())]
-    File {
-        /// What the file is for.
-        what: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The password is not one line of UTF-8 text.
-    #[error("the Redis password in {0} is not one line of UTF-8 text")]
-    Password(String),
-    /// A file of certificates contains none.
-    #[error("{}: there is no certificate in it (BEGIN CERTIFICATE); name a file that has one", .0.display())]
-    NoCertificate(PathBuf),
-    /// A certificate or key cannot be used.
-    #[error("{}: {reason}", file.display())]
-    Unusable {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    /// A file of the configuration cannot be used.
+    #[error(transparent)]
+    Files(#[from] ClientFileError),
     /// The client library refuses the settings.
     #[error("the Redis settings cannot be used: {0}")]
     Settings(String),

@@ -16,7 +16,7 @@ use crate::dnssec::keys::{KeyRing, KeysError};
 use crate::links::{Namespace as _, redis};
 use crate::server::TOKEN_VARIABLE;
 use crate::server::page::check_host;
-use crate::store::sqlite;
+use crate::store::{postgres, sqlite};
 use crate::zone::{LoadError, ZoneAdditions, ZoneSet};
 
 impl Findings {
@@ -105,8 +105,14 @@ impl Findings {
         self.exposure(&files.key, "the certificate's key");
     }
 
-    /// The file of the embedded store.
+    /// The file of the embedded store, or the password and the certificates for PostgreSQL.
     pub(super) fn store(&mut self, config: &Config) {
+        if let StoreConfig::Postgres(config) = &config.store {
+            self.take(postgres::check_files(config));
+            if let Some(file) = &config.password_file {
+                self.exposure(file, "the PostgreSQL password");
+            }
+        }
         if let StoreConfig::Sqlite { path } = &config.store
             && let Some(Some(missing)) = self.take(sqlite::check_file(path))
         {

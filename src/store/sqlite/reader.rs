@@ -2,10 +2,7 @@
 //!
 //! All readers take calls from one queue, so a long page occupies only one of them.
 //!
-//! A segment of a scan is a range of codes, the same in every zone. Eight base36 digits from a hash are spread
-//! evenly from `0…` to `z…`, so equal ranges contain equal shares of the links. Each range is a range of the
-//! primary key, so a segment reads only its own rows. A hash function registered in SQLite would spread codes that
-//! callers chose more evenly, but every segment would have to read the whole table.
+//! A segment of a scan is a [range of codes](crate::store::segments).
 
 use std::cmp::Ordering;
 use std::sync::mpsc::Receiver;
@@ -17,6 +14,7 @@ use super::call::Job;
 use super::row::{self, decode, select_links};
 use crate::base::text::one_line;
 use crate::link::{Link, LinkName, Origin};
+use crate::store::segments::{BOTTOM, TOP, bounds};
 use crate::store::{Examined, NamePlace, Page, Segment, StoreError};
 
 const GET: &str = select_links!("WHERE origin = ?1 AND code = ?2");
@@ -31,13 +29,6 @@ const COUNT: &str = "SELECT count(*) FROM link";
 
 /// All statements of the readers; `schema` checks them against the tables.
 pub(super) const STATEMENTS: &[&str] = &[GET, WALK, NEXT_ORIGIN, NAMES, PING, COUNT];
-
-/// Below every code.
-const BOTTOM: &str = "";
-/// Above every code, and above every other text that another program may have put there.
-const TOP: &str = "\u{10ffff}";
-/// 36^8: the number of codes of eight digits.
-const CODE_SPACE: u64 = 36_u64.pow(8);
 
 /// The work of a reader thread: it serves calls until the queue is closed and empty.
 pub(super) fn run(conn: &Connection, queue: &Mutex<Receiver<Box<dyn Job>>>) {
@@ -156,37 +147,6 @@ pub(super) fn names(
     Ok(None)
 }
 
-/// The codes of a segment: above the first one, up to the second one (inclusive). Empty for a segment that does
-/// not exist.
-fn bounds(segment: Segment) -> Option<(String, String)> {
-    let Segment { index, total } = segment;
-    if index >= total {
-        return None;
-    }
-    // The products do not overflow: 2^32 times 36^8 is below 2^74.
-    let bound = |i: u32| {
-        let place = u128::from(CODE_SPACE) * u128::from(i) / u128::from(total);
-        base36(place as u64)
-    };
-    let bottom = if index == 0 {
-        BOTTOM.into()
-    } else {
-        bound(index)
-    };
-    let top = if index + 1 == total {
-        TOP.into()
-    } else {
-        bound(index + 1)
-    };
-    Some((bottom, top))
-}
-
-/// A number below 36^8 as eight digits, whose order as text is that of the numbers.
-fn base36(number: u64) -> String {
-    let digit = |place| char::from_digit((number / 36_u64.pow(place) % 36) as u32, 36);
-    (0..8).rev().filter_map(digit).collect()
-}
-
 /// A page that is being collected.
 struct Walk {
     links: Vec<Link>,
@@ -291,26 +251,6 @@ mod tests {
     use crate::store::sqlite::{migrations, schema};
 
     #[test]
-    fn segments_meet_without_gap_or_overlap() {
-        let check = |total: u32| {
-            let parts: Vec<_> = (0..total)
-                .map(|index| bounds(Segment { index, total }).unwrap())
-                .collect();
-            assert_eq!(parts[0].0, BOTTOM);
-            assert_eq!(parts[parts.len() - 1].1, TOP);
-            for pair in parts.windows(2) {
-                assert_eq!(pair[0].1, pair[1].0, "of {total}");
-            }
-            assert!(parts.iter().all(|(bottom, top)| bottom < top), "of {total}");
-        };
-        (1..=64).for_each(check);
-        assert_eq!(bounds(Segment { index: 0, total: 0 }), None);
-        assert_eq!(bounds(Segment { index: 3, total: 3 }), None);
-        let (index, total) = (u32::MAX - 1, u32::MAX);
-        assert!(bounds(Segment { index, total }).is_some());
-    }
-
-    #[test]
     fn a_page_of_names_is_a_range_of_the_primary_key() {
         let mut conn = Connection::open_in_memory().unwrap();
         schema::migrate(&mut conn, migrations::MIGRATIONS, &|_| {}).unwrap();
@@ -325,13 +265,5 @@ mod tests {
             plan,
             ["SEARCH link USING PRIMARY KEY ((origin,code)>(?,?))"]
         );
-    }
-
-    #[test]
-    fn base36_keeps_the_order() {
-        assert_eq!(base36(0), "00000000");
-        assert_eq!(base36(35), "0000000z");
-        assert_eq!(base36(36), "00000010");
-        assert_eq!(base36(CODE_SPACE - 1), "zzzzzzzz");
     }
 }

@@ -1,16 +1,15 @@
 //! Rows of the table `link`, and the links in them.
 //!
-//! The same types check rows as check what users send. A row that another program wrote, or that a disk damaged,
-//! becomes a [`BadRow`] and never a link.
+//! A row that another program wrote, or that a disk damaged, becomes a [`BadRow`] and never a link; see
+//! [`crate::store::columns`].
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
 
-use crate::base::clock::UnixTime;
-use crate::link::{
-    About, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version, Withheld,
-};
+use crate::link::{Link, LinkName, Note, Title, Ttl};
 use crate::store::StoreError;
+use crate::store::columns::{self, Columns, tags_text, withheld_text};
+pub(super) use crate::store::columns::{BadRow, integer};
 
 /// A `SELECT` of whole links, for [`decode`].
 macro_rules! select_links {
@@ -35,26 +34,6 @@ pub(super) const PUT: &str = "INSERT INTO link \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, (SELECT coalesce(max(id), 0) + 1 FROM link)) \
     ON CONFLICT (origin, code) DO UPDATE SET url = ?3, created_at = ?4, created_by = ?5, expires_at = ?6, \
     ttl = ?7, version = ?8, title = ?9, tags = ?10, note = ?11, withheld = ?12";
-
-/// A row that is not a valid link.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadRow {
-    /// The row's key, for messages.
-    pub(super) key: String,
-    /// The row's key, if it is valid.
-    pub(super) name: Option<LinkName>,
-    /// What is wrong with the row.
-    pub(super) reason: String,
-}
-
-impl From<BadRow> for StoreError {
-    fn from(bad: BadRow) -> Self {
-        Self::Corrupt {
-            name: bad.key,
-            reason: bad.reason,
-        }
-    }
-}
 
 /// The link in a row of [`select_links`].
 pub(super) fn decode(row: &Row<'_>) -> Result<Link, BadRow> {
@@ -89,95 +68,33 @@ pub(super) fn put(conn: &Connection, link: &Link) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A number as SQLite stores it: 63 bits. A time exceeds that only if the clock is wrong by hundreds of thousands
-/// of years; then nothing is written.
-pub(super) fn integer(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number)
-        .map_err(|_| StoreError::Unavailable(format!("{number} is too large for it")))
-}
-
 fn name(row: &Row<'_>) -> Result<LinkName, String> {
     let origin: String = column(row, 0)?;
     let code: String = column(row, 1)?;
-    let parsed_origin = Origin::parse(&origin).map_err(|e| e.to_string())?;
-    let parsed_code = Code::parse(&code).map_err(|e| e.to_string())?;
-    // Parsing folds the case. A key in upper case would never be found.
-    if parsed_origin.as_str() != origin || parsed_code.as_str() != code {
-        return Err("the key is not in lower case".into());
-    }
-    Ok(LinkName::new(&parsed_code, &parsed_origin))
+    columns::name(&origin, &code)
 }
 
 fn values(row: &Row<'_>, name: &LinkName) -> Result<Link, String> {
-    let url: String = column(row, 2)?;
-    let created_by: String = column(row, 4)?;
-    let ttl = optional_number(row, 6)?
-        .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
-    Ok(Link {
-        name: name.clone(),
-        target: TargetUrl::parse_stored(&url).map_err(|e| format!("{url:?}: {e}"))?,
-        created_at: UnixTime(number(row, 3)?),
-        created_by: created_by.into(),
-        expires_at: optional_number(row, 5)?.map(UnixTime),
-        ttl: ttl.transpose()?,
-        about: about(row),
-        withheld: withheld(row)?,
-        version: Version(number(row, 7)?),
-    })
-}
-
-/// The texts about a link. They decide no answer, so a text that another program has written wrongly counts as none,
-/// and the link works all the same.
-fn about(row: &Row<'_>) -> About {
     let text = |index| {
         let value = row.get_ref(index).ok();
         value.and_then(|value| value.as_str_or_null().ok().flatten())
     };
-    let title = text(8).and_then(|text| Title::parse(text).ok());
-    let tags = text(9).and_then(read_tags).unwrap_or_default();
-    let note = text(10).and_then(|text| Note::parse(text).ok());
-    About::new(title, tags, note)
-}
-
-/// Tags as a JSON array, which SQLite's own functions can read; none if there are none.
-fn tags_text(tags: &Tags) -> Option<String> {
-    // An array of strings always serialises.
-    let text = || serde_json::to_string(&tags.iter().collect::<Vec<_>>()).unwrap_or_default();
-    (!tags.is_empty()).then(text)
-}
-
-/// Why a link is withheld, as JSON.
-fn withheld_text(withheld: Option<&Withheld>) -> Option<String> {
-    // Strings always serialise. Otherwise the text would be no JSON, and nobody would get the destination.
-    withheld.map(|withheld| serde_json::to_string(withheld).unwrap_or_default())
-}
-
-/// Decides an answer, so it must be valid: if it were ignored, everybody would get the destination.
-fn withheld(row: &Row<'_>) -> Result<Option<Box<Withheld>>, String> {
-    let text: Option<String> = column(row, WITHHELD)?;
-    let withheld = text.map(|text| serde_json::from_str(&text));
-    withheld
-        .transpose()
-        .map_err(|error| format!("withheld: {error}"))
-}
-
-fn read_tags(text: &str) -> Option<Tags> {
-    let tags: Vec<String> = serde_json::from_str(text).ok()?;
-    Tags::parse(tags.iter().map(String::as_str)).ok()
+    let (url, created_by): (String, String) = (column(row, 2)?, column(row, 4)?);
+    let withheld: Option<String> = column(row, WITHHELD)?;
+    let columns = Columns {
+        url: &url,
+        created_at: column(row, 3)?,
+        created_by: &created_by,
+        expires_at: column(row, 5)?,
+        ttl: column(row, 6)?,
+        version: column(row, 7)?,
+        withheld: withheld.as_deref(),
+    };
+    columns.link(name.clone(), columns::about(text(8), text(9), text(10)))
 }
 
 fn column<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, String> {
     row.get(index).map_err(|e| e.to_string())
-}
-
-fn number(row: &Row<'_>, index: usize) -> Result<u64, String> {
-    optional_number(row, index)?.ok_or_else(|| format!("column {index} is NULL"))
-}
-
-fn optional_number(row: &Row<'_>, index: usize) -> Result<Option<u64>, String> {
-    column::<Option<i64>>(row, index)?
-        .map(|n| u64::try_from(n).map_err(|_| format!("column {index} is negative: {n}")))
-        .transpose()
 }
 
 /// The key of a row for a message, whatever bytes it has.
@@ -193,6 +110,7 @@ fn key(row: &Row<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Version;
 
     /// Decodes one row of SQL expressions.
     fn check(values: &str, expected: Result<u64, (&str, bool, &str)>) {

@@ -11,17 +11,17 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// The bounds of a [`Batcher`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BatchLimits {
+pub(crate) struct BatchLimits {
     /// How many questions may wait.
-    pub(super) queue: usize,
+    pub(crate) queue: usize,
     /// How many questions one call takes.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// How many calls may be under way.
-    pub(super) calls: usize,
+    pub(crate) calls: usize,
 }
 
 /// Makes one call of several questions; see the [module](self).
-pub(super) struct Batcher<Q, A> {
+pub(crate) struct Batcher<Q, A> {
     queue: mpsc::Sender<Waiting<Q, A>>,
 }
 
@@ -41,7 +41,7 @@ where
 {
     /// Starts a batcher. `call` answers questions in their order. The batcher ends when it is dropped and has
     /// answered the waiting questions. Must be called within a runtime.
-    pub(super) fn start<F, C>(limits: BatchLimits, call: F) -> Self
+    pub(crate) fn start<F, C>(limits: BatchLimits, call: F) -> Self
     where
         F: Fn(Vec<Q>) -> C + Send + Sync + 'static,
         C: Future<Output = Vec<A>> + Send + 'static,
@@ -52,14 +52,18 @@ where
     }
 
     /// Asks a question. None if too many wait already, or the call panicked.
-    pub(super) async fn ask(&self, question: Q) -> Option<A> {
+    pub(crate) async fn ask(&self, question: Q) -> Option<A> {
         let (tell, answer) = oneshot::channel();
         self.queue.try_send((question, Some(tell))).ok()?;
         answer.await.ok()
     }
 
     /// Asks a question without waiting for its answer. False if too many wait already.
-    pub(super) fn tell(&self, question: Q) -> bool {
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only the client of Redis does")
+    )]
+    pub(crate) fn tell(&self, question: Q) -> bool {
         self.queue.try_send((question, None)).is_ok()
     }
 }

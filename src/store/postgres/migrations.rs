@@ -1,0 +1,216 @@
+//! The steps from each version of the tables to the next.
+//!
+//! All tables are in the schema `tinyns`. Other programs may read them, and may insert, update and delete rows of `link`:
+//! triggers give each state a version, and write the changes into the [feed](super::feed).
+//!
+//! * Names are compared by their bytes (`COLLATE "C"`), as everywhere in tinyns.
+//! * `link` holds links only. `tombstone` holds the versions of deleted ones, so that no version of a name comes again.
+//!   When the tombstones are swept after a week, the version floor in `store` rises above them.
+//! * The trigger functions run with the rights of the schema's owner, so that a program needs rights on `link` only.
+
+/// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
+pub(super) const MIGRATIONS: &[&str] = &[V1];
+
+/// The channel on which the trigger reports that there are new changes.
+#[expect(dead_code, reason = "the feed listens on it")]
+pub(super) const CHANNEL: &str = "tinyns_change";
+
+const V1: &str = r#"
+CREATE TABLE tinyns.store (
+    one            boolean PRIMARY KEY DEFAULT true CHECK (one),
+    schema_version integer NOT NULL,
+    id             bigint NOT NULL,            -- random
+    epoch          bigint NOT NULL DEFAULT 1,  -- moved on when a backup was restored
+    version_floor  bigint NOT NULL DEFAULT 0,  -- new links without a tombstone get a higher version
+    forgotten      bigint NOT NULL DEFAULT 0   -- changes by transactions below this one may have left the table change
+);
+
+CREATE TABLE tinyns.link (
+    origin     text COLLATE "C" NOT NULL CHECK (origin ~ '^[-._a-z0-9]+$'),
+    code       text COLLATE "C" NOT NULL CHECK (code ~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'),
+    url        text NOT NULL,
+    created_at bigint NOT NULL DEFAULT floor(extract(epoch FROM now())), -- seconds since 1970, as expires_at
+    created_by text NOT NULL DEFAULT session_user,
+    expires_at bigint,
+    ttl        integer,                                                  -- seconds
+    version    bigint NOT NULL,                                          -- the trigger's, if it is left out
+    title      text,
+    tags       jsonb,                                                    -- an array of strings
+    note       text,
+    withheld   text,                                                     -- JSON
+    PRIMARY KEY (origin, code)
+);
+CREATE INDEX link_created ON tinyns.link (origin, created_at, code);
+CREATE INDEX link_expiry ON tinyns.link (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE tinyns.tombstone (
+    origin     text COLLATE "C" NOT NULL,
+    code       text COLLATE "C" NOT NULL,
+    version    bigint NOT NULL,
+    deleted_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (origin, code)
+);
+CREATE INDEX tombstone_age ON tinyns.tombstone (deleted_at);
+
+CREATE TABLE tinyns.change (
+    seq     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    txid    bigint NOT NULL DEFAULT txid_current(),
+    at      timestamptz NOT NULL DEFAULT now(),
+    origin  text COLLATE "C" NOT NULL,
+    code    text COLLATE "C" NOT NULL,
+    version bigint
+);
+CREATE INDEX change_txid ON tinyns.change (txid);
+
+CREATE UNLOGGED TABLE tinyns.server (
+    id            text COLLATE "C" PRIMARY KEY,
+    name          text NOT NULL,
+    region        text NOT NULL,
+    software      text NOT NULL,           -- its version
+    started       bigint NOT NULL,         -- seconds since 1970
+    applied       text,                    -- a position in the feed
+    filter_denies boolean NOT NULL,
+    denied        text NOT NULL,
+    until         timestamptz NOT NULL     -- the end of the lease
+);
+
+CREATE TABLE tinyns.document (
+    key      text COLLATE "C" PRIMARY KEY,
+    revision bigint NOT NULL,
+    content  bytea NOT NULL
+);
+
+CREATE TABLE tinyns.notice (
+    node    text COLLATE "C" PRIMARY KEY,
+    number  bigint NOT NULL,
+    changes text,            -- none if there are too many to name
+    until   bigint NOT NULL  -- seconds since 1970
+);
+
+CREATE TABLE tinyns.idempotency_key (
+    id          bytea PRIMARY KEY,
+    fingerprint bytea NOT NULL,
+    holder      bigint NOT NULL,
+    lease_until bigint NOT NULL, -- seconds since 1970, as ends_at
+    ends_at     bigint NOT NULL,
+    outcome     bytea
+);
+CREATE INDEX idempotency_end ON tinyns.idempotency_key (ends_at);
+CREATE TABLE tinyns.idempotency_count (
+    caller  bytea NOT NULL,
+    day     bigint NOT NULL, -- since 1970-01-01
+    claimed integer NOT NULL,
+    PRIMARY KEY (caller, day)
+);
+
+CREATE TABLE tinyns.audit (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         bigint NOT NULL, -- milliseconds since 1970
+    actor      text COLLATE "C" NOT NULL,
+    address    text,
+    request_id text,
+    action     text COLLATE "C" NOT NULL,
+    zone       text COLLATE "C",
+    code       text COLLATE "C",
+    token      text COLLATE "C",
+    before     text,            -- JSON, as after
+    after      text
+);
+CREATE INDEX audit_time ON tinyns.audit (at, id);
+CREATE INDEX audit_actor ON tinyns.audit (actor, at, id);
+CREATE INDEX audit_action ON tinyns.audit (action, at, id);
+CREATE INDEX audit_code ON tinyns.audit (code, at, id) WHERE code IS NOT NULL;
+
+-- A version for a state that has none, or none of its own: a change by a program that knows nothing of versions.
+CREATE FUNCTION tinyns.give_version() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.version := greatest(
+        floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+        (SELECT version_floor + 1 FROM tinyns.store),
+        (SELECT t.version + 1 FROM tinyns.tombstone t WHERE t.origin = NEW.origin AND t.code = NEW.code),
+        CASE WHEN TG_OP = 'UPDATE' THEN OLD.version + 1 END);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER link_made BEFORE INSERT ON tinyns.link
+    FOR EACH ROW WHEN (NEW.version IS NULL) EXECUTE FUNCTION tinyns.give_version();
+CREATE TRIGGER link_changed BEFORE UPDATE ON tinyns.link
+    FOR EACH ROW WHEN (NEW.version <= OLD.version OR NEW.origin <> OLD.origin OR NEW.code <> OLD.code)
+    EXECUTE FUNCTION tinyns.give_version();
+
+-- If a deletion was committed while the INSERT waited for it, the new link does not know the tombstone's version.
+CREATE FUNCTION tinyns.note_made() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM made m JOIN tinyns.tombstone t ON t.origin = m.origin AND t.code = m.code
+               WHERE t.version >= m.version) THEN
+        RAISE EXCEPTION 'the version of a new link is not above that of the deleted link of the same name'
+            USING ERRCODE = 'serialization_failure', HINT = 'Leave the version out.';
+    END IF;
+    INSERT INTO tinyns.change (origin, code, version) SELECT m.origin, m.code, m.version FROM made m;
+    IF FOUND THEN
+        PERFORM pg_notify('tinyns_change', '');
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_made_feed AFTER INSERT ON tinyns.link
+    REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION tinyns.note_made();
+
+-- An UPDATE may also have moved a link to another name.
+CREATE FUNCTION tinyns.note_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    WITH gone AS (
+        INSERT INTO tinyns.tombstone AS t (origin, code, version)
+            SELECT b.origin, b.code, b.version + 1 FROM before b
+            WHERE NOT EXISTS (SELECT FROM after a WHERE a.origin = b.origin AND a.code = b.code)
+        ON CONFLICT (origin, code) DO UPDATE
+            SET version = greatest(t.version, excluded.version), deleted_at = excluded.deleted_at
+        RETURNING t.origin, t.code, t.version)
+    INSERT INTO tinyns.change (origin, code, version)
+        SELECT a.origin, a.code, a.version FROM after a UNION ALL SELECT g.origin, g.code, g.version FROM gone g;
+    IF FOUND THEN
+        PERFORM pg_notify('tinyns_change', '');
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_changed_feed AFTER UPDATE ON tinyns.link
+    REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION tinyns.note_changed();
+
+-- A deletion by tinyns has written the tombstone already.
+CREATE FUNCTION tinyns.note_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    WITH gone AS (
+        INSERT INTO tinyns.tombstone AS t (origin, code, version)
+            SELECT d.origin, d.code, d.version + 1 FROM deleted d
+        ON CONFLICT (origin, code) DO UPDATE
+            SET version = greatest(t.version, excluded.version), deleted_at = excluded.deleted_at
+        RETURNING t.origin, t.code, t.version)
+    INSERT INTO tinyns.change (origin, code, version) SELECT g.origin, g.code, g.version FROM gone g;
+    IF FOUND THEN
+        PERFORM pg_notify('tinyns_change', '');
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_deleted_feed AFTER DELETE ON tinyns.link
+    REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION tinyns.note_deleted();
+
+-- All names have changed: no position in the feed counts any more.
+CREATE FUNCTION tinyns.note_emptied() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE tinyns.store SET
+        version_floor = greatest(version_floor, (SELECT max(version) + 1 FROM tinyns.link),
+            floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+        forgotten = txid_current() + 1;
+    PERFORM pg_notify('tinyns_change', '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_emptied BEFORE TRUNCATE ON tinyns.link
+    FOR EACH STATEMENT EXECUTE FUNCTION tinyns.note_emptied();
+
+-- Functions may be called by everybody unless this is said; triggers run all the same.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tinyns FROM PUBLIC;
+"#;

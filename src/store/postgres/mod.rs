@@ -1,0 +1,551 @@
+//! The store of a fleet in PostgreSQL (12 or later): any number of servers, one database.
+//!
+//! ```text
+//!   get, get_many, documents ── lane of reads ──┐
+//!   create ── those that wait: one statement ──┐│
+//!   change, delete ──────────── lane of writes ┼┼─> pool of connections ──> the server that takes changes
+//!   list, find, scan, names ─── lane of pages ──┘
+//! ```
+//!
+//! The module `migrations` has the tables. Other programs may use them as well: triggers give each state of a link a
+//! version, and write each change into the change feed, whoever makes it.
+//!
+//! # Versions
+//!
+//! A name's versions must grow over a deletion and a new creation, on any server, whatever its clock says. So a deletion
+//! leaves a *tombstone* with the version of the absence in a table of its own. A new link gets a version above the
+//! tombstone's. Tombstones are swept after a week, and the version floor of the whole store rises above them, so that a
+//! clock that is set back by any time does no harm.
+//!
+//! # Durability and failures
+//!
+//! Each change is one statement, with its entry of the audit log, and is acknowledged when PostgreSQL has committed it. A
+//! session sets `synchronous_commit` on if the database has it off. Whether a replica has the change as well is the
+//! operator's choice (`synchronous_standby_names`): without it, a fail-over may lose the last changes.
+//!
+//! An error that PostgreSQL reports means that the statement has changed nothing. If the connection breaks, the outcome is
+//! not known (`failure`). A statement that meets a concurrent one, or a server that has become a replica, is sent again,
+//! to another server in the second case.
+//!
+//! # Time
+//!
+//! Every call ends before its caller gives up: a query waits 1.5 s and an administrator 10 s. The limits of the lanes
+//! include the wait for a permit, for a connection and for the reply. PostgreSQL itself ends a statement after
+//! `statement_timeout`, so that a write whose caller has gone does not come much later. The operating system ends
+//! connections whose other end does not answer.
+
+mod audit;
+mod config;
+mod connect;
+mod create;
+mod documents;
+mod failure;
+mod idempotency;
+mod identity;
+mod migrations;
+mod notice;
+mod open;
+mod pool;
+mod read;
+mod row;
+mod sweep;
+mod tls;
+mod url;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::audit::Log;
+pub use self::config::{PostgresConfig, PostgresUrl, PostgresUrlError};
+use self::connect::{Connection, Connector};
+pub use self::connect::{PASSWORD_VARIABLE, check_files};
+use self::create::{MAX_BATCH, Wanted};
+use self::failure::{Fault, pause};
+use self::identity::History;
+pub use self::open::PostgresOpenError;
+use self::pool::{Lane, Pool};
+use super::identity::number;
+use super::{
+    Change, Changed, Created, Deleted, Document, DocumentPut, Identity, NamePlace, NameSink,
+    NewLink, Notice, Page, Seal, Segment, Store, StoreError, document,
+};
+use crate::base::batch::{BatchLimits, Batcher};
+use crate::base::client_files::ClientFileError;
+use crate::base::clock::{Clock, UnixTime};
+use crate::link::{Link, LinkName, Origin, Version};
+use crate::store::audit::{Actor, AuditPage, AuditQuery, Event};
+use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
+
+/// How long a read may take: less than the 1.5 s of a query.
+const READ_TIME: Duration = Duration::from_millis(1_350);
+/// How long a write or a page may take: less than the 10 s of an administrator's call.
+const WRITE_TIME: Duration = Duration::from_millis(8_500);
+/// How many creations may wait. With [`MAX_BATCH`] and the writes that are under way at once, the last of them waits less
+/// than a second.
+const MAX_WAITING: usize = 8_192;
+/// How often a call is sent that certainly did nothing.
+const MAX_TRIES: usize = 8;
+/// The most links of one page.
+const MAX_PAGE: usize = 1_000;
+/// The most names of one page.
+const MAX_NAMES: usize = 10_000;
+/// The most entries of one page of the audit log.
+const MAX_ENTRIES: usize = 1_000;
+/// How often the history is read again: an operator may put a backup back while connections stay open.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often old rows are swept, by one of the servers.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A link store in a PostgreSQL database; see the [module](self).
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+    creations: Batcher<Wanted, Result<Created, StoreError>>,
+}
+
+struct Inner {
+    /// The database without the password, for messages.
+    place: String,
+    place_number: u64,
+    pool: Arc<Pool>,
+    reads: Lane,
+    writes: Lane,
+    pages: Lane,
+    log: Log,
+    /// Whether the database was reached, and has the tables.
+    state: watch::Sender<State>,
+    closed: CancellationToken,
+    /// The calls under way.
+    calls: TaskTracker,
+}
+
+/// Whether the store is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// The database can be used.
+    Open,
+    /// The database could not be used yet, for this reason.
+    Away(String),
+}
+
+impl Inner {
+    fn new(config: &PostgresConfig, connector: Connector, state: watch::Sender<State>) -> Self {
+        let place = connector.place();
+        // A quarter of the connections for writes, and one for pages; the rest is for queries.
+        let of = |share: u32| usize::try_from(share).unwrap_or(1).max(1);
+        let (writes, pages) = (config.pool / 4, config.pool / 4);
+        let reads = config.pool.saturating_sub(writes + pages);
+        let lane = |share, limit| Lane {
+            permits: Semaphore::new(of(share)),
+            limit,
+        };
+        Self {
+            place_number: number(&["postgresql", &place]),
+            place,
+            pool: Arc::new(Pool::new(connector, config.pool)),
+            reads: lane(reads, READ_TIME),
+            writes: lane(writes, WRITE_TIME),
+            pages: lane(pages, WRITE_TIME),
+            log: Log {
+                retention: config.audit,
+            },
+            state,
+            closed: CancellationToken::new(),
+            calls: TaskTracker::new(),
+        }
+    }
+
+    /// Runs a call on a connection when it gets a permit; calls wait in order of arrival. A call that certainly did
+    /// nothing, because it met another one or a server that takes no changes, is sent again.
+    async fn call<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
+    where
+        W: Fn(Arc<Connection>) -> F,
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let _running = self.calls.token();
+        if self.closed.is_cancelled() {
+            return Err(closed());
+        }
+        self.run(lane, work).await
+    }
+
+    /// The same for a call that had begun before the store was closed.
+    async fn run<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
+    where
+        W: Fn(Arc<Connection>) -> F,
+        F: Future<Output = Result<T, Fault>>,
+    {
+        if let State::Away(reason) = &*self.state.borrow() {
+            return Err(StoreError::Unreachable(reason.clone()));
+        }
+        let deadline = (Instant::now() + lane.limit).into();
+        let permit = timeout_at(deadline, lane.permits.acquire()).await;
+        let _permit = permit
+            .map_err(|_| StoreError::Overloaded)?
+            .map_err(|_| closed())?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let taken = timeout_at(deadline, self.pool.take()).await;
+            let taken = taken.map_err(|_| {
+                let text = format!("{}: no connection in time", self.place);
+                StoreError::Unreachable(text)
+            })?;
+            let unreachable = |error| StoreError::Unreachable(format!("{}: {error}", self.place));
+            let connection = taken.map_err(unreachable)?;
+            let result = timeout_at(deadline, work(Arc::clone(&connection))).await;
+            let fault = match result {
+                // The connection is still busy, and is not used again.
+                Err(_) => return Err(StoreError::DeadlineExceeded),
+                Ok(Ok(value)) => {
+                    connection.give_back(&self.pool);
+                    return Ok(value);
+                }
+                Ok(Err(fault)) => fault,
+            };
+            if !fault.is_broken() {
+                connection.give_back(&self.pool);
+            }
+            let is_moved = fault.is_read_only();
+            if is_moved {
+                self.pool.renew();
+            }
+            if tries == MAX_TRIES || !(is_moved || fault.is_conflict()) {
+                return Err(fault.into_store_error(&self.place));
+            }
+            tokio::time::sleep(pause()).await;
+        }
+    }
+
+    /// Makes links. A fault that is about one of them does not concern the others.
+    async fn create(&self, wanted: &[Wanted]) -> Vec<Result<Created, StoreError>> {
+        let call = self.run(&self.writes, |connection| async move {
+            match create::create(&connection, self.log, wanted).await {
+                Err(fault) if fault.is_about_a_row() && wanted.len() > 1 => Ok(None),
+                results => results.map(Some),
+            }
+        });
+        match Box::pin(call).await {
+            Ok(Some(results)) => return results,
+            Ok(None) => {}
+            Err(error) => return wanted.iter().map(|_| Err(error.clone())).collect(),
+        }
+        let mut results = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let call = self.run(&self.writes, |connection| async move {
+                create::create(&connection, self.log, std::slice::from_ref(one)).await
+            });
+            let made = Box::pin(call).await.map(|mut made| made.pop());
+            results.push(match made {
+                Ok(Some(result)) => result,
+                Ok(None) => Err(StoreError::Unavailable("a creation has no result".into())),
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    /// Looks after the database until the store is closed.
+    async fn look_after(&self, clock: Clock) {
+        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let looked = self.call(&self.reads, |connection| async move {
+                Ok(History::read(&connection.client).await?)
+            });
+            match Box::pin(looked).await {
+                Ok(history) => self.pool.note_history(history.id),
+                Err(error) => tracing::debug!(%error, "cannot look after PostgreSQL"),
+            }
+            if Instant::now() < next_sweep {
+                continue;
+            }
+            next_sweep = Instant::now() + SWEEP_EVERY;
+            let now = clock.now();
+            let swept = self.call(&self.pages, |connection| async move {
+                sweep::sweep(&connection, self.log, now).await
+            });
+            if let Err(error) = Box::pin(swept).await {
+                tracing::debug!(%error, "cannot sweep old rows of PostgreSQL");
+            }
+        }
+    }
+}
+
+impl PostgresStore {
+    fn of(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        let limits = BatchLimits {
+            queue: MAX_WAITING,
+            size: MAX_BATCH,
+            calls: inner.writes.permits.available_permits(),
+        };
+        let maker = inner.clone();
+        let creations = Batcher::start(limits, move |wanted: Vec<Wanted>| {
+            let inner = maker.clone();
+            async move { inner.create(&wanted).await }
+        });
+        Self { inner, creations }
+    }
+
+    /// Starts the task that looks after the database.
+    fn start(&self, clock: Clock) {
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let closed = inner.closed.clone();
+            closed.run_until_cancelled(inner.look_after(clock)).await
+        });
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".into())
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
+        let _running = self.inner.calls.token();
+        if self.inner.closed.is_cancelled() {
+            return Err(closed());
+        }
+        let made = self.creations.ask(Wanted { new, now_micros }).await;
+        made.unwrap_or(Err(StoreError::Overloaded))
+    }
+
+    async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
+        let work = |connection: Arc<Connection>| async move { read::get(&connection, name).await };
+        Box::pin(self.inner.call(&self.inner.reads, work)).await
+    }
+
+    async fn get_many(&self, names: &[LinkName]) -> Vec<Result<Option<Link>, StoreError>> {
+        let work =
+            |connection: Arc<Connection>| async move { read::get_many(&connection, names).await };
+        match Box::pin(self.inner.call(&self.inner.reads, work)).await {
+            Ok(results) => results,
+            Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn change(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        change: Change,
+        by: &Actor,
+        now_micros: u64,
+    ) -> Result<Changed, StoreError> {
+        let (log, change) = (self.inner.log, &change);
+        let work = |connection: Arc<Connection>| async move {
+            let terms = (by, now_micros);
+            write::change(&connection, log, name, (expected, change), terms).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn delete(
+        &self,
+        name: &LinkName,
+        expected: Option<Version>,
+        by: &Actor,
+        now_micros: u64,
+    ) -> Result<Deleted, StoreError> {
+        let log = self.inner.log;
+        let work = |connection: Arc<Connection>| async move {
+            write::delete(&connection, log, name, expected, (by, now_micros)).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn list(
+        &self,
+        origin: &Origin,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let work = |connection: Arc<Connection>| async move {
+            read::list(&connection, origin, after, limit).await
+        };
+        Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    async fn scan(
+        &self,
+        segment: Segment,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let work = |connection: Arc<Connection>| async move {
+            read::scan(&connection, segment, after, limit).await
+        };
+        Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    async fn estimate(&self) -> Option<u64> {
+        let work = |connection: Arc<Connection>| async move { read::estimate(&connection).await };
+        Box::pin(self.inner.call(&self.inner.pages, work))
+            .await
+            .ok()
+    }
+
+    async fn names(
+        &self,
+        after: Option<NamePlace>,
+        limit: usize,
+        sink: NameSink,
+    ) -> Result<Option<NamePlace>, StoreError> {
+        let limit = limit.clamp(1, MAX_NAMES);
+        let (after, sink) = (after.as_ref(), &sink);
+        let work = |connection: Arc<Connection>| async move {
+            read::names(&connection, after, limit, sink).await
+        };
+        Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    fn prefers_batches(&self) -> bool {
+        true
+    }
+
+    async fn opened(&self) {
+        let mut state = self.inner.state.subscribe();
+        // An error means that the store was dropped.
+        let _ = state.wait_for(|state| *state == State::Open).await;
+    }
+
+    fn takes_notices(&self) -> bool {
+        true
+    }
+
+    async fn post_notice(&self, notice: &Notice) -> Result<(), StoreError> {
+        let work =
+            |connection: Arc<Connection>| async move { notice::post(&connection, notice).await };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn withdraw_notice(&self, node: &str) -> Result<(), StoreError> {
+        let work =
+            |connection: Arc<Connection>| async move { notice::withdraw(&connection, node).await };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
+        let work = |connection: Arc<Connection>| async move { notice::read(&connection).await };
+        Box::pin(self.inner.call(&self.inner.reads, work)).await
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
+        let work =
+            |connection: Arc<Connection>| async move { documents::get(&connection, key).await };
+        Box::pin(self.inner.call(&self.inner.reads, work)).await
+    }
+
+    async fn put_document_noting(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        content: Vec<u8>,
+        event: Option<Event>,
+    ) -> Result<DocumentPut, StoreError> {
+        if let Some(reason) = document::refusal(key, &content) {
+            return Err(StoreError::Refused(reason));
+        }
+        let (content, entry) = (&content, (self.inner.log, event.as_ref()));
+        let work = |connection: Arc<Connection>| async move {
+            documents::put(&connection, entry, key, expected, content).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn claim_key(&self, claim: &Claim, now: UnixTime) -> Result<Claimed, StoreError> {
+        let work = |connection: Arc<Connection>| async move {
+            idempotency::claim(&connection, claim, now).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn extend_key(
+        &self,
+        id: KeyId,
+        holder: u64,
+        until: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let work = |connection: Arc<Connection>| async move {
+            idempotency::extend(&connection, id, holder, until).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn keep_outcome(
+        &self,
+        id: KeyId,
+        holder: u64,
+        outcome: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        if let Some(reason) = refusal(&outcome) {
+            return Err(StoreError::Refused(reason));
+        }
+        let outcome = &outcome;
+        let work = |connection: Arc<Connection>| async move {
+            idempotency::keep(&connection, (id, holder), outcome, now).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        let query = AuditQuery {
+            limit: query.limit.clamp(1, MAX_ENTRIES),
+            ..query
+        };
+        let query = &query;
+        let work =
+            |connection: Arc<Connection>| async move { audit::page(&connection, query).await };
+        Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let work = |connection: Arc<Connection>| async move { read::ping(&connection).await };
+        Box::pin(self.inner.call(&self.inner.reads, work)).await
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::Shared {
+            id: self.inner.pool.history(),
+            place: self.inner.place_number,
+        }
+    }
+
+    fn reload_files(&self) -> Result<bool, ClientFileError> {
+        let is_changed = self.inner.pool.connector.reload()?;
+        if is_changed {
+            self.inner.pool.renew();
+        }
+        Ok(is_changed)
+    }
+
+    async fn close(&self) -> Option<Seal> {
+        self.inner.closed.cancel();
+        self.inner.calls.close();
+        self.inner.calls.wait().await;
+        self.inner.pool.clear();
+        // There is no seal: other servers go on changing the database.
+        None
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("place", &self.inner.place)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,18 @@
+//! The PostgreSQL store: its contract.
+
+use super::*;
+use crate::postgres::{self, Postgres};
+
+#[async_trait]
+impl Backend for Postgres {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(
+            postgres::open(&postgres::config(&self.url()))
+                .await
+                .unwrap(),
+        )
+    }
+}
+
+store_battery!(Postgres::start());
+audit_battery!(Postgres::start());
