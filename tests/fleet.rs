@@ -99,7 +99,7 @@ fn at_once(
 ) -> (Answer, Answer) {
     let post = |server: &Server, body| {
         let reply = server.api("POST", "/v1/links", Some(body));
-        (reply.status, reply.json())
+        (reply.status, reply.link())
     };
     std::thread::scope(|scope| {
         let a = scope.spawn(|| post(one, first));

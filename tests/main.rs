@@ -64,6 +64,8 @@ mod filter;
 mod file_faults;
 // Several servers on one DynamoDB table.
 mod fleet;
+// Servers that know each other: receipts of changes, waiting, servers that hang or die.
+mod servers;
 // All query options of dig and kdig.
 mod flags;
 // A flood of random names.

@@ -18,6 +18,7 @@ use super::keys::{KEYS_HELP, KeysCommand};
 use super::list::{LIST_HELP, ListArgs};
 use super::man::{MAN_HELP, ManArgs};
 use super::qr::{QR_HELP, QrArgs};
+use super::servers::{SERVERS_HELP, ServersArgs};
 use super::tokens::{TOKENS_HELP, TokensCommand};
 use crate::base::logging;
 use crate::link::Origin;
@@ -38,6 +39,7 @@ Examples:
   tinyns tokens add ann --role editor         make a token for a colleague
   tinyns audit --since 7d                     show who has changed what
   tinyns certificates                         show the certificates of HTTPS
+  tinyns servers                              show the live servers
   tinyns keys generate                        create the first key of a signed zone
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
 
@@ -153,6 +155,9 @@ pub(super) enum Command {
     /// Show the certificates of HTTPS, or have one ordered now
     #[command(after_help = CERTIFICATES_HELP)]
     Certificates(CertificatesArgs),
+    /// Show the live servers that share the store
+    #[command(after_help = SERVERS_HELP)]
+    Servers(ServersArgs),
     /// Ask a running server whether it answers queries and, with --changes, accepts changes; for health checks
     Health(HealthArgs),
     /// Print the completions for a shell
@@ -177,6 +182,7 @@ impl Command {
             Self::Tokens(command) => command.is_json(),
             Self::Audit(args) => args.is_json(),
             Self::Certificates(args) => args.is_json(),
+            Self::Servers(args) => args.json,
             Self::Serve
             | Self::Qr(_)
             | Self::Export(_)

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args};
 
 use super::access::{ClientArgs, token_environment};
-use super::api_client::LinkChange;
+use super::api_client::{LinkChange, Wait};
 use super::client::Client;
 use super::expires::{Expires, ExpiresError};
 use super::link_ref::LinkRef;
@@ -31,7 +31,8 @@ Examples:
 
 The output is that of `get`. What no option names stays as it is. --tag names
 all tags that the link shall have. An empty text removes the title, the tags or the note. With --if-version the link is
-changed only if it still has that version, which `get` shows.
+changed only if it still has that version, which `get` shows. With --wait, edit waits until all live servers answer
+with the change, for 2 seconds at most, and says which do not; then it exits with 4.
 
 A link that is withheld leads nowhere, in DNS and in browsers, until it is released. Everyone who opens it
 reads the reason. --withhold and --release need the role admin, and so does every other change of
@@ -77,6 +78,9 @@ pub(super) struct EditArgs {
     /// Change the link only if it has this version
     #[arg(long, value_name = "VERSION")]
     pub(super) if_version: Option<u64>,
+    /// Wait until all servers answer with the change, for 2 seconds at most
+    #[arg(long)]
+    pub(super) wait: bool,
     #[command(flatten)]
     pub(super) client: ClientArgs,
 }
@@ -191,14 +195,25 @@ pub(super) fn run(args: EditArgs, config: Option<&Path>) -> anyhow::Result<Exit>
     let client = Client::new(&args.client.access, config)?;
     let (token, code) = (&client.token, &args.link.code);
     let version = args.if_version;
+    let what = (&change, Wait::of(args.wait));
     let answer = client
         .api
-        .change(token, zone.as_ref(), code, &change, version)?;
+        .change(token, zone.as_ref(), code, what, version)?;
+    let receipt = answer.link.visible.as_ref();
     print(&match args.client.json {
         true => shown::json(&answer),
-        false => shown::link(&answer, client.dns),
+        false => {
+            let mut text = shown::link(&answer, client.dns);
+            if args.wait {
+                shown::receipt_rows(&mut text, receipt);
+            }
+            text
+        }
     })?;
-    Ok(Exit::Done)
+    Ok(match args.wait {
+        true => shown::exit_of(receipt),
+        false => Exit::Done,
+    })
 }
 
 #[cfg(test)]

@@ -196,6 +196,7 @@ mod tests {
             withheld: None,
             version: Some(9),
             visible_elsewhere: None,
+            visible: None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! The command line: its commands, and one `match` over them.
 //!
-//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export`, `tokens`, `audit`, `certificates`
-//! and `health` are clients of the admin API and know nothing of the store, so the running server knows at once each change that they make. (`import
-//! dynamodb` reads the table of another program, and writes nothing to it.) `check` reads what the server would read,
+//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export`, `tokens`, `audit`, `certificates`,
+//! `servers` and `health` are clients of the admin API and know nothing of the store, so the running server knows at once
+//! each change that they make. (`import dynamodb` reads the table of another program, and writes nothing to it.) `check` reads what the server would read,
 //! and reports faults. `keys` writes to the directories of the keys of signed zones, which the server only reads.
 //! `completions` and `man` describe the command line itself.
 //!
@@ -37,6 +37,7 @@ mod output;
 mod output_file;
 mod qr;
 mod serve;
+mod servers;
 mod shown;
 mod span;
 mod stop;
@@ -130,6 +131,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Tokens(command) => return tokens::run(command, config),
         Command::Audit(args) => return audit::run(args, config),
         Command::Certificates(args) => return certificates::run(args, config),
+        Command::Servers(args) => return servers::run(&args, config),
         Command::Health(args) => return health::run(args, config),
         Command::Completions(args) => completions::run(args, &Cli::command())?,
         Command::Man(args) => man::run(args, Cli::command())?,

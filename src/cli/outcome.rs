@@ -1,5 +1,5 @@
 //! How commands end: 0 done, 1 refused or failed, 2 the command line is wrong, 3 done, but some options were
-//! ignored.
+//! ignored, 4 done, but not all servers have it yet.
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +8,8 @@ pub enum Exit {
     Done,
     /// The link existed already and differs from the options that were given.
     Ignored,
+    /// With `--wait`: not all servers have the change yet.
+    NotEverywhere,
 }
 
 /// The arguments contradict each other.
@@ -20,6 +22,7 @@ pub fn exit_code(ended: &anyhow::Result<Exit>) -> u8 {
     match ended {
         Ok(Exit::Done) => 0,
         Ok(Exit::Ignored) => 3,
+        Ok(Exit::NotEverywhere) => 4,
         // The code of clap for what it refuses itself.
         Err(error) if error.is::<UsageError>() => 2,
         Err(_) => 1,

@@ -10,6 +10,25 @@ pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "tinyns: {text}");
 }
 
+/// Rows with their columns one below the other.
+pub(super) fn aligned<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> = rows.collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
 /// Writes to standard output. A reader that has closed it early is no failure.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     write(text.as_bytes()).map(drop)

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::api_client::{Answer, Link};
+use super::api_client::{Answer, Link, Visible};
+use super::outcome::Exit;
 use crate::base::text::one_line;
 use crate::link::Withheld;
 
@@ -42,6 +43,45 @@ pub(super) fn link(answer: &Answer, dns: Option<SocketAddr>) -> String {
         row(&mut text, "note", NOT_VISIBLE);
     }
     text
+}
+
+/// Which servers have a change, for a command that has waited for them.
+pub(super) fn receipt(visible: &Visible) -> String {
+    let Visible {
+        servers, applied, ..
+    } = visible;
+    let mut text = match (visible.complete, servers) {
+        (true, 1) => "the server, which is the only one, answers with it".into(),
+        (true, servers) => format!("all {servers} answer with it"),
+        (false, servers) => format!("{applied} of {servers} answer with it"),
+    };
+    if !visible.missing.is_empty() {
+        let _ = write!(text, "; not yet: {}", visible.missing.join(", "));
+    }
+    if let Some(problem) = &visible.problem {
+        let _ = write!(text, "; {problem}");
+    }
+    text
+}
+
+/// Adds the rows of a receipt.
+pub(super) fn receipt_rows(text: &mut String, visible: Option<&Visible>) {
+    let Some(visible) = visible else {
+        return;
+    };
+    row(text, "servers", &receipt(visible));
+    if let Some(until) = &visible.resolvers_until {
+        let note = format!("may go on until {until} to say that there is no such name");
+        row(text, "resolvers", &note);
+    }
+}
+
+/// How a command ends that has waited for servers.
+pub(super) fn exit_of(visible: Option<&Visible>) -> Exit {
+    match visible {
+        Some(Visible { complete: true, .. }) => Exit::Done,
+        Some(_) | None => Exit::NotEverywhere,
+    }
 }
 
 /// The name, and the rows that all commands have.

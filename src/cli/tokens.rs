@@ -10,7 +10,7 @@ use super::client::Client;
 use super::expires::Expires;
 use super::failure::{Failures, Place};
 use super::outcome::Exit;
-use super::output::{print, say};
+use super::output::{aligned, print, say};
 use crate::access::Role;
 use crate::base::clock::Clock;
 use crate::base::text::one_line;
@@ -232,23 +232,7 @@ fn table(tokens: &[Token]) -> String {
             zones_of(token.zones.as_deref()),
         ]
     };
-    let rows: Vec<_> = std::iter::once(header)
-        .chain(tokens.iter().map(row))
-        .collect();
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; 7]| {
-        let cells = row.iter().zip(widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
-        format!("{}\n", line.trim_end())
-    };
-    rows.iter().map(line).collect()
+    aligned(std::iter::once(header).chain(tokens.iter().map(row)))
 }
 
 #[cfg(test)]

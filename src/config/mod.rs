@@ -30,6 +30,7 @@ mod reader;
 mod redirect;
 mod redis;
 mod section;
+mod server;
 mod signatures;
 mod store;
 mod tcp;
@@ -50,6 +51,7 @@ pub use self::process::ProcessConfig;
 use self::reader::ConfigReader;
 pub use self::redirect::RedirectConfig;
 use self::section::Section;
+pub use self::server::ServerConfig;
 pub use self::store::StoreConfig;
 pub use self::tls::TlsConfig;
 use crate::base::files::read_regular;
@@ -102,6 +104,8 @@ pub struct Config {
     pub page: PageConfig,
     /// `[process]`
     pub process: ProcessConfig,
+    /// `[server]`
+    pub server: ServerConfig,
 }
 
 impl Default for Config {
@@ -193,6 +197,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         page::page(section, https, &zones)
     });
     let process = file.section("process", process::process);
+    let server = file.section("server", server::server);
     Some(Config {
         dns,
         zones,
@@ -211,6 +216,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         https: https.flatten(),
         page,
         process,
+        server,
     })
 }
 

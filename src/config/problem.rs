@@ -307,6 +307,12 @@ pub enum ConfigProblem {
         /// The most bytes.
         max: usize,
     },
+    /// Not a name of a server or a region.
+    #[error("a name has 1 to {max} bytes and no control characters")]
+    Label {
+        /// The most bytes.
+        max: usize,
+    },
     /// Not a name that can be a part of keys, or that sentinels allow. The text is not shown.
     #[error("not 1 to {max} letters, digits, and any of \"_-.\"")]
     RedisWord {

@@ -391,6 +391,7 @@ impl Links {
         if let Some(filter) = &self.filter {
             filter.measure(&self.metrics);
         }
+        self.servers.measure(&self.metrics);
         let unsettled = i64::try_from(self.settler.unsettled());
         let unsettled = unsettled.unwrap_or(i64::MAX);
         self.metrics.changes_unsettled.set(unsettled);

@@ -3,17 +3,22 @@
 use std::time::{Duration, Instant};
 
 use super::Links;
-use super::servers::{NegativeTimes, ServerStatus, Subject, Unknown, Visible};
+use super::servers::{NegativeTimes, Patience, ServerStatus, Subject, Unknown, Visible};
 use crate::link::{LinkName, Origin};
 
 /// How long a receipt may wait for servers.
 pub const WAIT_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may take to ask the servers how far they are.
+const LOOK_TIME: Duration = Duration::from_secs(1);
 
 /// Whether to wait until all servers have a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// No: the receipt says what is known now.
     No,
+    /// No, but the servers are asked once how far they are. This takes [`LOOK_TIME`] at most.
+    Look,
     /// Yes, [`WAIT_TIME`] at most.
     Servers,
 }
@@ -48,7 +53,8 @@ impl Links {
     ) -> Visible {
         let until = match wait {
             Wait::No => None,
-            Wait::Servers => Some(Instant::now() + WAIT_TIME),
+            Wait::Look => Some((Patience::OneLook, Instant::now() + LOOK_TIME)),
+            Wait::Servers => Some((Patience::All, Instant::now() + WAIT_TIME)),
         };
         let times = NegativeTimes {
             ttl: Duration::from_secs(self.namespace.negative_ttl(origin).into()),

@@ -17,7 +17,7 @@ use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Overview, Service, Source, Tls,
 };
 use crate::config::{
-    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, StoreConfig,
+    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, ServerConfig, StoreConfig,
 };
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
@@ -32,7 +32,7 @@ use crate::http::{
 };
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
-use crate::links::{LinkLimits, Links};
+use crate::links::{LinkLimits, Links, ServerName};
 use crate::server::acme::{Engine, EngineError, Parts};
 use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
@@ -43,6 +43,7 @@ use crate::server::sockets::Sockets;
 use crate::server::system::manager::ServiceManager;
 use crate::server::tasks::{ConnectionLimits, Tasks};
 use crate::store::audit::Retention;
+use crate::store::servers::Label;
 use crate::store::{
     DynamoOpenError, DynamoStore, Effect, OpenError, PostgresOpenError, PostgresStore, SqliteStore,
     Store, StoreUpdate, Trouble,
@@ -417,6 +418,7 @@ fn open_links(
         store_reads_per_second: config.store_reads_per_second,
     };
     let mut links = Links::new(store, zones, limits, clock, metrics.clone());
+    links = links.with_name(server_name(&config.server));
     links = links.with_reserved(config.reserved_codes.clone());
     if config.filter {
         links = links.with_filter();
@@ -425,6 +427,18 @@ fn open_links(
         links = links.with_redis(redis, limits)?;
     }
     Ok(Arc::new(links))
+}
+
+/// What other servers call this one.
+fn server_name(config: &ServerConfig) -> ServerName {
+    let host = || {
+        let name = nix::unistd::gethostname().unwrap_or_default();
+        Label::closest(&name.to_string_lossy())
+    };
+    ServerName {
+        name: config.name.clone().unwrap_or_else(host),
+        region: config.region.clone(),
+    }
 }
 
 /// Opens the query log, if one is configured.

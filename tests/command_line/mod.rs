@@ -23,10 +23,10 @@ use crate::harness::{
 
 /// The output of a command.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 /// Runs a command with this as the URL of the server.
@@ -48,7 +48,7 @@ fn said(mut command: Command) -> Said {
     }
 }
 
-fn on(server: &Server, args: &[&str]) -> Said {
+pub fn on(server: &Server, args: &[&str]) -> Said {
     at(&format!("http://{}", server.admin), args)
 }
 

@@ -21,6 +21,13 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
+    /// The link in the body, without the receipt of its change.
+    pub fn link(&self) -> Value {
+        let mut link = self.json();
+        link.as_object_mut().unwrap().remove("visible");
+        link
+    }
+
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(n, _)| n == name);

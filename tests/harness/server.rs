@@ -274,7 +274,7 @@ impl Server {
     pub fn add_with(&self, request: &Value) -> Value {
         let reply = self.api("POST", "/v1/links", Some(request));
         assert!(matches!(reply.status, 200 | 201), "{reply:?}");
-        reply.json()
+        reply.link()
     }
 
     /// Registers a URL under a code and returns the link's name.

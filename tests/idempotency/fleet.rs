@@ -152,7 +152,7 @@ fn dies(fate: fn(Gate) -> Fate, status: u16) {
     check(&again, status, true, "");
     assert_eq!(lasting(&again), lasting(&second));
     let link = fleet.two.api("GET", "/v1/links/spring", None);
-    assert_eq!(link.json(), second.json());
+    assert_eq!(link.json(), second.link());
 }
 
 #[test]

@@ -43,7 +43,8 @@ def before_load_schema(context, raw_schema):
             bodies = [operation.get("requestBody", {}), *operation.get("responses", {}).values()]
             for media in (media for body in bodies for media in body.get("content", {}).values()):
                 if "x-line-schema" in media:
-                    media["schema"] = {"type": "array", "items": media["x-line-schema"]}
+                    lines = [media[schema] for schema in ("x-line-schema", "x-last-line-schema") if schema in media]
+                    media["schema"] = {"type": "array", "items": {"oneOf": lines} if len(lines) > 1 else lines[0]}
     components = raw_schema["components"]
     components["parameters"]["Zone"]["schema"]["enum"] = ZONES
     # Schemathesis 4.32 makes headers with a pattern of the number 0.

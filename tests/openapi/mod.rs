@@ -44,6 +44,7 @@ fn needed(method: &str, path: &str) -> Level {
         "/v1/sessions",
         "/v1/audit",
         "/v1/certificates",
+        "/v1/servers",
     ];
     match method {
         _ if !path.starts_with("/v1/") => Level::Nobody,

@@ -188,6 +188,22 @@ pub struct ZoneLabel {
     pub zone: String,
 }
 
+/// The label of [`Metrics::servers_live`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RegionLabel {
+    /// The region of the servers.
+    pub region: String,
+}
+
+/// The labels of [`Metrics::server_lag`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ServerLabel {
+    /// The region of the server.
+    pub region: String,
+    /// Its name.
+    pub server: String,
+}
+
 /// The labels of [`Metrics::link_lookups`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LinkLookup {

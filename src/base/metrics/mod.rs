@@ -24,8 +24,9 @@ pub use self::labels::{
     AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, DnsDrop, DnsResponse, DropReason,
     HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, KeyUse,
     KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupResult, MemorySet, Outcome,
-    QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, Reload, StoreFailure,
-    TcpClose, TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
+    QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, RegionLabel, Reload,
+    ServerLabel, StoreFailure, TcpClose, TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport,
+    ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -117,6 +118,12 @@ pub struct Metrics {
     pub feed_lag: Gauge<f64, AtomicU64>,
     /// 1 while the server follows the feed.
     pub feed_following: Gauge,
+    /// Live servers that share the store, by region, with this one.
+    pub servers_live: Family<RegionLabel, Gauge>,
+    /// How far the other servers are behind this one, in seconds, by region and name.
+    pub server_lag: Family<ServerLabel, Gauge<f64, AtomicU64>>,
+    /// 1 while the announcements of the other servers can be read.
+    pub servers_known: Gauge,
     /// Links that the warm load has read, since the start.
     pub warm_load_links: Counter,
     /// 1 while this server is loading links into Redis.

@@ -17,6 +17,7 @@ impl Metrics {
         self.register_links(registry);
         self.register_memory(registry);
         self.register_redis(registry);
+        self.register_servers(registry);
         self.register_http(registry);
         self.register_operation(registry);
     }
@@ -322,6 +323,26 @@ impl Metrics {
             "redirect_requests",
             "Requests to the redirect host, by status",
             self.redirect_requests.clone(),
+        );
+    }
+
+    /// The servers that share the store.
+    fn register_servers(&self, registry: &mut Registry) {
+        registry.register(
+            "servers_live",
+            "Live servers that share the store, by region, with this one",
+            self.servers_live.clone(),
+        );
+        registry.register(
+            "server_lag_seconds",
+            "How long ago this server applied the first change that another has not announced as applied, by region and \
+             name of the other; at most 100 servers",
+            self.server_lag.clone(),
+        );
+        registry.register(
+            "servers_known",
+            "1 while the announcements of the other servers can be read",
+            self.servers_known.clone(),
         );
     }
 

@@ -14,8 +14,9 @@ use crate::cli::client::Client;
 use crate::cli::counter::Counter;
 use crate::cli::failure::{Failures, Place};
 use crate::cli::outcome::Exit;
-use crate::cli::output::{say, write};
-use crate::cli::shown::NOT_VISIBLE;
+use crate::cli::output::{print, say, write};
+use crate::cli::shown::{self, NOT_VISIBLE};
+use crate::link::Code;
 
 /// Creates a link for each URL, and prints the links.
 ///
@@ -35,6 +36,7 @@ pub(super) fn add(
         counter: Counter::new("add", Extent::Unknown),
         ignored: false,
         is_hidden: false,
+        last: None,
     };
     loop {
         let piece = source.piece()?;
@@ -46,8 +48,9 @@ pub(super) fn add(
     if work.is_hidden && !args.client.json {
         say(NOT_VISIBLE);
     }
+    let everywhere = work.wait()?;
     match (work.failures.count(), work.ignored) {
-        (0, false) => Ok(Exit::Done),
+        (0, false) => Ok(everywhere),
         (0, true) => Ok(Exit::Ignored),
         (count, _) => bail!(
             "{count} of {} URLs have no link; see above",
@@ -67,6 +70,8 @@ struct Work<'a> {
     ignored: bool,
     /// Whether other servers do not show some of the links yet.
     is_hidden: bool,
+    /// The code of the last link.
+    last: Option<Code>,
 }
 
 /// The line of a link with `--json`.
@@ -121,6 +126,22 @@ impl Work<'_> {
         }
     }
 
+    /// With `--wait`, waits until all servers answer with the links.
+    fn wait(&self) -> anyhow::Result<Exit> {
+        let Some(code) = self.last.as_ref().filter(|_| self.args.wait) else {
+            return Ok(Exit::Done);
+        };
+        let (api, token) = (&self.client.api, &self.client.token);
+        let zone = self.args.client.zone.as_ref();
+        // Who has the last link has all others.
+        let visible = api.wait_for_servers(token, zone, code)?;
+        match self.args.client.json {
+            true => print(&format!("{}\n", serde_json::json!({ "visible": visible })))?,
+            false => say(&format!("servers: {}", shown::receipt(&visible))),
+        }
+        Ok(shown::exit_of(Some(&visible)))
+    }
+
     fn new_link<'u>(&'u self, url: &'u str) -> NewLink<'u> {
         self.args.new_link(url, self.expires_at)
     }
@@ -140,6 +161,8 @@ impl Work<'_> {
         let ignored = ignored(&self.new_link(url), &link, created);
         self.ignored |= !ignored.is_empty();
         self.is_hidden |= link.visible_elsewhere == Some(false);
+        let code = link.name.split('.').next().unwrap_or_default();
+        self.last = Code::parse(code).ok().or(self.last.take());
         if self.args.client.json {
             let ignored = members(&ignored);
             let added = Added {

@@ -44,11 +44,15 @@ If a link to a URL exists already, add prints that link and does not change it. 
 TTL, title, tags or note differ from the options, add says which options were ignored; with --json, the members
 \"created\" and \"ignored\" of each link say so.
 
+With --wait, add waits until all live servers answer with the links, for 2 seconds at most, and says
+which do not. With --json, the member \"visible\" says it; for several URLs it is in a last line.
+
 Exit codes:
   0  each link exists as requested
   1  refused or failed, at least one URL
   2  the command line is wrong
-  3  a link existed already, and options were ignored",
+  3  a link existed already, and options were ignored
+  4  with --wait: each link exists, and not all servers answer with them yet",
     token_environment!()
 );
 
@@ -78,6 +82,9 @@ pub(super) struct AddArgs {
     /// A note on the links, for people
     #[arg(long, value_name = "TEXT", value_parser = Note::parse)]
     pub(super) note: Option<Note>,
+    /// Wait until all servers answer with the links, for 2 seconds at most
+    #[arg(long)]
+    pub(super) wait: bool,
     #[command(flatten)]
     pub(super) client: ClientArgs,
 }

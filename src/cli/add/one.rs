@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::AddArgs;
 use super::ignored::{AddOption, ignored, members, options};
-use crate::cli::api_client::{Answer, NewLink};
+use crate::cli::api_client::{Answer, NewLink, Wait};
 use crate::cli::client::Client;
 use crate::cli::outcome::Exit;
 use crate::cli::output::{print, say};
@@ -22,14 +22,24 @@ pub(super) fn add(
         ..args.new_link(url, expires_at)
     };
     let zone = args.client.zone.as_ref();
-    let answer = client.api.create(&client.token, zone, &new)?;
+    let wait = Wait::of(args.wait);
+    let answer = client.api.create(&client.token, zone, &new, wait)?;
     let ignored = ignored(&new, &answer.link, answer.created);
     print(&match args.client.json {
         true => added_json(&answer, &ignored),
-        false => added(&answer, &ignored, client.dns),
+        false => {
+            let mut text = added(&answer, &ignored, client.dns);
+            if args.wait {
+                shown::receipt_rows(&mut text, answer.link.visible.as_ref());
+            }
+            text
+        }
     })?;
     if ignored.is_empty() {
-        return Ok(Exit::Done);
+        return Ok(match args.wait {
+            true => shown::exit_of(answer.link.visible.as_ref()),
+            false => Exit::Done,
+        });
     }
     if !args.client.json {
         say(&format!(

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::error::ApiError;
 use super::messages::{Answer, Link, NewLink, Page, ProblemDocument, Readiness, Zones};
+use super::receipt::Wait;
 use super::scheme::other_scheme;
 use super::trust;
 use crate::link::{Code, Origin};
@@ -56,8 +57,10 @@ impl Api {
         token: &str,
         zone: Option<&Origin>,
         new: &NewLink<'_>,
+        wait: Wait,
     ) -> Result<Answer, ApiError> {
-        let url = self.url("v1/links", zone)?;
+        let mut url = self.url("v1/links", zone)?;
+        wait.add_to(&mut url);
         let response = self
             .agent
             .post(url.as_str())
@@ -179,14 +182,20 @@ impl Api {
         &self,
         response: Result<Response<Body>, ureq::Error>,
     ) -> Result<Answer, ApiError> {
+        // With `wait`, the status does not tell whether the link was made.
+        let has_location = |r: &Response<Body>| r.headers().contains_key("location");
+        let is_located = response.as_ref().is_ok_and(has_location);
         let (status, json) = self.read(response, MAX_ANSWER_LEN)?;
-        if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
-            return Err(self.refusal(status, &json));
-        }
+        let created = match status {
+            StatusCode::CREATED => true,
+            StatusCode::ACCEPTED => is_located,
+            StatusCode::OK => false,
+            _ => return Err(self.refusal(status, &json)),
+        };
         match serde_json::from_str::<Link>(&json) {
             Ok(link) if link.is_sound() => Ok(Answer {
                 link,
-                created: status == StatusCode::CREATED,
+                created,
                 json,
             }),
             _ => Err(self.foreign(status)),

@@ -6,6 +6,7 @@ use ureq::{Body, RequestBuilder};
 use super::api::{Api, MAX_ANSWER_LEN};
 use super::error::ApiError;
 use super::messages::{Answer, LinkChange};
+use super::receipt::Wait;
 use crate::link::{Code, Origin};
 
 /// The header of an answer to a change that other servers do not show yet.
@@ -18,10 +19,11 @@ impl Api {
         token: &str,
         zone: Option<&Origin>,
         code: &Code,
-        change: &LinkChange<'_>,
+        (change, wait): (&LinkChange<'_>, Wait),
         version: Option<u64>,
     ) -> Result<Answer, ApiError> {
-        let url = self.url(&format!("v1/links/{code}"), zone)?;
+        let mut url = self.url(&format!("v1/links/{code}"), zone)?;
+        wait.add_to(&mut url);
         let request = self.agent.patch(url.as_str());
         let response = authorized(request, token, version)
             .content_type("application/merge-patch+json")

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::receipt::Visible;
 use crate::base::text::one_line;
 use crate::link::{LinkName, Withheld};
 
@@ -73,6 +74,9 @@ pub(crate) struct Link {
     /// False in the answer to a change that other servers do not show yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) visible_elsewhere: Option<bool>,
+    /// In the answer to a change: which servers have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) visible: Option<Visible>,
 }
 
 impl Link {

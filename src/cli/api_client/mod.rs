@@ -11,7 +11,9 @@ mod certificates;
 mod changes;
 mod error;
 mod messages;
+mod receipt;
 mod scheme;
+mod servers;
 mod tokens;
 mod trust;
 mod url;
@@ -24,6 +26,7 @@ pub(crate) use self::error::{ApiError, is_passing};
 pub(crate) use self::messages::{
     Answer, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
 };
+pub(crate) use self::receipt::{Server, Visible, Wait};
 pub(crate) use self::tokens::{NewToken, Token};
 pub(crate) use self::url::{http_url, is_loopback, parse_server};
 

@@ -31,7 +31,7 @@ fn a_request_to_create() {
     };
     let zone = Origin::parse("s.example.com").unwrap();
     let answer = Api::new(server)
-        .create("secret", Some(&zone), &new)
+        .create("secret", Some(&zone), &new, Wait::No)
         .unwrap();
     assert!(answer.created);
     assert_eq!(answer.link.name, "sale.s.example.com");

@@ -14,6 +14,7 @@ use crate::dns::transport::tcp::TcpLimits;
 use crate::http::{AbuseContact, ApiRules, Scheme, ShortUrls};
 use crate::links::redis::{RedisMode, RedisUrl};
 use crate::store::DynamoConfig;
+use crate::store::servers::Label;
 use crate::zone::Layout;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -138,6 +139,10 @@ fn the_defaults_are_those_of_the_documentation() {
         https: None,
         page: PageConfig::default(),
         process: ProcessConfig::default(),
+        server: ServerConfig {
+            name: None,
+            region: Label::closest("default"),
+        },
     };
     assert_eq!(Config::default(), expected);
     assert_eq!(ok(every_default()), expected);
@@ -193,6 +198,9 @@ hosts = ["Links.example.com", "l.example.net."]
 [process]
 user = "tinyns"
 group = "dns"
+[server]
+name = "ns 1"
+region = "Zürich"
 "#);
     let expected = Config {
         dns: DnsConfig {
@@ -271,6 +279,10 @@ group = "dns"
             user: Some("tinyns".into()),
             group: Some("dns".into()),
         },
+        server: ServerConfig {
+            name: Label::new("ns 1"),
+            region: Label::closest("Zürich"),
+        },
     };
     assert_eq!(config, expected);
 }
@@ -338,7 +350,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, links, audit, redis, cache, \
-         rate_limit, signatures, cookies, query_log, admin, https, redirect, page, process",
+         rate_limit, signatures, cookies, query_log, admin, https, redirect, page, process, server",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",
@@ -455,6 +467,7 @@ mod process;
 mod query_log;
 mod rate_limit;
 mod redis;
+mod server;
 mod signatures;
 mod store;
 mod tcp;

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::members::{TIME_EXAMPLE, integer, invalid, present, text, texts};
+use super::visible::VisibleJson;
 use super::withheld::{self, WithheldMember};
 use crate::access::{Caller, Permission};
 use crate::base::clock::UnixTime;
@@ -73,6 +74,9 @@ pub(super) struct LinkJson {
     /// Only in responses to changes, and only if it is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     visible_elsewhere: Option<bool>,
+    /// Only in responses to changes of one link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible: Option<VisibleJson>,
 }
 
 impl LinkJson {
@@ -92,6 +96,7 @@ impl LinkJson {
             withheld: link.withheld.clone(),
             version: link.version.0,
             visible_elsewhere: None,
+            visible: None,
         }
     }
 
@@ -99,6 +104,14 @@ impl LinkJson {
     pub(super) fn changed(self, is_visible_elsewhere: bool) -> Self {
         Self {
             visible_elsewhere: (!is_visible_elsewhere).then_some(false),
+            ..self
+        }
+    }
+
+    /// The same with a receipt.
+    pub(super) fn with_receipt(self, visible: VisibleJson) -> Self {
+        Self {
+            visible: Some(visible),
             ..self
         }
     }

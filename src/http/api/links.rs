@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::conditions::Tags;
 use super::idempotency::{Key, Keyed, Turn, claim, place};
+use super::visible::{self, ChangeQuery, VisibleJson};
 use super::{Admin, VISIBLE_ELSEWHERE, ZoneQuery, body, query};
 use crate::access::Caller;
 use crate::http::problem::{Kind, Problem, etag};
 use crate::http::serve::request_log::RequestId;
 use crate::link::{Code, Link, LinkName, Origin, Version};
-use crate::links::{CreateLink, Creation, LinkError};
+use crate::links::{CreateLink, Creation, LinkError, Wait};
 
 /// `POST /v1/links`
 pub(super) async fn create(
@@ -25,14 +26,15 @@ pub(super) async fn create(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let origin = admin.zone_of(&caller, request.uri())?;
+    let asked: ChangeQuery = query(request.uri())?;
+    let (origin, wait) = (admin.zone(&caller, asked.zone.as_deref())?, asked.wait());
     let key = Key::of(request.headers())?;
     body::check_media_type(request.headers(), body::is_json, "application/json")?;
     let (head, body) = request.into_parts();
     let bytes = body::read(body).await?;
     let creation = body::creation(&bytes, origin.clone(), &caller)?;
     let Some(key) = key else {
-        return make(&admin, &caller, creation).await;
+        return make(&admin, &caller, creation, wait).await;
     };
     let keyed = Keyed {
         key,
@@ -47,22 +49,31 @@ pub(super) async fn create(
     match claim(&admin, &keyed, place(&admin)?).await? {
         Turn::Answered(response) => Ok(response),
         Turn::Ours(held) => {
-            let work = async move { make(&admin, &caller, creation).await.into_response() };
+            let work = async move {
+                let made = make(&admin, &caller, creation, wait).await;
+                made.into_response()
+            };
             held.carry_out(id, work).await
         }
     }
 }
 
 /// Makes a link, unless it is there.
-async fn make(admin: &Admin, caller: &Caller, creation: CreateLink) -> Result<Response, Problem> {
+async fn make(
+    admin: &Admin,
+    caller: &Caller,
+    creation: CreateLink,
+    wait: Wait,
+) -> Result<Response, Problem> {
     let origin = creation.origin.clone();
     let creation = admin.links.create(creation).await?;
     Ok(match creation {
         Creation::New(link) => {
             let location = [(LOCATION, location(admin, caller, &link, &origin))];
-            (StatusCode::CREATED, location, admin.show_changed(&link)).into_response()
+            let shown = admin.show_changed(&link, StatusCode::CREATED, wait).await;
+            (location, shown).into_response()
         }
-        Creation::Same(link) => admin.show_changed(&link).into_response(),
+        Creation::Same(link) => admin.show_changed(&link, StatusCode::OK, wait).await,
     })
 }
 
@@ -101,7 +112,8 @@ pub(super) async fn change(
     code: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = admin.name(&caller, code, request.uri())?;
+    let asked: ChangeQuery = query(request.uri())?;
+    let name = admin.name_in(&caller, code, asked.zone.as_deref())?;
     let tags = Tags::if_match(request.headers())?;
     admin.rules.check_if_match(request.headers())?;
     let accepted = "application/json or application/merge-patch+json";
@@ -112,7 +124,9 @@ pub(super) async fn change(
     let by = caller.actor();
     let changed = admin.links.change(&name, expected, change, &by).await;
     let link = changed.map_err(|error| failed(error, tags.as_ref()))?;
-    Ok(admin.show_changed(&link).into_response())
+    Ok(admin
+        .show_changed(&link, StatusCode::OK, asked.wait())
+        .await)
 }
 
 /// `DELETE /v1/links/{code}`
@@ -185,12 +199,16 @@ impl Admin {
         (etag_header(link.version), json)
     }
 
-    /// The same for the response to a change, which says if other servers do not serve it yet.
-    fn show_changed(&self, link: &Link) -> impl IntoResponse + use<> {
+    /// The same for the response to a change, which says which servers have it. The status is this one, unless the
+    /// caller has waited for servers in vain.
+    async fn show_changed(&self, link: &Link, usual: StatusCode, wait: Wait) -> Response {
+        let visible = self.links.visible(&link.name, wait).await;
+        let status = visible::status(wait, &visible).unwrap_or(usual);
         let is_visible = self.links.is_visible_elsewhere(&link.name);
-        let json = Json(body::LinkJson::new(link, self.short_urls).changed(is_visible));
+        let json = body::LinkJson::new(link, self.short_urls).changed(is_visible);
+        let json = Json(json.with_receipt(VisibleJson::new(&visible)));
         let visibility = self.visibility_header(&link.name);
-        (etag_header(link.version), visibility, json)
+        (status, etag_header(link.version), visibility, json).into_response()
     }
 
     fn visibility_header(&self, name: &LinkName) -> Option<[(HeaderName, HeaderValue); 1]> {

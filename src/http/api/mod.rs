@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | tokens | sessions | audit |
+//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | visible | servers | tokens | sessions | audit |
 //!                                                                        certificates | health, openapi
 //! ```
 //!
@@ -29,6 +29,7 @@ mod rate;
 mod rules;
 mod sessions;
 mod tokens;
+mod visible;
 mod withheld;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,7 +144,7 @@ pub fn admin_api(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 16] {
+fn routes() -> [Route; 18] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -165,6 +166,16 @@ fn routes() -> [Route; 16] {
         ),
         Route::new("/v1/links/{code}", LINK, link),
         Route::new("/v1/links/{code}/qr", &[(Method::GET, Read)], get(qr::read)),
+        Route::new(
+            "/v1/links/{code}/visible",
+            &[(Method::GET, Read)],
+            get(visible::read),
+        ),
+        Route::new(
+            "/v1/servers",
+            &[(Method::GET, Administer)],
+            get(visible::servers),
+        ),
         Route::new("/v1/tokens", TOKENS, tokens),
         Route::new(
             "/v1/tokens/{name}",
@@ -269,8 +280,9 @@ struct ZoneQuery {
 struct NoQuery {}
 
 /// The parameters of all calls.
-const PARAMETERS: [&str; 18] = [
+const PARAMETERS: [&str; 19] = [
     "zone",
+    "wait",
     "limit",
     "cursor",
     "q",
@@ -373,11 +385,6 @@ impl Admin {
                 Problem::new(Kind::Forbidden, detail).of("zone")
             }
         })
-    }
-
-    /// The same, from a query that may have no other parameter.
-    fn zone_of(&self, caller: &Caller, uri: &Uri) -> Result<Origin, Problem> {
-        self.zone(caller, query::<ZoneQuery>(uri)?.zone.as_deref())
     }
 
     /// Whether this is the zone for calls that name none.

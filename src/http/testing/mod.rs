@@ -277,6 +277,13 @@ impl Reply {
         std::str::from_utf8(&self.body).unwrap()
     }
 
+    /// The body as JSON, without the receipt of a change.
+    pub(super) fn link(&self) -> Value {
+        let mut link = self.json();
+        link.as_object_mut().unwrap().remove("visible");
+        link
+    }
+
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }

@@ -55,7 +55,7 @@ pub use self::place::Unknown;
     allow(unused_imports, reason = "announcements in Redis have these texts")
 )]
 pub(super) use self::text::{from_json, to_json};
-pub(super) use self::visible::{NegativeTimes, Subject};
+pub(super) use self::visible::{NegativeTimes, Patience, Subject};
 pub use self::visible::{ServerStatus, Visible};
 use super::Applied;
 use super::redis::RedisCache;

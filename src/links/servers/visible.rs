@@ -9,8 +9,12 @@ use super::text::Denied;
 use super::wait::Waited;
 use super::{Other, Seen, Servers};
 use crate::base::clock::UnixTime;
+use crate::base::metrics::{Metrics, RegionLabel, ServerLabel};
 use crate::link::LinkName;
 use crate::store::servers::{Announcement, Label};
+
+/// How many other servers have a figure of their own.
+const MAX_MEASURED: usize = 100;
 
 /// Which servers have a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,15 @@ pub struct ServerStatus {
     pub lag: Duration,
 }
 
+/// How long a caller waits for servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::links) enum Patience {
+    /// Until it is known how far they are.
+    OneLook,
+    /// Until all have the change.
+    All,
+}
+
 /// The links that a receipt is about.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::links) enum Subject<'a> {
@@ -82,18 +95,18 @@ impl Servers {
         self.own.denials.may_have_denied(name)
     }
 
-    /// Which servers have a change that this one has made or found. Until all have it, waits until `until`, if it is given.
+    /// Which servers have a change that this one has made or found. If `until` is given, waits until then at the latest.
     /// `is_announced`: the others hear of the change.
     pub(in crate::links) async fn visible(
         &self,
         subject: Subject<'_>,
         is_announced: bool,
-        until: Option<Instant>,
+        until: Option<(Patience, Instant)>,
         times: NegativeTimes,
         now: impl Fn() -> UnixTime,
     ) -> Visible {
         let Waited { seen, position } = match until.filter(|_| is_announced) {
-            Some(until) => self.wait_for_all(until).await,
+            Some((patience, until)) => self.wait_for_all(patience, until).await,
             None => Waited {
                 seen: self.seen.borrow().clone(),
                 position: None,
@@ -127,11 +140,12 @@ impl Servers {
         }
     }
 
-    async fn wait_for_all(&self, until: Instant) -> Waited {
+    async fn wait_for_all(&self, patience: Patience, until: Instant) -> Waited {
         self.wait(until, |seen, position| {
             let mut live = seen.live(Instant::now());
-            seen.unknown.is_none()
-                && live.all(|other| self.has_applied(&other.announcement, position))
+            patience == Patience::OneLook
+                || seen.unknown.is_none()
+                    && live.all(|other| self.has_applied(&other.announcement, position))
         })
         .await
     }
@@ -199,6 +213,30 @@ impl Servers {
             lag: Duration::ZERO,
         };
         (std::iter::once(this).chain(others).collect(), seen.unknown)
+    }
+
+    /// Updates the gauges.
+    pub(in crate::links) fn measure(&self, metrics: &Metrics) {
+        let (servers, unknown) = self.list();
+        metrics.servers_known.set(unknown.is_none().into());
+        // Servers come and go.
+        metrics.servers_live.clear();
+        metrics.server_lag.clear();
+        for (number, server) in servers.iter().enumerate() {
+            let (said, behind) = (&server.announcement, server.lag.as_secs_f64());
+            let region = said.region.to_string();
+            let live = RegionLabel {
+                region: region.clone(),
+            };
+            metrics.servers_live.get_or_create(&live).inc();
+            if !server.is_this && number <= MAX_MEASURED {
+                let server = said.name.to_string();
+                let label = ServerLabel { region, server };
+                let lag = metrics.server_lag.get_or_create(&label);
+                // Several servers may have the same name.
+                lag.set(lag.get().max(behind));
+            }
+        }
     }
 
     /// No code panics while it holds this lock.

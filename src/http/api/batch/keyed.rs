@@ -155,8 +155,12 @@ mod tests {
     use super::*;
 
     fn done(status: u16, text: String) -> LineDone {
-        let text = text.into();
-        LineDone { status, text }
+        LineDone {
+            status,
+            text: text.into(),
+            denied: None,
+            is_announced: true,
+        }
     }
 
     fn replayed(kept: &[u8]) -> String {

@@ -10,6 +10,8 @@
 //! reads them, and lines are read only as fast as results leave; so a client that stops reading causes no more work.
 //! Many creations are in flight at once, so that the store can commit them together.
 //!
+//! With `wait=servers` the receipt of all links follows the last result.
+//!
 //! A batch with an `Idempotency-Key` is another matter; see [`keyed`].
 //!
 //! When the client disconnects, the response is dropped with every creation that waits. A creation that has begun at
@@ -35,12 +37,13 @@ pub(super) use self::keyed::KEYED_AT_ONCE;
 use self::lines::{Line, Lines};
 use super::body::{self, LinkJson, MAX_BODY_BYTES};
 use super::idempotency::Key;
-use super::{Admin, Problem};
+use super::visible::{BatchReceipt, ChangeQuery};
+use super::{Admin, Problem, query};
 use crate::access::Caller;
 use crate::http::problem::{Document, Kind};
 use crate::http::serve::request_log::RequestId;
 use crate::link::Origin;
-use crate::links::{CreateLink, Creation, LinkError};
+use crate::links::{CreateLink, Creation, LinkError, Wait};
 use crate::store::StoreError;
 
 /// How many creations of one batch are in flight at once.
@@ -61,7 +64,8 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let origin = admin.zone_of(&caller, request.uri())?;
+    let asked: ChangeQuery = query(request.uri())?;
+    let origin = admin.zone(&caller, asked.zone.as_deref())?;
     let key = Key::of(request.headers())?;
     body::check_media_type(request.headers(), is_ndjson, "application/x-ndjson")?;
     let batch = Batch {
@@ -69,6 +73,7 @@ pub(super) async fn create(
         id,
         caller,
         origin,
+        wait: asked.wait(),
     };
     match key {
         None => Ok(batch.carry_out(request.into_body())),
@@ -82,12 +87,17 @@ struct Batch {
     id: RequestId,
     caller: Caller,
     origin: Origin,
+    wait: Wait,
 }
 
-/// The result of one line, which is a line of the response.
+/// The result of one line, or the receipt: a line of the response.
 struct LineDone {
     status: u16,
     text: Bytes,
+    /// Whether this server may have denied the name of the link before; none if no link was made or found.
+    denied: Option<bool>,
+    /// Whether other servers hear of the link.
+    is_announced: bool,
 }
 
 impl Batch {
@@ -113,11 +123,14 @@ impl Batch {
             id,
             caller,
             origin,
+            wait,
         } = self;
+        let receipt = BatchReceipt::new(origin.clone());
+        let at_end = Arc::clone(&admin);
         // The stream outlives the request's span, and log lines of the store need the request's id.
         let span = tracing::Span::current();
         let lines = Lines::new(body).into_stream();
-        lines
+        let results = lines
             .map(move |read| {
                 // Parsed here and not in the future, so that the memory of a long line is freed at once.
                 let work = read.map(|line| (line.number, prepare(&admin, &caller, &origin, line)));
@@ -129,8 +142,42 @@ impl Batch {
                 };
                 work.instrument(span.clone())
             })
-            .buffered(CONCURRENCY)
+            .buffered(CONCURRENCY);
+        match wait {
+            Wait::No => results.left_stream(),
+            Wait::Look | Wait::Servers => with_receipt(results, receipt, at_end).right_stream(),
+        }
     }
+}
+
+/// The results, and at their end the receipt of all of them. Without an end, there is none.
+fn with_receipt(
+    results: impl Stream<Item = Result<LineDone, axum::Error>> + Send,
+    receipt: BatchReceipt,
+    admin: Arc<Admin>,
+) -> impl Stream<Item = Result<LineDone, axum::Error>> + Send {
+    let state = Some((Box::pin(results), receipt, admin));
+    stream::unfold(state, |state| async {
+        let (mut results, mut receipt, admin) = state?;
+        match results.next().await {
+            Some(Ok(done)) => {
+                if let Some(denied) = done.denied {
+                    receipt.note(denied, done.is_announced);
+                }
+                Some((Ok(done), Some((results, receipt, admin))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => {
+                let last = LineDone {
+                    status: 200,
+                    text: receipt.line(&admin).await.into(),
+                    denied: None,
+                    is_announced: true,
+                };
+                Some((Ok(last), None))
+            }
+        }
+    })
 }
 
 /// The response with these results.
@@ -219,20 +266,22 @@ async fn finish(
         Ok(Creation::Same(link)) => (200, Some(link)),
         Err(problem) => (problem.status().as_u16(), None),
     };
+    let is_announced = link.is_none_or(|link| admin.links.is_visible_elsewhere(&link.name));
     let result = LineResult {
         line,
         status,
-        link: link.map(|link| {
-            let is_visible = admin.links.is_visible_elsewhere(&link.name);
-            LinkJson::new(link, admin.short_urls).changed(is_visible)
-        }),
+        link: link.map(|link| LinkJson::new(link, admin.short_urls).changed(is_announced)),
         problem: created.as_ref().err().map(|p| p.document(id.as_str())),
     };
     // Strings and numbers always serialise.
     let mut text = serde_json::to_vec(&result).unwrap_or_default();
     text.push(b'\n');
-    let text = Bytes::from(text);
-    LineDone { status, text }
+    LineDone {
+        status,
+        text: text.into(),
+        denied: link.map(|link| admin.links.may_have_denied(&link.name)),
+        is_announced,
+    }
 }
 
 /// Joins results that are ready at the same time to one piece of the response. If the request was cut off, the known

@@ -9,6 +9,7 @@ mod lists;
 mod qr;
 mod refusals;
 mod tokens;
+mod visible;
 mod withheld;
 
 use std::collections::BTreeSet;
@@ -86,7 +87,10 @@ async fn a_link_from_its_creation_to_its_end() {
          \"created_at\":\"2023-11-14T22:13:20Z\",\"created_by\":\"admin\",\"expires_at\":\"2023-11-14T22:13:21Z\",\
          \"ttl\":60,\"title\":null,\"tags\":[],\"note\":null,\"withheld\":null,\"version\":1700000000000000}}"
     );
-    assert_eq!(reply.text(), expected);
+    let receipt = "{\"servers\":1,\"applied\":1,\"complete\":true,\"missing\":[],\
+         \"at\":\"2023-11-14T22:13:20Z\",\"resolvers_until\":\"2023-11-14T22:14:20Z\"}";
+    let changed = expected.replace("000}", &format!("000,\"visible\":{receipt}}}"));
+    assert_eq!(reply.text(), changed);
     assert_eq!(reply.header("etag"), Some("\"1700000000000000\""));
 
     let read = server.call(Call::get("/v1/links/SPRING")).await;
@@ -192,7 +196,7 @@ async fn a_patch_changes_only_the_members_that_it_has() {
     check(json!({"version": 1}), 400).await;
     check(json!([]), 400).await;
     let read = server.call(Call::get("/v1/links/x")).await;
-    assert_eq!(read.json(), ends.json());
+    assert_eq!(read.json(), ends.link());
 }
 
 /// The detail of a problem.

@@ -4,7 +4,7 @@ use tokio::time::timeout;
 
 use super::table::Mood;
 use super::*;
-use crate::links::servers::{NegativeTimes, ServerName, Servers, Subject};
+use crate::links::servers::{NegativeTimes, Patience, ServerName, Servers, Subject};
 use crate::store::feed::Position;
 use crate::store::servers::{Announcement, LEASE, Label, MAX_SERVERS};
 
@@ -179,7 +179,7 @@ async fn a_receipt_names_the_servers_without_the_change() {
     };
     let visible = async |patience| {
         let name = name();
-        let until = Some(Instant::now() + patience);
+        let until = Some((Patience::All, Instant::now() + patience));
         servers
             .visible(Subject::One(&name), true, until, times, || NOW)
             .await
