@@ -41,7 +41,6 @@ pub struct Postgres {
     process: Option<Child>,
 }
 
-#[allow(dead_code, reason = "tests of failures use the rest")]
 impl Postgres {
     /// A server with an empty database, which lets everybody in.
     pub fn start() -> Self {
@@ -173,6 +172,12 @@ impl Postgres {
 
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// Adds settings for later starts.
+    pub fn set(&mut self, settings: &[&str]) {
+        let settings = settings.iter().copied().map(Into::into);
+        self.settings.extend(settings);
     }
 
     /// What the server has logged.

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage, Statement};
@@ -25,6 +24,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::config::PostgresConfig;
 use super::failure::{Fault, may_pass, text};
+use super::feed::News;
 use super::identity::History;
 use super::tls::tls_config;
 use super::url::{HostPlace, PostgresHost, TlsMode};
@@ -57,7 +57,6 @@ const OLDEST: u32 = 120_000;
 /// commit has to be on disk before it is acknowledged, whatever the default of the database is.
 const SESSION: &str = "SET search_path = tinyns, pg_temp; SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; \
-    SET default_transaction_read_only = off; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 const ABOUT: &str = "SELECT current_setting('server_version_num'), current_setting('transaction_read_only'), \
@@ -172,10 +171,10 @@ impl Connector {
         self.config.url.to_string()
     }
 
-    /// Connects. `news` is notified when PostgreSQL sends a notification.
+    /// Connects. `news` gets the notifications that PostgreSQL sends.
     pub(super) async fn connect(
         &self,
-        news: Option<&Arc<Notify>>,
+        news: Option<&Arc<News>>,
     ) -> Result<Connection, ConnectError> {
         let hosts = &self.config.url.hosts;
         let first = self.preferred.load(Ordering::Relaxed) % hosts.len().max(1);
@@ -212,7 +211,7 @@ impl Connector {
     async fn connect_to(
         &self,
         host: &PostgresHost,
-        news: Option<&Arc<Notify>>,
+        news: Option<&Arc<News>>,
     ) -> Result<Connection, ConnectError> {
         let limit = self.config.url.connect_timeout;
         let connecting = async {
@@ -232,7 +231,7 @@ impl Connector {
     async fn open(
         &self,
         host: &PostgresHost,
-        news: Option<&Arc<Notify>>,
+        news: Option<&Arc<News>>,
     ) -> Result<Connection, ConnectError> {
         let files = self.files.load_full();
         let config = self.settings(host, &files.secrets);
@@ -244,9 +243,9 @@ impl Connector {
         let task = tokio::spawn(async move {
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
                 match message {
-                    Ok(AsyncMessage::Notification(_)) => {
+                    Ok(AsyncMessage::Notification(note)) => {
                         if let Some(news) = &news {
-                            news.notify_one();
+                            news.note(note.channel());
                         }
                     }
                     Ok(_) => {}
@@ -256,9 +255,9 @@ impl Connector {
                     }
                 }
             }
-            // Whoever waits for news has to look after the connection.
+            // Notifications may be lost from now on.
             if let Some(news) = &news {
-                news.notify_one();
+                news.note_all();
             }
         });
         Ok(Connection {

@@ -1,52 +1,85 @@
 //! The identity of the store: which database, and which history of it.
 //!
 //! A history ends when changes are undone, or may have been: a backup was put back, or a replica was promoted that may
-//! lack the last changes. Caches and positions of one history are never used with another one. A history is known by:
+//! lack the last changes. Caches and positions of one history are never used with another one. The row of `store` has the
+//! number of the history:
 //!
-//! * the random number that the first server has put into the table `store`,
-//! * the *epoch* beside it, which an operator moves on after restoring a backup,
-//! * the number of the table `link` in the system catalogue: a dump that is put back with `pg_restore --clean` makes a new
-//!   table,
-//! * PostgreSQL's identifier of the whole cluster of databases, if the user may read it, and its *timeline*: a promoted
-//!   replica and a recovery to a point in time begin a new one.
+//! * `id`, which the first server has put there,
+//! * `epoch`, which an operator moves on after restoring a backup (`tinyns store restored`),
+//! * `history`, a random number that a server replaces when it finds that the *place* is not the one beside that number.
 //!
-//! Each new connection reads these, and the store reads them again every few seconds.
+//! The place is PostgreSQL's identifier of the whole cluster of databases, if the user may read it; its *timeline*, because a
+//! promoted replica and a recovery to a point in time begin a new one; and the number of the table `link` in the system
+//! catalogue, because a dump that is put back with `pg_restore --clean` makes a new table. All of this is in a table and not
+//! computed by each server, so that a replica shows the history that it replicates.
+//!
+//! Each new connection reads the row, and the store reads it again every few seconds.
 
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
+use super::connect::Connection;
+use super::failure::Fault;
 use crate::store::identity::number;
 
-const FACTS: &str = "SELECT id, epoch, 'tinyns.link'::regclass::oid, schema_version, \
+const FACTS: &str = "SELECT id, epoch, history, place, schema_version, pg_is_in_recovery(), \
+    'tinyns.link'::regclass::oid, \
     CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END FROM tinyns.store";
 /// Some providers of databases do not allow this one.
 const SYSTEM: &str = "SELECT system_identifier FROM pg_control_system()";
+const BEGIN_EPOCH: &str = "UPDATE store SET epoch = epoch + 1";
 
 /// A history of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct History {
-    /// Its number, which no other history has; never 0.
-    pub(super) id: u64,
+    /// The number of the store.
+    pub(super) id: i64,
+    /// The epoch.
+    pub(super) epoch: u64,
+    /// The number of the history, which no other one has; never 0.
+    pub(super) number: u64,
     /// The version of the tables.
     pub(super) schema: i32,
 }
 
 impl History {
-    /// The history that a connection leads to.
-    pub(super) async fn read(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        let facts = client.simple_query(FACTS).await?;
-        let system = client.simple_query(SYSTEM).await.unwrap_or_default();
-        let text = |messages: &[SimpleQueryMessage], index| {
-            let row = messages.iter().find_map(|message| match message {
-                SimpleQueryMessage::Row(row) => row.get(index),
-                _ => None,
+    /// The history that a connection leads to. Begins a new one if the place is another one than before.
+    pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+        loop {
+            let facts = client.simple_query(FACTS).await?;
+            let fact = |index| text(&facts, index);
+            let (id, epoch, history, before) = (fact(0), fact(1), fact(2), fact(3));
+            if fact(5) == "f" {
+                let system = client.simple_query(SYSTEM).await.unwrap_or_default();
+                let place = format!("{}/{}/{}", text(&system, 0), fact(7), fact(6));
+                if place != before {
+                    let random = fastrand::i64(..);
+                    let update =
+                        "UPDATE tinyns.store SET place = $1, history = $2 WHERE place = $3";
+                    client.execute(update, &[&place, &random, &before]).await?;
+                    continue;
+                }
+            }
+            return Ok(Self {
+                id: id.parse().unwrap_or(0),
+                epoch: epoch.parse().unwrap_or(0),
+                number: number(&[&id, &epoch, &history]),
+                schema: fact(4).parse().unwrap_or(0),
             });
-            row.unwrap_or_default().to_owned()
-        };
-        let [id, epoch, table, schema, timeline] = [0, 1, 2, 3, 4].map(|i| text(&facts, i));
-        let system = text(&system, 0);
-        Ok(Self {
-            id: number(&[&id, &epoch, &table, &timeline, &system]),
-            schema: schema.parse().unwrap_or(0),
-        })
+        }
     }
+}
+
+/// See [`crate::store::Store::begin_epoch`].
+pub(super) async fn begin_epoch(connection: &Connection) -> Result<History, Fault> {
+    connection.client.execute(BEGIN_EPOCH, &[]).await?;
+    Ok(History::read(&connection.client).await?)
+}
+
+/// A value of the first row.
+fn text(messages: &[SimpleQueryMessage], index: usize) -> String {
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(index),
+        _ => None,
+    });
+    row.unwrap_or_default().to_owned()
 }

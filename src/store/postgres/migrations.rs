@@ -11,9 +11,10 @@
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
 pub(super) const MIGRATIONS: &[&str] = &[V1];
 
-/// The channel on which the trigger reports that there are new changes.
-#[expect(dead_code, reason = "the feed listens on it")]
-pub(super) const CHANNEL: &str = "tinyns_change";
+/// The channel on which the triggers report that there are new changes.
+pub(super) const CHANGES: &str = "tinyns_change";
+/// The channel on which servers report that they have announced something.
+pub(super) const SERVERS: &str = "tinyns_server";
 
 const V1: &str = r#"
 CREATE TABLE tinyns.store (
@@ -21,6 +22,8 @@ CREATE TABLE tinyns.store (
     schema_version integer NOT NULL,
     id             bigint NOT NULL,            -- random
     epoch          bigint NOT NULL DEFAULT 1,  -- moved on when a backup was restored
+    history        bigint NOT NULL DEFAULT 0,  -- random, and another one when the place is another one
+    place          text NOT NULL DEFAULT '',   -- the cluster of databases, its timeline, and the number of the table link
     version_floor  bigint NOT NULL DEFAULT 0,  -- new links without a tombstone get a higher version
     forgotten      bigint NOT NULL DEFAULT 0   -- changes by transactions below this one may have left the table change
 );

@@ -40,6 +40,7 @@ mod connect;
 mod create;
 mod documents;
 mod failure;
+mod feed;
 mod idempotency;
 mod identity;
 mod migrations;
@@ -48,7 +49,9 @@ mod open;
 mod pool;
 mod read;
 mod row;
+mod servers;
 mod sweep;
+mod takeover;
 mod tls;
 mod url;
 mod write;
@@ -69,20 +72,24 @@ use self::connect::{Connection, Connector};
 pub use self::connect::{PASSWORD_VARIABLE, check_files};
 use self::create::{MAX_BATCH, Wanted};
 use self::failure::{Fault, pause};
+use self::feed::{Held, News, PostgresFeed};
 use self::identity::History;
 pub use self::open::PostgresOpenError;
 use self::pool::{Lane, Pool};
 use super::identity::number;
 use super::{
-    Change, Changed, Created, Deleted, Document, DocumentPut, Identity, NamePlace, NameSink,
-    NewLink, Notice, Page, Seal, Segment, Store, StoreError, document,
+    Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Identity,
+    NamePlace, NameSink, NewLink, Notice, Page, Seal, Segment, Store, StoreError, Trouble,
+    document,
 };
 use crate::base::batch::{BatchLimits, Batcher};
 use crate::base::client_files::ClientFileError;
 use crate::base::clock::{Clock, UnixTime};
 use crate::link::{Link, LinkName, Origin, Version};
-use crate::store::audit::{Actor, AuditPage, AuditQuery, Event};
+use crate::store::audit::{Actor, AuditPage, AuditQuery, Entry, Event};
+use crate::store::feed::Feed;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
+use crate::store::servers::{Announcement, Label, LiveServer};
 
 /// How long a read may take: less than the 1.5 s of a query.
 const READ_TIME: Duration = Duration::from_millis(1_350);
@@ -99,10 +106,14 @@ const MAX_PAGE: usize = 1_000;
 const MAX_NAMES: usize = 10_000;
 /// The most entries of one page of the audit log.
 const MAX_ENTRIES: usize = 1_000;
+/// How long a read of the feed or an announcement may take: the follower waits 2 s.
+const FEED_TIME: Duration = Duration::from_millis(1_900);
+/// How many of them may be under way.
+const FEED_CONNECTIONS: u32 = 2;
 /// How often the history is read again: an operator may put a backup back while connections stay open.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often old rows are swept, by one of the servers.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// A link store in a PostgreSQL database; see the [module](self).
 pub struct PostgresStore {
@@ -118,6 +129,10 @@ struct Inner {
     reads: Lane,
     writes: Lane,
     pages: Lane,
+    /// For the feed and the announcements of servers. Their connections are besides those of the pool's size.
+    feeds: Lane,
+    news: Arc<News>,
+    held: Held,
     log: Log,
     /// Whether the database was reached, and has the tables.
     state: watch::Sender<State>,
@@ -149,10 +164,13 @@ impl Inner {
         Self {
             place_number: number(&["postgresql", &place]),
             place,
-            pool: Arc::new(Pool::new(connector, config.pool)),
+            pool: Arc::new(Pool::new(connector, config.pool + FEED_CONNECTIONS)),
             reads: lane(reads, READ_TIME),
             writes: lane(writes, WRITE_TIME),
             pages: lane(pages, WRITE_TIME),
+            feeds: lane(FEED_CONNECTIONS, FEED_TIME),
+            news: Arc::default(),
+            held: Held::default(),
             log: Log {
                 retention: config.audit,
             },
@@ -261,7 +279,7 @@ impl Inner {
                 Ok(History::read(&connection.client).await?)
             });
             match Box::pin(looked).await {
-                Ok(history) => self.pool.note_history(history.id),
+                Ok(history) => self.pool.note_history(history.number),
                 Err(error) => tracing::debug!(%error, "cannot look after PostgreSQL"),
             }
             if Instant::now() < next_sweep {
@@ -295,12 +313,17 @@ impl PostgresStore {
         Self { inner, creations }
     }
 
-    /// Starts the task that looks after the database.
+    /// Starts the tasks that look after the database, and that listen for changes.
     fn start(&self, clock: Clock) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
             let closed = inner.closed.clone();
             closed.run_until_cancelled(inner.look_after(clock)).await
+        });
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let closed = inner.closed.clone();
+            closed.run_until_cancelled(feed::listen(&inner)).await
         });
     }
 }
@@ -442,6 +465,41 @@ impl Store for PostgresStore {
         Box::pin(self.inner.call(&self.inner.reads, work)).await
     }
 
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        let inner = self.inner.clone();
+        Some(Arc::new(PostgresFeed { inner }))
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.inner.held.trouble().into_iter().collect()
+    }
+
+    fn keeps_servers(&self) -> bool {
+        true
+    }
+
+    async fn announce_server(&self, server: &Announcement) -> Result<(), StoreError> {
+        let work = |connection: Arc<Connection>| async move {
+            servers::announce(&connection, server).await
+        };
+        Box::pin(self.inner.call(&self.inner.feeds, work)).await
+    }
+
+    async fn withdraw_server(&self, id: &Label) -> Result<(), StoreError> {
+        let work =
+            |connection: Arc<Connection>| async move { servers::withdraw(&connection, id).await };
+        Box::pin(self.inner.call(&self.inner.feeds, work)).await
+    }
+
+    async fn servers(&self) -> Result<Vec<LiveServer>, StoreError> {
+        let work = |connection: Arc<Connection>| async move { servers::live(&connection).await };
+        Box::pin(self.inner.call(&self.inner.feeds, work)).await
+    }
+
+    async fn servers_news(&self) {
+        self.inner.news.servers.notified().await;
+    }
+
     async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
         let work =
             |connection: Arc<Connection>| async move { documents::get(&connection, key).await };
@@ -522,6 +580,53 @@ impl Store for PostgresStore {
             id: self.inner.pool.history(),
             place: self.inner.place_number,
         }
+    }
+
+    async fn facts(&self) -> Result<Facts, StoreError> {
+        let work = |connection: Arc<Connection>| async move {
+            Ok(History::read(&connection.client).await?)
+        };
+        let history = Box::pin(self.inner.call(&self.inner.reads, work)).await?;
+        self.inner.pool.note_history(history.number);
+        Ok(Facts {
+            kind: "postgresql",
+            id: format!("{:016x}", history.id).into(),
+            epoch: history.epoch,
+            place: self.inner.place.as_str().into(),
+        })
+    }
+
+    async fn begin_epoch(&self) -> Result<u64, StoreError> {
+        let work =
+            |connection: Arc<Connection>| async move { identity::begin_epoch(&connection).await };
+        let history = Box::pin(self.inner.call(&self.inner.writes, work)).await?;
+        self.inner.pool.note_history(history.number);
+        Ok(history.epoch)
+    }
+
+    async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
+        let work =
+            |connection: Arc<Connection>| async move { takeover::adopt(&connection, link).await };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {
+        let work = |connection: Arc<Connection>| async move {
+            takeover::adopt_entry(&connection, &entry.event).await
+        };
+        Box::pin(self.inner.call(&self.inner.writes, work)).await
+    }
+
+    async fn examine(
+        &self,
+        after: Option<&LinkName>,
+        limit: usize,
+    ) -> Result<Examined, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let work = |connection: Arc<Connection>| async move {
+            read::examine(&connection, after, limit).await
+        };
+        Box::pin(self.inner.call(&self.inner.pages, work)).await
     }
 
     fn reload_files(&self) -> Result<bool, ClientFileError> {

@@ -170,7 +170,10 @@ async fn prepare(inner: &Inner) -> Result<(), PostgresOpenError> {
     let connector = &inner.pool.connector;
     let connection = connector.connect(None).await.map_err(refused)?;
     let known = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    let found = connection.history.map_or(0, |history| history.schema);
+    let found = connection
+        .history
+        .as_ref()
+        .map_or(0, |history| history.schema);
     let found = match found < known {
         true => tokio::time::timeout(MIGRATION_TIME, migrate(&connection, known))
             .await

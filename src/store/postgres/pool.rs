@@ -97,13 +97,18 @@ impl Pool {
         // Before the connection, so that one with an old password does not count as new.
         let generation = self.generation.load(Ordering::Acquire);
         let connection = self.connector.connect(None).await?;
-        if let Some(history) = connection.history {
-            self.note_history(history.id);
+        if let Some(history) = &connection.history {
+            self.note_history(history.number);
         }
         Ok(Kept {
             connection: Arc::new(connection),
             generation,
         })
+    }
+
+    /// The generation of the connections that are made now.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Records which history the store has. If it is another one than before, earlier connections are not used again.
@@ -112,7 +117,7 @@ impl Pool {
         if before != 0 && before != id {
             tracing::warn!(
                 database = self.connector.place(),
-                "PostgreSQL has another history than before: a replica was promoted, or a backup was restored"
+                "the store has another history than before: a replica was promoted, or a backup was restored"
             );
             self.renew();
         }

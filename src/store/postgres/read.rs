@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use super::connect::Connection;
 use super::failure::Fault;
 use super::row::{decode, link_columns};
+use crate::base::text::one_line;
 use crate::link::{Link, LinkName, Origin};
 use crate::store::columns::BadRow;
 use crate::store::segments::{BOTTOM, TOP, bounds};
-use crate::store::{NamePlace, NameSink, Page, Segment, StoreError};
+use crate::store::{Examined, NamePlace, NameSink, Page, Segment, StoreError};
 
 const GET: &str = concat!(
     "SELECT ",
@@ -117,23 +118,27 @@ pub(super) async fn scan(
     limit: usize,
 ) -> Result<Page, Fault> {
     let mut walk = Walk::new(limit);
-    let Some((bottom, top)) = bounds(segment) else {
-        return Ok(walk.page(false));
-    };
-    let mut more = false;
-    let mut origin = after.map_or(BOTTOM, LinkName::origin).to_owned();
-    if let Some(name) = after {
-        let above = name.code().max(&bottom);
-        more = walk.take(connection, &origin, above, &top).await?;
-    }
-    while !more {
-        let statement = connection.prepare(NEXT_ORIGIN).await?;
-        let next = connection.client.query_opt(&statement, &[&origin]).await?;
-        let Some(next) = next else { break };
-        origin = next.try_get(0)?;
-        more = walk.take(connection, &origin, &bottom, &top).await?;
-    }
+    let more = walk.segment(connection, segment, after).await?;
     Ok(walk.page(more))
+}
+
+/// See [`crate::store::Store::examine`].
+pub(super) async fn examine(
+    connection: &Connection,
+    after: Option<&LinkName>,
+    limit: usize,
+) -> Result<Examined, Fault> {
+    let mut walk = Walk::new(limit);
+    walk.faults = Some(Vec::new());
+    let whole = Segment { index: 0, total: 1 };
+    let more = walk.segment(connection, whole, after).await?;
+    let faults = walk.faults.take().unwrap_or_default();
+    let Page { links, next } = walk.page(more);
+    Ok(Examined {
+        links,
+        faults,
+        next,
+    })
 }
 
 /// See [`crate::store::Store::names`].
@@ -174,6 +179,8 @@ struct Walk {
     last: Option<LinkName>,
     /// How many more rows the page may take.
     room: usize,
+    /// What is wrong with rows that are no links, if the caller wants to know. Otherwise the log says it.
+    faults: Option<Vec<String>>,
 }
 
 impl Walk {
@@ -182,7 +189,34 @@ impl Walk {
             links: Vec::new(),
             last: None,
             room: limit,
+            faults: None,
         }
+    }
+
+    /// Takes the rows of a segment. True if more of them follow.
+    async fn segment(
+        &mut self,
+        connection: &Connection,
+        segment: Segment,
+        after: Option<&LinkName>,
+    ) -> Result<bool, Fault> {
+        let Some((bottom, top)) = bounds(segment) else {
+            return Ok(false);
+        };
+        let mut more = false;
+        let mut origin = after.map_or(BOTTOM, LinkName::origin).to_owned();
+        if let Some(name) = after {
+            let above = name.code().max(&bottom);
+            more = self.take(connection, &origin, above, &top).await?;
+        }
+        while !more {
+            let statement = connection.prepare(NEXT_ORIGIN).await?;
+            let next = connection.client.query_opt(&statement, &[&origin]).await?;
+            let Some(next) = next else { break };
+            origin = next.try_get(0)?;
+            more = self.take(connection, &origin, &bottom, &top).await?;
+        }
+        Ok(more)
     }
 
     /// Takes the rows of one zone, above one code and up to another. True if more of them follow.
@@ -214,7 +248,12 @@ impl Walk {
                     self.links.push(link);
                 }
                 Err(BadRow { key, name, reason }) => {
-                    tracing::warn!(name = ?key, %reason, "a stored item is not a valid link");
+                    match &mut self.faults {
+                        Some(faults) => faults.push(one_line(&format!("{key}: {reason}"))),
+                        None => {
+                            tracing::warn!(name = ?key, %reason, "a stored item is not a valid link");
+                        }
+                    }
                     self.last = name.or(self.last.take());
                 }
             }

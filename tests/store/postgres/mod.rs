@@ -1,4 +1,12 @@
-//! The PostgreSQL store: its contract.
+//! The PostgreSQL store: its contract, the feed and failures.
+
+mod failures;
+mod feed;
+
+use std::time::Duration;
+
+use tinyns::base::clock::Clock;
+use tinyns::store::{PostgresConfig, PostgresStore};
 
 use super::*;
 use crate::postgres::{self, Postgres};

@@ -1,0 +1,63 @@
+//! Listening: a connection that only waits for notifications.
+
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::super::Inner;
+use super::super::migrations::{CHANGES, SERVERS};
+
+/// The pause before a connection that was lost is made again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often it is checked whether the connection leads to the right server.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// What wakes those who wait for changes.
+#[derive(Debug, Default)]
+pub(in super::super) struct News {
+    /// A change of a link.
+    pub(in super::super) changes: Notify,
+    /// An announcement of a server.
+    pub(in super::super) servers: Notify,
+}
+
+impl News {
+    /// Passes a notification on.
+    pub(in super::super) fn note(&self, channel: &str) {
+        match channel {
+            SERVERS => self.servers.notify_one(),
+            _ => self.changes.notify_one(),
+        }
+    }
+
+    /// Wakes all: something may have been missed.
+    pub(in super::super) fn note_all(&self) {
+        self.changes.notify_one();
+        self.servers.notify_one();
+    }
+}
+
+/// Listens for ever. The caller ends it.
+pub(in super::super) async fn listen(inner: &Inner) {
+    loop {
+        if let Err(error) = Box::pin(listen_once(inner)).await {
+            tracing::debug!(%error, "cannot listen for changes; retrying");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Listens until the connection ends, or other connections than those of its generation are made.
+async fn listen_once(inner: &Inner) -> Result<(), String> {
+    let generation = inner.pool.generation();
+    let connection = inner.pool.connector.connect(Some(&inner.news)).await;
+    let connection = connection.map_err(|error| error.to_string())?;
+    let sql = format!("LISTEN {CHANGES}; LISTEN {SERVERS}");
+    let listening = connection.client.batch_execute(&sql).await;
+    listening.map_err(|error| error.to_string())?;
+    inner.news.note_all();
+    while !connection.client.is_closed() && inner.pool.generation() == generation {
+        tokio::time::sleep(CHECK).await;
+    }
+    Ok(())
+}

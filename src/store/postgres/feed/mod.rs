@@ -1,0 +1,247 @@
+//! The change feed: the table `change`, into which triggers write every change, whoever makes it.
+//!
+//! `place` says what a position is, and why. A NOTIFY of the trigger wakes the reader, by a connection that does nothing
+//! else (`listen`). It may be lost without harm.
+//!
+//! Entries are kept for an hour, and a million of them (`sweep`); the row of `store` says which transactions have been
+//! forgotten.
+
+mod listen;
+mod place;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
+
+pub(super) use self::listen::{News, listen};
+use self::place::{FeedPlace, Seen};
+use super::Inner;
+use super::connect::Connection;
+use super::failure::Fault;
+use super::read::as_limit;
+use crate::link::Version;
+use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position, Readers};
+use crate::store::{Effect, StoreError, Trouble, columns};
+
+/// The most entries of one page.
+const MAX_PAGE: usize = 5_000;
+
+/// How the entries that a reader has not had are found: `$1` is `base`, `$2` `upto`, `$3` `seq`, `$4` and `$5` are `done`,
+/// and `$6` is the number of entries.
+macro_rules! read {
+    ($rows:expr) => {
+        concat!(
+            "SELECT s.forgotten, txid_snapshot_xmin(txid_current_snapshot()), c.seq, c.txid, c.origin, c.code, c.version \
+             FROM store s LEFT JOIN LATERAL (",
+            $rows,
+            ") AS c ON true ORDER BY c.seq"
+        )
+    };
+}
+macro_rules! rows {
+    ($where:literal, $order:literal) => {
+        concat!(
+            "SELECT c.seq, c.txid, c.origin, c.code, c.version FROM change c WHERE ",
+            $where,
+            " AND NOT EXISTS (SELECT FROM unnest($4::bigint[], $5::bigint[]) AS d (txid, seq) \
+             WHERE d.txid = c.txid AND c.seq <= d.seq) ORDER BY ",
+            $order,
+            " LIMIT $6"
+        )
+    };
+}
+/// At the end of the feed there are few transactions above `base`. The sum keeps the planner from walking along all
+/// entries.
+const READ_TIP: &str = read!(rows!(
+    "c.txid >= $1 AND $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL",
+    "c.seq + 0"
+));
+/// Amid many entries: those behind `seq`, and late ones before it.
+const READ_ON: &str = read!(concat!(
+    "SELECT * FROM ((",
+    rows!("c.seq > $3 AND c.txid >= $1", "c.seq"),
+    ") UNION ALL (",
+    rows!("c.seq <= $3 AND c.txid >= $2", "c.seq + 0"),
+    ")) AS found ORDER BY found.seq LIMIT $6"
+));
+/// The transactions above the oldest running one that have been committed.
+const END: &str = "SELECT txid_snapshot_xmin(txid_current_snapshot()), ARRAY(SELECT DISTINCT txid FROM change \
+    WHERE txid >= txid_snapshot_xmin(txid_current_snapshot()) ORDER BY txid LIMIT 1000)";
+
+/// The feed of a store.
+pub(super) struct PostgresFeed {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// Whether a transaction that stays open holds the feed back.
+#[derive(Debug, Default)]
+pub(super) struct Held(AtomicBool);
+
+impl Held {
+    /// What an operator should know.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        let reason = "a transaction in PostgreSQL has been open for long and holds the feed of changes back: look for it in \
+                      pg_stat_activity";
+        let is_held = self.0.load(Ordering::Relaxed);
+        is_held.then(|| Trouble::new(Effect::Degraded, reason))
+    }
+}
+
+impl PostgresFeed {
+    /// The history of the store; a position of another one is too old.
+    fn history(&self) -> Result<u64, StoreError> {
+        let unknown = || StoreError::Unavailable("its history is not known yet".into());
+        self.inner.pool.history().ok_or_else(unknown)
+    }
+}
+
+#[async_trait]
+impl Feed for PostgresFeed {
+    fn readers(&self) -> Readers {
+        Readers::Each
+    }
+
+    async fn end(&self) -> Result<Position, StoreError> {
+        let work = |connection: Arc<Connection>| async move { end(&connection).await };
+        let call = self.inner.call(&self.inner.feeds, work);
+        let (xmin, visible) = Box::pin(call).await?;
+        let place = FeedPlace::end(self.history()?, xmin, visible);
+        let too_long = || StoreError::Unavailable("a position is too long".into());
+        place.position().ok_or_else(too_long)
+    }
+
+    async fn read(&self, after: &Position, limit: usize) -> Result<FeedPage, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let Some(place) = FeedPlace::read(after) else {
+            return Ok(FeedPage::TooOld);
+        };
+        let place = &place;
+        let work =
+            |connection: Arc<Connection>| async move { read(&connection, place, limit).await };
+        let call = self.inner.call(&self.inner.feeds, work);
+        let found = Box::pin(call).await?;
+        // After the call, which may have found another history.
+        if place.history != self.history()? || place.base < found.forgotten {
+            return Ok(FeedPage::TooOld);
+        }
+        let Some((entries, page_place, at_end)) = found.page(place, limit) else {
+            return Ok(FeedPage::TooOld);
+        };
+        let is_held = entries.is_empty() && !at_end;
+        self.inner.held.0.store(is_held, Ordering::Relaxed);
+        Ok(match page_place.position() {
+            Some(position) => FeedPage::Entries(Entries {
+                entries,
+                position,
+                at_end,
+            }),
+            None => FeedPage::TooOld,
+        })
+    }
+
+    async fn news(&self) {
+        self.inner.news.changes.notified().await;
+    }
+
+    fn covers(&self, position: &Position, other: &Position) -> bool {
+        let places = FeedPlace::read(position).zip(FeedPlace::read(other));
+        places.is_some_and(|(place, other)| place.covers(&other))
+    }
+}
+
+impl fmt::Debug for PostgresFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresFeed")
+            .field("place", &self.inner.place)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn end(connection: &Connection) -> Result<(i64, Vec<i64>), Fault> {
+    let statement = connection.prepare(END).await?;
+    let row = connection.client.query_one(&statement, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// What a read has found: one entry more than was asked for, if there are more.
+struct Found {
+    forgotten: i64,
+    xmin: i64,
+    seen: Vec<Seen>,
+    /// None for a name that is no name of a link.
+    entries: Vec<Option<Entry>>,
+}
+
+async fn read(connection: &Connection, place: &FeedPlace, limit: usize) -> Result<Found, Fault> {
+    let sql = match place.is_amid() {
+        true => READ_ON,
+        false => READ_TIP,
+    };
+    let txids: Vec<i64> = place.done.keys().copied().collect();
+    let bounds = place.done.values();
+    let bounds: Vec<i64> = bounds.map(|bound| bound.unwrap_or(i64::MAX)).collect();
+    let limit = as_limit(limit.saturating_add(1));
+    let statement = connection.prepare(sql).await?;
+    let parameters: [&(dyn ToSql + Sync); 6] = [
+        &place.base,
+        &place.upto,
+        &place.seq,
+        &txids,
+        &bounds,
+        &limit,
+    ];
+    let rows = connection.client.query(&statement, &parameters).await?;
+    let mut found = Found {
+        forgotten: i64::MAX,
+        xmin: 0,
+        seen: Vec::with_capacity(rows.len()),
+        entries: Vec::with_capacity(rows.len()),
+    };
+    for row in &rows {
+        found.forgotten = row.try_get(0)?;
+        found.xmin = row.try_get(1)?;
+        let Some(seq) = row.try_get(2)? else { continue };
+        let txid = row.try_get(3)?;
+        found.seen.push(Seen { seq, txid });
+        let name = columns::name(row.try_get(4)?, row.try_get(5)?).ok();
+        let version: Option<i64> = row.try_get(6)?;
+        let version = version.and_then(|version| u64::try_from(version).ok());
+        found.entries.push(name.map(|name| Entry {
+            name,
+            version: version.map(Version),
+        }));
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// The entries, the place behind them, and whether they are all that is visible. There may be fewer entries than were
+    /// found if a position has no room for them. None if a place cannot be written as a position at all.
+    fn page(self, place: &FeedPlace, limit: usize) -> Option<(Vec<Entry>, FeedPlace, bool)> {
+        let Self {
+            xmin,
+            seen,
+            mut entries,
+            ..
+        } = self;
+        if seen.len() <= limit {
+            let after = place.after_all(xmin, &seen);
+            if after.has_room() {
+                return Some((entries.into_iter().flatten().collect(), after, true));
+            }
+        }
+        let mut taken = seen.len().min(limit);
+        let after = loop {
+            let after = place.after_some(xmin, seen.get(..taken)?);
+            if taken == 0 || after.has_room() {
+                break after;
+            }
+            taken /= 2;
+        };
+        entries.truncate(taken);
+        Some((entries.into_iter().flatten().collect(), after, false))
+    }
+}
