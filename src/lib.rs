@@ -6,7 +6,7 @@
 //! point down, so no two parts use each other. `tests/architecture.rs` compares the list with the code.
 //!
 //! ```text
-//! cli          -> server config access dnssec links link store
+//! cli          -> server config access certificates dnssec links link store
 //! server       -> config access certificates dns dnssec http link links store zone
 //! config       -> access certificates dns dnssec http link links store zone
 //! http         -> access certificates link links store

@@ -85,6 +85,18 @@ impl Emulator {
         });
     }
 
+    /// Whether the table is there, and has more items than so many.
+    pub fn items_beyond(&self, items: usize) -> bool {
+        once(async {
+            let describe = self.foreign().await.describe_table().table_name(TABLE);
+            let Ok(output) = describe.send().await else {
+                return false;
+            };
+            let count = output.table.and_then(|table| table.item_count);
+            usize::try_from(count.unwrap_or(0)).unwrap() > items
+        })
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -114,6 +114,8 @@ mod query_log;
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
+// `tinyns store`: identity, checks, comparisons, copies, and backups that were put back.
+mod stores;
 // The sockets of a service manager, messages to it, and the unit files.
 mod systemd;
 // Tables that are wrong or missing.

@@ -19,4 +19,6 @@ pub use self::gate::{Gate, Refusal};
 pub use self::rate::Rate;
 pub use self::sessions::{SESSION_SECS, Session};
 pub use self::token::{AdminToken, TokenError, TokenTextError};
-pub use self::tokens::{NewToken, Token, TokenChangeError, TokenRule, Tokens};
+pub use self::tokens::{
+    NewToken, TOKEN_LIST, TOKEN_USES, Token, TokenChangeError, TokenRule, Tokens,
+};

@@ -19,6 +19,7 @@ use super::list::{LIST_HELP, ListArgs};
 use super::man::{MAN_HELP, ManArgs};
 use super::qr::{QR_HELP, QrArgs};
 use super::servers::{SERVERS_HELP, ServersArgs};
+use super::store::{STORE_HELP, StoreCommand};
 use super::tokens::{TOKENS_HELP, TokensCommand};
 use crate::base::logging;
 use crate::link::Origin;
@@ -40,6 +41,7 @@ Examples:
   tinyns audit --since 7d                     show who has changed what
   tinyns certificates                         show the certificates of HTTPS
   tinyns servers                              show the live servers
+  tinyns store copy old.toml new.toml         copy a store into another one
   tinyns keys generate                        create the first key of a signed zone
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
 
@@ -146,6 +148,9 @@ pub(super) enum Command {
     /// Create, list and replace the keys of signed zones
     #[command(subcommand, after_help = KEYS_HELP)]
     Keys(KeysCommand),
+    /// Show, check, compare and copy stores, without a server
+    #[command(subcommand, after_help = STORE_HELP)]
+    Store(StoreCommand),
     /// Make, list and revoke the tokens of people and programs
     #[command(subcommand, after_help = TOKENS_HELP)]
     Tokens(TokensCommand),
@@ -179,6 +184,7 @@ impl Command {
             Self::Delete(args) => args.client.json,
             Self::Import(command) => command.is_json(),
             Self::Keys(command) => command.is_json(),
+            Self::Store(command) => command.is_json(),
             Self::Tokens(command) => command.is_json(),
             Self::Audit(args) => args.is_json(),
             Self::Certificates(args) => args.is_json(),

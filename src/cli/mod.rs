@@ -2,7 +2,8 @@
 //!
 //! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export`, `tokens`, `audit`, `certificates`,
 //! `servers` and `health` are clients of the admin API and know nothing of the store, so the running server knows at once
-//! each change that they make. (`import dynamodb` reads the table of another program, and writes nothing to it.) `check` reads what the server would read,
+//! each change that they make. (`import dynamodb` reads the table of another program, and writes nothing to it.) `store`
+//! opens the store itself, for what needs no server: to check, compare and copy it. `check` reads what the server would read,
 //! and reports faults. `keys` writes to the directories of the keys of signed zones, which the server only reads.
 //! `completions` and `man` describe the command line itself.
 //!
@@ -41,6 +42,7 @@ mod servers;
 mod shown;
 mod span;
 mod stop;
+mod store;
 mod tokens;
 mod transfer;
 
@@ -128,6 +130,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(args, config)?,
         Command::Check => check::run(&load(config)?)?,
         Command::Keys(command) => keys::run(command, &load(config)?)?,
+        Command::Store(command) => store::run(command, || Ok(load(config)?))?,
         Command::Tokens(command) => return tokens::run(command, config),
         Command::Audit(args) => return audit::run(args, config),
         Command::Certificates(args) => return certificates::run(args, config),

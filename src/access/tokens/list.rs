@@ -18,7 +18,7 @@ pub const MAX_NAME_LEN: usize = 64;
 pub const MAX_ZONES: usize = 16;
 
 /// The key of the document.
-pub(super) const KEY: &str = "access:tokens";
+pub const KEY: &str = "access:tokens";
 
 /// A token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

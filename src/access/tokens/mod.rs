@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::list::MAX_TOKENS;
-pub use self::list::{NewToken, Token, TokenRule};
+pub use self::list::{KEY as TOKEN_LIST, NewToken, Token, TokenRule};
+pub use self::uses::KEY as TOKEN_USES;
 use self::uses::Uses;
 use super::caller::{Caller, ROOT_NAME};
 use super::secret::{self, SecretDigest};
@@ -83,6 +84,14 @@ impl Tokens {
             known: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The tokens in the content of the document [`TOKEN_LIST`].
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is no list of tokens.
+    pub fn in_document(content: &[u8]) -> Result<Vec<Token>, StoreError> {
+        list::decode(content)
     }
 
     /// The caller with this secret, and the digest of the secret; none if no valid token has it.

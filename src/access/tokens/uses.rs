@@ -7,7 +7,7 @@ use crate::base::clock::UnixTime;
 use crate::store::{DocumentPut, Store, StoreError};
 
 /// The key of the document: a JSON object of names and times in seconds.
-const KEY: &str = "access:uses";
+pub const KEY: &str = "access:uses";
 /// How often the document is read again if another server has changed it.
 const MAX_TRIES: usize = 3;
 

@@ -60,6 +60,20 @@ impl fmt::Display for Name<'_> {
     }
 }
 
+/// The keys of the documents that another store needs in order to go on with the certificates of these zones: the account,
+/// the certificates, the orders under way, and when the next attempts are due.
+pub fn lasting_documents(origins: &[Origin]) -> Vec<String> {
+    let of_zones = origins.iter().flat_map(|origin| {
+        [
+            Name::Certificate(origin),
+            Name::Order(origin),
+            Name::State(origin),
+        ]
+    });
+    let all = [Name::Account].into_iter().chain(of_zones);
+    all.map(|name| name.to_string()).collect()
+}
+
 /// A document that was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Read<T> {

@@ -34,6 +34,7 @@ mod state;
 mod status;
 mod zones;
 
+pub use self::documents::lasting_documents;
 pub use self::engine::{Acme, OrderNowError};
 pub use self::failure::FailureKind;
 pub use self::seal::KeyFileError;

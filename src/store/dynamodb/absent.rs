@@ -27,6 +27,14 @@ impl DynamoStore {
     ///
     /// # Errors
     /// [`DynamoOpenError`], always.
+    pub async fn open_now(_: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
+        Err(DynamoOpenError)
+    }
+
+    /// Opens nothing.
+    ///
+    /// # Errors
+    /// [`DynamoOpenError`], always.
     pub async fn open_or_wait(_: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
         Err(DynamoOpenError)
     }

@@ -48,6 +48,14 @@ impl DynamoStore {
         Ok(store)
     }
 
+    /// The same as [`DynamoStore::open`], as any store.
+    ///
+    /// # Errors
+    /// As [`DynamoStore::open`].
+    pub async fn open_now(config: &DynamoConfig) -> Result<Arc<dyn Store>, DynamoOpenError> {
+        Ok(Arc::new(Box::pin(Self::open(config)).await?))
+    }
+
     /// Opens the store as [`DynamoStore::open`] does, but waits for the table for some seconds only. If it cannot be used
     /// by then, returns a store that opens itself later; until then its calls fail. Must be called within a runtime.
     ///

@@ -39,6 +39,17 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`PostgresOpenError`], always.
+    pub async fn open_now(
+        _: &PostgresConfig,
+        _: Clock,
+    ) -> Result<Arc<dyn Store>, PostgresOpenError> {
+        Err(PostgresOpenError)
+    }
+
+    /// Opens nothing.
+    ///
+    /// # Errors
+    /// [`PostgresOpenError`], always.
     pub async fn open_or_wait(
         _: &PostgresConfig,
         _: Clock,

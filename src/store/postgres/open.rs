@@ -95,6 +95,17 @@ impl PostgresStore {
         Ok(store)
     }
 
+    /// The same as [`PostgresStore::open`], as any store.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn open_now(
+        config: &PostgresConfig,
+        clock: Clock,
+    ) -> Result<Arc<dyn Store>, PostgresOpenError> {
+        Ok(Arc::new(Box::pin(Self::open(config, clock)).await?))
+    }
+
     /// Opens the store as [`PostgresStore::open`] does. If no server can be reached, returns a store that opens itself
     /// later; until then its calls fail.
     ///
