@@ -30,17 +30,18 @@ fn with_name(setup: Setup, name: &str) -> Setup {
 }
 
 /// A fleet of servers with these names, all of which know each other.
-fn fleet_of<const N: usize>(names: [&str; N]) -> (Fleet, [Server; N]) {
+pub fn fleet_of<const N: usize>(names: [&str; N]) -> (Fleet, [Server; N]) {
     let fleet = Fleet::start();
     let servers = names.map(|name| named(&fleet, name));
-    know_each_other(&servers);
+    know_each_other(servers.each_ref());
     (fleet, servers)
 }
 
-fn know_each_other(servers: &[Server]) {
+/// Waits until each of these servers knows all of them.
+pub fn know_each_other<const N: usize>(servers: [&Server; N]) {
     for server in servers {
         eventually("all servers are known", PATIENCE, || {
-            names(server).len() == servers.len()
+            names(server).len() == N
         });
     }
 }
@@ -153,7 +154,7 @@ fn a_receipt_says_whether_resolvers_may_know_better() {
         followed(with_name(setup, name).start())
     };
     let servers = ["one", "two"].map(server);
-    know_each_other(&servers);
+    know_each_other(servers.each_ref());
     let [one, two] = &servers;
     let until = |code: &str| {
         let made = make(one, code);

@@ -6,6 +6,7 @@
 
 mod colleagues;
 mod driver;
+mod fleet;
 mod focus;
 mod inspect;
 mod journey;

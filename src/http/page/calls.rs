@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
 use super::state::State;
-use super::values::{LinkData, LinkPage};
+use super::values::{LinkData, LinkPage, Visible};
 use super::visitor::Visitor;
 use crate::http::api::Sent;
 use crate::http::problem::{Kind, Problem};
@@ -72,6 +72,17 @@ impl State {
             .call(&visitor.on_behalf, Method::POST, &target, sent)
             .await?;
         Ok((reply.json()?, reply.status == StatusCode::CREATED))
+    }
+
+    /// Waits for a moment until all servers answer with a link; which of them do.
+    pub(super) async fn visible(
+        &self,
+        visitor: &Visitor,
+        zone: &str,
+        code: &str,
+    ) -> Result<Visible, Problem> {
+        let target = target(code, "/visible", zone)? + "&wait=servers";
+        self.api.get(&visitor.on_behalf, &target).await?.json()
     }
 
     /// Changes a link of this version.

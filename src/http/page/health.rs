@@ -1,4 +1,4 @@
-//! How the server is: what `/readyz` says, and the certificates.
+//! How the server is: what `/readyz` says, the servers that share its store, and the certificates.
 
 use askama::Template;
 use axum::extract::State;
@@ -57,6 +57,37 @@ struct Failure {
     reason: String,
 }
 
+/// The live servers.
+#[derive(Deserialize)]
+struct Servers {
+    servers: Vec<Server>,
+    #[serde(default)]
+    problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    name: String,
+    region: String,
+    version: String,
+    started_at: Moment,
+    this: bool,
+    lag_seconds: f64,
+}
+
+impl Server {
+    /// More than servers of one region take to hear of changes, and than the pause between announcements.
+    const LATE: f64 = 5.0;
+
+    fn is_late(&self) -> bool {
+        self.lag_seconds > Self::LATE
+    }
+
+    fn lag(&self) -> String {
+        format!("{:.1} s", self.lag_seconds)
+    }
+}
+
 #[derive(Template)]
 #[template(path = "page/templates/health.html")]
 struct HealthPage {
@@ -64,10 +95,18 @@ struct HealthPage {
     readiness: Readiness,
     /// None for visitors who are no administrators.
     certificates: Option<Certificates>,
+    /// The same.
+    servers: Option<Servers>,
     now: Moment,
 }
 
 impl HealthPage {
+    /// Why there may be servers that the page does not show.
+    fn unknown(&self) -> Option<String> {
+        let problem = self.servers.as_ref()?.problem.as_ref()?;
+        Some(sentence(problem))
+    }
+
     fn reasons(&self) -> Vec<String> {
         let reasons = self.readiness.reasons.iter();
         reasons.map(|reason| sentence(reason)).collect()
@@ -87,14 +126,19 @@ pub(super) async fn show(
 async fn page(state: &Shared, visitor: &Visitor) -> Result<HealthPage, Problem> {
     let on_behalf = &visitor.on_behalf;
     let readiness = state.api.get(on_behalf, "/readyz").await?.json()?;
-    let certificates = match visitor.may(Permission::Administer) {
-        true => Some(state.api.get(on_behalf, "/v1/certificates").await?.json()?),
-        false => None,
+    let (certificates, servers) = match visitor.may(Permission::Administer) {
+        true => {
+            let certificates = state.api.get(on_behalf, "/v1/certificates").await?;
+            let servers = state.api.get(on_behalf, "/v1/servers").await?;
+            (Some(certificates.json()?), Some(servers.json()?))
+        }
+        false => (None, None),
     };
     Ok(HealthPage {
         frame: Frame::new("Health", visitor, Place::Health),
         readiness,
         certificates,
+        servers,
         now: Moment(state.clock.now().rfc3339()),
     })
 }

@@ -45,6 +45,7 @@ mod sessions;
 mod state;
 mod tokens;
 mod values;
+mod visible;
 mod visitor;
 mod when;
 mod withhold;
@@ -135,6 +136,7 @@ impl Page {
             .route("/links", get(list::show).post(home::create))
             .route("/links/{code}", get(one_link::show))
             .route("/links/{code}/qr", get(one_link::qr))
+            .route("/links/{code}/visible", get(visible::show))
             .route(
                 "/links/{code}/edit",
                 get(one_link::edit).post(one_link::change),

@@ -12,7 +12,7 @@ use super::form::{self, Fields};
 use super::frame::{Frame, Place, may_withhold, may_write};
 use super::link_form::LinkForm;
 use super::state::Shared;
-use super::values::LinkData;
+use super::values::{LinkData, Visible};
 use super::visitor::Visitor;
 use super::{calls, render};
 use crate::http::problem::{Kind, Problem};
@@ -31,6 +31,8 @@ struct OneLink {
     /// What has just happened to it: `new`, `there`, `unused`, `changed`, `same`, `withheld` or `released`.
     made: String,
     is_hidden_elsewhere: bool,
+    /// Which servers have what has just happened, if that is worth saying.
+    visible: Option<Visible>,
 }
 
 #[derive(Template)]
@@ -89,6 +91,15 @@ pub(super) async fn show(
     let (code, query) = place(code, &uri);
     let link = state.link(&visitor, query.get("zone"), &code).await;
     let link = link.map_err(|problem| render::problem(Some(&visitor), &problem))?;
+    let is_hidden_elsewhere = query.get("elsewhere") == "no";
+    let visible = match query.get("made") {
+        "" | "same" => None,
+        _ if is_hidden_elsewhere => None,
+        _ => {
+            let visible = state.visible(&visitor, query.get("zone"), &code).await;
+            visible.ok().filter(Visible::is_notable)
+        }
+    };
     let page = OneLink {
         frame: Frame::new(link.name.clone(), &visitor, Place::Links),
         dig: state.dig(&link.name),
@@ -99,7 +110,8 @@ pub(super) async fn show(
         may_withhold: may_withhold(&visitor),
         has_ended: link.has_ended(&state.clock.now().rfc3339()),
         made: query.get("made").to_owned(),
-        is_hidden_elsewhere: query.get("elsewhere") == "no",
+        is_hidden_elsewhere,
+        visible,
         link,
     };
     Ok(render::page(StatusCode::OK, &page))

@@ -1,4 +1,5 @@
-// The only script of the page. Everything works without it, except for copying and for progress bars.
+// The only script of the page. Everything works without it, except for copying, for progress bars, and for notices that
+// follow what happens.
 
 "use strict";
 
@@ -165,7 +166,35 @@ function cellOf(value) {
   return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 }
 
+// <div data-visible="path">: asks which servers have a change until all have it, for a minute.
+async function watchServers(notice) {
+  const text = notice.querySelector("p");
+  for (let turn = 0; turn < 30; turn += 1) {
+    await new Promise((resolve) => { setTimeout(resolve, 2000); });
+    try {
+      const response = await fetch(notice.dataset.visible, { headers: { Accept: "application/json" } });
+      if (!response.ok) {
+        return;
+      }
+      const now = await response.json();
+      if (text.textContent !== now.text) {
+        text.textContent = now.text;
+      }
+      if (now.complete) {
+        notice.className = "notice good";
+        return;
+      }
+    } catch {
+      // The next turn may succeed.
+    }
+  }
+}
+
 offerCopies(document);
+const visible = document.querySelector("[data-visible]");
+if (visible) {
+  watchServers(visible);
+}
 const bulk = document.getElementById("bulk");
 if (bulk) {
   watchBulk(bulk);

@@ -78,6 +78,47 @@ impl LinkData {
     }
 }
 
+/// Which servers have a change.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Visible {
+    servers: usize,
+    applied: usize,
+    complete: bool,
+    #[serde(default)]
+    missing: Vec<String>,
+    #[serde(default)]
+    problem: Option<String>,
+}
+
+impl Visible {
+    /// Whether there is anything to say: a server alone has each change at once.
+    pub(super) fn is_notable(&self) -> bool {
+        self.servers > 1 || !self.complete
+    }
+
+    /// Whether all servers have the change.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The notice.
+    pub(super) fn text(&self) -> String {
+        let (applied, servers) = (self.applied, self.servers);
+        let mut text = match (self.complete, servers) {
+            (true, 1) => "The one server that is live answers with it.".into(),
+            (true, _) => format!("All {servers} servers answer with it."),
+            (false, _) => format!("{applied} of {servers} servers answer with it."),
+        };
+        if !self.missing.is_empty() {
+            text += &format!(" Not yet: {}.", self.missing.join(", "));
+        }
+        if let Some(problem) = &self.problem {
+            text += &format!(" {}", sentence(problem));
+        }
+        text
+    }
+}
+
 /// A time in the form of RFC 3339, in UTC and whole seconds, as the API writes it. Such texts compare as their times do.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
@@ -129,6 +170,28 @@ pub(super) fn sentence(detail: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_notice_names_the_servers_without_the_change() {
+        let check = |json: &str, is_notable: bool, text: &str| {
+            let visible: Visible = serde_json::from_str(json).unwrap();
+            assert_eq!(visible.is_notable(), is_notable, "{json}");
+            assert_eq!(visible.text(), text);
+        };
+        let alone = r#"{"servers":1,"applied":1,"complete":true,"missing":[]}"#;
+        check(alone, false, "The one server that is live answers with it.");
+        let all = r#"{"servers":3,"applied":3,"complete":true,"missing":[]}"#;
+        check(all, true, "All 3 servers answer with it.");
+        let some = r#"{"servers":3,"applied":1,"complete":false,"missing":["b","c"]}"#;
+        check(some, true, "1 of 3 servers answer with it. Not yet: b, c.");
+        let unknown =
+            r#"{"servers":1,"applied":1,"complete":false,"missing":[],"problem":"nobody answers"}"#;
+        check(
+            unknown,
+            true,
+            "1 of 1 servers answer with it. Nobody answers.",
+        );
+    }
 
     #[test]
     fn moments_are_elements_and_nothing_else() {
