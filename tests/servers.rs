@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::on;
 use crate::harness::{Answer, PATIENCE, Reply, Server, Setup, eventually};
+use crate::postgres::Postgres;
 use crate::redis::{Fleet, LINES, LONG_MEMORY, followed};
 
 /// A zone whose negative answers are kept for a second.
@@ -348,4 +349,74 @@ fn commands_wait_for_servers_and_list_them() {
         "{made:?}"
     );
     two.signal(Signal::SIGCONT);
+}
+
+/// A server with its links in this PostgreSQL, and without Redis.
+fn on_postgres(postgres: &Postgres, name: &str, region: &str) -> Server {
+    let store = format!("kind = \"postgresql\"\nurl = \"{}\"\n", postgres.url());
+    let section = format!("[server]\nname = \"{name}\"\nregion = \"{region}\"\n");
+    let server = Setup::new()
+        .store(&store)
+        .section(LONG_MEMORY)
+        .section(&section)
+        .start();
+    eventually("it follows the changes", PATIENCE, || {
+        server.metric("tinyns_feed_following", &[]) == 1.0
+    });
+    server
+}
+
+#[test]
+fn servers_of_all_regions_know_each_other_through_postgresql() {
+    let postgres = Postgres::start();
+    let one = on_postgres(&postgres, "one", "east");
+    let two = on_postgres(&postgres, "two", "west");
+    let mut three = on_postgres(&postgres, "three", "west");
+    know_each_other([&one, &two, &three]);
+    for number in 0..10 {
+        let code = format!("k{number}");
+        for server in [&one, &two, &three] {
+            assert_eq!(server.answer(&name(&code)), Answer::Absent);
+        }
+        let made = make(&one, &code);
+        assert_eq!(made.status, 201, "{made:?}");
+        assert_eq!(made.json()["visible"]["applied"], 3);
+        for server in [&two, &three] {
+            assert_eq!(server.answer(&name(&code)), Answer::Url(url(&code)));
+        }
+    }
+    assert_eq!(
+        one.metric("tinyns_servers_live", &[("region", "west")]),
+        2.0
+    );
+    assert!(three.stop().success());
+    eventually("it is withdrawn", PATIENCE, || {
+        names(&one) == ["one", "two"]
+    });
+    two.signal(Signal::SIGSTOP);
+    let made = make(&one, "hangs");
+    assert_eq!(made.status, 202, "{made:?}");
+    assert_eq!(made.json()["visible"]["missing"], json!(["two"]));
+    eventually("its lease ends", PATIENCE, || names(&one) == ["one"]);
+    two.signal(Signal::SIGCONT);
+    know_each_other([&one, &two]);
+}
+
+#[test]
+fn without_postgresql_a_server_says_that_it_does_not_know_the_others() {
+    let postgres = Postgres::start();
+    let server = on_postgres(&postgres, "one", "east");
+    eventually("it reads the announcements", PATIENCE, || {
+        server.metric("tinyns_servers_known", &[]) == 1.0
+    });
+    postgres.freeze();
+    eventually("it does not", PATIENCE, || {
+        server.metric("tinyns_servers_known", &[]) == 0.0
+    });
+    let list = server.api("GET", "/v1/servers", None).json();
+    assert!(list["problem"].is_string(), "{list}");
+    postgres.thaw();
+    eventually("it reads them again", PATIENCE, || {
+        server.metric("tinyns_servers_known", &[]) == 1.0
+    });
 }
