@@ -46,7 +46,9 @@ const SHARDS: u64 = 8;
 /// The most entries of one page.
 const MAX_ENTRIES: usize = 1_000;
 /// How many entries a page looks at in each partition of a month.
-const MAX_LOOKED_AT: i32 = 1_000;
+const MAX_LOOKED_AT: usize = 1_000;
+/// The same without a filter, at least.
+const MIN_LOOKED_AT: usize = 16;
 /// How many months a page looks at.
 const MAX_MONTHS: usize = 24;
 /// The random bits of an entry's number. The ten others hold the microsecond.
@@ -144,7 +146,8 @@ impl Log {
                 at: UnixMillis(oldest.max(start.0)),
                 number: 0,
             };
-            let (found, floor) = self.month(client, &month, low, end).await?;
+            let range = (low, end, looked_at(query, limit));
+            let (found, floor) = self.month(client, &month, range).await?;
             for (id, event) in found.into_iter().rev() {
                 if floor.is_some_and(|floor| id < floor) {
                     break;
@@ -171,14 +174,13 @@ impl Log {
         Ok(page)
     }
 
-    /// The entries of a month from `low` up to `end` (exclusive), none for a damaged one. If some partitions have more,
-    /// all entries from the second value on are there.
+    /// The entries of a month from `low` up to `end` (exclusive), at most so many of each partition, none for a damaged one.
+    /// If some partitions have more, all entries from the second value on are there.
     async fn month(
         &self,
         client: &Client,
         month: &str,
-        low: EntryId,
-        end: EntryId,
+        (low, end, looked_at): (EntryId, EntryId, usize),
     ) -> Result<(BTreeMap<EntryId, Option<Event>>, Option<EntryId>), StoreError> {
         let shards = (0..SHARDS).map(|shard| async move {
             let query = client
@@ -192,7 +194,7 @@ impl Log {
                 .expression_attribute_values(":end", text(&sort_key(end)))
                 .scan_index_forward(false)
                 .consistent_read(true)
-                .limit(MAX_LOOKED_AT);
+                .limit(i32::try_from(looked_at).unwrap_or(i32::MAX));
             let output = query.send().await;
             let output = output.map_err(|error| store_error(&self.table, &error))?;
             let has_more = output.last_evaluated_key.is_some_and(|key| !key.is_empty());
@@ -217,6 +219,20 @@ impl Log {
             }
         }
         Ok((found, floor))
+    }
+}
+
+/// How many entries a page looks at in each partition. Without a filter it takes all of them, and they are spread evenly: a
+/// partition hardly ever has more than twice its share, and the page is then shorter.
+fn looked_at(query: &AuditQuery, limit: usize) -> usize {
+    let has_filter = query.actor.is_some()
+        || query.action.is_some()
+        || query.zone.is_some()
+        || query.code.is_some();
+    let share = limit.div_ceil(usize::try_from(SHARDS).unwrap_or(1));
+    match has_filter {
+        true => MAX_LOOKED_AT,
+        false => (2 * share).clamp(MIN_LOOKED_AT, MAX_LOOKED_AT),
     }
 }
 
