@@ -56,7 +56,7 @@ const OLDEST: u32 = 120_000;
 /// table that has just been filled, the planner might prefer to read the whole table, and would repeat that plan. A
 /// commit has to be on disk before it is acknowledged, whatever the default of the database is.
 const SESSION: &str = "SET search_path = tinyns, pg_temp; SET enable_seqscan = off; SET enable_hashjoin = off; \
-    SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; \
+    SET enable_mergejoin = off; SET jit = off; SET tinyns.notifies = on; SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 const ABOUT: &str = "SELECT current_setting('server_version_num'), current_setting('transaction_read_only'), \

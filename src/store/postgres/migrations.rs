@@ -141,6 +141,9 @@ CREATE TRIGGER link_changed BEFORE UPDATE ON tinyns.link
     FOR EACH ROW WHEN (NEW.version <= OLD.version OR NEW.origin <> OLD.origin OR NEW.code <> OLD.code)
     EXECUTE FUNCTION tinyns.give_version();
 
+-- A transaction with a NOTIFY keeps all others of its kind from being committed until it is on the disk. Servers of tinyns
+-- set tinyns.notifies, and send a NOTIFY for all that they have committed, in transactions that write nothing.
+
 -- If a deletion was committed while the INSERT waited for it, the new link does not know the tombstone's version.
 CREATE FUNCTION tinyns.note_made() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -151,7 +154,7 @@ BEGIN
             USING ERRCODE = 'serialization_failure', HINT = 'Leave the version out.';
     END IF;
     INSERT INTO tinyns.change (origin, code, version) SELECT m.origin, m.code, m.version FROM made m;
-    IF FOUND THEN
+    IF FOUND AND current_setting('tinyns.notifies', true) IS DISTINCT FROM 'on' THEN
         PERFORM pg_notify('tinyns_change', '');
     END IF;
     RETURN NULL;
@@ -172,7 +175,7 @@ BEGIN
         RETURNING t.origin, t.code, t.version)
     INSERT INTO tinyns.change (origin, code, version)
         SELECT a.origin, a.code, a.version FROM after a UNION ALL SELECT g.origin, g.code, g.version FROM gone g;
-    IF FOUND THEN
+    IF FOUND AND current_setting('tinyns.notifies', true) IS DISTINCT FROM 'on' THEN
         PERFORM pg_notify('tinyns_change', '');
     END IF;
     RETURN NULL;
@@ -192,7 +195,7 @@ BEGIN
             SET version = greatest(t.version, excluded.version), deleted_at = excluded.deleted_at
         RETURNING t.origin, t.code, t.version)
     INSERT INTO tinyns.change (origin, code, version) SELECT g.origin, g.code, g.version FROM gone g;
-    IF FOUND THEN
+    IF FOUND AND current_setting('tinyns.notifies', true) IS DISTINCT FROM 'on' THEN
         PERFORM pg_notify('tinyns_change', '');
     END IF;
     RETURN NULL;

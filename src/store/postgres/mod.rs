@@ -41,6 +41,7 @@ mod create;
 mod documents;
 mod failure;
 mod feed;
+mod find;
 mod idempotency;
 mod identity;
 mod migrations;
@@ -78,9 +79,9 @@ pub use self::open::PostgresOpenError;
 use self::pool::{Lane, Pool};
 use super::identity::number;
 use super::{
-    Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Identity,
-    NamePlace, NameSink, NewLink, Notice, Page, Seal, Segment, Store, StoreError, Trouble,
-    document,
+    Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
+    Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, Seal, Segment, Store,
+    StoreError, Trouble, document,
 };
 use crate::base::batch::{BatchLimits, Batcher};
 use crate::base::client_files::ClientFileError;
@@ -308,12 +309,16 @@ impl PostgresStore {
         let maker = inner.clone();
         let creations = Batcher::start(limits, move |wanted: Vec<Wanted>| {
             let inner = maker.clone();
-            async move { inner.create(&wanted).await }
+            async move {
+                let made = inner.create(&wanted).await;
+                inner.news.own.notify_one();
+                made
+            }
         });
         Self { inner, creations }
     }
 
-    /// Starts the tasks that look after the database, and that listen for changes.
+    /// Starts the tasks that look after the database, listen for changes, and notify others of them.
     fn start(&self, clock: Clock) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
@@ -324,6 +329,11 @@ impl PostgresStore {
         tokio::spawn(async move {
             let closed = inner.closed.clone();
             closed.run_until_cancelled(feed::listen(&inner)).await
+        });
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let closed = inner.closed.clone();
+            closed.run_until_cancelled(feed::notify(&inner)).await
         });
     }
 }
@@ -370,7 +380,9 @@ impl Store for PostgresStore {
             let terms = (by, now_micros);
             write::change(&connection, log, name, (expected, change), terms).await
         };
-        Box::pin(self.inner.call(&self.inner.writes, work)).await
+        let written = Box::pin(self.inner.call(&self.inner.writes, work)).await;
+        self.inner.news.own.notify_one();
+        written
     }
 
     async fn delete(
@@ -384,7 +396,9 @@ impl Store for PostgresStore {
         let work = |connection: Arc<Connection>| async move {
             write::delete(&connection, log, name, expected, (by, now_micros)).await
         };
-        Box::pin(self.inner.call(&self.inner.writes, work)).await
+        let written = Box::pin(self.inner.call(&self.inner.writes, work)).await;
+        self.inner.news.own.notify_one();
+        written
     }
 
     async fn list(
@@ -398,6 +412,23 @@ impl Store for PostgresStore {
             read::list(&connection, origin, after, limit).await
         };
         Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    async fn find(
+        &self,
+        query: &Query,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Found, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let work = |connection: Arc<Connection>| async move {
+            find::find(&connection, query, after, limit).await
+        };
+        Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    fn sorts(&self) -> bool {
+        true
     }
 
     async fn scan(
@@ -607,7 +638,9 @@ impl Store for PostgresStore {
     async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
         let work =
             |connection: Arc<Connection>| async move { takeover::adopt(&connection, link).await };
-        Box::pin(self.inner.call(&self.inner.writes, work)).await
+        let written = Box::pin(self.inner.call(&self.inner.writes, work)).await;
+        self.inner.news.own.notify_one();
+        written
     }
 
     async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {

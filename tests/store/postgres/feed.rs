@@ -219,6 +219,14 @@ async fn readers_hear_of_changes_and_announcements() {
         let (woken, ()) = tokio::join!(woken, change);
         woken.expect("a change wakes");
     }
+    let other = server.open().await;
+    let change = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        make(&*other, new("own", "1"), NOW).await
+    };
+    let woken = tokio::time::timeout(within, feed.news());
+    let (woken, _) = tokio::join!(woken, change);
+    woken.expect("a change by another server wakes");
     let label = |text: &str| Label::new(text).unwrap();
     let announcement = |id: &str| Announcement {
         id: label(id),
@@ -230,7 +238,6 @@ async fn readers_hear_of_changes_and_announcements() {
         filter_denies: true,
         denied: "d".into(),
     };
-    let other = server.open().await;
     assert!(other.keeps_servers());
     other.announce_server(&announcement("1")).await.unwrap();
     tokio::time::timeout(within, store.servers_news())

@@ -12,6 +12,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often it is checked whether the connection leads to the right server.
 const CHECK: Duration = Duration::from_secs(2);
 
+const NOTIFY: &str = "SELECT pg_notify('tinyns_change', '')::text";
+
 /// What wakes those who wait for changes.
 #[derive(Debug, Default)]
 pub(in super::super) struct News {
@@ -19,6 +21,8 @@ pub(in super::super) struct News {
     pub(in super::super) changes: Notify,
     /// An announcement of a server.
     pub(in super::super) servers: Notify,
+    /// Changes by this server, of which the others have not been notified yet.
+    pub(in super::super) own: Notify,
 }
 
 impl News {
@@ -34,6 +38,22 @@ impl News {
     pub(in super::super) fn note_all(&self) {
         self.changes.notify_one();
         self.servers.notify_one();
+    }
+}
+
+/// Notifies all servers of the changes by this one, for ever: once for all that are committed meanwhile. The caller ends it.
+pub(in super::super) async fn notify(inner: &Inner) {
+    loop {
+        inner.news.own.notified().await;
+        let sent = inner.call(&inner.feeds, |connection| async move {
+            let statement = connection.prepare(NOTIFY).await?;
+            connection.client.execute(&statement, &[]).await?;
+            Ok(())
+        });
+        if let Err(error) = Box::pin(sent).await {
+            // The readers look once in a while in any case.
+            tracing::debug!(%error, "cannot notify other servers of changes");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The change feed: the table `change`, into which triggers write every change, whoever makes it.
 //!
 //! `place` says what a position is, and why. A NOTIFY of the trigger wakes the reader, by a connection that does nothing
-//! else (`listen`). It may be lost without harm.
+//! else (`listen`). It may be lost without harm. A server sends the NOTIFY for its own changes itself, after they are
+//! committed.
 //!
 //! Entries are kept for an hour, and a million of them (`sweep`); the row of `store` says which transactions have been
 //! forgotten.
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
 
-pub(super) use self::listen::{News, listen};
+pub(super) use self::listen::{News, listen, notify};
 use self::place::{FeedPlace, Seen};
 use super::Inner;
 use super::connect::Connection;
