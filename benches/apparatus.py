@@ -8,6 +8,7 @@ server. All of it stays on the loopback interface.
 
 import collections
 import contextlib
+import glob
 import http.client
 import itertools
 import json
@@ -27,6 +28,10 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOST = "127.0.0.1"
+# How the names of our directories begin.
+WORKSPACE = "tinyns-bench-"
+# The user that has no rights.
+NOBODY = 65_534
 ORIGIN = "s.example.com"
 TOKEN = "bench-token-0123456789abcdef"
 
@@ -95,7 +100,7 @@ def workspace(parent=None):
     directory = None
     try:
         with _shield():
-            directory = tempfile.mkdtemp(prefix="tinyns-bench-", dir=parent)
+            directory = tempfile.mkdtemp(prefix=WORKSPACE, dir=parent)
         yield directory
     finally:
         with _shield():
@@ -107,6 +112,9 @@ def workspace(parent=None):
 
 class Program:
     """A program that runs until it is closed. What it says goes to a file."""
+
+    # What asks it to end.
+    end_signal = signal.SIGTERM
 
     def __init__(self, command, directory, core=None, env=None):
         if core is not None:
@@ -138,7 +146,7 @@ class Program:
         if (status := self.process.poll()) is not None:
             print(f"{self.name} has ended by itself, with status {status}:\n{self.said()[-2000:]}",
                   file=sys.stderr)
-        self.process.terminate()
+        self.process.send_signal(self.end_signal)
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -275,6 +283,62 @@ def redis_section(port, more=""):
 def sqlite_section(file):
     """The [store] section for an embedded store."""
     return f'[store]\nkind = "sqlite"\npath = "{file}"\n'
+
+
+def postgres_program(name):
+    """The newest one of PostgreSQL's programs, which Debian keeps out of PATH; none if it is not there."""
+    def version(path):
+        return [int(part) for part in path.split("/")[4].split(".") if part.isdecimal()]
+
+    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), key=version)
+    return found[-1] if found else shutil.which(name)
+
+
+class Postgres(Program):
+    """A PostgreSQL with its default settings, with a database for the links and data of its own."""
+
+    # Ends the sessions, where SIGTERM waits for them.
+    end_signal = signal.SIGINT
+
+    def __init__(self, directory, core=None):
+        self.port = free_port()
+        path = directory
+        # PostgreSQL refuses to run as root; the other user has to reach its data in our workspaces.
+        while os.geteuid() == 0 and WORKSPACE in path:
+            os.chmod(path, os.stat(path).st_mode | 0o011)
+            path = os.path.dirname(path)
+        data = tempfile.mkdtemp(prefix="postgres-", dir=directory)
+        if os.geteuid() == 0:
+            os.chown(data, NOBODY, NOBODY)
+        made = subprocess.run(
+            [*self._as_user(), postgres_program("initdb"), "-D", f"{data}/data", "-U", "postgres",
+             "-A", "trust", "-E", "UTF8", "--locale=C"], cwd="/", capture_output=True, text=True)
+        if made.returncode:
+            raise Fault(f"initdb: {made.stderr[-2000:]}")
+        super().__init__(
+            [*self._as_user(), postgres_program("postgres"), "-D", f"{data}/data", "-h", HOST,
+             "-p", str(self.port), "-k", data], data, core)
+        self.name = "postgres"
+        self.wait_until(lambda: self._psql("SELECT 1").returncode == 0)
+        for statement in ("CREATE ROLE tinyns LOGIN", "CREATE DATABASE tinyns OWNER tinyns"):
+            if (done := self._psql(statement)).returncode:
+                raise Fault(f"{statement}: {done.stderr}")
+
+    @staticmethod
+    def _as_user():
+        """What to put before a command, so that it does not run as root."""
+        ids = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+        return ["setpriv", *ids] if os.geteuid() == 0 else []
+
+    def _psql(self, statement):
+        return subprocess.run(
+            [postgres_program("psql"), "-h", HOST, "-p", str(self.port), "-U", "postgres", "-Xqc", statement],
+            capture_output=True, text=True)
+
+    def section(self):
+        """The [store] section that leads to it."""
+        url = f"postgresql://tinyns@{HOST}:{self.port}/tinyns?sslmode=disable"
+        return f'[store]\nkind = "postgresql"\nurl = "{url}"\n'
 
 
 class Emulator(Program):

@@ -4,7 +4,7 @@
 Four questions, each answered by the real programs on one machine and its loopback interface:
 
 1.  visible    When does another node show a change? Two nodes share a Redis and a DynamoDB (an
-               emulator). Of 1,000 changes by one node every second is a link whose absence the other
+               emulator), or a PostgreSQL, with and without Redis. Of 1,000 changes by one node every second is a link whose absence the other
                has just answered, and every other a new URL for a link that the other has just
                answered. These answers must have come from memory: else there would be nothing to be
                seen. Once the API has replied the other node is asked without pause until it gives the
@@ -45,12 +45,12 @@ turned down for this: nearly all of the time is spent between processes.
     benches/tiers.py                          all of it, with the release build, in --help's sizes
     benches/tiers.py --only queries,register  some parts
     benches/tiers.py --quick                  whether it all works; the figures mean little
-    benches/tiers.py --install                installs PowerDNS first (Debian)
+    benches/tiers.py --install                installs PowerDNS and PostgreSQL first (Debian)
     benches/tiers.py --self-test              whether it reads and reckons rightly
 
 The table goes to standard output, in Markdown; progress and faults go to standard error. A fault ends
-its part and makes the exit status 1. Needed are redis-server, dnsperf, taskset, and the DynamoDB
-emulator, which tests/run.sh builds.
+its part and makes the exit status 1. Needed are redis-server, PostgreSQL, dnsperf, taskset, and the
+DynamoDB emulator, which tests/run.sh builds.
 """
 
 import argparse
@@ -73,7 +73,7 @@ import traceback
 import apparatus
 import report
 from apparatus import (
-    NXDOMAIN, ORIGIN, ROOT, Connection, Emulator, Fault, Metrics, PowerDns, Prober, Redis,
+    NXDOMAIN, ORIGIN, ROOT, Connection, Emulator, Fault, Metrics, Postgres, PowerDns, Prober, Redis,
     Resolver, Tinyns, dnsperf, free_port, redis_section, register_batch, sqlite_section)
 from report import Figures, quantile, tell
 
@@ -91,7 +91,9 @@ SERVER_CORE, LOAD_CORE = 0, 1
 # A seed, so that runs differ in what is measured alone.
 SEED = 20_260
 
-PACKAGES = ("pdns-server", "pdns-backend-sqlite3")
+# What --install installs, and the service that comes with it.
+POWERDNS = (["pdns-server", "pdns-backend-sqlite3"], "pdns.service")
+POSTGRES = (["postgresql"], "postgresql.service")
 
 
 @dataclasses.dataclass
@@ -160,26 +162,37 @@ def fill(bench, sections, count):
 # ---- 1. Registration to visible on another node --------------------------------------------------
 
 def visible(bench):
-    """Two nodes, one Redis, one DynamoDB."""
+    """Two nodes, one store, and one Redis or none."""
     figures = Figures()
-    directory = bench.directory
-    with Emulator(bench.emulator, directory) as store, Redis(directory) as redis:
-        sections = store.section() + redis.section()
-        with Tinyns(bench.binary, directory, sections) as near, \
-                Tinyns(bench.binary, directory, sections) as far:
+    for label, postgres, redis in (("DynamoDB emulator and Redis", False, True),
+                                   ("PostgreSQL and Redis", True, True),
+                                   ("PostgreSQL alone", True, False)):
+        with contextlib.ExitStack() as stack:
+            directory = bench.path(label.replace(" ", "-"))
+            store = Postgres(directory) if postgres else Emulator(bench.emulator, directory)
+            sections = stack.enter_context(store).section()
+            if redis:
+                sections += stack.enter_context(Redis(directory)).section()
+            near, far = (stack.enter_context(Tinyns(bench.binary, directory, sections))
+                         for _ in range(2))
             for node in (near, far):
-                node.wait_for_load()
+                node.wait_for_answers(node.dns)
+                if redis:
+                    node.wait_for_load()
+            # By Redis, or by the feed of the store.
+            means = "changes" if redis else "feed"
             for turn in range(bench.sizes.rounds):
-                seen = watch_changes(near, far, turn * bench.sizes.changes, bench.sizes.changes)
-                report_visible(figures, seen)
-                tell(f"visible: round {turn + 1} of {bench.sizes.rounds}")
+                first = turn * bench.sizes.changes
+                seen = watch_changes(near, far, first, bench.sizes.changes, means)
+                report_visible(figures, label, seen)
+                tell(f"visible: {label}, round {turn + 1} of {bench.sizes.rounds}")
     return figures
 
 
 Seen = collections.namedtuple("Seen", "after_reply after_sending first")
 
 
-def watch_changes(near, far, start, count):
+def watch_changes(near, far, start, count, means):
     """Makes changes at one node and looks for them at the other."""
     before = far.metrics()
     seen, old = [], 0
@@ -205,7 +218,7 @@ def watch_changes(near, far, start, count):
             now = time.perf_counter()
             seen.append(Seen(now - replied, now - sent, asked == 1))
             old += asked - 1
-    check_seen(before, far.metrics(), count, old)
+    check_seen(before, far.metrics(), count, old, means)
     return seen
 
 
@@ -229,30 +242,33 @@ def wait_for(resolver, link, edition, since):
             raise Fault(f"{code(link)} does not show within {VISIBLE_SECONDS} s")
 
 
-def check_seen(before, after, count, old):
-    """The other node must have held the changed links, and have received the changes by the stream."""
+def check_seen(before, after, count, old, means):
+    """The other node must have held the changed links, and have received the changes by the stream or the
+    feed."""
     def grown(figure):
         return figure(after) - figure(before)
 
     # The last question before each change, and answers that were old, came from what the node holds.
-    held = grown(lambda metrics: metrics.hits("Memory") + metrics.hits("Answers")) - old
+    held = grown(lambda metrics: metrics.hits("Memory") + metrics.hits("Answers") + metrics.hits("Filter")) - old
     if held < 0.99 * count:
         raise Fault(f"the other node held {held:.0f} of {count} links and absences")
-    seen = grown(lambda metrics: metrics.of("changes_seen_total"))
-    gaps = grown(lambda metrics: metrics.of("changes_gaps_total"))
-    if seen < count or gaps or after.of("changes_following") != 1:
+    read = "changes_seen_total" if means == "changes" else "feed_entries_total"
+    seen = grown(lambda metrics: metrics.of(read))
+    gaps = grown(lambda metrics: metrics.of(f"{means}_gaps_total"))
+    if seen < count or gaps or after.of(f"{means}_following") != 1:
         raise Fault(f"the other node has seen {seen:.0f} of {count} changes, with {gaps:.0f} gaps")
 
 
-def report_visible(figures, seen):
+def report_visible(figures, store, seen):
     """The figures of one round."""
-    for clock, label in (("after_reply", "from the API's reply"),
+    for clock, since in (("after_reply", "from the API's reply"),
                          ("after_sending", "from the sending of the request")):
+        label = f"{store}, {since}"
         times = [getattr(one, clock) * 1000 for one in seen]
         for part, name in ((0.5, "p50"), (0.99, "p99"), (1.0, "max")):
             figures.add(label, f"{name}, ms", quantile(times, part))
     first = sum(one.first for one in seen) / len(seen)
-    figures.add("shown by the first answer after the reply", "% of the changes", 100 * first)
+    figures.add(f"{store}, shown by the first answer", "% of the changes", 100 * first)
 
 
 # ---- 2. Queries per CPU-second -------------------------------------------------------------------
@@ -267,6 +283,8 @@ class Case:
     redis: bool = False
     # Whether every name is asked for once before it counts.
     warm: bool = False
+    # The links are in PostgreSQL, otherwise in SQLite.
+    postgres: bool = False
 
 
 # The smallest memory that can be configured holds some 3,000 links, and here for a second at most.
@@ -278,6 +296,7 @@ CASES = (
     Case("memory hits", "Memory", MEMORY, warm=True),
     Case("kept answers", "Answers", ANSWERS, warm=True),
     Case("SQLite alone", "Store", NO_MEMORY),
+    Case("PostgreSQL alone", "Store", NO_MEMORY, postgres=True),
 )
 
 
@@ -294,7 +313,13 @@ def queries(bench):
         PowerDns.fill(powerdns, ((code(n), url(n)) for n in range(count)))
     for turn in range(bench.sizes.rounds):
         for case in CASES:
-            measure_case(bench, figures, case, store, drawn, once)
+            with contextlib.ExitStack() as stack:
+                links = store
+                if case.postgres:
+                    server = stack.enter_context(Postgres(bench.path(f"postgres-{turn}"), LOAD_CORE))
+                    links = server.section()
+                    fill(bench, links, count)
+                measure_case(bench, figures, case, links, drawn, once)
         if powerdns:
             with PowerDns(powerdns, bench.path("powerdns"), SERVER_CORE) as server:
                 check_served(server, count)
@@ -376,12 +401,15 @@ def warm(bench):
     """All links from each store into an empty Redis."""
     figures = Figures()
     sqlite = sqlite_section(os.path.join(bench.path("store"), "links.sqlite"))
-    with Emulator(bench.emulator, bench.directory) as emulator:
+    with Emulator(bench.emulator, bench.directory) as emulator, Postgres(bench.directory) as postgres:
         dynamo, sizes = emulator.section(), bench.sizes
         fill(bench, sqlite, sizes.links)
+        fill(bench, postgres.section(), sizes.links)
         fill(bench, dynamo, sizes.dynamo_links)
         for turn in range(sizes.rounds):
             load_once(bench, figures, f"{sizes.links:,} links from SQLite", sqlite, sizes.links)
+            load_once(bench, figures, f"{sizes.links:,} links from PostgreSQL", postgres.section(),
+                      sizes.links)
             load_once(bench, figures, f"{sizes.dynamo_links:,} links from the DynamoDB emulator",
                       dynamo, sizes.dynamo_links)
             tell(f"warm: round {turn + 1} of {sizes.rounds}")
@@ -435,15 +463,17 @@ def register(bench):
     """Links registered one by one, and many at once, with each store."""
     figures = Figures()
     for turn in range(bench.sizes.rounds):
-        for label, dynamo, redis in (("SQLite alone", False, False), ("SQLite and Redis", False, True),
-                                     ("DynamoDB emulator and Redis", True, True)):
+        for label, store, redis in (("SQLite alone", None, False), ("SQLite and Redis", None, True),
+                                    ("PostgreSQL alone", Postgres, False),
+                                    ("PostgreSQL and Redis", Postgres, True),
+                                    ("DynamoDB emulator and Redis", Emulator, True)):
             with contextlib.ExitStack() as stack:
                 directory = bench.path(f"register-{turn}")
                 stack.callback(shutil.rmtree, directory)
                 sections = sqlite_section(os.path.join(directory, "links.sqlite"))
-                if dynamo:
-                    emulator = stack.enter_context(Emulator(bench.emulator, directory))
-                    sections = emulator.section()
+                if store:
+                    program = [bench.emulator] if store is Emulator else []
+                    sections = stack.enter_context(store(*program, directory)).section()
                 if redis:
                     sections += stack.enter_context(Redis(directory)).section()
                 server = stack.enter_context(Tinyns(bench.binary, directory, sections))
@@ -498,11 +528,12 @@ def register_singly(port, links, seconds):
 
 Part = collections.namedtuple("Part", "measure title programs")
 PARTS = {
-    "visible": Part(visible, "Changes, until another node shows them", ["redis-server", "emulator"]),
+    "visible": Part(visible, "Changes, until another node shows them",
+                    ["redis-server", "postgres", "emulator"]),
     "queries": Part(queries, "Queries for each second of the server's CPU time",
-                    ["redis-server", "dnsperf", "taskset"]),
-    "warm": Part(warm, "Warm load into an empty Redis", ["redis-server", "emulator"]),
-    "register": Part(register, "Registration", ["redis-server", "emulator"]),
+                    ["redis-server", "postgres", "dnsperf", "taskset"]),
+    "warm": Part(warm, "Warm load into an empty Redis", ["redis-server", "postgres", "emulator"]),
+    "register": Part(register, "Registration", ["redis-server", "postgres", "emulator"]),
 }
 
 
@@ -523,6 +554,7 @@ def circumstances(bench, directory):
     versions = report.versions((
         ("tinyns", [bench.binary, "--version"], ""),
         ("Redis", ["redis-server", "--version"], "v="),
+        ("PostgreSQL", [apparatus.postgres_program("postgres") or "postgres", "--version"], ""),
         ("dnsperf", ["dnsperf", "-H"], ""),
         ("dynoxide", [bench.emulator, "--version"], ""),
         ("PowerDNS", ["pdns_server", "--version"], "Server "),
@@ -553,8 +585,11 @@ def run_part(name, bench):
 
 
 def install():
-    """Installs PowerDNS from Debian's packages, without starting what they bring."""
-    if apparatus.has_powerdns():
+    """Installs what is missing from Debian's packages, without starting what they bring."""
+    missing = [] if apparatus.has_powerdns() else [POWERDNS]
+    if not apparatus.postgres_program("postgres"):
+        missing.append(POSTGRES)
+    if not missing:
         return
     root = [] if os.geteuid() == 0 else ["sudo"]
     policy = "/usr/sbin/policy-rc.d"
@@ -565,12 +600,14 @@ def install():
     try:
         if ours:
             subprocess.run([*root, "chmod", "755", policy], check=True)
-        for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        packages = [package for packages, _ in missing for package in packages]
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
             subprocess.run([*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", *command],
                            check=True, stdout=sys.stderr)
         if os.path.isdir("/run/systemd/system"):
-            # Else it would come back at every boot, and take port 53.
-            subprocess.run([*root, "systemctl", "disable", "--quiet", "--now", "pdns.service"],
+            # Otherwise the services would come back at every boot, and take their ports.
+            services = [service for _, service in missing]
+            subprocess.run([*root, "systemctl", "disable", "--quiet", "--now", *services],
                            check=True)
     finally:
         if ours:
@@ -579,7 +616,7 @@ def install():
 
 def check_programs(parts, binary, emulator):
     """Says what is missing before anything is begun."""
-    programs = {"emulator": emulator}
+    programs = {"emulator": emulator, "postgres": apparatus.postgres_program("postgres") or "postgres"}
     needed = {binary} | {programs.get(name, name) for part in parts for name in PARTS[part].programs}
     missing = sorted(name for name in needed if not shutil.which(name))
     if missing:
@@ -620,7 +657,7 @@ def arguments():
                         help="the DynamoDB emulator's; target/tools/bin/dynoxide")
     parser.add_argument("--dir", help="where the stores are, on the disk to measure; the usual "
                         "directory for temporary files")
-    parser.add_argument("--install", action="store_true", help="install PowerDNS if it is not there")
+    parser.add_argument("--install", action="store_true", help="install PowerDNS and PostgreSQL if they are not there")
     parser.add_argument("--self-test", action="store_true", help="check this program and nothing else")
     options = parser.parse_args()
     if unknown := set(options.only) - set(PARTS):
