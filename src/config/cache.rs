@@ -2,7 +2,7 @@
 
 use super::problem::ConfigProblem;
 use super::section::{DAY, HOUR, Section};
-use super::store::{DYNAMODB, POSTGRESQL, StoreConfig};
+use super::store::{DYNAMODB, StoreConfig};
 use crate::links::MemoryLimits;
 use crate::store::watch::VALID_FOR;
 
@@ -52,7 +52,7 @@ pub(super) fn cache(section: &Section<'_>, store: &StoreConfig, has_redis: bool)
     }
 }
 
-/// By default there is a filter if the time for which it may miss a link of another program is no longer than the
+/// With PostgreSQL there is a filter if it is wanted: creations wait for it. With SQLite there is one by default if the time for which it may miss a link of another program is no longer than the
 /// time for which a name may count as absent anyway.
 fn filter(section: &Section<'_>, store: &StoreConfig, memory: &MemoryLimits) -> bool {
     let key = "filter";
@@ -66,6 +66,6 @@ fn filter(section: &Section<'_>, store: &StoreConfig, memory: &MemoryLimits) -> 
     match store {
         StoreConfig::Sqlite { .. } => wanted.unwrap_or(memory.absent_for >= VALID_FOR),
         StoreConfig::DynamoDb(_) => refused(DYNAMODB),
-        StoreConfig::Postgres(_) => refused(POSTGRESQL),
+        StoreConfig::Postgres(_) => wanted.unwrap_or(false),
     }
 }

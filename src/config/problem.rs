@@ -221,7 +221,7 @@ pub enum ConfigProblem {
     #[error("built without {0}: build with --features {0}")]
     NotBuilt(&'static str),
     /// An existence filter for a store that does not show all changes.
-    #[error("needs the \"sqlite\" store, and kind is {0:?}")]
+    #[error("needs the \"sqlite\" or the \"postgresql\" store, and kind is {0:?}")]
     NoFilter(&'static str),
     /// Not a prefix of addresses.
     #[error("{0:?}: {1}")]

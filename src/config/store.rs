@@ -97,6 +97,7 @@ fn dynamodb(section: &Section<'_>) -> DynamoConfig {
         region: section.parsed("region", region),
         endpoint_url: section.parsed("endpoint_url", endpoint),
         create_table: section.flag("create_table", false),
+        feed: section.flag("feed", true),
         audit: None,
     }
 }

@@ -32,6 +32,7 @@
     allow(dead_code, reason = "much of this part serves Redis alone")
 )]
 
+mod bloom;
 mod budget;
 mod deadline;
 mod failure_log;
@@ -207,9 +208,10 @@ impl Links {
         }
     }
 
-    /// Adds an existence filter if the store sees all changes of others; [`Links::start`] has it built.
+    /// Adds an existence filter if the store sees all changes of others, or has a feed that each server reads;
+    /// [`Links::start`] has it built.
     pub fn with_filter(mut self) -> Self {
-        self.filter = Filter::new(&*self.store, &self.metrics);
+        self.filter = Filter::new(&*self.store, self.applied.as_ref(), &self.metrics);
         self
     }
 
@@ -291,6 +293,7 @@ impl Links {
                 store: self.store.clone(),
                 memory: self.memory.clone(),
                 own: self.own.clone(),
+                filter: self.filter.clone(),
                 redis: self.redis.as_ref().map(|redis| redis.cache.clone()),
                 applied: applied.clone(),
                 metrics: self.metrics.clone(),
@@ -298,6 +301,7 @@ impl Links {
             tasks.spawn(follower.run(shutdown.clone()));
         }
         if let Some(filter) = &self.filter {
+            filter.join(&self.servers);
             let (store, metrics) = (self.store.clone(), self.metrics.clone());
             let keeper = Keeper::new(filter.clone(), store, metrics);
             let memory = self.memory.clone();

@@ -117,6 +117,13 @@ impl Links {
         }
     }
 
+    /// Waits until no other server's filter denies a link that has just been made or found.
+    async fn await_filters(&self) {
+        if self.servers.may_have_filters() {
+            self.servers.await_filters(Instant::now()).await;
+        }
+    }
+
     /// The link of a reserved code, if it is there and leads to this URL.
     async fn existing(&self, target: &TargetUrl, name: LinkName) -> Result<Creation, LinkError> {
         match self.get(&name).await {
@@ -156,7 +163,10 @@ impl Links {
                 self.memory.forget_older(&name, link.version);
             }
             match found.filter(|link| !link.is_expired(self.now())) {
-                Some(link) if link.target == request.target => return Ok(Ok(Creation::Same(link))),
+                Some(link) if link.target == request.target => {
+                    self.await_filters().await;
+                    return Ok(Ok(Creation::Same(link)));
+                }
                 Some(_) => return Ok(Err(name)),
                 None => {}
             }
@@ -187,7 +197,10 @@ impl Links {
                 Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
             },
         );
-        Ok(match created.await? {
+        let created = created.await?;
+        // Also if it was there: the server that has made it may still wait.
+        self.await_filters().await;
+        Ok(match created {
             Created::New(link) => Ok(Creation::New(link)),
             Created::Same(link) => Ok(Creation::Same(link)),
             Created::Taken(link) => Err(link.name),

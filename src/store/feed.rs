@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::link::{LinkName, Version};
 
-/// The longest text of a position, in bytes.
-pub const MAX_POSITION_LEN: usize = 1_024;
+/// The longest text of a position, in bytes. That of a DynamoDB stream has up to 100 for each of its shards.
+pub const MAX_POSITION_LEN: usize = 65_536;
 
 /// A place in a feed: all entries up to it have been read. It stays good over restarts of the reader and of the store,
 /// until the feed has forgotten it.
@@ -54,7 +54,8 @@ impl fmt::Display for Position {
 pub struct Entry {
     /// The name.
     pub name: LinkName,
-    /// The version of the new state; none if another program has removed the link, so that nothing has a version.
+    /// The version of the new state; none if that has none of its own, because another program has removed the link or has
+    /// changed it without a higher version.
     pub version: Option<Version>,
 }
 
@@ -93,6 +94,9 @@ pub enum Readers {
 pub trait Feed: Send + Sync + fmt::Debug {
     /// Which servers should read it.
     fn readers(&self) -> Readers;
+
+    /// Waits until the feed can be read, after the store was opened. It never ends if the store has no feed after all.
+    async fn ready(&self) {}
 
     /// A position that covers all changes that were committed before the call.
     async fn end(&self) -> Result<Position, StoreError>;

@@ -148,6 +148,14 @@ impl Setup {
         self
     }
 
+    /// Replaces a line of `[store]`.
+    pub fn replace_in_store(mut self, line: &str, by: &str) -> Self {
+        let lines = self.store.as_mut().expect("lines of a store of its own");
+        assert!(lines.contains(line), "{lines}");
+        *lines = lines.replace(line, by);
+        self
+    }
+
     /// Writes its files, for commands that come before the start, and returns the configuration's path.
     pub fn write(&self) -> PathBuf {
         for (file, text) in &self.files {

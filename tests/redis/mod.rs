@@ -319,12 +319,12 @@ pub const LINES: &str = "timeout_ms = 500\nwarm_load = false\n";
 /// Memory that is not refreshed during a test, except after an announced change.
 pub const LONG_MEMORY: &str = "[cache]\nrefresh = 600\nabsent = 600\n";
 
-/// A server with its links in the table at this endpoint, behind the Redis at this URL, or at one of
+/// A server with its links in the table at this endpoint, which does not read the stream of the table, behind the Redis at this URL, or at one of
 /// several.
 pub fn setup(table: &str, redis: impl Debug, redis_lines: &str) -> Setup {
     Setup::new()
         .store(&format!(
-            "kind = \"dynamodb\"\nendpoint_url = \"{table}\"\ncreate_table = true\n"
+            "kind = \"dynamodb\"\nendpoint_url = \"{table}\"\ncreate_table = true\nfeed = false\n"
         ))
         .section(&format!("[redis]\nurl = {redis:?}\n{redis_lines}"))
 }

@@ -100,6 +100,7 @@ impl SourceArgs {
                     region: args.region,
                     endpoint_url: args.endpoint_url.map(String::from),
                     create_table: false,
+                    feed: false,
                     audit: None,
                 };
                 Source::Table(Table {

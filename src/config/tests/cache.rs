@@ -16,7 +16,7 @@ fn the_filter_is_there_where_its_promise_is_within_that_of_the_memory() {
     assert!(!filter(&format!("{dynamodb}filter = false\n")));
     check(
         &format!("{dynamodb}filter = true\n"),
-        "t.toml:5: cache.filter: needs the \"sqlite\" store, and kind is \"dynamodb\"",
+        "t.toml:5: cache.filter: needs the \"sqlite\" or the \"postgresql\" store, and kind is \"dynamodb\"",
     );
     check(
         "[cache]\nfilter = 1\n",

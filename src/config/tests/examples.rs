@@ -101,6 +101,7 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
             region: None,
             endpoint_url: Some("http://dynamodb:8000".into()),
             create_table: true,
+            feed: true,
             audit: None,
         }),
         store_reads_per_second: NonZeroU32::new(1_000),

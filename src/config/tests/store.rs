@@ -20,6 +20,7 @@ fn stores() {
         region: None,
         endpoint_url: None,
         create_table: false,
+        feed: true,
         audit: None,
     };
     check_dynamodb("", default);
@@ -31,6 +32,7 @@ fn stores() {
             region: Some("eu-central-1".into()),
             endpoint_url: Some("http://127.0.0.1:8000".into()),
             create_table: true,
+            feed: true,
             audit: None,
         },
     );
@@ -216,11 +218,6 @@ fn what_is_wrong_with_a_database_is_said_without_its_url() {
     bad(
         "[audit]\ntable = \"log\"",
         "t.toml:5:9: audit.table: ",
-        "kind is \"postgresql\"",
-    );
-    bad(
-        "[cache]\nfilter = true",
-        "t.toml:5:10: cache.filter: ",
         "kind is \"postgresql\"",
     );
     let check_url = |url: &str, lines: &str, problem: &str| {

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::applied::{Applied, Following, LOOK_VALID_FOR, REGION_LOOK_VALID_FOR};
 use super::deadline::within;
+use super::filter::Filter;
 use super::memory::{Memory, Notifier};
 use super::redis::{FEED_LEASE, Lease, RedisCache};
 use super::servers::Own;
@@ -50,6 +51,8 @@ const MAX_RETRY: Duration = Duration::from_secs(2);
 /// For how long a follower may be behind before an operator is told: a look may be late on a busy machine.
 const TROUBLE_AFTER: Duration = Duration::from_secs(3);
 
+/// How often a server that starts asks Redis, while Redis is not connected: a look at a flag.
+const REDIS_WAIT: Duration = Duration::from_millis(50);
 /// How many pages may wait for Redis.
 const MAX_UNSETTLED: usize = 64;
 /// How often Redis keeps a new place, and the same place.
@@ -125,6 +128,7 @@ pub(super) struct Follower {
     pub(super) memory: Arc<Memory>,
     /// Hears of the changes that were applied.
     pub(super) own: Arc<Own>,
+    pub(super) filter: Option<Arc<Filter>>,
     pub(super) redis: Option<Arc<RedisCache>>,
     pub(super) applied: Arc<Applied>,
     pub(super) metrics: Arc<Metrics>,
@@ -135,6 +139,7 @@ impl Follower {
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let work = async {
             self.store.opened().await;
+            self.feed.ready().await;
             match (self.feed.readers(), &self.redis) {
                 (Readers::OneOfRegion, Some(redis)) => self.take_turns(redis).await,
                 (Readers::OneOfRegion, None) | (Readers::Each, _) => {
@@ -153,7 +158,7 @@ impl Follower {
     async fn take_turns(&self, redis: &RedisCache) -> Infallible {
         // Which values in Redis are too old. The server that reads the feed tells of later changes of that.
         while redis.fed_until().await.is_err() {
-            tokio::time::sleep(FEED_LEASE / 3).await;
+            tokio::time::sleep(REDIS_WAIT).await;
         }
         loop {
             if let Ok(Some(lease)) = redis.lease_feed().await {
@@ -290,6 +295,9 @@ impl Follower {
                 reader.lacks_redis = false;
                 return Some(left);
             }
+            Ok(None) if !reader.has_gap && !redis.had_values() => {
+                redis.keep_fed(end).await.is_err()
+            }
             Ok(None) => {
                 redis.ignore_older();
                 let told = redis.tell_floor(reader.role == Role::OfRegion).await;
@@ -314,6 +322,9 @@ impl Follower {
     /// Applies an entry. Returns its name if Redis has to be repaired.
     fn apply(&self, entry: Entry, role: Role) -> Option<LinkName> {
         let Entry { name, version } = entry;
+        if let Some(filter) = &self.filter {
+            filter.insert(&name);
+        }
         // First: look-ups from then on must not use the old value in Redis.
         let redis = self.redis_of_fleet();
         let repairs =

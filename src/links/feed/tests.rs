@@ -121,6 +121,7 @@ impl Fixture {
             store: OneLink::new(),
             memory: memory.clone(),
             own: Arc::new(Own::new()),
+            filter: None,
             redis: None,
             applied: applied.clone(),
             metrics: metrics.clone(),

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::bloom::{Bloom, MAX_LINKS};
 use super::{Complete, Filter};
 use crate::base::metrics::Metrics;
+use crate::links::bloom::{Bloom, MAX_LINKS};
 use crate::store::{NameSink, Store};
 
 /// The number of names in a page: about two milliseconds of a reader's time.
@@ -28,6 +28,8 @@ const MAX_REST: Duration = Duration::from_millis(100);
 const LEAST_ROOM: u64 = 1 << 16;
 /// How often the keeper checks whether the filter has to be rebuilt: a look at three numbers.
 const TICK: Duration = Duration::from_millis(200);
+/// How long the keeper waits for the first look at the feed.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// Fewer removals than this do not cause a rebuild.
 const LEAST_REMOVED: u64 = 1_024;
 /// The pause after a page that failed; it doubles.
@@ -119,7 +121,16 @@ impl Keeper {
     ) {
         tokio::select! {
             never = self.keep(completed) => match never {},
+            never = self.keep_lease(), if self.filter.is_shared() => match never {},
             () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// Looks all the time whether other servers wait for this one's filter.
+    async fn keep_lease(&self) -> std::convert::Infallible {
+        loop {
+            self.filter.look_at_lease();
+            tokio::time::sleep(TICK).await;
         }
     }
 
@@ -160,6 +171,10 @@ impl Keeper {
 
     /// Builds a filter and completes it.
     pub(super) async fn build(&self) -> Result<Arc<Complete>, Stop> {
+        // Without a look at the feed there is nothing that later looks could go on from.
+        while self.filter.watch.looked().is_none() {
+            tokio::time::sleep(FIRST_LOOK).await;
+        }
         // Both are read before the filter is registered: later events count as changes.
         let generation = self.filter.watch.generation();
         let removed = self.filter.watch.removed();

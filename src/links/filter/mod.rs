@@ -11,13 +11,14 @@
 //!
 //! # The invariant
 //!
-//! The filter never denies a link that exists: from the commit of a link until its removal begins, no query that
-//! begins in that time is answered with "no link". The one exception is a link that another program has written
-//! into the store's file: the filter may deny it for at most [`VALID_FOR`](crate::store::watch::VALID_FOR) after
-//! its commit. (Memory may also hold a name as absent for `[cache] absent`, with or without a filter. By default
-//! there is a filter only if that time is not shorter than `VALID_FOR`.)
+//! The filter never denies a link that was acknowledged: from the moment when a client has the reply to its creation until
+//! its removal begins, no query that begins in that time is answered with "no link". A link that another program has made
+//! counts as acknowledged a while after its commit: after [`VALID_FOR`](crate::store::watch::VALID_FOR) if one server uses
+//! the store, and after [`LOOK_VALID_FOR`] if each server reads the feed. (Memory may also hold a name as absent for
+//! `[cache] absent`, with or without a filter. With SQLite there is by default a filter only if that time is not shorter
+//! than `VALID_FOR`.)
 //!
-//! # Why it holds
+//! # Why it holds for a store of one server
 //!
 //! Take a link in the store and the filter that a query uses. Only a *complete* filter denies. It was *registered*
 //! at some time R and scanned the store after R; its bits are never cleared. The link's row has been in the store
@@ -41,43 +42,74 @@
 //! fourth case. A write continues when its caller has gone, and ends when the store has replied. The reply may
 //! leave it unknown whether the link was made; a name too many in the filter does no harm.
 //!
+//! # Why it holds for a store with a feed
+//!
+//! Other servers make links at any time, and this server learns of them by the feed ([`super::feed`]). The follower inserts
+//! each name into all registered filters before it notes that it has applied the entry. A *look* is a read of the feed that
+//! reached its end. The watch is that of the looks: a filter denies only while the last look *began* less than
+//! `LOOK_VALID_FOR` ago, by the monotonic clock of this server, and no gap was found since the filter was registered.
+//!
+//! 1. *C is before R.* The scan has read the row, as above. The store answers the scan with a state that is not older than
+//!    what the feed has brought before.
+//! 2. *C is after R and before the last look began.* The entry comes after those that were applied at R, and the look has
+//!    applied it. So the name is in the filter.
+//! 3. *C is after the last look began.* Then the query begins less than `LOOK_VALID_FOR` after C. The server that has made
+//!    the link acknowledges it only when each server of the region whose filter may deny has applied the change, or when
+//!    more than `LOOK_VALID_FOR` has passed since C ([`Servers::await_filters`]). So the link is not acknowledged yet, or
+//!    this server has applied it, and its name is in the filter.
+//!
+//! Case 3 needs that the server which has made the link knows of this one. So this server announces that its filter may deny
+//! *before* the filter denies the first name, and the filter denies only while that announcement counts. Whoever reads the
+//! announcements earlier does not wait for this server; but it has committed before that, so before this server was
+//! announced, and the filter denies only after a look that began later ([`lease`]). The same holds after a time
+//! in which the announcement did not count, such as one in which the process was stopped.
+//!
+//! Another region has announcements and filters of its own. Its servers may deny a new link until its feed has brought it,
+//! as they would find no link in its replica of the store.
+//!
+//! # What holds for both
+//!
 //! The bits need no memory ordering of their own. A write sets its bits before it commits. The news of its success
 //! travels through channels and sockets, which order the bits before every query that follows from it; a query
-//! that began earlier may get either answer. The bits of the scan are ordered before the filter becomes complete.
+//! that began earlier may get either answer. The bits of the scan are ordered before the filter becomes complete, and those
+//! of the feed before the look, which the watch publishes.
 //! When a new filter replaces an old one, the new one becomes complete first, and only then is the old one
 //! unregistered. A query that still uses the old one began before that, and so before any write that the old one
 //! misses.
 //!
 //! A start is no special case: a process begins without a filter, and the scan finds the writes of a killed
-//! process or does not. The filter denies nothing while none is complete, and while the store's last look is older
-//! than `VALID_FOR`. Failing reads do not invalidate a filter: a name that it denies has no link. Deletions leave
+//! process or does not. The filter denies nothing while none is complete, and while the last look is too old. Failing
+//! reads do not invalidate a filter: a name that it denies has no link. Deletions leave
 //! their bits set; such a name costs a look at the tiers until the filter is rebuilt.
 //!
 //! # Why DynamoDB has no filter
 //!
-//! Other servers and programs make links in the table at any time, and the stream of changes reports them only
-//! after the commit. Between the two, a filter would deny an existing link. A filter would need two things: every
-//! writer would have to announce a name in the stream before it commits, and every node would have to confirm,
-//! once for a batch of queries, that it has read the stream to its end before it denies. Both cost a round trip,
-//! and both work only for a table that no other program writes to.
+//! Its stream brings a change some time after the commit, without a bound. A filter would need that every server announces a
+//! name in Redis before it acknowledges the link, and that one which cannot do so leaves a notice in the table and waits
+//! until all others must have read it. It would also need a consistent scan of the table at each start and each gap.
 
-pub(super) mod bloom;
 mod keeper;
+mod lease;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use foldhash::quality::FixedState;
 use prometheus_client::metrics::counter::Counter;
 
-use self::bloom::Bloom;
 pub(super) use self::keeper::Keeper;
+use self::lease::Lease;
+use super::bloom::{Bloom, hash};
+use super::feed::Applied;
+#[cfg(doc)]
+use super::feed::LOOK_VALID_FOR;
+use super::servers::Servers;
 use crate::base::metrics::{LinkLookup, LookupResult, Metrics, Tier};
 use crate::link::LinkName;
+use crate::store::feed::{Feed, Readers};
 use crate::store::{Store, Watch};
 
 /// See the [module](self).
@@ -85,10 +117,20 @@ pub(super) struct Filter {
     /// Keyed, so that no attacker can find names that share bits.
     state: FixedState,
     watch: Arc<Watch>,
+    /// With a store that several servers share.
+    shared: Option<Shared>,
     /// The filter that denies.
     complete: ArcSwapOption<Complete>,
     writes: Mutex<Writes>,
     denials: Counter,
+}
+
+/// What a filter needs that other servers have to know of.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Set at the start.
+    servers: OnceLock<Arc<Servers>>,
+    lease: Lease,
 }
 
 /// A filter that contains all links of a generation.
@@ -123,10 +165,21 @@ impl Drop for Announced {
 }
 
 impl Filter {
-    /// A filter for a store that sees all changes of others; none for other stores. It denies nothing until a
-    /// [`Keeper`] has built it.
-    pub(super) fn new(store: &dyn Store, metrics: &Metrics) -> Option<Arc<Self>> {
-        let watch = store.watch()?;
+    /// A filter for a store that sees all changes of others, or that has a feed which each server reads; none for other
+    /// stores. It denies nothing until a [`Keeper`] has built it.
+    pub(super) fn new(
+        store: &dyn Store,
+        applied: Option<&Arc<Applied>>,
+        metrics: &Metrics,
+    ) -> Option<Arc<Self>> {
+        let (watch, shared) = match store.watch() {
+            Some(watch) => (watch, None),
+            None => {
+                let is_read_by_each = |feed: &Arc<dyn Feed>| feed.readers() == Readers::Each;
+                store.feed().filter(is_read_by_each)?;
+                (Arc::clone(applied?.looks()), Some(Shared::default()))
+            }
+        };
         let seed = match getrandom::u64() {
             Ok(seed) => seed,
             Err(error) => {
@@ -141,6 +194,7 @@ impl Filter {
         Some(Arc::new(Self {
             state: FixedState::with_seed(seed),
             watch,
+            shared,
             complete: ArcSwapOption::empty(),
             writes: Mutex::default(),
             denials: metrics.link_lookups.get_or_create(&denied).clone(),
@@ -172,7 +226,56 @@ impl Filter {
             return false;
         }
         // After the bits: a name that may exist need not pay for reading the clock.
-        self.watch.vouches_for(complete.generation, Instant::now())
+        self.may_deny(complete.generation, Instant::now())
+    }
+
+    /// Whether a complete filter of this generation may deny now.
+    fn may_deny(&self, generation: u64, now: Instant) -> bool {
+        // The look must not be a later one than that whose generation was checked, or a gap could lie between.
+        let looked = self.watch.looked();
+        let is_counted = |shared: &Shared| shared.lease.allows(looked, now);
+        self.shared.as_ref().is_none_or(is_counted) && self.watch.vouches_for(generation, now)
+    }
+
+    /// Sets the servers that share the store. Must be called before the filter is built.
+    pub(super) fn join(&self, servers: &Arc<Servers>) {
+        if let Some(shared) = &self.shared {
+            let _only_once = shared.servers.set(Arc::clone(servers));
+        }
+    }
+
+    /// Whether other servers share the store.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Inserts a name that the feed has brought. Must be called before the follower notes that it has applied the entry.
+    pub(super) fn insert(&self, name: &LinkName) {
+        let hash = self.hash(name.code(), name.origin());
+        for bloom in &self.writes().registered {
+            bloom.insert(hash);
+        }
+    }
+
+    /// Looks whether other servers wait for this one's filter.
+    fn look_at_lease(&self) {
+        if let Some(shared) = &self.shared {
+            let servers = shared.servers.get();
+            let until = servers.and_then(|servers| servers.filter_counts_until());
+            shared.lease.observe(until, Instant::now());
+        }
+    }
+
+    /// Says whether the filter is about to deny names.
+    fn announce_denials(&self, denies: bool) {
+        if let Some(shared) = &self.shared {
+            if !denies {
+                shared.lease.end();
+            }
+            if let Some(servers) = shared.servers.get() {
+                servers.set_filter_denies(denies);
+            }
+        }
     }
 
     /// Begins a write that may make a link of this name. Must be called before the store is; the result must be
@@ -198,7 +301,7 @@ impl Filter {
         let complete = self.complete.load();
         let links = complete.as_ref().map_or(0, |c| c.bloom.links());
         let generation = complete.as_ref().map(|c| c.generation);
-        let denies = generation.is_some_and(|g| self.watch.vouches_for(g, Instant::now()));
+        let denies = generation.is_some_and(|g| self.may_deny(g, Instant::now()));
         let bytes = self.writes().registered.iter().map(|b| b.bytes()).sum();
         metrics.filter_links.set(links.cast_signed());
         metrics.filter_bytes.set(figure(bytes));
@@ -216,6 +319,7 @@ impl Filter {
 
     /// Makes a registered filter that has scanned the store the one that denies.
     fn complete(&self, complete: &Arc<Complete>) {
+        self.announce_denials(true);
         self.complete.store(Some(Arc::clone(complete)));
         // Last: the former filter needs the names of writes as long as a query may begin to use it.
         self.writes()
@@ -233,6 +337,7 @@ impl Filter {
     /// Denies nothing any more, and frees the memory.
     fn clear(&self) {
         self.complete.store(None);
+        self.announce_denials(false);
         self.writes().registered.clear();
     }
 
@@ -253,15 +358,6 @@ impl fmt::Debug for Filter {
             .field("complete", &self.complete)
             .finish_non_exhaustive()
     }
-}
-
-/// The hash of a name. It leaves the dot between code and origin out: two names that become equal that way share
-/// their bits, which never causes a denial.
-pub(super) fn hash(state: &FixedState, code: &[u8], origin: &str) -> u64 {
-    let mut hasher = state.build_hasher();
-    hasher.write(code);
-    hasher.write(origin.as_bytes());
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod shared;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
@@ -190,18 +192,7 @@ impl Bench {
     }
 
     async fn create(&self, code: &str) -> LinkName {
-        let request = CreateLink {
-            origin: origin(),
-            target: TargetUrl::parse(&format!("https://example.net/{code}")).unwrap(),
-            code: Some(Code::parse(code).unwrap()),
-            use_reserved: false,
-            expires_at: None,
-            ttl: None,
-            about: crate::link::About::default(),
-            withheld: None,
-            created_by: "test".into(),
-        };
-        self.links.create(request).await.unwrap();
+        self.links.create(request(code)).await.unwrap();
         name(code)
     }
 
@@ -223,6 +214,20 @@ impl Bench {
             assert!(Instant::now() < end, "not: {what}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+fn request(code: &str) -> CreateLink {
+    CreateLink {
+        origin: origin(),
+        target: TargetUrl::parse(&format!("https://example.net/{code}")).unwrap(),
+        code: Some(Code::parse(code).unwrap()),
+        use_reserved: false,
+        expires_at: None,
+        ttl: None,
+        about: crate::link::About::default(),
+        withheld: None,
+        created_by: "test".into(),
     }
 }
 

@@ -166,6 +166,10 @@ impl RedisCache {
         match self.0 {}
     }
 
+    pub(super) fn had_values(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(super) fn ignore_older(&self) {
         match self.0 {}
     }

@@ -262,9 +262,6 @@ impl Changes {
                 };
                 let Err(error) = ended;
                 self.set_following(false);
-                if let Some(followed) = &self.followed {
-                    followed.note_failure();
-                }
                 tracing::debug!(error = text(&error), "the stream of changes broke off");
                 if began.elapsed() > MAX_RETRY {
                     retry = MIN_RETRY;

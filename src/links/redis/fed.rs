@@ -172,6 +172,11 @@ impl RedisCache {
         self.repairs.pending() >= MANY
     }
 
+    /// Whether Redis may have had values of this store when this server first connected.
+    pub(in crate::links) fn had_values(&self) -> bool {
+        self.client.store_mark().was_used()
+    }
+
     /// Any value may be old: ignores those that were put until now, and has all links loaded again.
     pub(in crate::links) fn ignore_older(&self) {
         self.client.ignore_until(self.clock.now());

@@ -65,6 +65,8 @@ pub(super) struct StoreMark {
     mark: AtomicU64,
     /// The last mark that was known.
     last: AtomicU64,
+    /// Whether Redis may have values from before this server first connected.
+    was_used: AtomicBool,
     /// Whether links may have changed while no mark was known, so that Redis did not get the changes.
     missed: AtomicBool,
     /// When the mark of a shared store was last written under its place.
@@ -89,6 +91,7 @@ impl StoreMark {
             prefix: prefix.into(),
             mark: AtomicU64::new(0),
             last: AtomicU64::new(0),
+            was_used: AtomicBool::new(true),
             missed: AtomicBool::new(false),
             placed: Mutex::default(),
             renewed: Notify::new(),
@@ -149,6 +152,11 @@ impl StoreMark {
                 place,
             } => {
                 let mark = Mark::of(id);
+                if self.last.load(Ordering::Acquire) == 0 {
+                    // Without a mark at the place, all values of this store have expired.
+                    let is_used = self.mark_at(connection, place).await? == Some(mark);
+                    self.was_used.store(is_used, Ordering::Release);
+                }
                 self.put_at(connection, place, mark, keep).await?;
                 mark
             }
@@ -184,11 +192,20 @@ impl StoreMark {
         format!("{}:store:{place:016x}", self.prefix)
     }
 
-    /// The mark that nodes last wrote for a place.
-    async fn found_at(&self, connection: &mut Connection, place: u64) -> RedisResult<Option<Mark>> {
+    /// Whether Redis may have had values of this store when this server first connected.
+    pub(super) fn was_used(&self) -> bool {
+        self.was_used.load(Ordering::Acquire)
+    }
+
+    async fn mark_at(&self, connection: &mut Connection, place: u64) -> RedisResult<Option<Mark>> {
         let get = redis::cmd("GET").arg(self.place_key(place)).to_owned();
         let text: Option<Vec<u8>> = unless_refused(connection.command(&get).await)?.flatten();
-        let mark = text.and_then(|text| Mark::parse(std::str::from_utf8(&text).ok()?));
+        Ok(text.and_then(|text| Mark::parse(std::str::from_utf8(&text).ok()?)))
+    }
+
+    /// The mark that nodes last wrote for a place.
+    async fn found_at(&self, connection: &mut Connection, place: u64) -> RedisResult<Option<Mark>> {
+        let mark = self.mark_at(connection, place).await?;
         if mark.is_some() {
             tracing::info!(
                 "the link store cannot be asked for its identity yet; until then, links that Redis holds for \

@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 use foldhash::quality::FixedState;
 
 use crate::link::LinkName;
-use crate::links::filter::bloom::Bloom;
-use crate::links::filter::hash;
+use crate::links::bloom::{Bloom, hash};
 
 /// How many names a filter holds: 192 KiB for each of the two.
 const CAPACITY: u64 = 1 << 17;

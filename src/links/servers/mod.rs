@@ -185,7 +185,6 @@ impl Servers {
 
     /// Says whether the filter of this server is about to deny names. It may deny until
     /// [`Servers::filter_counts_until`]. Before this is called with false, the filter must have stopped.
-    #[allow(dead_code, reason = "the filter of stores with a feed calls it")]
     pub(super) fn set_filter_denies(&self, denies: bool) {
         let before = self.filter_denies.swap(denies, Ordering::AcqRel);
         if !denies {
@@ -198,7 +197,6 @@ impl Servers {
 
     /// Until when servers that make links wait for this one's filter; none if they do not. If no other server uses the
     /// store, nothing has to be waited for.
-    #[allow(dead_code, reason = "the filter of stores with a feed calls it")]
     pub(super) fn filter_counts_until(&self) -> Option<Instant> {
         if matches!(self.place, Place::Alone) {
             return Some(Instant::now() + FILTER_LEASE);

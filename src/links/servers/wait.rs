@@ -24,11 +24,15 @@ pub(super) struct Waited {
 }
 
 impl Servers {
+    /// Whether servers may have filters that [`Servers::await_filters`] has to wait for: they follow the feed of the store.
+    pub(in crate::links) fn may_have_filters(&self) -> bool {
+        matches!(self.place, Place::Store(..))
+    }
+
     /// Waits until no live server of this region has a filter that may deny a link which was made by a commit that was
     /// over at `committed`, and which was announced to the others since: until the servers whose filters deny have
     /// applied it, or until no filter without it counts any more. That is [`LOOK_VALID_FOR`] and a little more after the
     /// commit.
-    #[allow(dead_code, reason = "the filter of stores with a feed calls it")]
     pub(in crate::links) async fn await_filters(&self, committed: Instant) {
         let until = committed + LOOK_VALID_FOR + SLACK;
         self.wait(until, |seen, position| {

@@ -12,6 +12,8 @@ pub struct DynamoConfig {
     pub endpoint_url: Option<String>,
     /// Whether to create a missing table, and to enable its TTL.
     pub create_table: bool,
+    /// Whether to read the stream of the table, if it has one.
+    pub feed: bool,
     /// The table of the audit log; none if no log is kept.
     pub audit: Option<AuditTable>,
 }

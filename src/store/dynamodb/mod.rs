@@ -54,6 +54,7 @@ mod config;
 mod credentials;
 mod documents;
 mod failure;
+mod feed;
 mod idempotency;
 mod identity;
 mod import_source;
@@ -92,6 +93,7 @@ use super::{
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, Version};
 use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Entry, Event};
+use crate::store::feed::Feed;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 
 /// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
@@ -132,6 +134,8 @@ pub struct DynamoStore {
     writes: Lane,
     /// The audit log, if one is kept.
     log: Option<audit::Log>,
+    /// The stream of the table; none if it is not to be read.
+    streams: Option<Arc<feed::Streams>>,
     /// The identity of the table.
     known: Arc<identity::Known>,
     /// Whether the table was checked and can be used.
@@ -331,6 +335,11 @@ impl Store for DynamoStore {
     async fn estimate(&self) -> Option<u64> {
         let work = read::estimate(&self.reads.client, &self.table);
         self.call(&self.reads, Box::pin(work)).await.ok()
+    }
+
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        let streams = self.streams.clone()?;
+        Some(streams)
     }
 
     fn prefers_batches(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Opening: settings from the usual AWS sources, and the check of the table.
 //!
-//! A role needs `dynamodb:DescribeTable`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and `Scan` on the
+//! A role needs `dynamodb:DescribeStream`, `GetShardIterator` and `GetRecords` on the stream of the table, if it has one.
+//! It needs `dynamodb:DescribeTable`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and `Scan` on the
 //! table; with `create_table` also `CreateTable`, `DescribeTimeToLive` and `UpdateTimeToLive`.
 //! `DescribeTimeToLive` is useful in any case: without it tinyns cannot warn that the table's TTL is off, and
 //! links that have ended and tombstones stay for ever.
@@ -17,7 +18,8 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    StreamSpecification, StreamViewType, TableDescription, TableStatus, TimeToLiveSpecification,
+    TimeToLiveStatus,
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::Steady;
+use super::feed::Streams;
 use super::item::{EXPIRES_AT, KEY};
 use super::state::State;
 use super::{
@@ -132,6 +135,8 @@ impl DynamoStore {
             wait,
             limit: time + SECOND_REQUEST_TIME,
         };
+        let tables = client(&sdk, WRITE_TIME, WRITE_ATTEMPT_TIME, WRITE_BACKOFF);
+        let streams = Streams::new(streams_client(&sdk), tables, table.clone());
         let read_wait = READ_TIME + SECOND_REQUEST_TIME;
         let log = config.audit.as_ref().map(|audit| audit::Log {
             table: Table {
@@ -157,6 +162,7 @@ impl DynamoStore {
                 WRITE_ATTEMPT_TIME,
                 WRITE_BACKOFF,
             ),
+            streams: config.feed.then(|| Arc::new(streams)),
             known: Arc::default(),
             state: Arc::new(watch::channel(State::Away("it is being opened".into())).0),
             bare_codes: Arc::default(),
@@ -226,6 +232,29 @@ pub(super) fn client(
     attempt_time: Duration,
     backoff: Duration,
 ) -> Client {
+    let (timeouts, retries) = bounds(time, attempt_time, backoff);
+    let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .build();
+    Client::from_conf(config)
+}
+
+/// The same for the stream of a table, with the times of reads.
+fn streams_client(sdk: &SdkConfig) -> aws_sdk_dynamodbstreams::Client {
+    let (timeouts, retries) = bounds(READ_TIME, READ_ATTEMPT_TIME, WRITE_BACKOFF);
+    let config = aws_sdk_dynamodbstreams::config::Builder::from(sdk)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .build();
+    aws_sdk_dynamodbstreams::Client::from_conf(config)
+}
+
+fn bounds(
+    time: Duration,
+    attempt_time: Duration,
+    backoff: Duration,
+) -> (TimeoutConfig, RetryConfig) {
     // The bound of an attempt is not the SDK's own for attempts: that one would also cut off a refresh of the
     // credentials, which may take longer and would start anew each time.
     let timeouts = TimeoutConfig::builder()
@@ -237,11 +266,7 @@ pub(super) fn client(
         .with_max_attempts(MAX_ATTEMPTS)
         .with_initial_backoff(backoff)
         .with_max_backoff(MAX_BACKOFF);
-    let config = aws_sdk_dynamodb::config::Builder::from(sdk)
-        .timeout_config(timeouts)
-        .retry_config(retries)
-        .build();
-    Client::from_conf(config)
+    (timeouts, retries)
 }
 
 /// The key of a table.
@@ -354,7 +379,13 @@ impl Admin<'_> {
                 .attribute_definitions(definition.map_err(unbuilt)?)
                 .key_schema(key.map_err(unbuilt)?);
         }
-        let request = request.billing_mode(BillingMode::PayPerRequest);
+        let mut request = request.billing_mode(BillingMode::PayPerRequest);
+        if kind == TableKind::Links {
+            let stream = StreamSpecification::builder()
+                .stream_enabled(true)
+                .stream_view_type(StreamViewType::NewAndOldImages);
+            request = request.stream_specification(stream.build().map_err(unbuilt)?);
+        }
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {

@@ -19,10 +19,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::store::feed::{MAX_POSITION_LEN, Position};
+use crate::store::feed::Position;
 
-/// How long a position may become by new transactions in `done`. The rest of [`MAX_POSITION_LEN`] is for larger numbers.
-const ROOM: usize = MAX_POSITION_LEN - 100;
+/// How long a position may become by new transactions in `done`, in bytes: each server announces its position.
+const ROOM: usize = 924;
 
 /// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]

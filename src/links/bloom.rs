@@ -8,7 +8,10 @@
 //! At [`BITS_A_LINK`], about one look-up in 180 for a name that was not inserted is a false positive; a test
 //! checks that. A false positive costs what the look-up would cost without a filter.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::quality::FixedState;
 
 /// Bits for each link in a full filter.
 pub(super) const BITS_A_LINK: u64 = 12;
@@ -117,6 +120,15 @@ impl Bloom {
     }
 }
 
+/// The hash of a name. It leaves the dot between code and origin out: two names that become equal that way share
+/// their bits, which never causes a denial.
+pub(super) fn hash(state: &FixedState, code: &[u8], origin: &str) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write(code);
+    hasher.write(origin.as_bytes());
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -125,7 +137,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::links::filter::hash;
 
     #[test]
     fn bounds() {
