@@ -45,9 +45,16 @@ install_packages() {
         trap "as_root rm -f '$policy'" EXIT
         as_root chmod 755 "$policy"
     fi
+    # Debian's package of PostgreSQL makes databases of its own, which no test uses.
+    local clusters=/etc/postgresql-common/createcluster.d/tinyns-tests.conf
+    if [[ " ${packages[*]} " == *" postgresql "* ]]; then
+        as_root mkdir -p "${clusters%/*}"
+        printf 'create_main_cluster = false\n' | as_root tee "$clusters" >/dev/null
+    fi
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y --no-install-recommends "${packages[@]}"
+    as_root rm -f "$clusters"
     if [[ ${#services[@]} -gt 0 && -d /run/systemd/system ]]; then
         as_root systemctl disable --quiet --now "${services[@]}"
     fi
