@@ -17,7 +17,7 @@ const LOOK_TIME: Duration = Duration::from_secs(1);
 pub enum Wait {
     /// No: the receipt says what is known now.
     No,
-    /// No, but the servers are asked once how far they are. This takes [`LOOK_TIME`] at most.
+    /// No, but the servers are asked once how far they are. This takes a second at most.
     Look,
     /// Yes, [`WAIT_TIME`] at most.
     Servers,

@@ -36,7 +36,7 @@ pub enum Following {
     Failing,
 }
 
-/// See the [module](self).
+/// How far this server has followed the feed of its store.
 #[derive(Debug)]
 pub struct Applied {
     /// Has the looks. Its generation increases with each gap.

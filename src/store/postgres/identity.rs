@@ -17,7 +17,6 @@
 
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
-use super::connect::Connection;
 use super::failure::Fault;
 use crate::store::identity::number;
 
@@ -70,9 +69,9 @@ impl History {
 }
 
 /// See [`crate::store::Store::begin_epoch`].
-pub(super) async fn begin_epoch(connection: &Connection) -> Result<History, Fault> {
-    connection.client.execute(BEGIN_EPOCH, &[]).await?;
-    Ok(History::read(&connection.client).await?)
+pub(super) async fn begin_epoch(client: &Client) -> Result<History, Fault> {
+    client.execute(BEGIN_EPOCH, &[]).await?;
+    Ok(History::read(client).await?)
 }
 
 /// A value of the first row.

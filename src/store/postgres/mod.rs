@@ -35,6 +35,7 @@
 //! connections whose other end does not answer.
 
 mod audit;
+mod calls;
 mod config;
 mod connect;
 mod create;
@@ -59,25 +60,17 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout_at;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use self::audit::Log;
+use self::calls::{Inner, State};
 pub use self::config::{PostgresConfig, PostgresUrl, PostgresUrlError};
-use self::connect::{Connection, Connector};
+use self::connect::Connection;
 pub use self::connect::{PASSWORD_VARIABLE, check_files};
 use self::create::{MAX_BATCH, Wanted};
-use self::failure::{Fault, pause};
-use self::feed::{Held, News, PostgresFeed};
+use self::feed::PostgresFeed;
 use self::identity::History;
 pub use self::open::PostgresOpenError;
-use self::pool::{Lane, Pool};
-use super::identity::number;
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
     Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, Seal, Segment, Store,
@@ -92,210 +85,20 @@ use crate::store::feed::Feed;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 use crate::store::servers::{Announcement, Label, LiveServer};
 
-/// How long a read may take: less than the 1.5 s of a query.
-const READ_TIME: Duration = Duration::from_millis(1_350);
-/// How long a write or a page may take: less than the 10 s of an administrator's call.
-const WRITE_TIME: Duration = Duration::from_millis(8_500);
 /// How many creations may wait. With [`MAX_BATCH`] and the writes that are under way at once, the last of them waits less
 /// than a second.
 const MAX_WAITING: usize = 8_192;
-/// How often a call is sent that certainly did nothing.
-const MAX_TRIES: usize = 8;
 /// The most links of one page.
 const MAX_PAGE: usize = 1_000;
 /// The most names of one page.
 const MAX_NAMES: usize = 10_000;
 /// The most entries of one page of the audit log.
 const MAX_ENTRIES: usize = 1_000;
-/// How long a read of the feed or an announcement may take: the follower waits 2 s.
-const FEED_TIME: Duration = Duration::from_millis(1_900);
-/// How many of them may be under way.
-const FEED_CONNECTIONS: u32 = 2;
-/// How often the history is read again: an operator may put a backup back while connections stay open.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often old rows are swept, by one of the servers.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// A link store in a PostgreSQL database; see the [module](self).
 pub struct PostgresStore {
     inner: Arc<Inner>,
     creations: Batcher<Wanted, Result<Created, StoreError>>,
-}
-
-struct Inner {
-    /// The database without the password, for messages.
-    place: String,
-    place_number: u64,
-    pool: Arc<Pool>,
-    reads: Lane,
-    writes: Lane,
-    pages: Lane,
-    /// For the feed and the announcements of servers. Their connections are besides those of the pool's size.
-    feeds: Lane,
-    news: Arc<News>,
-    held: Held,
-    log: Log,
-    /// Whether the database was reached, and has the tables.
-    state: watch::Sender<State>,
-    closed: CancellationToken,
-    /// The calls under way.
-    calls: TaskTracker,
-}
-
-/// Whether the store is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// The database can be used.
-    Open,
-    /// The database could not be used yet, for this reason.
-    Away(String),
-}
-
-impl Inner {
-    fn new(config: &PostgresConfig, connector: Connector, state: watch::Sender<State>) -> Self {
-        let place = connector.place();
-        // A quarter of the connections for writes, and one for pages; the rest is for queries.
-        let of = |share: u32| usize::try_from(share).unwrap_or(1).max(1);
-        let (writes, pages) = (config.pool / 4, config.pool / 4);
-        let reads = config.pool.saturating_sub(writes + pages);
-        let lane = |share, limit| Lane {
-            permits: Semaphore::new(of(share)),
-            limit,
-        };
-        Self {
-            place_number: number(&["postgresql", &place]),
-            place,
-            pool: Arc::new(Pool::new(connector, config.pool + FEED_CONNECTIONS)),
-            reads: lane(reads, READ_TIME),
-            writes: lane(writes, WRITE_TIME),
-            pages: lane(pages, WRITE_TIME),
-            feeds: lane(FEED_CONNECTIONS, FEED_TIME),
-            news: Arc::default(),
-            held: Held::default(),
-            log: Log {
-                retention: config.audit,
-            },
-            state,
-            closed: CancellationToken::new(),
-            calls: TaskTracker::new(),
-        }
-    }
-
-    /// Runs a call on a connection when it gets a permit; calls wait in order of arrival. A call that certainly did
-    /// nothing, because it met another one or a server that takes no changes, is sent again.
-    async fn call<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
-    where
-        W: Fn(Arc<Connection>) -> F,
-        F: Future<Output = Result<T, Fault>>,
-    {
-        let _running = self.calls.token();
-        if self.closed.is_cancelled() {
-            return Err(closed());
-        }
-        self.run(lane, work).await
-    }
-
-    /// The same for a call that had begun before the store was closed.
-    async fn run<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
-    where
-        W: Fn(Arc<Connection>) -> F,
-        F: Future<Output = Result<T, Fault>>,
-    {
-        if let State::Away(reason) = &*self.state.borrow() {
-            return Err(StoreError::Unreachable(reason.clone()));
-        }
-        let deadline = (Instant::now() + lane.limit).into();
-        let permit = timeout_at(deadline, lane.permits.acquire()).await;
-        let _permit = permit
-            .map_err(|_| StoreError::Overloaded)?
-            .map_err(|_| closed())?;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let taken = timeout_at(deadline, self.pool.take()).await;
-            let taken = taken.map_err(|_| {
-                let text = format!("{}: no connection in time", self.place);
-                StoreError::Unreachable(text)
-            })?;
-            let unreachable = |error| StoreError::Unreachable(format!("{}: {error}", self.place));
-            let connection = taken.map_err(unreachable)?;
-            let result = timeout_at(deadline, work(Arc::clone(&connection))).await;
-            let fault = match result {
-                // The connection is still busy, and is not used again.
-                Err(_) => return Err(StoreError::DeadlineExceeded),
-                Ok(Ok(value)) => {
-                    connection.give_back(&self.pool);
-                    return Ok(value);
-                }
-                Ok(Err(fault)) => fault,
-            };
-            if !fault.is_broken() {
-                connection.give_back(&self.pool);
-            }
-            let is_moved = fault.is_read_only();
-            if is_moved {
-                self.pool.renew();
-            }
-            if tries == MAX_TRIES || !(is_moved || fault.is_conflict()) {
-                return Err(fault.into_store_error(&self.place));
-            }
-            tokio::time::sleep(pause()).await;
-        }
-    }
-
-    /// Makes links. A fault that is about one of them does not concern the others.
-    async fn create(&self, wanted: &[Wanted]) -> Vec<Result<Created, StoreError>> {
-        let call = self.run(&self.writes, |connection| async move {
-            match create::create(&connection, self.log, wanted).await {
-                Err(fault) if fault.is_about_a_row() && wanted.len() > 1 => Ok(None),
-                results => results.map(Some),
-            }
-        });
-        match Box::pin(call).await {
-            Ok(Some(results)) => return results,
-            Ok(None) => {}
-            Err(error) => return wanted.iter().map(|_| Err(error.clone())).collect(),
-        }
-        let mut results = Vec::with_capacity(wanted.len());
-        for one in wanted {
-            let call = self.run(&self.writes, |connection| async move {
-                create::create(&connection, self.log, std::slice::from_ref(one)).await
-            });
-            let made = Box::pin(call).await.map(|mut made| made.pop());
-            results.push(match made {
-                Ok(Some(result)) => result,
-                Ok(None) => Err(StoreError::Unavailable("a creation has no result".into())),
-                Err(error) => Err(error),
-            });
-        }
-        results
-    }
-
-    /// Looks after the database until the store is closed.
-    async fn look_after(&self, clock: Clock) {
-        let mut next_sweep = Instant::now() + SWEEP_EVERY;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let looked = self.call(&self.reads, |connection| async move {
-                Ok(History::read(&connection.client).await?)
-            });
-            match Box::pin(looked).await {
-                Ok(history) => self.pool.note_history(history.number),
-                Err(error) => tracing::debug!(%error, "cannot look after PostgreSQL"),
-            }
-            if Instant::now() < next_sweep {
-                continue;
-            }
-            next_sweep = Instant::now() + SWEEP_EVERY;
-            let now = clock.now();
-            let swept = self.call(&self.pages, |connection| async move {
-                sweep::sweep(&connection, self.log, now).await
-            });
-            if let Err(error) = Box::pin(swept).await {
-                tracing::debug!(%error, "cannot sweep old rows of PostgreSQL");
-            }
-        }
-    }
 }
 
 impl PostgresStore {
@@ -628,8 +431,9 @@ impl Store for PostgresStore {
     }
 
     async fn begin_epoch(&self) -> Result<u64, StoreError> {
-        let work =
-            |connection: Arc<Connection>| async move { identity::begin_epoch(&connection).await };
+        let work = |connection: Arc<Connection>| async move {
+            identity::begin_epoch(&connection.client).await
+        };
         let history = Box::pin(self.inner.call(&self.inner.writes, work)).await?;
         self.inner.pool.note_history(history.number);
         Ok(history.epoch)

@@ -1,0 +1,219 @@
+//! The calls of the store: each takes a permit of its lane, a connection of the pool, and as many tries as it needs within its
+//! time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::audit::Log;
+use super::config::PostgresConfig;
+use super::connect::{Connection, Connector};
+use super::create::{self, Wanted};
+use super::failure::{Fault, pause};
+use super::feed::{Held, News};
+use super::identity::History;
+use super::pool::{Lane, Pool};
+use super::{closed, sweep};
+use crate::base::clock::Clock;
+use crate::store::identity::number;
+use crate::store::{Created, StoreError};
+
+/// How long a read may take: less than the 1.5 s of a query.
+const READ_TIME: Duration = Duration::from_millis(1_350);
+/// How long a write or a page may take: less than the 10 s of an administrator's call.
+const WRITE_TIME: Duration = Duration::from_millis(8_500);
+/// How often a call is sent that certainly did nothing.
+const MAX_TRIES: usize = 8;
+/// How long a read of the feed or an announcement may take: the follower waits 2 s.
+const FEED_TIME: Duration = Duration::from_millis(1_900);
+/// How many of them may be under way.
+const FEED_CONNECTIONS: u32 = 2;
+/// How often the history is read again: an operator may put a backup back while connections stay open.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often old rows are swept, by one of the servers.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// What the calls of a store share.
+pub(super) struct Inner {
+    /// The database without the password, for messages.
+    pub(super) place: String,
+    pub(super) place_number: u64,
+    pub(super) pool: Arc<Pool>,
+    pub(super) reads: Lane,
+    pub(super) writes: Lane,
+    pub(super) pages: Lane,
+    /// For the feed and the announcements of servers. Their connections are besides those of the pool's size.
+    pub(super) feeds: Lane,
+    pub(super) news: Arc<News>,
+    pub(super) held: Held,
+    pub(super) log: Log,
+    /// Whether the database was reached, and has the tables.
+    pub(super) state: watch::Sender<State>,
+    pub(super) closed: CancellationToken,
+    /// The calls under way.
+    pub(super) calls: TaskTracker,
+}
+
+/// Whether the store is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The database can be used.
+    Open,
+    /// The database could not be used yet, for this reason.
+    Away(String),
+}
+
+impl Inner {
+    pub(super) fn new(
+        config: &PostgresConfig,
+        connector: Connector,
+        state: watch::Sender<State>,
+    ) -> Self {
+        let place = connector.place();
+        // A quarter of the connections for writes, and one for pages; the rest is for queries.
+        let of = |share: u32| usize::try_from(share).unwrap_or(1).max(1);
+        let (writes, pages) = (config.pool / 4, config.pool / 4);
+        let reads = config.pool.saturating_sub(writes + pages);
+        let lane = |share, limit| Lane {
+            permits: Semaphore::new(of(share)),
+            limit,
+        };
+        Self {
+            place_number: number(&["postgresql", &place]),
+            place,
+            pool: Arc::new(Pool::new(connector, config.pool + FEED_CONNECTIONS)),
+            reads: lane(reads, READ_TIME),
+            writes: lane(writes, WRITE_TIME),
+            pages: lane(pages, WRITE_TIME),
+            feeds: lane(FEED_CONNECTIONS, FEED_TIME),
+            news: Arc::default(),
+            held: Held::default(),
+            log: Log {
+                retention: config.audit,
+            },
+            state,
+            closed: CancellationToken::new(),
+            calls: TaskTracker::new(),
+        }
+    }
+
+    /// Runs a call on a connection when it gets a permit; calls wait in order of arrival. A call that certainly did
+    /// nothing, because it met another one or a server that takes no changes, is sent again.
+    pub(super) async fn call<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
+    where
+        W: Fn(Arc<Connection>) -> F,
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let _running = self.calls.token();
+        if self.closed.is_cancelled() {
+            return Err(closed());
+        }
+        self.run(lane, work).await
+    }
+
+    /// The same for a call that had begun before the store was closed.
+    async fn run<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
+    where
+        W: Fn(Arc<Connection>) -> F,
+        F: Future<Output = Result<T, Fault>>,
+    {
+        if let State::Away(reason) = &*self.state.borrow() {
+            return Err(StoreError::Unreachable(reason.clone()));
+        }
+        let deadline = (Instant::now() + lane.limit).into();
+        let permit = timeout_at(deadline, lane.permits.acquire()).await;
+        let _permit = permit
+            .map_err(|_| StoreError::Overloaded)?
+            .map_err(|_| closed())?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let taken = timeout_at(deadline, self.pool.take()).await;
+            let taken = taken.map_err(|_| {
+                let text = format!("{}: no connection in time", self.place);
+                StoreError::Unreachable(text)
+            })?;
+            let unreachable = |error| StoreError::Unreachable(format!("{}: {error}", self.place));
+            let connection = taken.map_err(unreachable)?;
+            let result = timeout_at(deadline, work(Arc::clone(&connection))).await;
+            let fault = match result {
+                // The connection is still busy, and is not used again.
+                Err(_) => return Err(StoreError::DeadlineExceeded),
+                Ok(Ok(value)) => {
+                    connection.give_back(&self.pool);
+                    return Ok(value);
+                }
+                Ok(Err(fault)) => fault,
+            };
+            if !fault.is_broken() {
+                connection.give_back(&self.pool);
+            }
+            let is_moved = fault.is_read_only();
+            if is_moved {
+                self.pool.renew();
+            }
+            if tries == MAX_TRIES || !(is_moved || fault.is_conflict()) {
+                return Err(fault.into_store_error(&self.place));
+            }
+            tokio::time::sleep(pause()).await;
+        }
+    }
+
+    /// Makes links. A fault that is about one of them does not concern the others.
+    pub(super) async fn create(&self, wanted: &[Wanted]) -> Vec<Result<Created, StoreError>> {
+        let call = self.run(&self.writes, |connection| async move {
+            match create::create(&connection, self.log, wanted).await {
+                Err(fault) if fault.is_about_a_row() && wanted.len() > 1 => Ok(None),
+                results => results.map(Some),
+            }
+        });
+        match Box::pin(call).await {
+            Ok(Some(results)) => return results,
+            Ok(None) => {}
+            Err(error) => return wanted.iter().map(|_| Err(error.clone())).collect(),
+        }
+        let mut results = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let call = self.run(&self.writes, |connection| async move {
+                create::create(&connection, self.log, std::slice::from_ref(one)).await
+            });
+            let made = Box::pin(call).await.map(|mut made| made.pop());
+            results.push(match made {
+                Ok(Some(result)) => result,
+                Ok(None) => Err(StoreError::Unavailable("a creation has no result".into())),
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    /// Looks after the database until the store is closed.
+    pub(super) async fn look_after(&self, clock: Clock) {
+        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let looked = self.call(&self.reads, |connection| async move {
+                Ok(History::read(&connection.client).await?)
+            });
+            match Box::pin(looked).await {
+                Ok(history) => self.pool.note_history(history.number),
+                Err(error) => tracing::debug!(%error, "cannot look after PostgreSQL"),
+            }
+            if Instant::now() < next_sweep {
+                continue;
+            }
+            next_sweep = Instant::now() + SWEEP_EVERY;
+            let now = clock.now();
+            let swept = self.call(&self.pages, |connection| async move {
+                sweep::sweep(&connection, self.log, now).await
+            });
+            if let Err(error) = Box::pin(swept).await {
+                tracing::debug!(%error, "cannot sweep old rows of PostgreSQL");
+            }
+        }
+    }
+}
