@@ -24,8 +24,8 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::config::PostgresConfig;
 use super::failure::{Fault, may_pass, text};
-use super::feed::News;
 use super::identity::History;
+use super::news::News;
 use super::tls::tls_config;
 use super::url::{HostPlace, PostgresHost, TlsMode};
 use crate::base::client_files::{ClientFileError, ClientFiles, ClientSecrets};

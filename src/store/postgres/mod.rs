@@ -46,6 +46,7 @@ mod find;
 mod idempotency;
 mod identity;
 mod migrations;
+mod news;
 mod notice;
 mod open;
 mod pool;

@@ -40,9 +40,9 @@ const CHANGES: &str = "WITH old AS (SELECT seq, txid FROM change WHERE seq <= gr
         (SELECT max(seq) - 1000000 FROM change), \
         (SELECT max(seq) FROM (SELECT seq, at FROM change ORDER BY seq LIMIT $1) AS first \
          WHERE at < now() - interval '1 hour')) ORDER BY seq LIMIT $1), \
-    bound AS (SELECT least(max(txid) + 1, txid_snapshot_xmin(txid_current_snapshot())) AS txid FROM old), \
-    forgotten AS (UPDATE store SET forgotten = greatest(store.forgotten, bound.txid) FROM bound \
-      WHERE bound.txid IS NOT NULL), \
+    bound AS (SELECT least(max(txid) + 1, txid_snapshot_xmin(txid_current_snapshot())) AS txid FROM old \
+      HAVING count(*) > 0), \
+    forgotten AS (UPDATE store SET forgotten = greatest(store.forgotten, bound.txid) FROM bound), \
     gone AS (DELETE FROM change USING old, bound WHERE change.seq = old.seq AND change.txid < bound.txid \
       RETURNING change.seq) \
     SELECT count(*) FROM gone";

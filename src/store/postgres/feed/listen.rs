@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::super::Inner;
 use super::super::migrations::{CHANGES, SERVERS};
 
@@ -13,33 +11,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(2);
 
 const NOTIFY: &str = "SELECT pg_notify('tinyns_change', '')::text";
-
-/// What wakes those who wait for changes.
-#[derive(Debug, Default)]
-pub(in super::super) struct News {
-    /// A change of a link.
-    pub(in super::super) changes: Notify,
-    /// An announcement of a server.
-    pub(in super::super) servers: Notify,
-    /// Changes by this server, of which the others have not been notified yet.
-    pub(in super::super) own: Notify,
-}
-
-impl News {
-    /// Passes a notification on.
-    pub(in super::super) fn note(&self, channel: &str) {
-        match channel {
-            SERVERS => self.servers.notify_one(),
-            _ => self.changes.notify_one(),
-        }
-    }
-
-    /// Wakes all: something may have been missed.
-    pub(in super::super) fn note_all(&self) {
-        self.changes.notify_one();
-        self.servers.notify_one();
-    }
-}
 
 /// Notifies all servers of the changes by this one, for ever: once for all that are committed meanwhile. The caller ends it.
 pub(in super::super) async fn notify(inner: &Inner) {

@@ -12,12 +12,11 @@ mod place;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
 
-pub(super) use self::listen::{News, listen, notify};
+pub(super) use self::listen::{listen, notify};
 use self::place::{FeedPlace, Seen};
 use super::Inner;
 use super::connect::Connection;
@@ -25,7 +24,7 @@ use super::failure::Fault;
 use super::read::as_limit;
 use crate::link::Version;
 use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position, Readers};
-use crate::store::{Effect, StoreError, Trouble, columns};
+use crate::store::{StoreError, columns};
 
 /// The most entries of one page.
 const MAX_PAGE: usize = 5_000;
@@ -77,20 +76,6 @@ pub(super) struct PostgresFeed {
     pub(super) inner: Arc<Inner>,
 }
 
-/// Whether a transaction that stays open holds the feed back.
-#[derive(Debug, Default)]
-pub(super) struct Held(AtomicBool);
-
-impl Held {
-    /// What an operator should know.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        let reason = "a transaction in PostgreSQL has been open for long and holds the feed of changes back: look for it in \
-                      pg_stat_activity";
-        let is_held = self.0.load(Ordering::Relaxed);
-        is_held.then(|| Trouble::new(Effect::Degraded, reason))
-    }
-}
-
 impl PostgresFeed {
     /// The history of the store; a position of another one is too old.
     fn history(&self) -> Result<u64, StoreError> {
@@ -132,7 +117,7 @@ impl Feed for PostgresFeed {
             return Ok(FeedPage::TooOld);
         };
         let is_held = entries.is_empty() && !at_end;
-        self.inner.held.0.store(is_held, Ordering::Relaxed);
+        self.inner.held.set(is_held);
         Ok(match page_place.position() {
             Some(position) => FeedPage::Entries(Entries {
                 entries,

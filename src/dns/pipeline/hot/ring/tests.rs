@@ -104,8 +104,9 @@ fn popular_entries_survive_a_scan() {
         }
         ring.put(&format!("scan{scan}"), [0; TAGS], &[2; 100]);
     }
-    // An entry is lost if its bucket was full before the index had grown.
-    assert!(lost < 20, "{lost} lost");
+    // An entry is lost if its bucket was full before the index had grown. If popular entries were not spared, each of the
+    // twenty-odd laps would lose all of them.
+    assert!(lost < 100, "{lost} lost");
     assert!(!ring.has("scan0"), "the ring has turned over");
 }
 
