@@ -113,7 +113,8 @@ fn a_server_starts_while_the_table_is_away_and_opens_it_later() {
         two.log().wait_for("the server starts without the table");
 
         proxy.all(Fate::Pass);
-        eventually("it takes changes", PATIENCE, || {
+        // The failure of the last change counts for half a minute.
+        eventually("it takes changes", 2 * PATIENCE, || {
             two.api("GET", "/readyz/changes", None).status == 200
         });
         two.log().wait_for("can be used now");
