@@ -48,7 +48,7 @@ const READ_TIME: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause after a failure.
 const MIN_RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(2);
-/// For how long a follower may be behind before an operator is told: a look may be late on a busy machine.
+/// For how long a follower may be behind before `/readyz` shows that: a look may be late on a busy machine.
 const TROUBLE_AFTER: Duration = Duration::from_secs(3);
 
 /// How often a server that starts asks Redis, while Redis is not connected: a look at a flag.

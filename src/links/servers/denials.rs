@@ -1,6 +1,6 @@
 //! Which names this server denied lately.
 //!
-//! A resolver that was told that a name does not exist keeps that for the zone's negative TTL, also if a link of that
+//! A resolver that got the answer that a name does not exist keeps it for the zone's negative TTL, also if a link of that
 //! name is made meanwhile. To know whether this can be the case for a new link, each name that is denied goes into a
 //! Bloom filter. There are two. After a period that is as long as the longest negative TTL of the zones, the older one is
 //! emptied and becomes the newer one. So a name is remembered for one to two periods.
