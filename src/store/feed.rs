@@ -1,8 +1,8 @@
 //! The change feed: an ordered log of the names that have changed, by whichever program.
 //!
 //! A reader begins at the [end](Feed::end) of the feed, or at a [`Position`] that it has kept, and reads on from there.
-//! An entry does not have the new state: the reader looks that up if it needs it. A feed is bounded. A reader that comes
-//! back too late is told so ([`FeedPage::TooOld`]), and must then treat every name as changed.
+//! An entry does not have the new state: the reader looks that up if it needs it. A feed is bounded. If the feed
+//! no longer reaches back to a position, it returns [`FeedPage::TooOld`], and the reader must treat every name as changed.
 //!
 //! # Guarantees
 //!
@@ -101,8 +101,8 @@ pub trait Feed: Send + Sync + fmt::Debug {
     /// A position that covers all changes that were committed before the call.
     async fn end(&self) -> Result<Position, StoreError>;
 
-    /// At most `limit` entries after a position, which may be of another store or made up. A backend bounds pages by
-    /// itself, and treats a `limit` of 0 as 1.
+    /// At most `limit` entries after a position. For a position of another store, or a text that is no position of this
+    /// kind of store, it returns [`FeedPage::TooOld`]. A backend bounds pages by itself, and treats a `limit` of 0 as 1.
     async fn read(&self, after: &Position, limit: usize) -> Result<FeedPage, StoreError>;
 
     /// Ends when there may be new entries. It may end too early, and it may miss entries: a reader reads once in a while

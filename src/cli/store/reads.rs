@@ -52,7 +52,7 @@ fn may_pass(error: &StoreError) -> bool {
     }
 }
 
-/// A page of all links, and of what is wrong with others.
+/// A page of a store: its valid links, and for each damaged one what is wrong with it.
 ///
 /// # Errors
 /// The store fails for good.

@@ -103,7 +103,7 @@ pub(super) struct Servers {
     filter_counts_until: AtomicU64,
     /// What was last read.
     seen: watch::Sender<Arc<Seen>>,
-    /// How many callers wait for what is read next.
+    /// How many callers wait for the next read of the announcements.
     waiting: AtomicUsize,
     /// Wakes the task that reads.
     read: Notify,

@@ -64,7 +64,7 @@ impl FeedPlace {
         place
     }
 
-    /// The place of a position; none if the position is of another store or made up.
+    /// The place of a position; none if the text is not one that [`FeedPlace::position`] writes.
     pub(super) fn read(position: &Position) -> Option<Self> {
         let mut parts = position.as_str().split(':');
         let history = u64::from_str_radix(parts.next()?, 16).ok()?;
