@@ -314,25 +314,26 @@ impl Ticket {
         if current.is_some_and(|flight| flight.number == self.number) {
             let since = Moment::new(self.memory.began, since);
             shard.keep(&self.name, &landing, since, self.memory.began);
+            shard.flights.remove(&self.name);
         }
         drop(shard);
         self.strip.land(landing);
-        // Dropping the ticket ends the flight.
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.strip.has_landed() {
+            return;
+        }
         let mut shard = self.memory.shard(&self.name);
         let current = shard.flights.get(&self.name);
         if current.is_some_and(|flight| flight.number == self.number) {
             shard.flights.remove(&self.name);
         }
         drop(shard);
-        if !self.strip.has_landed() {
-            let abandoned = StoreError::Unavailable("the look-up was abandoned".into());
-            self.strip.land(Err(abandoned.into()));
-        }
+        let abandoned = StoreError::Unavailable("the look-up was abandoned".into());
+        self.strip.land(Err(abandoned.into()));
     }
 }
 

@@ -128,6 +128,11 @@ impl Inbox {
         }
     }
 
+    /// How many packets the last call has received.
+    pub(crate) fn len(&self) -> usize {
+        self.received.len()
+    }
+
     /// The packets of the last call, with their sources.
     pub(crate) fn packets(&self) -> impl Iterator<Item = (&[u8], Peer)> {
         let received = self.buffers.iter().zip(&self.received);
@@ -149,19 +154,6 @@ impl Outbox {
     /// The buffer for the next reply, if there is one left: there are as many as packets in a batch.
     pub(crate) fn next(&mut self) -> Option<&mut ReplyBuffer> {
         self.buffers.get_mut(self.peers.len())
-    }
-
-    /// An outbox of these replies, which bring their own buffers.
-    pub(crate) fn of(replies: impl ExactSizeIterator<Item = (ReplyBuffer, Peer)>) -> Self {
-        #[cfg(target_os = "linux")]
-        let headers = linux::SendHeaders::new(replies.len());
-        let (buffers, peers) = replies.unzip();
-        Self {
-            #[cfg(target_os = "linux")]
-            headers,
-            buffers,
-            peers,
-        }
     }
 
     /// Takes the contents of that buffer as a reply to this client.

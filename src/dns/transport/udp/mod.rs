@@ -19,6 +19,7 @@ mod batch;
 mod samples;
 mod signing_thread;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use self::samples::Samples;
 use self::signing_thread::{Queue, Signer, Unsigned};
 use crate::base::metrics::{DropReason, LocalTimes, Times, Transport};
 use crate::dns::pipeline::handler::Handler;
-use crate::dns::pipeline::packet::{ENCODING, Fate, Packet, Waiting};
+use crate::dns::pipeline::packet::{ENCODING, Fate, Packet, Resolved, Waiting};
 use crate::dns::pipeline::pending::Signatures;
 use crate::dns::pipeline::respond::Scratch;
 use crate::dns::pipeline::tally::Tally;
@@ -50,6 +51,11 @@ const BATCH: usize = 64;
 /// How many packets are read before the first reply is made, so that the memory for all their answers is fetched at
 /// once.
 const GROUP: usize = 16;
+/// A worker gives way after a batch of at most so many packets if none of them has a reply yet. Where worker and tasks
+/// share a core, it would else run for each packet alone: now the tasks make their replies first, meanwhile packets gather,
+/// and one call of Redis asks for all their links. On a core without other work the worker goes on at once. A longer batch
+/// means that packets wait already.
+const FEW: usize = 16;
 /// How often a worker without queries checks whether to stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
 /// The receive buffer of a socket, in bytes: room for some thousand queries while its worker is not scheduled. The
@@ -189,7 +195,7 @@ struct Worker {
 
 /// A reply of a task.
 struct Later {
-    reply: ReplyBuffer,
+    reply: Box<[u8]>,
     peer: Peer,
     /// When its query was read.
     began: Instant,
@@ -301,7 +307,8 @@ impl Worker {
                     }
                 }
             }
-            if !waiting.is_empty() {
+            let has_waited = !waiting.is_empty();
+            if has_waited {
                 let links = waiting.iter_mut().map(|(one, _)| one.unanswered());
                 self.handler.look_up(links);
                 for (one, peer) in waiting.drain(..) {
@@ -313,6 +320,7 @@ impl Worker {
                 samples.end(&outbox);
             }
             let replies = outbox.len();
+            let gives_way = has_waited && replies == 0 && inbox.len() <= FEW;
             let unsent = outbox.send(&self.socket);
             self.dropped(DropReason::Unsendable, unsent);
             tally.tell(self.handler.metrics());
@@ -323,6 +331,9 @@ impl Worker {
                 if times.is_full() {
                     times.tell(self.times());
                 }
+            }
+            if gives_way {
+                thread::yield_now();
             }
         }
         times.tell(self.times());
@@ -379,21 +390,59 @@ fn wait(
     let (replies, handler) = (replies.clone(), handler.clone());
     let began = waiting.began();
     tokio::spawn(async move {
-        let mut reply = ReplyBuffer::new(handler.udp_payload());
-        let mut encoding = Vec::new();
-        let scratch = Scratch {
-            reply: &mut reply,
-            encoding: &mut encoding,
-        };
-        let is_made = waiting.end(&handler, scratch).await;
-        if is_made && let Some(sampled) = sampled {
-            sampled.replied(reply.as_bytes());
-        }
-        if is_made && replies.try_send(Later { reply, peer, began }).is_err() {
-            handler.count_drops(DropReason::Unsendable, 1);
+        let resolved = waiting.resolve(&handler).await;
+        if let Some(reply) = reply(&handler, resolved) {
+            if let Some(sampled) = sampled {
+                sampled.replied(&reply);
+            }
+            if replies.try_send(Later { reply, peer, began }).is_err() {
+                handler.count_drops(DropReason::Unsendable, 1);
+            }
         }
         drop(permit);
     });
+}
+
+/// The reply to a query whose link has been looked up, in a buffer of its size.
+fn reply(handler: &Handler, resolved: Resolved) -> Option<Box<[u8]>> {
+    Buffers::with(handler.udp_payload(), |buffers| {
+        let scratch = Scratch {
+            reply: &mut buffers.reply,
+            encoding: &mut buffers.encoding,
+        };
+        let is_made = resolved.reply(handler, scratch);
+        is_made.then(|| buffers.reply.as_bytes().into())
+    })
+}
+
+/// What the tasks of a thread use, one after the other: to make a reply, and to send several.
+struct Buffers {
+    /// For replies of at most so many bytes.
+    limit: usize,
+    reply: ReplyBuffer,
+    encoding: Vec<u8>,
+    outbox: Outbox,
+}
+
+impl Buffers {
+    /// Lends the buffers of this thread, for replies of at most `limit` bytes. `work` must not ask for them again.
+    fn with<R>(limit: usize, work: impl FnOnce(&mut Self) -> R) -> R {
+        thread_local! {
+            static BUFFERS: RefCell<Option<Buffers>> = const { RefCell::new(None) };
+        }
+        BUFFERS.with_borrow_mut(|buffers| {
+            let buffers = match buffers {
+                Some(buffers) if buffers.limit == limit => buffers,
+                _ => buffers.insert(Self {
+                    limit,
+                    reply: ReplyBuffer::new(limit),
+                    encoding: Vec::with_capacity(ENCODING),
+                    outbox: Outbox::new(BATCH, limit),
+                }),
+            };
+            work(buffers)
+        })
+    }
 }
 
 /// The sender of one socket. It sends all replies that are ready together.
@@ -408,10 +457,15 @@ async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, ha
         {
             replies.push(reply);
         }
-        let begun: Vec<Instant> = replies.iter().map(|later| later.began).collect();
-        let ready = replies.drain(..).map(|later| (later.reply, later.peer));
-        let unsent = Outbox::of(ready).send(&socket);
-        count_times(&handler, &begun);
+        let unsent = Buffers::with(handler.udp_payload(), |Buffers { outbox, .. }| {
+            for Later { reply, peer, .. } in &replies {
+                let Some(buffer) = outbox.next() else { break };
+                buffer.set(reply);
+                outbox.commit(*peer);
+            }
+            outbox.send(&socket)
+        });
+        count_times(&handler, replies.drain(..).map(|later| later.began));
         if unsent > 0 {
             handler.count_drops(DropReason::Unsendable, unsent);
         }
@@ -419,11 +473,11 @@ async fn send_all(mut waiting: mpsc::Receiver<Later>, socket: Arc<UdpSocket>, ha
 }
 
 /// Adds the times of replies that have just been sent; `begun` says when their queries were read.
-fn count_times(handler: &Handler, begun: &[Instant]) {
+fn count_times(handler: &Handler, begun: impl Iterator<Item = Instant>) {
     let now = Instant::now();
     let times = handler.metrics().dns_response_times.of(Transport::Udp);
     for began in begun {
-        times.add(1, now.saturating_duration_since(*began));
+        times.add(1, now.saturating_duration_since(began));
     }
 }
 

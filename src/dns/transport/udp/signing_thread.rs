@@ -190,8 +190,7 @@ impl Signer {
                 self.handler.count_drops(DropReason::Unsendable, unsent);
             }
             tally.tell(self.handler.metrics());
-            count_times(&self.handler, &begun);
-            begun.clear();
+            count_times(&self.handler, begun.drain(..));
         }
         Ok(())
     }

@@ -286,8 +286,7 @@ impl ReplyBuffer {
         &self.bytes[..self.len]
     }
 
-    /// Puts a whole reply into the buffer.
-    #[cfg(test)]
+    /// Puts a whole reply into the buffer, which has to have room for it.
     pub(crate) fn set(&mut self, reply: &[u8]) {
         self.len = 0;
         self.push(reply);
