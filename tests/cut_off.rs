@@ -56,7 +56,7 @@ fn reasons(server: &Server) -> String {
 }
 
 fn servers_with_notices(emulator: &Emulator) -> usize {
-    let register = emulator.item("tinyns:notices");
+    let register = emulator.item("tinyns:notices:us-east-1");
     let servers = register.as_ref().and_then(|item| item.get("servers"));
     servers.map_or(0, |servers| servers.as_ss().unwrap().len())
 }

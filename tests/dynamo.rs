@@ -279,7 +279,7 @@ impl Plan {
 }
 
 /// The operation of a request, such as `GetItem`.
-fn operation(request: &[u8]) -> String {
+pub fn operation(request: &[u8]) -> String {
     let text = String::from_utf8_lossy(request);
     let targets = text.lines().filter_map(|line| {
         let (name, value) = line.split_once(':')?;
@@ -435,15 +435,20 @@ async fn serve(client: TcpStream, upstream: SocketAddr, plan: Arc<Mutex<Plan>>) 
             Fate::Hang => return message(&mut client).await.map(drop),
             Fate::Cut => return None,
             Fate::LoseReply => return forward(upstream, &request).await.map(drop),
-            Fate::Reply(status, body) => format!(
-                "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\n\
-                 content-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes(),
+            Fate::Reply(status, body) => reply(status, &body),
         };
         client.write_all(&reply).await.ok()?;
     }
+}
+
+/// A reply of DynamoDB.
+pub fn reply(status: u16, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// A reply without the item for which a condition failed.
@@ -470,14 +475,15 @@ fn without_item(reply: &[u8]) -> Vec<u8> {
     .into_bytes()
 }
 
-async fn forward(upstream: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
+/// Has the emulator answer a request.
+pub async fn forward(upstream: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
     let mut stream = AsyncBufReader::new(TcpStream::connect(upstream).await.ok()?);
     stream.write_all(request).await.ok()?;
     message(&mut stream).await
 }
 
 /// One HTTP/1.1 message with a content-length.
-async fn message(stream: &mut AsyncBufReader<TcpStream>) -> Option<Vec<u8>> {
+pub async fn message(stream: &mut AsyncBufReader<TcpStream>) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut length = 0;
     loop {

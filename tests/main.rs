@@ -110,12 +110,16 @@ mod rate_limit;
 mod redis_files;
 // The query log, read by the tools that people use.
 mod query_log;
+// Two regions: replication, a cut network, the same code made in both.
+mod regions;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.
 mod store;
 // `tinyns store`: identity, checks, comparisons, copies, and backups that were put back.
 mod stores;
+// DynamoDB Streams whose shards split and end, and whose calls fail.
+mod streams;
 // The sockets of a service manager, messages to it, and the unit files.
 mod systemd;
 // Tables that are wrong or missing.

@@ -8,6 +8,9 @@
 //! dropped. If the change is that of a server nearby after all, its announcement comes within [`GRACE`], and takes the
 //! repair off the list.
 //!
+//! The stream must have brought exactly that version: in a table that is replicated between regions, the last writer wins,
+//! and may have a lower version than the state before, also than one that was announced a moment ago.
+//!
 //! # Positions
 //!
 //! Redis also keeps the position up to which the feed was applied to it, with the mark of the store. A server that starts
@@ -15,6 +18,7 @@
 //! position, or the feed does not reach back to it, any value in Redis may be old: values that were put before that time,
 //! the *floor*, are ignored from then on. The floor is kept with the position.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,7 +59,8 @@ pub(super) struct Heard(Mutex<HeardNames>);
 
 #[derive(Debug, Default)]
 struct HeardNames {
-    versions: HashMap<LinkName, Version>,
+    /// How many of the announcements in `order` were of that version.
+    changes: HashMap<(LinkName, Version), u32>,
     order: VecDeque<(Instant, LinkName, Version)>,
 }
 
@@ -67,18 +72,14 @@ impl Heard {
         }
         let mut heard = self.lock();
         heard.forget_old(now);
-        let held = heard.versions.entry(name.clone()).or_insert(version);
-        *held = version.max(*held);
+        *heard.changes.entry((name.clone(), version)).or_default() += 1;
         heard.order.push_back((now, name.clone(), version));
     }
 
-    /// Whether a change was announced.
+    /// Whether the change to this version was announced.
     pub(super) fn has(&self, name: &LinkName, version: Version) -> bool {
         let heard = self.lock();
-        heard
-            .versions
-            .get(name)
-            .is_some_and(|held| *held >= version)
+        heard.changes.contains_key(&(name.clone(), version))
     }
 
     fn lock(&self) -> MutexGuard<'_, HeardNames> {
@@ -88,16 +89,21 @@ impl Heard {
 
 impl HeardNames {
     fn forget_old(&mut self, now: Instant) {
-        while let Some((when, name, version)) = self.order.front() {
+        while let Some((when, ..)) = self.order.front() {
             let is_old = now.saturating_duration_since(*when) > HEARD_FOR;
             if !is_old && self.order.len() < MAX_HEARD {
                 return;
             }
-            // A later change of the name has an entry of its own.
-            if self.versions.get(name) == Some(version) {
-                self.versions.remove(name);
+            let Some((_, name, version)) = self.order.pop_front() else {
+                return;
+            };
+            // The same change may have been announced again since: as lacking, and then as repaired.
+            if let Entry::Occupied(mut count) = self.changes.entry((name, version)) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
             }
-            self.order.pop_front();
         }
     }
 }
@@ -261,7 +267,10 @@ mod tests {
         let (heard, now) = (Heard::default(), Instant::now());
         heard.note(&name(1), Version(5), now);
         heard.note(&name(1), Version(3), now);
-        assert!(heard.has(&name(1), Version(5)) && heard.has(&name(1), Version(4)));
+        heard.note(&name(1), Version(3), now + HEARD_FOR);
+        assert!(heard.has(&name(1), Version(5)) && heard.has(&name(1), Version(3)));
+        // Version 4 may be of another region, and newer than both.
+        assert!(!heard.has(&name(1), Version(4)));
         assert!(!heard.has(&name(1), Version(6)) && !heard.has(&name(2), Version(1)));
         // A change of an unknown version says nothing about others.
         heard.note(&name(2), ANY_VERSION, now);
@@ -269,12 +278,13 @@ mod tests {
         let later = now + HEARD_FOR + Duration::from_secs(1);
         heard.note(&name(3), Version(1), later);
         assert!(!heard.has(&name(1), Version(5)) && heard.has(&name(3), Version(1)));
+        assert!(heard.has(&name(1), Version(3)), "it was announced twice");
         for number in 0..MAX_HEARD + 10 {
             heard.note(&name(number), Version(9), later);
         }
         assert!(!heard.has(&name(3), Version(9)) && heard.has(&name(MAX_HEARD), Version(9)));
         let bounds = heard.lock();
-        assert!(bounds.order.len() <= MAX_HEARD && bounds.versions.len() <= MAX_HEARD);
+        assert!(bounds.order.len() <= MAX_HEARD && bounds.changes.len() <= MAX_HEARD);
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //!
 //! | key | attributes |
 //! |---|---|
-//! | `tinyns:notices` | `servers` (SS): the servers that have a notice; `expiresAt` |
+//! | `tinyns:notices:<region>` | `servers` (SS): the servers that have a notice; `expiresAt` |
 //! | `tinyns:notice:<server>` | `number` (N), `changes` (S) or `everything` (BOOL), `expiresAt` |
+//!
+//! Each AWS region has a list of its own. In a global table, the last writer of an item wins: if servers of two regions were
+//! listed in one item at the same time, one of them would be missing, and the servers near it would not read its notice.
 //!
 //! No link can have such a key. All items are found by key. While there are no notices, each server reads only the
 //! first item: at most 4 KB a second. A notice is put before its server is listed, and the server is taken off the
@@ -11,6 +14,7 @@
 //! is emptied, and DynamoDB sweeps it by its `expiresAt`.
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Region;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 
 use super::failure::store_error;
@@ -24,8 +28,10 @@ const MAX_SERVERS: usize = 50;
 /// How many requests are made for items that DynamoDB leaves unread; the next round comes a second later.
 const ROUNDS: usize = 3;
 
-fn register() -> AttributeValue {
-    text(&format!("{OWN}notices"))
+/// The key of the list of servers that have notices.
+fn register(client: &Client) -> AttributeValue {
+    let region = client.config().region().map_or("", Region::as_ref);
+    text(&format!("{OWN}notices:{region}"))
 }
 
 fn key_of(node: &str) -> String {
@@ -81,7 +87,7 @@ async fn enrol(
     let mut update = client
         .update_item()
         .table_name(&table.name)
-        .key(KEY, register())
+        .key(KEY, register(client))
         .update_expression(expression)
         .expression_attribute_values(":server", AttributeValue::Ss(vec![node.into()]));
     for (name, value) in values {
@@ -97,7 +103,11 @@ async fn enrol(
 /// See [`crate::store::Store::notices`].
 pub(super) async fn read(client: &Client, table: &Table) -> Result<Vec<Notice>, StoreError> {
     let get = client.get_item().table_name(&table.name);
-    let sent = get.key(KEY, register()).consistent_read(true).send().await;
+    let sent = get
+        .key(KEY, register(client))
+        .consistent_read(true)
+        .send()
+        .await;
     let register = sent.map_err(|e| store_error(table, &e))?.item;
     let Some(AttributeValue::Ss(nodes)) = register.and_then(|mut item| item.remove("servers"))
     else {

@@ -14,6 +14,9 @@
 //! DynamoDB allows five reads of a shard a second, and charges each of them. So a reader looks twice a second, and one
 //! server of a region reads for all of them.
 //!
+//! A stream that is turned off closes its shards. If it is turned on again, it is another stream, which lacks the changes
+//! in between. So when all shards have been read to their ends, the table is asked again.
+//!
 //! A record is in the stream some time after its change, usually within a fraction of a second. So this feed is weaker than
 //! the contract: a page at the end may lack changes that were committed just before. Servers tell each other of their own
 //! changes through Redis, so that concerns changes by other programs and from other regions.
@@ -30,10 +33,11 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client as TableClient;
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::SdkError;
+use aws_sdk_dynamodbstreams::operation::describe_stream::DescribeStreamError;
 use aws_sdk_dynamodbstreams::operation::get_records::{GetRecordsError, GetRecordsOutput};
 use aws_sdk_dynamodbstreams::operation::get_shard_iterator::GetShardIteratorError;
 use aws_sdk_dynamodbstreams::types::{Record, ShardIteratorType};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{Mutex, watch};
 
 use self::place::{At, Place, ShardInfo};
@@ -47,12 +51,20 @@ const ASK_EVERY: Duration = Duration::from_secs(60);
 /// How long after a round that found the end the next one begins, and after another one.
 const PAUSE_AT_END: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(220);
+/// The same if all shards were closed, because that round asked the table.
+const PAUSE_WITHOUT_SHARDS: Duration = Duration::from_secs(2);
 /// How long a list of shards is used. A child is looked for at once when its parent is closed.
 const SHARDS_FOR: Duration = Duration::from_secs(30);
 /// The most shards of a stream: their states have to fit into a position.
 const MAX_SHARDS: usize = 500;
-/// How many shards are read in one round.
-const SHARDS_A_ROUND: usize = 16;
+/// How many shards are read at once.
+const SHARDS_AT_ONCE: usize = 16;
+/// A round that has more records than this, or has taken longer, leaves the other shards to the next one.
+const ROUND_RECORDS: usize = 16_384;
+const ROUND_TIME: Duration = Duration::from_secs(1);
+/// From this size on, a page of a shard may have left records out: DynamoDB returns a megabyte at most, and the largest
+/// record has nearly a megabyte.
+const FULL_PAGE: i64 = 100_000;
 /// The most records of one request.
 const MAX_RECORDS: usize = 1_000;
 /// By how much the clocks of this server and of DynamoDB may differ, in seconds.
@@ -83,8 +95,15 @@ struct Reading {
     iterators: HashMap<Box<str>, String>,
     /// The next round begins then.
     next: Option<Instant>,
-    /// The first of the shards that are read in the next round, if there are too many for one.
+    /// The first of the shards that are read in the next round, if there was too much for one.
     turn: usize,
+}
+
+/// What a round has read.
+struct Reads {
+    reads: Vec<Read>,
+    /// Whether all shards were read.
+    is_complete: bool,
 }
 
 /// Why there is no page.
@@ -105,6 +124,15 @@ struct Read {
     records: Vec<Record>,
     /// None if the shard is closed and was read to its end.
     next: Option<String>,
+}
+
+impl Read {
+    /// Whether there may be more records for which the response had no room.
+    fn is_full(&self) -> bool {
+        let changes = self.records.iter().filter_map(|r| r.dynamodb.as_ref());
+        let sizes = changes.filter_map(|change| change.size_bytes);
+        sizes.fold(0_i64, i64::saturating_add) >= FULL_PAGE
+    }
 }
 
 impl Streams {
@@ -136,20 +164,36 @@ impl Streams {
         }))
     }
 
-    fn stream(&self) -> Result<Stream, StoreError> {
-        let stream = self.stream.borrow().clone();
-        stream.ok_or_else(|| StoreError::Unavailable(format!("{} has no stream", self.table)))
+    /// The stream that is known; asks the table if none is.
+    async fn stream(&self) -> Result<Stream, StoreError> {
+        if let Some(stream) = self.stream.borrow().clone() {
+            return Ok(stream);
+        }
+        let stream = self.ask().await?;
+        self.stream.send_replace(stream.clone());
+        stream.ok_or_else(|| self.turned_off())
     }
 
-    /// The shards of the stream.
-    async fn list_shards(&self, stream: &Stream) -> Result<Arc<[ShardInfo]>, StoreError> {
+    fn turned_off(&self) -> StoreError {
+        let text = format!(
+            "the stream of {} is turned off; turn it on again",
+            self.table
+        );
+        StoreError::Unavailable(text)
+    }
+
+    /// The shards of the stream; [`Miss::TooOld`] if there is no such stream any more.
+    async fn list_shards(&self, stream: &Stream) -> Result<Arc<[ShardInfo]>, Miss> {
         let mut shards = Vec::new();
         let mut start = None;
         loop {
             let sent = self.client.describe_stream().stream_arn(&stream.arn);
             let sent = sent.set_exclusive_start_shard_id(start);
             let output = Box::pin(sent.send()).await;
-            let output = output.map_err(|error| store_error(&self.table, &error))?;
+            let output = output.map_err(|error| match error.as_service_error() {
+                Some(DescribeStreamError::ResourceNotFoundException(_)) => Miss::TooOld,
+                _ => store_error(&self.table, &error).into(),
+            })?;
             let Some(found) = output.stream_description else {
                 break;
             };
@@ -161,7 +205,7 @@ impl Streams {
             }));
             if shards.len() > MAX_SHARDS {
                 let text = format!("the stream of {} has too many shards", self.table);
-                return Err(StoreError::Unavailable(text));
+                return Err(StoreError::Unavailable(text).into());
             }
             start = found.last_evaluated_shard_id;
             if start.is_none() {
@@ -258,7 +302,7 @@ impl Streams {
 
     /// One round: a page of entries from `after` on.
     async fn round(&self, after: &Position, limit: usize) -> Result<Entries, Miss> {
-        let stream = self.stream()?;
+        let stream = self.stream().await?;
         let mut place = Place::parse(after).ok_or(Miss::TooOld)?;
         if *place.stream != *stream.label {
             return Err(self.look_again().await);
@@ -269,30 +313,39 @@ impl Streams {
         }
         let began = Instant::now();
         reading.next = Some(began + PAUSE);
-        let known = match reading.position.as_ref() == Some(after) {
+        let mut iterators = match reading.position.as_ref() == Some(after) {
             true => reading.iterators.clone(),
             false => HashMap::new(),
         };
-        let shards = self.shards(&mut reading, &stream, began).await?;
+        let mut shards = self.shards(&mut reading, &stream, began).await?;
         if !place.refresh(&shards) {
             return Err(Miss::TooOld);
         }
+        if place.readable(&shards).is_empty() {
+            reading.next = Some(began + PAUSE_WITHOUT_SHARDS);
+            self.expect_shards(&stream).await?;
+            reading.shards = None;
+            shards = self.shards(&mut reading, &stream, began).await?;
+            if !place.refresh(&shards) {
+                return Err(Miss::TooOld);
+            }
+        }
         let readable = place.readable(&shards);
-        let turn = reading.turn % readable.len().max(1);
-        let some = readable.iter().cycle().skip(turn);
-        let some: Vec<_> = some.take(SHARDS_A_ROUND.min(readable.len())).collect();
-        reading.turn = turn + some.len();
-        let reads = some.iter().filter_map(|shard| {
-            let at = (Box::clone(shard), place.shards.get(*shard)?.clone());
-            Some(self.read_shard(&stream, at, known.get(*shard).cloned(), limit))
-        });
-        let reads = try_join_all(reads).await?;
-        let mut at_end = some.len() == readable.len();
-        let mut iterators: HashMap<_, _> = known;
+        let mut in_turn = readable.clone();
+        in_turn.rotate_left(reading.turn % readable.len().max(1));
+        let Reads { reads, is_complete } = self
+            .read_shards(&stream, &place, &in_turn, &iterators, limit)
+            .await?;
+        reading.turn = match is_complete {
+            true => 0,
+            false => reading.turn.wrapping_add(reads.len()),
+        };
+        // Without open shards it is not known whether there will be more records.
+        let mut at_end = is_complete && !readable.is_empty();
         let mut entries = Vec::new();
         for read in reads {
             // A shard that has ended may have children.
-            at_end &= read.records.len() < limit && read.next.is_some();
+            at_end &= read.records.len() < limit && !read.is_full() && read.next.is_some();
             entries.extend(apply(&mut place, &mut iterators, read));
         }
         if !at_end && place.shards.values().any(|at| *at == At::Done) {
@@ -312,13 +365,69 @@ impl Streams {
         })
     }
 
+    /// Reads these shards once each. Those that cannot be read now, for instance because they are throttled, are left out,
+    /// unless none can be read.
+    async fn read_shards(
+        &self,
+        stream: &Stream,
+        place: &Place,
+        shards: &[Box<str>],
+        known: &HashMap<Box<str>, String>,
+        limit: usize,
+    ) -> Result<Reads, Miss> {
+        let began = Instant::now();
+        let (mut reads, mut records, mut failure) = (Vec::new(), 0, None);
+        let mut is_complete = true;
+        for some in shards.chunks(SHARDS_AT_ONCE) {
+            if records > ROUND_RECORDS || began.elapsed() > ROUND_TIME {
+                is_complete = false;
+                break;
+            }
+            let work = some.iter().filter_map(|shard| {
+                let at = (shard.clone(), place.shards.get(shard)?.clone());
+                Some(self.read_shard(stream, at, known.get(shard).cloned(), limit))
+            });
+            for read in join_all(work).await {
+                match read {
+                    Ok(read) => {
+                        records += read.records.len();
+                        reads.push(read);
+                    }
+                    Err(Miss::TooOld) => return Err(Miss::TooOld),
+                    Err(Miss::Failed(error)) => {
+                        tracing::debug!(%error, "cannot read a shard of the stream");
+                        is_complete = false;
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        match failure.filter(|_| reads.is_empty()) {
+            Some(error) => Err(error.into()),
+            None => Ok(Reads { reads, is_complete }),
+        }
+    }
+
+    /// All shards were read to their ends. That is so while DynamoDB replaces them, and if the stream was turned off.
+    async fn expect_shards(&self, stream: &Stream) -> Result<(), Miss> {
+        let now = self.ask().await?;
+        if now.as_ref() == Some(stream) {
+            return Ok(());
+        }
+        self.stream.send_replace(now.clone());
+        match now {
+            Some(_) => Err(Miss::TooOld),
+            None => Err(self.turned_off().into()),
+        }
+    }
+
     /// The list of shards, which is asked for if it is old.
     async fn shards(
         &self,
         reading: &mut Reading,
         stream: &Stream,
         now: Instant,
-    ) -> Result<Arc<[ShardInfo]>, StoreError> {
+    ) -> Result<Arc<[ShardInfo]>, Miss> {
         if let Some((asked, shards)) = &reading.shards
             && now.saturating_duration_since(*asked) < SHARDS_FOR
         {
@@ -413,8 +522,17 @@ impl Feed for Streams {
     }
 
     async fn end(&self) -> Result<Position, StoreError> {
-        let stream = self.stream()?;
-        let shards = self.list_shards(&stream).await?;
+        let stream = self.stream().await?;
+        let shards = match self.list_shards(&stream).await {
+            Ok(shards) => shards,
+            Err(Miss::Failed(error)) => return Err(error),
+            Err(Miss::TooOld) => {
+                // The next call uses the stream that the table has now.
+                self.look_again().await;
+                let text = format!("{} has another stream", self.table);
+                return Err(StoreError::Unavailable(text));
+            }
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now
             .map_or(0, |now| now.as_secs())
