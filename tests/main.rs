@@ -24,6 +24,8 @@ mod acme;
 mod addresses;
 // The memory allocations of replies; it counts those of the whole binary.
 mod allocations;
+// Announcements of servers in a Redis Cluster, and of servers of other versions.
+mod announcements;
 // Which parts and files of the code use which.
 mod architecture;
 // The audit log: kill -9 among changes.

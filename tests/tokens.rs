@@ -8,14 +8,14 @@ use crate::dynamo::Emulator;
 use crate::harness::{PATIENCE, Server, Setup, eventually, http};
 
 /// Makes a token and returns its secret.
-fn make(server: &Server, body: &Value) -> String {
+pub fn make(server: &Server, body: &Value) -> String {
     let made = server.api("POST", "/v1/tokens", Some(body));
     assert_eq!(made.status, 201, "{made:?}");
     made.json()["token"].as_str().unwrap().to_owned()
 }
 
 /// The status of a call with this token.
-fn status(server: &Server, method: &str, path: &str, secret: &str) -> u16 {
+pub fn status(server: &Server, method: &str, path: &str, secret: &str) -> u16 {
     let bearer = format!("Bearer {secret}");
     let url = format!("http://{}{path}", server.admin);
     http(method, &url, &[("authorization", &*bearer)], None).status

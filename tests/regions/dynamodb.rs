@@ -14,6 +14,7 @@ use super::replicator::{Replicator, Side};
 use crate::dynamo::{self, Emulator, TABLE, n, s};
 use crate::harness::{Answer, PATIENCE, Server, eventually};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, followed};
+use crate::tokens;
 
 /// How long replication takes in tests that do not choose.
 const DELAY: Duration = Duration::from_millis(200);
@@ -317,6 +318,36 @@ fn changes_below_the_version_of_one_that_lost_are_seen() {
         delete.send().await.unwrap();
     });
     world.settles(name, &Answer::Absent);
+}
+
+#[test]
+fn tokens_and_idempotency_keys_reach_the_other_region() {
+    let world = World::start(DELAY);
+    let (one, two) = (&world.in_a[0], &world.in_b);
+    let secret = tokens::make(one, &json!({ "name": "colleague", "role": "reader" }));
+    let accepted = || tokens::status(two, "GET", "/v1/links", &secret) == 200;
+    eventually("it is accepted in the other region", PATIENCE, accepted);
+    let revoked = two.api("DELETE", "/v1/tokens/colleague", None);
+    assert_eq!(revoked.status, 204, "{revoked:?}");
+    let refused = || tokens::status(one, "GET", "/v1/links", &secret) == 401;
+    eventually("it is refused in the first region", PATIENCE, refused);
+
+    let body = json!({ "url": url("once") }).to_string();
+    let post = |server: &Server| {
+        let key = [("idempotency-key", "7f3a90c1-once")];
+        let body = Some(("application/json", body.clone().into_bytes()));
+        server.api_raw("POST", "/v1/links", &key, body)
+    };
+    let first = post(one);
+    assert_eq!(first.status, 201, "{first:?}");
+    world.replicator.converge();
+    let repeat = post(two);
+    assert_eq!(
+        repeat.header("idempotent-replayed"),
+        Some("true"),
+        "{repeat:?}"
+    );
+    assert_eq!(repeat.link()["version"], first.link()["version"]);
 }
 
 #[test]
