@@ -28,6 +28,7 @@ pub mod dynamodb;
 pub mod dynamodb;
 mod error;
 pub mod feed;
+pub mod filters;
 pub mod idempotency;
 mod identity;
 pub mod notice;
@@ -63,6 +64,7 @@ use async_trait::async_trait;
 
 use self::audit::{Actor, AuditPage, AuditQuery, Entry, Event};
 use self::feed::Feed;
+use self::filters::FilterBoard;
 use self::idempotency::{Claim, Claimed, KeyId};
 use self::servers::{Announcement, Label, LiveServer};
 use crate::base::client_files::ClientFileError;
@@ -282,6 +284,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The feed of changes, if the store has one.
     fn feed(&self) -> Option<Arc<dyn Feed>> {
+        None
+    }
+
+    /// The board of filters, if the store has one. It then has [`Store::names`] as well, each call of which is consistent,
+    /// and a feed that is not strict.
+    fn filter_board(&self) -> Option<Arc<dyn FilterBoard>> {
         None
     }
 

@@ -55,10 +55,12 @@ mod credentials;
 mod documents;
 mod failure;
 mod feed;
+mod filters;
 mod idempotency;
 mod identity;
 mod import_source;
 mod item;
+mod names;
 mod notice;
 mod open;
 mod opener;
@@ -87,13 +89,14 @@ use self::table::Table;
 use self::write::Write;
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Effect, Examined, Facts,
-    Found, Identity, NewLink, Notice, Page, Place, Query, Seal, Segment, Store, StoreError,
-    Trouble, document,
+    Found, Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, Seal, Segment,
+    Store, StoreError, Trouble, document,
 };
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, Version};
 use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Entry, Event};
 use crate::store::feed::Feed;
+use crate::store::filters::FilterBoard;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 
 /// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
@@ -136,6 +139,7 @@ pub struct DynamoStore {
     log: Option<audit::Log>,
     /// The stream of the table; none if it is not to be read.
     streams: Option<Arc<feed::Streams>>,
+    filters: Arc<filters::Filters>,
     /// The identity of the table.
     known: Arc<identity::Known>,
     /// Whether the table was checked and can be used.
@@ -340,6 +344,20 @@ impl Store for DynamoStore {
     fn feed(&self) -> Option<Arc<dyn Feed>> {
         let streams = self.streams.clone()?;
         Some(streams)
+    }
+
+    fn filter_board(&self) -> Option<Arc<dyn FilterBoard>> {
+        Some(self.filters.clone())
+    }
+
+    async fn names(
+        &self,
+        after: Option<NamePlace>,
+        limit: usize,
+        sink: NameSink,
+    ) -> Result<Option<NamePlace>, StoreError> {
+        let work = names::page(&self.writes.client, &self.table, after, limit, &sink);
+        self.call(&self.writes, Box::pin(work)).await
     }
 
     fn prefers_batches(&self) -> bool {

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use super::credentials::Steady;
 use super::feed::Streams;
+use super::filters::Filters;
 use super::item::{EXPIRES_AT, KEY};
 use super::state::State;
 use super::{
@@ -145,23 +146,32 @@ impl DynamoStore {
             },
             keep: audit.keep,
         });
+        let reads = lane(
+            MAX_READS,
+            read_wait,
+            READ_TIME,
+            READ_ATTEMPT_TIME,
+            READ_BACKOFF,
+        );
+        let writes = lane(
+            MAX_WRITES,
+            WRITE_WAIT,
+            WRITE_TIME,
+            WRITE_ATTEMPT_TIME,
+            WRITE_BACKOFF,
+        );
+        let filters = Filters {
+            reads: reads.client.clone(),
+            writes: writes.client.clone(),
+            table: table.clone(),
+            region: sdk.region().map(ToString::to_string).unwrap_or_default(),
+        };
         Ok(Self {
             table,
             log,
-            reads: lane(
-                MAX_READS,
-                read_wait,
-                READ_TIME,
-                READ_ATTEMPT_TIME,
-                READ_BACKOFF,
-            ),
-            writes: lane(
-                MAX_WRITES,
-                WRITE_WAIT,
-                WRITE_TIME,
-                WRITE_ATTEMPT_TIME,
-                WRITE_BACKOFF,
-            ),
+            reads,
+            writes,
+            filters: Arc::new(filters),
             streams: config.feed.then(|| Arc::new(streams)),
             known: Arc::default(),
             state: Arc::new(watch::channel(State::Away("it is being opened".into())).0),
