@@ -2,7 +2,7 @@
 
 use super::problem::ConfigProblem;
 use super::section::{DAY, HOUR, Section};
-use super::store::{DYNAMODB, StoreConfig};
+use super::store::StoreConfig;
 use crate::links::MemoryLimits;
 use crate::store::watch::VALID_FOR;
 
@@ -46,26 +46,33 @@ pub(super) fn cache(section: &Section<'_>, store: &StoreConfig, has_redis: bool)
         memory.unnotified = memory.fresh_for.max(memory.absent_for);
     }
     CacheConfig {
-        filter: filter(section, store, &memory),
+        filter: filter(section, store, has_redis, &memory),
         memory,
         hot_answer_bytes: hot_answer_bytes.unwrap_or(usize::MAX),
     }
 }
 
-/// With PostgreSQL there is a filter if it is wanted: creations wait for it. With SQLite there is one by default if the time for which it may miss a link of another program is no longer than the
-/// time for which a name may count as absent anyway.
-fn filter(section: &Section<'_>, store: &StoreConfig, memory: &MemoryLimits) -> bool {
+/// With PostgreSQL and DynamoDB there is a filter if it is wanted: creations wait for it. With SQLite there is one by default
+/// if the time for which it may miss a link of another program is no longer than the time for which a name may count as
+/// absent anyway.
+fn filter(
+    section: &Section<'_>,
+    store: &StoreConfig,
+    has_redis: bool,
+    memory: &MemoryLimits,
+) -> bool {
     let key = "filter";
     let wanted = section.optional_flag(key);
-    let refused = |kind| {
+    let refused = |what| {
         if wanted == Some(true) {
-            section.note(key, ConfigProblem::NoFilter(kind));
+            section.note(key, ConfigProblem::FilterNeeds(what));
         }
         false
     };
     match store {
         StoreConfig::Sqlite { .. } => wanted.unwrap_or(memory.absent_for >= VALID_FOR),
-        StoreConfig::DynamoDb(_) => refused(DYNAMODB),
-        StoreConfig::Postgres(_) => wanted.unwrap_or(false),
+        StoreConfig::DynamoDb(_) if !has_redis => refused("the section [redis]"),
+        StoreConfig::DynamoDb(table) if !table.feed => refused("feed = true in [store]"),
+        StoreConfig::DynamoDb(_) | StoreConfig::Postgres(_) => wanted.unwrap_or(false),
     }
 }

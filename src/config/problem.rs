@@ -220,9 +220,9 @@ pub enum ConfigProblem {
     /// The configuration needs a feature that the program was built without.
     #[error("built without {0}: build with --features {0}")]
     NotBuilt(&'static str),
-    /// An existence filter for a store that does not show all changes.
-    #[error("needs the \"sqlite\" or the \"postgresql\" store, and kind is {0:?}")]
-    NoFilter(&'static str),
+    /// An existence filter with a DynamoDB table, without what brings the changes of others.
+    #[error("with kind = \"dynamodb\" it needs {0}: servers have to hear of each other's links")]
+    FilterNeeds(&'static str),
     /// Not a prefix of addresses.
     #[error("{0:?}: {1}")]
     Prefix(String, PrefixError),

@@ -35,6 +35,7 @@
 mod bloom;
 mod budget;
 mod deadline;
+mod deniers;
 mod failure_log;
 mod feed;
 mod filter;
@@ -70,6 +71,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::deadline::{ADMIN_DEADLINE, within};
+use self::deniers::{Denier, Deniers, Exchange};
 use self::failure_log::FailureLog;
 use self::feed::Follower;
 pub use self::feed::{Applied, Following, LOOK_VALID_FOR, REGION_LOOK_VALID_FOR};
@@ -131,6 +133,9 @@ pub struct Links {
     /// What was applied of the store's feed; none if the store has no feed.
     applied: Option<Arc<Applied>>,
     filter: Option<Arc<Filter>>,
+    /// The servers that creations wait for, if the store has a board of filters.
+    deniers: Option<Arc<Deniers>>,
+    exchange: Arc<Exchange>,
     memory: Arc<Memory>,
     tiers: Arc<Tiers>,
     redis: Option<Redis>,
@@ -178,6 +183,9 @@ impl Links {
         let feed = store.feed();
         let applied = feed.map(|_| Arc::new(Applied::new(Instant::now(), LOOK_VALID_FOR)));
         let own = Arc::new(Own::new());
+        let exchange = Arc::new(Exchange::new());
+        let board = store.filter_board();
+        let deniers = board.map(|b| Deniers::new(b, exchange.clone(), metrics.clone()));
         let servers = Servers::new(
             ServerName::default(),
             (&store, None),
@@ -189,6 +197,8 @@ impl Links {
             store,
             applied,
             filter: None,
+            deniers: deniers.map(Arc::new),
+            exchange,
             memory,
             settler: Arc::new(settler),
             tiers: Arc::new(tiers),
@@ -208,11 +218,36 @@ impl Links {
         }
     }
 
-    /// Adds an existence filter if the store sees all changes of others, or has a feed that each server reads;
-    /// [`Links::start`] has it built.
+    /// Adds an existence filter if the store sees all changes of others, has a feed that each server reads, or has a board of
+    /// filters and servers hear of changes through Redis. [`Links::start`] has it built. Must be called after
+    /// [`Links::with_redis`].
     pub fn with_filter(mut self) -> Self {
-        self.filter = Filter::new(&*self.store, self.applied.as_ref(), &self.metrics);
+        let applied = self.applied.as_ref();
+        let denier = match (&self.deniers, &self.redis, applied) {
+            (Some(deniers), Some(_), Some(applied)) => Some(self.denier(deniers, applied)),
+            _ => None,
+        };
+        self.filter = Filter::new(&*self.store, applied, denier, &self.metrics);
+        if let Some(filter) = &self.filter {
+            let filter = Arc::downgrade(filter);
+            self.exchange.set_sink(move |name| {
+                if let Some(filter) = filter.upgrade() {
+                    filter.insert(name);
+                }
+            });
+        }
         self
+    }
+
+    fn denier(&self, deniers: &Arc<Deniers>, applied: &Arc<Applied>) -> Arc<Denier> {
+        let (exchange, memory) = (self.exchange.clone(), self.memory.clone());
+        let sink = move |name: &LinkName| {
+            exchange.hear(name);
+            // The announcement of the change may have been lost as well.
+            memory.forget(name);
+        };
+        let (deniers, feed) = (deniers.clone(), applied.looks().clone());
+        Arc::new(Denier::new(deniers, feed, sink))
     }
 
     /// Sets the codes that callers cannot take.
@@ -243,10 +278,13 @@ impl Links {
             self.memory.clone(),
             &self.store,
             limits.memory.absent_for,
-            (self.own.clone(), followed),
+            (self.own.clone(), followed, self.exchange.clone()),
             self.clock.clone(),
             self.metrics.clone(),
         )?);
+        if let Some(deniers) = &self.deniers {
+            deniers.ask_through(&cache);
+        }
         let budget = limits.store_reads_per_second;
         let (store, redis) = (self.store.clone(), Some(cache.clone()));
         self.tiers = Arc::new(Tiers::new(store, redis, budget, self.metrics.clone()));
@@ -300,7 +338,13 @@ impl Links {
             };
             tasks.spawn(follower.run(shutdown.clone()));
         }
+        if let Some(deniers) = &self.deniers {
+            tasks.spawn(deniers.clone().run(shutdown.clone()));
+        }
         if let Some(filter) = &self.filter {
+            if let Some(denier) = filter.denier() {
+                tasks.spawn(denier.clone().run(shutdown.clone()));
+            }
             filter.join(&self.servers);
             let (store, metrics) = (self.store.clone(), self.metrics.clone());
             let keeper = Keeper::new(filter.clone(), store, metrics);

@@ -118,9 +118,18 @@ impl Links {
     }
 
     /// Waits until no other server's filter denies a link that has just been made or found.
-    async fn await_filters(&self) {
-        if self.servers.may_have_filters() {
+    async fn await_filters(&self, name: &LinkName) {
+        if let Some(deniers) = &self.deniers {
+            deniers.await_filters(name).await;
+        } else if self.servers.may_have_filters() {
             self.servers.await_filters(Instant::now()).await;
+        }
+    }
+
+    /// Reads whose filters have to be waited for, at the same time as a write.
+    async fn prepare_wait(&self) {
+        if let Some(deniers) = &self.deniers {
+            deniers.prepare().await;
         }
     }
 
@@ -164,7 +173,7 @@ impl Links {
             }
             match found.filter(|link| !link.is_expired(self.now())) {
                 Some(link) if link.target == request.target => {
-                    self.await_filters().await;
+                    self.await_filters(&name).await;
                     return Ok(Ok(Creation::Same(link)));
                 }
                 Some(_) => return Ok(Err(name)),
@@ -197,9 +206,10 @@ impl Links {
                 Created::Same(link) | Created::Taken(link) => Written::Kept(link.clone().into()),
             },
         );
-        let created = created.await?;
+        let (created, ()) = tokio::join!(created, self.prepare_wait());
+        let created = created?;
         // Also if it was there: the server that has made it may still wait.
-        self.await_filters().await;
+        self.await_filters(&name).await;
         Ok(match created {
             Created::New(link) => Ok(Creation::New(link)),
             Created::Same(link) => Ok(Creation::Same(link)),

@@ -420,11 +420,11 @@ fn open_links(
     let mut links = Links::new(store, zones, limits, clock, metrics.clone());
     links = links.with_name(server_name(&config.server));
     links = links.with_reserved(config.reserved_codes.clone());
-    if config.filter {
-        links = links.with_filter();
-    }
     if let Some(redis) = &config.redis {
         links = links.with_redis(redis, limits)?;
+    }
+    if config.filter {
+        links = links.with_filter();
     }
     Ok(Arc::new(links))
 }

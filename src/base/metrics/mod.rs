@@ -140,6 +140,8 @@ pub struct Metrics {
     pub filter_complete: Gauge,
     /// How often an existence filter was built.
     pub filter_builds: Counter,
+    /// How many creations waited until the filters of other servers no longer counted.
+    pub filter_slow_creations: Counter,
     /// Queries in the query log.
     pub query_log_queries: Counter,
     /// Bytes written to the query log.

@@ -206,6 +206,11 @@ impl Metrics {
             "How often an existence filter was built",
             self.filter_builds.clone(),
         );
+        registry.register(
+            "filter_slow_creations",
+            "Creations that waited until existence filters of other servers no longer counted",
+            self.filter_slow_creations.clone(),
+        );
     }
 
     /// Redis, and the changes of other servers.

@@ -90,7 +90,6 @@ group = "a:b"
              \"redis://127.0.0.1:6379\"",
             "t.toml:29:33: redis.url: a cluster has only database 0; leave the number out of the URL",
             "t.toml:30:8: redis.keep: 0 is not within 1 to 604800 seconds",
-            "t.toml:32:10: cache.filter: needs the \"sqlite\" or the \"postgresql\" store, and kind is \"dynamodb\"",
             "t.toml:33:11: cache.refresh: 0 is not within 1 to 86400 seconds",
             "t.toml:35:8: rate_limit.slip: 11 is not within 0 to 10",
             "t.toml:36:24: rate_limit.exempt: \"net\": not a prefix, such as \"192.0.2.0/24\" or \

@@ -260,7 +260,6 @@ impl Follower {
     /// Finds the place where the feed is read on: where Redis was left, or else the end. What was looked up before is looked
     /// up again.
     async fn begin(&self, reader: &mut Reader) -> Result<Position, StoreError> {
-        self.applied.note_gap();
         let end = within(READ_TIME, self.feed.end()).await?;
         let place = match &self.redis {
             Some(redis) => self.begin_with(redis, reader, &end).await,
@@ -269,6 +268,9 @@ impl Follower {
         // After the end is known: later changes are read, and earlier look-ups are not used.
         self.memory.revalidate_all(Instant::now());
         reader.has_gap = false;
+        if place.is_none() {
+            self.applied.note_gap();
+        }
         Ok(place.unwrap_or(end))
     }
 

@@ -8,6 +8,9 @@
 //! If a page fails, the keeper pauses and reads it again, for as long as it takes. Meanwhile the former filter, if
 //! there is one, continues to deny. While another program keeps writing, builds become rarer, until it has been
 //! quiet for a while.
+//!
+//! If a scan costs money, there is one walk: the store says about how many links it has. If it has far more, there is
+//! another one. The walk is slower, and a build that follows an outdated filter waits longer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,11 +38,22 @@ const LEAST_REMOVED: u64 = 1_024;
 /// The pause after a page that failed; it doubles.
 const RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(5);
-/// The pause before a rebuild because another program has written; it doubles until a filter has lasted for
-/// [`CALM`].
-const REBUILD: Duration = Duration::from_millis(100);
-const MAX_REBUILD: Duration = Duration::from_secs(30);
-const CALM: Duration = Duration::from_secs(60);
+/// The pauses before a rebuild because the filter was outdated.
+const REBUILDS: Rebuilds = Rebuilds {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(30),
+    calm: Duration::from_secs(60),
+};
+/// The same if a scan of the store costs money: some seven in an hour if no filter lasts.
+const DEAR_REBUILDS: Rebuilds = Rebuilds {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(10 * 60),
+    calm: Duration::from_secs(15 * 60),
+};
+/// How many names a second are read from such a store.
+const DEAR_RATE: u32 = 10_000;
+/// After how long without the feed of changes the log says that the filter waits for it.
+const WAIT_LOGGED: Duration = Duration::from_secs(30);
 /// How long the keeper waits before it counts again in a store with too many links.
 const TOO_MANY: Duration = Duration::from_secs(60 * 60);
 
@@ -63,6 +77,25 @@ impl Default for Scale {
     }
 }
 
+/// The pauses before a filter is built anew: each is twice as long as the one before, until a filter has lasted.
+#[derive(Clone, Copy, Debug)]
+struct Rebuilds {
+    first: Duration,
+    longest: Duration,
+    /// After so long the pauses begin anew.
+    calm: Duration,
+}
+
+impl Rebuilds {
+    /// The pause after this one, if a filter was built and used for so long since then.
+    fn after(&self, pause: Duration, lasted: Duration) -> Duration {
+        match lasted > self.calm {
+            true => self.first,
+            false => (2 * pause).clamp(self.first, self.longest),
+        }
+    }
+}
+
 /// Builds and rebuilds a filter; see the [module](self).
 #[derive(Debug)]
 pub(in crate::links) struct Keeper {
@@ -75,16 +108,24 @@ pub(in crate::links) struct Keeper {
 /// Why a filter was not completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Another program has written meanwhile.
+    /// Another program has written meanwhile, or changes were missed.
     Outdated,
     /// There are more links than the largest filter holds.
     TooMany(u64),
 }
 
+/// What a filter is valid for.
+#[derive(Clone, Copy, Debug)]
+struct Basis {
+    generation: u64,
+    term: u64,
+    removed: u64,
+}
+
 /// Why a filter has to be rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worn {
-    /// Another program has written.
+    /// Another program has written, or changes were missed.
     Outdated,
     /// It contains more links than it was made for.
     Full,
@@ -121,7 +162,7 @@ impl Keeper {
     ) {
         tokio::select! {
             never = self.keep(completed) => match never {},
-            never = self.keep_lease(), if self.filter.is_shared() => match never {},
+            never = self.keep_lease(), if self.filter.is_announced() => match never {},
             () = shutdown.cancelled() => {}
         }
     }
@@ -135,6 +176,10 @@ impl Keeper {
     }
 
     async fn keep(&self, completed: impl Fn() + Send + Sync) -> std::convert::Infallible {
+        let rebuilds = match self.is_dear() {
+            true => DEAR_REBUILDS,
+            false => REBUILDS,
+        };
         let mut pause = Duration::ZERO;
         loop {
             let began = Instant::now();
@@ -151,7 +196,7 @@ impl Keeper {
                         most = self.scale.most_links,
                         "too many links for an existence filter"
                     );
-                    self.filter.clear();
+                    self.clear().await;
                     tokio::time::sleep(TOO_MANY).await;
                     continue;
                 }
@@ -159,70 +204,147 @@ impl Keeper {
             tracing::debug!(?worn, "rebuilding the existence filter");
             if worn == Worn::Outdated {
                 // It is not used any more, and the next one needs the memory.
-                self.filter.clear();
-                pause = match began.elapsed() > CALM {
-                    true => REBUILD,
-                    false => (2 * pause).clamp(REBUILD, MAX_REBUILD),
-                };
+                self.clear().await;
+                pause = rebuilds.after(pause, began.elapsed());
                 tokio::time::sleep(pause).await;
             }
         }
     }
 
+    /// Whether a scan of the store costs money.
+    fn is_dear(&self) -> bool {
+        self.filter.denier().is_some()
+    }
+
+    async fn clear(&self) {
+        self.filter.clear();
+        if let Some(denier) = self.filter.denier() {
+            denier.end().await;
+        }
+    }
+
     /// Builds a filter and completes it.
     pub(super) async fn build(&self) -> Result<Arc<Complete>, Stop> {
-        // Without a look at the feed there is nothing that later looks could go on from.
-        while self.filter.watch.looked().is_none() {
-            tokio::time::sleep(FIRST_LOOK).await;
-        }
-        // Both are read before the filter is registered: later events count as changes.
-        let generation = self.filter.watch.generation();
-        let removed = self.filter.watch.removed();
-        let links = self.count(generation).await?;
-        if links > self.scale.most_links {
-            return Err(Stop::TooMany(links));
-        }
-        let room = (links + links / 2).max(self.scale.least_room);
-        let bloom = Arc::new(aside(move || Bloom::with_room_for(room)).await);
-        self.filter.register(&bloom);
-        if let Err(stop) = self.scan(generation, &bloom).await {
+        self.await_looks().await;
+        // All are read before the filter is registered: later events count as changes.
+        let basis = Basis {
+            generation: self.filter.watch.generation(),
+            removed: self.filter.watch.removed(),
+            term: self.lease().await,
+        };
+        let mut links = self.count(basis).await?;
+        let bloom = loop {
+            if links > self.scale.most_links {
+                return Err(Stop::TooMany(links));
+            }
+            let room = (links + links / 2).max(self.scale.least_room);
+            let bloom = self.scanned(basis, room).await?;
+            // What is known of the number of links may be hours old.
+            if !self.is_dear() || !bloom.is_overfull() {
+                break bloom;
+            }
+            links = bloom.links();
             self.filter.abandon(&bloom);
-            return Err(stop);
-        }
+        };
         let complete = Arc::new(Complete {
             bloom,
-            generation,
-            removed,
+            generation: basis.generation,
+            term: basis.term,
+            removed: basis.removed,
         });
         self.filter.complete(&complete);
         self.metrics.filter_builds.inc();
         Ok(complete)
     }
 
+    /// A filter of this size that is registered and has scanned the store.
+    async fn scanned(&self, basis: Basis, room: u64) -> Result<Arc<Bloom>, Stop> {
+        let bloom = Arc::new(aside(move || Bloom::with_room_for(room)).await);
+        self.filter.register(&bloom);
+        match self.scan(basis, &bloom).await {
+            Ok(()) => Ok(bloom),
+            Err(stop) => {
+                self.filter.abandon(&bloom);
+                Err(stop)
+            }
+        }
+    }
+
+    /// Waits for the first look at the feed: without one there is nothing that later looks could go on from. If a scan costs
+    /// money, waits for one that is good.
+    async fn await_looks(&self) {
+        let watch = &self.filter.watch;
+        let is_good = || match self.is_dear() {
+            true => watch.vouches_for(watch.generation(), Instant::now()),
+            false => watch.looked().is_some(),
+        };
+        let began = Instant::now();
+        let mut is_logged = false;
+        while !is_good() {
+            if !is_logged && began.elapsed() > WAIT_LOGGED {
+                is_logged = true;
+                tracing::warn!(
+                    "the existence filter is not built before the feed of changes can be read; with DynamoDB that needs \
+                     the stream of the table, and Redis"
+                );
+            }
+            tokio::time::sleep(FIRST_LOOK).await;
+        }
+    }
+
+    /// Takes a lease, if the filter needs one; returns its term.
+    async fn lease(&self) -> u64 {
+        let Some(denier) = self.filter.denier() else {
+            return 0;
+        };
+        let mut retry = RETRY;
+        loop {
+            match denier.begin().await {
+                Ok(term) => return term,
+                Err(error) if retry == RETRY => {
+                    tracing::warn!(%error, "no lease for the existence filter; retrying");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(retry).await;
+            retry = (2 * retry).min(MAX_RETRY);
+        }
+    }
+
     /// About how many names there are.
-    async fn count(&self, generation: u64) -> Result<u64, Stop> {
+    async fn count(&self, basis: Basis) -> Result<u64, Stop> {
+        if self.is_dear() {
+            return Ok(self.store.estimate().await.unwrap_or(0));
+        }
         let names = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&names);
         let count = move |_: &str, _: &str| {
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        self.walk(generation, Arc::new(count)).await?;
+        self.walk(basis, Arc::new(count)).await?;
         Ok(names.load(Ordering::Relaxed))
     }
 
     /// Inserts all names of the store.
-    async fn scan(&self, generation: u64, bloom: &Arc<Bloom>) -> Result<(), Stop> {
+    async fn scan(&self, basis: Basis, bloom: &Arc<Bloom>) -> Result<(), Stop> {
         let (filter, bloom) = (Arc::clone(&self.filter), Arc::clone(bloom));
         let insert = move |code: &str, origin: &str| bloom.insert(filter.hash(code, origin));
-        self.walk(generation, Arc::new(insert)).await
+        self.walk(basis, Arc::new(insert)).await
     }
 
-    /// Passes all names of the store to `sink`, as long as no other program writes.
-    async fn walk(&self, generation: u64, sink: NameSink) -> Result<(), Stop> {
+    /// Passes all names of the store to `sink`, as long as the filter could be used.
+    async fn walk(&self, basis: Basis, sink: NameSink) -> Result<(), Stop> {
         let mut after = None;
         let mut retry = RETRY;
+        let least_rest = match self.is_dear() {
+            true => {
+                Duration::from_secs(1) * u32::try_from(self.scale.page).unwrap_or(u32::MAX)
+                    / DEAR_RATE
+            }
+            false => Duration::ZERO,
+        };
         loop {
-            if self.filter.watch.generation() != generation {
+            if !self.filter.is_current(basis.generation, basis.term) {
                 return Err(Stop::Outdated);
             }
             let began = Instant::now();
@@ -234,7 +356,7 @@ impl Keeper {
                 Ok(next) => {
                     after = next;
                     retry = RETRY;
-                    began.elapsed().min(MAX_REST)
+                    began.elapsed().min(MAX_REST).max(least_rest)
                 }
                 Err(error) => {
                     if retry == RETRY {
@@ -262,7 +384,7 @@ impl Keeper {
     pub(super) fn worn(&self, complete: &Complete) -> Option<Worn> {
         let watch = &self.filter.watch;
         let removed = watch.removed().saturating_sub(complete.removed);
-        if watch.generation() != complete.generation {
+        if !self.filter.is_current(complete.generation, complete.term) {
             Some(Worn::Outdated)
         } else if complete.bloom.is_overfull() {
             Some(Worn::Full)

@@ -14,7 +14,8 @@
 //! The filter never denies a link that was acknowledged: from the moment when a client has the reply to its creation until
 //! its removal begins, no query that begins in that time is answered with "no link". A link that another program has made
 //! counts as acknowledged a while after its commit: after [`VALID_FOR`](crate::store::watch::VALID_FOR) if one server uses
-//! the store, and after [`LOOK_VALID_FOR`] if each server reads the feed. (Memory may also hold a name as absent for
+//! the store, after [`LOOK_VALID_FOR`] if each server reads the feed, and after
+//! [`REGION_LOOK_VALID_FOR`](super::REGION_LOOK_VALID_FOR) and the delay of the feed itself if one server reads it for others. (Memory may also hold a name as absent for
 //! `[cache] absent`, with or without a filter. With SQLite there is by default a filter only if that time is not shorter
 //! than `VALID_FOR`.)
 //!
@@ -67,7 +68,13 @@
 //! Another region has announcements and filters of its own. Its servers may deny a new link until its feed has brought it,
 //! as they would find no link in its replica of the store.
 //!
-//! # What holds for both
+//! # Why it holds for a store with a board of filters
+//!
+//! The feed of DynamoDB brings a change some time after the commit, without a bound. So servers that make links wait for
+//! those whose filters deny, which have leases in the table. [`super::deniers`] has the protocol and the proof. The feed
+//! brings the links of other programs, and the filter stands aside while the feed is late.
+//!
+//! # What holds for all
 //!
 //! The bits need no memory ordering of their own. A write sets its bits before it commits. The news of its success
 //! travels through channels and sockets, which order the bits before every query that follows from it; a query
@@ -81,12 +88,6 @@
 //! process or does not. The filter denies nothing while none is complete, and while the last look is too old. Failing
 //! reads do not invalidate a filter: a name that it denies has no link. Deletions leave
 //! their bits set; such a name costs a look at the tiers until the filter is rebuilt.
-//!
-//! # Why DynamoDB has no filter
-//!
-//! Its stream brings a change some time after the commit, without a bound. A filter would need that every server announces a
-//! name in Redis before it acknowledges the link, and that one which cannot do so leaves a notice in the table and waits
-//! until all others must have read it. It would also need a consistent scan of the table at each start and each gap.
 
 mod keeper;
 mod lease;
@@ -103,6 +104,7 @@ use prometheus_client::metrics::counter::Counter;
 pub(super) use self::keeper::Keeper;
 use self::lease::Lease;
 use super::bloom::{Bloom, hash};
+use super::deniers::Denier;
 use super::feed::Applied;
 #[cfg(doc)]
 use super::feed::LOOK_VALID_FOR;
@@ -117,17 +119,27 @@ pub(super) struct Filter {
     /// Keyed, so that no attacker can find names that share bits.
     state: FixedState,
     watch: Arc<Watch>,
-    /// With a store that several servers share.
-    shared: Option<Shared>,
+    others: Others,
     /// The filter that denies.
     complete: ArcSwapOption<Complete>,
     writes: Mutex<Writes>,
     denials: Counter,
 }
 
+/// How the filter takes care of the links that other servers make.
+#[derive(Debug)]
+enum Others {
+    /// This server uses the store alone.
+    None,
+    /// The feed brings their names in time, and they wait for servers that are announced.
+    Announced(Announced),
+    /// They wait for servers with a lease.
+    Leased(Arc<Denier>),
+}
+
 /// What a filter needs that other servers have to know of.
 #[derive(Debug, Default)]
-struct Shared {
+struct Announced {
     /// Set at the start.
     servers: OnceLock<Arc<Servers>>,
     lease: Lease,
@@ -138,6 +150,8 @@ struct Shared {
 struct Complete {
     bloom: Arc<Bloom>,
     generation: u64,
+    /// The term of the lease, if the filter needs one.
+    term: u64,
     /// How many links had been removed when it was registered.
     removed: u64,
 }
@@ -153,31 +167,34 @@ struct Writes {
 }
 
 /// A write under way: from before the call of the store until its reply.
-pub(super) struct Announced {
+pub(super) struct UnderWay {
     filter: Arc<Filter>,
     number: u64,
 }
 
-impl Drop for Announced {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.filter.writes().under_way.remove(&self.number);
     }
 }
 
 impl Filter {
-    /// A filter for a store that sees all changes of others, or that has a feed which each server reads; none for other
-    /// stores. It denies nothing until a [`Keeper`] has built it.
+    /// A filter for a store that sees all changes of others, for one with a feed that each server reads, or with a denier;
+    /// none for other stores. It denies nothing until a [`Keeper`] has built it.
     pub(super) fn new(
         store: &dyn Store,
         applied: Option<&Arc<Applied>>,
+        denier: Option<Arc<Denier>>,
         metrics: &Metrics,
     ) -> Option<Arc<Self>> {
-        let (watch, shared) = match store.watch() {
-            Some(watch) => (watch, None),
-            None => {
+        let looks = || Some(Arc::clone(applied?.looks()));
+        let (watch, others) = match (store.watch(), denier) {
+            (Some(watch), _) => (watch, Others::None),
+            (None, Some(denier)) => (looks()?, Others::Leased(denier)),
+            (None, None) => {
                 let is_read_by_each = |feed: &Arc<dyn Feed>| feed.readers() == Readers::Each;
                 store.feed().filter(is_read_by_each)?;
-                (Arc::clone(applied?.looks()), Some(Shared::default()))
+                (looks()?, Others::Announced(Announced::default()))
             }
         };
         let seed = match getrandom::u64() {
@@ -194,7 +211,7 @@ impl Filter {
         Some(Arc::new(Self {
             state: FixedState::with_seed(seed),
             watch,
-            shared,
+            others,
             complete: ArcSwapOption::empty(),
             writes: Mutex::default(),
             denials: metrics.link_lookups.get_or_create(&denied).clone(),
@@ -226,30 +243,51 @@ impl Filter {
             return false;
         }
         // After the bits: a name that may exist need not pay for reading the clock.
-        self.may_deny(complete.generation, Instant::now())
+        self.may_deny(complete, Instant::now())
     }
 
-    /// Whether a complete filter of this generation may deny now.
-    fn may_deny(&self, generation: u64, now: Instant) -> bool {
+    /// Whether a complete filter may deny now.
+    fn may_deny(&self, complete: &Complete, now: Instant) -> bool {
         // The look must not be a later one than that whose generation was checked, or a gap could lie between.
         let looked = self.watch.looked();
-        let is_counted = |shared: &Shared| shared.lease.allows(looked, now);
-        self.shared.as_ref().is_none_or(is_counted) && self.watch.vouches_for(generation, now)
+        let is_counted = match &self.others {
+            Others::None => true,
+            Others::Announced(announced) => announced.lease.allows(looked, now),
+            Others::Leased(denier) => denier.allows(complete.term, now),
+        };
+        is_counted && self.watch.vouches_for(complete.generation, now)
+    }
+
+    /// Whether a filter of this generation and term can still deny something, now or later.
+    fn is_current(&self, generation: u64, term: u64) -> bool {
+        let is_leased = match &self.others {
+            Others::None | Others::Announced(_) => true,
+            Others::Leased(denier) => denier.is_current(term),
+        };
+        is_leased && self.watch.generation() == generation
     }
 
     /// Sets the servers that share the store. Must be called before the filter is built.
     pub(super) fn join(&self, servers: &Arc<Servers>) {
-        if let Some(shared) = &self.shared {
-            let _only_once = shared.servers.set(Arc::clone(servers));
+        if let Others::Announced(announced) = &self.others {
+            let _only_once = announced.servers.set(Arc::clone(servers));
         }
     }
 
-    /// Whether other servers share the store.
-    pub(super) fn is_shared(&self) -> bool {
-        self.shared.is_some()
+    /// Whether other servers wait for this one because it is announced.
+    fn is_announced(&self) -> bool {
+        matches!(self.others, Others::Announced(_))
     }
 
-    /// Inserts a name that the feed has brought. Must be called before the follower notes that it has applied the entry.
+    /// What holds the lease of the filter, if it needs one.
+    pub(super) fn denier(&self) -> Option<&Arc<Denier>> {
+        match &self.others {
+            Others::Leased(denier) => Some(denier),
+            Others::None | Others::Announced(_) => None,
+        }
+    }
+
+    /// Inserts a name of another server or program. Must be called before anyone relies on that.
     pub(super) fn insert(&self, name: &LinkName) {
         let hash = self.hash(name.code(), name.origin());
         for bloom in &self.writes().registered {
@@ -259,20 +297,20 @@ impl Filter {
 
     /// Looks whether other servers wait for this one's filter.
     fn look_at_lease(&self) {
-        if let Some(shared) = &self.shared {
-            let servers = shared.servers.get();
+        if let Others::Announced(announced) = &self.others {
+            let servers = announced.servers.get();
             let until = servers.and_then(|servers| servers.filter_counts_until());
-            shared.lease.observe(until, Instant::now());
+            announced.lease.observe(until, Instant::now());
         }
     }
 
     /// Says whether the filter is about to deny names.
     fn announce_denials(&self, denies: bool) {
-        if let Some(shared) = &self.shared {
+        if let Others::Announced(announced) = &self.others {
             if !denies {
-                shared.lease.end();
+                announced.lease.end();
             }
-            if let Some(servers) = shared.servers.get() {
+            if let Some(servers) = announced.servers.get() {
                 servers.set_filter_denies(denies);
             }
         }
@@ -280,7 +318,7 @@ impl Filter {
 
     /// Begins a write that may make a link of this name. Must be called before the store is; the result must be
     /// dropped when the store has replied.
-    pub(super) fn announce(self: &Arc<Self>, name: &LinkName) -> Announced {
+    pub(super) fn announce(self: &Arc<Self>, name: &LinkName) -> UnderWay {
         let hash = self.hash(name.code(), name.origin());
         let mut writes = self.writes();
         for bloom in &writes.registered {
@@ -289,7 +327,7 @@ impl Filter {
         let number = writes.next;
         writes.next += 1;
         writes.under_way.insert(number, hash);
-        Announced {
+        UnderWay {
             filter: Arc::clone(self),
             number,
         }
@@ -300,8 +338,8 @@ impl Filter {
         let figure = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let complete = self.complete.load();
         let links = complete.as_ref().map_or(0, |c| c.bloom.links());
-        let generation = complete.as_ref().map(|c| c.generation);
-        let denies = generation.is_some_and(|g| self.may_deny(g, Instant::now()));
+        let denies = complete.as_ref();
+        let denies = denies.is_some_and(|complete| self.may_deny(complete, Instant::now()));
         let bytes = self.writes().registered.iter().map(|b| b.bytes()).sum();
         metrics.filter_links.set(links.cast_signed());
         metrics.filter_bytes.set(figure(bytes));

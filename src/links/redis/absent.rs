@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::{RedisConfig, RedisMode, RedisUrl, RedisUrlError};
 pub(super) use self::terms::{Cursor, Failure, Held, LEASE, Written};
+use super::deniers::Exchange;
 use super::feed::Applied;
 use super::memory::Memory;
 use super::servers::Own;
@@ -74,7 +75,7 @@ impl RedisCache {
         _: Arc<Memory>,
         _: &Arc<dyn Store>,
         _: Duration,
-        _: (Arc<Own>, Option<Arc<Applied>>),
+        _: (Arc<Own>, Option<Arc<Applied>>, Arc<Exchange>),
         _: Clock,
         _: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -187,6 +188,14 @@ impl RedisCache {
     }
 
     pub(super) async fn beat(&self, _: Instant) {
+        match self.0 {}
+    }
+
+    pub(super) async fn ask_for_names(&self, _: u64, _: &[LinkName]) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    pub(super) async fn confirm_names(&self, _: &str, _: &[u64]) -> Result<(), Failure> {
         match self.0 {}
     }
 

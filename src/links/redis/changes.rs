@@ -49,6 +49,7 @@ use super::terms::Failure;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
+use crate::links::deniers::Exchange;
 use crate::links::feed::Applied;
 use crate::links::memory::{Memory, Notifier};
 use crate::links::servers::Own;
@@ -64,6 +65,13 @@ const LACKING: &str = "lacking";
 /// so that one node does the work for all.
 const TURNS: u64 = 8;
 const TURN: Duration = Duration::from_millis(40);
+/// The fields of an entry that asks for confirmations of names: a number, and the names with spaces between them.
+const ASK: &str = "ask";
+const NAMES: &str = "names";
+/// The field of an entry that confirms names: the numbers of such entries, with spaces between them. `by`: which server
+/// confirms them.
+const SEEN: &str = "seen";
+const BY: &str = "by";
 /// The field of an entry with the [mark](super::store_mark) of the store.
 const OF: &str = "of";
 /// How many entries are read at once.
@@ -86,6 +94,8 @@ pub(super) struct Changes {
     repairs: Arc<Repairs>,
     /// Hears of the changes that were applied.
     own: Arc<Own>,
+    /// Hears of all names, and of confirmations.
+    exchange: Arc<Exchange>,
     clock: Clock,
     metrics: Arc<Metrics>,
     heard: Heard,
@@ -102,6 +112,8 @@ pub(super) struct Changes {
 struct StreamPosition {
     /// The last entry that was read; none at the start.
     last: Option<String>,
+    /// The history of the Redis server that it was read from, if known.
+    history: Option<String>,
 }
 
 impl Changes {
@@ -110,7 +122,7 @@ impl Changes {
         (key, node): (String, Box<str>),
         memory: Arc<Memory>,
         repairs: Arc<Repairs>,
-        own: Arc<Own>,
+        (own, exchange): (Arc<Own>, Arc<Exchange>),
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -121,6 +133,7 @@ impl Changes {
             memory,
             repairs,
             own,
+            exchange,
             clock,
             metrics,
             heard: Heard::default(),
@@ -135,15 +148,29 @@ impl Changes {
         Self { followed, ..self }
     }
 
-    /// Adds an entry that names no link, with a field.
-    pub(super) async fn add_field(&self, field: &str, value: String) -> Result<(), Failure> {
+    /// Adds an entry that is no change, with these fields.
+    pub(super) async fn add_fields(&self, fields: &[(&str, &str)]) -> Result<(), Failure> {
         let mut entry = self.new_entry();
-        entry.arg(&[("node", &*self.node), (field, &value)]);
+        entry.arg(&[("node", &*self.node)]).arg(fields);
         if let Some(mark) = self.client.store_mark().mark() {
             entry.arg(&[(OF, mark.to_string())]);
         }
         let id: Result<Value, _> = self.client.command("announce", &self.key, &entry).await;
         id.map(drop)
+    }
+
+    /// Asks the servers that follow the stream to confirm names.
+    pub(super) async fn ask(&self, number: u64, names: &[LinkName]) -> Result<(), Failure> {
+        let names: Vec<&str> = names.iter().map(LinkName::as_str).collect();
+        let (number, names) = (number.to_string(), names.join(" "));
+        self.add_fields(&[(ASK, &number), (NAMES, &names)]).await
+    }
+
+    /// Confirms the names of these entries.
+    pub(super) async fn confirm(&self, by: &str, numbers: &[u64]) -> Result<(), Failure> {
+        let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+        self.add_fields(&[(SEEN, &numbers.join(" ")), (BY, by)])
+            .await
     }
 
     /// Adds an entry for a change. `is_lacking`: Redis may not have the change.
@@ -284,8 +311,17 @@ impl Changes {
         gap: &impl Fn(),
     ) -> RedisResult<std::convert::Infallible> {
         let mut connection = self.client.connect_apart(BLOCK + SLACK).await?;
+        let history = self.history(&mut connection).await;
+        let is_same = history.is_some() && place.history == history;
+        place.history = history;
         let mut last = match place.last.clone() {
-            Some(last) if self.is_there(&mut connection, &last).await? => last,
+            Some(last) if self.is_there(&mut connection, &last).await? => {
+                // It may lack entries that came after the last one.
+                if !is_same {
+                    self.note_gap();
+                }
+                last
+            }
             seen => {
                 if seen.is_some() {
                     tracing::warn!("the stream of changes has a gap; looking up all links again");
@@ -332,6 +368,17 @@ impl Changes {
             // If this node cannot announce, other nodes may not be able to either.
             self.set_following(few && self.can_announce());
         }
+    }
+
+    /// The history of data that the Redis server has: a replica that becomes the master begins another one. Not known in a
+    /// cluster.
+    async fn history(&self, connection: &mut Connection) -> Option<String> {
+        self.followed.as_ref()?;
+        let info = redis::cmd("INFO").arg("replication").to_owned();
+        let text: String = connection.command(&info).await.ok()?;
+        let mut lines = text.lines();
+        let history = lines.find_map(|line| line.strip_prefix("master_replid:"));
+        history.map(|history| history.trim().to_owned())
     }
 
     /// Adds an entry that names no link, and returns its id. If Redis is full, returns the id of the last entry.
@@ -382,7 +429,7 @@ impl Changes {
     }
 
     /// Notes that changes may be missing.
-    fn note_gap(&self) {
+    pub(super) fn note_gap(&self) {
         if let Some(followed) = &self.followed {
             followed.note_gap();
         }
@@ -410,14 +457,30 @@ impl Changes {
         if let Some((name, version)) = change(entry) {
             self.note_repairs(entry, &name, version);
             self.heard.note(&name, version, Instant::now());
+            self.exchange.hear(&name);
             let was_flying = self.memory.forget_older(&name, version);
             self.own.note_change(&name, was_flying);
             self.metrics.changes_seen.inc();
         }
+        self.apply_exchange(entry);
         if let Some(lag) = lag(&entry.id, self.clock.micros()) {
             self.metrics.changes_lag.set(lag.as_secs_f64());
         }
         entry.get(BEAT).map(Duration::from_millis)
+    }
+
+    /// Applies an entry that asks for confirmations, or is one.
+    fn apply_exchange(&self, entry: &StreamId) {
+        if let (Some(number), Some(names)) = (entry.get(ASK), entry.get::<String>(NAMES)) {
+            let names = names
+                .split(' ')
+                .filter_map(|name| LinkName::parse(name).ok());
+            self.exchange.hear_ask(number, names);
+        }
+        if let (Some(numbers), Some(by)) = (entry.get::<String>(SEEN), entry.get::<String>(BY)) {
+            let numbers = numbers.split(' ').filter_map(|number| number.parse().ok());
+            self.exchange.hear_seen(&by, numbers);
+        }
     }
 
     /// Updates the repairs by an entry: whether Redis can be trusted about the name.

@@ -194,7 +194,7 @@ impl RedisCache {
         match for_region {
             true => {
                 let floor = self.client.floor().to_string();
-                self.changes.add_field(FLOOR, floor).await
+                self.changes.add_fields(&[(FLOOR, &floor)]).await
             }
             false => Ok(()),
         }
@@ -204,7 +204,25 @@ impl RedisCache {
     pub(in crate::links) async fn beat(&self, began: Instant) {
         let age = began.elapsed().as_millis().to_string();
         // If this fails, the next beat follows soon.
-        let _ = self.changes.add_field(BEAT, age).await;
+        let _ = self.changes.add_fields(&[(BEAT, &age)]).await;
+    }
+
+    /// Asks the servers that follow the stream of changes to confirm that their filters have these names.
+    pub(in crate::links) async fn ask_for_names(
+        &self,
+        number: u64,
+        names: &[LinkName],
+    ) -> Result<(), Failure> {
+        self.changes.ask(number, names).await
+    }
+
+    /// Confirms that this server's filter has the names of these numbers.
+    pub(in crate::links) async fn confirm_names(
+        &self,
+        by: &str,
+        numbers: &[u64],
+    ) -> Result<(), Failure> {
+        self.changes.confirm(by, numbers).await
     }
 
     /// The position up to which the feed was applied to Redis, if Redis has one for this store. From then on, values from

@@ -122,6 +122,7 @@ pub(super) use self::servers::stream_covers;
 use self::store_mark::StoreMark;
 pub(super) use self::terms::{Cursor, Failure, Held, LEASE, Written};
 pub(super) use self::write::WriteClaim;
+use super::deniers::Exchange;
 use super::feed::Applied;
 use super::memory::Memory;
 use super::servers::Own;
@@ -164,8 +165,8 @@ pub(super) struct RedisCache {
 impl RedisCache {
     /// A cache that is not connected yet; [`RedisCache::start`] connects it. Absences stay in Redis for
     /// `absent_for`. If the store takes notices, the node leaves them there. `own` hears of the changes that this node
-    /// applies; `followed` of how far it has followed the stream, if one node reads the store's feed for all. Must be called
-    /// within a runtime.
+    /// applies; `followed` of how far it has followed the stream, if one node reads the store's feed for all; `exchange` of
+    /// new names. Must be called within a runtime.
     ///
     /// # Errors
     /// [`RedisOpenError`] if a file that the configuration names cannot be read, or the client refuses the
@@ -175,7 +176,7 @@ impl RedisCache {
         memory: Arc<Memory>,
         store: &Arc<dyn Store>,
         absent_for: Duration,
-        (own, followed): (Arc<Own>, Option<Arc<Applied>>),
+        (own, followed, exchange): (Arc<Own>, Option<Arc<Applied>>, Arc<Exchange>),
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RedisOpenError> {
@@ -190,7 +191,7 @@ impl RedisCache {
             (keys.other("changes"), node.clone()),
             memory.clone(),
             repairs.clone(),
-            own,
+            (own, exchange),
             clock.clone(),
             metrics,
         );
@@ -266,6 +267,7 @@ impl RedisCache {
             .is_some()
         {
             self.memory.revalidate_all(Instant::now());
+            self.changes.note_gap();
             gap();
         }
     }

@@ -182,7 +182,7 @@ impl Fixture {
         let heard = own.clone();
         let store: Arc<dyn Store> = store;
         let clock = self.clock.clone();
-        let own = (own, followed);
+        let own = (own, followed, Arc::new(Exchange::new()));
         let cache =
             RedisCache::new(&config, memory, &store, absent_for, own, clock, metrics).unwrap();
         let cache = Arc::new(cache);

@@ -10,7 +10,7 @@ async fn cut_off(table: &Arc<Table>) -> (Arc<RedisCache>, CancellationToken) {
     let (clock, metrics) = (Clock::manual(NOW), Arc::new(Metrics::new()));
     let store: Arc<dyn Store> = table.clone();
     let absent_for = Duration::from_secs(5);
-    let own = (Arc::new(Own::new()), None);
+    let own = (Arc::new(Own::new()), None, Arc::new(Exchange::new()));
     let cache = RedisCache::new(&config, memory, &store, absent_for, own, clock, metrics).unwrap();
     let (cache, shutdown) = (Arc::new(cache), CancellationToken::new());
     cache.start(&TaskTracker::new(), &shutdown, || {});
