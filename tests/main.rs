@@ -58,6 +58,8 @@ mod dns;
 mod differential;
 // The death of a Redis master, in a cluster and with sentinels.
 mod failover;
+// Existence filters of servers that share a store: none denies a link that was acknowledged.
+mod denials;
 // The feed of changes: what servers hear of changes by other programs.
 mod feed;
 // The existence filter: what it denies, and what it must never deny.

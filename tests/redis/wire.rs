@@ -25,6 +25,7 @@ pub enum Fault {
 /// It passes bytes on as they are.
 pub struct Wire {
     address: SocketAddr,
+    upstream: watch::Sender<SocketAddr>,
     fault: watch::Sender<Fault>,
     _runtime: Runtime,
 }
@@ -37,13 +38,15 @@ impl Wire {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, seen) = watch::channel(Fault::None);
+        let (upstream, leads) = watch::channel(upstream);
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connect(client, upstream, seen.clone()));
+                tokio::spawn(connect(client, leads.clone(), seen.clone()));
             }
         });
         Self {
             address,
+            upstream,
             fault,
             _runtime: runtime,
         }
@@ -54,6 +57,11 @@ impl Wire {
         format!("redis://{}", self.address)
     }
 
+    /// Leads to another server from now on: ends all connections to the former one.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.upstream.send_replace(upstream);
+    }
+
     /// Sets the fault from now on.
     pub fn suffer(&self, fault: Fault) {
         self.fault.send_replace(fault);
@@ -61,8 +69,13 @@ impl Wire {
 }
 
 /// Carries one connection until a side ends it or the wire is cut.
-async fn connect(client: TcpStream, upstream: SocketAddr, fault: watch::Receiver<Fault>) {
+async fn connect(
+    client: TcpStream,
+    mut leads: watch::Receiver<SocketAddr>,
+    fault: watch::Receiver<Fault>,
+) {
     let mut watched = fault.clone();
+    let upstream = *leads.borrow_and_update();
     let carry = async {
         let Ok(server) = TcpStream::connect(upstream).await else {
             return;
@@ -78,6 +91,7 @@ async fn connect(client: TcpStream, upstream: SocketAddr, fault: watch::Receiver
     };
     tokio::select! {
         () = carry => {}
+        _ = leads.changed() => {}
         _ = watched.wait_for(|fault| *fault == Fault::Cut) => {}
     }
 }
