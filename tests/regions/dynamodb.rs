@@ -1,6 +1,7 @@
 //! Two tables that are replicated as those of a global table are: later, and the last writer of an item wins.
 //!
-//! The servers of these tests keep links and absent names in memory for ten minutes, and Redis keeps links for a day.
+//! The servers of these tests keep links and absent names in memory for ten minutes, and Redis keeps links for a day. Their
+//! filters deny all names that they do not hear of.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tinyns::base::clock::UnixTime;
 use tinyns::link::{LinkName, Version};
 use tinyns::store::{DynamoConfig, Notice, Store};
 
+use super::partition;
 use super::replicator::{Replicator, Side};
 use crate::dynamo::{self, Emulator, TABLE, n, s};
 use crate::harness::{Answer, PATIENCE, Server, eventually};
@@ -18,8 +20,6 @@ use crate::tokens;
 
 /// How long replication takes in tests that do not choose.
 const DELAY: Duration = Duration::from_millis(200);
-/// How long the regions are cut off from each other.
-const PARTITION: Duration = Duration::from_secs(5);
 /// A version far in the future, such as a server whose clock is an hour fast gives to a link.
 const HOUR: u64 = 3_600_000_000;
 
@@ -40,8 +40,8 @@ impl World {
             dynamo::once(async { dynamo::open(&config).await.unwrap() });
         }
         let replicator = Replicator::start(&a.emulator, &b.emulator, delay);
-        let in_a = ["a1", "a2"].map(|name| server(&a, name, "region-a"));
-        let in_b = server(&b, "b1", "region-b");
+        let in_a = ["a1", "a2"].map(|name| server(&a, name, "us-east-1"));
+        let in_b = server(&b, "b1", "eu-west-1");
         Self {
             replicator,
             a,
@@ -109,14 +109,16 @@ fn server(fleet: &Fleet, name: &str, region: &str) -> Server {
     let setup = fleet
         .setup(LINES)
         .replace_in_store("feed = false", "feed = true")
+        .store_line(&format!("region = \"{region}\""))
         .section(LONG_MEMORY)
+        .section("filter = true\n")
         .section(&format!(
             "[server]\nname = \"{name}\"\nregion = \"{region}\"\n"
         ));
     let server = followed(setup.start());
-    eventually("it follows the feed", PATIENCE, || {
-        server.metric("tinyns_feed_following", &[]) == 1.0
-    });
+    for metric in ["tinyns_feed_following", "tinyns_filter_complete"] {
+        eventually(metric, PATIENCE, || server.metric(metric, &[]) == 1.0);
+    }
     server
 }
 
@@ -159,7 +161,7 @@ fn changes_of_one_region_show_in_the_other() {
         .unwrap()
         .iter()
         .map(|server| {
-            assert_eq!(server["region"], "region-b");
+            assert_eq!(server["region"], "eu-west-1");
             server["name"].as_str().unwrap()
         })
         .collect();
@@ -175,7 +177,7 @@ fn both_regions_answer_while_they_are_cut_off_from_each_other() {
     world.settles(&name, &shows(0));
     world.settles(&deleted, &shows("deleted"));
     world.replicator.cut();
-    let end = Instant::now() + PARTITION;
+    let end = Instant::now() + partition();
     let mut number = 0;
     while Instant::now() < end {
         number += 1;
