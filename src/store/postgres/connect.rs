@@ -52,6 +52,11 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 /// The oldest version of PostgreSQL.
 const OLDEST: u32 = 120_000;
 
+/// How long PostgreSQL uses its plan of a statement. For an empty table all indexes cost the same, so the plan may use one
+/// that fits badly; the table may have a hundred thousand links soon, and PostgreSQL keeps the plan until it has gathered
+/// statistics, a minute later by default.
+const PLAN_AGE: Duration = Duration::from_secs(2);
+
 /// Settings of each session, besides the time-outs. All statements are meant to use indexes; without statistics, as on a
 /// table that has just been filled, the planner might prefer to read the whole table, and would repeat that plan. A
 /// commit has to be on disk before it is acknowledged, whatever the default of the database is.
@@ -82,7 +87,8 @@ pub(super) struct Connection {
     /// What it leads to.
     pub(super) history: Option<History>,
     pub(super) made: Instant,
-    statements: Mutex<HashMap<&'static str, Statement>>,
+    /// By their text; each with the time at which it was prepared.
+    statements: Mutex<HashMap<&'static str, (Statement, Instant)>>,
     task: JoinHandle<()>,
 }
 
@@ -120,22 +126,25 @@ impl ConnectError {
 }
 
 impl Connection {
-    /// The statement of a text, which is prepared once for each connection.
+    /// The statement of a text, which is prepared for each connection and each [`PLAN_AGE`].
     pub(super) async fn prepare(&self, sql: &'static str) -> Result<Statement, Fault> {
         let known = {
             let statements = self.statements.lock();
             let statements = statements.unwrap_or_else(PoisonError::into_inner);
             statements.get(sql).cloned()
         };
-        if let Some(statement) = known {
+        if let Some((statement, prepared)) = known
+            && prepared.elapsed() < PLAN_AGE
+        {
             return Ok(statement);
         }
+        let prepared = Instant::now();
         let statement = self.client.prepare(sql).await?;
         let mut statements = self
             .statements
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        statements.insert(sql, statement.clone());
+        statements.insert(sql, (statement.clone(), prepared));
         Ok(statement)
     }
 }

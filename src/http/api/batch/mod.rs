@@ -47,11 +47,11 @@ use crate::links::{CreateLink, Creation, LinkError, Wait};
 use crate::store::StoreError;
 
 /// How many creations of one batch are in flight at once.
-const CONCURRENCY: usize = 64;
+const CONCURRENCY: usize = 256;
 /// How many creations of all batches together are at the store at once. The others wait in order and without a time
 /// limit, while their clients receive the earlier results. So several batches do not make each other fail, and
 /// batches do not keep single calls from the store.
-pub(super) const AT_STORE: usize = 64;
+pub(super) const AT_STORE: usize = 256;
 /// How many results that are ready at the same time are sent in one piece.
 const MAX_JOINED: usize = 64;
 /// The media type of responses.
