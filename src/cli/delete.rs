@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::access::{ClientArgs, token_environment};
-use super::api_client::{Answer, ApiError};
+use super::api_client::{Answer, ApiError, Deletion, Wait};
 use super::client::Client;
 use super::counter::Counter;
 use super::failure::{Failures, Place};
@@ -41,7 +41,8 @@ Examples:
 For each deleted link, the output has a line with its name and URL; with --json, the link as it
 was. If some of several links cannot be deleted, delete reports each of them, goes on with the
 others, and exits with 1. On a terminal, delete asks before it deletes anything, unless --yes is
-given.",
+given. With --wait, delete waits until no live server answers with the link any more, says on
+standard error which servers those are, and exits with 4 if some may still do.",
     token_environment!()
 );
 
@@ -56,8 +57,18 @@ pub(super) struct DeleteArgs {
     /// Delete the link only if it has this version
     #[arg(long, value_name = "VERSION")]
     pub(super) if_version: Option<u64>,
+    /// Wait until no server answers with the link, for 2 seconds at most
+    #[arg(long)]
+    pub(super) wait: bool,
     #[command(flatten)]
     pub(super) client: ClientArgs,
+}
+
+/// How links are deleted.
+#[derive(Clone, Copy)]
+struct How {
+    json: bool,
+    wait: Wait,
 }
 
 /// A link of the command line.
@@ -82,7 +93,10 @@ impl Target {
 /// One of them was not deleted.
 pub(super) fn run(args: DeleteArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let asks = !args.yes && io::stdin().is_terminal();
-    let json = args.client.json;
+    let how = How {
+        json: args.client.json,
+        wait: Wait::of(args.wait),
+    };
     let targets = targets(args.links, args.client.zone, args.if_version)?;
     let client = Client::new(&args.client.access, config)?;
     if let [target] = &targets[..] {
@@ -92,25 +106,30 @@ pub(super) fn run(args: DeleteArgs, config: Option<&Path>) -> anyhow::Result<Exi
         };
         confirm(&confirmed)?;
         let version = confirmed.first().and_then(|answer| answer.link.version);
-        return client.remove(target, target.version.or(version), json);
+        return client.remove(target, target.version.or(version), how);
     }
-    let mut failures = Failures::new(json);
+    let mut failures = Failures::new(how.json);
     let wanted = targets.len();
     let targets = match asks {
         true => client.confirmed(targets, &mut failures)?,
         false => targets,
     };
     let mut counter = Counter::new("delete", Extent::Count(wanted as u64));
+    let mut exit = Exit::Done;
     for target in &targets {
-        if let Err(error) = client.remove(target, target.version, json) {
-            counter.clear();
-            report(&mut failures, target, error)?;
+        match client.remove(target, target.version, how) {
+            Ok(Exit::NotEverywhere) => exit = Exit::NotEverywhere,
+            Ok(_) => {}
+            Err(error) => {
+                counter.clear();
+                report(&mut failures, target, error)?;
+            }
         }
         counter.add(1);
     }
     counter.clear();
     match failures.count() {
-        0 => Ok(Exit::Done),
+        0 => Ok(exit),
         count => bail!("{count} of {wanted} links were not deleted; see above"),
     }
 }
@@ -209,28 +228,51 @@ impl Client {
     }
 
     /// Deletes a link, and prints it. Without a version, a change in between means only that the link is read again.
-    fn remove(&self, target: &Target, version: Option<u64>, json: bool) -> anyhow::Result<Exit> {
+    fn remove(&self, target: &Target, version: Option<u64>, how: How) -> anyhow::Result<Exit> {
         let (zone, code) = (target.zone.as_ref(), &target.link.code);
         let mut tries = TRIES;
-        let (answer, is_visible) = loop {
+        let (answer, deletion) = loop {
             let answer = self.look_up(target)?;
             let expected = version.or(answer.link.version);
-            match self.api.delete(&self.token, zone, code, expected) {
-                Ok(is_visible) => break (answer, is_visible),
+            let terms = (expected, how.wait);
+            match self.api.delete(&self.token, zone, code, terms) {
+                Ok(deletion) => break (answer, deletion),
                 Err(error) if version.is_none() && error.is_conflict() && tries > 1 => tries -= 1,
                 Err(error) => return Err(error.into()),
             }
         };
-        print(&match (json, is_visible) {
-            (true, true) => shown::json(&answer),
-            (true, false) => shown::json_with(&answer, "\"visible_elsewhere\":false"),
+        print(&match (how.json, members(&deletion)?) {
+            (true, Some(members)) => shown::json_with(&answer, &members),
+            (true, None) => shown::json(&answer),
             (false, _) => deleted(&answer),
         })?;
-        if !is_visible && !json {
-            say(&format!("{}: {NOT_GONE}", answer.link.name));
+        let name = &answer.link.name;
+        if !deletion.is_visible && !how.json {
+            say(&format!("{name}: {NOT_GONE}"));
         }
-        Ok(Exit::Done)
+        if let (Some(visible), false) = (&deletion.visible, how.json) {
+            say(&format!(
+                "{name} is deleted; of the servers, {}",
+                shown::receipt(visible)
+            ));
+        }
+        Ok(match how.wait {
+            Wait::No => Exit::Done,
+            Wait::Servers => shown::exit_of(deletion.visible.as_ref()),
+        })
     }
+}
+
+/// What `--json` adds to the link as it was.
+fn members(deletion: &Deletion) -> anyhow::Result<Option<String>> {
+    let mut members = Vec::new();
+    if !deletion.is_visible {
+        members.push("\"visible_elsewhere\":false".to_owned());
+    }
+    if let Some(visible) = &deletion.visible {
+        members.push(format!("\"visible\":{}", serde_json::to_string(visible)?));
+    }
+    Ok((!members.is_empty()).then(|| members.join(",")))
 }
 
 /// The line of a deleted link.

@@ -1,16 +1,30 @@
 //! Changes of links that exist. With a version, the API makes the change only if the link has that version.
 
+use serde::Deserialize;
 use ureq::http::{Response, StatusCode};
 use ureq::{Body, RequestBuilder};
 
 use super::api::{Api, MAX_ANSWER_LEN};
 use super::error::ApiError;
 use super::messages::{Answer, LinkChange};
-use super::receipt::Wait;
+use super::receipt::{Visible, Wait};
 use crate::link::{Code, Origin};
 
 /// The header of an answer to a change that other servers do not show yet.
 const VISIBLE_ELSEWHERE: &str = "tinyns-visible-elsewhere";
+
+/// What has become of a deletion.
+pub(crate) struct Deletion {
+    /// False if other servers may show the link for some more seconds.
+    pub(crate) is_visible: bool,
+    /// Which servers have the deletion, if the call has waited for them.
+    pub(crate) visible: Option<Visible>,
+}
+
+#[derive(Deserialize)]
+struct DeletionReceipt {
+    visible: Visible,
+}
 
 impl Api {
     /// Changes a link, and returns the link as it is then.
@@ -31,21 +45,33 @@ impl Api {
         self.link(response)
     }
 
-    /// Deletes a link. Returns false if other servers may show it for some more seconds.
+    /// Deletes a link.
     pub(crate) fn delete(
         &self,
         token: &str,
         zone: Option<&Origin>,
         code: &Code,
-        version: Option<u64>,
-    ) -> Result<bool, ApiError> {
-        let url = self.url(&format!("v1/links/{code}"), zone)?;
+        (version, wait): (Option<u64>, Wait),
+    ) -> Result<Deletion, ApiError> {
+        let mut url = self.url(&format!("v1/links/{code}"), zone)?;
+        wait.add_to(&mut url);
         let request = self.agent.delete(url.as_str());
         let response = authorized(request, token, version).call();
         let is_visible = response.as_ref().is_ok_and(is_visible_elsewhere);
         let (status, body) = self.read(response, MAX_ANSWER_LEN)?;
         match status {
-            StatusCode::NO_CONTENT => Ok(is_visible),
+            StatusCode::NO_CONTENT => Ok(Deletion {
+                is_visible,
+                visible: None,
+            }),
+            StatusCode::OK | StatusCode::ACCEPTED => {
+                let receipt: DeletionReceipt =
+                    serde_json::from_str(&body).map_err(|_| self.foreign(status))?;
+                Ok(Deletion {
+                    is_visible,
+                    visible: Some(receipt.visible),
+                })
+            }
             status => Err(self.refusal(status, &body)),
         }
     }

@@ -22,6 +22,7 @@ pub(crate) use self::api::{Api, PAGE_LINKS};
 pub(crate) use self::audit::{Entry, PAGE_ENTRIES};
 pub(crate) use self::batch::Batch;
 pub(crate) use self::certificates::{Certificate, Certificates};
+pub(crate) use self::changes::Deletion;
 pub(crate) use self::error::{ApiError, is_passing};
 pub(crate) use self::messages::{
     Answer, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,

@@ -8,6 +8,7 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::conditions::Tags;
 use super::idempotency::{Key, Keyed, Turn, claim, place};
@@ -137,7 +138,8 @@ pub(super) async fn delete(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let name = admin.name(&caller, code, &uri)?;
+    let asked: ChangeQuery = query(&uri)?;
+    let name = admin.name_in(&caller, code, asked.zone.as_deref())?;
     let tags = Tags::if_match(&headers)?;
     admin.rules.check_if_match(&headers)?;
     let expected = admin.expected(&name, tags.as_ref()).await?;
@@ -145,7 +147,14 @@ pub(super) async fn delete(
     let deleted = admin.links.delete(&name, expected, &by).await;
     deleted.map_err(|error| failed(error, tags.as_ref()))?;
     let visibility = admin.visibility_header(&name);
-    Ok((StatusCode::NO_CONTENT, visibility, ()).into_response())
+    let wait = asked.wait();
+    if wait == Wait::No {
+        return Ok((StatusCode::NO_CONTENT, visibility, ()).into_response());
+    }
+    let visible = admin.links.visible(&name, wait).await;
+    let status = visible::status(wait, &visible).unwrap_or(StatusCode::OK);
+    let receipt = json!({ "visible": VisibleJson::of_deletion(&visible) });
+    Ok((status, visibility, Json(receipt)).into_response())
 }
 
 /// The problem of a failed call with `If-Match`. If the tags did not match, it says why (RFC 9110 §13.1.1).

@@ -71,6 +71,14 @@ impl VisibleJson {
             problem: visible.unknown.map(Unknown::as_str),
         }
     }
+
+    /// The receipt of a deletion: that there is no such name is the new answer.
+    pub(super) fn of_deletion(visible: &Visible) -> Self {
+        Self {
+            resolvers_until: None,
+            ..Self::new(visible)
+        }
+    }
 }
 
 /// The status of a response to a caller that has waited; none if it did not, or if all servers have the change.

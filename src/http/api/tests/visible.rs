@@ -43,6 +43,35 @@ async fn a_server_alone_has_nothing_to_wait_for() {
 }
 
 #[tokio::test]
+async fn a_deletion_has_a_receipt_if_its_caller_waits() {
+    let server = Server::new();
+    let make = async |code: &str| {
+        let body = json!({"url": URL, "code": code});
+        server.call(Call::post("/v1/links").json(&body)).await
+    };
+    make("x").await;
+    let plain = server.call(Call::delete("/v1/links/x")).await;
+    assert_eq!(plain.status, 204);
+    assert_eq!(plain.text(), "");
+    let version = make("y").await.json()["version"].to_string();
+    let call = |version: &str| {
+        let call = Call::delete("/v1/links/y?wait=servers&zone=s.example.com");
+        call.header("if-match", &format!("\"{version}\""))
+    };
+    let refused = server.call(call("7")).await;
+    assert_eq!(refused.problem().0, "version-conflict");
+    let waited = server.call(call(&version)).await;
+    assert_eq!(waited.status, 200);
+    let receipt = json!({"servers": 1, "applied": 1, "complete": true, "missing": [], "at": "2023-11-14T22:13:20Z",
+        "resolvers_until": null});
+    assert_eq!(waited.json(), json!({ "visible": receipt }));
+    let again = server.call(call(&version)).await;
+    assert_eq!(again.problem().0, "no-such-link");
+    let bad = server.call(Call::delete("/v1/links/y?wait=all")).await;
+    assert_eq!(bad.problem().0, "invalid-query");
+}
+
+#[tokio::test]
 async fn a_batch_that_waits_ends_with_its_receipt() {
     let server = Server::new();
     let lines = |reply: &Reply| -> Vec<Value> {
