@@ -61,6 +61,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
 
 use self::audit::{Actor, AuditPage, AuditQuery, Entry, Event};
 use self::feed::Feed;
@@ -70,6 +71,9 @@ use self::servers::{Announcement, Label, LiveServer};
 use crate::base::client_files::ClientFileError;
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
+
+/// How many links are taken over at the same time by a store that takes them one by one.
+const ADOPTED_AT_ONCE: usize = 96;
 
 /// A link to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -466,6 +470,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// written.
     async fn adopt(&self, _link: &Link) -> Result<Adopted, StoreError> {
         Err(StoreError::Unavailable("it takes no links over".into()))
+    }
+
+    /// The same as [`Store::adopt`] for each of these links, in their order and in as few calls as the store can make of
+    /// them. A failure that concerns one link leaves the others alone.
+    async fn adopt_many(&self, links: &[Link]) -> Vec<Result<Adopted, StoreError>> {
+        let mut adoptions = Vec::with_capacity(links.len());
+        for link in links {
+            adoptions.push(self.adopt(link));
+        }
+        let adoptions = stream::iter(adoptions).buffered(ADOPTED_AT_ONCE);
+        adoptions.collect().await
     }
 
     /// Takes an entry of an audit log over from another store, also one that is older than entries are kept. The number of

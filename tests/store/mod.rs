@@ -44,8 +44,8 @@ use self::lists::{
 };
 use self::takeover::{
     a_later_state_is_not_replaced, a_link_is_taken_over_as_it_was, an_epoch_makes_another_identity,
-    entries_are_taken_over_once, of_concurrent_takeovers_the_latest_stays,
-    versions_grow_after_a_takeover,
+    entries_are_taken_over_once, many_links_are_taken_over_together,
+    of_concurrent_takeovers_the_latest_stays, versions_grow_after_a_takeover,
 };
 use self::withheld::a_withheld_link_is_kept_and_guarded;
 
@@ -103,6 +103,7 @@ macro_rules! store_battery {
             keys_are_no_links_and_outlive_the_store
             a_link_is_taken_over_as_it_was
             a_later_state_is_not_replaced
+            many_links_are_taken_over_together
             versions_grow_after_a_takeover
             of_concurrent_takeovers_the_latest_stays
             an_epoch_makes_another_identity

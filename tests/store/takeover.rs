@@ -105,6 +105,64 @@ pub(super) async fn a_later_state_is_not_replaced(backend: &dyn Backend) {
     check_get(&*store, "bare", Some(&later)).await;
 }
 
+/// More links than go into one call of any store: each with the outcome that it has alone.
+pub(super) async fn many_links_are_taken_over_together(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let [whole, bare] = links(&*store).await;
+    let gone = remove(&*store, "bare", NOW + SECOND).await;
+    let foreign = |code: &str, version: u64| Link {
+        name: name(code),
+        version: Version(version),
+        ..whole.clone()
+    };
+    let above = gone.0 + 1;
+    let mut all: Vec<Link> = (0..1_100)
+        .map(|n| foreign(&format!("m{n}"), above + n))
+        .collect();
+    let expected = |all: &[Link], first: Adopted| -> Vec<Adopted> {
+        let of = |link: &Link| match link.name.code() {
+            "whole" => Adopted::Same,
+            "bare" => Adopted::Newer,
+            _ => first,
+        };
+        all.iter().map(of).collect()
+    };
+    all.insert(300, whole.clone());
+    all.insert(700, bare);
+    for first in [Adopted::Written, Adopted::Same] {
+        let adopted = store.adopt_many(&all).await;
+        let adopted: Vec<Adopted> = adopted.into_iter().map(Result::unwrap).collect();
+        assert_eq!(adopted, expected(&all, first));
+    }
+    for link in [&all[0], &all[500], &all[1_101]] {
+        check_get(&*store, link.name.code(), Some(link)).await;
+    }
+    check_get(&*store, "bare", None).await;
+
+    // Older and later states, and one name twice.
+    let mixed = [
+        foreign("m1", above),
+        foreign("m2", above + 5_000),
+        foreign("twice", above),
+        foreign("m3", 0),
+        foreign("twice", above + 1),
+    ];
+    let adopted = store.adopt_many(&mixed).await;
+    let adopted: Vec<Adopted> = adopted.into_iter().map(Result::unwrap).collect();
+    let expected = [
+        Adopted::Newer,
+        Adopted::Written,
+        Adopted::Written,
+        Adopted::Newer,
+        Adopted::Written,
+    ];
+    assert_eq!(adopted, expected);
+    check_get(&*store, "m1", Some(&foreign("m1", above + 1))).await;
+    check_get(&*store, "m2", Some(&mixed[1])).await;
+    check_get(&*store, "twice", Some(&mixed[4])).await;
+    assert!(store.adopt_many(&[]).await.is_empty());
+}
+
 pub(super) async fn versions_grow_after_a_takeover(backend: &dyn Backend) {
     let store = backend.open().await;
     // From a server whose clock is ahead, and one that has ended.

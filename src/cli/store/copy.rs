@@ -123,15 +123,13 @@ async fn links(from: &dyn Store, to: &dyn Store) -> anyhow::Result<u64> {
             }
         }
         let missing = missing(to, &page.links, &mut counts).await?;
-        let writes = stream::iter(&missing).map(|link| adopt(to, link));
-        let mut writes = writes.buffer_unordered(AT_ONCE);
-        while let Some((name, adopted)) = writes.try_next().await? {
+        for (link, adopted) in missing.iter().zip(adopt(to, &missing).await?) {
             counts.add(adopted);
             if adopted == Adopted::Newer && counts.shows() {
                 counter.clear();
                 say(&format!(
                     "not copied, TO has a later state or a later deletion: {}",
-                    name.as_str()
+                    link.name.as_str()
                 ));
             }
         }
@@ -169,9 +167,16 @@ async fn missing(
     Ok(missing)
 }
 
-async fn adopt<'a>(to: &dyn Store, link: &'a Link) -> Result<(&'a LinkName, Adopted), StoreError> {
-    let adopted = insist(|| to.adopt(link)).await?;
-    Ok((&link.name, adopted))
+/// Writes links together, and those again that failed, one by one.
+async fn adopt(to: &dyn Store, links: &[Link]) -> Result<Vec<Adopted>, StoreError> {
+    let written = stream::iter(links).zip(stream::iter(to.adopt_many(links).await));
+    let written = written.map(|(link, adopted)| async move {
+        match adopted {
+            Ok(adopted) => Ok(adopted),
+            Err(_) => insist(|| to.adopt(link)).await,
+        }
+    });
+    written.buffered(AT_ONCE).try_collect().await
 }
 
 /// Copies a document. False if the other store has changed its own.

@@ -1,9 +1,11 @@
 //! The calls of the store: each takes a permit of its lane, a connection of the pool, and as many tries as it needs within its
 //! time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
@@ -17,15 +19,18 @@ use super::failure::{Fault, pause};
 use super::identity::History;
 use super::news::{Held, News};
 use super::pool::{Lane, Pool};
-use super::{closed, sweep};
+use super::{closed, sweep, takeover};
 use crate::base::clock::Clock;
+use crate::link::{Link, LinkName};
 use crate::store::identity::number;
-use crate::store::{Created, StoreError};
+use crate::store::{Adopted, Created, StoreError};
 
 /// How long a read may take: less than the 1.5 s of a query.
 const READ_TIME: Duration = Duration::from_millis(1_350);
 /// How long a write or a page may take: less than the 10 s of an administrator's call.
 const WRITE_TIME: Duration = Duration::from_millis(8_500);
+/// How many statements take links over at the same time.
+const ADOPTING: usize = 2;
 /// How often a call is sent that certainly did nothing.
 const MAX_TRIES: usize = 8;
 /// How long a read of the feed or an announcement may take: the follower waits 2 s.
@@ -187,6 +192,46 @@ impl Inner {
                 Ok(None) => Err(StoreError::Unavailable("a creation has no result".into())),
                 Err(error) => Err(error),
             });
+        }
+        results
+    }
+
+    /// Takes links over, some hundred with each statement, and several statements at once.
+    pub(super) async fn adopt(&self, links: &[Link]) -> Vec<Result<Adopted, StoreError>> {
+        let mut statements = Vec::new();
+        for links in links.chunks(takeover::MAX_BATCH) {
+            statements.push(self.adopt_batch(links));
+        }
+        let statements = stream::iter(statements).buffered(ADOPTING);
+        let results = statements.collect::<Vec<_>>().await;
+        results.into_iter().flatten().collect()
+    }
+
+    /// Takes links over by one statement. A fault that is about one of them does not concern the others.
+    async fn adopt_batch(&self, links: &[Link]) -> Vec<Result<Adopted, StoreError>> {
+        let names: HashSet<&LinkName> = links.iter().map(|link| &link.name).collect();
+        if names.len() == links.len() {
+            let call = self.call(&self.writes, |connection| async move {
+                match takeover::adopt(&connection, links).await {
+                    Err(fault) if fault.is_about_a_row() && links.len() > 1 => Ok(None),
+                    results => results.map(Some),
+                }
+            });
+            match Box::pin(call).await {
+                Ok(Some(results)) => return results,
+                Ok(None) => {}
+                Err(error) => return links.iter().map(|_| Err(error.clone())).collect(),
+            }
+        }
+        let mut results = Vec::with_capacity(links.len());
+        for link in links.chunks(1) {
+            let call = self.call(&self.writes, |connection| async move {
+                takeover::adopt(&connection, link).await
+            });
+            match Box::pin(call).await {
+                Ok(adopted) => results.extend(adopted),
+                Err(error) => results.push(Err(error)),
+            }
         }
         results
     }

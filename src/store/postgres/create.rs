@@ -18,10 +18,11 @@ use tokio_postgres::types::ToSql;
 use super::audit::Log;
 use super::connect::Connection;
 use super::failure::Fault;
+use super::link_columns::{LinkColumns, Written};
 use super::row::{decode_at, link_columns};
-use crate::link::{Link, LinkName, Note, Title, Ttl, Version};
+use crate::link::{Link, LinkName, Version};
 use crate::store::audit::{Action, Facts};
-use crate::store::columns::{integer, tags_text, withheld_text};
+use crate::store::columns::integer;
 use crate::store::{Created, NewLink, StoreError, seconds};
 
 /// How many creations go into one statement.
@@ -146,19 +147,8 @@ async fn put(
     }
     let statement = connection.prepare(CREATE).await?;
     let (is_kept, action) = (log.is_kept(), Action::LinkCreated.name());
-    let parameters: [&(dyn ToSql + Sync); 18] = [
-        &columns.origin,
-        &columns.code,
-        &columns.url,
-        &columns.created_at,
-        &columns.created_by,
-        &columns.expires_at,
-        &columns.ttl,
-        &columns.now,
-        &columns.title,
-        &columns.tags,
-        &columns.note,
-        &columns.withheld,
+    let mut parameters = columns.links.parameters().to_vec();
+    let entries: [&(dyn ToSql + Sync); 6] = [
         &is_kept,
         &columns.at,
         &columns.address,
@@ -166,6 +156,7 @@ async fn put(
         &columns.facts,
         &action,
     ];
+    parameters.extend(entries);
     let rows = connection.client.query(&statement, &parameters).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in &rows {
@@ -182,21 +173,10 @@ async fn put(
     Ok(found)
 }
 
-/// The new links, column by column.
+/// The new links and their entries, column by column.
 #[derive(Default)]
 struct Columns<'a> {
-    origin: Vec<&'a str>,
-    code: Vec<&'a str>,
-    url: Vec<&'a str>,
-    created_at: Vec<i64>,
-    created_by: Vec<&'a str>,
-    expires_at: Vec<Option<i64>>,
-    ttl: Vec<Option<i32>>,
-    now: Vec<i64>,
-    title: Vec<Option<&'a str>>,
-    tags: Vec<Option<String>>,
-    note: Vec<Option<&'a str>>,
-    withheld: Vec<Option<String>>,
+    links: LinkColumns<'a>,
     at: Vec<i64>,
     address: Vec<Option<String>>,
     request_id: Vec<Option<&'a str>>,
@@ -206,20 +186,8 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn push(&mut self, wanted: &'a Wanted, log: Log) -> Result<(), StoreError> {
         let Wanted { new, now_micros } = wanted;
-        let now = seconds(*now_micros);
-        self.origin.push(new.name.origin());
-        self.code.push(new.name.code());
-        self.url.push(new.target.as_str());
-        self.created_at.push(integer(now.0)?);
-        self.created_by.push(&new.created_by.name);
-        let end = new.expires_at.map(|end| integer(end.0));
-        self.expires_at.push(end.transpose()?);
-        self.ttl.push(new.ttl.map(ttl_column));
-        self.now.push(integer(Version::next(None, *now_micros).0)?);
-        self.title.push(new.about.title().map(Title::as_str));
-        self.tags.push(tags_text(new.about.tags()));
-        self.note.push(new.about.note().map(Note::as_str));
-        self.withheld.push(withheld_text(new.withheld.as_deref()));
+        let version = Version::next(None, *now_micros).0;
+        self.links.push(Written::new(new, version, *now_micros))?;
         self.at.push(integer(now_micros / 1_000)?);
         let by = &new.created_by;
         self.address
@@ -245,10 +213,4 @@ fn facts(new: &NewLink, now_micros: u64) -> String {
         version: Version(0),
     };
     Facts::of_link(&link).as_str().to_owned()
-}
-
-/// A TTL as the table keeps it.
-pub(super) fn ttl_column(ttl: Ttl) -> i32 {
-    // At most a week.
-    i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX)
 }

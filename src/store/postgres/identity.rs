@@ -51,10 +51,7 @@ impl History {
                 let system = client.simple_query(SYSTEM).await.unwrap_or_default();
                 let place = format!("{}/{}/{}", text(&system, 0), fact(7), fact(6));
                 if place != before {
-                    let random = fastrand::i64(..);
-                    let update =
-                        "UPDATE tinyns.store SET place = $1, history = $2 WHERE place = $3";
-                    client.execute(update, &[&place, &random, &before]).await?;
+                    begin(client, &before, &place).await?;
                     continue;
                 }
             }
@@ -66,6 +63,29 @@ impl History {
             });
         }
     }
+}
+
+/// Begins a new history, unless another server has done so. If the database has come from another cluster of databases, as
+/// a dump, the entries of the feed have numbers of transactions that mean nothing here.
+async fn begin(client: &Client, before: &str, place: &str) -> Result<(), Error> {
+    let random = fastrand::i64(..);
+    let update = "UPDATE tinyns.store SET place = $1, history = $2 WHERE place = $3";
+    if cluster(before) == cluster(place) {
+        client.execute(update, &[&place, &random, &before]).await?;
+        return Ok(());
+    }
+    client.batch_execute("BEGIN").await?;
+    let begun = client.execute(update, &[&place, &random, &before]).await?;
+    let end = match begun {
+        0 => "ROLLBACK",
+        _ => "UPDATE tinyns.store SET forgotten = 0; TRUNCATE tinyns.change; COMMIT",
+    };
+    client.batch_execute(end).await
+}
+
+/// A place without the timeline: the numbers of transactions go on when a replica is promoted.
+fn cluster(place: &str) -> (Option<&str>, Option<&str>) {
+    (place.split('/').next(), place.split('/').nth(2))
 }
 
 /// See [`crate::store::Store::begin_epoch`].

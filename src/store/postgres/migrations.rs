@@ -9,7 +9,7 @@
 //! * The trigger functions run with the rights of the schema's owner, so that a program needs rights on `link` only.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// The channel on which the triggers report that there are new changes.
 pub(super) const CHANGES: &str = "tinyns_change";
@@ -219,4 +219,25 @@ CREATE TRIGGER link_emptied BEFORE TRUNCATE ON tinyns.link
 
 -- Functions may be called by everybody unless this is said; triggers run all the same.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tinyns FROM PUBLIC;
+"#;
+
+/// The text index; see [`super::text_index`]. The list of entries that GIN has not sorted yet is large, so that the servers
+/// sort it, in transactions that write nothing, and not the transaction that adds links.
+const V2: &str = r#"
+CREATE TABLE tinyns.link_text (
+    origin text COLLATE "C" NOT NULL,
+    code   text COLLATE "C" NOT NULL,
+    parts  integer[] NOT NULL,
+    PRIMARY KEY (origin, code)
+);
+CREATE INDEX link_text_parts ON tinyns.link_text USING gin (parts) WITH (gin_pending_list_limit = 65536);
+CREATE TABLE tinyns.text_index (
+    one     boolean PRIMARY KEY DEFAULT true CHECK (one),
+    cluster text NOT NULL DEFAULT '',   -- whose transaction numbers these are
+    txid    bigint NOT NULL DEFAULT 0,  -- it has the changes of all transactions below this one,
+    seq     bigint NOT NULL DEFAULT 0,  -- and of this one up to that change
+    origin  text COLLATE "C" DEFAULT '', -- how far the walk over all links has come; NULL when it is over
+    code    text COLLATE "C" DEFAULT ''
+);
+INSERT INTO tinyns.text_index DEFAULT VALUES;
 "#;

@@ -45,16 +45,20 @@ mod feed;
 mod find;
 mod idempotency;
 mod identity;
+mod indexes;
+mod link_columns;
 mod migrations;
 mod news;
 mod notice;
 mod open;
+mod parts;
 mod pool;
 mod read;
 mod row;
 mod servers;
 mod sweep;
 mod takeover;
+mod text_index;
 mod tls;
 mod url;
 mod write;
@@ -122,7 +126,7 @@ impl PostgresStore {
         Self { inner, creations }
     }
 
-    /// Starts the tasks that look after the database, listen for changes, and notify others of them.
+    /// Starts the tasks that look after the database, listen for changes, notify others of them, and keep indexes.
     fn start(&self, clock: Clock) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
@@ -138,6 +142,11 @@ impl PostgresStore {
         tokio::spawn(async move {
             let closed = inner.closed.clone();
             closed.run_until_cancelled(feed::notify(&inner)).await
+        });
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let closed = inner.closed.clone();
+            closed.run_until_cancelled(text_index::keep(&inner)).await
         });
     }
 }
@@ -441,11 +450,15 @@ impl Store for PostgresStore {
     }
 
     async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
-        let work =
-            |connection: Arc<Connection>| async move { takeover::adopt(&connection, link).await };
-        let written = Box::pin(self.inner.call(&self.inner.writes, work)).await;
+        let mut adopted = self.adopt_many(std::slice::from_ref(link)).await;
+        let none = || StoreError::Unavailable("a takeover has no result".into());
+        adopted.pop().unwrap_or_else(|| Err(none()))
+    }
+
+    async fn adopt_many(&self, links: &[Link]) -> Vec<Result<Adopted, StoreError>> {
+        let adopted = self.inner.adopt(links).await;
         self.inner.news.own.notify_one();
-        written
+        adopted
     }
 
     async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {

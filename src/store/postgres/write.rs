@@ -9,8 +9,8 @@ use tokio_postgres::types::ToSql;
 
 use super::audit::{EventColumns, Log};
 use super::connect::Connection;
-use super::create::ttl_column;
 use super::failure::{Fault, pause};
+use super::link_columns::ttl_column;
 use super::read::get;
 use crate::link::{Link, LinkName, Note, Title, Version};
 use crate::store::audit::{Actor, Event};

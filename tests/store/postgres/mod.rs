@@ -1,7 +1,8 @@
-//! The PostgreSQL store: its contract, the feed and failures.
+//! The PostgreSQL store: its contract, the feed, lists of many links, and failures.
 
 mod failures;
 mod feed;
+mod find;
 
 use std::time::Duration;
 
