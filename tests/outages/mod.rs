@@ -1,6 +1,7 @@
-//! Outages of Redis and of the table: no answer is wrong, the servers answer what they can know, and afterwards
+//! Outages of Redis, of the table and of the database: no answer is wrong, the servers answer what they can know, and afterwards
 //! everything is as before without a restart.
 
+mod database;
 mod redis;
 mod table;
 

@@ -19,25 +19,25 @@ use crate::harness::{Answer, PATIENCE, Process, Server, Setup, eventually, http,
 const ALL: [&str; 3] = ["--with-tokens", "--with-audit", "--with-certificates"];
 
 /// Runs a command with two configurations and [`ALL`].
-fn all<'a>(command: &'a str, from: &'a Path, to: &'a Path) -> Vec<&'a str> {
+pub(super) fn all<'a>(command: &'a str, from: &'a Path, to: &'a Path) -> Vec<&'a str> {
     let mut args = vec![command, text(from), text(to)];
     args.extend(ALL);
     args
 }
 
 /// A server with its links in this file.
-fn on_file(path: &Path) -> Setup {
+pub(super) fn on_file(path: &Path) -> Setup {
     Setup::new().store(&format!("path = \"{}\"\n", path.display()))
 }
 
 /// A server with its links and its audit log in tables of an emulator.
-fn on_tables(emulator: &Emulator) -> Setup {
+pub(super) fn on_tables(emulator: &Emulator) -> Setup {
     let setup = Setup::new().dynamodb(&emulator.url());
     setup.section("[audit]\ntable = \"audit\"\n")
 }
 
 /// Fills a file with links of all kinds, some of them changed and deleted.
-async fn fill(path: &Path, links: usize) {
+pub(super) async fn fill(path: &Path, links: usize) {
     let clock = Clock::default();
     let now = clock.micros();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, clock).unwrap());
@@ -106,7 +106,7 @@ fn count(file: &Path) -> usize {
 }
 
 /// Begins a copy, and kills it once `copied` says so.
-fn kill_in_the_middle(from: &Path, to: &Path, copied: impl Fn() -> bool) {
+pub(super) fn kill_in_the_middle(from: &Path, to: &Path, copied: impl Fn() -> bool) {
     let mut command = tinyns();
     command
         .arg("store")

@@ -2,6 +2,7 @@
 
 mod backups;
 mod copies;
+mod databases;
 
 use std::path::Path;
 use std::process::Output;
