@@ -284,6 +284,32 @@ impl Postgres {
             .to_owned()
     }
 
+    /// Puts the database of the tests into that of another server, by a dump.
+    pub fn dump_into(&self, other: &Self) {
+        let place = |server: &Self| {
+            let directory = server.dir.path().to_str().unwrap().to_owned();
+            let port = server.port.to_string();
+            [
+                "-h".into(),
+                directory,
+                "-p".into(),
+                port,
+                "-U".into(),
+                USER.into(),
+            ]
+        };
+        let file = self.dir.path().join("dump.sql");
+        let mut dump = Command::new(directory().join("pg_dump"));
+        run(dump.args(place(self)).arg("-f").arg(&file).arg(USER));
+        let mut restore = Command::new(directory().join("psql"));
+        restore.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]);
+        run(restore
+            .args(place(other))
+            .args(["-d", USER])
+            .arg("-f")
+            .arg(&file));
+    }
+
     fn try_psql(&self, user: &str, database: &str, sql: &str) -> Output {
         Command::new(directory().join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])

@@ -5,6 +5,7 @@ use tinyns::store::servers::{Announcement, Label};
 use tokio_postgres::NoTls;
 
 use super::*;
+use crate::harness::PATIENCE;
 
 /// A reader of the feed.
 struct Reader {
@@ -303,6 +304,37 @@ async fn what_is_forgotten_or_undone_is_too_old() {
     assert!(elsewhere.is_too_old().await);
     elsewhere.position = Position::new("731.4").unwrap();
     assert!(elsewhere.is_too_old().await);
+}
+
+/// The numbers of transactions in a dump are those of its own cluster, and may be far above those of another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_feed_works_in_another_cluster() {
+    let server = Postgres::start();
+    {
+        let store = server.open().await;
+        make(&*store, new("a", "Zwetschgen"), NOW).await;
+        store.close().await;
+    }
+    server.psql(
+        "UPDATE tinyns.change SET txid = txid + 1000000000; UPDATE tinyns.store SET forgotten = 900000000; \
+         UPDATE tinyns.text_index SET txid = 1000000000",
+    );
+    let other = Postgres::start();
+    server.dump_into(&other);
+    let store = other.open().await;
+    let mut reader = Reader::at_the_end(&*store).await;
+    assert_eq!(reader.codes(10).await, [""; 0]);
+    make(&*store, new("b", "Zwetschgen"), NOW).await;
+    assert_eq!(reader.codes(10).await, ["b"]);
+    assert_eq!(reader.codes(10).await, [""; 0]);
+    // The text index is made anew, and has both.
+    let both = || {
+        other.psql(
+            "SELECT count(*) = 2 FROM tinyns.link_text, tinyns.text_index i WHERE i.code IS NULL \
+            AND i.txid < 900000000",
+        ) == "t"
+    };
+    crate::harness::eventually("both are in the text index", PATIENCE, both);
 }
 
 /// A dump that is put back makes another table.
