@@ -420,3 +420,49 @@ fn without_postgresql_a_server_says_that_it_does_not_know_the_others() {
         server.metric("tinyns_servers_known", &[]) == 1.0
     });
 }
+
+/// Deletions, by the API and by the command; one of the servers hangs then.
+#[test]
+fn a_deletion_waits_until_no_server_answers_with_the_link() {
+    let postgres = Postgres::start();
+    let one = on_postgres(&postgres, "one", "east");
+    let two = on_postgres(&postgres, "two", "west");
+    know_each_other([&one, &two]);
+    let delete = |code: &str| {
+        let path = format!("/v1/links/{code}?wait=servers");
+        one.api("DELETE", &path, None)
+    };
+    for number in 0..10 {
+        let code = format!("k{number}");
+        assert_eq!(make(&one, &code).status, 201);
+        assert_eq!(two.answer(&name(&code)), Answer::Url(url(&code)));
+        let gone = delete(&code);
+        assert_eq!(gone.status, 200, "{gone:?}");
+        assert_eq!(two.answer(&name(&code)), Answer::Absent);
+    }
+    for code in ["a", "b", "c"] {
+        assert_eq!(make(&one, code).status, 201);
+    }
+    let by_command = on(&one, &["delete", "a", "--yes", "--wait"]);
+    assert_eq!(by_command.code, Some(0), "{by_command:?}");
+    let said = "is deleted; of the servers, all 2";
+    assert!(by_command.err.contains(said), "{by_command:?}");
+
+    two.signal(Signal::SIGSTOP);
+    let gone = delete("b");
+    assert_eq!(gone.status, 202, "{gone:?}");
+    let receipt = &gone.json()["visible"];
+    assert_eq!(
+        (&receipt["applied"], &receipt["missing"]),
+        (&json!(1), &json!(["two"]))
+    );
+    let by_command = on(&one, &["delete", "c", "--yes", "--wait", "--json"]);
+    assert_eq!(by_command.code, Some(4), "{by_command:?}");
+    let link: Value = serde_json::from_str(&by_command.out).unwrap();
+    assert_eq!(
+        (&link["code"], &link["visible"]["missing"]),
+        (&json!("c"), &json!(["two"]))
+    );
+    two.signal(Signal::SIGCONT);
+    two.wait_for_answer(&name("c"), &Answer::Absent, PATIENCE);
+}
