@@ -1,9 +1,12 @@
 //! PostgreSQL servers for tests: each with a data directory and a port of its own.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -11,7 +14,7 @@ use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 use tinyns::base::clock::Clock;
 use tinyns::store::audit::Retention;
-use tinyns::store::{PostgresConfig, PostgresOpenError, PostgresStore, PostgresUrl};
+use tinyns::store::{PostgresConfig, PostgresOpenError, PostgresStore, PostgresUrl, ReplicaConfig};
 
 use crate::harness::{PATIENCE, free_port};
 
@@ -254,6 +257,22 @@ impl Postgres {
         self.psql_as("postgres", "postgres", "SELECT pg_promote(true, 30)");
     }
 
+    /// Has a replica replay nothing more, and waits until it does not.
+    pub fn pause_replay(&self) {
+        self.psql_as("postgres", "postgres", "SELECT pg_wal_replay_pause()");
+        let end = Instant::now() + PATIENCE;
+        let state = "SELECT pg_get_wal_replay_pause_state()";
+        while self.psql_as("postgres", "postgres", state) != "paused" {
+            assert!(Instant::now() < end, "it does not pause");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Has a replica replay again.
+    pub fn resume_replay(&self) {
+        self.psql_as("postgres", "postgres", "SELECT pg_wal_replay_resume()");
+    }
+
     /// Replaces the rules about who may connect how.
     pub fn set_rules(&self, rules: &str) {
         fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
@@ -332,6 +351,82 @@ impl Drop for Postgres {
     }
 }
 
+/// A network between a server and PostgreSQL, which can lose all packets.
+pub struct Wire {
+    port: u16,
+    whole: Arc<AtomicBool>,
+}
+
+impl Wire {
+    /// A network that leads to a server. It lasts as long as the test program.
+    pub fn to(server: &Postgres) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let whole = Arc::new(AtomicBool::new(true));
+        let (target, state) = (server.host(), whole.clone());
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let (target, state) = (target.clone(), state.clone());
+                std::thread::spawn(move || {
+                    wait_for(&state);
+                    let Ok(far) = TcpStream::connect(&target) else {
+                        return;
+                    };
+                    let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                    let back = state.clone();
+                    std::thread::spawn(move || carry(far_too, near_too, &back));
+                    carry(near, far, &state);
+                });
+            }
+        });
+        Self { port, whole }
+    }
+
+    /// Loses all packets from now on.
+    pub fn cut(&self) {
+        self.whole.store(false, Ordering::Relaxed);
+    }
+
+    /// Carries packets again.
+    pub fn mend(&self) {
+        self.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the database is, by this network.
+    pub fn url(&self) -> String {
+        format!("postgresql://{USER}@127.0.0.1:{}/{USER}", self.port)
+    }
+}
+
+fn wait_for(whole: &AtomicBool) {
+    while !whole.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Carries bytes until either end closes.
+fn carry(mut from: TcpStream, mut to: TcpStream, whole: &AtomicBool) {
+    let mut bytes = [0; 16_384];
+    while let Ok(length @ 1..) = from.read(&mut bytes) {
+        wait_for(whole);
+        if to.write_all(&bytes[..length]).is_err() {
+            break;
+        }
+    }
+    for end in [from, to] {
+        let _ = end.shutdown(Shutdown::Both);
+    }
+}
+
+/// The usual settings for a URL, with a replica.
+pub fn config_near(url: &str, replica: &Postgres, lag: Duration) -> PostgresConfig {
+    let url_near = PostgresUrl::parse_replica(&replica.url()).unwrap();
+    PostgresConfig {
+        replica: Some(ReplicaConfig { url: url_near, lag }),
+        ..config(url)
+    }
+}
+
 /// The usual settings for a URL.
 pub fn config(url: &str) -> PostgresConfig {
     PostgresConfig {
@@ -347,6 +442,7 @@ pub fn config(url: &str) -> PostgresConfig {
             keep: 36_500 * 24 * 60 * 60,
             ..Retention::default()
         }),
+        replica: None,
     }
 }
 

@@ -59,10 +59,6 @@ where
     }
 
     /// Asks a question without waiting for its answer. False if too many wait already.
-    #[cfg_attr(
-        not(feature = "redis"),
-        expect(dead_code, reason = "only the client of Redis does")
-    )]
     pub(crate) fn tell(&self, question: Q) -> bool {
         self.queue.try_send((question, None)).is_ok()
     }

@@ -33,7 +33,10 @@ fn summary(config: &Config, warnings: usize) -> String {
     let store = match &config.store {
         StoreConfig::Sqlite { path } => path.display().to_string(),
         StoreConfig::DynamoDb(dynamo) => format!("the DynamoDB table {:?}", dynamo.table),
-        StoreConfig::Postgres(database) => database.url.to_string(),
+        StoreConfig::Postgres(database) => match &database.replica {
+            Some(replica) => format!("{}, read from {}", database.url, replica.url),
+            None => database.url.to_string(),
+        },
     };
     let mut text = String::new();
     // Writing to a String does not fail.

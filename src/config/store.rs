@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use super::problem::ConfigProblem;
 use super::section::{Section, is_word};
-use crate::store::{DynamoConfig, PostgresConfig, PostgresUrl};
+use crate::store::{DynamoConfig, PostgresConfig, PostgresUrl, ReplicaConfig};
 
 pub(super) const SQLITE: &str = "sqlite";
 pub(super) const DYNAMODB: &str = "dynamodb";
 pub(super) const POSTGRESQL: &str = "postgresql";
 
 const URL: &str = "url";
+const REPLICA_URL: &str = "replica_url";
+const REPLICA_LAG: &str = "replica_lag";
 const CA_FILE: &str = "ca_file";
 const CERTIFICATE: &str = "certificate";
 const KEY: &str = "key";
@@ -35,6 +37,10 @@ const MAX_POOL: u32 = 400;
 /// In seconds. A statement usually takes a millisecond; an administrator's call waits 10 seconds.
 const DEFAULT_STATEMENT_TIMEOUT: u32 = 5;
 const MAX_STATEMENT_TIMEOUT: u32 = 60;
+/// In seconds. A replica on another continent usually lags by less than one.
+const DEFAULT_REPLICA_LAG: u32 = 5;
+/// An hour: an operator who wants more than that wants no bound, and should see in the configuration what it means.
+const MAX_REPLICA_LAG: u32 = 3_600;
 
 /// Where the links are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +126,15 @@ fn postgresql(section: &Section<'_>, is_chosen: bool) -> Option<PostgresConfig> 
     if is_chosen {
         section.note_missing(URL);
     }
+    let replica = replica(section);
     let password_file = section.optional_file("password_file");
     // Files for TLS are of no use without it, and nor are CA certificates if none is checked.
-    let may_use_tls = url.as_ref().is_none_or(PostgresUrl::may_use_tls);
-    let checks = url.as_ref().is_none_or(PostgresUrl::checks_certificates);
+    let either = |holds: fn(&PostgresUrl) -> bool| {
+        let replica = replica.as_ref().map(|replica| &replica.url);
+        url.as_ref().is_none_or(holds) || replica.is_some_and(holds)
+    };
+    let may_use_tls = either(PostgresUrl::may_use_tls);
+    let checks = either(PostgresUrl::checks_certificates);
     let refusal =
         |is_used: bool, problem: ConfigProblem| (!is_used && is_chosen).then_some(problem);
     let ca_file = match refusal(checks, ConfigProblem::NoVerification) {
@@ -154,6 +165,23 @@ fn postgresql(section: &Section<'_>, is_chosen: bool) -> Option<PostgresConfig> 
         pool,
         statement_timeout: timeout.unwrap_or(Duration::from_secs(DEFAULT_STATEMENT_TIMEOUT.into())),
         audit: None,
+        replica,
+    })
+}
+
+/// None without a good URL.
+fn replica(section: &Section<'_>) -> Option<ReplicaConfig> {
+    let url = section.parsed(REPLICA_URL, |text| {
+        PostgresUrl::parse_replica(text).map_err(ConfigProblem::PostgresUrl)
+    });
+    let lag = section.seconds(REPLICA_LAG, 1..=MAX_REPLICA_LAG);
+    if lag.is_some() && !section.mentions(REPLICA_URL) {
+        let (part, key) = (format!("{REPLICA_LAG:?}"), REPLICA_URL);
+        section.note(REPLICA_LAG, ConfigProblem::Missing { part, key });
+    }
+    Some(ReplicaConfig {
+        url: url?,
+        lag: lag.unwrap_or(Duration::from_secs(DEFAULT_REPLICA_LAG.into())),
     })
 }
 

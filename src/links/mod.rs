@@ -95,11 +95,13 @@ use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
 use self::write_health::WriteHealth;
 use crate::base::clock::{Clock, UnixTime};
-use crate::base::metrics::{LinkLookup, LinkSet, LookupResult, Metrics, Tier};
+use crate::base::metrics::{
+    LinkLookup, LinkSet, LookupResult, Metrics, StorePlace, StoreRead, Tier,
+};
 use crate::link::{Link, LinkName, ReservedCodes};
 use crate::store::audit::{AuditPage, AuditQuery};
 use crate::store::feed::Readers;
-use crate::store::{Found, Place, Query, Seal, Store, StoreError};
+use crate::store::{Found, Place, Query, ReplicaStatus, Seal, Store, StoreError};
 
 const MEMORY_HIT: LinkLookup = LinkLookup {
     tier: Tier::Memory,
@@ -440,6 +442,9 @@ impl Links {
             filter.measure(&self.metrics);
         }
         self.servers.measure(&self.metrics);
+        if let Some(replica) = self.store.replica() {
+            self.measure_replica(&replica);
+        }
         let unsettled = i64::try_from(self.settler.unsettled());
         let unsettled = unsettled.unwrap_or(i64::MAX);
         self.metrics.changes_unsettled.set(unsettled);
@@ -459,12 +464,45 @@ impl Links {
         }
     }
 
+    fn measure_replica(&self, replica: &ReplicaStatus) {
+        let metrics = &self.metrics;
+        metrics.replica_used.set(replica.is_used.into());
+        // Not known may be any time.
+        let lag = replica.lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64());
+        metrics.replica_lag.set(lag);
+        let awaited = i64::try_from(replica.awaited).unwrap_or(i64::MAX);
+        metrics.replica_awaited.set(awaited);
+        for (place, reads) in [
+            (StorePlace::Replica, replica.from_replica),
+            (StorePlace::Writer, replica.from_writer),
+        ] {
+            let counter = metrics
+                .store_reads
+                .get_or_create_owned(&StoreRead { place });
+            counter.inc_by(reads.saturating_sub(counter.get()));
+        }
+    }
+
     /// The live link of a name, read from the store itself.
     ///
     /// # Errors
     /// [`LinkError::NotFound`] or [`LinkError::Store`].
     pub async fn get(&self, name: &LinkName) -> Result<Link, LinkError> {
         let found = within(ADMIN_DEADLINE, self.store.get(name)).await;
+        self.found(name, found)
+    }
+
+    /// The same, for a change: never from a replica.
+    async fn get_current(&self, name: &LinkName) -> Result<Link, LinkError> {
+        let found = within(ADMIN_DEADLINE, self.store.get_current(name)).await;
+        self.found(name, found)
+    }
+
+    fn found(
+        &self,
+        name: &LinkName,
+        found: Result<Option<Link>, StoreError>,
+    ) -> Result<Link, LinkError> {
         self.counted(found)?
             .filter(|link| !link.is_expired(self.now()))
             .ok_or_else(|| LinkError::NotFound(name.clone()))

@@ -143,7 +143,7 @@ impl Settler {
         let Ok(_permit) = permit else {
             return Err(StoreError::Overloaded);
         };
-        within(RESOLVE_DEADLINE, self.store.get(name)).await
+        within(RESOLVE_DEADLINE, self.store.get_current(name)).await
     }
 
     /// Puts and announces the outcome. None if the server stops before it is known: the dropped claim then leads

@@ -5,6 +5,9 @@
 //!             └── it does not, or is down ── find ── budget ── claim ── store ──> answer, put into Redis
 //!                                                       └── spent ──> refused
 //! ```
+//!
+//! What was read from a replica may be older than a change that was made before the claim, so it is not put into Redis. Some
+//! tenths of a second later the name is read again, with everything that was committed before the claim.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use std::time::Instant;
 
 use super::budget::Budget;
 use super::memory::Known;
-use super::redis::{Failure, Held, RedisCache};
+use super::redis::{Claim, Failure, Held, RedisCache};
 use crate::base::batch::{BatchLimits, Batcher};
 use crate::base::metrics::{LookupResult, Metrics, Tier};
 use crate::link::{Link, LinkName, Version};
@@ -21,6 +24,13 @@ use crate::store::{Store, StoreError};
 /// Batches of reads for a store that prefers them. While a quarter of DynamoDB's 256 reads is free, each name is a
 /// read of its own.
 const STORE_READS: BatchLimits = BatchLimits {
+    queue: 8_192,
+    size: 100,
+    calls: 64,
+};
+
+/// Batches of values for Redis that are read again. A batch waits some tenths of a second for the replica.
+const FILLS: BatchLimits = BatchLimits {
     queue: 8_192,
     size: 100,
     calls: 64,
@@ -49,6 +59,8 @@ pub(super) struct Tiers {
     store: Arc<dyn Store>,
     /// With a store that prefers batches.
     batches: Option<Batcher<LinkName, Read>>,
+    /// The claims of names to be read again, with a store whose reads may lag.
+    fills: Option<Batcher<(LinkName, Claim), ()>>,
     budget: Option<Budget>,
     metrics: Arc<Metrics>,
 }
@@ -73,10 +85,18 @@ impl Tiers {
                 }
             })
         });
+        let fills = redis.clone().filter(|_| store.may_lag());
+        let fills = fills.map(|redis| {
+            let store = store.clone();
+            Batcher::start(FILLS, move |claims| {
+                fill(redis.clone(), store.clone(), claims)
+            })
+        });
         Self {
             redis,
             store,
             batches,
+            fills,
             budget: budget.map(|budget| Budget::new(budget, Instant::now())),
             metrics,
         }
@@ -122,10 +142,26 @@ impl Tiers {
             _ => None,
         };
         let found = self.read(name).await?;
-        if let Some((redis, claim)) = claim {
-            redis.fill(name, claim, found.as_ref());
+        let found = match known {
+            Some(known) if self.store.may_lag() => self.not_older(name, found, known).await?,
+            _ => found,
+        };
+        match (claim, &self.fills) {
+            (Some((redis, claim)), None) => redis.fill(name, claim, found.as_ref()),
+            // If too many wait, it is read again for another query.
+            (Some((_, claim)), Some(fills)) => drop(fills.tell((name.clone(), claim))),
+            (None, _) => {}
         }
         Ok(found.map(Arc::new))
+    }
+
+    /// What was read, unless memory holds a newer link: a replica may lack that one.
+    async fn not_older(&self, name: &LinkName, found: Option<Link>, known: Version) -> Read {
+        if found.as_ref().is_some_and(|found| found.version >= known) {
+            return Ok(found);
+        }
+        self.store.note_changed(name);
+        self.read(name).await
     }
 
     fn spend(&self, held: Option<Version>) -> Result<(), StoreError> {
@@ -164,6 +200,23 @@ impl Tiers {
         });
         found
     }
+}
+
+/// Reads names again, and puts them into Redis.
+async fn fill(
+    redis: Arc<RedisCache>,
+    store: Arc<dyn Store>,
+    claims: Vec<(LinkName, Claim)>,
+) -> Vec<()> {
+    let names: Vec<LinkName> = claims.iter().map(|(name, _)| name.clone()).collect();
+    let found = store.get_many_current(&names).await;
+    let done = claims.into_iter().zip(found).map(|((name, claim), found)| {
+        // After a failure the claim expires.
+        if let Ok(found) = found {
+            redis.fill(&name, claim, found.as_ref());
+        }
+    });
+    done.collect()
 }
 
 /// What an answer of Redis is worth, given the version of the link in memory.

@@ -135,7 +135,7 @@ impl Links {
 
     /// The link of a reserved code, if it is there and leads to this URL.
     async fn existing(&self, target: &TargetUrl, name: LinkName) -> Result<Creation, LinkError> {
-        match self.get(&name).await {
+        match self.get_current(&name).await {
             Ok(link) if link.target == *target => Ok(Creation::Same(link)),
             Ok(_) | Err(LinkError::NotFound(_)) => Err(LinkError::ReservedWord(name)),
             Err(error) => Err(error),
@@ -166,7 +166,8 @@ impl Links {
         name: LinkName,
     ) -> Result<Result<Creation, LinkName>, StoreError> {
         if self.is_held(&name).await {
-            let found = self.counted(within(ADMIN_DEADLINE, self.store.get(&name)).await)?;
+            let found =
+                self.counted(within(ADMIN_DEADLINE, self.store.get_current(&name)).await)?;
             if let Some(link) = &found {
                 // Another server may have made it, and this memory may not know that yet.
                 self.memory.forget_older(&name, link.version);

@@ -8,11 +8,12 @@
 //!
 //! * Once a change can be read in the store, a read of the feed that begins then has the change's entry, or its position
 //!   is before that entry. So a page that [reaches the end](Entries::at_end) has left out no change that was committed
-//!   before the read began.
+//!   before the read began, or before an earlier time that the page [has](Entries::as_of).
 //! * The entries of one name come in the order of its versions. Names may come more than once.
 //! * Positions are opaque to readers, and are comparable only by [`Feed::covers`].
 
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -76,8 +77,22 @@ pub struct Entries {
     pub entries: Vec<Entry>,
     /// Where the next page begins.
     pub position: Position,
-    /// Whether the page has all entries of changes that were committed before the read began.
+    /// Whether the page has all entries of changes that were committed before the time in `as_of`.
     pub at_end: bool,
+    /// What that time is.
+    pub as_of: AsOf,
+}
+
+/// Up to when the changes of a page that reaches the end are complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AsOf {
+    /// Up to the begin of the read.
+    #[default]
+    Read,
+    /// Up to this time: a replica of the store was read, which shows everything up to then.
+    Moment(Instant),
+    /// Not known: a replica was read, while the store could not be asked how far the replica is.
+    Unknown,
 }
 
 /// Which servers read a feed.
@@ -100,6 +115,12 @@ pub trait Feed: Send + Sync + fmt::Debug {
 
     /// A position that covers all changes that were committed before the call.
     async fn end(&self) -> Result<Position, StoreError>;
+
+    /// A position that covers no change that reads of the links do not show yet. It may be before the end, if they are
+    /// read from a replica.
+    async fn begin(&self) -> Result<Position, StoreError> {
+        self.end().await
+    }
 
     /// At most `limit` entries after a position. For a position of another store, or a text that is no position of this
     /// kind of store, it returns [`FeedPage::TooOld`]. A backend bounds pages by itself, and treats a `limit` of 0 as 1.

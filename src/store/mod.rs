@@ -50,7 +50,7 @@ pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Facts, Identity, Seal};
 pub use notice::Notice;
 pub use postgres::{
-    PostgresConfig, PostgresOpenError, PostgresStore, PostgresUrl, PostgresUrlError,
+    PostgresConfig, PostgresOpenError, PostgresStore, PostgresUrl, PostgresUrlError, ReplicaConfig,
 };
 pub use query::{Found, Order, Place, Query, SearchText, SearchTextError, State};
 pub use sqlite::{OpenError, SqliteStore, StoreUpdate};
@@ -59,6 +59,7 @@ pub use watch::Watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
@@ -190,6 +191,21 @@ pub struct NamePlace {
     code: Box<str>,
 }
 
+/// The state of a replica near the server, from which links are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Whether it can be used.
+    pub is_used: bool,
+    /// Everything that was committed longer ago than this is shown; none if that is not known.
+    pub lag: Option<Duration>,
+    /// How many names are read from the server that takes changes, because the replica may lack a change.
+    pub awaited: usize,
+    /// Reads that the replica has answered, since the start.
+    pub from_replica: u64,
+    /// Reads that the server that takes changes has answered, although there is a replica.
+    pub from_writer: u64,
+}
+
 /// A function that takes names, each as a code and an origin, on a thread of the store.
 pub type NameSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
@@ -212,6 +228,36 @@ pub trait Store: Send + Sync + fmt::Debug {
             results.push(self.get(name).await);
         }
         results
+    }
+
+    /// The same as [`Store::get`], but never from a copy that may lack the last changes: what a change is judged by, and
+    /// whether one was made.
+    async fn get_current(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
+        self.get(name).await
+    }
+
+    /// The same as [`Store::get_many`], with all changes that were committed before the call. It may wait for a replica, for a
+    /// second at most.
+    async fn get_many_current(&self, names: &[LinkName]) -> Vec<Result<Option<Link>, StoreError>> {
+        self.get_many(names).await
+    }
+
+    /// Whether [`Store::get`] and [`Store::get_many`] may show an earlier state than the last one, because they read a replica.
+    /// They never do so for a name that a change by this store has returned, or that was [noted](Store::note_changed).
+    fn may_lag(&self) -> bool {
+        false
+    }
+
+    /// Another server has acknowledged a change of this name: from now on, reads show it, or fail.
+    fn note_changed(&self, _name: &LinkName) {}
+
+    /// Other servers may have changed names of which this one does not hear: reads show these changes soon, and at once if the
+    /// server that takes changes can be reached.
+    fn note_missed(&self) {}
+
+    /// The state of the replica that links are read from; none without one.
+    fn replica(&self) -> Option<ReplicaStatus> {
+        None
     }
 
     /// Changes a live link; if `expected` is given, only a link of that version.
@@ -268,7 +314,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// At most `limit` links of one part of the whole store, of all zones, for the warm load and for export. The
     /// segments together are the whole store, and may be read in parallel. A segment that does not exist (`index`
-    /// is not below `total`) has no links. Otherwise the same as [`Store::list`].
+    /// is not below `total`) has no links. It shows all changes that were committed before the call. Otherwise the same as
+    /// [`Store::list`].
     async fn scan(
         &self,
         segment: Segment,

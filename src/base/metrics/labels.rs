@@ -188,6 +188,22 @@ pub struct ZoneLabel {
     pub zone: String,
 }
 
+/// The server that has answered a read of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum StorePlace {
+    /// A replica.
+    Replica,
+    /// The server that takes changes.
+    Writer,
+}
+
+/// The label of [`Metrics::store_reads`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StoreRead {
+    /// The server that has answered.
+    pub place: StorePlace,
+}
+
 /// The label of [`Metrics::servers_live`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RegionLabel {

@@ -25,8 +25,8 @@ pub use self::labels::{
     HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, KeyUse,
     KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupResult, MemorySet, Outcome,
     QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, RegionLabel, Reload,
-    ServerLabel, StoreFailure, TcpClose, TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport,
-    ZoneLabel,
+    ServerLabel, StoreFailure, StorePlace, StoreRead, TcpClose, TcpCloseReason, Tier, TierLabel,
+    TlsHandshake, Transport, ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -88,6 +88,14 @@ pub struct Metrics {
     pub store_reads_refused: Counter,
     /// Calls of the store that failed, by cause.
     pub store_errors: Family<StoreFailure, Counter>,
+    /// Reads of links that the store has answered, by the server that has answered; only with a replica.
+    pub store_reads: Family<StoreRead, Counter>,
+    /// 1 while the replica of the store can be used.
+    pub replica_used: Gauge,
+    /// Everything that was committed longer ago than this, in seconds, is shown by the replica.
+    pub replica_lag: Gauge<f64, AtomicU64>,
+    /// Names of which the replica may lack a change that was acknowledged.
+    pub replica_awaited: Gauge,
     /// 1 while queries are answered as they should be.
     pub serves: Gauge,
     /// 1 while changes of links are taken.

@@ -276,6 +276,26 @@ impl Metrics {
             self.feed_following.clone(),
         );
         registry.register(
+            "store_reads",
+            "Reads of links that the store has answered, by the server that has answered; only with a replica",
+            self.store_reads.clone(),
+        );
+        registry.register(
+            "replica_used",
+            "1 while the replica of the store can be used",
+            self.replica_used.clone(),
+        );
+        registry.register(
+            "replica_lag_seconds",
+            "Everything that was committed longer ago than this is shown by the replica; +Inf if that is not known",
+            self.replica_lag.clone(),
+        );
+        registry.register(
+            "replica_awaited_names",
+            "Names that are read from the server that takes changes, because the replica may lack a change",
+            self.replica_awaited.clone(),
+        );
+        registry.register(
             "warm_load_links",
             "Links that the warm load has read",
             self.warm_load_links.clone(),

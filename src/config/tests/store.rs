@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::store::audit::Retention;
-use crate::store::{PostgresConfig, PostgresUrl};
+use crate::store::{PostgresConfig, PostgresUrl, ReplicaConfig};
 
 #[test]
 fn stores() {
@@ -162,6 +162,7 @@ fn databases() {
             pool: 12,
             statement_timeout: Duration::from_secs(5),
             audit: Some(Retention::default()),
+            replica: None,
         };
         expected(&mut wanted);
         assert_eq!(*found, wanted, "{lines}");
@@ -178,6 +179,20 @@ fn databases() {
     });
     check("pool = 4\nstatement_timeout = 60", |config| {
         (config.pool, config.statement_timeout) = (4, Duration::from_secs(60));
+    });
+    let near = "replica_url = \"postgresql://u@near/x\"";
+    check(near, |config| {
+        let (url, lag) = ("postgresql://u@near/x", Duration::from_secs(5));
+        let url = PostgresUrl::parse_replica(url).unwrap();
+        config.replica = Some(ReplicaConfig { url, lag });
+    });
+    // Certificates are of use if they are for one of the two.
+    let here = "replica_url = \"postgresql://u@localhost/x\"\nreplica_lag = 3600\nca_file = \"a\"";
+    check(here, |config| {
+        let (url, lag) = ("postgresql://u@localhost/x", Duration::from_secs(3_600));
+        let url = PostgresUrl::parse_replica(url).unwrap();
+        config.replica = Some(ReplicaConfig { url, lag });
+        config.ca_file = Some("a".into());
     });
     check("[audit]\nenabled = false", |config| config.audit = None);
     check("[audit]\nkeep_days = 2\nmax_entries = 3", |config| {
@@ -204,6 +219,24 @@ fn what_is_wrong_with_a_database_is_said_without_its_url() {
         "statement_timeout = 0",
         "t.toml:4:21: store.statement_timeout: ",
         "1 to 60 seconds",
+    );
+    bad(
+        "replica_url = \"postgresql://u:secret@a,b/x\"",
+        "t.toml:4:15: store.replica_url: ",
+        "2 hosts; the URL of a replica has exactly one",
+    );
+    let near = "replica_url = \"postgresql://u:secret@near/x\"";
+    for lag in ["0", "3601"] {
+        bad(
+            &format!("{near}\nreplica_lag = {lag}"),
+            "t.toml:5:15: store.replica_lag: ",
+            "1 to 3600 seconds",
+        );
+    }
+    bad(
+        "replica_lag = 5",
+        "t.toml:4:15: store.replica_lag: ",
+        "\"replica_lag\" needs \"replica_url\"",
     );
     bad(
         "key = \"k\"",

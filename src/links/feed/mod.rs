@@ -36,7 +36,7 @@ use super::redis::{FEED_LEASE, Lease, RedisCache};
 use super::servers::Own;
 use crate::base::metrics::Metrics;
 use crate::link::{LinkName, Version};
-use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position, Readers};
+use crate::store::feed::{AsOf, Entries, Entry, Feed, FeedPage, Position, Readers};
 use crate::store::{Effect, Identity, Store, StoreError, Trouble};
 
 /// How many entries are read at once.
@@ -236,11 +236,17 @@ impl Follower {
             entries,
             position,
             at_end,
+            as_of,
         } = page;
+        let looked = match as_of {
+            AsOf::Read => Some(began),
+            AsOf::Moment(moment) => Some(moment.min(began)),
+            AsOf::Unknown => None,
+        };
         let names = entries.into_iter();
         let names = names.filter_map(|entry| self.apply(entry, reader.role));
         let names: Vec<LinkName> = names.collect();
-        let look = at_end.then_some(began);
+        let look = looked.filter(|_| at_end);
         reader.place = Some(position.clone());
         if reader.role == Role::OfServer {
             self.applied.note(position.clone(), look);
@@ -260,7 +266,7 @@ impl Follower {
     /// Finds the place where the feed is read on: where Redis was left, or else the end. What was looked up before is looked
     /// up again.
     async fn begin(&self, reader: &mut Reader) -> Result<Position, StoreError> {
-        let end = within(READ_TIME, self.feed.end()).await?;
+        let end = within(READ_TIME, self.feed.begin()).await?;
         let place = match &self.redis {
             Some(redis) => self.begin_with(redis, reader, &end).await,
             None => None,

@@ -81,6 +81,7 @@ impl Feed for OneFeed {
             entries,
             position: position(log.first + end),
             at_end: end == log.entries.len(),
+            as_of: AsOf::Read,
         }))
     }
 

@@ -53,6 +53,7 @@ use crate::links::deniers::Exchange;
 use crate::links::feed::Applied;
 use crate::links::memory::{Memory, Notifier};
 use crate::links::servers::Own;
+use crate::store::Store;
 use crate::store::feed::Position;
 
 /// About how many entries the stream holds: several minutes of a busy fleet, some 15 MB.
@@ -91,6 +92,8 @@ pub(super) struct Changes {
     key: String,
     node: Box<str>,
     memory: Arc<Memory>,
+    /// Hears which names others have changed, so that a replica of it is not believed about them.
+    store: Arc<dyn Store>,
     repairs: Arc<Repairs>,
     /// Hears of the changes that were applied.
     own: Arc<Own>,
@@ -120,7 +123,7 @@ impl Changes {
     pub(super) fn new(
         client: Arc<Client>,
         (key, node): (String, Box<str>),
-        memory: Arc<Memory>,
+        (memory, store): (Arc<Memory>, Arc<dyn Store>),
         repairs: Arc<Repairs>,
         (own, exchange): (Arc<Own>, Arc<Exchange>),
         clock: Clock,
@@ -131,6 +134,7 @@ impl Changes {
             key,
             node,
             memory,
+            store,
             repairs,
             own,
             exchange,
@@ -329,6 +333,7 @@ impl Changes {
                 }
                 let marker = self.add_marker(&mut connection).await?;
                 // After the marker was added: later changes are read, and earlier look-ups are not used.
+                self.store.note_missed();
                 self.memory.revalidate_all(Instant::now());
                 self.note_gap();
                 if seen.is_some() {
@@ -348,6 +353,7 @@ impl Changes {
             // Checked after the read: if the last entry is still there, none was lost between it and what was
             // read. Redis may have lost the stream and a new one may have been started.
             if !self.is_there(&mut connection, &last).await? {
+                self.store.note_missed();
                 self.memory.revalidate_all(Instant::now());
                 self.note_gap();
                 return Err(std::io::Error::other("entries were lost").into());
@@ -458,6 +464,8 @@ impl Changes {
             self.note_repairs(entry, &name, version);
             self.heard.note(&name, version, Instant::now());
             self.exchange.hear(&name);
+            // Before memory forgets the name: look-ups from then on must not read an older state.
+            self.store.note_changed(&name);
             let was_flying = self.memory.forget_older(&name, version);
             self.own.note_change(&name, was_flying);
             self.metrics.changes_seen.inc();

@@ -116,6 +116,7 @@ pub(super) use self::fed::FEED_LEASE;
 use self::keys::Keys;
 pub(super) use self::lease::Lease;
 use self::mark::Mark;
+pub(super) use self::read::Claim;
 use self::repairs::Repairs;
 use self::scripts::{Run, millis};
 pub(super) use self::servers::stream_covers;
@@ -189,7 +190,7 @@ impl RedisCache {
         let changes = Changes::new(
             client.clone(),
             (keys.other("changes"), node.clone()),
-            memory.clone(),
+            (memory.clone(), store.clone()),
             repairs.clone(),
             (own, exchange),
             clock.clone(),

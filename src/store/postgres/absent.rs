@@ -9,7 +9,7 @@ mod url;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-pub use self::config::{PostgresConfig, PostgresUrl, PostgresUrlError};
+pub use self::config::{PostgresConfig, PostgresUrl, PostgresUrlError, ReplicaConfig};
 use super::Store;
 use crate::base::client_files::ClientFileError;
 use crate::base::clock::Clock;

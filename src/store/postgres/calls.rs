@@ -10,16 +10,19 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audit::Log;
 use super::config::PostgresConfig;
-use super::connect::{Connection, Connector};
+use super::connect::{Connection, Connector, Run};
 use super::create::{self, Wanted};
 use super::failure::{Fault, pause};
 use super::identity::History;
 use super::news::{Held, News};
 use super::pool::{Lane, Pool};
+use super::replica::Replica;
 use super::{closed, sweep, takeover};
+use crate::base::client_files::ClientFileError;
 use crate::base::clock::Clock;
 use crate::link::{Link, LinkName};
 use crate::store::identity::number;
@@ -53,14 +56,36 @@ pub(super) struct Inner {
     pub(super) pages: Lane,
     /// For the feed and the announcements of servers. Their connections are besides those of the pool's size.
     pub(super) feeds: Lane,
+    /// A replica near this server.
+    pub(super) replica: Option<Arc<Replica>>,
     pub(super) news: Arc<News>,
     pub(super) held: Held,
     pub(super) log: Log,
+    /// After which time PostgreSQL itself ends a statement.
+    pub(super) statement_timeout: Duration,
     /// Whether the database was reached, and has the tables.
     pub(super) state: watch::Sender<State>,
     pub(super) closed: CancellationToken,
     /// The calls under way.
     pub(super) calls: TaskTracker,
+}
+
+/// The lanes of reads.
+pub(super) struct Lanes<'a> {
+    pub(super) reads: &'a Lane,
+    pub(super) pages: &'a Lane,
+    pub(super) feeds: &'a Lane,
+}
+
+/// A call of one of the servers.
+pub(super) struct Attempt<'a> {
+    pub(super) pool: &'a Arc<Pool>,
+    /// The server, for messages.
+    pub(super) place: &'a str,
+    pub(super) lane: &'a Lane,
+    pub(super) until: Instant,
+    /// The only run of a replica that may answer; none for the server that takes changes.
+    pub(super) run: Option<Run>,
 }
 
 /// Whether the store is open.
@@ -77,7 +102,7 @@ impl Inner {
         config: &PostgresConfig,
         connector: Connector,
         state: watch::Sender<State>,
-    ) -> Self {
+    ) -> Result<Self, ClientFileError> {
         let place = connector.place();
         // A quarter of the connections for writes, and one for pages; the rest is for queries.
         let of = |share: u32| usize::try_from(share).unwrap_or(1).max(1);
@@ -87,22 +112,59 @@ impl Inner {
             permits: Semaphore::new(of(share)),
             limit,
         };
-        Self {
+        let [reads, pages] =
+            [(reads, READ_TIME), (pages, WRITE_TIME)].map(|(n, time)| lane(n, time));
+        let feeds = lane(FEED_CONNECTIONS, FEED_TIME);
+        let replica = config.replica.as_ref().map(|replica| {
+            let lanes = [&reads, &pages, &feeds];
+            Ok(Arc::new(Replica::new(config, replica, lanes)?))
+        });
+        Ok(Self {
             place_number: number(&["postgresql", &place]),
             place,
             pool: Arc::new(Pool::new(connector, config.pool + FEED_CONNECTIONS)),
-            reads: lane(reads, READ_TIME),
+            reads,
             writes: lane(writes, WRITE_TIME),
-            pages: lane(pages, WRITE_TIME),
-            feeds: lane(FEED_CONNECTIONS, FEED_TIME),
+            pages,
+            feeds,
+            replica: replica.transpose()?,
             news: Arc::default(),
             held: Held::default(),
             log: Log {
                 retention: config.audit,
             },
+            statement_timeout: config.statement_timeout,
             state,
             closed: CancellationToken::new(),
             calls: TaskTracker::new(),
+        })
+    }
+
+    pub(super) fn lanes(&self) -> Lanes<'_> {
+        Lanes {
+            reads: &self.reads,
+            pages: &self.pages,
+            feeds: &self.feeds,
+        }
+    }
+
+    /// Counts a call until the result is dropped. Fails if the store is closed.
+    pub(super) fn begin_call(&self) -> Result<TaskTrackerToken, StoreError> {
+        let running = self.calls.token();
+        match self.closed.is_cancelled() {
+            true => Err(closed()),
+            false => Ok(running),
+        }
+    }
+
+    /// A call of the server that takes changes.
+    fn attempt<'a>(&'a self, lane: &'a Lane) -> Attempt<'a> {
+        Attempt {
+            pool: &self.pool,
+            place: &self.place,
+            lane,
+            until: Instant::now() + lane.limit,
+            run: None,
         }
     }
 
@@ -113,23 +175,27 @@ impl Inner {
         W: Fn(Arc<Connection>) -> F,
         F: Future<Output = Result<T, Fault>>,
     {
-        let _running = self.calls.token();
-        if self.closed.is_cancelled() {
-            return Err(closed());
-        }
-        self.run(lane, work).await
+        let _running = self.begin_call()?;
+        self.run(&self.attempt(lane), &work).await
     }
 
     /// The same for a call that had begun before the store was closed.
-    async fn run<T, W, F>(&self, lane: &Lane, work: W) -> Result<T, StoreError>
+    pub(super) async fn run<T, W, F>(&self, on: &Attempt<'_>, work: &W) -> Result<T, StoreError>
     where
         W: Fn(Arc<Connection>) -> F,
         F: Future<Output = Result<T, Fault>>,
     {
-        if let State::Away(reason) = &*self.state.borrow() {
+        let &Attempt {
+            pool,
+            place,
+            lane,
+            until,
+            run,
+        } = on;
+        if let (State::Away(reason), None) = (&*self.state.borrow(), run) {
             return Err(StoreError::Unreachable(reason.clone()));
         }
-        let deadline = (Instant::now() + lane.limit).into();
+        let deadline = until.into();
         let permit = timeout_at(deadline, lane.permits.acquire()).await;
         let _permit = permit
             .map_err(|_| StoreError::Overloaded)?
@@ -137,32 +203,37 @@ impl Inner {
         let mut tries = 0;
         loop {
             tries += 1;
-            let taken = timeout_at(deadline, self.pool.take()).await;
+            let taken = timeout_at(deadline, pool.take()).await;
             let taken = taken.map_err(|_| {
-                let text = format!("{}: no connection in time", self.place);
+                let text = format!("{place}: no connection in time");
                 StoreError::Unreachable(text)
             })?;
-            let unreachable = |error| StoreError::Unreachable(format!("{}: {error}", self.place));
+            let unreachable = |error| StoreError::Unreachable(format!("{place}: {error}"));
             let connection = taken.map_err(unreachable)?;
+            if run.is_some_and(|run| run != connection.run) {
+                // It is dropped: another replica, or the same one after a restart.
+                let text = format!("{place}: it was started again");
+                return Err(StoreError::Unreachable(text));
+            }
             let result = timeout_at(deadline, work(Arc::clone(&connection))).await;
             let fault = match result {
                 // The connection is still busy, and is not used again.
                 Err(_) => return Err(StoreError::DeadlineExceeded),
                 Ok(Ok(value)) => {
-                    connection.give_back(&self.pool);
+                    connection.give_back(pool);
                     return Ok(value);
                 }
                 Ok(Err(fault)) => fault,
             };
             if !fault.is_broken() {
-                connection.give_back(&self.pool);
+                connection.give_back(pool);
             }
             let is_moved = fault.is_read_only();
             if is_moved {
-                self.pool.renew();
+                pool.renew();
             }
             if tries == MAX_TRIES || !(is_moved || fault.is_conflict()) {
-                return Err(fault.into_store_error(&self.place));
+                return Err(fault.into_store_error(place));
             }
             tokio::time::sleep(pause()).await;
         }
@@ -170,23 +241,27 @@ impl Inner {
 
     /// Makes links. A fault that is about one of them does not concern the others.
     pub(super) async fn create(&self, wanted: &[Wanted]) -> Vec<Result<Created, StoreError>> {
-        let call = self.run(&self.writes, |connection| async move {
+        let attempt = self.attempt(&self.writes);
+        let work = |connection: Arc<Connection>| async move {
             match create::create(&connection, self.log, wanted).await {
                 Err(fault) if fault.is_about_a_row() && wanted.len() > 1 => Ok(None),
                 results => results.map(Some),
             }
-        });
-        match Box::pin(call).await {
+        };
+        match Box::pin(self.run(&attempt, &work)).await {
             Ok(Some(results)) => return results,
             Ok(None) => {}
             Err(error) => return wanted.iter().map(|_| Err(error.clone())).collect(),
         }
         let mut results = Vec::with_capacity(wanted.len());
         for one in wanted {
-            let call = self.run(&self.writes, |connection| async move {
+            let attempt = self.attempt(&self.writes);
+            let work = |connection: Arc<Connection>| async move {
                 create::create(&connection, self.log, std::slice::from_ref(one)).await
-            });
-            let made = Box::pin(call).await.map(|mut made| made.pop());
+            };
+            let made = Box::pin(self.run(&attempt, &work))
+                .await
+                .map(|mut made| made.pop());
             results.push(match made {
                 Ok(Some(result)) => result,
                 Ok(None) => Err(StoreError::Unavailable("a creation has no result".into())),

@@ -25,4 +25,28 @@ pub struct PostgresConfig {
     pub statement_timeout: Duration,
     /// How long the audit log is kept; none if there is none.
     pub audit: Option<Retention>,
+    /// A replica near this server, from which links are read; none to read from the server that takes changes.
+    pub replica: Option<ReplicaConfig>,
+}
+
+/// A streaming replica of a database. Its files for passwords and TLS are those of the [`PostgresConfig`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// Where it is: one host.
+    pub url: PostgresUrl,
+    /// By how much it may lag. Above that, links are read from the server that takes changes, as long as that can be
+    /// reached.
+    pub lag: Duration,
+}
+
+impl PostgresConfig {
+    /// The URLs of the database and of its replica.
+    #[cfg_attr(
+        not(feature = "postgresql"),
+        allow(dead_code, reason = "only connections need them")
+    )]
+    pub(super) fn urls(&self) -> impl Iterator<Item = &PostgresUrl> {
+        let replica = self.replica.as_ref().map(|replica| &replica.url);
+        std::iter::once(&self.url).chain(replica)
+    }
 }

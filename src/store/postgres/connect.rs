@@ -1,10 +1,12 @@
-//! Connecting: to the first server that takes changes.
+//! Connecting: to the first server that takes changes, or to a replica.
 //!
 //! The servers of a URL are tried at intervals, the last good one first, and the first one that accepts the connection
 //! wins. So a server that hangs delays a connection by [`HEAD_START`] only. A server that is a replica counts as one that
 //! cannot be reached: after a fail-over, the replica that was promoted is found without any other source of knowledge.
 //!
-//! Each new connection reports which history of which store it leads to (`identity`).
+//! Each new connection reports which history of which store it leads to (`identity`). One to a replica also reports which
+//! *run* of the replica that is: positions of different runs do not compare, because a replica may have been made anew from
+//! an older backup.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,7 +29,7 @@ use super::failure::{Fault, may_pass, text};
 use super::identity::History;
 use super::news::News;
 use super::tls::tls_config;
-use super::url::{HostPlace, PostgresHost, TlsMode};
+use super::url::{HostPlace, PostgresHost, PostgresUrl, TlsMode};
 use crate::base::client_files::{ClientFileError, ClientFiles, ClientSecrets};
 
 /// The environment variable of the password. It takes precedence over the password file. An empty one counts as
@@ -64,11 +66,31 @@ const SESSION: &str = "SET search_path = tinyns, pg_temp; SET enable_seqscan = o
     SET enable_mergejoin = off; SET jit = off; SET tinyns.notifies = on; SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
+/// And for a replica, which must not be changed if it was promoted.
+const READ_ONLY: &str = "; SET default_transaction_read_only = on";
+
 const ABOUT: &str = "SELECT current_setting('server_version_num'), current_setting('transaction_read_only'), \
-    pg_encoding_to_char(encoding), to_regclass('tinyns.store') FROM pg_database WHERE datname = current_database()";
+    pg_encoding_to_char(encoding), to_regclass('tinyns.store'), \
+    floor(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint \
+    FROM pg_database WHERE datname = current_database()";
+
+/// What a connector leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The server that takes changes.
+    Writer,
+    /// A replica, which takes none.
+    Replica,
+}
+
+/// A run of a replica: when its first process started, in microseconds since 1970, by its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run(pub(super) i64);
 
 /// Makes connections as configured.
 pub(super) struct Connector {
+    role: Role,
+    url: PostgresUrl,
     config: PostgresConfig,
     files: ArcSwap<Files>,
     /// The server that accepted the last connection.
@@ -84,8 +106,10 @@ struct Files {
 /// A connection, which does one call at a time.
 pub(super) struct Connection {
     pub(super) client: Client,
-    /// What it leads to.
+    /// What it leads to. None if the database has no tables of tinyns yet, and for a replica.
     pub(super) history: Option<History>,
+    /// The run of the replica that it leads to.
+    pub(super) run: Run,
     pub(super) made: Instant,
     /// By their text; each with the time at which it was prepared.
     statements: Mutex<HashMap<&'static str, (Statement, Instant)>>,
@@ -158,16 +182,30 @@ impl Drop for Connection {
 impl Connector {
     /// Reads the files that the configuration names. Does not connect yet.
     pub(super) fn new(config: &PostgresConfig) -> Result<Self, ClientFileError> {
+        Self::to(Role::Writer, &config.url, config)
+    }
+
+    /// The same for the replica that the configuration names.
+    pub(super) fn to_replica(
+        url: &PostgresUrl,
+        config: &PostgresConfig,
+    ) -> Result<Self, ClientFileError> {
+        Self::to(Role::Replica, url, config)
+    }
+
+    fn to(role: Role, url: &PostgresUrl, config: &PostgresConfig) -> Result<Self, ClientFileError> {
         Ok(Self {
+            role,
+            url: url.clone(),
             config: config.clone(),
-            files: ArcSwap::from_pointee(Files::read(config)?),
+            files: ArcSwap::from_pointee(Files::read(config, url)?),
             preferred: AtomicUsize::new(0),
         })
     }
 
     /// Reads the files again for later connections. Whether they have changed.
     pub(super) fn reload(&self) -> Result<bool, ClientFileError> {
-        let read = Files::read(&self.config)?;
+        let read = Files::read(&self.config, &self.url)?;
         if read.secrets == self.files.load().secrets {
             return Ok(false);
         }
@@ -177,7 +215,7 @@ impl Connector {
 
     /// The database without the password, for messages.
     pub(super) fn place(&self) -> String {
-        self.config.url.to_string()
+        self.url.to_string()
     }
 
     /// Connects. `news` gets the notifications that PostgreSQL sends.
@@ -185,7 +223,7 @@ impl Connector {
         &self,
         news: Option<&Arc<News>>,
     ) -> Result<Connection, ConnectError> {
-        let hosts = &self.config.url.hosts;
+        let hosts = &self.url.hosts;
         let first = self.preferred.load(Ordering::Relaxed) % hosts.len().max(1);
         let mut waiting = (0..hosts.len()).map(|i| (first + i) % hosts.len());
         let mut trying = FuturesUnordered::new();
@@ -222,10 +260,10 @@ impl Connector {
         host: &PostgresHost,
         news: Option<&Arc<News>>,
     ) -> Result<Connection, ConnectError> {
-        let limit = self.config.url.connect_timeout;
+        let limit = self.url.connect_timeout;
         let connecting = async {
             let mut connection = self.open(host, news).await?;
-            connection.history = self.begin(&connection.client).await?;
+            (connection.history, connection.run) = self.begin(&connection.client).await?;
             Ok(connection)
         };
         tokio::time::timeout(limit, Box::pin(connecting))
@@ -272,6 +310,7 @@ impl Connector {
         Ok(Connection {
             client,
             history: None,
+            run: Run(0),
             made: Instant::now(),
             statements: Mutex::default(),
             task,
@@ -279,7 +318,7 @@ impl Connector {
     }
 
     fn settings(&self, host: &PostgresHost, secrets: &ClientSecrets) -> Config {
-        let url = &self.config.url;
+        let url = &self.url;
         let mut config = Config::new();
         let mut tls = match url.tls {
             TlsMode::Disable => SslMode::Disable,
@@ -313,14 +352,18 @@ impl Connector {
         config
     }
 
-    /// Prepares a session, and checks what it leads to. None if the database has no tables of tinyns yet.
-    async fn begin(&self, client: &Client) -> Result<Option<History>, ConnectError> {
+    /// Prepares a session, and checks what it leads to. No history if the database has no tables of tinyns yet.
+    async fn begin(&self, client: &Client) -> Result<(Option<History>, Run), ConnectError> {
         let failed = |error: tokio_postgres::Error| ConnectError::of(&error);
         let statement = self.config.statement_timeout.as_millis();
         let idle = IDLE_IN_TRANSACTION.as_millis();
         let session = format!(
             "SET statement_timeout = {statement}; SET lock_timeout = {statement}; \
-             SET idle_in_transaction_session_timeout = {idle}; {SESSION}"
+             SET idle_in_transaction_session_timeout = {idle}; {SESSION}{}",
+            match self.role {
+                Role::Writer => "",
+                Role::Replica => READ_ONLY,
+            }
         );
         client.batch_execute(&session).await.map_err(failed)?;
         let messages = client.simple_query(ABOUT).await.map_err(failed)?;
@@ -337,7 +380,7 @@ impl Connector {
                 OLDEST / 10_000
             )));
         }
-        if text(1) == "on" {
+        if self.role == Role::Writer && text(1) == "on" {
             return Err(ConnectError::passing(
                 "it takes no changes: it is a replica, or default_transaction_read_only is on",
             ));
@@ -348,17 +391,20 @@ impl Connector {
                 text(2)
             )));
         }
-        match text(3) {
-            "" => Ok(None),
-            _ => Ok(Some(History::read(client).await.map_err(failed)?)),
-        }
+        let run = Run(text(4).parse().unwrap_or(0));
+        let history = match (text(3), self.role) {
+            // Who reads the history of a server that takes changes may begin a new one.
+            ("", _) | (_, Role::Replica) => None,
+            (_, Role::Writer) => Some(History::read(client).await.map_err(failed)?),
+        };
+        Ok((history, run))
     }
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
-            .field("url", &self.config.url)
+            .field("url", &self.url)
             .finish_non_exhaustive()
     }
 }
@@ -374,8 +420,8 @@ fn joined(errors: Vec<ConnectError>) -> ConnectError {
 }
 
 impl Files {
-    /// Reads all files that the configuration names.
-    fn read(config: &PostgresConfig) -> Result<Self, ClientFileError> {
+    /// Reads all files that the configuration names, for connections to `url`.
+    fn read(config: &PostgresConfig, url: &PostgresUrl) -> Result<Self, ClientFileError> {
         let files = ClientFiles {
             service: SERVICE,
             password_variable: PASSWORD_VARIABLE,
@@ -384,7 +430,7 @@ impl Files {
             certificate: config.certificate.as_deref().zip(config.key.as_deref()),
         };
         let secrets = files.read()?;
-        let tls = tls_config(&secrets, config.url.checks_certificates());
+        let tls = tls_config(&secrets, url.checks_certificates());
         let tls = tls.map_err(|reason| ClientFileError::Tls {
             service: SERVICE,
             reason,
@@ -398,5 +444,7 @@ impl Files {
 /// # Errors
 /// [`ClientFileError`] names the file at fault.
 pub fn check_files(config: &PostgresConfig) -> Result<(), ClientFileError> {
-    Files::read(config).map(drop)
+    config
+        .urls()
+        .try_for_each(|url| Files::read(config, url).map(drop))
 }

@@ -73,6 +73,11 @@ impl Fault {
             && state.is_some_and(|state| state.starts_with("22") || state.starts_with("23"))
     }
 
+    /// Whether the database does not have a table.
+    pub(super) fn is_missing_table(&self) -> bool {
+        self.is_error() && self.state() == Some(&SqlState::UNDEFINED_TABLE)
+    }
+
     /// Whether the connection cannot be used any more.
     pub(super) fn is_broken(&self) -> bool {
         match self {

@@ -58,7 +58,7 @@ impl History {
             return Ok(Self {
                 id: id.parse().unwrap_or(0),
                 epoch: epoch.parse().unwrap_or(0),
-                number: number(&[&id, &epoch, &history]),
+                number: history_number(&id, &epoch, &history),
                 schema: fact(4).parse().unwrap_or(0),
             });
         }
@@ -86,6 +86,11 @@ async fn begin(client: &Client, before: &str, place: &str) -> Result<(), Error> 
 /// A place without the timeline: the numbers of transactions go on when a replica is promoted.
 fn cluster(place: &str) -> (Option<&str>, Option<&str>) {
     (place.split('/').next(), place.split('/').nth(2))
+}
+
+/// The number of the history with these values in the row of `store`.
+pub(super) fn history_number(id: &str, epoch: &str, history: &str) -> u64 {
+    number(&[id, epoch, history])
 }
 
 /// See [`crate::store::Store::begin_epoch`].

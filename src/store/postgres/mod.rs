@@ -7,6 +7,8 @@
 //!   list, find, scan, names ─── lane of pages ──┘
 //! ```
 //!
+//! With a replica near the server, reads of links go there (`replica`).
+//!
 //! The module `migrations` has the tables. Other programs may use them as well: triggers give each state of a link a
 //! version, and write each change into the change feed, whoever makes it.
 //!
@@ -54,6 +56,7 @@ mod open;
 mod parts;
 mod pool;
 mod read;
+mod replica;
 mod row;
 mod servers;
 mod sweep;
@@ -65,21 +68,23 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 
 use self::calls::{Inner, State};
-pub use self::config::{PostgresConfig, PostgresUrl, PostgresUrlError};
+pub use self::config::{PostgresConfig, PostgresUrl, PostgresUrlError, ReplicaConfig};
 use self::connect::Connection;
 pub use self::connect::{PASSWORD_VARIABLE, check_files};
 use self::create::{MAX_BATCH, Wanted};
 use self::feed::PostgresFeed;
 use self::identity::History;
 pub use self::open::PostgresOpenError;
+use self::replica::{Kind, Need};
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
-    Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, Seal, Segment, Store,
-    StoreError, Trouble, document,
+    Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, ReplicaStatus, Seal,
+    Segment, Store, StoreError, Trouble, document,
 };
 use crate::base::batch::{BatchLimits, Batcher};
 use crate::base::client_files::ClientFileError;
@@ -126,7 +131,8 @@ impl PostgresStore {
         Self { inner, creations }
     }
 
-    /// Starts the tasks that look after the database, listen for changes, notify others of them, and keep indexes.
+    /// Starts the tasks that look after the database, listen for changes, notify others of them, keep indexes, and watch the
+    /// replica.
     fn start(&self, clock: Clock) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
@@ -148,6 +154,16 @@ impl PostgresStore {
             let closed = inner.closed.clone();
             closed.run_until_cancelled(text_index::keep(&inner)).await
         });
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let watching = async {
+                match &inner.replica {
+                    Some(replica) => replica.watch(&inner.pool).await,
+                    None => std::future::pending().await,
+                }
+            };
+            inner.closed.run_until_cancelled(watching).await
+        });
     }
 }
 
@@ -162,22 +178,47 @@ impl Store for PostgresStore {
         if self.inner.closed.is_cancelled() {
             return Err(closed());
         }
+        let change = self.inner.change_of(&new.name);
         let made = self.creations.ask(Wanted { new, now_micros }).await;
-        made.unwrap_or(Err(StoreError::Overloaded))
+        change.end(made.unwrap_or(Err(StoreError::Overloaded)))
     }
 
     async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
         let work = |connection: Arc<Connection>| async move { read::get(&connection, name).await };
-        Box::pin(self.inner.call(&self.inner.reads, work)).await
+        Box::pin(self.inner.read(Kind::Links, Need::Name(name), work)).await
     }
 
     async fn get_many(&self, names: &[LinkName]) -> Vec<Result<Option<Link>, StoreError>> {
-        let work =
-            |connection: Arc<Connection>| async move { read::get_many(&connection, names).await };
-        match Box::pin(self.inner.call(&self.inner.reads, work)).await {
-            Ok(results) => results,
-            Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+        Box::pin(self.inner.get_many(names)).await
+    }
+
+    async fn get_current(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
+        let work = |connection: Arc<Connection>| async move { read::get(&connection, name).await };
+        Box::pin(self.inner.call(&self.inner.reads, work)).await
+    }
+
+    async fn get_many_current(&self, names: &[LinkName]) -> Vec<Result<Option<Link>, StoreError>> {
+        Box::pin(self.inner.get_many_current(names)).await
+    }
+
+    fn may_lag(&self) -> bool {
+        self.inner.replica.is_some()
+    }
+
+    fn note_changed(&self, name: &LinkName) {
+        if let Some(replica) = &self.inner.replica {
+            replica.note([name], Instant::now());
         }
+    }
+
+    fn note_missed(&self) {
+        if let Some(replica) = &self.inner.replica {
+            replica.note_missed();
+        }
+    }
+
+    fn replica(&self) -> Option<ReplicaStatus> {
+        self.inner.replica.as_ref().map(|replica| replica.status())
     }
 
     async fn change(
@@ -193,7 +234,8 @@ impl Store for PostgresStore {
             let terms = (by, now_micros);
             write::change(&connection, log, name, (expected, change), terms).await
         };
-        let written = Box::pin(self.inner.call(&self.inner.writes, work)).await;
+        let noted = self.inner.change_of(name);
+        let written = noted.end(Box::pin(self.inner.call(&self.inner.writes, work)).await);
         self.inner.news.own.notify_one();
         written
     }
@@ -209,7 +251,8 @@ impl Store for PostgresStore {
         let work = |connection: Arc<Connection>| async move {
             write::delete(&connection, log, name, expected, (by, now_micros)).await
         };
-        let written = Box::pin(self.inner.call(&self.inner.writes, work)).await;
+        let noted = self.inner.change_of(name);
+        let written = noted.end(Box::pin(self.inner.call(&self.inner.writes, work)).await);
         self.inner.news.own.notify_one();
         written
     }
@@ -224,7 +267,7 @@ impl Store for PostgresStore {
         let work = |connection: Arc<Connection>| async move {
             read::list(&connection, origin, after, limit).await
         };
-        Box::pin(self.inner.call(&self.inner.pages, work)).await
+        Box::pin(self.inner.read(Kind::Pages, Need::List, work)).await
     }
 
     async fn find(
@@ -237,7 +280,7 @@ impl Store for PostgresStore {
         let work = |connection: Arc<Connection>| async move {
             find::find(&connection, query, after, limit).await
         };
-        Box::pin(self.inner.call(&self.inner.pages, work)).await
+        Box::pin(self.inner.read(Kind::Pages, Need::List, work)).await
     }
 
     fn sorts(&self) -> bool {
@@ -254,12 +297,13 @@ impl Store for PostgresStore {
         let work = |connection: Arc<Connection>| async move {
             read::scan(&connection, segment, after, limit).await
         };
-        Box::pin(self.inner.call(&self.inner.pages, work)).await
+        let now = self.inner.now_or_later().await;
+        Box::pin(self.inner.read(Kind::Pages, Need::Since(now), work)).await
     }
 
     async fn estimate(&self) -> Option<u64> {
         let work = |connection: Arc<Connection>| async move { read::estimate(&connection).await };
-        Box::pin(self.inner.call(&self.inner.pages, work))
+        Box::pin(self.inner.read(Kind::Pages, Need::List, work))
             .await
             .ok()
     }
@@ -275,7 +319,7 @@ impl Store for PostgresStore {
         let work = |connection: Arc<Connection>| async move {
             read::names(&connection, after, limit, sink).await
         };
-        Box::pin(self.inner.call(&self.inner.pages, work)).await
+        Box::pin(self.inner.read(Kind::Pages, Need::All, work)).await
     }
 
     fn prefers_batches(&self) -> bool {
@@ -284,8 +328,17 @@ impl Store for PostgresStore {
 
     async fn opened(&self) {
         let mut state = self.inner.state.subscribe();
-        // An error means that the store was dropped.
-        let _ = state.wait_for(|state| *state == State::Open).await;
+        let replica = async {
+            match &self.inner.replica {
+                Some(replica) => replica.usable().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // An error means that the store was dropped.
+            _ = state.wait_for(|state| *state == State::Open) => {}
+            () = replica => {}
+        }
     }
 
     fn takes_notices(&self) -> bool {
@@ -315,7 +368,14 @@ impl Store for PostgresStore {
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.inner.held.trouble().into_iter().collect()
+        let replica = self.inner.replica.as_ref();
+        let replica = replica.and_then(|replica| replica.trouble());
+        self.inner
+            .held
+            .trouble()
+            .into_iter()
+            .chain(replica)
+            .collect()
     }
 
     fn keeps_servers(&self) -> bool {
@@ -416,7 +476,7 @@ impl Store for PostgresStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         let work = |connection: Arc<Connection>| async move { read::ping(&connection).await };
-        Box::pin(self.inner.call(&self.inner.reads, work)).await
+        Box::pin(self.inner.read(Kind::Links, Need::Names, work)).await
     }
 
     fn identity(&self) -> Identity {
@@ -456,7 +516,11 @@ impl Store for PostgresStore {
     }
 
     async fn adopt_many(&self, links: &[Link]) -> Vec<Result<Adopted, StoreError>> {
+        let noted = links.iter().map(|link| self.inner.change_of(&link.name));
+        let noted: Vec<_> = noted.collect();
         let adopted = self.inner.adopt(links).await;
+        let adopted = noted.into_iter().zip(adopted);
+        let adopted = adopted.map(|(noted, adopted)| noted.end(adopted)).collect();
         self.inner.news.own.notify_one();
         adopted
     }
@@ -481,9 +545,13 @@ impl Store for PostgresStore {
     }
 
     fn reload_files(&self) -> Result<bool, ClientFileError> {
-        let is_changed = self.inner.pool.connector.reload()?;
-        if is_changed {
-            self.inner.pool.renew();
+        let replica = self.inner.replica.as_ref().map(|replica| &replica.pool);
+        let mut is_changed = false;
+        for pool in std::iter::once(&self.inner.pool).chain(replica) {
+            if pool.connector.reload()? {
+                pool.renew();
+                is_changed = true;
+            }
         }
         Ok(is_changed)
     }
@@ -493,6 +561,9 @@ impl Store for PostgresStore {
         self.inner.calls.close();
         self.inner.calls.wait().await;
         self.inner.pool.clear();
+        if let Some(replica) = &self.inner.replica {
+            replica.pool.clear();
+        }
         // There is no seal: other servers go on changing the database.
         None
     }

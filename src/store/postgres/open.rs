@@ -107,7 +107,7 @@ impl PostgresStore {
     }
 
     /// Opens the store as [`PostgresStore::open`] does. If no server can be reached, returns a store that opens itself
-    /// later; until then its calls fail.
+    /// later; until then its calls fail, but for those that a replica can answer.
     ///
     /// # Errors
     /// As [`PostgresStore::open`], if the failure will not pass by itself, such as a wrong password.
@@ -121,8 +121,15 @@ impl PostgresStore {
                 store.inner.state.send_replace(State::Open);
             }
             Err(error) if error.may_pass() => {
+                let instead = match &store.inner.replica {
+                    Some(replica) => {
+                        replica.lose_writer();
+                        "reads links from the replica if that can be reached"
+                    }
+                    None => "answers from Redis if there is one",
+                };
                 tracing::error!(
-                    "{error}; the server starts without the database, answers from Redis if there is one, and tries again"
+                    "{error}; the server starts without the database, {instead}, and tries again"
                 );
                 let away = State::Away(error.to_string());
                 store.inner.state.send_replace(away);
@@ -137,7 +144,7 @@ impl PostgresStore {
     fn unopened(config: &PostgresConfig) -> Result<Self, PostgresOpenError> {
         let connector = Connector::new(config)?;
         let state = watch::channel(State::Away("it is being opened".into())).0;
-        Ok(Self::of(Inner::new(config, connector, state)))
+        Ok(Self::of(Inner::new(config, connector, state)?))
     }
 
     /// Tries to open the database until it succeeds or the store is closed. Logs a failure when it is another one than

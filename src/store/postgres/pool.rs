@@ -123,6 +123,15 @@ impl Pool {
         }
     }
 
+    /// Records the history of a replica, if that of the store is not known yet. Whether the store has this one.
+    pub(super) fn is_history(&self, id: u64) -> bool {
+        let history = &self.history;
+        match history.compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(held) => held == id,
+        }
+    }
+
     /// The history that the store has, if it is known.
     pub(super) fn history(&self) -> Option<u64> {
         Some(self.history.load(Ordering::Acquire)).filter(|id| *id != 0)

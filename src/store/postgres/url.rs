@@ -100,6 +100,25 @@ pub enum PostgresUrlError {
     /// A bad value of `connect_timeout`.
     #[error("connect_timeout is a number of seconds from 1 to {MAX_CONNECT_TIMEOUT}")]
     ConnectTimeout,
+    /// Not one replica.
+    #[error(
+        "{0} hosts; the URL of a replica has exactly one, because the positions of several replicas do not compare"
+    )]
+    NotOneReplica(usize),
+    /// A bad value of `target_session_attrs` for a replica.
+    #[error(
+        "target_session_attrs of a replica is standby or read-only; standby is also the default"
+    )]
+    ReplicaTarget,
+}
+
+/// What a URL leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// The server that takes changes.
+    Writer,
+    /// A replica.
+    Replica,
 }
 
 impl PostgresUrl {
@@ -108,6 +127,22 @@ impl PostgresUrl {
     /// # Errors
     /// [`PostgresUrlError`] says which part is wrong.
     pub fn parse(text: &str) -> Result<Self, PostgresUrlError> {
+        Self::parse_for(text, Target::Writer)
+    }
+
+    /// Reads the URL of a replica.
+    ///
+    /// # Errors
+    /// [`PostgresUrlError`] says which part is wrong.
+    pub fn parse_replica(text: &str) -> Result<Self, PostgresUrlError> {
+        let url = Self::parse_for(text, Target::Replica)?;
+        match url.hosts.len() {
+            1 => Ok(url),
+            number => Err(PostgresUrlError::NotOneReplica(number)),
+        }
+    }
+
+    fn parse_for(text: &str, target: Target) -> Result<Self, PostgresUrlError> {
         let rest = text
             .strip_prefix("postgresql://")
             .or_else(|| text.strip_prefix("postgres://"))
@@ -139,7 +174,7 @@ impl PostgresUrl {
         for host in hosts.split(',').filter(|_| !hosts.is_empty()) {
             url.hosts.push(PostgresHost::parse(host)?);
         }
-        let tls = url.take_parameters(parameters)?;
+        let tls = url.take_parameters(parameters, target)?;
         match url.hosts.len() {
             0 => return Err(PostgresUrlError::Form),
             1..=MAX_HOSTS => {}
@@ -154,7 +189,11 @@ impl PostgresUrl {
     }
 
     /// Takes all parameters; returns `sslmode`.
-    fn take_parameters(&mut self, text: &str) -> Result<Option<TlsMode>, PostgresUrlError> {
+    fn take_parameters(
+        &mut self,
+        text: &str,
+        target: Target,
+    ) -> Result<Option<TlsMode>, PostgresUrlError> {
         let mut tls = None;
         for parameter in text.split('&').filter(|_| !text.is_empty()) {
             let (name, value) = parameter
@@ -170,8 +209,12 @@ impl PostgresUrl {
                         _ => return Err(PostgresUrlError::TlsMode),
                     });
                 }
-                "target_session_attrs" if matches!(value.as_str(), "read-write" | "primary") => {}
-                "target_session_attrs" => return Err(PostgresUrlError::Target),
+                "target_session_attrs" => match (target, value.as_str()) {
+                    (Target::Writer, "read-write" | "primary")
+                    | (Target::Replica, "standby" | "read-only") => {}
+                    (Target::Writer, _) => return Err(PostgresUrlError::Target),
+                    (Target::Replica, _) => return Err(PostgresUrlError::ReplicaTarget),
+                },
                 "connect_timeout" => {
                     let seconds = value.parse().ok();
                     let seconds = seconds.filter(|secs| (1..=MAX_CONNECT_TIMEOUT).contains(secs));
@@ -393,5 +436,32 @@ mod tests {
         check("postgresql://u@h/x?sslmode=verify-ca", E::TlsMode);
         check("postgresql://u@h/x?target_session_attrs=any", E::Target);
         check("postgresql://u@h/x?connect_timeout=0", E::ConnectTimeout);
+        check("postgresql://u@h/x?target_session_attrs=standby", E::Target);
+    }
+
+    #[test]
+    fn the_url_of_a_replica_has_one_host() {
+        use PostgresUrlError as E;
+        for parameters in [
+            "",
+            "?target_session_attrs=standby",
+            "?target_session_attrs=read-only",
+        ] {
+            let text = format!("postgresql://u@near/x{parameters}");
+            let url = PostgresUrl::parse_replica(&text).unwrap();
+            assert_eq!(url.to_string(), "postgresql://u@near:5432/x");
+        }
+        let check = |text: &str, expected: E| {
+            let error = PostgresUrl::parse_replica(text).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+            assert_eq!(error, expected, "{text}");
+        };
+        check("postgresql://u:secret@one,two/x", E::NotOneReplica(2));
+        check("postgresql:///x?host=/a,/b", E::NotOneReplica(2));
+        check(
+            "postgresql://u:secret@h/x?target_session_attrs=primary",
+            E::ReplicaTarget,
+        );
+        check("secret", E::Form);
     }
 }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::link::{Link, LinkName, Version};
-use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position, Readers};
+use crate::store::feed::{AsOf, Entries, Entry, Feed, FeedPage, Position, Readers};
 use crate::store::{Adopted, Changed, Created, Deleted, StoreError, Watch};
 
 /// How many entries the ring holds: more than are made in a second, some megabytes.
@@ -251,6 +251,7 @@ impl Feed for Ring {
                 entries,
                 position: place.position()?,
                 at_end,
+                as_of: AsOf::Read,
             }),
             None => FeedPage::TooOld,
         })

@@ -27,6 +27,7 @@ impl Reader {
                 entries,
                 position,
                 at_end,
+                ..
             }) => {
                 assert!(self.feed.covers(&position, &self.position));
                 self.position = position;

@@ -3,6 +3,7 @@
 mod failures;
 mod feed;
 mod find;
+mod replica;
 
 use std::time::Duration;
 

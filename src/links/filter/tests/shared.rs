@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::store::Identity;
-use crate::store::feed::{Entries, Entry, FeedPage, Position};
+use crate::store::feed::{AsOf, Entries, Entry, FeedPage, Position};
 use crate::store::servers::{Announcement, LEASE, Label, LiveServer};
 
 /// What all servers share.
@@ -215,6 +215,7 @@ impl Feed for Side {
             entries,
             position,
             at_end,
+            as_of: AsOf::Read,
         }))
     }
 

@@ -63,12 +63,12 @@ impl RedisCache {
         memo.seen
             .retain(|node, _| notices.iter().any(|notice| notice.node == *node));
         for notice in notices {
-            self.apply_notice(notice, &mut memo.seen);
+            self.apply_notice(board, notice, &mut memo.seen);
         }
     }
 
     /// Applies what is new in a notice.
-    fn apply_notice(&self, notice: Notice, seen: &mut HashMap<Box<str>, Seen>) {
+    fn apply_notice(&self, board: &Board, notice: Notice, seen: &mut HashMap<Box<str>, Seen>) {
         let before = seen.get(&notice.node);
         if before.is_some_and(|before| before.number == notice.number) {
             return;
@@ -76,9 +76,13 @@ impl RedisCache {
         let known = seen.remove(&notice.node).map(|before| before.changes);
         let known = known.unwrap_or_default();
         match &notice.changes {
-            None => self.memory.revalidate_all(Instant::now()),
+            None => {
+                board.store.note_missed();
+                self.memory.revalidate_all(Instant::now());
+            }
             Some(changes) => {
                 for change in changes.iter().filter(|change| !known.contains(*change)) {
+                    board.store.note_changed(&change.0);
                     self.apply_change(&change.0, change.1);
                 }
             }

@@ -44,7 +44,7 @@ use self::place::{At, Place, ShardInfo};
 use super::failure::store_error;
 use super::table::Table;
 use crate::store::StoreError;
-use crate::store::feed::{Entries, Feed, FeedPage, Position, Readers};
+use crate::store::feed::{AsOf, Entries, Feed, FeedPage, Position, Readers};
 
 /// How often the table is asked whether it has a stream.
 const ASK_EVERY: Duration = Duration::from_secs(60);
@@ -362,6 +362,7 @@ impl Streams {
             entries,
             position,
             at_end,
+            as_of: AsOf::Read,
         })
     }
 

@@ -12,6 +12,7 @@ mod place;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
@@ -22,8 +23,9 @@ use super::Inner;
 use super::connect::Connection;
 use super::failure::Fault;
 use super::read::as_limit;
+use super::replica::{Kind, Need, Source};
 use crate::link::Version;
-use crate::store::feed::{Entries, Entry, Feed, FeedPage, Position, Readers};
+use crate::store::feed::{AsOf, Entries, Entry, Feed, FeedPage, Position, Readers};
 use crate::store::{StoreError, columns};
 
 /// The most entries of one page.
@@ -34,7 +36,9 @@ const MAX_PAGE: usize = 5_000;
 macro_rules! read {
     ($rows:expr) => {
         concat!(
-            "SELECT s.forgotten, txid_snapshot_xmin(txid_current_snapshot()), c.seq, c.txid, c.origin, c.code, c.version \
+            "SELECT s.forgotten, txid_snapshot_xmin(txid_current_snapshot()), c.seq, c.txid, c.origin, c.code, c.version, \
+             (SELECT coalesce(bool_and(EXISTS (SELECT FROM change WHERE change.txid = had.txid)), true) \
+              FROM unnest($4::bigint[]) AS had (txid)) \
              FROM store s LEFT JOIN LATERAL (",
             $rows,
             ") AS c ON true ORDER BY c.seq"
@@ -82,6 +86,13 @@ impl PostgresFeed {
         let unknown = || StoreError::Unavailable("its history is not known yet".into());
         self.inner.pool.history().ok_or_else(unknown)
     }
+
+    /// The position at the end of what a snapshot shows.
+    fn position(&self, (xmin, visible): (i64, Vec<i64>)) -> Result<Position, StoreError> {
+        let place = FeedPlace::end(self.history()?, xmin, visible);
+        let too_long = || StoreError::Unavailable("a position is too long".into());
+        place.position().ok_or_else(too_long)
+    }
 }
 
 #[async_trait]
@@ -93,10 +104,18 @@ impl Feed for PostgresFeed {
     async fn end(&self) -> Result<Position, StoreError> {
         let work = |connection: Arc<Connection>| async move { end(&connection).await };
         let call = self.inner.call(&self.inner.feeds, work);
-        let (xmin, visible) = Box::pin(call).await?;
-        let place = FeedPlace::end(self.history()?, xmin, visible);
-        let too_long = || StoreError::Unavailable("a position is too long".into());
-        place.position().ok_or_else(too_long)
+        self.position(Box::pin(call).await?)
+    }
+
+    async fn begin(&self) -> Result<Position, StoreError> {
+        let work = |connection: Arc<Connection>| async move { end(&connection).await };
+        let call = self.inner.read_at(Kind::Feed, Need::Feed, work);
+        let (end, source) = Box::pin(call).await?;
+        if let (Some(replica), Source::Writer) = (&self.inner.replica, source) {
+            // Entries before the position are not read, and the replica may lack their changes.
+            replica.note_missed();
+        }
+        self.position(end)
     }
 
     async fn read(&self, after: &Position, limit: usize) -> Result<FeedPage, StoreError> {
@@ -104,11 +123,23 @@ impl Feed for PostgresFeed {
         let Some(place) = FeedPlace::read(after) else {
             return Ok(FeedPage::TooOld);
         };
+        let replica = self.inner.replica.as_ref();
+        if replica.is_some_and(|replica| replica.takes_gap()) {
+            return Ok(FeedPage::TooOld);
+        }
         let place = &place;
         let work =
             |connection: Arc<Connection>| async move { read(&connection, place, limit).await };
-        let call = self.inner.call(&self.inner.feeds, work);
-        let found = Box::pin(call).await?;
+        let call = self.inner.read_at(Kind::Feed, Need::Feed, work);
+        let (mut found, mut source) = Box::pin(call).await?;
+        if let (Some(replica), Source::Replica(_)) = (replica, source)
+            && !found.shows(place)
+        {
+            // What links are read from the replica may be older than what the feed has brought.
+            replica.note_missed();
+            found = Box::pin(self.inner.call(&self.inner.feeds, work)).await?;
+            source = Source::Writer;
+        }
         // After the call, which may have found another history.
         if place.history != self.history()? || place.base < found.forgotten {
             return Ok(FeedPage::TooOld);
@@ -118,18 +149,39 @@ impl Feed for PostgresFeed {
         };
         let is_held = entries.is_empty() && !at_end;
         self.inner.held.set(is_held);
+        let as_of = match (replica, source) {
+            (Some(replica), Source::Writer) => {
+                // The replica may lack these changes.
+                replica.note(entries.iter().map(|entry| &entry.name), Instant::now());
+                AsOf::Read
+            }
+            (None, Source::Writer) => AsOf::Read,
+            (_, Source::Replica(None)) => AsOf::Unknown,
+            (replica, Source::Replica(Some(moment))) => {
+                if let Some(replica) = replica.filter(|_| at_end) {
+                    replica.end_pursuit(moment);
+                }
+                AsOf::Moment(moment)
+            }
+        };
         Ok(match page_place.position() {
             Some(position) => FeedPage::Entries(Entries {
                 entries,
                 position,
                 at_end,
+                as_of,
             }),
             None => FeedPage::TooOld,
         })
     }
 
     async fn news(&self) {
-        self.inner.news.changes.notified().await;
+        let notified = self.inner.news.changes.notified();
+        match &self.inner.replica {
+            // It comes from the server that takes changes, and the replica may not have them yet.
+            Some(replica) => replica.pursue(notified).await,
+            None => notified.await,
+        }
     }
 
     fn covers(&self, position: &Position, other: &Position) -> bool {
@@ -156,6 +208,8 @@ async fn end(connection: &Connection) -> Result<(i64, Vec<i64>), Fault> {
 struct Found {
     forgotten: i64,
     xmin: i64,
+    /// Whether all transactions are visible of which the reader has had entries.
+    has_done: bool,
     seen: Vec<Seen>,
     /// None for a name that is no name of a link.
     entries: Vec<Option<Entry>>,
@@ -183,12 +237,14 @@ async fn read(connection: &Connection, place: &FeedPlace, limit: usize) -> Resul
     let mut found = Found {
         forgotten: i64::MAX,
         xmin: 0,
+        has_done: false,
         seen: Vec::with_capacity(rows.len()),
         entries: Vec::with_capacity(rows.len()),
     };
     for row in &rows {
         found.forgotten = row.try_get(0)?;
         found.xmin = row.try_get(1)?;
+        found.has_done = row.try_get(7)?;
         let Some(seq) = row.try_get(2)? else { continue };
         let txid = row.try_get(3)?;
         found.seen.push(Seen { seq, txid });
@@ -204,6 +260,11 @@ async fn read(connection: &Connection, place: &FeedPlace, limit: usize) -> Resul
 }
 
 impl Found {
+    /// Whether all is visible that a reader at this place has had. Without that, its place says nothing about a replica.
+    fn shows(&self, place: &FeedPlace) -> bool {
+        place.upto <= self.xmin && self.has_done
+    }
+
     /// The entries, the place behind them, and whether they are all that is visible. There may be fewer entries than were
     /// found if a position has no room for them. None if a place cannot be written as a position at all.
     fn page(self, place: &FeedPlace, limit: usize) -> Option<(Vec<Entry>, FeedPlace, bool)> {
