@@ -116,6 +116,8 @@ mod redis_files;
 mod query_log;
 // Two regions: replication, a cut network, the same code made in both.
 mod regions;
+// Servers that read from a PostgreSQL replica, with Redis and a filter.
+mod replica;
 // Behind a caching resolver.
 mod resolver;
 // Every store against the battery of its contract; files in bad states; kill -9.

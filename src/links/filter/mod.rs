@@ -65,6 +65,11 @@
 //! announced, and the filter denies only after a look that began later ([`lease`]). The same holds after a time
 //! in which the announcement did not count, such as one in which the process was stopped.
 //!
+//! If links are read from a replica of the store, the scan may show a state from before R, though never one from before
+//! what the feed has brought. A link that was made after that state has an entry that comes later. A look then counts as
+//! begun at the moment up to which the replica is known to show everything ([`AsOf`](crate::store::feed::AsOf)), which is
+//! before the read: the filter stands aside while the replica is late.
+//!
 //! Another region has announcements and filters of its own. Its servers may deny a new link until its feed has brought it,
 //! as they would find no link in its replica of the store.
 //!

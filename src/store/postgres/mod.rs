@@ -56,6 +56,7 @@ mod open;
 mod parts;
 mod pool;
 mod read;
+mod reads;
 mod replica;
 mod row;
 mod servers;
@@ -80,7 +81,8 @@ use self::create::{MAX_BATCH, Wanted};
 use self::feed::PostgresFeed;
 use self::identity::History;
 pub use self::open::PostgresOpenError;
-use self::replica::{Kind, Need};
+use self::reads::Kind;
+use self::replica::Need;
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
     Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, ReplicaStatus, Seal,

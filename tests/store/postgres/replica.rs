@@ -1,5 +1,7 @@
 //! A read replica near the server: what is read from it, and what is not.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tinyns::store::feed::{AsOf, Feed, FeedPage, Position};
@@ -354,4 +356,144 @@ async fn the_feed_comes_from_where_links_are_read_and_says_up_to_when_it_is_comp
     assert_eq!(codes, [""; 0]);
     assert!(matches!(as_of, AsOf::Moment(_)), "{as_of:?}");
     assert!(feed.covers(&position, &end));
+}
+
+/// What a server keeps of links that it has read, until the feed says that they have changed.
+struct Kept {
+    feed: Arc<dyn Feed>,
+    position: Option<Position>,
+    states: HashMap<String, Option<Version>>,
+    gaps: usize,
+}
+
+impl Kept {
+    /// Reads a page of the feed. Whether its end was reached.
+    async fn follow(&mut self) -> Result<bool, StoreError> {
+        let Some(position) = &self.position else {
+            self.position = Some(self.feed.begin().await?);
+            self.states.clear();
+            return Ok(false);
+        };
+        match self.feed.read(position, 7).await? {
+            FeedPage::TooOld => {
+                self.gaps += 1;
+                self.position = None;
+                Ok(false)
+            }
+            FeedPage::Entries(page) => {
+                self.position = Some(page.position);
+                for entry in page.entries {
+                    self.states.remove(entry.name.code());
+                }
+                Ok(page.at_end)
+            }
+        }
+    }
+}
+
+/// A server in another region changes links, the replica lags, ends and comes back, and the writer is away at times. What the
+/// server here keeps is never older than what the feed has brought.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_old_state_stays_over_lags_kills_and_partitions() {
+    const NAMES: usize = 40;
+    let seed = fastrand::u64(..);
+    fastrand::seed(seed);
+    let mut region = Region::with(Duration::from_secs(1)).await;
+    let elsewhere = region.writer.open().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (truth, stopped) = (elsewhere.clone(), stop.clone());
+    let changes = tokio::spawn(async move {
+        let mut rounds = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            let code = format!("n{}", fastrand::usize(..NAMES));
+            let now = NOW + rounds;
+            let change = Change {
+                target: Some(url(&rounds.to_string())),
+                ..Change::default()
+            };
+            match fastrand::u8(..4) {
+                0 => drop(
+                    elsewhere
+                        .delete(&name(&code), None, &by(), now)
+                        .await
+                        .unwrap(),
+                ),
+                1 | 2 => drop(elsewhere.create(new(&code, "1"), now).await.unwrap()),
+                _ => drop(
+                    elsewhere
+                        .change(&name(&code), None, change, &by(), now)
+                        .await
+                        .unwrap(),
+                ),
+            }
+            rounds += 1;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(..20))).await;
+        }
+    });
+    let mut kept = Kept {
+        feed: region.store.feed().unwrap(),
+        position: None,
+        states: HashMap::new(),
+        gaps: 0,
+    };
+    let (mut is_paused, mut is_cut) = (false, false);
+    let end = Instant::now() + Duration::from_secs(15);
+    let mut next = Instant::now();
+    while Instant::now() < end {
+        if Instant::now() > next {
+            next = Instant::now() + Duration::from_millis(fastrand::u64(200..2_500));
+            match fastrand::u8(..5) {
+                0 | 1 => {
+                    is_paused = !is_paused;
+                    match is_paused {
+                        true => region.replica.pause_replay(),
+                        false => region.replica.resume_replay(),
+                    }
+                }
+                2 | 3 => {
+                    is_cut = !is_cut;
+                    match is_cut {
+                        true => region.wire.cut(),
+                        false => region.wire.mend(),
+                    }
+                }
+                _ => {
+                    region.replica.kill();
+                    region.replica.start_again();
+                    is_paused = false;
+                }
+            }
+        }
+        // Failures change nothing.
+        let _ = kept.follow().await;
+        let code = format!("n{}", fastrand::usize(..NAMES));
+        if let Ok(found) = region.store.get(&name(&code)).await {
+            let version = found.map(|link| link.version);
+            kept.states.entry(code).or_insert(version);
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    changes.await.unwrap();
+    region.wire.mend();
+    region.replica.resume_replay();
+    region.caught_up().await;
+    // All that is left: a gap that is owed, the begin after it, and the rest of the pages.
+    let mut quiet = 0;
+    while quiet < 3 {
+        match kept.follow().await {
+            Ok(true) => quiet += 1,
+            Ok(false) => quiet = 0,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    for (code, version) in &kept.states {
+        let found = truth.get(&name(code)).await.unwrap();
+        let found = found.map(|link| link.version);
+        assert_eq!(*version, found, "{code}, seed {seed}, gaps {}", kept.gaps);
+    }
+    let status = region.status();
+    assert!(
+        status.from_replica > 100 && status.from_writer > 0,
+        "{status:?}"
+    );
 }

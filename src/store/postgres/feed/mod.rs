@@ -4,6 +4,11 @@
 //! else (`listen`). It may be lost without harm. A server sends the NOTIFY for its own changes itself, after they are
 //! committed.
 //!
+//! With a replica near the server, entries are read from there whenever links are. Snapshots of a replica have no list of
+//! running transactions, but the oldest one is right, and which rows are visible as well; nothing else is used here. A
+//! position that was reached at the writer says nothing about what a replica shows that is behind it, so the replica is
+//! read only if it shows all that the reader has had.
+//!
 //! Entries are kept for an hour, and a million of them (`sweep`); the row of `store` says which transactions have been
 //! forgotten.
 
@@ -12,7 +17,6 @@ mod place;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
@@ -23,7 +27,8 @@ use super::Inner;
 use super::connect::Connection;
 use super::failure::Fault;
 use super::read::as_limit;
-use super::replica::{Kind, Need, Source};
+use super::reads::{Kind, Source};
+use super::replica::Need;
 use crate::link::Version;
 use crate::store::feed::{AsOf, Entries, Entry, Feed, FeedPage, Position, Readers};
 use crate::store::{StoreError, columns};
@@ -71,9 +76,12 @@ const READ_ON: &str = read!(concat!(
     rows!("c.seq <= $3 AND c.txid >= $2", "c.seq + 0"),
     ")) AS found ORDER BY found.seq LIMIT $6"
 ));
-/// The transactions above the oldest running one that have been committed.
-const END: &str = "SELECT txid_snapshot_xmin(txid_current_snapshot()), ARRAY(SELECT DISTINCT txid FROM change \
-    WHERE txid >= txid_snapshot_xmin(txid_current_snapshot()) ORDER BY txid LIMIT 1000)";
+/// The transactions above the oldest running one that have been committed, and up to where there are entries of those before.
+/// Later transactions without entries do not count: a replica hears of them late, because they need not reach the disk.
+const END: &str = "SELECT least(x.xmin, greatest(s.forgotten, \
+      (SELECT c.txid + 1 FROM change c WHERE c.txid < x.xmin ORDER BY c.txid DESC LIMIT 1))), \
+    ARRAY(SELECT DISTINCT c.txid FROM change c WHERE c.txid >= x.xmin ORDER BY c.txid LIMIT 1000) \
+    FROM store s, txid_snapshot_xmin(txid_current_snapshot()) AS x (xmin)";
 
 /// The feed of a store.
 pub(super) struct PostgresFeed {
@@ -88,8 +96,8 @@ impl PostgresFeed {
     }
 
     /// The position at the end of what a snapshot shows.
-    fn position(&self, (xmin, visible): (i64, Vec<i64>)) -> Result<Position, StoreError> {
-        let place = FeedPlace::end(self.history()?, xmin, visible);
+    fn position(&self, (base, visible): (i64, Vec<i64>)) -> Result<Position, StoreError> {
+        let place = FeedPlace::end(self.history()?, base, visible);
         let too_long = || StoreError::Unavailable("a position is too long".into());
         place.position().ok_or_else(too_long)
     }
@@ -151,8 +159,10 @@ impl Feed for PostgresFeed {
         self.inner.held.set(is_held);
         let as_of = match (replica, source) {
             (Some(replica), Source::Writer) => {
-                // The replica may lack these changes.
-                replica.note(entries.iter().map(|entry| &entry.name), Instant::now());
+                if !entries.is_empty() {
+                    // The replica may lack these changes, and the entries do not come again.
+                    replica.note_missed();
+                }
                 AsOf::Read
             }
             (None, Source::Writer) => AsOf::Read,

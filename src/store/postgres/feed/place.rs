@@ -44,12 +44,13 @@ pub(super) struct Seen {
 }
 
 impl FeedPlace {
-    /// After all that is visible to a snapshot, of which these are the transactions from `xmin` on.
-    pub(super) fn end(history: u64, xmin: i64, visible: impl IntoIterator<Item = i64>) -> Self {
+    /// After all that is visible to a snapshot, of which these are the transactions from `base` on. All that are not among
+    /// them and have entries are below `base`, and have ended.
+    pub(super) fn end(history: u64, base: i64, visible: impl IntoIterator<Item = i64>) -> Self {
         let mut place = Self {
             history,
-            base: xmin,
-            upto: xmin,
+            base,
+            upto: base,
             seq: 0,
             done: BTreeMap::new(),
         };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   monitor ── positions of the writer's log, and of the replica ──> progress: the replica shows everything up to a moment
-//!   own changes, announcements by Redis, the feed ── notes ────────> awaited: the replica may lack these
+//!   own changes, announcements by Redis, gaps ─── notes ────────> awaited: the replica may lack these
 //!                                                                       │
 //!   get, list, names, feed ── route (book) <────────────────────────────┘
 //!                               ├── the replica lags little, and lacks nothing that is known ──> the replica, then the writer
@@ -32,7 +32,6 @@ mod awaited;
 mod book;
 mod monitor;
 mod progress;
-mod reads;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -44,7 +43,6 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use self::book::{Book, Unused};
 pub(super) use self::book::{Need, Route, Seen};
-pub(super) use self::reads::{Kind, Source};
 use super::config::{PostgresConfig, ReplicaConfig};
 use super::connect::Connector;
 use super::pool::{Lane, Pool};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::calls::{Attempt, Inner, Lanes};
-use super::super::connect::Connection;
-use super::super::failure::Fault;
-use super::super::read;
-use super::{Need, Replica, Route, Seen};
+use super::calls::{Attempt, Inner, Lanes};
+use super::connect::Connection;
+use super::failure::Fault;
+use super::read;
+use super::replica::{Need, Replica, Route, Seen};
 use crate::link::{Link, LinkName};
 use crate::store::StoreError;
 
@@ -16,7 +16,7 @@ const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// Which lane a read takes.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Kind {
+pub(super) enum Kind {
     /// For a query, or a change.
     Links,
     /// A page of links or names.
@@ -27,7 +27,7 @@ pub(in super::super) enum Kind {
 
 /// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Source {
+pub(super) enum Source {
     /// From the server that takes changes.
     Writer,
     /// From the replica, which showed everything up to this moment when the read began; none if that was not known.
@@ -37,7 +37,7 @@ pub(in super::super) enum Source {
 impl Inner {
     /// Reads links from the replica if there is one that lacks nothing of what is needed, and otherwise from the server that
     /// takes changes.
-    pub(in super::super) async fn read<T, W, F>(
+    pub(super) async fn read<T, W, F>(
         &self,
         kind: Kind,
         need: Need<'_>,
@@ -52,7 +52,7 @@ impl Inner {
     }
 
     /// The same, with the server that has answered.
-    pub(in super::super) async fn read_at<T, W, F>(
+    pub(super) async fn read_at<T, W, F>(
         &self,
         kind: Kind,
         need: Need<'_>,
@@ -117,7 +117,7 @@ impl Inner {
 
 impl Inner {
     /// See [`crate::store::Store::get_many`].
-    pub(in super::super) async fn get_many(
+    pub(super) async fn get_many(
         &self,
         names: &[LinkName],
     ) -> Vec<Result<Option<Link>, StoreError>> {
@@ -149,7 +149,7 @@ impl Inner {
     }
 
     /// See [`crate::store::Store::get_many_current`].
-    pub(in super::super) async fn get_many_current(
+    pub(super) async fn get_many_current(
         &self,
         names: &[LinkName],
     ) -> Vec<Result<Option<Link>, StoreError>> {
@@ -175,7 +175,7 @@ impl Inner {
     }
 
     /// The time of the call, which the replica shows when this returns, if it catches up soon.
-    pub(in super::super) async fn now_or_later(&self) -> Instant {
+    pub(super) async fn now_or_later(&self) -> Instant {
         let now = Instant::now();
         if let Some(replica) = &self.replica {
             replica.caught_up(now, CATCHING_UP).await;
@@ -184,7 +184,7 @@ impl Inner {
     }
 
     /// Begins a change of a name.
-    pub(in super::super) fn change_of<'a>(&'a self, name: &LinkName) -> Noted<'a> {
+    pub(super) fn change_of<'a>(&'a self, name: &LinkName) -> Noted<'a> {
         Noted {
             replica: self
                 .replica
@@ -196,7 +196,7 @@ impl Inner {
 }
 
 /// A change of a name, which the replica may lack when it has ended.
-pub(in super::super) struct Noted<'a> {
+pub(super) struct Noted<'a> {
     replica: Option<(&'a Replica, LinkName)>,
     /// How long after a failure the change may still be made.
     late: Duration,
@@ -204,10 +204,7 @@ pub(in super::super) struct Noted<'a> {
 
 impl Noted<'_> {
     /// Ends the change, before its caller hears of the result.
-    pub(in super::super) fn end<T>(
-        mut self,
-        result: Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    pub(super) fn end<T>(mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         let Some((replica, name)) = self.replica.take() else {
             return result;
         };
@@ -240,7 +237,7 @@ impl Replica {
 }
 
 impl<'a> Lanes<'a> {
-    fn of(&self, kind: Kind) -> &'a super::super::pool::Lane {
+    fn of(&self, kind: Kind) -> &'a super::pool::Lane {
         match kind {
             Kind::Links => self.reads,
             Kind::Pages => self.pages,
