@@ -62,6 +62,9 @@ const STREAM_ENTRIES: usize = 100_000;
 const FULL_STREAM_ENTRIES: usize = 1_000;
 /// The field of an entry whose change Redis may lack. Its value has no meaning.
 const LACKING: &str = "lacking";
+/// The field of an entry that passes on a change which the node did not make: it has read of the change in the store's feed, or
+/// in an earlier entry. Its value has no meaning.
+const PASSED_ON: &str = "passed-on";
 /// A node that reads of a change that Redis lacks waits 0 to `TURNS - 1` times `TURN` before it repairs the name,
 /// so that one node does the work for all.
 const TURNS: u64 = 8;
@@ -177,12 +180,13 @@ impl Changes {
             .await
     }
 
-    /// Adds an entry for a change. `is_lacking`: Redis may not have the change.
+    /// Adds an entry for a change. `is_lacking`: Redis may not have the change. `is_own`: this node has made it.
     pub(super) async fn announce(
         &self,
         name: &LinkName,
         version: Version,
         is_lacking: bool,
+        is_own: bool,
     ) -> Result<(), Failure> {
         let mut fields = vec![
             ("name", name.as_str().to_owned()),
@@ -191,6 +195,9 @@ impl Changes {
         ];
         if is_lacking {
             fields.push((LACKING, "1".into()));
+        }
+        if !is_own {
+            fields.push((PASSED_ON, "1".into()));
         }
         if let Some(mark) = self.client.store_mark().mark() {
             fields.push((OF, mark.to_string()));
@@ -464,8 +471,10 @@ impl Changes {
             self.note_repairs(entry, &name, version);
             self.heard.note(&name, version, Instant::now());
             self.exchange.hear(&name);
-            // Before memory forgets the name: look-ups from then on must not read an older state.
-            self.store.note_changed(&name);
+            if entry.get::<Value>(PASSED_ON).is_none() {
+                // Before memory forgets the name: look-ups from then on must not read an older state.
+                self.store.note_changed(&name);
+            }
             let was_flying = self.memory.forget_older(&name, version);
             self.own.note_change(&name, was_flying);
             self.metrics.changes_seen.inc();

@@ -120,7 +120,10 @@ impl RedisCache {
     /// Announces a change, and adds a repair if the change could not be put or announced.
     async fn announce(&self, name: &LinkName, version: Version, put: Result<(), Failure>) {
         // Even if the value could not be put: the stream may be on a shard that works.
-        let announced = self.changes.announce(name, version, put.is_err()).await;
+        let announced = self
+            .changes
+            .announce(name, version, put.is_err(), true)
+            .await;
         let now = Instant::now();
         if put.is_ok() && announced.is_ok() {
             return self.repairs.note_done(name.clone(), version, now);

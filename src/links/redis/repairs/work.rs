@@ -76,7 +76,7 @@ impl RedisCache {
         let is_announced = (is_dropped || repair.is_unannounced())
             && self
                 .changes
-                .announce(name, repair.version, !is_dropped)
+                .announce(name, repair.version, !is_dropped, repair.own)
                 .await
                 .is_ok();
         // A change that was announced as lacking needs no second entry: each node makes this repair itself.
