@@ -294,6 +294,13 @@ def postgres_program(name):
     return found[-1] if found else shutil.which(name)
 
 
+def run_psql(port, statement):
+    """Runs a statement as the owner of a PostgreSQL server."""
+    return subprocess.run(
+        [postgres_program("psql"), "-h", HOST, "-p", str(port), "-U", "postgres", "-Xqc", statement],
+        capture_output=True, text=True)
+
+
 class Postgres(Program):
     """A PostgreSQL with its default settings, with a database for the links and data of its own."""
 
@@ -311,34 +318,56 @@ class Postgres(Program):
         if os.geteuid() == 0:
             os.chown(data, NOBODY, NOBODY)
         made = subprocess.run(
-            [*self._as_user(), postgres_program("initdb"), "-D", f"{data}/data", "-U", "postgres",
+            [*self.as_user(), postgres_program("initdb"), "-D", f"{data}/data", "-U", "postgres",
              "-A", "trust", "-E", "UTF8", "--locale=C"], cwd="/", capture_output=True, text=True)
         if made.returncode:
             raise Fault(f"initdb: {made.stderr[-2000:]}")
         super().__init__(
-            [*self._as_user(), postgres_program("postgres"), "-D", f"{data}/data", "-h", HOST,
+            [*self.as_user(), postgres_program("postgres"), "-D", f"{data}/data", "-h", HOST,
              "-p", str(self.port), "-k", data], data, core)
         self.name = "postgres"
-        self.wait_until(lambda: self._psql("SELECT 1").returncode == 0)
+        self.wait_until(lambda: run_psql(self.port, "SELECT 1").returncode == 0)
         for statement in ("CREATE ROLE tinyns LOGIN", "CREATE DATABASE tinyns OWNER tinyns"):
-            if (done := self._psql(statement)).returncode:
+            if (done := run_psql(self.port, statement)).returncode:
                 raise Fault(f"{statement}: {done.stderr}")
 
     @staticmethod
-    def _as_user():
+    def as_user():
         """What to put before a command, so that it does not run as root."""
         ids = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
         return ["setpriv", *ids] if os.geteuid() == 0 else []
-
-    def _psql(self, statement):
-        return subprocess.run(
-            [postgres_program("psql"), "-h", HOST, "-p", str(self.port), "-U", "postgres", "-Xqc", statement],
-            capture_output=True, text=True)
 
     def section(self):
         """The [store] section that leads to it."""
         url = f"postgresql://tinyns@{HOST}:{self.port}/tinyns?sslmode=disable"
         return f'[store]\nkind = "postgresql"\nurl = "{url}"\n'
+
+
+class PostgresReplica(Program):
+    """A streaming replica, which applies each change `delay` milliseconds after its commit."""
+
+    end_signal = signal.SIGINT
+
+    def __init__(self, writer, directory, delay):
+        self.port = free_port()
+        data = tempfile.mkdtemp(prefix="replica-", dir=directory)
+        if os.geteuid() == 0:
+            os.chown(data, NOBODY, NOBODY)
+        source = f"host={HOST} port={writer.port} user=postgres"
+        made = subprocess.run(
+            [*Postgres.as_user(), postgres_program("pg_basebackup"), "-D", f"{data}/data", "-d", source,
+             "-R", "-c", "fast"], cwd="/", capture_output=True, text=True)
+        if made.returncode:
+            raise Fault(f"pg_basebackup: {made.stderr[-2000:]}")
+        super().__init__(
+            [*Postgres.as_user(), postgres_program("postgres"), "-D", f"{data}/data", "-h", HOST,
+             "-p", str(self.port), "-k", data, "-c", f"recovery_min_apply_delay={delay}"], data)
+        self.name = "postgres"
+        self.wait_until(lambda: run_psql(self.port, "SELECT 1").returncode == 0)
+
+    def url(self):
+        """Where links are read from it."""
+        return f"postgresql://tinyns@{HOST}:{self.port}/tinyns?sslmode=disable"
 
 
 class Emulator(Program):

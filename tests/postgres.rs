@@ -83,6 +83,11 @@ impl Postgres {
 
     /// A replica of this server, which follows it by streaming.
     pub fn replica(&self) -> Self {
+        self.replica_through(self.port)
+    }
+
+    /// The same with a connection through another port.
+    pub fn replica_through(&self, port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         open_to_all(dir.path());
         let mut replica = Self {
@@ -93,7 +98,7 @@ impl Postgres {
         };
         let data = replica.data();
         own(data.parent().unwrap());
-        let source = format!("host=127.0.0.1 port={} user=postgres", self.port);
+        let source = format!("host=127.0.0.1 port={port} user=postgres");
         run(program("pg_basebackup").args([
             "-D",
             data.to_str().unwrap(),

@@ -38,6 +38,15 @@ impl Server {
         Setup::new().start()
     }
 
+    /// A server with a configuration whose zone files are those of the repository. Its data are in a directory of its own.
+    pub fn with_config(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = format!("= \"{}/data/", dir.path().display());
+        let config = dir.path().join("tinyns.toml");
+        std::fs::write(&config, text.replace("= \"data/", &data)).unwrap();
+        Self::launch(tinyns(), dir, config, Vec::new())
+    }
+
     pub(super) fn launch(
         mut command: Command,
         dir: TempDir,

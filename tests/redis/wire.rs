@@ -62,6 +62,16 @@ impl Wire {
         self.upstream.send_replace(upstream);
     }
 
+    /// Where the server is to be had through it.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Sets the fault from now on.
     pub fn suffer(&self, fault: Fault) {
         self.fault.send_replace(fault);

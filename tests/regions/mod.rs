@@ -2,6 +2,7 @@
 //! made in both.
 
 mod dynamodb;
+mod postgres;
 mod replicator;
 
 use std::time::Duration;
