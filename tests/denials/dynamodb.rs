@@ -268,3 +268,20 @@ fn a_server_that_is_cut_off_stands_aside() {
     check_random_names(&away);
     check_random_names(&one);
 }
+
+/// A name that the stream of changes has lost is in no filter. So the filter is built anew after a gap.
+#[test]
+fn links_of_other_programs_are_found_after_a_gap() {
+    let fleet = Fleet::start();
+    let [(_wire, one), (wire, two)] = wired(&fleet, fleet.redis.address());
+    wire.suffer(Fault::Hang);
+    eventually("it stands aside", PATIENCE, || !denies(&two));
+    fleet.emulator.insert(&name("theirs"), &url("theirs"));
+    one.wait_for_answer(&name("theirs"), &Answer::Url(url("theirs")), PATIENCE);
+    fleet.redis.cli(&["flushall"]);
+    wire.suffer(Fault::Cut);
+    wire.suffer(Fault::None);
+    complete(&two);
+    assert_eq!(two.answer(&name("theirs")), Answer::Url(url("theirs")));
+    assert!(builds(&two) >= 2.0);
+}
