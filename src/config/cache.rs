@@ -52,7 +52,8 @@ pub(super) fn cache(section: &Section<'_>, store: &StoreConfig, has_redis: bool)
     }
 }
 
-/// With PostgreSQL and DynamoDB there is a filter if it is wanted: creations wait for it. With SQLite there is one by default
+/// With PostgreSQL and DynamoDB there is a filter if it is wanted: creations wait for the filters of other servers, for some
+/// hundredths of a second, and for more than a second while one of them hangs. With SQLite there is one by default
 /// if the time for which it may miss a link of another program is no longer than the time for which a name may count as
 /// absent anyway.
 fn filter(
