@@ -62,8 +62,7 @@ const STREAM_ENTRIES: usize = 100_000;
 const FULL_STREAM_ENTRIES: usize = 1_000;
 /// The field of an entry whose change Redis may lack. Its value has no meaning.
 const LACKING: &str = "lacking";
-/// The field of an entry that passes on a change which the node did not make: it has read of the change in the store's feed, or
-/// in an earlier entry. Its value has no meaning.
+/// The same of an entry whose change the node did not make, but has read of in the store's feed or in an earlier entry.
 const PASSED_ON: &str = "passed-on";
 /// A node that reads of a change that Redis lacks waits 0 to `TURNS - 1` times `TURN` before it repairs the name,
 /// so that one node does the work for all.
