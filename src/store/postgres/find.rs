@@ -14,7 +14,7 @@
 //!
 //! Each row is compared with the filters by [`Query::matches`], as with every store, so all filters mean the same
 //! everywhere, and the indexes decide only how long a page takes. A walk looks at [`MAX_ROWS`] rows at most and takes a
-//! bounded time. PostgreSQL ends a search for candidates after [`SEARCH_TIME`], whatever its planner has chosen. Then the
+//! bounded time. PostgreSQL ends a search for candidates after 50 ms ([`SEARCH`]), whatever its planner has chosen. Then the
 //! page ends early, and its cursor is the last place that it has looked at.
 //!
 //! Not chosen: all filters in SQL. PostgreSQL folds the case of texts by the collation of the database, so that a search

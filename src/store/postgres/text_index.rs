@@ -1,6 +1,6 @@
 //! The text index, and how the servers keep it up to date.
 //!
-//! The table `link_text` has the [parts](super::parts) of each link's code, URL and title, and an index of them. One server
+//! The table `link_text` has the [parts] of each link's code, URL and title, and an index of them. One server
 //! at a time brings the links into it, a piece at a time, some time after they were changed: a registration with its parts
 //! would take twice as long. A search looks at the links that have changed since as well, so what it finds never depends on
 //! how far the index is.
