@@ -527,6 +527,7 @@ async fn a_batch_is_not_bound_by_the_time_of_an_answer() {
 
 #[tokio::test]
 async fn a_batch_takes_few_lines_at_a_time_and_none_for_a_client_that_left() {
+    const AT_ONCE: usize = 256;
     let server = Server::new();
     let running = Running::new(server.admin.clone(), limits()).await;
     let begun = &server.store.begun;
@@ -539,13 +540,13 @@ async fn a_batch_takes_few_lines_at_a_time_and_none_for_a_client_that_left() {
     stream.write_all(chunk(&lines).as_bytes()).await.unwrap();
     read_until(&mut stream, "HTTP/1.1 200 OK").await;
     let settled = async {
-        while begun.load(Ordering::SeqCst) < 64 {
+        while begun.load(Ordering::SeqCst) < AT_ONCE {
             sleep(Duration::from_millis(10)).await;
         }
         sleep(Duration::from_millis(100)).await;
     };
     timeout(PATIENCE, settled).await.unwrap();
-    assert_eq!(begun.load(Ordering::SeqCst), 64);
+    assert_eq!(begun.load(Ordering::SeqCst), AT_ONCE);
     // That the client is gone shows when the next result is written to it. What was read from it by
     // then may still be done; most was not read yet.
     drop(stream);
