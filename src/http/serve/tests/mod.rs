@@ -527,7 +527,7 @@ async fn a_batch_is_not_bound_by_the_time_of_an_answer() {
 
 #[tokio::test]
 async fn a_batch_takes_few_lines_at_a_time_and_none_for_a_client_that_left() {
-    const AT_ONCE: usize = 256;
+    const AT_ONCE: u64 = 256;
     let server = Server::new();
     let running = Running::new(server.admin.clone(), limits()).await;
     let begun = &server.store.begun;
