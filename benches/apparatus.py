@@ -338,9 +338,9 @@ class Postgres(Program):
         return ["setpriv", *ids] if os.geteuid() == 0 else []
 
     def section(self):
-        """The [store] section that leads to it."""
+        """The [store] section that leads to it. There is no bound on reads, since they are measured."""
         url = f"postgresql://tinyns@{HOST}:{self.port}/tinyns?sslmode=disable"
-        return f'[store]\nkind = "postgresql"\nurl = "{url}"\n'
+        return f'[store]\nkind = "postgresql"\nurl = "{url}"\nreads_per_second = 0\n'
 
 
 class PostgresReplica(Program):
