@@ -316,8 +316,8 @@ impl Links {
         self
     }
 
-    /// Starts the tasks beside the look-ups: the announcements of this server, the follower of the store's feed, the keeper of the filter, the connection
-    /// to Redis, the stream of changes, the warm load. They end at `shutdown`.
+    /// Starts the tasks beside the look-ups: the announcements of this server, the follower of the store's feed, the keeper of
+    /// the filter and its lease, the connection to Redis, the stream of changes, the warm load. They end at `shutdown`.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
         let namespace = self.namespace.clone();
         let denied_for = move || {

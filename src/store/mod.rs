@@ -314,8 +314,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// At most `limit` links of one part of the whole store, of all zones, for the warm load and for export. The
     /// segments together are the whole store, and may be read in parallel. A segment that does not exist (`index`
-    /// is not below `total`) has no links. It shows all changes that were committed before the call. Otherwise the same as
-    /// [`Store::list`].
+    /// is not below `total`) has no links. With SQLite and PostgreSQL, it shows all changes that were committed before the
+    /// call; with DynamoDB it costs half as much as a consistent read, and may lack those of the last second or so. Otherwise
+    /// the same as [`Store::list`].
     async fn scan(
         &self,
         segment: Segment,

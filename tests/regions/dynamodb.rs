@@ -3,7 +3,6 @@
 //! The servers of these tests keep links and absent names in memory for ten minutes, and Redis keeps links for a day. Their
 //! filters deny all names that they do not hear of.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,8 +10,8 @@ use tinyns::base::clock::UnixTime;
 use tinyns::link::{LinkName, Version};
 use tinyns::store::{DynamoConfig, Notice, Store};
 
-use super::partition;
 use super::replicator::{Replicator, Side};
+use super::{never_goes_back, partition};
 use crate::dynamo::{self, Emulator, TABLE, n, s};
 use crate::harness::{Answer, PATIENCE, Server, eventually};
 use crate::redis::{Fleet, LINES, LONG_MEMORY, followed};
@@ -193,28 +192,9 @@ fn both_regions_answer_while_they_are_cut_off_from_each_other() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(one.remove("deleted").status, 204);
-    let healed = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        // Once B has shown a newer state, it shows no older one.
-        let watch = scope.spawn(|| {
-            let mut last = 0;
-            while !healed.load(Ordering::Relaxed) {
-                let Answer::Url(now) = two.answer(&name) else {
-                    panic!("{name} is gone");
-                };
-                let now: u32 = now.rsplit('/').next().unwrap().parse().unwrap();
-                assert!(now >= last, "{now} after {last}");
-                last = now;
-            }
-            last
-        });
+    never_goes_back(two, &name, number, || {
         world.replicator.heal();
-        let converged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            world.settles(&name, &shows(number));
-        }));
-        healed.store(true, Ordering::Relaxed);
-        converged.unwrap();
-        assert_eq!(watch.join().unwrap(), number);
+        world.settles(&name, &shows(number));
     });
     world.settles(&deleted, &Answer::Absent);
     world.replicator.converge();

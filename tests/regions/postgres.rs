@@ -1,12 +1,11 @@
 //! One PostgreSQL server that takes changes, in region A, and a streaming replica of it in region B. The network between the
 //! regions is a wire: the replica follows through it, and the server in B sends its changes through it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::partition;
+use super::{never_goes_back, partition};
 use crate::harness::{Answer, PATIENCE, Reply, Server, Setup, eventually, free_port};
 use crate::postgres::Postgres;
 use crate::redis::{Fault, LINES, LONG_MEMORY, RedisServer, Wire, followed};
@@ -194,28 +193,9 @@ fn both_regions_answer_while_they_are_cut_off_from_each_other() {
         visible["complete"] == true && visible["servers"] == 2
     });
 
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        // Once B has shown a newer state, it shows no older one.
-        let watch = scope.spawn(|| {
-            let mut last = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                let Answer::Url(now) = two.answer(&changed) else {
-                    panic!("{changed} is gone");
-                };
-                let now: u32 = now.rsplit('/').next().unwrap().parse().unwrap();
-                assert!(now >= last, "{now} after {last}");
-                last = now;
-            }
-            last
-        });
+    never_goes_back(two, &changed, number, || {
         world.network.suffer(Fault::None);
-        let converged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            world.settles(&changed, &shows(number));
-        }));
-        is_over.store(true, Ordering::Relaxed);
-        converged.unwrap();
-        assert_eq!(watch.join().unwrap(), number);
+        world.settles(&changed, &shows(number));
     });
     world.settles(&deleted, &Answer::Absent);
     for code in (1..=number).map(|number| format!("a{number}")) {

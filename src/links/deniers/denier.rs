@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CALL_TIME, Deniers, LIST_FOR};
 use crate::link::LinkName;
 use crate::links::LOOK_VALID_FOR;
+use crate::links::deadline::within;
 use crate::store::filters::{KEPT_POSTS, Register};
 use crate::store::{StoreError, Watch};
 
@@ -115,17 +116,23 @@ impl Denier {
     /// and scans the store after that may deny in this term.
     pub(in crate::links) async fn begin(&self) -> Result<u64, StoreError> {
         self.lapse();
-        let others = in_time(self.deniers.board.register()).await?.leases;
+        let others = within(CALL_TIME, self.deniers.board.register())
+            .await?
+            .leases;
         if others.len() >= MAX_LEASES {
             let reason = format!("{MAX_LEASES} servers have existence filters already");
             return Err(StoreError::Refused(reason));
         }
         let (number, began) = (self.next_number(), Instant::now());
-        in_time(self.deniers.board.lease(self.deniers.id(), number)).await?;
+        within(
+            CALL_TIME,
+            self.deniers.board.lease(self.deniers.id(), number),
+        )
+        .await?;
         let leased = Instant::now();
         // Posts up to here are of links that the scan will find.
         let looked = leased;
-        let register = in_time(self.deniers.board.register()).await?;
+        let register = within(CALL_TIME, self.deniers.board.register()).await?;
         self.deniers.note(looked, Instant::now(), &register);
         let term = Term {
             confirmed: number,
@@ -152,7 +159,10 @@ impl Denier {
         let had_term = self.lapse();
         let number = self.state().number;
         if had_term {
-            let ended = in_time(self.deniers.board.end_lease(self.deniers.id(), number));
+            let ended = within(
+                CALL_TIME,
+                self.deniers.board.end_lease(self.deniers.id(), number),
+            );
             // If this fails, others wait until the lease is over.
             let _ = ended.await;
         }
@@ -265,7 +275,7 @@ impl Denier {
     async fn renew(&self) -> bool {
         let (number, began) = (self.next_number(), Instant::now());
         let lease = self.deniers.board.lease(self.deniers.id(), number);
-        if let Err(error) = in_time(lease).await {
+        if let Err(error) = within(CALL_TIME, lease).await {
             tracing::debug!(%error, "the lease of the existence filter cannot be renewed");
             return false;
         }
@@ -314,10 +324,4 @@ impl std::fmt::Debug for Denier {
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
-}
-
-async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(CALL_TIME, call)
-        .await
-        .unwrap_or(Err(StoreError::DeadlineExceeded))
 }

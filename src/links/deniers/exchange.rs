@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 
+use super::random;
 use crate::link::LinkName;
 
 /// How many lists of names may wait for a confirmation to be sent. Whoever has asked for further ones leaves a post.
@@ -48,7 +49,6 @@ pub(super) struct Ask(watch::Sender<HashSet<Box<str>>>);
 
 impl Exchange {
     pub(in crate::links) fn new() -> Self {
-        let random = || getrandom::u64().unwrap_or_else(|_| fastrand::u64(..));
         Self {
             id: format!("{:016x}", random()).into(),
             sink: OnceLock::new(),

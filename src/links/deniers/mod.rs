@@ -66,6 +66,7 @@ pub(super) use self::exchange::Exchange;
 use self::posts::Posts;
 use self::seen::Seen;
 use super::LOOK_VALID_FOR;
+use super::deadline::within;
 use super::redis::RedisCache;
 use crate::base::batch::{BatchLimits, Batcher};
 use crate::base::metrics::Metrics;
@@ -221,16 +222,15 @@ impl Deniers {
             return Some(list);
         }
         let began = Instant::now();
-        match tokio::time::timeout(CALL_TIME, self.board.register()).await {
-            Ok(Ok(register)) => {
+        match within(CALL_TIME, self.board.register()).await {
+            Ok(register) => {
                 self.note(began, Instant::now(), &register);
                 self.known(LIST_FOR)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::debug!(%error, "the leases of existence filters cannot be read");
                 None
             }
-            Err(_) => None,
         }
     }
 
@@ -317,6 +317,11 @@ impl Deniers {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A number that no other server has, most likely.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }
 
 #[cfg(test)]

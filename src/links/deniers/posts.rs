@@ -5,9 +5,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::CALL_TIME;
+use super::{CALL_TIME, random};
 use crate::base::batch::{BatchLimits, Batcher};
 use crate::link::LinkName;
+use crate::links::deadline::within;
 use crate::store::StoreError;
 use crate::store::filters::{FilterBoard, MAX_POST_NAMES};
 
@@ -98,8 +99,8 @@ impl Own {
             (id, last.number)
         };
         let post = self.board.post(&id, number + 1, names);
-        match tokio::time::timeout(CALL_TIME, post).await {
-            Ok(Ok(())) => {
+        match within(CALL_TIME, post).await {
+            Ok(()) => {
                 let mut last = self.last();
                 // Unless the series was given up meanwhile.
                 if last.id.as_ref() == Some(&id) {
@@ -107,12 +108,8 @@ impl Own {
                 }
                 Some(Instant::now())
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::debug!(%error, "the names of new links cannot be left for other servers");
-                self.give_up();
-                None
-            }
-            Err(_) => {
                 self.give_up();
                 None
             }
@@ -132,6 +129,5 @@ impl Own {
 }
 
 fn random_id() -> Box<str> {
-    let random = getrandom::u64().unwrap_or_else(|_| fastrand::u64(..));
-    format!("{random:016x}").into()
+    format!("{:016x}", random()).into()
 }

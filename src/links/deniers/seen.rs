@@ -52,7 +52,7 @@ impl Seen {
         self.leases.keys().filter(move |id| !over.contains(id))
     }
 
-    /// The leases that nobody uses any more, and their numbers.
+    /// The leases of servers that are gone, or have forgotten them; with their numbers.
     pub(super) fn abandoned_leases(&self) -> Vec<(Box<str>, u64)> {
         abandoned(&self.leases, self.began)
     }

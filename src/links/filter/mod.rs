@@ -15,9 +15,9 @@
 //! its removal begins, no query that begins in that time is answered with "no link". A link that another program has made
 //! counts as acknowledged a while after its commit: after [`VALID_FOR`](crate::store::watch::VALID_FOR) if one server uses
 //! the store, after [`LOOK_VALID_FOR`] if each server reads the feed, and after
-//! [`REGION_LOOK_VALID_FOR`](super::REGION_LOOK_VALID_FOR) and the delay of the feed itself if one server reads it for others. (Memory may also hold a name as absent for
-//! `[cache] absent`, with or without a filter. With SQLite there is by default a filter only if that time is not shorter
-//! than `VALID_FOR`.)
+//! [`REGION_LOOK_VALID_FOR`](super::REGION_LOOK_VALID_FOR) and the delay of the feed itself if one server reads it for
+//! others. (Memory may also hold a name as absent for `[cache] absent`, with or without a filter. With SQLite there is by
+//! default a filter only if that time is not shorter than `VALID_FOR`.)
 //!
 //! # Why it holds for a store of one server
 //!

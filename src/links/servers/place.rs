@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::links::deadline::within;
 use crate::links::redis::{Failure, RedisCache, stream_covers};
 use crate::store::feed::{Feed, Position, Readers};
 use crate::store::servers::{Announcement, LiveServer};
@@ -84,7 +85,7 @@ impl Place {
         is_new: bool,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Store(store, _) => in_time(store.announce_server(announcement)).await,
+            Self::Store(store, _) => within(CALL_TIME, store.announce_server(announcement)).await,
             Self::Redis(redis) => redis
                 .announce_server(announcement, is_new)
                 .await
@@ -96,7 +97,9 @@ impl Place {
     /// Removes the announcement.
     pub(super) async fn withdraw(&self, announcement: &Announcement) -> Result<(), StoreError> {
         match self {
-            Self::Store(store, _) => in_time(store.withdraw_server(&announcement.id)).await,
+            Self::Store(store, _) => {
+                within(CALL_TIME, store.withdraw_server(&announcement.id)).await
+            }
             Self::Redis(redis) => redis.withdraw_server(announcement).await.map_err(of_redis),
             Self::Alone | Self::Unknown => Ok(()),
         }
@@ -105,7 +108,7 @@ impl Place {
     /// All servers whose announcements count; none where there is no place for announcements.
     pub(super) async fn servers(&self) -> Result<Vec<LiveServer>, StoreError> {
         match self {
-            Self::Store(store, _) => in_time(store.servers()).await,
+            Self::Store(store, _) => within(CALL_TIME, store.servers()).await,
             Self::Redis(redis) => redis.servers().await.map_err(of_redis),
             Self::Alone | Self::Unknown => Ok(Vec::new()),
         }
@@ -123,7 +126,7 @@ impl Place {
     /// announcements.
     pub(super) async fn end(&self) -> Result<Option<Position>, StoreError> {
         match self {
-            Self::Store(_, feed) => in_time(feed.end()).await.map(Some),
+            Self::Store(_, feed) => within(CALL_TIME, feed.end()).await.map(Some),
             Self::Redis(redis) => redis
                 .changes_end()
                 .await
@@ -141,12 +144,6 @@ impl Place {
             Self::Alone | Self::Unknown => true,
         }
     }
-}
-
-async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(CALL_TIME, call)
-        .await
-        .unwrap_or(Err(StoreError::DeadlineExceeded))
 }
 
 fn of_redis(failure: Failure) -> StoreError {

@@ -35,8 +35,8 @@ pub(super) enum Source {
 }
 
 impl Inner {
-    /// Reads links from the replica if there is one that lacks nothing of what is needed, and otherwise from the server that
-    /// takes changes.
+    /// Reads links: from the replica if there is one and it shows every change that the read needs, and else from the server
+    /// that takes changes.
     pub(super) async fn read<T, W, F>(
         &self,
         kind: Kind,

@@ -28,14 +28,13 @@ mod post;
 mod read;
 mod rounds;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// How often a node reads the notices and updates its own.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -115,10 +114,4 @@ impl Board {
     fn end_updates(&self) {
         self.updates.send_modify(|updates| updates.ended = u64::MAX);
     }
-}
-
-async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(CALL_TIME, call)
-        .await
-        .unwrap_or(Err(StoreError::DeadlineExceeded))
 }

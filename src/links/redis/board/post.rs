@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Board, MAX_AWAITED, NOTICE_WAIT, in_time};
+use super::{Board, CALL_TIME, MAX_AWAITED, NOTICE_WAIT};
 use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Version};
+use crate::links::deadline::within;
 use crate::links::redis::RedisCache;
 use crate::store::Notice;
 
@@ -65,7 +66,7 @@ impl RedisCache {
             changes: named.and_then(Notice::fit),
             until: UnixTime(now.0.saturating_add(self.keep.as_secs())),
         };
-        let result = in_time(board.store.post_notice(&notice)).await;
+        let result = within(CALL_TIME, board.store.post_notice(&notice)).await;
         let failed_before = board.unposted.swap(result.is_err(), Ordering::AcqRel);
         match result {
             Ok(()) => {
@@ -88,7 +89,7 @@ impl RedisCache {
     }
 
     pub(super) async fn withdraw_notice(&self, board: &Board, node: &str) -> bool {
-        let withdrawn = in_time(board.store.withdraw_notice(node)).await;
+        let withdrawn = within(CALL_TIME, board.store.withdraw_notice(node)).await;
         if let Err(error) = &withdrawn {
             tracing::debug!(%error, node, "cannot withdraw a notice");
         }

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Board, in_time};
+use super::{Board, CALL_TIME};
 use crate::link::{LinkName, Version};
+use crate::links::deadline::within;
 use crate::links::redis::RedisCache;
 use crate::links::redis::repairs::{Announced, Repair};
 use crate::store::Notice;
@@ -29,7 +30,7 @@ struct Seen {
 impl RedisCache {
     /// Reads the notices and applies them.
     pub(super) async fn read_notices(&self, board: &Board, memo: &mut Memo) {
-        let notices = match in_time(board.store.notices()).await {
+        let notices = match within(CALL_TIME, board.store.notices()).await {
             Ok(notices) => notices,
             Err(error) => {
                 tracing::debug!(%error, "notices cannot be read");
