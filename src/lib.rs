@@ -7,13 +7,14 @@
 //!
 //! ```text
 //! cli          -> server config access certificates dnssec links link store
-//! server       -> config access certificates dns dnssec http link links store zone
+//! server       -> config access certificates dns dnssec http link links statistics store zone
 //! config       -> access certificates dns dnssec http link links store zone
 //! http         -> access certificates link links store
 //! access       -> link store
 //! dns          -> certificates dnssec link links store zone
 //! zone         -> dnssec link links
 //! links        -> link store
+//! statistics   -> link store
 //! certificates -> link store
 //! dnssec       ->
 //! store        -> link
@@ -32,6 +33,7 @@
 //! * [`zone`]: the names of the zone files, and where links fit between them. It implements
 //!   [`links::Namespace`], so that `links` need not know zones.
 //! * [`links`]: the rules for links, the links in memory and in Redis, and the only way to the store.
+//! * [`statistics`]: how often links were looked up and clicked.
 //! * [`store`]: the contract of the place that keeps links, and its backends: SQLite, embedded, DynamoDB and
 //!   PostgreSQL.
 //! * [`link`]: the values that make a link. They cannot hold anything invalid, and do no I/O.
@@ -68,5 +70,6 @@ pub mod http;
 pub mod link;
 pub mod links;
 pub mod server;
+pub mod statistics;
 pub mod store;
 pub mod zone;

@@ -32,6 +32,7 @@ mod redis;
 mod section;
 mod server;
 mod signatures;
+mod statistics;
 mod store;
 mod tcp;
 mod tls;
@@ -52,6 +53,7 @@ use self::reader::ConfigReader;
 pub use self::redirect::RedirectConfig;
 use self::section::Section;
 pub use self::server::ServerConfig;
+pub use self::statistics::StatisticsConfig;
 pub use self::store::StoreConfig;
 pub use self::tls::TlsConfig;
 use crate::base::files::read_regular;
@@ -94,6 +96,8 @@ pub struct Config {
     pub cookie_secrets: Option<PathBuf>,
     /// `[query_log]`, if it is there.
     pub query_log: Option<QueryLogConfig>,
+    /// `[statistics]`; none if nothing is counted.
+    pub statistics: Option<StatisticsConfig>,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -185,6 +189,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
     let (cookies, cookie_secrets) = file.section("cookies", cookies::cookies);
     dns.settings.cookies = cookies;
     let query_log = file.optional("query_log", |section| query_log::query_log(section, &dns));
+    let statistics = file.section("statistics", statistics::statistics);
     let admin = file.section("admin", |section| admin::admin(section, &mut claimed));
     let https = file.optional("https", |section| {
         https::https(section, &store, &mut claimed)
@@ -211,6 +216,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         filter: cache.filter,
         cookie_secrets,
         query_log: query_log.flatten(),
+        statistics,
         admin,
         redirect: redirect?,
         https: https.flatten(),

@@ -26,6 +26,7 @@ use crate::server::key_turns::turn_keys;
 use crate::server::notices::log_certificate;
 use crate::server::system::manager::ServiceManager;
 use crate::server::watchdog;
+use crate::statistics::Statistics;
 use crate::store::Store;
 use crate::zone::{ZoneSet, Zones};
 
@@ -57,6 +58,8 @@ pub struct Running {
     pub(super) tokens: Arc<Tokens>,
     pub(super) links: Arc<Links>,
     pub(super) query_log: Option<QueryLogKeeper>,
+    /// What counts look-ups and clicks.
+    pub(super) statistics: Statistics,
     pub(super) metrics: Arc<Metrics>,
     /// While this is set, `/readyz` says that the server is not ready.
     pub(super) stopping: Arc<AtomicBool>,
@@ -114,6 +117,7 @@ impl Running {
         self.background.spawn(watch);
         let watch = self.links.clone().watch_readiness(stop());
         self.background.spawn(watch);
+        self.background.spawn(self.statistics.clone().run(stop()));
         let keep = keep_token_uses(self.tokens.clone(), stop());
         self.background.spawn(keep);
         if !self.zones.signings().is_empty() {

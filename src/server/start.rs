@@ -17,7 +17,8 @@ use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Overview, Service, Source, Tls,
 };
 use crate::config::{
-    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, ServerConfig, StoreConfig,
+    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, ServerConfig,
+    StatisticsConfig, StoreConfig,
 };
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
@@ -42,6 +43,7 @@ use crate::server::running::Running;
 use crate::server::sockets::Sockets;
 use crate::server::system::manager::ServiceManager;
 use crate::server::tasks::{ConnectionLimits, Tasks};
+use crate::statistics::Statistics;
 use crate::store::audit::Retention;
 use crate::store::servers::Label;
 use crate::store::{
@@ -140,7 +142,13 @@ pub async fn start(
     let certificates = overview(https_certificate.as_ref(), acme.as_ref(), &clock);
     let (ticket_clock, page_clock) = (clock.clone(), clock.clone());
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
-    show_certificate_troubles(&links, zones.clone(), certificates.clone());
+    let statistics = statistics(config.statistics.as_ref(), &store, &page_clock, &metrics);
+    show_troubles(
+        &links,
+        zones.clone(),
+        certificates.clone(),
+        statistics.clone(),
+    );
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
     let handler = Handler::new(
         zones.clone(),
@@ -182,6 +190,7 @@ pub async fn start(
         tokens: tokens.clone(),
         links,
         query_log: query_log_keeper,
+        statistics,
         metrics,
         stopping: Arc::default(),
         shutdown: CancellationToken::new(),
@@ -356,13 +365,33 @@ fn overview(files: Option<&Arc<Tls>>, acme: Option<&Engine>, clock: &Clock) -> O
     Overview::new(source, clock.clone())
 }
 
-/// Has `/readyz` and the log show what is wrong with certificates. Queries are answered all the same.
-fn show_certificate_troubles(links: &Links, zones: Arc<ZoneSet>, certificates: Overview) {
+/// Has `/readyz` and the log show what is wrong with certificates and statistics. Queries are answered all the same.
+fn show_troubles(
+    links: &Links,
+    zones: Arc<ZoneSet>,
+    certificates: Overview,
+    statistics: Statistics,
+) {
     links.show_troubles(move || {
         let troubles = certificates.troubles(&zones.origins()).into_iter();
         let degraded = troubles.map(|trouble| Trouble::new(Effect::Degraded, trouble.reason()));
-        degraded.collect()
+        degraded.chain(statistics.troubles()).collect()
     });
+}
+
+/// What counts look-ups and clicks, if that is configured and the store keeps statistics.
+fn statistics(
+    config: Option<&StatisticsConfig>,
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Statistics {
+    let (Some(config), Some(store)) = (config, store.statistics()) else {
+        return Statistics::off();
+    };
+    let id = Label::closest(&format!("{:032x}", fastrand::u128(..)));
+    let (clock, metrics) = (clock.clone(), metrics.clone());
+    Statistics::new(store, (id, config.keeping), clock, metrics)
 }
 
 /// Reads the certificate of a service that is configured.

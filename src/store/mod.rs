@@ -41,6 +41,7 @@ mod query;
 mod segments;
 pub mod servers;
 pub mod sqlite;
+pub mod statistics;
 pub mod transfer;
 pub mod watch;
 
@@ -69,6 +70,7 @@ use self::feed::Feed;
 use self::filters::FilterBoard;
 use self::idempotency::{Claim, Claimed, KeyId};
 use self::servers::{Announcement, Label, LiveServer};
+use self::statistics::StatisticsStore;
 use crate::base::client_files::ClientFileError;
 use crate::base::clock::UnixTime;
 use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
@@ -355,6 +357,11 @@ pub trait Store: Send + Sync + fmt::Debug {
         _sink: NameSink,
     ) -> Result<Option<NamePlace>, StoreError> {
         Err(StoreError::Unavailable("it does not list names".into()))
+    }
+
+    /// The statistics that the store keeps, if it keeps any.
+    fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
+        None
     }
 
     /// Whether [`Store::get_many`] costs less than as many calls of [`Store::get`], so that callers should gather

@@ -449,3 +449,17 @@ impl LimitKind {
         Self::All,
     ];
 }
+
+/// The label of [`Metrics::statistics_lookups`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LookupLabel {
+    /// How the link was looked up.
+    pub kind: &'static str,
+}
+
+/// The label of [`Metrics::statistics_clicks`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClickLabel {
+    /// Who has sent the request.
+    pub class: &'static str,
+}

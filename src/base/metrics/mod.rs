@@ -21,12 +21,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use self::labels::{
-    AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, DnsDrop, DnsResponse, DropReason,
-    HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus, KeyUse,
-    KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupResult, MemorySet, Outcome,
-    QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, RegionLabel, Reload,
-    ServerLabel, StoreFailure, StorePlace, StoreRead, TcpClose, TcpCloseReason, Tier, TierLabel,
-    TlsHandshake, Transport, ZoneLabel,
+    AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, ClickLabel, DnsDrop, DnsResponse,
+    DropReason, HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus,
+    KeyUse, KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupLabel, LookupResult,
+    MemorySet, Outcome, QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome,
+    RegionLabel, Reload, ServerLabel, StoreFailure, StorePlace, StoreRead, TcpClose,
+    TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -132,6 +132,20 @@ pub struct Metrics {
     pub server_lag: Family<ServerLabel, Gauge<f64, AtomicU64>>,
     /// 1 while the announcements of the other servers can be read.
     pub servers_known: Gauge,
+    /// Look-ups of links that were counted, by kind.
+    pub statistics_lookups: Family<LookupLabel, Counter>,
+    /// Requests for links by HTTP that were counted, by class.
+    pub statistics_clicks: Family<ClickLabel, Counter>,
+    /// Look-ups and clicks that were brought to the store.
+    pub statistics_flushed: Counter,
+    /// Look-ups and clicks that were dropped because the buffer was full, or the store away when the server stopped.
+    pub statistics_dropped: Counter,
+    /// Calls of the store to bring counts that failed.
+    pub statistics_failures: Counter,
+    /// Links whose counts wait in memory, once for each hour.
+    pub statistics_buffered: Gauge,
+    /// For how long the oldest count has waited in memory, in seconds.
+    pub statistics_lag: Gauge<f64, AtomicU64>,
     /// Links that the warm load has read, since the start.
     pub warm_load_links: Counter,
     /// 1 while this server is loading links into Redis.

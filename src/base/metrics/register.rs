@@ -18,6 +18,7 @@ impl Metrics {
         self.register_memory(registry);
         self.register_redis(registry);
         self.register_servers(registry);
+        self.register_statistics(registry);
         self.register_http(registry);
         self.register_operation(registry);
     }
@@ -352,6 +353,44 @@ impl Metrics {
     }
 
     /// The servers that share the store.
+    fn register_statistics(&self, registry: &mut Registry) {
+        registry.register(
+            "statistics_lookups",
+            "Look-ups of links that were counted, by kind",
+            self.statistics_lookups.clone(),
+        );
+        registry.register(
+            "statistics_clicks",
+            "Requests for links by HTTP that were counted, by class",
+            self.statistics_clicks.clone(),
+        );
+        registry.register(
+            "statistics_flushed",
+            "Look-ups and clicks that were brought to the store",
+            self.statistics_flushed.clone(),
+        );
+        registry.register(
+            "statistics_dropped",
+            "Look-ups and clicks that were dropped uncounted by the store",
+            self.statistics_dropped.clone(),
+        );
+        registry.register(
+            "statistics_failures",
+            "Failed calls of the store to bring counts",
+            self.statistics_failures.clone(),
+        );
+        registry.register(
+            "statistics_buffered",
+            "Links whose counts wait in memory, once for each hour",
+            self.statistics_buffered.clone(),
+        );
+        registry.register(
+            "statistics_lag_seconds",
+            "For how long the oldest count has waited in memory",
+            self.statistics_lag.clone(),
+        );
+    }
+
     fn register_servers(&self, registry: &mut Registry) {
         registry.register(
             "servers_live",

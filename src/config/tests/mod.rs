@@ -15,6 +15,7 @@ use crate::http::{AbuseContact, ApiRules, Scheme, ShortUrls};
 use crate::links::redis::{RedisMode, RedisUrl};
 use crate::store::DynamoConfig;
 use crate::store::servers::Label;
+use crate::store::statistics::Keeping;
 use crate::zone::Layout;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -121,6 +122,10 @@ fn the_defaults_are_those_of_the_documentation() {
         filter: true,
         cookie_secrets: None,
         query_log: None,
+        statistics: Some(StatisticsConfig {
+            keeping: Keeping { deleted: false },
+            country_database: None,
+        }),
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -170,6 +175,9 @@ link_ttl = 0
 path = "/var/lib/tinyns/links"
 [audit]
 enabled = false
+[statistics]
+keep_deleted = true
+country_database = "countries"
 [cache]
 memory_mib = 2
 answers_mib = 3
@@ -245,6 +253,10 @@ region = "Zürich"
         filter: true,
         cookie_secrets: None,
         query_log: None,
+        statistics: Some(StatisticsConfig {
+            keeping: Keeping { deleted: true },
+            country_database: Some("countries".into()),
+        }),
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
@@ -350,7 +362,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
         "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, links, audit, redis, cache, \
-         rate_limit, signatures, cookies, query_log, admin, https, redirect, page, process, server",
+         rate_limit, signatures, cookies, query_log, statistics, admin, https, redirect, page, process, server",
     );
     check(
         "\n[dns]\n# a comment\nlistn = \"127.0.0.1:53\"\n",

@@ -1,0 +1,143 @@
+//! The counts that are not in the store yet: by hour and link.
+//!
+//! Many threads count at the same time, so the buffer has shards, each behind a lock of its own. The number of links is
+//! bounded. Only links that exist are counted, so clients cannot fill the buffer with names that they invent.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+
+use crate::base::clock::UnixTime;
+use crate::link::LinkName;
+use crate::store::statistics::{Click, Counter, Lookup, MAX_REFERRERS, Row};
+
+/// How many shards there are.
+const SHARDS: usize = 16;
+/// The counters that each link has a place for.
+const FIXED: usize = Lookup::ALL.len() + Click::ALL.len();
+/// From so many other counters of a link in an hour on, new referrers are summed up: more referrers than a store keeps, and all
+/// countries.
+const MAX_OTHERS: usize = MAX_REFERRERS + 300;
+
+/// The counts of one link in one hour.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    fixed: [u32; FIXED],
+    /// Referrers and countries; few links have any.
+    others: Option<Box<HashMap<Counter, u32, RandomState>>>,
+}
+
+impl Counts {
+    /// Counts so many more.
+    fn add(&mut self, counter: Counter, count: u32) {
+        let place = match counter {
+            Counter::Lookup(lookup) => lookup as usize,
+            Counter::Click(click) => Lookup::ALL.len() + click as usize,
+            other => return self.add_other(other, count),
+        };
+        self.fixed[place] = self.fixed[place].saturating_add(count);
+    }
+
+    fn add_other(&mut self, counter: Counter, count: u32) {
+        let others = self.others.get_or_insert_default();
+        let has_room = others.len() < MAX_OTHERS || others.contains_key(&counter);
+        let counter = match counter {
+            Counter::Referrer(_) if !has_room => Counter::Referrer(Counter::OTHER_REFERRER.into()),
+            counter => counter,
+        };
+        let sum = others.entry(counter).or_default();
+        *sum = sum.saturating_add(count);
+    }
+
+    /// Its counters that are not zero.
+    fn into_counters(self) -> impl Iterator<Item = (Counter, u32)> {
+        let lookups = Lookup::ALL.into_iter().map(Counter::Lookup);
+        let clicks = Click::ALL.into_iter().map(Counter::Click);
+        let fixed = lookups.chain(clicks).zip(self.fixed);
+        let others = self.others.into_iter().flat_map(|others| *others);
+        fixed.chain(others).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The links of one shard, by hour and name.
+type Shard = HashMap<(u64, LinkName), Counts, RandomState>;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Buffer {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    /// Links of all hours in all shards.
+    links: AtomicUsize,
+    max_links: usize,
+}
+
+impl Buffer {
+    /// A buffer for about so many links.
+    pub(super) fn new(max_links: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::default(),
+            links: AtomicUsize::new(0),
+            max_links,
+        }
+    }
+
+    /// How many links it has. A link counts once for each hour.
+    pub(super) fn len(&self) -> usize {
+        self.links.load(Ordering::Relaxed)
+    }
+
+    /// Counts so many more. True if there was room.
+    pub(super) fn add(
+        &self,
+        name: LinkName,
+        hour: UnixTime,
+        counters: impl IntoIterator<Item = (Counter, u32)>,
+    ) -> bool {
+        let shard = self.hasher.hash_one(&name) as usize % SHARDS;
+        let mut shard = self.shard(shard);
+        let counts = match shard.entry((hour.0, name)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if self.len() >= self.max_links => return false,
+            Entry::Vacant(entry) => {
+                self.links.fetch_add(1, Ordering::Relaxed);
+                entry.insert(Counts::default())
+            }
+        };
+        for (counter, count) in counters {
+            counts.add(counter, count);
+        }
+        true
+    }
+
+    /// Takes all counts of one shard after the other. The rows of a shard are in no particular order.
+    pub(super) fn take(&self) -> impl Iterator<Item = Vec<Row>> {
+        (0..SHARDS).map(|shard| {
+            let taken = std::mem::take(&mut *self.shard(shard));
+            self.links.fetch_sub(taken.len(), Ordering::Relaxed);
+            let mut rows = Vec::with_capacity(taken.len());
+            for ((hour, name), counts) in taken {
+                for (counter, count) in counts.into_counters() {
+                    rows.push(Row {
+                        name: name.clone(),
+                        hour: UnixTime(hour),
+                        counter,
+                        count: count.into(),
+                    });
+                }
+            }
+            rows
+        })
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,230 @@
+//! The flusher: it makes numbered batches of the counts, and adds each of them to the store before it makes the next.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Counting;
+use crate::store::StoreError;
+use crate::store::servers::Label;
+use crate::store::statistics::{Batch, Keeping, MAX_ROWS, Row, StatisticsStore};
+
+/// How often the counts are brought to the store. If the server is killed, so much is lost.
+const EVERY: Duration = Duration::from_secs(5);
+/// The pause before a batch is sent again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(10);
+/// How long the last flush may take when the server stops.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How often sums that are no longer kept are removed, and the pause between two pieces of that work.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+/// How often the metrics show how much waits.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
+/// For how long the store may refuse batches before that is a trouble.
+const TROUBLE_AFTER: Duration = Duration::from_secs(30);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Flusher {
+    store: Arc<dyn StatisticsStore>,
+    server: Label,
+    keeping: Keeping,
+    hurry: Notify,
+    /// When the store first refused a batch that it has not taken yet.
+    failing_since: Mutex<Option<Instant>>,
+}
+
+/// The pause before the next call.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+/// How far the flusher is.
+#[derive(Default)]
+struct Progress {
+    /// Whether the store knows what it is to keep.
+    is_told: bool,
+    /// The number of the last batch.
+    last: u64,
+    /// The batches that were not added yet, the next one first.
+    waiting: VecDeque<Batch>,
+}
+
+impl Flusher {
+    pub(super) fn new(store: Arc<dyn StatisticsStore>, server: Label, keeping: Keeping) -> Self {
+        Self {
+            store,
+            server,
+            keeping,
+            hurry: Notify::new(),
+            failing_since: Mutex::new(None),
+        }
+    }
+
+    /// Begins the next flush at once.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// Whether the store has not taken counts for [`TROUBLE_AFTER`].
+    pub(super) fn has_failed_for_long(&self) -> bool {
+        self.failing()
+            .is_some_and(|since| since.elapsed() >= TROUBLE_AFTER)
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn run(&self, counting: &Counting, shutdown: CancellationToken) {
+        let mut progress = Progress::default();
+        let work = async {
+            let mut swept = Instant::now();
+            loop {
+                let began = Instant::now();
+                tokio::select! {
+                    () = tokio::time::sleep(EVERY) => {}
+                    () = self.hurry.notified() => {}
+                }
+                tokio::select! {
+                    () = self.flush(counting, &mut progress) => {}
+                    () = measure(counting, began) => {}
+                }
+                counting.metrics.statistics_lag.set(0.0);
+                if swept.elapsed() >= SWEEP_EVERY {
+                    self.sweep(counting).await;
+                    swept = Instant::now();
+                }
+            }
+        };
+        // A batch that is cut off here is sent again below, with the same number.
+        let _never = shutdown.run_until_cancelled(work).await;
+        let flush = self.flush(counting, &mut progress);
+        let is_whole = timeout(LAST_FLUSH, flush).await.is_ok();
+        let left = sum(progress.waiting.iter().map(|batch| batch.rows.as_slice()));
+        let buffered: Vec<_> = counting.buffer.take().collect();
+        let left = left + sum(buffered.iter().map(Vec::as_slice));
+        if !is_whole || left > 0 {
+            counting.dropped(left);
+            tracing::error!(
+                counts = left,
+                "statistics: the store did not take the last counts before the stop"
+            );
+        }
+    }
+
+    /// Adds everything that was counted up to now.
+    async fn flush(&self, counting: &Counting, progress: &mut Progress) {
+        let mut pause = Pause::default();
+        while !progress.is_told {
+            match self.store.keep(self.keeping).await {
+                Ok(()) => progress.is_told = true,
+                Err(error) => self.fails(counting, &error, &mut pause).await,
+            }
+        }
+        self.send(counting, &mut progress.waiting).await;
+        for rows in counting.buffer.take() {
+            for rows in rows.chunks(MAX_ROWS) {
+                progress.last += 1;
+                progress.waiting.push_back(Batch {
+                    server: self.server.clone(),
+                    number: progress.last,
+                    rows: rows.to_vec(),
+                });
+            }
+            self.send(counting, &mut progress.waiting).await;
+        }
+    }
+
+    /// Adds the batches in their order, however long that takes.
+    async fn send(&self, counting: &Counting, waiting: &mut VecDeque<Batch>) {
+        let mut pause = Pause::default();
+        while let Some(batch) = waiting.front() {
+            match self.add(counting, batch).await {
+                Ok(()) => {
+                    waiting.pop_front();
+                    pause = Pause::default();
+                    self.works();
+                }
+                Err(error) => self.fails(counting, &error, &mut pause).await,
+            }
+        }
+    }
+
+    async fn add(&self, counting: &Counting, batch: &Batch) -> Result<(), StoreError> {
+        let adding = self.store.add(batch, counting.clock.now());
+        let added = timeout(CALL, adding).await;
+        added.unwrap_or(Err(StoreError::DeadlineExceeded))?;
+        counting
+            .metrics
+            .statistics_flushed
+            .inc_by(sum([batch.rows.as_slice()]));
+        Ok(())
+    }
+
+    fn works(&self) {
+        if let Some(since) = self.failing().take() {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(seconds, "statistics: the store takes counts again");
+        }
+    }
+
+    /// Notes that a call has failed, and waits before the next one.
+    async fn fails(&self, counting: &Counting, error: &StoreError, pause: &mut Pause) {
+        counting.metrics.statistics_failures.inc();
+        {
+            let mut failing = self.failing();
+            if failing.is_none() {
+                *failing = Some(Instant::now());
+                tracing::warn!(%error, "statistics: the store does not take counts; they wait in memory");
+            }
+        }
+        tokio::time::sleep(pause.0).await;
+        pause.0 = (pause.0 * 2).min(LAST_PAUSE);
+    }
+
+    async fn sweep(&self, counting: &Counting) {
+        loop {
+            match self.store.sweep(counting.clock.now()).await {
+                Ok(true) => tokio::time::sleep(SWEEP_PAUSE).await,
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "statistics: old sums were not removed");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Shows how much waits, and since when, for as long as a flush takes.
+async fn measure(counting: &Counting, began: Instant) {
+    loop {
+        let (buffered, lag) = (counting.buffer.len(), began.elapsed());
+        let buffered = i64::try_from(buffered).unwrap_or(i64::MAX);
+        counting.metrics.statistics_buffered.set(buffered);
+        counting.metrics.statistics_lag.set(lag.as_secs_f64());
+        tokio::time::sleep(MEASURED_EVERY).await;
+    }
+}
+
+/// How often was counted in all: each look-up and each click once.
+fn sum<'a>(batches: impl IntoIterator<Item = &'a [Row]>) -> u64 {
+    let rows = batches.into_iter().flatten();
+    rows.filter(|row| row.counter.is_an_event())
+        .map(|row| row.count)
+        .sum()
+}
