@@ -352,7 +352,7 @@ impl WarmLoad {
         }
     }
 
-    /// Loads one part from its cursor.
+    /// Loads one part from its cursor. While a page is put, the next one is read.
     async fn load_segment(&self, index: u32, cursor: Cursor, pace: &Pace) -> Result<(), Stop> {
         let segment = Segment {
             index,
@@ -364,78 +364,132 @@ impl WarmLoad {
             Cursor::After(name) => Some(name),
             Cursor::Start => None,
         };
-        // The stream is read from before the page: a change is announced some milliseconds after it was made.
-        let mut place = self.cache.changes_end().await?;
-        let mut put = Vec::new();
+        let mut before = Before {
+            place: self.cache.changes_end().await?,
+            put: Vec::new(),
+        };
+        let mut tries = Tries::default();
+        let mut ahead = None;
         loop {
-            let next_place = self.cache.changes_end().await?;
-            let before = Before { place, put };
-            let page = self.load_page(segment, after.as_ref(), &before).await?;
-            put = page.links.iter().map(|link| link.name.clone()).collect();
-            place = next_place;
-            let links = page.links.len();
-            sample.add(&page.links);
+            let reading = match ahead.take() {
+                Some(reading) => reading,
+                None => self.read(segment, after.as_ref()).await,
+            };
+            let read = match reading {
+                Ok(read) => read,
+                Err(stop) => {
+                    tries.again(stop).await?;
+                    continue;
+                }
+            };
+            let pause = pace.spend(read.links.len(), Instant::now());
+            let reading = async {
+                tokio::time::sleep(pause).await;
+                Some(self.read(segment, Some(read.next.as_ref()?)).await)
+            };
+            let (put, next) = tokio::join!(self.put(&read, &before), reading);
+            if let Err(stop) = put {
+                // What was read ahead is dropped: read again, this page may end elsewhere.
+                tries.again(stop).await?;
+                continue;
+            }
+            tries = Tries::default();
+            ahead = next;
+            sample.add(&read.links);
             // One of them may have been deleted meanwhile.
             if let Some(names) = sample.due()
                 && self.cache.holds(&names).await? + 1 < names.len()
             {
                 return Err(Stop::Full);
             }
-            let next = page.next.map_or(Cursor::End, Cursor::After);
+            before = Before {
+                place: read.place,
+                put: read.links.into_iter().map(|link| link.name).collect(),
+            };
+            let next = read.next.map_or(Cursor::End, Cursor::After);
             self.cache.note_load(index, &next).await?;
-            tokio::time::sleep(pace.spend(links, Instant::now())).await;
             after = match next {
                 Cursor::After(name) => Some(name),
                 Cursor::Start | Cursor::End => break,
             };
         }
         tokio::time::sleep(LAST_CHANGES).await;
-        Ok(self.cache.drop_changed(&place, &put).await?)
+        Ok(self.cache.drop_changed(&before.place, &before.put).await?)
     }
 
-    /// Reads a page and puts it; tries again if either fails.
-    async fn load_page(
-        &self,
-        segment: Segment,
-        after: Option<&LinkName>,
-        before: &Before,
-    ) -> Result<Page, Stop> {
-        let mut pause = PAGE_BACKOFF;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let stop = match self.try_page(segment, after, before).await {
-                Ok(page) => return Ok(page),
-                Err(stop) if tries == PAGE_TRIES => return Err(stop),
-                Err(stop) => stop,
-            };
-            tracing::debug!(%stop, "retrying a page of the warm load");
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-    }
-
-    async fn try_page(
-        &self,
-        segment: Segment,
-        after: Option<&LinkName>,
-        before: &Before,
-    ) -> Result<Page, Stop> {
-        let read_at = Instant::now();
-        let mut page = self.store.scan(segment, after, PAGE).await?;
+    /// Reads a page.
+    async fn read(&self, segment: Segment, after: Option<&LinkName>) -> Result<Read, Stop> {
+        // The stream is read from before the page: a change is announced some milliseconds after it was made.
+        let place = self.cache.changes_end().await?;
+        let at = Instant::now();
+        let Page { mut links, next } = self.store.scan(segment, after, PAGE).await?;
+        let number = links.len() as u64;
         let now = self.clock.now();
-        let read = page.links.len() as u64;
-        page.links.retain(|link| !link.is_expired(now));
-        if read_at.elapsed() > PAGE_AGE {
+        links.retain(|link| !link.is_expired(now));
+        Ok(Read {
+            links,
+            next,
+            number,
+            at,
+            place,
+        })
+    }
+
+    /// Puts a page.
+    async fn put(&self, read: &Read, before: &Before) -> Result<(), Stop> {
+        if read.at.elapsed() > PAGE_AGE {
             return Err(Stop::Store(StoreError::DeadlineExceeded));
         }
-        let put = put(self.cache.clone(), page.links.clone(), before.clone());
+        let put = put(self.cache.clone(), read.links.clone(), before.clone());
         // A task of its own: if another part fails or the lease is lost, the changes must still be applied to what
         // was put.
         tokio::spawn(put).await.unwrap_or(Err(Failure::Failed))?;
-        self.metrics.warm_load_links.inc_by(read);
-        self.state.1.fetch_add(read, Ordering::Relaxed);
-        Ok(page)
+        self.metrics.warm_load_links.inc_by(read.number);
+        self.state.1.fetch_add(read.number, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A page that was read.
+struct Read {
+    /// Its links that have not expired.
+    links: Vec<Link>,
+    /// The name after which the next page begins, if there is one.
+    next: Option<LinkName>,
+    /// How many links were read, with those that have expired.
+    number: u64,
+    /// When the reading began.
+    at: Instant,
+    /// The end of the stream before that.
+    place: String,
+}
+
+/// The attempts for one page.
+struct Tries {
+    made: u32,
+    pause: Duration,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self {
+            made: 0,
+            pause: PAGE_BACKOFF,
+        }
+    }
+}
+
+impl Tries {
+    /// Waits before the next attempt, unless that was the last one.
+    async fn again(&mut self, stop: Stop) -> Result<(), Stop> {
+        self.made += 1;
+        if self.made == PAGE_TRIES {
+            return Err(stop);
+        }
+        tracing::debug!(%stop, "retrying a page of the warm load");
+        tokio::time::sleep(self.pause).await;
+        self.pause *= 2;
+        Ok(())
     }
 }
 

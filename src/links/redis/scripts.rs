@@ -69,6 +69,11 @@ macro_rules! script {
         pub(super) static $name: LazyLock<Script> =
             LazyLock::new(|| Script::new(&format!("{HELD}{}", $text)));
     };
+    ($(#[$doc:meta])* $name:ident, first $first:literal, $text:literal) => {
+        $(#[$doc])*
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(&format!("{}{HELD}{}", $first, $text)));
+    };
 }
 
 script!(
@@ -179,7 +184,9 @@ return redis.call('DEL', KEYS[1])
 
 script!(
     /// Puts a link of the warm load if there is no value or an older one. ARGV: value, life in ms, version.
+    /// Most names have none. For them the first line does all.
     LOAD,
+    first "if redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX') then return 1 end",
     r#"
 if kind == 'reads' or kind == 'writes' then return 0 end
 if held and version >= tonumber(ARGV[3]) then return 0 end
