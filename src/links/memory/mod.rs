@@ -315,6 +315,8 @@ impl Ticket {
             let since = Moment::new(self.memory.began, since);
             shard.keep(&self.name, &landing, since, self.memory.began);
             shard.flights.remove(&self.name);
+        } else {
+            shard.note(&self.name, &landing);
         }
         drop(shard);
         self.strip.land(landing);

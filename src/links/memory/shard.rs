@@ -244,6 +244,9 @@ impl Shard {
         // A refusal at once has not delayed any query.
         let took = Instant::now().saturating_duration_since(since.instant(began));
         let was_slow = !matches!(missed.error, StoreError::Overloaded) || took > AT_ONCE;
+        if let Some(was) = &missed.was {
+            self.raise(name, was);
+        }
         if let Some(held) = self.links.get_mut(name.as_str()) {
             if was_slow {
                 held.failed = Lapse::between(held.since, since);
@@ -254,6 +257,41 @@ impl Shard {
                 link: PackedLink::of(link),
                 since,
                 failed: if was_slow { Lapse::ZERO } else { Lapse::NONE },
+                must_revalidate: true,
+            });
+        }
+    }
+    /// Notes the result of a flight that does not count any more, because the name may have changed meanwhile. Those who
+    /// wait get this result, so later answers must not be older.
+    pub(super) fn note(&mut self, name: &LinkName, landing: &Landing) {
+        match landing {
+            Ok(Some(link)) => self.raise(name, link),
+            Ok(None) => {
+                let is_unsure = |held: &mut HeldLink| held.must_revalidate;
+                if self.links.get_mut(name.as_str()).is_some_and(is_unsure) {
+                    self.links.remove(name.as_str());
+                }
+            }
+            Err(missed) => {
+                if let Some(was) = &missed.was {
+                    self.raise(name, was);
+                }
+            }
+        }
+    }
+
+    /// Puts a newer state of a link in the place of the one that is held, to be looked up before it is used. Otherwise, while
+    /// look-ups fail, the server would first answer with the newer state and then with the older one.
+    fn raise(&mut self, name: &LinkName, newer: &Arc<Link>) {
+        if let Some(held) = self.links.get_mut(name.as_str())
+            && held.link.version() < newer.version
+        {
+            // It may be used as a stale link for as long as the older one.
+            let HeldLink { since, failed, .. } = *held;
+            self.links.insert(HeldLink {
+                link: PackedLink::of(newer),
+                since,
+                failed,
                 must_revalidate: true,
             });
         }

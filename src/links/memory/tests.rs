@@ -173,6 +173,71 @@ fn links_that_must_be_revalidated_stay_for_the_case_that_look_ups_fail() {
     lead(&memory, "c", soon);
 }
 
+/// The version of the link that a query gets if all look-ups fail; none if it gets no link.
+fn stale(memory: &Arc<Memory>, code: &str, now: Instant) -> Option<u64> {
+    let link = match memory.look(&name(code), now) {
+        Look::Stale(link) => Some(link),
+        Look::Lead(_, wait) | Look::Join(wait) => wait.stale,
+        other => panic!("{code}: {other:?}"),
+    };
+    link.map(|link| link.version.0)
+}
+
+/// A look-up has failed, but a claim in Redis had a newer state than memory: queries got that one.
+#[test]
+fn after_a_failed_look_up_no_answer_is_older_than_before() {
+    let (memory, now) = (memory(), Instant::now());
+    let later = now + Duration::from_secs(1);
+    let missed = |version| Missed {
+        error: StoreError::DeadlineExceeded,
+        was: Some(link("a", version)),
+    };
+    lead(&memory, "a", now).0.land(Ok(Some(link("a", 5))), now);
+    memory.revalidate_all(later);
+    lead(&memory, "a", later).0.land(Err(missed(7)), later);
+    assert_eq!(stale(&memory, "a", later), Some(7));
+    let again = later + RETRY_AFTER;
+    let (ticket, wait) = lead(&memory, "a", again);
+    assert_eq!(
+        (ticket.held(), wait.stale.map(|it| it.version.0)),
+        (Some(Version(7)), Some(7))
+    );
+    ticket.land(Err(missed(6)), again);
+    assert_eq!(stale(&memory, "a", again), Some(7), "an older claim");
+}
+
+/// The result of a flight reaches those who wait also if it does not count any more.
+#[test]
+fn after_a_flight_that_was_overtaken_no_answer_is_older_than_before() {
+    let (memory, now) = (memory(), Instant::now());
+    for code in ["a", "b", "c", "d"] {
+        lead(&memory, code, now)
+            .0
+            .land(Ok(Some(link(code, 5))), now);
+    }
+    let later = now + Duration::from_secs(1);
+    memory.revalidate_all(later);
+    let overtaken = |code: &str, landing: Landing| {
+        let (ticket, _) = lead(&memory, code, later);
+        memory.revalidate(&name(code));
+        ticket.land(landing, later);
+        stale(&memory, code, later)
+    };
+    assert_eq!(overtaken("a", Ok(Some(link("a", 7)))), Some(7));
+    assert_eq!(overtaken("b", Ok(Some(link("b", 4)))), Some(5));
+    assert_eq!(overtaken("c", Ok(None)), None);
+    let missed = Missed {
+        error: StoreError::DeadlineExceeded,
+        was: Some(link("d", 8)),
+    };
+    assert_eq!(overtaken("d", Err(missed)), Some(8));
+    // A name that is not held stays so.
+    let (ticket, _) = lead(&memory, "e", later);
+    memory.forget(&name("e"));
+    ticket.land(Ok(Some(link("e", 1))), later);
+    assert_eq!(stale(&memory, "e", later), None);
+}
+
 #[test]
 fn every_possible_change_advances_the_stamps() {
     let (memory, now) = (memory(), Instant::now());
