@@ -9,7 +9,7 @@
 //! cli          -> server config access certificates dnssec links link store
 //! server       -> config access certificates dns dnssec http link links statistics store zone
 //! config       -> access certificates dns dnssec http link links store zone
-//! http         -> access certificates link links store
+//! http         -> access certificates link links statistics store
 //! access       -> link store
 //! dns          -> certificates dnssec link links store zone
 //! zone         -> dnssec link links

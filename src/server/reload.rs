@@ -12,10 +12,12 @@ use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_certificate, log_key_files, log_keys, log_warnings};
 use crate::server::running::Running;
+use crate::server::statistics::log_countries;
 
 impl Running {
     /// Reads everything again that can be read again: the keys of signed zones, the zone files (the new zones are
-    /// used only if all of them are valid), the secrets of DNS cookies, the certificate, and the files for Redis.
+    /// used only if all of them are valid), the secrets of DNS cookies, the certificate, the files for Redis and for the
+    /// store, and the database of countries.
     /// Logs the outcomes, and returns whether all of them are successes. The query log is opened again, because its
     /// file may have been renamed.
     pub async fn reload(&self) -> bool {
@@ -49,7 +51,8 @@ impl Running {
         let certificates_taken = dns_certificate_taken && https_certificate_taken;
         let redis_taken = self.reload_redis().await;
         let store_taken = self.reload_store().await;
-        let services_taken = redis_taken && store_taken;
+        let countries_taken = self.reload_countries().await;
+        let services_taken = redis_taken && store_taken && countries_taken;
         keys_taken && zones_taken && secrets_taken && certificates_taken && services_taken
     }
 
@@ -93,6 +96,28 @@ impl Running {
                 false
             }
         }
+    }
+
+    /// Reads the database of countries again, if there is one.
+    async fn reload_countries(&self) -> bool {
+        let Some(countries) = self.countries.clone() else {
+            return true;
+        };
+        let reading = countries.clone();
+        let outcome = match blocking(move || reading.reload()).await {
+            Ok(()) => {
+                log_countries("reloaded", &countries);
+                Outcome::Success
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("database of countries not reloaded; the old state stays in use");
+                Outcome::Failure
+            }
+        };
+        let reload = Reload { outcome };
+        self.metrics.country_reloads.get_or_create(&reload).inc();
+        outcome == Outcome::Success
     }
 
     /// Reads the keys of all signed zones. An error in one zone does not affect the others.

@@ -26,7 +26,7 @@ use crate::server::key_turns::turn_keys;
 use crate::server::notices::log_certificate;
 use crate::server::system::manager::ServiceManager;
 use crate::server::watchdog;
-use crate::statistics::Statistics;
+use crate::statistics::{Countries, Statistics};
 use crate::store::Store;
 use crate::zone::{ZoneSet, Zones};
 
@@ -60,6 +60,8 @@ pub struct Running {
     pub(super) query_log: Option<QueryLogKeeper>,
     /// What counts look-ups and clicks.
     pub(super) statistics: Statistics,
+    /// The countries of clients, if they are counted.
+    pub(super) countries: Option<Arc<Countries>>,
     pub(super) metrics: Arc<Metrics>,
     /// While this is set, `/readyz` says that the server is not ready.
     pub(super) stopping: Arc<AtomicBool>,

@@ -17,8 +17,7 @@ use crate::certificates::{
     CertificateError, CertificateFiles, Challenges, Handshakes, Overview, Service, Source, Tls,
 };
 use crate::config::{
-    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, ServerConfig,
-    StatisticsConfig, StoreConfig,
+    Config, HttpsCertificates, HttpsConfig, PageConfig, RedirectConfig, ServerConfig, StoreConfig,
 };
 use crate::dns::pipeline::handler::Handler;
 use crate::dns::query_log::{QueryLog, QueryLogConfig, QueryLogError, QueryLogKeeper};
@@ -41,9 +40,10 @@ use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::page::{PageHostError, check_host};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
+use crate::server::statistics::{Counting, CountingError};
 use crate::server::system::manager::ServiceManager;
 use crate::server::tasks::{ConnectionLimits, Tasks};
-use crate::statistics::Statistics;
+use crate::statistics::{Clicks, Statistics};
 use crate::store::audit::Retention;
 use crate::store::servers::Label;
 use crate::store::{
@@ -92,6 +92,9 @@ pub enum StartError {
     /// The query log cannot be written.
     #[error(transparent)]
     QueryLog(#[from] QueryLogError),
+    /// What is needed for the statistics cannot be used.
+    #[error(transparent)]
+    Statistics(#[from] CountingError),
     /// The file of the admin token cannot be read or created.
     #[error(transparent)]
     TokenFile(#[from] TokenError),
@@ -142,7 +145,9 @@ pub async fn start(
     let certificates = overview(https_certificate.as_ref(), acme.as_ref(), &clock);
     let (ticket_clock, page_clock) = (clock.clone(), clock.clone());
     let links = open_links(&config, store.clone(), zones.clone(), clock, &metrics)?;
-    let statistics = statistics(config.statistics.as_ref(), &store, &page_clock, &metrics);
+    let counting = config.statistics.as_ref();
+    let counting = Counting::open(counting, &store, &page_clock, &metrics).await?;
+    let statistics = counting.statistics;
     show_troubles(
         &links,
         zones.clone(),
@@ -169,6 +174,7 @@ pub async fn start(
         rules: config.admin.rules,
         redirect: config.redirect,
         page: config.page,
+        clicks: counting.clicks,
     };
     let (failed, failures) = mpsc::channel(1);
     let running = Running {
@@ -191,6 +197,7 @@ pub async fn start(
         links,
         query_log: query_log_keeper,
         statistics,
+        countries: counting.countries,
         metrics,
         stopping: Arc::default(),
         shutdown: CancellationToken::new(),
@@ -217,6 +224,7 @@ struct HttpConfigs {
     rules: ApiRules,
     redirect: RedirectConfig,
     page: PageConfig,
+    clicks: Clicks,
 }
 
 /// What the HTTP listeners answer.
@@ -232,6 +240,7 @@ impl Sites {
             rules,
             redirect,
             page,
+            clicks,
         } = http;
         let urls = redirect.short_urls;
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
@@ -252,6 +261,7 @@ impl Sites {
                 urls,
                 contact,
                 hsts,
+                clicks.clone(),
                 counts,
             ))
         };
@@ -377,21 +387,6 @@ fn show_troubles(
         let degraded = troubles.map(|trouble| Trouble::new(Effect::Degraded, trouble.reason()));
         degraded.chain(statistics.troubles()).collect()
     });
-}
-
-/// What counts look-ups and clicks, if that is configured and the store keeps statistics.
-fn statistics(
-    config: Option<&StatisticsConfig>,
-    store: &Arc<dyn Store>,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-) -> Statistics {
-    let (Some(config), Some(store)) = (config, store.statistics()) else {
-        return Statistics::off();
-    };
-    let id = Label::closest(&format!("{:032x}", fastrand::u128(..)));
-    let (clock, metrics) = (clock.clone(), metrics.clone());
-    Statistics::new(store, (id, config.keeping), clock, metrics)
 }
 
 /// Reads the certificate of a service that is configured.

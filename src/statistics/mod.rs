@@ -10,16 +10,24 @@
 //! lost is sent again as it is. What a server counted since its last batch is lost if the server is killed: some seconds. While the
 //! store is away, counts wait in the buffer. What the buffer cannot take is dropped and counted as dropped.
 //!
-//! No client address, no user agent and no path of a referring page comes here.
+//! What is counted of a request by HTTP is decided in `clicks`, by the user agent ([`agents`]), the referring page and the
+//! country of the client's address ([`Countries`]). None of these texts and addresses is kept or logged: only the class, the
+//! referring host and the country go on to the buffer.
 
+pub mod agents;
 mod buffer;
+mod clicks;
+mod countries;
 mod flush;
+mod referrer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::clicks::{Clicks, Visit, is_prefetch};
+pub use self::countries::{Countries, CountriesError};
 use self::flush::Flusher;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::{ClickLabel, LookupLabel, Metrics};
@@ -213,5 +221,7 @@ impl Counting {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,8 @@ pub struct Metrics {
     pub https_handshakes: Family<TlsHandshake, Counter>,
     /// Reloads of the certificate of HTTPS, by outcome.
     pub https_reloads: Family<Reload, Counter>,
+    /// Reloads of the database of countries, by outcome.
+    pub country_reloads: Family<Reload, Counter>,
     /// Orders of certificates that ended, by whether a certificate came of them.
     pub acme_orders: Family<AcmeOrder, Counter>,
     /// Failures of attempts to get a certificate, by kind.

@@ -433,6 +433,11 @@ impl Metrics {
             self.https_reloads.clone(),
         );
         registry.register(
+            "country_reloads",
+            "Reloads of the database of countries, by outcome",
+            self.country_reloads.clone(),
+        );
+        registry.register(
             "query_log_queries",
             "Queries in the query log",
             self.query_log_queries.clone(),

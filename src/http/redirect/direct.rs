@@ -5,7 +5,7 @@
 
 use axum::http::StatusCode;
 
-use super::{MAX_AGE, MAX_AGE_CACHE, NOINDEX, Redirect};
+use super::{MAX_AGE, MAX_AGE_CACHE, NOINDEX, Redirect, visit};
 use crate::http::host::host_of;
 use crate::http::serve::request_log::{Line, RequestId};
 use crate::http::serve::{Client, Plain, push_date};
@@ -49,6 +49,9 @@ impl Redirect {
         self.links.with_live(&name, line.started, now, go)?;
         push_date(out, now);
         out.extend_from_slice(b"\r\n\r\n");
+        if self.clicks.are_counted() {
+            self.clicks.add(&name, &visit::of_plain(request, client));
+        }
         line.log(&id, Some(StatusCode::FOUND));
         self.observer.count(StatusCode::FOUND);
         Some(())

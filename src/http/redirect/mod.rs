@@ -25,6 +25,7 @@
 mod contact;
 mod direct;
 mod pages;
+mod visit;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use crate::base::clock::UnixTime;
 use crate::base::metrics::Metrics;
 use crate::link::{Destination, Grounds, Link, LinkName, Origin};
 use crate::links::{Host, Links, Resolution};
+use crate::statistics::{Clicks, Visit};
 use crate::store::StoreError;
 pub use contact::AbuseContact;
 use pages::{Page, Pages, Robots};
@@ -73,6 +75,7 @@ struct Redirect {
     pages: Pages,
     /// `Strict-Transport-Security` of all responses (RFC 6797 §6.1).
     hsts: Option<HeaderValue>,
+    clicks: Clicks,
     observer: Observer,
 }
 
@@ -126,6 +129,7 @@ impl RedirectHost {
         short_urls: ShortUrls,
         contact: Option<AbuseContact>,
         hsts: Option<u32>,
+        clicks: Clicks,
         metrics: &Metrics,
     ) -> Self {
         let hsts = hsts.map(|seconds| HeaderValue::try_from(format!("max-age={seconds}")));
@@ -136,35 +140,37 @@ impl RedirectHost {
                 contact,
             },
             hsts: hsts.and_then(Result::ok),
+            clicks,
             observer: Observer::new("redirect", metrics.redirect_requests.clone()),
         }))
     }
 
-    /// Answers a request of the client with this address, if it is known. `may_ask_for` says which hosts the client may
-    /// ask for on its connection.
+    /// Answers a request of this client, if it is known. `may_ask_for` says which hosts the client may ask for on its
+    /// connection.
     pub(super) fn respond<B>(
         &self,
         request: &Request<B>,
-        peer: Option<&str>,
+        client: Option<&Client>,
         may_ask_for: impl Fn(&str) -> bool,
     ) -> Answer {
         let redirect = &*self.0;
         let id = RequestId::of(request.headers());
+        let peer = client.map(|client| &*client.text);
         let line = Line::of(redirect.observer.part, request, peer);
-        let is_head = *request.method() == Method::HEAD;
+        let visit = visit::of(request, client);
         let (name, preview) = match redirect.place(request, may_ask_for) {
             Place::Link { name, preview } => (name, preview),
             Place::Other(decision) => {
-                return Answer::Now(redirect.finish(decision, is_head, id, &line));
+                return Answer::Now(redirect.finish(decision, &visit, id, &line));
             }
         };
         match redirect.links.resolve_now(&name) {
             Ok(resolved) => {
                 let decision = redirect.decide(name, preview, resolved.outcome);
-                Answer::Now(redirect.finish(decision, is_head, id, &line))
+                Answer::Now(redirect.finish(decision, &visit, id, &line))
             }
             Err(mut unresolved) => {
-                let line = line.into_owned();
+                let (line, visit) = (line.into_owned(), visit.into_owned());
                 let host = self.clone();
                 Answer::Later(Box::pin(async move {
                     let redirect = &*host.0;
@@ -176,7 +182,7 @@ impl RedirectHost {
                     redirect.links.look_up([&mut unresolved]);
                     let resolved = redirect.links.resolve_later(unresolved).await;
                     let decision = redirect.decide(name, preview, resolved.outcome);
-                    let mut response = redirect.tell(decision, is_head);
+                    let mut response = redirect.tell(decision, &visit);
                     waiting.status = Some(response.status());
                     redirect.observer.finish(&mut response, id);
                     response
@@ -190,7 +196,7 @@ impl Site for RedirectHost {
     fn answer(&self, request: Request<Incoming>, call: &Call<'_>) -> Answer {
         let client = call.client;
         let may_ask_for = |host: &str| client.may_ask_for(host);
-        self.respond(&request, Some(&client.text), may_ask_for)
+        self.respond(&request, Some(client), may_ask_for)
     }
 
     fn answer_plain(&self, request: &Plain<'_>, client: &Client, out: &mut Vec<u8>) -> bool {
@@ -248,11 +254,11 @@ impl Redirect {
     fn finish(
         &self,
         decision: Decision,
-        is_head: bool,
+        visit: &Visit<'_>,
         id: RequestId,
         line: &Line<'_>,
     ) -> Response<Content> {
-        let mut response = self.tell(decision, is_head);
+        let mut response = self.tell(decision, visit);
         line.log(&id, Some(response.status()));
         self.observer.finish(&mut response, id);
         response
@@ -266,17 +272,22 @@ impl Redirect {
             .is_some_and(|domain| self.links.namespace().classify_host(domain) != Host::Foreign)
     }
 
-    /// The response, without the headers of all responses.
-    fn tell(&self, decision: Decision, is_head: bool) -> Response<Content> {
+    /// The response, without the headers of all responses. A redirect is counted as a click.
+    fn tell(&self, decision: Decision, visit: &Visit<'_>) -> Response<Content> {
         let mut response = match decision {
             Decision::Go(link) => {
                 let age = self.age(&link.name, &link.destination(), self.links.now());
-                go(&link, age).unwrap_or_else(|| self.pages.unreadable().into_response())
+                match go(&link, age) {
+                    Some(redirect) => {
+                        self.clicks.add(&link.name, visit);
+                        redirect
+                    }
+                    None => self.pages.unreadable().into_response(),
+                }
             }
-
             other => self.page(other),
         };
-        if is_head {
+        if visit.is_head {
             strip_body(&mut response);
         }
         if let Some(hsts) = &self.hsts {

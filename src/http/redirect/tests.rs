@@ -1,5 +1,7 @@
 //! The redirect host as browsers see it.
 
+mod clicks;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

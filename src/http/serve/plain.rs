@@ -8,6 +8,8 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Request, Status};
 
+use crate::statistics::is_prefetch;
+
 /// How many headers a plain request has at most. Browsers send fewer than 20.
 const MAX_HEADERS: usize = 32;
 
@@ -20,6 +22,12 @@ pub struct Plain<'a> {
     pub(crate) host: &'a str,
     /// The value of `X-Request-Id`.
     pub(crate) id: Option<&'a [u8]>,
+    /// The first value of `User-Agent`.
+    pub(crate) agent: Option<&'a [u8]>,
+    /// The first value of `Referer`.
+    pub(crate) referer: Option<&'a [u8]>,
+    /// Whether `Sec-Purpose` or `Purpose` says that a browser prefetches.
+    pub(crate) is_prefetch: bool,
 }
 
 impl<'a> Plain<'a> {
@@ -40,9 +48,15 @@ impl<'a> Plain<'a> {
         for header in &*head.headers {
             fields.take(header)?;
         }
-        let Fields { host, id } = fields;
-        let host = host?;
-        Some((Self { path, host, id }, len))
+        let plain = Self {
+            path,
+            host: fields.host?,
+            id: fields.id,
+            agent: fields.agent,
+            referer: fields.referer,
+            is_prefetch: fields.is_prefetch,
+        };
+        Some((plain, len))
     }
 }
 
@@ -62,6 +76,9 @@ fn path_of(target: &str) -> Option<&str> {
 struct Fields<'a> {
     host: Option<&'a str>,
     id: Option<&'a [u8]>,
+    agent: Option<&'a [u8]>,
+    referer: Option<&'a [u8]>,
+    is_prefetch: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -82,6 +99,18 @@ impl<'a> Fields<'a> {
                 .value
                 .eq_ignore_ascii_case(b"keep-alive")
                 .then_some(()),
+            10 if is("user-agent") => {
+                self.agent.get_or_insert(header.value);
+                Some(())
+            }
+            7 if is("referer") => {
+                self.referer.get_or_insert(header.value);
+                Some(())
+            }
+            7 | 11 if is("purpose") || is("sec-purpose") => {
+                self.is_prefetch |= is_prefetch(header.value);
+                Some(())
+            }
             6 if is("expect") => None,
             7 if is("upgrade") => None,
             // RFC 9112 §6: a body, whose end others may see elsewhere.
@@ -108,6 +137,9 @@ mod tests {
             path: "/",
             host: "x.s.example.com:80",
             id: Some(b"a"),
+            agent: None,
+            referer: None,
+            is_prefetch: false,
         };
         assert_eq!(parse(head), Some((plain, head.len())));
         let two = format!("{head}{head}");

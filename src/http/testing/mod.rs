@@ -27,6 +27,8 @@ use crate::base::metrics::Metrics;
 use crate::certificates::{Overview, Source};
 use crate::link::{Code, LinkName, Origin, ReservedCodes};
 use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
+use crate::statistics::Clicks;
+use crate::statistics::testing::{Counted, agents};
 
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// 2023-11-14T22:13:20Z
@@ -102,6 +104,7 @@ pub(super) struct Server {
     pub(super) draining: Arc<AtomicBool>,
     pub(super) admin: Router,
     pub(super) redirect: RedirectHost,
+    pub(super) counted: Counted,
 }
 
 impl Server {
@@ -140,6 +143,8 @@ impl Server {
         let links = Arc::new(links.with_reserved(ReservedCodes::default()));
         let token = AdminToken::from_text(TOKEN).unwrap();
         let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
+        let counted = Counted::new(clock.clone(), &metrics);
+        let clicks = Clicks::new(counted.statistics.clone(), agents(), None);
         Self {
             admin: admin_api(
                 links.clone(),
@@ -151,7 +156,8 @@ impl Server {
                 rules,
             )
             .0,
-            redirect: RedirectHost::new(links, SHORT_URLS, None, None, &metrics),
+            redirect: RedirectHost::new(links, SHORT_URLS, None, None, clicks, &metrics),
+            counted,
             store,
             clock,
             metrics,

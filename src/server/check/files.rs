@@ -16,6 +16,7 @@ use crate::dnssec::keys::{KeyRing, KeysError};
 use crate::links::{Namespace as _, redis};
 use crate::server::TOKEN_VARIABLE;
 use crate::server::page::check_host;
+use crate::statistics::Countries;
 use crate::store::{postgres, sqlite};
 use crate::zone::{LoadError, ZoneAdditions, ZoneSet};
 
@@ -93,6 +94,15 @@ impl Findings {
                     self.exposure(&settings.key_file, "the key that seals private keys");
                 }
             }
+        }
+    }
+
+    /// The database of countries.
+    pub(super) fn countries(&mut self, config: &Config) {
+        let statistics = config.statistics.as_ref();
+        let file = statistics.and_then(|statistics| statistics.country_database.as_deref());
+        if let Some(file) = file {
+            self.take(Countries::open(file));
         }
     }
 

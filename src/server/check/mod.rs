@@ -30,6 +30,7 @@ pub fn check(config: &Config) -> Findings {
     found.token(config);
     found.redis(config);
     found.query_log(config);
+    found.countries(config);
     found.addresses(config);
     found
 }

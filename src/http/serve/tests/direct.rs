@@ -201,6 +201,18 @@ fn requests() -> Vec<String> {
         "Expect: 100-continue\r\n",
         "Expect: other\r\n",
         "TE: trailers\r\n",
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n\
+         Referer: https://WWW.Example.org:8443/a?b\r\n",
+        "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n\
+         sec-purpose: prefetch;prerender\r\n",
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n\
+         Purpose: x\r\nPurpose: prefetch\r\n",
+        "User-Agent: Mozilla/5.0 \u{e4}\r\nReferer: https://b\u{fc}cher.example/\r\n",
+        "User-Agent: Mozilla/5.0\r\nUser-Agent: curl/8\r\nReferer: /a\r\nReferer: https://a.example/\r\n",
+        "User-Agent: curl/8\r\nUser-Agent: Mozilla/5.0\r\n",
+        "User-Agent: TelegramBot (like TwitterBot)\r\n",
+        "User-Agent: \t \r\nReferer:\r\n",
+        "User-Agent: Mozilla/5.0\r\nReferer: http://[2001:DB8::1]:80/\r\n",
     ];
     let host = "Host: x.s.example.com\r\n";
     let of = |line: &str, headers: &str| format!("{line}\r\n{headers}\r\n");
@@ -251,8 +263,8 @@ impl Pair {
         assert_eq!(ours, theirs, "{sent:?}");
     }
 
-    /// Both count the same responses.
-    fn check_counts(&self) {
+    /// Both count the same responses, and the same clicks.
+    async fn check_counts(&self) {
         for status in [200, 302, 400, 403, 404, 405, 421] {
             assert_eq!(
                 self.direct.counted(status),
@@ -261,6 +273,13 @@ impl Pair {
             );
         }
         assert_eq!(self.hyper.direct(), 0);
+        let sums = self.direct.server.counted.sums().await;
+        assert_eq!(sums, self.hyper.server.counted.sums().await);
+        let clicks = sums
+            .iter()
+            .filter(|((_, counter), _)| counter.starts_with("click:"));
+        let clicks: u64 = clicks.map(|(_, count)| count).sum();
+        assert_eq!(clicks, self.direct.counted(302));
     }
 }
 
@@ -280,7 +299,26 @@ async fn answers_are_those_of_hyper() {
     };
     join_all(requests().into_iter().map(pair_of)).await;
     assert!(pair.direct.direct() > 100, "{}", pair.direct.direct());
-    pair.check_counts();
+    pair.check_counts().await;
+    let sums = pair.direct.server.counted.ledger.sums();
+    for counter in [
+        "click:person",
+        "click:bot",
+        "click:preview",
+        "click:head",
+        "click:prefetch",
+        "referrer:www.example.org",
+        "referrer:xn--bcher-kva.example",
+        "referrer:2001:db8::1",
+    ] {
+        let count = sums.get(&("x.s.example.com".into(), counter.into()));
+        assert!(count.is_some_and(|count| *count > 0), "{counter}: {sums:?}");
+    }
+    assert!(
+        !sums
+            .keys()
+            .any(|(_, counter)| counter == "referrer:a.example")
+    );
 }
 
 #[tokio::test]
@@ -292,7 +330,7 @@ async fn a_request_may_arrive_in_any_pieces() {
         pair.check(&[first, second]).await;
     };
     join_all((1..all.len()).map(check_at)).await;
-    pair.check_counts();
+    pair.check_counts().await;
 }
 
 /// Random damage to plain requests. Set `TINYNS_SEED` to repeat a failure.
@@ -328,7 +366,42 @@ async fn damaged_requests_are_answered_as_by_hyper() {
     for some in all.chunks(100) {
         join_all(some.iter().map(async |bytes| pair.check(&[bytes]).await)).await;
     }
-    pair.check_counts();
+    pair.check_counts().await;
+}
+
+/// User agents that are no UTF-8, or long, on both ways.
+#[tokio::test]
+async fn any_bytes_may_be_a_user_agent() {
+    let pair = Pair::new().await;
+    let head = |agent: &[u8], referer: &[u8]| {
+        let head: &[u8] = b"GET / HTTP/1.1\r\nHost: x.s.example.com\r\nUser-Agent: ";
+        [head, agent, b"\r\nReferer: ", referer, b"\r\n\r\n"].concat()
+    };
+    let long = vec![b'a'; 6_000];
+    let long_host = [b"https://".to_vec(), long.clone(), b".example/".to_vec()].concat();
+    for agent in [&b"\xff\xfe"[..], b"Mozilla/5.0 \x80", &long] {
+        for referer in [
+            &b"https://\xff.example/"[..],
+            b"https://a.example/\xff",
+            &long,
+            &long_host,
+        ] {
+            if agent.len() + referer.len() < READ_BYTES {
+                pair.check(&[&head(agent, referer)]).await;
+            }
+        }
+    }
+    assert!(pair.direct.direct() > 8, "{}", pair.direct.direct());
+    pair.check_counts().await;
+    let sums = pair.direct.server.counted.ledger.sums();
+    let referrers: Vec<_> = sums
+        .keys()
+        .filter(|(_, it)| it.starts_with("referrer:"))
+        .collect();
+    assert_eq!(
+        referrers,
+        [&("x.s.example.com".into(), "referrer:a.example".into())]
+    );
 }
 
 /// More responses than the server holds for one read go on through hyper.
