@@ -4,6 +4,7 @@
 //!   read     a packet is read, and its answer's hash made
 //!   answer   the reply to a packet that was read
 //!   whole    both
+//!   counted  the whole, with statistics
 //!   hickory  the same by hickory's decoder and encoder, which serve the general path
 //! ```
 //!
@@ -178,6 +179,7 @@ fn hot(criterion: &mut Criterion, links: u32) {
         fixture.ask(&packet, &mut buffers);
     }
     check_hot(&fixture, links);
+    whole_hot(criterion, "whole", links, &fixture);
     let cases = [("one", 1), ("random", links)];
     let cases = cases.iter().filter(|(_, end)| *end > 1 || links == MANY);
     for (order, end) in cases {
@@ -188,9 +190,17 @@ fn hot(criterion: &mut Criterion, links: u32) {
                 black_box(reply.is_ok());
             });
         });
-        criterion.bench_function(&format!("whole/hot/{links}/{order}"), |bencher| {
-            Queries::new(numbers, Some(&[]))
-                .each(bencher, |packet| whole(&fixture, packet, &mut buffers));
+    }
+    whole_hot(criterion, "counted", links, &fixture.counting());
+}
+
+/// Answers that are hot: the same link again and again, a thousand links, and all of them.
+fn whole_hot(criterion: &mut Criterion, what: &str, links: u32, fixture: &Fixture) {
+    for (order, end) in [("one", 1), ("thousand", 1_000), ("random", links)] {
+        let mut buffers = Buffers::default();
+        criterion.bench_function(&format!("{what}/hot/{links}/{order}"), |bencher| {
+            Queries::new((0, end), Some(&[]))
+                .each(bencher, |packet| whole(fixture, packet, &mut buffers));
         });
     }
 }

@@ -11,7 +11,7 @@
 //! config       -> access certificates dns dnssec http link links store zone
 //! http         -> access certificates link links statistics store
 //! access       -> link store
-//! dns          -> certificates dnssec link links store zone
+//! dns          -> certificates dnssec link links statistics store zone
 //! zone         -> dnssec link links
 //! links        -> link store
 //! statistics   -> link store

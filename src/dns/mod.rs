@@ -12,7 +12,8 @@
 //!   connections, and `tls` those that are encrypted.
 //! * [`pipeline`]: from one packet to its reply. `fast` reads nearly every query itself and finds its answer in
 //!   `hot`; `general` has hickory's decoder read all other queries. Both use `respond`, which finds the zone and the
-//!   link, and has the answer signed (`sign_answer`), encoded and kept.
+//!   link, and has the answer signed (`sign_answer`), encoded and kept. `lookups` counts look-ups of links for the
+//!   statistics.
 //! * [`answer`]: the decision. It is a pure function, and the only place that decides what a reply says.
 //! * [`wire`]: bytes to values and back. `message` takes messages apart that are no ordinary queries, and refuses
 //!   malformed messages and services that are not offered; `reply` puts replies together.

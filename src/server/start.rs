@@ -1,5 +1,6 @@
 //! Wiring: from a configuration to a running server.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,6 +90,9 @@ pub enum StartError {
     /// The secrets of DNS cookies cannot be read.
     #[error(transparent)]
     CookieSecrets(#[from] SecretsError),
+    /// Look-ups of links cannot be counted.
+    #[error("the system cannot start the thread that counts look-ups of links: {0}")]
+    Lookups(io::Error),
     /// The query log cannot be written.
     #[error(transparent)]
     QueryLog(#[from] QueryLogError),
@@ -162,7 +166,9 @@ pub async fn start(
         config.dns.settings,
         metrics.clone(),
     )
-    .with_query_log(query_log);
+    .with_query_log(query_log)
+    .with_statistics(statistics.clone())
+    .map_err(StartError::Lookups)?;
     handler.set_challenges(challenges);
     if let Some(file) = config.cookie_secrets.clone() {
         handler.set_cookie_secrets(blocking(move || CookieSecrets::load(&file)).await?);

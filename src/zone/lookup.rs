@@ -13,7 +13,7 @@ use crate::base::name::wire::WireName;
 use crate::link::Code;
 
 /// Which of the two names of a link a name is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinkPlace {
     /// `<code>.<origin>`
     Short,

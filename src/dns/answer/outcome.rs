@@ -7,7 +7,7 @@ use super::records;
 use crate::base::name::wire::WireName;
 use crate::dnssec::denial::{self, Successor};
 use crate::link::{LinkName, Origin};
-use crate::zone::Zone;
+use crate::zone::{LinkPlace, Zone};
 
 /// The outcome of one call of [`answer`](super::decide::answer).
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Answer {
     pub signed: bool,
     /// Whether the reply has to be truncated, so that the client asks again by TCP.
     pub cut: bool,
+    /// Which name of a link the question is about, if the link exists and is not withheld. Statistics count such answers.
+    pub link: Option<LinkPlace>,
 }
 
 impl Answer {
@@ -95,6 +97,7 @@ impl Answer {
             denial: None,
             signed: false,
             cut: false,
+            link: None,
         }
     }
 }

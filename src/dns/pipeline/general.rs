@@ -12,7 +12,7 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
 use super::handler::Handler;
-use super::hot::Now;
+use super::hot::{Form, Now};
 use super::pending::{Answerable, Pending, Signatures};
 use super::respond::{Reading, Response, Scratch};
 use super::via::Via;
@@ -56,6 +56,19 @@ impl Handler {
         let now = self.time();
         let read = (&query, Reading::Odd);
         Response::new(&self.0, read, (peer.ip(), via), &now, scratch).after(answerable)
+    }
+
+    /// An odd query, and the hash of its key as of an ordinary query; none if it cannot be decoded.
+    pub(crate) fn odd_query<'p>(
+        &self,
+        packet: &'p [u8],
+        peer: SocketAddr,
+        via: Via,
+    ) -> Option<(Query<'p>, u64)> {
+        let query = decode(&Message::read(packet)?, packet, peer, via)?;
+        let key = self.0.hot.key(&query.name, Form::Plain, query.qtype);
+        let hash = key.hash();
+        Some((query, hash))
     }
 }
 

@@ -4,6 +4,7 @@
 //! does not use hickory's `Catalog` with a `ZoneHandler`, because it turns a failing backend into NODATA, ignores
 //! the query's class, and obeys any UDP size that the client names.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::hot::{Form, HotAnswers, HotKey, Now, Validity};
+use super::lookups::Lookups;
 use super::pending::{Answerable, Found, Unanswered, Wanted};
 use super::settings::Settings;
 use super::signing_state::SigningState;
@@ -33,6 +35,7 @@ use crate::dns::wire::query::Echo;
 use crate::dns::wire::reply::{Encoded, Frame, Options};
 use crate::link::Origin;
 use crate::links::Links;
+use crate::statistics::Statistics;
 use crate::store::StoreError;
 use crate::zone::ZoneSet;
 
@@ -43,9 +46,9 @@ const MAX_IN_FLIGHT: u32 = 16_384;
 /// How often the rate limit clears old accounts and logs.
 const RATE_LIMIT_TICK: Duration = Duration::from_secs(1);
 
-/// Answers queries from the zones and their links, and has the query log.
+/// Answers queries from the zones and their links. It has the query log, and counts look-ups of links if statistics are on.
 #[derive(Clone, Debug)]
-pub struct Handler(pub(crate) Arc<Shared>, QueryLog);
+pub struct Handler(pub(crate) Arc<Shared>, QueryLog, Option<Lookups>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -98,13 +101,35 @@ impl Handler {
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
             pulse: Pulse::default(),
         };
-        Self(Arc::new(shared), QueryLog::off())
+        Self(Arc::new(shared), QueryLog::off(), None)
     }
 
     /// The same handler with this query log.
     #[must_use]
     pub fn with_query_log(self, log: QueryLog) -> Self {
-        Self(self.0, log)
+        Self(self.0, log, self.2)
+    }
+
+    /// The same handler, which counts look-ups of links for these statistics.
+    ///
+    /// # Errors
+    /// The system cannot start a thread.
+    pub fn with_statistics(self, statistics: Statistics) -> io::Result<Self> {
+        let lookups = Lookups::start(statistics)?;
+        Ok(Self(self.0, self.1, lookups))
+    }
+
+    /// Counts look-ups of links; none if statistics are off.
+    pub(crate) fn lookups(&self) -> Option<&Lookups> {
+        self.2.as_ref()
+    }
+
+    /// Gives the look-ups that were counted to the statistics, also those that tasks have counted. Workers give theirs when
+    /// they end.
+    pub async fn flush_lookups(&self) {
+        if let Some(lookups) = &self.2 {
+            lookups.flush().await;
+        }
     }
 
     /// Whether any zone is signed.

@@ -1,12 +1,13 @@
 //! From one packet to its reply.
 //!
 //! Each file uses only files below it: `packet` → `fast`, `general` → `respond` → `sign_answer` → `handler` → `hot` and
-//! the small files that all stages share (`pending`, `via`, `tally`, `made_up`, `reuse`, `signing_state`, `settings`).
+//! the small files that all stages share (`pending`, `via`, `tally`, `lookups`, `made_up`, `reuse`, `signing_state`, `settings`).
 
 pub(crate) mod fast;
 pub(crate) mod general;
 pub mod handler;
 pub(crate) mod hot;
+pub(crate) mod lookups;
 mod made_up;
 pub mod packet;
 pub(crate) mod pending;

@@ -18,6 +18,7 @@ use std::time::Instant;
 use super::fast::Prepared;
 use super::handler::Handler;
 use super::hot::Now;
+use super::lookups::Asked;
 use super::pending::{Answerable, Pending, Signatures, Unanswered};
 use super::respond::Scratch;
 use super::tally::Tally;
@@ -155,7 +156,10 @@ impl Handler {
             tally,
         } = buffers;
         let scratch = Scratch { reply, encoding };
-        let fate = self.take(packet, &self.time(), scratch, tally, Signatures::Now);
+        let now = self.time();
+        tally.count_lookups_by_itself(self.lookups());
+        let fate = self.take(packet, &now, scratch, tally, Signatures::Now);
+        tally.pass(now.instant);
         tally.tell(self.metrics());
         match fate {
             Fate::Replied => Ok(Some(buffers.reply.as_bytes())),
@@ -216,6 +220,7 @@ impl Handler {
             Ok(sent) => match self.limit(packet, sent, now, scratch.reply, tally) {
                 Some(sent) => {
                     tally.count(via, sent);
+                    self.count_lookup(packet, sent, tally);
                     Fate::Replied
                 }
                 None => Fate::Dropped,
@@ -314,6 +319,33 @@ impl Handler {
         }
     }
 
+    /// Counts the look-up if the reply that is sent is about a link; see [`super::lookups`].
+    #[inline]
+    fn count_lookup(&self, packet: &Packet<'_>, sent: Sent, tally: &mut Tally) {
+        let (Some(place), Some(lookups)) = (sent.link, self.lookups()) else {
+            return;
+        };
+        if let Some(prepared) = &packet.query {
+            let asked = Asked {
+                hash: prepared.hash,
+                name: prepared.query.name.as_bytes(),
+                qtype: prepared.query.qtype,
+                place,
+            };
+            return tally.count_lookup(asked, lookups);
+        }
+        // Few queries are odd, so those about links are decoded a second time.
+        if let Some((query, hash)) = self.odd_query(packet.bytes, packet.peer, packet.via) {
+            let asked = Asked {
+                hash,
+                name: query.name.as_bytes(),
+                qtype: query.qtype,
+                place,
+            };
+            tally.count_lookup(asked, lookups);
+        }
+    }
+
     /// Counts packets that get no reply.
     pub(crate) fn count_drops(&self, reason: DropReason, packets: usize) {
         let dropped = DnsDrop { reason };
@@ -388,6 +420,7 @@ impl Resolved {
         let sent = handler.limit(&read, sent, &handler.time(), scratch.reply, &mut tally);
         if let Some(sent) = sent {
             tally.count(via, sent);
+            handler.count_lookup(&read, sent, &mut tally);
         }
         tally.tell(handler.metrics());
         sent.is_some()

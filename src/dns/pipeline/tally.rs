@@ -1,8 +1,11 @@
 //! Counters of one worker, which it adds to the metrics once for each batch. The metrics are behind a lock and a
 //! hash of their labels, and all cores share them.
 
+use std::time::Instant;
+
 use prometheus_client::metrics::counter::Counter;
 
+use super::lookups::{Asked, LookupCounter, Lookups};
 use super::via::Via;
 use crate::base::metrics::{
     DnsDrop, DnsResponse, DropReason, LimitAction, LimitKind, Metrics, RateLimited, Transport,
@@ -24,6 +27,8 @@ pub(crate) struct Tally {
     /// Whether any count in `limited` is not zero.
     is_limiting: bool,
     dropped: u32,
+    /// For look-ups of links, if this thread has a counter of its own.
+    lookups: Option<LookupCounter>,
 }
 
 /// Replies by one transport.
@@ -37,6 +42,44 @@ struct Replies {
 }
 
 impl Tally {
+    /// The tally of a thread that counts look-ups of links by itself, if they are counted. It has to call [`Tally::pass`] for
+    /// each batch, and [`Tally::rest`] when it is idle.
+    pub(crate) fn of_worker(lookups: Option<&Lookups>) -> Self {
+        let mut tally = Self::default();
+        tally.count_lookups_by_itself(lookups);
+        tally
+    }
+
+    /// Makes this the tally of a worker.
+    pub(crate) fn count_lookups_by_itself(&mut self, lookups: Option<&Lookups>) {
+        if self.lookups.is_none() {
+            self.lookups = lookups.map(Lookups::counter);
+        }
+    }
+
+    /// Counts a look-up of a link.
+    #[inline]
+    pub(crate) fn count_lookup(&mut self, asked: Asked<'_>, lookups: &Lookups) {
+        match &mut self.lookups {
+            Some(own) => own.count(asked),
+            None => lookups.count(asked),
+        }
+    }
+
+    /// Hands look-ups over that were counted a second ago.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        if let Some(own) = &mut self.lookups {
+            own.pass(now);
+        }
+    }
+
+    /// Hands look-ups over, while there is nothing else to do.
+    pub(crate) fn rest(&mut self) {
+        if let Some(own) = &mut self.lookups {
+            own.hand_over();
+        }
+    }
+
     /// Counts a reply.
     pub(crate) fn count(&mut self, via: Via, sent: Sent) {
         let replies = match via {

@@ -191,6 +191,7 @@ impl DnsServer {
     /// Takes no new queries, answers those that wait, and closes the sockets.
     pub async fn shutdown(self) {
         let Self { tcp, udp, handler } = self;
+        let handler_of_lookups = handler.clone();
         let rest = async {
             let senders = udp.stop().await;
             let all_answered = handler.drain(DRAIN).await;
@@ -199,6 +200,7 @@ impl DnsServer {
             all_answered
         };
         let (all_read, all_answered) = tokio::join!(tcp.stop(DRAIN), rest);
+        handler_of_lookups.flush_lookups().await;
         if !all_answered {
             tracing::warn!("some queries were still unanswered after {DRAIN:?}");
         }

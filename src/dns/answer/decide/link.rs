@@ -23,7 +23,12 @@ impl Walk<'_> {
     ) -> Turn {
         match self.resolved(code) {
             Err(turn) => turn,
-            Ok(Some(link)) => self.live_link(owner, &link, place),
+            Ok(Some(link)) => {
+                if self.is_first && link.withheld.is_none() {
+                    self.reply.link = Some(place);
+                }
+                self.live_link(owner, &link, place)
+            }
             Ok(None) => match wildcard {
                 Some(node) => self.static_node(owner, node),
                 None => self.name_error(owner),

@@ -37,6 +37,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
         zone,
         qtype: question.qtype,
         signed: question.signed,
+        is_first: true,
         is_apex: false,
         is_challenge: false,
         known,
@@ -51,6 +52,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
     let mut key = question.key.clone();
     let mut seen = Vec::new();
     loop {
+        walk.is_first = seen.is_empty();
         let next = match walk.name(&owner, &key) {
             Turn::Done => break,
             Turn::NeedsLink(name) => return Step::NeedsLink(name),
@@ -87,6 +89,8 @@ struct Walk<'a> {
     zone: &'a Zone,
     qtype: RecordType,
     signed: Option<Signed<'a>>,
+    /// Whether the walk is at the name of the question.
+    is_first: bool,
     /// Whether the walk is at the apex.
     is_apex: bool,
     /// Whether the walk is at the name of challenges.

@@ -23,7 +23,7 @@ pub(crate) struct Prepared<'p> {
     pub(crate) query: Query<'p>,
     /// Which form of the answer the client wants.
     form: Form,
-    hash: u64,
+    pub(crate) hash: u64,
     /// The accounts that the rate limit charges if the reply is an answer; none if the client has no limit.
     pub(crate) accounts: Option<[u64; 2]>,
 }

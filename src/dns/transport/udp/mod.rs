@@ -249,7 +249,7 @@ impl Worker {
         let mut outbox = Outbox::new(BATCH, self.handler.udp_payload());
         let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::with_capacity(BATCH);
-        let mut tally = Tally::default();
+        let mut tally = Tally::of_worker(self.handler.lookups());
         let mut times = LocalTimes::default();
         let local = self.socket.local_addr()?;
         let mut errors = 0;
@@ -259,6 +259,7 @@ impl Worker {
                 Ok(()) => errors = 0,
                 Err(error) if is_idle(&error) => {
                     times.tell(self.times());
+                    tally.rest();
                     continue;
                 }
                 // An ICMP error about an earlier reply, or a short lack of memory.
@@ -324,6 +325,7 @@ impl Worker {
             let unsent = outbox.send(&self.socket);
             self.dropped(DropReason::Unsendable, unsent);
             tally.tell(self.handler.metrics());
+            tally.pass(now.instant);
             if let Some(sent @ 1..) = replies.checked_sub(unsent) {
                 // The queries of a batch are read together and their replies sent together, so all have the same
                 // time.

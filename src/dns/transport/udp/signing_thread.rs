@@ -140,7 +140,7 @@ impl Signer {
         let mut outbox = Outbox::new(BATCH, self.handler.udp_payload());
         let mut encoding = Vec::with_capacity(ENCODING);
         let mut waiting = Vec::new();
-        let mut tally = Tally::default();
+        let mut tally = Tally::of_worker(self.handler.lookups());
         let mut batch = Vec::with_capacity(BATCH);
         let mut begun = Vec::with_capacity(BATCH);
         while self.waiting.take(&mut batch) {
@@ -190,6 +190,7 @@ impl Signer {
                 self.handler.count_drops(DropReason::Unsendable, unsent);
             }
             tally.tell(self.handler.metrics());
+            tally.pass(now.instant);
             count_times(&self.handler, begun.drain(..));
         }
         Ok(())

@@ -18,7 +18,7 @@ use super::query::{Echo, HEADER_LEN};
 use crate::dns::answer::outcome::{Answer, ExtendedError};
 use crate::dns::limits::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use crate::dns::limits::rate_limit::{Class, Scope};
-use crate::zone::Zone;
+use crate::zone::{LinkPlace, Zone};
 
 /// How many bytes after the records of a hot answer may be overwritten.
 const SLACK: usize = 16;
@@ -59,13 +59,18 @@ pub(crate) struct Head {
     pub(crate) error: u8,
     /// Whether the answer is signed. A signed NXDOMAIN is a compact denial (RFC 9824).
     pub(crate) is_signed: bool,
+    /// See [`Answer::link`].
+    pub(crate) link: Option<LinkPlace>,
 }
 
 impl Head {
     const AUTHORITATIVE: u8 = 1;
     const SIGNED: u8 = 2;
+    /// The bits that say which name of a link the answer is about.
+    const SHORT: u8 = 4;
+    const TARGET: u8 = 8;
     /// Above these bits is the place of the error, counted from 1.
-    const ERROR_SHIFT: u32 = 2;
+    const ERROR_SHIFT: u32 = 4;
 
     /// The head of an answer, without counts of authority and additional records.
     pub(crate) fn of(answer: &Answer) -> Self {
@@ -77,6 +82,7 @@ impl Head {
             additionals: 0,
             error: answer.error.map_or(0, kept_place),
             is_signed: answer.signed,
+            link: answer.link,
         }
     }
 
@@ -86,6 +92,8 @@ impl Head {
         for (is_set, bit) in [
             (self.authoritative, Self::AUTHORITATIVE),
             (self.is_signed, Self::SIGNED),
+            (self.link == Some(LinkPlace::Short), Self::SHORT),
+            (self.link == Some(LinkPlace::Target), Self::TARGET),
         ] {
             bits |= if is_set { bit } else { 0 };
         }
@@ -104,6 +112,11 @@ impl Head {
             additionals: u16::from_be_bytes([d0, d1]),
             error: bits >> Self::ERROR_SHIFT,
             is_signed: bits & Self::SIGNED != 0,
+            link: match bits & (Self::SHORT | Self::TARGET) {
+                Self::SHORT => Some(LinkPlace::Short),
+                Self::TARGET => Some(LinkPlace::Target),
+                _ => None,
+            },
         }
     }
 
@@ -186,6 +199,9 @@ pub(crate) struct Sent {
     pub(crate) class: Class,
     /// Whether the client has proved its address by a cookie.
     pub(crate) has_valid_cookie: bool,
+    /// The name of a link that it answers for, as in [`Answer::link`]; none if it is truncated, since the client then asks
+    /// again.
+    pub(crate) link: Option<LinkPlace>,
 }
 
 impl Sent {
@@ -344,6 +360,7 @@ impl ReplyBuffer {
         Sent {
             truncated: true,
             class: head.class(),
+            link: None,
             ..sent
         }
     }
@@ -359,6 +376,7 @@ impl ReplyBuffer {
             additionals: 0,
             error: 0,
             is_signed: false,
+            link: None,
         };
         self.truncate(frame, head)
     }
@@ -376,6 +394,7 @@ impl ReplyBuffer {
             additionals: 0,
             error: 0,
             is_signed: false,
+            link: None,
         };
         self.records_mut(frame.echo)[..answer.len()].copy_from_slice(answer);
         // The TSIG record of a long key name may not fit. Without it the rcode says enough.
@@ -399,6 +418,7 @@ impl ReplyBuffer {
             hot: false,
             class: class.with(Scope::Kind),
             has_valid_cookie: frame.has_valid_cookie,
+            link: None,
         }
     }
 
@@ -411,6 +431,7 @@ impl ReplyBuffer {
             hot: false,
             class: head.class(),
             has_valid_cookie: frame.has_valid_cookie,
+            link: head.link,
         }
     }
 

@@ -36,6 +36,7 @@ fn head(answers: u16) -> Head {
         additionals: 0,
         error: 0,
         is_signed: false,
+        link: None,
     }
 }
 
@@ -165,7 +166,8 @@ fn rfc7830_4_no_padding_without_the_query_s() {
 
 #[test]
 fn a_head_comes_back_from_its_bytes() {
-    for bits in 0..16_u8 {
+    let places = [None, Some(LinkPlace::Short), Some(LinkPlace::Target)];
+    for (bits, link) in (0..16_u8).flat_map(|bits| places.map(|link| (bits, link))) {
         let head = Head {
             authoritative: bits & 1 != 0,
             rcode: 3,
@@ -174,6 +176,7 @@ fn a_head_comes_back_from_its_bytes() {
             additionals: 0xFFFF,
             is_signed: bits & 2 != 0,
             error: bits >> 2,
+            link,
         };
         assert_eq!(Head::from_bytes(head.to_bytes()), head);
     }

@@ -5,6 +5,7 @@ mod additions;
 mod agreement;
 mod freshness;
 mod hot;
+mod lookups;
 mod signed;
 mod withheld;
 mod zones;

@@ -1,0 +1,236 @@
+//! Many threads, more names than a table has, and queues that are full.
+
+use std::collections::HashMap;
+use std::sync::Barrier;
+
+use async_trait::async_trait;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::base::clock::{Clock, UnixTime};
+use crate::base::metrics::Metrics;
+use crate::link::{LinkName, Origin};
+use crate::store::StoreError;
+use crate::store::servers::Label;
+use crate::store::statistics::{
+    Added, Batch, Counter, Keeping, Range, Ranked, Ranking, StatisticsStore, Sum, Totals, Unit,
+};
+
+/// A store that keeps the sums of all rows.
+#[derive(Debug, Default)]
+pub(in crate::dns::pipeline) struct Sums(Mutex<HashMap<(String, String), u64>>);
+
+#[async_trait]
+impl StatisticsStore for Sums {
+    async fn keep(&self, _: Keeping) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn add(&self, batch: &Batch, _: UnixTime) -> Result<Added, StoreError> {
+        let mut sums = self.0.lock().unwrap();
+        for row in &batch.rows {
+            let key = (row.name.to_string(), row.counter.to_string());
+            *sums.entry(key).or_default() += row.count;
+        }
+        Ok(Added::Now)
+    }
+
+    async fn of_link(&self, _: &LinkName, _: Range) -> Result<Vec<Sum>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn of_zone(&self, _: &Origin, _: Range) -> Result<Vec<Sum>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn ranking(
+        &self,
+        _: &Origin,
+        _: Ranking,
+        _: (Unit, UnixTime),
+        _: Option<&Ranked>,
+        _: usize,
+    ) -> Result<Vec<Ranked>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn totals(&self, _: &[LinkName]) -> Result<Vec<Totals>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn sweep(&self, _: UnixTime) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+/// Statistics whose rows can be read.
+pub(in crate::dns::pipeline) struct Counts {
+    pub(in crate::dns::pipeline) statistics: Statistics,
+    pub(in crate::dns::pipeline) metrics: Arc<Metrics>,
+    sums: Arc<Sums>,
+}
+
+impl Counts {
+    pub(in crate::dns::pipeline) fn new() -> Self {
+        let (sums, metrics) = (Arc::<Sums>::default(), Arc::new(Metrics::new()));
+        let server = (Label::closest("server"), Keeping::default());
+        let clock = Clock::manual(UnixTime(1_700_000_000));
+        Self {
+            statistics: Statistics::new(sums.clone(), server, clock, metrics.clone()),
+            metrics,
+            sums,
+        }
+    }
+
+    /// What was counted since the last call, by name and counter: `abc.s.example.com`, `lookup:txt`.
+    pub(in crate::dns::pipeline) fn take(
+        &self,
+        runtime: &Runtime,
+    ) -> HashMap<(String, String), u64> {
+        // A run that stops at once flushes all.
+        let stop = CancellationToken::new();
+        stop.cancel();
+        runtime.block_on(self.statistics.clone().run(stop));
+        std::mem::take(&mut *self.sums.0.lock().unwrap())
+    }
+}
+
+/// A query name in wire form: the link of this number below `s.example.com`, at its short name or below `r`.
+fn wire(number: u32, place: LinkPlace) -> Vec<u8> {
+    let code = format!("{number:08}");
+    let labels = match place {
+        LinkPlace::Short => [code.as_str(), "s", "example", "com"].to_vec(),
+        LinkPlace::Target => [code.as_str(), "r", "s", "example", "com"].to_vec(),
+    };
+    let mut wire = Vec::new();
+    for label in labels {
+        wire.push(label.len() as u8);
+        wire.extend(label.as_bytes());
+    }
+    wire.push(0);
+    wire
+}
+
+fn asked(name: &[u8], number: u32, qtype: u16, place: LinkPlace) -> Asked<'_> {
+    let hash = foldhash::fast::FixedState::default();
+    use std::hash::BuildHasher;
+    Asked {
+        hash: hash.hash_one((number, qtype, place == LinkPlace::Short)),
+        name,
+        qtype,
+        place,
+    }
+}
+
+#[test]
+fn more_names_than_a_table_holds_are_counted_exactly_by_many_threads() {
+    const NAMES: u32 = 20_000;
+    const THREADS: u32 = 3;
+    let runtime = Runtime::new().unwrap();
+    let counts = Counts::new();
+    let lookups = Lookups::start(counts.statistics.clone()).unwrap().unwrap();
+    let begin = Barrier::new(THREADS as usize);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (lookups, begin) = (&lookups, &begin);
+            scope.spawn(move || {
+                begin.wait();
+                // One of them shares its counter with others.
+                let mut own = (thread > 0).then(|| lookups.counter());
+                for number in 0..NAMES {
+                    let place = match number % 2 {
+                        0 => LinkPlace::Short,
+                        _ => LinkPlace::Target,
+                    };
+                    let name = wire(number, place);
+                    for qtype in [1, 28, 16] {
+                        let asked = asked(&name, number, qtype, place);
+                        match &mut own {
+                            Some(own) => own.count(asked),
+                            None => lookups.count(asked),
+                        }
+                    }
+                    // Slower than any server, so that nothing has to be dropped.
+                    if number % 1_000 == 0 {
+                        thread::sleep(std::time::Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+    });
+    runtime.block_on(lookups.flush());
+    assert_eq!(counts.metrics.statistics_dropped.get(), 0);
+    let sums = counts.take(&runtime);
+    assert_eq!(sums.len(), 2 * NAMES as usize);
+    for number in 0..NAMES {
+        let name = format!("{number:08}.s.example.com");
+        let of = |counter: Lookup| sums[&(name.clone(), Counter::Lookup(counter).to_string())];
+        assert_eq!(of(Lookup::Address), u64::from(2 * THREADS), "{name}");
+        assert_eq!(of(Lookup::Txt), u64::from(THREADS), "{name}");
+    }
+}
+
+#[test]
+fn counts_that_the_collector_cannot_take_are_counted_as_dropped() {
+    const NAMES: u32 = 50_000;
+    let counts = Counts::new();
+    // Nobody takes the tables.
+    let (orders, received) = sync_channel(QUEUE);
+    let mut counter = LookupCounter::new(orders, counts.statistics.clone());
+    for number in 0..NAMES {
+        let name = wire(number, LinkPlace::Short);
+        counter.count(asked(&name, number, 16, LinkPlace::Short));
+    }
+    drop(counter);
+    let waiting = std::iter::from_fn(|| received.try_recv().ok());
+    let sums: Vec<_> = waiting
+        .map(|order| match order {
+            Order::Take(table, _) => table.sum(),
+            Order::Flush(_) => 0,
+        })
+        .collect();
+    assert_eq!(sums.len(), counter::TABLES, "{sums:?}");
+    let dropped = counts.metrics.statistics_dropped.get();
+    assert!(dropped > 0);
+    assert_eq!(sums.iter().sum::<u64>() + dropped, u64::from(NAMES));
+}
+
+#[test]
+fn a_counter_that_ends_after_all_others_loses_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let counts = Counts::new();
+    let lookups = Lookups::start(counts.statistics.clone()).unwrap().unwrap();
+    let mut counter = lookups.counter();
+    let name = wire(1, LinkPlace::Short);
+    counter.count(asked(&name, 1, 16, LinkPlace::Short));
+    lookups.count(asked(&name, 1, 16, LinkPlace::Short));
+    let orders = lookups.0.orders.clone();
+    drop(lookups);
+    drop(counter);
+    let (done, is_done) = oneshot::channel();
+    orders.send(Order::Flush(done)).unwrap();
+    runtime.block_on(is_done).unwrap();
+    let sums: Vec<_> = counts.take(&runtime).into_iter().collect();
+    let key = ("00000001.s.example.com".to_owned(), "lookup:txt".to_owned());
+    assert_eq!(sums, [(key, 2)]);
+}
+
+#[test]
+fn nothing_is_counted_where_statistics_are_off() {
+    assert!(Lookups::start(Statistics::off()).unwrap().is_none());
+}
+
+#[test]
+fn each_type_has_its_kind() {
+    for (kind, qtypes) in [
+        (Lookup::Address, &[1, 5, 28, 65][..]),
+        (Lookup::Txt, &[16]),
+        (Lookup::Uri, &[256]),
+        (Lookup::Other, &[2, 6, 15, 46, 64, 255, 65_280]),
+    ] {
+        for qtype in qtypes {
+            assert_eq!(kind_of(*qtype), kind, "{qtype}");
+        }
+    }
+}
