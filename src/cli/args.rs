@@ -19,6 +19,7 @@ use super::list::{LIST_HELP, ListArgs};
 use super::man::{MAN_HELP, ManArgs};
 use super::qr::{QR_HELP, QrArgs};
 use super::servers::{SERVERS_HELP, ServersArgs};
+use super::stats::{STATS_HELP, StatsArgs};
 use super::store::{STORE_HELP, StoreCommand};
 use super::tokens::{TOKENS_HELP, TokensCommand};
 use crate::base::logging;
@@ -33,6 +34,7 @@ Examples:
   tinyns list
   tinyns edit sale --url https://example.net/autumn
   tinyns qr sale -o sale.svg
+  tinyns stats sale                           show how often a link was used
   tinyns delete sale
   tinyns import dynamodb --table tinyUrl      copy the links of a DynamoDB table
   tinyns import urls list.txt > short.txt     shorten each URL of a list
@@ -137,6 +139,9 @@ pub(super) enum Command {
     /// Draw the QR code of a link's short URL, or write it to a file
     #[command(after_help = QR_HELP)]
     Qr(QrArgs),
+    /// Show how often a link, or all links, were looked up and clicked
+    #[command(after_help = STATS_HELP)]
+    Stats(StatsArgs),
     /// Import links from a DynamoDB table or a file, or shorten a list of URLs
     #[command(subcommand, after_help = IMPORT_HELP)]
     Import(ImportCommand),
@@ -186,6 +191,7 @@ impl Command {
             Self::Keys(command) => command.is_json(),
             Self::Store(command) => command.is_json(),
             Self::Tokens(command) => command.is_json(),
+            Self::Stats(args) => args.is_json(),
             Self::Audit(args) => args.is_json(),
             Self::Certificates(args) => args.is_json(),
             Self::Servers(args) => args.json,

@@ -1,6 +1,6 @@
 //! The command line: its commands, and one `match` over them.
 //!
-//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `import`, `export`, `tokens`, `audit`, `certificates`,
+//! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `stats`, `import`, `export`, `tokens`, `audit`, `certificates`,
 //! `servers` and `health` are clients of the admin API and know nothing of the store, so the running server knows at once
 //! each change that they make. (`import dynamodb` reads the table of another program, and writes nothing to it.) `store`
 //! opens the store itself, for what needs no server: to check, compare and copy it. `check` reads what the server would read,
@@ -41,6 +41,7 @@ mod serve;
 mod servers;
 mod shown;
 mod span;
+mod stats;
 mod stop;
 mod store;
 mod tokens;
@@ -126,6 +127,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Edit(args) => return edit::run(args, config),
         Command::Delete(args) => return delete::run(args, config),
         Command::Qr(args) => return qr::run(args, config),
+        Command::Stats(args) => return stats::run(args, config),
         Command::Import(command) => import::run(command, config)?,
         Command::Export(args) => export::run(args, config)?,
         Command::Check => check::run(&load(config)?)?,

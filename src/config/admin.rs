@@ -48,6 +48,8 @@ pub(super) fn admin(section: &Section<'_>, claimed: &mut Claimed) -> AdminConfig
             origins: section.section("cors", origins),
             require_if_match: section.flag("require_if_match", false),
             rate: section.optional("rate", rate),
+            // `[statistics]` says that.
+            statistics_off: false,
         },
     }
 }

@@ -42,7 +42,9 @@ pub(super) enum Kind {
     NoSuchZone,
     NoSuchLink,
     NoSuchToken,
+    NoStatistics,
     MethodNotAllowed,
+    NotAcceptable,
     RequestTimeout,
     CodeTaken,
     NoFreeCode,
@@ -66,6 +68,7 @@ pub(super) enum Kind {
     TextRefused,
     WithheldRefused,
     SortRefused,
+    PeriodRefused,
     TokenRefused,
     CorruptLink,
     StoreUnavailable,
@@ -107,6 +110,8 @@ impl Kind {
             Self::NoSuchZone => (S::NOT_FOUND, "no-such-zone", "No such zone"),
             Self::NoSuchLink => (S::NOT_FOUND, "no-such-link", "No such link"),
             Self::NoSuchToken => (S::NOT_FOUND, "no-such-token", "No such token"),
+            Self::NoStatistics => (S::NOT_FOUND, "no-statistics", "No statistics"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),
             Self::MethodNotAllowed => {
                 let status = S::METHOD_NOT_ALLOWED;
                 (status, "method-not-allowed", "Method not allowed")
@@ -155,6 +160,7 @@ impl Kind {
                 (status, "withheld-refused", "Withholding refused")
             }
             Self::SortRefused => (S::UNPROCESSABLE_ENTITY, "sort-refused", "Sort refused"),
+            Self::PeriodRefused => (S::UNPROCESSABLE_ENTITY, "period-refused", "Period refused"),
             Self::TokenRefused => (S::UNPROCESSABLE_ENTITY, "token-refused", "Token refused"),
             Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
             Self::StoreUnavailable => {
@@ -335,7 +341,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 46] = [
+    pub(in crate::http) const ALL: [Kind; 49] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -351,7 +357,9 @@ pub(super) mod tests {
         Kind::NoSuchZone,
         Kind::NoSuchLink,
         Kind::NoSuchToken,
+        Kind::NoStatistics,
         Kind::MethodNotAllowed,
+        Kind::NotAcceptable,
         Kind::RequestTimeout,
         Kind::CodeTaken,
         Kind::NoFreeCode,
@@ -375,6 +383,7 @@ pub(super) mod tests {
         Kind::TextRefused,
         Kind::WithheldRefused,
         Kind::SortRefused,
+        Kind::PeriodRefused,
         Kind::TokenRefused,
         Kind::CorruptLink,
         Kind::StoreUnavailable,

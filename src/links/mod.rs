@@ -56,6 +56,7 @@ mod servers;
 mod settle;
 mod sieve;
 mod stamps;
+mod statistics;
 mod tiers;
 mod warm;
 mod write;
@@ -90,6 +91,7 @@ use self::servers::{Own, Servers};
 pub use self::servers::{ServerName, ServerStatus, Unknown, Visible};
 use self::settle::Settler;
 pub use self::stamps::Stamp;
+pub use self::statistics::StatisticsReads;
 use self::tiers::Tiers;
 use self::warm::{WarmLoad, WarmState};
 pub use self::warm::{WarmPhase, WarmStatus};
@@ -490,6 +492,16 @@ impl Links {
     pub async fn get(&self, name: &LinkName) -> Result<Link, LinkError> {
         let found = within(ADMIN_DEADLINE, self.store.get(name)).await;
         self.found(name, found)
+    }
+
+    /// The links of these names, in their order, read from the store itself; none for a name without a link. The links may
+    /// have ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    pub async fn get_many(&self, names: &[LinkName]) -> Result<Vec<Option<Link>>, StoreError> {
+        let found = async { self.store.get_many(names).await.into_iter().collect() };
+        self.counted(within(ADMIN_DEADLINE, found).await)
     }
 
     /// The same, for a change: never from a replica.

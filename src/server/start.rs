@@ -177,7 +177,10 @@ pub async fn start(
         acme.attach(handler.clone());
     }
     let http = HttpConfigs {
-        rules: config.admin.rules,
+        rules: ApiRules {
+            statistics_off: config.statistics.is_none(),
+            ..config.admin.rules
+        },
         redirect: config.redirect,
         page: config.page,
         clicks: counting.clicks,

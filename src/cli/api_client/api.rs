@@ -169,6 +169,30 @@ impl Api {
         }
     }
 
+    /// Gets what the API has at this URL in a media type, of at most `limit` bytes.
+    pub(super) fn get_text(
+        &self,
+        token: &str,
+        url: &Url,
+        media: &str,
+        limit: u64,
+    ) -> Result<String, ApiError> {
+        let response = self
+            .agent
+            .get(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .header("accept", media)
+            .call();
+        let is_right = |r: &Response<Body>| r.body().mime_type() == Some(media);
+        let is_right = response.as_ref().is_ok_and(is_right);
+        let (status, body) = self.read(response, limit)?;
+        match (status, is_right) {
+            (StatusCode::OK, true) => Ok(body),
+            (StatusCode::OK, false) => Err(self.foreign(status)),
+            _ => Err(self.refusal(status, &body)),
+        }
+    }
+
     pub(super) fn url(&self, path: &str, zone: Option<&Origin>) -> Result<Url, ApiError> {
         let mut url = self.server.join(path)?;
         if let Some(zone) = zone {

@@ -14,6 +14,7 @@ mod messages;
 mod receipt;
 mod scheme;
 mod servers;
+mod stats;
 mod tokens;
 mod trust;
 mod url;
@@ -28,6 +29,7 @@ pub(crate) use self::messages::{
     Answer, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
 };
 pub(crate) use self::receipt::{Server, Visible, Wait};
+pub(crate) use self::stats::{RankedLink, Stats, StatsCall, StatsUnit};
 pub(crate) use self::tokens::{NewToken, Token};
 pub(crate) use self::url::{http_url, is_loopback, parse_server};
 

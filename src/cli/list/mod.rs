@@ -56,8 +56,8 @@ pub(super) struct ListArgs {
     /// List only links that were made with the token of this name
     #[arg(long, value_name = "NAME")]
     pub(super) created_by: Option<String>,
-    /// The order of the links of a zone; DynamoDB has an order of its own
-    #[arg(long, value_name = "code|newest|oldest", value_parser = ["code", "newest", "oldest"], hide_possible_values = true)]
+    /// The order of the links of a zone; DynamoDB has an order of its own. Lists by use leave out unused links
+    #[arg(long, value_name = "code|newest|oldest|clicks|lookups", value_parser = ["code", "newest", "oldest", "clicks", "lookups"], hide_possible_values = true)]
     pub(super) sort: Option<String>,
     /// List at most this many links; by default all
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]

@@ -271,6 +271,7 @@ region = "Zürich"
                     per_second: 7,
                     burst: 14,
                 }),
+                statistics_off: false,
             },
         },
         redirect: RedirectConfig {

@@ -18,7 +18,8 @@ use crate::access::token::hex;
 use crate::base::clock::UnixTime;
 use crate::http::problem::{Kind, Problem};
 use crate::link::{LinkName, Origin, Tag, TargetUrl};
-use crate::store::{self, Order, Place, Query, SearchText};
+use crate::store::statistics::{Ranked, Ranking, Unit};
+use crate::store::{self, Found, Order, Place, Query, SearchText};
 
 /// How many links a page has at most, and by default.
 const MAX_LIMIT: usize = 1_000;
@@ -60,16 +61,24 @@ pub(super) async fn list(
         .limit
         .as_deref()
         .map_or(Ok(DEFAULT_LIMIT), limit)?;
-    let query = parameters.read(origin, admin.links.now())?;
-    if parameters.sort.is_some() && !admin.links.sorts() {
+    let sort = parameters.sort.as_deref().map(sort).transpose()?;
+    let by_use = match sort {
+        Some(Sort::Use(by)) => Some(by),
+        Some(Sort::Order(_)) | None => None,
+    };
+    let query = parameters.read(origin, sort, admin.links.now())?;
+    if sort.is_some() && by_use.is_none() && !admin.links.sorts() {
         let detail = "the store of this server, DynamoDB, lists links in an order of its own; leave out \"sort\", and sort \
             the list after it was read to its end";
         return Err(Problem::new(Kind::SortRefused, detail).of("sort"));
     }
-    let digest = digest_of(&query);
+    let digest = digest_of(&query, by_use);
     let after = parameters.cursor.as_deref();
     let after = after.map(|text| read_cursor(text, digest)).transpose()?;
-    let page = admin.links.find(&query, after.as_ref(), limit).await?;
+    let page = match by_use {
+        Some(by) => used(&admin, &query, by, after, limit).await?,
+        None => admin.links.find(&query, after.as_ref(), limit).await?,
+    };
     let links = page.links.iter();
     Ok(Json(List {
         links: links
@@ -80,9 +89,47 @@ pub(super) async fn list(
     .into_response())
 }
 
+/// A page of the most used links that the query asks for. The place of a link has its count in place of a time.
+async fn used(
+    admin: &Admin,
+    query: &Query,
+    by: Ranking,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Found, Problem> {
+    let reads = admin.statistics().map_err(|problem| {
+        let detail = format!("links have no order by use: {}", problem.detail());
+        Problem::new(Kind::SortRefused, detail).of("sort")
+    })?;
+    let after = after.map(|place| Ranked {
+        name: place.name,
+        count: place.created_at.0,
+    });
+    let all_time = (Unit::Total, UnixTime(0));
+    let ranked = reads.ranking(&query.origin, by, all_time, after.as_ref(), limit);
+    let ranked = ranked.await?;
+    let names: Vec<_> = ranked.iter().map(|ranked| ranked.name.clone()).collect();
+    let links = admin.links.get_many(&names).await?.into_iter().flatten();
+    let last = ranked.last().filter(|_| ranked.len() >= limit);
+    Ok(Found {
+        links: links.filter(|link| query.matches(link)).collect(),
+        next: last.map(|last| Place {
+            created_at: UnixTime(last.count),
+            name: last.name.clone(),
+        }),
+    })
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Order(Order),
+    Use(Ranking),
+}
+
 impl Parameters {
     /// The filters and the order.
-    fn read(&self, origin: Origin, now: UnixTime) -> Result<Query, Problem> {
+    fn read(&self, origin: Origin, sort: Option<Sort>, now: UnixTime) -> Result<Query, Problem> {
         let text = self.q.as_deref().map(SearchText::parse).transpose();
         let tag = self.tag.as_deref().map(Tag::parse).transpose();
         Ok(Query {
@@ -95,7 +142,10 @@ impl Parameters {
                     .as_deref()
                     .map_or(Ok(store::State::Current), state)?,
             ),
-            order: self.sort.as_deref().map_or(Ok(Order::Code), order)?,
+            order: match sort {
+                Some(Sort::Order(order)) => order,
+                Some(Sort::Use(_)) | None => Order::Code,
+            },
             origin,
             now,
         })
@@ -151,26 +201,28 @@ fn state(text: &str) -> Result<store::State, Problem> {
     }
 }
 
-fn order(text: &str) -> Result<Order, Problem> {
+fn sort(text: &str) -> Result<Sort, Problem> {
     match text {
-        "code" => Ok(Order::Code),
-        "newest" => Ok(Order::Newest),
-        "oldest" => Ok(Order::Oldest),
+        "code" => Ok(Sort::Order(Order::Code)),
+        "newest" => Ok(Sort::Order(Order::Newest)),
+        "oldest" => Ok(Sort::Order(Order::Oldest)),
+        "clicks" => Ok(Sort::Use(Ranking::Clicks)),
+        "lookups" => Ok(Sort::Use(Ranking::Lookups)),
         _ => Err(invalid(
             "sort",
-            "\"sort\" is \"code\", \"newest\" or \"oldest\"",
+            "\"sort\" is \"code\", \"newest\", \"oldest\", \"clicks\" or \"lookups\"",
         )),
     }
 }
 
 /// A digest of everything in a query that decides which links are listed, and in which order.
-fn digest_of(query: &Query) -> [u8; DIGEST_LEN] {
+fn digest_of(query: &Query, by_use: Option<Ranking>) -> [u8; DIGEST_LEN] {
     let timeless = Query {
         now: UnixTime(0),
         ..query.clone()
     };
     // The form for debugging quotes all texts, so two queries do not have the same text.
-    let digest = digest(&SHA256, format!("{timeless:?}").as_bytes());
+    let digest = digest(&SHA256, format!("{timeless:?} {by_use:?}").as_bytes());
     let mut first = [0; DIGEST_LEN];
     let bytes = digest.as_ref().iter();
     first

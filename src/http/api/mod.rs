@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | visible | servers | tokens | sessions | audit |
+//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | stats | visible | servers | tokens | sessions | audit |
 //!                                                                        certificates | health, openapi
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! The OpenAPI document is written by hand, for people to read. The tests compare it with all responses that they
 //! see, and with the routes.
 
+mod accept;
 mod audit;
 mod batch;
 mod body;
@@ -28,6 +29,7 @@ mod qr;
 mod rate;
 mod rules;
 mod sessions;
+mod stats;
 mod tokens;
 mod visible;
 mod withheld;
@@ -144,7 +146,7 @@ pub fn admin_api(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 18] {
+fn routes() -> [Route; 20] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -166,6 +168,12 @@ fn routes() -> [Route; 18] {
         ),
         Route::new("/v1/links/{code}", LINK, link),
         Route::new("/v1/links/{code}/qr", &[(Method::GET, Read)], get(qr::read)),
+        Route::new(
+            "/v1/links/{code}/stats",
+            &[(Method::GET, Read)],
+            get(stats::of_link),
+        ),
+        Route::new("/v1/stats", &[(Method::GET, Read)], get(stats::of_zones)),
         Route::new(
             "/v1/links/{code}/visible",
             &[(Method::GET, Read)],
@@ -280,7 +288,7 @@ struct ZoneQuery {
 struct NoQuery {}
 
 /// The parameters of all calls.
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 22] = [
     "zone",
     "wait",
     "limit",
@@ -300,6 +308,9 @@ const PARAMETERS: [&str; 19] = [
     "code",
     "since",
     "until",
+    "from",
+    "to",
+    "by",
 ];
 
 /// Reads a query. Unknown and doubled parameters are errors: most likely they are typing errors.

@@ -102,7 +102,7 @@ fn refused(parameter: &'static str, detail: impl Into<String>) -> Problem {
 }
 
 /// A parameter that is a number.
-fn number(
+pub(super) fn number(
     text: Option<&str>,
     name: &'static str,
     least: u32,
@@ -161,9 +161,9 @@ fn draw(short_url: &str, look: Look) -> Result<Vec<u8>, Problem> {
     })
 }
 
-/// The entity tag of an image. It is a number, as those of links are.
-fn tag_of(image: &[u8]) -> Version {
-    let digest = digest(&SHA256, image);
+/// The entity tag of a body. It is a number, as those of links are.
+pub(super) fn tag_of(body: &[u8]) -> Version {
+    let digest = digest(&SHA256, body);
     let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
     Version(u64::from_be_bytes(first))
 }

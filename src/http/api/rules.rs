@@ -17,6 +17,8 @@ pub struct ApiRules {
     pub require_if_match: bool,
     /// How fast each token may call that has no rate of its own; none for no limit.
     pub rate: Option<Rate>,
+    /// Whether statistics are switched off, so that there are none to read.
+    pub statistics_off: bool,
 }
 
 impl ApiRules {

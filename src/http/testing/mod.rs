@@ -2,6 +2,7 @@
 //! against the OpenAPI document.
 
 pub(super) mod contract;
+mod statistics;
 mod store;
 
 use std::sync::Arc;

@@ -1,16 +1,18 @@
 //! A store in memory, which fails or waits when a test wants it to.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::statistics::MemoryStatistics;
 use crate::base::clock::UnixTime;
 use crate::link::{Link, LinkName, Origin, Version};
 use crate::store::audit::{Actor, AuditPage, AuditQuery, Entry, EntryId, Event};
 use crate::store::idempotency::{Claim, Claimed, KEPT_FOR, KeyId, LEASE};
+use crate::store::statistics::StatisticsStore;
 use crate::store::{
     Change, Changed, Created, Deleted, Document, DocumentPut, NewLink, Page, Seal, Segment, Store,
     StoreError, is_guarded, seconds,
@@ -31,6 +33,9 @@ pub(in crate::http) struct MemoryStore {
     pub(in crate::http) held: AtomicBool,
     /// How many calls of `create` have begun.
     pub(in crate::http) begun: AtomicU64,
+    pub(in crate::http) statistics: Arc<MemoryStatistics>,
+    /// Whether the store keeps no statistics.
+    pub(in crate::http) has_no_statistics: AtomicBool,
 }
 
 /// The link of a name, if there is one, and the version of the name.
@@ -326,6 +331,11 @@ impl Store for MemoryStore {
             entries: found,
             next,
         })
+    }
+
+    fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
+        let keeps = !self.has_no_statistics.load(Ordering::SeqCst);
+        keeps.then(|| self.statistics.clone() as Arc<dyn StatisticsStore>)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod keys;
 mod lists;
 mod qr;
 mod refusals;
+mod stats;
 mod tokens;
 mod visible;
 mod withheld;
