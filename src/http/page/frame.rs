@@ -11,6 +11,8 @@ pub(super) enum Place {
     New,
     /// The list of links, and the pages of one link.
     Links,
+    /// The statistics of zones.
+    Stats,
     /// Many links at once.
     Bulk,
     /// The tokens.
@@ -110,6 +112,7 @@ impl Frame {
         let all = [
             (entry("/", "New", Place::New), Permission::Write),
             (entry("/links", "Links", Place::Links), Permission::Read),
+            (entry("/stats", "Stats", Place::Stats), Permission::Read),
             (entry("/bulk", "Bulk", Place::Bulk), Permission::Write),
             (
                 entry("/tokens", "Tokens", Place::Tokens),

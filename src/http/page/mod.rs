@@ -43,6 +43,7 @@ mod one_link;
 mod render;
 mod sessions;
 mod state;
+mod stats;
 mod tokens;
 mod values;
 mod visible;
@@ -74,8 +75,9 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 
 /// The first parts of the paths of the page.
-const FIRST_PARTS: [&str; 10] = [
-    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "sessions", "tokens",
+const FIRST_PARTS: [&str; 11] = [
+    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "sessions", "stats",
+    "tokens",
 ];
 
 /// The page. Clones share it.
@@ -160,6 +162,7 @@ impl Page {
                 "/sessions/end",
                 get(sessions::ask_end_all).post(sessions::end_all),
             )
+            .route("/stats", get(stats::show))
             .route("/audit", get(audit::show))
             .route("/health", get(health::show))
             .fallback(no_such_page)

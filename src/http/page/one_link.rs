@@ -12,6 +12,7 @@ use super::form::{self, Fields};
 use super::frame::{Frame, Place, may_withhold, may_write};
 use super::link_form::LinkForm;
 use super::state::Shared;
+use super::stats::Stats;
 use super::values::{LinkData, Visible};
 use super::visitor::Visitor;
 use super::{calls, render};
@@ -33,6 +34,7 @@ struct OneLink {
     is_hidden_elsewhere: bool,
     /// Which servers have what has just happened, if that is worth saying.
     visible: Option<Visible>,
+    stats: Stats,
 }
 
 #[derive(Template)]
@@ -100,6 +102,7 @@ pub(super) async fn show(
             visible.ok().filter(Visible::is_notable)
         }
     };
+    let stats = state.link_stats(&visitor, &link, query.get("stats")).await;
     let page = OneLink {
         frame: Frame::new(link.name.clone(), &visitor, Place::Links),
         dig: state.dig(&link.name),
@@ -112,6 +115,7 @@ pub(super) async fn show(
         made: query.get("made").to_owned(),
         is_hidden_elsewhere,
         visible,
+        stats,
         link,
     };
     Ok(render::page(StatusCode::OK, &page))
