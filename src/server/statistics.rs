@@ -38,7 +38,14 @@ impl Counting {
         clock: &Clock,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, CountingError> {
-        let (Some(config), Some(store)) = (config, store.statistics()) else {
+        let sums = store.statistics();
+        if config.is_some() && sums.is_none() {
+            tracing::info!(
+                "the store keeps no statistics, so look-ups and clicks are not counted; enabled = false in [statistics] \
+                 silences this message"
+            );
+        }
+        let (Some(config), Some(store)) = (config, sums) else {
             return Ok(Self {
                 statistics: Statistics::off(),
                 clicks: Clicks::off(),

@@ -42,6 +42,7 @@ mod segments;
 pub mod servers;
 pub mod sqlite;
 pub mod statistics;
+mod sums;
 pub mod transfer;
 pub mod watch;
 

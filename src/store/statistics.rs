@@ -18,8 +18,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::StoreError;
 use super::servers::Label;
+use super::{Adopted, StoreError};
 use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Origin};
 
@@ -306,6 +306,61 @@ pub struct Totals {
     pub clicks: u64,
 }
 
+/// What sums are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A link, which may no longer exist.
+    Link(LinkName),
+    /// All links of a zone.
+    Zone(Origin),
+}
+
+/// All sums of a link or of a zone in one unit of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The link or the zone.
+    pub subject: Subject,
+    /// The unit.
+    pub unit: Unit,
+    /// The start of the unit.
+    pub start: UnixTime,
+    /// The sums, in the order of their counters, of which no two are the same. None of them is 0.
+    pub sums: Vec<(Counter, u64)>,
+}
+
+impl Usage {
+    /// The link; none for a zone.
+    pub fn name(&self) -> Option<&LinkName> {
+        match &self.subject {
+            Subject::Link(name) => Some(name),
+            Subject::Zone(_) => None,
+        }
+    }
+}
+
+/// The place of a [`Usage`] in the order of all sums: how far a walk over them has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UsagePlace {
+    pub(super) origin: Box<str>,
+    /// Empty for the zone itself.
+    pub(super) code: Box<str>,
+    /// 0 for hours to 3 for all time.
+    pub(super) unit: i16,
+    /// Hours since 1970.
+    pub(super) start: i32,
+}
+
+/// A page of all sums.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsagePage {
+    /// The sums. There may be none although more pages follow.
+    pub usages: Vec<Usage>,
+    /// What is wrong with the items that cannot be read, one line for each.
+    pub faults: Vec<String>,
+    /// The start of the next page; none if this is the last one.
+    pub next: Option<UsagePlace>,
+}
+
 /// The statistics of a store; see the [module](self).
 #[async_trait]
 pub trait StatisticsStore: Send + Sync + fmt::Debug {
@@ -338,4 +393,25 @@ pub trait StatisticsStore: Send + Sync + fmt::Debug {
 
     /// Removes some of the sums that are no longer kept. True if more of them are left.
     async fn sweep(&self, now: UnixTime) -> Result<bool, StoreError>;
+
+    /// All sums, for a copy or a check, at most `limit` items after `after`. The order is the same in all stores: by zone, code,
+    /// unit and start; the zone itself comes before its links.
+    async fn usages(
+        &self,
+        _after: Option<&UsagePlace>,
+        _limit: usize,
+    ) -> Result<UsagePage, StoreError> {
+        Err(StoreError::Unavailable(
+            "it does not list statistics".into(),
+        ))
+    }
+
+    /// Takes sums over from another store; at most [`MAX_ROWS`] items. The results are in their order. Of two sums of one
+    /// counter the higher one stays, so that taking the same sums over again changes nothing. Sums of a link that does not
+    /// exist are [`Adopted::Newer`], unless the store keeps those of deleted links.
+    async fn adopt(&self, _usages: &[Usage]) -> Result<Vec<Adopted>, StoreError> {
+        Err(StoreError::Unavailable(
+            "it takes no statistics over".into(),
+        ))
+    }
 }

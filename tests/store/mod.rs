@@ -10,6 +10,7 @@ mod idempotency;
 mod lists;
 mod postgres;
 mod sqlite;
+mod statistics;
 mod takeover;
 mod withheld;
 
@@ -41,6 +42,13 @@ use self::lists::{
     a_limit_of_nothing_still_moves_on, list_all, lists_page_without_gap_or_repetition,
     lists_stay_right_while_links_come_and_go, scan_all, segments_are_disjoint_and_complete,
     zones_do_not_mix,
+};
+use self::statistics::{
+    a_batch_counts_once, a_batch_that_is_too_large_adds_nothing, concurrent_batches_all_count,
+    counts_add_up_in_every_unit_of_time, hours_and_days_go_and_months_stay,
+    names_without_a_link_have_no_sums, rankings_page_without_gap_or_repetition,
+    referrers_are_bounded, statistics_battery, sums_are_taken_over_once,
+    sums_go_with_the_link_unless_they_are_kept,
 };
 use self::takeover::{
     a_later_state_is_not_replaced, a_link_is_taken_over_as_it_was, an_epoch_makes_another_identity,

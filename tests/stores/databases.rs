@@ -10,7 +10,7 @@ use crate::dynamo::{self, Emulator};
 use crate::harness::{Answer, Server, Setup, http};
 use crate::postgres::Postgres;
 
-fn on_database(postgres: &Postgres) -> Setup {
+pub(super) fn on_database(postgres: &Postgres) -> Setup {
     let url = postgres.url();
     Setup::new().store(&format!("kind = \"postgresql\"\nurl = \"{url}\"\n"))
 }

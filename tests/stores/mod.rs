@@ -3,6 +3,7 @@
 mod backups;
 mod copies;
 mod databases;
+mod statistics;
 
 use std::path::Path;
 use std::process::Output;

@@ -10,8 +10,10 @@ use super::super::output::{print, say};
 use super::With;
 use super::documents;
 use super::entries::{Windows, load};
+use super::findings::Findings;
 use super::open::{InUse, Opened, Purpose, open};
 use super::reads::{examine, read_many};
+use super::statistics;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::progress::Extent;
 use crate::base::text::one_line;
@@ -19,42 +21,6 @@ use crate::config::Config;
 use crate::link::{Link, LinkName};
 use crate::store::Store;
 use crate::store::audit::Event;
-
-/// How many differences are shown.
-const MAX_SHOWN: u64 = 20;
-
-/// What was found so far.
-#[derive(Debug, Default)]
-struct Findings {
-    same: u64,
-    differ: u64,
-    only_first: u64,
-    only_second: u64,
-    /// Links that have ended and are in one store only.
-    ended: u64,
-    /// Items that are no valid links, documents, entries.
-    others: u64,
-    shown: u64,
-}
-
-impl Findings {
-    fn show(&mut self, text: &str) -> anyhow::Result<()> {
-        self.shown += 1;
-        match self.shown {
-            ..=MAX_SHOWN => print(&format!("{text}\n")),
-            _ => Ok(()),
-        }
-    }
-
-    fn add_other(&mut self, text: &str) -> anyhow::Result<()> {
-        self.others += 1;
-        self.show(text)
-    }
-
-    fn total(&self) -> u64 {
-        self.differ + self.only_first + self.only_second + self.others
-    }
-}
 
 /// Compares two stores.
 pub(super) async fn two(first: &Config, second: &Config, with: With) -> anyhow::Result<()> {
@@ -80,6 +46,9 @@ pub(super) async fn two(first: &Config, second: &Config, with: With) -> anyhow::
     }
     if with.audit {
         entries(first, second, &mut found).await?;
+    }
+    if with.statistics {
+        statistics::compare(first, second, &mut found).await?;
     }
     let Findings {
         same,

@@ -15,6 +15,7 @@ use super::documents::{self, Outcome};
 use super::entries::{Windows, load};
 use super::open::{InUse, Opened, Purpose, open};
 use super::reads::{examine, insist, read_many};
+use super::statistics;
 use crate::base::clock::Clock;
 use crate::base::progress::Extent;
 use crate::base::text::one_line;
@@ -64,6 +65,8 @@ pub(super) async fn all(from: &Config, to: &Config, with: With) -> anyhow::Resul
         bail!("{same}");
     }
     let wanted = documents::wanted(from, with);
+    let keeping = to.statistics.as_ref().map(|config| config.keeping);
+    let keeping = keeping.unwrap_or_default();
     let from = open(from, Purpose::Read).await?;
     let to = open(to, Purpose::Fill).await?;
     if (&from.facts.id, &from.facts.place) == (&to.facts.id, &to.facts.place) {
@@ -79,6 +82,9 @@ pub(super) async fn all(from: &Config, to: &Config, with: With) -> anyhow::Resul
         if with.audit {
             left += entries(from, to).await?;
         }
+        if with.statistics {
+            left += statistics::copy(from, to, keeping).await?;
+        }
         Ok(left)
     };
     let left = unless_stopped(&mut stop, Box::pin(work)).await;
@@ -86,7 +92,7 @@ pub(super) async fn all(from: &Config, to: &Config, with: With) -> anyhow::Resul
     match left.context("the copy is not complete; run the command again, and it goes on")? {
         0 => Ok(()),
         left => bail!(
-            "{left} links, documents or entries were not copied: they cannot be read, or {} has a later state",
+            "{left} links, documents, entries or sums were not copied: they cannot be read, or {} has a later state",
             one_line(&to.facts.place)
         ),
     }

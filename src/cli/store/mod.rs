@@ -9,9 +9,11 @@ mod compare;
 mod copy;
 mod documents;
 mod entries;
+mod findings;
 mod identity;
 mod open;
 mod reads;
+mod statistics;
 mod verify;
 
 use std::path::PathBuf;
@@ -36,12 +38,13 @@ SQLite file that is to be changed must not be open in a server: stop it first.";
 const COPY_HELP: &str = "\
 Examples:
   tinyns store copy old.toml new.toml
-  tinyns store copy old.toml new.toml --with-tokens --with-audit --with-certificates
-  tinyns store verify old.toml new.toml --with-tokens --with-audit --with-certificates
+  tinyns store copy old.toml new.toml --with-tokens --with-audit --with-certificates --with-statistics
+  tinyns store verify old.toml new.toml --with-tokens --with-audit --with-certificates --with-statistics
 
 Links are copied as they are, with times, creators and versions. A copy that was interrupted goes on when
 the command is run again; what is there already is not written. Nothing that is later in TO is
-overwritten: such links are named, and the exit code is 1. Sessions of the page and session tickets of
+overwritten: such links are named, and the exit code is 1. Of two sums of the statistics the higher one
+stays. Sums of links that no longer exist are copied if TO has keep_deleted in [statistics]. Sessions of the page and session tickets of
 TLS are not copied; people log in again.
 
 Stop the servers that change FROM before the last run, and start the servers of TO after it: links that
@@ -52,7 +55,7 @@ Examples:
   tinyns store verify --config /etc/tinyns.toml
   tinyns store verify old.toml new.toml --with-tokens --with-audit
 
-With one store, or none for that of --config: reads all links, the tokens and the audit log, and checks
+With one store, or none for that of --config: reads all links, the tokens, the audit log and the statistics, and checks
 the indexes. With two: compares all links in all that they have. A link that has ended may be missing in
 one of them, because stores remove such links. The exit code is 1 if anything is wrong or differs.";
 
@@ -96,6 +99,9 @@ struct With {
     /// Also the certificates by ACME and the account, which stay encrypted with the key file
     #[arg(long = "with-certificates")]
     certificates: bool,
+    /// Also the statistics: how often links were looked up and clicked
+    #[arg(long = "with-statistics")]
+    statistics: bool,
 }
 
 #[derive(Debug, Args)]

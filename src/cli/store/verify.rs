@@ -10,6 +10,7 @@ use super::documents;
 use super::entries::{Windows, load};
 use super::open::{InUse, Opened, Purpose, open};
 use super::reads::{examine, insist};
+use super::statistics;
 use crate::access::{TOKEN_LIST, Tokens};
 use crate::base::clock::Clock;
 use crate::base::progress::Extent;
@@ -58,6 +59,10 @@ pub(super) async fn one(config: &Config) -> anyhow::Result<()> {
         },
     };
     let entries = entries(store).await?;
+    let sums = statistics::check(store).await?;
+    for fault in sums.iter().flat_map(|(_, faults)| faults) {
+        faults.add(fault)?;
+    }
     for fault in insist(|| store.check_integrity()).await? {
         faults.add(&fault)?;
     }
@@ -66,6 +71,9 @@ pub(super) async fn one(config: &Config) -> anyhow::Result<()> {
     match entries {
         Some(entries) => drop(write!(text, ", {entries} entries of the audit log")),
         None => text.push_str(", no audit log"),
+    }
+    if let Some((sums, _)) = sums {
+        text.push_str(&format!(", {sums} sums of statistics"));
     }
     match faults.0 {
         0 => print(&format!("ok: {text}\n")),

@@ -9,7 +9,7 @@
 //! * The trigger functions run with the rights of the schema's owner, so that a program needs rights on `link` only.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// The channel on which the triggers report that there are new changes.
 pub(super) const CHANGES: &str = "tinyns_change";
@@ -240,4 +240,73 @@ CREATE TABLE tinyns.text_index (
     code    text COLLATE "C" DEFAULT ''
 );
 INSERT INTO tinyns.text_index DEFAULT VALUES;
+"#;
+
+/// See [`super::statistics`]. A link that is made over one that has ended gets another `created_at`, and begins with sums of
+/// its own.
+const V3: &str = r#"
+ALTER TABLE tinyns.store ADD COLUMN statistics_of_deleted boolean NOT NULL DEFAULT false; -- whether they are kept
+CREATE TABLE tinyns.statistics_zone (
+    id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    origin text COLLATE "C" NOT NULL UNIQUE
+);
+CREATE TABLE tinyns.statistics (
+    lookups bigint NOT NULL,           -- of all kinds
+    clicks  bigint NOT NULL,           -- of persons
+    zone    integer NOT NULL,
+    start   integer NOT NULL,          -- hours since 1970
+    unit    smallint NOT NULL,         -- 0: an hour, 1: a day, 2: a month, 3: all time
+    code    text COLLATE "C" NOT NULL, -- empty for the zone itself
+    others  text,                      -- JSON: the other sums
+    PRIMARY KEY (zone, code, unit, start)
+);
+-- Only for the sweep: no other condition implies this one, so that no read of a link goes through it.
+CREATE INDEX statistics_age ON tinyns.statistics (unit, start) WHERE unit + 0 < 2;
+CREATE INDEX statistics_lookups ON tinyns.statistics (zone, unit, start, lookups DESC, code)
+    WHERE unit > 0 AND code <> '' AND lookups > 0;
+CREATE INDEX statistics_clicks ON tinyns.statistics (zone, unit, start, clicks DESC, code)
+    WHERE unit > 0 AND code <> '' AND clicks > 0;
+CREATE TABLE tinyns.statistics_batch (
+    server text COLLATE "C" PRIMARY KEY,
+    number bigint NOT NULL,            -- of its last batch
+    at     bigint NOT NULL             -- seconds since 1970
+);
+
+CREATE FUNCTION tinyns.drop_statistics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT (SELECT statistics_of_deleted FROM tinyns.store) THEN
+        DELETE FROM tinyns.statistics s USING deleted d, tinyns.statistics_zone z
+            WHERE z.origin = d.origin AND s.zone = z.id AND s.code = d.code;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_deleted_statistics AFTER DELETE ON tinyns.link
+    REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION tinyns.drop_statistics();
+
+CREATE FUNCTION tinyns.renew_statistics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT (SELECT statistics_of_deleted FROM tinyns.store) THEN
+        DELETE FROM tinyns.statistics s USING tinyns.statistics_zone z
+            WHERE z.origin = OLD.origin AND s.zone = z.id AND s.code = OLD.code;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_renewed_statistics AFTER UPDATE ON tinyns.link FOR EACH ROW
+    WHEN (OLD.created_at <> NEW.created_at OR OLD.origin <> NEW.origin OR OLD.code <> NEW.code)
+    EXECUTE FUNCTION tinyns.renew_statistics();
+
+CREATE FUNCTION tinyns.empty_statistics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT (SELECT statistics_of_deleted FROM tinyns.store) THEN
+        DELETE FROM tinyns.statistics WHERE code <> '';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER link_emptied_statistics BEFORE TRUNCATE ON tinyns.link
+    FOR EACH STATEMENT EXECUTE FUNCTION tinyns.empty_statistics();
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tinyns FROM PUBLIC;
 "#;

@@ -60,6 +60,7 @@ mod reads;
 mod replica;
 mod row;
 mod servers;
+mod statistics;
 mod sweep;
 mod takeover;
 mod text_index;
@@ -83,6 +84,7 @@ use self::identity::History;
 pub use self::open::PostgresOpenError;
 use self::reads::Kind;
 use self::replica::Need;
+use self::statistics::Statistics;
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
     Identity, NamePlace, NameSink, NewLink, Notice, Page, Place, Query, ReplicaStatus, Seal,
@@ -96,6 +98,7 @@ use crate::store::audit::{Actor, AuditPage, AuditQuery, Entry, Event};
 use crate::store::feed::Feed;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 use crate::store::servers::{Announcement, Label, LiveServer};
+use crate::store::statistics::StatisticsStore;
 
 /// How many creations may wait. With [`MAX_BATCH`] and the writes that are under way at once, the last of them waits less
 /// than a second.
@@ -474,6 +477,11 @@ impl Store for PostgresStore {
         let work =
             |connection: Arc<Connection>| async move { audit::page(&connection, query).await };
         Box::pin(self.inner.call(&self.inner.pages, work)).await
+    }
+
+    fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
+        let inner = self.inner.clone();
+        Some(Arc::new(Statistics { inner }))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! The steps from each version of the tables to the next.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -213,5 +213,48 @@ const V11: &str = "
     CREATE TRIGGER link_host_gone AFTER DELETE ON link BEGIN
         DELETE FROM link_host WHERE origin = old.origin AND host = old.host
             AND created_at = old.created_at AND code = old.code;
+    END;
+";
+
+/// See [`super::statistics`]. An index of a table without rowids ends with the rest of the primary key. A link that is made
+/// over one that has ended gets another `created_at`, and begins with sums of its own.
+const V12: &str = "
+    CREATE TABLE statistics_zone (
+        id     INTEGER PRIMARY KEY,
+        origin TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE statistics (
+        zone    INTEGER NOT NULL,
+        code    TEXT NOT NULL,    -- empty for the zone itself
+        unit    INTEGER NOT NULL, -- 0: an hour, 1: a day, 2: a month, 3: all time
+        start   INTEGER NOT NULL, -- hours since 1970
+        lookups INTEGER NOT NULL, -- of all kinds
+        clicks  INTEGER NOT NULL, -- of persons
+        others  TEXT,             -- JSON: the other sums
+        PRIMARY KEY (zone, code, unit, start)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX statistics_age ON statistics (unit, start) WHERE unit < 2;
+    CREATE INDEX statistics_lookups ON statistics (zone, unit, start, lookups DESC, code)
+        WHERE unit > 0 AND code <> '' AND lookups > 0;
+    CREATE INDEX statistics_clicks ON statistics (zone, unit, start, clicks DESC, code)
+        WHERE unit > 0 AND code <> '' AND clicks > 0;
+    CREATE TABLE statistics_batch (
+        server TEXT NOT NULL PRIMARY KEY,
+        number INTEGER NOT NULL,  -- of its last batch
+        at     INTEGER NOT NULL   -- seconds since 1970
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TRIGGER link_statistics_gone AFTER DELETE ON link
+        WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'statistics_of_deleted' AND value > 0)
+    BEGIN
+        DELETE FROM statistics WHERE code = old.code
+            AND zone = (SELECT id FROM statistics_zone WHERE origin = old.origin);
+    END;
+    CREATE TRIGGER link_statistics_renewed AFTER UPDATE OF origin, code, created_at ON link
+        WHEN (new.created_at IS NOT old.created_at OR new.origin IS NOT old.origin OR new.code IS NOT old.code)
+            AND NOT EXISTS (SELECT 1 FROM meta WHERE key = 'statistics_of_deleted' AND value > 0)
+    BEGIN
+        DELETE FROM statistics WHERE code = old.code
+            AND zone = (SELECT id FROM statistics_zone WHERE origin = old.origin);
     END;
 ";

@@ -61,6 +61,7 @@ mod row;
 mod schema;
 mod search;
 mod session;
+mod statistics;
 #[cfg(test)]
 mod testing;
 mod warden;
@@ -70,29 +71,29 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use self::audit::Log;
-use self::call::Call;
 pub use self::check::check as check_file;
 use self::condition::Condition;
 use self::feed::Ring;
 use self::other_writers::Lookout;
 use self::own::Own;
-use self::queue::{Queue, Queues, start_readers};
+use self::queue::{Calls, Queue, Queues, start_readers};
 pub use self::schema::{OpenError, StoreUpdate};
+use self::statistics::Statistics;
 use self::warden::Warden;
 use self::writer::Writer;
 use super::audit::{Actor, AuditPage, AuditQuery, Entry, Event, Retention};
 use super::feed::Feed;
 use super::idempotency::{Claim, Claimed, KeyId};
+use super::statistics::StatisticsStore;
 use super::watch::VALID_FOR;
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
@@ -126,18 +127,15 @@ const SQLITE: &str = "sqlite";
 
 /// A link store in one SQLite file; see the [module](self).
 pub struct SqliteStore {
-    /// `None` once the store is closed.
-    queues: RwLock<Option<Queues>>,
+    calls: Arc<Calls>,
     watch: Arc<Watch>,
     changes: Arc<Ring>,
-    /// The faults of the file.
-    condition: Arc<Condition>,
     own: Own,
     /// Whether the file was opened only to be read while a server had it open.
     in_use: bool,
     log: Log,
     searches: Semaphore,
-    /// The threads behind `queues`; none once they have ended.
+    /// The threads behind `calls`; none once they have ended.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
 
@@ -202,14 +200,14 @@ impl SqliteStore {
                 };
                 writer.run(&waiting, &clock, writer::SWEEP_INTERVAL)
             })?;
+        let queues = Queues {
+            writes: Some(Queue::new(writes, WRITE_QUEUE, WRITE_WAIT)),
+            reads,
+        };
         Ok(Self {
-            queues: RwLock::new(Some(Queues {
-                writes: Some(Queue::new(writes, WRITE_QUEUE, WRITE_WAIT)),
-                reads,
-            })),
+            calls: Arc::new(Calls::new(queues, condition)),
             watch,
             changes,
-            condition,
             own,
             in_use: false,
             log,
@@ -235,14 +233,15 @@ impl SqliteStore {
         };
         let (reads, readers) = start_readers(opened.readers).map_err(io_error)?;
         let watch = Arc::new(Watch::unlooked(Instant::now(), VALID_FOR));
+        let queues = Queues {
+            writes: None,
+            reads,
+        };
+        let condition = Arc::new(Condition::new(path.to_owned()));
         Ok(Self {
-            queues: RwLock::new(Some(Queues {
-                writes: None,
-                reads,
-            })),
+            calls: Arc::new(Calls::new(queues, condition)),
             changes: Arc::new(Ring::new(watch.clone())),
             watch,
-            condition: Arc::new(Condition::new(path.to_owned())),
             own: Own::new(path, (opened.identity, opened.epoch), None),
             in_use: opened.in_use,
             log: Log { retention: None },
@@ -259,70 +258,20 @@ impl SqliteStore {
     pub fn is_in_use(&self) -> bool {
         self.in_use
     }
-
-    async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.call(|queues| queues.writes.as_ref(), work).await
-    }
-
-    async fn read<T, W>(&self, work: W) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.condition.check_reads()?;
-        self.call(|queues| Some(&queues.reads), work).await
-    }
-
-    /// Queues `work` and waits for its result.
-    async fn call<T, W>(
-        &self,
-        queue: fn(&Queues) -> Option<&Queue>,
-        work: W,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
-        let queue_now = || {
-            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-            let queue = queues.as_ref().map(queue).ok_or_else(closed)?;
-            queue.cloned().ok_or_else(only_read)
-        };
-        let place = queue_now()?.place().await?;
-        let (call, reply) = Call::new(work, place);
-        // Looked up again: a caller that waited must not keep a closed queue open.
-        queue_now()?
-            .jobs
-            .try_send(Box::new(call))
-            .map_err(|e| match e {
-                TrySendError::Full(_) => StoreError::Overloaded,
-                TrySendError::Disconnected(_) => closed(),
-            })?;
-        reply.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    /// Closes the queues; the threads end when they have done the queued calls.
-    fn close_queues(&self) {
-        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
-        drop(queues.take());
-    }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn create(&self, new: NewLink, now_micros: u64) -> Result<Created, StoreError> {
         let (log, changes, name) = (self.log, self.changes.clone(), new.name.clone());
-        self.write(move |conn| changes.noted(&name, change::create(conn, log, new, now_micros)))
+        self.calls
+            .write(move |conn| changes.noted(&name, change::create(conn, log, new, now_micros)))
             .await
     }
 
     async fn get(&self, name: &LinkName) -> Result<Option<Link>, StoreError> {
         let name = name.clone();
-        self.read(move |conn| reader::get(conn, &name)).await
+        self.calls.read(move |conn| reader::get(conn, &name)).await
     }
 
     async fn change(
@@ -335,11 +284,12 @@ impl Store for SqliteStore {
     ) -> Result<Changed, StoreError> {
         let (log, name, by) = (self.log, name.clone(), by.clone());
         let (wanted, changes) = ((expected, change), self.changes.clone());
-        self.write(move |conn| {
-            let changed = change::change(conn, log, &name, wanted, (&by, now_micros));
-            changes.noted(&name, changed)
-        })
-        .await
+        self.calls
+            .write(move |conn| {
+                let changed = change::change(conn, log, &name, wanted, (&by, now_micros));
+                changes.noted(&name, changed)
+            })
+            .await
     }
 
     async fn delete(
@@ -351,7 +301,7 @@ impl Store for SqliteStore {
     ) -> Result<Deleted, StoreError> {
         let (log, name, by) = (self.log, name.clone(), by.clone());
         let changes = self.changes.clone();
-        let deleted = self.write(move |conn| {
+        let deleted = self.calls.write(move |conn| {
             let deleted = change::delete(conn, log, &name, expected, (&by, now_micros));
             changes.noted(&name, deleted)
         });
@@ -370,7 +320,8 @@ impl Store for SqliteStore {
     ) -> Result<Page, StoreError> {
         let (origin, after) = (origin.clone(), after.cloned());
         let limit = limit.clamp(1, MAX_PAGE);
-        self.read(move |conn| reader::list(conn, &origin, after.as_ref(), limit))
+        self.calls
+            .read(move |conn| reader::list(conn, &origin, after.as_ref(), limit))
             .await
     }
 
@@ -385,7 +336,8 @@ impl Store for SqliteStore {
         // Searches wait for each other and not for a reader, so that most readers stay free for queries.
         let turn = tokio::time::timeout(READ_WAIT, self.searches.acquire()).await;
         let _turn = turn.map_err(|_| StoreError::Overloaded)?;
-        self.read(move |conn| search::find(conn, &query, after.as_ref(), limit))
+        self.calls
+            .read(move |conn| search::find(conn, &query, after.as_ref(), limit))
             .await
     }
 
@@ -401,12 +353,13 @@ impl Store for SqliteStore {
     ) -> Result<Page, StoreError> {
         let after = after.cloned();
         let limit = limit.clamp(1, MAX_PAGE);
-        self.read(move |conn| reader::scan(conn, segment, after.as_ref(), limit))
+        self.calls
+            .read(move |conn| reader::scan(conn, segment, after.as_ref(), limit))
             .await
     }
 
     async fn estimate(&self) -> Option<u64> {
-        self.read(reader::count).await.ok()
+        self.calls.read(reader::count).await.ok()
     }
 
     fn watch(&self) -> Option<Arc<Watch>> {
@@ -424,13 +377,16 @@ impl Store for SqliteStore {
         sink: NameSink,
     ) -> Result<Option<NamePlace>, StoreError> {
         let limit = limit.clamp(1, MAX_NAMES);
-        self.read(move |conn| reader::names(conn, after.as_ref(), limit, &*sink))
+        self.calls
+            .read(move |conn| reader::names(conn, after.as_ref(), limit, &*sink))
             .await
     }
 
     async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
         let key = key.to_owned();
-        self.read(move |conn| documents::get(conn, &key)).await
+        self.calls
+            .read(move |conn| documents::get(conn, &key))
+            .await
     }
 
     async fn put_document_noting(
@@ -444,13 +400,15 @@ impl Store for SqliteStore {
             return Err(StoreError::Refused(reason));
         }
         let (entry, key) = ((self.log, event), key.to_owned());
-        self.write(move |conn| documents::put(conn, entry, &key, expected, &content))
+        self.calls
+            .write(move |conn| documents::put(conn, entry, &key, expected, &content))
             .await
     }
 
     async fn claim_key(&self, claim: &Claim, now: UnixTime) -> Result<Claimed, StoreError> {
         let claim = *claim;
-        self.write(move |conn| idempotency::claim(conn, &claim, now))
+        self.calls
+            .write(move |conn| idempotency::claim(conn, &claim, now))
             .await
     }
 
@@ -460,7 +418,8 @@ impl Store for SqliteStore {
         holder: u64,
         until: UnixTime,
     ) -> Result<bool, StoreError> {
-        self.write(move |conn| idempotency::extend(conn, id, holder, until))
+        self.calls
+            .write(move |conn| idempotency::extend(conn, id, holder, until))
             .await
     }
 
@@ -474,26 +433,32 @@ impl Store for SqliteStore {
         if let Some(reason) = super::idempotency::refusal(&outcome) {
             return Err(StoreError::Refused(reason));
         }
-        self.write(move |conn| idempotency::keep(conn, id, holder, &outcome, now))
+        self.calls
+            .write(move |conn| idempotency::keep(conn, id, holder, &outcome, now))
             .await
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
         let limit = query.limit.clamp(1, MAX_ENTRIES);
         let query = AuditQuery { limit, ..query };
-        self.read(move |conn| audit::page(conn, &query)).await
+        self.calls.read(move |conn| audit::page(conn, &query)).await
+    }
+
+    fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
+        let calls = self.calls.clone();
+        Some(Arc::new(Statistics { calls }))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.read(reader::ping).await
+        self.calls.read(reader::ping).await
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.condition.troubles()
+        self.calls.condition.troubles()
     }
 
     fn identity(&self) -> Identity {
-        match self.condition.check_reads() {
+        match self.calls.condition.check_reads() {
             Ok(()) => self.own.identity(),
             Err(_) => Identity::Unknown,
         }
@@ -504,20 +469,23 @@ impl Store for SqliteStore {
     }
 
     async fn begin_epoch(&self) -> Result<u64, StoreError> {
-        let epoch = self.write(session::begin_epoch).await?;
+        let epoch = self.calls.write(session::begin_epoch).await?;
         self.own.note_epoch(epoch);
         Ok(epoch)
     }
 
     async fn adopt(&self, link: &Link) -> Result<Adopted, StoreError> {
         let (link, changes) = (link.clone(), self.changes.clone());
-        self.write(move |conn| changes.adopted(&link, change::adopt(conn, &link)))
+        self.calls
+            .write(move |conn| changes.adopted(&link, change::adopt(conn, &link)))
             .await
     }
 
     async fn adopt_entry(&self, entry: &Entry) -> Result<Adopted, StoreError> {
         let event = entry.event.clone();
-        self.write(move |conn| audit::adopt(conn, &event)).await
+        self.calls
+            .write(move |conn| audit::adopt(conn, &event))
+            .await
     }
 
     async fn examine(
@@ -526,16 +494,17 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Examined, StoreError> {
         let (after, limit) = (after.cloned(), limit.clamp(1, MAX_PAGE));
-        self.read(move |conn| reader::examine(conn, after.as_ref(), limit))
+        self.calls
+            .read(move |conn| reader::examine(conn, after.as_ref(), limit))
             .await
     }
 
     async fn check_integrity(&self) -> Result<Vec<String>, StoreError> {
-        self.read(integrity::faults).await
+        self.calls.read(integrity::faults).await
     }
 
     async fn close(&self) -> Option<Seal> {
-        self.close_queues();
+        self.calls.close();
         // Locked until the threads have ended, so that a second call returns no sooner than the first.
         let mut threads = self.threads.lock().await;
         let threads = threads.take()?;
@@ -570,7 +539,7 @@ impl Threads {
 /// takes no longer than the batch that is being written.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.close_queues();
+        self.calls.close();
         if let Some(threads) = self.threads.get_mut().take() {
             drop(threads.join());
         }
@@ -581,14 +550,6 @@ impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").finish_non_exhaustive()
     }
-}
-
-fn only_read() -> StoreError {
-    StoreError::Refused("its file was opened only to be read".into())
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".into())
 }
 
 fn reader_count() -> usize {

@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::guard::{FileState, Guard, Watched, beside};
 use super::migrations::MIGRATIONS;
-use super::{audit, change, documents, idempotency, indexing, reader, search, session};
+use super::{audit, change, documents, idempotency, indexing, reader, search, session, statistics};
 use crate::base::files::directory;
 
 /// "tns1" in ASCII, in bytes 68 to 71 of the file.
@@ -414,6 +414,7 @@ pub(super) fn check_tables(conn: &Connection, path: &Path) -> Result<(), OpenErr
     let statements = statements.chain(session::STATEMENTS);
     let statements = statements.chain(documents::STATEMENTS);
     let statements = statements.chain(idempotency::STATEMENTS);
+    let statements = statements.chain(statistics::STATEMENTS);
     let statements = statements.chain(audit::STATEMENTS).copied();
     let statements = statements.chain(indexing::STATEMENTS.iter().copied());
     for sql in statements.chain(search::statements()) {

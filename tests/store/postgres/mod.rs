@@ -4,6 +4,7 @@ mod failures;
 mod feed;
 mod find;
 mod replica;
+mod statistics;
 
 use std::time::Duration;
 
@@ -26,3 +27,4 @@ impl Backend for Postgres {
 
 store_battery!(Postgres::start());
 audit_battery!(Postgres::start());
+statistics_battery!(Postgres::start());

@@ -4,6 +4,7 @@
 mod earlier;
 mod files;
 mod migration;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,6 +52,7 @@ impl Backend for Place {
 
 store_battery!(Place::new());
 audit_battery!(Place::new());
+statistics_battery!(Place::new());
 
 #[tokio::test]
 async fn lists_are_in_order_of_codes() {
