@@ -15,6 +15,7 @@ mod keyboard;
 mod links;
 mod person;
 mod redirect;
+mod stats;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@ mod lists;
 mod manuals;
 mod qr;
 mod several;
+mod stats;
 mod tokens;
 
 use std::io::{Read, Write};

@@ -2,6 +2,7 @@
 //! directory that is removed with it.
 
 mod answer;
+mod counts;
 mod http;
 mod log;
 mod process;
@@ -9,6 +10,7 @@ mod server;
 mod setup;
 
 pub use self::answer::Answer;
+pub use self::counts::with_counts;
 pub use self::http::{Reply, http};
 pub use self::log::Log;
 pub use self::process::{Process, output, run, tinyns, wait};

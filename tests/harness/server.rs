@@ -130,6 +130,13 @@ impl Server {
         self.relaunch()
     }
 
+    /// Stops it, calls `work` with the directory of its data, and starts it again.
+    pub fn restart_after(mut self, work: impl FnOnce(&Path)) -> Self {
+        assert!(self.stop().success());
+        work(&self.dir().join("data"));
+        self.relaunch()
+    }
+
     /// Takes the directory over into a new process.
     fn relaunch(mut self) -> Self {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());

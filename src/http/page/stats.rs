@@ -22,7 +22,7 @@ use crate::http::problem::{Kind, Problem};
 /// The height of a chart in its own units; the width of a bar with its gap is 10.
 const HEIGHT: u64 = 100;
 /// The least number of places for bars, so that few bars do not fill the chart.
-const MIN_PLACES: usize = 12;
+const MIN_PLACES: usize = 7;
 /// How many hosts and countries are listed.
 const LISTED: usize = 10;
 const DAY: u64 = 24 * 60 * 60;
@@ -448,11 +448,15 @@ impl Chart {
             about,
             width: places * 10,
             bars: bars.collect(),
+            // Few bars are on the right, and so is what they are called.
+            last: match counts.len() {
+                2..MIN_PLACES => format!("{first} – {last}"),
+                _ => last,
+            },
             first: match counts.len() {
-                0 | 1 => String::new(),
+                0..MIN_PLACES => String::new(),
                 _ => first,
             },
-            last,
         }
     }
 }
@@ -516,9 +520,14 @@ mod tests {
             .collect();
         assert_eq!(
             bars,
-            [(80, 100, 0), (90, 98, 2), (100, 50, 50), (110, 0, 100)]
+            [(30, 100, 0), (40, 98, 2), (50, 50, 50), (60, 0, 100)]
         );
-        assert_eq!(drawn.width, 120);
+        assert_eq!(drawn.width, 70);
+        assert_eq!(
+            (&*drawn.first, &*drawn.last),
+            ("", "2026-11-01 – 2026-11-04")
+        );
+        assert_eq!(chart(&[0; 7]).first, "2026-11-01");
         assert_eq!(drawn.bars[3].title, "2026-11-04: 1,000");
         assert_eq!(
             drawn.about,
