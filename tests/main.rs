@@ -24,6 +24,8 @@ mod acme;
 mod addresses;
 // The memory allocations of replies; it counts those of the whole binary.
 mod allocations;
+// Clicks that real servers count under load, and the database of countries.
+mod clicks;
 // Announcements of servers in a Redis Cluster, and of servers of other versions.
 mod announcements;
 // Which parts and files of the code use which.

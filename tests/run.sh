@@ -30,6 +30,7 @@ sqlite3 sqlite3
 redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
+h2load nghttp2-client
 pebble pebble
 chromium chromium
 chromedriver chromium-driver
