@@ -46,6 +46,8 @@ mod cookies;
 mod check;
 // Writers, readers and outages at the same time: no answer is older than documented.
 mod consistency;
+// Statistics of two servers that share a database, from the uses of links to what the API says of them.
+mod counts;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
 // The commands about links, completions and man pages: output, messages and exit codes.

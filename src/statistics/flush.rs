@@ -20,8 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(10);
-/// How long the last flush may take when the server stops.
-const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How long the last flush may take without progress when the server stops, and in all.
+const NO_PROGRESS: Duration = Duration::from_secs(5);
+const LAST_FLUSH: Duration = Duration::from_secs(30);
 /// How often sums that are no longer kept are removed, and the pause between two pieces of that work.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
@@ -104,6 +105,7 @@ impl Flusher {
                     () = measure(counting, began) => {}
                 }
                 counting.metrics.statistics_lag.set(0.0);
+                counting.metrics.statistics_buffered.set(0);
                 if swept.elapsed() >= SWEEP_EVERY {
                     self.sweep(counting).await;
                     swept = Instant::now();
@@ -112,17 +114,31 @@ impl Flusher {
         };
         // A batch that is cut off here is sent again below, with the same number.
         let _never = shutdown.run_until_cancelled(work).await;
-        let flush = self.flush(counting, &mut progress);
-        let is_whole = timeout(LAST_FLUSH, flush).await.is_ok();
+        self.flush_at_the_stop(counting, &mut progress).await;
         let left = sum(progress.waiting.iter().map(|batch| batch.rows.as_slice()));
         let buffered: Vec<_> = counting.buffer.take().collect();
         let left = left + sum(buffered.iter().map(Vec::as_slice));
-        if !is_whole || left > 0 {
+        if left > 0 {
             counting.dropped(left);
             tracing::error!(
                 counts = left,
                 "statistics: the store did not take the last counts before the stop"
             );
+        }
+    }
+
+    /// Flushes for as long as the store takes batches.
+    async fn flush_at_the_stop(&self, counting: &Counting, progress: &mut Progress) {
+        let began = Instant::now();
+        let flush = self.flush(counting, progress);
+        tokio::pin!(flush);
+        let flushed = || counting.metrics.statistics_flushed.get();
+        let mut before = flushed();
+        while timeout(NO_PROGRESS, &mut flush).await.is_err() {
+            if flushed() == before || began.elapsed() >= LAST_FLUSH {
+                return;
+            }
+            before = flushed();
         }
     }
 
