@@ -1,6 +1,6 @@
 //! Statistics of many links: how fast batches are added, what they take on the disk, and how long reads take.
 //!
-//! Each link gets one look-up, in batches of 500 links in a random order: the worst case, in which each row of a batch is in
+//! Each link gets one look-up, in batches of links in a random order: the worst case, in which each row of a batch is in
 //! another part of the tables. Then the same batch is added again and again: links that are always used. One link has a year
 //! with everything that a year can have: 12 months, 90 days and 168 hours of 20 counters each.
 //!
@@ -130,16 +130,12 @@ async fn add(sums: &dyn StatisticsStore, mut numbers: Vec<usize>) {
     for piece in numbers.chunks(MAX_ROWS) {
         times.push(send(piece, START).await);
     }
-    report(
-        "a batch of 500 links that had no counts",
-        &mut times,
-        MAX_ROWS,
-    );
+    report("a batch of links that had no counts", &mut times, MAX_ROWS);
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         times.push(send(&numbers[..MAX_ROWS.min(numbers.len())], START).await);
     }
-    report("a batch of the same 500 links again", &mut times, MAX_ROWS);
+    report("a batch of the same links again", &mut times, MAX_ROWS);
 }
 
 async fn read(sums: &dyn StatisticsStore) {

@@ -36,7 +36,7 @@ fn name(number: usize) -> String {
 fn use_once(server: &Server, number: usize, round: usize, used: &Used) {
     let kind = round % 5;
     let counted = match kind {
-        0 | 1 | 2 => {
+        0..=2 => {
             let rtype = [RecordType::TXT, RecordType::A, RecordType::AAAA][kind];
             let reply = server.ask(&name(number), rtype);
             reply.metadata.response_code == ResponseCode::NoError

@@ -27,9 +27,13 @@ const MAX_OTHERS: usize = MAX_REFERRERS + 300;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     fixed: [u32; FIXED],
-    /// Referrers and countries; few links have any.
-    others: Option<Box<HashMap<Counter, u32, RandomState>>>,
+    /// Few links have any.
+    others: Option<Box<Others>>,
 }
+
+/// Referrers and countries.
+#[derive(Debug, Default)]
+struct Others(HashMap<Counter, u32, RandomState>);
 
 impl Counts {
     /// Counts so many more.
@@ -43,7 +47,7 @@ impl Counts {
     }
 
     fn add_other(&mut self, counter: Counter, count: u32) {
-        let others = self.others.get_or_insert_default();
+        let Others(others) = &mut **self.others.get_or_insert_default();
         let has_room = others.len() < MAX_OTHERS || others.contains_key(&counter);
         let counter = match counter {
             Counter::Referrer(_) if !has_room => Counter::Referrer(Counter::OTHER_REFERRER.into()),
@@ -58,7 +62,7 @@ impl Counts {
         let lookups = Lookup::ALL.into_iter().map(Counter::Lookup);
         let clicks = Click::ALL.into_iter().map(Counter::Click);
         let fixed = lookups.chain(clicks).zip(self.fixed);
-        let others = self.others.into_iter().flat_map(|others| *others);
+        let others = self.others.into_iter().flat_map(|others| others.0);
         fixed.chain(others).filter(|(_, count)| *count > 0)
     }
 }

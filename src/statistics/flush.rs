@@ -15,6 +15,8 @@ use crate::store::statistics::{Batch, Keeping, MAX_ROWS, Row, StatisticsStore};
 
 /// How often the counts are brought to the store. If the server is killed, so much is lost.
 const EVERY: Duration = Duration::from_secs(5);
+/// How much longer than a flush the pause after it is at least, so that the store has time for other work.
+const REST: u32 = 3;
 /// The pause before a batch is sent again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -94,16 +96,19 @@ impl Flusher {
         let mut progress = Progress::default();
         let work = async {
             let mut swept = Instant::now();
+            let mut pause = EVERY;
             loop {
                 let began = Instant::now();
                 tokio::select! {
-                    () = tokio::time::sleep(EVERY) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = self.hurry.notified() => {}
                 }
+                let flushing = Instant::now();
                 tokio::select! {
                     () = self.flush(counting, &mut progress) => {}
                     () = measure(counting, began) => {}
                 }
+                pause = EVERY.max(flushing.elapsed() * REST).min(LAST_PAUSE);
                 counting.metrics.statistics_lag.set(0.0);
                 counting.metrics.statistics_buffered.set(0);
                 if swept.elapsed() >= SWEEP_EVERY {

@@ -42,7 +42,7 @@ use buffer::Buffer;
 /// How many links the buffer takes, some 100 MB. All of them exist, so a server of fewer links needs less.
 const MAX_LINKS: usize = 1_000_000;
 /// From this size on the buffer is flushed at once.
-const MANY_LINKS: usize = 50_000;
+const MANY_LINKS: usize = MAX_LINKS / 2;
 /// How often the log says that counts are dropped.
 const DROPS_LOGGED: Duration = Duration::from_secs(600);
 
