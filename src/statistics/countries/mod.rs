@@ -2,7 +2,7 @@
 //!
 //! The file is read into memory, and the country of each of its records is decoded once before the file is used: a damaged
 //! file is an error when it is loaded, not when a client comes. A reload reads the file beside the old state and swaps it in
-//! whole, so that nobody waits.
+//! whole, so that no request waits.
 //!
 //! A country is where an address is used (`country`), not where its owner is registered (`registered_country`). Records
 //! without it, such as those of satellites, have an unknown country. Besides MaxMind's form, in which DB-IP's files are too,

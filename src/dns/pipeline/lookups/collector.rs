@@ -51,7 +51,7 @@ impl Collector {
         }
     }
 
-    /// Adds up until nobody is left who counts.
+    /// Adds up until no thread counts any more.
     pub(super) fn run(mut self) {
         let mut next = Instant::now() + ROUND;
         loop {

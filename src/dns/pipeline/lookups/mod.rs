@@ -3,7 +3,7 @@
 //! ```text
 //!   UDP worker ── counter: a table of its own ──┐  full, each second,    ┌───────────┐
 //!   signer ────── counter: a table of its own ──┼─ or idle: handed over ─┤ collector ├── Statistics
-//!   TCP, tasks ── a counter that nobody uses ───┘  ◄── empty tables ──── └───────────┘
+//!   TCP, tasks ── a counter that is free ───────┘  ◄── empty tables ──── └───────────┘
 //! ```
 //!
 //! Counted are replies with answers about links that exist and are not withheld, by the kind of their query type, at either

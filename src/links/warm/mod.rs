@@ -13,6 +13,8 @@
 //! If Redis has to evict during a load, the load pushes out links in use in favour of links that are not. So a
 //! load regularly checks some of the links that it has put, and stops if they are gone.
 
+mod pace;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +25,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::pace::{Pace, Sample};
 use super::redis::{Cursor, Failure, LEASE, Lease, RedisCache};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
@@ -56,9 +59,6 @@ const ATTEMPTS: u32 = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 /// How long after its last page a part checks the stream of changes once more.
 const LAST_CHANGES: Duration = Duration::from_millis(500);
-/// After how many links a part checks whether earlier ones are still in Redis, and how many it checks.
-const CHECK_EVERY: usize = 10_000;
-const CHECKED: usize = 16;
 /// How often the log says how far the load is.
 const REPORT: Duration = Duration::from_secs(10);
 
@@ -517,82 +517,9 @@ enum Turn {
     Done,
 }
 
-/// Some of the links that a part has put, to check later whether they are still in Redis.
-#[derive(Default)]
-struct Sample {
-    names: Vec<LinkName>,
-    /// Links so far, and how many there were at the last check.
-    seen: usize,
-    checked: usize,
-}
-
-impl Sample {
-    /// Takes one link without an end from each of the first pages: a Redis server that evicts by use evicts the
-    /// oldest ones first.
-    fn add(&mut self, links: &[Link]) {
-        self.seen += links.len();
-        let mut lasting = links.iter().filter(|link| link.expires_at.is_none());
-        if self.names.len() < CHECKED
-            && let Some(link) = lasting.next()
-        {
-            self.names.push(link.name.clone());
-        }
-    }
-
-    /// The names to check, if a check is due.
-    fn due(&mut self) -> Option<Vec<LinkName>> {
-        if self.seen - self.checked < CHECK_EVERY || self.names.is_empty() {
-            return None;
-        }
-        self.checked = self.seen;
-        Some(self.names.clone())
-    }
-}
-
-/// Limits several tasks together to a number of links per second.
-struct Pace {
-    /// 0 for no bound.
-    per_second: u32,
-    next: Mutex<Instant>,
-}
-
-impl Pace {
-    fn new(per_second: u32, now: Instant) -> Self {
-        Self {
-            per_second,
-            next: Mutex::new(now),
-        }
-    }
-
-    /// How long to wait after loading so many links.
-    fn spend(&self, links: usize, now: Instant) -> Duration {
-        if self.per_second == 0 {
-            return Duration::ZERO;
-        }
-        let cost = Duration::from_secs_f64(links as f64 / f64::from(self.per_second));
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        *next = (*next).max(now) + cost;
-        next.saturating_duration_since(now)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_tasks_share_one_pace() {
-        let now = Instant::now();
-        let pace = Pace::new(1_000, now);
-        let at = |ms| now + Duration::from_millis(ms);
-        let waits = |links, ms| pace.spend(links, at(ms)).as_millis();
-        assert_eq!(waits(100, 0), 100);
-        assert_eq!(waits(100, 0), 200);
-        assert_eq!(waits(100, 150), 150);
-        // A slow task gets no credit for it.
-        assert_eq!(waits(100, 5_000), 100);
-        assert_eq!(Pace::new(0, now).spend(1_000_000, now), Duration::ZERO);
-    }
 
     #[test]
     fn the_status_is_readable() {
