@@ -73,7 +73,7 @@ class Bench:
     """What the parts need."""
 
     def __init__(self, arguments, directory):
-        self.rounds, self.changes = (1, 20) if arguments.quick else (3, 100)
+        self.rounds, self.changes = (1, 20) if arguments.quick else (2, 50)
         self.binary, self.emulator, self.directory = arguments.binary, arguments.emulator, directory
         self.later = lambda: None
 

@@ -123,7 +123,7 @@ fn kill_9_loses_no_acknowledged_link() {
 /// A limit on the size of files stands for a full disk: it needs no file system of its own.
 #[test]
 fn a_full_disk_refuses_new_links_and_loses_none() {
-    let server = Setup::new().limits("trap '' XFSZ; ulimit -f 400").start();
+    let server = Setup::new().limits("trap '' XFSZ; ulimit -f 600").start();
     let path = "x".repeat(1_500);
     let mut made = Vec::new();
     let refused = loop {

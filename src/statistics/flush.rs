@@ -13,10 +13,15 @@ use crate::store::StoreError;
 use crate::store::servers::Label;
 use crate::store::statistics::{Batch, Keeping, MAX_ROWS, Row, StatisticsStore};
 
+/// How many rows a batch has. A row of a link that was not used lately touches some six pages of a large SQLite file, and no
+/// link is written meanwhile.
+const ROWS: usize = MAX_ROWS / 5;
 /// How often the counts are brought to the store. If the server is killed, so much is lost.
 const EVERY: Duration = Duration::from_secs(5);
 /// How much longer than a flush the pause after it is at least, so that the store has time for other work.
-const REST: u32 = 3;
+const REST: u32 = 9;
+/// The longest pause between two flushes.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 /// The pause before a batch is sent again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -108,7 +113,9 @@ impl Flusher {
                     () = self.flush(counting, &mut progress) => {}
                     () = measure(counting, began) => {}
                 }
-                pause = EVERY.max(flushing.elapsed() * REST).min(LAST_PAUSE);
+                pause = EVERY
+                    .max(flushing.elapsed().min(LONGEST_REST) * REST)
+                    .min(LONGEST_REST);
                 counting.metrics.statistics_lag.set(0.0);
                 counting.metrics.statistics_buffered.set(0);
                 if swept.elapsed() >= SWEEP_EVERY {
@@ -158,7 +165,7 @@ impl Flusher {
         }
         self.send(counting, &mut progress.waiting).await;
         for rows in counting.buffer.take() {
-            for rows in rows.chunks(MAX_ROWS) {
+            for rows in rows.chunks(ROWS) {
                 progress.last += 1;
                 progress.waiting.push_back(Batch {
                     server: self.server.clone(),

@@ -24,6 +24,7 @@ mod referrer;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter as Metric;
 use tokio_util::sync::CancellationToken;
 
 pub use self::clicks::{Clicks, Visit, is_prefetch};
@@ -67,6 +68,9 @@ struct Counting {
     buffer: Buffer,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// The metrics of the kinds and classes, so that a click need not search for its own.
+    lookups: [Metric; Lookup::ALL.len()],
+    clicks: [Metric; Click::ALL.len()],
     flusher: Flusher,
     /// When the log last said that counts are dropped.
     drops_logged: Mutex<Option<Instant>>,
@@ -95,8 +99,20 @@ impl Statistics {
         metrics: Arc<Metrics>,
         max_links: usize,
     ) -> Self {
+        let lookups = Lookup::ALL.map(|lookup| {
+            let kind = lookup.as_str();
+            let lookups = &metrics.statistics_lookups;
+            lookups.get_or_create_owned(&LookupLabel { kind })
+        });
+        let clicks = Click::ALL.map(|click| {
+            let class = click.as_str();
+            let clicks = &metrics.statistics_clicks;
+            clicks.get_or_create_owned(&ClickLabel { class })
+        });
         Self(Some(Arc::new(Counting {
             buffer: Buffer::new(max_links),
+            lookups,
+            clicks,
             flusher: Flusher::new(store, server, keeping),
             clock,
             metrics,
@@ -118,14 +134,8 @@ impl Statistics {
             sums[lookup as usize] += u64::from(count);
             counting.add(name, hour, [(Counter::Lookup(lookup), count)], count);
         }
-        for (lookup, sum) in Lookup::ALL
-            .into_iter()
-            .zip(sums)
-            .filter(|(_, sum)| *sum > 0)
-        {
-            let kind = lookup.as_str();
-            let lookups = &counting.metrics.statistics_lookups;
-            lookups.get_or_create(&LookupLabel { kind }).inc_by(sum);
+        for (metric, sum) in counting.lookups.iter().zip(sums) {
+            metric.inc_by(sum);
         }
         counting.flush_if_many();
     }
@@ -134,14 +144,7 @@ impl Statistics {
     pub fn add_click(&self, name: &LinkName, clicked: &Clicked<'_>) {
         let Some(counting) = &self.0 else { return };
         let class = clicked.class;
-        let label = ClickLabel {
-            class: class.as_str(),
-        };
-        counting
-            .metrics
-            .statistics_clicks
-            .get_or_create(&label)
-            .inc();
+        counting.clicks[class as usize].inc();
         let is_person = class == Click::Person;
         let referrer = clicked
             .referrer

@@ -29,9 +29,8 @@ pub const HOURS_KEPT: u64 = 7 * DAY;
 pub const DAYS_KEPT: u64 = 90 * DAY;
 /// The most referring hosts of a link in an hour, a day, a month, or in total. "Other" is one more.
 pub const MAX_REFERRERS: usize = 100;
-/// The most rows of a batch. A row of a link that was not used lately touches some six pages of a large SQLite file, and no link is
-/// written meanwhile.
-pub const MAX_ROWS: usize = 100;
+/// The most rows of a batch.
+pub const MAX_ROWS: usize = 500;
 /// The most sums that one read returns.
 pub const MAX_SUMS: usize = 100_000;
 /// How long the number of a server's last batch is kept, in seconds.

@@ -9,6 +9,13 @@ from hypothesis import strategies as st
 # The zones of the test server.
 ZONES = ["s.example.com", "t.example.com"]
 
+# Periods of statistics. They end after they begin, and months are kept for ever.
+PERIODS = {
+    "from": ["2020-01-01", "2024-02-29T12:00:00Z"],
+    "to": ["2025-01-01", "2025-06-30T10:00:00+02:00"],
+    "by": ["month"],
+}
+
 # URLs that may be the destination of a link. The rules for them (WHATWG) fit into no pattern of a schema.
 schemathesis.openapi.format(
     "destination",
@@ -45,6 +52,9 @@ def before_load_schema(context, raw_schema):
                 if "x-line-schema" in media:
                     lines = [media[schema] for schema in ("x-line-schema", "x-last-line-schema") if schema in media]
                     media["schema"] = {"type": "array", "items": {"oneOf": lines} if len(lines) > 1 else lines[0]}
+            for parameter in operation.get("parameters", []):
+                if parameter.get("name") in PERIODS:
+                    parameter["schema"] = {"type": "string", "enum": PERIODS[parameter["name"]]}
     components = raw_schema["components"]
     components["parameters"]["Zone"]["schema"]["enum"] = ZONES
     # Schemathesis 4.32 makes headers with a pattern of the number 0.

@@ -594,7 +594,7 @@ pub(super) async fn a_batch_that_is_too_large_adds_nothing(backend: &dyn Backend
     assert!(matches!(refused, Err(StoreError::Refused(_))));
     check_link(&*sums, &name("a"), Unit::Total, &[]).await;
     add(&*sums, batch("s", 1, large.rows[..MAX_ROWS].to_vec())).await;
-    check_link(&*sums, &name("a"), Unit::Total, &["@0 lookup:txt=100"]).await;
+    check_link(&*sums, &name("a"), Unit::Total, &["@0 lookup:txt=500"]).await;
     store.close().await;
     let closed = sums.add(&batch("s", 2, Vec::new()), UnixTime(START)).await;
     assert!(matches!(closed, Err(StoreError::Unavailable(_))));
