@@ -245,6 +245,8 @@ INSERT INTO tinyns.text_index DEFAULT VALUES;
 /// See [`super::statistics`]. A link that is made over one that has ended gets another `created_at`, and begins with sums of
 /// its own.
 const V3: &str = r#"
+-- A crash empties a table without a log. Filters deny for a second after it, so servers that make links must still find them.
+ALTER TABLE tinyns.server SET LOGGED;
 ALTER TABLE tinyns.store ADD COLUMN statistics_of_deleted boolean NOT NULL DEFAULT false; -- whether they are kept
 CREATE TABLE tinyns.statistics_zone (
     id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

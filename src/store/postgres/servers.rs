@@ -1,7 +1,7 @@
 //! The announcements of servers; see [`crate::store::servers`].
 //!
-//! The table has no log on the disk (`UNLOGGED`): what was announced before a crash counts no more anyway, and so a server
-//! that announces itself each second writes nothing that has to be synced.
+//! The announcements survive a crash of PostgreSQL: the filter of another server may deny names for a second after it, and a
+//! server that makes a link has to know of that filter. So each announcement, one a second for each server, is synced to disk.
 
 use std::time::Duration;
 
