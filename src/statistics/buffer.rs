@@ -1,7 +1,8 @@
 //! The counts that are not in the store yet: by hour and link.
 //!
 //! Many threads count at the same time, so the buffer has shards, each behind a lock of its own. The number of links is
-//! bounded. Only links that exist are counted, so clients cannot fill the buffer with names that they invent.
+//! bounded, and so is that of referrers and countries. Only links that exist are counted, so clients cannot fill the buffer with
+//! names that they invent.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,6 +20,9 @@ use crate::store::statistics::{Click, Counter, Lookup, MAX_REFERRERS, Row};
 const SHARDS: usize = 16;
 /// The counters that each link has a place for.
 const FIXED: usize = Lookup::ALL.len() + Click::ALL.len();
+/// For so many links there is room for one referrer or country. A client may send another referrer, of up to 253 bytes, with
+/// each click; when all room is taken, the click counts without it.
+const LINKS_FOR_ONE: usize = 5;
 /// From so many other counters of a link in an hour on, new referrers are summed up: more referrers than a store keeps, and all
 /// countries.
 const MAX_OTHERS: usize = MAX_REFERRERS + 300;
@@ -36,25 +40,33 @@ pub(super) struct Counts {
 struct Others(HashMap<Counter, u32, RandomState>);
 
 impl Counts {
-    /// Counts so many more.
-    fn add(&mut self, counter: Counter, count: u32) {
+    /// Counts so many more; `room` is for the referrers and countries of all links.
+    fn add(&mut self, counter: Counter, count: u32, room: &Room) {
         let place = match counter {
             Counter::Lookup(lookup) => lookup as usize,
             Counter::Click(click) => Lookup::ALL.len() + click as usize,
-            other => return self.add_other(other, count),
+            other => return self.add_other(other, count, room),
         };
         self.fixed[place] = self.fixed[place].saturating_add(count);
     }
 
-    fn add_other(&mut self, counter: Counter, count: u32) {
+    fn add_other(&mut self, counter: Counter, count: u32, room: &Room) {
         let Others(others) = &mut **self.others.get_or_insert_default();
-        let has_room = others.len() < MAX_OTHERS || others.contains_key(&counter);
+        let is_full = others.len() >= MAX_OTHERS && !others.contains_key(&counter);
         let counter = match counter {
-            Counter::Referrer(_) if !has_room => Counter::Referrer(Counter::OTHER_REFERRER.into()),
+            Counter::Referrer(_) if is_full => Counter::Referrer(Counter::OTHER_REFERRER.into()),
             counter => counter,
         };
-        let sum = others.entry(counter).or_default();
-        *sum = sum.saturating_add(count);
+        match others.entry(counter) {
+            Entry::Occupied(mut sum) => *sum.get_mut() = sum.get().saturating_add(count),
+            Entry::Vacant(sum) if room.take_one() => _ = sum.insert(count),
+            Entry::Vacant(_) => {}
+        }
+    }
+
+    /// How many referrers and countries it has.
+    fn others(&self) -> usize {
+        self.others.as_ref().map_or(0, |others| others.0.len())
     }
 
     /// Its counters that are not zero.
@@ -64,6 +76,24 @@ impl Counts {
         let fixed = lookups.chain(clicks).zip(self.fixed);
         let others = self.others.into_iter().flat_map(|others| others.0);
         fixed.chain(others).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// Room for the referrers and countries of all links.
+#[derive(Debug)]
+struct Room {
+    used: AtomicUsize,
+    most: usize,
+}
+
+impl Room {
+    fn take_one(&self) -> bool {
+        // Some threads at the same time may take a little more.
+        let has_room = self.used.load(Ordering::Relaxed) < self.most;
+        if has_room {
+            self.used.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
     }
 }
 
@@ -78,16 +108,21 @@ pub(super) struct Buffer {
     /// Links of all hours in all shards.
     links: AtomicUsize,
     max_links: usize,
+    others: Room,
 }
 
 impl Buffer {
-    /// A buffer for about so many links.
+    /// A buffer for about so many links, and a fifth as many referrers and countries in all.
     pub(super) fn new(max_links: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::default(),
             links: AtomicUsize::new(0),
             max_links,
+            others: Room {
+                used: AtomicUsize::new(0),
+                most: max_links / LINKS_FOR_ONE,
+            },
         }
     }
 
@@ -114,7 +149,7 @@ impl Buffer {
             }
         };
         for (counter, count) in counters {
-            counts.add(counter, count);
+            counts.add(counter, count, &self.others);
         }
         true
     }
@@ -124,6 +159,8 @@ impl Buffer {
         (0..SHARDS).map(|shard| {
             let taken = std::mem::take(&mut *self.shard(shard));
             self.links.fetch_sub(taken.len(), Ordering::Relaxed);
+            let others = taken.values().map(Counts::others).sum();
+            self.others.used.fetch_sub(others, Ordering::Relaxed);
             let mut rows = Vec::with_capacity(taken.len());
             for ((hour, name), counts) in taken {
                 for (counter, count) in counts.into_counters() {

@@ -45,6 +45,8 @@ pub(super) struct Flusher {
     server: Label,
     keeping: Keeping,
     hurry: Notify,
+    /// When the last flush began that brought everything.
+    since: Mutex<Instant>,
     /// When the store first refused a batch that it has not taken yet.
     failing_since: Mutex<Option<Instant>>,
 }
@@ -61,8 +63,8 @@ impl Default for Pause {
 /// How far the flusher is.
 #[derive(Default)]
 struct Progress {
-    /// Whether the store knows what it is to keep.
-    is_told: bool,
+    /// Whether the store has been set to keep what it is to keep.
+    has_set_keeping: bool,
     /// The number of the last batch.
     last: u64,
     /// The batches that were not added yet, the next one first.
@@ -76,6 +78,7 @@ impl Flusher {
             server,
             keeping,
             hurry: Notify::new(),
+            since: Mutex::new(Instant::now()),
             failing_since: Mutex::new(None),
         }
     }
@@ -87,14 +90,7 @@ impl Flusher {
 
     /// Whether the store has not taken counts for [`TROUBLE_AFTER`].
     pub(super) fn has_failed_for_long(&self) -> bool {
-        self.failing()
-            .is_some_and(|since| since.elapsed() >= TROUBLE_AFTER)
-    }
-
-    fn failing(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.failing_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failing_since).is_some_and(|since| since.elapsed() >= TROUBLE_AFTER)
     }
 
     pub(super) async fn run(&self, counting: &Counting, shutdown: CancellationToken) {
@@ -103,25 +99,26 @@ impl Flusher {
             let mut swept = Instant::now();
             let mut pause = EVERY;
             loop {
-                let began = Instant::now();
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = self.hurry.notified() => {}
                 }
-                let flushing = Instant::now();
-                tokio::select! {
-                    () = self.flush(counting, &mut progress) => {}
-                    () = measure(counting, began) => {}
-                }
+                let began = Instant::now();
+                self.flush(counting, &mut progress).await;
+                *lock(&self.since) = began;
                 pause = EVERY
-                    .max(flushing.elapsed().min(LONGEST_REST) * REST)
+                    .max(began.elapsed().min(LONGEST_REST) * REST)
                     .min(LONGEST_REST);
-                counting.metrics.statistics_lag.set(0.0);
-                counting.metrics.statistics_buffered.set(0);
                 if swept.elapsed() >= SWEEP_EVERY {
                     self.sweep(counting).await;
                     swept = Instant::now();
                 }
+            }
+        };
+        let work = async {
+            tokio::select! {
+                () = work => {}
+                () = self.measure(counting) => {}
             }
         };
         // A batch that is cut off here is sent again below, with the same number.
@@ -131,7 +128,7 @@ impl Flusher {
         let buffered: Vec<_> = counting.buffer.take().collect();
         let left = left + sum(buffered.iter().map(Vec::as_slice));
         if left > 0 {
-            counting.dropped(left);
+            counting.metrics.statistics_dropped.inc_by(left);
             tracing::error!(
                 counts = left,
                 "statistics: the store did not take the last counts before the stop"
@@ -157,9 +154,9 @@ impl Flusher {
     /// Adds everything that was counted up to now.
     async fn flush(&self, counting: &Counting, progress: &mut Progress) {
         let mut pause = Pause::default();
-        while !progress.is_told {
-            match self.store.keep(self.keeping).await {
-                Ok(()) => progress.is_told = true,
+        while !progress.has_set_keeping {
+            match in_time(self.store.keep(self.keeping)).await {
+                Ok(()) => progress.has_set_keeping = true,
                 Err(error) => self.fails(counting, &error, &mut pause).await,
             }
         }
@@ -193,9 +190,7 @@ impl Flusher {
     }
 
     async fn add(&self, counting: &Counting, batch: &Batch) -> Result<(), StoreError> {
-        let adding = self.store.add(batch, counting.clock.now());
-        let added = timeout(CALL, adding).await;
-        added.unwrap_or(Err(StoreError::DeadlineExceeded))?;
+        in_time(self.store.add(batch, counting.clock.now())).await?;
         counting
             .metrics
             .statistics_flushed
@@ -204,7 +199,7 @@ impl Flusher {
     }
 
     fn works(&self) {
-        if let Some(since) = self.failing().take() {
+        if let Some(since) = lock(&self.failing_since).take() {
             let seconds = since.elapsed().as_secs();
             tracing::info!(seconds, "statistics: the store takes counts again");
         }
@@ -214,7 +209,7 @@ impl Flusher {
     async fn fails(&self, counting: &Counting, error: &StoreError, pause: &mut Pause) {
         counting.metrics.statistics_failures.inc();
         {
-            let mut failing = self.failing();
+            let mut failing = lock(&self.failing_since);
             if failing.is_none() {
                 *failing = Some(Instant::now());
                 tracing::warn!(%error, "statistics: the store does not take counts; they wait in memory");
@@ -224,9 +219,20 @@ impl Flusher {
         pause.0 = (pause.0 * 2).min(LAST_PAUSE);
     }
 
+    /// Shows in the metrics how much waits, and for how long it may have waited. It never ends.
+    async fn measure(&self, counting: &Counting) {
+        loop {
+            let buffered = i64::try_from(counting.buffer.len()).unwrap_or(i64::MAX);
+            counting.metrics.statistics_buffered.set(buffered);
+            let lag = lock(&self.since).elapsed();
+            counting.metrics.statistics_lag.set(lag.as_secs_f64());
+            tokio::time::sleep(MEASURED_EVERY).await;
+        }
+    }
+
     async fn sweep(&self, counting: &Counting) {
         loop {
-            match self.store.sweep(counting.clock.now()).await {
+            match in_time(self.store.sweep(counting.clock.now())).await {
                 Ok(true) => tokio::time::sleep(SWEEP_PAUSE).await,
                 Ok(false) => return,
                 Err(error) => {
@@ -238,15 +244,14 @@ impl Flusher {
     }
 }
 
-/// Shows how much waits, and since when, for as long as a flush takes.
-async fn measure(counting: &Counting, began: Instant) {
-    loop {
-        let (buffered, lag) = (counting.buffer.len(), began.elapsed());
-        let buffered = i64::try_from(buffered).unwrap_or(i64::MAX);
-        counting.metrics.statistics_buffered.set(buffered);
-        counting.metrics.statistics_lag.set(lag.as_secs_f64());
-        tokio::time::sleep(MEASURED_EVERY).await;
-    }
+/// The result of a call, which has a bound.
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let result = timeout(CALL, call).await;
+    result.unwrap_or(Err(StoreError::DeadlineExceeded))
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How often was counted in all: each look-up and each click once.

@@ -212,7 +212,7 @@ impl Counting {
         if logged.is_none_or(|logged| logged.elapsed() >= DROPS_LOGGED) {
             *logged = Some(Instant::now());
             tracing::error!(
-                "statistics: the buffer of counts is full, so counts are dropped; tinyns_statistics_dropped_total says how many"
+                "statistics: memory has no room for more counts, so some are dropped; tinyns_statistics_dropped_total says how many"
             );
         }
     }

@@ -62,6 +62,12 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// Forgets everything, so that another flusher may begin with its first batch.
+    pub(crate) fn clear(&self) {
+        self.sums.lock().unwrap().clear();
+        self.numbers.lock().unwrap().clear();
+    }
+
     /// How often was counted in all hours, by name and counter.
     pub(crate) fn sums(&self) -> BTreeMap<(String, String), u64> {
         let mut sums = BTreeMap::new();

@@ -163,7 +163,7 @@ async fn a_stop_without_a_store_tells_the_loss() {
 /// A client that invents referrers fills neither the buffer nor the store.
 #[tokio::test(start_paused = true)]
 async fn referrers_are_bounded() {
-    let fixture = Fixture::new(10);
+    let fixture = Fixture::new(10_000);
     for n in 0..10_000 {
         let host = format!("h{n}.example.org");
         let clicked = Clicked {
@@ -183,6 +183,42 @@ async fn referrers_are_bounded() {
     let counts: Vec<u64> = referrers.map(|(_, count)| *count).collect();
     assert!(counts.len() <= 500, "{}", counts.len());
     assert_eq!(counts.iter().sum::<u64>(), 10_000, "others are summed up");
+}
+
+/// Nor do clients that send other referrers for each of many links: these clicks count without them.
+#[tokio::test(start_paused = true)]
+async fn referrers_of_all_links_are_bounded() {
+    let fixture = Fixture::new(100);
+    let click_all = || {
+        for n in 0..90_usize {
+            let host = format!("h{n}.example.org");
+            let clicked = Clicked {
+                class: Click::Person,
+                referrer: Some(&host),
+                country: Some(None),
+            };
+            fixture.statistics.add_click(&name(n), &clicked);
+        }
+    };
+    let referrers = || {
+        let sums = fixture.ledger.sums.lock().unwrap();
+        sums.keys()
+            .filter(|key| !key.2.starts_with("click:"))
+            .count()
+    };
+    let running = fixture.run();
+    click_all();
+    click_all();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(fixture.sum("click:person"), 180);
+    assert_eq!(referrers(), 20);
+    // There is room again for those that follow.
+    click_all();
+    fixture.stop.cancel();
+    running.await.unwrap();
+    assert_eq!(fixture.sum("click:person"), 270);
+    assert_eq!(fixture.sum("referrer:h0.example.org"), 3);
+    assert_eq!(fixture.metrics.statistics_dropped.get(), 0);
 }
 
 #[test]

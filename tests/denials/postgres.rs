@@ -40,6 +40,37 @@ fn nothing_is_denied_while_a_server_starts() {
     nothing_is_denied_at_the_start(&start(), start);
 }
 
+/// The announcements of servers are on the replica as well. A commit waits for the replica, so that it has all that was
+/// acknowledged.
+#[test]
+fn nothing_is_denied_while_a_replica_takes_the_place_of_the_database() {
+    let mut first = Postgres::start();
+    let second = first.replica();
+    let wait_for_replica = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+    first.psql_as("postgres", "postgres", wait_for_replica);
+    first.reload();
+    let url = format!(
+        "postgresql://tinyns@{},{}/tinyns",
+        first.host(),
+        second.host()
+    );
+    let start = || {
+        Setup::new()
+            .store(&format!("kind = \"postgresql\"\nurl = \"{url}\"\n"))
+            .section("[cache]\nfilter = true\n")
+            .start()
+    };
+    let servers = [start(), start()];
+    servers.iter().for_each(complete);
+    nothing_is_denied_while(&servers.each_ref(), || {
+        std::thread::sleep(Duration::from_secs(2));
+        first.kill();
+        second.promote();
+        std::thread::sleep(Duration::from_secs(6));
+    });
+    servers.iter().for_each(check_random_names);
+}
+
 #[test]
 fn nothing_is_denied_while_redis_and_the_database_fail() {
     let mut database = Postgres::start();

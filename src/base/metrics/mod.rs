@@ -146,7 +146,7 @@ pub struct Metrics {
     pub statistics_failures: Counter,
     /// Links whose counts wait in memory, once for each hour.
     pub statistics_buffered: Gauge,
-    /// For how long the oldest count has waited in memory, in seconds.
+    /// For how long a count may have waited in memory, in seconds.
     pub statistics_lag: Gauge<f64, AtomicU64>,
     /// Links that the warm load has read, since the start.
     pub warm_load_links: Counter,

@@ -386,7 +386,7 @@ impl Metrics {
         );
         registry.register(
             "statistics_lag_seconds",
-            "For how long the oldest count has waited in memory",
+            "For how long a count may have waited in memory",
             self.statistics_lag.clone(),
         );
     }

@@ -79,6 +79,7 @@ struct Ranked {
 
 #[derive(Clone, Debug, Deserialize)]
 struct MostUsed {
+    unit: String,
     by_clicks: Vec<Ranked>,
     by_lookups: Vec<Ranked>,
 }
@@ -318,9 +319,15 @@ fn ranked(most: &MostUsed) -> Vec<Table> {
         counted,
         rows: links.iter().map(Ranked::row).collect(),
     };
+    // A period that is exactly a day or a month has an order of its own.
+    let titles = match &*most.unit {
+        "day" => ["Most clicked of the day", "Most looked up of the day"],
+        "month" => ["Most clicked of the month", "Most looked up of the month"],
+        _ => ["Most clicked of all time", "Most looked up of all time"],
+    };
     let tables = [
-        table("Most clicked of all time", "Clicks", &most.by_clicks),
-        table("Most looked up of all time", "Look-ups", &most.by_lookups),
+        table(titles[0], "Clicks", &most.by_clicks),
+        table(titles[1], "Look-ups", &most.by_lookups),
     ];
     let some = tables.into_iter().filter(|table| !table.rows.is_empty());
     some.collect()

@@ -1,4 +1,4 @@
-//! A table of counts by the hash of what is counted: open addressing with linear probes, bounded in entries and in bytes.
+//! A hash table of counts, with open addressing and linear probing. Its number of entries and its size in bytes have a bound.
 //!
 //! Equal hashes count as equal names. The hasher's seed is secret and random, and of 100,000 names no two share their 64
 //! bits, but for one time in four billion.

@@ -3,83 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Barrier;
 
-use async_trait::async_trait;
 use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
-use crate::link::{LinkName, Origin};
-use crate::store::StoreError;
-use crate::store::servers::Label;
-use crate::store::statistics::{
-    Added, Batch, Counter, Keeping, Range, Ranked, Ranking, StatisticsStore, Sum, Totals, Unit,
-};
-
-/// A store that keeps the sums of all rows.
-#[derive(Debug, Default)]
-pub(in crate::dns::pipeline) struct Sums(Mutex<HashMap<(String, String), u64>>);
-
-#[async_trait]
-impl StatisticsStore for Sums {
-    async fn keep(&self, _: Keeping) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn add(&self, batch: &Batch, _: UnixTime) -> Result<Added, StoreError> {
-        let mut sums = self.0.lock().unwrap();
-        for row in &batch.rows {
-            let key = (row.name.to_string(), row.counter.to_string());
-            *sums.entry(key).or_default() += row.count;
-        }
-        Ok(Added::Now)
-    }
-
-    async fn of_link(&self, _: &LinkName, _: Range) -> Result<Vec<Sum>, StoreError> {
-        unimplemented!()
-    }
-
-    async fn of_zone(&self, _: &Origin, _: Range) -> Result<Vec<Sum>, StoreError> {
-        unimplemented!()
-    }
-
-    async fn ranking(
-        &self,
-        _: &Origin,
-        _: Ranking,
-        _: (Unit, UnixTime),
-        _: Option<&Ranked>,
-        _: usize,
-    ) -> Result<Vec<Ranked>, StoreError> {
-        unimplemented!()
-    }
-
-    async fn totals(&self, _: &[LinkName]) -> Result<Vec<Totals>, StoreError> {
-        unimplemented!()
-    }
-
-    async fn sweep(&self, _: UnixTime) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-}
+use crate::statistics::testing::Counted;
+use crate::store::statistics::Counter;
 
 /// Statistics whose rows can be read.
 pub(in crate::dns::pipeline) struct Counts {
     pub(in crate::dns::pipeline) statistics: Statistics,
     pub(in crate::dns::pipeline) metrics: Arc<Metrics>,
-    sums: Arc<Sums>,
+    counted: Counted,
 }
 
 impl Counts {
     pub(in crate::dns::pipeline) fn new() -> Self {
-        let (sums, metrics) = (Arc::<Sums>::default(), Arc::new(Metrics::new()));
-        let server = (Label::closest("server"), Keeping::default());
-        let clock = Clock::manual(UnixTime(1_700_000_000));
+        let metrics = Arc::new(Metrics::new());
+        let counted = Counted::new(Clock::manual(UnixTime(1_700_000_000)), &metrics);
         Self {
-            statistics: Statistics::new(sums.clone(), server, clock, metrics.clone()),
+            statistics: counted.statistics.clone(),
             metrics,
-            sums,
+            counted,
         }
     }
 
@@ -88,11 +34,9 @@ impl Counts {
         &self,
         runtime: &Runtime,
     ) -> HashMap<(String, String), u64> {
-        // A run that stops at once flushes all.
-        let stop = CancellationToken::new();
-        stop.cancel();
-        runtime.block_on(self.statistics.clone().run(stop));
-        std::mem::take(&mut *self.sums.0.lock().unwrap())
+        let sums = runtime.block_on(self.counted.sums());
+        self.counted.ledger.clear();
+        sums.into_iter().collect()
     }
 }
 
