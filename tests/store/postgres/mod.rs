@@ -5,6 +5,7 @@ mod feed;
 mod find;
 mod replica;
 mod statistics;
+mod versions;
 
 use std::time::Duration;
 

@@ -1,0 +1,62 @@
+//! The versions of the tables: many servers that make them at once, and tables of the former version.
+
+use futures_util::future::join_all;
+use tinyns::store::statistics::{Added, Unit};
+
+use super::super::statistics::{START, add, batch, check_link, rows, statistics};
+use super::*;
+
+/// One server makes the tables, and the others wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_start_at_once_make_the_tables_once() {
+    let server = Postgres::start();
+    let stores = join_all((0..8).map(|_| server.open())).await;
+    let numbers: Vec<_> = stores
+        .iter()
+        .map(|store| store.identity().number())
+        .collect();
+    assert!(numbers[0].is_some());
+    assert!(
+        numbers.iter().all(|number| *number == numbers[0]),
+        "{numbers:?}"
+    );
+    assert_eq!(server.psql("SELECT count(*) FROM tinyns.store"), "1");
+    for (number, store) in stores.iter().enumerate() {
+        make(&**store, new(&format!("c{number}"), "1"), NOW).await;
+    }
+}
+
+/// The tables as version 2 has them.
+const BACK_TO_2: &str = "\
+    DROP TRIGGER link_deleted_statistics ON tinyns.link; DROP TRIGGER link_renewed_statistics ON tinyns.link; \
+    DROP TRIGGER link_emptied_statistics ON tinyns.link; DROP FUNCTION tinyns.drop_statistics; \
+    DROP FUNCTION tinyns.renew_statistics; DROP FUNCTION tinyns.empty_statistics; \
+    DROP TABLE tinyns.statistics, tinyns.statistics_zone, tinyns.statistics_batch; \
+    ALTER TABLE tinyns.store DROP COLUMN statistics_of_deleted; ALTER TABLE tinyns.server SET UNLOGGED; \
+    UPDATE tinyns.store SET schema_version = 2";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_the_former_version_are_brought_up_to_date_with_their_links() {
+    let server = Postgres::start();
+    let store = server.open().await;
+    let link = make(&*store, new("a", "1"), NOW).await;
+    let number = store.identity().number();
+    store.close().await;
+    server.psql(BACK_TO_2);
+
+    let stores = join_all((0..4).map(|_| server.open())).await;
+    let store = &stores[0];
+    assert_eq!(store.identity().number(), number);
+    assert_eq!(store.get(&name("a")).await.unwrap(), Some(link));
+    let counts = batch("s", 1, rows(&name("a"), START, "lookup:txt=3"));
+    let sums = statistics(store);
+    add(&*sums, counts.clone()).await;
+    let again = statistics(&stores[1]).add(&counts, UnixTime(START)).await;
+    assert_eq!(again.unwrap(), Added::Before);
+    check_link(&*sums, &name("a"), Unit::Total, &["@0 lookup:txt=3"]).await;
+    server.psql("DELETE FROM tinyns.link WHERE code = 'a'");
+    check_link(&*sums, &name("a"), Unit::Total, &[]).await;
+    // Announcements are there after a crash.
+    let kept = "SELECT relpersistence FROM pg_class WHERE oid = 'tinyns.server'::regclass";
+    assert_eq!(server.psql(kept), "p");
+}
