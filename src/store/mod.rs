@@ -59,6 +59,7 @@ pub use sqlite::{OpenError, SqliteStore, StoreUpdate};
 pub use transfer::{Adopted, Examined};
 pub use watch::Watch;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -528,15 +529,19 @@ pub trait Store: Send + Sync + fmt::Debug {
         Err(StoreError::Unavailable("it takes no links over".into()))
     }
 
-    /// The same as [`Store::adopt`] for each of these links, in their order and in as few calls as the store can make of
-    /// them. A failure that concerns one link leaves the others alone.
+    /// The same as [`Store::adopt`] for each of these links, in as few calls as the store can make of them. States of one
+    /// name are taken over in their order. A failure that concerns one link leaves the others alone.
     async fn adopt_many(&self, links: &[Link]) -> Vec<Result<Adopted, StoreError>> {
-        let mut adoptions = Vec::with_capacity(links.len());
-        for link in links {
-            adoptions.push(self.adopt(link));
+        let mut adopted = Vec::with_capacity(links.len());
+        for run in runs_of_distinct_names(links) {
+            let mut adoptions = Vec::with_capacity(run.len());
+            for link in run {
+                adoptions.push(self.adopt(link));
+            }
+            let adoptions = stream::iter(adoptions).buffered(ADOPTED_AT_ONCE);
+            adopted.extend(adoptions.collect::<Vec<_>>().await);
         }
-        let adoptions = stream::iter(adoptions).buffered(ADOPTED_AT_ONCE);
-        adoptions.collect().await
+        adopted
     }
 
     /// Takes an entry of an audit log over from another store, also one that is older than entries are kept. The number of
@@ -565,6 +570,23 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`Store::identity`] will find at the next start if no program changes the store until then; none if the
     /// store has no seals, or is not left in order.
     async fn close(&self) -> Option<Seal>;
+}
+
+/// The same links in the same order, cut where a name would come a second time.
+fn runs_of_distinct_names(links: &[Link]) -> Vec<&[Link]> {
+    let mut names = HashSet::with_capacity(links.len());
+    let mut runs = Vec::new();
+    let mut start = 0;
+    for (at, link) in links.iter().enumerate() {
+        if !names.insert(&link.name) {
+            runs.push(&links[start..at]);
+            start = at;
+            names.clear();
+            names.insert(&link.name);
+        }
+    }
+    runs.push(&links[start..]);
+    runs
 }
 
 /// A time in microseconds, rounded down to seconds.
