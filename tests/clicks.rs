@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::dynamo::Emulator;
 use crate::harness::{PATIENCE, Server, Setup, eventually, output, tinyns};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
@@ -90,12 +91,13 @@ fn what_is_off_is_not_counted() {
     }
 }
 
-/// A database that cannot be used ends the start, and `tinyns check` says the same.
+/// A database that cannot be used ends the start, and `tinyns check` says the same. So it is if the store keeps no statistics.
 #[test]
 fn a_bad_database_of_countries_ends_the_start() {
-    let check = |file: &Path, reason: &str| {
+    let dynamo = Emulator::start();
+    let check = |config: Setup, file: &Path, reason: &str| {
         let section = format!("[statistics]\ncountry_database = \"{}\"\n", file.display());
-        let config = Setup::new().section(&section);
+        let config = config.section(&section);
         let path = config.write();
         for command in ["serve", "check"] {
             let done = tinyns()
@@ -113,12 +115,16 @@ fn a_bad_database_of_countries_ends_the_start() {
             assert!(said.contains(reason), "{said}");
         }
     };
-    check(Path::new("/none.mmdb"), "No such file");
+    check(Setup::new(), Path::new("/none.mmdb"), "No such file");
+    let without_statistics = Setup::new().dynamodb(&dynamo.url());
+    check(without_statistics, Path::new("/none.mmdb"), "No such file");
     check(
+        Setup::new(),
         &Path::new(COUNTRIES).join("README.md"),
         "not in the format of MaxMind",
     );
     check(
+        Setup::new(),
         &Path::new(COUNTRIES).join("GeoLite2-ASN-Test.mmdb"),
         "has no countries",
     );

@@ -69,6 +69,7 @@ pub(super) enum Kind {
     WithheldRefused,
     SortRefused,
     PeriodRefused,
+    TooManyZones,
     TokenRefused,
     CorruptLink,
     StoreUnavailable,
@@ -161,6 +162,7 @@ impl Kind {
             }
             Self::SortRefused => (S::UNPROCESSABLE_ENTITY, "sort-refused", "Sort refused"),
             Self::PeriodRefused => (S::UNPROCESSABLE_ENTITY, "period-refused", "Period refused"),
+            Self::TooManyZones => (S::UNPROCESSABLE_ENTITY, "too-many-zones", "Too many zones"),
             Self::TokenRefused => (S::UNPROCESSABLE_ENTITY, "token-refused", "Token refused"),
             Self::CorruptLink => (S::INTERNAL_SERVER_ERROR, "corrupt-link", "Corrupt link"),
             Self::StoreUnavailable => {
@@ -341,7 +343,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 49] = [
+    pub(in crate::http) const ALL: [Kind; 50] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -384,6 +386,7 @@ pub(super) mod tests {
         Kind::WithheldRefused,
         Kind::SortRefused,
         Kind::PeriodRefused,
+        Kind::TooManyZones,
         Kind::TokenRefused,
         Kind::CorruptLink,
         Kind::StoreUnavailable,

@@ -31,36 +31,37 @@ pub(super) struct Counting {
 
 impl Counting {
     /// Reads the database of countries, if one is configured, and compiles the list of user agents. Nothing is counted
-    /// without a configuration, or if the store keeps no statistics.
+    /// without a configuration, or if the store keeps no statistics; a bad database of countries is an error in that case too.
     pub(super) async fn open(
         config: Option<&StatisticsConfig>,
         store: &Arc<dyn Store>,
         clock: &Clock,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, CountingError> {
-        let sums = store.statistics();
-        if config.is_some() && sums.is_none() {
-            tracing::info!(
-                "the store keeps no statistics, so look-ups and clicks are not counted; enabled = false in [statistics] \
-                 silences this message"
-            );
-        }
-        let (Some(config), Some(store)) = (config, sums) else {
-            return Ok(Self {
-                statistics: Statistics::off(),
-                clicks: Clicks::off(),
-                countries: None,
-            });
+        let off = Self {
+            statistics: Statistics::off(),
+            clicks: Clicks::off(),
+            countries: None,
         };
-        let id = Label::closest(&format!("{:032x}", fastrand::u128(..)));
-        let (clock, metrics) = (clock.clone(), metrics.clone());
-        let statistics = Statistics::new(store, (id, config.keeping), clock, metrics);
+        let Some(config) = config else {
+            return Ok(off);
+        };
         let file = config.country_database.clone();
         let open = move || -> Result<_, CountingError> {
             let countries = file.as_deref().map(Countries::open).transpose()?;
             Ok((Arc::new(Agents::new()?), countries.map(Arc::new)))
         };
         let (agents, countries) = blocking(open).await?;
+        let Some(store) = store.statistics() else {
+            tracing::info!(
+                "the store keeps no statistics, so look-ups and clicks are not counted; enabled = false in [statistics] \
+                 silences this message"
+            );
+            return Ok(off);
+        };
+        let id = Label::closest(&format!("{:032x}", fastrand::u128(..)));
+        let (clock, metrics) = (clock.clone(), metrics.clone());
+        let statistics = Statistics::new(store, (id, config.keeping), clock, metrics);
         if let Some(countries) = &countries {
             log_countries("read", countries);
         }

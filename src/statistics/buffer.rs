@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 
 use crate::base::clock::UnixTime;
 use crate::link::LinkName;
+use crate::store::heaviest;
 use crate::store::statistics::{Click, Counter, Lookup, MAX_REFERRERS, Row};
 
 /// How many shards there are.
@@ -23,8 +24,8 @@ const FIXED: usize = Lookup::ALL.len() + Click::ALL.len();
 /// For so many links there is room for one referrer or country. A client may send another referrer, of up to 253 bytes, with
 /// each click; when all room is taken, the click counts without it.
 const LINKS_FOR_ONE: usize = 5;
-/// From so many other counters of a link in an hour on, new referrers are summed up: more referrers than a store keeps, and all
-/// countries.
+/// The most referrers and countries of a link in an hour: all countries, and more referrers than a store keeps, so that those
+/// beyond are not taken out one by one.
 const MAX_OTHERS: usize = MAX_REFERRERS + 300;
 
 /// The counts of one link in one hour.
@@ -51,17 +52,11 @@ impl Counts {
     }
 
     fn add_other(&mut self, counter: Counter, count: u32, room: &Room) {
-        let Others(others) = &mut **self.others.get_or_insert_default();
-        let is_full = others.len() >= MAX_OTHERS && !others.contains_key(&counter);
-        let counter = match counter {
-            Counter::Referrer(_) if is_full => Counter::Referrer(Counter::OTHER_REFERRER.into()),
-            counter => counter,
-        };
-        match others.entry(counter) {
-            Entry::Occupied(mut sum) => *sum.get_mut() = sum.get().saturating_add(count),
-            Entry::Vacant(sum) if room.take_one() => _ = sum.insert(count),
-            Entry::Vacant(_) => {}
+        let others = &mut **self.others.get_or_insert_default();
+        if others.0.len() >= MAX_OTHERS && !others.0.contains_key(&counter) {
+            others.keep_the_heaviest(room);
         }
+        others.add(counter, count, room);
     }
 
     /// How many referrers and countries it has.
@@ -76,6 +71,38 @@ impl Counts {
         let fixed = lookups.chain(clicks).zip(self.fixed);
         let others = self.others.into_iter().flat_map(|others| others.0);
         fixed.chain(others).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Others {
+    fn add(&mut self, counter: Counter, count: u32, room: &Room) {
+        match self.0.entry(counter) {
+            Entry::Occupied(mut sum) => *sum.get_mut() = sum.get().saturating_add(count),
+            Entry::Vacant(sum) if room.take_one() => _ = sum.insert(count),
+            Entry::Vacant(_) => {}
+        }
+    }
+
+    /// Leaves as many hosts as the store keeps, as the store does; see [`heaviest`].
+    fn keep_the_heaviest(&mut self, room: &Room) {
+        let before = self.0.len();
+        let hosts = self.0.iter().filter(|(counter, _)| counter.is_host());
+        let excess = heaviest::excess(hosts.map(|(_, &count)| count.into()), MAX_REFERRERS);
+        let excess = u32::try_from(excess).unwrap_or(u32::MAX);
+        let mut moved = 0_u32;
+        self.0.retain(|counter, count| {
+            if !counter.is_host() {
+                return true;
+            }
+            moved = moved.saturating_add(excess.min(*count));
+            *count = count.saturating_sub(excess);
+            *count > 0
+        });
+        room.give_back(before - self.0.len());
+        if moved > 0 {
+            let other = Counter::Referrer(Counter::OTHER_REFERRER.into());
+            self.add(other, moved, room);
+        }
     }
 }
 
@@ -94,6 +121,10 @@ impl Room {
             self.used.fetch_add(1, Ordering::Relaxed);
         }
         has_room
+    }
+
+    fn give_back(&self, used: usize) {
+        self.used.fetch_sub(used, Ordering::Relaxed);
     }
 }
 
@@ -160,7 +191,7 @@ impl Buffer {
             let taken = std::mem::take(&mut *self.shard(shard));
             self.links.fetch_sub(taken.len(), Ordering::Relaxed);
             let others = taken.values().map(Counts::others).sum();
-            self.others.used.fetch_sub(others, Ordering::Relaxed);
+            self.others.give_back(others);
             let mut rows = Vec::with_capacity(taken.len());
             for ((hour, name), counts) in taken {
                 for (counter, count) in counts.into_counters() {

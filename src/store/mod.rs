@@ -29,6 +29,7 @@ pub mod dynamodb;
 mod error;
 pub mod feed;
 pub mod filters;
+pub mod heaviest;
 pub mod idempotency;
 mod identity;
 pub mod notice;

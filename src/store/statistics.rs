@@ -11,8 +11,9 @@
 //!   the store keeps them ([`Keeping::deleted`]).
 //! * The sums of an hour are kept for [`HOURS_KEPT`], those of a day for [`DAYS_KEPT`], those of months and of all time for
 //!   ever.
-//! * For each link and unit of time there are at most [`MAX_REFERRERS`] referrers. The store adds what comes from others to
-//!   [`Counter::OTHER_REFERRER`], so that clients cannot fill the store with hosts that they invent.
+//! * For each link or zone and unit of time there are at most [`MAX_REFERRERS`] referrers, so that clients cannot fill the store
+//!   with hosts that they invent. The heaviest ones stay; [`heaviest`](super::heaviest) says which, and how exact their counts
+//!   are. The rest is added to [`Counter::OTHER_REFERRER`].
 
 use std::fmt;
 
@@ -120,8 +121,13 @@ impl Click {
 }
 
 impl Counter {
-    /// All referrers beyond [`MAX_REFERRERS`].
+    /// All clicks with a referrer that are not in the count of a host.
     pub const OTHER_REFERRER: &'static str = "other";
+
+    /// Whether it is a referrer with a name, and not [`Counter::OTHER_REFERRER`].
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::Referrer(host) if **host != *Self::OTHER_REFERRER)
+    }
 
     /// Whether each count is a look-up or a click of its own. Referrers and countries are about clicks that are counted already.
     pub fn is_an_event(&self) -> bool {
@@ -407,8 +413,9 @@ pub trait StatisticsStore: Send + Sync + fmt::Debug {
     }
 
     /// Takes sums over from another store; at most [`MAX_ROWS`] items. The results are in their order. Of two sums of one
-    /// counter the higher one stays, so that taking the same sums over again changes nothing. Sums of a link that does not
-    /// exist are [`Adopted::Newer`], unless the store keeps those of deleted links.
+    /// counter the higher one stays, and of the referrers all those of the store that has counted more of them, so that taking
+    /// the same sums over again changes nothing. Sums of a link that does not exist are [`Adopted::Newer`], unless the store
+    /// keeps those of deleted links.
     async fn adopt(&self, _usages: &[Usage]) -> Result<Vec<Adopted>, StoreError> {
         Err(StoreError::Unavailable(
             "it takes no statistics over".into(),

@@ -9,7 +9,7 @@ use tinyns::store::Adopted::{Newer, Same, Written};
 use tinyns::store::servers::Label;
 use tinyns::store::statistics::{
     Added, Batch, Counter, DAYS_KEPT, HOURS_KEPT, Keeping, MAX_REFERRERS, MAX_ROWS, Range, Ranked,
-    Ranking, Row, StatisticsStore, Subject, Totals, Unit, Usage, UsagePlace,
+    Ranking, Row, StatisticsStore, Subject, Sum, Totals, Unit, Usage, UsagePlace,
 };
 use tinyns::store::{Store, StoreError};
 
@@ -24,7 +24,7 @@ macro_rules! statistics_battery {
             names_without_a_link_have_no_sums
             sums_go_with_the_link_unless_they_are_kept
             hours_and_days_go_and_months_stay
-            referrers_are_bounded
+            the_heaviest_referrers_stay
             rankings_page_without_gap_or_repetition
             concurrent_batches_all_count
             sums_are_taken_over_once
@@ -81,8 +81,8 @@ fn all(unit: Unit) -> Range {
     }
 }
 
-fn shown(sums: &[tinyns::store::statistics::Sum]) -> Vec<String> {
-    let text = |sum: &tinyns::store::statistics::Sum| {
+fn shown(sums: &[Sum]) -> Vec<String> {
+    let text = |sum: &Sum| {
         let since = sum.start.0.checked_sub(START);
         let start = match since {
             Some(since) => format!("{}d{}h", since / DAY, since % DAY / HOUR),
@@ -362,35 +362,42 @@ pub(super) async fn hours_and_days_go_and_months_stay(backend: &dyn Backend) {
     assert_eq!((totals[0].lookups, totals[0].clicks), (2, 0));
 }
 
-pub(super) async fn referrers_are_bounded(backend: &dyn Backend) {
+/// When there are too many hosts, the same number is taken from all of them: see `tinyns::store::heaviest`.
+pub(super) async fn the_heaviest_referrers_stay(backend: &dyn Backend) {
     let store = backend.open().await;
     make(&*store, new("a", "1"), NOW).await;
     let sums = statistics(&store);
-    let count = async |number: u64, hosts: std::ops::Range<usize>| {
+    let count = async |number: u64, hosts: std::ops::Range<usize>, count: u64| {
         let rows = hosts.map(|host| Row {
             name: name("a"),
             hour: UnixTime(START),
             counter: Counter::Referrer(format!("h{host}.example").into()),
-            count: 2,
+            count,
         });
         add(&*sums, batch("s", number, rows.collect())).await;
     };
-    count(1, 0..MAX_REFERRERS - 1).await;
-    count(2, MAX_REFERRERS - 10..MAX_REFERRERS + 30).await;
-    for unit in Unit::ALL {
-        let found = sums.of_link(&name("a"), all(unit)).await.unwrap();
-        assert_eq!(found.len(), MAX_REFERRERS + 1, "{unit:?}");
-        let total: u64 = found.iter().map(|sum| sum.count).sum();
-        assert_eq!(total as usize, 2 * (MAX_REFERRERS - 1 + 40));
+    count(1, 0..MAX_REFERRERS - 1, 2).await;
+    count(2, MAX_REFERRERS - 10..MAX_REFERRERS + 30, 3).await;
+    // 9 hosts have 5 clicks, 31 have 3, and 90 have 2, which are taken from all 130.
+    let expect = |found: &[Sum], what: &str| {
         let sum = |host: &str| {
             let counter = Counter::Referrer(host.into());
             let sum = found.iter().find(|sum| sum.counter == counter);
             sum.map(|sum| sum.count)
         };
-        assert_eq!(sum(Counter::OTHER_REFERRER), Some(60));
-        assert_eq!(sum("h0.example"), Some(2));
-        let last = format!("h{}.example", MAX_REFERRERS - 2);
-        assert_eq!(sum(&last), Some(4));
+        assert_eq!(found.len(), 9 + 31 + 1, "{what}");
+        assert_eq!(sum(Counter::OTHER_REFERRER), Some(2 * 130), "{what}");
+        assert_eq!(sum("h0.example"), None);
+        let [both, late] = [MAX_REFERRERS - 2, MAX_REFERRERS];
+        assert_eq!(sum(&format!("h{both}.example")), Some(3));
+        assert_eq!(sum(&format!("h{late}.example")), Some(1));
+    };
+    let zone = origin(ZONE);
+    for unit in Unit::ALL {
+        let of_link = sums.of_link(&name("a"), all(unit)).await.unwrap();
+        expect(&of_link, "link");
+        let of_zone = sums.of_zone(&zone, all(unit)).await.unwrap();
+        expect(&of_zone, "zone");
     }
 }
 

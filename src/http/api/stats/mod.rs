@@ -15,7 +15,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use self::period::{Asked, Period, invalid, name, refused};
+use self::period::{Asked, Period, name, refused};
 use self::shown::{About, MostUsed, RankedJson, Report};
 use super::accept::preferred;
 use super::conditions::Tags;
@@ -31,8 +31,9 @@ use crate::store::statistics::{MAX_SUMS, Ranked, Ranking, Sum, Totals};
 /// How many of the most used links a reply has at most, and by default.
 const MAX_RANKED: u32 = 100;
 const DEFAULT_RANKED: u32 = 10;
-/// The most zones that one reply sums up. For each, the store is asked three times.
-const MAX_ZONES: usize = 50;
+/// The most zones that one reply sums up. For each, the store is asked three times, one zone after the other: a second with a
+/// database nearby.
+const MAX_ZONES: usize = 500;
 
 /// The forms of a reply, in the order in which they are preferred.
 const MEDIA_TYPES: [&str; 3] = ["application/json", "application/x-ndjson", "text/csv"];
@@ -106,7 +107,7 @@ pub(super) async fn of_zones(
             "there are {} zones, and a reply sums up {MAX_ZONES} at most; name one in \"zone\"",
             zones.len()
         );
-        return Err(invalid("zone", detail));
+        return Err(Problem::new(Kind::TooManyZones, detail).of("zone"));
     }
     let limit = query.limit.as_deref();
     let limit = number(limit, "limit", 1, MAX_RANKED, DEFAULT_RANKED)? as usize;
@@ -159,10 +160,10 @@ async fn most_used(
         let mut all = Vec::new();
         for zone in zones {
             all.extend(reads.ranking(zone, by, unit, None, limit).await?);
+            // The order of links with the same count is that of their names.
+            all.sort_by(|a: &Ranked, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+            all.truncate(limit);
         }
-        // The order of links with the same count is that of their names.
-        all.sort_by(|a: &Ranked, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
-        all.truncate(limit);
         Ok::<_, Problem>(all.iter().map(RankedJson::new).collect())
     };
     Ok(MostUsed {

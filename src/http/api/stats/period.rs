@@ -222,7 +222,7 @@ pub(super) fn refused(field: &'static str, detail: String) -> Problem {
     Problem::new(Kind::PeriodRefused, detail).of(field)
 }
 
-pub(super) fn invalid(field: &'static str, detail: String) -> Problem {
+fn invalid(field: &'static str, detail: String) -> Problem {
     Problem::new(Kind::InvalidQuery, detail).of(field)
 }
 

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::period::{Period, name};
 use crate::base::clock::UnixTime;
+use crate::store::heaviest;
 use crate::store::statistics::{Click, Counter, Lookup, Ranked, Sum, Totals};
 
 /// The most referring hosts in a reply. Clicks from further ones are in their sum.
 const MAX_REFERRERS: usize = 100;
-/// The most referring hosts whose clicks are summed up one by one. Each zone and unit may have a hundred others.
+/// The most referring hosts that are summed up at a time. Each zone and unit may have a hundred others.
 const MAX_HOSTS: usize = 20_000;
 
 /// The header of comma-separated values. Lines have a time and numbers, so that no program reads a field as a formula.
@@ -174,20 +175,35 @@ impl Report {
         {
             self.units.entry(start).or_default().add(&counter, count);
             self.all.add(&counter, count);
-            let sum = match counter {
-                Counter::Referrer(host) => {
-                    let has_room = self.referrers.len() < MAX_HOSTS;
-                    let host = match has_room || self.referrers.contains_key(&host) {
-                        true => host,
-                        false => Counter::OTHER_REFERRER.into(),
-                    };
-                    self.referrers.entry(host).or_default()
+            match counter {
+                Counter::Referrer(host) => self.add_host(host, count),
+                Counter::Country(country) => {
+                    let sum = self.countries.entry(country).or_default();
+                    *sum = sum.saturating_add(count);
                 }
-                Counter::Country(country) => self.countries.entry(country).or_default(),
-                Counter::Lookup(_) | Counter::Click(_) => continue,
-            };
-            *sum = sum.saturating_add(count);
+                Counter::Lookup(_) | Counter::Click(_) => {}
+            }
         }
+    }
+
+    fn add_host(&mut self, host: Box<str>, count: u64) {
+        if self.referrers.len() >= MAX_HOSTS && !self.referrers.contains_key(&host) {
+            self.keep_the_heaviest();
+        }
+        let sum = self.referrers.entry(host).or_default();
+        *sum = sum.saturating_add(count);
+    }
+
+    /// Makes room for other hosts, as the stores do; see [`heaviest`].
+    fn keep_the_heaviest(&mut self) {
+        let mut other = self.referrers.remove(Counter::OTHER_REFERRER).unwrap_or(0);
+        let excess = heaviest::excess(self.referrers.values().copied(), MAX_HOSTS / 2);
+        self.referrers.retain(|_, count| {
+            other = other.saturating_add(excess.min(*count));
+            *count = count.saturating_sub(excess);
+            *count > 0
+        });
+        self.referrers.insert(Counter::OTHER_REFERRER.into(), other);
     }
 
     /// Whether nothing was counted.
