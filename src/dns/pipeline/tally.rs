@@ -66,7 +66,15 @@ impl Tally {
         }
     }
 
-    /// Hands look-ups over that were counted a second ago.
+    /// Brings the memory that is needed to count look-ups with these hashes into the processor's cache.
+    #[inline]
+    pub(crate) fn fetch_lookups(&self, hashes: impl Iterator<Item = u64>) {
+        if let Some(own) = &self.lookups {
+            own.fetch(hashes);
+        }
+    }
+
+    /// Hands look-ups over that were counted some seconds ago.
     pub(crate) fn pass(&mut self, now: Instant) {
         if let Some(own) = &mut self.lookups {
             own.pass(now);

@@ -14,6 +14,7 @@ use super::handler::Handler;
 use super::hot::{Form, HotAnswers, Now};
 use super::pending::{Answerable, Pending, Signatures};
 use super::respond::{Reading, Response, Scratch};
+use super::tally::Tally;
 use super::via::Via;
 use crate::dns::wire::query::Query;
 use crate::dns::wire::reply::Sent;
@@ -49,7 +50,12 @@ impl Handler {
     }
 
     /// Brings the memory that the replies to these queries need into the processor's cache.
-    pub(crate) fn fetch<'a>(&self, prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone) {
+    pub(crate) fn fetch<'a>(
+        &self,
+        prepared: impl Iterator<Item = &'a Prepared<'a>> + Clone,
+        tally: &Tally,
+    ) {
+        tally.fetch_lookups(prepared.clone().map(|prepared| prepared.hash));
         self.0
             .hot
             .fetch(prepared.clone().map(|prepared| prepared.hash));

@@ -4,6 +4,7 @@
 //! collector calls them once for each name and round: after a second if there are few names, otherwise after five seconds
 //! or when its table is full. So counting also costs little where many names are asked for, each of them rarely.
 
+use std::ops::BitXor;
 use std::str;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -18,8 +19,10 @@ use crate::zone::LinkPlace;
 
 /// The slots of the collector's table at the beginning.
 const SLOTS: usize = 1 << 12;
-/// The most slots that it grows to: 98,304 names in 6.2 MiB at most.
-const MOST_SLOTS: usize = 1 << 17;
+/// The most slots that it grows to: 196,608 names in 12.4 MiB at most.
+const MOST_SLOTS: usize = 1 << 18;
+/// For so many entries at a time the memory is loaded side by side.
+const GROUP: usize = 16;
 /// How often it takes the counts of the shared counters.
 const ROUND: Duration = Duration::from_secs(1);
 /// Sums of so many names are given on in each round.
@@ -105,11 +108,22 @@ impl Collector {
     }
 
     fn take(&mut self, mut table: Box<Table>, home: &SyncSender<Box<Table>>) {
-        for (hash, count, counted) in table.entries() {
-            while !self.sums.add(hash, count, || counted) {
-                self.make_room();
+        let mut entries = table.entries();
+        loop {
+            let group: [_; GROUP] = std::array::from_fn(|_| entries.next());
+            let hashes = group.iter().flatten().map(|(hash, ..)| *hash);
+            let loaded = hashes.map(|hash| self.sums.fetch(hash));
+            std::hint::black_box(loaded.fold(0, BitXor::bitxor));
+            for (hash, count, counted) in group.iter().flatten() {
+                while !self.sums.add(*hash, *count, || *counted) {
+                    self.make_room();
+                }
+            }
+            if group.last().is_none_or(Option::is_none) {
+                break;
             }
         }
+        drop(entries);
         table.clear();
         // The thread may have ended.
         let _ = home.try_send(table);

@@ -1,24 +1,39 @@
 //! The counter of one thread: a table, and its exchange for an empty one.
+//!
+//! The table is small at first, so that it displaces little from the processor's cache. When it is full before its time, the
+//! next one is twice as large. Otherwise, where many names are asked for, the collector would get a name again and again
+//! with a count of one.
 
 use std::fmt;
+use std::ops::BitXor;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::table::{Counted, Table};
+use super::table::{Counted, Room, Table};
 use super::{Asked, Order, kind_of};
 use crate::statistics::Statistics;
 
-/// The slots of a table. With more of them a table would displace other data from the processor's cache. With its names a
-/// table takes some 350 KiB at most.
-const SLOTS: usize = 8_192;
+/// The fewest and the most slots of a table. With its names a table takes at most 350 KiB, or 11 MiB.
+const SLOTS: usize = 1 << 13;
+const MOST_SLOTS: usize = 1 << 18;
+/// Tables with more slots than the fewest have so many in all counters together, some 60 MiB.
+pub(super) const ROOM: usize = 1 << 20;
 /// How many tables a counter has: the one in use, and those that the collector may have at the same time.
 pub(super) const TABLES: usize = 4;
 /// How long counts stay in a table.
-const HANDED_OVER: Duration = Duration::from_secs(1);
+const KEPT: Duration = Duration::from_secs(1);
+/// The same if there are more than so many names.
+const MANY: usize = 1 << 12;
+const MANY_KEPT: Duration = Duration::from_secs(5);
 
 /// See the [module](self).
 pub(crate) struct LookupCounter {
     table: Box<Table>,
+    /// The slots of the next table.
+    slots: usize,
+    /// For large tables.
+    room: Arc<Room>,
     /// How many tables there are, with those that the collector has.
     tables: usize,
     /// Where the collector returns them.
@@ -31,12 +46,14 @@ pub(crate) struct LookupCounter {
 }
 
 impl LookupCounter {
-    pub(super) fn new(orders: SyncSender<Order>, statistics: Statistics) -> Self {
+    pub(super) fn new(orders: SyncSender<Order>, statistics: Statistics, room: Arc<Room>) -> Self {
         let (home, returned) = sync_channel(TABLES);
-        // Made now, so that the thread allocates nothing later unless the collector is slow.
+        // Made now, so that the thread allocates nothing later, unless many names are asked for or the collector is slow.
         let _ = home.try_send(Box::new(Table::new(SLOTS)));
         Self {
             table: Box::new(Table::new(SLOTS)),
+            slots: SLOTS,
+            room,
             tables: 2,
             home,
             returned,
@@ -44,6 +61,13 @@ impl LookupCounter {
             statistics,
             since: Instant::now(),
         }
+    }
+
+    /// Brings the memory that is needed to count these hashes into the processor's cache.
+    #[inline]
+    pub(crate) fn fetch(&self, hashes: impl Iterator<Item = u64>) {
+        let loaded = hashes.map(|hash| self.table.fetch(hash));
+        std::hint::black_box(loaded.fold(0, BitXor::bitxor));
     }
 
     /// Counts a look-up.
@@ -70,10 +94,15 @@ impl LookupCounter {
 
     /// Hands the counts over if they are old enough.
     pub(crate) fn pass(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.since) >= HANDED_OVER {
-            self.since = now;
-            self.hand_over();
+        let age = now.saturating_duration_since(self.since);
+        if age < KEPT || (age < MANY_KEPT && self.table.len() > MANY) {
+            return;
         }
+        self.since = now;
+        if self.slots > SLOTS && self.table.len() < self.slots / 8 {
+            self.slots /= 2;
+        }
+        self.hand_over();
     }
 
     /// Hands the counts over, if there are any. Without an empty table, they stay where they are.
@@ -92,6 +121,9 @@ impl LookupCounter {
     /// Makes the table empty.
     #[cold]
     fn make_room(&mut self) {
+        if self.slots < MOST_SLOTS && self.room.has(2 * self.slots) {
+            self.slots *= 2;
+        }
         self.hand_over();
         if !self.table.is_empty() {
             self.statistics.add_dropped(self.table.sum());
@@ -100,13 +132,23 @@ impl LookupCounter {
     }
 
     fn empty_table(&mut self) -> Option<Box<Table>> {
-        if let Ok(table) = self.returned.try_recv() {
-            return Some(table);
+        while let Ok(table) = self.returned.try_recv() {
+            if table.slots() == self.slots {
+                return Some(table);
+            }
+            self.tables -= 1;
         }
-        (self.tables < TABLES).then(|| {
-            self.tables += 1;
-            Box::new(Table::new(SLOTS))
-        })
+        if self.tables >= TABLES {
+            return None;
+        }
+        self.tables += 1;
+        if self.slots > SLOTS
+            && let Some(table) = Table::within(&self.room, self.slots)
+        {
+            return Some(Box::new(table));
+        }
+        self.slots = SLOTS;
+        Some(Box::new(Table::new(SLOTS)))
     }
 
     /// Sends a table to the collector. Returns whether the queue had room; if not, the counts are dropped.

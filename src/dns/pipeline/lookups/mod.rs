@@ -12,8 +12,8 @@
 //! counted: the client asks again by TCP, so a look-up counts once.
 //!
 //! A worker counts in a [`Table`] that no other thread sees, under the hash by which it has searched the hot answers. The
-//! hot answer says whether it is about a link. So counting takes no lock and no allocation. When the table is nearly full,
-//! after a second, or when the worker is idle, the worker exchanges it for an empty one. The collector is a thread that adds
+//! hot answer says whether it is about a link. So counting takes no lock, and no allocation but for a larger table. When the
+//! table is nearly full, after some seconds, or when the worker is idle, the worker exchanges it for an empty one. The collector is a thread that adds
 //! up the tables of all workers, makes names of links from the names of queries, and gives the sums to [`Statistics`].
 //!
 //! Nothing is lost in silence: each counter has [`counter::TABLES`] tables. If the collector still has all others when one is
@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 
 use self::collector::Collector;
 pub(crate) use self::counter::LookupCounter;
-use self::table::Table;
+use self::table::{Room, Table};
 use crate::statistics::Statistics;
 use crate::store::statistics::Lookup;
 use crate::zone::LinkPlace;
@@ -68,6 +68,7 @@ pub(crate) struct Lookups(Arc<Inner>);
 struct Inner {
     statistics: Statistics,
     orders: SyncSender<Order>,
+    room: Arc<Room>,
     /// For the threads of the runtime, which cannot hand over while they are idle: the collector does that.
     shared: [Mutex<Option<LookupCounter>>; SHARED],
 }
@@ -93,6 +94,7 @@ impl Lookups {
         let inner = Arc::new(Inner {
             statistics: statistics.clone(),
             orders,
+            room: Room::new(counter::ROOM),
             shared: [const { Mutex::new(None) }; SHARED],
         });
         let collector = Collector::new(Arc::downgrade(&inner), received, statistics);
@@ -129,7 +131,11 @@ impl Lookups {
 
 impl Inner {
     fn counter(&self) -> LookupCounter {
-        LookupCounter::new(self.orders.clone(), self.statistics.clone())
+        LookupCounter::new(
+            self.orders.clone(),
+            self.statistics.clone(),
+            self.room.clone(),
+        )
     }
 
     /// The shared counter that this thread began with, or else one that no thread uses now.

@@ -3,6 +3,10 @@
 //! Equal hashes count as equal names. The hasher's seed is secret and random, and of 100,000 names no two share their 64
 //! bits, but for one time in four billion.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::store::statistics::Lookup;
 use crate::zone::LinkPlace;
 
@@ -37,6 +41,45 @@ pub(super) struct Table {
     used: Vec<u32>,
     /// Tag, length and bytes of each name, once.
     names: Vec<u8>,
+    /// Given back with the table.
+    _share: Option<Share>,
+}
+
+/// Room for slots, which many tables share.
+#[derive(Debug)]
+pub(super) struct Room(AtomicUsize);
+
+/// What a table has of a [`Room`].
+struct Share {
+    room: Arc<Room>,
+    slots: usize,
+}
+
+impl Room {
+    pub(super) fn new(slots: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(slots)))
+    }
+
+    /// Whether there is room for a table of so many slots.
+    pub(super) fn has(&self, slots: usize) -> bool {
+        self.0.load(Relaxed) >= slots
+    }
+
+    fn take(self: &Arc<Self>, slots: usize) -> Option<Share> {
+        let less = |left: usize| left.checked_sub(slots);
+        let taken = self.0.fetch_update(Relaxed, Relaxed, less);
+        // A share that is dropped gives its room back, so none is made without room.
+        taken.is_ok().then(|| Share {
+            room: self.clone(),
+            slots,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.0.fetch_add(self.slots, Relaxed);
+    }
 }
 
 impl Table {
@@ -49,7 +92,17 @@ impl Table {
             slots: vec![Slot::default(); slots].into(),
             used: Vec::with_capacity(most),
             names: Vec::with_capacity(most * NAME_BYTES),
+            _share: None,
         }
+    }
+
+    /// A table in this room, if there is so much.
+    pub(super) fn within(room: &Arc<Room>, slots: usize) -> Option<Self> {
+        let share = room.take(slots)?;
+        Some(Self {
+            _share: Some(share),
+            ..Self::new(slots)
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -70,6 +123,19 @@ impl Table {
         self.entries().map(|(_, count, _)| u64::from(count)).sum()
     }
 
+    /// Brings the slot where the search for a hash begins into the processor's cache. The returned value depends on what was
+    /// loaded, so that the compiler keeps the load, and has no other meaning.
+    #[inline]
+    pub(super) fn fetch(&self, hash: u64) -> u64 {
+        self.slots[self.first_place(hash)].hash
+    }
+
+    #[inline]
+    fn first_place(&self, hash: u64) -> usize {
+        // The ring of hot answers has sorted its names by the lower bits.
+        (hash >> 32) as usize & (self.slots.len() - 1)
+    }
+
     /// Adds to the count of a hash. `counted` is called if the hash is new. Returns whether there was room.
     #[inline]
     pub(super) fn add<'n>(
@@ -79,8 +145,7 @@ impl Table {
         counted: impl FnOnce() -> Counted<'n>,
     ) -> bool {
         let mask = self.slots.len() - 1;
-        // The ring of hot answers has sorted its names by the lower bits.
-        let mut place = (hash >> 32) as usize & mask;
+        let mut place = self.first_place(hash);
         // A quarter of the slots is free.
         loop {
             let slot = &mut self.slots[place];
@@ -128,20 +193,27 @@ impl Table {
 
     /// Hash, count and name of each entry, in the order in which they came.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u64, u32, Counted<'_>)> {
-        self.used.iter().filter_map(|place| {
-            let Slot { hash, count, at } = *self.slots.get(*place as usize)?;
-            let (&[tag, len], rest) = self.names.get(at as usize..)?.split_first_chunk()?;
-            let (kind, place) = read_tag(tag);
-            let name = rest.get(..usize::from(len))?;
-            Some((hash, count, Counted { kind, place, name }))
-        })
+        let slots = self.used.iter().map(|place| self.slots[*place as usize]);
+        slots.filter_map(|slot| self.entry(slot))
+    }
+
+    fn entry(&self, Slot { hash, count, at }: Slot) -> Option<(u64, u32, Counted<'_>)> {
+        let (&[tag, len], rest) = self.names.get(at as usize..)?.split_first_chunk()?;
+        let (kind, place) = read_tag(tag);
+        let name = rest.get(..usize::from(len))?;
+        Some((hash, count, Counted { kind, place, name }))
     }
 
     /// Removes all entries.
     pub(super) fn clear(&mut self) {
-        for place in self.used.drain(..) {
-            self.slots[place as usize] = Slot::default();
+        if self.used.len() > self.slots.len() / 8 {
+            self.slots.fill(Slot::default());
+        } else {
+            for place in &self.used {
+                self.slots[*place as usize] = Slot::default();
+            }
         }
+        self.used.clear();
         self.names.clear();
     }
 }
@@ -188,6 +260,16 @@ mod tests {
         table.clear();
         assert!(table.is_empty() && table.entries().next().is_none());
         assert!((10..16).all(|hash| table.add(hash, 1, counted)));
+    }
+
+    #[test]
+    fn tables_give_their_room_back() {
+        let room = Room::new(24);
+        let first = Table::within(&room, 16).unwrap();
+        assert!(Table::within(&room, 16).is_none() && !room.has(16));
+        let second = Table::within(&room, 8).unwrap();
+        drop((first, second));
+        assert!(room.has(24) && Table::within(&room, 24 + 8).is_none());
     }
 
     #[test]

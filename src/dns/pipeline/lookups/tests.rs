@@ -119,9 +119,9 @@ fn more_names_than_a_table_holds_are_counted_exactly_by_many_threads() {
 fn counts_that_the_collector_cannot_take_are_counted_as_dropped() {
     const NAMES: u32 = 50_000;
     let counts = Counts::new();
-    // Nobody takes the tables.
+    // The tables stay in the queue, and have no room to grow.
     let (orders, received) = sync_channel(QUEUE);
-    let mut counter = LookupCounter::new(orders, counts.statistics.clone());
+    let mut counter = LookupCounter::new(orders, counts.statistics.clone(), Room::new(0));
     for number in 0..NAMES {
         let name = wire(number, LinkPlace::Short);
         counter.count(asked(&name, number, 16, LinkPlace::Short));
@@ -138,6 +138,52 @@ fn counts_that_the_collector_cannot_take_are_counted_as_dropped() {
     let dropped = counts.metrics.statistics_dropped.get();
     assert!(dropped > 0);
     assert_eq!(sums.iter().sum::<u64>() + dropped, u64::from(NAMES));
+}
+
+#[test]
+fn tables_grow_with_the_names_as_far_as_there_is_room_and_shrink_again() {
+    // How many slots the tables have that are handed over; the collector returns each at once.
+    let check = |room: usize, names: u32, expected: &[usize]| {
+        let counts = Counts::new();
+        let (orders, received) = sync_channel(QUEUE);
+        let room = Room::new(room);
+        let mut counter = LookupCounter::new(orders, counts.statistics.clone(), room.clone());
+        let mut slots = Vec::new();
+        let mut sum = 0;
+        let mut take = || {
+            for order in received.try_iter() {
+                if let Order::Take(mut table, home) = order {
+                    slots.push(table.slots());
+                    sum += table.sum();
+                    table.clear();
+                    home.try_send(table).unwrap();
+                }
+            }
+        };
+        for number in 0..names {
+            let name = wire(number, LinkPlace::Short);
+            counter.count(asked(&name, number, 16, LinkPlace::Short));
+            take();
+        }
+        let mut now = std::time::Instant::now();
+        for _ in 0..6 {
+            now += std::time::Duration::from_secs(6);
+            counter.pass(now);
+            take();
+            let name = wire(0, LinkPlace::Short);
+            counter.count(asked(&name, 0, 16, LinkPlace::Short));
+        }
+        counter.hand_over();
+        take();
+        assert_eq!(slots, expected);
+        assert_eq!(sum, u64::from(names) + 6);
+        assert_eq!(counts.metrics.statistics_dropped.get(), 0);
+    };
+    const SLOTS: usize = 1 << 13;
+    check(0, 13_000, &[SLOTS; 9]);
+    let grown = [SLOTS, 2 * SLOTS, 4 * SLOTS, 2 * SLOTS];
+    let names = 6_144 + 12_288 + 100;
+    check(counter::ROOM, names, &[&grown[..], &[SLOTS; 5]].concat());
 }
 
 #[test]

@@ -276,7 +276,7 @@ impl Worker {
             let mut samples = Samples::of(self.handler.query_log(), &inbox, local);
             let now = self.handler.time();
             let mut packets = inbox.packets();
-            while let Some(group) = self.group(&mut packets) {
+            while let Some(group) = self.group(&mut packets, &tally) {
                 for (packet, peer) in group.iter().flatten() {
                     let Some(reply) = outbox.next() else { break };
                     let scratch = Scratch {
@@ -351,6 +351,7 @@ impl Worker {
     fn group<'p>(
         &self,
         packets: &mut impl Iterator<Item = (&'p [u8], Peer)>,
+        tally: &Tally,
     ) -> Option<[Option<(Packet<'p>, Peer)>; GROUP]> {
         let mut group = [const { None }; GROUP];
         for (place, (bytes, peer)) in group.iter_mut().zip(packets) {
@@ -359,7 +360,7 @@ impl Worker {
         group.first()?.as_ref()?;
         let queries = group.iter().flatten();
         let queries = queries.filter_map(|(packet, _)| packet.query());
-        self.handler.fetch(queries);
+        self.handler.fetch(queries, tally);
         Some(group)
     }
 

@@ -193,7 +193,7 @@ impl Fixture {
         };
         let from = (CLIENT.ip(), via);
         let prepared = handler.prepare(packet, from).expect("an ordinary query");
-        handler.fetch(std::iter::once(&prepared));
+        handler.fetch(std::iter::once(&prepared), &Tally::default());
         let now = handler.time();
         let sent = match handler.reply_now(&prepared, from, &now, scratch, Signatures::Now) {
             Ok(sent) => sent,
