@@ -5,6 +5,7 @@
 //!   answer   the reply to a packet that was read
 //!   whole    both
 //!   counted  the whole, with statistics
+//!   routed   the whole for addresses that depend on the client, with a client subnet in each query, and without pools
 //!   hickory  the same by hickory's decoder and encoder, which serve the general path
 //! ```
 //!
@@ -42,6 +43,10 @@ const MANY: u32 = 1_000_000;
 const FEWER: u32 = 100_000;
 /// The bytes of a hot answer with its share of the index, generously.
 const BYTES_EACH: usize = 256;
+/// How many pools there are, each for a network of its own.
+const POOLS: u16 = 200;
+/// The type of addresses.
+const A: u16 = 1;
 /// The place of the code in a query: after the header and the length of the label.
 const CODE_AT: usize = 13;
 /// An option that only hickory reads (RFC 6975 §3: DAU, no algorithms).
@@ -57,6 +62,7 @@ fn main() {
     for links in [FEWER, MANY] {
         hot(&mut criterion, links);
     }
+    routed(&mut criterion);
     limited(&mut criterion);
     absent(&mut criterion);
     anew(&mut criterion);
@@ -91,6 +97,22 @@ impl Queries {
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
             ask_for(packet, first + (self.random >> 32) as u32 % (end - first));
+        }
+        &self.packets[..count]
+    }
+
+    /// The next queries, each from another network below 10.0.0.0/8, by their client subnet.
+    fn next_from(&mut self, most: u64) -> &[Vec<u8>] {
+        let count = self.next(most).len();
+        for packet in &mut self.packets[..count] {
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            let [.., second, third] = &mut packet[..] else {
+                continue;
+            };
+            *second = (self.random >> 32) as u8 % POOLS as u8;
+            *third = (self.random >> 40) as u8;
         }
         &self.packets[..count]
     }
@@ -201,6 +223,47 @@ fn whole_hot(criterion: &mut Criterion, what: &str, links: u32, fixture: &Fixtur
         criterion.bench_function(&format!("{what}/hot/{links}/{order}"), |bencher| {
             Queries::new((0, end), Some(&[]))
                 .each(bencher, |packet| whole(fixture, packet, &mut buffers));
+        });
+    }
+}
+
+/// Hot addresses of links: the same for all clients, and by 200 networks of clients.
+fn routed(criterion: &mut Criterion) {
+    let subnet = [0, 8, 0, 7, 0, 1, 24, 0, 10, 0, 0];
+    for (name, pools) in [("routed/off", 0), ("routed/pools", POOLS)] {
+        let links = 1_000;
+        let fixture = Fixture::new(Size {
+            links,
+            hot_bytes: 64 << 20,
+            memory_bytes: 64 << 20,
+            filter: false,
+        });
+        fixture.route(pools);
+        let mut buffers = Buffers::default();
+        let mut queries = Queries {
+            packets: vec![query(0, A, Some(&subnet)); CHUNK],
+            ..Queries::new((0, links), None)
+        };
+        // Fills the cache.
+        for _ in 0..10 * links * u32::from(pools.max(1)) / CHUNK as u32 {
+            for packet in queries.next_from(CHUNK as u64) {
+                fixture.ask(packet, &mut buffers);
+            }
+        }
+        criterion.bench_function(name, |bencher| {
+            bencher.iter_custom(|mut left| {
+                let mut took = Duration::ZERO;
+                while left > 0 {
+                    let packets = queries.next_from(left);
+                    let began = Instant::now();
+                    for packet in packets {
+                        whole(&fixture, packet, &mut buffers);
+                    }
+                    took += began.elapsed();
+                    left -= packets.len() as u64;
+                }
+                took
+            });
         });
     }
 }

@@ -7,13 +7,14 @@
 //!
 //! ```text
 //! cli          -> server config access certificates dnssec links link store
-//! server       -> config access certificates dns dnssec http link links statistics store zone
-//! config       -> access certificates dns dnssec http link links store zone
-//! http         -> access certificates link links statistics store
+//! server       -> config access certificates dns dnssec http link links routing statistics store zone
+//! config       -> access certificates dns dnssec http link links routing store zone
+//! http         -> access certificates link links routing statistics store
 //! access       -> link store
-//! dns          -> certificates dnssec link links statistics store zone
+//! dns          -> certificates dnssec link links routing statistics store zone
 //! zone         -> dnssec link links
 //! links        -> link store
+//! routing      ->
 //! statistics   -> link store
 //! certificates -> link store
 //! dnssec       ->
@@ -33,6 +34,7 @@
 //! * [`zone`]: the names of the zone files, and where links fit between them. It implements
 //!   [`links::Namespace`], so that `links` need not know zones.
 //! * [`links`]: the rules for links, the links in memory and in Redis, and the only way to the store.
+//! * [`routing`]: which addresses a client gets, by the place of the client.
 //! * [`statistics`]: how often links were looked up and clicked.
 //! * [`store`]: the contract of the place that keeps links, and its backends: SQLite, embedded, DynamoDB and
 //!   PostgreSQL.
@@ -69,6 +71,7 @@ pub mod dnssec;
 pub mod http;
 pub mod link;
 pub mod links;
+pub mod routing;
 pub mod server;
 pub mod statistics;
 pub mod store;

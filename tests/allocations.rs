@@ -130,6 +130,32 @@ fn found(fixture: &Fixture, tier: Tier) -> u64 {
     lookups.get_or_create(&LinkLookup { tier, result }).get()
 }
 
+/// Addresses that depend on the client: the client is located for each query.
+#[test]
+fn a_hot_answer_of_a_pool_allocates_nothing() {
+    let fixture = fixture(false, 1 << 20);
+    fixture.route(100);
+    let mut buffers = Buffers::default();
+    let subnet = |second| [0, 8, 0, 7, 0, 1, 24, 0, 10, second, 7];
+    let ask = |second, buffers: &mut Buffers| {
+        let packet = query(1, A, Some(&subnet(second)));
+        let before = hot(&fixture);
+        let count = match fixture.handler.reply_to(&packet, CLIENT, Via::Udp, buffers) {
+            Ok(_) => reply_to(&fixture, &packet, buffers).0,
+            Err(waiting) => {
+                fixture.wait(waiting, buffers);
+                u64::MAX
+            }
+        };
+        (count, hot(&fixture) > before)
+    };
+    for second in [3, 99, 200] {
+        // The first time, the answer is made, and the counter of the pool.
+        ask(second, &mut buffers);
+        assert_eq!(ask(second, &mut buffers), (0, true), "10.{second}.7.0/24");
+    }
+}
+
 #[test]
 fn the_counter_counts_what_this_thread_allocates() {
     assert_eq!(allocations(|| ()).0, 0);

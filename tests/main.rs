@@ -72,6 +72,8 @@ mod feed;
 mod filter;
 // The store's file is replaced, deleted or cut off under the server, or its disk is full.
 mod file_faults;
+// Addresses that depend on the client: EDNS client subnet, pools, and Knot DNS beside it.
+mod routing;
 // Several servers on one DynamoDB table.
 mod fleet;
 // Servers that know each other: receipts of changes, waiting, servers that hang or die.

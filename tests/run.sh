@@ -47,6 +47,7 @@ systemd-socket-activate systemd
 zonemaster-cli zonemaster-cli
 knotd knot knot.service
 knotc knot knot.service
+/usr/lib/*/knot/modules-*/geoip.so knot-module-geoip
 nsd nsd nsd.service
 nsd-checkzone nsd nsd.service
 named-compilezone bind9-utils

@@ -30,7 +30,7 @@ use serde_json::Value;
 use tinyns::access::{AdminToken, Gate, Tokens};
 use tinyns::base::metrics::Metrics;
 use tinyns::certificates::{Overview, Source};
-use tinyns::http::{ApiRules, Scheme, ShortUrls, admin_api};
+use tinyns::http::{ApiRules, Overviews, Scheme, ShortUrls, admin_api};
 use tinyns::link::{Code, TargetUrl};
 use tinyns::zone::{Layout, ZoneSet};
 use tower::ServiceExt;
@@ -110,7 +110,10 @@ impl Server {
         let (api, _) = admin_api(
             names.links.clone(),
             Arc::new(Gate::new(token, Arc::new(tokens))),
-            Overview::new(Source::None, names.clock.clone()),
+            Overviews {
+                certificates: Overview::new(Source::None, names.clock.clone()),
+                routing: None,
+            },
             urls,
             Arc::new(Metrics::new()),
             Arc::new(AtomicBool::new(false)),

@@ -8,6 +8,7 @@ pub(crate) mod environment;
 pub(crate) mod files;
 pub mod logging;
 pub mod metrics;
+pub(crate) mod mmdb;
 pub mod name;
 pub mod prefix;
 pub mod progress;

@@ -40,14 +40,33 @@ impl Prefix {
         }
     }
 
-    /// The bits of the prefix, followed by zeros.
+    /// The bits of the prefix, followed by zeros: the first of its addresses.
     pub(crate) fn bits(&self) -> u128 {
         self.bits
     }
 
     /// The last of its addresses.
-    fn last(&self) -> u128 {
+    pub(crate) fn last(&self) -> u128 {
         self.bits | !mask(self.len)
+    }
+
+    /// Its length in bits, of an IPv6 address.
+    pub(crate) fn len(&self) -> u8 {
+        self.len
+    }
+
+    /// The first and the last of its addresses, if all of them are IPv4 addresses.
+    pub(crate) fn ipv4(&self) -> Option<(u32, u32)> {
+        let first = Ipv6Addr::from_bits(self.bits).to_ipv4_mapped()?;
+        let behind = self.len.checked_sub(MAPPED_LEN)?;
+        let last = first.to_bits() | u32::MAX.checked_shr(behind.into()).unwrap_or(0);
+        Some((first.to_bits(), last))
+    }
+
+    /// Whether an address of its own family has this prefix: `::/0` has no IPv4 address.
+    pub(crate) fn has(&self, ip: IpAddr) -> bool {
+        let (bits, is_v4) = mapped(ip);
+        is_v4 == self.ipv4().is_some() && bits & mask(self.len) == self.bits
     }
 }
 
@@ -203,6 +222,21 @@ mod tests {
         assert_eq!(of("::192.0.2.1").to_string(), "::/56");
         let exempt = Addresses::of(&[prefix("192.0.2.0/24")]);
         assert!(exempt.contains("::ffff:192.0.2.200".parse().unwrap()));
+    }
+
+    #[test]
+    fn families_are_apart() {
+        let has = |text: &str, ip: &str| prefix(text).has(ip.parse().unwrap());
+        assert!(has("192.0.2.0/24", "192.0.2.255") && has("192.0.2.0/24", "::ffff:192.0.2.1"));
+        assert!(!has("192.0.2.0/24", "192.0.3.0") && !has("::/0", "192.0.2.1"));
+        assert!(has("::/0", "2001:db8::1") && has("0.0.0.0/0", "255.255.255.255"));
+        assert_eq!(
+            prefix("192.0.2.0/24").ipv4(),
+            Some((0xC000_0200, 0xC000_02FF))
+        );
+        assert_eq!(prefix("0.0.0.0/0").ipv4(), Some((0, u32::MAX)));
+        assert_eq!(prefix("192.0.2.1").ipv4(), Some((0xC000_0201, 0xC000_0201)));
+        assert_eq!(prefix("::/0").ipv4(), None);
     }
 
     fn prefixes() -> impl Strategy<Value = Prefix> {

@@ -17,6 +17,7 @@ use super::import::args::{IMPORT_HELP, ImportCommand};
 use super::keys::{KEYS_HELP, KeysCommand};
 use super::list::{LIST_HELP, ListArgs};
 use super::man::{MAN_HELP, ManArgs};
+use super::pools::{POOLS_HELP, PoolsCommand};
 use super::qr::{QR_HELP, QrArgs};
 use super::servers::{SERVERS_HELP, ServersArgs};
 use super::stats::{STATS_HELP, StatsArgs};
@@ -43,6 +44,7 @@ Examples:
   tinyns audit --since 7d                     show who has changed what
   tinyns certificates                         show the certificates of HTTPS
   tinyns servers                              show the live servers
+  tinyns pools explain 192.0.2.77             show which addresses a client gets, and why
   tinyns store copy old.toml new.toml         copy a store into another one
   tinyns keys generate                        create the first key of a signed zone
   tinyns check --config /etc/tinyns.toml && kill -HUP \"$(pidof tinyns)\"
@@ -56,8 +58,8 @@ Exit codes:
 const SERVE_HELP: &str = "\
 Signals:
   SIGHUP            read the zone files, the keys of signed zones, the cookie secrets, the
-                    certificate, and the password and certificates for Redis again, and reopen the
-                    query log. If a file is bad, the server keeps what it has read before of that
+                    certificate, the password and certificates for Redis, and the databases of
+                    countries and places again, and reopen the query log. If a file is bad, the server keeps what it has read before of that
                     kind, and logs why
   SIGTERM, SIGINT   finish the requests in progress, then stop. A second signal stops at once,
                     unless it comes within half a second after the first
@@ -168,6 +170,9 @@ pub(super) enum Command {
     /// Show the live servers that share the store
     #[command(after_help = SERVERS_HELP)]
     Servers(ServersArgs),
+    /// Show the pools of addresses, and which of them a client gets
+    #[command(subcommand, after_help = POOLS_HELP)]
+    Pools(PoolsCommand),
     /// Ask a running server whether it answers queries and, with --changes, accepts changes; for health checks
     Health(HealthArgs),
     /// Print the completions for a shell
@@ -195,6 +200,7 @@ impl Command {
             Self::Audit(args) => args.is_json(),
             Self::Certificates(args) => args.is_json(),
             Self::Servers(args) => args.json,
+            Self::Pools(command) => command.is_json(),
             Self::Serve
             | Self::Qr(_)
             | Self::Export(_)

@@ -1,7 +1,7 @@
 //! The command line: its commands, and one `match` over them.
 //!
 //! `serve` is the server. `add`, `list`, `get`, `edit`, `delete`, `qr`, `stats`, `import`, `export`, `tokens`, `audit`, `certificates`,
-//! `servers` and `health` are clients of the admin API and know nothing of the store, so the running server knows at once
+//! `servers`, `pools` and `health` are clients of the admin API and know nothing of the store, so the running server knows at once
 //! each change that they make. (`import dynamodb` reads the table of another program, and writes nothing to it.) `store`
 //! opens the store itself, for what needs no server: to check, compare and copy it. `check` reads what the server would read,
 //! and reports faults. `keys` writes to the directories of the keys of signed zones, which the server only reads.
@@ -36,6 +36,7 @@ mod man;
 mod outcome;
 mod output;
 mod output_file;
+mod pools;
 mod qr;
 mod serve;
 mod servers;
@@ -137,6 +138,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Audit(args) => return audit::run(args, config),
         Command::Certificates(args) => return certificates::run(args, config),
         Command::Servers(args) => return servers::run(&args, config),
+        Command::Pools(command) => return pools::run(&command, config),
         Command::Health(args) => return health::run(args, config),
         Command::Completions(args) => completions::run(args, &Cli::command())?,
         Command::Man(args) => man::run(args, Cli::command())?,

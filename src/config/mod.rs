@@ -29,6 +29,7 @@ mod rate_limit;
 mod reader;
 mod redirect;
 mod redis;
+mod routing;
 mod section;
 mod server;
 mod signatures;
@@ -62,6 +63,7 @@ use crate::dns::query_log::QueryLogConfig;
 use crate::link::ReservedCodes;
 use crate::links::MemoryLimits;
 use crate::links::redis::RedisConfig;
+use crate::routing::RoutingConfig;
 use crate::store::audit::Retention;
 use crate::zone::ZoneConfig;
 
@@ -69,7 +71,7 @@ use crate::zone::ZoneConfig;
 const MAX_FILE_LEN: u64 = 256 * 1024;
 
 /// A valid configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[dns]`
     pub dns: DnsConfig,
@@ -98,6 +100,8 @@ pub struct Config {
     pub query_log: Option<QueryLogConfig>,
     /// `[statistics]`; none if nothing is counted.
     pub statistics: Option<StatisticsConfig>,
+    /// `[routing]`, `[[pool]]` and the pools of zones; none if no address depends on the client.
+    pub routing: Option<RoutingConfig>,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[redirect]`
@@ -176,7 +180,13 @@ impl Config {
 fn config(file: &Section<'_>) -> Option<Config> {
     let mut claimed = Claimed::new();
     let mut dns = file.section("dns", |section| dns::dns(section, &mut claimed));
-    let zones = zone::zones(file);
+    let pools = routing::pools(file);
+    let mut routes = routing::Routes::new(&pools);
+    let zones = zone::zones(file, &mut routes);
+    let routes = routes.into_all();
+    let routing = file.section("routing", |section| {
+        routing::routing(section, &pools, &routes)
+    });
     let (mut store, store_reads_per_second) = file.section("store", store::store);
     let reserved_codes = file.section("links", links::links);
     let audit = file.section("audit", |section| audit::audit(section, &mut store));
@@ -217,6 +227,7 @@ fn config(file: &Section<'_>) -> Option<Config> {
         cookie_secrets,
         query_log: query_log.flatten(),
         statistics,
+        routing,
         admin,
         redirect: redirect?,
         https: https.flatten(),

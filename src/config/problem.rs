@@ -385,6 +385,75 @@ pub enum ConfigProblem {
         /// The most bytes.
         max: usize,
     },
+    /// A number with decimals that is out of range.
+    #[error("not within -{most} to {most} degrees")]
+    Decimal {
+        /// The highest allowed, and without its sign the lowest.
+        most: u32,
+    },
+    /// Not the name of a pool.
+    #[error("{0:?} is not 1 to 63 letters, digits, hyphens and underscores")]
+    PoolName(String),
+    /// Another pool has the name.
+    #[error("{name:?} is already the name of the pool in line {line}")]
+    DuplicatePool {
+        /// The name.
+        name: String,
+        /// The line where it is first.
+        line: usize,
+    },
+    /// A name that no pool has.
+    #[error("no [[pool]] has the name {name:?}; {known}")]
+    UnknownPool {
+        /// The name.
+        name: String,
+        /// Which names there are, as a phrase.
+        known: String,
+    },
+    /// A list of pools without pools.
+    #[error(
+        "at least one pool is needed; remove the key if the addresses of the zone file are for all clients"
+    )]
+    NoPool,
+    /// A pool that is in a list twice.
+    #[error("{0:?} is in the list twice")]
+    PoolTwice(String),
+    /// Not an address.
+    #[error("{0:?} is not an IP address, such as \"192.0.2.1\" or \"2001:db8::1\"")]
+    PoolAddress(String),
+    /// An address that no client can connect to.
+    #[error("{0} is no address of a host")]
+    NoHost(std::net::IpAddr),
+    /// Not a country.
+    #[error("{0:?} is not the code of a country (ISO 3166-1), such as \"DE\" or \"GB\"")]
+    Country(String),
+    /// Not a continent.
+    #[error("{0:?} is not a continent: \"AF\", \"AN\", \"AS\", \"EU\", \"NA\", \"OC\" or \"SA\"")]
+    Continent(String),
+    /// Places, and no database of places.
+    #[error(
+        "needs a database of places; set \"database\" in [routing], or use \"networks\" instead"
+    )]
+    NeedsDatabase,
+    /// A pool that is for no client.
+    #[error(
+        "no client would get this pool; set \"countries\", \"continents\", \"networks\", or \"latitude\" and \
+         \"longitude\", or remove default = false"
+    )]
+    NeverChosen,
+    /// Not a name of a zone file.
+    #[error(
+        "{0:?} is not a name of the zone file, such as \"www\", or \"@\" for the origin; wildcards cannot have pools"
+    )]
+    RouteName(String),
+    /// Another route is for the name.
+    #[error("{name} already has pools in line {line}")]
+    DuplicateRoute {
+        /// The name.
+        name: ZoneName,
+        /// The line where it is first.
+        line: usize,
+    },
     /// Not a name of a server.
     #[error("{text:?} is not 1 to {max} bytes without control characters")]
     Identity {

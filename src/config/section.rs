@@ -235,7 +235,8 @@ impl<'s> Section<'s> {
         key: &'static str,
         mut read: impl FnMut(&Section<'_>) -> T,
     ) -> Option<Vec<Option<T>>> {
-        let (name, title) = (self.full(key), format!("[[{key}]]"));
+        let name = self.full(key);
+        let title = format!("[[{name}]]");
         let value = self.value(key)?;
         let Some(items) = value.get_ref().as_array() else {
             self.note_type(value, key, &format!("a list of tables: write {title}"));
@@ -373,6 +374,24 @@ impl<'s> Section<'s> {
         T: TryFrom<i64> + PartialOrd + Copy + Into<u32>,
     {
         self.optional_number(key, range, unit).unwrap_or(default)
+    }
+
+    /// A number with decimals, from `-most` to `most`, if there is one.
+    pub(super) fn optional_decimal(&self, key: &'static str, most: u32) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => {
+                self.note_type(value, key, "a number");
+                return None;
+            }
+        };
+        let number = number.filter(|number: &f64| number.abs() <= most.into());
+        if number.is_none() {
+            self.note(key, ConfigProblem::Decimal { most });
+        }
+        number
     }
 
     /// A time in seconds.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::dnssec::dnssec;
 use super::problem::ConfigProblem;
+use super::routing::Routes;
 use super::section::Section;
 use crate::base::name::ZoneName;
 use crate::link::{Code, Origin, Ttl};
@@ -23,11 +24,11 @@ const DEFAULT_REDIRECT_HOST: &str = "r";
 /// In seconds.
 const DEFAULT_LINK_TTL: u32 = 300;
 
-/// The zones of the file, or the default zone.
-pub(super) fn zones(file: &Section<'_>) -> Vec<ZoneConfig> {
+/// The zones of the file, or the default zone. `routes` gets the names whose addresses depend on the client.
+pub(super) fn zones(file: &Section<'_>, routes: &mut Routes<'_>) -> Vec<ZoneConfig> {
     let key = "zone";
     let mut lines = HashMap::new();
-    let zones = file.each(key, |section| zone(section, &mut lines));
+    let zones = file.each(key, |section| zone(section, &mut lines, routes));
     let Some(zones) = zones else {
         return Vec::from_iter(default_zone());
     };
@@ -68,7 +69,11 @@ fn default_zone() -> Option<ZoneConfig> {
 
 /// Reads one zone. Its origin, file and redirect host have no defaults: those of the default zone would be wrong
 /// for any other. `lines` has the origins of the zones before it, with their lines.
-fn zone(section: &Section<'_>, lines: &mut HashMap<ZoneName, usize>) -> ReadZone {
+fn zone(
+    section: &Section<'_>,
+    lines: &mut HashMap<ZoneName, usize>,
+    routes: &mut Routes<'_>,
+) -> ReadZone {
     let origin = section.parsed(ORIGIN, |text| {
         ZoneName::parse(text).map_err(ConfigProblem::Origin)
     });
@@ -81,6 +86,7 @@ fn zone(section: &Section<'_>, lines: &mut HashMap<ZoneName, usize>) -> ReadZone
     let layout = section.choice("layout", &layouts);
     let link_ttl = section.number("link_ttl", 0..=Ttl::MAX, "seconds", DEFAULT_LINK_TTL);
     let dnssec = section.optional("dnssec", dnssec);
+    routes.read(section, origin.as_ref(), REDIRECT_HOST);
     let config = origin.zip(layout).map(|(origin, layout)| ZoneConfig {
         origin,
         file,

@@ -36,7 +36,7 @@ mod serve;
 #[cfg(test)]
 mod testing;
 
-pub use api::{ApiRules, InsideApi, admin_api};
+pub use api::{ApiRules, InsideApi, Overviews, admin_api};
 pub use page::{AdminSite, BesidePage, Page, PageHosts, PageSettings};
 pub use redirect::{AbuseContact, RedirectHost};
 pub use serve::{Front, Https, ServeLimits, Site, serve};

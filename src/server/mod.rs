@@ -11,6 +11,7 @@ mod key_turns;
 mod notices;
 mod page;
 mod reload;
+mod routing;
 mod running;
 pub mod sockets;
 pub mod start;
@@ -21,6 +22,7 @@ mod watchdog;
 
 pub use acme::EngineError;
 pub use page::PageHostError;
+pub use routing::{PoolsError, RouteFault};
 pub use running::Running;
 pub use sockets::{SocketError, Sockets};
 pub use start::{StartError, TOKEN_VARIABLE, start};

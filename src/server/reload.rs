@@ -11,13 +11,14 @@ use crate::link::Origin;
 use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_certificate, log_key_files, log_keys, log_warnings};
+use crate::server::routing::{log_database, warn_of_routes};
 use crate::server::running::Running;
 use crate::server::statistics::log_countries;
 
 impl Running {
     /// Reads everything again that can be read again: the keys of signed zones, the zone files (the new zones are
     /// used only if all of them are valid), the secrets of DNS cookies, the certificate, the files for Redis and for the
-    /// store, and the database of countries.
+    /// store, and the databases of countries and of places.
     /// Logs the outcomes, and returns whether all of them are successes. The query log is opened again, because its
     /// file may have been renamed.
     pub async fn reload(&self) -> bool {
@@ -52,7 +53,8 @@ impl Running {
         let redis_taken = self.reload_redis().await;
         let store_taken = self.reload_store().await;
         let countries_taken = self.reload_countries().await;
-        let services_taken = redis_taken && store_taken && countries_taken;
+        let places_taken = self.reload_places().await;
+        let services_taken = redis_taken && store_taken && countries_taken && places_taken;
         keys_taken && zones_taken && secrets_taken && certificates_taken && services_taken
     }
 
@@ -117,6 +119,30 @@ impl Running {
         };
         let reload = Reload { outcome };
         self.metrics.country_reloads.get_or_create(&reload).inc();
+        outcome == Outcome::Success
+    }
+
+    /// Reads the database of places again, if there is one. Queries are answered meanwhile. Hot answers stay right: they are
+    /// kept by pool, and the place of a client is looked up for each query.
+    async fn reload_places(&self) -> bool {
+        let Some(routing) = self.routing.clone() else {
+            return true;
+        };
+        let reading = routing.clone();
+        let outcome = match blocking(move || reading.reload()).await {
+            Ok(false) => return true,
+            Ok(true) => {
+                log_database("reloaded", &routing, &self.metrics);
+                Outcome::Success
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("database of places not reloaded; the old state stays in use");
+                Outcome::Failure
+            }
+        };
+        let reload = Reload { outcome };
+        self.metrics.place_reloads.get_or_create(&reload).inc();
         outcome == Outcome::Success
     }
 
@@ -203,6 +229,9 @@ impl Running {
                 log_warnings(&warnings);
                 tracing::info!("zone files reloaded");
                 self.warn_of_hidden_links(Some(before));
+                if let Some(routing) = &self.routing {
+                    warn_of_routes(routing.config(), &self.zones.snapshot());
+                }
                 Outcome::Success
             }
             Ok(Err(error)) => {

@@ -20,6 +20,7 @@ use crate::dns::query_log::QueryLogKeeper;
 use crate::http::Https;
 use crate::link::Origin;
 use crate::links::{Host, Links, WarmStatus};
+use crate::routing::Routing;
 use crate::server::acme::Engine;
 use crate::server::blocking::blocking;
 use crate::server::key_turns::turn_keys;
@@ -62,6 +63,8 @@ pub struct Running {
     pub(super) statistics: Statistics,
     /// The countries of clients, if they are counted.
     pub(super) countries: Option<Arc<Countries>>,
+    /// The pools of names, if there are any.
+    pub(super) routing: Option<Arc<Routing>>,
     pub(super) metrics: Arc<Metrics>,
     /// While this is set, `/readyz` says that the server is not ready.
     pub(super) stopping: Arc<AtomicBool>,

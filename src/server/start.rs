@@ -28,8 +28,8 @@ use crate::dns::{CookieSecrets, SecretsError};
 use crate::dnssec::Signing;
 use crate::dnssec::keys::KeysError;
 use crate::http::{
-    AdminSite, ApiRules, BesidePage, Front, Page, PageHosts, PageSettings, RedirectHost, Site,
-    admin_api,
+    AdminSite, ApiRules, BesidePage, Front, Overviews, Page, PageHosts, PageSettings, RedirectHost,
+    Site, admin_api,
 };
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
@@ -39,6 +39,7 @@ use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
 use crate::server::notices::{log_key_files, log_keys, log_warnings};
 use crate::server::page::{PageHostError, check_host};
+use crate::server::routing::{self, PoolsError};
 use crate::server::running::Running;
 use crate::server::sockets::Sockets;
 use crate::server::statistics::{Counting, CountingError};
@@ -99,6 +100,9 @@ pub enum StartError {
     /// What is needed for the statistics cannot be used.
     #[error(transparent)]
     Statistics(#[from] CountingError),
+    /// The pools of names cannot be used.
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
     /// The file of the admin token cannot be read or created.
     #[error(transparent)]
     TokenFile(#[from] TokenError),
@@ -131,6 +135,7 @@ pub async fn start(
     let store = open_store(&config.store, config.audit, &clock).await?;
     let token = admin_token(&config.admin.token_file)?;
     let metrics = Arc::new(Metrics::new());
+    let routing = routing::open(&mut config, &zones.snapshot(), &metrics).await?;
     let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
     let challenges = Arc::new(Challenges::new(store.clone(), clock.clone()));
     let acme = match acme {
@@ -170,6 +175,9 @@ pub async fn start(
     .with_statistics(statistics.clone())
     .map_err(StartError::Lookups)?;
     handler.set_challenges(challenges);
+    if let Some(routing) = &routing {
+        handler.set_routing(routing.clone());
+    }
     if let Some(file) = config.cookie_secrets.clone() {
         handler.set_cookie_secrets(blocking(move || CookieSecrets::load(&file)).await?);
     }
@@ -207,6 +215,7 @@ pub async fn start(
         query_log: query_log_keeper,
         statistics,
         countries: counting.countries,
+        routing,
         metrics,
         stopping: Arc::default(),
         shutdown: CancellationToken::new(),
@@ -253,11 +262,14 @@ impl Sites {
         } = http;
         let urls = redirect.short_urls;
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
-        let certificates = running.certificates.clone();
+        let overviews = Overviews {
+            certificates: running.certificates.clone(),
+            routing: running.routing.clone(),
+        };
         let (api, inside) = admin_api(
             links.clone(),
             gate.clone(),
-            certificates,
+            overviews,
             urls,
             counts.clone(),
             stopping.clone(),

@@ -141,6 +141,27 @@ impl Other {
         })
     }
 
+    /// Knot DNS with its module geoip: lines of its configuration, and its map from networks or places to records.
+    pub fn knot_by_place(zones: &[Zone<'_>], module: &str, map: &str) -> Self {
+        Self::start("knotd", zones, |dir, port, zones| {
+            let file = dir.join("geoip.conf");
+            std::fs::write(&file, map).unwrap();
+            let config = knot_config(dir, port, zones);
+            let config = config.replace("server:\n", "server:\n  edns-client-subnet: on\n");
+            let module = format!(
+                "mod-geoip:\n  - id: places\n    config-file: {}\n    ttl: 60\n{module}zone:\n",
+                file.display()
+            );
+            let config = config.replace("zone:\n", &module);
+            let none = "    journal-content: none";
+            let config = config.replace(none, &format!("    module: mod-geoip/places\n{none}"));
+            std::fs::write(dir.join("knot.conf"), config).unwrap();
+            let mut command = Command::new("knotd");
+            command.arg("-c").arg(dir.join("knot.conf"));
+            command
+        })
+    }
+
     /// Where it answers.
     pub fn address(&self) -> SocketAddr {
         self.client.address

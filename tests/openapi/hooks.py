@@ -15,6 +15,9 @@ PERIODS = {
     "to": ["2025-01-01", "2025-06-30T10:00:00+02:00"],
     "by": ["month"],
 }
+# Addresses and networks of clients.
+ADDRESSES = {"address": ["192.0.2.77", "2001:db8::1", "198.51.100.0/24", "2001:db8::/48", "::/0"]}
+VALUES = {**PERIODS, **ADDRESSES}
 
 # URLs that may be the destination of a link. The rules for them (WHATWG) fit into no pattern of a schema.
 schemathesis.openapi.format(
@@ -53,8 +56,8 @@ def before_load_schema(context, raw_schema):
                     lines = [media[schema] for schema in ("x-line-schema", "x-last-line-schema") if schema in media]
                     media["schema"] = {"type": "array", "items": {"oneOf": lines} if len(lines) > 1 else lines[0]}
             for parameter in operation.get("parameters", []):
-                if parameter.get("name") in PERIODS:
-                    parameter["schema"] = {"type": "string", "enum": PERIODS[parameter["name"]]}
+                if parameter.get("name") in VALUES:
+                    parameter["schema"] = {"type": "string", "enum": VALUES[parameter["name"]]}
     components = raw_schema["components"]
     components["parameters"]["Zone"]["schema"]["enum"] = ZONES
     # Schemathesis 4.32 makes headers with a pattern of the number 0.

@@ -45,6 +45,7 @@ fn needed(method: &str, path: &str) -> Level {
         "/v1/audit",
         "/v1/certificates",
         "/v1/servers",
+        "/v1/pools",
     ];
     match method {
         _ if !path.starts_with("/v1/") => Level::Nobody,

@@ -181,6 +181,13 @@ pub struct AcmeFailure {
     pub kind: &'static str,
 }
 
+/// The label of [`Metrics::routed_responses`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PoolLabel {
+    /// The name of the pool; empty for the addresses of the zone file.
+    pub pool: String,
+}
+
 /// The label of [`Metrics::certificate_ends`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ZoneLabel {

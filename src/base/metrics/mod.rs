@@ -9,8 +9,8 @@ mod process;
 mod register;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -24,8 +24,8 @@ pub use self::labels::{
     AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, ClickLabel, DnsDrop, DnsResponse,
     DropReason, HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus,
     KeyUse, KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupLabel, LookupResult,
-    MemorySet, Outcome, QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall, RedisOutcome,
-    RegionLabel, Reload, ServerLabel, StoreFailure, StorePlace, StoreRead, TcpClose,
+    MemorySet, Outcome, PoolLabel, QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall,
+    RedisOutcome, RegionLabel, Reload, ServerLabel, StoreFailure, StorePlace, StoreRead, TcpClose,
     TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
@@ -74,6 +74,16 @@ pub struct Metrics {
     pub https_reloads: Family<Reload, Counter>,
     /// Reloads of the database of countries, by outcome.
     pub country_reloads: Family<Reload, Counter>,
+    /// Reloads of the database of places, by outcome.
+    pub place_reloads: Family<Reload, Counter>,
+    /// When the maker of the database of places in use made it, in seconds since 1970.
+    pub place_database_built: Gauge,
+    /// How many networks that database has.
+    pub place_database_networks: Gauge,
+    /// Replies with addresses that depend on the client, by the pool that they are from.
+    pub routed_responses: Family<PoolLabel, Counter>,
+    /// The same counters in the order of [`Metrics::set_pools`].
+    pool_counters: OnceLock<Box<[Counter]>>,
     /// Orders of certificates that ended, by whether a certificate came of them.
     pub acme_orders: Family<AcmeOrder, Counter>,
     /// Failures of attempts to get a certificate, by kind.
@@ -198,6 +208,23 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Makes the counters of these pools. Only the first call has an effect.
+    pub fn set_pools<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        let counter = |pool: &str| {
+            let label = PoolLabel {
+                pool: pool.to_owned(),
+            };
+            self.routed_responses.get_or_create_owned(&label)
+        };
+        let all = std::iter::once("").chain(names).map(counter).collect();
+        let _ = self.pool_counters.set(all);
+    }
+
+    /// The counters of replies by the pool that their addresses are from: those of the zone file first, then the pools.
+    pub fn pool_counters(&self) -> &[Counter] {
+        self.pool_counters.get().map_or(&[], |all| all)
+    }
+
     /// All figures at zero.
     pub fn new() -> Self {
         Self::default()

@@ -51,6 +51,12 @@ impl Metrics {
             self.dns_hot_bytes.clone(),
         );
         registry.register(
+            "dns_routed_responses",
+            "Replies with addresses that depend on the client, by the pool that they are from; without a name those of the \
+             zone file",
+            self.routed_responses.clone(),
+        );
+        registry.register(
             "rate_limited",
             "UDP replies above the rate limit, by kind and by what was done instead",
             self.rate_limited.clone(),
@@ -436,6 +442,21 @@ impl Metrics {
             "country_reloads",
             "Reloads of the database of countries, by outcome",
             self.country_reloads.clone(),
+        );
+        registry.register(
+            "place_reloads",
+            "Reloads of the database of places, by outcome",
+            self.place_reloads.clone(),
+        );
+        registry.register(
+            "place_database_built_timestamp_seconds",
+            "When the maker of the database of places in use made it; 0 without a database",
+            self.place_database_built.clone(),
+        );
+        registry.register(
+            "place_database_networks",
+            "How many networks the database of places in use has",
+            self.place_database_networks.clone(),
         );
         registry.register(
             "query_log_queries",

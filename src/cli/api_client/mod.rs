@@ -11,6 +11,7 @@ mod certificates;
 mod changes;
 mod error;
 mod messages;
+mod pools;
 mod receipt;
 mod scheme;
 mod servers;
@@ -28,6 +29,7 @@ pub(crate) use self::error::{ApiError, is_passing};
 pub(crate) use self::messages::{
     Answer, LineResult, Link, LinkChange, NewLink, Page, ProblemDocument,
 };
+pub(crate) use self::pools::{Explained, ExplainedRoute, Pool, Pools};
 pub(crate) use self::receipt::{Server, Visible, Wait};
 pub(crate) use self::stats::{RankedLink, Stats, StatsCall, StatsUnit};
 pub(crate) use self::tokens::{NewToken, Token};

@@ -126,6 +126,7 @@ fn the_defaults_are_those_of_the_documentation() {
             keeping: Keeping { deleted: false },
             country_database: None,
         }),
+        routing: None,
         admin: AdminConfig {
             listen: addresses(&["127.0.0.1:8053"]),
             token_file: "data/admin.token".into(),
@@ -257,6 +258,7 @@ region = "Zürich"
             keeping: Keeping { deleted: true },
             country_database: Some("countries".into()),
         }),
+        routing: None,
         admin: AdminConfig {
             listen: vec![],
             token_file: "/run/token".into(),
@@ -362,7 +364,7 @@ fn the_audit_log_has_bounds() {
 fn misspelt_keys_are_named_with_the_known_ones() {
     check(
         "[dnss]\n",
-        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, zone, store, links, audit, redis, cache, \
+        "t.toml:1: dnss: unknown key; did you mean \"dns\"? Known here: dns, pool, zone, routing, store, links, audit, redis, cache, \
          rate_limit, signatures, cookies, query_log, statistics, admin, https, redirect, page, process, server",
     );
     check(
@@ -374,7 +376,7 @@ fn misspelt_keys_are_named_with_the_known_ones() {
         "[[zone]]\norigin = \"a\"\nfile = \"b\"\nredirect_host = \"r\"\n\
          [[zone]]\norigin = \"c\"\nfiel = \"d\"\n",
         "t.toml:7: zone.fiel: unknown key; did you mean \"file\"? Known here: origin, file, redirect_host, \
-         layout, link_ttl, dnssec",
+         layout, link_ttl, dnssec, pools, route",
     );
     check(
         "[admin]\nport = 1\n",
@@ -480,6 +482,7 @@ mod process;
 mod query_log;
 mod rate_limit;
 mod redis;
+mod routing;
 mod server;
 mod signatures;
 mod store;

@@ -71,7 +71,7 @@ group = "a:b"
             "t.toml:11:7: dns.tls.key: a path must not be empty",
             "t.toml:13:10: zone.origin: \"a..b\" is not a domain name: it has an empty label",
             "t.toml:14:1: zone.fil: unknown key; did you mean \"file\"? Known here: origin, \
-             file, redirect_host, layout, link_ttl, dnssec",
+             file, redirect_host, layout, link_ttl, dnssec, pools, route",
             "t.toml:15:17: zone.redirect_host: \"r.x\" is not one label of 1 to 63 letters, \
              digits and inner hyphens",
             "t.toml:16:10: zone.layout: unknown value \"tree\", expected \"cname\" or \"direct\"",

@@ -7,6 +7,7 @@ use super::records;
 use crate::base::name::wire::WireName;
 use crate::dnssec::denial::{self, Successor};
 use crate::link::{LinkName, Origin};
+use crate::routing::{ListId, Located};
 use crate::zone::{LinkPlace, Zone};
 
 /// The outcome of one call of [`answer`](super::decide::answer).
@@ -47,6 +48,8 @@ pub struct Answer {
     pub signed: bool,
     /// Whether the reply has to be truncated, so that the client asks again by TCP.
     pub cut: bool,
+    /// On which list of pools its addresses depend, and what the client gets; none if they are the same for all clients.
+    pub route: Option<(ListId, Located)>,
     /// Which name of a link the question is about, if the link exists and is not withheld. Statistics count such answers.
     pub link: Option<LinkPlace>,
 }
@@ -97,8 +100,29 @@ impl Answer {
             denial: None,
             signed: false,
             cut: false,
+            route: None,
             link: None,
         }
+    }
+
+    /// Whose addresses it has, if they depend on the client.
+    pub(crate) fn variant(&self) -> Option<Variant> {
+        self.route.map(|(_, located)| Variant::of(&located))
+    }
+}
+
+/// Whose addresses an answer has that depends on the client: those of a pool, or those of the zone file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Variant(Option<u16>);
+
+impl Variant {
+    pub(crate) fn of(located: &Located) -> Self {
+        Self(located.pool)
+    }
+
+    /// A number below 2^13, different for each: there are fewer pools than that.
+    pub(crate) fn number(self) -> u32 {
+        self.0.map_or(0, |pool| u32::from(pool) + 1)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a decision depends on: the question, and what is known of the link or of the challenges.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::{LowerName, Name, RecordType};
@@ -7,6 +8,7 @@ use hickory_proto::rr::{LowerName, Name, RecordType};
 use super::outcome::ExtendedError;
 use crate::dnssec::keys::ZoneKeys;
 use crate::link::Link;
+use crate::routing::Routing;
 
 /// A question, and the keys of the zone into which it falls.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,17 @@ pub struct Question<'a> {
     pub qtype: RecordType,
     /// The keys of the zone, if it is signed.
     pub signed: Option<Signed<'a>>,
+    /// The client, if any addresses depend on it.
+    pub client: Option<Client<'a>>,
+}
+
+/// A client, where addresses depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// Which names have pools, and which pool is for which client.
+    pub routing: &'a Routing,
+    /// The address by which it is located: that of the resolver, or the first one of the subnet that it has sent.
+    pub address: IpAddr,
 }
 
 /// The keys of a signed zone, and whether the client wants signatures.

@@ -31,7 +31,10 @@ impl Handler {
         scratch: Scratch<'_>,
         signatures: Signatures,
     ) -> Option<Result<Sent, Pending>> {
-        let message = Message::read(packet)?;
+        let mut message = Message::read(packet)?;
+        if self.0.takes_subnets() {
+            message.check_client_subnet();
+        }
         let frame = self.0.frame(&message.echo, via, peer.ip(), now.unix);
         if let Some(refusal) = self.0.refusal(&message, &frame) {
             return Some(Ok(scratch.reply.refuse(&frame, &refusal)));

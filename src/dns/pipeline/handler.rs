@@ -29,12 +29,13 @@ use crate::dns::limits::cookie::secrets::CookieSecrets;
 use crate::dns::limits::rate_limit::{RateLimiter, Sweep};
 use crate::dns::query_log::QueryLog;
 use crate::dns::watchdog::Pulse;
-use crate::dns::wire::edns::{QueryEdns, udp_limit};
+use crate::dns::wire::edns::{ClientSubnet, QueryEdns, udp_limit};
 use crate::dns::wire::message::{Message, Refusal};
 use crate::dns::wire::query::Echo;
-use crate::dns::wire::reply::{Encoded, Frame, Options};
+use crate::dns::wire::reply::{Encoded, Frame, Options, Signpost};
 use crate::link::Origin;
 use crate::links::Links;
+use crate::routing::{ListId, Routing};
 use crate::statistics::Statistics;
 use crate::store::StoreError;
 use crate::zone::ZoneSet;
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) hot: HotAnswers,
     /// The reader of challenges, once it is known.
     challenges: OnceLock<Arc<Challenges>>,
+    /// The pools of names, if there are any.
+    routing: OnceLock<Arc<Routing>>,
     settings: Settings,
     cookies: Cookies,
     limiter: Option<RateLimiter>,
@@ -94,6 +97,7 @@ impl Handler {
             links,
             hot,
             challenges: OnceLock::new(),
+            routing: OnceLock::new(),
             cookies: drawn_cookies(settings.cookies),
             limiter,
             settings,
@@ -208,6 +212,15 @@ impl Handler {
         let _ = self.0.challenges.set(challenges);
     }
 
+    /// Has the addresses of names depend on the client. Only the first call has an effect.
+    pub fn set_routing(&self, routing: Arc<Routing>) {
+        let names = routing.config().pools.iter().map(|pool| &*pool.name);
+        self.0.metrics.set_pools(names);
+        let _ = self.0.routing.set(routing.clone());
+        // What was kept before is for all clients.
+        self.zones_replaced();
+    }
+
     /// Makes DNS cookies with these secrets from now on.
     pub fn set_cookie_secrets(&self, secrets: CookieSecrets) {
         self.0.cookies.set(secrets);
@@ -276,6 +289,12 @@ impl Shared {
             nsid: self.settings.nsid.as_deref().filter(|_| edns.nsid),
             // RFC 7828 §3.2.1: servers ignore the option in queries by UDP.
             keepalive: keepalive.filter(|_| edns.keepalive),
+            // RFC 7871 §7.2.1: in the reply if it is in the query, with scope 0 unless the answer depends on it.
+            subnet: edns
+                .subnet
+                .filter(|_| self.takes_subnets())
+                .and_then(ClientSubnet::read)
+                .map(|subnet| (subnet, 0)),
             error: None,
             // RFC 7830 §6: without encryption, padding hides nothing and costs bandwidth.
             padding: edns.padding && via.is_encrypted(),
@@ -286,7 +305,25 @@ impl Shared {
             options,
             limit: limit.into(),
             has_valid_cookie: cookie.is_some_and(|checked| checked.is_valid),
+            routed: None,
         }
+    }
+
+    /// The pools of names, if there are any.
+    pub(crate) fn routing(&self) -> Option<&Routing> {
+        self.routing.get().map(|routing| &**routing)
+    }
+
+    /// Whether clients are told apart by the subnets that resolvers send.
+    pub(crate) fn takes_subnets(&self) -> bool {
+        self.routing()
+            .is_some_and(|routing| routing.config().client_subnet)
+    }
+
+    /// Whether a query has a client subnet that is used, and that is malformed.
+    pub(crate) fn has_bad_subnet(&self, edns: Option<QueryEdns<'_>>) -> bool {
+        let subnet = edns.and_then(|edns| edns.subnet);
+        subnet.is_some_and(|data| self.takes_subnets() && ClientSubnet::read(data).is_none())
     }
 
     /// The limiter of replies by this transport. By TCP there is none: the handshake has proved the client's
@@ -325,6 +362,12 @@ impl Shared {
             true => Form::Signed,
             false => Form::Plain,
         }
+    }
+
+    /// Keeps in place of an answer that it depends on the client.
+    pub(crate) fn keep_signpost(&self, key: &HotKey<'_>, list: ListId, validity: Validity) {
+        let more = self.hot.keep(key, Signpost(list).to_bytes(), &[], validity);
+        self.count_hot_bytes(more);
     }
 
     /// Keeps an answer hot, if the cache takes it.

@@ -14,6 +14,8 @@
 //! from the packet. Only the denials of a signed zone are put together here, since each made-up name needs a proof
 //! of its own.
 
+mod by_client;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -160,20 +162,6 @@ impl<'a, 'p> Response<'a, 'p> {
                 ..sent
             },
         }
-    }
-
-    /// A reply from a hot answer, if there is one.
-    pub(crate) fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
-        if self.reading == Reading::Odd {
-            return None;
-        }
-        let room = self.frame.room();
-        let records = self.scratch.reply.records_mut(&self.query.echo);
-        let is_current = |stamp| self.shared.links.is_current(stamp);
-        let hot = &self.shared.hot;
-        let hot = hot.find(key, self.now, is_current, room, records)?;
-        let head = Head::from_bytes(hot.head);
-        self.scratch.reply.complete_hot(&self.frame, head, hot.len)
     }
 
     /// A reply for which there was no hot answer.
@@ -347,14 +335,10 @@ impl<'a, 'p> Response<'a, 'p> {
             .shared
             .hot
             .stand_in_key(&stand_in, place.zone, Form::Signed);
-        if self.reading == Reading::Ordinary {
-            let is_current = |stamp| self.shared.links.is_current(stamp);
-            let room = self.frame.room();
-            let records = self.scratch.reply.records_mut(&self.query.echo);
-            let hot = &self.shared.hot;
-            if let Some(found) = hot.find(&key, self.now, is_current, room, records) {
-                return Ok((Head::from_bytes(found.head), found.len));
-            }
+        if self.reading == Reading::Ordinary
+            && let Some(found) = self.find_hot(&key)
+        {
+            return Ok((Head::from_bytes(found.head), found.len));
         }
         let signer = self.signer(place, false).ok_or(Unsigned::Failed)?;
         let mut answer = Answer::empty(ResponseCode::NXDomain, None);
@@ -493,6 +477,7 @@ impl<'a, 'p> Response<'a, 'p> {
                 keys,
                 wanted: self.form == Form::Signed,
             }),
+            client: self.client(),
         };
         answer(place.zone, question, known, self.now.unix)
     }
@@ -534,11 +519,8 @@ impl<'a, 'p> Response<'a, 'p> {
 
     /// Makes the reply from an answer, and keeps the answer for that long.
     fn send_and_keep(&mut self, answer: &Answer, kept: Option<Reuse>) -> Sent {
-        let hot = &self.shared.hot;
-        let key = match self.is_strange {
-            true => hot.strange_key(&self.query.name, self.form),
-            false => hot.key(&self.query.name, self.form, self.query.qtype),
-        };
+        let query = self.query;
+        let (key, kept) = self.place_of(query, answer, kept);
         match self.query.name.to_name() {
             Some(name) => self.send_as(answer, name, &key, kept),
             None => self.scratch.reply.truncate(&self.frame, Head::of(answer)),

@@ -11,6 +11,7 @@ use crate::links::{Lease, Stamp};
 const STATIC_LEASE: Duration = Duration::from_secs(3_600);
 
 /// How long an answer may be used again.
+#[derive(Clone, Copy)]
 pub(super) struct Reuse {
     /// The lease of the link, or [`static_lease`].
     pub(super) lease: Lease,

@@ -21,7 +21,7 @@ use super::hot::{Form, HotKey, Now, Validity};
 use crate::base::clock::UnixTime;
 use crate::base::name::Shown;
 use crate::base::name::wire::WireName;
-use crate::dns::answer::outcome::{Answer, ExtendedError};
+use crate::dns::answer::outcome::{Answer, ExtendedError, Variant};
 use crate::dns::answer::records;
 use crate::dns::limits::rate_limit::Purpose;
 use crate::dns::wire::query::HEADER_LEN;
@@ -130,23 +130,38 @@ impl Signer<'_> {
         // RFC 4034 §3.1.4: the signature covers the full TTL, so one signature is valid until the link expires,
         // while the TTL is cut from second to second.
         let full_ttl = |first: &Record| answer.full_ttl(first);
-        answer.answers =
-            self.sign_section(&answer.answers, &full_ttl, &mut renewal, &mut is_own)?;
+        answer.answers = self.sign_section(
+            &answer.answers,
+            &full_ttl,
+            &mut renewal,
+            &mut is_own,
+            answer.variant(),
+        )?;
         let full_ttl = |first: &Record| first.ttl;
         let mut is_own = |set: &[Record], _: &[Record]| {
             // RFC 4035 §2.2: the NS records of a zone cut are not signed.
             set.iter()
                 .all(|record| record.record_type() != RecordType::NS)
         };
-        answer.authorities =
-            self.sign_section(&answer.authorities, &full_ttl, &mut renewal, &mut is_own)?;
+        answer.authorities = self.sign_section(
+            &answer.authorities,
+            &full_ttl,
+            &mut renewal,
+            &mut is_own,
+            None,
+        )?;
         // RFC 4035 §2.2: nor is glue.
         let mut is_own = |set: &[Record], _: &[Record]| {
             let owner = set.first().map(|record| &record.name);
             owner.is_some_and(|owner| !self.zone.is_glue(owner))
         };
-        answer.additionals =
-            self.sign_section(&answer.additionals, &full_ttl, &mut renewal, &mut is_own)?;
+        answer.additionals = self.sign_section(
+            &answer.additionals,
+            &full_ttl,
+            &mut renewal,
+            &mut is_own,
+            None,
+        )?;
         if qtype == RecordType::RRSIG {
             // The query was for signatures alone, so the NSEC record at the end of the aliases is not wanted.
             let is_asked = |record: &Record| record.record_type() != RecordType::NSEC;
@@ -162,8 +177,13 @@ impl Signer<'_> {
         let mut renewal = UnixTime(u64::MAX);
         let is_nsec = |record: &Record| record.record_type() == RecordType::NSEC;
         let (nsec, mut answers): (Vec<_>, Vec<_>) = answer.answers.drain(..).partition(is_nsec);
-        let signed =
-            self.sign_section(&nsec, &|first| first.ttl, &mut renewal, &mut |_, _| true)?;
+        let signed = self.sign_section(
+            &nsec,
+            &|first| first.ttl,
+            &mut renewal,
+            &mut |_, _| true,
+            None,
+        )?;
         answers.extend(signed.into_iter().filter(|record| !is_nsec(record)));
         answer.answers = answers;
         Ok(renewal)
@@ -176,6 +196,7 @@ impl Signer<'_> {
         full_ttl: &dyn Fn(&Record) -> u32,
         renewal: &mut UnixTime,
         is_own: &mut dyn FnMut(&[Record], &[Record]) -> bool,
+        variant: Option<Variant>,
     ) -> Result<Vec<Record>, Unsigned> {
         let mut signed = Vec::with_capacity(2 * records.len());
         let is_same =
@@ -186,7 +207,7 @@ impl Signer<'_> {
                 continue;
             }
             let full_ttl = set.first().map_or(0, full_ttl);
-            let signatures = self.signatures(set, full_ttl)?;
+            let signatures = self.signatures(set, full_ttl, variant)?;
             let max_ttl = self.signing.max_ttl();
             let at_most = |record: &Record| {
                 let mut record = record.clone();
@@ -206,8 +227,14 @@ impl Signer<'_> {
         Ok(signed)
     }
 
-    /// The signatures of an RRset whose full TTL is `ttl`, kept or new.
-    fn signatures(&self, set: &[Record], ttl: u32) -> Result<Signatures, Unsigned> {
+    /// The signatures of an RRset whose full TTL is `ttl`, kept or new. Those of addresses that depend on the client are kept
+    /// for each variant.
+    fn signatures(
+        &self,
+        set: &[Record],
+        ttl: u32,
+        variant: Option<Variant>,
+    ) -> Result<Signatures, Unsigned> {
         let first = set.first().ok_or(Unsigned::Failed)?;
         let rtype = u16::from(first.record_type());
         let owner = WireName::from_labels(first.name.iter()).ok_or(Unsigned::Failed)?;
@@ -233,7 +260,10 @@ impl Signer<'_> {
             return self.make(&set);
         }
         let digest = self.digest(&set);
-        let key = self.shared.hot.key(&owner, Form::Signatures, rtype);
+        let hot = &self.shared.hot;
+        let routed = |variant| hot.routed_key(&owner, Form::Signatures, rtype, variant);
+        let key = variant.and_then(routed);
+        let key = key.unwrap_or_else(|| hot.key(&owner, Form::Signatures, rtype));
         if let Some(kept) = self.kept(&key, digest) {
             return Ok(kept);
         }

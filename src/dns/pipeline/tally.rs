@@ -10,6 +10,7 @@ use super::via::Via;
 use crate::base::metrics::{
     DnsDrop, DnsResponse, DropReason, LimitAction, LimitKind, Metrics, RateLimited, Transport,
 };
+use crate::dns::answer::outcome::Variant;
 use crate::dns::wire::reply::Sent;
 
 /// All rcodes that the server sends are below this: those of a header, BADVERS and BADCOOKIE.
@@ -27,6 +28,10 @@ pub(crate) struct Tally {
     /// Whether any count in `limited` is not zero.
     is_limiting: bool,
     dropped: u32,
+    /// Replies with addresses that depend on the client, by [`Variant::number`].
+    routed: Vec<u32>,
+    /// Whether any count in `routed` is not zero.
+    is_routing: bool,
     /// For look-ups of links, if this thread has a counter of its own.
     lookups: Option<LookupCounter>,
 }
@@ -99,6 +104,18 @@ impl Tally {
         replies.is_counting = true;
         self.truncated += u32::from(sent.truncated);
         self.hot += u32::from(sent.hot);
+        if let Some(variant) = sent.routed {
+            self.count_routed(variant);
+        }
+    }
+
+    fn count_routed(&mut self, variant: Variant) {
+        let place = variant.number() as usize;
+        if self.routed.len() <= place {
+            self.routed.resize(place + 1, 0);
+        }
+        self.routed[place] += 1;
+        self.is_routing = true;
     }
 
     /// Counts a reply that the rate limit refuses; `is_dropped` if nothing is sent in its place.
@@ -112,6 +129,14 @@ impl Tally {
     pub(crate) fn tell(&mut self, metrics: &Metrics) {
         if self.is_limiting {
             self.tell_limited(metrics);
+        }
+        if std::mem::take(&mut self.is_routing) {
+            let counters = metrics.pool_counters().iter();
+            for (counter, count) in counters.zip(&mut self.routed) {
+                if *count > 0 {
+                    counter.inc_by(std::mem::take(count).into());
+                }
+            }
         }
         self.udp.tell(Transport::Udp, metrics);
         self.tcp.tell(Transport::Tcp, metrics);

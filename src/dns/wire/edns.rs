@@ -3,6 +3,8 @@
 //! Reading allocates nothing. The contents of an option are an error only where the option's RFC says so; unknown
 //! and unused options are ignored (RFC 6891 §6.1.2). `reply` writes the OPT records of replies.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::dns::limits::cookie::{Cookie, OPTION_COOKIE};
 
 /// The default for the largest UDP reply and the largest UDP query, in bytes. It passes every common path without
@@ -27,6 +29,8 @@ pub(crate) const DNSSEC_OK: u8 = 0x80;
 pub(crate) const COMPACT_OK: u8 = 0x40;
 /// The option code of the name server identifier (RFC 5001 §2.3).
 pub(crate) const OPTION_NSID: u16 = 3;
+/// The option code of the client subnet (RFC 7871 §6).
+pub(crate) const OPTION_CLIENT_SUBNET: u16 = 8;
 /// The option code of edns-tcp-keepalive (RFC 7828 §3.1).
 pub(crate) const OPTION_KEEPALIVE: u16 = 11;
 /// The option code of padding (RFC 7830 §3).
@@ -51,6 +55,8 @@ pub(crate) struct QueryEdns<'p> {
     pub(crate) nsid: bool,
     /// Whether the client asks how long a connection may be idle (RFC 7828 §3.2.1).
     pub(crate) keepalive: bool,
+    /// The contents of the client subnet, which [`ClientSubnet::read`] reads where answers depend on clients.
+    pub(crate) subnet: Option<&'p [u8]>,
     /// Whether the query has the padding option, and so wants a padded reply (RFC 7830 §4).
     pub(crate) padding: bool,
 }
@@ -79,6 +85,7 @@ impl<'p> QueryEdns<'p> {
             cookie: None,
             nsid: false,
             keepalive: false,
+            subnet: None,
             padding: false,
         };
         while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
@@ -92,6 +99,8 @@ impl<'p> QueryEdns<'p> {
                 // RFC 5001 §2.1 and RFC 7828 §3.2.1: both are empty in a query, but other contents are no error.
                 OPTION_NSID => edns.nsid = true,
                 OPTION_KEEPALIVE => edns.keepalive = true,
+                // RFC 7871 does not say which of several counts.
+                OPTION_CLIENT_SUBNET if edns.subnet.is_none() => edns.subnet = Some(data),
                 // RFC 7830 §3: any length and any contents.
                 OPTION_PADDING => edns.padding = true,
                 _ => {}
@@ -103,6 +112,63 @@ impl<'p> QueryEdns<'p> {
             _ => Err(BadOptions),
         }
     }
+}
+
+/// The client subnet of a query (RFC 7871 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientSubnet<'p> {
+    /// The contents of the option, as the client sent them.
+    data: &'p [u8],
+    /// The first address of the subnet; none if the client does not want to be located (RFC 7871 §7.1.2).
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl<'p> ClientSubnet<'p> {
+    /// The place of SCOPE PREFIX-LENGTH.
+    const SCOPE_AT: usize = 3;
+
+    /// Reads the contents of the option; none if they are malformed.
+    pub(crate) fn read(data: &'p [u8]) -> Option<Self> {
+        let (&[f0, f1, source, scope], bytes) = data.split_first_chunk::<4>()?;
+        // RFC 7871 §6: zero in queries, and no more bytes than SOURCE PREFIX-LENGTH needs, with zeros behind it.
+        if scope != 0 || bytes.len() != usize::from(source).div_ceil(8) {
+            return None;
+        }
+        if let Some(last) = bytes.last()
+            && last.trailing_zeros() < u32::from(source).next_multiple_of(8) - u32::from(source)
+        {
+            return None;
+        }
+        let address = match u16::from_be_bytes([f0, f1]) {
+            // Without an address, the family has no meaning: dig sends 0 for `+subnet=0`.
+            0 if source == 0 => None,
+            1 => Some(IpAddr::V4(Ipv4Addr::from(padded::<4>(bytes)?))),
+            2 => Some(IpAddr::V6(Ipv6Addr::from(padded::<16>(bytes)?))),
+            _ => return None,
+        };
+        Some(Self {
+            data,
+            address: address.filter(|_| source > 0),
+        })
+    }
+
+    /// The length of the option in a reply, without its header: that of the query.
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Writes the contents of the option in a reply: those of the query, and the scope (RFC 7871 §7.2.1).
+    pub(crate) fn write(&self, scope: u8, to: &mut [u8]) {
+        to.copy_from_slice(self.data);
+        to[Self::SCOPE_AT] = scope;
+    }
+}
+
+/// Bytes with zeros behind them; none if there are more.
+fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let mut all = [0; N];
+    all.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(all)
 }
 
 /// The largest UDP reply, in bytes, for a query with this EDNS size, or without EDNS. `cap` is the operator's limit.
@@ -143,6 +209,54 @@ mod tests {
         assert!(both.compact_ok && both.dnssec_ok);
         let other = QueryEdns::read([2, 0], [0, 9, 0x7F, 0xFF], b"").unwrap();
         assert_eq!((other.version, other.dnssec_ok), (9, false));
+    }
+
+    #[test]
+    fn rfc7871_6_the_form_of_a_subnet() {
+        let check = |data: &[u8], expected: Option<Option<&str>>| {
+            let read = ClientSubnet::read(data).map(|subnet| subnet.address);
+            let expected = expected.map(|address| address.map(|text| text.parse().unwrap()));
+            assert_eq!(read, expected, "{data:?}");
+        };
+        check(b"\0\x01\x18\0\xC0\0\x02", Some(Some("192.0.2.0")));
+        check(b"\0\x01\x20\0\xC0\0\x02\x63", Some(Some("192.0.2.99")));
+        check(b"\0\x01\x01\0\x80", Some(Some("128.0.0.0")));
+        check(
+            b"\0\x02\x38\0\x20\x01\x0d\xb8\0\0\x01",
+            Some(Some("2001:db8:0:100::")),
+        );
+        // RFC 7871 §7.1.2
+        check(b"\0\x01\0\0", Some(None));
+        check(b"\0\x02\0\0", Some(None));
+        check(b"\0\0\0\0", Some(None));
+        let bad: [&[u8]; 13] = [
+            b"",
+            b"\0\x01\0",
+            // Too many or too few bytes of the address.
+            b"\0\x01\0\0\0",
+            b"\0\x01\x18\0\xC0\0\x02\0",
+            b"\0\x01\x18\0\xC0\0",
+            b"\0\x01\x19\0\xC0\0\x02",
+            // Bits behind the prefix.
+            b"\0\x01\x17\0\xC0\0\x03",
+            b"\0\x02\x01\0\x40",
+            // A scope.
+            b"\0\x01\x18\x18\xC0\0\x02",
+            // Longer than an address.
+            b"\0\x01\x21\0\xC0\0\x02\x01\0",
+            b"\0\x02\x81\0\x20\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            // Other families.
+            b"\0\0\x08\0\x0A",
+            b"\0\x03\0\0",
+        ];
+        for data in bad {
+            check(data, None);
+        }
+        let subnet = ClientSubnet::read(b"\0\x01\x18\0\xC0\0\x02").unwrap();
+        let mut written = [0; 7];
+        assert_eq!(subnet.len(), written.len());
+        subnet.write(20, &mut written);
+        assert_eq!(&written, b"\0\x01\x18\x14\xC0\0\x02");
     }
 
     #[test]

@@ -93,8 +93,11 @@ impl<'a> CertificateJson<'a> {
 /// `GET /v1/certificates`
 pub(super) async fn list(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
     let NoQuery {} = query(&uri)?;
-    let listed = admin.certificates.list(&admin.links.namespace().origins());
-    let source = admin.certificates.source();
+    let listed = admin
+        .overviews
+        .certificates
+        .list(&admin.links.namespace().origins());
+    let source = admin.overviews.certificates.source();
     let shown = |status| CertificateJson::new(status, source == "acme");
     let certificates: Vec<_> = listed.iter().map(shown).collect();
     Ok(Json(json!({"source": source, "certificates": certificates})).into_response())
@@ -111,7 +114,11 @@ pub(super) async fn order(
     let no_zone = || Problem::new(Kind::NoSuchZone, "no zone of this origin holds links");
     let origin = zone.ok().and_then(|Path(zone)| Origin::parse(&zone).ok());
     let origin = origin.ok_or_else(no_zone)?;
-    let ordered = admin.certificates.order_now(&origin, &caller.actor()).await;
+    let ordered = admin
+        .overviews
+        .certificates
+        .order_now(&origin, &caller.actor())
+        .await;
     ordered.map_err(|error| {
         let detail = error.to_string();
         match error {

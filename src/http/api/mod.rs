@@ -1,7 +1,7 @@
 //! The admin API: clients with a token create, read, change and delete links.
 //!
 //! ```text
-//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | stats | visible | servers | tokens | sessions | audit |
+//!   observe ── cors ── guard: Host, token, rate, deadline ── routes: role ── links | list | batch | qr | stats | visible | servers | pools | tokens | sessions | audit |
 //!                                                                        certificates | health, openapi
 //! ```
 //!
@@ -25,6 +25,7 @@ mod inside;
 mod links;
 mod list;
 mod members;
+mod pools;
 mod qr;
 mod rate;
 mod rules;
@@ -63,6 +64,7 @@ use crate::base::metrics::Metrics;
 use crate::certificates::Overview;
 use crate::link::Origin;
 use crate::links::{Links, Readiness};
+use crate::routing::Routing;
 
 /// The paths that need no token.
 const OPEN_PATHS: [&str; 5] = [
@@ -88,7 +90,7 @@ pub(crate) static OPENAPI: LazyLock<String> = LazyLock::new(|| {
 struct Admin {
     links: Arc<Links>,
     gate: Arc<Gate>,
-    certificates: Overview,
+    overviews: Overviews,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -101,12 +103,20 @@ struct Admin {
     keyed_batches: Arc<Semaphore>,
 }
 
+/// Parts of the server that the API shows.
+pub struct Overviews {
+    /// The certificates of HTTPS.
+    pub certificates: Overview,
+    /// The pools of names; none if no address depends on the client.
+    pub routing: Option<Arc<Routing>>,
+}
+
 /// The admin API, for clients with a token and for the page. The caller sets `draining` when it shuts down: then
 /// `/readyz` says so, and batches take no more lines.
 pub fn admin_api(
     links: Arc<Links>,
     gate: Arc<Gate>,
-    certificates: Overview,
+    overviews: Overviews,
     short_urls: ShortUrls,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -116,7 +126,7 @@ pub fn admin_api(
     let admin = Arc::new(Admin {
         links,
         gate,
-        certificates,
+        overviews,
         short_urls,
         metrics,
         draining,
@@ -146,7 +156,7 @@ pub fn admin_api(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 20] {
+fn routes() -> [Route; 22] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -183,6 +193,12 @@ fn routes() -> [Route; 20] {
             "/v1/servers",
             &[(Method::GET, Administer)],
             get(visible::servers),
+        ),
+        Route::new("/v1/pools", &[(Method::GET, Administer)], get(pools::list)),
+        Route::new(
+            "/v1/pools/explain",
+            &[(Method::GET, Administer)],
+            get(pools::explain),
         ),
         Route::new("/v1/tokens", TOKENS, tokens),
         Route::new(
@@ -288,7 +304,7 @@ struct ZoneQuery {
 struct NoQuery {}
 
 /// The parameters of all calls.
-const PARAMETERS: [&str; 22] = [
+const PARAMETERS: [&str; 23] = [
     "zone",
     "wait",
     "limit",
@@ -311,6 +327,7 @@ const PARAMETERS: [&str; 22] = [
     "from",
     "to",
     "by",
+    "address",
 ];
 
 /// Reads a query. Unknown and doubled parameters are errors: most likely they are typing errors.

@@ -21,13 +21,15 @@ use tower::ServiceExt;
 pub(super) use self::contract::openapi;
 pub(super) use self::store::MemoryStore;
 use super::serve::{Answer, Content};
-use super::{ApiRules, RedirectHost, Scheme, ShortUrls, admin_api};
+use super::{ApiRules, Overviews, RedirectHost, Scheme, ShortUrls, admin_api};
 use crate::access::{AdminToken, Gate, Tokens};
 use crate::base::clock::{Clock, UnixTime};
 use crate::base::metrics::Metrics;
+use crate::base::name::ZoneName;
 use crate::certificates::{Overview, Source};
 use crate::link::{Code, LinkName, Origin, ReservedCodes};
 use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
+use crate::routing::{Owner, Pool, Route, Routing, RoutingConfig};
 use crate::statistics::Clicks;
 use crate::statistics::testing::{Counted, agents};
 
@@ -97,6 +99,39 @@ impl Namespace for Names {
     }
 }
 
+/// Two pools for the links of `s.example.com`: `near` for 192.0.2.0/24, and `far` for all others.
+fn routing() -> Routing {
+    let pool = |name: &str, address: &str, network: Option<&str>| Pool {
+        name: name.into(),
+        ipv4: vec![address.parse().unwrap()],
+        ipv6: Vec::new(),
+        countries: Vec::new(),
+        continents: Vec::new(),
+        networks: network
+            .map(|text| text.parse().unwrap())
+            .into_iter()
+            .collect(),
+        location: None,
+        weight: 1,
+        default: network.is_none(),
+    };
+    let pools = vec![
+        pool("near", "198.51.100.1", Some("192.0.2.0/24")),
+        pool("far", "198.51.100.2", None),
+    ];
+    let config = RoutingConfig {
+        pools,
+        routes: vec![Route {
+            owner: Owner::Links(ZoneName::parse("s.example.com").unwrap()),
+            pools: [0, 1].into(),
+        }],
+        database: None,
+        ttl: 60,
+        client_subnet: true,
+    };
+    Routing::open(config).unwrap()
+}
+
 /// Both parts over one store, with a clock that stands still at [`NOW`].
 pub(super) struct Server {
     pub(super) store: Arc<MemoryStore>,
@@ -150,7 +185,10 @@ impl Server {
             admin: admin_api(
                 links.clone(),
                 Arc::new(Gate::new(token, tokens)),
-                Overview::new(Source::None, clock.clone()),
+                Overviews {
+                    certificates: Overview::new(Source::None, clock.clone()),
+                    routing: Some(Arc::new(routing())),
+                },
                 SHORT_URLS,
                 metrics.clone(),
                 draining.clone(),

@@ -14,8 +14,10 @@ use crate::dns::CookieSecrets;
 use crate::dns::query_log::QueryLog;
 use crate::dnssec::keys::{KeyRing, KeysError};
 use crate::links::{Namespace as _, redis};
+use crate::routing::Routing;
 use crate::server::TOKEN_VARIABLE;
 use crate::server::page::check_host;
+use crate::server::routing::{faults, warnings};
 use crate::statistics::Countries;
 use crate::store::{postgres, sqlite};
 use crate::zone::{LoadError, ZoneAdditions, ZoneSet};
@@ -104,6 +106,21 @@ impl Findings {
         if let Some(file) = file {
             self.take(Countries::open(file));
         }
+    }
+
+    /// The pools of names, and the database of places.
+    pub(super) fn routing(&mut self, config: &Config) {
+        let Some(routing) = &config.routing else {
+            return;
+        };
+        // Faults of the zones are found elsewhere.
+        if let Ok((zones, _)) = ZoneSet::load(config.zones.clone()) {
+            let zones = zones.snapshot();
+            let faults = faults(routing, &zones).into_iter();
+            self.errors.extend(faults.map(|fault| fault.to_string()));
+            self.warnings.extend(warnings(routing, &zones));
+        }
+        self.take(Routing::open(routing.clone()));
     }
 
     /// A certificate, which should be for the links of these zones.

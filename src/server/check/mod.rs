@@ -31,6 +31,7 @@ pub fn check(config: &Config) -> Findings {
     found.redis(config);
     found.query_log(config);
     found.countries(config);
+    found.routing(config);
     found.addresses(config);
     found
 }

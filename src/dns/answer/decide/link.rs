@@ -137,6 +137,10 @@ impl Walk<'_> {
         let Some(rrset) = rrset else {
             return self.no_data(owner, types);
         };
+        let own = self
+            .list_of_links()
+            .and_then(|list| self.for_client(list, owner, rrset));
+        let rrset = own.as_ref().unwrap_or(rrset);
         let ttl = self.cut_ttl(owner, rrset.rtype, link, rrset.ttl);
         self.push_rrset_with_ttl(owner, rrset, ttl);
         Turn::Done

@@ -9,6 +9,7 @@
 //! exact names of the zone file and its wildcards.
 
 mod link;
+mod route;
 
 use std::collections::HashSet;
 
@@ -17,7 +18,7 @@ use hickory_proto::rr::rdata::{CNAME, HTTPS};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
 use super::outcome::{Answer, Denial, ExtendedError, Step};
-use super::question::{Known, Question, Signed};
+use super::question::{Client, Known, Question, Signed};
 use super::records;
 use crate::base::clock::UnixTime;
 use crate::dnssec::denial::{Successor, TYPE_NXNAME};
@@ -40,6 +41,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
         is_first: true,
         is_apex: false,
         is_challenge: false,
+        client: question.client,
         known,
         met: None,
         now,
@@ -95,6 +97,8 @@ struct Walk<'a> {
     is_apex: bool,
     /// Whether the walk is at the name of challenges.
     is_challenge: bool,
+    /// The client, if any addresses depend on it.
+    client: Option<Client<'a>>,
     known: Option<&'a Known>,
     /// The first code on the walk, or the challenges if they come first: `known` is about that.
     met: Option<Subject>,
@@ -139,7 +143,11 @@ impl Walk<'_> {
             qtype => node.rrset(qtype),
         };
         if let Some(rrset) = wanted {
-            self.push_rrset(owner, rrset);
+            let list = self.list_of_name(owner);
+            match list.and_then(|list| self.for_client(list, owner, rrset)) {
+                Some(rrset) => self.push_rrset(owner, &rrset),
+                None => self.push_rrset(owner, rrset),
+            }
             self.push_additionals(owner, rrset);
             return Turn::Done;
         }
@@ -412,6 +420,10 @@ impl Walk<'_> {
                 _ => continue,
             };
             let key = LowerName::new(host);
+            // They may be wrong for the client, which asks for them if it needs them.
+            if self.list_of_name(host).is_some() {
+                continue;
+            }
             let Some(node) = self.zone.addresses(&key) else {
                 continue;
             };

@@ -37,6 +37,10 @@ impl Handler {
         (client, via): (IpAddr, Via),
     ) -> Option<Prepared<'p>> {
         let query = Query::read(packet)?;
+        if self.0.has_bad_subnet(query.echo.edns) {
+            // The general path refuses it.
+            return None;
+        }
         let form = self.0.form_of(query.echo.edns);
         let hash = self.0.hot.key(&query.name, form, query.qtype).hash();
         let limiter = self.0.limiter_for(via);

@@ -36,6 +36,7 @@ use foldhash::quality::RandomState;
 use self::ring::{Key, Ring, Tags};
 use crate::base::clock::UnixTime;
 use crate::base::name::wire::WireName;
+use crate::dns::answer::outcome::Variant;
 use crate::links::{Lease, Stamp};
 use crate::zone::Zone;
 
@@ -90,6 +91,9 @@ const STRANGE: u32 = 1 << 20;
 /// Marks the kind of a key of a stand-in.
 const STAND_IN: u32 = 1 << 21;
 
+/// Marks the kind of a key of an answer, or of signatures, that depend on the client. Form, variant and type follow.
+const ROUTED: u32 = 1 << 23;
+
 /// The key of an entry: a name, a form, and a type or a mark.
 #[derive(Clone, Copy)]
 pub(crate) struct HotKey<'k>(Key<'k>);
@@ -142,6 +146,21 @@ impl HotAnswers {
             form.kind(0) | STRANGE,
             name.padded(),
         ))
+    }
+
+    /// The key of the answer for a name and a type that this variant of addresses belongs to; none for types that no
+    /// variant has.
+    pub(crate) fn routed_key<'k>(
+        &self,
+        name: &'k WireName,
+        form: Form,
+        qtype: u16,
+        variant: Variant,
+    ) -> Option<HotKey<'k>> {
+        let form = form.kind(0) >> 16;
+        let kind =
+            ROUTED | form << 21 | variant.number() << 8 | u32::from(u8::try_from(qtype).ok()?);
+        Some(HotKey(Key::new(&self.hasher, kind, name.padded())))
     }
 
     /// The same key, with a hash that is known already.

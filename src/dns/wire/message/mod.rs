@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::edns::{QueryEdns, TYPE_OPT};
+use super::edns::{ClientSubnet, QueryEdns, TYPE_OPT};
 use super::query::{CLASS_IN, Echo, HEADER_LEN, QUESTION_TAIL};
 use crate::base::name::MAX_NAME_LEN;
 use crate::base::name::wire::WireName;
@@ -242,6 +242,16 @@ impl<'p> Message<'p> {
             // RFC 6891 §6.1.3: other versions may have options in another form.
             Err(_) if ttl[1] == 0 => Err("an EDNS option is malformed"),
             _ => Ok(()),
+        }
+    }
+
+    /// Takes a malformed client subnet as an error. RFC 7871 §7.1.2 wants that of servers that use the option; all others
+    /// ignore it.
+    pub(crate) fn check_client_subnet(&mut self) {
+        let edns = self.echo.edns.filter(|edns| edns.version == 0);
+        let subnet = edns.and_then(|edns| edns.subnet);
+        if subnet.is_some_and(|data| ClientSubnet::read(data).is_none()) {
+            self.fault = self.fault.or(Some("the client subnet is malformed"));
         }
     }
 

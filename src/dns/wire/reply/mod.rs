@@ -3,19 +3,22 @@
 //! hickory-proto encodes the records. A reply is put together from them, the query's id, flags and question, and an
 //! OPT record.
 
+mod head;
+
 use std::iter;
 
 use hickory_proto::op::{MessageType, Metadata, OpCode, Query as Question, emit_message_parts};
 use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::BinEncoder;
 
+pub(crate) use self::head::{Head, Signpost};
 use super::edns::{
-    COMPACT_OK, DNSSEC_OK, OPT_LEN, OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID,
-    OPTION_PADDING, QueryEdns, TYPE_OPT,
+    COMPACT_OK, ClientSubnet, DNSSEC_OK, OPT_LEN, OPTION_CLIENT_SUBNET, OPTION_EXTENDED_ERROR,
+    OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING, QueryEdns, TYPE_OPT,
 };
 use super::message::{CookieCheck, Refusal};
 use super::query::{Echo, HEADER_LEN};
-use crate::dns::answer::outcome::{Answer, ExtendedError};
+use crate::dns::answer::outcome::{Answer, ExtendedError, Variant};
 use crate::dns::limits::cookie::{COOKIE_LEN, OPTION_COOKIE};
 use crate::dns::limits::rate_limit::{Class, Scope};
 use crate::zone::{LinkPlace, Zone};
@@ -41,112 +44,6 @@ const KEEPALIVE_LEN: usize = 2;
 /// The length of a padded reply is a multiple of this, in bytes (RFC 8467 §4.1).
 pub(crate) const PADDED_BLOCK: usize = 468;
 
-/// The parts of an answer that are not in its records, but are needed to complete a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    /// The AA bit.
-    pub(crate) authoritative: bool,
-    /// The rcode, 0 to 15, without the bits of the OPT record.
-    pub(crate) rcode: u8,
-    /// How many records the answer section has.
-    pub(crate) answers: u16,
-    /// How many records the authority section has.
-    pub(crate) authorities: u16,
-    /// How many records the additional section has, without OPT.
-    pub(crate) additionals: u16,
-    /// The place of the answer's extended error in [`ExtendedError::KEPT`], from 1; 0 for none. Replies from a hot answer
-    /// have to have it as well.
-    pub(crate) error: u8,
-    /// Whether the answer is signed. A signed NXDOMAIN is a compact denial (RFC 9824).
-    pub(crate) is_signed: bool,
-    /// See [`Answer::link`].
-    pub(crate) link: Option<LinkPlace>,
-}
-
-impl Head {
-    const AUTHORITATIVE: u8 = 1;
-    const SIGNED: u8 = 2;
-    /// The bits that say which name of a link the answer is about.
-    const SHORT: u8 = 4;
-    const TARGET: u8 = 8;
-    /// Above these bits is the place of the error, counted from 1.
-    const ERROR_SHIFT: u32 = 4;
-
-    /// The head of an answer, without counts of authority and additional records.
-    pub(crate) fn of(answer: &Answer) -> Self {
-        Self {
-            authoritative: answer.authoritative,
-            rcode: answer.rcode.low(),
-            answers: u16::try_from(answer.answers.len()).unwrap_or(u16::MAX),
-            authorities: 0,
-            additionals: 0,
-            error: answer.error.map_or(0, kept_place),
-            is_signed: answer.signed,
-            link: answer.link,
-        }
-    }
-
-    /// The form that is kept with a hot answer.
-    pub(crate) fn to_bytes(self) -> [u8; 8] {
-        let mut bits = self.error << Self::ERROR_SHIFT;
-        for (is_set, bit) in [
-            (self.authoritative, Self::AUTHORITATIVE),
-            (self.is_signed, Self::SIGNED),
-            (self.link == Some(LinkPlace::Short), Self::SHORT),
-            (self.link == Some(LinkPlace::Target), Self::TARGET),
-        ] {
-            bits |= if is_set { bit } else { 0 };
-        }
-        let ([a0, a1], [n0, n1]) = (self.answers.to_be_bytes(), self.authorities.to_be_bytes());
-        let [d0, d1] = self.additionals.to_be_bytes();
-        [bits, self.rcode, a0, a1, n0, n1, d0, d1]
-    }
-
-    /// The inverse of [`Head::to_bytes`].
-    pub(crate) fn from_bytes([bits, rcode, a0, a1, n0, n1, d0, d1]: [u8; 8]) -> Self {
-        Self {
-            authoritative: bits & Self::AUTHORITATIVE != 0,
-            rcode,
-            answers: u16::from_be_bytes([a0, a1]),
-            authorities: u16::from_be_bytes([n0, n1]),
-            additionals: u16::from_be_bytes([d0, d1]),
-            error: bits >> Self::ERROR_SHIFT,
-            is_signed: bits & Self::SIGNED != 0,
-            link: match bits & (Self::SHORT | Self::TARGET) {
-                Self::SHORT => Some(LinkPlace::Short),
-                Self::TARGET => Some(LinkPlace::Target),
-                _ => None,
-            },
-        }
-    }
-
-    /// The same head, without records.
-    fn without_records(self) -> Self {
-        Self {
-            answers: 0,
-            authorities: 0,
-            additionals: 0,
-            ..self
-        }
-    }
-
-    /// The lower bits of a reply's rcode.
-    fn rcode_in(self, frame: &Frame<'_>) -> u8 {
-        rcode_with(self.is_signed, self.rcode, frame.echo.edns)
-    }
-
-    /// The rate limit's class of a reply.
-    fn class(self) -> Class {
-        Class::of(self.rcode.into(), self.answers > 0, self.authoritative)
-    }
-}
-
-/// The place of an extended error among those of answers that are kept, from 1; 0 if it is none of them.
-fn kept_place(error: ExtendedError) -> u8 {
-    let place = ExtendedError::KEPT.iter().position(|kept| *kept == error);
-    place.map_or(0, |place| place as u8 + 1)
-}
-
 /// An encoded answer, as it follows the question of a reply.
 pub(crate) struct Encoded<'b> {
     /// The head.
@@ -168,6 +65,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) limit: usize,
     /// Whether the client has sent a valid cookie, and so has proved its address.
     pub(crate) has_valid_cookie: bool,
+    /// Whose addresses it has, if they depend on the client.
+    pub(crate) routed: Option<Variant>,
 }
 
 /// The options of a reply's OPT record, if it has one.
@@ -179,6 +78,8 @@ pub(crate) struct Options<'a> {
     pub(crate) nsid: Option<&'a [u8]>,
     /// RFC 7828, in units of 100 ms.
     pub(crate) keepalive: Option<u16>,
+    /// RFC 7871: the subnet of the query, and the scope of the answer.
+    pub(crate) subnet: Option<(ClientSubnet<'a>, u8)>,
     /// RFC 8914.
     pub(crate) error: Option<ExtendedError>,
     /// Whether the reply is padded (RFC 7830). Padding is no part of the options' length, because it never displaces
@@ -199,6 +100,8 @@ pub(crate) struct Sent {
     pub(crate) class: Class,
     /// Whether the client has proved its address by a cookie.
     pub(crate) has_valid_cookie: bool,
+    /// See [`Frame::routed`].
+    pub(crate) routed: Option<Variant>,
     /// The name of a link that it answers for, as in [`Answer::link`]; none if it is truncated, since the client then asks
     /// again.
     pub(crate) link: Option<LinkPlace>,
@@ -418,6 +321,7 @@ impl ReplyBuffer {
             hot: false,
             class: class.with(Scope::Kind),
             has_valid_cookie: frame.has_valid_cookie,
+            routed: None,
             link: None,
         }
     }
@@ -431,6 +335,7 @@ impl ReplyBuffer {
             hot: false,
             class: head.class(),
             has_valid_cookie: frame.has_valid_cookie,
+            routed: frame.routed,
             link: head.link,
         }
     }
@@ -484,6 +389,12 @@ impl ReplyBuffer {
         if let Some(keepalive) = options.keepalive {
             self.push_option(OPTION_KEEPALIVE, &keepalive.to_be_bytes());
         }
+        if let Some((subnet, scope)) = &options.subnet {
+            self.push_option_header(OPTION_CLIENT_SUBNET, subnet.len());
+            let end = self.len + subnet.len();
+            subnet.write(*scope, &mut self.bytes[self.len..end]);
+            self.len = end;
+        }
         if let Some(ExtendedError { code, text }) = options.error {
             self.push_option_header(OPTION_EXTENDED_ERROR, INFO_CODE_LEN + text.len());
             self.push(&code.to_be_bytes());
@@ -534,14 +445,16 @@ impl Frame<'_> {
         frame
     }
 
-    /// The same frame, with the cookie as its only option.
+    /// The same frame, with no options but the cookie, and the client subnet as the query has it (RFC 7871 §7.2.1).
     pub(crate) fn short(self) -> Self {
-        let cookie = self.options.cookie;
+        let Options { cookie, subnet, .. } = self.options;
         Self {
             options: Options {
                 cookie,
+                subnet,
                 ..Options::default()
             },
+            routed: None,
             ..self
         }
     }
@@ -588,7 +501,8 @@ impl Options<'_> {
         let error = self
             .error
             .map_or(0, |error| option(INFO_CODE_LEN + error.text.len()));
-        cookie + nsid + keepalive + error
+        let subnet = self.subnet.map_or(0, |(subnet, _)| option(subnet.len()));
+        cookie + nsid + keepalive + subnet + error
     }
 }
 

@@ -23,6 +23,7 @@ fn frame<'a>(echo: &'a Echo<'a>, limit: usize) -> Frame<'a> {
         },
         limit,
         has_valid_cookie: false,
+        routed: None,
     }
 }
 
@@ -117,6 +118,7 @@ fn rfc7830_4_padding_is_the_last_option() {
         cookie: Some([7; COOKIE_LEN]),
         nsid: Some(b"fra1"),
         keepalive: Some(100),
+        subnet: ClientSubnet::read(b"\0\x01\0\0").map(|subnet| (subnet, 0)),
         error: None,
         padding: true,
     };
@@ -136,6 +138,7 @@ fn rfc7830_4_padding_is_the_last_option() {
         OPTION_COOKIE,
         OPTION_NSID,
         OPTION_KEEPALIVE,
+        OPTION_CLIENT_SUBNET,
         OPTION_EXTENDED_ERROR,
         OPTION_PADDING,
     ];

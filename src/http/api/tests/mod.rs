@@ -6,6 +6,7 @@ mod browsers;
 mod conditions;
 mod keys;
 mod lists;
+mod pools;
 mod qr;
 mod refusals;
 mod stats;

@@ -83,6 +83,7 @@ async fn what_changes_links_needs_an_editor_and_what_manages_tokens_an_admin() {
             let expected = match (route.path, method) {
                 (path, _) if path.starts_with("/v1/tokens") => Permission::Administer,
                 (path, _) if path.starts_with("/v1/certificates") => Permission::Administer,
+                (path, _) if path.starts_with("/v1/pools") => Permission::Administer,
                 ("/v1/audit" | "/v1/sessions" | "/v1/servers", _) => Permission::Administer,
                 (_, &Method::GET) => Permission::Read,
                 _ => Permission::Write,

@@ -73,6 +73,7 @@ fn ask(zone: &Zone, name: &str, qtype: RecordType, known: Option<&Known>) -> Ste
         key: &LowerName::new(&name),
         qtype,
         signed: None,
+        client: None,
     };
     answer(zone, question, known, NOW)
 }

@@ -6,6 +6,7 @@ mod agreement;
 mod freshness;
 mod hot;
 mod lookups;
+mod routed;
 mod signed;
 mod withheld;
 mod zones;

@@ -13,21 +13,21 @@ use crate::zone::Signings;
 
 /// What the validator finds in a reply.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(in super::super) struct Found {
     /// The names with NSEC records, and the types that they have.
-    pub(super) nsec: Vec<(String, Vec<u16>)>,
+    pub(in super::super) nsec: Vec<(String, Vec<u16>)>,
     /// The number of signatures.
-    pub(super) signatures: usize,
+    pub(in super::super) signatures: usize,
 }
 
 /// The validator: the published keys of all zones, and the time.
-pub(super) struct Judge<'a> {
+pub(in super::super) struct Judge<'a> {
     signings: &'a Signings,
     now: UnixTime,
 }
 
 impl Judge<'_> {
-    pub(super) fn of(fixture: &Fixture) -> Judge<'_> {
+    pub(in super::super) fn of(fixture: &Fixture) -> Judge<'_> {
         Judge {
             signings: fixture.zones.signings(),
             now: fixture.clock.now(),
@@ -35,7 +35,7 @@ impl Judge<'_> {
     }
 
     /// Validates all sections of a reply. RRsets without signatures are skipped where signatures are optional.
-    pub(super) fn look(&self, message: &Message) -> Found {
+    pub(in super::super) fn look(&self, message: &Message) -> Found {
         let mut found = Found::default();
         let may_be_unsigned: [&dyn Fn(&Record) -> bool; 3] = [
             // RFC 6672 §5.3.1: the CNAME of a DNAME.
@@ -141,7 +141,7 @@ impl Judge<'_> {
     }
 
     /// Asks, and checks that the reply is valid and proves its denial.
-    pub(super) fn ask(&self, fixture: &Fixture, packet: &[u8]) -> (Message, Found) {
+    pub(in super::super) fn ask(&self, fixture: &Fixture, packet: &[u8]) -> (Message, Found) {
         let (_, wire) = fixture.ask(packet);
         let message = Message::from_vec(&wire).unwrap();
         let found = self.look(&message);

@@ -24,6 +24,11 @@ use crate::dnssec::keys::directory::{LockedDirectory, read_list};
 use crate::dnssec::keys::list::KeyList;
 use crate::dnssec::{DnssecConfig, Signing};
 
+/// The validator of a fixture's zones.
+pub(super) fn judge_of(fixture: &Fixture) -> Judge<'_> {
+    Judge::of(fixture)
+}
+
 const RRSIG: u16 = 46;
 const NSEC: u16 = 47;
 const NXNAME: u16 = 128;

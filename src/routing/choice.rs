@@ -1,0 +1,185 @@
+//! Which pools are for a client, and the one of them that the client gets.
+//!
+//! An explicit network counts more than a country, a country more than a continent, a continent more than the distance,
+//! and the distance more than the default. All pools of the first of these that fits are candidates.
+//!
+//! Among several candidates the weights decide, by rendezvous hashing: each candidate has a number that depends on its name
+//! and on the client's prefix, and the highest one wins. So a client keeps its pool for as long as that is a candidate,
+//! whichever others come and go, and all servers choose the same without talking to each other.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use super::pool::{Letters, Location, Pool};
+
+/// Why a client gets its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The pool has a network of the client.
+    Network,
+    /// The pool has the country of the client.
+    Country(Letters),
+    /// The pool has the continent of the client.
+    Continent(Letters),
+    /// No pool is nearer.
+    Nearest,
+    /// No other pool is for the client.
+    Default,
+    /// No pool is for the client, so the addresses of the zone file are.
+    Nothing,
+}
+
+/// What a database says of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Place {
+    pub(super) country: Option<Letters>,
+    pub(super) continent: Option<Letters>,
+    pub(super) location: Option<Location>,
+}
+
+/// The places of pools in the list of a server.
+pub(super) type Places = Box<[u16]>;
+
+/// The candidates for clients at a place, from the pools of a list.
+pub(super) fn candidates_at(pools: &[Pool], list: &[u16], place: &Place) -> (Why, Places) {
+    let of = |is_for: &dyn Fn(&Pool) -> bool| {
+        let found = list.iter().copied();
+        found
+            .filter(|at| is_for(&pools[usize::from(*at)]))
+            .collect::<Vec<_>>()
+    };
+    let mut all = Vec::new();
+    let mut why = Why::Nothing;
+    if let Some(country) = place.country {
+        (why, all) = (
+            Why::Country(country),
+            of(&|pool| pool.countries.contains(&country)),
+        );
+    }
+    if let Some(continent) = place.continent.filter(|_| all.is_empty()) {
+        why = Why::Continent(continent);
+        all = of(&|pool| pool.continents.contains(&continent));
+    }
+    if let Some(location) = place.location.filter(|_| all.is_empty()) {
+        let nearness = |pool: &Pool| Some(pool.location?.nearness(location));
+        let pools = list
+            .iter()
+            .filter_map(|at| nearness(&pools[usize::from(*at)]));
+        let nearest = pools.fold(f64::MIN, f64::max);
+        (why, all) = (
+            Why::Nearest,
+            of(&|pool| nearness(pool).is_some_and(|near| near >= nearest)),
+        );
+    }
+    if all.is_empty() {
+        (why, all) = (Why::Default, of(&|pool| pool.default));
+    }
+    match all.is_empty() {
+        true => (Why::Nothing, Places::default()),
+        false => (why, with_weight(pools, all)),
+    }
+}
+
+/// The candidates that have a weight; all of them if none has.
+pub(super) fn with_weight(pools: &[Pool], mut all: Vec<u16>) -> Places {
+    let weighs = |at: &u16| pools[usize::from(*at)].weight > 0;
+    if all.iter().any(weighs) {
+        all.retain(weighs);
+    }
+    all.into()
+}
+
+/// The number of a pool's name, from which the numbers for clients are made. It is the same on all servers.
+pub(super) fn seed(name: &str) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
+/// The number of a client's prefix.
+pub(super) fn number_of(bits: u128, len: u8) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(&bits.to_be_bytes());
+    hasher.write(&[len]);
+    hasher.finish()
+}
+
+/// The candidate that a client gets. Candidates are the place of a pool, its seed and its weight; weights of 0 count as 1.
+pub(super) fn choose(
+    candidates: impl Iterator<Item = (u16, u64, u16)>,
+    number: u64,
+) -> Option<u16> {
+    let scored = candidates.map(|(at, seed, weight)| (at, score(seed ^ number, weight)));
+    let best = scored.max_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map(|(at, _)| at)
+}
+
+/// A random number with an exponential distribution: the highest of several belongs to each candidate as often as its
+/// weight says (weighted rendezvous hashing).
+fn score(mixed: u64, weight: u16) -> f64 {
+    let uniform = (scatter(mixed) >> 11) as f64 + 0.5;
+    let uniform = uniform / (1_u64 << 53) as f64;
+    -f64::from(weight.max(1)) / uniform.ln()
+}
+
+/// Spreads a change of one bit over all bits (the finaliser of SplitMix64).
+fn scatter(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ bits >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENTS: u64 = 1_000_000;
+
+    fn chosen(pools: &[(u16, &str, u16)], client: u64) -> u16 {
+        let candidates = pools
+            .iter()
+            .map(|(at, name, weight)| (*at, seed(name), *weight));
+        choose(candidates, number_of(u128::from(client) << 8, 24)).unwrap()
+    }
+
+    #[test]
+    fn weights_are_right_within_one_per_cent() {
+        let pools = [(0, "one", 1), (1, "three", 3), (2, "six", 6)];
+        let mut counts = [0_u64; 3];
+        for client in 0..CLIENTS {
+            counts[usize::from(chosen(&pools, client))] += 1;
+        }
+        for (count, (_, name, weight)) in counts.iter().zip(pools) {
+            let expected = CLIENTS / 10 * u64::from(weight);
+            assert!(count.abs_diff(expected) < CLIENTS / 100, "{name}: {count}");
+            // Relative to its own share, too.
+            assert!(count.abs_diff(expected) < expected / 50, "{name}: {count}");
+        }
+    }
+
+    #[test]
+    fn the_loss_of_a_pool_moves_its_own_clients_only() {
+        let all = [(0, "a", 2), (1, "b", 1), (2, "c", 1)];
+        let without = [all[0], all[2]];
+        let mut moved = [0_u32; 3];
+        for client in 0..10_000 {
+            let (before, after) = (chosen(&all, client), chosen(&without, client));
+            match before {
+                1 => moved[usize::from(after)] += 1,
+                _ => assert_eq!(before, after),
+            }
+        }
+        // They are spread by weight.
+        assert!(moved[0] > 3 * moved[2] / 2 && moved[2] > 0, "{moved:?}");
+    }
+
+    #[test]
+    fn the_choice_is_the_same_on_all_servers_and_versions() {
+        let pools = [(0, "a", 1), (1, "b", 1)];
+        let first: String = (0..24)
+            .map(|client| chosen(&pools, client).to_string())
+            .collect();
+        assert_eq!(first, "011001111110000000101011");
+    }
+}
