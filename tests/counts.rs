@@ -9,7 +9,8 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
-use crate::harness::{Server, Setup, eventually, http};
+use crate::harness::many::{self, anonymous, ask_for_each, fill, has_huge_pages_for_all};
+use crate::harness::{Server, Setup, eventually, http, run};
 use crate::postgres::Postgres;
 use crate::redis::RedisServer;
 
@@ -205,4 +206,106 @@ fn statistics_can_be_switched_off() {
         Some(true)
     );
     assert_eq!(postgres.psql("SELECT count(*) FROM tinyns.statistics"), "0");
+}
+
+/// How many look-ups the store has taken, and how many were dropped.
+fn taken(server: &Server) -> [f64; 2] {
+    ["flushed", "dropped"]
+        .map(|what| server.metric(&format!("tinyns_statistics_{what}_total"), &[]))
+}
+
+fn readiness(server: &Server) -> Value {
+    server.api("GET", "/readyz", None).json()
+}
+
+/// Each of many links is asked for once, and then some of them again. All are counted, or counted as dropped, and what waits
+/// takes little memory.
+#[test]
+fn many_links_that_are_used_once_are_counted_within_a_bound_of_memory() {
+    const MANY: u64 = 50_000;
+    const AGAIN: u64 = 300;
+    /// What a link may take, in bytes, when it is hot, its count waits, and its rankings are behind.
+    const LINK: u64 = 1_200;
+    /// What a server without links may take, in bytes.
+    const EMPTY: u64 = 16 << 20;
+    let server = Server::start();
+    fill(&server, MANY);
+    let server = server.restart();
+    ask_for_each(&server, 0..MANY);
+    let memory = anonymous(&server);
+    let is_flushed = |asked: u64| taken(&server).iter().sum::<f64>() == asked as f64;
+    eventually("all are counted", 2 * FLUSHED, || is_flushed(MANY));
+    let memory = memory.max(anonymous(&server));
+    let [flushed, dropped] = taken(&server);
+    let all_time = || {
+        let reply = server.api("GET", "/v1/stats?by=month", None).json();
+        let lookups = reply["lookups"]["all"].as_u64().unwrap();
+        let most = reply["most_used"]["by_lookups"][0]["code"].clone();
+        (lookups as f64, most)
+    };
+    assert_eq!(all_time().0, flushed, "{dropped} were dropped");
+    let bound = EMPTY + MANY * LINK;
+    assert!(
+        memory <= bound || has_huge_pages_for_all(),
+        "{memory} bytes, at most {bound}"
+    );
+
+    // The rankings follow, also those of few links after many.
+    let last = many::code(MANY - 1);
+    ask_for_each(&server, std::iter::repeat_n(MANY - 1, AGAIN as usize));
+    eventually("all are counted", FLUSHED, || is_flushed(MANY + AGAIN));
+    eventually("the ranking follows", FLUSHED, || {
+        all_time().1 == last.as_str()
+    });
+}
+
+/// A limit on the size of files stands for a full disk.
+#[test]
+fn counts_wait_while_the_disk_is_full() {
+    const USED: usize = 200;
+    let server = Setup::new().limits("trap '' XFSZ").start();
+    for number in 0..USED {
+        server.register(&code(number), &format!("https://example.net/{number}"));
+    }
+    let pid = server.pid().to_string();
+    let limit = |bytes: &str| {
+        run(
+            "prlimit",
+            &["--pid", &pid, &format!("--fsize={bytes}:unlimited")],
+        )
+    };
+    // Less than each transaction adds to the log of SQLite.
+    limit("8192");
+    let mut asked = 0;
+    let mut ask = || {
+        for number in 0..USED {
+            let reply = server.ask(&name(number), RecordType::TXT);
+            assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+            asked += 1;
+        }
+        asked
+    };
+    ask();
+    server.log().wait_for("the store does not take counts");
+    assert!(server.metric("tinyns_statistics_failures_total", &[]) > 0.0);
+    ask();
+    eventually("readiness tells it", FLUSHED, || {
+        readiness(&server)
+            .to_string()
+            .contains("does not take statistics")
+    });
+    let all = ask() as f64;
+    assert!(server.metric("tinyns_statistics_buffered", &[]) > 0.0);
+    let [flushed, dropped] = taken(&server);
+    assert!(flushed < all, "{flushed} of {all}");
+    assert_eq!(dropped, 0.0);
+
+    limit("unlimited");
+    eventually("all are counted", FLUSHED, || taken(&server) == [all, 0.0]);
+    server.log().wait_for("the store takes counts again");
+    std::thread::sleep(ONE_MORE_FLUSH);
+    for number in 0..USED {
+        assert_eq!(stored(&server, number), [3, 0, 0], "{}", name(number));
+    }
+    assert!(!readiness(&server).to_string().contains("statistics"));
 }

@@ -13,15 +13,15 @@ use crate::store::StoreError;
 use crate::store::servers::Label;
 use crate::store::statistics::{Batch, Keeping, MAX_ROWS, Row, StatisticsStore};
 
-/// How many rows a batch has. A row of a link that was not used lately touches some six pages of a large SQLite file, and no
-/// link is written meanwhile.
+/// How many rows a batch has. A link that was not used lately has its sums on a page of its own, and no link is written while a
+/// batch is added to an SQLite file.
 const ROWS: usize = MAX_ROWS / 5;
 /// How often the counts are brought to the store. If the server is killed, so much is lost.
 const EVERY: Duration = Duration::from_secs(5);
 /// How much longer than a flush the pause after it is at least, so that the store has time for other work.
-const REST: u32 = 9;
+const REST: u32 = 3;
 /// The longest pause between two flushes.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_secs(15);
 /// The pause before a batch is sent again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -30,9 +30,18 @@ const CALL: Duration = Duration::from_secs(10);
 /// How long the last flush may take without progress when the server stops, and in all.
 const NO_PROGRESS: Duration = Duration::from_secs(5);
 const LAST_FLUSH: Duration = Duration::from_secs(30);
-/// How often sums that are no longer kept are removed, and the pause between two pieces of that work.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// When the store first walks over its sums to remove those that are no longer kept, how often it does so afterwards, and the
+/// pause between two steps.
+const FIRST_SWEEP: Duration = Duration::from_secs(600);
+const SWEEP_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+/// After so few rows the rankings follow at once, and after so many they cannot wait longer.
+const FEW_ROWS: usize = 500;
+const MANY_ROWS: usize = 50_000;
+/// How long the rankings wait otherwise: the more links wait, the more of them lie on one page of a ranking.
+const RANK_EVERY: Duration = Duration::from_secs(60);
+/// How much longer than a step of the rankings the pause after it is.
+const RANK_REST: u32 = 3;
 /// How often the metrics show how much waits.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 /// For how long the store may refuse batches before that is a trouble.
@@ -45,6 +54,8 @@ pub(super) struct Flusher {
     server: Label,
     keeping: Keeping,
     hurry: Notify,
+    /// Begins the next round of the rankings.
+    rank: Notify,
     /// When the last flush began that brought everything.
     since: Mutex<Instant>,
     /// When the store first refused a batch that it has not taken yet.
@@ -69,6 +80,8 @@ struct Progress {
     last: u64,
     /// The batches that were not added yet, the next one first.
     waiting: VecDeque<Batch>,
+    /// How many rows were added since the rankings were last told to follow.
+    unranked: usize,
 }
 
 impl Flusher {
@@ -78,6 +91,7 @@ impl Flusher {
             server,
             keeping,
             hurry: Notify::new(),
+            rank: Notify::new(),
             since: Mutex::new(Instant::now()),
             failing_since: Mutex::new(None),
         }
@@ -96,7 +110,6 @@ impl Flusher {
     pub(super) async fn run(&self, counting: &Counting, shutdown: CancellationToken) {
         let mut progress = Progress::default();
         let work = async {
-            let mut swept = Instant::now();
             let mut pause = EVERY;
             loop {
                 tokio::select! {
@@ -109,21 +122,21 @@ impl Flusher {
                 pause = EVERY
                     .max(began.elapsed().min(LONGEST_REST) * REST)
                     .min(LONGEST_REST);
-                if swept.elapsed() >= SWEEP_EVERY {
-                    self.sweep(counting).await;
-                    swept = Instant::now();
-                }
             }
         };
         let work = async {
             tokio::select! {
                 () = work => {}
                 () = self.measure(counting) => {}
+                () = self.keep_ranking() => {}
+                () = self.keep_sweeping(counting) => {}
             }
         };
         // A batch that is cut off here is sent again below, with the same number.
         let _never = shutdown.run_until_cancelled(work).await;
         self.flush_at_the_stop(counting, &mut progress).await;
+        // The store finds what is left of this at its next walk.
+        let _ranked = timeout(NO_PROGRESS, self.rank_all(0)).await;
         let left = sum(progress.waiting.iter().map(|batch| batch.rows.as_slice()));
         let buffered: Vec<_> = counting.buffer.take().collect();
         let left = left + sum(buffered.iter().map(Vec::as_slice));
@@ -160,8 +173,11 @@ impl Flusher {
                 Err(error) => self.fails(counting, &error, &mut pause).await,
             }
         }
+        let mut added: usize = progress.waiting.iter().map(|batch| batch.rows.len()).sum();
         self.send(counting, &mut progress.waiting).await;
         for rows in counting.buffer.take() {
+            added += rows.len();
+            progress.unranked += rows.len();
             for rows in rows.chunks(ROWS) {
                 progress.last += 1;
                 progress.waiting.push_back(Batch {
@@ -171,6 +187,14 @@ impl Flusher {
                 });
             }
             self.send(counting, &mut progress.waiting).await;
+            if progress.unranked >= MANY_ROWS {
+                progress.unranked = 0;
+                self.rank.notify_one();
+            }
+        }
+        if (1..=FEW_ROWS).contains(&added) {
+            progress.unranked = 0;
+            self.rank.notify_one();
         }
     }
 
@@ -230,13 +254,39 @@ impl Flusher {
         }
     }
 
-    async fn sweep(&self, counting: &Counting) {
+    /// Removes sums that are no longer kept, from time to time. It never ends.
+    async fn keep_sweeping(&self, counting: &Counting) {
+        tokio::time::sleep(FIRST_SWEEP).await;
         loop {
             match in_time(self.store.sweep(counting.clock.now())).await {
                 Ok(true) => tokio::time::sleep(SWEEP_PAUSE).await,
-                Ok(false) => return,
+                Ok(false) => tokio::time::sleep(SWEEP_EVERY).await,
                 Err(error) => {
                     tracing::debug!(%error, "statistics: old sums were not removed");
+                    tokio::time::sleep(FIRST_SWEEP).await;
+                }
+            }
+        }
+    }
+
+    /// Has the rankings follow the sums. It never ends.
+    async fn keep_ranking(&self) {
+        loop {
+            // Either way it is time.
+            let _in_time = timeout(RANK_EVERY, self.rank.notified()).await;
+            self.rank_all(RANK_REST).await;
+        }
+    }
+
+    /// Brings the rankings of all links that wait up to date, step by step, with a pause of so many times a step after it.
+    async fn rank_all(&self, rest: u32) {
+        loop {
+            let began = Instant::now();
+            match in_time(self.store.rank()).await {
+                Ok(true) => tokio::time::sleep(began.elapsed() * rest).await,
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "statistics: the rankings are behind");
                     return;
                 }
             }

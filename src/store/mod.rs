@@ -45,6 +45,7 @@ pub mod sqlite;
 pub mod statistics;
 mod sums;
 pub mod transfer;
+mod upkeep;
 pub mod watch;
 
 pub use document::{Document, DocumentPut};

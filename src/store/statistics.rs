@@ -9,6 +9,7 @@
 //!   that it has added for each server. So a batch whose reply was lost may be sent again.
 //! * A row of a link that does not exist counts for the zone and not for the link. The sums of a link go with the link, unless
 //!   the store keeps them ([`Keeping::deleted`]).
+//! * Rankings follow the sums: they show what was added after the next [`StatisticsStore::rank`].
 //! * The sums of an hour are kept for [`HOURS_KEPT`], those of a day for [`DAYS_KEPT`], those of months and of all time for
 //!   ever.
 //! * For each link or zone and unit of time there are at most [`MAX_REFERRERS`] referrers, so that clients cannot fill the store
@@ -384,7 +385,8 @@ pub trait StatisticsStore: Send + Sync + fmt::Debug {
     async fn of_zone(&self, origin: &Origin, range: Range) -> Result<Vec<Sum>, StoreError>;
 
     /// The most used links of a zone in one unit of time, the first one first; at most `limit`. After `after`, if that is given:
-    /// the last link of the page before. Hours have no ranking.
+    /// the last link of the page before. Hours have no ranking. The counts are those by which the links are ranked, see
+    /// [`StatisticsStore::rank`].
     async fn ranking(
         &self,
         origin: &Origin,
@@ -397,7 +399,12 @@ pub trait StatisticsStore: Send + Sync + fmt::Debug {
     /// The all-time sums of these links, in their order.
     async fn totals(&self, names: &[LinkName]) -> Result<Vec<Totals>, StoreError>;
 
-    /// Removes some of the sums that are no longer kept. True if more of them are left.
+    /// Brings the rankings of some links that were counted up to date. True if more links wait. Some stores rank at once.
+    async fn rank(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Goes on with a walk over all sums, and removes those that are no longer kept. True if the walk is not over.
     async fn sweep(&self, now: UnixTime) -> Result<bool, StoreError>;
 
     /// All sums, for a copy or a check, at most `limit` items after `after`. The order is the same in all stores: by zone, code,

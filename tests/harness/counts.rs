@@ -32,8 +32,9 @@ pub fn with_counts(server: Server, counts: &[Count<'_>]) -> Server {
                 number: 1,
                 rows: rows.collect(),
             };
-            let added = store.statistics().unwrap().add(&batch, now).await;
-            assert_eq!(added.unwrap(), Added::Now);
+            let sums = store.statistics().unwrap();
+            assert_eq!(sums.add(&batch, now).await.unwrap(), Added::Now);
+            while sums.rank().await.unwrap() {}
             store.close().await;
         });
     })

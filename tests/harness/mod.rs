@@ -5,6 +5,7 @@ mod answer;
 mod counts;
 mod http;
 mod log;
+pub mod many;
 mod process;
 mod server;
 mod setup;

@@ -9,6 +9,7 @@ mod find;
 mod idempotency;
 mod lists;
 mod postgres;
+mod rankings;
 mod sqlite;
 mod statistics;
 mod takeover;
@@ -43,10 +44,11 @@ use self::lists::{
     lists_stay_right_while_links_come_and_go, scan_all, segments_are_disjoint_and_complete,
     zones_do_not_mix,
 };
+use self::rankings::{rankings_follow_many_links, rankings_page_without_gap_or_repetition};
 use self::statistics::{
     a_batch_counts_once, a_batch_that_is_too_large_adds_nothing, concurrent_batches_all_count,
-    counts_add_up_in_every_unit_of_time, hours_and_days_go_and_months_stay,
-    names_without_a_link_have_no_sums, rankings_page_without_gap_or_repetition, statistics_battery,
+    counts_add_up_in_every_unit_of_time, days_months_and_years_turn_at_midnight,
+    hours_and_days_go_and_months_stay, names_without_a_link_have_no_sums, statistics_battery,
     sums_are_taken_over_once, sums_go_with_the_link_unless_they_are_kept,
     the_heaviest_referrers_stay,
 };

@@ -8,8 +8,8 @@ use tinyns::link::LinkName;
 use tinyns::store::Adopted::{Newer, Same, Written};
 use tinyns::store::servers::Label;
 use tinyns::store::statistics::{
-    Added, Batch, Counter, DAYS_KEPT, HOURS_KEPT, Keeping, MAX_REFERRERS, MAX_ROWS, Range, Ranked,
-    Ranking, Row, StatisticsStore, Subject, Sum, Totals, Unit, Usage, UsagePlace,
+    Added, Batch, Counter, DAYS_KEPT, HOURS_KEPT, Keeping, MAX_REFERRERS, MAX_ROWS, Range, Row,
+    StatisticsStore, Subject, Sum, Unit, Usage, UsagePlace,
 };
 use tinyns::store::{Store, StoreError};
 
@@ -20,12 +20,14 @@ macro_rules! statistics_battery {
     ($make:expr) => {
         $crate::store::store_battery! { $make;
             counts_add_up_in_every_unit_of_time
+            days_months_and_years_turn_at_midnight
             a_batch_counts_once
             names_without_a_link_have_no_sums
             sums_go_with_the_link_unless_they_are_kept
             hours_and_days_go_and_months_stay
             the_heaviest_referrers_stay
             rankings_page_without_gap_or_repetition
+            rankings_follow_many_links
             concurrent_batches_all_count
             sums_are_taken_over_once
             a_batch_that_is_too_large_adds_nothing
@@ -35,10 +37,10 @@ macro_rules! statistics_battery {
 pub(super) use statistics_battery;
 
 const HOUR: u64 = 3_600;
-const DAY: u64 = 24 * HOUR;
+pub(super) const DAY: u64 = 24 * HOUR;
 /// 2026-01-01, in seconds.
 pub(super) const START: u64 = NOW / SECOND;
-const OTHER_ZONE: &str = "t.example.net";
+pub(super) const OTHER_ZONE: &str = "t.example.net";
 
 pub(super) fn statistics(store: &Arc<dyn Store>) -> Arc<dyn StatisticsStore> {
     store.statistics().unwrap()
@@ -204,6 +206,42 @@ pub(super) async fn counts_add_up_in_every_unit_of_time(backend: &dyn Backend) {
     assert_eq!(shown(&found), ["0d1h lookup:address=4", "0d1h click:bot=1"]);
 }
 
+/// The turns of hours, days, months, a year, and those around the last day of February in a leap year.
+pub(super) async fn days_months_and_years_turn_at_midnight(backend: &dyn Backend) {
+    let store = backend.open().await;
+    make(&*store, new("a", "1"), NOW).await;
+    let sums = statistics(&store);
+    // 2026-01-01, 2027-12-31, 2028-01-01, 2028-02-28, 2028-02-29, 2028-03-01.
+    let days = [0, 729, 730, 788, 789, 790];
+    let mut counts = Vec::new();
+    for day in days {
+        let midnight = START + day * DAY;
+        counts.extend(rows(&name("a"), midnight, "lookup:txt=1"));
+        counts.extend(rows(&name("a"), midnight + DAY - 1, "lookup:txt=2"));
+    }
+    add(&*sums, batch("s", 1, counts)).await;
+    let hours = days.map(|day| [(day, 0, 1), (day, 23, 2)]);
+    let starts = [(0, 3), (699, 3), (730, 3), (761, 6), (790, 3)];
+    let line = |day, hour, count| format!("{day}d{hour}h lookup:txt={count}");
+    let hours: Vec<_> = hours
+        .as_flattened()
+        .iter()
+        .map(|(d, h, n)| line(*d, *h, *n))
+        .collect();
+    let months: Vec<_> = starts.iter().map(|(day, n)| line(*day, 0, *n)).collect();
+    let days: Vec<_> = days.iter().map(|day| line(*day, 0, 3)).collect();
+    for (unit, expected) in [
+        (Unit::Hour, hours),
+        (Unit::Day, days),
+        (Unit::Month, months),
+    ] {
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check_link(&*sums, &name("a"), unit, &expected).await;
+        check_zone(&*sums, ZONE, unit, &expected).await;
+    }
+    check_link(&*sums, &name("a"), Unit::Total, &["@0 lookup:txt=18"]).await;
+}
+
 pub(super) async fn a_batch_counts_once(backend: &dyn Backend) {
     let store = backend.open().await;
     make(&*store, new("a", "1"), NOW).await;
@@ -297,7 +335,7 @@ pub(super) async fn sums_go_with_the_link_unless_they_are_kept(backend: &dyn Bac
 }
 
 /// Sweeps until there is nothing left to sweep.
-async fn sweep(store: &dyn StatisticsStore, now: u64) {
+pub(super) async fn sweep(store: &dyn StatisticsStore, now: u64) {
     for _ in 0..100 {
         if !store.sweep(UnixTime(now)).await.unwrap() {
             return;
@@ -399,80 +437,6 @@ pub(super) async fn the_heaviest_referrers_stay(backend: &dyn Backend) {
         let of_zone = sums.of_zone(&zone, all(unit)).await.unwrap();
         expect(&of_zone, "zone");
     }
-}
-
-pub(super) async fn rankings_page_without_gap_or_repetition(backend: &dyn Backend) {
-    let store = backend.open().await;
-    let sums = statistics(&store);
-    let mut counts = Vec::new();
-    for (code, lookups, clicks) in [
-        ("a", 3, 1),
-        ("b", 7, 2),
-        ("c", 3, 2),
-        ("d", 3, 0),
-        ("e", 10, 2),
-        ("f", 0, 9),
-    ] {
-        make(&*store, new(code, "1"), NOW).await;
-        let text = match lookups {
-            0 => String::new(),
-            _ => format!("lookup:txt=1 lookup:address={}", lookups - 1),
-        };
-        let text = match clicks {
-            0 => format!("{text} click:bot=50"),
-            _ => format!("{text} click:person={clicks}"),
-        };
-        let text = text.replace("lookup:address=0", "");
-        counts.extend(rows(&name(code), START, &text));
-    }
-    let elsewhere = tinyns::store::NewLink {
-        name: name_in("a", OTHER_ZONE),
-        ..new("a", "1")
-    };
-    make(&*store, elsewhere, NOW).await;
-    counts.extend(rows(&name_in("a", OTHER_ZONE), START, "lookup:txt=90"));
-    add(&*sums, batch("s", 1, counts)).await;
-    let later = rows(&name("a"), START + 40 * DAY, "lookup:address=5");
-    add(&*sums, batch("s", 2, later)).await;
-
-    let zone = origin(ZONE);
-    let check = async |by: Ranking, unit: Unit, start: u64, expected: &[(&str, u64)]| {
-        for limit in [1, 2, 100] {
-            let mut found: Vec<Ranked> = Vec::new();
-            loop {
-                let when = (unit, UnixTime(start));
-                let page = sums.ranking(&zone, by, when, found.last(), limit);
-                let page = page.await.unwrap();
-                assert!(page.len() <= limit);
-                if page.is_empty() {
-                    break;
-                }
-                found.extend(page);
-            }
-            let found: Vec<(&str, u64)> = found
-                .iter()
-                .map(|ranked| (ranked.name.code(), ranked.count))
-                .collect();
-            assert_eq!(found, expected, "{by:?} {unit:?} {limit}");
-        }
-    };
-    let january = [("e", 10), ("b", 7), ("a", 3), ("c", 3), ("d", 3)];
-    check(Ranking::Lookups, Unit::Day, START, &january).await;
-    check(Ranking::Lookups, Unit::Month, START, &january).await;
-    let total = [("e", 10), ("a", 8), ("b", 7), ("c", 3), ("d", 3)];
-    check(Ranking::Lookups, Unit::Total, 0, &total).await;
-    let clicks = [("f", 9), ("b", 2), ("c", 2), ("e", 2), ("a", 1)];
-    check(Ranking::Clicks, Unit::Total, 0, &clicks).await;
-    check(Ranking::Clicks, Unit::Day, START + DAY, &[]).await;
-    let hour = (Unit::Hour, UnixTime(START));
-    let refused = sums.ranking(&zone, Ranking::Clicks, hour, None, 5).await;
-    assert!(matches!(refused, Err(StoreError::Refused(_))));
-
-    let of = |lookups, clicks| Totals { lookups, clicks };
-    let names = ["f", "none", "a", "d"].map(name);
-    let totals = sums.totals(&names).await.unwrap();
-    assert_eq!(totals, [of(0, 9), of(0, 0), of(8, 1), of(3, 0)]);
-    assert_eq!(sums.totals(&[]).await.unwrap(), []);
 }
 
 pub(super) async fn concurrent_batches_all_count(backend: &dyn Backend) {

@@ -99,6 +99,7 @@ use crate::store::feed::Feed;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
 use crate::store::servers::{Announcement, Label, LiveServer};
 use crate::store::statistics::StatisticsStore;
+use crate::store::upkeep::Upkeep;
 
 /// How many creations may wait. With [`MAX_BATCH`] and the writes that are under way at once, the last of them waits less
 /// than a second.
@@ -114,6 +115,7 @@ const MAX_ENTRIES: usize = 1_000;
 pub struct PostgresStore {
     inner: Arc<Inner>,
     creations: Batcher<Wanted, Result<Created, StoreError>>,
+    upkeep: Arc<Upkeep>,
 }
 
 impl PostgresStore {
@@ -133,7 +135,11 @@ impl PostgresStore {
                 made
             }
         });
-        Self { inner, creations }
+        Self {
+            inner,
+            creations,
+            upkeep: Arc::default(),
+        }
     }
 
     /// Starts the tasks that look after the database, listen for changes, notify others of them, keep indexes, and watch the
@@ -480,8 +486,8 @@ impl Store for PostgresStore {
     }
 
     fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
-        let inner = self.inner.clone();
-        Some(Arc::new(Statistics { inner }))
+        let (inner, upkeep) = (self.inner.clone(), self.upkeep.clone());
+        Some(Arc::new(Statistics { inner, upkeep }))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

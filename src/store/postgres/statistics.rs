@@ -1,10 +1,16 @@
 //! Statistics; see [`crate::store::statistics`].
 //!
 //! Whatever adds or removes sums takes one advisory lock, so that the servers do so one after the other: all batches add to the
-//! rows of the zones in any case, and each takes some milliseconds every few seconds. A batch also locks the rows of its links,
-//! so that no link is deleted between the look at it and the commit of its sums. [`crate::store::sums`] says what a row is.
+//! rows of the zones in any case, and each takes some milliseconds every few seconds. A batch also locks the rows of all-time
+//! sums, or those of the links that have none, so that no link is deleted between the look at it and the commit of its sums.
+//! [`crate::store::sums`] says what a row is.
+//!
+//! No index has a column that a batch changes, and the pages of the table have some room. So PostgreSQL writes the new state of a
+//! row beside the former one, and does not touch the indexes (a "heap-only tuple").
 //!
 //! Triggers remove the sums of a link with the link, whoever deletes it.
+
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -25,17 +31,15 @@ use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Origin};
 use crate::store::columns::integer;
 use crate::store::statistics::{
-    Added, Batch, Keeping, MAX_SUMS, NUMBERS_KEPT, Range, Ranked, Ranking, StatisticsStore, Sum,
-    Totals, Unit, Usage, UsagePage, UsagePlace,
+    Added, Batch, Keeping, MAX_SUMS, Range, Ranked, Ranking, StatisticsStore, Sum, Totals, Unit,
+    Usage, UsagePage, UsagePlace,
 };
 use crate::store::sums::{
-    Key, Record, additions, check_adopted, check_ranked, damaged, highest, hour_column,
-    hour_column_up, names, others_after, time_of, unit_column, usage,
+    Key, Record, additions, check_adopted, check_ranked, damaged, highest, hour_column_up, names,
+    others_after, time_of, unit_column, usage,
 };
+use crate::store::upkeep::{Spot, Upkeep};
 use crate::store::{Adopted, StoreError, columns};
-
-/// How many rows of each kind one step of the sweep removes.
-const SWEEP_ROWS: i64 = 2_000;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7309464, 3)";
 const KEEP: &str = "UPDATE store SET statistics_of_deleted = $1 WHERE statistics_of_deleted <> $1";
@@ -49,11 +53,12 @@ const ZONES_FROM: &str =
 /// Links that exist. The lock waits for changes of them that are under way.
 const LIVE: &str = "SELECT l.origin, l.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
     JOIN link l ON l.origin = n.origin AND l.code = n.code ORDER BY l.origin, l.code FOR SHARE OF l";
-/// Links that have sums, if those of deleted links are kept.
+/// Links that have sums: they exist, or their sums are kept. The lock is the one that the batch needs in any case, and the
+/// triggers that remove sums wait for it.
 const COUNTED: &str = "SELECT z.origin, s.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
     JOIN statistics_zone z ON z.origin = n.origin \
     JOIN statistics s ON s.zone = z.id AND s.code = n.code AND s.unit = 3 AND s.start = 0 \
-    WHERE (SELECT statistics_of_deleted FROM store)";
+    ORDER BY s.zone, s.code FOR NO KEY UPDATE OF s";
 const KEEPS_DELETED: &str = "SELECT statistics_of_deleted FROM store";
 /// Rows by their keys, each with the place of its key in the arrays, from 1 on.
 const ROWS: &str = "SELECT n.number, s.lookups, s.clicks, s.others \
@@ -64,10 +69,11 @@ const ADD: &str = "INSERT INTO statistics AS s (zone, code, unit, start, lookups
     SELECT * FROM unnest($1::int[], $2::text[], $3::smallint[], $4::int[], $5::bigint[], $6::bigint[], $7::text[]) \
     ON CONFLICT (zone, code, unit, start) DO UPDATE SET lookups = s.lookups + excluded.lookups, \
     clicks = s.clicks + excluded.clicks, others = coalesce(excluded.others, s.others)";
-const PUT: &str = "INSERT INTO statistics AS s (zone, code, unit, start, lookups, clicks, others) \
-    SELECT * FROM unnest($1::int[], $2::text[], $3::smallint[], $4::int[], $5::bigint[], $6::bigint[], $7::text[]) \
+const PUT: &str = "INSERT INTO statistics AS s (zone, code, unit, start, lookups, clicks, others, lookups_ranked, clicks_ranked) \
+    SELECT *, lookups, clicks FROM unnest($1::int[], $2::text[], $3::smallint[], $4::int[], $5::bigint[], $6::bigint[], $7::text[]) \
+    AS n (zone, code, unit, start, lookups, clicks, others) \
     ON CONFLICT (zone, code, unit, start) DO UPDATE SET lookups = excluded.lookups, clicks = excluded.clicks, \
-    others = excluded.others";
+    others = excluded.others, lookups_ranked = excluded.lookups, clicks_ranked = excluded.clicks";
 const RANGE: &str = "SELECT lookups, clicks, others, start FROM statistics \
     WHERE zone = (SELECT id FROM statistics_zone WHERE origin = $1) AND code = $2 AND unit = $3 \
     AND start >= $4 AND start < $5 ORDER BY start";
@@ -76,9 +82,6 @@ const TOTALS: &str = "SELECT z.origin, s.code, s.lookups, s.clicks \
     JOIN statistics s ON s.zone = z.id AND s.code = n.code AND s.unit = 3 AND s.start = 0";
 const PAGE: &str = "SELECT lookups, clicks, others, code, unit, start FROM statistics \
     WHERE zone = $1 AND (code, unit, start) > ($2, $3, $4) ORDER BY code, unit, start LIMIT $5";
-const OLD: &str = "DELETE FROM statistics WHERE ctid = ANY(ARRAY(SELECT ctid FROM statistics \
-    WHERE unit = $1 AND unit + 0 < 2 AND start < $2 ORDER BY start LIMIT $3))";
-const OLD_NUMBERS: &str = "DELETE FROM statistics_batch WHERE at < $1";
 
 /// The links of a zone ($1) in one unit of time ($2, $3) in the order of a column, each as its code and that column. The
 /// conditions of the index are among those of the statement, so that PostgreSQL uses it.
@@ -102,17 +105,18 @@ macro_rules! ranked {
 
 /// First those that have as many as a link ($4, $5), and then those that have fewer.
 const BY_LOOKUPS: [&str; 2] = [
-    ranked!("lookups", " = $4 AND code > $5"),
-    ranked!("lookups", " < $4 AND code > $5"),
+    ranked!("lookups_ranked", " = $4 AND code > $5"),
+    ranked!("lookups_ranked", " < $4 AND code > $5"),
 ];
 const BY_CLICKS: [&str; 2] = [
-    ranked!("clicks", " = $4 AND code > $5"),
-    ranked!("clicks", " < $4 AND code > $5"),
+    ranked!("clicks_ranked", " = $4 AND code > $5"),
+    ranked!("clicks_ranked", " < $4 AND code > $5"),
 ];
 
 /// The statistics of an open database.
 pub(super) struct Statistics {
     pub(super) inner: Arc<Inner>,
+    pub(super) upkeep: Arc<Upkeep>,
 }
 
 impl fmt::Debug for Statistics {
@@ -140,7 +144,8 @@ impl StatisticsStore for Statistics {
     async fn add(&self, batch: &Batch, now: UnixTime) -> Result<Added, StoreError> {
         let names = &names(batch)?;
         let work = |connection: Arc<Connection>| async move {
-            locked(&connection, add(&connection, batch, names, now)).await
+            let upkeep = &self.upkeep;
+            locked(&connection, add(&connection, batch, names, now, upkeep)).await
         };
         Box::pin(self.inner.call(&self.inner.writes, work)).await
     }
@@ -180,11 +185,29 @@ impl StatisticsStore for Statistics {
         Box::pin(self.inner.read(Kind::Pages, Need::List, work)).await
     }
 
+    async fn rank(&self) -> Result<bool, StoreError> {
+        let taken = self.upkeep.behind.take();
+        let keys = &taken.keys();
+        if !keys.is_empty() {
+            let work = |connection: Arc<Connection>| async move {
+                locked(&connection, upkeep::rank(&connection, keys)).await
+            };
+            Box::pin(self.inner.call(&self.inner.pages, work)).await?;
+        }
+        Ok(taken.done())
+    }
+
     async fn sweep(&self, now: UnixTime) -> Result<bool, StoreError> {
+        let after = &self.upkeep.walk.place();
         let work = |connection: Arc<Connection>| async move {
-            locked(&connection, sweep(&connection, now)).await
+            let step = upkeep::look(&connection, after, now).await?;
+            if step.has_work() || step.next.is_none() {
+                locked(&connection, upkeep::sweep(&connection, &step, now)).await?;
+            }
+            Ok(step.next)
         };
-        Box::pin(self.inner.call(&self.inner.pages, work)).await
+        let next = Box::pin(self.inner.call(&self.inner.pages, work)).await?;
+        Ok(self.upkeep.walk.goes_on(next))
     }
 
     async fn usages(
@@ -254,6 +277,13 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
+    fn push_spot(&mut self, spot: &'a Spot) {
+        self.zone.push(spot.zone);
+        self.code.push(&spot.code);
+        self.unit.push(spot.unit);
+        self.start.push(spot.start);
+    }
+
     fn push(&mut self, (lookups, clicks, others): (i64, i64, Option<String>)) {
         self.lookups.push(lookups);
         self.clicks.push(clicks);
@@ -279,6 +309,7 @@ async fn add(
     batch: &Batch,
     names: &[LinkName],
     now: UnixTime,
+    upkeep: &Upkeep,
 ) -> Result<Added, Fault> {
     let (number, at) = (integer(batch.number)?, integer(now.0)?);
     let statement = connection.prepare(NUMBER).await?;
@@ -286,9 +317,11 @@ async fn add(
     if connection.client.execute(&statement, &terms).await? == 0 {
         return Ok(Added::Before);
     }
-    let mut kept = found(connection, LIVE, names).await?;
-    if kept.len() < names.len() {
-        kept.extend(found(connection, COUNTED, names).await?);
+    let mut kept = found(connection, COUNTED, names).await?;
+    let others = names.iter().filter(|name| !kept.contains(name));
+    let others: Vec<LinkName> = others.cloned().collect();
+    if !others.is_empty() {
+        kept.extend(found(connection, LIVE, &others).await?);
     }
     let additions = additions(batch, &kept);
     let zones = zones(connection, additions.keys()).await?;
@@ -307,6 +340,7 @@ async fn add(
         rows.push((lookups, clicks, others));
     }
     rows.write(connection, ADD).await?;
+    upkeep.behind.note(batch, &kept);
     Ok(Added::Now)
 }
 
@@ -480,24 +514,6 @@ async fn totals(connection: &Connection, names: &[LinkName]) -> Result<Vec<Total
     }
     let totals = names.iter().map(|name| found.get(name).copied());
     Ok(totals.map(Option::unwrap_or_default).collect())
-}
-
-async fn sweep(connection: &Connection, now: UnixTime) -> Result<bool, Fault> {
-    let mut more = false;
-    for unit in [Unit::Hour, Unit::Day] {
-        let Some(before) = unit.kept_from(now) else {
-            continue;
-        };
-        let statement = connection.prepare(OLD).await?;
-        let (column, before) = (unit_column(unit), hour_column(before));
-        let terms: [&(dyn ToSql + Sync); 3] = [&column, &before, &SWEEP_ROWS];
-        let removed = connection.client.execute(&statement, &terms).await?;
-        more |= removed >= SWEEP_ROWS.unsigned_abs();
-    }
-    let before = integer(now.0.saturating_sub(NUMBERS_KEPT))?;
-    let statement = connection.prepare(OLD_NUMBERS).await?;
-    connection.client.execute(&statement, &[&before]).await?;
-    Ok(more)
 }
 
 async fn usages(

@@ -1,7 +1,7 @@
 //! The steps from each version of the tables to the next.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -257,4 +257,19 @@ const V12: &str = "
         DELETE FROM statistics WHERE code = old.code
             AND zone = (SELECT id FROM statistics_zone WHERE origin = old.origin);
     END;
+";
+
+/// See [`crate::store::upkeep`]. Rankings have columns of their own, and nothing is found by its age.
+const V13: &str = "
+    DROP INDEX statistics_age;
+    DROP INDEX statistics_lookups;
+    DROP INDEX statistics_clicks;
+    -- lookups and clicks as the rankings have them
+    ALTER TABLE statistics ADD COLUMN lookups_ranked INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE statistics ADD COLUMN clicks_ranked INTEGER NOT NULL DEFAULT 0;
+    UPDATE statistics SET lookups_ranked = lookups, clicks_ranked = clicks WHERE unit > 0 AND code <> '';
+    CREATE INDEX statistics_lookups ON statistics (zone, unit, start, lookups_ranked DESC, code)
+        WHERE unit > 0 AND code <> '' AND lookups_ranked > 0;
+    CREATE INDEX statistics_clicks ON statistics (zone, unit, start, clicks_ranked DESC, code)
+        WHERE unit > 0 AND code <> '' AND clicks_ranked > 0;
 ";

@@ -94,6 +94,7 @@ use super::audit::{Actor, AuditPage, AuditQuery, Entry, Event, Retention};
 use super::feed::Feed;
 use super::idempotency::{Claim, Claimed, KeyId};
 use super::statistics::StatisticsStore;
+use super::upkeep::Upkeep;
 use super::watch::VALID_FOR;
 use super::{
     Adopted, Change, Changed, Created, Deleted, Document, DocumentPut, Examined, Facts, Found,
@@ -135,6 +136,7 @@ pub struct SqliteStore {
     in_use: bool,
     log: Log,
     searches: Semaphore,
+    upkeep: Arc<Upkeep>,
     /// The threads behind `calls`; none once they have ended.
     threads: tokio::sync::Mutex<Option<Threads>>,
 }
@@ -212,6 +214,7 @@ impl SqliteStore {
             in_use: false,
             log,
             searches: Semaphore::new(MAX_SEARCHES),
+            upkeep: Arc::default(),
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
                 writer: Some(writer),
@@ -246,6 +249,7 @@ impl SqliteStore {
             in_use: opened.in_use,
             log: Log { retention: None },
             searches: Semaphore::new(MAX_SEARCHES),
+            upkeep: Arc::default(),
             threads: tokio::sync::Mutex::new(Some(Threads {
                 readers,
                 writer: None,
@@ -445,8 +449,8 @@ impl Store for SqliteStore {
     }
 
     fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
-        let calls = self.calls.clone();
-        Some(Arc::new(Statistics { calls }))
+        let (calls, upkeep) = (self.calls.clone(), self.upkeep.clone());
+        Some(Arc::new(Statistics { calls, upkeep }))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

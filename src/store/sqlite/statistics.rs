@@ -7,6 +7,8 @@
 //!
 //! Triggers remove the sums of a link with the link, whoever deletes it.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -19,17 +21,15 @@ use super::row::integer;
 use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Origin};
 use crate::store::statistics::{
-    Added, Batch, Keeping, MAX_SUMS, NUMBERS_KEPT, Range, Ranked, Ranking, StatisticsStore, Sum,
-    Totals, Unit, Usage, UsagePage, UsagePlace,
+    Added, Batch, Keeping, MAX_SUMS, Range, Ranked, Ranking, StatisticsStore, Sum, Totals, Unit,
+    Usage, UsagePage, UsagePlace,
 };
 use crate::store::sums::{
-    Key, Record, additions, check_adopted, check_ranked, damaged, highest, hour_column,
-    hour_column_up, names, others_after, time_of, unit_column, usage,
+    Key, Record, additions, check_adopted, check_ranked, damaged, highest, hour_column_up, names,
+    others_after, time_of, unit_column, usage,
 };
+use crate::store::upkeep::Upkeep;
 use crate::store::{Adopted, StoreError, columns};
-
-/// How many rows of each kind one step of the sweep removes: some milliseconds of the writer's time.
-const SWEEP_ROWS: i64 = 500;
 
 const KEEP: &str = "INSERT INTO meta (key, value) VALUES ('statistics_of_deleted', ?1) \
     ON CONFLICT (key) DO UPDATE SET value = ?1 WHERE value <> ?1";
@@ -47,17 +47,13 @@ const ROW: &str = "SELECT lookups, clicks, others FROM statistics \
 const ADD: &str = "INSERT INTO statistics (zone, code, unit, start, lookups, clicks, others) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (zone, code, unit, start) DO UPDATE SET \
     lookups = lookups + ?5, clicks = clicks + ?6, others = coalesce(?7, others)";
-const PUT: &str = "INSERT INTO statistics (zone, code, unit, start, lookups, clicks, others) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (zone, code, unit, start) DO UPDATE SET \
-    lookups = ?5, clicks = ?6, others = ?7";
+const PUT: &str = "INSERT INTO statistics (zone, code, unit, start, lookups, clicks, others, lookups_ranked, clicks_ranked) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?5, ?6) ON CONFLICT (zone, code, unit, start) DO UPDATE SET \
+    lookups = ?5, clicks = ?6, others = ?7, lookups_ranked = ?5, clicks_ranked = ?6";
 const RANGE: &str = "SELECT start, lookups, clicks, others FROM statistics \
     WHERE zone = ?1 AND code = ?2 AND unit = ?3 AND start >= ?4 AND start < ?5 ORDER BY start";
 const PAGE: &str = "SELECT code, unit, start, lookups, clicks, others FROM statistics \
     WHERE zone = ?1 AND (code, unit, start) > (?2, ?3, ?4) ORDER BY code, unit, start";
-const OLD: &str = "DELETE FROM statistics WHERE (zone, code, unit, start) IN \
-    (SELECT zone, code, unit, start FROM statistics WHERE unit = ?1 AND unit < 2 AND start < ?2 \
-     ORDER BY start LIMIT ?3)";
-const OLD_NUMBERS: &str = "DELETE FROM statistics_batch WHERE at < ?1";
 
 /// The links of a zone (?1) in one unit of time (?2, ?3) in the order of a column, each as its code and that column. The
 /// conditions of the index are among those of the statement, so that SQLite uses it.
@@ -80,12 +76,12 @@ macro_rules! ranked {
 
 /// First those that have as many as a link (?4, ?5), and then those that have fewer.
 const BY_LOOKUPS: [&str; 2] = [
-    ranked!("lookups", " = ?4 AND code > ?5"),
-    ranked!("lookups", " < ?4 AND code > ?5"),
+    ranked!("lookups_ranked", " = ?4 AND code > ?5"),
+    ranked!("lookups_ranked", " < ?4 AND code > ?5"),
 ];
 const BY_CLICKS: [&str; 2] = [
-    ranked!("clicks", " = ?4 AND code > ?5"),
-    ranked!("clicks", " < ?4 AND code > ?5"),
+    ranked!("clicks_ranked", " = ?4 AND code > ?5"),
+    ranked!("clicks_ranked", " < ?4 AND code > ?5"),
 ];
 
 /// All statements of this module; `schema` checks them against the tables.
@@ -103,8 +99,11 @@ pub(super) const STATEMENTS: &[&str] = &[
     PUT,
     RANGE,
     PAGE,
-    OLD,
-    OLD_NUMBERS,
+    upkeep::RANK_LOOKUPS,
+    upkeep::RANK_CLICKS,
+    upkeep::SEE,
+    upkeep::REMOVE,
+    upkeep::OLD_NUMBERS,
     BY_LOOKUPS[0],
     BY_LOOKUPS[1],
     BY_CLICKS[0],
@@ -115,6 +114,7 @@ pub(super) const STATEMENTS: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Statistics {
     pub(super) calls: Arc<Calls>,
+    pub(super) upkeep: Arc<Upkeep>,
 }
 
 #[async_trait]
@@ -124,9 +124,9 @@ impl StatisticsStore for Statistics {
     }
 
     async fn add(&self, batch: &Batch, now: UnixTime) -> Result<Added, StoreError> {
-        let batch = batch.clone();
+        let (batch, upkeep) = (batch.clone(), self.upkeep.clone());
         self.calls
-            .write(move |conn| whole(conn, || add(conn, &batch, now)))
+            .write(move |conn| whole(conn, || add(conn, &batch, now, &upkeep)))
             .await
     }
 
@@ -165,10 +165,30 @@ impl StatisticsStore for Statistics {
         self.calls.read(move |conn| totals(conn, &names)).await
     }
 
+    async fn rank(&self) -> Result<bool, StoreError> {
+        let taken = self.upkeep.behind.take();
+        let keys = taken.keys();
+        if !keys.is_empty() {
+            self.calls
+                .write(move |conn| whole(conn, || upkeep::rank(conn, &keys)))
+                .await?;
+        }
+        Ok(taken.done())
+    }
+
     async fn sweep(&self, now: UnixTime) -> Result<bool, StoreError> {
-        self.calls
-            .write(move |conn| whole(conn, || sweep(conn, now)))
-            .await
+        let after = self.upkeep.walk.place();
+        let mut step = self
+            .calls
+            .read(move |conn| upkeep::look(conn, &after, now))
+            .await?;
+        let next = step.next.take();
+        if step.has_work() || next.is_none() {
+            self.calls
+                .write(move |conn| whole(conn, || upkeep::sweep(conn, &step, now)))
+                .await?;
+        }
+        Ok(self.upkeep.walk.goes_on(next))
     }
 
     async fn usages(
@@ -225,7 +245,12 @@ fn keeps_deleted(conn: &Connection) -> Result<bool, StoreError> {
     Ok(kept.optional()?.unwrap_or(false))
 }
 
-fn add(conn: &Connection, batch: &Batch, now: UnixTime) -> Result<Added, StoreError> {
+fn add(
+    conn: &Connection,
+    batch: &Batch,
+    now: UnixTime,
+    upkeep: &Upkeep,
+) -> Result<Added, StoreError> {
     let (server, number) = (batch.server.as_str(), integer(batch.number)?);
     let last: Option<i64> = conn
         .prepare_cached(NUMBER)?
@@ -252,24 +277,23 @@ fn add(conn: &Connection, batch: &Batch, now: UnixTime) -> Result<Added, StoreEr
         );
         put.execute(columns)?;
     }
+    upkeep.behind.note(batch, &kept);
     Ok(Added::Now)
 }
 
-/// Those of the links that have rows of their own.
+/// Those of the links that have rows of their own. A link that has sums exists, or its sums are kept; the row of its sums is
+/// written in any case, unlike that of the link.
 fn kept(conn: &Connection, names: Vec<LinkName>) -> Result<HashSet<LinkName>, StoreError> {
-    let keeps_deleted = keeps_deleted(conn)?;
     let (mut live, mut find) = (conn.prepare_cached(LINK)?, conn.prepare_cached(ROW)?);
     let mut zones = Zones::default();
     let mut kept = HashSet::with_capacity(names.len());
     for name in names {
-        let mut is_kept = live.exists((name.origin(), name.code()))?;
-        if !is_kept && keeps_deleted {
-            let key = Key::new(name.origin(), name.code(), Unit::Total, UnixTime(0));
-            if let Some(zone) = zones.find(conn, name.origin())? {
-                is_kept = stored(&mut find, zone, &key)?.is_some();
-            }
-        }
-        if is_kept {
+        let key = Key::new(name.origin(), name.code(), Unit::Total, UnixTime(0));
+        let has_sums = match zones.find(conn, name.origin())? {
+            Some(zone) => stored(&mut find, zone, &key)?.is_some(),
+            None => false,
+        };
+        if has_sums || live.exists((name.origin(), name.code()))? {
             kept.insert(name);
         }
     }
@@ -423,24 +447,6 @@ fn totals(conn: &Connection, names: &[LinkName]) -> Result<Vec<Totals>, StoreErr
         all.push(record.map_err(|reason| damaged(&key, reason))?.totals());
     }
     Ok(all)
-}
-
-fn sweep(conn: &Connection, now: UnixTime) -> Result<bool, StoreError> {
-    let mut more = false;
-    for unit in [Unit::Hour, Unit::Day] {
-        let Some(before) = unit.kept_from(now) else {
-            continue;
-        };
-        let removed = conn.prepare_cached(OLD)?.execute((
-            unit_column(unit),
-            hour_column(before),
-            SWEEP_ROWS,
-        ))?;
-        more |= i64::try_from(removed).is_ok_and(|removed| removed >= SWEEP_ROWS);
-    }
-    let before = integer(now.0.saturating_sub(NUMBERS_KEPT))?;
-    conn.prepare_cached(OLD_NUMBERS)?.execute([before])?;
-    Ok(more)
 }
 
 fn usages(conn: &Connection, after: Option<Key>, limit: usize) -> Result<UsagePage, StoreError> {

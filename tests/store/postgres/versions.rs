@@ -1,8 +1,9 @@
 //! The versions of the tables: many servers that make them at once, and tables of the former version.
 
 use futures_util::future::join_all;
-use tinyns::store::statistics::{Added, Unit};
+use tinyns::store::statistics::{Added, Ranked, Ranking, Unit};
 
+use super::super::rankings::rank;
 use super::super::statistics::{START, add, batch, check_link, rows, statistics};
 use super::*;
 
@@ -24,6 +25,53 @@ async fn servers_that_start_at_once_make_the_tables_once() {
     for (number, store) in stores.iter().enumerate() {
         make(&**store, new(&format!("c{number}"), "1"), NOW).await;
     }
+}
+
+/// The tables as version 3 has them, apart from what functions do.
+const BACK_TO_3: &str = "\
+    DROP INDEX tinyns.statistics_lookups; DROP INDEX tinyns.statistics_clicks; \
+    ALTER TABLE tinyns.statistics DROP COLUMN lookups_ranked, DROP COLUMN clicks_ranked; \
+    CREATE INDEX statistics_age ON tinyns.statistics (unit, start) WHERE unit + 0 < 2; \
+    CREATE INDEX statistics_lookups ON tinyns.statistics (zone, unit, start, lookups DESC, code) \
+        WHERE unit > 0 AND code <> '' AND lookups > 0; \
+    CREATE INDEX statistics_clicks ON tinyns.statistics (zone, unit, start, clicks DESC, code) \
+        WHERE unit > 0 AND code <> '' AND clicks > 0; \
+    UPDATE tinyns.store SET schema_version = 3";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_of_the_former_version_are_ranked_and_go_on() {
+    let server = Postgres::start();
+    let store = server.open().await;
+    let mut counts = Vec::new();
+    for (code, sums) in [("a", "lookup:txt=3"), ("b", "lookup:txt=2 click:person=1")] {
+        make(&*store, new(code, "1"), NOW).await;
+        counts.extend(rows(&name(code), START, sums));
+    }
+    add(&*statistics(&store), batch("s", 1, counts)).await;
+    store.close().await;
+    server.psql(BACK_TO_3);
+
+    let stores = join_all((0..4).map(|_| server.open())).await;
+    let sums = statistics(&stores[0]);
+    let ranked = async |by: Ranking| {
+        let mut all = Vec::new();
+        for unit in [(Unit::Month, UnixTime(START)), (Unit::Total, UnixTime(0))] {
+            let ranked = sums
+                .ranking(&origin(ZONE), by, unit, None, 9)
+                .await
+                .unwrap();
+            let one = |ranked: &Ranked| format!("{}={}", ranked.name.code(), ranked.count);
+            all.push(ranked.iter().map(one).collect::<Vec<_>>());
+        }
+        assert_eq!(all[0], all[1]);
+        all.remove(0)
+    };
+    assert_eq!(ranked(Ranking::Lookups).await, ["a=3", "b=2"]);
+    assert_eq!(ranked(Ranking::Clicks).await, ["b=1"]);
+    let counts = rows(&name("b"), START, "lookup:address=5");
+    add(&*statistics(&stores[1]), batch("s", 2, counts)).await;
+    rank(&*statistics(&stores[1])).await;
+    assert_eq!(ranked(Ranking::Lookups).await, ["b=7", "a=3"]);
 }
 
 /// The tables as version 2 has them.

@@ -1,8 +1,9 @@
 //! Statistics in the file: batches that fail, deletions by others, sweeps, and files that are only read.
 
+use super::super::rankings::rank;
 use super::super::statistics::{START, add, batch, check_link, rows, statistics};
 use super::*;
-use tinyns::store::statistics::{Added, Unit};
+use tinyns::store::statistics::{Added, Ranked, Ranking, Unit};
 
 const TOTAL: Unit = Unit::Total;
 
@@ -136,14 +137,15 @@ async fn rankings_and_sweeps_are_ranges_of_their_indexes() {
         assert!(plan.contains(expected), "{sql}: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     };
-    for column in ["lookups", "clicks"] {
+    for sum in ["lookups", "clicks"] {
+        let column = format!("{sum}_ranked");
         let ranking = |place: &str| {
             format!(
                 "SELECT code, {column} FROM statistics WHERE zone = ?1 AND unit = ?2 AND start = ?3 AND unit > 0 \
                  AND code <> '' AND {column} > 0 AND {column} {place} ORDER BY {column} DESC, code LIMIT ?6"
             )
         };
-        let index = format!("COVERING INDEX statistics_{column} (zone=? AND unit=? AND start=?");
+        let index = format!("COVERING INDEX statistics_{sum} (zone=? AND unit=? AND start=?");
         check(
             &ranking("= ?4 AND code > ?5"),
             &format!("{index} AND {column}=? AND code>?)"),
@@ -154,8 +156,61 @@ async fn rankings_and_sweeps_are_ranges_of_their_indexes() {
         );
     }
     check(
-        "SELECT zone, code, unit, start FROM statistics WHERE unit = ?1 AND unit < 2 AND start < ?2 \
-         ORDER BY start LIMIT ?3",
-        "COVERING INDEX statistics_age (unit=? AND start<?)",
+        "SELECT zone, code, unit, start FROM statistics WHERE (zone, code, unit, start) > (?1, ?2, ?3, ?4) \
+         ORDER BY zone, code, unit, start LIMIT ?5",
+        "SEARCH statistics USING PRIMARY KEY ((zone,code,unit,start)>(?,?,?,?))",
     );
+}
+
+/// The tables as version 12 has them.
+const BACK_TO_12: &str = "\
+    DROP INDEX statistics_lookups; DROP INDEX statistics_clicks; \
+    ALTER TABLE statistics DROP COLUMN lookups_ranked; ALTER TABLE statistics DROP COLUMN clicks_ranked; \
+    CREATE INDEX statistics_age ON statistics (unit, start) WHERE unit < 2; \
+    CREATE INDEX statistics_lookups ON statistics (zone, unit, start, lookups DESC, code) \
+        WHERE unit > 0 AND code <> '' AND lookups > 0; \
+    CREATE INDEX statistics_clicks ON statistics (zone, unit, start, clicks DESC, code) \
+        WHERE unit > 0 AND code <> '' AND clicks > 0; \
+    PRAGMA user_version = 12";
+
+#[tokio::test]
+async fn sums_of_the_former_version_are_ranked_and_go_on() {
+    let place = Place::new();
+    let store = counted(&place, &["a", "b"]).await;
+    let clicks = rows(&name("b"), START, "click:person=4 country:DE=4");
+    add(&*statistics(&store), batch("s", 2, clicks)).await;
+    store.close().await;
+    place.foreign().execute_batch(BACK_TO_12).unwrap();
+
+    let store = place.open().await;
+    let sums = statistics(&store);
+    let ranked = async |by: Ranking| {
+        let mut all = Vec::new();
+        for unit in [(Unit::Month, UnixTime(START)), (TOTAL, UnixTime(0))] {
+            let ranked = sums
+                .ranking(&origin(ZONE), by, unit, None, 9)
+                .await
+                .unwrap();
+            all.push(shown(&ranked));
+        }
+        assert_eq!(all[0], all[1]);
+        all.remove(0)
+    };
+    assert_eq!(ranked(Ranking::Lookups).await, "a=1 b=1");
+    assert_eq!(ranked(Ranking::Clicks).await, "b=4");
+    let counts = rows(&name("b"), START, "lookup:address=1");
+    add(&*sums, batch("s", 3, counts)).await;
+    rank(&*sums).await;
+    assert_eq!(ranked(Ranking::Lookups).await, "b=2 a=1");
+    let expected = [
+        "@0 lookup:address=2",
+        "@0 click:person=4",
+        "@0 country:DE=4",
+    ];
+    check_link(&*sums, &name("b"), TOTAL, &expected).await;
+}
+
+fn shown(ranked: &[Ranked]) -> String {
+    let one = |ranked: &Ranked| format!("{}={}", ranked.name.code(), ranked.count);
+    ranked.iter().map(one).collect::<Vec<_>>().join(" ")
 }
