@@ -1,6 +1,7 @@
 //! Clicks, counted by real servers under load.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -9,17 +10,18 @@ use serde_json::json;
 use crate::dynamo::Emulator;
 use crate::harness::{PATIENCE, Server, Setup, eventually, output, tinyns};
 
-const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
-const COUNTRIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/countries/");
+pub const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
+const X: (&str, &str) = ("http", "x.s.example.com");
+pub const COUNTRIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/countries/");
 
 fn clicks(server: &Server, class: &str) -> f64 {
     server.metric("tinyns_statistics_clicks_total", &[("class", class)])
 }
 
-/// Sends so many requests with h2load, and checks that all of them have succeeded.
-fn load(server: &Server, host: &str, requests: u32, arguments: &[&str]) {
-    let connect = format!("--connect-to={}", server.redirect);
-    let url = format!("http://{host}:{}/", server.redirect.port());
+/// Sends so many requests for a host by a scheme with h2load, and checks that all of them have succeeded.
+pub fn load((scheme, host): (&str, &str), address: SocketAddr, requests: u32, arguments: &[&str]) {
+    let connect = format!("--connect-to={address}");
+    let url = format!("{scheme}://{host}:{}/", address.port());
     let number = requests.to_string();
     let mut all = vec!["-n", &number, &connect];
     all.extend(arguments);
@@ -39,16 +41,16 @@ fn every_click_is_counted_once_under_load() {
     server.register("y", "https://example.net/");
     let person = format!("user-agent: {FIREFOX}");
     let h1 = ["--h1", "-c", "8", "-H", &person];
-    load(&server, "x.s.example.com", 20_000, &h1);
+    load(X, server.redirect, 20_000, &h1);
     load(
-        &server,
-        "y.s.example.com",
+        ("http", "y.s.example.com"),
+        server.redirect,
         10_000,
         &["--h1", "-c", "4", "-m", "16", "-H", &person],
     );
     load(
-        &server,
-        "x.s.example.com",
+        X,
+        server.redirect,
         10_000,
         &["-c", "4", "-m", "10", "-H", &person],
     );
@@ -62,11 +64,11 @@ fn every_click_is_counted_once_under_load() {
         "-H",
         "sec-purpose: prefetch",
     ];
-    load(&server, "x.s.example.com", 1_000, &prefetch);
+    load(X, server.redirect, 1_000, &prefetch);
     let bot = ["--h1", "-c", "4", "-H", "user-agent: curl/8.14.1"];
-    load(&server, "x.s.example.com", 5_000, &bot);
+    load(X, server.redirect, 5_000, &bot);
     let preview = ["-c", "4", "-H", "user-agent: TelegramBot (like TwitterBot)"];
-    load(&server, "x.s.example.com", 500, &preview);
+    load(X, server.redirect, 500, &preview);
     for (class, number) in [
         ("person", 40_000.0),
         ("prefetch", 1_000.0),
@@ -85,7 +87,7 @@ fn what_is_off_is_not_counted() {
         .section("[statistics]\nenabled = false\n")
         .start();
     server.register("x", "https://example.net/");
-    load(&server, "x.s.example.com", 1_000, &["--h1", "-c", "2"]);
+    load(X, server.redirect, 1_000, &["--h1", "-c", "2"]);
     for class in ["person", "bot", "preview", "head", "prefetch"] {
         assert_eq!(clicks(&server, class), 0.0);
     }
@@ -153,8 +155,8 @@ fn a_reload_reads_the_database_of_countries_again() {
         (reloads("Success"), reloads("Failure")) == (1.0, 1.0)
     });
     load(
-        &server,
-        "x.s.example.com",
+        X,
+        server.redirect,
         100,
         &["--h1", "-H", &format!("user-agent: {FIREFOX}")],
     );

@@ -46,6 +46,8 @@ mod cookies;
 mod check;
 // Writers, readers and outages at the same time: no answer is older than documented.
 mod consistency;
+// Loads of known size, counted exactly over all transports.
+mod loads;
 // Statistics as they are read: by the API, on the page and in the terminal.
 mod readings;
 // Statistics of two servers that share a database, from the uses of links to what the API says of them.

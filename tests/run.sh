@@ -31,6 +31,7 @@ redis-cli redis-tools
 redis-sentinel redis-sentinel redis-sentinel.service
 openssl openssl
 h2load nghttp2-client
+dnsperf dnsperf
 pebble pebble
 chromium chromium
 chromedriver chromium-driver

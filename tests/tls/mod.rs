@@ -116,7 +116,7 @@ impl Secure {
     }
 }
 
-fn section(dir: &Path) -> String {
+pub fn section(dir: &Path) -> String {
     let dir = dir.display();
     format!(
         "[dns.tls]\nlisten = \"127.0.0.1:0\"\ncertificate = \"{dir}/server.pem\"\n\
