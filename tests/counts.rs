@@ -14,27 +14,27 @@ use crate::harness::{Server, Setup, eventually, http, run};
 use crate::postgres::Postgres;
 use crate::redis::RedisServer;
 
-const LINKS: usize = 30;
+pub const LINKS: usize = 30;
 /// How long it may take until all counts are in the store: a flush, and the pauses after a failure.
-const FLUSHED: Duration = Duration::from_secs(60);
+pub const FLUSHED: Duration = Duration::from_secs(60);
 /// Longer than the time between two flushes.
 const ONE_MORE_FLUSH: Duration = Duration::from_secs(7);
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 
 /// How often each link was used: look-ups, clicks of persons, clicks of robots.
-type Used = Mutex<HashMap<usize, [u64; 3]>>;
+pub type Used = Mutex<HashMap<usize, [u64; 3]>>;
 
-fn code(number: usize) -> String {
+pub fn code(number: usize) -> String {
     format!("n{number}")
 }
 
-fn name(number: usize) -> String {
+pub fn name(number: usize) -> String {
     format!("{}.s.example.com", code(number))
 }
 
 /// One use of a link, which counts if the server has replied with the link.
-fn use_once(server: &Server, number: usize, round: usize, used: &Used) {
+pub fn use_once(server: &Server, number: usize, round: usize, used: &Used) {
     let kind = round % 5;
     let counted = match kind {
         0..=2 => {
@@ -55,7 +55,7 @@ fn use_once(server: &Server, number: usize, round: usize, used: &Used) {
 }
 
 /// What the store has of a link.
-fn stored(server: &Server, number: usize) -> [u64; 3] {
+pub fn stored(server: &Server, number: usize) -> [u64; 3] {
     let path = format!("/v1/links/{}/stats?by=month", code(number));
     let reply = server.api("GET", &path, None);
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -73,7 +73,7 @@ fn on(postgres: &Postgres) -> Setup {
     Setup::new().store(&format!("kind = \"postgresql\"\nurl = \"{url}\"\n"))
 }
 
-fn register(server: &Server) {
+pub fn register(server: &Server) {
     for number in 0..LINKS {
         server.register(&code(number), &format!("https://example.net/{number}"));
     }

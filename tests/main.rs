@@ -52,6 +52,8 @@ mod loads;
 mod readings;
 // Statistics of two servers that share a database, from the uses of links to what the API says of them.
 mod counts;
+// Statistics that two servers gather in Redis for DynamoDB, and what becomes of them when either fails.
+mod gathered;
 // The programs that people use: dig, kdig, drill, nslookup, curl.
 mod clients;
 // The commands about links, completions and man pages: output, messages and exit codes.

@@ -199,7 +199,9 @@ fn config(file: &Section<'_>) -> Option<Config> {
     let (cookies, cookie_secrets) = file.section("cookies", cookies::cookies);
     dns.settings.cookies = cookies;
     let query_log = file.optional("query_log", |section| query_log::query_log(section, &dns));
-    let statistics = file.section("statistics", statistics::statistics);
+    let statistics = file.section("statistics", |section| {
+        statistics::statistics(section, &mut store)
+    });
     let admin = file.section("admin", |section| admin::admin(section, &mut claimed));
     let https = file.optional("https", |section| {
         https::https(section, &store, &mut claimed)

@@ -105,6 +105,7 @@ fn dynamodb(section: &Section<'_>) -> DynamoConfig {
         create_table: section.flag("create_table", false),
         feed: section.flag("feed", true),
         audit: None,
+        statistics: None,
     }
 }
 

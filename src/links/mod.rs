@@ -84,7 +84,7 @@ pub use self::namespace::{Host, Namespace};
 use self::readiness::OtherTroubles;
 pub use self::readiness::Readiness;
 pub use self::receipts::{WAIT_TIME, Wait};
-use self::redis::{RedisCache, RedisConfig, RedisOpenError};
+use self::redis::{Gathering, RedisCache, RedisConfig, RedisOpenError};
 pub use self::request::{CreateLink, Creation, LinkError};
 pub use self::resolve::{Lease, Resolution, Resolved, Unresolved};
 use self::servers::{Own, Servers};
@@ -288,6 +288,9 @@ impl Links {
         )?);
         if let Some(deniers) = &self.deniers {
             deniers.ask_through(&cache);
+        }
+        if let Some(statistics) = self.store.statistics() {
+            statistics.gather_with(Gathering::of(&cache));
         }
         let budget = limits.store_reads_per_second;
         let (store, redis) = (self.store.clone(), Some(cache.clone()));

@@ -31,7 +31,7 @@ pub(super) struct Counting {
 
 impl Counting {
     /// Reads the database of countries, if one is configured, and compiles the list of user agents. Nothing is counted
-    /// without a configuration, or if the store keeps no statistics; a bad database of countries is an error in that case too.
+    /// without a configuration, or if the store takes none; a bad database of countries is an error in that case too.
     pub(super) async fn open(
         config: Option<&StatisticsConfig>,
         store: &Arc<dyn Store>,
@@ -52,11 +52,19 @@ impl Counting {
             Ok((Arc::new(Agents::new()?), countries.map(Arc::new)))
         };
         let (agents, countries) = blocking(open).await?;
-        let Some(store) = store.statistics() else {
-            tracing::info!(
-                "the store keeps no statistics, so look-ups and clicks are not counted; enabled = false in [statistics] \
-                 silences this message"
-            );
+        let sums = store.statistics();
+        let has_table = sums.is_some();
+        let Some(store) = sums.filter(|sums| sums.takes_batches()) else {
+            match has_table {
+                true => tracing::warn!(
+                    "look-ups and clicks are not counted: DynamoDB takes statistics through Redis only; configure [redis], or \
+                     leave table in [statistics] out"
+                ),
+                false => tracing::info!(
+                    "look-ups and clicks are not counted: with DynamoDB, that needs table in [statistics], and [redis]; enabled \
+                     = false in [statistics] silences this message"
+                ),
+            }
             return Ok(off);
         };
         let id = Label::closest(&format!("{:032x}", fastrand::u128(..)));

@@ -133,8 +133,10 @@ impl Flusher {
             }
         };
         // A batch that is cut off here is sent again below, with the same number.
-        let _never = shutdown.run_until_cancelled(work).await;
+        let until_the_stop = shutdown.run_until_cancelled(work);
+        let _never = tokio::join!(until_the_stop, self.store.run(shutdown.clone()));
         self.flush_at_the_stop(counting, &mut progress).await;
+        self.write_at_the_stop().await;
         // The store finds what is left of this at its next walk.
         let _ranked = timeout(NO_PROGRESS, self.rank_all(0)).await;
         let left = sum(progress.waiting.iter().map(|batch| batch.rows.as_slice()));
@@ -161,6 +163,17 @@ impl Flusher {
                 return;
             }
             before = flushed();
+        }
+    }
+
+    /// Has the store write what it has gathered: this may be the last server that runs.
+    async fn write_at_the_stop(&self) {
+        let written = timeout(LAST_FLUSH, self.store.flush()).await;
+        if !matches!(written, Ok(Ok(true))) {
+            tracing::debug!(
+                ?written,
+                "statistics: gathered counts are left to other servers"
+            );
         }
     }
 
@@ -245,13 +258,26 @@ impl Flusher {
 
     /// Shows in the metrics how much waits, and for how long it may have waited. It never ends.
     async fn measure(&self, counting: &Counting) {
+        let mut lost = 0;
         loop {
             let buffered = i64::try_from(counting.buffer.len()).unwrap_or(i64::MAX);
             counting.metrics.statistics_buffered.set(buffered);
-            let lag = lock(&self.since).elapsed();
+            let unwritten = self.store.unwritten();
+            let gathered = i64::try_from(unwritten.sums).unwrap_or(i64::MAX);
+            counting.metrics.statistics_gathered.set(gathered);
+            let lag = lock(&self.since).elapsed().max(unwritten.since);
             counting.metrics.statistics_lag.set(lag.as_secs_f64());
+            let dropped = unwritten.lost.saturating_sub(lost);
+            counting.metrics.statistics_dropped.inc_by(dropped);
+            lost = unwritten.lost;
             tokio::time::sleep(MEASURED_EVERY).await;
         }
+    }
+
+    /// Whether the store cannot write what it has gathered.
+    pub(super) fn cannot_write(&self) -> bool {
+        let unwritten = self.store.unwritten();
+        unwritten.is_failing && unwritten.since >= TROUBLE_AFTER
     }
 
     /// Removes sums that are no longer kept, from time to time. It never ends.

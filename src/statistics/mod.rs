@@ -173,12 +173,19 @@ impl Statistics {
 
     /// What an operator should know.
     pub fn troubles(&self) -> Vec<Trouble> {
-        let fails = |counting: &Arc<Counting>| counting.flusher.has_failed_for_long();
-        let reason = "the link store does not take statistics; counts wait in memory";
-        match self.0.as_ref().is_some_and(fails) {
-            true => vec![Trouble::new(Effect::Degraded, reason)],
-            false => Vec::new(),
-        }
+        let Some(Counting { flusher, .. }) = self.0.as_deref() else {
+            return Vec::new();
+        };
+        let in_memory = "the link store does not take statistics; counts wait in memory";
+        let in_redis = "the table of statistics takes no counts; they wait in Redis";
+        let reasons = [
+            flusher.has_failed_for_long().then_some(in_memory),
+            flusher.cannot_write().then_some(in_redis),
+        ];
+        let troubles = reasons.into_iter().flatten();
+        troubles
+            .map(|reason| Trouble::new(Effect::Degraded, reason))
+            .collect()
     }
 }
 

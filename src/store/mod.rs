@@ -49,7 +49,7 @@ mod upkeep;
 pub mod watch;
 
 pub use document::{Document, DocumentPut};
-pub use dynamodb::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore};
+pub use dynamodb::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore, StatisticsTable};
 pub use error::{Effect, StoreError, Trouble};
 pub use identity::{Facts, Identity, Seal};
 pub use notice::Notice;

@@ -16,10 +16,16 @@
 //!   with hosts that they invent. The heaviest ones stay; [`heaviest`](super::heaviest) says which, and how exact their counts
 //!   are. The rest is added to [`Counter::OTHER_REFERRER`].
 
+pub mod gathering;
+
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
+use self::gathering::Gatherer;
 use super::servers::Label;
 use super::{Adopted, StoreError};
 use crate::base::clock::UnixTime;
@@ -368,9 +374,44 @@ pub struct UsagePage {
     pub next: Option<UsagePlace>,
 }
 
+/// Counts that a store has taken and not written yet, because it [gathers](gathering) them first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// How many sums.
+    pub sums: u64,
+    /// For how long the first of them have waited.
+    pub since: Duration,
+    /// How many look-ups and clicks of this server were lost before they were written, since its start; an upper bound.
+    pub lost: u64,
+    /// Whether they cannot be written.
+    pub is_failing: bool,
+}
+
 /// The statistics of a store; see the [module](self).
 #[async_trait]
 pub trait StatisticsStore: Send + Sync + fmt::Debug {
+    /// Gathers batches there, if the store needs that. Only the first call counts.
+    fn gather_with(&self, _gatherer: Arc<dyn Gatherer>) {}
+
+    /// Whether batches can be added. False if the store needs a [`Gatherer`] and has none.
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
+    /// Does the work beside the calls until `shutdown`, if there is any.
+    async fn run(&self, _shutdown: CancellationToken) {}
+
+    /// Writes what was added up to now, if it is only gathered yet. True if nothing of that is left; false if another server is
+    /// writing it.
+    async fn flush(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// What was added and is not written yet, as of the last seconds. Makes no call.
+    fn unwritten(&self) -> Unwritten {
+        Unwritten::default()
+    }
+
     /// Sets what the store keeps from now on, for all servers that share it.
     async fn keep(&self, keeping: Keeping) -> Result<(), StoreError>;
 

@@ -12,7 +12,7 @@ use super::StoreError;
 use super::columns::{self, integer};
 use super::heaviest;
 use super::statistics::{
-    Batch, Click, Counter, Lookup, MAX_REFERRERS, MAX_ROWS, Subject, Sum, Totals, Unit, Usage,
+    Batch, Click, Counter, Lookup, MAX_REFERRERS, MAX_ROWS, Row, Subject, Sum, Totals, Unit, Usage,
 };
 use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Origin};
@@ -127,8 +127,16 @@ pub(super) fn names(batch: &Batch) -> Result<Vec<LinkName>, StoreError> {
 
 /// What a batch adds to which rows, in their order. Links that are not in `kept` count for their zones only.
 pub(super) fn additions(batch: &Batch, kept: &HashSet<LinkName>) -> BTreeMap<Key, Record> {
+    additions_of(&batch.rows, kept)
+}
+
+/// The same of any rows.
+pub(super) fn additions_of<'a>(
+    rows: impl IntoIterator<Item = &'a Row>,
+    kept: &HashSet<LinkName>,
+) -> BTreeMap<Key, Record> {
     let mut records: BTreeMap<Key, Record> = BTreeMap::new();
-    for row in &batch.rows {
+    for row in rows {
         let link = kept.contains(&row.name).then_some(row.name.code());
         for code in [Some(""), link].into_iter().flatten() {
             for unit in Unit::ALL {
@@ -171,7 +179,7 @@ impl Key {
     }
 
     /// What the row is about; the error says what is wrong with the key.
-    fn parse(&self) -> Result<(Subject, Unit, UnixTime), String> {
+    pub(super) fn parse(&self) -> Result<(Subject, Unit, UnixTime), String> {
         let subject = match &*self.code {
             "" => Subject::Zone(Origin::parse(&self.origin).map_err(|e| e.to_string())?),
             code => Subject::Link(columns::name(&self.origin, code)?),
@@ -184,7 +192,7 @@ impl Key {
     }
 
     /// Its text for messages.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Self {
             origin,
             code,
@@ -274,6 +282,16 @@ impl Record {
         record
     }
 
+    /// The sums after an addition, with a bound on the referrers.
+    #[cfg(feature = "dynamodb")]
+    pub(super) fn after(self, addition: &Self) -> Self {
+        Self {
+            lookups: self.lookups.saturating_add(addition.lookups),
+            clicks: self.clicks.saturating_add(addition.clicks),
+            others: self.others.after(&addition.others),
+        }
+    }
+
     pub(super) fn totals(&self) -> Totals {
         Totals {
             lookups: self.lookups,
@@ -287,6 +305,12 @@ impl Record {
             counter,
             count,
         }));
+    }
+}
+
+impl FromIterator<(Counter, u64)> for Others {
+    fn from_iter<T: IntoIterator<Item = (Counter, u64)>>(sums: T) -> Self {
+        Self(sums.into_iter().collect())
     }
 }
 
@@ -320,6 +344,11 @@ impl Others {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    #[cfg(feature = "dynamodb")]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Counter, u64)> {
+        self.0.iter().map(|(counter, count)| (counter, *count))
     }
 
     fn add(&mut self, counter: &Counter, count: u64) {

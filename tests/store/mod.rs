@@ -14,6 +14,7 @@ mod sqlite;
 mod statistics;
 mod takeover;
 mod withheld;
+mod written;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use tinyns::base::clock::UnixTime;
 use tinyns::store::statistics::{MAX_ROWS, Ranked, Ranking, Row, StatisticsStore, Totals, Unit};
 use tinyns::store::{Store, StoreError};
 
-use super::statistics::{DAY, OTHER_ZONE, START, add, batch, rows, statistics, sweep};
+use super::statistics::{DAY, OTHER_ZONE, START, add, batch, rows, statistics};
+use super::written::sweep;
 use super::{Backend, NOW, ZONE, make, name, name_in, new, origin};
 
 /// Brings all rankings up to date.
@@ -101,7 +102,8 @@ pub(super) async fn rankings_follow_many_links(backend: &dyn Backend) {
     let store = backend.open().await;
     let codes: Vec<String> = (0..350).map(|number| format!("c{number:03}")).collect();
     let made = codes.iter().map(|code| store.create(new(code, "1"), NOW));
-    for made in join_all(made).await {
+    let mut made = stream::iter(made).buffer_unordered(64);
+    while let Some(made) = made.next().await {
         made.unwrap();
     }
     let counts = |number: u64| {

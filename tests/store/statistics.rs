@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use tinyns::base::clock::UnixTime;
 use tinyns::link::LinkName;
-use tinyns::store::Adopted::{Newer, Same, Written};
+use tinyns::store::Adopted::{self, Newer, Same};
 use tinyns::store::servers::Label;
 use tinyns::store::statistics::{
     Added, Batch, Counter, DAYS_KEPT, HOURS_KEPT, Keeping, MAX_REFERRERS, MAX_ROWS, Range, Row,
-    StatisticsStore, Subject, Sum, Unit, Usage, UsagePlace,
+    StatisticsStore, Subject, Sum, Unit, Usage,
 };
 use tinyns::store::{Store, StoreError};
 
+use super::written::{Written, sweep, usages};
 use super::{Backend, NOW, SECOND, ZONE, ending, make, name, name_in, new, origin, remove};
 
 /// Makes a test of each function of the battery that is about statistics.
@@ -43,7 +44,7 @@ pub(super) const START: u64 = NOW / SECOND;
 pub(super) const OTHER_ZONE: &str = "t.example.net";
 
 pub(super) fn statistics(store: &Arc<dyn Store>) -> Arc<dyn StatisticsStore> {
-    store.statistics().unwrap()
+    Arc::new(Written(store.statistics().unwrap()))
 }
 
 /// Rows of one link and hour, as `lookup:txt=3 click:person=1`.
@@ -300,6 +301,7 @@ pub(super) async fn sums_go_with_the_link_unless_they_are_kept(backend: &dyn Bac
         make(&*store, new(code, "1"), NOW).await;
         count(code).await;
     }
+    check_link(&*sums, &name("a"), Unit::Total, &once).await;
     remove(&*store, "a", NOW).await;
     for unit in Unit::ALL {
         check_link(&*sums, &name("a"), unit, &[]).await;
@@ -311,6 +313,7 @@ pub(super) async fn sums_go_with_the_link_unless_they_are_kept(backend: &dyn Bac
     let end = NOW + 10 * SECOND;
     make(&*store, ending("e", "1", end), NOW).await;
     count("e").await;
+    check_link(&*sums, &name("e"), Unit::Total, &once).await;
     make(&*store, new("e", "2"), end).await;
     check_link(&*sums, &name("e"), Unit::Total, &[]).await;
     let change = tinyns::store::Change {
@@ -334,16 +337,6 @@ pub(super) async fn sums_go_with_the_link_unless_they_are_kept(backend: &dyn Bac
     check_zone(&*sums, ZONE, Unit::Total, &zone).await;
 }
 
-/// Sweeps until there is nothing left to sweep.
-pub(super) async fn sweep(store: &dyn StatisticsStore, now: u64) {
-    for _ in 0..100 {
-        if !store.sweep(UnixTime(now)).await.unwrap() {
-            return;
-        }
-    }
-    panic!("the sweep does not end");
-}
-
 pub(super) async fn hours_and_days_go_and_months_stay(backend: &dyn Backend) {
     let store = backend.open().await;
     let sums = statistics(&store);
@@ -353,7 +346,8 @@ pub(super) async fn hours_and_days_go_and_months_stay(backend: &dyn Backend) {
     for code in &codes {
         links.push(store.create(new(code, "1"), NOW));
     }
-    for made in join_all(links).await {
+    let mut links = stream::iter(links).buffer_unordered(64);
+    while let Some(made) = links.next().await {
         made.unwrap();
     }
     let hour = |code: &String| rows(&name(code), START, "lookup:address=1 click:bot=1");
@@ -465,21 +459,6 @@ pub(super) async fn concurrent_batches_all_count(backend: &dyn Backend) {
     check_zone(&*sums, ZONE, Unit::Total, &zone).await;
 }
 
-/// All that a store has, page by page.
-async fn usages(store: &dyn StatisticsStore, limit: usize) -> Vec<Usage> {
-    let (mut all, mut after): (Vec<Usage>, Option<UsagePlace>) = (Vec::new(), None);
-    loop {
-        let page = store.usages(after.as_ref(), limit).await.unwrap();
-        assert!(page.usages.len() <= limit);
-        assert_eq!(page.faults, Vec::<String>::new());
-        all.extend(page.usages);
-        match page.next {
-            Some(next) => assert_ne!(after.replace(next), after, "the place stands still"),
-            None => return all,
-        }
-    }
-}
-
 pub(super) async fn sums_are_taken_over_once(backend: &dyn Backend) {
     let store = backend.open().await;
     let sums = statistics(&store);
@@ -528,7 +507,7 @@ pub(super) async fn sums_are_taken_over_once(backend: &dyn Backend) {
         usage(Subject::Zone(origin("new.example")), "click:bot=5"),
         usage(Subject::Link(name("b")), "click:bot=5"),
     ];
-    let first = [Written, Newer, Written, Written];
+    let first = [Adopted::Written, Newer, Adopted::Written, Adopted::Written];
     assert_eq!(sums.adopt(&theirs).await.unwrap(), first);
     let again = [Same, Newer, Same, Same];
     assert_eq!(sums.adopt(&theirs).await.unwrap(), again);
@@ -544,7 +523,7 @@ pub(super) async fn sums_are_taken_over_once(backend: &dyn Backend) {
     check_link(&*sums, &name("a"), Unit::Hour, &hour).await;
     check_zone(&*sums, "new.example", Unit::Hour, &["0d0h click:bot=5"]).await;
     sums.keep(Keeping { deleted: true }).await.unwrap();
-    assert_eq!(sums.adopt(&theirs[1..2]).await.unwrap(), [Written]);
+    assert_eq!(sums.adopt(&theirs[1..2]).await.unwrap(), [Adopted::Written]);
     check_link(&*sums, &name("none"), Unit::Hour, &["0d0h click:person=5"]).await;
     let refused = sums.adopt(&vec![theirs[0].clone(); MAX_ROWS + 1]).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))));

@@ -156,7 +156,9 @@ pub struct Metrics {
     pub statistics_failures: Counter,
     /// Links whose counts wait in memory, once for each hour.
     pub statistics_buffered: Gauge,
-    /// For how long a count may have waited in memory, in seconds.
+    /// Sums that wait in Redis for the server that writes them to DynamoDB.
+    pub statistics_gathered: Gauge,
+    /// For how long a count may have waited in memory or in Redis, in seconds.
     pub statistics_lag: Gauge<f64, AtomicU64>,
     /// Links that the warm load has read, since the start.
     pub warm_load_links: Counter,

@@ -391,8 +391,13 @@ impl Metrics {
             self.statistics_buffered.clone(),
         );
         registry.register(
+            "statistics_gathered",
+            "Sums that wait in Redis for the server that writes them to DynamoDB",
+            self.statistics_gathered.clone(),
+        );
+        registry.register(
             "statistics_lag_seconds",
-            "For how long a count may have waited in memory",
+            "For how long a count may have waited in memory or in Redis",
             self.statistics_lag.clone(),
         );
     }

@@ -102,6 +102,7 @@ impl SourceArgs {
                     create_table: false,
                     feed: false,
                     audit: None,
+                    statistics: None,
                 };
                 Source::Table(Table {
                     table: ForeignTable::open(&config).await?,

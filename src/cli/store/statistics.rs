@@ -53,6 +53,10 @@ impl Walk {
     }
 }
 
+/// Why nothing can be copied or compared.
+const NO_STATISTICS: &str = "DynamoDB keeps no statistics without a table for them: set table in [statistics] of its configuration, \
+    or leave --with-statistics out";
+
 /// Copies all sums, and returns how many items cannot be read. `keeping` is what the other store is to keep.
 ///
 /// # Errors
@@ -63,7 +67,7 @@ pub(super) async fn copy(
     keeping: Keeping,
 ) -> anyhow::Result<u64> {
     let (Some(from), Some(to)) = (from.statistics(), to.statistics()) else {
-        anyhow::bail!("DynamoDB keeps no statistics: leave --with-statistics out");
+        anyhow::bail!(NO_STATISTICS);
     };
     insist(|| to.keep(keeping)).await?;
     let mut counter = Counter::new("sums copied", Extent::Unknown);
@@ -108,7 +112,7 @@ pub(super) async fn compare(
     found: &mut Findings,
 ) -> anyhow::Result<()> {
     let (Some(ours), Some(theirs)) = (first.statistics(), second.statistics()) else {
-        anyhow::bail!("DynamoDB keeps no statistics: leave --with-statistics out");
+        anyhow::bail!(NO_STATISTICS);
     };
     let now = Clock::default().now();
     let mut counter = Counter::new("sums compared", Extent::Unknown);

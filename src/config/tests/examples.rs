@@ -103,6 +103,11 @@ fn the_fleet_of_containers_shares_a_table_and_a_redis() {
             create_table: true,
             feed: true,
             audit: None,
+            statistics: Some(crate::store::StatisticsTable {
+                name: "tinyns-statistics".into(),
+                writes_per_second: 100,
+                flush_every: Duration::from_secs(60),
+            }),
         }),
         store_reads_per_second: NonZeroU32::new(1_000),
         redis: Some(RedisConfig {

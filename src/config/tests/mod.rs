@@ -347,6 +347,34 @@ fn origins_are_written_as_browsers_write_them() {
 }
 
 #[test]
+fn with_dynamodb_statistics_have_a_table_of_their_own() {
+    let sums = |lines: &str| match ok(&format!("[store]\nkind = \"dynamodb\"\n{lines}")).store {
+        StoreConfig::DynamoDb(config) => config.statistics,
+        other => panic!("{other:?}"),
+    };
+    let table = |writes_per_second, seconds| {
+        Some(crate::store::StatisticsTable {
+            name: "sums".into(),
+            writes_per_second,
+            flush_every: Duration::from_secs(seconds),
+        })
+    };
+    assert_eq!(sums(""), None);
+    assert_eq!(sums("[statistics]\ntable = \"sums\"\n"), table(100, 60));
+    let all = "[statistics]\ntable = \"sums\"\nwrites_per_second = 7\nflush_seconds = 5\n";
+    assert_eq!(sums(all), table(7, 5));
+    assert_eq!(sums(&format!("{all}enabled = false\n")), None);
+    check(
+        "[statistics]\ntable = \"sums\"\n",
+        "t.toml:2: statistics.table: belongs to the \"dynamodb\" store, and kind is \"sqlite\"",
+    );
+    check(
+        "[store]\nkind = \"dynamodb\"\n[statistics]\nflush_seconds = 0\n",
+        "t.toml:4: statistics.flush_seconds: 0 is not within 1 to 3600 seconds",
+    );
+}
+
+#[test]
 fn the_audit_log_has_bounds() {
     let kept = ok("[audit]\nkeep_days = 1\nmax_entries = 7\n").audit;
     let expected = Retention {

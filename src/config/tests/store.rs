@@ -22,6 +22,7 @@ fn stores() {
         create_table: false,
         feed: true,
         audit: None,
+        statistics: None,
     };
     check_dynamodb("", default);
     check_dynamodb(
@@ -34,6 +35,7 @@ fn stores() {
             create_table: true,
             feed: true,
             audit: None,
+            statistics: None,
         },
     );
     check(

@@ -13,6 +13,18 @@ pub(in crate::links) struct Lease {
     token: String,
 }
 
+impl Lease {
+    /// The lease under this key that was taken with this token.
+    pub(super) fn of(key: String, token: &str) -> Self {
+        let token = token.into();
+        Self { key, token }
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+}
+
 impl RedisCache {
     /// Takes the lease for some work; none if another node has it. `call` is the name of the work in metrics.
     pub(super) async fn take_lease(
@@ -22,6 +34,16 @@ impl RedisCache {
         life: Duration,
     ) -> Result<Option<Lease>, Failure> {
         let (key, token) = (self.keys.other(work), self.token());
+        self.set_lease(call, key, token, life).await
+    }
+
+    pub(super) async fn set_lease(
+        &self,
+        call: &'static str,
+        key: String,
+        token: String,
+        life: Duration,
+    ) -> Result<Option<Lease>, Failure> {
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(&token).arg("NX");
         set.arg("PX").arg(millis(life));

@@ -1,7 +1,7 @@
 //! The scripts: what is decided inside Redis, each in one round trip. [`super`] explains how they fit together.
 //!
-//! Every script has one key, so all of them run in a cluster as well. It recognises a value by the beginning and
-//! the end of the text, as [`super::value`] writes them. A key of another type, or with another text, counts as
+//! Every script has one key, or several with the same hash tag, so all of them run in a cluster as well. It recognises a value
+//! by the beginning and the end of the text, as [`super::value`] writes them. A key of another type, or with another text, counts as
 //! empty and is replaced.
 
 use std::sync::LazyLock;
@@ -283,12 +283,25 @@ return live
 pub(super) struct Run {
     script: &'static LazyLock<Script>,
     key: String,
+    /// Further keys in the slot of the first one.
+    more_keys: Vec<String>,
     args: Vec<String>,
 }
 
 impl Run {
     pub(super) fn new(script: &'static LazyLock<Script>, key: String, args: Vec<String>) -> Self {
-        Self { script, key, args }
+        Self {
+            script,
+            key,
+            more_keys: Vec::new(),
+            args,
+        }
+    }
+
+    /// Adds keys, which must be in the slot of the first one.
+    pub(super) fn with_keys(mut self, keys: impl IntoIterator<Item = String>) -> Self {
+        self.more_keys.extend(keys);
+        self
     }
 
     pub(super) fn key(&self) -> &str {
@@ -305,8 +318,9 @@ impl Run {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(self.script.get_hash())
-            .arg(1)
+            .arg(1 + self.more_keys.len())
             .arg(&self.key)
+            .arg(&self.more_keys)
             .arg(&self.args)
             .arg(validity.to_string());
         command
@@ -314,7 +328,8 @@ impl Run {
 }
 
 /// All scripts; they are loaded when a connection is made.
-pub(super) fn all() -> [&'static Script; 15] {
+pub(super) fn all() -> [&'static Script; 21] {
+    let [add, state, close, page, drop_sums, end] = super::gathering::scripts();
     [
         &READ,
         &FILL,
@@ -331,6 +346,12 @@ pub(super) fn all() -> [&'static Script; 15] {
         &ANNOUNCE,
         &ANNOUNCE_SERVER,
         &SERVERS,
+        add,
+        state,
+        close,
+        page,
+        drop_sums,
+        end,
     ]
 }
 

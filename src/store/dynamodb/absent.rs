@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use self::config::{AuditTable, DynamoConfig};
+pub use self::config::{AuditTable, DynamoConfig, StatisticsTable};
 use super::{Segment, Store};
 
 /// The program has no DynamoDB client.

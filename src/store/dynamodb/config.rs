@@ -1,5 +1,7 @@
 //! Which table holds the links. Builds without DynamoDB have this as well, because they check such a configuration.
 
+use std::time::Duration;
+
 /// The name and place of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamoConfig {
@@ -16,6 +18,8 @@ pub struct DynamoConfig {
     pub feed: bool,
     /// The table of the audit log; none if no log is kept.
     pub audit: Option<AuditTable>,
+    /// The table of statistics; none if no statistics are kept.
+    pub statistics: Option<StatisticsTable>,
 }
 
 /// The table that holds the audit log.
@@ -25,4 +29,15 @@ pub struct AuditTable {
     pub name: String,
     /// How long entries are kept, in seconds.
     pub keep: u64,
+}
+
+/// The table that holds statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsTable {
+    /// Its name, in the region of the table of links.
+    pub name: String,
+    /// How many items may be written each second; at least 1.
+    pub writes_per_second: u32,
+    /// How long counts are gathered before they are written.
+    pub flush_every: Duration,
 }

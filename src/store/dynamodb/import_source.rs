@@ -16,7 +16,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ScalarAttributeType};
 use serde_json::{Map, Value};
 
 use super::item::{self, Item, KEY, PROJECTION, TTL};
-use super::open::{self, Admin, TableKey};
+use super::kind::TableKey;
+use super::open::{self, Admin};
 use super::{
     DynamoConfig, DynamoOpenError, DynamoStore, Table, WRITE_ATTEMPT_TIME, WRITE_BACKOFF,
     WRITE_TIME, failure,

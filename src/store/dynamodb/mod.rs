@@ -60,6 +60,7 @@ mod idempotency;
 mod identity;
 mod import_source;
 mod item;
+mod kind;
 mod names;
 mod notice;
 mod open;
@@ -67,6 +68,7 @@ mod opener;
 mod read;
 mod scan;
 mod state;
+mod statistics;
 mod table;
 mod write;
 
@@ -81,7 +83,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::config::{AuditTable, DynamoConfig};
+pub use self::config::{AuditTable, DynamoConfig, StatisticsTable};
 pub use self::import_source::{ForeignPage, ForeignTable, ReadError};
 pub use self::open::DynamoOpenError;
 use self::scan::Wanted;
@@ -98,6 +100,7 @@ use crate::store::audit::{Action, Actor, AuditPage, AuditQuery, Entry, Event};
 use crate::store::feed::Feed;
 use crate::store::filters::FilterBoard;
 use crate::store::idempotency::{Claim, Claimed, KeyId, refusal};
+use crate::store::statistics::StatisticsStore;
 
 /// How many reads may be under way, each on its own connection. At the usual 5 ms that is 50,000 a second; if
 /// DynamoDB hangs, so many calls hang with it.
@@ -137,6 +140,8 @@ pub struct DynamoStore {
     writes: Lane,
     /// The audit log, if one is kept.
     log: Option<audit::Log>,
+    /// The statistics, if any are kept.
+    statistics: Option<Arc<statistics::Statistics>>,
     /// The stream of the table; none if it is not to be read.
     streams: Option<Arc<feed::Streams>>,
     filters: Arc<filters::Filters>,
@@ -228,6 +233,9 @@ impl Store for DynamoStore {
                 let event = Event::of_link(&link.name, None, Some(link), &by, now_micros);
                 log.note_link(client, event, link.version).await?;
             }
+            if let (Created::New(link), Some(statistics)) = (&created, &self.statistics) {
+                statistics.begin_anew(&link.name).await;
+            }
             Ok(created)
         };
         self.noted(Box::pin(work)).await
@@ -296,6 +304,9 @@ impl Store for DynamoStore {
                 let event = Event { action, ..event };
                 log.note_link(client, event, *version).await?;
             }
+            if let (Deleted::Deleted(_), Some(statistics)) = (&deleted, &self.statistics) {
+                statistics.begin_anew(name).await;
+            }
             Ok(deleted)
         };
         self.noted(Box::pin(work)).await
@@ -358,6 +369,11 @@ impl Store for DynamoStore {
     ) -> Result<Option<NamePlace>, StoreError> {
         let work = names::page(&self.writes.client, &self.table, after, limit, &sink);
         self.call(&self.writes, Box::pin(work)).await
+    }
+
+    fn statistics(&self) -> Option<Arc<dyn StatisticsStore>> {
+        let statistics = self.statistics.clone()?;
+        Some(statistics)
     }
 
     fn prefers_batches(&self) -> bool {

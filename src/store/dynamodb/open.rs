@@ -1,6 +1,8 @@
 //! Opening: settings from the usual AWS sources, and the check of the table.
 //!
-//! A role needs `dynamodb:DescribeStream`, `GetShardIterator` and `GetRecords` on the stream of the table, if it has one.
+//! A role needs `dynamodb:DescribeTable`, `Query`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and `BatchWriteItem` on the
+//! table of statistics, and `Query` on its indexes.
+//! It needs `dynamodb:DescribeStream`, `GetShardIterator` and `GetRecords` on the stream of the table, if it has one.
 //! It needs `dynamodb:DescribeTable`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and `Scan` on the
 //! table; with `create_table` also `CreateTable`, `DescribeTimeToLive` and `UpdateTimeToLive`.
 //! `DescribeTimeToLive` is useful in any case: without it tinyns cannot warn that the table's TTL is off, and
@@ -17,9 +19,8 @@ use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    StreamSpecification, StreamViewType, TableDescription, TableStatus, TimeToLiveSpecification,
-    TimeToLiveStatus,
+    BillingMode, ScalarAttributeType, StreamSpecification, StreamViewType, TableDescription,
+    TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -30,8 +31,10 @@ use tokio_util::task::TaskTracker;
 use super::credentials::Steady;
 use super::feed::Streams;
 use super::filters::Filters;
-use super::item::{EXPIRES_AT, KEY};
+use super::item::EXPIRES_AT;
+use super::kind::{TableKey, TableKind, attribute_type};
 use super::state::State;
+use super::statistics::Statistics;
 use super::{
     DynamoConfig, DynamoStore, Lane, MAX_ATTEMPTS, MAX_BACKOFF, MAX_READS, MAX_WRITES,
     READ_ATTEMPT_TIME, READ_BACKOFF, READ_TIME, SECOND_REQUEST_TIME, Table, WRITE_ATTEMPT_TIME,
@@ -160,6 +163,11 @@ impl DynamoStore {
             WRITE_ATTEMPT_TIME,
             WRITE_BACKOFF,
         );
+        let closed = CancellationToken::new();
+        let statistics = config.statistics.as_ref().map(|statistics| {
+            let clients = (reads.client.clone(), writes.client.clone());
+            Statistics::new(statistics, clients, table.clone(), closed.clone())
+        });
         let filters = Filters {
             reads: reads.client.clone(),
             writes: writes.client.clone(),
@@ -169,6 +177,7 @@ impl DynamoStore {
         Ok(Self {
             table,
             log,
+            statistics: statistics.map(Arc::new),
             reads,
             writes,
             filters: Arc::new(filters),
@@ -176,26 +185,9 @@ impl DynamoStore {
             known: Arc::default(),
             state: Arc::new(watch::channel(State::Away("it is being opened".into())).0),
             bare_codes: Arc::default(),
-            closed: CancellationToken::new(),
+            closed,
             calls: TaskTracker::new(),
         })
-    }
-}
-
-/// What a table holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TableKind {
-    Links,
-    Audit,
-}
-
-impl TableKind {
-    /// The attributes of the key, all of them strings.
-    fn key(self) -> &'static [(&'static str, KeyType)] {
-        match self {
-            Self::Links => &[(KEY, KeyType::Hash)],
-            Self::Audit => &[(audit::BUCKET, KeyType::Hash), (audit::ID, KeyType::Range)],
-        }
     }
 }
 
@@ -279,41 +271,6 @@ fn bounds(
     (timeouts, retries)
 }
 
-/// The key of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TableKey {
-    /// `miniUrl` alone, as links need it.
-    Name,
-    /// An attribute of this name and type as the partition key, and `miniUrl` as the sort key. Only for reading.
-    Within(String, ScalarAttributeType),
-}
-
-impl TableKey {
-    /// The key of a table; none if `miniUrl` is not a part of it, or no string.
-    fn of(table: &TableDescription) -> Option<Self> {
-        use ScalarAttributeType as T;
-        let is_text = attribute_type(table, KEY) == Some(&T::S);
-        let key =
-            |key: &KeySchemaElement| (key.key_type().clone(), key.attribute_name().to_owned());
-        let keys: Vec<_> = table.key_schema().iter().map(key).collect();
-        match keys.as_slice() {
-            [(KeyType::Hash, name)] if is_text && name == KEY => Some(Self::Name),
-            [(KeyType::Hash, partition), (KeyType::Range, name)] if is_text && name == KEY => {
-                let kind = attribute_type(table, partition)?;
-                matches!(kind, T::S | T::N).then(|| Self::Within(partition.clone(), kind.clone()))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The type of an attribute that is part of a key.
-fn attribute_type<'a>(table: &'a TableDescription, name: &str) -> Option<&'a ScalarAttributeType> {
-    let own = |a: &&AttributeDefinition| a.attribute_name() == name;
-    let found = table.attribute_definitions().iter().find(own);
-    found.map(AttributeDefinition::attribute_type)
-}
-
 /// Calls about the table as a whole.
 pub(super) struct Admin<'a> {
     pub(super) client: &'a Client,
@@ -376,19 +333,7 @@ impl Admin<'_> {
         let unbuilt =
             |e: aws_sdk_dynamodb::error::BuildError| self.refused("create", e.to_string());
         let mut request = self.client.create_table().table_name(&self.table.name);
-        for (name, key_type) in kind.key() {
-            let definition = AttributeDefinition::builder()
-                .attribute_name(*name)
-                .attribute_type(ScalarAttributeType::S)
-                .build();
-            let key = KeySchemaElement::builder()
-                .attribute_name(*name)
-                .key_type(key_type.clone())
-                .build();
-            request = request
-                .attribute_definitions(definition.map_err(unbuilt)?)
-                .key_schema(key.map_err(unbuilt)?);
-        }
+        request = kind.describe(request).map_err(unbuilt)?;
         let mut request = request.billing_mode(BillingMode::PayPerRequest);
         if kind == TableKind::Links {
             let stream = StreamSpecification::builder()
@@ -442,24 +387,13 @@ impl Admin<'_> {
     }
 
     fn check_key(&self, kind: TableKind, found: &TableDescription) -> Result<(), DynamoOpenError> {
-        let is_right = match kind {
-            TableKind::Links => TableKey::of(found) == Some(TableKey::Name),
-            TableKind::Audit => {
-                let keys = found.key_schema().iter();
-                let names = keys.map(|key| (key.attribute_name(), key.key_type().clone()));
-                let is_text = |name| attribute_type(found, name) == Some(&ScalarAttributeType::S);
-                let mut wanted = kind.key().iter();
-                names.eq(kind.key().iter().cloned()) && wanted.all(|(name, _)| is_text(name))
-            }
-        };
-        match (is_right, kind) {
-            (true, _) => Ok(()),
-            (false, TableKind::Links) => Err(self.wrong_key(found)),
-            (false, TableKind::Audit) => {
-                let reason =
-                    "its key is not bucket (S, HASH) and id (S, RANGE), as that of an audit log";
-                Err(self.refused("use", reason.into()))
-            }
+        match kind {
+            TableKind::Links if TableKey::of(found) == Some(TableKey::Name) => Ok(()),
+            TableKind::Links => Err(self.wrong_key(found)),
+            TableKind::Audit | TableKind::Statistics => match kind.fault(found) {
+                None => Ok(()),
+                Some(reason) => Err(self.refused("use", reason)),
+            },
         }
     }
 

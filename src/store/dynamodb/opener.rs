@@ -5,7 +5,8 @@
 //! and a task goes on trying. Only a fault that a change of the configuration has to repair ends the start, such as a table
 //! with another key, if it shows within that time.
 //!
-//! The table of the audit log may be away alone. Links are then read, and changes are refused, because each has an entry.
+//! The table of the audit log may be away alone. Links are then read, and changes are refused, because each has an entry. If the
+//! table of statistics is away alone, counts wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,8 @@ use aws_config::ConfigLoader;
 use aws_sdk_dynamodb::Client;
 use tokio::sync::{oneshot, watch};
 
-use super::open::{Admin, TableKind};
+use super::kind::TableKind;
+use super::open::Admin;
 use super::state::{State, opened};
 use super::{DynamoConfig, DynamoOpenError, DynamoStore, Table, audit, identity, scan};
 use crate::store::Store;
@@ -69,9 +71,9 @@ impl DynamoStore {
         tokio::spawn(async move { closed.run_until_cancelled(opener.insist(tell)).await });
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) if error.may_pass() => tracing::error!(
-                "{error}; the server starts without the table, answers from Redis, and tries again"
-            ),
+            Ok(Ok(Err(error))) if error.may_pass() => {
+                tracing::error!("{error}; the server starts without the table, and tries again")
+            }
             Ok(Ok(Err(error))) => {
                 store.closed.cancel();
                 return Err(error);
@@ -112,6 +114,8 @@ pub(super) struct Opener {
     client: Client,
     table: Table,
     log: Option<audit::Log>,
+    /// The table of statistics.
+    statistics: Option<Table>,
     create: bool,
     known: Arc<identity::Known>,
     state: Arc<watch::Sender<State>>,
@@ -123,6 +127,7 @@ impl Opener {
             client: store.writes.client.clone(),
             table: store.table.clone(),
             log: store.log.clone(),
+            statistics: store.statistics.as_ref().map(|it| it.table().clone()),
             create,
             known: store.known.clone(),
             state: store.state.clone(),
@@ -133,7 +138,8 @@ impl Opener {
     pub(super) async fn open(&self) -> Result<(), DynamoOpenError> {
         let outcome = self.prepare().await;
         let state = match &outcome {
-            Ok(()) => State::Open,
+            // Without their table, statistics wait; everything else works.
+            Ok(()) | Err((TableKind::Statistics, _)) => State::Open,
             Err((TableKind::Audit, error)) => State::NoLog(error.to_string()),
             Err((TableKind::Links, error)) => State::Away(error.to_string()),
         };
@@ -155,7 +161,10 @@ impl Opener {
 
     async fn prepare(&self) -> Result<(), (TableKind, DynamoOpenError)> {
         let log = self.log.as_ref().map(|log| (TableKind::Audit, &log.table));
-        for (kind, table) in [(TableKind::Links, &self.table)].into_iter().chain(log) {
+        let sums = self.statistics.as_ref();
+        let sums = sums.map(|table| (TableKind::Statistics, table));
+        let links = [(TableKind::Links, &self.table)].into_iter();
+        for (kind, table) in links.chain(log).chain(sums) {
             let client = &self.client;
             let prepared = Box::pin(Admin { client, table }.prepare(kind, self.create)).await;
             prepared.map_err(|error| (kind, error))?;

@@ -1,6 +1,7 @@
 //! The DynamoDB store on an emulator: its contract, the table and its items.
 
 mod failures;
+mod statistics;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
