@@ -44,7 +44,7 @@ const COLD: usize = 20_000;
 const PACED: Duration = Duration::from_secs(20);
 /// Links a second.
 const RATE: usize = 1_000;
-/// How often the batch of the same links is added, and how often each read is made.
+/// How often the batch of the same links is added, how often each read is made, and how many steps remove old sums.
 const ROUNDS: u64 = 200;
 
 struct Options {
@@ -190,6 +190,14 @@ async fn measure(store: &Arc<dyn Store>, options: &Options, size: impl Fn() -> O
     let ranks = counting.rank("rankings beside changes");
     changes(store, "changes beside the rankings of these links", ranks).await;
     read(&*sums, false).await;
+    // By then all hours and days are too old.
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        sums.sweep(UnixTime(START + 100 * DAY)).await.unwrap();
+        times.push(began.elapsed());
+    }
+    report("a step that removes old sums", &mut times, 0);
 }
 
 /// Measures changes of links, one after the other, until something else is done.
