@@ -6,7 +6,8 @@
 //! counted [wait in memory](Behind), and are taken in the order of their names: the more of them there are, the more lie on one page.
 //!
 //! For the same reason no index has sums in the order of their age. A [walk](Walk) over all rows finds those that are too old.
-//! It also finds rankings that are behind because a server was killed, or because there was no room in memory.
+//! It also finds rankings that are behind because a server was killed, or because there was no room in memory, and the sums of
+//! deleted links after [`Keeping::deleted`](super::statistics::Keeping::deleted) was switched off.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
@@ -157,6 +158,8 @@ pub(super) struct Step {
     rows: i64,
     /// Rows that are too old.
     pub(super) old: Vec<Spot>,
+    /// Rows of links that were deleted, whose sums are no longer kept.
+    pub(super) gone: Vec<Spot>,
     /// Rows whose rankings are behind.
     pub(super) behind: Vec<Spot>,
     /// The last row, if more follow.
@@ -172,17 +175,20 @@ impl Step {
         }
     }
 
-    /// Takes the next row; `is_behind` says whether a ranking of the row differs from its sum. False if the step is full.
-    pub(super) fn see(&mut self, row: Spot, is_behind: bool) -> bool {
+    /// Takes the next row; `is_behind` says whether a ranking of the row differs from its sum, and `is_gone` whether it is of a
+    /// link that does not exist, while the sums of such links are not kept. False if the step is full.
+    pub(super) fn see(&mut self, row: Spot, is_behind: bool, is_gone: bool) -> bool {
         let unit = usize::try_from(row.unit).ok();
         let kept = unit.and_then(|unit| self.kept.get(unit).copied()).flatten();
         if kept.is_some_and(|kept| row.start < kept) {
             self.old.push(row.clone());
+        } else if is_gone {
+            self.gone.push(row.clone());
         } else if is_behind && row.unit > unit_column(Unit::Hour) && !row.code.is_empty() {
             self.behind.push(row.clone());
         }
         self.rows += 1;
-        let is_full = self.old.len() + self.behind.len() >= DONE_AT_ONCE;
+        let is_full = self.old.len() + self.gone.len() + self.behind.len() >= DONE_AT_ONCE;
         let has_more = is_full || self.rows >= SEEN_AT_ONCE;
         self.next = has_more.then_some(row);
         !has_more
@@ -190,7 +196,7 @@ impl Step {
 
     /// Whether the step has rows to write.
     pub(super) fn has_work(&self) -> bool {
-        !self.old.is_empty() || !self.behind.is_empty()
+        !self.old.is_empty() || !self.gone.is_empty() || !self.behind.is_empty()
     }
 }
 
@@ -288,19 +294,21 @@ mod tests {
         };
         let now = UnixTime(100 * 24 * HOUR);
         let mut step = Step::new(now);
-        assert!(step.see(row(0, 93 * 24), true));
-        assert!(step.see(row(1, 10 * 24), false));
-        assert!(step.see(row(2, 0), true));
+        assert!(step.see(row(0, 93 * 24), true, false));
+        assert!(step.see(row(1, 10 * 24), false, false));
+        assert!(step.see(row(2, 0), true, false));
         assert!(step.next.is_none());
         assert_eq!((step.old.len(), step.behind.len()), (0, 1));
         let mut rows = 1;
-        while step.see(row(0, 93 * 24 - 1), true) {
+        while step.see(row(0, 93 * 24 - 1), true, false) {
             rows += 1;
         }
         assert_eq!((step.old.len(), rows), (DONE_AT_ONCE - 1, DONE_AT_ONCE - 1));
         assert_eq!(step.next, Some(row(0, 93 * 24 - 1)));
         let mut step = Step::new(now);
-        let rows = (1..).take_while(|_| step.see(row(3, 0), false)).count();
+        let rows = (1..)
+            .take_while(|_| step.see(row(3, 0), false, false))
+            .count();
         assert_eq!(rows as i64, SEEN_AT_ONCE - 1);
         assert!(!step.has_work());
     }

@@ -49,9 +49,9 @@ use self::rankings::{rankings_follow_many_links, rankings_page_without_gap_or_re
 use self::statistics::{
     a_batch_counts_once, a_batch_that_is_too_large_adds_nothing, concurrent_batches_all_count,
     counts_add_up_in_every_unit_of_time, days_months_and_years_turn_at_midnight,
-    hours_and_days_go_and_months_stay, names_without_a_link_have_no_sums, statistics_battery,
-    sums_are_taken_over_once, sums_go_with_the_link_unless_they_are_kept,
-    the_heaviest_referrers_stay,
+    hours_and_days_go_and_months_stay, kept_sums_go_when_they_are_no_longer_kept,
+    names_without_a_link_have_no_sums, statistics_battery, sums_are_taken_over_once,
+    sums_go_with_the_link_unless_they_are_kept, the_heaviest_referrers_stay,
 };
 use self::takeover::{
     a_later_state_is_not_replaced, a_link_is_taken_over_as_it_was, an_epoch_makes_another_identity,

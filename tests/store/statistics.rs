@@ -394,6 +394,45 @@ pub(super) async fn hours_and_days_go_and_months_stay(backend: &dyn Backend) {
     assert_eq!((totals[0].lookups, totals[0].clicks), (2, 0));
 }
 
+/// The walk removes sums of deleted links once they are no longer kept, and no others. For stores that speak SQL.
+pub(super) async fn kept_sums_go_when_they_are_no_longer_kept(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let sums = statistics(&store);
+    sums.keep(Keeping { deleted: true }).await.unwrap();
+    let codes: Vec<String> = (0..400).map(|n| format!("c{n}")).collect();
+    for (number, codes) in (1..).zip(codes.chunks(100)) {
+        for code in codes {
+            make(&*store, new(code, "1"), NOW).await;
+        }
+        let counts = codes
+            .iter()
+            .flat_map(|code| rows(&name(code), START, "lookup:txt=1"));
+        add(&*sums, batch("s", number, counts.collect())).await;
+    }
+    // All but every tenth. One of them is made again.
+    let deleted: Vec<_> = (0..400).filter(|n| n % 10 != 0).collect();
+    for n in &deleted {
+        remove(&*store, &codes[*n], NOW).await;
+    }
+    make(&*store, new("c7", "1"), NOW).await;
+    let walk = async || while sums.sweep(UnixTime(START)).await.unwrap() {};
+    let once = ["@0 lookup:txt=1"];
+    walk().await;
+    for code in &codes {
+        check_link(&*sums, &name(code), Unit::Total, &once).await;
+    }
+    sums.keep(Keeping { deleted: false }).await.unwrap();
+    walk().await;
+    for (n, code) in codes.iter().enumerate() {
+        let is_left = !deleted.contains(&n) || n == 7;
+        for unit in Unit::ALL {
+            let left = sums.of_link(&name(code), all(unit)).await.unwrap();
+            assert_eq!(left.len(), usize::from(is_left), "{code}, {unit:?}");
+        }
+    }
+    check_zone(&*sums, ZONE, Unit::Total, &["@0 lookup:txt=400"]).await;
+}
+
 /// When there are too many hosts, the same number is taken from all of them: see `tinyns::store::heaviest`.
 pub(super) async fn the_heaviest_referrers_stay(backend: &dyn Backend) {
     let store = backend.open().await;

@@ -103,6 +103,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     upkeep::RANK_CLICKS,
     upkeep::SEE,
     upkeep::REMOVE,
+    upkeep::REMOVE_GONE,
     upkeep::OLD_NUMBERS,
     BY_LOOKUPS[0],
     BY_LOOKUPS[1],

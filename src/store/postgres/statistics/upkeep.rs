@@ -16,11 +16,30 @@ const RANK: &str = "UPDATE statistics s SET lookups_ranked = s.lookups, clicks_r
     FROM unnest($1::int[], $2::text[], $3::smallint[], $4::int[]) AS n (zone, code, unit, start) \
     WHERE s.zone = n.zone AND s.code = n.code AND s.unit = n.unit AND s.start = n.start \
     AND (s.lookups_ranked <> s.lookups OR s.clicks_ranked <> s.clicks)";
-const REMOVE: &str = "DELETE FROM statistics s \
-    USING unnest($1::int[], $2::text[], $3::smallint[], $4::int[]) AS n (zone, code, unit, start) \
-    WHERE s.zone = n.zone AND s.code = n.code AND s.unit = n.unit AND s.start = n.start";
-const SEE: &str = "SELECT zone, code, unit, start, lookups_ranked <> lookups OR clicks_ranked <> clicks \
-    FROM statistics WHERE (zone, code, unit, start) > ($1, $2, $3, $4) ORDER BY zone, code, unit, start LIMIT $5";
+macro_rules! remove {
+    () => {
+        "DELETE FROM statistics s \
+         USING unnest($1::int[], $2::text[], $3::smallint[], $4::int[]) AS n (zone, code, unit, start) \
+         WHERE s.zone = n.zone AND s.code = n.code AND s.unit = n.unit AND s.start = n.start"
+    };
+}
+/// Whether a row is of a link that does not exist, while the sums of such links are not kept. PostgreSQL could answer NOT EXISTS
+/// by reading all links first.
+macro_rules! is_gone {
+    () => {
+        "(s.code <> '' AND NOT (SELECT statistics_of_deleted FROM store) \
+         AND (SELECT true FROM statistics_zone z JOIN link l ON l.origin = z.origin AND l.code = s.code \
+         WHERE z.id = s.zone) IS NULL)"
+    };
+}
+const REMOVE: &str = remove!();
+/// The link may have been made again since the walk has seen the row.
+const REMOVE_GONE: &str = concat!(remove!(), " AND ", is_gone!());
+const SEE: &str = concat!(
+    "SELECT zone, code, unit, start, lookups_ranked <> lookups OR clicks_ranked <> clicks, ",
+    is_gone!(),
+    " FROM statistics s WHERE (zone, code, unit, start) > ($1, $2, $3, $4) ORDER BY zone, code, unit, start LIMIT $5"
+);
 const OLD_NUMBERS: &str = "DELETE FROM statistics_batch WHERE at < $1";
 
 /// Brings rows into the rankings.
@@ -55,7 +74,7 @@ pub(super) async fn look(
             unit: row.try_get(2)?,
             start: row.try_get(3)?,
         };
-        if !step.see(spot, row.try_get(4)?) {
+        if !step.see(spot, row.try_get(4)?, row.try_get(5)?) {
             break;
         }
     }
@@ -68,7 +87,11 @@ pub(super) async fn sweep(
     step: &Step,
     now: UnixTime,
 ) -> Result<(), Fault> {
-    for (sql, spots) in [(REMOVE, &step.old), (RANK, &step.behind)] {
+    for (sql, spots) in [
+        (REMOVE, &step.old),
+        (REMOVE_GONE, &step.gone),
+        (RANK, &step.behind),
+    ] {
         let mut rows = Columns::default();
         for spot in spots {
             rows.push_spot(spot);
