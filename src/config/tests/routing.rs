@@ -207,3 +207,15 @@ fn names_are_checked() {
         "t.toml:2: routing.ttl: 86401 is not within 0 to 86400 seconds",
     );
 }
+
+#[test]
+fn the_defaults_are_those_of_the_documentation() {
+    let pool = documented("[pool]");
+    let text = |routing: &str| with_zone("pools = \"eu\"", &format!("{pool}\n{routing}\n"));
+    let documented = ok(&text(&documented("routing"))).routing.unwrap();
+    let shortest = ok(&text("[routing]\ndatabase = \"city.mmdb\"")).routing;
+    assert_eq!(Some(documented.clone()), shortest);
+    // With its values left out, the pool has those that are shown.
+    let pool = &documented.pools[0];
+    assert_eq!((pool.weight, pool.default), (1, false));
+}

@@ -30,8 +30,8 @@ pub(crate) struct Tally {
     dropped: u32,
     /// Replies with addresses that depend on the client, by [`Variant::number`].
     routed: Vec<u32>,
-    /// Whether any count in `routed` is not zero.
-    is_routing: bool,
+    /// The places in `routed` whose counts are not zero. A batch has few, and there may be many pools.
+    routed_places: Vec<usize>,
     /// For look-ups of links, if this thread has a counter of its own.
     lookups: Option<LookupCounter>,
 }
@@ -114,8 +114,10 @@ impl Tally {
         if self.routed.len() <= place {
             self.routed.resize(place + 1, 0);
         }
+        if self.routed[place] == 0 {
+            self.routed_places.push(place);
+        }
         self.routed[place] += 1;
-        self.is_routing = true;
     }
 
     /// Counts a reply that the rate limit refuses; `is_dropped` if nothing is sent in its place.
@@ -130,12 +132,11 @@ impl Tally {
         if self.is_limiting {
             self.tell_limited(metrics);
         }
-        if std::mem::take(&mut self.is_routing) {
-            let counters = metrics.pool_counters().iter();
-            for (counter, count) in counters.zip(&mut self.routed) {
-                if *count > 0 {
-                    counter.inc_by(std::mem::take(count).into());
-                }
+        let counters = metrics.pool_counters();
+        for place in self.routed_places.drain(..) {
+            let count = std::mem::take(&mut self.routed[place]);
+            if let Some(counter) = counters.get(place) {
+                counter.inc_by(count.into());
             }
         }
         self.udp.tell(Transport::Udp, metrics);
