@@ -54,11 +54,10 @@ const ZONES_FROM: &str =
 const LIVE: &str = "SELECT l.origin, l.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
     JOIN link l ON l.origin = n.origin AND l.code = n.code ORDER BY l.origin, l.code FOR SHARE OF l";
 /// Links that have sums: they exist, or their sums are kept. The lock is the one that the batch needs in any case, and the
-/// triggers that remove sums wait for it.
-const COUNTED: &str = "SELECT z.origin, s.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
-    JOIN statistics_zone z ON z.origin = n.origin \
-    JOIN statistics s ON s.zone = z.id AND s.code = n.code AND s.unit = 3 AND s.start = 0 \
-    ORDER BY s.zone, s.code FOR NO KEY UPDATE OF s";
+/// triggers that remove sums wait for it. It also keeps PostgreSQL from planning a walk over all sums while the table is new.
+const COUNTED: &str = "SELECT n.origin, n.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
+    CROSS JOIN LATERAL (SELECT FROM statistics s WHERE s.code = n.code AND s.unit = 3 AND s.start = 0 \
+    AND s.zone = (SELECT id FROM statistics_zone z WHERE z.origin = n.origin) FOR NO KEY UPDATE OF s) AS counted";
 const KEEPS_DELETED: &str = "SELECT statistics_of_deleted FROM store";
 /// Rows by their keys, each with the place of its key in the arrays, from 1 on.
 const ROWS: &str = "SELECT n.number, s.lookups, s.clicks, s.others \
