@@ -234,8 +234,18 @@ impl Postgres {
 
     /// Stops the server from doing anything, as a network that drops all packets would.
     pub fn freeze(&self) {
-        for pid in self.pids() {
-            let _ = kill(pid, Signal::SIGSTOP);
+        // The first process makes all others, so after it has stopped there are no new ones.
+        let mut before = Vec::new();
+        loop {
+            let pids = self.pids();
+            for pid in &pids {
+                let _ = kill(*pid, Signal::SIGSTOP);
+            }
+            if pids == before {
+                return;
+            }
+            before = pids;
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -352,6 +362,10 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        // A test that fails may leave it frozen, and then it would never end.
+        if self.process.is_some() {
+            self.thaw();
+        }
         self.end(Signal::SIGQUIT);
     }
 }

@@ -107,7 +107,12 @@ pub(super) async fn check_link(
     assert_eq!(shown(&sums), expected, "{} {unit:?}", name.as_str());
 }
 
-async fn check_zone(store: &dyn StatisticsStore, zone: &str, unit: Unit, expected: &[&str]) {
+pub(super) async fn check_zone(
+    store: &dyn StatisticsStore,
+    zone: &str,
+    unit: Unit,
+    expected: &[&str],
+) {
     let sums = store.of_zone(&origin(zone), all(unit)).await.unwrap();
     assert_eq!(shown(&sums), expected, "{zone} {unit:?}");
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::statistics::{
-    START, add, batch, check_link, rows, statistics, statistics_battery,
+    START, add, batch, check_link, check_zone, rows, statistics, statistics_battery,
 };
 use super::*;
 use crate::redis::RedisServer;
@@ -163,6 +163,8 @@ async fn writes_of_a_flush_that_are_repeated_count_once() {
     for unit in [Unit::Day, Unit::Month] {
         let expected = ["0d0h lookup:txt=3", "0d0h referrer:x.example=3"];
         check_link(&*sums, &name("a"), unit, &expected).await;
+        // The zone's item is written first, so its reply is the one that is lost.
+        check_zone(&*sums, ZONE, unit, &expected).await;
     }
 }
 
