@@ -23,12 +23,12 @@ struct Fleet {
 
 impl Fleet {
     /// It writes what it has counted so often, in seconds.
-    fn start(flush_seconds: u32) -> Self {
+    fn start(flush_every: u32) -> Self {
         let emulator = Emulator::start();
         let (proxy, redis) = (Proxy::spawn(&emulator), RedisServer::start());
         let servers = [(); 2].map(|()| {
             let setup = Setup::new().dynamodb(&proxy.url()).section(&format!(
-                "[redis]\nurl = \"{}\"\n[statistics]\ntable = \"sums\"\nflush_seconds = {flush_seconds}\n",
+                "[redis]\nurl = \"{}\"\n[statistics]\ntable = \"sums\"\nflush_every = {flush_every}\n",
                 redis.url()
             ));
             setup.start()

@@ -45,7 +45,7 @@ pub(super) fn statistics(
     let of_dynamodb = section.refusing(refusal);
     let name = of_dynamodb.parsed("table", table);
     let writes = of_dynamodb.number("writes_per_second", 1..=MAX_WRITES, "items", DEFAULT_WRITES);
-    let flush = of_dynamodb.seconds("flush_seconds", 1..=MAX_FLUSH);
+    let flush = of_dynamodb.seconds("flush_every", 1..=MAX_FLUSH);
     if let (StoreConfig::DynamoDb(store), Some(name)) = (store, name.filter(|_| enabled)) {
         store.statistics = Some(StatisticsTable {
             name,

@@ -149,7 +149,7 @@ struct ListBuilder<'p> {
     reasons: Numbered<Why>,
     candidates: Builders,
     why: Builders,
-    /// The values of what is in no network of the database.
+    /// The values of addresses that the database has in no network.
     rest: (u16, u16),
     /// The values of places, by their numbers.
     of_places: Vec<(u16, u16)>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::mmdb::DatabaseError;
 
-/// Why clients cannot be told apart.
+/// Why the database of places cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("routing.database{}: {reason}", InFile(.file.as_deref()))]
 pub struct RoutingError {

@@ -47,7 +47,7 @@ const SPREAD: (u8, u8) = (24, 48);
 /// The bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
 const MAPPED_LEN: u8 = 96;
 
-/// How clients are told apart.
+/// Which pools there are, which names have them, and how the server finds the place of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutingConfig {
     /// At most [`MAX_POOLS`].
@@ -58,7 +58,8 @@ pub struct RoutingConfig {
     pub database: Option<PathBuf>,
     /// The highest TTL of addresses that depend on the client, in seconds.
     pub ttl: u32,
-    /// Whether clients are told apart by the subnet that resolvers send (RFC 7871), where they send one.
+    /// Whether the place of a client is that of the subnet that the resolver sends (RFC 7871). Otherwise, or without a subnet,
+    /// it is the place of the resolver.
     pub client_subnet: bool,
 }
 

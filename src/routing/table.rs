@@ -204,7 +204,8 @@ impl<A: Address> Builder<A> {
     }
 }
 
-/// Networks without overlaps: where each value begins, with none for what is in no network.
+/// The addresses at which the value changes, and the value from there on; none for addresses that are in no network. Of
+/// networks that overlap the smallest one decides.
 fn segments<A: Address>(networks: &[(A, A, u16)]) -> Vec<(A, Option<u16>)> {
     let mut networks = networks.to_vec();
     // Of networks that begin at the same address, the largest first.

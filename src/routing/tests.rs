@@ -13,7 +13,7 @@ fn test_file(name: &str) -> PathBuf {
 
 const CITIES: &str = "GeoIP2-City-Test.mmdb";
 
-/// A pool that is for nobody yet; its address ends with its place in the list.
+/// A pool that is for no client yet; its address ends with its place in the list.
 fn pool(name: &str) -> Pool {
     Pool {
         name: name.into(),

@@ -1,12 +1,12 @@
 //! The counts that are not in the store yet: by hour and link.
 //!
-//! Many threads count at the same time, so the buffer has shards, each behind a lock of its own. The number of links is
-//! bounded, and so is that of referrers and countries. Only links that exist are counted, so clients cannot fill the buffer with
-//! names that they invent.
+//! Many threads count at the same time, so the buffer has shards, each behind a lock of its own. A shard has the codes that begin
+//! with the same characters. So the rows of a batch are neighbours, and the more links are used, the more of them lie on one page
+//! of the store. The number of links is bounded, and so is that of referrers and countries. Only links that exist are counted,
+//! so clients cannot fill the buffer with names that they invent.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -131,11 +131,17 @@ impl Room {
 /// The links of one shard, by hour and name.
 type Shard = HashMap<(u64, LinkName), Counts, RandomState>;
 
+/// The shard of a name: codes in the order of their first characters, digits before letters.
+fn shard_of(name: &LinkName) -> usize {
+    let first = name.code().bytes().next().map(char::from);
+    let digit = first.and_then(|first| first.to_digit(36)).unwrap_or(0);
+    digit as usize * SHARDS / 36
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Buffer {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
     /// Links of all hours in all shards.
     links: AtomicUsize,
     max_links: usize,
@@ -147,7 +153,6 @@ impl Buffer {
     pub(super) fn new(max_links: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::default(),
             links: AtomicUsize::new(0),
             max_links,
             others: Room {
@@ -169,8 +174,7 @@ impl Buffer {
         hour: UnixTime,
         counters: impl IntoIterator<Item = (Counter, u32)>,
     ) -> bool {
-        let shard = self.hasher.hash_one(&name) as usize % SHARDS;
-        let mut shard = self.shard(shard);
+        let mut shard = self.shard(shard_of(&name));
         let counts = match shard.entry((hour.0, name)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(_) if self.len() >= self.max_links => return false,
@@ -185,7 +189,7 @@ impl Buffer {
         true
     }
 
-    /// Takes all counts of one shard after the other. The rows of a shard are in no particular order.
+    /// Takes all counts of one shard after the other, in the order of the names.
     pub(super) fn take(&self) -> impl Iterator<Item = Vec<Row>> {
         (0..SHARDS).map(|shard| {
             let taken = std::mem::take(&mut *self.shard(shard));
@@ -193,6 +197,8 @@ impl Buffer {
             let others = taken.values().map(Counts::others).sum();
             self.others.give_back(others);
             let mut rows = Vec::with_capacity(taken.len());
+            let mut taken: Vec<_> = taken.into_iter().collect();
+            taken.sort_unstable_by(|((_, a), _), ((_, b), _)| a.cmp(b));
             for ((hour, name), counts) in taken {
                 for (counter, count) in counts.into_counters() {
                     rows.push(Row {

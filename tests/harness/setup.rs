@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::Server;
 use super::ZONE;
-use super::process::bare;
+use super::process::{bare, tinyns};
 
 /// The configuration and environment of a test server.
 pub struct Setup {
@@ -154,6 +154,23 @@ impl Setup {
         assert!(lines.contains(line), "{lines}");
         *lines = lines.replace(line, by);
         self
+    }
+
+    /// Checks that neither `tinyns serve` nor `tinyns check` accepts it, and that both say all of these parts.
+    #[track_caller]
+    pub fn check_refused(&self, parts: &[&str]) {
+        let path = self.write();
+        for command in ["serve", "check"] {
+            let mut refused = tinyns();
+            let done = refused.args([command, "--config"]).arg(&path).output();
+            let done = done.unwrap();
+            assert!(!done.status.success(), "{command}");
+            let said = [done.stdout, done.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            for part in parts {
+                assert!(said.contains(part), "{command}, {part}: {said}");
+            }
+        }
     }
 
     /// Writes its files, for commands that come before the start, and returns the configuration's path.

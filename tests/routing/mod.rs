@@ -9,7 +9,7 @@ use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
 use crate::command_line::on;
-use crate::harness::{PATIENCE, Server, Setup, eventually, parse, run, tinyns};
+use crate::harness::{PATIENCE, Server, Setup, eventually, parse, run};
 
 mod knot;
 
@@ -314,34 +314,11 @@ fn a_reload_takes_a_new_database_or_keeps_the_old_tables() {
 /// What the start refuses, `tinyns check` refuses with the same words.
 #[test]
 fn bad_databases_and_zones_end_the_start() {
-    let check = |setup: Setup, parts: [&str; 2]| {
-        let path = setup.write();
-        for command in ["serve", "check"] {
-            let done = tinyns()
-                .args([command, "--config"])
-                .arg(&path)
-                .output()
-                .unwrap();
-            assert!(!done.status.success(), "{command}");
-            let said = [done.stdout, done.stderr].concat();
-            let said = String::from_utf8_lossy(&said).into_owned();
-            assert!(
-                parts.iter().all(|part| said.contains(part)),
-                "{command}: {said}"
-            );
-        }
-    };
-    check(
-        setup(Path::new("/none.mmdb")),
-        ["routing.database: /none.mmdb", "No such file"],
-    );
+    setup(Path::new("/none.mmdb")).check_refused(&["routing.database: /none.mmdb", "No such file"]);
     let asn = Path::new(PLACES).join("GeoLite2-ASN-Test.mmdb");
-    check(
-        setup(&asn),
-        ["has no countries", "use a database of countries or cities"],
-    );
+    setup(&asn).check_refused(&["has no countries", "use a database of countries or cities"]);
     let cyclic = Path::new(PLACES).join("bad/cyclic-data-structure.mmdb");
-    check(setup(&cyclic), ["routing.database", "damaged"]);
+    setup(&cyclic).check_refused(&["routing.database", "damaged"]);
     let without = |name: &str, pattern: &str| {
         let zone: String = ZONE
             .lines()
@@ -354,7 +331,7 @@ fn bad_databases_and_zones_end_the_start() {
             .section(POOLS);
         let database = Path::new(PLACES).join(CITIES);
         let routing = format!("[routing]\ndatabase = \"{}\"\n", database.display());
-        check(setup.section(&routing), [name, "add"]);
+        setup.section(&routing).check_refused(&[name, "add"]);
     };
     without(
         "zone.route.name: the zone file has no A or AAAA records at www.s.example.com",

@@ -361,7 +361,7 @@ fn with_dynamodb_statistics_have_a_table_of_their_own() {
     };
     assert_eq!(sums(""), None);
     assert_eq!(sums("[statistics]\ntable = \"sums\"\n"), table(100, 60));
-    let all = "[statistics]\ntable = \"sums\"\nwrites_per_second = 7\nflush_seconds = 5\n";
+    let all = "[statistics]\ntable = \"sums\"\nwrites_per_second = 7\nflush_every = 5\n";
     assert_eq!(sums(all), table(7, 5));
     assert_eq!(sums(&format!("{all}enabled = false\n")), None);
     check(
@@ -369,8 +369,8 @@ fn with_dynamodb_statistics_have_a_table_of_their_own() {
         "t.toml:2: statistics.table: belongs to the \"dynamodb\" store, and kind is \"sqlite\"",
     );
     check(
-        "[store]\nkind = \"dynamodb\"\n[statistics]\nflush_seconds = 0\n",
-        "t.toml:4: statistics.flush_seconds: 0 is not within 1 to 3600 seconds",
+        "[store]\nkind = \"dynamodb\"\n[statistics]\nflush_every = 0\n",
+        "t.toml:4: statistics.flush_every: 0 is not within 1 to 3600 seconds",
     );
 }
 

@@ -314,7 +314,7 @@ impl Shared {
         self.routing.get().map(|routing| &**routing)
     }
 
-    /// Whether clients are told apart by the subnets that resolvers send.
+    /// Whether the server locates clients by the subnets that resolvers send.
     pub(crate) fn takes_subnets(&self) -> bool {
         self.routing()
             .is_some_and(|routing| routing.config().client_subnet)

@@ -53,6 +53,13 @@ const ZONES_FROM: &str =
 /// Links that exist. The lock waits for changes of them that are under way.
 const LIVE: &str = "SELECT l.origin, l.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
     JOIN link l ON l.origin = n.origin AND l.code = n.code ORDER BY l.origin, l.code FOR SHARE OF l";
+/// Links that exist and have no sums yet. A deletion locks links before it locks sums, so this comes before [`COUNTED`]: in another
+/// order the two could wait for each other.
+const UNCOUNTED: &str = "SELECT l.origin, l.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
+    JOIN link l ON l.origin = n.origin AND l.code = n.code \
+    WHERE (SELECT s.code FROM statistics s WHERE s.code = n.code AND s.unit = 3 AND s.start = 0 \
+    AND s.zone = (SELECT id FROM statistics_zone z WHERE z.origin = n.origin)) IS NULL \
+    ORDER BY l.origin, l.code FOR SHARE OF l";
 /// Links that have sums: they exist, or their sums are kept. The lock is the one that the batch needs in any case, and the
 /// triggers that remove sums wait for it. It also keeps PostgreSQL from planning a walk over all sums while the table is new.
 const COUNTED: &str = "SELECT n.origin, n.code FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
@@ -316,11 +323,11 @@ async fn add(
     if connection.client.execute(&statement, &terms).await? == 0 {
         return Ok(Added::Before);
     }
-    let mut kept = found(connection, COUNTED, names).await?;
+    let mut kept = found(connection, UNCOUNTED, names).await?;
     let others = names.iter().filter(|name| !kept.contains(name));
     let others: Vec<LinkName> = others.cloned().collect();
     if !others.is_empty() {
-        kept.extend(found(connection, LIVE, &others).await?);
+        kept.extend(found(connection, COUNTED, &others).await?);
     }
     let additions = additions(batch, &kept);
     let zones = zones(connection, additions.keys()).await?;

@@ -19,7 +19,7 @@ use crate::zone::LinkPlace;
 
 /// The slots of the collector's table at the beginning.
 const SLOTS: usize = 1 << 12;
-/// The most slots that it grows to: 196,608 names in 12.4 MiB at most.
+/// The most slots that it grows to: 196,608 names in 12.3 MiB at most.
 const MOST_SLOTS: usize = 1 << 18;
 /// For so many entries at a time the memory is loaded side by side.
 const GROUP: usize = 16;

@@ -1,7 +1,7 @@
 //! How often links are looked up: counts for [`Statistics`].
 //!
 //! ```text
-//!   UDP worker ── counter: a table of its own ──┐  full, each second,    ┌───────────┐
+//!   UDP worker ── counter: a table of its own ──┐  full, after seconds,  ┌───────────┐
 //!   signer ────── counter: a table of its own ──┼─ or idle: handed over ─┤ collector ├── Statistics
 //!   TCP, tasks ── a counter that is free ───────┘  ◄── empty tables ──── └───────────┘
 //! ```

@@ -83,7 +83,7 @@ impl Drop for Share {
 }
 
 impl Table {
-    /// A table of so many slots, which is a power of two. It takes 26 bytes for each slot at once, and up to 30 more as names
+    /// A table of so many slots, which is a power of two. It takes 19 bytes for each slot at once, and up to 30 more as names
     /// come.
     pub(super) fn new(slots: usize) -> Self {
         debug_assert!(slots.is_power_of_two() && slots <= 1 << 31);

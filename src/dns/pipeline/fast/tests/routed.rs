@@ -29,8 +29,8 @@ const TXT: u16 = 16;
 const AAAA: u16 = 28;
 const HTTPS: u16 = 65;
 
-/// `near` has 198.51.100.0/25 and 2001:db8:1::/48, `six` has 203.0.113.0/24 and only an IPv6 address, and nobody has the
-/// others.
+/// The pool `near` is for 198.51.100.0/25 and 2001:db8:1::/48. The pool `six` is for 203.0.113.0/24 and has only an IPv6
+/// address. No pool is for other clients.
 fn routing(client_subnet: bool) -> Arc<Routing> {
     let pool = |name: &str, ipv4: &[&str], ipv6: &[&str], networks: &[&str]| Pool {
         name: name.into(),
@@ -324,7 +324,7 @@ fn rfc7871_7_1_2_malformed_subnets_are_refused() {
     }
 }
 
-/// Where clients are not told apart by it, the option is ignored as any other.
+/// Where the server does not locate clients by the subnet, it ignores the option as any other.
 #[test]
 fn without_routing_the_option_is_ignored() {
     let of = |routing: Option<Arc<Routing>>| {
