@@ -62,15 +62,8 @@ pub(super) fn candidates_at(pools: &[Pool], list: &[u16], place: &Place) -> (Why
         all = of(&|pool| pool.continents.contains(&continent));
     }
     if let Some(location) = place.location.filter(|_| all.is_empty()) {
-        let nearness = |pool: &Pool| Some(pool.location?.nearness(location));
-        let pools = list
-            .iter()
-            .filter_map(|at| nearness(&pools[usize::from(*at)]));
-        let nearest = pools.fold(f64::MIN, f64::max);
-        (why, all) = (
-            Why::Nearest,
-            of(&|pool| nearness(pool).is_some_and(|near| near >= nearest)),
-        );
+        why = Why::Nearest;
+        all = nearest(pools, list, location);
     }
     if all.is_empty() {
         (why, all) = (Why::Default, of(&|pool| pool.default));
@@ -79,6 +72,25 @@ pub(super) fn candidates_at(pools: &[Pool], list: &[u16], place: &Place) -> (Why
         true => (Why::Nothing, Places::default()),
         false => (why, with_weight(pools, all)),
     }
+}
+
+/// The pools that are nearest to a place; several if they are equally near.
+fn nearest(pools: &[Pool], list: &[u16], location: Location) -> Vec<u16> {
+    let here = location.direction();
+    let (mut nearest, mut all) = (f64::MIN, Vec::new());
+    for at in list {
+        let Some(location) = pools[usize::from(*at)].location else {
+            continue;
+        };
+        let nearness = location.nearness(here);
+        if nearness > nearest {
+            (nearest, all) = (nearness, Vec::new());
+        }
+        if nearness >= nearest {
+            all.push(*at);
+        }
+    }
+    all
 }
 
 /// The candidates that have a weight; all of them if none has.

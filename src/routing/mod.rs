@@ -102,7 +102,8 @@ impl ListId {
 pub struct Located {
     /// The place of the pool in [`RoutingConfig::pools`]; none if the addresses of the zone file are for the client.
     pub pool: Option<u16>,
-    /// The length of the shortest prefix whose addresses all have this pool, in bits of the address's family.
+    /// The length of the prefix for which this pool is right, in bits of the address's family: the shortest one whose addresses
+    /// all have the same candidates, and at least [`SPREAD`] where weights decide between several.
     pub scope: u8,
 }
 
@@ -274,7 +275,8 @@ impl Routing {
                     (*at, seed, weight)
                 });
                 Located {
-                    pool: choose(weighed, number_of(prefix(scope), scope)),
+                    // Not by the scope: a new network within the spread would move the clients around it.
+                    pool: choose(weighed, number_of(prefix(spread), spread)),
                     scope,
                 }
             }

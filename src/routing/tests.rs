@@ -202,6 +202,30 @@ fn several_candidates_share_the_clients() {
     );
 }
 
+/// A network within a /24 takes its own clients and moves no other.
+#[test]
+fn a_network_moves_its_own_clients_only() {
+    let default = |name: &str| Pool {
+        default: true,
+        ..pool(name)
+    };
+    let before = routing(vec![default("a"), default("b"), pool("c")], None);
+    let c = Pool {
+        networks: networks("0.0.1.64/26 0.0.9.1/32"),
+        ..pool("c")
+    };
+    let after = routing(vec![default("a"), default("b"), c], None);
+    for address in 0..20 << 8 {
+        let pool = |routing: &Routing| {
+            let located = routing.locate(ListId(0), IpAddr::V4(u32::into(address)));
+            located.pool.unwrap()
+        };
+        let is_own = (0x140..0x180).contains(&address) || address == 0x901;
+        let expected = if is_own { 2 } else { pool(&before) };
+        assert_eq!(pool(&after), expected, "{address:x}");
+    }
+}
+
 #[test]
 fn pools_without_weight_are_used_if_there_is_nothing_else() {
     let with = |name: &str, networks_of: &str| Pool {

@@ -30,11 +30,7 @@ pub enum RouteFault {
 
 /// What is wrong with the names that have pools.
 pub(super) fn faults(config: &RoutingConfig, zones: &Zones) -> Vec<RouteFault> {
-    let lacks = |route: &&Route| {
-        let node = node_of(&route.owner, zones);
-        let types = [RecordType::A, RecordType::AAAA];
-        !node.is_some_and(|node| types.into_iter().any(|rtype| node.rrset(rtype).is_some()))
-    };
+    let lacks = |route: &&Route| !node_of(&route.owner, zones).is_some_and(Node::has_addresses);
     let lacking = config.routes.iter().filter(lacks);
     let fault = |route: &Route| match &route.owner {
         Owner::Links(zone) => RouteFault::Links(zone.to_string()),
@@ -126,7 +122,9 @@ pub(super) async fn open(
     if let Some(fault) = faults(&config, zones).into_iter().next() {
         return Err(fault.into());
     }
-    warn_of_routes(&config, zones);
+    for line in warnings(&config, zones) {
+        tracing::warn!("{line}");
+    }
     let routing = blocking(move || Routing::open(config)).await?;
     log_database("read", &routing, metrics);
     Ok(Some(Arc::new(routing)))

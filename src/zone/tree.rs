@@ -57,7 +57,7 @@ impl Node {
     }
 
     /// Whether it has A or AAAA records.
-    pub(super) fn has_addresses(&self) -> bool {
+    pub(crate) fn has_addresses(&self) -> bool {
         self.rrset(RecordType::A).is_some() || self.rrset(RecordType::AAAA).is_some()
     }
 

@@ -364,7 +364,7 @@ impl Shared {
         }
     }
 
-    /// Keeps in place of an answer that it depends on the client.
+    /// Keeps a signpost in place of an answer that depends on the client.
     pub(crate) fn keep_signpost(&self, key: &HotKey<'_>, list: ListId, validity: Validity) {
         let more = self.hot.keep(key, Signpost(list).to_bytes(), &[], validity);
         self.count_hot_bytes(more);

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! [`decide`](crate::dns::answer::decide) alone decides what the reply says. This module finds the zone and the link
-//! that the decision needs, has the answer signed and encoded, and knows which answers can be used again.
+//! that the decision needs, has the answer signed and encoded, and knows which answers can be used again. [`by_client`] does
+//! that for answers that depend on the client.
 //! [`Reading`] is the only difference between the fast path and the general path: an odd query neither uses nor
 //! fills the hot answers.
 //!

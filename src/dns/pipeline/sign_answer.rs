@@ -261,8 +261,13 @@ impl Signer<'_> {
         }
         let digest = self.digest(&set);
         let hot = &self.shared.hot;
+        // An alias on the way to the addresses is the same for all clients.
+        let varies = matches!(
+            first.record_type(),
+            RecordType::A | RecordType::AAAA | RecordType::HTTPS | RecordType::SVCB
+        );
         let routed = |variant| hot.routed_key(&owner, Form::Signatures, rtype, variant);
-        let key = variant.and_then(routed);
+        let key = variant.filter(|_| varies).and_then(routed);
         let key = key.unwrap_or_else(|| hot.key(&owner, Form::Signatures, rtype));
         if let Some(kept) = self.kept(&key, digest) {
             return Ok(kept);

@@ -101,7 +101,7 @@ pub(super) async fn explain(
         address.ok_or_else(|| refused("the query needs the parameter \"address\"".into()))?;
     let prefix: Prefix = text
         .parse()
-        .map_err(|why| refused(format!("{text:?} is no address, and {why}")))?;
+        .map_err(|why| refused(format!("{text:?} is not an address or a network: {why}")))?;
     // RFC 7871 §7.2.1: of a prefix, the first address decides.
     let address = Ipv6Addr::from_bits(prefix.bits()).to_canonical();
     let routing = admin.overviews.routing.as_ref();

@@ -420,8 +420,9 @@ impl Walk<'_> {
                 _ => continue,
             };
             let key = LowerName::new(host);
-            // They may be wrong for the client, which asks for them if it needs them.
-            if self.list_of_name(host).is_some() {
+            // Addresses of this host depend on the client. A resolver that needs them asks for them, but for glue: it cannot
+            // ask the child zone without that.
+            if !self.reply.glue_required && self.list_of_name(host).is_some() {
                 continue;
             }
             let Some(node) = self.zone.addresses(&key) else {

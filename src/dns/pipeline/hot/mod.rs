@@ -18,6 +18,8 @@
 //!   evict all other answers. [`crate::links`] remembers which names are absent, within a bound. For the same reason
 //!   no answers about [made-up](super::made_up) names are kept, and all types that the zone has nowhere share one
 //!   answer for each name.
+//! * An answer with addresses that depend on the client is kept for each pool: the key has the list of pools and the pool as
+//!   well. Under the key without them lies a *signpost*, which says which list the name has.
 //! * A failure is never kept.
 //! * [`super::sign_answer`] keeps signatures of RRsets here as well, with a digest of the signed data and the time
 //!   of their renewal.
@@ -109,7 +111,8 @@ pub(crate) struct Validity {
 
 /// An answer that was found.
 pub(crate) struct HotAnswer {
-    /// The head: for an answer, a [`Head`](crate::dns::wire::reply::Head) as bytes.
+    /// The head: for an answer, a [`Head`](crate::dns::wire::reply::Head) as bytes; for an answer that depends on the client,
+    /// a signpost.
     pub(crate) head: [u8; HEAD_LEN],
     /// The length of its records, in bytes.
     pub(crate) len: usize,

@@ -439,13 +439,13 @@ impl Frame<'_> {
     pub(crate) fn with_error(&self, error: Option<ExtendedError>, records_len: usize) -> Self {
         let mut frame = *self;
         frame.options.error = error;
-        if records_len > frame.room() {
+        if frame.fixed_len() + records_len > frame.limit {
             frame.options.error = None;
         }
         frame
     }
 
-    /// The same frame, with no options but the cookie, and the client subnet as the query has it (RFC 7871 §7.2.1).
+    /// The same frame, with no options but the cookie and the client subnet (RFC 7871 §7.2.1), whose scope stays.
     pub(crate) fn short(self) -> Self {
         let Options { cookie, subnet, .. } = self.options;
         Self {
@@ -472,8 +472,12 @@ impl Frame<'_> {
 
     /// How many bytes of records the reply has room for.
     pub(crate) fn room(&self) -> usize {
-        let fixed = HEADER_LEN + self.echo.question.len() + self.opt_len();
-        self.limit.saturating_sub(fixed)
+        self.limit.saturating_sub(self.fixed_len())
+    }
+
+    /// The length of everything but the records.
+    fn fixed_len(&self) -> usize {
+        HEADER_LEN + self.echo.question.len() + self.opt_len()
     }
 
     /// The length of the OPT record, in bytes; zero if there is none.

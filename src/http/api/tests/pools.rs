@@ -50,8 +50,8 @@ async fn an_address_is_needed() {
     let server = Server::new();
     for (query, part) in [
         ("", "needs the parameter"),
-        ("?address=", "is no address"),
-        ("?address=host", "is no address"),
+        ("?address=", "is not an address or a network"),
+        ("?address=host", "is not an address or a network"),
         ("?address=192.0.2.1/24", "bits beyond the length"),
         ("?address=192.0.2.1&address=192.0.2.1", "2 times"),
         ("?adress=192.0.2.1", "unknown parameter"),

@@ -422,6 +422,16 @@ fn signatures_are_kept_for_each_pool() {
                 }
             }
         };
+        if matches!(layout, Layout::Cname) {
+            let ask = |qtype, subnet| {
+                let packet = with_subnet("abc.s.example.com", qtype, true, subnet);
+                judge.ask(&fixture, &packet);
+                fixture.metrics.dnssec_signatures.get()
+            };
+            let made = SUBNETS[..7].iter().map(|subnet| ask(A, subnet)).max();
+            // The alias is the same for all clients, so only the TXT record has to be signed.
+            assert_eq!(Some(ask(TXT, &SUBNETS[0])), made.map(|made| made + 1));
+        }
         ask_all();
         let made = fixture.metrics.dnssec_signatures.get();
         // Other leases, so that answers are made again.
