@@ -1,7 +1,8 @@
 //! A table from addresses of one family to values, and the prefix for which a value holds.
 //!
 //! The table has the first addresses of ranges, sorted, and the value of each range. Neighbours with the same value are
-//! one range. An index over the first bits of addresses says where to begin, so that a search takes few steps.
+//! one range. An index narrows the search to few ranges: an array by the first bits of an address, and where many ranges have
+//! the same first bits, another array by the next bits. So registries may give out addresses as unevenly as they do.
 //!
 //! The prefix of an answer is the shortest one that has the address and lies within its range. All addresses of that
 //! prefix have the same prefix in turn: so the prefixes of a table never overlap, and none is longer than needed
@@ -9,13 +10,13 @@
 
 /// An address as a number.
 pub(super) trait Address: Copy + Ord + std::fmt::Debug {
-    /// The most bits of an index.
-    const MAX_INDEX_BITS: u8;
+    /// How many bits it has.
+    const BITS: u8;
     /// The lowest address.
     const FIRST: Self;
 
-    /// The first `bits` bits; at most [`Address::MAX_INDEX_BITS`].
-    fn top(self, bits: u8) -> usize;
+    /// The number in the `bits` bits, 1 to 32, behind the first `skip` bits. It has at most [`Address::BITS`] with them.
+    fn part(self, skip: u8, bits: u8) -> usize;
     /// How many of the first bits are the same.
     fn common(self, other: Self) -> u8;
     /// The address before; that before the first is the last.
@@ -25,13 +26,13 @@ pub(super) trait Address: Copy + Ord + std::fmt::Debug {
 }
 
 macro_rules! address {
-    ($number:ty, $bits:literal, $index:literal) => {
+    ($number:ty) => {
         impl Address for $number {
-            const MAX_INDEX_BITS: u8 = $index;
+            const BITS: u8 = <$number>::BITS as u8;
             const FIRST: Self = 0;
 
-            fn top(self, bits: u8) -> usize {
-                (self >> ($bits - u32::from(bits))) as usize
+            fn part(self, skip: u8, bits: u8) -> usize {
+                (self << skip >> (<Self as Address>::BITS - bits)) as usize
             }
             fn common(self, other: Self) -> u8 {
                 (self ^ other).leading_zeros() as u8
@@ -46,23 +47,32 @@ macro_rules! address {
     };
 }
 
-address!(u32, 32, 16);
-// Registries give out prefixes of few /12, so 16 bits would leave most ranges in few places of the index.
-address!(u128, 128, 20);
+address!(u32);
+address!(u128);
 
-/// The least bits of an index.
-const MIN_INDEX_BITS: u8 = 4;
+/// Among so many ranges a search needs no index: the first addresses of those of IPv4 are within one or two lines of the
+/// processor's cache.
+const FEW: usize = 8;
+/// An array has a place for every four ranges.
+const RANGES_PER_CHILD_BITS: u32 = 2;
+/// The most bits of an array.
+const MAX_BITS: u8 = 22;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Table<A> {
-    /// For each value of the first bits, the first range that begins there or later.
-    index: Box<[u32]>,
-    index_bits: u8,
-    /// The first address of each range; the first one is the lowest address.
-    starts: Box<[A]>,
-    /// The value of each range.
-    values: Box<[u16]>,
+pub(super) struct Table<A: Copy> {
+    index: Index,
+    /// The first one begins at the lowest address.
+    ranges: Box<[Range<A>]>,
+}
+
+/// A range, which ends where the next one begins. It is packed: without gaps, a range of IPv6 takes 18 bytes and not 32.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(2))]
+struct Range<A: Copy> {
+    /// The first address.
+    start: A,
+    value: u16,
 }
 
 /// What a table says of an address.
@@ -76,33 +86,131 @@ pub(super) struct Found {
 impl<A: Address> Table<A> {
     /// What it says of an address.
     pub(super) fn find(&self, address: A) -> Found {
-        let bucket = address.top(self.index_bits);
-        let (from, to) = (self.index[bucket] as usize, self.index[bucket + 1] as usize);
-        // Ranges that begin before the bucket may reach into it.
-        let behind = from + self.starts[from..to].partition_point(|start| *start <= address);
+        let (from, to) = self.index.narrow(address, self.ranges.len());
+        // A range that begins before these may reach to the address.
+        let behind =
+            from + self.ranges[from..to].partition_point(|range| { range.start } <= address);
         let place = behind.saturating_sub(1);
         let from_start = match place {
             0 => 0,
-            _ => address.common(self.starts[place].before()) + 1,
+            _ => address.common({ self.ranges[place].start }.before()) + 1,
         };
-        let next = self.starts.get(place + 1);
-        let to_end = next.map_or(0, |next| address.common(*next) + 1);
+        let next = self.ranges.get(place + 1);
+        let to_end = next.map_or(0, |next| address.common(next.start) + 1);
         Found {
-            value: self.values[place],
+            value: self.ranges[place].value,
             len: from_start.max(to_end),
         }
     }
 
     /// How many ranges it has.
     pub(super) fn len(&self) -> usize {
-        self.starts.len()
+        self.ranges.len()
+    }
+}
+
+/// Where to search among ranges.
+#[derive(Debug, Default)]
+struct Index {
+    root: Node,
+    children: Vec<Child>,
+}
+
+/// An array of children by the next bits of an address: the number of bits, then [`Node::FIRST_BITS`] for the place of the first
+/// child. It is 0 where there is no array. The child behind the last one says where that ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Node(u32);
+
+/// The ranges that begin with certain bits.
+#[derive(Clone, Copy, Debug)]
+struct Child {
+    /// The first of them, or the next one if there is none. A table has fewer than 2^32 ranges.
+    from: u32,
+    /// An array of them, if they are many.
+    node: Node,
+}
+
+impl Node {
+    const NONE: Self = Self(0);
+    const FIRST_BITS: u32 = 27;
+
+    /// None if the place is too high, as no database makes it.
+    fn new(bits: u8, first: usize) -> Self {
+        match first >> Self::FIRST_BITS {
+            0 => Self(u32::from(bits) << Self::FIRST_BITS | first as u32),
+            _ => Self::NONE,
+        }
+    }
+
+    fn bits(self) -> u8 {
+        (self.0 >> Self::FIRST_BITS) as u8
+    }
+
+    fn first(self) -> usize {
+        (self.0 & ((1 << Self::FIRST_BITS) - 1)) as usize
+    }
+}
+
+impl Index {
+    /// The index of these ranges, which are sorted.
+    fn of<A: Address>(ranges: &[Range<A>]) -> Self {
+        let mut index = Self::default();
+        index.root = index.add(ranges, (0, ranges.len()), 0);
+        index.children.shrink_to_fit();
+        index
+    }
+
+    /// Adds an array of the ranges from one place to another, whose first `skip` bits are the same.
+    fn add<A: Address>(
+        &mut self,
+        ranges: &[Range<A>],
+        (from, to): (usize, usize),
+        skip: u8,
+    ) -> Node {
+        if to - from <= FEW || skip == A::BITS {
+            return Node::NONE;
+        }
+        let bits = (to - from).ilog2() - RANGES_PER_CHILD_BITS;
+        let bits = (bits as u8).min(MAX_BITS).min(A::BITS - skip);
+        let first = self.children.len();
+        let node = Node::new(bits, first);
+        if node == Node::NONE {
+            return node;
+        }
+        let mut place = from;
+        for part in 0..=1_usize << bits {
+            while place < to && { ranges[place].start }.part(skip, bits) < part {
+                place += 1;
+            }
+            self.children.push(Child {
+                from: place as u32,
+                node: Node::NONE,
+            });
+        }
+        for child in first..self.children.len() - 1 {
+            let [from, to] = [child, child + 1].map(|child| self.children[child].from as usize);
+            self.children[child].node = self.add(ranges, (from, to), skip + bits);
+        }
+        node
+    }
+
+    /// The ranges, of `len` ones, that begin with as many bits of an address as the index distinguishes.
+    fn narrow<A: Address>(&self, address: A, len: usize) -> (usize, usize) {
+        let (mut found, mut node, mut skip) = ((0, len), self.root, 0);
+        while node != Node::NONE {
+            let at = node.first() + address.part(skip, node.bits());
+            let (child, next) = (self.children[at], self.children[at + 1]);
+            found = (child.from as usize, next.from as usize);
+            skip += node.bits();
+            node = child.node;
+        }
+        found
     }
 }
 
 /// Makes a table of ranges in the order of their addresses, and of explicit networks, which take precedence.
-pub(super) struct Builder<A> {
-    starts: Vec<A>,
-    values: Vec<u16>,
+pub(super) struct Builder<A: Copy> {
+    ranges: Vec<Range<A>>,
     /// Where explicit networks begin or end, with the value from there on.
     explicit: Vec<(A, Option<u16>)>,
     /// How many of them lie behind.
@@ -120,8 +228,7 @@ impl<A: Address> Builder<A> {
     /// and last addresses; of two that contain an address, the smaller one counts.
     pub(super) fn new(ground: u16, explicit: &[(A, A, u16)]) -> Self {
         let mut builder = Self {
-            starts: Vec::new(),
-            values: Vec::new(),
+            ranges: Vec::new(),
             explicit: segments(explicit),
             passed: 0,
             ground,
@@ -153,21 +260,9 @@ impl<A: Address> Builder<A> {
         while let Some(&(start, above)) = self.explicit.get(self.passed) {
             self.pass(start, above);
         }
-        let wanted = self.starts.len().ilog2() as u8 + 1;
-        let index_bits = wanted.clamp(MIN_INDEX_BITS, A::MAX_INDEX_BITS);
-        let mut index = Vec::with_capacity((1 << index_bits) + 1);
-        for (place, start) in self.starts.iter().enumerate() {
-            while index.len() <= start.top(index_bits) {
-                index.push(place as u32);
-            }
-        }
-        // Places fit 32 bits: no file has so many networks.
-        index.resize((1 << index_bits) + 1, self.starts.len() as u32);
         Table {
-            index: index.into(),
-            index_bits,
-            starts: self.starts.into(),
-            values: self.values.into(),
+            index: Index::of(&self.ranges),
+            ranges: self.ranges.into(),
         }
     }
 
@@ -193,13 +288,10 @@ impl<A: Address> Builder<A> {
     }
 
     fn emit(&mut self, start: A, value: u16) {
-        if self.starts.last() == Some(&start) {
-            self.starts.pop();
-            self.values.pop();
-        }
-        if self.values.last() != Some(&value) {
-            self.starts.push(start);
-            self.values.push(value);
+        // What was said of this address before does not count.
+        self.ranges.pop_if(|last| { last.start } == start);
+        if self.ranges.last().is_none_or(|last| last.value != value) {
+            self.ranges.push(Range { start, value });
         }
     }
 }

@@ -56,6 +56,47 @@ fn the_whole_space_and_its_ends() {
     assert_eq!(table.find(0), Found { value: 3, len: 1 });
 }
 
+/// Checks that a search by the index of some addresses finds what a search through all of them finds.
+fn check_index<A: Address>(mut starts: Vec<A>, wanted: &[A]) {
+    starts.push(A::FIRST);
+    starts.sort_unstable();
+    starts.dedup();
+    let ranges: Vec<_> = starts
+        .iter()
+        .map(|start| Range {
+            start: *start,
+            value: 0,
+        })
+        .collect();
+    let index = Index::of(&ranges);
+    for address in starts.iter().chain(wanted) {
+        let (from, to) = index.narrow(*address, starts.len());
+        let behind = from + starts[from..to].partition_point(|start| start <= address);
+        let expected = starts.partition_point(|start| start <= address);
+        assert_eq!(behind, expected, "{address:?}");
+        assert!(to - from <= FEW, "{from} to {to}");
+    }
+}
+
+/// Addresses that are close together after some common bits, and others that are anywhere.
+fn uneven(common: u32) -> impl Strategy<Value = Vec<u128>> {
+    let near = (any::<u16>(), any::<u128>())
+        .prop_map(move |(near, far)| far >> common ^ u128::from(near) << 80);
+    proptest::collection::vec(prop_oneof![3 => near, 1 => any::<u128>()], 0..2_000)
+}
+
+proptest! {
+    #[test]
+    fn an_index_leads_to_the_right_ranges(all in uneven(20), others in uneven(64)) {
+        let short = |addresses: &[u128]| -> Vec<u32> {
+            addresses.iter().map(|address| (address >> 96) as u32).collect()
+        };
+        check_index(short(&all), &short(&others));
+        check_index(all.clone(), &others);
+        check_index(others, &all);
+    }
+}
+
 /// IPv4 addresses of which few bits differ, so that networks meet.
 fn address() -> impl Strategy<Value = u32> {
     any::<u32>().prop_map(|bits| bits & 0xE003_0307)
