@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::counts::{FLUSHED, LINKS, Used, code, register, stored, use_once};
-use crate::dynamo::{Emulator, Fate, Gate, Proxy};
+use crate::dynamo::{Emulator, Fate, Gate, Proxy, s};
 use crate::harness::{Server, Setup, eventually};
 use crate::redis::RedisServer;
 
@@ -24,11 +24,16 @@ struct Fleet {
 impl Fleet {
     /// It writes what it has counted so often, in seconds.
     fn start(flush_every: u32) -> Self {
+        Self::with(&format!("flush_every = {flush_every}\n"))
+    }
+
+    /// With these lines in `[statistics]`.
+    fn with(lines: &str) -> Self {
         let emulator = Emulator::start();
         let (proxy, redis) = (Proxy::spawn(&emulator), RedisServer::start());
         let servers = [(); 2].map(|()| {
             let setup = Setup::new().dynamodb(&proxy.url()).section(&format!(
-                "[redis]\nurl = \"{}\"\n[statistics]\ntable = \"sums\"\nflush_every = {flush_every}\n",
+                "[redis]\nurl = \"{}\"\n[statistics]\ntable = \"sums\"\n{lines}",
                 redis.url()
             ));
             setup.start()
@@ -198,6 +203,36 @@ fn what_redis_loses_is_told_and_nothing_counts_twice() {
     fleet.check_uses();
 }
 
+/// A Redis server that comes back with an earlier state has the accumulator open again that was written. What is counted next is
+/// added to another one, also by a server that has added nothing in between.
+#[test]
+fn nothing_is_added_to_counts_that_come_back() {
+    let mut fleet = Fleet::start(NEVER);
+    fleet.use_links(300);
+    fleet.wait_until_gathered(fleet.all_uses());
+    let gathered = |fleet: &Fleet| fleet.servers[1].metric("tinyns_statistics_gathered", &[]);
+    eventually("it is seen", FLUSHED, || gathered(&fleet) > 0.0);
+    fleet.redis.save();
+    // The stop writes what waits.
+    let first = fleet.servers.remove(0).restart();
+    fleet.servers.insert(0, first);
+    fleet.check_uses();
+    assert!(fleet.is_empty());
+    eventually("the end is seen", FLUSHED, || gathered(&fleet) == 0.0);
+    fleet.redis.restart_with_saved();
+    assert!(!fleet.is_empty());
+    let (flushed, uses) = (
+        fleet.metric("tinyns_statistics_flushed_total"),
+        fleet.all_uses(),
+    );
+    fleet.use_links(200);
+    let more = fleet.all_uses() - uses;
+    fleet.wait_until_gathered(flushed as u64 + more);
+    assert_eq!(fleet.metric("tinyns_statistics_dropped_total"), 0.0);
+    fleet.servers = fleet.servers.into_iter().map(Server::restart).collect();
+    fleet.check_uses();
+}
+
 /// A Redis server that comes back with an earlier state brings counts back that were written.
 #[test]
 fn counts_that_come_back_are_not_written_again() {
@@ -218,4 +253,81 @@ fn counts_that_come_back_are_not_written_again() {
     assert_eq!(fleet.metric("tinyns_statistics_dropped_total"), 0.0);
     fleet.use_links(100);
     fleet.wait_until_written();
+}
+
+/// The table is away when servers start. What they count goes to Redis, and waits there.
+#[test]
+fn counts_wait_in_redis_while_the_table_is_away_at_the_start() {
+    let mut fleet = Fleet::start(1);
+    fleet.use_links(60);
+    fleet.wait_until_written();
+    fleet.proxy.on_text("\"sums\"", Fate::Cut);
+    let uses = fleet.all_uses();
+    fleet.servers = fleet.servers.into_iter().map(Server::restart).collect();
+    fleet.use_links(200);
+    fleet.wait_until_gathered(fleet.all_uses() - uses);
+    assert!(!fleet.is_empty());
+    fleet.proxy.all(Fate::Pass);
+    fleet.wait_until_written();
+    assert_eq!(fleet.metric("tinyns_statistics_dropped_total"), 0.0);
+}
+
+/// So many sums that the others would soon have no room are written before it is time.
+#[test]
+fn many_sums_make_a_flush_due() {
+    let fleet = Fleet::start(NEVER);
+    fleet.use_links(30);
+    fleet.wait_until_gathered(fleet.all_uses());
+    let open = fleet.redis.cli(&["keys", "*:open"]);
+    // Of names that have no link, so that little is written.
+    let script = "local hour = math.floor(redis.call('TIME')[1] / 3600) * 3600 \
+                  for i = 1, 100000 do \
+                    redis.call('HSET', KEYS[1], hour .. ' x' .. i .. '.s.example.com lookup:txt', 1) \
+                  end";
+    fleet.redis.cli(&["eval", script, "1", &open]);
+    fleet.wait_until_written();
+}
+
+/// While a flush is slow, the metrics go on showing what waits.
+#[test]
+fn what_waits_is_shown_while_sums_are_written() {
+    // One item a second: the flush takes longer than anything that is awaited here.
+    let fleet = Fleet::with("flush_every = 1\nwrites_per_second = 1\n");
+    fleet.proxy.count("PutItem");
+    fleet.use_links(LINKS);
+    fleet.wait_until_gathered(fleet.all_uses());
+    eventually("it is being written", FLUSHED, || fleet.proxy.counted() > 0);
+    let gathered = |server: &Server| server.metric("tinyns_statistics_gathered", &[]);
+    let both = || fleet.servers.iter().map(gathered);
+    eventually("it is shown", FLUSHED, || both().all(|sums| sums > 0.0));
+    let before: Vec<f64> = both().collect();
+    // Every kind of use of every link.
+    fleet.use_links(10 * LINKS);
+    fleet.wait_until_gathered(fleet.all_uses());
+    eventually("the others are shown", FLUSHED, || {
+        both().zip(&before).all(|(now, before)| now > *before)
+    });
+}
+
+/// A table of statistics that replies slowly does not make changes of links fail.
+#[test]
+fn links_are_deleted_while_the_table_of_statistics_is_slow() {
+    let fleet = Fleet::start(NEVER);
+    let zone = s("s.example.com");
+    crate::dynamo::once(async {
+        let client = fleet.emulator.foreign().await;
+        // So many that they are not removed by one request.
+        for hour in 0..40 {
+            let day = 1 + hour / 24;
+            let id = format!("{}#0#2026-01-{day:02}T{:02}:00:00Z", code(0), hour % 24);
+            let put = client.put_item().table_name("sums");
+            let put = put.item("zone", zone.clone()).item("id", s(&id));
+            put.send().await.unwrap();
+        }
+    });
+    // Two to read and two to remove take longer than a change of a link may.
+    let slow = Fate::Delay(Duration::from_millis(2_200));
+    fleet.proxy.on_text("\"sums\"", slow);
+    let deleted = fleet.servers[0].remove(&code(0));
+    assert_eq!(deleted.status, 204, "{deleted:?}");
 }

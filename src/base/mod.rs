@@ -6,6 +6,7 @@ pub mod client_files;
 pub mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;
+pub(crate) mod lock;
 pub mod logging;
 pub mod metrics;
 pub(crate) mod mmdb;

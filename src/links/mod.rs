@@ -290,7 +290,7 @@ impl Links {
             deniers.ask_through(&cache);
         }
         if let Some(statistics) = self.store.statistics() {
-            statistics.gather_with(Gathering::of(&cache));
+            Gathering::offer(&cache, &*statistics);
         }
         let budget = limits.store_reads_per_second;
         let (store, redis) = (self.store.clone(), Some(cache.clone()));

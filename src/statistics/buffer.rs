@@ -8,13 +8,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use foldhash::fast::RandomState;
 
 use crate::base::clock::UnixTime;
+use crate::base::lock::lock;
 use crate::link::LinkName;
-use crate::store::heaviest;
+use crate::store::heaviest::Reduction;
 use crate::store::statistics::{Click, Counter, Lookup, MAX_REFERRERS, Row};
 
 /// How many shards there are.
@@ -38,7 +39,7 @@ pub(super) struct Counts {
 
 /// Referrers and countries.
 #[derive(Debug, Default)]
-struct Others(HashMap<Counter, u32, RandomState>);
+struct Others(HashMap<Counter, u64, RandomState>);
 
 impl Counts {
     /// Counts so many more; `room` is for the referrers and countries of all links.
@@ -46,12 +47,12 @@ impl Counts {
         let place = match counter {
             Counter::Lookup(lookup) => lookup as usize,
             Counter::Click(click) => Lookup::ALL.len() + click as usize,
-            other => return self.add_other(other, count, room),
+            other => return self.add_other(other, count.into(), room),
         };
         self.fixed[place] = self.fixed[place].saturating_add(count);
     }
 
-    fn add_other(&mut self, counter: Counter, count: u32, room: &Room) {
+    fn add_other(&mut self, counter: Counter, count: u64, room: &Room) {
         let others = &mut **self.others.get_or_insert_default();
         if others.0.len() >= MAX_OTHERS && !others.0.contains_key(&counter) {
             others.keep_the_heaviest(room);
@@ -65,17 +66,17 @@ impl Counts {
     }
 
     /// Its counters that are not zero.
-    fn into_counters(self) -> impl Iterator<Item = (Counter, u32)> {
+    fn into_counters(self) -> impl Iterator<Item = (Counter, u64)> {
         let lookups = Lookup::ALL.into_iter().map(Counter::Lookup);
         let clicks = Click::ALL.into_iter().map(Counter::Click);
-        let fixed = lookups.chain(clicks).zip(self.fixed);
+        let fixed = lookups.chain(clicks).zip(self.fixed.map(u64::from));
         let others = self.others.into_iter().flat_map(|others| others.0);
         fixed.chain(others).filter(|(_, count)| *count > 0)
     }
 }
 
 impl Others {
-    fn add(&mut self, counter: Counter, count: u32, room: &Room) {
+    fn add(&mut self, counter: Counter, count: u64, room: &Room) {
         match self.0.entry(counter) {
             Entry::Occupied(mut sum) => *sum.get_mut() = sum.get().saturating_add(count),
             Entry::Vacant(sum) if room.take_one() => _ = sum.insert(count),
@@ -83,25 +84,17 @@ impl Others {
         }
     }
 
-    /// Leaves as many hosts as the store keeps, as the store does; see [`heaviest`].
+    /// Leaves as many hosts as the store keeps, as the store does; see [`crate::store::heaviest`].
     fn keep_the_heaviest(&mut self, room: &Room) {
         let before = self.0.len();
         let hosts = self.0.iter().filter(|(counter, _)| counter.is_host());
-        let excess = heaviest::excess(hosts.map(|(_, &count)| count.into()), MAX_REFERRERS);
-        let excess = u32::try_from(excess).unwrap_or(u32::MAX);
-        let mut moved = 0_u32;
-        self.0.retain(|counter, count| {
-            if !counter.is_host() {
-                return true;
-            }
-            moved = moved.saturating_add(excess.min(*count));
-            *count = count.saturating_sub(excess);
-            *count > 0
-        });
+        let mut reduction = Reduction::to(MAX_REFERRERS, hosts.map(|(_, count)| *count));
+        self.0
+            .retain(|counter, count| !counter.is_host() || reduction.take_from(count));
         room.give_back(before - self.0.len());
-        if moved > 0 {
+        if reduction.taken() > 0 {
             let other = Counter::Referrer(Counter::OTHER_REFERRER.into());
-            self.add(other, moved, room);
+            self.add(other, reduction.taken(), room);
         }
     }
 }
@@ -205,7 +198,7 @@ impl Buffer {
                         name: name.clone(),
                         hour: UnixTime(hour),
                         counter,
-                        count: count.into(),
+                        count,
                     });
                 }
             }
@@ -214,8 +207,6 @@ impl Buffer {
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
-        self.shards[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[index])
     }
 }

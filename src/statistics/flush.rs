@@ -1,7 +1,7 @@
 //! The flusher: it makes numbered batches of the counts, and adds each of them to the store before it makes the next.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -9,9 +9,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Counting;
+use crate::base::lock::lock;
 use crate::store::StoreError;
 use crate::store::servers::Label;
-use crate::store::statistics::{Batch, Keeping, MAX_ROWS, Row, StatisticsStore};
+use crate::store::statistics::{Added, Batch, Keeping, MAX_ROWS, StatisticsStore, events};
 
 /// How many rows a batch has. A link that was not used lately has its sums on a page of its own, and no link is written while a
 /// batch is added to an SQLite file.
@@ -119,9 +120,7 @@ impl Flusher {
                 let began = Instant::now();
                 self.flush(counting, &mut progress).await;
                 *lock(&self.since) = began;
-                pause = EVERY
-                    .max(began.elapsed().min(LONGEST_REST) * REST)
-                    .min(LONGEST_REST);
+                pause = (began.elapsed() * REST).clamp(EVERY, LONGEST_REST);
             }
         };
         let work = async {
@@ -139,9 +138,13 @@ impl Flusher {
         self.write_at_the_stop().await;
         // The store finds what is left of this at its next walk.
         let _ranked = timeout(NO_PROGRESS, self.rank_all(0)).await;
-        let left = sum(progress.waiting.iter().map(|batch| batch.rows.as_slice()));
-        let buffered: Vec<_> = counting.buffer.take().collect();
-        let left = left + sum(buffered.iter().map(Vec::as_slice));
+        let left: u64 = progress.waiting.iter().map(Batch::events).sum();
+        let left = left
+            + counting
+                .buffer
+                .take()
+                .map(|rows| events(&rows))
+                .sum::<u64>();
         if left > 0 {
             counting.metrics.statistics_dropped.inc_by(left);
             tracing::error!(
@@ -227,11 +230,11 @@ impl Flusher {
     }
 
     async fn add(&self, counting: &Counting, batch: &Batch) -> Result<(), StoreError> {
-        in_time(self.store.add(batch, counting.clock.now())).await?;
-        counting
-            .metrics
-            .statistics_flushed
-            .inc_by(sum([batch.rows.as_slice()]));
+        let added = in_time(self.store.add(batch, counting.clock.now())).await?;
+        // The store counts what is lost.
+        if added != Added::Lost {
+            counting.metrics.statistics_flushed.inc_by(batch.events());
+        }
         Ok(())
     }
 
@@ -324,16 +327,4 @@ impl Flusher {
 async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let result = timeout(CALL, call).await;
     result.unwrap_or(Err(StoreError::DeadlineExceeded))
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How often was counted in all: each look-up and each click once.
-fn sum<'a>(batches: impl IntoIterator<Item = &'a [Row]>) -> u64 {
-    let rows = batches.into_iter().flatten();
-    rows.filter(|row| row.counter.is_an_event())
-        .map(|row| row.count)
-        .sum()
 }

@@ -13,8 +13,35 @@
 //! The alternative, to keep the largest counts as they are (or to let a new host take over the smallest one, as "Space-Saving"
 //! does), was rejected: a host that comes slowly never gets past invented ones with large counts, or counts are too high.
 
+/// Takes the same number from all counts.
+#[derive(Debug)]
+pub struct Reduction {
+    excess: u64,
+    taken: u64,
+}
+
+impl Reduction {
+    /// One that leaves at most `most` of these counts above 0. It takes nothing if so few are there.
+    pub fn to(most: usize, counts: impl IntoIterator<Item = u64>) -> Self {
+        let excess = excess(counts, most);
+        Self { excess, taken: 0 }
+    }
+
+    /// Takes from a count. Whether anything is left of it.
+    pub fn take_from(&mut self, count: &mut u64) -> bool {
+        self.taken = self.taken.saturating_add(self.excess.min(*count));
+        *count = count.saturating_sub(self.excess);
+        *count > 0
+    }
+
+    /// How much was taken in all.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+}
+
 /// The number that is to be taken from each of the counts, so that at most `most` of them remain above 0; 0 if so few are there.
-pub fn excess(counts: impl IntoIterator<Item = u64>, most: usize) -> u64 {
+fn excess(counts: impl IntoIterator<Item = u64>, most: usize) -> u64 {
     let mut counts: Vec<u64> = counts.into_iter().collect();
     if counts.len() <= most {
         return 0;

@@ -254,6 +254,19 @@ pub struct Batch {
     pub rows: Vec<Row>,
 }
 
+impl Batch {
+    /// How many look-ups and clicks it has.
+    pub(crate) fn events(&self) -> u64 {
+        events(&self.rows)
+    }
+}
+
+/// How many look-ups and clicks are in the rows: other counters are about a look-up or click that counts already.
+pub(crate) fn events(rows: &[Row]) -> u64 {
+    let rows = rows.iter().filter(|row| row.counter.is_an_event());
+    rows.map(|row| row.count).sum()
+}
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
@@ -261,6 +274,8 @@ pub enum Added {
     Now,
     /// The batch had been added before, so nothing was changed.
     Before,
+    /// The batch cannot be added any more, and [`Unwritten::lost`] has its counts.
+    Lost,
 }
 
 /// What a store keeps.
@@ -390,8 +405,10 @@ pub struct Unwritten {
 /// The statistics of a store; see the [module](self).
 #[async_trait]
 pub trait StatisticsStore: Send + Sync + fmt::Debug {
-    /// Gathers batches there, if the store needs that. Only the first call counts.
-    fn gather_with(&self, _gatherer: Arc<dyn Gatherer>) {}
+    /// Gathers batches there, if the store needs that; returns whether it does. Only the first call counts.
+    fn gather_with(&self, _gatherer: Arc<dyn Gatherer>) -> bool {
+        false
+    }
 
     /// Whether batches can be added. False if the store needs a [`Gatherer`] and has none.
     fn takes_batches(&self) -> bool {

@@ -1,16 +1,16 @@
-//! The rows of statistics, for the stores that speak SQL; see [`crate::store::statistics`].
+//! The rows of statistics, as all stores have them; see [`crate::store::statistics`]. In DynamoDB a row is an item.
 //!
 //! A row has all sums of a link, or of a zone, in one unit of time: one row and not one for each counter, so that an hour of a
 //! link takes some thirty bytes, and a year of a link is some hundred rows that lie beside each other. Two sums have columns
 //! of their own, by which links are ranked: look-ups of all kinds, and clicks of persons. The [others](Others) are a JSON
-//! object, which operators can read: `{"click:bot":2,"country:DE":5}`. It is NULL in most rows. Look-ups of addresses are what
-//! the other kinds leave of the column.
+//! object (in DynamoDB a map), which operators can read: `{"click:bot":2,"country:DE":5}`. Most rows have none. Look-ups of
+//! addresses are what the other kinds leave of the column.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::StoreError;
 use super::columns::{self, integer};
-use super::heaviest;
+use super::heaviest::Reduction;
 use super::statistics::{
     Batch, Click, Counter, Lookup, MAX_REFERRERS, MAX_ROWS, Row, Subject, Sum, Totals, Unit, Usage,
 };
@@ -44,6 +44,11 @@ pub(super) fn unit_column(unit: Unit) -> i16 {
         Unit::Month => 2,
         Unit::Total => 3,
     }
+}
+
+/// The unit in a column; none if it is no unit.
+pub(super) fn unit_of(column: i16) -> Option<Unit> {
+    Unit::ALL.into_iter().find(|it| unit_column(*it) == column)
 }
 
 /// The hour of a time as a column: hours since 1970, rounded down.
@@ -184,9 +189,7 @@ impl Key {
             "" => Subject::Zone(Origin::parse(&self.origin).map_err(|e| e.to_string())?),
             code => Subject::Link(columns::name(&self.origin, code)?),
         };
-        let mut units = Unit::ALL.into_iter();
-        let unit = units.find(|unit| unit_column(*unit) == self.unit);
-        let unit = unit.ok_or_else(|| format!("{} is no unit", self.unit))?;
+        let unit = unit_of(self.unit).ok_or_else(|| format!("{} is no unit", self.unit))?;
         let start = time_of(self.start).ok_or_else(|| "start is negative".to_owned())?;
         Ok((subject, unit, start))
     }
@@ -365,23 +368,16 @@ impl Others {
         self
     }
 
-    /// Moves counts of hosts to [`Counter::OTHER_REFERRER`] until there are at most [`MAX_REFERRERS`]; see [`heaviest`].
+    /// Moves counts of hosts to [`Counter::OTHER_REFERRER`] until there are at most [`MAX_REFERRERS`]; see [`super::heaviest`].
     fn keep_the_heaviest(&mut self) {
         let hosts = self.0.iter().filter(|(counter, _)| counter.is_host());
-        let excess = heaviest::excess(hosts.map(|(_, count)| *count), MAX_REFERRERS);
-        if excess == 0 {
-            return;
+        let mut reduction = Reduction::to(MAX_REFERRERS, hosts.map(|(_, count)| *count));
+        self.0
+            .retain(|counter, count| !counter.is_host() || reduction.take_from(count));
+        if reduction.taken() > 0 {
+            let other = Counter::Referrer(Counter::OTHER_REFERRER.into());
+            self.add(&other, reduction.taken());
         }
-        let mut moved = 0_u64;
-        self.0.retain(|counter, count| {
-            if !counter.is_host() {
-                return true;
-            }
-            moved = moved.saturating_add(excess.min(*count));
-            *count = count.saturating_sub(excess);
-            *count > 0
-        });
-        self.add(&Counter::Referrer(Counter::OTHER_REFERRER.into()), moved);
     }
 }
 

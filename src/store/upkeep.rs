@@ -11,11 +11,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use super::statistics::{Batch, Unit};
 use super::sums::{Key, hour_column, unit_column};
 use crate::base::clock::UnixTime;
+use crate::base::lock::lock;
 use crate::link::LinkName;
 
 /// How many links one step brings into the rankings.
@@ -198,10 +199,6 @@ impl Step {
     pub(super) fn has_work(&self) -> bool {
         !self.old.is_empty() || !self.gone.is_empty() || !self.behind.is_empty()
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::{Notify, watch};
 
 use super::random;
+use crate::base::lock::lock;
 use crate::link::LinkName;
 
 /// How many lists of names may wait for a confirmation to be sent. Whoever has asked for further ones leaves a post.
@@ -157,11 +158,6 @@ impl fmt::Debug for Exchange {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
-}
-
-/// No code panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::base::metrics::Metrics;
 use crate::link::{Link, LinkName, Version};
 use crate::store::feed::Position;
 use crate::store::servers::{Announcement, LiveServer};
-use crate::store::statistics::gathering::Gatherer;
+use crate::store::statistics::StatisticsStore;
 use crate::store::{Seal, Store};
 
 /// The program has no Redis client.
@@ -58,7 +58,7 @@ pub(super) struct WriteClaim(Infallible);
 pub(super) struct Gathering(Infallible);
 
 impl Gathering {
-    pub(super) fn of(cache: &Arc<RedisCache>) -> Arc<dyn Gatherer> {
+    pub(super) fn offer(cache: &Arc<RedisCache>, _: &dyn StatisticsStore) {
         match cache.0 {}
     }
 }

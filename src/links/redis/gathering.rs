@@ -5,18 +5,20 @@
 //! | `{statistics:<mark>}:open` | a hash, the accumulator: `id`, `at` (microseconds by the clock of the Redis server), and a field for each sum |
 //! | `{statistics:<mark>}:closed` | the accumulator that is being flushed |
 //! | `{statistics:<mark>}:floor` | the highest id of an accumulator that has ended |
-//! | `{statistics:<mark>}:server:<id>` | the number of the last batch of a server, for [`NUMBERS_KEPT`] |
+//! | `{statistics:<mark>}:servers` | a hash: for each server, the number of its last batch and the time of it in milliseconds; for [`NUMBERS_KEPT`] |
 //! | `{statistics:<mark>}:flusher` | the lease |
 //!
 //! The field of a sum is `<hour> <name> <counter>`, the hour in seconds since the epoch. The keys have one hash tag, so they are in
 //! one slot of a cluster. The mark of the store is part of it, so a store never gets the counts of another one, or of a history
 //! that was undone.
 //!
-//! Only the last three have a lifetime or are small. So Redis loses no counts if it may evict keys with a lifetime alone
-//! (`volatile-*`); with `allkeys-*` it may evict an accumulator, which is noticed and told as a loss.
+//! The accumulators are large and have no TTL. With `allkeys-*` Redis may evict one; the servers then count its sums as dropped.
+//! Only the lease has a TTL, so with `volatile-*` Redis evicts no counts, and no number of a server: without its number the counts
+//! of a server would seem to be lost.
 //!
 //! The id of an accumulator is in the accumulator itself. If a replica takes over that lacks the end of a flush, or its begin, the
-//! accumulator comes back under the same id, and what was written of it is not written again.
+//! accumulator comes back under the same id, and what was written of it is not written again. Servers [know](Known) that it was
+//! closed, and add nothing to it.
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
@@ -32,9 +34,9 @@ use crate::link::LinkName;
 use crate::store::StoreError;
 use crate::store::servers::Label;
 use crate::store::statistics::gathering::{
-    Accumulator, FlushId, FlushLease, GatherState, Gathered, Gatherer, LEASE, MAX_SUMS, Sums,
+    Accumulator, FlushId, FlushLease, GatherState, Gathered, Gatherer, Known, LEASE, MAX_SUMS, Sums,
 };
-use crate::store::statistics::{Batch, Counter, NUMBERS_KEPT, Row};
+use crate::store::statistics::{Batch, Counter, NUMBERS_KEPT, Row, StatisticsStore};
 
 /// The name of these calls in metrics.
 const CALL: &str = "statistics";
@@ -45,38 +47,51 @@ const TRIES: u32 = 5;
 /// The pause before the second time; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// KEYS: open, closed, floor, number of the server. ARGV: number, whether a gap does not matter (`1`, or empty), the most sums, the
-/// life of the number in ms, then fields and counts. A validity follows, as with all scripts. Returns what became of the batch
-/// and the id of the open accumulator.
+/// KEYS: open, closed, floor, numbers of the servers. ARGV: the server, number, whether a gap does not matter (`1`, or empty), the
+/// most sums, the id up to which accumulators have ended, the id up to which they were closed, then fields and counts. A
+/// validity follows, as with all scripts. Returns what became of the batch and the id of its accumulator.
 ///
-/// The first command that writes comes before all others, so a Redis server that is full refuses all of the batch or nothing.
+/// Once a script has written, Redis refuses none of its commands for want of memory. So a server that is full refuses all of the
+/// batch or nothing. Without the right to HSET, it fails before it adds anything.
 static ADD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r#"
-local number, last = tonumber(ARGV[1]), tonumber(redis.call('GET', KEYS[4]) or '0')
+local number = tonumber(ARGV[2])
+local last = tonumber(string.match(redis.call('HGET', KEYS[4], ARGV[1]) or '0', '^%d+'))
 local open = redis.call('HGET', KEYS[1], 'id') or '0'
-if last >= number then return {'before', open} end
-if last + 1 ~= number and ARGV[2] == '' then return {'gap', open} end
-if #ARGV > 5 then
-  if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return {'full', open} end
-  if open == '0' then
-    local now = redis.call('TIME')
-    local at = tonumber(now[1]) * 1000000 + tonumber(now[2])
-    local floor = tonumber(redis.call('GET', KEYS[3]) or '0')
-    local closed = tonumber(redis.call('HGET', KEYS[2], 'id') or '0')
-    open = string.format('%.0f', math.max(at, floor + 1, closed + 1))
-    redis.call('HSET', KEYS[1], 'id', open, 'at', string.format('%.0f', at))
+local closed = redis.call('HGET', KEYS[2], 'id') or '0'
+if last >= number then return {'before', open ~= '0' and open or closed} end
+if last + 1 ~= number and ARGV[3] == '' then return {'gap', open} end
+local now = redis.call('TIME')
+if #ARGV > 7 then
+  local floor = math.max(tonumber(redis.call('GET', KEYS[3]) or '0'), tonumber(ARGV[5]))
+  if open ~= '0' and tonumber(open) <= floor then
+    redis.call('DEL', KEYS[1])
+    redis.call('SET', KEYS[3], string.format('%.0f', floor))
+    open = '0'
+  elseif open ~= '0' and tonumber(open) <= tonumber(ARGV[6]) then
+    if closed ~= '0' then return {'full', open} end
+    redis.call('RENAME', KEYS[1], KEYS[2])
+    closed, open = open, '0'
   end
-  for i = 5, #ARGV - 2, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return {'full', open} end
+  local at = tonumber(now[1]) * 1000000 + tonumber(now[2])
+  if open == '0' then
+    open = string.format('%.0f', math.max(at, floor + 1, tonumber(closed) + 1, tonumber(ARGV[6]) + 1))
+    redis.call('HSET', KEYS[1], 'at', string.format('%.0f', at))
+  end
+  redis.call('HSET', KEYS[1], 'id', open)
+  for i = 7, #ARGV - 2, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end
-redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[4])
+local at = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+redis.call('HSET', KEYS[4], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', at))
 return {'now', open}
 "#,
     )
 });
 
-/// KEYS: open, closed, floor, number of a server. Returns id, age in µs and number of sums of the open accumulator, the same of the
-/// closed one, the floor, and the number.
+/// KEYS: open, closed, floor, numbers of the servers. ARGV: a server. Returns id, age in µs and number of sums of the open
+/// accumulator, the same of the closed one, the floor, and the number of the server.
 static STATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r#"
@@ -91,7 +106,7 @@ end
 local open, open_age, open_sums = look(KEYS[1])
 local closed, closed_age, closed_sums = look(KEYS[2])
 return {open, open_age, open_sums, closed, closed_age, closed_sums,
-  redis.call('GET', KEYS[3]) or '0', redis.call('GET', KEYS[4]) or '0'}
+  redis.call('GET', KEYS[3]) or '0', string.match(redis.call('HGET', KEYS[4], ARGV[1]) or '0', '^%d+')}
 "#,
     )
 });
@@ -136,13 +151,19 @@ return 1
     )
 });
 
-/// KEYS: closed, floor. ARGV: id.
+/// KEYS: closed, floor, numbers of the servers. ARGV: id, the life of a number in ms. Numbers that are older go.
 static END: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r#"
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 0 end
 local floor = tonumber(redis.call('GET', KEYS[2]) or '0')
 if floor < tonumber(ARGV[1]) then redis.call('SET', KEYS[2], ARGV[1]) end
+local oldest = tonumber(redis.call('TIME')[1]) * 1000 - tonumber(ARGV[2])
+local servers = redis.call('HGETALL', KEYS[3])
+for i = 1, #servers, 2 do
+  local at = tonumber(string.match(servers[i + 1], ' (%d+)$') or '0')
+  if at < oldest then redis.call('HDEL', KEYS[3], servers[i]) end
+end
 return redis.call('DEL', KEYS[1])
 "#,
     )
@@ -161,9 +182,14 @@ pub(in crate::links) struct Gathering {
 }
 
 impl Gathering {
-    pub(in crate::links) fn of(cache: &Arc<RedisCache>) -> Arc<dyn Gatherer> {
-        let cache = Arc::downgrade(cache);
-        Arc::new(Self { cache })
+    /// Has a store gather its statistics in this Redis, if it gathers them.
+    pub(in crate::links) fn offer(cache: &Arc<RedisCache>, statistics: &dyn StatisticsStore) {
+        let gathering = Arc::new(Self {
+            cache: Arc::downgrade(cache),
+        });
+        if statistics.gather_with(gathering) {
+            cache.client.will_gather();
+        }
     }
 
     fn cache(&self) -> Result<Arc<RedisCache>, StoreError> {
@@ -207,25 +233,30 @@ impl RedisCache {
 
 #[async_trait]
 impl Gatherer for Gathering {
-    async fn add(&self, batch: &Batch, after_gap: bool) -> Result<Gathered, StoreError> {
+    async fn add(
+        &self,
+        batch: &Batch,
+        known: Known,
+        after_gap: bool,
+    ) -> Result<Gathered, StoreError> {
         let cache = self.cache()?;
         let mut args = vec![
+            batch.server.to_string(),
             batch.number.to_string(),
             if after_gap { "1" } else { "" }.to_owned(),
             MAX_SUMS.to_string(),
-            millis(Duration::from_secs(NUMBERS_KEPT)).to_string(),
+            known.ended.to_string(),
+            known.closed.to_string(),
         ];
         for row in &batch.rows {
             args.extend([field(row), row.count.to_string()]);
         }
-        let server = server_key(&batch.server);
-        let run = cache.sums_run(&ADD, &["open", "closed", "floor", &server], args);
-        let (what, open): (String, String) = cache.run_sums(&run).await?;
+        let run = cache.sums_run(&ADD, &["open", "closed", "floor", "servers"], args);
+        let (what, id): (String, String) = cache.run_sums(&run).await?;
+        let id = flush_id(&id).filter(|_| !batch.rows.is_empty());
         match what.as_str() {
-            "now" => Ok(Gathered::Now(
-                flush_id(&open).filter(|_| !batch.rows.is_empty()),
-            )),
-            "before" => Ok(Gathered::Before),
+            "now" => Ok(Gathered::Now(id)),
+            "before" => Ok(Gathered::Before(id)),
             "gap" => Ok(Gathered::Gap),
             "full" => Ok(Gathered::Full),
             other => Err(nonsense(other)),
@@ -234,9 +265,9 @@ impl Gatherer for Gathering {
 
     async fn state(&self, server: Option<&Label>) -> Result<GatherState, StoreError> {
         let cache = self.cache()?;
-        let server = server.map_or_else(|| "server:".to_owned(), server_key);
-        let keys = ["open", "closed", "floor", &server];
-        let run = cache.sums_run(&STATE, &keys, Vec::new());
+        let server = server.map(Label::to_string).unwrap_or_default();
+        let keys = ["open", "closed", "floor", "servers"];
+        let run = cache.sums_run(&STATE, &keys, vec![server]);
         let found: Vec<String> = cache.run_sums(&run).await?;
         let numbers: Option<Vec<u64>> = found.iter().map(|text| text.parse().ok()).collect();
         let Some(
@@ -337,13 +368,11 @@ impl Gatherer for Gathering {
 
     async fn end(&self, id: FlushId) -> Result<(), StoreError> {
         let cache = self.cache()?;
-        let run = cache.sums_run(&END, &["closed", "floor"], vec![id.0.to_string()]);
+        let kept = millis(Duration::from_secs(NUMBERS_KEPT)).to_string();
+        let keys = ["closed", "floor", "servers"];
+        let run = cache.sums_run(&END, &keys, vec![id.0.to_string(), kept]);
         cache.run_sums::<i64>(&run).await.map(drop)
     }
-}
-
-fn server_key(server: &Label) -> String {
-    format!("server:{server}")
 }
 
 fn flush_id(text: &str) -> Option<FlushId> {

@@ -18,6 +18,15 @@ use super::scripts;
 /// A call that needs a right, and the name of the right in `ACL SETUSER`.
 type Check = (Cmd, &'static str);
 
+/// What Redis is used for beyond links and their changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Uses {
+    /// Sentinels are asked for the server.
+    pub(super) sentinels: bool,
+    /// Statistics are gathered.
+    pub(super) gathering: bool,
+}
+
 /// The missing rights, as `ACL SETUSER` writes them: `+get`, `~tinyns:*`.
 pub(super) type Missing = BTreeSet<String>;
 
@@ -28,11 +37,11 @@ pub(super) type Missing = BTreeSet<String>;
 pub(super) async fn missing(
     connection: &mut Connection,
     prefix: &str,
-    is_sentinel: bool,
+    uses: Uses,
 ) -> RedisResult<Missing> {
     let mut missing = Missing::new();
     let is_cluster = matches!(connection, Connection::Cluster(_));
-    let checks = checks(prefix, is_sentinel, is_cluster);
+    let checks = checks(prefix, uses, is_cluster);
     for (result, right) in try_all(connection, checks).await? {
         let Err(error) = result else {
             continue;
@@ -74,7 +83,7 @@ async fn try_all(connection: &mut Connection, checks: Vec<Check>) -> RedisResult
 }
 
 /// A call for each right. The keys look like those in use, but belong to no link: no link's name contains a colon.
-fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
+fn checks(prefix: &str, uses: Uses, is_cluster: bool) -> Vec<Check> {
     let link = format!("{prefix}:link:tinyns:check");
     let load = format!("{prefix}:warm-load:check");
     let changes = format!("{prefix}:changes");
@@ -101,7 +110,6 @@ fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
         ),
         (command(&["HSET", &load, "check", "1"]), "hset"),
         (command(&["HGETALL", &load]), "hgetall"),
-        (command(&["PEXPIRE", &load, "1"]), "pexpire"),
         // Redis always refuses this id, but checks the right first.
         (command(&["XADD", &changes, "0-0", "check", "1"]), "xadd"),
         // The stream is never as long as this.
@@ -124,13 +132,27 @@ fn checks(prefix: &str, is_sentinel: bool, is_cluster: bool) -> Vec<Check> {
         (command(&["PTTL", &link]), "pttl"),
         (command(&["TIME"]), "time"),
         (command(&["INFO", "server"]), "info"),
+    ];
+    if uses.gathering {
+        checks.extend([
+            (command(&["HINCRBY", &load, "count", "1"]), "hincrby"),
+            (command(&["HGET", &load, "count"]), "hget"),
+            (command(&["HMGET", &load, "count"]), "hmget"),
+            (command(&["HLEN", &load]), "hlen"),
+            (command(&["HSCAN", &load, "0"]), "hscan"),
+            (command(&["HDEL", &load, "count"]), "hdel"),
+            (command(&["RENAME", &load, &load]), "rename"),
+        ]);
+    }
+    checks.extend([
+        (command(&["PEXPIRE", &load, "1"]), "pexpire"),
         // Deletes the key even if PEXPIRE was refused.
         (command(&["DEL", &load]), "del"),
-    ];
+    ]);
     if !is_cluster {
         checks.push((command(&["MGET", &link]), "mget"));
     }
-    if is_sentinel {
+    if uses.sentinels {
         checks.push((command(&["ROLE"]), "role"));
     }
     checks

@@ -31,12 +31,22 @@ pub struct FlushId(pub u64);
 pub enum Gathered {
     /// It was added now, to this accumulator; none if it had no rows.
     Now(Option<FlushId>),
-    /// It had been added before.
-    Before,
+    /// It had been added before. The accumulator that has it as far as the gatherer knows; none if there is none any more.
+    Before(Option<FlushId>),
     /// It was not added, because the last batch of the server is not the one before it.
     Gap,
-    /// It was not added, because the accumulator has as many sums as it may have.
+    /// It was not added, because the accumulator has as many sums as it may have, or because an earlier one must be written first.
     Full,
+}
+
+/// What a server knows of accumulators to which nothing may be added any more, also if a gatherer that fell back to an earlier state
+/// has them open: what is added to an accumulator that was written is never written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// All accumulators up to this id have ended; 0 if none has.
+    pub ended: u64,
+    /// All accumulators up to this id were closed; 0 if none was.
+    pub closed: u64,
 }
 
 /// An accumulator as it is now.
@@ -70,12 +80,17 @@ pub type Sums = HashMap<Box<str>, Row>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushLease(pub Box<str>);
 
-/// See the [module](self). All failures are errors of the store for the callers, because they are about counts and not about
-/// links.
+/// See the [module](self). Calls return [`StoreError`], as the calls of a store do.
 #[async_trait]
 pub trait Gatherer: Send + Sync + fmt::Debug {
-    /// Adds a batch, once. `after_gap`: also if the last batch of this server is not the one before it.
-    async fn add(&self, batch: &Batch, after_gap: bool) -> Result<Gathered, StoreError>;
+    /// Adds a batch, once, and to no accumulator that is `known` to have ended or to be closed. An open accumulator that has
+    /// ended is dropped: its sums were written. `after_gap`: also if the last batch of this server is not the one before it.
+    async fn add(
+        &self,
+        batch: &Batch,
+        known: Known,
+        after_gap: bool,
+    ) -> Result<Gathered, StoreError>;
 
     /// The state, with the last batch of this server.
     async fn state(&self, server: Option<&Label>) -> Result<GatherState, StoreError>;

@@ -30,7 +30,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -38,6 +38,7 @@ use tokio::sync::oneshot;
 use self::collector::Collector;
 pub(crate) use self::counter::LookupCounter;
 use self::table::{Room, Table};
+use crate::base::lock::lock;
 use crate::statistics::Statistics;
 use crate::store::statistics::Lookup;
 use crate::zone::LinkPlace;
@@ -164,10 +165,6 @@ impl Inner {
             }
         }
     }
-}
-
-fn lock(place: &Mutex<Option<LookupCounter>>) -> MutexGuard<'_, Option<LookupCounter>> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The kind of a query type.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::period::{Period, name};
 use crate::base::clock::UnixTime;
-use crate::store::heaviest;
+use crate::store::heaviest::Reduction;
 use crate::store::statistics::{Click, Counter, Lookup, Ranked, Sum, Totals};
 
 /// The most referring hosts in a reply. Clicks from further ones are in their sum.
@@ -194,15 +194,12 @@ impl Report {
         *sum = sum.saturating_add(count);
     }
 
-    /// Makes room for other hosts, as the stores do; see [`heaviest`].
+    /// Makes room for other hosts, as the stores do; see [`crate::store::heaviest`].
     fn keep_the_heaviest(&mut self) {
-        let mut other = self.referrers.remove(Counter::OTHER_REFERRER).unwrap_or(0);
-        let excess = heaviest::excess(self.referrers.values().copied(), MAX_HOSTS / 2);
-        self.referrers.retain(|_, count| {
-            other = other.saturating_add(excess.min(*count));
-            *count = count.saturating_sub(excess);
-            *count > 0
-        });
+        let other = self.referrers.remove(Counter::OTHER_REFERRER).unwrap_or(0);
+        let mut reduction = Reduction::to(MAX_HOSTS / 2, self.referrers.values().copied());
+        self.referrers.retain(|_, count| reduction.take_from(count));
+        let other = other.saturating_add(reduction.taken());
         self.referrers.insert(Counter::OTHER_REFERRER.into(), other);
     }
 

@@ -14,7 +14,7 @@ mod supervisor;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -34,6 +34,7 @@ use super::scripts::Run;
 use super::store_mark::StoreMark;
 use super::terms::Failure;
 use crate::base::clock::{Clock, UnixTime};
+use crate::base::lock::lock;
 use crate::base::metrics::{Metrics, RedisOutcome};
 
 /// The pause between probes while all is well.
@@ -69,6 +70,8 @@ pub(super) struct Client {
     prefix: Box<str>,
     /// The rights that the Redis user lacks, as of the last check.
     missing: Mutex<Missing>,
+    /// Whether statistics are gathered in Redis.
+    gathers: AtomicBool,
     /// Whether a call was refused since then.
     refused: AtomicBool,
     /// What the log last said about the round trip.
@@ -124,6 +127,7 @@ impl Client {
             round_trip: AtomicU64::new(0),
             prefix: config.prefix.clone(),
             missing: Mutex::default(),
+            gathers: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             logged_distance: Mutex::default(),
             why_down: Mutex::default(),
@@ -141,6 +145,11 @@ impl Client {
             clock,
             metrics,
         })
+    }
+
+    /// Statistics are gathered in Redis, which needs further rights. Must be called before the first connection.
+    pub(super) fn will_gather(&self) {
+        self.gathers.store(true, Ordering::Relaxed);
     }
 
     /// A separate connection for blocking calls, each of which may take `patience`.
@@ -448,11 +457,6 @@ fn adapted(set: Duration, round_trip: Duration) -> Duration {
         true => set,
         false => (round_trip * ROUND_TRIPS).min(MAX_ADAPTED).max(set),
     }
-}
-
-/// No code panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How the round trip compares with the configured time-out.

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::super::connection::{Age, Connection};
 use super::super::error::{brief, is_full, is_outage, text};
 use super::super::mark::Mark;
-use super::super::rights;
+use super::super::rights::{self, Uses};
 use super::{
     AGE_UNKNOWN, CLUSTER_PATIENCE, Client, Far, MAX_RETRY, MIN_RETRY, PATIENCE, PROBE_INTERVAL,
-    PROBE_LIFE, ROUND_TRIPS, lock,
+    PROBE_LIFE, ROUND_TRIPS,
 };
+use crate::base::lock::lock;
 
 impl Client {
     /// Connects, probes and reconnects until `shutdown`. Calls `recovered` when a part works again, just before it
@@ -126,11 +127,17 @@ impl Client {
         }
     }
 
+    fn uses(&self) -> Uses {
+        Uses {
+            sentinels: self.connector.is_sentinel(),
+            gathering: self.gathers.load(Ordering::Relaxed),
+        }
+    }
+
     /// Checks which rights are missing, and logs if that has changed.
     async fn check_rights(&self, connection: &mut Connection) -> RedisResult<()> {
         self.refused.store(false, Ordering::Relaxed);
-        let is_sentinel = self.connector.is_sentinel();
-        let found = rights::missing(connection, &self.prefix, is_sentinel).await?;
+        let found = rights::missing(connection, &self.prefix, self.uses()).await?;
         let mut missing = lock(&self.missing);
         if *missing == found {
             return Ok(());
@@ -140,7 +147,7 @@ impl Client {
             false => tracing::warn!(
                 missing = rights::in_words(&found),
                 "Redis refuses what tinyns needs (NOPERM): grant its user these rights with ACL SETUSER; \
-                 meanwhile links come from the store where Redis is refused"
+                 meanwhile links come from the store, and counts wait in memory, where Redis is refused"
             ),
         }
         *missing = found;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::Statistics;
 use super::item::Stored;
 use super::table::READ;
+use crate::base::lock::lock;
 use crate::link::LinkName;
 use crate::store::StoreError;
 use crate::store::dynamodb::read;
@@ -47,7 +47,7 @@ impl Budget {
     /// Waits until one more item may be written.
     async fn take(&self) {
         let turn = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = lock(&self.next);
             let turn = (*next).max(Instant::now());
             *next = turn + Duration::from_secs(1) / self.per_second;
             turn
@@ -83,10 +83,12 @@ impl Statistics {
     }
 
     async fn flush_accumulator(&self, gatherer: &dyn Gatherer) -> Result<Turn, StoreError> {
-        let floor = self.sums.floor().await?;
+        self.set_keeping().await?;
+        let floor = self.floor().await?;
         let Some(id) = gatherer.close(floor).await? else {
             return Ok(Turn::Empty);
         };
+        self.learn_closed(id);
         let began = Instant::now();
         let sums = gatherer.sums(id).await?;
         let findings = Findings::default();

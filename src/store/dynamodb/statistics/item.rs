@@ -8,7 +8,7 @@ use crate::base::clock::UnixTime;
 use crate::link::{LinkName, Origin};
 use crate::store::dynamodb::item::{EXPIRES_AT, Item, number, text};
 use crate::store::statistics::{Counter, DAYS_KEPT, HOURS_KEPT, Ranked, Ranking, Unit};
-use crate::store::sums::{Key, Others, Record, time_of, unit_column};
+use crate::store::sums::{Key, Others, Record, time_of, unit_column, unit_of};
 
 /// The partition key and the sort key.
 pub(in crate::store::dynamodb) const ZONE: &str = "zone";
@@ -86,8 +86,7 @@ pub(super) fn key(item: &Item) -> Result<Key, String> {
         let (code, rest) = id.split_once(SEPARATOR)?;
         let (unit, start) = rest.split_once(SEPARATOR)?;
         let (unit, start) = (unit.parse::<i16>().ok()?, UnixTime::parse(start)?);
-        let unit = Unit::ALL.into_iter().find(|it| unit_column(*it) == unit)?;
-        Some(Key::new(zone, code, unit, start))
+        Some(Key::new(zone, code, unit_of(unit)?, start))
     };
     let bad = || format!("{zone} {id:?} is no key of sums");
     let key = parsed().ok_or_else(bad)?;
@@ -161,10 +160,7 @@ pub(super) fn encode(key: &Key, stored: &Stored) -> Item {
     if let Some(end) = end(key) {
         item.insert(EXPIRES_AT.into(), number(end));
     }
-    let unit = Unit::ALL
-        .into_iter()
-        .find(|it| unit_column(*it) == key.unit);
-    if let (Some(unit), Some(start)) = (unit, time_of(key.start))
+    if let (Some(unit), Some(start)) = (unit_of(key.unit), time_of(key.start))
         && unit != Unit::Hour
         && !key.code.is_empty()
     {

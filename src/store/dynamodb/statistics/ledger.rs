@@ -1,8 +1,8 @@
 //! What this server has added to accumulators that are not written yet, so that it can tell what is lost with them.
 //!
 //! A batch is *attempted* from the moment that it is sent until its reply shows what became of it. A batch that was attempted
-//! before may be in an accumulator of which the gatherer no longer knows, and that was written. So after a gap it is not added
-//! once more, and counts as lost.
+//! before may be in an accumulator of which the gatherer no longer knows, and that was written. So after a gap it is *given up*:
+//! a batch without rows takes its number, and then it counts as lost.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -20,10 +20,21 @@ const MAX_SERVERS: usize = 1_000;
 pub(super) struct Ledger {
     /// Batches in the order in which they were added.
     batches: VecDeque<Noted>,
-    /// The last batch of each server whose fate is not known.
-    attempted: HashMap<Label, u64>,
+    /// The last batch of each server whose fate is not known, and whether it is given up.
+    attempted: HashMap<Label, (u64, bool)>,
     /// How many look-ups and clicks were lost.
     lost: u64,
+}
+
+/// What became of a batch before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It was not sent yet, or did certainly nothing.
+    First,
+    /// It was sent before, and may have been added.
+    Again,
+    /// It was given up: its rows are not to be sent.
+    GivenUp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +46,28 @@ struct Noted {
 }
 
 impl Ledger {
-    /// A batch is about to be sent. Whether it was attempted before.
-    pub(super) fn attempt(&mut self, batch: &Batch) -> bool {
+    /// A batch is about to be sent.
+    pub(super) fn attempt(&mut self, batch: &Batch) -> Attempt {
+        match self.attempted.get(&batch.server) {
+            Some((number, true)) if *number == batch.number => return Attempt::GivenUp,
+            Some((number, false)) if *number == batch.number => return Attempt::Again,
+            _ => {}
+        }
+        self.set_attempted(batch, false);
+        Attempt::First
+    }
+
+    /// The rows of a batch are not sent any more.
+    pub(super) fn give_up(&mut self, batch: &Batch) {
+        self.set_attempted(batch, true);
+    }
+
+    fn set_attempted(&mut self, batch: &Batch, is_given_up: bool) {
         if self.attempted.len() >= MAX_SERVERS {
             self.attempted.clear();
         }
-        let before = self.attempted.insert(batch.server.clone(), batch.number);
-        before == Some(batch.number)
+        let attempted = (batch.number, is_given_up);
+        self.attempted.insert(batch.server.clone(), attempted);
     }
 
     /// The fate of a batch is known.
@@ -51,16 +77,22 @@ impl Ledger {
 
     /// A batch is in this accumulator.
     pub(super) fn note(&mut self, batch: &Batch, id: FlushId) {
-        let events = events(batch);
-        if self.batches.len() >= MAX_BATCHES {
-            self.batches.pop_front();
-        }
         self.batches.push_back(Noted {
             server: batch.server.clone(),
             number: batch.number,
             id,
-            events,
+            events: batch.events(),
         });
+        if self.batches.len() > MAX_BATCHES
+            && let Some(oldest) = self.batches.pop_front()
+        {
+            // If the next one is lost, so is this one: they are in one accumulator.
+            let mut others = self.batches.iter_mut();
+            let next = others.find(|it| it.id == oldest.id && it.server == oldest.server);
+            if let Some(next) = next {
+                next.events += oldest.events;
+            }
+        }
     }
 
     /// The servers that have batches that may not be written yet, and the last number of each.
@@ -78,12 +110,6 @@ impl Ledger {
         state: &GatherState,
         floor: u64,
     ) -> u64 {
-        let has = |id: FlushId| {
-            [state.open, state.closed]
-                .iter()
-                .flatten()
-                .any(|it| it.id == id)
-        };
         let mut lost = 0;
         self.batches.retain(|batch| {
             if batch.server != *server || batch.number > up_to {
@@ -92,7 +118,7 @@ impl Ledger {
             if batch.id.0 <= floor.max(state.floor) {
                 return false;
             }
-            let is_there = has(batch.id) && batch.number <= state.last;
+            let is_there = batch.is_in(state);
             if !is_there {
                 lost += batch.events;
             }
@@ -104,24 +130,18 @@ impl Ledger {
 
     /// Whether there are batches that the state does not account for, so that the floor of the table is needed.
     pub(super) fn is_in_doubt(&self, server: &Label, up_to: u64, state: &GatherState) -> bool {
-        let has = |id: FlushId| {
-            [state.open, state.closed]
-                .iter()
-                .flatten()
-                .any(|it| it.id == id)
-        };
         let mut own = self.batches.iter();
         own.any(|batch| {
             batch.server == *server
                 && batch.number <= up_to
                 && batch.id.0 > state.floor
-                && (!has(batch.id) || batch.number > state.last)
+                && !batch.is_in(state)
         })
     }
 
     /// A batch cannot be added any more.
     pub(super) fn lose(&mut self, batch: &Batch) -> u64 {
-        let events = events(batch);
+        let events = batch.events();
         self.lost += events;
         events
     }
@@ -132,9 +152,12 @@ impl Ledger {
     }
 }
 
-fn events(batch: &Batch) -> u64 {
-    let rows = batch.rows.iter().filter(|row| row.counter.is_an_event());
-    rows.map(|row| row.count).sum()
+impl Noted {
+    /// Whether its accumulator is there, and has it.
+    fn is_in(&self, state: &GatherState) -> bool {
+        let mut there = [state.open, state.closed].into_iter().flatten();
+        there.any(|it| it.id == self.id) && self.number <= state.last
+    }
 }
 
 #[cfg(test)]
@@ -238,10 +261,27 @@ mod tests {
     #[test]
     fn a_batch_is_attempted_until_its_fate_is_known() {
         let mut ledger = Ledger::default();
-        assert!(!ledger.attempt(&batch(1)));
-        assert!(ledger.attempt(&batch(1)));
+        assert_eq!(ledger.attempt(&batch(1)), Attempt::First);
+        assert_eq!(ledger.attempt(&batch(1)), Attempt::Again);
         ledger.settle(&batch(1));
-        assert!(!ledger.attempt(&batch(1)) && !ledger.attempt(&batch(2)));
+        assert_eq!(ledger.attempt(&batch(1)), Attempt::First);
+        assert_eq!(ledger.attempt(&batch(2)), Attempt::First);
+        ledger.give_up(&batch(2));
+        assert_eq!(ledger.attempt(&batch(2)), Attempt::GivenUp);
         assert_eq!((ledger.lose(&batch(2)), ledger.lost()), (2, 2));
+        ledger.settle(&batch(2));
+        assert_eq!(ledger.attempt(&batch(2)), Attempt::First);
+    }
+
+    #[test]
+    fn a_batch_that_there_is_no_room_for_is_lost_with_the_next_one() {
+        let mut ledger = Ledger::default();
+        let all = MAX_BATCHES as u64 + 2;
+        for number in 1..=all {
+            ledger.note(&batch(number), FlushId(10));
+        }
+        assert_eq!(ledger.batches.len(), MAX_BATCHES);
+        let lost = ledger.check(&Label::closest("s"), all, &state(0, 0, 0, 0), 0);
+        assert_eq!(lost, all * (all + 1) / 2);
     }
 }

@@ -46,6 +46,7 @@
 //! looks before its writes and after them whether the links exist. So it removes what it has written for a link that was deleted
 //! meanwhile.
 
+mod batches;
 mod flush;
 mod item;
 mod ledger;
@@ -53,12 +54,13 @@ mod table;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::flush::{Budget, Turn};
@@ -69,15 +71,17 @@ use self::table::SumsTable;
 use super::config::StatisticsTable;
 use super::table::Table;
 use crate::base::clock::UnixTime;
+use crate::base::lock::lock;
 use crate::link::{LinkName, Origin};
-use crate::store::servers::Label;
-use crate::store::statistics::gathering::{FlushLease, GatherState, Gathered, Gatherer};
+use crate::store::statistics::gathering::{
+    self, Accumulator, FlushLease, GatherState, Gatherer, Known,
+};
 use crate::store::statistics::{
     Added, Batch, Keeping, MAX_SUMS, Range, Ranked, Ranking, StatisticsStore, Sum, Totals, Unit,
     Unwritten, Usage, UsagePage, UsagePlace,
 };
 use crate::store::sums::{
-    Key, check_adopted, check_ranked, damaged, highest, names, time_of, unit_column, usage,
+    Key, check_adopted, check_ranked, damaged, highest, time_of, unit_column, unit_of, usage,
 };
 use crate::store::{Adopted, StoreError};
 
@@ -87,6 +91,12 @@ const MAX_PAGE: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest pause after a flush has failed.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// So many sums make a flush due: the others have room for what comes during the flush.
+const MANY_SUMS: u64 = gathering::MAX_SUMS as u64 / 2;
+/// How long a change of a link, or the first batch, waits for the table of statistics at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call that brings counts to Redis waits for the table at most.
+const TABLE_PATIENCE: Duration = Duration::from_secs(3);
 /// How many sums are taken over at the same time.
 const ADOPTED_AT_ONCE: usize = 16;
 /// How often sums are taken over anew because others were put in their place.
@@ -104,6 +114,11 @@ pub(super) struct Statistics {
     ledger: Mutex<Ledger>,
     /// The last state of the gatherer.
     state: Mutex<GatherState>,
+    known: Mutex<Known>,
+    /// Whether the floor of the table was asked for before the first batch.
+    has_asked: AtomicBool,
+    /// What the table is to keep, until that is set there.
+    to_keep: Mutex<Option<Keeping>>,
     /// The lease, while this server flushes.
     held: Mutex<Option<FlushLease>>,
     is_failing: AtomicBool,
@@ -136,6 +151,9 @@ impl Statistics {
             gatherer: OnceLock::new(),
             ledger: Mutex::default(),
             state: Mutex::default(),
+            known: Mutex::default(),
+            has_asked: AtomicBool::new(false),
+            to_keep: Mutex::default(),
             held: Mutex::default(),
             is_failing: AtomicBool::new(false),
             swept: AtomicU64::new(0),
@@ -156,11 +174,13 @@ impl Statistics {
                 false => self.sums.remove(name).await,
             }
         };
-        if let Err(error) = removed.await {
+        // The caller waits for this, and its time is limited: a table that throttles must not make the change seem to fail.
+        let removed = timeout(PATIENCE, removed).await;
+        if let Err(error) = removed.unwrap_or(Err(StoreError::DeadlineExceeded)) {
             tracing::warn!(
                 name = name.as_str(),
                 %error,
-                "the statistics of a deleted link were not removed; they are when a link of that name is made"
+                "the statistics of a deleted link were not removed; they are when a link of that name is made or deleted next"
             );
         }
     }
@@ -183,21 +203,16 @@ impl Statistics {
         std::mem::replace(&mut *lock(&self.held), lease)
     }
 
-    /// Looks whether the batches of a server up to this number are in Redis or in the table, and counts the others as lost.
-    async fn account(
-        &self,
-        gatherer: &dyn Gatherer,
-        server: &Label,
-        up_to: u64,
-    ) -> Result<(), StoreError> {
-        let state = gatherer.state(Some(server)).await?;
-        let is_in_doubt = self.ledger().is_in_doubt(server, up_to, &state);
-        let floor = match is_in_doubt {
-            true => self.sums.floor().await?,
-            false => 0,
+    /// Sets in the table what it keeps, unless that is done.
+    async fn set_keeping(&self) -> Result<(), StoreError> {
+        let Some(keeping) = *lock(&self.to_keep) else {
+            return Ok(());
         };
-        let lost = self.ledger().check(server, up_to, &state, floor);
-        tell_lost(lost);
+        self.sums.keep_deleted(keeping.deleted).await?;
+        let mut to_keep = lock(&self.to_keep);
+        if *to_keep == Some(keeping) {
+            *to_keep = None;
+        }
         Ok(())
     }
 
@@ -207,10 +222,32 @@ impl Statistics {
         for (server, up_to) in servers {
             self.account(gatherer, &server, up_to).await?;
         }
+        let state = self.look_at_state(gatherer).await?;
+        let is_due = |open: Accumulator| open.age >= self.flush_every || open.sums >= MANY_SUMS;
+        Ok(state.closed.is_some() || state.open.is_some_and(is_due))
+    }
+
+    async fn look_at_state(&self, gatherer: &dyn Gatherer) -> Result<GatherState, StoreError> {
         let state = gatherer.state(None).await?;
+        self.learn(&state);
         *lock(&self.state) = state;
-        let open = state.open;
-        Ok(state.closed.is_some() || open.is_some_and(|open| open.age >= self.flush_every))
+        Ok(state)
+    }
+
+    /// Flushes, and looks meanwhile, so that the metrics show how long the counts wait.
+    async fn flush_and_look(&self, gatherer: &dyn Gatherer) -> Result<Turn, StoreError> {
+        let look = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if let Err(error) = self.look(gatherer).await {
+                    tracing::debug!(%error, "the state of the accumulators is not known");
+                }
+            }
+        };
+        tokio::select! {
+            turn = self.flush_once(gatherer) => turn,
+            never = look => never,
+        }
     }
 
     /// Flushes for as long as the store is open.
@@ -220,8 +257,10 @@ impl Statistics {
         loop {
             tokio::time::sleep(retry).await;
             let done = async {
-                if self.look(gatherer).await? && self.flush_once(gatherer).await? == Turn::Flushed {
-                    *lock(&self.state) = gatherer.state(None).await?;
+                let is_due = self.look(gatherer).await?;
+                self.set_keeping().await?;
+                if is_due && self.flush_and_look(gatherer).await? == Turn::Flushed {
+                    self.look_at_state(gatherer).await?;
                 }
                 Ok::<_, StoreError>(())
             };
@@ -245,10 +284,7 @@ impl Statistics {
     /// Whether sums are still kept, as of the last sweep.
     fn keeps(&self, key: &Key) -> bool {
         let now = UnixTime(self.swept.load(Ordering::Relaxed));
-        let unit = Unit::ALL
-            .into_iter()
-            .find(|it| unit_column(*it) == key.unit);
-        let from = unit.and_then(|unit| unit.kept_from(now));
+        let from = unit_of(key.unit).and_then(|unit| unit.kept_from(now));
         from.is_none_or(|from| time_of(key.start).is_some_and(|start| start >= from))
     }
 
@@ -315,9 +351,10 @@ impl Statistics {
 
 #[async_trait]
 impl StatisticsStore for Statistics {
-    fn gather_with(&self, gatherer: Arc<dyn Gatherer>) {
+    fn gather_with(&self, gatherer: Arc<dyn Gatherer>) -> bool {
         // Only the first one counts.
         let _ = self.gatherer.set(gatherer);
+        true
     }
 
     fn takes_batches(&self) -> bool {
@@ -362,68 +399,20 @@ impl StatisticsStore for Statistics {
     }
 
     async fn keep(&self, keeping: Keeping) -> Result<(), StoreError> {
-        self.sums.keep_deleted(keeping.deleted).await
+        *lock(&self.to_keep) = Some(keeping);
+        let set = timeout(TABLE_PATIENCE, self.set_keeping()).await;
+        match set.unwrap_or(Err(StoreError::DeadlineExceeded)) {
+            // It is set before sums are written. Until then counts go to Redis.
+            Err(error) if self.takes_batches() => {
+                tracing::debug!(%error, "the table of statistics is not set up yet");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     async fn add(&self, batch: &Batch, _now: UnixTime) -> Result<Added, StoreError> {
-        let gatherer = self.gatherer()?;
-        names(batch)?;
-        let was_attempted = self.ledger().attempt(batch);
-        let mut gathered = gatherer.add(batch, false).await;
-        if let Ok(Gathered::Gap) = gathered {
-            // Before the numbers follow each other again.
-            let server = &batch.server;
-            let known = self.account(&**gatherer, server, batch.number - 1);
-            gathered = match known.await {
-                Ok(()) if was_attempted => {
-                    tell_lost(self.ledger().lose(batch));
-                    let rows = Vec::new();
-                    let server = server.clone();
-                    let number = batch.number;
-                    let none = Batch {
-                        server,
-                        number,
-                        rows,
-                    };
-                    gatherer.add(&none, true).await
-                }
-                Ok(()) => gatherer.add(batch, true).await,
-                Err(error) => {
-                    if !was_attempted {
-                        self.ledger().settle(batch);
-                    }
-                    return Err(error);
-                }
-            };
-        }
-        match gathered {
-            Ok(Gathered::Now(id)) => {
-                let mut ledger = self.ledger();
-                ledger.settle(batch);
-                if let Some(id) = id {
-                    ledger.note(batch, id);
-                }
-                Ok(Added::Now)
-            }
-            Ok(Gathered::Before) => {
-                self.ledger().settle(batch);
-                Ok(Added::Before)
-            }
-            Ok(Gathered::Gap) => Err(StoreError::Unavailable(
-                "Redis does not take a batch of statistics".into(),
-            )),
-            Ok(Gathered::Full) => Err(StoreError::Throttled(
-                "Redis has as many sums of statistics as it may have: they are written more slowly than they come, so raise \
-                 writes_per_second in [statistics]"
-                    .into(),
-            )),
-            Err(error) => {
-                if error.is_certain() && !was_attempted {
-                    self.ledger().settle(batch);
-                }
-                Err(error)
-            }
-        }
+        self.add_batch(batch).await
     }
 
     async fn of_link(&self, name: &LinkName, range: Range) -> Result<Vec<Sum>, StoreError> {
@@ -539,19 +528,4 @@ impl StatisticsStore for Statistics {
         let adoptions = stream::iter(adoptions).buffered(ADOPTED_AT_ONCE);
         adoptions.try_collect().await
     }
-}
-
-/// The log tells that counts are lost.
-fn tell_lost(counts: u64) {
-    if counts > 0 {
-        tracing::error!(
-            counts,
-            "statistics: Redis has lost counts of this server that were not written yet, up to this many"
-        );
-    }
-}
-
-/// No code panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! Calls of the table of statistics.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, KeysAndAttributes, WriteRequest};
 
 use super::item::{self, ID, OWN, RANKED, REVISION, Stored, ZONE, ZONES};
+use crate::base::lock::lock;
 use crate::link::{LinkName, Origin};
 use crate::store::StoreError;
 use crate::store::dynamodb::failure::{store_error, throttled};
@@ -363,9 +364,4 @@ impl SumsTable {
         }
         Err(throttled(&self.table, "it left items undeleted"))
     }
-}
-
-/// No code panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
