@@ -10,9 +10,11 @@ use std::time::Duration;
 use hickory_proto::rr::RecordType;
 use hickory_proto::serialize::binary::BinEncodable;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::clicks::{COUNTRIES, FIREFOX, load};
-use crate::harness::{Server, Setup, eventually, output, query};
+use crate::harness::{Server, Setup, eventually, output, parse, plain_query, query};
 use crate::postgres::Postgres;
 use crate::redis::{RedisServer, make_certificates_for};
 use crate::{https, tls};
@@ -283,6 +285,10 @@ fn what_is_no_use_of_a_link_has_no_row() {
     for code in ["a", "gone", "again"] {
         server.register(code, "https://example.net/");
     }
+    let end = OffsetDateTime::now_utc() + Duration::from_secs(3);
+    let end_text = end.format(&Rfc3339).unwrap();
+    server
+        .add_with(&json!({"url": "https://example.net/", "code": "ended", "expires_at": end_text}));
     server.add_with(&json!({"url": "https://example.net/", "code": "held",
                             "withheld": {"kind": "abuse", "reason": "Phishing"}}));
     for _ in 0..3 {
@@ -325,7 +331,12 @@ fn what_is_no_use_of_a_link_has_no_row() {
             assert_eq!(status_of(&server, &request), status, "{name}");
         }
     }
+    while OffsetDateTime::now_utc() <= end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     for (name, qtype) in [
+        ("ended.s.example.com", RecordType::TXT),
+        ("ended.r.s.example.com", RecordType::A),
         ("held.s.example.com", RecordType::TXT),
         ("held.s.example.com", RecordType::A),
         ("gone.s.example.com", RecordType::A),
@@ -337,6 +348,10 @@ fn what_is_no_use_of_a_link_has_no_row() {
             Duration::from_millis(100),
         );
     }
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: ended.s.example.com\r\nUser-Agent: {FIREFOX}\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(status_of(&server, &request), 410);
     let again = || stored(&server, "again")["lookups"].clone();
     eventually("the new link is counted", FLUSHED, || again()["all"] != 0);
     std::thread::sleep(ONE_MORE_FLUSH);
@@ -357,4 +372,54 @@ fn what_is_no_use_of_a_link_has_no_row() {
     assert_eq!(a["referrers"], json!(hosts));
     let rows = "SELECT string_agg(DISTINCT code, ' ' ORDER BY code) FROM tinyns.statistics WHERE code <> ''";
     assert_eq!(postgres.psql(rows), "a again");
+}
+
+/// A client that gets a truncated reply asks again by TCP, which counts once, whatever has truncated the reply.
+#[test]
+fn what_is_asked_again_by_tcp_counts_once() {
+    const TIMES: u64 = 20;
+    let server = Setup::new()
+        .section("[rate_limit]\nresponses_per_second = 1\nburst = 1\nslip = 1\n")
+        .start();
+    server.register(
+        "long",
+        &format!("https://example.net/{}", "x".repeat(1_500)),
+    );
+    server.register("short", "https://example.net/");
+    let ask = |packet: &[u8]| {
+        let by_udp = parse(&server.udp(packet));
+        let is_cut = by_udp.metadata.truncation;
+        if is_cut {
+            assert!(by_udp.answers.is_empty(), "{by_udp:?}");
+            let by_tcp = parse(&server.tcp(packet));
+            assert!(!by_tcp.metadata.truncation && !by_tcp.answers.is_empty());
+        }
+        is_cut
+    };
+    for _ in 0..TIMES {
+        for query in [query, plain_query] {
+            let packet = query("long.s.example.com", RecordType::TXT).to_bytes();
+            assert!(ask(&packet.unwrap()));
+        }
+    }
+    // The rate limit truncates most replies, and the others have come whole.
+    let packet = query("short.s.example.com", RecordType::TXT).to_bytes();
+    let cut = (0..TIMES).filter(|_| ask(packet.as_ref().unwrap())).count();
+    assert!(cut > 0);
+    // A truncated reply alone does not count.
+    for _ in 0..TIMES {
+        server.udp(
+            &plain_query("long.s.example.com", RecordType::TXT)
+                .to_bytes()
+                .unwrap(),
+        );
+    }
+    let lookups = |code: &str| stored(&server, code)["lookups"].clone();
+    let expected =
+        |times: u64| json!({"all": times, "address": 0, "txt": times, "uri": 0, "other": 0});
+    let are_equal =
+        || [lookups("long"), lookups("short")] == [expected(2 * TIMES), expected(TIMES)];
+    eventually("everything is counted", FLUSHED, are_equal);
+    std::thread::sleep(ONE_MORE_FLUSH);
+    assert!(are_equal(), "{} {}", lookups("long"), lookups("short"));
 }

@@ -10,4 +10,4 @@ mod journey;
 mod management;
 /// When sessions end.
 mod sessions;
-mod visitor;
+pub mod visitor;
