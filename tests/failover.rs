@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::command_line;
+use crate::counts::{self, LINKS, Used, stored, use_once};
 use crate::dynamo::Emulator;
 use crate::harness::{Answer, PATIENCE, Server, eventually};
 use crate::races::stress;
@@ -57,6 +59,72 @@ fn a_shard_fails(of: &str) {
             server.wait_for_answer(&name, &Answer::url(&url), Duration::from_secs(1));
         }
         assert_eq!(cluster.held(&name).unwrap()["url"], url.as_str());
+    }
+}
+
+/// The master dies in which statistics are gathered, while links are used. Nothing counts twice, and what the failover has lost is
+/// told.
+#[test]
+fn the_shard_of_the_statistics_fails_over() {
+    let emulator = Emulator::start();
+    let mut cluster = RedisCluster::start();
+    let servers = [(); 2].map(|()| {
+        let lines = format!("mode = \"cluster\"\n{LINES}");
+        let setup = setup(&emulator.url(), cluster.urls(), &lines);
+        let section = "[statistics]\ntable = \"sums\"\nflush_every = 1\n";
+        followed(setup.section(section).start())
+    });
+    counts::register(&servers[0]);
+    let used = Used::default();
+    let use_links = |rounds: usize| {
+        for round in 0..rounds * LINKS {
+            use_once(&servers[round % 2], round % LINKS, round, &used);
+        }
+    };
+    let all_of = |counts: [u64; 3]| counts.iter().sum::<u64>();
+    let in_table = || (0..LINKS).map(|number| all_of(stored(&servers[0], number)));
+    let all_used = || {
+        used.lock()
+            .unwrap()
+            .values()
+            .map(|uses| all_of(*uses))
+            .sum::<u64>()
+    };
+    let metric = |name: &str| {
+        servers
+            .iter()
+            .map(|server| server.metric(name, &[]))
+            .sum::<f64>()
+    };
+    use_links(10);
+    eventually("everything is written", counts::FLUSHED, || {
+        in_table().sum::<u64>() == all_used()
+    });
+    let of_statistics = |key: &String| key.contains("{statistics:");
+    let key = cluster.keys().into_iter().find(of_statistics).unwrap();
+    use_links(5);
+    cluster.kill_master_of(&key);
+    use_links(5);
+    eventually("there is a new master", FAILOVER, || cluster.serves(&key));
+    use_links(5);
+    // What was gathered shortly before has perhaps no replica. Of that the servers know only the highest possible number.
+    eventually("everything is written or lost", counts::FLUSHED, || {
+        let accounted = in_table().sum::<u64>() + metric("tinyns_statistics_dropped_total") as u64;
+        accounted >= all_used() && metric("tinyns_statistics_gathered") == 0.0
+    });
+    for (number, uses) in &*used.lock().unwrap() {
+        let stored = stored(&servers[1], *number);
+        let is_right = stored.iter().zip(uses).all(|(stored, used)| stored <= used);
+        assert!(is_right, "{number}: {stored:?} of {uses:?}");
+    }
+    let said = command_line::on(&servers[1], &["stats", "n0"]);
+    assert!(said.out.starts_with("n0.s.example.com\n"), "{said:?}");
+    for server in &servers {
+        let log = server.log().text();
+        assert!(
+            !log.contains("CROSSSLOT") && !log.contains("NOPERM"),
+            "{log}"
+        );
     }
 }
 
