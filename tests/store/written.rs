@@ -65,7 +65,7 @@ impl StatisticsStore for Written {
     }
 
     async fn sweep(&self, now: UnixTime) -> Result<bool, StoreError> {
-        self.0.sweep(now).await
+        self.read().await?.sweep(now).await
     }
 
     async fn usages(

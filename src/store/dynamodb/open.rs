@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use super::credentials::Steady;
 use super::feed::Streams;
 use super::filters::Filters;
+use super::identity::Known;
 use super::item::EXPIRES_AT;
 use super::kind::{TableKey, TableKind, attribute_type};
 use super::state::State;
@@ -164,9 +165,11 @@ impl DynamoStore {
             WRITE_BACKOFF,
         );
         let closed = CancellationToken::new();
+        let known: Arc<Known> = Arc::default();
         let statistics = config.statistics.as_ref().map(|statistics| {
             let clients = (reads.client.clone(), writes.client.clone());
-            Statistics::new(statistics, clients, table.clone(), closed.clone())
+            let links = (table.clone(), known.clone());
+            Statistics::new(statistics, clients, links, closed.clone())
         });
         let filters = Filters {
             reads: reads.client.clone(),
@@ -182,7 +185,7 @@ impl DynamoStore {
             writes,
             filters: Arc::new(filters),
             streams: config.feed.then(|| Arc::new(streams)),
-            known: Arc::default(),
+            known,
             state: Arc::new(watch::channel(State::Away("it is being opened".into())).0),
             bare_codes: Arc::default(),
             closed,

@@ -7,13 +7,14 @@ use tinyns::base::metrics::Metrics;
 use tinyns::links::redis::{RedisConfig, RedisMode, RedisUrl};
 use tinyns::links::{Host, LinkLimits, Links, Namespace};
 use tinyns::store::StatisticsTable;
-use tinyns::store::statistics::Unit;
+use tinyns::store::statistics::{Keeping, Unit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::statistics::{
-    START, add, batch, check_link, check_zone, rows, statistics, statistics_battery,
+    DAY, START, add, batch, check_link, check_zone, rows, statistics, statistics_battery,
 };
+use super::super::written::sweep;
 use super::*;
 use crate::redis::RedisServer;
 
@@ -195,6 +196,80 @@ async fn sums_of_a_link_that_is_deleted_during_the_flush_go() {
     for unit in Unit::ALL {
         check_link(&*sums, &name("a"), unit, &[]).await;
     }
+}
+
+/// Removes a link from its table, as DynamoDB does after its end.
+async fn expire(backend: &Gathered, code: &str) {
+    let delete = backend.emulator.foreign().await.delete_item();
+    let delete = delete
+        .table_name(TABLE)
+        .key("miniUrl", s(name(code).as_str()));
+    delete.send().await.unwrap();
+}
+
+/// Sums of links that DynamoDB has removed go, and those of a damaged link stay. There is one walk a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_of_links_that_dynamodb_has_removed_go() {
+    let backend = Gathered::start();
+    let store = backend.open().await;
+    let sums = statistics(&store);
+    let codes = ["a", "a-b", "ab", "damaged", "last"];
+    let mut counts = Vec::new();
+    for code in codes {
+        make(&*store, new(code, "1"), NOW).await;
+        counts.extend(rows(&name(code), START, "lookup:txt=1"));
+    }
+    add(&*sums, batch("s", 1, counts)).await;
+    let check = async |left: &[&str]| {
+        for code in codes {
+            let expected = &["0d0h lookup:txt=1"][..usize::from(left.contains(&code))];
+            for unit in Unit::ALL.into_iter().filter(|unit| *unit != Unit::Total) {
+                check_link(&*sums, &name(code), unit, expected).await;
+            }
+            let totals = sums.totals(&[name(code)]).await.unwrap();
+            assert_eq!(totals[0].lookups, expected.len() as u64, "{code}");
+        }
+        check_zone(&*sums, ZONE, Unit::Month, &["0d0h lookup:txt=5"]).await;
+    };
+    check(&codes).await;
+    let damaged = name("damaged");
+    let damaged = [("miniUrl", s(damaged.as_str())), ("fullUrl", n(1))];
+    put(&backend.emulator.foreign().await, &damaged).await;
+    expire(&backend, "a").await;
+    sweep(&*sums, START).await;
+    check(&["a-b", "ab", "damaged", "last"]).await;
+
+    expire(&backend, "a-b").await;
+    expire(&backend, "last").await;
+    let other = statistics(&backend.open().await);
+    sweep(&*other, START + DAY - 1).await;
+    check(&["a-b", "ab", "damaged", "last"]).await;
+    sweep(&*other, START + DAY).await;
+    check(&["ab", "damaged"]).await;
+}
+
+/// A store with the statistics of another one removes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_stay_if_the_links_are_in_another_table() {
+    let backend = Gathered::start();
+    let store = backend.open().await;
+    let sums = statistics(&store);
+    sums.keep(Keeping { deleted: false }).await.unwrap();
+    make(&*store, new("a", "1"), NOW).await;
+    let counts = rows(&name("a"), START, "lookup:txt=1");
+    add(&*sums, batch("s", 1, counts)).await;
+    check_link(&*sums, &name("a"), Unit::Day, &["0d0h lookup:txt=1"]).await;
+    let config = DynamoConfig {
+        table: "others".into(),
+        ..with_statistics(&backend.emulator.url())
+    };
+    let other: Arc<dyn Store> = Arc::new(dynamo::open(&config).await.unwrap());
+    let links = connected(&other, &backend.redis).await;
+    backend.links.lock().unwrap().push(links);
+    let other = statistics(&other);
+    other.keep(Keeping { deleted: false }).await.unwrap();
+    sweep(&*other, START).await;
+    check_link(&*sums, &name("a"), Unit::Day, &["0d0h lookup:txt=1"]).await;
 }
 
 #[tokio::test]

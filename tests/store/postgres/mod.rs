@@ -29,6 +29,3 @@ impl Backend for Postgres {
 store_battery!(Postgres::start());
 audit_battery!(Postgres::start());
 statistics_battery!(Postgres::start());
-store_battery! { Postgres::start();
-    kept_sums_go_when_they_are_no_longer_kept
-}

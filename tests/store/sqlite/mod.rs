@@ -53,9 +53,6 @@ impl Backend for Place {
 store_battery!(Place::new());
 audit_battery!(Place::new());
 statistics_battery!(Place::new());
-store_battery! { Place::new();
-    kept_sums_go_when_they_are_no_longer_kept
-}
 
 #[tokio::test]
 async fn lists_are_in_order_of_codes() {

@@ -44,8 +44,14 @@ impl Budget {
         }
     }
 
+    /// How many items may be written in this time; at least 1.
+    pub(super) fn within(&self, time: Duration) -> usize {
+        let items = u64::from(self.per_second).saturating_mul(time.as_secs());
+        usize::try_from(items).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Waits until one more item may be written.
-    async fn take(&self) {
+    pub(super) async fn take(&self) {
         let turn = {
             let mut next = lock(&self.next);
             let turn = (*next).max(Instant::now());
@@ -66,12 +72,23 @@ struct Findings {
 impl Statistics {
     /// Flushes one accumulator under a lease.
     pub(super) async fn flush_once(&self, gatherer: &dyn Gatherer) -> Result<Turn, StoreError> {
+        let flush = Box::pin(self.flush_accumulator(gatherer));
+        let turn = self.with_lease(gatherer, flush).await?;
+        Ok(turn.unwrap_or(Turn::OfAnother))
+    }
+
+    /// Does work on sums under the lease; none if another server has it.
+    pub(super) async fn with_lease<T>(
+        &self,
+        gatherer: &dyn Gatherer,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<Option<T>, StoreError> {
         let Some(lease) = gatherer.take_lease().await? else {
-            return Ok(Turn::OfAnother);
+            return Ok(None);
         };
         self.set_held(Some(lease.clone()));
         let done = tokio::select! {
-            done = self.flush_accumulator(gatherer) => done,
+            done = work => done,
             () = keep(gatherer, &lease) => {
                 Err(StoreError::Unavailable("another server has taken the lease for writing statistics".into()))
             }
@@ -79,7 +96,7 @@ impl Statistics {
         if let Some(lease) = self.set_held(None) {
             gatherer.give_back(lease).await;
         }
-        done
+        done.map(Some)
     }
 
     async fn flush_accumulator(&self, gatherer: &dyn Gatherer) -> Result<Turn, StoreError> {

@@ -32,7 +32,7 @@ const FLUSH: &str = "flush";
 pub(super) const REVISION: &str = "revision";
 
 /// Between the parts of a sort key. It sorts before everything that may be in a code.
-const SEPARATOR: char = '#';
+pub(super) const SEPARATOR: char = '#';
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
 

@@ -44,13 +44,14 @@
 //!
 //! The sums of a link are removed after the link, and when a new link takes the name, which sees to what was left over. A flush
 //! looks before its writes and after them whether the links exist. So it removes what it has written for a link that was deleted
-//! meanwhile.
+//! meanwhile. Once a day a [`walk`] removes the sums of links that do not exist.
 
 mod batches;
 mod flush;
 mod item;
 mod ledger;
 mod table;
+mod walk;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -68,7 +69,9 @@ use self::item::Stored;
 pub(super) use self::item::{ID, INDEXES, RANKED, ZONE};
 use self::ledger::Ledger;
 use self::table::SumsTable;
+use self::walk::Place;
 use super::config::StatisticsTable;
+use super::identity;
 use super::table::Table;
 use crate::base::clock::UnixTime;
 use crate::base::lock::lock;
@@ -108,6 +111,8 @@ pub(super) struct Statistics {
     sums: SumsTable,
     /// The table of links.
     links: Table,
+    /// Its identity.
+    identity: Arc<identity::Known>,
     flush_every: Duration,
     budget: Budget,
     gatherer: OnceLock<Arc<dyn Gatherer>>,
@@ -124,6 +129,8 @@ pub(super) struct Statistics {
     is_failing: AtomicBool,
     /// Sums of hours and days count until a sweep at this time, in seconds since the epoch: DynamoDB may remove them days later.
     swept: AtomicU64,
+    /// Where the walk of this server goes on; none if it does not walk.
+    place: Mutex<Option<Place>>,
     closed: CancellationToken,
 }
 
@@ -136,7 +143,7 @@ impl Statistics {
     pub(super) fn new(
         config: &StatisticsTable,
         (reads, writes): (Client, Client),
-        links: Table,
+        (links, identity): (Table, Arc<identity::Known>),
         closed: CancellationToken,
     ) -> Self {
         let table = Table {
@@ -146,6 +153,7 @@ impl Statistics {
         Self {
             sums: SumsTable::new(reads, writes, table),
             links,
+            identity,
             flush_every: config.flush_every,
             budget: Budget::new(config.writes_per_second),
             gatherer: OnceLock::new(),
@@ -157,6 +165,7 @@ impl Statistics {
             held: Mutex::default(),
             is_failing: AtomicBool::new(false),
             swept: AtomicU64::new(0),
+            place: Mutex::default(),
             closed,
         }
     }
@@ -180,7 +189,7 @@ impl Statistics {
             tracing::warn!(
                 name = name.as_str(),
                 %error,
-                "the statistics of a deleted link were not removed; they are when a link of that name is made or deleted next"
+                "the statistics of a deleted link were not removed yet; the walk that begins once a day removes them"
             );
         }
     }
@@ -208,7 +217,8 @@ impl Statistics {
         let Some(keeping) = *lock(&self.to_keep) else {
             return Ok(());
         };
-        self.sums.keep_deleted(keeping.deleted).await?;
+        let links = self.links_id().await?;
+        self.sums.keep_deleted(&links, keeping.deleted).await?;
         let mut to_keep = lock(&self.to_keep);
         if *to_keep == Some(keeping) {
             *to_keep = None;
@@ -452,9 +462,9 @@ impl StatisticsStore for Statistics {
     }
 
     async fn sweep(&self, now: UnixTime) -> Result<bool, StoreError> {
-        // DynamoDB removes the items by their TTL, some time later.
+        // DynamoDB removes the items of hours and days by their TTL, some time later.
         self.swept.fetch_max(now.0, Ordering::Relaxed);
-        Ok(false)
+        self.walk(now).await
     }
 
     async fn usages(

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, KeysAndAttributes, WriteRequest};
 
 use super::item::{self, ID, OWN, RANKED, REVISION, Stored, ZONE, ZONES};
+use crate::base::clock::UnixTime;
 use crate::base::lock::lock;
 use crate::link::{LinkName, Origin};
 use crate::store::StoreError;
@@ -33,6 +34,10 @@ const CONTROL: &str = "control";
 const FLOOR: &str = "floor";
 /// Whether the sums of deleted links stay.
 const KEEPS_DELETED: &str = "keepsDeleted";
+/// When the last walk over all links began, in seconds since the epoch.
+const WALK: &str = "walk";
+/// The id of the table of links whose sums these are.
+const LINKS: &str = "links";
 
 /// The table of statistics.
 #[derive(Debug)]
@@ -105,14 +110,17 @@ impl SumsTable {
         }
     }
 
-    /// Sets whether the sums of deleted links stay.
-    pub(super) async fn keep_deleted(&self, deleted: bool) -> Result<(), StoreError> {
+    /// Sets whether the sums of deleted links stay. The table belongs to the table of links with this id from now on, unless it
+    /// belongs to another one already.
+    pub(super) async fn keep_deleted(&self, links: &str, deleted: bool) -> Result<(), StoreError> {
         let update = self.writes.update_item().table_name(&self.table.name);
         let sent = update
             .set_key(Some(item::table_key(OWN, CONTROL)))
-            .update_expression("SET #a = :v")
+            .update_expression("SET #a = :v, #links = if_not_exists(#links, :links)")
             .expression_attribute_names("#a", KEEPS_DELETED)
+            .expression_attribute_names("#links", LINKS)
             .expression_attribute_values(":v", AttributeValue::Bool(deleted))
+            .expression_attribute_values(":links", text(links))
             .send()
             .await;
         sent.map_err(|e| store_error(&self.table, &e))?;
@@ -133,6 +141,39 @@ impl SumsTable {
         let deleted = deleted.copied().unwrap_or(false);
         *lock(&self.keeping) = Some((Instant::now(), deleted));
         Ok(deleted)
+    }
+
+    /// Whether these are the sums of the table of links with this id, or of no table yet.
+    pub(super) async fn belongs_to(&self, links: &str) -> Result<bool, StoreError> {
+        let control = self.control().await?;
+        let owner = control.get(LINKS).and_then(|links| links.as_s().ok());
+        Ok(owner.is_none_or(|owner| owner == links))
+    }
+
+    /// Notes that a walk over all links begins now. False if another one has begun after `before`, or if these are the sums of
+    /// another table of links.
+    pub(super) async fn begin_walk(
+        &self,
+        links: &str,
+        now: UnixTime,
+        before: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let update = self.writes.update_item().table_name(&self.table.name);
+        let sent = update
+            .set_key(Some(item::table_key(OWN, CONTROL)))
+            .update_expression("SET #walk = :now, #links = :links")
+            .condition_expression(
+                "(attribute_not_exists(#walk) OR #walk <= :before) \
+                 AND (attribute_not_exists(#links) OR #links = :links)",
+            )
+            .expression_attribute_names("#walk", WALK)
+            .expression_attribute_names("#links", LINKS)
+            .expression_attribute_values(":now", number(now.0))
+            .expression_attribute_values(":before", number(before.0))
+            .expression_attribute_values(":links", text(links))
+            .send()
+            .await;
+        self.conditional(sent)
     }
 
     /// The zones of which there are sums, in their order, from this one on.
@@ -285,7 +326,7 @@ impl SumsTable {
         &self,
         origin: &Origin,
         by: Ranking,
-        (unit, start): (Unit, crate::base::clock::UnixTime),
+        (unit, start): (Unit, UnixTime),
         after: Option<&Ranked>,
         limit: usize,
     ) -> Result<Vec<Ranked>, StoreError> {
@@ -315,15 +356,23 @@ impl SumsTable {
         Ok(ranked.collect())
     }
 
-    /// Removes all sums of a link.
-    pub(super) async fn remove(&self, name: &LinkName) -> Result<(), StoreError> {
+    /// Items of a link, at most so many.
+    pub(super) async fn of_link(
+        &self,
+        name: &LinkName,
+        limit: usize,
+    ) -> Result<Vec<Item>, StoreError> {
         let prefix = item::prefix(name.code());
         // What follows the prefix is a digit.
         let high = format!("{prefix}{}", unit_column(Unit::Total) + 1);
+        let page = self.range(name.origin(), (&prefix, &high), None, limit);
+        Ok(page.await?.0)
+    }
+
+    /// Removes all sums of a link.
+    pub(super) async fn remove(&self, name: &LinkName) -> Result<(), StoreError> {
         loop {
-            let range = (prefix.as_str(), high.as_str());
-            let page = self.range(name.origin(), range, None, DELETED * 4);
-            let (items, _) = page.await?;
+            let items = self.of_link(name, DELETED * 4).await?;
             if items.is_empty() {
                 return Ok(());
             }
@@ -333,7 +382,8 @@ impl SumsTable {
         }
     }
 
-    async fn delete(&self, items: &[Item]) -> Result<(), StoreError> {
+    /// Removes items, at most 25.
+    pub(super) async fn delete(&self, items: &[Item]) -> Result<(), StoreError> {
         let invalid =
             |e: aws_sdk_dynamodb::error::BuildError| StoreError::Unavailable(e.to_string());
         let mut left = Vec::with_capacity(items.len());
