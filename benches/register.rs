@@ -153,6 +153,7 @@ fn link(number: u64, has_texts: bool) -> NewLink {
         expires_at: None,
         ttl: None,
         about,
+        destinations: None,
         withheld: None,
     }
 }

@@ -364,6 +364,7 @@ fn link(number: usize) -> Link {
         expires_at: None,
         ttl: None,
         about: About::default(),
+        destinations: None,
         withheld: None,
         version: Version(START * 1_000_000 + number as u64),
     }

@@ -66,6 +66,8 @@ mod dnssec;
 mod dns;
 // The same questions to Knot DNS and NSD with the same zones.
 mod differential;
+// Links with several destinations, in the API, in DNS, for browsers, and on all servers.
+mod destinations;
 // The death of a Redis master, in a cluster and with sentinels.
 mod failover;
 // Existence filters of servers that share a store: none denies a link that was acknowledged.

@@ -194,6 +194,7 @@ impl Population {
             expires_at,
             ttl: None,
             about: About::new(title, tags, note),
+            destinations: None,
             withheld: None,
         };
         let span = u128::from(SPAN) * 1_000_000;

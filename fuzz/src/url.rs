@@ -113,6 +113,7 @@ fn check_link(server: &mut NameServer, url: &TargetUrl) {
         expires_at: None,
         ttl: None,
         about: tinyns::link::About::default(),
+        destinations: None,
         withheld: None,
         created_by: "fuzz".into(),
     };

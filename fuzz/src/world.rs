@@ -235,6 +235,7 @@ impl MemoryStore {
             expires_at: first.ends_in.map(|seconds| UnixTime(NOW.0 + seconds)),
             ttl: first.ttl.and_then(Ttl::from_secs),
             about: tinyns::link::About::default(),
+            destinations: None,
             withheld: None,
             version: FIRST,
         };
@@ -279,7 +280,9 @@ impl Store for MemoryStore {
     async fn create(&self, new: NewLink, now: u64) -> Result<Created, StoreError> {
         let (live, version) = self.look(&new.name, now)?;
         Ok(match live {
-            Some(link) if link.target == new.target => Created::Same(link),
+            Some(link) if link.leads_to(&new.target, new.destinations.as_deref()) => {
+                Created::Same(link)
+            }
             Some(link) => Created::Taken(link),
             None => {
                 let link = Link {
@@ -291,6 +294,7 @@ impl Store for MemoryStore {
                     ttl: new.ttl,
                     about: new.about,
                     withheld: new.withheld,
+                    destinations: new.destinations,
                     version,
                 };
                 self.set(&link.name, Some(link.clone()), version);

@@ -59,6 +59,7 @@ pub(super) enum Kind {
     KeyedBatchTooLarge,
     UnsupportedMediaType,
     UrlRefused,
+    DestinationsRefused,
     OwnZone,
     CodeRefused,
     CodeReserved,
@@ -149,6 +150,10 @@ impl Kind {
                 (status, "unsupported-media-type", "Unsupported media type")
             }
             Self::UrlRefused => (S::UNPROCESSABLE_ENTITY, "url-refused", "URL refused"),
+            Self::DestinationsRefused => {
+                let status = S::UNPROCESSABLE_ENTITY;
+                (status, "destinations-refused", "Destinations refused")
+            }
             Self::OwnZone => (S::UNPROCESSABLE_ENTITY, "own-zone", "URL in our own zone"),
             Self::CodeRefused => (S::UNPROCESSABLE_ENTITY, "code-refused", "Code refused"),
             Self::CodeReserved => (S::UNPROCESSABLE_ENTITY, "code-reserved", "Code reserved"),
@@ -343,7 +348,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 50] = [
+    pub(in crate::http) const ALL: [Kind; 51] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -376,6 +381,7 @@ pub(super) mod tests {
         Kind::KeyedBatchTooLarge,
         Kind::UnsupportedMediaType,
         Kind::UrlRefused,
+        Kind::DestinationsRefused,
         Kind::OwnZone,
         Kind::CodeRefused,
         Kind::CodeReserved,

@@ -6,6 +6,7 @@
 
 mod about;
 mod code;
+mod destinations;
 mod name;
 mod reserved;
 mod target;
@@ -13,6 +14,7 @@ mod withheld;
 
 pub use about::{About, AboutChange, AboutError, Note, Tag, Tags, Title};
 pub use code::{Code, CodeError};
+pub use destinations::{Destinations, DestinationsError, Drawn, Other, Rank, RankedUrl, draw};
 pub use name::{LinkName, LinkNameError, Origin, OriginError};
 pub use reserved::{ReservedCodeError, ReservedCodes};
 pub(crate) use target::lacks_scheme;
@@ -29,8 +31,10 @@ use crate::base::clock::UnixTime;
 pub struct Link {
     /// The name of the link; also its key in every store.
     pub name: LinkName,
-    /// The destination.
+    /// The destination; of several the preferred one.
     pub target: TargetUrl,
+    /// What a link with several destinations has besides. Few links have this, and for the others it is one word.
+    pub destinations: Option<Box<Destinations>>,
     /// When the link was created.
     pub created_at: UnixTime,
     /// The creator, by the name that the admin API uses. Shared between the links in memory, since there are few
@@ -54,13 +58,52 @@ impl Link {
         self.destination().is_expired(now)
     }
 
-    /// Where it leads, and for how long.
+    /// Where it leads if all clients get the same, and for how long.
     pub fn destination(&self) -> Destination<'_> {
         Destination {
             url: self.target.as_str(),
             expires_at: self.expires_at,
             ttl: self.ttl,
+            is_drawn: false,
         }
+    }
+
+    /// Where it leads for one client, drawn from a random number, and for how long.
+    pub fn drawn_destination(&self, random: u64) -> Destination<'_> {
+        let Some(destinations) = self.destinations.as_deref() else {
+            return self.destination();
+        };
+        let others = destinations.others();
+        let ranks = others.iter().map(|other| other.rank);
+        let drawn = draw([destinations.rank()].into_iter().chain(ranks), random);
+        let other = drawn.at.checked_sub(1).and_then(|at| others.get(at));
+        Destination {
+            url: other.map_or(&self.target, |other| &other.url).as_str(),
+            is_drawn: drawn.may_differ,
+            ..self.destination()
+        }
+    }
+
+    /// All destinations with their ranks, in the order of preference.
+    pub fn ranked(&self) -> impl Iterator<Item = (&TargetUrl, Rank)> {
+        let rank = self.destinations.as_deref().map(Destinations::rank);
+        let others = self.destinations.as_deref().map(Destinations::others);
+        let others = others.unwrap_or_default().iter();
+        std::iter::once((&self.target, rank.unwrap_or_default()))
+            .chain(others.map(|other| (&other.url, other.rank)))
+    }
+
+    /// The same as texts, for a link that has more than its target.
+    pub fn ranked_urls(&self) -> Option<Vec<RankedUrl>> {
+        let shown = |(url, rank)| RankedUrl::new(url, rank);
+        self.destinations
+            .is_some()
+            .then(|| self.ranked().map(shown).collect())
+    }
+
+    /// Whether it leads to exactly these destinations.
+    pub fn leads_to(&self, target: &TargetUrl, destinations: Option<&Destinations>) -> bool {
+        self.target == *target && self.destinations.as_deref() == destinations
     }
 
     /// The TTL of its records, in seconds: its own or `zone_ttl`.
@@ -85,6 +128,8 @@ pub struct Destination<'a> {
     pub expires_at: Option<UnixTime>,
     /// See [`Link::ttl`].
     pub ttl: Option<Ttl>,
+    /// Whether it was drawn among several, so that the next client may get another one.
+    pub is_drawn: bool,
 }
 
 impl<'a> Destination<'a> {
@@ -178,6 +223,7 @@ mod tests {
             expires_at: expires_at.map(UnixTime),
             ttl: ttl.and_then(Ttl::from_secs),
             about: About::default(),
+            destinations: None,
             withheld: None,
             version: Version(1),
         }

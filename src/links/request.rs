@@ -1,7 +1,7 @@
 //! Requests for changes of links, their outcomes, and why they are refused.
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Code, Link, LinkName, Origin, TargetUrl, Ttl, Withheld};
+use crate::link::{About, Code, Destinations, Link, LinkName, Origin, TargetUrl, Ttl, Withheld};
 use crate::store::StoreError;
 use crate::store::audit::Actor;
 
@@ -14,9 +14,11 @@ pub(super) const MAX_FOLDS: u32 = 16;
 pub struct CreateLink {
     /// The zone of the link.
     pub origin: Origin,
-    /// The destination.
+    /// The destination; of several the preferred one.
     pub target: TargetUrl,
-    /// The code that the caller chose; none to fold one from the URL.
+    /// What the link has besides, if it has several destinations.
+    pub destinations: Option<Box<Destinations>>,
+    /// The code that the caller chose; none to fold one from the URL of the target.
     pub code: Option<Code>,
     /// Whether the code may be a reserved one.
     pub use_reserved: bool,
@@ -37,7 +39,7 @@ pub struct CreateLink {
 pub enum Creation {
     /// The link was made.
     New(Link),
-    /// There was already a link with this destination, and with this code if the request names one. It was not
+    /// There was already a link with these destinations, and with this code if the request names one. It was not
     /// changed: its end, its TTL and the texts about it are still its own.
     Same(Link),
 }

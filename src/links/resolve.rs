@@ -161,7 +161,7 @@ impl Links {
         })
     }
 
-    /// Passes the destination of a link to `read`, if memory has the link, it may be used without a look-up, is not
+    /// Passes a destination of a link, drawn if it has several, to `read`, if memory has the link, it may be used without a look-up, is not
     /// withheld, and has not ended at `now`. None, of `read` or otherwise, says nothing about the name: then nothing is begun or counted.
     /// `read` must be short, because the memory of the name is locked meanwhile.
     pub fn with_live<R>(

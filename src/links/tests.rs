@@ -37,6 +37,7 @@ impl OneLink {
             expires_at: None,
             ttl: None,
             about: crate::link::About::default(),
+            destinations: None,
             withheld: None,
             version: Version(1),
         };
@@ -224,6 +225,7 @@ async fn a_request_that_finds_an_existing_link_updates_memory() {
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
         created_by: "test".into(),
     };

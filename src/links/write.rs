@@ -12,7 +12,7 @@ use super::request::{CreateLink, Creation, LinkError, MAX_FOLDS};
 use super::servers::Own;
 use super::settle::Evidence;
 use crate::base::clock::UnixTime;
-use crate::link::{Code, Link, LinkName, TargetUrl, Version};
+use crate::link::{Code, Destinations, Link, LinkName, TargetUrl, Version};
 use crate::store::audit::Actor;
 use crate::store::{Change, Changed, Created, Deleted, NewLink, StoreError};
 
@@ -98,7 +98,7 @@ impl Links {
     /// [`StoreError::DeadlineExceeded`] the link may have been made; the caller may safely repeat the request to
     /// find out.
     pub async fn create(&self, request: CreateLink) -> Result<Creation, LinkError> {
-        self.check_target(&request.target)?;
+        self.check_targets(Some(&request.target), request.destinations.as_deref())?;
         self.check_expiry(request.expires_at)?;
         match &request.code {
             Some(code) => {
@@ -107,7 +107,7 @@ impl Links {
                     return Err(LinkError::Reserved(name));
                 }
                 if self.reserved.contains(code) && !request.use_reserved {
-                    return self.existing(&request.target, name).await;
+                    return self.existing(&request, name).await;
                 }
                 self.try_create(&request, name)
                     .await?
@@ -133,10 +133,12 @@ impl Links {
         }
     }
 
-    /// The link of a reserved code, if it is there and leads to this URL.
-    async fn existing(&self, target: &TargetUrl, name: LinkName) -> Result<Creation, LinkError> {
+    /// The link of a reserved code, if it is there and leads to these URLs.
+    async fn existing(&self, request: &CreateLink, name: LinkName) -> Result<Creation, LinkError> {
         match self.get_current(&name).await {
-            Ok(link) if link.target == *target => Ok(Creation::Same(link)),
+            Ok(link) if link.leads_to(&request.target, request.destinations.as_deref()) => {
+                Ok(Creation::Same(link))
+            }
             Ok(_) | Err(LinkError::NotFound(_)) => Err(LinkError::ReservedWord(name)),
             Err(error) => Err(error),
         }
@@ -173,7 +175,7 @@ impl Links {
                 self.memory.forget_older(&name, link.version);
             }
             match found.filter(|link| !link.is_expired(self.now())) {
-                Some(link) if link.target == request.target => {
+                Some(link) if link.leads_to(&request.target, request.destinations.as_deref()) => {
                     self.await_filters(&name).await;
                     return Ok(Ok(Creation::Same(link)));
                 }
@@ -184,6 +186,7 @@ impl Links {
         let new = NewLink {
             name,
             target: request.target.clone(),
+            destinations: request.destinations.clone(),
             created_by: request.created_by.clone(),
             expires_at: request.expires_at,
             ttl: request.ttl,
@@ -230,9 +233,8 @@ impl Links {
         change: Change,
         by: &Actor,
     ) -> Result<Link, LinkError> {
-        if let Some(target) = &change.target {
-            self.check_target(target)?;
-        }
+        let destinations = change.destinations.as_ref().and_then(Option::as_deref);
+        self.check_targets(change.target.as_ref(), destinations)?;
         self.check_expiry(change.expires_at.flatten())?;
         let (store, now, key) = (self.store.clone(), self.clock.micros(), name.clone());
         let by = by.clone();
@@ -282,6 +284,20 @@ impl Links {
             Deleted::Conflict(link) => Err(LinkError::VersionConflict(link.into())),
             Deleted::Withheld(link) => Err(LinkError::Withheld(link.into())),
         }
+    }
+
+    /// Checks all destinations.
+    fn check_targets(
+        &self,
+        target: Option<&TargetUrl>,
+        destinations: Option<&Destinations>,
+    ) -> Result<(), LinkError> {
+        let others = destinations.map(Destinations::others).unwrap_or_default();
+        let urls = others.iter().map(|other| &other.url);
+        target
+            .into_iter()
+            .chain(urls)
+            .try_for_each(|url| self.check_target(url))
     }
 
     /// Refuses a destination in a zone served here: browsers would go in circles.

@@ -4,8 +4,11 @@
 //! becomes a link.
 
 use crate::base::clock::UnixTime;
+use serde::{Deserialize, Serialize};
+
 use crate::link::{
-    About, Code, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version, Withheld,
+    About, Code, Destinations, Link, LinkName, Note, Origin, Tags, TargetUrl, Title, Ttl, Version,
+    Withheld,
 };
 use crate::store::StoreError;
 
@@ -19,6 +22,7 @@ pub(super) struct Columns<'a> {
     pub(super) ttl: Option<i64>,
     pub(super) version: i64,
     pub(super) withheld: Option<&'a str>,
+    pub(super) destinations: Option<&'a str>,
 }
 
 /// A row that is not a valid link.
@@ -51,11 +55,14 @@ impl Columns<'_> {
         let ttl = ttl
             .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
         let expires_at = self.expires_at.map(|end| number("expires_at", end));
+        let target =
+            TargetUrl::parse_stored(self.url).map_err(|e| format!("{:?}: {e}", self.url))?;
+        let created_at = UnixTime(number("created_at", self.created_at)?);
         Ok(Link {
             name,
-            target: TargetUrl::parse_stored(self.url)
-                .map_err(|e| format!("{:?}: {e}", self.url))?,
-            created_at: UnixTime(number("created_at", self.created_at)?),
+            destinations: read_destinations(self.destinations, &target, created_at)?,
+            target,
+            created_at,
             created_by: self.created_by.into(),
             expires_at: expires_at.transpose()?.map(UnixTime),
             ttl: ttl.transpose()?,
@@ -107,6 +114,53 @@ pub(super) fn tags_text(tags: &Tags) -> Option<String> {
 pub(super) fn withheld_text(withheld: Option<&Withheld>) -> Option<String> {
     // Strings always serialise. Otherwise the text would be no JSON, and nobody would get the destination.
     withheld.map(|withheld| serde_json::to_string(withheld).unwrap_or_default())
+}
+
+/// What the column of the destinations holds.
+#[derive(Serialize, Deserialize)]
+struct DestinationsText {
+    /// When the link was made that has these destinations, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
+    #[serde(flatten)]
+    destinations: Destinations,
+}
+
+/// What a link has besides its target, as JSON.
+///
+/// A server of an earlier version that makes a link over one that has ended leaves this column as it is. So the text
+/// says which link it belongs to, by the time when that was made: the new one is made later. Stores that put links as a whole
+/// do not need that.
+pub(super) fn destinations_text(
+    destinations: Option<&Destinations>,
+    created_at: Option<UnixTime>,
+) -> Option<String> {
+    let text = |destinations: &Destinations| DestinationsText {
+        of: created_at.map(|time| time.0),
+        destinations: destinations.clone(),
+    };
+    // Strings and numbers always serialise. Otherwise the text would be no JSON, and the link damaged.
+    destinations.map(|destinations| serde_json::to_string(&text(destinations)).unwrap_or_default())
+}
+
+/// What a link has besides its target. It decides answers, so it must be valid.
+///
+/// # Errors
+/// Why it is not.
+pub(super) fn read_destinations(
+    text: Option<&str>,
+    target: &TargetUrl,
+    created_at: UnixTime,
+) -> Result<Option<Box<Destinations>>, String> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let text: DestinationsText =
+        serde_json::from_str(text).map_err(|error| format!("destinations: {error}"))?;
+    Ok(match text.of {
+        Some(of) if of != created_at.0 => None,
+        _ => text.destinations.beside(target),
+    })
 }
 
 /// A number as SQL stores it: 63 bits. A time exceeds that only if the clock is wrong by hundreds of thousands of

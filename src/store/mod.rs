@@ -77,7 +77,9 @@ use self::servers::{Announcement, Label, LiveServer};
 use self::statistics::StatisticsStore;
 use crate::base::client_files::ClientFileError;
 use crate::base::clock::UnixTime;
-use crate::link::{About, AboutChange, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
+use crate::link::{
+    About, AboutChange, Destinations, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld,
+};
 
 /// How many links are taken over at the same time by a store that takes them one by one.
 const ADOPTED_AT_ONCE: usize = 96;
@@ -87,8 +89,10 @@ const ADOPTED_AT_ONCE: usize = 96;
 pub struct NewLink {
     /// Its name.
     pub name: LinkName,
-    /// Its destination.
+    /// Its destination; of several the preferred one.
     pub target: TargetUrl,
+    /// What it has besides, if it has several destinations.
+    pub destinations: Option<Box<Destinations>>,
     /// Who makes it.
     pub created_by: Actor,
     /// When it ends; none for never.
@@ -106,17 +110,20 @@ pub struct NewLink {
 pub enum Created {
     /// The link was made.
     New(Link),
-    /// There is a live link of that name with the same destination. It is unchanged.
+    /// There is a live link of that name with the same destinations. It is unchanged.
     Same(Link),
-    /// There is a live link of that name with another destination. It is unchanged.
+    /// There is a live link of that name with other destinations. It is unchanged.
     Taken(Link),
 }
 
 /// A change of a link; a field that is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// A new destination.
+    /// A new destination. Of several, it takes the place and the rank of the preferred one.
     pub target: Option<TargetUrl>,
+    /// What the link has besides its target from now on, or `Some(None)` for nothing. Without it the others stay, except
+    /// one that becomes the target.
+    pub destinations: Option<Option<Box<Destinations>>>,
     /// A new end, or `Some(None)` for no end.
     pub expires_at: Option<Option<UnixTime>>,
     /// A new TTL, or `Some(None)` for the zone's.
@@ -130,8 +137,11 @@ pub struct Change {
 impl Change {
     /// The link after the change. Its version is still the former one.
     pub fn made(self, link: Link) -> Link {
+        let target = self.target.unwrap_or(link.target);
+        let destinations = self.destinations.unwrap_or(link.destinations);
         Link {
-            target: self.target.unwrap_or(link.target),
+            destinations: destinations.and_then(|destinations| destinations.beside(&target)),
+            target,
             expires_at: self.expires_at.unwrap_or(link.expires_at),
             ttl: self.ttl.unwrap_or(link.ttl),
             about: link.about.changed(self.about),

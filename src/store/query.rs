@@ -17,11 +17,11 @@ const MAX_TEXT: usize = 100;
 pub struct Query {
     /// The zone.
     pub origin: Origin,
-    /// A text that the code, the URL or the title contains.
+    /// A text that the code, a URL or the title contains.
     pub text: Option<SearchText>,
     /// A tag that the link has.
     pub tag: Option<Tag>,
-    /// The host of the destination, as [`TargetUrl::host`](crate::link::TargetUrl::host) returns it.
+    /// The host of the destination, of several the preferred one, as [`TargetUrl::host`](crate::link::TargetUrl::host) returns it.
     pub host: Option<Box<str>>,
     /// The name of the creator.
     pub created_by: Option<Box<str>>,
@@ -159,7 +159,7 @@ impl Query {
         let has_text = |text: &SearchText| {
             let title = link.about.title();
             text.is_in(link.name.code())
-                || text.is_in(link.target.as_str())
+                || link.ranked().any(|(url, _)| text.is_in(url.as_str()))
                 || title.is_some_and(|title| text.is_in(title.as_str()))
         };
         self.has_state(link.expires_at, link.withheld.is_some())

@@ -37,13 +37,21 @@ fn all_answers_are_secure_with_other_layouts_and_algorithms() {
     check(WAYS[2], &[]);
 }
 
-/// A link that is withheld has neither TXT nor URI, and the proofs say so.
+/// A link with several destinations has a URI record for each. One that is withheld has neither TXT nor URI, and the proofs
+/// say so.
 #[test]
-fn links_that_are_withheld_are_secure() {
+fn links_with_many_destinations_and_none_are_secure() {
     for (way, programs) in [(WAYS[0], &Program::ALL[..]), (WAYS[2], &[])] {
         let signed = Signed::start(way);
-        let withheld = json!({"withheld": {"kind": "abuse", "reason": "Phishing"}});
+        // By weight, which is not the order in which signatures cover them (RFC 4034 §6.3).
+        let several = json!({"destinations": [{"url": TARGET, "weight": 9}, {"url": "https://b.example/", "weight": 8}]});
         let path = format!("/v1/links/{CODE}");
+        let changed = signed.server.api("PATCH", &path, Some(&several));
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let uris = [LINKS[1], LINKS[10]];
+        let of_uris = dissent(signed.server.dns, &signed.anchor, &uris, programs);
+        assert!(of_uris.is_empty(), "{way:?}: {}", of_uris.join("\n"));
+        let withheld = json!({"withheld": {"kind": "abuse", "reason": "Phishing"}});
         let changed = signed.server.api("PATCH", &path, Some(&withheld));
         assert_eq!(changed.status, 200, "{changed:?}");
         let dissent = dissent(signed.server.dns, &signed.anchor, &LINKS, programs);

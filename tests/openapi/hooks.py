@@ -65,7 +65,9 @@ def before_load_schema(context, raw_schema):
         components["parameters"][header]["schema"] = {"type": "string", "enum": ["*", '"7"', 'W/"7", "8"']}
     components["parameters"]["IdempotencyKey"]["schema"] = {"type": "string", "format": "idempotency-key"}
     for body in ("NewLink", "LinkPatch"):
-        components["schemas"][body]["properties"]["url"]["format"] = "destination"
+        properties = components["schemas"][body]["properties"]
+        properties["url"]["format"] = "destination"
+        properties["destinations"]["items"]["properties"]["url"]["format"] = "destination"
 
 
 @schemathesis.serializer(*LINES)

@@ -3,6 +3,7 @@
 //! A backend implements [`Backend`] and calls [`store_battery!`] in a module of its own.
 
 mod audit;
+mod destinations;
 mod documents;
 mod dynamodb;
 mod find;
@@ -23,8 +24,8 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tinyns::base::clock::UnixTime;
 use tinyns::link::{
-    About, AboutChange, Code, Link, LinkName, Note, Origin, Reason, Tags, TargetUrl, Title, Ttl,
-    Version, Withheld,
+    About, AboutChange, Code, Destinations, Link, LinkName, Note, Origin, Rank, Reason, Tags,
+    TargetUrl, Title, Ttl, Version, Withheld,
 };
 use tinyns::store::audit::Actor;
 use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Segment, Store, StoreError};
@@ -32,6 +33,9 @@ use tinyns::store::{Change, Changed, Created, Deleted, NewLink, Segment, Store, 
 use self::audit::{
     a_document_and_its_entry_are_put_together, concurrent_changes_have_an_entry_each,
     each_change_has_one_entry, entries_are_filtered_and_come_newest_first,
+};
+use self::destinations::{
+    destinations_follow_changes, every_destination_is_searched, several_destinations_are_kept,
 };
 use self::documents::{
     a_document_has_a_largest_size, documents_are_no_links_and_outlive_the_store,
@@ -101,6 +105,9 @@ macro_rules! store_battery {
             segments_are_disjoint_and_complete
             the_longest_values_come_back_as_they_were
             a_withheld_link_is_kept_and_guarded
+            several_destinations_are_kept
+            destinations_follow_changes
+            every_destination_is_searched
             what_is_absent_is_absent
             reopening_keeps_every_field
             documents_are_put_by_revision
@@ -170,6 +177,7 @@ fn new(code: &str, path: &str) -> NewLink {
         expires_at: None,
         ttl: None,
         about: About::default(),
+        destinations: None,
         withheld: None,
     }
 }
@@ -509,9 +517,22 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
     let zone = [label.as_str(), &label, "z".repeat(61).as_str()].join(".");
     let tags: [String; Tags::MAX] =
         std::array::from_fn(|n| format!("{n:02}\"{}", "\u{1f517}".repeat(29)));
+    let ranked = |n: usize| {
+        let url = format!("{}{n}", &target[..target.len() - 1]);
+        (
+            TargetUrl::parse(&url).unwrap(),
+            Rank {
+                priority: 65_535,
+                weight: 65_535,
+            },
+        )
+    };
+    let several = Destinations::of((0..Destinations::MAX).map(ranked).collect());
+    let (first, destinations) = several.unwrap();
     let long = NewLink {
         name: name_in(&"c".repeat(63), &zone),
-        target: TargetUrl::parse(&target).unwrap(),
+        target: first,
+        destinations,
         created_by: "grüße \u{1f517} 'or 1=1; --".into(),
         expires_at: Some(UnixTime::MAX),
         ttl: Ttl::from_secs(u64::from(Ttl::MAX)),
@@ -535,6 +556,7 @@ async fn the_longest_values_come_back_as_they_were(backend: &dyn Backend) {
     assert_eq!(link.ttl, long.ttl);
     assert_eq!(link.about, long.about);
     assert_eq!(link.withheld, long.withheld);
+    assert_eq!(link.destinations, long.destinations);
 }
 
 async fn what_is_absent_is_absent(backend: &dyn Backend) {

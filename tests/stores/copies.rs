@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tinyns::base::clock::{Clock, UnixTime};
-use tinyns::link::{About, LinkName, Note, Tags, TargetUrl, Title, Ttl, Withheld};
+use tinyns::link::{
+    About, Destinations, LinkName, Note, Rank, Tags, TargetUrl, Title, Ttl, Withheld,
+};
 use tinyns::store::{Change, NewLink, SqliteStore, Store};
 
 use super::{done, failed, text};
@@ -55,9 +57,15 @@ pub(super) async fn fill(path: &Path, links: usize) {
             has(7).then(|| Note::parse("Two\nlines").unwrap()),
         );
         let withheld = has(11).then(|| Withheld::parse("abuse", "Phishing", None).unwrap());
+        let other = format!("https://other.example/{number}");
+        let urls = [format!("https://example.net/{number}"), other];
+        let urls = urls.iter().take(if has(29) { 2 } else { 1 });
+        let ranked = urls.map(|url| (TargetUrl::parse(url).unwrap(), Rank::default()));
+        let (target, destinations) = Destinations::of(ranked.collect()).unwrap();
         NewLink {
             name: name(number),
-            target: TargetUrl::parse(&format!("https://example.net/{number}")).unwrap(),
+            target,
+            destinations,
             created_by: if has(13) { "ann" } else { "bob" }.into(),
             expires_at: has(17).then(|| UnixTime(now / 1_000_000 + 3_600 + number as u64)),
             ttl: has(19).then(|| Ttl::from_secs(number as u64 % 600).unwrap()),

@@ -36,6 +36,7 @@ async fn fill(path: &Path) {
             expires_at: None,
             ttl: None,
             about: tinyns::link::About::default(),
+            destinations: None,
             withheld: None,
         };
         store.create(new, now).await.unwrap();

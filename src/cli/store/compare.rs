@@ -164,6 +164,7 @@ fn differing(link: &Link, other: &Link) -> Vec<&'static str> {
         ("title", link.about.title() == other.about.title()),
         ("tags", link.about.tags() == other.about.tags()),
         ("note", link.about.note() == other.about.note()),
+        ("destinations", link.destinations == other.destinations),
         ("withheld", link.withheld == other.withheld),
         ("version", link.version == other.version),
     ];
@@ -244,6 +245,7 @@ mod tests {
             expires_at: None,
             ttl: None,
             about: About::default(),
+            destinations: None,
             withheld: None,
             version: Version(7),
         };

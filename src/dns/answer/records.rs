@@ -4,7 +4,7 @@ use hickory_proto::rr::rdata::{NULL, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
-use crate::link::TargetUrl;
+use crate::link::{Link, Rank, TargetUrl};
 use crate::zone::{Node, RrSet};
 
 /// The type of URI records (RFC 7553), which hickory has no name for.
@@ -12,11 +12,8 @@ pub const URI: RecordType = RecordType::Unknown(256);
 
 /// The longest character-string, in bytes (RFC 1035 §3.3).
 const MAX_STRING: usize = 255;
-/// Priority and weight of a URI record. A link has one URI record, so they have no effect.
-const URI_PRIORITY: u16 = 10;
-const URI_WEIGHT: u16 = 1;
 
-/// The URL as TXT: character-strings of at most 255 bytes that are read as one (RFC 1035 §3.3.14).
+/// The URL as TXT, of several the preferred one, so that all caches have the same: character-strings of at most 255 bytes that are read as one (RFC 1035 §3.3.14).
 pub fn txt(target: &TargetUrl) -> RData {
     RData::TXT(TXT::from_bytes(
         target.as_str().as_bytes().chunks(MAX_STRING).collect(),
@@ -30,12 +27,17 @@ pub fn challenge(value: &str) -> RData {
     ))
 }
 
+/// One URI record for each destination of a link, in the order of preference.
+pub fn uris(link: &Link) -> impl Iterator<Item = RData> {
+    link.ranked().map(|(target, rank)| uri(target, rank))
+}
+
 /// The URL as URI: priority, weight and the target without a length in front (RFC 7553 §4).
-pub fn uri(target: &TargetUrl) -> RData {
+fn uri(target: &TargetUrl, rank: Rank) -> RData {
     let target = target.as_str().as_bytes();
     let mut wire = Vec::with_capacity(4 + target.len());
-    wire.extend(URI_PRIORITY.to_be_bytes());
-    wire.extend(URI_WEIGHT.to_be_bytes());
+    wire.extend(rank.priority.to_be_bytes());
+    wire.extend(rank.weight.to_be_bytes());
     wire.extend(target);
     RData::Unknown {
         code: URI,
@@ -95,8 +97,8 @@ mod tests {
 
     #[test]
     fn rfc7553_4_uri_has_no_length_before_its_target() {
-        let RData::Unknown { code, rdata } = uri(&TargetUrl::parse("https://a.example/").unwrap())
-        else {
+        let target = TargetUrl::parse("https://a.example/").unwrap();
+        let RData::Unknown { code, rdata } = uri(&target, Rank::default()) else {
             panic!("not raw data");
         };
         assert_eq!(u16::from(code), 256);

@@ -14,6 +14,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::destinations::{self, DestinationsMember};
 use super::members::{TIME_EXAMPLE, integer, invalid, present, text, texts};
 use super::visible::VisibleJson;
 use super::withheld::{self, WithheldMember};
@@ -22,7 +23,8 @@ use crate::base::clock::UnixTime;
 use crate::http::ShortUrls;
 use crate::http::problem::{Kind, Problem};
 use crate::link::{
-    About, AboutChange, AboutError, Code, Link, Note, Origin, Tags, TargetUrl, Title, Ttl, Withheld,
+    About, AboutChange, AboutError, Code, Link, Note, Origin, RankedUrl, Tags, TargetUrl, Title,
+    Ttl, Withheld,
 };
 use crate::links::CreateLink;
 use crate::store::Change;
@@ -38,9 +40,10 @@ const CHANGE_EXAMPLE: &str = "{\"url\": \"https://example.net/\", \"ttl\": 300}"
 /// What a TTL counts, for messages.
 const TTL_EXAMPLE: &str = "in seconds, such as 300";
 /// All members that a body may have.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 15] = [
     "use_reserved",
     "url",
+    destinations::MEMBER,
     "code",
     "expires_at",
     "ttl",
@@ -62,6 +65,9 @@ pub(super) struct LinkJson {
     name: String,
     short_url: String,
     url: String,
+    /// Only if the link has more than its URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations: Option<Vec<RankedUrl>>,
     created_at: String,
     created_by: String,
     expires_at: Option<String>,
@@ -86,6 +92,7 @@ impl LinkJson {
             name: link.name.to_string(),
             short_url: short_urls.url_of(&link.name),
             url: link.target.to_string(),
+            destinations: link.ranked_urls(),
             created_at: link.created_at.rfc3339(),
             created_by: link.created_by.to_string(),
             expires_at: link.expires_at.map(UnixTime::rfc3339),
@@ -124,6 +131,8 @@ struct CreateMembers {
     #[serde(default, deserialize_with = "present")]
     url: Option<Value>,
     #[serde(default, deserialize_with = "present")]
+    destinations: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     code: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     use_reserved: Option<Value>,
@@ -147,6 +156,8 @@ struct ChangeMembers {
     #[serde(default, deserialize_with = "present")]
     url: Option<Value>,
     #[serde(default, deserialize_with = "present")]
+    destinations: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     expires_at: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     ttl: Option<Value>,
@@ -168,21 +179,29 @@ pub(super) fn creation(
 ) -> Result<CreateLink, Problem> {
     let members: CreateMembers = object(body, CREATE_EXAMPLE)?;
     // All types are checked first: a body of the wrong shape is a 400, whatever its values are.
-    let url = text(members.url, "url")?.flatten().ok_or_else(|| {
-        invalid(format!(
-            "\"url\" is missing; a link needs one, such as {CREATE_EXAMPLE}"
-        ))
-        .of("url")
-    })?;
+    let url = text(members.url, "url")?;
+    let destinations = DestinationsMember::read(members.destinations)?;
+    let no_url = || {
+        let detail = format!("\"url\" is missing; a link needs one, such as {CREATE_EXAMPLE}");
+        invalid(detail).of("url")
+    };
+    let url = match url {
+        Some(Some(url)) => Some(url),
+        None if destinations.has_list() => None,
+        None | Some(None) => return Err(no_url()),
+    };
     let code = text(members.code, "code")?.flatten();
     let use_reserved = may_use_reserved(members.use_reserved, caller)?;
     let expires_at = text(members.expires_at, "expires_at")?.flatten();
     let ttl = integer(members.ttl, "ttl", TTL_EXAMPLE)?.flatten();
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
     let withheld = WithheldMember::read(members.withheld)?.creation(caller)?;
+    let url = url.as_deref().map(target).transpose()?;
+    let (target, destinations) = destinations.change(url)?;
     Ok(CreateLink {
         origin,
-        target: target(&url)?,
+        target: target.ok_or_else(no_url)?,
+        destinations: destinations.flatten(),
         code: code.as_deref().map(own_code).transpose()?,
         use_reserved,
         expires_at: expires_at.as_deref().map(expiry).transpose()?,
@@ -205,16 +224,23 @@ pub(super) fn change(body: &[u8], caller: &Caller) -> Result<Change, Problem> {
     let about = AboutMembers::read(members.title, members.tags, members.note)?;
     let withheld = WithheldMember::read(members.withheld)?;
     // A patch without members would still make a new version. It is most likely a mistake.
-    let has_terms = url.is_some() || expires_at.is_some() || ttl.is_some();
+    let destinations = DestinationsMember::read(members.destinations)?;
+    let has_terms = url.is_some()
+        || destinations != DestinationsMember::default()
+        || expires_at.is_some()
+        || ttl.is_some();
     if !has_terms && about == AboutMembers::default() && withheld == WithheldMember::default() {
-        let detail = "the patch changes nothing; send \"url\", \"expires_at\", \"ttl\", \"title\", \"tags\", \"note\" or \
-            \"withheld\" (null removes all but the URL)";
+        let detail = "the patch changes nothing; send \"url\", \"destinations\", \"expires_at\", \"ttl\", \"title\", \"tags\", \
+            \"note\" or \"withheld\" (null removes all but the URL)";
         return Err(invalid(detail));
     }
     let withheld = withheld.change(caller)?;
+    let url = url.as_deref().map(target).transpose()?;
+    let (target, destinations) = destinations.change(url)?;
     Ok(Change {
         withheld,
-        target: url.as_deref().map(target).transpose()?,
+        target,
+        destinations,
         expires_at: expires_at
             .map(|time| time.as_deref().map(expiry).transpose())
             .transpose()?,

@@ -19,6 +19,7 @@ mod body;
 mod certificates;
 mod conditions;
 mod cors;
+mod destinations;
 mod guard;
 mod idempotency;
 mod inside;

@@ -5,7 +5,7 @@
 
 use axum::http::StatusCode;
 
-use super::{MAX_AGE, MAX_AGE_CACHE, NOINDEX, Redirect, visit};
+use super::{MAX_AGE, MAX_AGE_CACHE, NO_CACHE, NOINDEX, Redirect, visit};
 use crate::http::host::host_of;
 use crate::http::serve::request_log::{Line, RequestId};
 use crate::http::serve::{Client, Plain, push_date};
@@ -58,7 +58,7 @@ impl Redirect {
     }
 
     /// Appends the response up to the value of `Date`.
-    fn push(&self, target: &str, age: u32, id: &RequestId, out: &mut Vec<u8>) {
+    fn push(&self, target: &str, age: Option<u32>, id: &RequestId, out: &mut Vec<u8>) {
         out.reserve(USUAL_BYTES + target.len());
         let mut push = |parts: &[&str]| {
             for part in parts {
@@ -67,8 +67,9 @@ impl Redirect {
         };
         push(&["HTTP/1.1 302 Found\r\nlocation: ", target]);
         match age {
-            MAX_AGE => push(&["\r\ncache-control: ", MAX_AGE_CACHE]),
-            age => push(&["\r\ncache-control: public, max-age=", &age.to_string()]),
+            None => push(&["\r\ncache-control: ", NO_CACHE]),
+            Some(MAX_AGE) => push(&["\r\ncache-control: ", MAX_AGE_CACHE]),
+            Some(age) => push(&["\r\ncache-control: public, max-age=", &age.to_string()]),
         }
         push(&["\r\nx-robots-tag: ", NOINDEX]);
         if let Some(hsts) = &self.hsts {

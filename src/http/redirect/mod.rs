@@ -15,7 +15,8 @@
 //!
 //! How long caches may keep a response (RFC 9111 §5.2.2.1): a redirect for [`MAX_AGE`], the TTL of the link's
 //! records, or the rest of the link's life, whichever is shortest, so that a change of a link takes effect about as
-//! soon as in DNS. The status is 302 and not 301, which browsers keep for ever. Responses about links that are
+//! soon as in DNS. One that was drawn among several destinations is not kept at all, so that each request is drawn anew and
+//! no cache leads many clients to one of them. The status is 302 and not 301, which browsers keep for ever. Responses about links that are
 //! withheld, absent, expired or unknown are not kept at all, because each may change in the next second.
 //!
 //! The redirect has no content, so it needs no headers about content. It has no `Referrer-Policy`: that would change what
@@ -54,6 +55,8 @@ use pages::{Page, Pages, Robots};
 /// the usual TTL of a link's records.
 const MAX_AGE: u32 = 60;
 const MAX_AGE_CACHE: &str = "public, max-age=60";
+/// What caches are told of a redirect that was drawn among several destinations.
+const NO_CACHE: &str = "no-store";
 /// What search engines are asked of everything but the page of a zone.
 const NOINDEX: &str = "noindex";
 /// How long caches keep the page of a zone.
@@ -91,8 +94,8 @@ enum Place {
 /// What the response is.
 #[derive(Debug)]
 enum Decision {
-    /// A redirect to the link's destination.
-    Go(Arc<Link>),
+    /// A redirect to the destination that this number draws.
+    Go(Arc<Link>, u64),
     /// A page that shows the link's destination.
     Show(Arc<Link>),
     /// Nobody gets the link's destination.
@@ -239,10 +242,13 @@ impl Redirect {
     ) -> Decision {
         match outcome {
             Ok(Resolution::Live(link)) if preview => Decision::Show(link),
-            Ok(Resolution::Live(link)) if self.leads_to_us(&link.destination()) => {
-                Decision::Loop(name)
+            Ok(Resolution::Live(link)) => {
+                let random = fastrand::u64(..);
+                match self.leads_to_us(&link.drawn_destination(random)) {
+                    true => Decision::Loop(name),
+                    false => Decision::Go(link, random),
+                }
             }
-            Ok(Resolution::Live(link)) => Decision::Go(link),
             Ok(Resolution::Withheld(link)) => Decision::Withheld(link),
             Ok(Resolution::Expired(link)) => Decision::Ended(link),
             Ok(Resolution::Absent) => Decision::NoLink(name),
@@ -275,9 +281,10 @@ impl Redirect {
     /// The response, without the headers of all responses. A redirect is counted as a click.
     fn tell(&self, decision: Decision, visit: &Visit<'_>) -> Response<Content> {
         let mut response = match decision {
-            Decision::Go(link) => {
-                let age = self.age(&link.name, &link.destination(), self.links.now());
-                match go(&link, age) {
+            Decision::Go(link, random) => {
+                let destination = link.drawn_destination(random);
+                let age = self.age(&link.name, &destination, self.links.now());
+                match go(&link.name, destination.url, age) {
                     Some(redirect) => {
                         self.clicks.add(&link.name, visit);
                         redirect
@@ -297,10 +304,11 @@ impl Redirect {
         response
     }
 
-    /// How long caches may keep the redirect, in seconds.
-    fn age(&self, name: &LinkName, destination: &Destination<'_>, now: UnixTime) -> u32 {
+    /// How long caches may keep the redirect, in seconds; none if they may not.
+    fn age(&self, name: &LinkName, destination: &Destination<'_>, now: UnixTime) -> Option<u32> {
         let zone_ttl = self.links.namespace().link_ttl(name);
-        destination.cap_ttl(destination.full_ttl(zone_ttl).min(MAX_AGE), now)
+        let age = destination.cap_ttl(destination.full_ttl(zone_ttl).min(MAX_AGE), now);
+        (!destination.is_drawn).then_some(age)
     }
 
     /// The page of everything but a redirect.
@@ -308,7 +316,7 @@ impl Redirect {
         let mut header = None;
         let pages = &self.pages;
         let page = match decision {
-            Decision::Show(link) | Decision::Go(link) => pages.preview(&link),
+            Decision::Show(link) | Decision::Go(link, _) => pages.preview(&link),
             Decision::Withheld(link) => {
                 let Some(withheld) = link.withheld.as_deref() else {
                     return pages.unreadable().into_response();
@@ -357,12 +365,12 @@ impl Redirect {
     }
 }
 
-/// The redirect (RFC 9110 §15.4.3), which caches may keep for `age` seconds; none if the destination does not fit a
-/// header.
-fn go(link: &Link, age: u32) -> Option<Response<Content>> {
+/// The redirect (RFC 9110 §15.4.3), which caches may keep for `age` seconds, or not at all; none if the destination does not
+/// fit a header.
+fn go(name: &LinkName, target: &str, age: Option<u32>) -> Option<Response<Content>> {
     // A TargetUrl is visible ASCII, so this does not fail.
-    let Ok(location) = HeaderValue::from_str(link.target.as_str()) else {
-        tracing::error!(name = %link.name, "the target of a link does not fit a header");
+    let Ok(location) = HeaderValue::from_str(target) else {
+        tracing::error!(%name, "the target of a link does not fit a header");
         return None;
     };
     let mut response = Response::new(Content::Whole(Bytes::new()));
@@ -371,10 +379,11 @@ fn go(link: &Link, age: u32) -> Option<Response<Content>> {
     headers.reserve(HEADERS);
     headers.insert(LOCATION, location);
     let cache = match age {
-        MAX_AGE => HeaderValue::from_static(MAX_AGE_CACHE),
+        None => HeaderValue::from_static(NO_CACHE),
+        Some(MAX_AGE) => HeaderValue::from_static(MAX_AGE_CACHE),
         // Digits are always a valid value.
-        age => HeaderValue::try_from(format!("public, max-age={age}"))
-            .unwrap_or(HeaderValue::from_static("no-store")),
+        Some(age) => HeaderValue::try_from(format!("public, max-age={age}"))
+            .unwrap_or(HeaderValue::from_static(NO_CACHE)),
     };
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(ROBOTS_TAG, HeaderValue::from_static(NOINDEX));

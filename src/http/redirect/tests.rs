@@ -287,6 +287,7 @@ async fn no_redirect_into_our_own_zones() {
             expires_at: None,
             ttl: Ttl::from_secs(5),
             about: crate::link::About::default(),
+            destinations: None,
             withheld: None,
             version: Version(1),
         });

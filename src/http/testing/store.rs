@@ -122,7 +122,9 @@ impl Store for MemoryStore {
         }
         let name = new.name.clone();
         self.with(&name, now, |slots, live, version| match live {
-            Some(link) if link.target == new.target => Created::Same(link),
+            Some(link) if link.leads_to(&new.target, new.destinations.as_deref()) => {
+                Created::Same(link)
+            }
             Some(link) => Created::Taken(link),
             None => {
                 let link = Link {
@@ -134,6 +136,7 @@ impl Store for MemoryStore {
                     ttl: new.ttl,
                     about: new.about,
                     withheld: new.withheld,
+                    destinations: new.destinations,
                     version,
                 };
                 let slot = Slot {

@@ -226,6 +226,7 @@ fn request(code: &str) -> CreateLink {
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
         created_by: "test".into(),
     }

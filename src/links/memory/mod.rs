@@ -212,7 +212,7 @@ impl Memory {
         Look::Lead(ticket, wait)
     }
 
-    /// Passes the destination of a link to `read`, if the link may be used without a look-up and is not withheld. The name
+    /// Passes a destination of a link, drawn if it has several, to `read`, if the link may be used without a look-up and is not withheld. The name
     /// is locked meanwhile.
     pub(super) fn with_fresh<R>(
         &self,
@@ -221,7 +221,11 @@ impl Memory {
         read: impl FnOnce(Destination<'_>) -> Option<R>,
     ) -> Option<R> {
         let mut shard = self.shard(name);
-        read(shard.fresh_link(name, now, &self.rules())?.destination()?)
+        read(
+            shard
+                .fresh_link(name, now, &self.rules())?
+                .destination(|| fastrand::u64(..))?,
+        )
     }
 
     /// Drops a name, and keeps the result of its flight from being held. Must be called after the commit of every

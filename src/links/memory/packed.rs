@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   version 8 | created_at 8 | URL's length 2 | name's length 1 | flags 1 |
-//!   name | expires_at 8, if any | ttl 4, if any | why it is withheld, if it is | URL | created_by
+//!   name | expires_at 8, if any | ttl 4, if any | why it is withheld, if it is |
+//!   what it has besides the URL, if it has several destinations | URL | created_by
 //! ```
 //!
 //! Numbers are little-endian. A [`Link`] consists of four allocations, three of them for its texts, and the
@@ -14,7 +15,8 @@ use std::sync::Arc;
 
 use crate::base::clock::UnixTime;
 use crate::link::{
-    About, Destination, Grounds, Link, LinkName, Reason, TargetUrl, Ttl, Version, Withheld,
+    About, Destination, Destinations, Grounds, Link, LinkName, Other, Rank, Reason, TargetUrl, Ttl,
+    Version, Withheld, draw,
 };
 
 /// The length of the fields before the name, in bytes.
@@ -27,6 +29,8 @@ const EXPIRES: u8 = 1;
 const HAS_TTL: u8 = 2;
 /// The flag of a link that is withheld. What follows is in [`pack_withheld`].
 const WITHHELD: u8 = 4;
+/// The flag of a link with several destinations. What follows is in [`pack_destinations`].
+const DESTINATIONS: u8 = 8;
 /// The kinds of links that are withheld.
 const ABUSE: u8 = 0;
 const LEGAL: u8 = 1;
@@ -35,6 +39,9 @@ const LEGAL_OF: u8 = 2;
 
 const _: () = assert!(TargetUrl::MAX_LEN <= u16::MAX as usize);
 // A character has 4 bytes at most.
+/// The length of a rank and of the length of a URL, in bytes.
+const OTHER: usize = 6;
+const _: () = assert!(Destinations::MAX * (OTHER + TargetUrl::MAX_LEN) <= u16::MAX as usize);
 const _: () = assert!(4 * Reason::MAX <= u16::MAX as usize);
 
 /// See the [module](self).
@@ -48,12 +55,14 @@ impl PackedLink {
         let expires_at = link.expires_at.map(|end| end.0.to_le_bytes());
         let ttl = link.ttl.map(|ttl| ttl.as_secs().to_le_bytes());
         let withheld = link.withheld.as_deref().map(pack_withheld);
+        let destinations = link.destinations.as_deref().map(pack_destinations);
         let flags = expires_at.map_or(0, |_| EXPIRES)
             | ttl.map_or(0, |_| HAS_TTL)
-            | withheld.as_ref().map_or(0, |_| WITHHELD);
+            | withheld.as_ref().map_or(0, |_| WITHHELD)
+            | destinations.as_ref().map_or(0, |_| DESTINATIONS);
         // Neither length is truncated: a name has at most 253 bytes, and the bound of the URL is checked above.
         let (url_len, name_len) = (url.len() as u16, name.len() as u8);
-        let parts: [&[u8]; 9] = [
+        let parts: [&[u8]; 10] = [
             &link.version.0.to_le_bytes(),
             &link.created_at.0.to_le_bytes(),
             &url_len.to_le_bytes(),
@@ -62,6 +71,7 @@ impl PackedLink {
             expires_at.as_ref().map_or(&[], |end| end),
             ttl.as_ref().map_or(&[], |ttl| ttl),
             withheld.as_deref().unwrap_or_default(),
+            destinations.as_deref().unwrap_or_default(),
             url.as_bytes(),
         ];
         let len = parts.iter().map(|part| part.len()).sum::<usize>() + link.created_by.len();
@@ -89,8 +99,9 @@ impl PackedLink {
         self.0.len()
     }
 
-    /// Where the link leads; none if nobody may know, because the link is withheld, or if the URL is not UTF-8.
-    pub(super) fn destination(&self) -> Option<Destination<'_>> {
+    /// Where the link leads one client; none if nobody may know, because the link is withheld, or if the URL is not UTF-8.
+    /// `random` makes the number for a draw among several destinations.
+    pub(super) fn destination(&self, random: impl FnOnce() -> u64) -> Option<Destination<'_>> {
         let mut rest = &self.0[NAME_LEN - 2..];
         let url_len = usize::from(u16::from_le_bytes(take(&mut rest)));
         let [name_len, flags] = take(&mut rest);
@@ -100,10 +111,24 @@ impl PackedLink {
         let mut rest = rest.get(usize::from(name_len)..)?;
         let expires_at = (flags & EXPIRES != 0).then(|| u64::from_le_bytes(take(&mut rest)));
         let ttl = (flags & HAS_TTL != 0).then(|| u32::from_le_bytes(take(&mut rest)));
+        let others = (flags & DESTINATIONS != 0).then(|| Others::take(&mut rest));
+        let mut url = rest.get(..url_len)?;
+        let mut is_drawn = false;
+        if let Some((rank, others)) = others {
+            let ranks = others.clone().map(|(rank, _)| rank);
+            let drawn = draw(std::iter::once(rank).chain(ranks), random());
+            let other = drawn
+                .at
+                .checked_sub(1)
+                .and_then(|at| others.clone().nth(at));
+            url = other.map_or(url, |(_, url)| url);
+            is_drawn = drawn.may_differ;
+        }
         Some(Destination {
-            url: std::str::from_utf8(rest.get(..url_len)?).ok()?,
+            url: std::str::from_utf8(url).ok()?,
             expires_at: expires_at.map(UnixTime),
             ttl: ttl.and_then(|seconds| Ttl::from_secs(seconds.into())),
+            is_drawn,
         })
     }
 
@@ -118,6 +143,7 @@ impl PackedLink {
         let expires_at = (flags & EXPIRES != 0).then(|| u64::from_le_bytes(take(&mut rest)));
         let ttl = (flags & HAS_TTL != 0).then(|| u32::from_le_bytes(take(&mut rest)));
         let withheld = (flags & WITHHELD != 0).then(|| unpack_withheld(&mut rest));
+        let destinations = (flags & DESTINATIONS != 0).then(|| unpack_destinations(&mut rest));
         let (url, creator) = rest.split_at(url_len);
         Arc::new(Link {
             name: name.clone(),
@@ -128,8 +154,76 @@ impl PackedLink {
             ttl: ttl.and_then(|seconds| Ttl::from_secs(seconds.into())),
             about: About::default(),
             withheld: withheld.map(Box::new),
+            destinations: destinations.map(Box::new),
             version,
         })
+    }
+}
+
+/// What a link with several destinations has besides: `length of the rest 2 | rank of the URL 4 | other*`, and for each other
+/// destination `rank 4 | URL's length 2 | URL`. A rank is a priority and a weight.
+fn pack_destinations(destinations: &Destinations) -> Vec<u8> {
+    let mut packed = vec![0; 2];
+    let push_rank = |packed: &mut Vec<u8>, rank: Rank| {
+        packed.extend(rank.priority.to_le_bytes());
+        packed.extend(rank.weight.to_le_bytes());
+    };
+    push_rank(&mut packed, destinations.rank());
+    for other in destinations.others() {
+        push_rank(&mut packed, other.rank);
+        let url = other.url.as_str();
+        // The bounds of both lengths are checked above.
+        packed.extend((url.len() as u16).to_le_bytes());
+        packed.extend(url.as_bytes());
+    }
+    let len = (packed.len() - 2) as u16;
+    packed[..2].copy_from_slice(&len.to_le_bytes());
+    packed
+}
+
+/// The inverse of [`pack_destinations`].
+fn unpack_destinations(packed: &mut &[u8]) -> Destinations {
+    let (rank, others) = Others::take(packed);
+    let other = |(rank, url): (Rank, &[u8])| Other {
+        url: TargetUrl::of_valid(&String::from_utf8_lossy(url)),
+        rank,
+    };
+    Destinations::of_valid(rank, others.map(other).collect())
+}
+
+/// The destinations besides the URL of a packed link, without a copy.
+#[derive(Clone)]
+struct Others<'a>(&'a [u8]);
+
+impl<'a> Others<'a> {
+    /// Takes the rank of the URL and the other destinations from the beginning of the bytes.
+    fn take(packed: &mut &'a [u8]) -> (Rank, Self) {
+        let len = usize::from(u16::from_le_bytes(take(packed)));
+        let (mut others, rest) = packed.split_at(len);
+        *packed = rest;
+        (take_rank(&mut others), Self(others))
+    }
+}
+
+impl<'a> Iterator for Others<'a> {
+    type Item = (Rank, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.len() < OTHER {
+            return None;
+        }
+        let rank = take_rank(&mut self.0);
+        let len = usize::from(u16::from_le_bytes(take(&mut self.0)));
+        let (url, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some((rank, url))
+    }
+}
+
+fn take_rank(packed: &mut &[u8]) -> Rank {
+    Rank {
+        priority: u16::from_le_bytes(take(packed)),
+        weight: u16::from_le_bytes(take(packed)),
     }
 }
 
@@ -197,7 +291,15 @@ mod tests {
             ttl in proptest::option::of(0..=u64::from(Ttl::MAX)),
             creator in ".{0,300}",
             withheld in proptest::option::of(("abuse|legal", "[^\\p{C}\\p{Z}]{1,200}", any::<bool>())),
+            others in proptest::collection::vec(("[a-z]{0,1900}", 0..3_u16, any::<u16>()), 0..8),
+            random in any::<u64>(),
         ) {
+            let target = TargetUrl::parse(&format!("https://example.net/{path}")).unwrap();
+            let others = others.into_iter().enumerate().map(|(n, (path, priority, weight))| Other {
+                url: TargetUrl::parse(&format!("https://{n}.example/{path}")).unwrap(),
+                rank: Rank { priority, weight },
+            });
+            let destinations = Destinations::of_valid(Rank::default(), others.collect());
             let withheld = withheld.map(|(kind, reason, has_authority)| {
                 let has_authority = has_authority && kind == "legal";
                 let authority = has_authority.then_some("https://court.example/12");
@@ -205,7 +307,8 @@ mod tests {
             });
             let link = Link {
                 name: LinkName::parse(&format!("{code}.s.example.com")).unwrap(),
-                target: TargetUrl::parse(&format!("https://example.net/{path}")).unwrap(),
+                destinations: destinations.beside(&target),
+                target,
                 created_at: UnixTime(times[0]),
                 created_by: creator.into(),
                 expires_at: expires_at.map(UnixTime),
@@ -218,8 +321,8 @@ mod tests {
             prop_assert_eq!(packed.name(), link.name.as_str().as_bytes());
             prop_assert_eq!(packed.version(), link.version);
             prop_assert_eq!(&*packed.unpack(&link.name), &link);
-            let destination = link.withheld.is_none().then(|| link.destination());
-            prop_assert_eq!(packed.destination(), destination);
+            let destination = link.withheld.is_none().then(|| link.drawn_destination(random));
+            prop_assert_eq!(packed.destination(|| random), destination);
         }
     }
 
@@ -234,6 +337,7 @@ mod tests {
             expires_at: None,
             ttl: None,
             about: About::default(),
+            destinations: None,
             withheld: None,
             version: Version(1_700_000_000_000_000),
         };

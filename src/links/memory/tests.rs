@@ -26,6 +26,7 @@ fn link(code: &str, version: u64) -> Arc<Link> {
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
         version: Version(version),
     })

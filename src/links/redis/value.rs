@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   {"version":17,"url":"https://…","created_at":1,"created_by":"admin","expires_at":2,"ttl":60,"withheld":{…},
-//!    "at":3,"of":"…"}                      a link; the last members before "at" are there if the link has them
+//!    "destinations":{…},"at":3,"of":"…"}                      a link; the last members before "at" are there if the link has them
 //!   {"version":18,"absent":true,"at":3,"of":"…"}  no link; the version is that of its tombstone, or 0
 //!   {"version":0,"reads":"n1-7","of":"…"}         a read claim: a node is reading the link from the store
 //!   {"version":0,"writes":"n1-8","of":"…"}        a write claim: a node is changing the link
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::{Mark, Validity};
 use crate::base::clock::UnixTime;
-use crate::link::{About, Link, LinkName, TargetUrl, Ttl, Version, Withheld};
+use crate::link::{About, Destinations, Link, LinkName, TargetUrl, Ttl, Version, Withheld};
 
 /// The highest version that is accepted: the largest integer that a script's numbers hold exactly. Versions reach
 /// it in the year 2255.
@@ -54,6 +54,8 @@ struct LinkText<'a> {
     ttl: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     withheld: Option<&'a Withheld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations: Option<&'a Destinations>,
     at: u64,
     of: String,
 }
@@ -71,6 +73,8 @@ struct AnyText<'a> {
     ttl: Option<u64>,
     /// One that is not valid makes the whole text no value: ignored, it would give everybody the destination.
     withheld: Option<Box<Withheld>>,
+    /// One that is not valid makes the whole text no value, so that the store is asked.
+    destinations: Option<Box<Destinations>>,
     absent: Option<bool>,
     #[serde(borrow)]
     reads: Option<Cow<'a, str>>,
@@ -91,6 +95,7 @@ pub(super) fn link(link: &Link, now: UnixTime, mark: Mark) -> String {
         expires_at: link.expires_at.map(|end| end.0),
         ttl: link.ttl.map(Ttl::as_secs),
         withheld: link.withheld.as_deref(),
+        destinations: link.destinations.as_deref(),
         at: now.0,
         of: mark.to_string(),
     };
@@ -156,9 +161,12 @@ fn parse_one(name: &LinkName, text: &[u8], validity: Validity) -> Option<Value> 
         Some(seconds) => Some(Ttl::from_secs(seconds)?),
         None => None,
     };
+    let target = TargetUrl::parse_stored(&text.url?).ok()?;
+    let destinations = text.destinations;
     Some(Value::Link(Link {
         name: name.clone(),
-        target: TargetUrl::parse_stored(&text.url?).ok()?,
+        destinations: destinations.and_then(|destinations| destinations.beside(&target)),
+        target,
         created_at: UnixTime(text.created_at.unwrap_or(0)),
         created_by: text.created_by.unwrap_or_default().into(),
         expires_at: text.expires_at.map(UnixTime),
@@ -172,6 +180,7 @@ fn parse_one(name: &LinkName, text: &[u8], validity: Validity) -> Option<Value> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Rank;
 
     fn name() -> LinkName {
         LinkName::parse("a.s.example.com").unwrap()
@@ -188,6 +197,15 @@ mod tests {
         }
     }
 
+    fn several() -> Option<Box<Destinations>> {
+        let urls = [
+            "https://example.net/?q=\"1\"",
+            "https://b.example/,%22at%22:1",
+        ];
+        let list = urls.map(|url| (TargetUrl::parse(url).unwrap(), Rank::default()));
+        Destinations::of(list.to_vec()).unwrap().1
+    }
+
     #[test]
     fn a_link_comes_back_as_it_was() {
         let whole = Link {
@@ -198,7 +216,8 @@ mod tests {
             expires_at: Some(UnixTime(2)),
             ttl: Ttl::from_secs(3),
             about: About::default(),
-            // Its text has what the scripts look for.
+            // Their texts have what the scripts look for.
+            destinations: several(),
             withheld: Withheld::parse(
                 "legal",
                 "Order,\"old\":{},\"of\":\"0\"}",
@@ -212,6 +231,7 @@ mod tests {
             expires_at: None,
             ttl: None,
             created_by: "".into(),
+            destinations: None,
             withheld: None,
             ..whole.clone()
         };
@@ -284,6 +304,7 @@ mod tests {
             "{\"version\":1,\"url\":\"javascript:1\",\"of\":\"0000000000000007\"}",
             "{\"version\":1,\"url\":\"https://a/\",\"ttl\":604801,\"of\":\"0000000000000007\"}",
             "{\"version\":1,\"url\":\"https://a/\",\"withheld\":true,\"of\":\"0000000000000007\"}",
+            "{\"version\":1,\"url\":\"https://a/\",\"destinations\":{},\"of\":\"0000000000000007\"}",
             // Of a version that did not know whose it is.
             "{\"version\":1,\"absent\":true}",
             "{\"version\":1,\"absent\":false,\"of\":\"0000000000000007\"}",

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::base::clock::UnixTime;
-use crate::link::{Link, Note, TargetUrl, Title, Ttl, Withheld};
+use crate::link::{Link, Note, RankedUrl, TargetUrl, Title, Ttl, Withheld};
 
 /// A JSON object with the state of a link, a token or a certificate, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Facts(Box<str>);
 #[derive(Serialize)]
 struct LinkFacts<'a> {
     url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations: Option<Vec<RankedUrl>>,
     expires_at: Option<String>,
     ttl: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +34,7 @@ impl Facts {
     pub fn of_link(link: &Link) -> Self {
         Self::of(&LinkFacts {
             url: TargetUrl::as_str(&link.target),
+            destinations: link.ranked_urls(),
             expires_at: link.expires_at.map(UnixTime::rfc3339),
             ttl: link.ttl.map(Ttl::as_secs),
             title: link.about.title().map(Title::as_str),

@@ -12,6 +12,7 @@
 //! | `title`, `note` | S | see [`About`] |
 //! | `tags` | SS | see [`About`] |
 //! | `withheld` | M | see [`Withheld`]: `kind` and `reason`, perhaps `authority`, each S |
+//! | `destinations` | S | what a link with several destinations has besides `fullUrl`: JSON, see [`Destinations`] |
 //! | `deletedAt` | N | epoch seconds; marks a tombstone if there is no `fullUrl` |
 //!
 //! Other programs write to the table as well. The script of the article that tinyns grew out of knows only the
@@ -24,8 +25,11 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Link, LinkName, Note, Tags, TargetUrl, Title, Ttl, Version, Withheld};
+use crate::link::{
+    About, Destinations, Link, LinkName, Note, Tags, TargetUrl, Title, Ttl, Version, Withheld,
+};
 use crate::store::StoreError;
+use crate::store::columns::{destinations_text, read_destinations};
 
 pub(super) const KEY: &str = "miniUrl";
 pub(super) const URL: &str = "fullUrl";
@@ -40,13 +44,14 @@ pub(super) const TITLE: &str = "title";
 pub(super) const TAGS: &str = "tags";
 pub(super) const NOTE: &str = "note";
 pub(super) const WITHHELD: &str = "withheld";
+pub(super) const DESTINATIONS: &str = "destinations";
 /// The members of `withheld`.
 const KIND: &str = "kind";
 const REASON: &str = "reason";
 const AUTHORITY: &str = "authority";
 
 /// All attributes above, for reads: items of other programs may have many more.
-pub(super) const PROJECTION: &str = "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt, title, tags, note, withheld";
+pub(super) const PROJECTION: &str = "miniUrl, fullUrl, createdAt, createdBy, expiresAt, #ttl, version, deletedAt, title, tags, note, withheld, destinations";
 
 /// The beginning of the keys of tinyns's own items, which are no links. No link's name begins like that.
 pub(super) const OWN: &str = "tinyns:";
@@ -156,6 +161,9 @@ pub(super) fn encode(link: &Link) -> Item {
     if let Some(reason) = &link.withheld {
         item.insert(WITHHELD.into(), withheld(reason));
     }
+    if let Some(value) = link.destinations.as_deref().and_then(destinations) {
+        item.insert(DESTINATIONS.into(), value);
+    }
     item
 }
 
@@ -170,6 +178,12 @@ pub(super) fn withheld(withheld: &Withheld) -> AttributeValue {
     let members = members.into_iter();
     let given = members.filter_map(|(name, value)| Some((name.into(), text(value?))));
     AttributeValue::M(given.collect())
+}
+
+/// What a link with several destinations has besides its URL.
+pub(super) fn destinations(destinations: &Destinations) -> Option<AttributeValue> {
+    // Links are made as whole items, so the attribute belongs to the link that has it.
+    destinations_text(Some(destinations), None).map(AttributeValue::S)
 }
 
 /// Tags as a set; none if there are none, because DynamoDB has no empty sets.
@@ -233,10 +247,18 @@ fn entry(item: &Item, name: LinkName) -> Result<Entry, String> {
     }
     let ttl = optional(item, TTL)?
         .map(|secs| Ttl::from_secs(secs).ok_or_else(|| format!("the TTL {secs} is too long")));
+    let target = TargetUrl::parse_stored(url).map_err(|e| format!("{URL}: {e}"))?;
+    let created_at = UnixTime(optional(item, CREATED_AT).ok().flatten().unwrap_or(0));
+    let destinations = match item.get(DESTINATIONS) {
+        None => None,
+        Some(AttributeValue::S(text)) => Some(text.as_str()),
+        Some(_) => return Err(format!("{DESTINATIONS} is not a string")),
+    };
     Ok(Entry::Link(Link {
         name,
-        target: TargetUrl::parse_stored(url).map_err(|e| format!("{URL}: {e}"))?,
-        created_at: UnixTime(optional(item, CREATED_AT).ok().flatten().unwrap_or(0)),
+        destinations: read_destinations(destinations, &target, created_at)?,
+        target,
+        created_at,
         created_by: match item.get(CREATED_BY) {
             Some(AttributeValue::S(text)) => text.as_str().into(),
             _ => "".into(),
@@ -299,6 +321,7 @@ fn shown_key(item: &Item) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Rank;
 
     const NAME: &str = "a.s.x";
 
@@ -311,6 +334,12 @@ mod tests {
         let mut all = item(&[(KEY, text(NAME)), (URL, text("http://y/"))]);
         all.extend(item(attributes));
         all
+    }
+
+    fn several() -> Option<Box<Destinations>> {
+        let urls = ["https://example.net/", "https://b.example/?\\"];
+        let list = urls.map(|url| (TargetUrl::parse(url).unwrap(), Rank::default()));
+        Destinations::of(list.to_vec()).unwrap().1
     }
 
     #[test]
@@ -327,6 +356,7 @@ mod tests {
                 Tags::parse(["a", "b"]).unwrap(),
                 Note::parse("n\nm").ok(),
             ),
+            destinations: several(),
             withheld: Withheld::parse("legal", "Order 12", Some("https://court.example/"))
                 .ok()
                 .map(Box::new),
@@ -336,6 +366,7 @@ mod tests {
             expires_at: None,
             ttl: None,
             about: About::default(),
+            destinations: None,
             withheld: None,
             ..whole.clone()
         };
@@ -392,6 +423,8 @@ mod tests {
         check(&link(&[(VERSION, highest)]), NAME, "year 9999");
         // Not as if it were not withheld.
         check(&link(&[(WITHHELD, text("abuse"))]), NAME, "not a map");
+        check(&link(&[(DESTINATIONS, number(7))]), NAME, "not a string");
+        check(&link(&[(DESTINATIONS, text("{}"))]), NAME, "priority");
         let map = |kind: &str| AttributeValue::M(item(&[(KIND, text(kind))]));
         check(&link(&[(WITHHELD, map("abuse"))]), NAME, "no reason");
         check(&link(&[(KEY, text("A.s.x"))]), "A.s.x", "lower case");

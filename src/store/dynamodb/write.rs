@@ -37,6 +37,8 @@ const FREE: &str = "attribute_not_exists(miniUrl) OR (\
 /// There is a link, and it has not ended.
 const LIVE: &str =
     "attribute_exists(fullUrl) AND (attribute_not_exists(expiresAt) OR expiresAt > :now)";
+/// No other destination has the new URL.
+const NO_RIVAL: &str = "NOT contains(destinations, :rival)";
 /// The link is not withheld.
 const NOT_WITHHELD: &str = "attribute_not_exists(withheld)";
 
@@ -51,6 +53,7 @@ pub(super) async fn create(
     let mut link = Link {
         name: new.name,
         target: new.target,
+        destinations: new.destinations,
         created_at: now,
         created_by: new.created_by.name,
         expires_at: new.expires_at,
@@ -69,7 +72,9 @@ pub(super) async fn create(
         let version = old.version();
         match old.into_live(now) {
             Some(old) if refusal.repeated && old == link => return Ok(Created::New(link)),
-            Some(old) if old.target == link.target => return Ok(Created::Same(old)),
+            Some(old) if old.leads_to(&link.target, link.destinations.as_deref()) => {
+                return Ok(Created::Same(old));
+            }
             Some(old) => return Ok(Created::Taken(old)),
             None => link.version = version_above(version, now_micros),
         }
@@ -181,15 +186,17 @@ async fn update(
         Some(expected) => Step::From(expected, version_above(expected, now_micros)),
         None => Step::UpTo(version_above(Version(0), now_micros)),
     };
+    let mut merged;
+    let mut sent = edit;
     for _ in 0..MAX_TRIES {
         let returned = match keeps_before {
             true => ReturnValue::AllOld,
             false => ReturnValue::AllNew,
         };
-        let expression = Expression::new(step, edit, spares_withheld, now);
+        let expression = Expression::new(step, sent, spares_withheld, now);
         let refusal = match send_update(client, table, name, expression, returned).await? {
             Ok(item) if keeps_before => {
-                return edited(client, table, name, (step, edit, now), &item).await;
+                return edited(client, table, name, (step, sent, now), &item).await;
             }
             Ok(item) => return Ok(Updated::Done(item::decode(&item)?, None)),
             Err(refusal) => refusal,
@@ -209,7 +216,13 @@ async fn update(
         if spares_withheld && link.withheld.is_some() {
             return Ok(Updated::Withheld(link));
         }
-        if expected.is_none() {
+        sent = edit;
+        if let Some(change) = without_rival(edit, &link) {
+            // The others are those of this very version.
+            merged = change;
+            sent = &merged;
+            step = Step::From(link.version, version_above(link.version, now_micros));
+        } else if expected.is_none() {
             let ours = version_above(Version(0), now_micros);
             step = if link.version < ours {
                 Step::UpTo(ours)
@@ -412,12 +425,16 @@ impl Expression {
                 "version >= :version"
             }
         };
+        let mut rival = None;
         match edit {
-            Edit::Change(change) => edit_change(change, &mut set, &mut remove, &mut values),
+            Edit::Change(change) => {
+                edit_change(change, &mut set, &mut remove, &mut values);
+                rival = rival_of(change);
+            }
             Edit::Delete => {
                 set.extend(["deletedAt = :now", "expiresAt = :sweep"]);
                 remove.extend(["fullUrl", "createdAt", "createdBy", "#ttl"]);
-                remove.extend(["title", "tags", "note", "withheld"]);
+                remove.extend(["title", "tags", "note", "withheld", "destinations"]);
                 values.insert(":sweep".into(), number(sweep_time(step.version(), now).0));
             }
         }
@@ -432,6 +449,10 @@ impl Expression {
         if spares_withheld {
             condition = format!("{condition} AND {NOT_WITHHELD}");
         }
+        if let Some(rival) = rival {
+            condition = format!("{condition} AND {NO_RIVAL}");
+            values.insert(":rival".into(), rival);
+        }
         Self {
             condition,
             update,
@@ -439,6 +460,31 @@ impl Expression {
             values,
         }
     }
+}
+
+/// What the other destinations have in their text if a change gives the link the URL of one of them, and leaves them as they
+/// are.
+fn rival_of(change: &Change) -> Option<AttributeValue> {
+    let target = change.target.as_ref()?;
+    // A string always serialises.
+    let url = serde_json::to_string(target.as_str()).ok()?;
+    change.destinations.is_none().then(|| text(&url))
+}
+
+/// The change with the destinations that are left, if it gives the link the URL of another one of its destinations.
+fn without_rival(edit: &Edit, link: &Link) -> Option<Edit> {
+    let Edit::Change(change) = edit else {
+        return None;
+    };
+    let target = change.target.as_ref()?;
+    let others = link.destinations.as_deref()?.others();
+    let is_there = others.iter().any(|other| other.url == *target);
+    (is_there && change.destinations.is_none()).then(|| {
+        Edit::Change(Change {
+            destinations: Some(change.clone().made(link.clone()).destinations),
+            ..change.clone()
+        })
+    })
 }
 
 fn edit_change(
@@ -465,6 +511,15 @@ fn edit_change(
             values.insert(":ttl".into(), number(ttl.as_secs().into()));
         }
         Some(None) => remove.push("#ttl"),
+        None => {}
+    }
+    let destinations = change.destinations.as_ref().map(Option::as_deref);
+    match destinations.map(|destinations| destinations.and_then(item::destinations)) {
+        Some(Some(destinations)) => {
+            set.push("destinations = :destinations");
+            values.insert(":destinations".into(), destinations);
+        }
+        Some(None) => remove.push("destinations"),
         None => {}
     }
     match &change.withheld {

@@ -30,19 +30,21 @@ pub(super) const MAX_BATCH: usize = 256;
 /// How often names are tried that others change at the same time.
 const MAX_ROUNDS: usize = 20;
 
-/// `$1` to `$12` are the columns of the new links, each as an array; `$13` says whether there is an audit log, and `$14` to
-/// `$18` are the columns of its entries. `IS TRUE` keeps the planner from making a join of `IN`, which would compare each name
+/// `$1` to `$13` are the columns of the new links, each as an array; `$14` says whether there is an audit log, and `$15` to
+/// `$19` are the columns of its entries. `IS TRUE` keeps the planner from making a join of `IN`, which would compare each name
 /// with each other one: sessions have no hash joins, so that plans are good for tables of any size.
 const CREATE: &str = concat!(
     "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], \
        $6::bigint[], $7::int[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], \
-       $14::bigint[], $15::text[], $16::text[], $17::text[]) AS n \
+       $13::text[], $15::bigint[], $16::text[], $17::text[], $18::text[]) AS n \
        (origin, code, url, created_at, created_by, expires_at, ttl, now, title, tags, note, withheld, \
-        at, address, request_id, facts)), \
+        destinations, at, address, request_id, facts)), \
      put AS (INSERT INTO link AS l \
-       (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld) \
+       (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld, \
+        destinations) \
        SELECT n.origin, n.code, n.url, n.created_at, n.created_by, n.expires_at, n.ttl, \
-         greatest(n.now, s.version_floor + 1, t.version + 1, o.version + 1), n.title, n.tags::jsonb, n.note, n.withheld \
+         greatest(n.now, s.version_floor + 1, t.version + 1, o.version + 1), n.title, n.tags::jsonb, n.note, n.withheld, \
+         n.destinations \
        FROM new n CROSS JOIN store s \
        LEFT JOIN tombstone t ON t.origin = n.origin AND t.code = n.code \
        LEFT JOIN link o ON o.origin = n.origin AND o.code = n.code \
@@ -51,15 +53,15 @@ const CREATE: &str = concat!(
        ON CONFLICT (origin, code) DO UPDATE SET url = excluded.url, created_at = excluded.created_at, \
          created_by = excluded.created_by, expires_at = excluded.expires_at, ttl = excluded.ttl, \
          version = greatest(excluded.version, l.version + 1), title = excluded.title, tags = excluded.tags, \
-         note = excluded.note, withheld = excluded.withheld \
+         note = excluded.note, withheld = excluded.withheld, destinations = excluded.destinations \
          WHERE l.expires_at <= excluded.created_at \
        RETURNING ",
     link_columns!(),
     "), entered AS (INSERT INTO audit (at, actor, address, request_id, action, zone, code, after) \
-       SELECT n.at, n.created_by, n.address, n.request_id, $18, n.origin, n.code, n.facts FROM new n \
-       WHERE $13 AND ((n.origin, n.code) IN (SELECT p.origin, p.code FROM put p)) IS TRUE) \
+       SELECT n.at, n.created_by, n.address, n.request_id, $19, n.origin, n.code, n.facts FROM new n \
+       WHERE $14 AND ((n.origin, n.code) IN (SELECT p.origin, p.code FROM put p)) IS TRUE) \
      SELECT true, p.origin, p.code, p.url, p.created_at, p.created_by, p.expires_at, p.ttl, p.version, p.title, p.tags, \
-       p.note, p.withheld FROM put p \
+       p.note, p.withheld, p.destinations FROM put p \
      UNION ALL SELECT false, ",
     link_columns!(),
     " FROM new n JOIN link l ON l.origin = n.origin AND l.code = n.code \
@@ -130,7 +132,9 @@ fn outcome(
         Err(error) => Some(Err(error.clone())),
         Ok((true, link)) if is_put => Some(Ok(Created::New(link.clone()))),
         Ok((_, link)) if link.is_expired(seconds(wanted.now_micros)) => None,
-        Ok((_, link)) if link.target == wanted.new.target => Some(Ok(Created::Same(link.clone()))),
+        Ok((_, link)) if link.leads_to(&wanted.new.target, wanted.new.destinations.as_deref()) => {
+            Some(Ok(Created::Same(link.clone())))
+        }
         Ok((_, link)) => Some(Ok(Created::Taken(link.clone()))),
     }
 }
@@ -204,6 +208,7 @@ fn facts(new: &NewLink, now_micros: u64) -> String {
     let link = Link {
         name: new.name.clone(),
         target: new.target.clone(),
+        destinations: new.destinations.clone(),
         created_at: seconds(now_micros),
         created_by: new.created_by.name.clone(),
         expires_at: new.expires_at,

@@ -3,8 +3,8 @@
 use tokio_postgres::types::ToSql;
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Link, LinkName, Note, TargetUrl, Title, Ttl, Withheld};
-use crate::store::columns::{integer, tags_text, withheld_text};
+use crate::link::{About, Destinations, Link, LinkName, Note, TargetUrl, Title, Ttl, Withheld};
+use crate::store::columns::{destinations_text, integer, tags_text, withheld_text};
 use crate::store::{NewLink, StoreError, seconds};
 
 /// A link, or one that is to be made.
@@ -19,6 +19,7 @@ pub(super) struct Written<'a> {
     version: u64,
     about: &'a About,
     withheld: Option<&'a Withheld>,
+    destinations: Option<&'a Destinations>,
 }
 
 impl<'a> Written<'a> {
@@ -34,6 +35,7 @@ impl<'a> Written<'a> {
             version: link.version.0,
             about: &link.about,
             withheld: link.withheld.as_deref(),
+            destinations: link.destinations.as_deref(),
         }
     }
 
@@ -49,6 +51,7 @@ impl<'a> Written<'a> {
             version,
             about: &new.about,
             withheld: new.withheld.as_deref(),
+            destinations: new.destinations.as_deref(),
         }
     }
 }
@@ -68,6 +71,7 @@ pub(super) struct LinkColumns<'a> {
     tags: Vec<Option<String>>,
     note: Vec<Option<&'a str>>,
     withheld: Vec<Option<String>>,
+    destinations: Vec<Option<String>>,
 }
 
 impl<'a> LinkColumns<'a> {
@@ -85,11 +89,13 @@ impl<'a> LinkColumns<'a> {
         self.tags.push(tags_text(link.about.tags()));
         self.note.push(link.about.note().map(Note::as_str));
         self.withheld.push(withheld_text(link.withheld));
+        self.destinations
+            .push(destinations_text(link.destinations, Some(link.created_at)));
         Ok(())
     }
 
-    /// `$1` to `$12`.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 12] {
+    /// `$1` to `$13`.
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 13] {
         [
             &self.origin,
             &self.code,
@@ -103,6 +109,7 @@ impl<'a> LinkColumns<'a> {
             &self.tags,
             &self.note,
             &self.withheld,
+            &self.destinations,
         ]
     }
 }

@@ -9,7 +9,7 @@
 //! * The trigger functions run with the rights of the schema's owner, so that a program needs rights on `link` only.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
 
 /// The channel on which the triggers report that there are new changes.
 pub(super) const CHANGES: &str = "tinyns_change";
@@ -364,3 +364,6 @@ BEGIN
     RETURN NULL;
 END $$;
 "#;
+
+/// See [`crate::link::Destinations`], as JSON. Servers of earlier versions neither read nor write the column.
+const V5: &str = "ALTER TABLE tinyns.link ADD COLUMN destinations text;";

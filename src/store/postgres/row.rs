@@ -10,7 +10,7 @@ use crate::store::columns::{self, BadRow, Columns};
 macro_rules! link_columns {
     () => {
         "l.origin, l.code, l.url, l.created_at, l.created_by, l.expires_at, l.ttl, l.version, l.title, l.tags::text, \
-         l.note, l.withheld"
+         l.note, l.withheld, l.destinations"
     };
 }
 pub(super) use link_columns;
@@ -40,6 +40,7 @@ pub(super) fn decode_at(row: &Row, at: usize) -> Result<Link, BadRow> {
             ttl: column::<Option<i32>>(row, at + 6)?.map(i64::from),
             version: column(row, at + 7)?,
             withheld: column(row, at + 11)?,
+            destinations: column(row, at + 12)?,
         })
     };
     let optional = |index| column::<Option<&str>>(row, at + index).ok().flatten();

@@ -18,12 +18,13 @@ pub(super) const MAX_BATCH: usize = 500;
 /// Puts links over older states of their names. A name without a row has no tombstone that is as new, and its version is
 /// above the floor, which says nothing about which names were deleted. Returns the names of the links that were written.
 const ADOPT: &str = "INSERT INTO link AS l \
-    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld) \
+    (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld, \
+     destinations) \
     SELECT n.origin, n.code, n.url, n.created_at, n.created_by, n.expires_at, n.ttl, n.version, n.title, n.tags::jsonb, \
-      n.note, n.withheld \
+      n.note, n.withheld, n.destinations \
     FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::int[], $8::bigint[], \
-      $9::text[], $10::text[], $11::text[], $12::text[]) AS n \
-      (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld) \
+      $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) AS n \
+      (origin, code, url, created_at, created_by, expires_at, ttl, version, title, tags, note, withheld, destinations) \
     CROSS JOIN store s \
     WHERE NOT EXISTS (SELECT FROM tombstone t WHERE t.origin = n.origin AND t.code = n.code AND t.version >= n.version) \
       AND (s.version_floor = 0 OR n.version > s.version_floor \
@@ -32,7 +33,7 @@ const ADOPT: &str = "INSERT INTO link AS l \
     ON CONFLICT (origin, code) DO UPDATE SET url = excluded.url, created_at = excluded.created_at, \
       created_by = excluded.created_by, expires_at = excluded.expires_at, ttl = excluded.ttl, \
       version = excluded.version, title = excluded.title, tags = excluded.tags, note = excluded.note, \
-      withheld = excluded.withheld WHERE l.version < excluded.version \
+      withheld = excluded.withheld, destinations = excluded.destinations WHERE l.version < excluded.version \
     RETURNING l.origin, l.code";
 
 const ADOPT_ENTRY: &str = "INSERT INTO audit \

@@ -1,6 +1,6 @@
 //! The text index, and how the servers keep it up to date.
 //!
-//! The table `link_text` has the [parts] of each link's code, URL and title, and an index of them. One server
+//! The table `link_text` has the [parts] of each link's code, URLs and title, and an index of them. One server
 //! at a time brings the links into it, a piece at a time, some time after they were changed: a registration with its parts
 //! would take twice as long. A search looks at the links that have changed since as well, so what it finds never depends on
 //! how far the index is.
@@ -24,7 +24,9 @@ use super::connect::Connection;
 use super::failure::Fault;
 use super::read::as_limit;
 use super::{Inner, indexes, parts};
+use crate::base::clock::UnixTime;
 use crate::link::TargetUrl;
+use crate::store::columns::read_destinations;
 
 /// How many links a piece has: some 20 milliseconds of PostgreSQL's time.
 const PIECE: usize = 250;
@@ -76,9 +78,9 @@ const BEGIN_ANEW: &str = concat!(
 /// The changes of transactions that have ended, from the place ($1, $2) on.
 const CHANGES: &str = "SELECT c.txid, c.seq, c.origin, c.code FROM change c \
     WHERE c.txid >= $1 AND (c.txid > $1 OR c.seq > $2) AND c.txid < $3 ORDER BY c.txid, c.seq LIMIT $4";
-const LINKS: &str = "SELECT l.origin, l.code, l.url, l.title FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
+const LINKS: &str = "SELECT l.origin, l.code, l.url, l.title, l.destinations, l.created_at FROM unnest($1::text[], $2::text[]) AS n (origin, code) \
     JOIN link l ON l.origin = n.origin AND l.code = n.code";
-const WALK: &str = "SELECT l.origin, l.code, l.url, l.title FROM link l WHERE (l.origin, l.code) > ($1, $2) \
+const WALK: &str = "SELECT l.origin, l.code, l.url, l.title, l.destinations, l.created_at FROM link l WHERE (l.origin, l.code) > ($1, $2) \
     ORDER BY l.origin, l.code LIMIT $3";
 const PUT: &str = "INSERT INTO link_text AS t (origin, code, parts) \
     SELECT n.origin, n.code, n.parts::int[] FROM unnest($1::text[], $2::text[], $3::text[]) AS n (origin, code, parts) \
@@ -266,6 +268,15 @@ fn parts_of(row: &tokio_postgres::Row) -> Result<(Key, BTreeSet<i32>), Fault> {
     parts::add(target.as_ref().map_or(url, TargetUrl::as_str), &mut found);
     if let Some(title) = title {
         parts::add(title, &mut found);
+    }
+    let (destinations, created_at): (Option<&str>, i64) = (row.try_get(4)?, row.try_get(5)?);
+    let created_at = UnixTime(u64::try_from(created_at).unwrap_or(0));
+    if let Ok(target) = &target
+        && let Ok(Some(destinations)) = read_destinations(destinations, target, created_at)
+    {
+        for other in destinations.others() {
+            parts::add(other.url.as_str(), &mut found);
+        }
     }
     Ok(((origin.to_owned(), code.to_owned()), found))
 }

@@ -14,17 +14,18 @@ use super::link_columns::ttl_column;
 use super::read::get;
 use crate::link::{Link, LinkName, Note, Title, Version};
 use crate::store::audit::{Actor, Event};
-use crate::store::columns::{integer, tags_text, withheld_text};
+use crate::store::columns::{destinations_text, integer, tags_text, withheld_text};
 use crate::store::{Change, Changed, Deleted, is_guarded, seconds};
 
 /// How often a change is tried that others overtake. Each time at least one of them succeeds.
 const MAX_TRIES: usize = 100;
 
-/// `$1` to `$4` are the key, the version before and the new one; `$13` to `$22` are the entry of the audit log.
+/// `$1` to `$4` are the key, the version before and the new one; `$14` to `$23` are the entry of the audit log.
 const CHANGE: &str = "WITH put AS (UPDATE link SET version = $4, url = $5, expires_at = $6, ttl = $7, title = $8, \
-      tags = $9::text::jsonb, note = $10, withheld = $11 WHERE origin = $1 AND code = $2 AND version = $3 RETURNING 1), \
+      tags = $9::text::jsonb, note = $10, withheld = $11, destinations = $12 \
+      WHERE origin = $1 AND code = $2 AND version = $3 RETURNING 1), \
     entered AS (INSERT INTO audit (at, actor, address, request_id, action, zone, code, token, before, after) \
-      SELECT $13, $14, $15, $16, $17, $18, $19, $20, $21, $22 FROM put WHERE $12) \
+      SELECT $14, $15, $16, $17, $18, $19, $20, $21, $22, $23 FROM put WHERE $13) \
     SELECT count(*) FROM put";
 
 /// `$5` says whether there is an audit log, and `$6` to `$15` are its entry.
@@ -86,6 +87,7 @@ async fn put(
         tags_text(link.about.tags()),
         withheld_text(link.withheld.as_deref()),
     );
+    let destinations = destinations_text(link.destinations.as_deref(), Some(link.created_at));
     let (is_kept, entry) = (log.is_kept(), EventColumns::of(event)?);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![
         &origin,
@@ -99,6 +101,7 @@ async fn put(
         &tags,
         &note,
         &withheld,
+        &destinations,
         &is_kept,
     ];
     parameters.extend(entry.parameters());

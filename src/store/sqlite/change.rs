@@ -49,13 +49,16 @@ pub(super) fn create(
 ) -> Result<Created, StoreError> {
     let last = match reader::get(conn, &new.name)? {
         Some(link) if link.is_expired(seconds(now)) => link.version,
-        Some(link) if link.target == new.target => return Ok(Created::Same(link)),
+        Some(link) if link.leads_to(&new.target, new.destinations.as_deref()) => {
+            return Ok(Created::Same(link));
+        }
         Some(link) => return Ok(Created::Taken(link)),
         None => floor(conn)?,
     };
     let link = Link {
         name: new.name,
         target: new.target,
+        destinations: new.destinations,
         created_at: seconds(now),
         created_by: new.created_by.name.clone(),
         expires_at: new.expires_at,

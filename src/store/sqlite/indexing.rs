@@ -1,6 +1,6 @@
 //! The text index, and how the writer keeps it up to date.
 //!
-//! The index `link_text` holds the trigrams of each link's code, URL and title under the link's `id`. It has no copy of
+//! The index `link_text` holds the trigrams of each link's code, URLs and title under the link's `id`. It has no copy of
 //! the texts (`content = ''`) and no places of the trigrams in them (`detail = 'none'`), so it takes some hundred bytes
 //! for a link, and finds *candidates*: a search reads the links and looks at the texts itself.
 //!
@@ -100,7 +100,9 @@ impl Schedule {
 /// The texts of a link in one, so that each link has one row. No trigram across a line feed is searched for. With two line
 /// feeds at the end, each character begins a trigram, so that a search for one or two characters finds all of them.
 const ADD: &str = "INSERT INTO link_text (rowid, text) \
-    SELECT id, code || char(10) || url || char(10) || coalesce(title || char(10), '') || char(10) FROM link \
+    SELECT id, code || char(10) || url || char(10) || coalesce((SELECT group_concat(value ->> 'url', char(10)) || char(10) \
+        FROM json_each(CASE WHEN json_valid(destinations) THEN destinations END, '$.others') WHERE type = 'object'), '') \
+        || coalesce(title || char(10), '') || char(10) FROM link \
     WHERE id IN (SELECT id FROM link_todo ORDER BY id LIMIT ?1)";
 const REMOVE: &str =
     "DELETE FROM link_text WHERE rowid IN (SELECT id FROM link_todo ORDER BY id LIMIT ?1)";

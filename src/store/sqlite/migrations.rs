@@ -1,7 +1,8 @@
 //! The steps from each version of the tables to the next.
 
 /// The steps from each schema version to the next. A published step never changes; new ones are added at the end.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
+pub(super) const MIGRATIONS: &[&str] =
+    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14];
 
 /// The primary key begins with the origin, so a zone's list is a range of it; `WITHOUT ROWID` stores the links in
 /// its order. The constraints on the key bind other programs, too: every key can be looked up and shown in a
@@ -272,4 +273,14 @@ const V13: &str = "
         WHERE unit > 0 AND code <> '' AND lookups_ranked > 0;
     CREATE INDEX statistics_clicks ON statistics (zone, unit, start, clicks_ranked DESC, code)
         WHERE unit > 0 AND code <> '' AND clicks_ranked > 0;
+";
+
+/// See [`crate::link::Destinations`], as JSON. Few links have it. Searches look for all URLs of a link.
+const V14: &str = "
+    ALTER TABLE link ADD COLUMN destinations TEXT;
+    CREATE TRIGGER link_destinations_changed AFTER UPDATE OF destinations ON link
+        WHEN new.destinations IS NOT old.destinations AND new.id IS NOT NULL
+    BEGIN
+        INSERT INTO link_todo VALUES (new.id) ON CONFLICT DO NOTHING;
+    END;
 ";

@@ -32,6 +32,7 @@ pub(super) fn new(code: &str, path: &str, expires_at: Option<u64>) -> NewLink {
         expires_at: expires_at.map(UnixTime),
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
     }
 }

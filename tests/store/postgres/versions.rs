@@ -1,6 +1,9 @@
 //! The versions of the tables: many servers that make them at once, and tables of the former version.
 
 use futures_util::future::join_all;
+use tinyns::base::clock::UnixTime;
+use tinyns::link::{Destinations, Rank};
+use tinyns::store::NewLink;
 use tinyns::store::statistics::{Added, Ranked, Ranking, Unit};
 
 use super::super::rankings::rank;
@@ -30,6 +33,7 @@ async fn servers_that_start_at_once_make_the_tables_once() {
 
 /// The tables as version 3 has them, apart from what functions do.
 const BACK_TO_3: &str = "\
+    ALTER TABLE tinyns.link DROP COLUMN destinations; \
     DROP INDEX tinyns.statistics_lookups; DROP INDEX tinyns.statistics_clicks; \
     ALTER TABLE tinyns.statistics DROP COLUMN lookups_ranked, DROP COLUMN clicks_ranked; \
     CREATE INDEX statistics_age ON tinyns.statistics (unit, start) WHERE unit + 0 < 2; \
@@ -84,7 +88,8 @@ const BACK_TO_2: &str = "\
     DROP TRIGGER link_emptied_statistics ON tinyns.link; DROP FUNCTION tinyns.drop_statistics; \
     DROP FUNCTION tinyns.renew_statistics; DROP FUNCTION tinyns.empty_statistics; \
     DROP TABLE tinyns.statistics, tinyns.statistics_zone, tinyns.statistics_batch; \
-    ALTER TABLE tinyns.store DROP COLUMN statistics_of_deleted; ALTER TABLE tinyns.server SET UNLOGGED; \
+    ALTER TABLE tinyns.store DROP COLUMN statistics_of_deleted; ALTER TABLE tinyns.link DROP COLUMN destinations; \
+    ALTER TABLE tinyns.server SET UNLOGGED; \
     UPDATE tinyns.store SET schema_version = 2";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,4 +116,45 @@ async fn tables_of_the_former_version_are_brought_up_to_date_with_their_links() 
     // Announcements are there after a crash.
     let kept = "SELECT relpersistence FROM pg_class WHERE oid = 'tinyns.server'::regclass";
     assert_eq!(server.psql(kept), "p");
+}
+
+/// Servers of version 4 do not know the column of the destinations: they change the URL, and make links over those that have
+/// ended, without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_the_former_version_leave_the_other_destinations_alone() {
+    let server = Postgres::start();
+    let store = server.open().await;
+    let rank = |priority| Rank {
+        priority,
+        weight: 5,
+    };
+    let (target, destinations) =
+        Destinations::of(vec![(url("1"), rank(1)), (url("2"), rank(2))]).unwrap();
+    let several = |code| NewLink {
+        target: target.clone(),
+        destinations: destinations.clone(),
+        ..new(code, "")
+    };
+    let link = make(&*store, several("a"), NOW).await;
+    let changed = "UPDATE tinyns.link SET url = 'https://example.net/3', version = version + 1 WHERE code = 'a'";
+    server.psql(changed);
+    let found = store.get(&name("a")).await.unwrap().unwrap();
+    let ranked: Vec<_> = found
+        .ranked()
+        .map(|(url, rank)| (url.clone(), rank))
+        .collect();
+    assert_eq!(ranked, [(url("3"), rank(1)), (url("2"), rank(2))]);
+    assert_eq!(found.created_at, link.created_at);
+
+    let ended = NewLink {
+        expires_at: Some(UnixTime(NOW / 1_000_000 + 1)),
+        ..several("b")
+    };
+    make(&*store, ended, NOW).await;
+    server.psql(
+        "UPDATE tinyns.link SET url = 'https://example.net/4', created_at = expires_at, expires_at = NULL \
+         WHERE code = 'b'",
+    );
+    let found = store.get(&name("b")).await.unwrap().unwrap();
+    assert_eq!((found.target, found.destinations), (url("4"), None));
 }

@@ -69,7 +69,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         .unwrap();
     let before = fs::read(place.path()).unwrap();
     match refused(&place.path()) {
-        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 13)),
+        OpenError::NewerSchema { found, known, .. } => assert_eq!((found, known), (99, 14)),
         other => panic!("{other}"),
     }
     assert_eq!(fs::read(place.path()).unwrap(), before);

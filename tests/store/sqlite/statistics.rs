@@ -164,6 +164,7 @@ async fn rankings_and_sweeps_are_ranges_of_their_indexes() {
 
 /// The tables as version 12 has them.
 const BACK_TO_12: &str = "\
+    DROP TRIGGER link_destinations_changed; ALTER TABLE link DROP COLUMN destinations; \
     DROP INDEX statistics_lookups; DROP INDEX statistics_clicks; \
     ALTER TABLE statistics DROP COLUMN lookups_ranked; ALTER TABLE statistics DROP COLUMN clicks_ranked; \
     CREATE INDEX statistics_age ON statistics (unit, start) WHERE unit < 2; \

@@ -86,15 +86,15 @@ impl Walk<'_> {
         }
         let rdata = match self.qtype {
             // RFC 8482 §4.1: for ANY the one RRset that every link has.
-            RecordType::TXT | RecordType::ANY => Some(records::txt(&link.target)),
-            records::URI => Some(records::uri(&link.target)),
-            _ => None,
+            RecordType::TXT | RecordType::ANY => vec![records::txt(&link.target)],
+            records::URI => records::uris(link).collect(),
+            _ => Vec::new(),
         };
-        if let Some(rdata) = rdata {
+        if let Some(rtype) = rdata.first().map(RData::record_type) {
             let full_ttl = link.full_ttl(self.zone.link_ttl());
-            let ttl = self.cut_ttl(owner, rdata.record_type(), link, full_ttl);
-            let record = Record::from_rdata(owner.clone(), ttl, rdata);
-            self.reply.answers.push(record);
+            let ttl = self.cut_ttl(owner, rtype, link, full_ttl);
+            let record = |rdata| Record::from_rdata(owner.clone(), ttl, rdata);
+            self.reply.answers.extend(rdata.into_iter().map(record));
             return Turn::Done;
         }
         let rrset = template.and_then(|node| node.rrset(self.qtype));

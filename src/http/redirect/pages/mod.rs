@@ -82,6 +82,8 @@ enum Body<'a> {
         name: &'a LinkName,
         short: String,
         destination: Destination<'a>,
+        /// The other destinations.
+        others: Vec<Destination<'a>>,
         link: &'a str,
         created: String,
         expires: Option<String>,
@@ -177,12 +179,17 @@ impl Pages {
         }
     }
 
-    /// The destination of a link, without going there.
+    /// The destinations of a link, without going there.
     pub(super) fn preview(&self, link: &Link) -> Page {
         let body = Body::Preview {
             name: &link.name,
             short: self.short_urls.url_of(&link.name),
             destination: Destination::of(&link.target),
+            others: link
+                .ranked()
+                .skip(1)
+                .map(|(url, _)| Destination::of(url))
+                .collect(),
             link: link.target.as_str(),
             created: time(link.created_at),
             expires: link.expires_at.map(time),

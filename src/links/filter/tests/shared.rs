@@ -83,6 +83,7 @@ impl Store for Side {
             expires_at: None,
             ttl: None,
             about: new.about,
+            destinations: None,
             withheld: None,
             version: Version(now),
         };

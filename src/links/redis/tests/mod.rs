@@ -237,6 +237,7 @@ fn link(version: u64) -> Link {
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
         version: Version(version),
     }

@@ -30,7 +30,7 @@ use rusqlite::{Connection, Row, ToSql};
 
 use self::candidates::candidates;
 use self::meet::{Direction, Meeting, Met};
-use super::row::{BadRow, WITHHELD, decode, select_links};
+use super::row::{BadRow, DESTINATIONS, WITHHELD, decode, select_links};
 use crate::base::clock::UnixTime;
 use crate::link::{Code, LinkName};
 use crate::store::{Found, Order, Place, Query, StoreError};
@@ -184,7 +184,7 @@ macro_rules! by_table {
     ($table:literal, $column:literal, $compare:literal, $direction:literal) => {
         concat!(
             "SELECT link.origin, link.code, link.url, link.created_at, link.created_by, link.expires_at, link.ttl, \
-             link.version, link.title, link.tags, link.note, link.withheld FROM ",
+             link.version, link.title, link.tags, link.note, link.withheld, link.destinations FROM ",
             $table,
             " AS found CROSS JOIN link ON link.origin = found.origin AND link.code = found.code \
              AND link.created_at = found.created_at WHERE found.origin = ?1 AND found.",
@@ -427,10 +427,12 @@ impl<'a> Collected<'a> {
         state
             && creator
             && wanted.is_none_or(|wanted| {
-                [1, 2, 8]
-                    .into_iter()
-                    .filter_map(text)
-                    .any(|text| wanted.is_in(text))
+                // Other URLs are in JSON, whose escapes a search does not know.
+                text(DESTINATIONS).is_some()
+                    || [1, 2, 8]
+                        .into_iter()
+                        .filter_map(text)
+                        .any(|text| wanted.is_in(text))
             })
     }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::name::ZoneName;
-use crate::link::{Link, TargetUrl, Version};
+use crate::link::{Destinations, Link, Rank, TargetUrl, Version};
 use crate::zone::{Layout, ZoneConfig};
 
 const ZONE: &str = "\
@@ -61,6 +61,7 @@ fn live_under(name: LinkName, expires_at: Option<UnixTime>) -> Known {
         expires_at,
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
         version: Version(1),
     }))
@@ -119,6 +120,51 @@ fn check_records(
         .map(|line| line.replace(".s.example.com.", ""))
         .collect();
     assert_eq!(shown, expected, "{name} {qtype}");
+}
+
+#[test]
+fn rfc7553_4_each_destination_is_a_uri_record_and_the_preferred_one_is_the_text() {
+    let list = [("b", 20, 0), ("a", 10, 70)].map(|(host, priority, weight)| {
+        let url = TargetUrl::parse(&format!("https://{host}.example/")).unwrap();
+        (url, Rank { priority, weight })
+    });
+    let (target, destinations) = Destinations::of(list.to_vec()).unwrap();
+    let Known::Live(link) = live(Some(UnixTime(NOW.0 + 100))) else {
+        panic!("no link");
+    };
+    let known = Known::Live(Arc::new(Link {
+        target,
+        destinations,
+        ..(*link).clone()
+    }));
+    let known = Some(&known);
+    let name = "abc.s.example.com.";
+    check(
+        name,
+        records::URI,
+        known,
+        "0 | CNAME/99 Unknown/99 Unknown/99 |  | ",
+    );
+    check(name, RecordType::TXT, known, "0 | CNAME/99 TXT/99 |  | ");
+    let Step::Ready(reply) = ask(&zone(Layout::Cname), name, records::URI, known) else {
+        panic!("needs a link");
+    };
+    let data = |record: &Record| match &record.data {
+        RData::Unknown { rdata, .. } => rdata.anything.clone(),
+        _ => Vec::new(),
+    };
+    assert_eq!(
+        data(&reply.answers[1]),
+        b"\x00\x0a\x00\x46https://a.example/"
+    );
+    assert_eq!(
+        data(&reply.answers[2]),
+        b"\x00\x14\x00\x00https://b.example/"
+    );
+    let Step::Ready(reply) = ask(&zone(Layout::Cname), name, RecordType::TXT, known) else {
+        panic!("needs a link");
+    };
+    assert_eq!(reply.answers[1].data.to_string(), "https://a.example/");
 }
 
 #[test]

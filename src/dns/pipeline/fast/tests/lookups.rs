@@ -326,6 +326,7 @@ fn links_of_several_zones_count_for_their_own() {
         expires_at: None,
         ttl: None,
         about: crate::link::About::default(),
+        destinations: None,
         withheld: None,
         created_by: "test".into(),
     };

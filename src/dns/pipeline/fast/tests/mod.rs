@@ -159,6 +159,7 @@ impl Fixture {
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
             about: crate::link::About::default(),
+            destinations: None,
             withheld: None,
             created_by: "test".into(),
         };

@@ -189,6 +189,7 @@ pub(super) fn add_links(random: &mut Random, fixture: &Fixture, origin: &str) {
             expires_at,
             ttl: ttl.and_then(Ttl::from_secs),
             about: crate::link::About::default(),
+            destinations: None,
             withheld: None,
             created_by: "test".into(),
         };

@@ -63,6 +63,7 @@ impl Store for Sleepy {
             expires_at: None,
             ttl: None,
             about: crate::link::About::default(),
+            destinations: None,
             withheld: None,
             version: Version(1),
         }))
