@@ -19,17 +19,18 @@ const CALM: Duration = Duration::from_secs(2);
 /// How long a failover may take on a busy machine.
 const FAILOVER: Duration = Duration::from_secs(20);
 
-fn cluster_node(emulator: &Emulator, cluster: &RedisCluster) -> Server {
+/// A server with this section in its configuration.
+fn cluster_node(emulator: &Emulator, cluster: &RedisCluster, section: &str) -> Server {
     let lines = format!("mode = \"cluster\"\n{LINES}");
     let setup = setup(&emulator.url(), cluster.urls(), &lines);
-    followed(setup.section(LONG_MEMORY).start())
+    followed(setup.section(section).start())
 }
 
 /// The master dies that serves this key, while links are changed and asked for.
 fn a_shard_fails(of: &str) {
     let emulator = Emulator::start();
     let mut cluster = RedisCluster::start();
-    let servers = [(); 2].map(|()| cluster_node(&emulator, &cluster));
+    let servers = [(); 2].map(|()| cluster_node(&emulator, &cluster, LONG_MEMORY));
     let death = Instant::now() + CALM;
     let mut killed = false;
     stress(&servers, (STRESS, BLIP), || {
@@ -48,7 +49,7 @@ fn a_shard_fails(of: &str) {
             .all(|server| server.metric("tinyns_redis_breakers_open", &[]) == 0.0)
     });
     let [one, two] = servers.map(followed);
-    let fresh = cluster_node(&emulator, &cluster);
+    let fresh = cluster_node(&emulator, &cluster, LONG_MEMORY);
     for number in 0..20 {
         let (code, url) = (
             format!("after{number}"),
@@ -68,12 +69,8 @@ fn a_shard_fails(of: &str) {
 fn the_shard_of_the_statistics_fails_over() {
     let emulator = Emulator::start();
     let mut cluster = RedisCluster::start();
-    let servers = [(); 2].map(|()| {
-        let lines = format!("mode = \"cluster\"\n{LINES}");
-        let setup = setup(&emulator.url(), cluster.urls(), &lines);
-        let section = "[statistics]\ntable = \"sums\"\nflush_every = 1\n";
-        followed(setup.section(section).start())
-    });
+    let section = "[statistics]\ntable = \"sums\"\nflush_every = 1\n";
+    let servers = [(); 2].map(|()| cluster_node(&emulator, &cluster, section));
     counts::register(&servers[0]);
     let used = Used::default();
     let use_links = |rounds: usize| {
