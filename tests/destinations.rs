@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Reply, Server, eventually, http, run};
 use crate::redis::Fleet;
+use crate::{command_line, transfer};
 
 const NAME: &str = "abc.s.example.com";
 
@@ -230,4 +231,52 @@ fn all_servers_of_a_fleet_have_the_destinations() {
     });
     let three = fleet.node();
     assert_eq!(dig(&three, &["URI", NAME]).len(), 1);
+}
+
+#[test]
+fn commands_take_and_show_destinations_and_files_keep_them() {
+    let server = Server::start();
+    let (a, b) = (url("a"), url("b"));
+    let (first, second) = (format!("{a},10,3"), format!("{b},20"));
+    let add = [
+        "add",
+        "--code",
+        "abc",
+        "--destination",
+        &second,
+        "--destination",
+        &first,
+    ];
+    let said = command_line::on(&server, &add);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    for row in [
+        format!("leads to   {a} (priority 10, weight 3)"),
+        format!("or to      {b} (priority 20, weight 1)"),
+    ] {
+        assert!(said.out.contains(&row), "{}", said.out);
+    }
+    let both = list(&[("a", 10, 3), ("b", 20, 1)]);
+    let of =
+        |server: &Server| server.api("GET", "/v1/links/abc", None).json()["destinations"].clone();
+    assert_eq!(of(&server), both);
+
+    let dir = tempfile::tempdir().unwrap();
+    for format in ["ndjson", "csv"] {
+        let file = dir.path().join(format);
+        let file = file.to_str().unwrap();
+        let export = ["export", "--format", format, "-o", file];
+        assert_eq!(
+            transfer::run(transfer::on(server.admin, &export)).code,
+            Some(0)
+        );
+        let other = Server::start();
+        let said = transfer::run(transfer::on(other.admin, &["import", format, file]));
+        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+        assert_eq!(of(&other), both, "{format}");
+    }
+
+    let third = format!("{},0,0", url("c"));
+    let said = command_line::on(&server, &["edit", "abc", "--destination", &third]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(of(&server), list(&[("c", 0, 0)]));
 }

@@ -15,7 +15,7 @@ use super::output::print;
 use super::shown;
 use super::span::{self, TtlError};
 use crate::base::clock::Clock;
-use crate::link::{AboutError, Note, Tag, Title, Withheld};
+use crate::link::{AboutError, Note, RankedUrl, Tag, Title, Withheld};
 
 pub(super) const EDIT_HELP: &str = concat!(
     "\
@@ -23,13 +23,15 @@ Examples:
   tinyns edit sale --url https://example.net/autumn
   tinyns edit sale.s.example.com --expires 30d --ttl 5m
   tinyns edit sale --expires never --ttl default
+  tinyns edit sale --destination https://one.example/,10,3 --destination https://two.example/,10,1
   tinyns edit sale --title 'Autumn sale' --tag print --tag 2026 --note ''
   tinyns edit sale --url https://example.net/ --if-version 1764451526000000
   tinyns edit sale --withhold abuse --reason 'Phishing, reported on 1 December'
   tinyns edit sale --withhold legal --reason 'Order 12/26' --authority https://court.example/
   tinyns edit sale --release
 
-The output is that of `get`. What no option names stays as it is. --tag names
+The output is that of `get`. What no option names stays as it is. --destination
+names all destinations that the link shall have; --url alone gives the preferred one another URL. --tag names
 all tags that the link shall have. An empty text removes the title, the tags or the note. With --if-version the link is
 changed only if it still has that version, which `get` shows. With --wait, edit waits until all live servers answer
 with the change, for 2 seconds at most, and says which do not; then it exits with 4.
@@ -41,13 +43,16 @@ such a link.",
 );
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").args(["url", "expires", "ttl", "title", "tags", "note", "withhold", "release"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("change").args(["url", "destinations", "expires", "ttl", "title", "tags", "note", "withhold", "release"]).required(true).multiple(true))]
 pub(super) struct EditArgs {
     /// The link: its code, full name or short URL
     pub(super) link: LinkRef,
     /// The new destination: an http or https URL
     #[arg(long)]
     pub(super) url: Option<String>,
+    /// One of all destinations that the link shall have, with its priority and weight; may be repeated
+    #[arg(long = "destination", value_name = "URL[,PRIORITY[,WEIGHT]]", value_parser = RankedUrl::parse_option, conflicts_with = "url")]
+    pub(super) destinations: Vec<RankedUrl>,
     /// The new expiry: an RFC 3339 time, a time from now such as 30d or 12h, or "never"
     #[arg(long, value_name = "WHEN")]
     pub(super) expires: Option<NewEnd>,
@@ -176,6 +181,7 @@ pub(super) fn run(args: EditArgs, config: Option<&Path>) -> anyhow::Result<Exit>
     let end = end.map(Option::transpose).transpose()?;
     let change = LinkChange {
         url: args.url.as_deref(),
+        destinations: &args.destinations,
         expires_at: end.as_ref().map(Option::as_deref),
         ttl: args.ttl.map(|NewTtl(ttl)| ttl),
         title: args

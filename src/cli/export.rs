@@ -19,10 +19,10 @@ use super::output_file::OutputFile;
 use super::stop::Stop;
 use super::transfer::{self, Screen, Server};
 use crate::base::progress::{Extent, Progress};
-use crate::link::{Origin, TargetUrl};
+use crate::link::{Origin, TargetUrl, list_text};
 
 /// The header of CSV.
-const HEADER: &str = "code,name,url,created_at,expires_at,ttl,title,tags,note,withheld,withheld_reason,withheld_authority\r\n";
+const HEADER: &str = "code,name,url,created_at,expires_at,ttl,title,tags,note,withheld,withheld_reason,withheld_authority,destinations\r\n";
 
 /// Writes all links.
 ///
@@ -93,6 +93,8 @@ fn written(link: &Link, format: ExportFormat) -> String {
         ExportFormat::Csv => {
             let ttl = link.ttl.map(|ttl| ttl.to_string());
             let tags = tags(&link.tags);
+            let destinations = link.destinations.as_deref().unwrap_or_default();
+            let destinations = list_text(destinations, " ");
             let withheld = link.withheld.as_ref();
             let authority = withheld.and_then(|withheld| withheld.grounds.authority());
             let fields = [
@@ -108,6 +110,7 @@ fn written(link: &Link, format: ExportFormat) -> String {
                 withheld.map(|withheld| withheld.grounds.kind()),
                 withheld.map(|withheld| withheld.reason.as_str()),
                 authority.map(TargetUrl::as_str),
+                Some(destinations.as_str()),
             ];
             let fields = fields.map(|field| quoted(field.unwrap_or_default()));
             fields.join(",") + "\r\n"
@@ -178,7 +181,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::link::Withheld;
+    use crate::link::{Withheld, read_list};
 
     fn link(url: &str, expires_at: Option<&str>, ttl: Option<u32>) -> Link {
         Link {
@@ -186,6 +189,7 @@ mod tests {
             name: "x.s.example.com".into(),
             short_url: Some("http://x.s.example.com/".into()),
             url: url.into(),
+            destinations: None,
             created_at: Some("2026-01-01T00:00:00Z".into()),
             created_by: Some("admin".into()),
             expires_at: expires_at.map(Into::into),
@@ -219,7 +223,7 @@ mod tests {
             assert_eq!(
                 written(&link, ExportFormat::Csv),
                 format!(
-                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,,,,,,,\r\n"
+                    "x,x.s.example.com,{expected},2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,,,,,,,,\r\n"
                 )
             );
         };
@@ -242,11 +246,12 @@ mod tests {
             tags: vec!["a".into(), "b".into()],
             note: Some("one\ntwo".into()),
             withheld: Withheld::parse("legal", "Order 12", Some("https://court.example/")).ok(),
+            destinations: read_list("u 10 3 v 20").ok(),
             ..link("u", None, None)
         };
         assert_eq!(
             written(&link, ExportFormat::Csv),
-            "x,x.s.example.com,u,2026-01-01T00:00:00Z,,,\"Sale, autumn\",\"a,b\",\"one\ntwo\",legal,Order 12,https://court.example/\r\n"
+            "x,x.s.example.com,u,2026-01-01T00:00:00Z,,,\"Sale, autumn\",\"a,b\",\"one\ntwo\",legal,Order 12,https://court.example/,u 10 3 v 20 1\r\n"
         );
         assert_eq!(tags(&["a|b".into()]), "a|b,");
         assert_eq!(tags(&["a".into()]), "a");

@@ -90,7 +90,16 @@ pub(super) fn describe(link: &Link, dns: Option<SocketAddr>) -> String {
     if let Some(short_url) = &link.short_url {
         row(&mut text, "short URL", short_url);
     }
-    row(&mut text, "leads to", &link.url);
+    match link.destinations.as_deref().unwrap_or_default() {
+        [] => row(&mut text, "leads to", &link.url),
+        several => {
+            for (at, one) in several.iter().enumerate() {
+                let label = if at == 0 { "leads to" } else { "or to" };
+                let rank = format!("priority {}, weight {}", one.priority, one.weight);
+                row(&mut text, label, &format!("{} ({rank})", one.url));
+            }
+        }
+    }
     if let Some(withheld) = &link.withheld {
         row(&mut text, "withheld", &why(withheld));
     }

@@ -286,7 +286,7 @@ fn an_error_of_the_command_line_in_one_line() {
     check(
         "tinyns edit",
         "the following required arguments were not provided: \
-         <--url <URL>|--expires <WHEN>|--ttl <TTL>|--title <TEXT>|--tag <TAG>|--note <TEXT>|--withhold <abuse|legal>|--release> <LINK>",
+         <--url <URL>|--destination <URL[,PRIORITY[,WEIGHT]]>|--expires <WHEN>|--ttl <TTL>|--title <TEXT>|--tag <TAG>|--note <TEXT>|--withhold <abuse|legal>|--release> <LINK>",
     );
 }
 

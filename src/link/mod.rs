@@ -6,6 +6,7 @@
 
 mod about;
 mod code;
+mod destination_list;
 mod destinations;
 mod name;
 mod reserved;
@@ -14,6 +15,7 @@ mod withheld;
 
 pub use about::{About, AboutChange, AboutError, Note, Tag, Tags, Title};
 pub use code::{Code, CodeError};
+pub use destination_list::{DestinationListError, list_text, read_list};
 pub use destinations::{Destinations, DestinationsError, Drawn, Other, Rank, RankedUrl, draw};
 pub use name::{LinkName, LinkNameError, Origin, OriginError};
 pub use reserved::{ReservedCodeError, ReservedCodes};

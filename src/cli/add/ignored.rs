@@ -61,7 +61,7 @@ mod tests {
     fn ignored_options() {
         let check = |created: bool, code, expires_at, ttl, expected: &[&str]| {
             let new = NewLink {
-                url: "https://example.net/",
+                url: Some("https://example.net/"),
                 code,
                 expires_at,
                 ttl,

@@ -143,7 +143,7 @@ impl Work<'_> {
     }
 
     fn new_link<'u>(&'u self, url: &'u str) -> NewLink<'u> {
-        self.args.new_link(url, self.expires_at)
+        self.args.new_link(Some(url), self.expires_at)
     }
 
     /// The line of a result on standard output. What went wrong goes to standard error.

@@ -20,7 +20,7 @@ use super::expires::Expires;
 use super::outcome::{Exit, UsageError};
 use super::span;
 use crate::base::clock::Clock;
-use crate::link::{Code, Note, Tag, Title};
+use crate::link::{Code, Note, RankedUrl, Tag, Title};
 
 /// Stands for standard input.
 const STDIN: &str = "-";
@@ -30,6 +30,7 @@ pub(super) const ADD_HELP: &str = concat!(
 Examples:
   tinyns add https://example.net/a/long/path
   tinyns add https://example.net/sale --code sale --expires 30d --ttl 5m
+  tinyns add --code sale --destination https://one.example/,10,3 --destination https://two.example/,10,1
   tinyns add https://example.net/a --title 'Autumn sale' --tag print --tag 2026
   tinyns add https://example.net/ --json | jq -r .short_url
   tinyns add https://example.net/a https://example.net/b
@@ -39,6 +40,9 @@ For one URL, the first line of the output is the short name, and further lines d
 For several URLs, and for the lines of standard input, each link is a line with its short URL. If
 a URL is refused, add reports it on standard error with its line, goes on, and exits with 1. Blank
 lines are skipped.
+
+With --destination, one link leads to several URLs. Browsers get one of the lowest priority, each as often as its weight
+says; DNS has a URI record for each. A URL that itself ends in a comma and a number needs both numbers behind it.
 
 If a link to a URL exists already, add prints that link and does not change it. If its expiry,
 TTL, title, tags or note differ from the options, add says which options were ignored; with --json, the members
@@ -59,8 +63,12 @@ Exit codes:
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
     /// The destinations: http or https URLs; - reads one URL from each line of standard input
-    #[arg(required = true, value_name = "URL")]
+    #[arg(required_unless_present = "destinations", value_name = "URL")]
     pub(super) urls: Vec<String>,
+    /// One of several destinations of one link, with its priority and weight (0 to 65535; by default 10 and 1); may be
+    /// repeated
+    #[arg(long = "destination", value_name = "URL[,PRIORITY[,WEIGHT]]", value_parser = RankedUrl::parse_option, conflicts_with = "urls")]
+    pub(super) destinations: Vec<RankedUrl>,
     /// A code of your choice: 1 to 63 letters, digits and inner hyphens; by default the server makes one
     #[arg(long, value_parser = Code::parse)]
     pub(super) code: Option<Code>,
@@ -90,10 +98,11 @@ pub(super) struct AddArgs {
 }
 
 impl AddArgs {
-    /// A link to this URL with the options that all links get.
-    fn new_link<'a>(&'a self, url: &'a str, expires_at: Option<&'a str>) -> NewLink<'a> {
+    /// A link to this URL, or to the destinations, with the options that all links get.
+    fn new_link<'a>(&'a self, url: Option<&'a str>, expires_at: Option<&'a str>) -> NewLink<'a> {
         NewLink {
             url,
+            destinations: &self.destinations,
             code: None,
             use_reserved: self.use_reserved,
             expires_at,
@@ -127,7 +136,8 @@ pub(super) fn run(args: AddArgs, config: Option<&Path>) -> anyhow::Result<Exit> 
     let client = Client::new(&args.client.access, config)?;
     match &args.urls[..] {
         _ if from_stdin => many::add(&client, &args, expires_at.as_deref(), Source::stdin()?),
-        [url] => one::add(&client, &args, expires_at.as_deref(), url),
+        [] => one::add(&client, &args, expires_at.as_deref(), None),
+        [url] => one::add(&client, &args, expires_at.as_deref(), Some(url)),
         urls => many::add(&client, &args, expires_at.as_deref(), Source::urls(urls)),
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn add(
     client: &Client,
     args: &AddArgs,
     expires_at: Option<&str>,
-    url: &str,
+    url: Option<&str>,
 ) -> anyhow::Result<Exit> {
     let new = NewLink {
         code: args.code.as_ref().map(|code| code.as_str()),

@@ -6,12 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::receipt::Visible;
 use crate::base::text::one_line;
-use crate::link::{LinkName, Withheld};
+use crate::link::{LinkName, RankedUrl, Withheld};
 
 /// The body of a request that creates a link.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct NewLink<'a> {
-    pub(crate) url: &'a str,
+    /// None if the destinations say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) destinations: &'a [RankedUrl],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -35,6 +39,8 @@ pub(crate) struct NewLink<'a> {
 pub(crate) struct LinkChange<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) destinations: &'a [RankedUrl],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +62,9 @@ pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) short_url: Option<String>,
     pub(crate) url: String,
+    /// Those of a link that has more than its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) destinations: Option<Vec<RankedUrl>>,
     pub(crate) created_at: Option<String>,
     /// The name of the token that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

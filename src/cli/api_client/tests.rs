@@ -23,7 +23,7 @@ fn get(response: String) -> Result<Answer, String> {
 fn a_request_to_create() {
     let (server, thread) = one_answer(http("201 Created", LINK));
     let new = NewLink {
-        url: "https://example.net/",
+        url: Some("https://example.net/"),
         code: Some("sale"),
         expires_at: None,
         ttl: Some(60),

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::base::clock::UnixTime;
-use crate::link::{About, Note, Tags, Title, Ttl, Withheld};
+use crate::link::{About, Destinations, Note, RankedUrl, Tags, Title, Ttl, Withheld, read_list};
 
 /// The members that identify a link; the first that has a value counts. `miniUrl` is that of the DynamoDB
 /// table; a name comes before a code, since it has the zone as well. The names of Shlink, YOURLS and Bitly
@@ -46,13 +46,15 @@ const NOTE: &str = "note";
 const WITHHELD: &str = "withheld";
 const WITHHELD_REASON: &str = "withheld_reason";
 const WITHHELD_AUTHORITY: &str = "withheld_authority";
+/// Several destinations: in JSON a list of objects, in a table a text, and in an item of DynamoDB those besides the URL.
+const DESTINATIONS: &str = "destinations";
 
 /// All members that count.
 fn members() -> impl Iterator<Item = &'static str> {
     let rest = [TTL, VERSION, DELETED_AT, TITLE, TAGS, NOTE];
     let withheld = [WITHHELD, WITHHELD_REASON, WITHHELD_AUTHORITY];
     let all = KEYS.into_iter().chain(URLS).chain(ENDS);
-    all.chain(rest).chain(withheld)
+    all.chain(rest).chain(withheld).chain([DESTINATIONS])
 }
 
 /// The member with this name in a file: letter case, blanks, hyphens and underscores do not matter, so `Long
@@ -104,6 +106,8 @@ pub(super) struct Terms {
     pub(super) about: About,
     /// Why it is withheld, if it is.
     pub(super) withheld: Option<Withheld>,
+    /// All destinations, if it has more than its URL.
+    pub(super) destinations: Vec<RankedUrl>,
 }
 
 /// Why a record is not a link.
@@ -178,6 +182,7 @@ impl Record {
             url: known(&url),
             terms: terms(
                 &members,
+                &known(&url),
                 key.map(|key| key.is_some()),
                 url.map(|url| url.is_some()),
             ),
@@ -200,9 +205,10 @@ fn renamed(given: Map<String, Value>) -> Map<String, Value> {
     members
 }
 
-/// The optional members. `key` and `url` say whether the record has a key and a URL, or why they are bad.
+/// The optional members. `target` is the URL; `key` and `url` say whether the record has a key and a URL, or why they are bad.
 fn terms(
     members: &Map<String, Value>,
+    target: &str,
     key: Result<bool, String>,
     url: Result<bool, String>,
 ) -> Result<Terms, Flaw> {
@@ -229,6 +235,7 @@ fn terms(
         version: given(members, VERSION).and_then(Value::as_u64),
         about: about(members).map_err(Flaw::Bad)?,
         withheld: withheld(members).map_err(Flaw::Bad)?,
+        destinations: destinations(members, target).map_err(Flaw::Bad)?,
     })
 }
 
@@ -358,6 +365,27 @@ fn withheld(members: &Map<String, Value>) -> Result<Option<Withheld>, String> {
     found
         .map(Some)
         .map_err(|error| format!("{WITHHELD}: {error}"))
+}
+
+/// Several destinations. What cannot be read makes the record a bad one: the link would lead to one URL only.
+fn destinations(members: &Map<String, Value>, target: &str) -> Result<Vec<RankedUrl>, String> {
+    let bad = |error: &dyn std::fmt::Display| format!("{DESTINATIONS}: {error}");
+    match given(members, DESTINATIONS) {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) if text.starts_with('{') => {
+            let besides: Destinations = serde_json::from_str(text).map_err(|e| bad(&e))?;
+            let target = RankedUrl {
+                url: target.into(),
+                priority: besides.rank().priority,
+                weight: besides.rank().weight,
+            };
+            let others = besides.others().iter();
+            let others = others.map(|other| RankedUrl::new(&other.url, other.rank));
+            Ok([target].into_iter().chain(others).collect())
+        }
+        Some(Value::String(text)) => read_list(text).map_err(|e| bad(&e)),
+        Some(list) => serde_json::from_value(list.clone()).map_err(|e| bad(&e)),
+    }
 }
 
 fn ttl(members: &Map<String, Value>) -> Result<Option<Ttl>, String> {

@@ -345,7 +345,8 @@ fn body(
         let expires_at = link.terms.expires_at.map(rfc3339).transpose()?;
         let about = &link.terms.about;
         let new = NewLink {
-            url: link.url,
+            url: Some(link.url),
+            destinations: &link.terms.destinations,
             code: link.code.as_ref().map(Code::as_str),
             // The server makes no code that is reserved.
             use_reserved: use_reserved && link.code.is_some(),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::when;
 use crate::base::clock::UnixTime;
 use crate::base::span;
+use crate::link::read_list;
 
 /// How many links one form may make.
 pub(super) const MAX_ROWS: usize = 10_000;
@@ -139,6 +140,11 @@ fn member(column: &str, field: &str, now: UnixTime) -> Option<(&'static str, Val
     Some(match column {
         "url" => ("url", json!(field)),
         "code" => ("code", json!(field)),
+        // The API refuses what is no list.
+        "destinations" => (
+            "destinations",
+            read_list(field).map_or_else(|_| json!(field), |list| json!(list)),
+        ),
         "title" => ("title", json!(field)),
         "note" => ("note", json!(field)),
         "tags" => {

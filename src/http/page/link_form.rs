@@ -8,12 +8,15 @@ use super::when;
 use crate::base::clock::UnixTime;
 use crate::base::span;
 use crate::http::problem::Problem;
+use crate::link::{Rank, RankedUrl, read_list};
 
 /// What was typed into the form of a link.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LinkForm {
     pub(super) zone: String,
     pub(super) url: String,
+    /// Several destinations, one a line.
+    pub(super) destinations: String,
     pub(super) code: String,
     pub(super) ends: String,
     pub(super) ttl: String,
@@ -37,6 +40,7 @@ impl LinkForm {
         Self {
             zone: text("zone"),
             url: text("url"),
+            destinations: text("destinations").replace("\r\n", "\n"),
             code: text("code"),
             ends: text("ends"),
             ttl: text("ttl"),
@@ -55,6 +59,7 @@ impl LinkForm {
         Self {
             zone: link.zone().to_owned(),
             url: link.url.clone(),
+            destinations: link.destination_lines(),
             code: link.code.clone(),
             ends: time.map_or_else(String::new, |end| end.plain()),
             ttl: link.ttl.map_or_else(String::new, |ttl| ttl.to_string()),
@@ -73,7 +78,23 @@ impl LinkForm {
     /// The body of a creation.
     pub(super) fn creation(&self, now: UnixTime) -> Result<Value, Wrong> {
         let mut body = Map::new();
-        body.insert("url".into(), json!(self.url));
+        let mut destinations = self.destinations()?;
+        if destinations.is_empty() {
+            body.insert("url".into(), json!(self.url));
+        } else {
+            // The long URL is one of them, whether it is in the list or not.
+            if !destinations.iter().any(|one| *one.url == *self.url) {
+                let Rank { priority, weight } = Rank::default();
+                let url = self.url.as_str().into();
+                let target = RankedUrl {
+                    url,
+                    priority,
+                    weight,
+                };
+                destinations.insert(0, target);
+            }
+            body.insert("destinations".into(), json!(destinations));
+        }
         if !self.code.is_empty() {
             body.insert("code".into(), json!(self.code));
         }
@@ -97,6 +118,11 @@ impl LinkForm {
         if self.url != was.url {
             body.insert("url".into(), json!(self.url));
         }
+        if self.destinations != was.destinations {
+            let list = self.destinations()?;
+            let list = (!list.is_empty()).then_some(list);
+            body.insert("destinations".into(), json!(list));
+        }
         // The end of a link that has ended stays possible as long as it is not touched.
         let is_touched = |name| match name {
             "expires_at" => self.ends != was.ends,
@@ -113,7 +139,13 @@ impl LinkForm {
         Ok((!body.is_empty()).then_some(Value::Object(body)))
     }
 
-    /// The members besides `url` and `code`; null for those that are empty.
+    /// The destinations; none if there are no several ones.
+    fn destinations(&self) -> Result<Vec<RankedUrl>, Wrong> {
+        read_list(&self.destinations)
+            .map_err(|error| ("destinations", sentence(&error.to_string())))
+    }
+
+    /// The members besides `url`, `destinations` and `code`; null for those that are empty.
     fn rest(&self, now: UnixTime) -> Result<[(&'static str, Value); 5], Wrong> {
         let text = |text: &str| match text {
             "" => Value::Null,
@@ -148,7 +180,10 @@ impl LinkForm {
     pub(super) fn with_problem(self, problem: &Problem) -> Self {
         let field = match problem.field() {
             Some("expires_at") => "ends",
-            Some(field @ ("url" | "code" | "ttl" | "title" | "tags" | "note" | "zone")) => field,
+            Some(
+                field @ ("url" | "destinations" | "code" | "ttl" | "title" | "tags" | "note"
+                | "zone"),
+            ) => field,
             Some(_) | None => "",
         };
         let detail = problem.detail();
@@ -170,6 +205,7 @@ impl LinkForm {
     /// Whether the optional fields are to be shown: if one has something in it, or is wrong.
     pub(super) fn shows_more(&self) -> bool {
         let more = [
+            &self.destinations,
             &self.code,
             &self.ends,
             &self.ttl,
@@ -245,6 +281,40 @@ mod tests {
         assert_eq!(form("url=u").creation(NOW), Ok(json!({"url": "u"})));
         assert_eq!(form("url=u&ttl=x").creation(NOW).unwrap_err().0, "ttl");
         assert_eq!(form("url=u&ends=x").creation(NOW).unwrap_err().0, "ends");
+    }
+
+    #[test]
+    fn several_destinations_are_lines() {
+        let list = |list: &[(&str, u16, u16)]| {
+            let one = |&(url, priority, weight): &(&str, u16, u16)| json!({"url": url, "priority": priority, "weight": weight});
+            Value::Array(list.iter().map(one).collect())
+        };
+        let body = form("url=u&destinations=v+20+3%0D%0Aw").creation(NOW);
+        let all = list(&[("u", 10, 1), ("v", 20, 3), ("w", 10, 1)]);
+        assert_eq!(body, Ok(json!({ "destinations": all })));
+        let body = form("url=u&destinations=v+20+3%0Au+5").creation(NOW);
+        let all = list(&[("v", 20, 3), ("u", 5, 1)]);
+        assert_eq!(body, Ok(json!({ "destinations": all })));
+        let wrong = form("url=u&destinations=7").creation(NOW).unwrap_err();
+        assert_eq!(wrong.0, "destinations");
+
+        let mut several = link();
+        several.destinations = read_list("https://example.net/ 10 2 v 10 1").unwrap();
+        let mut typed = LinkForm::of_link(&several);
+        assert_eq!(typed.destinations, "https://example.net/ 10 2\nv 10 1");
+        assert_eq!(typed.change(&several, NOW), Ok(None));
+        typed.url = "w".into();
+        assert_eq!(typed.change(&several, NOW), Ok(Some(json!({"url": "w"}))));
+        typed.url.clone_from(&several.url);
+        typed.destinations = "v 1".into();
+        let all = list(&[("v", 1, 1)]);
+        assert_eq!(
+            typed.change(&several, NOW),
+            Ok(Some(json!({ "destinations": all })))
+        );
+        typed.destinations.clear();
+        let none = json!({ "destinations": null });
+        assert_eq!(typed.change(&several, NOW), Ok(Some(none)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::link::Withheld;
+use crate::link::{RankedUrl, Withheld, list_text};
 
 /// A link.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,6 +13,9 @@ pub(super) struct LinkData {
     pub(super) name: String,
     pub(super) short_url: String,
     pub(super) url: String,
+    /// Those of a link that has more than its URL.
+    #[serde(default)]
+    pub(super) destinations: Vec<RankedUrl>,
     pub(super) created_at: Moment,
     pub(super) created_by: String,
     pub(super) expires_at: Option<Moment>,
@@ -65,6 +68,11 @@ impl LinkData {
     /// The tags in one line, as the form has them.
     pub(super) fn tag_line(&self) -> String {
         self.tags.join(", ")
+    }
+
+    /// The destinations, one a line, as the form has them; empty for a link with its URL alone.
+    pub(super) fn destination_lines(&self) -> String {
+        list_text(&self.destinations, "\n")
     }
 
     /// Whether other servers do not show the last change yet.

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::link::list_text;
 
 fn record(value: Value) -> Record {
     Record::from_json(7, value.to_string().as_bytes())
@@ -24,6 +25,7 @@ fn terms(expires_at: Option<u64>, ttl: Option<u64>, version: Option<u64>) -> Ter
         version,
         about: About::default(),
         withheld: None,
+        destinations: Vec::new(),
     }
 }
 
@@ -256,4 +258,40 @@ fn bad_records() {
         panic!("{broken:?}");
     };
     assert!(reason.starts_with("the line is not JSON: "), "{reason}");
+}
+
+#[test]
+fn several_destinations_are_read_in_each_form() {
+    let check = |value: Value, expected: Result<&str, &str>| {
+        let shown = value.to_string();
+        let link = json!({"code": "a", "fullUrl": "https://a.example/", "destinations": value});
+        let found = record(link)
+            .terms
+            .map(|terms| list_text(&terms.destinations, " "));
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{shown}"),
+            (Err(Flaw::Bad(found)), Err(expected)) => {
+                assert!(found.contains(expected), "{shown}: {found}");
+            }
+            (found, _) => panic!("{shown}: {found:?}"),
+        }
+    };
+    let both = "https://a.example/ 5 6 https://b.example/ 20 1";
+    check(Value::Null, Ok(""));
+    check(json!(""), Ok(""));
+    check(
+        json!([{"url": "https://a.example/", "priority": 5, "weight": 6},
+            {"url": "https://b.example/", "priority": 20, "weight": 1}]),
+        Ok(both),
+    );
+    check(
+        json!("https://a.example/ 5 6\nhttps://b.example/ 20"),
+        Ok(both),
+    );
+    let item = r#"{"priority":5,"weight":6,"others":[{"url":"https://b.example/","priority":20,"weight":1}]}"#;
+    check(json!(item), Ok(both));
+    check(json!({"S": item}), Ok(both));
+    check(json!(7), Err("destinations: "));
+    check(json!("{}"), Err("priority"));
+    check(json!("7"), Err("follows no URL"));
 }
