@@ -22,7 +22,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use tinyns::base::name::ZoneName;
-use tinyns::routing::{Letters, Location, Owner, Pool, Route, Routing, RoutingConfig};
+use tinyns::routing::{
+    Fail, Family, Letters, Location, Owner, Pool, Route, Routing, RoutingConfig,
+};
 
 const POOLS: u16 = 200;
 const PLACES: u32 = 100_000;
@@ -102,6 +104,7 @@ fn config(file: &Path) -> RoutingConfig {
         location: Some(place(&mut random)),
         weight: 1,
         default: false,
+        check: None,
     };
     RoutingConfig {
         pools: (0..POOLS).map(pool).collect(),
@@ -112,6 +115,7 @@ fn config(file: &Path) -> RoutingConfig {
         database: Some(file.into()),
         ttl: 60,
         client_subnet: true,
+        fail: Fail::Open,
     }
 }
 
@@ -122,7 +126,7 @@ fn look_up(routing: &Routing, clients: &[IpAddr]) -> f64 {
     let mut found = 0;
     let began = Instant::now();
     for client in clients {
-        let located = routing.locate(list, *client);
+        let located = routing.locate(list, *client, Family::Any);
         found += u64::from(located.pool.unwrap_or(0) + u16::from(located.scope));
     }
     let took = began.elapsed();

@@ -14,7 +14,7 @@
 //! dns          -> certificates dnssec link links routing statistics store zone
 //! zone         -> dnssec link links
 //! links        -> link store
-//! routing      ->
+//! routing      -> store
 //! statistics   -> link store
 //! certificates -> link store
 //! dnssec       ->

@@ -112,7 +112,7 @@ impl Server {
             Arc::new(Gate::new(token, Arc::new(tokens))),
             Overviews {
                 certificates: Overview::new(Source::None, names.clock.clone()),
-                routing: None,
+                pools: None,
             },
             urls,
             Arc::new(Metrics::new()),

@@ -148,7 +148,7 @@ impl ClientFiles<'_> {
     }
 
     /// The CA certificates in a file; at least one.
-    fn authorities(&self, file: &Path) -> Result<Vec<u8>, ClientFileError> {
+    pub(crate) fn authorities(&self, file: &Path) -> Result<Vec<u8>, ClientFileError> {
         let bytes = self.bytes("certificates", file)?;
         chain(&bytes, file)?;
         Ok(bytes)

@@ -3,6 +3,7 @@
 pub mod admission;
 pub(crate) mod batch;
 pub mod client_files;
+pub(crate) mod client_tls;
 pub mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;

@@ -63,6 +63,15 @@ impl Prefix {
         Some((first.to_bits(), last))
     }
 
+    /// This prefix and all shorter ones of its family that contain it, the longest first.
+    pub(crate) fn and_shorter(self) -> impl Iterator<Item = Self> {
+        let shortest = if self.ipv4().is_some() { MAPPED_LEN } else { 0 };
+        (shortest..=self.len).rev().map(move |len| Self {
+            bits: self.bits & mask(len),
+            len,
+        })
+    }
+
     /// Whether an address of its own family has this prefix: `::/0` has no IPv4 address.
     pub(crate) fn has(&self, ip: IpAddr) -> bool {
         let (bits, is_v4) = mapped(ip);

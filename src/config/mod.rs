@@ -17,6 +17,7 @@ mod cookies;
 mod dns;
 mod dnssec;
 mod features;
+mod health;
 mod https;
 mod links;
 mod listen;

@@ -391,6 +391,24 @@ pub enum ConfigProblem {
         /// The highest allowed, and without its sign the lowest.
         most: u32,
     },
+    /// Not a time with decimals within its bounds.
+    #[error("not a number of seconds from 0.1 to {most}")]
+    Period {
+        /// The highest allowed.
+        most: u32,
+    },
+    /// A key of another kind of check.
+    #[error("only for kind = {0}")]
+    OnlyForHttp(&'static str),
+    /// Authorities, although no certificate is checked.
+    #[error("with verify = false any certificate passes; remove one of the two keys")]
+    NotVerified,
+    /// Not the path of a request.
+    #[error("{0:?} is not a path of at most 1024 visible ASCII characters, such as \"/healthz\"")]
+    CheckPath(String),
+    /// Not a host name.
+    #[error("{0:?} is not a host name without a port, such as \"www.example.com\"")]
+    CheckHost(String),
     /// Not the name of a pool.
     #[error("{0:?} is not 1 to 63 letters, digits, hyphens and underscores")]
     PoolName(String),

@@ -1,16 +1,17 @@
 //! `[[pool]]`, `[routing]`, and the pools of zones: which addresses depend on the client.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use super::health;
 use super::prefixes::prefixes;
 use super::problem::ConfigProblem;
 use super::section::{Section, is_word};
 use crate::base::name::{MAX_LABEL_LEN, ZoneName};
 use crate::routing::{
-    DEFAULT_TTL, Letters, Location, MAX_ADDRESSES, MAX_LISTS, MAX_POOLS, MAX_ROUTES, MAX_WEIGHT,
-    Owner, Pool, Route, RoutingConfig,
+    DEFAULT_TTL, Fail, Letters, Location, MAX_ADDRESSES, MAX_LISTS, MAX_POOLS, MAX_ROUTES,
+    MAX_TARGETS, MAX_WEIGHT, Owner, Pool, Route, RoutingConfig,
 };
 
 const NAME: &str = "name";
@@ -29,6 +30,9 @@ const MAX_LATITUDE: u32 = 90;
 const MAX_LONGITUDE: u32 = 180;
 /// Codes that look like countries. That of the United Kingdom is GB, and the European Union is none.
 const NO_COUNTRIES: [&str; 2] = ["UK", "EU"];
+
+/// The words of `fail`.
+const FAIL: [(&str, Fail); 2] = [("open", Fail::Open), ("closed", Fail::Closed)];
 
 /// The pools of the file.
 pub(super) struct Pools {
@@ -94,6 +98,7 @@ fn pool(section: &Section<'_>, read: &mut Pools) -> Option<Pool> {
             read.needs_database = Some((section.span_of(key), section.full(key)));
         }
     }
+    let check = section.optional("check", health::check).flatten();
     let weight = section.number("weight", 0..=MAX_WEIGHT, "", 1);
     let keys = [COUNTRIES, CONTINENTS, "networks", LATITUDE, LONGITUDE];
     let is_for_some = keys.into_iter().any(|key| section.has(key));
@@ -111,6 +116,7 @@ fn pool(section: &Section<'_>, read: &mut Pools) -> Option<Pool> {
         location,
         weight,
         default,
+        check: check.map(Box::new),
     })
 }
 
@@ -337,6 +343,19 @@ fn named(text: &str, origin: Option<&ZoneName>) -> Result<Option<ZoneName>, Conf
     ZoneName::parse(&name).map(Some).map_err(|_| refused())
 }
 
+/// Notes too many checks.
+fn note_targets(section: &Section<'_>, pools: &[Pool]) {
+    let checks = pools
+        .iter()
+        .filter_map(|pool| Some((pool, pool.check.as_ref()?)));
+    let targets = checks.flat_map(|(pool, check)| pool.addresses().map(move |ip| (ip, check)));
+    let targets = targets.collect::<HashSet<_>>().len();
+    if targets > MAX_TARGETS {
+        let problem = ConfigProblem::too_many(targets, "checks of addresses", MAX_TARGETS);
+        section.note_whole(problem);
+    }
+}
+
 /// The settings of routing; none if no name has pools.
 pub(super) fn routing(
     section: &Section<'_>,
@@ -354,6 +373,8 @@ pub(super) fn routing(
         database,
         ttl: section.number("ttl", 0..=MAX_TTL, "seconds", DEFAULT_TTL),
         client_subnet: section.flag("client_subnet", true),
+        fail: section.choice("fail", &FAIL).unwrap_or_default(),
     };
+    note_targets(section, &config.pools);
     (!config.routes.is_empty()).then_some(config)
 }

@@ -27,6 +27,9 @@ use crate::base::toml_text::{TomlProblem, is_misspelling};
 pub(super) const HOUR: u32 = 60 * 60;
 pub(super) const DAY: u32 = 24 * HOUR;
 
+/// The shortest time with decimals, in seconds.
+const MIN_PERIOD: f64 = 0.1;
+
 /// Sections whose texts are never shown: a URL of `[redis]` or `[store]` may have a password in it, and a value of `[cookies]`
 /// may be a secret.
 const SECRET_SECTIONS: [&str; 3] = ["redis", "cookies", "store"];
@@ -378,6 +381,23 @@ impl<'s> Section<'s> {
 
     /// A number with decimals, from `-most` to `most`, if there is one.
     pub(super) fn optional_decimal(&self, key: &'static str, most: u32) -> Option<f64> {
+        let range = -f64::from(most)..=f64::from(most);
+        self.decimal_in(key, range, ConfigProblem::Decimal { most })
+    }
+
+    /// A time in seconds with decimals, from a tenth of a second on, if there is one.
+    pub(super) fn period(&self, key: &'static str, most: u32) -> Option<Duration> {
+        let problem = ConfigProblem::Period { most };
+        let seconds = self.decimal_in(key, MIN_PERIOD..=most.into(), problem)?;
+        Some(Duration::from_secs_f64(seconds))
+    }
+
+    fn decimal_in(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+        problem: ConfigProblem,
+    ) -> Option<f64> {
         let value = self.value(key)?;
         let number = match value.get_ref() {
             DeValue::Float(number) => number.as_str().parse().ok(),
@@ -387,9 +407,9 @@ impl<'s> Section<'s> {
                 return None;
             }
         };
-        let number = number.filter(|number: &f64| number.abs() <= most.into());
+        let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            self.note(key, ConfigProblem::Decimal { most });
+            self.note(key, problem);
         }
         number
     }

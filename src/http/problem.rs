@@ -42,6 +42,7 @@ pub(super) enum Kind {
     NoSuchZone,
     NoSuchLink,
     NoSuchToken,
+    NoSuchPool,
     NoStatistics,
     MethodNotAllowed,
     NotAcceptable,
@@ -112,6 +113,7 @@ impl Kind {
             Self::NoSuchZone => (S::NOT_FOUND, "no-such-zone", "No such zone"),
             Self::NoSuchLink => (S::NOT_FOUND, "no-such-link", "No such link"),
             Self::NoSuchToken => (S::NOT_FOUND, "no-such-token", "No such token"),
+            Self::NoSuchPool => (S::NOT_FOUND, "no-such-pool", "No such pool"),
             Self::NoStatistics => (S::NOT_FOUND, "no-statistics", "No statistics"),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),
             Self::MethodNotAllowed => {
@@ -348,7 +350,7 @@ pub(super) mod tests {
 
     /// All kinds; `facts` matches in full, so a new kind is missed here only by a test that
     /// compares with the OpenAPI document.
-    pub(in crate::http) const ALL: [Kind; 51] = [
+    pub(in crate::http) const ALL: [Kind; 52] = [
         Kind::InvalidHost,
         Kind::InvalidBody,
         Kind::InvalidQuery,
@@ -364,6 +366,7 @@ pub(super) mod tests {
         Kind::NoSuchZone,
         Kind::NoSuchLink,
         Kind::NoSuchToken,
+        Kind::NoSuchPool,
         Kind::NoStatistics,
         Kind::MethodNotAllowed,
         Kind::NotAcceptable,

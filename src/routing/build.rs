@@ -2,6 +2,10 @@
 //!
 //! The database is read once, network by network, in the order of addresses. Each list of pools has tables of its own, in
 //! which networks with the same candidates are one range: a name's scopes depend on its own pools only.
+//!
+//! The first table of a list has the candidates while all pools are up, and nearly all queries need no other. The two others
+//! have what comes after them: the pools of networks that contain the client, and those that are for its place. They have
+//! more and smaller ranges, which would make scopes longer than needed. No table depends on which pools are up.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +15,7 @@ use std::path::Path;
 use foldhash::fast::RandomState;
 use maxminddb::MaxMindDbError;
 
-use super::choice::{Place, Places, Why, candidates_at, with_weight};
+use super::choice::{Place, Places, Tier, by_weight, tiers_at};
 use super::pool::{Letters, Location, Pool};
 use super::table::{Builder, Table};
 use super::{RoutingError, error::Reason};
@@ -19,8 +23,11 @@ use crate::base::clock::UnixTime;
 use crate::base::mmdb::{self, Database, DatabaseError, Record, Walk};
 use crate::base::prefix::Prefix;
 
-/// The most different sets of candidates of a list, and of reasons.
+/// The most different sets of candidates of a list, and of tiers.
 const MAX_VALUES: usize = u16::MAX as usize;
+/// From so many different tiers on, a place has no more than so many, and so fewer pools to fall back to. The last tier alone
+/// takes no more numbers than the candidates.
+const FEWER_TIERS: [(usize, usize); 2] = [(40_000, 3), (55_000, 1)];
 
 /// What is known of all addresses at a time.
 #[derive(Debug)]
@@ -44,11 +51,16 @@ pub struct Source {
 #[derive(Debug)]
 pub(super) struct ListMap {
     pub(super) candidates: Tables,
-    /// The candidates by the values of the tables.
+    /// The candidates by the values of that table.
     pub(super) regions: Vec<Places>,
-    pub(super) why: Tables,
-    /// The reasons by the values of the tables.
-    pub(super) reasons: Vec<Why>,
+    pub(super) networks: Tables,
+    /// The pools of the networks that contain an address, by the values of that table; the smallest network first.
+    pub(super) nested: Vec<Box<[Places]>>,
+    pub(super) places: Tables,
+    /// The tiers for a place, by the values of that table.
+    pub(super) tiers: Vec<Box<[Tier]>>,
+    /// All pools that have a location.
+    pub(super) located: Places,
 }
 
 /// A table for each family.
@@ -146,9 +158,11 @@ struct ListBuilder<'p> {
     pools: &'p [Pool],
     list: &'p [u16],
     regions: Numbered<Places>,
-    reasons: Numbered<Why>,
+    nested: Numbered<Box<[Places]>>,
+    tiers: Numbered<Box<[Tier]>>,
     candidates: Builders,
-    why: Builders,
+    networks: Builders,
+    places: Builders,
     /// The values of addresses that the database has in no network.
     rest: (u16, u16),
     /// The values of places, by their numbers.
@@ -157,29 +171,46 @@ struct ListBuilder<'p> {
 
 impl<'p> ListBuilder<'p> {
     fn new(pools: &'p [Pool], list: &'p [u16]) -> Result<Self, Reason> {
-        let (mut regions, mut reasons) = (Numbered::new(), Numbered::new());
-        let (why, candidates) = candidates_at(pools, list, &Place::default());
-        let rest = (regions.number(&candidates)?, reasons.number(&why)?);
+        let (mut regions, mut nested) = (Numbered::new(), Numbered::new());
+        let mut tiers = Numbered::new();
+        let rest = values_of(
+            &mut regions,
+            &mut tiers,
+            tiers_at(pools, list, &Place::default()),
+        )?;
         let mut by_network: HashMap<Prefix, Vec<u16>> = HashMap::new();
         for at in list {
             for network in &pools[usize::from(*at)].networks {
                 by_network.entry(*network).or_default().push(*at);
             }
         }
+        nested.number(&Box::default())?;
         let mut of_networks = Vec::with_capacity(by_network.len());
-        let mut whys = Vec::with_capacity(by_network.len());
-        for (network, mut found) in by_network {
-            found.dedup();
-            of_networks.push((network, regions.number(&with_weight(pools, found))?));
-            whys.push((network, reasons.number(&Why::Network)?));
+        let mut around = Vec::with_capacity(by_network.len());
+        for network in by_network.keys() {
+            let containing = network.and_shorter().filter_map(|one| by_network.get(&one));
+            let mut all = Vec::new();
+            let mut seen = Vec::new();
+            for found in containing {
+                let mut found = found.clone();
+                found.retain(|at| !seen.contains(at));
+                found.dedup();
+                seen.extend(&found);
+                all.extend(by_weight(pools, found));
+            }
+            let first = all.first().cloned().unwrap_or_default();
+            of_networks.push((*network, regions.number(&first)?));
+            around.push((*network, nested.number(&all.into())?));
         }
         Ok(Self {
             pools,
             list,
             regions,
-            reasons,
+            nested,
+            tiers,
             candidates: Builders::new(rest.0, &of_networks),
-            why: Builders::new(rest.1, &whys),
+            networks: Builders::new(0, &around),
+            places: Builders::new(rest.1, &[]),
             rest,
             of_places: Vec::new(),
         })
@@ -187,29 +218,48 @@ impl<'p> ListBuilder<'p> {
 
     /// Takes in the next place.
     fn add_place(&mut self, place: &Place) -> Result<(), Reason> {
-        let (why, candidates) = candidates_at(self.pools, self.list, place);
-        let values = (
-            self.regions.number(&candidates)?,
-            self.reasons.number(&why)?,
-        );
+        let tiers = tiers_at(self.pools, self.list, place);
+        let values = values_of(&mut self.regions, &mut self.tiers, tiers)?;
         self.of_places.push(values);
         Ok(())
     }
 
     fn push(&mut self, network: &Network, place: usize) {
-        let (region, reason) = self.of_places[place];
+        let (region, tiers) = self.of_places[place];
         self.candidates.push(network, region, self.rest.0);
-        self.why.push(network, reason, self.rest.1);
+        self.places.push(network, tiers, self.rest.1);
     }
 
     fn finish(self) -> ListMap {
+        let located = self.list.iter().copied();
+        let located = located.filter(|at| self.pools[usize::from(*at)].location.is_some());
+        let located = by_weight(self.pools, located.collect());
         ListMap {
             candidates: self.candidates.finish(self.rest.0),
             regions: self.regions.all,
-            why: self.why.finish(self.rest.1),
-            reasons: self.reasons.all,
+            networks: self.networks.finish(0),
+            nested: self.nested.all,
+            places: self.places.finish(self.rest.1),
+            tiers: self.tiers.all,
+            located: located.into_iter().next().unwrap_or_default(),
         }
     }
+}
+
+/// The numbers of the candidates and of the tiers of a place.
+fn values_of(
+    regions: &mut Numbered<Places>,
+    tiers: &mut Numbered<Box<[Tier]>>,
+    mut all: Vec<Tier>,
+) -> Result<(u16, u16), Reason> {
+    let first = all.first().and_then(|tier| tier.pools.clone());
+    let region = regions.number(&first.unwrap_or_default())?;
+    let fewer = FEWER_TIERS.iter().rev();
+    let mut fewer = fewer.filter(|(numbers, _)| tiers.all.len() >= *numbers);
+    if let Some((_, most)) = fewer.next() {
+        all.truncate(*most);
+    }
+    Ok((region, tiers.number(&all.into())?))
 }
 
 /// Makes the tables of these lists of pools. It takes seconds if the database is large.

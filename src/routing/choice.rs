@@ -1,7 +1,8 @@
 //! Which pools are for a client, and the one of them that the client gets.
 //!
 //! An explicit network counts more than a country, a country more than a continent, a continent more than the distance,
-//! and the distance more than the default. All pools of the first of these that fits are candidates.
+//! and the distance more than the default. Each of these that fits is a [tier](Tier) of pools. The candidates are those of the
+//! first tier that has a pool that is up; the others are what a client falls back to.
 //!
 //! Among several candidates the weights decide, by rendezvous hashing: each candidate has a number that depends on its name
 //! and on the client's prefix, and the highest one wins. So a client keeps its pool for as long as that is a candidate,
@@ -28,6 +29,8 @@ pub enum Why {
     Default,
     /// No pool is for the client, so the addresses of the zone file are.
     Nothing,
+    /// All pools that are for the client are down; see [`Fail`](super::Fail).
+    AllDown,
 }
 
 /// What a database says of a network.
@@ -41,65 +44,107 @@ pub(super) struct Place {
 /// The places of pools in the list of a server.
 pub(super) type Places = Box<[u16]>;
 
-/// The candidates for clients at a place, from the pools of a list.
-pub(super) fn candidates_at(pools: &[Pool], list: &[u16], place: &Place) -> (Why, Places) {
-    let of = |is_for: &dyn Fn(&Pool) -> bool| {
-        let found = list.iter().copied();
-        found
-            .filter(|at| is_for(&pools[usize::from(*at)]))
-            .collect::<Vec<_>>()
+/// How many distances count: the nearest pools, and those that are next if they are down.
+const MAX_DISTANCES: usize = 3;
+
+/// Pools that are for a client by the same reason. A client gets one of the first tier that has a pool that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tier {
+    pub(super) why: Why,
+    /// None for all pools of the list that have a location.
+    pub(super) pools: Option<Places>,
+}
+
+/// All tiers for clients at a place, from the pools of a list, the best one first. No pool is in two of them, except in the
+/// last but one, of all that have a location.
+pub(super) fn tiers_at(pools: &[Pool], list: &[u16], place: &Place) -> Vec<Tier> {
+    let mut tiers = Tiers {
+        pools,
+        list,
+        seen: Vec::new(),
+        all: Vec::new(),
     };
-    let mut all = Vec::new();
-    let mut why = Why::Nothing;
     if let Some(country) = place.country {
-        (why, all) = (
-            Why::Country(country),
-            of(&|pool| pool.countries.contains(&country)),
-        );
+        let is_for = |pool: &Pool| pool.countries.contains(&country);
+        tiers.add(Why::Country(country), is_for);
     }
-    if let Some(continent) = place.continent.filter(|_| all.is_empty()) {
-        why = Why::Continent(continent);
-        all = of(&|pool| pool.continents.contains(&continent));
+    if let Some(continent) = place.continent {
+        let is_for = |pool: &Pool| pool.continents.contains(&continent);
+        tiers.add(Why::Continent(continent), is_for);
     }
-    if let Some(location) = place.location.filter(|_| all.is_empty()) {
-        why = Why::Nearest;
-        all = nearest(pools, list, location);
+    if let Some(location) = place.location {
+        for level in tiers.nearest(location) {
+            tiers.push(Why::Nearest, level);
+        }
+        let has_more = list
+            .iter()
+            .any(|at| pools[usize::from(*at)].location.is_some() && !tiers.seen.contains(at));
+        if has_more {
+            tiers.all.push(Tier {
+                why: Why::Nearest,
+                pools: None,
+            });
+        }
     }
-    if all.is_empty() {
-        (why, all) = (Why::Default, of(&|pool| pool.default));
+    tiers.add(Why::Default, |pool| pool.default);
+    tiers.all
+}
+
+/// Tiers in the making.
+struct Tiers<'p> {
+    pools: &'p [Pool],
+    list: &'p [u16],
+    /// The pools that are in a tier.
+    seen: Vec<u16>,
+    all: Vec<Tier>,
+}
+
+impl Tiers<'_> {
+    fn add(&mut self, why: Why, is_for: impl Fn(&Pool) -> bool) {
+        let found = self.list.iter().copied();
+        let found = found.filter(|at| is_for(&self.pools[usize::from(*at)]));
+        self.push(why, found.collect());
     }
-    match all.is_empty() {
-        true => (Why::Nothing, Places::default()),
-        false => (why, with_weight(pools, all)),
+
+    fn push(&mut self, why: Why, mut found: Vec<u16>) {
+        found.retain(|at| !self.seen.contains(at));
+        self.seen.extend(&found);
+        let tiers = by_weight(self.pools, found).into_iter();
+        self.all.extend(tiers.map(|pools| Tier {
+            why,
+            pools: Some(pools),
+        }));
+    }
+
+    /// The pools by their distance to a place, the nearest ones first; those that are equally near together.
+    fn nearest(&self, location: Location) -> Vec<Vec<u16>> {
+        let here = location.direction();
+        let mut levels: Vec<(f64, Vec<u16>)> = Vec::with_capacity(MAX_DISTANCES + 1);
+        for at in self.list.iter().filter(|at| !self.seen.contains(at)) {
+            let Some(location) = self.pools[usize::from(*at)].location else {
+                continue;
+            };
+            let nearness = location.nearness(here);
+            let place = levels.partition_point(|(level, _)| *level > nearness);
+            match levels.get_mut(place) {
+                Some((level, all)) if *level == nearness => all.push(*at),
+                _ => levels.insert(place, (nearness, vec![*at])),
+            }
+            levels.truncate(MAX_DISTANCES);
+        }
+        levels.into_iter().map(|(_, all)| all).collect()
     }
 }
 
-/// The pools that are nearest to a place; several if they are equally near.
-fn nearest(pools: &[Pool], list: &[u16], location: Location) -> Vec<u16> {
-    let here = location.direction();
-    let (mut nearest, mut all) = (f64::MIN, Vec::new());
-    for at in list {
-        let Some(location) = pools[usize::from(*at)].location else {
-            continue;
-        };
-        let nearness = location.nearness(here);
-        if nearness > nearest {
-            (nearest, all) = (nearness, Vec::new());
-        }
-        if nearness >= nearest {
-            all.push(*at);
-        }
-    }
-    all
-}
-
-/// The candidates that have a weight; all of them if none has.
-pub(super) fn with_weight(pools: &[Pool], mut all: Vec<u16>) -> Places {
+/// Pools that are for the same clients as tiers: those that have a weight, and then those that have none.
+pub(super) fn by_weight(pools: &[Pool], all: Vec<u16>) -> Vec<Places> {
     let weighs = |at: &u16| pools[usize::from(*at)].weight > 0;
-    if all.iter().any(weighs) {
-        all.retain(weighs);
-    }
-    all.into()
+    let (with, without): (Vec<_>, Vec<_>) = all.into_iter().partition(weighs);
+    let tiers = [with, without].into_iter();
+    tiers
+        .filter(|tier| !tier.is_empty())
+        .map(Places::from)
+        .collect()
 }
 
 /// The number of a pool's name, from which the numbers for clients are made. It is the same on all servers.

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::client_files::ClientFileError;
 use crate::base::mmdb::DatabaseError;
 
-/// Why the database of places cannot be used.
+/// Why the database of places, or a file of checks, cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("routing.database{}: {reason}", InFile(.file.as_deref()))]
+#[error("{}: {reason}", Key(.reason, .file.as_deref()))]
 pub struct RoutingError {
     file: Option<PathBuf>,
     reason: Reason,
@@ -21,13 +22,15 @@ impl RoutingError {
     }
 }
 
-struct InFile<'a>(Option<&'a Path>);
+/// The key at fault, and the file that it names.
+struct Key<'a>(&'a Reason, Option<&'a Path>);
 
-impl std::fmt::Display for InFile<'_> {
+impl std::fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(file) => write!(f, ": {}", file.display()),
-            None => Ok(()),
+        match self {
+            Self(Reason::Check(_), _) => f.write_str("pool.check.ca_file"),
+            Self(_, Some(file)) => write!(f, "routing.database: {}", file.display()),
+            Self(_, None) => f.write_str("routing.database"),
         }
     }
 }
@@ -37,6 +40,8 @@ impl std::fmt::Display for InFile<'_> {
 pub(super) enum Reason {
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Check(ClientFileError),
     #[error(
         "this file is a {database_type:?} and has no {what}, which \"{key}\" of a [[pool]] needs; use a database of {remedy}"
     )]

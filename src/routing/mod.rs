@@ -3,34 +3,57 @@
 //! ```text
 //!   pool     addresses, and for which clients they are
 //!   choice   the pools that are for a place, and the one of them for a client
-//!   build    pools and a database of places -> a table for each list of pools
+//!   build    pools and a database of places -> tables for each list of pools
 //!   table    address -> value, and the prefix for which the value holds
+//!   health   checks -> which addresses are up
+//!   drains   pools that operators have taken out of service, in the store
+//!   state    which pools and addresses are up, as queries see it
+//!   locate   a client, the tables and the states -> the pool of the client
 //! ```
 //!
 //! A name with a *list* of pools has the addresses of one of them, and those of the zone file where no pool is for the
 //! client. A list's pools are candidates for a client by networks, country, continent or distance; weights decide between
 //! several. [`Routing::locate`] finds the pool of a client in a table in memory, and the length of the prefix for which
 //! the same pool is right. Nothing here knows DNS. A reload of the database makes new tables beside the old ones and swaps
-//! them in whole.
+//! them in whole. The tables do not depend on which pools are up: they have the pools that come next as well, so a change of
+//! a state replaces the states alone.
 
 mod build;
 mod choice;
+mod drains;
 mod error;
+#[cfg(not(test))]
+mod health;
+#[cfg(test)]
+pub(crate) mod health;
+mod locate;
 mod pool;
+mod state;
 mod table;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use self::build::Map;
 pub use self::build::Source;
-use self::build::{ListMap, Map};
 pub use self::choice::Why;
-use self::choice::{Places, choose, number_of, seed};
+use self::choice::seed;
+pub use self::drains::{Drain, DrainError, Drains};
 pub use self::error::RoutingError;
+pub use self::health::{
+    AddressStatus, Check, CheckKind, Condition, DEFAULT_FAILURES, DEFAULT_INTERVAL, DEFAULT_PASSES,
+    DEFAULT_TIMEOUT, Effects, Failure, LastCheck, MAX_TARGETS, PoolStatus, Request,
+};
+use self::health::{Board, Journal, Tls};
+use self::locate::{Address, Search};
 pub use self::pool::{Letters, Location, MAX_ADDRESSES, MAX_POOLS, MAX_WEIGHT, Pool};
+pub(crate) use self::state::EDITIONS;
+use self::state::PoolState;
+pub use self::state::{Family, Served};
 use crate::base::name::ZoneName;
 use crate::base::prefix::Prefix;
 
@@ -61,6 +84,20 @@ pub struct RoutingConfig {
     /// Whether the place of a client is that of the subnet that the resolver sends (RFC 7871). Otherwise, or without a subnet,
     /// it is the place of the resolver.
     pub client_subnet: bool,
+    /// What clients get while all pools that are for them are down.
+    pub fail: Fail,
+}
+
+/// What clients get while all pools that are for them are down. Pools that an operator has drained are not used in either
+/// case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fail {
+    /// The pool that they would get if all were up: the checks may be wrong. If all are drained, the addresses of the zone
+    /// file.
+    #[default]
+    Open,
+    /// No addresses.
+    Closed,
 }
 
 /// Names whose addresses depend on the client.
@@ -100,8 +137,13 @@ impl ListId {
 /// The pool of a client, and for whom else it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// The place of the pool in [`RoutingConfig::pools`]; none if the addresses of the zone file are for the client.
+    /// The place of the pool in [`RoutingConfig::pools`]; none if the addresses of the zone file are for the client, or nothing
+    /// is.
     pub pool: Option<u16>,
+    /// Which addresses of the pool it gets.
+    pub served: Served,
+    /// Whether the client gets no addresses, because all its pools are down; see [`Fail::Closed`].
+    pub closed: bool,
     /// The length of the prefix for which this pool is right, in bits of the address's family: the shortest one whose addresses
     /// all have the same candidates, and at least [`SPREAD`] where weights decide between several.
     pub scope: u8,
@@ -118,6 +160,8 @@ pub struct Explained {
     pub network: Option<Prefix>,
     /// The candidates among which weights decide.
     pub candidates: Vec<u16>,
+    /// The pools that come before these, and are down.
+    pub passed_over: Vec<u16>,
 }
 
 /// See the [module](self).
@@ -131,7 +175,22 @@ pub struct Routing {
     of_links: HashMap<Box<[u8]>, ListId>,
     /// The lists of names of zone files, by their wire form.
     of_names: HashMap<Box<[u8]>, ListId>,
-    map: ArcSwap<Map>,
+    view: ArcSwap<View>,
+    /// Held while the view is replaced.
+    replacing: Mutex<()>,
+    /// What is known of the health of all addresses. It is locked before `replacing`.
+    board: Mutex<Board>,
+    journal: Mutex<Journal>,
+    tls: Tls,
+    effects: OnceLock<Effects>,
+}
+
+/// What decides at a moment.
+#[derive(Clone, Debug)]
+struct View {
+    map: Arc<Map>,
+    /// The states of pools in the order of [`RoutingConfig::pools`].
+    states: Arc<[PoolState]>,
 }
 
 impl Routing {
@@ -163,7 +222,15 @@ impl Routing {
             lists,
             of_links,
             of_names,
-            map: ArcSwap::from_pointee(map),
+            view: ArcSwap::from_pointee(View {
+                map: map.into(),
+                states: config.pools.iter().map(|_| PoolState::UP).collect(),
+            }),
+            replacing: Mutex::new(()),
+            board: Mutex::new(Board::new(&config.pools)),
+            journal: Mutex::default(),
+            tls: health::tls_of(&config.pools)?,
+            effects: OnceLock::new(),
             config,
         })
     }
@@ -178,8 +245,24 @@ impl Routing {
             return Ok(false);
         };
         let map = build::map(&self.config.pools, &self.lists, Some(file))?;
-        self.map.store(map.into());
+        let _turn = self.turn();
+        let states = self.view.load().states.clone();
+        let map = map.into();
+        self.view.store(View { map, states }.into());
         Ok(true)
+    }
+
+    /// Replaces the states of all pools.
+    fn set_states(&self, states: Arc<[PoolState]>) {
+        let _turn = self.turn();
+        let map = self.view.load().map.clone();
+        self.view.store(View { map, states }.into());
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration.
@@ -189,13 +272,13 @@ impl Routing {
 
     /// The database in use, if there is one.
     pub fn source(&self) -> Option<Source> {
-        self.map.load().source
+        self.view.load().map.source
     }
 
     /// How many ranges the tables have in which candidates are looked up.
     pub fn ranges(&self) -> usize {
-        let map = self.map.load();
-        let tables = map.lists.iter().map(|list| &list.candidates);
+        let view = self.view.load();
+        let tables = view.map.lists.iter().map(|list| &list.candidates);
         tables.map(|both| both.ipv4.len() + both.ipv6.len()).sum()
     }
 
@@ -217,111 +300,50 @@ impl Routing {
         }
     }
 
-    /// The pool of a client for names with this list, and the scope.
-    pub fn locate(&self, list: ListId, address: IpAddr) -> Located {
-        let map = self.map.load();
+    /// The pool of a client that asks for this family, for names with this list, and the scope.
+    pub fn locate(&self, list: ListId, address: IpAddr, family: Family) -> Located {
+        let view = self.view.load();
         let nothing = Located {
             pool: None,
+            served: Served::ALL,
+            closed: false,
             scope: 0,
         };
-        let list = map.lists.get(usize::from(list.0));
-        list.map_or(nothing, |list| self.in_list(list, address).0)
-    }
-
-    /// The pool, and the candidates.
-    fn in_list<'m>(&self, list: &'m ListMap, address: IpAddr) -> (Located, &'m Places) {
-        let tables = &list.candidates;
-        match Address::of(address) {
-            Address::V4(bits, before) => {
-                let found = tables.ipv4.find(bits);
-                let candidates = &list.regions[usize::from(found.value)];
-                let kept = |len: u8| bits & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
-                let spread = (found.len, SPREAD.0);
-                let mut located = self.among(candidates, spread, |len| kept(len).into());
-                located.scope += before;
-                (located, candidates)
-            }
-            Address::V6(bits) => {
-                let found = tables.ipv6.find(bits);
-                let candidates = &list.regions[usize::from(found.value)];
-                let kept =
-                    |len: u8| bits & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-                let spread = (found.len, SPREAD.1);
-                (self.among(candidates, spread, kept), candidates)
-            }
-        }
-    }
-
-    /// Chooses one of the candidates. `prefix` has the first bits of the client's address.
-    fn among(
-        &self,
-        candidates: &[u16],
-        (len, spread): (u8, u8),
-        prefix: impl Fn(u8) -> u128,
-    ) -> Located {
-        match candidates {
-            [] => Located {
-                pool: None,
-                scope: len,
-            },
-            [pool] => Located {
-                pool: Some(*pool),
-                scope: len,
-            },
-            several => {
-                let scope = len.max(spread);
-                let weighed = several.iter().map(|at| {
-                    let (seed, weight) = self.weights[usize::from(*at)];
-                    (*at, seed, weight)
-                });
-                Located {
-                    // Not by the scope: a new network within the spread would move the clients around it.
-                    pool: choose(weighed, number_of(prefix(spread), spread)),
-                    scope,
-                }
-            }
-        }
+        let list = view.map.lists.get(usize::from(list.0));
+        list.map_or(nothing, |list| {
+            let search = Search {
+                routing: self,
+                view: &view,
+                list,
+                address: Address::of(address),
+                family,
+            };
+            search.locate()
+        })
     }
 
     /// Which pool a client gets at the names of a route, and why; none for a route of another configuration.
-    pub fn explain(&self, owner: &Owner, address: IpAddr) -> Option<Explained> {
-        let map = self.map.load();
+    pub fn explain(&self, owner: &Owner, address: IpAddr, family: Family) -> Option<Explained> {
+        let view = self.view.load();
         let place = usize::from(self.list_of(owner)?.0);
-        let list = map.lists.get(place)?;
-        let (located, candidates) = self.in_list(list, address);
-        let value = match Address::of(address) {
-            Address::V4(bits, _) => list.why.ipv4.find(bits).value,
-            Address::V6(bits) => list.why.ipv6.find(bits).value,
+        let search = Search {
+            routing: self,
+            view: &view,
+            list: view.map.lists.get(place)?,
+            address: Address::of(address),
+            family,
         };
-        let why = *list.reasons.get(usize::from(value))?;
-        let networks = self.lists.get(place)?.iter();
-        let networks = networks.flat_map(|at| &self.config.pools[usize::from(*at)].networks);
-        let within = networks.filter(|network| why == Why::Network && network.has(address));
+        let chosen = search.walk();
+        let of_pool = |at: u16| &self.config.pools[usize::from(at)].networks;
+        let networks = chosen.candidates.iter().flat_map(|at| of_pool(*at));
+        let within = networks.filter(|network| chosen.why == Why::Network && network.has(address));
         Some(Explained {
-            located,
-            why,
+            located: chosen.located,
+            why: chosen.why,
             network: within.max_by_key(|network| network.len()).copied(),
-            candidates: candidates.to_vec(),
+            candidates: chosen.candidates,
+            passed_over: chosen.passed_over,
         })
-    }
-}
-
-/// An address by the table in which it is looked up.
-enum Address {
-    /// An IPv4 address, and the bits before it in the address as it was given.
-    V4(u32, u8),
-    V6(u128),
-}
-
-impl Address {
-    fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::V4(address.to_bits(), 0),
-            IpAddr::V6(address) => match address.to_ipv4_mapped() {
-                Some(address) => Self::V4(address.to_bits(), MAPPED_LEN),
-                None => Self::V6(address.to_bits()),
-            },
-        }
     }
 }
 

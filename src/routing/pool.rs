@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::health::Check;
 use crate::base::prefix::Prefix;
 
 /// The most pools of a server.
@@ -33,6 +34,8 @@ pub struct Pool {
     pub weight: u16,
     /// Whether it is for clients that no other pool of a list is for.
     pub default: bool,
+    /// How its addresses are checked; none if they are always up.
+    pub check: Option<Box<Check>>,
 }
 
 impl Pool {

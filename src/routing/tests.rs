@@ -6,15 +6,15 @@ use std::path::Path;
 use super::*;
 
 /// See `tests/countries/README.md`.
-fn test_file(name: &str) -> PathBuf {
+pub(super) fn test_file(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/countries");
     folder.join(name)
 }
 
-const CITIES: &str = "GeoIP2-City-Test.mmdb";
+pub(super) const CITIES: &str = "GeoIP2-City-Test.mmdb";
 
 /// A pool that is for no client yet; its address ends with its place in the list.
-fn pool(name: &str) -> Pool {
+pub(super) fn pool(name: &str) -> Pool {
     Pool {
         name: name.into(),
         ipv4: vec![[192, 0, 2, 1].into()],
@@ -25,24 +25,25 @@ fn pool(name: &str) -> Pool {
         location: None,
         weight: 1,
         default: false,
+        check: None,
     }
 }
 
-fn letters(text: &str) -> Vec<Letters> {
+pub(super) fn letters(text: &str) -> Vec<Letters> {
     text.split(' ')
         .map(|text| Letters::parse(text).unwrap())
         .collect()
 }
 
-fn networks(text: &str) -> Vec<Prefix> {
+pub(super) fn networks(text: &str) -> Vec<Prefix> {
     text.split(' ').map(|text| text.parse().unwrap()).collect()
 }
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner::Links(ZoneName::parse("s.example.com").unwrap())
 }
 
-fn config(pools: Vec<Pool>, database: Option<PathBuf>) -> RoutingConfig {
+pub(super) fn config(pools: Vec<Pool>, database: Option<PathBuf>) -> RoutingConfig {
     let all = (0..pools.len() as u16).collect();
     let routes = vec![Route {
         owner: owner(),
@@ -54,6 +55,7 @@ fn config(pools: Vec<Pool>, database: Option<PathBuf>) -> RoutingConfig {
         database,
         ttl: DEFAULT_TTL,
         client_subnet: true,
+        fail: Fail::Open,
     }
 }
 
@@ -64,10 +66,10 @@ fn routing(pools: Vec<Pool>, database: Option<&str>) -> Routing {
 /// The name of the pool, why, and the network for which it holds.
 fn explain(routing: &Routing, address: &str) -> (String, Why, String) {
     let address = address.parse().unwrap();
-    let explained = routing.explain(&owner(), address).unwrap();
+    let explained = routing.explain(&owner(), address, Family::Any).unwrap();
     let located = explained.located;
     let list = routing.of_links(b"\x01s\x07example\x03com\0").unwrap();
-    assert_eq!(routing.locate(list, address), located);
+    assert_eq!(routing.locate(list, address, Family::Any), located);
     let pool = located
         .pool
         .map(|at| &routing.config.pools[usize::from(at)].name);
@@ -79,7 +81,7 @@ fn explain(routing: &Routing, address: &str) -> (String, Why, String) {
     )
 }
 
-fn world() -> Vec<Pool> {
+pub(super) fn world() -> Vec<Pool> {
     let at = |latitude, longitude| Location {
         latitude,
         longitude,
@@ -138,7 +140,7 @@ fn the_order_of_reasons() {
 #[test]
 fn forms_of_ipv4_addresses() {
     let routing = routing(world(), Some(CITIES));
-    let located = |text: &str| routing.locate(ListId(0), text.parse().unwrap());
+    let located = |text: &str| routing.locate(ListId(0), text.parse().unwrap(), Family::Any);
     let (plain, mapped) = (located("81.2.69.142"), located("::ffff:81.2.69.142"));
     assert_eq!(mapped.pool, plain.pool);
     // RFC 4291 §2.5.5.2
@@ -185,19 +187,19 @@ fn several_candidates_share_the_clients() {
     let list = ListId(0);
     for client in 0..40_000_u32 {
         let address = |last: u32| IpAddr::V4((client << 8 | last).into());
-        let located = routing.locate(list, address(1));
+        let located = routing.locate(list, address(1), Family::Any);
         assert_eq!(located.scope, 24);
-        assert_eq!(routing.locate(list, address(255)), located);
+        assert_eq!(routing.locate(list, address(255), Family::Any), located);
         counts[usize::from(located.pool.unwrap())] += 1;
     }
     assert!(
         counts[0].abs_diff(30_000) < 400 && counts[2] == 0,
         "{counts:?}"
     );
-    let v6 = routing.locate(list, "2001:db8:1:2::3".parse().unwrap());
+    let v6 = routing.locate(list, "2001:db8:1:2::3".parse().unwrap(), Family::Any);
     assert_eq!(v6.scope, 48);
     assert_eq!(
-        routing.locate(list, "2001:db8:1:ffff::".parse().unwrap()),
+        routing.locate(list, "2001:db8:1:ffff::".parse().unwrap(), Family::Any),
         v6
     );
 }
@@ -217,7 +219,7 @@ fn a_network_moves_its_own_clients_only() {
     let after = routing(vec![default("a"), default("b"), c], None);
     for address in 0..20 << 8 {
         let pool = |routing: &Routing| {
-            let located = routing.locate(ListId(0), IpAddr::V4(u32::into(address)));
+            let located = routing.locate(ListId(0), IpAddr::V4(u32::into(address)), Family::Any);
             located.pool.unwrap()
         };
         let is_own = (0x140..0x180).contains(&address) || address == 0x901;
@@ -256,7 +258,7 @@ fn scopes_depend_on_the_pools_of_the_name_alone() {
     });
     let routing = Routing::open(config).unwrap();
     let scope = |owner: &Owner| {
-        let explained = routing.explain(owner, "192.0.2.1".parse().unwrap());
+        let explained = routing.explain(owner, "192.0.2.1".parse().unwrap(), Family::Any);
         explained.unwrap().located.scope
     };
     assert_eq!((scope(&owner()), scope(&name)), (24, 0));

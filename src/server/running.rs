@@ -20,7 +20,7 @@ use crate::dns::query_log::QueryLogKeeper;
 use crate::http::Https;
 use crate::link::Origin;
 use crate::links::{Host, Links, WarmStatus};
-use crate::routing::Routing;
+use crate::routing::{Drains, Routing};
 use crate::server::acme::Engine;
 use crate::server::blocking::blocking;
 use crate::server::key_turns::turn_keys;
@@ -65,6 +65,8 @@ pub struct Running {
     pub(super) countries: Option<Arc<Countries>>,
     /// The pools of names, if there are any.
     pub(super) routing: Option<Arc<Routing>>,
+    /// Which of them are drained, if there are any.
+    pub(super) drains: Option<Arc<Drains>>,
     pub(super) metrics: Arc<Metrics>,
     /// While this is set, `/readyz` says that the server is not ready.
     pub(super) stopping: Arc<AtomicBool>,
@@ -141,6 +143,20 @@ impl Running {
             self.background.spawn(keeping);
         }
         self.background.close();
+    }
+
+    /// Starts the health checks of pools, and waits until each address has been checked once and it is known which pools are
+    /// drained, so that the first answer is right. The wait is bounded.
+    pub(super) async fn check_pools(&self) {
+        let Some(drains) = &self.drains else {
+            return;
+        };
+        let routing = drains.routing();
+        routing.start_checks(&self.clock, &self.background, &self.background_shutdown);
+        tokio::join!(routing.first_checks(), drains.begin());
+        let (drains, stop) = (drains.clone(), self.background_shutdown.clone());
+        self.background
+            .spawn(async move { stop.run_until_cancelled(drains.run()).await });
     }
 
     /// What gets the certificates of HTTPS, if they are not from files.

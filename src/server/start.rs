@@ -34,6 +34,7 @@ use crate::http::{
 use crate::links::Namespace as _;
 use crate::links::redis::RedisOpenError;
 use crate::links::{LinkLimits, Links, ServerName};
+use crate::routing::{Drains, Routing};
 use crate::server::acme::{Engine, EngineError, Parts};
 use crate::server::blocking::blocking;
 use crate::server::https_records::set_https_records;
@@ -162,8 +163,13 @@ pub async fn start(
         zones.clone(),
         certificates.clone(),
         statistics.clone(),
+        routing.clone(),
     );
     let (query_log, query_log_keeper) = start_query_log(config.query_log.take(), &metrics).await?;
+    let drains = routing.as_ref().map(|routing| {
+        let (routing, store) = (routing.clone(), store.clone());
+        Arc::new(Drains::new(routing, store, page_clock.clone()))
+    });
     let handler = Handler::new(
         zones.clone(),
         links.clone(),
@@ -216,6 +222,7 @@ pub async fn start(
         statistics,
         countries: counting.countries,
         routing,
+        drains,
         metrics,
         stopping: Arc::default(),
         shutdown: CancellationToken::new(),
@@ -233,6 +240,7 @@ pub async fn start(
         tickets.begin().await;
     }
     running.start_background(tickets);
+    running.check_pools().await;
     serve(&running, failed, sockets, &connections, &sites);
     Ok(running)
 }
@@ -264,7 +272,7 @@ impl Sites {
         let (links, counts, stopping) = (&running.links, &running.metrics, &running.stopping);
         let overviews = Overviews {
             certificates: running.certificates.clone(),
-            routing: running.routing.clone(),
+            pools: running.drains.clone(),
         };
         let (api, inside) = admin_api(
             links.clone(),
@@ -402,11 +410,14 @@ fn show_troubles(
     zones: Arc<ZoneSet>,
     certificates: Overview,
     statistics: Statistics,
+    routing: Option<Arc<Routing>>,
 ) {
     links.show_troubles(move || {
         let troubles = certificates.troubles(&zones.origins()).into_iter();
         let degraded = troubles.map(|trouble| Trouble::new(Effect::Degraded, trouble.reason()));
-        degraded.chain(statistics.troubles()).collect()
+        let pools = routing.iter().flat_map(|routing| routing.troubles());
+        let pools = pools.map(|trouble| Trouble::new(Effect::Degraded, trouble));
+        degraded.chain(statistics.troubles()).chain(pools).collect()
     });
 }
 

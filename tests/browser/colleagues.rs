@@ -7,7 +7,7 @@ use hickory_proto::rr::RecordType;
 
 use super::inspect::Screen;
 use super::person::Person;
-use crate::harness::{Reply, Server, http};
+use crate::harness::{Reply, Server, Setup, http};
 
 /// An administrator makes a token for a colleague, who looks at links and cannot change them, and revokes it.
 fn a_colleague(screen: Screen, javascript: bool) {
@@ -123,6 +123,31 @@ fn looking_back(screen: Screen, javascript: bool) {
     person.follow("Health");
     person.see("All is well");
     person.visit.inspect("page-health");
+    person.follow("Pools");
+    person.see("There are none");
+    person.visit.inspect("page-pools-empty");
+}
+
+/// A pool is taken out of service for work on its host.
+fn out_of_service(screen: Screen, javascript: bool) {
+    let pools = "[[pool]]\nname = \"eu\"\naddresses = [\"127.0.0.1\", \"127.0.0.2\"]\n\
+        [pool.check]\nkind = \"tcp\"\nport = 1\ninterval = 60\n\
+        [[pool]]\nname = \"us\"\naddresses = [\"192.0.2.1\", \"2001:db8::1\"]\n";
+    let zone = "redirect_host = \"r\"\npools = [\"eu\", \"us\"]\n";
+    let text = "@ 300 IN SOA ns1 h 1 3600 600 86400 60\n@ IN NS ns1\nns1 300 IN A 192.0.2.1\n\
+        *.r 300 IN A 192.0.2.1\n*.r 300 IN AAAA 2001:db8::1\n";
+    let setup = Setup::empty().zone("s.example.com", zone, text);
+    let server = setup.section(pools).start();
+    let person = Person::new(&server, screen, javascript);
+    person.log_in_as_root();
+    person.follow("Pools");
+    person.see("No connection");
+    person.visit.inspect("page-pools");
+    person.press("Drain us");
+    person.see("is drained. Within two seconds");
+    person.visit.inspect("page-pools-drained");
+    person.press("Restore us");
+    person.see("is in service again");
 }
 
 /// After a complaint, an administrator takes a link out of service, and gives it back.
@@ -210,4 +235,14 @@ fn looking_back_on_a_phone() {
 #[test]
 fn looking_back_on_a_desktop() {
     looking_back(Screen::Desktop, true);
+}
+
+#[test]
+fn out_of_service_on_a_phone() {
+    out_of_service(Screen::Phone, true);
+}
+
+#[test]
+fn out_of_service_on_a_desktop_without_javascript() {
+    out_of_service(Screen::Desktop, false);
 }

@@ -93,10 +93,12 @@ fn statuses(report: &Path) -> Statuses {
 
 /// Has Schemathesis call a new server with the token of a role.
 fn check(level: Level, token: impl FnOnce(&Server) -> Option<String>) {
-    let (origin, redirect) = ("t.example.com", "redirect_host = \"r\"\n");
+    let (origin, redirect) = ("t.example.com", "redirect_host = \"r\"\npools = \"0\"\n");
     let zone = ZONE.replace("s.example.com", origin);
-    let server = Setup::new().zone(origin, redirect, &zone).start();
-    // Schemathesis begins with the code "0", and readers cannot make a link.
+    // Schemathesis begins with the name "0", of pools and of links, and readers cannot make a link.
+    let pool = "[[pool]]\nname = \"0\"\naddresses = \"192.0.2.9\"\n";
+    let setup = Setup::new().zone(origin, redirect, &zone);
+    let server = setup.section(pool).start();
     for zone in ["s.example.com", origin] {
         let link = json!({"url": "https://example.net/", "code": "0"});
         let made = server.api("POST", &format!("/v1/links?zone={zone}"), Some(&link));

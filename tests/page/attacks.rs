@@ -162,6 +162,7 @@ fn pages_are_not_framed_cached_or_scripted() {
         "/tokens",
         "/audit",
         "/health",
+        "/pools",
         "/nothing-of-links",
         "/links/none",
     ] {

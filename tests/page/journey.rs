@@ -283,13 +283,14 @@ fn roles_decide_what_is_offered_and_what_happens() {
 
     let editor = Visitor::of(&server, &token("e", "editor"));
     goes_to(&editor.post("/links/sale/edit", &edit));
-    for path in ["/tokens", "/audit"] {
+    for path in ["/tokens", "/audit", "/pools"] {
         assert!(!editor.get("/").body.contains(&format!("href=\"{path}\"")));
         assert_eq!(editor.get(path).status, 403, "{path}");
     }
     let new = [("name", "evil"), ("role", "admin")];
     assert_eq!(editor.post("/tokens", &new).status, 403);
     assert_eq!(editor.post("/tokens/r/revoke", &[]).status, 403);
+    assert_eq!(editor.post("/pools/eu/drain", &[]).status, 403);
     // Certificates are for administrators.
     assert_eq!(editor.get("/health").status, 200);
     assert!(!editor.get("/health").body.contains("certificates-title"));

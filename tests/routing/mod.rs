@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use crate::command_line::on;
 use crate::harness::{PATIENCE, Server, Setup, eventually, parse, run};
 
+mod health;
 mod knot;
+mod targets;
 
 const PLACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/countries/");
 const CITIES: &str = "GeoIP2-City-Test.mmdb";

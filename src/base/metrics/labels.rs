@@ -188,6 +188,22 @@ pub struct PoolLabel {
     pub pool: String,
 }
 
+/// The labels of [`Metrics::pool_address_up`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PoolAddressLabel {
+    /// The name of the pool.
+    pub pool: String,
+    /// The address.
+    pub address: String,
+}
+
+/// The label of [`Metrics::pool_checks`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CheckLabel {
+    /// `passed`, or what failed, in one word.
+    pub result: &'static str,
+}
+
 /// The label of [`Metrics::certificate_ends`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ZoneLabel {

@@ -21,12 +21,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use self::labels::{
-    AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, ClickLabel, DnsDrop, DnsResponse,
-    DropReason, HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel, HttpStatus,
-    KeyUse, KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupLabel, LookupResult,
-    MemorySet, Outcome, PoolLabel, QueryLogDrop, QueryLogDropReason, RateLimited, RedisCall,
-    RedisOutcome, RegionLabel, Reload, ServerLabel, StoreFailure, StorePlace, StoreRead, TcpClose,
-    TcpCloseReason, Tier, TierLabel, TlsHandshake, Transport, ZoneLabel,
+    AcmeFailure, AcmeOrder, AuthFailure, AuthFailureLabel, CheckLabel, ClickLabel, DnsDrop,
+    DnsResponse, DropReason, HandshakeResult, HttpClose, HttpCloseReason, HttpPart, HttpPartLabel,
+    HttpStatus, KeyUse, KeyUseLabel, LimitAction, LimitKind, LinkLookup, LinkSet, LookupLabel,
+    LookupResult, MemorySet, Outcome, PoolAddressLabel, PoolLabel, QueryLogDrop,
+    QueryLogDropReason, RateLimited, RedisCall, RedisOutcome, RegionLabel, Reload, ServerLabel,
+    StoreFailure, StorePlace, StoreRead, TcpClose, TcpCloseReason, Tier, TierLabel, TlsHandshake,
+    Transport, ZoneLabel,
 };
 pub use self::latency::{LocalTimes, ResponseTimes, Times};
 use self::process::Process;
@@ -84,6 +85,18 @@ pub struct Metrics {
     pub routed_responses: Family<PoolLabel, Counter>,
     /// The same counters in the order of [`Metrics::set_pools`].
     pool_counters: OnceLock<Box<[Counter]>>,
+    /// Whether a pool is up and not drained: 1 or 0.
+    pub pool_up: Family<PoolLabel, Gauge>,
+    /// Whether an operator has drained a pool: 1 or 0.
+    pub pool_drained: Family<PoolLabel, Gauge>,
+    /// Whether an address of a pool is up: 1 or 0.
+    pub pool_address_up: Family<PoolAddressLabel, Gauge>,
+    /// Changes of the states of pools.
+    pub pool_changes: Family<PoolLabel, Counter>,
+    /// Health checks of addresses of pools, by result.
+    pub pool_checks: Family<CheckLabel, Counter>,
+    /// How long health checks took, in seconds.
+    pub pool_check_seconds: CheckTimes,
     /// Orders of certificates that ended, by whether a certificate came of them.
     pub acme_orders: Family<AcmeOrder, Counter>,
     /// Failures of attempts to get a certificate, by kind.
@@ -316,6 +329,26 @@ impl Default for LookupTimes {
                 0.5, 1.0, 1.5,
             ])
         }))
+    }
+}
+
+/// The histogram of [`Metrics::pool_check_seconds`].
+#[derive(Clone, Debug)]
+pub struct CheckTimes(Histogram);
+
+impl Default for CheckTimes {
+    /// The buckets go from a millisecond, which a host near by takes, to the longest time limit of a check.
+    fn default() -> Self {
+        Self(Histogram::new([
+            0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+        ]))
+    }
+}
+
+impl CheckTimes {
+    /// Counts a check that took so many seconds.
+    pub fn observe(&self, seconds: f64) {
+        self.0.observe(seconds);
     }
 }
 

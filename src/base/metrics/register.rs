@@ -56,6 +56,7 @@ impl Metrics {
              zone file",
             self.routed_responses.clone(),
         );
+        self.register_pools(registry);
         registry.register(
             "rate_limited",
             "UDP replies above the rate limit, by kind and by what was done instead",
@@ -80,6 +81,40 @@ impl Metrics {
             "dnssec_signatures_refused",
             "Signatures refused because their number is limited",
             self.dnssec_signatures_refused.clone(),
+        );
+    }
+
+    /// Pools and their health checks.
+    fn register_pools(&self, registry: &mut Registry) {
+        registry.register(
+            "pool_up",
+            "Whether clients get a pool: 1, or 0 if all its addresses are down or an operator has drained it",
+            self.pool_up.clone(),
+        );
+        registry.register(
+            "pool_drained",
+            "Whether an operator has drained a pool: 1 or 0",
+            self.pool_drained.clone(),
+        );
+        registry.register(
+            "pool_address_up",
+            "Whether an address of a pool is up: 1 or 0",
+            self.pool_address_up.clone(),
+        );
+        registry.register(
+            "pool_changes",
+            "Changes of the states of pools, by pool",
+            self.pool_changes.clone(),
+        );
+        registry.register(
+            "pool_checks",
+            "Health checks of the addresses of pools, by result",
+            self.pool_checks.clone(),
+        );
+        registry.register(
+            "pool_check_seconds",
+            "How long health checks took, in seconds",
+            self.pool_check_seconds.0.clone(),
         );
     }
 

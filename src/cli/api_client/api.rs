@@ -169,6 +169,24 @@ impl Api {
         }
     }
 
+    /// Makes a POST request without a body; `done` is the status of success, which has no body either.
+    pub(super) fn post_empty(
+        &self,
+        token: &str,
+        url: &Url,
+        done: StatusCode,
+    ) -> Result<(), ApiError> {
+        let response = self
+            .agent
+            .post(url.as_str())
+            .header("authorization", format!("Bearer {token}"))
+            .send_empty();
+        match self.read(response, MAX_ANSWER_LEN)? {
+            (status, _) if status == done => Ok(()),
+            (status, body) => Err(self.refusal(status, &body)),
+        }
+    }
+
     /// Gets what the API has at this URL in a media type, of at most `limit` bytes.
     pub(super) fn get_text(
         &self,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use ureq::http::StatusCode;
 
-use super::api::{Api, MAX_ANSWER_LEN};
+use super::api::Api;
 use super::error::ApiError;
 use crate::link::Origin;
 
@@ -51,14 +51,6 @@ impl Api {
     /// Has a certificate ordered now.
     pub(crate) fn order_certificate(&self, token: &str, zone: &Origin) -> Result<(), ApiError> {
         let url = self.url(&format!("v1/certificates/{zone}/order"), None)?;
-        let response = self
-            .agent
-            .post(url.as_str())
-            .header("authorization", format!("Bearer {token}"))
-            .send_empty();
-        match self.read(response, MAX_ANSWER_LEN)? {
-            (StatusCode::ACCEPTED, _) => Ok(()),
-            (status, body) => Err(self.refusal(status, &body)),
-        }
+        self.post_empty(token, &url, StatusCode::ACCEPTED)
     }
 }

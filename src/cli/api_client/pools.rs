@@ -1,6 +1,7 @@
 //! Calls about pools.
 
 use serde::Deserialize;
+use ureq::http::StatusCode;
 
 use super::api::Api;
 use super::error::ApiError;
@@ -20,7 +21,6 @@ pub(crate) struct Pools {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Pool {
     pub(crate) name: String,
-    pub(crate) addresses: Vec<String>,
     pub(crate) networks: Vec<String>,
     pub(crate) countries: Vec<String>,
     pub(crate) continents: Vec<String>,
@@ -28,6 +28,16 @@ pub(crate) struct Pool {
     pub(crate) longitude: Option<f64>,
     pub(crate) weight: u16,
     pub(crate) default: bool,
+    pub(crate) state: String,
+    pub(crate) health: Vec<AddressHealth>,
+}
+
+/// The state of an address.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AddressHealth {
+    pub(crate) address: String,
+    pub(crate) up: bool,
+    pub(crate) failure: Option<String>,
 }
 
 /// A name with pools, or the links of a zone.
@@ -62,6 +72,8 @@ pub(crate) struct ExplainedRoute {
     pub(crate) why: String,
     pub(crate) value: Option<String>,
     pub(crate) candidates: Vec<String>,
+    pub(crate) passed_over: Vec<String>,
+    pub(crate) closed: bool,
     pub(crate) network: String,
 }
 
@@ -70,6 +82,15 @@ impl Api {
     pub(crate) fn pools(&self, token: &str) -> Result<(Pools, String), ApiError> {
         let url = self.url("v1/pools", None)?;
         self.get_json(token, &url, MAX_LIST_LEN)
+    }
+
+    /// Drains or restores a pool, as `action` says.
+    pub(crate) fn set_pool(&self, token: &str, name: &str, action: &str) -> Result<(), ApiError> {
+        let mut url = self.url("v1/pools", None)?;
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(name).push(action);
+        }
+        self.post_empty(token, &url, StatusCode::NO_CONTENT)
     }
 
     /// Which pools a client gets, with the body of the answer.

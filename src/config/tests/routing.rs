@@ -1,7 +1,9 @@
 //! `[[pool]]`, `[routing]` and the pools of zones.
 
 use super::*;
-use crate::routing::{Letters, Location, Owner, Pool, Route, RoutingConfig};
+use crate::routing::{
+    Check, CheckKind, Fail, Letters, Location, Owner, Pool, Request, Route, RoutingConfig,
+};
 
 /// A zone with these lines, which begin in line 5, and what follows.
 fn with_zone(lines: &str, rest: &str) -> String {
@@ -55,6 +57,7 @@ fn the_keys_have_an_effect() {
                 }),
                 weight: 1_000,
                 default: false,
+                check: None,
             },
             Pool {
                 name: "us".into(),
@@ -66,6 +69,7 @@ fn the_keys_have_an_effect() {
                 location: None,
                 weight: 1,
                 default: true,
+                check: None,
             },
         ],
         routes: vec![
@@ -79,6 +83,7 @@ fn the_keys_have_an_effect() {
         database: Some("city.mmdb".into()),
         ttl: 30,
         client_subnet: false,
+        fail: Fail::Open,
     };
     assert_eq!(ok(&with_zone(zone, rest)).routing, Some(expected));
 }
@@ -218,4 +223,145 @@ fn the_defaults_are_those_of_the_documentation() {
     // With its values left out, the pool has those that are shown.
     let pool = &documented.pools[0];
     assert_eq!((pool.weight, pool.default), (1, false));
+}
+
+/// The check of a pool with these lines, which begin in line 5.
+fn check_of(lines: &str) -> Check {
+    let pool =
+        format!("[[pool]]\nname = \"eu\"\naddresses = \"192.0.2.1\"\n[pool.check]\n{lines}\n");
+    let config = ok(&with_zone("pools = \"eu\"", &pool));
+    *config.routing.unwrap().pools[0].check.clone().unwrap()
+}
+
+fn check_check(lines: &str, expected: &str) {
+    check_more(&format!("[pool.check]\n{lines}"), expected);
+}
+
+#[test]
+fn checks_of_the_documentation_and_without_any_key() {
+    let text = documented("pool.check");
+    let (_, lines) = text.split_once('\n').unwrap();
+    let request = Request {
+        path: "/".into(),
+        host: Some("www.example.com".into()),
+        status: Some(200),
+    };
+    let documented = Check {
+        kind: CheckKind::Https {
+            request,
+            verify: true,
+            ca_file: Some("ca.pem".into()),
+        },
+        port: 443,
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(3),
+        failures: 3,
+        passes: 2,
+    };
+    assert_eq!(check_of(lines), documented);
+    let request = Request {
+        path: "/".into(),
+        host: None,
+        status: None,
+    };
+    let shortest = Check {
+        kind: CheckKind::Http(request.clone()),
+        port: 80,
+        ..documented.clone()
+    };
+    assert_eq!(check_of(""), shortest);
+    let kind = CheckKind::Https {
+        request,
+        verify: false,
+        ca_file: None,
+    };
+    let https = Check {
+        kind,
+        ..documented.clone()
+    };
+    assert_eq!(check_of("kind = \"https\"\nverify = false"), https);
+    let tcp = Check {
+        kind: CheckKind::Tcp,
+        port: 25,
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_millis(2_500),
+        failures: 1,
+        passes: 20,
+    };
+    let lines =
+        "kind = \"tcp\"\nport = 25\ninterval = 0.1\ntimeout = 2.5\nfailures = 1\npasses = 20";
+    assert_eq!(check_of(lines), tcp);
+}
+
+#[test]
+fn bad_checks_have_good_messages() {
+    let at = "pool.check.";
+    for (line, message) in [
+        (
+            "kind = \"ftp\"",
+            "kind: unknown value \"ftp\", expected \"http\", \"https\" or \"tcp\"",
+        ),
+        ("port = 0", "port: 0 is not within 1 to 65535"),
+        ("path = \"a\"", "path: \"a\" is not a path"),
+        ("path = \"/a b\"", "path: \"/a b\" is not a path"),
+        (
+            "host = \"a:80\"",
+            "host: \"a:80\" is not a host name without a port",
+        ),
+        ("host = \"a..b\"", "host: \"a..b\" is not a host name"),
+        ("status = 600", "status: 600 is not within 100 to 599"),
+        ("verify = false", "verify: only for kind = \"https\""),
+        ("ca_file = \"a\"", "ca_file: only for kind = \"https\""),
+        (
+            "interval = 0.09",
+            "interval: not a number of seconds from 0.1 to 3600",
+        ),
+        (
+            "timeout = 5.1",
+            "timeout: not a number of seconds from 0.1 to 5",
+        ),
+        ("failures = 21", "failures: 21 is not within 1 to 20"),
+        ("passes = 0", "passes: 0 is not within 1 to 20"),
+        ("intervall = 1", "unknown"),
+    ] {
+        let text =
+            format!("[[pool]]\nname = \"a\"\naddresses = \"192.0.2.1\"\n[pool.check]\n\n{line}\n");
+        let error = parse(&text).unwrap_err().to_string();
+        let is_good = match message {
+            "unknown" => error.contains("pool.check.intervall") && error.contains("interval"),
+            message => error.starts_with("t.toml:6") && error.contains(&format!("{at}{message}")),
+        };
+        assert!(is_good, "{line}: {error}");
+    }
+    check_check(
+        "kind = \"tcp\"",
+        "t.toml:4: pool.check: missing; [pool.check] needs \"port\"",
+    );
+    let of_tcp = "kind = \"tcp\"\nport = 1\npath = \"/\"";
+    check_check(
+        of_tcp,
+        "t.toml:7: pool.check.path: only for kind = \"http\" or \"https\"",
+    );
+    let unverified = "kind = \"https\"\nverify = false\nca_file = \"a\"";
+    check_check(
+        unverified,
+        "t.toml:7: pool.check.ca_file: with verify = false any certificate passes; remove one of the two keys",
+    );
+}
+
+/// Each check of each address counts, but not twice.
+#[test]
+fn targets_have_a_bound() {
+    let pools = |count: usize| -> String {
+        (0..count)
+            .map(|pool| {
+                let addresses: Vec<_> = (0..32).map(|n| format!("10.0.{}.{n}", pool % 200)).collect();
+                format!("[[pool]]\nname = \"p{pool}\"\naddresses = {addresses:?}\n[pool.check]\nport = 80\n")
+            })
+            .collect()
+    };
+    let text = |pools: &str| with_zone("pools = \"p0\"", &format!("{pools}[routing]\n"));
+    ok(&text(&pools(128)));
+    let error = parse(&text(&pools(129))).unwrap_err().to_string();
+    assert!(error.contains("4128 checks of addresses"), "{error}");
 }

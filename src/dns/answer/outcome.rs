@@ -7,7 +7,7 @@ use super::records;
 use crate::base::name::wire::WireName;
 use crate::dnssec::denial::{self, Successor};
 use crate::link::{LinkName, Origin};
-use crate::routing::{ListId, Located};
+use crate::routing::{EDITIONS, ListId, Located, MAX_POOLS};
 use crate::zone::{LinkPlace, Zone};
 
 /// The outcome of one call of [`answer`](super::decide::answer).
@@ -111,20 +111,48 @@ impl Answer {
     }
 }
 
-/// Whose addresses an answer has that depends on the client: those of a pool, or those of the zone file.
+/// Whose addresses an answer has that depends on the client: those of a pool, those of the zone file, or none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Variant(Option<u16>);
+pub(crate) struct Variant {
+    /// 0 for the zone file, 1 and so on for pools, [`Variant::CLOSED`] for none.
+    source: u16,
+    /// Which of its addresses a pool serves.
+    edition: u8,
+}
 
 impl Variant {
+    /// How many bits a number has.
+    pub(crate) const BITS: u32 = 13;
+    const CLOSED: u16 = (1 << 10) - 1;
+
     pub(crate) fn of(located: &Located) -> Self {
-        Self(located.pool)
+        let source = match (located.pool, located.closed) {
+            (Some(pool), _) => pool + 1,
+            (None, false) => 0,
+            (None, true) => Self::CLOSED,
+        };
+        Self {
+            source,
+            edition: located.served.edition(),
+        }
     }
 
-    /// A number below 2^13, different for each: there are fewer pools than that.
+    /// A number of [`Variant::BITS`] bits, different for each.
     pub(crate) fn number(self) -> u32 {
-        self.0.map_or(0, |pool| u32::from(pool) + 1)
+        u32::from(self.source) * u32::from(EDITIONS) + u32::from(self.edition)
+    }
+
+    /// The place of the pool, counted from 1; 0 if it has none.
+    pub(crate) fn pool_place(self) -> usize {
+        match self.source {
+            Self::CLOSED => 0,
+            source => source.into(),
+        }
     }
 }
+
+const _: () = assert!(MAX_POOLS < Variant::CLOSED as usize);
+const _: () = assert!((Variant::CLOSED as u32 + 1) * EDITIONS as u32 == 1 << Variant::BITS);
 
 /// The full TTL of an RRset that an answer has with a lower TTL.
 #[derive(Clone, Debug, PartialEq, Eq)]

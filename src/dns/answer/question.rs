@@ -8,7 +8,7 @@ use hickory_proto::rr::{LowerName, Name, RecordType};
 use super::outcome::ExtendedError;
 use crate::dnssec::keys::ZoneKeys;
 use crate::link::Link;
-use crate::routing::Routing;
+use crate::routing::{Family, ListId, Located, Routing};
 
 /// A question, and the keys of the zone into which it falls.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,18 @@ pub struct Client<'a> {
     pub routing: &'a Routing,
     /// The address by which it is located: that of the resolver, or the first one of the subnet that it has sent.
     pub address: IpAddr,
+}
+
+impl Client<'_> {
+    /// The pool of the client for records of this type at names with this list.
+    pub(crate) fn locate(&self, list: ListId, rtype: RecordType) -> Located {
+        let family = match rtype {
+            RecordType::A => Family::Ipv4,
+            RecordType::AAAA => Family::Ipv6,
+            _ => Family::Any,
+        };
+        self.routing.locate(list, self.address, family)
+    }
 }
 
 /// The keys of a signed zone, and whether the client wants signatures.

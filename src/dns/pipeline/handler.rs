@@ -35,7 +35,7 @@ use crate::dns::wire::query::Echo;
 use crate::dns::wire::reply::{Encoded, Frame, Options, Signpost};
 use crate::link::Origin;
 use crate::links::Links;
-use crate::routing::{ListId, Routing};
+use crate::routing::{Effects, ListId, Routing};
 use crate::statistics::Statistics;
 use crate::store::StoreError;
 use crate::zone::ZoneSet;
@@ -216,7 +216,12 @@ impl Handler {
     pub fn set_routing(&self, routing: Arc<Routing>) {
         let names = routing.config().pools.iter().map(|pool| &*pool.name);
         self.0.metrics.set_pools(names);
-        let _ = self.0.routing.set(routing.clone());
+        let links = self.0.links.clone();
+        routing.attach(Effects {
+            metrics: self.0.metrics.clone(),
+            drop_answers: Box::new(move || links.renew_all()),
+        });
+        let _ = self.0.routing.set(routing);
         // What was kept before is for all clients.
         self.zones_replaced();
     }

@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     /// Whether any count in `limited` is not zero.
     is_limiting: bool,
     dropped: u32,
-    /// Replies with addresses that depend on the client, by [`Variant::number`].
+    /// Replies with addresses that depend on the client, by [`Variant::pool_place`].
     routed: Vec<u32>,
     /// The places in `routed` whose counts are not zero. A batch has few, and there may be many pools.
     routed_places: Vec<usize>,
@@ -110,7 +110,7 @@ impl Tally {
     }
 
     fn count_routed(&mut self, variant: Variant) {
-        let place = variant.number() as usize;
+        let place = variant.pool_place();
         if self.routed.len() <= place {
             self.routed.resize(place + 1, 0);
         }

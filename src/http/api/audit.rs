@@ -43,6 +43,7 @@ struct EntryJson<'a> {
     zone: Option<&'a str>,
     code: Option<&'a str>,
     token: Option<&'a str>,
+    pool: Option<&'a str>,
     before: Option<Map<String, Value>>,
     after: Option<Map<String, Value>>,
 }
@@ -60,6 +61,7 @@ impl<'a> EntryJson<'a> {
             zone: event.object.zone(),
             code: event.object.code(),
             token: event.object.token(),
+            pool: event.object.pool(),
             before: event.before.as_ref().map(Facts::members),
             after: event.after.as_ref().map(Facts::members),
         }

@@ -65,7 +65,7 @@ use crate::base::metrics::Metrics;
 use crate::certificates::Overview;
 use crate::link::Origin;
 use crate::links::{Links, Readiness};
-use crate::routing::Routing;
+use crate::routing::Drains;
 
 /// The paths that need no token.
 const OPEN_PATHS: [&str; 5] = [
@@ -109,7 +109,7 @@ pub struct Overviews {
     /// The certificates of HTTPS.
     pub certificates: Overview,
     /// The pools of names; none if no address depends on the client.
-    pub routing: Option<Arc<Routing>>,
+    pub pools: Option<Arc<Drains>>,
 }
 
 /// The admin API, for clients with a token and for the page. The caller sets `draining` when it shuts down: then
@@ -157,7 +157,7 @@ pub fn admin_api(
 }
 
 /// All routes, as a list, so that tests can compare them with the OpenAPI document and call them with every role.
-fn routes() -> [Route; 22] {
+fn routes() -> [Route; 24] {
     use Permission::{Administer, Read, Write};
     const LINKS: &[(Method, Permission)] = &[(Method::GET, Read), (Method::POST, Write)];
     const LINK: &[(Method, Permission)] = &[
@@ -200,6 +200,16 @@ fn routes() -> [Route; 22] {
             "/v1/pools/explain",
             &[(Method::GET, Administer)],
             get(pools::explain),
+        ),
+        Route::new(
+            "/v1/pools/{name}/drain",
+            &[(Method::POST, Administer)],
+            post(pools::drain),
+        ),
+        Route::new(
+            "/v1/pools/{name}/restore",
+            &[(Method::POST, Administer)],
+            post(pools::restore),
         ),
         Route::new("/v1/tokens", TOKENS, tokens),
         Route::new(

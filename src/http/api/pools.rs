@@ -4,32 +4,45 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::Uri;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Admin, NoQuery, Problem, query};
+use crate::access::Caller;
+use crate::base::clock::UnixTime;
 use crate::base::prefix::Prefix;
 use crate::http::problem::Kind;
-use crate::routing::{Owner, Pool, Route, Routing, Why};
+use crate::routing::{
+    AddressStatus, Check, CheckKind, Drain, DrainError, Drains, Fail, Family, Owner, Pool,
+    PoolStatus, Route, Routing, Why,
+};
 
 /// `GET /v1/pools`
 pub(super) async fn list(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<Response, Problem> {
     let NoQuery {} = query(&uri)?;
-    let body = match &admin.overviews.routing {
-        Some(routing) => all_of(routing),
+    let body = match &admin.overviews.pools {
+        Some(pools) => all_of(pools),
         None => {
-            json!({"pools": [], "routes": [], "ttl": null, "client_subnet": false, "database": null})
+            json!({"pools": [], "routes": [], "ttl": null, "client_subnet": false, "fail": null, "database": null})
         }
     };
     Ok(Json(body).into_response())
 }
 
-fn all_of(routing: &Routing) -> Value {
+fn all_of(drains: &Drains) -> Value {
+    let routing = drains.routing();
     let config = routing.config();
-    let pools: Vec<_> = config.pools.iter().map(pool).collect();
+    let statuses = routing.statuses();
+    let pools: Vec<_> = config
+        .pools
+        .iter()
+        .zip(&statuses)
+        .map(|(one, status)| pool(one, status, drains.drain_of(&one.name)))
+        .collect();
     let routes: Vec<_> = config
         .routes
         .iter()
@@ -43,11 +56,15 @@ fn all_of(routing: &Routing) -> Value {
         "routes": routes,
         "ttl": config.ttl,
         "client_subnet": config.client_subnet,
+        "fail": match config.fail {
+            Fail::Open => "open",
+            Fail::Closed => "closed",
+        },
         "database": database,
     })
 }
 
-fn pool(pool: &Pool) -> Value {
+fn pool(pool: &Pool, status: &PoolStatus, drain: Option<Drain>) -> Value {
     let texts = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>();
     json!({
         "name": pool.name,
@@ -59,6 +76,46 @@ fn pool(pool: &Pool) -> Value {
         "longitude": pool.location.map(|location| location.longitude),
         "weight": pool.weight,
         "default": pool.default,
+        "state": status.state.name(),
+        "since": status.since.map(UnixTime::rfc3339),
+        "drained": drain.map(|drain| json!({"by": drain.by, "at": drain.at})),
+        "check": pool.check.as_ref().map(|check| check_of(check)),
+        "health": pool
+            .addresses()
+            .zip(&status.addresses)
+            .map(|(address, status)| health(address, status))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn check_of(check: &Check) -> Value {
+    let request = match &check.kind {
+        CheckKind::Tcp => None,
+        CheckKind::Http(request) | CheckKind::Https { request, .. } => Some(request),
+    };
+    json!({
+        "kind": check.kind.name(),
+        "port": check.port,
+        "path": request.map(|request| &request.path),
+        "host": request.and_then(|request| request.host.as_ref()),
+        "status": request.and_then(|request| request.status),
+        "interval": check.interval.as_secs_f64(),
+        "timeout": check.timeout.as_secs_f64(),
+        "failures": check.failures,
+        "passes": check.passes,
+    })
+}
+
+fn health(address: IpAddr, status: &AddressStatus) -> Value {
+    let last = status.last.as_ref();
+    let failure = last.and_then(|last| last.failure.as_ref());
+    json!({
+        "address": address.to_string(),
+        "up": status.is_up,
+        "since": status.since.map(UnixTime::rfc3339),
+        "checked_at": last.map(|last| last.at.rfc3339()),
+        "failure": failure.map(ToString::to_string),
+        "passes_left": status.passes_left,
     })
 }
 
@@ -104,8 +161,9 @@ pub(super) async fn explain(
         .map_err(|why| refused(format!("{text:?} is not an address or a network: {why}")))?;
     // RFC 7871 §7.2.1: of a prefix, the first address decides.
     let address = Ipv6Addr::from_bits(prefix.bits()).to_canonical();
-    let routing = admin.overviews.routing.as_ref();
-    let routes = routing.map(|routing| {
+    let pools = admin.overviews.pools.as_ref();
+    let routes = pools.map(|pools| {
+        let routing = pools.routing();
         let routes = routing.config().routes.iter();
         routes
             .filter_map(|route| explained(routing, &route.owner, address))
@@ -116,12 +174,16 @@ pub(super) async fn explain(
 }
 
 fn explained(routing: &Routing, owner: &Owner, address: IpAddr) -> Option<Value> {
-    let explained = routing.explain(owner, address)?;
+    let explained = routing.explain(owner, address, Family::Any)?;
     let located = explained.located;
     let pool = located
         .pool
         .and_then(|place| routing.config().pools.get(usize::from(place)));
-    let addresses: Vec<_> = pool.into_iter().flat_map(Pool::addresses).collect();
+    let addresses = pool.into_iter().flat_map(Pool::addresses).enumerate();
+    let addresses: Vec<_> = addresses
+        .filter(|(place, _)| located.served.has(*place))
+        .map(|(_, address)| address)
+        .collect();
     let (why, value) = match explained.why {
         Why::Network => (
             "network",
@@ -132,6 +194,7 @@ fn explained(routing: &Routing, owner: &Owner, address: IpAddr) -> Option<Value>
         Why::Nearest => ("nearest", None),
         Why::Default => ("default", None),
         Why::Nothing => ("none", None),
+        Why::AllDown => ("all-down", None),
     };
     let mut shown = named(owner);
     shown["pool"] = json!(pool.map(|pool| &pool.name));
@@ -139,7 +202,54 @@ fn explained(routing: &Routing, owner: &Owner, address: IpAddr) -> Option<Value>
     shown["why"] = json!(why);
     shown["value"] = json!(value);
     shown["candidates"] = names(routing, &explained.candidates);
+    shown["passed_over"] = names(routing, &explained.passed_over);
+    shown["closed"] = json!(located.closed);
     shown["scope"] = json!(located.scope);
     shown["network"] = json!(Prefix::of(address, located.scope, located.scope).to_string());
     Some(shown)
+}
+
+type NameInPath = Result<Path<String>, PathRejection>;
+
+/// `POST /v1/pools/{name}/drain`
+pub(super) async fn drain(
+    admin: State<Arc<Admin>>,
+    caller: Extension<Caller>,
+    name: NameInPath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    set(admin, caller, name, &uri, true).await
+}
+
+/// `POST /v1/pools/{name}/restore`
+pub(super) async fn restore(
+    admin: State<Arc<Admin>>,
+    caller: Extension<Caller>,
+    name: NameInPath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    set(admin, caller, name, &uri, false).await
+}
+
+async fn set(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    name: NameInPath,
+    uri: &Uri,
+    is_drained: bool,
+) -> Result<Response, Problem> {
+    let NoQuery {} = query(uri)?;
+    let name = name.map(|Path(name)| name).unwrap_or_default();
+    let unknown = |name| Err(DrainError::NoSuchPool(name));
+    let set = match &admin.overviews.pools {
+        Some(pools) => pools.set(&name, is_drained, &caller.actor()).await,
+        None => unknown(name.clone()),
+    };
+    set.map_err(|error| match error {
+        DrainError::NoSuchPool(_) => Problem::new(Kind::NoSuchPool, error.to_string()),
+        DrainError::Store(error) => error.into(),
+    })?;
+    let done = if is_drained { "drained" } else { "restored" };
+    tracing::info!(pool = name, by = caller.name(), "pool {done}");
+    Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -17,7 +17,7 @@ use super::{calls, render};
 /// How many entries a page has.
 const PAGE_LEN: &str = "50";
 /// The actions that can be looked for, and what people call them.
-const ACTIONS: [(&str, &str); 8] = [
+const ACTIONS: [(&str, &str); 10] = [
     ("link.created", "link made"),
     ("link.changed", "link changed"),
     ("link.deleted", "link deleted"),
@@ -26,6 +26,8 @@ const ACTIONS: [(&str, &str); 8] = [
     ("certificate.ordered", "certificate ordered"),
     ("certificate.issued", "certificate issued"),
     ("sessions.ended", "all sessions ended"),
+    ("pool.drained", "pool drained"),
+    ("pool.restored", "pool restored"),
 ];
 
 #[derive(Deserialize)]
@@ -37,6 +39,8 @@ struct EntryData {
     zone: Option<String>,
     code: Option<String>,
     token: Option<String>,
+    #[serde(default)]
+    pool: Option<String>,
     before: Option<Map<String, Value>>,
     after: Option<Map<String, Value>>,
 }
@@ -49,7 +53,11 @@ impl EntryData {
 
     /// What it is about.
     fn object(&self) -> String {
-        match (&self.token, &self.code, &self.zone) {
+        match (
+            self.token.as_ref().or(self.pool.as_ref()),
+            &self.code,
+            &self.zone,
+        ) {
             (Some(token), _, _) => token.clone(),
             (None, Some(code), Some(zone)) => format!("{code}.{zone}"),
             (None, None, Some(zone)) => zone.clone(),
@@ -105,7 +113,7 @@ struct AuditPage {
 }
 
 impl AuditPage {
-    fn actions(&self) -> [(&'static str, &'static str); 8] {
+    fn actions(&self) -> [(&'static str, &'static str); 10] {
         ACTIONS
     }
 

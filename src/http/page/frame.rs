@@ -19,6 +19,8 @@ pub(super) enum Place {
     Tokens,
     /// The audit log.
     Audit,
+    /// The pools of addresses.
+    Pools,
     /// How the server is.
     Health,
     /// None of them.
@@ -120,6 +122,10 @@ impl Frame {
             ),
             (
                 entry("/audit", "Audit", Place::Audit),
+                Permission::Administer,
+            ),
+            (
+                entry("/pools", "Pools", Place::Pools),
                 Permission::Administer,
             ),
             (entry("/health", "Health", Place::Health), Permission::Read),

@@ -40,6 +40,7 @@ mod list;
 mod login;
 mod multipart;
 mod one_link;
+mod pools;
 mod render;
 mod sessions;
 mod state;
@@ -75,9 +76,9 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 
 /// The first parts of the paths of the page.
-const FIRST_PARTS: [&str; 11] = [
-    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "sessions", "stats",
-    "tokens",
+const FIRST_PARTS: [&str; 12] = [
+    "", "assets", "audit", "bulk", "health", "links", "login", "logout", "pools", "sessions",
+    "stats", "tokens",
 ];
 
 /// The page. Clones share it.
@@ -164,6 +165,9 @@ impl Page {
             )
             .route("/stats", get(stats::show))
             .route("/audit", get(audit::show))
+            .route("/pools", get(pools::show))
+            .route("/pools/{name}/drain", post(pools::drain))
+            .route("/pools/{name}/restore", post(pools::restore))
             .route("/health", get(health::show))
             .fallback(no_such_page)
             .method_not_allowed_fallback(wrong_method)

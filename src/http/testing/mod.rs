@@ -29,7 +29,7 @@ use crate::base::name::ZoneName;
 use crate::certificates::{Overview, Source};
 use crate::link::{Code, LinkName, Origin, ReservedCodes};
 use crate::links::{Host, LinkLimits, Links, MemoryLimits, Namespace};
-use crate::routing::{Owner, Pool, Route, Routing, RoutingConfig};
+use crate::routing::{Drains, Owner, Pool, Route, Routing, RoutingConfig};
 use crate::statistics::Clicks;
 use crate::statistics::testing::{Counted, agents};
 
@@ -114,6 +114,7 @@ fn routing() -> Routing {
         location: None,
         weight: 1,
         default: network.is_none(),
+        check: None,
     };
     let pools = vec![
         pool("near", "198.51.100.1", Some("192.0.2.0/24")),
@@ -128,6 +129,7 @@ fn routing() -> Routing {
         database: None,
         ttl: 60,
         client_subnet: true,
+        fail: crate::routing::Fail::Open,
     };
     Routing::open(config).unwrap()
 }
@@ -181,13 +183,14 @@ impl Server {
         let tokens = Arc::new(Tokens::new(store.clone(), clock.clone()));
         let counted = Counted::new(clock.clone(), &metrics);
         let clicks = Clicks::new(counted.statistics.clone(), agents(), None);
+        let drains = Drains::new(Arc::new(routing()), store.clone(), clock.clone());
         Self {
             admin: admin_api(
                 links.clone(),
                 Arc::new(Gate::new(token, tokens)),
                 Overviews {
                     certificates: Overview::new(Source::None, clock.clone()),
-                    routing: Some(Arc::new(routing())),
+                    pools: Some(Arc::new(drains)),
                 },
                 SHORT_URLS,
                 metrics.clone(),

@@ -1,6 +1,6 @@
 //! The audit log: who has changed what, when, and from where.
 //!
-//! Each change of a link, of a token or of a certificate makes one [`Entry`], also one that no caller asks for. A store that keeps the log
+//! Each change of a link, of a token, of a certificate or of a pool makes one [`Entry`], also one that no caller asks for. A store that keeps the log
 //! writes the entry together with the change, so that neither is there without the other. Entries are never changed.
 //! They are removed from the oldest on, by the bounds in [`Retention`]. No list, export or scan of links shows them.
 //!
@@ -68,11 +68,15 @@ pub enum Action {
     CertificateIssued,
     /// All sessions of the page were ended.
     SessionsEnded,
+    /// A pool was taken out of service.
+    PoolDrained,
+    /// A pool was taken into service again.
+    PoolRestored,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::LinkCreated,
         Self::LinkChanged,
         Self::LinkDeleted,
@@ -81,6 +85,8 @@ impl Action {
         Self::CertificateOrdered,
         Self::CertificateIssued,
         Self::SessionsEnded,
+        Self::PoolDrained,
+        Self::PoolRestored,
     ];
 
     /// Its name in the API and in the stores.
@@ -94,7 +100,13 @@ impl Action {
             Self::CertificateOrdered => "certificate.ordered",
             Self::CertificateIssued => "certificate.issued",
             Self::SessionsEnded => "sessions.ended",
+            Self::PoolDrained => "pool.drained",
+            Self::PoolRestored => "pool.restored",
         }
+    }
+
+    fn is_about_pool(self) -> bool {
+        matches!(self, Self::PoolDrained | Self::PoolRestored)
     }
 }
 
@@ -108,7 +120,7 @@ impl fmt::Display for Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no action of the audit log; there are link.created, link.changed, link.deleted, token.added, \
-    token.revoked, certificate.ordered, certificate.issued and sessions.ended"
+    token.revoked, certificate.ordered, certificate.issued, sessions.ended, pool.drained and pool.restored"
 )]
 pub struct NoAction(String);
 
@@ -132,6 +144,8 @@ pub enum Object {
     Certificate(Box<str>),
     /// The sessions of the page.
     Sessions,
+    /// The pool of this name.
+    Pool(Box<str>),
 }
 
 impl Object {
@@ -151,6 +165,7 @@ impl Object {
                 let origin = Origin::parse(zone).map_err(|e| e.to_string())?;
                 Ok(Self::Link(LinkName::new(&code, &origin)))
             }
+            (_, _, Some(pool)) if action.is_about_pool() => Ok(Self::Pool(pool.into())),
             (_, _, Some(token)) => Ok(Self::Token(token.into())),
             (Some(zone), None, None) => Ok(Self::Certificate(zone.into())),
             (None, None, None) if action == Action::SessionsEnded => Ok(Self::Sessions),
@@ -163,7 +178,7 @@ impl Object {
         match self {
             Self::Link(name) => Some(name.origin()),
             Self::Certificate(zone) => Some(zone),
-            Self::Token(_) | Self::Sessions => None,
+            Self::Token(_) | Self::Sessions | Self::Pool(_) => None,
         }
     }
 
@@ -171,7 +186,7 @@ impl Object {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Link(name) => Some(name.code()),
-            Self::Token(_) | Self::Certificate(_) | Self::Sessions => None,
+            Self::Token(_) | Self::Certificate(_) | Self::Sessions | Self::Pool(_) => None,
         }
     }
 
@@ -179,8 +194,21 @@ impl Object {
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::Token(name) => Some(name),
-            Self::Link(_) | Self::Certificate(_) | Self::Sessions => None,
+            Self::Link(_) | Self::Certificate(_) | Self::Sessions | Self::Pool(_) => None,
         }
+    }
+
+    /// The name of a pool.
+    pub fn pool(&self) -> Option<&str> {
+        match self {
+            Self::Pool(name) => Some(name),
+            Self::Link(_) | Self::Certificate(_) | Self::Sessions | Self::Token(_) => None,
+        }
+    }
+
+    /// The name of a token or a pool, which stores keep in the same place. The action says which of them it is.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.token().or_else(|| self.pool())
     }
 }
 

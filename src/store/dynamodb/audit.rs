@@ -291,7 +291,7 @@ pub(super) fn encode(id: EntryId, event: &Event, keep: u64) -> Item {
         ("request_id", request_id.as_deref()),
         ("zone", event.object.zone()),
         ("code", event.object.code()),
-        ("token", event.object.token()),
+        ("token", event.object.name()),
         ("before", event.before.as_ref().map(Facts::as_str)),
         ("after", event.after.as_ref().map(Facts::as_str)),
     ];

@@ -78,7 +78,7 @@ impl<'a> EventColumns<'a> {
             action: event.action.name(),
             zone: event.object.zone(),
             code: event.object.code(),
-            token: event.object.token(),
+            token: event.object.name(),
             before: event.before.as_ref().map(Facts::as_str),
             after: event.after.as_ref().map(Facts::as_str),
         })

@@ -28,9 +28,9 @@ use super::config::PostgresConfig;
 use super::failure::{Fault, may_pass, text};
 use super::identity::History;
 use super::news::News;
-use super::tls::tls_config;
 use super::url::{HostPlace, PostgresHost, PostgresUrl, TlsMode};
 use crate::base::client_files::{ClientFileError, ClientFiles, ClientSecrets};
+use crate::base::client_tls::tls_config;
 
 /// The environment variable of the password. It takes precedence over the password file. An empty one counts as
 /// unset.

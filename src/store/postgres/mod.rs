@@ -64,7 +64,6 @@ mod statistics;
 mod sweep;
 mod takeover;
 mod text_index;
-mod tls;
 mod url;
 mod write;
 

@@ -195,7 +195,7 @@ fn with_values<T>(
         &event.action.name(),
         &event.object.zone(),
         &event.object.code(),
-        &event.object.token(),
+        &event.object.name(),
         &event.before.as_ref().map(Facts::as_str),
         &event.after.as_ref().map(Facts::as_str),
     ]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
+use super::route::ForClient;
 use super::{Subject, Turn, Walk};
 use crate::dns::answer::outcome::{ExtendedError, FullTtl};
 use crate::dns::answer::question::Known;
@@ -137,9 +138,12 @@ impl Walk<'_> {
         let Some(rrset) = rrset else {
             return self.no_data(owner, types);
         };
-        let own = self
-            .list_of_links()
-            .and_then(|list| self.for_client(list, owner, rrset));
+        let list = self.list_of_links();
+        let own = match self.for_client(list, owner, rrset) {
+            ForClient::Own(own) => Some(own),
+            ForClient::Common => None,
+            ForClient::Nothing => return self.no_data_now(owner, rrset.rtype, types),
+        };
         let rrset = own.as_ref().unwrap_or(rrset);
         let ttl = self.cut_ttl(owner, rrset.rtype, link, rrset.ttl);
         self.push_rrset_with_ttl(owner, rrset, ttl);

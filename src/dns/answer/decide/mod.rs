@@ -17,6 +17,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, HTTPS};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 
+use self::route::ForClient;
 use super::outcome::{Answer, Denial, ExtendedError, Step};
 use super::question::{Client, Known, Question, Signed};
 use super::records;
@@ -42,6 +43,7 @@ pub fn answer(zone: &Zone, question: Question<'_>, known: Option<&Known>, now: U
         is_apex: false,
         is_challenge: false,
         client: question.client,
+        negative_bound: None,
         known,
         met: None,
         now,
@@ -99,6 +101,8 @@ struct Walk<'a> {
     is_challenge: bool,
     /// The client, if any addresses depend on it.
     client: Option<Client<'a>>,
+    /// The highest TTL of a denial, in seconds, if it is about addresses of pools.
+    negative_bound: Option<u32>,
     known: Option<&'a Known>,
     /// The first code on the walk, or the challenges if they come first: `known` is about that.
     met: Option<Subject>,
@@ -144,9 +148,10 @@ impl Walk<'_> {
         };
         if let Some(rrset) = wanted {
             let list = self.list_of_name(owner);
-            match list.and_then(|list| self.for_client(list, owner, rrset)) {
-                Some(rrset) => self.push_rrset(owner, &rrset),
-                None => self.push_rrset(owner, rrset),
+            match self.for_client(list, owner, rrset) {
+                ForClient::Own(rrset) => self.push_rrset(owner, &rrset),
+                ForClient::Common => self.push_rrset(owner, rrset),
+                ForClient::Nothing => return self.no_data_now(owner, rrset.rtype, types),
             }
             self.push_additionals(owner, rrset);
             return Turn::Done;
@@ -313,6 +318,21 @@ impl Walk<'_> {
         Turn::Done
     }
 
+    /// The name has no records of this type for the client while all pools of it are down.
+    fn no_data_now(
+        &mut self,
+        owner: &Name,
+        rtype: RecordType,
+        types: impl FnOnce() -> Vec<u16>,
+    ) -> Turn {
+        self.no_data(owner, || {
+            let mut types = types();
+            // RFC 4035 §3.1.3.1: the NSEC record that proves it does not list the type.
+            types.retain(|other| *other != u16::from(rtype));
+            types
+        })
+    }
+
     /// RFC 2308 §2.1: there is no such name.
     fn name_error(&mut self, owner: &Name) -> Turn {
         let wanted = self.signed.is_some_and(|signed| signed.wanted);
@@ -365,7 +385,10 @@ impl Walk<'_> {
     fn negative_ttl(&self) -> u32 {
         match self.is_challenge {
             true => 0,
-            false => self.zone.negative_soa().ttl,
+            false => {
+                let ttl = self.zone.negative_soa().ttl;
+                self.negative_bound.map_or(ttl, |bound| ttl.min(bound))
+            }
         }
     }
 

@@ -28,8 +28,8 @@ impl<'a> Response<'a, '_> {
         let mut found = self.find_hot(key)?;
         if let Some(Signpost(list)) = Signpost::from_bytes(found.head) {
             let client = self.client()?;
-            let located = client.routing.locate(list, client.address);
             let (name, qtype) = (&self.query.name, self.query.qtype);
+            let located = client.locate(list, qtype.into());
             let hot = &self.shared.hot;
             let key = hot.routed_key(name, self.form, qtype, Variant::of(&located))?;
             found = self.find_hot(&key)?;

@@ -78,7 +78,7 @@ async fn every_change_has_an_entry_with_caller_address_and_request() {
     let expected = json!({
         "id": null, "at": "2023-11-14T22:13:20.000Z", "actor": "ann", "address": "192.0.2.7",
         "request_id": "r-4", "action": "link.changed", "zone": "s.example.com", "code": "sale",
-        "token": null, "before": state,
+        "token": null, "pool": null, "before": state,
         "after": {"url": "https://example.net/", "expires_at": null, "ttl": 5},
     });
     assert_eq!(changed, expected);

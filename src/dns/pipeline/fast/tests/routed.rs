@@ -1,10 +1,12 @@
 //! Answers that depend on the client: the client subnet (RFC 7871), its scope, and hot answers by pool.
 
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RData;
 
 use super::signed::judge_of;
 use super::*;
-use crate::routing::{Owner, Pool, Route, Routing, RoutingConfig};
+use crate::routing::health::testing::tcp;
+use crate::routing::{Fail, Owner, Pool, Route, Routing, RoutingConfig};
 
 const ROUTED_ZONE: &str = "\
 $TTL 300
@@ -32,6 +34,11 @@ const HTTPS: u16 = 65;
 /// The pool `near` is for 198.51.100.0/25 and 2001:db8:1::/48. The pool `six` is for 203.0.113.0/24 and has only an IPv6
 /// address. No pool is for other clients.
 fn routing(client_subnet: bool) -> Arc<Routing> {
+    failing(Fail::Open, client_subnet)
+}
+
+/// The same; `fail` says what clients get while all their pools are down.
+fn failing(fail: Fail, client_subnet: bool) -> Arc<Routing> {
     let pool = |name: &str, ipv4: &[&str], ipv6: &[&str], networks: &[&str]| Pool {
         name: name.into(),
         ipv4: ipv4.iter().map(|ip| ip.parse().unwrap()).collect(),
@@ -42,6 +49,7 @@ fn routing(client_subnet: bool) -> Arc<Routing> {
         location: None,
         weight: 1,
         default: false,
+        check: Some(tcp(1).into()),
     };
     let near = ["198.51.100.0/25", "2001:db8:1::/48"];
     let pools = vec![
@@ -67,14 +75,19 @@ fn routing(client_subnet: bool) -> Arc<Routing> {
         database: None,
         ttl: 60,
         client_subnet,
+        fail,
     };
     Arc::new(Routing::open(config).unwrap())
 }
 
 fn routed(layout: Layout, algorithm: Option<Algorithm>) -> Fixture {
+    routed_by(routing(true), layout, algorithm)
+}
+
+fn routed_by(routing: Arc<Routing>, layout: Layout, algorithm: Option<Algorithm>) -> Fixture {
     let zone = ("s.example.com", ROUTED_ZONE.to_owned(), Some("r"), layout);
     let fixture = Fixture::signed_by(&[zone], algorithm, Settings::default());
-    fixture.handler.set_routing(routing(true));
+    fixture.handler.set_routing(routing);
     fixture.add("abc", "https://example.net/", None, None);
     let end = Some(UnixTime(NOW.0 + 20));
     fixture.add("short", "https://example.net/", end, None);
@@ -438,5 +451,88 @@ fn signatures_are_kept_for_each_pool() {
         fixture.handler.zones_replaced();
         ask_all();
         assert_eq!(fixture.metrics.dnssec_signatures.get(), made);
+    }
+}
+
+/// A hot answer never has an address that went down, and is used again when the address is back.
+#[test]
+fn addresses_that_go_down_leave_hot_answers() {
+    let routing = routing(true);
+    let fixture = routed_by(routing.clone(), Layout::Cname, None);
+    let check = |name: &str, qtype, expected: &[&str]| {
+        let packet = with_subnet(&format!("{name}.s.example.com"), qtype, false, NEAR);
+        // Anew, then from a hot answer.
+        for time in 0..2 {
+            let (_, reply) = fixture.ask(&packet);
+            assert_eq!(addresses(&reply).0, expected, "{name} {qtype} {time}");
+        }
+    };
+    let mark = |address, is_up| routing.mark(address, is_up);
+    for _ in 0..3 {
+        for name in ["abc", "abc.r", "www"] {
+            check(name, A, &["192.0.2.101", "192.0.2.102"]);
+        }
+        mark("192.0.2.101", false);
+        for name in ["abc", "abc.r", "www"] {
+            check(name, A, &["192.0.2.102"]);
+            check(name, AAAA, &["2001:db8::101"]);
+        }
+        mark("192.0.2.102", false);
+        mark("192.0.2.101", true);
+        check("www", A, &["192.0.2.101"]);
+        // The pool has no address of the type left, and no other pool is for the client: it fails open.
+        mark("192.0.2.101", false);
+        check("www", A, &["192.0.2.101", "192.0.2.102"]);
+        check("www", AAAA, &["2001:db8::101"]);
+        routing.set_drained(|name| name == "near", NOW);
+        check("www", A, &["192.0.2.20"]);
+        routing.set_drained(|_| false, NOW);
+        mark("192.0.2.101", true);
+        mark("192.0.2.102", true);
+    }
+}
+
+/// RFC 4035 §3.1.3.1: a name that has no addresses for now is denied by a record that does not list their type, signed as
+/// any other. Other types are there.
+#[test]
+fn closed_pools_are_denied_with_proof() {
+    for algorithm in [None, Some(Algorithm::EcdsaP256Sha256)] {
+        let routing = failing(Fail::Closed, true);
+        let fixture = routed_by(routing.clone(), Layout::Cname, algorithm);
+        let judge = algorithm.map(|_| judge_of(&fixture));
+        let answers = |name: &str, qtype, subnet: &[u8]| {
+            let packet = with_subnet(&format!("{name}.s.example.com"), qtype, true, subnet);
+            let mut counts = (0..2).map(|_| {
+                let (_, reply) = fixture.ask(&packet);
+                if let Some(judge) = &judge {
+                    let (_, found) = judge.ask(&fixture, &packet);
+                    assert!(found.signatures > 0);
+                }
+                let message = Message::from_vec(&reply).unwrap();
+                assert_eq!(message.metadata.response_code, ResponseCode::NoError);
+                let ttls = message.authorities.iter().map(|record| record.ttl);
+                assert!(ttls.max().is_none_or(|ttl| ttl <= 60), "{name} {qtype}");
+                addresses(&reply).0.len()
+            });
+            let first = counts.next().unwrap();
+            assert_eq!(counts.next(), Some(first), "from a hot answer");
+            first
+        };
+        for name in ["abc.r", "abc", "www"] {
+            assert_eq!(answers(name, A, NEAR), 2);
+            for address in ["192.0.2.101", "192.0.2.102"] {
+                routing.mark(address, false);
+            }
+            assert_eq!(answers(name, A, NEAR), 0);
+            assert_eq!(answers(name, AAAA, NEAR), 1);
+            // No pool is for this client.
+            assert_eq!(answers(name, A, FAR), 1);
+            routing.mark("2001:db8::101", false);
+            assert_eq!(answers(name, AAAA, NEAR), 0);
+            for address in ["192.0.2.101", "192.0.2.102", "2001:db8::101"] {
+                routing.mark(address, true);
+            }
+        }
+        assert_eq!(answers("abc", A, NEAR), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! TLS of the connections.
+//! TLS of connections in which this program is the client.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::base::client_files::{ClientCertificate, ClientSecrets};
 ///
 /// # Errors
 /// What is wrong, in one line.
-pub(super) fn tls_config(secrets: &ClientSecrets, checks: bool) -> Result<ClientConfig, String> {
+pub(crate) fn tls_config(secrets: &ClientSecrets, checks: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let failed = |error: &dyn std::fmt::Display| format!("TLS: {error}");
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -56,8 +56,8 @@ pub(super) fn tls_config(secrets: &ClientSecrets, checks: bool) -> Result<Client
     }
 }
 
-/// Accepts every certificate whose key the server has, for `sslmode=prefer`: that mode also goes on without any TLS, so a
-/// check would keep no attacker away.
+/// Accepts every certificate whose key the server has. PostgreSQL's `sslmode=prefer` wants that: it also goes on without any TLS, so a
+/// check would keep no attacker away. So do health checks that only ask whether a service runs.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 
