@@ -45,6 +45,7 @@ HTTP_SECONDS = 60
 # How often a port is tried that another program may take first.
 PORT_TRIES = 20
 
+TYPE_A = 1
 TYPE_TXT = 16
 TYPE_OPT = 41
 EDNS_SIZE = 1232
@@ -386,15 +387,16 @@ class Emulator(Program):
 
 class Tinyns(Program):
     """A node with the zone of the repository; its configuration is the default but for `sections`.
-    It runs under the command `under` if there is one. `redirect` is the section of the redirect host."""
+    It runs under the command `under` if there is one. `redirect` is the section of the redirect host, and
+    `zone` more lines of the zone's."""
 
-    def __init__(self, binary, directory, sections, core=None, under=(), redirect="listen = []"):
+    def __init__(self, binary, directory, sections, core=None, under=(), redirect="listen = []", zone=""):
         config = tempfile.NamedTemporaryFile("w", dir=directory, suffix=".toml", delete=False)
         with config:
             config.write(
                 f'[dns]\nlisten = "{HOST}:0"\n'
                 f'[[zone]]\norigin = "{ORIGIN}"\nredirect_host = "r"\n'
-                f'file = "{ROOT}/zones/{ORIGIN}.zone"\n'
+                f'file = "{ROOT}/zones/{ORIGIN}.zone"\n{zone}'
                 f'[admin]\nlisten = "{HOST}:0"\ntoken_file = "{directory}/admin.token"\n'
                 f'[redirect]\n{redirect}\n{sections}')
         # Nothing of the user's own settings: neither for tinyns nor for AWS.
@@ -531,11 +533,11 @@ class PowerDns(Program):
 
 # ---- DNS -----------------------------------------------------------------------------------------
 
-def txt_query(name, number):
-    """A query for the TXT records of a name, without EDNS."""
+def txt_query(name, number, qtype=TYPE_TXT):
+    """A query for the records of a name, usually TXT, without EDNS."""
     labels = b"".join(bytes([len(label)]) + label for label in name.encode().split(b"."))
     header = struct.pack("!6H", number, 0, 1, 0, 0, 0)
-    return header + labels + b"\0" + struct.pack("!2H", TYPE_TXT, CLASS_IN)
+    return header + labels + b"\0" + struct.pack("!2H", qtype, CLASS_IN)
 
 
 def with_edns(query, options):

@@ -20,6 +20,9 @@ signed  hot with EDNS and DO, the zone signed by one key, ECDSA P-256: Knot once
         signed when it loaded it, and once with its module that signs as it answers
 signed-absent
         the same for codes that do not exist, each asked for once; tinyns without its bounds on signatures
+routed  addresses with EDNS and a client subnet (RFC 7871) in each query, by tinyns alone: once as many links
+        as in hot without pools, and once a 200th of the links, whose addresses depend on which of 200 networks the
+        client is in, so that there are as many different answers
 two     hot, where server and dnsperf share both cores, and the server has two threads or processes that
         answer: what there is of queries per second is what dnsperf leaves of the machine
 tail    how long answers take at 80 % of the rate that Knot reaches at most, by the clock whether or not
@@ -72,7 +75,8 @@ import apparatus
 import report
 import servers
 from apparatus import (
-    HOST, NOERROR, NXDOMAIN, ORIGIN, ROOT, Fault, Resolver, Tinyns, dnsperf)
+    HOST, NOERROR, NXDOMAIN, ORIGIN, ROOT, TYPE_A, Fault, Resolver, Tinyns, dnsperf, txt_query,
+    with_edns)
 from report import median, number, spread, tell
 
 # The cores, where each has its own; and where they share.
@@ -116,7 +120,9 @@ SIGNED = {
     "signed-absent": Kind("signed-absent: TXT with EDNS and DO, absent codes beside {links} links, zone "
                           "signed", "few", ("-e", "-D"), "NOERROR"),
 }
-LOADS = (*KINDS, *SIGNED, "two", "tail")
+# How many pools there are, each for a network of its own, in the load "routed".
+POOLS = 200
+LOADS = (*KINDS, *SIGNED, "routed", "two", "tail")
 
 # Keys of the configuration that only some builds of tinyns know, with values that leave room for all
 # links of this comparison. The default is for a small machine.
@@ -556,6 +562,74 @@ def measure_signed(bench, data, files):
     return bench.faults
 
 
+# ---- Addresses that depend on the client ---------------------------------------------------------
+
+class RoutedBuild(Build):
+    """A build of tinyns whose links have pools, or none."""
+
+    def __init__(self, build, has_pools):
+        self.label = f"{build.label}, {'with' if has_pools else 'without'} pools"
+        self.build, self.has_pools = build, has_pools
+
+    def start(self, bench, data, core, under=()):
+        build = self.build
+        # Statistics of many links cost more than those of few, whether or not there are pools.
+        keys = [*data.store(build), "cache.memory_mib=4096", "cache.refresh=86400", *build.keys,
+                "statistics.enabled=false"]
+        directory = os.path.join(bench.directory, f"{build.label}-{self.has_pools}")
+        os.makedirs(directory, exist_ok=True)
+        zone = pools = ""
+        if self.has_pools:
+            zone = f"pools = {json.dumps([f'p{n}' for n in range(POOLS)])}\n"
+            pools = "".join(f'[[pool]]\nname = "p{n}"\naddresses = ["192.0.2.{n}"]\n'
+                            f'networks = ["10.{n}.0.0/16"]\n' for n in range(POOLS))
+        return Tinyns(build.binary, directory, pools + sections(keys), core, under, zone=zone)
+
+
+def address_queries(path, codes, networks):
+    """A file of queries for addresses, with a client subnet each, in the form of DNS over TCP."""
+    with open(path, "wb") as file:
+        for code, network in zip(codes, networks):
+            subnet = bytes((0, 8, 0, 7, 0, 1, 24, 0, 10, network, 0))
+            query = with_edns(txt_query(f"{code}.{ORIGIN}", 0, TYPE_A), subnet)
+            file.write(len(query).to_bytes(2, "big") + query)
+    return path
+
+
+def measure_routed(bench):
+    """Addresses of links, without pools and with many, on one core. Both have equally many answers."""
+    sizes = bench.sizes
+    data = Data(os.path.join(bench.directory, "routed"), sizes.few, LOOKED_AT)
+    entrants = [RoutedBuild(build, has_pools) for build in bench.entrants if isinstance(build, Build)
+                for has_pools in (False, True)]
+    bench = dataclasses.replace(bench, entrants=entrants)
+    generator = random.Random(SEED)
+    files = {}
+    for has_pools in (False, True):
+        codes = data.codes[:sizes.few // POOLS] if has_pools else data.codes
+        path = os.path.join(data.directory, f"subnets-{has_pools}")
+        files[has_pools] = address_queries(path, generator.choices(codes, k=sizes.drawn),
+                                           generator.choices(range(POOLS), k=sizes.drawn))
+    table = Table(f"routed: A with a client subnet; {data.links:,} links without pools, and "
+                  f"{data.links // POOLS:,} links with {POOLS} pools")
+    for turn in bench.rounds():
+        for entrant in bench.order(turn):
+            with bench.fault_of(entrant.label, "routed"), entrant.start(bench, data, SERVER_CORE) as server:
+                queries = files[entrant.has_pools]
+                dnsperf(server.dns, data.once, LOAD_CORE, times=1)
+                dnsperf(server.dns, queries, LOAD_CORE, times=3, more=("-B",))
+                table.add(entrant.label, turn,
+                          timed(server, queries, LOAD_CORE, sizes.seconds, ("-B",)))
+        tell(f"routed: round {turn + 1} of {sizes.rounds}")
+    print_rates(table)
+    for without, with_pools in zip(entrants[::2], entrants[1::2]):
+        if without.label in table.runs and with_pools.label in table.runs:
+            print(f"\n{with_pools.label}, to {without.label}: "
+                  f"{table.ratio(with_pools.label, without.label, 'per_cpu')}.", flush=True)
+    shutil.rmtree(data.directory)
+    return bench.faults
+
+
 # ---- Two cores, and latencies --------------------------------------------------------------------
 
 def measure_two(bench, data, files):
@@ -707,6 +781,8 @@ def measure(bench, loads):
         data, files = make_data(bench, "few", signed)
         bench.faults = measure_signed(bench, data, files)
         shutil.rmtree(data.directory)
+    if "routed" in loads:
+        bench.faults = measure_routed(bench)
     if few or shared:
         needed = ["hot"] if shared and "hot" not in few else []
         data, files = make_data(bench, "few", few + needed)

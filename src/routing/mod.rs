@@ -67,6 +67,8 @@ pub const DEFAULT_TTL: u32 = 60;
 /// Among several candidates, clients with the same first bits have the same pool, in bits of IPv4 and IPv6. Resolvers
 /// send as many bits of a client's IPv4 address (RFC 7871 §11.1); a site has as many of an IPv6 address (RFC 6177).
 const SPREAD: (u8, u8) = (24, 48);
+/// How many zones a name is searched in before it is known whether it has a list. In others it is found later.
+const MOST_PROBABLE: usize = 4;
 /// The bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
 const MAPPED_LEN: u8 = 96;
 
@@ -290,6 +292,17 @@ impl Routing {
     /// The list of a name of a zone file, by its wire form in lower case.
     pub(crate) fn of_name(&self, name: &[u8]) -> Option<ListId> {
         self.of_names.get(name).copied()
+    }
+
+    /// The list of a name, in wire form in lower case, if it probably has one. The name may have no list, but it has no other
+    /// one: this is none if there are different lists.
+    pub(crate) fn probable_list(&self, name: &[u8]) -> Option<ListId> {
+        let [_] = self.lists[..] else {
+            return None;
+        };
+        let mut origins = self.of_links.keys().take(MOST_PROBABLE);
+        let is_in = origins.any(|origin| name.ends_with(origin));
+        is_in.then_some(ListId(0))
     }
 
     /// The list of the names of a route; none for names without pools.

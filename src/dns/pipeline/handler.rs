@@ -295,11 +295,7 @@ impl Shared {
             // RFC 7828 §3.2.1: servers ignore the option in queries by UDP.
             keepalive: keepalive.filter(|_| edns.keepalive),
             // RFC 7871 §7.2.1: in the reply if it is in the query, with scope 0 unless the answer depends on it.
-            subnet: edns
-                .subnet
-                .filter(|_| self.takes_subnets())
-                .and_then(ClientSubnet::read)
-                .map(|subnet| (subnet, 0)),
+            subnet: self.subnet_of(Some(edns)).map(|subnet| (subnet, 0)),
             error: None,
             // RFC 7830 §6: without encryption, padding hides nothing and costs bandwidth.
             padding: edns.padding && via.is_encrypted(),
@@ -323,6 +319,14 @@ impl Shared {
     pub(crate) fn takes_subnets(&self) -> bool {
         self.routing()
             .is_some_and(|routing| routing.config().client_subnet)
+    }
+
+    /// The client subnet of a query, if it is used.
+    pub(crate) fn subnet_of<'q>(&self, edns: Option<QueryEdns<'q>>) -> Option<ClientSubnet<'q>> {
+        let subnet = edns.and_then(|edns| edns.subnet)?;
+        self.takes_subnets()
+            .then(|| ClientSubnet::read(subnet))
+            .flatten()
     }
 
     /// Whether a query has a client subnet that is used, and that is malformed.

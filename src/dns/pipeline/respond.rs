@@ -15,7 +15,7 @@
 //! from the packet. Only the denials of a signed zone are put together here, since each made-up name needs a proof
 //! of its own.
 
-mod by_client;
+pub(crate) mod by_client;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -5,6 +5,9 @@
 //!             └─ respond ── keep ──────┘
 //! ```
 //!
+//! Where the answer probably depends on the client, [`super::respond::by_client`] locates the client when the query is
+//! read. So the answer of the client's pool is found at once, and its memory is fetched with that of the others.
+//!
 //! [`Query::read`] reads the query, and a hot answer needs nothing more. Without a hot answer, [`super::respond`]
 //! makes the reply, as it does on the general path.
 
@@ -13,6 +16,7 @@ use std::net::IpAddr;
 use super::handler::Handler;
 use super::hot::{Form, HotAnswers, Now};
 use super::pending::{Answerable, Pending, Signatures};
+use super::respond::by_client::Routed;
 use super::respond::{Reading, Response, Scratch};
 use super::tally::Tally;
 use super::via::Via;
@@ -24,7 +28,10 @@ pub(crate) struct Prepared<'p> {
     pub(crate) query: Query<'p>,
     /// Which form of the answer the client wants.
     form: Form,
+    /// The hash of the key for all clients. Look-ups are counted under it.
     pub(crate) hash: u64,
+    /// The answer that is looked up first; none if the answer is probably the same for all clients.
+    routed: Option<Routed>,
     /// The accounts that the rate limit charges if the reply is an answer; none if the client has no limit.
     pub(crate) accounts: Option<[u64; 2]>,
 }
@@ -46,6 +53,7 @@ impl Handler {
         let limiter = self.0.limiter_for(via);
         let accounts = limiter.and_then(|limiter| limiter.accounts_of_answers(client, &query.name));
         Some(Prepared {
+            routed: self.0.routed(&query, form, client),
             query,
             form,
             hash,
@@ -60,9 +68,11 @@ impl Handler {
         tally: &Tally,
     ) {
         tally.fetch_lookups(prepared.clone().map(|prepared| prepared.hash));
-        self.0
-            .hot
-            .fetch(prepared.clone().map(|prepared| prepared.hash));
+        let hashes = prepared.clone().map(|prepared| {
+            let routed = prepared.routed.as_ref();
+            routed.map_or(prepared.hash, |routed| routed.hash)
+        });
+        self.0.hot.fetch(hashes);
         if let Some(limiter) = self.0.limiter_for(Via::Udp) {
             limiter.fetch(prepared.filter_map(|prepared| prepared.accounts).flatten());
         }
@@ -81,10 +91,16 @@ impl Handler {
             ref query,
             form,
             hash,
+            ref routed,
             ..
         } = prepared;
         let read = (query, Reading::Ordinary);
         let mut response = Response::new(&self.0, read, (client, via), now, scratch);
+        if let Some(routed) = routed
+            && let Some(sent) = response.routed_reply(routed)
+        {
+            return Ok(sent);
+        }
         let key = HotAnswers::key_with_hash(&query.name, form, query.qtype, hash);
         match response.hot_reply(&key) {
             Some(sent) => Ok(sent),

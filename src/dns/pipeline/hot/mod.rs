@@ -96,6 +96,12 @@ const STAND_IN: u32 = 1 << 21;
 /// Marks the kind of a key of an answer, or of signatures, that depend on the client. Form, variant and type follow.
 const ROUTED: u32 = 1 << 23;
 
+/// The kind of a key for a variant; none for types that no variant has.
+fn routed_kind(form: Form, qtype: u16, variant: Variant) -> Option<u32> {
+    let form = form.kind(0) >> 16;
+    Some(ROUTED | form << 21 | variant.number() << 8 | u32::from(u8::try_from(qtype).ok()?))
+}
+
 /// The key of an entry: a name, a form, and a type or a mark.
 #[derive(Clone, Copy)]
 pub(crate) struct HotKey<'k>(Key<'k>);
@@ -160,13 +166,25 @@ impl HotAnswers {
         qtype: u16,
         variant: Variant,
     ) -> Option<HotKey<'k>> {
-        let form = form.kind(0) >> 16;
-        let kind =
-            ROUTED | form << 21 | variant.number() << 8 | u32::from(u8::try_from(qtype).ok()?);
+        let kind = routed_kind(form, qtype, variant)?;
         Some(HotKey(Key::new(&self.hasher, kind, name.padded())))
     }
 
     /// The same key, with a hash that is known already.
+    pub(crate) fn routed_key_with_hash<'k>(
+        name: &'k WireName,
+        form: Form,
+        (qtype, variant): (u16, Variant),
+        hash: u64,
+    ) -> Option<HotKey<'k>> {
+        Some(HotKey(Key {
+            hash,
+            kind: routed_kind(form, qtype, variant)?,
+            name: name.padded(),
+        }))
+    }
+
+    /// The key of the answer for a name and a type, with a hash that is known already.
     pub(crate) fn key_with_hash<'k>(
         name: &'k WireName,
         form: Form,

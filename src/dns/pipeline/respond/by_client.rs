@@ -9,17 +9,82 @@
 //! Under the key of a name, type and form lies the answer for all clients, or a signpost: the list of pools by which the
 //! client is located. The answers are then kept by pool, not by network, since all clients of a pool get the same records;
 //! only the scope differs, and that is in the OPT record of each reply.
+//!
+//! If all names with pools have the same list, no signpost is needed to know it. Names for which that is likely are first
+//! looked up under the key of the client's pool.
+
+use std::net::IpAddr;
+
+use hickory_proto::rr::RecordType;
 
 use super::{Reading, Response};
 use crate::dns::answer::outcome::{Answer, Variant};
 use crate::dns::answer::question::Client;
-use crate::dns::pipeline::hot::{HotAnswer, HotKey};
+use crate::dns::pipeline::handler::Shared;
+use crate::dns::pipeline::hot::{Form, HotAnswer, HotAnswers, HotKey};
 use crate::dns::pipeline::reuse::Reuse;
+use crate::dns::wire::edns::ClientSubnet;
 use crate::dns::wire::query::Query;
 use crate::dns::wire::reply::{Head, Sent, Signpost};
 use crate::routing::Located;
 
+/// Where the answer of a client's pool lies.
+pub(crate) struct Routed {
+    located: Located,
+    /// The hash of its key.
+    pub(crate) hash: u64,
+}
+
+impl Shared {
+    /// Where the answer to a query lies if it depends on the client; none if it probably does not.
+    pub(crate) fn routed(&self, query: &Query<'_>, form: Form, from: IpAddr) -> Option<Routed> {
+        let routing = self
+            .routing()
+            .filter(|_| may_depend_on_client(query.qtype))?;
+        let list = routing.probable_list(query.name.as_bytes())?;
+        let address = address_of(self.subnet_of(query.echo.edns), from);
+        let located = routing.locate(list, address);
+        let variant = Variant::of(&located);
+        let key = self
+            .hot
+            .routed_key(&query.name, form, query.qtype, variant)?;
+        Some(Routed {
+            located,
+            hash: key.hash(),
+        })
+    }
+}
+
+/// Where the client is, of a query from this address.
+fn address_of(subnet: Option<ClientSubnet<'_>>, from: IpAddr) -> IpAddr {
+    // RFC 7871 §7.1.2: a client that does not want to be located is taken to be where its resolver is.
+    let address = subnet.and_then(|subnet| subnet.address);
+    address.unwrap_or(from)
+}
+
+/// Whether queries of this type may get addresses, as records or as hints (RFC 9460 §7.3).
+fn may_depend_on_client(qtype: u16) -> bool {
+    let types = [
+        RecordType::A,
+        RecordType::AAAA,
+        RecordType::HTTPS,
+        RecordType::SVCB,
+    ];
+    types.iter().any(|rtype| u16::from(*rtype) == qtype)
+}
+
 impl<'a> Response<'a, '_> {
+    /// A reply from the hot answer of the client's pool, if there is one.
+    pub(crate) fn routed_reply(&mut self, routed: &Routed) -> Option<Sent> {
+        let (name, qtype) = (&self.query.name, self.query.qtype);
+        let variant = Variant::of(&routed.located);
+        let kind = (qtype, variant);
+        let key = HotAnswers::routed_key_with_hash(name, self.form, kind, routed.hash)?;
+        let found = self.find_hot(&key)?;
+        self.take_route(&routed.located);
+        self.complete_hot(&found)
+    }
+
     /// A reply from a hot answer, if there is one.
     pub(crate) fn hot_reply(&mut self, key: &HotKey<'_>) -> Option<Sent> {
         if self.reading == Reading::Odd {
@@ -35,6 +100,11 @@ impl<'a> Response<'a, '_> {
             found = self.find_hot(&key)?;
             self.take_route(&located);
         }
+        self.complete_hot(&found)
+    }
+
+    /// None if the answer has to be made anew for this client.
+    fn complete_hot(&mut self, found: &HotAnswer) -> Option<Sent> {
         let head = Head::from_bytes(found.head);
         self.scratch
             .reply
@@ -52,12 +122,10 @@ impl<'a> Response<'a, '_> {
 
     /// The client, if any addresses depend on it.
     pub(super) fn client(&self) -> Option<Client<'a>> {
-        let subnet = self.frame.options.subnet;
-        // RFC 7871 §7.1.2: a client that does not want to be located is taken to be where its resolver is.
-        let address = subnet.and_then(|(subnet, _)| subnet.address);
+        let subnet = self.frame.options.subnet.map(|(subnet, _)| subnet);
         Some(Client {
             routing: self.shared.routing()?,
-            address: address.unwrap_or(self.from.0),
+            address: address_of(subnet, self.from.0),
         })
     }
 
