@@ -126,7 +126,7 @@ fn look_up(routing: &Routing, clients: &[IpAddr]) -> f64 {
     let mut found = 0;
     let began = Instant::now();
     for client in clients {
-        let located = routing.locate(list, *client, Family::Any);
+        let located = routing.locate(list, *client, Family::Ipv4);
         found += u64::from(located.pool.unwrap_or(0) + u16::from(located.scope));
     }
     let took = began.elapsed();

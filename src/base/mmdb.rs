@@ -15,8 +15,6 @@ use super::files::read_whole;
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// How many networks a tree has for each of its nodes at most. A tree with more has a circle.
 const MAX_NETWORKS_PER_NODE: u64 = 3;
-/// The same for a tree whose IPv4 networks are also walked under the prefixes of IPv6 that stand for IPv4.
-const MAX_ALIASED_NETWORKS_PER_NODE: u64 = 16;
 
 /// A database in memory.
 pub(crate) type Database = Reader<Vec<u8>>;
@@ -40,32 +38,16 @@ pub(crate) fn open(file: &Path) -> Result<Database, DatabaseError> {
     Ok(Reader::from_source(read_whole(file, MAX_FILE_BYTES)?)?)
 }
 
-/// Which networks are walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Walk {
-    /// Each network once, IPv4 networks as such.
-    Once,
-    /// IPv4 networks also under the prefixes of IPv6 for which the database has them, such as that of 6to4.
-    WithAliases,
-}
-
-/// All networks that have a record, in the order of their addresses: IPv4 first.
+/// All networks that have a record, in the order of their addresses: IPv4 first, and only as such.
 ///
 /// # Errors
 /// The database has no search tree that can be read. The iterator has an error where the tree is damaged.
 pub(crate) fn networks(
     database: &Database,
-    walk: Walk,
 ) -> Result<impl Iterator<Item = Result<Record<'_>, MaxMindDbError>>, MaxMindDbError> {
-    let (options, most) = match walk {
-        Walk::Once => (WithinOptions::default(), MAX_NETWORKS_PER_NODE),
-        Walk::WithAliases => (
-            WithinOptions::default().include_aliased_networks(),
-            MAX_ALIASED_NETWORKS_PER_NODE,
-        ),
-    };
-    let most = u64::from(database.metadata().node_count).saturating_mul(most);
-    let numbered = (1..).zip(database.networks(options)?);
+    let nodes = u64::from(database.metadata().node_count);
+    let most = nodes.saturating_mul(MAX_NETWORKS_PER_NODE);
+    let numbered = (1..).zip(database.networks(WithinOptions::default())?);
     Ok(numbered.map(move |(number, network)| match number > most {
         true => Err(MaxMindDbError::invalid_database("its tree has a circle")),
         false => network,

@@ -20,7 +20,7 @@ use super::pool::{Letters, Location, Pool};
 use super::table::{Builder, Table};
 use super::{RoutingError, error::Reason};
 use crate::base::clock::UnixTime;
-use crate::base::mmdb::{self, Database, DatabaseError, Record, Walk};
+use crate::base::mmdb::{self, Database, DatabaseError, Record};
 use crate::base::prefix::Prefix;
 
 /// The most different sets of candidates of a list, and of tiers.
@@ -28,6 +28,12 @@ const MAX_VALUES: usize = u16::MAX as usize;
 /// From so many different tiers on, a place has no more than so many, and so fewer pools to fall back to. The last tier alone
 /// takes no more numbers than the candidates.
 const FEWER_TIERS: [(usize, usize); 2] = [(40_000, 3), (55_000, 1)];
+
+/// The value of IPv6 addresses that have the IPv4 address inside by which they are located. No set and no reason has this number.
+pub(super) const IPV4_INSIDE: u16 = u16::MAX;
+/// The prefixes before such an IPv4 address, by their lengths in bits: 6to4 (RFC 3056 §2), and Teredo, which has the address of
+/// its server there (RFC 4380 §4). Databases have both as aliases of IPv4; tables of them would be three times as large.
+pub(super) const IPV4_INSIDE_AFTER: [(u8, u128); 2] = [(16, 0x2002 << 112), (32, 0x2001 << 112)];
 
 /// What is known of all addresses at a time.
 #[derive(Debug)]
@@ -105,8 +111,13 @@ struct Builders {
 }
 
 impl Builders {
-    fn new(rest: u16, explicit: &[(Prefix, u16)]) -> Self {
+    /// `looks_inside`: whether the IPv4 address inside an IPv6 address counts.
+    fn new(rest: u16, explicit: &[(Prefix, u16)], looks_inside: bool) -> Self {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for (before, first) in IPV4_INSIDE_AFTER.iter().filter(|_| looks_inside) {
+            let behind = u128::MAX >> before;
+            ipv6.push((*first, first | behind, IPV4_INSIDE));
+        }
         for (prefix, value) in explicit {
             match prefix.ipv4() {
                 Some((first, last)) => ipv4.push((first, last, *value)),
@@ -140,19 +151,6 @@ enum Network {
     V6(u128, u128),
 }
 
-impl Network {
-    /// Whether databases have it as an alias of an IPv4 network: below `::ffff:0:0/96` (RFC 4291 §2.5.5.2), 6to4 (RFC 3056
-    /// §2) and Teredo (RFC 4380 §2.6).
-    fn stands_for_ipv4(&self) -> bool {
-        match *self {
-            Self::V4(..) => false,
-            Self::V6(first, _) => {
-                first >> 32 == 0xFFFF || first >> 112 == 0x2002 || first >> 96 == 0x2001_0000
-            }
-        }
-    }
-}
-
 /// A list in the making.
 struct ListBuilder<'p> {
     pools: &'p [Pool],
@@ -170,7 +168,7 @@ struct ListBuilder<'p> {
 }
 
 impl<'p> ListBuilder<'p> {
-    fn new(pools: &'p [Pool], list: &'p [u16]) -> Result<Self, Reason> {
+    fn new(pools: &'p [Pool], list: &'p [u16], has_database: bool) -> Result<Self, Reason> {
         let (mut regions, mut nested) = (Numbered::new(), Numbered::new());
         let mut tiers = Numbered::new();
         let rest = values_of(
@@ -202,15 +200,18 @@ impl<'p> ListBuilder<'p> {
             of_networks.push((*network, regions.number(&first)?));
             around.push((*network, nested.number(&all.into())?));
         }
+        // Otherwise all IPv4 addresses are alike.
+        let looks_inside =
+            has_database || around.iter().any(|(network, _)| network.ipv4().is_some());
         Ok(Self {
             pools,
             list,
             regions,
             nested,
             tiers,
-            candidates: Builders::new(rest.0, &of_networks),
-            networks: Builders::new(0, &around),
-            places: Builders::new(rest.1, &[]),
+            candidates: Builders::new(rest.0, &of_networks, looks_inside),
+            networks: Builders::new(0, &around, looks_inside),
+            places: Builders::new(rest.1, &[], looks_inside),
             rest,
             of_places: Vec::new(),
         })
@@ -282,7 +283,7 @@ pub(super) fn make(
 ) -> Result<Map, Reason> {
     let mut builders = Vec::with_capacity(lists.len());
     for list in lists {
-        builders.push(ListBuilder::new(pools, list)?);
+        builders.push(ListBuilder::new(pools, list, database.is_some())?);
     }
     let source = match database {
         Some(database) => Some(fill(database, pools, &mut builders)?),
@@ -303,7 +304,7 @@ fn fill(
     let mut places: HashMap<usize, usize, RandomState> = HashMap::default();
     let mut has = Has::default();
     let mut networks = 0;
-    let walk = mmdb::networks(database, Walk::WithAliases).map_err(damaged)?;
+    let walk = mmdb::networks(database).map_err(damaged)?;
     for record in walk {
         let record = record.map_err(damaged)?;
         let Some(offset) = record.offset() else {
@@ -321,14 +322,12 @@ fn fill(
                 *vacant.insert(count)
             }
         };
-        let mut is_alias = false;
         for network in ranges_of(&record).map_err(damaged)?.into_iter().flatten() {
-            is_alias |= network.stands_for_ipv4();
             for builder in &mut *builders {
                 builder.push(&network, place);
             }
         }
-        networks += u64::from(!is_alias);
+        networks += 1;
     }
     has.check(pools, &database.metadata().database_type)?;
     Ok(Source {

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::build::{ListMap, Tables};
+use super::build::{IPV4_INSIDE, IPV4_INSIDE_AFTER, ListMap, Tables};
 use super::choice::{Why, choose, number_of};
 use super::state::{Family, PoolState, Served};
 use super::table::Found;
@@ -53,7 +53,29 @@ impl Tables {
     pub(super) fn find(&self, address: &Address) -> Found {
         match *address {
             Address::V4(bits, _) => self.ipv4.find(bits),
-            Address::V6(bits) => self.ipv6.find(bits),
+            Address::V6(bits) => {
+                let found = self.ipv6.find(bits);
+                match found.value == IPV4_INSIDE {
+                    true => self.find_inside(bits, found.len),
+                    false => found,
+                }
+            }
+        }
+    }
+
+    /// What they say of the IPv4 address inside an IPv6 address. `len` is that of the prefix whose addresses have one at the same
+    /// place.
+    fn find_inside(&self, bits: u128, len: u8) -> Found {
+        let is_after = |(before, first): &(u8, u128)| (bits ^ first) >> (128 - before) == 0;
+        let places = IPV4_INSIDE_AFTER.iter();
+        let before = places
+            .copied()
+            .find(is_after)
+            .map_or(0, |(before, _)| before);
+        let found = self.ipv4.find((bits << before >> 96) as u32);
+        Found {
+            len: len.max(before + found.len),
+            ..found
         }
     }
 }

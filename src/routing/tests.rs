@@ -145,10 +145,45 @@ fn forms_of_ipv4_addresses() {
     assert_eq!(mapped.pool, plain.pool);
     // RFC 4291 §2.5.5.2
     assert_eq!(mapped.scope, 96 + plain.scope);
-    // 6to4 (RFC 3056): the database has them as those of IPv4.
-    let (pool, _, network) = explain(&routing, "2002:5102:458e::1");
-    assert_eq!(pool, "europe");
-    assert!(network.starts_with("2002:5102:45"), "{network}");
+    // 6to4 (RFC 3056) and Teredo (RFC 4380), as databases have them.
+    let check = |address: &str, before: u8| {
+        let inside = located(address);
+        assert_eq!(
+            (inside.pool, inside.scope),
+            (plain.pool, before + plain.scope)
+        );
+    };
+    check("2002:5102:458e::1", 16);
+    check("2001:0:5102:458e::1", 32);
+}
+
+/// Networks of IPv4 count for IPv4 addresses inside those of IPv6, and a network of IPv6 within these counts more.
+#[test]
+fn networks_of_ipv4_addresses_inside() {
+    let with = |name: &str, networks_of: &str| Pool {
+        networks: networks(networks_of),
+        ..pool(name)
+    };
+    let pools = vec![
+        with("inside", "10.1.0.0/16"),
+        with("all", "2000::/3"),
+        with("own", "2002:a01:200::/40"),
+    ];
+    let routing = routing(pools, None);
+    let check = |address: &str, pool: &str, network: &str| {
+        let (found, _, holds) = explain(&routing, address);
+        let (expected, found) = ((pool, network), (found.as_str(), holds.as_str()));
+        assert_eq!(found, expected, "{address}");
+    };
+    check("10.1.9.9", "inside", "10.1.0.0/16");
+    check("2002:a01:909::1", "inside", "2002:a01:800::/37");
+    check("2001:0:a01:909::1", "inside", "2001:0:a01::/48");
+    check("2002:a01:203::1", "own", "2002:a01:200::/40");
+    check("2002:b01:203::1", "none", "2002:b00::/24");
+    // The prefix has no part of 6to4 or Teredo.
+    check("2001:db8::1", "all", "2001:800::/21");
+    check("2003::1", "all", "2003::/16");
+    check("3000::1", "all", "3000::/4");
 }
 
 #[test]
@@ -170,7 +205,7 @@ fn no_pool_is_for_the_client() {
     check("192.0.2.128", "none", "192.0.2.128/25");
     check("192.0.3.1", "none", "192.0.3.0/24");
     check("1.2.3.4", "none", "0.0.0.0/1");
-    check("2001:db8::1", "none", "::/0");
+    check("2a00::1", "none", "2800::/5");
     assert_eq!(routing.source(), None);
 }
 

@@ -20,7 +20,7 @@ use foldhash::fast::RandomState;
 use maxminddb::MaxMindDbError;
 
 use crate::base::clock::UnixTime;
-use crate::base::mmdb::{self, DatabaseError, Walk};
+use crate::base::mmdb::{self, DatabaseError};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ impl Database {
 /// The countries of all records that have one.
 fn countries_of(reader: &mmdb::Database) -> Result<ByPlace, MaxMindDbError> {
     let mut found = HashMap::with_hasher(RandomState::default());
-    for network in mmdb::networks(reader, Walk::Once)? {
+    for network in mmdb::networks(reader)? {
         let network = network?;
         let Some(offset) = network.offset() else {
             continue;

@@ -43,7 +43,7 @@ impl Shared {
             .filter(|_| may_depend_on_client(query.qtype))?;
         let list = routing.probable_list(query.name.as_bytes())?;
         let address = address_of(self.subnet_of(query.echo.edns), from);
-        let located = routing.locate(list, address);
+        let located = Client { routing, address }.locate(list, query.qtype.into());
         let variant = Variant::of(&located);
         let key = self
             .hot
