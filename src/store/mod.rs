@@ -19,6 +19,7 @@
 //!   has no deadline for callers that stop waiting; a write that has begun may still be made then.
 
 pub mod audit;
+mod change;
 mod columns;
 pub mod document;
 #[cfg(feature = "dynamodb")]
@@ -48,6 +49,7 @@ pub mod transfer;
 mod upkeep;
 pub mod watch;
 
+pub use change::Change;
 pub use document::{Document, DocumentPut};
 pub use dynamodb::{AuditTable, DynamoConfig, DynamoOpenError, DynamoStore, StatisticsTable};
 pub use error::{Effect, StoreError, Trouble};
@@ -77,9 +79,7 @@ use self::servers::{Announcement, Label, LiveServer};
 use self::statistics::StatisticsStore;
 use crate::base::client_files::ClientFileError;
 use crate::base::clock::UnixTime;
-use crate::link::{
-    About, AboutChange, Destinations, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld,
-};
+use crate::link::{About, Destinations, Link, LinkName, Origin, TargetUrl, Ttl, Version, Withheld};
 
 /// How many links are taken over at the same time by a store that takes them one by one.
 const ADOPTED_AT_ONCE: usize = 96;
@@ -114,41 +114,6 @@ pub enum Created {
     Same(Link),
     /// There is a live link of that name with other destinations. It is unchanged.
     Taken(Link),
-}
-
-/// A change of a link; a field that is `None` stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// A new destination. Of several, it takes the place and the rank of the preferred one.
-    pub target: Option<TargetUrl>,
-    /// What the link has besides its target from now on, or `Some(None)` for nothing. Without it the others stay, except
-    /// one that becomes the target.
-    pub destinations: Option<Option<Box<Destinations>>>,
-    /// A new end, or `Some(None)` for no end.
-    pub expires_at: Option<Option<UnixTime>>,
-    /// A new TTL, or `Some(None)` for the zone's.
-    pub ttl: Option<Option<Ttl>>,
-    /// What to change of the texts about it.
-    pub about: AboutChange,
-    /// Why to withhold it, or `Some(None)` to give it back.
-    pub withheld: Option<Option<Box<Withheld>>>,
-}
-
-impl Change {
-    /// The link after the change. Its version is still the former one.
-    pub fn made(self, link: Link) -> Link {
-        let target = self.target.unwrap_or(link.target);
-        let destinations = self.destinations.unwrap_or(link.destinations);
-        Link {
-            destinations: destinations.and_then(|destinations| destinations.beside(&target)),
-            target,
-            expires_at: self.expires_at.unwrap_or(link.expires_at),
-            ttl: self.ttl.unwrap_or(link.ttl),
-            about: link.about.changed(self.about),
-            withheld: self.withheld.unwrap_or(link.withheld),
-            ..link
-        }
-    }
 }
 
 /// Whether the actor may not change or delete this link, because it is withheld.
