@@ -47,7 +47,7 @@ pub struct Other {
     pub rank: Rank,
 }
 
-/// See the [module](self).
+/// The destinations of a link that has several: the rank of its target, and the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "StoredText", try_from = "StoredText")]
 pub struct Destinations {

@@ -51,7 +51,7 @@ pub enum DrainError {
     Store(#[from] StoreError),
 }
 
-/// See the [module](self).
+/// The pools that operators have taken out of service, as the store has them.
 #[derive(Debug)]
 pub struct Drains {
     routing: Arc<Routing>,

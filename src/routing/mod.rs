@@ -147,7 +147,7 @@ pub struct Located {
     /// Whether the client gets no addresses, because all its pools are down; see [`Fail::Closed`].
     pub closed: bool,
     /// The length of the prefix for which this pool is right, in bits of the address's family: the shortest one whose addresses
-    /// all have the same candidates, and at least [`SPREAD`] where weights decide between several.
+    /// all have the same candidates, and at least 24 bits of IPv4, or 48 of IPv6, where weights decide between several.
     pub scope: u8,
 }
 
