@@ -55,7 +55,7 @@ use pages::{Page, Pages, Robots};
 /// the usual TTL of a link's records.
 const MAX_AGE: u32 = 60;
 const MAX_AGE_CACHE: &str = "public, max-age=60";
-/// What caches are told of a redirect that was drawn among several destinations.
+/// The rule for caches of a redirect that was drawn among several destinations.
 const NO_CACHE: &str = "no-store";
 /// What search engines are asked of everything but the page of a zone.
 const NOINDEX: &str = "noindex";

@@ -99,7 +99,7 @@ impl PackedLink {
         self.0.len()
     }
 
-    /// Where the link leads one client; none if nobody may know, because the link is withheld, or if the URL is not UTF-8.
+    /// Where the link leads one client; none if the link is withheld, or if the URL is not UTF-8.
     /// `random` makes the number for a draw among several destinations.
     pub(super) fn destination(&self, random: impl FnOnce() -> u64) -> Option<Destination<'_>> {
         let mut rest = &self.0[NAME_LEN - 2..];
