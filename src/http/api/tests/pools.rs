@@ -45,7 +45,9 @@ async fn the_pool_of_a_client_and_why() {
         (&json!("far"), &json!("default"))
     );
     assert_eq!(far["network"], "192.0.3.0/24");
-    assert_eq!(explain("2001:db8::1").await["routes"][0]["network"], "::/0");
+    // 6to4 clients are beside it, and are located by their IPv4 addresses.
+    let beside = explain("2a00::1").await;
+    assert_eq!(beside["routes"][0]["network"], "2800::/5");
 }
 
 #[tokio::test]
