@@ -28,7 +28,7 @@ impl Unbound {
     }
 
     /// With a further line for its section `server`.
-    fn with(server: &Server, line: &str) -> Self {
+    pub fn with(server: &Server, line: &str) -> Self {
         let (ip, port) = (server.dns.ip(), server.dns.port());
         Self::start_with(&format!("  stub-addr: {ip}@{port}\n"), line)
     }

@@ -49,6 +49,7 @@ zonemaster-cli zonemaster-cli
 knotd knot knot.service
 knotc knot knot.service
 /usr/lib/*/knot/modules-*/geoip.so knot-module-geoip
+gdnsd gdnsd gdnsd.service
 nsd nsd nsd.service
 nsd-checkzone nsd nsd.service
 named-compilezone bind9-utils

@@ -162,6 +162,31 @@ impl Other {
         })
     }
 
+    /// gdnsd with its plugin geoip: `map` is the contents of a map, and `centres` says which addresses `www` in the zone has by
+    /// data centre.
+    pub fn gdnsd_by_place(origin: &str, map: &str, centres: &str) -> Self {
+        let zone = "@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\n@ NS ns2\nns1 A 192.0.2.1\nns2 A 192.0.2.2\n\
+            www 60 DYNA geoip!places\n";
+        Self::start("gdnsd", &[(origin, zone.to_owned())], |dir, port, zones| {
+            let own = dir.join("gdnsd");
+            std::fs::create_dir_all(own.join("zones")).unwrap();
+            for (origin, text) in zones {
+                std::fs::write(own.join("zones").join(origin), text).unwrap();
+            }
+            let config = format!(
+                "options => {{\n  listen => [ 127.0.0.1:{port} ]\n  run_dir => {0}/run\n  state_dir => {0}/state\n\
+                 udp_threads => 1\n  tcp_threads => 1\n}}\nplugins => {{ geoip => {{\n\
+                 maps => {{ places => {{\n{map}}} }}\n\
+                 resources => {{ places => {{ map => places, dcmap => {{\n{centres}}} }} }}\n}} }}\n",
+                own.display()
+            );
+            std::fs::write(own.join("config"), config).unwrap();
+            let mut command = Command::new("gdnsd");
+            command.arg("-c").arg(own).arg("start");
+            command
+        })
+    }
+
     /// Where it answers.
     pub fn address(&self) -> SocketAddr {
         self.client.address

@@ -1,5 +1,5 @@
 //! Addresses that depend on the client: real clients with `+subnet`, raw packets, the API, reloads of the database, and
-//! Knot DNS beside it.
+//! Knot DNS and gdnsd beside it.
 
 use std::fs;
 use std::net::IpAddr;
@@ -12,7 +12,8 @@ use crate::command_line::on;
 use crate::harness::{PATIENCE, Server, Setup, eventually, parse, run};
 
 mod health;
-mod knot;
+mod others;
+mod resolver;
 mod targets;
 
 const PLACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/countries/");
@@ -71,8 +72,13 @@ fn port(server: &Server) -> String {
 
 /// What dig shows: the addresses, and the line of the client subnet.
 fn dig(server: &Server, subnet: &str, name: &str, more: &[&str]) -> (Vec<String>, Option<String>) {
-    let (port, subnet) = (port(server), format!("+subnet={subnet}"));
-    let mut args = vec!["@127.0.0.1", "-p", &port, &subnet, name];
+    dig_at(&port(server), subnet, name, more)
+}
+
+/// The same, from a server at this port.
+fn dig_at(port: &str, subnet: &str, name: &str, more: &[&str]) -> (Vec<String>, Option<String>) {
+    let subnet = format!("+subnet={subnet}");
+    let mut args = vec!["@127.0.0.1", "-p", port, &subnet, name];
     args.extend(more);
     let text = run("dig", &args);
     let is_address = |line: &&str| {

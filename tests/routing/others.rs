@@ -1,8 +1,10 @@
-//! Knot DNS with its module geoip, on the same map.
+//! Knot DNS with its module geoip, and gdnsd, on the same map.
 
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 use std::path::Path;
+
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
 use super::{CITIES, PLACES, ZONE, packet};
 use crate::differential::servers::Other;
@@ -48,8 +50,13 @@ fn option(random: &mut fastrand::Rng) -> (Vec<u8>, String) {
 
 /// Compares the addresses of both servers for many subnets. Returns how many had others than those of the zone file.
 fn compare(setup: Setup, module: &str, map: &str) -> usize {
-    let server = setup.start();
     let knot = Other::knot_by_place(&[("s.example.com", ZONE.to_owned())], module, map);
+    compare_with(setup, &knot, |_, _, _| {})
+}
+
+/// The same, with `also` for both replies to each query.
+fn compare_with(setup: Setup, other: &Other, also: impl Fn(&[u8], &[u8], &str)) -> usize {
+    let server = setup.start();
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut routed = 0;
     for _ in 0..SUBNETS {
@@ -64,9 +71,10 @@ fn compare(setup: Setup, module: &str, map: &str) -> usize {
             all.sort_unstable();
             all
         };
-        let ours = of(&server.udp(&query));
-        let theirs = of(&knot.client.udp(&query).unwrap());
+        let replies = (server.udp(&query), other.client.udp(&query).unwrap());
+        let (ours, theirs) = (of(&replies.0), of(&replies.1));
         assert_eq!(ours, theirs, "{shown}; DIFFERS");
+        also(&replies.0, &replies.1, &shown);
         routed += usize::from(ours != ["192.0.2.10"]);
     }
     routed
@@ -173,4 +181,48 @@ fn places_lead_to_the_same_pools_as_in_knot() {
     );
     let routed = compare(setup, &module, &map);
     assert!(routed > SUBNETS / 20, "{routed}");
+}
+
+/// The scope of a reply.
+fn scope(reply: &[u8]) -> u8 {
+    let edns = parse(reply).edns.unwrap();
+    match edns.option(EdnsCode::Subnet) {
+        Some(EdnsOption::Subnet(subnet)) => subnet.scope_prefix(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Networks, a continent, distances and a default. gdnsd finds the smallest scopes; no scope of tinyns is longer.
+#[test]
+fn networks_continents_and_distances_lead_to_the_same_pools_as_in_gdnsd() {
+    let database = Path::new(PLACES).join(CITIES);
+    let pools = "\
+        [[pool]]\nname = \"eu\"\naddresses = \"198.51.100.1\"\ncontinents = [\"EU\"]\ndefault = true\n\
+        [[pool]]\nname = \"seattle\"\naddresses = \"198.51.100.2\"\nlatitude = 47.6\nlongitude = -122.3\n\
+        [[pool]]\nname = \"tokyo\"\naddresses = \"198.51.100.3\"\nlatitude = 35.7\nlongitude = 139.7\n\
+        [[pool]]\nname = \"own\"\naddresses = \"198.51.100.4\"\n\
+        networks = [\"10.0.0.0/8\", \"89.160.20.112/29\", \"2001:218::/48\"]\n";
+    let zone = "redirect_host = \"r\"\n[[zone.route]]\nname = \"www\"\n\
+        pools = [\"eu\", \"seattle\", \"tokyo\", \"own\"]\n";
+    let routing = format!("[routing]\ndatabase = \"{}\"\n", database.display());
+    let setup = Setup::empty().zone("s.example.com", zone, ZONE);
+    let setup = setup.section(pools).section(&routing);
+    // Clients of whom the database knows no place get the first data centre.
+    let map = format!(
+        "geoip2_db => {}\n\
+         datacenters => [eu, seattle, tokyo, own]\n\
+         auto_dc_coords => {{ seattle => [47.6, -122.3], tokyo => [35.7, 139.7] }}\n\
+         auto_dc_limit => 1\n\
+         map => {{ EU => [eu], default => auto }}\n\
+         nets => {{ 10.0.0.0/8 => [own], 89.160.20.112/29 => [own], 2001:218::/48 => [own] }}\n",
+        database.display()
+    );
+    let centres = ["eu", "seattle", "tokyo", "own"].into_iter().zip(1..);
+    let centres =
+        centres.map(|(name, last)| format!("{name} => {{ addrs_v4 => [198.51.100.{last}] }}\n"));
+    let gdnsd = Other::gdnsd_by_place("s.example.com", &map, &centres.collect::<String>());
+    let routed = compare_with(setup, &gdnsd, |ours, theirs, shown| {
+        assert!(scope(ours) <= scope(theirs), "{shown}");
+    });
+    assert_eq!(routed, SUBNETS);
 }
