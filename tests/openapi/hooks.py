@@ -82,6 +82,13 @@ def read_lines(context, response):
 
 
 @schemathesis.hook
+def before_call(context, case, kwargs):
+    """Deletes no token with which it calls: it knows their names from the list of tokens, and later calls would be 401."""
+    if case.method == "DELETE" and str(case.path_parameters.get("name", "")).startswith("the-"):
+        case.path_parameters["name"] = "0"
+
+
+@schemathesis.hook
 def filter_failure(context, failure, case, response):
     """What is no failure, although Schemathesis takes it for one."""
     kind = type(failure).__name__
