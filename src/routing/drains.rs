@@ -5,7 +5,7 @@
 //! two seconds. A file beside the configuration was turned down: it would have to be written on each server.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{MAX_POOLS, Pool, Routing};
 use crate::base::clock::Clock;
+use crate::base::lock::lock;
 use crate::store::audit::{Action, Actor, Event, Facts, Object};
 use crate::store::{DocumentPut, Store, StoreError};
 
@@ -78,7 +79,7 @@ impl Drains {
 
     /// Who has drained a pool; none if it is in service.
     pub fn drain_of(&self, pool: &str) -> Option<Drain> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         known.1.pools.get(pool).cloned()
     }
 
@@ -189,7 +190,7 @@ impl Drains {
 
     /// Has queries see it, unless something later is known.
     fn keep(&self, revision: Option<u64>, drained: Drained) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.0 <= revision {
             let is_drained = |name: &str| drained.pools.contains_key(name);
             self.routing.set_drained(is_drained, self.clock.now());

@@ -34,7 +34,7 @@ mod table;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -54,6 +54,7 @@ pub use self::pool::{Letters, Location, MAX_ADDRESSES, MAX_POOLS, MAX_WEIGHT, Po
 pub(crate) use self::state::EDITIONS;
 use self::state::PoolState;
 pub use self::state::{Family, Served};
+use crate::base::lock::lock;
 use crate::base::name::ZoneName;
 use crate::base::prefix::Prefix;
 
@@ -262,9 +263,7 @@ impl Routing {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        self.replacing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.replacing)
     }
 
     /// The configuration.

@@ -13,7 +13,8 @@ pub const URI: RecordType = RecordType::Unknown(256);
 /// The longest character-string, in bytes (RFC 1035 §3.3).
 const MAX_STRING: usize = 255;
 
-/// The URL as TXT, of several the preferred one, so that all caches have the same: character-strings of at most 255 bytes that are read as one (RFC 1035 §3.3.14).
+/// The URL as TXT: character-strings of at most 255 bytes that are read as one (RFC 1035 §3.3.14). Of several URLs it is the
+/// preferred one, so that all caches have the same.
 pub fn txt(target: &TargetUrl) -> RData {
     RData::TXT(TXT::from_bytes(
         target.as_str().as_bytes().chunks(MAX_STRING).collect(),

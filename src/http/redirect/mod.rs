@@ -15,9 +15,10 @@
 //!
 //! How long caches may keep a response (RFC 9111 §5.2.2.1): a redirect for [`MAX_AGE`], the TTL of the link's
 //! records, or the rest of the link's life, whichever is shortest, so that a change of a link takes effect about as
-//! soon as in DNS. One that was drawn among several destinations is not kept at all, so that each request is drawn anew and
-//! no cache leads many clients to one of them. The status is 302 and not 301, which browsers keep for ever. Responses about links that are
-//! withheld, absent, expired or unknown are not kept at all, because each may change in the next second.
+//! soon as in DNS. One that was drawn among several destinations is not kept at all, so that each request is drawn anew
+//! and no cache leads many clients to one of them. The status is 302 and not 301, which browsers keep for ever. Responses
+//! about links that are withheld, absent, expired or unknown are not kept at all, because each may change in the next
+//! second.
 //!
 //! The redirect has no content, so it needs no headers about content. It has no `Referrer-Policy`: that would change what
 //! the destination learns about the page with the link. All pages have one, and send no referrer. All responses except

@@ -212,8 +212,8 @@ impl Memory {
         Look::Lead(ticket, wait)
     }
 
-    /// Passes a destination of a link, drawn if it has several, to `read`, if the link may be used without a look-up and is not withheld. The name
-    /// is locked meanwhile.
+    /// Passes a destination of a link, drawn if it has several, to `read`, if the link may be used without a look-up and is not
+    /// withheld. The name is locked meanwhile.
     pub(super) fn with_fresh<R>(
         &self,
         name: &LinkName,

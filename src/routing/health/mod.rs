@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use tokio_rustls::rustls::ClientConfig;
 
@@ -39,6 +39,7 @@ use super::{Routing, RoutingError};
 use crate::base::client_files::{ClientFileError, ClientFiles, ClientSecrets};
 use crate::base::client_tls::tls_config;
 use crate::base::clock::UnixTime;
+use crate::base::lock::lock;
 use crate::base::metrics::Metrics;
 
 /// What else changes with the states of pools.
@@ -167,7 +168,7 @@ impl Routing {
             return;
         }
         let pools = &self.config.pools;
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = lock(&self.journal);
         for change in &outcome.changes {
             journal.log(change, board, pools);
             if let (board::Change::Pool { place, .. }, Some(effects)) = (change, effects) {
@@ -182,7 +183,7 @@ impl Routing {
     }
 
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.board)
     }
 }
 

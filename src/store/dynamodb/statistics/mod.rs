@@ -94,7 +94,7 @@ const MAX_PAGE: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest pause after a flush has failed.
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// So many sums make a flush due: the others have room for what comes during the flush.
+/// An accumulator with this many sums is flushed at once. What servers add during the flush has room in the other half.
 const MANY_SUMS: u64 = gathering::MAX_SUMS as u64 / 2;
 /// How long a change of a link, or the first batch, waits for the table of statistics at most.
 const PATIENCE: Duration = Duration::from_secs(1);
